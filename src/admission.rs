@@ -1,0 +1,249 @@
+//! What the policies learnt while admitting, and what a client sees of it on success.
+
+mod permit;
+
+pub(crate) use permit::Permit;
+pub use permit::{Permits, Served};
+
+use std::{fmt::Write, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use jiff::Timestamp;
+
+use crate::{
+    Head, Policy, Stop,
+    app::Limit,
+    directory::{CallerEntry, KeyEntry},
+    limit::{Lines, Spent},
+    media::MediaType,
+    policy::RateLimitFields,
+};
+
+static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+static X_RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+static X_RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+static X_RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Who was recognised, by which credential.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The credential.
+    pub key: Arc<KeyEntry>,
+    /// Its caller.
+    pub caller: Arc<CallerEntry>,
+}
+
+/// What the limits said, for the fields that report it.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    pub(crate) caller: Arc<CallerEntry>,
+    pub(crate) lines: Lines,
+    pub(crate) fields: RateLimitFields,
+    pub(crate) at: Timestamp,
+}
+
+impl Report {
+    fn limits(&self) -> impl Iterator<Item = (&Limit, &Spent)> {
+        let limits = self.caller.budgets.iter().flat_map(|budgets| budgets.plan().limits());
+        limits.zip(&self.lines)
+    }
+}
+
+/// What the policies learnt and took while admitting a request.
+///
+/// A handler finds it among the request's extensions. A clone carries what was learnt, never what was
+/// taken: budgets and slots stay with the one that took them.
+#[derive(Debug, Default)]
+pub struct Admission {
+    pub(crate) identity: Option<Identity>,
+    pub(crate) offers: Option<(Arc<[MediaType]>, usize)>,
+    pub(crate) report: Option<Report>,
+    pub(crate) credential: Option<HeaderName>,
+    pub(crate) varies: bool,
+    pub(crate) permits: Permits,
+    /// Steps passed in this asking, and in the asking that ended in a wait.
+    at: u32,
+    passed: u32,
+}
+
+impl Clone for Admission {
+    fn clone(&self) -> Self {
+        Self {
+            identity: self.identity.clone(),
+            offers: self.offers.clone(),
+            report: self.report.clone(),
+            credential: self.credential.clone(),
+            varies: self.varies,
+            permits: Permits::default(),
+            at: 0,
+            passed: 0,
+        }
+    }
+}
+
+impl Admission {
+    /// Asks a policy, or a chain of them, whether a request may pass.
+    ///
+    /// After a [`Stop::Wait`], ask again with the same policy and this admission: the chain resumes at
+    /// the policy that waited. After a denial, everything taken has been given back.
+    ///
+    /// # Errors
+    /// The denial, or what to wait for.
+    pub fn ask(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
+        self.at = 0;
+        let outcome = self.step(policy, head);
+        match &outcome {
+            Ok(()) => self.passed = 0,
+            Err(Stop::Wait(_)) => self.passed = self.at,
+            Err(Stop::Deny(_)) => {
+                self.passed = 0;
+                self.permits.give_back();
+            }
+        }
+        outcome
+    }
+
+    /// Runs one part of a composition, unless an earlier asking passed it. For policies that are made
+    /// of others.
+    ///
+    /// # Errors
+    /// What the part says.
+    pub fn step(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
+        let start = self.at;
+        let end = start + policy.steps();
+        if end <= self.passed {
+            self.at = end;
+            return Ok(());
+        }
+        let outcome = policy.admit(head, self);
+        match &outcome {
+            Ok(()) => self.at = end,
+            // Parts counted more steps than the whole admits to: resume at its beginning, not past it.
+            Err(_) if self.at >= end => self.at = start,
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    /// Who calls, when a policy recognised somebody.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// The caller, when a policy recognised one.
+    #[must_use]
+    pub fn caller(&self) -> Option<&CallerEntry> {
+        self.identity.as_ref().map(|identity| &*identity.caller)
+    }
+
+    /// The media type to answer in, when one was negotiated.
+    #[must_use]
+    pub fn media_type(&self) -> Option<&MediaType> {
+        self.offers.as_ref().and_then(|(offers, chosen)| offers.get(*chosen))
+    }
+
+    /// What is left of each limit of the caller's plan, by the limit's name.
+    pub fn remaining(&self) -> impl Iterator<Item = (&str, Spent)> {
+        self.report.iter().flat_map(Report::limits).map(|(limit, spent)| (limit.name(), *spent))
+    }
+
+    /// Takes the permits out, to be kept while the request is served.
+    #[must_use]
+    pub fn take_permits(&mut self) -> Permits {
+        std::mem::take(&mut self.permits)
+    }
+
+    /// Makes a request ready for the service behind: the credential goes, unless the route forwards it.
+    pub fn prepare(&self, headers: &mut HeaderMap) {
+        if let Some(name) = &self.credential {
+            headers.remove(name);
+        }
+    }
+
+    /// Names the caller to the service behind, in a field that only we set: a copy from the client goes.
+    pub fn identify(&self, headers: &mut HeaderMap, field: &HeaderName) {
+        headers.remove(field);
+        if let Some(value) = self.caller().and_then(|caller| HeaderValue::from_str(caller.id.as_str()).ok()) {
+            headers.insert(field, value);
+        }
+    }
+
+    /// Adds to an answer, a refusal too, what the client should know: `Vary` and the state of its limits.
+    ///
+    /// `RateLimit` and `RateLimit-Policy` are those of draft-ietf-httpapi-ratelimit-headers-10.
+    pub fn stamp(&self, headers: &mut HeaderMap) {
+        if self.varies {
+            vary(headers, "accept");
+        }
+        let Some(report) = &self.report else { return };
+        if report.fields.draft_10 {
+            stamp_draft(report, headers);
+        }
+        if report.fields.x_ratelimit {
+            stamp_x(report, headers);
+        }
+    }
+}
+
+fn stamp_draft(report: &Report, headers: &mut HeaderMap) {
+    let (mut policy, mut state) = (String::new(), String::new());
+    for (limit, spent) in report.limits() {
+        let comma = if policy.is_empty() { "" } else { ", " };
+        let name = limit.name();
+        let _ = write!(policy, "{comma}\"{name}\";q={};w={}", limit.quota(), limit.window());
+        let _ = write!(state, "{comma}\"{name}\";r={}", spent.remaining);
+        if spent.reset > 0 {
+            let _ = write!(state, ";t={}", spent.reset);
+        }
+    }
+    for (name, value) in [(&RATE_LIMIT_POLICY, policy), (&RATE_LIMIT, state)] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// One limit stands for all: the one that will refuse first. `Reset` is in seconds since the epoch.
+fn stamp_x(report: &Report, headers: &mut HeaderMap) {
+    let Some((limit, spent)) =
+        report.limits().min_by_key(|(_, spent)| (spent.remaining, u32::MAX - spent.reset))
+    else {
+        return;
+    };
+    let now = report.at.as_second() + i64::from(report.at.subsec_nanosecond() > 0);
+    headers.insert(&X_RATE_LIMIT_LIMIT, limit.quota().into());
+    headers.insert(&X_RATE_LIMIT_REMAINING, spent.remaining.into());
+    headers.insert(&X_RATE_LIMIT_RESET, (now + i64::from(spent.reset)).into());
+}
+
+/// Adds a field name to `Vary`, unless it is there or everything varies.
+fn vary(headers: &mut HeaderMap, name: &'static str) {
+    let listed = |value: &HeaderValue| {
+        let names = value.to_str().unwrap_or_default().split(',').map(str::trim);
+        names.into_iter().any(|other| other == "*" || other.eq_ignore_ascii_case(name))
+    };
+    if !headers.get_all(header::VARY).iter().any(listed) {
+        headers.append(header::VARY, HeaderValue::from_static(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vary_is_said_once() {
+        let mut headers = HeaderMap::new();
+        let admission = Admission { varies: true, ..Admission::default() };
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        admission.stamp(&mut headers);
+        admission.stamp(&mut headers);
+        let values: Vec<_> = headers.get_all(header::VARY).iter().collect();
+        assert_eq!(values, ["Accept-Encoding", "accept"]);
+        headers.insert(header::VARY, HeaderValue::from_static("*"));
+        admission.stamp(&mut headers);
+        assert_eq!(headers.get_all(header::VARY).iter().count(), 1);
+    }
+}

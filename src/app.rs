@@ -1,0 +1,28 @@
+//! The domain as plain data: who owns what, and what was changed.
+//!
+//! Nothing here does I/O, reads a clock or knows HTTP. Types that must not hold nonsense parse it away
+//! (`FromStr`, `TryFrom`); types that hold a secret print it as `***`.
+
+mod caller;
+mod change;
+mod credential;
+mod id;
+mod key;
+mod lock;
+mod pepper;
+mod plan;
+mod seal;
+mod secret;
+mod tenant;
+
+pub use caller::{App, Caller, CallerEdit, CallerKind, Creator, Status};
+pub use change::{Actor, Change, Entity, Kind, Seq, Verb};
+pub use credential::{Access, Credential, Resource, Scope, Scopes};
+pub use id::{CallerId, CredentialId, InvalidId, LockId, PlanId, TenantId};
+pub use key::{ApiKey, InvalidKey, KeyPrefix};
+pub use lock::{Covers, Lock, ResourcePath, Target};
+pub use pepper::{Digest, Pepper, Peppers};
+pub use plan::{InvalidPlan, Limit, MAX_LIMITS, Plan, Promise};
+pub use seal::{SealKey, Sealed, Sealer, Unsealable};
+pub use secret::Secret;
+pub use tenant::{Gateway, Standing, Tenant};

@@ -1,0 +1,135 @@
+//! Callers: who a credential belongs to.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{CallerId, PlanId, Sealed, TenantId};
+
+/// Whether a caller or a credential is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// In use.
+    #[default]
+    Enabled,
+    /// Known, and refused (403).
+    Disabled,
+}
+
+/// Who made an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Creator {
+    /// The tenant itself.
+    #[default]
+    User,
+    /// The marketplace; the tenant cannot delete such an app.
+    Market,
+}
+
+/// What an APIG app has beyond a caller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// At most 255 characters.
+    pub remark: String,
+    /// The AppKey: unique in the whole registry, not a secret.
+    pub key: String,
+    /// The AppSecret, sealed for `["app", caller id, "secret"]`.
+    pub secret: Sealed,
+    /// Who made it.
+    pub creator: Creator,
+}
+
+/// What kind of caller it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallerKind {
+    /// A discue api client.
+    ApiClient,
+    /// An APIG app.
+    App(App),
+    /// A person or program that manages a gateway's apps.
+    Operator,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// Unique in the registry.
+    pub id: CallerId,
+    /// Who the caller belongs to.
+    pub tenant: TenantId,
+    /// Unique in the tenant, among callers of its kind.
+    pub name: String,
+    /// What kind of caller it is.
+    pub kind: CallerKind,
+    /// Whether its credentials are accepted.
+    pub status: Status,
+    /// How much it may; without one it is unlimited.
+    pub plan: Option<PlanId>,
+    /// Grows by one with every change; what a lost update is told by.
+    pub revision: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+impl Caller {
+    /// The app's part, when the caller is one.
+    #[must_use]
+    pub fn app(&self) -> Option<&App> {
+        match &self.kind {
+            CallerKind::App(app) => Some(app),
+            CallerKind::ApiClient | CallerKind::Operator => None,
+        }
+    }
+
+    /// A short name of the kind: callers of one kind share a space of names.
+    #[must_use]
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            CallerKind::ApiClient => "api_client",
+            CallerKind::App(_) => "app",
+            CallerKind::Operator => "operator",
+        }
+    }
+
+    /// The caller as it is after an edit, or `None` when the edit changes nothing.
+    #[must_use]
+    pub fn edited(&self, edit: CallerEdit, now: Timestamp) -> Option<Self> {
+        let mut after = self.clone();
+        if let Some(name) = edit.name {
+            after.name = name;
+        }
+        if let Some(status) = edit.status {
+            after.status = status;
+        }
+        if let Some(plan) = edit.plan {
+            after.plan = plan;
+        }
+        if let CallerKind::App(app) = &mut after.kind {
+            app.remark = edit.remark.unwrap_or_else(|| std::mem::take(&mut app.remark));
+            app.key = edit.key.unwrap_or_else(|| std::mem::take(&mut app.key));
+            app.secret = edit.secret.unwrap_or_else(|| app.secret.clone());
+        }
+        (after != *self).then(|| Self { revision: self.revision + 1, updated_at: now, ..after })
+    }
+}
+
+/// What to change of a caller; what is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct CallerEdit {
+    /// A new name.
+    pub name: Option<String>,
+    /// A new status.
+    pub status: Option<Status>,
+    /// Another plan, or `Some(None)` for none.
+    pub plan: Option<Option<PlanId>>,
+    /// A new remark; ignored for callers that are no apps, as are the next two.
+    pub remark: Option<String>,
+    /// A new AppKey.
+    pub key: Option<String>,
+    /// A new AppSecret.
+    pub secret: Option<Sealed>,
+}

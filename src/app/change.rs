@@ -1,0 +1,111 @@
+//! The change log: every change of the registry, in order.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Caller, Credential, Lock, Plan, Tenant};
+
+/// A change's number. The first is 1; each is one greater than the last.
+pub type Seq = u64;
+
+/// Who made a change: a surface and a caller (`discue:5bc2…`), or a command (`init`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor(pub String);
+
+/// What happened to an entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// It is new.
+    Created,
+    /// It is different.
+    Updated,
+    /// It is gone; the change holds what it was.
+    Deleted,
+}
+
+/// What can change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entity {
+    /// A tenant.
+    Tenant(Tenant),
+    /// A caller.
+    Caller(Caller),
+    /// A credential, with its digest.
+    Credential(Credential),
+    /// A plan.
+    Plan(Plan),
+    /// A lock.
+    Lock(Lock),
+}
+
+/// The kinds of entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A tenant.
+    Tenant,
+    /// A caller.
+    Caller,
+    /// A credential.
+    Credential,
+    /// A plan.
+    Plan,
+    /// A lock.
+    Lock,
+}
+
+impl Kind {
+    /// The kind's name in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Caller => "caller",
+            Self::Credential => "credential",
+            Self::Plan => "plan",
+            Self::Lock => "lock",
+        }
+    }
+}
+
+impl Entity {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Tenant(_) => Kind::Tenant,
+            Self::Caller(_) => Kind::Caller,
+            Self::Credential(_) => Kind::Credential,
+            Self::Plan(_) => Kind::Plan,
+            Self::Lock(_) => Kind::Lock,
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Tenant(it) => it.id.as_str(),
+            Self::Caller(it) => it.id.as_str(),
+            Self::Credential(it) => it.id.as_str(),
+            Self::Plan(it) => it.id().as_str(),
+            Self::Lock(it) => it.id.as_str(),
+        }
+    }
+}
+
+/// One row of the change log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Its number.
+    pub seq: Seq,
+    /// When it was made, by the registry's clock.
+    pub at: Timestamp,
+    /// Who made it.
+    pub actor: Actor,
+    /// What happened.
+    pub verb: Verb,
+    /// The entity as it is since, or, when deleted, as it last was.
+    pub entity: Entity,
+}

@@ -1,0 +1,134 @@
+//! Credentials: what proves a caller, and what each may be used for.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{CallerId, CredentialId, Digest, Status, TenantId};
+
+/// What a caller wants to do to a resource. Writing includes reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Look.
+    Read,
+    /// Look and change.
+    Write,
+}
+
+/// The name of a kind of resource, such as `api_clients`: 1 to 64 of `a-z 0-9 _`.
+pub type Resource = Box<str>;
+
+/// One permission: to a kind of resource, how deep, and to which of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// The kind of resource.
+    pub resource: Resource,
+    /// How deep.
+    pub access: Access,
+    /// The ids it is confined to; `None` is all of them.
+    pub targets: Option<Vec<Box<str>>>,
+}
+
+/// What a credential may be used for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scopes {
+    /// Everything its caller may.
+    #[default]
+    All,
+    /// Only what is listed.
+    Listed(Vec<Scope>),
+}
+
+impl Scopes {
+    /// Whether they cover an access to a kind of resource, and to one of its kind when named.
+    ///
+    /// ```
+    /// use portcullis::app::{Access, Scope, Scopes};
+    ///
+    /// let read = Scope { resource: "queues".into(), access: Access::Read, targets: None };
+    /// let scopes = Scopes::Listed(vec![read]);
+    /// assert!(scopes.cover("queues", Access::Read, Some("q1")));
+    /// assert!(!scopes.cover("queues", Access::Write, Some("q1")));
+    /// ```
+    #[must_use]
+    pub fn cover(&self, resource: &str, access: Access, target: Option<&str>) -> bool {
+        self.any(resource, access, |scope| match (&scope.targets, target) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(ids), Some(id)) => ids.iter().any(|one| &**one == id),
+        })
+    }
+
+    /// Whether they cover an access to at least one resource of a kind.
+    #[must_use]
+    pub fn touch(&self, resource: &str, access: Access) -> bool {
+        self.any(resource, access, |_| true)
+    }
+
+    fn any(&self, resource: &str, access: Access, reaches: impl Fn(&Scope) -> bool) -> bool {
+        let fits = |scope: &Scope| &*scope.resource == resource && scope.access >= access && reaches(scope);
+        match self {
+            Self::All => true,
+            Self::Listed(list) => list.iter().any(fits),
+        }
+    }
+}
+
+/// An API key or an operator's token, as it is kept: its digest, never itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// Unique in the registry; not a secret.
+    pub id: CredentialId,
+    /// Whose caller it proves.
+    pub tenant: TenantId,
+    /// Who it proves.
+    pub caller: CallerId,
+    /// For people.
+    pub name: String,
+    /// The keyed digest it is found and checked by.
+    pub digest: Digest,
+    /// The version of the pepper under the digest.
+    pub pepper: u32,
+    /// What may be shown of it: the prefix and a few characters.
+    pub hint: String,
+    /// Whether it is accepted.
+    pub status: Status,
+    /// What it may be used for.
+    pub scopes: Scopes,
+    /// The first moment at which it is no longer accepted; `None` is never.
+    pub not_after: Option<Timestamp>,
+    /// Grows by one with every change.
+    pub revision: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_cover_what_they_list_and_no_more() {
+        let scope = |access, targets: Option<&[&str]>| Scope {
+            resource: "queues".into(),
+            access,
+            targets: targets.map(|ids| ids.iter().map(|id| (*id).into()).collect()),
+        };
+        let table = [
+            (Scopes::All, Access::Write, None, true),
+            (Scopes::Listed(vec![]), Access::Read, None, false),
+            (Scopes::Listed(vec![scope(Access::Write, None)]), Access::Read, Some("q"), true),
+            (Scopes::Listed(vec![scope(Access::Read, None)]), Access::Write, Some("q"), false),
+            (Scopes::Listed(vec![scope(Access::Read, Some(&["q"]))]), Access::Read, Some("q"), true),
+            (Scopes::Listed(vec![scope(Access::Read, Some(&["q"]))]), Access::Read, Some("r"), false),
+            (Scopes::Listed(vec![scope(Access::Read, Some(&["q"]))]), Access::Read, None, false),
+        ];
+        for (scopes, access, target, covered) in table {
+            assert_eq!(scopes.cover("queues", access, target), covered, "{scopes:?} {access:?} {target:?}");
+            assert!(scopes == Scopes::All || !scopes.cover("events", access, target));
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! How a key is kept: as HMAC-SHA-256 under a versioned pepper.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+/// The keyed digest of a credential. Whoever reads one cannot present it, nor test guesses without
+/// the pepper.
+///
+/// Prints as the first four bytes only; serialises as 64 hexadecimal digits.
+#[derive(Clone, Copy, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The first 16 bytes: enough to find a record by, while the comparison stays over all 32.
+    #[must_use]
+    pub fn prefix(&self) -> [u8; 16] {
+        let mut prefix = [0; 16];
+        prefix.copy_from_slice(&self.0[..16]);
+        prefix
+    }
+}
+
+/// In constant time.
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Digest {}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({}…)", &hex(&self.0[..4]))
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        hex(&digest.0)
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        unhex(&text).map(Self).ok_or("a digest is 64 hexadecimal digits")
+    }
+}
+
+/// One version of the secret that keys the digests of credentials.
+#[derive(Clone)]
+pub struct Pepper {
+    version: u32,
+    mac: Hmac<Sha256>,
+}
+
+impl Pepper {
+    /// A pepper of the given version, from 32 secret random bytes.
+    #[must_use]
+    pub fn new(version: u32, secret: &[u8; 32]) -> Self {
+        // HMAC fills a short key up with zeros to the hash's block.
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(secret);
+        Self { version, mac: Hmac::new(&block.into()) }
+    }
+
+    /// The version that digests made with it are stored under.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The digest of a credential under this pepper.
+    #[must_use]
+    pub fn digest(&self, credential: &str) -> Digest {
+        let mut mac = self.mac.clone();
+        mac.update(credential.as_bytes());
+        Digest(mac.finalize().into_bytes().into())
+    }
+}
+
+impl fmt::Debug for Pepper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pepper({}, ***)", self.version)
+    }
+}
+
+/// The peppers in force: the current one makes new digests; older ones still recognise theirs.
+///
+/// ```
+/// use portcullis::app::{Pepper, Peppers};
+///
+/// let old = Peppers::new(Pepper::new(1, &[1; 32]));
+/// let stored = old.current().digest("pcl_key");
+/// let rotated = Peppers::new(Pepper::new(2, &[2; 32])).with_previous(Pepper::new(1, &[1; 32]));
+/// assert!(rotated.digests("pcl_key").any(|digest| digest == stored));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Peppers {
+    current: Pepper,
+    previous: Vec<Pepper>,
+}
+
+impl Peppers {
+    /// Only a current pepper.
+    #[must_use]
+    pub fn new(current: Pepper) -> Self {
+        Self { current, previous: Vec::new() }
+    }
+
+    /// Adds a pepper that made digests still in the registry. Tried in the order added: put the most
+    /// used first, and drop those that no digest uses any more.
+    #[must_use]
+    pub fn with_previous(mut self, pepper: Pepper) -> Self {
+        self.previous.push(pepper);
+        self
+    }
+
+    /// The pepper for new digests.
+    #[must_use]
+    pub fn current(&self) -> &Pepper {
+        &self.current
+    }
+
+    /// The digests a presented credential may be stored as, the current pepper's first.
+    pub fn digests(&self, credential: &str) -> impl Iterator<Item = Digest> {
+        std::iter::once(&self.current).chain(&self.previous).map(move |pepper| pepper.digest(credential))
+    }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    (text.len() == 64 && text.is_ascii()).then_some(())?;
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 4231, test case 2, with its key padded to 32 bytes: HMAC pads keys with zeros anyway.
+    #[test]
+    fn a_digest_is_hmac_sha_256() {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(b"Jefe");
+        let digest = Pepper::new(1, &key).digest("what do ya want for nothing?");
+        let text = String::from(digest);
+        assert_eq!(text, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        assert_eq!(Digest::try_from(text).unwrap(), digest);
+    }
+
+    #[test]
+    fn neither_pepper_nor_digest_prints_itself() {
+        let pepper = Pepper::new(7, &[0xAB; 32]);
+        assert_eq!(format!("{pepper:?}"), "Pepper(7, ***)");
+        assert_eq!(format!("{:?}", pepper.digest("x")).len(), "Digest(01234567…)".len());
+    }
+}

@@ -1,0 +1,156 @@
+//! Secrets that must be readable again: encrypted at rest, bound to the row they stand in.
+
+use std::fmt;
+
+use chacha20poly1305::{
+    KeyInit, XChaCha20Poly1305, XNonce,
+    aead::{Aead, Payload},
+};
+use serde::{Deserialize, Serialize};
+
+use super::Secret;
+
+/// A secret under XChaCha20-Poly1305: the key's version, a random nonce, the ciphertext.
+///
+/// Readable only with the same [`Sealer`] and the same place it was sealed for.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    key: u32,
+    nonce: [u8; 24],
+    ciphertext: Vec<u8>,
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed(key {}, ***)", self.key)
+    }
+}
+
+/// One version of the key that seals.
+#[derive(Clone)]
+pub struct SealKey {
+    version: u32,
+    cipher: XChaCha20Poly1305,
+}
+
+impl SealKey {
+    /// A key of the given version, from 32 secret random bytes.
+    #[must_use]
+    pub fn new(version: u32, secret: &[u8; 32]) -> Self {
+        Self { version, cipher: XChaCha20Poly1305::new(secret.into()) }
+    }
+}
+
+impl fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealKey({}, ***)", self.version)
+    }
+}
+
+/// Why a sealed secret stays shut: its key's version is not loaded, or it was moved or changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unsealable {
+    /// No key of this version is loaded.
+    #[error("no key of version {0} to unseal with")]
+    NoKey(u32),
+    /// The ciphertext does not belong to this key and this place.
+    #[error("a sealed secret was changed, or does not belong where it stands")]
+    Foreign,
+}
+
+/// Seals with the current key, unseals with any loaded one.
+///
+/// ```
+/// use portcullis::app::{SealKey, Sealer, Secret};
+///
+/// let sealer = Sealer::new(SealKey::new(1, &[7; 32]));
+/// let sealed = sealer.seal(&Secret::from("s3cret".to_owned()), &["tenant", "app", "secret"]);
+/// assert_eq!(sealer.unseal(&sealed, &["tenant", "app", "secret"]).unwrap().expose(), "s3cret");
+/// assert!(sealer.unseal(&sealed, &["tenant", "another app", "secret"]).is_err());
+/// ```
+#[derive(Debug, Clone)]
+pub struct Sealer {
+    current: SealKey,
+    previous: Vec<SealKey>,
+}
+
+impl Sealer {
+    /// Only a current key.
+    #[must_use]
+    pub fn new(current: SealKey) -> Self {
+        Self { current, previous: Vec::new() }
+    }
+
+    /// Adds a key that sealed secrets still at rest.
+    #[must_use]
+    pub fn with_previous(mut self, key: SealKey) -> Self {
+        self.previous.push(key);
+        self
+    }
+
+    /// Seals a secret for a place: tenant, row and column, from the outside in.
+    ///
+    /// # Panics
+    /// When the system has no random source.
+    #[must_use]
+    pub fn seal(&self, secret: &Secret, place: &[&str]) -> Sealed {
+        let mut nonce = [0; 24];
+        getrandom::fill(&mut nonce).expect("the system's random source works");
+        let payload = Payload { msg: secret.expose().as_bytes(), aad: &bound(place) };
+        let ciphertext = self
+            .current
+            .cipher
+            .encrypt(&XNonce::from(nonce), payload)
+            .expect("a secret is shorter than the cipher's limit of 256 GiB");
+        Sealed { key: self.current.version, nonce, ciphertext }
+    }
+
+    /// Reads a sealed secret back.
+    ///
+    /// # Errors
+    /// [`Unsealable`] when its key is not loaded, or it was changed or moved to another place.
+    pub fn unseal(&self, sealed: &Sealed, place: &[&str]) -> Result<Secret, Unsealable> {
+        let key = std::iter::once(&self.current)
+            .chain(&self.previous)
+            .find(|key| key.version == sealed.key)
+            .ok_or(Unsealable::NoKey(sealed.key))?;
+        let payload = Payload { msg: &sealed.ciphertext, aad: &bound(place) };
+        let plain =
+            key.cipher.decrypt(&XNonce::from(sealed.nonce), payload).map_err(|_| Unsealable::Foreign)?;
+        String::from_utf8(plain).map(Secret::from).map_err(|_| Unsealable::Foreign)
+    }
+}
+
+/// Length-prefixed, so that no two places have the same bytes.
+fn bound(place: &[&str]) -> Vec<u8> {
+    place.iter().flat_map(|part| (part.len() as u64).to_be_bytes().into_iter().chain(part.bytes())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_cannot_be_spelt_in_two_ways() {
+        let sealer = Sealer::new(SealKey::new(1, &[7; 32]));
+        let sealed = sealer.seal(&Secret::from("s".to_owned()), &["ab", "c"]);
+        assert_eq!(sealer.unseal(&sealed, &["a", "bc"]), Err(Unsealable::Foreign));
+    }
+
+    #[test]
+    fn a_previous_key_still_unseals_and_an_unloaded_one_is_named() {
+        let place = ["t", "r"];
+        let old = Sealer::new(SealKey::new(1, &[1; 32]));
+        let sealed = old.seal(&Secret::from("s".to_owned()), &place);
+        let new = Sealer::new(SealKey::new(2, &[2; 32]));
+        assert_eq!(new.unseal(&sealed, &place), Err(Unsealable::NoKey(1)));
+        let both = new.with_previous(SealKey::new(1, &[1; 32]));
+        assert_eq!(both.unseal(&sealed, &place).unwrap().expose(), "s");
+    }
+
+    #[test]
+    fn nothing_of_a_sealed_secret_is_printed() {
+        let sealed = Sealer::new(SealKey::new(3, &[1; 32])).seal(&Secret::from("s".to_owned()), &[]);
+        assert_eq!(format!("{sealed:?}"), "Sealed(key 3, ***)");
+    }
+}

@@ -1,0 +1,43 @@
+//! Text that nobody may read by accident.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// A secret text: prints as `***`, is wiped from memory when dropped, and is read only by [`expose`].
+///
+/// [`expose`]: Secret::expose
+///
+/// ```
+/// let secret = portcullis::app::Secret::from("hunter2".to_owned());
+/// assert_eq!(format!("{secret:?} {secret}"), "*** ***");
+/// assert_eq!(secret.expose(), "hunter2");
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// The secret itself. Every call is a place to review.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

@@ -1,0 +1,49 @@
+//! Tenants: the wall between customers.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::TenantId;
+
+/// Whether a tenant's subscription holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Paid, or free of charge.
+    #[default]
+    Active,
+    /// Lapsed: the tenant may look, not change (402 where the surface knows it).
+    Lapsed,
+}
+
+/// Which APIG gateway a tenant is: a project and one of its instances.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gateway {
+    /// The project, as it stands in the path and in the operators' tokens.
+    pub project_id: String,
+    /// The dedicated gateway within the project.
+    pub instance_id: String,
+    /// Whether callers' keys and secrets may be chosen by the operator.
+    pub custom_keys: bool,
+}
+
+/// A customer. Nothing of one tenant is visible to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Unique in the registry.
+    pub id: TenantId,
+    /// For people.
+    pub name: String,
+    /// Set when the tenant is an APIG gateway; a discue organization has none.
+    pub gateway: Option<Gateway>,
+    /// Whether the subscription holds.
+    pub standing: Standing,
+    /// How many callers the tenant may have.
+    pub max_callers: u32,
+    /// Grows by one with every change.
+    pub revision: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}

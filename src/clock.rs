@@ -1,0 +1,125 @@
+//! The time, as a value: whoever decides is handed a [`Moment`] and reads no clock.
+
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+/// A point in time, on both of the clocks that decisions need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    /// Nanoseconds on a clock that never goes back; what limits count on.
+    pub ticks: u64,
+    /// The time of day; what expiry dates and locks are compared with.
+    pub time: Timestamp,
+}
+
+/// A source of moments.
+pub trait Clock: Send + Sync + 'static {
+    /// The present moment.
+    fn now(&self) -> Moment;
+}
+
+impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
+    fn now(&self) -> Moment {
+        (**self).now()
+    }
+}
+
+/// The machine's clocks.
+///
+/// One reading costs one read of the monotonic clock: the time of day is derived from it and corrected
+/// against the machine's once a second, so that a step of that clock is followed within a second.
+#[derive(Debug)]
+pub struct SystemClock {
+    start: Instant,
+    /// The second of `start` in which `origin` was last read.
+    read_in: AtomicU64,
+    /// The time of day at `start`, in microseconds since the epoch.
+    origin: AtomicI64,
+}
+
+impl SystemClock {
+    /// A clock whose ticks start at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let origin = AtomicI64::new(Timestamp::now().as_microsecond());
+        Self { start: Instant::now(), read_in: AtomicU64::new(0), origin }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Moment {
+        let since = self.start.elapsed();
+        let elapsed = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+        if self.read_in.load(Ordering::Relaxed) != since.as_secs() {
+            self.read_in.store(since.as_secs(), Ordering::Relaxed);
+            self.origin.store(Timestamp::now().as_microsecond() - elapsed, Ordering::Relaxed);
+        }
+        let time = self.origin.load(Ordering::Relaxed).saturating_add(elapsed);
+        Moment { ticks: ticks(since), time: Timestamp::from_microsecond(time).unwrap_or(Timestamp::MAX) }
+    }
+}
+
+/// A clock that stands still until told otherwise, for tests.
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::clock::{Clock, ManualClock};
+///
+/// let clock = ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(5));
+/// assert_eq!(clock.now().ticks - before.ticks, 5_000_000_000);
+/// ```
+#[derive(Debug)]
+pub struct ManualClock {
+    start: Timestamp,
+    ticks: AtomicU64,
+}
+
+impl ManualClock {
+    /// A clock that stands at a time of day.
+    #[must_use]
+    pub fn at(start: Timestamp) -> Self {
+        Self { start, ticks: AtomicU64::new(0) }
+    }
+
+    /// Moves both clocks on.
+    pub fn advance(&self, by: Duration) {
+        self.ticks.fetch_add(ticks(by), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Moment {
+        let ticks = self.ticks.load(Ordering::SeqCst);
+        Moment { ticks, time: self.start + Duration::from_nanos(ticks) }
+    }
+}
+
+/// Nanoseconds; 584 years fit.
+fn ticks(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_clock_agrees_with_the_machine() {
+        let clock = SystemClock::new();
+        let (earlier, machine, later) = (clock.now(), Timestamp::now(), clock.now());
+        assert!(earlier.ticks <= later.ticks);
+        assert!((machine.as_millisecond() - later.time.as_millisecond()).abs() < 1_000);
+    }
+}

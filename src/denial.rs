@@ -1,0 +1,309 @@
+//! Why a request stops: a closed list, each with all that its answer needs.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use jiff::Timestamp;
+
+use crate::{
+    app::{Access, Covers, Lock},
+    media::MediaType,
+};
+
+static ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+static ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+
+/// What is wrong with a presented credential, or with its absence (401).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unauthenticated {
+    /// There is none.
+    Missing,
+    /// It has not the form or the checksum of one.
+    Malformed,
+    /// Nobody has it.
+    Unknown,
+    /// Its time is over.
+    Expired,
+}
+
+/// Why a known caller is refused (403).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forbidden {
+    /// The credential is disabled.
+    CredentialDisabled,
+    /// The caller is disabled.
+    CallerDisabled,
+    /// The caller is of a kind that has no business here.
+    Kind,
+    /// The credential's scopes do not cover the request.
+    Scope {
+        /// What the request is about.
+        resource: Arc<str>,
+        /// How deep it goes.
+        access: Access,
+    },
+}
+
+/// Why a request stops.
+///
+/// [`code`](Self::code) is stable: programs may rely on it. [`detail`](Self::detail) is for people and
+/// never says more than the caller may know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each variant is its status, and `detail` explains it")]
+pub enum Denial {
+    /// 400: it can be read in two ways, or not at all.
+    BadRequest { detail: Cow<'static, str> },
+    /// 401, with what a client may try.
+    Unauthenticated { cause: Unauthenticated, challenge: HeaderValue },
+    /// 402: the tenant's subscription has lapsed, or holds no more.
+    PaymentRequired { detail: Cow<'static, str> },
+    /// 403: the caller is known, and may not.
+    Forbidden(Forbidden),
+    /// 404: missing, or somebody else's, which look the same.
+    NotFound,
+    /// 405, with the methods that are there.
+    MethodNotAllowed { allow: HeaderValue },
+    /// 406, with what there is to choose from.
+    NotAcceptable { available: Arc<[MediaType]> },
+    /// 409: somebody else was there first.
+    Conflict { detail: Cow<'static, str> },
+    /// 413: more bytes than are taken here.
+    ContentTooLarge { limit: u64 },
+    /// 415, for the media type: what is taken instead, as the value of `Accept`.
+    UnsupportedMediaType { taken: HeaderValue, method: Method },
+    /// 415, for the content coding: what is taken instead, as the value of `Accept-Encoding`.
+    UnsupportedCoding { taken: HeaderValue },
+    /// 422: well-formed, and still makes no sense.
+    Unprocessable { detail: Cow<'static, str> },
+    /// 423: held by somebody, until `lock.expires_at`.
+    Locked { lock: Arc<Lock>, now: Timestamp },
+    /// 429: these limits are used up; in `retry_after` seconds there is room again.
+    RateLimited { violated: Vec<String>, retry_after: u64 },
+    /// 500: our fault; `inside` is for the log only.
+    Internal { inside: Cow<'static, str> },
+    /// 501: switched off here.
+    NotImplemented { detail: Cow<'static, str> },
+    /// 502: the service behind cannot be reached, or makes no sense; `inside` is for the log only.
+    BadGateway { inside: Cow<'static, str> },
+    /// 503: for now, through no fault of the caller.
+    Unavailable { detail: Cow<'static, str>, retry_after: u64 },
+    /// 504: the service behind did not answer in time; `inside` is for the log only.
+    GatewayTimeout { inside: Cow<'static, str> },
+}
+
+impl Denial {
+    /// A 400 with its reason.
+    pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::BadRequest { detail: detail.into() }
+    }
+
+    /// A 500 with a reason for the log.
+    pub fn internal(inside: impl Into<Cow<'static, str>>) -> Self {
+        Self::Internal { inside: inside.into() }
+    }
+
+    /// A 503 with its reason, and when to come back, in seconds.
+    pub fn unavailable(detail: impl Into<Cow<'static, str>>, retry_after: u64) -> Self {
+        Self::Unavailable { detail: detail.into(), retry_after }
+    }
+
+    /// The status code of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
+            Self::PaymentRequired { .. } => StatusCode::PAYMENT_REQUIRED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
+            Self::Conflict { .. } => StatusCode::CONFLICT,
+            Self::ContentTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType { .. } | Self::UnsupportedCoding { .. } => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
+            Self::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Locked { .. } => StatusCode::LOCKED,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotImplemented { .. } => StatusCode::NOT_IMPLEMENTED,
+            Self::BadGateway { .. } => StatusCode::BAD_GATEWAY,
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::GatewayTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The reason in one stable word, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest { .. } => "bad-request",
+            Self::Unauthenticated { cause, .. } => match cause {
+                Unauthenticated::Missing => "credential-missing",
+                Unauthenticated::Malformed => "credential-malformed",
+                Unauthenticated::Unknown => "credential-unknown",
+                Unauthenticated::Expired => "credential-expired",
+            },
+            Self::PaymentRequired { .. } => "payment-required",
+            Self::Forbidden(why) => match why {
+                Forbidden::CredentialDisabled => "credential-disabled",
+                Forbidden::CallerDisabled => "caller-disabled",
+                Forbidden::Kind => "caller-kind",
+                Forbidden::Scope { .. } => "scope",
+            },
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed { .. } => "method-not-allowed",
+            Self::NotAcceptable { .. } => "not-acceptable",
+            Self::Conflict { .. } => "conflict",
+            Self::ContentTooLarge { .. } => "content-too-large",
+            Self::UnsupportedMediaType { .. } => "unsupported-media-type",
+            Self::UnsupportedCoding { .. } => "unsupported-coding",
+            Self::Unprocessable { .. } => "unprocessable",
+            Self::Locked { .. } => "locked",
+            Self::RateLimited { .. } => "rate-limited",
+            Self::Internal { .. } => "internal",
+            Self::NotImplemented { .. } => "not-implemented",
+            Self::BadGateway { .. } => "bad-gateway",
+            Self::Unavailable { .. } => "unavailable",
+            Self::GatewayTimeout { .. } => "gateway-timeout",
+        }
+    }
+
+    /// The reason for people: what was wrong, and what would be right.
+    #[must_use]
+    pub fn detail(&self) -> Cow<'static, str> {
+        match self {
+            Self::BadRequest { detail }
+            | Self::PaymentRequired { detail }
+            | Self::Conflict { detail }
+            | Self::Unprocessable { detail }
+            | Self::NotImplemented { detail }
+            | Self::Unavailable { detail, .. } => detail.clone(),
+            Self::Unauthenticated { cause, .. } => match cause {
+                Unauthenticated::Missing => {
+                    "This resource needs a credential, and the request has none.".into()
+                }
+                Unauthenticated::Malformed => {
+                    "The credential has not the form of one: was it cut or mistyped?".into()
+                }
+                Unauthenticated::Unknown => "The credential is not known here.".into(),
+                Unauthenticated::Expired => "The credential has expired.".into(),
+            },
+            Self::Forbidden(why) => match why {
+                Forbidden::CredentialDisabled => "The credential is disabled.".into(),
+                Forbidden::CallerDisabled => "The caller is disabled.".into(),
+                Forbidden::Kind => "A credential of this kind is not for this resource.".into(),
+                Forbidden::Scope { resource, access } => {
+                    let verb = if *access == Access::Read { "read" } else { "write" };
+                    format!("The credential's scopes do not let it {verb} {resource}.").into()
+                }
+            },
+            Self::NotFound => "Nothing is here, or nothing of yours.".into(),
+            Self::MethodNotAllowed { .. } => {
+                "The resource is here; this method is not one of its own.".into()
+            }
+            Self::NotAcceptable { .. } => {
+                "None of the available media types is acceptable to the request.".into()
+            }
+            Self::ContentTooLarge { limit } => format!("At most {limit} bytes are taken here.").into(),
+            Self::UnsupportedMediaType { .. } => "The content's media type is not taken here.".into(),
+            Self::UnsupportedCoding { .. } => "The content's coding is not taken here.".into(),
+            Self::Locked { lock, .. } => {
+                let what = if lock.covers == Covers::All { "all requests" } else { "changes" };
+                format!("Locked for {what} by {}: {}", lock.owner, lock.reason).into()
+            }
+            Self::RateLimited { violated, retry_after } => {
+                format!("Used up: {}. There is room again in {retry_after} s.", violated.join(", ")).into()
+            }
+            Self::Internal { .. } => "The request failed here, through no fault of its own.".into(),
+            Self::BadGateway { .. } => {
+                "The service behind could not be reached or did not make sense.".into()
+            }
+            Self::GatewayTimeout { .. } => "The service behind did not answer in time.".into(),
+        }
+    }
+
+    /// What only the log may say.
+    #[must_use]
+    pub fn inside(&self) -> Option<&str> {
+        match self {
+            Self::Internal { inside } | Self::BadGateway { inside } | Self::GatewayTimeout { inside } => {
+                Some(inside)
+            }
+            _ => None,
+        }
+    }
+
+    /// In how many seconds a retry makes sense, when that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
+                Some(*retry_after)
+            }
+            Self::Locked { lock, now } => Some(seconds_until(lock.expires_at, *now)),
+            _ => None,
+        }
+    }
+
+    /// Adds the fields that the status calls for (RFC 9110): `WWW-Authenticate`, `Allow`, `Accept` and
+    /// its kin, `Retry-After`.
+    pub fn fields(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::Unauthenticated { challenge, .. } => {
+                headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
+            }
+            Self::MethodNotAllowed { allow } => {
+                headers.insert(header::ALLOW, allow.clone());
+            }
+            Self::UnsupportedMediaType { taken, method } => {
+                headers.insert(header::ACCEPT, taken.clone());
+                if method == Method::POST {
+                    headers.insert(&ACCEPT_POST, taken.clone());
+                } else if method == Method::PATCH {
+                    headers.insert(&ACCEPT_PATCH, taken.clone());
+                }
+            }
+            Self::UnsupportedCoding { taken } => {
+                headers.insert(header::ACCEPT_ENCODING, taken.clone());
+            }
+            _ => {}
+        }
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status().as_u16(), self.code())
+    }
+}
+
+impl std::error::Error for Denial {}
+
+/// Whole seconds, rounded up: who waits that long finds the moment passed. At least 1.
+fn seconds_until(moment: Timestamp, now: Timestamp) -> u64 {
+    let nanos = moment.as_nanosecond() - now.as_nanosecond();
+    u64::try_from((nanos + 999_999_999).div_euclid(1_000_000_000)).unwrap_or(0).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_until_a_moment_are_rounded_up() {
+        let now: Timestamp = "2026-01-01T00:00:00.5Z".parse().unwrap();
+        for (until, seconds) in [
+            ("2026-01-01T00:00:10.5Z", 10),
+            ("2026-01-01T00:00:10.500000001Z", 11),
+            ("2026-01-01T00:00:00.6Z", 1),
+            ("2025-01-01T00:00:00Z", 1),
+        ] {
+            assert_eq!(seconds_until(until.parse().unwrap(), now), seconds);
+        }
+    }
+}

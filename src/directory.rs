@@ -1,0 +1,279 @@
+//! The synchronous, in-memory read side of the registry: what policies ask.
+//!
+//! It holds every credential's digest, so that no request waits for a store and a store's outage stops
+//! no traffic. It follows the registry's change log, see [`registry::follow`](crate::registry::follow).
+
+mod entry;
+
+pub use entry::{CallerEntry, KeyEntry};
+
+use std::{
+    hash::{BuildHasherDefault, Hasher},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use papaya::HashMap;
+
+use crate::{
+    app::{
+        Caller, CallerId, Change, Covers, Credential, Entity, Lock, Peppers, Plan, PlanId, Seq, Target,
+        Tenant, TenantId, Verb,
+    },
+    limit::Budget,
+};
+use entry::{CallerSlot, TenantSlot};
+
+/// A digest is uniformly distributed already: its first bytes are its hash.
+#[derive(Default)]
+struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut first = [0; 8];
+        let len = bytes.len().min(8);
+        first[..len].copy_from_slice(&bytes[..len]);
+        self.0 = u64::from_le_bytes(first);
+    }
+
+    /// Array lengths are hashed too; they say nothing here.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Every tenant, caller, credential, plan and lock, as decisions need them.
+///
+/// Reads take no lock; writes take one among themselves.
+#[derive(Debug)]
+pub struct Directory {
+    peppers: Peppers,
+    tenants: HashMap<TenantId, Arc<TenantSlot>>,
+    callers: HashMap<CallerId, Arc<CallerSlot>>,
+    keys: HashMap<[u8; 16], Arc<KeyEntry>, BuildHasherDefault<FirstBytes>>,
+    budgets: HashMap<PlanId, Arc<Budget>>,
+    caller_locks: HashMap<CallerId, Arc<[Arc<Lock>]>>,
+    resource_locks: HashMap<Box<str>, Arc<[Arc<Lock>]>>,
+    locks: AtomicUsize,
+    applied: AtomicU64,
+    writing: Mutex<()>,
+}
+
+impl Directory {
+    /// An empty directory that digests presented credentials with these peppers.
+    #[must_use]
+    pub fn new(peppers: Peppers) -> Self {
+        Self {
+            peppers,
+            tenants: HashMap::new(),
+            callers: HashMap::new(),
+            keys: HashMap::default(),
+            budgets: HashMap::new(),
+            caller_locks: HashMap::new(),
+            resource_locks: HashMap::new(),
+            locks: AtomicUsize::new(0),
+            applied: AtomicU64::new(0),
+            writing: Mutex::new(()),
+        }
+    }
+
+    /// The credential that a presented text proves, and its caller; disabled and expired ones too.
+    #[must_use]
+    pub fn find(&self, presented: &str) -> Option<(Arc<KeyEntry>, Arc<CallerEntry>)> {
+        let keys = self.keys.pin();
+        self.peppers.digests(presented).find_map(|digest| {
+            let key = keys.get(&digest.prefix())?;
+            let caller = key.caller()?;
+            (key.digest == digest).then(|| (key.clone(), caller))
+        })
+    }
+
+    /// The tenant of an id.
+    #[must_use]
+    pub fn tenant(&self, id: &TenantId) -> Option<Arc<Tenant>> {
+        self.tenants.pin().get(id).map(|slot| slot.load_full())
+    }
+
+    /// The lock that stops a request longest, if any does: on the caller, or on the path or one above it.
+    ///
+    /// `path` is matched byte for byte, segment by segment.
+    #[must_use]
+    pub fn lock(
+        &self,
+        caller: Option<&CallerEntry>,
+        path: &str,
+        safe: bool,
+        now: Timestamp,
+    ) -> Option<Arc<Lock>> {
+        if self.locks.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let tenant = caller.map(|caller| caller.tenant().id.clone());
+        let stops = |lock: &&Arc<Lock>| {
+            let ours = lock.tenant.is_none() || lock.tenant == tenant;
+            ours && lock.holds(now) && (lock.covers == Covers::All || !safe)
+        };
+        let (callers, resources) = (self.caller_locks.pin(), self.resource_locks.pin());
+        let on_caller = caller.and_then(|caller| callers.get(&caller.id)).into_iter();
+        let on_path = prefixes(path).filter_map(|prefix| resources.get(prefix));
+        let all = on_caller.chain(on_path).flat_map(|locks| locks.iter());
+        all.filter(stops).max_by_key(|lock| lock.expires_at).cloned()
+    }
+
+    /// The number of the last change applied.
+    #[must_use]
+    pub fn applied(&self) -> Seq {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// How many credentials it holds.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Fills the directory from a snapshot of the registry taken at change `seq`.
+    pub fn load(&self, entities: impl IntoIterator<Item = Entity>, seq: Seq) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        for entity in entities {
+            self.put(entity);
+        }
+        self.applied.store(seq, Ordering::Release);
+    }
+
+    /// Applies one change; one that was applied already changes nothing.
+    pub fn apply(&self, change: Change) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if change.seq <= self.applied() {
+            return;
+        }
+        match change.verb {
+            Verb::Created | Verb::Updated => self.put(change.entity),
+            Verb::Deleted => self.remove(change.entity),
+        }
+        self.applied.store(change.seq, Ordering::Release);
+    }
+
+    fn put(&self, entity: Entity) {
+        match entity {
+            Entity::Tenant(tenant) => self.put_tenant(tenant),
+            Entity::Caller(caller) => self.put_caller(&caller),
+            Entity::Credential(credential) => self.put_key(&credential),
+            Entity::Plan(plan) => self.put_plan(plan),
+            Entity::Lock(lock) => self.edit_locks(&lock.target.clone(), |locks| locks.push(Arc::new(lock))),
+        }
+    }
+
+    fn remove(&self, entity: Entity) {
+        match entity {
+            Entity::Tenant(tenant) => drop(self.tenants.pin().remove(&tenant.id)),
+            Entity::Caller(caller) => {
+                if let Some(slot) = self.callers.pin().remove(&caller.id) {
+                    slot.clear();
+                }
+            }
+            Entity::Credential(credential) => drop(self.keys.pin().remove(&credential.digest.prefix())),
+            Entity::Plan(plan) => drop(self.budgets.pin().remove(plan.id())),
+            Entity::Lock(lock) => {
+                self.edit_locks(&lock.target, |locks| locks.retain(|other| other.id != lock.id))
+            }
+        }
+    }
+
+    fn put_tenant(&self, tenant: Tenant) {
+        let tenants = self.tenants.pin();
+        match tenants.get(&tenant.id) {
+            Some(slot) => slot.store(tenant.into()),
+            None => drop(tenants.insert(tenant.id.clone(), Arc::new(TenantSlot::from_pointee(tenant)))),
+        }
+    }
+
+    fn put_caller(&self, caller: &Caller) {
+        let Some(tenant) = self.tenants.pin().get(&caller.tenant).cloned() else {
+            tracing::error!(caller = %caller.id, tenant = %caller.tenant, "a caller came before its tenant");
+            return;
+        };
+        let budget = caller.plan.as_ref().and_then(|plan| self.budgets.pin().get(plan).cloned());
+        if caller.plan.is_some() && budget.is_none() {
+            tracing::error!(caller = %caller.id, plan = ?caller.plan, "a caller's plan is not there");
+        }
+        let callers = self.callers.pin();
+        callers.get_or_insert_with(caller.id.clone(), Arc::default).update(caller, tenant, budget);
+    }
+
+    fn put_key(&self, credential: &Credential) {
+        let Some(caller) = self.callers.pin().get(&credential.caller).cloned() else {
+            tracing::error!(credential = %credential.id, "a credential came before its caller");
+            return;
+        };
+        self.keys.pin().insert(credential.digest.prefix(), Arc::new(KeyEntry::new(credential, caller)));
+    }
+
+    fn put_plan(&self, plan: Plan) {
+        let budget = Arc::new(Budget::new(plan));
+        self.budgets.pin().insert(budget.plan().id().clone(), budget.clone());
+        for slot in self.callers.pin().values() {
+            slot.rebudget(&budget);
+        }
+    }
+
+    fn edit_locks(&self, target: &Target, edit: impl FnOnce(&mut Vec<Arc<Lock>>)) {
+        let edited = |locks: Option<&Arc<[Arc<Lock>]>>| {
+            let mut locks = locks.map(|locks| locks.to_vec()).unwrap_or_default();
+            let before = locks.len();
+            edit(&mut locks);
+            (before, locks)
+        };
+        let (before, after) = match target {
+            Target::Caller(id) => {
+                let map = self.caller_locks.pin();
+                let (before, locks) = edited(map.get(id));
+                let after = locks.len();
+                if locks.is_empty() {
+                    map.remove(id)
+                } else {
+                    map.insert(id.clone(), locks.into())
+                };
+                (before, after)
+            }
+            Target::Resource(path) => {
+                let map = self.resource_locks.pin();
+                let (before, locks) = edited(map.get(path.as_str()));
+                let after = locks.len();
+                if locks.is_empty() {
+                    map.remove(path.as_str())
+                } else {
+                    map.insert(path.as_str().into(), locks.into())
+                };
+                (before, after)
+            }
+        };
+        self.locks.fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
+    }
+}
+
+/// `/a`, `/a/b`, `/a/b/c` of `/a/b/c`: every path a lock could stand on, up to the longest there can be.
+fn prefixes(path: &str) -> impl Iterator<Item = &str> {
+    let bytes = path.as_bytes();
+    (1..=bytes.len().min(1024))
+        .filter(move |end| bytes.get(*end).is_none_or(|next| *next == b'/'))
+        .filter_map(move |end| path.get(..end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_its_ancestors() {
+        assert_eq!(prefixes("/a/bc/d").collect::<Vec<_>>(), ["/a", "/a/bc", "/a/bc/d"]);
+        assert_eq!(prefixes("/a/").collect::<Vec<_>>(), ["/a", "/a/"]);
+        assert_eq!(prefixes("").count(), 0);
+        assert!(prefixes(&"/a".repeat(100_000)).count() <= 512);
+    }
+}

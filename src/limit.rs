@@ -1,0 +1,7 @@
+//! Budgets: the synchronous part a rate limit spends from.
+
+mod bucket;
+mod budget;
+
+pub use bucket::Bucket;
+pub use budget::{Budget, Budgets, Lines, Spent, Verdict};

@@ -1,0 +1,142 @@
+//! Eight bytes of state that a governor limiter drives.
+
+use std::{
+    cell::Cell,
+    hash::{Hash, Hasher},
+    num::NonZeroU32,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use governor::{
+    NotUntil, Quota, RateLimiter, clock::Clock, middleware::StateInformationMiddleware, nanos::Nanos,
+    state::StateStore,
+};
+
+use crate::app::Limit;
+
+/// The state of one limit for one caller: the theoretical arrival time of GCRA, in ticks. Zero is full.
+///
+/// It stands in the caller's record and outlives the limit's figures: what was spent stays spent when
+/// a limit changes.
+#[derive(Debug, Default)]
+pub struct Bucket(AtomicU64);
+
+impl Bucket {
+    /// A bucket in the state another one is in.
+    #[must_use]
+    pub fn copy_of(other: &Self) -> Self {
+        Self(AtomicU64::new(other.0.load(Ordering::Relaxed)))
+    }
+}
+
+/// One limit's rule over any number of buckets: GCRA by governor.
+///
+/// governor keeps a start and a clock of its own in every limiter, which would tie a bucket to one
+/// limiter. So it is handed time zero, and each bucket's state relative to the present moment.
+#[derive(Debug)]
+pub(super) struct Gcra {
+    limiter: RateLimiter<Lead, Relative, Present, StateInformationMiddleware>,
+    interval: u64,
+    full: u64,
+}
+
+/// What one attempt found.
+pub(super) enum Outcome {
+    /// One request was spent; this many more may come at once.
+    Admitted { remaining: u32 },
+    /// Nothing was spent; after this many ticks it would be admitted.
+    Refused { wait: u64 },
+}
+
+impl Gcra {
+    pub(super) fn new(limit: &Limit) -> Self {
+        let burst = NonZeroU32::new(limit.burst()).unwrap_or(NonZeroU32::MIN);
+        let quota =
+            Quota::with_period(limit.interval()).unwrap_or(Quota::per_second(burst)).allow_burst(burst);
+        let interval = u64::try_from(limit.interval().as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            limiter: RateLimiter::new(quota, Relative, Present),
+            interval,
+            full: interval.saturating_mul(u64::from(limit.burst())),
+        }
+    }
+
+    pub(super) fn spend(&self, bucket: &Bucket, now: u64) -> Outcome {
+        let mut seen = bucket.0.load(Ordering::Relaxed);
+        loop {
+            // A debt from a limit that was slower is cut to this one's: an empty bucket, no emptier.
+            let lead = Lead(Cell::new(seen.saturating_sub(now).min(self.full)));
+            match self.limiter.check_key(&lead) {
+                Err(until) => return Outcome::Refused { wait: wait(&until) },
+                Ok(state) => {
+                    let next = now + lead.0.get();
+                    match bucket.0.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
+                        Ok(_) => return Outcome::Admitted { remaining: state.remaining_burst_capacity() },
+                        Err(other) => seen = other,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives one request back.
+    pub(super) fn give_back(&self, bucket: &Bucket) {
+        let less = |seen: u64| Some(seen.saturating_sub(self.interval));
+        let _ = bucket.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// How many requests may come at once, without spending any.
+    pub(super) fn remaining(&self, bucket: &Bucket, now: u64) -> u32 {
+        let lead = bucket.0.load(Ordering::Relaxed).saturating_sub(now).min(self.full);
+        u32::try_from((self.full - lead) / self.interval).unwrap_or(u32::MAX)
+    }
+
+    /// Ticks until one request more than now may come at once; zero when full.
+    pub(super) fn until_next(&self, bucket: &Bucket, now: u64) -> u64 {
+        let lead = bucket.0.load(Ordering::Relaxed).saturating_sub(now).min(self.full);
+        match lead % self.interval {
+            0 if lead > 0 => self.interval,
+            rest => rest,
+        }
+    }
+}
+
+fn wait(until: &NotUntil<Nanos>) -> u64 {
+    until.earliest_possible().as_u64()
+}
+
+/// How far a bucket's arrival time lies ahead of now, in ticks: governor's key, and its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Lead(Cell<u64>);
+
+impl Hash for Lead {
+    /// governor wants hashable keys for its maps; no map holds this one.
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+#[derive(Debug)]
+struct Relative;
+
+impl StateStore for Relative {
+    type Key = Lead;
+
+    fn measure_and_replace<T, F, E>(&self, lead: &Lead, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let (outcome, next) = decide(Some(Nanos::new(lead.0.get())))?;
+        lead.0.set(next.as_u64());
+        Ok(outcome)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Present;
+
+impl Clock for Present {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::new(0)
+    }
+}

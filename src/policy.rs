@@ -1,0 +1,244 @@
+//! Policies: one rule each, over a [`Head`], and how they compose.
+//!
+//! A policy is synchronous, does no I/O, reads no clock and allocates nothing when it admits. Several
+//! compose without any further type: a tuple runs its parts in order, `Option` switches one off, `Arc`
+//! shares one, `Box<dyn Policy>` and `Vec` build a chain at run time.
+
+mod accept;
+mod api_key;
+mod content_type;
+mod lock;
+mod rate_limit;
+mod scope;
+
+pub use accept::Accept;
+pub use api_key::{ApiKey, Source};
+pub use content_type::ContentType;
+pub use lock::Lock;
+pub use rate_limit::{RateLimit, RateLimitFields};
+pub use scope::Scope;
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use crate::{Admission, Denial, Head};
+
+/// What a cold answer is awaited with: resolves when asking again is worth it.
+pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Why a policy did not admit.
+pub enum Stop {
+    /// The request is refused.
+    Deny(Denial),
+    /// The answer must come from elsewhere: await this, then ask again.
+    Wait(Wait),
+}
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deny(denial) => f.debug_tuple("Deny").field(denial).finish(),
+            Self::Wait(_) => f.write_str("Wait(..)"),
+        }
+    }
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Deny(denial)
+    }
+}
+
+/// One rule over a head.
+///
+/// ```
+/// use portcullis::{Admission, Denial, Head, Policy, Stop};
+///
+/// /// Only HTTPS from here on.
+/// struct NotOnSundays;
+///
+/// impl Policy for NotOnSundays {
+///     fn admit(&self, head: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+///         let day = head.now.time.to_zoned(jiff::tz::TimeZone::UTC).weekday();
+///         if day == jiff::civil::Weekday::Sunday {
+///             return Err(Denial::unavailable("closed on Sundays", 3600).into());
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait Policy: Send + Sync {
+    /// Decides about a request, and notes in the admission what it learnt and took.
+    ///
+    /// Faces call [`Admission::ask`], which calls this.
+    ///
+    /// # Errors
+    /// The [`Denial`] to answer with, or what to wait for; later policies do not run.
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop>;
+
+    /// How many single policies this one is made of: a chain that waited resumes at the one that
+    /// waited. Only compositions say other than 1; the number never changes.
+    fn steps(&self) -> u32 {
+        1
+    }
+}
+
+impl Policy for () {
+    fn admit(&self, _: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    fn steps(&self) -> u32 {
+        0
+    }
+}
+
+macro_rules! tuple {
+    ($($part:ident)+) => {
+        impl<$($part: Policy),+> Policy for ($($part,)+) {
+            #[allow(non_snake_case, reason = "the type parameters name the parts too")]
+            fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+                let ($($part,)+) = self;
+                $(admission.step($part, head)?;)+
+                Ok(())
+            }
+
+            #[allow(non_snake_case, reason = "the type parameters name the parts too")]
+            fn steps(&self) -> u32 {
+                let ($($part,)+) = self;
+                0 $(+ $part.steps())+
+            }
+        }
+    };
+}
+tuple!(A);
+tuple!(A B);
+tuple!(A B C);
+tuple!(A B C D);
+tuple!(A B C D E);
+tuple!(A B C D E F);
+tuple!(A B C D E F G);
+tuple!(A B C D E F G H);
+
+impl<P: Policy> Policy for Option<P> {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        self.as_ref().map_or(Ok(()), |policy| admission.step(policy, head))
+    }
+
+    fn steps(&self) -> u32 {
+        self.as_ref().map_or(0, Policy::steps)
+    }
+}
+
+impl<P: Policy> Policy for Vec<P> {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        self.iter().try_for_each(|policy| admission.step(policy, head))
+    }
+
+    fn steps(&self) -> u32 {
+        self.iter().map(Policy::steps).sum()
+    }
+}
+
+macro_rules! pointer {
+    ($($pointer:ident)+) => {$(
+        impl<P: Policy + ?Sized> Policy for $pointer<P> {
+            fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+                (**self).admit(head, admission)
+            }
+
+            fn steps(&self) -> u32 {
+                (**self).steps()
+            }
+        }
+    )+};
+}
+pointer!(Arc Box);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::testing;
+
+    /// Admits, and counts how often it was asked; waits on the first asking when told to.
+    #[derive(Default)]
+    struct Counting {
+        asked: AtomicU32,
+        waits_at: Option<u32>,
+        denies: bool,
+    }
+
+    impl Policy for Counting {
+        fn admit(&self, _: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+            let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+            if self.waits_at == Some(asked) {
+                return Err(Stop::Wait(Box::pin(async {})));
+            }
+            if self.denies { Err(Denial::unavailable("test", 1).into()) } else { Ok(()) }
+        }
+    }
+
+    impl Counting {
+        fn waits() -> Arc<Self> {
+            Arc::new(Self { waits_at: Some(0), ..Self::default() })
+        }
+        fn asked(&self) -> u32 {
+            self.asked.load(Ordering::Relaxed)
+        }
+    }
+
+    fn ask(policy: &impl Policy, admission: &mut Admission) -> Result<(), Stop> {
+        let request = testing::get("/");
+        admission.ask(policy, testing::head(&request))
+    }
+
+    #[test]
+    fn a_chain_runs_in_order_and_stops_at_the_first_denial() {
+        let [first, last] = [(); 2].map(|()| Arc::new(Counting::default()));
+        let denies = Arc::new(Counting { denies: true, ..Counting::default() });
+        let chain = (first.clone(), Some(denies.clone()), vec![last.clone()]);
+        assert!(matches!(ask(&chain, &mut Admission::default()), Err(Stop::Deny(_))));
+        assert_eq!((first.asked(), denies.asked(), last.asked()), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_chain_asked_again_resumes_at_the_policy_that_waited() {
+        let [a, c, e] = [(); 3].map(|()| Arc::new(Counting::default()));
+        let (b, d) = (Counting::waits(), Counting::waits());
+        let chain = (a.clone(), (Some(b.clone()), None::<()>, (c.clone(),)), vec![d.clone()], e.clone());
+        let mut admission = Admission::default();
+        assert!(matches!(ask(&chain, &mut admission), Err(Stop::Wait(_))));
+        assert!(matches!(ask(&chain, &mut admission), Err(Stop::Wait(_))));
+        assert!(ask(&chain, &mut admission).is_ok());
+        let asked = [&a, &b, &c, &d, &e].map(|policy| policy.asked());
+        assert_eq!(asked, [1, 2, 1, 2, 1]);
+    }
+
+    /// A composition that forgot `steps`: its parts may be asked twice, but none is ever passed over.
+    #[test]
+    fn a_composition_that_miscounts_its_steps_lets_nobody_past() {
+        struct Miscounting(Arc<Counting>, Arc<Counting>, Arc<Counting>);
+        impl Policy for Miscounting {
+            fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+                admission.step(&(self.0.clone(), self.1.clone()), head)?;
+                admission.step(&self.2, head)
+            }
+        }
+        let last = Arc::new(Counting { denies: true, waits_at: Some(0), ..Counting::default() });
+        let chain = (Miscounting(Arc::default(), Arc::default(), last.clone()), Counting::default());
+        let mut admission = Admission::default();
+        assert!(matches!(ask(&chain, &mut admission), Err(Stop::Wait(_))));
+        assert!(matches!(ask(&chain, &mut admission), Err(Stop::Deny(_))));
+        assert_eq!(last.asked(), 2);
+    }
+
+    #[test]
+    fn one_admission_serves_chain_after_chain() {
+        let [a, b] = [(); 2].map(|()| Arc::new(Counting::default()));
+        let mut admission = Admission::default();
+        assert!(ask(&a, &mut admission).is_ok());
+        assert!(ask(&(b.clone(), a.clone()), &mut admission).is_ok());
+        assert_eq!((a.asked(), b.asked()), (2, 1));
+    }
+}

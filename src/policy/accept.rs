@@ -1,0 +1,100 @@
+//! Can we answer in a format the client reads (406)?
+
+use std::sync::Arc;
+
+use http::header;
+use smallvec::SmallVec;
+
+use super::{Policy, Stop};
+use crate::{
+    Admission, Denial, Head,
+    media::{self, InvalidMedia, MediaType},
+};
+
+/// Chooses the media type of the answer by the request's `Accept` (RFC 9110, section 12.5.1).
+///
+/// The offer that weighs most wins, the earlier one of equals; without the field the first offer does.
+/// The choice is [`Admission::media_type`]. When nothing is acceptable, 406 lists the offers. Every
+/// answer, whatever its status, has `Vary: accept`.
+///
+/// ```
+/// use portcullis::policy::Accept;
+///
+/// let policy = Accept::new(["application/json", "text/csv"]).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct Accept {
+    offers: Arc<[MediaType]>,
+}
+
+impl Accept {
+    /// Offers these media types, the preferred first.
+    ///
+    /// # Errors
+    /// The first that is no media type.
+    pub fn new<'a>(offers: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidMedia> {
+        Ok(Self { offers: offers.into_iter().map(str::parse).collect::<Result<_, _>>()? })
+    }
+}
+
+impl Policy for Accept {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        admission.varies = true;
+        // A value that is no text lists nothing.
+        let values =
+            head.headers.get_all(header::ACCEPT).iter().map(|value| value.to_str().unwrap_or_default());
+        let lines: SmallVec<[&str; 4]> = values.collect();
+        match media::negotiate(lines.iter().copied(), &self.offers) {
+            Some(chosen) => {
+                admission.offers = Some((self.offers.clone(), chosen));
+                Ok(())
+            }
+            None => Err(Denial::NotAcceptable { available: self.offers.clone() }.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        problem::{Form, answer},
+        testing::{World, request},
+    };
+
+    #[test]
+    fn truth_table() {
+        let world = World::new();
+        let policy = Accept::new(["application/json", "text/csv"]).unwrap();
+        let rows: [(&[(&str, &str)], Option<&str>); 9] = [
+            (&[], Some("application/json")),
+            (&[("accept", "*/*")], Some("application/json")),
+            (&[("accept", "text/*")], Some("text/csv")),
+            (&[("accept", "text/csv, application/json;q=0.9")], Some("text/csv")),
+            (&[("accept", "application/json;q=0, */*")], Some("text/csv")),
+            (&[("accept", "image/png"), ("accept", "text/csv;q=0.1")], Some("text/csv")),
+            (&[("accept", "text/html, *; q=.2, */*; q=.2")], Some("application/json")),
+            (&[("accept", "image/png")], None),
+            (&[("accept", "application/json;q=0")], None),
+        ];
+        for (fields, expected) in rows {
+            let chosen = world.ask(&policy, &request("GET", "/", fields));
+            let chosen = chosen.as_ref().ok().and_then(Admission::media_type).map(MediaType::as_str);
+            assert_eq!(chosen, expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_lists_what_there_is_and_varies() {
+        let world = World::new();
+        let policy = Accept::new(["application/json", "text/csv"]).unwrap();
+        let (denial, admission) = world.deny(&policy, &request("GET", "/", &[("accept", "image/png")]));
+        let response = answer(&denial, Form::Problem, &admission);
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["vary"]),
+            (406, &"accept".parse().unwrap())
+        );
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(body["available"], serde_json::json!(["application/json", "text/csv"]));
+    }
+}

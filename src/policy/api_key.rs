@@ -1,0 +1,307 @@
+//! Who is calling (401, 403): exactly one API key, known, in force.
+
+use std::{fmt::Write, sync::Arc};
+
+use http::{HeaderName, HeaderValue, header};
+
+use super::{Policy, Stop};
+use crate::{
+    Admission, Denial, Head,
+    admission::Identity,
+    app::{self, Status},
+    denial::{Forbidden, Unauthenticated},
+    directory::Directory,
+};
+
+/// Where a credential may stand in a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A field of its own, such as `X-API-KEY`.
+    Field(HeaderName),
+    /// `Authorization` with this scheme, such as `Bearer`; schemes are compared without case.
+    Authorization(Box<str>),
+}
+
+impl Source {
+    /// `X-API-KEY`.
+    #[must_use]
+    pub fn x_api_key() -> Self {
+        Self::Field(HeaderName::from_static("x-api-key"))
+    }
+
+    /// `Authorization: Bearer`.
+    #[must_use]
+    pub fn bearer() -> Self {
+        Self::Authorization("Bearer".into())
+    }
+
+    fn field(&self) -> &HeaderName {
+        match self {
+            Self::Field(name) => name,
+            Self::Authorization(_) => &header::AUTHORIZATION,
+        }
+    }
+}
+
+/// Recognises a caller by its API key.
+///
+/// A request has exactly one credential: two fields of one name, or two of the sources at once, are
+/// answered with 400. A missing, malformed, unknown or expired key is 401 with `WWW-Authenticate`; a
+/// disabled key or caller is 403. The key does not travel on to the service behind, unless
+/// [`forwarding`](Self::forwarding) says so.
+///
+/// ```
+/// use std::sync::Arc;
+/// use portcullis::{app::{Pepper, Peppers}, directory::Directory, policy::{ApiKey, Source}};
+///
+/// let directory = Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32]))));
+/// let policy = ApiKey::new(directory).sources([Source::x_api_key()]).realm("orders");
+/// ```
+#[derive(Debug, Clone)]
+pub struct ApiKey {
+    directory: Arc<Directory>,
+    sources: Vec<Source>,
+    kinds: Option<&'static [&'static str]>,
+    realm: Box<str>,
+    challenge: HeaderValue,
+    forward: bool,
+}
+
+impl ApiKey {
+    /// Looks for `X-API-KEY`, `Authorization: Bearer` and `Authorization: ApiKey`.
+    #[must_use]
+    pub fn new(directory: Arc<Directory>) -> Self {
+        let sources = vec![Source::x_api_key(), Source::bearer(), Source::Authorization("ApiKey".into())];
+        let challenge = HeaderValue::from_static("");
+        Self { directory, sources, kinds: None, realm: "portcullis".into(), challenge, forward: false }
+            .challenged()
+    }
+
+    /// Looks in these places instead, in this order.
+    #[must_use]
+    pub fn sources(mut self, sources: impl IntoIterator<Item = Source>) -> Self {
+        self.sources = sources.into_iter().collect();
+        self.challenged()
+    }
+
+    /// The realm that `WWW-Authenticate` names; quotes, backslashes and control characters are left out.
+    #[must_use]
+    pub fn realm(mut self, realm: &str) -> Self {
+        self.realm = realm.chars().filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\')).collect();
+        self.challenged()
+    }
+
+    /// Admits only callers of these kinds (`api_client`, `app`, `operator`); others are 403.
+    #[must_use]
+    pub fn kinds(mut self, kinds: &'static [&'static str]) -> Self {
+        self.kinds = Some(kinds);
+        self
+    }
+
+    /// Leaves the credential in the request for the service behind.
+    #[must_use]
+    pub fn forwarding(mut self) -> Self {
+        self.forward = true;
+        self
+    }
+
+    fn challenged(mut self) -> Self {
+        let mut text = String::new();
+        for source in &self.sources {
+            let comma = if text.is_empty() { "" } else { ", " };
+            let realm = &self.realm;
+            let _ = match source {
+                Source::Authorization(scheme) => write!(text, "{comma}{scheme} realm=\"{realm}\""),
+                Source::Field(name) => write!(text, "{comma}ApiKey realm=\"{realm}\", header=\"{name}\""),
+            };
+        }
+        self.challenge = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("ApiKey"));
+        self
+    }
+
+    fn refuse(&self, cause: Unauthenticated) -> Denial {
+        Denial::Unauthenticated { cause, challenge: self.challenge.clone() }
+    }
+
+    /// The one credential of a request and the source it stood in.
+    fn presented<'h>(&self, head: Head<'h>) -> Result<(&Source, &'h str), Denial> {
+        let mut found = None;
+        for source in &self.sources {
+            let value = head.only(source.field()).map_err(|_| {
+                Denial::bad_request(format!("The field {} stands more than once.", source.field()))
+            })?;
+            let Some(value) = value else { continue };
+            let Some(credential) = within(source, value) else { continue };
+            if found.replace((source, credential)).is_some() {
+                return Err(Denial::bad_request("The request has more than one credential."));
+            }
+        }
+        match found {
+            None => Err(self.refuse(Unauthenticated::Missing)),
+            Some((source, Ok(credential))) => Ok((source, credential)),
+            Some((_, Err(NotText))) => Err(self.refuse(Unauthenticated::Malformed)),
+        }
+    }
+}
+
+/// A credential with bytes outside of visible ASCII.
+struct NotText;
+
+/// The credential within a field's value; `None` when the value is of another scheme.
+fn within<'h>(source: &Source, value: &'h HeaderValue) -> Option<Result<&'h str, NotText>> {
+    let Source::Authorization(scheme) = source else {
+        return Some(value.to_str().map(str::trim).map_err(|_| NotText));
+    };
+    let bytes = value.as_bytes();
+    let (start, rest) = bytes.split_at_checked(scheme.len())?;
+    if !start.eq_ignore_ascii_case(scheme.as_bytes()) || !matches!(rest, [] | [b' ', ..]) {
+        return None;
+    }
+    Some(std::str::from_utf8(rest).map(str::trim).map_err(|_| NotText))
+}
+
+impl Policy for ApiKey {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        let (source, presented) = self.presented(head)?;
+        let presented = app::ApiKey::parse(presented).map_err(|_| self.refuse(Unauthenticated::Malformed))?;
+        let Some((key, caller)) = self.directory.find(presented) else {
+            return Err(self.refuse(Unauthenticated::Unknown).into());
+        };
+        if key.not_after.is_some_and(|end| head.now.time >= end) {
+            return Err(self.refuse(Unauthenticated::Expired).into());
+        }
+        if key.status == Status::Disabled {
+            return Err(Denial::Forbidden(Forbidden::CredentialDisabled).into());
+        }
+        if caller.status == Status::Disabled {
+            return Err(Denial::Forbidden(Forbidden::CallerDisabled).into());
+        }
+        if self.kinds.is_some_and(|kinds| !kinds.contains(&caller.kind)) {
+            return Err(Denial::Forbidden(Forbidden::Kind).into());
+        }
+        if !self.forward {
+            admission.credential = Some(source.field().clone());
+        }
+        admission.identity = Some(Identity { key, caller });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing::{World, code, request};
+
+    fn ask(world: &World, policy: &ApiKey, fields: &[(&str, &str)]) -> Result<Admission, Denial> {
+        world.ask(policy, &request("GET", "/", fields))
+    }
+
+    #[test]
+    fn a_key_is_found_wherever_it_may_stand() {
+        let world = World::new();
+        let key = world.key();
+        let policy = ApiKey::new(world.directory.clone());
+        let (bearer, lower, own) =
+            (format!("Bearer {key}"), format!("bearer  {key} "), format!("ApiKey {key}"));
+        for (field, value) in [
+            ("x-api-key", &key),
+            ("authorization", &bearer),
+            ("authorization", &lower),
+            ("authorization", &own),
+        ] {
+            let admission = ask(&world, &policy, &[(field, value)]).unwrap();
+            assert_eq!(admission.caller().unwrap().id.as_str(), "caller");
+            assert_eq!(admission.credential.unwrap(), field);
+        }
+    }
+
+    #[test]
+    fn truth_table() {
+        let world = World::new();
+        let key = world.key();
+        let cut = &key[..key.len() - 1];
+        let foreign = app::ApiKey::generate(&app::KeyPrefix::default());
+        let policy = ApiKey::new(world.directory.clone());
+        let bearer = format!("Bearer {key}");
+        let rows: [(&[(&str, &str)], _); 11] = [
+            (&[], "credential-missing"),
+            (&[("authorization", "Basic dTpw")], "credential-missing"),
+            (&[("authorization", &key)], "credential-missing"),
+            (&[("authorization", "Bearer")], "credential-malformed"),
+            (&[("x-api-key", "")], "credential-malformed"),
+            (&[("x-api-key", cut)], "credential-malformed"),
+            (&[("x-api-key", "ключ")], "credential-malformed"),
+            (&[("x-api-key", foreign.expose())], "credential-unknown"),
+            (&[("x-api-key", &key), ("x-api-key", &key)], "bad-request"),
+            (&[("x-api-key", &key), ("authorization", &bearer)], "bad-request"),
+            (&[("authorization", &bearer), ("authorization", "Basic dTpw")], "bad-request"),
+        ];
+        for (fields, expected) in rows {
+            assert_eq!(code(ask(&world, &policy, fields)), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_scheme_beside_the_key_is_none_of_our_business() {
+        let world = World::new();
+        let policy = ApiKey::new(world.directory.clone());
+        let fields = [("x-api-key", &*world.key()), ("authorization", "Basic dTpw")];
+        let admission = ask(&world, &policy, &fields).unwrap();
+        let mut request = request("GET", "/", &fields);
+        admission.prepare(request.headers_mut());
+        assert_eq!(request.headers().len(), 1);
+        assert!(request.headers().contains_key("authorization"));
+    }
+
+    #[test]
+    fn a_forwarding_route_leaves_the_credential() {
+        let world = World::new();
+        let policy = ApiKey::new(world.directory.clone()).forwarding();
+        let fields = [("x-api-key", &*world.key())];
+        let mut request = request("GET", "/", &fields);
+        ask(&world, &policy, &fields).unwrap().prepare(request.headers_mut());
+        assert!(request.headers().contains_key("x-api-key"));
+    }
+
+    #[test]
+    fn an_expired_key_is_refused_from_the_moment_on() {
+        let world = World::new();
+        let key =
+            world.key_with(|credential| credential.not_after = Some(world.now() + Duration::from_secs(10)));
+        let policy = ApiKey::new(world.directory.clone());
+        world.clock.advance(Duration::from_nanos(9_999_999_999));
+        assert!(ask(&world, &policy, &[("x-api-key", &key)]).is_ok());
+        world.clock.advance(Duration::from_nanos(1));
+        assert_eq!(code(ask(&world, &policy, &[("x-api-key", &key)])), "credential-expired");
+    }
+
+    #[test]
+    fn disabled_is_forbidden_not_unknown() {
+        let world = World::new();
+        let policy = ApiKey::new(world.directory.clone());
+        let key = world.key_with(|credential| credential.status = Status::Disabled);
+        assert_eq!(code(ask(&world, &policy, &[("x-api-key", &key)])), "credential-disabled");
+        let key = world.key();
+        world.edit_caller(|caller| caller.status = Status::Disabled);
+        assert_eq!(code(ask(&world, &policy, &[("x-api-key", &key)])), "caller-disabled");
+    }
+
+    #[test]
+    fn the_challenge_names_every_source() {
+        let world = World::new();
+        let policy = ApiKey::new(world.directory.clone())
+            .realm("a\"b\n")
+            .sources([Source::x_api_key(), Source::bearer()]);
+        let Err(Denial::Unauthenticated { challenge, .. }) = ask(&world, &policy, &[]) else { panic!() };
+        assert_eq!(challenge, "ApiKey realm=\"ab\", header=\"x-api-key\", Bearer realm=\"ab\"");
+    }
+
+    #[test]
+    fn a_kind_with_no_business_here_is_forbidden() {
+        let world = World::new();
+        let policy = ApiKey::new(world.directory.clone()).kinds(&["operator"]);
+        assert_eq!(code(ask(&world, &policy, &[("x-api-key", &world.key())])), "caller-kind");
+    }
+}

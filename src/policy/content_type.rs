@@ -1,0 +1,153 @@
+//! Do we read the format the client sends (415)?
+
+use http::{HeaderValue, header};
+
+use super::{Policy, Stop};
+use crate::{
+    Admission, Denial, Head,
+    media::{self, InvalidMedia, MediaRange},
+};
+
+/// Takes content only of the media types, and in the content codings, that the route reads.
+///
+/// A request without content passes, whatever its `Content-Type`. Content without a `Content-Type` is
+/// refused: guessing one is how two readers come to differ. A refusal says what is taken: in `Accept`,
+/// and in `Accept-Post` or `Accept-Patch` where the method has one; or in `Accept-Encoding` when it is
+/// the coding that is not taken.
+///
+/// ```
+/// use portcullis::policy::ContentType;
+///
+/// let policy = ContentType::new(["application/json", "application/*+json"]).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct ContentType {
+    ranges: Vec<MediaRange>,
+    taken: HeaderValue,
+    codings: Option<(Vec<Box<str>>, HeaderValue)>,
+}
+
+impl ContentType {
+    /// Takes these media ranges, in any content coding.
+    ///
+    /// # Errors
+    /// The first that is no media range.
+    pub fn new<'a>(ranges: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidMedia> {
+        let ranges = ranges.into_iter().map(str::parse).collect::<Result<Vec<MediaRange>, _>>()?;
+        let taken = ranges.iter().map(MediaRange::as_str).collect::<Vec<_>>().join(", ");
+        let taken = HeaderValue::try_from(taken).unwrap_or(HeaderValue::from_static("*/*"));
+        Ok(Self { ranges, taken, codings: None })
+    }
+
+    /// Takes only these content codings besides `identity`, such as `gzip`; none at all means plain
+    /// content only. Names that could not stand in a field are left out.
+    #[must_use]
+    pub fn codings<'a>(mut self, codings: impl IntoIterator<Item = &'a str>) -> Self {
+        let token =
+            |name: &&str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let codings: Vec<Box<str>> = codings.into_iter().filter(token).map(Box::from).collect();
+        let taken = if codings.is_empty() { "identity".to_owned() } else { codings.join(", ") };
+        let taken = HeaderValue::try_from(taken).unwrap_or(HeaderValue::from_static("identity"));
+        self.codings = Some((codings, taken));
+        self
+    }
+
+    fn refuse(&self, head: Head<'_>) -> Stop {
+        Denial::UnsupportedMediaType { taken: self.taken.clone(), method: head.method.clone() }.into()
+    }
+
+    fn check_codings(&self, head: Head<'_>) -> Result<(), Stop> {
+        let Some((codings, taken)) = &self.codings else { return Ok(()) };
+        let known = |name: &str| {
+            name.is_empty()
+                || name.eq_ignore_ascii_case("identity")
+                || codings.iter().any(|coding| coding.eq_ignore_ascii_case(name))
+        };
+        for value in head.headers.get_all(header::CONTENT_ENCODING) {
+            if !value.to_str().is_ok_and(|list| list.split(',').all(|name| known(name.trim()))) {
+                return Err(Denial::UnsupportedCoding { taken: taken.clone() }.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Policy for ContentType {
+    fn admit(&self, head: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+        let value = head
+            .only(&header::CONTENT_TYPE)
+            .map_err(|_| Denial::bad_request("The field content-type stands more than once."))?;
+        if !head.content {
+            return Ok(());
+        }
+        self.check_codings(head)?;
+        let value = value.and_then(|value| value.to_str().ok()).ok_or_else(|| self.refuse(head))?;
+        let content_type = media::ContentType::parse(value).map_err(|_| self.refuse(head))?;
+        let taken = self.ranges.iter().any(|range| range.matches(&content_type));
+        if taken { Ok(()) } else { Err(self.refuse(head)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{World, code, request, with_content};
+
+    #[test]
+    fn truth_table() {
+        let world = World::new();
+        let policy = ContentType::new(["application/json", "application/*+json"]).unwrap().codings(["gzip"]);
+        let rows: [(&[(&str, &str)], &str); 12] = [
+            (&[("content-type", "application/json")], "admitted"),
+            (&[("content-type", "Application/JSON; charset=utf-8")], "admitted"),
+            (&[("content-type", "application/merge-patch+json")], "admitted"),
+            (&[("content-type", "text/plain")], "unsupported-media-type"),
+            (&[("content-type", "application/jsonx")], "unsupported-media-type"),
+            (&[("content-type", "application/*")], "unsupported-media-type"),
+            (&[("content-type", "")], "unsupported-media-type"),
+            (&[], "unsupported-media-type"),
+            (&[("content-type", "application/json"), ("content-type", "text/plain")], "bad-request"),
+            (&[("content-type", "application/json"), ("content-encoding", "GZIP, identity")], "admitted"),
+            (&[("content-type", "application/json"), ("content-encoding", "br")], "unsupported-coding"),
+            (&[("content-type", "text/plain"), ("content-encoding", "br")], "unsupported-coding"),
+        ];
+        for (fields, expected) in rows {
+            assert_eq!(
+                code(world.ask(&policy, &with_content(request("PUT", "/", fields)))),
+                expected,
+                "{fields:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_content_nothing_is_refused() {
+        let world = World::new();
+        let policy = ContentType::new(["application/json"]).unwrap();
+        for fields in [&[][..], &[("content-type", "text/plain")]] {
+            assert_eq!(code(world.ask(&policy, &request("PUT", "/", fields))), "admitted");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_taken_in_the_methods_own_field() {
+        let world = World::new();
+        let policy = ContentType::new(["application/json", "text/csv"]).unwrap().codings([]);
+        for (method, fields) in [
+            ("PUT", &["accept"][..]),
+            ("POST", &["accept", "accept-post"]),
+            ("PATCH", &["accept", "accept-patch"]),
+        ] {
+            let mut headers = http::HeaderMap::new();
+            let denial = world.ask(&policy, &with_content(request(method, "/", &[]))).unwrap_err();
+            denial.fields(&mut headers);
+            assert_eq!(headers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), fields);
+            assert!(headers.values().all(|value| value == "application/json, text/csv"));
+        }
+        let mut headers = http::HeaderMap::new();
+        let gzip = request("PUT", "/", &[("content-type", "text/csv"), ("content-encoding", "gzip")]);
+        world.ask(&policy, &with_content(gzip)).unwrap_err().fields(&mut headers);
+        assert_eq!(headers.len(), 1);
+        assert_eq!(headers["accept-encoding"], "identity");
+    }
+}

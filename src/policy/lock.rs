@@ -1,0 +1,113 @@
+//! Is it locked just now (423)?
+
+use std::sync::Arc;
+
+use super::{Policy, Stop};
+use crate::{Admission, Denial, Head, directory::Directory};
+
+/// Refuses what is locked: requests of a locked caller, and requests to a locked path or below it.
+///
+/// Reads pass (safe methods, RFC 9110 section 9.2.1) unless the lock covers all. `Retry-After` is the
+/// end of the lock that lasts longest.
+///
+/// It stands behind what recognises the caller; without a caller only locks on resources apply that
+/// hold for every tenant.
+#[derive(Debug, Clone)]
+pub struct Lock {
+    directory: Arc<Directory>,
+}
+
+impl Lock {
+    /// Asks this directory for locks.
+    #[must_use]
+    pub fn new(directory: Arc<Directory>) -> Self {
+        Self { directory }
+    }
+}
+
+impl Policy for Lock {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        let now = head.now.time;
+        match self.directory.lock(admission.caller(), head.uri.path(), head.is_safe(), now) {
+            None => Ok(()),
+            Some(lock) => Err(Denial::Locked { lock, now }.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        app::{Covers, Target},
+        policy::ApiKey,
+        testing::{World, code, request},
+    };
+
+    fn resource(path: &str) -> Target {
+        Target::Resource(path.parse().unwrap())
+    }
+
+    #[test]
+    fn truth_table() {
+        let caller = || Target::Caller("caller".parse().unwrap());
+        let other = || Target::Caller("other".parse().unwrap());
+        for (target, covers, method, path, expected) in [
+            (caller(), Covers::Writes, "GET", "/x", "admitted"),
+            (caller(), Covers::Writes, "PUT", "/x", "locked"),
+            (caller(), Covers::All, "GET", "/x", "locked"),
+            (other(), Covers::All, "PUT", "/x", "admitted"),
+            (resource("/orders/7"), Covers::Writes, "GET", "/orders/7", "admitted"),
+            (resource("/orders/7"), Covers::Writes, "DELETE", "/orders/7", "locked"),
+            (resource("/orders/7"), Covers::Writes, "POST", "/orders/7/lines", "locked"),
+            (resource("/orders/7"), Covers::Writes, "POST", "/orders/77", "admitted"),
+            (resource("/orders/7"), Covers::Writes, "POST", "/orders", "admitted"),
+            (resource("/orders"), Covers::All, "GET", "/orders/7?x=/y", "locked"),
+        ] {
+            let world = World::new();
+            world.lock(target.clone(), covers, Duration::from_secs(60));
+            let chain = (ApiKey::new(world.directory.clone()), Lock::new(world.directory.clone()));
+            let request = request(method, path, &[("x-api-key", &world.key())]);
+            assert_eq!(code(world.ask(&chain, &request)), expected, "{target:?} {covers:?} {method} {path}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_the_first_second_that_is_free_again() {
+        let world = World::new();
+        world.lock(resource("/x"), Covers::All, Duration::from_secs(5));
+        world.lock(resource("/x"), Covers::All, Duration::from_millis(30_500));
+        let policy = Lock::new(world.directory.clone());
+        let put = request("PUT", "/x", &[]);
+        let denial = world.ask(&policy, &put).unwrap_err();
+        assert_eq!(denial.retry_after(), Some(31));
+        world.clock.advance(Duration::from_secs(30));
+        assert_eq!(code(world.ask(&policy, &put)), "locked");
+        world.clock.advance(Duration::from_secs(1));
+        assert_eq!(code(world.ask(&policy, &put)), "admitted");
+    }
+
+    #[test]
+    fn a_released_lock_lets_pass_and_leaves_the_others() {
+        let world = World::new();
+        let lock = world.lock(resource("/x"), Covers::All, Duration::from_secs(5));
+        let policy = Lock::new(world.directory.clone());
+        world.lock(resource("/y"), Covers::All, Duration::from_secs(5));
+        world.unlock(lock);
+        assert_eq!(code(world.ask(&policy, &request("PUT", "/x", &[]))), "admitted");
+        assert_eq!(code(world.ask(&policy, &request("PUT", "/y", &[]))), "locked");
+    }
+
+    #[test]
+    fn a_tenants_lock_stops_only_its_own_callers() {
+        let world = World::new();
+        world.lock_with(resource("/x"), |lock| lock.tenant = Some("another".parse().unwrap()));
+        let chain = (ApiKey::new(world.directory.clone()), Lock::new(world.directory.clone()));
+        let request = request("PUT", "/x", &[("x-api-key", &world.key())]);
+        assert_eq!(code(world.ask(&chain, &request)), "admitted");
+        world.lock_with(resource("/x"), |lock| lock.tenant = Some("tenant".parse().unwrap()));
+        assert_eq!(code(world.ask(&chain, &request)), "locked");
+    }
+}

@@ -1,0 +1,179 @@
+//! How much may they (429)?
+
+use super::{Policy, Stop};
+use crate::{
+    Admission, Denial, Head,
+    admission::{Permit, Report},
+    limit::Verdict,
+};
+
+/// Which fields report the state of the limits to the client, on success and on refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimitFields {
+    /// `RateLimit` and `RateLimit-Policy`, as draft-ietf-httpapi-ratelimit-headers-10 has them.
+    pub draft_10: bool,
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds since the epoch), for one limit: the one
+    /// that will refuse first.
+    pub x_ratelimit: bool,
+}
+
+impl Default for RateLimitFields {
+    fn default() -> Self {
+        Self { draft_10: true, x_ratelimit: false }
+    }
+}
+
+/// Holds a caller to every limit of its plan.
+///
+/// A request spends one from each limit, or from none: a refusal costs nothing. A caller without a plan
+/// is unlimited. Stands behind what recognises the caller.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RateLimit {
+    fields: RateLimitFields,
+}
+
+impl RateLimit {
+    /// Reports in the IETF draft's fields.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reports in these fields instead.
+    #[must_use]
+    pub fn fields(mut self, fields: RateLimitFields) -> Self {
+        self.fields = fields;
+        self
+    }
+}
+
+impl Policy for RateLimit {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        let Some(identity) = admission.identity() else {
+            return Err(
+                Denial::internal("a rate limit stands before any policy that recognises a caller").into()
+            );
+        };
+        let caller = identity.caller.clone();
+        let Some(budgets) = &caller.budgets else { return Ok(()) };
+        let (lines, refusal) = match budgets.spend(head.now.ticks) {
+            Verdict::Admitted(lines) => {
+                admission.permits.take(Permit::Budget(caller.clone()));
+                (lines, None)
+            }
+            Verdict::Refused { lines, retry_after } => {
+                let names = budgets.plan().limits().iter().zip(&lines).filter(|(_, spent)| spent.violated);
+                let violated = names.map(|(limit, _)| limit.name().to_owned()).collect();
+                (lines, Some(Denial::RateLimited { violated, retry_after }))
+            }
+        };
+        admission.report = Some(Report { caller, lines, fields: self.fields, at: head.now.time });
+        refusal.map_or(Ok(()), |denial| Err(denial.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        app::{Limit, Promise},
+        policy::{ApiKey, Lock},
+        problem::{Form, answer},
+        testing::{World, code, request},
+    };
+
+    fn limit(name: &str, quota: u32, window: u32, burst: u32) -> Limit {
+        Limit::new(name, quota, window, burst, Promise::Average).unwrap()
+    }
+
+    #[test]
+    fn a_caller_is_held_to_its_plan_and_told_so() {
+        let world = World::with_plan(vec![limit("burst", 2, 60, 2), limit("day", 100, 86_400, 100)]);
+        let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
+        let request = request("GET", "/", &[("x-api-key", &world.key())]);
+        let mut headers = http::HeaderMap::new();
+        world.ask(&chain, &request).unwrap().stamp(&mut headers);
+        assert_eq!(headers["ratelimit-policy"], "\"burst\";q=2;w=60, \"day\";q=100;w=86400");
+        assert_eq!(headers["ratelimit"], "\"burst\";r=1;t=30, \"day\";r=99;t=864");
+        assert!(world.ask(&chain, &request).is_ok());
+
+        let (denial, admission) = world.deny(&chain, &request);
+        let response = answer(&denial, Form::Problem, &admission);
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()["retry-after"], "30");
+        assert_eq!(response.headers()["ratelimit"], "\"burst\";r=0;t=30, \"day\";r=98;t=864");
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(body["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
+        assert_eq!(body["violated-policies"], serde_json::json!(["burst"]));
+
+        world.clock.advance(Duration::from_nanos(29_999_999_999));
+        assert_eq!(code(world.ask(&chain, &request)), "rate-limited");
+        world.clock.advance(Duration::from_nanos(1));
+        assert_eq!(code(world.ask(&chain, &request)), "admitted");
+    }
+
+    #[test]
+    fn the_older_fields_speak_for_the_tightest_limit() {
+        let world = World::with_plan(vec![limit("day", 100, 86_400, 100), limit("burst", 2, 60, 2)]);
+        let fields = RateLimitFields { draft_10: false, x_ratelimit: true };
+        let chain = (ApiKey::new(world.directory.clone()), RateLimit::new().fields(fields));
+        let mut headers = http::HeaderMap::new();
+        let request = request("GET", "/", &[("x-api-key", &world.key())]);
+        world.ask(&chain, &request).unwrap().stamp(&mut headers);
+        assert_eq!(
+            (&headers["x-ratelimit-limit"], &headers["x-ratelimit-remaining"]),
+            (&2.into(), &1.into())
+        );
+        let reset = world.now().as_second() + 30;
+        assert_eq!(headers["x-ratelimit-reset"], *reset.to_string());
+        assert!(!headers.contains_key("ratelimit"));
+    }
+
+    #[test]
+    fn what_a_later_policy_denies_costs_nothing() {
+        let world = World::with_plan(vec![limit("x", 1, 60, 1)]);
+        let key = world.key();
+        let put = request("PUT", "/x", &[("x-api-key", &key)]);
+        let chain =
+            (ApiKey::new(world.directory.clone()), RateLimit::new(), Lock::new(world.directory.clone()));
+        let lock = world.lock(
+            crate::app::Target::Resource("/x".parse().unwrap()),
+            crate::app::Covers::All,
+            Duration::from_secs(60),
+        );
+        for _ in 0..3 {
+            assert_eq!(code(world.ask(&chain, &put)), "locked");
+        }
+        world.unlock(lock);
+        assert_eq!(code(world.ask(&chain, &put)), "admitted");
+        assert_eq!(code(world.ask(&chain, &put)), "rate-limited");
+    }
+
+    #[test]
+    fn a_plan_changed_at_run_time_keeps_what_was_spent() {
+        let world = World::with_plan(vec![limit("x", 10, 1, 10)]);
+        let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
+        let request = request("GET", "/", &[("x-api-key", &world.key())]);
+        (0..10).for_each(|_| assert!(world.ask(&chain, &request).is_ok()));
+        world.put_plan(vec![limit("x", 2, 1, 2)]);
+        assert_eq!(code(world.ask(&chain, &request)), "rate-limited");
+        world.clock.advance(Duration::from_millis(500));
+        assert_eq!(code(world.ask(&chain, &request)), "admitted");
+    }
+
+    #[test]
+    fn a_caller_without_a_plan_is_unlimited() {
+        let world = World::new();
+        let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
+        let request = request("GET", "/", &[("x-api-key", &world.key())]);
+        (0..1_000).for_each(|_| assert!(world.ask(&chain, &request).is_ok()));
+    }
+
+    #[test]
+    fn without_a_caller_nobody_passes() {
+        let world = World::new();
+        assert_eq!(code(world.ask(&RateLimit::new(), &request("GET", "/", &[]))), "internal");
+    }
+}

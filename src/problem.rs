@@ -1,0 +1,170 @@
+//! A denial written as HTTP: the one place where refusals get their bytes.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use serde::Serialize;
+
+use crate::{Admission, Denial, denial::Unauthenticated};
+
+/// The form of a refusal's body: whose contract the answer keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// RFC 9457, `application/problem+json`: our own routes.
+    #[default]
+    Problem,
+    /// `{"title","status"}`: the discue surface.
+    Discue,
+    /// `{"error_code","error_msg"}`: the APIG surface, with the statuses its contract has.
+    Apig,
+}
+
+/// A denial, ready to be sent: status, fields and body.
+///
+/// ```
+/// use portcullis::{Admission, Denial, problem::{self, Form}};
+///
+/// let answer = problem::answer(&Denial::NotFound, Form::Problem, &Admission::default());
+/// assert_eq!(answer.status(), 404);
+/// assert_eq!(answer.headers()["content-type"], "application/problem+json");
+/// ```
+#[must_use]
+pub fn answer(denial: &Denial, form: Form, admission: &Admission) -> Response<Bytes> {
+    if let Some(inside) = denial.inside() {
+        tracing::error!(code = denial.code(), "{inside}");
+    }
+    let (status, media_type, body) = match form {
+        Form::Problem => (denial.status(), "application/problem+json", problem(denial)),
+        Form::Discue => (denial.status(), "application/json; charset=utf-8", discue(denial)),
+        Form::Apig => {
+            let (status, body) = apig(denial);
+            (status, "application/json", body)
+        }
+    };
+    let length = body.len();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    denial.fields(headers);
+    admission.stamp(headers);
+    response
+}
+
+/// The members of a problem (RFC 9457, section 3.1) and our extensions.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    available: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<jiff::Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    violated_policies: Option<&'a [String]>,
+}
+
+fn problem(denial: &Denial) -> Bytes {
+    let detail = denial.detail();
+    let lock = match denial {
+        Denial::Locked { lock, .. } => Some(lock),
+        _ => None,
+    };
+    json(&Problem {
+        r#type: match denial {
+            Denial::RateLimited { .. } => "https://iana.org/assignments/http-problem-types#quota-exceeded",
+            _ => "about:blank",
+        },
+        title: denial.status().canonical_reason().unwrap_or_default(),
+        status: denial.status().as_u16(),
+        detail: &detail,
+        code: denial.code(),
+        available: match denial {
+            Denial::NotAcceptable { available } => {
+                Some(available.iter().map(|offer| offer.as_str()).collect())
+            }
+            _ => None,
+        },
+        owner: lock.map(|lock| &*lock.owner),
+        reason: lock.map(|lock| &*lock.reason),
+        expires_at: lock.map(|lock| lock.expires_at),
+        retry_after: denial.retry_after(),
+        violated_policies: match denial {
+            Denial::RateLimited { violated, .. } => Some(violated),
+            _ => None,
+        },
+    })
+}
+
+#[derive(Serialize)]
+struct DiscueError<'a> {
+    title: &'a str,
+    status: u16,
+}
+
+fn discue(denial: &Denial) -> Bytes {
+    let status = denial.status();
+    json(&DiscueError { title: status.canonical_reason().unwrap_or_default(), status: status.as_u16() })
+}
+
+/// An APIG error as its management contract writes it.
+#[derive(Serialize)]
+pub(crate) struct ApigError<'a> {
+    pub(crate) error_code: &'a str,
+    pub(crate) error_msg: &'a str,
+}
+
+/// The contract of the first version knows 400, 401, 403, 404 and 500; what it has no status for becomes
+/// the nearest it has.
+fn apig(denial: &Denial) -> (http::StatusCode, Bytes) {
+    let (status, code, message): (u16, _, _) = match denial {
+        Denial::Unauthenticated { cause, .. } => match cause {
+            Unauthenticated::Missing => {
+                (401, "APIG.1000", "Token missing. Log in again or try again later.".into())
+            }
+            Unauthenticated::Expired => (401, "APIG.1001", "Session expired. Please try again later.".into()),
+            Unauthenticated::Malformed | Unauthenticated::Unknown => {
+                (401, "APIG.1002", "Incorrect token or token resolution failed.".into())
+            }
+        },
+        Denial::Forbidden(_) | Denial::PaymentRequired { .. } => {
+            (403, "APIG.1005", "No permissions to request this method".into())
+        }
+        Denial::Locked { .. } => (403, "APIG.1104", denial.detail()),
+        Denial::NotFound => {
+            (404, "APIG.0101", "The API does not exist or has not been published in the environment.".into())
+        }
+        Denial::MethodNotAllowed { .. } => (405, "APIG.1005", "No permissions to request this method".into()),
+        Denial::RateLimited { .. } => (500, "APIG.9008", "Too many requests. Try again later.".into()),
+        Denial::BadRequest { .. }
+        | Denial::NotAcceptable { .. }
+        | Denial::Conflict { .. }
+        | Denial::ContentTooLarge { .. }
+        | Denial::UnsupportedMediaType { .. }
+        | Denial::UnsupportedCoding { .. }
+        | Denial::Unprocessable { .. } => {
+            (400, "APIG.2000", format!("Parameter error: {}", denial.detail()).into())
+        }
+        Denial::Internal { .. }
+        | Denial::NotImplemented { .. }
+        | Denial::BadGateway { .. }
+        | Denial::Unavailable { .. }
+        | Denial::GatewayTimeout { .. } => (500, "APIG.9999", "System error.".into()),
+    };
+    let status = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    (status, json(&ApigError { error_code: code, error_msg: &message }))
+}
+
+fn json(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).unwrap_or_default().into()
+}

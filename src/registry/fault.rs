@@ -1,0 +1,32 @@
+//! Why a registry refuses.
+
+use crate::app::Lock;
+
+/// Why a registry did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// There is no such thing, or it is another tenant's.
+    #[error("not found")]
+    NotFound,
+    /// The name is taken by another caller of the same kind and tenant.
+    #[error("the name is taken")]
+    NameTaken,
+    /// The AppKey is taken by another app, of whatever tenant.
+    #[error("the key is taken")]
+    KeyTaken,
+    /// The entity has moved on, or is there already.
+    #[error("it has changed meanwhile, or is there already")]
+    Conflict,
+    /// The tenant has as many callers as it may.
+    #[error("the tenant has as many callers as it may: {0}")]
+    Full(u32),
+    /// A lock stands on it.
+    #[error("locked by {}", .0.owner)]
+    Locked(Box<Lock>),
+    /// The store cannot be reached, or does not answer. The reason is for the log.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The store holds what cannot be. The reason is for the log.
+    #[error("the store is corrupt: {0}")]
+    Corrupt(String),
+}

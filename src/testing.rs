@@ -1,0 +1,209 @@
+//! A small world for the crate's own unit tests: one tenant, one caller, a clock that stands still.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::Request;
+use jiff::Timestamp;
+
+use crate::{
+    Admission, Denial, Head, Policy, Stop,
+    app::{
+        Actor, ApiKey, Caller, CallerKind, Change, Covers, Credential, CredentialId, Entity, KeyPrefix,
+        Limit, Lock, LockId, Pepper, Peppers, Plan, Scopes, Standing, Status, Target, Tenant, Verb,
+    },
+    clock::{Clock, ManualClock},
+    directory::Directory,
+};
+
+/// A request; its extension [`Content`] says whether content follows.
+pub(crate) fn request(method: &str, uri: &str, fields: &[(&str, &str)]) -> Request<()> {
+    let mut request = Request::builder().method(method).uri(uri);
+    for (name, value) in fields {
+        request = request.header(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    request.body(()).unwrap()
+}
+
+pub(crate) fn get(uri: &str) -> Request<()> {
+    request("GET", uri, &[])
+}
+
+#[derive(Clone)]
+struct Content;
+
+pub(crate) fn with_content(mut request: Request<()>) -> Request<()> {
+    request.extensions_mut().insert(Content);
+    request
+}
+
+pub(crate) fn head(request: &Request<()>) -> Head<'_> {
+    Head {
+        method: request.method(),
+        uri: request.uri(),
+        headers: request.headers(),
+        peer: None,
+        content: request.extensions().get::<Content>().is_some(),
+        now: ManualClock::at(Timestamp::UNIX_EPOCH).now(),
+    }
+}
+
+/// `admitted`, or the denial's code.
+pub(crate) fn code(outcome: Result<Admission, Denial>) -> &'static str {
+    outcome.map_or_else(|denial| denial.code(), |_| "admitted")
+}
+
+pub(crate) struct World {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) clock: ManualClock,
+    peppers: Peppers,
+    seq: AtomicU64,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let peppers = Peppers::new(Pepper::new(1, &[7; 32]));
+        let world = Self {
+            directory: Arc::new(Directory::new(peppers.clone())),
+            clock: ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap()),
+            peppers,
+            seq: AtomicU64::new(0),
+        };
+        world.change(
+            Verb::Created,
+            Entity::Tenant(Tenant {
+                id: "tenant".parse().unwrap(),
+                name: "tenant".into(),
+                gateway: None,
+                standing: Standing::Active,
+                max_callers: 10,
+                revision: 1,
+                created_at: world.now(),
+                updated_at: world.now(),
+            }),
+        );
+        world.edit_caller(|_| {});
+        world
+    }
+
+    /// The caller is on a plan of these limits.
+    pub(crate) fn with_plan(limits: Vec<Limit>) -> Self {
+        let world = Self::new();
+        world.put_plan(limits);
+        world.edit_caller(|caller| caller.plan = Some("plan".parse().unwrap()));
+        world
+    }
+
+    pub(crate) fn put_plan(&self, limits: Vec<Limit>) {
+        self.change(Verb::Updated, Entity::Plan(Plan::new("plan".parse().unwrap(), limits).unwrap()));
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now().time
+    }
+
+    pub(crate) fn change(&self, verb: Verb, entity: Entity) {
+        let seq = self.seq.fetch_add(1, Ordering::SeqCst) + 1;
+        self.directory.apply(Change { seq, at: self.now(), actor: Actor("test".into()), verb, entity });
+    }
+
+    pub(crate) fn edit_caller(&self, edit: impl FnOnce(&mut Caller)) {
+        let mut caller = Caller {
+            id: "caller".parse().unwrap(),
+            tenant: "tenant".parse().unwrap(),
+            name: "example.com/dev".into(),
+            kind: CallerKind::ApiClient,
+            status: Status::Enabled,
+            plan: None,
+            revision: 1,
+            created_at: self.now(),
+            updated_at: self.now(),
+        };
+        edit(&mut caller);
+        self.change(Verb::Updated, Entity::Caller(caller));
+    }
+
+    /// A new key of the caller.
+    pub(crate) fn key(&self) -> String {
+        self.key_with(|_| {})
+    }
+
+    pub(crate) fn key_with(&self, edit: impl FnOnce(&mut Credential)) -> String {
+        let key = ApiKey::generate(&KeyPrefix::default());
+        let mut credential = Credential {
+            id: CredentialId::random(),
+            tenant: "tenant".parse().unwrap(),
+            caller: "caller".parse().unwrap(),
+            name: String::new(),
+            digest: self.peppers.current().digest(key.expose()),
+            pepper: 1,
+            hint: key.hint().into(),
+            status: Status::Enabled,
+            scopes: Scopes::All,
+            not_after: None,
+            revision: 1,
+            created_at: self.now(),
+            updated_at: self.now(),
+        };
+        edit(&mut credential);
+        self.change(Verb::Created, Entity::Credential(credential));
+        key.expose().to_owned()
+    }
+
+    pub(crate) fn lock(&self, target: Target, covers: Covers, held: Duration) -> Lock {
+        self.lock_with(target, |lock| {
+            lock.covers = covers;
+            lock.expires_at = self.now() + held;
+        })
+    }
+
+    pub(crate) fn lock_with(&self, target: Target, edit: impl FnOnce(&mut Lock)) -> Lock {
+        let mut lock = Lock {
+            id: LockId::random(),
+            tenant: None,
+            target,
+            owner: "owner".into(),
+            reason: "reason".into(),
+            covers: Covers::All,
+            acquired_at: self.now(),
+            expires_at: self.now() + Duration::from_secs(60),
+        };
+        edit(&mut lock);
+        self.change(Verb::Created, Entity::Lock(lock.clone()));
+        lock
+    }
+
+    pub(crate) fn unlock(&self, lock: Lock) {
+        self.change(Verb::Deleted, Entity::Lock(lock));
+    }
+
+    pub(crate) fn ask(&self, policy: &impl Policy, request: &Request<()>) -> Result<Admission, Denial> {
+        let (outcome, admission) = self.decide(policy, request);
+        outcome?;
+        let mut admission = admission;
+        drop(admission.take_permits().serve());
+        Ok(admission)
+    }
+
+    /// A denial, with the admission it left.
+    pub(crate) fn deny(&self, policy: &impl Policy, request: &Request<()>) -> (Denial, Admission) {
+        let (outcome, admission) = self.decide(policy, request);
+        (outcome.expect_err("denied"), admission)
+    }
+
+    fn decide(&self, policy: &impl Policy, request: &Request<()>) -> (Result<(), Denial>, Admission) {
+        let mut admission = Admission::default();
+        let head = Head { now: self.clock.now(), ..head(request) };
+        let outcome = match admission.ask(policy, head) {
+            Ok(()) => Ok(()),
+            Err(Stop::Deny(denial)) => Err(denial),
+            Err(Stop::Wait(_)) => panic!("no policy here waits"),
+        };
+        (outcome, admission)
+    }
+}
