@@ -1,1 +1,146 @@
-//! To come.
+//! The Pingora face: the same policies in an existing `ProxyHttp` proxy.
+//!
+//! Keep a [`Gate`] in the proxy and an [`Admission`] in its `CTX`, and call one method from each of three
+//! hooks. `examples/pingora_proxy.rs` is a whole proxy.
+//!
+//! ```no_run
+//! # use async_trait::async_trait;
+//! # use pingora::{http::{RequestHeader, ResponseHeader}, prelude::*, proxy::{ProxyHttp, Session}};
+//! use portcullis::{Admission, pingora::Gate, policy::Accept};
+//!
+//! struct Proxy { gate: Gate<Accept> }
+//!
+//! #[async_trait]
+//! impl ProxyHttp for Proxy {
+//!     type CTX = Admission;
+//!     fn new_ctx(&self) -> Admission { Admission::default() }
+//!
+//!     async fn request_filter(&self, session: &mut Session, ctx: &mut Admission) -> Result<bool> {
+//!         self.gate.request_filter(session, ctx).await
+//!     }
+//!     async fn upstream_request_filter(
+//!         &self, _: &mut Session, request: &mut RequestHeader, ctx: &mut Admission,
+//!     ) -> Result<()> {
+//!         self.gate.upstream_request_filter(request, ctx)
+//!     }
+//!     async fn response_filter(
+//!         &self, _: &mut Session, response: &mut ResponseHeader, ctx: &mut Admission,
+//!     ) -> Result<()> {
+//!         self.gate.response_filter(response, ctx)
+//!     }
+//! #   async fn upstream_peer(&self, _: &mut Session, _: &mut Admission) -> Result<Box<HttpPeer>> {
+//! #       Ok(Box::new(HttpPeer::new(("127.0.0.1", 9000), false, String::new())))
+//! #   }
+//! }
+//! ```
+
+use std::sync::Arc;
+
+use http::{HeaderMap, header};
+use pingora::{
+    Result,
+    http::{RequestHeader, ResponseHeader},
+    proxy::Session,
+};
+
+use crate::{
+    Admission, Denial, Head, Policy, Stop,
+    clock::{Clock, SystemClock},
+    problem::{self, Form},
+};
+
+/// Policies, ready to be asked from a proxy's hooks.
+pub struct Gate<P> {
+    policy: P,
+    form: Form,
+    clock: Arc<dyn Clock>,
+}
+
+impl<P: Policy> Gate<P> {
+    /// Guards with a policy, or with a chain of them, refusing in RFC 9457 problems.
+    #[must_use]
+    pub fn new(policy: P) -> Self {
+        Self { policy, form: Form::Problem, clock: Arc::new(SystemClock::new()) }
+    }
+
+    /// Refuses in this form instead.
+    #[must_use]
+    pub fn form(mut self, form: Form) -> Self {
+        self.form = form;
+        self
+    }
+
+    /// Takes the time from here. Gates over one directory must share a clock: its ticks are what the
+    /// limits count on.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// To be called first in `ProxyHttp::request_filter`, before any cache is asked: decides, and when
+    /// the request is refused, answers it and returns true. The connection stays open, unless the client
+    /// still has content to send.
+    ///
+    /// # Errors
+    /// When the refusal cannot be written.
+    pub async fn request_filter(&self, session: &mut Session, admission: &mut Admission) -> Result<bool> {
+        loop {
+            match self.ask(session, admission) {
+                Ok(()) => {
+                    drop(admission.take_permits().serve());
+                    return Ok(false);
+                }
+                Err(Stop::Deny(denial)) => {
+                    self.refuse(session, &denial, admission).await?;
+                    return Ok(true);
+                }
+                Err(Stop::Wait(wait)) => wait.await,
+            }
+        }
+    }
+
+    fn ask(&self, session: &mut Session, admission: &mut Admission) -> Result<(), Stop> {
+        let content = !session.is_body_empty();
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
+        admission.ask(&self.policy, Head::of(session.req_header(), peer, content, self.clock.now()))
+    }
+
+    async fn refuse(&self, session: &mut Session, denial: &Denial, admission: &Admission) -> Result<()> {
+        let (parts, body) = problem::answer(denial, self.form, admission).into_parts();
+        session.write_response_header(Box::new(parts.into()), false).await?;
+        session.write_response_body(Some(body), true).await
+    }
+
+    /// To be called in `ProxyHttp::upstream_request_filter`: the credential does not travel on.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn upstream_request_filter(&self, request: &mut RequestHeader, admission: &Admission) -> Result<()> {
+        if let Some(name) = &admission.credential {
+            request.remove_header(name);
+        }
+        Ok(())
+    }
+
+    /// To be called in `ProxyHttp::response_filter`: says what the client should know of its limits, and
+    /// on what the answer depends.
+    ///
+    /// # Errors
+    /// When a field cannot be added.
+    pub fn response_filter(&self, response: &mut ResponseHeader, admission: &Admission) -> Result<()> {
+        // Pingora keeps its headers' case beside them, so they change through its own methods only.
+        let mut stamped = HeaderMap::new();
+        for value in response.headers.get_all(header::VARY) {
+            stamped.append(header::VARY, value.clone());
+        }
+        admission.stamp(&mut stamped);
+        for name in stamped.keys() {
+            response.remove_header(name);
+            for value in stamped.get_all(name) {
+                response.append_header(name.clone(), value)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,1 +1,184 @@
-//! To come.
+//! The Tower face: policies as a layer around any service.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use axum::{Extension, Router, routing::get};
+//! use portcullis::{Admission, app::{Pepper, Peppers}, directory::Directory};
+//! use portcullis::policy::{Accept, ApiKey, Lock, RateLimit};
+//! use portcullis::tower::PortcullisLayer;
+//!
+//! async fn orders(Extension(admission): Extension<Admission>) -> String {
+//!     format!("the orders of {}", admission.caller().map_or("nobody", |caller| &caller.name))
+//! }
+//!
+//! let directory = Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32]))));
+//! let policies = (
+//!     Accept::new(["application/json"]).unwrap(),
+//!     (ApiKey::new(directory.clone()), (Lock::new(directory), RateLimit::new())),
+//! );
+//! let app: Router = Router::new().route("/orders", get(orders)).layer(PortcullisLayer::new(policies));
+//! ```
+//!
+//! Layers stack: an inner one goes on with the [`Admission`] that an outer one left among the request's
+//! extensions, and when it refuses, what the outer one took is given back.
+
+mod body;
+mod future;
+
+pub use body::ResponseBody;
+pub use future::ResponseFuture;
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Extensions, Request, Response};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{
+    Admission, Denial, Head, Policy, Stop,
+    clock::{Clock, SystemClock},
+    problem::{self, Form},
+};
+
+/// The address a request came from, as whoever accepted the connection puts it among the request's
+/// extensions. See [`PortcullisLayer::peer_from`] for servers that put something of their own there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+/// Stands among the extensions of a response that is a refusal by a policy: the denial's
+/// [`code`](Denial::code), for logs and for layers further out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal(pub &'static str);
+
+/// Guards a service with policies.
+pub struct PortcullisLayer<P> {
+    gate: Arc<Gate<P>>,
+}
+
+struct Gate<P> {
+    policy: P,
+    form: Form,
+    clock: Arc<dyn Clock>,
+    peer: fn(&Extensions) -> Option<IpAddr>,
+}
+
+impl<P: Policy> PortcullisLayer<P> {
+    /// Guards with a policy, or with a chain of them, refusing in RFC 9457 problems.
+    #[must_use]
+    pub fn new(policy: P) -> Self {
+        let peer = |extensions: &Extensions| extensions.get::<Peer>().map(|peer| peer.0);
+        Self {
+            gate: Arc::new(Gate { policy, form: Form::Problem, clock: Arc::new(SystemClock::new()), peer }),
+        }
+    }
+
+    /// Refuses in this form instead.
+    #[must_use]
+    pub fn form(self, form: Form) -> Self {
+        self.with(|gate| gate.form = form)
+    }
+
+    /// Takes the time from here. Layers over one directory must share a clock: its ticks are what the
+    /// limits count on.
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.with(|gate| gate.clock = clock)
+    }
+
+    /// Finds the peer's address among a request's extensions in this way; with axum's `ConnectInfo`:
+    /// `|ext| ext.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())`.
+    #[must_use]
+    pub fn peer_from(self, peer: fn(&Extensions) -> Option<IpAddr>) -> Self {
+        self.with(|gate| gate.peer = peer)
+    }
+
+    /// While it is being built, a layer is alone.
+    fn with(mut self, change: impl FnOnce(&mut Gate<P>)) -> Self {
+        if let Some(gate) = Arc::get_mut(&mut self.gate) {
+            change(gate);
+        }
+        self
+    }
+}
+
+impl<P> Clone for PortcullisLayer<P> {
+    fn clone(&self) -> Self {
+        Self { gate: self.gate.clone() }
+    }
+}
+
+impl<S, P> Layer<S> for PortcullisLayer<P> {
+    type Service = Portcullis<S, P>;
+
+    fn layer(&self, inner: S) -> Portcullis<S, P> {
+        Portcullis { inner, gate: self.gate.clone() }
+    }
+}
+
+/// A service behind policies; made by [`PortcullisLayer`].
+pub struct Portcullis<S, P> {
+    inner: S,
+    gate: Arc<Gate<P>>,
+}
+
+impl<S: Clone, P> Clone for Portcullis<S, P> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), gate: self.gate.clone() }
+    }
+}
+
+impl<P: Policy> Gate<P> {
+    fn ask<B: Body>(&self, request: &Request<B>, admission: &mut Admission) -> Result<(), Stop> {
+        let head = Head {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            peer: (self.peer)(request.extensions()),
+            content: !request.body().is_end_stream(),
+            now: self.clock.now(),
+        };
+        admission.ask(&self.policy, head)
+    }
+
+    fn refuse(&self, denial: &Denial, admission: &Admission) -> Response<Bytes> {
+        let mut response = problem::answer(denial, self.form, admission);
+        response.extensions_mut().insert(Refusal(denial.code()));
+        response
+    }
+}
+
+impl<S, P, B, R> Service<Request<B>> for Portcullis<S, P>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    P: Policy,
+    B: Body,
+    R: Body<Data = Bytes>,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, P, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let mut admission = request.extensions_mut().remove::<Admission>().unwrap_or_default();
+        match self.gate.ask(&request, &mut admission) {
+            Ok(()) => ResponseFuture::serve(&mut self.inner, request, admission),
+            Err(Stop::Deny(denial)) => ResponseFuture::refused(self.gate.refuse(&denial, &admission)),
+            Err(Stop::Wait(wait)) => {
+                // The service that was polled ready waits with the request; its clone stays here.
+                let clone = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, clone);
+                ResponseFuture::waiting(wait, request, admission, ready, self.gate.clone())
+            }
+        }
+    }
+}
