@@ -1,1 +1,301 @@
-//! To come.
+//! The gateway's configuration: a typed file, read once, in which nothing unknown stands.
+//!
+//! `config/gateway.toml` is an annotated example of everything there is.
+
+mod error;
+mod route;
+mod secrets;
+mod value;
+
+pub use error::ConfigError;
+pub use route::{ApiKeyPolicy, Backend, Checked, Policies, RateLimitPolicy, Route, Surface, Switch};
+pub use secrets::{SecretsError, SecretsFile};
+pub use value::{FieldName, HostName, Millis, SourceName};
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::app::{Plan, PlanId};
+
+/// The whole configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What holds for the whole process.
+    #[serde(default)]
+    pub server: Server,
+    /// Where the registry is kept.
+    pub store: Store,
+    /// The secrets that key digests and seal app secrets.
+    pub secrets: Secrets,
+    /// Where to listen; at least one.
+    pub listeners: Vec<Listener>,
+    /// The access log.
+    #[serde(default)]
+    pub access_log: AccessLog,
+    /// Plans that callers can be put on. The registry has them from here at every start.
+    #[serde(default)]
+    pub plans: Vec<Spanned<Plan>>,
+    /// The services behind, by name.
+    #[serde(default)]
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// The published management contracts.
+    #[serde(default)]
+    pub surfaces: Surfaces,
+    /// Which requests go where, past which policies.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+}
+
+/// What holds for the whole process.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Worker threads; 0 is one for each processor.
+    pub threads: usize,
+    /// How long requests may go on after SIGTERM.
+    pub shutdown_grace: Millis,
+    /// How long a client may take to send a request's head.
+    pub head_timeout: Millis,
+    /// The field by which the service behind learns the caller's id; a client's own copy is removed.
+    pub identity_field: FieldName,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            shutdown_grace: Millis::from_secs(10),
+            head_timeout: Millis::from_secs(10),
+            identity_field: FieldName::from_static("x-caller-id"),
+        }
+    }
+}
+
+/// Where the registry is kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// The SQLite file; made when it is not there.
+    pub path: PathBuf,
+}
+
+/// The secrets that key digests and seal app secrets.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secrets {
+    /// A file that `portcullis init` makes and nobody else may read.
+    pub file: PathBuf,
+}
+
+/// A place to listen at.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// With it, only TLS is spoken here; HTTP/2 and HTTP/1.1 by ALPN.
+    pub tls: Option<Tls>,
+    /// HTTP/2 without TLS, by prior knowledge. Beside TLS it has no meaning and is refused.
+    #[serde(default)]
+    pub h2c: bool,
+}
+
+/// A certificate and its key.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+/// The access log: a JSON line for each request, on standard output.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessLog {
+    /// Whether it is written.
+    pub enabled: bool,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+/// A service behind.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// Address and port; HTTP/1.1 is spoken to it.
+    pub address: SocketAddr,
+    /// How long connecting may take; then 504.
+    #[serde(default = "Upstream::connect_timeout")]
+    pub connect_timeout: Millis,
+    /// How long the answer may make us wait: for its head (then 504), and between two parts of its body
+    /// (then the connection to the client is cut, since the status is already said).
+    #[serde(default = "Upstream::read_timeout")]
+    pub read_timeout: Millis,
+    /// How many idle connections each worker thread keeps.
+    #[serde(default = "Upstream::idle_connections")]
+    pub idle_connections: usize,
+    /// How long an idle connection is kept. Less than the service's own keep-alive time.
+    #[serde(default = "Upstream::idle_timeout")]
+    pub idle_timeout: Millis,
+}
+
+impl Upstream {
+    fn connect_timeout() -> Millis {
+        Millis::from_secs(2)
+    }
+    fn read_timeout() -> Millis {
+        Millis::from_secs(60)
+    }
+    fn idle_connections() -> usize {
+        128
+    }
+    fn idle_timeout() -> Millis {
+        Millis::from_secs(30)
+    }
+}
+
+/// The published management contracts.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Surfaces {
+    /// The discue surface.
+    #[serde(default)]
+    pub discue: DiscueSurface,
+}
+
+/// The discue surface.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiscueSurface {
+    /// What links start with.
+    pub base_url: String,
+    /// Operations that answer 501: `create`, `get`, `update`.
+    pub switched_off: Vec<crate::surface::discue::Operation>,
+}
+
+impl Default for DiscueSurface {
+    fn default() -> Self {
+        Self { base_url: "https://api.discue.io".into(), switched_off: Vec::new() }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it are relative to the working directory.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no TOML, holds what is unknown, or does not hold together; with line
+    /// and column where there is one.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+        Self::parse(&text).map_err(|error| error.in_file(path))
+    }
+
+    /// Reads and checks a text.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::syntax(text, &error))?;
+        config.check(text)?;
+        Ok(config)
+    }
+
+    /// What types cannot say: that names refer to something, and that nothing contradicts itself.
+    fn check(&self, text: &str) -> Result<(), ConfigError> {
+        if self.listeners.is_empty() {
+            return Err(ConfigError::plain("there is no listener: add [[listeners]]"));
+        }
+        for listener in &self.listeners {
+            if listener.h2c && listener.tls.is_some() {
+                let why = format!("the listener on {} has both tls and h2c", listener.address);
+                return Err(ConfigError::plain(why));
+            }
+        }
+        let mut seen: Vec<&PlanId> = Vec::new();
+        for plan in &self.plans {
+            let id = plan.get_ref().id();
+            if seen.contains(&id) {
+                return Err(ConfigError::at(text, plan.span(), format!("a second plan is named \"{id}\"")));
+            }
+            seen.push(id);
+        }
+        let mut places = Vec::new();
+        for route in &self.routes {
+            route.check(text, &self.upstreams)?;
+            for method in route.methods.iter().map(Some).chain(route.methods.is_empty().then_some(None)) {
+                let place = (route.host.as_ref(), route.path.get_ref(), method);
+                if places.contains(&place) {
+                    let why = "an earlier route has the same host, path and method".to_owned();
+                    return Err(ConfigError::at(text, route.path.span(), why));
+                }
+                places.push(place);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str =
+        "store.path = \"x.db\"\nsecrets.file = \"x.secrets\"\nlisteners = [{ address = \"127.0.0.1:0\" }]\n";
+
+    fn error(rest: &str) -> String {
+        Config::parse(&format!("{HEAD}{rest}")).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn the_least_configuration_is_three_lines() {
+        let config = Config::parse(HEAD).unwrap();
+        assert_eq!(config.server.identity_field.as_str(), "x-caller-id");
+        assert!(config.access_log.enabled);
+    }
+
+    #[test]
+    fn what_is_wrong_is_pointed_at() {
+        let route = "[[routes]]\npath = \"/a\"\nupstream = \"up\"\n";
+        let up = "[upstreams.up]\naddress = \"127.0.0.1:1\"\n";
+        for (rest, place, what) in [
+            ("[server]\nthread = 1", "5:1", "unknown field `thread`"),
+            ("[server]\nthreads = -1", "5:11", "invalid value"),
+            ("[server]\nshutdown_grace = \"10\"", "5:18", "a duration"),
+            (route, "6:12", "no upstream is named \"up\""),
+            (&format!("{up}{route}{route}"), "10:8", "the same host, path and method"),
+            (&format!("{up}{route}surface = \"discue\""), "7:8", "either an upstream or a surface"),
+            ("[[routes]]\npath = \"/a\"\n", "5:8", "either an upstream or a surface"),
+            (&format!("{up}{route}policies.rate_limit = true"), "7:8", "needs policies.api_key"),
+            (&format!("{up}{route}policies.accept = [\"json\"]"), "9:19", "media type"),
+            (
+                "plans = [{ id = \"p\", limits = [{ name = \"x\", quota = 0, window = 1 }] }]",
+                "4:",
+                "a quota is at least 1",
+            ),
+            ("[[routes]]\npath = \"a\"\n", "5:8", "starts with /"),
+        ] {
+            let error = error(rest);
+            assert!(error.contains(what), "{rest}: {error}");
+            assert!(error.contains(place), "{rest}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_listener_is_needed() {
+        let error = Config::parse("store.path = \"x\"\nsecrets.file = \"x\"\nlisteners = []").unwrap_err();
+        assert!(error.to_string().contains("no listener"));
+    }
+}

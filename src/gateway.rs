@@ -1,1 +1,67 @@
-//! To come.
+//! The gateway: the Tower stack, served by hyper on Pingora's server.
+//!
+//! Pingora gives listeners, TLS, workers and the hand-over of sockets; hyper gives HTTP on both sides of
+//! the hop. Between them stand the layers that a user stacks into axum: [`Strict`](crate::policy::Strict)
+//! before everything, then each route's policies, then a service that forwards, or a surface.
+
+mod answer;
+mod bootstrap;
+mod connection;
+mod demo;
+mod forward;
+mod hop;
+mod log;
+mod pool;
+mod routes;
+mod server;
+mod shutdown;
+mod tls;
+
+pub use bootstrap::{Bootstrapped, bootstrap};
+pub use demo::demo;
+pub use server::{check, serve};
+
+use std::sync::Arc;
+
+use crate::{
+    app::Sealer,
+    clock::{Clock, SystemClock},
+    config::{Config, SecretsFile},
+    directory::Directory,
+    registry::{self, Registry, sqlite::Sqlite},
+};
+
+/// What every part of a running gateway shares.
+pub struct Shared {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) sealer: Arc<Sealer>,
+}
+
+impl Shared {
+    /// Opens the store, brings the configured plans into it, and fills the directory.
+    ///
+    /// # Errors
+    /// When secrets or store cannot be read, with the file's name.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        use anyhow::Context;
+
+        let secrets = SecretsFile::load(&config.secrets.file)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let store = &config.store.path;
+        let opened = Sqlite::open(store, clock.clone()).await;
+        let registry: Arc<dyn Registry> =
+            Arc::new(opened.with_context(|| format!("store {}", store.display()))?);
+        let actor = crate::app::Actor("config".into());
+        for plan in &config.plans {
+            registry
+                .put_plan(plan.get_ref().clone(), &actor)
+                .await
+                .context("putting the configured plans")?;
+        }
+        let directory = Arc::new(Directory::new(secrets.peppers()));
+        registry::load(&*registry, &directory).await.context("loading the directory")?;
+        Ok(Self { clock, registry, directory, sealer: Arc::new(secrets.sealer()) })
+    }
+}

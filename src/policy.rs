@@ -10,6 +10,7 @@ mod content_type;
 mod lock;
 mod rate_limit;
 mod scope;
+mod strict;
 
 pub use accept::Accept;
 pub use api_key::{ApiKey, Source};
@@ -17,6 +18,7 @@ pub use content_type::ContentType;
 pub use lock::Lock;
 pub use rate_limit::{RateLimit, RateLimitFields};
 pub use scope::Scope;
+pub use strict::Strict;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 

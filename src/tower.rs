@@ -20,7 +20,8 @@
 //! ```
 //!
 //! Layers stack: an inner one goes on with the [`Admission`] that an outer one left among the request's
-//! extensions, and when it refuses, what the outer one took is given back.
+//! extensions, and when it refuses, what the outer one took is given back. Responses carry the innermost
+//! admission among their extensions, and refusals a [`Refusal`], for logs further out.
 
 mod body;
 mod future;
@@ -149,6 +150,7 @@ impl<P: Policy> Gate<P> {
     fn refuse(&self, denial: &Denial, admission: &Admission) -> Response<Bytes> {
         let mut response = problem::answer(denial, self.form, admission);
         response.extensions_mut().insert(Refusal(denial.code()));
+        response.extensions_mut().insert(admission.clone());
         response
     }
 }

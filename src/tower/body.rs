@@ -28,11 +28,14 @@ pin_project! {
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn inner(body: B) -> Self {
+    /// The body of the service behind.
+    pub(crate) fn inner(body: B) -> Self {
         Self { kind: Kind::Inner { body } }
     }
 
-    pub(super) fn refusal(bytes: Bytes) -> Self {
+    /// All of a refusal's body.
+    #[must_use]
+    pub fn refusal(bytes: Bytes) -> Self {
         Self { kind: Kind::Refusal { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()) } }
     }
 }

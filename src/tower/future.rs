@@ -105,6 +105,9 @@ where
                         admission.report = None;
                     }
                     admission.stamp(response.headers_mut());
+                    if response.extensions().get::<Admission>().is_none() {
+                        response.extensions_mut().insert(admission.clone());
+                    }
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }
                 StateProjection::Refused { response } => {

@@ -1,0 +1,233 @@
+//! Routes, as they are written.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use serde::{Deserialize, Deserializer, de};
+use toml::Spanned;
+
+use super::{ConfigError, HostName, SourceName, Upstream};
+use crate::{
+    media::InvalidMedia,
+    policy::{Accept, ContentType, RateLimitFields, Source},
+};
+
+/// Which requests, past which policies, where to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Only for this host; a route with a host is looked at before those without.
+    pub host: Option<HostName>,
+    /// This path and all below it; `/` is everything. The longest that fits is taken.
+    pub path: Spanned<String>,
+    /// Only these methods; others are 405. Empty is all.
+    #[serde(default, deserialize_with = "methods")]
+    pub methods: Vec<Method>,
+    /// The name of the service behind.
+    pub upstream: Option<Spanned<String>>,
+    /// A published management contract instead of a service behind. It has its own policies.
+    pub surface: Option<Surface>,
+    /// What a request must pass.
+    #[serde(default)]
+    pub policies: Policies,
+}
+
+/// A published management contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Surface {
+    /// discue's api clients.
+    Discue,
+    /// APIG's apps.
+    Apig,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend<'a> {
+    /// To the service of this name.
+    Upstream(&'a str),
+    /// To a surface.
+    Surface(Surface),
+}
+
+/// What a request must pass, in this order, whatever the order they are written in.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policies {
+    /// The media types of requests' content that the service reads.
+    pub content_type: Option<Checked<ContentType>>,
+    /// The media types it can answer in, the preferred first.
+    pub accept: Option<Checked<Accept>>,
+    /// Callers are known by an API key.
+    pub api_key: Option<Switch<ApiKeyPolicy>>,
+    /// The kind of resource that the key's scopes must cover.
+    pub scope: Option<String>,
+    /// Locks hold here.
+    #[serde(default)]
+    pub lock: bool,
+    /// Callers' plans hold here.
+    pub rate_limit: Option<Switch<RateLimitPolicy>>,
+}
+
+/// How API keys are looked for.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiKeyPolicy {
+    /// Where; empty is `X-API-KEY`, `Authorization: Bearer` and `Authorization: ApiKey`.
+    pub sources: Vec<SourceName>,
+    /// The realm that a 401 names.
+    pub realm: Option<String>,
+    /// Whether the key travels on to the service behind.
+    pub forward: bool,
+}
+
+impl ApiKeyPolicy {
+    /// The places to look at, when some are named.
+    #[must_use]
+    pub fn places(&self) -> Option<Vec<Source>> {
+        (!self.sources.is_empty()).then(|| self.sources.iter().map(|source| source.0.clone()).collect())
+    }
+}
+
+/// How the state of the limits is told.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimitPolicy {
+    /// As draft-ietf-httpapi-ratelimit-headers-10 has it: `RateLimit` and `RateLimit-Policy`.
+    pub draft_10: bool,
+    /// As `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+    pub x_ratelimit: bool,
+}
+
+impl Default for RateLimitPolicy {
+    fn default() -> Self {
+        let RateLimitFields { draft_10, x_ratelimit } = RateLimitFields::default();
+        Self { draft_10, x_ratelimit }
+    }
+}
+
+impl From<RateLimitPolicy> for RateLimitFields {
+    fn from(policy: RateLimitPolicy) -> Self {
+        Self { draft_10: policy.draft_10, x_ratelimit: policy.x_ratelimit }
+    }
+}
+
+/// `true` and `false`, or a table that says more.
+#[derive(Debug, Clone)]
+pub struct Switch<T>(Option<T>);
+
+impl<T> Switch<T> {
+    /// The settings, when it is on.
+    pub fn get(&self) -> Option<&T> {
+        self.0.as_ref()
+    }
+}
+
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Switch<T> {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(std::marker::PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de> + Default> de::Visitor<'de> for Visitor<T> {
+            type Value = Switch<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("true, false or a table")
+            }
+
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<Switch<T>, E> {
+                Ok(Switch(on.then(T::default)))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Switch<T>, A::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(|it| Switch(Some(it)))
+            }
+        }
+
+        value.deserialize_any(Visitor(std::marker::PhantomData))
+    }
+}
+
+/// A policy made from a list of media types.
+#[derive(Debug, Clone)]
+pub struct Checked<P>(pub P);
+
+impl<'de> Deserialize<'de> for Checked<Accept> {
+    fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
+        checked(list, |list| Accept::new(list.iter().map(String::as_str)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Checked<ContentType> {
+    fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
+        checked(list, |list| ContentType::new(list.iter().map(String::as_str)))
+    }
+}
+
+fn checked<'de, D: Deserializer<'de>, P>(
+    list: D,
+    policy: impl Fn(&[String]) -> Result<P, InvalidMedia>,
+) -> Result<Checked<P>, D::Error> {
+    let list = Vec::<String>::deserialize(list)?;
+    if list.is_empty() {
+        return Err(de::Error::custom("an empty list would refuse everything: name a media type"));
+    }
+    policy(&list).map(Checked).map_err(|error| de::Error::custom(format!("no media type: {error}")))
+}
+
+fn methods<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Method>, D::Error> {
+    let known = |name: String| match name.parse::<Method>() {
+        Ok(method) if name.bytes().all(|b| b.is_ascii_uppercase()) => Ok(method),
+        _ => Err(de::Error::custom(format!("\"{name}\" is no method: they are upper case, such as \"GET\""))),
+    };
+    Vec::<String>::deserialize(list)?.into_iter().map(known).collect()
+}
+
+impl Route {
+    /// Where it leads.
+    #[must_use]
+    pub fn backend(&self) -> Option<Backend<'_>> {
+        match (&self.upstream, self.surface) {
+            (Some(name), None) => Some(Backend::Upstream(name.get_ref())),
+            (None, Some(surface)) => Some(Backend::Surface(surface)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn check(
+        &self,
+        text: &str,
+        upstreams: &BTreeMap<String, Upstream>,
+    ) -> Result<(), ConfigError> {
+        let wrong = |what: &str| Err(ConfigError::at(text, self.path.span(), what.to_owned()));
+        let path = self.path.get_ref();
+        if !path.starts_with('/') || (path.len() > 1 && path.ends_with('/')) || path.contains(['?', '#', '%'])
+        {
+            return wrong("a path starts with /, ends without one, and is written without ?, # and %");
+        }
+        if path.split('/').skip(1).any(|part| matches!(part, "." | "..")) || path.contains("//") {
+            return wrong("a path has no empty, . or .. segment");
+        }
+        match self.backend() {
+            None => return wrong("a route leads to either an upstream or a surface"),
+            Some(Backend::Upstream(name)) if !upstreams.contains_key(name) => {
+                let span = self.upstream.as_ref().map_or(self.path.span(), Spanned::span);
+                return Err(ConfigError::at(text, span, format!("no upstream is named \"{name}\"")));
+            }
+            Some(_) => {}
+        }
+        let policies = &self.policies;
+        let keyed = policies.api_key.as_ref().is_some_and(|switch| switch.get().is_some());
+        let limited = policies.rate_limit.as_ref().is_some_and(|switch| switch.get().is_some());
+        if !keyed && (limited || policies.scope.is_some()) {
+            return wrong(
+                "what a caller may (policies.rate_limit, policies.scope) needs policies.api_key to know it",
+            );
+        }
+        let any = keyed || policies.accept.is_some() || policies.content_type.is_some() || policies.lock;
+        if self.surface.is_some() && any {
+            return wrong("a surface has the policies of its contract; a route to one takes none");
+        }
+        Ok(())
+    }
+}

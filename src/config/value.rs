@@ -1,0 +1,167 @@
+//! Values of the configuration that are more than a text or a number.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use http::HeaderName;
+use serde::{Deserialize, Deserializer, de};
+
+use crate::policy::Source;
+
+fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(text: D) -> Result<T, D::Error> {
+    String::deserialize(text)?.parse().map_err(de::Error::custom)
+}
+
+/// A duration: a whole number and `ms`, `s`, `m` or `h`, such as `500ms`; 1 ms to 24 h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Millis(Duration);
+
+impl Millis {
+    pub(super) const fn from_secs(secs: u64) -> Self {
+        Self(Duration::from_secs(secs))
+    }
+
+    /// The duration.
+    #[must_use]
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl FromStr for Millis {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "a duration is a whole number and ms, s, m or h, such as \"500ms\", up to 24h";
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| WRONG)?;
+        let unit = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(WRONG),
+        };
+        let millis = number.checked_mul(unit).ok_or(WRONG)?;
+        if (1..=86_400_000).contains(&millis) { Ok(Self(Duration::from_millis(millis))) } else { Err(WRONG) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Millis {
+    fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
+        parsed(text)
+    }
+}
+
+/// The name of a header field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldName(HeaderName);
+
+impl FieldName {
+    pub(super) const fn from_static(name: &'static str) -> Self {
+        Self(HeaderName::from_static(name))
+    }
+
+    /// As text, in lower case.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// As a header name.
+    #[must_use]
+    pub fn name(&self) -> &HeaderName {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for FieldName {
+    fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
+        parsed(text).map(Self)
+    }
+}
+
+/// A host name without port, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostName(Box<str>);
+
+impl HostName {
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HostName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+        if plain && (1..=253).contains(&text.len()) {
+            Ok(Self(text.to_ascii_lowercase().into()))
+        } else {
+            Err("a host is a name without port, such as \"api.example.com\"")
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for HostName {
+    fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
+        parsed(text)
+    }
+}
+
+/// Where a credential may stand: the name of a field, or `Authorization: <scheme>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceName(pub Source);
+
+impl FromStr for SourceName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "a source is a field's name, or \"Authorization: <scheme>\"";
+        let Some((name, scheme)) = text.split_once(':') else {
+            let name: HeaderName = text.parse().map_err(|_| WRONG)?;
+            let bare = name == http::header::AUTHORIZATION;
+            return if bare { Err(WRONG) } else { Ok(Self(Source::Field(name))) };
+        };
+        let scheme = scheme.trim();
+        let token = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if name.trim().eq_ignore_ascii_case("authorization") && token {
+            Ok(Self(Source::Authorization(scheme.into())))
+        } else {
+            Err(WRONG)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SourceName {
+    fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
+        parsed(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_and_a_range() {
+        for (text, millis) in [("1ms", 1), ("2s", 2_000), ("3m", 180_000), ("24h", 86_400_000)] {
+            assert_eq!(text.parse::<Millis>().unwrap().duration().as_millis(), millis);
+        }
+        for text in ["", "5", "s", "0s", "-1s", "1.5s", "25h", "99999999999999999999s", "1 s", "1d"] {
+            assert!(text.parse::<Millis>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_a_field_or_a_scheme() {
+        assert_eq!("X-API-KEY".parse::<SourceName>().unwrap().0, Source::x_api_key());
+        assert_eq!("authorization: Bearer".parse::<SourceName>().unwrap().0, Source::bearer());
+        for text in ["", "Authorization", "Authorization:", "Cookie: a", "a b"] {
+            assert!(text.parse::<SourceName>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The bodies of what comes back.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::body::Body as SurfaceBody;
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+
+use super::forward::UpstreamBody;
+use crate::{
+    Admission, Denial,
+    problem::{self, Form},
+    tower::ResponseBody,
+};
+
+/// Whatever can go wrong while a body is read.
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a route answers with: the body of the service behind, of a surface, or of our own.
+pub(super) enum Answer {
+    Upstream(UpstreamBody),
+    Surface(SurfaceBody),
+    Own(ResponseBody<SurfaceBody>),
+}
+
+impl Answer {
+    /// A refusal by the gateway itself; `Code` among its extensions says which.
+    pub(super) fn refusal(denial: &Denial) -> Response<Self> {
+        let mut response = problem::answer(denial, Form::Problem, &Admission::default());
+        response.extensions_mut().insert(Code(denial.code()));
+        response.map(|bytes| Self::Own(ResponseBody::refusal(bytes)))
+    }
+}
+
+/// The code of the gateway's own denial, for the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Code(pub(super) &'static str);
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Self::Surface(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Upstream(body) => body.is_end_stream(),
+            Self::Surface(body) => body.is_end_stream(),
+            Self::Own(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Upstream(body) => body.size_hint(),
+            Self::Surface(body) => body.size_hint(),
+            Self::Own(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The service at the end of a route: one request to the service behind, one answer back.
+
+mod body;
+
+pub(super) use body::{RequestBody, UpstreamBody};
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderName, Method, Request, Response};
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep_until, timeout};
+use tower_service::Service;
+
+use super::{
+    answer::Answer,
+    hop::{self, Origin},
+    pool::{Keep, Sender},
+};
+use crate::{Admission, Denial, config};
+use body::Progress;
+
+/// A service behind.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    name: String,
+    keep: Keep,
+    connect_timeout: Duration,
+    read_timeout: Duration,
+    identity_field: HeaderName,
+}
+
+impl Upstream {
+    pub(super) fn new(name: &str, config: &config::Upstream, identity_field: HeaderName) -> Self {
+        Self {
+            name: name.to_owned(),
+            keep: Keep {
+                address: config.address,
+                connections: config.idle_connections,
+                time: config.idle_timeout.duration(),
+            },
+            connect_timeout: config.connect_timeout.duration(),
+            read_timeout: config.read_timeout.duration(),
+            identity_field,
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.keep.address
+    }
+
+    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Answer>, Denial> {
+        let (mut head, body) = request.into_parts();
+        let admission = head.extensions.remove::<Admission>().unwrap_or_default();
+        let Some(origin) = head.extensions.get::<Origin>().copied() else {
+            return Err(Denial::internal("a request without an origin came to be forwarded"));
+        };
+        if head.method == Method::CONNECT {
+            return Err(Denial::NotImplemented { detail: "CONNECT is not served here.".into() });
+        }
+        head.extensions.clear();
+        hop::send_on(&mut head, origin);
+        admission.identify(&mut head.headers, &self.identity_field);
+        let progress = Progress::new();
+        let request = Request::from_parts(head, RequestBody::new(body, progress.clone()));
+
+        let (sender, response) = self.exchange(request, &progress).await?;
+        let (mut head, body) = response.into_parts();
+        hop::leave(&mut head.headers);
+        let body = UpstreamBody::new(body, self.read_timeout, sender, self.keep.clone(), progress);
+        Ok(Response::from_parts(head, Answer::Upstream(body)))
+    }
+
+    /// Sends on an idle connection if there is one. That may turn out to be closed: a request of which
+    /// nothing was sent goes out again on another one.
+    async fn exchange(
+        &self,
+        mut request: Request<RequestBody>,
+        progress: &Progress,
+    ) -> Result<(Sender, Response<Incoming>), Denial> {
+        loop {
+            let idle = self.keep.take();
+            let fresh = idle.is_none();
+            let mut sender = match idle {
+                Some(sender) => sender,
+                None => self.connect().await?,
+            };
+            if !fresh && sender.ready().await.is_err() {
+                continue;
+            }
+            match self.head_in_time(sender.try_send_request(request), progress).await? {
+                Ok(response) => return Ok((sender, response)),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if !fresh => request = unsent,
+                    _ => return Err(self.unreachable(&error.into_error())),
+                },
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Sender, Denial> {
+        match timeout(self.connect_timeout, self.keep.connect()).await {
+            Ok(connected) => connected.map_err(|error| self.unreachable(&error)),
+            Err(_) => {
+                let inside = format!("{} ({}) does not take connections", self.name, self.address());
+                Err(Denial::GatewayTimeout { inside: inside.into() })
+            }
+        }
+    }
+
+    /// Waits for the answer's head: as long as the request is still on its way, and then for as long as
+    /// the service behind may take.
+    async fn head_in_time<T>(
+        &self,
+        answer: impl Future<Output = T>,
+        progress: &Progress,
+    ) -> Result<T, Denial> {
+        tokio::pin!(answer);
+        let mut deadline = Instant::now() + self.read_timeout;
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return Ok(answer),
+                () = sleep_until(deadline) => {
+                    let later = progress.last() + self.read_timeout;
+                    if later <= deadline {
+                        let inside = format!("{} ({}) does not answer", self.name, self.address());
+                        return Err(Denial::GatewayTimeout { inside: inside.into() });
+                    }
+                    deadline = later;
+                }
+            }
+        }
+    }
+
+    fn unreachable(&self, error: &dyn std::error::Error) -> Denial {
+        Denial::BadGateway { inside: format!("{} ({}): {error}", self.name, self.address()).into() }
+    }
+}
+
+/// Forwards to a service behind.
+#[derive(Clone)]
+pub(super) struct Forward(pub(super) Arc<Upstream>);
+
+impl Service<Request<Incoming>> for Forward {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let upstream = self.0.clone();
+        Box::pin(async move {
+            Ok(upstream.forward(request).await.unwrap_or_else(|denial| Answer::refusal(&denial)))
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! What a message loses and gains between two hops (RFC 9110, section 7.6).
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request, uri::PathAndQuery};
+
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Where a request came from, for the service behind.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) peer: IpAddr,
+    pub(super) secure: bool,
+}
+
+/// Removes what belongs to the connection it came by, and what its `Connection` names.
+pub(super) fn leave(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let listed: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in listed {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    for name in [
+        &KEEP_ALIVE,
+        &PROXY_CONNECTION,
+        &header::PROXY_AUTHENTICATE,
+        &header::PROXY_AUTHORIZATION,
+        &header::TE,
+        &header::TRANSFER_ENCODING,
+        &header::UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// Makes a request's head one that is sent to the service behind: origin form, HTTP/1.1, one `Host`, one
+/// `Cookie`, and `X-Forwarded-*` that say what we saw. What the client says of its own way is removed.
+pub(super) fn send_on(head: &mut request::Parts, origin: Origin) {
+    leave(&mut head.headers);
+    if !head.headers.contains_key(header::HOST)
+        && let Some(authority) = head.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        head.headers.insert(header::HOST, host);
+    }
+    join_cookies(&mut head.headers);
+    head.headers.remove(header::FORWARDED);
+    if let Ok(peer) = HeaderValue::try_from(origin.peer.to_canonical().to_string()) {
+        head.headers.insert(&FORWARDED_FOR, peer);
+    }
+    head.headers
+        .insert(&FORWARDED_PROTO, HeaderValue::from_static(if origin.secure { "https" } else { "http" }));
+    match head.headers.get(header::HOST).cloned() {
+        Some(host) => head.headers.insert(&FORWARDED_HOST, host),
+        None => head.headers.remove(&FORWARDED_HOST),
+    };
+    head.version = http::Version::HTTP_11;
+    if head.uri.authority().is_some() {
+        let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+        head.uri = Uri::from(path);
+    }
+}
+
+/// HTTP/2 splits `Cookie` into several fields; HTTP/1.1 has one (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(uri: &str, fields: &[(&'static str, &str)]) -> request::Parts {
+        let mut request = http::Request::get(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let mut head = request.body(()).unwrap().into_parts().0;
+        send_on(&mut head, Origin { peer: "192.0.2.7".parse().unwrap(), secure: true });
+        head
+    }
+
+    #[test]
+    fn nothing_of_the_connection_travels_on() {
+        let head = sent(
+            "/x",
+            &[
+                ("host", "a"),
+                ("connection", "close, x-mine"),
+                ("x-mine", "1"),
+                ("keep-alive", "5"),
+                ("te", "trailers"),
+                ("upgrade", "h2c"),
+                ("proxy-authorization", "x"),
+                ("x-other", "2"),
+            ],
+        );
+        let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-other"]);
+    }
+
+    #[test]
+    fn the_clients_own_word_on_its_way_is_removed() {
+        let fields = [
+            ("host", "a"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-proto", "http"),
+            ("forwarded", "for=1.1.1.1"),
+        ];
+        let head = sent("/x", &fields);
+        assert_eq!(head.headers["x-forwarded-for"], "192.0.2.7");
+        assert_eq!(head.headers["x-forwarded-proto"], "https");
+        assert!(!head.headers.contains_key("forwarded"));
+    }
+
+    #[test]
+    fn an_absolute_target_becomes_path_and_host() {
+        let head = sent("http://a.example:8080/x?y=1", &[("cookie", "a=1"), ("cookie", "b=2")]);
+        assert_eq!(
+            (head.uri.to_string().as_str(), &head.headers["host"]),
+            ("/x?y=1", &"a.example:8080".parse().unwrap())
+        );
+        assert_eq!(head.headers["cookie"], "a=1; b=2");
+    }
+}

@@ -1,0 +1,138 @@
+//! The access log: a line for each request, when its answer is through.
+
+use std::{
+    future::Future,
+    net::IpAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::answer::Code;
+use crate::{Admission, tower::Refusal};
+
+/// What the log says of a request. Written when dropped: when the answer is through, or the client gone.
+pub(super) struct Record {
+    start: Instant,
+    peer: IpAddr,
+    method: http::Method,
+    path: String,
+    version: http::Version,
+    status: u16,
+    caller: Option<String>,
+    code: Option<&'static str>,
+    bytes: u64,
+    complete: bool,
+}
+
+impl Record {
+    /// The path goes into the log, the query does not: people put secrets there.
+    pub(super) fn of<B>(request: &Request<B>, peer: IpAddr) -> Self {
+        Self {
+            start: Instant::now(),
+            peer,
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            version: request.version(),
+            status: 0,
+            caller: None,
+            code: None,
+            bytes: 0,
+            complete: false,
+        }
+    }
+
+    fn answered<B>(&mut self, response: &Response<B>) {
+        let extensions = response.extensions();
+        self.status = response.status().as_u16();
+        self.caller =
+            extensions.get::<Admission>().and_then(Admission::caller).map(|caller| caller.id.to_string());
+        let refusal = extensions.get::<Refusal>().map(|refusal| refusal.0);
+        self.code = refusal.or_else(|| extensions.get::<Code>().map(|code| code.0));
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        tracing::info!(
+            target: "access",
+            peer = %self.peer,
+            method = %self.method,
+            path = self.path,
+            version = ?self.version,
+            status = self.status,
+            caller = self.caller,
+            code = self.code,
+            bytes = self.bytes,
+            complete = self.complete,
+            micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX),
+        );
+    }
+}
+
+pin_project! {
+    /// A response future, and then its body, with a record of them.
+    pub(super) struct Logged<T> {
+        #[pin]
+        inner: T,
+        record: Option<Record>,
+    }
+}
+
+impl<T> Logged<T> {
+    pub(super) fn new(inner: T, record: Option<Record>) -> Self {
+        Self { inner, record }
+    }
+}
+
+impl<F: Future<Output = Result<Response<B>, E>>, B: Body, E> Future for Logged<F> {
+    type Output = Result<Response<Logged<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.inner.poll(cx))?;
+        let mut record = this.record.take();
+        if let Some(record) = &mut record {
+            record.answered(&response);
+            record.complete = response.body().is_end_stream();
+        }
+        Poll::Ready(Ok(response.map(|body| Logged::new(body, record))))
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for Logged<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut this = self.project();
+        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        if let Some(record) = this.record {
+            match &frame {
+                None => record.complete = true,
+                Some(Ok(frame)) => {
+                    record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    record.complete = this.inner.is_end_stream();
+                }
+                Some(Err(_)) => record.complete = false,
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,78 @@
+//! Idle connections to the services behind: a pool for each worker thread, so that none is shared.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::forward::RequestBody;
+
+pub(super) type Sender = SendRequest<RequestBody>;
+
+thread_local! {
+    static IDLE: RefCell<HashMap<SocketAddr, Vec<Idle>>> = RefCell::default();
+}
+
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+/// How a service's connections are kept.
+#[derive(Debug, Clone)]
+pub(super) struct Keep {
+    pub(super) address: SocketAddr,
+    pub(super) connections: usize,
+    pub(super) time: Duration,
+}
+
+impl Keep {
+    /// The connection used last, if one is idle: it is the likeliest to be open still.
+    pub(super) fn take(&self) -> Option<Sender> {
+        IDLE.with_borrow_mut(|idle| {
+            let stack = idle.get_mut(&self.address)?;
+            while let Some(Idle { sender, since }) = stack.pop() {
+                if since.elapsed() >= self.time {
+                    // All below have been idle for longer.
+                    stack.clear();
+                } else if !sender.is_closed() {
+                    return Some(sender);
+                }
+            }
+            None
+        })
+    }
+
+    /// Keeps a connection whose exchange is over.
+    pub(super) fn put(&self, sender: Sender) {
+        if sender.is_closed() {
+            return;
+        }
+        IDLE.with_borrow_mut(|idle| {
+            let stack = idle.entry(self.address).or_default();
+            if stack.len() < self.connections {
+                stack.push(Idle { sender, since: Instant::now() });
+            }
+        });
+    }
+
+    /// A new connection.
+    pub(super) async fn connect(&self) -> io::Result<Sender> {
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to a service behind ended");
+            }
+        });
+        Ok(sender)
+    }
+}

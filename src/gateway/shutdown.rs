@@ -1,0 +1,82 @@
+//! The end: what is being served may finish, within a time.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long there must have been no connection: one may just be on its way from the listener.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// Counts open connections.
+#[derive(Debug, Default)]
+pub(super) struct Drain(AtomicUsize);
+
+impl Drain {
+    pub(super) fn open(self: &Arc<Self>) -> Open {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        Open(self.clone())
+    }
+
+    /// Ends the process when there has been no connection for a moment, at the latest after `grace`.
+    ///
+    /// Pingora would sleep through the whole time, however little there is to wait for.
+    fn end_process(&self, grace: Duration) -> ! {
+        let start = Instant::now();
+        let mut quiet_since = None;
+        while start.elapsed() < grace {
+            if self.0.load(Ordering::Acquire) > 0 {
+                quiet_since = None;
+            } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
+                tracing::info!("all requests served, ending");
+                std::process::exit(0);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        tracing::warn!(connections = self.0.load(Ordering::Acquire), "time is over, ending");
+        std::process::exit(0);
+    }
+}
+
+/// One open connection.
+pub(super) struct Open(Arc<Drain>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// SIGTERM lets requests finish; SIGINT ends at once.
+pub(super) struct Signals {
+    pub(super) drain: Arc<Drain>,
+    pub(super) grace: Duration,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            tracing::error!("no signals can be waited for: the process ends when it is killed");
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => ShutdownSignal::FastShutdown,
+            _ = terminate.recv() => {
+                tracing::info!(grace = ?self.grace, "SIGTERM: no new connections, requests may finish");
+                let (drain, grace) = (self.drain.clone(), self.grace);
+                std::thread::spawn(move || drain.end_process(grace));
+                ShutdownSignal::GracefulTerminate
+            }
+        }
+    }
+}

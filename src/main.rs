@@ -1,0 +1,138 @@
+//! The `portcullis` binary: arguments and start-up, nothing else.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use portcullis::{config::Config, gateway};
+use tracing_subscriber::{EnvFilter, prelude::*};
+
+/// A gateway that stands in front of an API: who is calling, how much may they, is it locked just now, do
+/// we speak the same format.
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    after_help = "\
+Start here:
+  portcullis init  --config config/gateway.toml     first tenant, app and key; shows the key once
+  portcullis serve --config config/gateway.toml     until SIGTERM (requests finish) or SIGINT (at once)
+
+What it logs goes to standard output as JSON lines; RUST_LOG chooses what (default: info, RUST_LOG=debug
+for more, RUST_LOG=info,access=off to leave out the access log). Exit status: 0 done, 1 failed, 2 usage."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway that a configuration describes.
+    Serve(ConfigFile),
+    /// Say whether a configuration can be served: its syntax, its names, its certificates. Opens no
+    /// listener and no store.
+    Check(ConfigFile),
+    /// Make secrets and store, and in an empty store a first tenant, app and key, which is shown once.
+    Init(ConfigFile),
+    /// Run a service to put behind a first gateway: it answers every request with what reached it.
+    Demo {
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:9000")]
+        listen: SocketAddr,
+    },
+}
+
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The configuration, TOML; `config/gateway.toml` shows all there is.
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        default_value = "config/gateway.toml",
+        env = "PORTCULLIS_CONFIG"
+    )]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("portcullis: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(file) => {
+            let config = Config::load(&file.config)?;
+            log();
+            gateway::serve(&config)
+        }
+        Command::Check(file) => {
+            let config = Config::load(&file.config)?;
+            gateway::check(&config)?;
+            println!(
+                "{}: {} listeners, {} routes, {} upstreams, {} plans: all right",
+                file.config.display(),
+                config.listeners.len(),
+                config.routes.len(),
+                config.upstreams.len(),
+                config.plans.len()
+            );
+            Ok(())
+        }
+        Command::Init(file) => init(&Config::load(&file.config)?),
+        Command::Demo { listen } => runtime()?.block_on(gateway::demo(listen)),
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+fn log() {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,pingora_core=warn,pingora=warn,sqlx=warn"));
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
+    tracing_subscriber::registry().with(filter).with(lines).init();
+}
+
+fn init(config: &Config) -> anyhow::Result<()> {
+    let Some(made) = runtime()?.block_on(gateway::bootstrap(config))? else {
+        println!("The store {} has its tenants already; nothing was made.", config.store.path.display());
+        return Ok(());
+    };
+    let address = config.listeners.first().map_or_else(String::new, |listener| listener.address.to_string());
+    let (key, token) = (made.api_key.expose(), made.operator_token.expose());
+    println!(
+        "\
+Made a first tenant on each surface, an api client, an app, a key and an operator's token.
+They are shown this once:
+
+  API key          {key}
+  Operator token   {token}
+
+Try them, when the gateway runs:
+
+  curl -i http://{address}/demo/hello -H 'X-API-KEY: {key}'
+
+  curl -i -X PUT http://{address}/v1/api_clients/{client} \\
+    -H 'Content-Type: application/json' -H 'X-API-KEY: {key}' \\
+    -d '{{\"id\":\"{client}\",\"name\":\"example.com/dev\"}}'
+
+  curl -i -X PUT http://{address}/v1/{project}/apigw/instances/{instance}/apps/{app} \\
+    -H 'Content-Type: application/json' -H 'X-Auth-Token: {token}' \\
+    -d '{{\"name\":\"app_001\",\"remark\":\"First app\"}}'
+",
+        client = made.api_client,
+        project = made.project,
+        instance = made.instance,
+        app = made.app,
+    );
+    Ok(())
+}
