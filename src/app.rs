@@ -6,6 +6,7 @@
 mod caller;
 mod change;
 mod credential;
+mod hex;
 mod id;
 mod key;
 mod lock;
@@ -18,6 +19,7 @@ mod tenant;
 pub use caller::{App, Caller, CallerEdit, CallerKind, Creator, Status};
 pub use change::{Actor, Change, Entity, Kind, Seq, Verb};
 pub use credential::{Access, Credential, Resource, Scope, Scopes};
+pub(crate) use hex::{hex, unhex};
 pub use id::{CallerId, CredentialId, InvalidId, LockId, PlanId, TenantId};
 pub use key::{ApiKey, InvalidKey, KeyPrefix};
 pub use lock::{Covers, Lock, ResourcePath, Target};

@@ -1,5 +1,7 @@
 //! The time, as a value: whoever decides is handed a [`Moment`] and reads no clock.
 
+#![expect(clippy::disallowed_methods, reason = "this is where the clocks are read")]
+
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
     time::{Duration, Instant},

@@ -180,7 +180,7 @@ impl Directory {
             Entity::Credential(credential) => drop(self.keys.pin().remove(&credential.digest.prefix())),
             Entity::Plan(plan) => drop(self.budgets.pin().remove(plan.id())),
             Entity::Lock(lock) => {
-                self.edit_locks(&lock.target, |locks| locks.retain(|other| other.id != lock.id))
+                self.edit_locks(&lock.target, |locks| locks.retain(|other| other.id != lock.id));
             }
         }
     }

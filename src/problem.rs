@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use serde::Serialize;
 
-use crate::{Admission, Denial, denial::Unauthenticated};
+use crate::{Admission, Denial, denial::Unauthenticated, media::MediaType};
 
 /// The form of a refusal's body: whose contract the answer keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,9 +90,7 @@ fn problem(denial: &Denial) -> Bytes {
         detail: &detail,
         code: denial.code(),
         available: match denial {
-            Denial::NotAcceptable { available } => {
-                Some(available.iter().map(|offer| offer.as_str()).collect())
-            }
+            Denial::NotAcceptable { available } => Some(available.iter().map(MediaType::as_str).collect()),
             _ => None,
         },
         owner: lock.map(|lock| &*lock.owner),

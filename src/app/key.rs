@@ -128,7 +128,8 @@ fn base62<const N: usize>(mut number: [u8; 32]) -> [u8; N] {
         let mut rest = 0_u32;
         for byte in &mut number {
             let value = rest << 8 | u32::from(*byte);
-            *byte = (value / 62) as u8;
+            // `rest` is below 62, so `value` is below 62 * 256.
+            *byte = u8::try_from(value / 62).unwrap_or(u8::MAX);
             rest = value % 62;
         }
         *digit = ALPHABET[rest as usize];

@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+use super::hex::{hex, unhex};
+
 /// The keyed digest of a credential. Whoever reads one cannot present it, nor test guesses without
 /// the pepper.
 ///
 /// Prints as the first four bytes only; serialises as 64 hexadecimal digits.
-#[derive(Clone, Copy, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
@@ -133,23 +135,6 @@ impl Peppers {
     pub fn digests(&self, credential: &str) -> impl Iterator<Item = Digest> {
         std::iter::once(&self.current).chain(&self.previous).map(move |pepper| pepper.digest(credential))
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    (text.len() == 64 && text.is_ascii()).then_some(())?;
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

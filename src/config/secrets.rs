@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::app::{Pepper, Peppers, SealKey, Sealer};
+use crate::app::{Pepper, Peppers, SealKey, Sealer, hex, unhex};
 
 /// Versioned secrets, the current one of each kind first. Whoever has this file and the store can test
 /// guesses of keys and read app secrets.
@@ -67,8 +67,7 @@ impl SecretsFile {
         let fresh = || {
             let mut bytes = Zeroizing::new([0_u8; 32]);
             getrandom::fill(&mut *bytes).map_err(|cause| error(format!("no random source: {cause}")))?;
-            let secret = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-            Ok(vec![Versioned { version: 1, secret: Zeroizing::new(secret) }])
+            Ok(vec![Versioned { version: 1, secret: Zeroizing::new(hex(&*bytes)) }])
         };
         let secrets = Self { peppers: fresh()?, seal_keys: fresh()? };
         let text = toml::to_string(&secrets).map_err(|cause| error(cause.to_string()))?;
@@ -100,12 +99,7 @@ impl SecretsFile {
 
 impl Versioned {
     fn bytes(&self) -> Option<[u8; 32]> {
-        let mut bytes = [0; 32];
-        (self.secret.len() == 64 && self.secret.is_ascii()).then_some(())?;
-        for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
-            *byte = u8::from_str_radix(&self.secret[at..at + 2], 16).ok()?;
-        }
-        Some(bytes)
+        unhex(&self.secret)
     }
 }
 
@@ -114,7 +108,7 @@ fn private(file: &Path) -> Result<(), String> {
     use std::os::unix::fs::PermissionsExt;
 
     let mode = fs::metadata(file).map_err(|cause| cause.to_string())?.permissions().mode();
-    if mode & 0o077 == 0 {
+    if mode.trailing_zeros() >= 6 {
         Ok(())
     } else {
         Err(format!("others may read it (mode {:o}): chmod 600", mode & 0o777))

@@ -32,7 +32,7 @@ use crate::{
 /// The most fields a head may have.
 const MAX_FIELDS: usize = 100;
 /// The most bytes a head may have.
-const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEAD: u32 = 64 * 1024;
 /// The most streams a client may have open on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
 
@@ -75,11 +75,11 @@ impl Connections {
             .timer(TokioTimer::new())
             .header_read_timeout(self.head_timeout)
             .max_headers(MAX_FIELDS)
-            .max_buf_size(MAX_HEAD);
+            .max_buf_size(MAX_HEAD as usize);
         http.http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(MAX_HEAD as u32)
+            .max_header_list_size(MAX_HEAD)
             .keep_alive_interval(Some(Duration::from_secs(60)));
         match self.speaks {
             Speaks::Tls if io.selected_alpn_proto() == Some(ALPN::H2) => http.http2_only(),

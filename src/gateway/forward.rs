@@ -106,13 +106,11 @@ impl Upstream {
     }
 
     async fn connect(&self) -> Result<Sender, Denial> {
-        match timeout(self.connect_timeout, self.keep.connect()).await {
-            Ok(connected) => connected.map_err(|error| self.unreachable(&error)),
-            Err(_) => {
-                let inside = format!("{} ({}) does not take connections", self.name, self.address());
-                Err(Denial::GatewayTimeout { inside: inside.into() })
-            }
-        }
+        let Ok(connected) = timeout(self.connect_timeout, self.keep.connect()).await else {
+            let inside = format!("{} ({}) does not take connections", self.name, self.address());
+            return Err(Denial::GatewayTimeout { inside: inside.into() });
+        };
+        connected.map_err(|error| self.unreachable(&error))
     }
 
     /// Waits for the answer's head: as long as the request is still on its way, and then for as long as

@@ -5,13 +5,13 @@ use std::{
     net::IpAddr,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Instant,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 
 use super::answer::Code;
 use crate::{Admission, tower::Refusal};

@@ -1,16 +1,10 @@
 //! Idle connections to the services behind: a pool for each worker thread, so that none is shared.
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    io,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{cell::RefCell, collections::HashMap, io, net::SocketAddr, time::Duration};
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 
 use super::forward::RequestBody;
 
