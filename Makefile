@@ -1,0 +1,27 @@
+# Two commands do everything: `make run` and `make test`. The rest are their parts.
+
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR
+
+GATEWAY = $(CARGO_TARGET_DIR)/release/portcullis
+
+.PHONY: run test lint bench packages help
+
+help: ## What there is to make
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+
+run: packages ## The gateway on an embedded store in ./data, with a demo service behind it
+	cargo build --release --features gateway --bin portcullis
+	@scripts/run $(GATEWAY)
+
+test: packages ## Every test
+	cargo test --all-features
+
+lint: packages ## What CI checks beside the tests
+	scripts/lint
+
+bench: packages ## The benches; each says what it measures, and what it does not
+	cargo bench --all-features
+
+packages:
+	@scripts/packages
