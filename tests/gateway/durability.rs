@@ -1,0 +1,146 @@
+//! What was acknowledged is there again.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, Service, Site, client};
+
+const CLIENT: &str = "/v1/api_clients/5bc2be68-7498-4853-aa64-4be0ca62934e";
+
+#[tokio::test]
+async fn both_published_puts_work_as_init_shows_them() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "");
+    let gateway = site.start();
+    let body = json!({ "id": "5bc2be68-7498-4853-aa64-4be0ca62934e", "name": "example.com/dev" });
+    let response = gateway.put(CLIENT).header("x-api-key", &site.api_key).json(&body).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(
+        response.json::<Value>().await.unwrap(),
+        json!({
+            "api_client": body,
+            "_links": { "self": { "href": "https://api.discue.io/api_clients/5bc2be68-7498-4853-aa64-4be0ca62934e" } },
+        })
+    );
+
+    let app = "/v1/demo-project/apigw/instances/demo-instance/apps/14b399ac-967f-4115-bb62-c0346b4537e9";
+    let body = json!({ "name": "app_001", "remark": "First app" });
+    let response = gateway.put(app).header("x-auth-token", &site.operator_token).json(&body).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let app: Value = response.json().await.unwrap();
+    assert_eq!((&app["name"], &app["app_secret"], &app["status"]), (&"app_001".into(), &"******".into(), &1.into()));
+    assert_eq!(app.as_object().unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn every_put_acknowledged_before_kill_9_is_there_again() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "");
+    let mut gateway = site.start();
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let (url, key, acknowledged) = (gateway.url(CLIENT), site.api_key.clone(), acknowledged.clone());
+            tokio::spawn(async move {
+                let client = client();
+                for at in 0.. {
+                    let name = format!("example.com/w{writer}-{at}");
+                    let put = client.put(&url).header("x-api-key", &key).json(&json!({ "name": name }));
+                    match put.send().await {
+                        Ok(answer) if answer.status() == 200 => acknowledged.lock().unwrap().push(name),
+                        // Another writer was first: a lost update, refused.
+                        Ok(answer) if answer.status() == 409 => {}
+                        Ok(answer) => panic!("{}", answer.status()),
+                        Err(_) => return,
+                    }
+                }
+            })
+        })
+        .collect();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while acknowledged.lock().unwrap().len() < 100 {
+        assert!(tokio::time::Instant::now() < deadline, "too few were acknowledged");
+        tokio::task::yield_now().await;
+    }
+    gateway.signal("-KILL");
+    gateway.wait();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+
+    let gateway = site.start();
+    let response = gateway.get(CLIENT).header("x-api-key", &site.api_key).send().await.unwrap();
+    let now = response.json::<Value>().await.unwrap()["api_client"]["name"].as_str().unwrap().to_owned();
+    let logged = logged_names(&site).await;
+    assert_eq!(logged.last(), Some(&now));
+    let acknowledged = acknowledged.lock().unwrap();
+    let lost: Vec<_> = acknowledged.iter().filter(|name| !logged.contains(name)).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+/// The names the change log says the api client has had, in order.
+async fn logged_names(site: &Site) -> Vec<String> {
+    use sqlx::Connection;
+
+    let mut store = sqlx::SqliteConnection::connect(&format!("sqlite://{}", site.store().display())).await.unwrap();
+    let check: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut store).await.unwrap();
+    assert_eq!(check, "ok");
+    let records: Vec<String> =
+        sqlx::query_scalar("SELECT record FROM change WHERE kind = 'caller' ORDER BY seq").fetch_all(&mut store).await.unwrap();
+    let callers = records.iter().map(|record| serde_json::from_str::<Value>(record).unwrap());
+    callers.filter_map(|caller| find_name(&caller).filter(|name| name.starts_with("example.com/"))).collect()
+}
+
+fn find_name(value: &Value) -> Option<String> {
+    let object = value.as_object()?;
+    object.get("name").and_then(Value::as_str).map(str::to_owned).or_else(|| object.values().find_map(find_name))
+}
+
+#[tokio::test]
+async fn a_second_start_finds_its_data_and_makes_nothing() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "api_key = true");
+    for _ in 0..2 {
+        let mut gateway = site.start();
+        assert_eq!(gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap().status(), 200);
+        gateway.signal("-TERM");
+        assert!(gateway.wait().success());
+        assert!(site.init().contains("nothing was made"));
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_stops_no_traffic_and_is_503_on_a_surface() {
+    use sqlx::Connection;
+
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "api_key = true");
+    let gateway = site.start();
+    let mut store = sqlx::SqliteConnection::connect(&format!("sqlite://{}", site.store().display())).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut store).await.unwrap();
+    let put = gateway.put(CLIENT).header("x-api-key", &site.api_key).json(&json!({ "name": "example.com/late" }));
+    let response = put.send().await.unwrap();
+    assert_eq!(response.status(), 503);
+    assert!(response.headers().contains_key("retry-after"));
+    assert_eq!(response.json::<Value>().await.unwrap(), json!({ "title": "Service Unavailable", "status": 503 }));
+    assert_eq!(gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap().status(), 200);
+    sqlx::query("ROLLBACK").execute(&mut store).await.unwrap();
+    let put = gateway.put(CLIENT).header("x-api-key", &site.api_key).json(&json!({ "name": "example.com/late" }));
+    assert_eq!(put.send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_row_that_makes_no_sense_is_500_and_is_not_shown() {
+    use sqlx::Connection;
+
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "api_key = true");
+    let gateway = site.start();
+    let mut store = sqlx::SqliteConnection::connect(&format!("sqlite://{}", site.store().display())).await.unwrap();
+    sqlx::query("UPDATE caller SET record = '{\"gibberish\":1}' WHERE id LIKE '5bc2%'").execute(&mut store).await.unwrap();
+    let response = gateway.get(CLIENT).header("x-api-key", &site.api_key).send().await.unwrap();
+    assert_eq!(response.status(), 500);
+    assert_eq!(response.json::<Value>().await.unwrap(), json!({ "title": "Internal Server Error", "status": 500 }));
+    assert!(!gateway.log().concat().contains("gibberish"));
+}

@@ -1,0 +1,185 @@
+//! The hop to the service behind.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    thread,
+    time::Duration,
+};
+
+use axum::{Router, body::Body, extract::Request, routing::post};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::harness::{Service, Site, client, free_address, values};
+
+/// Both directions at once: neither side's next part is sent before the other's last one has arrived.
+#[tokio::test]
+async fn bodies_stream_both_ways() {
+    let service = Service::start(Router::new().route(
+        "/",
+        post(async |request: Request| Body::from_stream(request.into_body().into_data_stream())),
+    ))
+    .await;
+    let site = Site::new(service.address, "");
+    let gateway = site.start();
+    let (parts, body) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
+    let body = reqwest::Body::wrap_stream(futures_util::stream::unfold(body, async |mut body| {
+        body.recv().await.map(|part| (part, body))
+    }));
+    parts.send(Ok("part 0".into())).await.unwrap();
+    let mut answer = gateway.post("/").body(body).send().await.unwrap();
+    for part in 0..5 {
+        assert_eq!(answer.chunk().await.unwrap().unwrap(), format!("part {part}"));
+        parts.send(Ok(format!("part {}", part + 1).into())).await.unwrap();
+    }
+    drop(parts);
+    assert_eq!(answer.chunk().await.unwrap().unwrap(), "part 5");
+    assert_eq!(answer.chunk().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_large_body_arrives_whole() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "");
+    let gateway = site.start();
+    let echo: Value = gateway.put("/").body(vec![7_u8; 20 << 20]).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&echo["bytes"], values(&echo, "content-length")), (&(20 << 20).into(), vec!["20971520"]));
+}
+
+#[tokio::test]
+async fn nothing_of_the_connection_travels_on() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "");
+    let gateway = site.start();
+    let answer = gateway.raw(
+        b"GET /x HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nTE: trailers\r\nKeep-Alive: 5\r\n\
+          Forwarded: for=1.1.1.1\r\nX-Forwarded-For: 1.1.1.1\r\nProxy-Authorization: x\r\n\r\n",
+    );
+    let echo: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    for name in ["connection", "te", "keep-alive", "forwarded", "proxy-authorization"] {
+        assert!(values(&echo, name).is_empty(), "{name}: {echo}");
+    }
+    assert_eq!(values(&echo, "x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(values(&echo, "host"), ["a.example"]);
+}
+
+#[tokio::test]
+async fn connections_to_the_service_are_used_again() {
+    let service = Service::echo().await;
+    let site = Site::with(service.address, "", "", "server.threads = 1");
+    let gateway = site.start();
+    for _ in 0..20 {
+        // A new connection to the gateway each time.
+        assert_eq!(client().get(gateway.url("/")).send().await.unwrap().status(), 200);
+    }
+    assert_eq!(service.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_the_service_closed_meanwhile_costs_no_request() {
+    // Answers one request on each connection, says nothing of closing it, and closes it.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut read = [0; 4096];
+            if stream.read(&mut read).unwrap() > 0 {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+            }
+        }
+    });
+    let site = Site::with(address, "", "", "server.threads = 1");
+    let gateway = site.start();
+    let client = client();
+    for at in 0..50 {
+        let response = client.post(gateway.url("/")).body("x").send().await.unwrap();
+        assert_eq!(response.status(), 200, "request {at}");
+        assert_eq!(response.text().await.unwrap(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_is_502() {
+    let site = Site::new(free_address(), "");
+    let gateway = site.start();
+    let response = gateway.get("/x").send().await.unwrap();
+    assert_eq!(response.status(), 502);
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["code"], "bad-gateway");
+    assert!(!problem.to_string().contains("127.0.0.1"), "the inside stays inside: {problem}");
+    assert_eq!(gateway.access("/x")["code"], "bad-gateway");
+}
+
+#[tokio::test]
+async fn a_service_that_speaks_no_http_is_502() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.unwrap().write_all(b"SSH-2.0-hello\r\n");
+        }
+    });
+    let site = Site::new(address, "");
+    assert_eq!(site.start().get("/").send().await.unwrap().status(), 502);
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_is_504() {
+    // Takes connections, and keeps them.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let site = Site::with(listener.local_addr().unwrap(), "", "read_timeout = \"200ms\"", "");
+    let gateway = site.start();
+    let response = gateway.post("/").body("x").send().await.unwrap();
+    assert_eq!(response.status(), 504);
+    assert_eq!(response.json::<Value>().await.unwrap()["code"], "gateway-timeout");
+}
+
+#[tokio::test]
+async fn a_long_upload_is_no_slow_answer() {
+    let service = Service::echo().await;
+    let site = Site::with(service.address, "", "read_timeout = \"300ms\"", "");
+    let gateway = site.start();
+    // The upload takes longer than the read timeout, but never stands still for as long.
+    let part = async |_| {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
+    };
+    let parts = futures_util::stream::iter(0..10).then(part);
+    let response = gateway.post("/").body(reqwest::Body::wrap_stream(parts)).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.json::<Value>().await.unwrap()["bytes"], 10);
+}
+
+#[tokio::test]
+async fn a_service_that_stops_in_the_middle_cuts_the_answer() {
+    let service = Service::start(Router::new().fallback(async || {
+        let first = futures_util::stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"first")) });
+        Body::from_stream(first.chain(futures_util::stream::pending()))
+    }))
+    .await;
+    let site = Site::with(service.address, "", "read_timeout = \"200ms\"", "");
+    let gateway = site.start();
+    let mut answer = gateway.get("/x").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.chunk().await.unwrap().unwrap(), "first");
+    assert!(answer.chunk().await.is_err(), "a cut answer must not look whole");
+    assert_eq!(gateway.access("/x")["complete"], false);
+}
+
+#[tokio::test]
+async fn an_answer_comes_through_without_what_its_connection_names() {
+    let service = Service::start(Router::new().fallback(async || {
+        http::Response::builder().status(418).header("x-own", "1").header("connection", "x-own").body("short").unwrap()
+    }))
+    .await;
+    let site = Site::new(service.address, "");
+    let gateway = site.start();
+    let response = gateway.get("/").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.headers().contains_key("x-own")), (418, false));
+    assert_eq!(http::Response::from(response).into_body().collect().await.unwrap().to_bytes(), "short");
+}

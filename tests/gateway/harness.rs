@@ -1,0 +1,275 @@
+//! Starts the binary, and a service to stand behind it.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use reqwest::{Client, RequestBuilder};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longer than anything here takes; a guard against hanging, not a measure.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An address nobody listens on.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+pub fn portcullis(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_portcullis")).args(arguments).output().unwrap()
+}
+
+/// A configuration in a folder of its own, and what `init` showed.
+pub struct Site {
+    pub folder: TempDir,
+    pub address: SocketAddr,
+    pub api_key: String,
+    pub operator_token: String,
+}
+
+impl Site {
+    /// A site whose route `/` leads to a service, past the given policies.
+    pub fn new(upstream: SocketAddr, policies: &str) -> Self {
+        Self::with(upstream, policies, "", "")
+    }
+
+    /// With more lines in `[upstreams.up]`, and more at the top of the file.
+    pub fn with(upstream: SocketAddr, policies: &str, of_upstream: &str, of_file: &str) -> Self {
+        let address = free_address();
+        let text = format!(
+            r#"
+{of_file}
+store.path = "data/portcullis.db"
+secrets.file = "data/secrets.toml"
+[[listeners]]
+address = "{address}"
+[[plans]]
+id = "demo"
+limits = [{{ name = "hour", quota = 20000, window = 3600 }}]
+[upstreams.up]
+address = "{upstream}"
+{of_upstream}
+[[routes]]
+path = "/"
+upstream = "up"
+[routes.policies]
+{policies}
+[[routes]]
+path = "/v1/api_clients"
+surface = "discue"
+[[routes]]
+path = "/v1"
+surface = "apig"
+"#
+        );
+        Self::from_text(&text, address)
+    }
+
+    pub fn from_text(text: &str, address: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("gateway.toml"), text).unwrap();
+        let mut site = Self { folder, address, api_key: String::new(), operator_token: String::new() };
+        let made = site.init();
+        let shown = |label: &str| {
+            let line = made.lines().find(|line| line.trim_start().starts_with(label));
+            line.and_then(|line| line.split_whitespace().last()).unwrap_or_default().to_owned()
+        };
+        (site.api_key, site.operator_token) = (shown("API key"), shown("Operator token"));
+        site
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("gateway.toml")
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join("data/portcullis.db")
+    }
+
+    pub fn init(&self) -> String {
+        let output = self.command("init").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command.args([name, "--config", "gateway.toml"]).current_dir(self.folder.path()).env_remove("RUST_LOG");
+        command
+    }
+
+    pub fn start(&self) -> Gateway {
+        let mut child = self.command("serve").stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = log.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let mut gateway = Gateway { child, address: self.address, log };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(self.address).is_err() {
+            assert!(gateway.child.try_wait().unwrap().is_none(), "ended early: {:?}", gateway.log());
+            assert!(Instant::now() < deadline, "does not listen: {:?}", gateway.log());
+            thread::yield_now();
+        }
+        gateway
+    }
+}
+
+/// A running gateway; killed when dropped.
+pub struct Gateway {
+    child: Child,
+    pub address: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Gateway {
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        client().get(self.url(path))
+    }
+
+    pub fn put(&self, path: &str) -> RequestBuilder {
+        client().put(self.url(path))
+    }
+
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        client().post(self.url(path))
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The line of the access log about a path, once it is written.
+    pub fn access(&self, path: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let lines = self.log();
+            let values = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let mut ours = values.filter(|line| line["target"] == "access" && line["path"] == path);
+            if let Some(line) = ours.next_back() {
+                return line;
+            }
+            assert!(Instant::now() < deadline, "no line about {path}: {lines:?}");
+            thread::yield_now();
+        }
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "does not end");
+            thread::yield_now();
+        }
+    }
+
+    /// Sends bytes and reads what comes back until the connection is closed.
+    pub fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(bytes).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client with connections of its own.
+pub fn client() -> Client {
+    provider();
+    Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
+}
+
+/// rustls is told which crypto it has, once.
+pub fn provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Writes a self-signed certificate for `localhost` and its key.
+pub fn certificate(folder: &Path) -> (PathBuf, PathBuf, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (folder.join("chain.pem"), folder.join("key.pem"));
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    (certificate, key, made.cert.pem())
+}
+
+/// Serves a router on an address of its own; counts connections.
+pub struct Service {
+    pub address: SocketAddr,
+    pub connections: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Service {
+    pub async fn start(router: axum::Router) -> Self {
+        use std::sync::atomic::Ordering;
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = connections.clone();
+        let counting = axum::serve::ListenerExt::tap_io(listener, move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        tokio::spawn(async move { axum::serve(counting, router).await.unwrap() });
+        Self { address, connections }
+    }
+
+    /// Answers every request with its method, target and fields, as JSON.
+    pub async fn echo() -> Self {
+        Self::start(axum::Router::new().fallback(echo)).await
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+pub async fn echo(request: axum::extract::Request) -> axum::Json<Value> {
+    let fields: Vec<Value> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| Value::from(vec![name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()]))
+        .collect();
+    let (method, target) = (request.method().to_string(), request.uri().to_string());
+    let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
+    axum::Json(serde_json::json!({
+        "method": method, "target": target, "fields": fields, "bytes": body.len(),
+    }))
+}
+
+/// All values of a field in an echo.
+pub fn values<'v>(echo: &'v Value, name: &str) -> Vec<&'v str> {
+    let fields = echo["fields"].as_array().unwrap();
+    fields.iter().filter(|pair| pair[0] == name).map(|pair| pair[1].as_str().unwrap()).collect()
+}

@@ -1,0 +1,8 @@
+//! The gateway from outside: the real binary, real sockets, a real store.
+
+mod commands;
+mod durability;
+mod forwarding;
+mod harness;
+mod policies;
+mod serving;

@@ -1,0 +1,138 @@
+//! Routes and their policies, through the gateway.
+
+use serde_json::Value;
+
+use crate::harness::{Service, Site, values};
+
+const ALL: &str = r#"
+content_type = ["application/json"]
+accept = ["application/json"]
+api_key = true
+lock = true
+rate_limit = true
+"#;
+
+#[tokio::test]
+async fn an_admitted_request_reaches_the_service_with_the_callers_id_and_without_the_key() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, ALL);
+    let gateway = site.start();
+    for (field, value) in [("x-api-key", site.api_key.clone()), ("authorization", format!("Bearer {}", site.api_key))] {
+        let request = gateway.get("/orders?x=1").header(field, value).header("x-caller-id", "somebody-else");
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["vary"], "accept");
+        assert_eq!(response.headers()["ratelimit-policy"], "\"hour\";q=20000;w=3600");
+        let echo: Value = response.json().await.unwrap();
+        assert_eq!(echo["target"], "/orders?x=1");
+        assert_eq!(values(&echo, "x-caller-id"), ["5bc2be68-7498-4853-aa64-4be0ca62934e"]);
+        assert!(values(&echo, "x-api-key").is_empty() && values(&echo, "authorization").is_empty());
+        assert_eq!(values(&echo, "x-forwarded-for"), ["127.0.0.1"]);
+        assert_eq!(values(&echo, "x-forwarded-proto"), ["http"]);
+        assert_eq!(values(&echo, "x-forwarded-host"), [gateway.address.to_string()]);
+    }
+    assert!(!gateway.log().concat().contains(&site.api_key));
+}
+
+#[tokio::test]
+async fn each_bar_refuses_in_problem_details() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, ALL);
+    let gateway = site.start();
+    let key = &site.api_key;
+    for (request, status, code) in [
+        (gateway.get("/"), 401, "credential-missing"),
+        (gateway.get("/").header("x-api-key", "junk"), 401, "credential-malformed"),
+        (gateway.get("/").header("x-api-key", key).header("authorization", format!("Bearer {key}")), 400, "bad-request"),
+        (gateway.get("/").header("x-api-key", key).header("accept", "text/html"), 406, "not-acceptable"),
+        (gateway.post("/").header("x-api-key", key).body("x"), 415, "unsupported-media-type"),
+    ] {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status, "{code}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!((&problem["status"], &problem["code"]), (&status.into(), &code.into()));
+    }
+    assert_eq!(service.connections(), 0, "nothing refused reached the service");
+}
+
+#[tokio::test]
+async fn a_plan_is_held_to_and_the_wait_is_told() {
+    let service = Service::echo().await;
+    let address = crate::harness::free_address();
+    let text = format!(
+        r#"
+store.path = "data/portcullis.db"
+secrets.file = "data/secrets.toml"
+listeners = [{{ address = "{address}" }}]
+[[plans]]
+id = "demo"
+limits = [{{ name = "hour", quota = 3, window = 3600 }}]
+[upstreams.up]
+address = "{}"
+[[routes]]
+path = "/"
+upstream = "up"
+policies = {{ api_key = true, rate_limit = {{ x_ratelimit = true }} }}
+"#,
+        service.address
+    );
+    let site = Site::from_text(&text, address);
+    let gateway = site.start();
+    for remaining in ["2", "1", "0"] {
+        let response = gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap();
+        assert_eq!((response.status().as_u16(), &response.headers()["x-ratelimit-remaining"]), (200, &remaining.parse().unwrap()));
+    }
+    let response = gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap();
+    assert_eq!(response.status(), 429);
+    let wait: u32 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1_190..=1_200).contains(&wait), "{wait}");
+    assert_eq!(response.headers()["ratelimit"], *format!("\"hour\";r=0;t={wait}"));
+}
+
+#[tokio::test]
+async fn a_route_is_found_by_host_path_and_method() {
+    let service = Service::echo().await;
+    let address = crate::harness::free_address();
+    let route = |rest: &str| format!("[[routes]]\nupstream = \"up\"\n{rest}\n");
+    let text = format!(
+        "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
+         [upstreams.up]\naddress = \"{}\"\n{}{}{}",
+        service.address,
+        route("path = \"/a\"\nmethods = [\"GET\", \"PUT\"]"),
+        route("path = \"/a/b\"\npolicies.api_key = true"),
+        route("path = \"/\"\nhost = \"one.example\""),
+    );
+    let site = Site::from_text(&text, address);
+    let gateway = site.start();
+    let status = async |request: reqwest::RequestBuilder| request.send().await.unwrap().status().as_u16();
+    assert_eq!(status(gateway.get("/a")).await, 200);
+    assert_eq!(status(gateway.get("/a/c")).await, 200);
+    assert_eq!(status(gateway.get("/ab")).await, 404, "a path stands for whole segments");
+    assert_eq!(status(gateway.get("/a/b/c")).await, 401, "the longest path is taken");
+    assert_eq!(status(gateway.get("/ab").header("host", "ONE.example:8080")).await, 200);
+    assert_eq!(status(gateway.get("/ab").header("host", "two.example")).await, 404);
+    let response = gateway.post("/a").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"GET, PUT".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn what_can_be_read_in_two_ways_reaches_nobody() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "");
+    let gateway = site.start();
+    for head in [
+        "GET /a/../b HTTP/1.1\r\nHost: a\r\n",
+        "GET /a%2fb HTTP/1.1\r\nHost: a\r\n",
+        "GET //a HTTP/1.1\r\nHost: a\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n",
+        "GET http://a/ HTTP/1.1\r\nHost: b\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: x-caller-id\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: a\r\nAuthorization: b\r\n",
+    ] {
+        let answer = gateway.raw(format!("{head}Connection: close\r\n\r\n").as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 400"), "{head}: {answer}");
+    }
+    assert_eq!(service.connections(), 0);
+}

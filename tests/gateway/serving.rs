@@ -1,0 +1,157 @@
+//! Listeners, protocols, the log, and the end.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+use axum::{Router, extract::Request};
+use reqwest::{Certificate, Client, Version};
+use tokio::sync::mpsc;
+
+use crate::harness::{PATIENCE, Service, Site, certificate, client, free_address, provider};
+
+fn text(service: &Service, listener: &str) -> String {
+    format!(
+        "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nserver.head_timeout = \"300ms\"\n\
+         [upstreams.up]\naddress = \"{}\"\n[[routes]]\npath = \"/\"\nupstream = \"up\"\n[[listeners]]\n{listener}\n",
+        service.address
+    )
+}
+
+#[tokio::test]
+async fn tls_speaks_http_2_and_http_1_as_alpn_agrees() {
+    let service = Service::echo().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, key, pem) = certificate(folder.path());
+    let address = free_address();
+    let listener = format!("address = \"{address}\"\ntls = {{ certificate = {chain:?}, key = {key:?} }}");
+    let site = Site::from_text(&text(&service, &listener), address);
+    let _gateway = site.start();
+    provider();
+    let trusting = || {
+        let root = Certificate::from_pem(pem.as_bytes()).unwrap();
+        Client::builder().no_proxy().timeout(PATIENCE).tls_certs_only([root]).resolve("localhost", address)
+    };
+    let url = format!("https://localhost:{}/x", address.port());
+    for (client, version) in
+        [(trusting().build().unwrap(), Version::HTTP_2), (trusting().http1_only().build().unwrap(), Version::HTTP_11)]
+    {
+        let response = client.post(&url).body("x").send().await.unwrap();
+        assert_eq!((response.status().as_u16(), response.version()), (200, version));
+        let echo: serde_json::Value = response.json().await.unwrap();
+        assert_eq!(crate::harness::values(&echo, "x-forwarded-proto"), ["https"]);
+        assert_eq!(crate::harness::values(&echo, "host"), [format!("localhost:{}", address.port())]);
+    }
+}
+
+#[tokio::test]
+async fn http_2_in_the_clear_is_spoken_only_when_switched_on() {
+    let service = Service::echo().await;
+    for (h2c, works) in [(true, true), (false, false)] {
+        let address = free_address();
+        let site = Site::from_text(&text(&service, &format!("address = \"{address}\"\nh2c = {h2c}")), address);
+        let gateway = site.start();
+        let prior = Client::builder().no_proxy().timeout(PATIENCE).http2_prior_knowledge().build().unwrap();
+        let answer = prior.get(gateway.url("/")).send().await;
+        assert_eq!(answer.is_ok_and(|answer| answer.version() == Version::HTTP_2), works);
+        assert_eq!(client().get(gateway.url("/")).send().await.unwrap().version(), Version::HTTP_11);
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_drips_is_cut() {
+    let service = Service::echo().await;
+    let address = free_address();
+    let site = Site::from_text(&text(&service, &format!("address = \"{address}\"")), address);
+    let gateway = site.start();
+    let mut stream = TcpStream::connect(gateway.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let mut ended = false;
+    for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: ".iter().chain(std::iter::repeat_n(&b'x', 200)) {
+        // The read's own timeout paces the dripping.
+        ended = stream.write_all(&[*byte]).is_err() || matches!(stream.read(&mut [0; 1024]), Ok(0));
+        if ended {
+            break;
+        }
+    }
+    assert!(ended, "the connection is still open after 11 seconds");
+}
+
+#[tokio::test]
+async fn the_access_log_says_who_what_and_how_it_ended() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "api_key = true");
+    let gateway = site.start();
+    let get = gateway.get("/who?token=s3cret").header("x-api-key", &site.api_key);
+    let length = get.send().await.unwrap().bytes().await.unwrap().len();
+    let line = gateway.access("/who");
+    assert_eq!(line["caller"], "5bc2be68-7498-4853-aa64-4be0ca62934e");
+    assert_eq!((&line["status"], &line["method"], &line["peer"]), (&200.into(), &"GET".into(), &"127.0.0.1".into()));
+    assert_eq!((&line["bytes"], &line["complete"]), (&length.into(), &true.into()));
+    assert_eq!(gateway.get("/refused").send().await.unwrap().status(), 401);
+    assert_eq!(gateway.access("/refused")["code"], "credential-missing");
+    // A line break in a path would be a second line.
+    gateway.raw(b"GET /a%0d%0a%22%7b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!(gateway.access("/a%0d%0a%22%7b")["status"], 401);
+    let log = gateway.log();
+    assert!(log.iter().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    assert!(!log.concat().contains("s3cret") && !log.concat().contains(&site.api_key));
+}
+
+/// A service that tells when a request has arrived, and answers when it is told to.
+async fn slow() -> (Service, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (arrived, arrivals) = mpsc::channel(1);
+    let (release, released) = mpsc::channel(1);
+    let released = std::sync::Arc::new(tokio::sync::Mutex::new(released));
+    let router = Router::new().fallback(async move |_: Request| {
+        arrived.send(()).await.unwrap();
+        released.lock().await.recv().await;
+        "done"
+    });
+    (Service::start(router).await, arrivals, release)
+}
+
+#[tokio::test]
+async fn sigterm_lets_requests_finish_and_takes_no_new_connections() {
+    let (service, mut arrivals, release) = slow().await;
+    let site = Site::new(service.address, "");
+    let mut gateway = site.start();
+    let running = tokio::spawn(gateway.get("/").send());
+    arrivals.recv().await.unwrap();
+    gateway.signal("-TERM");
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while TcpStream::connect(gateway.address).is_ok() {
+        assert!(tokio::time::Instant::now() < deadline, "still listens");
+        tokio::task::yield_now().await;
+    }
+    release.send(()).await.unwrap();
+    let answer = running.await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.text().await.unwrap(), "done");
+    assert!(gateway.wait().success());
+}
+
+#[tokio::test]
+async fn sigterm_waits_no_longer_than_its_time() {
+    let (service, mut arrivals, _release) = slow().await;
+    let site = Site::with(service.address, "", "", "server.shutdown_grace = \"300ms\"");
+    let mut gateway = site.start();
+    let running = tokio::spawn(gateway.get("/").send());
+    arrivals.recv().await.unwrap();
+    gateway.signal("-TERM");
+    assert!(gateway.wait().success());
+    assert!(running.await.unwrap().is_err(), "what was not done in time is cut, not answered wrongly");
+}
+
+#[tokio::test]
+async fn an_idle_connection_does_not_delay_the_end() {
+    let service = Service::echo().await;
+    let site = Site::with(service.address, "", "", "server.shutdown_grace = \"24h\"");
+    let mut gateway = site.start();
+    let client = client();
+    assert_eq!(client.get(gateway.url("/")).send().await.unwrap().bytes().await.unwrap().is_empty(), false);
+    gateway.signal("-TERM");
+    assert!(gateway.wait().success());
+}
