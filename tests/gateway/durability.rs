@@ -26,10 +26,14 @@ async fn both_published_puts_work_as_init_shows_them() {
 
     let app = "/v1/demo-project/apigw/instances/demo-instance/apps/14b399ac-967f-4115-bb62-c0346b4537e9";
     let body = json!({ "name": "app_001", "remark": "First app" });
-    let response = gateway.put(app).header("x-auth-token", &site.operator_token).json(&body).send().await.unwrap();
+    let response =
+        gateway.put(app).header("x-auth-token", &site.operator_token).json(&body).send().await.unwrap();
     assert_eq!(response.status(), 200);
     let app: Value = response.json().await.unwrap();
-    assert_eq!((&app["name"], &app["app_secret"], &app["status"]), (&"app_001".into(), &"******".into(), &1.into()));
+    assert_eq!(
+        (&app["name"], &app["app_secret"], &app["status"]),
+        (&"app_001".into(), &"******".into(), &1.into())
+    );
     assert_eq!(app.as_object().unwrap().len(), 10);
 }
 
@@ -83,18 +87,26 @@ async fn every_put_acknowledged_before_kill_9_is_there_again() {
 async fn logged_names(site: &Site) -> Vec<String> {
     use sqlx::Connection;
 
-    let mut store = sqlx::SqliteConnection::connect(&format!("sqlite://{}", site.store().display())).await.unwrap();
+    let mut store =
+        sqlx::SqliteConnection::connect(&format!("sqlite://{}", site.store().display())).await.unwrap();
     let check: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut store).await.unwrap();
     assert_eq!(check, "ok");
     let records: Vec<String> =
-        sqlx::query_scalar("SELECT record FROM change WHERE kind = 'caller' ORDER BY seq").fetch_all(&mut store).await.unwrap();
+        sqlx::query_scalar("SELECT record FROM change WHERE kind = 'caller' ORDER BY seq")
+            .fetch_all(&mut store)
+            .await
+            .unwrap();
     let callers = records.iter().map(|record| serde_json::from_str::<Value>(record).unwrap());
     callers.filter_map(|caller| find_name(&caller).filter(|name| name.starts_with("example.com/"))).collect()
 }
 
 fn find_name(value: &Value) -> Option<String> {
     let object = value.as_object()?;
-    object.get("name").and_then(Value::as_str).map(str::to_owned).or_else(|| object.values().find_map(find_name))
+    object
+        .get("name")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+        .or_else(|| object.values().find_map(find_name))
 }
 
 #[tokio::test]
@@ -117,16 +129,22 @@ async fn a_store_that_does_not_answer_stops_no_traffic_and_is_503_on_a_surface()
     let service = Service::echo().await;
     let site = Site::new(service.address, "api_key = true");
     let gateway = site.start();
-    let mut store = sqlx::SqliteConnection::connect(&format!("sqlite://{}", site.store().display())).await.unwrap();
+    let mut store =
+        sqlx::SqliteConnection::connect(&format!("sqlite://{}", site.store().display())).await.unwrap();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut store).await.unwrap();
-    let put = gateway.put(CLIENT).header("x-api-key", &site.api_key).json(&json!({ "name": "example.com/late" }));
+    let put =
+        gateway.put(CLIENT).header("x-api-key", &site.api_key).json(&json!({ "name": "example.com/late" }));
     let response = put.send().await.unwrap();
     assert_eq!(response.status(), 503);
     assert!(response.headers().contains_key("retry-after"));
-    assert_eq!(response.json::<Value>().await.unwrap(), json!({ "title": "Service Unavailable", "status": 503 }));
+    assert_eq!(
+        response.json::<Value>().await.unwrap(),
+        json!({ "title": "Service Unavailable", "status": 503 })
+    );
     assert_eq!(gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap().status(), 200);
     sqlx::query("ROLLBACK").execute(&mut store).await.unwrap();
-    let put = gateway.put(CLIENT).header("x-api-key", &site.api_key).json(&json!({ "name": "example.com/late" }));
+    let put =
+        gateway.put(CLIENT).header("x-api-key", &site.api_key).json(&json!({ "name": "example.com/late" }));
     assert_eq!(put.send().await.unwrap().status(), 200);
 }
 
@@ -137,10 +155,17 @@ async fn a_row_that_makes_no_sense_is_500_and_is_not_shown() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "api_key = true");
     let gateway = site.start();
-    let mut store = sqlx::SqliteConnection::connect(&format!("sqlite://{}", site.store().display())).await.unwrap();
-    sqlx::query("UPDATE caller SET record = '{\"gibberish\":1}' WHERE id LIKE '5bc2%'").execute(&mut store).await.unwrap();
+    let mut store =
+        sqlx::SqliteConnection::connect(&format!("sqlite://{}", site.store().display())).await.unwrap();
+    sqlx::query("UPDATE caller SET record = '{\"gibberish\":1}' WHERE id LIKE '5bc2%'")
+        .execute(&mut store)
+        .await
+        .unwrap();
     let response = gateway.get(CLIENT).header("x-api-key", &site.api_key).send().await.unwrap();
     assert_eq!(response.status(), 500);
-    assert_eq!(response.json::<Value>().await.unwrap(), json!({ "title": "Internal Server Error", "status": 500 }));
+    assert_eq!(
+        response.json::<Value>().await.unwrap(),
+        json!({ "title": "Internal Server Error", "status": 500 })
+    );
     assert!(!gateway.log().concat().contains("gibberish"));
 }

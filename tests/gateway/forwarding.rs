@@ -50,7 +50,7 @@ async fn a_large_body_arrives_whole() {
     assert_eq!((&echo["bytes"], values(&echo, "content-length")), (&(20 << 20).into(), vec!["20971520"]));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_the_connection_travels_on() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "");
@@ -158,7 +158,8 @@ async fn a_long_upload_is_no_slow_answer() {
 #[tokio::test]
 async fn a_service_that_stops_in_the_middle_cuts_the_answer() {
     let service = Service::start(Router::new().fallback(async || {
-        let first = futures_util::stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"first")) });
+        let first =
+            futures_util::stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"first")) });
         Body::from_stream(first.chain(futures_util::stream::pending()))
     }))
     .await;
@@ -174,7 +175,12 @@ async fn a_service_that_stops_in_the_middle_cuts_the_answer() {
 #[tokio::test]
 async fn an_answer_comes_through_without_what_its_connection_names() {
     let service = Service::start(Router::new().fallback(async || {
-        http::Response::builder().status(418).header("x-own", "1").header("connection", "x-own").body("short").unwrap()
+        http::Response::builder()
+            .status(418)
+            .header("x-own", "1")
+            .header("connection", "x-own")
+            .body(Body::from("short"))
+            .unwrap()
     }))
     .await;
     let site = Site::new(service.address, "");

@@ -102,7 +102,10 @@ surface = "apig"
 
     pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-        command.args([name, "--config", "gateway.toml"]).current_dir(self.folder.path()).env_remove("RUST_LOG");
+        command
+            .args([name, "--config", "gateway.toml"])
+            .current_dir(self.folder.path())
+            .env_remove("RUST_LOG");
         command
     }
 
@@ -259,7 +262,9 @@ pub async fn echo(request: axum::extract::Request) -> axum::Json<Value> {
     let fields: Vec<Value> = request
         .headers()
         .iter()
-        .map(|(name, value)| Value::from(vec![name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()]))
+        .map(|(name, value)| {
+            Value::from(vec![name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()])
+        })
         .collect();
     let (method, target) = (request.method().to_string(), request.uri().to_string());
     let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();

@@ -17,7 +17,9 @@ async fn an_admitted_request_reaches_the_service_with_the_callers_id_and_without
     let service = Service::echo().await;
     let site = Site::new(service.address, ALL);
     let gateway = site.start();
-    for (field, value) in [("x-api-key", site.api_key.clone()), ("authorization", format!("Bearer {}", site.api_key))] {
+    for (field, value) in
+        [("x-api-key", site.api_key.clone()), ("authorization", format!("Bearer {}", site.api_key))]
+    {
         let request = gateway.get("/orders?x=1").header(field, value).header("x-caller-id", "somebody-else");
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
@@ -43,7 +45,11 @@ async fn each_bar_refuses_in_problem_details() {
     for (request, status, code) in [
         (gateway.get("/"), 401, "credential-missing"),
         (gateway.get("/").header("x-api-key", "junk"), 401, "credential-malformed"),
-        (gateway.get("/").header("x-api-key", key).header("authorization", format!("Bearer {key}")), 400, "bad-request"),
+        (
+            gateway.get("/").header("x-api-key", key).header("authorization", format!("Bearer {key}")),
+            400,
+            "bad-request",
+        ),
         (gateway.get("/").header("x-api-key", key).header("accept", "text/html"), 406, "not-acceptable"),
         (gateway.post("/").header("x-api-key", key).body("x"), 415, "unsupported-media-type"),
     ] {
@@ -81,7 +87,10 @@ policies = {{ api_key = true, rate_limit = {{ x_ratelimit = true }} }}
     let gateway = site.start();
     for remaining in ["2", "1", "0"] {
         let response = gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap();
-        assert_eq!((response.status().as_u16(), &response.headers()["x-ratelimit-remaining"]), (200, &remaining.parse().unwrap()));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["x-ratelimit-remaining"]),
+            (200, &remaining.parse().unwrap())
+        );
     }
     let response = gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap();
     assert_eq!(response.status(), 429);
@@ -113,7 +122,10 @@ async fn a_route_is_found_by_host_path_and_method() {
     assert_eq!(status(gateway.get("/ab").header("host", "ONE.example:8080")).await, 200);
     assert_eq!(status(gateway.get("/ab").header("host", "two.example")).await, 404);
     let response = gateway.post("/a").send().await.unwrap();
-    assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"GET, PUT".parse().unwrap()));
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["allow"]),
+        (405, &"GET, PUT".parse().unwrap())
+    );
 }
 
 #[tokio::test]

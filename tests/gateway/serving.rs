@@ -35,9 +35,10 @@ async fn tls_speaks_http_2_and_http_1_as_alpn_agrees() {
         Client::builder().no_proxy().timeout(PATIENCE).tls_certs_only([root]).resolve("localhost", address)
     };
     let url = format!("https://localhost:{}/x", address.port());
-    for (client, version) in
-        [(trusting().build().unwrap(), Version::HTTP_2), (trusting().http1_only().build().unwrap(), Version::HTTP_11)]
-    {
+    for (client, version) in [
+        (trusting().build().unwrap(), Version::HTTP_2),
+        (trusting().http1_only().build().unwrap(), Version::HTTP_11),
+    ] {
         let response = client.post(&url).body("x").send().await.unwrap();
         assert_eq!((response.status().as_u16(), response.version()), (200, version));
         let echo: serde_json::Value = response.json().await.unwrap();
@@ -51,7 +52,8 @@ async fn http_2_in_the_clear_is_spoken_only_when_switched_on() {
     let service = Service::echo().await;
     for (h2c, works) in [(true, true), (false, false)] {
         let address = free_address();
-        let site = Site::from_text(&text(&service, &format!("address = \"{address}\"\nh2c = {h2c}")), address);
+        let site =
+            Site::from_text(&text(&service, &format!("address = \"{address}\"\nh2c = {h2c}")), address);
         let gateway = site.start();
         let prior = Client::builder().no_proxy().timeout(PATIENCE).http2_prior_knowledge().build().unwrap();
         let answer = prior.get(gateway.url("/")).send().await;
@@ -88,7 +90,10 @@ async fn the_access_log_says_who_what_and_how_it_ended() {
     let length = get.send().await.unwrap().bytes().await.unwrap().len();
     let line = gateway.access("/who");
     assert_eq!(line["caller"], "5bc2be68-7498-4853-aa64-4be0ca62934e");
-    assert_eq!((&line["status"], &line["method"], &line["peer"]), (&200.into(), &"GET".into(), &"127.0.0.1".into()));
+    assert_eq!(
+        (&line["status"], &line["method"], &line["peer"]),
+        (&200.into(), &"GET".into(), &"127.0.0.1".into())
+    );
     assert_eq!((&line["bytes"], &line["complete"]), (&length.into(), &true.into()));
     assert_eq!(gateway.get("/refused").send().await.unwrap().status(), 401);
     assert_eq!(gateway.access("/refused")["code"], "credential-missing");
