@@ -12,7 +12,8 @@
 //! `portcullis` gateway (feature `gateway`), which serves the same tower stack.
 //!
 //! The callers, keys, plans and locks live in a [`registry`]; policies read them from the in-memory
-//! [`directory`], which follows the registry's change log.
+//! [`directory`], which follows the registry's change log. Two published contracts manage them over HTTP:
+//! [`surface`] (feature `surface`).
 
 pub mod admission;
 pub mod app;

@@ -1,34 +1,178 @@
-pub mod discue {
-    use crate::*;
-    use std::sync::Arc;
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-    #[serde(rename_all = "snake_case")]
-    pub enum Operation {
-        Create,
-        Get,
-        Update,
-    }
-    pub struct Discue {
-        pub registry: Arc<dyn registry::Registry>,
-        pub directory: Arc<directory::Directory>,
-        pub clock: Arc<dyn clock::Clock>,
-        pub base_url: String,
-        pub switched_off: Vec<Operation>,
-    }
-    pub fn router(_: Discue) -> axum::Router {
-        axum::Router::new()
+//! The published management contracts, each an axum router over a registry.
+//!
+//! [`discue`] manages api clients, [`apig`] manages apps. Each answers exactly as its contract says; what
+//! they share is below HTTP: the registry, the guard's policies, and how content is read.
+//!
+//! Each router is a whole service: what it does not know it refuses in its own form, and its guard stands
+//! before everything, so that a stranger learns nothing from it. Serve each on a host, a listener or a
+//! nested path of its own.
+
+pub mod apig;
+pub mod discue;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::error::Category;
+
+use crate::{Denial, registry::Fault};
+
+/// The most bytes of content a surface reads.
+const MOST: usize = 64 * 1024;
+/// How long content may take to arrive.
+const WITHIN: Duration = Duration::from_secs(10);
+/// When to come back to a store that cannot be reached.
+const RETRY_AFTER: u64 = 5;
+
+/// Why content cannot be used. Says where, never what stood there: it may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Unreadable {
+    #[error("at most {MOST} bytes are taken")]
+    TooLong,
+    #[error("the content broke off, or did not arrive within {} s", WITHIN.as_secs())]
+    Missing,
+    #[error("not JSON, at line {0}, column {1}")]
+    Syntax(usize, usize),
+    #[error("not an object of the documented members, each once and of its type, at line {0}, column {1}")]
+    Shape(usize, usize),
+}
+
+/// All the content of a request.
+async fn content(body: Body) -> Result<Bytes, Unreadable> {
+    arrived(body, WITHIN).await
+}
+
+async fn arrived(body: Body, within: Duration) -> Result<Bytes, Unreadable> {
+    match tokio::time::timeout(within, Limited::new(body, MOST).collect()).await {
+        Ok(Ok(content)) => Ok(content.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unreadable::TooLong),
+        Ok(Err(_)) | Err(_) => Err(Unreadable::Missing),
     }
 }
-pub mod apig {
-    use crate::*;
-    use std::sync::Arc;
-    pub struct Apig {
-        pub registry: Arc<dyn registry::Registry>,
-        pub directory: Arc<directory::Directory>,
-        pub clock: Arc<dyn clock::Clock>,
-        pub sealer: Arc<app::Sealer>,
+
+/// Content as an object of known members.
+fn object<T: DeserializeOwned>(content: &[u8]) -> Result<T, Unreadable> {
+    // serde would take the members from an array too, in the order they are declared.
+    if content.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Unreadable::Shape(1, 1));
     }
-    pub fn router(_: Apig) -> axum::Router {
-        axum::Router::new()
+    serde_json::from_slice(content).map_err(|error| match error.classify() {
+        Category::Data => Unreadable::Shape(error.line(), error.column()),
+        Category::Io | Category::Syntax | Category::Eof => Unreadable::Syntax(error.line(), error.column()),
+    })
+}
+
+/// A member that may be absent, but not `null`.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(member: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(member).map(Some)
+}
+
+/// What a registry's fault is to whoever asked.
+fn denial(fault: Fault, now: Timestamp) -> Denial {
+    match fault {
+        Fault::NotFound => Denial::NotFound,
+        Fault::NameTaken => Denial::Unprocessable { detail: "The name is taken.".into() },
+        Fault::KeyTaken => Denial::Unprocessable { detail: "The key is taken.".into() },
+        Fault::Conflict => {
+            Denial::Conflict { detail: "It has changed meanwhile, or is there already.".into() }
+        }
+        Fault::Full(most) => {
+            Denial::PaymentRequired { detail: format!("The subscription holds {most} of them.").into() }
+        }
+        Fault::Locked(lock) => Denial::Locked { lock: (*lock).into(), now },
+        Fault::Unavailable(inside) => {
+            tracing::error!("the registry is unavailable: {inside}");
+            Denial::unavailable("The registry cannot be reached just now.", RETRY_AFTER)
+        }
+        Fault::Corrupt(inside) => Denial::internal(inside),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use http_body::Frame;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Pair {
+        #[serde(default, deserialize_with = "present")]
+        a: Option<String>,
+        #[serde(default, deserialize_with = "present")]
+        b: Option<String>,
+    }
+
+    /// A body of nothing, for ever.
+    struct Silent;
+
+    impl http_body::Body for Silent {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn content_that_does_not_come_is_not_waited_for() {
+        let within = Duration::from_millis(10);
+        assert_eq!(arrived(Body::new(Silent), within).await, Err(Unreadable::Missing));
+        assert_eq!(arrived(Body::from("{}"), within).await.as_deref(), Ok(&b"{}"[..]));
+    }
+
+    #[test]
+    fn an_object_has_each_known_member_once_and_of_its_type() {
+        let deep = format!(r#"{{"a":{}"#, "[".repeat(60_000));
+        let unknown = format!(r#"{{"{}":1}}"#, "x".repeat(60_000));
+        for (text, expected) in [
+            (r#" {"b":"2"} "#, None),
+            ("{}", None),
+            (r#"{"a":"\ud83d\ude00"}"#, None),
+            ("", Some("not JSON")),
+            ("nul", Some("not JSON")),
+            (r#"{"a":"x"} {}"#, Some("not JSON")),
+            (r#"{"a":"x",}"#, Some("not JSON")),
+            ("{'a':'x'}", Some("not JSON")),
+            (r#"{"a":"\ud800"}"#, Some("not JSON")),
+            (r#"{"a":"\ude00\ud83d"}"#, Some("not JSON")),
+            ("\u{feff}{}", Some("not JSON")),
+            ("null", Some("not an object")),
+            ("\"a\"", Some("not an object")),
+            (r#"["x","y"]"#, Some("not an object")),
+            (r#"{"a":null}"#, Some("not an object")),
+            (r#"{"a":1}"#, Some("not an object")),
+            (r#"{"a":{}}"#, Some("not an object")),
+            (r#"{"c":"x"}"#, Some("not an object")),
+            (r#"{"a":"x","a":"x"}"#, Some("not an object")),
+            (r#"{"a":"x","\u0061":"y"}"#, Some("not an object")),
+            (&deep, Some("not an object")),
+            (&unknown, Some("not an object")),
+        ] {
+            let outcome = object::<Pair>(text.as_bytes()).map_err(|error| error.to_string());
+            let shown = &text[..text.len().min(40)];
+            match (outcome, expected) {
+                (Ok(_), None) => {}
+                (Err(error), Some(start)) => {
+                    assert!(error.starts_with(start), "{shown} {error}");
+                    assert!(error.len() < 120, "{shown}");
+                }
+                (outcome, _) => panic!("{shown} {outcome:?}"),
+            }
+        }
+        assert!(object::<Pair>(b"{\"a\":\"\xff\"}").is_err());
     }
 }

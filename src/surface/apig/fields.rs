@@ -1,0 +1,176 @@
+//! The body of a request: what to make, or to change, of an app.
+
+use serde::Deserialize;
+
+use super::Refusal;
+use crate::{
+    app::Secret,
+    surface::{object, present},
+};
+
+/// The longest remark, in characters.
+const LONGEST_REMARK: usize = 255;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    remark: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    app_key: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    app_secret: Option<String>,
+}
+
+/// The members of an app, each by its rule.
+pub(super) struct AppFields {
+    pub(super) name: String,
+    pub(super) remark: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) secret: Option<Secret>,
+}
+
+impl AppFields {
+    /// Reads a body; key and secret only where the gateway lets them be chosen.
+    pub(super) fn read(content: &[u8], custom_keys: bool) -> Result<Self, Refusal> {
+        let Raw { name, remark, app_key: key, app_secret } = object(content)?;
+        let secret = app_secret.map(Secret::from);
+        let name = name.filter(|name| !name.is_empty()).ok_or(Refusal::Absent("name"))?;
+        let remark = remark.filter(|remark| !remark.is_empty());
+        let holds = |holds: bool, member| if holds { Ok(()) } else { Err(Refusal::Invalid(member)) };
+        holds(is_name(&name), "name")?;
+        holds(remark.as_deref().is_none_or(is_remark), "remark")?;
+        if !custom_keys && key.is_some() {
+            return Err(Refusal::NotTaken("app_key"));
+        }
+        if !custom_keys && secret.is_some() {
+            return Err(Refusal::NotTaken("app_secret"));
+        }
+        holds(key.as_deref().is_none_or(is_key), "app_key")?;
+        holds(secret.as_ref().is_none_or(|secret| is_secret(secret.expose())), "app_secret")?;
+        Ok(Self { name, remark, key, secret })
+    }
+}
+
+/// `^[A-Za-z][A-Za-z0-9_]{2,63}$`
+fn is_name(text: &str) -> bool {
+    is_text(text, 3, |b| b.is_ascii_alphabetic(), |b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// `^[A-Za-z0-9][A-Za-z0-9_-]{7,63}$`
+fn is_key(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    is_text(text, 8, |b| b.is_ascii_alphanumeric(), inner)
+}
+
+/// `^[A-Za-z0-9][A-Za-z0-9_\-!@#$%]{7,63}$`
+fn is_secret(text: &str) -> bool {
+    let inner =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'!' | b'@' | b'#' | b'$' | b'%');
+    is_text(text, 8, |b| b.is_ascii_alphanumeric(), inner)
+}
+
+/// A text of at least `least` and at most 64 characters; all that `inner` takes are ASCII, so bytes count.
+fn is_text(text: &str, least: usize, first: fn(u8) -> bool, inner: fn(u8) -> bool) -> bool {
+    (least..=64).contains(&text.len())
+        && text.bytes().next().is_some_and(first)
+        && text.bytes().skip(1).all(inner)
+}
+
+/// At most 255 characters, without `<`, `>` and the character zero, which not every store keeps.
+fn is_remark(text: &str) -> bool {
+    !text.contains(['<', '>', '\0']) && text.chars().count() <= LONGEST_REMARK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn x(count: usize) -> String {
+        "x".repeat(count)
+    }
+
+    #[test]
+    fn a_name_is_3_to_64_letters_digits_and_underscores_and_starts_with_a_letter() {
+        for (text, fits) in [
+            ("app_001", true),
+            ("a__", true),
+            ("Z09", true),
+            (&x(3), true),
+            (&x(64), true),
+            (&x(2), false),
+            (&x(65), false),
+            ("1pp", false),
+            ("_pp", false),
+            ("app-1", false),
+            ("app.1", false),
+            ("app 1", false),
+            ("app\0", false),
+            ("app\n", false),
+            ("应用程序", false),
+            ("äpp", false),
+            ("", false),
+        ] {
+            assert_eq!(is_name(text), fits, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_remark_is_at_most_255_characters_without_angle_brackets() {
+        for (text, fits) in [
+            ("First app", true),
+            (&x(255), true),
+            (&"é".repeat(255), true),
+            (&"😀".repeat(255), true),
+            ("a\nb\t\"c\" & d", true),
+            (&x(256), false),
+            (&"é".repeat(256), false),
+            ("a<b", false),
+            ("a>b", false),
+            ("a\0b", false),
+        ] {
+            assert_eq!(is_remark(text), fits, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_8_to_64_characters_and_starts_with_a_letter_or_digit() {
+        for (text, fits) in [
+            ("app_key_sample", true),
+            ("d49b1cbf-cc81-4a5f-b2a0-61b568e376eb", true),
+            ("0-------", true),
+            (&x(8), true),
+            (&x(64), true),
+            (&x(7), false),
+            (&x(65), false),
+            ("-1234567", false),
+            ("_1234567", false),
+            ("1234567!", false),
+            ("1234567é", false),
+            ("", false),
+        ] {
+            assert_eq!(is_key(text), fits, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_may_have_special_characters_besides() {
+        for (text, fits) in [
+            ("app_secret_sample", true),
+            ("a_-!@#$%", true),
+            (&x(8), true),
+            (&x(64), true),
+            (&x(7), false),
+            (&x(65), false),
+            ("!1234567", false),
+            ("1234567^", false),
+            ("1234567&", false),
+            ("1234567 ", false),
+            ("", false),
+        ] {
+            assert_eq!(is_secret(text), fits, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Why the surface refuses: the codes and texts of the contract, in one table.
+
+use std::borrow::Cow;
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use jiff::Timestamp;
+
+use crate::{
+    Admission, Denial,
+    problem::{self, ApigError, Form},
+    registry::Fault,
+    surface::{Unreadable, denial},
+};
+
+/// Why the surface refuses.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// For a reason that every surface has; the guard's form of it holds here too.
+    Denied(Box<Denial>),
+    /// The token's tenant is no gateway.
+    NoProject,
+    /// The project has no such gateway.
+    UnknownInstance(String),
+    /// The gateway has no such app.
+    UnknownApp(String),
+    /// A mandatory member is missing.
+    Absent(&'static str),
+    /// A member is not by its rule.
+    Invalid(&'static str),
+    /// A member is not taken by this gateway.
+    NotTaken(&'static str),
+    /// Another app has this name.
+    NameTaken,
+    /// Another app has this AppKey.
+    KeyTaken,
+    /// The gateway has as many apps as it may.
+    Full,
+}
+
+impl Refusal {
+    /// A registry's fault; `missing` is what is not there, when something is not.
+    pub(super) fn of(fault: Fault, missing: Self, now: Timestamp) -> Self {
+        match fault {
+            Fault::NotFound => missing,
+            Fault::NameTaken => Self::NameTaken,
+            Fault::KeyTaken => Self::KeyTaken,
+            Fault::Full(_) => Self::Full,
+            // Nobody chooses an id or names a revision here.
+            Fault::Conflict => Denial::internal("a registry found a conflict where none can be").into(),
+            Fault::Locked(_) | Fault::Unavailable(_) | Fault::Corrupt(_) => denial(fault, now).into(),
+        }
+    }
+
+    /// Status, code and text.
+    fn row(&self) -> Result<(StatusCode, &'static str, Cow<'static, str>), &Denial> {
+        const SEE: &str = ". Please refer to the support documentation";
+        Ok(match self {
+            Self::Denied(denial) => return Err(denial),
+            Self::NoProject => {
+                (StatusCode::UNAUTHORIZED, "APIG.1003", "Token contains no project information.".into())
+            }
+            Self::UnknownInstance(id) => {
+                (StatusCode::NOT_FOUND, "APIG.3030", format!("The instance does not exist;id:{id}").into())
+            }
+            Self::UnknownApp(id) => {
+                (StatusCode::NOT_FOUND, "APIG.3002", format!("App {id} does not exist").into())
+            }
+            Self::Absent(member) => (
+                StatusCode::BAD_REQUEST,
+                "APIG.2001",
+                format!("The request parameters must be specified,parameterName:{member}{SEE}").into(),
+            ),
+            Self::Invalid(member) => (
+                StatusCode::BAD_REQUEST,
+                "APIG.2011",
+                format!("Invalid parameter value,parameterName:{member}{SEE}").into(),
+            ),
+            Self::NotTaken(member) => (
+                StatusCode::BAD_REQUEST,
+                "APIG.2012",
+                format!("Invalid parameter value,parameterName:{member}{SEE}").into(),
+            ),
+            Self::NameTaken => (StatusCode::BAD_REQUEST, "APIG.3203", "The app name already exists.".into()),
+            Self::KeyTaken => (StatusCode::BAD_REQUEST, "APIG.3310", "The AppKey already exists.".into()),
+            Self::Full => (
+                StatusCode::FORBIDDEN,
+                "APIG.3103",
+                "The number of apps exceeds the maximum allowed limit.".into(),
+            ),
+        })
+    }
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(Box::new(denial))
+    }
+}
+
+impl From<Unreadable> for Refusal {
+    fn from(why: Unreadable) -> Self {
+        Denial::bad_request(format!("Serialization error: {why}")).into()
+    }
+}
+
+impl IntoResponse for Refusal {
+    /// The guard around the surface adds what it knows of the admission.
+    fn into_response(self) -> Response {
+        let (status, error_code, error_msg) = match self.row() {
+            Ok(row) => row,
+            Err(denial) => {
+                return problem::answer(denial, Form::Apig, &Admission::default()).map(Body::from);
+            }
+        };
+        let body = serde_json::to_vec(&ApigError { error_code, error_msg: &error_msg }).unwrap_or_default();
+        let media_type = HeaderValue::from_static("application/json");
+        (status, [(header::CONTENT_TYPE, media_type)], body).into_response()
+    }
+}

@@ -1,0 +1,160 @@
+//! What a request to the surface asks for.
+
+use axum::extract::Request;
+use bytes::Bytes;
+use http::{HeaderMap, Uri, header};
+use serde::Deserialize;
+
+use super::{Refused, rules};
+use crate::{
+    Admission, Denial,
+    admission::Identity,
+    app::{Access, Actor, CallerId, TenantId},
+    denial::Forbidden,
+    surface::{object, present},
+};
+
+/// The kind of resource that scopes name.
+pub(super) const RESOURCE: &str = "api_clients";
+
+/// Who asks, and how the answer is to look.
+pub(super) struct Call {
+    pub(super) identity: Identity,
+    pub(super) tenant: TenantId,
+    pub(super) pretty: bool,
+}
+
+impl Call {
+    pub(super) fn of(request: &Request) -> Result<Self, Refused> {
+        let identity = request.extensions().get::<Admission>().and_then(Admission::identity).cloned();
+        let identity = identity.ok_or_else(|| Denial::internal("the surface is not behind its guard"))?;
+        let tenant = identity.caller.tenant().id.clone();
+        Ok(Self { identity, tenant, pretty: pretty(request.uri().query().unwrap_or_default())? })
+    }
+
+    /// Whether the key's scopes cover this very api client.
+    pub(super) fn may(&self, access: Access, id: &CallerId) -> Result<(), Refused> {
+        if self.identity.key.scopes.cover(RESOURCE, access, Some(id.as_str())) {
+            return Ok(());
+        }
+        Err(Denial::Forbidden(Forbidden::Scope { resource: RESOURCE.into(), access }).into())
+    }
+
+    pub(super) fn actor(&self) -> Actor {
+        Actor(format!("discue:{}", self.identity.caller.id))
+    }
+}
+
+/// `pretty`, `pretty=true`, `pretty=false`, at most once.
+fn pretty(query: &str) -> Result<bool, Refused> {
+    let of = |parameter: &str| match parameter.split_once('=').unwrap_or((parameter, "true")) {
+        ("pretty", "true") => Some(Ok(true)),
+        ("pretty", "false") => Some(Ok(false)),
+        ("pretty", _) => Some(Err(Denial::bad_request("The parameter pretty is true or false."))),
+        _ => None,
+    };
+    let mut given = query.split('&').filter_map(of);
+    match (given.next(), given.next()) {
+        (None, _) => Ok(false),
+        (Some(pretty), None) => Ok(pretty?),
+        (Some(_), Some(_)) => Err(Denial::bad_request("The parameter pretty stands more than once.").into()),
+    }
+}
+
+/// The id at the end of the path; what is no id is not found.
+pub(super) fn target(uri: &Uri) -> Result<CallerId, Refused> {
+    // The path as it came: an id needs no percent-encoding, and a lock on the path would not see through it.
+    let last = uri.path().rsplit('/').next().unwrap_or_default();
+    rules::resource_id(last).ok_or(Denial::NotFound.into())
+}
+
+/// Whether `If-Match` is absent or names this entity tag (RFC 9110, section 13.1.1).
+pub(super) fn matches(headers: &HeaderMap, etag: &str) -> bool {
+    let mut tags = headers.get_all(header::IF_MATCH).iter().peekable();
+    let names = |value: &str| value.split(',').map(str::trim).any(|tag| tag == etag || tag == "*");
+    tags.peek().is_none() || tags.any(|value| value.to_str().is_ok_and(names))
+}
+
+/// The body of a request: what to make, or to change, of an api client.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClientRef {
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    id: Option<String>,
+}
+
+impl ClientRef {
+    pub(super) fn read(content: &Bytes) -> Result<Self, Refused> {
+        if content.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
+        object(content).map_err(|error| Denial::bad_request(error.to_string()).into())
+    }
+
+    /// The id, when there is one.
+    pub(super) fn id(&self) -> Result<Option<CallerId>, Refused> {
+        let id = |text: &str| rules::resource_id(text).ok_or_else(|| unprocessable("The id is none."));
+        self.id.as_deref().map(id).transpose()
+    }
+
+    /// The name, when there is one; `present` is one that is taken unseen.
+    pub(super) fn name(self, present: Option<&str>) -> Result<Option<String>, Refused> {
+        match self.name {
+            Some(name) if Some(&*name) != present && !rules::is_name(&name) => {
+                Err(unprocessable("A name is a domain, perhaps with a path: example.com/dev."))
+            }
+            name => Ok(name),
+        }
+    }
+}
+
+fn unprocessable(detail: &'static str) -> Refused {
+    Denial::Unprocessable { detail: detail.into() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pretty_is_a_boolean() {
+        for (query, expected) in [
+            ("", Some(false)),
+            ("x=1&y", Some(false)),
+            ("pretty", Some(true)),
+            ("pretty=true", Some(true)),
+            ("x=1&pretty=false", Some(false)),
+            ("pretty=", None),
+            ("pretty=1", None),
+            ("pretty=TRUE", None),
+            ("pretty&pretty", None),
+            ("pretty=true&pretty=no", None),
+        ] {
+            assert_eq!(pretty(query).ok(), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn if_match_is_compared_strongly() {
+        for (fields, expected) in [
+            (&[][..], true),
+            (&["*"], true),
+            (&["\"7\""], true),
+            (&["\"6\" , \"7\""], true),
+            (&["\"6\"", "\"7\""], true),
+            (&["\"6\""], false),
+            (&["W/\"7\""], false),
+            (&["7"], false),
+            (&[""], false),
+            (&["\"77\""], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for field in fields {
+                headers.append(header::IF_MATCH, field.parse().unwrap());
+            }
+            assert_eq!(matches(&headers, "\"7\""), expected, "{fields:?}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Every other error of the contract, by a request that earns it.
+
+use std::time::Duration;
+
+use portcullis::{
+    app::{Access, CallerKind, Covers, Scope, Scopes, Status, Target},
+    registry::{Fault, Registry},
+};
+
+use super::{APP, INSTANCE, KEY, PROJECT, Site, all, app, document, gateway, one, refused, succeeded};
+use crate::common::{actor, faulty::Failure};
+
+const BODY: &str = r#"{"name":"app_001"}"#;
+const NOT_PERMITTED: &str = "No permissions to request this method";
+
+#[tokio::test]
+async fn a_token_that_is_missing_wrong_or_expired_is_401() {
+    let site = Site::new().await;
+    let expired =
+        site.world.key_with("gateway", "operator", |key| key.not_after = Some(site.world.now())).await;
+    let foreign = portcullis::app::ApiKey::generate(&portcullis::app::KeyPrefix::default());
+    let (missing, wrong) =
+        ("Token missing. Log in again or try again later.", "Incorrect token or token resolution failed.");
+    for (fields, code, message) in [
+        (&[][..], "APIG.1000", missing),
+        (&[("x-api-key", &*site.token)], "APIG.1000", missing),
+        (&[("x-auth-token", "MIIDkgYJKoZI")], "APIG.1002", wrong),
+        (&[("x-auth-token", foreign.expose())], "APIG.1002", wrong),
+        (&[("x-auth-token", &expired)], "APIG.1001", "Session expired. Please try again later."),
+    ] {
+        for target in [one(APP), one("none"), "/nothing/here".into()] {
+            let answer = site.server.send("GET", &target, fields, None).await;
+            refused(&answer, 401, code, message);
+            assert_eq!(answer.field("www-authenticate"), [r#"ApiKey realm="apig", header="x-auth-token""#]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_tokens_are_400() {
+    let site = Site::new().await;
+    let fields = [("x-auth-token", &*site.token), ("x-auth-token", &*site.token)];
+    let message = "Parameter error: The field x-auth-token stands more than once.";
+    refused(&site.server.send("GET", &one(APP), &fields, None).await, 400, "APIG.2000", message);
+}
+
+#[tokio::test]
+async fn a_token_without_a_project_is_401() {
+    let site = Site::new().await;
+    site.world.tenant("org", None, 4).await;
+    site.world.caller("org", "nobody", "nobody", CallerKind::Operator).await;
+    let token = site.world.key("org", "nobody").await;
+    let answer = site.server.send("GET", &one(APP), &[("x-auth-token", &*token)], None).await;
+    refused(&answer, 401, "APIG.1003", "Token contains no project information.");
+}
+
+#[tokio::test]
+async fn an_operator_that_may_not_is_403() {
+    let site = Site::new().await;
+    let world = &site.world;
+    let listed = |resource: &str, access, targets: Option<&str>| {
+        let targets = targets.map(|id| vec![id.into()]);
+        Scopes::Listed(vec![Scope { resource: resource.into(), access, targets }])
+    };
+    let disabled = world.key_with("gateway", "operator", |key| key.status = Status::Disabled).await;
+    let of_app = world.key("gateway", APP).await;
+    let apis = listed("apis", Access::Write, None);
+    let elsewhere = world.key_with("gateway", "operator", |key| key.scopes = apis).await;
+    let another = listed("apps", Access::Write, Some("c0a80101-0000-4000-8000-000000000001"));
+    let confined = world.key_with("gateway", "operator", |key| key.scopes = another).await;
+    let reader = listed("apps", Access::Read, None);
+    let reader = world.key_with("gateway", "operator", |key| key.scopes = reader).await;
+    world.tenant("foreign", Some(gateway("another_project", INSTANCE, true)), 4).await;
+    world.caller("foreign", "stranger", "stranger", CallerKind::Operator).await;
+    let stranger = world.key("foreign", "stranger").await;
+    let send = async |token: &str, method: &str, target: String| {
+        site.server.send(method, &target, &[("x-auth-token", token)], Some(BODY.into())).await
+    };
+    for token in [&disabled, &of_app, &elsewhere, &confined, &stranger] {
+        refused(&send(token, "GET", one(APP)).await, 403, "APIG.1005", NOT_PERMITTED);
+    }
+    for token in [&disabled, &of_app, &elsewhere, &confined, &stranger, &reader] {
+        refused(&send(token, "PUT", one(APP)).await, 403, "APIG.1005", NOT_PERMITTED);
+        refused(&send(token, "POST", all()).await, 403, "APIG.1005", NOT_PERMITTED);
+    }
+    assert_eq!(send(&reader, "GET", one(APP)).await.status, 200);
+    assert_eq!(site.stored(APP).await.revision, 1);
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_not_in_the_project_is_404() {
+    let site = Site::new().await;
+    site.world.tenant("foreign", Some(gateway("another_project", "another_instance", true)), 4).await;
+    for instance in ["another_instance", "none", "%65ddc4d25480b4cd6b512f270a1b8b341"] {
+        let target = format!("/v1/{PROJECT}/apigw/instances/{instance}/apps");
+        let message = format!("The instance does not exist;id:{instance}");
+        refused(&site.send("POST", &target, Some(BODY)).await, 404, "APIG.3030", &message);
+        for method in ["GET", "PUT"] {
+            let answer = site.send(method, &format!("{target}/{APP}"), Some(BODY)).await;
+            refused(&answer, 404, "APIG.3030", &message);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_app_that_is_not_there_and_one_of_another_gateway_look_the_same() {
+    let site = Site::new().await;
+    let theirs = "c0a80101-0000-4000-8000-000000000002";
+    site.world.tenant("second", Some(gateway(PROJECT, "second", true)), 4).await;
+    site.world.caller("second", theirs, "app_000", app(&site.world, theirs, "their_key")).await;
+    let encoded = format!("%31{}", &APP[1..]);
+    for id in ["c0a80101-0000-4000-8000-000000000003", theirs, "operator", "none", &encoded] {
+        let message = format!("App {id} does not exist");
+        refused(&site.get(id).await, 404, "APIG.3002", &message);
+        refused(&site.put(id, BODY).await, 404, "APIG.3002", &message);
+    }
+    let message = format!("App {} does not exist", "x".repeat(64));
+    refused(&site.get(&"x".repeat(5_000)).await, 404, "APIG.3002", &message);
+    assert_eq!(site.stored("operator").await.name, "operator");
+}
+
+#[tokio::test]
+async fn what_the_surface_does_not_have_is_404_and_405() {
+    let site = Site::new().await;
+    let unknown = "The API does not exist or has not been published in the environment.";
+    let other = all().replace("/v1/", "/v2/");
+    for target in ["/", "/v1", "/api_clients", &other, &format!("{}/", all()), &format!("{}/x", one(APP))] {
+        refused(&site.send("GET", target, None).await, 404, "APIG.0101", unknown);
+    }
+    for (method, target, allow) in
+        [("DELETE", one(APP), "GET, HEAD, PUT"), ("POST", one(APP), "GET, HEAD, PUT"), ("GET", all(), "POST")]
+    {
+        let answer = site.send(method, &target, None).await;
+        refused(&answer, 405, "APIG.1005", NOT_PERMITTED);
+        assert_eq!(answer.field("allow"), [allow]);
+    }
+}
+
+#[tokio::test]
+async fn a_name_and_a_key_that_are_taken_are_400() {
+    let site = Site::new().await;
+    let theirs = "c0a80101-0000-4000-8000-000000000002";
+    site.world.tenant("second", Some(gateway("another_project", "second", true)), 4).await;
+    site.world.caller("second", theirs, "app_009", app(&site.world, theirs, "their_key")).await;
+    let made = site.post(BODY).await.json()["id"].as_str().unwrap().to_owned();
+    let taken = r#"{"name":"app_000"}"#;
+    for answer in [site.post(taken).await, site.put(&made, taken).await] {
+        refused(&answer, 400, "APIG.3203", "The app name already exists.");
+    }
+    for key in [KEY, "their_key"] {
+        let body = format!(r#"{{"name":"app_003","app_key":"{key}"}}"#);
+        for answer in [site.post(&body).await, site.put(&made, &body).await] {
+            refused(&answer, 400, "APIG.3310", "The AppKey already exists.");
+        }
+    }
+    assert_eq!(site.post(r#"{"name":"app_009"}"#).await.status, 201);
+}
+
+#[tokio::test]
+async fn one_app_more_than_the_gateway_holds_is_403() {
+    let site = Site::new().await;
+    for n in 1..4 {
+        assert_eq!(site.post(&format!(r#"{{"name":"app_00{n}"}}"#)).await.status, 201);
+    }
+    let answer = site.post(r#"{"name":"app_004"}"#).await;
+    refused(&answer, 403, "APIG.3103", "The number of apps exceeds the maximum allowed limit.");
+}
+
+#[tokio::test]
+async fn what_is_locked_is_403_until_the_lock_ends() {
+    let site = Site::new().await;
+    let caller = |id: &str| Target::Caller(id.parse().unwrap());
+    for target in [caller(APP), caller("operator"), Target::Resource(all().parse().unwrap())] {
+        let lock = site.world.lock(target, Covers::Writes, Duration::from_millis(59_500)).await;
+        assert_eq!(site.get(APP).await.status, 200);
+        let answer = site.put(APP, BODY).await;
+        refused(&answer, 403, "APIG.1104", "Locked for changes by migration: being moved");
+        assert_eq!(answer.field("retry-after"), ["60"]);
+        site.world.memory.delete_lock(&lock, &actor()).await.unwrap();
+        site.world.settle().await;
+    }
+    assert_eq!(site.put(APP, BODY).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_lapsed_subscription_may_look_but_not_change() {
+    let site = Site::new().await;
+    site.world.lapse("gateway").await;
+    let expected = document(APP, "app_000", KEY, "Zeroth app", "2026-01-01T00:00:00Z");
+    succeeded(&site.get(APP).await, 200, &expected);
+    refused(&site.put(APP, BODY).await, 403, "APIG.1005", NOT_PERMITTED);
+    refused(&site.post(BODY).await, 403, "APIG.1005", NOT_PERMITTED);
+}
+
+#[tokio::test]
+async fn beyond_the_limit_is_500_and_the_answer_says_how_long() {
+    let site = Site::with(true, Some(2)).await;
+    for _ in 0..2 {
+        let expected = document(APP, "app_000", KEY, "Zeroth app", "2026-01-01T00:00:00Z");
+        succeeded(&site.get(APP).await, 200, &expected);
+    }
+    let answer = site.put(APP, BODY).await;
+    refused(&answer, 500, "APIG.9008", "Too many requests. Try again later.");
+    assert_eq!(answer.field("retry-after"), ["30"]);
+    assert!(
+        ["x-ratelimit-limit", "ratelimit", "ratelimit-policy"]
+            .iter()
+            .all(|name| answer.field(name).is_empty())
+    );
+    site.world.clock.advance(Duration::from_secs(30));
+    assert_eq!(site.put(APP, BODY).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_500_and_when_it_may_recover_says_when_to_come_back() {
+    let site = Site::new().await;
+    let faults: [(Failure, &[&str]); 2] = [
+        (|| Fault::Unavailable("connection refused".into()), &["5"]),
+        (|| Fault::Corrupt("row 7 of table callers".into()), &[]),
+    ];
+    for (fault, retry_after) in faults {
+        for method in ["gateway", "caller", "update_caller"] {
+            site.world.registry.fail(Some(method), fault);
+            let answer = site.put(APP, BODY).await;
+            refused(&answer, 500, "APIG.9999", "System error.");
+            assert_eq!(answer.field("retry-after"), retry_after);
+        }
+        site.world.registry.fail(None, fault);
+        for answer in [site.get(APP).await, site.post(BODY).await] {
+            refused(&answer, 500, "APIG.9999", "System error.");
+            assert_eq!(answer.field("retry-after"), retry_after);
+        }
+    }
+    // Two random ids that are the same: not the operator's fault.
+    site.world.registry.fail(Some("create_caller"), || Fault::Conflict);
+    refused(&site.post(BODY).await, 500, "APIG.9999", "System error.");
+    site.world.registry.recover();
+    assert_eq!(site.put(APP, BODY).await.status, 200);
+}

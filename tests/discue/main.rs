@@ -1,0 +1,250 @@
+//! The api clients of discue.io, over a real socket: every answer of the published contract.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod refusals;
+mod writes;
+
+use common::{Answer, Server, World};
+use portcullis::{
+    app::{Caller, CallerKind, PlanId},
+    surface::discue::{Discue, Operation, router},
+};
+
+/// The api client of the contract's example; the key is its own.
+const ID: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
+/// Another one of the same organization.
+const OTHER: &str = "MbCS6UB_m7NdvyDOE8stT";
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// The surface with one organization and two api clients.
+struct Site {
+    world: World,
+    server: Server,
+    key: String,
+}
+
+impl Site {
+    async fn new() -> Self {
+        Self::with(vec![], None).await
+    }
+
+    /// With operations switched off, and the caller on a plan: so many at once and a minute.
+    async fn with(switched_off: Vec<Operation>, quota: Option<u32>) -> Self {
+        let world = World::new();
+        world.tenant("org", None, 5).await;
+        let plan: Option<PlanId> = match quota {
+            Some(quota) => Some(world.plan("plan", quota, 60).await),
+            None => None,
+        };
+        world.caller_on("org", ID, "example.com/old", CallerKind::ApiClient, plan).await;
+        world.caller("org", OTHER, "example.com/other", CallerKind::ApiClient).await;
+        let key = world.key("org", ID).await;
+        let surface = Discue {
+            registry: world.registry.clone(),
+            directory: world.directory.clone(),
+            clock: world.clock.clone(),
+            base_url: "https://api.discue.io".into(),
+            switched_off,
+        };
+        Self { server: Server::start(router(surface)).await, world, key }
+    }
+
+    async fn send(&self, method: &str, target: &str, fields: &[(&str, &str)], body: Option<&str>) -> Answer {
+        let mut all = vec![("x-api-key", &*self.key)];
+        all.extend(fields);
+        self.server.send(method, target, &all, body.map(|body| body.as_bytes().to_vec())).await
+    }
+
+    async fn get(&self, target: &str) -> Answer {
+        self.send("GET", target, &[], None).await
+    }
+
+    async fn put(&self, id: &str, body: &str) -> Answer {
+        self.send("PUT", &format!("/api_clients/{id}"), &[JSON], Some(body)).await
+    }
+
+    async fn post(&self, body: &str) -> Answer {
+        self.send("POST", "/api_clients", &[JSON], Some(body)).await
+    }
+
+    async fn stored(&self, id: &str) -> Caller {
+        self.world.stored("org", id).await
+    }
+}
+
+/// An api client in the contract's form, byte for byte.
+fn document(id: &str, name: &str) -> String {
+    format!(
+        r#"{{"api_client":{{"id":"{id}","name":"{name}"}},"_links":{{"self":{{"href":"https://api.discue.io/api_clients/{id}"}}}}}}"#
+    )
+}
+
+#[track_caller]
+fn succeeded(answer: &Answer, id: &str, name: &str, revision: u64) {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.text, document(id, name));
+    assert_eq!(answer.field("content-type"), ["application/json; charset=utf-8"]);
+    assert_eq!(answer.field("etag"), [format!("\"{revision}\"")]);
+    assert_eq!(answer.field("vary"), ["accept"]);
+}
+
+/// Exactly the two members of the contract's errors, and the fields that every refusal has.
+#[track_caller]
+fn refused(answer: &Answer, status: u16, title: &str) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(answer.text, format!(r#"{{"title":"{title}","status":{status}}}"#));
+    assert_eq!(answer.field("content-type"), ["application/json; charset=utf-8"]);
+    assert_eq!(answer.field("content-length"), [answer.text.len().to_string()]);
+    assert_eq!(answer.field("vary"), ["accept"]);
+    assert!(answer.field("etag").is_empty());
+}
+
+const SEED_BODY: &str = r#"{
+"id": "5bc2be68-7498-4853-aa64-4be0ca62934e",
+"name": "example.com/dev"
+}"#;
+
+#[tokio::test]
+async fn the_contracts_example_gets_the_contracts_answer() {
+    for prefix in ["", "/v1"] {
+        let site = Site::new().await;
+        let target = format!("{prefix}/api_clients/{ID}");
+        let fields = [JSON, ("accept", "application/json")];
+        let answer = site.send("PUT", &target, &fields, Some(SEED_BODY)).await;
+        succeeded(&answer, ID, "example.com/dev", 2);
+        assert_eq!(site.stored(ID).await.name, "example.com/dev");
+    }
+}
+
+#[tokio::test]
+async fn pretty_prints_the_same_for_people() {
+    let site = Site::new().await;
+    for (query, pretty) in
+        [("?pretty", true), ("?pretty=true", true), ("?pretty=false", false), ("?x=1", false)]
+    {
+        let answer = site.send("PUT", &format!("/api_clients/{ID}{query}"), &[JSON], Some(SEED_BODY)).await;
+        let compact = document(ID, "example.com/dev");
+        let expected = if pretty {
+            [
+                "{",
+                "  \"api_client\": {",
+                "    \"id\": \"5bc2be68-7498-4853-aa64-4be0ca62934e\",",
+                "    \"name\": \"example.com/dev\"",
+                "  },",
+                "  \"_links\": {",
+                "    \"self\": {",
+                "      \"href\": \"https://api.discue.io/api_clients/5bc2be68-7498-4853-aa64-4be0ca62934e\"",
+                "    }",
+                "  }",
+                "}",
+            ]
+            .join("\n")
+        } else {
+            compact.clone()
+        };
+        assert_eq!((answer.status.as_u16(), &answer.text), (200, &expected), "{query}");
+        assert_eq!(answer.json(), serde_json::from_str::<serde_json::Value>(&compact).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_nothing_answers_with_what_is_there() {
+    let site = Site::new().await;
+    let target = format!("/api_clients/{ID}");
+    succeeded(&site.send("PUT", &target, &[], None).await, ID, "example.com/old", 1);
+    succeeded(&site.send("PUT", &target, &[("content-length", "0")], None).await, ID, "example.com/old", 1);
+    for body in ["", "{}", " \r\n\t", r#"{"name":"example.com/old"}"#, &format!(r#"{{"id":"{ID}"}}"#)] {
+        succeeded(&site.put(ID, body).await, ID, "example.com/old", 1);
+    }
+    assert_eq!(site.stored(ID).await.revision, 1);
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_may_stay() {
+    let site = Site::new().await;
+    let id = "c0a80101-0000-4000-8000-000000000001";
+    site.world.caller("org", id, "Made Elsewhere", CallerKind::ApiClient).await;
+    succeeded(&site.put(id, r#"{"name":"Made Elsewhere"}"#).await, id, "Made Elsewhere", 1);
+    refused(&site.put(id, r#"{"name":"Made elsewhere"}"#).await, 422, "Unprocessable Entity");
+}
+
+#[tokio::test]
+async fn an_api_client_is_read_with_get_and_head() {
+    let site = Site::new().await;
+    for prefix in ["", "/v1"] {
+        let target = format!("{prefix}/api_clients/{OTHER}");
+        succeeded(&site.get(&target).await, OTHER, "example.com/other", 1);
+        let head = site.send("HEAD", &target, &[], None).await;
+        assert_eq!((head.status.as_u16(), &*head.text), (200, ""));
+        assert_eq!(head.field("etag"), ["\"1\""]);
+        assert_eq!(head.field("content-length"), [document(OTHER, "example.com/other").len().to_string()]);
+    }
+}
+
+#[tokio::test]
+async fn a_new_api_client_gets_an_id_and_a_name_unless_it_brings_them() {
+    let site = Site::new().await;
+    let answer = site.send("POST", "/v1/api_clients", &[], None).await;
+    let id = answer.json()["api_client"]["id"].as_str().unwrap().to_owned();
+    assert_eq!((id.len(), &id[14..15]), (36, "4"), "{id} is a version-4 UUID");
+    succeeded(&answer, &id, &format!("api-client.{id}"), 1);
+    assert_eq!(site.stored(&id).await.kind, CallerKind::ApiClient);
+
+    let own = "_Tzrg1O3jk4_FZTAEThNq";
+    let answer = site.post(&format!(r#"{{"name":"example.com/new","id":"{own}"}}"#)).await;
+    succeeded(&answer, own, "example.com/new", 1);
+    succeeded(&site.get(&format!("/api_clients/{own}")).await, own, "example.com/new", 1);
+
+    let own = "c0a80101-0000-4000-8000-000000000002";
+    let answer = site.post(&format!(r#"{{"id":"{own}"}}"#)).await;
+    succeeded(&answer, own, &format!("api-client.{own}"), 1);
+}
+
+#[tokio::test]
+async fn who_is_held_to_a_plan_makes_api_clients_that_are_too() {
+    let site = Site::with(vec![], Some(100)).await;
+    let answer = site.post("{}").await;
+    let id = answer.json()["api_client"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(site.stored(&id).await.plan, Some("plan".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn what_is_left_of_the_limit_stands_in_every_answer() {
+    let site = Site::with(vec![], Some(3)).await;
+    let epoch = site.world.now().as_second();
+    let answers = [
+        (site.get(&format!("/api_clients/{ID}")).await, 200, "2", 20),
+        (site.get("/api_clients/none").await, 404, "1", 20),
+    ];
+    for (answer, status, remaining, reset) in answers {
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.field("x-ratelimit-limit"), ["3"]);
+        assert_eq!(answer.field("x-ratelimit-remaining"), [remaining]);
+        assert_eq!(answer.field("x-ratelimit-reset"), [(epoch + reset).to_string()]);
+        assert!(answer.field("ratelimit").is_empty() && answer.field("ratelimit-policy").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn clients_that_want_json_in_any_words_get_it() {
+    let site = Site::new().await;
+    for accept in [
+        "application/json",
+        "application/json, text/plain, */*",
+        "application/json; charset=utf-8",
+        "application/*;q=0.1",
+        "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
+    ] {
+        let answer = site.send("GET", &format!("/api_clients/{ID}"), &[("accept", accept)], None).await;
+        succeeded(&answer, ID, "example.com/old", 1);
+    }
+    for content_type in ["application/json; charset=utf-8", "Application/JSON"] {
+        let fields = [("content-type", content_type), ("content-encoding", "identity")];
+        let answer = site.send("PUT", &format!("/api_clients/{ID}"), &fields, Some("{}")).await;
+        succeeded(&answer, ID, "example.com/old", 1);
+    }
+}
