@@ -18,6 +18,10 @@ pub enum Form {
     Apig,
 }
 
+/// Stands among the extensions of every refusal: the denial's [`code`](Denial::code), for logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code(pub &'static str);
+
 /// A denial, ready to be sent: status, fields and body.
 ///
 /// ```
@@ -48,6 +52,7 @@ pub fn answer(denial: &Denial, form: Form, admission: &Admission) -> Response<By
     headers.insert(header::CONTENT_LENGTH, length.into());
     denial.fields(headers);
     admission.stamp(headers);
+    response.extensions_mut().insert(Code(denial.code()));
     response
 }
 

@@ -21,7 +21,7 @@
 //!
 //! Layers stack: an inner one goes on with the [`Admission`] that an outer one left among the request's
 //! extensions, and when it refuses, what the outer one took is given back. Responses carry the innermost
-//! admission among their extensions, and refusals a [`Refusal`], for logs further out.
+//! admission among their extensions, and refusals a [`Code`](problem::Code), for logs further out.
 
 mod body;
 mod future;
@@ -52,10 +52,10 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
-/// Stands among the extensions of a response that is a refusal by a policy: the denial's
-/// [`code`](Denial::code), for logs and for layers further out.
+/// Stands among the extensions of a response that is a refusal by a policy: layers further out give back
+/// what they took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal(pub &'static str);
+pub struct Refusal;
 
 /// Guards a service with policies.
 pub struct PortcullisLayer<P> {
@@ -149,7 +149,7 @@ impl<P: Policy> Gate<P> {
 
     fn refuse(&self, denial: &Denial, admission: &Admission) -> Response<Bytes> {
         let mut response = problem::answer(denial, self.form, admission);
-        response.extensions_mut().insert(Refusal(denial.code()));
+        response.extensions_mut().insert(Refusal);
         response.extensions_mut().insert(admission.clone());
         response
     }

@@ -28,17 +28,12 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    /// A refusal by the gateway itself; `Code` among its extensions says which.
+    /// A refusal by the gateway itself.
     pub(super) fn refusal(denial: &Denial) -> Response<Self> {
-        let mut response = problem::answer(denial, Form::Problem, &Admission::default());
-        response.extensions_mut().insert(Code(denial.code()));
-        response.map(|bytes| Self::Own(ResponseBody::refusal(bytes)))
+        problem::answer(denial, Form::Problem, &Admission::default())
+            .map(|bytes| Self::Own(ResponseBody::refusal(bytes)))
     }
 }
-
-/// The code of the gateway's own denial, for the log.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Code(pub(super) &'static str);
 
 impl Body for Answer {
     type Data = Bytes;

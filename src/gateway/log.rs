@@ -13,8 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::answer::Code;
-use crate::{Admission, tower::Refusal};
+use crate::{Admission, problem::Code};
 
 /// What the log says of a request. Written when dropped: when the answer is through, or the client gone.
 pub(super) struct Record {
@@ -52,8 +51,7 @@ impl Record {
         self.status = response.status().as_u16();
         self.caller =
             extensions.get::<Admission>().and_then(Admission::caller).map(|caller| caller.id.to_string());
-        let refusal = extensions.get::<Refusal>().map(|refusal| refusal.0);
-        self.code = refusal.or_else(|| extensions.get::<Code>().map(|code| code.0));
+        self.code = extensions.get::<Code>().map(|code| code.0);
     }
 }
 

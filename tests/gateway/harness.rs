@@ -86,10 +86,6 @@ surface = "apig"
         site
     }
 
-    pub fn config(&self) -> PathBuf {
-        self.folder.path().join("gateway.toml")
-    }
-
     pub fn store(&self) -> PathBuf {
         self.folder.path().join("data/portcullis.db")
     }
