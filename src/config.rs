@@ -61,7 +61,8 @@ pub struct Server {
     pub threads: usize,
     /// How long requests may go on after SIGTERM.
     pub shutdown_grace: Millis,
-    /// How long a client may take to send a request's head.
+    /// How long a client may take to send a request's head, counted from the connection's start or from
+    /// the last answer: an idle connection is kept for as long.
     pub head_timeout: Millis,
     /// The field by which the service behind learns the caller's id; a client's own copy is removed.
     pub identity_field: FieldName,

@@ -200,7 +200,9 @@ impl Directory {
         };
         let budget = caller.plan.as_ref().and_then(|plan| self.budgets.pin().get(plan).cloned());
         if caller.plan.is_some() && budget.is_none() {
-            tracing::error!(caller = %caller.id, plan = ?caller.plan, "a caller's plan is not there");
+            // Better unknown than unlimited.
+            tracing::error!(caller = %caller.id, plan = ?caller.plan, "a caller came before its plan");
+            return;
         }
         let callers = self.callers.pin();
         callers.get_or_insert_with(caller.id.clone(), Arc::default).update(caller, tenant, budget);
