@@ -15,6 +15,8 @@
 //! [`directory`], which follows the registry's change log. Two published contracts manage them over HTTP:
 //! [`surface`] (feature `surface`).
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods))]
+
 pub mod admission;
 pub mod app;
 pub mod clock;

@@ -116,7 +116,8 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Fault::NotFound`] without its tenant or plan, [`Fault::Full`] when the tenant has as many callers
-    /// as it may, [`Fault::NameTaken`], [`Fault::KeyTaken`], or [`Fault::Conflict`] when the id is taken.
+    /// of its kind as it may, [`Fault::NameTaken`], [`Fault::KeyTaken`], or [`Fault::Conflict`] when the id
+    /// is taken.
     async fn create_caller(&self, caller: NewCaller, actor: &Actor) -> Result<Caller, Fault>;
 
     /// A caller of a tenant.
@@ -125,7 +126,7 @@ pub trait Registry: Send + Sync + 'static {
     /// [`Fault::NotFound`].
     async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Fault>;
 
-    /// Changes a caller, unless it is locked.
+    /// Changes a caller, unless it is locked: by everybody's lock, or one of its own tenant.
     ///
     /// # Errors
     /// [`Fault::NotFound`] (the caller, or its new plan), [`Fault::Locked`], [`Fault::NameTaken`],
@@ -169,10 +170,10 @@ pub trait Registry: Send + Sync + 'static {
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
     async fn put_plan(&self, plan: Plan, actor: &Actor) -> Result<(), Fault>;
 
-    /// Makes a lock. `acquired_at` is set by the registry; locks that have expired are cleared away.
+    /// Makes a lock. `acquired_at` is set by the registry; locks that have expired are cleared away first.
     ///
     /// # Errors
-    /// [`Fault::Conflict`] when the id is taken, or `expires_at` is past.
+    /// [`Fault::Conflict`] when the id is that of a lock that still holds, or `expires_at` is past.
     async fn create_lock(&self, lock: Lock, actor: &Actor) -> Result<Lock, Fault>;
 
     /// Releases a lock.

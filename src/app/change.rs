@@ -24,6 +24,24 @@ pub enum Verb {
     Deleted,
 }
 
+impl Verb {
+    /// The verb's name in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    /// The verb of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Created, Self::Updated, Self::Deleted].into_iter().find(|verb| verb.as_str() == name)
+    }
+}
+
 /// What can change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -66,6 +84,14 @@ impl Kind {
             Self::Plan => "plan",
             Self::Lock => "lock",
         }
+    }
+
+    /// The kind of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Tenant, Self::Caller, Self::Credential, Self::Plan, Self::Lock]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
     }
 }
 

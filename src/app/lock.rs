@@ -5,7 +5,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CallerId, InvalidId, LockId, TenantId};
+use super::{Caller, CallerId, InvalidId, LockId, TenantId};
 
 /// Which requests a lock stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -91,6 +91,15 @@ impl Lock {
     #[must_use]
     pub fn holds(&self, now: Timestamp) -> bool {
         now < self.expires_at
+    }
+
+    /// Whether a caller must not be changed at a moment because of it: it stands on the caller, holds, and
+    /// is not of another tenant, whose lock is nothing to this one's.
+    #[must_use]
+    pub fn holds_caller(&self, caller: &Caller, now: Timestamp) -> bool {
+        let on_it = matches!(&self.target, Target::Caller(id) if *id == caller.id);
+        let ours = self.tenant.as_ref().is_none_or(|tenant| *tenant == caller.tenant);
+        on_it && ours && self.holds(now)
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Tenant {
     pub gateway: Option<Gateway>,
     /// Whether the subscription holds.
     pub standing: Standing,
-    /// How many callers the tenant may have.
+    /// How many callers of each kind the tenant may have.
     pub max_callers: u32,
     /// Grows by one with every change.
     pub revision: u64,

@@ -1,6 +1,6 @@
 //! The end: what is being served may finish, within a time.
 
-#![expect(clippy::disallowed_methods, reason = "a thread of its own waits for the end, and ends the process")]
+#![allow(clippy::disallowed_methods, reason = "a thread of its own waits for the end, and ends the process")]
 
 use std::{
     sync::{

@@ -75,9 +75,8 @@ impl State {
         self.callers.get(id).filter(|caller| caller.tenant == *tenant).ok_or(Fault::NotFound)
     }
 
-    fn unlocked(&self, id: &CallerId, now: Timestamp) -> Result<(), Fault> {
-        let target = Target::Caller(id.clone());
-        let held = self.locks.values().filter(|lock| lock.target == target && lock.holds(now));
+    fn unlocked(&self, caller: &Caller, now: Timestamp) -> Result<(), Fault> {
+        let held = self.locks.values().filter(|lock| lock.holds_caller(caller, now));
         held.max_by_key(|lock| lock.expires_at)
             .map_or(Ok(()), |lock| Err(Fault::Locked(Box::new(lock.clone()))))
     }
@@ -195,7 +194,7 @@ impl Registry for Memory {
     ) -> Result<Caller, Fault> {
         self.write(|state, now| {
             let before = state.caller(tenant, id)?.clone();
-            state.unlocked(id, now)?;
+            state.unlocked(&before, now)?;
             if expected.is_some_and(|revision| revision != before.revision) {
                 return Err(Fault::Conflict);
             }
@@ -210,7 +209,7 @@ impl Registry for Memory {
     async fn delete_caller(&self, tenant: &TenantId, id: &CallerId, actor: &Actor) -> Result<(), Fault> {
         self.write(|state, now| {
             let caller = state.caller(tenant, id)?.clone();
-            state.unlocked(id, now)?;
+            state.unlocked(&caller, now)?;
             let keys: Vec<_> = state.credentials.values().filter(|key| key.caller == *id).cloned().collect();
             for key in keys {
                 state.credentials.remove(&key.id);
@@ -274,7 +273,8 @@ impl Registry for Memory {
 
     async fn create_lock(&self, lock: Lock, actor: &Actor) -> Result<Lock, Fault> {
         self.write(|state, now| {
-            if state.locks.contains_key(&lock.id) || !lock.holds(now) {
+            let taken = state.locks.get(&lock.id).is_some_and(|other| other.holds(now));
+            if taken || !lock.holds(now) {
                 return Err(Fault::Conflict);
             }
             state.drop_locks(now, actor, |other| !other.holds(now));

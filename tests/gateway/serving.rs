@@ -156,7 +156,7 @@ async fn an_idle_connection_does_not_delay_the_end() {
     let site = Site::with(service.address, "", "", "server.shutdown_grace = \"24h\"");
     let mut gateway = site.start();
     let client = client();
-    assert_eq!(client.get(gateway.url("/")).send().await.unwrap().bytes().await.unwrap().is_empty(), false);
+    assert!(!client.get(gateway.url("/")).send().await.unwrap().bytes().await.unwrap().is_empty());
     gateway.signal("-TERM");
     assert!(gateway.wait().success());
 }

@@ -1,0 +1,242 @@
+//! One transaction that changes something.
+
+use jiff::Timestamp;
+use sqlx::{SqliteConnection, Transaction, query, query_scalar, sqlite::SqliteArguments};
+use tokio::sync::watch;
+
+use super::{fault::fault, read, record};
+use crate::{
+    app::{
+        Actor, Caller, CallerId, Credential, Entity, Gateway, Kind, Lock, PlanId, Seq, Target, Tenant,
+        TenantId, Verb,
+    },
+    registry::Fault,
+};
+
+/// A transaction that nobody else writes beside. Dropped before [`commit`](Self::commit), it never was.
+pub(super) struct Write<'a> {
+    tx: Transaction<'static, sqlx::Sqlite>,
+    /// The moment of everything in it.
+    pub(super) now: Timestamp,
+    seq: Seq,
+    actor: &'a Actor,
+    committed: &'a watch::Sender<Seq>,
+}
+
+impl<'a> Write<'a> {
+    pub(super) async fn begun(
+        mut tx: Transaction<'static, sqlx::Sqlite>,
+        now: Timestamp,
+        actor: &'a Actor,
+        committed: &'a watch::Sender<Seq>,
+    ) -> Result<Self, Fault> {
+        let seq = read::last_seq(&mut tx).await?;
+        Ok(Self { tx, now, seq, actor, committed })
+    }
+
+    /// To read within the transaction.
+    pub(super) fn conn(&mut self) -> &mut SqliteConnection {
+        &mut self.tx
+    }
+
+    /// Makes a change and its row in the change log. All writing goes through here.
+    pub(super) async fn make(&mut self, verb: Verb, entity: Entity) -> Result<(), Fault> {
+        let text = record::text(&entity)?;
+        store(&mut self.tx, verb, &entity, &text).await.map_err(fault)?;
+        self.seq += 1;
+        query(
+            "INSERT INTO change (seq, at, actor, verb, kind, entity_id, record)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(self.seq.cast_signed())
+        .bind(self.now.to_string())
+        .bind(&self.actor.0)
+        .bind(verb.as_str())
+        .bind(entity.kind().as_str())
+        .bind(entity.id())
+        .bind(&text)
+        .execute(&mut *self.tx)
+        .await
+        .map_err(fault)?;
+        Ok(())
+    }
+
+    /// Makes it last, and tells who waits for changes.
+    pub(super) async fn commit(self) -> Result<(), Fault> {
+        self.tx.commit().await.map_err(fault)?;
+        // Two commits may get here in the other order.
+        self.committed.send_if_modified(|seq| {
+            let later = self.seq > *seq;
+            *seq = self.seq.max(*seq);
+            later
+        });
+        Ok(())
+    }
+
+    pub(super) async fn tenant_is_free(&mut self, tenant: &Tenant) -> Result<(), Fault> {
+        let (project_id, instance_id) = place(tenant.gateway.as_ref());
+        let taken = query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM tenant WHERE id = $1 OR (project_id = $2 AND instance_id = $3))",
+        )
+        .bind(tenant.id.as_str())
+        .bind(project_id)
+        .bind(instance_id);
+        refuse_if(self.holds(taken).await?, Fault::Conflict)
+    }
+
+    pub(super) async fn has_room(&mut self, tenant: &Tenant, caller: &Caller) -> Result<(), Fault> {
+        let full = query_scalar("SELECT count(*) >= $3 FROM caller WHERE tenant = $1 AND kind = $2")
+            .bind(tenant.id.as_str())
+            .bind(caller.kind_name())
+            .bind(tenant.max_callers);
+        refuse_if(self.holds(full).await?, Fault::Full(tenant.max_callers))
+    }
+
+    pub(super) async fn caller_is_free(&mut self, id: &CallerId) -> Result<(), Fault> {
+        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE id = $1)").bind(id.as_str());
+        refuse_if(self.holds(taken).await?, Fault::Conflict)
+    }
+
+    /// Whether name and key of a caller are free for it, and its plan is there.
+    pub(super) async fn fits(&mut self, caller: &Caller) -> Result<(), Fault> {
+        let id = caller.id.as_str();
+        let same_name = query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM caller WHERE tenant = $1 AND kind = $2 AND name = $3 AND id <> $4)",
+        )
+        .bind(caller.tenant.as_str())
+        .bind(caller.kind_name())
+        .bind(&caller.name)
+        .bind(id);
+        refuse_if(self.holds(same_name).await?, Fault::NameTaken)?;
+        let same_key = query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE app_key = $1 AND id <> $2)")
+            .bind(caller.app().map(|app| &app.key))
+            .bind(id);
+        refuse_if(self.holds(same_key).await?, Fault::KeyTaken)?;
+        let no_plan = query_scalar("SELECT $1 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM plan WHERE id = $1)")
+            .bind(caller.plan.as_ref().map(PlanId::as_str));
+        refuse_if(self.holds(no_plan).await?, Fault::NotFound)
+    }
+
+    /// Whether no lock that is everybody's, or of the caller's own tenant, holds the caller.
+    pub(super) async fn unlocked(&mut self, caller: &Caller) -> Result<(), Fault> {
+        let locks = read::locks_on(&mut self.tx, &caller.id).await?;
+        let held = locks.into_iter().filter(|lock| lock.holds_caller(caller, self.now));
+        held.max_by_key(|lock| lock.expires_at).map_or(Ok(()), |lock| Err(Fault::Locked(Box::new(lock))))
+    }
+
+    pub(super) async fn credential_is_free(&mut self, credential: &Credential) -> Result<(), Fault> {
+        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM credential WHERE id = $1 OR digest = $2)")
+            .bind(credential.id.as_str())
+            .bind(String::from(credential.digest));
+        refuse_if(self.holds(taken).await?, Fault::Conflict)
+    }
+
+    pub(super) async fn clear_expired_locks(&mut self) -> Result<(), Fault> {
+        let now = self.now;
+        let locks = read::locks_until(&mut self.tx, now.as_millisecond()).await?;
+        for lock in locks.into_iter().filter(|lock| !lock.holds(now)) {
+            self.make(Verb::Deleted, Entity::Lock(lock)).await?;
+        }
+        Ok(())
+    }
+
+    async fn holds(&mut self, question: Question<'_>) -> Result<bool, Fault> {
+        question.fetch_one(&mut *self.tx).await.map_err(fault)
+    }
+}
+
+type Question<'q> = sqlx::query::QueryScalar<'q, sqlx::Sqlite, bool, SqliteArguments>;
+
+fn refuse_if(so: bool, fault: Fault) -> Result<(), Fault> {
+    if so { Err(fault) } else { Ok(()) }
+}
+
+fn place(gateway: Option<&Gateway>) -> (Option<&str>, Option<&str>) {
+    gateway.map(|it| (it.project_id.as_str(), it.instance_id.as_str())).unzip()
+}
+
+/// Writes an entity's row, or takes it away.
+async fn store(
+    conn: &mut SqliteConnection,
+    verb: Verb,
+    entity: &Entity,
+    text: &str,
+) -> Result<(), sqlx::Error> {
+    let row = query(statement(verb, entity.kind())).bind(entity.id());
+    let row = match (verb, entity) {
+        (Verb::Deleted, _) => row,
+        (_, Entity::Tenant(it)) => {
+            let (project_id, instance_id) = place(it.gateway.as_ref());
+            row.bind(text).bind(it.revision.cast_signed()).bind(project_id).bind(instance_id)
+        }
+        (_, Entity::Plan(_)) => row.bind(text),
+        (_, Entity::Caller(it)) => row
+            .bind(text)
+            .bind(it.revision.cast_signed())
+            .bind(it.tenant.as_str())
+            .bind(it.kind_name())
+            .bind(&it.name)
+            .bind(it.app().map(|app| &app.key))
+            .bind(it.plan.as_ref().map(PlanId::as_str)),
+        (_, Entity::Credential(it)) => row
+            .bind(text)
+            .bind(it.revision.cast_signed())
+            .bind(it.tenant.as_str())
+            .bind(it.caller.as_str())
+            .bind(String::from(it.digest)),
+        (_, Entity::Lock(it)) => row
+            .bind(text)
+            .bind(it.tenant.as_ref().map(TenantId::as_str))
+            .bind(held_caller(it))
+            .bind(it.expires_at.as_millisecond()),
+    };
+    row.execute(conn).await.map(drop)
+}
+
+fn held_caller(lock: &Lock) -> Option<&str> {
+    match &lock.target {
+        Target::Caller(id) => Some(id.as_str()),
+        Target::Resource(_) => None,
+    }
+}
+
+/// `$1` is the id, `$2` the record; the others are bound in [`store`]'s order.
+fn statement(verb: Verb, kind: Kind) -> &'static str {
+    match (verb, kind) {
+        (Verb::Created, Kind::Tenant) => {
+            "INSERT INTO tenant (id, record, revision, project_id, instance_id) VALUES ($1, $2, $3, $4, $5)"
+        }
+        (Verb::Updated, Kind::Tenant) => {
+            "UPDATE tenant SET record = $2, revision = $3, project_id = $4, instance_id = $5 WHERE id = $1"
+        }
+        (Verb::Created, Kind::Plan) => "INSERT INTO plan (id, record) VALUES ($1, $2)",
+        (Verb::Updated, Kind::Plan) => "UPDATE plan SET record = $2 WHERE id = $1",
+        (Verb::Created, Kind::Caller) => {
+            "INSERT INTO caller (id, record, revision, tenant, kind, name, app_key, plan)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        }
+        (Verb::Updated, Kind::Caller) => {
+            "UPDATE caller SET record = $2, revision = $3, tenant = $4, kind = $5, name = $6, app_key = $7,
+             plan = $8 WHERE id = $1"
+        }
+        (Verb::Created, Kind::Credential) => {
+            "INSERT INTO credential (id, record, revision, tenant, caller, digest)
+             VALUES ($1, $2, $3, $4, $5, $6)"
+        }
+        (Verb::Updated, Kind::Credential) => {
+            "UPDATE credential SET record = $2, revision = $3, tenant = $4, caller = $5, digest = $6
+             WHERE id = $1"
+        }
+        (Verb::Created, Kind::Lock) => {
+            "INSERT INTO lock (id, record, tenant, caller, expires_at) VALUES ($1, $2, $3, $4, $5)"
+        }
+        (Verb::Updated, Kind::Lock) => {
+            "UPDATE lock SET record = $2, tenant = $3, caller = $4, expires_at = $5 WHERE id = $1"
+        }
+        (Verb::Deleted, Kind::Tenant) => "DELETE FROM tenant WHERE id = $1",
+        (Verb::Deleted, Kind::Plan) => "DELETE FROM plan WHERE id = $1",
+        (Verb::Deleted, Kind::Caller) => "DELETE FROM caller WHERE id = $1",
+        (Verb::Deleted, Kind::Credential) => "DELETE FROM credential WHERE id = $1",
+        (Verb::Deleted, Kind::Lock) => "DELETE FROM lock WHERE id = $1",
+    }
+}

@@ -1,0 +1,203 @@
+//! Callers: making, finding and deleting them.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis::{
+    app::{Caller, CallerEdit, CallerId, CallerKind, Credential, Entity, Kind, Lock, Status, Tenant, Verb},
+    clock::{Clock, ManualClock},
+    registry::{Fault, NewCaller, Registry},
+};
+use tokio::task::JoinSet;
+
+use crate::world::{actor, app, caller, client, key, lock_on, log, plan, tenant, within};
+
+/// A tenant and a caller.
+async fn with_caller(registry: &dyn Registry, new: NewCaller) -> Caller {
+    let _ = registry.create_tenant(tenant(new.tenant.as_str()), &actor()).await;
+    registry.create_caller(new, &actor()).await.unwrap()
+}
+
+pub async fn a_caller_of_any_kind_is_made_and_read_back(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    registry.create_tenant(tenant("t"), &actor()).await.unwrap();
+    registry.put_plan(plan("p", 1), &actor()).await.unwrap();
+    // A name may hold anything, and one name may be a caller's of each kind.
+    let name = "O'Näme \u{0} \u{202E}%_\" -- ☃";
+    let mut news = [client("t", name), app("t", name, "key"), caller("t", name, CallerKind::Operator)];
+    news[1].plan = Some("p".parse().unwrap());
+    for new in news {
+        clock.advance(Duration::from_nanos(1));
+        let made = registry.create_caller(new.clone(), &actor()).await.unwrap();
+        assert_eq!(made, new.at(clock.now().time));
+        assert_eq!((made.revision, made.status), (1, Status::Enabled));
+        assert_eq!(registry.caller(&made.tenant, &made.id).await.unwrap(), made);
+    }
+}
+
+pub async fn a_caller_needs_its_tenant_and_its_plan(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    refused!(registry, Fault::NotFound, registry.create_caller(client("t", "name"), &actor()));
+    registry.create_tenant(tenant("t"), &actor()).await.unwrap();
+    let on_plan = NewCaller { plan: Some("p".parse().unwrap()), ..client("t", "name") };
+    refused!(registry, Fault::NotFound, registry.create_caller(on_plan.clone(), &actor()));
+    registry.put_plan(plan("p", 1), &actor()).await.unwrap();
+    registry.create_caller(on_plan, &actor()).await.unwrap();
+}
+
+pub async fn a_callers_id_is_taken_once(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    let made = with_caller(&*registry, client("t", "name")).await;
+    registry.create_tenant(tenant("u"), &actor()).await.unwrap();
+    for tenant in ["t", "u"] {
+        let again = NewCaller { id: made.id.clone(), ..client(tenant, "other") };
+        refused!(registry, Fault::Conflict, registry.create_caller(again, &actor()));
+    }
+}
+
+pub async fn a_name_is_taken_once_for_a_tenant_and_kind(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    let made = with_caller(&*registry, client("t", "name")).await;
+    registry.create_tenant(tenant("u"), &actor()).await.unwrap();
+    let make = |new| {
+        let registry = registry.clone();
+        async move { registry.create_caller(new, &actor()).await }
+    };
+    refused!(registry, Fault::NameTaken, make(client("t", "name")));
+    // Byte by byte, and only in that tenant and among that kind.
+    for new in [client("t", "Name"), client("t", "name "), client("u", "name"), app("t", "name", "key")] {
+        make(new).await.unwrap();
+    }
+    registry.delete_caller(&made.tenant, &made.id, &actor()).await.unwrap();
+    make(client("t", "name")).await.unwrap();
+}
+
+pub async fn an_app_key_is_taken_once_for_all_tenants(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    let made = with_caller(&*registry, app("t", "name", "key")).await;
+    registry.create_tenant(tenant("u"), &actor()).await.unwrap();
+    for tenant in ["t", "u"] {
+        let again = app(tenant, "other", "key");
+        refused!(registry, Fault::KeyTaken, registry.create_caller(again, &actor()));
+    }
+    registry.create_caller(app("u", "name", "Key"), &actor()).await.unwrap();
+    registry.delete_caller(&made.tenant, &made.id, &actor()).await.unwrap();
+    registry.create_caller(app("u", "other", "key"), &actor()).await.unwrap();
+}
+
+pub async fn a_full_tenant_takes_no_more_callers_of_that_kind(
+    registry: Arc<dyn Registry>,
+    _: Arc<ManualClock>,
+) {
+    registry.create_tenant(Tenant { max_callers: 2, ..tenant("t") }, &actor()).await.unwrap();
+    registry.create_tenant(Tenant { max_callers: 0, ..tenant("none") }, &actor()).await.unwrap();
+    registry.create_tenant(tenant("u"), &actor()).await.unwrap();
+    registry.create_caller(client("t", "1"), &actor()).await.unwrap();
+    let second = registry.create_caller(client("t", "2"), &actor()).await.unwrap();
+    refused!(registry, Fault::Full(2), registry.create_caller(client("t", "3"), &actor()));
+    refused!(registry, Fault::Full(0), registry.create_caller(client("none", "1"), &actor()));
+    registry.create_caller(app("t", "1", "key"), &actor()).await.unwrap();
+    registry.create_caller(client("u", "1"), &actor()).await.unwrap();
+    registry.delete_caller(&second.tenant, &second.id, &actor()).await.unwrap();
+    registry.create_caller(client("t", "3"), &actor()).await.unwrap();
+}
+
+pub async fn fifty_callers_at_once_fill_a_tenant_and_no_more(
+    registry: Arc<dyn Registry>,
+    _: Arc<ManualClock>,
+) {
+    registry.create_tenant(Tenant { max_callers: 30, ..tenant("t") }, &actor()).await.unwrap();
+    let mut all = JoinSet::new();
+    for n in 0..50 {
+        let registry = registry.clone();
+        all.spawn(async move { registry.create_caller(client("t", &n.to_string()), &actor()).await });
+    }
+    let (mut made, mut refused) = (Vec::new(), 0);
+    while let Some(outcome) = within(all.join_next()).await {
+        match outcome.unwrap() {
+            Ok(caller) => made.push(caller.id),
+            Err(Fault::Full(30)) => refused += 1,
+            Err(fault) => panic!("{fault:?}"),
+        }
+    }
+    assert_eq!((made.len(), refused), (30, 20));
+
+    let log = log(&*registry).await;
+    let mut logged: Vec<_> = log[1..].iter().map(|change| change.entity.id()).collect();
+    assert!(log.iter().map(|change| change.seq).eq(1..=31));
+    made.sort_unstable();
+    logged.sort_unstable();
+    assert!(made.iter().map(CallerId::as_str).eq(logged));
+}
+
+pub async fn another_tenants_caller_is_not_found(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    let ours = with_caller(&*registry, client("t", "name")).await;
+    let theirs = with_caller(&*registry, client("u", "name")).await;
+    let key = registry.create_credential(key(&ours, "ours"), &actor()).await.unwrap();
+    let edit = || CallerEdit { name: Some("new".into()), ..CallerEdit::default() };
+    // From the other side of the wall, and from a tenant that is not there.
+    for from in [&theirs.tenant, &"nobody".parse().unwrap()] {
+        let (id, by) = (&ours.id, &actor());
+        refused!(registry, Fault::NotFound, registry.caller(from, id));
+        refused!(registry, Fault::NotFound, registry.update_caller(from, id, None, edit(), by));
+        refused!(registry, Fault::NotFound, registry.update_caller(from, id, Some(9), edit(), by));
+        refused!(registry, Fault::NotFound, registry.delete_caller(from, id, by));
+        let status = Status::Disabled;
+        refused!(registry, Fault::NotFound, registry.set_credential_status(from, &key.id, status, by));
+    }
+    // Nor is one that is nowhere.
+    let (tenant, id, by) = (&ours.tenant, &"nowhere".parse().unwrap(), &actor());
+    refused!(registry, Fault::NotFound, registry.caller(tenant, id));
+    refused!(registry, Fault::NotFound, registry.update_caller(tenant, id, None, edit(), by));
+    refused!(registry, Fault::NotFound, registry.delete_caller(tenant, id, by));
+}
+
+pub async fn a_deleted_caller_takes_its_credentials_and_locks_along(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    let gone = with_caller(&*registry, client("t", "gone")).await;
+    let stays = with_caller(&*registry, client("t", "stays")).await;
+    let second = Duration::from_secs(1);
+    // Neither made in the order of their ids nor in the opposite one.
+    for (caller, id) in [(&gone, "2"), (&stays, "4"), (&gone, "1"), (&gone, "3")] {
+        let key = Credential { id: id.parse().unwrap(), ..key(caller, id) };
+        registry.create_credential(key, &actor()).await.unwrap();
+        let lock = Lock { id: id.parse().unwrap(), ..lock_on(caller, &clock, second) };
+        registry.create_lock(lock, &actor()).await.unwrap();
+    }
+    clock.advance(second);
+    let before = registry.snapshot().await.unwrap();
+    registry.delete_caller(&gone.tenant, &gone.id, &actor()).await.unwrap();
+
+    let deleted = registry.changes(before.seq, 100).await.unwrap();
+    assert!(deleted.iter().all(|change| change.verb == Verb::Deleted && change.at == clock.now().time));
+    let deleted: Vec<_> = deleted.iter().map(|it| (it.entity.kind(), it.entity.id())).collect();
+    let of = |kind| ["1", "2", "3"].map(|id| (kind, id));
+    let expected = [&of(Kind::Credential)[..], &of(Kind::Lock), &[(Kind::Caller, gone.id.as_str())]].concat();
+    assert_eq!(deleted, expected);
+    refused!(registry, Fault::NotFound, registry.delete_caller(&gone.tenant, &gone.id, &actor()));
+    let left: Vec<_> = registry.snapshot().await.unwrap().entities.iter().map(Entity::kind).collect();
+    assert_eq!(left, [Kind::Tenant, Kind::Caller, Kind::Credential, Kind::Lock]);
+    // What it had is free again.
+    let heir = registry.create_caller(client("t", "gone"), &actor()).await.unwrap();
+    registry.create_credential(key(&heir, "1"), &actor()).await.unwrap();
+}
+
+pub async fn the_first_of_several_reasons_to_refuse_a_caller_is_given(
+    registry: Arc<dyn Registry>,
+    _: Arc<ManualClock>,
+) {
+    registry.create_tenant(Tenant { max_callers: 2, ..tenant("t") }, &actor()).await.unwrap();
+    let taken = registry.create_caller(app("t", "name", "key"), &actor()).await.unwrap();
+    let new = |id, name, key| NewCaller { id, plan: Some("none".parse().unwrap()), ..app("t", name, key) };
+    let (same, other) = (taken.id.clone(), "other".parse().unwrap());
+    let make = |new| {
+        let registry = registry.clone();
+        async move { registry.create_caller(new, &actor()).await }
+    };
+    // No tenant, full, id, name, key, no plan.
+    refused!(registry, Fault::Conflict, make(new(same.clone(), "name", "key")));
+    refused!(registry, Fault::NameTaken, make(new(other, "name", "key")));
+    refused!(registry, Fault::KeyTaken, make(new("other".parse().unwrap(), "new", "key")));
+    refused!(registry, Fault::NotFound, make(new("other".parse().unwrap(), "new", "new")));
+    make(app("t", "last", "last")).await.unwrap();
+    refused!(registry, Fault::Full(2), make(new(same, "name", "key")));
+}

@@ -1,0 +1,83 @@
+//! Credentials.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis::{
+    app::{Access, Caller, Credential, Entity, Scope, Scopes, Status, Verb},
+    clock::{Clock, ManualClock},
+    registry::{Fault, Registry},
+};
+
+use crate::world::{actor, client, key, log, tenant};
+
+/// A caller of each of two tenants.
+async fn callers(registry: &dyn Registry) -> [Caller; 2] {
+    let mut callers = Vec::new();
+    for id in ["t", "u"] {
+        registry.create_tenant(tenant(id), &actor()).await.unwrap();
+        callers.push(registry.create_caller(client(id, "name"), &actor()).await.unwrap());
+    }
+    callers.try_into().unwrap()
+}
+
+pub async fn a_credential_is_made_at_the_registrys_time(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    let [caller, _] = callers(&*registry).await;
+    clock.advance(Duration::from_nanos(1));
+    let targets = Some(vec!["q/1".into(), "ключ".into()]);
+    let scopes = Scopes::Listed(vec![Scope { resource: "queues".into(), access: Access::Write, targets }]);
+    let given = Credential { scopes, status: Status::Disabled, ..key(&caller, "key") };
+    let made = registry.create_credential(given.clone(), &actor()).await.unwrap();
+    let now = clock.now().time;
+    assert_eq!(made, Credential { revision: 1, created_at: now, updated_at: now, ..given });
+    assert!(registry.snapshot().await.unwrap().entities.contains(&Entity::Credential(made.clone())));
+    let last = log(&*registry).await.pop().unwrap();
+    assert_eq!((last.verb, last.entity), (Verb::Created, Entity::Credential(made)));
+}
+
+pub async fn a_credential_needs_its_caller(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    let [ours, theirs] = callers(&*registry).await;
+    let nobody = Credential { caller: "nobody".parse().unwrap(), ..key(&ours, "key") };
+    refused!(registry, Fault::NotFound, registry.create_credential(nobody, &actor()));
+    let across = Credential { tenant: theirs.tenant.clone(), ..key(&ours, "key") };
+    refused!(registry, Fault::NotFound, registry.create_credential(across, &actor()));
+}
+
+pub async fn a_credentials_id_and_digest_are_taken_once_for_all_tenants(
+    registry: Arc<dyn Registry>,
+    _: Arc<ManualClock>,
+) {
+    let [ours, theirs] = callers(&*registry).await;
+    let made = registry.create_credential(key(&ours, "key"), &actor()).await.unwrap();
+    for caller in [&ours, &theirs] {
+        let same_id = Credential { id: made.id.clone(), ..key(caller, "other") };
+        refused!(registry, Fault::Conflict, registry.create_credential(same_id, &actor()));
+        refused!(registry, Fault::Conflict, registry.create_credential(key(caller, "key"), &actor()));
+    }
+    registry.create_credential(key(&theirs, "other"), &actor()).await.unwrap();
+}
+
+pub async fn a_credentials_status_is_set_once(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+    let [ours, theirs] = callers(&*registry).await;
+    let made = registry.create_credential(key(&ours, "key"), &actor()).await.unwrap();
+    clock.advance(Duration::from_nanos(1));
+    let set = |tenant, id| {
+        let registry = registry.clone();
+        async move { registry.set_credential_status(tenant, id, Status::Disabled, &actor()).await }
+    };
+    refused!(registry, Fault::NotFound, set(&theirs.tenant, &made.id));
+    let nowhere = "nowhere".parse().unwrap();
+    refused!(registry, Fault::NotFound, set(&ours.tenant, &nowhere));
+    let disabled = set(&ours.tenant, &made.id).await.unwrap();
+    let updated_at = clock.now().time;
+    assert_eq!(disabled, Credential { status: Status::Disabled, revision: 2, updated_at, ..made.clone() });
+    let last = log(&*registry).await.pop().unwrap();
+    assert_eq!((last.verb, last.entity), (Verb::Updated, Entity::Credential(disabled.clone())));
+
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(no_change!(registry, set(&ours.tenant, &made.id)), disabled);
+    let enabled = registry.set_credential_status(&made.tenant, &made.id, Status::Enabled, &actor()).await;
+    assert_eq!(enabled.unwrap().revision, 3);
+}

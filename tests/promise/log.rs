@@ -1,0 +1,269 @@
+//! The change log, snapshots, and what follows them.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis::{
+    app::{Actor, Caller, CallerEdit, Covers, Credential, Kind, Lock, Standing, Status, Target, Verb},
+    clock::{Clock, ManualClock},
+    directory::Directory,
+    limit::Budgets,
+    registry::{NewCaller, Registry, follow, load},
+};
+use tokio::join;
+
+use crate::world::{
+    actor, app, client, gateway, key, lock, lock_on, log, peppers, plan, replay, tenant, within,
+};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// One or more of everything that a registry can do, some of it to `others` of an earlier round.
+async fn busy_day(registry: &dyn Registry, clock: &ManualClock, round: u32) -> Vec<Caller> {
+    let by = &actor();
+    let id = |what: &str| format!("{what}{round}");
+    let tenant = registry.create_tenant(tenant(&id("t")), by).await.unwrap();
+    registry.create_tenant(gateway(&id("g"), "project", &id("i")), by).await.unwrap();
+    registry.put_plan(plan("p", round + 1), by).await.unwrap();
+    registry.put_plan(plan(&id("p"), 7), by).await.unwrap();
+    let mut callers = Vec::new();
+    for (name, plan) in [("one", None), ("two", Some("p")), ("three", Some("p")), ("four", None)] {
+        let plan = plan.map(|plan| plan.parse().unwrap());
+        let new = NewCaller { plan, ..client(&id("t"), name) };
+        let caller = registry.create_caller(new, by).await.unwrap();
+        registry.create_credential(key(&caller, &id(name)), by).await.unwrap();
+        callers.push(caller);
+    }
+    registry.create_caller(app(&id("g"), "app", &id("key")), by).await.unwrap();
+    let edit = CallerEdit {
+        status: Some(Status::Disabled),
+        plan: Some(Some(id("p").parse().unwrap())),
+        ..CallerEdit::default()
+    };
+    registry.update_caller(&tenant.id, &callers[1].id, Some(1), edit, by).await.unwrap();
+    let late = Credential { id: id("late").parse().unwrap(), ..key(&callers[0], &id("late")) };
+    registry.create_credential(late.clone(), by).await.unwrap();
+    registry.set_credential_status(&tenant.id, &late.id, Status::Disabled, by).await.unwrap();
+    registry.set_standing(&tenant.id, Standing::Lapsed, by).await.unwrap();
+    registry.delete_caller(&tenant.id, &callers[2].id, by).await.unwrap();
+    let on_path = |path: &str| lock(Target::Resource(path.parse().unwrap()), clock, MINUTE);
+    let ours = Lock { tenant: Some(tenant.id.clone()), covers: Covers::All, ..on_path("/ours") };
+    for lock in [ours, on_path("/everybodys/things"), lock_on(&callers[0], clock, MINUTE)] {
+        registry.create_lock(lock, by).await.unwrap();
+    }
+    let released = registry.create_lock(on_path("/released"), by).await.unwrap();
+    registry.delete_lock(&released.id, by).await.unwrap();
+    callers
+}
+
+pub async fn changes_say_what_was_done_when_and_by_whom(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    let by = |who: &str| Actor(who.to_owned());
+    let start = clock.now().time;
+    let tick = || clock.advance(Duration::from_nanos(1));
+    let made = registry.create_tenant(tenant("t"), &by("a")).await.unwrap();
+    tick();
+    registry.put_plan(plan("p", 1), &by("b")).await.unwrap();
+    tick();
+    let caller = registry.create_caller(client("t", "name"), &by("c")).await.unwrap();
+    tick();
+    let key = registry.create_credential(key(&caller, "key"), &by("d")).await.unwrap();
+    tick();
+    let edit = CallerEdit { name: Some("new".into()), ..CallerEdit::default() };
+    registry.update_caller(&made.id, &caller.id, None, edit, &by("e 'quoted' ☃")).await.unwrap();
+    tick();
+    registry.set_credential_status(&made.id, &key.id, Status::Disabled, &by("")).await.unwrap();
+    tick();
+    registry.set_standing(&made.id, Standing::Lapsed, &by("g")).await.unwrap();
+    tick();
+    registry.delete_caller(&made.id, &caller.id, &by("h")).await.unwrap();
+
+    let expected = [
+        (0, "a", Verb::Created, Kind::Tenant, "t"),
+        (1, "b", Verb::Created, Kind::Plan, "p"),
+        (2, "c", Verb::Created, Kind::Caller, caller.id.as_str()),
+        (3, "d", Verb::Created, Kind::Credential, key.id.as_str()),
+        (4, "e 'quoted' ☃", Verb::Updated, Kind::Caller, caller.id.as_str()),
+        (5, "", Verb::Updated, Kind::Credential, key.id.as_str()),
+        (6, "g", Verb::Updated, Kind::Tenant, "t"),
+        (7, "h", Verb::Deleted, Kind::Credential, key.id.as_str()),
+        (7, "h", Verb::Deleted, Kind::Caller, caller.id.as_str()),
+    ];
+    let log = log(&*registry).await;
+    assert_eq!(log.len(), expected.len());
+    for (change, (nanos, who, verb, kind, id)) in log.iter().zip(expected) {
+        assert_eq!(change.at, start + Duration::from_nanos(nanos));
+        assert_eq!((&change.actor, change.verb), (&by(who), verb));
+        assert_eq!((change.entity.kind(), change.entity.id()), (kind, id));
+    }
+}
+
+pub async fn changes_are_read_in_pages(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    for n in 1..=5 {
+        registry.put_plan(plan("p", n), &actor()).await.unwrap();
+    }
+    let table: [(u64, u32, &[u64]); 8] = [
+        (0, 2, &[1, 2]),
+        (2, 2, &[3, 4]),
+        (4, 2, &[5]),
+        (5, 2, &[]),
+        (0, 0, &[]),
+        (0, u32::MAX, &[1, 2, 3, 4, 5]),
+        (99, 2, &[]),
+        (u64::MAX, 2, &[]),
+    ];
+    for (after, limit, expected) in table {
+        let page = registry.changes(after, limit).await.unwrap();
+        let page: Vec<_> = page.iter().map(|change| change.seq).collect();
+        assert_eq!(page, expected, "{limit} after {after}");
+    }
+}
+
+pub async fn an_empty_registry_is_as_of_change_zero(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    let snapshot = registry.snapshot().await.unwrap();
+    assert_eq!((snapshot.seq, snapshot.entities), (0, vec![]));
+    assert_eq!(registry.changes(0, 10).await.unwrap(), []);
+}
+
+pub async fn a_snapshot_is_ordered(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+    for round in 0..3 {
+        busy_day(&*registry, &clock, round).await;
+    }
+    let snapshot = registry.snapshot().await.unwrap();
+    assert_eq!(snapshot.seq, log(&*registry).await.last().unwrap().seq);
+    let place = |kind| {
+        let order = [Kind::Tenant, Kind::Plan, Kind::Caller, Kind::Credential, Kind::Lock];
+        order.iter().position(|it| *it == kind).unwrap()
+    };
+    let order = |pair: &[_]| {
+        let [left, right]: &[portcullis::app::Entity; 2] = pair.try_into().unwrap();
+        (place(left.kind()), left.id()) < (place(right.kind()), right.id())
+    };
+    assert!(snapshot.entities.windows(2).all(order), "{:#?}", snapshot.entities);
+}
+
+pub async fn a_snapshot_amid_changes_is_of_one_moment(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+    let writing = tokio::spawn({
+        let registry = registry.clone();
+        async move {
+            for round in 0..15 {
+                busy_day(&*registry, &clock, round).await;
+            }
+        }
+    });
+    let mut snapshots = vec![registry.snapshot().await.unwrap()];
+    while !writing.is_finished() {
+        snapshots.push(within(registry.snapshot()).await.unwrap());
+        tokio::task::yield_now().await;
+    }
+    writing.await.unwrap();
+    let log = log(&*registry).await;
+    for snapshot in snapshots {
+        let before = usize::try_from(snapshot.seq).unwrap();
+        assert_eq!(snapshot.entities, replay(&log[..before]), "as of change {before}");
+    }
+}
+
+pub async fn waiting_for_a_change_that_is_there_ends_at_once(
+    registry: Arc<dyn Registry>,
+    _: Arc<ManualClock>,
+) {
+    registry.put_plan(plan("p", 1), &actor()).await.unwrap();
+    registry.put_plan(plan("p", 2), &actor()).await.unwrap();
+    within(registry.changed(0)).await;
+    within(registry.changed(1)).await;
+}
+
+pub async fn waiting_ends_when_a_change_is_made(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    for seq in 0..20 {
+        // The two that wait are asked first.
+        let actor = actor();
+        let change = registry.put_plan(plan("p", u32::try_from(seq).unwrap() + 1), &actor);
+        let ((), (), made) = within(async {
+            let by = registry.clone();
+            join!(biased; registry.changed(seq), async { by.changed(seq).await }, change)
+        })
+        .await;
+        made.unwrap();
+    }
+}
+
+/// What a directory answers, for every key and path there ever was.
+fn answers(directory: &Directory, clock: &ManualClock, rounds: u32) -> Vec<String> {
+    let mut answers = vec![format!("{} keys at {}", directory.keys(), directory.applied())];
+    for round in 0..rounds {
+        let tenant = directory.tenant(&format!("t{round}").parse().unwrap());
+        answers.push(format!("{tenant:?}"));
+        let mut callers = vec![None];
+        for name in ["one", "two", "three", "four", "late", "unknown"] {
+            let found = directory.find(&format!("{name}{round}"));
+            answers.push(found.as_ref().map_or("none".into(), |(key, caller)| {
+                let plan = caller.budgets.as_ref().map(Budgets::plan);
+                let (name, standing) = (&caller.name, caller.tenant().standing);
+                format!("{name} {:?} {plan:?} {standing:?} {} {:?}", caller.status, key.id, key.status)
+            }));
+            callers.push(found.map(|(_, caller)| caller));
+        }
+        for caller in &callers {
+            for path in ["/ours/x", "/everybodys/things", "/everybodys", "/released"] {
+                for safe in [true, false] {
+                    let lock = directory.lock(caller.as_deref(), path, safe, clock.now().time);
+                    answers.push(format!("{path} {:?}", lock.map(|lock| lock.target.clone())));
+                }
+            }
+        }
+    }
+    answers
+}
+
+pub async fn a_directory_that_follows_equals_one_that_loads(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    let callers = busy_day(&*registry, &clock, 0).await;
+    let following = Directory::new(peppers());
+    load(&*registry, &following).await.unwrap();
+    busy_day(&*registry, &clock, 1).await;
+    registry.delete_caller(&callers[3].tenant, &callers[3].id, &actor()).await.unwrap();
+    clock.advance(MINUTE);
+    busy_day(&*registry, &clock, 2).await;
+
+    let mut pages = 0;
+    loop {
+        let page = registry.changes(following.applied(), 7).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        for change in page {
+            following.apply(change);
+        }
+        pages += 1;
+    }
+    assert!(pages > 3);
+    let loading = Directory::new(peppers());
+    load(&*registry, &loading).await.unwrap();
+    let expected = answers(&loading, &clock, 3);
+    assert_eq!(answers(&following, &clock, 3), expected);
+    let some = |text: &str| expected.iter().any(|answer| answer.contains(text));
+    assert!(some("one Enabled") && some("two Disabled Some(Plan") && some("Lapsed") && some("Resource"));
+}
+
+pub async fn a_follower_hears_of_every_change(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+    let directory = Arc::new(Directory::new(peppers()));
+    let following = tokio::spawn(follow(registry.clone(), directory.clone()));
+    for round in 0..3 {
+        busy_day(&*registry, &clock, round).await;
+        let seq = registry.snapshot().await.unwrap().seq;
+        within(async {
+            while directory.applied() < seq {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    following.abort();
+    let loading = Directory::new(peppers());
+    load(&*registry, &loading).await.unwrap();
+    assert_eq!(answers(&directory, &clock, 3), answers(&loading, &clock, 3));
+}

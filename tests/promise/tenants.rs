@@ -1,0 +1,80 @@
+//! Tenants and plans.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis::{
+    app::{Entity, Standing, Tenant, Verb},
+    clock::{Clock, ManualClock},
+    registry::{Fault, Registry},
+};
+
+use crate::world::{actor, gateway, log, plan, tenant};
+
+pub async fn a_tenant_is_made_at_the_registrys_time(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+    clock.advance(Duration::from_nanos(1));
+    let now = clock.now().time;
+    let given = gateway("t", "project", "instance");
+    let made = registry.create_tenant(given.clone(), &actor()).await.unwrap();
+    assert_eq!(made, Tenant { revision: 1, created_at: now, updated_at: now, ..given });
+
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(registry.tenant(&made.id).await.unwrap(), made);
+    assert_eq!(registry.gateway("project", "instance").await.unwrap(), made);
+    let log = log(&*registry).await;
+    assert_eq!((log[0].verb, log[0].at), (Verb::Created, now));
+    assert_eq!(log[0].entity, Entity::Tenant(made));
+}
+
+pub async fn a_tenants_id_and_place_are_taken_once(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    let make = |tenant| {
+        let registry = registry.clone();
+        async move { registry.create_tenant(tenant, &actor()).await }
+    };
+    make(gateway("t", "project", "instance")).await.unwrap();
+    refused!(registry, Fault::Conflict, make(tenant("t")));
+    refused!(registry, Fault::Conflict, make(gateway("u", "project", "instance")));
+    // Project and instance only count together, and no gateway at all is no place to be taken.
+    make(gateway("u", "project", "other")).await.unwrap();
+    make(gateway("v", "other", "instance")).await.unwrap();
+    make(tenant("w")).await.unwrap();
+    make(tenant("x")).await.unwrap();
+}
+
+pub async fn a_tenant_that_is_not_there_is_not_found(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    let id = "other".parse().unwrap();
+    registry.create_tenant(gateway("t", "project", "instance"), &actor()).await.unwrap();
+    refused!(registry, Fault::NotFound, registry.tenant(&id));
+    refused!(registry, Fault::NotFound, registry.gateway("project", "other"));
+    refused!(registry, Fault::NotFound, registry.gateway("other", "instance"));
+    refused!(registry, Fault::NotFound, registry.gateway("project", ""));
+    refused!(registry, Fault::NotFound, registry.set_standing(&id, Standing::Lapsed, &actor()));
+}
+
+pub async fn a_standing_is_set_once(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+    let made = registry.create_tenant(tenant("t"), &actor()).await.unwrap();
+    let bystander = registry.create_tenant(tenant("u"), &actor()).await.unwrap();
+    clock.advance(Duration::from_nanos(1));
+    let set = registry.set_standing(&made.id, Standing::Lapsed, &actor()).await.unwrap();
+    let updated_at = clock.now().time;
+    assert_eq!(set, Tenant { standing: Standing::Lapsed, revision: 2, updated_at, ..made.clone() });
+    assert_eq!(log(&*registry).await[2].verb, Verb::Updated);
+
+    clock.advance(Duration::from_secs(1));
+    let again = no_change!(registry, registry.set_standing(&made.id, Standing::Lapsed, &actor()));
+    assert_eq!(again, set);
+    assert_eq!(registry.tenant(&made.id).await.unwrap(), set);
+    assert_eq!(registry.tenant(&bystander.id).await.unwrap(), bystander);
+}
+
+pub async fn a_plan_is_made_replaced_and_left_alone(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    registry.put_plan(plan("p", 1), &actor()).await.unwrap();
+    registry.put_plan(plan("p", 2), &actor()).await.unwrap();
+    registry.put_plan(plan("q", 2), &actor()).await.unwrap();
+    no_change!(registry, registry.put_plan(plan("p", 2), &actor()));
+
+    let log: Vec<_> = log(&*registry).await.into_iter().map(|it| (it.verb, it.entity)).collect();
+    let changes = [(Verb::Created, "p", 1), (Verb::Updated, "p", 2), (Verb::Created, "q", 2)];
+    assert_eq!(log, changes.map(|(verb, id, quota)| (verb, Entity::Plan(plan(id, quota)))));
+    let held = registry.snapshot().await.unwrap().entities;
+    assert_eq!(held, [Entity::Plan(plan("p", 2)), Entity::Plan(plan("q", 2))]);
+}

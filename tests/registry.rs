@@ -1,0 +1,131 @@
+//! What [`Registry`](portcullis::registry::Registry) promises, held against every implementation.
+//!
+//! To hold it against yours, add a line to the end of this file. Each promise gets an empty registry
+//! and the clock it runs on; after each, the change log must tell all that the registry holds.
+
+#[macro_use]
+mod promise {
+    #[macro_use]
+    mod refused;
+    pub mod callers;
+    pub mod credentials;
+    pub mod edits;
+    pub mod locks;
+    pub mod log;
+    pub mod tenants;
+}
+mod world;
+
+/// One test for each promise, named by it.
+macro_rules! keeps {
+    ($open:expr; $($area:ident { $($promise:ident,)+ })+) => {$($(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $promise() {
+            let clock = crate::world::clock();
+            // What is opened may stand on something that must live as long, such as a folder.
+            let (registry, _ground): (std::sync::Arc<dyn portcullis::registry::Registry>, _) =
+                $open(clock.clone()).await;
+            crate::promise::$area::$promise(registry.clone(), clock).await;
+            crate::world::the_log_tells_all(&*registry).await;
+        }
+    )+)+};
+}
+
+macro_rules! keeps_all {
+    ($open:expr) => {
+        keeps! { $open;
+            tenants {
+                a_tenant_is_made_at_the_registrys_time,
+                a_tenants_id_and_place_are_taken_once,
+                a_tenant_that_is_not_there_is_not_found,
+                a_standing_is_set_once,
+                a_plan_is_made_replaced_and_left_alone,
+            }
+            callers {
+                a_caller_of_any_kind_is_made_and_read_back,
+                a_caller_needs_its_tenant_and_its_plan,
+                a_callers_id_is_taken_once,
+                a_name_is_taken_once_for_a_tenant_and_kind,
+                an_app_key_is_taken_once_for_all_tenants,
+                a_full_tenant_takes_no_more_callers_of_that_kind,
+                fifty_callers_at_once_fill_a_tenant_and_no_more,
+                another_tenants_caller_is_not_found,
+                a_deleted_caller_takes_its_credentials_and_locks_along,
+                the_first_of_several_reasons_to_refuse_a_caller_is_given,
+            }
+            edits {
+                an_edit_changes_what_it_names,
+                an_edit_that_changes_nothing_is_no_change,
+                an_edit_takes_only_what_is_free,
+                a_lost_update_is_refused,
+                of_two_updates_of_one_revision_one_is_made,
+                an_edit_given_up_midway_is_made_wholly_or_not_at_all,
+                the_first_of_several_reasons_to_refuse_an_edit_is_given,
+            }
+            credentials {
+                a_credential_is_made_at_the_registrys_time,
+                a_credential_needs_its_caller,
+                a_credentials_id_and_digest_are_taken_once_for_all_tenants,
+                a_credentials_status_is_set_once,
+            }
+            locks {
+                a_lock_is_made_and_released,
+                a_lock_that_has_expired_already_is_refused,
+                a_locks_id_is_taken_for_as_long_as_it_holds,
+                a_locked_caller_stays_as_it_is_until_the_nanosecond_the_lock_expires,
+                the_longest_of_several_locks_is_shown,
+                a_lock_holds_only_what_it_stands_on,
+                expired_locks_are_cleared_away_by_the_next,
+            }
+            log {
+                changes_say_what_was_done_when_and_by_whom,
+                changes_are_read_in_pages,
+                an_empty_registry_is_as_of_change_zero,
+                a_snapshot_is_ordered,
+                a_snapshot_amid_changes_is_of_one_moment,
+                waiting_for_a_change_that_is_there_ends_at_once,
+                waiting_ends_when_a_change_is_made,
+                a_directory_that_follows_equals_one_that_loads,
+                a_follower_hears_of_every_change,
+            }
+        }
+    };
+}
+
+mod memory {
+    use std::sync::Arc;
+
+    use portcullis::{
+        clock::ManualClock,
+        registry::{Registry, memory::Memory},
+    };
+
+    async fn open(clock: Arc<ManualClock>) -> (Arc<dyn Registry>, ()) {
+        (Arc::new(Memory::new(clock)), ())
+    }
+
+    keeps_all!(open);
+}
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use std::{sync::Arc, time::Duration};
+
+    use portcullis::{
+        clock::ManualClock,
+        registry::{
+            Registry,
+            sqlite::{Options, Sqlite},
+        },
+    };
+
+    /// Does not look for other processes' changes, so that waiting ends only when it is woken.
+    async fn open(clock: Arc<ManualClock>) -> (Arc<dyn Registry>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options::default().poll(Duration::from_hours(1));
+        let store = Sqlite::open_with(&folder.path().join("store.db"), clock, options).await.unwrap();
+        (Arc::new(store), folder)
+    }
+
+    keeps_all!(open);
+}

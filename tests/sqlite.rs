@@ -1,0 +1,471 @@
+//! What a registry in a file promises beyond any other: that it keeps, shares and guards the file.
+
+mod world;
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use portcullis::{
+    app::{Caller, CallerEdit, CallerId, Entity, Tenant},
+    clock::{ManualClock, SystemClock},
+    registry::{
+        Fault, Registry,
+        sqlite::{Options, Sqlite},
+    },
+};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions,
+};
+use tempfile::TempDir;
+use world::{actor, app, client, clock, gateway, key, lock_on, log, plan, tenant, the_log_tells_all, within};
+
+/// A folder, and the path of a store that is not there yet.
+fn ground() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    (folder, path)
+}
+
+/// Gives up soon.
+fn hasty() -> Options {
+    Options::default().busy_timeout(Duration::from_millis(100)).poll(Duration::from_millis(20))
+}
+
+async fn open(path: &Path) -> Sqlite {
+    Sqlite::open_with(path, clock(), hasty()).await.unwrap()
+}
+
+async fn reason(path: &Path) -> Fault {
+    match Sqlite::open_with(path, clock(), hasty()).await {
+        Ok(_) => panic!("{} opened", path.display()),
+        Err(fault) => fault,
+    }
+}
+
+/// Another program at the file: somebody's `sqlite3`.
+async fn outside(path: &Path) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(path).connect().await.unwrap()
+}
+
+/// Another process, that runs only this test: tell it by a variable what for.
+fn this_test_again(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).stdout(Stdio::piped());
+    command
+}
+
+/// Some of everything; gives back one caller.
+async fn fill(registry: &dyn Registry, clock: &ManualClock) -> Caller {
+    let by = &actor();
+    registry.create_tenant(tenant("t"), by).await.unwrap();
+    registry.put_plan(plan("p", 1), by).await.unwrap();
+    registry.create_tenant(gateway("g", "project", "instance"), by).await.unwrap();
+    registry.create_caller(app("g", "name", "key"), by).await.unwrap();
+    let caller = registry.create_caller(client("t", "name"), by).await.unwrap();
+    registry.create_credential(key(&caller, "key"), by).await.unwrap();
+    registry.create_lock(lock_on(&caller, clock, Duration::from_secs(1)), by).await.unwrap();
+    caller
+}
+
+#[tokio::test]
+async fn what_was_there_is_there_when_opened_again() {
+    let (_folder, path) = ground();
+    let clock = clock();
+    let store = Sqlite::open(&path, clock.clone()).await.unwrap();
+    let caller = fill(&store, &clock).await;
+    let (snapshot, changes) = (store.snapshot().await.unwrap(), log(&store).await);
+    assert_eq!(snapshot.entities.len(), 7);
+    store.close().await;
+    assert!(!path.with_extension("db-wal").exists(), "all of it is in the one file");
+
+    let store = Sqlite::open(&path, clock).await.unwrap();
+    assert_eq!(store.snapshot().await.unwrap().entities, snapshot.entities);
+    assert_eq!(log(&store).await, changes);
+    assert_eq!(store.caller(&caller.tenant, &caller.id).await.unwrap(), caller);
+    // The numbers go on where they stopped.
+    store.put_plan(plan("p", 2), &actor()).await.unwrap();
+    assert_eq!(store.snapshot().await.unwrap().seq, snapshot.seq + 1);
+    the_log_tells_all(&store).await;
+}
+
+#[tokio::test]
+async fn a_closed_store_is_unavailable_and_lets_nobody_wait() {
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    let clock = clock();
+    let caller = fill(&store, &clock).await;
+    within(store.close()).await;
+    within(store.close()).await;
+    let unavailable = |fault| matches!(fault, Fault::Unavailable(_));
+    assert!(unavailable(store.caller(&caller.tenant, &caller.id).await.unwrap_err()));
+    assert!(unavailable(store.snapshot().await.unwrap_err()));
+    assert!(unavailable(store.changes(0, 1).await.unwrap_err()));
+    assert!(unavailable(store.put_plan(plan("q", 1), &actor()).await.unwrap_err()));
+    within(store.changed(u64::MAX)).await;
+}
+
+const WRITE_TO: &str = "PORTCULLIS_TEST_WRITE_TO";
+const ACKNOWLEDGED: &str = "acknowledged ";
+
+/// The process to be killed: makes callers, four at a time, and says so of each that is acknowledged.
+#[tokio::main]
+async fn write_for_ever(path: &Path) {
+    let store = Arc::new(Sqlite::open(path, Arc::new(SystemClock::new())).await.unwrap());
+    let _ = store.create_tenant(Tenant { max_callers: u32::MAX, ..tenant("t") }, &actor()).await;
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let store = store.clone();
+        all.spawn(async move {
+            loop {
+                let new = client("t", CallerId::random().as_str());
+                let made = store.create_caller(new, &actor()).await.unwrap();
+                store.create_credential(key(&made, made.id.as_str()), &actor()).await.unwrap();
+                println!("{ACKNOWLEDGED}{}", made.id);
+            }
+        });
+    }
+    all.join_next().await.unwrap().unwrap();
+}
+
+/// Starts this test again as a process that writes, and kills it once it has acknowledged so many. Gives
+/// back what it acknowledged, including what it still said in the meantime.
+fn killed_after(path: &Path, count: usize) -> Vec<CallerId> {
+    let mut child =
+        this_test_again("an_acknowledged_change_survives_kill_9").env(WRITE_TO, path).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut acknowledged = Vec::new();
+    for line in lines {
+        // The test harness may have begun the line.
+        if let Some((_, id)) = line.unwrap().split_once(ACKNOWLEDGED) {
+            acknowledged.push(id.parse().unwrap());
+            if acknowledged.len() == count {
+                // SIGKILL; what is still in the pipe is read on.
+                child.kill().unwrap();
+            }
+        }
+    }
+    assert!(!child.wait().unwrap().success());
+    acknowledged
+}
+
+#[test]
+fn an_acknowledged_change_survives_kill_9() {
+    if let Some(path) = std::env::var_os(WRITE_TO) {
+        return write_for_ever(Path::new(&path));
+    }
+    let (_folder, path) = ground();
+    let mut acknowledged = Vec::new();
+    for count in [1, 2, 7, 40, 150, 13, 90] {
+        let more = killed_after(&path, count);
+        assert!(more.len() >= count, "it was killed while it wrote");
+        acknowledged.extend(more);
+        in_order_with(&path, &acknowledged);
+    }
+}
+
+/// Opens what a killed process left behind: it is sound, and all that was acknowledged is there.
+#[tokio::main]
+async fn in_order_with(path: &Path, acknowledged: &[CallerId]) {
+    let store = open(path).await;
+    the_log_tells_all(&store).await;
+    let entities = store.snapshot().await.unwrap().entities;
+    for id in acknowledged {
+        let has = |entity: &Entity| match entity {
+            Entity::Credential(credential) => credential.caller == *id,
+            _ => false,
+        };
+        assert!(store.caller(&"t".parse().unwrap(), id).await.is_ok(), "{id} was acknowledged");
+        assert!(entities.iter().any(has), "the credential of {id} was acknowledged");
+    }
+    let check: String =
+        sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut outside(path).await).await.unwrap();
+    assert_eq!(check, "ok");
+    let dangling = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut outside(path).await).await;
+    assert!(dangling.unwrap().is_empty());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn while_another_process_writes_changes_are_unavailable_and_reads_go_on() {
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    let clock = clock();
+    let caller = fill(&store, &clock).await;
+    let before = store.snapshot().await.unwrap();
+
+    let mut other = outside(&path).await;
+    other.execute("BEGIN EXCLUSIVE").await.unwrap();
+    for _ in 0..3 {
+        let start = Instant::now();
+        let refused = store.create_caller(client("t", "new"), &actor()).await;
+        assert!(matches!(refused, Err(Fault::Unavailable(_))), "{refused:?}");
+        let waited = start.elapsed();
+        assert!(waited >= Duration::from_millis(100) && waited < Duration::from_secs(2), "{waited:?}");
+    }
+    assert_eq!(store.caller(&caller.tenant, &caller.id).await.unwrap(), caller);
+    assert!(matches!(reason(&path).await, Fault::Unavailable(_)));
+    other.execute("ROLLBACK").await.unwrap();
+
+    assert_eq!(store.snapshot().await.unwrap().entities, before.entities);
+    store.create_caller(client("t", "new"), &actor()).await.unwrap();
+    the_log_tells_all(&store).await;
+}
+
+/// On some errors, such as a full disk, SQLite ends the transaction by itself, and the driver does not
+/// notice. The connection must not be used again.
+#[tokio::test]
+async fn a_transaction_that_sqlite_ends_by_itself_leaves_the_writer_usable() {
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    fill(&store, &clock()).await;
+    let mut other = outside(&path).await;
+    other
+        .execute("CREATE TRIGGER broken BEFORE INSERT ON change BEGIN SELECT RAISE(ROLLBACK, 'broken'); END")
+        .await
+        .unwrap();
+    let before = store.snapshot().await.unwrap();
+    for _ in 0..3 {
+        let refused = store.create_caller(client("t", "new"), &actor()).await;
+        assert!(matches!(&refused, Err(Fault::Corrupt(reason)) if reason.contains("broken")), "{refused:?}");
+    }
+    assert_eq!(store.snapshot().await.unwrap().entities, before.entities);
+    other.execute("DROP TRIGGER broken").await.unwrap();
+    store.create_caller(client("t", "new"), &actor()).await.unwrap();
+    the_log_tells_all(&store).await;
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_parse_is_corrupt_and_only_that() {
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    let caller = fill(&store, &clock()).await;
+    let intact = store.create_caller(client("t", "intact"), &actor()).await.unwrap();
+    let id = caller.id.as_str();
+    let mut other = outside(&path).await;
+
+    let records = [
+        "'hunter2'",
+        "''",
+        r#"'{"hunter2":1}'"#,
+        // Text in this column, and no UTF-8.
+        "CAST(x'68756e74657232ff' AS TEXT)",
+        // Another row's.
+        "(SELECT record FROM caller WHERE name = 'intact')",
+        // Of its shape, with a value that cannot be.
+        "json_set(record, '$.status', 'hunter2')",
+    ];
+    for record in records {
+        let mut broken = other.begin().await.unwrap();
+        let sql = format!("UPDATE caller SET record = {record} WHERE id = '{id}'");
+        assert_eq!(broken.execute(AssertSqlSafe(sql)).await.unwrap().rows_affected(), 1);
+        broken.commit().await.unwrap();
+
+        let (tenant, by) = (&caller.tenant, &actor());
+        let outcomes = [
+            store.caller(tenant, &caller.id).await.map(drop),
+            store.update_caller(tenant, &caller.id, None, CallerEdit::default(), by).await.map(drop),
+            store.delete_caller(tenant, &caller.id, by).await,
+            store.snapshot().await.map(drop),
+        ];
+        for outcome in outcomes {
+            let Err(Fault::Corrupt(reason)) = outcome else { panic!("{record}: {outcome:?}") };
+            assert!(reason.contains("caller") && reason.contains(id), "{record}: {reason}");
+            assert!(!reason.contains("hunter2"), "{record}: {reason}");
+        }
+        assert_eq!(store.caller(tenant, &intact.id).await.unwrap(), intact);
+    }
+    // The log still has it as it was.
+    let last = log(&store).await.into_iter().rfind(|change| change.entity.id() == id);
+    assert_eq!(last.unwrap().entity, Entity::Caller(caller));
+}
+
+#[tokio::test]
+async fn a_change_that_does_not_parse_is_named_by_its_number() {
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    fill(&store, &clock()).await;
+    let mut other = outside(&path).await;
+    other.execute("DROP TRIGGER change_is_not_updated").await.unwrap();
+    for (change, set) in [(7, "record = 'x'"), (6, "kind = 'x'"), (5, "verb = 'x'"), (4, "at = 'x'")] {
+        let sql = format!("UPDATE change SET {set} WHERE seq = {change}");
+        other.execute(AssertSqlSafe(sql)).await.unwrap();
+        let Err(Fault::Corrupt(reason)) = store.changes(0, 100).await else { panic!("{set}") };
+        assert!(reason.contains(&format!("change {change}")), "{reason}");
+        assert!(store.changes(0, change - 1).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn the_file_itself_refuses_to_rewrite_the_log_or_to_break_a_wall() {
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    fill(&store, &clock()).await;
+    store.create_tenant(tenant("u"), &actor()).await.unwrap();
+    let before = (store.snapshot().await.unwrap().entities, log(&store).await);
+    let mut other = outside(&path).await;
+    let tampering = [
+        "UPDATE change SET actor = 'nobody'",
+        "DELETE FROM change WHERE seq = (SELECT max(seq) FROM change)",
+        "INSERT INTO change SELECT seq + 2, at, actor, verb, kind, entity_id, record FROM change
+         ORDER BY seq DESC LIMIT 1",
+        "UPDATE credential SET tenant = 'u'",
+        "DELETE FROM caller",
+        "DELETE FROM tenant WHERE id = 't'",
+        "DELETE FROM tenant",
+    ];
+    for sql in tampering {
+        assert!(other.execute(sql).await.is_err(), "{sql}");
+    }
+    assert_eq!((store.snapshot().await.unwrap().entities, log(&store).await), before);
+}
+
+#[tokio::test]
+async fn two_handles_on_one_file_see_each_others_changes() {
+    let (_folder, path) = ground();
+    let (one, two) = (open(&path).await, open(&path).await);
+    one.create_tenant(tenant("t"), &actor()).await.unwrap();
+    for (seq, (writes, reads)) in (1..).zip([(&one, &two), (&two, &one), (&one, &two), (&two, &one)]) {
+        // One waits first, and is not told by who writes.
+        let caller = async {
+            tokio::task::yield_now().await;
+            writes.create_caller(client("t", &format!("name {seq}")), &actor()).await.unwrap()
+        };
+        let ((), made) = within(async { tokio::join!(biased; reads.changed(seq), caller) }).await;
+        let changes = reads.changes(seq, 10).await.unwrap();
+        assert_eq!(changes.len(), 1);
+        assert_eq!((changes[0].seq, &changes[0].entity), (seq + 1, &Entity::Caller(made.clone())));
+        assert_eq!(reads.caller(&made.tenant, &made.id).await.unwrap(), made);
+        // What is there already is not waited for.
+        within(reads.changed(seq)).await;
+    }
+    the_log_tells_all(&one).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_file_may_be_opened_by_several_at_once() {
+    for _ in 0..5 {
+        let (_folder, path) = ground();
+        let mut all = tokio::task::JoinSet::new();
+        for n in 0..8 {
+            let path = path.clone();
+            all.spawn(async move {
+                let store = Sqlite::open(&path, clock()).await.unwrap();
+                store.create_tenant(tenant(&format!("t{n}")), &actor()).await.unwrap();
+                store
+            });
+        }
+        let stores = within(all.join_all()).await;
+        for store in &stores {
+            assert_eq!(store.snapshot().await.unwrap().seq, 8);
+        }
+        the_log_tells_all(&stores[0]).await;
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    /// POSIX drops all locks that a process has on a file when it closes any descriptor of that file.
+    /// Another process, the next to close the store, would believe itself the last and take the write-ahead
+    /// log away from under the one that still writes to it. (SQLite 3.51 notices; older ones lose changes.)
+    #[tokio::test]
+    async fn opening_a_store_again_leaves_the_locks_of_the_first_in_place() {
+        let (_folder, path) = ground();
+        let first = open(&path).await;
+        let inode = format!(":{} ", path.metadata().unwrap().ino());
+        let pid = format!(" {} ", std::process::id());
+        let locks = || {
+            let all = std::fs::read_to_string("/proc/locks").unwrap();
+            all.lines().filter(|lock| lock.contains(&pid) && lock.contains(&inode)).count()
+        };
+        assert_eq!(locks(), 1);
+        let second = open(&path).await;
+        assert_eq!(locks(), 1);
+        second.close().await;
+        assert_eq!(locks(), 1);
+        first.close().await;
+        assert_eq!(locks(), 0);
+    }
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_new_store_and_its_folder_are_its_owners_only() {
+        let (folder, _) = ground();
+        let inner = folder.path().join("not/there");
+        let store = open(&inner.join("store.db")).await;
+        store.create_tenant(tenant("t"), &actor()).await.unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(&inner), 0o700);
+        let files: Vec<_> = inner.read_dir().unwrap().map(|file| file.unwrap().path()).collect();
+        assert_eq!(files.len(), 3, "the file, its log and the log's index: {files:?}");
+        assert!(files.iter().all(|file| mode(file) == 0o600), "{files:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_is_refused_and_left_alone() {
+    let (folder, path) = ground();
+    let mut lookalike = [0xA5; 4_096];
+    lookalike[..16].copy_from_slice(b"SQLite format 3\0");
+    for garbage in [&b"x"[..], &[0xA5; 100], &[b'x'; 5_000], &[0; 8_192], &lookalike] {
+        std::fs::write(&path, garbage).unwrap();
+        let fault = reason(&path).await;
+        assert!(matches!(fault, Fault::Corrupt(_)), "{} bytes: {fault:?}", garbage.len());
+        assert_eq!(std::fs::read(&path).unwrap(), garbage);
+    }
+    assert!(matches!(reason(folder.path()).await, Fault::Unavailable(_)), "a folder");
+    assert!(matches!(reason(&path.join("store.db")).await, Fault::Unavailable(_)), "below a file");
+    assert!(matches!(reason(Path::new("")).await, Fault::Unavailable(_)), "nothing");
+}
+
+#[tokio::test]
+async fn a_store_of_a_later_version_is_refused_and_left_alone() {
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    fill(&store, &clock()).await;
+    store.close().await;
+    let mut other = outside(&path).await;
+    other
+        .execute(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+             VALUES (9999, 'later', TRUE, x'00', 0)",
+        )
+        .await
+        .unwrap();
+    assert!(matches!(reason(&path).await, Fault::Corrupt(reason) if reason.contains("9999")));
+    other.execute("DELETE FROM _sqlx_migrations WHERE version = 9999").await.unwrap();
+    the_log_tells_all(&open(&path).await).await;
+}
+
+const OPEN_HERE: &str = "PORTCULLIS_TEST_OPEN_HERE";
+
+/// In a folder of its own: another process's, since only relative names are special.
+#[tokio::test]
+async fn a_name_that_is_special_to_sqlite_is_a_file_like_any_other() {
+    if let Some(name) = std::env::var_os(OPEN_HERE) {
+        let store = open(Path::new(&name)).await;
+        store.create_tenant(tenant("t"), &actor()).await.unwrap();
+        return store.close().await;
+    }
+    let (folder, _) = ground();
+    for name in [":memory:", "file:x?mode=memory", "with space & %41?x=1#y"] {
+        let mut again = this_test_again("a_name_that_is_special_to_sqlite_is_a_file_like_any_other");
+        assert!(again.env(OPEN_HERE, name).current_dir(folder.path()).status().unwrap().success());
+        let store = open(&folder.path().join(name)).await;
+        assert!(store.tenant(&"t".parse().unwrap()).await.is_ok(), "{name}");
+    }
+}
