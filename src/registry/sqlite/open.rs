@@ -13,7 +13,6 @@ use sqlx::{
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-
 use tokio::time::Instant;
 
 use super::fault::{fault, is_busy, migration_fault};
