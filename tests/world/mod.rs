@@ -1,0 +1,170 @@
+//! A small world for tests and benches, through the public API only: one tenant, callers with keys, plans
+//! and locks, put into a directory as its registry would, and a clock that stands still.
+
+#![allow(dead_code, reason = "each test and bench uses a part of it")]
+
+pub mod cases;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use portcullis::{
+    app::{
+        Actor, ApiKey, Caller, CallerId, CallerKind, Change, Covers, Credential, CredentialId, Entity,
+        KeyPrefix, Limit, Lock, LockId, Pepper, Peppers, Plan, PlanId, Promise, Scopes, Standing, Status,
+        Target, Tenant, TenantId, Verb,
+    },
+    clock::{Clock, ManualClock},
+    directory::Directory,
+};
+
+/// What is written here as a literal is valid.
+const VALID: &str = "a valid literal";
+
+pub struct World {
+    pub directory: Arc<Directory>,
+    pub clock: Arc<ManualClock>,
+    peppers: Peppers,
+    seq: AtomicU64,
+}
+
+impl World {
+    /// One tenant, nobody in it.
+    pub fn new() -> Self {
+        let peppers = Peppers::new(Pepper::new(1, &[7; 32]));
+        let start = "2026-01-01T00:00:00Z".parse().expect(VALID);
+        let world = Self {
+            directory: Arc::new(Directory::new(peppers.clone())),
+            clock: Arc::new(ManualClock::at(start)),
+            peppers,
+            seq: AtomicU64::new(0),
+        };
+        world.put(Entity::Tenant(Tenant {
+            id: tenant(),
+            name: "tenant".into(),
+            gateway: None,
+            standing: Standing::Active,
+            max_callers: u32::MAX,
+            revision: 1,
+            created_at: world.now(),
+            updated_at: world.now(),
+        }));
+        world
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now().time
+    }
+
+    fn put(&self, entity: Entity) {
+        self.change(Verb::Created, entity);
+    }
+
+    fn change(&self, verb: Verb, entity: Entity) {
+        let seq = self.seq.fetch_add(1, Ordering::SeqCst) + 1;
+        self.directory.apply(Change { seq, at: self.now(), actor: Actor("test".into()), verb, entity });
+    }
+
+    /// A plan of limits, each `(name, quota, window)` with the whole quota as its burst.
+    pub fn plan(&self, id: &str, limits: &[(&str, u32, u32)]) -> PlanId {
+        let limit = |(name, quota, window): &(&str, u32, u32)| {
+            Limit::new(*name, *quota, *window, *quota, Promise::Average).expect(VALID)
+        };
+        let id: PlanId = id.parse().expect(VALID);
+        self.put(Entity::Plan(Plan::new(id.clone(), limits.iter().map(limit).collect()).expect(VALID)));
+        id
+    }
+
+    /// A caller with an id of its own.
+    pub fn caller(&self, edit: impl FnOnce(&mut Caller)) -> CallerId {
+        let mut caller = self.new_caller();
+        edit(&mut caller);
+        let id = caller.id.clone();
+        self.put(Entity::Caller(caller));
+        id
+    }
+
+    pub fn new_caller(&self) -> Caller {
+        Caller {
+            id: CallerId::random(),
+            tenant: tenant(),
+            name: "example.com/dev".into(),
+            kind: CallerKind::ApiClient,
+            status: Status::Enabled,
+            plan: None,
+            revision: 1,
+            created_at: self.now(),
+            updated_at: self.now(),
+        }
+    }
+
+    /// A key of a new caller without a plan.
+    pub fn key(&self) -> String {
+        self.key_of(&self.caller(|_| {}), |_| {})
+    }
+
+    /// A key of a new caller on a plan.
+    pub fn key_on(&self, plan: &PlanId) -> String {
+        self.key_of(&self.caller(|caller| caller.plan = Some(plan.clone())), |_| {})
+    }
+
+    pub fn key_of(&self, caller: &CallerId, edit: impl FnOnce(&mut Credential)) -> String {
+        let (mut credential, key) = self.new_credential(caller);
+        edit(&mut credential);
+        self.put(Entity::Credential(credential));
+        key
+    }
+
+    pub fn new_credential(&self, caller: &CallerId) -> (Credential, String) {
+        let key = ApiKey::generate(&KeyPrefix::default());
+        let credential = Credential {
+            id: CredentialId::random(),
+            tenant: tenant(),
+            caller: caller.clone(),
+            name: String::new(),
+            digest: self.peppers.current().digest(key.expose()),
+            pepper: self.peppers.current().version(),
+            hint: key.hint().into(),
+            status: Status::Enabled,
+            scopes: Scopes::All,
+            not_after: None,
+            revision: 1,
+            created_at: self.now(),
+            updated_at: self.now(),
+        };
+        (credential, key.expose().to_owned())
+    }
+
+    pub fn lock_path(&self, path: &str, covers: Covers, held: Duration) -> Lock {
+        self.lock(Target::Resource(path.parse().expect(VALID)), covers, held)
+    }
+
+    pub fn lock(&self, target: Target, covers: Covers, held: Duration) -> Lock {
+        let lock = Lock {
+            id: LockId::random(),
+            tenant: None,
+            target,
+            owner: "night shift".into(),
+            reason: "stocktaking".into(),
+            covers,
+            acquired_at: self.now(),
+            expires_at: self.now() + held,
+        };
+        self.put(Entity::Lock(lock.clone()));
+        lock
+    }
+
+    pub fn unlock(&self, lock: Lock) {
+        self.change(Verb::Deleted, Entity::Lock(lock));
+    }
+}
+
+fn tenant() -> TenantId {
+    "tenant".parse().expect(VALID)
+}
