@@ -213,7 +213,7 @@ async fn a_client_that_leaves_during_a_wait_has_spent_nothing() {
         assert_eq!(meanwhile.headers()["ratelimit"], "\"minute\";r=0;t=30", "held while it waits");
     }
     let after = limited.clone().oneshot(request("GET", &key)).await.unwrap();
-    assert_eq!(after.headers()["ratelimit"], "\"minute\";r=0;t=30", "given back when it left");
+    assert_eq!(after.status(), 200, "given back when it left");
     assert_eq!(limited.oneshot(request("GET", &key)).await.unwrap().status(), 429);
 }
 
