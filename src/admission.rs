@@ -99,6 +99,8 @@ impl Admission {
             Err(Stop::Deny(_)) => {
                 self.passed = 0;
                 self.permits.give_back();
+                // What was given back is not reported as spent.
+                self.report.take_if(|report| report.lines.iter().all(|line| !line.violated));
             }
         }
         outcome
@@ -188,7 +190,7 @@ impl Admission {
 }
 
 fn stamp_draft(report: &Report, headers: &mut HeaderMap) {
-    let (mut policy, mut state) = (String::new(), String::new());
+    let (mut policy, mut state) = (String::with_capacity(64), String::with_capacity(64));
     for (limit, spent) in report.limits() {
         let comma = if policy.is_empty() { "" } else { ", " };
         let name = limit.name();

@@ -14,19 +14,19 @@ mod promise {
     pub mod log;
     pub mod tenants;
 }
-mod world;
+mod records;
 
 /// One test for each promise, named by it.
 macro_rules! keeps {
     ($open:expr; $($area:ident { $($promise:ident,)+ })+) => {$($(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $promise() {
-            let clock = crate::world::clock();
+            let clock = crate::records::clock();
             // What is opened may stand on something that must live as long, such as a folder.
             let (registry, _ground): (std::sync::Arc<dyn portcullis::registry::Registry>, _) =
                 $open(clock.clone()).await;
             crate::promise::$area::$promise(registry.clone(), clock).await;
-            crate::world::the_log_tells_all(&*registry).await;
+            crate::records::the_log_tells_all(&*registry).await;
         }
     )+)+};
 }

@@ -1,6 +1,6 @@
 //! What a registry in a file promises beyond any other: that it keeps, shares and guards the file.
 
-mod world;
+mod records;
 
 use std::{
     io::{BufRead, BufReader},
@@ -18,11 +18,13 @@ use portcullis::{
         sqlite::{Options, Sqlite},
     },
 };
+use records::{
+    actor, app, client, clock, gateway, key, lock_on, log, plan, tenant, the_log_tells_all, within,
+};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions,
 };
 use tempfile::TempDir;
-use world::{actor, app, client, clock, gateway, key, lock_on, log, plan, tenant, the_log_tells_all, within};
 
 /// A folder, and the path of a store that is not there yet.
 fn ground() -> (TempDir, PathBuf) {

@@ -9,7 +9,7 @@ use portcullis::{
 };
 use tokio::task::JoinSet;
 
-use crate::world::{actor, app, caller, client, key, lock_on, log, plan, tenant, within};
+use crate::records::{actor, app, caller, client, key, lock_on, log, plan, tenant, within};
 
 /// A tenant and a caller.
 async fn with_caller(registry: &dyn Registry, new: NewCaller) -> Caller {

@@ -8,7 +8,7 @@ use portcullis::{
     registry::{Fault, Registry},
 };
 
-use crate::world::{actor, client, key, log, tenant};
+use crate::records::{actor, client, key, log, tenant};
 
 /// A caller of each of two tenants.
 async fn callers(registry: &dyn Registry) -> [Caller; 2] {

@@ -8,7 +8,7 @@ use portcullis::{
     registry::{Fault, NewCaller, Registry},
 };
 
-use crate::world::{actor, app, client, lock_on, plan, tenant, within};
+use crate::records::{actor, app, client, lock_on, plan, tenant, within};
 
 async fn with_caller(registry: &dyn Registry, new: NewCaller) -> Caller {
     let _ = registry.create_tenant(tenant(new.tenant.as_str()), &actor()).await;

@@ -8,7 +8,7 @@ use portcullis::{
     registry::{Fault, Registry},
 };
 
-use crate::world::{actor, client, lock, lock_on, log, tenant};
+use crate::records::{actor, client, lock, lock_on, log, tenant};
 
 const SECOND: Duration = Duration::from_secs(1);
 const NANOSECOND: Duration = Duration::from_nanos(1);

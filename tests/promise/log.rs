@@ -11,7 +11,7 @@ use portcullis::{
 };
 use tokio::join;
 
-use crate::world::{
+use crate::records::{
     actor, app, client, gateway, key, lock, lock_on, log, peppers, plan, replay, tenant, within,
 };
 

@@ -8,7 +8,7 @@ use portcullis::{
     registry::{Fault, Registry},
 };
 
-use crate::world::{actor, gateway, log, plan, tenant};
+use crate::records::{actor, gateway, log, plan, tenant};
 
 pub async fn a_tenant_is_made_at_the_registrys_time(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     clock.advance(Duration::from_nanos(1));

@@ -1,160 +1,170 @@
-//! What tests of registries share: things to put in, and what must hold of any of them at any time.
+//! A small world for tests and benches, through the public API only: one tenant, callers with keys, plans
+//! and locks, put into a directory as its registry would, and a clock that stands still.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+#![allow(dead_code, reason = "each test and bench uses a part of it")]
+
+pub mod cases;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use portcullis::{
     app::{
-        Actor, App, Caller, CallerId, CallerKind, Change, Covers, Creator, Credential, CredentialId, Entity,
-        Gateway, Kind, Limit, Lock, LockId, Pepper, Peppers, Plan, Promise, Scopes, SealKey, Sealer, Secret,
-        Standing, Status, Target, Tenant, Verb,
+        Actor, ApiKey, Caller, CallerId, CallerKind, Change, Covers, Credential, CredentialId, Entity,
+        KeyPrefix, Limit, Lock, LockId, Pepper, Peppers, Plan, PlanId, Promise, Scopes, Standing, Status,
+        Target, Tenant, TenantId, Verb,
     },
     clock::{Clock, ManualClock},
-    registry::{NewCaller, Registry},
+    directory::Directory,
 };
 
-/// Starts at an odd nanosecond, so that a store that rounds is found out.
-pub fn clock() -> Arc<ManualClock> {
-    Arc::new(ManualClock::at("2026-01-01T00:00:00.000000007Z".parse().unwrap()))
+/// What is written here as a literal is valid.
+const VALID: &str = "a valid literal";
+
+pub struct World {
+    pub directory: Arc<Directory>,
+    pub clock: Arc<ManualClock>,
+    peppers: Peppers,
+    seq: AtomicU64,
 }
 
-/// Stands in for what the registry must set itself.
-const ELSEWHEN: Timestamp = Timestamp::UNIX_EPOCH;
-
-pub fn actor() -> Actor {
-    Actor("test".into())
-}
-
-pub fn tenant(id: &str) -> Tenant {
-    Tenant {
-        id: id.parse().unwrap(),
-        name: format!("the tenant {id}"),
-        gateway: None,
-        standing: Standing::Active,
-        max_callers: 100,
-        revision: 77,
-        created_at: ELSEWHEN,
-        updated_at: ELSEWHEN,
-    }
-}
-
-pub fn gateway(id: &str, project_id: &str, instance_id: &str) -> Tenant {
-    let (project_id, instance_id) = (project_id.to_owned(), instance_id.to_owned());
-    Tenant { gateway: Some(Gateway { project_id, instance_id, custom_keys: true }), ..tenant(id) }
-}
-
-pub fn caller(tenant: &str, name: &str, kind: CallerKind) -> NewCaller {
-    NewCaller {
-        id: CallerId::random(),
-        tenant: tenant.parse().unwrap(),
-        name: name.to_owned(),
-        kind,
-        plan: None,
-    }
-}
-
-pub fn client(tenant: &str, name: &str) -> NewCaller {
-    caller(tenant, name, CallerKind::ApiClient)
-}
-
-pub fn app(tenant: &str, name: &str, key: &str) -> NewCaller {
-    let secret = Sealer::new(SealKey::new(1, &[3; 32])).seal(&Secret::from("secret".to_owned()), &[key]);
-    let (remark, key) = ("«remark» \u{1F511} \"'\\\n".to_owned(), key.to_owned());
-    caller(tenant, name, CallerKind::App(App { remark, key, secret, creator: Creator::Market }))
-}
-
-pub fn peppers() -> Peppers {
-    Peppers::new(Pepper::new(1, &[7; 32]))
-}
-
-pub fn key(caller: &Caller, text: &str) -> Credential {
-    Credential {
-        id: CredentialId::random(),
-        tenant: caller.tenant.clone(),
-        caller: caller.id.clone(),
-        name: format!("the key {text}"),
-        digest: peppers().current().digest(text),
-        pepper: 1,
-        hint: "hint".into(),
-        status: Status::Enabled,
-        scopes: Scopes::All,
-        not_after: Some("2030-01-01T00:00:00.123456789Z".parse().unwrap()),
-        revision: 77,
-        created_at: ELSEWHEN,
-        updated_at: ELSEWHEN,
-    }
-}
-
-pub fn plan(id: &str, quota: u32) -> Plan {
-    let limit = Limit::new("minute", quota, 60, 1, Promise::Average).unwrap();
-    Plan::new(id.parse().unwrap(), vec![limit]).unwrap()
-}
-
-/// A lock for so long from now on, of nobody's tenant.
-pub fn lock(target: Target, clock: &ManualClock, held: Duration) -> Lock {
-    Lock {
-        id: LockId::random(),
-        tenant: None,
-        target,
-        owner: "owner".into(),
-        reason: "reason".into(),
-        covers: Covers::Writes,
-        acquired_at: ELSEWHEN,
-        expires_at: clock.now().time + held,
-    }
-}
-
-pub fn lock_on(caller: &Caller, clock: &ManualClock, held: Duration) -> Lock {
-    lock(Target::Caller(caller.id.clone()), clock, held)
-}
-
-/// Ends a test that would otherwise wait for ever. No test waits for it.
-pub async fn within<T>(wait: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes to an end")
-}
-
-/// Every change, read in pages.
-pub async fn log(registry: &dyn Registry) -> Vec<Change> {
-    let mut log: Vec<Change> = Vec::new();
-    loop {
-        let page = registry.changes(log.last().map_or(0, |last| last.seq), 64).await.unwrap();
-        if page.is_empty() {
-            return log;
-        }
-        log.extend(page);
-    }
-}
-
-/// What a snapshot must hold once these changes are made. Nothing is made twice, changed or deleted
-/// without being there, or left behind by what it stands on.
-pub fn replay(log: &[Change]) -> Vec<Entity> {
-    let place = |entity: &Entity| {
-        let kind = match entity.kind() {
-            Kind::Tenant => 0,
-            Kind::Plan => 1,
-            Kind::Caller => 2,
-            Kind::Credential => 3,
-            Kind::Lock => 4,
+impl World {
+    /// One tenant, nobody in it.
+    pub fn new() -> Self {
+        let peppers = Peppers::new(Pepper::new(1, &[7; 32]));
+        let start = "2026-01-01T00:00:00Z".parse().expect(VALID);
+        let world = Self {
+            directory: Arc::new(Directory::new(peppers.clone())),
+            clock: Arc::new(ManualClock::at(start)),
+            peppers,
+            seq: AtomicU64::new(0),
         };
-        (kind, entity.id().to_owned())
-    };
-    let mut entities = BTreeMap::new();
-    for change in log {
-        let (place, entity) = (place(&change.entity), change.entity.clone());
-        let about = format!("change {}", change.seq);
-        match change.verb {
-            Verb::Created => assert_eq!(entities.insert(place, entity), None, "{about}"),
-            Verb::Updated => assert!(entities.insert(place, entity).is_some(), "{about}"),
-            Verb::Deleted => assert_eq!(entities.remove(&place), Some(entity), "{about}"),
+        world.put(Entity::Tenant(Tenant {
+            id: tenant(),
+            name: "tenant".into(),
+            gateway: None,
+            standing: Standing::Active,
+            max_callers: u32::MAX,
+            revision: 1,
+            created_at: world.now(),
+            updated_at: world.now(),
+        }));
+        world
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now().time
+    }
+
+    fn put(&self, entity: Entity) {
+        self.change(Verb::Created, entity);
+    }
+
+    fn change(&self, verb: Verb, entity: Entity) {
+        let seq = self.seq.fetch_add(1, Ordering::SeqCst) + 1;
+        self.directory.apply(Change { seq, at: self.now(), actor: Actor("test".into()), verb, entity });
+    }
+
+    /// A plan of limits, each `(name, quota, window)` with the whole quota as its burst.
+    pub fn plan(&self, id: &str, limits: &[(&str, u32, u32)]) -> PlanId {
+        let limit = |(name, quota, window): &(&str, u32, u32)| {
+            Limit::new(*name, *quota, *window, *quota, Promise::Average).expect(VALID)
+        };
+        let id: PlanId = id.parse().expect(VALID);
+        self.put(Entity::Plan(Plan::new(id.clone(), limits.iter().map(limit).collect()).expect(VALID)));
+        id
+    }
+
+    /// A caller with an id of its own.
+    pub fn caller(&self, edit: impl FnOnce(&mut Caller)) -> CallerId {
+        let mut caller = self.new_caller();
+        edit(&mut caller);
+        let id = caller.id.clone();
+        self.put(Entity::Caller(caller));
+        id
+    }
+
+    pub fn new_caller(&self) -> Caller {
+        Caller {
+            id: CallerId::random(),
+            tenant: tenant(),
+            name: "example.com/dev".into(),
+            kind: CallerKind::ApiClient,
+            status: Status::Enabled,
+            plan: None,
+            revision: 1,
+            created_at: self.now(),
+            updated_at: self.now(),
         }
     }
-    entities.into_values().collect()
+
+    /// A key of a new caller without a plan.
+    pub fn key(&self) -> String {
+        self.key_of(&self.caller(|_| {}), |_| {})
+    }
+
+    /// A key of a new caller on a plan.
+    pub fn key_on(&self, plan: &PlanId) -> String {
+        self.key_of(&self.caller(|caller| caller.plan = Some(plan.clone())), |_| {})
+    }
+
+    pub fn key_of(&self, caller: &CallerId, edit: impl FnOnce(&mut Credential)) -> String {
+        let (mut credential, key) = self.new_credential(caller);
+        edit(&mut credential);
+        self.put(Entity::Credential(credential));
+        key
+    }
+
+    pub fn new_credential(&self, caller: &CallerId) -> (Credential, String) {
+        let key = ApiKey::generate(&KeyPrefix::default());
+        let credential = Credential {
+            id: CredentialId::random(),
+            tenant: tenant(),
+            caller: caller.clone(),
+            name: String::new(),
+            digest: self.peppers.current().digest(key.expose()),
+            pepper: self.peppers.current().version(),
+            hint: key.hint().into(),
+            status: Status::Enabled,
+            scopes: Scopes::All,
+            not_after: None,
+            revision: 1,
+            created_at: self.now(),
+            updated_at: self.now(),
+        };
+        (credential, key.expose().to_owned())
+    }
+
+    pub fn lock_path(&self, path: &str, covers: Covers, held: Duration) -> Lock {
+        self.lock(Target::Resource(path.parse().expect(VALID)), covers, held)
+    }
+
+    pub fn lock(&self, target: Target, covers: Covers, held: Duration) -> Lock {
+        let lock = Lock {
+            id: LockId::random(),
+            tenant: None,
+            target,
+            owner: "night shift".into(),
+            reason: "stocktaking".into(),
+            covers,
+            acquired_at: self.now(),
+            expires_at: self.now() + held,
+        };
+        self.put(Entity::Lock(lock.clone()));
+        lock
+    }
+
+    pub fn unlock(&self, lock: Lock) {
+        self.change(Verb::Deleted, Entity::Lock(lock));
+    }
 }
 
-/// What holds of any registry at any time: the log has no gaps, and tells all that a snapshot holds.
-pub async fn the_log_tells_all(registry: &dyn Registry) {
-    let (log, snapshot) = (log(registry).await, registry.snapshot().await.unwrap());
-    assert!(log.iter().map(|change| change.seq).eq(1..=snapshot.seq), "numbered from 1 without gaps");
-    assert!(log.is_sorted_by_key(|change| change.at), "in the order of the clock");
-    assert_eq!(replay(&log), snapshot.entities);
+fn tenant() -> TenantId {
+    "tenant".parse().expect(VALID)
 }

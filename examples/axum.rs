@@ -1,0 +1,48 @@
+//! An axum service behind the four bars: who is calling, how much may they, is it locked, do we speak the
+//! same format.
+//!
+//! ```text
+//! cargo run --example axum
+//! ```
+//!
+//! It prints the key of its one caller, and a line to try it with. The plan is 5 requests a minute: the
+//! sixth is 429, and says when the next will be admitted. Without the key it is 401, with
+//! `Accept: text/html` 406, and a `POST` of anything but JSON 415.
+
+mod setup;
+
+use std::error::Error;
+
+use axum::{Extension, Json, Router, routing::get};
+use portcullis::{
+    Admission,
+    policy::{Accept, ApiKey, ContentType, Lock, RateLimit},
+    tower::PortcullisLayer,
+};
+use serde_json::{Value, json};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let (directory, key) = setup::directory().await?;
+
+    let policies = (
+        ContentType::new(["application/json"])?,
+        Accept::new(["application/json"])?,
+        ApiKey::new(directory.clone()),
+        Lock::new(directory),
+        RateLimit::new(),
+    );
+    let app = Router::new().route("/orders", get(orders).post(orders)).layer(PortcullisLayer::new(policies));
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    println!("curl -i -H 'X-API-KEY: {}' http://127.0.0.1:3000/orders", key.expose());
+    axum::serve(listener, app).await?;
+    Ok(())
+}
+
+/// The policies have left what they learnt among the request's extensions.
+async fn orders(Extension(admission): Extension<Admission>) -> Json<Value> {
+    let caller = admission.caller().map(|caller| &caller.name);
+    let left: Vec<_> = admission.remaining().map(|(limit, spent)| (limit, spent.remaining)).collect();
+    Json(json!({ "orders": [], "caller": caller, "left": left }))
+}

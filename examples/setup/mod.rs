@@ -1,0 +1,74 @@
+//! What both examples start from: a registry in memory with one tenant, one plan, one caller and its key,
+//! and the directory that policies read.
+//!
+//! A service of yours keeps its registry in a store and lets `registry::follow` carry every later change
+//! into the directory.
+
+use std::{error::Error, sync::Arc};
+
+use jiff::Timestamp;
+use portcullis::{
+    app::{
+        Actor, ApiKey, CallerKind, Credential, CredentialId, KeyPrefix, Limit, Pepper, Peppers, Plan,
+        Promise, Scopes, Standing, Status, Tenant,
+    },
+    clock::SystemClock,
+    directory::Directory,
+    registry::{self, NewCaller, Registry, memory::Memory},
+};
+
+/// The directory, and the key of the one caller in it.
+pub async fn directory() -> Result<(Arc<Directory>, ApiKey), Box<dyn Error>> {
+    // This registry ends with the process, and so may its pepper. One that lasts needs one that lasts.
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret)?;
+    let peppers = Peppers::new(Pepper::new(1, &secret));
+    let registry = Memory::new(Arc::new(SystemClock::new()));
+    let key = fill(&registry, peppers.current()).await?;
+    let directory = Arc::new(Directory::new(peppers));
+    registry::load(&registry, &directory).await?;
+    Ok((directory, key))
+}
+
+async fn fill(registry: &Memory, pepper: &Pepper) -> Result<ApiKey, Box<dyn Error>> {
+    let (actor, unset) = (Actor("example".into()), Timestamp::UNIX_EPOCH); // the registry sets the times
+    let tenant = Tenant {
+        id: "acme".parse()?,
+        name: "Acme".into(),
+        gateway: None,
+        standing: Standing::Active,
+        max_callers: 10,
+        revision: 1,
+        created_at: unset,
+        updated_at: unset,
+    };
+    let tenant = registry.create_tenant(tenant, &actor).await?;
+    let limits = vec![Limit::new("minute", 5, 60, 5, Promise::Average)?];
+    registry.put_plan(Plan::new("free".parse()?, limits)?, &actor).await?;
+    let caller = NewCaller {
+        id: "shop".parse()?,
+        tenant: tenant.id.clone(),
+        name: "the shop".into(),
+        kind: CallerKind::ApiClient,
+        plan: Some("free".parse()?),
+    };
+    let caller = registry.create_caller(caller, &actor).await?;
+    let key = ApiKey::generate(&KeyPrefix::default());
+    let credential = Credential {
+        id: CredentialId::random(),
+        tenant: tenant.id,
+        caller: caller.id,
+        name: "first".into(),
+        digest: pepper.digest(key.expose()),
+        pepper: pepper.version(),
+        hint: key.hint().into(),
+        status: Status::Enabled,
+        scopes: Scopes::All,
+        not_after: None,
+        revision: 1,
+        created_at: unset,
+        updated_at: unset,
+    };
+    registry.create_credential(credential, &actor).await?;
+    Ok(key)
+}

@@ -1,0 +1,44 @@
+//! A request that is admitted costs no allocation in the core: counted, not timed.
+//!
+//! `benches/allocations.rs` prints the counts of the refusals too.
+
+mod world;
+
+use allocation_counter::measure;
+use portcullis::{
+    Admission,
+    clock::Clock,
+    problem::{self, Form},
+};
+use world::{World, cases::cases};
+
+#[test]
+fn an_admitted_request_allocates_nothing() {
+    let (quiet, busy) = (World::new(), World::new());
+    let now = quiet.clock.now();
+    for case in cases(&quiet, &busy, now).iter().filter(|case| case.admits) {
+        let mut admission = Some(case.admission());
+        let mut admitted = false;
+        let counted = measure(|| {
+            admitted = admission.as_mut().is_some_and(|admission| case.decide(admission, now).is_ok());
+            admission = None;
+        });
+        assert!(admitted, "{}", case.name);
+        assert_eq!((counted.count_total, counted.bytes_total), (0, 0), "{}", case.name);
+    }
+}
+
+/// The counter counts: the test above does not pass for want of an allocator under it.
+#[test]
+fn a_refusal_that_is_written_allocates_its_body() {
+    let (quiet, busy) = (World::new(), World::new());
+    let now = quiet.clock.now();
+    for case in cases(&quiet, &busy, now).iter().filter(|case| !case.admits) {
+        let denial = case.decide(&mut case.admission(), now).expect_err(case.name);
+        let mut length = 0;
+        let counted = measure(|| {
+            length = problem::answer(&denial, Form::Problem, &Admission::default()).body().len();
+        });
+        assert!(length > 0 && counted.bytes_total >= length as u64, "{}: {counted:?}", case.name);
+    }
+}

@@ -1,0 +1,694 @@
+//! The Tower face and the `ProxyHttp` face answer alike: every denial and every kind of admission, through
+//! both, over HTTP/1.1, compared in status, fields and bytes.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+
+mod world;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::{pending, poll_fn},
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::Poll,
+    thread,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use axum::{Router, response::IntoResponse};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use pingora::{
+    http::{RequestHeader, ResponseHeader},
+    prelude::{HttpPeer, Server},
+    proxy::{ProxyHttp, Session, http_proxy_service},
+    server::{RunArgs, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf},
+};
+use portcullis::{
+    Admission, Denial, Head, Policy, Stop,
+    app::{Access, CallerKind, Covers, PlanId, Scope, Scopes, Status, Target},
+    denial::{Forbidden, Unauthenticated},
+    pingora::Gate,
+    policy::{self, Accept, ApiKey, ContentType, RateLimit, RateLimitFields, Strict},
+    problem::Form,
+    tower::PortcullisLayer,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use world::World;
+
+/// How long anything here may take before the test has failed.
+const DEADLINE: Duration = Duration::from_secs(30);
+const FORMS: [Form; 3] = [Form::Problem, Form::Discue, Form::Apig];
+
+/// Fields in which the two servers differ by themselves: `date` is the time of the answer; `connection` is
+/// written by Pingora on every answer and by hyper only where it is not the default. Nothing else differs.
+const HOP_FIELDS: [HeaderName; 2] = [header::DATE, header::CONNECTION];
+
+// ------------------------------------------------------------------------------------------ policies
+
+/// Picks a chain by the first segment of the path, as a gateway's routes do.
+struct Routes(BTreeMap<&'static str, Box<dyn Policy>>);
+
+impl Policy for Routes {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        let route = head.uri.path().split('/').nth(1).unwrap_or_default();
+        self.0.get(route).unwrap_or_else(|| panic!("no route {route}")).admit(head, admission)
+    }
+
+    fn steps(&self) -> u32 {
+        self.0.values().map(Policy::steps).max().unwrap_or_default()
+    }
+}
+
+/// Denies with the denial whose place in [`every_denial`] is the last segment of the path.
+struct Denies(Vec<Denial>);
+
+impl Policy for Denies {
+    fn admit(&self, head: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+        let at: usize = head.uri.path().rsplit('/').next().unwrap().parse().unwrap();
+        Err(self.0[at].clone().into())
+    }
+}
+
+/// Counts how often it is asked.
+#[derive(Default)]
+struct Counts(AtomicU32);
+
+impl Policy for Counts {
+    fn admit(&self, _: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Waits the first two times it is asked.
+#[derive(Default)]
+struct WaitsTwice(Counts);
+
+impl Policy for WaitsTwice {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        self.0.admit(head, admission)?;
+        if self.0.0.load(Ordering::SeqCst) > 2 { Ok(()) } else { Err(Stop::Wait(Box::pin(one_turn()))) }
+    }
+}
+
+/// Ready on the second poll.
+async fn one_turn() {
+    let mut polled = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut polled, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// One denial of every variant; the match is there so that a new variant is not forgotten.
+fn every_denial() -> Vec<Denial> {
+    let world = World::new();
+    let lock = world.lock_path("/x", Covers::All, Duration::from_millis(1_500));
+    let text = "a reason with \"quotes\" and é";
+    let list = HeaderValue::from_static("text/csv, text/html");
+    let denials = vec![
+        Denial::bad_request(text),
+        Denial::Unauthenticated { cause: Unauthenticated::Unknown, challenge: list.clone() },
+        Denial::PaymentRequired { detail: text.into() },
+        Denial::Forbidden(Forbidden::Kind),
+        Denial::NotFound,
+        Denial::MethodNotAllowed { allow: HeaderValue::from_static("GET, PUT") },
+        Denial::NotAcceptable { available: ["text/csv", "text/html"].map(|it| it.parse().unwrap()).into() },
+        Denial::Conflict { detail: text.into() },
+        Denial::ContentTooLarge { limit: 9 },
+        Denial::UnsupportedMediaType { taken: list.clone(), method: http::Method::POST },
+        Denial::UnsupportedCoding { taken: list },
+        Denial::Unprocessable { detail: text.into() },
+        Denial::Locked { lock: lock.into(), now: world.now() },
+        Denial::RateLimited { violated: vec!["a".into(), "b".into()], retry_after: 7 },
+        Denial::internal("for the log"),
+        Denial::NotImplemented { detail: text.into() },
+        Denial::BadGateway { inside: "for the log".into() },
+        Denial::unavailable(text, 3),
+        Denial::GatewayTimeout { inside: "for the log".into() },
+    ];
+    let place = |denial: &Denial| match denial {
+        Denial::BadRequest { .. } => 0,
+        Denial::Unauthenticated { .. } => 1,
+        Denial::PaymentRequired { .. } => 2,
+        Denial::Forbidden(_) => 3,
+        Denial::NotFound => 4,
+        Denial::MethodNotAllowed { .. } => 5,
+        Denial::NotAcceptable { .. } => 6,
+        Denial::Conflict { .. } => 7,
+        Denial::ContentTooLarge { .. } => 8,
+        Denial::UnsupportedMediaType { .. } => 9,
+        Denial::UnsupportedCoding { .. } => 10,
+        Denial::Unprocessable { .. } => 11,
+        Denial::Locked { .. } => 12,
+        Denial::RateLimited { .. } => 13,
+        Denial::Internal { .. } => 14,
+        Denial::NotImplemented { .. } => 15,
+        Denial::BadGateway { .. } => 16,
+        Denial::Unavailable { .. } => 17,
+        Denial::GatewayTimeout { .. } => 18,
+    };
+    assert!(denials.iter().map(place).eq(0..19));
+    denials
+}
+
+/// What one face of one form is guarded with. Directory and clock are the world's; only what a test counts
+/// is the face's own.
+#[derive(Default)]
+struct Counted {
+    before: Arc<Counts>,
+    waits: Arc<WaitsTwice>,
+}
+
+fn routes(world: &World, counted: &Counted) -> Arc<Routes> {
+    let directory = &world.directory;
+    let api_key = || ApiKey::new(directory.clone()).realm("orders");
+    let json = || ContentType::new(["application/json", "application/*+json"]).unwrap();
+    let accept = Accept::new(["application/json", "text/csv"]).unwrap();
+    let lock = || policy::Lock::new(directory.clone());
+    let all_fields = RateLimitFields { draft_10: true, x_ratelimit: true };
+    let routes: [(_, Box<dyn Policy>); 9] = [
+        ("open", Box::new((Strict, api_key()))),
+        ("strict", Box::new(Strict)),
+        ("operators", Box::new(api_key().kinds(&["operator"]))),
+        ("orders", Box::new((api_key(), policy::Scope::new("orders")))),
+        ("formats", Box::new((json().codings(["gzip"]), accept, api_key()))),
+        ("locked", Box::new((api_key(), lock()))),
+        ("limited", Box::new((api_key(), RateLimit::new().fields(all_fields)))),
+        ("denied", Box::new((api_key(), RateLimit::new(), Denies(every_denial())))),
+        (
+            "waits",
+            Box::new((counted.before.clone(), (api_key(), RateLimit::new()), counted.waits.clone(), lock())),
+        ),
+    ];
+    Arc::new(Routes(routes.into_iter().collect()))
+}
+
+// ------------------------------------------------------------------------------------------- servers
+
+/// The service behind: answers with what it was asked, varies on its own, and remembers every head.
+#[derive(Clone, Default)]
+struct Origin(Arc<Mutex<Vec<HeaderMap>>>);
+
+impl Origin {
+    fn app(&self) -> Router {
+        let seen = self.0.clone();
+        Router::new().fallback(async move |request: axum::extract::Request| {
+            let (parts, body) = request.into_parts();
+            let content = body.collect().await.unwrap().to_bytes();
+            let says = format!("{} {} {} bytes", parts.method, parts.uri.path(), content.len());
+            seen.lock().unwrap().push(parts.headers);
+            let fields = [("vary", "Accept-Encoding"), ("x-origin", "1"), ("x-origin", "2")];
+            (StatusCode::CREATED, axum::response::AppendHeaders(fields), says).into_response()
+        })
+    }
+
+    fn seen(&self) -> Vec<HeaderMap> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+async fn serve(app: Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+struct Proxy {
+    gate: Gate<Arc<Routes>>,
+    origin: SocketAddr,
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Admission;
+
+    fn new_ctx(&self) -> Admission {
+        Admission::default()
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Admission) -> pingora::Result<bool> {
+        self.gate.request_filter(session, ctx).await
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, _: &mut Admission) -> pingora::Result<Box<HttpPeer>> {
+        Ok(Box::new(HttpPeer::new(self.origin, false, String::new())))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Admission,
+    ) -> pingora::Result<()> {
+        self.gate.upstream_request_filter(request, ctx)
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Admission,
+    ) -> pingora::Result<()> {
+        self.gate.response_filter(response, ctx)
+    }
+}
+
+/// The server runs until the test process ends.
+struct Never;
+
+#[async_trait]
+impl ShutdownSignalWatch for Never {
+    async fn recv(&self) -> ShutdownSignal {
+        pending().await
+    }
+}
+
+/// Serves each proxy on an address of its own; returns when all of them answer.
+async fn serve_pingora(proxies: Vec<Proxy>) -> Vec<SocketAddr> {
+    let held: Vec<_> = proxies.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let addresses: Vec<_> = held.iter().map(|listener| listener.local_addr().unwrap()).collect();
+    drop(held);
+    let listen = addresses.clone();
+    thread::spawn(move || {
+        let mut server = Server::new_with_opt_and_conf(None, ServerConf::default());
+        server.bootstrap();
+        for (proxy, address) in proxies.into_iter().zip(listen) {
+            let mut service = http_proxy_service(&server.configuration, proxy);
+            service.add_tcp(&address.to_string());
+            server.add_service(service);
+        }
+        server.run(RunArgs { shutdown_signal: Box::new(Never) });
+    });
+    for address in &addresses {
+        let listens = async {
+            while TcpStream::connect(address).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(DEADLINE, listens).await.expect("the proxy listens");
+    }
+    addresses
+}
+
+/// One face, speaking one form.
+struct Face {
+    name: &'static str,
+    address: SocketAddr,
+    origin: Origin,
+    counted: Counted,
+}
+
+/// Both faces in every form, over one world.
+struct Faces {
+    world: World,
+    pairs: Vec<(Form, [Face; 2])>,
+}
+
+impl Faces {
+    async fn start() -> Self {
+        let world = World::new();
+        let mut towers = Vec::new();
+        let mut proxies = Vec::new();
+        let mut behind = Vec::new();
+        for form in FORMS {
+            let (origin, counted) = (Origin::default(), Counted::default());
+            let layer = PortcullisLayer::new(routes(&world, &counted)).form(form).clock(world.clock.clone());
+            let address = serve(origin.app().layer(layer)).await;
+            towers.push(Face { name: "tower", address, origin, counted });
+
+            let (origin, counted) = (Origin::default(), Counted::default());
+            let gate = Gate::new(routes(&world, &counted)).form(form).clock(world.clock.clone());
+            proxies.push(Proxy { gate, origin: serve(origin.app()).await });
+            behind.push((origin, counted));
+        }
+        let addresses = serve_pingora(proxies).await;
+        let pingoras = addresses.into_iter().zip(behind).map(|(address, (origin, counted))| Face {
+            name: "pingora",
+            address,
+            origin,
+            counted,
+        });
+        let pairs = FORMS.into_iter().zip(towers.into_iter().zip(pingoras));
+        Self { world, pairs: pairs.map(|(form, (tower, pingora))| (form, [tower, pingora])).collect() }
+    }
+
+    fn all(&self) -> impl Iterator<Item = (Form, &Face)> {
+        self.pairs.iter().flat_map(|(form, pair)| pair.iter().map(|face| (*form, face)))
+    }
+}
+
+// -------------------------------------------------------------------------------------------- client
+
+async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {
+    let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (sender, connection) = handshake(io).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    status: StatusCode,
+    fields: BTreeMap<String, Vec<HeaderValue>>,
+    body: Bytes,
+}
+
+async fn send(connection: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> Answer {
+    let response = timeout(DEADLINE, connection.send_request(request)).await.expect("answered in time");
+    let (parts, body) = response.unwrap().into_parts();
+    let mut fields: BTreeMap<String, Vec<HeaderValue>> = BTreeMap::new();
+    for (name, value) in &parts.headers {
+        if !HOP_FIELDS.contains(name) {
+            fields.entry(name.to_string()).or_default().push(value.clone());
+        }
+    }
+    Answer { status: parts.status, fields, body: body.collect().await.unwrap().to_bytes() }
+}
+
+// ------------------------------------------------------------------------------------------ the table
+
+/// Whose key takes the place of `{key}` in a row. Every sending has a caller of its own.
+#[derive(Debug, Clone, Copy)]
+enum Who {
+    Client,
+    Operator,
+    /// On a plan of two requests a minute and a hundred a day.
+    Limited,
+    ReadsOrders,
+    Expired,
+    KeyDisabled,
+    CallerDisabled,
+    LockedForWrites,
+    Locked,
+}
+
+impl Who {
+    fn key(self, world: &World, plan: &PlanId) -> String {
+        let caller = world.caller(|caller| match self {
+            Self::Limited => caller.plan = Some(plan.clone()),
+            Self::Operator => caller.kind = CallerKind::Operator,
+            Self::CallerDisabled => caller.status = Status::Disabled,
+            _ => {}
+        });
+        let covers = match self {
+            Self::LockedForWrites => Some(Covers::Writes),
+            Self::Locked => Some(Covers::All),
+            _ => None,
+        };
+        if let Some(covers) = covers {
+            world.lock(Target::Caller(caller.clone()), covers, Duration::from_millis(59_001));
+        }
+        world.key_of(&caller, |key| match self {
+            Self::Expired => key.not_after = Some(world.now()),
+            Self::KeyDisabled => key.status = Status::Disabled,
+            Self::ReadsOrders => {
+                let scope = Scope { resource: "orders".into(), access: Access::Read, targets: None };
+                key.scopes = Scopes::Listed(vec![scope]);
+            }
+            _ => {}
+        })
+    }
+}
+
+struct Row {
+    who: Who,
+    method: &'static str,
+    path: String,
+    fields: Vec<(&'static str, &'static str)>,
+    content: &'static str,
+    /// How often it is sent by the same caller, each time on a connection of its own.
+    times: u32,
+    /// The status in the problem form, and the problem's code or `""` for an admission.
+    last: (u16, &'static str),
+}
+
+fn row(
+    (method, path): (&'static str, &str),
+    fields: &[(&'static str, &'static str)],
+    last: (u16, &'static str),
+) -> Row {
+    let (path, fields) = (path.to_owned(), fields.to_vec());
+    Row { who: Who::Client, method, path, fields, content: "", times: 1, last }
+}
+
+impl Row {
+    fn by(self, who: Who) -> Self {
+        Self { who, ..self }
+    }
+
+    fn with(self, content: &'static str) -> Self {
+        Self { content, ..self }
+    }
+
+    fn times(self, times: u32) -> Self {
+        Self { times, ..self }
+    }
+
+    fn request(&self, key: &str) -> Request<Full<Bytes>> {
+        let mut request = Request::builder().method(self.method).uri(&self.path).header("host", "a.example");
+        for (name, value) in &self.fields {
+            request = request.header(*name, value.replace("{key}", key));
+        }
+        request.body(Full::from(self.content)).unwrap()
+    }
+}
+
+const KEY: (&str, &str) = ("x-api-key", "{key}");
+const BEARER: (&str, &str) = ("authorization", "Bearer {key}");
+const JSON: (&str, &str) = ("content-type", "application/json");
+const CSV: (&str, &str) = ("content-type", "text/csv");
+const BROTLI: (&str, &str) = ("content-encoding", "br");
+/// Well formed, checksum included, and nobody's.
+const NOBODYS: (&str, &str) = ("x-api-key", "pcl_0000000000000000000000000000000000000NOBODY0BfPJm");
+
+fn rows() -> Vec<Row> {
+    let admitted = (201, "");
+    let mut rows = vec![
+        // who is calling
+        row(("GET", "/open/a?b=c"), &[KEY], admitted),
+        row(("GET", "/open"), &[BEARER], admitted),
+        row(("POST", "/open"), &[KEY], admitted).with("content"),
+        row(("HEAD", "/open"), &[KEY], admitted),
+        row(("GET", "/open"), &[("authorization", "Basic dTpw"), KEY], admitted),
+        row(("GET", "/open"), &[], (401, "credential-missing")),
+        row(("HEAD", "/open"), &[], (401, "credential-missing")),
+        row(("POST", "/open"), &[], (401, "credential-missing")).with("content"),
+        row(("GET", "/open"), &[("x-api-key", "junk")], (401, "credential-malformed")),
+        row(("GET", "/open"), &[NOBODYS], (401, "credential-unknown")),
+        row(("GET", "/open"), &[KEY], (401, "credential-expired")).by(Who::Expired),
+        row(("GET", "/open"), &[KEY, KEY], (400, "bad-request")),
+        row(("GET", "/open"), &[KEY, BEARER], (400, "bad-request")),
+        row(("GET", "/open"), &[BEARER, BEARER], (400, "bad-request")),
+        row(("GET", "/open"), &[KEY], (403, "credential-disabled")).by(Who::KeyDisabled),
+        row(("GET", "/open"), &[KEY], (403, "caller-disabled")).by(Who::CallerDisabled),
+        row(("GET", "/operators"), &[KEY], (403, "caller-kind")),
+        row(("GET", "/operators"), &[KEY], admitted).by(Who::Operator),
+        row(("GET", "/orders"), &[KEY], admitted).by(Who::ReadsOrders),
+        row(("DELETE", "/orders"), &[KEY], (403, "scope")).by(Who::ReadsOrders),
+        // what can be read in two ways
+        row(("GET", "/strict/a%2fb"), &[], (400, "bad-request")),
+        row(("GET", "/strict//b"), &[], (400, "bad-request")),
+        row(("GET", "/strict"), &[("connection", "x-api-key")], (400, "bad-request")),
+        row(("GET", "/strict"), &[CSV, JSON], (400, "bad-request")),
+        // do we speak the same format
+        row(("GET", "/formats"), &[KEY], admitted),
+        row(("GET", "/formats"), &[KEY, ("accept", "text/*;q=.2")], admitted),
+        row(("GET", "/formats"), &[KEY, CSV], admitted),
+        row(("GET", "/formats"), &[KEY, ("accept", "image/png")], (406, "not-acceptable")),
+        row(("GET", "/formats"), &[], (401, "credential-missing")),
+        row(("PUT", "/formats"), &[KEY, JSON], admitted).with("{}"),
+        row(("PUT", "/formats"), &[KEY, CSV], (415, "unsupported-media-type")).with("a,b"),
+        row(("POST", "/formats"), &[KEY, CSV], (415, "unsupported-media-type")).with("a,b"),
+        row(("PATCH", "/formats"), &[KEY, CSV], (415, "unsupported-media-type")).with("a,b"),
+        row(("PUT", "/formats"), &[KEY], (415, "unsupported-media-type")).with("{}"),
+        row(("PUT", "/formats"), &[KEY, JSON, BROTLI], (415, "unsupported-coding")).with("{}"),
+        row(("PUT", "/formats"), &[KEY, JSON, CSV], (400, "bad-request")).with("{}"),
+        // is it locked
+        row(("GET", "/locked"), &[KEY], admitted).by(Who::LockedForWrites),
+        row(("PUT", "/locked"), &[KEY], (423, "locked")).by(Who::LockedForWrites),
+        row(("GET", "/locked"), &[KEY], (423, "locked")).by(Who::Locked),
+        row(("HEAD", "/locked"), &[KEY], (423, "locked")).by(Who::Locked),
+        row(("GET", "/locked/writes/1"), &[KEY], admitted),
+        row(("PUT", "/locked/writes/1"), &[KEY], (423, "locked")),
+        row(("GET", "/locked/all"), &[KEY], (423, "locked")),
+        // how much may they
+        row(("GET", "/limited"), &[KEY], admitted),
+        row(("GET", "/limited"), &[KEY], admitted).by(Who::Limited).times(2),
+        row(("GET", "/limited"), &[KEY], (429, "rate-limited")).by(Who::Limited).times(3),
+        row(("HEAD", "/limited"), &[KEY], (429, "rate-limited")).by(Who::Limited).times(3),
+    ];
+    for (at, denial) in every_denial().into_iter().enumerate() {
+        let path = format!("/denied/{at}");
+        rows.push(row(("GET", &path), &[KEY], (denial.status().as_u16(), denial.code())).by(Who::Limited));
+    }
+    rows
+}
+
+#[tokio::test]
+async fn both_faces_answer_every_row_alike() {
+    let faces = Faces::start().await;
+    let world = &faces.world;
+    let plan = world.plan("small", &[("minute", 2, 60), ("day", 100, 86_400)]);
+    world.lock_path("/locked/writes", Covers::Writes, Duration::from_secs(60));
+    world.lock_path("/locked/all", Covers::All, Duration::from_secs(90));
+    let mut codes = BTreeSet::new();
+    for (form, pair) in &faces.pairs {
+        for row in rows() {
+            let mut answers = Vec::new();
+            for face in pair {
+                let key = row.who.key(world, &plan);
+                let mut answered = Vec::new();
+                for _ in 0..row.times {
+                    let mut connection = connect(face.address).await;
+                    answered.push(send(&mut connection, row.request(&key)).await);
+                }
+                answers.push(answered);
+            }
+            let what = format!("{form:?}: {} {} {:?} by {:?}", row.method, row.path, row.fields, row.who);
+            assert_eq!(answers[0], answers[1], "{what}");
+            let answer = answers[0].last().unwrap();
+            let (status, code) = row.last;
+            if *form != Form::Apig {
+                assert_eq!(answer.status, status, "{what}");
+            }
+            if *form == Form::Problem && status >= 400 && row.method != "HEAD" {
+                let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+                assert_eq!(problem["code"], code, "{what}");
+                codes.insert(code);
+            }
+        }
+    }
+    assert_eq!(codes.len(), 25, "every code there is: {codes:?}");
+}
+
+/// The table shows that both say the same; this, that it is the right thing.
+#[tokio::test]
+async fn an_admission_adds_to_what_the_service_says_and_takes_nothing_away() {
+    let faces = Faces::start().await;
+    let plan = faces.world.plan("small", &[("minute", 2, 60), ("day", 100, 86_400)]);
+    for (form, face) in faces.all() {
+        let mut answers = Vec::new();
+        for path in ["/formats", "/limited"] {
+            let request = row(("GET", path), &[KEY], (201, "")).request(&faces.world.key_on(&plan));
+            answers.push(send(&mut connect(face.address).await, request).await);
+        }
+        let what = format!("{} {form:?}: {answers:?}", face.name);
+        let field = |at: usize, name: &str| answers[at].fields.get(name).cloned().unwrap_or_default();
+        assert_eq!(field(0, "vary"), ["Accept-Encoding", "accept"], "{what}");
+        assert_eq!(field(1, "vary"), ["Accept-Encoding"], "{what}");
+        assert_eq!(field(1, "x-origin"), ["1", "2"], "{what}");
+        assert_eq!(field(1, "ratelimit"), ["\"minute\";r=1;t=30, \"day\";r=99;t=864"], "{what}");
+        assert_eq!(field(1, "x-ratelimit-remaining"), ["1"], "{what}");
+        assert_eq!(answers[1].body, "GET /limited 0 bytes", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn the_credential_stays_at_the_gate() {
+    let faces = Faces::start().await;
+    let key = faces.world.key();
+    for (form, face) in faces.all() {
+        for field in [KEY, BEARER] {
+            let request = row(("GET", "/open"), &[field, ("x-other", "stays")], (201, "")).request(&key);
+            send(&mut connect(face.address).await, request).await;
+        }
+        let seen = face.origin.seen();
+        assert_eq!(seen.len(), 2);
+        for fields in seen {
+            assert_eq!(fields["x-other"], "stays");
+            let leaks = fields.values().any(|value| value.as_bytes().ends_with(key.as_bytes()));
+            assert!(!leaks, "{} {form:?}: {fields:?}", face.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_request_does_not_reach_the_service_behind() {
+    let faces = Faces::start().await;
+    for (_, face) in faces.all() {
+        let request = row(("POST", "/open"), &[], (401, "")).with("content").request("");
+        assert_eq!(send(&mut connect(face.address).await, request).await.status, 401);
+        assert_eq!(face.origin.seen().len(), 0, "{}", face.name);
+    }
+}
+
+/// One connection, refusals and an admission in turn: it is the same one to the end, because this client
+/// opens no other.
+#[tokio::test]
+async fn a_connection_outlives_a_refusal() {
+    let faces = Faces::start().await;
+    let key = faces.world.key();
+    for (form, face) in faces.all() {
+        let mut connection = connect(face.address).await;
+        for (method, fields, admitted) in [
+            ("GET", &[][..], false),
+            ("HEAD", &[], false),
+            ("GET", &[KEY], true),
+            ("DELETE", &[], false),
+            ("POST", &[KEY], true),
+        ] {
+            let what = format!("{method} through {} in {form:?}", face.name);
+            timeout(DEADLINE, connection.ready()).await.expect(&what).expect(&what);
+            let answer = send(&mut connection, row((method, "/open"), fields, (0, "")).request(&key)).await;
+            assert_eq!(answer.status.is_success(), admitted, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_chain_that_waits_is_asked_again_and_charges_once() {
+    let faces = Faces::start().await;
+    let plan = faces.world.plan("small", &[("minute", 10, 60)]);
+    for (form, face) in faces.all() {
+        let key = faces.world.key_on(&plan);
+        let mut connection = connect(face.address).await;
+        let answer = send(&mut connection, row(("GET", "/waits"), &[KEY], (201, "")).request(&key)).await;
+        let what = format!("{} {form:?}", face.name);
+        assert_eq!(answer.status, 201, "{what}");
+        assert_eq!(face.counted.before.0.load(Ordering::SeqCst), 1, "asked once, before the wait: {what}");
+        assert_eq!(face.counted.waits.0.0.load(Ordering::SeqCst), 3, "asked after each wait: {what}");
+        assert_eq!(answer.fields["ratelimit"], ["\"minute\";r=9;t=6"], "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_head_is_that_of_get_without_content() {
+    let faces = Faces::start().await;
+    for (form, face) in faces.all() {
+        let mut answers = Vec::new();
+        for method in ["GET", "HEAD"] {
+            let mut stream = TcpStream::connect(face.address).await.unwrap();
+            let request = format!("{method} /open HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            timeout(DEADLINE, stream.read_to_string(&mut answer)).await.expect("it ends").unwrap();
+            let (head, content) = answer.split_once("\r\n\r\n").unwrap();
+            let lines = head.lines().map(str::to_ascii_lowercase).filter(|line| !line.starts_with("date:"));
+            let mut lines: Vec<_> = lines.collect();
+            lines.sort_unstable();
+            answers.push((lines, content.to_owned()));
+        }
+        let what = format!("{} {form:?}: {answers:?}", face.name);
+        assert_eq!(answers[0].0, answers[1].0, "{what}");
+        assert!(answers[0].0.contains(&format!("content-length: {}", answers[0].1.len())), "{what}");
+        assert_eq!((answers[0].1.is_empty(), answers[1].1.is_empty()), (false, true), "{what}");
+    }
+}

@@ -1,0 +1,160 @@
+//! What tests of registries share: things to put in, and what must hold of any of them at any time.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use portcullis::{
+    app::{
+        Actor, App, Caller, CallerId, CallerKind, Change, Covers, Creator, Credential, CredentialId, Entity,
+        Gateway, Kind, Limit, Lock, LockId, Pepper, Peppers, Plan, Promise, Scopes, SealKey, Sealer, Secret,
+        Standing, Status, Target, Tenant, Verb,
+    },
+    clock::{Clock, ManualClock},
+    registry::{NewCaller, Registry},
+};
+
+/// Starts at an odd nanosecond, so that a store that rounds is found out.
+pub fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at("2026-01-01T00:00:00.000000007Z".parse().unwrap()))
+}
+
+/// Stands in for what the registry must set itself.
+const ELSEWHEN: Timestamp = Timestamp::UNIX_EPOCH;
+
+pub fn actor() -> Actor {
+    Actor("test".into())
+}
+
+pub fn tenant(id: &str) -> Tenant {
+    Tenant {
+        id: id.parse().unwrap(),
+        name: format!("the tenant {id}"),
+        gateway: None,
+        standing: Standing::Active,
+        max_callers: 100,
+        revision: 77,
+        created_at: ELSEWHEN,
+        updated_at: ELSEWHEN,
+    }
+}
+
+pub fn gateway(id: &str, project_id: &str, instance_id: &str) -> Tenant {
+    let (project_id, instance_id) = (project_id.to_owned(), instance_id.to_owned());
+    Tenant { gateway: Some(Gateway { project_id, instance_id, custom_keys: true }), ..tenant(id) }
+}
+
+pub fn caller(tenant: &str, name: &str, kind: CallerKind) -> NewCaller {
+    NewCaller {
+        id: CallerId::random(),
+        tenant: tenant.parse().unwrap(),
+        name: name.to_owned(),
+        kind,
+        plan: None,
+    }
+}
+
+pub fn client(tenant: &str, name: &str) -> NewCaller {
+    caller(tenant, name, CallerKind::ApiClient)
+}
+
+pub fn app(tenant: &str, name: &str, key: &str) -> NewCaller {
+    let secret = Sealer::new(SealKey::new(1, &[3; 32])).seal(&Secret::from("secret".to_owned()), &[key]);
+    let (remark, key) = ("«remark» \u{1F511} \"'\\\n".to_owned(), key.to_owned());
+    caller(tenant, name, CallerKind::App(App { remark, key, secret, creator: Creator::Market }))
+}
+
+pub fn peppers() -> Peppers {
+    Peppers::new(Pepper::new(1, &[7; 32]))
+}
+
+pub fn key(caller: &Caller, text: &str) -> Credential {
+    Credential {
+        id: CredentialId::random(),
+        tenant: caller.tenant.clone(),
+        caller: caller.id.clone(),
+        name: format!("the key {text}"),
+        digest: peppers().current().digest(text),
+        pepper: 1,
+        hint: "hint".into(),
+        status: Status::Enabled,
+        scopes: Scopes::All,
+        not_after: Some("2030-01-01T00:00:00.123456789Z".parse().unwrap()),
+        revision: 77,
+        created_at: ELSEWHEN,
+        updated_at: ELSEWHEN,
+    }
+}
+
+pub fn plan(id: &str, quota: u32) -> Plan {
+    let limit = Limit::new("minute", quota, 60, 1, Promise::Average).unwrap();
+    Plan::new(id.parse().unwrap(), vec![limit]).unwrap()
+}
+
+/// A lock for so long from now on, of nobody's tenant.
+pub fn lock(target: Target, clock: &ManualClock, held: Duration) -> Lock {
+    Lock {
+        id: LockId::random(),
+        tenant: None,
+        target,
+        owner: "owner".into(),
+        reason: "reason".into(),
+        covers: Covers::Writes,
+        acquired_at: ELSEWHEN,
+        expires_at: clock.now().time + held,
+    }
+}
+
+pub fn lock_on(caller: &Caller, clock: &ManualClock, held: Duration) -> Lock {
+    lock(Target::Caller(caller.id.clone()), clock, held)
+}
+
+/// Ends a test that would otherwise wait for ever. No test waits for it.
+pub async fn within<T>(wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes to an end")
+}
+
+/// Every change, read in pages.
+pub async fn log(registry: &dyn Registry) -> Vec<Change> {
+    let mut log: Vec<Change> = Vec::new();
+    loop {
+        let page = registry.changes(log.last().map_or(0, |last| last.seq), 64).await.unwrap();
+        if page.is_empty() {
+            return log;
+        }
+        log.extend(page);
+    }
+}
+
+/// What a snapshot must hold once these changes are made. Nothing is made twice, changed or deleted
+/// without being there, or left behind by what it stands on.
+pub fn replay(log: &[Change]) -> Vec<Entity> {
+    let place = |entity: &Entity| {
+        let kind = match entity.kind() {
+            Kind::Tenant => 0,
+            Kind::Plan => 1,
+            Kind::Caller => 2,
+            Kind::Credential => 3,
+            Kind::Lock => 4,
+        };
+        (kind, entity.id().to_owned())
+    };
+    let mut entities = BTreeMap::new();
+    for change in log {
+        let (place, entity) = (place(&change.entity), change.entity.clone());
+        let about = format!("change {}", change.seq);
+        match change.verb {
+            Verb::Created => assert_eq!(entities.insert(place, entity), None, "{about}"),
+            Verb::Updated => assert!(entities.insert(place, entity).is_some(), "{about}"),
+            Verb::Deleted => assert_eq!(entities.remove(&place), Some(entity), "{about}"),
+        }
+    }
+    entities.into_values().collect()
+}
+
+/// What holds of any registry at any time: the log has no gaps, and tells all that a snapshot holds.
+pub async fn the_log_tells_all(registry: &dyn Registry) {
+    let (log, snapshot) = (log(registry).await, registry.snapshot().await.unwrap());
+    assert!(log.iter().map(|change| change.seq).eq(1..=snapshot.seq), "numbered from 1 without gaps");
+    assert!(log.is_sorted_by_key(|change| change.at), "in the order of the clock");
+    assert_eq!(replay(&log), snapshot.entities);
+}

@@ -1,0 +1,394 @@
+//! The Tower face as its users meet it: layers that stack, policies that wait, bodies that stream.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+
+mod world;
+
+use std::{
+    convert::Infallible,
+    future::{Future, Ready, pending, ready},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use axum::{Extension, Router, body::Body, routing::get};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full};
+use portcullis::{
+    Admission, Head, Policy, Stop,
+    app::{Covers, PlanId},
+    policy::{Accept, ApiKey, Lock, RateLimit},
+    problem::Code,
+    tower::{PortcullisLayer, Refusal},
+};
+use tokio::sync::mpsc;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use world::World;
+
+fn request(method: &str, key: &str) -> Request<Full<Bytes>> {
+    let request = Request::builder().method(method).uri("/x").header("x-api-key", key);
+    request.body(Full::default()).unwrap()
+}
+
+fn layer<P: Policy>(world: &World, policy: P) -> PortcullisLayer<P> {
+    PortcullisLayer::new(policy).clock(world.clock.clone())
+}
+
+/// Answers with what the policies learnt.
+async fn tells(request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let admission = request.extensions().get::<Admission>().expect("the admission is there");
+    let left: Vec<_> = admission.remaining().map(|(limit, spent)| (limit, spent.remaining)).collect();
+    let media_type = admission.media_type().map(ToString::to_string);
+    let key = request.headers().contains_key("x-api-key");
+    let says = format!("{} {media_type:?} {left:?} {key}", admission.caller().is_some());
+    Ok(Response::new(Full::from(says)))
+}
+
+async fn text<B: http_body::Body<Data = Bytes>>(response: Response<B>) -> String
+where
+    B::Error: std::fmt::Debug,
+{
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+/// One poll, by somebody who does not come back.
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Waits on what it is given the first time it is asked, and admits from then on.
+struct Waits<F> {
+    on: F,
+    asked: AtomicU32,
+}
+
+impl<F> Waits<F> {
+    fn on(on: F) -> Self {
+        Self { on, asked: AtomicU32::new(0) }
+    }
+}
+
+impl<F, T> Policy for Waits<F>
+where
+    F: Fn() -> T + Send + Sync,
+    T: Future<Output = ()> + Send + 'static,
+{
+    fn admit(&self, _: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+        match self.asked.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(Stop::Wait(Box::pin((self.on)()))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A caller who may send two requests a minute.
+fn two_a_minute(world: &World) -> (PlanId, String) {
+    let plan = world.plan("small", &[("minute", 2, 60)]);
+    let key = world.key_on(&plan);
+    (plan, key)
+}
+
+// ----------------------------------------------------------------------------------------- stacking
+
+#[tokio::test]
+async fn layers_of_one_policy_each_share_the_admission() {
+    let world = World::new();
+    let (_, key) = two_a_minute(&world);
+    let service = ServiceBuilder::new()
+        .layer(layer(&world, Accept::new(["application/json"]).unwrap()))
+        .layer(layer(&world, ApiKey::new(world.directory.clone())))
+        .layer(layer(&world, Lock::new(world.directory.clone())))
+        .layer(layer(&world, RateLimit::new()))
+        .service(service_fn(tells));
+    let response = service.clone().oneshot(request("GET", &key)).await.unwrap();
+    assert_eq!(response.headers()["vary"], "accept");
+    assert_eq!(response.headers()["ratelimit"], "\"minute\";r=1;t=30");
+    assert!(response.extensions().get::<Admission>().unwrap().caller().is_some());
+    assert_eq!(text(response).await, "true Some(\"application/json\") [(\"minute\", 1)] false");
+
+    let response = service.oneshot(request("GET", "junk")).await.unwrap();
+    assert_eq!(response.status(), 401);
+    assert_eq!(response.headers().get_all("vary").iter().count(), 1);
+    assert_eq!(response.extensions().get(), Some(&Refusal));
+    assert_eq!(response.extensions().get(), Some(&Code("credential-malformed")));
+}
+
+/// The lock refuses what the limit had admitted: in one chain, and across two layers.
+#[tokio::test]
+async fn a_refusal_further_in_gives_back_what_was_taken_further_out() {
+    let world = World::new();
+    let directory = || world.directory.clone();
+    let chain = ServiceBuilder::new()
+        .layer(layer(&world, (ApiKey::new(directory()), RateLimit::new(), Lock::new(directory()))))
+        .service(service_fn(tells));
+    let stack = ServiceBuilder::new()
+        .layer(layer(&world, (ApiKey::new(directory()), RateLimit::new())))
+        .layer(layer(&world, Lock::new(directory())))
+        .service(service_fn(tells));
+    for chained in [true, false] {
+        let (_, key) = two_a_minute(&world);
+        let send = async |method| {
+            let request = request(method, &key);
+            if chained {
+                chain.clone().oneshot(request).await.unwrap().map(Body::new)
+            } else {
+                stack.clone().oneshot(request).await.unwrap().map(Body::new)
+            }
+        };
+        let lock = world.lock_path("/x", Covers::Writes, Duration::from_secs(60));
+        for _ in 0..5 {
+            let refused = send("PUT").await;
+            assert_eq!(refused.status(), 423);
+            assert!(!refused.headers().contains_key("ratelimit"), "what was given back is not spent");
+        }
+        world.unlock(lock);
+        let statuses = [send("PUT").await, send("PUT").await, send("PUT").await].map(|it| it.status());
+        assert_eq!(statuses, [StatusCode::OK, StatusCode::OK, StatusCode::TOO_MANY_REQUESTS]);
+    }
+}
+
+/// What the service behind answers is its own affair: only a refusal by a policy gives back.
+#[tokio::test]
+async fn an_error_of_the_service_behind_is_paid_for() {
+    let world = World::new();
+    let (_, key) = two_a_minute(&world);
+    let service = ServiceBuilder::new()
+        .layer(layer(&world, (ApiKey::new(world.directory.clone()), RateLimit::new())))
+        .service(service_fn(async |_| {
+            let response = Response::builder().status(423).body(Full::<Bytes>::default());
+            Ok::<_, Infallible>(response.unwrap())
+        }));
+    let first = service.clone().oneshot(request("GET", &key)).await.unwrap();
+    assert_eq!(first.headers()["ratelimit"], "\"minute\";r=1;t=30");
+    let second = service.clone().oneshot(request("GET", &key)).await.unwrap();
+    assert_eq!(
+        (second.status().as_u16(), &second.headers()["ratelimit"]),
+        (423, &"\"minute\";r=0;t=30".parse().unwrap())
+    );
+    assert_eq!(service.oneshot(request("GET", &key)).await.unwrap().status(), 429);
+}
+
+// ------------------------------------------------------------------------------------------ waiting
+
+#[tokio::test]
+async fn a_policy_that_waits_is_asked_again_and_those_before_it_are_not() {
+    let world = World::new();
+    let (_, key) = two_a_minute(&world);
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let opens = gate.clone();
+    let waits = Arc::new(Waits::on(move || {
+        let opens = opens.clone();
+        async move { opens.notified().await }
+    }));
+    let before = Arc::new(Waits::on(|| ready(())));
+    before.asked.store(1, Ordering::SeqCst); // it has waited already
+    let policies = (before.clone(), ApiKey::new(world.directory.clone()), RateLimit::new(), waits.clone());
+    let service = layer(&world, policies).layer(service_fn(tells));
+    let mut response = pin!(service.oneshot(request("GET", &key)));
+    assert!(poll_once(response.as_mut()).is_pending());
+    gate.notify_one();
+    let response = response.await.unwrap();
+    assert_eq!(response.headers()["ratelimit"], "\"minute\";r=1;t=30");
+    assert_eq!(before.asked.load(Ordering::SeqCst), 2);
+    assert_eq!(waits.asked.load(Ordering::SeqCst), 2);
+    assert!(text(response).await.starts_with("true"));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_during_a_wait_has_spent_nothing() {
+    let world = World::new();
+    let (_, key) = two_a_minute(&world);
+    let api_key = || ApiKey::new(world.directory.clone());
+    let patient = layer(&world, (api_key(), RateLimit::new(), Waits::on(pending))).layer(service_fn(tells));
+    let limited = layer(&world, (api_key(), RateLimit::new())).layer(service_fn(tells));
+    {
+        let mut leaves = pin!(patient.oneshot(request("GET", &key)));
+        assert!(poll_once(leaves.as_mut()).is_pending());
+        let meanwhile = limited.clone().oneshot(request("GET", &key)).await.unwrap();
+        assert_eq!(meanwhile.headers()["ratelimit"], "\"minute\";r=0;t=30", "held while it waits");
+    }
+    let after = limited.clone().oneshot(request("GET", &key)).await.unwrap();
+    assert_eq!(after.status(), 200, "given back when it left");
+    assert_eq!(limited.oneshot(request("GET", &key)).await.unwrap().status(), 429);
+}
+
+#[tokio::test]
+async fn a_denial_after_a_wait_gives_back() {
+    let world = World::new();
+    let (_, key) = two_a_minute(&world);
+    world.lock_path("/x", Covers::Writes, Duration::from_secs(60));
+    let api_key = || ApiKey::new(world.directory.clone());
+    let waits = Waits::on(|| ready(()));
+    let policies = (api_key(), RateLimit::new(), waits, Lock::new(world.directory.clone()));
+    let locked = layer(&world, policies).layer(service_fn(tells));
+    assert_eq!(locked.oneshot(request("PUT", &key)).await.unwrap().status(), 423);
+    let limited = layer(&world, (api_key(), RateLimit::new())).layer(service_fn(tells));
+    let response = limited.oneshot(request("PUT", &key)).await.unwrap();
+    assert_eq!(response.headers()["ratelimit"], "\"minute\";r=1;t=30");
+}
+
+// ---------------------------------------------------------------------------------------- readiness
+
+/// Ready when `open`; counts its calls; to call it before it said that it is ready is an error, and what
+/// one instance said does not hold for its clone.
+#[derive(Default)]
+struct Shy {
+    open: Arc<AtomicBool>,
+    calls: Arc<AtomicU32>,
+    said_ready: bool,
+}
+
+impl Clone for Shy {
+    fn clone(&self) -> Self {
+        Self { open: self.open.clone(), calls: self.calls.clone(), said_ready: false }
+    }
+}
+
+impl Service<Request<Full<Bytes>>> for Shy {
+    type Response = Response<Full<Bytes>>;
+    type Error = &'static str;
+    type Future = Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.said_ready = self.open.load(Ordering::SeqCst);
+        if self.said_ready { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let ready_for_it = std::mem::take(&mut self.said_ready);
+        ready(if ready_for_it { Ok(Response::default()) } else { Err("called before it was ready") })
+    }
+}
+
+#[tokio::test]
+async fn a_guarded_service_is_ready_when_the_one_behind_is() {
+    let shy = Shy::default();
+    let mut service = PortcullisLayer::new(()).layer(shy.clone());
+    let poll = |service: &mut _| {
+        Service::<Request<Full<Bytes>>>::poll_ready(service, &mut Context::from_waker(Waker::noop()))
+    };
+    assert!(poll(&mut service).is_pending());
+    shy.open.store(true, Ordering::SeqCst);
+    assert!(poll(&mut service).is_ready());
+    assert!(service.call(request("GET", "")).await.is_ok());
+}
+
+/// The one that said it is ready is the one that is called, even when a wait lies between.
+#[tokio::test]
+async fn the_service_that_was_ready_waits_with_the_request() {
+    let shy = Shy::default();
+    shy.open.store(true, Ordering::SeqCst);
+    let mut service = PortcullisLayer::new(Waits::on(tokio::task::yield_now)).layer(shy.clone());
+    for _ in 0..2 {
+        assert_eq!(service.ready().await.unwrap().call(request("GET", "")).await.unwrap().status(), 200);
+    }
+    assert_eq!(shy.calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_refused_request_does_not_reach_the_service_behind() {
+    let world = World::new();
+    let shy = Shy::default();
+    shy.open.store(true, Ordering::SeqCst);
+    let service = layer(&world, ApiKey::new(world.directory.clone())).layer(shy.clone());
+    assert_eq!(service.oneshot(request("GET", "junk")).await.unwrap().status(), 401);
+    assert_eq!(shy.calls.load(Ordering::SeqCst), 0);
+}
+
+// ------------------------------------------------------------------------------------------- bodies
+
+/// A body that is written while it is read.
+struct Frames(mpsc::UnboundedReceiver<Frame<Bytes>>);
+
+impl http_body::Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|frame| frame.map(Ok))
+    }
+}
+
+/// The service behind sends back what it gets, so both directions are looked at.
+#[tokio::test]
+async fn bodies_stream_frame_by_frame_in_both_directions() {
+    let service = PortcullisLayer::new(()).layer(service_fn(async |request: Request<Frames>| {
+        Ok::<_, Infallible>(Response::new(request.into_body()))
+    }));
+    let (writer, frames) = mpsc::unbounded_channel();
+    let response = service.oneshot(Request::new(Frames(frames))).await.unwrap();
+    let mut body = pin!(response.into_body());
+    for part in ["one", "two"] {
+        assert!(poll_once(pin!(body.frame())).is_pending());
+        writer.send(Frame::data(Bytes::from(part))).unwrap();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), part);
+    }
+    let mut trailers = HeaderMap::new();
+    trailers.insert("checksum", 7.into());
+    writer.send(Frame::trailers(trailers.clone())).unwrap();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_trailers().unwrap(), trailers);
+    drop(writer);
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn the_length_of_a_body_passes() {
+    let service = PortcullisLayer::new(()).layer(service_fn(async |_: Request<Full<Bytes>>| {
+        Ok::<_, Infallible>(Response::new(Full::from("four")))
+    }));
+    let response = service.oneshot(Request::default()).await.unwrap();
+    assert_eq!(http_body::Body::size_hint(response.body()).exact(), Some(4));
+}
+
+// --------------------------------------------------------------------------------------------- axum
+
+/// The example of the readme, on a real socket.
+#[tokio::test]
+async fn an_axum_service_is_guarded_in_one_layer() {
+    async fn orders(Extension(admission): Extension<Admission>) -> String {
+        format!("the orders of {}", admission.caller().map_or("nobody", |caller| &caller.name))
+    }
+    let world = World::new();
+    let (_, key) = two_a_minute(&world);
+    let policies = (
+        Accept::new(["text/plain"]).unwrap(),
+        ApiKey::new(world.directory.clone()),
+        Lock::new(world.directory.clone()),
+        RateLimit::new(),
+    );
+    let app = Router::new().route("/orders", get(orders)).layer(layer(&world, policies));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/orders", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+
+    let client = reqwest::Client::new();
+    let get = async |fields: &[(&str, &str)]| {
+        let request =
+            fields.iter().fold(client.get(&url), |request, (name, value)| request.header(*name, *value));
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.headers().clone(), response.text().await.unwrap())
+    };
+    let (status, fields, body) = get(&[("x-api-key", &key)]).await;
+    assert_eq!((status, &*body), (200, "the orders of example.com/dev"));
+    assert_eq!(fields["ratelimit-policy"], "\"minute\";q=2;w=60");
+    let (status, fields, _) = get(&[]).await;
+    assert_eq!(status, 401);
+    assert!(fields["www-authenticate"].to_str().unwrap().contains("header=\"x-api-key\""));
+    assert_eq!(get(&[("x-api-key", &key), ("accept", "image/png")]).await.0, 406);
+    assert_eq!(get(&[("x-api-key", &key)]).await.0, 200);
+    let (status, fields, _) = get(&[("x-api-key", &key)]).await;
+    assert_eq!((status, &fields["retry-after"]), (429, &30.into()));
+    world.clock.advance(Duration::from_secs(30));
+    assert_eq!(get(&[("x-api-key", &key)]).await.0, 200);
+}
