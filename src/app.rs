@@ -6,7 +6,7 @@
 mod caller;
 mod change;
 mod credential;
-mod hex;
+pub(crate) mod hex;
 mod id;
 mod key;
 mod lock;
@@ -19,7 +19,6 @@ mod tenant;
 pub use caller::{App, Caller, CallerEdit, CallerKind, Creator, Status};
 pub use change::{Actor, Change, Entity, Kind, Seq, Verb};
 pub use credential::{Access, Credential, Resource, Scope, Scopes};
-pub(crate) use hex::{hex, unhex};
 pub use id::{CallerId, CredentialId, InvalidId, LockId, PlanId, TenantId};
 pub use key::{ApiKey, InvalidKey, KeyPrefix};
 pub use lock::{Covers, Lock, ResourcePath, Target};

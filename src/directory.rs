@@ -1,7 +1,7 @@
 //! The synchronous, in-memory read side of the registry: what policies ask.
 //!
 //! It holds every credential's digest, so that no request waits for a store and a store's outage stops
-//! no traffic. It follows the registry's change log, see [`registry::follow`](crate::registry::follow).
+//! no traffic. It follows the registry's change log, see [`registry::follow()`](crate::registry::follow()).
 
 mod entry;
 

@@ -7,8 +7,8 @@
 //! admits and leaves an [`Admission`] (who, how much is left, which media type), or denies with a
 //! [`Denial`], which [`problem`] writes as HTTP.
 //!
-//! How policies meet a server is a *face*: [`tower`] (feature `tower`, on by default) for axum and
-//! everything else on tower; [`pingora`] (feature `pingora`) for an existing `ProxyHttp` proxy; and the
+//! How policies meet a server is a *face*: [`mod@tower`] (feature `tower`, on by default) for axum and
+//! everything else on tower; [`mod@pingora`] (feature `pingora`) for an existing `ProxyHttp` proxy; and the
 //! `portcullis` gateway (feature `gateway`), which serves the same tower stack.
 //!
 //! The callers, keys, plans and locks live in a [`registry`]; policies read them from the in-memory

@@ -2,7 +2,7 @@
 //!
 //! [`Registry`] is the trait; [`memory`] keeps everything in the process, [`sqlite`] (feature `sqlite`) in
 //! a file. The registry is the only truth: every change is a row of its change log, written in the same
-//! transaction and numbered. [`follow`] keeps a [`Directory`](crate::directory::Directory) up to date
+//! transaction and numbered. [`follow()`] keeps a [`Directory`](crate::directory::Directory) up to date
 //! with it.
 //!
 //! # Bringing your own

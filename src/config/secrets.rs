@@ -9,7 +9,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::app::{Pepper, Peppers, SealKey, Sealer, hex, unhex};
+use crate::app::{
+    Pepper, Peppers, SealKey, Sealer,
+    hex::{hex, unhex},
+};
 
 /// Versioned secrets, the current one of each kind first. Whoever has this file and the store can test
 /// guesses of keys and read app secrets.
