@@ -28,6 +28,7 @@ pub mod media;
 pub mod policy;
 pub mod problem;
 pub mod registry;
+pub mod target;
 
 #[cfg(feature = "gateway")]
 pub mod config;

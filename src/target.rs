@@ -1,0 +1,344 @@
+//! The path of a request target, in its one normal form.
+//!
+//! What policies and routes match must be what the service behind receives, so a path is normalised once,
+//! by rules that change nothing about its meaning (RFC 3986, section 6.2.2), and refused when that cannot
+//! be done:
+//!
+//! | in the path | becomes |
+//! |---|---|
+//! | a percent-encoded unreserved character (`%41`, `%7e`) | the character |
+//! | hexadecimal digits in lower case (`%3a`) | in upper case |
+//! | a `.` or `..` segment, however it is written | refused |
+//! | an encoded control character, NUL among them | refused |
+//! | a percent sign without two hexadecimal digits | refused |
+//! | a character that no path has unencoded (`"` `<` `\` `^` `{` `|`, all beyond ASCII) | refused |
+//! | an empty segment (`//`) | refused, unless [`Rules::EMPTY_SEGMENTS`] is relaxed |
+//! | an encoded slash or backslash | refused, unless [`Rules::ENCODED_SLASHES`] is relaxed |
+//! | a path parameter (`;`) | refused, unless [`Rules::PARAMETERS`] is relaxed |
+//! | encoded bytes that are no UTF-8, overlong ones among them | refused, unless [`Rules::NOT_UTF8`] is relaxed |
+//! | an encoded percent sign before two hexadecimal digits | refused, unless [`Rules::DOUBLE_ENCODING`] is relaxed |
+//!
+//! The query is passed on as it is; nothing here is decided by it. A fragment never gets this far: a
+//! target has none, and the server drops it.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+/// Rules that a route may relax, each at its own risk: a service behind that reads such a path otherwise
+/// than the gateway is reached past the gateway's policies.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rules(u8);
+
+impl Rules {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// `//`: services that merge slashes see another path than the policies did.
+    pub const EMPTY_SEGMENTS: Self = Self(1);
+    /// `%2F` and `%5C`: services that decode them see more segments than the policies did.
+    pub const ENCODED_SLASHES: Self = Self(1 << 1);
+    /// `;`: services that cut parameters off see a shorter path than the policies did.
+    pub const PARAMETERS: Self = Self(1 << 2);
+    /// Bytes that are no UTF-8: services that replace them, or read overlong forms, see other characters.
+    pub const NOT_UTF8: Self = Self(1 << 3);
+    /// `%2561`: services that decode twice see what the policies did not.
+    pub const DOUBLE_ENCODING: Self = Self(1 << 4);
+
+    const NAMES: [(&'static str, Self); 5] = [
+        ("empty_segments", Self::EMPTY_SEGMENTS),
+        ("encoded_slashes", Self::ENCODED_SLASHES),
+        ("parameters", Self::PARAMETERS),
+        ("not_utf8", Self::NOT_UTF8),
+        ("double_encoding", Self::DOUBLE_ENCODING),
+    ];
+
+    /// These and those.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// The ones of these that are not among those.
+    #[must_use]
+    pub fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().filter(move |(_, rule)| self.0 & rule.0 != 0).map(|(name, _)| name)
+    }
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.names()).finish()
+    }
+}
+
+impl FromStr for Rules {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let known = Self::NAMES.into_iter().find(|(known, _)| *known == name);
+        known.map(|(_, rule)| rule).ok_or(
+            "a rule is one of empty_segments, encoded_slashes, parameters, not_utf8, double_encoding",
+        )
+    }
+}
+
+/// A path in its normal form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Normal<'a> {
+    /// The path; borrowed when it was normal already.
+    pub path: Cow<'a, str>,
+    /// The rules it holds only to because they can be relaxed.
+    pub breaks: Rules,
+}
+
+/// Why a path has no normal form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Ambiguous {
+    /// A `.` or `..` segment.
+    #[error("the path has a dot segment")]
+    DotSegment,
+    /// An encoded control character.
+    #[error("the path has an encoded control character")]
+    Control,
+    /// A percent sign without two hexadecimal digits.
+    #[error("the path has a percent sign without two hexadecimal digits")]
+    Percent,
+    /// A character that must be encoded.
+    #[error("the path has a character that must be percent-encoded")]
+    Character,
+    /// It does not begin with a slash.
+    #[error("the path does not begin with a slash")]
+    Relative,
+}
+
+/// Whether a path may be passed over without a closer look: most have nothing but these.
+fn plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'/')
+}
+
+/// The other characters a segment may have (RFC 3986, section 3.3); `;` and `.` are looked at elsewhere.
+fn allowed(byte: u8) -> bool {
+    matches!(byte, b'.' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' | b';')
+}
+
+/// Brings a path into its normal form.
+///
+/// ```
+/// use portcullis::target::{Rules, normalise};
+///
+/// let normal = normalise("/%61/b%3a").unwrap();
+/// assert_eq!((&*normal.path, normal.breaks), ("/a/b%3A", Rules::NONE));
+/// assert!(normalise("/a/%2e%2E/b").is_err());
+/// assert_eq!(normalise("/a//b").unwrap().breaks, Rules::EMPTY_SEGMENTS);
+/// ```
+///
+/// # Errors
+/// [`Ambiguous`] when it has none, whatever a route relaxes.
+pub fn normalise(path: &str) -> Result<Normal<'_>, Ambiguous> {
+    let bytes = path.as_bytes();
+    if bytes.first() != Some(&b'/') {
+        return Err(Ambiguous::Relative);
+    }
+    let mut breaks = if path.contains("//") { Rules::EMPTY_SEGMENTS } else { Rules::NONE };
+    if bytes.iter().all(|byte| plain(*byte)) {
+        return Ok(Normal { path: Cow::Borrowed(path), breaks });
+    }
+    let path = if bytes.contains(&b'%') { decoded(path, &mut breaks)? } else { Cow::Borrowed(path) };
+    for byte in path.bytes() {
+        match byte {
+            b';' => breaks = breaks.and(Rules::PARAMETERS),
+            b'%' => {}
+            byte if plain(byte) || allowed(byte) => {}
+            _ => return Err(Ambiguous::Character),
+        }
+    }
+    // A parameter does not make a dot segment another one: `/..;x/`.
+    let dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    if path.split('/').any(dots) {
+        return Err(Ambiguous::DotSegment);
+    }
+    Ok(Normal { path, breaks })
+}
+
+/// Decodes what is unreserved, and looks at the rest of what is encoded.
+fn decoded<'a>(path: &'a str, breaks: &mut Rules) -> Result<Cow<'a, str>, Ambiguous> {
+    let mut text = String::with_capacity(path.len());
+    let mut encoded = Vec::new();
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        text.push_str(&rest[..at]);
+        let byte = triplet(&rest[at..]).ok_or(Ambiguous::Percent)?;
+        // Encoded bytes beyond ASCII belong together as long as they follow each other.
+        if at > 0 || byte < 0x80 {
+            end_of_run(&mut encoded, breaks);
+        }
+        match byte {
+            b'-' | b'.' | b'_' | b'~' => text.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => text.push(char::from(byte)),
+            byte if byte.is_ascii_control() => return Err(Ambiguous::Control),
+            byte => {
+                match byte {
+                    b'/' | b'\\' => *breaks = breaks.and(Rules::ENCODED_SLASHES),
+                    b'%' if triplet(&format!("%{}", after(rest, at))).is_some() => {
+                        *breaks = breaks.and(Rules::DOUBLE_ENCODING);
+                    }
+                    0x80.. => encoded.push(byte),
+                    _ => {}
+                }
+                text.push('%');
+                text.extend(rest[at + 1..at + 3].chars().map(|digit| digit.to_ascii_uppercase()));
+            }
+        }
+        rest = &rest[at + 3..];
+    }
+    end_of_run(&mut encoded, breaks);
+    text.push_str(rest);
+    Ok(if text == path { Cow::Borrowed(path) } else { Cow::Owned(text) })
+}
+
+fn end_of_run(encoded: &mut Vec<u8>, breaks: &mut Rules) {
+    if std::str::from_utf8(encoded).is_err() {
+        *breaks = breaks.and(Rules::NOT_UTF8);
+    }
+    encoded.clear();
+}
+
+/// The two characters behind a triplet.
+fn after(rest: &str, at: usize) -> &str {
+    rest.get(at + 3..at + 5).unwrap_or_default()
+}
+
+/// The byte that `%XX` at the start of a text stands for.
+fn triplet(text: &str) -> Option<u8> {
+    let digits = text.as_bytes().get(1..3)?;
+    // `from_str_radix` would take a sign for a digit.
+    digits.iter().all(u8::is_ascii_hexdigit).then_some(())?;
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn normal(path: &str) -> (String, Rules) {
+        let normal = normalise(path).unwrap();
+        (normal.path.into_owned(), normal.breaks)
+    }
+
+    #[test]
+    fn what_means_the_same_becomes_the_same() {
+        for (path, same) in [
+            ("/", "/"),
+            ("/a.b/c..d/...", "/a.b/c..d/..."),
+            ("/%41%2d%7E", "/A-~"),
+            ("/a%20b%3a%c3%a9", "/a%20b%3A%C3%A9"),
+            ("/a!$&'()*+,=:@", "/a!$&'()*+,=:@"),
+            ("/100%25", "/100%25"),
+        ] {
+            assert_eq!(normal(path), (same.to_owned(), Rules::NONE), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_refused() {
+        for (path, why) in [
+            ("/a/../b", Ambiguous::DotSegment),
+            ("/.", Ambiguous::DotSegment),
+            ("/%2e%2E/a", Ambiguous::DotSegment),
+            ("/a/..;x/b", Ambiguous::DotSegment),
+            ("/a%00.json", Ambiguous::Control),
+            ("/a%0d%0a", Ambiguous::Control),
+            ("/a%7f", Ambiguous::Control),
+            ("/a%", Ambiguous::Percent),
+            ("/a%2", Ambiguous::Percent),
+            ("/a%+1", Ambiguous::Percent),
+            ("/a%é", Ambiguous::Percent),
+            ("/a\\b", Ambiguous::Character),
+            ("/a\"<>", Ambiguous::Character),
+            ("/é", Ambiguous::Character),
+            ("a", Ambiguous::Relative),
+            ("*", Ambiguous::Relative),
+        ] {
+            assert_eq!(normalise(path), Err(why), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_a_route_may_relax_is_named() {
+        for (path, rules) in [
+            ("/a//b", Rules::EMPTY_SEGMENTS),
+            ("/a%2fb", Rules::ENCODED_SLASHES),
+            ("/a%5C..%5Cb", Rules::ENCODED_SLASHES),
+            ("/a;v=1", Rules::PARAMETERS),
+            ("/%c0%ae", Rules::NOT_UTF8),
+            ("/%c3/%a9", Rules::NOT_UTF8),
+            ("/%c3x%a9", Rules::NOT_UTF8),
+            ("/%252e", Rules::DOUBLE_ENCODING),
+            ("//a;b", Rules::EMPTY_SEGMENTS.and(Rules::PARAMETERS)),
+        ] {
+            assert_eq!(normal(path).1, rules, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_rule_has_its_name() {
+        for (name, rule) in Rules::NAMES {
+            assert_eq!(name.parse(), Ok(rule));
+        }
+        assert!("dot_segments".parse::<Rules>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn the_normal_form_is_its_own(path in "/([a-zA-Z.;/%]|%[0-9a-fA-F]{2}|[!-~]){0,40}") {
+            if let Ok(once) = normalise(&path) {
+                let again = normalise(&once.path).unwrap();
+                prop_assert_eq!(&again.path, &once.path);
+                prop_assert_eq!(again.breaks, once.breaks);
+            }
+        }
+
+        #[test]
+        fn nothing_panics(path in any::<String>()) {
+            let _ = normalise(&path);
+        }
+
+        /// As a lenient service would read it: no dot segment, control character or slash comes up.
+        #[test]
+        fn decoding_what_was_admitted_shows_no_new_path(path in "/([a-z.;/%]|%[0-9a-fA-F]{2}){0,40}") {
+            let Ok(Normal { path, breaks }) = normalise(&path) else { return Ok(()) };
+            if breaks.is_empty() {
+                let decoded: Vec<u8> = decode(&path);
+                let segments = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'/').count();
+                prop_assert_eq!(segments(&decoded), segments(path.as_bytes()));
+                let dots = |segment: &[u8]| segment == b"." || segment == b"..";
+                prop_assert!(!decoded.split(|byte| *byte == b'/').any(dots));
+                prop_assert!(!decoded.iter().any(u8::is_ascii_control) && !decoded.contains(&b'\\'));
+            }
+        }
+    }
+
+    fn decode(path: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut at = 0;
+        while at < path.len() {
+            let (byte, len) = match triplet(&path[at..]).filter(|_| path.as_bytes()[at] == b'%') {
+                Some(byte) => (byte, 3),
+                None => (path.as_bytes()[at], 1),
+            };
+            bytes.push(byte);
+            at += len;
+        }
+        bytes
+    }
+}
