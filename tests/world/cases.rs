@@ -135,6 +135,7 @@ pub fn cases(quiet: &World, busy: &World, now: Moment) -> Vec<Case> {
     let with_content = |case: Case| Case { content: true, ..case };
     let known_to = |world, key: &str, case: Case| Case { recognised: recognise(world, key), ..case };
 
+    let nothing = || Box::new(()) as Box<dyn Policy>;
     let strict = || Box::new(Strict) as Box<dyn Policy>;
     let content_type =
         || Box::new(ContentType::new(["application/json"]).expect("a media type")) as Box<dyn Policy>;
@@ -149,6 +150,7 @@ pub fn cases(quiet: &World, busy: &World, now: Moment) -> Vec<Case> {
     let whole = || Box::new(chain(quiet)) as Box<dyn Policy>;
 
     let cases = vec![
+        case("no policy", true, &nothing, request("GET", &key, &[])),
         case("strict: admitted", true, &strict, request("GET", &key, &[])),
         case("strict: repeated field", false, &strict, request("GET", &key, &[("host", "other")])),
         with_content(case("content type: taken", true, &content_type, request("PUT", &key, &[SENT]))),
