@@ -15,6 +15,7 @@ mod setup;
 use std::error::Error;
 
 use async_trait::async_trait;
+use http::HeaderName;
 use pingora::{
     http::{RequestHeader, ResponseHeader},
     prelude::{HttpPeer, Server},
@@ -58,13 +59,7 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         ctx: &mut Admission,
     ) -> pingora::Result<()> {
-        self.gate.upstream_request_filter(request, ctx)?;
-        // Whatever a client sent under this name goes.
-        request.remove_header("X-Caller-Id");
-        if let Some(caller) = ctx.caller() {
-            request.insert_header("X-Caller-Id", caller.id.as_str())?;
-        }
-        Ok(())
+        self.gate.upstream_request_filter(request, ctx)
     }
 
     async fn response_filter(
@@ -80,16 +75,17 @@ impl ProxyHttp for Proxy {
 fn main() -> Result<(), Box<dyn Error>> {
     let (directory, key) = tokio::runtime::Runtime::new()?.block_on(setup::directory())?;
     let policies = (
-        Strict,
+        Strict::new(),
         ContentType::new(["application/json"])?,
         ApiKey::new(directory.clone()),
         Lock::new(directory),
         RateLimit::new(),
     );
 
+    let gate = Gate::new(policies).identity_field(HeaderName::from_static("x-caller-id"));
     let mut server = Server::new_with_opt_and_conf(None, ServerConf::default());
     server.bootstrap();
-    let mut service = http_proxy_service(&server.configuration, Proxy { gate: Gate::new(policies) });
+    let mut service = http_proxy_service(&server.configuration, Proxy { gate });
     service.add_tcp("127.0.0.1:6188");
     server.add_service(service);
     println!("curl -i -H 'X-API-KEY: {}' http://127.0.0.1:6188/", key.expose());

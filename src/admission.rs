@@ -7,7 +7,7 @@ pub use permit::{Permits, Served};
 
 use std::{fmt::Write, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 use jiff::Timestamp;
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     limit::{Lines, Spent},
     media::MediaType,
     policy::RateLimitFields,
+    target::Rules,
 };
 
 static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -61,6 +62,8 @@ pub struct Admission {
     pub(crate) report: Option<Report>,
     pub(crate) credential: Option<HeaderName>,
     pub(crate) varies: bool,
+    pub(crate) target: Option<Uri>,
+    pub(crate) breaks: Rules,
     pub(crate) permits: Permits,
     /// Steps passed in this asking, and in the asking that ended in a wait.
     at: u32,
@@ -75,6 +78,8 @@ impl Clone for Admission {
             report: self.report.clone(),
             credential: self.credential.clone(),
             varies: self.varies,
+            target: self.target.clone(),
+            breaks: self.breaks,
             permits: Permits::default(),
             at: 0,
             passed: 0,
@@ -157,19 +162,40 @@ impl Admission {
         std::mem::take(&mut self.permits)
     }
 
-    /// Makes a request ready for the service behind: the credential goes, unless the route forwards it.
-    pub fn prepare(&self, headers: &mut HeaderMap) {
+    /// The path that is decided about: the head's, or its normal form when [`Strict`](crate::policy::Strict)
+    /// found another.
+    #[must_use]
+    pub fn path<'a>(&'a self, head: Head<'a>) -> &'a str {
+        self.target.as_ref().unwrap_or(head.uri).path()
+    }
+
+    /// The rules that the path breaks and that a route may relax.
+    #[must_use]
+    pub fn breaks(&self) -> Rules {
+        self.breaks
+    }
+
+    /// Makes a request ready for the service behind: the target in its normal form, and without the
+    /// credential, unless the route forwards it.
+    pub fn prepare<B>(&mut self, request: &mut Request<B>) {
+        if let Some(target) = self.target.take() {
+            *request.uri_mut() = target;
+        }
         if let Some(name) = &self.credential {
-            headers.remove(name);
+            request.headers_mut().remove(name);
         }
     }
 
     /// Names the caller to the service behind, in a field that only we set: a copy from the client goes.
     pub fn identify(&self, headers: &mut HeaderMap, field: &HeaderName) {
         headers.remove(field);
-        if let Some(value) = self.caller().and_then(|caller| HeaderValue::from_str(caller.id.as_str()).ok()) {
+        if let Some(value) = self.identity_value() {
             headers.insert(field, value);
         }
+    }
+
+    pub(crate) fn identity_value(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(self.caller()?.id.as_str()).ok()
     }
 
     /// Adds to an answer, a refusal too, what the client should know: `Vary` and the state of its limits.

@@ -8,7 +8,7 @@ mod secrets;
 mod value;
 
 pub use error::ConfigError;
-pub use route::{ApiKeyPolicy, Backend, Checked, Policies, RateLimitPolicy, Route, Surface, Switch};
+pub use route::{ApiKeyPolicy, Backend, Checked, Policies, RateLimitPolicy, Relaxed, Route, Surface, Switch};
 pub use secrets::{SecretsError, SecretsFile};
 pub use value::{FieldName, HostName, Millis, SourceName};
 

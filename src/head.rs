@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use crate::clock::Moment;
 
@@ -21,6 +21,8 @@ pub struct Head<'a> {
     pub method: &'a Method,
     /// The request target.
     pub uri: &'a Uri,
+    /// The protocol's version.
+    pub version: Version,
     /// All fields.
     pub headers: &'a HeaderMap,
     /// The address the request came from, when the face knows it.
@@ -35,7 +37,8 @@ impl<'a> Head<'a> {
     /// The head of a request.
     #[must_use]
     pub fn of(parts: &'a http::request::Parts, peer: Option<IpAddr>, content: bool, now: Moment) -> Self {
-        Self { method: &parts.method, uri: &parts.uri, headers: &parts.headers, peer, content, now }
+        let http::request::Parts { method, uri, version, headers, .. } = parts;
+        Self { method, uri, version: *version, headers, peer, content, now }
     }
 
     /// The one value of a field that may stand once.

@@ -36,7 +36,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use pingora::{
     Result,
     http::{RequestHeader, ResponseHeader},
@@ -54,13 +54,14 @@ pub struct Gate<P> {
     policy: P,
     form: Form,
     clock: Arc<dyn Clock>,
+    identity_field: Option<HeaderName>,
 }
 
 impl<P: Policy> Gate<P> {
     /// Guards with a policy, or with a chain of them, refusing in RFC 9457 problems.
     #[must_use]
     pub fn new(policy: P) -> Self {
-        Self { policy, form: Form::Problem, clock: Arc::new(SystemClock::new()) }
+        Self { policy, form: Form::Problem, clock: Arc::new(SystemClock::new()), identity_field: None }
     }
 
     /// Refuses in this form instead.
@@ -75,6 +76,13 @@ impl<P: Policy> Gate<P> {
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Names the caller to the service behind in this field; a client's own copy is removed.
+    #[must_use]
+    pub fn identity_field(mut self, field: HeaderName) -> Self {
+        self.identity_field = Some(field);
         self
     }
 
@@ -112,13 +120,23 @@ impl<P: Policy> Gate<P> {
         session.write_response_body(Some(body), true).await
     }
 
-    /// To be called in `ProxyHttp::upstream_request_filter`: the credential does not travel on.
+    /// To be called in `ProxyHttp::upstream_request_filter`: the target travels on in its normal form, the
+    /// credential does not travel on, and the caller is named.
     ///
     /// # Errors
-    /// None today.
+    /// When a field cannot be added.
     pub fn upstream_request_filter(&self, request: &mut RequestHeader, admission: &Admission) -> Result<()> {
+        if let Some(target) = &admission.target {
+            request.set_uri(target.clone());
+        }
         if let Some(name) = &admission.credential {
             request.remove_header(name);
+        }
+        if let Some(field) = &self.identity_field {
+            request.remove_header(field);
+            if let Some(value) = admission.identity_value() {
+                request.insert_header(field.clone(), value)?;
+            }
         }
         Ok(())
     }

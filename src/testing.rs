@@ -46,6 +46,7 @@ pub(crate) fn head(request: &Request<()>) -> Head<'_> {
     Head {
         method: request.method(),
         uri: request.uri(),
+        version: request.version(),
         headers: request.headers(),
         peer: None,
         content: request.extensions().get::<Content>().is_some(),

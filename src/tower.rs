@@ -139,6 +139,7 @@ impl<P: Policy> Gate<P> {
         let head = Head {
             method: request.method(),
             uri: request.uri(),
+            version: request.version(),
             headers: request.headers(),
             peer: (self.peer)(request.extensions()),
             content: !request.body().is_end_stream(),

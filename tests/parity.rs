@@ -184,8 +184,8 @@ fn routes(world: &World, counted: &Counted) -> Arc<Routes> {
     let lock = || policy::Lock::new(directory.clone());
     let all_fields = RateLimitFields { draft_10: true, x_ratelimit: true };
     let routes: [(_, Box<dyn Policy>); 9] = [
-        ("open", Box::new((Strict, api_key()))),
-        ("strict", Box::new(Strict)),
+        ("open", Box::new((Strict::new(), api_key()))),
+        ("strict", Box::new(Strict::new())),
         ("operators", Box::new(api_key().kinds(&["operator"]))),
         ("orders", Box::new((api_key(), policy::Scope::new("orders")))),
         ("formats", Box::new((json().codings(["gzip"]), accept, api_key()))),

@@ -10,6 +10,7 @@ use super::{ConfigError, HostName, SourceName, Upstream};
 use crate::{
     media::InvalidMedia,
     policy::{Accept, ContentType, RateLimitFields, Source},
+    target::Rules,
 };
 
 /// Which requests, past which policies, where to.
@@ -27,9 +28,32 @@ pub struct Route {
     pub upstream: Option<Spanned<String>>,
     /// A published management contract instead of a service behind. It has its own policies.
     pub surface: Option<Surface>,
+    /// Rules of the path's normal form that do not hold here, by name; see [`Rules`] for what each risks.
+    #[serde(default)]
+    pub relax: Relaxed,
     /// What a request must pass.
     #[serde(default)]
     pub policies: Policies,
+}
+
+/// Relaxed rules, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Relaxed(Rules);
+
+impl Relaxed {
+    /// The rules.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Relaxed {
+    fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
+        let names = Vec::<String>::deserialize(list)?;
+        let mut rules = names.iter().map(|name| name.parse::<Rules>().map_err(de::Error::custom));
+        rules.try_fold(Rules::NONE, |all, rule| rule.map(|rule| all.and(rule))).map(Self)
+    }
 }
 
 /// A published management contract.

@@ -65,7 +65,8 @@ impl Connections {
         logs: bool,
         drain: Arc<Drain>,
     ) -> Self {
-        let service = PortcullisLayer::new(Strict).clock(clock).layer(dispatch);
+        let strict = Strict::new().relaxing(dispatch.0.relaxed());
+        let service = PortcullisLayer::new(strict).clock(clock).layer(dispatch);
         Self { service, speaks, head_timeout, logs, drain }
     }
 

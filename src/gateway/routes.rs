@@ -22,10 +22,11 @@ use super::{
     forward::{Forward, Upstream},
 };
 use crate::{
-    Denial, Policy,
+    Admission, Denial, Policy,
     config::{self, Config},
-    policy::{ApiKey, Lock, RateLimit, Scope},
+    policy::{ApiKey, Lock, RateLimit, Scope, broken_rules},
     surface::{apig, discue},
+    target::Rules,
     tower::{Portcullis, PortcullisLayer, ResponseBody},
 };
 
@@ -38,6 +39,7 @@ struct Route {
     host: Option<Box<str>>,
     path: Box<str>,
     methods: Vec<Method>,
+    relaxed: Rules,
     service: Guarded,
 }
 
@@ -74,6 +76,7 @@ impl Routes {
                 host: route.host.as_ref().map(|host| host.as_str().into()),
                 path: route.path.get_ref().as_str().into(),
                 methods: route.methods.clone(),
+                relaxed: route.relax.rules(),
                 service: layer.layer(backend),
             })
         };
@@ -83,13 +86,19 @@ impl Routes {
         Self(routes)
     }
 
+    /// What at least one route relaxes.
+    pub(super) fn relaxed(&self) -> Rules {
+        self.0.iter().fold(Rules::NONE, |rules, route| rules.and(route.relaxed))
+    }
+
     /// The first route that fits; among routes of the same host and path, the one that takes the method.
-    fn find(&self, host: Option<&str>, path: &str, method: &Method) -> Result<&Route, Denial> {
+    fn find(&self, host: Option<&str>, path: &str, method: &Method, breaks: Rules) -> Result<&Route, Denial> {
         let fitting = || self.0.iter().filter(|route| route.fits(host, path));
         let first = fitting().next().ok_or(Denial::NotFound)?;
         let mut same = fitting().filter(|route| route.host == first.host && route.path == first.path);
         if let Some(route) = same.clone().find(|route| route.takes(method)) {
-            return Ok(route);
+            let broken = breaks.without(route.relaxed);
+            return if broken.is_empty() { Ok(route) } else { Err(broken_rules(broken)) };
         }
         let mut allowed: Vec<&str> =
             same.by_ref().flat_map(|route| &route.methods).map(Method::as_str).collect();
@@ -201,7 +210,8 @@ impl Service<Request<Incoming>> for Dispatch {
             let value = request.headers().get(header::HOST)?.to_str().ok()?;
             Some(host_of(value))
         });
-        match self.0.find(host, request.uri().path(), request.method()) {
+        let breaks = request.extensions().get::<Admission>().map_or(Rules::NONE, Admission::breaks);
+        match self.0.find(host, request.uri().path(), request.method(), breaks) {
             Ok(route) => Either::Left(route.service.clone().call(request)),
             Err(denial) => Either::Right(ready(Ok(Answer::refusal(&denial).map(ResponseBody::inner)))),
         }

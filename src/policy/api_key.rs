@@ -248,9 +248,9 @@ mod tests {
         let world = World::new();
         let policy = ApiKey::new(world.directory.clone());
         let fields = [("x-api-key", &*world.key()), ("authorization", "Basic dTpw")];
-        let admission = ask(&world, &policy, &fields).unwrap();
+        let mut admission = ask(&world, &policy, &fields).unwrap();
         let mut request = request("GET", "/", &fields);
-        admission.prepare(request.headers_mut());
+        admission.prepare(&mut request);
         assert_eq!(request.headers().len(), 1);
         assert!(request.headers().contains_key("authorization"));
     }
@@ -261,7 +261,7 @@ mod tests {
         let policy = ApiKey::new(world.directory.clone()).forwarding();
         let fields = [("x-api-key", &*world.key())];
         let mut request = request("GET", "/", &fields);
-        ask(&world, &policy, &fields).unwrap().prepare(request.headers_mut());
+        ask(&world, &policy, &fields).unwrap().prepare(&mut request);
         assert!(request.headers().contains_key("x-api-key"));
     }
 

@@ -28,7 +28,7 @@ impl Lock {
 impl Policy for Lock {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let now = head.now.time;
-        match self.directory.lock(admission.caller(), head.uri.path(), head.is_safe(), now) {
+        match self.directory.lock(admission.caller(), admission.path(head), head.is_safe(), now) {
             None => Ok(()),
             Some(lock) => Err(Denial::Locked { lock, now }.into()),
         }

@@ -1,85 +1,155 @@
 //! What can be read in two ways is not read at all (400).
 
-use http::header;
+use std::borrow::Cow;
+
+use http::{
+    HeaderName, Method, Uri, Version, header,
+    uri::{Authority, PathAndQuery},
+};
 
 use super::{Policy, Stop};
-use crate::{Admission, Denial, Head};
+use crate::{
+    Admission, Denial, Head,
+    target::{self, Rules},
+};
 
-/// Refuses requests that two readers could understand differently; it stands before everything else.
+/// Refuses requests that two readers could understand differently. It stands before everything else.
 ///
-/// A path with `.` or `..` segments, empty segments, a backslash, a NUL, or any of `.` `/` `\` NUL
-/// percent-encoded; `Transfer-Encoding` other than exactly `chunked`, or beside `Content-Length`; a
-/// second `Host`, `Content-Length`, `Content-Type` or `Authorization`; a `Host` that differs from the
-/// target's authority; a `Connection` that names a field of the message rather than of the connection.
+/// * **Target**: brought into its normal form, by the rules of [`target`]; what has none
+///   is refused. From here on everything sees the normal form, the service behind too.
+/// * **Framing**: `Transfer-Encoding` other than exactly `chunked`, beside `Content-Length`, or on
+///   HTTP/1.0; `Content-Length` that is no plain number.
+/// * **Fields that stand once**: a second `Host`, `Content-Length`, `Content-Type`, `Authorization`,
+///   `Idempotency-Key`.
+/// * **Host**: missing on HTTP/1.1; not a plain host and port; another than the target's authority.
+/// * **`Connection`** that names a field of the message rather than of the connection: it asks the next
+///   hop to remove what others rely on.
+/// * **CONNECT**, which makes a gateway a tunnel.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Strict;
+pub struct Strict {
+    relaxed: Rules,
+}
+
+/// Fields that say different things to different readers when there are two of them.
+const ONCE: [HeaderName; 5] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::AUTHORIZATION,
+    HeaderName::from_static("idempotency-key"),
+];
+
+impl Strict {
+    /// Relaxes nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Admits paths that break these rules too. [`Admission::breaks`] says which of them one does, so that
+    /// a later step can refuse it after all.
+    #[must_use]
+    pub fn relaxing(mut self, rules: Rules) -> Self {
+        self.relaxed = rules;
+        self
+    }
+
+    fn target(self, head: Head<'_>, admission: &mut Admission) -> Result<(), Denial> {
+        let path = head.uri.path();
+        if path == "*" && head.method == Method::OPTIONS {
+            return Ok(());
+        }
+        let normal = target::normalise(path).map_err(|why| refuse(format!("In the target, {why}.")))?;
+        let broken = normal.breaks.without(self.relaxed);
+        if !broken.is_empty() {
+            return Err(broken_rules(broken));
+        }
+        admission.breaks = normal.breaks;
+        if let Cow::Owned(path) = normal.path {
+            admission.target = Some(with_path(head.uri, path)?);
+        }
+        Ok(())
+    }
+}
+
+/// A path that breaks rules which are not relaxed for it.
+pub(crate) fn broken_rules(rules: Rules) -> Denial {
+    refuse(format!("The path breaks rules that are not relaxed here: {rules:?}."))
+}
+
+fn with_path(uri: &Uri, path: String) -> Result<Uri, Denial> {
+    let target = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = PathAndQuery::try_from(target).ok();
+    Uri::from_parts(parts).map_err(|_| refuse("The target has no normal form."))
+}
 
 impl Policy for Strict {
-    fn admit(&self, head: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
-        for name in [header::HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE, header::AUTHORIZATION] {
-            if head.only(&name).is_err() {
-                return Err(refuse(format!("The field {name} stands more than once.")));
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        if head.method == Method::CONNECT {
+            return Err(refuse("CONNECT is not served here.").into());
+        }
+        for name in &ONCE {
+            if head.only(name).is_err() {
+                return Err(refuse(format!("The field {name} stands more than once.")).into());
             }
         }
-        path(head.uri.path())?;
         framing(head)?;
         host(head)?;
-        connection(head)
+        connection(head)?;
+        Ok(self.target(head, admission)?)
     }
 }
 
-fn refuse(detail: impl Into<std::borrow::Cow<'static, str>>) -> Stop {
-    Denial::bad_request(detail).into()
+fn refuse(detail: impl Into<Cow<'static, str>>) -> Denial {
+    Denial::bad_request(detail)
 }
 
-fn path(path: &str) -> Result<(), Stop> {
-    let plain = path.bytes().all(|b| !matches!(b, b'%' | b'\\' | b'.' | 0)) && !path.contains("//");
-    if plain {
-        return Ok(());
+fn framing(head: Head<'_>) -> Result<(), Denial> {
+    let length = head.headers.get(header::CONTENT_LENGTH);
+    if length.is_some_and(|length| length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit)) {
+        return Err(refuse("The content-length is no number."));
     }
-    if path.contains("//") || path.contains(['\\', '\0']) {
-        return Err(refuse("The path has an empty segment or a backslash."));
-    }
-    if path.split('/').any(|segment| matches!(segment, "." | "..")) {
-        return Err(refuse("The path has a dot segment."));
-    }
-    for (at, _) in path.match_indices('%') {
-        let digits = path.as_bytes().get(at + 1..at + 3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            None => return Err(refuse("The path has a percent sign without two hexadecimal digits.")),
-            Some(b'/' | b'\\' | b'.' | 0) => return Err(refuse("The path hides a separator or a dot.")),
-            Some(_) => {}
+    match head.only(&header::TRANSFER_ENCODING) {
+        Err(_) => Err(refuse("The field transfer-encoding stands more than once.")),
+        Ok(None) => Ok(()),
+        Ok(Some(_)) if length.is_some() => Err(refuse("The content's length is given in two ways.")),
+        Ok(Some(_)) if head.version != Version::HTTP_11 => {
+            Err(refuse("A transfer-encoding is of HTTP/1.1 only."))
         }
+        Ok(Some(coding)) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        Ok(Some(_)) => Err(refuse("The transfer-encoding is not chunked.")),
     }
-    Ok(())
 }
 
-fn framing(head: Head<'_>) -> Result<(), Stop> {
-    let Ok(coding) = head.only(&header::TRANSFER_ENCODING) else {
-        return Err(refuse("The field transfer-encoding stands more than once."));
-    };
-    match coding {
-        None => Ok(()),
-        Some(_) if head.headers.contains_key(header::CONTENT_LENGTH) => {
-            Err(refuse("The content's length is given in two ways."))
+fn host(head: Head<'_>) -> Result<(), Denial> {
+    let authority = head.uri.authority().map(Authority::as_str);
+    if authority.is_some_and(|authority| !is_host(authority.as_bytes())) {
+        return Err(refuse("The target's authority is not a host and a port."));
+    }
+    match (head.headers.get(header::HOST), authority) {
+        (None, None) if head.version == Version::HTTP_11 => Err(refuse("The field host is missing.")),
+        (Some(host), _) if !is_host(host.as_bytes()) => {
+            Err(refuse("The field host is not a host and a port."))
         }
-        Some(coding) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        Some(_) => Err(refuse("The transfer-encoding is not chunked.")),
+        (Some(host), Some(authority)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {
+            Err(refuse("The field host is not the target's."))
+        }
+        _ => Ok(()),
     }
 }
 
-fn host(head: Head<'_>) -> Result<(), Stop> {
-    let host = head.headers.get(header::HOST);
-    let (Some(authority), Some(host)) = (head.uri.authority(), host) else { return Ok(()) };
-    if host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) {
-        Ok(())
-    } else {
-        Err(refuse("The field host is not the target's."))
-    }
+/// A name or an address, and perhaps a port; no userinfo, nothing encoded.
+fn is_host(host: &[u8]) -> bool {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':' | b'[' | b']');
+    !host.is_empty() && host.iter().all(plain)
 }
 
 /// A client that names a field in `Connection` asks the next hop to remove it: ours are not its to remove.
-fn connection(head: Head<'_>) -> Result<(), Stop> {
+fn connection(head: Head<'_>) -> Result<(), Denial> {
     for value in head.headers.get_all(header::CONNECTION) {
         let names = value.to_str().map_err(|_| refuse("The field connection is not readable."))?;
         for name in names.split(',').map(str::trim) {
@@ -98,36 +168,45 @@ mod tests {
     use super::*;
     use crate::testing::{World, code, request};
 
-    #[test]
-    fn paths_that_can_be_read_in_two_ways() {
-        let world = World::new();
-        for path in ["/", "/a/b", "/a%20b", "/a.b/c..d", "/caf%C3%A9", "/a?b=../c&d=//", "/a/..."] {
-            assert_eq!(code(world.ask(&Strict, &request("GET", path, &[]))), "admitted", "{path}");
-        }
-        for path in
-            ["//a", "/a//b", "/a/../b", "/a/.", "/a%2fb", "/%2e%2e/a", "/a%5Cb", "/a%00", "/a%2", "/a%zz"]
-        {
-            assert_eq!(code(world.ask(&Strict, &request("GET", path, &[]))), "bad-request", "{path}");
-        }
-    }
+    const HOST: (&str, &str) = ("host", "a.example");
 
     #[test]
     fn fields_that_can_be_read_in_two_ways() {
         let world = World::new();
-        let rows: [(&[(&str, &str)], &str); 10] = [
-            (&[("host", "a"), ("host", "b")], "bad-request"),
-            (&[("host", "a"), ("transfer-encoding", "Chunked")], "admitted"),
-            (&[("transfer-encoding", "chunked, chunked")], "bad-request"),
-            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], "bad-request"),
-            (&[("transfer-encoding", "chunked"), ("content-length", "1")], "bad-request"),
-            (&[("content-length", "1"), ("content-length", "1")], "bad-request"),
-            (&[("content-type", "a/b"), ("content-type", "a/b")], "bad-request"),
-            (&[("connection", "keep-alive, Upgrade")], "admitted"),
-            (&[("connection", "close, X-Caller-Id")], "bad-request"),
-            (&[("connection", "x-api-key")], "bad-request"),
+        let rows: [(&[(&str, &str)], &str); 19] = [
+            (&[HOST], "admitted"),
+            (&[], "bad-request"),
+            (&[("host", "")], "bad-request"),
+            (&[("host", "u@a.example")], "bad-request"),
+            (&[("host", "a.example:80")], "admitted"),
+            (&[("host", "[::1]:80")], "admitted"),
+            (&[HOST, ("host", "b")], "bad-request"),
+            (&[HOST, ("transfer-encoding", "Chunked")], "admitted"),
+            (&[HOST, ("transfer-encoding", "chunked, chunked")], "bad-request"),
+            (&[HOST, ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], "bad-request"),
+            (&[HOST, ("transfer-encoding", "chunked"), ("content-length", "1")], "bad-request"),
+            (&[HOST, ("content-length", "+1")], "bad-request"),
+            (&[HOST, ("content-length", "")], "bad-request"),
+            (&[HOST, ("content-length", "1"), ("content-length", "1")], "bad-request"),
+            (&[HOST, ("content-type", "a/b"), ("content-type", "a/b")], "bad-request"),
+            (&[HOST, ("idempotency-key", "a"), ("idempotency-key", "b")], "bad-request"),
+            (&[HOST, ("connection", "keep-alive, Upgrade")], "admitted"),
+            (&[HOST, ("connection", "close, X-Caller-Id")], "bad-request"),
+            (&[HOST, ("connection", "x-api-key")], "bad-request"),
         ];
         for (fields, expected) in rows {
-            assert_eq!(code(world.ask(&Strict, &request("GET", "/", fields))), expected, "{fields:?}");
+            assert_eq!(code(world.ask(&Strict::new(), &request("GET", "/", fields))), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn the_older_version_has_no_host_and_no_transfer_encoding() {
+        let world = World::new();
+        for (field, expected) in [(None, "admitted"), (Some(("transfer-encoding", "chunked")), "bad-request")]
+        {
+            let mut request = request("GET", "/", field.as_slice());
+            *request.version_mut() = Version::HTTP_10;
+            assert_eq!(code(world.ask(&Strict::new(), &request)), expected);
         }
     }
 
@@ -136,7 +215,34 @@ mod tests {
         let world = World::new();
         for (host, expected) in [("A.example", "admitted"), ("b.example", "bad-request")] {
             let request = request("GET", "http://a.example/x", &[("host", host)]);
-            assert_eq!(code(world.ask(&Strict, &request)), expected);
+            assert_eq!(code(world.ask(&Strict::new(), &request)), expected);
+        }
+    }
+
+    #[test]
+    fn everything_behind_sees_the_normal_form() {
+        let world = World::new();
+        let mut request = request("GET", "/%61%2f?q=%61", &[HOST]);
+        let strict = Strict::new().relaxing(Rules::ENCODED_SLASHES.and(Rules::PARAMETERS));
+        let mut admission = world.ask(&strict, &request).unwrap();
+        assert_eq!(admission.path(crate::testing::head(&request)), "/a%2F");
+        assert_eq!(admission.breaks(), Rules::ENCODED_SLASHES);
+        admission.prepare(&mut request);
+        assert_eq!(request.uri(), "/a%2F?q=%61");
+        assert_eq!(admission.path(crate::testing::head(&request)), "/a%2F");
+    }
+
+    #[test]
+    fn a_lock_is_not_passed_by_another_spelling() {
+        let world = World::new();
+        let target = crate::app::Target::Resource("/orders/7".parse().unwrap());
+        world.lock(target, crate::app::Covers::All, std::time::Duration::from_secs(60));
+        let chain = (Strict::new(), crate::policy::Lock::new(world.directory.clone()));
+        for path in ["/orders/7", "/%6frders/%37", "/orders/%37/lines"] {
+            assert_eq!(code(world.ask(&chain, &request("PUT", path, &[HOST]))), "locked", "{path}");
+        }
+        for path in ["/orders//7", "/orders/./7", "/orders%2f7", "/orders/7;x"] {
+            assert_eq!(code(world.ask(&chain, &request("PUT", path, &[HOST]))), "bad-request", "{path}");
         }
     }
 }

@@ -79,7 +79,7 @@ where
 {
     fn serve(service: &mut S, mut request: Request<B>, mut admission: Admission) -> Self {
         let served = Some(admission.take_permits().serve());
-        admission.prepare(request.headers_mut());
+        admission.prepare(&mut request);
         request.extensions_mut().insert(admission.clone());
         Self::Serving { future: service.call(request), served, admission }
     }

@@ -129,6 +129,38 @@ async fn a_route_is_found_by_host_path_and_method() {
 }
 
 #[tokio::test]
+async fn the_service_receives_the_path_that_was_matched() {
+    let service = Service::echo().await;
+    let address = crate::harness::free_address();
+    let text = format!(
+        "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
+         [upstreams.up]\naddress = \"{}\"\n\
+         [[routes]]\npath = \"/files\"\nupstream = \"up\"\nrelax = [\"encoded_slashes\", \"empty_segments\"]\n\
+         [[routes]]\npath = \"/a/b\"\nupstream = \"up\"\n",
+        service.address
+    );
+    let site = Site::from_text(&text, address);
+    let gateway = site.start();
+    for (path, seen) in [
+        ("/a/b?x=%61", Some("/a/b?x=%61")),
+        ("/%61/%62/%3a", Some("/a/b/%3A")),
+        ("/a/b%2fc", None),
+        ("/files/a%2fb//c", Some("/files/a%2Fb//c")),
+        ("/files/a;b", None),
+    ] {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let answer = tokio::task::spawn_blocking({
+            let raw = gateway.address;
+            move || crate::harness::raw(raw, head.as_bytes())
+        });
+        let answer = answer.await.unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let echo: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(echo["target"].as_str(), seen, "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn what_can_be_read_in_two_ways_reaches_nobody() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "");
@@ -137,6 +169,10 @@ async fn what_can_be_read_in_two_ways_reaches_nobody() {
         "GET /a/../b HTTP/1.1\r\nHost: a\r\n",
         "GET /a%2fb HTTP/1.1\r\nHost: a\r\n",
         "GET //a HTTP/1.1\r\nHost: a\r\n",
+        "GET /a;b HTTP/1.1\r\nHost: a\r\n",
+        "GET /a%252e HTTP/1.1\r\nHost: a\r\n",
+        "GET / HTTP/1.1\r\n",
+        "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n",
         "GET http://a/ HTTP/1.1\r\nHost: b\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n",

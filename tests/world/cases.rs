@@ -136,7 +136,7 @@ pub fn cases(quiet: &World, busy: &World, now: Moment) -> Vec<Case> {
     let known_to = |world, key: &str, case: Case| Case { recognised: recognise(world, key), ..case };
 
     let nothing = || Box::new(()) as Box<dyn Policy>;
-    let strict = || Box::new(Strict) as Box<dyn Policy>;
+    let strict = || Box::new(Strict::new()) as Box<dyn Policy>;
     let content_type =
         || Box::new(ContentType::new(["application/json"]).expect("a media type")) as Box<dyn Policy>;
     let accept =
