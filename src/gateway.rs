@@ -10,6 +10,7 @@ mod connection;
 mod demo;
 mod forward;
 mod hop;
+mod listener;
 mod log;
 mod pool;
 mod routes;
@@ -18,6 +19,7 @@ mod shutdown;
 mod tls;
 
 pub use bootstrap::{Bootstrapped, bootstrap};
+pub use connection::{Client, Front, Protocol};
 pub use demo::demo;
 pub use server::{check, serve};
 

@@ -1,30 +1,25 @@
-//! One connection from a client: hyper over Pingora's stream, requests into the routes.
+//! One connection from a client: hyper over a stream, requests into the routes.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use pingora::{
-    apps::ServerApp,
-    protocols::{ALPN, Stream},
-    server::ShutdownWatch,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
+    Shared,
     hop::Origin,
     log::{Logged, Record},
-    routes::Dispatch,
-    shutdown::Drain,
+    routes::{Dispatch, Routes},
 };
 use crate::{
-    clock::Clock,
+    config::Config,
     policy::Strict,
     tower::{Peer, Portcullis, PortcullisLayer},
 };
@@ -36,41 +31,80 @@ const MAX_HEAD: u32 = 64 * 1024;
 /// The most streams a client may have open on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
 
-/// What a listener speaks.
+/// Which protocol is spoken on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speaks {
-    /// TLS, and then what ALPN agreed on.
-    Tls,
-    /// HTTP/1.1 in the clear.
+pub enum Protocol {
+    /// HTTP/1.1.
     Http1,
-    /// HTTP/1.1 or, by prior knowledge, HTTP/2 in the clear.
-    Http1OrH2c,
+    /// HTTP/2.
+    Http2,
+    /// Whichever the client begins with.
+    Either,
 }
 
-/// Serves the connections of one listener.
-pub(super) struct Connections {
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// Its address.
+    pub peer: IpAddr,
+    /// Whether TLS is spoken on it.
+    pub secure: bool,
+    /// Which protocol is.
+    pub protocol: Protocol,
+}
+
+/// All that a gateway does with a connection, wherever that comes from.
+#[derive(Clone)]
+pub struct Front {
     service: Portcullis<Dispatch, Strict>,
-    speaks: Speaks,
     head_timeout: Duration,
     logs: bool,
-    drain: Arc<Drain>,
 }
 
-impl Connections {
-    pub(super) fn new(
-        dispatch: Dispatch,
-        clock: Arc<dyn Clock>,
-        speaks: Speaks,
-        head_timeout: Duration,
-        logs: bool,
-        drain: Arc<Drain>,
-    ) -> Self {
-        let strict = Strict::new().relaxing(dispatch.0.relaxed());
-        let service = PortcullisLayer::new(strict).clock(clock).layer(dispatch);
-        Self { service, speaks, head_timeout, logs, drain }
+impl Front {
+    /// The routes of a configuration, over what [`Shared::open`] opened.
+    #[must_use]
+    pub fn new(config: &Config, shared: &Shared) -> Self {
+        let routes = Routes::new(config, shared);
+        let strict = Strict::new().relaxing(routes.relaxed());
+        let layer = PortcullisLayer::new(strict).clock(shared.clock.clone());
+        Self {
+            service: layer.layer(Dispatch(Arc::new(routes))),
+            head_timeout: config.server.head_timeout.duration(),
+            logs: config.access_log.enabled,
+        }
     }
 
-    fn http(&self, io: &Stream) -> auto::Builder<TokioExecutor> {
+    /// Serves a connection until the client ends it, or `down` resolves and the requests on it are
+    /// answered.
+    pub async fn serve<I>(&self, io: I, client: Client, down: impl Future<Output = ()>)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let peer = client.peer.to_canonical();
+        let origin = Origin { peer, secure: client.secure };
+        let http = self.http(client.protocol);
+        let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
+            let record = self.logs.then(|| Record::of(&request, peer));
+            request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(origin);
+            Logged::new(self.service.clone().call(request), record)
+        });
+        let connection = http.serve_connection(TokioIo::new(io), service);
+        tokio::pin!(connection, down);
+        let served = tokio::select! {
+            served = &mut connection => served,
+            () = &mut down => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, %peer, "a client's connection ended");
+        }
+    }
+
+    fn http(&self, protocol: Protocol) -> auto::Builder<TokioExecutor> {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
             .timer(TokioTimer::new())
@@ -82,54 +116,10 @@ impl Connections {
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEAD)
             .keep_alive_interval(Some(Duration::from_secs(60)));
-        match self.speaks {
-            Speaks::Tls if io.selected_alpn_proto() == Some(ALPN::H2) => http.http2_only(),
-            Speaks::Tls | Speaks::Http1 => http.http1_only(),
-            Speaks::Http1OrH2c => http,
+        match protocol {
+            Protocol::Http1 => http.http1_only(),
+            Protocol::Http2 => http.http2_only(),
+            Protocol::Either => http,
         }
-    }
-}
-
-/// The address a stream comes from.
-fn peer(io: &Stream) -> Option<IpAddr> {
-    let digest = io.get_socket_digest()?;
-    digest.peer_addr()?.as_inet().map(|address| address.ip().to_canonical())
-}
-
-/// Returns when the process is to end.
-async fn down(mut shutdown: ShutdownWatch) {
-    // Without a sender there is no server any more either.
-    let _ = shutdown.wait_for(|down| *down).await;
-}
-
-#[async_trait]
-impl ServerApp for Connections {
-    async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _open = self.drain.open();
-        let Some(peer) = peer(&io) else {
-            tracing::warn!("a connection without an address was turned away");
-            return None;
-        };
-        let origin = Origin { peer, secure: self.speaks == Speaks::Tls };
-        let http = self.http(&io);
-        let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
-            let record = self.logs.then(|| Record::of(&request, peer));
-            request.extensions_mut().insert(Peer(peer));
-            request.extensions_mut().insert(origin);
-            Logged::new(self.service.clone().call(request), record)
-        });
-        let connection = http.serve_connection(TokioIo::new(io), service);
-        tokio::pin!(connection);
-        let served = tokio::select! {
-            served = &mut connection => served,
-            () = down(shutdown.clone()) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = served {
-            tracing::debug!(%error, %peer, "a client's connection ended");
-        }
-        None
     }
 }

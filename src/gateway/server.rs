@@ -11,8 +11,8 @@ use tokio::runtime;
 
 use super::{
     Shared,
-    connection::{Connections, Speaks},
-    routes::{Dispatch, Routes},
+    connection::Front,
+    listener::{Connections, Speaks},
     shutdown::{Drain, Signals},
     tls,
 };
@@ -50,9 +50,9 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let mut server = Server::new_with_opt_and_conf(None, settings(config));
     server.bootstrap();
     let drain = Arc::new(Drain::default());
-    let routes = Arc::new(Routes::new(config, &shared));
+    let front = Front::new(config, &shared);
     for listener in &config.listeners {
-        server.add_service(service(listener, config, &shared, &routes, &drain)?);
+        server.add_service(service(listener, &front, &drain)?);
     }
     tracing::info!(
         listeners = ?config.listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>(),
@@ -83,13 +83,7 @@ fn settings(config: &Config) -> ServerConf {
     }
 }
 
-fn service(
-    listener: &Listener,
-    config: &Config,
-    shared: &Shared,
-    routes: &Arc<Routes>,
-    drain: &Arc<Drain>,
-) -> anyhow::Result<Service<Connections>> {
+fn service(listener: &Listener, front: &Front, drain: &Arc<Drain>) -> anyhow::Result<Service<Connections>> {
     let address = listener.address.to_string();
     // Pingora panics on a worker thread over an address it cannot have.
     drop(TcpListener::bind(listener.address).with_context(|| format!("cannot listen on {address}"))?);
@@ -98,14 +92,7 @@ fn service(
         (None, true) => Speaks::Http1OrH2c,
         (None, false) => Speaks::Http1,
     };
-    let connections = Connections::new(
-        Dispatch(routes.clone()),
-        shared.clock.clone(),
-        speaks,
-        config.server.head_timeout.duration(),
-        config.access_log.enabled,
-        drain.clone(),
-    );
+    let connections = Connections { front: front.clone(), speaks, drain: drain.clone() };
     let mut service = Service::new(address.clone(), connections);
     match &listener.tls {
         Some(tls) => service.add_tls_with_settings(&address, None, tls::settings(tls)?),
