@@ -3,11 +3,13 @@
 //! `config/gateway.toml` is an annotated example of everything there is.
 
 mod error;
+mod limits;
 mod route;
 mod secrets;
 mod value;
 
 pub use error::ConfigError;
+pub use limits::Limits;
 pub use route::{ApiKeyPolicy, Backend, Checked, Policies, RateLimitPolicy, Relaxed, Route, Surface, Switch};
 pub use secrets::{SecretsError, SecretsFile};
 pub use value::{FieldName, HostName, Millis, SourceName};
@@ -30,6 +32,9 @@ pub struct Config {
     /// What holds for the whole process.
     #[serde(default)]
     pub server: Server,
+    /// What a stranger can make the gateway hold.
+    #[serde(default)]
+    pub limits: Limits,
     /// Where the registry is kept.
     pub store: Store,
     /// The secrets that key digests and seal app secrets.
@@ -61,9 +66,6 @@ pub struct Server {
     pub threads: usize,
     /// How long requests may go on after SIGTERM.
     pub shutdown_grace: Millis,
-    /// How long a client may take to send a request's head, counted from the connection's start or from
-    /// the last answer: an idle connection is kept for as long.
-    pub head_timeout: Millis,
     /// The field by which the service behind learns the caller's id; a client's own copy is removed.
     pub identity_field: FieldName,
 }
@@ -73,7 +75,6 @@ impl Default for Server {
         Self {
             threads: 0,
             shutdown_grace: Millis::from_secs(10),
-            head_timeout: Millis::from_secs(10),
             identity_field: FieldName::from_static("x-caller-id"),
         }
     }

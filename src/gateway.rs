@@ -8,6 +8,7 @@ mod answer;
 mod bootstrap;
 mod connection;
 mod demo;
+mod doors;
 mod forward;
 mod hop;
 mod listener;
@@ -16,7 +17,9 @@ mod pool;
 mod routes;
 mod server;
 mod shutdown;
+mod stall;
 mod tls;
+mod usage;
 
 pub use bootstrap::{Bootstrapped, bootstrap};
 pub use connection::{Client, Front, Protocol};
