@@ -97,6 +97,7 @@ impl Admission {
     /// The denial, or what to wait for.
     pub fn ask(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
         self.at = 0;
+        self.permits.at(head.now);
         let outcome = self.step(policy, head);
         match &outcome {
             Ok(()) => self.passed = 0,

@@ -25,6 +25,19 @@ use toml::Spanned;
 
 use crate::app::{Plan, PlanId};
 
+/// Fields that mean something else than who calls.
+const RESERVED: [&str; 9] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "host",
+    "transfer-encoding",
+    "x-api-key",
+];
+
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -149,7 +162,8 @@ pub struct Upstream {
     /// How many idle connections each worker thread keeps.
     #[serde(default = "Upstream::idle_connections")]
     pub idle_connections: usize,
-    /// How long an idle connection is kept. Less than the service's own keep-alive time.
+    /// How long an idle connection is kept; looked at whenever the service is used. Less than the service's
+    /// own keep-alive time.
     #[serde(default = "Upstream::idle_timeout")]
     pub idle_timeout: Millis,
 }
@@ -220,11 +234,22 @@ impl Config {
         if self.listeners.is_empty() {
             return Err(ConfigError::plain("there is no listener: add [[listeners]]"));
         }
+        let mut addresses = Vec::new();
         for listener in &self.listeners {
+            if listener.address.port() != 0 && addresses.contains(&listener.address) {
+                return Err(ConfigError::plain(format!("two listeners are on {}", listener.address)));
+            }
+            addresses.push(listener.address);
             if listener.h2c && listener.tls.is_some() {
                 let why = format!("the listener on {} has both tls and h2c", listener.address);
                 return Err(ConfigError::plain(why));
             }
+        }
+        let field = self.server.identity_field.as_str();
+        if RESERVED.contains(&field) || field.starts_with("x-forwarded-") {
+            return Err(ConfigError::plain(format!(
+                "server.identity_field cannot be {field}: it has a meaning"
+            )));
         }
         let mut seen: Vec<&PlanId> = Vec::new();
         for plan in &self.plans {
@@ -293,6 +318,17 @@ mod tests {
             assert!(error.contains(what), "{rest}: {error}");
             assert!(error.contains(place), "{rest}: {error}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_together_is_refused() {
+        let two = HEAD.replace("0\" }]", "1\" }, { address = \"127.0.0.1:1\" }]");
+        assert!(Config::parse(&two).unwrap_err().to_string().contains("two listeners"));
+        assert!(error("server.identity_field = \"Host\"").contains("it has a meaning"));
+        let sources = "policies.api_key = { sources = [\"x-api-key\", \"X-API-KEY\"] }";
+        let route =
+            "[upstreams.up]\naddress = \"127.0.0.1:1\"\n[[routes]]\npath = \"/\"\nupstream = \"up\"\n";
+        assert!(error(&format!("{route}{sources}")).contains("named twice"));
     }
 
     #[test]

@@ -242,6 +242,11 @@ impl Route {
         }
         let policies = &self.policies;
         let keyed = policies.api_key.as_ref().is_some_and(|switch| switch.get().is_some());
+        let sources =
+            policies.api_key.as_ref().and_then(Switch::get).map_or(&[][..], |policy| &policy.sources);
+        if sources.iter().enumerate().any(|(at, source)| sources[..at].contains(source)) {
+            return wrong("a source of policies.api_key is named twice");
+        }
         let limited = policies.rate_limit.as_ref().is_some_and(|switch| switch.get().is_some());
         if !keyed && (limited || policies.scope.is_some()) {
             return wrong(

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, Method, Request, Response};
+use http::{HeaderName, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower_service::Service;
@@ -26,6 +26,9 @@ use super::{
 };
 use crate::{Admission, Denial, config};
 use body::Progress;
+
+/// How long an idle connection may take to be ready: it is, unless its last exchange is not over.
+const READY: Duration = Duration::from_millis(50);
 
 /// A service behind.
 #[derive(Debug)]
@@ -62,9 +65,6 @@ impl Upstream {
         let Some(origin) = head.extensions.get::<Origin>().copied() else {
             return Err(Denial::internal("a request without an origin came to be forwarded"));
         };
-        if head.method == Method::CONNECT {
-            return Err(Denial::NotImplemented { detail: "CONNECT is not served here.".into() });
-        }
         head.extensions.clear();
         hop::send_on(&mut head, origin);
         admission.identify(&mut head.headers, &self.identity_field);
@@ -73,6 +73,13 @@ impl Upstream {
 
         let (sender, response) = self.exchange(request, &progress).await?;
         let (mut head, body) = response.into_parts();
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Denial::BadGateway {
+                inside: format!("{} switched protocols unasked", self.name).into(),
+            });
+        }
+        // What it speaks ends here; the server says what the client speaks.
+        head.version = Version::default();
         hop::leave(&mut head.headers);
         let body = UpstreamBody::new(body, self.read_timeout, sender, self.keep.clone(), progress);
         Ok(Response::from_parts(head, Answer::Upstream(body)))
@@ -92,7 +99,8 @@ impl Upstream {
                 Some(sender) => sender,
                 None => self.connect().await?,
             };
-            if !fresh && sender.ready().await.is_err() {
+            // One that does not get ready has something of the last request still to send.
+            if !fresh && !matches!(timeout(READY, sender.ready()).await, Ok(Ok(()))) {
                 continue;
             }
             match self.head_in_time(sender.try_send_request(request), progress).await? {

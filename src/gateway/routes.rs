@@ -46,6 +46,8 @@ struct Route {
 impl Route {
     /// Whether host and path are this route's; the method is looked at afterwards.
     fn fits(&self, host: Option<&str>, path: &str) -> bool {
+        // A name may be written with the dot of the root.
+        let host = host.map(|host| host.strip_suffix('.').unwrap_or(host));
         let host_fits =
             self.host.as_deref().is_none_or(|ours| host.is_some_and(|host| host.eq_ignore_ascii_case(ours)));
         let below = |rest: &str| rest.is_empty() || rest.starts_with('/') || self.path.len() == 1;
@@ -53,7 +55,9 @@ impl Route {
     }
 
     fn takes(&self, method: &Method) -> bool {
-        self.methods.is_empty() || self.methods.contains(method)
+        // Who answers GET answers HEAD (RFC 9110, section 9.3.2).
+        let asked = if method == Method::HEAD { &Method::GET } else { method };
+        self.methods.is_empty() || self.methods.contains(method) || self.methods.contains(asked)
     }
 }
 
@@ -82,7 +86,10 @@ impl Routes {
         };
         // A configuration that was checked has a backend for every route.
         let mut routes: Vec<Route> = config.routes.iter().filter_map(route).collect();
-        routes.sort_by_key(|route| (route.host.is_none(), std::cmp::Reverse(route.path.len())));
+        // Of routes with one host and path, one without methods takes what the others leave.
+        routes.sort_by_key(|route| {
+            (route.host.is_none(), std::cmp::Reverse(route.path.len()), route.methods.is_empty())
+        });
         Self(routes)
     }
 
