@@ -21,7 +21,7 @@ mod stall;
 mod tls;
 mod usage;
 
-pub use bootstrap::{Bootstrapped, bootstrap};
+pub use bootstrap::{FirstStart, NAMES, Names, bootstrap};
 pub use connection::{Client, Front, Protocol};
 pub use demo::demo;
 pub use server::{check, serve};

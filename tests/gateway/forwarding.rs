@@ -189,3 +189,35 @@ async fn an_answer_comes_through_without_what_its_connection_names() {
     assert_eq!((response.status().as_u16(), response.headers().contains_key("x-own")), (418, false));
     assert_eq!(http::Response::from(response).into_body().collect().await.unwrap().to_bytes(), "short");
 }
+
+/// Answers every request on a connection with these bytes, and closes it.
+fn answers(bytes: &'static [u8]) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(bytes);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_older_service_is_answered_for_in_the_clients_version() {
+    let site = Site::new(answers(b"HTTP/1.0 200 OK\r\n\r\nold"), "");
+    let gateway = site.start();
+    let response = gateway.get("/").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.version()), (200, reqwest::Version::HTTP_11));
+    assert_eq!(response.text().await.unwrap(), "old");
+}
+
+#[tokio::test]
+async fn a_service_that_switches_protocols_unasked_is_502() {
+    let site = Site::new(
+        answers(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+        "",
+    );
+    assert_eq!(site.start().get("/").send().await.unwrap().status(), 502);
+}
