@@ -2,7 +2,9 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use http::Request;
+use futures_util::TryFutureExt;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -23,7 +25,7 @@ use super::{
 use crate::{
     config::{Config, Limits},
     policy::Strict,
-    tower::{Peer, Portcullis, PortcullisLayer},
+    tower::{Peer, Portcullis, PortcullisLayer, Refusal},
 };
 
 /// The smallest read buffer hyper takes.
@@ -88,9 +90,11 @@ impl Front {
         let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
             let running = usage.request();
             let record = self.logs.then(|| Record::of(&request, peer));
+            let (version, unread) = (request.version(), !request.body().is_end_stream());
             request.extensions_mut().insert(Peer(peer));
             request.extensions_mut().insert(origin);
-            Logged::new(self.service.clone().call(request), record, running)
+            let answer = self.service.clone().call(request);
+            Logged::new(answer.map_ok(move |answer| last(answer, version, unread)), record, running)
         });
         let io = TokioIo::new(Stall::new(io, limits.write_timeout.duration()));
         let http = self.http(client.protocol);
@@ -132,4 +136,15 @@ impl Front {
             Protocol::Either => http,
         }
     }
+}
+
+/// A refusal over content that nobody read, or of a request that can be read in two ways, is the last answer
+/// on its connection: nothing that came behind the head is ever taken for another request.
+fn last<B>(mut answer: Response<B>, version: Version, unread: bool) -> Response<B> {
+    let refused = answer.extensions().get::<Refusal>().is_some();
+    // HTTP/2 frames its streams: there is nothing to run into each other.
+    if refused && version < Version::HTTP_2 && (unread || answer.status() == StatusCode::BAD_REQUEST) {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }

@@ -107,6 +107,9 @@ impl Upstream {
                 Ok(response) => return Ok((sender, response)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if !fresh => request = unsent,
+                    _ if progress.is_broken() => {
+                        return Err(Denial::bad_request("The request's content cannot be read to its end."));
+                    }
                     _ => return Err(self.unreachable(&error.into_error())),
                 },
             }

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request, uri::PathAn
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -35,6 +36,7 @@ pub(super) fn leave(headers: &mut HeaderMap) {
     for name in [
         &KEEP_ALIVE,
         &PROXY_CONNECTION,
+        &HTTP2_SETTINGS,
         &header::PROXY_AUTHENTICATE,
         &header::PROXY_AUTHORIZATION,
         &header::TE,
@@ -43,6 +45,38 @@ pub(super) fn leave(headers: &mut HeaderMap) {
     ] {
         headers.remove(name);
     }
+}
+
+/// Whether a field claims, in the client's words, what only the way here can tell (where the request came
+/// from, by which name), or asks a service behind for another method or target than the policies saw.
+fn misleads(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "forwarded"
+            | "x-forwarded-by"
+            | "x-forwarded-path"
+            | "x-forwarded-port"
+            | "x-forwarded-prefix"
+            | "x-forwarded-scheme"
+            | "x-forwarded-server"
+            | "x-forwarded-ssl"
+            | "x-forwarded-uri"
+            | "x-real-ip"
+            | "x-client-ip"
+            | "x-cluster-client-ip"
+            | "x-original-forwarded-for"
+            | "true-client-ip"
+            | "client-ip"
+            | "cf-connecting-ip"
+            | "fastly-client-ip"
+            | "x-http-method"
+            | "x-http-method-override"
+            | "x-method-override"
+            | "x-original-host"
+            | "x-original-uri"
+            | "x-original-url"
+            | "x-rewrite-url"
+    )
 }
 
 /// Makes a request's head one that is sent to the service behind: origin form, HTTP/1.1, one `Host`, one
@@ -56,7 +90,11 @@ pub(super) fn send_on(head: &mut request::Parts, origin: Origin) {
         head.headers.insert(header::HOST, host);
     }
     join_cookies(&mut head.headers);
-    head.headers.remove(header::FORWARDED);
+    // Most requests have none of them: then nothing is allocated.
+    let misleading: Vec<HeaderName> = head.headers.keys().filter(|name| misleads(name)).cloned().collect();
+    for name in misleading {
+        head.headers.remove(name);
+    }
     if let Ok(peer) = HeaderValue::try_from(origin.peer.to_canonical().to_string()) {
         head.headers.insert(&FORWARDED_FOR, peer);
     }
@@ -108,6 +146,7 @@ mod tests {
                 ("keep-alive", "5"),
                 ("te", "trailers"),
                 ("upgrade", "h2c"),
+                ("http2-settings", "AAMAAABkAARAAAAAAAIAAAAA"),
                 ("proxy-authorization", "x"),
                 ("x-other", "2"),
             ],
@@ -129,6 +168,27 @@ mod tests {
         assert_eq!(head.headers["x-forwarded-for"], "192.0.2.7");
         assert_eq!(head.headers["x-forwarded-proto"], "https");
         assert!(!head.headers.contains_key("forwarded"));
+    }
+
+    #[test]
+    fn nobody_behind_is_asked_for_another_method_target_or_address() {
+        let names = [
+            "x-http-method-override",
+            "x-http-method",
+            "x-method-override",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-forwarded-prefix",
+            "x-real-ip",
+            "true-client-ip",
+            "cf-connecting-ip",
+            "x-client-ip",
+        ];
+        let mut fields = vec![("host", "a"), ("x-other", "1")];
+        fields.extend(names.map(|name| (name, "/admin")));
+        let head = sent("/x", &fields);
+        assert!(names.iter().all(|name| !head.headers.contains_key(*name)), "{:?}", head.headers);
+        assert!(head.headers.contains_key("x-other"));
     }
 
     #[test]

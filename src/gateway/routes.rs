@@ -27,7 +27,7 @@ use crate::{
     policy::{ApiKey, Lock, RateLimit, Scope, broken_rules},
     surface::{apig, discue},
     target::Rules,
-    tower::{Portcullis, PortcullisLayer, ResponseBody},
+    tower::{Portcullis, PortcullisLayer, Refusal, ResponseBody},
 };
 
 type Guarded = Portcullis<Backend, Box<dyn Policy>>;
@@ -220,7 +220,11 @@ impl Service<Request<Incoming>> for Dispatch {
         let breaks = request.extensions().get::<Admission>().map_or(Rules::NONE, Admission::breaks);
         match self.0.find(host, request.uri().path(), request.method(), breaks) {
             Ok(route) => Either::Left(route.service.clone().call(request)),
-            Err(denial) => Either::Right(ready(Ok(Answer::refusal(&denial).map(ResponseBody::inner)))),
+            Err(denial) => {
+                let mut answer = Answer::refusal(&denial).map(ResponseBody::inner);
+                answer.extensions_mut().insert(Refusal);
+                Either::Right(ready(Ok(answer)))
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 mod commands;
 mod durability;
 mod forwarding;
+#[path = "../site/mod.rs"]
 mod harness;
 mod policies;
 mod serving;

@@ -21,7 +21,7 @@ use crate::gateway::{
     pool::{Keep, Sender},
 };
 
-/// When the request's body last moved, and whether it is through.
+/// When the request's body last moved, and whether it is through, or broke.
 #[derive(Debug, Clone)]
 pub(in crate::gateway) struct Progress(Arc<State>);
 
@@ -30,11 +30,17 @@ struct State {
     start: Instant,
     last: AtomicU64,
     done: AtomicBool,
+    broken: AtomicBool,
 }
 
 impl Progress {
     pub(in crate::gateway) fn new() -> Self {
-        Self(Arc::new(State { start: Instant::now(), last: AtomicU64::new(0), done: AtomicBool::new(false) }))
+        Self(Arc::new(State {
+            start: Instant::now(),
+            last: AtomicU64::new(0),
+            done: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+        }))
     }
 
     pub(in crate::gateway) fn last(&self) -> Instant {
@@ -44,6 +50,12 @@ impl Progress {
     fn moved(&self) {
         let millis = u64::try_from(self.0.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.last.store(millis, Ordering::Relaxed);
+    }
+
+    /// Whether the client ended the body early, or sent one that cannot be read: then an exchange that
+    /// failed is not the service's fault.
+    pub(in crate::gateway) fn is_broken(&self) -> bool {
+        self.0.broken.load(Ordering::Relaxed)
     }
 
     fn is_done(&self) -> bool {
@@ -78,7 +90,9 @@ impl Body for RequestBody {
         if polled.is_ready() {
             this.progress.moved();
         }
-        if matches!(polled, Poll::Ready(None)) || this.body.is_end_stream() {
+        if matches!(polled, Poll::Ready(Some(Err(_)))) {
+            this.progress.0.broken.store(true, Ordering::Relaxed);
+        } else if matches!(polled, Poll::Ready(None)) || this.body.is_end_stream() {
             this.progress.0.done.store(true, Ordering::Relaxed);
         }
         polled

@@ -1,5 +1,7 @@
 //! Starts the binary, and a service to stand behind it.
 
+#![allow(dead_code, reason = "each test takes what it needs")]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -111,16 +113,21 @@ surface = "apig"
     }
 
     pub fn start(&self) -> Gateway {
-        let mut child = self.command("serve").stdout(Stdio::piped()).spawn().unwrap();
+        self.start_by(self.command("serve"))
+    }
+
+    /// By a command of one's own.
+    pub fn start_by(&self, mut command: Command) -> Gateway {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = log.clone();
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 lines.lock().unwrap().push(line);
             }
         });
-        let mut gateway = Gateway { child, address: self.address, log };
+        let mut gateway = Gateway { child, address: self.address, log, reader: Some(reader) };
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(self.address).is_err() {
             assert!(gateway.child.try_wait().unwrap().is_none(), "ended early: {:?}", gateway.log());
@@ -136,9 +143,22 @@ pub struct Gateway {
     child: Child,
     pub address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    reader: Option<thread::JoinHandle<()>>,
 }
 
 impl Gateway {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it once its requests are served; all that it logged.
+    pub fn end(mut self) -> Vec<String> {
+        self.signal("-TERM");
+        self.wait();
+        self.reader.take().unwrap().join().unwrap();
+        self.log()
+    }
+
     pub fn get(&self, path: &str) -> RequestBuilder {
         client().get(self.url(path))
     }

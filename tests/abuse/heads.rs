@@ -1,0 +1,98 @@
+//! Cases that are bytes of HTTP/1.1, by class.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::{
+    case::{self, Case},
+    ground::{Ground, Run},
+};
+
+#[test]
+fn a_request_is_never_two() {
+    every("smuggling");
+}
+
+#[test]
+fn fields_mean_one_thing() {
+    every("header-normalisation");
+}
+
+#[test]
+fn paths_mean_one_thing() {
+    every("path-normalisation");
+}
+
+#[test]
+fn what_is_the_connections_stays_with_it() {
+    every("hop-by-hop");
+}
+
+#[test]
+fn a_client_does_not_say_where_it_is() {
+    every("client-ip");
+}
+
+#[test]
+fn content_is_not_asked_for_in_vain() {
+    every("body");
+}
+
+/// Every case of a class; all that fail are told.
+fn every(class: &str) {
+    let ground = Ground::new();
+    let cases = case::heads(class);
+    assert!(!cases.is_empty(), "{class}");
+    let mut failed = Vec::new();
+    for case in &cases {
+        let run = ground.run(case);
+        let checked = catch_unwind(AssertUnwindSafe(|| check(&ground, case, &run)));
+        if checked.is_err() {
+            failed.push(format!("{}: {:?}\nlog: {:#?}\n", case.id, run.exchange, run.log));
+        }
+    }
+    assert!(failed.is_empty(), "{class}: {} of {}:\n{}", failed.len(), cases.len(), failed.concat());
+}
+
+fn check(ground: &Ground, case: &Case, run: &Run) {
+    let (id, exchange) = (&case.id, &run.exchange);
+    ground.check_admitted(&run.seen, &run.log);
+    case.check_status(exchange.status());
+    assert!(exchange.answers.iter().all(|answer| answer.status() < 500), "{id}: nothing here is our fault");
+    let (checked, requests) = (case.checked(), run.requests());
+    if let Some(count) = checked.upstream_requests {
+        assert_eq!(requests.len(), count, "{id}: {requests:?}");
+    }
+    if checked.connection.as_deref() == Some("close") {
+        assert!(exchange.closed, "{id}: the connection is open");
+        assert!(exchange.answers.len() <= 1, "{id}: something behind the request was answered");
+    }
+    by_hand(id, run);
+}
+
+/// What the invariants of single cases demand beyond what holds for all.
+fn by_hand(id: &str, run: &Run) {
+    match id {
+        // One request, and what stands behind it on its own: not found, without a caller.
+        "SMG-21" => {
+            assert_eq!(run.only_request().target(), "/v1/echo");
+            assert!(run.exchange.answers[1..].iter().all(|answer| answer.status() == 404), "{id}");
+        }
+        "SMG-22" => assert_eq!(run.only_request().text(), "hello"),
+        "SMG-30" => {
+            let request = run.only_request();
+            assert_eq!((request.values("content-length"), &*request.text()), (vec!["10"], "1234567890"));
+        }
+        "HDR-05" | "HOP-02" | "HOP-03" => {
+            for request in run.requests() {
+                assert_eq!(request.values("x-consumer-id"), ["caller-a"], "{id}");
+            }
+        }
+        "HDR-16" => assert_eq!(run.only_request().method(), "POST", "{id}"),
+        "BDY-09" => assert!(run.exchange.interim.is_empty(), "{id}: the content was asked for"),
+        _ => {}
+    }
+    // The head that was refused over its content is not the beginning of another request.
+    for request in run.requests().iter().filter(|request| !request.whole) {
+        assert_eq!(request.target(), "/v1/echo", "{id}: {request:?}");
+    }
+}
