@@ -31,6 +31,8 @@ pub struct Route {
     /// Rules of the path's normal form that do not hold here, by name; see [`Rules`] for what each risks.
     #[serde(default)]
     pub relax: Relaxed,
+    /// Bytes of a request's body; beyond it 413. Without it `limits.body_bytes` counts.
+    pub body_bytes: Option<u64>,
     /// What a request must pass.
     #[serde(default)]
     pub policies: Policies,

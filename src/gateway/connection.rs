@@ -25,6 +25,7 @@ use super::{
 use crate::{
     config::{Config, Limits},
     policy::Strict,
+    problem::Code,
     tower::{Peer, Portcullis, PortcullisLayer, Refusal},
 };
 
@@ -141,9 +142,12 @@ impl Front {
 /// A refusal over content that nobody read, or of a request that can be read in two ways, is the last answer
 /// on its connection: nothing that came behind the head is ever taken for another request.
 fn last<B>(mut answer: Response<B>, version: Version, unread: bool) -> Response<B> {
-    let refused = answer.extensions().get::<Refusal>().is_some();
+    let extensions = answer.extensions();
+    let broken = [StatusCode::BAD_REQUEST, StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE];
+    let refused = extensions.get::<Refusal>().is_some() && unread
+        || extensions.get::<Code>().is_some() && broken.contains(&answer.status());
     // HTTP/2 frames its streams: there is nothing to run into each other.
-    if refused && version < Version::HTTP_2 && (unread || answer.status() == StatusCode::BAD_REQUEST) {
+    if refused && version < Version::HTTP_2 {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     Admission, Denial, Policy,
     config::{self, Config},
-    policy::{ApiKey, Lock, RateLimit, Scope, broken_rules},
+    policy::{ApiKey, BodyLimit, Lock, RateLimit, Scope, broken_rules},
     surface::{apig, discue},
     target::Rules,
     tower::{Portcullis, PortcullisLayer, Refusal, ResponseBody},
@@ -64,9 +64,8 @@ impl Route {
 impl Routes {
     /// The routes of a configuration.
     pub(super) fn new<'a>(config: &'a Config, shared: &Shared) -> Self {
-        let identity = config.server.identity_field.name();
         let upstream = |(name, upstream): (&'a String, _)| {
-            (name.as_str(), Arc::new(Upstream::new(name, upstream, identity.clone())))
+            (name.as_str(), Arc::new(Upstream::new(name, upstream, config)))
         };
         let upstreams: BTreeMap<&str, _> = config.upstreams.iter().map(upstream).collect();
         let surfaces = Surfaces::new(config, shared);
@@ -75,7 +74,7 @@ impl Routes {
                 config::Backend::Upstream(name) => Backend::Forward(Forward(upstreams.get(name)?.clone())),
                 config::Backend::Surface(surface) => Backend::Surface(surfaces.router(surface)),
             };
-            let layer = PortcullisLayer::new(chain(&route.policies, shared)).clock(shared.clock.clone());
+            let layer = PortcullisLayer::new(chain(route, config, shared)).clock(shared.clock.clone());
             Some(Route {
                 host: route.host.as_ref().map(|host| host.as_str().into()),
                 path: route.path.get_ref().as_str().into(),
@@ -116,8 +115,10 @@ impl Routes {
 }
 
 /// A route's policies, in the order that is documented.
-fn chain(policies: &config::Policies, shared: &Shared) -> Box<dyn Policy> {
-    let directory = &shared.directory;
+fn chain(route: &config::Route, config: &Config, shared: &Shared) -> Box<dyn Policy> {
+    let (policies, directory) = (&route.policies, &shared.directory);
+    // A surface has its own bound on content, and its own answer.
+    let body_limit = route.upstream.is_some().then(|| route.body_bytes.unwrap_or(config.limits.body_bytes));
     let api_key = policies.api_key.as_ref().and_then(config::Switch::get).map(|settings| {
         let mut policy = ApiKey::new(directory.clone());
         if let Some(places) = settings.places() {
@@ -130,6 +131,7 @@ fn chain(policies: &config::Policies, shared: &Shared) -> Box<dyn Policy> {
     });
     let rate_limit = policies.rate_limit.as_ref().and_then(config::Switch::get);
     Box::new((
+        body_limit.map(BodyLimit::new),
         policies.content_type.as_ref().map(|checked| checked.0.clone()),
         policies.accept.as_ref().map(|checked| checked.0.clone()),
         api_key,
