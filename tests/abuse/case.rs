@@ -14,7 +14,6 @@ struct File {
 pub struct Case {
     pub id: String,
     pub class: String,
-    pub protocol: String,
     pub raw: Option<String>,
     expected: Expected,
     /// What the gateway does instead, and why that is.

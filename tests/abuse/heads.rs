@@ -77,6 +77,7 @@ fn by_hand(id: &str, run: &Run) {
             assert_eq!(run.only_request().target(), "/v1/echo");
             assert!(run.exchange.answers[1..].iter().all(|answer| answer.status() == 404), "{id}");
         }
+        "SMG-05" => assert_eq!(run.only_request().values("content-length"), ["5"], "{id}"),
         "SMG-22" => assert_eq!(run.only_request().text(), "hello"),
         "SMG-30" => {
             let request = run.only_request();

@@ -6,10 +6,37 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
+mod bounds;
 mod case;
 mod ground;
+mod h2;
 mod heads;
+mod http2;
+mod in_process;
 #[path = "../site/mod.rs"]
 mod site;
 mod upstream;
 mod wire;
+#[path = "../world/mod.rs"]
+mod world;
+
+/// Cases that are no single head; each has a test that names it.
+const DESCRIBED: [&str; 27] = [
+    "BDY-01", "BDY-03", "BDY-08", "BDY-10", "BDY-11", "H2X-01", "H2X-05", "H2X-06", "H2X-08", "H2X-09",
+    "H2X-10", "IPX-03", "IPX-05", "LOG-02", "LOG-05", "ORC-01", "ORC-04", "RES-01", "RES-02", "RES-04",
+    "RES-05", "RES-07", "RES-13", "SMG-33", "SMG-34", "SMG-35", "UNI-04",
+];
+/// Cases of what there is not; each says so.
+const WITHOUT: [&str; 3] = ["IPX-04", "LOG-04", "RES-12"];
+
+#[test]
+fn every_case_is_tried_or_says_why_not() {
+    let mut described: Vec<_> = DESCRIBED.into_iter().chain(WITHOUT).collect();
+    described.sort_unstable();
+    let mut rest: Vec<_> = case::all().into_iter().filter(|case| case.raw.is_none()).collect();
+    rest.sort_by(|one, other| one.id.cmp(&other.id));
+    assert_eq!(rest.iter().map(|case| case.id.as_str()).collect::<Vec<_>>(), described);
+    for case in rest.iter().filter(|case| WITHOUT.contains(&&*case.id)) {
+        assert!(case.is_ours(), "{}", case.id);
+    }
+}

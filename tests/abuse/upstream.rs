@@ -71,12 +71,6 @@ impl Upstream {
         seen.filter(|seen| !seen.bytes.is_empty()).collect()
     }
 
-    /// How many requests were seen until now.
-    pub fn requests(&self) -> usize {
-        let connections = self.state.lock().unwrap().connections.clone();
-        connections.iter().map(|seen| seen.lock().unwrap().requests.len()).sum()
-    }
-
     /// How many connections were.
     pub fn connections(&self) -> usize {
         self.state.lock().unwrap().connections.len()

@@ -176,8 +176,13 @@ impl Wire {
         }
     }
 
+    /// What was read and not yet taken.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.read)
+    }
+
     /// Takes the next answer off what was read, when it is there as a whole.
-    fn next(&mut self) -> Option<Message> {
+    pub fn next(&mut self) -> Option<Message> {
         let (message, used) = Message::parse(&self.read).expect("the gateway's answers are well formed")?;
         message.whole.then(|| self.read.drain(..used));
         message.whole.then_some(message)
@@ -199,17 +204,6 @@ impl Wire {
                 }
             }
         }
-    }
-
-    /// Whether the server ends the connection.
-    pub fn ends(&mut self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        while let Some(left) = deadline.checked_duration_since(Instant::now()) {
-            if self.read(left) == Some(false) {
-                return true;
-            }
-        }
-        false
     }
 }
 

@@ -1,0 +1,342 @@
+//! Cases of what a stranger can make the gateway hold, do or say: slow, many and huge.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::process::CommandExt,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    case,
+    ground::{Ground, access},
+    http2::{HELD, memory},
+    site::Gateway,
+    wire::{self, Exchange, Wire},
+};
+
+/// How often a slow client sends a byte.
+const DRIP: Duration = Duration::from_millis(50);
+
+/// Sends a head, and then a byte now and then, until the gateway has enough of it.
+fn drip(gateway: &Gateway, head: &[u8], patience: Duration) -> Exchange {
+    let mut wire = Wire::new(gateway.address);
+    wire.stream.write_all(head).unwrap();
+    let mut exchange = Exchange::default();
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        match wire.read(DRIP) {
+            Some(true) => exchange.answers.extend(wire.next()),
+            Some(false) => {
+                exchange.closed = true;
+                break;
+            }
+            None => {}
+        }
+        if wire.stream.write_all(b"x").is_err() {
+            exchange.closed = true;
+            break;
+        }
+    }
+    exchange
+}
+
+#[test]
+fn a_head_that_drips_is_cut() {
+    let case = case::case("RES-01");
+    let ground = Ground::with("head_timeout = \"500ms\"", "", "");
+    let gateway = ground.start();
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..50)
+            .map(|_| {
+                scope.spawn(|| {
+                    let start = Instant::now();
+                    let head = b"GET /v1/public HTTP/1.1\r\nHost: a\r\nX-A: ";
+                    (drip(&gateway, head, wire::PATIENCE), start.elapsed())
+                })
+            })
+            .collect();
+        let mut good = Wire::new(gateway.address);
+        assert_eq!(good.ask(&ground.good()).unwrap().status(), 200, "others are served");
+        for client in clients {
+            let (exchange, took) = client.join().unwrap();
+            case.check_status(exchange.status());
+            assert!(exchange.closed && took < wire::PATIENCE, "{}: {took:?} {exchange:?}", case.id);
+        }
+    });
+}
+
+#[test]
+fn content_that_drips() {
+    let case = case::case("RES-02");
+    let ground = Ground::with("", "", "read_timeout = \"300ms\"");
+    let head = format!(
+        "POST /v1/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nContent-Length: 1000000\r\n\r\n",
+        ground.keys[0]
+    );
+    let gateway = ground.start();
+    let exchange = drip(&gateway, head.as_bytes(), wire::PATIENCE / 2);
+    case.check_status(exchange.status());
+    assert_eq!(exchange.closed, case.checked().connection.as_deref() == Some("close"), "{}", case.id);
+    // Content that stands still is cut by what the service behind may take.
+    let stands = wire::exchange(gateway.address, head.as_bytes());
+    assert_eq!((stands.status(), stands.closed), (504, true), "{}", case.id);
+}
+
+#[test]
+fn a_head_has_its_size() {
+    let ground = Ground::new();
+    let long = "a".repeat(900 * 1024);
+    let field = format!("GET /v1/echo HTTP/1.1\r\nHost: a\r\nX-A: {long}\r\n\r\n");
+    let target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", &long[..64 * 1024]);
+    for (id, head) in [("RES-04", field), ("RES-05", target)] {
+        let case = case::case(id);
+        let run = ground.send(head.as_bytes());
+        case.check_status(run.exchange.status());
+        assert_eq!(Some(run.requests().len()), case.checked().upstream_requests, "{id}");
+        assert!(run.exchange.closed, "{id}");
+    }
+}
+
+/// A request with some key, in one connection with the others.
+fn with_key(key: &str) -> Vec<u8> {
+    format!("GET /v1/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\n\r\n").into_bytes()
+}
+
+#[test]
+fn guessed_keys_leave_nothing_behind() {
+    let case = case::case("RES-07");
+    let ground = Ground::new();
+    let gateway = ground.start();
+    let mut wire = Wire::new(gateway.address);
+    assert_eq!(wire.ask(&ground.good()).unwrap().status(), 200);
+    let before = memory(&gateway);
+    for _ in 0..5_000 {
+        let guess = portcullis::app::ApiKey::generate(&portcullis::app::KeyPrefix::default());
+        case.check_status(wire.ask(&with_key(guess.expose())).unwrap().status());
+    }
+    assert!(memory(&gateway) - before < HELD, "{}", case.id);
+    let answer = wire.ask(&ground.good()).unwrap();
+    assert_eq!(answer.values("ratelimit").len(), 1, "{}: known keys keep their state: {answer:?}", case.id);
+}
+
+/// Processor time of a process, in hundredths of a second.
+fn processor(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn without_file_descriptors_it_waits_and_recovers() {
+    let case = case::case("RES-13");
+    let ground = Ground::new();
+    let plain = ground.site.command("serve");
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
+    limited.current_dir(ground.site.folder.path()).env_remove("RUST_LOG").process_group(0);
+    let gateway = ground.site.start_by(limited);
+    let clients: Vec<Wire> = (0..1_000).map(|_| Wire::new(gateway.address)).collect();
+    let open = || fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count();
+    let deadline = Instant::now() + wire::PATIENCE;
+    while open() < 256 {
+        assert!(Instant::now() < deadline, "{}: {} descriptors are open", case.id, open());
+        std::thread::yield_now();
+    }
+    // Nothing is to be done: whoever waits for descriptors does not do it by trying all the time.
+    let (before, mut waiting) = (processor(gateway.pid()), Wire::new(gateway.address));
+    let window = Duration::from_secs(1);
+    let start = Instant::now();
+    while let Some(left) = window.checked_sub(start.elapsed()) {
+        waiting.read(left);
+    }
+    let spent = processor(gateway.pid()) - before;
+    drop(clients);
+    let mut good = Wire::new(gateway.address);
+    assert_eq!(good.ask(&ground.good()).map(|answer| answer.status()), Some(200), "{}: it recovers", case.id);
+    assert!(spent < 50, "{}: {spent} hundredths of a second in one second", case.id);
+}
+
+/// A request to the management of api clients, with the key that `init` made.
+fn manage(ground: &Ground, method: &str, path: &str, fields: &str, content: &[u8]) -> Vec<u8> {
+    let mut bytes = format!(
+        "{method} /v1/api_clients{path} HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n{fields}\r\n",
+        ground.site.api_key,
+        content.len()
+    )
+    .into_bytes();
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+#[test]
+fn management_reads_no_more_than_it_says() {
+    let ground = Ground::new();
+    let gateway = ground.start();
+    let before = memory(&gateway);
+    let name = |name: &str| format!("{{\"name\":\"{name}\"}}").into_bytes();
+    let huge = name(&"a".repeat(1 << 20));
+    for (id, fields, content) in [
+        ("BDY-01", "Content-Encoding: gzip\r\n", vec![0x1f; 1 << 20]),
+        ("BDY-03", "Content-Encoding: gzip, gzip, gzip, gzip\r\n", b"{}".to_vec()),
+        ("BDY-10", "", huge),
+        ("BDY-11", "", name("a\\u0000b.example")),
+    ] {
+        let case = case::case(id);
+        let exchange = wire::exchange(gateway.address, &manage(&ground, "POST", "", fields, &content));
+        case.check_status(exchange.status());
+        if exchange.status() == 415 {
+            assert_eq!(exchange.first().values("accept-encoding").len(), 1, "{id}: {exchange:?}");
+        }
+    }
+    assert!(memory(&gateway) - before < HELD);
+}
+
+#[test]
+fn content_has_its_size() {
+    let case = case::case("BDY-08");
+    let ground = Ground::new();
+    let mut bytes = format!(
+        "POST /v1/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ground.keys[0]
+    )
+    .into_bytes();
+    for _ in 0..11 {
+        bytes.extend_from_slice(b"100000\r\n");
+        bytes.resize(bytes.len() + (1 << 20), b'x');
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    let run = ground.send(&bytes);
+    ground.check_admitted(&run.seen, &run.log);
+    case.check_status(run.exchange.status());
+    if case.checked().connection.is_some() {
+        assert!(run.exchange.closed, "{}", case.id);
+    }
+}
+
+#[test]
+fn letters_are_those_of_ascii() {
+    let case = case::case("UNI-04");
+    let ground = Ground::new();
+    let gateway = ground.start();
+    // The Kelvin sign is no k, the dotless i no i: neither in a name, nor in an id, nor in a key.
+    for name in ["\u{212a}.example", "\u{131}.example", "\u{df}.example", "K.example"] {
+        let content = format!("{{\"name\":\"{name}\"}}");
+        let answer = wire::exchange(gateway.address, &manage(&ground, "POST", "", "", content.as_bytes()));
+        assert_eq!(answer.status(), 422, "{}: {name}", case.id);
+    }
+    let upper = "/5BC2BE68-7498-4853-AA64-4BE0CA62934E";
+    assert_eq!(wire::exchange(gateway.address, &manage(&ground, "GET", upper, "", b"")).status(), 404);
+    let key = ground.keys[0].to_uppercase();
+    assert_eq!(wire::exchange(gateway.address, &with_key(&key)).status(), 401, "{}", case.id);
+}
+
+#[test]
+fn answers_tell_nothing_of_others() {
+    let ground = Ground::new();
+    let gateway = ground.start();
+    let ask = |path: &str| {
+        let exchange = wire::exchange(gateway.address, &manage(&ground, "GET", path, "", b""));
+        let mut answer = exchange.first().clone();
+        answer.fields.retain(|(name, _)| name != "date" && !name.starts_with("x-ratelimit"));
+        answer
+    };
+    let case = case::case("ORC-01");
+    // The second caller's id, which is of another tenant, and one that nobody has.
+    let (foreign, missing) = (ask(&format!("/{}", crate::ground::FOREIGN)), ask("/-nobody-has-this-id--"));
+    case.check_status(foreign.status());
+    assert_eq!(foreign, missing, "{}", case.id);
+
+    let case = case::case("ORC-04");
+    let guess = portcullis::app::ApiKey::generate(&portcullis::app::KeyPrefix::default());
+    for key in [guess.expose(), "junk", ""] {
+        let exchange = wire::exchange(gateway.address, &with_key(key));
+        case.check_status(exchange.status());
+        let told = exchange.first().fields.iter().any(|(name, _)| name.contains("ratelimit"));
+        assert!(!told, "{}: {exchange:?}", case.id);
+    }
+}
+
+/// LOG-02: everything is said, to a gateway that logs all it can.
+#[test]
+fn no_secret_is_in_the_log_at_any_level() {
+    let case = case::case("LOG-02");
+    let ground = Ground::with("", "h2c = true", "");
+    let mut command = ground.site.command("serve");
+    command.env("RUST_LOG", "trace");
+    let gateway = ground.site.start_by(command);
+    for head in case::all().iter().filter(|case| case.raw.is_some()) {
+        wire::exchange(gateway.address, &ground.bytes(head));
+    }
+    let created =
+        wire::exchange(gateway.address, &manage(&ground, "POST", "", "", b"{\"name\":\"b.example\"}"));
+    assert_eq!(created.status(), 200, "{created:?}");
+    let content =
+        b"{\"name\":\"app_002\",\"app_key\":\"an-app-key-of-ours\",\"app_secret\":\"an-app-secret-of-ours\"}";
+    let path = "/v1/demo-project/apigw/instances/demo-instance/apps/14b399ac-967f-4115-bb62-c0346b4537e9";
+    let mut bytes = format!(
+        "PUT {path} HTTP/1.1\r\nHost: a\r\nX-Auth-Token: {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
+        ground.site.operator_token,
+        content.len()
+    )
+    .into_bytes();
+    bytes.extend_from_slice(content);
+    let exchange = wire::exchange(gateway.address, &bytes);
+    assert_eq!(exchange.status(), 200, "{exchange:?}");
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/v1/echo"),
+        ("x-api-key", &*ground.keys[1]),
+    ];
+    let mut http2 = crate::h2::Connection::new(gateway.address);
+    http2.request(1, &fields, None);
+    assert_eq!(http2.outcome(1).status(), 200);
+    drop(http2);
+
+    let log = gateway.end();
+    assert!(log.iter().any(|line| line.contains("\"TRACE\"")), "all is logged");
+    let mut secrets = ground.secrets();
+    secrets.push("an-app-secret-of-ours");
+    let shown: Vec<_> =
+        log.iter().filter(|line| secrets.iter().any(|secret| line.contains(secret))).collect();
+    assert!(shown.is_empty(), "{}: {shown:#?}", case.id);
+    assert!(!access(&log).is_empty());
+}
+
+/// LOG-05: whatever place a key stands in, it goes no further.
+#[test]
+fn a_key_goes_no_further() {
+    let ground = Ground::new();
+    for field in ["X-API-Key: ", "Authorization: Bearer ", "Authorization: ApiKey "] {
+        let head = format!("GET /v1/echo HTTP/1.1\r\nHost: a\r\n{field}{}\r\n\r\n", ground.keys[0]);
+        let run = ground.send(head.as_bytes());
+        assert_eq!(run.exchange.status(), 200, "LOG-05: {field}");
+        assert_eq!(run.only_request().values("x-consumer-id"), ["caller-a"], "LOG-05");
+        ground.check_admitted(&run.seen, &run.log);
+    }
+}
+
+/// IPX-03 and IPX-05: the address is the connection's, in its shortest form.
+#[test]
+fn the_clients_address_is_the_connections() {
+    let mut ground = Ground::new();
+    let port = crate::site::free_address().port();
+    let file = ground.site.folder.path().join("gateway.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}\n[[listeners]]\naddress = \"[::]:{port}\"\n")).unwrap();
+    ground.site.address = ([127, 0, 0, 1], port).into();
+    let gateway = ground.start();
+    let head = b"GET /v1/public HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1, 192.0.2.2\r\n\r\n";
+    let exchange = wire::exchange(gateway.address, head);
+    assert_eq!(exchange.status(), 200);
+    let log = gateway.end();
+    assert_eq!(access(&log)[0]["peer"], "127.0.0.1", "IPX-05");
+    let seen = ground.upstream.take();
+    assert_eq!(seen[0].requests[0].values("x-forwarded-for"), ["127.0.0.1"], "IPX-03, IPX-05");
+}

@@ -1,0 +1,242 @@
+//! Cases of HTTP/2.
+
+use std::{fs, time::Instant};
+
+use crate::{
+    case,
+    ground::{Ground, Run, SMALL},
+    h2::{
+        self, ACK, CONTINUATION, Connection, DATA, END_HEADERS, ENHANCE_YOUR_CALM, Field, GOAWAY, HEADERS,
+        Outcome, PING, RST_STREAM, SETTINGS,
+    },
+    site::Gateway,
+    wire::{Exchange, PATIENCE, Wire},
+};
+
+/// How much of anything is sent in a flood.
+const FLOOD: u32 = 20_000;
+/// What a flood may make the gateway hold, in KiB.
+pub const HELD: u64 = 32 * 1024;
+
+fn ground() -> Ground {
+    Ground::with("", "h2c = true", "")
+}
+
+/// A request's fields, with a caller's key.
+fn fields<'a>(ground: &'a Ground, more: &[Field<'a>]) -> Vec<Field<'a>> {
+    let mut fields = vec![
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/v1/echo"),
+        ("x-api-key", &*ground.keys[0]),
+    ];
+    fields.extend(more);
+    fields
+}
+
+/// Each on a connection of its own: what became of it, and that the service behind saw nothing amiss.
+fn each(id: &str, requests: &[(Vec<Field<'_>>, Option<&[u8]>)], ground: &Ground) -> Vec<Outcome> {
+    let case = case::case(id);
+    let mut outcomes = Vec::new();
+    for (fields, content) in requests {
+        let gateway = ground.start();
+        let mut connection = Connection::new(gateway.address);
+        connection.request(1, fields, *content);
+        let outcome = connection.outcome(1);
+        drop(connection);
+        let log = gateway.end();
+        let run = Run { exchange: Exchange::default(), seen: ground.upstream.take(), log };
+        ground.check_admitted(&run.seen, &run.log);
+        case.check_status(outcome.status());
+        if let Some(count) = case.checked().upstream_requests {
+            assert!(run.requests().len() <= count, "{id}: {fields:?}: {:?}", run.requests());
+        }
+        assert_ne!(outcome, Outcome::Nothing, "{id}: {fields:?} has no end");
+        outcomes.push(outcome);
+    }
+    outcomes
+}
+
+#[test]
+fn what_http_1_would_read_otherwise_does_not_get_there() {
+    let ground = ground();
+    // SMG-33: what would be another line, and what would be no name. Blanks around a value: see below.
+    let odd = [("x-a", "x\r\nX-Consumer-Id: evil"), ("x-a", "x\0"), ("", "x")];
+    each("SMG-33", &odd.map(|field| (fields(&ground, &[field]), None)), &ground);
+
+    // SMG-34: content of another length than said; the service behind sees at most a request broken off.
+    for content in [&[b'x'; 20][..], b"x"] {
+        each("SMG-34", &[(fields(&ground, &[("content-length", "5")]), Some(content))], &ground);
+    }
+
+    let of_connection = [
+        ("transfer-encoding", "chunked"),
+        ("connection", "x"),
+        ("upgrade", "h2c"),
+        ("keep-alive", "1"),
+        ("te", "gzip"),
+    ];
+    each("SMG-35", &of_connection.map(|field| (fields(&ground, &[field]), None)), &ground);
+}
+
+/// SMG-33: blanks around a value are not part of it on the other side of the hop either.
+#[test]
+fn blanks_around_a_value_change_nothing_behind() {
+    let ground = ground();
+    let gateway = ground.start();
+    let mut connection = Connection::new(gateway.address);
+    connection.request(1, &fields(&ground, &[("x-a", "\tx ")]), None);
+    let outcome = connection.outcome(1);
+    drop(connection);
+    let log = gateway.end();
+    let seen = ground.upstream.take();
+    ground.check_admitted(&seen, &log);
+    match outcome {
+        Outcome::Status(200) => assert_eq!(seen[0].requests[0].values("x-a"), ["x"]),
+        refused => assert!(refused.status() == 400 || matches!(refused, Outcome::Reset(_)), "{refused:?}"),
+    }
+}
+
+#[test]
+fn fields_that_contradict_each_other_are_refused() {
+    let ground = ground();
+    each("H2X-08", &[(fields(&ground, &[("host", "b")]), None)], &ground);
+    let key = ground.keys[0].as_str();
+    let twice = fields(&ground, &[(":path", "/v1/public")]);
+    let mut late = fields(&ground, &[]);
+    late.swap(3, 4);
+    let mut upper = fields(&ground, &[]);
+    upper[4] = ("X-Api-Key", key);
+    each("H2X-09", &[(twice, None), (late, None), (upper, None)], &ground);
+}
+
+pub fn memory(gateway: &Gateway) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Sends a flood as far as the gateway takes it: how many were taken, and with which code it was ended.
+fn flood(connection: &mut Connection, next: impl Fn(u32) -> Vec<u8>) -> (u32, Option<u32>) {
+    let deadline = Instant::now() + 4 * PATIENCE;
+    for number in 0..FLOOD {
+        assert!(Instant::now() < deadline, "a flood has its time");
+        if !connection.send(&next(number)) {
+            return (number, goaway(connection));
+        }
+    }
+    (FLOOD, goaway(connection))
+}
+
+/// The code of a GOAWAY, when one is there or comes soon.
+fn goaway(connection: &mut Connection) -> Option<u32> {
+    let deadline = Instant::now() + PATIENCE / 4;
+    while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+        match connection.read(left) {
+            Ok(Some(frame)) if frame.kind == GOAWAY => return Some(frame.code()),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// A flood leaves the gateway as it was: others are answered, and it holds no more than before.
+fn unharmed(id: &str, ground: &Ground, attack: impl FnOnce(&Gateway)) {
+    let gateway = ground.start();
+    let mut good = Wire::new(gateway.address);
+    assert_eq!(good.ask(&ground.good()).unwrap().status(), 200, "{id}");
+    let before = memory(&gateway);
+    attack(&gateway);
+    let held = memory(&gateway).saturating_sub(before);
+    assert!(held < HELD, "{id}: {held} KiB more");
+    let mut good = Wire::new(gateway.address);
+    assert_eq!(good.ask(&ground.good()).unwrap().status(), 200, "{id}: others are served");
+    drop(good);
+    drop(gateway);
+    ground.upstream.take();
+}
+
+#[test]
+fn streams_that_are_reset_at_once_end_their_connection() {
+    let ground = ground();
+    unharmed("H2X-01", &ground, |gateway| {
+        let mut connection = Connection::new(gateway.address);
+        let block = h2::block(&fields(&ground, &[]));
+        let (taken, code) = flood(&mut connection, |number| {
+            let stream = 2 * number + 1;
+            let mut bytes = h2::frame(HEADERS, END_HEADERS, stream, &block);
+            bytes.extend(h2::frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
+            bytes
+        });
+        assert!(taken < FLOOD || code == Some(ENHANCE_YOUR_CALM), "{taken} taken, {code:?}");
+        assert!(code.is_none_or(|code| code == ENHANCE_YOUR_CALM), "{code:?}");
+        assert!(ground.upstream.connections() <= 128 + 1, "no more than streams at once, and the good one's");
+    });
+}
+
+#[test]
+fn empty_frames_are_held_by_nobody() {
+    let ground = ground();
+    unharmed("H2X-05", &ground, |gateway| {
+        let mut connection = Connection::new(gateway.address);
+        connection.send(&h2::frame(HEADERS, END_HEADERS, 1, &h2::block(&fields(&ground, &[]))));
+        flood(&mut connection, |_| h2::frame(DATA, 0, 1, b""));
+    });
+    // A head that never ends: CVE-2024-27316.
+    unharmed("H2X-05 as CONTINUATION", &ground, |gateway| {
+        let mut connection = Connection::new(gateway.address);
+        connection.send(&h2::frame(HEADERS, 0, 1, &h2::block(&fields(&ground, &[]))));
+        let block = h2::block(&[("x-a", &"a".repeat(100))]);
+        let (taken, code) = flood(&mut connection, |_| h2::frame(CONTINUATION, 0, 1, &block));
+        assert!(taken < FLOOD || code.is_some(), "a head has its bound: {taken}, {code:?}");
+    });
+}
+
+#[test]
+fn control_frames_are_held_by_nobody() {
+    let ground = ground();
+    for (kind, payload) in [(PING, &[0_u8; 8][..]), (SETTINGS, &[])] {
+        unharmed("H2X-06", &ground, |gateway| {
+            let mut connection = Connection::new(gateway.address);
+            // Nothing is read meanwhile: what the gateway answers has nowhere to go.
+            let (_, code) = flood(&mut connection, |_| h2::frame(kind, 0, 0, payload));
+            assert!(code.is_none_or(|code| code == ENHANCE_YOUR_CALM), "{code:?}");
+        });
+    }
+    // An answer to settings that nobody sent is taken for one.
+    unharmed("H2X-06 as ACK", &ground, |gateway| {
+        flood(&mut Connection::new(gateway.address), |_| h2::frame(SETTINGS, ACK, 0, &[]));
+    });
+}
+
+/// A thousand streams of one connection, a hundred at once: each is counted.
+#[test]
+fn limits_count_streams_not_connections() {
+    let ground = ground();
+    let case = case::case("H2X-10");
+    let gateway = ground.start();
+    let mut connection = Connection::new(gateway.address);
+    let mut fields = fields(&ground, &[]);
+    fields[4].1 = &ground.keys[2];
+    let (mut sent, mut admitted, mut refused) = (0_u32, 0, 0);
+    while admitted + refused < 1000 {
+        while sent < 1000 && sent - (admitted + refused) < 100 {
+            assert!(connection.request(2 * sent + 1, &fields, None));
+            sent += 1;
+        }
+        let frame = connection.read(PATIENCE).unwrap().expect("answers come");
+        assert_ne!(frame.kind, RST_STREAM, "{frame:?}");
+        if let Some((_, status)) = Connection::answered(&frame) {
+            case.check_status(status);
+            *(if status == 200 { &mut admitted } else { &mut refused }) += 1;
+        }
+    }
+    assert_eq!(usize::try_from(admitted).unwrap(), SMALL);
+    drop(connection);
+    let log = gateway.end();
+    let seen = ground.upstream.take();
+    assert_eq!(seen.iter().map(|seen| seen.requests.len()).sum::<usize>(), SMALL);
+    ground.check_admitted(&seen, &log);
+}
