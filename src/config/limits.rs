@@ -34,6 +34,9 @@ pub struct Limits {
     pub body_bytes: u64,
     /// How long a client may take for the next bytes of a request's body; beyond it 408.
     pub body_timeout: Millis,
+    /// Bytes a second of a request's body, counted over the time in which the client is waited for, beyond
+    /// the first `body_timeout`; slower is 408.
+    pub body_rate: NonZeroU32,
     /// How long a client may take none of the bytes it asked for; beyond it the connection is closed.
     pub write_timeout: Millis,
     /// Streams a client may have open on one HTTP/2 connection; beyond it they are refused.
@@ -54,6 +57,7 @@ impl Default for Limits {
             idle_timeout: Millis::from_secs(60),
             body_bytes: 10 * 1024 * 1024,
             body_timeout: Millis::from_secs(30),
+            body_rate: number(240),
             write_timeout: Millis::from_secs(30),
             streams: number(128),
         }

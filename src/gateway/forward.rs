@@ -28,7 +28,7 @@ use crate::{
     Admission, Denial,
     config::{self, Config},
 };
-use body::Progress;
+use body::{Pace, Progress};
 
 /// How long an idle connection may take to be ready: it is, unless its last exchange is not over.
 const READY: Duration = Duration::from_millis(50);
@@ -40,7 +40,7 @@ pub(super) struct Upstream {
     keep: Keep,
     connect_timeout: Duration,
     read_timeout: Duration,
-    body_timeout: Duration,
+    pace: Pace,
     identity_field: HeaderName,
 }
 
@@ -55,7 +55,10 @@ impl Upstream {
             },
             connect_timeout: upstream.connect_timeout.duration(),
             read_timeout: upstream.read_timeout.duration(),
-            body_timeout: config.limits.body_timeout.duration(),
+            pace: Pace {
+                timeout: config.limits.body_timeout.duration(),
+                rate: config.limits.body_rate.get(),
+            },
             identity_field: config.server.identity_field.name().clone(),
         }
     }
@@ -80,7 +83,7 @@ impl Upstream {
         let progress = Progress::new();
         let request = Request::from_parts(
             head,
-            RequestBody::new(body, progress.clone(), admission.body_limit(), self.body_timeout),
+            RequestBody::new(body, progress.clone(), admission.body_limit(), self.pace),
         );
 
         let (sender, response) = self.exchange(request, &progress).await?;

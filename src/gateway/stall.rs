@@ -1,10 +1,10 @@
-//! A stream whose other side must take what it asked for.
+//! A stream whose other side must take what it asked for, and that is closed without losing the last answer.
 
 use std::{
     future::Future,
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -13,16 +13,21 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// Fails when nothing of what is written is taken for a time.
+/// How long what a client still sends is read and dropped after the last answer. Closed at once, a
+/// connection is reset, and a client that is busy sending never reads why.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Fails when nothing of what is written is taken for a time; lingers when it is closed.
 pub(super) struct Stall<I> {
     io: I,
     most: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl<I> Stall<I> {
     pub(super) fn new(io: I, most: Duration) -> Self {
-        Self { io, most, waiting: None }
+        Self { io, most, waiting: None, lingering: None }
     }
 
     /// A write that moves ends the wait; one that does not begins it, and fails when it has lasted.
@@ -47,7 +52,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Stall<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Stall<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stall<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.watch(written, cx)
@@ -59,8 +64,24 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Stall<I> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.watch(shut, cx)
+        if self.lingering.is_none() {
+            let shut = Pin::new(&mut self.io).poll_shutdown(cx);
+            ready!(self.watch(shut, cx))?;
+            self.lingering = Some(Box::pin(sleep_until(Instant::now() + LINGER)));
+        }
+        let mut rest = [0; 4096];
+        loop {
+            if let Some(end) = &mut self.lingering
+                && end.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Ok(()));
+            }
+            let mut rest = ReadBuf::new(&mut rest);
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut rest)) {
+                Ok(()) if !rest.filled().is_empty() => {}
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
     }
 
     fn poll_write_vectored(
@@ -96,6 +117,20 @@ mod tests {
         let mut taken = [0; 8];
         far.read_exact(&mut taken).await.unwrap();
         assert_eq!(&taken, b"12345678");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_still_sending_is_heard_out_for_a_moment() {
+        let (near, mut far) = tokio::io::duplex(8);
+        let mut near = Stall::new(near, MOST);
+        let closing = tokio::spawn(async move { near.shutdown().await });
+        let mut rest = Vec::new();
+        far.read_to_end(&mut rest).await.unwrap();
+        far.write_all(&[7; 100]).await.unwrap();
+        assert!(!closing.is_finished());
+        let start = Instant::now();
+        closing.await.unwrap().unwrap();
+        assert!(start.elapsed() <= LINGER);
     }
 
     #[tokio::test(start_paused = true)]

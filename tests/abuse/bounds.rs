@@ -70,7 +70,8 @@ fn a_head_that_drips_is_cut() {
 #[test]
 fn content_that_drips() {
     let case = case::case("RES-02");
-    let ground = Ground::with("", "", "read_timeout = \"300ms\"");
+    let limits = "body_timeout = \"500ms\"\nbody_rate = 1000";
+    let ground = Ground::with(limits, "", "read_timeout = \"300ms\"");
     let head = format!(
         "POST /v1/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nContent-Length: 1000000\r\n\r\n",
         ground.keys[0]
@@ -79,9 +80,9 @@ fn content_that_drips() {
     let exchange = drip(&gateway, head.as_bytes(), wire::PATIENCE / 2);
     case.check_status(exchange.status());
     assert_eq!(exchange.closed, case.checked().connection.as_deref() == Some("close"), "{}", case.id);
-    // Content that stands still is cut by what the service behind may take.
     let stands = wire::exchange(gateway.address, head.as_bytes());
-    assert_eq!((stands.status(), stands.closed), (504, true), "{}", case.id);
+    case.check_status(stands.status());
+    assert!(stands.closed, "{}", case.id);
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl Ground {
     }
 
     /// With more lines in `[server]`, of the listener, and in `[upstreams.up]`.
-    pub fn with(server: &str, listener: &str, of_upstream: &str) -> Self {
+    pub fn with(limits: &str, listener: &str, of_upstream: &str) -> Self {
         let upstream = Upstream::start();
         let address = free_address();
         let text = format!(
@@ -101,7 +101,8 @@ secrets.file = "data/secrets.toml"
 [server]
 threads = 1
 identity_field = "x-consumer-id"
-{server}
+[limits]
+{limits}
 [[listeners]]
 address = "{address}"
 {listener}

@@ -102,8 +102,28 @@ pub(in crate::gateway) struct RequestBody {
     progress: Progress,
     limit: Option<u64>,
     taken: u64,
-    timeout: Duration,
+    pace: Pace,
+    /// How long the client has kept us waiting in all, and since when it does now.
+    starved: Duration,
+    since: Option<Instant>,
     waiting: Option<Pin<Box<Sleep>>>,
+}
+
+/// How slow a client's body may be.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::gateway) struct Pace {
+    /// How long it may stand still.
+    pub(in crate::gateway) timeout: Duration,
+    /// Bytes a second, beyond the first `timeout`.
+    pub(in crate::gateway) rate: u32,
+}
+
+impl Pace {
+    /// How much longer a client may keep us waiting now that has sent so much, and waited so long.
+    fn patience(self, taken: u64, starved: Duration) -> Duration {
+        let earned = Duration::from_secs(taken / u64::from(self.rate.max(1)));
+        self.timeout.saturating_add(earned).saturating_sub(starved).min(self.timeout)
+    }
 }
 
 impl RequestBody {
@@ -111,10 +131,10 @@ impl RequestBody {
         body: Incoming,
         progress: Progress,
         limit: Option<u64>,
-        timeout: Duration,
+        pace: Pace,
     ) -> Self {
         progress.0.done.store(body.is_end_stream(), Ordering::Relaxed);
-        Self { body, progress, limit, taken: 0, timeout, waiting: None }
+        Self { body, progress, limit, taken: 0, pace, starved: Duration::ZERO, since: None, waiting: None }
     }
 
     fn ends(&self) {
@@ -141,12 +161,15 @@ impl Body for RequestBody {
         let this = self.get_mut();
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
             this.progress.0.starved.store(true, Ordering::Relaxed);
-            let deadline = Instant::now() + this.timeout;
+            let now = Instant::now();
+            this.since.get_or_insert(now);
+            let deadline = now + this.pace.patience(this.taken, this.starved);
             let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
             ready!(waiting.as_mut().poll(cx));
             return Poll::Ready(Some(Err(this.progress.failed(BodyFault::TooSlow))));
         };
         this.waiting = None;
+        this.starved += this.since.take().map_or(Duration::ZERO, |since| since.elapsed());
         this.progress.0.starved.store(false, Ordering::Relaxed);
         this.progress.moved();
         Poll::Ready(match frame {
@@ -249,5 +272,21 @@ impl Body for UpstreamBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_drips_runs_out_of_patience_and_who_sends_does_not() {
+        let pace = Pace { timeout: Duration::from_secs(30), rate: 240 };
+        let seconds = |taken, starved| pace.patience(taken, Duration::from_secs(starved)).as_secs();
+        assert_eq!(seconds(0, 0), 30);
+        assert_eq!(seconds(0, 29), 1);
+        assert_eq!(seconds(100, 31), 0, "a byte now and then earns nothing");
+        assert_eq!(seconds(240 * 60, 60), 30, "slow, and steady");
+        assert_eq!(seconds(1 << 30, 0), 30, "no stall is longer than the timeout, whatever came before");
     }
 }
