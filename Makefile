@@ -11,11 +11,11 @@ help: ## What there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 run: packages ## The gateway on an embedded store in ./data, with a demo service behind it
-	cargo build --release --features gateway --bin portcullis
+	cargo build --locked --release --features gateway --bin portcullis
 	@scripts/run $(GATEWAY)
 
 test: packages ## Every test
-	cargo test --all-features
+	cargo test --locked --all-features
 
 lint: packages ## What CI checks beside the tests
 	scripts/lint
