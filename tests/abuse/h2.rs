@@ -91,17 +91,16 @@ pub fn block(fields: &[Field<'_>]) -> Vec<u8> {
     for (name, value) in fields {
         block.push(0);
         for text in [name, value] {
-            match u8::try_from(text.len()) {
-                Ok(length @ ..127) => block.push(length),
-                _ => {
-                    let mut rest = text.len() - 127;
-                    block.push(127);
-                    while rest >= 128 {
-                        block.push(u8::try_from(rest % 128).unwrap() | 128);
-                        rest /= 128;
-                    }
-                    block.push(u8::try_from(rest).unwrap());
+            if let Ok(length @ ..127) = u8::try_from(text.len()) {
+                block.push(length);
+            } else {
+                let mut rest = text.len() - 127;
+                block.push(127);
+                while rest >= 128 {
+                    block.push(u8::try_from(rest % 128).unwrap() | 128);
+                    rest /= 128;
                 }
+                block.push(u8::try_from(rest).unwrap());
             }
             block.extend_from_slice(text.as_bytes());
         }
