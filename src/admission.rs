@@ -64,6 +64,7 @@ pub struct Admission {
     pub(crate) varies: bool,
     pub(crate) target: Option<Uri>,
     pub(crate) breaks: Rules,
+    pub(crate) body_limit: Option<u64>,
     pub(crate) permits: Permits,
     /// Steps passed in this asking, and in the asking that ended in a wait.
     at: u32,
@@ -80,6 +81,7 @@ impl Clone for Admission {
             varies: self.varies,
             target: self.target.clone(),
             breaks: self.breaks,
+            body_limit: self.body_limit,
             permits: Permits::default(),
             at: 0,
             passed: 0,
@@ -97,6 +99,7 @@ impl Admission {
     /// The denial, or what to wait for.
     pub fn ask(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
         self.at = 0;
+        self.permits.at(head.now);
         let outcome = self.step(policy, head);
         match &outcome {
             Ok(()) => self.passed = 0,
@@ -167,6 +170,12 @@ impl Admission {
     #[must_use]
     pub fn path<'a>(&'a self, head: Head<'a>) -> &'a str {
         self.target.as_ref().unwrap_or(head.uri).path()
+    }
+
+    /// How many bytes of content may be taken, when a policy says so: an obligation of whoever reads them.
+    #[must_use]
+    pub fn body_limit(&self) -> Option<u64> {
+        self.body_limit
     }
 
     /// The rules that the path breaks and that a route may relax.

@@ -3,11 +3,13 @@
 //! `config/gateway.toml` is an annotated example of everything there is.
 
 mod error;
+mod limits;
 mod route;
 mod secrets;
 mod value;
 
 pub use error::ConfigError;
+pub use limits::Limits;
 pub use route::{ApiKeyPolicy, Backend, Checked, Policies, RateLimitPolicy, Relaxed, Route, Surface, Switch};
 pub use secrets::{SecretsError, SecretsFile};
 pub use value::{FieldName, HostName, Millis, SourceName};
@@ -23,6 +25,19 @@ use toml::Spanned;
 
 use crate::app::{Plan, PlanId};
 
+/// Fields that mean something else than who calls.
+const RESERVED: [&str; 9] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "host",
+    "transfer-encoding",
+    "x-api-key",
+];
+
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +45,9 @@ pub struct Config {
     /// What holds for the whole process.
     #[serde(default)]
     pub server: Server,
+    /// What a stranger can make the gateway hold.
+    #[serde(default)]
+    pub limits: Limits,
     /// Where the registry is kept.
     pub store: Store,
     /// The secrets that key digests and seal app secrets.
@@ -61,9 +79,6 @@ pub struct Server {
     pub threads: usize,
     /// How long requests may go on after SIGTERM.
     pub shutdown_grace: Millis,
-    /// How long a client may take to send a request's head, counted from the connection's start or from
-    /// the last answer: an idle connection is kept for as long.
-    pub head_timeout: Millis,
     /// The field by which the service behind learns the caller's id; a client's own copy is removed.
     pub identity_field: FieldName,
 }
@@ -73,7 +88,6 @@ impl Default for Server {
         Self {
             threads: 0,
             shutdown_grace: Millis::from_secs(10),
-            head_timeout: Millis::from_secs(10),
             identity_field: FieldName::from_static("x-caller-id"),
         }
     }
@@ -148,7 +162,8 @@ pub struct Upstream {
     /// How many idle connections each worker thread keeps.
     #[serde(default = "Upstream::idle_connections")]
     pub idle_connections: usize,
-    /// How long an idle connection is kept. Less than the service's own keep-alive time.
+    /// How long an idle connection is kept; looked at whenever the service is used. Less than the service's
+    /// own keep-alive time.
     #[serde(default = "Upstream::idle_timeout")]
     pub idle_timeout: Millis,
 }
@@ -219,11 +234,22 @@ impl Config {
         if self.listeners.is_empty() {
             return Err(ConfigError::plain("there is no listener: add [[listeners]]"));
         }
+        let mut addresses = Vec::new();
         for listener in &self.listeners {
+            if listener.address.port() != 0 && addresses.contains(&listener.address) {
+                return Err(ConfigError::plain(format!("two listeners are on {}", listener.address)));
+            }
+            addresses.push(listener.address);
             if listener.h2c && listener.tls.is_some() {
                 let why = format!("the listener on {} has both tls and h2c", listener.address);
                 return Err(ConfigError::plain(why));
             }
+        }
+        let field = self.server.identity_field.as_str();
+        if RESERVED.contains(&field) || field.starts_with("x-forwarded-") {
+            return Err(ConfigError::plain(format!(
+                "server.identity_field cannot be {field}: it has a meaning"
+            )));
         }
         let mut seen: Vec<&PlanId> = Vec::new();
         for plan in &self.plans {
@@ -292,6 +318,17 @@ mod tests {
             assert!(error.contains(what), "{rest}: {error}");
             assert!(error.contains(place), "{rest}: {error}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_together_is_refused() {
+        let two = HEAD.replace("0\" }]", "1\" }, { address = \"127.0.0.1:1\" }]");
+        assert!(Config::parse(&two).unwrap_err().to_string().contains("two listeners"));
+        assert!(error("server.identity_field = \"Host\"").contains("it has a meaning"));
+        let sources = "policies.api_key = { sources = [\"x-api-key\", \"X-API-KEY\"] }";
+        let route =
+            "[upstreams.up]\naddress = \"127.0.0.1:1\"\n[[routes]]\npath = \"/\"\nupstream = \"up\"\n";
+        assert!(error(&format!("{route}{sources}")).contains("named twice"));
     }
 
     #[test]

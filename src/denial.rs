@@ -65,6 +65,8 @@ pub enum Denial {
     MethodNotAllowed { allow: HeaderValue },
     /// 406, with what there is to choose from.
     NotAcceptable { available: Arc<[MediaType]> },
+    /// 408: the content did not come in time.
+    RequestTimeout,
     /// 409: somebody else was there first.
     Conflict { detail: Cow<'static, str> },
     /// 413: more bytes than are taken here.
@@ -118,6 +120,7 @@ impl Denial {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::ContentTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType { .. } | Self::UnsupportedCoding { .. } => {
@@ -155,6 +158,7 @@ impl Denial {
             Self::NotFound => "not-found",
             Self::MethodNotAllowed { .. } => "method-not-allowed",
             Self::NotAcceptable { .. } => "not-acceptable",
+            Self::RequestTimeout => "request-timeout",
             Self::Conflict { .. } => "conflict",
             Self::ContentTooLarge { .. } => "content-too-large",
             Self::UnsupportedMediaType { .. } => "unsupported-media-type",
@@ -206,6 +210,7 @@ impl Denial {
             Self::NotAcceptable { .. } => {
                 "None of the available media types is acceptable to the request.".into()
             }
+            Self::RequestTimeout => "The request's content did not come in time.".into(),
             Self::ContentTooLarge { limit } => format!("At most {limit} bytes are taken here.").into(),
             Self::UnsupportedMediaType { .. } => "The content's media type is not taken here.".into(),
             Self::UnsupportedCoding { .. } => "The content's coding is not taken here.".into(),

@@ -2,8 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
-use portcullis::{config::Config, gateway};
+use portcullis::{app::ApiKey, config::Config, gateway};
 use tracing_subscriber::{EnvFilter, prelude::*};
 
 /// A gateway that stands in front of an API: who is calling, how much may they, is it locked just now, do
@@ -103,36 +104,43 @@ fn log() {
 }
 
 fn init(config: &Config) -> anyhow::Result<()> {
-    let Some(made) = runtime()?.block_on(gateway::bootstrap(config))? else {
+    let runtime = runtime()?;
+    let Some(start) = runtime.block_on(gateway::bootstrap(config))? else {
         println!("The store {} has its tenants already; nothing was made.", config.store.path.display());
         return Ok(());
     };
-    let address = config.listeners.first().map_or_else(String::new, |listener| listener.address.to_string());
-    let (key, token) = (made.api_key.expose(), made.operator_token.expose());
+    println!("A tenant on each surface, an api client, an app, an operator.");
+    println!("What proves them is shown this once:\n");
+    let (key, token) = (start.api_key.clone(), start.operator_token.clone());
+    let shown = |label, key: &Option<ApiKey>| match key {
+        Some(key) => println!("  {label:<16} {}", key.expose()),
+        None => println!("  {label:<16} was shown before"),
+    };
+    shown("API key", &key);
+    shown("Operator token", &token);
+    runtime
+        .block_on(start.store())
+        .context("what is shown above could not be stored and is worth nothing")?;
+    let (Some(key), Some(token), Some(listener)) = (key, token, config.listeners.first()) else {
+        return Ok(());
+    };
+    let scheme = if listener.tls.is_some() { "https" } else { "http" };
+    let (address, key, token) = (listener.address, key.expose(), token.expose());
+    let gateway::Names { api_client, project, instance, app } = gateway::NAMES;
     println!(
-        "\
-Made a first tenant on each surface, an api client, an app, a key and an operator's token.
-They are shown this once:
+        "
+Try them, with config/gateway.toml, when the gateway runs:
 
-  API key          {key}
-  Operator token   {token}
+  curl -i {scheme}://{address}/demo/hello -H 'X-API-KEY: {key}'
 
-Try them, when the gateway runs:
-
-  curl -i http://{address}/demo/hello -H 'X-API-KEY: {key}'
-
-  curl -i -X PUT http://{address}/v1/api_clients/{client} \\
+  curl -i -X PUT {scheme}://{address}/v1/api_clients/{api_client} \\
     -H 'Content-Type: application/json' -H 'X-API-KEY: {key}' \\
-    -d '{{\"id\":\"{client}\",\"name\":\"example.com/dev\"}}'
+    -d '{{\"id\":\"{api_client}\",\"name\":\"example.com/dev\"}}'
 
-  curl -i -X PUT http://{address}/v1/{project}/apigw/instances/{instance}/apps/{app} \\
+  curl -i -X PUT {scheme}://{address}/v1/{project}/apigw/instances/{instance}/apps/{app} \\
     -H 'Content-Type: application/json' -H 'X-Auth-Token: {token}' \\
     -d '{{\"name\":\"app_001\",\"remark\":\"First app\"}}'
-",
-        client = made.api_client,
-        project = made.project,
-        instance = made.instance,
-        app = made.app,
+"
     );
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod accept;
 mod api_key;
+mod body_limit;
 mod content_type;
 mod lock;
 mod rate_limit;
@@ -14,6 +15,7 @@ mod strict;
 
 pub use accept::Accept;
 pub use api_key::{ApiKey, Source};
+pub use body_limit::BodyLimit;
 pub use content_type::ContentType;
 pub use lock::Lock;
 pub use rate_limit::{RateLimit, RateLimitFields};

@@ -151,6 +151,7 @@ fn apig(denial: &Denial) -> (http::StatusCode, Bytes) {
         Denial::RateLimited { .. } => (500, "APIG.9008", "Too many requests. Try again later.".into()),
         Denial::BadRequest { .. }
         | Denial::NotAcceptable { .. }
+        | Denial::RequestTimeout
         | Denial::Conflict { .. }
         | Denial::ContentTooLarge { .. }
         | Denial::UnsupportedMediaType { .. }

@@ -174,7 +174,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut admission = request.extensions_mut().remove::<Admission>().unwrap_or_default();
         match self.gate.ask(&request, &mut admission) {
-            Ok(()) => ResponseFuture::serve(&mut self.inner, request, admission),
+            Ok(()) => ResponseFuture::serve(&mut self.inner, request, admission, self.gate.clone()),
             Err(Stop::Deny(denial)) => ResponseFuture::refused(self.gate.refuse(&denial, &admission)),
             Err(Stop::Wait(wait)) => {
                 // The service that was polled ready waits with the request; its clone stays here.

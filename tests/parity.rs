@@ -142,6 +142,7 @@ fn every_denial() -> Vec<Denial> {
         Denial::BadGateway { inside: "for the log".into() },
         Denial::unavailable(text, 3),
         Denial::GatewayTimeout { inside: "for the log".into() },
+        Denial::RequestTimeout,
     ];
     let place = |denial: &Denial| match denial {
         Denial::BadRequest { .. } => 0,
@@ -163,8 +164,9 @@ fn every_denial() -> Vec<Denial> {
         Denial::BadGateway { .. } => 16,
         Denial::Unavailable { .. } => 17,
         Denial::GatewayTimeout { .. } => 18,
+        Denial::RequestTimeout => 19,
     };
-    assert!(denials.iter().map(place).eq(0..19));
+    assert!(denials.iter().map(place).eq(0..20));
     denials
 }
 
@@ -576,7 +578,7 @@ async fn both_faces_answer_every_row_alike() {
             }
         }
     }
-    assert_eq!(codes.len(), 25, "every code there is: {codes:?}");
+    assert_eq!(codes.len(), 26, "every code there is: {codes:?}");
 }
 
 /// The table shows that both say the same; this, that it is the right thing.

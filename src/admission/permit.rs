@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::directory::CallerEntry;
+use crate::{clock::Moment, directory::CallerEntry, limit::Charge};
 
 /// What a policy took.
 #[derive(Debug)]
 pub(crate) enum Permit {
     /// One request from every budget of a caller.
-    Budget(Arc<CallerEntry>),
+    Budget(Arc<CallerEntry>, Charge),
 }
 
 impl Permit {
-    fn give_back(self) {
+    fn give_back(self, now: u64) {
         match self {
-            Self::Budget(caller) => caller.budgets.iter().for_each(crate::limit::Budgets::give_back),
+            Self::Budget(caller, charge) => {
+                caller.budgets.iter().for_each(|budgets| budgets.give_back(&charge, now));
+            }
         }
     }
 }
@@ -24,22 +26,32 @@ impl Permit {
 /// What was taken for a request that is not decided yet. Dropped, everything is given back: a chain
 /// that denies, or a client that leaves while it waits, costs nobody anything.
 #[derive(Debug, Default)]
-pub struct Permits(SmallVec<[Permit; 2]>);
+pub struct Permits {
+    taken: SmallVec<[Permit; 1]>,
+    /// When the policies were last asked, in ticks.
+    now: u64,
+}
 
 impl Permits {
     pub(crate) fn take(&mut self, permit: Permit) {
-        self.0.push(permit);
+        self.taken.push(permit);
     }
 
-    /// Gives everything back.
+    /// Notes the moment, for what is given back without another one to go by.
+    pub(crate) fn at(&mut self, now: Moment) {
+        self.now = now.ticks;
+    }
+
+    /// Gives everything back, as of the moment the policies were last asked.
     pub fn give_back(&mut self) {
-        self.0.drain(..).for_each(Permit::give_back);
+        let now = self.now;
+        self.taken.drain(..).for_each(|permit| permit.give_back(now));
     }
 
     /// The request is being served: from now on what was taken is kept.
     #[must_use]
     pub fn serve(mut self) -> Served {
-        Served(std::mem::take(&mut self.0))
+        Served(std::mem::take(&mut self.taken))
     }
 }
 
@@ -51,11 +63,11 @@ impl Drop for Permits {
 
 /// What was taken for a request that is being served. Dropped, budgets stay spent.
 #[derive(Debug)]
-pub struct Served(SmallVec<[Permit; 2]>);
+pub struct Served(SmallVec<[Permit; 1]>);
 
 impl Served {
     /// The service behind turned out to be guarded too, and refused: everything is given back.
-    pub fn refuse(mut self) {
-        self.0.drain(..).for_each(Permit::give_back);
+    pub fn refuse(mut self, now: Moment) {
+        self.0.drain(..).for_each(|permit| permit.give_back(now.ticks));
     }
 }

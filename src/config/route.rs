@@ -31,6 +31,8 @@ pub struct Route {
     /// Rules of the path's normal form that do not hold here, by name; see [`Rules`] for what each risks.
     #[serde(default)]
     pub relax: Relaxed,
+    /// Bytes of a request's body; beyond it 413. Without it `limits.body_bytes` counts.
+    pub body_bytes: Option<u64>,
     /// What a request must pass.
     #[serde(default)]
     pub policies: Policies,
@@ -242,6 +244,11 @@ impl Route {
         }
         let policies = &self.policies;
         let keyed = policies.api_key.as_ref().is_some_and(|switch| switch.get().is_some());
+        let sources =
+            policies.api_key.as_ref().and_then(Switch::get).map_or(&[][..], |policy| &policy.sources);
+        if sources.iter().enumerate().any(|(at, source)| sources[..at].contains(source)) {
+            return wrong("a source of policies.api_key is named twice");
+        }
         let limited = policies.rate_limit.as_ref().is_some_and(|switch| switch.get().is_some());
         if !keyed && (limited || policies.scope.is_some()) {
             return wrong(

@@ -123,17 +123,30 @@ fn private(_: &Path) -> Result<(), String> {
     Ok(())
 }
 
+#[cfg(unix)]
+fn private_mode(options: &mut fs::OpenOptions) {
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+}
+
+#[cfg(not(unix))]
+fn private_mode(_: &mut fs::OpenOptions) {}
+
 fn write_private(file: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
+    // Written whole elsewhere, then put in place: who is interrupted leaves no half of a file.
+    let draft = file.with_extension("draft");
+    let _ = fs::remove_file(&draft);
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut open = options.open(file)?;
+    private_mode(&mut options);
+    let mut open = options.open(&draft)?;
     open.write_all(text.as_bytes())?;
-    open.sync_all()
+    open.sync_all()?;
+    // Unlike a rename, a link never replaces what is there.
+    fs::hard_link(&draft, file)?;
+    fs::remove_file(&draft)
 }
 
 #[cfg(test)]

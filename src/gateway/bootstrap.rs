@@ -1,98 +1,151 @@
 //! The first start: secrets, a tenant on each surface, an app, keys.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use jiff::Timestamp;
 
 use super::Shared;
 use crate::{
     app::{
-        Actor, ApiKey, App, Caller, CallerKind, Creator, Credential, CredentialId, Entity, Gateway,
-        KeyPrefix, Peppers, PlanId, Scopes, Secret, Standing, Status, Tenant,
+        Actor, ApiKey, App, CallerKind, Creator, Credential, CredentialId, Entity, Gateway, KeyPrefix,
+        Peppers, PlanId, Scopes, Secret, Standing, Status, Tenant, TenantId,
     },
     config::{Config, SecretsFile},
-    registry::NewCaller,
+    registry::{Fault, NewCaller},
 };
 
-/// What a first start made. The keys are here and nowhere else.
-#[derive(Debug)]
-pub struct Bootstrapped {
-    /// The key of the api client.
-    pub api_key: ApiKey,
-    /// The token of the operator.
-    pub operator_token: ApiKey,
-    /// The api client.
-    pub api_client: String,
-    /// The project and the instance of the gateway that the app belongs to.
-    pub project: &'static str,
-    /// See `project`.
-    pub instance: &'static str,
-    /// The app.
-    pub app: String,
+/// What a first start is about to make. Its keys are here and nowhere else: show them, then
+/// [`store`](Self::store) them.
+pub struct FirstStart {
+    shared: Shared,
+    peppers: Peppers,
+    actor: Actor,
+    now: Timestamp,
+    /// The key of the api client, unless one was shown before.
+    pub api_key: Option<ApiKey>,
+    /// The token of the operator, unless one was shown before.
+    pub operator_token: Option<ApiKey>,
 }
 
 /// The project and instance that are made.
 const PROJECT: &str = "demo-project";
 const INSTANCE: &str = "demo-instance";
+const ORGANIZATION: &str = "demo";
+const GATEWAY: &str = "demo-gateway";
+const OPERATOR: &str = "demo-operator";
 /// The ids that the two published documents use in their examples.
 const API_CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
 const APP: &str = "14b399ac-967f-4115-bb62-c0346b4537e9";
 
-/// Makes what a first try needs, unless the registry holds a tenant already: then nothing, and `None`.
+/// The names of what is made, for showing how to use it.
+pub struct Names {
+    /// The api client.
+    pub api_client: &'static str,
+    /// The project and the instance of the gateway that the app belongs to.
+    pub project: &'static str,
+    /// See `project`.
+    pub instance: &'static str,
+    /// The app.
+    pub app: &'static str,
+}
+
+/// What a first start makes.
+pub const NAMES: Names = Names { api_client: API_CLIENT, project: PROJECT, instance: INSTANCE, app: APP };
+
+/// Makes what a first try needs: secrets, a tenant on each surface, an api client, an app, an operator. What
+/// is there already stays; a start that was interrupted is taken up again. `None` when nothing is left to
+/// make, or when the registry holds tenants of somebody's own.
 ///
 /// The api client is on the plan `demo` when the configuration has one.
 ///
 /// # Errors
-/// When secrets or store cannot be made, read or written.
-pub async fn bootstrap(config: &Config) -> anyhow::Result<Option<Bootstrapped>> {
+/// When secrets or store cannot be made, read or written; when the secrets are gone and the store is not.
+pub async fn bootstrap(config: &Config) -> anyhow::Result<Option<FirstStart>> {
     if !config.secrets.file.exists() {
+        if config.store.path.exists() {
+            bail!(
+                "{} is gone, and without it nothing in {} can be used: put it back",
+                config.secrets.file.display(),
+                config.store.path.display()
+            );
+        }
         SecretsFile::create(&config.secrets.file)?;
     }
     let shared = Shared::open(config).await?;
     let peppers = SecretsFile::load(&config.secrets.file)?.peppers();
     let known = shared.registry.snapshot().await.context("reading the registry")?.entities;
-    if known.iter().any(|entity| matches!(entity, Entity::Tenant(_))) {
+    let is_demo = |id: &TenantId| id.as_str() == ORGANIZATION || id.as_str() == GATEWAY;
+    if known.iter().any(|entity| matches!(entity, Entity::Tenant(tenant) if !is_demo(&tenant.id))) {
         return Ok(None);
     }
-    let maker = Maker { shared: &shared, peppers, actor: Actor("init".into()), now: shared.clock.now().time };
-    let has_plan = config.plans.iter().any(|plan| plan.get_ref().id().as_str() == "demo");
-    let plan: Option<PlanId> = if has_plan { Some("demo".parse()?) } else { None };
-
-    maker.tenant("demo", "Demo organization", None).await?;
-    let client = maker.caller("demo", API_CLIENT, "example.com/dev", CallerKind::ApiClient, plan).await?;
-    let api_key = maker.key(&client, "pcl").await?;
-
-    let gateway = Gateway { project_id: PROJECT.into(), instance_id: INSTANCE.into(), custom_keys: true };
-    maker.tenant("demo-gateway", "Demo gateway", Some(gateway)).await?;
-    let operator =
-        maker.caller("demo-gateway", "demo-operator", "operator", CallerKind::Operator, None).await?;
-    let operator_token = maker.key(&operator, "pco").await?;
-    let secret = Secret::from(uuid::Uuid::new_v4().simple().to_string());
-    let app = CallerKind::App(App {
-        remark: "First app".into(),
-        key: uuid::Uuid::new_v4().to_string(),
-        secret: shared.sealer.seal(&secret, &["app", APP, "secret"]),
-        creator: Creator::User,
-    });
-    maker.caller("demo-gateway", APP, "app_000", app, None).await?;
-
-    Ok(Some(Bootstrapped {
-        api_key,
-        operator_token,
-        api_client: API_CLIENT.into(),
-        project: PROJECT,
-        instance: INSTANCE,
-        app: APP.into(),
-    }))
+    // A credential is stored after it was shown: one that is there is one that somebody has.
+    let has_key = |caller: &str| {
+        known.iter().any(|entity| matches!(entity, Entity::Credential(key) if key.caller.as_str() == caller))
+    };
+    let key = |caller, prefix: &str| {
+        if has_key(caller) {
+            return Ok(None);
+        }
+        prefix.parse::<KeyPrefix>().map(|prefix| Some(ApiKey::generate(&prefix)))
+    };
+    let start = FirstStart {
+        now: shared.clock.now().time,
+        actor: Actor("init".into()),
+        api_key: key(API_CLIENT, "pcl")?,
+        operator_token: key(OPERATOR, "pco")?,
+        shared,
+        peppers,
+    };
+    if start.api_key.is_none() && start.operator_token.is_none() {
+        return Ok(None);
+    }
+    start.people(config).await?;
+    Ok(Some(start))
 }
 
-struct Maker<'a> {
-    shared: &'a Shared,
-    peppers: Peppers,
-    actor: Actor,
-    now: Timestamp,
+/// What is there already is what was to be made.
+fn unless_there<T>(made: Result<T, Fault>) -> anyhow::Result<()> {
+    match made {
+        Ok(_) | Err(Fault::Conflict | Fault::NameTaken) => Ok(()),
+        Err(fault) => Err(fault.into()),
+    }
 }
 
-impl Maker<'_> {
+impl FirstStart {
+    /// Stores the digests of the keys that were shown.
+    ///
+    /// # Errors
+    /// When the store cannot be written: then what was shown is worth nothing.
+    pub async fn store(self) -> anyhow::Result<()> {
+        for (tenant, caller, key) in [
+            (ORGANIZATION, API_CLIENT, self.api_key.as_ref()),
+            (GATEWAY, OPERATOR, self.operator_token.as_ref()),
+        ] {
+            if let Some(key) = key {
+                self.credential(tenant, caller, key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn people(&self, config: &Config) -> anyhow::Result<()> {
+        let has_plan = config.plans.iter().any(|plan| plan.get_ref().id().as_str() == "demo");
+        let plan: Option<PlanId> = if has_plan { Some("demo".parse()?) } else { None };
+        self.tenant(ORGANIZATION, "Demo organization", None).await?;
+        self.caller(ORGANIZATION, API_CLIENT, "example.com/dev", CallerKind::ApiClient, plan).await?;
+
+        let gateway = Gateway { project_id: PROJECT.into(), instance_id: INSTANCE.into(), custom_keys: true };
+        self.tenant(GATEWAY, "Demo gateway", Some(gateway)).await?;
+        self.caller(GATEWAY, OPERATOR, "operator", CallerKind::Operator, None).await?;
+        let secret = Secret::from(uuid::Uuid::new_v4().simple().to_string());
+        let app = CallerKind::App(App {
+            remark: "First app".into(),
+            key: uuid::Uuid::new_v4().to_string(),
+            secret: self.shared.sealer.seal(&secret, &["app", APP, "secret"]),
+            creator: Creator::User,
+        });
+        self.caller(GATEWAY, APP, "app_000", app, None).await
+    }
+
     async fn tenant(&self, id: &str, name: &str, gateway: Option<Gateway>) -> anyhow::Result<()> {
         let tenant = Tenant {
             id: id.parse()?,
@@ -104,8 +157,7 @@ impl Maker<'_> {
             created_at: self.now,
             updated_at: self.now,
         };
-        self.shared.registry.create_tenant(tenant, &self.actor).await?;
-        Ok(())
+        unless_there(self.shared.registry.create_tenant(tenant, &self.actor).await)
     }
 
     async fn caller(
@@ -115,19 +167,17 @@ impl Maker<'_> {
         name: &str,
         kind: CallerKind,
         plan: Option<PlanId>,
-    ) -> anyhow::Result<Caller> {
+    ) -> anyhow::Result<()> {
         let caller = NewCaller { id: id.parse()?, tenant: tenant.parse()?, name: name.into(), kind, plan };
-        Ok(self.shared.registry.create_caller(caller, &self.actor).await?)
+        unless_there(self.shared.registry.create_caller(caller, &self.actor).await)
     }
 
-    async fn key(&self, caller: &Caller, prefix: &str) -> anyhow::Result<ApiKey> {
-        let prefix: KeyPrefix = prefix.parse()?;
-        let key = ApiKey::generate(&prefix);
+    async fn credential(&self, tenant: &str, caller: &str, key: &ApiKey) -> anyhow::Result<()> {
         let pepper = self.peppers.current();
         let credential = Credential {
             id: CredentialId::random(),
-            tenant: caller.tenant.clone(),
-            caller: caller.id.clone(),
+            tenant: tenant.parse()?,
+            caller: caller.parse()?,
             name: "first".into(),
             digest: pepper.digest(key.expose()),
             pepper: pepper.version(),
@@ -140,6 +190,6 @@ impl Maker<'_> {
             updated_at: self.now,
         };
         self.shared.registry.create_credential(credential, &self.actor).await?;
-        Ok(key)
+        Ok(())
     }
 }

@@ -17,21 +17,22 @@ use tower_service::Service;
 use super::{
     Shared,
     hop::Origin,
-    log::{Logged, Record},
+    log::{self, Logged, Record},
     routes::{Dispatch, Routes},
+    stall::Stall,
+    usage::Usage,
 };
 use crate::{
-    config::Config,
+    config::{Config, Limits},
     policy::Strict,
+    problem::Code,
     tower::{Peer, Portcullis, PortcullisLayer, Refusal},
 };
 
-/// The most fields a head may have.
-const MAX_FIELDS: usize = 100;
-/// The most bytes a head may have.
-const MAX_HEAD: u32 = 64 * 1024;
-/// The most streams a client may have open on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 128;
+/// The smallest read buffer hyper takes.
+const LEAST_BUFFER: usize = 8 * 1024;
+/// How long a connection without a request has to say goodbye.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Which protocol is spoken on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub struct Client {
 #[derive(Clone)]
 pub struct Front {
     service: Portcullis<Dispatch, Strict>,
-    head_timeout: Duration,
+    limits: Arc<Limits>,
     logs: bool,
 }
 
@@ -72,7 +73,7 @@ impl Front {
         let layer = PortcullisLayer::new(strict).clock(shared.clock.clone());
         Self {
             service: layer.layer(Dispatch(Arc::new(routes))),
-            head_timeout: config.server.head_timeout.duration(),
+            limits: Arc::new(config.limits.clone()),
             logs: config.access_log.enabled,
         }
     }
@@ -85,40 +86,50 @@ impl Front {
     {
         let peer = client.peer.to_canonical();
         let origin = Origin { peer, secure: client.secure };
-        let http = self.http(client.protocol);
+        let limits = &self.limits;
+        let usage = Usage::new(limits.requests_per_connection.get());
         let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
+            let running = usage.request();
             let record = self.logs.then(|| Record::of(&request, peer));
             let (version, unread) = (request.version(), !request.body().is_end_stream());
             request.extensions_mut().insert(Peer(peer));
             request.extensions_mut().insert(origin);
             let answer = self.service.clone().call(request);
-            Logged::new(answer.map_ok(move |answer| last(answer, version, unread)), record)
+            Logged::new(answer.map_ok(move |answer| last(answer, version, unread)), record, running)
         });
-        let connection = http.serve_connection(TokioIo::new(io), service);
+        let io = TokioIo::new(Stall::new(io, limits.write_timeout.duration()));
+        let http = self.http(client.protocol);
+        let connection = http.serve_connection(io, service);
         tokio::pin!(connection, down);
         let served = tokio::select! {
+            biased;
             served = &mut connection => served,
-            () = &mut down => {
+            () = usage.is_over(limits, down) => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                // Requests may finish; who has none has said its last word.
+                tokio::select! {
+                    served = &mut connection => served,
+                    () = usage.is_unused(LAST_WORD) => Ok(()),
+                }
             }
         };
         if let Err(error) = served {
-            tracing::debug!(%error, %peer, "a client's connection ended");
+            log::engine(&*error, peer);
         }
     }
 
     fn http(&self, protocol: Protocol) -> auto::Builder<TokioExecutor> {
+        let limits = &self.limits;
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.head_timeout)
-            .max_headers(MAX_FIELDS)
-            .max_buf_size(MAX_HEAD as usize);
+            .header_read_timeout(limits.head_timeout.duration())
+            .max_headers(limits.head_fields.get() as usize)
+            .max_buf_size((limits.head_bytes.get() as usize).max(LEAST_BUFFER));
         http.http2()
             .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(MAX_HEAD)
+            .max_concurrent_streams(limits.streams.get())
+            .max_header_list_size(limits.head_bytes.get())
             .keep_alive_interval(Some(Duration::from_secs(60)));
         match protocol {
             Protocol::Http1 => http.http1_only(),
@@ -131,9 +142,12 @@ impl Front {
 /// A refusal over content that nobody read, or of a request that can be read in two ways, is the last answer
 /// on its connection: nothing that came behind the head is ever taken for another request.
 fn last<B>(mut answer: Response<B>, version: Version, unread: bool) -> Response<B> {
-    let refused = answer.extensions().get::<Refusal>().is_some();
+    let extensions = answer.extensions();
+    let broken = [StatusCode::BAD_REQUEST, StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE];
+    let refused = extensions.get::<Refusal>().is_some() && unread
+        || extensions.get::<Code>().is_some() && broken.contains(&answer.status());
     // HTTP/2 frames its streams: there is nothing to run into each other.
-    if refused && version < Version::HTTP_2 && (unread || answer.status() == StatusCode::BAD_REQUEST) {
+    if refused && version < Version::HTTP_2 {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, Method, Request, Response};
+use http::{HeaderName, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower_service::Service;
@@ -24,8 +24,14 @@ use super::{
     hop::{self, Origin},
     pool::{Keep, Sender},
 };
-use crate::{Admission, Denial, config};
+use crate::{
+    Admission, Denial,
+    config::{self, Config},
+};
 use body::Progress;
+
+/// How long an idle connection may take to be ready: it is, unless its last exchange is not over.
+const READY: Duration = Duration::from_millis(50);
 
 /// A service behind.
 #[derive(Debug)]
@@ -34,21 +40,23 @@ pub(super) struct Upstream {
     keep: Keep,
     connect_timeout: Duration,
     read_timeout: Duration,
+    body_timeout: Duration,
     identity_field: HeaderName,
 }
 
 impl Upstream {
-    pub(super) fn new(name: &str, config: &config::Upstream, identity_field: HeaderName) -> Self {
+    pub(super) fn new(name: &str, upstream: &config::Upstream, config: &Config) -> Self {
         Self {
             name: name.to_owned(),
             keep: Keep {
-                address: config.address,
-                connections: config.idle_connections,
-                time: config.idle_timeout.duration(),
+                address: upstream.address,
+                connections: upstream.idle_connections,
+                time: upstream.idle_timeout.duration(),
             },
-            connect_timeout: config.connect_timeout.duration(),
-            read_timeout: config.read_timeout.duration(),
-            identity_field,
+            connect_timeout: upstream.connect_timeout.duration(),
+            read_timeout: upstream.read_timeout.duration(),
+            body_timeout: config.limits.body_timeout.duration(),
+            identity_field: config.server.identity_field.name().clone(),
         }
     }
 
@@ -62,17 +70,28 @@ impl Upstream {
         let Some(origin) = head.extensions.get::<Origin>().copied() else {
             return Err(Denial::internal("a request without an origin came to be forwarded"));
         };
-        if head.method == Method::CONNECT {
-            return Err(Denial::NotImplemented { detail: "CONNECT is not served here.".into() });
-        }
         head.extensions.clear();
+        if admission.identity().is_none() {
+            // A key that no policy here asked for is none of the service's business.
+            hop::keep_keys(&mut head.headers);
+        }
         hop::send_on(&mut head, origin);
         admission.identify(&mut head.headers, &self.identity_field);
         let progress = Progress::new();
-        let request = Request::from_parts(head, RequestBody::new(body, progress.clone()));
+        let request = Request::from_parts(
+            head,
+            RequestBody::new(body, progress.clone(), admission.body_limit(), self.body_timeout),
+        );
 
         let (sender, response) = self.exchange(request, &progress).await?;
         let (mut head, body) = response.into_parts();
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Denial::BadGateway {
+                inside: format!("{} switched protocols unasked", self.name).into(),
+            });
+        }
+        // What it speaks ends here; the server says what the client speaks.
+        head.version = Version::default();
         hop::leave(&mut head.headers);
         let body = UpstreamBody::new(body, self.read_timeout, sender, self.keep.clone(), progress);
         Ok(Response::from_parts(head, Answer::Upstream(body)))
@@ -92,17 +111,20 @@ impl Upstream {
                 Some(sender) => sender,
                 None => self.connect().await?,
             };
-            if !fresh && sender.ready().await.is_err() {
+            // One that does not get ready has something of the last request still to send.
+            if !fresh && !matches!(timeout(READY, sender.ready()).await, Ok(Ok(()))) {
                 continue;
             }
             match self.head_in_time(sender.try_send_request(request), progress).await? {
                 Ok(response) => return Ok((sender, response)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if !fresh => request = unsent,
-                    _ if progress.is_broken() => {
-                        return Err(Denial::bad_request("The request's content cannot be read to its end."));
+                    // What the client did wrong is not the service's fault.
+                    _ => {
+                        return Err(progress
+                            .fault()
+                            .unwrap_or_else(|| self.unreachable(&error.into_error())));
                     }
-                    _ => return Err(self.unreachable(&error.into_error())),
                 },
             }
         }
@@ -130,7 +152,9 @@ impl Upstream {
                 biased;
                 answer = &mut answer => return Ok(answer),
                 () = sleep_until(deadline) => {
-                    let later = progress.last() + self.read_timeout;
+                    // A client that keeps us waiting has a limit of its own.
+                    let last = if progress.is_starved() { Instant::now() } else { progress.last() };
+                    let later = last + self.read_timeout;
                     if later <= deadline {
                         let inside = format!("{} ({}) does not answer", self.name, self.address());
                         return Err(Denial::GatewayTimeout { inside: inside.into() });

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::app::ApiKey;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request, uri::PathAndQuery};
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -50,33 +51,50 @@ pub(super) fn leave(headers: &mut HeaderMap) {
 /// Whether a field claims, in the client's words, what only the way here can tell (where the request came
 /// from, by which name), or asks a service behind for another method or target than the policies saw.
 fn misleads(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "forwarded"
-            | "x-forwarded-by"
-            | "x-forwarded-path"
-            | "x-forwarded-port"
-            | "x-forwarded-prefix"
-            | "x-forwarded-scheme"
-            | "x-forwarded-server"
-            | "x-forwarded-ssl"
-            | "x-forwarded-uri"
-            | "x-real-ip"
-            | "x-client-ip"
-            | "x-cluster-client-ip"
-            | "x-original-forwarded-for"
-            | "true-client-ip"
-            | "client-ip"
-            | "cf-connecting-ip"
-            | "fastly-client-ip"
-            | "x-http-method"
-            | "x-http-method-override"
-            | "x-method-override"
-            | "x-original-host"
-            | "x-original-uri"
-            | "x-original-url"
-            | "x-rewrite-url"
-    )
+    // CGI and its kin read `X_Caller_Id` as `X-Caller-Id`.
+    name.as_str().contains('_')
+        || matches!(
+            name.as_str(),
+            // hyper has asked the client to go on by itself, and trailers are not passed on.
+            "expect"
+                | "trailer"
+                | "forwarded"
+                | "x-forwarded-by"
+                | "x-forwarded-path"
+                | "x-forwarded-port"
+                | "x-forwarded-prefix"
+                | "x-forwarded-scheme"
+                | "x-forwarded-server"
+                | "x-forwarded-ssl"
+                | "x-forwarded-uri"
+                | "x-real-ip"
+                | "x-client-ip"
+                | "x-cluster-client-ip"
+                | "x-original-forwarded-for"
+                | "true-client-ip"
+                | "client-ip"
+                | "cf-connecting-ip"
+                | "fastly-client-ip"
+                | "x-http-method"
+                | "x-http-method-override"
+                | "x-method-override"
+                | "x-original-host"
+                | "x-original-uri"
+                | "x-original-url"
+                | "x-rewrite-url"
+        )
+}
+
+/// Removes keys of ours, which a client sent where nobody asks for one.
+pub(super) fn keep_keys(headers: &mut HeaderMap) {
+    let ours = |value: &HeaderValue| {
+        let words = value.to_str().unwrap_or_default().split_ascii_whitespace();
+        words.into_iter().any(|word| ApiKey::parse(word).is_ok())
+    };
+    let names = headers.iter().filter(|(_, value)| ours(value)).map(|(name, _)| name.clone());
+    for name in names.collect::<Vec<_>>() {
+        headers.remove(name);
+    }
 }
 
 /// Makes a request's head one that is sent to the service behind: origin form, HTTP/1.1, one `Host`, one
@@ -104,6 +122,12 @@ pub(super) fn send_on(head: &mut request::Parts, origin: Origin) {
         Some(host) => head.headers.insert(&FORWARDED_HOST, host),
         None => head.headers.remove(&FORWARDED_HOST),
     };
+    let via = match head.version {
+        http::Version::HTTP_2 => "2 portcullis",
+        http::Version::HTTP_10 => "1.0 portcullis",
+        _ => "1.1 portcullis",
+    };
+    head.headers.append(header::VIA, HeaderValue::from_static(via));
     head.version = http::Version::HTTP_11;
     if head.uri.authority().is_some() {
         let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
@@ -153,7 +177,10 @@ mod tests {
         );
         let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-other"]);
+        assert_eq!(
+            names,
+            ["host", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-other"]
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use pingora::{
 
 use super::{
     connection::{Client, Front, Protocol},
-    shutdown::Drain,
+    doors::Doors,
 };
 
 /// What a listener speaks.
@@ -29,7 +29,7 @@ pub(super) enum Speaks {
 pub(super) struct Connections {
     pub(super) front: Front,
     pub(super) speaks: Speaks,
-    pub(super) drain: Arc<Drain>,
+    pub(super) doors: Arc<Doors>,
 }
 
 impl Connections {
@@ -57,9 +57,12 @@ async fn down(mut shutdown: ShutdownWatch) {
 #[async_trait]
 impl ServerApp for Connections {
     async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _open = self.drain.open();
         let Some(peer) = peer(&io) else {
             tracing::warn!("a connection without an address was turned away");
+            return None;
+        };
+        let Some(_seat) = self.doors.enter(peer) else {
+            tracing::warn!(%peer, open = self.doors.open(), "a connection beyond the limits was turned away");
             return None;
         };
         let client = Client { peer, secure: self.speaks == Speaks::Tls, protocol: self.protocol(&io) };

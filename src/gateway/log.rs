@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use super::usage::Running;
 use crate::{Admission, problem::Code};
 
 /// What the log says of a request. Written when dropped: when the answer is through, or the client gone.
@@ -73,18 +74,37 @@ impl Drop for Record {
     }
 }
 
+/// A line for what hyper refuses before there is a request: a head that is malformed, too large or late.
+pub(super) fn engine(error: &(dyn std::error::Error + 'static), peer: IpAddr) {
+    let Some(error) = error.downcast_ref::<hyper::Error>() else {
+        tracing::debug!(%error, %peer, "a client's connection ended");
+        return;
+    };
+    let (status, code) = match error {
+        error if error.is_parse_too_large() => (431, "head-too-large"),
+        error if error.is_parse() => (400, "malformed"),
+        error if error.is_timeout() => (0, "head-timeout"),
+        error => {
+            tracing::debug!(%error, %peer, "a client's connection ended");
+            return;
+        }
+    };
+    tracing::info!(target: "access", %peer, status, code, complete = true);
+}
+
 pin_project! {
-    /// A response future, and then its body, with a record of them.
+    /// A response future, and then its body, with a record of them; the request runs for as long.
     pub(super) struct Logged<T> {
         #[pin]
         inner: T,
         record: Option<Record>,
+        running: Option<Running>,
     }
 }
 
 impl<T> Logged<T> {
-    pub(super) fn new(inner: T, record: Option<Record>) -> Self {
-        Self { inner, record }
+    pub(super) fn new(inner: T, record: Option<Record>, running: Running) -> Self {
+        Self { inner, record, running: Some(running) }
     }
 }
 
@@ -97,9 +117,11 @@ impl<F: Future<Output = Result<Response<B>, E>>, B: Body, E> Future for Logged<F
         let mut record = this.record.take();
         if let Some(record) = &mut record {
             record.answered(&response);
-            record.complete = response.body().is_end_stream();
+            // An answer to HEAD is through with its head.
+            record.complete = response.body().is_end_stream() || record.method == http::Method::HEAD;
         }
-        Poll::Ready(Ok(response.map(|body| Logged::new(body, record))))
+        let running = this.running.take();
+        Poll::Ready(Ok(response.map(|inner| Logged { inner, record, running })))
     }
 }
 

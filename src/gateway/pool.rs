@@ -32,15 +32,8 @@ impl Keep {
     pub(super) fn take(&self) -> Option<Sender> {
         IDLE.with_borrow_mut(|idle| {
             let stack = idle.get_mut(&self.address)?;
-            while let Some(Idle { sender, since }) = stack.pop() {
-                if since.elapsed() >= self.time {
-                    // All below have been idle for longer.
-                    stack.clear();
-                } else if !sender.is_closed() {
-                    return Some(sender);
-                }
-            }
-            None
+            self.prune(stack);
+            std::iter::from_fn(|| stack.pop()).map(|idle| idle.sender).find(|sender| !sender.is_closed())
         })
     }
 
@@ -51,10 +44,17 @@ impl Keep {
         }
         IDLE.with_borrow_mut(|idle| {
             let stack = idle.entry(self.address).or_default();
+            self.prune(stack);
             if stack.len() < self.connections {
                 stack.push(Idle { sender, since: Instant::now() });
             }
         });
+    }
+
+    /// Closes what has been idle for too long: the oldest lie at the bottom.
+    fn prune(&self, stack: &mut Vec<Idle>) {
+        let old = stack.iter().take_while(|idle| idle.since.elapsed() >= self.time).count();
+        stack.drain(..old);
     }
 
     /// A new connection.

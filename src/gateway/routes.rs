@@ -24,7 +24,7 @@ use super::{
 use crate::{
     Admission, Denial, Policy,
     config::{self, Config},
-    policy::{ApiKey, Lock, RateLimit, Scope, broken_rules},
+    policy::{ApiKey, BodyLimit, Lock, RateLimit, Scope, broken_rules},
     surface::{apig, discue},
     target::Rules,
     tower::{Portcullis, PortcullisLayer, Refusal, ResponseBody},
@@ -46,6 +46,8 @@ struct Route {
 impl Route {
     /// Whether host and path are this route's; the method is looked at afterwards.
     fn fits(&self, host: Option<&str>, path: &str) -> bool {
+        // A name may be written with the dot of the root.
+        let host = host.map(|host| host.strip_suffix('.').unwrap_or(host));
         let host_fits =
             self.host.as_deref().is_none_or(|ours| host.is_some_and(|host| host.eq_ignore_ascii_case(ours)));
         let below = |rest: &str| rest.is_empty() || rest.starts_with('/') || self.path.len() == 1;
@@ -53,16 +55,17 @@ impl Route {
     }
 
     fn takes(&self, method: &Method) -> bool {
-        self.methods.is_empty() || self.methods.contains(method)
+        // Who answers GET answers HEAD (RFC 9110, section 9.3.2).
+        let asked = if method == Method::HEAD { &Method::GET } else { method };
+        self.methods.is_empty() || self.methods.contains(method) || self.methods.contains(asked)
     }
 }
 
 impl Routes {
     /// The routes of a configuration.
     pub(super) fn new<'a>(config: &'a Config, shared: &Shared) -> Self {
-        let identity = config.server.identity_field.name();
         let upstream = |(name, upstream): (&'a String, _)| {
-            (name.as_str(), Arc::new(Upstream::new(name, upstream, identity.clone())))
+            (name.as_str(), Arc::new(Upstream::new(name, upstream, config)))
         };
         let upstreams: BTreeMap<&str, _> = config.upstreams.iter().map(upstream).collect();
         let surfaces = Surfaces::new(config, shared);
@@ -71,7 +74,7 @@ impl Routes {
                 config::Backend::Upstream(name) => Backend::Forward(Forward(upstreams.get(name)?.clone())),
                 config::Backend::Surface(surface) => Backend::Surface(surfaces.router(surface)),
             };
-            let layer = PortcullisLayer::new(chain(&route.policies, shared)).clock(shared.clock.clone());
+            let layer = PortcullisLayer::new(chain(route, config, shared)).clock(shared.clock.clone());
             Some(Route {
                 host: route.host.as_ref().map(|host| host.as_str().into()),
                 path: route.path.get_ref().as_str().into(),
@@ -82,7 +85,10 @@ impl Routes {
         };
         // A configuration that was checked has a backend for every route.
         let mut routes: Vec<Route> = config.routes.iter().filter_map(route).collect();
-        routes.sort_by_key(|route| (route.host.is_none(), std::cmp::Reverse(route.path.len())));
+        // Of routes with one host and path, one without methods takes what the others leave.
+        routes.sort_by_key(|route| {
+            (route.host.is_none(), std::cmp::Reverse(route.path.len()), route.methods.is_empty())
+        });
         Self(routes)
     }
 
@@ -109,8 +115,10 @@ impl Routes {
 }
 
 /// A route's policies, in the order that is documented.
-fn chain(policies: &config::Policies, shared: &Shared) -> Box<dyn Policy> {
-    let directory = &shared.directory;
+fn chain(route: &config::Route, config: &Config, shared: &Shared) -> Box<dyn Policy> {
+    let (policies, directory) = (&route.policies, &shared.directory);
+    // A surface has its own bound on content, and its own answer.
+    let body_limit = route.upstream.is_some().then(|| route.body_bytes.unwrap_or(config.limits.body_bytes));
     let api_key = policies.api_key.as_ref().and_then(config::Switch::get).map(|settings| {
         let mut policy = ApiKey::new(directory.clone());
         if let Some(places) = settings.places() {
@@ -123,6 +131,7 @@ fn chain(policies: &config::Policies, shared: &Shared) -> Box<dyn Policy> {
     });
     let rate_limit = policies.rate_limit.as_ref().and_then(config::Switch::get);
     Box::new((
+        body_limit.map(BodyLimit::new),
         policies.content_type.as_ref().map(|checked| checked.0.clone()),
         policies.accept.as_ref().map(|checked| checked.0.clone()),
         api_key,

@@ -12,8 +12,9 @@ use tokio::runtime;
 use super::{
     Shared,
     connection::Front,
+    doors::Doors,
     listener::{Connections, Speaks},
-    shutdown::{Drain, Signals},
+    shutdown::Signals,
     tls,
 };
 use crate::{
@@ -49,10 +50,11 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
 
     let mut server = Server::new_with_opt_and_conf(None, settings(config));
     server.bootstrap();
-    let drain = Arc::new(Drain::default());
+    let limits = &config.limits;
+    let doors = Doors::new(limits.connections.get(), limits.connections_per_address.get());
     let front = Front::new(config, &shared);
     for listener in &config.listeners {
-        server.add_service(service(listener, &front, &drain)?);
+        server.add_service(service(listener, &front, &doors)?);
     }
     tracing::info!(
         listeners = ?config.listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>(),
@@ -62,7 +64,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "ready"
     );
     let grace = config.server.shutdown_grace.duration();
-    server.run(RunArgs { shutdown_signal: Box::new(Signals { drain, grace }) });
+    server.run(RunArgs { shutdown_signal: Box::new(Signals { doors, grace }) });
     Ok(())
 }
 
@@ -83,7 +85,7 @@ fn settings(config: &Config) -> ServerConf {
     }
 }
 
-fn service(listener: &Listener, front: &Front, drain: &Arc<Drain>) -> anyhow::Result<Service<Connections>> {
+fn service(listener: &Listener, front: &Front, doors: &Arc<Doors>) -> anyhow::Result<Service<Connections>> {
     let address = listener.address.to_string();
     // Pingora panics on a worker thread over an address it cannot have.
     drop(TcpListener::bind(listener.address).with_context(|| format!("cannot listen on {address}"))?);
@@ -92,7 +94,7 @@ fn service(listener: &Listener, front: &Front, drain: &Arc<Drain>) -> anyhow::Re
         (None, true) => Speaks::Http1OrH2c,
         (None, false) => Speaks::Http1,
     };
-    let connections = Connections { front: front.clone(), speaks, drain: drain.clone() };
+    let connections = Connections { front: front.clone(), speaks, doors: doors.clone() };
     let mut service = Service::new(address.clone(), connections);
     match &listener.tls {
         Some(tls) => service.add_tls_with_settings(&address, None, tls::settings(tls)?),

@@ -3,10 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a thread of its own waits for the end, and ends the process")]
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,51 +11,33 @@ use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::doors::Doors;
+
 /// How long there must have been no connection: one may just be on its way from the listener.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Counts open connections.
-#[derive(Debug, Default)]
-pub(super) struct Drain(AtomicUsize);
-
-impl Drain {
-    pub(super) fn open(self: &Arc<Self>) -> Open {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        Open(self.clone())
-    }
-
-    /// Ends the process when there has been no connection for a moment, at the latest after `grace`.
-    ///
-    /// Pingora would sleep through the whole time, however little there is to wait for.
-    fn end_process(&self, grace: Duration) -> ! {
-        let start = Instant::now();
-        let mut quiet_since = None;
-        while start.elapsed() < grace {
-            if self.0.load(Ordering::Acquire) > 0 {
-                quiet_since = None;
-            } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
-                tracing::info!("all requests served, ending");
-                std::process::exit(0);
-            }
-            std::thread::sleep(Duration::from_millis(10));
+/// Ends the process when there has been no connection for a moment, at the latest after `grace`.
+///
+/// Pingora would sleep through the whole time, however little there is to wait for.
+fn end_process(doors: &Doors, grace: Duration) -> ! {
+    let start = Instant::now();
+    let mut quiet_since = None;
+    while start.elapsed() < grace {
+        if doors.open() > 0 {
+            quiet_since = None;
+        } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
+            tracing::info!("all requests served, ending");
+            std::process::exit(0);
         }
-        tracing::warn!(connections = self.0.load(Ordering::Acquire), "time is over, ending");
-        std::process::exit(0);
+        std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// One open connection.
-pub(super) struct Open(Arc<Drain>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::AcqRel);
-    }
+    tracing::warn!(connections = doors.open(), "time is over, ending");
+    std::process::exit(0);
 }
 
 /// SIGTERM lets requests finish; SIGINT ends at once.
 pub(super) struct Signals {
-    pub(super) drain: Arc<Drain>,
+    pub(super) doors: Arc<Doors>,
     pub(super) grace: Duration,
 }
 
@@ -75,8 +54,8 @@ impl ShutdownSignalWatch for Signals {
             _ = interrupt.recv() => ShutdownSignal::FastShutdown,
             _ = terminate.recv() => {
                 tracing::info!(grace = ?self.grace, "SIGTERM: no new connections, requests may finish");
-                let (drain, grace) = (self.drain.clone(), self.grace);
-                std::thread::spawn(move || drain.end_process(grace));
+                let (doors, grace) = (self.doors.clone(), self.grace);
+                std::thread::spawn(move || end_process(&doors, grace));
                 ShutdownSignal::GracefulTerminate
             }
         }

@@ -21,14 +21,6 @@ use crate::app::Limit;
 #[derive(Debug, Default)]
 pub struct Bucket(AtomicU64);
 
-impl Bucket {
-    /// A bucket in the state another one is in.
-    #[must_use]
-    pub fn copy_of(other: &Self) -> Self {
-        Self(AtomicU64::new(other.0.load(Ordering::Relaxed)))
-    }
-}
-
 /// One limit's rule over any number of buckets: GCRA by governor.
 ///
 /// governor keeps a start and a clock of its own in every limiter, which would tie a bucket to one
@@ -42,8 +34,9 @@ pub(super) struct Gcra {
 
 /// What one attempt found.
 pub(super) enum Outcome {
-    /// One request was spent; this many more may come at once.
-    Admitted { remaining: u32 },
+    /// One request was spent; this many more may come at once. At `until`, in ticks, it has come back by
+    /// itself.
+    Admitted { remaining: u32, until: u64 },
     /// Nothing was spent; after this many ticks it would be admitted.
     Refused { wait: u64 },
 }
@@ -71,7 +64,10 @@ impl Gcra {
                 Ok(state) => {
                     let next = now + lead.0.get();
                     match bucket.0.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
-                        Ok(_) => return Outcome::Admitted { remaining: state.remaining_burst_capacity() },
+                        Ok(_) => {
+                            let remaining = state.remaining_burst_capacity();
+                            return Outcome::Admitted { remaining, until: next };
+                        }
                         Err(other) => seen = other,
                     }
                 }
@@ -79,9 +75,10 @@ impl Gcra {
         }
     }
 
-    /// Gives one request back.
-    pub(super) fn give_back(&self, bucket: &Bucket) {
-        let less = |seen: u64| Some(seen.saturating_sub(self.interval));
+    /// Gives one request back that was spent `until` then: as much of it as has not come back by itself.
+    pub(super) fn give_back(&self, bucket: &Bucket, until: u64, now: u64) {
+        let owed = until.saturating_sub(now).min(self.interval);
+        let less = |seen: u64| Some(seen.saturating_sub(owed));
         let _ = bucket.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::bucket::{Bucket, Gcra, Outcome};
-use crate::app::{MAX_LIMITS, Plan};
+use crate::app::{Limit, MAX_LIMITS, Plan};
 
 const NANOS: u64 = 1_000_000_000;
 
@@ -45,11 +45,19 @@ pub struct Spent {
 /// What a caller's budgets said to one request: a line for each limit, in the plan's order.
 pub type Lines = SmallVec<[Spent; MAX_LIMITS]>;
 
+/// What one request spent: for each limit, in the plan's order, when it has come back by itself.
+pub type Charge = SmallVec<[u64; MAX_LIMITS]>;
+
 /// The verdict over all limits of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// One request was spent from every limit.
-    Admitted(Lines),
+    Admitted {
+        /// The state of each limit.
+        lines: Lines,
+        /// To give it back with.
+        charge: Charge,
+    },
     /// Nothing was spent. Admitted again after this many seconds, rounded up, if nobody else spends.
     Refused {
         /// The state of each limit.
@@ -67,21 +75,21 @@ pub enum Verdict {
 /// let two_a_minute = Limit::new("minute", 2, 60, 2, Promise::Average).unwrap();
 /// let plan = Plan::new("free".parse().unwrap(), vec![two_a_minute]).unwrap();
 /// let budgets = Budgets::new(Budget::new(plan).into());
-/// assert!(matches!(budgets.spend(0), Verdict::Admitted(_)));
-/// assert!(matches!(budgets.spend(0), Verdict::Admitted(_)));
+/// assert!(matches!(budgets.spend(0), Verdict::Admitted { .. }));
+/// assert!(matches!(budgets.spend(0), Verdict::Admitted { .. }));
 /// assert!(matches!(budgets.spend(0), Verdict::Refused { retry_after: 30, .. }));
 /// ```
 #[derive(Debug)]
 pub struct Budgets {
     budget: Arc<Budget>,
-    buckets: Arc<[Bucket]>,
+    buckets: Box<[Arc<Bucket>]>,
 }
 
 impl Budgets {
     /// Full buckets.
     #[must_use]
     pub fn new(budget: Arc<Budget>) -> Self {
-        let buckets = budget.rules.iter().map(|_| Bucket::default()).collect();
+        let buckets = budget.rules.iter().map(|_| Arc::default()).collect();
         Self { budget, buckets }
     }
 
@@ -89,14 +97,12 @@ impl Budgets {
     /// keeps what was spent of it.
     #[must_use]
     pub fn under(&self, budget: Arc<Budget>) -> Self {
-        let names =
-            |plan: &Plan| plan.limits().iter().map(|limit| limit.name().to_owned()).collect::<Vec<_>>();
-        let (before, after) = (names(&self.budget.plan), names(&budget.plan));
-        let kept = |name: &String| match before.iter().position(|old| old == name) {
-            Some(at) => Bucket::copy_of(&self.buckets[at]),
-            None => Bucket::default(),
+        let before = self.budget.plan.limits();
+        let kept = |limit: &Limit| match before.iter().position(|old| old.name() == limit.name()) {
+            Some(at) => self.buckets[at].clone(),
+            None => Arc::default(),
         };
-        let buckets = if before == after { self.buckets.clone() } else { after.iter().map(kept).collect() };
+        let buckets = budget.plan.limits().iter().map(kept).collect();
         Self { budget, buckets }
     }
 
@@ -107,7 +113,7 @@ impl Budgets {
     }
 
     fn limits(&self) -> impl Iterator<Item = (&Gcra, &Bucket)> {
-        self.budget.rules.iter().zip(self.buckets.iter())
+        self.budget.rules.iter().zip(self.buckets.iter().map(|bucket| &**bucket))
     }
 
     /// Spends one request from every limit, or from none.
@@ -115,23 +121,25 @@ impl Budgets {
     /// `now` is in ticks, see [`Moment`](crate::clock::Moment).
     #[must_use]
     pub fn spend(&self, now: u64) -> Verdict {
-        let mut lines = Lines::new();
+        let (mut lines, mut charge) = (Lines::new(), Charge::new());
         let mut longest = None;
         for (rule, bucket) in self.limits() {
             lines.push(match rule.spend(bucket, now) {
-                Outcome::Admitted { remaining } => {
+                Outcome::Admitted { remaining, until } => {
+                    charge.push(until);
                     Spent { remaining, reset: seconds(rule.until_next(bucket, now)), violated: false }
                 }
                 Outcome::Refused { wait } => {
+                    charge.push(0);
                     longest = longest.max(Some(wait));
                     Spent { remaining: 0, reset: seconds(wait).max(1), violated: true }
                 }
             });
         }
-        let Some(wait) = longest else { return Verdict::Admitted(lines) };
+        let Some(wait) = longest else { return Verdict::Admitted { lines, charge } };
+        self.give_back(&charge, now);
         for (line, (rule, bucket)) in lines.iter_mut().zip(self.limits()) {
             if !line.violated {
-                rule.give_back(bucket);
                 line.remaining = rule.remaining(bucket, now);
                 line.reset = seconds(rule.until_next(bucket, now));
             }
@@ -139,9 +147,12 @@ impl Budgets {
         Verdict::Refused { lines, retry_after: wait.div_ceil(NANOS).max(1) }
     }
 
-    /// Gives back what one [`spend`](Self::spend) took.
-    pub fn give_back(&self) {
-        self.limits().for_each(|(rule, bucket)| rule.give_back(bucket));
+    /// Gives back what one [`spend`](Self::spend) took, as far as it has not come back by itself: who was
+    /// never served does not make room twice.
+    pub fn give_back(&self, charge: &Charge, now: u64) {
+        for ((rule, bucket), until) in self.limits().zip(charge) {
+            rule.give_back(bucket, *until, now);
+        }
     }
 }
 
@@ -154,7 +165,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::app::{Limit, Promise};
+    use crate::app::Promise;
 
     fn budgets(limits: Vec<Limit>) -> Budgets {
         Budgets::new(Budget::new(Plan::new("p".parse().unwrap(), limits).unwrap()).into())
@@ -165,7 +176,7 @@ mod tests {
     }
 
     fn admitted(budgets: &Budgets, now: u64) -> bool {
-        matches!(budgets.spend(now), Verdict::Admitted(_))
+        matches!(budgets.spend(now), Verdict::Admitted { .. })
     }
 
     #[test]
@@ -177,7 +188,7 @@ mod tests {
             assert_eq!(retry_after, 1);
             assert_eq!((lines[0].violated, lines[1].violated, lines[1].remaining), (true, false, 9));
         }
-        let Verdict::Admitted(lines) = both.spend(NANOS) else { panic!("refused") };
+        let Verdict::Admitted { lines, .. } = both.spend(NANOS) else { panic!("refused") };
         assert_eq!(lines[1].remaining, 8);
     }
 
@@ -217,6 +228,26 @@ mod tests {
             day.under(Budget::new(plan).into()).spend(0),
             Verdict::Refused { retry_after: 1, .. }
         ));
+    }
+
+    #[test]
+    fn what_came_back_by_itself_is_not_given_back_again() {
+        let one = budgets(vec![limit("x", 1, 10, 1)]);
+        let Verdict::Admitted { charge, .. } = one.spend(0) else { panic!("refused") };
+        assert!(admitted(&one, 20 * NANOS));
+        one.give_back(&charge, 20 * NANOS);
+        assert!(!admitted(&one, 20 * NANOS));
+    }
+
+    #[test]
+    fn what_was_taken_under_the_old_plan_is_given_back_under_the_new() {
+        let old = budgets(vec![limit("x", 1, 60, 1)]);
+        let Verdict::Admitted { charge, .. } = old.spend(0) else { panic!("refused") };
+        let plan = Plan::new("p".parse().unwrap(), vec![limit("y", 9, 60, 9), limit("x", 1, 60, 1)]).unwrap();
+        let new = old.under(Budget::new(plan).into());
+        assert!(!admitted(&new, 0));
+        old.give_back(&charge, 0);
+        assert!(admitted(&new, 0));
     }
 
     #[test]
@@ -287,11 +318,13 @@ mod tests {
         #[test]
         fn what_is_given_back_can_be_spent_again(limit in any_limit(), now in 0..NANOS) {
             let one = budgets(vec![limit.clone()]);
+            let mut last = None;
             for _ in 0..limit.burst() {
-                prop_assert!(admitted(&one, now));
+                let Verdict::Admitted { charge, .. } = one.spend(now) else { panic!("refused") };
+                last = Some(charge);
             }
             prop_assert!(!admitted(&one, now));
-            one.give_back();
+            one.give_back(&last.unwrap(), now);
             prop_assert!(admitted(&one, now));
             prop_assert!(!admitted(&one, now));
         }

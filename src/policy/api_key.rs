@@ -107,10 +107,13 @@ impl ApiKey {
 
     fn challenged(mut self) -> Self {
         let mut text = String::new();
+        let own = self.sources.iter().any(|source| matches!(source, Source::Field(_)));
         for source in &self.sources {
             let comma = if text.is_empty() { "" } else { ", " };
             let realm = &self.realm;
             let _ = match source {
+                // The scheme stands in the challenge already, with the field's name.
+                Source::Authorization(scheme) if own && scheme.eq_ignore_ascii_case("ApiKey") => Ok(()),
                 Source::Authorization(scheme) => write!(text, "{comma}{scheme} realm=\"{realm}\""),
                 Source::Field(name) => write!(text, "{comma}ApiKey realm=\"{realm}\", header=\"{name}\""),
             };

@@ -57,8 +57,8 @@ impl Policy for RateLimit {
         let caller = identity.caller.clone();
         let Some(budgets) = &caller.budgets else { return Ok(()) };
         let (lines, refusal) = match budgets.spend(head.now.ticks) {
-            Verdict::Admitted(lines) => {
-                admission.permits.take(Permit::Budget(caller.clone()));
+            Verdict::Admitted { lines, charge } => {
+                admission.permits.take(Permit::Budget(caller.clone(), charge));
                 (lines, None)
             }
             Verdict::Refused { lines, retry_after } => {

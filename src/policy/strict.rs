@@ -25,6 +25,10 @@ use crate::{
 /// * **`Connection`** that names a field of the message rather than of the connection: it asks the next
 ///   hop to remove what others rely on.
 /// * **CONNECT**, which makes a gateway a tunnel.
+///
+/// A server that takes heads apart itself may have settled some of this before: hyper drops a
+/// `Content-Length` that stands beside `Transfer-Encoding`, and the gateway frames what it sends on anew, so
+/// that nobody behind it reads the two.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Strict {
     relaxed: Rules,

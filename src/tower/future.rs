@@ -33,7 +33,7 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        Serving { #[pin] future: S::Future, served: Option<Served>, admission: Admission },
+        Serving { #[pin] future: S::Future, served: Option<Served>, admission: Admission, gate: Arc<Gate<P>> },
         Refused { response: Option<Response<Bytes>> },
         Waiting { cold: Option<Box<Cold<S, P, B>>> },
     }
@@ -52,8 +52,13 @@ impl<S, P, B> ResponseFuture<S, P, B>
 where
     S: Service<Request<B>>,
 {
-    pub(super) fn serve(service: &mut S, request: Request<B>, admission: Admission) -> Self {
-        Self { state: State::serve(service, request, admission) }
+    pub(super) fn serve(
+        service: &mut S,
+        request: Request<B>,
+        admission: Admission,
+        gate: Arc<Gate<P>>,
+    ) -> Self {
+        Self { state: State::serve(service, request, admission, gate) }
     }
 
     pub(super) fn refused(response: Response<Bytes>) -> Self {
@@ -77,11 +82,11 @@ impl<S, P, B> State<S, P, B>
 where
     S: Service<Request<B>>,
 {
-    fn serve(service: &mut S, mut request: Request<B>, mut admission: Admission) -> Self {
+    fn serve(service: &mut S, mut request: Request<B>, mut admission: Admission, gate: Arc<Gate<P>>) -> Self {
         let served = Some(admission.take_permits().serve());
         admission.prepare(&mut request);
         request.extensions_mut().insert(admission.clone());
-        Self::Serving { future: service.call(request), served, admission }
+        Self::Serving { future: service.call(request), served, admission, gate }
     }
 }
 
@@ -98,10 +103,12 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                StateProjection::Serving { future, served, admission } => {
+                StateProjection::Serving { future, served, admission, gate } => {
                     let mut response = ready!(future.poll(cx))?;
                     if response.extensions().get::<Refusal>().is_some() {
-                        served.take().into_iter().for_each(Served::refuse);
+                        if let Some(served) = served.take() {
+                            served.refuse(gate.clock.now());
+                        }
                         admission.report = None;
                     }
                     admission.stamp(response.headers_mut());
@@ -127,8 +134,8 @@ where
                         }
                         Ok(()) => {
                             let cold = kept.take().expect("it was there just above");
-                            let Cold { request, admission, mut service, .. } = *cold;
-                            State::serve(&mut service, request, admission)
+                            let Cold { request, admission, mut service, gate, .. } = *cold;
+                            State::serve(&mut service, request, admission, gate)
                         }
                     }
                 }

@@ -96,6 +96,48 @@ fn serve_names_a_store_that_is_none() {
     assert!(stderr(&output).contains("store data/portcullis.db"), "{}", stderr(&output));
 }
 
+#[test]
+fn init_does_not_replace_secrets_that_the_store_needs() {
+    let site = Site::new(free_address(), "");
+    let secrets = site.folder.path().join("data/secrets.toml");
+    fs::remove_file(&secrets).unwrap();
+    let output = site.command("init").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("put it back"), "{}", stderr(&output));
+    assert!(!secrets.exists());
+}
+
+/// Killed at any moment, a first start can be taken up again: in the end there is a key that was shown.
+#[tokio::test]
+async fn an_interrupted_first_start_is_taken_up_again() {
+    for millis in (0..60).step_by(4) {
+        let address = free_address();
+        let text = format!(
+            "store.path = \"data/portcullis.db\"\nsecrets.file = \"data/secrets.toml\"\n\
+             listeners = [{{ address = \"{address}\" }}]\n[[routes]]\npath = \"/\"\nsurface = \"discue\"\n"
+        );
+        let site = Site::uninitialised(&text, address);
+        let mut first = site.command("init").stdout(std::process::Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(millis));
+        let _ = first.kill();
+        let shown = String::from_utf8(first.wait_with_output().unwrap().stdout).unwrap();
+        let again = site.init();
+        let keys: Vec<&str> = shown
+            .split_whitespace()
+            .chain(again.split_whitespace())
+            .filter(|word| word.starts_with("pcl_"))
+            .collect();
+        let gateway = site.start();
+        let mut accepted = 0;
+        for key in &keys {
+            let status =
+                gateway.get("/api_clients/x").header("x-api-key", *key).send().await.unwrap().status();
+            accepted += usize::from(status == 404);
+        }
+        assert!(accepted >= 1, "after {millis} ms: {shown} {again}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn what_init_makes_is_for_its_owner_only() {

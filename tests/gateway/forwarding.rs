@@ -44,7 +44,7 @@ async fn bodies_stream_both_ways() {
 #[tokio::test]
 async fn a_large_body_arrives_whole() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "");
+    let site = Site::with(service.address, "", "", "limits.body_bytes = 20971520");
     let gateway = site.start();
     let echo: Value = gateway.put("/").body(vec![7_u8; 20 << 20]).send().await.unwrap().json().await.unwrap();
     assert_eq!((&echo["bytes"], values(&echo, "content-length")), (&(20 << 20).into(), vec!["20971520"]));
@@ -188,4 +188,91 @@ async fn an_answer_comes_through_without_what_its_connection_names() {
     let response = gateway.get("/").send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers().contains_key("x-own")), (418, false));
     assert_eq!(http::Response::from(response).into_body().collect().await.unwrap().to_bytes(), "short");
+}
+
+/// Answers every request on a connection with these bytes, and closes it.
+fn answers(bytes: &'static [u8]) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(bytes);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_older_service_is_answered_for_in_the_clients_version() {
+    let site = Site::new(answers(b"HTTP/1.0 200 OK\r\n\r\nold"), "");
+    let gateway = site.start();
+    let response = gateway.get("/").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.version()), (200, reqwest::Version::HTTP_11));
+    assert_eq!(response.text().await.unwrap(), "old");
+}
+
+#[tokio::test]
+async fn a_service_that_switches_protocols_unasked_is_502() {
+    let site = Site::new(
+        answers(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+        "",
+    );
+    assert_eq!(site.start().get("/").send().await.unwrap().status(), 502);
+}
+
+#[tokio::test]
+async fn a_body_beyond_its_limit_is_413_announced_or_not() {
+    let service = Service::echo().await;
+    let site = Site::with(service.address, "", "", "limits.body_bytes = 1000");
+    let gateway = site.start();
+    for (bytes, status) in [(1_000, 200), (1_001, 413), (5 << 20, 413)] {
+        let announced = gateway.put("/").body(vec![7_u8; bytes]).send().await.unwrap();
+        assert_eq!(announced.status(), status, "{bytes} announced");
+        let part = Ok::<_, std::io::Error>(Bytes::from(vec![7_u8; bytes]));
+        let chunked = reqwest::Body::wrap_stream(futures_util::stream::iter([part]));
+        match gateway.put("/").body(chunked).send().await {
+            Ok(answer) => assert_eq!(answer.status(), status, "{bytes} chunked"),
+            // Cut while still sending: the answer may be lost with the connection.
+            Err(error) => assert!(status == 413 && bytes > 1 << 20, "{bytes} chunked: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_stops_in_the_middle_is_408_and_not_the_services_fault() {
+    let service = Service::echo().await;
+    let site = Site::with(service.address, "", "read_timeout = \"100ms\"", "limits.body_timeout = \"400ms\"");
+    let gateway = site.start();
+    let answer = tokio::task::spawn_blocking({
+        let address = gateway.address;
+        move || crate::harness::raw(address, b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nab")
+    });
+    let answer = answer.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+}
+
+#[tokio::test]
+async fn nothing_a_client_says_in_our_name_travels_on() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "");
+    let gateway = site.start();
+    let head = format!(
+        "PUT /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX_Caller_Id: admin\r\nX-Caller-Id: admin\r\n\
+         X-API-KEY: {}\r\nTrailer: x-caller-id\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n\
+         1\r\na\r\n0\r\nX-Caller-Id: admin\r\n\r\n",
+        site.api_key
+    );
+    let answer = tokio::task::spawn_blocking({
+        let address = gateway.address;
+        move || crate::harness::raw(address, head.as_bytes())
+    });
+    let answer = answer.await.unwrap();
+    let echo: Value = serde_json::from_str(&answer[answer.find("{\"").unwrap()..]).unwrap();
+    for name in ["x-caller-id", "x_caller_id", "x-api-key", "trailer", "expect"] {
+        assert!(values(&echo, name).is_empty(), "{name}: {echo}");
+    }
+    assert_eq!((values(&echo, "via"), &echo["bytes"]), (vec!["1.1 portcullis"], &1.into()));
 }

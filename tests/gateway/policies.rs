@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Service, Site, values};
+use crate::harness::{Service, Site, client, values};
 
 const ALL: &str = r#"
 content_type = ["application/json"]
@@ -109,7 +109,9 @@ async fn a_route_is_found_by_host_path_and_method() {
          [upstreams.up]\naddress = \"{}\"\n{}{}{}",
         service.address,
         route("path = \"/a\"\nmethods = [\"GET\", \"PUT\"]"),
-        route("path = \"/a/b\"\npolicies.api_key = true"),
+        route("path = \"/a/b\"\npolicies.api_key = true")
+            + &route("path = \"/c\"")
+            + &route("path = \"/c\"\nmethods = [\"POST\"]\npolicies.api_key = true"),
         route("path = \"/\"\nhost = \"one.example\""),
     );
     let site = Site::from_text(&text, address);
@@ -119,7 +121,10 @@ async fn a_route_is_found_by_host_path_and_method() {
     assert_eq!(status(gateway.get("/a/c")).await, 200);
     assert_eq!(status(gateway.get("/ab")).await, 404, "a path stands for whole segments");
     assert_eq!(status(gateway.get("/a/b/c")).await, 401, "the longest path is taken");
-    assert_eq!(status(gateway.get("/ab").header("host", "ONE.example:8080")).await, 200);
+    assert_eq!(status(gateway.get("/c")).await, 200);
+    assert_eq!(status(gateway.post("/c")).await, 401, "a route without methods takes only what others leave");
+    assert_eq!(status(client().head(gateway.url("/a"))).await, 200, "GET includes HEAD");
+    assert_eq!(status(gateway.get("/ab").header("host", "ONE.example.:8080")).await, 200);
     assert_eq!(status(gateway.get("/ab").header("host", "two.example")).await, 404);
     let response = gateway.post("/a").send().await.unwrap();
     assert_eq!(

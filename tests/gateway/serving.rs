@@ -14,7 +14,7 @@ use crate::harness::{PATIENCE, Service, Site, certificate, client, free_address,
 
 fn text(service: &Service, listener: &str) -> String {
     format!(
-        "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nserver.head_timeout = \"300ms\"\n\
+        "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlimits.head_timeout = \"300ms\"\n\
          [upstreams.up]\naddress = \"{}\"\n[[routes]]\npath = \"/\"\nupstream = \"up\"\n[[listeners]]\n{listener}\n",
         service.address
     )

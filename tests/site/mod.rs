@@ -76,9 +76,7 @@ surface = "apig"
     }
 
     pub fn from_text(text: &str, address: SocketAddr) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("gateway.toml"), text).unwrap();
-        let mut site = Self { folder, address, api_key: String::new(), operator_token: String::new() };
+        let mut site = Self::uninitialised(text, address);
         let made = site.init();
         let shown = |label: &str| {
             let line = made.lines().find(|line| line.trim_start().starts_with(label));
@@ -86,6 +84,13 @@ surface = "apig"
         };
         (site.api_key, site.operator_token) = (shown("API key"), shown("Operator token"));
         site
+    }
+
+    /// Only the configuration.
+    pub fn uninitialised(text: &str, address: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("gateway.toml"), text).unwrap();
+        Self { folder, address, api_key: String::new(), operator_token: String::new() }
     }
 
     pub fn store(&self) -> PathBuf {

@@ -4,10 +4,10 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -16,9 +16,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::gateway::{
-    answer::BodyError,
-    pool::{Keep, Sender},
+use crate::{
+    Denial,
+    gateway::{
+        answer::BodyError,
+        pool::{Keep, Sender},
+    },
 };
 
 /// When the request's body last moved, and whether it is through, or broke.
@@ -30,7 +33,9 @@ struct State {
     start: Instant,
     last: AtomicU64,
     done: AtomicBool,
-    broken: AtomicBool,
+    /// Whether the next bytes are the client's to send.
+    starved: AtomicBool,
+    fault: OnceLock<BodyFault>,
 }
 
 impl Progress {
@@ -39,7 +44,8 @@ impl Progress {
             start: Instant::now(),
             last: AtomicU64::new(0),
             done: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
+            fault: OnceLock::new(),
         }))
     }
 
@@ -52,10 +58,23 @@ impl Progress {
         self.0.last.store(millis, Ordering::Relaxed);
     }
 
-    /// Whether the client ended the body early, or sent one that cannot be read: then an exchange that
-    /// failed is not the service's fault.
-    pub(in crate::gateway) fn is_broken(&self) -> bool {
-        self.0.broken.load(Ordering::Relaxed)
+    /// What the client did wrong with its body, if it did: then an exchange that failed is not the
+    /// service's fault.
+    pub(in crate::gateway) fn fault(&self) -> Option<Denial> {
+        self.0.fault.get().map(|fault| match fault {
+            BodyFault::Broken => Denial::bad_request("The request's content cannot be read to its end."),
+            BodyFault::TooLarge(limit) => Denial::ContentTooLarge { limit: *limit },
+            BodyFault::TooSlow => Denial::RequestTimeout,
+        })
+    }
+
+    fn failed(&self, fault: BodyFault) -> BodyFault {
+        *self.0.fault.get_or_init(|| fault)
+    }
+
+    /// Whether it is the client that is waited for.
+    pub(in crate::gateway) fn is_starved(&self) -> bool {
+        self.0.starved.load(Ordering::Relaxed)
     }
 
     fn is_done(&self) -> bool {
@@ -63,39 +82,92 @@ impl Progress {
     }
 }
 
-/// The client's body, on its way to the service behind.
+/// What can be wrong with a client's body.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub(in crate::gateway) enum BodyFault {
+    #[error("the client's content broke off or is malformed")]
+    Broken,
+    #[error("the client's content is more than {0} bytes")]
+    TooLarge(u64),
+    #[error("the client's content does not come")]
+    TooSlow,
+}
+
+/// The client's body, on its way to the service behind: no larger and no slower than it may be.
+///
+/// Trailers stay here: nothing decided about them, and they could hold what a field of ours says.
 #[derive(Debug)]
 pub(in crate::gateway) struct RequestBody {
     body: Incoming,
     progress: Progress,
+    limit: Option<u64>,
+    taken: u64,
+    timeout: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl RequestBody {
-    pub(in crate::gateway) fn new(body: Incoming, progress: Progress) -> Self {
+    pub(in crate::gateway) fn new(
+        body: Incoming,
+        progress: Progress,
+        limit: Option<u64>,
+        timeout: Duration,
+    ) -> Self {
         progress.0.done.store(body.is_end_stream(), Ordering::Relaxed);
-        Self { body, progress }
+        Self { body, progress, limit, taken: 0, timeout, waiting: None }
+    }
+
+    fn ends(&self) {
+        self.progress.0.done.store(true, Ordering::Relaxed);
+    }
+
+    fn taken(&mut self, bytes: usize) -> Result<(), BodyFault> {
+        self.taken = self.taken.saturating_add(bytes as u64);
+        match self.limit {
+            Some(limit) if self.taken > limit => Err(self.progress.failed(BodyFault::TooLarge(limit))),
+            _ => Ok(()),
+        }
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyFault;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        if polled.is_ready() {
-            this.progress.moved();
-        }
-        if matches!(polled, Poll::Ready(Some(Err(_)))) {
-            this.progress.0.broken.store(true, Ordering::Relaxed);
-        } else if matches!(polled, Poll::Ready(None)) || this.body.is_end_stream() {
-            this.progress.0.done.store(true, Ordering::Relaxed);
-        }
-        polled
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
+            this.progress.0.starved.store(true, Ordering::Relaxed);
+            let deadline = Instant::now() + this.timeout;
+            let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            ready!(waiting.as_mut().poll(cx));
+            return Poll::Ready(Some(Err(this.progress.failed(BodyFault::TooSlow))));
+        };
+        this.waiting = None;
+        this.progress.0.starved.store(false, Ordering::Relaxed);
+        this.progress.moved();
+        Poll::Ready(match frame {
+            Some(Err(_)) => Some(Err(this.progress.failed(BodyFault::Broken))),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    if this.body.is_end_stream() {
+                        this.ends();
+                    }
+                    Some(this.taken(data.len()).map(|()| Frame::data(data)))
+                }
+                Err(_trailers) => {
+                    this.ends();
+                    None
+                }
+            },
+            None => {
+                this.ends();
+                None
+            }
+        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,0 +1,151 @@
+//! How a connection is used, and when that is over.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until},
+};
+
+use crate::config::Limits;
+
+/// The requests of one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Usage(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    last: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// How many more requests may come.
+    left: u32,
+    running: u32,
+    /// Since when none is running, and whether there ever was one.
+    since: Instant,
+    fresh: bool,
+}
+
+impl Usage {
+    pub(super) fn new(requests: u32) -> Self {
+        let state = State { left: requests, running: 0, since: Instant::now(), fresh: true };
+        Self(Arc::new(Inner { state: Mutex::new(state), last: Notify::new() }))
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.0.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A request has come; it runs until the guard is dropped.
+    pub(super) fn request(&self) -> Running {
+        let left = self.with(|state| {
+            state.fresh = false;
+            state.running += 1;
+            state.left = state.left.saturating_sub(1);
+            state.left
+        });
+        if left == 0 {
+            self.0.last.notify_one();
+        }
+        Running(self.clone())
+    }
+
+    /// Resolves when the connection is to take no further requests: `down` resolves, its time is over, its
+    /// last request has come, or it has said nothing for too long.
+    pub(super) async fn is_over(&self, limits: &Limits, down: Pin<&mut impl Future<Output = ()>>) {
+        tokio::select! {
+            () = down => {}
+            () = sleep(limits.connection_age.duration()) => {}
+            () = self.0.last.notified() => {}
+            () = self.is_idle(limits.head_timeout.duration(), limits.idle_timeout.duration()) => {}
+        }
+    }
+
+    async fn is_idle(&self, first: Duration, later: Duration) {
+        loop {
+            let idle = self.with(|state| {
+                let most = if state.fresh { first } else { later };
+                (state.running == 0).then_some(state.since + most)
+            });
+            match idle {
+                Some(until) if until <= Instant::now() => return,
+                Some(until) => sleep_until(until).await,
+                None => sleep(later).await,
+            }
+        }
+    }
+
+    /// Resolves when no request has been running for a time.
+    pub(super) async fn is_unused(&self, most: Duration) {
+        loop {
+            let since = self.with(|state| (state.running == 0).then_some(state.since));
+            match since {
+                Some(since) if since.elapsed() >= most => return,
+                _ => sleep(most).await,
+            }
+        }
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct Running(Usage);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.with(|state| {
+            state.running = state.running.saturating_sub(1);
+            state.since = Instant::now();
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_secs(10);
+    const LATER: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_is_idle_sooner_than_who_has_asked() {
+        let start = Instant::now();
+        Usage::new(9).is_idle(FIRST, LATER).await;
+        assert_eq!(start.elapsed(), FIRST);
+
+        let usage = Usage::new(9);
+        let running = usage.request();
+        let idle = tokio::spawn({
+            let usage = usage.clone();
+            async move { usage.is_idle(FIRST, LATER).await }
+        });
+        tokio::time::advance(LATER * 3).await;
+        assert!(!idle.is_finished(), "a request is running");
+        drop(running);
+        let start = Instant::now();
+        idle.await.unwrap();
+        assert!(start.elapsed() >= LATER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_request_ends_the_connection() {
+        let limits = Limits::default();
+        let usage = Usage::new(2);
+        let _first = usage.request();
+        let down = std::future::pending::<()>();
+        tokio::pin!(down);
+        let over =
+            tokio::time::timeout(Duration::from_millis(1), usage.is_over(&limits, down.as_mut())).await;
+        assert!(over.is_err());
+        let _second = usage.request();
+        usage.is_over(&limits, down).await;
+    }
+}
