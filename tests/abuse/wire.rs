@@ -188,19 +188,18 @@ impl Wire {
         message.whole.then_some(message)
     }
 
-    /// Sends a request and waits for its final answer; `None` when there is none.
-    pub fn ask(&mut self, bytes: &[u8]) -> Option<Message> {
-        let _ = self.stream.write_all(bytes);
-        let deadline = Instant::now() + PATIENCE;
+    /// Sends a request that is answered, and waits for its final answer.
+    pub fn ask(&mut self, bytes: &[u8]) -> Message {
+        self.stream.write_all(bytes).expect("the request goes out");
+        let deadline = Instant::now() + crate::site::PATIENCE;
         loop {
             match self.next() {
-                Some(answer) if answer.status() >= 200 => return Some(answer),
+                Some(answer) if answer.status() >= 200 => return answer,
                 Some(_) => {}
-                None if Instant::now() >= deadline => return None,
                 None => {
-                    if self.read(deadline.saturating_duration_since(Instant::now())) == Some(false) {
-                        return self.next();
-                    }
+                    let left = deadline.checked_duration_since(Instant::now());
+                    let more = self.read(left.expect("an answer in time"));
+                    assert!(more != Some(false), "the connection ended after {:?}", latin(&self.read));
                 }
             }
         }
