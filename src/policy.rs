@@ -21,7 +21,6 @@ pub use lock::Lock;
 pub use rate_limit::{RateLimit, RateLimitFields};
 pub use scope::Scope;
 pub use strict::Strict;
-pub(crate) use strict::broken_rules;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 

@@ -20,7 +20,7 @@ pub struct Limits {
     pub requests_per_connection: NonZeroU32,
     /// How old a connection may get; then it ends as after its last request.
     pub connection_age: Millis,
-    /// Bytes of a request's head; beyond it 431, or 414 when it is the target that is too long.
+    /// Bytes of a request's head, its target included; beyond it 431. At least 8 KiB are read.
     pub head_bytes: NonZeroU32,
     /// Fields of a request's head; beyond it 431.
     pub head_fields: NonZeroU32,

@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::usage::Running;
-use crate::{Admission, problem::Code};
+use crate::{Admission, problem::Code, target};
 
 /// What the log says of a request. Written when dropped: when the answer is through, or the client gone.
 pub(super) struct Record {
@@ -37,7 +37,7 @@ impl Record {
             start: Instant::now(),
             peer,
             method: request.method().clone(),
-            path: request.uri().path().to_owned(),
+            path: logged(request.uri().path()),
             version: request.version(),
             status: 0,
             caller: None,
@@ -72,6 +72,11 @@ impl Drop for Record {
             micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX),
         );
     }
+}
+
+/// The path that policies and the service behind see; when it has none, the one that was sent.
+fn logged(path: &str) -> String {
+    target::normalise(path).map_or_else(|_| path.to_owned(), |normal| normal.path.into_owned())
 }
 
 /// A line for what hyper refuses before there is a request: a head that is malformed, too large or late.

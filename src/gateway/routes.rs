@@ -24,7 +24,7 @@ use super::{
 use crate::{
     Admission, Denial, Policy,
     config::{self, Config},
-    policy::{ApiKey, BodyLimit, Lock, RateLimit, Scope, broken_rules},
+    policy::{ApiKey, BodyLimit, Lock, RateLimit, Scope, Strict},
     surface::{apig, discue},
     target::Rules,
     tower::{Portcullis, PortcullisLayer, Refusal, ResponseBody},
@@ -104,7 +104,7 @@ impl Routes {
         let mut same = fitting().filter(|route| route.host == first.host && route.path == first.path);
         if let Some(route) = same.clone().find(|route| route.takes(method)) {
             let broken = breaks.without(route.relaxed);
-            return if broken.is_empty() { Ok(route) } else { Err(broken_rules(broken)) };
+            return if broken.is_empty() { Ok(route) } else { Err(Strict::broken(broken)) };
         }
         let mut allowed: Vec<&str> =
             same.by_ref().flat_map(|route| &route.methods).map(Method::as_str).collect();

@@ -58,6 +58,12 @@ impl Strict {
         self
     }
 
+    /// The refusal of a path that breaks these rules, for who relaxes them for some requests only.
+    #[must_use]
+    pub fn broken(rules: Rules) -> Denial {
+        refuse(format!("The path breaks rules that are not relaxed here: {rules:?}."))
+    }
+
     fn target(self, head: Head<'_>, admission: &mut Admission) -> Result<(), Denial> {
         let path = head.uri.path();
         if path == "*" && head.method == Method::OPTIONS {
@@ -66,7 +72,7 @@ impl Strict {
         let normal = target::normalise(path).map_err(|why| refuse(format!("In the target, {why}.")))?;
         let broken = normal.breaks.without(self.relaxed);
         if !broken.is_empty() {
-            return Err(broken_rules(broken));
+            return Err(Self::broken(broken));
         }
         admission.breaks = normal.breaks;
         if let Cow::Owned(path) = normal.path {
@@ -74,11 +80,6 @@ impl Strict {
         }
         Ok(())
     }
-}
-
-/// A path that breaks rules which are not relaxed for it.
-pub(crate) fn broken_rules(rules: Rules) -> Denial {
-    refuse(format!("The path breaks rules that are not relaxed here: {rules:?}."))
 }
 
 fn with_path(uri: &Uri, path: String) -> Result<Uri, Denial> {
