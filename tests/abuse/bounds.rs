@@ -45,7 +45,7 @@ fn drip(gateway: &Gateway, head: &[u8], patience: Duration) -> Exchange {
 #[test]
 fn a_head_that_drips_is_cut() {
     let case = case::case("RES-01");
-    let ground = Ground::with("[limits]\nhead_timeout = \"500ms\"", "", "");
+    let ground = Ground::with("head_timeout = \"500ms\"", "", "");
     let gateway = ground.start();
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..50)
