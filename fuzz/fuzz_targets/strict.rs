@@ -76,11 +76,15 @@ fn path(raw: &str) {
         let mut decoded = normal.as_bytes().to_vec();
         for _ in 0..2 {
             decoded = decode(&decoded);
-            assert!(!decoded.iter().any(|byte| byte.is_ascii_control() || *byte == b'\\' || *byte == b';'));
+            assert!(!decoded.iter().any(|byte| byte.is_ascii_control() || *byte == b'\\'));
             assert!(!decoded.windows(2).any(|two| two == b"//"));
-            assert!(!decoded.split(|byte| *byte == b'/').any(dots));
+            assert!(!decoded.split(|byte| *byte == b'/').any(|segment| matches!(segment, b"." | b"..")));
             let slashes = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'/').count();
-            assert_eq!(slashes(&decoded), slashes(raw.as_bytes()), "as many segments as the raw path shows");
+            assert_eq!(
+                slashes(&decoded),
+                slashes(normal.as_bytes()),
+                "no segment more than the policies saw"
+            );
         }
         std::str::from_utf8(&decoded).expect("UTF-8, when no rule is broken");
     }

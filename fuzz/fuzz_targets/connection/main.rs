@@ -1,7 +1,7 @@
 //! A byte stream into the gateway's connection handler, against a model of a service behind.
 //!
 //! In the input, `{KEY}` stands for the API key, so that the fuzzer gets past the guard, and `{WAIT}` for a
-//! pause until nothing moves: bytes that come later.
+//! pause until nothing moves: bytes that come later. With `FUZZ_SHOW` set, the program says what it saw.
 
 #![no_main]
 
@@ -34,10 +34,12 @@ use upstream::Log;
 
 fuzz_target!(|input: &[u8]| WORLD.run(input));
 
+/// Whose the key is: the api client that a first start makes.
+const CALLER: &[u8] = b"5bc2be68-7498-4853-aa64-4be0ca62934e";
 const PEER: &str = "192.0.2.7";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// So many turns of the event loop without anything moving are a standstill.
-const STILL: u32 = 24;
+const STILL: u32 = 12;
 /// Longer than any pause of a machine, shorter than any timeout of the gateway.
 const HANG: Duration = Duration::from_secs(4);
 
@@ -47,7 +49,6 @@ struct World {
     runtime: Runtime,
     front: Front,
     key: String,
-    caller: String,
     log: Arc<Log>,
 }
 
@@ -55,7 +56,7 @@ impl World {
     fn new() -> Self {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let log = Arc::new(Log::default());
-        let (front, key, caller) = runtime.block_on(async {
+        let (front, key) = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("a port");
             tokio::spawn(upstream::listen(listener, log.clone()));
@@ -92,9 +93,10 @@ impl World {
             let config = Config::parse(&config).expect("a configuration");
             let made = gateway::bootstrap(&config).await.expect("a store").expect("an empty store");
             let shared = Shared::open(&config).await.expect("the store");
-            (Front::new(&config, &shared), made.api_key.expose().to_owned(), made.api_client)
+            let key = made.api_key.expect("a key").expose().to_owned();
+            (Front::new(&config, &shared), key)
         });
-        Self { runtime, front, key, caller, log }
+        Self { runtime, front, key, log }
     }
 
     fn run(&self, input: &[u8]) {
@@ -102,11 +104,15 @@ impl World {
         let parts: Vec<Vec<u8>> = split(input, b"{WAIT}")
             .map(|part| split(part, b"{KEY}").collect::<Vec<_>>().join(self.key.as_bytes()))
             .collect();
-        let answers = self.runtime.block_on(async { timeout(HANG, self.exchange(&parts)).await.expect("no hang") });
+        let answers =
+            self.runtime.block_on(async { timeout(HANG, self.exchange(&parts)).await.expect("no hang") });
 
         let seen = std::mem::take(&mut *self.log.seen.lock().expect("no panic goes on"));
         for request in &seen {
             self.admitted(request);
+        }
+        if std::env::var_os("FUZZ_SHOW").is_some() {
+            eprintln!("{} requests behind; to the client: {}", seen.len(), answers.escape_ascii());
         }
         let sent = parts.concat();
         if !sent.starts_with(PREFACE) {
@@ -167,7 +173,7 @@ impl World {
         assert_eq!(normal.path, path, "the path is sent on in its normal form");
         assert!(normal.breaks.is_empty() || below("/loose"), "rules that are relaxed elsewhere: {path}");
         if below("/guarded") {
-            assert_eq!(head.one("x-caller-id"), Some(self.caller.as_bytes()), "{request:?}");
+            assert_eq!(head.one("x-caller-id"), Some(CALLER), "{request:?}");
             assert_eq!(head.all("x-api-key").count(), 0, "the key travels on: {request:?}");
             for value in head.all("authorization") {
                 let value = value.to_ascii_lowercase();
@@ -179,7 +185,11 @@ impl World {
         }
 
         let host = head.one("host").filter(|host| !host.is_empty()).expect("one host");
-        assert_eq!(head.one("x-forwarded-host"), Some(host));
+        // A client of HTTP/1.0 may have named none; then the gateway names the service.
+        assert!(
+            head.all("x-forwarded-host").count() <= 1
+                && head.all("x-forwarded-host").all(|said| said == host)
+        );
         assert_eq!(head.one("x-forwarded-for"), Some(PEER.as_bytes()));
         assert_eq!(head.one("x-forwarded-proto"), Some(&b"http"[..]));
         for gone in [
@@ -213,9 +223,9 @@ fn sent_so(mut bytes: &[u8], seen: &[Request]) {
         let sent = message::head(bytes, Reading::Lenient);
         let Ok(Some((head, start))) = sent else { panic!("never sent, but {sent:?}: {next:?}") };
         let (sent, used) = match message::body(head, &bytes[start..], Reading::Lenient) {
-            Ok((request, used)) => (request, used),
+            Ok((request, used)) if !request.last => (request, used),
             // Nobody knows what comes then.
-            Err((request, _)) => (request, bytes.len() - start),
+            Ok((request, _)) | Err((request, _)) => (request, bytes.len() - start),
         };
         bytes = &bytes[start + used..];
         if same(&sent, next) {

@@ -25,6 +25,8 @@ pub struct Request {
     pub trailers: Vec<(String, Vec<u8>)>,
     /// Whether the body has its end.
     pub whole: bool,
+    /// Whether nothing that comes behind it may be read as a request.
+    pub last: bool,
 }
 
 pub type Wrong = &'static str;
@@ -82,8 +84,17 @@ pub fn head(bytes: &[u8], reading: Reading) -> Result<Option<(Head, usize)>, Wro
 /// length is that of a whole one.
 pub fn body(head: Head, bytes: &[u8], reading: Reading) -> Result<(Request, usize), (Request, Wrong)> {
     let mut request = Request { head, ..Request::default() };
-    let lengths: Vec<_> = request.head.all("content-length").map(<[u8]>::to_vec).collect();
+    let mut lengths: Vec<_> = request.head.all("content-length").map(<[u8]>::to_vec).collect();
     let codings: Vec<_> = request.head.all("transfer-encoding").map(<[u8]>::to_vec).collect();
+    if reading == Reading::Lenient {
+        // hyper says the same length once, and forgets it beside a coding: RFC 9112, section 6.3, lets it
+        // when the connection ends there.
+        lengths.dedup_by_key(|length| number(length).unwrap_or(u64::MAX));
+        request.last = !lengths.is_empty() && !codings.is_empty();
+        if request.last {
+            lengths.clear();
+        }
+    }
     match (&*lengths, &*codings) {
         ([], []) => {
             request.whole = true;
@@ -107,6 +118,12 @@ pub fn body(head: Head, bytes: &[u8], reading: Reading) -> Result<(Request, usiz
         }
         _ => Err((request, "the framing can be read in two ways")),
     }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    // `parse` would take a sign.
+    let plain = digits.iter().all(u8::is_ascii_digit);
+    str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
 
 fn chunks(request: &mut Request, bytes: &[u8], reading: Reading) -> Result<usize, Wrong> {
