@@ -92,11 +92,22 @@ impl World {
             );
             let config = Config::parse(&config).expect("a configuration");
             let made = gateway::bootstrap(&config).await.expect("a store").expect("an empty store");
+            let key = made.api_key.clone().expect("a key").expose().to_owned();
+            made.store().await.expect("the store");
             let shared = Shared::open(&config).await.expect("the store");
-            let key = made.api_key.expect("a key").expose().to_owned();
             (Front::new(&config, &shared), key)
         });
-        Self { runtime, front, key, log }
+        let world = Self { runtime, front, key, log };
+        world.passes_the_guard();
+        world
+    }
+
+    /// Behind a guard that nobody passes there would be nothing to find.
+    fn passes_the_guard(&self) {
+        let request = format!("GET /guarded HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\n\r\n", self.key);
+        let answers = self.runtime.block_on(self.exchange(&[request.into_bytes()]));
+        assert!(answers.starts_with(b"HTTP/1.1 200 "), "{}", answers.escape_ascii());
+        assert_eq!(self.log.seen.lock().expect("no panic goes on").len(), 1);
     }
 
     fn run(&self, input: &[u8]) {
