@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR
 
 GATEWAY = $(CARGO_TARGET_DIR)/release/portcullis
 
-.PHONY: run test lint bench packages help
+.PHONY: run test lint bench fuzz packages help
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -22,6 +22,9 @@ lint: packages ## What CI checks beside the tests
 
 bench: packages ## The benches; each says what it measures, and what it does not
 	cargo bench --all-features
+
+fuzz: packages ## Both fuzz targets, FUZZ_SECONDS (60) each; FUZZ_TARGET=strict or connection for one
+	@scripts/fuzz
 
 packages:
 	@scripts/packages

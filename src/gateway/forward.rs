@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, Request, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower_service::Service;
@@ -79,6 +79,12 @@ impl Upstream {
             hop::keep_keys(&mut head.headers);
         }
         hop::send_on(&mut head, origin);
+        // HTTP/1.0 may leave it out; we speak HTTP/1.1, which may not.
+        if !head.headers.contains_key(header::HOST)
+            && let Ok(host) = HeaderValue::try_from(self.address().to_string())
+        {
+            head.headers.insert(header::HOST, host);
+        }
         admission.identify(&mut head.headers, &self.identity_field);
         let progress = Progress::new();
         let request = Request::from_parts(

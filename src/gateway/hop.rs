@@ -108,6 +108,9 @@ pub(super) fn send_on(head: &mut request::Parts, origin: Origin) {
         head.headers.insert(header::HOST, host);
     }
     join_cookies(&mut head.headers);
+    // Unannounced, a request's trailers are not sent on: no policy saw them, and a service that reads them as
+    // fields of the head would take an identity from them.
+    head.headers.remove(header::TRAILER);
     // Most requests have none of them: then nothing is allocated.
     let misleading: Vec<HeaderName> = head.headers.keys().filter(|name| misleads(name)).cloned().collect();
     for name in misleading {
@@ -169,6 +172,7 @@ mod tests {
                 ("x-mine", "1"),
                 ("keep-alive", "5"),
                 ("te", "trailers"),
+                ("trailer", "x-caller-id"),
                 ("upgrade", "h2c"),
                 ("http2-settings", "AAMAAABkAARAAAAAAAIAAAAA"),
                 ("proxy-authorization", "x"),

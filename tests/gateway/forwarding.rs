@@ -67,6 +67,31 @@ async fn nothing_of_the_connection_travels_on() {
     assert_eq!(values(&echo, "host"), ["a.example"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_names_no_host_is_sent_on_with_the_services() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "");
+    let gateway = site.start();
+    let answer = gateway.raw(b"GET /x HTTP/1.0\r\n\r\n");
+    let echo: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(values(&echo, "host"), [service.address.to_string()]);
+    assert!(values(&echo, "x-forwarded-host").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_of_a_request_end_here() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "");
+    let gateway = site.start();
+    let answer = gateway.raw(
+        b"POST /x HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nTrailer: x-caller-id\r\n\
+          Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Caller-Id: root\r\n\r\n",
+    );
+    let echo: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(echo["bytes"], 5);
+    assert!(values(&echo, "trailer").is_empty() && values(&echo, "x-caller-id").is_empty());
+}
+
 #[tokio::test]
 async fn connections_to_the_service_are_used_again() {
     let service = Service::echo().await;

@@ -1,0 +1,228 @@
+//! A request's head, asked of [`Strict`]: what it admits, and what everything behind it then sees.
+//!
+//! The input is written like a head of HTTP/1.1: `METHOD target [version]`, then `name: value` lines; lines
+//! end with LF, and a CR before it is dropped. What the `http` crate cannot hold never reaches a policy, so
+//! it is no input.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use libfuzzer_sys::{Corpus, fuzz_target};
+use portcullis::{
+    Admission, Head, Stop,
+    clock::{Clock, Moment, SystemClock},
+    policy::Strict,
+    target::{Normal, Rules, normalise},
+};
+
+fuzz_target!(|input: &[u8]| -> Corpus {
+    let Some(request) = read(input) else { return Corpus::Reject };
+    path(request.uri().path());
+    admission(&request);
+    Corpus::Keep
+});
+
+fn read(input: &[u8]) -> Option<Request<()>> {
+    let mut lines = input.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut words = lines.next()?.split(|byte| *byte == b' ');
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(words.next()?).ok()?;
+    *request.uri_mut() = Uri::try_from(words.next()?).ok()?;
+    *request.version_mut() = match words.next() {
+        Some(b"HTTP/1.0") => Version::HTTP_10,
+        Some(b"HTTP/2") => Version::HTTP_2,
+        _ => Version::HTTP_11,
+    };
+    for line in lines.take_while(|line| !line.is_empty()) {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
+        request.headers_mut().try_append(name, value).ok()?;
+    }
+    Some(request)
+}
+
+fn every_rule() -> Rules {
+    [
+        Rules::EMPTY_SEGMENTS,
+        Rules::ENCODED_SLASHES,
+        Rules::PARAMETERS,
+        Rules::NOT_UTF8,
+        Rules::DOUBLE_ENCODING,
+    ]
+    .into_iter()
+    .fold(Rules::NONE, Rules::and)
+}
+
+/// The normal form by itself.
+fn path(raw: &str) {
+    let Ok(Normal { path: normal, breaks }) = normalise(raw) else { return };
+
+    let again = normalise(&normal).expect("a normal form has a normal form");
+    assert_eq!(again.path, normal, "a normal form is its own");
+    assert_eq!(again.breaks, breaks, "a normal form breaks what the raw one does");
+
+    // What is normalised means what it meant: the same bytes.
+    assert_eq!(decode(normal.as_bytes()), decode(raw.as_bytes()));
+    assert!(normal.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"#<>?\\^`{|}".contains(&byte)));
+    // Relaxed or not, and with parameters cut off or not, no segment leads elsewhere.
+    assert!(!normal.split('/').any(|segment| dots(segment.as_bytes())));
+    assert!(!decode(normal.as_bytes()).iter().any(u8::is_ascii_control));
+
+    if breaks.is_empty() {
+        // Nor for a service that decodes twice, merges slashes, and reads a backslash as a slash.
+        let mut decoded = normal.as_bytes().to_vec();
+        for _ in 0..2 {
+            decoded = decode(&decoded);
+            assert!(!decoded.iter().any(|byte| byte.is_ascii_control() || *byte == b'\\'));
+            assert!(!decoded.windows(2).any(|two| two == b"//"));
+            assert!(!decoded.split(|byte| *byte == b'/').any(|segment| matches!(segment, b"." | b"..")));
+            let slashes = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'/').count();
+            assert_eq!(
+                slashes(&decoded),
+                slashes(normal.as_bytes()),
+                "no segment more than the policies saw"
+            );
+        }
+        std::str::from_utf8(&decoded).expect("UTF-8, when no rule is broken");
+    }
+}
+
+/// `.` or `..`, with parameters or without.
+fn dots(segment: &[u8]) -> bool {
+    matches!(segment.split(|byte| *byte == b';').next(), Some(b"." | b".."))
+}
+
+/// As a lenient service decodes: what is no triplet stands for itself.
+fn decode(path: &[u8]) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let (mut bytes, mut rest) = (Vec::new(), path);
+    while let [first, tail @ ..] = rest {
+        if let [b'%', high, low, tail @ ..] = rest
+            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+        {
+            bytes.push(u8::try_from(high * 16 + low).expect("two digits"));
+            rest = tail;
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    bytes
+}
+
+/// The policy, and what it leaves.
+fn admission(request: &Request<()>) {
+    let strict = ask(Strict::new(), request);
+    let relaxed = ask(Strict::new().relaxing(every_rule()), request);
+    let once_more = ask(Strict::new(), request);
+    assert_eq!(
+        strict.as_ref().map(|admission| format!("{admission:?}")),
+        once_more.as_ref().map(|admission| format!("{admission:?}")),
+        "the same head has the same answer",
+    );
+
+    match (strict, relaxed) {
+        (Ok(strict), Ok(relaxed)) => {
+            assert!(strict.breaks().is_empty() && relaxed.breaks().is_empty());
+            let head = head(request);
+            assert_eq!(strict.path(head), relaxed.path(head));
+            admitted(strict, request, Strict::new());
+            admitted(relaxed, request, Strict::new().relaxing(every_rule()));
+        }
+        (Err(_), Ok(relaxed)) => {
+            assert!(!relaxed.breaks().is_empty(), "what breaks no rule, strict admits");
+            // Relaxing just what is broken is enough.
+            let just = Strict::new().relaxing(relaxed.breaks());
+            assert!(ask(just, request).is_ok());
+            admitted(relaxed, request, just);
+        }
+        (Err(_), Err(_)) => {}
+        (Ok(_), Err(why)) => panic!("relaxing refused: {why}"),
+    }
+}
+
+fn admitted(mut admission: Admission, raw: &Request<()>, strict: Strict) {
+    unambiguous(raw);
+    let decided = admission.path(head(raw)).to_owned();
+    let breaks = admission.breaks();
+
+    let mut request = raw.clone();
+    admission.prepare(&mut request);
+    assert_eq!(request.uri().path(), decided, "what is decided about is what is sent on");
+    assert_eq!(request.uri().query(), raw.uri().query());
+    assert_eq!(request.uri().scheme(), raw.uri().scheme());
+    assert_eq!(request.uri().authority(), raw.uri().authority());
+    assert_eq!(request.method(), raw.method());
+    assert_eq!(request.headers(), raw.headers());
+    if decided == "*" {
+        assert_eq!(raw.method(), Method::OPTIONS);
+    } else {
+        assert_eq!(decided, normalise(raw.uri().path()).expect("admitted").path);
+    }
+
+    let mut again = ask(strict, &request).expect("what was admitted, prepared, is admitted again");
+    assert_eq!(again.path(head(&request)), decided);
+    assert_eq!(again.breaks(), breaks);
+    let prepared = request.uri().clone();
+    again.prepare(&mut request);
+    assert_eq!(request.uri().to_string(), prepared.to_string());
+}
+
+/// Framing, host and connection, read as the RFCs have them and not as the policy does.
+fn unambiguous(request: &Request<()>) {
+    let all = |name: HeaderName| -> Vec<&[u8]> {
+        request.headers().get_all(name).iter().map(HeaderValue::as_bytes).collect()
+    };
+    let lengths = all(header::CONTENT_LENGTH);
+    let codings = all(header::TRANSFER_ENCODING);
+    let hosts = all(header::HOST);
+    assert_ne!(request.method(), Method::CONNECT);
+    assert!(lengths.len() + codings.len() <= 1, "one framing");
+    assert!(lengths.iter().all(|length| !length.is_empty() && length.iter().all(u8::is_ascii_digit)));
+    assert!(codings.iter().all(|coding| coding.eq_ignore_ascii_case(b"chunked")));
+    assert!(codings.is_empty() || request.version() == Version::HTTP_11);
+    assert!(hosts.len() <= 1);
+    assert!(all(header::AUTHORIZATION).len() <= 1 && all(header::CONTENT_TYPE).len() <= 1);
+    if let (Some(authority), Some(host)) = (request.uri().authority(), hosts.first()) {
+        assert!(host.eq_ignore_ascii_case(authority.as_str().as_bytes()), "one host");
+    }
+    if request.version() == Version::HTTP_11 {
+        assert!(!hosts.is_empty() || request.uri().authority().is_some());
+    }
+    for host in hosts {
+        assert!(!host.is_empty() && !host.iter().any(|byte| b"@/\\?#% ,".contains(byte)));
+    }
+    for value in all(header::CONNECTION) {
+        for name in value.split(|byte| *byte == b',') {
+            let name = name.trim_ascii();
+            let ours =
+                ["host", "x-api-key", "authorization", "x-caller-id", "x-forwarded-for", "content-length"];
+            assert!(!ours.iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes())));
+        }
+    }
+}
+
+fn ask(strict: Strict, request: &Request<()>) -> Result<Admission, String> {
+    let mut admission = Admission::default();
+    match admission.ask(&strict, head(request)) {
+        Ok(()) => Ok(admission),
+        Err(Stop::Deny(denial)) => Err(format!("{denial:?}")),
+        Err(Stop::Wait(_)) => panic!("strict waits for nobody"),
+    }
+}
+
+fn head(request: &Request<()>) -> Head<'_> {
+    static NOW: LazyLock<Moment> = LazyLock::new(|| SystemClock::new().now());
+    Head {
+        method: request.method(),
+        uri: request.uri(),
+        version: request.version(),
+        headers: request.headers(),
+        peer: None,
+        content: false,
+        now: *NOW,
+    }
+}
