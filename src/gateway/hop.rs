@@ -55,9 +55,8 @@ fn misleads(name: &HeaderName) -> bool {
     name.as_str().contains('_')
         || matches!(
             name.as_str(),
-            // hyper has asked the client to go on by itself, and trailers are not passed on.
+            // hyper has asked the client to go on by itself.
             "expect"
-                | "trailer"
                 | "forwarded"
                 | "x-forwarded-by"
                 | "x-forwarded-path"
