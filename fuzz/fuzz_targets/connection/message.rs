@@ -153,6 +153,12 @@ fn chunks(request: &mut Request, bytes: &[u8], reading: Reading) -> Result<usize
             _ => return Ok(at),
         }
     }
+    if reading == Reading::Lenient && !bytes[at..].starts_with(b"\r\n") {
+        // hyper looks for their end, and only then at them: a bare LF is of one of them, whatever follows.
+        let end = bytes[at..].windows(4).position(|window| window == b"\r\n\r\n");
+        request.whole = end.is_some();
+        return Ok(end.map_or(bytes.len(), |end| at + end + 4));
+    }
     loop {
         let Some((line, len)) = line(&bytes[at..], Reading::Strict)? else { return Ok(at) };
         at += len;
