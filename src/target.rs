@@ -14,7 +14,7 @@
 //! | a character that no path has unencoded (`"` `<` `\` `^` `{` `|`, all beyond ASCII) | refused |
 //! | an empty segment (`//`) | refused, unless [`Rules::EMPTY_SEGMENTS`] is relaxed |
 //! | an encoded slash or backslash | refused, unless [`Rules::ENCODED_SLASHES`] is relaxed |
-//! | a path parameter (`;`) | refused, unless [`Rules::PARAMETERS`] is relaxed |
+//! | a path parameter (`;`, encoded too) | refused, unless [`Rules::PARAMETERS`] is relaxed |
 //! | encoded bytes that are no UTF-8, overlong ones among them | refused, unless [`Rules::NOT_UTF8`] is relaxed |
 //! | an encoded percent sign before two hexadecimal digits | refused, unless [`Rules::DOUBLE_ENCODING`] is relaxed |
 //!
@@ -163,12 +163,22 @@ pub fn normalise(path: &str) -> Result<Normal<'_>, Ambiguous> {
             _ => return Err(Ambiguous::Character),
         }
     }
-    // A parameter does not make a dot segment another one: `/..;x/`.
-    let dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
-    if path.split('/').any(dots) {
+    if dotted(&path) {
         return Err(Ambiguous::DotSegment);
     }
     Ok(Normal { path, breaks })
+}
+
+/// Whether a segment is `.` or `..`, also to who decodes what separates, and cuts parameters off: a rule that
+/// is relaxed does not let these past.
+fn dotted(path: &str) -> bool {
+    let within = |segment: &str| segment.split("%2F").flat_map(|part| part.split("%5C")).any(is_dots);
+    path.split('/').any(within)
+}
+
+fn is_dots(segment: &str) -> bool {
+    let name = segment.split(';').next().and_then(|name| name.split("%3B").next());
+    matches!(name, Some("." | ".."))
 }
 
 /// Decodes what is unreserved, and looks at the rest of what is encoded.
@@ -190,6 +200,7 @@ fn decoded<'a>(path: &'a str, breaks: &mut Rules) -> Result<Cow<'a, str>, Ambigu
             byte => {
                 match byte {
                     b'/' | b'\\' => *breaks = breaks.and(Rules::ENCODED_SLASHES),
+                    b';' => *breaks = breaks.and(Rules::PARAMETERS),
                     0x80.. => encoded.push(byte),
                     _ => {}
                 }
@@ -255,6 +266,8 @@ mod tests {
             ("/.", Ambiguous::DotSegment),
             ("/%2e%2E/a", Ambiguous::DotSegment),
             ("/a/..;x/b", Ambiguous::DotSegment),
+            ("/a/..%3bx/b", Ambiguous::DotSegment),
+            ("/a%2f..%5cb", Ambiguous::DotSegment),
             ("/a%00.json", Ambiguous::Control),
             ("/a%0d%0a", Ambiguous::Control),
             ("/a%7f", Ambiguous::Control),
@@ -277,8 +290,9 @@ mod tests {
         for (path, rules) in [
             ("/a//b", Rules::EMPTY_SEGMENTS),
             ("/a%2fb", Rules::ENCODED_SLASHES),
-            ("/a%5C..%5Cb", Rules::ENCODED_SLASHES),
+            ("/a%5Cb", Rules::ENCODED_SLASHES),
             ("/a;v=1", Rules::PARAMETERS),
+            ("/a%3bv=1", Rules::PARAMETERS),
             ("/%c0%ae", Rules::NOT_UTF8),
             ("/%c3/%a9", Rules::NOT_UTF8),
             ("/%c3x%a9", Rules::NOT_UTF8),
