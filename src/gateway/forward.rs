@@ -15,6 +15,7 @@ use std::{
 };
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower_service::Service;
@@ -86,6 +87,10 @@ impl Upstream {
             head.headers.insert(header::HOST, host);
         }
         admission.identify(&mut head.headers, &self.identity_field);
+        // Of itself, hyper sends a GET without a length as one without content.
+        if !body.is_end_stream() && body.size_hint().exact().is_none() {
+            head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         let progress = Progress::new();
         let request = Request::from_parts(
             head,

@@ -301,3 +301,22 @@ async fn nothing_a_client_says_in_our_name_travels_on() {
     }
     assert_eq!((values(&echo, "via"), &echo["bytes"]), (vec!["1.1 portcullis"], &1.into()));
 }
+
+#[tokio::test]
+async fn content_arrives_whatever_the_method_and_however_framed() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "");
+    let gateway = site.start();
+    for method in ["GET", "DELETE", "POST", "OPTIONS"] {
+        for body in
+            ["Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"]
+        {
+            let head = format!("{method} /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{body}");
+            let address = gateway.address;
+            let answer = tokio::task::spawn_blocking(move || crate::harness::raw(address, head.as_bytes()));
+            let answer = answer.await.unwrap();
+            let echo: Value = serde_json::from_str(&answer[answer.find("{\"").unwrap()..]).unwrap();
+            assert_eq!((&echo["method"], &echo["bytes"]), (&method.into(), &3.into()), "{body}");
+        }
+    }
+}
