@@ -48,3 +48,8 @@ pub use admission::Admission;
 pub use denial::Denial;
 pub use head::{Head, Repeated};
 pub use policy::{Policy, Stop, Wait};
+
+/// The README's example runs with the documentation's.
+#[cfg(all(doctest, feature = "tower"))]
+#[doc = include_str!("../README.md")]
+mod readme {}
