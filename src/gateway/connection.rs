@@ -31,8 +31,6 @@ use crate::{
 
 /// The smallest read buffer hyper takes.
 const LEAST_BUFFER: usize = 8 * 1024;
-/// How long a connection without a request has to say goodbye.
-const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Which protocol is spoken on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,10 +104,10 @@ impl Front {
             served = &mut connection => served,
             () = usage.is_over(limits, down) => {
                 connection.as_mut().graceful_shutdown();
-                // Requests may finish; who has none has said its last word.
+                // Requests may finish, and their answers be taken; who has none has said its last word.
                 tokio::select! {
                     served = &mut connection => served,
-                    () = usage.is_unused(LAST_WORD) => Ok(()),
+                    () = usage.is_unused(usage.last_word(limits)) => Ok(()),
                 }
             }
         };

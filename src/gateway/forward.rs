@@ -77,7 +77,7 @@ impl Upstream {
         head.extensions.clear();
         if admission.identity().is_none() {
             // A key that no policy here asked for is none of the service's business.
-            hop::keep_keys(&mut head.headers);
+            hop::drop_keys(&mut head.headers);
         }
         hop::send_on(&mut head, origin);
         // HTTP/1.0 may leave it out; we speak HTTP/1.1, which may not.

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::app::ApiKey;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request, uri::PathAndQuery};
+
+use crate::app::ApiKey;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -85,7 +86,7 @@ fn misleads(name: &HeaderName) -> bool {
 }
 
 /// Removes keys of ours, which a client sent where nobody asks for one.
-pub(super) fn keep_keys(headers: &mut HeaderMap) {
+pub(super) fn drop_keys(headers: &mut HeaderMap) {
     let ours = |value: &HeaderValue| {
         let words = value.to_str().unwrap_or_default().split_ascii_whitespace();
         words.into_iter().any(|word| ApiKey::parse(word).is_ok())

@@ -14,6 +14,9 @@ use tokio::{
 
 use crate::config::Limits;
 
+/// How long a connection on which nothing was ever asked has to say goodbye.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// The requests of one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Usage(Arc<Inner>);
@@ -83,6 +86,12 @@ impl Usage {
         }
     }
 
+    /// How long a connection without a request has to say goodbye. An answer that is through may still lie in
+    /// a buffer: a client that ever asked has the time it always has to take it.
+    pub(super) fn last_word(&self, limits: &Limits) -> Duration {
+        if self.with(|state| state.fresh) { LAST_WORD } else { limits.write_timeout.duration() }
+    }
+
     /// Resolves when no request has been running for a time.
     pub(super) async fn is_unused(&self, most: Duration) {
         loop {
@@ -133,6 +142,14 @@ mod tests {
         let start = Instant::now();
         idle.await.unwrap();
         assert!(start.elapsed() >= LATER);
+    }
+
+    #[tokio::test]
+    async fn who_has_asked_has_time_to_take_the_answer() {
+        let (limits, usage) = (Limits::default(), Usage::new(9));
+        assert_eq!(usage.last_word(&limits), LAST_WORD);
+        drop(usage.request());
+        assert_eq!(usage.last_word(&limits), limits.write_timeout.duration());
     }
 
     #[tokio::test(start_paused = true)]
