@@ -150,3 +150,45 @@ fn last<B>(mut answer: Response<B>, version: Version, unread: bool) -> Response<
     }
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::{
+        app::{Pepper, Peppers, SealKey, Sealer},
+        clock::SystemClock,
+        directory::Directory,
+        registry::memory::Memory,
+    };
+
+    fn front(text: &str) -> Front {
+        let clock = Arc::new(SystemClock::new());
+        let shared = Shared {
+            registry: Arc::new(Memory::new(clock.clone())),
+            directory: Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[1; 32])))),
+            sealer: Arc::new(Sealer::new(SealKey::new(1, &[1; 32]))),
+            clock,
+        };
+        let head = "store.path = \"x\"\nsecrets.file = \"x\"\nlisteners = [{ address = \"127.0.0.1:0\" }]\n";
+        Front::new(&Config::parse(&format!("{head}{text}")).unwrap(), &shared)
+    }
+
+    /// For the gateway an answer is through when it lies in a buffer; for a slow client it has just begun.
+    #[tokio::test(start_paused = true)]
+    async fn the_last_answer_on_a_connection_is_not_cut_while_it_is_taken() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let front = front("limits.requests_per_connection = 1");
+        let client = Client { peer: [127, 0, 0, 1].into(), secure: false, protocol: Protocol::Http1 };
+        tokio::spawn(async move { front.serve(near, client, std::future::pending()).await });
+        far.write_all(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let mut answer = String::new();
+        far.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 404") && answer.ends_with("\"code\":\"not-found\"}"),
+            "{answer}"
+        );
+    }
+}

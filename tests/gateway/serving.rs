@@ -160,23 +160,3 @@ async fn an_idle_connection_does_not_delay_the_end() {
     gateway.signal("-TERM");
     assert!(gateway.wait().success());
 }
-
-/// The answer is through for the gateway long before a slow client has taken it.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_last_answer_on_a_connection_is_not_cut() {
-    const BYTES: usize = 8 << 20;
-    let service = Service::start(Router::new().fallback(async || vec![7_u8; BYTES])).await;
-    let site = Site::with(service.address, "", "", "limits.requests_per_connection = 1");
-    let gateway = site.start();
-    let taken = tokio::task::spawn_blocking(move || {
-        let mut stream = TcpStream::connect(gateway.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        // Longer than a connection without a request has to say goodbye.
-        std::thread::sleep(Duration::from_millis(2_500));
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        answer.len()
-    });
-    assert!(taken.await.unwrap() > BYTES);
-}
