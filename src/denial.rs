@@ -65,12 +65,14 @@ pub enum Denial {
     MethodNotAllowed { allow: HeaderValue },
     /// 406, with what there is to choose from.
     NotAcceptable { available: Arc<[MediaType]> },
-    /// 408: the content did not come in time.
+    /// 408: the head or the content did not come in time.
     RequestTimeout,
     /// 409: somebody else was there first.
     Conflict { detail: Cow<'static, str> },
     /// 413: more bytes than are taken here.
     ContentTooLarge { limit: u64 },
+    /// 414: a longer target than is taken here, in bytes.
+    TargetTooLong { limit: usize },
     /// 415, for the media type: what is taken instead, as the value of `Accept`.
     UnsupportedMediaType { taken: HeaderValue, method: Method },
     /// 415, for the content coding: what is taken instead, as the value of `Accept-Encoding`.
@@ -79,6 +81,8 @@ pub enum Denial {
     Unprocessable { detail: Cow<'static, str> },
     /// 423: held by somebody, until `lock.expires_at`.
     Locked { lock: Arc<Lock>, now: Timestamp },
+    /// 431: a larger head than is taken here, in bytes.
+    HeadTooLarge { limit: usize },
     /// 429: these limits are used up; in `retry_after` seconds there is room again.
     RateLimited { violated: Vec<String>, retry_after: u64 },
     /// 500: our fault; `inside` is for the log only.
@@ -123,12 +127,14 @@ impl Denial {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::ContentTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TargetTooLong { .. } => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMediaType { .. } | Self::UnsupportedCoding { .. } => {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
             }
             Self::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Locked { .. } => StatusCode::LOCKED,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::HeadTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotImplemented { .. } => StatusCode::NOT_IMPLEMENTED,
             Self::BadGateway { .. } => StatusCode::BAD_GATEWAY,
@@ -161,11 +167,13 @@ impl Denial {
             Self::RequestTimeout => "request-timeout",
             Self::Conflict { .. } => "conflict",
             Self::ContentTooLarge { .. } => "content-too-large",
+            Self::TargetTooLong { .. } => "target-too-long",
             Self::UnsupportedMediaType { .. } => "unsupported-media-type",
             Self::UnsupportedCoding { .. } => "unsupported-coding",
             Self::Unprocessable { .. } => "unprocessable",
             Self::Locked { .. } => "locked",
             Self::RateLimited { .. } => "rate-limited",
+            Self::HeadTooLarge { .. } => "head-too-large",
             Self::Internal { .. } => "internal",
             Self::NotImplemented { .. } => "not-implemented",
             Self::BadGateway { .. } => "bad-gateway",
@@ -210,8 +218,14 @@ impl Denial {
             Self::NotAcceptable { .. } => {
                 "None of the available media types is acceptable to the request.".into()
             }
-            Self::RequestTimeout => "The request's content did not come in time.".into(),
+            Self::RequestTimeout => "The request did not come in time, or came too slowly.".into(),
             Self::ContentTooLarge { limit } => format!("At most {limit} bytes are taken here.").into(),
+            Self::TargetTooLong { limit } => {
+                format!("A request's target may have {limit} bytes here, its query included.").into()
+            }
+            Self::HeadTooLarge { limit } => {
+                format!("A request's target and fields may have {limit} bytes here in all.").into()
+            }
             Self::UnsupportedMediaType { .. } => "The content's media type is not taken here.".into(),
             Self::UnsupportedCoding { .. } => "The content's coding is not taken here.".into(),
             Self::Locked { lock, .. } => {

@@ -154,6 +154,8 @@ fn apig(denial: &Denial) -> (http::StatusCode, Bytes) {
         | Denial::RequestTimeout
         | Denial::Conflict { .. }
         | Denial::ContentTooLarge { .. }
+        | Denial::TargetTooLong { .. }
+        | Denial::HeadTooLarge { .. }
         | Denial::UnsupportedMediaType { .. }
         | Denial::UnsupportedCoding { .. }
         | Denial::Unprocessable { .. } => {

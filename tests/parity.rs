@@ -143,6 +143,8 @@ fn every_denial() -> Vec<Denial> {
         Denial::unavailable(text, 3),
         Denial::GatewayTimeout { inside: "for the log".into() },
         Denial::RequestTimeout,
+        Denial::TargetTooLong { limit: 8_192 },
+        Denial::HeadTooLarge { limit: 32_768 },
     ];
     let place = |denial: &Denial| match denial {
         Denial::BadRequest { .. } => 0,
@@ -165,8 +167,10 @@ fn every_denial() -> Vec<Denial> {
         Denial::Unavailable { .. } => 17,
         Denial::GatewayTimeout { .. } => 18,
         Denial::RequestTimeout => 19,
+        Denial::TargetTooLong { .. } => 20,
+        Denial::HeadTooLarge { .. } => 21,
     };
-    assert!(denials.iter().map(place).eq(0..20));
+    assert!(denials.iter().map(place).eq(0..22));
     denials
 }
 
@@ -578,7 +582,7 @@ async fn both_faces_answer_every_row_alike() {
             }
         }
     }
-    assert_eq!(codes.len(), 26, "every code there is: {codes:?}");
+    assert_eq!(codes.len(), 28, "every code there is: {codes:?}");
 }
 
 /// The table shows that both say the same; this, that it is the right thing.

@@ -1,0 +1,76 @@
+//! How much may a request's head be (414, 431)?
+
+use super::{Policy, Stop};
+use crate::{Admission, Denial, Head};
+
+/// Refuses a target (414) or a head (431) that is longer than what is taken.
+///
+/// A server that takes heads apart has a bound of its own, which must be higher for these answers to be
+/// given; the gateway's is. The head is counted as HTTP/1.1 writes it: method, target, and for each field its
+/// name, its value and four bytes.
+///
+/// ```
+/// use portcullis::policy::HeadLimit;
+///
+/// let policy = HeadLimit::new(32 * 1024).target(8 * 1024);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct HeadLimit {
+    bytes: usize,
+    target: usize,
+}
+
+impl HeadLimit {
+    /// Takes heads of this many bytes, whatever they are made of.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self { bytes, target: bytes }
+    }
+
+    /// Takes targets of this many bytes, the query included.
+    #[must_use]
+    pub fn target(mut self, bytes: usize) -> Self {
+        self.target = bytes;
+        self
+    }
+}
+
+impl Policy for HeadLimit {
+    fn admit(&self, head: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+        let authority = head.uri.authority().map_or(0, |authority| authority.as_str().len());
+        let target = authority + head.uri.path_and_query().map_or(0, |path| path.as_str().len());
+        if target > self.target {
+            return Err(Denial::TargetTooLong { limit: self.target }.into());
+        }
+        let field =
+            |(name, value): (&http::HeaderName, &http::HeaderValue)| name.as_str().len() + value.len() + 4;
+        let bytes = head.method.as_str().len() + target + head.headers.iter().map(field).sum::<usize>();
+        if bytes > self.bytes { Err(Denial::HeadTooLarge { limit: self.bytes }.into()) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{World, code, request};
+
+    #[test]
+    fn a_target_has_its_length_and_a_head_its_size() {
+        let world = World::new();
+        for (target, value, expected) in [
+            ("/123456789", "", "admitted"),
+            ("/1234?6789", "", "admitted"),
+            ("/1234567890", "", "target-too-long"),
+            ("/1234?67890", "", "target-too-long"),
+            ("http://a.b/1234567", "", "target-too-long"),
+            // GET, 1 + 3 + 4.
+            ("/", "12", "admitted"),
+            ("/", "1234567890123", "admitted"),
+            ("/", "12345678901234", "head-too-large"),
+        ] {
+            let request = request("GET", target, &[("x-a", value)]);
+            let policy = HeadLimit::new(24).target(10);
+            assert_eq!(code(world.ask(&policy, &request)), expected, "{target} {value}");
+        }
+    }
+}
