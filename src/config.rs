@@ -20,6 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -57,6 +58,8 @@ pub struct Config {
     /// The access log.
     #[serde(default)]
     pub access_log: AccessLog,
+    /// Where metrics are told; nowhere, unless it is said.
+    pub metrics: Option<Metrics>,
     /// Plans that callers can be put on. The registry has them from here at every start.
     #[serde(default)]
     pub plans: Vec<Spanned<Plan>>,
@@ -79,6 +82,9 @@ pub struct Server {
     pub threads: usize,
     /// How long requests may go on after SIGTERM.
     pub shutdown_grace: Millis,
+    /// Proxies in front of this gateway, by network: their `X-Forwarded-For` and `X-Forwarded-Proto` are
+    /// believed, and they may have more connections than `limits.connections_per_address`.
+    pub trusted_proxies: Vec<IpNet>,
     /// The field by which the service behind learns the caller's id; a client's own copy is removed.
     pub identity_field: FieldName,
 }
@@ -88,6 +94,7 @@ impl Default for Server {
         Self {
             threads: 0,
             shutdown_grace: Millis::from_secs(10),
+            trusted_proxies: Vec::new(),
             identity_field: FieldName::from_static("x-caller-id"),
         }
     }
@@ -144,6 +151,14 @@ impl Default for AccessLog {
     fn default() -> Self {
         Self { enabled: true }
     }
+}
+
+/// Where metrics are told: `GET /metrics`, in the text format of Prometheus, to whoever asks.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Address and port.
+    pub address: SocketAddr,
 }
 
 /// A service behind.

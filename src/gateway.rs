@@ -1,7 +1,6 @@
 //! The gateway: the Tower stack, served by hyper on Pingora's server.
 //!
-//! Pingora gives listeners, TLS, workers and the hand-over of sockets; hyper gives HTTP on both sides of
-//! the hop. Between them stand the layers that a user stacks into axum: [`Strict`](crate::policy::Strict)
+//! Pingora gives the server, its signals and its end; hyper gives HTTP on both sides of the hop. Between them stand the layers that a user stacks into axum: [`Strict`](crate::policy::Strict)
 //! before everything, then each route's policies, then a service that forwards, or a surface.
 
 mod answer;
@@ -13,6 +12,8 @@ mod forward;
 mod hop;
 mod listener;
 mod log;
+mod metrics;
+mod origin;
 mod pool;
 mod routes;
 mod server;
@@ -20,6 +21,7 @@ mod shutdown;
 mod stall;
 mod tls;
 mod usage;
+mod workers;
 
 pub use bootstrap::{FirstStart, NAMES, Names, bootstrap};
 pub use connection::{Client, Front, Protocol};

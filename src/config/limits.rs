@@ -20,12 +20,16 @@ pub struct Limits {
     pub requests_per_connection: NonZeroU32,
     /// How old a connection may get; then it ends as after its last request.
     pub connection_age: Millis,
-    /// Bytes of a request's head, its target included; beyond it 431. At least 8 KiB are read.
+    /// Bytes of a request's target, its query included; beyond it 414.
+    pub target_bytes: NonZeroU32,
+    /// Bytes of a request's head, its target included; beyond it 431. To say which of the two it was, up
+    /// to 80 KiB more are read; beyond that it is 431.
     pub head_bytes: NonZeroU32,
     /// Fields of a request's head; beyond it 431.
     pub head_fields: NonZeroU32,
     /// How long a client may take to send a request's head, counted from the connection's start or from
-    /// the last answer: an idle connection is kept for as long. Beyond it the connection is closed.
+    /// the last answer; beyond it 408. An idle connection is kept for as long, and then closed. So long
+    /// may a TLS handshake take, too.
     pub head_timeout: Millis,
     /// How long an HTTP/2 connection may have no request on it; beyond it the connection ends. On HTTP/1.1
     /// `head_timeout` counts.
@@ -51,6 +55,7 @@ impl Default for Limits {
             connections_per_address: number(256),
             requests_per_connection: number(10_000),
             connection_age: Millis::from_secs(3_600),
+            target_bytes: number(8 * 1024),
             head_bytes: number(32 * 1024),
             head_fields: number(100),
             head_timeout: Millis::from_secs(10),

@@ -9,6 +9,7 @@ use axum::body::Body as SurfaceBody;
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::forward::UpstreamBody;
 use crate::{
@@ -32,6 +33,24 @@ impl Answer {
     pub(super) fn refusal(denial: &Denial) -> Response<Self> {
         problem::answer(denial, Form::Problem, &Admission::default())
             .map(|bytes| Self::Own(ResponseBody::refusal(bytes)))
+    }
+}
+
+/// Tells a client that its head did not come in time, on a connection that hyper has given up.
+pub(super) async fn late(mut io: impl AsyncWrite + Unpin) {
+    let answer = problem::answer(&Denial::RequestTimeout, Form::Problem, &Admission::default());
+    let mut bytes = format!("HTTP/1.1 {}\r\nconnection: close\r\n", answer.status()).into_bytes();
+    for (name, value) in answer.headers() {
+        bytes.extend_from_slice(name.as_ref());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(answer.body());
+    // Who does not take it is gone.
+    if io.write_all(&bytes).await.is_ok() {
+        let _ = io.shutdown().await;
     }
 }
 

@@ -1,36 +1,49 @@
 //! One connection from a client: hyper over a stream, requests into the routes.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::TryFutureExt;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
     Shared,
-    hop::Origin,
+    answer::{self, Answer},
     log::{self, Logged, Record},
+    metrics::{Counts, Metrics, Unread},
+    origin::{Origin, Proxies},
     routes::{Dispatch, Routes},
     stall::Stall,
     usage::Usage,
 };
 use crate::{
     config::{Config, Limits},
-    policy::Strict,
+    policy::{HeadLimit, Strict},
     problem::Code,
-    tower::{Peer, Portcullis, PortcullisLayer, Refusal},
+    tower::{Peer, Portcullis, PortcullisLayer, Refusal, ResponseBody},
 };
 
-/// The smallest read buffer hyper takes.
-const LEAST_BUFFER: usize = 8 * 1024;
+type AnswerBody = Logged<ResponseBody<ResponseBody<Answer>>>;
+
+/// How an HTTP/2 connection begins (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What is read beyond the largest head that is taken, to answer which part of it is too large: more than
+/// the longest target that hyper tells from a large head (64 KiB).
+const BEYOND: u32 = 80 * 1024;
 
 /// Which protocol is spoken on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,83 +70,177 @@ pub struct Client {
 /// All that a gateway does with a connection, wherever that comes from.
 #[derive(Clone)]
 pub struct Front {
-    service: Portcullis<Dispatch, Strict>,
+    service: Portcullis<Dispatch, (HeadLimit, Strict)>,
+    proxies: Proxies,
     limits: Arc<Limits>,
     logs: bool,
+    metrics: Metrics,
+    counts: Arc<Counts>,
 }
 
 impl Front {
     /// The routes of a configuration, over what [`Shared::open`] opened.
     #[must_use]
     pub fn new(config: &Config, shared: &Shared) -> Self {
+        let metrics = Metrics::default();
         let routes = Routes::new(config, shared);
+        let limits = &config.limits;
+        let head =
+            HeadLimit::new(limits.head_bytes.get() as usize).target(limits.target_bytes.get() as usize);
         let strict = Strict::new().relaxing(routes.relaxed());
-        let layer = PortcullisLayer::new(strict).clock(shared.clock.clone());
+        let layer = PortcullisLayer::new((head, strict)).clock(shared.clock.clone());
         Self {
             service: layer.layer(Dispatch(Arc::new(routes))),
-            limits: Arc::new(config.limits.clone()),
+            proxies: Proxies::new(&config.server.trusted_proxies),
+            limits: Arc::new(limits.clone()),
             logs: config.access_log.enabled,
+            counts: metrics.worker(),
+            metrics,
         }
     }
 
-    /// Serves a connection until the client ends it, or `down` resolves and the requests on it are
+    /// What all workers have counted.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The same for a worker, which counts for itself.
+    pub(super) fn for_worker(&self) -> Self {
+        Self { counts: self.metrics.worker(), ..self.clone() }
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Serves a connection until the client ends it, or `down` becomes true and the requests on it are
     /// answered.
-    pub async fn serve<I>(&self, io: I, client: Client, down: impl Future<Output = ()>)
+    pub async fn serve<I>(&self, io: I, client: Client, mut down: watch::Receiver<bool>)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let peer = client.peer.to_canonical();
-        let origin = Origin { peer, secure: client.secure };
-        let limits = &self.limits;
-        let usage = Usage::new(limits.requests_per_connection.get());
-        let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
-            let running = usage.request();
-            let record = self.logs.then(|| Record::of(&request, peer));
-            let (version, unread) = (request.version(), !request.body().is_end_stream());
-            request.extensions_mut().insert(Peer(peer));
-            request.extensions_mut().insert(origin);
-            let answer = self.service.clone().call(request);
-            Logged::new(answer.map_ok(move |answer| last(answer, version, unread)), record, running)
-        });
-        let io = TokioIo::new(Stall::new(io, limits.write_timeout.duration()));
-        let http = self.http(client.protocol);
-        let connection = http.serve_connection(io, service);
-        tokio::pin!(connection, down);
-        let served = tokio::select! {
-            biased;
-            served = &mut connection => served,
-            () = usage.is_over(limits, down) => {
-                connection.as_mut().graceful_shutdown();
-                // Requests may finish, and their answers be taken; who has none has said its last word.
+        let connection = Origin { peer: client.peer.to_canonical(), secure: client.secure };
+        let mut io = Stall::new(io, self.limits.write_timeout.duration());
+        let protocol = match client.protocol {
+            Protocol::Either => {
+                let head = self.limits.head_timeout.duration();
                 tokio::select! {
-                    served = &mut connection => served,
-                    () = usage.is_unused(usage.last_word(limits)) => Ok(()),
+                    begun = timeout(head, io.begins_with(PREFACE)) => match begun {
+                        Ok(Ok(true)) => Protocol::Http2,
+                        Ok(Ok(false)) => Protocol::Http1,
+                        // Gone, or silent: nobody knows what it speaks.
+                        Ok(Err(_)) | Err(_) => return,
+                    },
+                    _ = down.wait_for(|down| *down) => Protocol::Http1,
                 }
             }
+            protocol => protocol,
+        };
+        let usage = Usage::new(self.limits.requests_per_connection.get());
+        let service = service_fn(|request| self.answer(request, connection, &usage));
+        let io = TokioIo::new(io);
+        let served = if protocol == Protocol::Http2 {
+            let http = self.http2().serve_connection(io, service);
+            tokio::pin!(http);
+            let stop = http2::Connection::graceful_shutdown;
+            let idle = Some(self.limits.idle_timeout.duration());
+            self.drive(http.as_mut(), stop, &usage, idle, down).await
+        } else {
+            let mut http = self.http1().serve_connection(io, service);
+            let stop = http1::Connection::graceful_shutdown;
+            // How long it may be idle hyper looks after.
+            let served = self.drive(Pin::new(&mut http), stop, &usage, None, down).await;
+            if served.as_ref().is_err_and(hyper::Error::is_timeout) {
+                let parts = http.into_parts();
+                // Who has said nothing is idle, and not late.
+                if parts.read_buf.is_empty() {
+                    return;
+                }
+                answer::late(parts.io.into_inner()).await;
+            }
+            served
         };
         if let Err(error) = served {
-            log::engine(&*error, peer);
+            if let Some(why) = Unread::of(&error) {
+                self.counts.unread(why);
+                log::unread(why, connection.peer);
+            } else {
+                tracing::debug!(%error, peer = %connection.peer, "a client's connection ended");
+            }
         }
     }
 
-    fn http(&self, protocol: Protocol) -> auto::Builder<TokioExecutor> {
+    /// One request of a connection.
+    fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        connection: Origin,
+        usage: &Usage,
+    ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + use<> {
+        let running = usage.request();
+        let origin = self.proxies.origin(connection, request.headers());
+        let record = self.logs.then(|| Record::of(&request, origin.peer));
+        let (version, unread) = (request.version(), !request.body().is_end_stream());
+        request.extensions_mut().insert(Peer(origin.peer));
+        request.extensions_mut().insert(origin);
+        let counts = self.counts.clone();
+        let answer = self.service.clone().call(request).map_ok(move |answer| {
+            counts.answer(answer.status(), answer.extensions().get::<Code>());
+            last(answer, version, unread)
+        });
+        Logged::new(answer, record, running)
+    }
+
+    /// Drives a connection until it ends, or stops it when its use is over.
+    async fn drive<C: Future<Output = hyper::Result<()>>>(
+        &self,
+        mut connection: Pin<&mut C>,
+        stop: fn(Pin<&mut C>),
+        usage: &Usage,
+        idle: Option<Duration>,
+        mut down: watch::Receiver<bool>,
+    ) -> hyper::Result<()> {
         let limits = &self.limits;
-        let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1()
-            .timer(TokioTimer::new())
+        tokio::select! {
+            biased;
+            served = &mut connection => return served,
+            () = usage.is_over(limits, idle) => {}
+            // Without a sender there is no server any more either.
+            _ = down.wait_for(|down| *down) => {}
+        }
+        if usage.is_fresh() {
+            // Its first request may be on its way; hyper would close the connection at once.
+            tokio::select! {
+                served = &mut connection => return served,
+                () = sleep(usage.last_word(limits)) => {}
+            }
+        }
+        stop(connection.as_mut());
+        // Requests may finish, and their answers be taken; who has none has said its last word.
+        tokio::select! {
+            served = &mut connection => served,
+            () = usage.is_unused(usage.last_word(limits)) => Ok(()),
+        }
+    }
+
+    fn http1(&self) -> http1::Builder {
+        let limits = &self.limits;
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
             .header_read_timeout(limits.head_timeout.duration())
             .max_headers(limits.head_fields.get() as usize)
-            .max_buf_size((limits.head_bytes.get() as usize).max(LEAST_BUFFER));
-        http.http2()
-            .timer(TokioTimer::new())
+            .max_buf_size(limits.head_bytes.get().saturating_add(BEYOND) as usize);
+        http
+    }
+
+    fn http2(&self) -> http2::Builder<TokioExecutor> {
+        let limits = &self.limits;
+        let mut http = http2::Builder::new(TokioExecutor::new());
+        http.timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams.get())
-            .max_header_list_size(limits.head_bytes.get())
+            .max_header_list_size(limits.head_bytes.get().saturating_add(BEYOND))
             .keep_alive_interval(Some(Duration::from_secs(60)));
-        match protocol {
-            Protocol::Http1 => http.http1_only(),
-            Protocol::Http2 => http.http2_only(),
-            Protocol::Either => http,
-        }
+        http
     }
 }
 
@@ -152,7 +259,7 @@ fn last<B>(mut answer: Response<B>, version: Version, unread: bool) -> Response<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -163,7 +270,7 @@ mod tests {
         registry::memory::Memory,
     };
 
-    fn front(text: &str) -> Front {
+    pub(in crate::gateway) fn front(text: &str) -> Front {
         let clock = Arc::new(SystemClock::new());
         let shared = Shared {
             registry: Arc::new(Memory::new(clock.clone())),
@@ -180,8 +287,9 @@ mod tests {
     async fn the_last_answer_on_a_connection_is_not_cut_while_it_is_taken() {
         let (near, mut far) = tokio::io::duplex(64);
         let front = front("limits.requests_per_connection = 1");
+        let (_up, down) = watch::channel(false);
         let client = Client { peer: [127, 0, 0, 1].into(), secure: false, protocol: Protocol::Http1 };
-        tokio::spawn(async move { front.serve(near, client, std::future::pending()).await });
+        tokio::spawn(async move { front.serve(near, client, down).await });
         far.write_all(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         tokio::time::sleep(Duration::from_secs(20)).await;
         let mut answer = String::new();

@@ -22,7 +22,8 @@ use tower_service::Service;
 
 use super::{
     answer::Answer,
-    hop::{self, Origin},
+    hop,
+    origin::Origin,
     pool::{Keep, Sender},
 };
 use crate::{

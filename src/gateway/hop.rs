@@ -1,9 +1,8 @@
 //! What a message loses and gains between two hops (RFC 9110, section 7.6).
 
-use std::net::IpAddr;
-
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request, uri::PathAndQuery};
 
+use super::origin::Origin;
 use crate::app::ApiKey;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -12,13 +11,6 @@ static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-/// Where a request came from, for the service behind.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Origin {
-    pub(super) peer: IpAddr,
-    pub(super) secure: bool,
-}
 
 /// Removes what belongs to the connection it came by, and what its `Connection` names.
 pub(super) fn leave(headers: &mut HeaderMap) {

@@ -1,72 +1,194 @@
-//! A listener of Pingora's server, whose connections go to the front.
+//! Where connections come in: each is let in or turned away before a byte of it is read.
 
-use std::{net::IpAddr, sync::Arc};
-
-use async_trait::async_trait;
-use pingora::{
-    apps::ServerApp,
-    protocols::{ALPN, Stream},
-    server::ShutdownWatch,
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
 };
+
+use anyhow::Context;
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     connection::{Client, Front, Protocol},
-    doors::Doors,
+    doors::{Doors, TurnedAway},
+    metrics::Fate,
+    tls,
 };
+use crate::config;
+
+/// Connections that the kernel holds until a worker takes them; more than that are not answered.
+const BACKLOG: u32 = 4096;
+
+/// How long nothing is accepted when the machine has no descriptor or memory for it.
+const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// What a listener speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speaks {
+#[derive(Clone)]
+enum Speaks {
     /// TLS, and then what ALPN agreed on.
-    Tls,
-    /// HTTP/1.1 in the clear.
-    Http1,
-    /// HTTP/1.1 or, by prior knowledge, HTTP/2 in the clear.
-    Http1OrH2c,
+    Tls(TlsAcceptor),
+    /// HTTP/1.1 in the clear, or whichever the client begins with.
+    Plain(Protocol),
 }
 
-/// Serves the connections of one listener.
-pub(super) struct Connections {
+/// A socket that listens. Every worker accepts from it; the kernel wakes them, and who is idle is first.
+pub(super) struct Listener {
+    socket: std::net::TcpListener,
+    speaks: Speaks,
+}
+
+impl Listener {
+    /// Binds an address. Must be called inside a runtime.
+    ///
+    /// # Errors
+    /// When the address cannot be had, or its certificate not be used.
+    pub(super) fn bind(listener: &config::Listener) -> anyhow::Result<Self> {
+        let speaks = match &listener.tls {
+            Some(tls) => Speaks::Tls(tls::acceptor(tls)?),
+            None if listener.h2c => Speaks::Plain(Protocol::Either),
+            None => Speaks::Plain(Protocol::Http1),
+        };
+        let socket =
+            bind(listener.address).with_context(|| format!("cannot listen on {}", listener.address))?;
+        Ok(Self { socket, speaks })
+    }
+
+    /// The same socket, for another worker.
+    pub(super) fn for_another(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, speaks: self.speaks.clone() })
+    }
+}
+
+/// A listening socket. Must be called inside a runtime.
+pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// What becomes of connections.
+#[derive(Clone)]
+pub(super) struct Reception {
     pub(super) front: Front,
-    pub(super) speaks: Speaks,
     pub(super) doors: Arc<Doors>,
+    /// How long a TLS handshake may take.
+    pub(super) handshake: Duration,
+    pub(super) down: watch::Receiver<bool>,
 }
 
-impl Connections {
-    fn protocol(&self, io: &Stream) -> Protocol {
-        match self.speaks {
-            Speaks::Tls if io.selected_alpn_proto() == Some(ALPN::H2) => Protocol::Http2,
-            Speaks::Tls | Speaks::Http1 => Protocol::Http1,
-            Speaks::Http1OrH2c => Protocol::Either,
+impl Reception {
+    /// Takes connections in until the server goes down; those that wait by then are still taken.
+    pub(super) async fn receive(mut self, listener: Listener) -> io::Result<()> {
+        let socket = TcpListener::from_std(listener.socket)?;
+        loop {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                // Without a sender there is no server any more either.
+                _ = self.down.wait_for(|down| *down) => break,
+            };
+            match accepted {
+                Ok((stream, address)) => self.enter(stream, address.ip(), &listener.speaks),
+                // A client that was gone before it came in.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::error!(%error, "no connection can be accepted for a moment");
+                    sleep(EXHAUSTED).await;
+                }
+            }
+        }
+        let socket = socket.into_std()?;
+        while let Ok((stream, address)) = socket.accept() {
+            stream.set_nonblocking(true)?;
+            self.enter(TcpStream::from_std(stream)?, address.ip(), &listener.speaks);
+        }
+        Ok(())
+    }
+
+    fn enter(&self, stream: TcpStream, peer: IpAddr, speaks: &Speaks) {
+        let counts = self.front.counts();
+        let seat = match self.doors.enter(peer) {
+            Ok(seat) => seat,
+            Err(TurnedAway { fate, tell }) => {
+                counts.connection(fate);
+                if let Some(turned_away) = tell {
+                    let (open, why) = (self.doors.open(), fate.name());
+                    tracing::warn!(%peer, open, why, turned_away, "connections beyond the limits are turned away");
+                }
+                return;
+            }
+        };
+        // Answers are written whole; waiting for more of them only delays the last.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, %peer, "a connection was gone before it was served");
+            return;
+        }
+        let (reception, speaks) = (self.clone(), speaks.clone());
+        tokio::spawn(async move {
+            reception.serve(stream, peer, speaks).await;
+            drop(seat);
+        });
+    }
+
+    async fn serve(self, stream: TcpStream, peer: IpAddr, speaks: Speaks) {
+        let counts = self.front.counts();
+        match speaks {
+            Speaks::Plain(protocol) => {
+                counts.connection(Fate::Served);
+                self.front.serve(stream, Client { peer, secure: false, protocol }, self.down).await;
+            }
+            Speaks::Tls(acceptor) => match timeout(self.handshake, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    counts.connection(Fate::Served);
+                    let agreed = stream.get_ref().1.alpn_protocol();
+                    let protocol = if agreed == Some(tls::H2) { Protocol::Http2 } else { Protocol::Http1 };
+                    self.front.serve(stream, Client { peer, secure: true, protocol }, self.down).await;
+                }
+                Ok(Err(error)) => {
+                    counts.connection(Fate::NoHandshake);
+                    tracing::debug!(%error, %peer, "no TLS came about");
+                }
+                Err(_) => {
+                    counts.connection(Fate::NoHandshake);
+                    tracing::debug!(%peer, "a TLS handshake did not come about in time");
+                }
+            },
         }
     }
 }
 
-/// The address a stream comes from.
-fn peer(io: &Stream) -> Option<IpAddr> {
-    let digest = io.get_socket_digest()?;
-    digest.peer_addr()?.as_inet().map(std::net::SocketAddr::ip)
-}
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Returns when the process is to end.
-async fn down(mut shutdown: ShutdownWatch) {
-    // Without a sender there is no server any more either.
-    let _ = shutdown.wait_for(|down| *down).await;
-}
+    use super::*;
+    use crate::{
+        config::Limits,
+        gateway::{connection::tests::front, origin::Proxies},
+    };
 
-#[async_trait]
-impl ServerApp for Connections {
-    async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let Some(peer) = peer(&io) else {
-            tracing::warn!("a connection without an address was turned away");
-            return None;
+    #[tokio::test]
+    async fn who_came_before_the_end_is_still_served() {
+        let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut waiting = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+        let (_server, down) = watch::channel(true);
+        let reception = Reception {
+            front: front(""),
+            doors: Doors::new(&Limits::default(), Proxies::new(&[])),
+            handshake: Duration::from_secs(1),
+            down,
         };
-        let Some(_seat) = self.doors.enter(peer) else {
-            tracing::warn!(%peer, open = self.doors.open(), "a connection beyond the limits was turned away");
-            return None;
-        };
-        let client = Client { peer, secure: self.speaks == Speaks::Tls, protocol: self.protocol(&io) };
-        self.front.serve(io, client, down(shutdown.clone())).await;
-        None
+        reception.receive(Listener { socket, speaks: Speaks::Plain(Protocol::Http1) }).await.unwrap();
+        waiting.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        waiting.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
     }
 }

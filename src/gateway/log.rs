@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::usage::Running;
+use super::{metrics::Unread, usage::Running};
 use crate::{Admission, problem::Code, target};
 
 /// What the log says of a request. Written when dropped: when the answer is through, or the client gone.
@@ -79,22 +79,9 @@ fn logged(path: &str) -> String {
     target::normalise(path).map_or_else(|_| path.to_owned(), |normal| normal.path.into_owned())
 }
 
-/// A line for what hyper refuses before there is a request: a head that is malformed, too large or late.
-pub(super) fn engine(error: &(dyn std::error::Error + 'static), peer: IpAddr) {
-    let Some(error) = error.downcast_ref::<hyper::Error>() else {
-        tracing::debug!(%error, %peer, "a client's connection ended");
-        return;
-    };
-    let (status, code) = match error {
-        error if error.is_parse_too_large() => (431, "head-too-large"),
-        error if error.is_parse() => (400, "malformed"),
-        error if error.is_timeout() => (0, "head-timeout"),
-        error => {
-            tracing::debug!(%error, %peer, "a client's connection ended");
-            return;
-        }
-    };
-    tracing::info!(target: "access", %peer, status, code, complete = true);
+/// A line for a head that is refused before there is a request.
+pub(super) fn unread(why: Unread, peer: IpAddr) {
+    tracing::info!(target: "access", %peer, status = why.status().as_u16(), code = why.code(), complete = true);
 }
 
 pin_project! {

@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::BufMut;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -20,6 +21,8 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Fails when nothing of what is written is taken for a time; lingers when it is closed.
 pub(super) struct Stall<I> {
     io: I,
+    /// What was read to see how the stream begins; the first to be read again.
+    begin: Vec<u8>,
     most: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
     lingering: Option<Pin<Box<Sleep>>>,
@@ -27,7 +30,7 @@ pub(super) struct Stall<I> {
 
 impl<I> Stall<I> {
     pub(super) fn new(io: I, most: Duration) -> Self {
-        Self { io, most, waiting: None, lingering: None }
+        Self { io, begin: Vec::new(), most, waiting: None, lingering: None }
     }
 
     /// A write that moves ends the wait; one that does not begins it, and fails when it has lasted.
@@ -42,12 +45,34 @@ impl<I> Stall<I> {
     }
 }
 
+impl<I: AsyncRead + Unpin> Stall<I> {
+    /// Whether the stream begins with these bytes. Reads until that is clear; all of it can be read again.
+    pub(super) async fn begins_with(&mut self, preface: &[u8]) -> io::Result<bool> {
+        loop {
+            match preface.strip_prefix(&*self.begin) {
+                None => return Ok(false),
+                Some([]) => return Ok(true),
+                Some(rest) if self.io.read_buf(&mut (&mut self.begin).limit(rest.len())).await? == 0 => {
+                    return Ok(false);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
 impl<I: AsyncRead + Unpin> AsyncRead for Stall<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.begin.is_empty() {
+            let len = self.begin.len().min(buffer.remaining());
+            buffer.put_slice(&self.begin[..len]);
+            self.begin.drain(..len);
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.io).poll_read(cx, buffer)
     }
 }
@@ -131,6 +156,29 @@ mod tests {
         let start = Instant::now();
         closing.await.unwrap().unwrap();
         assert!(start.elapsed() <= LINGER);
+    }
+
+    #[tokio::test]
+    async fn how_a_stream_begins_is_read_again() {
+        for (sent, begins) in
+            [("PRI *", true), ("PRI * H", true), ("PRI ?", false), ("PR", false), ("", false)]
+        {
+            let (near, mut far) = tokio::io::duplex(3);
+            let mut near = Stall::new(near, MOST);
+            let sending = async move {
+                for byte in sent.bytes() {
+                    far.write_all(&[byte]).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            };
+            let reading = async {
+                assert_eq!(near.begins_with(b"PRI *").await.unwrap(), begins, "{sent}");
+                let mut all = String::new();
+                near.read_to_string(&mut all).await.unwrap();
+                assert_eq!(all, sent);
+            };
+            tokio::join!(sending, reading);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,6 @@
 //! How a connection is used, and when that is over.
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -61,14 +59,19 @@ impl Usage {
         Running(self.clone())
     }
 
-    /// Resolves when the connection is to take no further requests: `down` resolves, its time is over, its
-    /// last request has come, or it has said nothing for too long.
-    pub(super) async fn is_over(&self, limits: &Limits, down: Pin<&mut impl Future<Output = ()>>) {
+    /// Resolves when the connection is to take no further requests: its time is over, its last request has
+    /// come, or, when there is a time for that, it has been idle for too long.
+    pub(super) async fn is_over(&self, limits: &Limits, idle: Option<Duration>) {
+        let is_idle = async {
+            match idle {
+                Some(idle) => self.is_idle(limits.head_timeout.duration(), idle).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = down => {}
             () = sleep(limits.connection_age.duration()) => {}
             () = self.0.last.notified() => {}
-            () = self.is_idle(limits.head_timeout.duration(), limits.idle_timeout.duration()) => {}
+            () = is_idle => {}
         }
     }
 
@@ -86,10 +89,15 @@ impl Usage {
         }
     }
 
+    /// Whether nothing was ever asked.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.with(|state| state.fresh)
+    }
+
     /// How long a connection without a request has to say goodbye. An answer that is through may still lie in
     /// a buffer: a client that ever asked has the time it always has to take it.
     pub(super) fn last_word(&self, limits: &Limits) -> Duration {
-        if self.with(|state| state.fresh) { LAST_WORD } else { limits.write_timeout.duration() }
+        if self.is_fresh() { LAST_WORD } else { limits.write_timeout.duration() }
     }
 
     /// Resolves when no request has been running for a time.
@@ -157,12 +165,9 @@ mod tests {
         let limits = Limits::default();
         let usage = Usage::new(2);
         let _first = usage.request();
-        let down = std::future::pending::<()>();
-        tokio::pin!(down);
-        let over =
-            tokio::time::timeout(Duration::from_millis(1), usage.is_over(&limits, down.as_mut())).await;
+        let over = tokio::time::timeout(Duration::from_millis(1), usage.is_over(&limits, None)).await;
         assert!(over.is_err());
         let _second = usage.request();
-        usage.is_over(&limits, down).await;
+        usage.is_over(&limits, None).await;
     }
 }

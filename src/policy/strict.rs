@@ -26,6 +26,9 @@ use crate::{
 ///   hop to remove what others rely on.
 /// * **CONNECT**, which makes a gateway a tunnel.
 ///
+/// `Upgrade` alone is no refusal: it offers, and who answers with anything but 101 has declined (RFC 9110,
+/// section 7.8). The gateway declines: it removes the field, and a 101 of a service behind is a 502.
+///
 /// A server that takes heads apart itself may have settled some of this before: hyper drops a
 /// `Content-Length` that stands beside `Transfer-Encoding`, and the gateway frames what it sends on anew, so
 /// that nobody behind it reads the two.

@@ -47,6 +47,41 @@ async fn tls_speaks_http_2_and_http_1_as_alpn_agrees() {
     }
 }
 
+/// Who is connected counts, whether or not TLS has come about.
+#[tokio::test]
+async fn a_handshake_has_a_place_and_a_time() {
+    let service = Service::echo().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, key, _) = certificate(folder.path());
+    let (address, told) = (free_address(), free_address());
+    let listener = format!(
+        "address = \"{address}\"\ntls = {{ certificate = {chain:?}, key = {key:?} }}\n[metrics]\naddress = \"{told}\""
+    );
+    let text = text(&service, &listener);
+    let limited = format!("limits.connections_per_address = 2\n{text}");
+    let site = Site::from_text(&limited, address);
+    let gateway = site.start();
+    let metrics = async || {
+        let answer = reqwest::get(format!("http://{told}/metrics")).await.unwrap();
+        answer.text().await.unwrap()
+    };
+    // The harness has asked whether the gateway is up.
+    while !metrics().await.contains("portcullis_open_connections 0") {}
+    let mut read = [0; 1];
+    let mut silent: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let turned_away = silent.pop().unwrap().read(&mut read);
+    assert!(matches!(turned_away, Ok(0) | Err(_)), "there is no third place");
+    for mut silent in silent {
+        silent.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(silent.read(&mut read).unwrap(), 0, "its time is over");
+    }
+    let metrics = metrics().await;
+    assert!(metrics.contains("portcullis_connections_total{fate=\"no-place-for-address\"} 1"), "{metrics}");
+    assert!(metrics.contains("portcullis_open_connections 0"), "{metrics}");
+    let log = gateway.end();
+    assert!(log.iter().any(|line| line.contains("no-place-for-address")), "{log:#?}");
+}
+
 #[tokio::test]
 async fn http_2_in_the_clear_is_spoken_only_when_switched_on() {
     let service = Service::echo().await;

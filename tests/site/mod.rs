@@ -93,6 +93,12 @@ surface = "apig"
         Self { folder, address, api_key: String::new(), operator_token: String::new() }
     }
 
+    /// Writes the configuration anew.
+    pub fn rewrite(&mut self, rewrite: impl FnOnce(String) -> String) {
+        let file = self.folder.path().join("gateway.toml");
+        fs::write(&file, rewrite(fs::read_to_string(&file).unwrap())).unwrap();
+    }
+
     pub fn store(&self) -> PathBuf {
         self.folder.path().join("data/portcullis.db")
     }

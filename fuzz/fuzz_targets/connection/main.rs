@@ -11,7 +11,6 @@ mod upstream;
 
 use std::{
     cell::RefCell,
-    future,
     net::IpAddr,
     sync::{Arc, LazyLock, atomic::Ordering},
     time::Duration,
@@ -28,6 +27,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
     runtime::{self, Runtime},
+    sync::watch,
     time::timeout,
 };
 use upstream::Log;
@@ -157,7 +157,8 @@ impl World {
                 self.log.moved();
             }
         };
-        tokio::join!(self.front.serve(server, client_is, future::pending()), write, read);
+        let (_up, down) = watch::channel(false);
+        tokio::join!(self.front.serve(server, client_is, down), write, read);
         self.standstill().await;
         answers.take()
     }

@@ -1,0 +1,76 @@
+//! The workers: threads that share nothing on a request's way.
+
+use std::{io, thread};
+
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+use pingora::{
+    server::{ListenFds, ShutdownWatch},
+    services::Service,
+};
+use tokio::runtime;
+
+use super::{
+    connection::Front,
+    doors::Doors,
+    listener::{Listener, Reception},
+};
+use crate::config::Limits;
+
+/// A service of Pingora's server: its start and its end are the server's, its threads are its own.
+///
+/// Each worker is a thread with a runtime of its own and accepts from every listener. A connection stays on
+/// its thread, and so do the connections to the services behind it. Pingora's own listening service would
+/// put its buffered stream around each connection, whose cost is a sixth of a proxied request's.
+pub(super) struct Workers {
+    pub(super) threads: usize,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) front: Front,
+    pub(super) doors: std::sync::Arc<Doors>,
+    pub(super) limits: Limits,
+}
+
+impl Workers {
+    fn start(&self, down: &ShutdownWatch, number: usize) -> io::Result<()> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let listeners = self.listeners.iter().map(Listener::for_another).collect::<io::Result<Vec<_>>>()?;
+        let reception = Reception {
+            front: self.front.for_worker(),
+            doors: self.doors.clone(),
+            handshake: self.limits.head_timeout.duration(),
+            down: down.clone(),
+        };
+        let work = async move {
+            let all = listeners.into_iter().map(|listener| reception.clone().receive(listener));
+            if let Err(error) = try_join_all(all).await {
+                tracing::error!(%error, "a worker cannot listen");
+            }
+            // What is being served goes on; the process ends when it is through.
+            std::future::pending::<()>().await;
+        };
+        thread::Builder::new().name(format!("worker-{number}")).spawn(move || runtime.block_on(work))?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Service for Workers {
+    async fn start_service(&mut self, _: Option<ListenFds>, mut down: ShutdownWatch, _: usize) {
+        for number in 0..self.threads {
+            if let Err(error) = self.start(&down, number) {
+                tracing::error!(%error, number, "a worker cannot start");
+            }
+        }
+        // From here on the sockets are the workers' alone: they close when the last of them lets go.
+        self.listeners.clear();
+        let _ = down.wait_for(|down| *down).await;
+    }
+
+    fn name(&self) -> &'static str {
+        "workers"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+}
