@@ -33,7 +33,7 @@ use crate::{
     config::{Config, Limits},
     policy::{HeadLimit, Strict},
     problem::Code,
-    tower::{Peer, Portcullis, PortcullisLayer, Refusal, ResponseBody},
+    tower::{Portcullis, PortcullisLayer, Refusal, ResponseBody},
 };
 
 type AnswerBody = Logged<ResponseBody<ResponseBody<Answer>>>;
@@ -44,6 +44,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What is read beyond the largest head that is taken, to answer which part of it is too large: more than
 /// the longest target that hyper tells from a large head (64 KiB).
 const BEYOND: u32 = 80 * 1024;
+
+/// The fields of a head that hyper takes if it is told nothing.
+const FIELDS: u32 = 100;
 
 /// Which protocol is spoken on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +91,8 @@ impl Front {
         let head =
             HeadLimit::new(limits.head_bytes.get() as usize).target(limits.target_bytes.get() as usize);
         let strict = Strict::new().relaxing(routes.relaxed());
-        let layer = PortcullisLayer::new((head, strict)).clock(shared.clock.clone());
+        let layer =
+            PortcullisLayer::new((head, strict)).clock(shared.clock.clone()).peer_from(Origin::peer_of);
         Self {
             service: layer.layer(Dispatch(Arc::new(routes))),
             proxies: Proxies::new(&config.server.trusted_proxies),
@@ -119,7 +123,7 @@ impl Front {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let connection = Origin { peer: client.peer.to_canonical(), secure: client.secure };
+        let connection = Origin::new(client.peer, client.secure);
         let mut io = Stall::new(io, self.limits.write_timeout.duration());
         let protocol = match client.protocol {
             Protocol::Either => {
@@ -137,7 +141,7 @@ impl Front {
             protocol => protocol,
         };
         let usage = Usage::new(self.limits.requests_per_connection.get());
-        let service = service_fn(|request| self.answer(request, connection, &usage));
+        let service = service_fn(|request| self.answer(request, &connection, &usage));
         let io = TokioIo::new(io);
         let served = if protocol == Protocol::Http2 {
             let http = self.http2().serve_connection(io, service);
@@ -174,14 +178,13 @@ impl Front {
     fn answer(
         &self,
         mut request: Request<Incoming>,
-        connection: Origin,
+        connection: &Origin,
         usage: &Usage,
     ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + use<> {
         let running = usage.request();
         let origin = self.proxies.origin(connection, request.headers());
         let record = self.logs.then(|| Record::of(&request, origin.peer));
         let (version, unread) = (request.version(), !request.body().is_end_stream());
-        request.extensions_mut().insert(Peer(origin.peer));
         request.extensions_mut().insert(origin);
         let counts = self.counts.clone();
         let answer = self.service.clone().call(request).map_ok(move |answer| {
@@ -228,8 +231,11 @@ impl Front {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(limits.head_timeout.duration())
-            .max_headers(limits.head_fields.get() as usize)
             .max_buf_size(limits.head_bytes.get().saturating_add(BEYOND) as usize);
+        // Told its default, hyper would make room for the fields of each request on the heap.
+        if limits.head_fields.get() != FIELDS {
+            http.max_headers(limits.head_fields.get() as usize);
+        }
         http
     }
 

@@ -6,34 +6,31 @@ pub(super) use body::{RequestBody, UpstreamBody};
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, poll_fn},
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
-use hyper::body::Incoming;
-use tokio::time::{Instant, sleep_until, timeout};
+use hyper::{body::Incoming, client::conn::TrySendError};
+use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
 use super::{
     answer::Answer,
-    hop,
+    hop::{self, Keys},
     origin::Origin,
-    pool::{Keep, Sender},
+    pool::{Keep, Link},
 };
 use crate::{
     Admission, Denial,
     config::{self, Config},
 };
 use body::{Pace, Progress};
-
-/// How long an idle connection may take to be ready: it is, unless its last exchange is not over.
-const READY: Duration = Duration::from_millis(50);
 
 /// A service behind.
 #[derive(Debug)]
@@ -72,15 +69,13 @@ impl Upstream {
     async fn forward(&self, request: Request<Incoming>) -> Result<Response<Answer>, Denial> {
         let (mut head, body) = request.into_parts();
         let admission = head.extensions.remove::<Admission>().unwrap_or_default();
-        let Some(origin) = head.extensions.get::<Origin>().copied() else {
+        let Some(origin) = head.extensions.remove::<Origin>() else {
             return Err(Denial::internal("a request without an origin came to be forwarded"));
         };
         head.extensions.clear();
-        if admission.identity().is_none() {
-            // A key that no policy here asked for is none of the service's business.
-            hop::drop_keys(&mut head.headers);
-        }
-        hop::send_on(&mut head, origin);
+        // A key that no policy here asked for is none of the service's business.
+        let keys = if admission.identity().is_none() { Keys::Drop } else { Keys::Keep };
+        hop::send_on(&mut head, &origin, keys);
         // HTTP/1.0 may leave it out; we speak HTTP/1.1, which may not.
         if !head.headers.contains_key(header::HOST)
             && let Ok(host) = HeaderValue::try_from(self.address().to_string())
@@ -92,13 +87,8 @@ impl Upstream {
         if !body.is_end_stream() && body.size_hint().exact().is_none() {
             head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        let progress = Progress::new();
-        let request = Request::from_parts(
-            head,
-            RequestBody::new(body, progress.clone(), admission.body_limit(), self.pace),
-        );
-
-        let (sender, response) = self.exchange(request, &progress).await?;
+        let (body, progress) = RequestBody::new(body, admission.body_limit(), self.pace);
+        let (link, response) = self.exchange(Request::from_parts(head, body), progress.as_ref()).await?;
         let (mut head, body) = response.into_parts();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Denial::BadGateway {
@@ -108,7 +98,7 @@ impl Upstream {
         // What it speaks ends here; the server says what the client speaks.
         head.version = Version::default();
         hop::leave(&mut head.headers);
-        let body = UpstreamBody::new(body, self.read_timeout, sender, self.keep.clone(), progress);
+        let body = UpstreamBody::new(body, self.read_timeout, link, self.keep.clone(), progress);
         Ok(Response::from_parts(head, Answer::Upstream(body)))
     }
 
@@ -117,35 +107,30 @@ impl Upstream {
     async fn exchange(
         &self,
         mut request: Request<RequestBody>,
-        progress: &Progress,
-    ) -> Result<(Sender, Response<Incoming>), Denial> {
+        progress: Option<&Progress>,
+    ) -> Result<(Link, Response<Incoming>), Denial> {
         loop {
             let idle = self.keep.take();
             let fresh = idle.is_none();
-            let mut sender = match idle {
-                Some(sender) => sender,
+            let mut link = match idle {
+                Some(link) => link,
                 None => self.connect().await?,
             };
-            // One that does not get ready has something of the last request still to send.
-            if !fresh && !matches!(timeout(READY, sender.ready()).await, Ok(Ok(()))) {
-                continue;
-            }
-            match self.head_in_time(sender.try_send_request(request), progress).await? {
-                Ok(response) => return Ok((sender, response)),
+            match self.answer(&mut link, request, progress).await? {
+                Ok(response) => return Ok((link, response)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if !fresh => request = unsent,
                     // What the client did wrong is not the service's fault.
                     _ => {
-                        return Err(progress
-                            .fault()
-                            .unwrap_or_else(|| self.unreachable(&error.into_error())));
+                        let fault = progress.and_then(Progress::fault);
+                        return Err(fault.unwrap_or_else(|| self.unreachable(&error.into_error())));
                     }
                 },
             }
         }
     }
 
-    async fn connect(&self) -> Result<Sender, Denial> {
+    async fn connect(&self) -> Result<Link, Denial> {
         let Ok(connected) = timeout(self.connect_timeout, self.keep.connect()).await else {
             let inside = format!("{} ({}) does not take connections", self.name, self.address());
             return Err(Denial::GatewayTimeout { inside: inside.into() });
@@ -155,29 +140,38 @@ impl Upstream {
 
     /// Waits for the answer's head: as long as the request is still on its way, and then for as long as
     /// the service behind may take.
-    async fn head_in_time<T>(
+    async fn answer(
         &self,
-        answer: impl Future<Output = T>,
-        progress: &Progress,
-    ) -> Result<T, Denial> {
+        link: &mut Link,
+        request: Request<RequestBody>,
+        progress: Option<&Progress>,
+    ) -> Result<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>, Denial> {
+        let answer = link.sender.try_send_request(request);
         tokio::pin!(answer);
         let mut deadline = Instant::now() + self.read_timeout;
-        loop {
-            tokio::select! {
-                biased;
-                answer = &mut answer => return Ok(answer),
-                () = sleep_until(deadline) => {
-                    // A client that keeps us waiting has a limit of its own.
-                    let last = if progress.is_starved() { Instant::now() } else { progress.last() };
-                    let later = last + self.read_timeout;
-                    if later <= deadline {
-                        let inside = format!("{} ({}) does not answer", self.name, self.address());
-                        return Err(Denial::GatewayTimeout { inside: inside.into() });
-                    }
-                    deadline = later;
-                }
+        link.patience.until(deadline);
+        poll_fn(|cx| {
+            link.drive(cx);
+            // Nobody but the connection, driven just now, moves it: it needs not wake us a second time.
+            if let Poll::Ready(answer) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return Poll::Ready(Ok(answer));
             }
-        }
+            while link.patience.poll(cx).is_ready() {
+                // A client that keeps us waiting has a limit of its own.
+                let last = progress.map_or(deadline, |progress| {
+                    if progress.is_starved() { Instant::now() } else { progress.last() }
+                });
+                let later = last + self.read_timeout;
+                if progress.is_none() || later <= deadline {
+                    let inside = format!("{} ({}) does not answer", self.name, self.address());
+                    return Poll::Ready(Err(Denial::GatewayTimeout { inside: inside.into() }));
+                }
+                deadline = later;
+                link.patience.until(deadline);
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     fn unreachable(&self, error: &dyn std::error::Error) -> Denial {

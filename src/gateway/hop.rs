@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request, uri::PathAndQuery};
 
+use smallvec::SmallVec;
+
 use super::origin::Origin;
 use crate::app::ApiKey;
 
@@ -12,42 +14,54 @@ static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Removes what belongs to the connection it came by, and what its `Connection` names.
-pub(super) fn leave(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let listed: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            .collect();
-        for name in listed {
-            headers.remove(name);
-        }
-        headers.remove(header::CONNECTION);
-    }
-    for name in [
-        &KEEP_ALIVE,
-        &PROXY_CONNECTION,
-        &HTTP2_SETTINGS,
-        &header::PROXY_AUTHENTICATE,
-        &header::PROXY_AUTHORIZATION,
+/// Names to be removed: mostly none.
+type Names = SmallVec<[HeaderName; 4]>;
+
+/// Whether a field belongs to the connection it came by.
+fn is_the_connections(name: &HeaderName) -> bool {
+    [
+        &header::CONNECTION,
         &header::TE,
         &header::TRANSFER_ENCODING,
         &header::UPGRADE,
-    ] {
+        &header::PROXY_AUTHENTICATE,
+        &header::PROXY_AUTHORIZATION,
+        &KEEP_ALIVE,
+        &PROXY_CONNECTION,
+        &HTTP2_SETTINGS,
+    ]
+    .contains(&name)
+}
+
+/// What the values of `Connection` name.
+fn listed(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok())
+}
+
+fn remove(headers: &mut HeaderMap, names: Names) {
+    for name in names {
         headers.remove(name);
     }
+}
+
+/// Removes from an answer what belongs to the connection it came by, and what its `Connection` names.
+pub(super) fn leave(headers: &mut HeaderMap) {
+    let mut gone: Names = headers.keys().filter(|name| is_the_connections(name)).cloned().collect();
+    if gone.contains(&header::CONNECTION) {
+        gone.extend(listed(headers));
+    }
+    remove(headers, gone);
 }
 
 /// Whether a field claims, in the client's words, what only the way here can tell (where the request came
 /// from, by which name), or asks a service behind for another method or target than the policies saw.
 fn misleads(name: &HeaderName) -> bool {
+    let name = name.as_str();
     // CGI and its kin read `X_Caller_Id` as `X-Caller-Id`.
-    name.as_str().contains('_')
+    name.contains('_')
         || matches!(
-            name.as_str(),
+            name,
             // hyper has asked the client to go on by itself.
             "expect"
                 | "forwarded"
@@ -74,43 +88,51 @@ fn misleads(name: &HeaderName) -> bool {
                 | "x-original-uri"
                 | "x-original-url"
                 | "x-rewrite-url"
+                // Unannounced, a request's trailers are not sent on: no policy saw them, and a service that
+                // reads them as fields of the head would take an identity from them.
+                | "trailer"
         )
 }
 
-/// Removes keys of ours, which a client sent where nobody asks for one.
-pub(super) fn drop_keys(headers: &mut HeaderMap) {
-    let ours = |value: &HeaderValue| {
-        let words = value.to_str().unwrap_or_default().split_ascii_whitespace();
-        words.into_iter().any(|word| ApiKey::parse(word).is_ok())
-    };
-    let names = headers.iter().filter(|(_, value)| ours(value)).map(|(name, _)| name.clone());
-    for name in names.collect::<Vec<_>>() {
-        headers.remove(name);
-    }
+/// What becomes of keys of ours in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keys {
+    /// A policy has looked for them, and removed the one it found unless its route forwards it.
+    Keep,
+    /// Nobody here asked for one: they go.
+    Drop,
+}
+
+fn is_a_key(value: &HeaderValue) -> bool {
+    let words = value.to_str().unwrap_or_default().split_ascii_whitespace();
+    words.into_iter().any(|word| ApiKey::parse(word).is_ok())
 }
 
 /// Makes a request's head one that is sent to the service behind: origin form, HTTP/1.1, one `Host`, one
 /// `Cookie`, and `X-Forwarded-*` that say what we saw. What the client says of its own way is removed.
-pub(super) fn send_on(head: &mut request::Parts, origin: Origin) {
-    leave(&mut head.headers);
+pub(super) fn send_on(head: &mut request::Parts, origin: &Origin, keys: Keys) {
+    let mut gone = Names::new();
+    let mut cookies = 0;
+    for (name, value) in &head.headers {
+        if is_the_connections(name) || misleads(name) || keys == Keys::Drop && is_a_key(value) {
+            gone.push(name.clone());
+        }
+        cookies += u32::from(name == header::COOKIE);
+    }
+    if gone.contains(&header::CONNECTION) {
+        gone.extend(listed(&head.headers));
+    }
+    remove(&mut head.headers, gone);
+    if cookies > 1 {
+        join_cookies(&mut head.headers);
+    }
     if !head.headers.contains_key(header::HOST)
         && let Some(authority) = head.uri.authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {
         head.headers.insert(header::HOST, host);
     }
-    join_cookies(&mut head.headers);
-    // Unannounced, a request's trailers are not sent on: no policy saw them, and a service that reads them as
-    // fields of the head would take an identity from them.
-    head.headers.remove(header::TRAILER);
-    // Most requests have none of them: then nothing is allocated.
-    let misleading: Vec<HeaderName> = head.headers.keys().filter(|name| misleads(name)).cloned().collect();
-    for name in misleading {
-        head.headers.remove(name);
-    }
-    if let Ok(peer) = HeaderValue::try_from(origin.peer.to_canonical().to_string()) {
-        head.headers.insert(&FORWARDED_FOR, peer);
-    }
+    head.headers.insert(&FORWARDED_FOR, origin.written());
     head.headers
         .insert(&FORWARDED_PROTO, HeaderValue::from_static(if origin.secure { "https" } else { "http" }));
     match head.headers.get(header::HOST).cloned() {
@@ -133,9 +155,7 @@ pub(super) fn send_on(head: &mut request::Parts, origin: Origin) {
 /// HTTP/2 splits `Cookie` into several fields; HTTP/1.1 has one (RFC 9113, section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let cookies: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if cookies.len() > 1
-        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
-    {
+    if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
         headers.insert(header::COOKIE, joined);
     }
 }
@@ -150,7 +170,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let mut head = request.body(()).unwrap().into_parts().0;
-        send_on(&mut head, Origin { peer: "192.0.2.7".parse().unwrap(), secure: true });
+        send_on(&mut head, &Origin::new("192.0.2.7".parse().unwrap(), true), Keys::Keep);
         head
     }
 
@@ -212,6 +232,18 @@ mod tests {
         let head = sent("/x", &fields);
         assert!(names.iter().all(|name| !head.headers.contains_key(*name)), "{:?}", head.headers);
         assert!(head.headers.contains_key("x-other"));
+    }
+
+    #[test]
+    fn a_key_that_nobody_asked_for_goes() {
+        let key = ApiKey::generate(&crate::app::KeyPrefix::default());
+        let bearer = format!("Bearer {}", key.expose());
+        let request = http::Request::get("/").header("host", "a").header("x-mine", "1");
+        let request = request.header("authorization", bearer).header("x-other", key.expose());
+        let mut head = request.body(()).unwrap().into_parts().0;
+        send_on(&mut head, &Origin::new("192.0.2.7".parse().unwrap(), true), Keys::Drop);
+        assert!(!head.headers.contains_key("authorization") && !head.headers.contains_key("x-other"));
+        assert!(head.headers.contains_key("x-mine"));
     }
 
     #[test]

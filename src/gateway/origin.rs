@@ -5,17 +5,37 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderMap, HeaderName};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Where a request came from, for the policies, the log, and the service behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
     pub(super) peer: IpAddr,
     pub(super) secure: bool,
+    /// The address as a field says it: written once for a connection, not for each request.
+    written: HeaderValue,
+}
+
+impl Origin {
+    pub(super) fn new(peer: IpAddr, secure: bool) -> Self {
+        let peer = peer.to_canonical();
+        let written = HeaderValue::try_from(peer.to_string());
+        Self { peer, secure, written: written.expect("an address is printable ASCII") }
+    }
+
+    /// The peer, for layers that look for it among a request's extensions.
+    pub(super) fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
+        extensions.get::<Self>().map(|origin| origin.peer)
+    }
+
+    /// The value of `X-Forwarded-For`.
+    pub(super) fn written(&self) -> HeaderValue {
+        self.written.clone()
+    }
 }
 
 /// The proxies whose word on a request's way is taken.
@@ -37,9 +57,9 @@ impl Proxies {
     /// as long as who wrote an entry is trusted; the first address that is no proxy's is the client's, and
     /// whatever stands before it is only the client's own word. An entry that is no address ends the
     /// reading: the proxy that wrote it counts.
-    pub(super) fn origin(&self, connection: Origin, headers: &HeaderMap) -> Origin {
+    pub(super) fn origin(&self, connection: &Origin, headers: &HeaderMap) -> Origin {
         if !self.trusts(connection.peer) {
-            return connection;
+            return connection.clone();
         }
         let lines = headers.get_all(&FORWARDED_FOR).iter().rev();
         let entries = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
@@ -57,7 +77,7 @@ impl Proxies {
                 let last = scheme.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
                 last.trim_ascii().eq_ignore_ascii_case(b"https")
             });
-        Origin { peer, secure }
+        Origin::new(peer, secure)
     }
 }
 
@@ -78,7 +98,7 @@ mod tests {
             headers.append(*name, value.parse().unwrap());
         }
         let proxies = Proxies::new(&["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
-        let origin = proxies.origin(Origin { peer: peer.parse().unwrap(), secure: false }, &headers);
+        let origin = proxies.origin(&Origin::new(peer.parse().unwrap(), false), &headers);
         (origin.peer.to_string(), origin.secure)
     }
 

@@ -1,22 +1,98 @@
-//! Idle connections to the services behind: a pool for each worker thread, so that none is shared.
+//! Connections to the services behind: a pool for each worker thread, so that none is shared.
 
-use std::{cell::RefCell, collections::HashMap, io, net::SocketAddr, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
 
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, MissedTickBehavior, Sleep, interval, sleep_until},
+};
 
 use super::forward::RequestBody;
 
-pub(super) type Sender = SendRequest<RequestBody>;
+/// How often idle connections are looked after.
+const ROUND: Duration = Duration::from_secs(1);
 
 thread_local! {
     static IDLE: RefCell<HashMap<SocketAddr, Vec<Idle>>> = RefCell::default();
 }
 
 struct Idle {
-    sender: Sender,
-    since: Instant,
+    link: Link,
+    /// How many more rounds it is kept.
+    rounds: u64,
+}
+
+/// A connection to a service behind.
+///
+/// It has no task of its own: whoever waits for something on it [drives](Self::drive) it, so that no second
+/// task has to be woken for an exchange.
+pub(super) struct Link {
+    pub(super) sender: SendRequest<RequestBody>,
+    /// Until it is over.
+    connection: Option<Pin<Box<Connection<TokioIo<TcpStream>, RequestBody>>>>,
+    pub(super) patience: Patience,
+}
+
+impl Link {
+    /// Moves what can be moved; woken when there is more.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(connection) = &mut self.connection
+            && let Poll::Ready(end) = connection.as_mut().poll(cx)
+        {
+            self.connection = None;
+            if let Err(error) = end {
+                tracing::debug!(%error, "a connection to a service behind ended");
+            }
+        }
+    }
+
+    /// Whether another exchange can begin on it.
+    fn is_free(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.connection.is_some() && self.sender.is_ready()
+    }
+}
+
+/// A deadline that moves with every exchange, on a timer that is set anew only when it rings: the deadline
+/// moves often, and it is rarely reached.
+#[derive(Debug)]
+pub(super) struct Patience {
+    timer: Pin<Box<Sleep>>,
+    deadline: Instant,
+}
+
+impl Patience {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self { timer: Box::pin(sleep_until(now)), deadline: now }
+    }
+
+    pub(super) fn until(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+        if deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            if self.timer.deadline() >= self.deadline {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(self.deadline);
+        }
+    }
 }
 
 /// How a service's connections are kept.
@@ -29,44 +105,74 @@ pub(super) struct Keep {
 
 impl Keep {
     /// The connection used last, if one is idle: it is the likeliest to be open still.
-    pub(super) fn take(&self) -> Option<Sender> {
+    pub(super) fn take(&self) -> Option<Link> {
         IDLE.with_borrow_mut(|idle| {
             let stack = idle.get_mut(&self.address)?;
-            self.prune(stack);
-            std::iter::from_fn(|| stack.pop()).map(|idle| idle.sender).find(|sender| !sender.is_closed())
+            std::iter::from_fn(|| stack.pop()).map(|idle| idle.link).find_map(|mut link| {
+                let free = link.is_free();
+                free.then_some(link)
+            })
         })
     }
 
-    /// Keeps a connection whose exchange is over.
-    pub(super) fn put(&self, sender: Sender) {
-        if sender.is_closed() {
+    /// Keeps a connection whose exchange is over, unless something of it is still to send.
+    pub(super) fn put(&self, mut link: Link) {
+        if !link.is_free() {
             return;
         }
+        let rounds = self.time.as_secs().max(1);
         IDLE.with_borrow_mut(|idle| {
             let stack = idle.entry(self.address).or_default();
-            self.prune(stack);
             if stack.len() < self.connections {
-                stack.push(Idle { sender, since: Instant::now() });
+                stack.push(Idle { link, rounds });
             }
         });
-    }
-
-    /// Closes what has been idle for too long: the oldest lie at the bottom.
-    fn prune(&self, stack: &mut Vec<Idle>) {
-        let old = stack.iter().take_while(|idle| idle.since.elapsed() >= self.time).count();
-        stack.drain(..old);
     }
 
     /// A new connection.
-    pub(super) async fn connect(&self) -> io::Result<Sender> {
+    pub(super) async fn connect(&self) -> io::Result<Link> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to a service behind ended");
+        Ok(Link { sender, connection: Some(Box::pin(connection)), patience: Patience::new() })
+    }
+}
+
+/// Closes this thread's connections that the other side has closed, or that have been idle for too long; as
+/// long as the thread lives.
+pub(super) async fn tend() {
+    let mut rounds = interval(ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        IDLE.with_borrow_mut(|idle| {
+            for stack in idle.values_mut() {
+                stack.retain_mut(|idle| {
+                    idle.rounds = idle.rounds.saturating_sub(1);
+                    idle.rounds > 0 && idle.link.is_free()
+                });
             }
         });
-        Ok(sender)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_moves_is_the_last_one_said() {
+        let mut patience = Patience::new();
+        let start = Instant::now();
+        let seconds = Duration::from_secs;
+        patience.until(start + seconds(1));
+        patience.until(start + seconds(5));
+        std::future::poll_fn(|cx| patience.poll(cx)).await;
+        assert_eq!(start.elapsed().as_secs(), 5);
+        patience.until(start + seconds(60));
+        let _ = tokio::time::timeout(seconds(1), std::future::poll_fn(|cx| patience.poll(cx))).await;
+        patience.until(start + seconds(10));
+        std::future::poll_fn(|cx| patience.poll(cx)).await;
+        assert_eq!(start.elapsed().as_secs(), 10, "an earlier one too");
     }
 }

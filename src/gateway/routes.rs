@@ -20,6 +20,7 @@ use super::{
     Shared,
     answer::Answer,
     forward::{Forward, Upstream},
+    origin::Origin,
 };
 use crate::{
     Admission, Denial, Policy,
@@ -74,7 +75,9 @@ impl Routes {
                 config::Backend::Upstream(name) => Backend::Forward(Forward(upstreams.get(name)?.clone())),
                 config::Backend::Surface(surface) => Backend::Surface(surfaces.router(surface)),
             };
-            let layer = PortcullisLayer::new(chain(route, config, shared)).clock(shared.clock.clone());
+            let layer = PortcullisLayer::new(chain(route, config, shared))
+                .clock(shared.clock.clone())
+                .peer_from(Origin::peer_of);
             Some(Route {
                 host: route.host.as_ref().map(|host| host.as_str().into()),
                 path: route.path.get_ref().as_str().into(),

@@ -14,6 +14,7 @@ use super::{
     connection::Front,
     doors::Doors,
     listener::{Listener, Reception},
+    pool,
 };
 use crate::config::Limits;
 
@@ -41,6 +42,7 @@ impl Workers {
             down: down.clone(),
         };
         let work = async move {
+            tokio::spawn(pool::tend());
             let all = listeners.into_iter().map(|listener| reception.clone().receive(listener));
             if let Err(error) = try_join_all(all).await {
                 tracing::error!(%error, "a worker cannot listen");

@@ -1,26 +1,25 @@
 //! Bodies on their way: what they tell about the exchange, and how long they may stand still.
 
 use std::{
-    future::Future,
     pin::Pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::{
     Denial,
     gateway::{
         answer::BodyError,
-        pool::{Keep, Sender},
+        pool::{Keep, Link, Patience},
     },
 };
 
@@ -96,8 +95,13 @@ pub(in crate::gateway) enum BodyFault {
 /// The client's body, on its way to the service behind: no larger and no slower than it may be.
 ///
 /// Trailers stay here: nothing decided about them, and they could hold what a field of ours says.
+///
+/// Most requests have none, and all are moved about: so what there is to say of one lies elsewhere.
 #[derive(Debug)]
-pub(in crate::gateway) struct RequestBody {
+pub(in crate::gateway) struct RequestBody(Option<Box<Content>>);
+
+#[derive(Debug)]
+struct Content {
     body: Incoming,
     progress: Progress,
     limit: Option<u64>,
@@ -106,7 +110,7 @@ pub(in crate::gateway) struct RequestBody {
     /// How long the client has kept us waiting in all, and since when it does now.
     starved: Duration,
     since: Option<Instant>,
-    waiting: Option<Pin<Box<Sleep>>>,
+    patience: Option<Patience>,
 }
 
 /// How slow a client's body may be.
@@ -127,16 +131,31 @@ impl Pace {
 }
 
 impl RequestBody {
+    /// The body, and when there is anything in it, how it gets on.
     pub(in crate::gateway) fn new(
         body: Incoming,
-        progress: Progress,
         limit: Option<u64>,
         pace: Pace,
-    ) -> Self {
-        progress.0.done.store(body.is_end_stream(), Ordering::Relaxed);
-        Self { body, progress, limit, taken: 0, pace, starved: Duration::ZERO, since: None, waiting: None }
+    ) -> (Self, Option<Progress>) {
+        if body.is_end_stream() {
+            return (Self(None), None);
+        }
+        let progress = Progress::new();
+        let content = Content {
+            body,
+            progress: progress.clone(),
+            limit,
+            taken: 0,
+            pace,
+            starved: Duration::ZERO,
+            since: None,
+            patience: None,
+        };
+        (Self(Some(Box::new(content))), Some(progress))
     }
+}
 
+impl Content {
     fn ends(&self) {
         self.progress.0.done.store(true, Ordering::Relaxed);
     }
@@ -148,6 +167,42 @@ impl RequestBody {
             _ => Ok(()),
         }
     }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            self.progress.0.starved.store(true, Ordering::Relaxed);
+            let patience = self.patience.get_or_insert_with(Patience::new);
+            if self.since.is_none() {
+                let now = Instant::now();
+                self.since = Some(now);
+                patience.until(now + self.pace.patience(self.taken, self.starved));
+            }
+            ready!(patience.poll(cx));
+            return Poll::Ready(Some(Err(self.progress.failed(BodyFault::TooSlow))));
+        };
+        self.starved += self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        self.progress.0.starved.store(false, Ordering::Relaxed);
+        self.progress.moved();
+        Poll::Ready(match frame {
+            Some(Err(_)) => Some(Err(self.progress.failed(BodyFault::Broken))),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    if self.body.is_end_stream() {
+                        self.ends();
+                    }
+                    Some(self.taken(data.len()).map(|()| Frame::data(data)))
+                }
+                Err(_trailers) => {
+                    self.ends();
+                    None
+                }
+            },
+            None => {
+                self.ends();
+                None
+            }
+        })
+    }
 }
 
 impl Body for RequestBody {
@@ -155,50 +210,21 @@ impl Body for RequestBody {
     type Error = BodyFault;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        let this = self.get_mut();
-        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
-            this.progress.0.starved.store(true, Ordering::Relaxed);
-            let now = Instant::now();
-            this.since.get_or_insert(now);
-            let deadline = now + this.pace.patience(this.taken, this.starved);
-            let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-            ready!(waiting.as_mut().poll(cx));
-            return Poll::Ready(Some(Err(this.progress.failed(BodyFault::TooSlow))));
-        };
-        this.waiting = None;
-        this.starved += this.since.take().map_or(Duration::ZERO, |since| since.elapsed());
-        this.progress.0.starved.store(false, Ordering::Relaxed);
-        this.progress.moved();
-        Poll::Ready(match frame {
-            Some(Err(_)) => Some(Err(this.progress.failed(BodyFault::Broken))),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => {
-                    if this.body.is_end_stream() {
-                        this.ends();
-                    }
-                    Some(this.taken(data.len()).map(|()| Frame::data(data)))
-                }
-                Err(_trailers) => {
-                    this.ends();
-                    None
-                }
-            },
-            None => {
-                this.ends();
-                None
-            }
-        })
+        match &mut self.0 {
+            Some(content) => content.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.0.as_ref().is_none_or(|content| content.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.0.as_ref().map_or(SizeHint::with_exact(0), |content| content.body.size_hint())
     }
 }
 
@@ -207,21 +233,21 @@ impl Body for RequestBody {
 pub(in crate::gateway) struct UpstreamBody {
     body: Incoming,
     read_timeout: Duration,
-    waiting: Option<Pin<Box<Sleep>>>,
-    sender: Option<Sender>,
+    waiting: bool,
+    link: Option<Link>,
     keep: Keep,
-    request: Progress,
+    request: Option<Progress>,
 }
 
 impl UpstreamBody {
     pub(in crate::gateway) fn new(
         body: Incoming,
         read_timeout: Duration,
-        sender: Sender,
+        link: Link,
         keep: Keep,
-        request: Progress,
+        request: Option<Progress>,
     ) -> Self {
-        let mut this = Self { body, read_timeout, waiting: None, sender: Some(sender), keep, request };
+        let mut this = Self { body, read_timeout, waiting: false, link: Some(link), keep, request };
         if this.body.is_end_stream() {
             this.keep_connection();
         }
@@ -230,8 +256,23 @@ impl UpstreamBody {
 
     /// A service that answered before the request was through still has the rest of it to read.
     fn keep_connection(&mut self) {
-        if let Some(sender) = self.sender.take().filter(|_| self.request.is_done()) {
-            self.keep.put(sender);
+        let done = self.request.as_ref().is_none_or(Progress::is_done);
+        if let Some(link) = self.link.take().filter(|_| done) {
+            self.keep.put(link);
+        }
+    }
+
+    /// What has come; when nothing has, the connection is driven, and there may be more.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        // Nobody but the connection, driven here, moves the body: it needs not wake us a second time.
+        let still = &mut Context::from_waker(Waker::noop());
+        let frame = Pin::new(&mut self.body).poll_frame(still);
+        match &mut self.link {
+            Some(link) if frame.is_pending() => {
+                link.drive(cx);
+                Pin::new(&mut self.body).poll_frame(still)
+            }
+            _ => frame,
         }
     }
 }
@@ -245,23 +286,23 @@ impl Body for UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.body).poll_frame(cx) {
+        match this.poll_body(cx) {
             Poll::Ready(frame) => {
-                this.waiting = None;
+                this.waiting = false;
                 if frame.is_none() || this.body.is_end_stream() {
                     this.keep_connection();
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             Poll::Pending => {
-                let deadline = Instant::now() + this.read_timeout;
-                let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-                match waiting.as_mut().poll(cx) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(()) => Poll::Ready(Some(Err(
-                        "the service behind stopped in the middle of its answer".into(),
-                    ))),
+                let Some(link) = &mut this.link else { return Poll::Pending };
+                if !this.waiting {
+                    this.waiting = true;
+                    link.patience.until(Instant::now() + this.read_timeout);
                 }
+                link.patience
+                    .poll(cx)
+                    .map(|()| Some(Err("the service behind stopped in the middle of its answer".into())))
             }
         }
     }
