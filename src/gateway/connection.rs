@@ -1,8 +1,10 @@
 //! One connection from a client: hyper over a stream, requests into the routes.
 
-use std::{convert::Infallible, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::poll_fn, net::IpAddr, pin::Pin, sync::Arc, task::Poll, time::Duration,
+};
 
-use futures_util::TryFutureExt;
+use futures_util::{StreamExt, TryFutureExt, stream::FuturesUnordered};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::{
@@ -12,7 +14,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::watch,
     time::{sleep, timeout},
 };
@@ -57,6 +59,16 @@ pub enum Protocol {
     Http2,
     /// Whichever the client begins with.
     Either,
+}
+
+/// Why a connection is not driven any more.
+enum End {
+    /// It is closed.
+    Closed,
+    /// It has been idle for too long.
+    Idle,
+    /// It is to take no further requests: it is old, has had its last one, or the server goes down.
+    Over,
 }
 
 /// Where a connection comes from.
@@ -124,7 +136,8 @@ impl Front {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let connection = Origin::new(client.peer, client.secure);
-        let mut io = Stall::new(io, self.limits.write_timeout.duration());
+        let usage = Usage::new(self.limits.requests_per_connection.get());
+        let mut io = Stall::new(io, usage.clone(), self.limits.write_timeout.duration());
         let protocol = match client.protocol {
             Protocol::Either => {
                 let head = self.limits.head_timeout.duration();
@@ -140,38 +153,60 @@ impl Front {
             }
             protocol => protocol,
         };
-        let usage = Usage::new(self.limits.requests_per_connection.get());
         let service = service_fn(|request| self.answer(request, &connection, &usage));
         let io = TokioIo::new(io);
-        let served = if protocol == Protocol::Http2 {
-            let http = self.http2().serve_connection(io, service);
-            tokio::pin!(http);
-            let stop = http2::Connection::graceful_shutdown;
-            let idle = Some(self.limits.idle_timeout.duration());
-            self.drive(http.as_mut(), stop, &usage, idle, down).await
-        } else {
-            let mut http = self.http1().serve_connection(io, service);
-            let stop = http1::Connection::graceful_shutdown;
-            // How long it may be idle hyper looks after.
-            let served = self.drive(Pin::new(&mut http), stop, &usage, None, down).await;
-            if served.as_ref().is_err_and(hyper::Error::is_timeout) {
-                let parts = http.into_parts();
-                // Who has said nothing is idle, and not late.
-                if parts.read_buf.is_empty() {
-                    return;
+        let served = match protocol {
+            Protocol::Http2 => {
+                let http = self.http2().serve_connection(io, service);
+                tokio::pin!(http);
+                let idle = self.limits.idle_timeout.duration();
+                match self.drive(http.as_mut(), &usage, idle, down).await {
+                    Ok(End::Idle | End::Over) => {
+                        self.wind_down(http, http2::Connection::graceful_shutdown, &usage).await
+                    }
+                    served => served.map(drop),
                 }
-                answer::late(parts.io.into_inner()).await;
             }
-            served
+            _ => {
+                let mut http = self.http1().serve_connection(io, service);
+                let idle = self.limits.head_timeout.duration();
+                match self.drive(Pin::new(&mut http), &usage, idle, down).await {
+                    Ok(End::Over) => {
+                        let http = Pin::new(&mut http);
+                        self.wind_down(http, http1::Connection::graceful_shutdown, &usage).await
+                    }
+                    Ok(End::Idle) => {
+                        let http1::Parts { io, read_buf, .. } = http.into_parts();
+                        self.give_up(io.into_inner(), &read_buf, connection.peer).await;
+                        return;
+                    }
+                    served => served.map(drop),
+                }
+            }
         };
         if let Err(error) = served {
-            if let Some(why) = Unread::of(&error) {
-                self.counts.unread(why);
-                log::unread(why, connection.peer);
-            } else {
-                tracing::debug!(%error, peer = %connection.peer, "a client's connection ended");
+            match Unread::of(&error) {
+                Some(why) => self.unread(why, connection.peer),
+                None => tracing::debug!(%error, peer = %connection.peer, "a client's connection ended"),
             }
         }
+    }
+
+    /// Ends an HTTP/1.1 connection on which no request came in time: who has begun one is told.
+    async fn give_up(&self, mut io: impl AsyncWrite + Unpin, begun: &[u8], peer: IpAddr) {
+        if begun.is_empty() {
+            // Whether or not that can be done, it is over.
+            let _ = io.shutdown().await;
+        } else {
+            self.unread(Unread::Late, peer);
+            answer::late(io).await;
+        }
+    }
+
+    /// A head was refused before there was a request.
+    fn unread(&self, why: Unread, peer: IpAddr) {
+        self.counts.unread(why);
+        log::unread(why, peer);
     }
 
     /// One request of a connection.
@@ -194,44 +229,63 @@ impl Front {
         Logged::new(answer, record, running)
     }
 
-    /// Drives a connection until it ends, or stops it when its use is over.
+    /// Drives a connection until it, or its use, is over.
     async fn drive<C: Future<Output = hyper::Result<()>>>(
+        &self,
+        mut connection: Pin<&mut C>,
+        usage: &Usage,
+        idle: Duration,
+        mut down: watch::Receiver<bool>,
+    ) -> hyper::Result<End> {
+        let ends = async {
+            tokio::select! {
+                () = sleep(self.limits.connection_age.duration()) => End::Over,
+                () = usage.is_idle(self.limits.head_timeout.duration(), idle) => End::Idle,
+                // Without a sender there is no server any more either.
+                _ = down.wait_for(|down| *down) => End::Over,
+            }
+        };
+        // So they are looked at when one of them has come, and not each time the connection moves.
+        let mut ends: FuturesUnordered<_> = [ends].into_iter().collect();
+        poll_fn(|cx| {
+            if let Poll::Ready(served) = connection.as_mut().poll(cx) {
+                return Poll::Ready(served.map(|()| End::Closed));
+            }
+            if usage.is_spent() {
+                return Poll::Ready(Ok(End::Over));
+            }
+            ends.poll_next_unpin(cx).map(|end| Ok(end.unwrap_or(End::Over)))
+        })
+        .await
+    }
+
+    /// Takes no further requests. Those that run may finish, and their answers be taken; who has none has
+    /// said its last word.
+    async fn wind_down<C: Future<Output = hyper::Result<()>>>(
         &self,
         mut connection: Pin<&mut C>,
         stop: fn(Pin<&mut C>),
         usage: &Usage,
-        idle: Option<Duration>,
-        mut down: watch::Receiver<bool>,
     ) -> hyper::Result<()> {
-        let limits = &self.limits;
-        tokio::select! {
-            biased;
-            served = &mut connection => return served,
-            () = usage.is_over(limits, idle) => {}
-            // Without a sender there is no server any more either.
-            _ = down.wait_for(|down| *down) => {}
-        }
         if usage.is_fresh() {
             // Its first request may be on its way; hyper would close the connection at once.
             tokio::select! {
                 served = &mut connection => return served,
-                () = sleep(usage.last_word(limits)) => {}
+                () = sleep(usage.last_word(&self.limits)) => {}
             }
         }
         stop(connection.as_mut());
-        // Requests may finish, and their answers be taken; who has none has said its last word.
         tokio::select! {
             served = &mut connection => served,
-            () = usage.is_unused(usage.last_word(limits)) => Ok(()),
+            () = usage.is_unused(usage.last_word(&self.limits)) => Ok(()),
         }
     }
 
     fn http1(&self) -> http1::Builder {
         let limits = &self.limits;
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(limits.head_timeout.duration())
-            .max_buf_size(limits.head_bytes.get().saturating_add(BEYOND) as usize);
+        // How long a head takes is looked after with how long nothing comes: one timer for a connection.
+        http.header_read_timeout(None).max_buf_size(limits.head_bytes.get().saturating_add(BEYOND) as usize);
         // Told its default, hyper would make room for the fields of each request on the heap.
         if limits.head_fields.get() != FIELDS {
             http.max_headers(limits.head_fields.get() as usize);

@@ -14,6 +14,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use super::usage::Usage;
+
 /// How long what a client still sends is read and dropped after the last answer. Closed at once, a
 /// connection is reset, and a client that is busy sending never reads why.
 const LINGER: Duration = Duration::from_secs(2);
@@ -23,24 +25,29 @@ pub(super) struct Stall<I> {
     io: I,
     /// What was read to see how the stream begins; the first to be read again.
     begin: Vec<u8>,
+    usage: Usage,
     most: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl<I> Stall<I> {
-    pub(super) fn new(io: I, most: Duration) -> Self {
-        Self { io, begin: Vec::new(), most, waiting: None, lingering: None }
+    pub(super) fn new(io: I, usage: Usage, most: Duration) -> Self {
+        Self { io, begin: Vec::new(), usage, most, waiting: None, lingering: None }
     }
 
     /// A write that moves ends the wait; one that does not begins it, and fails when it has lasted.
     fn watch<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.waiting = None;
+            if self.waiting.take().is_some() {
+                self.usage.blocked(false);
+            }
             return written;
         }
-        let deadline = Instant::now() + self.most;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let waiting = self.waiting.get_or_insert_with(|| {
+            self.usage.blocked(true);
+            Box::pin(sleep_until(Instant::now() + self.most))
+        });
         waiting.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -131,10 +138,14 @@ mod tests {
 
     const MOST: Duration = Duration::from_secs(30);
 
+    fn stall<I>(io: I) -> Stall<I> {
+        Stall::new(io, Usage::new(1), MOST)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_is_given_up() {
         let (near, mut far) = tokio::io::duplex(8);
-        let mut near = Stall::new(near, MOST);
+        let mut near = stall(near);
         near.write_all(b"12345678").await.unwrap();
         let start = Instant::now();
         assert_eq!(near.write_all(b"9").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
@@ -147,7 +158,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_still_sending_is_heard_out_for_a_moment() {
         let (near, mut far) = tokio::io::duplex(8);
-        let mut near = Stall::new(near, MOST);
+        let mut near = stall(near);
         let closing = tokio::spawn(async move { near.shutdown().await });
         let mut rest = Vec::new();
         far.read_to_end(&mut rest).await.unwrap();
@@ -164,7 +175,7 @@ mod tests {
             [("PRI *", true), ("PRI * H", true), ("PRI ?", false), ("PR", false), ("", false)]
         {
             let (near, mut far) = tokio::io::duplex(3);
-            let mut near = Stall::new(near, MOST);
+            let mut near = stall(near);
             let sending = async move {
                 for byte in sent.bytes() {
                     far.write_all(&[byte]).await.unwrap();
@@ -184,7 +195,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_takes_slowly_is_not() {
         let (near, mut far) = tokio::io::duplex(1);
-        let mut near = Stall::new(near, MOST);
+        let mut near = stall(near);
         let writing = tokio::spawn(async move { near.write_all(b"123").await });
         for byte in b"123" {
             tokio::time::advance(MOST / 2).await;

@@ -5,10 +5,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::Limits;
 
@@ -17,69 +14,67 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// The requests of one connection.
 #[derive(Debug, Clone)]
-pub(super) struct Usage(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    state: Mutex<State>,
-    last: Notify,
-}
+pub(super) struct Usage(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     /// How many more requests may come.
     left: u32,
     running: u32,
-    /// Since when none is running, and whether there ever was one.
+    /// Whether an answer waits for its client to take it.
+    blocked: bool,
+    /// Since when there is neither, and whether there ever was a request.
     since: Instant,
     fresh: bool,
 }
 
+impl State {
+    fn is_idle(&self) -> bool {
+        self.running == 0 && !self.blocked
+    }
+}
+
 impl Usage {
     pub(super) fn new(requests: u32) -> Self {
-        let state = State { left: requests, running: 0, since: Instant::now(), fresh: true };
-        Self(Arc::new(Inner { state: Mutex::new(state), last: Notify::new() }))
+        let since = Instant::now();
+        let state = State { left: requests, running: 0, blocked: false, since, fresh: true };
+        Self(Arc::new(Mutex::new(state)))
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut self.0.state.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A request has come; it runs until the guard is dropped.
     pub(super) fn request(&self) -> Running {
-        let left = self.with(|state| {
+        self.with(|state| {
             state.fresh = false;
             state.running += 1;
             state.left = state.left.saturating_sub(1);
-            state.left
         });
-        if left == 0 {
-            self.0.last.notify_one();
-        }
         Running(self.clone())
     }
 
-    /// Resolves when the connection is to take no further requests: its time is over, its last request has
-    /// come, or, when there is a time for that, it has been idle for too long.
-    pub(super) async fn is_over(&self, limits: &Limits, idle: Option<Duration>) {
-        let is_idle = async {
-            match idle {
-                Some(idle) => self.is_idle(limits.head_timeout.duration(), idle).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = sleep(limits.connection_age.duration()) => {}
-            () = self.0.last.notified() => {}
-            () = is_idle => {}
-        }
+    /// An answer waits for its client to take it, or does no more.
+    pub(super) fn blocked(&self, blocked: bool) {
+        self.with(|state| {
+            state.blocked = blocked;
+            state.since = Instant::now();
+        });
     }
 
-    async fn is_idle(&self, first: Duration, later: Duration) {
+    /// Whether the last request has come.
+    pub(super) fn is_spent(&self) -> bool {
+        self.with(|state| state.left == 0)
+    }
+
+    /// Resolves when nothing has been asked for too long: for `first` on a connection on which nothing was
+    /// ever, for `later` on another.
+    pub(super) async fn is_idle(&self, first: Duration, later: Duration) {
         loop {
             let idle = self.with(|state| {
                 let most = if state.fresh { first } else { later };
-                (state.running == 0).then_some(state.since + most)
+                state.is_idle().then_some(state.since + most)
             });
             match idle {
                 Some(until) if until <= Instant::now() => return,
@@ -161,13 +156,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_last_request_ends_the_connection() {
-        let limits = Limits::default();
+    async fn who_still_takes_an_answer_is_not_idle() {
+        let usage = Usage::new(9);
+        drop(usage.request());
+        usage.blocked(true);
+        let idle = tokio::spawn({
+            let usage = usage.clone();
+            async move { usage.is_idle(FIRST, LATER).await }
+        });
+        tokio::time::sleep(LATER * 3).await;
+        assert!(!idle.is_finished());
+        usage.blocked(false);
+        let start = Instant::now();
+        idle.await.unwrap();
+        assert!(start.elapsed() >= LATER);
+    }
+
+    #[test]
+    fn requests_are_counted_down() {
         let usage = Usage::new(2);
         let _first = usage.request();
-        let over = tokio::time::timeout(Duration::from_millis(1), usage.is_over(&limits, None)).await;
-        assert!(over.is_err());
+        assert!(!usage.is_spent());
         let _second = usage.request();
-        usage.is_over(&limits, None).await;
+        assert!(usage.is_spent());
     }
 }
