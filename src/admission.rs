@@ -65,6 +65,8 @@ pub struct Admission {
     pub(crate) target: Option<Uri>,
     pub(crate) breaks: Rules,
     pub(crate) body_limit: Option<u64>,
+    /// Which of its routes a gateway found.
+    pub(crate) route: Option<usize>,
     pub(crate) permits: Permits,
     /// Steps passed in this asking, and in the asking that ended in a wait.
     at: u32,
@@ -82,6 +84,7 @@ impl Clone for Admission {
             target: self.target.clone(),
             breaks: self.breaks,
             body_limit: self.body_limit,
+            route: self.route,
             permits: Permits::default(),
             at: 0,
             passed: 0,

@@ -24,21 +24,21 @@ use tower_service::Service;
 use super::{
     Shared,
     answer::{self, Answer},
+    backend::Dispatch,
     log::{self, Logged, Record},
     metrics::{Counts, Metrics, Unread},
     origin::{Origin, Proxies},
-    routes::{Dispatch, Routes},
+    routes::Routes,
     stall::Stall,
     usage::Usage,
 };
 use crate::{
     config::{Config, Limits},
-    policy::{HeadLimit, Strict},
     problem::Code,
     tower::{Portcullis, PortcullisLayer, Refusal, ResponseBody},
 };
 
-type AnswerBody = Logged<ResponseBody<ResponseBody<Answer>>>;
+type AnswerBody = Logged<ResponseBody<Answer>>;
 
 /// How an HTTP/2 connection begins (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -85,7 +85,7 @@ pub struct Client {
 /// All that a gateway does with a connection, wherever that comes from.
 #[derive(Clone)]
 pub struct Front {
-    service: Portcullis<Dispatch, (HeadLimit, Strict)>,
+    service: Portcullis<Dispatch, Arc<Routes>>,
     proxies: Proxies,
     limits: Arc<Limits>,
     logs: bool,
@@ -98,17 +98,13 @@ impl Front {
     #[must_use]
     pub fn new(config: &Config, shared: &Shared) -> Self {
         let metrics = Metrics::default();
-        let routes = Routes::new(config, shared);
-        let limits = &config.limits;
-        let head =
-            HeadLimit::new(limits.head_bytes.get() as usize).target(limits.target_bytes.get() as usize);
-        let strict = Strict::new().relaxing(routes.relaxed());
-        let layer =
-            PortcullisLayer::new((head, strict)).clock(shared.clock.clone()).peer_from(Origin::peer_of);
+        let routes = Arc::new(Routes::new(config, shared));
+        let layer = PortcullisLayer::new(routes.clone());
+        let layer = layer.clock(shared.clock.clone()).peer_from(Origin::peer_of);
         Self {
-            service: layer.layer(Dispatch(Arc::new(routes))),
+            service: layer.layer(Dispatch(routes)),
             proxies: Proxies::new(&config.server.trusted_proxies),
-            limits: Arc::new(limits.clone()),
+            limits: Arc::new(config.limits.clone()),
             logs: config.access_log.enabled,
             counts: metrics.worker(),
             metrics,

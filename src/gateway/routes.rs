@@ -1,47 +1,52 @@
 //! Which request goes where, past which policies.
 
-use std::{
-    collections::BTreeMap,
-    convert::Infallible,
-    future::{Future, Ready, ready},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
-use axum::Router;
-use futures_util::future::Either;
-use http::{HeaderValue, Method, Request, Response, header};
-use hyper::body::Incoming;
-use tower_layer::Layer;
-use tower_service::Service;
+use http::{HeaderValue, Method, header};
 
 use super::{
     Shared,
-    answer::Answer,
+    backend::{Backend, Surfaces},
     forward::{Forward, Upstream},
-    origin::Origin,
 };
 use crate::{
-    Admission, Denial, Policy,
+    Admission, Denial, Head, Policy, Stop,
     config::{self, Config},
-    policy::{ApiKey, BodyLimit, Lock, RateLimit, Scope, Strict},
-    surface::{apig, discue},
+    policy::{ApiKey, BodyLimit, HeadLimit, Lock, RateLimit, Scope, Strict},
     target::Rules,
-    tower::{Portcullis, PortcullisLayer, Refusal, ResponseBody},
 };
 
-type Guarded = Portcullis<Backend, Box<dyn Policy>>;
-
-/// All routes, the most specific first.
-pub(super) struct Routes(Vec<Route>);
+/// All routes, the most specific first, and what stands before all of them.
+///
+/// One policy for the whole gateway: what every request must pass, then the finding of its route, then the
+/// route's own chain. A request for which there is no route is refused like any other, and a request is
+/// decided about in one layer, however many routes there are.
+pub(super) struct Routes {
+    first: (HeadLimit, Strict),
+    routes: Vec<Route>,
+}
 
 struct Route {
     host: Option<Box<str>>,
     path: Box<str>,
     methods: Vec<Method>,
     relaxed: Rules,
-    service: Guarded,
+    policies: Box<dyn Policy>,
+    backend: Backend,
+}
+
+impl Policy for Routes {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        admission.step(&self.first, head)?;
+        let at = self.find(host(head), admission.path(head), head.method, admission.breaks())?;
+        admission.route = Some(at);
+        admission.step(&self.routes[at].policies, head)
+    }
+
+    fn steps(&self) -> u32 {
+        let longest = self.routes.iter().map(|route| route.policies.steps()).max();
+        self.first.steps() + longest.unwrap_or_default()
+    }
 }
 
 impl Route {
@@ -75,42 +80,44 @@ impl Routes {
                 config::Backend::Upstream(name) => Backend::Forward(Forward(upstreams.get(name)?.clone())),
                 config::Backend::Surface(surface) => Backend::Surface(surfaces.router(surface)),
             };
-            let layer = PortcullisLayer::new(chain(route, config, shared))
-                .clock(shared.clock.clone())
-                .peer_from(Origin::peer_of);
             Some(Route {
                 host: route.host.as_ref().map(|host| host.as_str().into()),
                 path: route.path.get_ref().as_str().into(),
                 methods: route.methods.clone(),
                 relaxed: route.relax.rules(),
-                service: layer.layer(backend),
+                policies: chain(route, config, shared),
+                backend,
             })
         };
         // A configuration that was checked has a backend for every route.
         let mut routes: Vec<Route> = config.routes.iter().filter_map(route).collect();
         // Of routes with one host and path, one without methods takes what the others leave.
-        routes.sort_by_key(|route| {
-            (route.host.is_none(), std::cmp::Reverse(route.path.len()), route.methods.is_empty())
-        });
-        Self(routes)
+        routes
+            .sort_by_key(|route| (route.host.is_none(), Reverse(route.path.len()), route.methods.is_empty()));
+        let limits = &config.limits;
+        let head =
+            HeadLimit::new(limits.head_bytes.get() as usize).target(limits.target_bytes.get() as usize);
+        // What at least one route relaxes.
+        let relaxed = routes.iter().fold(Rules::NONE, |rules, route| rules.and(route.relaxed));
+        Self { first: (head, Strict::new().relaxing(relaxed)), routes }
     }
 
-    /// What at least one route relaxes.
-    pub(super) fn relaxed(&self) -> Rules {
-        self.0.iter().fold(Rules::NONE, |rules, route| rules.and(route.relaxed))
+    /// What stands at the end of the route that an admission found.
+    pub(super) fn backend(&self, admission: &Admission) -> Option<&Backend> {
+        Some(&self.routes.get(admission.route?)?.backend)
     }
 
     /// The first route that fits; among routes of the same host and path, the one that takes the method.
-    fn find(&self, host: Option<&str>, path: &str, method: &Method, breaks: Rules) -> Result<&Route, Denial> {
-        let fitting = || self.0.iter().filter(|route| route.fits(host, path));
-        let first = fitting().next().ok_or(Denial::NotFound)?;
-        let mut same = fitting().filter(|route| route.host == first.host && route.path == first.path);
-        if let Some(route) = same.clone().find(|route| route.takes(method)) {
+    fn find(&self, host: Option<&str>, path: &str, method: &Method, breaks: Rules) -> Result<usize, Denial> {
+        let fitting = || self.routes.iter().enumerate().filter(|(_, route)| route.fits(host, path));
+        let (_, first) = fitting().next().ok_or(Denial::NotFound)?;
+        let same = || fitting().filter(|(_, route)| route.host == first.host && route.path == first.path);
+        if let Some((at, route)) = same().find(|(_, route)| route.takes(method)) {
             let broken = breaks.without(route.relaxed);
-            return if broken.is_empty() { Ok(route) } else { Err(Strict::broken(broken)) };
+            return if broken.is_empty() { Ok(at) } else { Err(Strict::broken(broken)) };
         }
         let mut allowed: Vec<&str> =
-            same.by_ref().flat_map(|route| &route.methods).map(Method::as_str).collect();
+            same().flat_map(|(_, route)| &route.methods).map(Method::as_str).collect();
         allowed.sort_unstable();
         let allow = HeaderValue::try_from(allowed.join(", ")).unwrap_or(HeaderValue::from_static(""));
         Err(Denial::MethodNotAllowed { allow })
@@ -144,94 +151,9 @@ fn chain(route: &config::Route, config: &Config, shared: &Shared) -> Box<dyn Pol
     ))
 }
 
-/// The surfaces, built once, shared by all routes to them.
-struct Surfaces {
-    discue: Router,
-    apig: Router,
-}
-
-impl Surfaces {
-    fn new(config: &Config, shared: &Shared) -> Self {
-        let discue = discue::router(discue::Discue {
-            registry: shared.registry.clone(),
-            directory: shared.directory.clone(),
-            clock: shared.clock.clone(),
-            base_url: config.surfaces.discue.base_url.clone(),
-            switched_off: config.surfaces.discue.switched_off.clone(),
-        });
-        let apig = apig::router(apig::Apig {
-            registry: shared.registry.clone(),
-            directory: shared.directory.clone(),
-            clock: shared.clock.clone(),
-            sealer: shared.sealer.clone(),
-        });
-        Self { discue, apig }
-    }
-
-    fn router(&self, surface: config::Surface) -> Router {
-        match surface {
-            config::Surface::Discue => self.discue.clone(),
-            config::Surface::Apig => self.apig.clone(),
-        }
-    }
-}
-
-/// What stands at the end of a route.
-#[derive(Clone)]
-pub(super) enum Backend {
-    Forward(Forward),
-    Surface(Router),
-}
-
-impl Service<Request<Incoming>> for Backend {
-    type Response = Response<Answer>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        match self {
-            Self::Forward(forward) => forward.call(request),
-            Self::Surface(router) => {
-                let answer = router.call(request);
-                Box::pin(async move { Ok(answer.await?.map(Answer::Surface)) })
-            }
-        }
-    }
-}
-
-/// Finds a request's route and sends it there.
-#[derive(Clone)]
-pub(super) struct Dispatch(pub(super) Arc<Routes>);
-
-impl Service<Request<Incoming>> for Dispatch {
-    type Response = Response<ResponseBody<Answer>>;
-    type Error = Infallible;
-    type Future =
-        Either<<Guarded as Service<Request<Incoming>>>::Future, Ready<Result<Self::Response, Infallible>>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let host = request.uri().host().or_else(|| {
-            let value = request.headers().get(header::HOST)?.to_str().ok()?;
-            Some(host_of(value))
-        });
-        let breaks = request.extensions().get::<Admission>().map_or(Rules::NONE, Admission::breaks);
-        match self.0.find(host, request.uri().path(), request.method(), breaks) {
-            Ok(route) => Either::Left(route.service.clone().call(request)),
-            Err(denial) => {
-                let mut answer = Answer::refusal(&denial).map(ResponseBody::inner);
-                answer.extensions_mut().insert(Refusal);
-                Either::Right(ready(Ok(answer)))
-            }
-        }
-    }
+/// The host that a request is for: the target's, or else the field's.
+fn host(head: Head<'_>) -> Option<&str> {
+    head.uri.host().or_else(|| Some(host_of(head.headers.get(header::HOST)?.to_str().ok()?)))
 }
 
 /// The host of a `Host` field, without its port; an IPv6 address keeps its brackets.

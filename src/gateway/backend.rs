@@ -1,0 +1,107 @@
+//! What stands at the end of a route.
+
+use std::{
+    convert::Infallible,
+    future::{Future, Ready, ready},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axum::Router;
+use futures_util::future::Either;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tower_service::Service;
+
+use super::{Shared, answer::Answer, forward::Forward, routes::Routes};
+use crate::{
+    Admission, Denial,
+    config::{self, Config},
+    surface::{apig, discue},
+};
+
+/// The surfaces, built once, shared by all routes to them.
+pub(super) struct Surfaces {
+    discue: Router,
+    apig: Router,
+}
+
+impl Surfaces {
+    pub(super) fn new(config: &Config, shared: &Shared) -> Self {
+        let discue = discue::router(discue::Discue {
+            registry: shared.registry.clone(),
+            directory: shared.directory.clone(),
+            clock: shared.clock.clone(),
+            base_url: config.surfaces.discue.base_url.clone(),
+            switched_off: config.surfaces.discue.switched_off.clone(),
+        });
+        let apig = apig::router(apig::Apig {
+            registry: shared.registry.clone(),
+            directory: shared.directory.clone(),
+            clock: shared.clock.clone(),
+            sealer: shared.sealer.clone(),
+        });
+        Self { discue, apig }
+    }
+
+    pub(super) fn router(&self, surface: config::Surface) -> Router {
+        match surface {
+            config::Surface::Discue => self.discue.clone(),
+            config::Surface::Apig => self.apig.clone(),
+        }
+    }
+}
+
+/// What stands at the end of a route.
+#[derive(Clone)]
+pub(super) enum Backend {
+    Forward(Forward),
+    Surface(Router),
+}
+
+impl Service<Request<Incoming>> for Backend {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        match self {
+            Self::Forward(forward) => forward.call(request),
+            Self::Surface(router) => {
+                let answer = router.call(request);
+                Box::pin(async move { Ok(answer.await?.map(Answer::Surface)) })
+            }
+        }
+    }
+}
+
+/// Sends a request to the end of the route that was found for it.
+#[derive(Clone)]
+pub(super) struct Dispatch(pub(super) Arc<Routes>);
+
+impl Service<Request<Incoming>> for Dispatch {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future =
+        Either<<Backend as Service<Request<Incoming>>>::Future, Ready<Result<Self::Response, Infallible>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let found = request.extensions().get::<Admission>().and_then(|admission| self.0.backend(admission));
+        match found.cloned() {
+            Some(mut backend) => Either::Left(backend.call(request)),
+            None => {
+                let denial = Denial::internal("an admitted request has no route");
+                Either::Right(ready(Ok(Answer::refusal(&denial))))
+            }
+        }
+    }
+}
