@@ -200,8 +200,10 @@ fn status(block: &[u8]) -> Option<u16> {
     let start = block.iter().position(|byte| byte & 0xe0 != 0x20)?;
     match block[start..] {
         [index @ 0x88..=0x8e, ..] => Some([200, 204, 206, 304, 400, 404, 500][usize::from(index - 0x88)]),
-        [0x08 | 0x18 | 0x48, 3, a, b, c, ..] => std::str::from_utf8(&[a, b, c]).ok()?.parse().ok(),
-        [0x08 | 0x18 | 0x48, length, ref text @ ..] if length & 0x80 != 0 => {
+        [0x08..=0x0e | 0x18..=0x1e | 0x48..=0x4e, 3, a, b, c, ..] => {
+            std::str::from_utf8(&[a, b, c]).ok()?.parse().ok()
+        }
+        [0x08..=0x0e | 0x18..=0x1e | 0x48..=0x4e, length, ref text @ ..] if length & 0x80 != 0 => {
             digits(text.get(..usize::from(length & 0x7f))?)
         }
         _ => None,
@@ -230,7 +232,7 @@ mod tests {
         assert_eq!(status(&[0x20, 0x8d]), Some(404));
         assert_eq!(status(&[0x48, 3, b'4', b'2', b'9']), Some(429));
         // 4 is 011010, 0 is 00000, 1 is 00001, 2 is 00010, 9 is 011111.
-        assert_eq!(status(&[0x08, 0x82, 0b0110_1000, 0b0000_0001]), Some(401));
+        assert_eq!(status(&[0x0e, 0x82, 0b0110_1000, 0b0000_0001]), Some(401));
         assert_eq!(status(&[0x48, 0x83, 0b0110_1000, 0b0100_1111, 0b1111_1111]), Some(429));
     }
 }

@@ -89,7 +89,11 @@ impl Connection {
         self.input.extend_from_slice(read);
         loop {
             if let Content::Chunks = self.content {
-                let Some(end) = position(&self.input, LAST_CHUNK) else { return true };
+                let Some(end) = position(&self.input, LAST_CHUNK) else {
+                    // What is left may be its start.
+                    self.input.drain(..self.input.len().saturating_sub(LAST_CHUNK.len() - 1));
+                    return true;
+                };
                 self.input.drain(..end);
             } else {
                 let Some(end) = position(&self.input, END) else { return true };
