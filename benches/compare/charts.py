@@ -36,7 +36,8 @@ class Drawing:
             self.text(left + 102, y + 12, name, anchor="end")
             self.parts.append(f'<rect x="{left + 110}" y="{y + 1}" width="{length:.0f}" height="14" rx="2" '
                               f'fill="{OURS if ours else OTHERS}"/>')
-            self.text(left + 116 + length, y + 12, f"{value:,.1f}{cut}")
+            shown = f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+            self.text(left + 116 + length, y + 12, f"{shown}{cut}")
 
     def lines(self, title, unit, series, *, logarithmic=True):
         """Series by name, each of points; x is shown as it is, at even steps or by its logarithm."""
@@ -73,7 +74,7 @@ class Drawing:
 
 
 def short(number):
-    for size, letter in ((1_000_000, "M"), (1_000, "k")):
+    for size, letter in ((1_000_000, "M"), (1 << 20, "Mi"), (1_000, "k"), (1 << 10, "Ki")):
         if number >= size and number % size == 0:
             return f"{number // size:,} {letter}"
     return f"{number:,}"

@@ -44,6 +44,14 @@ def processor():
     return f"{len(names)} × {names[0]}, Linux {platform.release().split('-')[0]}" if names else platform.machine()
 
 
+def bars(path, values):
+    drawing = charts.Drawing()
+    for name, of in values.items():
+        rows = sorted(of.items(), key=lambda row: row[1])
+        drawing.bars(CELLS[name], [(peer, value, peer.startswith("portcullis")) for peer, value in rows])
+    drawing.write(path)
+
+
 def comparison(records, folder):
     folder.mkdir(parents=True, exist_ok=True)
     cells = {}
@@ -53,7 +61,7 @@ def comparison(records, folder):
     cost = {place: {peer: middle(good, "full", "cpu_per_million") for peer, every in peers.items()
                     if (good := [one for one in every if "full" in one])} for place, peers in cells.items()}
     rounds = max(record["round"] for record in records)
-    text = ["# The comparison", "", f"Medians of {rounds} interleaved rounds on {processor()}. What is measured, and "
+    text = ["# The comparison", "", f"Medians of {rounds} interleaved round{'s' * (rounds > 1)} on {processor()}. What is measured, and "
             "how to run it: [gateway.md](gateway.md). Written by `make compare`.", ""]
     for protocol, spoken in PROTOCOLS.items():
         names = [name for name in CELLS if cost.get((name, protocol))]
@@ -64,11 +72,11 @@ def comparison(records, folder):
         text += table(["gateway", *names], [
             [peer, *(f"{cost[name, protocol][peer]:,.1f}" if peer in cost[name, protocol] else "–" for name in names)]
             for peer in peers])
-        drawing = charts.Drawing()
-        for name in names:
-            rows = sorted(cost[name, protocol].items(), key=lambda row: row[1])
-            drawing.bars(CELLS[name], [(peer, value, peer.startswith("portcullis")) for peer, value in rows])
-        drawing.write(folder / f"comparison-{protocol}.svg")
+        bars(folder / f"comparison-{protocol}.svg", {name: cost[name, protocol] for name in names})
+        text += [f"## {spoken}: p99 at half load, in µs", "", f"![{spoken}, p99](latency-{protocol}.svg)", ""]
+        bars(folder / f"latency-{protocol}.svg", {name: {
+            peer: middle([one for one in cells[name, protocol][peer] if "half" in one], "half", "p99_us")
+            for peer in cost[name, protocol]} for name in names})
     text += ["## Each load", ""]
     for (name, protocol), peers in sorted(cells.items(), key=lambda it: (list(CELLS).index(it[0][0]), it[0][1])):
         text += [f"### {CELLS[name]}, {PROTOCOLS[protocol]}", ""]
@@ -98,7 +106,8 @@ def growth(records, starts, folder):
     folder.mkdir(parents=True, exist_ok=True)
     charted, drawing = {}, charts.Drawing()
     for record in records:
-        series = charted.setdefault(record["what"], {}).setdefault(record["series"], {})
+        name = PROTOCOLS.get(record["series"], record["series"])
+        series = charted.setdefault(record["what"], {}).setdefault(name, {})
         series.setdefault(record["count"], []).append(record)
     text = ["# How the cost grows", "", f"CPU seconds of our gateway per million requests, medians, on {processor()}. "
             "What is measured: [gateway.md](gateway.md). Written by `make growth`.", "",
