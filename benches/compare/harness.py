@@ -26,6 +26,9 @@ GATEWAY_CORE, LOAD_CORE = "0", "1"
 TICKS = os.sysconf("SC_CLK_TCK")
 PLENTY = {"RATE": "1000000", "BURST": "100000"}
 
+# Who is ended ends what it started.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
+
 
 class Unsupported(Exception):
     """A gateway says that it cannot do what was asked."""
