@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR
 
 GATEWAY = $(CARGO_TARGET_DIR)/release/portcullis
 
-.PHONY: run test lint bench fuzz packages help
+.PHONY: run test lint bench compare growth attack instructions fuzz packages help
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -22,6 +22,22 @@ lint: packages ## What CI checks beside the tests
 
 bench: packages ## The benches; each says what it measures, and what it does not
 	cargo bench --all-features
+
+compare: packages ## Our gateway beside others: COMPARE_PEERS, COMPARE_CELLS, COMPARE_ROUNDS; see docs/performance
+	@benches/compare/setup
+	@benches/compare/compare
+
+growth: packages ## How the cost of our gateway grows, with keys, routes, connections and more
+	@COMPARE_PEERS=portcullis benches/compare/setup
+	@benches/compare/growth
+
+attack: packages ## What attackers do to a client that behaves
+	@COMPARE_PEERS=portcullis benches/compare/setup
+	@benches/attack/attack
+
+instructions: packages ## Instructions of one request, under Valgrind
+	@COMPARE_PEERS=portcullis,valgrind benches/compare/setup
+	@benches/compare/instructions
 
 fuzz: packages ## Both fuzz targets, FUZZ_SECONDS (60) each; FUZZ_TARGET=strict or connection for one
 	@scripts/fuzz

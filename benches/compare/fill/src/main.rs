@@ -1,0 +1,127 @@
+//! `fill FOLDER KEYS`: makes a store with that many callers, each with a key, through the registry as anybody
+//! would, and writes down the keys: `keys.txt` has those, `strangers.txt` as many again, at most 1000, that
+//! are well-formed and that the store does not know.
+//!
+//! Every change is a transaction of its own and synced, so a folder in memory (`/dev/shm`) is a hundred times
+//! as fast; move it afterwards.
+
+use std::{
+    error::Error,
+    fs::File,
+    io::{BufWriter, Write},
+    path::Path,
+    sync::Arc,
+};
+
+use portcullis::{
+    app::{
+        Actor, ApiKey, CallerId, CallerKind, Credential, CredentialId, KeyPrefix, Pepper, Plan, PlanId,
+        Scopes, Standing, Status, Tenant, TenantId,
+    },
+    clock::{Clock, SystemClock},
+    config::SecretsFile,
+    registry::{NewCaller, Registry, sqlite::Sqlite},
+};
+
+/// Callers of one tenant: making one counts its tenant's.
+const TOGETHER: u32 = 100;
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome {
+    let mut words = std::env::args().skip(1);
+    let (Some(folder), Some(keys)) = (words.next(), words.next()) else {
+        return Err("usage: fill FOLDER KEYS".into());
+    };
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(fill(Path::new(&folder), keys.parse()?))
+}
+
+async fn fill(folder: &Path, keys: u32) -> Outcome {
+    std::fs::create_dir_all(folder)?;
+    let secrets = SecretsFile::create(&folder.join("secrets.toml"))?.peppers();
+    let clock = Arc::new(SystemClock::new());
+    let store = Store {
+        registry: Sqlite::open(&folder.join("store.db"), clock.clone()).await?,
+        actor: Actor("fill".into()),
+        plan: "fill".parse()?,
+        clock,
+    };
+    // The gateway's configuration says its limits.
+    store.registry.put_plan(Plan::new(store.plan.clone(), Vec::new())?, &store.actor).await?;
+
+    let mut known = BufWriter::new(File::create(folder.join("keys.txt"))?);
+    let mut tenant: TenantId = "none".parse()?;
+    for at in 0..keys {
+        if at % TOGETHER == 0 {
+            tenant = store.tenant(at / TOGETHER).await?;
+        }
+        let key = store.caller(&tenant, at, secrets.current()).await?;
+        writeln!(known, "{}", key.expose())?;
+    }
+    known.flush()?;
+    let mut strangers = BufWriter::new(File::create(folder.join("strangers.txt"))?);
+    for _ in 0..keys.min(1000) {
+        writeln!(strangers, "{}", ApiKey::generate(&KeyPrefix::default()).expose())?;
+    }
+    strangers.flush()?;
+    store.registry.close().await;
+    Ok(())
+}
+
+struct Store {
+    registry: Sqlite,
+    actor: Actor,
+    plan: PlanId,
+    clock: Arc<SystemClock>,
+}
+
+impl Store {
+    async fn tenant(&self, at: u32) -> Outcome<TenantId> {
+        let (id, now): (TenantId, _) = (format!("tenant-{at}").parse()?, self.clock.now().time);
+        let tenant = Tenant {
+            id: id.clone(),
+            name: format!("Tenant {at}"),
+            gateway: None,
+            standing: Standing::Active,
+            max_callers: TOGETHER,
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        self.registry.create_tenant(tenant, &self.actor).await?;
+        Ok(id)
+    }
+
+    async fn caller(&self, tenant: &TenantId, at: u32, pepper: &Pepper) -> Outcome<ApiKey> {
+        let (id, now) = (CallerId::random(), self.clock.now().time);
+        let caller = NewCaller {
+            id: id.clone(),
+            tenant: tenant.clone(),
+            name: format!("caller-{at}"),
+            kind: CallerKind::ApiClient,
+            plan: Some(self.plan.clone()),
+        };
+        self.registry.create_caller(caller, &self.actor).await?;
+        let key = ApiKey::generate(&KeyPrefix::default());
+        let credential = Credential {
+            id: CredentialId::random(),
+            tenant: tenant.clone(),
+            caller: id,
+            name: "first".into(),
+            digest: pepper.digest(key.expose()),
+            pepper: pepper.version(),
+            hint: key.hint().into(),
+            status: Status::Enabled,
+            scopes: Scopes::All,
+            not_after: None,
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        self.registry.create_credential(credential, &self.actor).await?;
+        Ok(key)
+    }
+}
