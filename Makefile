@@ -5,10 +5,10 @@ export CARGO_TARGET_DIR
 
 GATEWAY = $(CARGO_TARGET_DIR)/release/portcullis
 
-.PHONY: run test lint bench compare growth attack instructions fuzz packages help
+.PHONY: run test lint counts counts-record bench compare growth attack instructions fuzz packages help
 
 help: ## What there is to make
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 run: packages ## The gateway on an embedded store in ./data, with a demo service behind it
 	cargo build --locked --release --features gateway --bin portcullis
@@ -19,6 +19,12 @@ test: packages ## Every test
 
 lint: packages ## What CI checks beside the tests
 	scripts/lint
+
+counts: packages ## Instructions and allocations of a decision, against benches/counts.toml
+	@scripts/counts --check
+
+counts-record: packages ## Writes benches/counts.toml anew
+	@scripts/counts --record
 
 bench: packages ## The benches; each says what it measures, and what it does not
 	cargo bench --all-features

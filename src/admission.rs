@@ -12,9 +12,10 @@ use jiff::Timestamp;
 
 use crate::{
     Head, Policy, Stop,
-    app::Limit,
+    app::{Limit, MAX_LIMITS, Plan},
     directory::{CallerEntry, KeyEntry},
-    limit::{Lines, Spent},
+    field,
+    limit::{Budgets, Reading, Spent},
     media::MediaType,
     policy::RateLimitFields,
     target::Rules,
@@ -26,29 +27,27 @@ static X_RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-lim
 static X_RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 static X_RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Who was recognised, by which credential.
+/// Who was recognised, by which credential: both as they were when the request was decided.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// The credential.
     pub key: Arc<KeyEntry>,
-    /// Its caller.
-    pub caller: Arc<CallerEntry>,
 }
 
-/// What the limits said, for the fields that report it.
-#[derive(Debug, Clone)]
+impl Identity {
+    /// The credential's caller.
+    #[must_use]
+    pub fn caller(&self) -> &CallerEntry {
+        self.key.caller()
+    }
+}
+
+/// What the limits of the recognised caller said, for the fields that report it.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Report {
-    pub(crate) caller: Arc<CallerEntry>,
-    pub(crate) lines: Lines,
+    pub(crate) reading: Reading,
     pub(crate) fields: RateLimitFields,
     pub(crate) at: Timestamp,
-}
-
-impl Report {
-    fn limits(&self) -> impl Iterator<Item = (&Limit, &Spent)> {
-        let limits = self.caller.budgets.iter().flat_map(|budgets| budgets.plan().limits());
-        limits.zip(&self.lines)
-    }
 }
 
 /// What the policies learnt and took while admitting a request.
@@ -78,7 +77,7 @@ impl Clone for Admission {
         Self {
             identity: self.identity.clone(),
             offers: self.offers.clone(),
-            report: self.report.clone(),
+            report: self.report,
             credential: self.credential.clone(),
             varies: self.varies,
             target: self.target.clone(),
@@ -111,7 +110,7 @@ impl Admission {
                 self.passed = 0;
                 self.permits.give_back();
                 // What was given back is not reported as spent.
-                self.report.take_if(|report| report.lines.iter().all(|line| !line.violated));
+                self.report.take_if(|report| !report.reading.is_refusal());
             }
         }
         outcome
@@ -148,7 +147,7 @@ impl Admission {
     /// The caller, when a policy recognised one.
     #[must_use]
     pub fn caller(&self) -> Option<&CallerEntry> {
-        self.identity.as_ref().map(|identity| &*identity.caller)
+        self.identity.as_ref().map(Identity::caller)
     }
 
     /// The media type to answer in, when one was negotiated.
@@ -159,7 +158,21 @@ impl Admission {
 
     /// What is left of each limit of the caller's plan, by the limit's name.
     pub fn remaining(&self) -> impl Iterator<Item = (&str, Spent)> {
-        self.report.iter().flat_map(Report::limits).map(|(limit, spent)| (limit.name(), *spent))
+        let reported = self.report.as_ref().zip(self.budgets());
+        reported
+            .into_iter()
+            .flat_map(|(report, budgets)| limits(budgets, report))
+            .map(|(limit, spent)| (limit.name(), spent))
+    }
+
+    fn budgets(&self) -> Option<&Budgets> {
+        self.caller().and_then(|caller| caller.budgets.as_ref())
+    }
+
+    /// Notes who calls. What was reported of somebody else's limits is nothing to this caller.
+    pub(crate) fn recognise(&mut self, identity: Identity) {
+        self.report = None;
+        self.identity = Some(identity);
     }
 
     /// Takes the permits out, to be kept while the request is served.
@@ -215,57 +228,88 @@ impl Admission {
     /// `RateLimit` and `RateLimit-Policy` are those of draft-ietf-httpapi-ratelimit-headers-10.
     pub fn stamp(&self, headers: &mut HeaderMap) {
         if self.varies {
-            vary(headers, "accept");
+            vary(headers, &ACCEPT);
         }
-        let Some(report) = &self.report else { return };
+        let Some((report, budgets)) = self.report.as_ref().zip(self.budgets()) else { return };
         if report.fields.draft_10 {
-            stamp_draft(report, headers);
+            headers.insert(&RATE_LIMIT_POLICY, budgets.budget().described(policy_field).clone());
+            headers.insert(&RATE_LIMIT, state_field(budgets, report));
         }
         if report.fields.x_ratelimit {
-            stamp_x(report, headers);
+            stamp_x(budgets, report, headers);
         }
     }
 }
 
-fn stamp_draft(report: &Report, headers: &mut HeaderMap) {
-    let (mut policy, mut state) = (String::with_capacity(64), String::with_capacity(64));
-    for (limit, spent) in report.limits() {
-        let comma = if policy.is_empty() { "" } else { ", " };
-        let name = limit.name();
-        let _ = write!(policy, "{comma}\"{name}\";q={};w={}", limit.quota(), limit.window());
-        let _ = write!(state, "{comma}\"{name}\";r={}", spent.remaining);
+fn limits<'a>(budgets: &'a Budgets, report: &'a Report) -> impl Iterator<Item = (&'a Limit, Spent)> {
+    budgets.plan().limits().iter().zip(budgets.lines(&report.reading))
+}
+
+/// The value of `RateLimit-Policy`.
+fn policy_field(plan: &Plan) -> HeaderValue {
+    let mut text = String::new();
+    for limit in plan.limits() {
+        let comma = if text.is_empty() { "" } else { ", " };
+        let _ = write!(text, "{comma}\"{}\";q={};w={}", limit.name(), limit.quota(), limit.window());
+    }
+    value(text.as_bytes())
+}
+
+/// The value of `RateLimit`.
+fn state_field(budgets: &Budgets, report: &Report) -> HeaderValue {
+    let mut buffer = [0; LONGEST_STATE];
+    let mut rest = &mut buffer[..];
+    let mut digits = itoa::Buffer::new();
+    for (at, (limit, spent)) in limits(budgets, report).enumerate() {
+        put(&mut rest, if at == 0 { "\"" } else { ", \"" });
+        put(&mut rest, limit.name());
+        put(&mut rest, "\";r=");
+        put(&mut rest, digits.format(spent.remaining));
         if spent.reset > 0 {
-            let _ = write!(state, ";t={}", spent.reset);
+            put(&mut rest, ";t=");
+            put(&mut rest, digits.format(spent.reset));
         }
     }
-    for (name, value) in [(&RATE_LIMIT_POLICY, policy), (&RATE_LIMIT, state)] {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name, value);
-        }
+    let written = LONGEST_STATE - rest.len();
+    value(&buffer[..written])
+}
+
+/// A name of 32 characters, two numbers of 10 digits, and what stands between them, for each limit.
+const LONGEST_STATE: usize = MAX_LIMITS * 64;
+
+/// Writes a text where there is room for it, as there always is.
+fn put(rest: &mut &mut [u8], text: &str) {
+    if let Some((here, after)) = std::mem::take(rest).split_at_mut_checked(text.len()) {
+        here.copy_from_slice(text.as_bytes());
+        *rest = after;
     }
+}
+
+/// A plan's names are plain by construction.
+fn value(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// One limit stands for all: the one that will refuse first. `Reset` is in seconds since the epoch.
-fn stamp_x(report: &Report, headers: &mut HeaderMap) {
-    let Some((limit, spent)) =
-        report.limits().min_by_key(|(_, spent)| (spent.remaining, u32::MAX - spent.reset))
-    else {
-        return;
-    };
+fn stamp_x(budgets: &Budgets, report: &Report, headers: &mut HeaderMap) {
+    let first = limits(budgets, report).min_by_key(|(_, spent)| (spent.remaining, u32::MAX - spent.reset));
+    let Some((limit, spent)) = first else { return };
     let now = report.at.as_second() + i64::from(report.at.subsec_nanosecond() > 0);
-    headers.insert(&X_RATE_LIMIT_LIMIT, limit.quota().into());
-    headers.insert(&X_RATE_LIMIT_REMAINING, spent.remaining.into());
+    headers.insert(&X_RATE_LIMIT_LIMIT, field::number(limit.quota().into()));
+    headers.insert(&X_RATE_LIMIT_REMAINING, field::number(spent.remaining.into()));
     headers.insert(&X_RATE_LIMIT_RESET, (now + i64::from(spent.reset)).into());
 }
 
+static ACCEPT: HeaderValue = HeaderValue::from_static("accept");
+
 /// Adds a field name to `Vary`, unless it is there or everything varies.
-fn vary(headers: &mut HeaderMap, name: &'static str) {
+fn vary(headers: &mut HeaderMap, name: &HeaderValue) {
     let listed = |value: &HeaderValue| {
-        let names = value.to_str().unwrap_or_default().split(',').map(str::trim);
-        names.into_iter().any(|other| other == "*" || other.eq_ignore_ascii_case(name))
+        let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        names.into_iter().any(|other| other == b"*" || other.eq_ignore_ascii_case(name.as_bytes()))
     };
     if !headers.get_all(header::VARY).iter().any(listed) {
-        headers.append(header::VARY, HeaderValue::from_static(name));
+        headers.append(header::VARY, name.clone());
     }
 }
 

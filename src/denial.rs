@@ -4,9 +4,11 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
+use smallvec::SmallVec;
 
 use crate::{
     app::{Access, Covers, Lock},
+    field,
     media::MediaType,
 };
 
@@ -43,6 +45,9 @@ pub enum Forbidden {
         access: Access,
     },
 }
+
+/// Names of limits; the first two of them in place.
+pub type Names = SmallVec<[Arc<str>; 2]>;
 
 /// Why a request stops.
 ///
@@ -84,7 +89,7 @@ pub enum Denial {
     /// 431: a larger head than is taken here, in bytes.
     HeadTooLarge { limit: usize },
     /// 429: these limits are used up; in `retry_after` seconds there is room again.
-    RateLimited { violated: Vec<String>, retry_after: u64 },
+    RateLimited { violated: Names, retry_after: u64 },
     /// 500: our fault; `inside` is for the log only.
     Internal { inside: Cow<'static, str> },
     /// 501: switched off here.
@@ -290,7 +295,7 @@ impl Denial {
             _ => {}
         }
         if let Some(seconds) = self.retry_after() {
-            headers.insert(header::RETRY_AFTER, seconds.into());
+            headers.insert(header::RETRY_AFTER, field::number(seconds));
         }
     }
 }

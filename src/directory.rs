@@ -4,13 +4,14 @@
 //! no traffic. It follows the registry's change log, see [`registry::follow()`](crate::registry::follow()).
 
 mod entry;
+mod roster;
 
 pub use entry::{CallerEntry, KeyEntry};
 
 use std::{
     hash::{BuildHasherDefault, Hasher},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -25,7 +26,8 @@ use crate::{
     },
     limit::Budget,
 };
-use entry::{CallerSlot, TenantSlot};
+use entry::TenantSlot;
+use roster::Roster;
 
 /// A digest is uniformly distributed already: its first bytes are its hash.
 #[derive(Default)]
@@ -54,14 +56,14 @@ impl Hasher for FirstBytes {
 pub struct Directory {
     peppers: Peppers,
     tenants: HashMap<TenantId, Arc<TenantSlot>>,
-    callers: HashMap<CallerId, Arc<CallerSlot>>,
     keys: HashMap<[u8; 16], Arc<KeyEntry>, BuildHasherDefault<FirstBytes>>,
     budgets: HashMap<PlanId, Arc<Budget>>,
     caller_locks: HashMap<CallerId, Arc<[Arc<Lock>]>>,
     resource_locks: HashMap<Box<str>, Arc<[Arc<Lock>]>>,
     locks: AtomicUsize,
     applied: AtomicU64,
-    writing: Mutex<()>,
+    /// Held by who writes.
+    roster: Mutex<Roster>,
 }
 
 impl Directory {
@@ -71,25 +73,23 @@ impl Directory {
         Self {
             peppers,
             tenants: HashMap::new(),
-            callers: HashMap::new(),
             keys: HashMap::default(),
             budgets: HashMap::new(),
             caller_locks: HashMap::new(),
             resource_locks: HashMap::new(),
             locks: AtomicUsize::new(0),
             applied: AtomicU64::new(0),
-            writing: Mutex::new(()),
+            roster: Mutex::default(),
         }
     }
 
-    /// The credential that a presented text proves, and its caller; disabled and expired ones too.
+    /// The credential that a presented text proves, with its caller; disabled and expired ones too.
     #[must_use]
-    pub fn find(&self, presented: &str) -> Option<(Arc<KeyEntry>, Arc<CallerEntry>)> {
+    pub fn find(&self, presented: &str) -> Option<Arc<KeyEntry>> {
         let keys = self.keys.pin();
         self.peppers.digests(presented).find_map(|digest| {
             let key = keys.get(&digest.prefix())?;
-            let caller = key.caller()?;
-            (key.digest == digest).then(|| (key.clone(), caller))
+            (key.digest == digest).then(|| key.clone())
         })
     }
 
@@ -139,45 +139,53 @@ impl Directory {
 
     /// Fills the directory from a snapshot of the registry taken at change `seq`.
     pub fn load(&self, entities: impl IntoIterator<Item = Entity>, seq: Seq) {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut roster = self.writing();
         for entity in entities {
-            self.put(entity);
+            self.put(&mut roster, entity);
         }
         self.applied.store(seq, Ordering::Release);
     }
 
     /// Applies one change; one that was applied already changes nothing.
     pub fn apply(&self, change: Change) {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut roster = self.writing();
         if change.seq <= self.applied() {
             return;
         }
         match change.verb {
-            Verb::Created | Verb::Updated => self.put(change.entity),
-            Verb::Deleted => self.remove(change.entity),
+            Verb::Created | Verb::Updated => self.put(&mut roster, change.entity),
+            Verb::Deleted => self.remove(&mut roster, change.entity),
         }
         self.applied.store(change.seq, Ordering::Release);
     }
 
-    fn put(&self, entity: Entity) {
+    fn writing(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, roster: &mut Roster, entity: Entity) {
         match entity {
             Entity::Tenant(tenant) => self.put_tenant(tenant),
-            Entity::Caller(caller) => self.put_caller(&caller),
-            Entity::Credential(credential) => self.put_key(&credential),
-            Entity::Plan(plan) => self.put_plan(plan),
+            Entity::Caller(caller) => self.put_caller(roster, &caller),
+            Entity::Credential(credential) => self.put_key(roster, &credential),
+            Entity::Plan(plan) => self.put_plan(roster, plan),
             Entity::Lock(lock) => self.edit_locks(&lock.target.clone(), |locks| locks.push(Arc::new(lock))),
         }
     }
 
-    fn remove(&self, entity: Entity) {
+    fn remove(&self, roster: &mut Roster, entity: Entity) {
         match entity {
             Entity::Tenant(tenant) => drop(self.tenants.pin().remove(&tenant.id)),
             Entity::Caller(caller) => {
-                if let Some(slot) = self.callers.pin().remove(&caller.id) {
-                    slot.clear();
+                let keys = self.keys.pin();
+                for key in roster.remove(&caller.id).iter().flat_map(|row| row.keys()) {
+                    keys.remove(&key.digest.prefix());
                 }
             }
-            Entity::Credential(credential) => drop(self.keys.pin().remove(&credential.digest.prefix())),
+            Entity::Credential(credential) => {
+                self.keys.pin().remove(&credential.digest.prefix());
+                roster.remove_key(&credential.caller, &credential.id);
+            }
             Entity::Plan(plan) => drop(self.budgets.pin().remove(plan.id())),
             Entity::Lock(lock) => {
                 self.edit_locks(&lock.target, |locks| locks.retain(|other| other.id != lock.id));
@@ -193,7 +201,7 @@ impl Directory {
         }
     }
 
-    fn put_caller(&self, caller: &Caller) {
+    fn put_caller(&self, roster: &mut Roster, caller: &Caller) {
         let Some(tenant) = self.tenants.pin().get(&caller.tenant).cloned() else {
             tracing::error!(caller = %caller.id, tenant = %caller.tenant, "a caller came before its tenant");
             return;
@@ -204,23 +212,45 @@ impl Directory {
             tracing::error!(caller = %caller.id, plan = ?caller.plan, "a caller came before its plan");
             return;
         }
-        let callers = self.callers.pin();
-        callers.get_or_insert_with(caller.id.clone(), Arc::default).update(caller, tenant, budget);
+        let before = roster.caller(&caller.id);
+        let after = CallerEntry::new(caller, tenant, budget, before.map(|before| &**before));
+        self.show(roster.put(after));
     }
 
-    fn put_key(&self, credential: &Credential) {
-        let Some(caller) = self.callers.pin().get(&credential.caller).cloned() else {
+    fn put_key(&self, roster: &mut Roster, credential: &Credential) {
+        let Some(caller) = roster.caller(&credential.caller).cloned() else {
             tracing::error!(credential = %credential.id, "a credential came before its caller");
             return;
         };
-        self.keys.pin().insert(credential.digest.prefix(), Arc::new(KeyEntry::new(credential, caller)));
+        let scopes = roster.scopes(&credential.scopes);
+        let key = Arc::new(KeyEntry::new(credential, scopes, caller));
+        let keys = self.keys.pin();
+        // A credential has one caller and one digest: what it was found by before finds nothing any more.
+        if let Some(before) =
+            keys.get(&key.digest.prefix()).filter(|before| before.caller.id != key.caller.id)
+        {
+            roster.remove_key(&before.caller.id, &before.id);
+        }
+        if let Some(before) = roster.put_key(&key).filter(|before| before.digest != key.digest) {
+            keys.remove(&before.digest.prefix());
+        }
+        self.show([key]);
     }
 
-    fn put_plan(&self, plan: Plan) {
+    fn put_plan(&self, roster: &mut Roster, plan: Plan) {
         let budget = Arc::new(Budget::new(plan));
         self.budgets.pin().insert(budget.plan().id().clone(), budget.clone());
-        for slot in self.callers.pin().values() {
-            slot.rebudget(&budget);
+        let after: Vec<_> = roster.callers().filter_map(|caller| caller.rebudgeted(&budget)).collect();
+        for caller in after {
+            self.show(roster.put(caller));
+        }
+    }
+
+    /// Lets decisions see keys as they are now, and their callers with them.
+    fn show(&self, keys: impl IntoIterator<Item = Arc<KeyEntry>>) {
+        let map = self.keys.pin();
+        for key in keys {
+            map.insert(key.digest.prefix(), key);
         }
     }
 

@@ -22,6 +22,7 @@ pub mod app;
 pub mod clock;
 pub mod denial;
 pub mod directory;
+mod field;
 mod head;
 pub mod limit;
 pub mod media;

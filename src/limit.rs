@@ -4,4 +4,4 @@ mod bucket;
 mod budget;
 
 pub use bucket::Bucket;
-pub use budget::{Budget, Budgets, Charge, Lines, Spent, Verdict};
+pub use budget::{Budget, Budgets, Reading, Spent, Verdict};

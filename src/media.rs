@@ -163,6 +163,11 @@ impl MediaRange {
         &self.text
     }
 
+    /// Whether it is one type without parameters, so that its own text is in it.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.kind.is_some() && matches!(self.subtype, Subtypes::One(_)) && !self.text.contains(';')
+    }
+
     /// Whether `content_type` is in this range (RFC 9110 section 8.3.1).
     ///
     /// A content type that repeats a parameter this range asks for must give it the same value every

@@ -1,10 +1,18 @@
 //! A denial written as HTTP: the one place where refusals get their bytes.
 
+mod rendered;
+
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use serde::Serialize;
 
-use crate::{Admission, Denial, denial::Unauthenticated, media::MediaType};
+use crate::{Admission, Denial, denial::Unauthenticated, field, media::MediaType};
+
+static PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+static JSON: HeaderValue = HeaderValue::from_static("application/json");
+static JSON_IN_UTF_8: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// The form of a refusal's body: whose contract the answer keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,20 +44,21 @@ pub fn answer(denial: &Denial, form: Form, admission: &Admission) -> Response<By
     if let Some(inside) = denial.inside() {
         tracing::error!(code = denial.code(), "{inside}");
     }
-    let (status, media_type, body) = match form {
-        Form::Problem => (denial.status(), "application/problem+json", problem(denial)),
-        Form::Discue => (denial.status(), "application/json; charset=utf-8", discue(denial)),
+    let (status, media_type, (body, length)) = match form {
+        Form::Problem => (denial.status(), &PROBLEM, rendered::body(denial, problem)),
+        Form::Discue => (denial.status(), &JSON_IN_UTF_8, measured(discue(denial))),
         Form::Apig => {
             let (status, body) = apig(denial);
-            (status, "application/json", body)
+            (status, &JSON, measured(body))
         }
     };
-    let length = body.len();
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(header::CONTENT_LENGTH, length.into());
+    // As many as a refusal usually has: the map is made once.
+    headers.reserve(6);
+    headers.insert(header::CONTENT_TYPE, media_type.clone());
+    headers.insert(header::CONTENT_LENGTH, length);
     denial.fields(headers);
     admission.stamp(headers);
     response.extensions_mut().insert(Code(denial.code()));
@@ -76,7 +85,7 @@ struct Problem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    violated_policies: Option<&'a [String]>,
+    violated_policies: Option<&'a [Arc<str>]>,
 }
 
 fn problem(denial: &Denial) -> Bytes {
@@ -173,4 +182,9 @@ fn apig(denial: &Denial) -> (http::StatusCode, Bytes) {
 
 fn json(value: &impl Serialize) -> Bytes {
     serde_json::to_vec(value).unwrap_or_default().into()
+}
+
+fn measured(body: Bytes) -> rendered::Body {
+    let length = field::number(body.len() as u64);
+    (body, length)
 }

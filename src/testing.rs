@@ -17,7 +17,7 @@ use crate::{
         Actor, ApiKey, Caller, CallerKind, Change, Covers, Credential, CredentialId, Entity, KeyPrefix,
         Limit, Lock, LockId, Pepper, Peppers, Plan, Scopes, Standing, Status, Target, Tenant, Verb,
     },
-    clock::{Clock, ManualClock},
+    clock::{Clock, ManualClock, Moment},
     directory::Directory,
 };
 
@@ -43,15 +43,11 @@ pub(crate) fn with_content(mut request: Request<()>) -> Request<()> {
 }
 
 pub(crate) fn head(request: &Request<()>) -> Head<'_> {
-    Head {
-        method: request.method(),
-        uri: request.uri(),
-        version: request.version(),
-        headers: request.headers(),
-        peer: None,
-        content: request.extensions().get::<Content>().is_some(),
-        now: ManualClock::at(Timestamp::UNIX_EPOCH).now(),
-    }
+    at(request, ManualClock::at(Timestamp::UNIX_EPOCH).now())
+}
+
+fn at(request: &Request<()>, now: Moment) -> Head<'_> {
+    Head::within(request, None, request.extensions().get::<Content>().is_some(), now)
 }
 
 /// `admitted`, or the denial's code.
@@ -199,7 +195,7 @@ impl World {
 
     fn decide(&self, policy: &impl Policy, request: &Request<()>) -> (Result<(), Denial>, Admission) {
         let mut admission = Admission::default();
-        let head = Head { now: self.clock.now(), ..head(request) };
+        let head = at(request, self.clock.now());
         let outcome = match admission.ask(policy, head) {
             Ok(()) => Ok(()),
             Err(Stop::Deny(denial)) => Err(denial),

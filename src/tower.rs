@@ -136,15 +136,8 @@ impl<S: Clone, P> Clone for Portcullis<S, P> {
 
 impl<P: Policy> Gate<P> {
     fn ask<B: Body>(&self, request: &Request<B>, admission: &mut Admission) -> Result<(), Stop> {
-        let head = Head {
-            method: request.method(),
-            uri: request.uri(),
-            version: request.version(),
-            headers: request.headers(),
-            peer: (self.peer)(request.extensions()),
-            content: !request.body().is_end_stream(),
-            now: self.clock.now(),
-        };
+        let peer = (self.peer)(request.extensions());
+        let head = Head::within(request, peer, !request.body().is_end_stream(), self.clock.now());
         admission.ask(&self.policy, head)
     }
 

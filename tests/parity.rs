@@ -136,7 +136,7 @@ fn every_denial() -> Vec<Denial> {
         Denial::UnsupportedCoding { taken: list },
         Denial::Unprocessable { detail: text.into() },
         Denial::Locked { lock: lock.into(), now: world.now() },
-        Denial::RateLimited { violated: vec!["a".into(), "b".into()], retry_after: 7 },
+        Denial::RateLimited { violated: ["a".into(), "b".into()].into_iter().collect(), retry_after: 7 },
         Denial::internal("for the log"),
         Denial::NotImplemented { detail: text.into() },
         Denial::BadGateway { inside: "for the log".into() },

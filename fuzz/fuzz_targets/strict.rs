@@ -216,13 +216,5 @@ fn ask(strict: Strict, request: &Request<()>) -> Result<Admission, String> {
 
 fn head(request: &Request<()>) -> Head<'_> {
     static NOW: LazyLock<Moment> = LazyLock::new(|| SystemClock::new().now());
-    Head {
-        method: request.method(),
-        uri: request.uri(),
-        version: request.version(),
-        headers: request.headers(),
-        peer: None,
-        content: false,
-        now: *NOW,
-    }
+    Head::within(request, None, false, *NOW)
 }

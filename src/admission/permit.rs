@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::{clock::Moment, directory::CallerEntry, limit::Charge};
+use crate::{clock::Moment, directory::KeyEntry, limit::Reading};
 
 /// What a policy took.
 #[derive(Debug)]
 pub(crate) enum Permit {
-    /// One request from every budget of a caller.
-    Budget(Arc<CallerEntry>, Charge),
+    /// One request from every budget of a key's caller.
+    Budget(Arc<KeyEntry>, Reading),
 }
 
 impl Permit {
     fn give_back(self, now: u64) {
         match self {
-            Self::Budget(caller, charge) => {
-                caller.budgets.iter().for_each(|budgets| budgets.give_back(&charge, now));
+            Self::Budget(key, reading) => {
+                key.caller().budgets.iter().for_each(|budgets| budgets.give_back(&reading, now));
             }
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{CallerId, CredentialId, Digest, Status, TenantId};
 
 /// What a caller wants to do to a resource. Writing includes reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
     /// Look.
@@ -19,7 +19,7 @@ pub enum Access {
 pub type Resource = Box<str>;
 
 /// One permission: to a kind of resource, how deep, and to which of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scope {
     /// The kind of resource.
     pub resource: Resource,
@@ -30,7 +30,7 @@ pub struct Scope {
 }
 
 /// What a credential may be used for.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scopes {
     /// Everything its caller may.

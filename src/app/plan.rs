@@ -1,6 +1,6 @@
 //! Plans: how much a caller may.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,7 @@ pub enum Promise {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawLimit")]
 pub struct Limit {
-    name: String,
+    name: Arc<str>,
     quota: u32,
     window: u32,
     burst: u32,
@@ -123,7 +123,7 @@ impl Limit {
         if !(1..=most).contains(&burst) {
             return Err(InvalidPlan::Burst);
         }
-        let limit = Self { name, quota, window, burst, promise };
+        let limit = Self { name: name.into(), quota, window, burst, promise };
         let century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
         match limit.interval().checked_mul(burst) {
             Some(full) if full <= century => Ok(limit),
@@ -135,6 +135,12 @@ impl Limit {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The name, to be kept.
+    #[must_use]
+    pub fn shared_name(&self) -> Arc<str> {
+        self.name.clone()
     }
 
     /// Requests per window, at least 1.
@@ -207,7 +213,7 @@ impl Plan {
         }
         for (at, limit) in limits.iter().enumerate() {
             if limits[..at].iter().any(|other| other.name == limit.name) {
-                return Err(InvalidPlan::DuplicateName(limit.name.clone()));
+                return Err(InvalidPlan::DuplicateName(limit.name.to_string()));
             }
         }
         Ok(Self { id, limits })

@@ -8,8 +8,7 @@ use std::{
 };
 
 use governor::{
-    NotUntil, Quota, RateLimiter, clock::Clock, middleware::StateInformationMiddleware, nanos::Nanos,
-    state::StateStore,
+    NotUntil, Quota, RateLimiter, clock::Clock, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore,
 };
 
 use crate::app::Limit;
@@ -27,16 +26,15 @@ pub struct Bucket(AtomicU64);
 /// limiter. So it is handed time zero, and each bucket's state relative to the present moment.
 #[derive(Debug)]
 pub(super) struct Gcra {
-    limiter: RateLimiter<Lead, Relative, Present, StateInformationMiddleware>,
+    limiter: RateLimiter<Lead, Relative, Present, NoOpMiddleware<Nanos>>,
     interval: u64,
     full: u64,
 }
 
 /// What one attempt found.
 pub(super) enum Outcome {
-    /// One request was spent; this many more may come at once. At `until`, in ticks, it has come back by
-    /// itself.
-    Admitted { remaining: u32, until: u64 },
+    /// One request was spent. At `until`, in ticks, everything spent has come back by itself.
+    Admitted { until: u64 },
     /// Nothing was spent; after this many ticks it would be admitted.
     Refused { wait: u64 },
 }
@@ -61,13 +59,10 @@ impl Gcra {
             let lead = Lead(Cell::new(seen.saturating_sub(now).min(self.full)));
             match self.limiter.check_key(&lead) {
                 Err(until) => return Outcome::Refused { wait: wait(&until) },
-                Ok(state) => {
+                Ok(()) => {
                     let next = now + lead.0.get();
                     match bucket.0.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
-                        Ok(_) => {
-                            let remaining = state.remaining_burst_capacity();
-                            return Outcome::Admitted { remaining, until: next };
-                        }
+                        Ok(_) => return Outcome::Admitted { until: next },
                         Err(other) => seen = other,
                     }
                 }
@@ -82,15 +77,20 @@ impl Gcra {
         let _ = bucket.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// How many requests may come at once, without spending any.
-    pub(super) fn remaining(&self, bucket: &Bucket, now: u64) -> u32 {
-        let lead = bucket.0.load(Ordering::Relaxed).saturating_sub(now).min(self.full);
+    /// When everything spent so far has come back by itself, in ticks.
+    pub(super) fn until(bucket: &Bucket) -> u64 {
+        bucket.0.load(Ordering::Relaxed)
+    }
+
+    /// How many requests may come at once at `now`, when everything spent has come back at `until`.
+    pub(super) fn remaining(&self, until: u64, now: u64) -> u32 {
+        let lead = until.saturating_sub(now).min(self.full);
         u32::try_from((self.full - lead) / self.interval).unwrap_or(u32::MAX)
     }
 
-    /// Ticks until one request more than now may come at once; zero when full.
-    pub(super) fn until_next(&self, bucket: &Bucket, now: u64) -> u64 {
-        let lead = bucket.0.load(Ordering::Relaxed).saturating_sub(now).min(self.full);
+    /// Ticks until one request more than at `now` may come at once; zero when full.
+    pub(super) fn until_next(&self, until: u64, now: u64) -> u64 {
+        let lead = until.saturating_sub(now).min(self.full);
         match lead % self.interval {
             0 if lead > 0 => self.interval,
             rest => rest,

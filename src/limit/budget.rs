@@ -1,8 +1,8 @@
 //! A caller's budgets: one bucket for each limit of its plan.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use smallvec::SmallVec;
+use http::HeaderValue;
 
 use super::bucket::{Bucket, Gcra, Outcome};
 use crate::app::{Limit, MAX_LIMITS, Plan};
@@ -14,6 +14,8 @@ const NANOS: u64 = 1_000_000_000;
 pub struct Budget {
     plan: Plan,
     rules: Box<[Gcra]>,
+    /// The plan as a field describes it: rendered once, by who writes fields.
+    described: OnceLock<HeaderValue>,
 }
 
 impl Budget {
@@ -21,7 +23,12 @@ impl Budget {
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         let rules = plan.limits().iter().map(Gcra::new).collect();
-        Self { plan, rules }
+        Self { plan, rules, described: OnceLock::new() }
+    }
+
+    /// The plan as a field describes it, which `render` writes when asked first.
+    pub(crate) fn described(&self, render: impl FnOnce(&Plan) -> HeaderValue) -> &HeaderValue {
+        self.described.get_or_init(|| render(&self.plan))
     }
 
     /// The plan.
@@ -42,26 +49,43 @@ pub struct Spent {
     pub violated: bool,
 }
 
-/// What a caller's budgets said to one request: a line for each limit, in the plan's order.
-pub type Lines = SmallVec<[Spent; MAX_LIMITS]>;
+/// Where a caller's buckets stood when one request was decided: [`Budgets::lines`] says what was left, and
+/// [`Budgets::give_back`] undoes what it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// The moment of the decision, in ticks.
+    at: u64,
+    /// For each limit, in the plan's order: when everything spent has come back by itself; for a violated
+    /// one, when it has room again.
+    until: [u64; MAX_LIMITS],
+    /// A bit for each violated limit.
+    violated: u8,
+}
 
-/// What one request spent: for each limit, in the plan's order, when it has come back by itself.
-pub type Charge = SmallVec<[u64; MAX_LIMITS]>;
+impl Reading {
+    /// Whether some limit refused.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.violated != 0
+    }
+
+    /// Whether the limit at this place of the plan refused.
+    #[must_use]
+    pub fn violated(&self, limit: usize) -> bool {
+        limit < MAX_LIMITS && self.violated >> limit & 1 == 1
+    }
+}
 
 /// The verdict over all limits of a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// One request was spent from every limit.
-    Admitted {
-        /// The state of each limit.
-        lines: Lines,
-        /// To give it back with.
-        charge: Charge,
-    },
-    /// Nothing was spent. Admitted again after this many seconds, rounded up, if nobody else spends.
+    Admitted(Reading),
+    /// Nothing was spent. Admitted again after `retry_after` seconds, rounded up and at least 1, if nobody
+    /// else spends.
     Refused {
         /// The state of each limit.
-        lines: Lines,
+        reading: Reading,
         /// Seconds, at least 1.
         retry_after: u64,
     },
@@ -75,21 +99,61 @@ pub enum Verdict {
 /// let two_a_minute = Limit::new("minute", 2, 60, 2, Promise::Average).unwrap();
 /// let plan = Plan::new("free".parse().unwrap(), vec![two_a_minute]).unwrap();
 /// let budgets = Budgets::new(Budget::new(plan).into());
-/// assert!(matches!(budgets.spend(0), Verdict::Admitted { .. }));
-/// assert!(matches!(budgets.spend(0), Verdict::Admitted { .. }));
+/// assert!(matches!(budgets.spend(0), Verdict::Admitted(_)));
+/// assert!(matches!(budgets.spend(0), Verdict::Admitted(_)));
 /// assert!(matches!(budgets.spend(0), Verdict::Refused { retry_after: 30, .. }));
 /// ```
 #[derive(Debug)]
 pub struct Budgets {
     budget: Arc<Budget>,
-    buckets: Box<[Arc<Bucket>]>,
+    buckets: Buckets,
+}
+
+/// One bucket for each limit of the plan.
+#[derive(Debug)]
+enum Buckets {
+    /// All in one piece.
+    Own(Arc<[Bucket]>),
+    /// Some in the piece of an earlier plan with other limits, where who spent from them gives back to.
+    #[allow(clippy::box_collection, reason = "rare, and every caller has room for it")]
+    Kept(Box<Vec<Place>>),
+}
+
+/// A bucket, and the piece it is in.
+#[derive(Debug, Clone)]
+struct Place {
+    piece: Arc<[Bucket]>,
+    at: usize,
+}
+
+impl Place {
+    /// A full bucket of its own.
+    fn new() -> Self {
+        Self { piece: [Bucket::default()].into(), at: 0 }
+    }
+}
+
+impl Buckets {
+    fn get(&self, limit: usize) -> Option<&Bucket> {
+        match self {
+            Self::Own(piece) => piece.get(limit),
+            Self::Kept(places) => places.get(limit).and_then(|place| place.piece.get(place.at)),
+        }
+    }
+
+    fn place(&self, limit: usize) -> Option<Place> {
+        match self {
+            Self::Own(piece) => Some(Place { piece: piece.clone(), at: limit }),
+            Self::Kept(places) => places.get(limit).cloned(),
+        }
+    }
 }
 
 impl Budgets {
     /// Full buckets.
     #[must_use]
     pub fn new(budget: Arc<Budget>) -> Self {
-        let buckets = budget.rules.iter().map(|_| Arc::default()).collect();
+        let buckets = Buckets::Own(budget.rules.iter().map(|_| Bucket::default()).collect());
         Self { budget, buckets }
     }
 
@@ -97,12 +161,16 @@ impl Budgets {
     /// keeps what was spent of it.
     #[must_use]
     pub fn under(&self, budget: Arc<Budget>) -> Self {
-        let before = self.budget.plan.limits();
-        let kept = |limit: &Limit| match before.iter().position(|old| old.name() == limit.name()) {
-            Some(at) => self.buckets[at].clone(),
-            None => Arc::default(),
+        let (before, after) = (self.budget.plan.limits(), budget.plan.limits());
+        let same = before.iter().map(Limit::name).eq(after.iter().map(Limit::name));
+        if let (true, Buckets::Own(piece)) = (same, &self.buckets) {
+            return Self { budget, buckets: Buckets::Own(piece.clone()) };
+        }
+        let kept = |limit: &Limit| {
+            let at = before.iter().position(|old| old.name() == limit.name());
+            at.and_then(|at| self.buckets.place(at)).unwrap_or_else(Place::new)
         };
-        let buckets = budget.plan.limits().iter().map(kept).collect();
+        let buckets = Buckets::Kept(Box::new(after.iter().map(kept).collect()));
         Self { budget, buckets }
     }
 
@@ -112,8 +180,15 @@ impl Budgets {
         &self.budget.plan
     }
 
+    /// What all callers on the plan share.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     fn limits(&self) -> impl Iterator<Item = (&Gcra, &Bucket)> {
-        self.budget.rules.iter().zip(self.buckets.iter().map(|bucket| &**bucket))
+        let buckets = (0..).map_while(|limit| self.buckets.get(limit));
+        self.budget.rules.iter().zip(buckets)
     }
 
     /// Spends one request from every limit, or from none.
@@ -121,37 +196,57 @@ impl Budgets {
     /// `now` is in ticks, see [`Moment`](crate::clock::Moment).
     #[must_use]
     pub fn spend(&self, now: u64) -> Verdict {
-        let (mut lines, mut charge) = (Lines::new(), Charge::new());
-        let mut longest = None;
-        for (rule, bucket) in self.limits() {
-            lines.push(match rule.spend(bucket, now) {
-                Outcome::Admitted { remaining, until } => {
-                    charge.push(until);
-                    Spent { remaining, reset: seconds(rule.until_next(bucket, now)), violated: false }
-                }
+        let mut reading = Reading { at: now, until: [0; MAX_LIMITS], violated: 0 };
+        let mut longest = 0;
+        for (at, ((rule, bucket), until)) in self.limits().zip(&mut reading.until).enumerate() {
+            match rule.spend(bucket, now) {
+                Outcome::Admitted { until: spent } => *until = spent,
                 Outcome::Refused { wait } => {
-                    charge.push(0);
-                    longest = longest.max(Some(wait));
-                    Spent { remaining: 0, reset: seconds(wait).max(1), violated: true }
+                    *until = now.saturating_add(wait);
+                    reading.violated |= 1 << at;
+                    longest = longest.max(wait);
                 }
-            });
-        }
-        let Some(wait) = longest else { return Verdict::Admitted { lines, charge } };
-        self.give_back(&charge, now);
-        for (line, (rule, bucket)) in lines.iter_mut().zip(self.limits()) {
-            if !line.violated {
-                line.remaining = rule.remaining(bucket, now);
-                line.reset = seconds(rule.until_next(bucket, now));
             }
         }
-        Verdict::Refused { lines, retry_after: wait.div_ceil(NANOS).max(1) }
+        if reading.is_refusal() {
+            self.refuse(&mut reading);
+            return Verdict::Refused { reading, retry_after: longest.div_ceil(NANOS).max(1) };
+        }
+        Verdict::Admitted(reading)
+    }
+
+    /// One limit refused: what the others gave goes back to them.
+    #[cold]
+    fn refuse(&self, reading: &mut Reading) {
+        self.give_back(reading, reading.at);
+        let violated = *reading;
+        for (at, ((_, bucket), until)) in self.limits().zip(&mut reading.until).enumerate() {
+            if !violated.violated(at) {
+                *until = Gcra::until(bucket);
+            }
+        }
+    }
+
+    /// What is left of each limit, in the plan's order, going by what one [`spend`](Self::spend) found.
+    pub fn lines(&self, reading: &Reading) -> impl Iterator<Item = Spent> {
+        let Reading { at: now, until, .. } = *reading;
+        let reading = *reading;
+        self.budget.rules.iter().zip(until).enumerate().map(move |(at, (rule, until))| {
+            if reading.violated(at) {
+                return Spent { remaining: 0, reset: seconds(until - now).max(1), violated: true };
+            }
+            let reset = seconds(rule.until_next(until, now));
+            Spent { remaining: rule.remaining(until, now), reset, violated: false }
+        })
     }
 
     /// Gives back what one [`spend`](Self::spend) took, as far as it has not come back by itself: who was
     /// never served does not make room twice.
-    pub fn give_back(&self, charge: &Charge, now: u64) {
-        for ((rule, bucket), until) in self.limits().zip(charge) {
-            rule.give_back(bucket, *until, now);
+    pub fn give_back(&self, reading: &Reading, now: u64) {
+        for (at, ((rule, bucket), until)) in self.limits().zip(reading.until).enumerate() {
+            if !reading.violated(at) {
+                rule.give_back(bucket, until, now);
+            }
         }
     }
 }
@@ -175,8 +270,12 @@ mod tests {
         Limit::new(name, quota, window, burst, Promise::Average).unwrap()
     }
 
+    fn lines(budgets: &Budgets, reading: &Reading) -> Vec<Spent> {
+        budgets.lines(reading).collect()
+    }
+
     fn admitted(budgets: &Budgets, now: u64) -> bool {
-        matches!(budgets.spend(now), Verdict::Admitted { .. })
+        matches!(budgets.spend(now), Verdict::Admitted(_))
     }
 
     #[test]
@@ -184,12 +283,13 @@ mod tests {
         let both = budgets(vec![limit("second", 1, 1, 1), limit("day", 10, 86_400, 10)]);
         assert!(admitted(&both, 0));
         for _ in 0..100 {
-            let Verdict::Refused { lines, retry_after } = both.spend(0) else { panic!("admitted") };
+            let Verdict::Refused { reading, retry_after } = both.spend(0) else { panic!("admitted") };
+            let lines = lines(&both, &reading);
             assert_eq!(retry_after, 1);
             assert_eq!((lines[0].violated, lines[1].violated, lines[1].remaining), (true, false, 9));
         }
-        let Verdict::Admitted { lines, .. } = both.spend(NANOS) else { panic!("refused") };
-        assert_eq!(lines[1].remaining, 8);
+        let Verdict::Admitted(reading) = both.spend(NANOS) else { panic!("refused") };
+        assert_eq!(lines(&both, &reading)[1].remaining, 8);
     }
 
     #[test]
@@ -215,7 +315,9 @@ mod tests {
         let one = budgets(vec![limit("x", 1, 60, 1)]);
         assert!(admitted(&one, 0));
         let plan = Plan::new("p".parse().unwrap(), vec![limit("y", 9, 60, 9), limit("x", 1, 60, 1)]).unwrap();
-        let Verdict::Refused { lines, .. } = one.under(Budget::new(plan).into()).spend(0) else { panic!() };
+        let two = one.under(Budget::new(plan).into());
+        let Verdict::Refused { reading, .. } = two.spend(0) else { panic!() };
+        let lines = lines(&two, &reading);
         assert_eq!((lines[0].remaining, lines[1].violated), (9, true));
     }
 
@@ -233,7 +335,7 @@ mod tests {
     #[test]
     fn what_came_back_by_itself_is_not_given_back_again() {
         let one = budgets(vec![limit("x", 1, 10, 1)]);
-        let Verdict::Admitted { charge, .. } = one.spend(0) else { panic!("refused") };
+        let Verdict::Admitted(charge) = one.spend(0) else { panic!("refused") };
         assert!(admitted(&one, 20 * NANOS));
         one.give_back(&charge, 20 * NANOS);
         assert!(!admitted(&one, 20 * NANOS));
@@ -242,7 +344,7 @@ mod tests {
     #[test]
     fn what_was_taken_under_the_old_plan_is_given_back_under_the_new() {
         let old = budgets(vec![limit("x", 1, 60, 1)]);
-        let Verdict::Admitted { charge, .. } = old.spend(0) else { panic!("refused") };
+        let Verdict::Admitted(charge) = old.spend(0) else { panic!("refused") };
         let plan = Plan::new("p".parse().unwrap(), vec![limit("y", 9, 60, 9), limit("x", 1, 60, 1)]).unwrap();
         let new = old.under(Budget::new(plan).into());
         assert!(!admitted(&new, 0));
@@ -320,7 +422,7 @@ mod tests {
             let one = budgets(vec![limit.clone()]);
             let mut last = None;
             for _ in 0..limit.burst() {
-                let Verdict::Admitted { charge, .. } = one.spend(now) else { panic!("refused") };
+                let Verdict::Admitted(charge) = one.spend(now) else { panic!("refused") };
                 last = Some(charge);
             }
             prop_assert!(!admitted(&one, now));

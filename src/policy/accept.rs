@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header;
+use http::{HeaderValue, header};
 use smallvec::SmallVec;
 
 use super::{Policy, Stop};
@@ -35,16 +35,25 @@ impl Accept {
     pub fn new<'a>(offers: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidMedia> {
         Ok(Self { offers: offers.into_iter().map(str::parse).collect::<Result<_, _>>()? })
     }
+
+    fn choose(&self, head: Head<'_>) -> Option<usize> {
+        if let Ok(line) = head.only(&header::ACCEPT) {
+            return media::negotiate(line.map(text).into_iter(), &self.offers);
+        }
+        let lines: SmallVec<[&str; 4]> = head.headers.get_all(header::ACCEPT).iter().map(text).collect();
+        media::negotiate(lines.iter().copied(), &self.offers)
+    }
+}
+
+/// A value that is no text lists nothing.
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or_default()
 }
 
 impl Policy for Accept {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         admission.varies = true;
-        // A value that is no text lists nothing.
-        let values =
-            head.headers.get_all(header::ACCEPT).iter().map(|value| value.to_str().unwrap_or_default());
-        let lines: SmallVec<[&str; 4]> = values.collect();
-        match media::negotiate(lines.iter().copied(), &self.offers) {
+        match self.choose(head) {
             Some(chosen) => {
                 admission.offers = Some((self.offers.clone(), chosen));
                 Ok(())

@@ -147,45 +147,50 @@ impl ApiKey {
     }
 }
 
-/// A credential with bytes outside of visible ASCII.
+/// A credential with bytes that are no text.
 struct NotText;
 
 /// The credential within a field's value; `None` when the value is of another scheme.
 fn within<'h>(source: &Source, value: &'h HeaderValue) -> Option<Result<&'h str, NotText>> {
     let Source::Authorization(scheme) = source else {
-        return Some(value.to_str().map(str::trim).map_err(|_| NotText));
+        return Some(text(value.as_bytes()));
     };
     let bytes = value.as_bytes();
     let (start, rest) = bytes.split_at_checked(scheme.len())?;
     if !start.eq_ignore_ascii_case(scheme.as_bytes()) || !matches!(rest, [] | [b' ', ..]) {
         return None;
     }
-    Some(std::str::from_utf8(rest).map(str::trim).map_err(|_| NotText))
+    Some(text(rest))
+}
+
+/// Whether the text is one of a key, its checksum says.
+fn text(bytes: &[u8]) -> Result<&str, NotText> {
+    std::str::from_utf8(bytes.trim_ascii()).map_err(|_| NotText)
 }
 
 impl Policy for ApiKey {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let (source, presented) = self.presented(head)?;
         let presented = app::ApiKey::parse(presented).map_err(|_| self.refuse(Unauthenticated::Malformed))?;
-        let Some((key, caller)) = self.directory.find(presented) else {
+        let Some(key) = self.directory.find(presented) else {
             return Err(self.refuse(Unauthenticated::Unknown).into());
         };
-        if key.not_after.is_some_and(|end| head.now.time >= end) {
+        if key.not_after().is_some_and(|end| head.now.time >= end) {
             return Err(self.refuse(Unauthenticated::Expired).into());
         }
-        if key.status == Status::Disabled {
+        if key.status() == Status::Disabled {
             return Err(Denial::Forbidden(Forbidden::CredentialDisabled).into());
         }
-        if caller.status == Status::Disabled {
+        if key.caller().status == Status::Disabled {
             return Err(Denial::Forbidden(Forbidden::CallerDisabled).into());
         }
-        if self.kinds.is_some_and(|kinds| !kinds.contains(&caller.kind)) {
+        if self.kinds.is_some_and(|kinds| !kinds.contains(&key.caller().kind())) {
             return Err(Denial::Forbidden(Forbidden::Kind).into());
         }
         if !self.forward {
             admission.credential = Some(source.field().clone());
         }
-        admission.identity = Some(Identity { key, caller });
+        admission.recognise(Identity { key });
         Ok(())
     }
 }

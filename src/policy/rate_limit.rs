@@ -4,7 +4,7 @@ use super::{Policy, Stop};
 use crate::{
     Admission, Denial, Head,
     admission::{Permit, Report},
-    limit::Verdict,
+    limit::{Budgets, Reading, Verdict},
 };
 
 /// Which fields report the state of the limits to the client, on success and on refusal.
@@ -54,22 +54,23 @@ impl Policy for RateLimit {
                 Denial::internal("a rate limit stands before any policy that recognises a caller").into()
             );
         };
-        let caller = identity.caller.clone();
-        let Some(budgets) = &caller.budgets else { return Ok(()) };
-        let (lines, refusal) = match budgets.spend(head.now.ticks) {
-            Verdict::Admitted { lines, charge } => {
-                admission.permits.take(Permit::Budget(caller.clone(), charge));
-                (lines, None)
-            }
-            Verdict::Refused { lines, retry_after } => {
-                let names = budgets.plan().limits().iter().zip(&lines).filter(|(_, spent)| spent.violated);
-                let violated = names.map(|(limit, _)| limit.name().to_owned()).collect();
-                (lines, Some(Denial::RateLimited { violated, retry_after }))
-            }
+        let Some(budgets) = &identity.caller().budgets else { return Ok(()) };
+        let verdict = budgets.spend(head.now.ticks);
+        let (Verdict::Admitted(reading) | Verdict::Refused { reading, .. }) = verdict;
+        let outcome = match verdict {
+            Verdict::Admitted(_) => Ok(Permit::Budget(identity.key.clone(), reading)),
+            Verdict::Refused { retry_after, .. } => Err(refusal(budgets, &reading, retry_after)),
         };
-        admission.report = Some(Report { caller, lines, fields: self.fields, at: head.now.time });
-        refusal.map_or(Ok(()), |denial| Err(denial.into()))
+        admission.report = Some(Report { reading, fields: self.fields, at: head.now.time });
+        admission.permits.take(outcome?);
+        Ok(())
     }
+}
+
+fn refusal(budgets: &Budgets, reading: &Reading, retry_after: u64) -> Denial {
+    let limits = budgets.plan().limits().iter().enumerate();
+    let violated = limits.filter(|(at, _)| reading.violated(*at)).map(|(_, limit)| limit.shared_name());
+    Denial::RateLimited { violated: violated.collect(), retry_after }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::{
-    HeaderName, Method, Uri, Version, header,
+    HeaderName, HeaderValue, Method, Uri, Version, header,
     uri::{Authority, PathAndQuery},
 };
 
@@ -101,9 +101,7 @@ impl Policy for Strict {
             return Err(refuse("CONNECT is not served here.").into());
         }
         for name in &ONCE {
-            if head.only(name).is_err() {
-                return Err(refuse(format!("The field {name} stands more than once.")).into());
-            }
+            once(head, name)?;
         }
         framing(head)?;
         host(head)?;
@@ -116,22 +114,26 @@ fn refuse(detail: impl Into<Cow<'static, str>>) -> Denial {
     Denial::bad_request(detail)
 }
 
+/// The one value of a field, a second one of which is a second meaning.
+fn once<'a>(head: Head<'a>, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Denial> {
+    head.only(name).map_err(|_| refuse(format!("The field {name} stands more than once.")))
+}
+
 fn framing(head: Head<'_>) -> Result<(), Denial> {
-    let length = head.headers.get(header::CONTENT_LENGTH);
+    let length = once(head, &header::CONTENT_LENGTH)?;
     // `parse` alone would take a sign.
     let number = |length: &str| length.bytes().all(|b| b.is_ascii_digit()) && length.parse::<u64>().is_ok();
     if length.is_some_and(|length| !length.to_str().is_ok_and(number)) {
         return Err(refuse("The content-length is no number."));
     }
-    match head.only(&header::TRANSFER_ENCODING) {
-        Err(_) => Err(refuse("The field transfer-encoding stands more than once.")),
-        Ok(None) => Ok(()),
-        Ok(Some(_)) if length.is_some() => Err(refuse("The content's length is given in two ways.")),
-        Ok(Some(_)) if head.version != Version::HTTP_11 => {
+    match once(head, &header::TRANSFER_ENCODING)? {
+        None => Ok(()),
+        Some(_) if length.is_some() => Err(refuse("The content's length is given in two ways.")),
+        Some(_) if head.version != Version::HTTP_11 => {
             Err(refuse("A transfer-encoding is of HTTP/1.1 only."))
         }
-        Ok(Some(coding)) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        Ok(Some(_)) => Err(refuse("The transfer-encoding is not chunked.")),
+        Some(coding) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        Some(_) => Err(refuse("The transfer-encoding is not chunked.")),
     }
 }
 
@@ -140,7 +142,7 @@ fn host(head: Head<'_>) -> Result<(), Denial> {
     if authority.is_some_and(|authority| !is_host(authority.as_bytes())) {
         return Err(refuse("The target's authority is not a host and a port."));
     }
-    match (head.headers.get(header::HOST), authority) {
+    match (once(head, &header::HOST)?, authority) {
         (None, None) if head.version == Version::HTTP_11 => Err(refuse("The field host is missing.")),
         (Some(host), _) if !is_host(host.as_bytes()) => {
             Err(refuse("The field host is not a host and a port."))
@@ -160,6 +162,9 @@ fn is_host(host: &[u8]) -> bool {
 
 /// A client that names a field in `Connection` asks the next hop to remove it: ours are not its to remove.
 fn connection(head: Head<'_>) -> Result<(), Denial> {
+    if head.only(&header::CONNECTION) == Ok(None) {
+        return Ok(());
+    }
     for value in head.headers.get_all(header::CONNECTION) {
         let names = value.to_str().map_err(|_| refuse("The field connection is not readable."))?;
         for name in names.split(',').map(str::trim) {

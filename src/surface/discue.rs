@@ -155,7 +155,7 @@ async fn create(State(surface): State<Arc<Discue>>, request: Request) -> Result<
     surface.in_good_standing(&call.tenant).await?;
     let name = body.name(None)?.unwrap_or_else(|| format!("api-client.{id}"));
     // Who is held to a plan cannot make a caller that is not.
-    let plan = call.identity.caller.budgets.as_ref().map(|budgets| budgets.plan().id().clone());
+    let plan = call.identity.caller().budgets.as_ref().map(|budgets| budgets.plan().id().clone());
     let caller = NewCaller { id, tenant: call.tenant.clone(), name, kind: CallerKind::ApiClient, plan };
     let made = surface.registry.create_caller(caller, &call.actor()).await;
     show(&made.map_err(|fault| surface.refuse(fault))?, &surface.base_url, call.pretty)

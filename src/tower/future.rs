@@ -113,7 +113,7 @@ where
                     }
                     admission.stamp(response.headers_mut());
                     if response.extensions().get::<Admission>().is_none() {
-                        response.extensions_mut().insert(admission.clone());
+                        response.extensions_mut().insert(std::mem::take(admission));
                     }
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }

@@ -198,17 +198,19 @@ fn answers(directory: &Directory, clock: &ManualClock, rounds: u32) -> Vec<Strin
         let mut callers = vec![None];
         for name in ["one", "two", "three", "four", "late", "unknown"] {
             let found = directory.find(&format!("{name}{round}"));
-            answers.push(found.as_ref().map_or("none".into(), |(key, caller)| {
+            answers.push(found.as_ref().map_or("none".into(), |key| {
+                let caller = key.caller();
                 let plan = caller.budgets.as_ref().map(Budgets::plan);
                 let (name, standing) = (&caller.name, caller.tenant().standing);
-                format!("{name} {:?} {plan:?} {standing:?} {} {:?}", caller.status, key.id, key.status)
+                format!("{name} {:?} {plan:?} {standing:?} {} {:?}", caller.status, key.id, key.status())
             }));
-            callers.push(found.map(|(_, caller)| caller));
+            callers.push(found);
         }
-        for caller in &callers {
+        for key in &callers {
+            let caller = key.as_ref().map(|key| key.caller());
             for path in ["/ours/x", "/everybodys/things", "/everybodys", "/released"] {
                 for safe in [true, false] {
-                    let lock = directory.lock(caller.as_deref(), path, safe, clock.now().time);
+                    let lock = directory.lock(caller, path, safe, clock.now().time);
                     answers.push(format!("{path} {:?}", lock.map(|lock| lock.target.clone())));
                 }
             }

@@ -79,6 +79,10 @@ impl Case {
         self.recognised.clone()
     }
 
+    pub fn request(&self) -> &Parts {
+        &self.request
+    }
+
     /// Decides, and keeps what was taken, as a face does.
     pub fn decide(&self, admission: &mut Admission, now: Moment) -> Result<(), Denial> {
         decide(&*self.policy, &self.request, self.content, admission, now)

@@ -32,7 +32,7 @@ impl Asked {
         let identity = request.extensions().get::<Admission>().and_then(Admission::identity).cloned();
         let identity = identity.ok_or_else(|| Denial::internal("the surface is not behind its guard"))?;
         let [project, instance, app] = named(request.uri()).map(String::from);
-        match &identity.caller.tenant().gateway {
+        match &identity.caller().tenant().gateway {
             None => return Err(Refusal::NoProject),
             Some(own) if own.project_id != project => return Err(forbidden(Access::Read)),
             Some(_) => {}
@@ -52,7 +52,7 @@ impl Asked {
     }
 
     pub(super) fn actor(&self) -> Actor {
-        Actor(format!("apig:{}", self.identity.caller.id))
+        Actor(format!("apig:{}", self.identity.caller().id))
     }
 
     pub(super) fn no_app(&self) -> Refusal {

@@ -28,7 +28,7 @@ impl Call {
     pub(super) fn of(request: &Request) -> Result<Self, Refused> {
         let identity = request.extensions().get::<Admission>().and_then(Admission::identity).cloned();
         let identity = identity.ok_or_else(|| Denial::internal("the surface is not behind its guard"))?;
-        let tenant = identity.caller.tenant().id.clone();
+        let tenant = identity.caller().tenant().id.clone();
         Ok(Self { identity, tenant, pretty: pretty(request.uri().query().unwrap_or_default())? })
     }
 
@@ -41,7 +41,7 @@ impl Call {
     }
 
     pub(super) fn actor(&self) -> Actor {
-        Actor(format!("discue:{}", self.identity.caller.id))
+        Actor(format!("discue:{}", self.identity.caller().id))
     }
 }
 

@@ -1,0 +1,85 @@
+//! The recorded figures, and what grew since.
+
+use std::{collections::BTreeMap, fmt::Write, fs, process::ExitCode};
+
+use serde::Deserialize;
+
+/// By how much a count may grow before it is called growth: compilers differ a little from one release to
+/// the next, and random keys lie a little differently in the tables.
+const TOLERANCE: f64 = 0.03;
+/// What a short count may grow by in any case.
+const LEAST: u64 = 12;
+
+const HEADER: &str = "\
+# What a decision costs, in instructions (callgrind's, without SHA-256's compression) and allocations.
+# Recorded by `make counts-record`; `make counts` fails when one of them grows.
+";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Figure {
+    pub instructions: u64,
+    pub allocations: u64,
+}
+
+/// By the scenario's name.
+pub type Figures = BTreeMap<String, Figure>;
+
+/// Compares with what is recorded; prints everything, and fails when something grew.
+pub fn check(now: &Figures, file: &str) -> ExitCode {
+    let text = fs::read_to_string(file).unwrap_or_else(|fault| panic!("{file}: {fault}"));
+    let before: Figures = toml::from_str(&text).unwrap_or_else(|fault| panic!("{file}: {fault}"));
+    let mut faults = Vec::new();
+    println!("{:<34}{:>14}{:>10}{:>14}{:>10}", "", "instructions", "recorded", "allocations", "recorded");
+    for (name, figure) in now {
+        let Some(old) = before.get(name) else {
+            faults.push(format!("{name}: is counted, and not recorded"));
+            continue;
+        };
+        let Figure { instructions, allocations } = figure;
+        println!(
+            "{name:<34}{instructions:>14}{:>10}{allocations:>14}{:>10}",
+            old.instructions, old.allocations
+        );
+        faults.extend(grown(name, *old, *figure));
+    }
+    let gone = before.keys().filter(|name| !now.contains_key(*name));
+    faults.extend(gone.map(|name| format!("{name}: is recorded, and no longer counted")));
+    for fault in &faults {
+        eprintln!("{fault}");
+    }
+    if faults.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!(
+        "A decision costs more than benches/counts.toml says. If it must, record it: make counts-record"
+    );
+    ExitCode::FAILURE
+}
+
+/// What grew, in words.
+fn grown(name: &str, old: Figure, new: Figure) -> Vec<String> {
+    let mut faults = Vec::new();
+    #[allow(clippy::cast_precision_loss, reason = "counts of some thousands")]
+    let (before, after) = (old.instructions as f64, new.instructions as f64);
+    if after > before * (1.0 + TOLERANCE) && new.instructions > old.instructions + LEAST {
+        let percent = (after / before - 1.0) * 100.0;
+        faults.push(format!("{name}: {after} instructions, recorded {before} (+{percent:.1} %)"));
+    }
+    if new.allocations > old.allocations {
+        faults.push(format!("{name}: {} allocations, recorded {}", new.allocations, old.allocations));
+    }
+    faults
+}
+
+/// Writes what is counted now.
+pub fn record(now: &Figures, file: &str) -> ExitCode {
+    let text = now.iter().fold(HEADER.to_owned(), |mut text, (name, figure)| {
+        let Figure { instructions, allocations } = figure;
+        let _ = write!(text, "\n[{name:?}]\ninstructions = {instructions}\nallocations = {allocations}\n");
+        text
+    });
+    fs::write(file, text).unwrap_or_else(|fault| panic!("{file}: {fault}"));
+    println!("{} figures recorded in {file}", now.len());
+    ExitCode::SUCCESS
+}

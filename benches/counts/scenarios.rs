@@ -1,0 +1,119 @@
+//! What is counted: a list, to which a scenario is added by writing one more.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Waker},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, request::Parts};
+use http_body_util::Empty;
+use portcullis::{
+    Policy,
+    clock::Clock,
+    problem::{self, Form},
+    tower::PortcullisLayer,
+};
+use tower::{Layer, Service, service_fn};
+
+use crate::world::{
+    World,
+    cases::{Case, ample, cases, chain, key_on, request},
+};
+
+/// Counts, or times, the work it is handed.
+pub type Counter<'a> = &'a mut dyn FnMut(&mut dyn FnMut());
+
+/// One thing that is done again and again.
+pub struct Scenario {
+    name: String,
+    round: Box<dyn Fn(Counter<'_>)>,
+}
+
+impl Scenario {
+    /// A round prepares what it needs and hands the work to the counter, once.
+    fn new(name: impl Into<String>, round: impl Fn(Counter<'_>) + 'static) -> Self {
+        Self { name: name.into(), round: Box::new(round) }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn once(&self, counter: Counter<'_>) {
+        (self.round)(counter);
+    }
+}
+
+/// All of them, in the order they are run.
+pub fn all() -> Vec<Scenario> {
+    let (quiet, busy) = (Rc::new(World::new()), World::new());
+    let now = quiet.clock.now();
+    let cases: Vec<Rc<Case>> = cases(&quiet, &busy, now).into_iter().map(Rc::new).collect();
+    let written = ["whole chain: 401", "whole chain: 406", "whole chain: 429"];
+    let refusals: Vec<_> = cases.iter().filter(|case| written.contains(&case.name)).cloned().collect();
+    let decided = cases.into_iter().map(|case| decision(case, &quiet));
+    let answered = refusals.iter().map(|case| refusal(case.clone(), &quiet));
+    let towers = [
+        through_tower("tower: bare service", &quiet, (), ample_request(&quiet)),
+        through_tower("tower: whole chain: admitted", &quiet, chain(&quiet), ample_request(&quiet)),
+    ];
+    let refused = refusals.iter().map(|case| {
+        let name = format!("tower: {}", case.name);
+        through_tower(&name, &quiet, chain(&quiet), case.request().clone())
+    });
+    decided.chain(answered).chain(towers).chain(refused).collect()
+}
+
+/// A decision of the core, to its admission's end.
+fn decision(case: Rc<Case>, world: &World) -> Scenario {
+    let now = world.clock.now();
+    Scenario::new(case.name, move |counter| {
+        let mut admission = Some(case.admission());
+        counter(&mut || {
+            let outcome = admission.as_mut().map(|admission| case.decide(admission, now));
+            drop((outcome, admission.take()));
+        });
+    })
+}
+
+/// A decision that denies, and its answer as HTTP.
+fn refusal(case: Rc<Case>, world: &World) -> Scenario {
+    let now = world.clock.now();
+    Scenario::new(format!("written: {}", case.name), move |counter| {
+        let mut admission = Some(case.admission());
+        counter(&mut || {
+            let Some(mut admission) = admission.take() else { return };
+            let answer = case
+                .decide(&mut admission, now)
+                .map_err(|denial| problem::answer(&denial, Form::Problem, &admission));
+            drop((answer, admission));
+        });
+    })
+}
+
+/// A request through the Tower layer to a service that answers at once.
+fn through_tower(name: &str, world: &World, policy: impl Policy + 'static, parts: Parts) -> Scenario {
+    let layer = PortcullisLayer::new(policy).clock(world.clock.clone());
+    let service = layer.layer(service_fn(async |_: Request<Empty<Bytes>>| {
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    }));
+    Scenario::new(name, move |counter| {
+        let mut service = service.clone();
+        let mut request = Some(Request::from_parts(parts.clone(), Empty::<Bytes>::new()));
+        counter(&mut || {
+            let Some(request) = request.take() else { return };
+            let response = pin!(service.call(request));
+            let answered = response.poll(&mut Context::from_waker(Waker::noop()));
+            assert!(answered.is_ready(), "the service answers at once");
+        });
+    })
+}
+
+fn ample_request(world: &World) -> Parts {
+    let key = key_on(world, &ample(world));
+    request("PUT", &key, &[("content-type", "application/json"), ("accept", "application/json")])
+}

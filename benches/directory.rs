@@ -1,0 +1,34 @@
+//! What does a million callers cost in memory?
+//!
+//! `cargo bench --bench directory` fills a directory with callers that have a plan of two limits and a key
+//! with two scopes each, and prints what stays allocated for each: in all, and beside the texts (a
+//! caller's id and name, a key's id). Counted by the allocator: what it keeps for itself (8 bytes for each
+//! allocation, rounded up to 16, with glibc) comes on top; `blocks` says of how many.
+//!
+//! It does not measure time, or what the change log and the store keep.
+
+#[path = "../tests/world/mod.rs"]
+mod world;
+
+use allocation_counter::measure;
+use world::{
+    World,
+    cases::{ample, key_on},
+};
+
+fn main() {
+    let benching = std::env::args().any(|argument| argument == "--bench");
+    let sizes: &[u32] = if benching { &[10_000, 100_000, 1_000_000] } else { &[100] };
+    println!("{:>10}{:>14}{:>16}{:>10}", "callers", "bytes each", "beside texts", "blocks");
+    for size in sizes {
+        let world = World::new();
+        let plan = ample(&world);
+        let kept = measure(|| (0..*size).for_each(|_| drop(key_on(&world, &plan))));
+        // Two ids of 36 characters with the two counts of an `Arc`, and a name of 15.
+        let texts = 2.0 * (16.0 + 36.0) + 15.0;
+        #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let each = |count: i64| count as f64 / f64::from(*size);
+        let bytes = each(kept.bytes_current);
+        println!("{size:>10}{bytes:>14.0}{:>16.0}{:>10.1}", bytes - texts, each(kept.count_current));
+    }
+}

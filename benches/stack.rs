@@ -1,0 +1,213 @@
+//! What does the Tower layer add to a service, and how do others do the same work?
+//!
+//! The inner service answers at once, so what is measured is the layers. `bare` is that service alone. Ours
+//! is `ApiKey` and `RateLimit`; beside it stands what one would otherwise stack: tower-http's
+//! `ValidateRequestHeaderLayer` with a look-up of the key's SHA-256 in a map behind a lock, and
+//! `tower_governor` with a limiter for each key. Both refuse with a body of a few words, ours with a problem.
+//! `hit`: a known caller within its limits; `miss`: an unknown key (401); `refuse`: a caller whose limit is
+//! used up (429). Callers take turns in an order no prefetcher foresees; requests are made beforehand.
+//!
+//! With two threads both send requests of all callers; the time is that of one request on the slower one.
+//!
+//! It does not measure: servers, sockets, bodies, waiting. Ours also writes `RateLimit` and
+//! `RateLimit-Policy`, and leaves an admission in the extensions; theirs do neither. `cargo bench` fills a
+//! million keys twice, which takes a minute.
+
+#[path = "../tests/world/mod.rs"]
+mod world;
+
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    future::{Future, Ready, ready},
+    pin::pin,
+    sync::{Arc, RwLock},
+    task::{Context, Poll, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use criterion::{Criterion, criterion_group, criterion_main};
+use governor::middleware::NoOpMiddleware;
+use http::{Request, Response, StatusCode};
+use http_body_util::Empty;
+use portcullis::{
+    policy::{ApiKey, RateLimit},
+    tower::PortcullisLayer,
+};
+use sha2::{Digest, Sha256};
+use tower::{Layer, Service};
+use tower_governor::{
+    GovernorLayer,
+    errors::GovernorError,
+    governor::{GovernorConfig, GovernorConfigBuilder},
+    key_extractor::KeyExtractor,
+};
+use tower_http::validate_request::{ValidateRequest, ValidateRequestHeaderLayer};
+use world::World;
+
+type Asked = Request<Empty<Bytes>>;
+
+/// Answers at once.
+#[derive(Clone)]
+struct Inner;
+
+impl Service<Asked> for Inner {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Asked) -> Self::Future {
+        ready(Ok(Response::default()))
+    }
+}
+
+/// The keys that are known, as one would keep them beside `tower-http`.
+#[derive(Clone)]
+struct KnownKeys(Arc<RwLock<HashSet<[u8; 32]>>>);
+
+impl<B> ValidateRequest<B> for KnownKeys {
+    type ResponseBody = Body;
+
+    fn validate(&mut self, request: &mut Request<B>) -> Result<(), Response<Body>> {
+        let key = request.headers().get("x-api-key").map(|key| Sha256::digest(key.as_bytes()).into());
+        let known = key.is_some_and(|key: [u8; 32]| self.0.read().is_ok_and(|known| known.contains(&key)));
+        if known { Ok(()) } else { Err(refusal(StatusCode::UNAUTHORIZED)) }
+    }
+}
+
+fn refusal(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::from("refused"));
+    *response.status_mut() = status;
+    response
+}
+
+/// A limiter for each key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ByKey;
+
+impl KeyExtractor for ByKey {
+    type Key = String;
+
+    fn extract<B>(&self, request: &Request<B>) -> Result<String, GovernorError> {
+        let key = request.headers().get("x-api-key").and_then(|key| key.to_str().ok());
+        key.map(str::to_owned).ok_or(GovernorError::UnableToExtractKey)
+    }
+}
+
+/// Everybody may a million at once, except for those whose limit is one a day.
+fn governed(period: Duration, burst: u32) -> GovernorConfig<ByKey, NoOpMiddleware> {
+    let mut config = GovernorConfigBuilder::default().key_extractor(ByKey);
+    config.period(period).burst_size(burst).finish().expect("a valid limiter")
+}
+
+/// Keys of callers that are known and may, that are unknown, and that have used up what they may.
+struct Keys {
+    known: Vec<String>,
+    unknown: Vec<String>,
+    spent: Vec<String>,
+}
+
+fn keys(world: &World, size: usize) -> Keys {
+    let ample = world.plan("ample", &[("second", u32::MAX, 1)]);
+    let tiny = world.plan("tiny", &[("day", 1, 86_400)]);
+    let elsewhere = World::new();
+    Keys {
+        known: (0..size).map(|_| world.key_on(&ample)).collect(),
+        unknown: (0..size.min(4_096)).map(|_| elsewhere.key()).collect(),
+        spent: (0..size.min(4_096)).map(|_| world.key_on(&tiny)).collect(),
+    }
+}
+
+fn request(key: &str) -> Asked {
+    let request = Request::put("/orders/7/lines?page=2")
+        .header("host", "api.example.com")
+        .header("user-agent", "client/1.0")
+        .header("accept", "application/json")
+        .header("content-type", "application/json")
+        .header("x-request-id", "0f3d6a52-7c1e-4d55-9a30-3c1f7d1f6f11")
+        .header("x-api-key", key);
+    request.body(Empty::new()).expect("a valid request")
+}
+
+fn answer<S: Service<Asked>>(service: &mut S, request: Asked) -> bool {
+    let answered = pin!(service.call(request)).poll(&mut Context::from_waker(Waker::noop()));
+    matches!(answered, Poll::Ready(Ok(_)))
+}
+
+/// The time that `rounds` requests of each thread take on one of them, requests made beforehand.
+fn timed<S: Service<Asked> + Clone + Send + Sync>(
+    service: &S,
+    keys: &[String],
+    threads: usize,
+    rounds: u64,
+) -> Duration {
+    const BATCH: usize = 64;
+    let one = |thread: usize| {
+        let mut service = service.clone();
+        let (mut at, mut left, mut spent) = (thread * 7_919, rounds, Duration::ZERO);
+        while left > 0 {
+            let size = BATCH.min(usize::try_from(left).unwrap_or(BATCH));
+            let requests: Vec<_> = (0..size)
+                .map(|_| {
+                    // A prime step visits all keys in an order that no prefetcher foresees.
+                    at = (at + 611_953) % keys.len();
+                    request(&keys[at])
+                })
+                .collect();
+            let start = Instant::now();
+            for request in requests {
+                assert!(answer(&mut service, request), "an answer at once");
+            }
+            spent += start.elapsed();
+            left -= size as u64;
+        }
+        spent
+    };
+    thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|thread| scope.spawn(move || one(thread))).collect();
+        all.into_iter().map(|thread| thread.join().expect("no panic")).max().unwrap_or_default()
+    })
+}
+
+fn compare(criterion: &mut Criterion) {
+    let benching = std::env::args().any(|argument| argument == "--bench");
+    let sizes: &[usize] = if benching { &[1, 10_000, 1_000_000] } else { &[2] };
+    for size in sizes {
+        let world = World::new();
+        let Keys { known, unknown, spent } = keys(&world, *size);
+        let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
+        let ours = PortcullisLayer::new(chain).layer(Inner);
+        let digests = known.iter().chain(&spent).map(|key| Sha256::digest(key.as_bytes()).into()).collect();
+        let auth = ValidateRequestHeaderLayer::custom(KnownKeys(Arc::new(RwLock::new(digests))));
+        let limited = |config| auth.layer(GovernorLayer::new(config).layer(Inner));
+        let theirs = limited(governed(Duration::from_nanos(1), u32::MAX));
+        let theirs_spent = limited(governed(Duration::from_secs(86_400), 1));
+        for key in &spent {
+            answer(&mut ours.clone(), request(key));
+            answer(&mut theirs_spent.clone(), request(key));
+        }
+        for threads in [1, 2] {
+            let mut group = criterion.benchmark_group(format!("stack/{size} callers/{threads} threads"));
+            let mut case = |name: &str, run: &dyn Fn(u64) -> Duration| {
+                group.bench_function(name, |bencher| bencher.iter_custom(run));
+            };
+            case("bare", &|rounds| timed(&Inner, &known, threads, rounds));
+            case("hit: ours", &|rounds| timed(&ours, &known, threads, rounds));
+            case("hit: theirs", &|rounds| timed(&theirs, &known, threads, rounds));
+            case("miss: ours", &|rounds| timed(&ours, &unknown, threads, rounds));
+            case("miss: theirs", &|rounds| timed(&theirs, &unknown, threads, rounds));
+            case("refuse: ours", &|rounds| timed(&ours, &spent, threads, rounds));
+            case("refuse: theirs", &|rounds| timed(&theirs_spent, &spent, threads, rounds));
+        }
+    }
+}
+
+criterion_group!(benches, compare);
+criterion_main!(benches);

@@ -1,0 +1,167 @@
+//! What the directory's writers know: which keys a caller has. Nobody who decides looks here.
+
+use std::{
+    borrow::Borrow,
+    collections::HashSet,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use super::entry::{CallerEntry, KeyEntry};
+use crate::app::{CallerId, CredentialId, Scopes};
+
+/// Callers with their keys, and the scopes that are in use.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    callers: HashSet<Row>,
+    scopes: HashSet<Arc<Scopes>>,
+    /// How many scopes there may be before those nobody has any more are dropped.
+    sweep_at: usize,
+}
+
+/// A caller as it is now, with its keys as they are now.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) caller: Arc<CallerEntry>,
+    keys: Keys,
+}
+
+/// Most callers have one key.
+#[derive(Debug, Default)]
+enum Keys {
+    #[default]
+    None,
+    One(Arc<KeyEntry>),
+    #[allow(clippy::box_collection, reason = "few callers have many keys, and all have a row")]
+    Many(Box<Vec<Arc<KeyEntry>>>),
+}
+
+impl Keys {
+    fn as_slice(&self) -> &[Arc<KeyEntry>] {
+        match self {
+            Self::None => &[],
+            Self::One(key) => std::slice::from_ref(key),
+            Self::Many(keys) => keys,
+        }
+    }
+}
+
+impl FromIterator<Arc<KeyEntry>> for Keys {
+    fn from_iter<I: IntoIterator<Item = Arc<KeyEntry>>>(keys: I) -> Self {
+        let mut keys = keys.into_iter();
+        match (keys.next(), keys.next()) {
+            (None, _) => Self::None,
+            (Some(key), None) => Self::One(key),
+            (Some(first), Some(second)) => {
+                Self::Many(Box::new([first, second].into_iter().chain(keys).collect()))
+            }
+        }
+    }
+}
+
+/// A row is found by its caller's id, which so need not stand beside it once more.
+impl Borrow<CallerId> for Row {
+    fn borrow(&self) -> &CallerId {
+        &self.caller.id
+    }
+}
+
+impl Hash for Row {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.caller.id.hash(state);
+    }
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.caller.id == other.caller.id
+    }
+}
+
+impl Eq for Row {}
+
+impl Row {
+    pub(super) fn keys(&self) -> &[Arc<KeyEntry>] {
+        self.keys.as_slice()
+    }
+}
+
+impl Roster {
+    pub(super) fn caller(&self, id: &CallerId) -> Option<&Arc<CallerEntry>> {
+        self.callers.get(id).map(|row| &row.caller)
+    }
+
+    pub(super) fn callers(&self) -> impl Iterator<Item = &Arc<CallerEntry>> {
+        self.callers.iter().map(|row| &row.caller)
+    }
+
+    /// Puts a caller's new state, and gives its keys as they are with it.
+    pub(super) fn put(&mut self, caller: CallerEntry) -> Vec<Arc<KeyEntry>> {
+        let caller = Arc::new(caller);
+        let before = self.callers.take(&caller.id);
+        let keys = before.as_ref().map(Row::keys).unwrap_or_default();
+        let keys: Vec<_> = keys.iter().map(|key| Arc::new(key.of(caller.clone()))).collect();
+        self.callers.insert(Row { caller, keys: keys.iter().cloned().collect() });
+        keys
+    }
+
+    /// Takes a caller out, with its keys.
+    pub(super) fn remove(&mut self, id: &CallerId) -> Option<Row> {
+        self.callers.take(id)
+    }
+
+    /// Puts a key beside the others of its caller, or in place of what it was: that is given back.
+    pub(super) fn put_key(&mut self, key: &Arc<KeyEntry>) -> Option<Arc<KeyEntry>> {
+        let row = self.callers.get(&key.caller.id)?;
+        let before = row.keys().iter().find(|other| other.id == key.id).cloned();
+        self.edit_keys(&key.caller.id, |keys| {
+            let others = keys.iter().filter(|other| other.id != key.id).cloned();
+            others.chain([key.clone()]).collect()
+        });
+        before
+    }
+
+    pub(super) fn remove_key(&mut self, caller: &CallerId, id: &CredentialId) {
+        self.edit_keys(caller, |keys| keys.iter().filter(|key| key.id != *id).cloned().collect());
+    }
+
+    fn edit_keys(&mut self, caller: &CallerId, edit: impl FnOnce(&[Arc<KeyEntry>]) -> Keys) {
+        if let Some(Row { caller, keys }) = self.callers.take(caller) {
+            self.callers.insert(Row { caller, keys: edit(keys.as_slice()) });
+        }
+    }
+
+    /// These scopes, shared by all keys that have the same.
+    pub(super) fn scopes(&mut self, scopes: &Scopes) -> Arc<Scopes> {
+        if let Some(shared) = self.scopes.get(scopes) {
+            return shared.clone();
+        }
+        if self.scopes.len() >= self.sweep_at {
+            self.scopes.retain(|scopes| Arc::strong_count(scopes) > 1);
+            self.sweep_at = 2 * self.scopes.len().max(32);
+        }
+        let shared = Arc::new(scopes.clone());
+        self.scopes.insert(shared.clone());
+        shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{Access, Scope};
+
+    fn scopes(resource: &str) -> Scopes {
+        Scopes::Listed(vec![Scope { resource: resource.into(), access: Access::Read, targets: None }])
+    }
+
+    #[test]
+    fn the_same_scopes_are_one_and_those_nobody_has_are_dropped() {
+        let mut roster = Roster::default();
+        let kept = roster.scopes(&scopes("orders"));
+        assert!(Arc::ptr_eq(&kept, &roster.scopes(&scopes("orders"))));
+        (0..1_000).for_each(|at| drop(roster.scopes(&scopes(&at.to_string()))));
+        assert!(roster.scopes.len() <= 64, "{}", roster.scopes.len());
+        assert!(Arc::ptr_eq(&kept, &roster.scopes(&scopes("orders"))));
+    }
+}
