@@ -14,7 +14,7 @@ use crate::{
     Head, Policy, Stop,
     app::{Limit, MAX_LIMITS, Plan},
     directory::{CallerEntry, KeyEntry},
-    field,
+    field::{self, Text},
     limit::{Budgets, Reading, Spent},
     media::MediaType,
     policy::RateLimitFields,
@@ -257,33 +257,23 @@ fn policy_field(plan: &Plan) -> HeaderValue {
 
 /// The value of `RateLimit`.
 fn state_field(budgets: &Budgets, report: &Report) -> HeaderValue {
-    let mut buffer = [0; LONGEST_STATE];
-    let mut rest = &mut buffer[..];
+    let mut text = Text::<LONGEST_STATE>::new();
     let mut digits = itoa::Buffer::new();
     for (at, (limit, spent)) in limits(budgets, report).enumerate() {
-        put(&mut rest, if at == 0 { "\"" } else { ", \"" });
-        put(&mut rest, limit.name());
-        put(&mut rest, "\";r=");
-        put(&mut rest, digits.format(spent.remaining));
+        text.put(if at == 0 { "\"" } else { ", \"" });
+        text.put(limit.name());
+        text.put("\";r=");
+        text.put(digits.format(spent.remaining));
         if spent.reset > 0 {
-            put(&mut rest, ";t=");
-            put(&mut rest, digits.format(spent.reset));
+            text.put(";t=");
+            text.put(digits.format(spent.reset));
         }
     }
-    let written = LONGEST_STATE - rest.len();
-    value(&buffer[..written])
+    value(text.as_bytes())
 }
 
 /// A name of 32 characters, two numbers of 10 digits, and what stands between them, for each limit.
 const LONGEST_STATE: usize = MAX_LIMITS * 64;
-
-/// Writes a text where there is room for it, as there always is.
-fn put(rest: &mut &mut [u8], text: &str) {
-    if let Some((here, after)) = std::mem::take(rest).split_at_mut_checked(text.len()) {
-        here.copy_from_slice(text.as_bytes());
-        *rest = after;
-    }
-}
 
 /// A plan's names are plain by construction.
 fn value(text: &[u8]) -> HeaderValue {

@@ -27,7 +27,7 @@ use crate::{
     limit::Budget,
 };
 use entry::TenantSlot;
-use roster::Roster;
+use roster::{Roster, Row};
 
 /// A digest is uniformly distributed already: its first bytes are its hash.
 #[derive(Default)]
@@ -178,7 +178,7 @@ impl Directory {
             Entity::Tenant(tenant) => drop(self.tenants.pin().remove(&tenant.id)),
             Entity::Caller(caller) => {
                 let keys = self.keys.pin();
-                for key in roster.remove(&caller.id).iter().flat_map(|row| row.keys()) {
+                for key in roster.remove(&caller.id).iter().flat_map(Row::keys) {
                     keys.remove(&key.digest.prefix());
                 }
             }
@@ -300,6 +300,63 @@ fn prefixes(path: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        app::{CallerKind, CredentialId, Status},
+        testing::World,
+    };
+
+    fn named(world: &World, id: &str, status: Status) {
+        world.edit_caller(|caller| {
+            caller.id = id.parse().unwrap();
+            caller.kind = CallerKind::Operator;
+            caller.status = status;
+        });
+    }
+
+    #[test]
+    fn a_caller_changes_under_all_of_its_keys() {
+        let world = World::new();
+        let keys = [(); 3].map(|()| world.key());
+        named(&world, "caller", Status::Disabled);
+        for key in &keys {
+            let found = world.directory.find(key).unwrap();
+            assert_eq!((found.caller().status, found.caller().kind()), (Status::Disabled, "operator"));
+        }
+    }
+
+    #[test]
+    fn a_credential_is_found_by_its_last_digest_only() {
+        let world = World::new();
+        let id = CredentialId::random();
+        let [first, last] = [(); 2].map(|()| world.key_with(|credential| credential.id = id.clone()));
+        assert!(world.directory.find(&first).is_none());
+        assert_eq!(world.directory.find(&last).unwrap().id, id);
+    }
+
+    #[test]
+    fn a_credential_that_changed_hands_does_not_follow_its_former_caller() {
+        let world = World::new();
+        let mut moved = None;
+        let key = world.key_with(|credential| moved = Some(credential.clone()));
+        let mut moved = moved.unwrap();
+        named(&world, "heir", Status::Enabled);
+        moved.caller = "heir".parse().unwrap();
+        world.change(Verb::Updated, Entity::Credential(moved));
+        named(&world, "caller", Status::Disabled);
+        assert_eq!(world.directory.find(&key).unwrap().caller().id.as_str(), "heir");
+    }
+
+    #[test]
+    fn a_caller_that_is_gone_takes_its_keys_along() {
+        let world = World::new();
+        let key = world.key();
+        let mut gone = None;
+        world.edit_caller(|caller| gone = Some(caller.clone()));
+        world.change(Verb::Deleted, Entity::Caller(gone.unwrap()));
+        assert!(world.directory.find(&key).is_none());
+        world.edit_caller(|_| {});
+        assert!(world.directory.find(&key).is_none());
+    }
 
     #[test]
     fn a_path_has_its_ancestors() {

@@ -36,9 +36,43 @@ fn long(number: u64) -> HeaderValue {
     HeaderValue::from_str(itoa::Buffer::new().format(number)).unwrap_or_else(|_| number.into())
 }
 
+/// A text that is put together where it stands, of at most `N` bytes.
+pub(crate) struct Text<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Text<N> {
+    pub(crate) fn new() -> Self {
+        Self { bytes: [0; N], len: 0 }
+    }
+
+    /// Adds a piece; one for which there is no room is left out whole.
+    pub(crate) fn put(&mut self, piece: &str) {
+        let end = self.len + piece.len();
+        if let Some(room) = self.bytes.get_mut(self.len..end) {
+            room.copy_from_slice(piece.as_bytes());
+            self.len = end;
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_takes_what_it_has_room_for() {
+        let mut text = Text::<6>::new();
+        for piece in ["ab", "cde", "fg", "h", "i"] {
+            text.put(piece);
+        }
+        assert_eq!(text.as_bytes(), b"abcdeh");
+    }
 
     #[test]
     fn a_number_is_written_as_it_is() {

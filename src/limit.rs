@@ -1,6 +1,7 @@
 //! Budgets: the synchronous part a rate limit spends from.
 
 mod bucket;
+mod buckets;
 mod budget;
 
 pub use bucket::Bucket;

@@ -181,7 +181,11 @@ fn apig(denial: &Denial) -> (http::StatusCode, Bytes) {
 }
 
 fn json(value: &impl Serialize) -> Bytes {
-    serde_json::to_vec(value).unwrap_or_default().into()
+    // Longer than most are: one that grew would be moved about.
+    let mut text = Vec::with_capacity(512);
+    // Strings and numbers into memory: there is nothing that could fail.
+    let _ = serde_json::to_writer(&mut text, value);
+    text.into()
 }
 
 fn measured(body: Bytes) -> rendered::Body {

@@ -141,10 +141,10 @@ impl<P: Policy> Gate<P> {
         admission.ask(&self.policy, head)
     }
 
-    fn refuse(&self, denial: &Denial, admission: &Admission) -> Response<Bytes> {
-        let mut response = problem::answer(denial, self.form, admission);
+    fn refuse(&self, denial: &Denial, admission: Admission) -> Response<Bytes> {
+        let mut response = problem::answer(denial, self.form, &admission);
         response.extensions_mut().insert(Refusal);
-        response.extensions_mut().insert(admission.clone());
+        response.extensions_mut().insert(admission);
         response
     }
 }
@@ -168,7 +168,7 @@ where
         let mut admission = request.extensions_mut().remove::<Admission>().unwrap_or_default();
         match self.gate.ask(&request, &mut admission) {
             Ok(()) => ResponseFuture::serve(&mut self.inner, request, admission, self.gate.clone()),
-            Err(Stop::Deny(denial)) => ResponseFuture::refused(self.gate.refuse(&denial, &admission)),
+            Err(Stop::Deny(denial)) => ResponseFuture::refused(self.gate.refuse(&denial, admission)),
             Err(Stop::Wait(wait)) => {
                 // The service that was polled ready waits with the request; its clone stays here.
                 let clone = self.inner.clone();

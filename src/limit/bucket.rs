@@ -57,15 +57,13 @@ impl Gcra {
         loop {
             // A debt from a limit that was slower is cut to this one's: an empty bucket, no emptier.
             let lead = Lead(Cell::new(seen.saturating_sub(now).min(self.full)));
-            match self.limiter.check_key(&lead) {
-                Err(until) => return Outcome::Refused { wait: wait(&until) },
-                Ok(()) => {
-                    let next = now + lead.0.get();
-                    match bucket.0.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
-                        Ok(_) => return Outcome::Admitted { until: next },
-                        Err(other) => seen = other,
-                    }
-                }
+            if let Err(until) = self.limiter.check_key(&lead) {
+                return Outcome::Refused { wait: wait(&until) };
+            }
+            let next = now + lead.0.get();
+            match bucket.0.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Outcome::Admitted { until: next },
+                Err(other) => seen = other,
             }
         }
     }

@@ -4,7 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
 
-use super::bucket::{Bucket, Gcra, Outcome};
+use super::{
+    bucket::{Bucket, Gcra, Outcome},
+    buckets::{Buckets, Place},
+};
 use crate::app::{Limit, MAX_LIMITS, Plan};
 
 const NANOS: u64 = 1_000_000_000;
@@ -107,46 +110,6 @@ pub enum Verdict {
 pub struct Budgets {
     budget: Arc<Budget>,
     buckets: Buckets,
-}
-
-/// One bucket for each limit of the plan.
-#[derive(Debug)]
-enum Buckets {
-    /// All in one piece.
-    Own(Arc<[Bucket]>),
-    /// Some in the piece of an earlier plan with other limits, where who spent from them gives back to.
-    #[allow(clippy::box_collection, reason = "rare, and every caller has room for it")]
-    Kept(Box<Vec<Place>>),
-}
-
-/// A bucket, and the piece it is in.
-#[derive(Debug, Clone)]
-struct Place {
-    piece: Arc<[Bucket]>,
-    at: usize,
-}
-
-impl Place {
-    /// A full bucket of its own.
-    fn new() -> Self {
-        Self { piece: [Bucket::default()].into(), at: 0 }
-    }
-}
-
-impl Buckets {
-    fn get(&self, limit: usize) -> Option<&Bucket> {
-        match self {
-            Self::Own(piece) => piece.get(limit),
-            Self::Kept(places) => places.get(limit).and_then(|place| place.piece.get(place.at)),
-        }
-    }
-
-    fn place(&self, limit: usize) -> Option<Place> {
-        match self {
-            Self::Own(piece) => Some(Place { piece: piece.clone(), at: limit }),
-            Self::Kept(places) => places.get(limit).cloned(),
-        }
-    }
 }
 
 impl Budgets {

@@ -130,7 +130,8 @@ where
                             continue;
                         }
                         Err(Stop::Deny(denial)) => {
-                            State::Refused { response: Some(cold.gate.refuse(&denial, &cold.admission)) }
+                            let admission = std::mem::take(&mut cold.admission);
+                            State::Refused { response: Some(cold.gate.refuse(&denial, admission)) }
                         }
                         Ok(()) => {
                             let cold = kept.take().expect("it was there just above");
