@@ -14,7 +14,6 @@ mod pepper;
 mod plan;
 mod seal;
 mod secret;
-mod short_mac;
 mod tenant;
 
 pub use caller::{App, Caller, CallerEdit, CallerKind, Creator, Status};

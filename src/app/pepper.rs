@@ -7,10 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 
-use super::{
-    hex::{hex, unhex},
-    short_mac::ShortMac,
-};
+use super::hex::{hex, unhex};
 
 /// The keyed digest of a credential. Whoever reads one cannot present it, nor test guesses without
 /// the pepper.
@@ -77,7 +74,6 @@ impl TryFrom<String> for Digest {
 pub struct Pepper {
     version: u32,
     mac: Hmac<Sha256>,
-    short: ShortMac,
 }
 
 impl Pepper {
@@ -87,7 +83,7 @@ impl Pepper {
         // HMAC fills a short key up with zeros to the hash's block.
         let mut block = [0; 64];
         block[..32].copy_from_slice(secret);
-        Self { version, mac: Hmac::new(&block.into()), short: ShortMac::new(&block) }
+        Self { version, mac: Hmac::new(&block.into()) }
     }
 
     /// The version that digests made with it are stored under.
@@ -99,11 +95,9 @@ impl Pepper {
     /// The digest of a credential under this pepper.
     #[must_use]
     pub fn digest(&self, credential: &str) -> Digest {
-        self.short.digest(credential.as_bytes()).unwrap_or_else(|| {
-            let mut mac = self.mac.clone();
-            mac.update(credential.as_bytes());
-            Digest(mac.finalize().into_bytes().into())
-        })
+        let mut mac = self.mac.clone();
+        mac.update(credential.as_bytes());
+        Digest(mac.finalize().into_bytes().into())
     }
 }
 

@@ -96,12 +96,11 @@ impl Service<Request<Incoming>> for Dispatch {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let found = request.extensions().get::<Admission>().and_then(|admission| self.0.backend(admission));
-        match found.cloned() {
-            Some(mut backend) => Either::Left(backend.call(request)),
-            None => {
-                let denial = Denial::internal("an admitted request has no route");
-                Either::Right(ready(Ok(Answer::refusal(&denial))))
-            }
+        if let Some(mut backend) = found.cloned() {
+            Either::Left(backend.call(request))
+        } else {
+            let denial = Denial::internal("an admitted request has no route");
+            Either::Right(ready(Ok(Answer::refusal(&denial))))
         }
     }
 }

@@ -151,39 +151,37 @@ impl Front {
         };
         let service = service_fn(|request| self.answer(request, &connection, &usage));
         let io = TokioIo::new(io);
-        let served = match protocol {
-            Protocol::Http2 => {
-                let http = self.http2().serve_connection(io, service);
-                tokio::pin!(http);
-                let idle = self.limits.idle_timeout.duration();
-                match self.drive(http.as_mut(), &usage, idle, down).await {
-                    Ok(End::Idle | End::Over) => {
-                        self.wind_down(http, http2::Connection::graceful_shutdown, &usage).await
-                    }
-                    served => served.map(drop),
+        let served = if protocol == Protocol::Http2 {
+            let http = self.http2().serve_connection(io, service);
+            tokio::pin!(http);
+            let idle = self.limits.idle_timeout.duration();
+            match self.drive(http.as_mut(), &usage, idle, down).await {
+                Ok(End::Idle | End::Over) => {
+                    self.wind_down(http, http2::Connection::graceful_shutdown, &usage).await
                 }
+                served => served.map(drop),
             }
-            _ => {
-                let mut http = self.http1().serve_connection(io, service);
-                let idle = self.limits.head_timeout.duration();
-                match self.drive(Pin::new(&mut http), &usage, idle, down).await {
-                    Ok(End::Over) => {
-                        let http = Pin::new(&mut http);
-                        self.wind_down(http, http1::Connection::graceful_shutdown, &usage).await
-                    }
-                    Ok(End::Idle) => {
-                        let http1::Parts { io, read_buf, .. } = http.into_parts();
-                        self.give_up(io.into_inner(), &read_buf, connection.peer).await;
-                        return;
-                    }
-                    served => served.map(drop),
+        } else {
+            let mut http = self.http1().serve_connection(io, service);
+            let idle = self.limits.head_timeout.duration();
+            match self.drive(Pin::new(&mut http), &usage, idle, down).await {
+                Ok(End::Over) => {
+                    let http = Pin::new(&mut http);
+                    self.wind_down(http, http1::Connection::graceful_shutdown, &usage).await
                 }
+                Ok(End::Idle) => {
+                    let http1::Parts { io, read_buf, .. } = http.into_parts();
+                    self.give_up(io.into_inner(), &read_buf, connection.peer).await;
+                    return;
+                }
+                served => served.map(drop),
             }
         };
         if let Err(error) = served {
-            match Unread::of(&error) {
-                Some(why) => self.unread(why, connection.peer),
-                None => tracing::debug!(%error, peer = %connection.peer, "a client's connection ended"),
+            if let Some(why) = Unread::of(&error) {
+                self.unread(why, connection.peer);
+            } else {
+                tracing::debug!(%error, peer = %connection.peer, "a client's connection ended");
             }
         }
     }

@@ -47,11 +47,7 @@ impl Upstream {
     pub(super) fn new(name: &str, upstream: &config::Upstream, config: &Config) -> Self {
         Self {
             name: name.to_owned(),
-            keep: Keep {
-                address: upstream.address,
-                connections: upstream.idle_connections,
-                time: upstream.idle_timeout.duration(),
-            },
+            keep: Keep::new(upstream),
             connect_timeout: upstream.connect_timeout.duration(),
             read_timeout: upstream.read_timeout.duration(),
             pace: Pace {

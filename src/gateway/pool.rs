@@ -2,10 +2,10 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
     io,
     net::SocketAddr,
     pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -18,12 +18,14 @@ use tokio::{
 };
 
 use super::forward::RequestBody;
+use crate::config;
 
 /// How often idle connections are looked after.
 const ROUND: Duration = Duration::from_secs(1);
 
 thread_local! {
-    static IDLE: RefCell<HashMap<SocketAddr, Vec<Idle>>> = RefCell::default();
+    /// By the service's number.
+    static IDLE: RefCell<Vec<Vec<Idle>>> = const { RefCell::new(Vec::new()) };
 }
 
 struct Idle {
@@ -98,16 +100,30 @@ impl Patience {
 /// How a service's connections are kept.
 #[derive(Debug, Clone)]
 pub(super) struct Keep {
+    /// A place in every thread's pool, of which no two services have the same.
+    number: usize,
     pub(super) address: SocketAddr,
-    pub(super) connections: usize,
-    pub(super) time: Duration,
+    connections: usize,
+    time: Duration,
 }
 
+/// The next service's number.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
 impl Keep {
+    pub(super) fn new(upstream: &config::Upstream) -> Self {
+        Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            address: upstream.address,
+            connections: upstream.idle_connections,
+            time: upstream.idle_timeout.duration(),
+        }
+    }
+
     /// The connection used last, if one is idle: it is the likeliest to be open still.
     pub(super) fn take(&self) -> Option<Link> {
         IDLE.with_borrow_mut(|idle| {
-            let stack = idle.get_mut(&self.address)?;
+            let stack = idle.get_mut(self.number)?;
             std::iter::from_fn(|| stack.pop()).map(|idle| idle.link).find_map(|mut link| {
                 let free = link.is_free();
                 free.then_some(link)
@@ -122,7 +138,10 @@ impl Keep {
         }
         let rounds = self.time.as_secs().max(1);
         IDLE.with_borrow_mut(|idle| {
-            let stack = idle.entry(self.address).or_default();
+            if idle.len() <= self.number {
+                idle.resize_with(self.number + 1, Vec::new);
+            }
+            let stack = &mut idle[self.number];
             if stack.len() < self.connections {
                 stack.push(Idle { link, rounds });
             }
@@ -146,7 +165,7 @@ pub(super) async fn tend() {
     loop {
         rounds.tick().await;
         IDLE.with_borrow_mut(|idle| {
-            for stack in idle.values_mut() {
+            for stack in &mut *idle {
                 stack.retain_mut(|idle| {
                     idle.rounds = idle.rounds.saturating_sub(1);
                     idle.rounds > 0 && idle.link.is_free()
