@@ -20,11 +20,15 @@ test: packages ## Every test
 lint: packages ## What CI checks beside the tests
 	scripts/lint
 
-counts: packages ## Instructions and allocations of a decision, against benches/counts.toml
+counts: packages ## What a decision and a proxied request cost, in instructions, against what is recorded
 	@scripts/counts --check
+	@COMPARE_PEERS=portcullis,valgrind benches/compare/setup
+	@benches/compare/instructions --check
 
-counts-record: packages ## Writes benches/counts.toml anew
+counts-record: packages ## Records that anew
 	@scripts/counts --record
+	@COMPARE_PEERS=portcullis,valgrind benches/compare/setup
+	@benches/compare/instructions --record
 
 bench: packages ## The benches; each says what it measures, and what it does not
 	cargo bench --all-features

@@ -177,8 +177,7 @@ pub struct Upstream {
     /// How many idle connections each worker thread keeps.
     #[serde(default = "Upstream::idle_connections")]
     pub idle_connections: usize,
-    /// How long an idle connection is kept; looked at whenever the service is used. Less than the service's
-    /// own keep-alive time.
+    /// How long an idle connection is kept, to the second. Less than the service's own keep-alive time.
     #[serde(default = "Upstream::idle_timeout")]
     pub idle_timeout: Millis,
 }

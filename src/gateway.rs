@@ -20,6 +20,7 @@ mod routes;
 mod server;
 mod shutdown;
 mod stall;
+mod streams;
 mod tls;
 mod usage;
 mod workers;

@@ -12,11 +12,11 @@ use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::watch,
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tower_layer::Layer;
 use tower_service::Service;
@@ -30,6 +30,7 @@ use super::{
     origin::{Origin, Proxies},
     routes::Routes,
     stall::Stall,
+    streams::Streams,
     usage::Usage,
 };
 use crate::{
@@ -127,7 +128,7 @@ impl Front {
 
     /// Serves a connection until the client ends it, or `down` becomes true and the requests on it are
     /// answered.
-    pub async fn serve<I>(&self, io: I, client: Client, mut down: watch::Receiver<bool>)
+    pub async fn serve<I>(&self, io: I, client: Client, down: watch::Receiver<bool>)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -136,15 +137,21 @@ impl Front {
         let mut io = Stall::new(io, usage.clone(), self.limits.write_timeout.duration());
         let protocol = match client.protocol {
             Protocol::Either => {
-                let head = self.limits.head_timeout.duration();
+                let mut ending = down.clone();
+                let ends = async {
+                    // Without a sender there is no server any more either.
+                    drop(ending.wait_for(|down| *down).await);
+                    // What it begins with may be on its way.
+                    sleep(usage.last_word(&self.limits)).await;
+                };
                 tokio::select! {
-                    begun = timeout(head, io.begins_with(PREFACE)) => match begun {
-                        Ok(Ok(true)) => Protocol::Http2,
-                        Ok(Ok(false)) => Protocol::Http1,
-                        // Gone, or silent: nobody knows what it speaks.
-                        Ok(Err(_)) | Err(_) => return,
+                    begun = io.begins_with(PREFACE) => match begun {
+                        Ok(true) => Protocol::Http2,
+                        Ok(false) => Protocol::Http1,
+                        Err(_) => return,
                     },
-                    _ = down.wait_for(|down| *down) => Protocol::Http1,
+                    () = ends => return,
+                    () = sleep(self.limits.head_timeout.duration()) => return,
                 }
             }
             protocol => protocol,
@@ -164,18 +171,21 @@ impl Front {
         } else {
             let mut http = self.http1().serve_connection(io, service);
             let idle = self.limits.head_timeout.duration();
-            match self.drive(Pin::new(&mut http), &usage, idle, down).await {
+            let served = match self.drive(Pin::new(&mut http), &usage, idle, down).await {
                 Ok(End::Over) => {
                     let http = Pin::new(&mut http);
-                    self.wind_down(http, http1::Connection::graceful_shutdown, &usage).await
+                    self.wind_down(http, http1::Connection::graceful_shutdown, &usage)
+                        .await
+                        .map(|()| End::Over)
                 }
-                Ok(End::Idle) => {
-                    let http1::Parts { io, read_buf, .. } = http.into_parts();
-                    self.give_up(io.into_inner(), &read_buf, connection.peer).await;
-                    return;
-                }
-                served => served.map(drop),
+                served => served,
+            };
+            let http1::Parts { io, read_buf, .. } = http.into_parts();
+            let begun = if matches!(served, Ok(End::Idle)) { &*read_buf } else { &[] };
+            if served.is_ok() {
+                self.finish(io.into_inner(), begun, connection.peer).await;
             }
+            served.map(drop)
         };
         if let Err(error) = served {
             if let Some(why) = Unread::of(&error) {
@@ -186,10 +196,11 @@ impl Front {
         }
     }
 
-    /// Ends an HTTP/1.1 connection on which no request came in time: who has begun one is told.
-    async fn give_up(&self, mut io: impl AsyncWrite + Unpin, begun: &[u8], peer: IpAddr) {
+    /// Ends an HTTP/1.1 connection: who has begun a request and not come to its end in time is told.
+    async fn finish(&self, mut io: impl AsyncWrite + Unpin, begun: &[u8], peer: IpAddr) {
         if begun.is_empty() {
-            // Whether or not that can be done, it is over.
+            // After a request with `Upgrade`, hyper leaves this to us. Whether or not it can be done, the
+            // connection is over.
             let _ = io.shutdown().await;
         } else {
             self.unread(Unread::Late, peer);
@@ -270,6 +281,8 @@ impl Front {
         }
         stop(connection.as_mut());
         tokio::select! {
+            // What it says last must go out, even when nothing is to be waited for.
+            biased;
             served = &mut connection => served,
             () = usage.is_unused(usage.last_word(&self.limits)) => Ok(()),
         }
@@ -287,9 +300,9 @@ impl Front {
         http
     }
 
-    fn http2(&self) -> http2::Builder<TokioExecutor> {
+    fn http2(&self) -> http2::Builder<Streams> {
         let limits = &self.limits;
-        let mut http = http2::Builder::new(TokioExecutor::new());
+        let mut http = http2::Builder::new(Streams { most: limits.write_timeout.duration() });
         http.timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams.get())
             .max_header_list_size(limits.head_bytes.get().saturating_add(BEYOND))

@@ -147,23 +147,25 @@ impl Upstream {
         let mut deadline = Instant::now() + self.read_timeout;
         link.patience.until(deadline);
         poll_fn(|cx| {
-            link.drive(cx);
+            let _ = link.drive(cx);
             // Nobody but the connection, driven just now, moves it: it needs not wake us a second time.
             if let Poll::Ready(answer) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 return Poll::Ready(Ok(answer));
             }
+            // Asked with our waker each time: when this task has had its turn, tokio makes everything pend,
+            // the answer above too, and wakes whom it was asked by.
             while link.patience.poll(cx).is_ready() {
                 // A client that keeps us waiting has a limit of its own.
-                let last = progress.map_or(deadline, |progress| {
-                    if progress.is_starved() { Instant::now() } else { progress.last() }
-                });
-                let later = last + self.read_timeout;
-                if progress.is_none() || later <= deadline {
+                let last = progress.map(Progress::last);
+                if let Some(later) =
+                    last.map(|last| last + self.read_timeout).filter(|later| *later > deadline)
+                {
+                    deadline = later;
+                    link.patience.until(later);
+                } else {
                     let inside = format!("{} ({}) does not answer", self.name, self.address());
                     return Poll::Ready(Err(Denial::GatewayTimeout { inside: inside.into() }));
                 }
-                deadline = later;
-                link.patience.until(deadline);
             }
             Poll::Pending
         })

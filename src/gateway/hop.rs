@@ -104,8 +104,9 @@ pub(super) enum Keys {
 }
 
 fn is_a_key(value: &HeaderValue) -> bool {
-    let words = value.to_str().unwrap_or_default().split_ascii_whitespace();
-    words.into_iter().any(|word| ApiKey::parse(word).is_ok())
+    // Word by word: beside a key may stand what is no text.
+    let mut words = value.as_bytes().split(u8::is_ascii_whitespace);
+    words.any(|word| str::from_utf8(word).is_ok_and(|word| ApiKey::parse(word).is_ok()))
 }
 
 /// Makes a request's head one that is sent to the service behind: origin form, HTTP/1.1, one `Host`, one
@@ -239,7 +240,8 @@ mod tests {
         let key = ApiKey::generate(&crate::app::KeyPrefix::default());
         let bearer = format!("Bearer {}", key.expose());
         let request = http::Request::get("/").header("host", "a").header("x-mine", "1");
-        let request = request.header("authorization", bearer).header("x-other", key.expose());
+        let beside = [key.expose().as_bytes(), b" \xff"].concat();
+        let request = request.header("authorization", bearer).header("x-other", &*beside);
         let mut head = request.body(()).unwrap().into_parts().0;
         send_on(&mut head, &Origin::new("192.0.2.7".parse().unwrap(), true), Keys::Drop);
         assert!(!head.headers.contains_key("authorization") && !head.headers.contains_key("x-other"));

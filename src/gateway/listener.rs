@@ -105,9 +105,15 @@ impl Reception {
             }
         }
         let socket = socket.into_std()?;
-        while let Ok((stream, address)) = socket.accept() {
-            stream.set_nonblocking(true)?;
-            self.enter(TcpStream::from_std(stream)?, address.ip(), &listener.speaks);
+        for _ in 0..BACKLOG {
+            match socket.accept() {
+                Ok((stream, address)) => {
+                    stream.set_nonblocking(true)?;
+                    self.enter(TcpStream::from_std(stream)?, address.ip(), &listener.speaks);
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) => break,
+            }
         }
         Ok(())
     }

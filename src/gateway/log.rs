@@ -4,7 +4,7 @@ use std::{
     future::Future,
     net::IpAddr,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -13,7 +13,11 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{metrics::Unread, usage::Running};
+use super::{
+    metrics::Unread,
+    streams::{Turn, turn},
+    usage::Running,
+};
 use crate::{Admission, problem::Code, target};
 
 /// What the log says of a request. Written when dropped: when the answer is through, or the client gone.
@@ -105,7 +109,11 @@ impl<F: Future<Output = Result<Response<B>, E>>, B: Body, E> Future for Logged<F
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.inner.poll(cx))?;
+        let Poll::Ready(response) = this.inner.poll(cx) else {
+            turn(Turn::Ours);
+            return Poll::Pending;
+        };
+        let response = response?;
         let mut record = this.record.take();
         if let Some(record) = &mut record {
             record.answered(&response);
@@ -126,12 +134,18 @@ impl<B: Body<Data = Bytes>> Body for Logged<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
-        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        let Poll::Ready(frame) = this.inner.as_mut().poll_frame(cx) else {
+            turn(Turn::Ours);
+            return Poll::Pending;
+        };
+        let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        let bytes = bytes.map_or(0, |data| data.len() as u64);
+        turn(Turn::Given(bytes));
         if let Some(record) = this.record {
             match &frame {
                 None => record.complete = true,
-                Some(Ok(frame)) => {
-                    record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                Some(Ok(_)) => {
+                    record.bytes += bytes;
                     record.complete = this.inner.is_end_stream();
                 }
                 Some(Err(_)) => record.complete = false,

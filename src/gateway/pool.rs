@@ -46,22 +46,20 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Moves what can be moved; woken when there is more.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(connection) = &mut self.connection
-            && let Poll::Ready(end) = connection.as_mut().poll(cx)
-        {
-            self.connection = None;
-            if let Err(error) = end {
-                tracing::debug!(%error, "a connection to a service behind ended");
-            }
+    /// Moves what can be moved; woken when there is more. Ready when the connection is over.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(()) };
+        let end = ready!(connection.as_mut().poll(cx));
+        self.connection = None;
+        if let Err(error) = end {
+            tracing::debug!(%error, "a connection to a service behind ended");
         }
+        Poll::Ready(())
     }
 
     /// Whether another exchange can begin on it.
     fn is_free(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        self.connection.is_some() && self.sender.is_ready()
+        self.drive(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
     }
 }
 

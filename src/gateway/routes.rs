@@ -95,8 +95,9 @@ impl Routes {
         routes
             .sort_by_key(|route| (route.host.is_none(), Reverse(route.path.len()), route.methods.is_empty()));
         let limits = &config.limits;
-        let head =
-            HeadLimit::new(limits.head_bytes.get() as usize).target(limits.target_bytes.get() as usize);
+        let head = HeadLimit::new(limits.head_bytes.get() as usize)
+            .fields(limits.head_fields.get() as usize)
+            .target(limits.target_bytes.get() as usize);
         // What at least one route relaxes.
         let relaxed = routes.iter().fold(Rules::NONE, |rules, route| rules.and(route.relaxed));
         Self { first: (head, Strict::new().relaxing(relaxed)), routes }

@@ -95,10 +95,11 @@ impl Usage {
         if self.is_fresh() { LAST_WORD } else { limits.write_timeout.duration() }
     }
 
-    /// Resolves when no request has been running for a time.
+    /// Resolves when no request has been running for a time, from now on.
     pub(super) async fn is_unused(&self, most: Duration) {
+        let start = Instant::now();
         loop {
-            let since = self.with(|state| (state.running == 0).then_some(state.since));
+            let since = self.with(|state| (state.running == 0).then_some(state.since.max(start)));
             match since {
                 Some(since) if since.elapsed() >= most => return,
                 _ => sleep(most).await,

@@ -18,13 +18,21 @@ use crate::{Admission, Denial, Head};
 pub struct HeadLimit {
     bytes: usize,
     target: usize,
+    fields: usize,
 }
 
 impl HeadLimit {
     /// Takes heads of this many bytes, whatever they are made of.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        Self { bytes, target: bytes }
+        Self { bytes, target: bytes, fields: usize::MAX }
+    }
+
+    /// Takes heads of this many fields.
+    #[must_use]
+    pub fn fields(mut self, number: usize) -> Self {
+        self.fields = number;
+        self
     }
 
     /// Takes targets of this many bytes, the query included.
@@ -45,7 +53,11 @@ impl Policy for HeadLimit {
         let field =
             |(name, value): (&http::HeaderName, &http::HeaderValue)| name.as_str().len() + value.len() + 4;
         let bytes = head.method.as_str().len() + target + head.headers.iter().map(field).sum::<usize>();
-        if bytes > self.bytes { Err(Denial::HeadTooLarge { limit: self.bytes }.into()) } else { Ok(()) }
+        if bytes > self.bytes || head.headers.len() > self.fields {
+            Err(Denial::HeadTooLarge { limit: self.bytes }.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -71,6 +83,11 @@ mod tests {
             let request = request("GET", target, &[("x-a", value)]);
             let policy = HeadLimit::new(24).target(10);
             assert_eq!(code(world.ask(&policy, &request)), expected, "{target} {value}");
+        }
+        for (fields, expected) in [(1, "admitted"), (2, "head-too-large")] {
+            let policy = HeadLimit::new(100).fields(1);
+            let fields = vec![("x-a", "1"); fields];
+            assert_eq!(code(world.ask(&policy, &request("GET", "/", &fields))), expected, "{fields:?}");
         }
     }
 }

@@ -240,3 +240,22 @@ fn limits_count_streams_not_connections() {
     assert_eq!(seen.iter().map(|seen| seen.requests.len()).sum::<usize>(), SMALL);
     ground.check_admitted(&seen, &log);
 }
+
+/// A stream that is given nowhere to put its answer would hold it, and a connection to the service behind.
+#[test]
+fn an_answer_that_is_not_taken_is_given_up() {
+    let ground = Ground::with("write_timeout = \"300ms\"", "h2c = true", "");
+    let gateway = ground.start();
+    let mut connection = Connection::new(gateway.address);
+    let no_window = h2::frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    assert!(connection.send(&no_window));
+    let request = fields(&ground, &[]);
+    connection.request(1, &request, None);
+    assert_eq!(connection.outcome(1), Outcome::Status(200));
+    assert!(matches!(connection.outcome(1), Outcome::Reset(_)), "its time is over");
+    // The connection goes on: a stream that has a window is answered.
+    let window = h2::frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff]);
+    assert!(connection.send(&window));
+    connection.request(3, &request, None);
+    assert_eq!(connection.outcome(3), Outcome::Status(200));
+}

@@ -41,6 +41,26 @@ async fn bodies_stream_both_ways() {
     assert_eq!(answer.chunk().await.unwrap(), None);
 }
 
+/// A service may answer before it has read, and a client may send all before it reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn content_goes_on_while_nobody_takes_the_answer() {
+    const LARGE: usize = 16 << 20;
+    let service = Service::start(Router::new().route(
+        "/",
+        post(async |request: Request| {
+            tokio::spawn(request.into_body().collect());
+            vec![b'x'; LARGE]
+        }),
+    ))
+    .await;
+    let site = Site::with(service.address, "", "", "limits.body_bytes = 20971520");
+    let gateway = site.start();
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {LARGE}\r\n\r\n");
+    let answer = gateway.raw(&[head.as_bytes(), &vec![7; LARGE]].concat());
+    assert!(answer.starts_with("HTTP/1.1 200"));
+    assert!(answer.len() > LARGE, "{}", answer.len());
+}
+
 #[tokio::test]
 async fn a_large_body_arrives_whole() {
     let service = Service::echo().await;

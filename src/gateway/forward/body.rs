@@ -1,6 +1,7 @@
 //! Bodies on their way: what they tell about the exchange, and how long they may stand still.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -13,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     Denial,
@@ -48,7 +49,12 @@ impl Progress {
         }))
     }
 
+    /// When the service behind was last given something, or could have been.
     pub(in crate::gateway) fn last(&self) -> Instant {
+        if self.is_starved() { Instant::now() } else { self.moved_at() }
+    }
+
+    fn moved_at(&self) -> Instant {
         self.0.start + Duration::from_millis(self.0.last.load(Ordering::Relaxed))
     }
 
@@ -72,7 +78,7 @@ impl Progress {
     }
 
     /// Whether it is the client that is waited for.
-    pub(in crate::gateway) fn is_starved(&self) -> bool {
+    fn is_starved(&self) -> bool {
         self.0.starved.load(Ordering::Relaxed)
     }
 
@@ -228,13 +234,33 @@ impl Body for RequestBody {
     }
 }
 
+/// Who drives the connection of an exchange whose answer has begun.
+enum Driver {
+    /// Whoever asks for more of the answer.
+    Us(Link),
+    /// A task of its own, which ends with this.
+    Task {
+        _task: JoinSet<()>,
+        patience: Patience,
+    },
+    Nobody,
+}
+
+impl Driver {
+    fn task(mut link: Link) -> Self {
+        let mut task = JoinSet::new();
+        task.spawn(poll_fn(move |cx| link.drive(cx)));
+        Self::Task { _task: task, patience: Patience::new() }
+    }
+}
+
 /// The body of the service behind, on its way to the client. When it is through, its connection goes
 /// back to the pool; when it is dropped before, the connection is closed.
 pub(in crate::gateway) struct UpstreamBody {
     body: Incoming,
     read_timeout: Duration,
     waiting: bool,
-    link: Option<Link>,
+    driver: Driver,
     keep: Keep,
     request: Option<Progress>,
 }
@@ -247,7 +273,10 @@ impl UpstreamBody {
         keep: Keep,
         request: Option<Progress>,
     ) -> Self {
-        let mut this = Self { body, read_timeout, waiting: false, link: Some(link), keep, request };
+        // The request's content must go on while nobody takes the answer's.
+        let uploads = request.as_ref().is_some_and(|request| !request.is_done());
+        let driver = if uploads { Driver::task(link) } else { Driver::Us(link) };
+        let mut this = Self { body, read_timeout, waiting: false, driver, keep, request };
         if this.body.is_end_stream() {
             this.keep_connection();
         }
@@ -256,24 +285,24 @@ impl UpstreamBody {
 
     /// A service that answered before the request was through still has the rest of it to read.
     fn keep_connection(&mut self) {
-        let done = self.request.as_ref().is_none_or(Progress::is_done);
-        if let Some(link) = self.link.take().filter(|_| done) {
+        if let Driver::Us(link) = std::mem::replace(&mut self.driver, Driver::Nobody)
+            && self.request.as_ref().is_none_or(Progress::is_done)
+        {
             self.keep.put(link);
         }
     }
 
     /// What has come; when nothing has, the connection is driven, and there may be more.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let Driver::Us(link) = &mut self.driver else { return Pin::new(&mut self.body).poll_frame(cx) };
         // Nobody but the connection, driven here, moves the body: it needs not wake us a second time.
         let still = &mut Context::from_waker(Waker::noop());
         let frame = Pin::new(&mut self.body).poll_frame(still);
-        match &mut self.link {
-            Some(link) if frame.is_pending() => {
-                link.drive(cx);
-                Pin::new(&mut self.body).poll_frame(still)
-            }
-            _ => frame,
+        if frame.is_pending() {
+            let _ = link.drive(cx);
+            return Pin::new(&mut self.body).poll_frame(still);
         }
+        frame
     }
 }
 
@@ -295,14 +324,28 @@ impl Body for UpstreamBody {
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             Poll::Pending => {
-                let Some(link) = &mut this.link else { return Poll::Pending };
+                let patience = match &mut this.driver {
+                    Driver::Us(link) => &mut link.patience,
+                    Driver::Task { patience, .. } => patience,
+                    Driver::Nobody => return Poll::Pending,
+                };
                 if !this.waiting {
                     this.waiting = true;
-                    link.patience.until(Instant::now() + this.read_timeout);
+                    patience.until(Instant::now() + this.read_timeout);
                 }
-                link.patience
-                    .poll(cx)
-                    .map(|()| Some(Err("the service behind stopped in the middle of its answer".into())))
+                while patience.poll(cx).is_ready() {
+                    // A service that is still sent the request's content may well read that first.
+                    match this.request.as_ref().map(Progress::last) {
+                        Some(last) if last + this.read_timeout > Instant::now() => {
+                            patience.until(last + this.read_timeout);
+                        }
+                        _ => {
+                            let stopped = "the service behind stopped in the middle of its answer";
+                            return Poll::Ready(Some(Err(stopped.into())));
+                        }
+                    }
+                }
+                Poll::Pending
             }
         }
     }
