@@ -107,6 +107,11 @@ def memory(pid, field="VmHWM"):
     return round(kib / 1024, 1)
 
 
+def stolen():
+    """Seconds in which the machine under this one, if there is one, gave the processors to others."""
+    return int(Path("/proc/stat").read_text().split(maxsplit=9)[8]) / TICKS
+
+
 def busy(core):
     """Seconds in which a core was not idle."""
     for line in open("/proc/stat"):
@@ -162,21 +167,21 @@ def upstream(core=LOAD_CORE):
 
 
 @contextmanager
-def gateway(peer, keys, *, core=GATEWAY_CORE, patience=120, **variables):
-    """A gateway on LISTEN, with a store's keys. Variables in capitals are its start script's."""
-    work = RUN / "gateway"
+def gateway(peer, keys, *, core=GATEWAY_CORE, patience=120, listen=LISTEN, **variables):
+    """A gateway, with a store's keys. Variables in capitals are its start script's."""
+    work = RUN / f"gateway-{listen.rpartition(':')[2]}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    given = {"LISTEN": LISTEN, "UPSTREAM": UPSTREAM, "PROTOCOL": "h1", "WORKLOAD": "guarded", "CELL": "",
+    given = {"LISTEN": listen, "UPSTREAM": UPSTREAM, "PROTOCOL": "h1", "WORKLOAD": "guarded", "CELL": "",
              "KEYS": str(keys / "keys.txt"), "STORE": str(keys), "COMPARE": str(COMPARE),
              "PORTCULLIS": str(PORTCULLIS), **PLENTY, **variables}
-    log = work.with_name(f"{peer}.log")
+    log = work.with_suffix(".log")
     with open(log, "w") as output:
         start = time.monotonic()
         process = subprocess.Popen(["taskset", "-c", core, HERE / "peers" / peer], cwd=work, stdout=output,
                                    stderr=output, stdin=subprocess.DEVNULL, env={**os.environ, **given})
         try:
-            if not listens(LISTEN, process, patience):
+            if not listens(listen, process, patience):
                 last = (log.read_text(errors="replace").strip().splitlines() or ["no word"])[-1]
                 if process.poll() == 77:
                     raise Unsupported(last)

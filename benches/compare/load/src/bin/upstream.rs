@@ -89,12 +89,12 @@ impl Connection {
         self.input.extend_from_slice(read);
         loop {
             if let Content::Chunks = self.content {
-                let Some(end) = position(&self.input, LAST_CHUNK) else {
-                    // What is left may be its start.
+                // Nobody sends a second request before the first is answered: the last chunk is the end.
+                if !self.input.ends_with(LAST_CHUNK) {
                     self.input.drain(..self.input.len().saturating_sub(LAST_CHUNK.len() - 1));
                     return true;
-                };
-                self.input.drain(..end);
+                }
+                self.input.clear();
             } else {
                 let Some(end) = position(&self.input, END) else { return true };
                 self.content = content(&self.input[..end]);
