@@ -18,7 +18,7 @@ mod tenant;
 
 pub use caller::{App, Caller, CallerEdit, CallerKind, Creator, Status};
 pub use change::{Actor, Change, Entity, Kind, Seq, Verb};
-pub use credential::{Access, Credential, Resource, Scope, Scopes};
+pub use credential::{Access, Credential, CredentialEdit, Resource, Scope, Scopes};
 pub use id::{CallerId, CredentialId, InvalidId, LockId, PlanId, TenantId};
 pub use key::{ApiKey, InvalidKey, KeyPrefix};
 pub use lock::{Covers, Lock, ResourcePath, Target};
@@ -26,4 +26,4 @@ pub use pepper::{Digest, Pepper, Peppers};
 pub use plan::{InvalidPlan, Limit, MAX_LIMITS, Plan, Promise};
 pub use seal::{SealKey, Sealed, Sealer, Unsealable};
 pub use secret::Secret;
-pub use tenant::{Gateway, Standing, Tenant};
+pub use tenant::{Gateway, Standing, Tenant, TenantEdit};

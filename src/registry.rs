@@ -7,25 +7,42 @@
 //!
 //! # Bringing your own
 //!
-//! Implement [`Registry`] over your store. What the trait's methods promise is checked by the suite in
-//! `tests/registry.rs`: run it against yours.
+//! Implement [`Transaction`] over your store, and [`Registry`] with [`execute()`], which holds every change
+//! to the same rules. What the trait's methods promise is checked by the suite in `tests/registry.rs`: run
+//! it against yours.
 
+mod command;
 mod fault;
 mod follow;
+mod listing;
 pub mod memory;
+mod rules;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+pub use command::Command;
 pub use fault::Fault;
 pub use follow::{follow, load};
+pub use listing::{Callers, Credentials};
+pub use rules::{Transaction, execute};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::app::{
-    Actor, Caller, CallerEdit, CallerId, CallerKind, Change, Credential, CredentialId, Entity, Lock, LockId,
-    Plan, PlanId, Seq, Standing, Status, Tenant, TenantId,
+    Actor, Caller, CallerEdit, CallerId, CallerKind, Change, Credential, CredentialEdit, CredentialId,
+    Entity, Lock, LockId, Plan, PlanId, Seq, Standing, Status, Tenant, TenantEdit, TenantId,
 };
+
+/// One command by itself, and the entity of its kind that it answers with.
+macro_rules! one {
+    ($registry:ident, $kind:ident, $command:expr, $actor:expr) => {
+        match $registry.execute(vec![$command], $actor).await?.pop() {
+            Some(Entity::$kind(entity)) => Ok(entity),
+            _ => Err(Fault::Corrupt("a registry answered with another thing than was asked for".into())),
+        }
+    };
+}
 
 /// A caller to be made.
 #[derive(Debug, Clone)]
@@ -73,9 +90,10 @@ pub struct Snapshot {
 ///
 /// # Promises
 ///
-/// * **Atomic.** A method that returns `Ok` has made its change and its row in the change log; one that
-///   returns an error has made neither. What is acknowledged survives the end of the process, if the
-///   implementation says that it keeps anything at all.
+/// * **Atomic.** What is [executed](Self::execute) together, and each method that changes something, is in
+///   the store and in the change log once it has returned `Ok`; when it returns an error, none of it is.
+///   What is acknowledged survives the end of the process, if the implementation says that it keeps
+///   anything at all.
 /// * **Ordered.** Changes are numbered from 1 without gaps, in the order in which they took effect.
 /// * **Walled.** A caller is reached only through its tenant; one of another tenant is
 ///   [`Fault::NotFound`], like one that does not exist.
@@ -86,13 +104,18 @@ pub struct Snapshot {
 /// * **Honest.** When the store cannot be reached the answer is [`Fault::Unavailable`], and no other.
 ///
 /// A change that changes nothing is no change: it returns the entity as it is and writes no row.
+///
+/// The methods that change one thing stand on [`execute`](Self::execute); an implementation needs that one,
+/// and those that read.
 #[async_trait]
 pub trait Registry: Send + Sync + 'static {
-    /// Makes a tenant; `revision` and times of the given one are set by the registry.
+    /// Does one thing after the other in one transaction: all of them, or none. Returns for each the entity
+    /// as it is since, or, when deleted, as it last was. What it does with each, and which errors that has, is
+    /// said by the method of its name.
     ///
     /// # Errors
-    /// [`Fault::Conflict`] when the id, or its project and instance, are taken.
-    async fn create_tenant(&self, tenant: Tenant, actor: &Actor) -> Result<Tenant, Fault>;
+    /// That of the first which cannot be done.
+    async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, Fault>;
 
     /// A tenant by its id.
     ///
@@ -106,19 +129,11 @@ pub trait Registry: Send + Sync + 'static {
     /// [`Fault::NotFound`].
     async fn gateway(&self, project_id: &str, instance_id: &str) -> Result<Tenant, Fault>;
 
-    /// Sets a tenant's standing.
+    /// A page of tenants by id: at most `limit`, behind `after`.
     ///
     /// # Errors
-    /// [`Fault::NotFound`].
-    async fn set_standing(&self, id: &TenantId, standing: Standing, actor: &Actor) -> Result<Tenant, Fault>;
-
-    /// Makes a caller.
-    ///
-    /// # Errors
-    /// [`Fault::NotFound`] without its tenant or plan, [`Fault::Full`] when the tenant has as many callers
-    /// of its kind as it may, [`Fault::NameTaken`], [`Fault::KeyTaken`], or [`Fault::Conflict`] when the id
-    /// is taken.
-    async fn create_caller(&self, caller: NewCaller, actor: &Actor) -> Result<Caller, Fault>;
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn tenants(&self, after: Option<&TenantId>, limit: u32) -> Result<Vec<Tenant>, Fault>;
 
     /// A caller of a tenant.
     ///
@@ -126,61 +141,35 @@ pub trait Registry: Send + Sync + 'static {
     /// [`Fault::NotFound`].
     async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Fault>;
 
-    /// Changes a caller, unless it is locked: by everybody's lock, or one of its own tenant.
-    ///
-    /// # Errors
-    /// [`Fault::NotFound`] (the caller, or its new plan), [`Fault::Locked`], [`Fault::NameTaken`],
-    /// [`Fault::KeyTaken`], or [`Fault::Conflict`] when `expected` is not the present revision.
-    async fn update_caller(
-        &self,
-        tenant: &TenantId,
-        id: &CallerId,
-        expected: Option<u64>,
-        edit: CallerEdit,
-        actor: &Actor,
-    ) -> Result<Caller, Fault>;
-
-    /// Deletes a caller, its credentials and the locks on it, unless it is locked.
-    ///
-    /// # Errors
-    /// [`Fault::NotFound`], [`Fault::Locked`].
-    async fn delete_caller(&self, tenant: &TenantId, id: &CallerId, actor: &Actor) -> Result<(), Fault>;
-
-    /// Makes a credential; `revision` and times of the given one are set by the registry.
-    ///
-    /// # Errors
-    /// [`Fault::NotFound`] without its caller, [`Fault::Conflict`] when id or digest are taken.
-    async fn create_credential(&self, credential: Credential, actor: &Actor) -> Result<Credential, Fault>;
-
-    /// Sets a credential's status.
-    ///
-    /// # Errors
-    /// [`Fault::NotFound`].
-    async fn set_credential_status(
-        &self,
-        tenant: &TenantId,
-        id: &CredentialId,
-        status: Status,
-        actor: &Actor,
-    ) -> Result<Credential, Fault>;
-
-    /// Makes a plan, or puts new limits in its place.
+    /// A page of callers by id.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn put_plan(&self, plan: Plan, actor: &Actor) -> Result<(), Fault>;
+    async fn callers(&self, which: &Callers) -> Result<Vec<Caller>, Fault>;
 
-    /// Makes a lock. `acquired_at` is set by the registry; locks that have expired are cleared away first.
-    ///
-    /// # Errors
-    /// [`Fault::Conflict`] when the id is that of a lock that still holds, or `expires_at` is past.
-    async fn create_lock(&self, lock: Lock, actor: &Actor) -> Result<Lock, Fault>;
-
-    /// Releases a lock.
+    /// A credential of a tenant.
     ///
     /// # Errors
     /// [`Fault::NotFound`].
-    async fn delete_lock(&self, id: &LockId, actor: &Actor) -> Result<(), Fault>;
+    async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, Fault>;
+
+    /// A page of credentials by id.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn credentials(&self, which: &Credentials) -> Result<Vec<Credential>, Fault>;
+
+    /// A page of plans by id: at most `limit`, behind `after`.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, Fault>;
+
+    /// A page of locks by id: at most `limit`, behind `after`; those that have expired may be among them.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault>;
 
     /// Everything, as of one change.
     ///
@@ -197,4 +186,164 @@ pub trait Registry: Send + Sync + 'static {
     /// Returns when there may be a change after a number: at once if there is one, soon after one is made
     /// here, and from time to time in any case, so that changes made elsewhere are seen too.
     async fn changed(&self, after: Seq);
+
+    /// Makes a tenant; `revision` and times of the given one are set by the registry.
+    ///
+    /// # Errors
+    /// [`Fault::Conflict`] when the id, or its project and instance, are taken.
+    async fn create_tenant(&self, tenant: Tenant, actor: &Actor) -> Result<Tenant, Fault> {
+        one!(self, Tenant, Command::CreateTenant(tenant), actor)
+    }
+
+    /// Changes a tenant.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`], or [`Fault::Conflict`] when `expected` is not the present revision.
+    async fn update_tenant(
+        &self,
+        id: &TenantId,
+        expected: Option<u64>,
+        edit: TenantEdit,
+        actor: &Actor,
+    ) -> Result<Tenant, Fault> {
+        one!(self, Tenant, Command::UpdateTenant { id: id.clone(), expected, edit }, actor)
+    }
+
+    /// Sets a tenant's standing.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`].
+    async fn set_standing(&self, id: &TenantId, standing: Standing, actor: &Actor) -> Result<Tenant, Fault> {
+        let edit = TenantEdit { standing: Some(standing), ..TenantEdit::default() };
+        self.update_tenant(id, None, edit, actor).await
+    }
+
+    /// Makes a caller.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`] without its tenant or plan, [`Fault::Full`] when the tenant has as many callers
+    /// of its kind as it may, [`Fault::NameTaken`], [`Fault::KeyTaken`], or [`Fault::Conflict`] when the id
+    /// is taken.
+    async fn create_caller(&self, caller: NewCaller, actor: &Actor) -> Result<Caller, Fault> {
+        one!(self, Caller, Command::CreateCaller(caller), actor)
+    }
+
+    /// Changes a caller, unless it is locked: by everybody's lock, or one of its own tenant.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`] (the caller, or its new plan), [`Fault::Locked`], [`Fault::NameTaken`],
+    /// [`Fault::KeyTaken`], or [`Fault::Conflict`] when `expected` is not the present revision.
+    async fn update_caller(
+        &self,
+        tenant: &TenantId,
+        id: &CallerId,
+        expected: Option<u64>,
+        edit: CallerEdit,
+        actor: &Actor,
+    ) -> Result<Caller, Fault> {
+        let command = Command::UpdateCaller { tenant: tenant.clone(), id: id.clone(), expected, edit };
+        one!(self, Caller, command, actor)
+    }
+
+    /// Deletes a caller, its credentials and the locks on it, unless it is locked.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`], [`Fault::Locked`], or [`Fault::Conflict`] when `expected` is not the present
+    /// revision.
+    async fn delete_caller(
+        &self,
+        tenant: &TenantId,
+        id: &CallerId,
+        expected: Option<u64>,
+        actor: &Actor,
+    ) -> Result<(), Fault> {
+        let command = Command::DeleteCaller { tenant: tenant.clone(), id: id.clone(), expected };
+        self.execute(vec![command], actor).await.map(drop)
+    }
+
+    /// Makes a credential; `revision` and times of the given one are set by the registry.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`] without its caller, [`Fault::Conflict`] when id or digest are taken.
+    async fn create_credential(&self, credential: Credential, actor: &Actor) -> Result<Credential, Fault> {
+        one!(self, Credential, Command::CreateCredential(credential), actor)
+    }
+
+    /// Changes a credential. A lock on its caller does not hold it: a key can always be revoked.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`], or [`Fault::Conflict`] when `expected` is not the present revision.
+    async fn update_credential(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        expected: Option<u64>,
+        edit: CredentialEdit,
+        actor: &Actor,
+    ) -> Result<Credential, Fault> {
+        let command = Command::UpdateCredential { tenant: tenant.clone(), id: id.clone(), expected, edit };
+        one!(self, Credential, command, actor)
+    }
+
+    /// Sets a credential's status.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`].
+    async fn set_credential_status(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        status: Status,
+        actor: &Actor,
+    ) -> Result<Credential, Fault> {
+        let edit = CredentialEdit { status: Some(status), ..CredentialEdit::default() };
+        self.update_credential(tenant, id, None, edit, actor).await
+    }
+
+    /// Deletes a credential: it is unknown from now on. A lock on its caller does not hold it.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`], or [`Fault::Conflict`] when `expected` is not the present revision.
+    async fn delete_credential(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        expected: Option<u64>,
+        actor: &Actor,
+    ) -> Result<(), Fault> {
+        let command = Command::DeleteCredential { tenant: tenant.clone(), id: id.clone(), expected };
+        self.execute(vec![command], actor).await.map(drop)
+    }
+
+    /// Makes a plan, or puts new limits in its place.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn put_plan(&self, plan: Plan, actor: &Actor) -> Result<(), Fault> {
+        self.execute(vec![Command::PutPlan(plan)], actor).await.map(drop)
+    }
+
+    /// Deletes a plan.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`], or [`Fault::Conflict`] when a caller is on it.
+    async fn delete_plan(&self, id: &PlanId, actor: &Actor) -> Result<(), Fault> {
+        self.execute(vec![Command::DeletePlan(id.clone())], actor).await.map(drop)
+    }
+
+    /// Makes a lock. `acquired_at` is set by the registry; locks that have expired are cleared away first.
+    ///
+    /// # Errors
+    /// [`Fault::Conflict`] when the id is that of a lock that still holds, or `expires_at` is past.
+    async fn create_lock(&self, lock: Lock, actor: &Actor) -> Result<Lock, Fault> {
+        one!(self, Lock, Command::CreateLock(lock), actor)
+    }
+
+    /// Releases a lock.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`].
+    async fn delete_lock(&self, id: &LockId, actor: &Actor) -> Result<(), Fault> {
+        self.execute(vec![Command::DeleteLock(id.clone())], actor).await.map(drop)
+    }
 }

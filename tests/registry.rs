@@ -10,9 +10,11 @@ mod promise {
     pub mod callers;
     pub mod credentials;
     pub mod edits;
+    pub mod listings;
     pub mod locks;
     pub mod log;
     pub mod tenants;
+    pub mod together;
 }
 mod records;
 
@@ -40,6 +42,8 @@ macro_rules! keeps_all {
                 a_tenant_that_is_not_there_is_not_found,
                 a_standing_is_set_once,
                 a_plan_is_made_replaced_and_left_alone,
+                an_edit_of_a_tenant_changes_what_it_names,
+                a_plan_is_deleted_when_nobody_is_on_it,
             }
             callers {
                 a_caller_of_any_kind_is_made_and_read_back,
@@ -67,6 +71,9 @@ macro_rules! keeps_all {
                 a_credential_needs_its_caller,
                 a_credentials_id_and_digest_are_taken_once_for_all_tenants,
                 a_credentials_status_is_set_once,
+                an_edit_of_a_credential_changes_what_it_names_and_not_its_digest,
+                a_lost_update_of_a_credential_is_refused,
+                a_deleted_credential_is_gone_and_its_digest_free,
             }
             locks {
                 a_lock_is_made_and_released,
@@ -76,6 +83,14 @@ macro_rules! keeps_all {
                 the_longest_of_several_locks_is_shown,
                 a_lock_holds_only_what_it_stands_on,
                 expired_locks_are_cleared_away_by_the_next,
+            }
+            together {
+                what_is_done_together_is_seen_by_what_follows,
+                of_what_is_asked_together_all_is_done_or_nothing,
+            }
+            listings {
+                pages_follow_each_other_without_gap_or_overlap,
+                a_listing_shows_only_what_was_asked_for,
             }
             log {
                 changes_say_what_was_done_when_and_by_whom,

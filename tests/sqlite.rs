@@ -271,7 +271,7 @@ async fn a_record_that_does_not_parse_is_corrupt_and_only_that() {
         let outcomes = [
             store.caller(tenant, &caller.id).await.map(drop),
             store.update_caller(tenant, &caller.id, None, CallerEdit::default(), by).await.map(drop),
-            store.delete_caller(tenant, &caller.id, by).await,
+            store.delete_caller(tenant, &caller.id, None, by).await,
             store.snapshot().await.map(drop),
         ];
         for outcome in outcomes {

@@ -106,6 +106,41 @@ pub struct Credential {
     pub updated_at: Timestamp,
 }
 
+impl Credential {
+    /// The credential as it is after an edit, or `None` when the edit changes nothing.
+    #[must_use]
+    pub fn edited(&self, edit: CredentialEdit, now: Timestamp) -> Option<Self> {
+        let mut after = self.clone();
+        if let Some(name) = edit.name {
+            after.name = name;
+        }
+        if let Some(status) = edit.status {
+            after.status = status;
+        }
+        if let Some(scopes) = edit.scopes {
+            after.scopes = scopes;
+        }
+        if let Some(not_after) = edit.not_after {
+            after.not_after = not_after;
+        }
+        (after != *self).then(|| Self { revision: self.revision + 1, updated_at: now, ..after })
+    }
+}
+
+/// What to change of a credential; what is `None` stays. The secret itself never changes: another secret
+/// is another credential.
+#[derive(Debug, Clone, Default)]
+pub struct CredentialEdit {
+    /// A new name.
+    pub name: Option<String>,
+    /// A new status.
+    pub status: Option<Status>,
+    /// Other scopes, all of them.
+    pub scopes: Option<Scopes>,
+    /// Another end, or `Some(None)` for none.
+    pub not_after: Option<Option<Timestamp>>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,3 +47,32 @@ pub struct Tenant {
     /// When it last changed.
     pub updated_at: Timestamp,
 }
+
+impl Tenant {
+    /// The tenant as it is after an edit, or `None` when the edit changes nothing.
+    #[must_use]
+    pub fn edited(&self, edit: TenantEdit, now: Timestamp) -> Option<Self> {
+        let mut after = self.clone();
+        if let Some(name) = edit.name {
+            after.name = name;
+        }
+        if let Some(standing) = edit.standing {
+            after.standing = standing;
+        }
+        if let Some(most) = edit.max_callers {
+            after.max_callers = most;
+        }
+        (after != *self).then(|| Self { revision: self.revision + 1, updated_at: now, ..after })
+    }
+}
+
+/// What to change of a tenant; what is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct TenantEdit {
+    /// A new name.
+    pub name: Option<String>,
+    /// A new standing.
+    pub standing: Option<Standing>,
+    /// How many callers of each kind it may have; those that it has stay.
+    pub max_callers: Option<u32>,
+}

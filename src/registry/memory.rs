@@ -4,18 +4,21 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Bound,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
 };
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::{Fault, NewCaller, Registry, Snapshot};
+use super::{Callers, Command, Credentials, Fault, Registry, Snapshot, Transaction, execute};
 use crate::{
     app::{
-        Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialId, Entity, Lock, LockId, Plan,
-        Seq, Standing, Status, Target, Tenant, TenantId, Verb,
+        Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Gateway, Lock, LockId, Plan,
+        PlanId, Seq, Target, Tenant, TenantId, Verb,
     },
     clock::Clock,
 };
@@ -40,7 +43,7 @@ struct State {
     tenants: BTreeMap<TenantId, Tenant>,
     callers: BTreeMap<CallerId, Caller>,
     credentials: BTreeMap<CredentialId, Credential>,
-    plans: BTreeMap<crate::app::PlanId, Plan>,
+    plans: BTreeMap<PlanId, Plan>,
     locks: BTreeMap<LockId, Lock>,
     changes: Vec<Change>,
 }
@@ -55,82 +58,180 @@ impl Memory {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Runs a change: all checks come before the first write, so that an error leaves nothing behind.
-    fn write<T>(&self, change: impl FnOnce(&mut State, Timestamp) -> Result<T, Fault>) -> Result<T, Fault> {
-        let mut state = self.state();
-        let done = change(&mut state, self.clock.now().time)?;
-        self.seq.send_replace(state.changes.len() as Seq);
-        Ok(done)
-    }
 }
 
 impl State {
-    fn log(&mut self, at: Timestamp, actor: &Actor, verb: Verb, entity: Entity) {
-        let seq = self.changes.len() as Seq + 1;
-        self.changes.push(Change { seq, at, actor: actor.clone(), verb, entity });
-    }
-
-    fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<&Caller, Fault> {
-        self.callers.get(id).filter(|caller| caller.tenant == *tenant).ok_or(Fault::NotFound)
-    }
-
-    fn unlocked(&self, caller: &Caller, now: Timestamp) -> Result<(), Fault> {
-        let held = self.locks.values().filter(|lock| lock.holds_caller(caller, now));
-        held.max_by_key(|lock| lock.expires_at)
-            .map_or(Ok(()), |lock| Err(Fault::Locked(Box::new(lock.clone()))))
-    }
-
-    /// Whether name and key of a caller are free for it, and its plan is there.
-    fn fits(&self, caller: &Caller) -> Result<(), Fault> {
-        let mut others = self.callers.values().filter(|other| other.id != caller.id);
-        let same_name = |other: &Caller| {
-            other.tenant == caller.tenant
-                && other.kind_name() == caller.kind_name()
-                && other.name == caller.name
-        };
-        if others.clone().any(same_name) {
-            return Err(Fault::NameTaken);
+    fn put(&mut self, entity: Entity) -> Option<Entity> {
+        match entity {
+            Entity::Tenant(it) => self.tenants.insert(it.id.clone(), it).map(Entity::Tenant),
+            Entity::Caller(it) => self.callers.insert(it.id.clone(), it).map(Entity::Caller),
+            Entity::Credential(it) => self.credentials.insert(it.id.clone(), it).map(Entity::Credential),
+            Entity::Plan(it) => self.plans.insert(it.id().clone(), it).map(Entity::Plan),
+            Entity::Lock(it) => self.locks.insert(it.id.clone(), it).map(Entity::Lock),
         }
-        if caller.app().is_some_and(|app| others.any(|other| other.app().is_some_and(|it| it.key == app.key)))
-        {
-            return Err(Fault::KeyTaken);
-        }
-        if caller.plan.as_ref().is_some_and(|plan| !self.plans.contains_key(plan)) {
-            return Err(Fault::NotFound);
-        }
-        Ok(())
     }
 
-    fn drop_locks(&mut self, at: Timestamp, actor: &Actor, gone: impl Fn(&Lock) -> bool) {
-        let gone: Vec<Lock> = self.locks.values().filter(|lock| gone(lock)).cloned().collect();
-        for lock in gone {
-            self.locks.remove(&lock.id);
-            self.log(at, actor, Verb::Deleted, Entity::Lock(lock));
+    fn take(&mut self, entity: &Entity) -> Option<Entity> {
+        match entity {
+            Entity::Tenant(it) => self.tenants.remove(&it.id).map(Entity::Tenant),
+            Entity::Caller(it) => self.callers.remove(&it.id).map(Entity::Caller),
+            Entity::Credential(it) => self.credentials.remove(&it.id).map(Entity::Credential),
+            Entity::Plan(it) => self.plans.remove(it.id()).map(Entity::Plan),
+            Entity::Lock(it) => self.locks.remove(&it.id).map(Entity::Lock),
+        }
+    }
+}
+
+/// A transaction: changes are made at once, and taken back when it is given up.
+struct Draft<'a> {
+    state: &'a mut State,
+    now: Timestamp,
+    actor: &'a Actor,
+    /// For each change, what it made and what stood there before.
+    made: Vec<(Entity, Option<Entity>)>,
+}
+
+impl Draft<'_> {
+    fn give_up(self) {
+        self.state.changes.truncate(self.state.changes.len() - self.made.len());
+        for (made, before) in self.made.into_iter().rev() {
+            match before {
+                Some(before) => self.state.put(before),
+                None => self.state.take(&made),
+            };
         }
     }
 }
 
 #[async_trait]
+impl Transaction for Draft<'_> {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    async fn tenant(&mut self, id: &TenantId) -> Result<Option<Tenant>, Fault> {
+        Ok(self.state.tenants.get(id).cloned())
+    }
+
+    async fn has_tenant(&mut self, like: &Tenant) -> Result<bool, Fault> {
+        let place = |tenant: &Tenant| {
+            let gateway = tenant.gateway.as_ref();
+            gateway.map(|gateway| (gateway.project_id.clone(), gateway.instance_id.clone()))
+        };
+        let same_place = |other: &Tenant| place(like).is_some() && place(other) == place(like);
+        Ok(self.state.tenants.contains_key(&like.id) || self.state.tenants.values().any(same_place))
+    }
+
+    async fn caller(&mut self, tenant: &TenantId, id: &CallerId) -> Result<Option<Caller>, Fault> {
+        Ok(self.state.callers.get(id).filter(|caller| caller.tenant == *tenant).cloned())
+    }
+
+    async fn has_caller(&mut self, id: &CallerId) -> Result<bool, Fault> {
+        Ok(self.state.callers.contains_key(id))
+    }
+
+    async fn count_like(&mut self, caller: &Caller) -> Result<u64, Fault> {
+        Ok(self.state.callers.values().filter(|other| alike(caller, other)).count() as u64)
+    }
+
+    async fn has_name(&mut self, caller: &Caller) -> Result<bool, Fault> {
+        let named = |other: &Caller| alike(caller, other) && other.name == caller.name;
+        Ok(self.state.callers.values().any(|other| other.id != caller.id && named(other)))
+    }
+
+    async fn has_app_key(&mut self, caller: &Caller) -> Result<bool, Fault> {
+        let key = |caller: &Caller| caller.app().map(|app| app.key.clone());
+        let same = |other: &Caller| key(other).is_some() && key(other) == key(caller);
+        Ok(self.state.callers.values().any(|other| other.id != caller.id && same(other)))
+    }
+
+    async fn credential(
+        &mut self,
+        tenant: &TenantId,
+        id: &CredentialId,
+    ) -> Result<Option<Credential>, Fault> {
+        Ok(self.state.credentials.get(id).filter(|credential| credential.tenant == *tenant).cloned())
+    }
+
+    async fn has_credential(&mut self, like: &Credential) -> Result<bool, Fault> {
+        let same = |other: &Credential| other.digest == like.digest;
+        Ok(self.state.credentials.contains_key(&like.id) || self.state.credentials.values().any(same))
+    }
+
+    async fn credentials_of(&mut self, caller: &Caller) -> Result<Vec<Credential>, Fault> {
+        let theirs = |credential: &&Credential| credential.caller == caller.id;
+        Ok(self.state.credentials.values().filter(theirs).cloned().collect())
+    }
+
+    async fn plan(&mut self, id: &PlanId) -> Result<Option<Plan>, Fault> {
+        Ok(self.state.plans.get(id).cloned())
+    }
+
+    async fn is_used(&mut self, plan: &PlanId) -> Result<bool, Fault> {
+        Ok(self.state.callers.values().any(|caller| caller.plan.as_ref() == Some(plan)))
+    }
+
+    async fn lock(&mut self, id: &LockId) -> Result<Option<Lock>, Fault> {
+        Ok(self.state.locks.get(id).cloned())
+    }
+
+    async fn locks_on(&mut self, caller: &CallerId) -> Result<Vec<Lock>, Fault> {
+        let on_it = |lock: &&Lock| matches!(&lock.target, Target::Caller(id) if id == caller);
+        Ok(self.state.locks.values().filter(on_it).cloned().collect())
+    }
+
+    async fn expired_locks(&mut self) -> Result<Vec<Lock>, Fault> {
+        Ok(self.state.locks.values().filter(|lock| !lock.holds(self.now)).cloned().collect())
+    }
+
+    async fn make(&mut self, verb: Verb, entity: Entity) -> Result<(), Fault> {
+        let before = match verb {
+            Verb::Created | Verb::Updated => self.state.put(entity.clone()),
+            Verb::Deleted => self.state.take(&entity),
+        };
+        let seq = self.state.changes.len() as Seq + 1;
+        let change = Change { seq, at: self.now, actor: self.actor.clone(), verb, entity: entity.clone() };
+        self.state.changes.push(change);
+        self.made.push((entity, before));
+        Ok(())
+    }
+}
+
+/// Of one tenant and one kind.
+fn alike(one: &Caller, other: &Caller) -> bool {
+    one.tenant == other.tenant && one.kind_name() == other.kind_name()
+}
+
+/// A page of what is kept by id.
+fn page<I: Ord, T: Clone>(
+    all: &BTreeMap<I, T>,
+    after: Option<&I>,
+    limit: u32,
+    wanted: impl Fn(&T) -> bool,
+) -> Vec<T> {
+    let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let found = all.range((behind, Bound::Unbounded)).map(|(_, it)| it);
+    found.filter(|it| wanted(it)).take(limit as usize).cloned().collect()
+}
+
+#[async_trait]
 impl Registry for Memory {
-    async fn create_tenant(&self, tenant: Tenant, actor: &Actor) -> Result<Tenant, Fault> {
-        self.write(|state, now| {
-            let place = |tenant: &Tenant| {
-                tenant
-                    .gateway
-                    .as_ref()
-                    .map(|gateway| (gateway.project_id.clone(), gateway.instance_id.clone()))
-            };
-            let taken = place(&tenant).is_some()
-                && state.tenants.values().any(|other| place(other) == place(&tenant));
-            if taken || state.tenants.contains_key(&tenant.id) {
-                return Err(Fault::Conflict);
+    async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, Fault> {
+        let mut state = self.state();
+        let mut draft = Draft { state: &mut state, now: self.clock.now().time, actor, made: Vec::new() };
+        // Nothing in it waits, so the lock is not held across a wait.
+        let done = pin!(execute(&mut draft, commands)).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(done) = done else { unreachable!("a transaction in memory waited") };
+        match done {
+            Ok(done) => {
+                self.seq.send_replace(state.changes.len() as Seq);
+                Ok(done)
             }
-            let tenant = Tenant { revision: 1, created_at: now, updated_at: now, ..tenant };
-            state.tenants.insert(tenant.id.clone(), tenant.clone());
-            state.log(now, actor, Verb::Created, Entity::Tenant(tenant.clone()));
-            Ok(tenant)
-        })
+            Err(fault) => {
+                draft.give_up();
+                Err(fault)
+            }
+        }
     }
 
     async fn tenant(&self, id: &TenantId) -> Result<Tenant, Fault> {
@@ -138,159 +239,49 @@ impl Registry for Memory {
     }
 
     async fn gateway(&self, project_id: &str, instance_id: &str) -> Result<Tenant, Fault> {
-        let is = |tenant: &&Tenant| {
-            tenant
-                .gateway
-                .as_ref()
-                .is_some_and(|gateway| gateway.project_id == project_id && gateway.instance_id == instance_id)
-        };
+        let is = |gateway: &Gateway| gateway.project_id == project_id && gateway.instance_id == instance_id;
+        let is = |tenant: &&Tenant| tenant.gateway.as_ref().is_some_and(is);
         self.state().tenants.values().find(is).cloned().ok_or(Fault::NotFound)
     }
 
-    async fn set_standing(&self, id: &TenantId, standing: Standing, actor: &Actor) -> Result<Tenant, Fault> {
-        self.write(|state, now| {
-            let tenant = state.tenants.get_mut(id).ok_or(Fault::NotFound)?;
-            if tenant.standing != standing {
-                tenant.standing = standing;
-                tenant.revision += 1;
-                tenant.updated_at = now;
-                let tenant = tenant.clone();
-                state.log(now, actor, Verb::Updated, Entity::Tenant(tenant));
-            }
-            Ok(state.tenants[id].clone())
-        })
-    }
-
-    async fn create_caller(&self, caller: NewCaller, actor: &Actor) -> Result<Caller, Fault> {
-        self.write(|state, now| {
-            let caller = caller.at(now);
-            let tenant = state.tenants.get(&caller.tenant).ok_or(Fault::NotFound)?;
-            let kin =
-                |other: &&Caller| other.tenant == caller.tenant && other.kind_name() == caller.kind_name();
-            if state.callers.values().filter(kin).count() >= tenant.max_callers as usize {
-                return Err(Fault::Full(tenant.max_callers));
-            }
-            if state.callers.contains_key(&caller.id) {
-                return Err(Fault::Conflict);
-            }
-            state.fits(&caller)?;
-            state.callers.insert(caller.id.clone(), caller.clone());
-            state.log(now, actor, Verb::Created, Entity::Caller(caller.clone()));
-            Ok(caller)
-        })
+    async fn tenants(&self, after: Option<&TenantId>, limit: u32) -> Result<Vec<Tenant>, Fault> {
+        Ok(page(&self.state().tenants, after, limit, |_| true))
     }
 
     async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Fault> {
-        self.state().caller(tenant, id).cloned()
+        let state = self.state();
+        let found = state.callers.get(id).filter(|caller| caller.tenant == *tenant);
+        found.cloned().ok_or(Fault::NotFound)
     }
 
-    async fn update_caller(
-        &self,
-        tenant: &TenantId,
-        id: &CallerId,
-        expected: Option<u64>,
-        edit: CallerEdit,
-        actor: &Actor,
-    ) -> Result<Caller, Fault> {
-        self.write(|state, now| {
-            let before = state.caller(tenant, id)?.clone();
-            state.unlocked(&before, now)?;
-            if expected.is_some_and(|revision| revision != before.revision) {
-                return Err(Fault::Conflict);
-            }
-            let Some(after) = before.edited(edit, now) else { return Ok(before) };
-            state.fits(&after)?;
-            state.callers.insert(id.clone(), after.clone());
-            state.log(now, actor, Verb::Updated, Entity::Caller(after.clone()));
-            Ok(after)
-        })
+    async fn callers(&self, which: &Callers) -> Result<Vec<Caller>, Fault> {
+        Ok(page(&self.state().callers, which.after.as_ref(), which.limit, |caller| {
+            which.tenant.as_ref().is_none_or(|tenant| caller.tenant == *tenant)
+                && which.kind.is_none_or(|kind| caller.kind_name() == kind)
+                && which.name.as_ref().is_none_or(|name| caller.name == *name)
+                && which.status.is_none_or(|status| caller.status == status)
+        }))
     }
 
-    async fn delete_caller(&self, tenant: &TenantId, id: &CallerId, actor: &Actor) -> Result<(), Fault> {
-        self.write(|state, now| {
-            let caller = state.caller(tenant, id)?.clone();
-            state.unlocked(&caller, now)?;
-            let keys: Vec<_> = state.credentials.values().filter(|key| key.caller == *id).cloned().collect();
-            for key in keys {
-                state.credentials.remove(&key.id);
-                state.log(now, actor, Verb::Deleted, Entity::Credential(key));
-            }
-            let target = Target::Caller(id.clone());
-            state.drop_locks(now, actor, |lock| lock.target == target);
-            state.callers.remove(id);
-            state.log(now, actor, Verb::Deleted, Entity::Caller(caller));
-            Ok(())
-        })
+    async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, Fault> {
+        let state = self.state();
+        let found = state.credentials.get(id).filter(|credential| credential.tenant == *tenant);
+        found.cloned().ok_or(Fault::NotFound)
     }
 
-    async fn create_credential(&self, credential: Credential, actor: &Actor) -> Result<Credential, Fault> {
-        self.write(|state, now| {
-            state.caller(&credential.tenant, &credential.caller)?;
-            let taken = |other: &Credential| other.id == credential.id || other.digest == credential.digest;
-            if state.credentials.values().any(taken) {
-                return Err(Fault::Conflict);
-            }
-            let credential = Credential { revision: 1, created_at: now, updated_at: now, ..credential };
-            state.credentials.insert(credential.id.clone(), credential.clone());
-            state.log(now, actor, Verb::Created, Entity::Credential(credential.clone()));
-            Ok(credential)
-        })
+    async fn credentials(&self, which: &Credentials) -> Result<Vec<Credential>, Fault> {
+        Ok(page(&self.state().credentials, which.after.as_ref(), which.limit, |credential| {
+            which.tenant.as_ref().is_none_or(|tenant| credential.tenant == *tenant)
+                && which.caller.as_ref().is_none_or(|caller| credential.caller == *caller)
+        }))
     }
 
-    async fn set_credential_status(
-        &self,
-        tenant: &TenantId,
-        id: &CredentialId,
-        status: Status,
-        actor: &Actor,
-    ) -> Result<Credential, Fault> {
-        self.write(|state, now| {
-            let found = state.credentials.get_mut(id).filter(|credential| credential.tenant == *tenant);
-            let credential = found.ok_or(Fault::NotFound)?;
-            if credential.status != status {
-                credential.status = status;
-                credential.revision += 1;
-                credential.updated_at = now;
-                let credential = credential.clone();
-                state.log(now, actor, Verb::Updated, Entity::Credential(credential));
-            }
-            Ok(state.credentials[id].clone())
-        })
+    async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, Fault> {
+        Ok(page(&self.state().plans, after, limit, |_| true))
     }
 
-    async fn put_plan(&self, plan: Plan, actor: &Actor) -> Result<(), Fault> {
-        self.write(|state, now| {
-            let verb = match state.plans.get(plan.id()) {
-                Some(before) if *before == plan => return Ok(()),
-                Some(_) => Verb::Updated,
-                None => Verb::Created,
-            };
-            state.plans.insert(plan.id().clone(), plan.clone());
-            state.log(now, actor, verb, Entity::Plan(plan));
-            Ok(())
-        })
-    }
-
-    async fn create_lock(&self, lock: Lock, actor: &Actor) -> Result<Lock, Fault> {
-        self.write(|state, now| {
-            let taken = state.locks.get(&lock.id).is_some_and(|other| other.holds(now));
-            if taken || !lock.holds(now) {
-                return Err(Fault::Conflict);
-            }
-            state.drop_locks(now, actor, |other| !other.holds(now));
-            let lock = Lock { acquired_at: now, ..lock };
-            state.locks.insert(lock.id.clone(), lock.clone());
-            state.log(now, actor, Verb::Created, Entity::Lock(lock.clone()));
-            Ok(lock)
-        })
-    }
-
-    async fn delete_lock(&self, id: &LockId, actor: &Actor) -> Result<(), Fault> {
-        self.write(|state, now| {
-            let lock = state.locks.remove(id).ok_or(Fault::NotFound)?;
-            state.log(now, actor, Verb::Deleted, Entity::Lock(lock));
-            Ok(())
-        })
+    async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault> {
+        Ok(page(&self.state().locks, after, limit, |_| true))
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {

@@ -27,14 +27,14 @@ pub use open::Options;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use sqlx::SqlitePool;
+use sqlx::{SqlitePool, pool::PoolConnection};
 use tokio::sync::watch;
 
-use super::{Fault, NewCaller, Registry, Snapshot};
+use super::{Callers, Command, Credentials, Fault, Registry, Snapshot, execute};
 use crate::{
     app::{
-        Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialId, Entity, Lock, LockId, Plan,
-        Seq, Standing, Status, Tenant, TenantId, Verb,
+        Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Lock, LockId, Plan, PlanId, Seq,
+        Tenant, TenantId,
     },
     clock::Clock,
 };
@@ -87,164 +87,59 @@ impl Sqlite {
         self.writer.close().await;
     }
 
-    async fn write<'a>(&'a self, actor: &'a Actor) -> Result<Write<'a>, Fault> {
-        let tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
-        Write::begun(tx, self.clock.now().time, actor, &self.committed).await
+    async fn reader(&self) -> Result<PoolConnection<sqlx::Sqlite>, Fault> {
+        self.readers.acquire().await.map_err(fault)
     }
 
     async fn last_seq(&self) -> Result<Seq, Fault> {
-        let mut conn = self.readers.acquire().await.map_err(fault)?;
-        read::last_seq(&mut conn).await
+        read::last_seq(&mut *self.reader().await?).await
     }
 }
 
 #[async_trait]
 impl Registry for Sqlite {
-    async fn create_tenant(&self, tenant: Tenant, actor: &Actor) -> Result<Tenant, Fault> {
-        let mut write = self.write(actor).await?;
-        write.tenant_is_free(&tenant).await?;
-        let tenant = Tenant { revision: 1, created_at: write.now, updated_at: write.now, ..tenant };
-        write.make(Verb::Created, Entity::Tenant(tenant.clone())).await?;
+    async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, Fault> {
+        let tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
+        let mut write = Write::begun(tx, self.clock.now().time, actor, &self.committed).await?;
+        let done = execute(&mut write, commands).await?;
         write.commit().await?;
-        Ok(tenant)
+        Ok(done)
     }
 
     async fn tenant(&self, id: &TenantId) -> Result<Tenant, Fault> {
-        let mut conn = self.readers.acquire().await.map_err(fault)?;
-        read::tenant(&mut conn, id).await
+        read::tenant(&mut *self.reader().await?, id).await?.ok_or(Fault::NotFound)
     }
 
     async fn gateway(&self, project_id: &str, instance_id: &str) -> Result<Tenant, Fault> {
-        let mut conn = self.readers.acquire().await.map_err(fault)?;
-        read::gateway(&mut conn, project_id, instance_id).await
+        read::gateway(&mut *self.reader().await?, project_id, instance_id).await?.ok_or(Fault::NotFound)
     }
 
-    async fn set_standing(&self, id: &TenantId, standing: Standing, actor: &Actor) -> Result<Tenant, Fault> {
-        let mut write = self.write(actor).await?;
-        let before = read::tenant(write.conn(), id).await?;
-        if before.standing == standing {
-            return Ok(before);
-        }
-        let revision = before.revision + 1;
-        let after = Tenant { standing, revision, updated_at: write.now, ..before };
-        write.make(Verb::Updated, Entity::Tenant(after.clone())).await?;
-        write.commit().await?;
-        Ok(after)
-    }
-
-    async fn create_caller(&self, caller: NewCaller, actor: &Actor) -> Result<Caller, Fault> {
-        let mut write = self.write(actor).await?;
-        let caller = caller.at(write.now);
-        let tenant = read::tenant(write.conn(), &caller.tenant).await?;
-        write.has_room(&tenant, &caller).await?;
-        write.caller_is_free(&caller.id).await?;
-        write.fits(&caller).await?;
-        write.make(Verb::Created, Entity::Caller(caller.clone())).await?;
-        write.commit().await?;
-        Ok(caller)
+    async fn tenants(&self, after: Option<&TenantId>, limit: u32) -> Result<Vec<Tenant>, Fault> {
+        read::page(&mut *self.reader().await?, after.map(TenantId::as_str), limit).await
     }
 
     async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Fault> {
-        let mut conn = self.readers.acquire().await.map_err(fault)?;
-        read::caller(&mut conn, tenant, id).await
+        read::caller(&mut *self.reader().await?, tenant, id).await?.ok_or(Fault::NotFound)
     }
 
-    async fn update_caller(
-        &self,
-        tenant: &TenantId,
-        id: &CallerId,
-        expected: Option<u64>,
-        edit: CallerEdit,
-        actor: &Actor,
-    ) -> Result<Caller, Fault> {
-        let mut write = self.write(actor).await?;
-        let before = read::caller(write.conn(), tenant, id).await?;
-        write.unlocked(&before).await?;
-        if expected.is_some_and(|revision| revision != before.revision) {
-            return Err(Fault::Conflict);
-        }
-        let Some(after) = before.edited(edit, write.now) else { return Ok(before) };
-        write.fits(&after).await?;
-        write.make(Verb::Updated, Entity::Caller(after.clone())).await?;
-        write.commit().await?;
-        Ok(after)
+    async fn callers(&self, which: &Callers) -> Result<Vec<Caller>, Fault> {
+        read::callers(&mut *self.reader().await?, which).await
     }
 
-    async fn delete_caller(&self, tenant: &TenantId, id: &CallerId, actor: &Actor) -> Result<(), Fault> {
-        let mut write = self.write(actor).await?;
-        let caller = read::caller(write.conn(), tenant, id).await?;
-        write.unlocked(&caller).await?;
-        for credential in read::credentials_of(write.conn(), &caller).await? {
-            write.make(Verb::Deleted, Entity::Credential(credential)).await?;
-        }
-        for lock in read::locks_on(write.conn(), id).await? {
-            write.make(Verb::Deleted, Entity::Lock(lock)).await?;
-        }
-        write.make(Verb::Deleted, Entity::Caller(caller)).await?;
-        write.commit().await
+    async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, Fault> {
+        read::credential(&mut *self.reader().await?, tenant, id).await?.ok_or(Fault::NotFound)
     }
 
-    async fn create_credential(&self, credential: Credential, actor: &Actor) -> Result<Credential, Fault> {
-        let mut write = self.write(actor).await?;
-        read::caller(write.conn(), &credential.tenant, &credential.caller).await?;
-        write.credential_is_free(&credential).await?;
-        let credential =
-            Credential { revision: 1, created_at: write.now, updated_at: write.now, ..credential };
-        write.make(Verb::Created, Entity::Credential(credential.clone())).await?;
-        write.commit().await?;
-        Ok(credential)
+    async fn credentials(&self, which: &Credentials) -> Result<Vec<Credential>, Fault> {
+        read::credentials(&mut *self.reader().await?, which).await
     }
 
-    async fn set_credential_status(
-        &self,
-        tenant: &TenantId,
-        id: &CredentialId,
-        status: Status,
-        actor: &Actor,
-    ) -> Result<Credential, Fault> {
-        let mut write = self.write(actor).await?;
-        let before = read::credential(write.conn(), tenant, id).await?;
-        if before.status == status {
-            return Ok(before);
-        }
-        let revision = before.revision + 1;
-        let after = Credential { status, revision, updated_at: write.now, ..before };
-        write.make(Verb::Updated, Entity::Credential(after.clone())).await?;
-        write.commit().await?;
-        Ok(after)
+    async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, Fault> {
+        read::page(&mut *self.reader().await?, after.map(PlanId::as_str), limit).await
     }
 
-    async fn put_plan(&self, plan: Plan, actor: &Actor) -> Result<(), Fault> {
-        let mut write = self.write(actor).await?;
-        let verb = match read::plan(write.conn(), plan.id()).await? {
-            Some(before) if before == plan => return Ok(()),
-            Some(_) => Verb::Updated,
-            None => Verb::Created,
-        };
-        write.make(verb, Entity::Plan(plan)).await?;
-        write.commit().await
-    }
-
-    async fn create_lock(&self, lock: Lock, actor: &Actor) -> Result<Lock, Fault> {
-        let mut write = self.write(actor).await?;
-        if !lock.holds(write.now) {
-            return Err(Fault::Conflict);
-        }
-        write.clear_expired_locks().await?;
-        if read::lock(write.conn(), &lock.id).await?.is_some() {
-            return Err(Fault::Conflict);
-        }
-        let lock = Lock { acquired_at: write.now, ..lock };
-        write.make(Verb::Created, Entity::Lock(lock.clone())).await?;
-        write.commit().await?;
-        Ok(lock)
-    }
-
-    async fn delete_lock(&self, id: &LockId, actor: &Actor) -> Result<(), Fault> {
-        let mut write = self.write(actor).await?;
-        let lock = read::lock(write.conn(), id).await?.ok_or(Fault::NotFound)?;
-        write.make(Verb::Deleted, Entity::Lock(lock)).await?;
-        write.commit().await
+    async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault> {
+        read::page(&mut *self.reader().await?, after.map(LockId::as_str), limit).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {
@@ -253,8 +148,7 @@ impl Registry for Sqlite {
     }
 
     async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {
-        let mut conn = self.readers.acquire().await.map_err(fault)?;
-        read::changes(&mut conn, after, limit).await
+        read::changes(&mut *self.reader().await?, after, limit).await
     }
 
     async fn changed(&self, after: Seq) {

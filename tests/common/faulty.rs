@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use portcullis::{
     app::{
-        Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialId, Lock, LockId, Plan, Seq,
-        Standing, Status, Tenant, TenantId,
+        Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialId, Entity, Lock, LockId, Plan,
+        PlanId, Seq, Tenant, TenantId,
     },
-    registry::{Fault, NewCaller, Registry, Snapshot, memory::Memory},
+    registry::{Callers, Command, Credentials, Fault, Registry, Snapshot, memory::Memory},
 };
 
 /// What a registry answers instead of doing anything.
@@ -50,8 +50,11 @@ impl Faulty {
 
 #[async_trait]
 impl Registry for Faulty {
-    async fn create_tenant(&self, tenant: Tenant, actor: &Actor) -> Result<Tenant, Fault> {
-        self.check("create_tenant")?.create_tenant(tenant, actor).await
+    async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, Fault> {
+        for command in &commands {
+            self.check(command.name())?;
+        }
+        self.inner.execute(commands, actor).await
     }
 
     async fn tenant(&self, id: &TenantId) -> Result<Tenant, Fault> {
@@ -62,12 +65,8 @@ impl Registry for Faulty {
         self.check("gateway")?.gateway(project_id, instance_id).await
     }
 
-    async fn set_standing(&self, id: &TenantId, standing: Standing, actor: &Actor) -> Result<Tenant, Fault> {
-        self.check("set_standing")?.set_standing(id, standing, actor).await
-    }
-
-    async fn create_caller(&self, caller: NewCaller, actor: &Actor) -> Result<Caller, Fault> {
-        self.check("create_caller")?.create_caller(caller, actor).await
+    async fn tenants(&self, after: Option<&TenantId>, limit: u32) -> Result<Vec<Tenant>, Fault> {
+        self.check("tenants")?.tenants(after, limit).await
     }
 
     async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Fault> {
@@ -79,45 +78,24 @@ impl Registry for Faulty {
         read
     }
 
-    async fn update_caller(
-        &self,
-        tenant: &TenantId,
-        id: &CallerId,
-        expected: Option<u64>,
-        edit: CallerEdit,
-        actor: &Actor,
-    ) -> Result<Caller, Fault> {
-        self.check("update_caller")?.update_caller(tenant, id, expected, edit, actor).await
+    async fn callers(&self, which: &Callers) -> Result<Vec<Caller>, Fault> {
+        self.check("callers")?.callers(which).await
     }
 
-    async fn delete_caller(&self, tenant: &TenantId, id: &CallerId, actor: &Actor) -> Result<(), Fault> {
-        self.check("delete_caller")?.delete_caller(tenant, id, actor).await
+    async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, Fault> {
+        self.check("credential")?.credential(tenant, id).await
     }
 
-    async fn create_credential(&self, credential: Credential, actor: &Actor) -> Result<Credential, Fault> {
-        self.check("create_credential")?.create_credential(credential, actor).await
+    async fn credentials(&self, which: &Credentials) -> Result<Vec<Credential>, Fault> {
+        self.check("credentials")?.credentials(which).await
     }
 
-    async fn set_credential_status(
-        &self,
-        tenant: &TenantId,
-        id: &CredentialId,
-        status: Status,
-        actor: &Actor,
-    ) -> Result<Credential, Fault> {
-        self.check("set_credential_status")?.set_credential_status(tenant, id, status, actor).await
+    async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, Fault> {
+        self.check("plans")?.plans(after, limit).await
     }
 
-    async fn put_plan(&self, plan: Plan, actor: &Actor) -> Result<(), Fault> {
-        self.check("put_plan")?.put_plan(plan, actor).await
-    }
-
-    async fn create_lock(&self, lock: Lock, actor: &Actor) -> Result<Lock, Fault> {
-        self.check("create_lock")?.create_lock(lock, actor).await
-    }
-
-    async fn delete_lock(&self, id: &LockId, actor: &Actor) -> Result<(), Fault> {
-        self.check("delete_lock")?.delete_lock(id, actor).await
+    async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault> {
+        self.check("locks")?.locks(after, limit).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {

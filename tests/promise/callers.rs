@@ -66,7 +66,7 @@ pub async fn a_name_is_taken_once_for_a_tenant_and_kind(registry: Arc<dyn Regist
     for new in [client("t", "Name"), client("t", "name "), client("u", "name"), app("t", "name", "key")] {
         make(new).await.unwrap();
     }
-    registry.delete_caller(&made.tenant, &made.id, &actor()).await.unwrap();
+    registry.delete_caller(&made.tenant, &made.id, None, &actor()).await.unwrap();
     make(client("t", "name")).await.unwrap();
 }
 
@@ -78,7 +78,7 @@ pub async fn an_app_key_is_taken_once_for_all_tenants(registry: Arc<dyn Registry
         refused!(registry, Fault::KeyTaken, registry.create_caller(again, &actor()));
     }
     registry.create_caller(app("u", "name", "Key"), &actor()).await.unwrap();
-    registry.delete_caller(&made.tenant, &made.id, &actor()).await.unwrap();
+    registry.delete_caller(&made.tenant, &made.id, None, &actor()).await.unwrap();
     registry.create_caller(app("u", "other", "key"), &actor()).await.unwrap();
 }
 
@@ -95,7 +95,7 @@ pub async fn a_full_tenant_takes_no_more_callers_of_that_kind(
     refused!(registry, Fault::Full(0), registry.create_caller(client("none", "1"), &actor()));
     registry.create_caller(app("t", "1", "key"), &actor()).await.unwrap();
     registry.create_caller(client("u", "1"), &actor()).await.unwrap();
-    registry.delete_caller(&second.tenant, &second.id, &actor()).await.unwrap();
+    registry.delete_caller(&second.tenant, &second.id, None, &actor()).await.unwrap();
     registry.create_caller(client("t", "3"), &actor()).await.unwrap();
 }
 
@@ -138,7 +138,7 @@ pub async fn another_tenants_caller_is_not_found(registry: Arc<dyn Registry>, _:
         refused!(registry, Fault::NotFound, registry.caller(from, id));
         refused!(registry, Fault::NotFound, registry.update_caller(from, id, None, edit(), by));
         refused!(registry, Fault::NotFound, registry.update_caller(from, id, Some(9), edit(), by));
-        refused!(registry, Fault::NotFound, registry.delete_caller(from, id, by));
+        refused!(registry, Fault::NotFound, registry.delete_caller(from, id, None, by));
         let status = Status::Disabled;
         refused!(registry, Fault::NotFound, registry.set_credential_status(from, &key.id, status, by));
     }
@@ -146,7 +146,7 @@ pub async fn another_tenants_caller_is_not_found(registry: Arc<dyn Registry>, _:
     let (tenant, id, by) = (&ours.tenant, &"nowhere".parse().unwrap(), &actor());
     refused!(registry, Fault::NotFound, registry.caller(tenant, id));
     refused!(registry, Fault::NotFound, registry.update_caller(tenant, id, None, edit(), by));
-    refused!(registry, Fault::NotFound, registry.delete_caller(tenant, id, by));
+    refused!(registry, Fault::NotFound, registry.delete_caller(tenant, id, None, by));
 }
 
 pub async fn a_deleted_caller_takes_its_credentials_and_locks_along(
@@ -165,7 +165,7 @@ pub async fn a_deleted_caller_takes_its_credentials_and_locks_along(
     }
     clock.advance(second);
     let before = registry.snapshot().await.unwrap();
-    registry.delete_caller(&gone.tenant, &gone.id, &actor()).await.unwrap();
+    registry.delete_caller(&gone.tenant, &gone.id, None, &actor()).await.unwrap();
 
     let deleted = registry.changes(before.seq, 100).await.unwrap();
     assert!(deleted.iter().all(|change| change.verb == Verb::Deleted && change.at == clock.now().time));
@@ -173,7 +173,7 @@ pub async fn a_deleted_caller_takes_its_credentials_and_locks_along(
     let of = |kind| ["1", "2", "3"].map(|id| (kind, id));
     let expected = [&of(Kind::Credential)[..], &of(Kind::Lock), &[(Kind::Caller, gone.id.as_str())]].concat();
     assert_eq!(deleted, expected);
-    refused!(registry, Fault::NotFound, registry.delete_caller(&gone.tenant, &gone.id, &actor()));
+    refused!(registry, Fault::NotFound, registry.delete_caller(&gone.tenant, &gone.id, None, &actor()));
     let left: Vec<_> = registry.snapshot().await.unwrap().entities.iter().map(Entity::kind).collect();
     assert_eq!(left, [Kind::Tenant, Kind::Caller, Kind::Credential, Kind::Lock]);
     // What it had is free again.

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{Access, Caller, Credential, Entity, Scope, Scopes, Status, Verb},
+    app::{Access, Caller, Credential, CredentialEdit, Entity, Scope, Scopes, Status, Verb},
     clock::{Clock, ManualClock},
     registry::{Fault, Registry},
 };
 
-use crate::records::{actor, client, key, log, tenant};
+use crate::records::{actor, client, key, lock_on, log, tenant};
 
 /// A caller of each of two tenants.
 async fn callers(registry: &dyn Registry) -> [Caller; 2] {
@@ -80,4 +80,79 @@ pub async fn a_credentials_status_is_set_once(registry: Arc<dyn Registry>, clock
     assert_eq!(no_change!(registry, set(&ours.tenant, &made.id)), disabled);
     let enabled = registry.set_credential_status(&made.tenant, &made.id, Status::Enabled, &actor()).await;
     assert_eq!(enabled.unwrap().revision, 3);
+}
+
+pub async fn an_edit_of_a_credential_changes_what_it_names_and_not_its_digest(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    let [ours, theirs] = callers(&*registry).await;
+    let made = registry.create_credential(key(&ours, "key"), &actor()).await.unwrap();
+    clock.advance(Duration::from_nanos(1));
+    let scopes = Scopes::Listed(vec![Scope { resource: "a".into(), access: Access::Read, targets: None }]);
+    let edit = CredentialEdit {
+        name: Some("another".into()),
+        status: Some(Status::Disabled),
+        scopes: Some(scopes.clone()),
+        not_after: Some(None),
+    };
+    let edited = |tenant, id, edit| {
+        let registry = registry.clone();
+        async move { registry.update_credential(tenant, id, None, edit, &actor()).await }
+    };
+    refused!(registry, Fault::NotFound, edited(&theirs.tenant, &made.id, edit.clone()));
+    let after = edited(&ours.tenant, &made.id, edit.clone()).await.unwrap();
+    let expected = Credential {
+        name: "another".into(),
+        status: Status::Disabled,
+        scopes,
+        not_after: None,
+        revision: 2,
+        updated_at: clock.now().time,
+        ..made.clone()
+    };
+    assert_eq!(after, expected);
+    assert_eq!(registry.credential(&ours.tenant, &after.id).await.unwrap(), after);
+    refused!(registry, Fault::NotFound, registry.credential(&theirs.tenant, &after.id));
+    assert_eq!(no_change!(registry, edited(&ours.tenant, &after.id, edit)), after);
+    assert_eq!(no_change!(registry, edited(&ours.tenant, &after.id, CredentialEdit::default())), after);
+}
+
+pub async fn a_lost_update_of_a_credential_is_refused(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    let [caller, _] = callers(&*registry).await;
+    let made = registry.create_credential(key(&caller, "key"), &actor()).await.unwrap();
+    let rename = |expected, name: &str| {
+        let edit = CredentialEdit { name: Some(name.into()), ..CredentialEdit::default() };
+        let (registry, tenant, id) = (registry.clone(), &caller.tenant, &made.id);
+        async move { registry.update_credential(tenant, id, Some(expected), edit, &actor()).await }
+    };
+    rename(1, "second").await.unwrap();
+    refused!(registry, Fault::Conflict, rename(1, "third"));
+    let delete = |expected| {
+        let (registry, tenant, id) = (registry.clone(), &caller.tenant, &made.id);
+        async move { registry.delete_credential(tenant, id, Some(expected), &actor()).await }
+    };
+    refused!(registry, Fault::Conflict, delete(1));
+    delete(2).await.unwrap();
+}
+
+pub async fn a_deleted_credential_is_gone_and_its_digest_free(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    let [ours, theirs] = callers(&*registry).await;
+    let made = registry.create_credential(key(&ours, "key"), &actor()).await.unwrap();
+    // Not even a lock keeps a key from being revoked.
+    registry.create_lock(lock_on(&ours, &clock, Duration::from_secs(1)), &actor()).await.unwrap();
+    let delete = |tenant| {
+        let (registry, id) = (registry.clone(), &made.id);
+        async move { registry.delete_credential(tenant, id, None, &actor()).await }
+    };
+    refused!(registry, Fault::NotFound, delete(&theirs.tenant));
+    delete(&ours.tenant).await.unwrap();
+    let last = log(&*registry).await.pop().unwrap();
+    assert_eq!((last.verb, last.entity), (Verb::Deleted, Entity::Credential(made.clone())));
+    refused!(registry, Fault::NotFound, delete(&ours.tenant));
+    refused!(registry, Fault::NotFound, registry.credential(&ours.tenant, &made.id));
+    registry.create_credential(key(&theirs, "key"), &actor()).await.unwrap();
 }

@@ -90,10 +90,10 @@ pub async fn a_locked_caller_stays_as_it_is_until_the_nanosecond_the_lock_expire
     refused!(registry, Fault::Locked(_), rename(&*registry, &caller, "new"));
     // Not even an edit that would change nothing gets past it.
     refused!(registry, Fault::Locked(_), rename(&*registry, &caller, "name"));
-    refused!(registry, Fault::Locked(_), registry.delete_caller(&caller.tenant, &caller.id, &actor()));
+    refused!(registry, Fault::Locked(_), registry.delete_caller(&caller.tenant, &caller.id, None, &actor()));
     clock.advance(NANOSECOND);
     rename(&*registry, &caller, "new").await.unwrap();
-    registry.delete_caller(&caller.tenant, &caller.id, &actor()).await.unwrap();
+    registry.delete_caller(&caller.tenant, &caller.id, None, &actor()).await.unwrap();
 }
 
 pub async fn the_longest_of_several_locks_is_shown(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
@@ -127,7 +127,7 @@ pub async fn a_lock_holds_only_what_it_stands_on(registry: Arc<dyn Registry>, cl
     let own = registry.create_lock(own, &actor()).await.unwrap();
     refused!(registry, Fault::Locked(_), rename(&*registry, &ours, "newer"));
     registry.delete_lock(&own.id, &actor()).await.unwrap();
-    registry.delete_caller(&ours.tenant, &ours.id, &actor()).await.unwrap();
+    registry.delete_caller(&ours.tenant, &ours.id, None, &actor()).await.unwrap();
 }
 
 pub async fn expired_locks_are_cleared_away_by_the_next(

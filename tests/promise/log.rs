@@ -44,7 +44,7 @@ async fn busy_day(registry: &dyn Registry, clock: &ManualClock, round: u32) -> V
     registry.create_credential(late.clone(), by).await.unwrap();
     registry.set_credential_status(&tenant.id, &late.id, Status::Disabled, by).await.unwrap();
     registry.set_standing(&tenant.id, Standing::Lapsed, by).await.unwrap();
-    registry.delete_caller(&tenant.id, &callers[2].id, by).await.unwrap();
+    registry.delete_caller(&tenant.id, &callers[2].id, None, by).await.unwrap();
     let on_path = |path: &str| lock(Target::Resource(path.parse().unwrap()), clock, MINUTE);
     let ours = Lock { tenant: Some(tenant.id.clone()), covers: Covers::All, ..on_path("/ours") };
     for lock in [ours, on_path("/everybodys/things"), lock_on(&callers[0], clock, MINUTE)] {
@@ -77,7 +77,7 @@ pub async fn changes_say_what_was_done_when_and_by_whom(
     tick();
     registry.set_standing(&made.id, Standing::Lapsed, &by("g")).await.unwrap();
     tick();
-    registry.delete_caller(&made.id, &caller.id, &by("h")).await.unwrap();
+    registry.delete_caller(&made.id, &caller.id, None, &by("h")).await.unwrap();
 
     let expected = [
         (0, "a", Verb::Created, Kind::Tenant, "t"),
@@ -227,7 +227,7 @@ pub async fn a_directory_that_follows_equals_one_that_loads(
     let following = Directory::new(peppers());
     load(&*registry, &following).await.unwrap();
     busy_day(&*registry, &clock, 1).await;
-    registry.delete_caller(&callers[3].tenant, &callers[3].id, &actor()).await.unwrap();
+    registry.delete_caller(&callers[3].tenant, &callers[3].id, None, &actor()).await.unwrap();
     clock.advance(MINUTE);
     busy_day(&*registry, &clock, 2).await;
 

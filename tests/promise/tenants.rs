@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{Entity, Standing, Tenant, Verb},
+    app::{CallerEdit, Entity, Standing, Tenant, TenantEdit, Verb},
     clock::{Clock, ManualClock},
-    registry::{Fault, Registry},
+    registry::{Fault, NewCaller, Registry},
 };
 
-use crate::records::{actor, gateway, log, plan, tenant};
+use crate::records::{actor, client, gateway, log, plan, tenant};
 
 pub async fn a_tenant_is_made_at_the_registrys_time(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     clock.advance(Duration::from_nanos(1));
@@ -77,4 +77,40 @@ pub async fn a_plan_is_made_replaced_and_left_alone(registry: Arc<dyn Registry>,
     assert_eq!(log, changes.map(|(verb, id, quota)| (verb, Entity::Plan(plan(id, quota)))));
     let held = registry.snapshot().await.unwrap().entities;
     assert_eq!(held, [Entity::Plan(plan("p", 2)), Entity::Plan(plan("q", 2))]);
+}
+
+pub async fn an_edit_of_a_tenant_changes_what_it_names(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+    let made = registry.create_tenant(gateway("t", "project", "instance"), &actor()).await.unwrap();
+    clock.advance(Duration::from_nanos(1));
+    let edit = TenantEdit { name: Some("new".into()), max_callers: Some(1), standing: None };
+    let edited = |expected, edit: &TenantEdit| {
+        let (registry, id, edit) = (registry.clone(), &made.id, edit.clone());
+        async move { registry.update_tenant(id, expected, edit, &actor()).await }
+    };
+    refused!(registry, Fault::Conflict, edited(Some(2), &edit));
+    let after = edited(Some(1), &edit).await.unwrap();
+    let updated_at = clock.now().time;
+    let expected = Tenant { name: "new".into(), max_callers: 1, revision: 2, updated_at, ..made.clone() };
+    assert_eq!(after, expected);
+    assert_eq!(no_change!(registry, edited(None, &edit)), after);
+    assert_eq!(registry.gateway("project", "instance").await.unwrap(), after);
+}
+
+pub async fn a_plan_is_deleted_when_nobody_is_on_it(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    registry.create_tenant(tenant("t"), &actor()).await.unwrap();
+    registry.put_plan(plan("p", 1), &actor()).await.unwrap();
+    registry.put_plan(plan("q", 1), &actor()).await.unwrap();
+    let on_it = NewCaller { plan: Some("p".parse().unwrap()), ..client("t", "name") };
+    let caller = registry.create_caller(on_it, &actor()).await.unwrap();
+    let delete = |id: &str| {
+        let (registry, id) = (registry.clone(), id.parse().unwrap());
+        async move { registry.delete_plan(&id, &actor()).await }
+    };
+    refused!(registry, Fault::NotFound, delete("r"));
+    refused!(registry, Fault::Conflict, delete("p"));
+    delete("q").await.unwrap();
+    let edit = CallerEdit { plan: Some(None), ..CallerEdit::default() };
+    registry.update_caller(&caller.tenant, &caller.id, None, edit, &actor()).await.unwrap();
+    delete("p").await.unwrap();
+    assert_eq!(registry.plans(None, 10).await.unwrap(), []);
 }

@@ -1,6 +1,6 @@
 //! What is asked of the file, within a transaction or outside.
 
-use sqlx::{SqliteConnection, query_as, query_scalar, sqlite::SqliteArguments};
+use sqlx::{QueryBuilder, SqliteConnection, query_as, query_scalar, sqlite::SqliteArguments};
 
 use super::{
     fault::fault,
@@ -11,7 +11,7 @@ use crate::{
         Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Kind, Lock, LockId, Plan, PlanId,
         Seq, Tenant, TenantId, Verb,
     },
-    registry::{Fault, Snapshot},
+    registry::{Callers, Credentials, Fault, Snapshot},
 };
 
 /// How many rows a snapshot holds twice, as read and as parsed.
@@ -31,42 +31,42 @@ async fn all<T: Record>(conn: &mut SqliteConnection, query: Query<'_>) -> Result
     rows.into_iter().map(|(id, text)| parse(&id, &text)).collect()
 }
 
-pub(super) async fn tenant(conn: &mut SqliteConnection, id: &TenantId) -> Result<Tenant, Fault> {
+pub(super) async fn tenant(conn: &mut SqliteConnection, id: &TenantId) -> Result<Option<Tenant>, Fault> {
     let query = query_as("SELECT id, record FROM tenant WHERE id = $1").bind(id.as_str());
-    one(conn, query).await?.ok_or(Fault::NotFound)
+    one(conn, query).await
 }
 
 pub(super) async fn gateway(
     conn: &mut SqliteConnection,
     project_id: &str,
     instance_id: &str,
-) -> Result<Tenant, Fault> {
+) -> Result<Option<Tenant>, Fault> {
     let query = query_as("SELECT id, record FROM tenant WHERE project_id = $1 AND instance_id = $2")
         .bind(project_id)
         .bind(instance_id);
-    one(conn, query).await?.ok_or(Fault::NotFound)
+    one(conn, query).await
 }
 
 pub(super) async fn caller(
     conn: &mut SqliteConnection,
     tenant: &TenantId,
     id: &CallerId,
-) -> Result<Caller, Fault> {
+) -> Result<Option<Caller>, Fault> {
     let query = query_as("SELECT id, record FROM caller WHERE tenant = $1 AND id = $2")
         .bind(tenant.as_str())
         .bind(id.as_str());
-    one(conn, query).await?.ok_or(Fault::NotFound)
+    one(conn, query).await
 }
 
 pub(super) async fn credential(
     conn: &mut SqliteConnection,
     tenant: &TenantId,
     id: &CredentialId,
-) -> Result<Credential, Fault> {
+) -> Result<Option<Credential>, Fault> {
     let query = query_as("SELECT id, record FROM credential WHERE id = $1 AND tenant = $2")
         .bind(id.as_str())
         .bind(tenant.as_str());
-    one(conn, query).await?.ok_or(Fault::NotFound)
+    one(conn, query).await
 }
 
 pub(super) async fn credentials_of(
@@ -77,6 +77,60 @@ pub(super) async fn credentials_of(
         .bind(caller.tenant.as_str())
         .bind(caller.id.as_str());
     all(conn, query).await
+}
+
+pub(super) async fn callers(conn: &mut SqliteConnection, which: &Callers) -> Result<Vec<Caller>, Fault> {
+    let mut query = QueryBuilder::new("SELECT id, record FROM caller WHERE id > ");
+    query.push_bind(which.after.as_ref().map_or("", CallerId::as_str));
+    if let Some(tenant) = &which.tenant {
+        query.push(" AND tenant = ").push_bind(tenant.as_str());
+    }
+    if let Some(kind) = which.kind {
+        query.push(" AND kind = ").push_bind(kind);
+    }
+    if let Some(name) = &which.name {
+        query.push(" AND name = ").push_bind(name);
+    }
+    if let Some(status) = which.status {
+        query.push(" AND record ->> '$.status' = ").push_bind(status.as_str());
+    }
+    query.push(" ORDER BY id LIMIT ").push_bind(which.limit);
+    all(conn, query.build_query_as()).await
+}
+
+pub(super) async fn credentials(
+    conn: &mut SqliteConnection,
+    which: &Credentials,
+) -> Result<Vec<Credential>, Fault> {
+    let mut query = QueryBuilder::new("SELECT id, record FROM credential WHERE id > ");
+    query.push_bind(which.after.as_ref().map_or("", CredentialId::as_str));
+    if let Some(tenant) = &which.tenant {
+        query.push(" AND tenant = ").push_bind(tenant.as_str());
+    }
+    if let Some(caller) = &which.caller {
+        query.push(" AND caller = ").push_bind(caller.as_str());
+    }
+    query.push(" ORDER BY id LIMIT ").push_bind(which.limit);
+    all(conn, query.build_query_as()).await
+}
+
+/// A page of everything of a kind, by id.
+pub(super) async fn page<T: Record>(
+    conn: &mut SqliteConnection,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<T>, Fault> {
+    all(conn, query_as(page_of(T::KIND)).bind(after.unwrap_or_default()).bind(limit)).await
+}
+
+fn page_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Tenant => "SELECT id, record FROM tenant WHERE id > $1 ORDER BY id LIMIT $2",
+        Kind::Plan => "SELECT id, record FROM plan WHERE id > $1 ORDER BY id LIMIT $2",
+        Kind::Caller => "SELECT id, record FROM caller WHERE id > $1 ORDER BY id LIMIT $2",
+        Kind::Credential => "SELECT id, record FROM credential WHERE id > $1 ORDER BY id LIMIT $2",
+        Kind::Lock => "SELECT id, record FROM lock WHERE id > $1 ORDER BY id LIMIT $2",
+    }
 }
 
 pub(super) async fn plan(conn: &mut SqliteConnection, id: &PlanId) -> Result<Option<Plan>, Fault> {
@@ -149,16 +203,9 @@ pub(super) async fn snapshot(conn: &mut SqliteConnection) -> Result<Snapshot, Fa
 }
 
 async fn add_all(conn: &mut SqliteConnection, kind: Kind, into: &mut Vec<Entity>) -> Result<(), Fault> {
-    let sql = match kind {
-        Kind::Tenant => "SELECT id, record FROM tenant WHERE id > $1 ORDER BY id LIMIT $2",
-        Kind::Plan => "SELECT id, record FROM plan WHERE id > $1 ORDER BY id LIMIT $2",
-        Kind::Caller => "SELECT id, record FROM caller WHERE id > $1 ORDER BY id LIMIT $2",
-        Kind::Credential => "SELECT id, record FROM credential WHERE id > $1 ORDER BY id LIMIT $2",
-        Kind::Lock => "SELECT id, record FROM lock WHERE id > $1 ORDER BY id LIMIT $2",
-    };
     let mut after = String::new();
     loop {
-        let query: Query<'_> = query_as(sql).bind(&after).bind(PAGE);
+        let query: Query<'_> = query_as(page_of(kind)).bind(&after).bind(PAGE);
         let rows = query.fetch_all(&mut *conn).await.map_err(fault)?;
         for (id, text) in &rows {
             into.push(parse_as(kind, id, text)?);

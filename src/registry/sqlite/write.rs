@@ -1,23 +1,23 @@
 //! One transaction that changes something.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
-use sqlx::{SqliteConnection, Transaction, query, query_scalar, sqlite::SqliteArguments};
+use sqlx::{SqliteConnection, query, query_scalar, sqlite::SqliteArguments};
 use tokio::sync::watch;
 
 use super::{fault::fault, read, record};
 use crate::{
     app::{
-        Actor, Caller, CallerId, Credential, Entity, Gateway, Kind, Lock, PlanId, Seq, Target, Tenant,
-        TenantId, Verb,
+        Actor, Caller, CallerId, Credential, CredentialId, Entity, Gateway, Kind, Lock, LockId, Plan, PlanId,
+        Seq, Target, Tenant, TenantId, Verb,
     },
-    registry::Fault,
+    registry::{Fault, Transaction},
 };
 
 /// A transaction that nobody else writes beside. Dropped before [`commit`](Self::commit), it never was.
 pub(super) struct Write<'a> {
-    tx: Transaction<'static, sqlx::Sqlite>,
-    /// The moment of everything in it.
-    pub(super) now: Timestamp,
+    tx: sqlx::Transaction<'static, sqlx::Sqlite>,
+    now: Timestamp,
     seq: Seq,
     actor: &'a Actor,
     committed: &'a watch::Sender<Seq>,
@@ -25,7 +25,7 @@ pub(super) struct Write<'a> {
 
 impl<'a> Write<'a> {
     pub(super) async fn begun(
-        mut tx: Transaction<'static, sqlx::Sqlite>,
+        mut tx: sqlx::Transaction<'static, sqlx::Sqlite>,
         now: Timestamp,
         actor: &'a Actor,
         committed: &'a watch::Sender<Seq>,
@@ -34,13 +34,124 @@ impl<'a> Write<'a> {
         Ok(Self { tx, now, seq, actor, committed })
     }
 
-    /// To read within the transaction.
-    pub(super) fn conn(&mut self) -> &mut SqliteConnection {
-        &mut self.tx
+    /// Makes it last, and tells who waits for changes.
+    pub(super) async fn commit(self) -> Result<(), Fault> {
+        self.tx.commit().await.map_err(fault)?;
+        // Two commits may get here in the other order.
+        self.committed.send_if_modified(|seq| {
+            let later = self.seq > *seq;
+            *seq = self.seq.max(*seq);
+            later
+        });
+        Ok(())
     }
 
-    /// Makes a change and its row in the change log. All writing goes through here.
-    pub(super) async fn make(&mut self, verb: Verb, entity: Entity) -> Result<(), Fault> {
+    async fn holds(&mut self, question: Question<'_>) -> Result<bool, Fault> {
+        question.fetch_one(&mut *self.tx).await.map_err(fault)
+    }
+}
+
+#[async_trait]
+impl Transaction for Write<'_> {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    async fn tenant(&mut self, id: &TenantId) -> Result<Option<Tenant>, Fault> {
+        read::tenant(&mut self.tx, id).await
+    }
+
+    async fn has_tenant(&mut self, like: &Tenant) -> Result<bool, Fault> {
+        let (project_id, instance_id) = place(like.gateway.as_ref());
+        let taken = query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM tenant WHERE id = $1 OR (project_id = $2 AND instance_id = $3))",
+        )
+        .bind(like.id.as_str())
+        .bind(project_id)
+        .bind(instance_id);
+        self.holds(taken).await
+    }
+
+    async fn caller(&mut self, tenant: &TenantId, id: &CallerId) -> Result<Option<Caller>, Fault> {
+        read::caller(&mut self.tx, tenant, id).await
+    }
+
+    async fn has_caller(&mut self, id: &CallerId) -> Result<bool, Fault> {
+        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE id = $1)").bind(id.as_str());
+        self.holds(taken).await
+    }
+
+    async fn count_like(&mut self, caller: &Caller) -> Result<u64, Fault> {
+        let count: i64 = query_scalar("SELECT count(*) FROM caller WHERE tenant = $1 AND kind = $2")
+            .bind(caller.tenant.as_str())
+            .bind(caller.kind_name())
+            .fetch_one(&mut *self.tx)
+            .await
+            .map_err(fault)?;
+        Ok(count.cast_unsigned())
+    }
+
+    async fn has_name(&mut self, caller: &Caller) -> Result<bool, Fault> {
+        let taken = query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM caller WHERE tenant = $1 AND kind = $2 AND name = $3 AND id <> $4)",
+        )
+        .bind(caller.tenant.as_str())
+        .bind(caller.kind_name())
+        .bind(&caller.name)
+        .bind(caller.id.as_str());
+        self.holds(taken).await
+    }
+
+    async fn has_app_key(&mut self, caller: &Caller) -> Result<bool, Fault> {
+        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE app_key = $1 AND id <> $2)")
+            .bind(caller.app().map(|app| &app.key))
+            .bind(caller.id.as_str());
+        self.holds(taken).await
+    }
+
+    async fn credential(
+        &mut self,
+        tenant: &TenantId,
+        id: &CredentialId,
+    ) -> Result<Option<Credential>, Fault> {
+        read::credential(&mut self.tx, tenant, id).await
+    }
+
+    async fn has_credential(&mut self, like: &Credential) -> Result<bool, Fault> {
+        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM credential WHERE id = $1 OR digest = $2)")
+            .bind(like.id.as_str())
+            .bind(String::from(like.digest));
+        self.holds(taken).await
+    }
+
+    async fn credentials_of(&mut self, caller: &Caller) -> Result<Vec<Credential>, Fault> {
+        read::credentials_of(&mut self.tx, caller).await
+    }
+
+    async fn plan(&mut self, id: &PlanId) -> Result<Option<Plan>, Fault> {
+        read::plan(&mut self.tx, id).await
+    }
+
+    async fn is_used(&mut self, plan: &PlanId) -> Result<bool, Fault> {
+        let used = query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE plan = $1)").bind(plan.as_str());
+        self.holds(used).await
+    }
+
+    async fn lock(&mut self, id: &LockId) -> Result<Option<Lock>, Fault> {
+        read::lock(&mut self.tx, id).await
+    }
+
+    async fn locks_on(&mut self, caller: &CallerId) -> Result<Vec<Lock>, Fault> {
+        read::locks_on(&mut self.tx, caller).await
+    }
+
+    async fn expired_locks(&mut self) -> Result<Vec<Lock>, Fault> {
+        let locks = read::locks_until(&mut self.tx, self.now.as_millisecond()).await?;
+        Ok(locks.into_iter().filter(|lock| !lock.holds(self.now)).collect())
+    }
+
+    /// All writing goes through here.
+    async fn make(&mut self, verb: Verb, entity: Entity) -> Result<(), Fault> {
         let text = record::text(&entity)?;
         store(&mut self.tx, verb, &entity, &text).await.map_err(fault)?;
         self.seq += 1;
@@ -60,96 +171,9 @@ impl<'a> Write<'a> {
         .map_err(fault)?;
         Ok(())
     }
-
-    /// Makes it last, and tells who waits for changes.
-    pub(super) async fn commit(self) -> Result<(), Fault> {
-        self.tx.commit().await.map_err(fault)?;
-        // Two commits may get here in the other order.
-        self.committed.send_if_modified(|seq| {
-            let later = self.seq > *seq;
-            *seq = self.seq.max(*seq);
-            later
-        });
-        Ok(())
-    }
-
-    pub(super) async fn tenant_is_free(&mut self, tenant: &Tenant) -> Result<(), Fault> {
-        let (project_id, instance_id) = place(tenant.gateway.as_ref());
-        let taken = query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM tenant WHERE id = $1 OR (project_id = $2 AND instance_id = $3))",
-        )
-        .bind(tenant.id.as_str())
-        .bind(project_id)
-        .bind(instance_id);
-        refuse_if(self.holds(taken).await?, Fault::Conflict)
-    }
-
-    pub(super) async fn has_room(&mut self, tenant: &Tenant, caller: &Caller) -> Result<(), Fault> {
-        let full = query_scalar("SELECT count(*) >= $3 FROM caller WHERE tenant = $1 AND kind = $2")
-            .bind(tenant.id.as_str())
-            .bind(caller.kind_name())
-            .bind(tenant.max_callers);
-        refuse_if(self.holds(full).await?, Fault::Full(tenant.max_callers))
-    }
-
-    pub(super) async fn caller_is_free(&mut self, id: &CallerId) -> Result<(), Fault> {
-        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE id = $1)").bind(id.as_str());
-        refuse_if(self.holds(taken).await?, Fault::Conflict)
-    }
-
-    /// Whether name and key of a caller are free for it, and its plan is there.
-    pub(super) async fn fits(&mut self, caller: &Caller) -> Result<(), Fault> {
-        let id = caller.id.as_str();
-        let same_name = query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM caller WHERE tenant = $1 AND kind = $2 AND name = $3 AND id <> $4)",
-        )
-        .bind(caller.tenant.as_str())
-        .bind(caller.kind_name())
-        .bind(&caller.name)
-        .bind(id);
-        refuse_if(self.holds(same_name).await?, Fault::NameTaken)?;
-        let same_key = query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE app_key = $1 AND id <> $2)")
-            .bind(caller.app().map(|app| &app.key))
-            .bind(id);
-        refuse_if(self.holds(same_key).await?, Fault::KeyTaken)?;
-        let no_plan = query_scalar("SELECT $1 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM plan WHERE id = $1)")
-            .bind(caller.plan.as_ref().map(PlanId::as_str));
-        refuse_if(self.holds(no_plan).await?, Fault::NotFound)
-    }
-
-    /// Whether no lock that is everybody's, or of the caller's own tenant, holds the caller.
-    pub(super) async fn unlocked(&mut self, caller: &Caller) -> Result<(), Fault> {
-        let locks = read::locks_on(&mut self.tx, &caller.id).await?;
-        let held = locks.into_iter().filter(|lock| lock.holds_caller(caller, self.now));
-        held.max_by_key(|lock| lock.expires_at).map_or(Ok(()), |lock| Err(Fault::Locked(Box::new(lock))))
-    }
-
-    pub(super) async fn credential_is_free(&mut self, credential: &Credential) -> Result<(), Fault> {
-        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM credential WHERE id = $1 OR digest = $2)")
-            .bind(credential.id.as_str())
-            .bind(String::from(credential.digest));
-        refuse_if(self.holds(taken).await?, Fault::Conflict)
-    }
-
-    pub(super) async fn clear_expired_locks(&mut self) -> Result<(), Fault> {
-        let now = self.now;
-        let locks = read::locks_until(&mut self.tx, now.as_millisecond()).await?;
-        for lock in locks.into_iter().filter(|lock| !lock.holds(now)) {
-            self.make(Verb::Deleted, Entity::Lock(lock)).await?;
-        }
-        Ok(())
-    }
-
-    async fn holds(&mut self, question: Question<'_>) -> Result<bool, Fault> {
-        question.fetch_one(&mut *self.tx).await.map_err(fault)
-    }
 }
 
 type Question<'q> = sqlx::query::QueryScalar<'q, sqlx::Sqlite, bool, SqliteArguments>;
-
-fn refuse_if(so: bool, fault: Fault) -> Result<(), Fault> {
-    if so { Err(fault) } else { Ok(()) }
-}
 
 fn place(gateway: Option<&Gateway>) -> (Option<&str>, Option<&str>) {
     gateway.map(|it| (it.project_id.as_str(), it.instance_id.as_str())).unzip()

@@ -2,8 +2,8 @@
 //! would, and writes down the keys: `keys.txt` has those, `strangers.txt` as many again, at most 1000, that
 //! are well-formed and that the store does not know.
 //!
-//! Every change is a transaction of its own and synced, so a folder in memory (`/dev/shm`) is a hundred times
-//! as fast; move it afterwards.
+//! A tenant and its callers are one transaction, which is synced; a folder in memory (`/dev/shm`) is faster still;
+//! move it afterwards.
 
 use std::{
     error::Error,
@@ -20,7 +20,7 @@ use portcullis::{
     },
     clock::{Clock, SystemClock},
     config::SecretsFile,
-    registry::{NewCaller, Registry, sqlite::Sqlite},
+    registry::{Command, NewCaller, Registry, sqlite::Sqlite},
 };
 
 /// Callers of one tenant: making one counts its tenant's.
@@ -53,13 +53,14 @@ async fn fill(folder: &Path, keys: u32) -> Outcome {
     store.registry.put_plan(Plan::new(store.plan.clone(), Vec::new())?, &store.actor).await?;
 
     let mut known = BufWriter::new(File::create(folder.join("keys.txt"))?);
-    let mut tenant: TenantId = "none".parse()?;
-    for at in 0..keys {
-        if at % TOGETHER == 0 {
-            tenant = store.tenant(at / TOGETHER).await?;
+    for first in (0..keys).step_by(TOGETHER as usize) {
+        let mut commands = Vec::new();
+        let tenant = store.tenant(first / TOGETHER, &mut commands)?;
+        for at in first..keys.min(first + TOGETHER) {
+            let key = store.caller(&tenant, at, secrets.current(), &mut commands);
+            writeln!(known, "{}", key.expose())?;
         }
-        let key = store.caller(&tenant, at, secrets.current()).await?;
-        writeln!(known, "{}", key.expose())?;
+        store.registry.execute(commands, &store.actor).await?;
     }
     known.flush()?;
     let mut strangers = BufWriter::new(File::create(folder.join("strangers.txt"))?);
@@ -79,7 +80,7 @@ struct Store {
 }
 
 impl Store {
-    async fn tenant(&self, at: u32) -> Outcome<TenantId> {
+    fn tenant(&self, at: u32, commands: &mut Vec<Command>) -> Outcome<TenantId> {
         let (id, now): (TenantId, _) = (format!("tenant-{at}").parse()?, self.clock.now().time);
         let tenant = Tenant {
             id: id.clone(),
@@ -91,11 +92,11 @@ impl Store {
             created_at: now,
             updated_at: now,
         };
-        self.registry.create_tenant(tenant, &self.actor).await?;
+        commands.push(Command::CreateTenant(tenant));
         Ok(id)
     }
 
-    async fn caller(&self, tenant: &TenantId, at: u32, pepper: &Pepper) -> Outcome<ApiKey> {
+    fn caller(&self, tenant: &TenantId, at: u32, pepper: &Pepper, commands: &mut Vec<Command>) -> ApiKey {
         let (id, now) = (CallerId::random(), self.clock.now().time);
         let caller = NewCaller {
             id: id.clone(),
@@ -104,7 +105,7 @@ impl Store {
             kind: CallerKind::ApiClient,
             plan: Some(self.plan.clone()),
         };
-        self.registry.create_caller(caller, &self.actor).await?;
+        commands.push(Command::CreateCaller(caller));
         let key = ApiKey::generate(&KeyPrefix::default());
         let credential = Credential {
             id: CredentialId::random(),
@@ -121,7 +122,7 @@ impl Store {
             created_at: now,
             updated_at: now,
         };
-        self.registry.create_credential(credential, &self.actor).await?;
-        Ok(key)
+        commands.push(Command::CreateCredential(credential));
+        key
     }
 }

@@ -1,0 +1,100 @@
+//! What can be asked of a registry, as data.
+
+use crate::app::{
+    CallerEdit, CallerId, Credential, CredentialEdit, CredentialId, Lock, LockId, Plan, PlanId, Tenant,
+    TenantEdit, TenantId,
+};
+
+use super::NewCaller;
+
+/// One thing to be done to a registry, by [`Registry::execute`](super::Registry::execute).
+///
+/// `expected` is the revision that it is based on; `None` takes what is there.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Command {
+    /// As [`Registry::create_tenant`](super::Registry::create_tenant).
+    CreateTenant(Tenant),
+    /// As [`Registry::update_tenant`](super::Registry::update_tenant).
+    UpdateTenant {
+        /// Which.
+        id: TenantId,
+        /// The revision that the edit is based on.
+        expected: Option<u64>,
+        /// What to change.
+        edit: TenantEdit,
+    },
+    /// As [`Registry::create_caller`](super::Registry::create_caller).
+    CreateCaller(NewCaller),
+    /// As [`Registry::update_caller`](super::Registry::update_caller).
+    UpdateCaller {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        id: CallerId,
+        /// The revision that the edit is based on.
+        expected: Option<u64>,
+        /// What to change.
+        edit: CallerEdit,
+    },
+    /// As [`Registry::delete_caller`](super::Registry::delete_caller).
+    DeleteCaller {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        id: CallerId,
+        /// The revision that is to go.
+        expected: Option<u64>,
+    },
+    /// As [`Registry::create_credential`](super::Registry::create_credential).
+    CreateCredential(Credential),
+    /// As [`Registry::update_credential`](super::Registry::update_credential).
+    UpdateCredential {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        id: CredentialId,
+        /// The revision that the edit is based on.
+        expected: Option<u64>,
+        /// What to change.
+        edit: CredentialEdit,
+    },
+    /// As [`Registry::delete_credential`](super::Registry::delete_credential).
+    DeleteCredential {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        id: CredentialId,
+        /// The revision that is to go.
+        expected: Option<u64>,
+    },
+    /// As [`Registry::put_plan`](super::Registry::put_plan).
+    PutPlan(Plan),
+    /// As [`Registry::delete_plan`](super::Registry::delete_plan).
+    DeletePlan(PlanId),
+    /// As [`Registry::create_lock`](super::Registry::create_lock).
+    CreateLock(Lock),
+    /// As [`Registry::delete_lock`](super::Registry::delete_lock).
+    DeleteLock(LockId),
+}
+
+impl Command {
+    /// The command's name: that of the method which does it alone.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CreateTenant(_) => "create_tenant",
+            Self::UpdateTenant { .. } => "update_tenant",
+            Self::CreateCaller(_) => "create_caller",
+            Self::UpdateCaller { .. } => "update_caller",
+            Self::DeleteCaller { .. } => "delete_caller",
+            Self::CreateCredential(_) => "create_credential",
+            Self::UpdateCredential { .. } => "update_credential",
+            Self::DeleteCredential { .. } => "delete_credential",
+            Self::PutPlan(_) => "put_plan",
+            Self::DeletePlan(_) => "delete_plan",
+            Self::CreateLock(_) => "create_lock",
+            Self::DeleteLock(_) => "delete_lock",
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What every registry holds its changes to, whatever it keeps them in.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{Command, Fault};
+use crate::app::{
+    Caller, CallerEdit, CallerId, Credential, CredentialEdit, CredentialId, Entity, Lock, LockId, Plan,
+    PlanId, Tenant, TenantId, Verb,
+};
+
+/// A store within one transaction: what the rules ask of it, and how they change it.
+///
+/// Nobody else writes while it is open. What it reads includes what it has written. Every reading may fail
+/// with [`Fault::Unavailable`] and [`Fault::Corrupt`].
+#[async_trait]
+pub trait Transaction: Send {
+    /// The moment of everything in it, by the registry's clock.
+    fn now(&self) -> Timestamp;
+
+    /// A tenant.
+    async fn tenant(&mut self, id: &TenantId) -> Result<Option<Tenant>, Fault>;
+
+    /// Whether there is a tenant with this one's id, or with its project and instance.
+    async fn has_tenant(&mut self, like: &Tenant) -> Result<bool, Fault>;
+
+    /// A caller of a tenant.
+    async fn caller(&mut self, tenant: &TenantId, id: &CallerId) -> Result<Option<Caller>, Fault>;
+
+    /// Whether any tenant has a caller of this id.
+    async fn has_caller(&mut self, id: &CallerId) -> Result<bool, Fault>;
+
+    /// How many callers of this one's kind its tenant has.
+    async fn count_like(&mut self, caller: &Caller) -> Result<u64, Fault>;
+
+    /// Whether another caller of this one's tenant and kind has its name.
+    async fn has_name(&mut self, caller: &Caller) -> Result<bool, Fault>;
+
+    /// Whether another caller, of any tenant, has this one's AppKey.
+    async fn has_app_key(&mut self, caller: &Caller) -> Result<bool, Fault>;
+
+    /// A credential of a tenant.
+    async fn credential(&mut self, tenant: &TenantId, id: &CredentialId)
+    -> Result<Option<Credential>, Fault>;
+
+    /// Whether any tenant has a credential with this one's id or digest.
+    async fn has_credential(&mut self, like: &Credential) -> Result<bool, Fault>;
+
+    /// The credentials of a caller, by id.
+    async fn credentials_of(&mut self, caller: &Caller) -> Result<Vec<Credential>, Fault>;
+
+    /// A plan.
+    async fn plan(&mut self, id: &PlanId) -> Result<Option<Plan>, Fault>;
+
+    /// Whether a caller is on a plan.
+    async fn is_used(&mut self, plan: &PlanId) -> Result<bool, Fault>;
+
+    /// A lock, expired or not.
+    async fn lock(&mut self, id: &LockId) -> Result<Option<Lock>, Fault>;
+
+    /// Every lock on a caller, by id: expired ones, and those of other tenants too.
+    async fn locks_on(&mut self, caller: &CallerId) -> Result<Vec<Lock>, Fault>;
+
+    /// Every lock that no longer holds, by id.
+    async fn expired_locks(&mut self) -> Result<Vec<Lock>, Fault>;
+
+    /// Makes a change and its row in the change log.
+    async fn make(&mut self, verb: Verb, entity: Entity) -> Result<(), Fault>;
+}
+
+/// Does one thing after the other; returns, for each, the entity as it is since, or as it last was.
+///
+/// # Errors
+/// That of the first which cannot be done. The transaction is then to be given up.
+pub async fn execute(tx: &mut dyn Transaction, commands: Vec<Command>) -> Result<Vec<Entity>, Fault> {
+    let mut done = Vec::with_capacity(commands.len());
+    for command in commands {
+        done.push(Rules(tx).execute(command).await?);
+    }
+    Ok(done)
+}
+
+struct Rules<'a>(&'a mut dyn Transaction);
+
+impl Rules<'_> {
+    async fn execute(&mut self, command: Command) -> Result<Entity, Fault> {
+        match command {
+            Command::CreateTenant(tenant) => self.create_tenant(tenant).await,
+            Command::UpdateTenant { id, expected, edit } => {
+                let before = self.0.tenant(&id).await?.ok_or(Fault::NotFound)?;
+                still(expected, before.revision)?;
+                match before.edited(edit, self.0.now()) {
+                    Some(after) => self.made(Verb::Updated, Entity::Tenant(after)).await,
+                    None => Ok(Entity::Tenant(before)),
+                }
+            }
+            Command::CreateCaller(caller) => self.create_caller(caller.at(self.0.now())).await,
+            Command::UpdateCaller { tenant, id, expected, edit } => {
+                self.update_caller(&tenant, &id, expected, edit).await
+            }
+            Command::DeleteCaller { tenant, id, expected } => {
+                self.delete_caller(&tenant, &id, expected).await
+            }
+            Command::CreateCredential(credential) => self.create_credential(credential).await,
+            Command::UpdateCredential { tenant, id, expected, edit } => {
+                self.update_credential(&tenant, &id, expected, edit).await
+            }
+            Command::DeleteCredential { tenant, id, expected } => {
+                let credential = self.0.credential(&tenant, &id).await?.ok_or(Fault::NotFound)?;
+                still(expected, credential.revision)?;
+                self.made(Verb::Deleted, Entity::Credential(credential)).await
+            }
+            Command::PutPlan(plan) => {
+                let verb = match self.0.plan(plan.id()).await? {
+                    Some(before) if before == plan => return Ok(Entity::Plan(plan)),
+                    Some(_) => Verb::Updated,
+                    None => Verb::Created,
+                };
+                self.made(verb, Entity::Plan(plan)).await
+            }
+            Command::DeletePlan(id) => {
+                let plan = self.0.plan(&id).await?.ok_or(Fault::NotFound)?;
+                refuse_if(self.0.is_used(&id).await?, Fault::Conflict)?;
+                self.made(Verb::Deleted, Entity::Plan(plan)).await
+            }
+            Command::CreateLock(lock) => self.create_lock(lock).await,
+            Command::DeleteLock(id) => {
+                let lock = self.0.lock(&id).await?.ok_or(Fault::NotFound)?;
+                self.made(Verb::Deleted, Entity::Lock(lock)).await
+            }
+        }
+    }
+
+    async fn made(&mut self, verb: Verb, entity: Entity) -> Result<Entity, Fault> {
+        self.0.make(verb, entity.clone()).await?;
+        Ok(entity)
+    }
+
+    async fn create_tenant(&mut self, tenant: Tenant) -> Result<Entity, Fault> {
+        refuse_if(self.0.has_tenant(&tenant).await?, Fault::Conflict)?;
+        let now = self.0.now();
+        let tenant = Tenant { revision: 1, created_at: now, updated_at: now, ..tenant };
+        self.made(Verb::Created, Entity::Tenant(tenant)).await
+    }
+
+    async fn create_caller(&mut self, caller: Caller) -> Result<Entity, Fault> {
+        let tenant = self.0.tenant(&caller.tenant).await?.ok_or(Fault::NotFound)?;
+        let full = self.0.count_like(&caller).await? >= u64::from(tenant.max_callers);
+        refuse_if(full, Fault::Full(tenant.max_callers))?;
+        refuse_if(self.0.has_caller(&caller.id).await?, Fault::Conflict)?;
+        self.fits(&caller).await?;
+        self.made(Verb::Created, Entity::Caller(caller)).await
+    }
+
+    async fn update_caller(
+        &mut self,
+        tenant: &TenantId,
+        id: &CallerId,
+        expected: Option<u64>,
+        edit: CallerEdit,
+    ) -> Result<Entity, Fault> {
+        let before = self.0.caller(tenant, id).await?.ok_or(Fault::NotFound)?;
+        self.unlocked(&before).await?;
+        still(expected, before.revision)?;
+        let Some(after) = before.edited(edit, self.0.now()) else { return Ok(Entity::Caller(before)) };
+        self.fits(&after).await?;
+        self.made(Verb::Updated, Entity::Caller(after)).await
+    }
+
+    async fn delete_caller(
+        &mut self,
+        tenant: &TenantId,
+        id: &CallerId,
+        expected: Option<u64>,
+    ) -> Result<Entity, Fault> {
+        let caller = self.0.caller(tenant, id).await?.ok_or(Fault::NotFound)?;
+        self.unlocked(&caller).await?;
+        still(expected, caller.revision)?;
+        for credential in self.0.credentials_of(&caller).await? {
+            self.0.make(Verb::Deleted, Entity::Credential(credential)).await?;
+        }
+        for lock in self.0.locks_on(id).await? {
+            self.0.make(Verb::Deleted, Entity::Lock(lock)).await?;
+        }
+        self.made(Verb::Deleted, Entity::Caller(caller)).await
+    }
+
+    /// Whether name and key of a caller are free for it, and its plan is there.
+    async fn fits(&mut self, caller: &Caller) -> Result<(), Fault> {
+        refuse_if(self.0.has_name(caller).await?, Fault::NameTaken)?;
+        refuse_if(caller.app().is_some() && self.0.has_app_key(caller).await?, Fault::KeyTaken)?;
+        match &caller.plan {
+            Some(plan) => refuse_if(self.0.plan(plan).await?.is_none(), Fault::NotFound),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether no lock that is everybody's, or of the caller's own tenant, holds the caller.
+    async fn unlocked(&mut self, caller: &Caller) -> Result<(), Fault> {
+        let (now, locks) = (self.0.now(), self.0.locks_on(&caller.id).await?);
+        let held = locks.into_iter().filter(|lock| lock.holds_caller(caller, now));
+        held.max_by_key(|lock| lock.expires_at).map_or(Ok(()), |lock| Err(Fault::Locked(Box::new(lock))))
+    }
+
+    async fn create_credential(&mut self, credential: Credential) -> Result<Entity, Fault> {
+        let caller = self.0.caller(&credential.tenant, &credential.caller).await?;
+        refuse_if(caller.is_none(), Fault::NotFound)?;
+        refuse_if(self.0.has_credential(&credential).await?, Fault::Conflict)?;
+        let now = self.0.now();
+        let credential = Credential { revision: 1, created_at: now, updated_at: now, ..credential };
+        self.made(Verb::Created, Entity::Credential(credential)).await
+    }
+
+    async fn update_credential(
+        &mut self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        expected: Option<u64>,
+        edit: CredentialEdit,
+    ) -> Result<Entity, Fault> {
+        let before = self.0.credential(tenant, id).await?.ok_or(Fault::NotFound)?;
+        still(expected, before.revision)?;
+        match before.edited(edit, self.0.now()) {
+            Some(after) => self.made(Verb::Updated, Entity::Credential(after)).await,
+            None => Ok(Entity::Credential(before)),
+        }
+    }
+
+    async fn create_lock(&mut self, lock: Lock) -> Result<Entity, Fault> {
+        let now = self.0.now();
+        refuse_if(!lock.holds(now), Fault::Conflict)?;
+        for expired in self.0.expired_locks().await? {
+            self.0.make(Verb::Deleted, Entity::Lock(expired)).await?;
+        }
+        refuse_if(self.0.lock(&lock.id).await?.is_some(), Fault::Conflict)?;
+        self.made(Verb::Created, Entity::Lock(Lock { acquired_at: now, ..lock })).await
+    }
+}
+
+fn refuse_if(so: bool, fault: Fault) -> Result<(), Fault> {
+    if so { Err(fault) } else { Ok(()) }
+}
+
+/// Whether an entity is still at the revision that a change is based on.
+fn still(expected: Option<u64>, revision: u64) -> Result<(), Fault> {
+    refuse_if(expected.is_some_and(|expected| expected != revision), Fault::Conflict)
+}

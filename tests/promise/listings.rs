@@ -1,0 +1,107 @@
+//! Pages of what there is.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis::{
+    app::{CallerEdit, Status},
+    clock::ManualClock,
+    registry::{Callers, Credentials, Registry},
+};
+
+use crate::records::{actor, app, client, key, lock_on, plan, tenant};
+
+/// Two tenants, of which the first has many callers, two of them apps, each with a key.
+async fn fill(registry: &dyn Registry, clock: &ManualClock) {
+    for id in ["t", "u"] {
+        registry.create_tenant(tenant(id), &actor()).await.unwrap();
+        registry.put_plan(plan(id, 1), &actor()).await.unwrap();
+    }
+    let mut callers: Vec<_> = (0..7).map(|at| client("t", &format!("client {at}"))).collect();
+    callers.extend([app("t", "client 0", "one"), app("t", "app", "two"), client("u", "client 0")]);
+    for (at, caller) in callers.into_iter().enumerate() {
+        let caller = registry.create_caller(caller, &actor()).await.unwrap();
+        registry.create_credential(key(&caller, &format!("key {at}")), &actor()).await.unwrap();
+        registry.create_lock(lock_on(&caller, clock, Duration::from_secs(1)), &actor()).await.unwrap();
+    }
+}
+
+pub async fn pages_follow_each_other_without_gap_or_overlap(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    fill(&*registry, &clock).await;
+    /// Reads all pages of so many, and the order they must be in.
+    macro_rules! pages {
+        ($id:ident, |$after:ident, $limit:ident| $page:expr) => {{
+            let mut lists = Vec::new();
+            for $limit in [1, 3, 100] {
+                let (mut list, mut $after) = (Vec::new(), None);
+                loop {
+                    let page = $page.await.unwrap();
+                    assert!(page.len() <= $limit as usize);
+                    let Some(last) = page.last() else { break };
+                    $after = Some(last.$id.clone());
+                    list.extend(page);
+                }
+                assert!(list.is_sorted_by(|a, b| a.$id < b.$id));
+                lists.push(list);
+            }
+            assert_eq!(lists[0], lists[2]);
+            assert_eq!(lists[1], lists[2]);
+            lists.pop().unwrap().len()
+        }};
+    }
+    assert_eq!(pages!(id, |after, limit| registry.tenants(after.as_ref(), limit)), 2);
+    assert_eq!(pages!(id, |after, limit| registry.locks(after.as_ref(), limit)), 10);
+    let callers = pages!(id, |after, limit| {
+        let which = Callers { after: after.clone(), limit, ..Callers::default() };
+        let registry = registry.clone();
+        async move { registry.callers(&which).await }
+    });
+    assert_eq!(callers, 10);
+    let credentials = pages!(id, |after, limit| {
+        let which = Credentials { after: after.clone(), limit, ..Credentials::default() };
+        let registry = registry.clone();
+        async move { registry.credentials(&which).await }
+    });
+    assert_eq!(credentials, 10);
+    assert_eq!(registry.plans(None, 1).await.unwrap(), [plan("t", 1)]);
+    assert_eq!(registry.plans(Some(&"t".parse().unwrap()), 9).await.unwrap(), [plan("u", 1)]);
+    assert_eq!(registry.plans(None, 0).await.unwrap(), []);
+}
+
+pub async fn a_listing_shows_only_what_was_asked_for(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+    fill(&*registry, &clock).await;
+    let all = Callers { limit: 100, ..Callers::default() };
+    let (t, named) = (Some("t".parse().unwrap()), Some("client 0".to_owned()));
+    for (which, count) in [
+        (Callers { tenant: t.clone(), ..all.clone() }, 9),
+        (Callers { kind: Some("app"), ..all.clone() }, 2),
+        (Callers { kind: Some("operator"), ..all.clone() }, 0),
+        (Callers { name: named.clone(), ..all.clone() }, 3),
+        (Callers { tenant: t.clone(), kind: Some("api_client"), name: named.clone(), ..all.clone() }, 1),
+        (Callers { name: Some("client".into()), ..all.clone() }, 0),
+        (Callers { status: Some(Status::Disabled), ..all.clone() }, 0),
+        (Callers { status: Some(Status::Enabled), ..all.clone() }, 10),
+    ] {
+        assert_eq!(registry.callers(&which).await.unwrap().len(), count, "{which:?}");
+    }
+    let theirs = Callers { tenant: Some("u".parse().unwrap()), ..all.clone() };
+    let caller = registry.callers(&theirs).await.unwrap().pop().unwrap();
+    clock.advance(Duration::from_secs(1));
+    let edit = CallerEdit { status: Some(Status::Disabled), ..CallerEdit::default() };
+    let caller = registry.update_caller(&caller.tenant, &caller.id, None, edit, &actor()).await.unwrap();
+    let disabled = Callers { status: Some(Status::Disabled), ..all };
+    assert_eq!(registry.callers(&disabled).await.unwrap(), [caller.clone()]);
+
+    let all = Credentials { limit: 100, ..Credentials::default() };
+    let of_caller = Credentials { caller: Some(caller.id.clone()), ..all.clone() };
+    let of_tenant = Credentials { tenant: Some(caller.tenant.clone()), ..all.clone() };
+    let elsewhere = Credentials { tenant: t.clone(), ..of_caller.clone() };
+    let found = registry.credentials(&of_caller).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].caller, caller.id);
+    assert_eq!(registry.credentials(&of_tenant).await.unwrap(), found);
+    assert_eq!(registry.credentials(&elsewhere).await.unwrap(), []);
+    assert_eq!(registry.credentials(&Credentials { tenant: t, ..all }).await.unwrap().len(), 9);
+}

@@ -1,0 +1,60 @@
+//! Several things done at once.
+
+use std::sync::Arc;
+
+use portcullis::{
+    app::{CallerEdit, Entity, Status},
+    clock::ManualClock,
+    registry::{Command, Fault, NewCaller, Registry},
+};
+
+use crate::records::{actor, client, key, log, plan, tenant};
+
+pub async fn what_is_done_together_is_seen_by_what_follows(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    let caller = NewCaller { plan: Some("p".parse().unwrap()), ..client("t", "name") };
+    let (tenant_id, id) = (caller.tenant.clone(), caller.id.clone());
+    let edit = CallerEdit { status: Some(Status::Disabled), ..CallerEdit::default() };
+    let commands = vec![
+        Command::CreateTenant(tenant("t")),
+        Command::PutPlan(plan("p", 1)),
+        Command::CreateCaller(caller.clone()),
+        Command::CreateCredential(key(&caller.at(jiff::Timestamp::UNIX_EPOCH), "key")),
+        Command::UpdateCaller { tenant: tenant_id.clone(), id: id.clone(), expected: Some(1), edit },
+    ];
+    let done = registry.execute(commands, &actor()).await.unwrap();
+    let log = log(&*registry).await;
+    assert!(log.iter().map(|change| &change.entity).eq(&done));
+    assert!(log.iter().all(|change| change.at == log[0].at), "one moment for all");
+    let now = registry.caller(&tenant_id, &id).await.unwrap();
+    assert_eq!((now.status, now.revision), (Status::Disabled, 2));
+    assert_eq!(done[4], Entity::Caller(now));
+    assert_eq!(registry.execute(vec![], &actor()).await.unwrap(), []);
+}
+
+pub async fn of_what_is_asked_together_all_is_done_or_nothing(
+    registry: Arc<dyn Registry>,
+    _: Arc<ManualClock>,
+) {
+    registry.create_tenant(tenant("t"), &actor()).await.unwrap();
+    registry.put_plan(plan("p", 1), &actor()).await.unwrap();
+    let first = registry.create_caller(client("t", "first"), &actor()).await.unwrap();
+    registry.create_credential(key(&first, "key"), &actor()).await.unwrap();
+    // Something made, replaced, changed and deleted, and then what cannot be.
+    let edit = CallerEdit { name: Some("renamed".into()), ..CallerEdit::default() };
+    let (of, id) = (first.tenant.clone(), first.id.clone());
+    let all = || {
+        vec![
+            Command::CreateCaller(client("t", "second")),
+            Command::PutPlan(plan("p", 2)),
+            Command::UpdateCaller { tenant: of.clone(), id: id.clone(), expected: None, edit: edit.clone() },
+            Command::DeleteCaller { tenant: of.clone(), id: id.clone(), expected: None },
+            Command::DeleteCaller { tenant: of.clone(), id: id.clone(), expected: None },
+        ]
+    };
+    refused!(registry, Fault::NotFound, registry.execute(all(), &actor()));
+    assert_eq!(registry.caller(&of, &id).await.unwrap(), first);
+    let mut good = all();
+    good.pop();
+    registry.execute(good, &actor()).await.unwrap();
+    refused!(registry, Fault::NotFound, registry.caller(&of, &id));
+}
