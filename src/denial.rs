@@ -37,6 +37,11 @@ pub enum Forbidden {
     CallerDisabled,
     /// The caller is of a kind that has no business here.
     Kind,
+    /// Too many bad credentials came from where the request comes from; in `retry_after` seconds it may again.
+    Lockout {
+        /// Whole seconds, rounded up.
+        retry_after: u64,
+    },
     /// The credential's scopes do not cover the request.
     Scope {
         /// What the request is about.
@@ -164,6 +169,7 @@ impl Denial {
                 Forbidden::CredentialDisabled => "credential-disabled",
                 Forbidden::CallerDisabled => "caller-disabled",
                 Forbidden::Kind => "caller-kind",
+                Forbidden::Lockout { .. } => "lockout",
                 Forbidden::Scope { .. } => "scope",
             },
             Self::NotFound => "not-found",
@@ -211,6 +217,9 @@ impl Denial {
                 Forbidden::CredentialDisabled => "The credential is disabled.".into(),
                 Forbidden::CallerDisabled => "The caller is disabled.".into(),
                 Forbidden::Kind => "A credential of this kind is not for this resource.".into(),
+                Forbidden::Lockout { retry_after } => {
+                    format!("Too many bad credentials came from here. Come back in {retry_after} s.").into()
+                }
                 Forbidden::Scope { resource, access } => {
                     let verb = if *access == Access::Read { "read" } else { "write" };
                     format!("The credential's scopes do not let it {verb} {resource}.").into()
@@ -263,9 +272,9 @@ impl Denial {
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
-                Some(*retry_after)
-            }
+            Self::RateLimited { retry_after, .. }
+            | Self::Unavailable { retry_after, .. }
+            | Self::Forbidden(Forbidden::Lockout { retry_after }) => Some(*retry_after),
             Self::Locked { lock, now } => Some(seconds_until(lock.expires_at, *now)),
             _ => None,
         }

@@ -21,8 +21,8 @@ use papaya::HashMap;
 
 use crate::{
     app::{
-        Caller, CallerId, Change, Covers, Credential, Entity, Lock, Peppers, Plan, PlanId, Seq, Target,
-        Tenant, TenantId, Verb,
+        Caller, CallerId, Change, Covers, Credential, CredentialId, Entity, Lock, Peppers, Plan, PlanId, Seq,
+        Target, Tenant, TenantId, Verb,
     },
     limit::Budget,
 };
@@ -137,6 +137,13 @@ impl Directory {
         self.keys.len()
     }
 
+    /// The credentials that were used at a moment or later, and when: within ten seconds, and by this process.
+    #[must_use]
+    pub fn used_since(&self, moment: Timestamp) -> Vec<(CredentialId, Timestamp)> {
+        let used = |key: &Arc<KeyEntry>| Some((key.id.clone(), key.used().filter(|used| *used >= moment)?));
+        self.keys.pin().values().filter_map(used).collect()
+    }
+
     /// Fills the directory from a snapshot of the registry taken at change `seq`.
     pub fn load(&self, entities: impl IntoIterator<Item = Entity>, seq: Seq) {
         let mut roster = self.writing();
@@ -223,8 +230,12 @@ impl Directory {
             return;
         };
         let scopes = roster.scopes(&credential.scopes);
-        let key = Arc::new(KeyEntry::new(credential, scopes, caller));
+        let mut key = KeyEntry::new(credential, scopes, caller);
         let keys = self.keys.pin();
+        if let Some(before) = keys.get(&key.digest.prefix()).filter(|before| before.id == key.id) {
+            key.used_like(before);
+        }
+        let key = Arc::new(key);
         // A credential has one caller and one digest: what it was found by before finds nothing any more.
         if let Some(before) =
             keys.get(&key.digest.prefix()).filter(|before| before.caller.id != key.caller.id)
@@ -356,6 +367,35 @@ mod tests {
         assert!(world.directory.find(&key).is_none());
         world.edit_caller(|_| {});
         assert!(world.directory.find(&key).is_none());
+    }
+
+    #[test]
+    fn a_key_remembers_when_it_was_used_whatever_else_of_it_changes() {
+        let world = World::new();
+        let mut made = None;
+        let key = world.key_with(|credential| made = Some(credential.clone()));
+        let idle = world.key();
+        let (start, credential) = (world.now(), made.unwrap());
+        assert_eq!(world.directory.used_since(start), []);
+        let policy = crate::policy::ApiKey::new(world.directory.clone());
+        let ask =
+            || world.ask(&policy, &crate::testing::request("GET", "/", &[("x-api-key", &key)])).unwrap();
+        ask();
+        assert_eq!(world.directory.used_since(start), [(credential.id.clone(), start)]);
+        world.clock.advance(std::time::Duration::from_secs(9));
+        ask();
+        assert_eq!(
+            world.directory.used_since(start),
+            [(credential.id.clone(), start)],
+            "ten seconds are one"
+        );
+        world.clock.advance(std::time::Duration::from_secs(1));
+        ask();
+        world
+            .change(Verb::Updated, Entity::Credential(Credential { name: "b".into(), ..credential.clone() }));
+        named(&world, "caller", Status::Enabled);
+        assert_eq!(world.directory.used_since(world.now()), [(credential.id, world.now())]);
+        assert!(world.directory.find(&idle).unwrap().used().is_none());
     }
 
     #[test]

@@ -17,6 +17,7 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods))]
 
+mod address;
 pub mod admission;
 pub mod app;
 pub mod clock;

@@ -22,7 +22,7 @@ pub mod sqlite;
 
 pub use command::Command;
 pub use fault::Fault;
-pub use follow::{follow, load};
+pub use follow::{follow, load, note_uses};
 pub use listing::{Callers, Credentials};
 pub use rules::{Transaction, execute};
 
@@ -170,6 +170,19 @@ pub trait Registry: Send + Sync + 'static {
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
     async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault>;
+
+    /// Notes when credentials were used. Not a change: nothing of it is in the change log. What is noted last
+    /// is kept, whoever notes it; credentials that are not there are left out.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn note_uses(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), Fault>;
+
+    /// When credentials were last used, as far as it was noted, in whole seconds; in the order of the ids.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn last_uses(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, Fault>;
 
     /// Everything, as of one change.
     ///

@@ -47,7 +47,8 @@ pub(crate) fn head(request: &Request<()>) -> Head<'_> {
 }
 
 fn at(request: &Request<()>, now: Moment) -> Head<'_> {
-    Head::within(request, None, request.extensions().get::<Content>().is_some(), now)
+    let (peer, content) = (request.extensions().get().copied(), request.extensions().get::<Content>());
+    Head::within(request, peer, content.is_some(), now)
 }
 
 /// `admitted`, or the denial's code.

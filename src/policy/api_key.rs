@@ -4,7 +4,7 @@ use std::{fmt::Write, sync::Arc};
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::{Policy, Stop};
+use super::{Lockout, Policy, Stop};
 use crate::{
     Admission, Denial, Head,
     admission::Identity,
@@ -65,6 +65,7 @@ pub struct ApiKey {
     realm: Box<str>,
     challenge: HeaderValue,
     forward: bool,
+    lockout: Option<Arc<Lockout>>,
 }
 
 impl ApiKey {
@@ -73,8 +74,8 @@ impl ApiKey {
     pub fn new(directory: Arc<Directory>) -> Self {
         let sources = vec![Source::x_api_key(), Source::bearer(), Source::Authorization("ApiKey".into())];
         let challenge = HeaderValue::from_static("");
-        Self { directory, sources, kinds: None, realm: "portcullis".into(), challenge, forward: false }
-            .challenged()
+        let realm = "portcullis".into();
+        Self { directory, sources, kinds: None, realm, challenge, forward: false, lockout: None }.challenged()
     }
 
     /// Looks in these places instead, in this order.
@@ -105,6 +106,13 @@ impl ApiKey {
         self
     }
 
+    /// Refuses addresses from which too many bad keys came. Clones of this policy count together.
+    #[must_use]
+    pub fn lockout(mut self, lockout: Lockout) -> Self {
+        self.lockout = Some(Arc::new(lockout));
+        self
+    }
+
     fn challenged(mut self) -> Self {
         let mut text = String::new();
         let own = self.sources.iter().any(|source| matches!(source, Source::Field(_)));
@@ -120,6 +128,14 @@ impl ApiKey {
         }
         self.challenge = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("ApiKey"));
         self
+    }
+
+    /// A credential that may be a guess.
+    fn bad(&self, head: Head<'_>, cause: Unauthenticated) -> Denial {
+        if let Some(lockout) = &self.lockout {
+            lockout.note(head);
+        }
+        self.refuse(cause)
     }
 
     fn refuse(&self, cause: Unauthenticated) -> Denial {
@@ -142,7 +158,7 @@ impl ApiKey {
         match found {
             None => Err(self.refuse(Unauthenticated::Missing)),
             Some((source, Ok(credential))) => Ok((source, credential)),
-            Some((_, Err(NotText))) => Err(self.refuse(Unauthenticated::Malformed)),
+            Some((_, Err(NotText))) => Err(self.bad(head, Unauthenticated::Malformed)),
         }
     }
 }
@@ -170,10 +186,14 @@ fn text(bytes: &[u8]) -> Result<&str, NotText> {
 
 impl Policy for ApiKey {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        if let Some(lockout) = &self.lockout {
+            lockout.check(head)?;
+        }
         let (source, presented) = self.presented(head)?;
-        let presented = app::ApiKey::parse(presented).map_err(|_| self.refuse(Unauthenticated::Malformed))?;
+        let presented =
+            app::ApiKey::parse(presented).map_err(|_| self.bad(head, Unauthenticated::Malformed))?;
         let Some(key) = self.directory.find(presented) else {
-            return Err(self.refuse(Unauthenticated::Unknown).into());
+            return Err(self.bad(head, Unauthenticated::Unknown).into());
         };
         if key.not_after().is_some_and(|end| head.now.time >= end) {
             return Err(self.refuse(Unauthenticated::Expired).into());
@@ -190,6 +210,7 @@ impl Policy for ApiKey {
         if !self.forward {
             admission.credential = Some(source.field().clone());
         }
+        key.note_use(head.now.time);
         admission.recognise(Identity { key });
         Ok(())
     }

@@ -46,6 +46,7 @@ struct State {
     plans: BTreeMap<PlanId, Plan>,
     locks: BTreeMap<LockId, Lock>,
     changes: Vec<Change>,
+    uses: BTreeMap<CredentialId, Timestamp>,
 }
 
 impl Memory {
@@ -282,6 +283,24 @@ impl Registry for Memory {
 
     async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault> {
         Ok(page(&self.state().locks, after, limit, |_| true))
+    }
+
+    async fn note_uses(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), Fault> {
+        let mut state = self.state();
+        for (id, at) in uses {
+            if state.credentials.contains_key(id) {
+                let at = Timestamp::from_second(at.as_second()).unwrap_or(*at);
+                let last = state.uses.entry(id.clone()).or_insert(at);
+                *last = at.max(*last);
+            }
+        }
+        Ok(())
+    }
+
+    async fn last_uses(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, Fault> {
+        let state = self.state();
+        let there = |id: &&CredentialId| state.credentials.contains_key(*id);
+        Ok(ids.iter().map(|id| Some(id).filter(there).and_then(|id| state.uses.get(id).copied())).collect())
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {

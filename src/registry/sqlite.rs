@@ -27,6 +27,7 @@ pub use open::Options;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use sqlx::{SqlitePool, pool::PoolConnection};
 use tokio::sync::watch;
 
@@ -140,6 +141,23 @@ impl Registry for Sqlite {
 
     async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault> {
         read::page(&mut *self.reader().await?, after.map(LockId::as_str), limit).await
+    }
+
+    async fn note_uses(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), Fault> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
+        for (id, at) in uses {
+            write::note_use(&mut tx, id, *at).await?;
+        }
+        tx.commit().await.map_err(fault)
+    }
+
+    async fn last_uses(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, Fault> {
+        let mut reader = self.reader().await?;
+        let mut uses = Vec::with_capacity(ids.len());
+        for id in ids {
+            uses.push(read::last_use(&mut reader, id).await?);
+        }
+        Ok(uses)
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {

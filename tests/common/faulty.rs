@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use portcullis::{
     app::{
         Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialId, Entity, Lock, LockId, Plan,
@@ -96,6 +97,14 @@ impl Registry for Faulty {
 
     async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault> {
         self.check("locks")?.locks(after, limit).await
+    }
+
+    async fn note_uses(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), Fault> {
+        self.check("note_uses")?.note_uses(uses).await
+    }
+
+    async fn last_uses(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, Fault> {
+        self.check("last_uses")?.last_uses(ids).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {

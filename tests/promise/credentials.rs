@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use portcullis::{
-    app::{Access, Caller, Credential, CredentialEdit, Entity, Scope, Scopes, Status, Verb},
+    app::{Access, Caller, Credential, CredentialEdit, CredentialId, Entity, Scope, Scopes, Status, Verb},
     clock::{Clock, ManualClock},
     registry::{Fault, Registry},
 };
@@ -155,4 +156,24 @@ pub async fn a_deleted_credential_is_gone_and_its_digest_free(
     refused!(registry, Fault::NotFound, delete(&ours.tenant));
     refused!(registry, Fault::NotFound, registry.credential(&ours.tenant, &made.id));
     registry.create_credential(key(&theirs, "key"), &actor()).await.unwrap();
+}
+
+pub async fn the_last_use_of_a_credential_is_kept_and_is_no_change(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    let [ours, theirs] = callers(&*registry).await;
+    let first = registry.create_credential(key(&ours, "first"), &actor()).await.unwrap();
+    let second = registry.create_credential(key(&theirs, "second"), &actor()).await.unwrap();
+    let gone: CredentialId = "gone".parse().unwrap();
+    let ids = [second.id.clone(), gone.clone(), first.id.clone()];
+    assert_eq!(registry.last_uses(&ids).await.unwrap(), [None, None, None]);
+    let now = clock.now().time;
+    let (early, late) = (now + Duration::from_secs(1), now + Duration::from_secs(2));
+    no_change!(registry, registry.note_uses(&[(first.id.clone(), late), (gone, late)]));
+    no_change!(registry, registry.note_uses(&[(first.id.clone(), early), (second.id.clone(), early)]));
+    let whole = |at: Timestamp| Timestamp::from_second(at.as_second()).ok();
+    assert_eq!(registry.last_uses(&ids).await.unwrap(), [whole(early), None, whole(late)]);
+    registry.delete_credential(&theirs.tenant, &second.id, None, &actor()).await.unwrap();
+    assert_eq!(registry.last_uses(&ids).await.unwrap(), [None, None, whole(late)]);
 }

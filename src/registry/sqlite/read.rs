@@ -1,5 +1,6 @@
 //! What is asked of the file, within a transaction or outside.
 
+use jiff::Timestamp;
 use sqlx::{QueryBuilder, SqliteConnection, query_as, query_scalar, sqlite::SqliteArguments};
 
 use super::{
@@ -151,6 +152,19 @@ pub(super) async fn locks_on(conn: &mut SqliteConnection, caller: &CallerId) -> 
 pub(super) async fn locks_until(conn: &mut SqliteConnection, millisecond: i64) -> Result<Vec<Lock>, Fault> {
     let query = query_as("SELECT id, record FROM lock WHERE expires_at <= $1 ORDER BY id").bind(millisecond);
     all(conn, query).await
+}
+
+pub(super) async fn last_use(
+    conn: &mut SqliteConnection,
+    id: &CredentialId,
+) -> Result<Option<Timestamp>, Fault> {
+    let at: Option<i64> = query_scalar("SELECT at FROM credential_use WHERE credential = $1")
+        .bind(id.as_str())
+        .fetch_optional(conn)
+        .await
+        .map_err(fault)?;
+    let corrupt = |_| Fault::Corrupt(format!("the last use of credential {id} is no time"));
+    at.map(Timestamp::from_second).transpose().map_err(corrupt)
 }
 
 pub(super) async fn last_seq(conn: &mut SqliteConnection) -> Result<Seq, Fault> {

@@ -173,6 +173,24 @@ impl Transaction for Write<'_> {
     }
 }
 
+/// The last use of a credential that is there, unless a later one is noted.
+pub(super) async fn note_use(
+    conn: &mut SqliteConnection,
+    id: &CredentialId,
+    at: Timestamp,
+) -> Result<(), Fault> {
+    query(
+        "INSERT INTO credential_use (credential, at) SELECT id, $2 FROM credential WHERE id = $1
+         ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+    )
+    .bind(id.as_str())
+    .bind(at.as_second())
+    .execute(conn)
+    .await
+    .map_err(fault)?;
+    Ok(())
+}
+
 type Question<'q> = sqlx::query::QueryScalar<'q, sqlx::Sqlite, bool, SqliteArguments>;
 
 fn place(gateway: Option<&Gateway>) -> (Option<&str>, Option<&str>) {
