@@ -10,7 +10,9 @@ mod value;
 
 pub use error::ConfigError;
 pub use limits::Limits;
-pub use route::{ApiKeyPolicy, Backend, Checked, Policies, RateLimitPolicy, Relaxed, Route, Surface, Switch};
+pub use route::{
+    ApiKeyPolicy, Backend, Checked, LockoutPolicy, Policies, RateLimitPolicy, Relaxed, Route, Surface, Switch,
+};
 pub use secrets::{SecretsError, SecretsFile};
 pub use value::{FieldName, HostName, Millis, SourceName};
 
@@ -212,7 +214,7 @@ pub struct Surfaces {
 pub struct DiscueSurface {
     /// What links start with.
     pub base_url: String,
-    /// Operations that answer 501: `create`, `get`, `update`.
+    /// Operations that answer 501, such as `create` or `delete_key`.
     pub switched_off: Vec<crate::surface::discue::Operation>,
 }
 

@@ -93,6 +93,12 @@ impl Directory {
         })
     }
 
+    /// What credentials are digested with.
+    #[must_use]
+    pub fn peppers(&self) -> &Peppers {
+        &self.peppers
+    }
+
     /// The tenant of an id.
     #[must_use]
     pub fn tenant(&self, id: &TenantId) -> Option<Arc<Tenant>> {

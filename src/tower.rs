@@ -52,6 +52,14 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
+impl Peer {
+    /// The address among a request's extensions, when it was put there.
+    #[must_use]
+    pub fn find(extensions: &Extensions) -> Option<IpAddr> {
+        extensions.get::<Self>().map(|peer| peer.0)
+    }
+}
+
 /// Stands among the extensions of a response that is a refusal by a policy: layers further out give back
 /// what they took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,10 +81,8 @@ impl<P: Policy> PortcullisLayer<P> {
     /// Guards with a policy, or with a chain of them, refusing in RFC 9457 problems.
     #[must_use]
     pub fn new(policy: P) -> Self {
-        let peer = |extensions: &Extensions| extensions.get::<Peer>().map(|peer| peer.0);
-        Self {
-            gate: Arc::new(Gate { policy, form: Form::Problem, clock: Arc::new(SystemClock::new()), peer }),
-        }
+        let (clock, peer) = (Arc::new(SystemClock::new()), Peer::find as fn(&_) -> _);
+        Self { gate: Arc::new(Gate { policy, form: Form::Problem, clock, peer }) }
     }
 
     /// Refuses in this form instead.

@@ -63,6 +63,18 @@ pub enum CallerKind {
     Operator,
 }
 
+impl CallerKind {
+    /// A short name: `api_client`, `app` or `operator`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ApiClient => "api_client",
+            Self::App(_) => "app",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
@@ -99,11 +111,7 @@ impl Caller {
     /// A short name of the kind: callers of one kind share a space of names.
     #[must_use]
     pub fn kind_name(&self) -> &'static str {
-        match self.kind {
-            CallerKind::ApiClient => "api_client",
-            CallerKind::App(_) => "app",
-            CallerKind::Operator => "operator",
-        }
+        self.kind.name()
     }
 
     /// The caller as it is after an edit, or `None` when the edit changes nothing.

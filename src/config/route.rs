@@ -1,12 +1,12 @@
 //! Routes, as they are written.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use http::Method;
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::{ConfigError, HostName, SourceName, Upstream};
+use super::{ConfigError, HostName, Millis, SourceName, Upstream};
 use crate::{
     media::InvalidMedia,
     policy::{Accept, ContentType, RateLimitFields, Source},
@@ -106,6 +106,20 @@ pub struct ApiKeyPolicy {
     pub realm: Option<String>,
     /// Whether the key travels on to the service behind.
     pub forward: bool,
+    /// How many bad keys lock an address out.
+    pub lockout: Option<LockoutPolicy>,
+}
+
+/// When an address that sends bad keys is refused for a while.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockoutPolicy {
+    /// So many bad keys,
+    pub attempts: NonZeroU32,
+    /// within such a time,
+    pub within: Millis,
+    /// and everything from there is refused for so long.
+    pub lasts: Millis,
 }
 
 impl ApiKeyPolicy {

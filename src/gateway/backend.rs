@@ -14,7 +14,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tower_service::Service;
 
-use super::{Shared, answer::Answer, forward::Forward, routes::Routes};
+use super::{Shared, answer::Answer, forward::Forward, origin::Origin, routes::Routes};
 use crate::{
     Admission, Denial,
     config::{self, Config},
@@ -34,6 +34,7 @@ impl Surfaces {
             directory: shared.directory.clone(),
             clock: shared.clock.clone(),
             base_url: config.surfaces.discue.base_url.clone(),
+            peer: Origin::peer_of,
             switched_off: config.surfaces.discue.switched_off.clone(),
         });
         let apig = apig::router(apig::Apig {

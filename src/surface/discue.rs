@@ -1,59 +1,77 @@
-//! The api clients of discue.io: create, read, update.
+//! The api clients and api keys of discue.io.
 //!
 //! ```text
-//! POST /api_clients        {"name"?, "id"?}     200
-//! GET  /api_clients/{id}                        200
-//! PUT  /api_clients/{id}   {"name"?, "id"?}     200
+//! POST   /api_clients         {"name"?, "id"?}               a new api client
+//! GET    /api_clients                                        all of the organization
+//! GET    /api_clients/{id}
+//! PUT    /api_clients/{id}    {"name"?, "id"?}
+//! DELETE /api_clients/{id}                                   with its keys
+//! POST   /api_keys            {"name"?, "status"?, "scopes"?} a new key, shown this once
+//! GET    /api_keys                                           all of the api client that asks
+//! GET    /api_keys/{id}
+//! PUT    /api_keys/{id}       {"name"?, "status"?, "scopes"?}
+//! DELETE /api_keys/{id}
 //! ```
 //!
-//! All of them under `/v1` too; links are without. `?pretty` prints a success for people. Success is
-//! `{"api_client":{"id","name"},"_links":{"self":{"href"}}}` with an `ETag`; every error is exactly
-//! `{"title","status"}`. The organization comes from the key in `X-API-KEY`, never from the path.
+//! All of them under `/v1` too; links are without. `?pretty` prints a success for people. Success is always
+//! 200: the entity or the list under its name beside `_links`, with an `ETag` for one entity; what was deleted
+//! leaves `_links` alone. Every error is exactly `{"title","status"}`. The organization comes from the key in
+//! `X-API-KEY`, never from the path.
 //!
 //! Where the contract is silent:
 //!
 //! * A body of nothing but blanks is no body. `null`, unknown and repeated members are 400, as is a body
 //!   beyond 64 KiB.
-//! * 409 is a lost update: somebody else changed the api client while it was being changed, or `If-Match`
-//!   names another revision than the present one. It is also a body's `id` that is not the path's, and a
-//!   new api client's `id` that is taken.
-//! * 422 is a name that is taken or is none, and an `id` that is none. A name that stays as it is passes.
-//! * 402 is a lapsed subscription, or one that holds no more api clients.
+//! * 409 is a lost update: somebody else changed the entity while it was being changed, or `If-Match` names
+//!   another revision than the present one. It is also a body's `id` that is not the path's, and a new api
+//!   client's `id` that is taken.
+//! * 422 is a name that is taken or is none, an `id` that is none, and scopes that cannot be given.
+//! * 402 is a lapsed subscription, which may still look and revoke; one that holds no more api clients; and the
+//!   key after an api client's hundredth.
+//! * 403 is a scope that does not cover the request, and for a minute everything from an address that sent ten
+//!   bad keys within one; the key's owner is served elsewhere.
+//! * A key is 64 characters. Reads show its first ones as `key`. `last_used_at` is `null` for one that was never
+//!   used; it may be some seconds old.
+//! * An api client has its own keys and sees no other's. Scopes that a key gives must be within its own. Without
+//!   `scopes`, a new key may do all that its maker may, but for what is protected (`api_clients`, `api_keys`,
+//!   `subscriptions`), which nobody gives through the API.
+//! * Lists hold everything that the asking key's scopes cover, in the order of the ids.
 //! * Locks on resources name paths without `/v1`; they hold for both.
 //! * An id has one spelling: percent-encoded, it is not found.
 
 mod answer;
 mod call;
+mod clients;
+mod keys;
 mod rules;
+mod scopes;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    middleware,
-    response::Response,
-    routing,
-};
-use http::{HeaderValue, Uri, uri::PathAndQuery};
+use axum::{Router, extract::Request, middleware, routing};
+use http::{Extensions, HeaderValue, Uri, uri::PathAndQuery};
 use serde::Deserialize;
 
-use super::{content, denial};
+use super::denial;
 use crate::{
-    Denial,
-    app::{Access, Caller, CallerEdit, CallerId, CallerKind, Standing, TenantId},
+    Admission, Denial, Head,
+    app::{Standing, TenantId},
     clock::Clock,
     directory::Directory,
-    policy::{Accept, ApiKey, ContentType, Lock, RateLimit, RateLimitFields, Scope, Source},
+    policy::{
+        Accept, ApiKey, ContentType, Lock, Lockout, Policy, RateLimit, RateLimitFields, Scope, Source, Stop,
+    },
     problem::Form,
-    registry::{Fault, NewCaller, Registry},
+    registry::{Fault, Registry},
     tower::PortcullisLayer,
 };
-use answer::{Refused, etag, show};
-use call::{Call, ClientRef, RESOURCE, matches, target};
+use answer::{Links, Refused};
 
 /// UTF-8 is the only charset JSON has: asking for it asks for nothing else.
 const MEDIA_TYPES: [&str; 2] = ["application/json", "application/json;charset=utf-8"];
+
+/// Bad keys that lock an address out, within which time, and for how long.
+const LOCKOUT: (u32, Duration, Duration) = (10, Duration::from_secs(60), Duration::from_secs(60));
 
 /// An operation of the surface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -61,10 +79,24 @@ const MEDIA_TYPES: [&str; 2] = ["application/json", "application/json;charset=ut
 pub enum Operation {
     /// `POST /api_clients`.
     Create,
+    /// `GET /api_clients`.
+    List,
     /// `GET /api_clients/{id}`.
     Get,
     /// `PUT /api_clients/{id}`.
     Update,
+    /// `DELETE /api_clients/{id}`.
+    Delete,
+    /// `POST /api_keys`.
+    CreateKey,
+    /// `GET /api_keys`.
+    ListKeys,
+    /// `GET /api_keys/{id}`.
+    GetKey,
+    /// `PUT /api_keys/{id}`.
+    UpdateKey,
+    /// `DELETE /api_keys/{id}`.
+    DeleteKey,
 }
 
 /// What the surface stands on.
@@ -78,6 +110,10 @@ pub struct Discue {
     pub clock: Arc<dyn Clock>,
     /// What links start with, such as `https://api.discue.io`.
     pub base_url: String,
+    /// Finds a request's address among its extensions, as
+    /// [`PortcullisLayer::peer_from`](crate::tower::PortcullisLayer::peer_from) does: who guesses at keys is
+    /// refused by it. [`Peer::find`](crate::tower::Peer::find) is the layer's own.
+    pub peer: fn(&Extensions) -> Option<IpAddr>,
     /// What is answered with 501.
     pub switched_off: Vec<Operation>,
 }
@@ -87,7 +123,7 @@ pub struct Discue {
 /// ```
 /// use std::sync::Arc;
 /// use portcullis::{app::{Pepper, Peppers}, clock::SystemClock, directory::Directory};
-/// use portcullis::{registry::memory::Memory, surface::discue::{self, Discue}};
+/// use portcullis::{registry::memory::Memory, surface::discue::{self, Discue}, tower::Peer};
 ///
 /// let clock = Arc::new(SystemClock::new());
 /// let app: axum::Router = discue::router(Discue {
@@ -95,6 +131,7 @@ pub struct Discue {
 ///     directory: Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32])))),
 ///     clock,
 ///     base_url: "https://api.discue.io".into(),
+///     peer: Peer::find,
 ///     switched_off: vec![],
 /// });
 /// ```
@@ -103,29 +140,61 @@ pub struct Discue {
 /// Never: the media types it names are media types.
 pub fn router(surface: Discue) -> Router {
     let fields = RateLimitFields { draft_10: false, x_ratelimit: true };
+    let (attempts, within, lasts) = LOCKOUT;
     let guard = (
         Accept::new(MEDIA_TYPES).expect("they are media types"),
         ContentType::new(["application/json"]).expect("it is a media range").codings([]),
         ApiKey::new(surface.directory.clone())
             .sources([Source::x_api_key()])
             .kinds(&["api_client"])
-            .realm("discue"),
-        Scope::new(RESOURCE),
+            .realm("discue")
+            .lockout(Lockout::new(attempts, within, lasts)),
+        Scoped { clients: Scope::new(clients::RESOURCE), keys: Scope::new(keys::RESOURCE) },
         Lock::new(surface.directory.clone()),
         RateLimit::new().fields(fields),
     );
-    let guard = PortcullisLayer::new(guard).form(Form::Discue).clock(surface.clock.clone());
-    let all = routing::post(create).fallback(|| async { not_allowed("POST") });
-    let one = routing::get(read).put(update).fallback(|| async { not_allowed("GET, HEAD, PUT") });
+    let guard =
+        PortcullisLayer::new(guard).form(Form::Discue).clock(surface.clock.clone()).peer_from(surface.peer);
+    let all_clients = routing::get(clients::list)
+        .post(clients::create)
+        .fallback(|| async { not_allowed("GET, HEAD, POST") });
+    let client = routing::get(clients::read)
+        .put(clients::update)
+        .delete(clients::delete)
+        .fallback(|| async { not_allowed("GET, HEAD, PUT, DELETE") });
+    let all_keys =
+        routing::get(keys::list).post(keys::create).fallback(|| async { not_allowed("GET, HEAD, POST") });
+    let key = routing::get(keys::read)
+        .put(keys::update)
+        .delete(keys::delete)
+        .fallback(|| async { not_allowed("GET, HEAD, PUT, DELETE") });
     Router::new()
-        .route("/api_clients", all.clone())
-        .route("/v1/api_clients", all)
-        .route("/api_clients/{id}", one.clone())
-        .route("/v1/api_clients/{id}", one)
+        .route("/api_clients", all_clients.clone())
+        .route("/v1/api_clients", all_clients)
+        .route("/api_clients/{id}", client.clone())
+        .route("/v1/api_clients/{id}", client)
+        .route("/api_keys", all_keys.clone())
+        .route("/v1/api_keys", all_keys)
+        .route("/api_keys/{id}", key.clone())
+        .route("/v1/api_keys/{id}", key)
         .fallback(|| async { Refused::from(Denial::NotFound) })
         .with_state(Arc::new(surface))
         .layer(guard)
         .layer(middleware::map_request(unversioned))
+}
+
+/// Holds a key to the kind of resource that a path is about.
+struct Scoped {
+    clients: Scope,
+    keys: Scope,
+}
+
+impl Policy for Scoped {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        let first = head.uri.path().split('/').nth(1);
+        let scope = if first == Some(keys::RESOURCE) { &self.keys } else { &self.clients };
+        scope.admit(head, admission)
+    }
 }
 
 /// So that whatever looks at the path, such as a lock, sees one path for one resource.
@@ -146,53 +215,6 @@ fn not_allowed(methods: &'static str) -> Refused {
     Denial::MethodNotAllowed { allow: HeaderValue::from_static(methods) }.into()
 }
 
-async fn create(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
-    surface.offers(Operation::Create)?;
-    let call = Call::of(&request)?;
-    let body = read_body(request).await?;
-    let id = body.id()?.unwrap_or_else(CallerId::random);
-    call.may(Access::Write, &id)?;
-    surface.in_good_standing(&call.tenant).await?;
-    let name = body.name(None)?.unwrap_or_else(|| format!("api-client.{id}"));
-    // Who is held to a plan cannot make a caller that is not.
-    let plan = call.identity.caller().budgets.as_ref().map(|budgets| budgets.plan().id().clone());
-    let caller = NewCaller { id, tenant: call.tenant.clone(), name, kind: CallerKind::ApiClient, plan };
-    let made = surface.registry.create_caller(caller, &call.actor()).await;
-    show(&made.map_err(|fault| surface.refuse(fault))?, &surface.base_url, call.pretty)
-}
-
-async fn read(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
-    surface.offers(Operation::Get)?;
-    let (call, id) = (Call::of(&request)?, target(request.uri())?);
-    call.may(Access::Read, &id)?;
-    show(&surface.find(&call.tenant, &id).await?, &surface.base_url, call.pretty)
-}
-
-async fn update(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
-    surface.offers(Operation::Update)?;
-    let (call, id) = (Call::of(&request)?, target(request.uri())?);
-    call.may(Access::Write, &id)?;
-    let headers = request.headers().clone();
-    let body = read_body(request).await?;
-    surface.in_good_standing(&call.tenant).await?;
-    let before = surface.find(&call.tenant, &id).await?;
-    if body.id()?.is_some_and(|other| other != id) {
-        return Err(Denial::Conflict { detail: "The id of the body is not that of the path.".into() }.into());
-    }
-    if !matches(&headers, &etag(&before)) {
-        return Err(Denial::Conflict { detail: "If-Match names another revision.".into() }.into());
-    }
-    let edit = CallerEdit { name: body.name(Some(&before.name))?, ..CallerEdit::default() };
-    let expected = Some(before.revision);
-    let after = surface.registry.update_caller(&call.tenant, &id, expected, edit, &call.actor()).await;
-    show(&after.map_err(|fault| surface.refuse(fault))?, &surface.base_url, call.pretty)
-}
-
-async fn read_body(request: Request) -> Result<ClientRef, Refused> {
-    let content = content(request.into_body()).await;
-    ClientRef::read(&content.map_err(|error| Denial::bad_request(error.to_string()))?)
-}
-
 impl Discue {
     fn offers(&self, operation: Operation) -> Result<(), Refused> {
         if !self.switched_off.contains(&operation) {
@@ -201,10 +223,8 @@ impl Discue {
         Err(Denial::NotImplemented { detail: "This operation is switched off here.".into() }.into())
     }
 
-    /// An api client of the tenant; callers of other kinds do not exist here.
-    async fn find(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Refused> {
-        let caller = self.registry.caller(tenant, id).await.map_err(|fault| self.refuse(fault))?;
-        if caller.kind == CallerKind::ApiClient { Ok(caller) } else { Err(Denial::NotFound.into()) }
+    fn links(&self, path: &str) -> Links {
+        Links::to(&self.base_url, path)
     }
 
     /// Whether the tenant may change anything.

@@ -4,11 +4,15 @@
 
 pub mod faulty;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use axum::Router;
+use axum::{Router, extract::ConnectInfo};
 use faulty::Faulty;
-use http::{HeaderMap, StatusCode};
+use http::{Extensions, HeaderMap, StatusCode};
 use jiff::Timestamp;
 use portcullis::{
     app::{
@@ -162,7 +166,7 @@ impl World {
 
 /// A router on a socket of its own, and a client of it.
 pub struct Server {
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
     client: reqwest::Client,
 }
 
@@ -170,10 +174,23 @@ impl Server {
     pub async fn start(router: Router) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
         // The client wants to know, though nothing here is encrypted.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { address, client: reqwest::Client::builder().no_proxy().build().unwrap() }
+    }
+
+    /// Finds who asks, as a surface is told to.
+    pub fn peer(extensions: &Extensions) -> Option<IpAddr> {
+        extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
+    }
+
+    /// The same server, asked from another address.
+    pub fn at(&self, address: &str) -> Self {
+        let from: IpAddr = address.parse().unwrap();
+        let client = reqwest::Client::builder().no_proxy().local_address(from).build().unwrap();
+        Self { address: self.address, client }
     }
 
     /// Sends a request with these fields, and no others but what HTTP itself needs and `Accept: */*`.

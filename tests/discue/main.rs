@@ -5,12 +5,15 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod clients;
+mod keys;
 mod refusals;
 mod writes;
 
 use common::{Answer, Server, World};
 use portcullis::{
     app::{Caller, CallerKind, PlanId},
+    registry::Registry,
     surface::discue::{Discue, Operation, router},
 };
 
@@ -48,6 +51,7 @@ impl Site {
             directory: world.directory.clone(),
             clock: world.clock.clone(),
             base_url: "https://api.discue.io".into(),
+            peer: Server::peer,
             switched_off,
         };
         Self { server: Server::start(router(surface)).await, world, key }

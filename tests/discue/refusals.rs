@@ -99,8 +99,11 @@ async fn a_key_that_is_missing_wrong_or_expired_is_401() {
         &[("authorization", &bearer)],
         &[("x-auth-token", &site.key)],
     ] {
-        for target in ["/api_clients/none", &format!("/v1/api_clients/{ID}"), "/nothing/here"] {
-            let answer = site.server.send("GET", target, fields, None).await;
+        // Each from another address, so that none is taken for one who guesses.
+        let targets = ["/api_clients/none", &format!("/v1/api_clients/{ID}"), "/nothing/here", "/api_keys"];
+        for (at, target) in targets.into_iter().enumerate() {
+            let server = site.server.at(&format!("127.0.0.{}", at + 2));
+            let answer = server.send("GET", target, fields, None).await;
             refused(&answer, 401, "Unauthorized");
             assert_eq!(answer.field("www-authenticate"), [r#"ApiKey realm="discue", header="x-api-key""#]);
         }
@@ -192,12 +195,13 @@ async fn a_method_that_is_not_there_is_405_and_names_those_that_are() {
     let site = Site::new().await;
     let one = format!("/api_clients/{ID}");
     for (method, target, allow) in [
-        ("POST", &*one, "GET, HEAD, PUT"),
-        ("DELETE", &one, "GET, HEAD, PUT"),
-        ("PATCH", &one, "GET, HEAD, PUT"),
-        ("OPTIONS", &one, "GET, HEAD, PUT"),
-        ("GET", "/api_clients", "POST"),
-        ("PUT", "/v1/api_clients", "POST"),
+        ("POST", &*one, "GET, HEAD, PUT, DELETE"),
+        ("PATCH", &one, "GET, HEAD, PUT, DELETE"),
+        ("OPTIONS", &one, "GET, HEAD, PUT, DELETE"),
+        ("POST", &format!("/api_keys/{ID}"), "GET, HEAD, PUT, DELETE"),
+        ("DELETE", "/api_clients", "GET, HEAD, POST"),
+        ("PUT", "/v1/api_clients", "GET, HEAD, POST"),
+        ("PATCH", "/api_keys", "GET, HEAD, POST"),
     ] {
         let answer = site.send(method, target, &[], None).await;
         refused(&answer, 405, "Method Not Allowed");

@@ -63,6 +63,49 @@ async fn each_bar_refuses_in_problem_details() {
 }
 
 #[tokio::test]
+async fn who_guesses_at_keys_is_locked_out_where_the_route_says_so() {
+    let service = Service::echo().await;
+    let lockout = r#"api_key = { lockout = { attempts = 2, within = "1h", lasts = "1h" } }"#;
+    let site = Site::new(service.address, lockout);
+    let gateway = site.start();
+    for (key, status) in [("junk", 401), (&*site.api_key, 200), ("junk", 401), (&*site.api_key, 403)] {
+        let response = gateway.get("/").header("x-api-key", key).send().await.unwrap();
+        assert_eq!(response.status(), status, "{key}");
+        if status == 403 {
+            let wait: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+            assert!((3590..=3600).contains(&wait), "{wait}");
+            let problem: Value = response.json().await.unwrap();
+            assert_eq!(problem["code"], "lockout");
+        }
+    }
+}
+
+/// From one end to the other: the key that was just made opens the door, and soon after it is deleted, no more.
+#[tokio::test]
+async fn a_key_made_through_the_surface_works_at_the_gate_until_it_is_deleted() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, ALL);
+    let gateway = site.start();
+    let keys = "/v1/api_keys";
+    let made = gateway.post(keys).header("x-api-key", &site.api_key).send().await.unwrap();
+    assert_eq!(made.status(), 200);
+    let made: Value = made.json().await.unwrap();
+    let key = made["api_key"].as_str().unwrap();
+    let id = made["_links"]["self"]["href"].as_str().unwrap().rsplit('/').next().unwrap();
+    let becomes = async |status: u16| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while gateway.get("/").header("x-api-key", key).send().await.unwrap().status() != status {
+            assert!(std::time::Instant::now() < deadline, "it does not become {status}");
+        }
+    };
+    becomes(200).await;
+    let one = format!("{keys}/{id}");
+    let gone = client().delete(gateway.url(&one)).header("x-api-key", &site.api_key).send().await.unwrap();
+    assert_eq!(gone.status(), 200);
+    becomes(401).await;
+}
+
+#[tokio::test]
 async fn a_plan_is_held_to_and_the_wait_is_told() {
     let service = Service::echo().await;
     let address = crate::harness::free_address();

@@ -68,6 +68,9 @@ upstream = "up"
 path = "/v1/api_clients"
 surface = "discue"
 [[routes]]
+path = "/v1/api_keys"
+surface = "discue"
+[[routes]]
 path = "/v1"
 surface = "apig"
 "#

@@ -1,4 +1,4 @@
-//! What the surface answers: an api client with its links, or a refusal.
+//! What the surface answers: a document with its links, or a refusal.
 
 use axum::{
     body::Body,
@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use crate::{
     Admission, Denial,
-    app::Caller,
     problem::{self, Form},
 };
 
@@ -31,21 +30,9 @@ impl IntoResponse for Refused {
     }
 }
 
+/// The links of an answer.
 #[derive(Serialize)]
-struct Document<'a> {
-    api_client: Client<'a>,
-    #[serde(rename = "_links")]
-    links: Links,
-}
-
-#[derive(Serialize)]
-struct Client<'a> {
-    id: &'a str,
-    name: &'a str,
-}
-
-#[derive(Serialize)]
-struct Links {
+pub(super) struct Links {
     #[serde(rename = "self")]
     own: Link,
 }
@@ -55,25 +42,37 @@ struct Link {
     href: String,
 }
 
-/// An api client, 200.
-pub(super) fn show(caller: &Caller, base_url: &str, pretty: bool) -> Result<Response, Refused> {
-    let id = caller.id.as_str();
-    let href = format!("{}/api_clients/{id}", base_url.trim_end_matches('/'));
-    let document =
-        Document { api_client: Client { id, name: &caller.name }, links: Links { own: Link { href } } };
-    let write = if pretty { serde_json::to_vec_pretty } else { serde_json::to_vec };
-    let body = write(&document).map_err(|error| Denial::internal(error.to_string()))?;
-    let fields = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8")),
-        (
-            header::ETAG,
-            HeaderValue::try_from(etag(caller)).map_err(|error| Denial::internal(error.to_string()))?,
-        ),
-    ];
-    Ok((fields, body).into_response())
+impl Links {
+    /// To a path of the surface.
+    pub(super) fn to(base_url: &str, path: &str) -> Self {
+        Self { own: Link { href: format!("{}{path}", base_url.trim_end_matches('/')) } }
+    }
 }
 
-/// The strong entity tag of a caller as it is.
-pub(super) fn etag(caller: &Caller) -> String {
-    format!("\"{}\"", caller.revision)
+/// What is left of something deleted.
+#[derive(Serialize)]
+pub(super) struct Gone {
+    #[serde(rename = "_links")]
+    pub(super) links: Links,
+}
+
+/// A success, 200.
+pub(super) fn show(document: &impl Serialize, pretty: bool) -> Result<Response, Refused> {
+    let write = if pretty { serde_json::to_vec_pretty } else { serde_json::to_vec };
+    let body = write(document).map_err(|error| Denial::internal(error.to_string()))?;
+    let media_type = HeaderValue::from_static("application/json; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, media_type)], body).into_response())
+}
+
+/// A success, 200, of an entity at a revision.
+pub(super) fn show_at(revision: u64, document: &impl Serialize, pretty: bool) -> Result<Response, Refused> {
+    let mut response = show(document, pretty)?;
+    let tag = HeaderValue::try_from(etag(revision)).map_err(|error| Denial::internal(error.to_string()))?;
+    response.headers_mut().insert(header::ETAG, tag);
+    Ok(response)
+}
+
+/// The strong entity tag of an entity at a revision.
+pub(super) fn etag(revision: u64) -> String {
+    format!("\"{revision}\"")
 }

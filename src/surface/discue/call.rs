@@ -1,21 +1,22 @@
 //! What a request to the surface asks for.
 
-use axum::extract::Request;
-use bytes::Bytes;
-use http::{HeaderMap, Uri, header};
-use serde::Deserialize;
+use std::str::FromStr;
 
-use super::{Refused, rules};
+use axum::{body::Body, extract::Request};
+use http::{HeaderMap, Uri, header};
+use serde::de::DeserializeOwned;
+
+use super::{
+    answer::{Refused, etag},
+    rules,
+};
 use crate::{
     Admission, Denial,
     admission::Identity,
-    app::{Access, Actor, CallerId, TenantId},
+    app::{Access, Actor, TenantId},
     denial::Forbidden,
-    surface::{object, present},
+    surface::{content, object},
 };
-
-/// The kind of resource that scopes name.
-pub(super) const RESOURCE: &str = "api_clients";
 
 /// Who asks, and how the answer is to look.
 pub(super) struct Call {
@@ -32,12 +33,17 @@ impl Call {
         Ok(Self { identity, tenant, pretty: pretty(request.uri().query().unwrap_or_default())? })
     }
 
-    /// Whether the key's scopes cover this very api client.
-    pub(super) fn may(&self, access: Access, id: &CallerId) -> Result<(), Refused> {
-        if self.identity.key.scopes.cover(RESOURCE, access, Some(id.as_str())) {
+    /// Whether the key's scopes cover one resource of a kind, or, without an id, any.
+    pub(super) fn may(&self, access: Access, resource: &str, id: Option<&str>) -> Result<(), Refused> {
+        if self.identity.key.scopes.cover(resource, access, id) {
             return Ok(());
         }
-        Err(Denial::Forbidden(Forbidden::Scope { resource: RESOURCE.into(), access }).into())
+        Err(Denial::Forbidden(Forbidden::Scope { resource: resource.into(), access }).into())
+    }
+
+    /// Whether one of a list is the asking key's to see.
+    pub(super) fn covers(&self, access: Access, resource: &str, id: &str) -> bool {
+        self.identity.key.scopes.cover(resource, access, Some(id))
     }
 
     pub(super) fn actor(&self) -> Actor {
@@ -62,55 +68,40 @@ fn pretty(query: &str) -> Result<bool, Refused> {
 }
 
 /// The id at the end of the path; what is no id is not found.
-pub(super) fn target(uri: &Uri) -> Result<CallerId, Refused> {
+pub(super) fn target<I: FromStr>(uri: &Uri) -> Result<I, Refused> {
     // The path as it came: an id needs no percent-encoding, and a lock on the path would not see through it.
     let last = uri.path().rsplit('/').next().unwrap_or_default();
     rules::resource_id(last).ok_or(Denial::NotFound.into())
 }
 
+/// Whether a change may be made to an entity at a revision.
+///
+/// # Errors
+/// 409 when `If-Match` names another one.
+pub(super) fn still(headers: &HeaderMap, revision: u64) -> Result<(), Refused> {
+    if matches(headers, &etag(revision)) {
+        return Ok(());
+    }
+    Err(Denial::Conflict { detail: "If-Match names another revision.".into() }.into())
+}
+
 /// Whether `If-Match` is absent or names this entity tag (RFC 9110, section 13.1.1).
-pub(super) fn matches(headers: &HeaderMap, etag: &str) -> bool {
+fn matches(headers: &HeaderMap, etag: &str) -> bool {
     let mut tags = headers.get_all(header::IF_MATCH).iter().peekable();
     let names = |value: &str| value.split(',').map(str::trim).any(|tag| tag == etag || tag == "*");
     tags.peek().is_none() || tags.any(|value| value.to_str().is_ok_and(names))
 }
 
-/// The body of a request: what to make, or to change, of an api client.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ClientRef {
-    #[serde(default, deserialize_with = "present")]
-    name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    id: Option<String>,
+/// The body of a request as an object of known members; no body is an object of none.
+pub(super) async fn read_body<T: DeserializeOwned + Default>(body: Body) -> Result<T, Refused> {
+    let content = content(body).await.map_err(|error| Denial::bad_request(error.to_string()))?;
+    if content.trim_ascii().is_empty() {
+        return Ok(T::default());
+    }
+    object(&content).map_err(|error| Denial::bad_request(error.to_string()).into())
 }
 
-impl ClientRef {
-    pub(super) fn read(content: &Bytes) -> Result<Self, Refused> {
-        if content.trim_ascii().is_empty() {
-            return Ok(Self::default());
-        }
-        object(content).map_err(|error| Denial::bad_request(error.to_string()).into())
-    }
-
-    /// The id, when there is one.
-    pub(super) fn id(&self) -> Result<Option<CallerId>, Refused> {
-        let id = |text: &str| rules::resource_id(text).ok_or_else(|| unprocessable("The id is none."));
-        self.id.as_deref().map(id).transpose()
-    }
-
-    /// The name, when there is one; `present` is one that is taken unseen.
-    pub(super) fn name(self, present: Option<&str>) -> Result<Option<String>, Refused> {
-        match self.name {
-            Some(name) if Some(&*name) != present && !rules::is_name(&name) => {
-                Err(unprocessable("A name is a domain, perhaps with a path: example.com/dev."))
-            }
-            name => Ok(name),
-        }
-    }
-}
-
-fn unprocessable(detail: &'static str) -> Refused {
+pub(super) fn unprocessable(detail: &'static str) -> Refused {
     Denial::Unprocessable { detail: detail.into() }.into()
 }
 

@@ -1,12 +1,12 @@
 //! What the contract takes for an id and for a name.
 
-use crate::app::CallerId;
+use std::str::FromStr;
 
 /// The longest name: as long as a domain name may be.
 const LONGEST_NAME: usize = 253;
 
 /// A `ResourceId`: a UUID in lower case with hyphens, or 21 characters of the nanoid alphabet.
-pub(super) fn resource_id(text: &str) -> Option<CallerId> {
+pub(super) fn resource_id<I: FromStr>(text: &str) -> Option<I> {
     if is_nanoid(text) || is_uuid(text) { text.parse().ok() } else { None }
 }
 
@@ -18,6 +18,11 @@ fn is_uuid(text: &str) -> bool {
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     let fits = |(at, b)| if matches!(at, 8 | 13 | 18 | 23) { b == b'-' } else { hex(b) };
     text.len() == 36 && text.bytes().enumerate().all(fits)
+}
+
+/// Whether a text is a key's name: 1 to 64 characters, none of them a control character.
+pub(super) fn is_key_name(text: &str) -> bool {
+    (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
 /// Whether a text is a name, such as `example.com/dev`: `^[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9._-]+)*$`,
@@ -37,6 +42,7 @@ pub(super) fn is_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::CallerId;
 
     #[test]
     fn an_id_is_a_uuid_or_a_nanoid() {
@@ -57,7 +63,22 @@ mod tests {
             ("ééééééééééé", false),
             ("", false),
         ] {
-            assert_eq!(resource_id(text).is_some(), fits, "{text:?}");
+            assert_eq!(resource_id::<CallerId>(text).is_some(), fits, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_keys_name_is_short_and_can_be_printed() {
+        let (longest, too_long) = ("é".repeat(64), "é".repeat(65));
+        for (text, fits) in [
+            ("a", true),
+            ("Ключ 1", true),
+            (&longest, true),
+            ("", false),
+            ("a\nb", false),
+            (&too_long, false),
+        ] {
+            assert_eq!(is_key_name(text), fits, "{text:?}");
         }
     }
 

@@ -1,0 +1,177 @@
+//! Api clients.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Discue, Operation,
+    answer::{Gone, Links, Refused, show, show_at},
+    call::{Call, read_body, still, target, unprocessable},
+    rules,
+};
+use crate::{
+    Denial,
+    app::{Access, Caller, CallerEdit, CallerId, CallerKind, TenantId},
+    registry::{Callers, NewCaller},
+    surface::present,
+};
+
+/// The kind of resource that scopes name.
+pub(super) const RESOURCE: &str = "api_clients";
+
+/// How many are read from the registry at once.
+const PAGE: u32 = 500;
+
+/// The body of a request: what to make, or to change, of an api client.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientRef {
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    id: Option<String>,
+}
+
+impl ClientRef {
+    /// The id, when there is one.
+    fn id(&self) -> Result<Option<CallerId>, Refused> {
+        let id = |text: &str| rules::resource_id(text).ok_or_else(|| unprocessable("The id is none."));
+        self.id.as_deref().map(id).transpose()
+    }
+
+    /// The name, when there is one; `present` is one that is taken unseen.
+    fn name(self, present: Option<&str>) -> Result<Option<String>, Refused> {
+        match self.name {
+            Some(name) if Some(&*name) != present && !rules::is_name(&name) => {
+                Err(unprocessable("A name is a domain, perhaps with a path: example.com/dev."))
+            }
+            name => Ok(name),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Client<'a> {
+    id: &'a str,
+    name: &'a str,
+}
+
+impl<'a> Client<'a> {
+    fn of(caller: &'a Caller) -> Self {
+        Self { id: caller.id.as_str(), name: &caller.name }
+    }
+}
+
+#[derive(Serialize)]
+struct One<'a> {
+    api_client: Client<'a>,
+    #[serde(rename = "_links")]
+    links: Links,
+}
+
+#[derive(Serialize)]
+struct All<'a> {
+    api_clients: Vec<Client<'a>>,
+    #[serde(rename = "_links")]
+    links: Links,
+}
+
+pub(super) async fn create(
+    State(surface): State<Arc<Discue>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    surface.offers(Operation::Create)?;
+    let call = Call::of(&request)?;
+    let body: ClientRef = read_body(request.into_body()).await?;
+    let id = body.id()?.unwrap_or_else(CallerId::random);
+    call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
+    surface.in_good_standing(&call.tenant).await?;
+    let name = body.name(None)?.unwrap_or_else(|| format!("api-client.{id}"));
+    // Who is held to a plan cannot make a caller that is not.
+    let plan = call.identity.caller().budgets.as_ref().map(|budgets| budgets.plan().id().clone());
+    let caller = NewCaller { id, tenant: call.tenant.clone(), name, kind: CallerKind::ApiClient, plan };
+    let made = surface.registry.create_caller(caller, &call.actor()).await;
+    surface.show_client(&made.map_err(|fault| surface.refuse(fault))?, call.pretty)
+}
+
+pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
+    surface.offers(Operation::List)?;
+    let call = Call::of(&request)?;
+    let mut which = Callers {
+        tenant: Some(call.tenant.clone()),
+        kind: Some(CallerKind::ApiClient.name()),
+        limit: PAGE,
+        ..Callers::default()
+    };
+    let mut callers = Vec::new();
+    loop {
+        let page = surface.registry.callers(&which).await.map_err(|fault| surface.refuse(fault))?;
+        let Some(last) = page.last() else { break };
+        which.after = Some(last.id.clone());
+        callers.extend(page);
+    }
+    callers.retain(|caller| call.covers(Access::Read, RESOURCE, caller.id.as_str()));
+    let api_clients = callers.iter().map(Client::of).collect();
+    show(&All { api_clients, links: surface.links("/api_clients") }, call.pretty)
+}
+
+pub(super) async fn read(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
+    surface.offers(Operation::Get)?;
+    let (call, id) = (Call::of(&request)?, target::<CallerId>(request.uri())?);
+    call.may(Access::Read, RESOURCE, Some(id.as_str()))?;
+    surface.show_client(&surface.client(&call.tenant, &id).await?, call.pretty)
+}
+
+pub(super) async fn update(
+    State(surface): State<Arc<Discue>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    surface.offers(Operation::Update)?;
+    let (call, id) = (Call::of(&request)?, target::<CallerId>(request.uri())?);
+    call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
+    let headers = request.headers().clone();
+    let body: ClientRef = read_body(request.into_body()).await?;
+    surface.in_good_standing(&call.tenant).await?;
+    let before = surface.client(&call.tenant, &id).await?;
+    if body.id()?.is_some_and(|other| other != id) {
+        return Err(Denial::Conflict { detail: "The id of the body is not that of the path.".into() }.into());
+    }
+    still(&headers, before.revision)?;
+    let edit = CallerEdit { name: body.name(Some(&before.name))?, ..CallerEdit::default() };
+    let expected = Some(before.revision);
+    let after = surface.registry.update_caller(&call.tenant, &id, expected, edit, &call.actor()).await;
+    surface.show_client(&after.map_err(|fault| surface.refuse(fault))?, call.pretty)
+}
+
+pub(super) async fn delete(
+    State(surface): State<Arc<Discue>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    surface.offers(Operation::Delete)?;
+    let (call, id) = (Call::of(&request)?, target::<CallerId>(request.uri())?);
+    call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
+    let before = surface.client(&call.tenant, &id).await?;
+    still(request.headers(), before.revision)?;
+    let expected = Some(before.revision);
+    let gone = surface.registry.delete_caller(&call.tenant, &id, expected, &call.actor()).await;
+    gone.map_err(|fault| surface.refuse(fault))?;
+    show(&Gone { links: surface.links(&format!("/api_clients/{id}")) }, call.pretty)
+}
+
+impl Discue {
+    /// An api client of the tenant; callers of other kinds do not exist here.
+    async fn client(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Refused> {
+        let caller = self.registry.caller(tenant, id).await.map_err(|fault| self.refuse(fault))?;
+        if caller.kind == CallerKind::ApiClient { Ok(caller) } else { Err(Denial::NotFound.into()) }
+    }
+
+    fn show_client(&self, caller: &Caller, pretty: bool) -> Result<Response, Refused> {
+        let links = self.links(&format!("/api_clients/{}", caller.id));
+        show_at(caller.revision, &One { api_client: Client::of(caller), links }, pretty)
+    }
+}

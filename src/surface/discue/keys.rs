@@ -1,0 +1,218 @@
+//! Api keys.
+
+use std::{iter::zip, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use http::{HeaderValue, Uri, header};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Discue, Operation,
+    answer::{Gone, Links, Refused, show, show_at},
+    call::{Call, read_body, still, target, unprocessable},
+    rules,
+    scopes::{self, Wire},
+};
+use crate::{
+    Denial,
+    app::{
+        Access, ApiKey, CallerId, Credential, CredentialEdit, CredentialId, KeyPrefix, Scopes, Status,
+        TenantId,
+    },
+    registry::Credentials,
+    surface::present,
+};
+
+/// The kind of resource that scopes name.
+pub(super) const RESOURCE: &str = "api_keys";
+
+/// With it, a key is the contract's 64 characters.
+const PREFIX: &str = "discue_api_key";
+
+/// The most keys that an api client may have.
+const MOST: u32 = 100;
+
+/// The body of a request: what to make, or to change, of a key.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyRef {
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    status: Option<Status>,
+    #[serde(default, deserialize_with = "present")]
+    scopes: Option<Vec<Wire>>,
+}
+
+impl KeyRef {
+    /// What it asks for, as far as the asking key may give it.
+    fn edit(self, own: &Scopes) -> Result<CredentialEdit, Refused> {
+        if self.name.as_deref().is_some_and(|name| !rules::is_key_name(name)) {
+            return Err(unprocessable("A name is 1 to 64 characters that can be printed."));
+        }
+        let scopes = self.scopes.map(|wanted| scopes::given(wanted, own)).transpose()?;
+        Ok(CredentialEdit { name: self.name, status: self.status, scopes, not_after: None })
+    }
+}
+
+/// A key as it is shown ever after.
+#[derive(Serialize)]
+struct Key<'a> {
+    id: &'a str,
+    name: &'a str,
+    created_at: i64,
+    updated_at: i64,
+    last_used_at: Option<i64>,
+    key: &'a str,
+    status: Status,
+    scopes: Vec<Wire>,
+}
+
+impl<'a> Key<'a> {
+    fn of(credential: &'a Credential, used: Option<Timestamp>) -> Self {
+        Self {
+            id: credential.id.as_str(),
+            name: &credential.name,
+            created_at: credential.created_at.as_millisecond(),
+            updated_at: credential.updated_at.as_millisecond(),
+            last_used_at: used.map(Timestamp::as_millisecond),
+            key: &credential.hint,
+            status: credential.status,
+            scopes: scopes::shown(&credential.scopes),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct One<K> {
+    api_key: K,
+    #[serde(rename = "_links")]
+    links: Links,
+}
+
+#[derive(Serialize)]
+struct All<'a> {
+    api_keys: Vec<Key<'a>>,
+    #[serde(rename = "_links")]
+    links: Links,
+}
+
+pub(super) async fn create(
+    State(surface): State<Arc<Discue>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    surface.offers(Operation::CreateKey)?;
+    let call = Call::of(&request)?;
+    call.may(Access::Write, RESOURCE, None)?;
+    let edit = read_body::<KeyRef>(request.into_body()).await?.edit(&call.identity.key.scopes)?;
+    surface.in_good_standing(&call.tenant).await?;
+    let caller = call.identity.caller().id.clone();
+    if surface.keys_of(&call.tenant, &caller).await?.len() >= MOST as usize {
+        let detail = format!("An api client has at most {MOST} keys.");
+        return Err(Denial::PaymentRequired { detail: detail.into() }.into());
+    }
+    let prefix: KeyPrefix = PREFIX.parse().map_err(|_| Denial::internal("the prefix of keys is none"))?;
+    let (key, id, pepper) = (ApiKey::generate(&prefix), CredentialId::random(), surface.directory.peppers());
+    let now = surface.clock.now().time;
+    let credential = Credential {
+        name: edit.name.unwrap_or_else(|| format!("api-key.{id}")),
+        tenant: call.tenant.clone(),
+        caller,
+        digest: pepper.current().digest(key.expose()),
+        pepper: pepper.current().version(),
+        hint: key.hint().into(),
+        status: edit.status.unwrap_or_default(),
+        scopes: edit.scopes.unwrap_or_else(|| scopes::by_default(&call.identity.key.scopes)),
+        not_after: None,
+        revision: 1,
+        created_at: now,
+        updated_at: now,
+        id,
+    };
+    let made = surface.registry.create_credential(credential, &call.actor()).await;
+    let made = made.map_err(|fault| surface.refuse(fault))?;
+    let document = One { api_key: key.expose(), links: surface.links(&format!("/api_keys/{}", made.id)) };
+    let mut response = show_at(made.revision, &document, call.pretty)?;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
+    surface.offers(Operation::ListKeys)?;
+    let call = Call::of(&request)?;
+    let mut keys = surface.keys_of(&call.tenant, &call.identity.caller().id).await?;
+    keys.retain(|key| call.covers(Access::Read, RESOURCE, key.id.as_str()));
+    let ids: Vec<_> = keys.iter().map(|key| key.id.clone()).collect();
+    let uses = surface.registry.last_uses(&ids).await.map_err(|fault| surface.refuse(fault))?;
+    let api_keys = zip(&keys, uses).map(|(key, used)| Key::of(key, used)).collect();
+    show(&All { api_keys, links: surface.links("/api_keys") }, call.pretty)
+}
+
+pub(super) async fn read(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
+    surface.offers(Operation::GetKey)?;
+    let call = Call::of(&request)?;
+    let key = surface.key(&call, Access::Read, request.uri()).await?;
+    surface.show_key(&key, call.pretty).await
+}
+
+pub(super) async fn update(
+    State(surface): State<Arc<Discue>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    surface.offers(Operation::UpdateKey)?;
+    let call = Call::of(&request)?;
+    let before = surface.key(&call, Access::Write, request.uri()).await?;
+    let headers = request.headers().clone();
+    let edit = read_body::<KeyRef>(request.into_body()).await?.edit(&call.identity.key.scopes)?;
+    surface.in_good_standing(&call.tenant).await?;
+    still(&headers, before.revision)?;
+    let (id, expected) = (&before.id, Some(before.revision));
+    let after = surface.registry.update_credential(&call.tenant, id, expected, edit, &call.actor()).await;
+    surface.show_key(&after.map_err(|fault| surface.refuse(fault))?, call.pretty).await
+}
+
+pub(super) async fn delete(
+    State(surface): State<Arc<Discue>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    surface.offers(Operation::DeleteKey)?;
+    let call = Call::of(&request)?;
+    let before = surface.key(&call, Access::Write, request.uri()).await?;
+    still(request.headers(), before.revision)?;
+    let (id, expected) = (&before.id, Some(before.revision));
+    let gone = surface.registry.delete_credential(&call.tenant, id, expected, &call.actor()).await;
+    gone.map_err(|fault| surface.refuse(fault))?;
+    show(&Gone { links: surface.links(&format!("/api_keys/{id}")) }, call.pretty)
+}
+
+impl Discue {
+    /// The key that a request's path names, when the request may do that to it; others' keys are not there.
+    async fn key(&self, call: &Call, access: Access, uri: &Uri) -> Result<Credential, Refused> {
+        let id: CredentialId = target(uri)?;
+        call.may(access, RESOURCE, Some(id.as_str()))?;
+        let key = self.registry.credential(&call.tenant, &id).await.map_err(|fault| self.refuse(fault))?;
+        if key.caller == call.identity.caller().id { Ok(key) } else { Err(Denial::NotFound.into()) }
+    }
+
+    /// An api client's keys; a few more than it may have, should it have more.
+    async fn keys_of(&self, tenant: &TenantId, caller: &CallerId) -> Result<Vec<Credential>, Refused> {
+        let which = Credentials {
+            tenant: Some(tenant.clone()),
+            caller: Some(caller.clone()),
+            limit: 10 * MOST,
+            ..Credentials::default()
+        };
+        self.registry.credentials(&which).await.map_err(|fault| self.refuse(fault))
+    }
+
+    async fn show_key(&self, key: &Credential, pretty: bool) -> Result<Response, Refused> {
+        let uses = self.registry.last_uses(std::slice::from_ref(&key.id)).await;
+        let used = uses.map_err(|fault| self.refuse(fault))?.pop().flatten();
+        let links = self.links(&format!("/api_keys/{}", key.id));
+        show_at(key.revision, &One { api_key: Key::of(key, used), links }, pretty)
+    }
+}

@@ -1,0 +1,109 @@
+//! Scopes as the contract writes them, and which of them a key may give another.
+
+use serde::{Deserialize, Serialize};
+
+use super::{answer::Refused, call::unprocessable, rules::resource_id};
+use crate::{
+    Denial,
+    app::{Access, CredentialId, Scope, Scopes},
+    denial::Forbidden,
+};
+
+/// What scopes that are given through the API may name.
+const OPEN: [&str; 6] = ["events", "queues", "listeners", "messages", "schemas", "stats"];
+/// What is given otherwise.
+const PROTECTED: [&str; 3] = ["api_clients", "api_keys", "subscriptions"];
+/// All resources of a kind.
+const ALL: &str = "*";
+
+/// A scope: `{"resource","access","targets"}`.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wire {
+    resource: String,
+    access: Access,
+    targets: Targets,
+}
+
+/// `"*"`, `["*"]`, or ids.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Targets {
+    All(String),
+    Listed(Vec<String>),
+}
+
+impl Targets {
+    /// The ids; `None` is all.
+    fn ids(self) -> Option<Result<Vec<Box<str>>, Refused>> {
+        let is_id = |text: &String| resource_id::<CredentialId>(text).is_some();
+        match self {
+            Self::All(text) if text == ALL => None,
+            Self::Listed(list) if list == [ALL] => None,
+            Self::Listed(list) if !list.is_empty() && list.iter().all(is_id) => {
+                Some(Ok(list.into_iter().map(Into::into).collect()))
+            }
+            Self::All(_) | Self::Listed(_) => {
+                Some(Err(unprocessable(r#"Targets are "*", ["*"], or at least one id."#)))
+            }
+        }
+    }
+}
+
+/// The scopes that a request gives a key.
+///
+/// # Errors
+/// 422 for what is none, or protected; 403 for what the asking key has not itself.
+pub(super) fn given(wanted: Vec<Wire>, own: &Scopes) -> Result<Scopes, Refused> {
+    let mut scopes = Vec::with_capacity(wanted.len());
+    for Wire { resource, access, targets } in wanted {
+        if PROTECTED.contains(&&*resource) {
+            return Err(unprocessable(
+                "api_clients, api_keys and subscriptions are not given through the API.",
+            ));
+        }
+        if !OPEN.contains(&&*resource) {
+            return Err(unprocessable("There is no such resource for a scope."));
+        }
+        let targets = targets.ids().transpose()?;
+        let has = match &targets {
+            None => own.cover(&resource, access, None),
+            Some(ids) => ids.iter().all(|id| own.cover(&resource, access, Some(id))),
+        };
+        if !has {
+            return Err(Denial::Forbidden(Forbidden::Scope { resource: resource.into(), access }).into());
+        }
+        scopes.push(Scope { resource: resource.into(), access, targets });
+    }
+    Ok(Scopes::Listed(scopes))
+}
+
+/// What a new key may do when nobody says: all that its maker may and can give.
+pub(super) fn by_default(own: &Scopes) -> Scopes {
+    Scopes::Listed(match own {
+        Scopes::All => OPEN.iter().map(|resource| whole(resource)).collect(),
+        Scopes::Listed(list) => {
+            list.iter().filter(|scope| !PROTECTED.contains(&&*scope.resource)).cloned().collect()
+        }
+    })
+}
+
+fn whole(resource: &str) -> Scope {
+    Scope { resource: resource.into(), access: Access::Write, targets: None }
+}
+
+/// A key's scopes as they are shown.
+pub(super) fn shown(scopes: &Scopes) -> Vec<Wire> {
+    let wire = |scope: Scope| Wire {
+        resource: scope.resource.into(),
+        access: scope.access,
+        targets: match scope.targets {
+            None => Targets::All(ALL.into()),
+            Some(ids) => Targets::Listed(ids.into_iter().map(Into::into).collect()),
+        },
+    };
+    match scopes {
+        Scopes::All => OPEN.iter().chain(&PROTECTED).map(|resource| wire(whole(resource))).collect(),
+        Scopes::Listed(list) => list.iter().cloned().map(wire).collect(),
+    }
+}

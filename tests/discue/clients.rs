@@ -1,0 +1,81 @@
+//! Lists of api clients, and their deletion.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test]
+async fn a_list_holds_the_organizations_api_clients_in_the_order_of_their_ids() {
+    let site = Site::new().await;
+    site.world.tenant("elsewhere", None, 5).await;
+    site.world
+        .caller("elsewhere", "4f0dbb90-0000-4000-8000-000000000000", "x.y", CallerKind::ApiClient)
+        .await;
+    site.world.caller("org", "operator", "Operator", CallerKind::Operator).await;
+    for prefix in ["", "/v1"] {
+        let answer = site.get(&format!("{prefix}/api_clients")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(
+            answer.text,
+            format!(
+                r#"{{"api_clients":[{{"id":"{ID}","name":"example.com/old"}},{{"id":"{OTHER}","name":"example.com/other"}}],"_links":{{"self":{{"href":"https://api.discue.io/api_clients"}}}}}}"#
+            )
+        );
+        assert!(answer.field("etag").is_empty());
+    }
+    let only = portcullis::app::Scope {
+        resource: "api_clients".into(),
+        access: portcullis::app::Access::Read,
+        targets: Some(vec![OTHER.into()]),
+    };
+    let scopes = portcullis::app::Scopes::Listed(vec![only]);
+    let key = site.world.key_with("org", ID, |key| key.scopes = scopes).await;
+    let answer = site.server.send("GET", "/api_clients", &[("x-api-key", &key)], None).await;
+    assert_eq!(answer.json()["api_clients"], json!([{"id": OTHER, "name": "example.com/other"}]));
+}
+
+#[tokio::test]
+async fn a_deleted_api_client_is_gone_with_its_keys() {
+    let site = Site::new().await;
+    let theirs = site.world.key("org", OTHER).await;
+    let target = format!("/api_clients/{OTHER}");
+    let stale = site.send("DELETE", &target, &[("if-match", "\"7\"")], None).await;
+    refused(&stale, 409, "Conflict");
+    let answer = site.send("DELETE", &target, &[("if-match", "\"1\"")], None).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.text, format!(r#"{{"_links":{{"self":{{"href":"https://api.discue.io{target}"}}}}}}"#));
+    site.world.settle().await;
+    refused(&site.get(&target).await, 404, "Not Found");
+    refused(&site.send("DELETE", &target, &[], None).await, 404, "Not Found");
+    let answer = site.server.send("GET", "/api_clients", &[("x-api-key", &theirs)], None).await;
+    refused(&answer, 401, "Unauthorized");
+    assert_eq!(site.get("/api_clients").await.json()["api_clients"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_locked_api_client_is_not_deleted() {
+    let site = Site::new().await;
+    let target = portcullis::app::Target::Caller(OTHER.parse().unwrap());
+    let held = std::time::Duration::from_secs(60);
+    site.world.lock(target, portcullis::app::Covers::Writes, held).await;
+    let answer = site.send("DELETE", &format!("/api_clients/{OTHER}"), &[], None).await;
+    refused(&answer, 423, "Locked");
+    assert_eq!(answer.field("retry-after"), ["60"]);
+}
+
+#[tokio::test]
+async fn who_guesses_at_keys_is_refused_for_a_while_and_the_owner_elsewhere_is_not() {
+    let site = Site::new().await;
+    let (guesser, target) = (site.server.at("127.0.0.2"), format!("/api_clients/{ID}"));
+    for _ in 0..10 {
+        let answer = guesser.send("GET", &target, &[("x-api-key", "guess")], None).await;
+        refused(&answer, 401, "Unauthorized");
+    }
+    let right = [("x-api-key", &*site.key)];
+    let answer = guesser.send("GET", &target, &right, None).await;
+    refused(&answer, 403, "Forbidden");
+    assert_eq!(answer.field("retry-after"), ["60"]);
+    assert_eq!(site.server.send("GET", &target, &right, None).await.status, 200);
+    site.world.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(guesser.send("GET", &target, &right, None).await.status, 200);
+}

@@ -1,0 +1,342 @@
+//! Api keys.
+
+use portcullis::app::{Access, Credential, CredentialId, Scope, Scopes, Status};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// What a key of the contract looks like, once and ever after.
+const ALPHABET: fn(char) -> bool = |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+
+fn scope(resource: &str, access: Access, targets: Option<&[&str]>) -> Scope {
+    let targets = targets.map(|ids| ids.iter().map(|id| (*id).into()).collect());
+    Scope { resource: resource.into(), access, targets }
+}
+
+impl Site {
+    /// Makes a key: itself, and its id.
+    async fn make(&self, body: &str) -> (String, String) {
+        let answer = self.send("POST", "/api_keys", &[JSON], Some(body)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let document = answer.json();
+        let href = document["_links"]["self"]["href"].as_str().unwrap();
+        let id = href.strip_prefix("https://api.discue.io/api_keys/").unwrap().to_owned();
+        self.world.settle().await;
+        (document["api_key"].as_str().unwrap().to_owned(), id)
+    }
+
+    async fn shown(&self, id: &str) -> Value {
+        let answer = self.get(&format!("/api_keys/{id}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["api_key"].clone()
+    }
+
+    async fn with_key(&self, key: &str, method: &str, target: &str, body: Option<&str>) -> Answer {
+        let body = body.map(|body| body.as_bytes().to_vec());
+        let answer = self.server.send(method, target, &[("x-api-key", key), JSON], body).await;
+        self.world.settle().await;
+        answer
+    }
+
+    /// A key of the site's api client with these scopes.
+    async fn limited(&self, scopes: Vec<Scope>) -> String {
+        self.world.key_with("org", ID, |key| key.scopes = Scopes::Listed(scopes)).await
+    }
+
+    async fn kept(&self, id: &str) -> Credential {
+        let id: CredentialId = id.parse().unwrap();
+        self.world.memory.credential(&"org".parse().unwrap(), &id).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_new_key_is_shown_once_and_works() {
+    for prefix in ["", "/v1"] {
+        let site = Site::new().await;
+        let answer = site.send("POST", &format!("{prefix}/api_keys"), &[JSON], Some("{}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.field("cache-control"), ["no-store"]);
+        assert_eq!(answer.field("etag"), ["\"1\""]);
+        let document = answer.json();
+        let key = document["api_key"].as_str().unwrap();
+        assert!(key.len() == 64 && key.chars().all(ALPHABET), "{key}");
+        let href = document["_links"]["self"]["href"].as_str().unwrap();
+        assert_eq!(document, json!({"api_key": key, "_links": {"self": {"href": href}}}));
+        assert!(answer.text.starts_with("{\"api_key\":"));
+
+        let id = href.strip_prefix("https://api.discue.io/api_keys/").unwrap();
+        let read = site.get(&format!("{prefix}/api_keys/{id}")).await;
+        assert_eq!(read.status, 200, "{read:?}");
+        assert!(!read.text.contains(key));
+        // It has no protected scope; which it would be told by 403, a stranger by 401.
+        site.world.settle().await;
+        assert_eq!(site.with_key(key, "GET", "/api_keys", None).await.status, 403);
+        let kept = site.kept(id).await;
+        assert!(!format!("{kept:?}").contains(key));
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_read_in_the_contracts_form() {
+    let site = Site::new().await;
+    let body = json!({"name": "ci", "status": "disabled", "scopes": [
+        {"resource": "queues", "access": "read", "targets": "*"},
+        {"resource": "events", "access": "write", "targets": ["*"]},
+        {"resource": "messages", "access": "write", "targets": [OTHER, ID]},
+    ]});
+    let (key, id) = site.make(&body.to_string()).await;
+    let shown = site.shown(&id).await;
+    let now = site.world.now().as_millisecond();
+    assert_eq!(
+        shown,
+        json!({
+            "id": id, "name": "ci", "created_at": now, "updated_at": now, "last_used_at": null,
+            "key": shown["key"], "status": "disabled", "scopes": [
+                {"resource": "queues", "access": "read", "targets": "*"},
+                {"resource": "events", "access": "write", "targets": "*"},
+                {"resource": "messages", "access": "write", "targets": [OTHER, ID]},
+            ],
+        })
+    );
+    let short = shown["key"].as_str().unwrap();
+    assert!(key.starts_with(short) && short.len() < 24, "{short}");
+
+    let used = site.world.now();
+    site.world.memory.note_uses(&[(id.parse().unwrap(), used)]).await.unwrap();
+    assert_eq!(site.shown(&id).await["last_used_at"], used.as_second() * 1000);
+}
+
+#[tokio::test]
+async fn a_list_holds_the_api_clients_own_keys() {
+    let site = Site::new().await;
+    let (_, first) = site.make("").await;
+    let (_, second) = site.make(r#"{"name":"second"}"#).await;
+    let theirs = site.world.key("org", OTHER).await;
+    let answer = site.get("/api_keys?pretty").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.text.starts_with("{\n  \"api_keys\": ["));
+    let document = answer.json();
+    assert_eq!(document["_links"], json!({"self": {"href": "https://api.discue.io/api_keys"}}));
+    let listed = document["api_keys"].as_array().unwrap();
+    let ids: Vec<_> = listed.iter().map(|key| key["id"].as_str().unwrap()).collect();
+    assert!(ids.is_sorted() && ids.len() == 3, "with the one that asks: {ids:?}");
+    assert!(ids.contains(&&*first) && ids.contains(&&*second));
+    for key in listed {
+        assert_eq!(*key, site.shown(key["id"].as_str().unwrap()).await);
+    }
+    // The other api client has its own, and no way to these.
+    let list = site.with_key(&theirs, "GET", "/api_keys", None).await.json();
+    assert_eq!(list["api_keys"].as_array().unwrap().len(), 1);
+    for (method, body) in [("GET", None), ("PUT", Some("{}")), ("DELETE", None)] {
+        let answer = site.with_key(&theirs, method, &format!("/api_keys/{first}"), body).await;
+        refused(&answer, 404, "Not Found");
+    }
+}
+
+#[tokio::test]
+async fn an_update_changes_what_it_names_and_replaces_scopes_whole() {
+    let site = Site::new().await;
+    let (key, id) = site.make(r#"{"name":"old"}"#).await;
+    let target = format!("/api_keys/{id}");
+    let put = async |body: &str| site.send("PUT", &target, &[JSON], Some(body)).await;
+    let answer = put(r#"{"scopes":[{"resource":"stats","access":"read","targets":["*"]}]}"#).await;
+    assert_eq!((answer.status.as_u16(), answer.field("etag")), (200, vec!["\"2\""]), "{answer:?}");
+    let shown = answer.json();
+    assert_eq!(shown["api_key"], site.shown(&id).await);
+    assert_eq!(shown["api_key"]["name"], "old");
+    assert_eq!(shown["api_key"]["scopes"].as_array().unwrap().len(), 1);
+    assert_eq!(shown["_links"]["self"]["href"], format!("https://api.discue.io{target}"));
+
+    assert_eq!(put(r#"{"name":"new","status":"disabled"}"#).await.json()["api_key"]["status"], "disabled");
+    site.world.settle().await;
+    let disabled = site.with_key(&key, "GET", "/nothing", None).await;
+    refused(&disabled, 403, "Forbidden");
+    assert_eq!(site.kept(&id).await.name, "new");
+    // An update of nothing is none.
+    let nothing = site.send("PUT", &target, &[("content-length", "0")], None).await;
+    assert_eq!(nothing.field("etag"), ["\"3\""]);
+
+    let stale = site.send("PUT", &target, &[JSON, ("if-match", "\"2\"")], Some(r#"{"name":"x"}"#)).await;
+    refused(&stale, 409, "Conflict");
+    let stale = site.send("DELETE", &target, &[("if-match", "\"2\"")], None).await;
+    refused(&stale, 409, "Conflict");
+    assert_eq!(site.kept(&id).await.revision, 3);
+}
+
+#[tokio::test]
+async fn a_deleted_key_leaves_links_alone_and_opens_nothing() {
+    let site = Site::new().await;
+    let (key, id) = site.make("{}").await;
+    let target = format!("/api_keys/{id}");
+    let answer = site.send("DELETE", &target, &[], None).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.json(),
+        json!({"_links": {"self": {"href": format!("https://api.discue.io{target}")}}})
+    );
+    site.world.settle().await;
+    refused(&site.with_key(&key, "GET", "/api_keys", None).await, 401, "Unauthorized");
+    for (method, body) in [("GET", None), ("PUT", Some("{}")), ("DELETE", None)] {
+        refused(&site.send(method, &target, &[JSON], body).await, 404, "Not Found");
+    }
+    // Even the key that asks.
+    let list = site.get("/api_keys").await.json();
+    let own = list["api_keys"][0]["id"].as_str().unwrap();
+    assert_eq!(site.send("DELETE", &format!("/api_keys/{own}"), &[], None).await.status, 200);
+    site.world.settle().await;
+    refused(&site.get("/api_keys").await, 401, "Unauthorized");
+}
+
+#[tokio::test]
+async fn what_cannot_be_given_is_refused_and_nothing_is_made() {
+    let site = Site::new().await;
+    let (_, id) = site.make("{}").await;
+    let long = "x".repeat(65);
+    let scopes = |text: &str| format!(r#"{{"scopes":[{text}]}}"#);
+    for (body, status, title) in [
+        ("[]".into(), 400, "Bad Request"),
+        ("nul".into(), 400, "Bad Request"),
+        (r#"{"name":null}"#.into(), 400, "Bad Request"),
+        (r#"{"name":1}"#.into(), 400, "Bad Request"),
+        (r#"{"alias":"x"}"#.into(), 400, "Bad Request"),
+        (r#"{"name":"x","name":"y"}"#.into(), 400, "Bad Request"),
+        (r#"{"status":"on"}"#.into(), 400, "Bad Request"),
+        (r#"{"status":true}"#.into(), 400, "Bad Request"),
+        (r#"{"scopes":{}}"#.into(), 400, "Bad Request"),
+        (r#"{"scopes":null}"#.into(), 400, "Bad Request"),
+        (scopes("1"), 400, "Bad Request"),
+        (scopes(r#"{"resource":"queues","access":"read"}"#), 400, "Bad Request"),
+        (scopes(r#"{"resource":"queues","access":"admin","targets":"*"}"#), 400, "Bad Request"),
+        (scopes(r#"{"resource":"queues","access":"read","targets":7}"#), 400, "Bad Request"),
+        (scopes(r#"{"resource":"queues","access":"read","targets":"*","x":1}"#), 400, "Bad Request"),
+        (r#"{"name":""}"#.into(), 422, "Unprocessable Entity"),
+        (r#"{"name":"a\nb"}"#.into(), 422, "Unprocessable Entity"),
+        (format!(r#"{{"name":"{long}"}}"#), 422, "Unprocessable Entity"),
+        (scopes(r#"{"resource":"api_keys","access":"read","targets":"*"}"#), 422, "Unprocessable Entity"),
+        (scopes(r#"{"resource":"api_clients","access":"read","targets":"*"}"#), 422, "Unprocessable Entity"),
+        (
+            scopes(r#"{"resource":"subscriptions","access":"read","targets":"*"}"#),
+            422,
+            "Unprocessable Entity",
+        ),
+        (scopes(r#"{"resource":"topics","access":"read","targets":"*"}"#), 422, "Unprocessable Entity"),
+        (scopes(r#"{"resource":"queues","access":"read","targets":[]}"#), 422, "Unprocessable Entity"),
+        (scopes(r#"{"resource":"queues","access":"read","targets":"all"}"#), 422, "Unprocessable Entity"),
+        (scopes(r#"{"resource":"queues","access":"read","targets":["*","x"]}"#), 422, "Unprocessable Entity"),
+    ] {
+        for (method, target) in [("POST", "/api_keys".to_owned()), ("PUT", format!("/api_keys/{id}"))] {
+            let answer = site.send(method, &target, &[JSON], Some(&body)).await;
+            assert_eq!(answer.status, status, "{method} {body}: {answer:?}");
+            refused(&answer, status, title);
+        }
+    }
+    let list = site.get("/api_keys").await.json();
+    assert_eq!(list["api_keys"].as_array().unwrap().len(), 2);
+    assert_eq!(site.kept(&id).await.revision, 1);
+}
+
+#[tokio::test]
+async fn a_key_gives_no_more_than_it_has() {
+    let site = Site::new().await;
+    let own = vec![
+        scope("api_keys", Access::Write, None),
+        scope("queues", Access::Read, None),
+        scope("messages", Access::Write, Some(&[OTHER])),
+    ];
+    let maker = site.limited(own.clone()).await;
+    let (_, id) = site.make(r#"{"name":"made by another"}"#).await;
+    for (wanted, may) in [
+        (r#"{"resource":"queues","access":"read","targets":"*"}"#.to_owned(), true),
+        (format!(r#"{{"resource":"queues","access":"read","targets":["{ID}"]}}"#), true),
+        (format!(r#"{{"resource":"messages","access":"read","targets":["{OTHER}"]}}"#), true),
+        (r#"{"resource":"queues","access":"write","targets":"*"}"#.to_owned(), false),
+        (r#"{"resource":"messages","access":"read","targets":"*"}"#.to_owned(), false),
+        (format!(r#"{{"resource":"messages","access":"write","targets":["{OTHER}","{ID}"]}}"#), false),
+        (r#"{"resource":"events","access":"read","targets":"*"}"#.to_owned(), false),
+    ] {
+        let body = format!(r#"{{"scopes":[{wanted}]}}"#);
+        for (method, target) in [("POST", "/api_keys".to_owned()), ("PUT", format!("/api_keys/{id}"))] {
+            let answer = site.with_key(&maker, method, &target, Some(&body)).await;
+            assert_eq!(answer.status, if may { 200 } else { 403 }, "{method} {body}: {answer:?}");
+        }
+    }
+    // Without a word, all that the maker has and can give.
+    let answer = site.with_key(&maker, "POST", "/api_keys", Some("{}")).await.json();
+    let href = answer["_links"]["self"]["href"].as_str().unwrap();
+    let made = site.kept(href.rsplit('/').next().unwrap()).await;
+    assert_eq!(made.scopes, Scopes::Listed(own[1..].to_vec()));
+}
+
+#[tokio::test]
+async fn scopes_decide_which_keys_are_seen_and_changed() {
+    let site = Site::new().await;
+    let (_, first) = site.make("{}").await;
+    let (_, second) = site.make("{}").await;
+    let reader = site.limited(vec![scope("api_keys", Access::Read, Some(&[&first]))]).await;
+    let list = site.with_key(&reader, "GET", "/api_keys", None).await.json();
+    assert_eq!(list["api_keys"].as_array().unwrap().len(), 1);
+    assert_eq!(list["api_keys"][0]["id"], *first);
+    for (method, target, body, status) in [
+        ("GET", format!("/api_keys/{first}"), None, 200),
+        ("GET", format!("/api_keys/{second}"), None, 403),
+        ("PUT", format!("/api_keys/{first}"), Some("{}"), 403),
+        ("DELETE", format!("/api_keys/{first}"), None, 403),
+        ("POST", "/api_keys".into(), Some("{}"), 403),
+        ("GET", format!("/api_clients/{ID}"), None, 403),
+        ("GET", "/api_clients".into(), None, 403),
+    ] {
+        let answer = site.with_key(&reader, method, &target, body).await;
+        assert_eq!(answer.status, status, "{method} {target}: {answer:?}");
+    }
+    let writer = site.limited(vec![scope("api_keys", Access::Write, Some(&[&first]))]).await;
+    let answer = site.with_key(&writer, "POST", "/api_keys", Some("{}")).await;
+    refused(&answer, 403, "Forbidden");
+    let answer = site.with_key(&writer, "DELETE", &format!("/api_keys/{first}"), None).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn a_lapsed_subscription_may_look_and_revoke() {
+    let site = Site::new().await;
+    let (_, id) = site.make("{}").await;
+    site.world.lapse("org").await;
+    assert_eq!(site.shown(&id).await["status"], "enabled");
+    refused(&site.send("POST", "/api_keys", &[JSON], Some("{}")).await, 402, "Payment Required");
+    let put = site.send("PUT", &format!("/api_keys/{id}"), &[JSON], Some(r#"{"name":"x"}"#)).await;
+    refused(&put, 402, "Payment Required");
+    assert_eq!(site.send("DELETE", &format!("/api_keys/{id}"), &[], None).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_api_client_has_a_hundred_keys_and_no_more() {
+    let site = Site::new().await;
+    for _ in 1..100 {
+        assert_eq!(site.send("POST", "/api_keys", &[], None).await.status, 200);
+    }
+    refused(&site.send("POST", "/api_keys", &[], None).await, 402, "Payment Required");
+}
+
+/// What the vendor's own client sends and expects, where that is the wire form of the contract here.
+#[tokio::test]
+async fn the_vendors_client_finds_what_it_expects() {
+    let site = Site::new().await;
+    // Without a version in the path; a status that is not said is enabled.
+    let (_, id) = site.make(r#"{"name":"my-key.1_x"}"#).await;
+    let made = site.shown(&id).await;
+    assert_eq!((&made["status"], &made["name"]), (&json!("enabled"), &json!("my-key.1_x")));
+    assert_eq!(made["id"], *id);
+    // An update answers with the entity, a deletion with an object that has none.
+    let put = site.send("PUT", &format!("/api_keys/{id}"), &[JSON], Some(r#"{"status":"disabled"}"#)).await;
+    assert_eq!((put.status.as_u16(), &put.json()["api_key"]["id"]), (200, &json!(id)));
+    let gone = site.send("DELETE", &format!("/api_keys/{id}"), &[], None).await;
+    assert_eq!((gone.status.as_u16(), gone.json()["api_key"].is_null()), (200, true));
+    assert!(gone.json()["_links"].is_object());
+    assert_eq!(site.kept_status(&id).await, None);
+}
+
+impl Site {
+    async fn kept_status(&self, id: &str) -> Option<Status> {
+        let id = id.parse().unwrap();
+        self.world.memory.credential(&"org".parse().unwrap(), &id).await.ok().map(|key| key.status)
+    }
+}
