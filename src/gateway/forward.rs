@@ -63,9 +63,6 @@ impl Upstream {
     }
 
     async fn forward(&self, request: Request<Incoming>) -> Result<Response<Answer>, Denial> {
-        if request.version() == Version::HTTP_2 {
-            give_way().await;
-        }
         let (mut head, body) = request.into_parts();
         let admission = head.extensions.remove::<Admission>().unwrap_or_default();
         let Some(origin) = head.extensions.remove::<Origin>() else {
@@ -178,21 +175,6 @@ impl Upstream {
     fn unreachable(&self, error: &dyn std::error::Error) -> Denial {
         Denial::BadGateway { inside: format!("{} ({}): {error}", self.name, self.address()).into() }
     }
-}
-
-/// Lets go on, once, whoever has something to do. An HTTP/2 stream that its client has taken back by then ends
-/// here: what was sent on for it would cost a connection to the service behind.
-async fn give_way() {
-    let mut given = false;
-    poll_fn(|cx| {
-        if given {
-            return Poll::Ready(());
-        }
-        given = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Forwards to a service behind.

@@ -26,6 +26,8 @@ struct State {
     /// Since when there is neither, and whether there ever was a request.
     since: Instant,
     fresh: bool,
+    /// Whether a client took a request back before it had an answer.
+    takes_back: bool,
 }
 
 impl State {
@@ -37,7 +39,8 @@ impl State {
 impl Usage {
     pub(super) fn new(requests: u32) -> Self {
         let since = Instant::now();
-        let state = State { left: requests, running: 0, blocked: false, since, fresh: true };
+        let state =
+            State { left: requests, running: 0, blocked: false, since, fresh: true, takes_back: false };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -52,7 +55,7 @@ impl Usage {
             state.running += 1;
             state.left = state.left.saturating_sub(1);
         });
-        Running(self.clone())
+        Running { usage: self.clone(), answered: false }
     }
 
     /// An answer waits for its client to take it, or does no more.
@@ -110,13 +113,29 @@ impl Usage {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct Running(Usage);
+pub(super) struct Running {
+    usage: Usage,
+    answered: bool,
+}
+
+impl Running {
+    /// Whether another one of its connection was taken back: this one may be, too.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.usage.with(|state| state.takes_back)
+    }
+
+    /// Its answer has begun.
+    pub(super) fn answered(&mut self) {
+        self.answered = true;
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.with(|state| {
+        self.usage.with(|state| {
             state.running = state.running.saturating_sub(1);
             state.since = Instant::now();
+            state.takes_back |= !self.answered;
         });
     }
 }
