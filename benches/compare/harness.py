@@ -187,7 +187,7 @@ def gateway(peer, keys, *, core=GATEWAY_CORE, patience=120, listen=LISTEN, **var
                     raise Unsupported(last)
                 raise RuntimeError(f"did not start: {last[:200]}")
             process.ready = time.monotonic() - start
-            process.log = log
+            process.log, process.work = log, work
             yield process
         finally:
             stop(process)
