@@ -1,6 +1,6 @@
 //! Which request goes where, past which policies.
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use http::{HeaderValue, Method, header};
 
@@ -23,7 +23,29 @@ use crate::{
 /// decided about in one layer, however many routes there are.
 pub(super) struct Routes {
     first: (HeadLimit, Strict),
+    /// By host and path.
     routes: Vec<Route>,
+    by_host: BTreeMap<Box<str>, Paths>,
+    of_any_host: Paths,
+}
+
+/// Which routes stand on a path, by path: the one without methods is the last.
+#[derive(Default)]
+struct Paths {
+    routes: BTreeMap<Box<str>, Range<usize>>,
+    /// The longest of the paths, in bytes.
+    longest: usize,
+}
+
+impl Paths {
+    /// The routes of the longest path that is this one or above it.
+    fn find(&self, path: &str) -> Option<Range<usize>> {
+        // Whatever is longer than any of them is not looked at: a path may have thousands of segments.
+        let end = path.len().min(self.longest);
+        let ends = (1..=end).rev().filter(|end| path.as_bytes().get(*end).is_none_or(|byte| *byte == b'/'));
+        let found = ends.filter_map(|end| path.get(..end)).find_map(|above| self.routes.get(above));
+        found.or_else(|| self.routes.get("/").filter(|_| path.starts_with('/'))).cloned()
+    }
 }
 
 struct Route {
@@ -50,16 +72,6 @@ impl Policy for Routes {
 }
 
 impl Route {
-    /// Whether host and path are this route's; the method is looked at afterwards.
-    fn fits(&self, host: Option<&str>, path: &str) -> bool {
-        // A name may be written with the dot of the root.
-        let host = host.map(|host| host.strip_suffix('.').unwrap_or(host));
-        let host_fits =
-            self.host.as_deref().is_none_or(|ours| host.is_some_and(|host| host.eq_ignore_ascii_case(ours)));
-        let below = |rest: &str| rest.is_empty() || rest.starts_with('/') || self.path.len() == 1;
-        host_fits && path.strip_prefix(&*self.path).is_some_and(below)
-    }
-
     fn takes(&self, method: &Method) -> bool {
         // Who answers GET answers HEAD (RFC 9110, section 9.3.2).
         let asked = if method == Method::HEAD { &Method::GET } else { method };
@@ -92,15 +104,26 @@ impl Routes {
         // A configuration that was checked has a backend for every route.
         let mut routes: Vec<Route> = config.routes.iter().filter_map(route).collect();
         // Of routes with one host and path, one without methods takes what the others leave.
-        routes
-            .sort_by_key(|route| (route.host.is_none(), Reverse(route.path.len()), route.methods.is_empty()));
+        routes.sort_by(|one, other| {
+            let key = |route: &Route| (route.host.clone(), route.path.clone(), route.methods.is_empty());
+            key(one).cmp(&key(other))
+        });
+        let (mut by_host, mut of_any_host) = (BTreeMap::<_, Paths>::new(), Paths::default());
+        for (at, route) in routes.iter().enumerate() {
+            let paths = match &route.host {
+                Some(host) => by_host.entry(host.to_ascii_lowercase().into()).or_default(),
+                None => &mut of_any_host,
+            };
+            paths.longest = paths.longest.max(route.path.len());
+            paths.routes.entry(route.path.clone()).or_insert(at..at).end = at + 1;
+        }
         let limits = &config.limits;
         let head = HeadLimit::new(limits.head_bytes.get() as usize)
             .fields(limits.head_fields.get() as usize)
             .target(limits.target_bytes.get() as usize);
         // What at least one route relaxes.
         let relaxed = routes.iter().fold(Rules::NONE, |rules, route| rules.and(route.relaxed));
-        Self { first: (head, Strict::new().relaxing(relaxed)), routes }
+        Self { first: (head, Strict::new().relaxing(relaxed)), routes, by_host, of_any_host }
     }
 
     /// What stands at the end of the route that an admission found.
@@ -108,17 +131,21 @@ impl Routes {
         Some(&self.routes.get(admission.route?)?.backend)
     }
 
-    /// The first route that fits; among routes of the same host and path, the one that takes the method.
+    /// The routes of the longest path that fits, of the host before those of any; among them, the one that takes
+    /// the method.
     fn find(&self, host: Option<&str>, path: &str, method: &Method, breaks: Rules) -> Result<usize, Denial> {
-        let fitting = || self.routes.iter().enumerate().filter(|(_, route)| route.fits(host, path));
-        let (_, first) = fitting().next().ok_or(Denial::NotFound)?;
-        let same = || fitting().filter(|(_, route)| route.host == first.host && route.path == first.path);
-        if let Some((at, route)) = same().find(|(_, route)| route.takes(method)) {
-            let broken = breaks.without(route.relaxed);
+        let of_host = host.filter(|_| !self.by_host.is_empty()).and_then(|host| {
+            // A name may be written with the dot of the root.
+            let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+            self.by_host.get(&*host)?.find(path)
+        });
+        let fitting = of_host.or_else(|| self.of_any_host.find(path)).ok_or(Denial::NotFound)?;
+        if let Some(at) = fitting.clone().find(|at| self.routes[*at].takes(method)) {
+            let broken = breaks.without(self.routes[at].relaxed);
             return if broken.is_empty() { Ok(at) } else { Err(Strict::broken(broken)) };
         }
         let mut allowed: Vec<&str> =
-            same().flat_map(|(_, route)| &route.methods).map(Method::as_str).collect();
+            self.routes[fitting].iter().flat_map(|route| &route.methods).map(Method::as_str).collect();
         allowed.sort_unstable();
         let allow = HeaderValue::try_from(allowed.join(", ")).unwrap_or(HeaderValue::from_static(""));
         Err(Denial::MethodNotAllowed { allow })
@@ -172,6 +199,38 @@ fn host_of(value: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_path_above_is_found() {
+        let mut paths = Paths::default();
+        for (at, path) in ["/", "/a", "/a/b", "/a/bc/d"].into_iter().enumerate() {
+            paths.longest = paths.longest.max(path.len());
+            paths.routes.insert(path.into(), at..at + 1);
+        }
+        let deep = format!("/a/b{}", "/x".repeat(100_000));
+        for (path, found) in [
+            ("/", Some(0)),
+            ("/x", Some(0)),
+            ("/ab", Some(0)),
+            ("/a", Some(1)),
+            ("/a/", Some(1)),
+            ("/a/bc", Some(1)),
+            ("/a/bc/", Some(1)),
+            ("/a/b", Some(2)),
+            ("/a/b/c", Some(2)),
+            ("/a/bc/d", Some(3)),
+            ("/a/bc/de", Some(1)),
+            ("/a/bc/d/e", Some(3)),
+            ("/a/\u{e9}/x", Some(1)),
+            (&deep, Some(2)),
+            ("*", None),
+            ("", None),
+        ] {
+            assert_eq!(paths.find(path).map(|range| range.start), found, "{}", &path[..path.len().min(20)]);
+        }
+        paths.routes.remove("/");
+        assert_eq!(paths.find("/x"), None);
+    }
 
     #[test]
     fn a_host_field_may_have_a_port() {
