@@ -152,10 +152,17 @@ impl Directory {
 
     /// Fills the directory from a snapshot of the registry taken at change `seq`.
     pub fn load(&self, entities: impl IntoIterator<Item = Entity>, seq: Seq) {
-        let mut roster = self.writing();
-        for entity in entities {
-            self.put(&mut roster, entity);
-        }
+        entities.into_iter().for_each(|entity| self.fill(entity));
+        self.filled(seq);
+    }
+
+    /// Fills the directory, one by one; what something stands on comes before it. [`filled`](Self::filled) ends it.
+    pub fn fill(&self, entity: Entity) {
+        self.put(&mut self.writing(), entity);
+    }
+
+    /// All that there was at change `seq` has been filled in.
+    pub fn filled(&self, seq: Seq) {
         self.applied.store(seq, Ordering::Release);
     }
 

@@ -4,6 +4,7 @@
 //! before everything, then each route's policies, then a service that forwards, or a surface.
 
 mod answer;
+pub mod audit;
 mod backend;
 mod bootstrap;
 mod connection;

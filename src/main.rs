@@ -1,10 +1,19 @@
 //! The `portcullis` binary: arguments and start-up, nothing else.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use portcullis::{app::ApiKey, config::Config, gateway};
+use portcullis::{
+    app::ApiKey,
+    config::Config,
+    gateway::{self, audit},
+};
 use tracing_subscriber::{EnvFilter, prelude::*};
 
 /// A request is some twenty pieces of memory, each soon given back: the system's allocator spends a fifth of
@@ -40,11 +49,41 @@ enum Command {
     Check(ConfigFile),
     /// Make secrets and store, and in an empty store a first tenant, app and key, which is shown once.
     Init(ConfigFile),
+    /// Account for changes: who made which, when, and whether the record of them is whole.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Run a service to put behind a first gateway: it answers every request with what reached it.
     Demo {
         /// Where to listen.
         #[arg(long, default_value = "127.0.0.1:9000")]
         listen: SocketAddr,
+    },
+}
+
+#[derive(Subcommand)]
+enum Audit {
+    /// Prove that the store holds what was written through the program and nothing else. Prints a number and
+    /// a hash: keep it elsewhere, and give it to a later run, which proves that nothing before it was altered.
+    Verify {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// What an earlier run printed, as NUMBER:HASH.
+        #[arg(long, value_name = "NUMBER:HASH")]
+        head: Option<audit::Anchor>,
+    },
+    /// Tell the changes, oldest first, without digests and secrets.
+    List {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Only those after this number.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// At most so many.
+        #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
+        limit: u64,
+        /// As JSON lines, with all that was before and is after.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -93,8 +132,44 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Init(file) => init(&Config::load(&file.config)?),
+        Command::Audit(Audit::Verify { file, head }) => {
+            let config = Config::load(&file.config)?;
+            let anchor = runtime()?.block_on(audit::verify(&config, head))?;
+            println!("{}: every change is what it was when it was made", config.store.path.display());
+            println!("head {anchor}");
+            Ok(())
+        }
+        Command::Audit(Audit::List { file, after, limit, json }) => {
+            let (config, mut out) = (Config::load(&file.config)?, io::stdout().lock());
+            let told = runtime()?.block_on(audit::list(&config, after, limit, |change| {
+                if json {
+                    serde_json::to_writer(&mut out, change)?;
+                    return writeln!(out);
+                }
+                line(&mut out, change)
+            }));
+            match told {
+                // Who reads has seen enough.
+                Err(error) if is_broken_pipe(&error) => Ok(()),
+                told => told,
+            }
+        }
         Command::Demo { listen } => runtime()?.block_on(gateway::demo(listen)),
     }
+}
+
+/// A change for people: who did what to which, and what is different since.
+fn line(out: &mut impl Write, change: &audit::Told) -> io::Result<()> {
+    let audit::Told { seq, at, actor, verb, kind, id, .. } = change;
+    write!(out, "{seq:>6}  {at:.3}  {actor}  {} {kind} {id}", verb.as_str())?;
+    for (name, before, after) in change.differences() {
+        write!(out, "  {name}: {before} → {after}")?;
+    }
+    writeln!(out)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -82,7 +82,7 @@ impl NewCaller {
 pub struct Snapshot {
     /// The number of the last change it contains.
     pub seq: Seq,
-    /// Tenants, then plans, then callers, then credentials, then locks.
+    /// Tenants, then plans, then callers, then credentials, then locks; in no order among their kind.
     pub entities: Vec<Entity>,
 }
 
@@ -184,11 +184,22 @@ pub trait Registry: Send + Sync + 'static {
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
     async fn last_uses(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, Fault>;
 
-    /// Everything, as of one change.
+    /// Hands over everything, as of one change, whose number it returns: tenants, then plans, then callers, then
+    /// credentials, then locks. Never more than a page of it is held here.
     ///
     /// # Errors
-    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn snapshot(&self) -> Result<Snapshot, Fault>;
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`]; a part has been handed over by then.
+    async fn everything(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, Fault>;
+
+    /// The same, held.
+    ///
+    /// # Errors
+    /// As [`everything`](Self::everything).
+    async fn snapshot(&self) -> Result<Snapshot, Fault> {
+        let mut entities = Vec::new();
+        let seq = self.everything(&mut |entity| entities.push(entity)).await?;
+        Ok(Snapshot { seq, entities })
+    }
 
     /// The changes after a number, in order, at most `limit` of them.
     ///

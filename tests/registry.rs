@@ -97,7 +97,7 @@ macro_rules! keeps_all {
                 changes_say_what_was_done_when_and_by_whom,
                 changes_are_read_in_pages,
                 an_empty_registry_is_as_of_change_zero,
-                a_snapshot_is_ordered,
+                a_snapshot_has_first_what_others_stand_on,
                 a_snapshot_amid_changes_is_of_one_moment,
                 waiting_for_a_change_that_is_there_ends_at_once,
                 waiting_ends_when_a_change_is_made,

@@ -327,6 +327,76 @@ async fn the_file_itself_refuses_to_rewrite_the_log_or_to_break_a_wall() {
 }
 
 #[tokio::test]
+async fn a_store_is_proven_and_a_head_that_was_kept_still_stands() {
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    assert_eq!(store.verify().await.unwrap().changes, 0);
+    fill(&store, &clock()).await;
+    let kept = store.verify().await.unwrap();
+    assert_eq!(kept.changes, log(&store).await.len() as u64);
+    assert_eq!(store.hash(kept.changes).await.unwrap(), Some(kept.head));
+    assert_eq!(store.hash(kept.changes + 1).await.unwrap(), None);
+
+    store.put_plan(plan("p", 2), &actor()).await.unwrap();
+    let other = open(&path).await;
+    other.put_plan(plan("p", 3), &actor()).await.unwrap();
+    store.put_plan(plan("p", 4), &actor()).await.unwrap();
+    let later = other.verify().await.unwrap();
+    assert_eq!(later.changes, kept.changes + 3);
+    assert_ne!(later.head, kept.head);
+    assert_eq!(store.hash(kept.changes).await.unwrap(), Some(kept.head));
+}
+
+/// Whatever somebody does to the file beside the program, with the triggers out of the way.
+#[tokio::test]
+async fn a_row_that_was_tampered_with_is_found() {
+    let unguarded = "DROP TRIGGER change_is_not_updated; DROP TRIGGER change_is_not_deleted;
+        DROP TRIGGER change_hash_is_not_updated; DROP TRIGGER change_hash_is_not_deleted;
+        DROP TRIGGER change_has_no_gaps; PRAGMA foreign_keys = OFF;";
+    for (tampering, found) in [
+        ("UPDATE change SET actor = 'nobody' WHERE seq = 3", "change 3"),
+        ("UPDATE change SET at = '2026-01-01T00:00:01Z' WHERE seq = 4", "change 4"),
+        ("UPDATE change SET verb = 'updated' WHERE seq = 1", "change 1"),
+        ("UPDATE change SET record = json_set(record, '$.name', 'x') WHERE seq = 5", "change 5"),
+        // Moved from one column into the next.
+        ("UPDATE change SET actor = 'testcre', verb = 'ated' WHERE seq = 2", "change 2"),
+        ("DELETE FROM change_hash WHERE seq = 6; DELETE FROM change WHERE seq = 6", "change 6"),
+        ("DELETE FROM change WHERE seq = 7", "changes 7 to 7"),
+        ("DELETE FROM change_hash WHERE seq = 7", "change 7"),
+        ("UPDATE change_hash SET hash = zeroblob(32) WHERE seq = 2", "change 2"),
+        ("UPDATE credential SET record = json_set(record, '$.scopes', 'none')", "credential"),
+        ("UPDATE caller SET record = json_set(record, '$.plan', 'p') WHERE tenant = 't'", "caller"),
+        ("DELETE FROM lock", "lock"),
+        ("INSERT INTO plan (id, record) VALUES ('free', '{}')", "plan \"free\""),
+    ] {
+        let (_folder, path) = ground();
+        let store = open(&path).await;
+        fill(&store, &clock()).await;
+        store.verify().await.unwrap();
+        let mut other = outside(&path).await;
+        for sql in [unguarded, tampering] {
+            other.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
+        }
+        let outcome = store.verify().await;
+        let Err(Fault::Corrupt(reason)) = outcome else { panic!("{tampering}: {outcome:?}") };
+        assert!(reason.starts_with(found), "{tampering}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn changes_of_a_time_without_hashes_are_hashed_when_the_store_is_opened() {
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    fill(&store, &clock()).await;
+    let whole = store.verify().await.unwrap();
+    store.close().await;
+    let mut other = outside(&path).await;
+    let forget = "DROP TRIGGER change_hash_is_not_deleted; DELETE FROM change_hash WHERE seq > 2;";
+    other.execute(forget).await.unwrap();
+    assert_eq!(open(&path).await.verify().await.unwrap(), whole);
+}
+
+#[tokio::test]
 async fn two_handles_on_one_file_see_each_others_changes() {
     let (_folder, path) = ground();
     let (one, two) = (open(&path).await, open(&path).await);

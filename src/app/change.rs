@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Caller, Credential, Lock, Plan, Tenant};
 
@@ -118,6 +119,28 @@ impl Entity {
             Self::Plan(it) => it.id().as_str(),
             Self::Lock(it) => it.id.as_str(),
         }
+    }
+}
+
+impl Entity {
+    /// It as JSON, without what only the registry may know: digests and sealed secrets.
+    #[must_use]
+    pub fn shown(&self) -> Value {
+        let shown = match self {
+            Self::Tenant(it) => serde_json::to_value(it),
+            Self::Caller(it) => serde_json::to_value(it),
+            Self::Credential(it) => serde_json::to_value(it),
+            Self::Plan(it) => serde_json::to_value(it),
+            Self::Lock(it) => serde_json::to_value(it),
+        };
+        let mut shown = shown.unwrap_or_default();
+        if let Some(members) = shown.as_object_mut() {
+            members.remove("digest");
+            if let Some(app) = members.get_mut("kind").and_then(|kind| kind.get_mut("app")?.as_object_mut()) {
+                app.remove("secret");
+            }
+        }
+        shown
     }
 }
 

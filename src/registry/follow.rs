@@ -18,8 +18,8 @@ const NOTING: Duration = Duration::from_secs(10);
 /// # Errors
 /// When the registry cannot be read.
 pub async fn load(registry: &dyn Registry, directory: &Directory) -> Result<(), Fault> {
-    let snapshot = registry.snapshot().await?;
-    directory.load(snapshot.entities, snapshot.seq);
+    let seq = registry.everything(&mut |entity| directory.fill(entity)).await?;
+    directory.filled(seq);
     Ok(())
 }
 

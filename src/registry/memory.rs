@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::{Callers, Command, Credentials, Fault, Registry, Snapshot, Transaction, execute};
+use super::{Callers, Command, Credentials, Fault, Registry, Transaction, execute};
 use crate::{
     app::{
         Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Gateway, Lock, LockId, Plan,
@@ -303,15 +303,14 @@ impl Registry for Memory {
         Ok(ids.iter().map(|id| Some(id).filter(there).and_then(|id| state.uses.get(id).copied())).collect())
     }
 
-    async fn snapshot(&self) -> Result<Snapshot, Fault> {
+    async fn everything(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, Fault> {
         let state = self.state();
-        let entities = (state.tenants.values().cloned().map(Entity::Tenant))
-            .chain(state.plans.values().cloned().map(Entity::Plan))
-            .chain(state.callers.values().cloned().map(Entity::Caller))
-            .chain(state.credentials.values().cloned().map(Entity::Credential))
-            .chain(state.locks.values().cloned().map(Entity::Lock))
-            .collect();
-        Ok(Snapshot { seq: state.changes.len() as Seq, entities })
+        state.tenants.values().cloned().map(Entity::Tenant).for_each(&mut *each);
+        state.plans.values().cloned().map(Entity::Plan).for_each(&mut *each);
+        state.callers.values().cloned().map(Entity::Caller).for_each(&mut *each);
+        state.credentials.values().cloned().map(Entity::Credential).for_each(&mut *each);
+        state.locks.values().cloned().map(Entity::Lock).for_each(&mut *each);
+        Ok(state.changes.len() as Seq)
     }
 
     async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {

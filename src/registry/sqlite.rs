@@ -16,12 +16,14 @@
 //! # }
 //! ```
 
+mod chain;
 mod fault;
 mod open;
 mod read;
 mod record;
 mod write;
 
+pub use chain::Proof;
 pub use open::Options;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -31,7 +33,7 @@ use jiff::Timestamp;
 use sqlx::{SqlitePool, pool::PoolConnection};
 use tokio::sync::watch;
 
-use super::{Callers, Command, Credentials, Fault, Registry, Snapshot, execute};
+use super::{Callers, Command, Credentials, Fault, Registry, execute};
 use crate::{
     app::{
         Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Lock, LockId, Plan, PlanId, Seq,
@@ -86,6 +88,36 @@ impl Sqlite {
             tracing::warn!(%error, "the write-ahead log stays beside the store");
         }
         self.writer.close().await;
+    }
+
+    /// Whether the file holds what was written through a registry, and nothing else: every change is what it was
+    /// when it was made, none is missing between two others, and the tables hold what the changes come to.
+    ///
+    /// Each change is hashed with the hash before it. Who can write to the file can also hash anew all
+    /// that follows; that shows in [`Proof::head`], and, as do changes cut off at the end, only to who kept an
+    /// earlier one.
+    ///
+    /// # Errors
+    /// [`Fault::Corrupt`] names the first thing that is not so; [`Fault::Unavailable`].
+    pub async fn verify(&self) -> Result<Proof, Fault> {
+        let mut tx = self.readers.begin().await.map_err(fault)?;
+        chain::verify(&mut tx).await
+    }
+
+    /// The hash of a change, when there is one of that number.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`].
+    pub async fn hash(&self, seq: Seq) -> Result<Option<[u8; 32]>, Fault> {
+        chain::of(&mut *self.reader().await?, seq).await
+    }
+
+    /// The entity of a change as it was before, when it was there.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    pub async fn before(&self, change: &Change) -> Result<Option<Entity>, Fault> {
+        read::before(&mut *self.reader().await?, change).await
     }
 
     async fn reader(&self) -> Result<PoolConnection<sqlx::Sqlite>, Fault> {
@@ -160,9 +192,9 @@ impl Registry for Sqlite {
         Ok(uses)
     }
 
-    async fn snapshot(&self) -> Result<Snapshot, Fault> {
+    async fn everything(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, Fault> {
         let mut tx = self.readers.begin().await.map_err(fault)?;
-        read::snapshot(&mut tx).await
+        read::everything(&mut tx, each).await
     }
 
     async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {

@@ -9,7 +9,7 @@ use portcullis::{
         Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialId, Entity, Lock, LockId, Plan,
         PlanId, Seq, Tenant, TenantId,
     },
-    registry::{Callers, Command, Credentials, Fault, Registry, Snapshot, memory::Memory},
+    registry::{Callers, Command, Credentials, Fault, Registry, memory::Memory},
 };
 
 /// What a registry answers instead of doing anything.
@@ -107,8 +107,8 @@ impl Registry for Faulty {
         self.check("last_uses")?.last_uses(ids).await
     }
 
-    async fn snapshot(&self) -> Result<Snapshot, Fault> {
-        self.check("snapshot")?.snapshot().await
+    async fn everything(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, Fault> {
+        self.check("everything")?.everything(each).await
     }
 
     async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {

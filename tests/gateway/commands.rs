@@ -2,6 +2,8 @@
 
 use std::{fs, net::TcpListener};
 
+use serde_json::Value;
+
 use crate::harness::{Site, certificate, free_address, portcullis};
 
 fn stderr(output: &std::process::Output) -> String {
@@ -13,7 +15,7 @@ fn help_says_where_to_start() {
     let output = portcullis(&["--help"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success());
-    for word in ["serve", "check", "init", "demo", "config/gateway.toml", "SIGTERM", "RUST_LOG"] {
+    for word in ["serve", "check", "init", "audit", "demo", "config/gateway.toml", "SIGTERM", "RUST_LOG"] {
         assert!(text.contains(word), "{word}: {text}");
     }
     assert_eq!(portcullis(&["frobnicate"]).status.code(), Some(2));
@@ -94,6 +96,49 @@ fn serve_names_a_store_that_is_none() {
     let output = site.command("serve").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("store data/portcullis.db"), "{}", stderr(&output));
+}
+
+#[test]
+fn audit_proves_the_store_and_tells_its_changes() {
+    let site = Site::new(free_address(), "");
+    let run = |words: &str| {
+        let output = site.command(words).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap(), stderr(&output))
+    };
+    let (code, proven, _) = run("audit verify");
+    assert_eq!(code, Some(0));
+    let head = proven.lines().last().and_then(|line| line.strip_prefix("head ")).unwrap();
+    assert_eq!(run(&format!("audit verify --head {head}")).0, Some(0));
+    let (number, hash) = head.split_once(':').unwrap();
+    for (kept, what) in [
+        (format!("{number}:{}", hash.chars().rev().collect::<String>()), "the log was written anew"),
+        (format!("{}:{hash}", number.parse::<u64>().unwrap() + 1), "the log was cut off"),
+    ] {
+        let (code, _, why) = run(&format!("audit verify --head {kept}"));
+        assert_eq!(code, Some(1));
+        assert!(why.contains(what), "{why}");
+    }
+    assert_eq!(run("audit verify --head x").0, Some(2));
+
+    let (code, list, _) = run("audit list --json");
+    assert_eq!(code, Some(0));
+    let told: Vec<Value> = list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(told.len(), number.parse::<usize>().unwrap());
+    assert!(told.iter().any(|change| change["kind"] == "credential" && change["before"].is_null()));
+    let app = told.iter().find(|change| change["after"]["kind"]["app"].is_object()).unwrap();
+    assert!(
+        app["after"]["kind"]["app"]["secret"].is_null() && app["after"]["kind"]["app"]["key"].is_string()
+    );
+    assert!(!list.contains("digest"), "{list}");
+    let (_, page, _) = run("audit list --after 1 --limit 2");
+    assert_eq!(page.lines().count(), 2);
+    assert!(page.lines().next().unwrap().trim_start().starts_with("2 "), "{page}");
+
+    fs::remove_dir_all(site.folder.path().join("data")).unwrap();
+    let (code, _, why) = run("audit verify");
+    assert_eq!(code, Some(1));
+    assert!(why.contains("there is no store data/portcullis.db"), "{why}");
+    assert!(!site.store().exists());
 }
 
 #[test]

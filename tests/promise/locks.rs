@@ -8,7 +8,7 @@ use portcullis::{
     registry::{Fault, Registry},
 };
 
-use crate::records::{actor, client, lock, lock_on, log, tenant};
+use crate::records::{actor, client, lock, lock_on, log, sorted, tenant};
 
 const SECOND: Duration = Duration::from_secs(1);
 const NANOSECOND: Duration = Duration::from_nanos(1);
@@ -144,7 +144,7 @@ pub async fn expired_locks_are_cleared_away_by_the_next(
 
     let changes = registry.changes(before.seq, 100).await.unwrap();
     assert!(changes.iter().all(|change| change.actor == sweeper));
-    let expired = before.entities.into_iter().filter(|entity| match entity {
+    let expired = sorted(before.entities).into_iter().filter(|entity| match entity {
         Entity::Lock(lock) => !lock.holds(clock.now().time),
         _ => false,
     });

@@ -115,7 +115,8 @@ surface = "apig"
     pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
         command
-            .args([name, "--config", "gateway.toml"])
+            .args(name.split(' '))
+            .args(["--config", "gateway.toml"])
             .current_dir(self.folder.path())
             .env_remove("RUST_LOG");
         command

@@ -15,7 +15,10 @@ use sqlx::{
 };
 use tokio::time::Instant;
 
-use super::fault::{fault, is_busy, migration_fault};
+use super::{
+    chain,
+    fault::{fault, is_busy, migration_fault},
+};
 use crate::registry::Fault;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
@@ -113,6 +116,7 @@ async fn migrate(writer: &SqlitePool) -> Result<(), Fault> {
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
     // Undocumented, and there for this: the future of `run` on a connection is not `Send`, nor would ours be.
     MIGRATIONS.run_direct(None, &mut *tx, false).await.map_err(migration_fault)?;
+    chain::complete(&mut tx).await?;
     tx.commit().await.map_err(fault)
 }
 

@@ -12,10 +12,10 @@ use crate::{
         Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Kind, Lock, LockId, Plan, PlanId,
         Seq, Tenant, TenantId, Verb,
     },
-    registry::{Callers, Credentials, Fault, Snapshot},
+    registry::{Callers, Credentials, Fault},
 };
 
-/// How many rows a snapshot holds twice, as read and as parsed.
+/// How many rows are held at once, as read.
 const PAGE: u32 = 1_000;
 
 /// An id and a record. Bytes, because text that is no UTF-8 must be traced to its row too.
@@ -207,25 +207,59 @@ pub(super) async fn changes(
     rows.into_iter().map(change).collect()
 }
 
-/// To be called in a transaction, so that every page and the number are of one moment.
-pub(super) async fn snapshot(conn: &mut SqliteConnection) -> Result<Snapshot, Fault> {
-    let mut snapshot = Snapshot { seq: last_seq(conn).await?, entities: Vec::new() };
-    for kind in [Kind::Tenant, Kind::Plan, Kind::Caller, Kind::Credential, Kind::Lock] {
-        add_all(conn, kind, &mut snapshot.entities).await?;
-    }
-    Ok(snapshot)
+/// What the change before this one left of the entity.
+pub(super) async fn before(conn: &mut SqliteConnection, change: &Change) -> Result<Option<Entity>, Fault> {
+    let (kind, id) = (change.entity.kind(), change.entity.id());
+    let row: Option<(String, Vec<u8>)> = query_as(
+        "SELECT verb, record FROM change WHERE kind = $1 AND entity_id = $2 AND seq < $3
+         ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(kind.as_str())
+    .bind(id)
+    .bind(i64::try_from(change.seq).unwrap_or(i64::MAX))
+    .fetch_optional(conn)
+    .await
+    .map_err(fault)?;
+    let there = row.filter(|(verb, _)| verb != Verb::Deleted.as_str());
+    there.map(|(_, text)| parse_as(kind, id, &text)).transpose()
 }
 
-async fn add_all(conn: &mut SqliteConnection, kind: Kind, into: &mut Vec<Entity>) -> Result<(), Fault> {
-    let mut after = String::new();
-    loop {
-        let query: Query<'_> = query_as(page_of(kind)).bind(&after).bind(PAGE);
-        let rows = query.fetch_all(&mut *conn).await.map_err(fault)?;
-        for (id, text) in &rows {
-            into.push(parse_as(kind, id, text)?);
+/// To be called in a transaction, so that every page and the number are of one moment.
+pub(super) async fn everything(
+    conn: &mut SqliteConnection,
+    each: &mut (dyn FnMut(Entity) + Send),
+) -> Result<Seq, Fault> {
+    let seq = last_seq(conn).await?;
+    for kind in [Kind::Tenant, Kind::Plan, Kind::Caller, Kind::Credential, Kind::Lock] {
+        all_of(conn, kind, each).await?;
+    }
+    Ok(seq)
+}
+
+/// In the order in which the rows lie in the file: by id, which is random, each would be looked for.
+async fn all_of(
+    conn: &mut SqliteConnection,
+    kind: Kind,
+    each: &mut (dyn FnMut(Entity) + Send),
+) -> Result<(), Fault> {
+    let sql = match kind {
+        Kind::Tenant => "SELECT rowid, id, record FROM tenant WHERE rowid > $1 ORDER BY rowid LIMIT $2",
+        Kind::Plan => "SELECT rowid, id, record FROM plan WHERE rowid > $1 ORDER BY rowid LIMIT $2",
+        Kind::Caller => "SELECT rowid, id, record FROM caller WHERE rowid > $1 ORDER BY rowid LIMIT $2",
+        Kind::Credential => {
+            "SELECT rowid, id, record FROM credential WHERE rowid > $1 ORDER BY rowid LIMIT $2"
         }
-        match rows.into_iter().next_back() {
-            Some((last, _)) => after = last,
+        Kind::Lock => "SELECT rowid, id, record FROM lock WHERE rowid > $1 ORDER BY rowid LIMIT $2",
+    };
+    let mut after = i64::MIN;
+    loop {
+        let rows: Vec<(i64, String, Vec<u8>)> =
+            query_as(sql).bind(after).bind(PAGE).fetch_all(&mut *conn).await.map_err(fault)?;
+        for (_, id, text) in &rows {
+            each(parse_as(kind, id, text)?);
+        }
+        match rows.last() {
+            Some((last, ..)) => after = *last,
             None => return Ok(()),
         }
     }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use sqlx::{SqliteConnection, query, query_scalar, sqlite::SqliteArguments};
 use tokio::sync::watch;
 
-use super::{fault::fault, read, record};
+use super::{chain, fault::fault, read, record};
 use crate::{
     app::{
         Actor, Caller, CallerId, Credential, CredentialId, Entity, Gateway, Kind, Lock, LockId, Plan, PlanId,
@@ -19,6 +19,7 @@ pub(super) struct Write<'a> {
     tx: sqlx::Transaction<'static, sqlx::Sqlite>,
     now: Timestamp,
     seq: Seq,
+    hash: chain::Hash,
     actor: &'a Actor,
     committed: &'a watch::Sender<Seq>,
 }
@@ -31,7 +32,12 @@ impl<'a> Write<'a> {
         committed: &'a watch::Sender<Seq>,
     ) -> Result<Self, Fault> {
         let seq = read::last_seq(&mut tx).await?;
-        Ok(Self { tx, now, seq, actor, committed })
+        let hash = match chain::last(&mut tx).await? {
+            (hashed, hash) if hashed == seq => hash,
+            // Another version of the program, which knows no hashes, was here.
+            _ => chain::complete(&mut tx).await?,
+        };
+        Ok(Self { tx, now, seq, hash, actor, committed })
     }
 
     /// Makes it last, and tells who waits for changes.
@@ -155,21 +161,32 @@ impl Transaction for Write<'_> {
         let text = record::text(&entity)?;
         store(&mut self.tx, verb, &entity, &text).await.map_err(fault)?;
         self.seq += 1;
+        let at = self.now.to_string();
+        let change = chain::Parts {
+            seq: self.seq.cast_signed(),
+            at: &at,
+            actor: &self.actor.0,
+            verb: verb.as_str(),
+            kind: entity.kind().as_str(),
+            entity_id: entity.id(),
+            record: text.as_bytes(),
+        };
+        self.hash = chain::link(&self.hash, &change);
         query(
             "INSERT INTO change (seq, at, actor, verb, kind, entity_id, record)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
-        .bind(self.seq.cast_signed())
-        .bind(self.now.to_string())
-        .bind(&self.actor.0)
-        .bind(verb.as_str())
-        .bind(entity.kind().as_str())
-        .bind(entity.id())
+        .bind(change.seq)
+        .bind(change.at)
+        .bind(change.actor)
+        .bind(change.verb)
+        .bind(change.kind)
+        .bind(change.entity_id)
         .bind(&text)
         .execute(&mut *self.tx)
         .await
         .map_err(fault)?;
-        Ok(())
+        chain::write(&mut self.tx, change.seq, &self.hash).await
     }
 }
 

@@ -1,0 +1,207 @@
+//! The hashes that chain the change log, and what they prove.
+
+use sha2::{Digest, Sha256};
+use sqlx::{FromRow, SqliteConnection, query, query_as, query_scalar};
+
+use super::fault::fault;
+use crate::{
+    app::{Kind, Seq},
+    registry::Fault,
+};
+
+/// A hash of the chain.
+pub(super) type Hash = [u8; 32];
+
+/// Before the first change.
+pub(super) const START: Hash = [0; 32];
+
+/// How many changes are read at once.
+const PAGE: i64 = 1_000;
+
+/// A change as it stands in the file, with its hash when it has one.
+#[derive(FromRow)]
+struct Row {
+    seq: i64,
+    at: String,
+    actor: String,
+    verb: String,
+    kind: String,
+    entity_id: String,
+    record: Vec<u8>,
+    hash: Option<Vec<u8>>,
+}
+
+/// The parts of a change in the order in which they are hashed.
+pub(super) struct Parts<'a> {
+    pub(super) seq: i64,
+    pub(super) at: &'a str,
+    pub(super) actor: &'a str,
+    pub(super) verb: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) entity_id: &'a str,
+    pub(super) record: &'a [u8],
+}
+
+/// SHA-256 over the hash before, the number (8 bytes, the most significant first), and each other part behind
+/// its length (likewise).
+pub(super) fn link(before: &Hash, change: &Parts<'_>) -> Hash {
+    let mut hash = Sha256::new();
+    hash.update(before);
+    hash.update(change.seq.to_be_bytes());
+    let texts = [change.at, change.actor, change.verb, change.kind, change.entity_id].map(str::as_bytes);
+    for part in texts.into_iter().chain([change.record]) {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+impl Row {
+    fn link(&self, before: &Hash) -> Hash {
+        let Self { seq, at, actor, verb, kind, entity_id, record, .. } = self;
+        link(before, &Parts { seq: *seq, at, actor, verb, kind, entity_id, record })
+    }
+}
+
+/// The number and the hash of the last change that has one.
+pub(super) async fn last(conn: &mut SqliteConnection) -> Result<(Seq, Hash), Fault> {
+    let row: Option<(i64, Vec<u8>)> = query_as("SELECT seq, hash FROM change_hash ORDER BY seq DESC LIMIT 1")
+        .fetch_optional(conn)
+        .await
+        .map_err(fault)?;
+    let Some((seq, hash)) = row else { return Ok((0, START)) };
+    let hash = hash.try_into().map_err(|_| Fault::Corrupt(format!("the hash of change {seq} is none")))?;
+    Ok((seq.cast_unsigned(), hash))
+}
+
+/// The hash of a change.
+pub(super) async fn of(conn: &mut SqliteConnection, seq: Seq) -> Result<Option<Hash>, Fault> {
+    let hash: Option<Vec<u8>> = query_scalar("SELECT hash FROM change_hash WHERE seq = $1")
+        .bind(i64::try_from(seq).unwrap_or(i64::MAX))
+        .fetch_optional(conn)
+        .await
+        .map_err(fault)?;
+    let hash = hash.map(Hash::try_from).transpose();
+    hash.map_err(|_| Fault::Corrupt(format!("the hash of change {seq} is none")))
+}
+
+/// Writes the hash of a change.
+pub(super) async fn write(conn: &mut SqliteConnection, seq: i64, hash: &Hash) -> Result<(), Fault> {
+    let row = query("INSERT INTO change_hash (seq, hash) VALUES ($1, $2)").bind(seq).bind(&hash[..]);
+    row.execute(conn).await.map(drop).map_err(fault)
+}
+
+/// Hashes the changes that were made before there were hashes. Returns the last hash.
+pub(super) async fn complete(conn: &mut SqliteConnection) -> Result<Hash, Fault> {
+    let (seq, mut hash) = last(conn).await?;
+    let mut after = seq.cast_signed();
+    loop {
+        let rows = page(conn, after).await?;
+        let Some(end) = rows.last().map(|row| row.seq) else { return Ok(hash) };
+        for row in &rows {
+            hash = row.link(&hash);
+            write(conn, row.seq, &hash).await?;
+        }
+        after = end;
+    }
+}
+
+async fn page(conn: &mut SqliteConnection, after: i64) -> Result<Vec<Row>, Fault> {
+    query_as(
+        "SELECT seq, at, actor, verb, kind, entity_id, record, hash
+         FROM change LEFT JOIN change_hash USING (seq) WHERE seq > $1 ORDER BY seq LIMIT $2",
+    )
+    .bind(after)
+    .bind(PAGE)
+    .fetch_all(conn)
+    .await
+    .map_err(fault)
+}
+
+/// What was proven about a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// How many changes there are.
+    pub changes: Seq,
+    /// The hash of the last one, which is over all before it. Kept elsewhere, it proves later that none of
+    /// these was altered.
+    pub head: [u8; 32],
+}
+
+/// Whether every change is what it was when it was made, and the tables hold what the changes come to. To be
+/// called in a transaction, so that all of it is of one moment.
+///
+/// # Errors
+/// [`Fault::Corrupt`] names the first that is not so.
+pub(super) async fn verify(conn: &mut SqliteConnection) -> Result<Proof, Fault> {
+    let (mut changes, mut hash) = (0, START);
+    loop {
+        let rows = page(conn, changes).await?;
+        if rows.is_empty() {
+            break;
+        }
+        for row in rows {
+            changes += 1;
+            if row.seq != changes {
+                return Err(Fault::Corrupt(format!("change {changes} is not there")));
+            }
+            hash = row.link(&hash);
+            if row.hash.as_deref() != Some(&hash[..]) {
+                return Err(Fault::Corrupt(format!("change {changes} is not what it was when it was made")));
+            }
+        }
+    }
+    let hashed = last(conn).await?.0.cast_signed();
+    if hashed != changes {
+        return Err(Fault::Corrupt(format!("changes {} to {hashed} are not there", changes + 1)));
+    }
+    for kind in [Kind::Tenant, Kind::Plan, Kind::Caller, Kind::Credential, Kind::Lock] {
+        tables_hold_the_changes(conn, kind).await?;
+    }
+    Ok(Proof { changes: changes.cast_unsigned(), head: hash })
+}
+
+/// For a kind: an entity that is not as the last change left it, and one that is left out.
+macro_rules! questions {
+    ($kind:literal) => {
+        (
+            concat!(
+                "SELECT id FROM \"",
+                $kind,
+                "\" AS it WHERE record IS NOT (SELECT iif(verb = 'deleted', NULL, record)
+                 FROM change WHERE kind = '",
+                $kind,
+                "' AND entity_id = it.id ORDER BY seq DESC LIMIT 1) LIMIT 1"
+            ),
+            concat!(
+                "SELECT entity_id FROM change AS it WHERE kind = '",
+                $kind,
+                "' AND verb <> 'deleted'
+                 AND NOT EXISTS (SELECT 1 FROM \"",
+                $kind,
+                "\" WHERE id = it.entity_id)
+                 AND NOT EXISTS (SELECT 1 FROM change AS later WHERE later.kind = it.kind
+                 AND later.entity_id = it.entity_id AND later.seq > it.seq) LIMIT 1"
+            ),
+        )
+    };
+}
+
+/// Whether a kind's table has exactly the entities that the changes left, as they left them.
+async fn tables_hold_the_changes(conn: &mut SqliteConnection, kind: Kind) -> Result<(), Fault> {
+    let (altered, missing) = match kind {
+        Kind::Tenant => questions!("tenant"),
+        Kind::Plan => questions!("plan"),
+        Kind::Caller => questions!("caller"),
+        Kind::Credential => questions!("credential"),
+        Kind::Lock => questions!("lock"),
+    };
+    let kind = kind.as_str();
+    for (question, what) in [(altered, "is not what the last change left"), (missing, "is not there")] {
+        let found: Option<String> = query_scalar(question).fetch_optional(&mut *conn).await.map_err(fault)?;
+        if let Some(id) = found {
+            return Err(Fault::Corrupt(format!("{kind} {id:?} {what}")));
+        }
+    }
+    Ok(())
+}
