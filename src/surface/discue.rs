@@ -32,7 +32,8 @@
 //!   bad keys within one; the key's owner is served elsewhere.
 //! * A key is 64 characters. Reads show its first ones as `key`. `last_used_at` is `null` for one that was never
 //!   used; it may be some seconds old.
-//! * An api client has its own keys and sees no other's. Scopes that a key gives must be within its own. Without
+//! * An api client has its own keys and sees no other's. Scopes that a key gives must be within its own, and a key
+//!   that ends at some time makes only keys that end with it. Without
 //!   `scopes`, a new key may do all that its maker may, but for what is protected (`api_clients`, `api_keys`,
 //!   `subscriptions`), which nobody gives through the API.
 //! * Lists hold everything that the asking key's scopes cover, in the order of the ids.

@@ -268,6 +268,19 @@ async fn a_key_gives_no_more_than_it_has() {
 }
 
 #[tokio::test]
+async fn a_key_that_ends_makes_none_that_outlives_it() {
+    let site = Site::new().await;
+    let end = site.world.now() + std::time::Duration::from_secs(60);
+    let maker = site.world.key_with("org", ID, |key| key.not_after = Some(end)).await;
+    let answer = site.with_key(&maker, "POST", "/api_keys", Some("{}")).await.json();
+    let made = answer["api_key"].as_str().unwrap();
+    site.world.clock.advance(std::time::Duration::from_secs(59));
+    assert_eq!(site.with_key(made, "GET", "/api_keys", None).await.status, 403);
+    site.world.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(site.with_key(made, "GET", "/api_keys", None).await.status, 401);
+}
+
+#[tokio::test]
 async fn scopes_decide_which_keys_are_seen_and_changed() {
     let site = Site::new().await;
     let (_, first) = site.make("{}").await;

@@ -127,7 +127,8 @@ pub(super) async fn create(
         hint: key.hint().into(),
         status: edit.status.unwrap_or_default(),
         scopes: edit.scopes.unwrap_or_else(|| scopes::by_default(&call.identity.key.scopes)),
-        not_after: None,
+        // Nor does it outlive its maker.
+        not_after: call.identity.key.not_after(),
         revision: 1,
         created_at: now,
         updated_at: now,
