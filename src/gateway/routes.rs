@@ -23,8 +23,8 @@ use crate::{
 /// decided about in one layer, however many routes there are.
 pub(super) struct Routes {
     first: (HeadLimit, Strict),
-    /// By host and path.
-    routes: Vec<Route>,
+    /// In the order of host and path.
+    all: Vec<Route>,
     by_host: BTreeMap<Box<str>, Paths>,
     of_any_host: Paths,
 }
@@ -62,11 +62,11 @@ impl Policy for Routes {
         admission.step(&self.first, head)?;
         let at = self.find(host(head), admission.path(head), head.method, admission.breaks())?;
         admission.route = Some(at);
-        admission.step(&self.routes[at].policies, head)
+        admission.step(&self.all[at].policies, head)
     }
 
     fn steps(&self) -> u32 {
-        let longest = self.routes.iter().map(|route| route.policies.steps()).max();
+        let longest = self.all.iter().map(|route| route.policies.steps()).max();
         self.first.steps() + longest.unwrap_or_default()
     }
 }
@@ -123,12 +123,12 @@ impl Routes {
             .target(limits.target_bytes.get() as usize);
         // What at least one route relaxes.
         let relaxed = routes.iter().fold(Rules::NONE, |rules, route| rules.and(route.relaxed));
-        Self { first: (head, Strict::new().relaxing(relaxed)), routes, by_host, of_any_host }
+        Self { first: (head, Strict::new().relaxing(relaxed)), all: routes, by_host, of_any_host }
     }
 
     /// What stands at the end of the route that an admission found.
     pub(super) fn backend(&self, admission: &Admission) -> Option<&Backend> {
-        Some(&self.routes.get(admission.route?)?.backend)
+        Some(&self.all.get(admission.route?)?.backend)
     }
 
     /// The routes of the longest path that fits, of the host before those of any; among them, the one that takes
@@ -140,12 +140,12 @@ impl Routes {
             self.by_host.get(&*host)?.find(path)
         });
         let fitting = of_host.or_else(|| self.of_any_host.find(path)).ok_or(Denial::NotFound)?;
-        if let Some(at) = fitting.clone().find(|at| self.routes[*at].takes(method)) {
-            let broken = breaks.without(self.routes[at].relaxed);
+        if let Some(at) = fitting.clone().find(|at| self.all[*at].takes(method)) {
+            let broken = breaks.without(self.all[at].relaxed);
             return if broken.is_empty() { Ok(at) } else { Err(Strict::broken(broken)) };
         }
         let mut allowed: Vec<&str> =
-            self.routes[fitting].iter().flat_map(|route| &route.methods).map(Method::as_str).collect();
+            self.all[fitting].iter().flat_map(|route| &route.methods).map(Method::as_str).collect();
         allowed.sort_unstable();
         let allow = HeaderValue::try_from(allowed.join(", ")).unwrap_or(HeaderValue::from_static(""));
         Err(Denial::MethodNotAllowed { allow })

@@ -15,6 +15,9 @@ use crate::{Denial, Head, address::neighbourhood, denial::Forbidden};
 /// The most addresses that are remembered; beyond, those whose time is over are forgotten, and then any.
 const MOST: usize = 65_536;
 
+/// In ticks of the clock, which are nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
 /// Refuses everything from an address, valid credentials too, for a while after several bad ones came from
 /// there within a short time. Whoever owns a key that is being guessed at is not locked out elsewhere.
 ///
@@ -71,7 +74,7 @@ impl Lockout {
         match self.addresses().get(&neighbourhood(peer)) {
             Some(record) if record.locked && head.now.ticks < record.until => {
                 let left = record.until - head.now.ticks;
-                let retry_after = left.div_ceil(Duration::from_secs(1).as_nanos() as u64);
+                let retry_after = left.div_ceil(SECOND);
                 Err(Denial::Forbidden(Forbidden::Lockout { retry_after }))
             }
             _ => Ok(()),
@@ -115,7 +118,7 @@ mod tests {
         testing::{World, code, request},
     };
 
-    const SECOND: Duration = Duration::from_secs(1);
+    const A_SECOND: Duration = Duration::from_secs(1);
 
     fn ask(world: &World, policy: &ApiKey, peer: &str, key: &str) -> String {
         let mut request = request("GET", "/", &[("x-api-key", key)]);
@@ -128,7 +131,8 @@ mod tests {
     #[test]
     fn an_address_that_guesses_is_refused_for_a_while_and_others_are_not() {
         let world = World::new();
-        let policy = ApiKey::new(world.directory.clone()).lockout(Lockout::new(3, SECOND * 10, SECOND * 20));
+        let policy =
+            ApiKey::new(world.directory.clone()).lockout(Lockout::new(3, A_SECOND * 10, A_SECOND * 20));
         let key = world.key();
         let foreign = crate::app::ApiKey::generate(&crate::app::KeyPrefix::default());
         let here = "192.0.2.1";
@@ -141,7 +145,7 @@ mod tests {
         assert_eq!(ask(&world, &policy, "192.0.2.2", &key), "admitted");
         assert_eq!(ask(&world, &policy, "nowhere", &key), "admitted");
 
-        world.clock.advance(SECOND * 20 - Duration::from_nanos(1));
+        world.clock.advance(A_SECOND * 20 - Duration::from_nanos(1));
         assert_eq!(ask(&world, &policy, here, &key), "lockout");
         world.clock.advance(Duration::from_nanos(1));
         assert_eq!(ask(&world, &policy, here, &key), "admitted");
@@ -152,13 +156,13 @@ mod tests {
     #[test]
     fn slow_mistakes_and_what_is_no_guess_lock_nobody_out() {
         let world = World::new();
-        let policy = ApiKey::new(world.directory.clone()).lockout(Lockout::new(2, SECOND, SECOND * 20));
+        let policy = ApiKey::new(world.directory.clone()).lockout(Lockout::new(2, A_SECOND, A_SECOND * 20));
         let key = world.key();
         let disabled = world.key_with(|credential| credential.status = crate::app::Status::Disabled);
         for _ in 0..5 {
             assert_eq!(ask(&world, &policy, "2001:db8::1", "guess"), "credential-malformed");
             assert_eq!(ask(&world, &policy, "2001:db8::1", &disabled), "credential-disabled");
-            world.clock.advance(SECOND);
+            world.clock.advance(A_SECOND);
         }
         assert_eq!(ask(&world, &policy, "2001:db8::1", &key), "admitted");
         ask(&world, &policy, "2001:db8::1", "guess");
@@ -168,11 +172,11 @@ mod tests {
 
     #[test]
     fn so_many_addresses_are_remembered_and_no_more() {
-        let lockout = Lockout::new(10, SECOND, SECOND);
+        let lockout = Lockout::new(10, A_SECOND, A_SECOND);
         let world = World::new();
         let request = request("GET", "/", &[]);
-        for at in 0..MOST as u32 + 10 {
-            let peer = std::net::Ipv4Addr::from_bits(at).into();
+        for peer in (0..).map(std::net::Ipv4Addr::from_bits).take(MOST + 10) {
+            let peer = peer.into();
             lockout.note(Head::within(&request, Some(peer), false, world.clock.now()));
         }
         assert!(lockout.addresses().len() <= MOST);

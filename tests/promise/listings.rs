@@ -92,7 +92,7 @@ pub async fn a_listing_shows_only_what_was_asked_for(registry: Arc<dyn Registry>
     let edit = CallerEdit { status: Some(Status::Disabled), ..CallerEdit::default() };
     let caller = registry.update_caller(&caller.tenant, &caller.id, None, edit, &actor()).await.unwrap();
     let disabled = Callers { status: Some(Status::Disabled), ..all };
-    assert_eq!(registry.callers(&disabled).await.unwrap(), [caller.clone()]);
+    assert_eq!(registry.callers(&disabled).await.unwrap(), std::slice::from_ref(&caller));
 
     let all = Credentials { limit: 100, ..Credentials::default() };
     let of_caller = Credentials { caller: Some(caller.id.clone()), ..all.clone() };

@@ -61,7 +61,7 @@ impl KeyRef {
 
 /// A key as it is shown ever after.
 #[derive(Serialize)]
-struct Key<'a> {
+struct Shown<'a> {
     id: &'a str,
     name: &'a str,
     created_at: i64,
@@ -72,7 +72,7 @@ struct Key<'a> {
     scopes: Vec<Wire>,
 }
 
-impl<'a> Key<'a> {
+impl<'a> Shown<'a> {
     fn of(credential: &'a Credential, used: Option<Timestamp>) -> Self {
         Self {
             id: credential.id.as_str(),
@@ -96,7 +96,7 @@ struct One<K> {
 
 #[derive(Serialize)]
 struct All<'a> {
-    api_keys: Vec<Key<'a>>,
+    api_keys: Vec<Shown<'a>>,
     #[serde(rename = "_links")]
     links: Links,
 }
@@ -149,7 +149,7 @@ pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -
     keys.retain(|key| call.covers(Access::Read, RESOURCE, key.id.as_str()));
     let ids: Vec<_> = keys.iter().map(|key| key.id.clone()).collect();
     let uses = surface.registry.last_uses(&ids).await.map_err(|fault| surface.refuse(fault))?;
-    let api_keys = zip(&keys, uses).map(|(key, used)| Key::of(key, used)).collect();
+    let api_keys = zip(&keys, uses).map(|(key, used)| Shown::of(key, used)).collect();
     show(&All { api_keys, links: surface.links("/api_keys") }, call.pretty)
 }
 
@@ -214,6 +214,6 @@ impl Discue {
         let uses = self.registry.last_uses(std::slice::from_ref(&key.id)).await;
         let used = uses.map_err(|fault| self.refuse(fault))?.pop().flatten();
         let links = self.links(&format!("/api_keys/{}", key.id));
-        show_at(key.revision, &One { api_key: Key::of(key, used), links }, pretty)
+        show_at(key.revision, &One { api_key: Shown::of(key, used), links }, pretty)
     }
 }
