@@ -27,6 +27,8 @@ pub(super) struct Routes {
     all: Vec<Route>,
     by_host: BTreeMap<Box<str>, Paths>,
     of_any_host: Paths,
+    /// Of the longest chain: asked for with each request.
+    steps: u32,
 }
 
 /// Which routes stand on a path, by path: the one without methods is the last.
@@ -66,8 +68,7 @@ impl Policy for Routes {
     }
 
     fn steps(&self) -> u32 {
-        let longest = self.all.iter().map(|route| route.policies.steps()).max();
-        self.first.steps() + longest.unwrap_or_default()
+        self.steps
     }
 }
 
@@ -123,7 +124,10 @@ impl Routes {
             .target(limits.target_bytes.get() as usize);
         // What at least one route relaxes.
         let relaxed = routes.iter().fold(Rules::NONE, |rules, route| rules.and(route.relaxed));
-        Self { first: (head, Strict::new().relaxing(relaxed)), all: routes, by_host, of_any_host }
+        let first = (head, Strict::new().relaxing(relaxed));
+        let longest = routes.iter().map(|route| route.policies.steps()).max();
+        let steps = first.steps() + longest.unwrap_or_default();
+        Self { first, all: routes, by_host, of_any_host, steps }
     }
 
     /// What stands at the end of the route that an admission found.
