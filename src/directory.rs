@@ -143,10 +143,12 @@ impl Directory {
         self.keys.len()
     }
 
-    /// The credentials that were used at a moment or later, and when: within ten seconds, and by this process.
+    /// The credentials that were used in a moment's second or later, and when: within ten seconds, and by this process.
     #[must_use]
     pub fn used_since(&self, moment: Timestamp) -> Vec<(CredentialId, Timestamp)> {
-        let used = |key: &Arc<KeyEntry>| Some((key.id.clone(), key.used().filter(|used| *used >= moment)?));
+        // Uses are kept in whole seconds: one later in the same second is told again rather than never.
+        let since = |used: &Timestamp| used.as_second() >= moment.as_second();
+        let used = |key: &Arc<KeyEntry>| Some((key.id.clone(), key.used().filter(since)?));
         self.keys.pin().values().filter_map(used).collect()
     }
 
@@ -409,6 +411,20 @@ mod tests {
         named(&world, "caller", Status::Enabled);
         assert_eq!(world.directory.used_since(world.now()), [(credential.id, world.now())]);
         assert!(world.directory.find(&idle).unwrap().used().is_none());
+    }
+
+    #[test]
+    fn a_use_within_the_second_that_is_asked_about_is_told() {
+        let world = World::new();
+        let policy = crate::policy::ApiKey::new(world.directory.clone());
+        let key = world.key();
+        world.clock.advance(std::time::Duration::from_millis(500));
+        let noted = world.now();
+        world.clock.advance(std::time::Duration::from_millis(400));
+        world.ask(&policy, &crate::testing::request("GET", "/", &[("x-api-key", &key)])).unwrap();
+        assert_eq!(world.directory.used_since(noted).len(), 1);
+        world.clock.advance(std::time::Duration::from_secs(1));
+        assert_eq!(world.directory.used_since(world.now()), []);
     }
 
     #[test]
