@@ -5,10 +5,10 @@ mod permit;
 pub(crate) use permit::Permit;
 pub use permit::{Permits, Served};
 
-use std::{fmt::Write, sync::Arc};
+use std::{fmt::Write, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::rfc2822};
 
 use crate::{
     Head, Policy, Stop,
@@ -21,6 +21,8 @@ use crate::{
     target::Rules,
 };
 
+static DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
+static SUNSET: HeaderName = HeaderName::from_static("sunset");
 static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 static X_RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -67,6 +69,7 @@ pub struct Admission {
     /// Which of its routes a gateway found.
     pub(crate) route: Option<usize>,
     pub(crate) permits: Permits,
+    peer: Option<IpAddr>,
     /// Steps passed in this asking, and in the asking that ended in a wait.
     at: u32,
     passed: u32,
@@ -85,6 +88,7 @@ impl Clone for Admission {
             body_limit: self.body_limit,
             route: self.route,
             permits: Permits::default(),
+            peer: self.peer,
             at: 0,
             passed: 0,
         }
@@ -101,6 +105,7 @@ impl Admission {
     /// The denial, or what to wait for.
     pub fn ask(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
         self.at = 0;
+        self.peer = head.peer;
         self.permits.at(head.now);
         let outcome = self.step(policy, head);
         match &outcome {
@@ -142,6 +147,12 @@ impl Admission {
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
+    }
+
+    /// Where the request came from, as far as the face knew.
+    #[must_use]
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     /// The caller, when a policy recognised one.
@@ -223,12 +234,17 @@ impl Admission {
         HeaderValue::from_str(self.caller()?.id.as_str()).ok()
     }
 
-    /// Adds to an answer, a refusal too, what the client should know: `Vary` and the state of its limits.
+    /// Adds to an answer, a refusal too, what the client should know: `Vary`, that its credential is to be
+    /// replaced (`Deprecation`, RFC 9745), when that one ends (`Sunset`, RFC 8594), and the state of its limits.
     ///
     /// `RateLimit` and `RateLimit-Policy` are those of draft-ietf-httpapi-ratelimit-headers-10.
     pub fn stamp(&self, headers: &mut HeaderMap) {
         if self.varies {
             vary(headers, &ACCEPT);
+        }
+        if let Some(since) = self.identity.as_ref().and_then(|identity| identity.key.deprecated_at()) {
+            let end = self.identity.as_ref().and_then(|identity| identity.key.not_after());
+            stamp_deprecation(since, end, headers);
         }
         let Some((report, budgets)) = self.report.as_ref().zip(self.budgets()) else { return };
         if report.fields.draft_10 {
@@ -238,6 +254,17 @@ impl Admission {
         if report.fields.x_ratelimit {
             stamp_x(budgets, report, headers);
         }
+    }
+}
+
+#[cold]
+fn stamp_deprecation(since: Timestamp, end: Option<Timestamp>, headers: &mut HeaderMap) {
+    headers.insert(&DEPRECATION, value(format!("@{}", since.as_second()).as_bytes()));
+    // Rounded down to the second: the credential holds until then in any case.
+    if let Some(end) =
+        end.and_then(|end| rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&end).ok())
+    {
+        headers.insert(&SUNSET, value(end.as_bytes()));
     }
 }
 

@@ -16,9 +16,9 @@ mod seal;
 mod secret;
 mod tenant;
 
-pub use caller::{App, Caller, CallerEdit, CallerKind, Creator, Status};
+pub use caller::{App, Caller, CallerEdit, CallerKind, Creator, Role, Status};
 pub use change::{Actor, Change, Entity, Kind, Seq, Verb};
-pub use credential::{Access, Credential, CredentialEdit, Resource, Scope, Scopes};
+pub use credential::{Access, Credential, CredentialEdit, CredentialKind, Resource, Scope, Scopes};
 pub use id::{CallerId, CredentialId, InvalidId, LockId, PlanId, TenantId};
 pub use key::{ApiKey, InvalidKey, KeyPrefix};
 pub use lock::{Covers, Lock, ResourcePath, Target};

@@ -86,8 +86,18 @@ impl Directory {
     /// The credential that a presented text proves, with its caller; disabled and expired ones too.
     #[must_use]
     pub fn find(&self, presented: &str) -> Option<Arc<KeyEntry>> {
+        self.digested(presented).filter(|key| key.kind().is_presented())
+    }
+
+    /// The credential that signs under this access key, with its caller; disabled and expired ones too.
+    #[must_use]
+    pub fn signer(&self, access_key: &str) -> Option<Arc<KeyEntry>> {
+        self.digested(access_key).filter(|key| !key.kind().is_presented())
+    }
+
+    fn digested(&self, text: &str) -> Option<Arc<KeyEntry>> {
         let keys = self.keys.pin();
-        self.peppers.digests(presented).find_map(|digest| {
+        self.peppers.digests(text).find_map(|digest| {
             let key = keys.get(&digest.prefix())?;
             (key.digest == digest).then(|| key.clone())
         })

@@ -290,7 +290,20 @@ pub trait Registry: Send + Sync + 'static {
     /// # Errors
     /// [`Fault::NotFound`] without its caller, [`Fault::Conflict`] when id or digest are taken.
     async fn create_credential(&self, credential: Credential, actor: &Actor) -> Result<Credential, Fault> {
-        one!(self, Credential, Command::CreateCredential(credential), actor)
+        one!(self, Credential, Command::CreateCredential { credential, most: None }, actor)
+    }
+
+    /// Makes a credential, of at most so many of its kind that its caller may have.
+    ///
+    /// # Errors
+    /// As [`create_credential`](Self::create_credential), or [`Fault::Full`].
+    async fn create_credential_within(
+        &self,
+        most: u32,
+        credential: Credential,
+        actor: &Actor,
+    ) -> Result<Credential, Fault> {
+        one!(self, Credential, Command::CreateCredential { credential, most: Some(most) }, actor)
     }
 
     /// Changes a credential. A lock on its caller does not hold it: a key can always be revoked.

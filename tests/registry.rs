@@ -72,6 +72,7 @@ macro_rules! keeps_all {
                 a_credentials_id_and_digest_are_taken_once_for_all_tenants,
                 a_credentials_status_is_set_once,
                 an_edit_of_a_credential_changes_what_it_names_and_not_its_digest,
+        a_caller_has_no_more_credentials_of_a_kind_than_it_may,
                 a_lost_update_of_a_credential_is_refused,
                 a_deleted_credential_is_gone_and_its_digest_free,
                 the_last_use_of_a_credential_is_kept_and_is_no_change,

@@ -9,8 +9,8 @@ use std::{error::Error, sync::Arc};
 use jiff::Timestamp;
 use portcullis::{
     app::{
-        Actor, ApiKey, CallerKind, Credential, CredentialId, KeyPrefix, Limit, Pepper, Peppers, Plan,
-        Promise, Scopes, Standing, Status, Tenant,
+        Actor, ApiKey, CallerKind, Credential, CredentialId, CredentialKind, KeyPrefix, Limit, Pepper,
+        Peppers, Plan, Promise, Scopes, Standing, Status, Tenant,
     },
     clock::SystemClock,
     directory::Directory,
@@ -61,10 +61,13 @@ async fn fill(registry: &Memory, pepper: &Pepper) -> Result<ApiKey, Box<dyn Erro
         name: "first".into(),
         digest: pepper.digest(key.expose()),
         pepper: pepper.version(),
+        kind: CredentialKind::Key,
         hint: key.hint().into(),
         status: Status::Enabled,
         scopes: Scopes::All,
         not_after: None,
+        deprecated_at: None,
+        replaced_by: None,
         revision: 1,
         created_at: unset,
         updated_at: unset,

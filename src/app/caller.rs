@@ -51,6 +51,18 @@ pub struct App {
     pub creator: Creator,
 }
 
+/// What an administrator may do; each may what those after it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything: tenants, plans, other administrators, export and import too.
+    Owner,
+    /// What changes from day to day: callers, credentials, locks.
+    Operator,
+    /// Look.
+    ReadOnly,
+}
+
 /// What kind of caller it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -61,16 +73,19 @@ pub enum CallerKind {
     App(App),
     /// A person or program that manages a gateway's apps.
     Operator,
+    /// A person or program that manages all tenants, on the admin API.
+    Administrator(Role),
 }
 
 impl CallerKind {
-    /// A short name: `api_client`, `app` or `operator`.
+    /// A short name: `api_client`, `app`, `operator` or `administrator`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::ApiClient => "api_client",
             Self::App(_) => "app",
             Self::Operator => "operator",
+            Self::Administrator(_) => "administrator",
         }
     }
 }
@@ -104,7 +119,7 @@ impl Caller {
     pub fn app(&self) -> Option<&App> {
         match &self.kind {
             CallerKind::App(app) => Some(app),
-            CallerKind::ApiClient | CallerKind::Operator => None,
+            CallerKind::ApiClient | CallerKind::Operator | CallerKind::Administrator(_) => None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! The change log: every change of the registry, in order.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,9 +11,40 @@ use super::{Caller, Credential, Lock, Plan, Tenant};
 /// A change's number. The first is 1; each is one greater than the last.
 pub type Seq = u64;
 
-/// Who made a change: a surface and a caller (`discue:5bc2…`), or a command (`init`).
+/// Who made a change: a surface and a caller (`discue:5bc2…`), or a command (`init`); and from where.
+///
+/// ```
+/// use portcullis::app::Actor;
+///
+/// let actor = Actor("discue:5bc2".into()).from("203.0.113.7".parse().ok());
+/// assert_eq!(actor.0, "discue:5bc2 from 203.0.113.7");
+/// assert_eq!((actor.who(), actor.address()), ("discue:5bc2", Some("203.0.113.7")));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor(pub String);
+
+impl Actor {
+    /// What stands between who and from where.
+    const FROM: &str = " from ";
+
+    /// The same, asking from an address.
+    #[must_use]
+    pub fn from(self, address: Option<IpAddr>) -> Self {
+        address.map_or(self.clone(), |address| Self(format!("{}{}{address}", self.0, Self::FROM)))
+    }
+
+    /// Who it was.
+    #[must_use]
+    pub fn who(&self) -> &str {
+        self.0.split_once(Self::FROM).map_or(&*self.0, |(who, _)| who)
+    }
+
+    /// The address it came from, when it came from one.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        self.0.split_once(Self::FROM).map(|(_, address)| address)
+    }
+}
 
 /// What happened to an entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +169,9 @@ impl Entity {
         let mut shown = shown.unwrap_or_default();
         if let Some(members) = shown.as_object_mut() {
             members.remove("digest");
+            if let (Self::Credential(it), Some(kind)) = (self, members.get_mut("kind")) {
+                *kind = it.kind.name().into();
+            }
             if let Some(app) = members.get_mut("kind").and_then(|kind| kind.get_mut("app")?.as_object_mut()) {
                 app.remove("secret");
             }

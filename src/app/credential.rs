@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CallerId, CredentialId, Digest, Status, TenantId};
+use super::{CallerId, CredentialId, Digest, Sealed, Status, TenantId};
 
 /// What a caller wants to do to a resource. Writing includes reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -75,7 +75,52 @@ impl Scopes {
     }
 }
 
-/// An API key or an operator's token, as it is kept: its digest, never itself.
+/// What a credential is, and how it proves its caller.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialKind {
+    /// An API key or an operator's token: presented, and kept nowhere but as its digest.
+    #[default]
+    Key,
+    /// An AppCode: presented too, and readable again, sealed for `["credential", its id, "secret"]`.
+    AppCode(Sealed),
+    /// An access key, which only names who signs, and the secret that signs, sealed likewise. The digest is the
+    /// access key's; presenting it proves nothing.
+    Signing(Sealed),
+}
+
+impl CredentialKind {
+    /// A short name: `key`, `app_code` or `signing`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::AppCode(_) => "app_code",
+            Self::Signing(_) => "signing",
+        }
+    }
+
+    /// What is sealed of it.
+    #[must_use]
+    pub fn sealed(&self) -> Option<&Sealed> {
+        match self {
+            Self::Key => None,
+            Self::AppCode(sealed) | Self::Signing(sealed) => Some(sealed),
+        }
+    }
+
+    /// What it is, when it is presented as it stands to prove its caller.
+    #[must_use]
+    pub fn is_presented(&self) -> bool {
+        !matches!(self, Self::Signing(_))
+    }
+
+    fn is_key(&self) -> bool {
+        *self == Self::Key
+    }
+}
+
+/// A credential as it is kept: an API key's digest, never itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credential {
     /// Unique in the registry; not a secret.
@@ -84,6 +129,9 @@ pub struct Credential {
     pub tenant: TenantId,
     /// Who it proves.
     pub caller: CallerId,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "CredentialKind::is_key")]
+    pub kind: CredentialKind,
     /// For people.
     pub name: String,
     /// The keyed digest it is found and checked by.
@@ -98,6 +146,12 @@ pub struct Credential {
     pub scopes: Scopes,
     /// The first moment at which it is no longer accepted; `None` is never.
     pub not_after: Option<Timestamp>,
+    /// Since when whoever uses it is told to use another one (`Deprecation`, RFC 9745); `None` is not yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated_at: Option<Timestamp>,
+    /// The one that was made in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<CredentialId>,
     /// Grows by one with every change.
     pub revision: u64,
     /// When it was made.
@@ -123,6 +177,15 @@ impl Credential {
         if let Some(not_after) = edit.not_after {
             after.not_after = not_after;
         }
+        if let Some(deprecated_at) = edit.deprecated_at {
+            after.deprecated_at = deprecated_at;
+        }
+        if let Some(replaced_by) = edit.replaced_by {
+            after.replaced_by = replaced_by;
+        }
+        if let Some(kind) = edit.kind {
+            after.kind = kind;
+        }
         (after != *self).then(|| Self { revision: self.revision + 1, updated_at: now, ..after })
     }
 }
@@ -139,6 +202,12 @@ pub struct CredentialEdit {
     pub scopes: Option<Scopes>,
     /// Another end, or `Some(None)` for none.
     pub not_after: Option<Option<Timestamp>>,
+    /// Another moment since which it is deprecated, or `Some(None)` for none.
+    pub deprecated_at: Option<Option<Timestamp>>,
+    /// Another one in its place, or `Some(None)` for none.
+    pub replaced_by: Option<Option<CredentialId>>,
+    /// The same secret, sealed with another key.
+    pub kind: Option<CredentialKind>,
 }
 
 #[cfg(test)]

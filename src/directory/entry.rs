@@ -12,7 +12,10 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::{
-    app::{Caller, CallerId, CallerKind, Credential, CredentialId, Digest, Scopes, Status, Tenant},
+    app::{
+        Caller, CallerId, CallerKind, Credential, CredentialId, CredentialKind, Digest, Role, Scopes, Status,
+        Tenant,
+    },
     limit::{Budget, Budgets},
 };
 
@@ -39,6 +42,7 @@ enum Kind {
     ApiClient,
     App,
     Operator,
+    Administrator(Role),
 }
 
 impl CallerEntry {
@@ -58,6 +62,7 @@ impl CallerEntry {
                 CallerKind::ApiClient => Kind::ApiClient,
                 CallerKind::App(_) => Kind::App,
                 CallerKind::Operator => Kind::Operator,
+                CallerKind::Administrator(role) => Kind::Administrator(role),
             },
             budgets: budget.map(|budget| match buckets {
                 Some(buckets) => buckets.under(budget),
@@ -80,14 +85,21 @@ impl CallerEntry {
         })
     }
 
-    /// The kind's short name: `api_client`, `app` or `operator`.
+    /// The kind's short name: `api_client`, `app`, `operator` or `administrator`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self.kind {
             Kind::ApiClient => "api_client",
             Kind::App => "app",
             Kind::Operator => "operator",
+            Kind::Administrator(_) => "administrator",
         }
+    }
+
+    /// What it may do on the admin API, when it is an administrator.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        if let Kind::Administrator(role) = self.kind { Some(role) } else { None }
     }
 
     /// Its tenant, as it is now.
@@ -114,17 +126,28 @@ pub struct KeyEntry {
 /// How many seconds of use are one: so seldom is what all who decide share written to.
 const USE: u32 = 10;
 
-/// What most keys have not: a state other than enabled, or an end.
-#[derive(Debug, Clone, Copy)]
+/// What most keys have not: another kind, a state other than enabled, an end.
+#[derive(Debug, Clone, PartialEq)]
 struct Restriction {
+    kind: CredentialKind,
     status: Status,
     not_after: Option<Timestamp>,
+    deprecated_at: Option<Timestamp>,
 }
+
+/// What keys have that have none of it.
+const UNRESTRICTED: Restriction =
+    Restriction { kind: CredentialKind::Key, status: Status::Enabled, not_after: None, deprecated_at: None };
 
 impl KeyEntry {
     pub(super) fn new(credential: &Credential, scopes: Arc<Scopes>, caller: Arc<CallerEntry>) -> Self {
-        let restriction = Restriction { status: credential.status, not_after: credential.not_after };
-        let none = restriction.status == Status::Enabled && restriction.not_after.is_none();
+        let restriction = Restriction {
+            kind: credential.kind.clone(),
+            status: credential.status,
+            not_after: credential.not_after,
+            deprecated_at: credential.deprecated_at,
+        };
+        let none = restriction == UNRESTRICTED;
         Self {
             id: credential.id.clone(),
             scopes,
@@ -174,16 +197,32 @@ impl KeyEntry {
         &self.caller
     }
 
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> &CredentialKind {
+        &self.restriction().kind
+    }
+
     /// Whether it is accepted.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.restriction.as_ref().map_or(Status::Enabled, |restriction| restriction.status)
+        self.restriction().status
     }
 
     /// The first moment at which it is no longer accepted.
     #[must_use]
     pub fn not_after(&self) -> Option<Timestamp> {
-        self.restriction.as_ref().and_then(|restriction| restriction.not_after)
+        self.restriction().not_after
+    }
+
+    /// Since when whoever uses it is told to use another one.
+    #[must_use]
+    pub fn deprecated_at(&self) -> Option<Timestamp> {
+        self.restriction().deprecated_at
+    }
+
+    fn restriction(&self) -> &Restriction {
+        self.restriction.as_deref().unwrap_or(&UNRESTRICTED)
     }
 }
 

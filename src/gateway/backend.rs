@@ -42,6 +42,7 @@ impl Surfaces {
             directory: shared.directory.clone(),
             clock: shared.clock.clone(),
             sealer: shared.sealer.clone(),
+            peer: Origin::peer_of,
         });
         Self { discue, apig }
     }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use super::Shared;
 use crate::{
     app::{
-        Actor, ApiKey, App, CallerKind, Creator, Credential, CredentialId, Entity, Gateway, KeyPrefix,
-        Peppers, PlanId, Scopes, Secret, Standing, Status, Tenant, TenantId,
+        Actor, ApiKey, App, CallerKind, Creator, Credential, CredentialId, CredentialKind, Entity, Gateway,
+        KeyPrefix, Peppers, PlanId, Scopes, Secret, Standing, Status, Tenant, TenantId,
     },
     config::{Config, SecretsFile},
     registry::{Fault, NewCaller},
@@ -181,10 +181,13 @@ impl FirstStart {
             name: "first".into(),
             digest: pepper.digest(key.expose()),
             pepper: pepper.version(),
+            kind: CredentialKind::Key,
             hint: key.hint().into(),
             status: Status::Enabled,
             scopes: Scopes::All,
             not_after: None,
+            deprecated_at: None,
+            replaced_by: None,
             revision: 1,
             created_at: self.now,
             updated_at: self.now,

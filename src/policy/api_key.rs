@@ -221,7 +221,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::testing::{World, code, request};
+    use crate::{
+        app::{CredentialKind, SealKey, Sealer, Secret},
+        testing::{World, code, request},
+    };
 
     fn ask(world: &World, policy: &ApiKey, fields: &[(&str, &str)]) -> Result<Admission, Denial> {
         world.ask(policy, &request("GET", "/", fields))
@@ -292,6 +295,37 @@ mod tests {
         let mut request = request("GET", "/", &fields);
         ask(&world, &policy, &fields).unwrap().prepare(&mut request);
         assert!(request.headers().contains_key("x-api-key"));
+    }
+
+    #[test]
+    fn who_uses_a_key_that_was_replaced_is_told_so_and_until_when_it_holds() {
+        let world = World::new();
+        let key = world.key_with(|credential| {
+            credential.deprecated_at = Some("2026-11-23T03:00:00.7Z".parse().unwrap());
+            credential.not_after = Some("2126-11-30T03:00:00.7Z".parse().unwrap());
+        });
+        let policy = ApiKey::new(world.directory.clone());
+        let stamped = |key: &str| {
+            let mut headers = http::HeaderMap::new();
+            ask(&world, &policy, &[("x-api-key", key)]).unwrap().stamp(&mut headers);
+            headers
+        };
+        let headers = stamped(&key);
+        assert_eq!(headers["deprecation"], "@1795402800");
+        assert_eq!(headers["sunset"], "Sat, 30 Nov 2126 03:00:00 GMT");
+        assert!(stamped(&world.key()).is_empty());
+    }
+
+    #[test]
+    fn an_access_key_is_not_presented() {
+        let world = World::new();
+        let sealer = Sealer::new(SealKey::new(1, &[3; 32]));
+        let secret = sealer.seal(&Secret::from("secret".to_owned()), &["credential", "id", "secret"]);
+        let key = world.key_with(|credential| credential.kind = CredentialKind::Signing(secret.clone()));
+        let policy = ApiKey::new(world.directory.clone());
+        assert_eq!(code(ask(&world, &policy, &[("x-api-key", &key)])), "credential-unknown");
+        assert!(world.directory.signer(&key).is_some());
+        assert!(world.directory.signer(&world.key()).is_none());
     }
 
     #[test]

@@ -47,7 +47,12 @@ pub enum Command {
         expected: Option<u64>,
     },
     /// As [`Registry::create_credential`](super::Registry::create_credential).
-    CreateCredential(Credential),
+    CreateCredential {
+        /// What to make.
+        credential: Credential,
+        /// How many of its kind its caller may have; `None` is any number.
+        most: Option<u32>,
+    },
     /// As [`Registry::update_credential`](super::Registry::update_credential).
     UpdateCredential {
         /// Whose.
@@ -88,7 +93,7 @@ impl Command {
             Self::CreateCaller(_) => "create_caller",
             Self::UpdateCaller { .. } => "update_caller",
             Self::DeleteCaller { .. } => "delete_caller",
-            Self::CreateCredential(_) => "create_credential",
+            Self::CreateCredential { .. } => "create_credential",
             Self::UpdateCredential { .. } => "update_credential",
             Self::DeleteCredential { .. } => "delete_credential",
             Self::PutPlan(_) => "put_plan",

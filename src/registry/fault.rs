@@ -17,8 +17,8 @@ pub enum Fault {
     /// The entity has moved on, or is there already.
     #[error("it has changed meanwhile, or is there already")]
     Conflict,
-    /// The tenant has as many callers of one kind as it may.
-    #[error("the tenant has as many callers of this kind as it may: {0}")]
+    /// There are as many of one kind as there may be: callers of a tenant, credentials of a caller.
+    #[error("there are as many of this kind as there may be: {0}")]
     Full(u32),
     /// A lock stands on it.
     #[error("locked by {}", .0.owner)]

@@ -101,7 +101,7 @@ impl Rules<'_> {
             Command::DeleteCaller { tenant, id, expected } => {
                 self.delete_caller(&tenant, &id, expected).await
             }
-            Command::CreateCredential(credential) => self.create_credential(credential).await,
+            Command::CreateCredential { credential, most } => self.create_credential(credential, most).await,
             Command::UpdateCredential { tenant, id, expected, edit } => {
                 self.update_credential(&tenant, &id, expected, edit).await
             }
@@ -202,9 +202,18 @@ impl Rules<'_> {
         held.max_by_key(|lock| lock.expires_at).map_or(Ok(()), |lock| Err(Fault::Locked(Box::new(lock))))
     }
 
-    async fn create_credential(&mut self, credential: Credential) -> Result<Entity, Fault> {
+    async fn create_credential(
+        &mut self,
+        credential: Credential,
+        most: Option<u32>,
+    ) -> Result<Entity, Fault> {
         let caller = self.0.caller(&credential.tenant, &credential.caller).await?;
-        refuse_if(caller.is_none(), Fault::NotFound)?;
+        let caller = caller.ok_or(Fault::NotFound)?;
+        if let Some(most) = most {
+            let alike = |other: &&Credential| other.kind.name() == credential.kind.name();
+            let count = self.0.credentials_of(&caller).await?.iter().filter(alike).count();
+            refuse_if(count >= most as usize, Fault::Full(most))?;
+        }
         refuse_if(self.0.has_credential(&credential).await?, Fault::Conflict)?;
         let now = self.0.now();
         let credential = Credential { revision: 1, created_at: now, updated_at: now, ..credential };

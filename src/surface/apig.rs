@@ -27,7 +27,7 @@ mod fields;
 mod refusal;
 mod show;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -35,7 +35,7 @@ use axum::{
     response::Response,
     routing,
 };
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{Extensions, HeaderName, HeaderValue, StatusCode};
 
 use super::content;
 use crate::{
@@ -64,6 +64,10 @@ pub struct Apig {
     pub clock: Arc<dyn Clock>,
     /// What seals the apps' secrets.
     pub sealer: Arc<Sealer>,
+    /// Finds a peer's address among a request's extensions, as
+    /// [`PortcullisLayer::peer_from`](crate::tower::PortcullisLayer::peer_from) does: the change log says from where
+    /// each change came.
+    pub peer: fn(&Extensions) -> Option<IpAddr>,
 }
 
 /// The surface as a router.
@@ -71,7 +75,7 @@ pub struct Apig {
 /// ```
 /// use std::sync::Arc;
 /// use portcullis::{app::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
-/// use portcullis::{registry::memory::Memory, surface::apig::{self, Apig}};
+/// use portcullis::{registry::memory::Memory, surface::apig::{self, Apig}, tower::Peer};
 ///
 /// let clock = Arc::new(SystemClock::new());
 /// let app: axum::Router = apig::router(Apig {
@@ -79,6 +83,7 @@ pub struct Apig {
 ///     directory: Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32])))),
 ///     clock,
 ///     sealer: Arc::new(Sealer::new(SealKey::new(1, &[0; 32]))),
+///     peer: Peer::find,
 /// });
 /// ```
 pub fn router(surface: Apig) -> Router {
@@ -91,7 +96,8 @@ pub fn router(surface: Apig) -> Router {
         Lock::new(surface.directory.clone()),
         RateLimit::new().fields(RateLimitFields { draft_10: false, x_ratelimit: false }),
     );
-    let guard = PortcullisLayer::new(guard).form(Form::Apig).clock(surface.clock.clone());
+    let guard =
+        PortcullisLayer::new(guard).form(Form::Apig).clock(surface.clock.clone()).peer_from(surface.peer);
     let all = routing::post(create).fallback(|| async { not_allowed("POST") });
     let one = routing::get(read).put(modify).fallback(|| async { not_allowed("GET, HEAD, PUT") });
     Router::new()

@@ -2,8 +2,8 @@
 
 use portcullis::{
     app::{
-        Access, Actor, ApiKey, CallerKind, Credential, CredentialId, KeyPrefix, PlanId, Scope, Scopes,
-        Standing, Status, Tenant,
+        Access, Actor, ApiKey, CallerKind, Credential, CredentialId, CredentialKind, KeyPrefix, PlanId,
+        Scope, Scopes, Standing, Status, Tenant,
     },
     clock::{Clock, SystemClock},
     config::SecretsFile,
@@ -259,10 +259,13 @@ async fn make_callers(site: &Site) -> Vec<String> {
             name: String::new(),
             digest: peppers.current().digest(key.expose()),
             pepper: peppers.current().version(),
+            kind: CredentialKind::Key,
             hint: key.hint().into(),
             status: Status::Enabled,
             scopes: Scopes::Listed(vec![scope]),
             not_after: None,
+            deprecated_at: None,
+            replaced_by: None,
             revision: 1,
             created_at: now,
             updated_at: now,

@@ -51,6 +51,7 @@ impl Site {
             directory: world.directory.clone(),
             clock: world.clock.clone(),
             sealer: world.sealer.clone(),
+            peer: Server::peer,
         };
         Self { server: Server::start(router(surface)).await, world, token }
     }
@@ -262,14 +263,17 @@ async fn of_two_new_apps_of_one_name_one_is_made() {
 }
 
 #[tokio::test]
-async fn the_change_log_says_which_operator_did_what() {
+async fn the_change_log_says_which_operator_did_what_and_from_where() {
     let site = Site::new().await;
     let seq = site.world.directory.applied();
     site.put(APP, r#"{"name":"app_001"}"#).await;
     site.post(r#"{"name":"app_002"}"#).await;
     let changes = site.world.memory.changes(seq, 10).await.unwrap();
     let said: Vec<_> = changes.iter().map(|change| (&*change.actor.0, change.verb)).collect();
-    assert_eq!(said, [("apig:operator", Verb::Updated), ("apig:operator", Verb::Created)]);
+    assert_eq!(
+        said,
+        [("apig:operator from 127.0.0.1", Verb::Updated), ("apig:operator from 127.0.0.1", Verb::Created)]
+    );
 }
 
 /// A version-4 UUID in lower case with hyphens.

@@ -16,9 +16,9 @@ use http::{Extensions, HeaderMap, StatusCode};
 use jiff::Timestamp;
 use portcullis::{
     app::{
-        Actor, ApiKey, Caller, CallerId, CallerKind, Covers, Credential, CredentialId, Gateway, KeyPrefix,
-        Limit, Lock, LockId, Pepper, Peppers, Plan, PlanId, Promise, SealKey, Sealer, Standing, Status,
-        Target, Tenant, TenantId,
+        Actor, ApiKey, Caller, CallerId, CallerKind, Covers, Credential, CredentialId, CredentialKind,
+        Gateway, KeyPrefix, Limit, Lock, LockId, Pepper, Peppers, Plan, PlanId, Promise, SealKey, Sealer,
+        Standing, Status, Target, Tenant, TenantId,
     },
     clock::{Clock, ManualClock},
     directory::Directory,
@@ -123,10 +123,13 @@ impl World {
             name: String::new(),
             digest: self.peppers.current().digest(key.expose()),
             pepper: 1,
+            kind: CredentialKind::Key,
             hint: key.hint().into(),
             status: Status::Enabled,
             scopes: portcullis::app::Scopes::All,
             not_after: None,
+            deprecated_at: None,
+            replaced_by: None,
             revision: 0,
             created_at: self.now(),
             updated_at: self.now(),

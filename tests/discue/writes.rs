@@ -76,13 +76,13 @@ async fn of_many_renamings_at_once_each_is_done_or_refused_whole() {
 }
 
 #[tokio::test]
-async fn the_change_log_says_which_caller_did_what() {
+async fn the_change_log_says_which_caller_did_what_and_from_where() {
     let site = Site::new().await;
     let seq = site.world.directory.applied();
     site.put(OTHER, r#"{"name":"example.com/renamed"}"#).await;
     site.post("{}").await;
     let changes = site.world.memory.changes(seq, 10).await.unwrap();
     let said: Vec<_> = changes.iter().map(|change| (&*change.actor.0, change.verb)).collect();
-    let actor = format!("discue:{ID}");
+    let actor = format!("discue:{ID} from 127.0.0.1");
     assert_eq!(said, [(&*actor, Verb::Updated), (&*actor, Verb::Created)]);
 }

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use portcullis::{
-    app::{Access, Caller, Credential, CredentialEdit, CredentialId, Entity, Scope, Scopes, Status, Verb},
+    app::{
+        Access, Caller, Credential, CredentialEdit, CredentialId, CredentialKind, Entity, Scope, Scopes,
+        SealKey, Sealer, Secret, Status, Verb,
+    },
     clock::{Clock, ManualClock},
     registry::{Fault, Registry},
 };
@@ -91,7 +94,12 @@ pub async fn an_edit_of_a_credential_changes_what_it_names_and_not_its_digest(
     let made = registry.create_credential(key(&ours, "key"), &actor()).await.unwrap();
     clock.advance(Duration::from_nanos(1));
     let scopes = Scopes::Listed(vec![Scope { resource: "a".into(), access: Access::Read, targets: None }]);
+    let sealer = Sealer::new(SealKey::new(1, &[3; 32]));
+    let kind = CredentialKind::AppCode(sealer.seal(&Secret::from("code".to_owned()), &[]));
     let edit = CredentialEdit {
+        deprecated_at: Some(Some(Timestamp::UNIX_EPOCH)),
+        replaced_by: Some(Some("another".parse().unwrap())),
+        kind: Some(kind.clone()),
         name: Some("another".into()),
         status: Some(Status::Disabled),
         scopes: Some(scopes.clone()),
@@ -108,6 +116,9 @@ pub async fn an_edit_of_a_credential_changes_what_it_names_and_not_its_digest(
         status: Status::Disabled,
         scopes,
         not_after: None,
+        deprecated_at: Some(Timestamp::UNIX_EPOCH),
+        replaced_by: Some("another".parse().unwrap()),
+        kind,
         revision: 2,
         updated_at: clock.now().time,
         ..made.clone()
@@ -176,4 +187,20 @@ pub async fn the_last_use_of_a_credential_is_kept_and_is_no_change(
     assert_eq!(registry.last_uses(&ids).await.unwrap(), [whole(early), None, whole(late)]);
     registry.delete_credential(&theirs.tenant, &second.id, None, &actor()).await.unwrap();
     assert_eq!(registry.last_uses(&ids).await.unwrap(), [None, None, whole(late)]);
+}
+
+pub async fn a_caller_has_no_more_credentials_of_a_kind_than_it_may(
+    registry: Arc<dyn Registry>,
+    _: Arc<ManualClock>,
+) {
+    let [ours, theirs] = callers(&*registry).await;
+    registry.create_credential_within(1, key(&ours, "first"), &actor()).await.unwrap();
+    let second = key(&ours, "second");
+    refused!(registry, Fault::Full(1), registry.create_credential_within(1, second.clone(), &actor()));
+    registry.create_credential_within(2, second, &actor()).await.unwrap();
+    registry.create_credential_within(1, key(&theirs, "theirs"), &actor()).await.unwrap();
+    let sealer = Sealer::new(SealKey::new(1, &[3; 32]));
+    let kind = CredentialKind::AppCode(sealer.seal(&Secret::from("code".to_owned()), &[]));
+    let code = Credential { kind, ..key(&ours, "code") };
+    registry.create_credential_within(1, code, &actor()).await.unwrap();
 }

@@ -18,7 +18,10 @@ pub async fn what_is_done_together_is_seen_by_what_follows(registry: Arc<dyn Reg
         Command::CreateTenant(tenant("t")),
         Command::PutPlan(plan("p", 1)),
         Command::CreateCaller(caller.clone()),
-        Command::CreateCredential(key(&caller.at(jiff::Timestamp::UNIX_EPOCH), "key")),
+        Command::CreateCredential {
+            credential: key(&caller.at(jiff::Timestamp::UNIX_EPOCH), "key"),
+            most: None,
+        },
         Command::UpdateCaller { tenant: tenant_id.clone(), id: id.clone(), expected: Some(1), edit },
     ];
     let done = registry.execute(commands, &actor()).await.unwrap();

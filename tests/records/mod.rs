@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use portcullis::{
     app::{
-        Actor, App, Caller, CallerId, CallerKind, Change, Covers, Creator, Credential, CredentialId, Entity,
-        Gateway, Kind, Limit, Lock, LockId, Pepper, Peppers, Plan, Promise, Scopes, SealKey, Sealer, Secret,
-        Standing, Status, Target, Tenant, Verb,
+        Actor, App, Caller, CallerId, CallerKind, Change, Covers, Creator, Credential, CredentialId,
+        CredentialKind, Entity, Gateway, Kind, Limit, Lock, LockId, Pepper, Peppers, Plan, Promise, Scopes,
+        SealKey, Sealer, Secret, Standing, Status, Target, Tenant, Verb,
     },
     clock::{Clock, ManualClock},
     registry::{NewCaller, Registry},
@@ -75,10 +75,13 @@ pub fn key(caller: &Caller, text: &str) -> Credential {
         name: format!("the key {text}"),
         digest: peppers().current().digest(text),
         pepper: 1,
+        kind: CredentialKind::Key,
         hint: "hint".into(),
         status: Status::Enabled,
         scopes: Scopes::All,
         not_after: Some("2030-01-01T00:00:00.123456789Z".parse().unwrap()),
+        deprecated_at: None,
+        replaced_by: None,
         revision: 77,
         created_at: ELSEWHEN,
         updated_at: ELSEWHEN,

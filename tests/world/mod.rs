@@ -16,9 +16,9 @@ use std::{
 use jiff::Timestamp;
 use portcullis::{
     app::{
-        Actor, ApiKey, Caller, CallerId, CallerKind, Change, Covers, Credential, CredentialId, Entity,
-        KeyPrefix, Limit, Lock, LockId, Pepper, Peppers, Plan, PlanId, Promise, Scopes, Standing, Status,
-        Target, Tenant, TenantId, Verb,
+        Actor, ApiKey, Caller, CallerId, CallerKind, Change, Covers, Credential, CredentialId,
+        CredentialKind, Entity, KeyPrefix, Limit, Lock, LockId, Pepper, Peppers, Plan, PlanId, Promise,
+        Scopes, Standing, Status, Target, Tenant, TenantId, Verb,
     },
     clock::{Clock, ManualClock},
     directory::Directory,
@@ -130,10 +130,13 @@ impl World {
             name: String::new(),
             digest: self.peppers.current().digest(key.expose()),
             pepper: self.peppers.current().version(),
+            kind: CredentialKind::Key,
             hint: key.hint().into(),
             status: Status::Enabled,
             scopes: Scopes::All,
             not_after: None,
+            deprecated_at: None,
+            replaced_by: None,
             revision: 1,
             created_at: self.now(),
             updated_at: self.now(),

@@ -1,5 +1,7 @@
 //! Who asks the surface, and about which gateway and app.
 
+use std::net::IpAddr;
+
 use axum::extract::Request;
 use http::Uri;
 
@@ -20,6 +22,7 @@ const REPEATED: usize = 64;
 /// the path would not see through it.
 pub(super) struct Asked {
     identity: Identity,
+    peer: Option<IpAddr>,
     pub(super) project: String,
     pub(super) instance: String,
     app: String,
@@ -29,15 +32,17 @@ impl Asked {
     /// Reads who the guard admitted, and `/v1/{project_id}/apigw/instances/{instance_id}/apps/{id}`, whose
     /// form the router has seen to. The token must be scoped to the project.
     pub(super) fn of(request: &Request) -> Result<Self, Refusal> {
-        let identity = request.extensions().get::<Admission>().and_then(Admission::identity).cloned();
+        let admission = request.extensions().get::<Admission>();
+        let identity = admission.and_then(Admission::identity).cloned();
         let identity = identity.ok_or_else(|| Denial::internal("the surface is not behind its guard"))?;
+        let peer = admission.and_then(Admission::peer);
         let [project, instance, app] = named(request.uri()).map(String::from);
         match &identity.caller().tenant().gateway {
             None => return Err(Refusal::NoProject),
             Some(own) if own.project_id != project => return Err(forbidden(Access::Read)),
             Some(_) => {}
         }
-        Ok(Self { identity, project, instance, app })
+        Ok(Self { identity, peer, project, instance, app })
     }
 
     /// The id of the app.
@@ -52,7 +57,7 @@ impl Asked {
     }
 
     pub(super) fn actor(&self) -> Actor {
-        Actor(format!("apig:{}", self.identity.caller().id))
+        Actor(format!("apig:{}", self.identity.caller().id)).from(self.peer)
     }
 
     pub(super) fn no_app(&self) -> Refusal {

@@ -1,6 +1,6 @@
 //! What a request to the surface asks for.
 
-use std::str::FromStr;
+use std::{net::IpAddr, str::FromStr};
 
 use axum::{body::Body, extract::Request};
 use http::{HeaderMap, Uri, header};
@@ -23,14 +23,17 @@ pub(super) struct Call {
     pub(super) identity: Identity,
     pub(super) tenant: TenantId,
     pub(super) pretty: bool,
+    peer: Option<IpAddr>,
 }
 
 impl Call {
     pub(super) fn of(request: &Request) -> Result<Self, Refused> {
-        let identity = request.extensions().get::<Admission>().and_then(Admission::identity).cloned();
+        let admission = request.extensions().get::<Admission>();
+        let identity = admission.and_then(Admission::identity).cloned();
         let identity = identity.ok_or_else(|| Denial::internal("the surface is not behind its guard"))?;
+        let peer = admission.and_then(Admission::peer);
         let tenant = identity.caller().tenant().id.clone();
-        Ok(Self { identity, tenant, pretty: pretty(request.uri().query().unwrap_or_default())? })
+        Ok(Self { identity, tenant, pretty: pretty(request.uri().query().unwrap_or_default())?, peer })
     }
 
     /// Whether the key's scopes cover one resource of a kind, or, without an id, any.
@@ -47,7 +50,7 @@ impl Call {
     }
 
     pub(super) fn actor(&self) -> Actor {
-        Actor(format!("discue:{}", self.identity.caller().id))
+        Actor(format!("discue:{}", self.identity.caller().id)).from(self.peer)
     }
 }
 

@@ -20,8 +20,8 @@ use super::{
 use crate::{
     Denial,
     app::{
-        Access, ApiKey, CallerId, Credential, CredentialEdit, CredentialId, KeyPrefix, Scopes, Status,
-        TenantId,
+        Access, ApiKey, CallerId, Credential, CredentialEdit, CredentialId, CredentialKind, KeyPrefix,
+        Scopes, Status, TenantId,
     },
     registry::Credentials,
     surface::present,
@@ -55,7 +55,7 @@ impl KeyRef {
             return Err(unprocessable("A name is 1 to 64 characters that can be printed."));
         }
         let scopes = self.scopes.map(|wanted| scopes::given(wanted, own)).transpose()?;
-        Ok(CredentialEdit { name: self.name, status: self.status, scopes, not_after: None })
+        Ok(CredentialEdit { name: self.name, status: self.status, scopes, ..CredentialEdit::default() })
     }
 }
 
@@ -111,10 +111,6 @@ pub(super) async fn create(
     let edit = read_body::<KeyRef>(request.into_body()).await?.edit(&call.identity.key.scopes)?;
     surface.in_good_standing(&call.tenant).await?;
     let caller = call.identity.caller().id.clone();
-    if surface.keys_of(&call.tenant, &caller).await?.len() >= MOST as usize {
-        let detail = format!("An api client has at most {MOST} keys.");
-        return Err(Denial::PaymentRequired { detail: detail.into() }.into());
-    }
     let prefix: KeyPrefix = PREFIX.parse().map_err(|_| Denial::internal("the prefix of keys is none"))?;
     let (key, id, pepper) = (ApiKey::generate(&prefix), CredentialId::random(), surface.directory.peppers());
     let now = surface.clock.now().time;
@@ -124,17 +120,20 @@ pub(super) async fn create(
         caller,
         digest: pepper.current().digest(key.expose()),
         pepper: pepper.current().version(),
+        kind: CredentialKind::Key,
         hint: key.hint().into(),
         status: edit.status.unwrap_or_default(),
         scopes: edit.scopes.unwrap_or_else(|| scopes::by_default(&call.identity.key.scopes)),
         // Nor does it outlive its maker.
         not_after: call.identity.key.not_after(),
+        deprecated_at: None,
+        replaced_by: None,
         revision: 1,
         created_at: now,
         updated_at: now,
         id,
     };
-    let made = surface.registry.create_credential(credential, &call.actor()).await;
+    let made = surface.registry.create_credential_within(MOST, credential, &call.actor()).await;
     let made = made.map_err(|fault| surface.refuse(fault))?;
     let document = One { api_key: key.expose(), links: surface.links(&format!("/api_keys/{}", made.id)) };
     let mut response = show_at(made.revision, &document, call.pretty)?;

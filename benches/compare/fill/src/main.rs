@@ -15,7 +15,7 @@ use std::{
 
 use portcullis::{
     app::{
-        Actor, ApiKey, CallerId, CallerKind, Credential, CredentialId, KeyPrefix, Pepper, Plan, PlanId,
+        Actor, ApiKey, CallerId, CallerKind, Credential, CredentialId, CredentialKind, KeyPrefix, Pepper, Plan, PlanId,
         Scopes, Standing, Status, Tenant, TenantId,
     },
     clock::{Clock, SystemClock},
@@ -114,15 +114,18 @@ impl Store {
             name: "first".into(),
             digest: pepper.digest(key.expose()),
             pepper: pepper.version(),
+            kind: CredentialKind::Key,
             hint: key.hint().into(),
             status: Status::Enabled,
             scopes: Scopes::All,
             not_after: None,
+            deprecated_at: None,
+            replaced_by: None,
             revision: 1,
             created_at: now,
             updated_at: now,
         };
-        commands.push(Command::CreateCredential(credential));
+        commands.push(Command::CreateCredential { credential, most: None });
         key
     }
 }
