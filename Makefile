@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR
 
 GATEWAY = $(CARGO_TARGET_DIR)/release/portcullis
 
-.PHONY: run test lint counts counts-record bench compare growth attack instructions fuzz packages help
+.PHONY: run test lint schemathesis counts counts-record bench compare growth attack instructions fuzz packages help
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -19,6 +19,10 @@ test: packages ## Every test
 
 lint: packages ## What CI checks beside the tests
 	scripts/lint
+
+schemathesis: packages ## What each surface answers, held to its own description
+	cargo build --locked --all-features --bin portcullis
+	@scripts/schemathesis $(CARGO_TARGET_DIR)/debug/portcullis
 
 counts: packages ## What a decision and a proxied request cost, in instructions, against what is recorded
 	@scripts/counts --check

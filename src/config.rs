@@ -214,13 +214,16 @@ pub struct Surfaces {
 pub struct DiscueSurface {
     /// What links start with.
     pub base_url: String,
+    /// When an address that sends bad keys is refused for a while.
+    pub lockout: LockoutPolicy,
     /// Operations that answer 501, such as `create` or `delete_key`.
     pub switched_off: Vec<crate::surface::discue::Operation>,
 }
 
 impl Default for DiscueSurface {
     fn default() -> Self {
-        Self { base_url: "https://api.discue.io".into(), switched_off: Vec::new() }
+        let base_url = "https://api.discue.io".into();
+        Self { base_url, lockout: LockoutPolicy::default(), switched_off: Vec::new() }
     }
 }
 

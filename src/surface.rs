@@ -9,6 +9,9 @@
 
 pub mod apig;
 pub mod discue;
+mod spec;
+
+pub use spec::documentation;
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::{ConfigError, HostName, Millis, SourceName, Upstream};
 use crate::{
     media::InvalidMedia,
-    policy::{Accept, ContentType, RateLimitFields, Source},
+    policy::{Accept, ContentType, Lockout, RateLimitFields, Source},
     target::Rules,
 };
 
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for Relaxed {
     }
 }
 
-/// A published management contract.
+/// What the gateway answers itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Surface {
@@ -66,6 +66,8 @@ pub enum Surface {
     Discue,
     /// APIG's apps.
     Apig,
+    /// The descriptions of the surfaces (OpenAPI), and a page that shows them.
+    Docs,
 }
 
 /// Where a route leads.
@@ -120,6 +122,22 @@ pub struct LockoutPolicy {
     pub within: Millis,
     /// and everything from there is refused for so long.
     pub lasts: Millis,
+}
+
+/// As [`Lockout::default`].
+impl Default for LockoutPolicy {
+    fn default() -> Self {
+        let minute = Millis::from_secs(60);
+        Self { attempts: NonZeroU32::new(10).unwrap_or(NonZeroU32::MIN), within: minute, lasts: minute }
+    }
+}
+
+impl LockoutPolicy {
+    /// The policy, with nobody locked out yet.
+    #[must_use]
+    pub fn lockout(&self) -> Lockout {
+        Lockout::new(self.attempts.get(), self.within.duration(), self.lasts.duration())
+    }
 }
 
 impl ApiKeyPolicy {

@@ -18,13 +18,14 @@ use super::{Shared, answer::Answer, forward::Forward, origin::Origin, routes::Ro
 use crate::{
     Admission, Denial,
     config::{self, Config},
-    surface::{apig, discue},
+    surface::{apig, discue, documentation},
 };
 
 /// The surfaces, built once, shared by all routes to them.
 pub(super) struct Surfaces {
     discue: Router,
     apig: Router,
+    docs: Router,
 }
 
 impl Surfaces {
@@ -35,6 +36,7 @@ impl Surfaces {
             clock: shared.clock.clone(),
             base_url: config.surfaces.discue.base_url.clone(),
             peer: Origin::peer_of,
+            lockout: Arc::new(config.surfaces.discue.lockout.lockout()),
             switched_off: config.surfaces.discue.switched_off.clone(),
         });
         let apig = apig::router(apig::Apig {
@@ -44,13 +46,15 @@ impl Surfaces {
             sealer: shared.sealer.clone(),
             peer: Origin::peer_of,
         });
-        Self { discue, apig }
+        let docs = documentation([("discue", discue::description())]);
+        Self { discue, apig, docs }
     }
 
     pub(super) fn router(&self, surface: config::Surface) -> Router {
         match surface {
             config::Surface::Discue => self.discue.clone(),
             config::Surface::Apig => self.apig.clone(),
+            config::Surface::Docs => self.docs.clone(),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Admission, Denial, Head, Policy, Stop,
     config::{self, Config},
-    policy::{ApiKey, BodyLimit, HeadLimit, Lock, Lockout, RateLimit, Scope, Strict},
+    policy::{ApiKey, BodyLimit, HeadLimit, Lock, RateLimit, Scope, Strict},
     target::Rules,
 };
 
@@ -170,8 +170,7 @@ fn chain(route: &config::Route, config: &Config, shared: &Shared) -> Box<dyn Pol
             policy = policy.realm(realm);
         }
         if let Some(lockout) = &settings.lockout {
-            let (within, lasts) = (lockout.within.duration(), lockout.lasts.duration());
-            policy = policy.lockout(Lockout::new(lockout.attempts.get(), within, lasts));
+            policy = policy.lockout(lockout.lockout());
         }
         if settings.forward { policy.forwarding() } else { policy }
     });

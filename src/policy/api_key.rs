@@ -106,10 +106,11 @@ impl ApiKey {
         self
     }
 
-    /// Refuses addresses from which too many bad keys came. Clones of this policy count together.
+    /// Refuses addresses from which too many bad keys came. Clones of this policy count together, and all that
+    /// have one lockout.
     #[must_use]
-    pub fn lockout(mut self, lockout: Lockout) -> Self {
-        self.lockout = Some(Arc::new(lockout));
+    pub fn lockout(mut self, lockout: impl Into<Arc<Lockout>>) -> Self {
+        self.lockout = Some(lockout.into());
         self
     }
 

@@ -52,6 +52,13 @@ struct Record {
     locked: bool,
 }
 
+/// Ten bad credentials within a minute, then nothing for a minute.
+impl Default for Lockout {
+    fn default() -> Self {
+        Self::new(10, Duration::from_secs(60), Duration::from_secs(60))
+    }
+}
+
 impl Lockout {
     /// After this many bad credentials (at least 1) within a time, nothing is taken for another.
     #[must_use]

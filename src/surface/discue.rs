@@ -46,8 +46,11 @@ mod clients;
 mod keys;
 mod rules;
 mod scopes;
+mod spec;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+pub use spec::description;
+
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{Router, extract::Request, middleware, routing};
 use http::{Extensions, HeaderValue, Uri, uri::PathAndQuery};
@@ -70,9 +73,6 @@ use answer::{Links, Refused};
 
 /// UTF-8 is the only charset JSON has: asking for it asks for nothing else.
 const MEDIA_TYPES: [&str; 2] = ["application/json", "application/json;charset=utf-8"];
-
-/// Bad keys that lock an address out, within which time, and for how long.
-const LOCKOUT: (u32, Duration, Duration) = (10, Duration::from_secs(60), Duration::from_secs(60));
 
 /// An operation of the surface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -115,6 +115,8 @@ pub struct Discue {
     /// [`PortcullisLayer::peer_from`](crate::tower::PortcullisLayer::peer_from) does: who guesses at keys is
     /// refused by it. [`Peer::find`](crate::tower::Peer::find) is the layer's own.
     pub peer: fn(&Extensions) -> Option<IpAddr>,
+    /// When an address that sends bad keys is refused for a while.
+    pub lockout: Arc<Lockout>,
     /// What is answered with 501.
     pub switched_off: Vec<Operation>,
 }
@@ -133,6 +135,7 @@ pub struct Discue {
 ///     clock,
 ///     base_url: "https://api.discue.io".into(),
 ///     peer: Peer::find,
+///     lockout: Arc::default(),
 ///     switched_off: vec![],
 /// });
 /// ```
@@ -141,7 +144,6 @@ pub struct Discue {
 /// Never: the media types it names are media types.
 pub fn router(surface: Discue) -> Router {
     let fields = RateLimitFields { draft_10: false, x_ratelimit: true };
-    let (attempts, within, lasts) = LOCKOUT;
     let guard = (
         Accept::new(MEDIA_TYPES).expect("they are media types"),
         ContentType::new(["application/json"]).expect("it is a media range").codings([]),
@@ -149,7 +151,7 @@ pub fn router(surface: Discue) -> Router {
             .sources([Source::x_api_key()])
             .kinds(&["api_client"])
             .realm("discue")
-            .lockout(Lockout::new(attempts, within, lasts)),
+            .lockout(surface.lockout.clone()),
         Scoped { clients: Scope::new(clients::RESOURCE), keys: Scope::new(keys::RESOURCE) },
         Lock::new(surface.directory.clone()),
         RateLimit::new().fields(fields),

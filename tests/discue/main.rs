@@ -6,9 +6,12 @@
 mod common;
 
 mod clients;
+mod described;
 mod keys;
 mod refusals;
 mod writes;
+
+use std::sync::Arc;
 
 use common::{Answer, Server, World};
 use portcullis::{
@@ -52,6 +55,7 @@ impl Site {
             clock: world.clock.clone(),
             base_url: "https://api.discue.io".into(),
             peer: Server::peer,
+            lockout: Arc::default(),
             switched_off,
         };
         Self { server: Server::start(router(surface)).await, world, key }

@@ -8,6 +8,7 @@ use std::{
 
 use axum::{Router, extract::Request};
 use reqwest::{Certificate, Client, Version};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::harness::{PATIENCE, Service, Site, certificate, client, free_address, provider};
@@ -194,4 +195,38 @@ async fn an_idle_connection_does_not_delay_the_end() {
     assert!(!client.get(gateway.url("/")).send().await.unwrap().bytes().await.unwrap().is_empty());
     gateway.signal("-TERM");
     assert!(gateway.wait().success());
+}
+
+/// Somebody types a key into the page: nothing in it may come from elsewhere.
+#[tokio::test]
+async fn the_surfaces_descriptions_are_shown_by_a_page_that_needs_nobody_else() {
+    let service = Service::echo().await;
+    let docs = "[[routes]]\npath = \"/manual\"\nsurface = \"docs\"\n";
+    let address = free_address();
+    let text = text(&service, &format!("address = \"{address}\"")).replacen(
+        "[[listeners]]",
+        &format!("{docs}[[listeners]]"),
+        1,
+    );
+    let site = Site::from_text(&text, address);
+    let gateway = site.start();
+    let moved = gateway.get("/manual").send().await.unwrap();
+    assert_eq!(moved.url().path(), "/manual/");
+    for (file, media_type) in
+        [("", "text/html"), ("swagger-ui-bundle.js", "text/javascript"), ("swagger-ui.css", "text/css")]
+    {
+        let page = gateway.get(&format!("/manual/{file}")).send().await.unwrap();
+        assert_eq!(
+            (page.status().as_u16(), &page.headers()["content-type"]),
+            (200, &media_type.parse().unwrap())
+        );
+        let policy = page.headers()["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'self';"), "{policy}");
+    }
+    let names = gateway.get("/manual/swagger-initializer.js").send().await.unwrap().text().await.unwrap();
+    let described: Value = gateway.get("/manual/discue.json").send().await.unwrap().json().await.unwrap();
+    assert!(names.contains("\"discue.json\""), "{names}");
+    assert_eq!(described["openapi"], "3.1.0");
+    assert_eq!(gateway.get("/manual/unknown.json").send().await.unwrap().status(), 404);
+    assert_eq!(gateway.post("/manual/").send().await.unwrap().status(), 405);
 }

@@ -6,6 +6,7 @@ use axum::{
 };
 use http::{HeaderValue, header};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     Admission, Denial,
@@ -31,14 +32,16 @@ impl IntoResponse for Refused {
 }
 
 /// The links of an answer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Links {
     #[serde(rename = "self")]
     own: Link,
 }
 
-#[derive(Serialize)]
-struct Link {
+/// A link.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Link {
+    /// Where it leads.
     href: String,
 }
 
@@ -50,7 +53,7 @@ impl Links {
 }
 
 /// What is left of something deleted.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Gone {
     #[serde(rename = "_links")]
     pub(super) links: Links,

@@ -7,12 +7,14 @@ use axum::{
     response::Response,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Discue, Operation,
     answer::{Gone, Links, Refused, show, show_at},
     call::{Call, read_body, still, target, unprocessable},
     rules,
+    spec::Errors,
 };
 use crate::{
     Denial,
@@ -27,13 +29,17 @@ pub(super) const RESOURCE: &str = "api_clients";
 /// How many are read from the registry at once.
 const PAGE: u32 = 500;
 
-/// The body of a request: what to make, or to change, of an api client.
-#[derive(Default, Deserialize)]
+/// What to make, or to change, of an api client.
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ClientRef {
+pub(super) struct ClientRef {
+    /// A domain, perhaps with a path, such as `example.com/dev`; unique among the organization's api clients.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, pattern = r"^[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9._-]+)*$", max_length = 253)]
     name: Option<String>,
+    /// A UUID or 21 characters of `A-Z a-z 0-9 _ -`; in an update that of the path.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$")]
     id: Option<String>,
 }
 
@@ -55,9 +61,13 @@ impl ClientRef {
     }
 }
 
-#[derive(Serialize)]
-struct Client<'a> {
+/// An api client.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApiClient)]
+pub(super) struct Client<'a> {
+    /// Its id.
     id: &'a str,
+    /// Its name.
     name: &'a str,
 }
 
@@ -67,20 +77,34 @@ impl<'a> Client<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct One<'a> {
+/// One api client.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OneApiClient)]
+pub(super) struct One<'a> {
     api_client: Client<'a>,
     #[serde(rename = "_links")]
     links: Links,
 }
 
-#[derive(Serialize)]
-struct All<'a> {
+/// All api clients.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AllApiClients)]
+pub(super) struct All<'a> {
     api_clients: Vec<Client<'a>>,
     #[serde(rename = "_links")]
     links: Links,
 }
 
+/// Creates an api client.
+#[utoipa::path(
+    post,
+    path = "/api_clients",
+    tag = "api_clients",
+    operation_id = "create_api_client",
+    params(("pretty" = Option<bool>, Query, description = "Written for people")),
+    request_body(content = ClientRef, description = "Without a body, nothing is given"),
+    responses((status = 200, description = "The api client", body = One), Errors),
+)]
 pub(super) async fn create(
     State(surface): State<Arc<Discue>>,
     request: Request,
@@ -99,6 +123,15 @@ pub(super) async fn create(
     surface.show_client(&made.map_err(|fault| surface.refuse(fault))?, call.pretty)
 }
 
+/// Lists the api clients of the organization.
+#[utoipa::path(
+    get,
+    path = "/api_clients",
+    tag = "api_clients",
+    operation_id = "list_api_clients",
+    params(("pretty" = Option<bool>, Query, description = "Written for people")),
+    responses((status = 200, description = "The api clients", body = All), Errors),
+)]
 pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
     surface.offers(Operation::List)?;
     let call = Call::of(&request)?;
@@ -120,6 +153,15 @@ pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -
     show(&All { api_clients, links: surface.links("/api_clients") }, call.pretty)
 }
 
+/// Shows an api client.
+#[utoipa::path(
+    get,
+    path = "/api_clients/{id}",
+    tag = "api_clients",
+    operation_id = "read_api_client",
+    params(("id" = String, Path, description = "The api client's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
+    responses((status = 200, description = "The api client", body = One), Errors),
+)]
 pub(super) async fn read(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
     surface.offers(Operation::Get)?;
     let (call, id) = (Call::of(&request)?, target::<CallerId>(request.uri())?);
@@ -127,6 +169,16 @@ pub(super) async fn read(State(surface): State<Arc<Discue>>, request: Request) -
     surface.show_client(&surface.client(&call.tenant, &id).await?, call.pretty)
 }
 
+/// Changes an api client.
+#[utoipa::path(
+    put,
+    path = "/api_clients/{id}",
+    tag = "api_clients",
+    operation_id = "update_api_client",
+    params(("id" = String, Path, description = "The api client's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
+    request_body(content = ClientRef, description = "Without a body, nothing is given"),
+    responses((status = 200, description = "The api client", body = One), Errors),
+)]
 pub(super) async fn update(
     State(surface): State<Arc<Discue>>,
     request: Request,
@@ -148,6 +200,15 @@ pub(super) async fn update(
     surface.show_client(&after.map_err(|fault| surface.refuse(fault))?, call.pretty)
 }
 
+/// Deletes an api client, with its keys.
+#[utoipa::path(
+    delete,
+    path = "/api_clients/{id}",
+    tag = "api_clients",
+    operation_id = "delete_api_client",
+    params(("id" = String, Path, description = "The api client's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
+    responses((status = 200, description = "What is left", body = Gone), Errors),
+)]
 pub(super) async fn delete(
     State(surface): State<Arc<Discue>>,
     request: Request,

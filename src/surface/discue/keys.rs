@@ -9,6 +9,7 @@ use axum::{
 use http::{HeaderValue, Uri, header};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Discue, Operation,
@@ -16,6 +17,7 @@ use super::{
     call::{Call, read_body, still, target, unprocessable},
     rules,
     scopes::{self, Wire},
+    spec::{self, Errors},
 };
 use crate::{
     Denial,
@@ -36,15 +38,21 @@ const PREFIX: &str = "discue_api_key";
 /// The most keys that an api client may have.
 const MOST: u32 = 100;
 
-/// The body of a request: what to make, or to change, of a key.
-#[derive(Default, Deserialize)]
+/// What to make, or to change, of a key.
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct KeyRef {
+pub(super) struct KeyRef {
+    /// For people; no control characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 64)]
     name: Option<String>,
+    /// Whether it is accepted.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = spec::Status, required = false)]
     status: Option<Status>,
+    /// All it may be used for.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<Wire>, required = false)]
     scopes: Option<Vec<Wire>>,
 }
 
@@ -59,16 +67,27 @@ impl KeyRef {
     }
 }
 
-/// A key as it is shown ever after.
-#[derive(Serialize)]
-struct Shown<'a> {
+/// A key as it is shown ever after. Times are milliseconds since the epoch.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApiKey)]
+pub(super) struct Shown<'a> {
+    /// Its id; not a secret.
     id: &'a str,
+    /// For people.
     name: &'a str,
+    /// When it was made.
     created_at: i64,
+    /// When it last changed.
     updated_at: i64,
+    /// When it was last used, within ten seconds; `null` is never.
+    #[schema(required)]
     last_used_at: Option<i64>,
+    /// How the key begins.
     key: &'a str,
+    /// Whether it is accepted.
+    #[schema(value_type = spec::Status)]
     status: Status,
+    /// What it may be used for.
     scopes: Vec<Wire>,
 }
 
@@ -87,20 +106,33 @@ impl<'a> Shown<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct One<K> {
+/// One api key.
+#[derive(Serialize, ToSchema)]
+pub(super) struct One<K> {
     api_key: K,
     #[serde(rename = "_links")]
     links: Links,
 }
 
-#[derive(Serialize)]
-struct All<'a> {
+/// All api keys.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AllApiKeys)]
+pub(super) struct All<'a> {
     api_keys: Vec<Shown<'a>>,
     #[serde(rename = "_links")]
     links: Links,
 }
 
+/// Creates an api key of the asking api client; the whole key is in this answer only.
+#[utoipa::path(
+    post,
+    path = "/api_keys",
+    tag = "api_keys",
+    operation_id = "create_api_key",
+    params(("pretty" = Option<bool>, Query, description = "Written for people")),
+    request_body(content = KeyRef, description = "Without a body, nothing is given"),
+    responses((status = 200, description = "The api key, 64 characters", body = One<String>), Errors),
+)]
 pub(super) async fn create(
     State(surface): State<Arc<Discue>>,
     request: Request,
@@ -141,6 +173,15 @@ pub(super) async fn create(
     Ok(response)
 }
 
+/// Lists the api keys of the asking api client.
+#[utoipa::path(
+    get,
+    path = "/api_keys",
+    tag = "api_keys",
+    operation_id = "list_api_keys",
+    params(("pretty" = Option<bool>, Query, description = "Written for people")),
+    responses((status = 200, description = "The api keys", body = All), Errors),
+)]
 pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
     surface.offers(Operation::ListKeys)?;
     let call = Call::of(&request)?;
@@ -152,6 +193,15 @@ pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -
     show(&All { api_keys, links: surface.links("/api_keys") }, call.pretty)
 }
 
+/// Shows an api key, without its secret part.
+#[utoipa::path(
+    get,
+    path = "/api_keys/{id}",
+    tag = "api_keys",
+    operation_id = "read_api_key",
+    params(("id" = String, Path, description = "The api key's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
+    responses((status = 200, description = "The api key", body = One<Shown>), Errors),
+)]
 pub(super) async fn read(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
     surface.offers(Operation::GetKey)?;
     let call = Call::of(&request)?;
@@ -159,6 +209,16 @@ pub(super) async fn read(State(surface): State<Arc<Discue>>, request: Request) -
     surface.show_key(&key, call.pretty).await
 }
 
+/// Changes an api key; scopes that are given replace all it had.
+#[utoipa::path(
+    put,
+    path = "/api_keys/{id}",
+    tag = "api_keys",
+    operation_id = "update_api_key",
+    params(("id" = String, Path, description = "The api key's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
+    request_body(content = KeyRef, description = "Without a body, nothing is given"),
+    responses((status = 200, description = "The api key", body = One<Shown>), Errors),
+)]
 pub(super) async fn update(
     State(surface): State<Arc<Discue>>,
     request: Request,
@@ -175,6 +235,15 @@ pub(super) async fn update(
     surface.show_key(&after.map_err(|fault| surface.refuse(fault))?, call.pretty).await
 }
 
+/// Deletes an api key; it is refused from now on.
+#[utoipa::path(
+    delete,
+    path = "/api_keys/{id}",
+    tag = "api_keys",
+    operation_id = "delete_api_key",
+    params(("id" = String, Path, description = "The api key's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
+    responses((status = 200, description = "What is left", body = Gone), Errors),
+)]
 pub(super) async fn delete(
     State(surface): State<Arc<Discue>>,
     request: Request,

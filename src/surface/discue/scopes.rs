@@ -1,8 +1,9 @@
 //! Scopes as the contract writes them, and which of them a key may give another.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{answer::Refused, call::unprocessable, rules::resource_id};
+use super::{answer::Refused, call::unprocessable, rules::resource_id, spec};
 use crate::{
     Denial,
     app::{Access, CredentialId, Scope, Scopes},
@@ -16,12 +17,19 @@ const PROTECTED: [&str; 3] = ["api_clients", "api_keys", "subscriptions"];
 /// All resources of a kind.
 const ALL: &str = "*";
 
-/// A scope: `{"resource","access","targets"}`.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// A scope.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Scope)]
 pub(super) struct Wire {
+    /// The kind of resource; `api_clients`, `api_keys` and `subscriptions` are shown, and cannot be given.
+    #[schema(value_type = spec::Resource)]
     resource: String,
+    /// How deep; writing includes reading.
+    #[schema(value_type = spec::Access)]
     access: Access,
+    /// Which of the kind: all of them, or at least one.
+    #[schema(value_type = spec::Targets)]
     targets: Targets,
 }
 

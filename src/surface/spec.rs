@@ -1,0 +1,125 @@
+//! The surfaces' descriptions, and the page that shows them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{OriginalUri, State},
+    response::{IntoResponse, Redirect, Response},
+    routing,
+};
+use http::{HeaderValue, StatusCode, header};
+use utoipa::openapi::{
+    ContentBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response as OpenApiResponse,
+    ResponseBuilder,
+    security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
+};
+use utoipa_swagger_ui::{Config, Url};
+
+/// A description whose every operation needs a credential in a field.
+pub(super) fn with_key(mut description: OpenApi, field: &str) -> OpenApi {
+    let scheme = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(field)));
+    description.components.get_or_insert_default().add_security_scheme("key", scheme);
+    description.security = Some(vec![SecurityRequirement::new("key", Vec::<String>::new())]);
+    description
+}
+
+/// A description in which no request needs content.
+pub(super) fn optional_content(mut description: OpenApi) -> OpenApi {
+    let operations = description.paths.paths.values_mut().flat_map(|path| [&mut path.post, &mut path.put]);
+    for content in operations.flatten().filter_map(|operation| operation.request_body.as_mut()) {
+        if let RefOr::T(content) = content {
+            content.required = Some(Required::False);
+        }
+    }
+    description
+}
+
+/// What an operation refuses, and why: each with a body of this schema.
+///
+/// What is refused before it is known to be for a surface, such as a path that can be read in two ways, has not
+/// the surface's body but a problem.
+pub(super) fn refusals(schema: &str, table: &[(u16, &str)]) -> BTreeMap<String, RefOr<OpenApiResponse>> {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+    let problem = ContentBuilder::new().schema(Some(ObjectBuilder::new())).build();
+    let response = |(status, why): &(u16, &str)| {
+        let mut response =
+            ResponseBuilder::new().description(*why).content("application/json", content.clone());
+        if *status == 400 {
+            response = response.content("application/problem+json", problem.clone());
+        }
+        (status.to_string(), RefOr::T(response.build()))
+    };
+    table.iter().map(response).collect()
+}
+
+/// What the page shows: for each surface its name and its description.
+type Shown = Arc<[(&'static str, OpenApi)]>;
+
+/// The descriptions of surfaces, as JSON, and a page that shows them; it loads nothing from anywhere else.
+///
+/// Wherever it stands: a path that ends with a slash is the page, `{name}.json` at the end of one is a description.
+/// Descriptions are no secrets: nobody is asked who it is.
+///
+/// ```
+/// use portcullis::surface::{discue, documentation};
+///
+/// let app: axum::Router = axum::Router::new().nest("/docs", documentation([("discue", discue::description())]));
+/// ```
+pub fn documentation(surfaces: impl IntoIterator<Item = (&'static str, OpenApi)>) -> Router {
+    let shown: Shown = surfaces.into_iter().collect();
+    Router::new().fallback_service(routing::get(page).with_state(shown))
+}
+
+async fn page(State(shown): State<Shown>, OriginalUri(uri): OriginalUri) -> Response {
+    let file = uri.path().rsplit('/').next().unwrap_or_default();
+    if file.is_empty() {
+        return serve(&shown, "index.html");
+    }
+    if !file.contains('.') {
+        // The page's own addresses are relative: they need its path to end with a slash.
+        return Redirect::permanent(&format!("{file}/")).into_response();
+    }
+    let described =
+        file.strip_suffix(".json").and_then(|name| shown.iter().find(|(known, _)| *known == name));
+    match described.map(|(_, description)| description.to_json()) {
+        Some(Ok(json)) => answer("application/json", json.into_bytes()),
+        Some(Err(error)) => {
+            tracing::error!(%error, "a description cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+        None => serve(&shown, file),
+    }
+}
+
+/// A file of the page.
+fn serve(shown: &Shown, file: &str) -> Response {
+    let files: Vec<_> = shown.iter().map(|(name, _)| (*name, format!("{name}.json"))).collect();
+    let config = Config::new(files.iter().map(|(name, file)| Url::new(name, file)))
+        .validator_url("none")
+        .persist_authorization(false);
+    match utoipa_swagger_ui::serve(file, Arc::new(config)) {
+        Ok(Some(file)) => answer(&file.content_type, file.bytes.into_owned()),
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the page of the descriptions cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// The page asks nobody but this server, and nobody frames it: somebody types a key into it.
+const POLICY: &str =
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
+
+fn answer(media_type: &str, body: Vec<u8>) -> Response {
+    let media_type =
+        HeaderValue::from_str(media_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    let fields = [
+        (header::CONTENT_TYPE, media_type),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (fields, Body::from(body)).into_response()
+}
