@@ -30,6 +30,7 @@ pub mod media;
 pub mod policy;
 pub mod problem;
 pub mod registry;
+pub mod signature;
 pub mod target;
 
 #[cfg(feature = "gateway")]

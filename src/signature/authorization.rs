@@ -1,0 +1,160 @@
+//! `Authorization: SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…`.
+
+use super::{ALGORITHM, Flaw};
+
+/// What a signed request's `Authorization` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Authorization<'a> {
+    /// Who signs: the access key, which is no secret.
+    pub access: &'a str,
+    /// What of the headers is signed.
+    pub signed_headers: SignedHeaders<'a>,
+    /// The signature, as it was sent.
+    pub signature: &'a str,
+}
+
+impl<'a> Authorization<'a> {
+    /// Reads a value of `Authorization`. The scheme is compared without case; the three parts may stand in any
+    /// order.
+    ///
+    /// ```
+    /// use portcullis::signature::{Authorization, Flaw};
+    ///
+    /// let value = "SDK-HMAC-SHA256 Access=AK, SignedHeaders=host;x-sdk-date, Signature=00";
+    /// assert_eq!(Authorization::parse(value)?.access, "AK");
+    /// assert_eq!(Authorization::parse("Bearer AK"), Err(Flaw::Absent));
+    /// # Ok::<(), Flaw>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Flaw::Absent`] for another scheme; what is wrong with this one otherwise.
+    pub fn parse(value: &'a str) -> Result<Self, Flaw> {
+        let parts = within(value).ok_or(Flaw::Absent)?;
+        let (mut access, mut names, mut signature) = (None, None, None);
+        for part in parts.split(',') {
+            let (name, value) = part.trim().split_once('=').ok_or(Flaw::Malformed)?;
+            let known = match name {
+                "Access" => &mut access,
+                "SignedHeaders" => &mut names,
+                "Signature" => &mut signature,
+                "Credential" => return Err(Flaw::Derived),
+                _ => return Err(Flaw::Malformed),
+            };
+            if known.replace(value).is_some() || value.contains([' ', '\t']) {
+                return Err(Flaw::Malformed);
+            }
+        }
+        let access = access.filter(|access| !access.is_empty()).ok_or(Flaw::NoAccess)?;
+        let signature = signature.filter(|text| !text.is_empty()).ok_or(Flaw::Malformed)?;
+        let signed_headers = SignedHeaders::parse(names.ok_or(Flaw::Malformed)?)?;
+        Ok(Self { access, signed_headers, signature })
+    }
+
+    /// Whether a value of `Authorization` is of this scheme, well-formed or not.
+    #[must_use]
+    pub fn is_ours(value: &[u8]) -> bool {
+        let scheme = value.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case(ALGORITHM.as_bytes())
+    }
+}
+
+/// What stands behind the scheme.
+fn within(value: &str) -> Option<&str> {
+    let (scheme, rest) = value.split_at_checked(ALGORITHM.len())?;
+    let ours = scheme.eq_ignore_ascii_case(ALGORITHM);
+    (ours && rest.chars().next().is_none_or(|c| c.is_ascii_whitespace())).then_some(rest)
+}
+
+/// The names of the signed headers: in lower case, sorted, each once, joined by `;`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedHeaders<'a>(&'a str);
+
+impl<'a> SignedHeaders<'a> {
+    /// Reads a list of names.
+    ///
+    /// # Errors
+    /// [`Flaw::Names`].
+    pub fn parse(list: &'a str) -> Result<Self, Flaw> {
+        let plain = |name: &str| !name.is_empty() && name.bytes().all(is_of_a_name);
+        // Who signs has sorted them, and then no name can stand twice.
+        let sorted = list.split(';').zip(list.split(';').skip(1)).all(|(one, next)| one < next);
+        if sorted && list.split(';').all(plain) { Ok(Self(list)) } else { Err(Flaw::Names) }
+    }
+
+    /// The list.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// The names.
+    pub fn names(self) -> impl Iterator<Item = &'a str> {
+        self.0.split(';')
+    }
+}
+
+/// What a field's name is made of (RFC 9110, section 5.6.2), without upper case.
+fn is_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authorization_has_each_part_once() {
+        let names = SignedHeaders("host;x-sdk-date");
+        let well = Ok(Authorization { access: "AK", signed_headers: names, signature: "ab" });
+        for (value, expected) in [
+            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=host;x-sdk-date, Signature=ab", well.clone()),
+            ("sdk-hmac-sha256  Signature=ab,SignedHeaders=host;x-sdk-date ,Access=AK ", well),
+            ("", Err(Flaw::Absent)),
+            ("SDK-HMAC-SHA25", Err(Flaw::Absent)),
+            ("SDK-HMAC-SHA2567 Access=AK, SignedHeaders=a, Signature=ab", Err(Flaw::Absent)),
+            ("AWS4-HMAC-SHA256 Credential=AK/x, SignedHeaders=a, Signature=ab", Err(Flaw::Absent)),
+            (
+                "SDK-HMAC-SHA256 Credential=AK/20260101/r/s/sdk_request, SignedHeaders=a, Signature=ab",
+                Err(Flaw::Derived),
+            ),
+            ("SDK-HMAC-SHA256 Access=, SignedHeaders=host;x-sdk-date, Signature=00", Err(Flaw::NoAccess)),
+            ("SDK-HMAC-SHA256 SignedHeaders=a, Signature=ab", Err(Flaw::NoAccess)),
+            ("SDK-HMAC-SHA256", Err(Flaw::Malformed)),
+            ("SDK-HMAC-SHA256, Access=AK, SignedHeaders=a, Signature=ab", Err(Flaw::Absent)),
+            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a", Err(Flaw::Malformed)),
+            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a, Signature=", Err(Flaw::Malformed)),
+            ("SDK-HMAC-SHA256 Access=AK, Signature=ab", Err(Flaw::Malformed)),
+            ("SDK-HMAC-SHA256 Access=AK, Access=AK, SignedHeaders=a, Signature=ab", Err(Flaw::Malformed)),
+            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a, Signature=ab, More=1", Err(Flaw::Malformed)),
+            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a, Signature=ab,", Err(Flaw::Malformed)),
+            ("SDK-HMAC-SHA256 Access=A K, SignedHeaders=a, Signature=ab", Err(Flaw::Malformed)),
+            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=, Signature=ab", Err(Flaw::Names)),
+        ] {
+            assert_eq!(Authorization::parse(value), expected, "{value}");
+            let ours = !matches!(expected, Err(Flaw::Absent));
+            assert_eq!(Authorization::is_ours(value.as_bytes()), ours, "{value}");
+        }
+    }
+
+    #[test]
+    fn signed_headers_are_in_lower_case_sorted_and_each_once() {
+        for (list, well) in [
+            ("x-sdk-date", true),
+            ("a;b;c", true),
+            ("content-type;host;x-sdk-date", true),
+            ("a;a", false),
+            ("b;a", false),
+            ("A;b", false),
+            ("a;;b", false),
+            (";a", false),
+            ("a;", false),
+            ("", false),
+            ("a b", false),
+            ("é", false),
+        ] {
+            assert_eq!(SignedHeaders::parse(list).is_ok(), well, "{list}");
+        }
+        let long = (0..10_000).map(|at| format!("a{at:05}")).collect::<Vec<_>>().join(";");
+        assert_eq!(SignedHeaders::parse(&long).unwrap().names().count(), 10_000);
+    }
+}

@@ -1,0 +1,309 @@
+//! The canonical request: the one form in which both sides see what is signed.
+
+use std::cmp::Ordering;
+
+use http::{HeaderMap, header};
+use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
+
+use super::{ALGORITHM, Flaw, Hex, SignedHeaders, digit};
+
+/// What of a request can be signed, its content apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The target's path, as it was sent.
+    pub path: &'a str,
+    /// The target's query, as it was sent; without one it is empty.
+    pub query: &'a str,
+    /// The target's authority: what counts as `host` where no header says it, as on HTTP/2.
+    pub authority: Option<&'a str>,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+}
+
+impl<'a> Parts<'a> {
+    /// What counts of a header, without outer blanks, sorted; mostly it is one value.
+    fn values(&self, name: &str) -> SmallVec<[&'a [u8]; 2]> {
+        let values = self.headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
+        let mut values: SmallVec<[_; 2]> = values.collect();
+        if values.is_empty() && name == header::HOST.as_str() {
+            values.extend(self.authority.map(str::as_bytes));
+        }
+        values.sort_unstable();
+        values
+    }
+}
+
+/// The canonical request of a request.
+///
+/// ```text
+/// METHOD
+/// /path/                  percent-decoded once, encoded anew, with a slash at its end
+/// a=1&b=2                 decoded, sorted by name and then by value, encoded anew; `=` always stands
+/// host:gw.example.com     name in lower case, value without outer blanks; a line for each value
+/// x-sdk-date:…
+///                         (an empty line)
+/// host;x-sdk-date
+/// e3b0c442…               what the content hashes to, or UNSIGNED-PAYLOAD
+/// ```
+///
+/// Encoded is every byte but `A-Z a-z 0-9 - _ . ~`, as `%XX` with digits in upper case.
+#[derive(Debug, Clone, Copy)]
+pub struct Canonical<'a> {
+    pub(super) parts: Parts<'a>,
+    pub(super) signed: SignedHeaders<'a>,
+    pub(super) payload: &'a str,
+}
+
+impl<'a> Canonical<'a> {
+    /// The canonical request over these headers and this last line.
+    ///
+    /// # Errors
+    /// [`Flaw::Lacking`] when one of the headers is not there.
+    pub fn new(parts: Parts<'a>, signed: SignedHeaders<'a>, payload: &'a str) -> Result<Self, Flaw> {
+        match signed.names().find(|name| parts.values(name).is_empty()) {
+            Some(lacking) => Err(Flaw::Lacking(lacking.into())),
+            None => Ok(Self { parts, signed, payload }),
+        }
+    }
+
+    /// What it hashes to.
+    #[must_use]
+    pub fn hash(&self) -> Hex {
+        let mut hash = Sha256::new();
+        self.write(&mut Buffer::new(|bytes| hash.update(bytes)));
+        Hex::of(&hash.finalize().into())
+    }
+
+    /// It as text. Bytes of headers that are no UTF-8 are replaced: for people, not for hashing.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = Vec::new();
+        self.write(&mut Buffer::new(|bytes| text.extend_from_slice(bytes)));
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn write(&self, out: &mut Buffer<impl FnMut(&[u8])>) {
+        let Parts { method, path, query, .. } = self.parts;
+        method.bytes().for_each(|byte| out.put(byte.to_ascii_uppercase()));
+        out.put(b'\n');
+        write_path(path, out);
+        out.put(b'\n');
+        write_query(query, out);
+        out.put(b'\n');
+        for name in self.signed.names() {
+            for value in self.parts.values(name) {
+                out.put_all(name.as_bytes());
+                out.put(b':');
+                out.put_all(value);
+                out.put(b'\n');
+            }
+        }
+        out.put(b'\n');
+        out.put_all(self.signed.as_str().as_bytes());
+        out.put(b'\n');
+        out.put_all(self.payload.as_bytes());
+        out.flush();
+    }
+}
+
+/// What is signed in the end.
+///
+/// ```
+/// use portcullis::signature::{hash, string_to_sign};
+///
+/// let text = string_to_sign("20260102T030405Z", &hash(b"canonical request"));
+/// assert_eq!(text.lines().take(2).collect::<Vec<_>>(), ["SDK-HMAC-SHA256", "20260102T030405Z"]);
+/// ```
+#[must_use]
+pub fn string_to_sign(date: &str, hash: &Hex) -> String {
+    format!("{ALGORITHM}\n{date}\n{}", hash.as_str())
+}
+
+fn write_path(path: &str, out: &mut Buffer<impl FnMut(&[u8])>) {
+    let mut last = 0;
+    for byte in Decoded(path.as_bytes()) {
+        // What was an encoded slash is one that separates.
+        if byte == b'/' {
+            out.put(byte);
+        } else {
+            out.encode(byte);
+        }
+        last = byte;
+    }
+    if last != b'/' {
+        out.put(b'/');
+    }
+}
+
+fn write_query(query: &str, out: &mut Buffer<impl FnMut(&[u8])>) {
+    let pairs = query.as_bytes().split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
+    let mut pairs: SmallVec<[(&[u8], &[u8]); 16]> = pairs.map(named).collect();
+    pairs.sort_unstable_by(|one, other| compare(one.0, other.0).then_with(|| compare(one.1, other.1)));
+    for (at, (name, value)) in pairs.into_iter().enumerate() {
+        if at > 0 {
+            out.put(b'&');
+        }
+        Decoded(name).for_each(|byte| out.encode(byte));
+        out.put(b'=');
+        Decoded(value).for_each(|byte| out.encode(byte));
+    }
+}
+
+fn named(pair: &[u8]) -> (&[u8], &[u8]) {
+    let end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+    (&pair[..end], pair.get(end + 1..).unwrap_or_default())
+}
+
+fn compare(one: &[u8], other: &[u8]) -> Ordering {
+    Decoded(one).cmp(Decoded(other))
+}
+
+/// Percent-decoded bytes. A percent sign without two digits stands for itself.
+#[derive(Clone)]
+struct Decoded<'a>(&'a [u8]);
+
+impl Iterator for Decoded<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        let (byte, rest) = self.0.split_first()?;
+        if let (b'%', [high, low, rest @ ..]) = (byte, rest)
+            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+        {
+            self.0 = rest;
+            return Some(high << 4 | low);
+        }
+        self.0 = rest;
+        Some(*byte)
+    }
+}
+
+/// Gathers bytes: a hash takes many at once as quickly as one.
+struct Buffer<F> {
+    bytes: [u8; 128],
+    len: usize,
+    out: F,
+}
+
+impl<F: FnMut(&[u8])> Buffer<F> {
+    fn new(out: F) -> Self {
+        Self { bytes: [0; 128], len: 0, out }
+    }
+
+    fn put(&mut self, byte: u8) {
+        if self.len == self.bytes.len() {
+            self.flush();
+        }
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    fn put_all(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.put(*byte);
+        }
+    }
+
+    fn encode(&mut self, byte: u8) {
+        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            self.put(byte);
+        } else {
+            self.put(b'%');
+            self.put(DIGITS[usize::from(byte >> 4)]);
+            self.put(DIGITS[usize::from(byte & 15)]);
+        }
+    }
+
+    fn flush(&mut self) {
+        (self.out)(&self.bytes[..self.len]);
+        self.len = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Buffer<&mut dyn FnMut(&[u8])>)) -> String {
+        let mut text = Vec::new();
+        let mut out = |bytes: &[u8]| text.extend_from_slice(bytes);
+        let mut buffer = Buffer::new(&mut out as &mut dyn FnMut(&[u8]));
+        write(&mut buffer);
+        buffer.flush();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_path_is_decoded_once_and_ends_with_a_slash() {
+        for (path, canonical) in [
+            ("", "/"),
+            ("/", "/"),
+            ("/a", "/a/"),
+            ("/a/", "/a/"),
+            ("/a//", "/a//"),
+            ("/a%2fb", "/a/b/"),
+            ("/a%2F", "/a/"),
+            ("/%41%7e%c3%a9", "/A~%C3%A9/"),
+            ("/é", "/%C3%A9/"),
+            ("/%2541", "/%2541/"),
+            ("/100%", "/100%25/"),
+            ("/%zz%+1%4", "/%25zz%25%2B1%254/"),
+            ("/a/../b", "/a/../b/"),
+            ("/a b+c;d", "/a%20b%2Bc%3Bd/"),
+        ] {
+            assert_eq!(written(|out| write_path(path, out)), canonical, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_decoded_sorted_and_encoded() {
+        for (query, canonical) in [
+            ("", ""),
+            ("a", "a="),
+            ("b=2&a=1", "a=1&b=2"),
+            ("a=1&B=2", "B=2&a=1"),
+            ("a=%62&a=a&a", "a=&a=a&a=b"),
+            ("a=1=2", "a=1%3D2"),
+            ("&&a=1&", "a=1"),
+            ("=v&a", "=v&a="),
+            ("a+b=c+d", "a%2Bb=c%2Bd"),
+            ("%61b=1&a=2", "a=2&ab=1"),
+            ("a=%", "a=%25"),
+        ] {
+            assert_eq!(written(|out| write_query(query, out)), canonical, "{query}");
+        }
+    }
+
+    #[test]
+    fn what_is_longer_than_the_buffer_stays_whole() {
+        let path = format!("/{}", "é/a".repeat(500));
+        let long = format!("/{}/", "%C3%A9/a".repeat(500));
+        assert_eq!(written(|out| write_path(&path, out)), long);
+    }
+
+    #[test]
+    fn every_value_of_a_header_counts_and_the_authority_only_where_no_host_does() {
+        let mut headers = HeaderMap::new();
+        for value in ["b ", "a", "\tc"] {
+            headers.append("x-tag", value.parse().unwrap());
+        }
+        let parts =
+            Parts { method: "GET", path: "/", query: "", authority: Some("a.example"), headers: &headers };
+        let lines = |parts, list| {
+            Canonical::new(parts, SignedHeaders::parse(list).unwrap(), "-").map(|canonical| canonical.text())
+        };
+        assert_eq!(
+            lines(parts, "host;x-tag").unwrap(),
+            "GET\n/\n\nhost:a.example\nx-tag:a\nx-tag:b\nx-tag:c\n\nhost;x-tag\n-"
+        );
+        assert_eq!(lines(parts, "x-other;x-tag"), Err(Flaw::Lacking("x-other".into())));
+        let mut with_host = headers.clone();
+        with_host.insert("host", "b.example".parse().unwrap());
+        let parts = Parts { headers: &with_host, ..parts };
+        assert!(lines(parts, "host").unwrap().contains("host:b.example\n"));
+    }
+}

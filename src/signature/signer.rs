@@ -1,0 +1,96 @@
+//! The side that signs.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::{ALGORITHM, Canonical, Flaw, Hex, Parts, SignedHeaders, X_SDK_DATE, at};
+
+/// Signs requests in the name of an access key.
+pub struct Signer<'a> {
+    access: &'a str,
+    secret: &'a [u8],
+}
+
+impl<'a> Signer<'a> {
+    /// Signs with this secret.
+    #[must_use]
+    pub fn new(access: &'a str, secret: &'a [u8]) -> Self {
+        Self { access, secret }
+    }
+
+    /// Signs a request, which has its `X-Sdk-Date` already. The payload is what its content hashes to, or
+    /// [`UNSIGNED_PAYLOAD`](super::UNSIGNED_PAYLOAD).
+    ///
+    /// # Errors
+    /// When the names are not well-formed, one of the headers is not there, or the date is not among them.
+    pub fn sign(
+        &self,
+        parts: Parts<'a>,
+        signed_headers: &'a str,
+        payload: &'a str,
+    ) -> Result<Signed<'a>, Flaw> {
+        let signed = SignedHeaders::parse(signed_headers)?;
+        let date = date(parts, signed)?;
+        let canonical = Canonical::new(parts, signed, payload)?;
+        let signature = signature(self.secret, date, &canonical.hash());
+        Ok(Signed { access: self.access, date, canonical, signature })
+    }
+}
+
+/// A request's date, which must be signed.
+pub(super) fn date<'a>(parts: Parts<'a>, signed: SignedHeaders<'_>) -> Result<&'a str, Flaw> {
+    let mut values = parts.headers.get_all(&X_SDK_DATE).iter();
+    let (first, more) = (values.next().ok_or(Flaw::Date)?, values.next());
+    if more.is_some() {
+        return Err(Flaw::Repeated(X_SDK_DATE.clone()));
+    }
+    let text = first.to_str().map_err(|_| Flaw::Date)?.trim();
+    at(text).ok_or(Flaw::Date)?;
+    if signed.names().any(|name| name == X_SDK_DATE.as_str()) { Ok(text) } else { Err(Flaw::DateUnsigned) }
+}
+
+/// The signature over the hash of a canonical request.
+pub(super) fn signature(secret: &[u8], date: &str, hash: &Hex) -> Hex {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
+    for part in [ALGORITHM, "\n", date, "\n", hash.as_str()] {
+        mac.update(part.as_bytes());
+    }
+    Hex::of(&mac.finalize().into_bytes().into())
+}
+
+/// A signed request.
+#[derive(Debug, Clone, Copy)]
+pub struct Signed<'a> {
+    access: &'a str,
+    date: &'a str,
+    canonical: Canonical<'a>,
+    signature: Hex,
+}
+
+impl Signed<'_> {
+    /// The canonical request that was signed.
+    #[must_use]
+    pub fn canonical(&self) -> &Canonical<'_> {
+        &self.canonical
+    }
+
+    /// The value of `X-Sdk-Date`.
+    #[must_use]
+    pub fn date(&self) -> &str {
+        self.date
+    }
+
+    /// The signature.
+    #[must_use]
+    pub fn signature(&self) -> &str {
+        self.signature.as_str()
+    }
+
+    /// The value of `Authorization`.
+    #[must_use]
+    pub fn authorization(&self) -> String {
+        let Self { access, canonical, .. } = self;
+        let (names, signature) = (canonical.signed.as_str(), self.signature());
+        format!("{ALGORITHM} Access={access}, SignedHeaders={names}, Signature={signature}")
+    }
+}
