@@ -7,8 +7,8 @@
 //!
 //! # Bringing your own
 //!
-//! Implement [`Transaction`] over your store, and [`Registry`] with [`execute()`], which holds every change
-//! to the same rules. What the trait's methods promise is checked by the suite in `tests/registry.rs`: run
+//! Implement [`Transaction`] over your store, and [`Registry`] with [`execute()`] and [`execute_once()`],
+//! which hold every change to the same rules. What the trait's methods promise is checked by the suite in `tests/registry.rs`: run
 //! it against yours.
 
 mod command;
@@ -16,22 +16,24 @@ mod fault;
 mod follow;
 mod listing;
 pub mod memory;
+mod once;
 mod rules;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
-pub use command::Command;
+pub use command::{Command, NewCaller};
 pub use fault::Fault;
 pub use follow::{follow, load, note_uses};
-pub use listing::{Callers, Credentials};
+pub use listing::{Callers, Changes, Credentials, History, Past, Tenants};
+pub use once::{Kept, Once, Outcome, execute_once};
 pub use rules::{Transaction, execute};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::app::{
-    Actor, Caller, CallerEdit, CallerId, CallerKind, Change, Credential, CredentialEdit, CredentialId,
-    Entity, Lock, LockId, Plan, PlanId, Seq, Standing, Status, Tenant, TenantEdit, TenantId,
+    Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialEdit, CredentialId, Entity, Lock,
+    LockId, Plan, PlanId, Seq, Standing, Status, Tenant, TenantEdit, TenantId,
 };
 
 /// One command by itself, and the entity of its kind that it answers with.
@@ -42,39 +44,6 @@ macro_rules! one {
             _ => Err(Fault::Corrupt("a registry answered with another thing than was asked for".into())),
         }
     };
-}
-
-/// A caller to be made.
-#[derive(Debug, Clone)]
-pub struct NewCaller {
-    /// Its id; the registry refuses one that is taken with [`Fault::Conflict`].
-    pub id: CallerId,
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// Its name.
-    pub name: String,
-    /// What kind of caller it is.
-    pub kind: CallerKind,
-    /// Its plan.
-    pub plan: Option<PlanId>,
-}
-
-impl NewCaller {
-    /// The caller as it is at first.
-    #[must_use]
-    pub fn at(self, now: Timestamp) -> Caller {
-        Caller {
-            id: self.id,
-            tenant: self.tenant,
-            name: self.name,
-            kind: self.kind,
-            status: Status::Enabled,
-            plan: self.plan,
-            revision: 1,
-            created_at: now,
-            updated_at: now,
-        }
-    }
 }
 
 /// A consistent view of everything, as of one change.
@@ -117,6 +86,26 @@ pub trait Registry: Send + Sync + 'static {
     /// That of the first which cannot be done.
     async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, Fault>;
 
+    /// The same, unless it was done before: then nothing is, and the answer that was kept is given back. What
+    /// is done and the record of it are one transaction. Records are kept for a day by the registry's clock,
+    /// and cleared away by later ones. A request that was refused leaves none.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute); [`Fault::Reused`] when what was done before was something else;
+    /// [`Fault::Unavailable`] when as many records are kept as may be.
+    async fn execute_once(
+        &self,
+        commands: Vec<Command>,
+        actor: &Actor,
+        once: Once<'_>,
+    ) -> Result<Outcome, Fault>;
+
+    /// What is kept under a key of [`execute_once`](Self::execute_once), as long as it is.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn kept(&self, key: &[u8; 32]) -> Result<Option<Kept>, Fault>;
+
     /// A tenant by its id.
     ///
     /// # Errors
@@ -129,11 +118,11 @@ pub trait Registry: Send + Sync + 'static {
     /// [`Fault::NotFound`].
     async fn gateway(&self, project_id: &str, instance_id: &str) -> Result<Tenant, Fault>;
 
-    /// A page of tenants by id: at most `limit`, behind `after`.
+    /// A page of tenants by id.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn tenants(&self, after: Option<&TenantId>, limit: u32) -> Result<Vec<Tenant>, Fault>;
+    async fn tenants(&self, which: &Tenants) -> Result<Vec<Tenant>, Fault>;
 
     /// A caller of a tenant.
     ///
@@ -158,6 +147,12 @@ pub trait Registry: Send + Sync + 'static {
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
     async fn credentials(&self, which: &Credentials) -> Result<Vec<Credential>, Fault>;
+
+    /// A plan.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`].
+    async fn plan(&self, id: &PlanId) -> Result<Plan, Fault>;
 
     /// A page of plans by id: at most `limit`, behind `after`.
     ///
@@ -207,6 +202,12 @@ pub trait Registry: Send + Sync + 'static {
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
     async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault>;
 
+    /// A page of the change log, each change with what there was before.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn history(&self, which: &Changes) -> Result<History, Fault>;
+
     /// Returns when there may be a change after a number: at once if there is one, soon after one is made
     /// here, and from time to time in any case, so that changes made elsewhere are seen too.
     async fn changed(&self, after: Seq);
@@ -240,6 +241,16 @@ pub trait Registry: Send + Sync + 'static {
     async fn set_standing(&self, id: &TenantId, standing: Standing, actor: &Actor) -> Result<Tenant, Fault> {
         let edit = TenantEdit { standing: Some(standing), ..TenantEdit::default() };
         self.update_tenant(id, None, edit, actor).await
+    }
+
+    /// Deletes a tenant that has no callers.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`], [`Fault::InUse`], or [`Fault::Conflict`] when `expected` is not the present
+    /// revision.
+    async fn delete_tenant(&self, id: &TenantId, expected: Option<u64>, actor: &Actor) -> Result<(), Fault> {
+        let command = Command::DeleteTenant { id: id.clone(), expected };
+        self.execute(vec![command], actor).await.map(drop)
     }
 
     /// Makes a caller.
@@ -363,7 +374,7 @@ pub trait Registry: Send + Sync + 'static {
     /// Deletes a plan.
     ///
     /// # Errors
-    /// [`Fault::NotFound`], or [`Fault::Conflict`] when a caller is on it.
+    /// [`Fault::NotFound`], or [`Fault::InUse`] when a caller is on it.
     async fn delete_plan(&self, id: &PlanId, actor: &Actor) -> Result<(), Fault> {
         self.execute(vec![Command::DeletePlan(id.clone())], actor).await.map(drop)
     }

@@ -83,6 +83,8 @@ fn denial(fault: Fault, now: Timestamp) -> Denial {
         Fault::Conflict => {
             Denial::Conflict { detail: "It has changed meanwhile, or is there already.".into() }
         }
+        Fault::InUse => Denial::Conflict { detail: "Something still stands on it.".into() },
+        Fault::Reused => Denial::Unprocessable { detail: "Another request was made under this key.".into() },
         Fault::Full(most) => {
             Denial::PaymentRequired { detail: format!("The subscription holds {most} of them.").into() }
         }

@@ -13,6 +13,7 @@ mod promise {
     pub mod listings;
     pub mod locks;
     pub mod log;
+    pub mod once;
     pub mod tenants;
     pub mod together;
 }
@@ -44,6 +45,8 @@ macro_rules! keeps_all {
                 a_plan_is_made_replaced_and_left_alone,
                 an_edit_of_a_tenant_changes_what_it_names,
                 a_plan_is_deleted_when_nobody_is_on_it,
+                a_plan_is_made_once,
+                a_tenant_is_deleted_when_it_has_no_callers,
             }
             callers {
                 a_caller_of_any_kind_is_made_and_read_back,
@@ -60,6 +63,7 @@ macro_rules! keeps_all {
             edits {
                 an_edit_changes_what_it_names,
                 an_edit_that_changes_nothing_is_no_change,
+                a_role_is_an_administrators_to_have,
                 an_edit_takes_only_what_is_free,
                 a_lost_update_is_refused,
                 of_two_updates_of_one_revision_one_is_made,
@@ -89,6 +93,13 @@ macro_rules! keeps_all {
             together {
                 what_is_done_together_is_seen_by_what_follows,
                 of_what_is_asked_together_all_is_done_or_nothing,
+                nothing_is_done_unless_what_is_expected_stands,
+            }
+            once {
+                a_request_sent_again_gets_the_first_answer_and_has_no_effect,
+                a_request_that_is_refused_may_be_made_again,
+                a_record_is_kept_for_a_day_to_the_nanosecond,
+                of_one_request_sent_fifty_times_at_once_one_takes_effect,
             }
             listings {
                 pages_follow_each_other_without_gap_or_overlap,
@@ -97,6 +108,8 @@ macro_rules! keeps_all {
             log {
                 changes_say_what_was_done_when_and_by_whom,
                 changes_are_read_in_pages,
+                the_history_shows_what_was_before_and_only_what_was_asked_for,
+                a_page_of_history_says_where_the_next_begins,
                 an_empty_registry_is_as_of_change_zero,
                 a_snapshot_has_first_what_others_stand_on,
                 a_snapshot_amid_changes_is_of_one_moment,

@@ -52,7 +52,7 @@ pub struct App {
 }
 
 /// What an administrator may do; each may what those after it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Everything: tenants, plans, other administrators, export and import too.
@@ -61,6 +61,24 @@ pub enum Role {
     Operator,
     /// Look.
     ReadOnly,
+}
+
+impl Role {
+    /// The role's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Operator => "operator",
+            Self::ReadOnly => "read_only",
+        }
+    }
+
+    /// Whether who has it may do what needs another one.
+    #[must_use]
+    pub fn may(self, needed: Self) -> bool {
+        self <= needed
+    }
 }
 
 /// What kind of caller it is.
@@ -147,6 +165,9 @@ impl Caller {
             app.key = edit.key.unwrap_or_else(|| std::mem::take(&mut app.key));
             app.secret = edit.secret.unwrap_or_else(|| app.secret.clone());
         }
+        if let (CallerKind::Administrator(role), Some(edited)) = (&mut after.kind, edit.role) {
+            *role = edited;
+        }
         (after != *self).then(|| Self { revision: self.revision + 1, updated_at: now, ..after })
     }
 }
@@ -166,4 +187,6 @@ pub struct CallerEdit {
     pub key: Option<String>,
     /// A new AppSecret.
     pub secret: Option<Sealed>,
+    /// Another role; ignored for callers that are no administrators.
+    pub role: Option<Role>,
 }

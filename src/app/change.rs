@@ -25,7 +25,7 @@ pub struct Actor(pub String);
 
 impl Actor {
     /// What stands between who and from where.
-    const FROM: &str = " from ";
+    pub(crate) const FROM: &str = " from ";
 
     /// The same, asking from an address.
     #[must_use]

@@ -16,6 +16,17 @@ pub enum Standing {
     Lapsed,
 }
 
+impl Standing {
+    /// The standing's name in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Lapsed => "lapsed",
+        }
+    }
+}
+
 /// Which APIG gateway a tenant is: a project and one of its instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gateway {

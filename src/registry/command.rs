@@ -1,11 +1,44 @@
 //! What can be asked of a registry, as data.
 
+use jiff::Timestamp;
+
 use crate::app::{
-    CallerEdit, CallerId, Credential, CredentialEdit, CredentialId, Lock, LockId, Plan, PlanId, Tenant,
-    TenantEdit, TenantId,
+    Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, Entity, Lock, LockId,
+    Plan, PlanId, Status, Tenant, TenantEdit, TenantId,
 };
 
-use super::NewCaller;
+/// A caller to be made.
+#[derive(Debug, Clone)]
+pub struct NewCaller {
+    /// Its id; the registry refuses one that is taken with [`Fault::Conflict`].
+    pub id: CallerId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: String,
+    /// What kind of caller it is.
+    pub kind: CallerKind,
+    /// Its plan.
+    pub plan: Option<PlanId>,
+}
+
+impl NewCaller {
+    /// The caller as it is at first.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Caller {
+        Caller {
+            id: self.id,
+            tenant: self.tenant,
+            name: self.name,
+            kind: self.kind,
+            status: Status::Enabled,
+            plan: self.plan,
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
 
 /// One thing to be done to a registry, by [`Registry::execute`](super::Registry::execute).
 ///
@@ -13,6 +46,9 @@ use super::NewCaller;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Command {
+    /// Nothing, if an entity stands exactly so; otherwise [`Fault::Conflict`](super::Fault::Conflict), and none
+    /// of what is asked together is done.
+    Expect(Entity),
     /// As [`Registry::create_tenant`](super::Registry::create_tenant).
     CreateTenant(Tenant),
     /// As [`Registry::update_tenant`](super::Registry::update_tenant).
@@ -23,6 +59,13 @@ pub enum Command {
         expected: Option<u64>,
         /// What to change.
         edit: TenantEdit,
+    },
+    /// As [`Registry::delete_tenant`](super::Registry::delete_tenant).
+    DeleteTenant {
+        /// Which.
+        id: TenantId,
+        /// The revision that is to go.
+        expected: Option<u64>,
     },
     /// As [`Registry::create_caller`](super::Registry::create_caller).
     CreateCaller(NewCaller),
@@ -73,6 +116,8 @@ pub enum Command {
         /// The revision that is to go.
         expected: Option<u64>,
     },
+    /// A new plan; [`Fault::Conflict`](super::Fault::Conflict) when there is one of its id.
+    CreatePlan(Plan),
     /// As [`Registry::put_plan`](super::Registry::put_plan).
     PutPlan(Plan),
     /// As [`Registry::delete_plan`](super::Registry::delete_plan).
@@ -84,18 +129,21 @@ pub enum Command {
 }
 
 impl Command {
-    /// The command's name: that of the method which does it alone.
+    /// The command's name: that of the method which does it alone, if there is one.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Expect(_) => "expect",
             Self::CreateTenant(_) => "create_tenant",
             Self::UpdateTenant { .. } => "update_tenant",
+            Self::DeleteTenant { .. } => "delete_tenant",
             Self::CreateCaller(_) => "create_caller",
             Self::UpdateCaller { .. } => "update_caller",
             Self::DeleteCaller { .. } => "delete_caller",
             Self::CreateCredential { .. } => "create_credential",
             Self::UpdateCredential { .. } => "update_credential",
             Self::DeleteCredential { .. } => "delete_credential",
+            Self::CreatePlan(_) => "create_plan",
             Self::PutPlan(_) => "put_plan",
             Self::DeletePlan(_) => "delete_plan",
             Self::CreateLock(_) => "create_lock",

@@ -17,6 +17,12 @@ pub enum Fault {
     /// The entity has moved on, or is there already.
     #[error("it has changed meanwhile, or is there already")]
     Conflict,
+    /// Something still stands on it: callers of a tenant, or on a plan.
+    #[error("it is in use")]
+    InUse,
+    /// What names a request that takes effect once named another one before.
+    #[error("another request was made under this key")]
+    Reused,
     /// There are as many of one kind as there may be: callers of a tenant, credentials of a caller.
     #[error("there are as many of this kind as there may be: {0}")]
     Full(u32),

@@ -1,6 +1,19 @@
 //! What a listing asks for: a page of entities in the order of their ids.
 
-use crate::app::{CallerId, CredentialId, Status, TenantId};
+use crate::app::{CallerId, Change, CredentialId, Entity, Kind, PlanId, Seq, Standing, Status, TenantId};
+
+/// A page of tenants.
+#[derive(Debug, Clone, Default)]
+pub struct Tenants {
+    /// Only those with exactly this name.
+    pub name: Option<String>,
+    /// Only those of this standing.
+    pub standing: Option<Standing>,
+    /// Only those behind this one.
+    pub after: Option<TenantId>,
+    /// At most so many.
+    pub limit: u32,
+}
 
 /// A page of callers.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +26,8 @@ pub struct Callers {
     pub name: Option<String>,
     /// Only those in this state.
     pub status: Option<Status>,
+    /// Only those on this plan.
+    pub plan: Option<PlanId>,
     /// Only those behind this one.
     pub after: Option<CallerId>,
     /// At most so many.
@@ -30,4 +45,76 @@ pub struct Credentials {
     pub after: Option<CredentialId>,
     /// At most so many.
     pub limit: u32,
+}
+
+/// How many changes are looked through for one page, unless it is asked for those of one entity: somebody who
+/// changed nothing would otherwise be looked for in all of the log.
+pub(super) const LOOKED_THROUGH: u64 = 100_000;
+
+/// A page of the change log, in its order.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Only those of entities of this kind.
+    pub kind: Option<Kind>,
+    /// Only those of entities with this id.
+    pub id: Option<String>,
+    /// Only those made by [who](crate::app::Actor::who) this is.
+    pub actor: Option<String>,
+    /// Only those after this one.
+    pub after: Seq,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl Changes {
+    /// The last change to look at, of so many.
+    pub(super) fn until(&self, last: Seq) -> Seq {
+        if self.id.is_some() { last } else { last.min(self.after.saturating_add(LOOKED_THROUGH)) }
+    }
+
+    /// Where to go on, when so many were found, up to a number.
+    pub(super) fn next(&self, found: &[Past], last: Seq) -> Option<Seq> {
+        let end = match found.last() {
+            Some(past) if found.len() >= self.limit as usize => past.change.seq,
+            _ => self.until(last),
+        };
+        (end < last && self.limit > 0).then_some(end)
+    }
+}
+
+/// A change, and what there was before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Past {
+    /// The change.
+    pub change: Change,
+    /// The entity as it was before, when it was there.
+    pub before: Option<Entity>,
+    /// What chains it to the changes before, when the registry chains them.
+    pub hash: Option<[u8; 32]>,
+}
+
+/// A page of the change log, and where the next one begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// What was found: not always as many as were asked for, even when there are more.
+    pub changes: Vec<Past>,
+    /// After which change to go on; `None` at the end of the log.
+    pub next: Option<Seq>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_looks_through_so_many_changes_and_no_more() {
+        let all = Changes { after: 7, limit: 10, ..Changes::default() };
+        assert_eq!((all.until(100), all.next(&[], 100)), (100, None));
+        let last = 2 * LOOKED_THROUGH;
+        assert_eq!((all.until(last), all.next(&[], last)), (LOOKED_THROUGH + 7, Some(LOOKED_THROUGH + 7)));
+        let of_one = Changes { id: Some("t".into()), ..all };
+        assert_eq!((of_one.until(last), of_one.next(&[], last)), (last, None));
+        let beyond = Changes { after: u64::MAX, limit: 1, ..Changes::default() };
+        assert_eq!((beyond.until(last), beyond.next(&[], last)), (last, None));
+    }
 }

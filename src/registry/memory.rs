@@ -2,6 +2,8 @@
 //!
 //! Nothing survives the end of the process.
 
+mod state;
+
 use std::{
     collections::BTreeMap,
     ops::Bound,
@@ -14,7 +16,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::{Callers, Command, Credentials, Fault, Registry, Transaction, execute};
+use super::{
+    Callers, Changes, Command, Credentials, Fault, History, Kept, Once, Outcome, Registry, Tenants,
+    Transaction, execute, execute_once,
+};
 use crate::{
     app::{
         Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Gateway, Lock, LockId, Plan,
@@ -22,6 +27,7 @@ use crate::{
     },
     clock::Clock,
 };
+use state::State;
 
 /// A registry in memory.
 ///
@@ -37,18 +43,6 @@ pub struct Memory {
     seq: watch::Sender<Seq>,
 }
 
-/// Ordered by id, so that snapshots and listings are.
-#[derive(Default)]
-struct State {
-    tenants: BTreeMap<TenantId, Tenant>,
-    callers: BTreeMap<CallerId, Caller>,
-    credentials: BTreeMap<CredentialId, Credential>,
-    plans: BTreeMap<PlanId, Plan>,
-    locks: BTreeMap<LockId, Lock>,
-    changes: Vec<Change>,
-    uses: BTreeMap<CredentialId, Timestamp>,
-}
-
 impl Memory {
     /// An empty registry.
     #[must_use]
@@ -59,27 +53,25 @@ impl Memory {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl State {
-    fn put(&mut self, entity: Entity) -> Option<Entity> {
-        match entity {
-            Entity::Tenant(it) => self.tenants.insert(it.id.clone(), it).map(Entity::Tenant),
-            Entity::Caller(it) => self.callers.insert(it.id.clone(), it).map(Entity::Caller),
-            Entity::Credential(it) => self.credentials.insert(it.id.clone(), it).map(Entity::Credential),
-            Entity::Plan(it) => self.plans.insert(it.id().clone(), it).map(Entity::Plan),
-            Entity::Lock(it) => self.locks.insert(it.id.clone(), it).map(Entity::Lock),
+    /// Does something in a transaction, all of it or nothing.
+    fn transact<T>(
+        &self,
+        actor: &Actor,
+        work: impl AsyncFnOnce(&mut Draft<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let mut state = self.state();
+        let now = self.clock.now().time;
+        let mut draft = Draft { state: &mut state, now, actor, made: Vec::new(), kept: Vec::new() };
+        // Nothing in it waits, so the lock is not held across a wait.
+        let done = pin!(work(&mut draft)).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(done) = done else { unreachable!("a transaction in memory waited") };
+        if done.is_ok() {
+            self.seq.send_replace(state.changes.len() as Seq);
+        } else {
+            draft.give_up();
         }
-    }
-
-    fn take(&mut self, entity: &Entity) -> Option<Entity> {
-        match entity {
-            Entity::Tenant(it) => self.tenants.remove(&it.id).map(Entity::Tenant),
-            Entity::Caller(it) => self.callers.remove(&it.id).map(Entity::Caller),
-            Entity::Credential(it) => self.credentials.remove(&it.id).map(Entity::Credential),
-            Entity::Plan(it) => self.plans.remove(it.id()).map(Entity::Plan),
-            Entity::Lock(it) => self.locks.remove(&it.id).map(Entity::Lock),
-        }
+        done
     }
 }
 
@@ -90,6 +82,8 @@ struct Draft<'a> {
     actor: &'a Actor,
     /// For each change, what it made and what stood there before.
     made: Vec<(Entity, Option<Entity>)>,
+    /// The keys of the records that it keeps.
+    kept: Vec<[u8; 32]>,
 }
 
 impl Draft<'_> {
@@ -101,6 +95,7 @@ impl Draft<'_> {
                 None => self.state.take(&made),
             };
         }
+        self.kept.iter().for_each(|key| drop(self.state.kept.remove(key)));
     }
 }
 
@@ -121,6 +116,10 @@ impl Transaction for Draft<'_> {
         };
         let same_place = |other: &Tenant| place(like).is_some() && place(other) == place(like);
         Ok(self.state.tenants.contains_key(&like.id) || self.state.tenants.values().any(same_place))
+    }
+
+    async fn has_callers(&mut self, tenant: &TenantId) -> Result<bool, Fault> {
+        Ok(self.state.callers.values().any(|caller| caller.tenant == *tenant))
     }
 
     async fn caller(&mut self, tenant: &TenantId, id: &CallerId) -> Result<Option<Caller>, Fault> {
@@ -196,6 +195,21 @@ impl Transaction for Draft<'_> {
         self.made.push((entity, before));
         Ok(())
     }
+
+    async fn kept(&mut self, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
+        Ok(self.state.kept.get(key).cloned())
+    }
+
+    async fn keep(&mut self, key: &[u8; 32], kept: Kept) -> Result<(), Fault> {
+        self.state.kept.insert(*key, kept);
+        self.kept.push(*key);
+        Ok(())
+    }
+
+    async fn forget(&mut self) -> Result<u64, Fault> {
+        self.state.kept.retain(|_, kept| self.now < kept.expires_at);
+        Ok(self.state.kept.len() as u64)
+    }
 }
 
 /// Of one tenant and one kind.
@@ -218,21 +232,21 @@ fn page<I: Ord, T: Clone>(
 #[async_trait]
 impl Registry for Memory {
     async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, Fault> {
-        let mut state = self.state();
-        let mut draft = Draft { state: &mut state, now: self.clock.now().time, actor, made: Vec::new() };
-        // Nothing in it waits, so the lock is not held across a wait.
-        let done = pin!(execute(&mut draft, commands)).poll(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(done) = done else { unreachable!("a transaction in memory waited") };
-        match done {
-            Ok(done) => {
-                self.seq.send_replace(state.changes.len() as Seq);
-                Ok(done)
-            }
-            Err(fault) => {
-                draft.give_up();
-                Err(fault)
-            }
-        }
+        self.transact(actor, async |draft| execute(draft, commands).await)
+    }
+
+    async fn execute_once(
+        &self,
+        commands: Vec<Command>,
+        actor: &Actor,
+        once: Once<'_>,
+    ) -> Result<Outcome, Fault> {
+        self.transact(actor, async |draft| execute_once(draft, commands, once).await)
+    }
+
+    async fn kept(&self, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
+        let now = self.clock.now().time;
+        Ok(self.state().kept.get(key).filter(|kept| now < kept.expires_at).cloned())
     }
 
     async fn tenant(&self, id: &TenantId) -> Result<Tenant, Fault> {
@@ -245,8 +259,11 @@ impl Registry for Memory {
         self.state().tenants.values().find(is).cloned().ok_or(Fault::NotFound)
     }
 
-    async fn tenants(&self, after: Option<&TenantId>, limit: u32) -> Result<Vec<Tenant>, Fault> {
-        Ok(page(&self.state().tenants, after, limit, |_| true))
+    async fn tenants(&self, which: &Tenants) -> Result<Vec<Tenant>, Fault> {
+        Ok(page(&self.state().tenants, which.after.as_ref(), which.limit, |tenant| {
+            which.name.as_ref().is_none_or(|name| tenant.name == *name)
+                && which.standing.is_none_or(|standing| tenant.standing == standing)
+        }))
     }
 
     async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Fault> {
@@ -261,6 +278,7 @@ impl Registry for Memory {
                 && which.kind.is_none_or(|kind| caller.kind_name() == kind)
                 && which.name.as_ref().is_none_or(|name| caller.name == *name)
                 && which.status.is_none_or(|status| caller.status == status)
+                && which.plan.as_ref().is_none_or(|plan| caller.plan.as_ref() == Some(plan))
         }))
     }
 
@@ -275,6 +293,10 @@ impl Registry for Memory {
             which.tenant.as_ref().is_none_or(|tenant| credential.tenant == *tenant)
                 && which.caller.as_ref().is_none_or(|caller| credential.caller == *caller)
         }))
+    }
+
+    async fn plan(&self, id: &PlanId) -> Result<Plan, Fault> {
+        self.state().plans.get(id).cloned().ok_or(Fault::NotFound)
     }
 
     async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, Fault> {
@@ -316,6 +338,22 @@ impl Registry for Memory {
     async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {
         let after = usize::try_from(after).unwrap_or(usize::MAX);
         Ok(self.state().changes.iter().skip(after).take(limit as usize).cloned().collect())
+    }
+
+    async fn history(&self, which: &Changes) -> Result<History, Fault> {
+        let state = self.state();
+        let last = state.changes.len() as Seq;
+        let wanted = |change: &&Change| {
+            which.kind.is_none_or(|kind| change.entity.kind() == kind)
+                && which.id.as_ref().is_none_or(|id| change.entity.id() == id)
+                && which.actor.as_ref().is_none_or(|who| change.actor.who() == who)
+        };
+        let from = usize::try_from(which.after).unwrap_or(usize::MAX);
+        let until = state.changes.iter().take_while(|change| change.seq <= which.until(last));
+        let found = until.skip(from).filter(wanted).take(which.limit as usize);
+        let changes: Vec<_> = found.map(|change| state.past(change)).collect();
+        let next = which.next(&changes, last);
+        Ok(History { changes, next })
     }
 
     async fn changed(&self, after: Seq) {

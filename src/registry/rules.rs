@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Command, Fault};
+use super::{Command, Fault, Kept};
 use crate::app::{
     Caller, CallerEdit, CallerId, Credential, CredentialEdit, CredentialId, Entity, Lock, LockId, Plan,
     PlanId, Tenant, TenantId, Verb,
@@ -23,6 +23,9 @@ pub trait Transaction: Send {
 
     /// Whether there is a tenant with this one's id, or with its project and instance.
     async fn has_tenant(&mut self, like: &Tenant) -> Result<bool, Fault>;
+
+    /// Whether a tenant has a caller.
+    async fn has_callers(&mut self, tenant: &TenantId) -> Result<bool, Fault>;
 
     /// A caller of a tenant.
     async fn caller(&mut self, tenant: &TenantId, id: &CallerId) -> Result<Option<Caller>, Fault>;
@@ -66,6 +69,15 @@ pub trait Transaction: Send {
 
     /// Makes a change and its row in the change log.
     async fn make(&mut self, verb: Verb, entity: Entity) -> Result<(), Fault>;
+
+    /// The record of a request that takes effect once, expired or not.
+    async fn kept(&mut self, key: &[u8; 32]) -> Result<Option<Kept>, Fault>;
+
+    /// Keeps such a record. No change: the log does not tell of it.
+    async fn keep(&mut self, key: &[u8; 32], kept: Kept) -> Result<(), Fault>;
+
+    /// Drops the records that have expired, and says how many are left.
+    async fn forget(&mut self) -> Result<u64, Fault>;
 }
 
 /// Does one thing after the other; returns, for each, the entity as it is since, or as it last was.
@@ -85,6 +97,11 @@ struct Rules<'a>(&'a mut dyn Transaction);
 impl Rules<'_> {
     async fn execute(&mut self, command: Command) -> Result<Entity, Fault> {
         match command {
+            Command::Expect(entity) => {
+                let stands = self.standing(&entity).await?.as_ref() == Some(&entity);
+                refuse_if(!stands, Fault::Conflict)?;
+                Ok(entity)
+            }
             Command::CreateTenant(tenant) => self.create_tenant(tenant).await,
             Command::UpdateTenant { id, expected, edit } => {
                 let before = self.0.tenant(&id).await?.ok_or(Fault::NotFound)?;
@@ -93,6 +110,12 @@ impl Rules<'_> {
                     Some(after) => self.made(Verb::Updated, Entity::Tenant(after)).await,
                     None => Ok(Entity::Tenant(before)),
                 }
+            }
+            Command::DeleteTenant { id, expected } => {
+                let tenant = self.0.tenant(&id).await?.ok_or(Fault::NotFound)?;
+                still(expected, tenant.revision)?;
+                refuse_if(self.0.has_callers(&id).await?, Fault::InUse)?;
+                self.made(Verb::Deleted, Entity::Tenant(tenant)).await
             }
             Command::CreateCaller(caller) => self.create_caller(caller.at(self.0.now())).await,
             Command::UpdateCaller { tenant, id, expected, edit } => {
@@ -110,6 +133,10 @@ impl Rules<'_> {
                 still(expected, credential.revision)?;
                 self.made(Verb::Deleted, Entity::Credential(credential)).await
             }
+            Command::CreatePlan(plan) => {
+                refuse_if(self.0.plan(plan.id()).await?.is_some(), Fault::Conflict)?;
+                self.made(Verb::Created, Entity::Plan(plan)).await
+            }
             Command::PutPlan(plan) => {
                 let verb = match self.0.plan(plan.id()).await? {
                     Some(before) if before == plan => return Ok(Entity::Plan(plan)),
@@ -120,7 +147,7 @@ impl Rules<'_> {
             }
             Command::DeletePlan(id) => {
                 let plan = self.0.plan(&id).await?.ok_or(Fault::NotFound)?;
-                refuse_if(self.0.is_used(&id).await?, Fault::Conflict)?;
+                refuse_if(self.0.is_used(&id).await?, Fault::InUse)?;
                 self.made(Verb::Deleted, Entity::Plan(plan)).await
             }
             Command::CreateLock(lock) => self.create_lock(lock).await,
@@ -129,6 +156,17 @@ impl Rules<'_> {
                 self.made(Verb::Deleted, Entity::Lock(lock)).await
             }
         }
+    }
+
+    /// What stands in the place of an entity.
+    async fn standing(&mut self, like: &Entity) -> Result<Option<Entity>, Fault> {
+        Ok(match like {
+            Entity::Tenant(it) => self.0.tenant(&it.id).await?.map(Entity::Tenant),
+            Entity::Caller(it) => self.0.caller(&it.tenant, &it.id).await?.map(Entity::Caller),
+            Entity::Credential(it) => self.0.credential(&it.tenant, &it.id).await?.map(Entity::Credential),
+            Entity::Plan(it) => self.0.plan(it.id()).await?.map(Entity::Plan),
+            Entity::Lock(it) => self.0.lock(&it.id).await?.map(Entity::Lock),
+        })
     }
 
     async fn made(&mut self, verb: Verb, entity: Entity) -> Result<Entity, Fault> {

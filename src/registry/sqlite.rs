@@ -18,6 +18,7 @@
 
 mod chain;
 mod fault;
+mod log;
 mod open;
 mod read;
 mod record;
@@ -33,7 +34,10 @@ use jiff::Timestamp;
 use sqlx::{SqlitePool, pool::PoolConnection};
 use tokio::sync::watch;
 
-use super::{Callers, Command, Credentials, Fault, Registry, execute};
+use super::{
+    Callers, Changes, Command, Credentials, Fault, History, Kept, Once, Outcome, Registry, Tenants, execute,
+    execute_once,
+};
 use crate::{
     app::{
         Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Lock, LockId, Plan, PlanId, Seq,
@@ -117,7 +121,12 @@ impl Sqlite {
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
     pub async fn before(&self, change: &Change) -> Result<Option<Entity>, Fault> {
-        read::before(&mut *self.reader().await?, change).await
+        log::before(&mut *self.reader().await?, change).await
+    }
+
+    async fn write<'a>(&'a self, actor: &'a Actor) -> Result<Write<'a>, Fault> {
+        let tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
+        Write::begun(tx, self.clock.now().time, actor, &self.committed).await
     }
 
     async fn reader(&self) -> Result<PoolConnection<sqlx::Sqlite>, Fault> {
@@ -132,11 +141,28 @@ impl Sqlite {
 #[async_trait]
 impl Registry for Sqlite {
     async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, Fault> {
-        let tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
-        let mut write = Write::begun(tx, self.clock.now().time, actor, &self.committed).await?;
+        let mut write = self.write(actor).await?;
         let done = execute(&mut write, commands).await?;
         write.commit().await?;
         Ok(done)
+    }
+
+    async fn execute_once(
+        &self,
+        commands: Vec<Command>,
+        actor: &Actor,
+        once: Once<'_>,
+    ) -> Result<Outcome, Fault> {
+        let mut write = self.write(actor).await?;
+        let outcome = execute_once(&mut write, commands, once).await?;
+        write.commit().await?;
+        Ok(outcome)
+    }
+
+    async fn kept(&self, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
+        let now = self.clock.now().time;
+        let kept = read::kept(&mut *self.reader().await?, key).await?;
+        Ok(kept.filter(|kept| now < kept.expires_at))
     }
 
     async fn tenant(&self, id: &TenantId) -> Result<Tenant, Fault> {
@@ -147,8 +173,8 @@ impl Registry for Sqlite {
         read::gateway(&mut *self.reader().await?, project_id, instance_id).await?.ok_or(Fault::NotFound)
     }
 
-    async fn tenants(&self, after: Option<&TenantId>, limit: u32) -> Result<Vec<Tenant>, Fault> {
-        read::page(&mut *self.reader().await?, after.map(TenantId::as_str), limit).await
+    async fn tenants(&self, which: &Tenants) -> Result<Vec<Tenant>, Fault> {
+        read::tenants(&mut *self.reader().await?, which).await
     }
 
     async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Fault> {
@@ -165,6 +191,10 @@ impl Registry for Sqlite {
 
     async fn credentials(&self, which: &Credentials) -> Result<Vec<Credential>, Fault> {
         read::credentials(&mut *self.reader().await?, which).await
+    }
+
+    async fn plan(&self, id: &PlanId) -> Result<Plan, Fault> {
+        read::plan(&mut *self.reader().await?, id).await?.ok_or(Fault::NotFound)
     }
 
     async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, Fault> {
@@ -198,7 +228,12 @@ impl Registry for Sqlite {
     }
 
     async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {
-        read::changes(&mut *self.reader().await?, after, limit).await
+        log::changes(&mut *self.reader().await?, after, limit).await
+    }
+
+    async fn history(&self, which: &Changes) -> Result<History, Fault> {
+        let mut tx = self.readers.begin().await.map_err(fault)?;
+        log::history(&mut tx, which).await
     }
 
     async fn changed(&self, after: Seq) {

@@ -9,7 +9,10 @@ use portcullis::{
         Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialId, Entity, Lock, LockId, Plan,
         PlanId, Seq, Tenant, TenantId,
     },
-    registry::{Callers, Command, Credentials, Fault, Registry, memory::Memory},
+    registry::{
+        Callers, Changes, Command, Credentials, Fault, History, Kept, Once, Outcome, Registry, Tenants,
+        memory::Memory,
+    },
 };
 
 /// What a registry answers instead of doing anything.
@@ -58,6 +61,22 @@ impl Registry for Faulty {
         self.inner.execute(commands, actor).await
     }
 
+    async fn execute_once(
+        &self,
+        commands: Vec<Command>,
+        actor: &Actor,
+        once: Once<'_>,
+    ) -> Result<Outcome, Fault> {
+        for command in &commands {
+            self.check(command.name())?;
+        }
+        self.inner.execute_once(commands, actor, once).await
+    }
+
+    async fn kept(&self, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
+        self.check("kept")?.kept(key).await
+    }
+
     async fn tenant(&self, id: &TenantId) -> Result<Tenant, Fault> {
         self.check("tenant")?.tenant(id).await
     }
@@ -66,8 +85,8 @@ impl Registry for Faulty {
         self.check("gateway")?.gateway(project_id, instance_id).await
     }
 
-    async fn tenants(&self, after: Option<&TenantId>, limit: u32) -> Result<Vec<Tenant>, Fault> {
-        self.check("tenants")?.tenants(after, limit).await
+    async fn tenants(&self, which: &Tenants) -> Result<Vec<Tenant>, Fault> {
+        self.check("tenants")?.tenants(which).await
     }
 
     async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Fault> {
@@ -89,6 +108,10 @@ impl Registry for Faulty {
 
     async fn credentials(&self, which: &Credentials) -> Result<Vec<Credential>, Fault> {
         self.check("credentials")?.credentials(which).await
+    }
+
+    async fn plan(&self, id: &PlanId) -> Result<Plan, Fault> {
+        self.check("plan")?.plan(id).await
     }
 
     async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, Fault> {
@@ -113,6 +136,10 @@ impl Registry for Faulty {
 
     async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {
         self.check("changes")?.changes(after, limit).await
+    }
+
+    async fn history(&self, which: &Changes) -> Result<History, Fault> {
+        self.check("history")?.history(which).await
     }
 
     async fn changed(&self, after: Seq) {

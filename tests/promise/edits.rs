@@ -3,12 +3,12 @@
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use portcullis::{
-    app::{App, Caller, CallerEdit, CallerKind, SealKey, Sealer, Secret, Status},
+    app::{App, Caller, CallerEdit, CallerKind, Role, SealKey, Sealer, Secret, Status},
     clock::{Clock, ManualClock},
     registry::{Fault, NewCaller, Registry},
 };
 
-use crate::records::{actor, app, client, lock_on, plan, tenant, within};
+use crate::records::{actor, app, caller, client, lock_on, plan, tenant, within};
 
 async fn with_caller(registry: &dyn Registry, new: NewCaller) -> Caller {
     let _ = registry.create_tenant(tenant(new.tenant.as_str()), &actor()).await;
@@ -192,4 +192,15 @@ pub async fn the_first_of_several_reasons_to_refuse_an_edit_is_given(
     refused!(registry, Fault::NameTaken, edit(Some(1), "theirs", "their key"));
     refused!(registry, Fault::KeyTaken, edit(Some(1), "new", "their key"));
     refused!(registry, Fault::NotFound, edit(Some(1), "new", "new"));
+}
+
+pub async fn a_role_is_an_administrators_to_have(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    registry.create_tenant(tenant("t"), &actor()).await.unwrap();
+    let administrator = caller("t", "one", CallerKind::Administrator(Role::ReadOnly));
+    let edit = CallerEdit { role: Some(Role::Owner), ..CallerEdit::default() };
+    let made = registry.create_caller(administrator, &actor()).await.unwrap();
+    let after = registry.update_caller(&made.tenant, &made.id, None, edit.clone(), &actor()).await.unwrap();
+    assert_eq!((after.kind, after.revision), (CallerKind::Administrator(Role::Owner), 2));
+    let client = registry.create_caller(client("t", "two"), &actor()).await.unwrap();
+    no_change!(registry, registry.update_caller(&client.tenant, &client.id, None, edit, &actor()));
 }

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{CallerEdit, Status},
+    app::{CallerEdit, Standing, Status},
     clock::ManualClock,
-    registry::{Callers, Credentials, Registry},
+    registry::{Callers, Credentials, NewCaller, Registry, Tenants},
 };
 
 use crate::records::{actor, app, client, key, lock_on, plan, tenant};
@@ -51,7 +51,12 @@ pub async fn pages_follow_each_other_without_gap_or_overlap(
             lists.pop().unwrap().len()
         }};
     }
-    assert_eq!(pages!(id, |after, limit| registry.tenants(after.as_ref(), limit)), 2);
+    let tenants = pages!(id, |after, limit| {
+        let which = Tenants { after: after.clone(), limit, ..Tenants::default() };
+        let registry = registry.clone();
+        async move { registry.tenants(&which).await }
+    });
+    assert_eq!(tenants, 2);
     assert_eq!(pages!(id, |after, limit| registry.locks(after.as_ref(), limit)), 10);
     let callers = pages!(id, |after, limit| {
         let which = Callers { after: after.clone(), limit, ..Callers::default() };
@@ -93,6 +98,27 @@ pub async fn a_listing_shows_only_what_was_asked_for(registry: Arc<dyn Registry>
     let caller = registry.update_caller(&caller.tenant, &caller.id, None, edit, &actor()).await.unwrap();
     let disabled = Callers { status: Some(Status::Disabled), ..all };
     assert_eq!(registry.callers(&disabled).await.unwrap(), std::slice::from_ref(&caller));
+
+    let on_plan = NewCaller { plan: Some("u".parse().unwrap()), ..client("u", "on a plan") };
+    let on_plan = registry.create_caller(on_plan, &actor()).await.unwrap();
+    let of_plan = |plan: &str| Callers { plan: Some(plan.parse().unwrap()), limit: 9, ..Callers::default() };
+    assert_eq!(registry.callers(&of_plan("u")).await.unwrap(), [on_plan]);
+    assert_eq!(registry.callers(&of_plan("t")).await.unwrap(), []);
+
+    registry.set_standing(&"u".parse().unwrap(), Standing::Lapsed, &actor()).await.unwrap();
+    let (lapsed, active) = (Some(Standing::Lapsed), Some(Standing::Active));
+    for (name, standing, found) in [
+        (None, None, &["t", "u"][..]),
+        (Some("the tenant t"), None, &["t"]),
+        (Some("the tenant"), None, &[]),
+        (None, lapsed, &["u"]),
+        (None, active, &["t"]),
+        (Some("the tenant t"), lapsed, &[]),
+    ] {
+        let which = Tenants { name: name.map(str::to_owned), standing, after: None, limit: 9 };
+        let tenants = registry.tenants(&which).await.unwrap();
+        assert!(tenants.iter().map(|tenant| tenant.id.as_str()).eq(found.iter().copied()), "{which:?}");
+    }
 
     let all = Credentials { limit: 100, ..Credentials::default() };
     let of_caller = Credentials { caller: Some(caller.id.clone()), ..all.clone() };

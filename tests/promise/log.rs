@@ -3,11 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{Actor, Caller, CallerEdit, Covers, Credential, Kind, Lock, Standing, Status, Target, Verb},
+    app::{
+        Actor, Caller, CallerEdit, Covers, Credential, Entity, Kind, Lock, Standing, Status, Target, Verb,
+    },
     clock::{Clock, ManualClock},
     directory::Directory,
     limit::Budgets,
-    registry::{NewCaller, Registry, follow, load},
+    registry::{Changes, NewCaller, Registry, follow, load},
 };
 use tokio::join;
 
@@ -117,6 +119,78 @@ pub async fn changes_are_read_in_pages(registry: Arc<dyn Registry>, _: Arc<Manua
         let page = registry.changes(after, limit).await.unwrap();
         let page: Vec<_> = page.iter().map(|change| change.seq).collect();
         assert_eq!(page, expected, "{limit} after {after}");
+    }
+}
+
+pub async fn the_history_shows_what_was_before_and_only_what_was_asked_for(
+    registry: Arc<dyn Registry>,
+    _: Arc<ManualClock>,
+) {
+    let by = |who: &str| Actor(who.to_owned());
+    let (tenant_id, plan_id) = ("t".parse().unwrap(), "t".parse().unwrap());
+    let made = registry.create_tenant(tenant("t"), &by("admin:1 from ::1")).await.unwrap();
+    registry.put_plan(plan("t", 1), &by("config")).await.unwrap();
+    let lapsed = registry.set_standing(&tenant_id, Standing::Lapsed, &by("admin:1")).await.unwrap();
+    registry.put_plan(plan("t", 2), &by("admin:12 from ::1")).await.unwrap();
+    registry.delete_plan(&plan_id, &by("admin:1 from x from y")).await.unwrap();
+    registry.put_plan(plan("t", 3), &by("")).await.unwrap();
+
+    let all = Changes { limit: 100, ..Changes::default() };
+    let history = registry.history(&all).await.unwrap();
+    assert!(history.changes.iter().map(|past| past.change.clone()).eq(log(&*registry).await));
+    assert_eq!(history.next, None);
+    let before: Vec<_> = history.changes.iter().map(|past| past.before.clone()).collect();
+    let plan = |quota| Some(Entity::Plan(plan("t", quota)));
+    assert_eq!(before, [None, None, Some(Entity::Tenant(made)), plan(1), plan(2), None]);
+    assert_eq!(history.changes[2].change.entity, Entity::Tenant(lapsed));
+
+    let (kind, who) = (
+        |kind| Changes { kind: Some(kind), ..all.clone() },
+        |who: &str| Changes { actor: Some(who.into()), ..all.clone() },
+    );
+    for (which, expected) in [
+        (kind(Kind::Tenant), &[1, 3][..]),
+        (kind(Kind::Lock), &[]),
+        (Changes { id: Some("t".into()), ..all.clone() }, &[1, 2, 3, 4, 5, 6]),
+        (Changes { id: Some("t".into()), after: 3, ..kind(Kind::Plan) }, &[4, 5, 6]),
+        (Changes { id: Some("u".into()), ..all.clone() }, &[]),
+        (who("admin:1"), &[1, 3, 5]),
+        (who("admin:12"), &[4]),
+        (who("config"), &[2]),
+        (who(""), &[6]),
+        (who("admin:1 from"), &[]),
+        (Changes { kind: Some(Kind::Plan), ..who("admin:1") }, &[5]),
+    ] {
+        let found = registry.history(&which).await.unwrap().changes;
+        assert!(
+            found.iter().map(|past| past.change.seq).eq(expected.iter().copied()),
+            "{which:?}: {found:?}"
+        );
+    }
+}
+
+pub async fn a_page_of_history_says_where_the_next_begins(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    for n in 1..=5 {
+        registry.put_plan(plan("p", n), &actor()).await.unwrap();
+        registry.put_plan(plan("q", n), &actor()).await.unwrap();
+    }
+    let of = |id: Option<&str>| Changes { id: id.map(str::to_owned), ..Changes::default() };
+    for (which, after, limit, expected, next) in [
+        (of(None), 0, 4, &[1, 2, 3, 4][..], Some(4)),
+        (of(None), 4, 4, &[5, 6, 7, 8], Some(8)),
+        (of(None), 8, 4, &[9, 10], None),
+        (of(None), 6, 4, &[7, 8, 9, 10], None),
+        (of(None), 10, 4, &[], None),
+        (of(None), u64::MAX, 4, &[], None),
+        (of(None), 0, 0, &[], None),
+        (of(Some("p")), 0, 2, &[1, 3], Some(3)),
+        (of(Some("p")), 3, 9, &[5, 7, 9], None),
+        (of(Some("p")), 5, 2, &[7, 9], Some(9)),
+    ] {
+        let which = Changes { after, limit, ..which };
+        let history = registry.history(&which).await.unwrap();
+        let found: Vec<_> = history.changes.iter().map(|past| past.change.seq).collect();
+        assert_eq!((&*found, history.next), (expected, next), "{which:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use portcullis::{
     app::{CallerEdit, Entity, Standing, Tenant, TenantEdit, Verb},
     clock::{Clock, ManualClock},
-    registry::{Fault, NewCaller, Registry},
+    registry::{Command, Fault, NewCaller, Registry},
 };
 
 use crate::records::{actor, client, gateway, log, plan, tenant};
@@ -107,10 +107,41 @@ pub async fn a_plan_is_deleted_when_nobody_is_on_it(registry: Arc<dyn Registry>,
         async move { registry.delete_plan(&id, &actor()).await }
     };
     refused!(registry, Fault::NotFound, delete("r"));
-    refused!(registry, Fault::Conflict, delete("p"));
+    refused!(registry, Fault::InUse, delete("p"));
     delete("q").await.unwrap();
     let edit = CallerEdit { plan: Some(None), ..CallerEdit::default() };
     registry.update_caller(&caller.tenant, &caller.id, None, edit, &actor()).await.unwrap();
     delete("p").await.unwrap();
     assert_eq!(registry.plans(None, 10).await.unwrap(), []);
+}
+
+pub async fn a_plan_is_made_once(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    let make = |quota| {
+        let registry = registry.clone();
+        async move { registry.execute(vec![Command::CreatePlan(plan("p", quota))], &actor()).await }
+    };
+    refused!(registry, Fault::NotFound, registry.plan(&"p".parse().unwrap()));
+    assert_eq!(make(1).await.unwrap(), [Entity::Plan(plan("p", 1))]);
+    refused!(registry, Fault::Conflict, make(1));
+    refused!(registry, Fault::Conflict, make(2));
+    assert_eq!(registry.plan(&"p".parse().unwrap()).await.unwrap(), plan("p", 1));
+}
+
+pub async fn a_tenant_is_deleted_when_it_has_no_callers(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    let made = registry.create_tenant(gateway("t", "project", "instance"), &actor()).await.unwrap();
+    let caller = registry.create_caller(client("t", "name"), &actor()).await.unwrap();
+    let delete = |id: &str, expected| {
+        let (registry, id) = (registry.clone(), id.parse().unwrap());
+        async move { registry.delete_tenant(&id, expected, &actor()).await }
+    };
+    refused!(registry, Fault::NotFound, delete("u", None));
+    refused!(registry, Fault::InUse, delete("t", None));
+    refused!(registry, Fault::Conflict, delete("t", Some(2)));
+    registry.delete_caller(&made.id, &caller.id, None, &actor()).await.unwrap();
+    refused!(registry, Fault::Conflict, delete("t", Some(2)));
+    delete("t", Some(1)).await.unwrap();
+    refused!(registry, Fault::NotFound, registry.tenant(&made.id));
+    assert_eq!(log(&*registry).await.last().unwrap().entity, Entity::Tenant(made));
+    // Its place is free again.
+    registry.create_tenant(gateway("u", "project", "instance"), &actor()).await.unwrap();
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use portcullis::{
-    app::{CallerEdit, Entity, Status},
+    app::{Caller, CallerEdit, Entity, Status},
     clock::ManualClock,
     registry::{Command, Fault, NewCaller, Registry},
 };
 
-use crate::records::{actor, client, key, log, plan, tenant};
+use crate::records::{actor, client, key, lock_on, log, plan, tenant};
 
 pub async fn what_is_done_together_is_seen_by_what_follows(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let caller = NewCaller { plan: Some("p".parse().unwrap()), ..client("t", "name") };
@@ -60,4 +60,35 @@ pub async fn of_what_is_asked_together_all_is_done_or_nothing(
     good.pop();
     registry.execute(good, &actor()).await.unwrap();
     refused!(registry, Fault::NotFound, registry.caller(&of, &id));
+}
+
+pub async fn nothing_is_done_unless_what_is_expected_stands(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    let tenant = registry.create_tenant(tenant("t"), &actor()).await.unwrap();
+    registry.put_plan(plan("p", 1), &actor()).await.unwrap();
+    let caller = registry.create_caller(client("t", "name"), &actor()).await.unwrap();
+    let key = registry.create_credential(key(&caller, "key"), &actor()).await.unwrap();
+    let changed = |status| Caller { status, ..caller.clone() };
+    for stands in [
+        Entity::Tenant(tenant.clone()),
+        Entity::Plan(plan("p", 1)),
+        Entity::Caller(caller.clone()),
+        Entity::Credential(key.clone()),
+    ] {
+        let commands = vec![Command::Expect(stands.clone())];
+        assert_eq!(no_change!(registry, registry.execute(commands, &actor())), [stands]);
+    }
+    for does_not in [
+        Entity::Plan(plan("p", 2)),
+        Entity::Plan(plan("q", 1)),
+        Entity::Caller(changed(Status::Disabled)),
+        Entity::Lock(lock_on(&caller, &clock, std::time::Duration::from_secs(1))),
+    ] {
+        let commands = vec![Command::PutPlan(plan("p", 3)), Command::Expect(does_not)];
+        refused!(registry, Fault::Conflict, registry.execute(commands, &actor()));
+    }
+    let commands = vec![Command::Expect(Entity::Plan(plan("p", 1))), Command::PutPlan(plan("p", 2))];
+    registry.execute(commands, &actor()).await.unwrap();
 }

@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     app::{
-        Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Kind, Lock, LockId, Plan, PlanId,
-        Seq, Tenant, TenantId, Verb,
+        Caller, CallerId, Credential, CredentialId, Entity, Kind, Lock, LockId, Plan, PlanId, Seq, Tenant,
+        TenantId,
     },
-    registry::{Callers, Credentials, Fault},
+    registry::{Callers, Credentials, Fault, Kept, Tenants},
 };
 
 /// How many rows are held at once, as read.
@@ -35,6 +35,19 @@ async fn all<T: Record>(conn: &mut SqliteConnection, query: Query<'_>) -> Result
 pub(super) async fn tenant(conn: &mut SqliteConnection, id: &TenantId) -> Result<Option<Tenant>, Fault> {
     let query = query_as("SELECT id, record FROM tenant WHERE id = $1").bind(id.as_str());
     one(conn, query).await
+}
+
+pub(super) async fn tenants(conn: &mut SqliteConnection, which: &Tenants) -> Result<Vec<Tenant>, Fault> {
+    let mut query = QueryBuilder::new("SELECT id, record FROM tenant WHERE id > ");
+    query.push_bind(which.after.as_ref().map_or("", TenantId::as_str));
+    if let Some(name) = &which.name {
+        query.push(" AND record ->> '$.name' = ").push_bind(name);
+    }
+    if let Some(standing) = which.standing {
+        query.push(" AND record ->> '$.standing' = ").push_bind(standing.as_str());
+    }
+    query.push(" ORDER BY id LIMIT ").push_bind(which.limit);
+    all(conn, query.build_query_as()).await
 }
 
 pub(super) async fn gateway(
@@ -95,6 +108,9 @@ pub(super) async fn callers(conn: &mut SqliteConnection, which: &Callers) -> Res
     if let Some(status) = which.status {
         query.push(" AND record ->> '$.status' = ").push_bind(status.as_str());
     }
+    if let Some(plan) = &which.plan {
+        query.push(" AND plan = ").push_bind(plan.as_str());
+    }
     query.push(" ORDER BY id LIMIT ").push_bind(which.limit);
     all(conn, query.build_query_as()).await
 }
@@ -154,6 +170,21 @@ pub(super) async fn locks_until(conn: &mut SqliteConnection, millisecond: i64) -
     all(conn, query).await
 }
 
+/// The record of a request that takes effect once, expired or not.
+pub(super) async fn kept(conn: &mut SqliteConnection, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
+    let row: Option<(Vec<u8>, i64, Vec<u8>)> =
+        query_as("SELECT fingerprint, expires_at, answer FROM answered WHERE key = $1")
+            .bind(&key[..])
+            .fetch_optional(conn)
+            .await
+            .map_err(fault)?;
+    let Some((fingerprint, expires_at, answer)) = row else { return Ok(None) };
+    let corrupt = || Fault::Corrupt("the record of a request that takes effect once is none".into());
+    let fingerprint = fingerprint.try_into().map_err(|_| corrupt())?;
+    let expires_at = Timestamp::from_nanosecond(expires_at.into()).map_err(|_| corrupt())?;
+    Ok(Some(Kept { fingerprint, answer, expires_at }))
+}
+
 pub(super) async fn last_use(
     conn: &mut SqliteConnection,
     id: &CredentialId,
@@ -171,57 +202,6 @@ pub(super) async fn last_seq(conn: &mut SqliteConnection) -> Result<Seq, Fault> 
     let last: i64 =
         query_scalar("SELECT coalesce(max(seq), 0) FROM change").fetch_one(conn).await.map_err(fault)?;
     Ok(last.cast_unsigned())
-}
-
-pub(super) async fn changes(
-    conn: &mut SqliteConnection,
-    after: Seq,
-    limit: u32,
-) -> Result<Vec<Change>, Fault> {
-    type Row = (i64, String, String, String, String, String, Vec<u8>);
-    let rows: Vec<Row> = query_as(
-        "SELECT seq, at, actor, verb, kind, entity_id, record FROM change
-         WHERE seq > $1 ORDER BY seq LIMIT $2",
-    )
-    .bind(i64::try_from(after).unwrap_or(i64::MAX))
-    .bind(limit)
-    .fetch_all(conn)
-    .await
-    .map_err(fault)?;
-
-    let change = |(seq, at, actor, verb, kind, id, text): Row| {
-        let corrupt = |what| Fault::Corrupt(format!("change {seq} has no {what} that is known"));
-        Ok(Change {
-            seq: seq.cast_unsigned(),
-            at: at.parse().map_err(|_| corrupt("time"))?,
-            actor: Actor(actor),
-            verb: Verb::named(&verb).ok_or_else(|| corrupt("verb"))?,
-            entity: Kind::named(&kind).ok_or_else(|| corrupt("kind")).and_then(|kind| {
-                parse_as(kind, &id, &text).map_err(|fault| match fault {
-                    Fault::Corrupt(reason) => Fault::Corrupt(format!("change {seq}: {reason}")),
-                    fault => fault,
-                })
-            })?,
-        })
-    };
-    rows.into_iter().map(change).collect()
-}
-
-/// What the change before this one left of the entity.
-pub(super) async fn before(conn: &mut SqliteConnection, change: &Change) -> Result<Option<Entity>, Fault> {
-    let (kind, id) = (change.entity.kind(), change.entity.id());
-    let row: Option<(String, Vec<u8>)> = query_as(
-        "SELECT verb, record FROM change WHERE kind = $1 AND entity_id = $2 AND seq < $3
-         ORDER BY seq DESC LIMIT 1",
-    )
-    .bind(kind.as_str())
-    .bind(id)
-    .bind(i64::try_from(change.seq).unwrap_or(i64::MAX))
-    .fetch_optional(conn)
-    .await
-    .map_err(fault)?;
-    let there = row.filter(|(verb, _)| verb != Verb::Deleted.as_str());
-    there.map(|(_, text)| parse_as(kind, id, &text)).transpose()
 }
 
 /// To be called in a transaction, so that every page and the number are of one moment.

@@ -11,7 +11,7 @@ use crate::{
         Actor, Caller, CallerId, Credential, CredentialId, Entity, Gateway, Kind, Lock, LockId, Plan, PlanId,
         Seq, Target, Tenant, TenantId, Verb,
     },
-    registry::{Fault, Transaction},
+    registry::{Fault, Kept, Transaction},
 };
 
 /// A transaction that nobody else writes beside. Dropped before [`commit`](Self::commit), it never was.
@@ -76,6 +76,12 @@ impl Transaction for Write<'_> {
         .bind(project_id)
         .bind(instance_id);
         self.holds(taken).await
+    }
+
+    async fn has_callers(&mut self, tenant: &TenantId) -> Result<bool, Fault> {
+        let has =
+            query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE tenant = $1)").bind(tenant.as_str());
+        self.holds(has).await
     }
 
     async fn caller(&mut self, tenant: &TenantId, id: &CallerId) -> Result<Option<Caller>, Fault> {
@@ -188,6 +194,35 @@ impl Transaction for Write<'_> {
         .map_err(fault)?;
         chain::write(&mut self.tx, change.seq, &self.hash).await
     }
+
+    async fn kept(&mut self, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
+        read::kept(&mut self.tx, key).await
+    }
+
+    async fn keep(&mut self, key: &[u8; 32], kept: Kept) -> Result<(), Fault> {
+        query("INSERT INTO answered (key, fingerprint, expires_at, answer) VALUES ($1, $2, $3, $4)")
+            .bind(&key[..])
+            .bind(&kept.fingerprint[..])
+            .bind(nanoseconds(kept.expires_at))
+            .bind(kept.answer)
+            .execute(&mut *self.tx)
+            .await
+            .map(drop)
+            .map_err(fault)
+    }
+
+    async fn forget(&mut self) -> Result<u64, Fault> {
+        let gone = query("DELETE FROM answered WHERE expires_at <= $1").bind(nanoseconds(self.now));
+        gone.execute(&mut *self.tx).await.map_err(fault)?;
+        let left: i64 =
+            query_scalar("SELECT count(*) FROM answered").fetch_one(&mut *self.tx).await.map_err(fault)?;
+        Ok(left.cast_unsigned())
+    }
+}
+
+/// Since the epoch; until the year 2262.
+fn nanoseconds(moment: Timestamp) -> i64 {
+    i64::try_from(moment.as_nanosecond()).unwrap_or(i64::MAX)
 }
 
 /// The last use of a credential that is there, unless a later one is noted.

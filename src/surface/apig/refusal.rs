@@ -50,7 +50,9 @@ impl Refusal {
             Fault::KeyTaken => Self::KeyTaken,
             Fault::Full(_) => Self::Full,
             // Nobody chooses an id or names a revision here.
-            Fault::Conflict => Denial::internal("a registry found a conflict where none can be").into(),
+            Fault::Conflict | Fault::InUse | Fault::Reused => {
+                Denial::internal("a registry found a conflict where none can be").into()
+            }
             Fault::Locked(_) | Fault::Unavailable(_) | Fault::Corrupt(_) => denial(fault, now).into(),
         }
     }

@@ -1,0 +1,114 @@
+//! The change log, as it is read.
+
+use sqlx::{FromRow, QueryBuilder, SqliteConnection, query_as};
+
+use super::{chain, fault::fault, read::last_seq, record::parse_as};
+use crate::{
+    app::{Actor, Change, Entity, Kind, Seq, Verb},
+    registry::{Changes, Fault, History, Past},
+};
+
+/// A change as it stands in the file. The record in bytes, because text that is no UTF-8 must be traced to its
+/// row too.
+#[derive(FromRow)]
+struct Row {
+    seq: i64,
+    at: String,
+    actor: String,
+    verb: String,
+    kind: String,
+    entity_id: String,
+    record: Vec<u8>,
+}
+
+impl Row {
+    fn read(self) -> Result<Change, Fault> {
+        let seq = self.seq;
+        let corrupt = |what| Fault::Corrupt(format!("change {seq} has no {what} that is known"));
+        let kind = Kind::named(&self.kind).ok_or_else(|| corrupt("kind"))?;
+        Ok(Change {
+            seq: seq.cast_unsigned(),
+            at: self.at.parse().map_err(|_| corrupt("time"))?,
+            actor: Actor(self.actor),
+            verb: Verb::named(&self.verb).ok_or_else(|| corrupt("verb"))?,
+            entity: parse_as(kind, &self.entity_id, &self.record).map_err(|fault| match fault {
+                Fault::Corrupt(reason) => Fault::Corrupt(format!("change {seq}: {reason}")),
+                fault => fault,
+            })?,
+        })
+    }
+}
+
+fn number(seq: Seq) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+pub(super) async fn changes(
+    conn: &mut SqliteConnection,
+    after: Seq,
+    limit: u32,
+) -> Result<Vec<Change>, Fault> {
+    let rows: Vec<Row> = query_as(
+        "SELECT seq, at, actor, verb, kind, entity_id, record FROM change
+         WHERE seq > $1 ORDER BY seq LIMIT $2",
+    )
+    .bind(number(after))
+    .bind(limit)
+    .fetch_all(conn)
+    .await
+    .map_err(fault)?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// What the change before this one left of the entity.
+pub(super) async fn before(conn: &mut SqliteConnection, change: &Change) -> Result<Option<Entity>, Fault> {
+    let (kind, id) = (change.entity.kind(), change.entity.id());
+    let row: Option<(String, Vec<u8>)> = query_as(
+        "SELECT verb, record FROM change WHERE kind = $1 AND entity_id = $2 AND seq < $3
+         ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(kind.as_str())
+    .bind(id)
+    .bind(number(change.seq))
+    .fetch_optional(conn)
+    .await
+    .map_err(fault)?;
+    let there = row.filter(|(verb, _)| verb != Verb::Deleted.as_str());
+    there.map(|(_, text)| parse_as(kind, id, &text)).transpose()
+}
+
+/// To be called in a transaction, so that all of it is of one moment.
+pub(super) async fn history(conn: &mut SqliteConnection, which: &Changes) -> Result<History, Fault> {
+    let last = last_seq(conn).await?;
+    let mut query =
+        QueryBuilder::new("SELECT seq, at, actor, verb, kind, entity_id, record FROM change WHERE seq > ");
+    query.push_bind(number(which.after)).push(" AND seq <= ").push_bind(number(which.until(last)));
+    if let Some(kind) = which.kind {
+        query.push(" AND kind = ").push_bind(kind.as_str());
+    } else if which.id.is_some() {
+        // So that there is an index for it.
+        query.push(" AND kind IN ('tenant', 'plan', 'caller', 'credential', 'lock')");
+    }
+    if let Some(id) = &which.id {
+        query.push(" AND entity_id = ").push_bind(id);
+    }
+    if let Some(who) = &which.actor {
+        let from = format!("{who}{}", Actor::FROM);
+        query
+            .push(" AND (actor = ")
+            .push_bind(who)
+            .push(" OR substr(actor, 1, length(")
+            .push_bind(from.clone());
+        query.push(")) = ").push_bind(from).push(")");
+    }
+    query.push(" ORDER BY seq LIMIT ").push_bind(which.limit);
+    let rows: Vec<Row> = query.build_query_as().fetch_all(&mut *conn).await.map_err(fault)?;
+    let mut changes = Vec::with_capacity(rows.len());
+    for row in rows {
+        let change = row.read()?;
+        let (before, hash) = (before(conn, &change).await?, chain::of(conn, change.seq).await?);
+        changes.push(Past { change, before, hash });
+    }
+    let next = which.next(&changes, last);
+    Ok(History { changes, next })
+}
