@@ -24,7 +24,7 @@ pub mod sqlite;
 pub use command::{Command, NewCaller};
 pub use fault::Fault;
 pub use follow::{follow, load, note_uses};
-pub use listing::{Callers, Changes, Credentials, History, Past, Tenants};
+pub use listing::{Callers, Changes, Credentials, History, Order, Past, Tenants};
 pub use once::{Kept, Once, Outcome, execute_once};
 pub use rules::{Transaction, execute};
 
@@ -130,11 +130,17 @@ pub trait Registry: Send + Sync + 'static {
     /// [`Fault::NotFound`].
     async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Fault>;
 
-    /// A page of callers by id.
+    /// A page of callers.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
     async fn callers(&self, which: &Callers) -> Result<Vec<Caller>, Fault>;
+
+    /// How many callers there are on all pages together.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn count_callers(&self, which: &Callers) -> Result<u64, Fault>;
 
     /// A credential of a tenant.
     ///

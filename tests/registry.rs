@@ -104,6 +104,7 @@ macro_rules! keeps_all {
             listings {
                 pages_follow_each_other_without_gap_or_overlap,
                 a_listing_shows_only_what_was_asked_for,
+                callers_are_listed_newest_first_and_counted,
             }
             log {
                 changes_say_what_was_done_when_and_by_whom,

@@ -14,7 +14,7 @@ use portcullis::{
     app::{Caller, CallerEdit, CallerId, Entity, Tenant},
     clock::{ManualClock, SystemClock},
     registry::{
-        Fault, Registry,
+        Callers, Fault, Order, Registry,
         sqlite::{Options, Sqlite},
     },
 };
@@ -540,4 +540,86 @@ async fn a_name_that_is_special_to_sqlite_is_a_file_like_any_other() {
         let store = open(&folder.path().join(name)).await;
         assert!(store.tenant(&"t".parse().unwrap()).await.is_ok(), "{name}");
     }
+}
+
+#[tokio::test]
+async fn apps_of_an_earlier_version_are_listed_by_what_their_records_say() {
+    let (_folder, path) = ground();
+    let (store, clock) = (open(&path).await, clock());
+    fill(&store, &clock).await;
+    store.close().await;
+    let back = "DELETE FROM _sqlx_migrations WHERE version = 6; DROP INDEX caller_created;
+                ALTER TABLE caller DROP COLUMN created_at; ALTER TABLE caller DROP COLUMN status;
+                ALTER TABLE caller DROP COLUMN creator;";
+    outside(&path).await.execute(back).await.unwrap();
+    let store = open(&path).await;
+    let creator = Some(portcullis::app::Creator::Market);
+    let status = Some(portcullis::app::Status::Enabled);
+    let which = Callers { creator, status, order: Order::Newest, limit: 9, ..Callers::default() };
+    assert_eq!(store.callers(&which).await.unwrap().len(), 1);
+    assert_eq!(store.count_callers(&Callers { creator: None, ..which }).await.unwrap(), 2);
+    let when: Vec<String> = sqlx::query_scalar("SELECT created_at FROM caller ORDER BY created_at")
+        .fetch_all(&mut outside(&path).await)
+        .await
+        .unwrap();
+    assert_eq!(when, ["2026-01-01T00:00:00.000000007", "2026-01-01T00:00:00.000000007"]);
+}
+
+/// How many apps of one gateway are listed from.
+const APPS: u64 = 30_000;
+
+/// Run with `PORTCULLIS_TEST_APPS=1000000 … --nocapture` it says what a page costs of so many.
+#[tokio::test]
+async fn a_page_of_many_apps_is_read_without_reading_the_others() {
+    let count = std::env::var("PORTCULLIS_TEST_APPS").map_or(APPS, |text| text.parse().unwrap());
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    store.create_tenant(gateway("g", "project", "instance"), &actor()).await.unwrap();
+    let made = store.create_caller(app("g", "app_000000", "key_000000"), &actor()).await.unwrap();
+    // One by one each would be a synced transaction: the others are written beside the program, after its like.
+    let mut outside = outside(&path).await;
+    let like = format!(
+        "INSERT INTO caller (id, record, revision, tenant, kind, name, app_key, created_at, status, creator)
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {count}),
+         new (i, at) AS (SELECT i, printf('2026-01-02T%02d:%02d:%02d.%03d', i / 3600000 % 24, i / 60000 % 60,
+         i / 1000 % 60, i % 1000) FROM n)
+         SELECT printf('app-%06d', i), replace(replace(replace(replace(record, id, printf('app-%06d', i)),
+         'app_000000', printf('app_%06d', i)), 'key_000000', printf('key_%06d', i)), created_at, at), 1, tenant,
+         kind, printf('app_%06d', i), printf('key_%06d', i), at, status, creator FROM caller, new"
+    );
+    outside.execute(AssertSqlSafe(like)).await.unwrap();
+
+    let newest = Callers {
+        tenant: Some(made.tenant.clone()),
+        kind: Some("app"),
+        order: Order::Newest,
+        limit: 500,
+        ..Callers::default()
+    };
+    let (start, memory) = (Instant::now(), resident());
+    let mut last = start;
+    for (what, which, total) in [
+        ("the first page", newest.clone(), count),
+        ("the last page", Callers { offset: count - 500, ..newest.clone() }, count),
+        ("by key", Callers { app_key: Some("key_000777".into()), ..newest.clone() }, 1),
+        ("by part of the name", Callers { contains: Some("000777".into()), ..newest.clone() }, 1),
+        ("none", Callers { status: Some(portcullis::app::Status::Disabled), ..newest.clone() }, 0),
+    ] {
+        let page = store.callers(&which).await.unwrap();
+        assert_eq!(store.count_callers(&which).await.unwrap(), total, "{what}");
+        assert_eq!(page.len() as u64, total.min(500), "{what}");
+        assert!(page.is_sorted_by(|one, other| one.created_at > other.created_at), "{what}");
+        let now = Instant::now();
+        println!("{what} of {count} and the total: {:?}", now - std::mem::replace(&mut last, now));
+    }
+    let oldest = Callers { offset: count - 1, ..newest.clone() };
+    assert_eq!(store.callers(&oldest).await.unwrap(), [made]);
+    println!("resident before {memory} KiB, at most {} KiB", resident());
+}
+
+/// The most memory that this process had in its hands so far, where the system says so.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }

@@ -38,6 +38,17 @@ pub enum Creator {
     Market,
 }
 
+impl Creator {
+    /// The creator's name in the store, and on the APIG surface.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "USER",
+            Self::Market => "MARKET",
+        }
+    }
+}
+
 /// What an APIG app has beyond a caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
@@ -96,12 +107,15 @@ pub enum CallerKind {
 }
 
 impl CallerKind {
+    /// The [name](Self::name) of apps.
+    pub const APP: &'static str = "app";
+
     /// A short name: `api_client`, `app`, `operator` or `administrator`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::ApiClient => "api_client",
-            Self::App(_) => "app",
+            Self::App(_) => Self::APP,
             Self::Operator => "operator",
             Self::Administrator(_) => "administrator",
         }

@@ -1,6 +1,8 @@
-//! What a listing asks for: a page of entities in the order of their ids.
+//! What a listing asks for: a page of entities, in the order of their ids unless it says otherwise.
 
-use crate::app::{CallerId, Change, CredentialId, Entity, Kind, PlanId, Seq, Standing, Status, TenantId};
+use crate::app::{
+    Caller, CallerId, Change, Creator, CredentialId, Entity, Kind, PlanId, Seq, Standing, Status, TenantId,
+};
 
 /// A page of tenants.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +17,17 @@ pub struct Tenants {
     pub limit: u32,
 }
 
-/// A page of callers.
+/// In which order callers are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// By id.
+    #[default]
+    Id,
+    /// Those made last first; of those made at once, the greater id.
+    Newest,
+}
+
+/// A page of callers, or, without regard to `offset` and `limit`, all that are counted.
 #[derive(Debug, Clone, Default)]
 pub struct Callers {
     /// Only those of this tenant.
@@ -24,14 +36,45 @@ pub struct Callers {
     pub kind: Option<&'static str>,
     /// Only those with exactly this name.
     pub name: Option<String>,
+    /// Only those whose name holds this text; ASCII letters count without their case.
+    pub contains: Option<String>,
     /// Only those in this state.
     pub status: Option<Status>,
     /// Only those on this plan.
     pub plan: Option<PlanId>,
-    /// Only those behind this one.
+    /// Only the app with this AppKey.
+    pub app_key: Option<String>,
+    /// Only apps made by such.
+    pub creator: Option<Creator>,
+    /// Only these.
+    pub among: Option<Vec<CallerId>>,
+    /// Only those whose id is behind this one.
     pub after: Option<CallerId>,
+    /// In which order.
+    pub order: Order,
+    /// Without the first so many.
+    pub offset: u64,
     /// At most so many.
     pub limit: u32,
+}
+
+impl Callers {
+    /// Whether a caller is one of those that are asked for, on whatever page.
+    #[must_use]
+    pub fn take(&self, caller: &Caller) -> bool {
+        let app = caller.app();
+        let holds = |text: &String| caller.name.to_ascii_lowercase().contains(&text.to_ascii_lowercase());
+        self.tenant.as_ref().is_none_or(|tenant| caller.tenant == *tenant)
+            && self.kind.is_none_or(|kind| caller.kind_name() == kind)
+            && self.name.as_ref().is_none_or(|name| caller.name == *name)
+            && self.contains.as_ref().is_none_or(holds)
+            && self.status.is_none_or(|status| caller.status == status)
+            && self.plan.as_ref().is_none_or(|plan| caller.plan.as_ref() == Some(plan))
+            && self.app_key.as_ref().is_none_or(|key| app.is_some_and(|app| app.key == *key))
+            && self.creator.is_none_or(|creator| app.is_some_and(|app| app.creator == creator))
+            && self.among.as_ref().is_none_or(|ids| ids.contains(&caller.id))
+            && self.after.as_ref().is_none_or(|after| caller.id > *after)
+    }
 }
 
 /// A page of credentials.

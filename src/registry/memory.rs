@@ -5,6 +5,7 @@
 mod state;
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     ops::Bound,
     pin::pin,
@@ -17,7 +18,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    Callers, Changes, Command, Credentials, Fault, History, Kept, Once, Outcome, Registry, Tenants,
+    Callers, Changes, Command, Credentials, Fault, History, Kept, Once, Order, Outcome, Registry, Tenants,
     Transaction, execute, execute_once,
 };
 use crate::{
@@ -273,13 +274,23 @@ impl Registry for Memory {
     }
 
     async fn callers(&self, which: &Callers) -> Result<Vec<Caller>, Fault> {
-        Ok(page(&self.state().callers, which.after.as_ref(), which.limit, |caller| {
-            which.tenant.as_ref().is_none_or(|tenant| caller.tenant == *tenant)
-                && which.kind.is_none_or(|kind| caller.kind_name() == kind)
-                && which.name.as_ref().is_none_or(|name| caller.name == *name)
-                && which.status.is_none_or(|status| caller.status == status)
-                && which.plan.as_ref().is_none_or(|plan| caller.plan.as_ref() == Some(plan))
-        }))
+        let state = self.state();
+        let behind = which.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let found = state.callers.range((behind, Bound::Unbounded)).map(|(_, caller)| caller);
+        let found = found.filter(|caller| which.take(caller));
+        let (offset, limit) = (usize::try_from(which.offset).unwrap_or(usize::MAX), which.limit as usize);
+        Ok(match which.order {
+            Order::Id => found.skip(offset).take(limit).cloned().collect(),
+            Order::Newest => {
+                let mut found: Vec<&Caller> = found.collect();
+                found.sort_unstable_by_key(|caller| Reverse((caller.created_at, &caller.id)));
+                found.into_iter().skip(offset).take(limit).cloned().collect()
+            }
+        })
+    }
+
+    async fn count_callers(&self, which: &Callers) -> Result<u64, Fault> {
+        Ok(self.state().callers.values().filter(|caller| which.take(caller)).count() as u64)
     }
 
     async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, Fault> {

@@ -185,6 +185,10 @@ impl Registry for Sqlite {
         read::callers(&mut *self.reader().await?, which).await
     }
 
+    async fn count_callers(&self, which: &Callers) -> Result<u64, Fault> {
+        read::count_callers(&mut *self.reader().await?, which).await
+    }
+
     async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, Fault> {
         read::credential(&mut *self.reader().await?, tenant, id).await?.ok_or(Fault::NotFound)
     }

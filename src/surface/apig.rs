@@ -1,57 +1,78 @@
-//! The apps of a dedicated APIG gateway, first version of the contract: create, read, modify.
+//! The apps of a dedicated APIG gateway, in both versions of the contract.
 //!
 //! ```text
-//! POST /v1/{project_id}/apigw/instances/{instance_id}/apps        201
-//! GET  /v1/{project_id}/apigw/instances/{instance_id}/apps/{id}   200
-//! PUT  /v1/{project_id}/apigw/instances/{instance_id}/apps/{id}   200
+//! POST   …/apps                      a new app                             201
+//! GET    …/apps                      a page of them, newest first
+//! GET    …/apps/{id}
+//! PUT    …/apps/{id}                 name, remark; key and secret where they may be chosen
+//! DELETE …/apps/{id}                 with all that belongs to it           204
+//! PUT    …/apps/secret/{id}          another secret
+//! GET    …/apps/validation/{id}      id, name, remark
+//! GET    …/resources/outline/apps    how many there are
 //! ```
 //!
-//! Who manages apps is an operator, by a token in `X-Auth-Token` that is scoped to a project: it reaches
-//! every gateway of that project, and no other. Success is the bare app; `app_secret` is always six
-//! asterisks, one that was generated too. Every error is `{"error_code","error_msg"}`.
+//! `…` is `/v1/{project_id}/apigw/instances/{instance_id}` or the same with `/v2`.
 //!
-//! Where the contract is silent, or says two things:
+//! Who manages apps is an operator, by a token in `X-Auth-Token` that is scoped to a project: it reaches
+//! every gateway of that project, and no other. Every error is `{"error_code","error_msg"}`.
+//!
+//! # One app, two versions
+//!
+//! An app is kept once, under a UUID with hyphens. V1 shows and takes it so; V2 shows it as 32 digits without
+//! hyphens, and takes both. An id that is no UUID is the same in both. What looks at paths sees those of V1: a lock
+//! on one holds for both.
+//!
+//! # Who learns a secret
+//!
+//! V1 prints `app_secret` as six asterisks in every body. A secret that was generated, in a creation or a
+//! reset without one, is told once all the same: in the field `X-App-Secret` of that answer. V2 shows the
+//! secret as it is, in every answer, to a token that may change the app; to one that may only look, six asterisks.
+//! Whatever holds a secret, or may, has `Cache-Control: no-store`.
+//!
+//! # Where the contract is silent, or says two things
 //!
 //! * Letters are ASCII letters. The vendor's Chinese pages take Chinese letters in names, this page does not.
-//! * Lengths count characters.
+//! * Lengths count characters. V1 takes keys and secrets of up to 64; V2 keys of 200 and secrets of 128.
 //! * A remark that is absent or empty stays as it was: it cannot be set back to empty. `<`, `>` and the
 //!   character zero are not taken.
 //! * `app_key` and `app_secret` are refused (APIG.2012) while the gateway does not let operators choose them.
-//! * `null` is no value, except for the name, where it is like a missing one (APIG.2001). Unknown and
+//! * `null` is no value, except for a mandatory member, where it is like a missing one (APIG.2001). Unknown and
 //!   repeated members are APIG.2000, as is a body beyond 64 KiB.
-//! * There is no 409: of two changes at once, the later one stands whole.
+//! * There is no 409 for a change: of two at once, the later one stands whole. Deleting an app of the marketplace
+//!   is APIG.1104, in V1 under the 409 that only this operation lists, in V2 under 403.
+//! * A lapsed subscription may look and delete.
+//! * A list holds what the token's scopes cover. A name matches when it holds the text, whatever the case of its
+//!   letters; exactly with `precise_search=name`. A parameter without a value is none; one that is no value is
+//!   APIG.2012, twice the same is APIG.2000, an unknown one is nobody's business.
+//! * Verifying an app is for every token of the project that may read apps, also one that is confined to others.
 //! * Ids have one spelling: percent-encoded, they are not found.
 
+mod apps;
 mod call;
 mod fields;
+mod query;
 mod refusal;
 mod show;
+mod version;
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    response::Response,
-    routing,
-};
-use http::{Extensions, HeaderName, HeaderValue, StatusCode};
+use axum::{Extension, Router, routing};
+use http::{Extensions, HeaderName, HeaderValue};
 
-use super::content;
 use crate::{
     Denial,
-    app::{Access, App, Caller, CallerEdit, CallerId, CallerKind, Creator, Sealed, Sealer, Secret, Tenant},
+    app::{Caller, CallerId, Sealed, Sealer, Secret, Tenant},
     clock::Clock,
     directory::Directory,
     policy::{ApiKey, Lock, RateLimit, RateLimitFields, Scope, Source},
     problem::Form,
-    registry::{Fault, NewCaller, Registry},
+    registry::{Fault, Registry},
     tower::PortcullisLayer,
 };
-use call::{Asked, RESOURCE, in_good_standing};
-use fields::AppFields;
+use call::{Asked, RESOURCE};
 use refusal::Refusal;
-use show::show;
+use version::{OnePath, Version};
 
 /// What the surface stands on.
 #[derive(Clone)]
@@ -93,79 +114,44 @@ pub fn router(surface: Apig) -> Router {
             .kinds(&["operator"])
             .realm("apig"),
         Scope::new(RESOURCE),
+        OnePath,
         Lock::new(surface.directory.clone()),
         RateLimit::new().fields(RateLimitFields { draft_10: false, x_ratelimit: false }),
     );
     let guard =
         PortcullisLayer::new(guard).form(Form::Apig).clock(surface.clock.clone()).peer_from(surface.peer);
-    let all = routing::post(create).fallback(|| async { not_allowed("POST") });
-    let one = routing::get(read).put(modify).fallback(|| async { not_allowed("GET, HEAD, PUT") });
     Router::new()
-        .route("/v1/{project_id}/apigw/instances/{instance_id}/apps", all)
-        .route("/v1/{project_id}/apigw/instances/{instance_id}/apps/{id}", one)
+        .merge(routes(Version::One))
+        .merge(routes(Version::Two))
         .fallback(|| async { Refusal::from(Denial::NotFound) })
         .with_state(Arc::new(surface))
         .layer(guard)
 }
 
+/// What a version of the contract has.
+fn routes(version: Version) -> Router<Arc<Apig>> {
+    let base = format!("{}/{{project_id}}/apigw/instances/{{instance_id}}", version.prefix());
+    let at = |path: &str| format!("{base}{path}");
+    let apps =
+        routing::get(apps::list).post(apps::create).fallback(|| async { not_allowed("GET, HEAD, POST") });
+    let app = routing::get(apps::read)
+        .put(apps::modify)
+        .delete(apps::delete)
+        .fallback(|| async { not_allowed("GET, HEAD, PUT, DELETE") });
+    let secret = routing::put(apps::reset_secret).fallback(|| async { not_allowed("PUT") });
+    let validation = routing::get(apps::verify).fallback(|| async { not_allowed("GET, HEAD") });
+    let counts = routing::get(apps::counts).fallback(|| async { not_allowed("GET, HEAD") });
+    Router::new()
+        .route(&at("/apps"), apps)
+        .route(&at("/apps/{id}"), app)
+        .route(&at("/apps/secret/{id}"), secret)
+        .route(&at("/apps/validation/{id}"), validation)
+        .route(&at("/resources/outline/apps"), counts)
+        .layer(Extension(version))
+}
+
 fn not_allowed(methods: &'static str) -> Refusal {
     Denial::MethodNotAllowed { allow: HeaderValue::from_static(methods) }.into()
-}
-
-async fn create(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let id = CallerId::random();
-    asked.may(Access::Write, &id)?;
-    let tenant = surface.gateway(&asked).await?;
-    let fields = read_body(request, &tenant).await?;
-    in_good_standing(&tenant)?;
-    let app = App {
-        remark: fields.remark.unwrap_or_default(),
-        key: fields.key.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
-        secret: surface.seal(&fields.secret.unwrap_or_else(generate), &id),
-        creator: Creator::User,
-    };
-    let kind = CallerKind::App(app);
-    let caller = NewCaller { id, tenant: tenant.id, name: fields.name, kind, plan: None };
-    let made = surface.registry.create_caller(caller, &asked.actor()).await;
-    show(StatusCode::CREATED, &made.map_err(|fault| surface.refuse(fault, asked.no_instance()))?)
-}
-
-async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let id = asked.app()?;
-    asked.may(Access::Read, &id)?;
-    let tenant = surface.gateway(&asked).await?;
-    show(StatusCode::OK, &surface.find(&tenant, &id, &asked).await?)
-}
-
-async fn modify(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let id = asked.app()?;
-    asked.may(Access::Write, &id)?;
-    let tenant = surface.gateway(&asked).await?;
-    let fields = read_body(request, &tenant).await?;
-    in_good_standing(&tenant)?;
-    surface.find(&tenant, &id, &asked).await?;
-    let edit = CallerEdit {
-        name: Some(fields.name),
-        remark: fields.remark,
-        key: fields.key,
-        secret: fields.secret.map(|secret| surface.seal(&secret, &id)),
-        ..CallerEdit::default()
-    };
-    let after = surface.registry.update_caller(&tenant.id, &id, None, edit, &asked.actor()).await;
-    show(StatusCode::OK, &after.map_err(|fault| surface.refuse(fault, asked.no_app()))?)
-}
-
-async fn read_body(request: Request, tenant: &Tenant) -> Result<AppFields, Refusal> {
-    let custom_keys = tenant.gateway.as_ref().is_some_and(|gateway| gateway.custom_keys);
-    AppFields::read(&content(request.into_body()).await?, custom_keys)
-}
-
-/// A new secret: 32 hexadecimal digits in lower case.
-fn generate() -> Secret {
-    Secret::from(uuid::Uuid::new_v4().simple().to_string())
 }
 
 impl Apig {
@@ -178,8 +164,9 @@ impl Apig {
     /// An app of the gateway; callers of other kinds do not exist here.
     async fn find(&self, tenant: &Tenant, id: &CallerId, asked: &Asked) -> Result<Caller, Refusal> {
         let caller = self.registry.caller(&tenant.id, id).await;
-        let caller = caller.map_err(|fault| self.refuse(fault, asked.no_app()))?;
-        if caller.app().is_some() { Ok(caller) } else { Err(asked.no_app()) }
+        let missing = || asked.no_app(id.as_str());
+        let caller = caller.map_err(|fault| self.refuse(fault, missing()))?;
+        if caller.app().is_some() { Ok(caller) } else { Err(missing()) }
     }
 
     fn seal(&self, secret: &Secret, id: &CallerId) -> Sealed {

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod apps;
 mod bodies;
 mod refusals;
 
@@ -37,8 +38,17 @@ impl Site {
     }
 
     async fn with(custom_keys: bool, quota: Option<u32>) -> Self {
+        Self::of(custom_keys, quota, 4).await
+    }
+
+    /// With room for so many apps.
+    async fn with_room(most: u32) -> Self {
+        Self::of(true, None, most).await
+    }
+
+    async fn of(custom_keys: bool, quota: Option<u32>, most: u32) -> Self {
         let world = World::new();
-        world.tenant("gateway", Some(gateway(PROJECT, INSTANCE, custom_keys)), 4).await;
+        world.tenant("gateway", Some(gateway(PROJECT, INSTANCE, custom_keys)), most).await;
         let plan: Option<PlanId> = match quota {
             Some(quota) => Some(world.plan("plan", quota, 60).await),
             None => None,

@@ -120,23 +120,6 @@ async fn an_app_that_is_not_there_and_one_of_another_gateway_look_the_same() {
 }
 
 #[tokio::test]
-async fn what_the_surface_does_not_have_is_404_and_405() {
-    let site = Site::new().await;
-    let unknown = "The API does not exist or has not been published in the environment.";
-    let other = all().replace("/v1/", "/v2/");
-    for target in ["/", "/v1", "/api_clients", &other, &format!("{}/", all()), &format!("{}/x", one(APP))] {
-        refused(&site.send("GET", target, None).await, 404, "APIG.0101", unknown);
-    }
-    for (method, target, allow) in
-        [("DELETE", one(APP), "GET, HEAD, PUT"), ("POST", one(APP), "GET, HEAD, PUT"), ("GET", all(), "POST")]
-    {
-        let answer = site.send(method, &target, None).await;
-        refused(&answer, 405, "APIG.1005", NOT_PERMITTED);
-        assert_eq!(answer.field("allow"), [allow]);
-    }
-}
-
-#[tokio::test]
 async fn a_name_and_a_key_that_are_taken_are_400() {
     let site = Site::new().await;
     let theirs = "c0a80101-0000-4000-8000-000000000002";

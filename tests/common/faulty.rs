@@ -102,6 +102,10 @@ impl Registry for Faulty {
         self.check("callers")?.callers(which).await
     }
 
+    async fn count_callers(&self, which: &Callers) -> Result<u64, Fault> {
+        self.check("count_callers")?.count_callers(which).await
+    }
+
     async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, Fault> {
         self.check("credential")?.credential(tenant, id).await
     }

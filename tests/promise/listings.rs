@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{CallerEdit, Standing, Status},
+    app::{CallerEdit, Creator, Standing, Status},
     clock::ManualClock,
-    registry::{Callers, Credentials, NewCaller, Registry, Tenants},
+    registry::{Callers, Credentials, NewCaller, Order, Registry, Tenants},
 };
 
 use crate::records::{actor, app, client, key, lock_on, plan, tenant};
@@ -130,4 +130,53 @@ pub async fn a_listing_shows_only_what_was_asked_for(registry: Arc<dyn Registry>
     assert_eq!(registry.credentials(&of_tenant).await.unwrap(), found);
     assert_eq!(registry.credentials(&elsewhere).await.unwrap(), []);
     assert_eq!(registry.credentials(&Credentials { tenant: t, ..all }).await.unwrap().len(), 9);
+}
+
+pub async fn callers_are_listed_newest_first_and_counted(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    registry.create_tenant(tenant("t"), &actor()).await.unwrap();
+    let mut made = Vec::new();
+    // Times whose fractions have different numbers of digits, and two of one moment.
+    for (at, nanos) in [1_000_000_000, 1, 10, 500_000_000, 0, 499_999_989].into_iter().enumerate() {
+        clock.advance(Duration::from_nanos(nanos));
+        let app = app("t", &format!("App_{at}"), &format!("key {at}"));
+        made.push(registry.create_caller(app, &actor()).await.unwrap());
+    }
+    made.sort_by_key(|caller| std::cmp::Reverse((caller.created_at, caller.id.clone())));
+    let ids: Vec<_> = made.iter().map(|caller| caller.id.clone()).collect();
+    let newest = Callers { order: Order::Newest, limit: 100, ..Callers::default() };
+    let listed = async |which: &Callers| -> Vec<_> {
+        registry.callers(which).await.unwrap().into_iter().map(|caller| caller.id).collect()
+    };
+    assert_eq!(listed(&newest).await, ids);
+    for (offset, limit) in [(0, 2), (2, 2), (4, 100), (6, 1), (u64::MAX, u32::MAX), (0, 0)] {
+        let page = Callers { offset, limit, ..newest.clone() };
+        let from = usize::try_from(offset).unwrap().min(6);
+        let expected = &ids[from..6.min(from.saturating_add(limit as usize))];
+        assert_eq!(listed(&page).await, expected, "{offset} {limit}");
+        assert_eq!(registry.count_callers(&page).await.unwrap(), 6, "a count is of all pages");
+        let by_id = Callers { order: Order::Id, ..page };
+        assert_eq!(listed(&by_id).await.len(), expected.len(), "{offset} {limit}");
+    }
+
+    let some = [ids[3].clone(), ids[1].clone(), "nobody".parse().unwrap()];
+    for (which, expected) in [
+        (Callers { contains: Some("aPP_".into()), ..newest.clone() }, 6),
+        (Callers { contains: Some("_3".into()), ..newest.clone() }, 1),
+        (Callers { contains: Some("%".into()), ..newest.clone() }, 0),
+        (Callers { app_key: Some("key 3".into()), ..newest.clone() }, 1),
+        (Callers { app_key: Some("key".into()), ..newest.clone() }, 0),
+        (Callers { creator: Some(Creator::Market), ..newest.clone() }, 6),
+        (Callers { creator: Some(Creator::User), ..newest.clone() }, 0),
+        (Callers { among: Some(some.to_vec()), ..newest.clone() }, 2),
+        (Callers { among: Some(vec![]), ..newest.clone() }, 0),
+        (Callers { tenant: Some("u".parse().unwrap()), ..newest.clone() }, 0),
+    ] {
+        assert_eq!(registry.callers(&which).await.unwrap().len(), expected, "{which:?}");
+        assert_eq!(registry.count_callers(&which).await.unwrap(), expected as u64, "{which:?}");
+    }
+    let picked = Callers { among: Some(some.to_vec()), ..newest };
+    assert_eq!(listed(&picked).await, [ids[1].clone(), ids[3].clone()], "in the order of the list");
 }

@@ -12,7 +12,7 @@ use crate::{
         Caller, CallerId, Credential, CredentialId, Entity, Kind, Lock, LockId, Plan, PlanId, Seq, Tenant,
         TenantId,
     },
-    registry::{Callers, Credentials, Fault, Kept, Tenants},
+    registry::{Callers, Credentials, Fault, Kept, Order, Tenants},
 };
 
 /// How many rows are held at once, as read.
@@ -94,25 +94,58 @@ pub(super) async fn credentials_of(
 }
 
 pub(super) async fn callers(conn: &mut SqliteConnection, which: &Callers) -> Result<Vec<Caller>, Fault> {
-    let mut query = QueryBuilder::new("SELECT id, record FROM caller WHERE id > ");
-    query.push_bind(which.after.as_ref().map_or("", CallerId::as_str));
+    let mut query = QueryBuilder::new("SELECT id, record FROM caller");
+    only(&mut query, which)?;
+    query.push(match which.order {
+        Order::Id => " ORDER BY id LIMIT ",
+        Order::Newest => " ORDER BY created_at DESC, id DESC LIMIT ",
+    });
+    query.push_bind(which.limit).push(" OFFSET ").push_bind(i64::try_from(which.offset).unwrap_or(i64::MAX));
+    all(conn, query.build_query_as()).await
+}
+
+pub(super) async fn count_callers(conn: &mut SqliteConnection, which: &Callers) -> Result<u64, Fault> {
+    let mut query = QueryBuilder::new("SELECT count(*) FROM caller");
+    only(&mut query, which)?;
+    let count: i64 = query.build_query_scalar().fetch_one(conn).await.map_err(fault)?;
+    Ok(count.cast_unsigned())
+}
+
+/// As [`Callers::take`] has it.
+fn only(query: &mut QueryBuilder<sqlx::Sqlite>, which: &Callers) -> Result<(), Fault> {
+    query.push(" WHERE TRUE");
+    if let Some(after) = &which.after {
+        query.push(" AND id > ").push_bind(after.as_str().to_owned());
+    }
     if let Some(tenant) = &which.tenant {
-        query.push(" AND tenant = ").push_bind(tenant.as_str());
+        query.push(" AND tenant = ").push_bind(tenant.as_str().to_owned());
     }
     if let Some(kind) = which.kind {
         query.push(" AND kind = ").push_bind(kind);
     }
     if let Some(name) = &which.name {
-        query.push(" AND name = ").push_bind(name);
+        query.push(" AND name = ").push_bind(name.clone());
+    }
+    if let Some(text) = &which.contains {
+        query.push(" AND instr(lower(name), lower(").push_bind(text.clone()).push(")) > 0");
     }
     if let Some(status) = which.status {
-        query.push(" AND record ->> '$.status' = ").push_bind(status.as_str());
+        query.push(" AND status = ").push_bind(status.as_str());
     }
     if let Some(plan) = &which.plan {
         query.push(" AND plan = ").push_bind(plan.as_str());
     }
-    query.push(" ORDER BY id LIMIT ").push_bind(which.limit);
-    all(conn, query.build_query_as()).await
+    if let Some(key) = &which.app_key {
+        query.push(" AND app_key = ").push_bind(key.clone());
+    }
+    if let Some(creator) = which.creator {
+        query.push(" AND creator = ").push_bind(creator.as_str());
+    }
+    if let Some(ids) = &which.among {
+        let ids = serde_json::to_string(ids).map_err(|error| Fault::Corrupt(error.to_string()))?;
+        query.push(" AND id IN (SELECT value FROM json_each(").push_bind(ids).push("))");
+    }
+    Ok(())
 }
 
 pub(super) async fn credentials(

@@ -271,7 +271,10 @@ async fn store(
             .bind(it.kind_name())
             .bind(&it.name)
             .bind(it.app().map(|app| &app.key))
-            .bind(it.plan.as_ref().map(PlanId::as_str)),
+            .bind(it.plan.as_ref().map(PlanId::as_str))
+            .bind(it.created_at.to_string().trim_end_matches('Z').to_owned())
+            .bind(it.status.as_str())
+            .bind(it.app().map(|app| app.creator.as_str())),
         (_, Entity::Credential(it)) => row
             .bind(text)
             .bind(it.revision.cast_signed())
@@ -306,12 +309,12 @@ fn statement(verb: Verb, kind: Kind) -> &'static str {
         (Verb::Created, Kind::Plan) => "INSERT INTO plan (id, record) VALUES ($1, $2)",
         (Verb::Updated, Kind::Plan) => "UPDATE plan SET record = $2 WHERE id = $1",
         (Verb::Created, Kind::Caller) => {
-            "INSERT INTO caller (id, record, revision, tenant, kind, name, app_key, plan)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+            "INSERT INTO caller (id, record, revision, tenant, kind, name, app_key, plan, created_at, status,
+             creator) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
         }
         (Verb::Updated, Kind::Caller) => {
             "UPDATE caller SET record = $2, revision = $3, tenant = $4, kind = $5, name = $6, app_key = $7,
-             plan = $8 WHERE id = $1"
+             plan = $8, created_at = $9, status = $10, creator = $11 WHERE id = $1"
         }
         (Verb::Created, Kind::Credential) => {
             "INSERT INTO credential (id, record, revision, tenant, caller, digest)

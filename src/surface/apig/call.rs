@@ -1,15 +1,15 @@
 //! Who asks the surface, and about which gateway and app.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, str::FromStr};
 
 use axum::extract::Request;
 use http::Uri;
 
-use super::Refusal;
+use super::{Refusal, Version};
 use crate::{
     Admission, Denial,
     admission::Identity,
-    app::{Access, Actor, CallerId, Standing, Tenant},
+    app::{Access, Actor, CallerId, Scopes, Standing, Tenant},
     denial::Forbidden,
 };
 
@@ -17,51 +17,87 @@ use crate::{
 pub(super) const RESOURCE: &str = "apps";
 /// The most of an unknown id that a refusal repeats.
 const REPEATED: usize = 64;
+/// What of an app has pages whose missing app is APIG.3004; on all others it is APIG.3002.
+const PARTS: [&str; 2] = ["app-codes", "app-acl"];
 
 /// Who asks, about what. Ids are as they stand in the path: they need no percent-encoding, and a lock on
 /// the path would not see through it.
 pub(super) struct Asked {
     identity: Identity,
     peer: Option<IpAddr>,
+    pub(super) version: Version,
     pub(super) project: String,
     pub(super) instance: String,
-    app: String,
+    /// What follows the instance, segment by segment.
+    rest: Vec<String>,
 }
 
 impl Asked {
-    /// Reads who the guard admitted, and `/v1/{project_id}/apigw/instances/{instance_id}/apps/{id}`, whose
-    /// form the router has seen to. The token must be scoped to the project.
+    /// Reads who the guard admitted, and `/v1/{project_id}/apigw/instances/{instance_id}/…`, whose form the
+    /// router has seen to. The token must be scoped to the project.
     pub(super) fn of(request: &Request) -> Result<Self, Refusal> {
         let admission = request.extensions().get::<Admission>();
         let identity = admission.and_then(Admission::identity).cloned();
         let identity = identity.ok_or_else(|| Denial::internal("the surface is not behind its guard"))?;
         let peer = admission.and_then(Admission::peer);
-        let [project, instance, app] = named(request.uri()).map(String::from);
+        let version = request.extensions().get::<Version>().copied();
+        let version = version.ok_or_else(|| Denial::internal("a route of the surface has no version"))?;
+        let ([project, instance], rest) = named(request.uri());
         match &identity.caller().tenant().gateway {
             None => return Err(Refusal::NoProject),
             Some(own) if own.project_id != project => return Err(forbidden(Access::Read)),
             Some(_) => {}
         }
-        Ok(Self { identity, peer, project, instance, app })
+        Ok(Self { identity, peer, version, project: project.into(), instance: instance.into(), rest })
     }
 
-    /// The id of the app.
-    pub(super) fn app(&self) -> Result<CallerId, Refusal> {
-        self.app.parse().map_err(|_| self.no_app())
+    /// The segment of the path at a place behind the instance.
+    pub(super) fn segment(&self, at: usize) -> &str {
+        self.rest.get(at).map_or("", String::as_str)
+    }
+
+    /// The id of the app, at a place behind the instance.
+    pub(super) fn app(&self, at: usize) -> Result<CallerId, Refusal> {
+        let text = self.segment(at);
+        text.parse().map_err(|_| self.no_app(text))
+    }
+
+    /// An id that was not read from the path, as it is kept; `None` when it is none.
+    pub(super) fn kept<I: FromStr>(&self, text: &str) -> Option<I> {
+        self.version.kept(text).parse().ok()
     }
 
     /// Whether the token's scopes cover this very app.
     pub(super) fn may(&self, access: Access, id: &CallerId) -> Result<(), Refusal> {
-        let covered = self.identity.key.scopes.cover(RESOURCE, access, Some(id.as_str()));
-        if covered { Ok(()) } else { Err(forbidden(access)) }
+        if self.covers(access, id) { Ok(()) } else { Err(forbidden(access)) }
+    }
+
+    pub(super) fn covers(&self, access: Access, id: &CallerId) -> bool {
+        self.identity.key.scopes.cover(RESOURCE, access, Some(id.as_str()))
+    }
+
+    /// The apps that the token may look at; `None` is all of them.
+    pub(super) fn among(&self) -> Option<Vec<CallerId>> {
+        let scopes = &*self.identity.key.scopes;
+        match scopes {
+            Scopes::Listed(list) if !scopes.cover(RESOURCE, Access::Read, None) => {
+                let ours = list.iter().filter(|scope| &*scope.resource == RESOURCE);
+                let targets = ours.filter_map(|scope| scope.targets.as_deref()).flatten();
+                Some(targets.filter_map(|id| id.parse().ok()).collect())
+            }
+            Scopes::All | Scopes::Listed(_) => None,
+        }
     }
 
     pub(super) fn actor(&self) -> Actor {
         Actor(format!("apig:{}", self.identity.caller().id)).from(self.peer)
     }
 
-    pub(super) fn no_app(&self) -> Refusal {
-        Refusal::UnknownApp(repeated(&self.app))
+    /// There is no such app; the contract's pages have two codes for that.
+    pub(super) fn no_app(&self, id: &str) -> Refusal {
+        let id = repeated(&self.version.shown(id));
+        let itself = self.segment(0) == RESOURCE && !PARTS.contains(&self.segment(2));
+        if itself { Refusal::UnknownApp(id) } else { Refusal::UnknownOwner(id) }
     }
 
     pub(super) fn no_instance(&self) -> Refusal {
@@ -69,13 +105,14 @@ impl Asked {
     }
 }
 
-/// Project, instance and app of a path; what it does not name is empty.
-fn named(uri: &Uri) -> [&str; 3] {
+/// Project and instance of a path, and the segments behind them; what it does not name is empty.
+fn named(uri: &Uri) -> ([&str; 2], Vec<String>) {
     let mut segments = uri.path().split('/').skip(2);
-    [0, 2, 1].map(|skipped| segments.nth(skipped).unwrap_or_default())
+    let named = [0, 2].map(|skipped| segments.nth(skipped).unwrap_or_default());
+    (named, segments.map(String::from).collect())
 }
 
-fn repeated(id: &str) -> String {
+pub(super) fn repeated(id: &str) -> String {
     id.chars().take(REPEATED).collect()
 }
 
@@ -98,9 +135,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_names_project_instance_and_app() {
-        let named = |path: &str| named(&path.parse().unwrap()).map(String::from);
-        assert_eq!(named("/v1/p/apigw/instances/i/apps/a?x=/y"), ["p", "i", "a"]);
-        assert_eq!(named("/v1/p%2F/apigw/instances/i/apps"), ["p%2F", "i", ""]);
+    fn a_path_names_project_instance_and_what_is_behind() {
+        let named = |path: &str| {
+            let uri = path.parse().unwrap();
+            let (named, rest) = named(&uri);
+            (named.map(String::from), rest)
+        };
+        let (places, rest) = named("/v1/p/apigw/instances/i/apps/a?x=/y");
+        assert_eq!(
+            (places.each_ref().map(|text| &**text), rest),
+            (["p", "i"], vec!["apps".into(), "a".into()])
+        );
+        let (places, rest) = named("/v1/p%2F/apigw/instances/i/apps");
+        assert_eq!((places.each_ref().map(|text| &**text), rest), (["p%2F", "i"], vec!["apps".into()]));
     }
 }

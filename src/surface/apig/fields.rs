@@ -1,8 +1,10 @@
-//! The body of a request: what to make, or to change, of an app.
+//! The bodies of requests about apps: what to make, or to change.
+
+use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 
-use super::Refusal;
+use super::{Refusal, Version};
 use crate::{
     app::Secret,
     surface::{object, present},
@@ -11,15 +13,29 @@ use crate::{
 /// The longest remark, in characters.
 const LONGEST_REMARK: usize = 255;
 
+/// The body of a creation and of a modification.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct AppBody {
+    /// 3 to 64 letters, digits and `_`, a letter first.
     #[serde(default)]
     name: Option<String>,
+    /// At most 255 characters.
     #[serde(default, deserialize_with = "present")]
     remark: Option<String>,
+    /// 8 to 64 characters, in V2 to 200.
     #[serde(default, deserialize_with = "present")]
     app_key: Option<String>,
+    /// 8 to 64 characters, in V2 to 128.
+    #[serde(default, deserialize_with = "present")]
+    app_secret: Option<String>,
+}
+
+/// The body of a reset of the secret.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResetBody {
+    /// The new secret; without one, it is generated.
     #[serde(default, deserialize_with = "present")]
     app_secret: Option<String>,
 }
@@ -34,49 +50,77 @@ pub(super) struct AppFields {
 
 impl AppFields {
     /// Reads a body; key and secret only where the gateway lets them be chosen.
-    pub(super) fn read(content: &[u8], custom_keys: bool) -> Result<Self, Refusal> {
-        let Raw { name, remark, app_key: key, app_secret } = object(content)?;
+    pub(super) fn read(content: &[u8], custom_keys: bool, version: Version) -> Result<Self, Refusal> {
+        let AppBody { name, remark, app_key: key, app_secret } = object(content)?;
         let secret = app_secret.map(Secret::from);
         let name = name.filter(|name| !name.is_empty()).ok_or(Refusal::Absent("name"))?;
         let remark = remark.filter(|remark| !remark.is_empty());
-        let holds = |holds: bool, member| if holds { Ok(()) } else { Err(Refusal::Invalid(member)) };
         holds(is_name(&name), "name")?;
         holds(remark.as_deref().is_none_or(is_remark), "remark")?;
         if !custom_keys && key.is_some() {
             return Err(Refusal::NotTaken("app_key"));
         }
-        if !custom_keys && secret.is_some() {
-            return Err(Refusal::NotTaken("app_secret"));
-        }
-        holds(key.as_deref().is_none_or(is_key), "app_key")?;
-        holds(secret.as_ref().is_none_or(|secret| is_secret(secret.expose())), "app_secret")?;
+        may_choose(secret.as_ref(), custom_keys)?;
+        holds(key.as_deref().is_none_or(|key| is_key(key, version)), "app_key")?;
+        holds(secret.as_ref().is_none_or(|secret| is_secret(secret.expose(), version)), "app_secret")?;
         Ok(Self { name, remark, key, secret })
     }
 }
 
+/// What a secret is to be reset to.
+pub(super) struct ResetFields {
+    pub(super) secret: Option<Secret>,
+}
+
+impl ResetFields {
+    /// Reads a body; none is one that names no secret.
+    pub(super) fn read(content: &[u8], custom_keys: bool, version: Version) -> Result<Self, Refusal> {
+        let blank = content.trim_ascii().is_empty();
+        let ResetBody { app_secret } = if blank { ResetBody::default() } else { object(content)? };
+        let secret = app_secret.map(Secret::from);
+        may_choose(secret.as_ref(), custom_keys)?;
+        holds(secret.as_ref().is_none_or(|secret| is_secret(secret.expose(), version)), "app_secret")?;
+        Ok(Self { secret })
+    }
+}
+
+fn may_choose(secret: Option<&Secret>, custom_keys: bool) -> Result<(), Refusal> {
+    if custom_keys || secret.is_none() { Ok(()) } else { Err(Refusal::NotTaken("app_secret")) }
+}
+
+/// Whether a member is by its rule.
+pub(super) fn holds(holds: bool, member: &'static str) -> Result<(), Refusal> {
+    if holds { Ok(()) } else { Err(Refusal::Invalid(member)) }
+}
+
 /// `^[A-Za-z][A-Za-z0-9_]{2,63}$`
 fn is_name(text: &str) -> bool {
-    is_text(text, 3, |b| b.is_ascii_alphabetic(), |b| b.is_ascii_alphanumeric() || b == b'_')
+    is_text(text, 3..=64, |b| b.is_ascii_alphabetic(), |b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// `^[A-Za-z0-9][A-Za-z0-9_-]{7,63}$`
-fn is_key(text: &str) -> bool {
+/// `^[A-Za-z0-9][A-Za-z0-9_-]{7,63}$`, in the second version `{7,199}`.
+fn is_key(text: &str, version: Version) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-    is_text(text, 8, |b| b.is_ascii_alphanumeric(), inner)
+    let most = if version == Version::One { 64 } else { 200 };
+    is_text(text, 8..=most, |b| b.is_ascii_alphanumeric(), inner)
 }
 
-/// `^[A-Za-z0-9][A-Za-z0-9_\-!@#$%]{7,63}$`
-fn is_secret(text: &str) -> bool {
+/// `^[A-Za-z0-9][A-Za-z0-9_\-!@#$%]{7,63}$`, in the second version `{7,127}`.
+fn is_secret(text: &str, version: Version) -> bool {
     let inner =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'!' | b'@' | b'#' | b'$' | b'%');
-    is_text(text, 8, |b| b.is_ascii_alphanumeric(), inner)
+    let most = if version == Version::One { 64 } else { 128 };
+    is_text(text, 8..=most, |b| b.is_ascii_alphanumeric(), inner)
 }
 
-/// A text of at least `least` and at most 64 characters; all that `inner` takes are ASCII, so bytes count.
-fn is_text(text: &str, least: usize, first: fn(u8) -> bool, inner: fn(u8) -> bool) -> bool {
-    (least..=64).contains(&text.len())
-        && text.bytes().next().is_some_and(first)
-        && text.bytes().skip(1).all(inner)
+/// A text of so many characters; all that `inner` takes are ASCII, so bytes count.
+pub(super) fn is_text(
+    text: &str,
+    length: RangeInclusive<usize>,
+    first: fn(u8) -> bool,
+    inner: fn(u8) -> bool,
+) -> bool {
+    length.contains(&text.len()) && text.bytes().next().is_some_and(first) && text.bytes().skip(1).all(inner)
 }
 
 /// At most 255 characters, without `<`, `>` and the character zero, which not every store keeps.
@@ -151,7 +195,7 @@ mod tests {
             ("1234567é", false),
             ("", false),
         ] {
-            assert_eq!(is_key(text), fits, "{text:?}");
+            assert_eq!(is_key(text, Version::One), fits, "{text:?}");
         }
     }
 
@@ -170,7 +214,16 @@ mod tests {
             ("1234567 ", false),
             ("", false),
         ] {
-            assert_eq!(is_secret(text), fits, "{text:?}");
+            assert_eq!(is_secret(text, Version::One), fits, "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_second_version_takes_longer_keys_and_secrets() {
+        let fits = |length| (is_key(&x(length), Version::Two), is_secret(&x(length), Version::Two));
+        assert_eq!(
+            [7, 8, 128, 129, 200, 201].map(fits),
+            [(false, false), (true, true), (true, true), (true, false), (true, false), (false, false)]
+        );
     }
 }

@@ -9,6 +9,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 
+use super::Version;
 use crate::{
     Admission, Denial,
     problem::{self, ApigError, Form},
@@ -27,6 +28,10 @@ pub(super) enum Refusal {
     UnknownInstance(String),
     /// The gateway has no such app.
     UnknownApp(String),
+    /// The same, about what belongs to an app.
+    UnknownOwner(String),
+    /// The app is the marketplace's, and not the operator's to delete.
+    OfMarket(Version),
     /// A mandatory member is missing.
     Absent(&'static str),
     /// A member is not by its rule.
@@ -71,6 +76,15 @@ impl Refusal {
             Self::UnknownApp(id) => {
                 (StatusCode::NOT_FOUND, "APIG.3002", format!("App {id} does not exist").into())
             }
+            Self::UnknownOwner(id) => {
+                (StatusCode::NOT_FOUND, "APIG.3004", format!("App {id} does not exist").into())
+            }
+            // The first version lists 409 for this operation, for no other, and says no reason.
+            Self::OfMarket(version) => (
+                if *version == Version::One { StatusCode::CONFLICT } else { StatusCode::FORBIDDEN },
+                "APIG.1104",
+                "No permissions to perform operations on this app.".into(),
+            ),
             Self::Absent(member) => (
                 StatusCode::BAD_REQUEST,
                 "APIG.2001",

@@ -1,0 +1,187 @@
+//! Apps.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+
+use super::{
+    Apig, Refusal, Version,
+    call::{Asked, in_good_standing},
+    fields::{AppFields, ResetFields},
+    query::{self, AppsQuery, PageQuery},
+    show::{AppBrief, AppCounts, AppList, app_of, show, show_secret, telling},
+};
+use crate::{
+    app::{Access, App, Caller, CallerEdit, CallerId, CallerKind, Creator, Secret, Tenant},
+    registry::{Callers, NewCaller},
+    surface::content,
+};
+
+pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let id = CallerId::random();
+    asked.may(Access::Write, &id)?;
+    let tenant = surface.gateway(&asked).await?;
+    let fields = read_body(request, &asked, &tenant).await?;
+    in_good_standing(&tenant)?;
+    let (secret, generated) = chosen_or_new(fields.secret);
+    let app = App {
+        remark: fields.remark.unwrap_or_default(),
+        key: fields.key.unwrap_or_else(|| asked.version.new_key()),
+        secret: surface.seal(&secret, &id),
+        creator: Creator::User,
+    };
+    let kind = CallerKind::App(app);
+    let caller = NewCaller { id, tenant: tenant.id, name: fields.name, kind, plan: None };
+    let made = surface.registry.create_caller(caller, &asked.actor()).await;
+    let made = made.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
+    let answer = answer(&asked, StatusCode::CREATED, &surface.info(&asked, &made)?)?;
+    Ok(telling(answer, asked.version, generated.as_ref()))
+}
+
+pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let tenant = surface.gateway(&asked).await?;
+    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let (mut total, mut found) = (0, Vec::new());
+    if let Some(which) = query::read::<AppsQuery>(&request)?.callers(&asked, &tenant.id)? {
+        let which = Callers { offset, limit, ..which };
+        let refuse = |fault| surface.refuse(fault, asked.no_instance());
+        total = surface.registry.count_callers(&which).await.map_err(refuse)?;
+        found = surface.registry.callers(&which).await.map_err(refuse)?;
+    }
+    let mut apps = Vec::with_capacity(found.len());
+    for caller in &found {
+        let mut app = surface.info(&asked, caller)?;
+        app.bind_num = Some(0);
+        apps.push(app);
+    }
+    answer(&asked, StatusCode::OK, &AppList { total, size: apps.len(), apps })
+}
+
+pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let id = asked.app(1)?;
+    asked.may(Access::Read, &id)?;
+    let tenant = surface.gateway(&asked).await?;
+    let caller = surface.find(&tenant, &id, &asked).await?;
+    answer(&asked, StatusCode::OK, &surface.info(&asked, &caller)?)
+}
+
+pub(super) async fn modify(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let id = asked.app(1)?;
+    asked.may(Access::Write, &id)?;
+    let tenant = surface.gateway(&asked).await?;
+    let fields = read_body(request, &asked, &tenant).await?;
+    in_good_standing(&tenant)?;
+    surface.find(&tenant, &id, &asked).await?;
+    let edit = CallerEdit {
+        name: Some(fields.name),
+        remark: fields.remark,
+        key: fields.key,
+        secret: fields.secret.map(|secret| surface.seal(&secret, &id)),
+        ..CallerEdit::default()
+    };
+    let after = surface.edit(&asked, &tenant, &id, edit).await?;
+    answer(&asked, StatusCode::OK, &surface.info(&asked, &after)?)
+}
+
+/// What one would revoke may be revoked when the subscription has lapsed, too.
+pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let id = asked.app(1)?;
+    asked.may(Access::Write, &id)?;
+    let tenant = surface.gateway(&asked).await?;
+    let caller = surface.find(&tenant, &id, &asked).await?;
+    if app_of(&caller)?.creator == Creator::Market {
+        return Err(Refusal::OfMarket(asked.version));
+    }
+    let gone = surface.registry.delete_caller(&tenant.id, &id, None, &asked.actor()).await;
+    gone.map_err(|fault| surface.refuse(fault, asked.no_app(id.as_str())))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) async fn reset_secret(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let id = asked.app(2)?;
+    asked.may(Access::Write, &id)?;
+    let tenant = surface.gateway(&asked).await?;
+    let content = content(request.into_body()).await?;
+    let wanted = ResetFields::read(&content, custom_keys(&tenant), asked.version)?.secret;
+    in_good_standing(&tenant)?;
+    surface.find(&tenant, &id, &asked).await?;
+    let (secret, generated) = chosen_or_new(wanted);
+    let edit = CallerEdit { secret: Some(surface.seal(&secret, &id)), ..CallerEdit::default() };
+    let after = surface.edit(&asked, &tenant, &id, edit).await?;
+    let mut app = surface.info(&asked, &after)?;
+    if asked.version == Version::One {
+        app.app_type = None;
+    }
+    Ok(telling(answer(&asked, StatusCode::OK, &app)?, asked.version, generated.as_ref()))
+}
+
+/// For any token of the project, whatever apps it is confined to.
+pub(super) async fn verify(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let id = asked.app(2)?;
+    let tenant = surface.gateway(&asked).await?;
+    let caller = surface.find(&tenant, &id, &asked).await?;
+    let (id, remark) = (asked.version.shown(caller.id.as_str()), &app_of(&caller)?.remark);
+    show(StatusCode::OK, &AppBrief { id, name: &caller.name, remark })
+}
+
+pub(super) async fn counts(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let tenant = surface.gateway(&asked).await?;
+    let which = Callers { among: asked.among(), ..query::apps(&tenant.id) };
+    let all = surface.registry.count_callers(&which).await;
+    let all = all.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
+    show(StatusCode::OK, &AppCounts { authed_nums: 0, unauthed_nums: all })
+}
+
+/// The second version's answers may hold secrets.
+fn answer(asked: &Asked, status: StatusCode, document: &impl serde::Serialize) -> Result<Response, Refusal> {
+    match asked.version {
+        Version::One => show(status, document),
+        Version::Two => show_secret(status, document),
+    }
+}
+
+async fn read_body(request: Request, asked: &Asked, tenant: &Tenant) -> Result<AppFields, Refusal> {
+    AppFields::read(&content(request.into_body()).await?, custom_keys(tenant), asked.version)
+}
+
+/// Whether operators may choose keys and secrets.
+fn custom_keys(tenant: &Tenant) -> bool {
+    tenant.gateway.as_ref().is_some_and(|gateway| gateway.custom_keys)
+}
+
+/// A secret: the one that was chosen, or a new one of 32 hexadecimal digits, which must be told.
+fn chosen_or_new(chosen: Option<Secret>) -> (Secret, Option<Secret>) {
+    if let Some(chosen) = chosen {
+        return (chosen, None);
+    }
+    let new = Secret::from(uuid::Uuid::new_v4().simple().to_string());
+    (new.clone(), Some(new))
+}
+
+impl Apig {
+    async fn edit(
+        &self,
+        asked: &Asked,
+        tenant: &Tenant,
+        id: &CallerId,
+        edit: CallerEdit,
+    ) -> Result<Caller, Refusal> {
+        let after = self.registry.update_caller(&tenant.id, id, None, edit, &asked.actor()).await;
+        after.map_err(|fault| self.refuse(fault, asked.no_app(id.as_str())))
+    }
+}

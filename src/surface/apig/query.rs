@@ -1,0 +1,190 @@
+//! What stands behind the `?` of a list.
+
+use axum::extract::{Query, Request};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{Refusal, Version, call::Asked};
+use crate::{
+    Denial,
+    app::{CallerKind, Creator, Status, TenantId},
+    registry::{Callers, Order},
+};
+
+/// How many there are on a page when nobody says, and at most.
+const PAGE: u32 = 20;
+const LARGEST: u32 = 500;
+
+/// Which page of a list: by number in the first version, by offset in the second.
+#[derive(Deserialize)]
+pub(super) struct PageQuery {
+    /// V1: the number of the page, from 1.
+    page_no: Option<String>,
+    /// V1: how many there are on a page, 1 to 500.
+    page_size: Option<String>,
+    /// V2: how many to leave out; below 0 is 0.
+    offset: Option<String>,
+    /// V2: how many to list; 0 and below is 20, above 500 is 500.
+    limit: Option<String>,
+}
+
+/// The filters of a list of apps.
+#[derive(Deserialize)]
+pub(super) struct AppsQuery {
+    /// Only this app.
+    id: Option<String>,
+    /// Only apps whose name holds this; exactly this, when `precise_search` says so.
+    name: Option<String>,
+    /// Only apps in this state: 1 enabled, 2 disabled, 3 deleted.
+    status: Option<String>,
+    /// Only the app with this key.
+    app_key: Option<String>,
+    /// Only apps made by `USER` or `MARKET`.
+    creator: Option<String>,
+    /// `name`: names match exactly.
+    precise_search: Option<String>,
+}
+
+/// The parameters of a query that are known; others are nobody's business.
+///
+/// # Errors
+/// When one stands more than once.
+pub(super) fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
+    let read = Query::<T>::try_from_uri(request.uri()).map(|Query(query)| query);
+    read.map_err(|_| Denial::bad_request("a query parameter stands more than once").into())
+}
+
+impl PageQuery {
+    /// How many to leave out, and how many to list at most.
+    pub(super) fn page(&self, version: Version) -> Result<(u64, u32), Refusal> {
+        match version {
+            Version::One => {
+                let size = within(self.page_size.as_deref(), PAGE.into(), LARGEST.into(), "page_size")?;
+                let number = within(self.page_no.as_deref(), 1, u64::MAX, "page_no")?;
+                let size = u32::try_from(size).unwrap_or(LARGEST);
+                Ok(((number - 1).saturating_mul(size.into()), size))
+            }
+            Version::Two => {
+                let offset = number(self.offset.as_deref(), "offset")?.unwrap_or(0);
+                let limit = number(self.limit.as_deref(), "limit")?.filter(|limit| *limit > 0);
+                let limit = limit.and_then(|limit| u32::try_from(limit).ok().or(Some(LARGEST)));
+                Ok((u64::try_from(offset).unwrap_or(0), limit.unwrap_or(PAGE).min(LARGEST)))
+            }
+        }
+    }
+}
+
+/// A number from 1 on.
+fn within(text: Option<&str>, default: u64, most: u64, name: &'static str) -> Result<u64, Refusal> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(default) };
+    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or(Refusal::NotTaken(name))
+}
+
+fn number(text: Option<&str>, name: &'static str) -> Result<Option<i64>, Refusal> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| Refusal::NotTaken(name))
+}
+
+impl AppsQuery {
+    /// The apps it asks for; `None` when there can be none.
+    pub(super) fn callers(self, asked: &Asked, tenant: &TenantId) -> Result<Option<Callers>, Refusal> {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let plain = |text: &String| text.len() <= 256 && !text.chars().any(char::is_control);
+        let precise = match given(self.precise_search).as_deref() {
+            None => false,
+            Some("name") => true,
+            Some(_) => return Err(Refusal::NotTaken("precise_search")),
+        };
+        let name = given(self.name);
+        if !name.as_ref().is_none_or(plain) {
+            return Err(Refusal::NotTaken("name"));
+        }
+        let app_key = given(self.app_key);
+        if !app_key.as_ref().is_none_or(plain) {
+            return Err(Refusal::NotTaken("app_key"));
+        }
+        let status = match given(self.status).as_deref() {
+            None => None,
+            Some("1") => Some(Status::Enabled),
+            Some("2") => Some(Status::Disabled),
+            // What is deleted is not there.
+            Some("3") => return Ok(None),
+            Some(_) => return Err(Refusal::NotTaken("status")),
+        };
+        let creator = match given(self.creator).as_deref() {
+            None => None,
+            Some("USER") => Some(Creator::User),
+            Some("MARKET") => Some(Creator::Market),
+            Some(_) => return Err(Refusal::NotTaken("creator")),
+        };
+        let mut among = asked.among();
+        if let Some(id) = given(self.id) {
+            let id = asked.kept(&id).ok_or(Refusal::NotTaken("id"))?;
+            let sees = among.is_none_or(|among| among.contains(&id));
+            among = Some(if sees { vec![id] } else { Vec::new() });
+        }
+        let (name, contains) = if precise { (name, None) } else { (None, name) };
+        Ok(Some(Callers {
+            name,
+            contains,
+            status,
+            app_key,
+            creator,
+            among,
+            order: Order::Newest,
+            ..apps(tenant)
+        }))
+    }
+}
+
+/// All apps of a gateway.
+pub(super) fn apps(tenant: &TenantId) -> Callers {
+    Callers { tenant: Some(tenant.clone()), kind: Some(CallerKind::APP), ..Callers::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(query: &str, version: Version) -> Option<(u64, u32)> {
+        let uri = format!("/?{query}").parse().unwrap();
+        Query::<PageQuery>::try_from_uri(&uri).ok()?.0.page(version).ok()
+    }
+
+    #[test]
+    fn the_first_version_counts_pages_and_refuses_what_is_none() {
+        for (query, expected) in [
+            ("", Some((0, 20))),
+            ("page_no=&page_size=", Some((0, 20))),
+            ("page_no=3", Some((40, 20))),
+            ("page_no=2&page_size=500&offset=x", Some((500, 500))),
+            ("page_no=18446744073709551615&page_size=500", Some((u64::MAX, 500))),
+            ("page_size=501", None),
+            ("page_size=0", None),
+            ("page_no=0", None),
+            ("page_no=-1", None),
+            ("page_no=1.5", None),
+            ("page_no=18446744073709551616", None),
+            ("page_no=1&page_no=2", None),
+        ] {
+            assert_eq!(page(query, Version::One), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn the_second_version_takes_the_nearest_that_makes_sense() {
+        for (query, expected) in [
+            ("", Some((0, 20))),
+            ("offset=7&limit=8&page_no=x", Some((7, 8))),
+            ("offset=-1&limit=0", Some((0, 20))),
+            ("limit=-5", Some((0, 20))),
+            ("limit=501", Some((0, 500))),
+            ("limit=9223372036854775807&offset=9223372036854775807", Some((i64::MAX as u64, 500))),
+            ("limit=9223372036854775808", None),
+            ("limit=ten", None),
+            ("offset=1&offset=1", None),
+        ] {
+            assert_eq!(page(query, Version::Two), expected, "{query}");
+        }
+    }
+}

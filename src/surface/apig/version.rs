@@ -1,0 +1,132 @@
+//! The two versions of the contract, and how each spells an id.
+
+use std::borrow::Cow;
+
+use http::{Uri, uri::PathAndQuery};
+
+use crate::{Admission, Head, Policy, Stop};
+
+/// A version of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    /// `/v1`: ids are UUIDs with hyphens.
+    One,
+    /// `/v2`: the same UUIDs without hyphens.
+    Two,
+}
+
+impl Version {
+    /// What paths of it start with.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Self::One => "/v1",
+            Self::Two => "/v2",
+        }
+    }
+
+    /// An id as this version shows it. One that is no UUID with hyphens is shown as it is.
+    pub(super) fn shown(self, id: &str) -> Cow<'_, str> {
+        match self {
+            Self::Two if is_uuid(id) => id.replace('-', "").into(),
+            Self::One | Self::Two => id.into(),
+        }
+    }
+
+    /// An id that was given in this version, as it is kept.
+    pub(super) fn kept(self, id: &str) -> Cow<'_, str> {
+        match self {
+            Self::Two => hyphenated(id).map_or(id.into(), Cow::Owned),
+            Self::One => id.into(),
+        }
+    }
+
+    /// A new AppKey: a random UUID as the version spells it.
+    pub(super) fn new_key(self) -> String {
+        let key = uuid::Uuid::new_v4();
+        match self {
+            Self::One => key.to_string(),
+            Self::Two => key.simple().to_string(),
+        }
+    }
+}
+
+fn is_hex(b: u8) -> bool {
+    b.is_ascii_digit() || (b'a'..=b'f').contains(&b)
+}
+
+fn is_uuid(text: &str) -> bool {
+    let fits = |(at, b)| if matches!(at, 8 | 13 | 18 | 23) { b == b'-' } else { is_hex(b) };
+    text.len() == 36 && text.bytes().enumerate().all(fits)
+}
+
+/// 32 hexadecimal digits in lower case as the UUID that they are.
+fn hyphenated(text: &str) -> Option<String> {
+    (text.len() == 32 && text.bytes().all(is_hex)).then(|| {
+        let (a, b, c, d, e) = (&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]);
+        format!("{a}-{b}-{c}-{d}-{e}")
+    })
+}
+
+/// Gives a path of the second version the spelling of the first, so that whatever looks at paths, such as a
+/// lock, sees one path for one app. Stands behind what recognises the caller: a signature is over the path as
+/// it came.
+pub(super) struct OnePath;
+
+impl Policy for OnePath {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        if let Some(target) = first_version(admission.target.as_ref().unwrap_or(head.uri)) {
+            admission.target = Some(target);
+        }
+        Ok(())
+    }
+}
+
+/// The same target in the first version; `None` for what is not of the second.
+fn first_version(uri: &Uri) -> Option<Uri> {
+    let rest = uri.path().strip_prefix(Version::Two.prefix()).filter(|rest| rest.starts_with('/'))?;
+    let mut path = Version::One.prefix().to_owned();
+    for (at, segment) in rest.split('/').enumerate().skip(1) {
+        path.push('/');
+        // What stands up to the instance, `/{project_id}/apigw/instances/{instance_id}`, is not ours to spell.
+        path.push_str(&if at > 4 { Version::Two.kept(segment) } else { segment.into() });
+    }
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYPHENS: &str = "14b399ac-967f-4115-bb62-c0346b4537e9";
+    const NONE: &str = "14b399ac967f4115bb62c0346b4537e9";
+
+    #[test]
+    fn each_version_has_its_own_spelling_of_one_id() {
+        assert_eq!((&*Version::One.shown(HYPHENS), &*Version::Two.shown(HYPHENS)), (HYPHENS, NONE));
+        assert_eq!((&*Version::One.kept(HYPHENS), &*Version::Two.kept(NONE)), (HYPHENS, HYPHENS));
+        assert_eq!(&*Version::One.kept(NONE), NONE, "the first version knows no other spelling");
+        for plain in ["app", "14B399AC967F4115BB62C0346B4537E9", "14b399ac967f4115bb62c0346b4537eé", ""] {
+            assert_eq!((&*Version::Two.kept(plain), &*Version::Two.shown(plain)), (plain, plain));
+        }
+    }
+
+    #[test]
+    fn a_path_of_the_second_version_becomes_one_of_the_first() {
+        for (path, expected) in [
+            (format!("/v2/{NONE}/apigw/instances/{NONE}/apps/{NONE}/app-codes?id={NONE}"), true),
+            (format!("/v1/{NONE}/apigw/instances/{NONE}/apps/{NONE}"), false),
+            ("/v20/p".into(), false),
+            ("/v2".into(), false),
+        ] {
+            let first = first_version(&path.parse().unwrap()).map(|uri| uri.to_string());
+            let spelt = format!("/v1/{NONE}/apigw/instances/{NONE}/apps/{HYPHENS}/app-codes?id={NONE}");
+            assert_eq!(first, expected.then_some(spelt), "{path}");
+        }
+    }
+}
