@@ -34,6 +34,8 @@ pub mod signature;
 pub mod target;
 
 #[cfg(feature = "gateway")]
+pub mod cli;
+#[cfg(feature = "gateway")]
 pub mod config;
 #[cfg(feature = "gateway")]
 pub mod gateway;

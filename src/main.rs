@@ -11,6 +11,8 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use portcullis::{
     app::ApiKey,
+    cli::sign,
+    clock::{Clock, SystemClock},
     config::Config,
     gateway::{self, audit},
 };
@@ -52,6 +54,8 @@ enum Command {
     /// Account for changes: who made which, when, and whether the record of them is whole.
     #[command(subcommand)]
     Audit(Audit),
+    /// Sign a request (SDK-HMAC-SHA256) and show every step of it, or say why a signature does not hold.
+    Sign(Box<sign::Arguments>),
     /// Run a service to put behind a first gateway: it answers every request with what reached it.
     Demo {
         /// Where to listen.
@@ -153,6 +157,10 @@ fn run(command: Command) -> anyhow::Result<()> {
                 Err(error) if is_broken_pipe(&error) => Ok(()),
                 told => told,
             }
+        }
+        Command::Sign(arguments) => {
+            let now = SystemClock::new().now().time;
+            sign::run(&arguments, now, io::stdin().lock(), &mut io::stdout().lock())
         }
         Command::Demo { listen } => runtime()?.block_on(gateway::demo(listen)),
     }

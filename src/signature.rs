@@ -55,7 +55,7 @@ pub use authorization::{Authorization, SignedHeaders};
 pub use canonical::{Canonical, Parts, string_to_sign};
 pub use date::{at, written};
 pub use presented::{Content, Presented};
-pub use signer::{Signed, Signer};
+pub use signer::{Signed, Signer, sign};
 
 use http::HeaderName;
 use jiff::Timestamp;

@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq;
 
 use super::{
     Authorization, Canonical, Flaw, Hex, Parts, TOLERANCE, UNSIGNED_PAYLOAD, X_SDK_CONTENT_SHA256, at,
-    signer::{date, signature},
+    signer::{date, sign},
 };
 
 /// A signature as a request presents it: well-formed, and not proved yet.
@@ -96,7 +96,7 @@ impl<'a> Presented<'a> {
     /// Whether it was signed with this secret; compared in constant time.
     #[must_use]
     pub fn is_signed_with(&self, secret: &[u8], payload: &str) -> bool {
-        let expected = signature(secret, self.date, &self.canonical(payload).hash());
+        let expected = sign(secret, self.date, &self.canonical(payload).hash());
         expected.as_str().as_bytes().ct_eq(self.authorization.signature.as_bytes()).into()
     }
 }

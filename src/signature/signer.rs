@@ -32,7 +32,7 @@ impl<'a> Signer<'a> {
         let signed = SignedHeaders::parse(signed_headers)?;
         let date = date(parts, signed)?;
         let canonical = Canonical::new(parts, signed, payload)?;
-        let signature = signature(self.secret, date, &canonical.hash());
+        let signature = sign(self.secret, date, &canonical.hash());
         Ok(Signed { access: self.access, date, canonical, signature })
     }
 }
@@ -50,7 +50,11 @@ pub(super) fn date<'a>(parts: Parts<'a>, signed: SignedHeaders<'_>) -> Result<&'
 }
 
 /// The signature over the hash of a canonical request.
-pub(super) fn signature(secret: &[u8], date: &str, hash: &Hex) -> Hex {
+///
+/// # Panics
+/// Never: HMAC takes keys of any length.
+#[must_use]
+pub fn sign(secret: &[u8], date: &str, hash: &Hex) -> Hex {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
     for part in [ALGORITHM, "\n", date, "\n", hash.as_str()] {
         mac.update(part.as_bytes());

@@ -7,3 +7,4 @@ mod forwarding;
 mod harness;
 mod policies;
 mod serving;
+mod sign;

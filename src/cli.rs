@@ -1,0 +1,3 @@
+//! What the `portcullis` binary does beside serving, one module for each command.
+
+pub mod sign;
