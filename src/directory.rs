@@ -3,6 +3,7 @@
 //! It holds every credential's digest, so that no request waits for a store and a store's outage stops
 //! no traffic. It follows the registry's change log, see [`registry::follow()`](crate::registry::follow()).
 
+mod apps;
 mod entry;
 mod roster;
 
@@ -21,11 +22,12 @@ use papaya::HashMap;
 
 use crate::{
     app::{
-        Caller, CallerId, Change, Covers, Credential, CredentialId, Entity, Lock, Peppers, Plan, PlanId, Seq,
-        Target, Tenant, TenantId, Verb,
+        Caller, CallerId, Change, Covers, Credential, CredentialId, Entity, Lock, Peppers, Plan, PlanId,
+        Scopes, Seq, Target, Tenant, TenantId, Verb,
     },
     limit::Budget,
 };
+use apps::Apps;
 use entry::TenantSlot;
 use roster::{Roster, Row};
 
@@ -57,6 +59,7 @@ pub struct Directory {
     peppers: Peppers,
     tenants: HashMap<TenantId, Arc<TenantSlot>>,
     keys: HashMap<[u8; 16], Arc<KeyEntry>, BuildHasherDefault<FirstBytes>>,
+    apps: Apps,
     budgets: HashMap<PlanId, Arc<Budget>>,
     caller_locks: HashMap<CallerId, Arc<[Arc<Lock>]>>,
     resource_locks: HashMap<Box<str>, Arc<[Arc<Lock>]>>,
@@ -74,6 +77,7 @@ impl Directory {
             peppers,
             tenants: HashMap::new(),
             keys: HashMap::default(),
+            apps: Apps::default(),
             budgets: HashMap::new(),
             caller_locks: HashMap::new(),
             resource_locks: HashMap::new(),
@@ -93,6 +97,12 @@ impl Directory {
     #[must_use]
     pub fn signer(&self, access_key: &str) -> Option<Arc<KeyEntry>> {
         self.digested(access_key).filter(|key| !key.kind().is_presented())
+    }
+
+    /// The app that has this AppKey, as the credential that it signs with: its id is the app's.
+    #[must_use]
+    pub fn app(&self, app_key: &str) -> Option<Arc<KeyEntry>> {
+        self.apps.find(app_key)
     }
 
     fn digested(&self, text: &str) -> Option<Arc<KeyEntry>> {
@@ -209,6 +219,7 @@ impl Directory {
         match entity {
             Entity::Tenant(tenant) => drop(self.tenants.pin().remove(&tenant.id)),
             Entity::Caller(caller) => {
+                self.apps.remove(&mut roster.apps, &caller.id);
                 let keys = self.keys.pin();
                 for key in roster.remove(&caller.id).iter().flat_map(Row::keys) {
                     keys.remove(&key.digest.prefix());
@@ -247,6 +258,14 @@ impl Directory {
         let before = roster.caller(&caller.id);
         let after = CallerEntry::new(caller, tenant, budget, before.map(|before| &**before));
         self.show(roster.put(after));
+        match caller.app().zip(roster.caller(&caller.id).cloned()) {
+            Some((app, entry)) => {
+                let digest = self.peppers.current().digest(&app.key);
+                let signs = KeyEntry::of_app(app, digest, roster.scopes(&Scopes::All), entry);
+                self.apps.put(&mut roster.apps, &app.key, signs);
+            }
+            None => self.apps.remove(&mut roster.apps, &caller.id),
+        }
     }
 
     fn put_key(&self, roster: &mut Roster, credential: &Credential) {
@@ -278,7 +297,11 @@ impl Directory {
         self.budgets.pin().insert(budget.plan().id().clone(), budget.clone());
         let after: Vec<_> = roster.callers().filter_map(|caller| caller.rebudgeted(&budget)).collect();
         for caller in after {
+            let id = caller.id.clone();
             self.show(roster.put(caller));
+            if let Some(caller) = roster.caller(&id) {
+                self.apps.follow(&roster.apps, caller);
+            }
         }
     }
 

@@ -88,6 +88,13 @@ id! {
     LockId
 }
 
+/// What an app signs with has no id of its own: it is the app's.
+impl From<&CallerId> for CredentialId {
+    fn from(id: &CallerId) -> Self {
+        Self(id.0.clone())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 
 use crate::{
     app::{
-        Caller, CallerId, CallerKind, Credential, CredentialId, CredentialKind, Digest, Role, Scopes, Status,
-        Tenant,
+        App, Caller, CallerId, CallerKind, Credential, CredentialId, CredentialKind, Digest, Role, Scopes,
+        Status, Tenant,
     },
     limit::{Budget, Budgets},
 };
@@ -155,6 +155,19 @@ impl KeyEntry {
             caller,
             used: AtomicU32::new(0),
             restriction: (!none).then(|| Box::new(restriction)),
+        }
+    }
+
+    /// What an app signs with: its own secret. The app is its own credential, and may all that it may.
+    pub(super) fn of_app(app: &App, digest: Digest, scopes: Arc<Scopes>, caller: Arc<CallerEntry>) -> Self {
+        let kind = CredentialKind::Signing(app.secret.clone());
+        Self {
+            id: CredentialId::from(&caller.id),
+            scopes,
+            digest,
+            caller,
+            used: AtomicU32::new(0),
+            restriction: Some(Box::new(Restriction { kind, ..UNRESTRICTED })),
         }
     }
 

@@ -7,13 +7,17 @@ use std::{
     sync::Arc,
 };
 
-use super::entry::{CallerEntry, KeyEntry};
+use super::{
+    apps::AppKeys,
+    entry::{CallerEntry, KeyEntry},
+};
 use crate::app::{CallerId, CredentialId, Scopes};
 
 /// Callers with their keys, and the scopes that are in use.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     callers: HashSet<Row>,
+    pub(super) apps: AppKeys,
     scopes: HashSet<Arc<Scopes>>,
     /// How many scopes there may be before those nobody has any more are dropped.
     sweep_at: usize,

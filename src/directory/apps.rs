@@ -1,0 +1,111 @@
+//! Apps, by the AppKeys under which they sign.
+
+use std::{collections, sync::Arc};
+
+use papaya::HashMap;
+
+use super::entry::{CallerEntry, KeyEntry};
+use crate::app::CallerId;
+
+/// Reads take no lock; writes are the directory's, which takes one.
+#[derive(Debug, Default)]
+pub(super) struct Apps(HashMap<Box<str>, Arc<KeyEntry>>);
+
+/// Which AppKey each app has now. Only who writes needs it.
+pub(super) type AppKeys = collections::HashMap<CallerId, Box<str>>;
+
+impl Apps {
+    pub(super) fn find(&self, app_key: &str) -> Option<Arc<KeyEntry>> {
+        self.0.pin().get(app_key).cloned()
+    }
+
+    /// Puts what an app signs with under its AppKey, and under no other any more.
+    pub(super) fn put(&self, keys: &mut AppKeys, app_key: &str, signs: KeyEntry) {
+        let caller = signs.caller().id.clone();
+        if keys.get(&caller).is_some_and(|before| **before != *app_key) {
+            self.remove(keys, &caller);
+        }
+        self.0.pin().insert(app_key.into(), Arc::new(signs));
+        keys.insert(caller, app_key.into());
+    }
+
+    /// The same app of its caller's new state.
+    pub(super) fn follow(&self, keys: &AppKeys, caller: &Arc<CallerEntry>) {
+        let apps = self.0.pin();
+        let Some((key, before)) = keys.get(&caller.id).and_then(|key| Some((key, apps.get(key)?))) else {
+            return;
+        };
+        apps.insert(key.clone(), Arc::new(before.of(caller.clone())));
+    }
+
+    pub(super) fn remove(&self, keys: &mut AppKeys, caller: &CallerId) {
+        let Some(key) = keys.remove(caller) else { return };
+        let apps = self.0.pin();
+        // Another app may have it by now.
+        if apps.get(&key).is_some_and(|app| app.caller().id == *caller) {
+            apps.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        app::{
+            App, Caller, CallerKind, Creator, Entity, Limit, Promise, SealKey, Sealer, Secret, Status, Verb,
+        },
+        testing::World,
+    };
+
+    fn app(world: &World, id: &str, key: &str, edit: impl FnOnce(&mut Caller)) -> Caller {
+        let secret = Sealer::new(SealKey::new(1, &[1; 32])).seal(&Secret::from("s".to_owned()), &[key]);
+        let mut put = None;
+        world.edit_caller(|caller| {
+            caller.id = id.parse().unwrap();
+            let (remark, creator) = (String::new(), Creator::User);
+            caller.kind = CallerKind::App(App { remark, key: key.into(), secret, creator });
+            edit(caller);
+            put = Some(caller.clone());
+        });
+        put.unwrap()
+    }
+
+    fn limit(quota: u32) -> Limit {
+        Limit::new("a", quota, 60, quota, Promise::Average).unwrap()
+    }
+
+    #[test]
+    fn an_app_is_found_by_its_app_key_as_it_is_now() {
+        let world = World::with_plan(vec![limit(10)]);
+        app(&world, "one", "key-of-one", |caller| caller.plan = Some("plan".parse().unwrap()));
+        let found = world.directory.app("key-of-one").unwrap();
+        assert_eq!((found.id.as_str(), found.caller().kind()), ("one", "app"));
+        assert!(world.directory.app("key-of-two").is_none() && world.directory.find("key-of-one").is_none());
+        assert!(world.directory.signer("key-of-one").is_none());
+
+        world.put_plan(vec![limit(3)]);
+        let quota = |key| {
+            let found = world.directory.app(key).unwrap();
+            found.caller().budgets.as_ref().map(|budgets| budgets.plan().limits()[0].quota())
+        };
+        assert_eq!(quota("key-of-one"), Some(3));
+        let before = world.directory.app("key-of-one").unwrap().kind().clone();
+        app(&world, "one", "key-of-two", |caller| caller.status = Status::Disabled);
+        assert!(world.directory.app("key-of-one").is_none());
+        let found = world.directory.app("key-of-two").unwrap();
+        assert!(found.caller().status == Status::Disabled && *found.kind() != before);
+    }
+
+    #[test]
+    fn an_app_key_that_passed_on_stays_with_who_has_it() {
+        let world = World::new();
+        app(&world, "one", "key", |_| {});
+        let two = app(&world, "two", "key", |_| {});
+        app(&world, "one", "another", |_| {});
+        assert_eq!(world.directory.app("key").unwrap().id.as_str(), "two");
+        world.change(Verb::Deleted, Entity::Caller(two));
+        assert!(world.directory.app("key").is_none() && world.directory.app("another").is_some());
+        world.edit_caller(|caller| caller.id = "one".parse().unwrap());
+        assert!(world.directory.app("another").is_none(), "it is no app any more");
+    }
+}
