@@ -5,6 +5,7 @@
 
 mod caller;
 mod change;
+mod code;
 mod credential;
 pub(crate) mod hex;
 mod id;
@@ -18,6 +19,7 @@ mod tenant;
 
 pub use caller::{App, Caller, CallerEdit, CallerKind, Creator, Role, Status};
 pub use change::{Actor, Change, Entity, Kind, Seq, Verb};
+pub use code::AppCode;
 pub use credential::{Access, Credential, CredentialEdit, CredentialKind, Resource, Scope, Scopes};
 pub use id::{CallerId, CredentialId, InvalidId, LockId, PlanId, TenantId};
 pub use key::{ApiKey, InvalidKey, KeyPrefix};

@@ -206,6 +206,23 @@ pub struct Surfaces {
     /// The discue surface.
     #[serde(default)]
     pub discue: DiscueSurface,
+    /// The APIG surface.
+    #[serde(default)]
+    pub apig: ApigSurface,
+}
+
+/// The APIG surface.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApigSurface {
+    /// How many AppCodes an app may have.
+    pub app_codes: u32,
+}
+
+impl Default for ApigSurface {
+    fn default() -> Self {
+        Self { app_codes: 5 }
+    }
 }
 
 /// The discue surface.

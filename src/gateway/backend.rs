@@ -44,6 +44,7 @@ impl Surfaces {
             directory: shared.directory.clone(),
             clock: shared.clock.clone(),
             sealer: shared.sealer.clone(),
+            app_codes: config.surfaces.apig.app_codes,
             peer: Origin::peer_of,
         });
         let docs = documentation([("discue", discue::description())]);

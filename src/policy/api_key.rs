@@ -8,10 +8,12 @@ use super::{Lockout, Policy, Stop};
 use crate::{
     Admission, Denial, Head,
     admission::Identity,
-    app::{self, Status},
+    app::{self, AppCode, CredentialKind, Status},
     denial::{Forbidden, Unauthenticated},
     directory::Directory,
 };
+
+static X_APIG_APP_CODE: HeaderName = HeaderName::from_static("x-apig-appcode");
 
 /// Where a credential may stand in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +37,17 @@ impl Source {
         Self::Authorization("Bearer".into())
     }
 
+    /// `X-Apig-AppCode`, which carries AppCodes, and they stand nowhere else.
+    #[must_use]
+    pub fn x_apig_app_code() -> Self {
+        Self::Field(X_APIG_APP_CODE.clone())
+    }
+
+    /// Whether what stands here is an AppCode.
+    fn is_of_codes(&self) -> bool {
+        matches!(self, Self::Field(name) if *name == X_APIG_APP_CODE)
+    }
+
     fn field(&self) -> &HeaderName {
         match self {
             Self::Field(name) => name,
@@ -49,6 +62,8 @@ impl Source {
 /// answered with 400. A missing, malformed, unknown or expired key is 401 with `WWW-Authenticate`; a
 /// disabled key or caller is 403. The key does not travel on to the service behind, unless
 /// [`forwarding`](Self::forwarding) says so.
+///
+/// The field `X-Apig-AppCode`, where it is one of the sources, carries AppCodes; all others carry keys.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -191,9 +206,11 @@ impl Policy for ApiKey {
             lockout.check(head)?;
         }
         let (source, presented) = self.presented(head)?;
-        let presented =
-            app::ApiKey::parse(presented).map_err(|_| self.bad(head, Unauthenticated::Malformed))?;
-        let Some(key) = self.directory.find(presented) else {
+        let codes = source.is_of_codes();
+        let parsed = if codes { AppCode::parse(presented) } else { app::ApiKey::parse(presented) };
+        let presented = parsed.map_err(|_| self.bad(head, Unauthenticated::Malformed))?;
+        let found = self.directory.find(presented);
+        let Some(key) = found.filter(|key| matches!(key.kind(), CredentialKind::AppCode(_)) == codes) else {
             return Err(self.bad(head, Unauthenticated::Unknown).into());
         };
         if key.not_after().is_some_and(|end| head.now.time >= end) {
@@ -223,7 +240,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        app::{CredentialKind, SealKey, Sealer, Secret},
+        app::{SealKey, Sealer, Secret},
         testing::{World, code, request},
     };
 
@@ -327,6 +344,38 @@ mod tests {
         assert_eq!(code(ask(&world, &policy, &[("x-api-key", &key)])), "credential-unknown");
         assert!(world.directory.signer(&key).is_some());
         assert!(world.directory.signer(&world.key()).is_none());
+    }
+
+    #[test]
+    fn an_app_code_proves_its_app_in_its_own_field_only() {
+        let world = World::new();
+        let sealer = Sealer::new(SealKey::new(1, &[3; 32]));
+        let code = AppCode::generate();
+        let sealed = sealer.seal(code.secret(), &["credential", "id", "secret"]);
+        let key = world.key();
+        world.key_with(|credential| {
+            credential.digest = world.directory.peppers().current().digest(code.expose());
+            credential.kind = CredentialKind::AppCode(sealed);
+        });
+        let policy =
+            ApiKey::new(world.directory.clone()).sources([Source::x_api_key(), Source::x_apig_app_code()]);
+        let unknown = AppCode::generate();
+        for (field, value, expected) in [
+            ("x-apig-appcode", code.expose(), "admitted"),
+            ("x-apig-appcode", unknown.expose(), "credential-unknown"),
+            ("x-apig-appcode", &code.expose()[1..], "credential-malformed"),
+            ("x-apig-appcode", &key, "credential-malformed"),
+            ("x-api-key", code.expose(), "credential-malformed"),
+            ("x-api-key", &key, "admitted"),
+        ] {
+            assert_eq!(code_of(&world, &policy, &[(field, value)]), expected, "{field}");
+        }
+        let both = [("x-api-key", &*key), ("x-apig-appcode", code.expose())];
+        assert_eq!(code_of(&world, &policy, &both), "bad-request");
+    }
+
+    fn code_of(world: &World, policy: &ApiKey, fields: &[(&str, &str)]) -> &'static str {
+        code(ask(world, policy, fields))
     }
 
     #[test]

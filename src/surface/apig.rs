@@ -9,6 +9,12 @@
 //! PUT    …/apps/secret/{id}          another secret
 //! GET    …/apps/validation/{id}      id, name, remark
 //! GET    …/resources/outline/apps    how many there are
+//!
+//! POST   …/apps/{id}/app-codes       an AppCode that was chosen            201, V2
+//! PUT    …/apps/{id}/app-codes       a generated one                       201, V2
+//! GET    …/apps/{id}/app-codes       a page of them, newest first          V2
+//! GET    …/apps/{id}/app-codes/{id}                                        V2
+//! DELETE …/apps/{id}/app-codes/{id}                                        204, V2
 //! ```
 //!
 //! `…` is `/v1/{project_id}/apigw/instances/{instance_id}` or the same with `/v2`.
@@ -26,7 +32,7 @@
 //!
 //! V1 prints `app_secret` as six asterisks in every body. A secret that was generated, in a creation or a
 //! reset without one, is told once all the same: in the field `X-App-Secret` of that answer. V2 shows the
-//! secret as it is, in every answer, to a token that may change the app; to one that may only look, six asterisks.
+//! secret as it is, in every answer, to a token that may change the app; to one that may only look, six asterisks. AppCodes are shown likewise.
 //! Whatever holds a secret, or may, has `Cache-Control: no-store`.
 //!
 //! # Where the contract is silent, or says two things
@@ -44,11 +50,13 @@
 //! * A list holds what the token's scopes cover. A name matches when it holds the text, whatever the case of its
 //!   letters; exactly with `precise_search=name`. A parameter without a value is none; one that is no value is
 //!   APIG.2012, twice the same is APIG.2000, an unknown one is nobody's business.
+//! * An AppCode that is one already, of whatever app, is APIG.3309: no code is published for that.
 //! * Verifying an app is for every token of the project that may read apps, also one that is confined to others.
 //! * Ids have one spelling: percent-encoded, they are not found.
 
 mod apps;
 mod call;
+mod codes;
 mod fields;
 mod query;
 mod refusal;
@@ -85,6 +93,8 @@ pub struct Apig {
     pub clock: Arc<dyn Clock>,
     /// What seals the apps' secrets.
     pub sealer: Arc<Sealer>,
+    /// How many AppCodes an app may have; the contract says 5.
+    pub app_codes: u32,
     /// Finds a peer's address among a request's extensions, as
     /// [`PortcullisLayer::peer_from`](crate::tower::PortcullisLayer::peer_from) does: the change log says from where
     /// each change came.
@@ -104,6 +114,7 @@ pub struct Apig {
 ///     directory: Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32])))),
 ///     clock,
 ///     sealer: Arc::new(Sealer::new(SealKey::new(1, &[0; 32]))),
+///     app_codes: 5,
 ///     peer: Peer::find,
 /// });
 /// ```
@@ -141,13 +152,29 @@ fn routes(version: Version) -> Router<Arc<Apig>> {
     let secret = routing::put(apps::reset_secret).fallback(|| async { not_allowed("PUT") });
     let validation = routing::get(apps::verify).fallback(|| async { not_allowed("GET, HEAD") });
     let counts = routing::get(apps::counts).fallback(|| async { not_allowed("GET, HEAD") });
-    Router::new()
+    let both = Router::new()
         .route(&at("/apps"), apps)
         .route(&at("/apps/{id}"), app)
         .route(&at("/apps/secret/{id}"), secret)
         .route(&at("/apps/validation/{id}"), validation)
-        .route(&at("/resources/outline/apps"), counts)
-        .layer(Extension(version))
+        .route(&at("/resources/outline/apps"), counts);
+    let all = match version {
+        Version::One => both,
+        Version::Two => both.merge(routes_of_the_second(at)),
+    };
+    all.layer(Extension(version))
+}
+
+/// What only the second version has.
+fn routes_of_the_second(at: impl Fn(&str) -> String) -> Router<Arc<Apig>> {
+    let codes = routing::get(codes::list)
+        .post(codes::create)
+        .put(codes::generate)
+        .fallback(|| async { not_allowed("GET, HEAD, POST, PUT") });
+    let code = routing::get(codes::read)
+        .delete(codes::delete)
+        .fallback(|| async { not_allowed("GET, HEAD, DELETE") });
+    Router::new().route(&at("/apps/{id}/app-codes"), codes).route(&at("/apps/{id}/app-codes/{part}"), code)
 }
 
 fn not_allowed(methods: &'static str) -> Refusal {

@@ -7,6 +7,7 @@ mod common;
 
 mod apps;
 mod bodies;
+mod codes;
 mod refusals;
 
 use std::time::Duration;
@@ -61,6 +62,7 @@ impl Site {
             directory: world.directory.clone(),
             clock: world.clock.clone(),
             sealer: world.sealer.clone(),
+            app_codes: 5,
             peer: Server::peer,
         };
         Self { server: Server::start(router(surface)).await, world, token }

@@ -105,6 +105,40 @@ async fn a_key_made_through_the_surface_works_at_the_gate_until_it_is_deleted() 
     becomes(401).await;
 }
 
+/// The same for what an app presents.
+#[tokio::test]
+async fn an_app_code_made_through_the_surface_works_at_the_gate_until_it_is_deleted() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, r#"api_key = { sources = ["X-Apig-AppCode"] }"#);
+    let gateway = site.start();
+    let app = "14b399ac967f4115bb62c0346b4537e9";
+    let codes = format!("/v2/demo-project/apigw/instances/demo-instance/apps/{app}/app-codes");
+    let made = gateway.put(&codes).header("x-auth-token", &site.operator_token).send().await.unwrap();
+    assert_eq!(made.status(), 201);
+    let made: Value = made.json().await.unwrap();
+    let (code, id) = (made["app_code"].as_str().unwrap(), made["id"].as_str().unwrap());
+    let becomes = async |status: u16| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let answer = gateway.get("/").header("x-apig-appcode", code).send().await.unwrap();
+            if answer.status() == status {
+                return answer;
+            }
+            assert!(std::time::Instant::now() < deadline, "it does not become {status}");
+        }
+    };
+    let echo: Value = becomes(200).await.json().await.unwrap();
+    assert_eq!(values(&echo, "x-caller-id"), ["14b399ac-967f-4115-bb62-c0346b4537e9"]);
+    assert!(values(&echo, "x-apig-appcode").is_empty(), "it does not travel on");
+    assert_eq!(gateway.get("/").header("x-api-key", code).send().await.unwrap().status(), 401);
+
+    let one = gateway.url(&format!("{codes}/{id}"));
+    let gone = client().delete(one).header("x-auth-token", &site.operator_token).send().await.unwrap();
+    assert_eq!(gone.status(), 204);
+    becomes(401).await;
+    assert!(!gateway.log().concat().contains(code));
+}
+
 #[tokio::test]
 async fn a_plan_is_held_to_and_the_wait_is_told() {
     let service = Service::echo().await;

@@ -73,6 +73,9 @@ surface = "discue"
 [[routes]]
 path = "/v1"
 surface = "apig"
+[[routes]]
+path = "/v2"
+surface = "apig"
 "#
         );
         Self::from_text(&text, address)

@@ -89,6 +89,11 @@ impl Asked {
         }
     }
 
+    /// The same, as it may stand in a refusal.
+    pub(super) fn repeated(&self, at: usize) -> String {
+        repeated(&self.version.shown(self.segment(at)))
+    }
+
     pub(super) fn actor(&self) -> Actor {
         Actor(format!("apig:{}", self.identity.caller().id)).from(self.peer)
     }
@@ -112,7 +117,7 @@ fn named(uri: &Uri) -> ([&str; 2], Vec<String>) {
     (named, segments.map(String::from).collect())
 }
 
-pub(super) fn repeated(id: &str) -> String {
+fn repeated(id: &str) -> String {
     id.chars().take(REPEATED).collect()
 }
 

@@ -30,6 +30,12 @@ pub(super) enum Refusal {
     UnknownApp(String),
     /// The same, about what belongs to an app.
     UnknownOwner(String),
+    /// The app has no such AppCode.
+    UnknownCode(String),
+    /// The AppCode is one already, or another credential.
+    CodeTaken,
+    /// The app has as many AppCodes as it may.
+    FullOfCodes,
     /// The app is the marketplace's, and not the operator's to delete.
     OfMarket(Version),
     /// A mandatory member is missing.
@@ -79,6 +85,17 @@ impl Refusal {
             Self::UnknownOwner(id) => {
                 (StatusCode::NOT_FOUND, "APIG.3004", format!("App {id} does not exist").into())
             }
+            Self::UnknownCode(id) => {
+                (StatusCode::NOT_FOUND, "APIG.3082", format!("AppCode {id} does not exist").into())
+            }
+            Self::CodeTaken => {
+                (StatusCode::BAD_REQUEST, "APIG.3309", "The operation has already been performed.".into())
+            }
+            Self::FullOfCodes => (
+                StatusCode::FORBIDDEN,
+                "APIG.3131",
+                "The number of AppCodes exceeds the maximum allowed limit.".into(),
+            ),
             // The first version lists 409 for this operation, for no other, and says no reason.
             Self::OfMarket(version) => (
                 if *version == Version::One { StatusCode::CONFLICT } else { StatusCode::FORBIDDEN },

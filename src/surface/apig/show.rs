@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What stands for a secret that is not shown.
-const STARS: &str = "******";
+pub(super) const STARS: &str = "******";
 
 /// Carries a secret that was generated, in the one answer that tells it.
 static X_APP_SECRET: HeaderName = HeaderName::from_static("x-app-secret");
@@ -80,7 +80,7 @@ pub(super) struct AppCounts {
     pub(super) unauthed_nums: u64,
 }
 
-fn expose<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn expose<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose())
 }
 

@@ -1,0 +1,222 @@
+//! AppCodes: what an app presents as it stands, kept as credentials of the app.
+
+use std::{borrow::Cow, cmp::Reverse, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Apig, Refusal,
+    call::{Asked, in_good_standing},
+    query::{self, PageQuery},
+    show::{STARS, expose, show_secret},
+};
+use crate::{
+    Denial,
+    app::{
+        Access, AppCode, CallerId, Credential, CredentialId, CredentialKind, Scopes, Secret, Status, Tenant,
+    },
+    registry::{Credentials, Fault},
+    surface::{content, object},
+};
+
+/// How many credentials of an app are read from the registry at once.
+const BATCH: u32 = 500;
+
+/// The body of a creation.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AppCodeBody {
+    /// 64 to 180 characters.
+    #[serde(default)]
+    app_code: Option<String>,
+}
+
+/// An AppCode.
+#[derive(Serialize)]
+struct AppCodeInfo<'a> {
+    /// The AppCode itself, or six asterisks.
+    #[serde(serialize_with = "expose")]
+    app_code: Secret,
+    /// Its id.
+    id: Cow<'a, str>,
+    /// The id of its app.
+    app_id: Cow<'a, str>,
+    /// When it was made.
+    create_time: Timestamp,
+}
+
+/// A page of AppCodes.
+#[derive(Serialize)]
+struct AppCodeList<'a> {
+    /// How many there are on all pages together.
+    total: usize,
+    /// How many there are on this one.
+    size: usize,
+    /// These.
+    app_codes: Vec<AppCodeInfo<'a>>,
+}
+
+pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
+    let AppCodeBody { app_code } = object(&content(request.into_body()).await?)?;
+    let code = app_code.filter(|code| !code.is_empty()).ok_or(Refusal::Absent("app_code"))?;
+    let code = AppCode::try_from(code).map_err(|_| Refusal::Invalid("app_code"))?;
+    surface.make(&asked, &tenant, app, &code).await
+}
+
+/// Whatever its body says.
+pub(super) async fn generate(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
+    surface.make(&asked, &tenant, app, &AppCode::generate()).await
+}
+
+pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
+    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let codes = surface.codes(&asked, &tenant, &app).await?;
+    let page = codes.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize);
+    let app_codes = page.map(|code| surface.code_info(&asked, code)).collect::<Result<Vec<_>, Refusal>>()?;
+    show_secret(StatusCode::OK, &AppCodeList { total: codes.len(), size: app_codes.len(), app_codes })
+}
+
+pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
+    let code = surface.code(&asked, &tenant, &app).await?;
+    show_secret(StatusCode::OK, &surface.code_info(&asked, &code)?)
+}
+
+/// What one would revoke may be revoked when the subscription has lapsed, too.
+pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
+    let code = surface.code(&asked, &tenant, &app).await?;
+    let gone = surface.registry.delete_credential(&tenant.id, &code.id, None, &asked.actor()).await;
+    gone.map_err(|fault| surface.refuse(fault, no_code(&asked)))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn no_code(asked: &Asked) -> Refusal {
+    Refusal::UnknownCode(asked.repeated(3))
+}
+
+impl Apig {
+    /// The gateway and the app that the path names, when the token may do that to the app.
+    pub(super) async fn app_of(&self, asked: &Asked, access: Access) -> Result<(Tenant, CallerId), Refusal> {
+        let id = asked.app(1)?;
+        asked.may(access, &id)?;
+        let tenant = self.gateway(asked).await?;
+        self.find(&tenant, &id, asked).await?;
+        Ok((tenant, id))
+    }
+
+    async fn make(
+        &self,
+        asked: &Asked,
+        tenant: &Tenant,
+        app: CallerId,
+        code: &AppCode,
+    ) -> Result<Response, Refusal> {
+        in_good_standing(tenant)?;
+        let peppers = self.directory.peppers();
+        // The registry knows it only by the digest that it would have today.
+        if self.directory.find(code.expose()).is_some() {
+            return Err(Refusal::CodeTaken);
+        }
+        let (id, now) = (CredentialId::random(), self.clock.now().time);
+        let credential = Credential {
+            tenant: tenant.id.clone(),
+            caller: app.clone(),
+            kind: CredentialKind::AppCode(
+                self.sealer.seal(code.secret(), &["credential", id.as_str(), "secret"]),
+            ),
+            name: "AppCode".into(),
+            digest: peppers.current().digest(code.expose()),
+            pepper: peppers.current().version(),
+            hint: code.hint().into(),
+            status: Status::Enabled,
+            scopes: Scopes::All,
+            not_after: None,
+            deprecated_at: None,
+            replaced_by: None,
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+            id,
+        };
+        let made = self.registry.create_credential_within(self.app_codes, credential, &asked.actor()).await;
+        let made = made.map_err(|fault| match fault {
+            Fault::Full(_) => Refusal::FullOfCodes,
+            Fault::Conflict => Refusal::CodeTaken,
+            fault => self.refuse(fault, asked.no_app(app.as_str())),
+        })?;
+        show_secret(StatusCode::CREATED, &self.code_info(asked, &made)?)
+    }
+
+    /// The AppCode that the path names.
+    async fn code(&self, asked: &Asked, tenant: &Tenant, app: &CallerId) -> Result<Credential, Refusal> {
+        let id = asked.segment(3).parse().map_err(|_| no_code(asked))?;
+        let code = self.registry.credential(&tenant.id, &id).await;
+        let code = code.map_err(|fault| self.refuse(fault, no_code(asked)))?;
+        if code.caller == *app && is_code(&code) { Ok(code) } else { Err(no_code(asked)) }
+    }
+
+    /// All AppCodes of an app, the newest first: it has few.
+    async fn codes(
+        &self,
+        asked: &Asked,
+        tenant: &Tenant,
+        app: &CallerId,
+    ) -> Result<Vec<Credential>, Refusal> {
+        let mut which = Credentials {
+            tenant: Some(tenant.id.clone()),
+            caller: Some(app.clone()),
+            limit: BATCH,
+            ..Credentials::default()
+        };
+        let mut codes = Vec::new();
+        loop {
+            let page = self.registry.credentials(&which).await;
+            let page = page.map_err(|fault| self.refuse(fault, asked.no_app(app.as_str())))?;
+            let Some(last) = page.last() else { break };
+            which.after = Some(last.id.clone());
+            codes.extend(page.into_iter().filter(is_code));
+        }
+        codes.sort_unstable_by_key(|code| Reverse((code.created_at, code.id.clone())));
+        Ok(codes)
+    }
+
+    /// An AppCode for who asks, shown to a token that may change the app: who reads it may act as the app.
+    fn code_info<'a>(&self, asked: &Asked, code: &'a Credential) -> Result<AppCodeInfo<'a>, Refusal> {
+        let app_code = match &code.kind {
+            CredentialKind::AppCode(sealed) if asked.covers(Access::Write, &code.caller) => {
+                let place = ["credential", code.id.as_str(), "secret"];
+                let unsealed = self.sealer.unseal(sealed, &place);
+                unsealed.map_err(|error| Denial::internal(format!("credential {}: {error}", code.id)))?
+            }
+            _ => Secret::from(STARS.to_owned()),
+        };
+        Ok(AppCodeInfo {
+            app_code,
+            id: asked.version.shown(code.id.as_str()),
+            app_id: asked.version.shown(code.caller.as_str()),
+            create_time: code.created_at,
+        })
+    }
+}
+
+fn is_code(credential: &Credential) -> bool {
+    matches!(credential.kind, CredentialKind::AppCode(_))
+}
