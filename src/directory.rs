@@ -19,11 +19,12 @@ use std::{
 
 use jiff::Timestamp;
 use papaya::HashMap;
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     app::{
-        Caller, CallerId, Change, Covers, Credential, CredentialId, Entity, Lock, Peppers, Plan, PlanId,
-        Scopes, Seq, Target, Tenant, TenantId, Verb,
+        Caller, CallerId, Change, Covers, Credential, CredentialId, Digest, Entity, Lock, Peppers, Plan,
+        PlanId, Scopes, Seq, Target, Tenant, TenantId, Verb,
     },
     limit::Budget,
 };
@@ -64,6 +65,8 @@ pub struct Directory {
     caller_locks: HashMap<CallerId, Arc<[Arc<Lock>]>>,
     resource_locks: HashMap<Box<str>, Arc<[Arc<Lock>]>>,
     locks: AtomicUsize,
+    /// How many of the keys are kept by their SHA-256.
+    by_sha256: AtomicUsize,
     applied: AtomicU64,
     /// Held by who writes.
     roster: Mutex<Roster>,
@@ -82,6 +85,7 @@ impl Directory {
             caller_locks: HashMap::new(),
             resource_locks: HashMap::new(),
             locks: AtomicUsize::new(0),
+            by_sha256: AtomicUsize::new(0),
             applied: AtomicU64::new(0),
             roster: Mutex::default(),
         }
@@ -90,7 +94,28 @@ impl Directory {
     /// The credential that a presented text proves, with its caller; disabled and expired ones too.
     #[must_use]
     pub fn find(&self, presented: &str) -> Option<Arc<KeyEntry>> {
-        self.digested(presented).filter(|key| key.kind().is_presented())
+        let found = self.digested(presented).filter(|key| key.kind().is_presented());
+        found.or_else(|| self.find_by_sha256(presented))
+    }
+
+    /// The same among the keys of which only the SHA-256 was known when they came; they are of any form.
+    #[must_use]
+    pub fn find_by_sha256(&self, presented: &str) -> Option<Arc<KeyEntry>> {
+        if !self.has_by_sha256() {
+            return None;
+        }
+        let sha256 = Sha256::digest(presented).into();
+        let keys = self.keys.pin();
+        self.peppers.digests_of_sha256(&sha256).find_map(|digest| {
+            let key = keys.get(&digest.prefix())?;
+            (key.digest == digest && key.by_sha256).then(|| key.clone())
+        })
+    }
+
+    /// Whether there are such keys.
+    #[must_use]
+    pub fn has_by_sha256(&self) -> bool {
+        self.by_sha256.load(Ordering::Acquire) > 0
     }
 
     /// The credential that signs under this access key, with its caller; disabled and expired ones too.
@@ -109,7 +134,7 @@ impl Directory {
         let keys = self.keys.pin();
         self.peppers.digests(text).find_map(|digest| {
             let key = keys.get(&digest.prefix())?;
-            (key.digest == digest).then(|| key.clone())
+            (key.digest == digest && !key.by_sha256).then(|| key.clone())
         })
     }
 
@@ -220,13 +245,12 @@ impl Directory {
             Entity::Tenant(tenant) => drop(self.tenants.pin().remove(&tenant.id)),
             Entity::Caller(caller) => {
                 self.apps.remove(&mut roster.apps, &caller.id);
-                let keys = self.keys.pin();
                 for key in roster.remove(&caller.id).iter().flat_map(Row::keys) {
-                    keys.remove(&key.digest.prefix());
+                    self.hide(&key.digest);
                 }
             }
             Entity::Credential(credential) => {
-                self.keys.pin().remove(&credential.digest.prefix());
+                self.hide(&credential.digest);
                 roster.remove_key(&credential.caller, &credential.id);
             }
             Entity::Plan(plan) => drop(self.budgets.pin().remove(plan.id())),
@@ -287,7 +311,7 @@ impl Directory {
             roster.remove_key(&before.caller.id, &before.id);
         }
         if let Some(before) = roster.put_key(&key).filter(|before| before.digest != key.digest) {
-            keys.remove(&before.digest.prefix());
+            self.hide(&before.digest);
         }
         self.show([key]);
     }
@@ -309,7 +333,17 @@ impl Directory {
     fn show(&self, keys: impl IntoIterator<Item = Arc<KeyEntry>>) {
         let map = self.keys.pin();
         for key in keys {
-            map.insert(key.digest.prefix(), key);
+            let now = usize::from(key.by_sha256);
+            let before =
+                map.insert(key.digest.prefix(), key).map_or(0, |before| usize::from(before.by_sha256));
+            self.by_sha256.fetch_add(now.wrapping_sub(before), Ordering::AcqRel);
+        }
+    }
+
+    /// Lets decisions see no key of this digest.
+    fn hide(&self, digest: &Digest) {
+        if self.keys.pin().remove(&digest.prefix()).is_some_and(|key| key.by_sha256) {
+            self.by_sha256.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -360,7 +394,7 @@ fn prefixes(path: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
     use crate::{
-        app::{CallerKind, CredentialId, Status},
+        app::{CallerKind, CredentialId, CredentialKind, Status},
         testing::World,
     };
 
@@ -403,6 +437,64 @@ mod tests {
         world.change(Verb::Updated, Entity::Credential(moved));
         named(&world, "caller", Status::Disabled);
         assert_eq!(world.directory.find(&key).unwrap().caller().id.as_str(), "heir");
+    }
+
+    fn by_sha256(world: &World, text: &str) -> Credential {
+        let mut made = None;
+        world.key_with(|credential| {
+            credential.kind = CredentialKind::Sha256Key;
+            let sha256 = Sha256::digest(text).into();
+            credential.digest = world.directory.peppers().current().digest_of_sha256(&sha256);
+            made = Some(credential.clone());
+        });
+        made.unwrap()
+    }
+
+    #[test]
+    fn a_key_of_which_only_the_sha_256_was_known_is_found_by_itself() {
+        let world = World::new();
+        let (kept, other) = (by_sha256(&world, "their key"), by_sha256(&world, "their other key"));
+        let ordinary = world.key();
+        let found = |text: &str| world.directory.find(text).map(|key| key.id.clone());
+        assert_eq!(found("their key"), Some(kept.id.clone()));
+        assert_eq!(found("their other key"), Some(other.id));
+        assert!(found(&ordinary).is_some());
+        assert!(world.directory.find_by_sha256(&ordinary).is_none(), "it was not kept so");
+        let key = world.directory.find("their key").unwrap();
+        assert_eq!((key.kind(), key.status()), (&CredentialKind::Sha256Key, Status::Enabled));
+        assert!(world.directory.signer("their key").is_none());
+        // Not by what somebody who has read the SHA-256 could present.
+        let sha256 = crate::app::hex::hex(&Sha256::digest("their key"));
+        for presented in [&sha256, &format!("sha256{sha256}"), &String::from(kept.digest)] {
+            assert_eq!(found(presented), None, "{presented}");
+        }
+    }
+
+    #[test]
+    fn whether_there_are_keys_by_sha_256_is_known_at_every_change() {
+        let world = World::new();
+        let count = || world.directory.by_sha256.load(Ordering::Acquire);
+        world.key();
+        assert_eq!((count(), world.directory.has_by_sha256()), (0, false));
+        let first = by_sha256(&world, "a");
+        let second = by_sha256(&world, "b");
+        assert_eq!((count(), world.directory.has_by_sha256()), (2, true));
+        named(&world, "caller", Status::Disabled);
+        let disabled = Credential { status: Status::Disabled, ..first.clone() };
+        world.change(Verb::Updated, Entity::Credential(disabled));
+        assert_eq!(count(), 2, "they are the same keys");
+        assert_eq!(world.directory.find("a").unwrap().kind(), &CredentialKind::Sha256Key);
+        let ordinary = Credential { kind: CredentialKind::Key, ..second.clone() };
+        world.change(Verb::Updated, Entity::Credential(ordinary));
+        assert_eq!(count(), 1);
+        assert!(world.directory.find("b").is_none(), "its digest is no longer of that kind");
+        world.change(Verb::Updated, Entity::Credential(second));
+        world.change(Verb::Deleted, Entity::Credential(first));
+        assert_eq!(count(), 1);
+        let mut gone = None;
+        world.edit_caller(|caller| gone = Some(caller.clone()));
+        world.change(Verb::Deleted, Entity::Caller(gone.unwrap()));
+        assert_eq!((count(), world.directory.keys()), (0, 0));
     }
 
     #[test]

@@ -82,6 +82,9 @@ pub enum CredentialKind {
     /// An API key or an operator's token: presented, and kept nowhere but as its digest.
     #[default]
     Key,
+    /// An API key of which only the SHA-256 was known when it came here, from another gateway: presented like any
+    /// other, and kept as the [digest of its SHA-256](super::Pepper::digest_of_sha256).
+    Sha256Key,
     /// An AppCode: presented too, and readable again, sealed for `["credential", its id, "secret"]`.
     AppCode(Sealed),
     /// An access key, which only names who signs, and the secret that signs, sealed likewise. The digest is the
@@ -94,7 +97,7 @@ impl CredentialKind {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Key => "key",
+            Self::Key | Self::Sha256Key => "key",
             Self::AppCode(_) => "app_code",
             Self::Signing(_) => "signing",
         }
@@ -104,7 +107,7 @@ impl CredentialKind {
     #[must_use]
     pub fn sealed(&self) -> Option<&Sealed> {
         match self {
-            Self::Key => None,
+            Self::Key | Self::Sha256Key => None,
             Self::AppCode(sealed) | Self::Signing(sealed) => Some(sealed),
         }
     }

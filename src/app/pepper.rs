@@ -86,6 +86,12 @@ impl Pepper {
         Self { version, mac: Hmac::new(&block.into()) }
     }
 
+    /// What tells it from another pepper of its version; nothing of it can be computed from that.
+    #[must_use]
+    pub fn check(&self) -> String {
+        hex(&self.digest_of(b"\xFFcheck", &[]).0[..8])
+    }
+
     /// The version that digests made with it are stored under.
     #[must_use]
     pub fn version(&self) -> u32 {
@@ -95,8 +101,20 @@ impl Pepper {
     /// The digest of a credential under this pepper.
     #[must_use]
     pub fn digest(&self, credential: &str) -> Digest {
+        self.digest_of(&[], credential.as_bytes())
+    }
+
+    /// The digest of a credential of which only the SHA-256 is known. Begun with a byte that no text has, it is
+    /// never that of a text: the SHA-256 itself, however it is presented, proves nothing.
+    #[must_use]
+    pub fn digest_of_sha256(&self, sha256: &[u8; 32]) -> Digest {
+        self.digest_of(b"\xFFsha256", sha256)
+    }
+
+    fn digest_of(&self, before: &[u8], bytes: &[u8]) -> Digest {
         let mut mac = self.mac.clone();
-        mac.update(credential.as_bytes());
+        mac.update(before);
+        mac.update(bytes);
         Digest(mac.finalize().into_bytes().into())
     }
 }
@@ -144,9 +162,19 @@ impl Peppers {
         &self.current
     }
 
+    /// All of them, the current one first.
+    pub fn all(&self) -> impl Iterator<Item = &Pepper> {
+        std::iter::once(&self.current).chain(&self.previous)
+    }
+
     /// The digests a presented credential may be stored as, the current pepper's first.
     pub fn digests(&self, credential: &str) -> impl Iterator<Item = Digest> {
-        std::iter::once(&self.current).chain(&self.previous).map(move |pepper| pepper.digest(credential))
+        self.all().map(move |pepper| pepper.digest(credential))
+    }
+
+    /// The digests a credential may be stored as of which only the SHA-256 was known.
+    pub fn digests_of_sha256(&self, sha256: &[u8; 32]) -> impl Iterator<Item = Digest> {
+        self.all().map(move |pepper| pepper.digest_of_sha256(sha256))
     }
 }
 
@@ -175,6 +203,27 @@ mod tests {
         let text = String::from(digest);
         assert_eq!(text, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
         assert_eq!(Digest::try_from(text).unwrap(), digest);
+    }
+
+    /// Were it otherwise, whoever has read a SHA-256 elsewhere could present it.
+    #[test]
+    fn a_sha_256_presented_as_a_text_is_not_what_it_is_the_sha_256_of() {
+        let pepper = Pepper::new(1, &[7; 32]);
+        // Every byte of it is a character.
+        let sha256 = [b'a'; 32];
+        let kept = pepper.digest_of_sha256(&sha256);
+        let text = "a".repeat(32);
+        for presented in [&text, &format!("sha256{text}"), &hex(&sha256), &format!("\u{FF}sha256{text}")] {
+            assert_ne!(pepper.digest(presented), kept, "{presented}");
+        }
+        assert_ne!(Pepper::new(1, &[8; 32]).digest_of_sha256(&sha256), kept);
+    }
+
+    #[test]
+    fn a_check_tells_peppers_of_one_version_apart() {
+        assert_eq!(Pepper::new(1, &[7; 32]).check(), Pepper::new(2, &[7; 32]).check());
+        assert_ne!(Pepper::new(1, &[7; 32]).check(), Pepper::new(1, &[8; 32]).check());
+        assert_eq!(Pepper::new(1, &[7; 32]).check().len(), 16);
     }
 
     #[test]

@@ -118,6 +118,8 @@ pub struct KeyEntry {
     pub scopes: Arc<Scopes>,
     pub(super) digest: Digest,
     pub(super) caller: Arc<CallerEntry>,
+    /// Whether the digest is that of its SHA-256. Where other gateways' keys came from, most are.
+    pub(super) by_sha256: bool,
     /// When it was last used, in seconds since the epoch; 0 is never since this process began.
     used: AtomicU32,
     restriction: Option<Box<Restriction>>,
@@ -138,6 +140,7 @@ struct Restriction {
 /// What keys have that have none of it.
 const UNRESTRICTED: Restriction =
     Restriction { kind: CredentialKind::Key, status: Status::Enabled, not_after: None, deprecated_at: None };
+const UNRESTRICTED_BY_SHA256: Restriction = Restriction { kind: CredentialKind::Sha256Key, ..UNRESTRICTED };
 
 impl KeyEntry {
     pub(super) fn new(credential: &Credential, scopes: Arc<Scopes>, caller: Arc<CallerEntry>) -> Self {
@@ -147,12 +150,13 @@ impl KeyEntry {
             not_after: credential.not_after,
             deprecated_at: credential.deprecated_at,
         };
-        let none = restriction == UNRESTRICTED;
+        let none = restriction == UNRESTRICTED || restriction == UNRESTRICTED_BY_SHA256;
         Self {
             id: credential.id.clone(),
             scopes,
             digest: credential.digest,
             caller,
+            by_sha256: credential.kind == CredentialKind::Sha256Key,
             used: AtomicU32::new(0),
             restriction: (!none).then(|| Box::new(restriction)),
         }
@@ -166,6 +170,7 @@ impl KeyEntry {
             scopes,
             digest,
             caller,
+            by_sha256: false,
             used: AtomicU32::new(0),
             restriction: Some(Box::new(Restriction { kind, ..UNRESTRICTED })),
         }
@@ -178,6 +183,7 @@ impl KeyEntry {
             scopes: self.scopes.clone(),
             digest: self.digest,
             caller,
+            by_sha256: self.by_sha256,
             used: AtomicU32::new(self.used.load(Ordering::Relaxed)),
             restriction: self.restriction.clone(),
         }
@@ -235,7 +241,8 @@ impl KeyEntry {
     }
 
     fn restriction(&self) -> &Restriction {
-        self.restriction.as_deref().unwrap_or(&UNRESTRICTED)
+        let none = if self.by_sha256 { &UNRESTRICTED_BY_SHA256 } else { &UNRESTRICTED };
+        self.restriction.as_deref().unwrap_or(none)
     }
 }
 

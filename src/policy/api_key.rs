@@ -56,7 +56,13 @@ impl Source {
     }
 }
 
+/// The longest key of another gateway, in bytes: what is longer is not even hashed.
+const LONGEST: usize = 1_024;
+
 /// Recognises a caller by its API key.
+///
+/// Keys that came from other gateways ([`CredentialKind::Sha256Key`](app::CredentialKind::Sha256Key)) have their
+/// form, at most 1,024 bytes; as long as there are none, a text that is no key of ours is refused without a look-up.
 ///
 /// A request has exactly one credential: two fields of one name, or two of the sources at once, are
 /// answered with 400. A missing, malformed, unknown or expired key is 401 with `WWW-Authenticate`; a
@@ -158,6 +164,11 @@ impl ApiKey {
         Denial::Unauthenticated { cause, challenge: self.challenge.clone() }
     }
 
+    /// Whether a text that was never issued here may be a key of another gateway that came from there.
+    fn may_be_foreign(&self, presented: &str) -> bool {
+        (1..=LONGEST).contains(&presented.len()) && self.directory.has_by_sha256()
+    }
+
     /// The one credential of a request and the source it stood in.
     fn presented<'h>(&self, head: Head<'h>) -> Result<(&Source, &'h str), Denial> {
         let mut found = None;
@@ -207,9 +218,16 @@ impl Policy for ApiKey {
         }
         let (source, presented) = self.presented(head)?;
         let codes = source.is_of_codes();
-        let parsed = if codes { AppCode::parse(presented) } else { app::ApiKey::parse(presented) };
-        let presented = parsed.map_err(|_| self.bad(head, Unauthenticated::Malformed))?;
-        let found = self.directory.find(presented);
+        let found = if codes {
+            let code = AppCode::parse(presented).map_err(|_| self.bad(head, Unauthenticated::Malformed))?;
+            self.directory.find(code)
+        } else {
+            match app::ApiKey::parse(presented) {
+                Ok(key) => self.directory.find(key),
+                Err(_) if self.may_be_foreign(presented) => self.directory.find_by_sha256(presented),
+                Err(_) => return Err(self.bad(head, Unauthenticated::Malformed).into()),
+            }
+        };
         let Some(key) = found.filter(|key| matches!(key.kind(), CredentialKind::AppCode(_)) == codes) else {
             return Err(self.bad(head, Unauthenticated::Unknown).into());
         };
@@ -303,6 +321,35 @@ mod tests {
         admission.prepare(&mut request);
         assert_eq!(request.headers().len(), 1);
         assert!(request.headers().contains_key("authorization"));
+    }
+
+    #[test]
+    fn a_key_of_another_gateway_is_accepted_in_its_own_form() {
+        use sha2::{Digest, Sha256};
+
+        let world = World::new();
+        let policy = ApiKey::new(world.directory.clone());
+        let theirs = "Zm9yZWlnbi1rZXktMDAwMQ==";
+        assert_eq!(code(ask(&world, &policy, &[("x-api-key", theirs)])), "credential-malformed");
+        for text in [theirs, &"k".repeat(LONGEST), &"k".repeat(LONGEST + 1)] {
+            world.key_with(|credential| {
+                credential.kind = CredentialKind::Sha256Key;
+                let pepper = world.directory.peppers().current();
+                credential.digest = pepper.digest_of_sha256(&Sha256::digest(text).into());
+            });
+        }
+        let sha256 = app::hex::hex(&Sha256::digest(theirs));
+        for (key, expected) in [
+            (theirs, "admitted"),
+            (&"k".repeat(LONGEST), "admitted"),
+            (&*world.key(), "admitted"),
+            (&"k".repeat(LONGEST + 1), "credential-malformed"),
+            ("", "credential-malformed"),
+            (&sha256, "credential-unknown"),
+            ("Zm9yZWlnbi1rZXktMDAwMg==", "credential-unknown"),
+        ] {
+            assert_eq!(code(ask(&world, &policy, &[("x-api-key", key)])), expected, "{key}");
+        }
     }
 
     #[test]
