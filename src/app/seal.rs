@@ -8,7 +8,7 @@ use chacha20poly1305::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::{Secret, hex::hex};
 
 /// A secret under XChaCha20-Poly1305: the key's version, a random nonce, the ciphertext.
 ///
@@ -18,6 +18,14 @@ pub struct Sealed {
     key: u32,
     nonce: [u8; 24],
     ciphertext: Vec<u8>,
+}
+
+impl Sealed {
+    /// The version of the key that it needs.
+    #[must_use]
+    pub fn key(&self) -> u32 {
+        self.key
+    }
 }
 
 impl fmt::Debug for Sealed {
@@ -38,6 +46,20 @@ impl SealKey {
     #[must_use]
     pub fn new(version: u32, secret: &[u8; 32]) -> Self {
         Self { version, cipher: XChaCha20Poly1305::new(secret.into()) }
+    }
+
+    /// The version that sealed secrets name it by.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// What tells it from another key of its version; nothing of it can be computed from that: the tag of no
+    /// text at all, under a nonce that no secret has.
+    #[must_use]
+    pub fn check(&self) -> String {
+        let payload = Payload { msg: &[], aad: b"check" };
+        hex(&self.cipher.encrypt(&XNonce::default(), payload).unwrap_or_default())
     }
 }
 
@@ -88,6 +110,11 @@ impl Sealer {
         self
     }
 
+    /// All of its keys, the current one first.
+    pub fn keys(&self) -> impl Iterator<Item = &SealKey> {
+        std::iter::once(&self.current).chain(&self.previous)
+    }
+
     /// Seals a secret for a place: tenant, row and column, from the outside in.
     ///
     /// # Panics
@@ -110,10 +137,7 @@ impl Sealer {
     /// # Errors
     /// [`Unsealable`] when its key is not loaded, or it was changed or moved to another place.
     pub fn unseal(&self, sealed: &Sealed, place: &[&str]) -> Result<Secret, Unsealable> {
-        let key = std::iter::once(&self.current)
-            .chain(&self.previous)
-            .find(|key| key.version == sealed.key)
-            .ok_or(Unsealable::NoKey(sealed.key))?;
+        let key = self.keys().find(|key| key.version == sealed.key).ok_or(Unsealable::NoKey(sealed.key))?;
         let payload = Payload { msg: &sealed.ciphertext, aad: &bound(place) };
         let plain =
             key.cipher.decrypt(&XNonce::from(sealed.nonce), payload).map_err(|_| Unsealable::Foreign)?;
@@ -146,6 +170,13 @@ mod tests {
         assert_eq!(new.unseal(&sealed, &place), Err(Unsealable::NoKey(1)));
         let both = new.with_previous(SealKey::new(1, &[1; 32]));
         assert_eq!(both.unseal(&sealed, &place).unwrap().expose(), "s");
+    }
+
+    #[test]
+    fn a_check_tells_keys_of_one_version_apart() {
+        assert_eq!(SealKey::new(1, &[7; 32]).check(), SealKey::new(2, &[7; 32]).check());
+        assert_ne!(SealKey::new(1, &[7; 32]).check(), SealKey::new(1, &[8; 32]).check());
+        assert_eq!(SealKey::new(1, &[7; 32]).check().len(), 32);
     }
 
     #[test]
