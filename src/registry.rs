@@ -7,8 +7,9 @@
 //!
 //! # Bringing your own
 //!
-//! Implement [`Transaction`] over your store, and [`Registry`] with [`execute()`] and [`execute_once()`],
-//! which hold every change to the same rules. What the trait's methods promise is checked by the suite in `tests/registry.rs`: run
+//! Implement [`Transaction`] over your store, and [`Registry`], whose [`transact`](Registry::transact) hands one
+//! to a [`Work`]; [`execute()`] and [`execute_once()`] hold every change to the same rules. What the trait's
+//! methods promise is checked by the suite in `tests/registry.rs`: run
 //! it against yours.
 
 mod command;
@@ -20,16 +21,22 @@ mod once;
 mod rules;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod view;
+mod work;
 
 pub use command::{Command, NewCaller};
 pub use fault::Fault;
 pub use follow::{follow, load, note_uses};
 pub use listing::{Callers, Changes, Credentials, History, Order, Past, Tenants};
-pub use once::{Kept, Once, Outcome, execute_once};
-pub use rules::{Transaction, execute};
+pub use once::{Kept, Once, Outcome, earlier, execute_once, keep};
+pub use rules::{Clash, Transaction, clash, execute};
+pub use view::{Page, View};
+pub use work::{End, Work};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use view::Held;
+use work::{Batch, OnceBatch};
 
 use crate::app::{
     Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialEdit, CredentialId, Entity, Lock,
@@ -74,8 +81,8 @@ pub struct Snapshot {
 ///
 /// A change that changes nothing is no change: it returns the entity as it is and writes no row.
 ///
-/// The methods that change one thing stand on [`execute`](Self::execute); an implementation needs that one,
-/// and those that read.
+/// The methods that change one thing stand on [`execute`](Self::execute), and that on
+/// [`transact`](Self::transact); an implementation needs that one, and those that read.
 #[async_trait]
 pub trait Registry: Send + Sync + 'static {
     /// Does one thing after the other in one transaction: all of them, or none. Returns for each the entity
@@ -84,7 +91,18 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// That of the first which cannot be done.
-    async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, Fault>;
+    async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, Fault> {
+        let mut batch = Batch::of(commands);
+        self.transact(&mut batch, actor).await?;
+        Ok(batch.done())
+    }
+
+    /// Does something in one transaction: all of it, or, when it is [given up](End::GiveUp) or fails, nothing.
+    /// Nobody else writes meanwhile.
+    ///
+    /// # Errors
+    /// What it fails with, [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn transact(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault>;
 
     /// The same, unless it was done before: then nothing is, and the answer that was kept is given back. What
     /// is done and the record of it are one transaction. Records are kept for a day by the registry's clock,
@@ -98,7 +116,11 @@ pub trait Registry: Send + Sync + 'static {
         commands: Vec<Command>,
         actor: &Actor,
         once: Once<'_>,
-    ) -> Result<Outcome, Fault>;
+    ) -> Result<Outcome, Fault> {
+        let mut batch = OnceBatch::of(commands, once);
+        self.transact(&mut batch, actor).await?;
+        batch.outcome()
+    }
 
     /// What is kept under a key of [`execute_once`](Self::execute_once), as long as it is.
     ///
@@ -200,6 +222,19 @@ pub trait Registry: Send + Sync + 'static {
         let mut entities = Vec::new();
         let seq = self.everything(&mut |entity| entities.push(entity)).await?;
         Ok(Snapshot { seq, entities })
+    }
+
+    /// Everything as of one change, to be read page by page for as long as it takes. This one holds all of it at
+    /// once; a store that is larger than memory reads each page when it is asked for.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn view(&self) -> Result<Box<dyn View>, Fault> {
+        let Snapshot { seq, entities } = self.snapshot().await?;
+        let mut view = Held::new(seq, entities);
+        let uses = self.last_uses(view.credentials()).await?;
+        view.note(uses);
+        Ok(Box::new(view))
     }
 
     /// The changes after a number, in order, at most `limit` of them.

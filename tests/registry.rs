@@ -10,12 +10,14 @@ mod promise {
     pub mod callers;
     pub mod credentials;
     pub mod edits;
+    pub mod imports;
     pub mod listings;
     pub mod locks;
     pub mod log;
     pub mod once;
     pub mod tenants;
     pub mod together;
+    pub mod work;
 }
 mod records;
 
@@ -100,6 +102,17 @@ macro_rules! keeps_all {
                 a_request_that_is_refused_may_be_made_again,
                 a_record_is_kept_for_a_day_to_the_nanosecond,
                 of_one_request_sent_fifty_times_at_once_one_takes_effect,
+            }
+            work {
+                work_that_is_given_up_or_fails_never_was,
+                work_that_is_kept_is_all_there,
+                a_use_that_was_noted_before_is_there_when_work_is_given_up,
+            }
+            imports {
+                what_is_imported_is_there_as_it_was,
+                what_cannot_be_imported_is_named_by_its_member,
+                an_import_takes_more_callers_than_a_tenant_may_have,
+                a_view_is_of_one_moment_however_long_it_is_read,
             }
             listings {
                 pages_follow_each_other_without_gap_or_overlap,

@@ -108,6 +108,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, each behind those that it stands on.
+    pub const ALL: [Self; 5] = [Self::Tenant, Self::Plan, Self::Caller, Self::Credential, Self::Lock];
+
     /// The kind's name in the store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -123,9 +126,7 @@ impl Kind {
     /// The kind of a name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Tenant, Self::Caller, Self::Credential, Self::Plan, Self::Lock]
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 

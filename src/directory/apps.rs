@@ -1,4 +1,4 @@
-//! Apps, by the AppKeys under which they sign.
+//! Apps, by the `AppKeys` under which they sign.
 
 use std::{collections, sync::Arc};
 

@@ -126,6 +126,14 @@ pub enum Command {
     CreateLock(Lock),
     /// As [`Registry::delete_lock`](super::Registry::delete_lock).
     DeleteLock(LockId),
+    /// Puts something beside what is there, with its id, times and revision: what was taken out of a registry.
+    /// How many callers a tenant may have does not count. A plan that is there and the same is left alone.
+    ///
+    /// Fails with [`Fault::NotFound`](super::Fault::NotFound) without what it stands on, with
+    /// [`Fault::NameTaken`](super::Fault::NameTaken), [`Fault::KeyTaken`](super::Fault::KeyTaken), and with
+    /// [`Fault::Conflict`](super::Fault::Conflict) when anything else is taken that is only there once;
+    /// [`clash()`](super::clash) says what it is.
+    Import(Entity),
 }
 
 impl Command {
@@ -148,6 +156,7 @@ impl Command {
             Self::DeletePlan(_) => "delete_plan",
             Self::CreateLock(_) => "create_lock",
             Self::DeleteLock(_) => "delete_lock",
+            Self::Import(_) => "import",
         }
     }
 }

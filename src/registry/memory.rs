@@ -18,13 +18,12 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    Callers, Changes, Command, Credentials, Fault, History, Kept, Once, Order, Outcome, Registry, Tenants,
-    Transaction, execute, execute_once,
+    Callers, Changes, Credentials, End, Fault, History, Kept, Order, Registry, Tenants, Transaction, Work,
 };
 use crate::{
     app::{
-        Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Gateway, Lock, LockId, Plan,
-        PlanId, Seq, Target, Tenant, TenantId, Verb,
+        Actor, Caller, CallerId, Change, Credential, CredentialId, Digest, Entity, Gateway, Lock, LockId,
+        Plan, PlanId, Seq, Target, Tenant, TenantId, Verb,
     },
     clock::Clock,
 };
@@ -54,29 +53,9 @@ impl Memory {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Does something in a transaction, all of it or nothing.
-    fn transact<T>(
-        &self,
-        actor: &Actor,
-        work: impl AsyncFnOnce(&mut Draft<'_>) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let mut state = self.state();
-        let now = self.clock.now().time;
-        let mut draft = Draft { state: &mut state, now, actor, made: Vec::new(), kept: Vec::new() };
-        // Nothing in it waits, so the lock is not held across a wait.
-        let done = pin!(work(&mut draft)).poll(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(done) = done else { unreachable!("a transaction in memory waited") };
-        if done.is_ok() {
-            self.seq.send_replace(state.changes.len() as Seq);
-        } else {
-            draft.give_up();
-        }
-        done
-    }
 }
 
-/// A transaction: changes are made at once, and taken back when it is given up.
+/// A transaction: changes are made at once, and taken back when it ends without being kept.
 struct Draft<'a> {
     state: &'a mut State,
     now: Timestamp,
@@ -85,18 +64,34 @@ struct Draft<'a> {
     made: Vec<(Entity, Option<Entity>)>,
     /// The keys of the records that it keeps.
     kept: Vec<[u8; 32]>,
+    /// For each last use that it noted, or that went with its credential, what was noted before.
+    noted: Vec<(CredentialId, Option<Timestamp>)>,
 }
 
 impl Draft<'_> {
-    fn give_up(self) {
+    fn keep(mut self) {
+        self.made.clear();
+        self.kept.clear();
+        self.noted.clear();
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
         self.state.changes.truncate(self.state.changes.len() - self.made.len());
-        for (made, before) in self.made.into_iter().rev() {
+        for (made, before) in self.made.drain(..).rev() {
             match before {
                 Some(before) => self.state.put(before),
                 None => self.state.take(&made),
             };
         }
-        self.kept.iter().for_each(|key| drop(self.state.kept.remove(key)));
+        self.kept.drain(..).for_each(|key| drop(self.state.kept.remove(&key)));
+        for (id, before) in self.noted.drain(..).rev() {
+            match before {
+                Some(before) => self.state.uses.insert(id, before),
+                None => self.state.uses.remove(&id),
+            };
+        }
     }
 }
 
@@ -154,9 +149,12 @@ impl Transaction for Draft<'_> {
         Ok(self.state.credentials.get(id).filter(|credential| credential.tenant == *tenant).cloned())
     }
 
-    async fn has_credential(&mut self, like: &Credential) -> Result<bool, Fault> {
-        let same = |other: &Credential| other.digest == like.digest;
-        Ok(self.state.credentials.contains_key(&like.id) || self.state.credentials.values().any(same))
+    async fn has_credential(&mut self, id: &CredentialId) -> Result<bool, Fault> {
+        Ok(self.state.credentials.contains_key(id))
+    }
+
+    async fn has_digest(&mut self, digest: &Digest) -> Result<bool, Fault> {
+        Ok(self.state.credentials.values().any(|other| other.digest == *digest))
     }
 
     async fn credentials_of(&mut self, caller: &Caller) -> Result<Vec<Credential>, Fault> {
@@ -185,11 +183,26 @@ impl Transaction for Draft<'_> {
         Ok(self.state.locks.values().filter(|lock| !lock.holds(self.now)).cloned().collect())
     }
 
+    async fn is_empty(&mut self) -> Result<bool, Fault> {
+        // What else there is stands on a tenant.
+        Ok(self.state.tenants.is_empty() && self.state.locks.is_empty())
+    }
+
+    async fn note_use(&mut self, id: &CredentialId, at: Timestamp) -> Result<(), Fault> {
+        self.noted.push((id.clone(), self.state.uses.get(id).copied()));
+        self.state.note_use(id, at);
+        Ok(())
+    }
+
     async fn make(&mut self, verb: Verb, entity: Entity) -> Result<(), Fault> {
         let before = match verb {
             Verb::Created | Verb::Updated => self.state.put(entity.clone()),
             Verb::Deleted => self.state.take(&entity),
         };
+        if let (Verb::Deleted, Entity::Credential(gone)) = (verb, &entity) {
+            let used = self.state.uses.remove(&gone.id);
+            self.noted.push((gone.id.clone(), used));
+        }
         let seq = self.state.changes.len() as Seq + 1;
         let change = Change { seq, at: self.now, actor: self.actor.clone(), verb, entity: entity.clone() };
         self.state.changes.push(change);
@@ -232,17 +245,20 @@ fn page<I: Ord, T: Clone>(
 
 #[async_trait]
 impl Registry for Memory {
-    async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, Fault> {
-        self.transact(actor, async |draft| execute(draft, commands).await)
-    }
-
-    async fn execute_once(
-        &self,
-        commands: Vec<Command>,
-        actor: &Actor,
-        once: Once<'_>,
-    ) -> Result<Outcome, Fault> {
-        self.transact(actor, async |draft| execute_once(draft, commands, once).await)
+    async fn transact(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault> {
+        let (mut state, now) = (self.state(), self.clock.now().time);
+        let mut draft =
+            Draft { state: &mut state, now, actor, made: Vec::new(), kept: Vec::new(), noted: Vec::new() };
+        // Nothing in it may wait, so that the lock is not held across a wait.
+        let end = match pin!(work.run(&mut draft)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(end) => end?,
+            Poll::Pending => return Err(Fault::Unavailable("a transaction in memory waited".into())),
+        };
+        if end == End::Keep {
+            draft.keep();
+            self.seq.send_replace(state.changes.len() as Seq);
+        }
+        Ok(())
     }
 
     async fn kept(&self, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
@@ -321,19 +337,14 @@ impl Registry for Memory {
     async fn note_uses(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), Fault> {
         let mut state = self.state();
         for (id, at) in uses {
-            if state.credentials.contains_key(id) {
-                let at = Timestamp::from_second(at.as_second()).unwrap_or(*at);
-                let last = state.uses.entry(id.clone()).or_insert(at);
-                *last = at.max(*last);
-            }
+            state.note_use(id, *at);
         }
         Ok(())
     }
 
     async fn last_uses(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, Fault> {
         let state = self.state();
-        let there = |id: &&CredentialId| state.credentials.contains_key(*id);
-        Ok(ids.iter().map(|id| Some(id).filter(there).and_then(|id| state.uses.get(id).copied())).collect())
+        Ok(ids.iter().map(|id| state.uses.get(id).copied()).collect())
     }
 
     async fn everything(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, Fault> {

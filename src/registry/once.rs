@@ -57,6 +57,40 @@ pub enum Outcome {
     Earlier(Vec<u8>),
 }
 
+/// The answer to a request that took effect before, when one is kept; else, room for it. To be asked in a
+/// transaction before anything is done for the request, whose answer [`keep`] keeps there.
+///
+/// # Errors
+/// [`Fault::Reused`] when it was another request; [`Fault::Unavailable`] when as many are kept as may be.
+pub async fn earlier(
+    tx: &mut dyn Transaction,
+    key: &[u8; 32],
+    fingerprint: &[u8; 32],
+) -> Result<Option<Vec<u8>>, Fault> {
+    let now = tx.now();
+    if let Some(kept) = tx.kept(key).await?.filter(|kept| now < kept.expires_at) {
+        return kept.to(fingerprint).map(Some);
+    }
+    if tx.forget().await? >= MOST {
+        return Err(Fault::Unavailable(format!("{MOST} answers are kept for a day, and no more")));
+    }
+    Ok(None)
+}
+
+/// Keeps the answer to a request for which something was done in this transaction.
+///
+/// # Errors
+/// What the transaction answers.
+pub async fn keep(
+    tx: &mut dyn Transaction,
+    key: &[u8; 32],
+    fingerprint: [u8; 32],
+    answer: Vec<u8>,
+) -> Result<(), Fault> {
+    let expires_at = tx.now() + FOR;
+    tx.keep(key, Kept { fingerprint, answer, expires_at }).await
+}
+
 /// As [`execute`], unless it was done before. To be called in a transaction, as that is.
 ///
 /// # Errors
@@ -67,15 +101,11 @@ pub async fn execute_once(
     once: Once<'_>,
 ) -> Result<Outcome, Fault> {
     let Once { key, fingerprint, answer } = once;
-    let now = tx.now();
-    if let Some(kept) = tx.kept(&key).await?.filter(|kept| now < kept.expires_at) {
-        return kept.to(&fingerprint).map(Outcome::Earlier);
-    }
-    if tx.forget().await? >= MOST {
-        return Err(Fault::Unavailable(format!("{MOST} answers are kept for a day, and no more")));
+    if let Some(answer) = earlier(tx, &key, &fingerprint).await? {
+        return Ok(Outcome::Earlier(answer));
     }
     let done = execute(tx, commands).await?;
     let answer = answer(&done)?;
-    tx.keep(&key, Kept { fingerprint, answer: answer.clone(), expires_at: now + FOR }).await?;
+    keep(tx, &key, fingerprint, answer.clone()).await?;
     Ok(Outcome::Done(answer))
 }

@@ -1,12 +1,16 @@
 //! What every registry holds its changes to, whatever it keeps them in.
 
+mod import;
+
+pub use import::{Clash, clash};
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{Command, Fault, Kept};
 use crate::app::{
-    Caller, CallerEdit, CallerId, Credential, CredentialEdit, CredentialId, Entity, Lock, LockId, Plan,
-    PlanId, Tenant, TenantId, Verb,
+    Caller, CallerEdit, CallerId, Credential, CredentialEdit, CredentialId, Digest, Entity, Lock, LockId,
+    Plan, PlanId, Tenant, TenantId, Verb,
 };
 
 /// A store within one transaction: what the rules ask of it, and how they change it.
@@ -46,8 +50,11 @@ pub trait Transaction: Send {
     async fn credential(&mut self, tenant: &TenantId, id: &CredentialId)
     -> Result<Option<Credential>, Fault>;
 
-    /// Whether any tenant has a credential with this one's id or digest.
-    async fn has_credential(&mut self, like: &Credential) -> Result<bool, Fault>;
+    /// Whether any tenant has a credential of this id.
+    async fn has_credential(&mut self, id: &CredentialId) -> Result<bool, Fault>;
+
+    /// Whether any tenant has a credential of this digest.
+    async fn has_digest(&mut self, digest: &Digest) -> Result<bool, Fault>;
 
     /// The credentials of a caller, by id.
     async fn credentials_of(&mut self, caller: &Caller) -> Result<Vec<Credential>, Fault>;
@@ -67,8 +74,14 @@ pub trait Transaction: Send {
     /// Every lock that no longer holds, by id.
     async fn expired_locks(&mut self) -> Result<Vec<Lock>, Fault>;
 
+    /// Whether there is nothing, or nothing but plans: those come from a configuration too.
+    async fn is_empty(&mut self) -> Result<bool, Fault>;
+
     /// Makes a change and its row in the change log.
     async fn make(&mut self, verb: Verb, entity: Entity) -> Result<(), Fault>;
+
+    /// Notes when a credential that is there was last used, unless a later use is noted. Not a change.
+    async fn note_use(&mut self, id: &CredentialId, at: Timestamp) -> Result<(), Fault>;
 
     /// The record of a request that takes effect once, expired or not.
     async fn kept(&mut self, key: &[u8; 32]) -> Result<Option<Kept>, Fault>;
@@ -155,6 +168,7 @@ impl Rules<'_> {
                 let lock = self.0.lock(&id).await?.ok_or(Fault::NotFound)?;
                 self.made(Verb::Deleted, Entity::Lock(lock)).await
             }
+            Command::Import(entity) => import::import(self.0, entity).await,
         }
     }
 
@@ -252,7 +266,8 @@ impl Rules<'_> {
             let count = self.0.credentials_of(&caller).await?.iter().filter(alike).count();
             refuse_if(count >= most as usize, Fault::Full(most))?;
         }
-        refuse_if(self.0.has_credential(&credential).await?, Fault::Conflict)?;
+        refuse_if(self.0.has_credential(&credential.id).await?, Fault::Conflict)?;
+        refuse_if(self.0.has_digest(&credential.digest).await?, Fault::Conflict)?;
         let now = self.0.now();
         let credential = Credential { revision: 1, created_at: now, updated_at: now, ..credential };
         self.made(Verb::Created, Entity::Credential(credential)).await

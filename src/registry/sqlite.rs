@@ -22,6 +22,7 @@ mod log;
 mod open;
 mod read;
 mod record;
+mod view;
 mod write;
 
 pub use chain::Proof;
@@ -34,10 +35,7 @@ use jiff::Timestamp;
 use sqlx::{SqlitePool, pool::PoolConnection};
 use tokio::sync::watch;
 
-use super::{
-    Callers, Changes, Command, Credentials, Fault, History, Kept, Once, Outcome, Registry, Tenants, execute,
-    execute_once,
-};
+use super::{Callers, Changes, Credentials, End, Fault, History, Kept, Registry, Tenants, View, Work};
 use crate::{
     app::{
         Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Lock, LockId, Plan, PlanId, Seq,
@@ -46,6 +44,7 @@ use crate::{
     clock::Clock,
 };
 use fault::fault;
+use view::Reading;
 use write::Write;
 
 /// A registry in a SQLite file.
@@ -140,23 +139,12 @@ impl Sqlite {
 
 #[async_trait]
 impl Registry for Sqlite {
-    async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, Fault> {
+    async fn transact(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault> {
         let mut write = self.write(actor).await?;
-        let done = execute(&mut write, commands).await?;
-        write.commit().await?;
-        Ok(done)
-    }
-
-    async fn execute_once(
-        &self,
-        commands: Vec<Command>,
-        actor: &Actor,
-        once: Once<'_>,
-    ) -> Result<Outcome, Fault> {
-        let mut write = self.write(actor).await?;
-        let outcome = execute_once(&mut write, commands, once).await?;
-        write.commit().await?;
-        Ok(outcome)
+        match work.run(&mut write).await? {
+            End::Keep => write.commit().await,
+            End::GiveUp => Ok(()),
+        }
     }
 
     async fn kept(&self, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
@@ -229,6 +217,10 @@ impl Registry for Sqlite {
     async fn everything(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, Fault> {
         let mut tx = self.readers.begin().await.map_err(fault)?;
         read::everything(&mut tx, each).await
+    }
+
+    async fn view(&self) -> Result<Box<dyn View>, Fault> {
+        Ok(Box::new(Reading::of(&self.readers).await?))
     }
 
     async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {

@@ -153,7 +153,9 @@ async fn an_app_has_five_app_codes_and_no_more() {
     let full = "The number of AppCodes exceeds the maximum allowed limit.";
     let (made, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|answer| answer.status == 201);
     assert_eq!(made.len(), 4);
-    others.iter().for_each(|answer| refused(answer, 403, "APIG.3131", full));
+    for answer in others {
+        refused(&answer, 403, "APIG.3131", full);
+    }
     site.code("DELETE", &id(&made[0]), None).await;
     assert_eq!(site.code("PUT", "", None).await.status, 201);
 }

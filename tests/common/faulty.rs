@@ -10,7 +10,7 @@ use portcullis::{
         PlanId, Seq, Tenant, TenantId,
     },
     registry::{
-        Callers, Changes, Command, Credentials, Fault, History, Kept, Once, Outcome, Registry, Tenants,
+        Callers, Changes, Command, Credentials, Fault, History, Kept, Once, Outcome, Registry, Tenants, Work,
         memory::Memory,
     },
 };
@@ -71,6 +71,10 @@ impl Registry for Faulty {
             self.check(command.name())?;
         }
         self.inner.execute_once(commands, actor, once).await
+    }
+
+    async fn transact(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault> {
+        self.check("transact")?.transact(work, actor).await
     }
 
     async fn kept(&self, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {

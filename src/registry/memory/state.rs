@@ -46,6 +46,15 @@ impl State {
         }
     }
 
+    /// In whole seconds.
+    pub(super) fn note_use(&mut self, id: &CredentialId, at: Timestamp) {
+        if self.credentials.contains_key(id) {
+            let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
+            let last = self.uses.entry(id.clone()).or_insert(at);
+            *last = at.max(*last);
+        }
+    }
+
     /// A change with what the one before it left of its entity. Nothing in memory is chained.
     pub(super) fn past(&self, change: &Change) -> Past {
         let (kind, id) = (change.entity.kind(), change.entity.id());

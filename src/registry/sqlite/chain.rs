@@ -158,7 +158,7 @@ pub(super) async fn verify(conn: &mut SqliteConnection) -> Result<Proof, Fault> 
     if hashed != changes {
         return Err(Fault::Corrupt(format!("changes {} to {hashed} are not there", changes + 1)));
     }
-    for kind in [Kind::Tenant, Kind::Plan, Kind::Caller, Kind::Credential, Kind::Lock] {
+    for kind in Kind::ALL {
         tables_hold_the_changes(conn, kind).await?;
     }
     Ok(Proof { changes: changes.cast_unsigned(), head: hash })

@@ -243,18 +243,26 @@ pub(super) async fn everything(
     each: &mut (dyn FnMut(Entity) + Send),
 ) -> Result<Seq, Fault> {
     let seq = last_seq(conn).await?;
-    for kind in [Kind::Tenant, Kind::Plan, Kind::Caller, Kind::Credential, Kind::Lock] {
-        all_of(conn, kind, each).await?;
+    for kind in Kind::ALL {
+        let mut after = START;
+        while let Some(last) = rows(conn, kind, after, each).await? {
+            after = last;
+        }
     }
     Ok(seq)
 }
 
-/// In the order in which the rows lie in the file: by id, which is random, each would be looked for.
-async fn all_of(
+/// Before the first row.
+pub(super) const START: i64 = i64::MIN;
+
+/// A page of a kind's rows, in the order in which they lie in the file: by id, which is random, each would be
+/// looked for. The last one's place, unless there was none.
+pub(super) async fn rows(
     conn: &mut SqliteConnection,
     kind: Kind,
+    after: i64,
     each: &mut (dyn FnMut(Entity) + Send),
-) -> Result<(), Fault> {
+) -> Result<Option<i64>, Fault> {
     let sql = match kind {
         Kind::Tenant => "SELECT rowid, id, record FROM tenant WHERE rowid > $1 ORDER BY rowid LIMIT $2",
         Kind::Plan => "SELECT rowid, id, record FROM plan WHERE rowid > $1 ORDER BY rowid LIMIT $2",
@@ -264,16 +272,31 @@ async fn all_of(
         }
         Kind::Lock => "SELECT rowid, id, record FROM lock WHERE rowid > $1 ORDER BY rowid LIMIT $2",
     };
-    let mut after = i64::MIN;
-    loop {
-        let rows: Vec<(i64, String, Vec<u8>)> =
-            query_as(sql).bind(after).bind(PAGE).fetch_all(&mut *conn).await.map_err(fault)?;
-        for (_, id, text) in &rows {
-            each(parse_as(kind, id, text)?);
-        }
-        match rows.last() {
-            Some((last, ..)) => after = *last,
-            None => return Ok(()),
-        }
+    let rows: Vec<(i64, String, Vec<u8>)> =
+        query_as(sql).bind(after).bind(PAGE).fetch_all(conn).await.map_err(fault)?;
+    for (_, id, text) in &rows {
+        each(parse_as(kind, id, text)?);
     }
+    Ok(rows.last().map(|(last, ..)| *last))
+}
+
+/// A page of when credentials were last used, likewise.
+pub(super) async fn uses(
+    conn: &mut SqliteConnection,
+    after: i64,
+    each: &mut (dyn FnMut(CredentialId, Timestamp) + Send),
+) -> Result<Option<i64>, Fault> {
+    let rows: Vec<(i64, String, i64)> =
+        query_as("SELECT rowid, credential, at FROM credential_use WHERE rowid > $1 ORDER BY rowid LIMIT $2")
+            .bind(after)
+            .bind(PAGE)
+            .fetch_all(conn)
+            .await
+            .map_err(fault)?;
+    for (_, id, at) in &rows {
+        let corrupt = || Fault::Corrupt(format!("the last use of credential {id:?} is no time"));
+        let at = Timestamp::from_second(*at).map_err(|_| corrupt())?;
+        each(id.parse().map_err(|_| corrupt())?, at);
+    }
+    Ok(rows.last().map(|(last, ..)| *last))
 }

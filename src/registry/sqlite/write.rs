@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use super::{chain, fault::fault, read, record};
 use crate::{
     app::{
-        Actor, Caller, CallerId, Credential, CredentialId, Entity, Gateway, Kind, Lock, LockId, Plan, PlanId,
-        Seq, Target, Tenant, TenantId, Verb,
+        Actor, Caller, CallerId, Credential, CredentialId, Digest, Entity, Gateway, Kind, Lock, LockId, Plan,
+        PlanId, Seq, Target, Tenant, TenantId, Verb,
     },
     registry::{Fault, Kept, Transaction},
 };
@@ -129,10 +129,14 @@ impl Transaction for Write<'_> {
         read::credential(&mut self.tx, tenant, id).await
     }
 
-    async fn has_credential(&mut self, like: &Credential) -> Result<bool, Fault> {
-        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM credential WHERE id = $1 OR digest = $2)")
-            .bind(like.id.as_str())
-            .bind(String::from(like.digest));
+    async fn has_credential(&mut self, id: &CredentialId) -> Result<bool, Fault> {
+        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM credential WHERE id = $1)").bind(id.as_str());
+        self.holds(taken).await
+    }
+
+    async fn has_digest(&mut self, digest: &Digest) -> Result<bool, Fault> {
+        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM credential WHERE digest = $1)")
+            .bind(String::from(*digest));
         self.holds(taken).await
     }
 
@@ -162,7 +166,18 @@ impl Transaction for Write<'_> {
         Ok(locks.into_iter().filter(|lock| !lock.holds(self.now)).collect())
     }
 
-    /// All writing goes through here.
+    async fn is_empty(&mut self) -> Result<bool, Fault> {
+        // What else there is stands on a tenant.
+        let empty =
+            query_scalar("SELECT NOT EXISTS (SELECT 1 FROM tenant) AND NOT EXISTS (SELECT 1 FROM lock)");
+        self.holds(empty).await
+    }
+
+    async fn note_use(&mut self, id: &CredentialId, at: Timestamp) -> Result<(), Fault> {
+        note_use(&mut self.tx, id, at).await
+    }
+
+    /// All changes go through here.
     async fn make(&mut self, verb: Verb, entity: Entity) -> Result<(), Fault> {
         let text = record::text(&entity)?;
         store(&mut self.tx, verb, &entity, &text).await.map_err(fault)?;

@@ -1,0 +1,114 @@
+//! What was taken out of a registry is put into one as it was.
+
+use super::Transaction;
+use crate::{
+    app::{Caller, Credential, Entity, Tenant, Verb},
+    registry::Fault,
+};
+
+/// Why something cannot be put beside what is there, by the name of its member, such as `kind.app.key`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clash {
+    /// Something else has it, and it is only there once.
+    Taken(&'static str),
+    /// What it names is not there.
+    Missing(&'static str),
+    /// No registry made this.
+    Impossible(&'static str),
+}
+
+impl Clash {
+    fn fault(self) -> Fault {
+        match self {
+            Self::Missing(_) => Fault::NotFound,
+            Self::Taken(NAME) => Fault::NameTaken,
+            Self::Taken(APP_KEY) => Fault::KeyTaken,
+            Self::Taken(_) | Self::Impossible(_) => Fault::Conflict,
+        }
+    }
+}
+
+const NAME: &str = "name";
+const APP_KEY: &str = "kind.app.key";
+
+/// Why something cannot be put beside what is there as it is; `None` when it can.
+///
+/// # Errors
+/// What the transaction answers.
+pub async fn clash(tx: &mut dyn Transaction, entity: &Entity) -> Result<Option<Clash>, Fault> {
+    match entity {
+        Entity::Tenant(tenant) => of_tenant(tx, tenant).await,
+        Entity::Plan(plan) => {
+            let before = tx.plan(plan.id()).await?;
+            Ok(before.filter(|before| before != plan).map(|_| Clash::Taken("id")))
+        }
+        Entity::Caller(caller) => of_caller(tx, caller).await,
+        Entity::Credential(credential) => of_credential(tx, credential).await,
+        // What it stands on need not be there.
+        Entity::Lock(lock) => Ok(tx.lock(&lock.id).await?.map(|_| Clash::Taken("id"))),
+    }
+}
+
+async fn of_tenant(tx: &mut dyn Transaction, tenant: &Tenant) -> Result<Option<Clash>, Fault> {
+    if tx.tenant(&tenant.id).await?.is_some() {
+        return Ok(Some(Clash::Taken("id")));
+    }
+    if tx.has_tenant(tenant).await? {
+        return Ok(Some(Clash::Taken("gateway")));
+    }
+    Ok(of_revision(tenant.revision))
+}
+
+async fn of_caller(tx: &mut dyn Transaction, caller: &Caller) -> Result<Option<Clash>, Fault> {
+    if tx.tenant(&caller.tenant).await?.is_none() {
+        return Ok(Some(Clash::Missing("tenant")));
+    }
+    if tx.has_caller(&caller.id).await? {
+        return Ok(Some(Clash::Taken("id")));
+    }
+    if tx.has_name(caller).await? {
+        return Ok(Some(Clash::Taken(NAME)));
+    }
+    if caller.app().is_some() && tx.has_app_key(caller).await? {
+        return Ok(Some(Clash::Taken(APP_KEY)));
+    }
+    if let Some(plan) = &caller.plan
+        && tx.plan(plan).await?.is_none()
+    {
+        return Ok(Some(Clash::Missing("plan")));
+    }
+    Ok(of_revision(caller.revision))
+}
+
+async fn of_credential(tx: &mut dyn Transaction, credential: &Credential) -> Result<Option<Clash>, Fault> {
+    if tx.caller(&credential.tenant, &credential.caller).await?.is_none() {
+        return Ok(Some(Clash::Missing("caller")));
+    }
+    if tx.has_credential(&credential.id).await? {
+        return Ok(Some(Clash::Taken("id")));
+    }
+    if tx.has_digest(&credential.digest).await? {
+        return Ok(Some(Clash::Taken("digest")));
+    }
+    Ok(of_revision(credential.revision))
+}
+
+/// They begin at 1, and a store may keep them with a sign.
+fn of_revision(revision: u64) -> Option<Clash> {
+    let can_be = revision > 0 && i64::try_from(revision).is_ok();
+    (!can_be).then_some(Clash::Impossible("revision"))
+}
+
+pub(super) async fn import(tx: &mut dyn Transaction, entity: Entity) -> Result<Entity, Fault> {
+    if let Some(clash) = clash(tx, &entity).await? {
+        return Err(clash.fault());
+    }
+    let same = match &entity {
+        Entity::Plan(plan) => tx.plan(plan.id()).await?.is_some(),
+        _ => false,
+    };
+    if !same {
+        tx.make(Verb::Created, entity.clone()).await?;
+    }
+    Ok(entity)
+}

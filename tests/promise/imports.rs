@@ -1,0 +1,185 @@
+//! What is put in as it was taken out.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use portcullis::{
+    app::{Caller, Credential, Entity, Kind, Plan, Tenant, Verb},
+    clock::{Clock, ManualClock},
+    registry::{Clash, Command, End, Fault, Registry, Transaction, Work, clash},
+};
+use serde_json::json;
+
+use crate::records::{actor, app, client, gateway, key, log, plan, tenant};
+
+/// Some of everything, of other times and revisions; each behind what it stands on.
+pub fn entities() -> Vec<Entity> {
+    let then: Timestamp = "2020-02-02T02:02:02.000000002Z".parse().unwrap();
+    let at = |caller: Caller| Caller { revision: 9, created_at: then, ..caller };
+    let tenants = [tenant("t"), tenant("u"), gateway("g", "project", "instance")];
+    let mut client = at(client("t", "name").at(then));
+    client.plan = Some("p".parse().unwrap());
+    let app = at(app("g", "app", "app key").at(then));
+    let (first, second) = (key(&client, "first"), key(&app, "second"));
+    let lock = json!({
+        "id": "l", "tenant": null, "target": { "caller": client.id }, "owner": "owner", "reason": "reason",
+        "covers": "all", "acquired_at": then, "expires_at": "2020-02-02T03:00:00.5Z",
+    });
+    let mut all: Vec<Entity> = tenants.map(Entity::Tenant).into();
+    all.extend([plan("p", 1), plan("q", 2)].map(Entity::Plan));
+    all.extend([client, app].map(Entity::Caller));
+    all.extend([first, second].map(Entity::Credential));
+    all.push(Entity::Lock(serde_json::from_value(lock).unwrap()));
+    all
+}
+
+fn imports(entities: &[Entity]) -> Vec<Command> {
+    entities.iter().cloned().map(Command::Import).collect()
+}
+
+pub async fn what_is_imported_is_there_as_it_was(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+    let all = entities();
+    assert_eq!(registry.execute(imports(&all), &actor()).await.unwrap(), all);
+    let snapshot = registry.snapshot().await.unwrap();
+    assert_eq!(crate::records::sorted(snapshot.entities), crate::records::sorted(all.clone()));
+    let log = log(&*registry).await;
+    assert!(log.iter().all(|change| change.verb == Verb::Created && change.at == clock.now().time));
+    assert!(log.iter().map(|change| &change.entity).eq(&all));
+    // A plan may be there already, as a configuration puts it.
+    no_change!(registry, registry.execute(imports(&all[3..5]), &actor()));
+}
+
+struct Ask(Entity, Option<Clash>);
+
+#[async_trait]
+impl Work for Ask {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+        self.1 = clash(tx, &self.0).await?;
+        Ok(End::GiveUp)
+    }
+}
+
+pub async fn what_cannot_be_imported_is_named_by_its_member(
+    registry: Arc<dyn Registry>,
+    _: Arc<ManualClock>,
+) {
+    let all = entities();
+    registry.execute(imports(&all), &actor()).await.unwrap();
+    let [
+        Entity::Tenant(t),
+        _,
+        Entity::Tenant(g),
+        Entity::Plan(p),
+        _,
+        Entity::Caller(client),
+        Entity::Caller(app),
+        Entity::Credential(first),
+        _,
+        lock,
+    ] = &*all
+    else {
+        panic!("{all:?}")
+    };
+    let nobody = || "nobody".parse().unwrap();
+    let fresh = Caller { id: nobody(), name: "fresh".into(), ..client.clone() };
+    let other = key(client, "other");
+    let caller = Entity::Caller;
+    let credential = Entity::Credential;
+    for (entity, expected) in [
+        (Entity::Tenant(t.clone()), Some(Clash::Taken("id"))),
+        (Entity::Tenant(Tenant { id: nowhere(), ..g.clone() }), Some(Clash::Taken("gateway"))),
+        (Entity::Tenant(Tenant { revision: 0, ..tenant("v") }), Some(Clash::Impossible("revision"))),
+        (Entity::Tenant(Tenant { revision: u64::MAX, ..tenant("v") }), Some(Clash::Impossible("revision"))),
+        (Entity::Plan(plan("p", 7)), Some(Clash::Taken("id"))),
+        (Entity::Plan(Plan::clone(p)), None),
+        (caller(fresh.clone()), None),
+        (caller(client.clone()), Some(Clash::Taken("id"))),
+        (caller(Caller { tenant: nowhere(), ..fresh.clone() }), Some(Clash::Missing("tenant"))),
+        (caller(Caller { plan: Some("r".parse().unwrap()), ..fresh.clone() }), Some(Clash::Missing("plan"))),
+        (caller(Caller { id: nobody(), ..client.clone() }), Some(Clash::Taken("name"))),
+        (
+            caller(Caller { tenant: t.id.clone(), id: nobody(), ..app.clone() }),
+            Some(Clash::Taken("kind.app.key")),
+        ),
+        (caller(Caller { revision: 0, ..fresh.clone() }), Some(Clash::Impossible("revision"))),
+        (credential(other.clone()), None),
+        (credential(first.clone()), Some(Clash::Taken("id"))),
+        (credential(Credential { id: first.id.clone(), ..other.clone() }), Some(Clash::Taken("id"))),
+        (credential(Credential { digest: first.digest, ..other.clone() }), Some(Clash::Taken("digest"))),
+        (credential(Credential { caller: nobody(), ..other.clone() }), Some(Clash::Missing("caller"))),
+        (credential(Credential { tenant: g.id.clone(), ..other.clone() }), Some(Clash::Missing("caller"))),
+        (credential(Credential { revision: 0, ..other }), Some(Clash::Impossible("revision"))),
+        (lock.clone(), Some(Clash::Taken("id"))),
+    ] {
+        let mut ask = Ask(entity.clone(), None);
+        no_change!(registry, registry.transact(&mut ask, &actor()));
+        assert_eq!(ask.1, expected, "{entity:?}");
+        if let Some(clash) = expected {
+            let before = registry.snapshot().await.unwrap();
+            let outcome = registry.execute(vec![Command::Import(entity.clone())], &actor()).await;
+            let fault = match clash {
+                Clash::Missing(_) => Fault::NotFound,
+                Clash::Taken("name") => Fault::NameTaken,
+                Clash::Taken("kind.app.key") => Fault::KeyTaken,
+                Clash::Taken(_) | Clash::Impossible(_) => Fault::Conflict,
+            };
+            assert_eq!(outcome.unwrap_err().to_string(), fault.to_string(), "{entity:?}");
+            assert_unchanged!(registry, before);
+        }
+    }
+}
+
+fn nowhere() -> portcullis::app::TenantId {
+    "nobody".parse().unwrap()
+}
+
+/// More callers than a tenant may have were there when its bound was lowered.
+pub async fn an_import_takes_more_callers_than_a_tenant_may_have(
+    registry: Arc<dyn Registry>,
+    _: Arc<ManualClock>,
+) {
+    let tenant = Tenant { max_callers: 1, revision: 1, ..tenant("t") };
+    let callers = ["a", "b"].map(|name| Entity::Caller(client("t", name).at(Timestamp::UNIX_EPOCH)));
+    let all: Vec<_> = [Entity::Tenant(tenant)].into_iter().chain(callers).collect();
+    registry.execute(imports(&all), &actor()).await.unwrap();
+    assert_eq!(registry.snapshot().await.unwrap().entities.len(), 3);
+}
+
+pub async fn a_view_is_of_one_moment_however_long_it_is_read(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    assert!(registry.view().await.unwrap().next().await.unwrap().is_empty());
+    let mut all = entities();
+    // Of one kind more than a page of any registry here.
+    all.extend((0..2_345).map(|at| Entity::Plan(plan(&format!("plan-{at}"), 1))));
+    all.sort_by_key(|entity| Kind::ALL.iter().position(|kind| *kind == entity.kind()));
+    registry.execute(imports(&all), &actor()).await.unwrap();
+    let used: Vec<_> = all
+        .iter()
+        .filter_map(|entity| match entity {
+            Entity::Credential(credential) => Some((credential.id.clone(), clock.now().time)),
+            _ => None,
+        })
+        .collect();
+    registry.note_uses(&used).await.unwrap();
+
+    let mut view = registry.view().await.unwrap();
+    let mut pages = vec![view.next().await.unwrap()];
+    registry.put_plan(plan("late", 1), &actor()).await.unwrap();
+    registry.note_uses(&[(used[0].0.clone(), clock.now().time + Duration::from_hours(1))]).await.unwrap();
+    registry.delete_plan(&"plan-2344".parse().unwrap(), &actor()).await.unwrap();
+    while !pages.last().unwrap().is_empty() {
+        pages.push(view.next().await.unwrap());
+    }
+    assert!(pages.len() > 2 && view.next().await.unwrap().is_empty(), "still the end");
+    assert_eq!(view.seq(), all.len() as u64);
+    let entities: Vec<_> = pages.iter().flat_map(|page| page.entities.clone()).collect();
+    let place = |entity: &Entity| Kind::ALL.iter().position(|kind| *kind == entity.kind());
+    assert!(entities.is_sorted_by_key(place), "what something stands on comes first");
+    assert_eq!(crate::records::sorted(entities), crate::records::sorted(all));
+    let second = Timestamp::from_second(clock.now().time.as_second()).unwrap();
+    let uses: Vec<_> = pages.iter().flat_map(|page| page.uses.clone()).collect();
+    assert!(uses.len() == 2 && uses.iter().all(|(_, at)| *at == second), "{uses:?}");
+}

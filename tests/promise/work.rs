@@ -1,0 +1,106 @@
+//! What is decided within a transaction.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use portcullis::{
+    app::{Credential, CredentialId, PlanId},
+    clock::{Clock, ManualClock},
+    registry::{Command, End, Fault, Registry, Transaction, Work, execute},
+};
+
+use crate::records::{actor, client, key, plan, tenant};
+
+/// Makes what there is in an empty registry, notes a use, and ends as it is told.
+struct Day {
+    /// `None` fails.
+    end: Option<End>,
+    key: Credential,
+    used: Timestamp,
+}
+
+impl Day {
+    fn new(clock: &ManualClock, end: Option<End>) -> Self {
+        let caller = client("t", "name").at(Timestamp::UNIX_EPOCH);
+        Self { end, key: key(&caller, "key"), used: clock.now().time }
+    }
+}
+
+#[async_trait]
+impl Work for Day {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+        assert_eq!(tx.now(), self.used, "by the registry's clock");
+        assert!(tx.is_empty().await?);
+        execute(tx, vec![Command::PutPlan(plan("p", 1))]).await?;
+        assert!(tx.is_empty().await?, "but for plans");
+        let id: PlanId = "p".parse().unwrap();
+        assert_eq!(tx.plan(&id).await?, Some(plan("p", 1)), "it reads what it wrote");
+        let mut caller = client("t", "name");
+        caller.id = self.key.caller.clone();
+        let key = Command::CreateCredential { credential: self.key.clone(), most: None };
+        execute(tx, vec![Command::CreateTenant(tenant("t")), Command::CreateCaller(caller), key]).await?;
+        assert!(!tx.is_empty().await?);
+        assert!(tx.has_credential(&self.key.id).await? && tx.has_digest(&self.key.digest).await?);
+        assert!(!tx.has_credential(&CredentialId::random()).await?);
+        tx.note_use(&self.key.id, self.used).await?;
+        tx.note_use(&CredentialId::random(), self.used).await?;
+        self.end.ok_or(Fault::Full(7))
+    }
+}
+
+pub async fn work_that_is_given_up_or_fails_never_was(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+    for end in [Some(End::GiveUp), None] {
+        let mut day = Day::new(&clock, end);
+        let outcome =
+            no_change!(registry, async { Ok::<_, ()>(registry.transact(&mut day, &actor()).await) });
+        assert!(matches!((outcome, end), (Ok(()), Some(_)) | (Err(Fault::Full(7)), None)));
+        assert_eq!(registry.last_uses(&[day.key.id]).await.unwrap(), [None]);
+    }
+}
+
+pub async fn work_that_is_kept_is_all_there(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+    let mut day = Day::new(&clock, Some(End::Keep));
+    registry.transact(&mut day, &actor()).await.unwrap();
+    let snapshot = registry.snapshot().await.unwrap();
+    assert_eq!((snapshot.seq, snapshot.entities.len()), (4, 4));
+    let second = Timestamp::from_second(day.used.as_second()).ok();
+    assert_eq!(registry.last_uses(&[day.key.id.clone()]).await.unwrap(), [second]);
+    // Whoever waits for a change hears of it.
+    crate::records::within(registry.changed(3)).await;
+}
+
+/// Takes back what it did to what was there before.
+struct Undone(Credential);
+
+#[async_trait]
+impl Work for Undone {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+        let Credential { tenant, id, .. } = self.0.clone();
+        tx.note_use(&id, tx.now() + std::time::Duration::from_hours(1)).await?;
+        execute(tx, vec![Command::DeleteCredential { tenant, id: id.clone(), expected: None }]).await?;
+        execute(tx, vec![Command::CreateCredential { credential: self.0.clone(), most: None }]).await?;
+        tx.note_use(&id, tx.now()).await?;
+        Ok(End::GiveUp)
+    }
+}
+
+pub async fn a_use_that_was_noted_before_is_there_when_work_is_given_up(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    registry.transact(&mut Day::new(&clock, Some(End::Keep)), &actor()).await.unwrap();
+    let snapshot = registry.snapshot().await.unwrap();
+    let kept = snapshot.entities.iter().find_map(|entity| match entity {
+        portcullis::app::Entity::Credential(credential) => Some(credential.clone()),
+        _ => None,
+    });
+    let kept = kept.unwrap();
+    let before = registry.last_uses(std::slice::from_ref(&kept.id)).await.unwrap();
+    no_change!(registry, registry.transact(&mut Undone(kept.clone()), &actor()));
+    assert_eq!(registry.last_uses(std::slice::from_ref(&kept.id)).await.unwrap(), before);
+    // With the credential goes when it was used: another one of its id was not.
+    registry.delete_credential(&kept.tenant, &kept.id, None, &actor()).await.unwrap();
+    registry.create_credential(kept.clone(), &actor()).await.unwrap();
+    assert_eq!(registry.last_uses(&[kept.id]).await.unwrap(), [None]);
+}
