@@ -13,7 +13,7 @@ pub use limits::Limits;
 pub use route::{
     ApiKeyPolicy, Backend, Checked, LockoutPolicy, Policies, RateLimitPolicy, Relaxed, Route, Surface, Switch,
 };
-pub use secrets::{SecretsError, SecretsFile};
+pub use secrets::{SecretKind, SecretsError, SecretsFile};
 pub use value::{FieldName, HostName, Millis, SourceName};
 
 use std::{
@@ -116,6 +116,25 @@ pub struct Store {
 pub struct Secrets {
     /// A file that `portcullis init` makes and nobody else may read.
     pub file: PathBuf,
+    /// A variable of the environment that, when it is set, holds what would stand in the file.
+    #[serde(default)]
+    pub environment: Option<String>,
+}
+
+impl Secrets {
+    /// The variable, when it is set.
+    #[must_use]
+    pub fn variable(&self) -> Option<&str> {
+        self.environment.as_deref().filter(|name| std::env::var_os(name).is_some())
+    }
+
+    /// Reads the secrets from where they are.
+    ///
+    /// # Errors
+    /// When they are missing or malformed, or others may read the file.
+    pub fn load(&self) -> Result<SecretsFile, SecretsError> {
+        self.variable().map_or_else(|| SecretsFile::load(&self.file), SecretsFile::from_environment)
+    }
 }
 
 /// A place to listen at.

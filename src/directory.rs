@@ -17,6 +17,7 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use papaya::HashMap;
 use sha2::{Digest as _, Sha256};
@@ -57,7 +58,7 @@ impl Hasher for FirstBytes {
 /// Reads take no lock; writes take one among themselves.
 #[derive(Debug)]
 pub struct Directory {
-    peppers: Peppers,
+    peppers: ArcSwap<Peppers>,
     tenants: HashMap<TenantId, Arc<TenantSlot>>,
     keys: HashMap<[u8; 16], Arc<KeyEntry>, BuildHasherDefault<FirstBytes>>,
     apps: Apps,
@@ -77,7 +78,7 @@ impl Directory {
     #[must_use]
     pub fn new(peppers: Peppers) -> Self {
         Self {
-            peppers,
+            peppers: ArcSwap::from_pointee(peppers),
             tenants: HashMap::new(),
             keys: HashMap::default(),
             apps: Apps::default(),
@@ -106,7 +107,7 @@ impl Directory {
         }
         let sha256 = Sha256::digest(presented).into();
         let keys = self.keys.pin();
-        self.peppers.digests_of_sha256(&sha256).find_map(|digest| {
+        self.peppers.load().digests_of_sha256(&sha256).find_map(|digest| {
             let key = keys.get(&digest.prefix())?;
             (key.digest == digest && key.by_sha256).then(|| key.clone())
         })
@@ -132,7 +133,7 @@ impl Directory {
 
     fn digested(&self, text: &str) -> Option<Arc<KeyEntry>> {
         let keys = self.keys.pin();
-        self.peppers.digests(text).find_map(|digest| {
+        self.peppers.load().digests(text).find_map(|digest| {
             let key = keys.get(&digest.prefix())?;
             (key.digest == digest && !key.by_sha256).then(|| key.clone())
         })
@@ -140,8 +141,13 @@ impl Directory {
 
     /// What credentials are digested with.
     #[must_use]
-    pub fn peppers(&self) -> &Peppers {
-        &self.peppers
+    pub fn peppers(&self) -> Arc<Peppers> {
+        self.peppers.load_full()
+    }
+
+    /// Digests with other peppers from now on; credentials whose pepper is not among them are no longer found.
+    pub fn set_peppers(&self, peppers: Peppers) {
+        self.peppers.store(peppers.into());
     }
 
     /// The tenant of an id.
@@ -284,7 +290,7 @@ impl Directory {
         self.show(roster.put(after));
         match caller.app().zip(roster.caller(&caller.id).cloned()) {
             Some((app, entry)) => {
-                let digest = self.peppers.current().digest(&app.key);
+                let digest = self.peppers.load().current().digest(&app.key);
                 let signs = KeyEntry::of_app(app, digest, roster.scopes(&Scopes::All), entry);
                 self.apps.put(&mut roster.apps, &app.key, signs);
             }

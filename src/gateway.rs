@@ -18,6 +18,7 @@ mod metrics;
 mod origin;
 mod pool;
 mod routes;
+mod secrets;
 mod server;
 mod shutdown;
 mod stall;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 use crate::{
     app::Sealer,
     clock::{Clock, SystemClock},
-    config::{Config, SecretsFile},
+    config::Config,
     directory::Directory,
     registry::{self, Registry, sqlite::Sqlite},
 };
@@ -57,7 +58,7 @@ impl Shared {
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
         use anyhow::Context;
 
-        let secrets = SecretsFile::load(&config.secrets.file)?;
+        let secrets = config.secrets.load()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let store = &config.store.path;
         let opened = Sqlite::open(store, clock.clone()).await;

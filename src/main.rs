@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use portcullis::{
     app::ApiKey,
-    cli::sign,
+    cli::{secrets, sign},
     clock::{Clock, SystemClock},
     config::Config,
     gateway::{self, audit},
@@ -56,6 +56,13 @@ enum Command {
     Audit(Audit),
     /// Sign a request (SDK-HMAC-SHA256) and show every step of it, or say why a signature does not hold.
     Sign(Box<sign::Arguments>),
+    /// Rotate what keys the digests of credentials and what seals secrets.
+    Secrets {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(subcommand)]
+        command: secrets::Secrets,
+    },
     /// Run a service to put behind a first gateway: it answers every request with what reached it.
     Demo {
         /// Where to listen.
@@ -98,6 +105,7 @@ struct ConfigFile {
         long,
         short,
         value_name = "FILE",
+        global = true,
         default_value = "config/gateway.toml",
         env = "PORTCULLIS_CONFIG"
     )]
@@ -161,6 +169,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Sign(arguments) => {
             let now = SystemClock::new().now().time;
             sign::run(&arguments, now, io::stdin().lock(), &mut io::stdout().lock())
+        }
+        Command::Secrets { file, command } => {
+            let config = Config::load(&file.config)?;
+            runtime()?.block_on(secrets::run(&config, &command, &mut io::stdout().lock()))
         }
         Command::Demo { listen } => runtime()?.block_on(gateway::demo(listen)),
     }

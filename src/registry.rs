@@ -18,17 +18,19 @@ mod follow;
 mod listing;
 pub mod memory;
 mod once;
+mod reseal;
 mod rules;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod view;
 mod work;
 
-pub use command::{Command, NewCaller};
+pub use command::{Command, NewCaller, SecretOf};
 pub use fault::Fault;
 pub use follow::{follow, load, note_uses};
 pub use listing::{Callers, Changes, Credentials, History, Order, Past, Tenants};
 pub use once::{Kept, Once, Outcome, earlier, execute_once, keep};
+pub use reseal::{Resealed, reseal};
 pub use rules::{Clash, Transaction, clash, execute};
 pub use view::{Page, View};
 pub use work::{End, Work};

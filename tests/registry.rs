@@ -15,6 +15,7 @@ mod promise {
     pub mod locks;
     pub mod log;
     pub mod once;
+    pub mod secrets;
     pub mod tenants;
     pub mod together;
     pub mod work;
@@ -78,10 +79,14 @@ macro_rules! keeps_all {
                 a_credentials_id_and_digest_are_taken_once_for_all_tenants,
                 a_credentials_status_is_set_once,
                 an_edit_of_a_credential_changes_what_it_names_and_not_its_digest,
-        a_caller_has_no_more_credentials_of_a_kind_than_it_may,
+                a_caller_has_no_more_credentials_of_a_kind_than_it_may,
                 a_lost_update_of_a_credential_is_refused,
                 a_deleted_credential_is_gone_and_its_digest_free,
                 the_last_use_of_a_credential_is_kept_and_is_no_change,
+            }
+            secrets {
+                secrets_are_sealed_anew_whatever_locks_stand_on_them_and_nothing_else_changes,
+                a_secret_that_changed_meanwhile_is_not_sealed_anew_as_it_was,
             }
             locks {
                 a_lock_is_made_and_released,

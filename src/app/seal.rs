@@ -1,7 +1,8 @@
 //! Secrets that must be readable again: encrypted at rest, bound to the row they stand in.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
+use arc_swap::ArcSwap;
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
@@ -90,8 +91,15 @@ pub enum Unsealable {
 /// assert_eq!(sealer.unseal(&sealed, &["tenant", "app", "secret"]).unwrap().expose(), "s3cret");
 /// assert!(sealer.unseal(&sealed, &["tenant", "another app", "secret"]).is_err());
 /// ```
+///
+/// Its keys can be exchanged while it is used; clones have the same keys.
 #[derive(Debug, Clone)]
 pub struct Sealer {
+    keys: Arc<ArcSwap<Keys>>,
+}
+
+#[derive(Debug, Clone)]
+struct Keys {
     current: SealKey,
     previous: Vec<SealKey>,
 }
@@ -100,19 +108,33 @@ impl Sealer {
     /// Only a current key.
     #[must_use]
     pub fn new(current: SealKey) -> Self {
-        Self { current, previous: Vec::new() }
+        Self { keys: Arc::new(ArcSwap::from_pointee(Keys { current, previous: Vec::new() })) }
     }
 
-    /// Adds a key that sealed secrets still at rest.
+    /// Adds a key that sealed secrets still at rest. Clones made before do not have it.
     #[must_use]
-    pub fn with_previous(mut self, key: SealKey) -> Self {
-        self.previous.push(key);
-        self
+    pub fn with_previous(self, key: SealKey) -> Self {
+        let mut keys = Keys::clone(&self.keys.load());
+        keys.previous.push(key);
+        Self { keys: Arc::new(ArcSwap::from_pointee(keys)) }
+    }
+
+    /// Takes another's keys from now on, and all clones with it.
+    pub fn take_keys(&self, other: &Self) {
+        self.keys.store(other.keys.load_full());
+    }
+
+    /// The version of the key that seals.
+    #[must_use]
+    pub fn current(&self) -> u32 {
+        self.keys.load().current.version
     }
 
     /// All of its keys, the current one first.
-    pub fn keys(&self) -> impl Iterator<Item = &SealKey> {
-        std::iter::once(&self.current).chain(&self.previous)
+    #[must_use]
+    pub fn keys(&self) -> Vec<SealKey> {
+        let keys = self.keys.load();
+        std::iter::once(&keys.current).chain(&keys.previous).cloned().collect()
     }
 
     /// Seals a secret for a place: tenant, row and column, from the outside in.
@@ -124,12 +146,13 @@ impl Sealer {
         let mut nonce = [0; 24];
         getrandom::fill(&mut nonce).expect("the system's random source works");
         let payload = Payload { msg: secret.expose().as_bytes(), aad: &bound(place) };
-        let ciphertext = self
+        let keys = self.keys.load();
+        let ciphertext = keys
             .current
             .cipher
             .encrypt(&XNonce::from(nonce), payload)
             .expect("a secret is shorter than the cipher's limit of 256 GiB");
-        Sealed { key: self.current.version, nonce, ciphertext }
+        Sealed { key: keys.current.version, nonce, ciphertext }
     }
 
     /// Reads a sealed secret back.
@@ -137,7 +160,11 @@ impl Sealer {
     /// # Errors
     /// [`Unsealable`] when its key is not loaded, or it was changed or moved to another place.
     pub fn unseal(&self, sealed: &Sealed, place: &[&str]) -> Result<Secret, Unsealable> {
-        let key = self.keys().find(|key| key.version == sealed.key).ok_or(Unsealable::NoKey(sealed.key))?;
+        let keys = self.keys.load();
+        let key = std::iter::once(&keys.current)
+            .chain(&keys.previous)
+            .find(|key| key.version == sealed.key)
+            .ok_or(Unsealable::NoKey(sealed.key))?;
         let payload = Payload { msg: &sealed.ciphertext, aad: &bound(place) };
         let plain =
             key.cipher.decrypt(&XNonce::from(sealed.nonce), payload).map_err(|_| Unsealable::Foreign)?;
@@ -177,6 +204,18 @@ mod tests {
         assert_eq!(SealKey::new(1, &[7; 32]).check(), SealKey::new(2, &[7; 32]).check());
         assert_ne!(SealKey::new(1, &[7; 32]).check(), SealKey::new(1, &[8; 32]).check());
         assert_eq!(SealKey::new(1, &[7; 32]).check().len(), 32);
+    }
+
+    #[test]
+    fn keys_are_exchanged_under_all_who_use_them() {
+        let (place, secret) = (["t"], Secret::from("s".to_owned()));
+        let sealer = Sealer::new(SealKey::new(1, &[1; 32]));
+        let (clone, old) = (sealer.clone(), sealer.seal(&secret, &place));
+        let next = Sealer::new(SealKey::new(2, &[2; 32])).with_previous(SealKey::new(1, &[1; 32]));
+        sealer.take_keys(&next);
+        assert_eq!(clone.current(), 2);
+        assert_eq!(clone.unseal(&old, &place).unwrap().expose(), "s");
+        assert_eq!(clone.seal(&secret, &place).key(), 2);
     }
 
     #[test]

@@ -31,6 +31,15 @@ struct Versioned {
     secret: Zeroizing<String>,
 }
 
+/// The two kinds of secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretKind {
+    /// Keys the digests of credentials.
+    Pepper,
+    /// Seals what must be readable again.
+    SealKey,
+}
+
 /// Why a file of secrets cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("secrets file {}: {what}", file.display())]
@@ -51,14 +60,111 @@ impl SecretsFile {
             _ => error(format!("cannot be read: {cause}")),
         })?);
         private(file).map_err(error)?;
+        Self::parse(&text).map_err(error)
+    }
+
+    /// Reads what a variable of the environment holds: what would stand in a file.
+    ///
+    /// # Errors
+    /// When it is not set, or malformed.
+    pub fn from_environment(variable: &str) -> Result<Self, SecretsError> {
+        let error = |what: String| SecretsError { file: format!("${variable}").into(), what };
+        let text = std::env::var(variable).map_err(|cause| error(cause.to_string()))?;
+        Self::parse(&Zeroizing::new(text)).map_err(error)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
         // The parser's own message would quote the line, and with it a secret.
-        let secrets: Self = toml::from_str(&text).map_err(|_| error("is malformed".into()))?;
+        let secrets: Self = toml::from_str(text).map_err(|_| "is malformed".to_owned())?;
         let well = |list: &[Versioned]| !list.is_empty() && list.iter().all(|one| one.bytes().is_some());
-        if well(&secrets.peppers) && well(&secrets.seal_keys) {
-            Ok(secrets)
-        } else {
-            Err(error("needs at least one pepper and one seal key, each of 64 hexadecimal digits".into()))
+        if !well(&secrets.peppers) || !well(&secrets.seal_keys) {
+            return Err("needs at least one pepper and one seal key, each of 64 hexadecimal digits".into());
         }
+        for list in [&secrets.peppers, &secrets.seal_keys] {
+            let mut versions: Vec<_> = list.iter().map(|one| one.version).collect();
+            versions.sort_unstable();
+            if versions.windows(2).any(|pair| pair[0] == pair[1]) {
+                return Err("has one version twice".into());
+            }
+        }
+        Ok(secrets)
+    }
+
+    /// The versions of one kind, the current one first.
+    #[must_use]
+    pub fn versions(&self, kind: SecretKind) -> Vec<u32> {
+        self.list(kind).iter().map(|one| one.version).collect()
+    }
+
+    /// Adds a fresh secret, which is not the current one yet; returns its version.
+    ///
+    /// # Errors
+    /// When the system has no random source, or no version is left.
+    pub fn add(&mut self, kind: SecretKind) -> Result<u32, String> {
+        let last = self.list(kind).iter().map(|one| one.version).max().unwrap_or_default();
+        let version = last.checked_add(1).ok_or("there are no more versions")?;
+        self.list_mut(kind).push(Versioned::fresh(version)?);
+        Ok(version)
+    }
+
+    /// Makes a secret the current one; those before it still recognise and unseal what they made.
+    ///
+    /// # Errors
+    /// When there is none of this version.
+    pub fn promote(&mut self, kind: SecretKind, version: u32) -> Result<(), String> {
+        let list = self.list_mut(kind);
+        let at = list.iter().position(|one| one.version == version).ok_or("there is none of this version")?;
+        list[..=at].rotate_right(1);
+        Ok(())
+    }
+
+    /// Removes a secret: what it made is worth nothing from now on.
+    ///
+    /// # Errors
+    /// When there is none of this version, or it is the current one.
+    pub fn remove(&mut self, kind: SecretKind, version: u32) -> Result<(), String> {
+        let list = self.list_mut(kind);
+        match list.iter().position(|one| one.version == version) {
+            None => Err("there is none of this version".into()),
+            Some(0) => Err("it is the current one: make another the current one first".into()),
+            Some(at) => {
+                list.remove(at);
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts these secrets in the place of a file: whoever reads it reads the one or the other, whole.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn replace(&self, file: &Path) -> Result<(), SecretsError> {
+        let error = |what: String| SecretsError { file: file.to_owned(), what };
+        let text = self.text().map_err(error)?;
+        let draft = draft(file, &text).map_err(|cause| error(format!("cannot be written: {cause}")))?;
+        fs::rename(&draft, file).map_err(|cause| error(format!("cannot be replaced: {cause}")))
+    }
+
+    fn list(&self, kind: SecretKind) -> &[Versioned] {
+        match kind {
+            SecretKind::Pepper => &self.peppers,
+            SecretKind::SealKey => &self.seal_keys,
+        }
+    }
+
+    fn list_mut(&mut self, kind: SecretKind) -> &mut Vec<Versioned> {
+        match kind {
+            SecretKind::Pepper => &mut self.peppers,
+            SecretKind::SealKey => &mut self.seal_keys,
+        }
+    }
+
+    fn text(&self) -> Result<Zeroizing<String>, String> {
+        let text = Zeroizing::new(toml::to_string(self).map_err(|cause| cause.to_string())?);
+        Ok(Zeroizing::new(format!(
+            "# Made by portcullis init. Without it no key and no app secret can be read.\n{}",
+            *text
+        )))
     }
 
     /// Makes a file of fresh secrets that only its owner may read.
@@ -67,16 +173,9 @@ impl SecretsFile {
     /// When it is there already, or cannot be written.
     pub fn create(file: &Path) -> Result<Self, SecretsError> {
         let error = |what: String| SecretsError { file: file.to_owned(), what };
-        let fresh = || {
-            let mut bytes = Zeroizing::new([0_u8; 32]);
-            getrandom::fill(&mut *bytes).map_err(|cause| error(format!("no random source: {cause}")))?;
-            Ok(vec![Versioned { version: 1, secret: Zeroizing::new(hex(&*bytes)) }])
-        };
+        let fresh = || Versioned::fresh(1).map(|one| vec![one]).map_err(error);
         let secrets = Self { peppers: fresh()?, seal_keys: fresh()? };
-        let text = toml::to_string(&secrets).map_err(|cause| error(cause.to_string()))?;
-        let text = Zeroizing::new(format!(
-            "# Made by portcullis init. Without it no key and no app secret can be read.\n{text}"
-        ));
+        let text = secrets.text().map_err(error)?;
         write_private(file, &text).map_err(|cause| error(format!("cannot be written: {cause}")))?;
         Ok(secrets)
     }
@@ -101,6 +200,12 @@ impl SecretsFile {
 }
 
 impl Versioned {
+    fn fresh(version: u32) -> Result<Self, String> {
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        getrandom::fill(&mut *bytes).map_err(|cause| format!("no random source: {cause}"))?;
+        Ok(Self { version, secret: Zeroizing::new(hex(&*bytes)) })
+    }
+
     fn bytes(&self) -> Option<[u8; 32]> {
         unhex(&self.secret)
     }
@@ -132,10 +237,17 @@ fn private_mode(options: &mut fs::OpenOptions) {
 fn private_mode(_: &mut fs::OpenOptions) {}
 
 fn write_private(file: &Path, text: &str) -> io::Result<()> {
+    let draft = draft(file, text)?;
+    // Unlike a rename, a link never replaces what is there.
+    fs::hard_link(&draft, file)?;
+    fs::remove_file(&draft)
+}
+
+/// What is to stand in a file, written whole beside it: who is interrupted leaves no half of a file.
+fn draft(file: &Path, text: &str) -> io::Result<PathBuf> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
-    // Written whole elsewhere, then put in place: who is interrupted leaves no half of a file.
     let draft = file.with_extension("draft");
     let _ = fs::remove_file(&draft);
     let mut options = fs::OpenOptions::new();
@@ -144,9 +256,7 @@ fn write_private(file: &Path, text: &str) -> io::Result<()> {
     let mut open = options.open(&draft)?;
     open.write_all(text.as_bytes())?;
     open.sync_all()?;
-    // Unlike a rename, a link never replaces what is there.
-    fs::hard_link(&draft, file)?;
-    fs::remove_file(&draft)
+    Ok(draft)
 }
 
 #[cfg(test)]
@@ -160,6 +270,37 @@ mod tests {
         let made = SecretsFile::create(&file).unwrap().peppers().current().digest("x");
         assert_eq!(SecretsFile::load(&file).unwrap().peppers().current().digest("x"), made);
         assert!(SecretsFile::create(&file).is_err(), "never overwritten");
+    }
+
+    #[test]
+    fn a_secret_is_added_made_current_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secrets.toml");
+        let mut secrets = SecretsFile::create(&file).unwrap();
+        let old = secrets.peppers().current().digest("x");
+        assert_eq!(secrets.add(SecretKind::Pepper), Ok(2));
+        assert_eq!(secrets.add(SecretKind::Pepper), Ok(3));
+        assert_eq!(secrets.peppers().current().version(), 1, "not before it is said");
+        secrets.promote(SecretKind::Pepper, 3).unwrap();
+        assert_eq!(secrets.versions(SecretKind::Pepper), [3, 1, 2]);
+        assert_eq!(secrets.versions(SecretKind::SealKey), [1]);
+        secrets.replace(&file).unwrap();
+        let mut secrets = SecretsFile::load(&file).unwrap();
+        assert!(secrets.peppers().digests("x").any(|digest| digest == old));
+        secrets.remove(SecretKind::Pepper, 3).unwrap_err();
+        secrets.remove(SecretKind::Pepper, 7).unwrap_err();
+        secrets.promote(SecretKind::SealKey, 2).unwrap_err();
+        secrets.remove(SecretKind::Pepper, 1).unwrap();
+        assert!(!secrets.peppers().digests("x").any(|digest| digest == old));
+    }
+
+    #[test]
+    fn one_version_twice_is_refused() {
+        let one = Versioned::fresh(1).unwrap();
+        let list = || vec![Versioned { version: 1, secret: one.secret.clone() }];
+        let mut secrets = SecretsFile { peppers: list(), seal_keys: list() };
+        secrets.peppers.extend(list());
+        assert!(SecretsFile::parse(&secrets.text().unwrap()).err().unwrap().contains("twice"));
     }
 
     #[cfg(unix)]

@@ -60,7 +60,7 @@ pub const NAMES: Names = Names { api_client: API_CLIENT, project: PROJECT, insta
 /// # Errors
 /// When secrets or store cannot be made, read or written; when the secrets are gone and the store is not.
 pub async fn bootstrap(config: &Config) -> anyhow::Result<Option<FirstStart>> {
-    if !config.secrets.file.exists() {
+    if config.secrets.variable().is_none() && !config.secrets.file.exists() {
         if config.store.path.exists() {
             bail!(
                 "{} is gone, and without it nothing in {} can be used: put it back",
@@ -71,7 +71,7 @@ pub async fn bootstrap(config: &Config) -> anyhow::Result<Option<FirstStart>> {
         SecretsFile::create(&config.secrets.file)?;
     }
     let shared = Shared::open(config).await?;
-    let peppers = SecretsFile::load(&config.secrets.file)?.peppers();
+    let peppers = config.secrets.load()?.peppers();
     let known = shared.registry.snapshot().await.context("reading the registry")?.entities;
     let is_demo = |id: &TenantId| id.as_str() == ORGANIZATION || id.as_str() == GATEWAY;
     if known.iter().any(|entity| matches!(entity, Entity::Tenant(tenant) if !is_demo(&tenant.id))) {

@@ -13,6 +13,7 @@ use super::{
     listener::{self, Listener},
     metrics::Page,
     origin::Proxies,
+    secrets::Secrets,
     shutdown::Signals,
     tls,
     workers::Workers,
@@ -50,6 +51,11 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     control.spawn(registry::follow(shared.registry.clone(), shared.directory.clone()));
     let (noting, used, clock) = (shared.registry.clone(), shared.directory.clone(), shared.clock.clone());
     control.spawn(registry::note_uses(noting, used, clock));
+
+    if config.secrets.variable().is_none() {
+        let (directory, sealer) = (shared.directory.clone(), shared.sealer.clone());
+        control.spawn(Secrets { file: config.secrets.file.clone(), directory, sealer }.follow());
+    }
 
     let inside = control.enter();
     let doors = Doors::new(&config.limits, Proxies::new(&config.server.trusted_proxies));

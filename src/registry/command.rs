@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::app::{
     Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, Entity, Lock, LockId,
-    Plan, PlanId, Status, Tenant, TenantEdit, TenantId,
+    Plan, PlanId, Sealed, Status, Tenant, TenantEdit, TenantId,
 };
 
 /// A caller to be made.
@@ -38,6 +38,15 @@ impl NewCaller {
             updated_at: now,
         }
     }
+}
+
+/// Whose secret is meant.
+#[derive(Debug, Clone)]
+pub enum SecretOf {
+    /// An app's AppSecret.
+    App(CallerId),
+    /// What is sealed of a credential.
+    Credential(CredentialId),
 }
 
 /// One thing to be done to a registry, by [`Registry::execute`](super::Registry::execute).
@@ -118,6 +127,21 @@ pub enum Command {
     },
     /// A new plan; [`Fault::Conflict`](super::Fault::Conflict) when there is one of its id.
     CreatePlan(Plan),
+    /// Puts the same secret, sealed with another key, in the place of one. Locks do not hold it, and neither
+    /// revision nor times change: to whoever looks at the entity, nothing has.
+    ///
+    /// Fails with [`Fault::NotFound`](super::Fault::NotFound) when there is no such secret, and
+    /// [`Fault::Conflict`](super::Fault::Conflict) when `expected` is not the present revision.
+    Reseal {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        secret: SecretOf,
+        /// The revision of the entity that was looked at.
+        expected: u64,
+        /// The secret.
+        sealed: Sealed,
+    },
     /// As [`Registry::put_plan`](super::Registry::put_plan).
     PutPlan(Plan),
     /// As [`Registry::delete_plan`](super::Registry::delete_plan).
@@ -152,6 +176,7 @@ impl Command {
             Self::UpdateCredential { .. } => "update_credential",
             Self::DeleteCredential { .. } => "delete_credential",
             Self::CreatePlan(_) => "create_plan",
+            Self::Reseal { .. } => "reseal",
             Self::PutPlan(_) => "put_plan",
             Self::DeletePlan(_) => "delete_plan",
             Self::CreateLock(_) => "create_lock",

@@ -7,10 +7,10 @@ pub use import::{Clash, clash};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Command, Fault, Kept};
+use super::{Command, Fault, Kept, SecretOf};
 use crate::app::{
-    Caller, CallerEdit, CallerId, Credential, CredentialEdit, CredentialId, Digest, Entity, Lock, LockId,
-    Plan, PlanId, Tenant, TenantId, Verb,
+    Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, CredentialKind,
+    Digest, Entity, Lock, LockId, Plan, PlanId, Tenant, TenantId, Verb,
 };
 
 /// A store within one transaction: what the rules ask of it, and how they change it.
@@ -149,6 +149,22 @@ impl Rules<'_> {
             Command::CreatePlan(plan) => {
                 refuse_if(self.0.plan(plan.id()).await?.is_some(), Fault::Conflict)?;
                 self.made(Verb::Created, Entity::Plan(plan)).await
+            }
+            Command::Reseal { tenant, secret: SecretOf::App(id), expected, sealed } => {
+                let mut caller = self.0.caller(&tenant, &id).await?.ok_or(Fault::NotFound)?;
+                still(Some(expected), caller.revision)?;
+                let CallerKind::App(app) = &mut caller.kind else { return Err(Fault::NotFound) };
+                app.secret = sealed;
+                self.made(Verb::Updated, Entity::Caller(caller)).await
+            }
+            Command::Reseal { tenant, secret: SecretOf::Credential(id), expected, sealed } => {
+                let mut credential = self.0.credential(&tenant, &id).await?.ok_or(Fault::NotFound)?;
+                still(Some(expected), credential.revision)?;
+                match &mut credential.kind {
+                    CredentialKind::Key | CredentialKind::Sha256Key => return Err(Fault::NotFound),
+                    CredentialKind::AppCode(old) | CredentialKind::Signing(old) => *old = sealed,
+                }
+                self.made(Verb::Updated, Entity::Credential(credential)).await
             }
             Command::PutPlan(plan) => {
                 let verb = match self.0.plan(plan.id()).await? {

@@ -6,5 +6,6 @@ mod forwarding;
 #[path = "../site/mod.rs"]
 mod harness;
 mod policies;
+mod secrets;
 mod serving;
 mod sign;

@@ -1,0 +1,202 @@
+//! `portcullis secrets`: rotates what keys the digests of credentials and what seals secrets.
+
+use std::{collections::BTreeMap, io::Write};
+
+use anyhow::{Context, bail, ensure};
+use clap::{Subcommand, ValueEnum};
+
+use crate::{
+    app::{Actor, Entity, Sealed},
+    clock::SystemClock,
+    config::{Config, SecretKind, SecretsFile},
+    registry::{Registry, reseal, sqlite::Sqlite},
+};
+
+/// What to do with the secrets.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+A rotation, under running gateways, which take a changed file within seconds:
+
+  portcullis secrets add seal-key       a fresh one, which unseals only
+  portcullis secrets use seal-key 2     once every gateway has it: it seals from now on
+  portcullis secrets rewrap             what another key sealed is sealed with it
+  portcullis secrets drop seal-key 1    refused while anything needs it
+
+A pepper rotates likewise, but for rewrap: what it made is a digest, which only a new credential replaces.")]
+pub enum Secrets {
+    /// Tell the versions, and how much in the store stands on each.
+    List,
+    /// Add a fresh one, which is not used for anything new yet.
+    Add {
+        /// Of which kind.
+        kind: Kind,
+    },
+    /// Use one for all that is made from now on.
+    Use {
+        /// Of which kind.
+        kind: Kind,
+        /// Which.
+        version: u32,
+    },
+    /// Seal every secret with the current key that is sealed with another.
+    Rewrap,
+    /// Remove one that nothing stands on any more.
+    Drop {
+        /// Of which kind.
+        kind: Kind,
+        /// Which.
+        version: u32,
+        /// Remove it all the same: what stands on it is worth nothing from then on.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// A kind of secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Keys the digests of credentials.
+    Pepper,
+    /// Seals what must be readable again.
+    SealKey,
+}
+
+impl From<Kind> for SecretKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Pepper => Self::Pepper,
+            Kind::SealKey => Self::SealKey,
+        }
+    }
+}
+
+/// How much stands on each version.
+#[derive(Default)]
+struct Use {
+    peppers: BTreeMap<u32, u64>,
+    seal_keys: BTreeMap<u32, u64>,
+}
+
+impl Use {
+    fn of(&self, kind: Kind) -> &BTreeMap<u32, u64> {
+        match kind {
+            Kind::Pepper => &self.peppers,
+            Kind::SealKey => &self.seal_keys,
+        }
+    }
+
+    fn count(&mut self, entity: &Entity) {
+        let sealed = match entity {
+            Entity::Caller(caller) => caller.app().map(|app| app.secret.key()),
+            Entity::Credential(credential) => {
+                *self.peppers.entry(credential.pepper).or_default() += 1;
+                credential.kind.sealed().map(Sealed::key)
+            }
+            _ => None,
+        };
+        if let Some(version) = sealed {
+            *self.seal_keys.entry(version).or_default() += 1;
+        }
+    }
+}
+
+/// Does it, and tells of it.
+///
+/// # Errors
+/// When the file of secrets or the store cannot be read or written, or the version is none that it can be done with.
+pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> anyhow::Result<()> {
+    match command {
+        Secrets::List => {
+            let (secrets, used) = (config.secrets.load()?, used(&open(config).await?).await?);
+            for kind in [Kind::Pepper, Kind::SealKey] {
+                let (name, uses) = (name(kind), used.of(kind));
+                let versions = secrets.versions(kind.into());
+                for (at, version) in versions.iter().enumerate() {
+                    let count = uses.get(version).copied().unwrap_or_default();
+                    let current = if at == 0 { "  current" } else { "" };
+                    writeln!(out, "{name} {version}  {count} in the store{current}")?;
+                }
+                for (version, count) in uses.iter().filter(|(version, _)| !versions.contains(version)) {
+                    writeln!(out, "{name} {version}  {count} in the store  MISSING")?;
+                }
+            }
+            Ok(())
+        }
+        Secrets::Add { kind } => {
+            let version = edit(config, |secrets| secrets.add((*kind).into()))?;
+            writeln!(out, "{} {version} is there; gateways take it within seconds", name(*kind))?;
+            Ok(())
+        }
+        Secrets::Use { kind, version } => {
+            edit(config, |secrets| secrets.promote((*kind).into(), *version))?;
+            writeln!(out, "{} {version} is the current one", name(*kind))?;
+            Ok(())
+        }
+        Secrets::Rewrap => {
+            let (sealer, store) = (config.secrets.load()?.sealer(), open(config).await?);
+            let told = reseal(&store, &sealer, &Actor("secrets".into())).await?;
+            store.close().await;
+            writeln!(
+                out,
+                "sealed anew with key {}: {}; were so before: {}",
+                sealer.current(),
+                told.anew,
+                told.already
+            )?;
+            for (which, why) in &told.unreadable {
+                writeln!(out, "{which}: {why}")?;
+            }
+            ensure!(
+                told.unreadable.is_empty(),
+                "{} could not be read, and are as they were",
+                told.unreadable.len()
+            );
+            Ok(())
+        }
+        Secrets::Drop { kind, version, force } => {
+            let used = used(&open(config).await?).await?;
+            let count = used.of(*kind).get(version).copied().unwrap_or_default();
+            if count > 0 && !force {
+                bail!(
+                    "{count} in the store stand on {} {version}; --force drops it all the same",
+                    name(*kind)
+                );
+            }
+            edit(config, |secrets| secrets.remove((*kind).into(), *version))?;
+            writeln!(out, "{} {version} is gone", name(*kind))?;
+            Ok(())
+        }
+    }
+}
+
+fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Pepper => "pepper",
+        Kind::SealKey => "seal-key",
+    }
+}
+
+async fn open(config: &Config) -> anyhow::Result<Sqlite> {
+    let store = &config.store.path;
+    ensure!(store.exists(), "store {} is not there; portcullis init makes it", store.display());
+    let opened = Sqlite::open(store, std::sync::Arc::new(SystemClock::new())).await;
+    opened.with_context(|| format!("store {}", store.display()))
+}
+
+async fn used(store: &Sqlite) -> anyhow::Result<Use> {
+    let mut used = Use::default();
+    store.everything(&mut |entity| used.count(&entity)).await?;
+    Ok(used)
+}
+
+fn edit<T>(config: &Config, edit: impl FnOnce(&mut SecretsFile) -> Result<T, String>) -> anyhow::Result<T> {
+    if let Some(variable) = config.secrets.variable() {
+        bail!("the secrets are in ${variable}: what sets it has to change them");
+    }
+    let file = &config.secrets.file;
+    let mut secrets = SecretsFile::load(file)?;
+    let edited =
+        edit(&mut secrets).map_err(|why| anyhow::anyhow!("secrets file {}: {why}", file.display()))?;
+    secrets.replace(file)?;
+    Ok(edited)
+}

@@ -1,0 +1,137 @@
+//! Secrets that rotate under a running gateway.
+
+use std::{fs, time::Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Gateway, PATIENCE, Service, Site};
+
+const APP: &str = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
+
+/// Runs `portcullis secrets …`; what it says, and whether it was done.
+fn secrets(site: &Site, arguments: &str) -> (String, bool) {
+    let output = site.command(&format!("secrets {arguments}")).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (String::from_utf8(said).unwrap(), output.status.success())
+}
+
+fn done(site: &Site, arguments: &str) -> String {
+    let (said, done) = secrets(site, arguments);
+    assert!(done, "{arguments}: {said}");
+    said
+}
+
+/// Returns when the gateway has taken such versions.
+fn taken(gateway: &Gateway, versions: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while !gateway.log().iter().any(|line| line.contains("took other secrets") && line.contains(versions)) {
+        assert!(Instant::now() < deadline, "{versions}: {:?}", gateway.log());
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn a_seal_key_rotates_under_a_running_gateway() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "api_key = true");
+    let gateway = site.start();
+    let read = async || {
+        let response = gateway.get(APP).header("x-auth-token", &site.operator_token).send().await.unwrap();
+        let (status, body) = (response.status().as_u16(), response.json::<Value>().await.unwrap());
+        (status, body["app_secret"].clone())
+    };
+    let before = read().await;
+    assert_eq!(before.0, 200, "{before:?}");
+    let length = before.1.as_str().unwrap().len();
+    assert!(length > 8, "in clear: the second version of the contract");
+
+    assert!(done(&site, "add seal-key").starts_with("seal-key 2 is there"));
+    taken(&gateway, "seal_keys\":\"[1, 2]");
+    done(&site, "use seal-key 2");
+    taken(&gateway, "seal_keys\":\"[2, 1]");
+    let (refused, dropped) = secrets(&site, "drop seal-key 1");
+    assert!(!dropped && refused.contains("1 in the store stand on seal-key 1"), "{refused}");
+    assert_eq!(done(&site, "rewrap"), "sealed anew with key 2: 1; were so before: 0\n");
+    assert_eq!(done(&site, "rewrap"), "sealed anew with key 2: 0; were so before: 1\n");
+    done(&site, "drop seal-key 1");
+    taken(&gateway, "seal_keys\":\"[2]");
+    assert_eq!(read().await, before);
+    let listed = done(&site, "list");
+    assert!(listed.ends_with("seal-key 2  1 in the store  current\n"), "{listed}");
+}
+
+#[tokio::test]
+async fn a_pepper_rotates_under_a_running_gateway() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "api_key = true");
+    let gateway = site.start();
+    done(&site, "add pepper");
+    taken(&gateway, "peppers\":\"[1, 2]");
+    done(&site, "use pepper 2");
+    taken(&gateway, "peppers\":\"[2, 1]");
+    let made = gateway
+        .post("/v1/api_keys")
+        .header("x-api-key", &site.api_key)
+        .json(&json!({}))
+        .send()
+        .await
+        .unwrap();
+    let made: Value = made.json().await.unwrap();
+    let key = made["api_key"].as_str().unwrap();
+    let status =
+        async |key: &str| gateway.get("/").header("x-api-key", key).send().await.unwrap().status().as_u16();
+    assert_eq!((status(key).await, status(&site.api_key).await), (200, 200));
+    let (refused, dropped) = secrets(&site, "drop pepper 1");
+    assert!(!dropped && refused.contains("--force"), "{refused}");
+    done(&site, "drop pepper 1 --force");
+    taken(&gateway, "peppers\":\"[2]");
+    assert_eq!((status(key).await, status(&site.api_key).await), (200, 401));
+    assert!(done(&site, "list").contains("pepper 1  2 in the store  MISSING"));
+}
+
+#[tokio::test]
+async fn secrets_that_cannot_be_used_are_not_taken_and_commands_say_why() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "api_key = true");
+    let gateway = site.start();
+    for (arguments, why) in [
+        ("use pepper 7", "none of this version"),
+        ("drop pepper 1 --force", "make another the current one first"),
+        ("add salt", "invalid value 'salt'"),
+    ] {
+        let (said, done) = secrets(&site, arguments);
+        assert!(!done && said.contains(why), "{said}");
+    }
+    let file = site.store().with_file_name("secrets.toml");
+    fs::write(&file, "peppers = [").unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !gateway.log().iter().any(|line| line.contains("the old ones stay")) {
+        assert!(Instant::now() < deadline, "{:?}", gateway.log());
+        std::thread::yield_now();
+    }
+    let response = gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+}
+
+/// What holds the file's text may be a variable; then there is no file at all.
+#[tokio::test]
+async fn secrets_come_from_the_environment_when_it_has_them() {
+    let service = Service::echo().await;
+    let mut site = Site::new(service.address, "api_key = true");
+    site.rewrite(|text| {
+        text.replace("secrets.file", "secrets.environment = \"PORTCULLIS_TEST_SECRETS\"\nsecrets.file")
+    });
+    let file = site.store().with_file_name("secrets.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let mut command = site.command("serve");
+    command.env("PORTCULLIS_TEST_SECRETS", &text);
+    let gateway = site.start_by(command);
+    let response = gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let output = site.command("secrets add pepper").env("PORTCULLIS_TEST_SECRETS", &text).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("$PORTCULLIS_TEST_SECRETS"));
+    let output = site.command("serve").env("PORTCULLIS_TEST_SECRETS", "x").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("$PORTCULLIS_TEST_SECRETS: is malformed"), "{said}");
+}
