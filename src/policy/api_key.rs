@@ -334,8 +334,8 @@ mod tests {
         for text in [theirs, &"k".repeat(LONGEST), &"k".repeat(LONGEST + 1)] {
             world.key_with(|credential| {
                 credential.kind = CredentialKind::Sha256Key;
-                let pepper = world.directory.peppers().current();
-                credential.digest = pepper.digest_of_sha256(&Sha256::digest(text).into());
+                let peppers = world.directory.peppers();
+                credential.digest = peppers.current().digest_of_sha256(&Sha256::digest(text).into());
             });
         }
         let sha256 = app::hex::hex(&Sha256::digest(theirs));
