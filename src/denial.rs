@@ -4,10 +4,11 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
+use serde::Serialize;
 use smallvec::SmallVec;
 
 use crate::{
-    app::{Access, Covers, Lock},
+    app::{Access, Covers, Lock, Role},
     field,
     media::MediaType,
 };
@@ -42,6 +43,11 @@ pub enum Forbidden {
         /// Whole seconds, rounded up.
         retry_after: u64,
     },
+    /// The caller's role does not go so far.
+    Role {
+        /// The role that does.
+        needed: Role,
+    },
     /// The credential's scopes do not cover the request.
     Scope {
         /// What the request is about.
@@ -49,6 +55,15 @@ pub enum Forbidden {
         /// How deep it goes.
         access: Access,
     },
+}
+
+/// What is wrong with content, at one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Wrong {
+    /// Where: a JSON Pointer as a URI fragment (RFC 6901, section 6), such as `#/limits/0/quota`.
+    pub pointer: String,
+    /// What, in words; never what stood there.
+    pub detail: Cow<'static, str>,
 }
 
 /// Names of limits; the first two of them in place.
@@ -63,6 +78,8 @@ pub type Names = SmallVec<[Arc<str>; 2]>;
 pub enum Denial {
     /// 400: it can be read in two ways, or not at all.
     BadRequest { detail: Cow<'static, str> },
+    /// 400: content without the members that it must have, of the types that they must have, and no others.
+    WrongShape { wrong: Box<[Wrong]> },
     /// 401, with what a client may try.
     Unauthenticated { cause: Unauthenticated, challenge: HeaderValue },
     /// 402: the tenant's subscription has lapsed, or holds no more.
@@ -79,6 +96,8 @@ pub enum Denial {
     RequestTimeout,
     /// 409: somebody else was there first.
     Conflict { detail: Cow<'static, str> },
+    /// 412: it is not, or no longer, as the request takes it to be.
+    PreconditionFailed { detail: Cow<'static, str> },
     /// 413: more bytes than are taken here.
     ContentTooLarge { limit: u64 },
     /// 414: a longer target than is taken here, in bytes.
@@ -89,10 +108,14 @@ pub enum Denial {
     UnsupportedCoding { taken: HeaderValue },
     /// 422: well-formed, and still makes no sense.
     Unprocessable { detail: Cow<'static, str> },
+    /// 422: content of the right shape, with values that are out of place.
+    WrongValues { wrong: Box<[Wrong]> },
     /// 423: held by somebody, until `lock.expires_at`.
     Locked { lock: Arc<Lock>, now: Timestamp },
     /// 431: a larger head than is taken here, in bytes.
     HeadTooLarge { limit: usize },
+    /// 428: the request must say what it takes to be there.
+    PreconditionRequired { detail: Cow<'static, str> },
     /// 429: these limits are used up; in `retry_after` seconds there is room again.
     RateLimited { violated: Names, retry_after: u64 },
     /// 500: our fault; `inside` is for the log only.
@@ -127,7 +150,7 @@ impl Denial {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::BadRequest { .. } | Self::WrongShape { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::PaymentRequired { .. } => StatusCode::PAYMENT_REQUIRED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -136,13 +159,15 @@ impl Denial {
             Self::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict { .. } => StatusCode::CONFLICT,
+            Self::PreconditionFailed { .. } => StatusCode::PRECONDITION_FAILED,
             Self::ContentTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TargetTooLong { .. } => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMediaType { .. } | Self::UnsupportedCoding { .. } => {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
             }
-            Self::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unprocessable { .. } | Self::WrongValues { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Locked { .. } => StatusCode::LOCKED,
+            Self::PreconditionRequired { .. } => StatusCode::PRECONDITION_REQUIRED,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
@@ -158,6 +183,7 @@ impl Denial {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadRequest { .. } => "bad-request",
+            Self::WrongShape { .. } => "wrong-shape",
             Self::Unauthenticated { cause, .. } => match cause {
                 Unauthenticated::Missing => "credential-missing",
                 Unauthenticated::Malformed => "credential-malformed",
@@ -170,6 +196,7 @@ impl Denial {
                 Forbidden::CallerDisabled => "caller-disabled",
                 Forbidden::Kind => "caller-kind",
                 Forbidden::Lockout { .. } => "lockout",
+                Forbidden::Role { .. } => "role",
                 Forbidden::Scope { .. } => "scope",
             },
             Self::NotFound => "not-found",
@@ -177,12 +204,15 @@ impl Denial {
             Self::NotAcceptable { .. } => "not-acceptable",
             Self::RequestTimeout => "request-timeout",
             Self::Conflict { .. } => "conflict",
+            Self::PreconditionFailed { .. } => "precondition-failed",
             Self::ContentTooLarge { .. } => "content-too-large",
             Self::TargetTooLong { .. } => "target-too-long",
             Self::UnsupportedMediaType { .. } => "unsupported-media-type",
             Self::UnsupportedCoding { .. } => "unsupported-coding",
             Self::Unprocessable { .. } => "unprocessable",
+            Self::WrongValues { .. } => "wrong-values",
             Self::Locked { .. } => "locked",
+            Self::PreconditionRequired { .. } => "precondition-required",
             Self::RateLimited { .. } => "rate-limited",
             Self::HeadTooLarge { .. } => "head-too-large",
             Self::Internal { .. } => "internal",
@@ -200,6 +230,8 @@ impl Denial {
             Self::BadRequest { detail }
             | Self::PaymentRequired { detail }
             | Self::Conflict { detail }
+            | Self::PreconditionFailed { detail }
+            | Self::PreconditionRequired { detail }
             | Self::Unprocessable { detail }
             | Self::NotImplemented { detail }
             | Self::Unavailable { detail, .. } => detail.clone(),
@@ -220,11 +252,14 @@ impl Denial {
                 Forbidden::Lockout { retry_after } => {
                     format!("Too many bad credentials came from here. Come back in {retry_after} s.").into()
                 }
+                Forbidden::Role { needed } => format!("This needs the role {}.", needed.as_str()).into(),
                 Forbidden::Scope { resource, access } => {
                     let verb = if *access == Access::Read { "read" } else { "write" };
                     format!("The credential's scopes do not let it {verb} {resource}.").into()
                 }
             },
+            Self::WrongShape { .. } => "The content has not the members that are documented.".into(),
+            Self::WrongValues { .. } => "The content has values that are out of place.".into(),
             Self::NotFound => "Nothing is here, or nothing of yours.".into(),
             Self::MethodNotAllowed { .. } => {
                 "The resource is here; this method is not one of its own.".into()

@@ -5,6 +5,7 @@
 
 mod apps;
 mod entry;
+mod look;
 mod roster;
 
 pub use entry::{CallerEntry, KeyEntry};
@@ -13,7 +14,7 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
@@ -21,6 +22,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use papaya::HashMap;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
 use crate::{
     app::{
@@ -68,7 +70,7 @@ pub struct Directory {
     locks: AtomicUsize,
     /// How many of the keys are kept by their SHA-256.
     by_sha256: AtomicUsize,
-    applied: AtomicU64,
+    applied: watch::Sender<Seq>,
     /// Held by who writes.
     roster: Mutex<Roster>,
 }
@@ -87,7 +89,7 @@ impl Directory {
             resource_locks: HashMap::new(),
             locks: AtomicUsize::new(0),
             by_sha256: AtomicUsize::new(0),
-            applied: AtomicU64::new(0),
+            applied: watch::Sender::new(0),
             roster: Mutex::default(),
         }
     }
@@ -185,7 +187,7 @@ impl Directory {
     /// The number of the last change applied.
     #[must_use]
     pub fn applied(&self) -> Seq {
-        self.applied.load(Ordering::Acquire)
+        *self.applied.borrow()
     }
 
     /// How many credentials it holds.
@@ -216,7 +218,7 @@ impl Directory {
 
     /// All that there was at change `seq` has been filled in.
     pub fn filled(&self, seq: Seq) {
-        self.applied.store(seq, Ordering::Release);
+        self.applied.send_replace(seq);
     }
 
     /// Applies one change; one that was applied already changes nothing.
@@ -229,7 +231,7 @@ impl Directory {
             Verb::Created | Verb::Updated => self.put(&mut roster, change.entity),
             Verb::Deleted => self.remove(&mut roster, change.entity),
         }
-        self.applied.store(change.seq, Ordering::Release);
+        self.applied.send_replace(change.seq);
     }
 
     fn writing(&self) -> MutexGuard<'_, Roster> {

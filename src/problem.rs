@@ -8,7 +8,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use serde::Serialize;
 
-use crate::{Admission, Denial, denial::Unauthenticated, field, media::MediaType};
+use crate::{
+    Admission, Denial,
+    denial::{Unauthenticated, Wrong},
+    field,
+    media::MediaType,
+};
 
 static PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -86,6 +91,8 @@ struct Problem<'a> {
     retry_after: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     violated_policies: Option<&'a [Arc<str>]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'a [Wrong]>,
 }
 
 fn problem(denial: &Denial) -> Bytes {
@@ -113,6 +120,10 @@ fn problem(denial: &Denial) -> Bytes {
         retry_after: denial.retry_after(),
         violated_policies: match denial {
             Denial::RateLimited { violated, .. } => Some(violated),
+            _ => None,
+        },
+        errors: match denial {
+            Denial::WrongShape { wrong } | Denial::WrongValues { wrong } => Some(wrong),
             _ => None,
         },
     })
@@ -159,6 +170,10 @@ fn apig(denial: &Denial) -> (http::StatusCode, Bytes) {
         Denial::MethodNotAllowed { .. } => (405, "APIG.1005", "No permissions to request this method".into()),
         Denial::RateLimited { .. } => (500, "APIG.9008", "Too many requests. Try again later.".into()),
         Denial::BadRequest { .. }
+        | Denial::WrongShape { .. }
+        | Denial::WrongValues { .. }
+        | Denial::PreconditionFailed { .. }
+        | Denial::PreconditionRequired { .. }
         | Denial::NotAcceptable { .. }
         | Denial::RequestTimeout
         | Denial::Conflict { .. }

@@ -1,12 +1,14 @@
-//! The published management contracts, each an axum router over a registry.
+//! The management APIs, each an axum router over a registry.
 //!
-//! [`discue`] manages api clients, [`apig`] manages apps. Each answers exactly as its contract says; what
-//! they share is below HTTP: the registry, the guard's policies, and how content is read.
+//! [`discue`] manages api clients and [`apig`] manages apps, each exactly as its published contract says;
+//! [`admin`] is our own, and manages everything. What they share is below HTTP: the registry, the guard's
+//! policies, and how content is read.
 //!
 //! Each router is a whole service: what it does not know it refuses in its own form, and its guard stands
 //! before everything, so that a stranger learns nothing from it. Serve each on a host, a listener or a
 //! nested path of its own.
 
+pub mod admin;
 pub mod apig;
 pub mod discue;
 mod spec;
@@ -46,11 +48,16 @@ enum Unreadable {
 
 /// All the content of a request.
 async fn content(body: Body) -> Result<Bytes, Unreadable> {
-    arrived(body, WITHIN).await
+    content_within(body, MOST).await
 }
 
-async fn arrived(body: Body, within: Duration) -> Result<Bytes, Unreadable> {
-    match tokio::time::timeout(within, Limited::new(body, MOST).collect()).await {
+/// The same, of at most so many bytes.
+async fn content_within(body: Body, most: usize) -> Result<Bytes, Unreadable> {
+    arrived(body, most, WITHIN).await
+}
+
+async fn arrived(body: Body, most: usize, within: Duration) -> Result<Bytes, Unreadable> {
+    match tokio::time::timeout(within, Limited::new(body, most).collect()).await {
         Ok(Ok(content)) => Ok(content.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unreadable::TooLong),
         Ok(Err(_)) | Err(_) => Err(Unreadable::Missing),
@@ -135,8 +142,8 @@ mod tests {
     #[tokio::test]
     async fn content_that_does_not_come_is_not_waited_for() {
         let within = Duration::from_millis(10);
-        assert_eq!(arrived(Body::new(Silent), within).await, Err(Unreadable::Missing));
-        assert_eq!(arrived(Body::from("{}"), within).await.as_deref(), Ok(&b"{}"[..]));
+        assert_eq!(arrived(Body::new(Silent), MOST, within).await, Err(Unreadable::Missing));
+        assert_eq!(arrived(Body::from("{}"), MOST, within).await.as_deref(), Ok(&b"{}"[..]));
     }
 
     #[test]

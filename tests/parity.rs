@@ -34,7 +34,7 @@ use pingora::{
 use portcullis::{
     Admission, Denial, Head, Policy, Stop,
     app::{Access, CallerKind, Covers, PlanId, Scope, Scopes, Status, Target},
-    denial::{Forbidden, Unauthenticated},
+    denial::{Forbidden, Unauthenticated, Wrong},
     pingora::Gate,
     policy::{self, Accept, ApiKey, ContentType, RateLimit, RateLimitFields, Strict},
     problem::Form,
@@ -122,6 +122,7 @@ fn every_denial() -> Vec<Denial> {
     let lock = world.lock_path("/x", Covers::All, Duration::from_millis(1_500));
     let text = "a reason with \"quotes\" and é";
     let list = HeaderValue::from_static("text/csv, text/html");
+    let wrong = Box::new([Wrong { pointer: "#/a~1b/0".into(), detail: text.into() }]);
     let denials = vec![
         Denial::bad_request(text),
         Denial::Unauthenticated { cause: Unauthenticated::Unknown, challenge: list.clone() },
@@ -145,6 +146,10 @@ fn every_denial() -> Vec<Denial> {
         Denial::RequestTimeout,
         Denial::TargetTooLong { limit: 8_192 },
         Denial::HeadTooLarge { limit: 32_768 },
+        Denial::WrongShape { wrong: wrong.clone() },
+        Denial::WrongValues { wrong },
+        Denial::PreconditionFailed { detail: text.into() },
+        Denial::PreconditionRequired { detail: text.into() },
     ];
     let place = |denial: &Denial| match denial {
         Denial::BadRequest { .. } => 0,
@@ -169,8 +174,12 @@ fn every_denial() -> Vec<Denial> {
         Denial::RequestTimeout => 19,
         Denial::TargetTooLong { .. } => 20,
         Denial::HeadTooLarge { .. } => 21,
+        Denial::WrongShape { .. } => 22,
+        Denial::WrongValues { .. } => 23,
+        Denial::PreconditionFailed { .. } => 24,
+        Denial::PreconditionRequired { .. } => 25,
     };
-    assert!(denials.iter().map(place).eq(0..22));
+    assert!(denials.iter().map(place).eq(0..26));
     denials
 }
 

@@ -48,6 +48,17 @@ pub enum Promise {
     Ceiling,
 }
 
+impl Promise {
+    /// How much of a quota may come at once, unless it is said.
+    #[must_use]
+    pub fn usual_burst(self, quota: u32) -> u32 {
+        match self {
+            Self::Average => quota,
+            Self::Ceiling => (quota / 2).max(1),
+        }
+    }
+}
+
 /// One limit of a plan: a quota for each window, and how much of it may come at once.
 ///
 /// ```
@@ -85,10 +96,7 @@ impl TryFrom<RawLimit> for Limit {
     type Error = InvalidPlan;
 
     fn try_from(raw: RawLimit) -> Result<Self, InvalidPlan> {
-        let burst = raw.burst.unwrap_or(match raw.promise {
-            Promise::Average => raw.quota,
-            Promise::Ceiling => (raw.quota / 2).max(1),
-        });
+        let burst = raw.burst.unwrap_or(raw.promise.usual_burst(raw.quota));
         Self::new(raw.name, raw.quota, raw.window, burst, raw.promise)
     }
 }

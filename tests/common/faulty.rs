@@ -23,13 +23,33 @@ pub struct Faulty {
     pub inner: Arc<Memory>,
     /// All calls fail so, or only those of the named method.
     failing: Mutex<Option<(Option<&'static str>, Failure)>>,
+    /// What is done once waits here until it is let through.
+    gate: tokio::sync::RwLock<()>,
+    /// How many wait there, or have.
+    arrived: tokio::sync::watch::Sender<u32>,
     /// Edits made by somebody else right after the next reading of a caller.
     meanwhile: Mutex<Option<CallerEdit>>,
 }
 
 impl Faulty {
     pub fn new(inner: Arc<Memory>) -> Self {
-        Self { inner, failing: Mutex::default(), meanwhile: Mutex::default() }
+        Self {
+            inner,
+            failing: Mutex::default(),
+            gate: tokio::sync::RwLock::new(()),
+            arrived: tokio::sync::watch::Sender::new(0),
+            meanwhile: Mutex::default(),
+        }
+    }
+
+    /// Holds up what is done once, until the guard is dropped.
+    pub async fn hold(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
+        self.gate.write().await
+    }
+
+    /// Returns when so many have asked for something to be done once.
+    pub async fn arrived(&self, count: u32) {
+        self.arrived.subscribe().wait_for(|arrived| *arrived >= count).await.unwrap();
     }
 
     pub fn fail(&self, method: Option<&'static str>, failure: Failure) {
@@ -70,6 +90,8 @@ impl Registry for Faulty {
         for command in &commands {
             self.check(command.name())?;
         }
+        self.arrived.send_modify(|arrived| *arrived += 1);
+        let _through = self.gate.read().await;
         self.inner.execute_once(commands, actor, once).await
     }
 

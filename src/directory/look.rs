@@ -1,0 +1,53 @@
+//! What those who manage callers ask of the directory, beside those who decide.
+
+use std::sync::Arc;
+
+use super::{Directory, KeyEntry};
+use crate::app::Digest;
+
+impl Directory {
+    /// The credential of a digest, with its caller; disabled and expired ones too.
+    #[must_use]
+    pub fn with_digest(&self, digest: Digest) -> Option<Arc<KeyEntry>> {
+        let keys = self.keys.pin();
+        keys.get(&digest.prefix()).filter(|key| key.digest == digest).cloned()
+    }
+
+    /// Returns when something is so: at once if it is, otherwise when a change has made it so.
+    pub async fn until(&self, so: impl Fn(&Self) -> bool) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.applied.subscribe().wait_for(|_| so(self)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, pin::pin, task::Poll};
+
+    use super::*;
+    use crate::{
+        app::{Credential, Entity, Status, Verb},
+        testing::World,
+    };
+
+    #[tokio::test]
+    async fn who_waits_for_a_change_is_woken_by_it() {
+        let world = World::new();
+        let mut made = None;
+        world.key_with(|credential| made = Some(credential.clone()));
+        let made = made.unwrap();
+        let known = |directory: &Directory| directory.with_digest(made.digest).is_some();
+        world.directory.until(known).await;
+        let mut gone = pin!(world.directory.until(|directory| !known(directory)));
+        poll_fn(|cx| {
+            assert!(gone.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        let disabled = Credential { status: Status::Disabled, ..made.clone() };
+        world.change(Verb::Updated, Entity::Credential(disabled));
+        assert_eq!(world.directory.with_digest(made.digest).unwrap().status(), Status::Disabled);
+        world.change(Verb::Deleted, Entity::Credential(made.clone()));
+        gone.await;
+    }
+}

@@ -1,0 +1,267 @@
+//! The native admin API: tenants, callers, keys, plans, and the record of their changes.
+//!
+//! ```text
+//! GET POST         /admin/v1/tenants                                    ?name= &standing=
+//! GET PATCH DELETE /admin/v1/tenants/{tenant}
+//! GET POST         /admin/v1/tenants/{tenant}/callers                   ?kind= &name= &status= &plan=
+//! GET PATCH DELETE /admin/v1/tenants/{tenant}/callers/{caller}
+//! GET POST         /admin/v1/tenants/{tenant}/callers/{caller}/keys
+//! GET PATCH DELETE /admin/v1/tenants/{tenant}/keys/{key}                DELETE ?wait=SECONDS
+//! POST             /admin/v1/tenants/{tenant}/keys/{key}/rotation
+//! GET              /admin/v1/plans
+//! GET PUT DELETE   /admin/v1/plans/{plan}
+//! GET              /admin/v1/routes, /admin/v1/routes/{route}
+//! GET              /admin/v1/changes                                    ?kind= &id= &actor=
+//! GET              /admin/v1/status
+//! ```
+//!
+//! **Who asks** is a caller of kind `administrator`, by its key in `Authorization: Bearer`. Its
+//! [role](crate::app::Role) says how far it goes: `read_only` reads; `operator` also manages callers, but for
+//! administrators, and their keys; `owner` does everything. Administrators stand in the tenant
+//! [`administration`](ADMINISTRATION), and nobody else does. A key whose scopes are listed does only what they
+//! say of the resource `admin`. A key that ends makes no key for an administrator that ends later. Nobody
+//! deletes, disables or demotes itself, or the key that it asks with: so there is always an owner left.
+//!
+//! **Faults** are problems (RFC 9457). Content that is not JSON, or has not the documented members, each once
+//! and of its type, is 400; content of the right shape whose values are out of place is 422. Both say in
+//! `errors` where, as a JSON Pointer: of the shape the first fault, of the values all. An id or a name that is
+//! taken is 409, and so is a deletion that something stands in the way of. A query parameter that is unknown,
+//! repeated or out of place is 400. More than 1 MiB of content is 413.
+//!
+//! **One thing** is answered bare, with its revision as a strong `ETag` (a plan and a route have a hash of their
+//! content). `If-None-Match` may make it 304; that a key was used is no change of it. `PATCH` (a JSON merge
+//! patch, RFC 7396), `PUT` over something and `DELETE` need `If-Match`: without it 428, with another revision
+//! 412. `If-None-Match: *` on `PUT` makes, and never replaces. **Many** are `{"items", "next"}` in the order of
+//! their ids; `next` goes into `after`, and is absent at the end. `limit` is 1 to 500, by default 100.
+//!
+//! **Once**: a `POST` with an `Idempotency-Key` (a string of structured fields, `"…"`) takes effect once within a
+//! day. Sent again it gets the first answer again, byte for byte, with `Idempotency-Replayed: true`; 409 while
+//! the first is under way here; 422 when it is another request. A refusal is not kept: it had no effect. The
+//! keys of one administrator are nothing to another's.
+//!
+//! Locks on paths do not hold here: they could not be broken otherwise. Ids have one spelling: percent-encoded,
+//! they are not found.
+
+#![allow(clippy::option_option, reason = "what a patch leaves out and what it sets to null are two things")]
+
+mod answer;
+mod call;
+mod callers;
+mod changes;
+mod etag;
+mod json;
+mod keys;
+mod once;
+mod page;
+mod plans;
+mod routes;
+mod status;
+mod tenants;
+
+pub use routes::Route;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    routing::{MethodRouter, get, post},
+};
+use http::{Extensions, HeaderValue, Method};
+
+use crate::{
+    Admission, Denial, Head,
+    app::{Entity, Sealer},
+    clock::Clock,
+    directory::Directory,
+    policy::{Accept, ApiKey, ContentType, Lockout, Policy, RateLimit, Source, Stop},
+    registry::{Command, Fault, Registry},
+    tower::PortcullisLayer,
+};
+use answer::{Answer, Refused};
+use call::Call;
+use once::{Running, Ticket};
+
+/// The tenant whose callers are the administrators.
+pub const ADMINISTRATION: &str = "administration";
+
+/// Bad keys that lock an address out, within which time, and for how long.
+const LOCKOUT: (u32, Duration, Duration) = (10, Duration::from_secs(60), Duration::from_secs(60));
+
+/// What a command answered with, of the kind that it answers with.
+macro_rules! done {
+    ($kind:ident, $done:expr) => {
+        match $done.last() {
+            Some(crate::app::Entity::$kind(it)) => Ok(it),
+            _ => Err(crate::registry::Fault::Corrupt("a registry answered with another thing".into())),
+        }
+    };
+}
+use done;
+
+/// What the surface stands on.
+#[derive(Clone)]
+pub struct Admin {
+    /// Where all of it lives.
+    pub registry: Arc<dyn Registry>,
+    /// Where administrators' keys are looked up; it follows the registry.
+    pub directory: Arc<Directory>,
+    /// What limits count on.
+    pub clock: Arc<dyn Clock>,
+    /// What seals the secrets of apps, and the answers that are kept.
+    pub sealer: Arc<Sealer>,
+    /// Finds a request's address among its extensions, as
+    /// [`PortcullisLayer::peer_from`](crate::tower::PortcullisLayer::peer_from) does.
+    pub peer: fn(&Extensions) -> Option<IpAddr>,
+    /// The routes that are served, for reading.
+    pub routes: Vec<Route>,
+}
+
+/// What the handlers share.
+struct Surface {
+    admin: Admin,
+    running: Running,
+}
+
+/// The surface as a router.
+///
+/// ```
+/// use std::sync::Arc;
+/// use portcullis::{app::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
+/// use portcullis::{registry::memory::Memory, surface::admin::{self, Admin}, tower::Peer};
+///
+/// let clock = Arc::new(SystemClock::new());
+/// let app: axum::Router = admin::router(Admin {
+///     registry: Arc::new(Memory::new(clock.clone())),
+///     directory: Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32])))),
+///     clock,
+///     sealer: Arc::new(Sealer::new(SealKey::new(1, &[0; 32]))),
+///     peer: Peer::find,
+///     routes: vec![],
+/// });
+/// ```
+///
+/// # Panics
+/// Never: the media types it names are media types.
+pub fn router(admin: Admin) -> Router {
+    let (attempts, within, lasts) = LOCKOUT;
+    let content =
+        |types: &[&str]| ContentType::new(types.iter().copied()).expect("they are media types").codings([]);
+    let guard = (
+        Accept::new(["application/json"]).expect("it is a media type"),
+        Content {
+            whole: content(&["application/json"]),
+            patch: content(&["application/merge-patch+json", "application/json"]),
+        },
+        ApiKey::new(admin.directory.clone())
+            .sources([Source::bearer()])
+            .kinds(&["administrator"])
+            .realm("admin")
+            .lockout(Lockout::new(attempts, within, lasts)),
+        RateLimit::new(),
+    );
+    let guard = PortcullisLayer::new(guard).clock(admin.clock.clone()).peer_from(admin.peer);
+    let base = "/admin/v1";
+    let at = |path: &str| format!("{base}{path}");
+    let reading = |reading: MethodRouter<_>| only(reading, "GET, HEAD");
+    let all = |all: MethodRouter<_>| only(all, "GET, HEAD, POST");
+    let one = |one: MethodRouter<_>| only(one, "GET, HEAD, PATCH, DELETE");
+    Router::new()
+        .route(&at("/tenants"), all(get(tenants::list).post(tenants::create)))
+        .route(
+            &at("/tenants/{tenant}"),
+            one(get(tenants::read).patch(tenants::modify).delete(tenants::delete)),
+        )
+        .route(&at("/tenants/{tenant}/callers"), all(get(callers::list).post(callers::create)))
+        .route(
+            &at("/tenants/{tenant}/callers/{caller}"),
+            one(get(callers::read).patch(callers::modify).delete(callers::delete)),
+        )
+        .route(&at("/tenants/{tenant}/callers/{caller}/keys"), all(get(keys::list).post(keys::create)))
+        .route(
+            &at("/tenants/{tenant}/keys/{key}"),
+            one(get(keys::read).patch(keys::modify).delete(keys::delete)),
+        )
+        .route(&at("/tenants/{tenant}/keys/{key}/rotation"), only(post(keys::rotate), "POST"))
+        .route(&at("/plans"), reading(get(plans::list)))
+        .route(
+            &at("/plans/{plan}"),
+            only(get(plans::read).put(plans::put).delete(plans::delete), "GET, HEAD, PUT, DELETE"),
+        )
+        .route(&at("/routes"), reading(get(routes::list)))
+        .route(&at("/routes/{route}"), reading(get(routes::read)))
+        .route(&at("/changes"), reading(get(changes::list)))
+        .route(&at("/status"), reading(get(status::read)))
+        .fallback(|| async { Refused::from(Denial::NotFound) })
+        .with_state(Arc::new(Surface { admin, running: Running::default() }))
+        .layer(guard)
+}
+
+/// Other methods are 405.
+fn only(methods: MethodRouter<Arc<Surface>>, allow: &'static str) -> MethodRouter<Arc<Surface>> {
+    let allow = HeaderValue::from_static(allow);
+    methods.fallback(|| async { Refused::from(Denial::MethodNotAllowed { allow }) })
+}
+
+/// What may be sent: a patch has a media type of its own.
+struct Content {
+    whole: ContentType,
+    patch: ContentType,
+}
+
+impl Policy for Content {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        let taken = if head.method == Method::PATCH { &self.patch } else { &self.whole };
+        taken.admit(head, admission)
+    }
+}
+
+impl Surface {
+    /// Does something for a caller, once if it is to be done once; `answer` is made of what was done.
+    async fn execute(
+        &self,
+        call: &Call,
+        ticket: Option<&Ticket>,
+        commands: Vec<Command>,
+        answer: impl FnOnce(&[Entity]) -> Result<Answer, Fault> + Send,
+    ) -> Result<Answer, Fault> {
+        let (registry, actor) = (&self.admin.registry, call.actor());
+        match ticket {
+            Some(ticket) => ticket.execute(&self.admin, commands, &actor, answer).await,
+            None => answer(&registry.execute(commands, &actor).await?),
+        }
+    }
+
+    /// Changes what is there, at the revision that the caller expects.
+    async fn change(&self, call: &Call, commands: Vec<Command>) -> Result<Vec<Entity>, Refused> {
+        let done = self.admin.registry.execute(commands, &call.actor()).await;
+        done.map_err(|fault| self.refuse_change(fault))
+    }
+
+    /// A fault, to who made something.
+    fn refuse(&self, fault: Fault) -> Refused {
+        let conflict = |detail: &'static str| Denial::Conflict { detail: detail.into() };
+        match fault {
+            Fault::NameTaken => conflict("The name is taken by another caller of this kind.").into(),
+            Fault::KeyTaken => conflict("The AppKey is taken by another app.").into(),
+            Fault::Conflict => conflict("The id is taken.").into(),
+            Fault::InUse => conflict("Something still stands on it: callers.").into(),
+            Fault::Full(most) => {
+                Denial::Conflict { detail: format!("There may be {most} of them, and there are.").into() }
+                    .into()
+            }
+            Fault::Reused => Denial::Unprocessable {
+                detail: "The Idempotency-Key was sent with another request before.".into(),
+            }
+            .into(),
+            fault => super::denial(fault, self.admin.clock.now().time).into(),
+        }
+    }
+
+    /// A fault, to who changed something at a revision.
+    fn refuse_change(&self, fault: Fault) -> Refused {
+        match fault {
+            Fault::Conflict => etag::moved_on().into(),
+            fault => self.refuse(fault),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Who asks the surface, and for what.
+
+use std::{net::IpAddr, str::FromStr};
+
+use axum::extract::Request;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Uri};
+use jiff::Timestamp;
+
+use super::{answer::Refused, page::Query};
+use crate::{
+    Admission, Denial,
+    admission::Identity,
+    app::{Access, Actor, CallerId, CredentialId, Role, TenantId},
+    denial::Forbidden,
+    surface::{Unreadable, content_within},
+};
+
+/// The kind of resource that the scopes of an administrator's key name.
+const RESOURCE: &str = "admin";
+
+/// The most bytes of content.
+const MOST: usize = 1024 * 1024;
+
+/// Where the ids of a path stand in it: `/admin/v1/tenants/{tenant}/callers/{caller}`.
+const FIRST: usize = 4;
+const SECOND: usize = 6;
+
+/// Who asks, and what for.
+pub(super) struct Call {
+    identity: Identity,
+    role: Role,
+    peer: Option<IpAddr>,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) content: Bytes,
+}
+
+impl Call {
+    /// Reads a request of somebody who has at least a role.
+    ///
+    /// # Errors
+    /// 403; 408 and 413 for content.
+    pub(super) async fn of(request: Request, needed: Role) -> Result<Self, Refused> {
+        let (parts, body) = request.into_parts();
+        let admission = parts.extensions.get::<Admission>();
+        let known = admission.and_then(Admission::identity).cloned();
+        let known = known.and_then(|identity| Some((identity.caller().role()?, identity)));
+        let (role, identity) =
+            known.ok_or_else(|| Denial::internal("the surface is not behind its guard"))?;
+        let peer = admission.and_then(Admission::peer);
+        let access = if parts.method.is_safe() { Access::Read } else { Access::Write };
+        if !identity.key.scopes.cover(RESOURCE, access, None) {
+            return Err(Denial::Forbidden(Forbidden::Scope { resource: RESOURCE.into(), access }).into());
+        }
+        let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
+        let call = Self { identity, role, peer, method, uri, headers, content: Bytes::new() };
+        call.needs(needed)?;
+        let content = content_within(body, MOST).await.map_err(|why| match why {
+            Unreadable::TooLong => Denial::ContentTooLarge { limit: MOST as u64 },
+            _ => Denial::RequestTimeout,
+        })?;
+        Ok(Self { content, ..call })
+    }
+
+    /// Whether who asks has at least a role.
+    ///
+    /// # Errors
+    /// 403, naming it.
+    pub(super) fn needs(&self, needed: Role) -> Result<(), Refused> {
+        if self.role.may(needed) { Ok(()) } else { Err(Denial::Forbidden(Forbidden::Role { needed }).into()) }
+    }
+
+    /// The parameters, of which only these may be there.
+    pub(super) fn query(&self, known: &[&str]) -> Result<Query, Denial> {
+        Query::of(&self.uri, known)
+    }
+
+    /// The tenant in a path.
+    pub(super) fn tenant_of(uri: &Uri) -> Result<TenantId, Denial> {
+        named(uri, FIRST)
+    }
+
+    /// The tenant in the path.
+    pub(super) fn tenant(&self) -> Result<TenantId, Denial> {
+        Self::tenant_of(&self.uri)
+    }
+
+    /// What stands in the path behind its tenant.
+    pub(super) fn within<I: FromStr>(&self) -> Result<I, Denial> {
+        named(&self.uri, SECOND)
+    }
+
+    /// What stands in a path without a tenant.
+    pub(super) fn target<I: FromStr>(&self) -> Result<I, Denial> {
+        named(&self.uri, FIRST)
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The caller that asks.
+    pub(super) fn caller(&self) -> &CallerId {
+        &self.identity.caller().id
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.identity.caller().name
+    }
+
+    /// The key that it asks with.
+    pub(super) fn key(&self) -> &CredentialId {
+        &self.identity.key.id
+    }
+
+    /// When that key ends.
+    pub(super) fn ends(&self) -> Option<Timestamp> {
+        self.identity.key.not_after()
+    }
+
+    pub(super) fn actor(&self) -> Actor {
+        Actor(format!("admin:{}", self.caller())).from(self.peer)
+    }
+}
+
+/// As it stands in the path: an id needs no percent-encoding. What is no id is not found.
+fn named<I: FromStr>(uri: &Uri, at: usize) -> Result<I, Denial> {
+    let segment = uri.path().split('/').nth(at).unwrap_or_default();
+    segment.parse().map_err(|_| Denial::NotFound)
+}

@@ -1,0 +1,184 @@
+//! Callers: api clients, apps, operators, administrators.
+
+mod body;
+
+pub(super) use body::Caller;
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+
+use super::{
+    ADMINISTRATION, Surface,
+    answer::{Answer, Refused},
+    call::Call,
+    done,
+    etag::Tag,
+    json::{self, Checks},
+    page::{Page, cut},
+};
+use crate::{
+    Denial,
+    app::{self, CallerId, CallerKind, Role, Status, TenantId},
+    registry::{Callers, Command, Fault},
+};
+use body::{CallerPatch, Kind, NewCaller};
+
+/// The role that it takes to manage callers of the tenant in a path, as far as that says it.
+pub(super) fn managing(request: &Request) -> Role {
+    let reserved = Call::tenant_of(request.uri()).is_ok_and(|tenant| tenant.as_str() == ADMINISTRATION);
+    if reserved { Role::Owner } else { Role::Operator }
+}
+
+/// The role that it takes to manage callers of a kind.
+pub(super) fn manages(kind: &CallerKind) -> Role {
+    if matches!(kind, CallerKind::Administrator(_)) { Role::Owner } else { Role::Operator }
+}
+
+fn tag(caller: &app::Caller) -> Tag {
+    Tag::revision(caller.revision)
+}
+
+pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::ReadOnly).await?;
+    let query = call.query(&["kind", "name", "status", "plan", "limit", "after"])?;
+    let limit = query.limit()?;
+    let which = Callers {
+        tenant: Some(call.tenant()?),
+        kind: query.chosen("kind", "api_client, app, operator or administrator", Kind::named)?,
+        name: query.text("name").map(str::to_owned),
+        status: query.chosen("status", "enabled or disabled", status)?,
+        plan: query.parsed("plan", "the id of a plan")?,
+        after: query.after()?,
+        limit: limit + 1,
+    };
+    let found = surface.admin.registry.callers(&which).await.map_err(|fault| surface.refuse(fault))?;
+    if found.is_empty() {
+        // That nobody is there is something else than that the tenant is not.
+        surface.tenant(&call).await?;
+    }
+    let (callers, next) = cut(found, limit, |last| last.id.to_string());
+    let (page, link) = Page::of(&query, callers.into_iter().map(Caller::from).collect(), next);
+    Ok(Answer::ok(&page).linked(link))
+}
+
+fn status(text: &str) -> Option<Status> {
+    [Status::Enabled, Status::Disabled].into_iter().find(|status| status.as_str() == text)
+}
+
+pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let needed = managing(&request);
+    let call = Call::of(request, needed).await?;
+    call.query(&[])?;
+    let tenant = call.tenant()?;
+    let ticket = surface.ticket(&call)?;
+    if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
+        return Ok(answer);
+    }
+    let body: NewCaller = json::read(&call.content)?;
+    let has_plan = body.has_plan();
+    let (caller, secret) = body.checked(tenant.clone(), &surface.admin.sealer)?;
+    call.needs(manages(&caller.kind))?;
+    let made = surface.execute(&call, ticket.as_ref(), vec![Command::CreateCaller(caller)], |done| {
+        let caller = done!(Caller, done)?;
+        let location = format!("/admin/v1/tenants/{}/callers/{}", caller.tenant, caller.id);
+        let shows = secret.is_some();
+        let document = Caller::from(caller.clone()).showing(secret);
+        let answer = Answer::made(location, &document).tagged(&tag(caller));
+        Ok(if shows { answer.secret() } else { answer })
+    });
+    match made.await {
+        Ok(answer) => Ok(answer),
+        Err(Fault::NotFound) if has_plan => Err(surface.no_plan(&tenant).await),
+        Err(fault) => Err(surface.refuse(fault)),
+    }
+}
+
+pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::ReadOnly).await?;
+    call.query(&[])?;
+    let caller = surface.caller(&call.tenant()?, &call.within()?).await?;
+    let tag = tag(&caller);
+    Ok(if tag.is_known(&call.headers) {
+        Answer::unmodified(&tag)
+    } else {
+        Answer::ok(&Caller::from(caller)).tagged(&tag)
+    })
+}
+
+pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let needed = managing(&request);
+    let call = Call::of(request, needed).await?;
+    call.query(&[])?;
+    let before = surface.caller(&call.tenant()?, &call.within()?).await?;
+    call.needs(manages(&before.kind))?;
+    tag(&before).expected(&call.headers)?;
+    let patch: CallerPatch = json::read(&call.content)?;
+    let edit = patch.checked(&before, &surface.admin.sealer)?;
+    let weakened = edit.status == Some(Status::Disabled) || edit.role.is_some_and(|role| role != call.role());
+    if before.id == *call.caller() && weakened {
+        return Err(oneself());
+    }
+    let (tenant, id, expected) = (before.tenant, before.id, Some(before.revision));
+    let has_plan = matches!(edit.plan, Some(Some(_)));
+    let command = Command::UpdateCaller { tenant: tenant.clone(), id: id.clone(), expected, edit };
+    let done = match surface.admin.registry.execute(vec![command], &call.actor()).await {
+        Ok(done) => done,
+        Err(Fault::NotFound) if has_plan => {
+            surface.caller(&tenant, &id).await?;
+            return Err(surface.no_plan(&tenant).await);
+        }
+        Err(fault) => return Err(surface.refuse_change(fault)),
+    };
+    let caller = done!(Caller, done).map_err(|fault| surface.refuse(fault))?;
+    Ok(Answer::ok(&Caller::from(caller.clone())).tagged(&tag(caller)))
+}
+
+pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let needed = managing(&request);
+    let call = Call::of(request, needed).await?;
+    call.query(&[])?;
+    let before = surface.caller(&call.tenant()?, &call.within()?).await?;
+    call.needs(manages(&before.kind))?;
+    tag(&before).expected(&call.headers)?;
+    if before.id == *call.caller() {
+        return Err(oneself());
+    }
+    let (tenant, id, expected) = (before.tenant, before.id, Some(before.revision));
+    surface.change(&call, vec![Command::DeleteCaller { tenant, id, expected }]).await?;
+    Ok(Answer::nothing())
+}
+
+/// Who could would leave nobody behind, sooner or later.
+fn oneself() -> Refused {
+    let detail = "An administrator does not delete, disable or demote itself: let another one do it.";
+    Denial::Conflict { detail: detail.into() }.into()
+}
+
+/// Whether callers of a kind may stand in a tenant.
+fn check_place(checks: &mut Checks, tenant: &TenantId, kind: &CallerKind) {
+    let reserved = tenant.as_str() == ADMINISTRATION;
+    let administrator = matches!(kind, CallerKind::Administrator(_));
+    let what = if reserved {
+        "in this tenant are only administrators"
+    } else {
+        "administrators are only in the tenant administration"
+    };
+    checks.that(reserved == administrator, "#/kind", what);
+}
+
+impl Surface {
+    pub(super) async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<app::Caller, Refused> {
+        self.admin.registry.caller(tenant, id).await.map_err(|fault| self.refuse(fault))
+    }
+
+    /// What is not there, of a tenant and the plan that one of its callers was to be put on.
+    async fn no_plan(&self, tenant: &TenantId) -> Refused {
+        if let Err(fault) = self.admin.registry.tenant(tenant).await {
+            return self.refuse(fault);
+        }
+        let mut checks = Checks::default();
+        checks.that(false, "#/plan", "there is no such plan");
+        checks.done().map_or_else(Refused::from, |()| Denial::NotFound.into())
+    }
+}

@@ -1,0 +1,267 @@
+//! Callers, as they are sent and shown.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Checks, Refused, check_place};
+use crate::{
+    app::{self, CallerEdit, CallerId, CallerKind, Creator, PlanId, Role, Sealer, Secret, Status, TenantId},
+    registry,
+    surface::{
+        admin::{json::nullable, tenants::check_name},
+        present,
+    },
+};
+
+/// The longest remark of an app, in characters.
+const LONGEST_REMARK: usize = 255;
+
+/// What kind of caller it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in super::super) enum Kind {
+    /// A discue api client.
+    ApiClient,
+    /// An APIG app.
+    App,
+    /// A person or program that manages a gateway's apps.
+    Operator,
+    /// A person or program that uses this API.
+    Administrator,
+}
+
+impl Kind {
+    /// The name that the registry lists callers of a kind by.
+    pub(super) fn named(text: &str) -> Option<&'static str> {
+        ["api_client", "app", "operator", "administrator"].into_iter().find(|name| *name == text)
+    }
+}
+
+/// Who a key belongs to.
+#[derive(Debug, Serialize)]
+pub(in super::super) struct Caller {
+    /// Unique; not a secret.
+    id: String,
+    /// Whose it is.
+    tenant: String,
+    /// Unique in the tenant, among callers of its kind.
+    name: String,
+    /// What kind of caller it is.
+    kind: Kind,
+    /// What it may do here, when it is an administrator.
+    role: Option<Role>,
+    /// What it has beyond a caller, when it is an app.
+    app: Option<App>,
+    /// Whether its keys are accepted.
+    status: Status,
+    /// The plan that it is on; without one it is unlimited.
+    plan: Option<String>,
+    /// Grows by one with every change; the `ETag`.
+    revision: u64,
+    /// When it was made.
+    created_at: Timestamp,
+    /// When it last changed.
+    updated_at: Timestamp,
+}
+
+/// What an app has beyond a caller.
+#[derive(Debug, Serialize)]
+pub(in super::super) struct App {
+    /// For people.
+    remark: String,
+    /// The AppKey; not a secret.
+    key: String,
+    /// Who made it.
+    creator: Creator,
+    /// The AppSecret, if it was generated, in the answer that tells of it and nowhere else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+/// A caller to be made.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct NewCaller {
+    /// Its id; without one it gets a random one.
+    #[serde(default, deserialize_with = "present")]
+    id: Option<CallerId>,
+    /// Unique in the tenant, among callers of its kind; 1 to 255 characters that can be printed.
+    name: String,
+    /// What kind of caller it is to be.
+    kind: Kind,
+    /// What it may do here: of an administrator, and only of one.
+    #[serde(default)]
+    role: Option<Role>,
+    /// What an app has beyond a caller: only of one.
+    #[serde(default)]
+    app: Option<NewApp>,
+    /// The plan that it is to be on.
+    #[serde(default)]
+    plan: Option<PlanId>,
+}
+
+/// What an app is to have beyond a caller.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct NewApp {
+    /// For people; at most 255 characters.
+    #[serde(default, deserialize_with = "present")]
+    remark: Option<String>,
+    /// The AppKey: 8 to 200 of `A-Z a-z 0-9 - _`; generated, unless it is said.
+    #[serde(default, deserialize_with = "present")]
+    key: Option<String>,
+    /// The AppSecret: 8 to 128 printable characters without blanks; generated, unless it is said.
+    #[serde(default, deserialize_with = "present")]
+    secret: Option<String>,
+}
+
+/// What to change of a caller; what is absent stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct CallerPatch {
+    /// A new name.
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    /// A new status.
+    #[serde(default, deserialize_with = "present")]
+    status: Option<Status>,
+    /// Another role, of an administrator.
+    #[serde(default, deserialize_with = "present")]
+    role: Option<Role>,
+    /// What to change of an app.
+    #[serde(default, deserialize_with = "present")]
+    app: Option<NewApp>,
+    /// Another plan; `null` for none.
+    #[serde(default, deserialize_with = "nullable")]
+    plan: Option<Option<PlanId>>,
+}
+
+impl From<app::Caller> for Caller {
+    fn from(caller: app::Caller) -> Self {
+        let (kind, role, app) = match caller.kind {
+            CallerKind::ApiClient => (Kind::ApiClient, None, None),
+            CallerKind::App(app) => (Kind::App, None, Some(app)),
+            CallerKind::Operator => (Kind::Operator, None, None),
+            CallerKind::Administrator(role) => (Kind::Administrator, Some(role), None),
+        };
+        Self {
+            id: caller.id.to_string(),
+            tenant: caller.tenant.to_string(),
+            name: caller.name,
+            kind,
+            role,
+            app: app.map(|app::App { remark, key, creator, .. }| App { remark, key, creator, secret: None }),
+            status: caller.status,
+            plan: caller.plan.map(|plan| plan.to_string()),
+            revision: caller.revision,
+            created_at: caller.created_at,
+            updated_at: caller.updated_at,
+        }
+    }
+}
+
+impl Caller {
+    /// The same with the secret that was generated for it, if there was one.
+    pub(super) fn showing(mut self, secret: Option<Secret>) -> Self {
+        if let (Some(app), Some(secret)) = (&mut self.app, secret) {
+            app.secret = Some(secret.expose().to_owned());
+        }
+        self
+    }
+}
+
+impl NewApp {
+    fn check(&self, checks: &mut Checks) {
+        let within = |text: &Option<String>, fits: fn(&str) -> bool| text.as_deref().is_none_or(fits);
+        let is_remark = |text: &str| text.chars().count() <= LONGEST_REMARK && !text.contains('\0');
+        let is_key = |text: &str| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+            (8..=200).contains(&text.len()) && text.bytes().all(plain)
+        };
+        let is_secret =
+            |text: &str| (8..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        checks.that(within(&self.remark, is_remark), "#/app/remark", "a remark is at most 255 characters");
+        let what = "an AppKey is 8 to 200 characters of A-Z a-z 0-9 - _";
+        checks.that(within(&self.key, is_key), "#/app/key", what);
+        let what = "an AppSecret is 8 to 128 printable characters without blanks";
+        checks.that(within(&self.secret, is_secret), "#/app/secret", what);
+    }
+}
+
+fn seal(sealer: &Sealer, secret: &Secret, id: &CallerId) -> app::Sealed {
+    sealer.seal(secret, &["app", id.as_str(), "secret"])
+}
+
+impl NewCaller {
+    pub(super) fn has_plan(&self) -> bool {
+        self.plan.is_some()
+    }
+
+    /// The caller to be made, and the secret of an app when it was generated.
+    pub(super) fn checked(
+        self,
+        tenant: TenantId,
+        sealer: &Sealer,
+    ) -> Result<(registry::NewCaller, Option<Secret>), Refused> {
+        let mut checks = Checks::default();
+        check_name(&mut checks, Some(&self.name));
+        let administrator = self.kind == Kind::Administrator;
+        checks.that(!administrator || self.role.is_some(), "#/role", "an administrator has one");
+        checks.that(administrator || self.role.is_none(), "#/role", "only an administrator has one");
+        checks.that(self.kind == Kind::App || self.app.is_none(), "#/app", "only an app has it");
+        if let Some(app) = &self.app {
+            app.check(&mut checks);
+        }
+        let (id, mut generated) = (self.id.unwrap_or_else(CallerId::random), None);
+        let kind = match (self.kind, self.role) {
+            (Kind::ApiClient, _) => CallerKind::ApiClient,
+            (Kind::Operator, _) => CallerKind::Operator,
+            (Kind::Administrator, role) => CallerKind::Administrator(role.unwrap_or(Role::ReadOnly)),
+            (Kind::App, _) => {
+                let NewApp { remark, key, secret } = self.app.unwrap_or_default();
+                let secret = secret.map_or_else(
+                    || {
+                        let secret = Secret::from(uuid::Uuid::new_v4().simple().to_string());
+                        generated.insert(secret).clone()
+                    },
+                    Secret::from,
+                );
+                CallerKind::App(app::App {
+                    remark: remark.unwrap_or_default(),
+                    key: key.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+                    secret: seal(sealer, &secret, &id),
+                    creator: Creator::User,
+                })
+            }
+        };
+        check_place(&mut checks, &tenant, &kind);
+        checks.done()?;
+        let caller = registry::NewCaller { id, tenant, name: self.name, kind, plan: self.plan };
+        Ok((caller, generated))
+    }
+}
+
+impl CallerPatch {
+    /// What to change of a caller.
+    pub(super) fn checked(self, before: &app::Caller, sealer: &Sealer) -> Result<CallerEdit, Refused> {
+        let mut checks = Checks::default();
+        check_name(&mut checks, self.name.as_deref());
+        let administrator = matches!(before.kind, CallerKind::Administrator(_));
+        checks.that(administrator || self.role.is_none(), "#/role", "only an administrator has one");
+        checks.that(before.app().is_some() || self.app.is_none(), "#/app", "only an app has it");
+        if let Some(app) = &self.app {
+            app.check(&mut checks);
+        }
+        checks.done()?;
+        let NewApp { remark, key, secret } = self.app.unwrap_or_default();
+        Ok(CallerEdit {
+            name: self.name,
+            status: self.status,
+            plan: self.plan,
+            remark,
+            key,
+            secret: secret.map(|secret| seal(sealer, &Secret::from(secret), &before.id)),
+            role: self.role,
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! Entity tags, and the conditions that requests set with them (RFC 9110, section 13).
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, header};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::{Denial, app::hex::hex};
+
+/// A strong entity tag.
+#[derive(Debug, PartialEq)]
+pub(super) struct Tag(String);
+
+impl Tag {
+    /// Of what has revisions.
+    pub(super) fn revision(revision: u64) -> Self {
+        Self(format!("\"{revision}\""))
+    }
+
+    /// Of what has none.
+    pub(super) fn content(document: &impl Serialize) -> Self {
+        let hash: [u8; 32] = Sha256::digest(serde_json::to_vec(document).unwrap_or_default()).into();
+        Self(format!("\"{}\"", hex(&hash[..16])))
+    }
+
+    /// Whether a change may be made to what has this tag.
+    ///
+    /// # Errors
+    /// 428 without `If-Match`; 412 when that names others.
+    pub(super) fn expected(&self, headers: &HeaderMap) -> Result<(), Denial> {
+        if self.matches(headers)? { Ok(()) } else { Err(needed()) }
+    }
+
+    /// The same, where a change may also be made without `If-Match`: whether there is one.
+    ///
+    /// # Errors
+    /// 412 when it names others.
+    pub(super) fn matches(&self, headers: &HeaderMap) -> Result<bool, Denial> {
+        if !headers.contains_key(header::IF_MATCH) {
+            return Ok(false);
+        }
+        let ours = tags(headers, &header::IF_MATCH).any(|tag| tag == self.0 || tag == "*");
+        if ours { Ok(true) } else { Err(moved_on()) }
+    }
+
+    /// Whether who reads has it already. Compared weakly.
+    pub(super) fn is_known(&self, headers: &HeaderMap) -> bool {
+        let same = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag) == self.0 || tag == "*";
+        tags(headers, &header::IF_NONE_MATCH).any(same)
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The tags of all fields of a name. No tag of ours has a comma in it.
+fn tags<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
+    let lists = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
+    lists.flat_map(|list| list.split(',').map(str::trim))
+}
+
+/// Whether `If-None-Match: *` says that nothing is to be replaced.
+pub(super) fn only_new(headers: &HeaderMap) -> bool {
+    tags(headers, &header::IF_NONE_MATCH).any(|tag| tag == "*")
+}
+
+/// 428.
+pub(super) fn needed() -> Denial {
+    let detail = "This needs If-Match, with the ETag of what is to be changed.";
+    Denial::PreconditionRequired { detail: detail.into() }
+}
+
+/// 412.
+pub(super) fn moved_on() -> Denial {
+    Denial::PreconditionFailed { detail: "It is not, or no longer, as If-Match says.".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(name: &HeaderName, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_change_needs_the_present_tag() {
+        for (values, status) in [
+            (&[][..], 428),
+            (&["*"], 200),
+            (&["\"7\""], 200),
+            (&["\"6\" , \"7\""], 200),
+            (&["\"6\"", "\"7\""], 200),
+            (&["\"6\""], 412),
+            (&["W/\"7\""], 412),
+            (&["7"], 412),
+            (&[""], 412),
+            (&["\"77\""], 412),
+        ] {
+            let outcome = Tag::revision(7).expected(&fields(&header::IF_MATCH, values));
+            assert_eq!(
+                outcome.map_or_else(|denial| denial.status().as_u16(), |()| 200),
+                status,
+                "{values:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn who_has_it_need_not_be_sent_it() {
+        for (values, known) in [
+            (&[][..], false),
+            (&["*"], true),
+            (&["\"7\""], true),
+            (&["W/\"7\""], true),
+            (&["\"1\", W/\"7\""], true),
+            (&["\"77\""], false),
+            (&["7"], false),
+        ] {
+            let headers = fields(&header::IF_NONE_MATCH, values);
+            assert_eq!(Tag::revision(7).is_known(&headers), known, "{values:?}");
+            assert_eq!(only_new(&headers), values == ["*"], "{values:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_revision_has_the_tag_of_its_content() {
+        assert_eq!(Tag::content(&[1]), Tag::content(&[1]));
+        assert_ne!(Tag::content(&[1]), Tag::content(&[2]));
+        assert_eq!(Tag::content(&[1]).to_string().len(), 34);
+    }
+}

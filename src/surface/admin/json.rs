@@ -1,0 +1,270 @@
+//! Content, read into what is documented, with the exact place of what is not.
+//!
+//! `serde_path_to_error` also finds places, but not what kind of fault there is: that a member is missing, or
+//! of another type, or has a value out of place stands only in the words of `serde_json`'s errors. So content
+//! is read into a tree first, and the tree into what is documented, with an [error](Misfit) of our own.
+
+mod misfit;
+mod read;
+
+pub(super) use misfit::{Checks, Misfit};
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Number, error::Category};
+
+use crate::Denial;
+
+/// How deep lists and objects may lie within each other.
+const DEEPEST: usize = 16;
+
+/// Content as it stands; what stands twice in an object stands twice here.
+enum Node {
+    Null,
+    Truth(bool),
+    Number(Number),
+    Text(String),
+    List(Vec<Self>),
+    Object(Vec<(String, Self)>),
+}
+
+/// Content as what is documented.
+///
+/// # Errors
+/// 400 for what is not JSON, or of another shape; 422 for values that are out of place.
+pub(super) fn read<T: DeserializeOwned>(content: &[u8]) -> Result<T, Denial> {
+    T::deserialize(tree(content)?).map_err(Misfit::denial)
+}
+
+fn tree(content: &[u8]) -> Result<Node, Denial> {
+    let mut json = serde_json::Deserializer::from_slice(content);
+    let node = Depth(0).deserialize(&mut json).and_then(|node| json.end().map(|()| node));
+    node.map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Denial::bad_request(match error.classify() {
+            // The only thing that a tree does not take.
+            Category::Data => format!(
+                "Lists and objects lie more than {DEEPEST} deep within each other, at line {line}, column {column}."
+            ),
+            _ => format!("The content is not JSON, at line {line}, column {column}."),
+        })
+    })
+}
+
+/// Reads what lies so deep.
+#[derive(Clone, Copy)]
+struct Depth(usize);
+
+impl Depth {
+    fn deeper<E: Error>(self) -> Result<Self, E> {
+        if self.0 < DEEPEST { Ok(Self(self.0 + 1)) } else { Err(E::custom("too deep")) }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Depth {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Node, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Depth {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<Node, E> {
+        Ok(Node::Truth(truth))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
+        Ok(Node::Number(number.into()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
+        Ok(Node::Number(number.into()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Node, E> {
+        Ok(Number::from_f64(number).map_or(Node::Null, Node::Number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+        Ok(Node::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node, A::Error> {
+        let (inner, mut nodes) = (self.deeper()?, Vec::new());
+        while let Some(node) = list.next_element_seed(inner)? {
+            nodes.push(node);
+        }
+        Ok(Node::List(nodes))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Node, A::Error> {
+        let (inner, mut members) = (self.deeper()?, Vec::new());
+        while let Some(name) = object.next_key()? {
+            members.push((name, object.next_value_seed(inner)?));
+        }
+        Ok(Node::Object(members))
+    }
+}
+
+/// A member that may be absent, and may be `null`: that says that there is to be none.
+pub(super) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    member: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(member).map(Some)
+}
+
+/// A moment as RFC 3339 writes it. What stands there instead is not repeated.
+pub(super) mod moment {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, de::Error};
+
+    fn parsed<E: Error>(text: &str) -> Result<Timestamp, E> {
+        let wrong = || E::custom("a time is written as in 2026-11-23T03:00:00Z (RFC 3339)");
+        text.parse().map_err(|_| wrong())
+    }
+
+    pub(in super::super) fn maybe<'de, D: Deserializer<'de>>(
+        member: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        Option::<String>::deserialize(member)?.map(|text| parsed(&text)).transpose()
+    }
+
+    pub(in super::super) fn nullable<'de, D: Deserializer<'de>>(
+        member: D,
+    ) -> Result<Option<Option<Timestamp>>, D::Error> {
+        maybe(member).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+    use crate::{app::CallerId, surface::present};
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "what is read is not looked at")]
+    struct Outer {
+        name: String,
+        #[serde(default, deserialize_with = "present")]
+        count: Option<u32>,
+        #[serde(default)]
+        inner: Vec<Inner>,
+        #[serde(default, deserialize_with = "nullable")]
+        id: Option<Option<CallerId>>,
+        #[serde(default, deserialize_with = "moment::maybe")]
+        at: Option<jiff::Timestamp>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "what is read is not looked at")]
+    struct Inner {
+        #[serde(rename = "a/b~ü")]
+        kind: Kind,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Kind {
+        One,
+        Other,
+    }
+
+    /// `ok`, or the status and where.
+    fn outcome(text: &str) -> String {
+        match read::<Outer>(text.as_bytes()) {
+            Ok(_) => "ok".into(),
+            Err(denial) => {
+                let mut shown = denial.status().as_str().to_owned();
+                if let Denial::WrongShape { wrong } | Denial::WrongValues { wrong } = denial {
+                    wrong.iter().for_each(|wrong| write!(shown, " {}", wrong.pointer).unwrap());
+                }
+                shown
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_has_an_exact_place() {
+        let deep = format!(r#"{{"name":{}"#, "[".repeat(60_000));
+        for (text, expected) in [
+            (r#" {"name":"a","count":7,"inner":[{"a/b~ü":"one"}],"id":null} "#, "ok"),
+            (r#"{"name":"a","id":"x","at":"2026-01-01T00:00:00Z"}"#, "ok"),
+            (r#"{"name":"a","at":null,"inner":[]}"#, "ok"),
+            ("", "400"),
+            ("nul", "400"),
+            ("\u{feff}{}", "400"),
+            (r#"{"name":"\ud800"}"#, "400"),
+            (r#"{"name":"a"} {}"#, "400"),
+            (r#"{"name":"a",}"#, "400"),
+            (r#"{"name":"a","count":1e999}"#, "400"),
+            (&deep, "400"),
+            (r#"{"name":[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}"#, "400"),
+            ("null", "400 #"),
+            ("[]", "400 #"),
+            (r#"["a"]"#, "400 #"),
+            ("\"a\"", "400 #"),
+            ("{}", "400 #/name"),
+            (r#"{"name":null}"#, "400 #/name"),
+            (r#"{"name":1}"#, "400 #/name"),
+            (r#"{"name":{}}"#, "400 #/name"),
+            (r#"{"name":"a","nam":1}"#, "400 #/nam"),
+            (r#"{"name":"a","n\u0061me":"b"}"#, "400 #/name"),
+            (r#"{"name":"a","%~/é x":1}"#, "400 #/%25~0~1%C3%A9%20x"),
+            (r#"{"name":"a","count":null}"#, "400 #/count"),
+            (r#"{"name":"a","count":"1"}"#, "400 #/count"),
+            (r#"{"name":"a","count":1.5}"#, "400 #/count"),
+            (r#"{"name":"a","count":-1}"#, "422 #/count"),
+            (r#"{"name":"a","count":4294967296}"#, "422 #/count"),
+            (r#"{"name":"a","inner":{}}"#, "400 #/inner"),
+            (r#"{"name":"a","inner":[[]]}"#, "400 #/inner/0"),
+            (r#"{"name":"a","inner":[{"a/b~ü":"one"},{}]}"#, "400 #/inner/1/a~1b~0%C3%BC"),
+            (r#"{"name":"a","inner":[{"a/b~ü":1}]}"#, "400 #/inner/0/a~1b~0%C3%BC"),
+            (r#"{"name":"a","inner":[{"a/b~ü":"two"}]}"#, "422 #/inner/0/a~1b~0%C3%BC"),
+            (r#"{"name":"a","inner":[{"a/b~ü":{"one":null}}]}"#, "400 #/inner/0/a~1b~0%C3%BC"),
+            (r#"{"name":"a","id":""}"#, "422 #/id"),
+            (r#"{"name":"a","id":7}"#, "400 #/id"),
+            (r#"{"name":"a","at":"now"}"#, "422 #/at"),
+            (r#"{"name":"a","at":7}"#, "400 #/at"),
+        ] {
+            assert_eq!(outcome(text), expected, "{}", &text[..text.len().min(60)]);
+        }
+        assert!(read::<Outer>(b"{\"name\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn nothing_of_the_content_is_repeated_but_names_and_those_cut_short() {
+        for text in [
+            r#"{"name":"a","count":"hunter2"}"#,
+            r#"{"name":"a","inner":[{"a/b~ü":"hunter2"}]}"#,
+            r#"{"name":"a","id":"hunter2 hunter2"}"#,
+            r#"{"name":"a","at":"hunter2"}"#,
+            r#"{"name":"a","count":72727272727}"#,
+            r#""hunter2""#,
+            &format!(r#"{{"{}":1}}"#, "x".repeat(60_000)),
+        ] {
+            let denial = read::<Outer>(text.as_bytes()).unwrap_err();
+            let shown = format!("{denial:?}");
+            assert!(!shown.contains("hunter2") && !shown.contains("7272"), "{shown}");
+            assert!(shown.len() < 600, "{}", shown.len());
+        }
+    }
+}

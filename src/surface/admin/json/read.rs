@@ -1,0 +1,133 @@
+//! A tree as what is documented.
+
+use std::vec;
+
+use serde::{
+    Deserializer,
+    de::{
+        DeserializeSeed, Error, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
+        value::StringDeserializer,
+    },
+    forward_to_deserialize_any,
+};
+
+use super::{Misfit, Node};
+
+impl Node {
+    fn unexpected(&self) -> Unexpected<'_> {
+        match self {
+            Self::Null => Unexpected::Unit,
+            Self::Truth(truth) => Unexpected::Bool(*truth),
+            Self::Number(number) => Unexpected::Float(number.as_f64().unwrap_or_default()),
+            Self::Text(text) => Unexpected::Str(text),
+            Self::List(_) => Unexpected::Seq,
+            Self::Object(_) => Unexpected::Map,
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for Node {
+    type Error = Misfit;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        match self {
+            Self::Null => visitor.visit_unit(),
+            Self::Truth(truth) => visitor.visit_bool(truth),
+            Self::Number(number) => match (number.as_u64(), number.as_i64()) {
+                (Some(number), _) => visitor.visit_u64(number),
+                (None, Some(number)) => visitor.visit_i64(number),
+                (None, None) => visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Self::Text(text) => visitor.visit_string(text),
+            Self::List(nodes) => visitor.visit_seq(Elements { left: nodes.into_iter(), at: 0 }),
+            Self::Object(members) => visitor.visit_map(Members { left: members.into_iter(), value: None }),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        match self {
+            Self::Null => visitor.visit_none(),
+            node => visitor.visit_some(node),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Misfit> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    /// Not from a list, whose elements would be taken for members in the order they are declared.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Misfit> {
+        match self {
+            Self::Object(_) => self.deserialize_any(visitor),
+            other => Err(Misfit::invalid_type(other.unexpected(), &"an object")),
+        }
+    }
+
+    /// Only by name.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Misfit> {
+        match self {
+            Self::Text(text) => {
+                let name: StringDeserializer<Misfit> = text.into_deserializer();
+                visitor.visit_enum(name)
+            }
+            other => Err(Misfit::invalid_type(other.unexpected(), &"a string")),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        seq tuple tuple_struct map identifier ignored_any
+    }
+}
+
+struct Elements {
+    left: vec::IntoIter<Node>,
+    at: usize,
+}
+
+impl<'de> SeqAccess<'de> for Elements {
+    type Error = Misfit;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Misfit> {
+        let Some(node) = self.left.next() else { return Ok(None) };
+        let at = self.at;
+        self.at += 1;
+        seed.deserialize(node).map(Some).map_err(|misfit| misfit.within(&at.to_string()))
+    }
+}
+
+struct Members {
+    left: vec::IntoIter<(String, Node)>,
+    /// The member whose name was read last.
+    value: Option<(String, Node)>,
+}
+
+impl<'de> MapAccess<'de> for Members {
+    type Error = Misfit;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Misfit> {
+        let Some((name, node)) = self.left.next() else { return Ok(None) };
+        let key: StringDeserializer<Misfit> = name.clone().into_deserializer();
+        self.value = Some((name, node));
+        seed.deserialize(key).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Misfit> {
+        let (name, node) = self.value.take().ok_or_else(|| Misfit::custom("a value without a name"))?;
+        seed.deserialize(node).map_err(|misfit| misfit.within(&name))
+    }
+}

@@ -1,0 +1,223 @@
+//! Keys: what proves a caller.
+
+mod body;
+mod revocation;
+mod rotation;
+
+pub(super) use body::KeyRecord;
+pub(super) use rotation::rotate;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::extract::{Request, State};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{
+    Surface,
+    answer::{Answer, Refused},
+    call::Call,
+    callers::{manages, managing},
+    done,
+    etag::Tag,
+    json::{self, Checks},
+    page::{Page, cut},
+};
+use crate::{
+    Denial,
+    app::{self, ApiKey, CallerKind, Credential, CredentialEdit, CredentialId, KeyPrefix, Role, Seq, Status},
+    directory::Directory,
+    registry::{Command, Credentials},
+};
+use body::{Key, KeyPatch, MadeKey, NewKey};
+
+/// The most keys that a caller may have.
+const MOST: u32 = 100;
+
+/// How long a deletion may be waited for, in seconds.
+const LONGEST_WAIT: u64 = 60;
+
+fn tag(key: &Credential) -> Tag {
+    Tag::revision(key.revision)
+}
+
+fn location(key: &Credential) -> String {
+    format!("/admin/v1/tenants/{}/keys/{}", key.tenant, key.id)
+}
+
+/// A new key in clear, with the prefix of its caller's kind.
+fn generate(kind: &CallerKind) -> Result<ApiKey, Denial> {
+    let prefix = match kind {
+        CallerKind::ApiClient | CallerKind::App(_) => "pcl",
+        CallerKind::Operator => "pco",
+        CallerKind::Administrator(_) => "pca",
+    };
+    let prefix: KeyPrefix = prefix.parse().map_err(|_| Denial::internal("the prefix of keys is none"))?;
+    Ok(ApiKey::generate(&prefix))
+}
+
+/// The end of a key of a caller: an administrator's is not later than that of the key which asks for it.
+fn end(
+    call: &Call,
+    caller: &app::Caller,
+    wanted: Option<Timestamp>,
+    checks: &mut Checks,
+) -> Option<Timestamp> {
+    let bound = call.ends().filter(|_| matches!(caller.kind, CallerKind::Administrator(_)));
+    let (Some(bound), Some(wanted)) = (bound, wanted) else { return wanted.or(bound) };
+    checks.that(wanted <= bound, "#/not_after", "it ends later than the key that asks for it");
+    Some(wanted)
+}
+
+pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::ReadOnly).await?;
+    let query = call.query(&["limit", "after"])?;
+    let (limit, after) = (query.limit()?, query.after()?);
+    let caller = surface.caller(&call.tenant()?, &call.within()?).await?;
+    let which = Credentials { tenant: Some(caller.tenant), caller: Some(caller.id), after, limit: limit + 1 };
+    let found = surface.admin.registry.credentials(&which).await.map_err(|fault| surface.refuse(fault))?;
+    let (keys, next) = cut(found, limit, |last| last.id.to_string());
+    let (page, link) = Page::of(&query, surface.shown(keys).await?, next);
+    Ok(Answer::ok(&page).linked(link))
+}
+
+pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let needed = managing(&request);
+    let call = Call::of(request, needed).await?;
+    call.query(&[])?;
+    let caller = surface.caller(&call.tenant()?, &call.within()?).await?;
+    call.needs(manages(&caller.kind))?;
+    let ticket = surface.ticket(&call)?;
+    if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
+        return Ok(answer);
+    }
+    // Nothing has to be said about a key.
+    let body: NewKey = if call.content.is_empty() { NewKey::default() } else { json::read(&call.content)? };
+    let (key, now) = (generate(&caller.kind)?, surface.admin.clock.now().time);
+    let mut checks = Checks::default();
+    let not_after = end(&call, &caller, body.not_after(), &mut checks);
+    let pepper = surface.admin.directory.peppers().current();
+    let credential = Credential { not_after, ..body.checked(checks, &caller, &key, pepper, now)? };
+    let commands = vec![Command::CreateCredential { credential, most: Some(MOST) }];
+    let made = surface.execute(&call, ticket.as_ref(), commands, |done| {
+        let made = done!(Credential, done)?;
+        let document = MadeKey::of(&key, Key::of(made.clone(), None, now));
+        Ok(Answer::made(location(made), &document).tagged(&tag(made)).secret())
+    });
+    made.await.map_err(|fault| surface.refuse(fault))
+}
+
+pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::ReadOnly).await?;
+    call.query(&[])?;
+    let key = surface.key(&call).await?;
+    let tag = tag(&key);
+    if tag.is_known(&call.headers) {
+        return Ok(Answer::unmodified(&tag));
+    }
+    surface.show(key).await
+}
+
+pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let needed = managing(&request);
+    let call = Call::of(request, needed).await?;
+    call.query(&[])?;
+    let (before, caller) = surface.managed(&call).await?;
+    tag(&before).expected(&call.headers)?;
+    let patch: KeyPatch = json::read(&call.content)?;
+    let edit = patch.checked(|wanted, checks| end(&call, &caller, wanted, checks))?;
+    let now = surface.admin.clock.now().time;
+    let ends = edit.not_after.flatten().is_some_and(|end| end <= now);
+    if before.id == *call.key() && (ends || edit.status == Some(Status::Disabled)) {
+        return Err(in_use());
+    }
+    let done = surface.change(&call, vec![update(&before, edit)]).await?;
+    surface.show(done!(Credential, done).map_err(|fault| surface.refuse(fault))?.clone()).await
+}
+
+fn update(before: &Credential, edit: CredentialEdit) -> Command {
+    let (tenant, id) = (before.tenant.clone(), before.id.clone());
+    Command::UpdateCredential { tenant, id, expected: Some(before.revision), edit }
+}
+
+fn in_use() -> Refused {
+    let detail = "The request is made with this very key: rotate it, or use another.";
+    Denial::Conflict { detail: detail.into() }.into()
+}
+
+/// How far a deletion has come that was not seen to its end.
+#[derive(Debug, Serialize)]
+struct Underway {
+    /// The key; the store has it no more.
+    id: String,
+    /// Whether this node refuses it already.
+    refused_here: bool,
+    /// The number of the last change that this node's decisions know of.
+    applied: Seq,
+}
+
+/// Gone from the store before it is answered. With `wait`, this node's decisions are waited for too: 204 says that
+/// it is refused here from now on, 202 that the wait was over first.
+pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let needed = managing(&request);
+    let call = Call::of(request, needed).await?;
+    let query = call.query(&["wait"])?;
+    let fits = |text: &str| text.parse().ok().filter(|seconds| *seconds <= LONGEST_WAIT);
+    let wait = query.chosen("wait", &format!("a whole number of seconds, at most {LONGEST_WAIT}"), fits)?;
+    let (before, _) = surface.managed(&call).await?;
+    tag(&before).expected(&call.headers)?;
+    if before.id == *call.key() {
+        return Err(in_use());
+    }
+    let Credential { tenant, id, digest, revision, .. } = before;
+    let command = Command::DeleteCredential { tenant, id: id.clone(), expected: Some(revision) };
+    surface.change(&call, vec![command]).await?;
+    let Some(seconds) = wait else { return Ok(Answer::nothing()) };
+    let directory = &surface.admin.directory;
+    let refused = directory.until(|directory: &Directory| directory.with_digest(digest).is_none());
+    if tokio::time::timeout(Duration::from_secs(seconds), refused).await.is_ok() {
+        return Ok(Answer::nothing());
+    }
+    let underway = Underway { id: id.to_string(), refused_here: false, applied: directory.applied() };
+    Ok(Answer::document(StatusCode::ACCEPTED, &underway))
+}
+
+impl Surface {
+    /// The key that is asked about.
+    async fn key(&self, call: &Call) -> Result<Credential, Refused> {
+        let id: CredentialId = call.within()?;
+        let key = self.admin.registry.credential(&call.tenant()?, &id).await;
+        key.map_err(|fault| self.refuse(fault))
+    }
+
+    /// The same with its caller, if who asks may manage it.
+    async fn managed(&self, call: &Call) -> Result<(Credential, app::Caller), Refused> {
+        let key = self.key(call).await?;
+        let caller = self.caller(&key.tenant, &key.caller).await?;
+        call.needs(manages(&caller.kind))?;
+        Ok((key, caller))
+    }
+
+    /// When keys were last used: as it is noted, or as this node knows it already.
+    async fn uses(&self, keys: &[Credential]) -> Result<Vec<Option<Timestamp>>, Refused> {
+        let ids: Vec<_> = keys.iter().map(|key| key.id.clone()).collect();
+        let noted = self.admin.registry.last_uses(&ids).await.map_err(|fault| self.refuse(fault))?;
+        let known = |key: &Credential| self.admin.directory.with_digest(key.digest)?.used();
+        Ok(keys.iter().zip(noted).map(|(key, noted)| noted.max(known(key))).collect())
+    }
+
+    async fn used(&self, key: &Credential) -> Result<Option<Timestamp>, Refused> {
+        Ok(self.uses(std::slice::from_ref(key)).await?.pop().flatten())
+    }
+
+    async fn shown(&self, keys: Vec<Credential>) -> Result<Vec<Key>, Refused> {
+        let (uses, now) = (self.uses(&keys).await?, self.admin.clock.now().time);
+        Ok(keys.into_iter().zip(uses).map(|(key, used)| Key::of(key, used, now)).collect())
+    }
+
+    async fn show(&self, key: Credential) -> Result<Answer, Refused> {
+        let (tag, used) = (tag(&key), self.used(&key).await?);
+        Ok(Answer::ok(&Key::of(key, used, self.admin.clock.now().time)).tagged(&tag))
+    }
+}

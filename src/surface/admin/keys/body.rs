@@ -1,0 +1,257 @@
+//! Keys, as they are sent and shown.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::{
+        answer::Refused,
+        json::{Checks, moment, nullable},
+        tenants::check_name,
+    },
+    revocation::Revocation,
+};
+use crate::{
+    app::{
+        self, Access, ApiKey, Caller, Credential, CredentialEdit, CredentialId, CredentialKind, Pepper,
+        Scopes, Status,
+    },
+    surface::present,
+};
+
+/// The most scopes of a key, and targets of a scope.
+const SCOPES: usize = 100;
+const TARGETS: usize = 1_000;
+
+/// A key as it is kept: never itself.
+#[derive(Debug, Serialize)]
+pub(in super::super) struct KeyRecord {
+    /// Unique; not a secret.
+    id: String,
+    /// Whose it is.
+    tenant: String,
+    /// The caller that it proves.
+    caller: String,
+    /// For people.
+    name: String,
+    /// `key`, `app_code` or `signing`.
+    kind: &'static str,
+    /// What may be shown of it: its first characters.
+    hint: String,
+    /// Whether it is accepted.
+    status: Status,
+    /// What it may be used for; `null` is all that its caller may.
+    scopes: Option<Vec<KeyScope>>,
+    /// The first moment at which it is no longer accepted; `null` is never.
+    not_after: Option<Timestamp>,
+    /// Since when who uses it is told to use another one.
+    deprecated_at: Option<Timestamp>,
+    /// The key that was made in its place.
+    replaced_by: Option<String>,
+    /// Grows by one with every change; the `ETag`.
+    revision: u64,
+    /// When it was made.
+    created_at: Timestamp,
+    /// When it last changed.
+    updated_at: Timestamp,
+}
+
+/// A key, with its use.
+#[derive(Debug, Serialize)]
+pub(super) struct Key {
+    #[serde(flatten)]
+    record: KeyRecord,
+    /// When it was last used, some seconds more or less; `null` when it never was. No change of the key.
+    last_used_at: Option<Timestamp>,
+    /// Whether somebody would miss it.
+    safe_to_revoke: Revocation,
+}
+
+/// A key that was just made. It is shown this once.
+#[derive(Debug, Serialize)]
+pub(super) struct MadeKey {
+    /// The key in clear.
+    key: String,
+    #[serde(flatten)]
+    shown: Key,
+}
+
+/// One permission: to a kind of resource, how deep, and to which of them.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyScope {
+    /// The kind of resource; 1 to 64 of `a-z 0-9 _`.
+    resource: String,
+    /// How deep; writing includes reading.
+    access: Access,
+    /// The ids that it is confined to; `null` is all of them.
+    #[serde(default)]
+    targets: Option<Vec<String>>,
+}
+
+/// A key to be made.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewKey {
+    /// For people; 1 to 255 characters that can be printed. Unless it is said, `key.` and the id.
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    /// Whether it is accepted; it is, unless it is said.
+    #[serde(default)]
+    status: Status,
+    /// What it may be used for, at most 100; `null`, or nothing said, is all that its caller may.
+    #[serde(default)]
+    scopes: Option<Vec<KeyScope>>,
+    /// The first moment at which it is no longer accepted; `null`, or nothing said, is never.
+    #[serde(default, deserialize_with = "moment::maybe")]
+    not_after: Option<Timestamp>,
+}
+
+/// What to change of a key; what is absent stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyPatch {
+    /// A new name.
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    /// A new status.
+    #[serde(default, deserialize_with = "present")]
+    status: Option<Status>,
+    /// Other scopes, all of them; `null` for all that its caller may.
+    #[serde(default, deserialize_with = "nullable")]
+    scopes: Option<Option<Vec<KeyScope>>>,
+    /// Another end; `null` for none.
+    #[serde(default, deserialize_with = "moment::nullable")]
+    not_after: Option<Option<Timestamp>>,
+    /// Since when who uses it is told to use another one; `null` for not yet.
+    #[serde(default, deserialize_with = "moment::nullable")]
+    deprecated_at: Option<Option<Timestamp>>,
+}
+
+impl From<app::Scope> for KeyScope {
+    fn from(scope: app::Scope) -> Self {
+        let targets = scope.targets.map(|ids| ids.into_iter().map(Into::into).collect());
+        Self { resource: scope.resource.into(), access: scope.access, targets }
+    }
+}
+
+impl From<Credential> for KeyRecord {
+    fn from(key: Credential) -> Self {
+        Self {
+            id: key.id.to_string(),
+            tenant: key.tenant.to_string(),
+            caller: key.caller.to_string(),
+            name: key.name,
+            kind: key.kind.name(),
+            hint: key.hint,
+            status: key.status,
+            scopes: match key.scopes {
+                Scopes::All => None,
+                Scopes::Listed(list) => Some(list.into_iter().map(KeyScope::from).collect()),
+            },
+            not_after: key.not_after,
+            deprecated_at: key.deprecated_at,
+            replaced_by: key.replaced_by.map(|id| id.to_string()),
+            revision: key.revision,
+            created_at: key.created_at,
+            updated_at: key.updated_at,
+        }
+    }
+}
+
+impl Key {
+    /// A key that was last used at a time, now.
+    pub(super) fn of(key: Credential, used: Option<Timestamp>, now: Timestamp) -> Self {
+        let safe_to_revoke = Revocation::of(&key, used, now);
+        Self { record: key.into(), last_used_at: used, safe_to_revoke }
+    }
+}
+
+impl MadeKey {
+    pub(super) fn of(key: &ApiKey, shown: Key) -> Self {
+        Self { key: key.expose().to_owned(), shown }
+    }
+}
+
+/// Scopes as they are kept.
+fn scopes(wanted: Option<Vec<KeyScope>>, checks: &mut Checks) -> Scopes {
+    let Some(list) = wanted else { return Scopes::All };
+    checks.that(list.len() <= SCOPES, "#/scopes", format!("at most {SCOPES} are taken"));
+    let scopes = list.into_iter().take(SCOPES).enumerate().map(|(at, scope)| {
+        let KeyScope { resource, access, targets } = scope;
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        let fits = (1..=64).contains(&resource.len()) && resource.bytes().all(plain);
+        checks.that(fits, format!("#/scopes/{at}/resource"), "it is 1 to 64 characters of a-z 0-9 _");
+        let count = targets.as_ref().map_or(0, Vec::len);
+        let place = format!("#/scopes/{at}/targets");
+        checks.that(count <= TARGETS, &place, format!("at most {TARGETS} are taken"));
+        for (of, id) in targets.iter().flatten().take(TARGETS).enumerate() {
+            let fits = id.parse::<CredentialId>().is_ok();
+            checks.that(fits, format!("{place}/{of}"), "an id is 1 to 64 characters of A-Z a-z 0-9 - _ .");
+        }
+        let targets = targets.map(|ids| ids.into_iter().map(Into::into).collect());
+        app::Scope { resource: resource.into(), access, targets }
+    });
+    Scopes::Listed(scopes.collect())
+}
+
+impl NewKey {
+    pub(super) fn not_after(&self) -> Option<Timestamp> {
+        self.not_after
+    }
+
+    /// The key as it is kept, if nothing was found wrong before either.
+    pub(super) fn checked(
+        self,
+        mut checks: Checks,
+        caller: &Caller,
+        key: &ApiKey,
+        pepper: &Pepper,
+        now: Timestamp,
+    ) -> Result<Credential, Refused> {
+        check_name(&mut checks, self.name.as_deref());
+        let scopes = scopes(self.scopes, &mut checks);
+        checks.done()?;
+        let id = CredentialId::random();
+        Ok(Credential {
+            name: self.name.unwrap_or_else(|| format!("key.{id}")),
+            tenant: caller.tenant.clone(),
+            caller: caller.id.clone(),
+            kind: CredentialKind::Key,
+            digest: pepper.digest(key.expose()),
+            pepper: pepper.version(),
+            hint: key.hint().into(),
+            status: self.status,
+            scopes,
+            not_after: self.not_after,
+            deprecated_at: None,
+            replaced_by: None,
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+            id,
+        })
+    }
+}
+
+impl KeyPatch {
+    /// What to change; `end` says which end a wanted one becomes.
+    pub(super) fn checked(
+        self,
+        end: impl FnOnce(Option<Timestamp>, &mut Checks) -> Option<Timestamp>,
+    ) -> Result<CredentialEdit, Refused> {
+        let mut checks = Checks::default();
+        check_name(&mut checks, self.name.as_deref());
+        let scopes = self.scopes.map(|wanted| scopes(wanted, &mut checks));
+        let not_after = self.not_after.map(|wanted| end(wanted, &mut checks));
+        checks.done()?;
+        Ok(CredentialEdit {
+            name: self.name,
+            status: self.status,
+            scopes,
+            not_after,
+            deprecated_at: self.deprecated_at,
+            ..CredentialEdit::default()
+        })
+    }
+}

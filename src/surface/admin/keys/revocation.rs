@@ -1,0 +1,113 @@
+//! Whether somebody would miss a key.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::app::{Credential, Status};
+
+/// How long a key that is not replaced must have been out of use.
+const UNUSED: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How long one that is must have been: whoever still used it was told by every answer.
+const REPLACED: SignedDuration = SignedDuration::from_hours(24);
+
+/// Whether a key can be taken away without anybody missing it, as far as its use is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Revocation {
+    /// Whether it can.
+    safe: bool,
+    /// Why, for people.
+    because: String,
+}
+
+/// A time in whole days, or in hours when there are few.
+fn long(time: SignedDuration) -> String {
+    match time.as_hours() {
+        hours if hours >= 48 => format!("{} days", hours / 24),
+        hours => format!("{hours} hours"),
+    }
+}
+
+impl Revocation {
+    /// Of a key that was last used at a time, now.
+    pub(super) fn of(key: &Credential, used: Option<Timestamp>, now: Timestamp) -> Self {
+        let safe = |because: String| Self { safe: true, because };
+        let unsafe_ = |because: String| Self { safe: false, because };
+        if key.status == Status::Disabled {
+            return safe("it is disabled: it is not accepted".into());
+        }
+        if let Some(end) = key.not_after.filter(|end| *end <= now) {
+            return safe(format!("it ended at {end:.0}: it is not accepted"));
+        }
+        let since = |moment: Timestamp| now.duration_since(moment);
+        if let Some(deprecated) = key.deprecated_at.filter(|moment| *moment <= now) {
+            return match used.filter(|used| *used > deprecated) {
+                Some(used) if since(used) < UNUSED => {
+                    unsafe_(format!("it was used after it was deprecated, at {used:.0}"))
+                }
+                Some(used) => safe(format!("it was not used for {}", long(since(used)))),
+                None if since(deprecated) < REPLACED => {
+                    unsafe_(format!("it is deprecated only since {}", long(since(deprecated))))
+                }
+                None => {
+                    safe(format!("it was not used since it was deprecated, {} ago", long(since(deprecated))))
+                }
+            };
+        }
+        match used {
+            Some(used) if since(used) < UNUSED => unsafe_(format!("it was used at {used:.0}")),
+            Some(used) => safe(format!("it was not used for {}", long(since(used)))),
+            None if since(key.created_at) < UNUSED => unsafe_(format!(
+                "it is new, made {} ago, and may be about to be used",
+                long(since(key.created_at))
+            )),
+            None => safe(format!("it was never used, in {}", long(since(key.created_at)))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[test]
+    fn nobody_misses_what_is_not_accepted_or_out_of_use() {
+        let (world, mut made) = (World::new(), None);
+        world.key_with(|key| made = Some(key.clone()));
+        let made: Credential = made.unwrap();
+        let now = made.created_at + SignedDuration::from_hours(100 * 24);
+        let ago = |hours| now - SignedDuration::from_hours(hours);
+        let new = |hours| Credential { created_at: ago(hours), ..made.clone() };
+        let old = |hours| Credential { deprecated_at: Some(ago(hours)), ..made.clone() };
+        for (key, used, safe, because) in [
+            (Credential { status: Status::Disabled, ..made.clone() }, Some(now), true, "disabled"),
+            (
+                Credential { not_after: Some(now), ..made.clone() },
+                Some(now),
+                true,
+                "ended at 2026-04-11T00:00:00Z",
+            ),
+            (
+                Credential { not_after: Some(now + SignedDuration::from_secs(1)), ..made.clone() },
+                Some(now),
+                false,
+                "used at",
+            ),
+            (old(23), None, false, "deprecated only since 23 hours"),
+            (old(24), None, true, "not used since it was deprecated, 24 hours ago"),
+            (old(24), Some(ago(25)), true, "not used since it was deprecated"),
+            (old(24), Some(ago(24)), true, "not used since it was deprecated"),
+            (old(24), Some(ago(23)), false, "used after it was deprecated"),
+            (old(31 * 24), Some(ago(30 * 24)), true, "not used for 30 days"),
+            (old(-1), Some(ago(1)), false, "used at"),
+            (made.clone(), Some(ago(30 * 24 - 1)), false, "used at"),
+            (made.clone(), Some(ago(30 * 24)), true, "not used for 30 days"),
+            (new(1), None, false, "it is new, made 1 hours ago"),
+            (new(30 * 24), None, true, "never used, in 30 days"),
+        ] {
+            let found = Revocation::of(&key, used, now);
+            assert_eq!(found.safe, safe, "{found:?}");
+            assert!(found.because.contains(because), "{found:?} {because}");
+        }
+    }
+}

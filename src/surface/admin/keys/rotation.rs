@@ -1,0 +1,137 @@
+//! A new key in the place of an old one, which still holds for a while.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::{
+        Surface,
+        answer::{Answer, Refused},
+        call::Call,
+        callers::managing,
+        done,
+        json::{self, Checks},
+        tenants::check_name,
+    },
+    MOST,
+    body::{Key, MadeKey},
+    end, generate, location, tag, update,
+};
+use crate::{
+    Denial,
+    app::{Credential, CredentialEdit, CredentialId, CredentialKind, Entity, Status},
+    registry::{Command, Fault},
+    surface::present,
+};
+
+/// How long the old key still holds, in seconds: unless it is said, and at most.
+const OVERLAP: (u32, u32) = (24 * 60 * 60, 30 * 24 * 60 * 60);
+
+/// How to rotate a key.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    /// How many seconds the old key still holds, at most 30 days; a day, unless it is said.
+    #[serde(default, deserialize_with = "present")]
+    overlap: Option<u32>,
+    /// The name of the new key; that of the old one, unless it is said.
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+}
+
+/// A key that was just made in the place of another. It is shown this once.
+#[derive(Debug, Serialize)]
+struct Rotated {
+    #[serde(flatten)]
+    made: MadeKey,
+    /// The old key: deprecated, and until when it holds.
+    replaces: Key,
+}
+
+/// Why a key has no successor.
+fn is_rotated(key: &Credential, now: Timestamp) -> Result<(), Denial> {
+    let conflict = |detail: String| Err(Denial::Conflict { detail: detail.into() });
+    match key {
+        Credential { replaced_by: Some(other), .. } => {
+            conflict(format!("It is replaced already, by {other}."))
+        }
+        Credential { status: Status::Disabled, .. } => conflict("It is disabled: make a new one.".into()),
+        Credential { not_after: Some(end), .. } if *end <= now => {
+            conflict("It has ended: make a new one.".into())
+        }
+        Credential { kind: CredentialKind::Key, .. } => Ok(()),
+        _ => conflict("It is no key, but what the caller signs with or an AppCode.".into()),
+    }
+}
+
+/// The new key and what becomes of the old one are one change. The new one has the scopes and the end of the old.
+pub(in super::super) async fn rotate(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<Answer, Refused> {
+    let needed = managing(&request);
+    let call = Call::of(request, needed).await?;
+    call.query(&[])?;
+    let (old, caller) = surface.managed(&call).await?;
+    let ticket = surface.ticket(&call)?;
+    if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
+        return Ok(answer);
+    }
+    tag(&old).matches(&call.headers)?;
+    let Rotation { overlap, name } =
+        if call.content.is_empty() { Rotation::default() } else { json::read(&call.content)? };
+    let mut checks = Checks::default();
+    check_name(&mut checks, name.as_deref());
+    let (usual, most) = OVERLAP;
+    let overlap = overlap.unwrap_or(usual);
+    checks.that(overlap <= most, "#/overlap", format!("at most {most} seconds are taken"));
+    let now = surface.admin.clock.now().time;
+    let bound = end(&call, &caller, None, &mut checks);
+    checks.done()?;
+    is_rotated(&old, now)?;
+
+    let key = generate(&caller.kind)?;
+    let pepper = surface.admin.directory.peppers().current();
+    let new = Credential {
+        id: CredentialId::random(),
+        name: name.unwrap_or_else(|| old.name.clone()),
+        digest: pepper.digest(key.expose()),
+        pepper: pepper.version(),
+        hint: key.hint().into(),
+        not_after: earlier(old.not_after, bound),
+        deprecated_at: None,
+        ..old.clone()
+    };
+    let edit = CredentialEdit {
+        deprecated_at: Some(earlier(old.deprecated_at, Some(now))),
+        not_after: Some(earlier(old.not_after, Some(now + SignedDuration::from_secs(overlap.into())))),
+        replaced_by: Some(Some(new.id.clone())),
+        ..CredentialEdit::default()
+    };
+    let used = surface.used(&old).await?;
+    let commands = vec![Command::CreateCredential { credential: new, most: Some(MOST) }, update(&old, edit)];
+    let rotated = surface.execute(&call, ticket.as_ref(), commands, |done| {
+        let replaces = done!(Credential, done)?.clone();
+        let made = done.iter().find_map(|entity| match entity {
+            Entity::Credential(made) if Some(&made.id) == replaces.replaced_by.as_ref() => Some(made),
+            _ => None,
+        });
+        let made = made.ok_or_else(|| Fault::Corrupt("a registry made no key".into()))?;
+        let (made_at, tag) = (location(made), tag(made));
+        let made = MadeKey::of(&key, Key::of(made.clone(), None, now));
+        let document = Rotated { made, replaces: Key::of(replaces, used, now) };
+        Ok(Answer::made(made_at, &document).tagged(&tag).secret())
+    });
+    rotated.await.map_err(|fault| match fault {
+        Fault::Conflict => Denial::Conflict { detail: "It has changed meanwhile.".into() }.into(),
+        fault => surface.refuse(fault),
+    })
+}
+
+/// The earlier of two moments, of which one may be never.
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}

@@ -1,0 +1,184 @@
+//! Plans.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Surface,
+    answer::{Answer, Refused},
+    call::Call,
+    done,
+    etag::{self, Tag},
+    json::{self, Checks},
+    page::{Page, cut},
+};
+use crate::{
+    Denial,
+    app::{self, Entity, InvalidPlan, MAX_LIMITS, PlanId, Promise, Role},
+    registry::{Command, Fault},
+    surface::present,
+};
+
+/// How much callers may that are on it.
+#[derive(Debug, Serialize)]
+pub(super) struct Plan {
+    /// Its name.
+    id: String,
+    /// All of them hold; without any, it is unlimited.
+    limits: Vec<Limit>,
+}
+
+/// So many requests in each window.
+#[derive(Debug, Serialize)]
+pub(super) struct Limit {
+    /// As it stands in `RateLimit-Policy`.
+    name: String,
+    /// Requests in a window.
+    quota: u32,
+    /// The window, in seconds.
+    window: u32,
+    /// How many requests may come at once.
+    burst: u32,
+    /// What holds of every window: on the average the quota, or never more.
+    promise: Promise,
+}
+
+/// A plan to be put.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewPlan {
+    /// That of the path; it may be absent.
+    #[serde(default, deserialize_with = "present")]
+    id: Option<PlanId>,
+    /// At most 8, of different names.
+    limits: Vec<NewLimit>,
+}
+
+/// A limit to be put.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewLimit {
+    /// 1 to 32 of `a-z A-Z 0-9 - _ .`.
+    name: String,
+    /// Requests in a window, at least 1.
+    quota: u32,
+    /// The window, 1 second to 366 days, in seconds.
+    window: u32,
+    /// How many requests may come at once: unless it is said all of the quota, under a ceiling half of it.
+    #[serde(default, deserialize_with = "present")]
+    burst: Option<u32>,
+    /// What holds of every window; on the average the quota, unless it is said.
+    #[serde(default)]
+    promise: Promise,
+}
+
+impl From<app::Plan> for Plan {
+    fn from(plan: app::Plan) -> Self {
+        let limit = |limit: &app::Limit| Limit {
+            name: limit.name().to_owned(),
+            quota: limit.quota(),
+            window: limit.window(),
+            burst: limit.burst(),
+            promise: limit.promise(),
+        };
+        Self { id: plan.id().to_string(), limits: plan.limits().iter().map(limit).collect() }
+    }
+}
+
+/// The member of a limit that is out of place, as a pointer goes on to it.
+fn member(why: &InvalidPlan) -> &'static str {
+    match why {
+        InvalidPlan::Name | InvalidPlan::DuplicateName(_) => "/name",
+        InvalidPlan::Quota => "/quota",
+        InvalidPlan::Window => "/window",
+        InvalidPlan::Burst => "/burst",
+        InvalidPlan::TooSlow | InvalidPlan::TooManyLimits => "",
+    }
+}
+
+impl NewPlan {
+    fn checked(self, id: PlanId) -> Result<app::Plan, Refused> {
+        let mut checks = Checks::default();
+        checks.that(self.id.as_ref().is_none_or(|own| *own == id), "#/id", "it is not that of the path");
+        let count = self.limits.len();
+        checks.that(count <= MAX_LIMITS, "#/limits", InvalidPlan::TooManyLimits.to_string());
+        let mut limits: Vec<app::Limit> = Vec::new();
+        for (at, new) in self.limits.into_iter().take(MAX_LIMITS).enumerate() {
+            let burst = new.burst.unwrap_or(new.promise.usual_burst(new.quota));
+            let twice = limits.iter().any(|other| other.name() == new.name);
+            let limit = app::Limit::new(new.name, new.quota, new.window, burst, new.promise);
+            match limit {
+                Ok(limit) if !twice => limits.push(limit),
+                Ok(_) => checks.that(false, format!("#/limits/{at}/name"), "another limit has this name"),
+                Err(why) => {
+                    checks.that(false, format!("#/limits/{at}{}", member(&why)), why.to_string());
+                }
+            }
+        }
+        checks.done()?;
+        app::Plan::new(id, limits)
+            .map_err(|why| Denial::Unprocessable { detail: why.to_string().into() }.into())
+    }
+}
+
+pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::ReadOnly).await?;
+    let query = call.query(&["limit", "after"])?;
+    let (limit, after) = (query.limit()?, query.after::<PlanId>()?);
+    let found = surface.admin.registry.plans(after.as_ref(), limit + 1).await;
+    let (plans, next) =
+        cut(found.map_err(|fault| surface.refuse(fault))?, limit, |last| last.id().to_string());
+    let (page, link) = Page::of(&query, plans.into_iter().map(Plan::from).collect(), next);
+    Ok(Answer::ok(&page).linked(link))
+}
+
+pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::ReadOnly).await?;
+    call.query(&[])?;
+    let found = surface.admin.registry.plan(&call.target()?).await;
+    let plan = Plan::from(found.map_err(|fault| surface.refuse(fault))?);
+    let tag = Tag::content(&plan);
+    Ok(if tag.is_known(&call.headers) { Answer::unmodified(&tag) } else { Answer::ok(&plan).tagged(&tag) })
+}
+
+pub(super) async fn put(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::Owner).await?;
+    call.query(&[])?;
+    let id: PlanId = call.target()?;
+    let before = match surface.admin.registry.plan(&id).await {
+        Ok(plan) => Some(plan),
+        Err(Fault::NotFound) => None,
+        Err(fault) => return Err(surface.refuse(fault)),
+    };
+    let commands = match &before {
+        Some(_) if etag::only_new(&call.headers) => {
+            let detail = "If-None-Match says that it is not there, and it is.";
+            return Err(Denial::PreconditionFailed { detail: detail.into() }.into());
+        }
+        Some(plan) => {
+            Tag::content(&Plan::from(plan.clone())).expected(&call.headers)?;
+            let plan_put = json::read::<NewPlan>(&call.content)?.checked(id)?;
+            vec![Command::Expect(Entity::Plan(plan.clone())), Command::PutPlan(plan_put)]
+        }
+        // Of what is not there, no tag is the present one.
+        None if call.headers.contains_key(http::header::IF_MATCH) => return Err(etag::moved_on().into()),
+        None => vec![Command::CreatePlan(json::read::<NewPlan>(&call.content)?.checked(id)?)],
+    };
+    let done = surface.change(&call, commands).await?;
+    let plan = Plan::from(done!(Plan, done).map_err(|fault| surface.refuse(fault))?.clone());
+    let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    Ok(Answer::document(status, &plan).tagged(&Tag::content(&plan)))
+}
+
+pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::Owner).await?;
+    call.query(&[])?;
+    let id: PlanId = call.target()?;
+    let before = surface.admin.registry.plan(&id).await.map_err(|fault| surface.refuse(fault))?;
+    Tag::content(&Plan::from(before.clone())).expected(&call.headers)?;
+    surface.change(&call, vec![Command::Expect(Entity::Plan(before)), Command::DeletePlan(id)]).await?;
+    Ok(Answer::nothing())
+}

@@ -1,0 +1,62 @@
+//! The routes that are served: what the configuration says, for reading.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use serde::Serialize;
+
+use super::{
+    Surface,
+    answer::{Answer, Refused},
+    call::Call,
+    etag::Tag,
+    page::{Page, cut},
+};
+use crate::{Denial, app::Role};
+
+/// Which requests go where, past which policies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Route {
+    /// Unique among the routes: 1 to 64 of `A-Z a-z 0-9 - _ .`.
+    pub name: String,
+    /// Only for this host; `null` is any.
+    pub host: Option<String>,
+    /// This path and all below it.
+    pub path: String,
+    /// Only these methods; none at all is any.
+    pub methods: Vec<String>,
+    /// The service behind it, by its name.
+    pub upstream: Option<String>,
+    /// The management contract behind it, by its name.
+    pub surface: Option<String>,
+    /// What a request must pass, in this order, by name.
+    pub policies: Vec<String>,
+}
+
+pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::ReadOnly).await?;
+    let query = call.query(&["limit", "after"])?;
+    let (limit, after) = (query.limit()?, query.text("after"));
+    // In the order of the configuration, which has a meaning.
+    let routes = &surface.admin.routes;
+    let start = match after {
+        None => 0,
+        Some(after) => match routes.iter().position(|route| route.name == after) {
+            Some(at) => at + 1,
+            None => return Err(Denial::bad_request("The parameter after names no route.").into()),
+        },
+    };
+    let found: Vec<_> = routes[start..].iter().take(limit as usize + 1).collect();
+    let (routes, next) = cut(found, limit, |last| last.name.clone());
+    let (page, link) = Page::of(&query, routes, next);
+    Ok(Answer::ok(&page).linked(link))
+}
+
+pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::ReadOnly).await?;
+    call.query(&[])?;
+    let name: String = call.target()?;
+    let route = surface.admin.routes.iter().find(|route| route.name == name).ok_or(Denial::NotFound)?;
+    let tag = Tag::content(route);
+    Ok(if tag.is_known(&call.headers) { Answer::unmodified(&tag) } else { Answer::ok(route).tagged(&tag) })
+}

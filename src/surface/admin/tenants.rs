@@ -1,0 +1,227 @@
+//! Tenants.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Surface,
+    answer::{Answer, Refused},
+    call::Call,
+    done,
+    etag::Tag,
+    json::{self, Checks},
+    page::{Page, cut},
+};
+use crate::{
+    app::{self, Role, Standing, TenantEdit, TenantId},
+    registry::{Command, Tenants},
+    surface::present,
+};
+
+/// How many callers of each kind a tenant may have, unless it is said.
+const CALLERS: u32 = 50;
+
+/// A customer. Nothing of one tenant is visible to another.
+#[derive(Debug, Serialize)]
+pub(super) struct Tenant {
+    /// Unique; not a secret.
+    id: String,
+    /// For people.
+    name: String,
+    /// Which APIG gateway it is, if it is one.
+    gateway: Option<Gateway>,
+    /// Whether its subscription holds.
+    standing: Standing,
+    /// How many callers of each kind it may have.
+    max_callers: u32,
+    /// Grows by one with every change; the `ETag`.
+    revision: u64,
+    /// When it was made.
+    created_at: Timestamp,
+    /// When it last changed.
+    updated_at: Timestamp,
+}
+
+/// Which APIG gateway a tenant is.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gateway {
+    /// The project, as it stands in paths; 1 to 64 of `A-Z a-z 0-9 - _ .`.
+    project_id: String,
+    /// The dedicated gateway within the project; likewise.
+    instance_id: String,
+    /// Whether operators may choose the keys and secrets of apps.
+    #[serde(default)]
+    custom_keys: bool,
+}
+
+/// A tenant to be made.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewTenant {
+    /// Its id; without one it gets a random one.
+    #[serde(default, deserialize_with = "present")]
+    id: Option<TenantId>,
+    /// For people; 1 to 255 characters that can be printed.
+    name: String,
+    /// Which APIG gateway it is to be, if it is to be one.
+    #[serde(default)]
+    gateway: Option<Gateway>,
+    /// Whether its subscription holds; it does, unless it is said.
+    #[serde(default)]
+    standing: Standing,
+    /// How many callers of each kind it may have; 50, unless it is said.
+    #[serde(default, deserialize_with = "present")]
+    max_callers: Option<u32>,
+}
+
+/// What to change of a tenant; what is absent stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TenantPatch {
+    /// A new name.
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    /// A new standing.
+    #[serde(default, deserialize_with = "present")]
+    standing: Option<Standing>,
+    /// How many callers of each kind it may have; those that it has stay.
+    #[serde(default, deserialize_with = "present")]
+    max_callers: Option<u32>,
+}
+
+impl From<app::Tenant> for Tenant {
+    fn from(tenant: app::Tenant) -> Self {
+        Self {
+            id: tenant.id.to_string(),
+            name: tenant.name,
+            gateway: tenant.gateway.map(|gateway| Gateway {
+                project_id: gateway.project_id,
+                instance_id: gateway.instance_id,
+                custom_keys: gateway.custom_keys,
+            }),
+            standing: tenant.standing,
+            max_callers: tenant.max_callers,
+            revision: tenant.revision,
+            created_at: tenant.created_at,
+            updated_at: tenant.updated_at,
+        }
+    }
+}
+
+/// Whether a name, where there is one, is for people: 1 to 255 characters, none of them a control character.
+pub(super) fn check_name(checks: &mut Checks, name: Option<&str>) {
+    let fits = |name: &str| (1..=255).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    checks.that(name.is_none_or(fits), "#/name", "a name is 1 to 255 characters that can be printed");
+}
+
+impl NewTenant {
+    fn checked(self, now: Timestamp) -> Result<app::Tenant, Refused> {
+        let mut checks = Checks::default();
+        check_name(&mut checks, Some(&self.name));
+        if let Some(gateway) = &self.gateway {
+            let is_id = |text: &str| text.parse::<TenantId>().is_ok();
+            let what = "it is 1 to 64 characters of A-Z a-z 0-9 - _ .";
+            checks.that(is_id(&gateway.project_id), "#/gateway/project_id", what);
+            checks.that(is_id(&gateway.instance_id), "#/gateway/instance_id", what);
+        }
+        checks.done()?;
+        Ok(app::Tenant {
+            id: self.id.unwrap_or_else(TenantId::random),
+            name: self.name,
+            gateway: self.gateway.map(|gateway| app::Gateway {
+                project_id: gateway.project_id,
+                instance_id: gateway.instance_id,
+                custom_keys: gateway.custom_keys,
+            }),
+            standing: self.standing,
+            max_callers: self.max_callers.unwrap_or(CALLERS),
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+        })
+    }
+}
+
+fn shown(tenant: &app::Tenant) -> Answer {
+    Answer::ok(&Tenant::from(tenant.clone())).tagged(&Tag::revision(tenant.revision))
+}
+
+pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::ReadOnly).await?;
+    let query = call.query(&["name", "standing", "limit", "after"])?;
+    let standings = [Standing::Active, Standing::Lapsed];
+    let standing = |text: &str| standings.into_iter().find(|standing| standing.as_str() == text);
+    let limit = query.limit()?;
+    let which = Tenants {
+        name: query.text("name").map(str::to_owned),
+        standing: query.chosen("standing", "active or lapsed", standing)?,
+        after: query.after()?,
+        limit: limit + 1,
+    };
+    let found = surface.admin.registry.tenants(&which).await.map_err(|fault| surface.refuse(fault))?;
+    let (tenants, next) = cut(found, limit, |last| last.id.to_string());
+    let (page, link) = Page::of(&query, tenants.into_iter().map(Tenant::from).collect(), next);
+    Ok(Answer::ok(&page).linked(link))
+}
+
+pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::Owner).await?;
+    call.query(&[])?;
+    let ticket = surface.ticket(&call)?;
+    if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
+        return Ok(answer);
+    }
+    let tenant = json::read::<NewTenant>(&call.content)?.checked(surface.admin.clock.now().time)?;
+    let commands = vec![Command::CreateTenant(tenant)];
+    let made = surface.execute(&call, ticket.as_ref(), commands, |done| {
+        let tenant = done!(Tenant, done)?;
+        let location = format!("/admin/v1/tenants/{}", tenant.id);
+        Ok(Answer::made(location, &Tenant::from(tenant.clone())).tagged(&Tag::revision(tenant.revision)))
+    });
+    made.await.map_err(|fault| surface.refuse(fault))
+}
+
+pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::ReadOnly).await?;
+    call.query(&[])?;
+    let tenant = surface.tenant(&call).await?;
+    let tag = Tag::revision(tenant.revision);
+    Ok(if tag.is_known(&call.headers) { Answer::unmodified(&tag) } else { shown(&tenant) })
+}
+
+pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::Owner).await?;
+    call.query(&[])?;
+    let before = surface.tenant(&call).await?;
+    Tag::revision(before.revision).expected(&call.headers)?;
+    let TenantPatch { name, standing, max_callers } = json::read(&call.content)?;
+    let mut checks = Checks::default();
+    check_name(&mut checks, name.as_deref());
+    checks.done()?;
+    let edit = TenantEdit { name, standing, max_callers };
+    let command = Command::UpdateTenant { id: before.id, expected: Some(before.revision), edit };
+    let done = surface.change(&call, vec![command]).await?;
+    Ok(shown(done!(Tenant, done).map_err(|fault| surface.refuse(fault))?))
+}
+
+pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::Owner).await?;
+    call.query(&[])?;
+    let before = surface.tenant(&call).await?;
+    Tag::revision(before.revision).expected(&call.headers)?;
+    let command = Command::DeleteTenant { id: before.id, expected: Some(before.revision) };
+    surface.change(&call, vec![command]).await?;
+    Ok(Answer::nothing())
+}
+
+impl Surface {
+    /// The tenant that is asked about.
+    pub(super) async fn tenant(&self, call: &Call) -> Result<app::Tenant, Refused> {
+        let tenant = self.admin.registry.tenant(&call.tenant()?).await;
+        tenant.map_err(|fault| self.refuse(fault))
+    }
+}

@@ -1,0 +1,185 @@
+//! Callers: api clients, apps, operators, administrators.
+
+use std::sync::Arc;
+
+use portcullis::app::{CallerKind, Role, Status};
+use serde_json::{Value, json};
+
+use super::{Site, refused, shown, start};
+
+#[tokio::test]
+async fn a_caller_is_made_read_changed_and_deleted() {
+    let site = Site::new().await;
+    let body = json!({ "id": "till", "name": "till 1", "kind": "api_client", "plan": "demo" });
+    let made = site.post("/tenants/acme/callers", body).await;
+    let mut document = json!({
+        "id": "till", "tenant": "acme", "name": "till 1", "kind": "api_client", "role": null, "app": null,
+        "status": "enabled", "plan": "demo", "revision": 1, "created_at": start(), "updated_at": start(),
+    });
+    shown(&made, 201, 1, &document);
+    assert_eq!(made.field("location"), ["/admin/v1/tenants/acme/callers/till"]);
+    assert!(made.field("cache-control").is_empty());
+    let path = "/tenants/acme/callers/till";
+    shown(&site.get(path).await, 200, 1, &document);
+
+    let patch = json!({ "name": "till 2", "status": "disabled", "plan": null });
+    document["name"] = json!("till 2");
+    document["status"] = json!("disabled");
+    document["plan"] = Value::Null;
+    document["revision"] = json!(2);
+    shown(&site.patch(path, patch).await, 200, 2, &document);
+    // What is absent stays, and what changes nothing is no change.
+    shown(&site.patch(path, json!({ "plan": null })).await, 200, 2, &document);
+
+    assert_eq!(site.delete(path).await.status, 204);
+    refused(&site.get(path).await, 404, "not-found", &[]);
+    refused(&site.delete(path).await, 404, "not-found", &[]);
+}
+
+#[tokio::test]
+async fn an_app_shows_a_secret_once_and_only_if_it_was_generated() {
+    let site = Site::new().await;
+    let own = json!({ "remark": "First", "key": "an-app-key", "secret": "s3cret-s3cret" });
+    let made = site.post("/tenants/acme/callers", json!({ "name": "a", "kind": "app", "app": own })).await;
+    let app = json!({ "remark": "First", "key": "an-app-key", "creator": "USER" });
+    assert_eq!((made.status.as_u16(), &made.json()["app"]), (201, &app));
+    let sealed = |caller: portcullis::app::Caller| {
+        let place = ["app", caller.id.as_str(), "secret"];
+        let secret = site.world.sealer.unseal(&caller.app().unwrap().secret, &place).unwrap();
+        secret.expose().to_owned()
+    };
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(sealed(site.world.stored("acme", &id).await), "s3cret-s3cret");
+
+    let path = format!("/tenants/acme/callers/{id}");
+    let patched = site.patch(&path, json!({ "app": { "remark": "Second", "secret": "other-secret" } })).await;
+    assert_eq!(patched.json()["app"]["remark"], "Second");
+    assert!(!patched.text.contains("other-secret"), "{patched:?}");
+    assert_eq!(sealed(site.world.stored("acme", &id).await), "other-secret");
+
+    let made = site.post("/tenants/acme/callers", json!({ "name": "b", "kind": "app" })).await;
+    let (id, shown) = (made.json()["id"].clone(), made.json()["app"]["secret"].clone());
+    assert_eq!(made.field("cache-control"), ["no-store"]);
+    let id = id.as_str().unwrap();
+    assert_eq!(sealed(site.world.stored("acme", id).await), shown.as_str().unwrap());
+    let read = site.get(&format!("/tenants/acme/callers/{id}")).await;
+    assert!(read.json()["app"]["secret"].is_null() && read.json()["app"]["key"].is_string());
+
+    refused(
+        &site
+            .post(
+                "/tenants/acme/callers",
+                json!({ "name": "c", "kind": "app", "app": { "key": "an-app-key" } }),
+            )
+            .await,
+        409,
+        "conflict",
+        &[],
+    );
+    let wrong = json!({ "remark": "x".repeat(256), "key": "short", "secret": "with blank" });
+    let places = ["#/app/remark", "#/app/key", "#/app/secret"];
+    let answer =
+        site.post("/tenants/acme/callers", json!({ "name": "c", "kind": "app", "app": wrong })).await;
+    refused(&answer, 422, "wrong-values", &places);
+    refused(&site.patch(&path, json!({ "app": wrong })).await, 422, "wrong-values", &places);
+    assert!(!answer.text.contains("with blank"));
+}
+
+#[tokio::test]
+async fn each_kind_has_what_is_its_own() {
+    let site = Site::new().await;
+    for (tenant, body, places) in [
+        ("acme", json!({ "name": "x", "kind": "api_client", "role": "owner" }), &["#/role"][..]),
+        ("acme", json!({ "name": "x", "kind": "operator", "app": {} }), &["#/app"]),
+        ("acme", json!({ "name": "x", "kind": "administrator", "role": "owner" }), &["#/kind"]),
+        ("acme", json!({ "name": "x", "kind": "administrator" }), &["#/role", "#/kind"]),
+        ("administration", json!({ "name": "x", "kind": "operator" }), &["#/kind"]),
+        ("acme", json!({ "name": "x", "kind": "robot" }), &["#/kind"]),
+        ("acme", json!({ "name": "x", "kind": "operator", "plan": "none" }), &["#/plan"]),
+    ] {
+        let answer = site.post(&format!("/tenants/{tenant}/callers"), body).await;
+        refused(&answer, 422, "wrong-values", places);
+    }
+    let shop = "/tenants/acme/callers/shop";
+    refused(&site.patch(shop, json!({ "role": "owner" })).await, 422, "wrong-values", &["#/role"]);
+    refused(&site.patch(shop, json!({ "app": {} })).await, 422, "wrong-values", &["#/app"]);
+    refused(&site.patch(shop, json!({ "plan": "none" })).await, 422, "wrong-values", &["#/plan"]);
+    refused(&site.patch(shop, json!({ "kind": "app" })).await, 400, "wrong-shape", &["#/kind"]);
+    let body = json!({ "name": "x", "kind": "operator" });
+    refused(&site.post("/tenants/none/callers", body.clone()).await, 404, "not-found", &[]);
+    let mut with_plan = body;
+    with_plan["plan"] = json!("demo");
+    refused(&site.post("/tenants/none/callers", with_plan).await, 404, "not-found", &[]);
+    refused(&site.get("/tenants/none/callers").await, 404, "not-found", &[]);
+}
+
+#[tokio::test]
+async fn a_name_or_an_id_that_is_taken_is_409_and_so_is_one_too_many() {
+    let site = Site::new().await;
+    let make = |name: &str, id: &str| {
+        let body = json!({ "name": name, "id": id, "kind": "operator" });
+        site.post("/tenants/acme/callers", body)
+    };
+    assert_eq!(make("a", "a").await.status, 201);
+    refused(&make("a", "b").await, 409, "conflict", &[]);
+    refused(&make("b", "a").await, 409, "conflict", &[]);
+    assert_eq!(make("b", "b").await.status, 201);
+    let rename = site.patch("/tenants/acme/callers/b", json!({ "name": "a" })).await;
+    refused(&rename, 409, "conflict", &[]);
+    assert_eq!(site.patch("/tenants/acme", json!({ "max_callers": 2 })).await.status, 200);
+    let full = make("c", "c").await;
+    refused(&full, 409, "conflict", &[]);
+    assert!(full.json()["detail"].as_str().unwrap().contains("2 of them"), "{full:?}");
+}
+
+#[tokio::test]
+async fn of_ten_that_want_one_name_at_once_one_gets_it() {
+    let site = Arc::new(Site::new().await);
+    let makers: Vec<_> = (0..10)
+        .map(|_| {
+            let site = site.clone();
+            tokio::spawn(async move {
+                let body = json!({ "name": "the same", "kind": "operator" });
+                site.post("/tenants/acme/callers", body).await.status.as_u16()
+            })
+        })
+        .collect();
+    let mut statuses = Vec::new();
+    for maker in makers {
+        statuses.push(maker.await.unwrap());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [&[201][..], &[409; 9]].concat());
+}
+
+#[tokio::test]
+async fn another_tenants_caller_is_not_found() {
+    let site = Site::new().await;
+    site.world.tenant("other", None, 9).await;
+    for (method, body) in [("GET", None), ("PATCH", Some(json!({}))), ("DELETE", None)] {
+        let path = "/tenants/other/callers/shop";
+        let answer = site.ask(&site.owner, method, path, &[super::ANY], body.as_ref()).await;
+        refused(&answer, 404, "not-found", &[]);
+    }
+    refused(&site.get("/tenants/other/callers/shop/keys").await, 404, "not-found", &[]);
+    refused(&site.get("/tenants/other/keys/first").await, 404, "not-found", &[]);
+}
+
+#[tokio::test]
+async fn an_administrator_is_promoted_but_nobody_removes_itself() {
+    let site = Site::new().await;
+    let own = "/tenants/administration/callers/owner";
+    for body in [json!({ "status": "disabled" }), json!({ "role": "operator" })] {
+        refused(&site.patch(own, body).await, 409, "conflict", &[]);
+    }
+    refused(&site.delete(own).await, 409, "conflict", &[]);
+    assert_eq!(site.patch(own, json!({ "name": "the owner", "role": "owner" })).await.status, 200);
+
+    let path = "/tenants/administration/callers/reader";
+    assert_eq!(site.patch(path, json!({ "role": "owner" })).await.json()["role"], "owner");
+    let theirs =
+        site.ask(&site.reader, "PATCH", own, &[super::ANY], Some(&json!({ "role": "operator" }))).await;
+    assert_eq!(theirs.json()["role"], "operator");
+    let stored = site.world.stored("administration", "owner").await;
+    assert_eq!((stored.kind, stored.status), (CallerKind::Administrator(Role::Operator), Status::Enabled));
+}

@@ -1,0 +1,74 @@
+//! The change log, as it is told.
+
+use portcullis::{app::CallerKind, registry::Registry};
+use serde_json::{Value, json};
+
+use super::{Site, refused, start};
+
+fn seqs(answer: &Value) -> Vec<u64> {
+    answer["items"].as_array().unwrap().iter().map(|change| change["seq"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_change_says_who_did_what_when_and_from_where() {
+    let site = Site::new().await;
+    let before = site.world.directory.applied();
+    let made = site.post("/tenants", json!({ "id": "blue", "name": "Blue" })).await.json();
+    let changed = site.patch("/tenants/blue", json!({ "name": "Navy" })).await.json();
+    assert_eq!(site.delete("/tenants/blue").await.status, 204);
+    let told = site.get(&format!("/changes?after={before}")).await.json();
+    let change = |seq: u64, verb: &str, was: &Value, is: &Value| {
+        json!({
+            "seq": before + seq, "at": start(), "actor": "admin:owner", "address": "127.0.0.1", "verb": verb,
+            "kind": "tenant", "id": "blue", "before": was, "after": is, "hash": null,
+        })
+    };
+    let expected = [
+        change(1, "created", &Value::Null, &made),
+        change(2, "updated", &made, &changed),
+        change(3, "deleted", &changed, &Value::Null),
+    ];
+    assert_eq!(told["items"], json!(expected));
+    assert!(told.get("next").is_none());
+}
+
+#[tokio::test]
+async fn no_secret_and_no_digest_is_told() {
+    let site = Site::new().await;
+    let app = json!({ "name": "a", "kind": "app", "app": { "secret": "s3cret-s3cret" } });
+    assert_eq!(site.post("/tenants/acme/callers", app).await.status, 201);
+    let key = site.post("/tenants/acme/callers/shop/keys", json!({})).await.json();
+    let told = site.get("/changes?limit=500").await;
+    for text in ["digest", "ciphertext", "pepper", "s3cret", key["key"].as_str().unwrap()] {
+        assert!(!told.text.contains(text), "{text}");
+    }
+    let (items, id) = (told.json()["items"].clone(), key["id"].as_str().unwrap());
+    let change = items.as_array().unwrap().iter().find(|change| change["id"] == id).unwrap();
+    assert_eq!((&change["kind"], &change["after"]["hint"]), (&json!("credential"), &key["hint"]));
+    assert!(change["after"].get("last_used_at").is_none());
+}
+
+#[tokio::test]
+async fn changes_are_found_by_kind_entity_and_who_made_them() {
+    let site = Site::new().await;
+    let last = site.world.directory.applied();
+    site.world.caller("acme", "till", "till", CallerKind::Operator).await;
+    assert_eq!(site.patch("/tenants/acme/callers/till", json!({ "name": "x" })).await.status, 200);
+    assert_eq!(site.patch("/tenants/acme", json!({ "name": "x" })).await.status, 200);
+    for (query, expected) in [
+        ("id=till".to_owned(), vec![last + 1, last + 2]),
+        ("id=till&kind=caller&actor=admin%3Aowner".into(), vec![last + 2]),
+        ("id=till&kind=tenant".into(), vec![]),
+        ("actor=admin:owner".into(), vec![last + 2, last + 3]),
+        ("actor=test&limit=2".into(), vec![1, 2]),
+        (format!("kind=caller&after={last}"), vec![last + 1, last + 2]),
+        (format!("after={last}&limit=1"), vec![last + 1]),
+    ] {
+        assert_eq!(seqs(&site.get(&format!("/changes?{query}")).await.json()), expected, "{query}");
+    }
+    let page = site.get("/changes?actor=test&limit=2").await;
+    assert_eq!(page.json()["next"], "2");
+    assert_eq!(page.field("link"), ["</admin/v1/changes?actor=test&limit=2&after=2>; rel=\"next\""]);
+    refused(&site.get("/changes?after=-1").await, 400, "bad-request", &[]);
+    assert_eq!(site.world.memory.changes(last, 9).await.unwrap().len(), 3);
+}

@@ -1,0 +1,105 @@
+//! Content that is not what is documented.
+
+use serde_json::json;
+
+use super::{ANY, JSON, Site, refused};
+use crate::common::Answer;
+
+async fn raw(site: &Site, method: &str, path: &str, body: &[u8]) -> Answer {
+    let bearer = format!("Bearer {}", site.owner);
+    let fields = [("authorization", &*bearer), JSON, ANY];
+    site.server.send(method, &format!("/admin/v1{path}"), &fields, Some(body.to_vec())).await
+}
+
+const WRITES: [(&str, &str); 5] = [
+    ("POST", "/tenants"),
+    ("PATCH", "/tenants/acme"),
+    ("POST", "/tenants/acme/callers"),
+    ("PATCH", "/tenants/acme/callers/shop"),
+    ("PATCH", "/tenants/acme/keys/first"),
+];
+
+#[tokio::test]
+async fn what_is_not_json_is_400_everywhere() {
+    let site = Site::new().await;
+    let before = site.world.directory.applied();
+    let deep = format!(r#"{{"name":{}"#, "[".repeat(100_000));
+    let within = format!(r#"{{"name":{}1{}}}"#, "[".repeat(20), "]".repeat(20));
+    for (method, path) in WRITES {
+        for body in [
+            &b"not json"[..],
+            b"{",
+            b"{}{}",
+            b"{\"name\":\"x\",}",
+            b"\xef\xbb\xbf{}",
+            b"{\"name\":\"\\ud800\"}",
+            b"{\"name\":\"\\udc00\\ud800\"}",
+            b"{\"name\":\"\xff\"}",
+            b"{\"name\":\"\xed\xa0\x80\"}",
+            b"\xff\xfe{\0}\0",
+            b"{\"name\":1e999}",
+            deep.as_bytes(),
+            within.as_bytes(),
+        ] {
+            refused(&raw(&site, method, path, body).await, 400, "bad-request", &[]);
+        }
+        for body in ["null", "[]", "[{}]", "\"name\"", "7", "true"] {
+            refused(&raw(&site, method, path, body.as_bytes()).await, 400, "wrong-shape", &["#"]);
+        }
+        for (body, place) in [
+            (r#"{"name":1}"#, "#/name"),
+            (r#"{"name":null}"#, "#/name"),
+            (r#"{"name":["x"]}"#, "#/name"),
+            (r#"{"name":{"$ne":""}}"#, "#/name"),
+            (r#"{"nam":"x"}"#, "#/nam"),
+            (r#"{"Name":"x"}"#, "#/Name"),
+            (r#"{"revision":1}"#, "#/revision"),
+            (r#"{"name":"a","name":"b"}"#, "#/name"),
+            (r#"{"name":"a","n\u0061me":"b"}"#, "#/name"),
+            (r#"{"a/b~c d":1}"#, "#/a~1b~0c%20d"),
+        ] {
+            refused(&raw(&site, method, path, body.as_bytes()).await, 400, "wrong-shape", &[place]);
+        }
+    }
+    for (method, path) in [("POST", "/tenants"), ("PATCH", "/tenants/acme")] {
+        refused(&raw(&site, method, path, b"").await, 400, "bad-request", &[]);
+    }
+    site.world.settle().await;
+    assert_eq!(site.world.directory.applied(), before, "nothing was changed");
+}
+
+#[tokio::test]
+async fn a_mebibyte_is_taken_and_no_more() {
+    let site = Site::new().await;
+    let exactly = format!("{{{}}}", " ".repeat(1024 * 1024 - 2));
+    assert_eq!(raw(&site, "PATCH", "/tenants/acme", exactly.as_bytes()).await.status, 200);
+    let more = format!("{exactly} ");
+    refused(&raw(&site, "PATCH", "/tenants/acme", more.as_bytes()).await, 413, "content-too-large", &[]);
+    let much = " ".repeat(10 * 1024 * 1024);
+    refused(&raw(&site, "POST", "/tenants", much.as_bytes()).await, 413, "content-too-large", &[]);
+}
+
+#[tokio::test]
+async fn a_patch_may_be_called_one_and_nothing_else_may() {
+    let site = Site::new().await;
+    let merge = ("content-type", "application/merge-patch+json");
+    let patched = site.send("PATCH", "/tenants/acme", &[ANY, merge], json!({ "name": "x" })).await;
+    assert_eq!(patched.status, 200);
+    for (method, path, content_type) in [
+        ("POST", "/tenants", "application/merge-patch+json"),
+        ("POST", "/tenants", "text/plain"),
+        ("PUT", "/plans/new", "application/merge-patch+json"),
+        ("PATCH", "/tenants/acme", "application/json-patch+json"),
+    ] {
+        let answer = site.send(method, path, &[("content-type", content_type), ANY], json!({})).await;
+        refused(&answer, 415, "unsupported-media-type", &[]);
+        let field = match method {
+            "POST" => "accept-post",
+            "PATCH" => "accept-patch",
+            _ => "accept",
+        };
+        assert!(answer.field(field)[0].contains("json"), "{answer:?}");
+    }
+    let coded = site.send("POST", "/tenants", &[("content-encoding", "gzip")], json!({ "name": "x" })).await;
+    refused(&coded, 415, "unsupported-coding", &[]);
+}

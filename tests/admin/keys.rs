@@ -1,0 +1,340 @@
+//! Keys: made, shown, rotated, taken away.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis::{
+    app::{CallerKind, CredentialKind, Sealer, Secret},
+    registry::Registry,
+};
+use serde_json::{Value, json};
+
+use super::{ANY, Site, listed, refused, shown, start};
+
+const KEYS: &str = "/tenants/acme/callers/shop/keys";
+const FIRST: &str = "/tenants/acme/keys/first";
+
+/// Whether a key of an api client is one, and in force, as this node knows it.
+fn is_known(site: &Site, key: &str) -> bool {
+    let now = site.world.now();
+    let found = site.world.directory.find(key);
+    found.is_some_and(|key| key.not_after().is_none_or(|end| now < end))
+}
+
+#[tokio::test]
+async fn a_key_is_shown_once() {
+    let site = Site::new().await;
+    let scopes = json!([{ "resource": "orders", "access": "write", "targets": ["7"] }]);
+    let body = json!({ "name": "till", "scopes": scopes, "not_after": "2026-06-01T02:00:00+02:00" });
+    let made = site.post(KEYS, body).await;
+    assert_eq!(made.field("cache-control"), ["no-store"]);
+    let mut document = made.json();
+    let key = document["key"].as_str().unwrap().to_owned();
+    assert!(key.starts_with("pcl_") && is_known(&site, &key), "{key}");
+    let id = document["id"].as_str().unwrap().to_owned();
+    let expected = json!({
+        "key": key, "id": id, "tenant": "acme", "caller": "shop", "name": "till", "kind": "key",
+        "hint": key[..8], "status": "enabled", "scopes": scopes, "not_after": "2026-06-01T00:00:00Z",
+        "deprecated_at": null, "replaced_by": null, "revision": 1, "created_at": start(),
+        "updated_at": start(), "last_used_at": null,
+        "safe_to_revoke": {
+            "safe": false, "because": "it is new, made 0 hours ago, and may be about to be used",
+        },
+    });
+    shown(&made, 201, 1, &expected);
+    assert_eq!(made.field("location"), [format!("/admin/v1/tenants/acme/keys/{id}")]);
+
+    document.as_object_mut().unwrap().remove("key");
+    let path = format!("/tenants/acme/keys/{id}");
+    shown(&site.get(&path).await, 200, 1, &document);
+    let list = site.get(KEYS).await;
+    assert!(!list.text.contains(&key) && !site.get("/changes").await.text.contains(&key));
+    assert!(listed(&list.json(), "id").contains(&&*id));
+}
+
+#[tokio::test]
+async fn nothing_has_to_be_said_about_a_key() {
+    let site = Site::new().await;
+    for body in [None, Some(json!({})), Some(json!({ "scopes": null, "not_after": null }))] {
+        let made = site.ask(&site.owner, "POST", KEYS, &[], body.as_ref()).await;
+        let document = made.json();
+        assert_eq!((made.status.as_u16(), &document["scopes"]), (201, &Value::Null));
+        assert_eq!(document["name"], format!("key.{}", document["id"].as_str().unwrap()));
+    }
+    for (tenant, caller, prefix) in [("administration", "reader", "pca_"), ("acme", "boss", "pco_")] {
+        if caller == "boss" {
+            site.world.caller(tenant, caller, caller, CallerKind::Operator).await;
+        }
+        let made = site.post(&format!("/tenants/{tenant}/callers/{caller}/keys"), json!({})).await;
+        assert!(made.json()["key"].as_str().unwrap().starts_with(prefix));
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_key_has_its_place() {
+    let site = Site::new().await;
+    let scope = |resource: &str| json!({ "resource": resource, "access": "read" });
+    for (body, places) in [
+        (json!({ "name": "", "scopes": [scope("A b")] }), &["#/name", "#/scopes/0/resource"][..]),
+        (json!({ "scopes": [scope("a"), { "resource": "b", "access": "look" }] }), &["#/scopes/1/access"]),
+        (
+            json!({ "scopes": [{ "resource": "a", "access": "read", "targets": ["x", "a/b"] }] }),
+            &["#/scopes/0/targets/1"],
+        ),
+        (json!({ "scopes": vec![scope("a"); 101] }), &["#/scopes"]),
+        (json!({ "not_after": "tomorrow" }), &["#/not_after"]),
+        (json!({ "status": "on" }), &["#/status"]),
+    ] {
+        refused(&site.post(KEYS, body.clone()).await, 422, "wrong-values", places);
+        refused(&site.patch(FIRST, body).await, 422, "wrong-values", places);
+    }
+    for (body, place) in [
+        (json!({ "scopes": [[]] }), "#/scopes/0"),
+        (json!({ "scopes": [{ "access": "read" }] }), "#/scopes/0/resource"),
+        (json!({ "scopes": [{ "resource": "a", "access": "read", "target": [] }] }), "#/scopes/0/target"),
+        (json!({ "not_after": 7 }), "#/not_after"),
+        (json!({ "digest": "x" }), "#/digest"),
+        (json!({ "key": "pcl_x" }), "#/key"),
+    ] {
+        refused(&site.post(KEYS, body.clone()).await, 400, "wrong-shape", &[place]);
+        refused(&site.patch(FIRST, body).await, 400, "wrong-shape", &[place]);
+    }
+    refused(&site.post("/tenants/acme/callers/none/keys", json!({})).await, 404, "not-found", &[]);
+}
+
+#[tokio::test]
+async fn a_key_is_changed_in_what_is_named() {
+    let site = Site::new().await;
+    let patch = json!({
+        "name": "new", "status": "disabled", "scopes": [{ "resource": "a", "access": "read" }],
+        "not_after": "2030-01-01T00:00:00Z", "deprecated_at": "2026-01-01T00:00:00Z",
+    });
+    let changed = site.patch(FIRST, patch.clone()).await.json();
+    assert_eq!(changed["revision"], 2);
+    for member in ["name", "status", "not_after", "deprecated_at"] {
+        assert_eq!(changed[member], patch[member]);
+    }
+    assert_eq!(changed["scopes"], json!([{ "resource": "a", "access": "read", "targets": null }]));
+    assert_eq!(changed["safe_to_revoke"]["safe"], true);
+    let back = json!({ "scopes": null, "not_after": null, "deprecated_at": null, "status": "enabled" });
+    let changed = site.patch(FIRST, back).await.json();
+    assert_eq!((&changed["name"], &changed["revision"]), (&json!("new"), &json!(3)));
+    for member in ["scopes", "not_after", "deprecated_at"] {
+        assert_eq!(changed[member], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn the_hundredth_key_of_a_caller_is_the_last() {
+    let site = Site::new().await;
+    for _ in 1..100 {
+        assert_eq!(site.post(KEYS, json!({})).await.status, 201);
+    }
+    refused(&site.post(KEYS, json!({})).await, 409, "conflict", &[]);
+}
+
+#[tokio::test]
+async fn use_is_told_as_it_is_noted_and_as_this_node_knows_it() {
+    let site = Site::new().await;
+    let made = site.post(KEYS, json!({})).await.json();
+    let (key, path) =
+        (made["key"].as_str().unwrap(), format!("/tenants/acme/keys/{}", made["id"].as_str().unwrap()));
+    site.world.clock.advance(Duration::from_secs(100));
+    site.world.directory.find(key).unwrap().note_use(site.world.now());
+    let shown = site.get(&path).await;
+    assert_eq!(shown.json()["last_used_at"], "2026-01-01T00:01:40Z");
+    assert_eq!(shown.json()["safe_to_revoke"]["because"], "it was used at 2026-01-01T00:01:40Z");
+    // Another node notes a later one.
+    let later = site.world.now() + Duration::from_secs(50);
+    let id = made["id"].as_str().unwrap().parse().unwrap();
+    site.world.memory.note_uses(&[(id, later)]).await.unwrap();
+    let list = site.get(KEYS).await.json();
+    let uses: Vec<_> = list["items"].as_array().unwrap().iter().map(|key| &key["last_used_at"]).collect();
+    assert!(uses.contains(&&json!("2026-01-01T00:02:30Z")) && uses.contains(&&Value::Null), "{uses:?}");
+    site.world.clock.advance(Duration::from_hours(31 * 24 + 1));
+    let shown = site.get(&path).await.json();
+    assert_eq!(shown["safe_to_revoke"], json!({ "safe": true, "because": "it was not used for 31 days" }));
+}
+
+#[tokio::test]
+async fn a_rotated_key_and_its_successor_both_hold_for_a_while() {
+    let site = Site::new().await;
+    let made =
+        site.post(KEYS, json!({ "name": "till", "scopes": [{ "resource": "a", "access": "read" }] })).await;
+    let (old, id) = (made.json()["key"].clone(), made.json()["id"].clone());
+    let (old, id) = (old.as_str().unwrap(), id.as_str().unwrap());
+    let path = format!("/tenants/acme/keys/{id}/rotation");
+    let rotated = site.post(&path, json!({ "overlap": 3600 })).await;
+    let document = rotated.json();
+    let new = document["key"].as_str().unwrap();
+    assert_eq!((rotated.status.as_u16(), rotated.field("cache-control")), (201, vec!["no-store"]));
+    assert_eq!(
+        rotated.field("location"),
+        [format!("/admin/v1/tenants/acme/keys/{}", document["id"].as_str().unwrap())]
+    );
+    assert_eq!(rotated.field("etag"), ["\"1\""]);
+    assert_eq!((&document["name"], &document["scopes"]), (&json!("till"), &made.json()["scopes"]));
+    let replaces = &document["replaces"];
+    assert_eq!((&replaces["id"], &replaces["replaced_by"]), (&json!(id), &document["id"]));
+    assert_eq!(
+        (&replaces["deprecated_at"], &replaces["not_after"]),
+        (&start(), &json!("2026-01-01T01:00:00Z"))
+    );
+    assert!(replaces.get("key").is_none() && !rotated.text.contains(old));
+
+    assert!(is_known(&site, old) && is_known(&site, new));
+    let found = site.world.directory.find(old).unwrap();
+    assert_eq!(found.deprecated_at(), Some(site.world.now()));
+    site.world.clock.advance(Duration::from_hours(1));
+    assert!(!is_known(&site, old) && is_known(&site, new));
+    refused(&site.post(&path, json!({})).await, 409, "conflict", &[]);
+}
+
+#[tokio::test]
+async fn only_what_is_in_force_and_was_not_rotated_is() {
+    let site = Site::new().await;
+    let rotation = |id: &str| format!("/tenants/acme/keys/{id}/rotation");
+    // A day, unless it is said; an end that is earlier stays, the successor's too.
+    let end = "2026-01-01T12:00:00Z";
+    assert_eq!(site.patch(FIRST, json!({ "not_after": end })).await.status, 200);
+    let rotated = site.ask(&site.owner, "POST", &rotation("first"), &[], None).await.json();
+    assert_eq!((&rotated["not_after"], &rotated["replaces"]["not_after"]), (&json!(end), &json!(end)));
+    refused(&site.post(&rotation("first"), json!({})).await, 409, "conflict", &[]);
+
+    let seal =
+        |sealer: &Sealer| sealer.seal(&Secret::from("secret".to_owned()), &["credential", "code", "secret"]);
+    let code = CredentialKind::AppCode(seal(&site.world.sealer));
+    site.world.key_with("acme", "shop", |key| (key.id, key.kind) = ("code".parse().unwrap(), code)).await;
+    let now = Some(site.world.now());
+    site.world
+        .key_with("acme", "shop", |key| (key.id, key.not_after) = ("ended".parse().unwrap(), now))
+        .await;
+    for id in ["code", "ended"] {
+        refused(&site.post(&rotation(id), json!({})).await, 409, "conflict", &[]);
+    }
+    let id = rotated["id"].as_str().unwrap();
+    for (body, place) in [(json!({ "overlap": 2_592_001 }), "#/overlap"), (json!({ "name": "" }), "#/name")] {
+        refused(&site.post(&rotation(id), body).await, 422, "wrong-values", &[place]);
+    }
+    let stale = site.send("POST", &rotation(id), &[("if-match", "\"7\"")], json!({})).await;
+    refused(&stale, 412, "precondition-failed", &[]);
+    let at_once = site.send("POST", &rotation(id), &[("if-match", "\"1\"")], json!({ "overlap": 0 })).await;
+    assert_eq!(at_once.json()["replaces"]["not_after"], start());
+    let disabled = at_once.json()["id"].as_str().unwrap().to_owned();
+    let path = format!("/tenants/acme/keys/{disabled}");
+    assert_eq!(site.patch(&path, json!({ "status": "disabled" })).await.status, 200);
+    refused(&site.post(&rotation(&disabled), json!({})).await, 409, "conflict", &[]);
+}
+
+#[tokio::test]
+async fn of_ten_rotations_at_once_one_is_made() {
+    let site = Arc::new(Site::new().await);
+    let all: Vec<_> = (0..10)
+        .map(|_| {
+            let site = site.clone();
+            tokio::spawn(async move {
+                site.post("/tenants/acme/keys/first/rotation", json!({})).await.status.as_u16()
+            })
+        })
+        .collect();
+    let mut statuses = Vec::new();
+    for one in all {
+        statuses.push(one.await.unwrap());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [&[201][..], &[409; 9]].concat());
+    assert_eq!(listed(&site.get(KEYS).await.json(), "id").len(), 2);
+}
+
+#[tokio::test]
+async fn a_deletion_may_be_waited_for() {
+    let site = Arc::new(Site::new().await);
+    let made = site.post(KEYS, json!({})).await.json();
+    let (key, id) = (made["key"].as_str().unwrap().to_owned(), made["id"].as_str().unwrap().to_owned());
+    let path = format!("/tenants/acme/keys/{id}?wait=60");
+    let (asking, target) = (site.clone(), format!("/admin/v1{path}"));
+    let waiting = tokio::spawn(async move {
+        let bearer = format!("Bearer {}", asking.owner);
+        let fields = [("authorization", &*bearer), ANY];
+        asking.server.send("DELETE", &target, &fields, None).await
+    });
+    let deleted = site.world.directory.applied() + 1;
+    site.world.memory.changed(deleted - 1).await;
+    assert!(!waiting.is_finished() && is_known(&site, &key), "it is gone from the store, and not yet here");
+    site.world.settle().await;
+    let answer = waiting.await.unwrap();
+    assert_eq!((answer.status.as_u16(), &*answer.text), (204, ""));
+    assert!(!is_known(&site, &key));
+}
+
+#[tokio::test]
+async fn a_wait_that_is_over_first_says_how_far_it_came() {
+    let site = Site::new().await;
+    let before = site.world.directory.applied();
+    let answer = site.delete(&format!("{FIRST}?wait=0")).await;
+    assert_eq!(answer.status, 202);
+    assert_eq!(answer.json(), json!({ "id": "first", "refused_here": false, "applied": before }));
+    assert_eq!(site.world.directory.applied(), before + 1, "it was deleted");
+    refused(&site.get(FIRST).await, 404, "not-found", &[]);
+}
+
+#[tokio::test]
+async fn nobody_takes_away_the_key_that_it_asks_with() {
+    let site = Site::new().await;
+    let own = "/tenants/administration/keys/owners-key";
+    for body in [json!({ "status": "disabled" }), json!({ "not_after": start() })] {
+        refused(&site.patch(own, body).await, 409, "conflict", &[]);
+    }
+    refused(&site.delete(own).await, 409, "conflict", &[]);
+    let rotated = site.post(&format!("{own}/rotation"), json!({ "overlap": 60 })).await.json();
+    let new = rotated["key"].as_str().unwrap();
+    assert_eq!(site.ask(new, "GET", "/status", &[], None).await.status, 200);
+    let told = site.get("/status").await;
+    assert_eq!(told.field("deprecation").len(), 1, "the old key still works, and is told so");
+    assert_eq!(site.ask(new, "DELETE", own, &[ANY], None).await.status, 204);
+}
+
+#[tokio::test]
+async fn a_key_that_ends_makes_none_for_an_administrator_that_ends_later() {
+    let site = Site::new().await;
+    let end = site.world.now() + Duration::from_hours(1);
+    let guest = site.world.key_with("administration", "owner", |key| key.not_after = Some(end)).await;
+    let post = |path: &'static str, body: Value| {
+        let site = &site;
+        let guest = guest.clone();
+        async move { site.ask(&guest, "POST", path, &[], Some(&body)).await }
+    };
+    let theirs = "/tenants/administration/callers/reader/keys";
+    assert_eq!(post(theirs, json!({})).await.json()["not_after"], "2026-01-01T01:00:00Z");
+    let later = json!({ "not_after": "2026-01-01T01:00:01Z" });
+    refused(&post(theirs, later.clone()).await, 422, "wrong-values", &["#/not_after"]);
+    let sooner = json!({ "not_after": "2026-01-01T00:30:00Z" });
+    assert_eq!(post(theirs, sooner.clone()).await.json()["not_after"], sooner["not_after"]);
+    // Clients' keys may stay when it is gone.
+    assert_eq!(post(KEYS, json!({})).await.json()["not_after"], Value::Null);
+    let own = "/tenants/administration/keys/owners-key";
+    let patched = site.ask(&guest, "PATCH", own, &[ANY], Some(&later)).await;
+    refused(&patched, 422, "wrong-values", &["#/not_after"]);
+    let rotated = post("/tenants/administration/keys/owners-key/rotation", json!({})).await.json();
+    assert_eq!(rotated["not_after"], "2026-01-01T01:00:00Z");
+}
+
+#[tokio::test]
+async fn a_key_with_scopes_does_only_what_they_say() {
+    use portcullis::app::{Access, Scope, Scopes};
+
+    let site = Site::new().await;
+    let listed = |resource: &str, access| {
+        Scopes::Listed(vec![Scope { resource: resource.into(), access, targets: None }])
+    };
+    for (scopes, read, write) in [
+        (listed("admin", Access::Write), 200, 201),
+        (listed("admin", Access::Read), 200, 403),
+        (listed("orders", Access::Write), 403, 403),
+        (Scopes::Listed(vec![]), 403, 403),
+    ] {
+        let key = site.world.key_with("administration", "owner", |key| key.scopes = scopes.clone()).await;
+        assert_eq!(site.ask(&key, "GET", "/status", &[], None).await.status, read, "{scopes:?}");
+        let made = site.ask(&key, "POST", "/tenants", &[], Some(&json!({ "name": "x" }))).await;
+        assert_eq!(made.status, write, "{scopes:?}");
+    }
+}

@@ -1,0 +1,178 @@
+//! Lists, their pages and filters; and what is only read.
+
+use portcullis::app::{CallerKind, Status};
+use serde_json::{Value, json};
+
+use super::{Site, listed, refused};
+
+/// The ids of all pages of so many.
+async fn all(site: &Site, path: &str, limit: u32) -> Vec<String> {
+    let (mut found, mut target) = (Vec::new(), format!("{path}?limit={limit}"));
+    loop {
+        let page = site.get(&target).await;
+        assert_eq!(page.status, 200, "{page:?}");
+        let items = page.json();
+        assert!(items["items"].as_array().unwrap().len() <= limit as usize);
+        found.extend(listed(&items, "id").into_iter().map(str::to_owned));
+        let Some(next) = items["next"].as_str() else {
+            assert!(page.field("link").is_empty());
+            return found;
+        };
+        target = format!("{path}?limit={limit}&after={next}");
+        assert_eq!(page.field("link"), [format!("</admin/v1{target}>; rel=\"next\"")]);
+    }
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_without_gap_or_overlap() {
+    let site = Site::new().await;
+    for at in 0..8 {
+        let name = format!("t{at}");
+        site.world.tenant(&name, None, 9).await;
+        site.world.plan(&name, 1, 1).await;
+        site.world.caller("acme", &format!("c{at}"), &name, CallerKind::Operator).await;
+        site.world.key("acme", "shop").await;
+    }
+    for (path, count) in [
+        ("/tenants", 10),
+        ("/plans", 9),
+        ("/tenants/acme/callers", 9),
+        ("/tenants/acme/callers/shop/keys", 9),
+    ] {
+        let whole = all(&site, path, 500).await;
+        assert_eq!(whole.len(), count, "{path}");
+        assert!(whole.is_sorted());
+        for limit in [1, 2, 3, 9] {
+            assert_eq!(all(&site, path, limit).await, whole, "{path} {limit}");
+        }
+    }
+    let routes = site.get("/routes?limit=1").await.json();
+    assert_eq!((listed(&routes, "name"), &routes["next"]), (vec!["orders"], &json!("orders")));
+    let routes = site.get("/routes?after=orders").await.json();
+    assert_eq!((listed(&routes, "name"), &routes["next"]), (vec!["api"], &Value::Null));
+}
+
+#[tokio::test]
+async fn what_changes_between_two_pages_moves_nothing_else() {
+    let site = Site::new().await;
+    for at in 0..6 {
+        site.world.caller("acme", &format!("c{at}"), &format!("n{at}"), CallerKind::Operator).await;
+    }
+    let path = "/tenants/acme/callers";
+    let first = site.get(&format!("{path}?limit=3")).await.json();
+    assert_eq!(listed(&first, "id"), ["c0", "c1", "c2"]);
+    // The one that the page ended with goes, one before it and one behind it come.
+    assert_eq!(site.delete(&format!("{path}/c2")).await.status, 204);
+    for id in ["a", "c3a"] {
+        site.world.caller("acme", id, id, CallerKind::Operator).await;
+    }
+    let next = first["next"].as_str().unwrap();
+    let second = site.get(&format!("{path}?limit=3&after={next}")).await.json();
+    assert_eq!(listed(&second, "id"), ["c3", "c3a", "c4"]);
+}
+
+#[tokio::test]
+async fn a_list_shows_only_what_was_asked_for() {
+    let site = Site::new().await;
+    site.world.tenant("blue", None, 9).await;
+    site.world.lapse("blue").await;
+    let plan = Some("demo".parse().unwrap());
+    site.world.caller_on("acme", "till", "till & shop", CallerKind::Operator, plan).await;
+    let disabled = json!({ "status": "disabled" });
+    assert_eq!(site.patch("/tenants/acme/callers/till", disabled).await.status, 200);
+    assert_eq!(site.world.stored("acme", "till").await.status, Status::Disabled);
+    for (path, expected) in [
+        ("/tenants?name=acme", &["acme"][..]),
+        ("/tenants?standing=lapsed", &["blue"]),
+        ("/tenants?standing=active", &["acme", "administration"]),
+        ("/tenants?standing=active&name=blue", &[]),
+        ("/tenants/acme/callers?kind=operator", &["till"]),
+        ("/tenants/acme/callers?kind=app", &[]),
+        ("/tenants/acme/callers?name=till+%26%20shop", &["till"]),
+        ("/tenants/acme/callers?status=enabled", &["shop"]),
+        ("/tenants/acme/callers?plan=demo", &["till"]),
+        ("/tenants/acme/callers?plan=other", &[]),
+    ] {
+        assert_eq!(listed(&site.get(path).await.json(), "id"), expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_unknown_repeated_or_out_of_place_is_400() {
+    let site = Site::new().await;
+    for (path, named) in [
+        ("/tenants?nam=x", "nam"),
+        ("/tenants?name=x&name=y", "name"),
+        ("/tenants?limit=0", "limit"),
+        ("/tenants?limit=501", "limit"),
+        ("/tenants?limit=x", "limit"),
+        ("/tenants?after=a%20b", "after"),
+        ("/tenants?after=", "after"),
+        ("/tenants?standing=unpaid", "standing"),
+        ("/tenants/acme?x=1", "x"),
+        ("/tenants/acme/callers?kind=robot", "kind"),
+        ("/tenants/acme/callers?status=on", "status"),
+        ("/tenants/acme/callers?plan=a%20b", "plan"),
+        ("/changes?after=x", "after"),
+        ("/changes?kind=key", "kind"),
+        ("/routes?after=none", "after"),
+        ("/status?x", "x"),
+    ] {
+        let answer = site.get(path).await;
+        refused(&answer, 400, "bad-request", &[]);
+        assert!(answer.json()["detail"].as_str().unwrap().contains(named), "{answer:?}");
+    }
+    refused(&site.delete("/tenants/acme/keys/first?wait=61").await, 400, "bad-request", &[]);
+    refused(&site.delete("/tenants/acme/keys/first?wiat=1").await, 400, "bad-request", &[]);
+    refused(&site.post("/tenants?x=1", json!({ "name": "x" })).await, 400, "bad-request", &[]);
+}
+
+#[tokio::test]
+async fn who_has_it_is_not_sent_it_again() {
+    let site = Site::new().await;
+    for path in [
+        "/tenants/acme",
+        "/tenants/acme/callers/shop",
+        "/tenants/acme/keys/first",
+        "/plans/demo",
+        "/routes/orders",
+    ] {
+        let read = site.get(path).await;
+        let tag = read.field("etag")[0];
+        for known in [tag, "*", &format!("\"x\", W/{tag}")] {
+            let again = site.ask(&site.reader, "GET", path, &[("if-none-match", known)], None).await;
+            assert_eq!((again.status.as_u16(), &*again.text), (304, ""), "{path}");
+            assert_eq!(again.field("etag"), [tag]);
+        }
+        let other = site.ask(&site.reader, "GET", path, &[("if-none-match", "\"x\"")], None).await;
+        assert_eq!((other.status.as_u16(), &other.text), (200, &read.text));
+        let head = site.ask(&site.reader, "HEAD", path, &[], None).await;
+        assert_eq!((head.status.as_u16(), &*head.text, head.field("etag")), (200, "", vec![tag]));
+    }
+}
+
+#[tokio::test]
+async fn the_status_says_who_asks_and_how_the_store_is() {
+    let site = Site::new().await;
+    let status = site.get("/status").await.json();
+    let caller = json!({ "id": "owner", "name": "owner", "role": "owner", "key": "owners-key" });
+    assert_eq!(status["caller"], caller);
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["applied"], site.world.directory.applied());
+    assert_eq!(status["store"], "available");
+    site.world.registry.fail(None, || portcullis::registry::Fault::Unavailable("gone".into()));
+    assert_eq!(site.get("/status").await.json()["store"], "unavailable");
+}
+
+#[tokio::test]
+async fn routes_are_read_as_they_are_configured() {
+    let site = Site::new().await;
+    let route = json!({
+        "name": "orders", "host": null, "path": "/orders", "methods": ["GET"], "upstream": "up",
+        "surface": null, "policies": ["api_key"],
+    });
+    assert_eq!(site.get("/routes/orders").await.json(), route);
+    assert_eq!(site.get("/routes").await.json()["items"][0], route);
+    refused(&site.get("/routes/none").await, 404, "not-found", &[]);
+    refused(&site.post("/routes", json!({})).await, 405, "method-not-allowed", &[]);
+}

@@ -1,0 +1,102 @@
+//! Plans.
+
+use serde_json::{Value, json};
+
+use super::{ANY, Site, refused};
+
+fn limit(name: &str, quota: u32) -> Value {
+    json!({ "name": name, "quota": quota, "window": 60 })
+}
+
+#[tokio::test]
+async fn a_plan_is_put_read_replaced_and_deleted() {
+    let site = Site::new().await;
+    let body = json!({ "limits": [limit("minute", 10), {
+        "name": "hour", "quota": 100, "window": 3600, "promise": "ceiling",
+    }] });
+    let made = site.send("PUT", "/plans/gold", &[], body.clone()).await;
+    let document = json!({ "id": "gold", "limits": [
+        { "name": "minute", "quota": 10, "window": 60, "burst": 10, "promise": "average" },
+        { "name": "hour", "quota": 100, "window": 3600, "burst": 50, "promise": "ceiling" },
+    ] });
+    assert_eq!((made.status.as_u16(), made.json()), (201, document.clone()));
+    let tag = made.field("etag")[0].to_owned();
+    let read = site.get("/plans/gold").await;
+    assert_eq!((read.json(), read.field("etag")), (document.clone(), vec![&*tag]));
+
+    // What was read can be put.
+    let same = site.send("PUT", "/plans/gold", &[("if-match", &tag)], document).await;
+    assert_eq!((same.status.as_u16(), same.field("etag")), (200, vec![&*tag]));
+    let other = json!({ "limits": [] });
+    let replaced = site.send("PUT", "/plans/gold", &[("if-match", &tag)], other.clone()).await;
+    assert_eq!((replaced.status.as_u16(), replaced.json()["limits"].clone()), (200, json!([])));
+    let stale = site.send("PUT", "/plans/gold", &[("if-match", &tag)], body).await;
+    refused(&stale, 412, "precondition-failed", &[]);
+    let stale = site.ask(&site.owner, "DELETE", "/plans/gold", &[("if-match", &tag)], None).await;
+    refused(&stale, 412, "precondition-failed", &[]);
+    let tag = replaced.field("etag")[0];
+    assert_eq!(site.ask(&site.owner, "DELETE", "/plans/gold", &[("if-match", tag)], None).await.status, 204);
+    refused(&site.get("/plans/gold").await, 404, "not-found", &[]);
+}
+
+#[tokio::test]
+async fn a_plan_is_replaced_only_on_purpose() {
+    let site = Site::new().await;
+    let body = || json!({ "limits": [] });
+    refused(&site.send("PUT", "/plans/demo", &[], body()).await, 428, "precondition-required", &[]);
+    let only_new = [("if-none-match", "*")];
+    refused(&site.send("PUT", "/plans/demo", &only_new, body()).await, 412, "precondition-failed", &[]);
+    refused(&site.send("PUT", "/plans/new", &[ANY], body()).await, 412, "precondition-failed", &[]);
+    assert_eq!(site.send("PUT", "/plans/new", &only_new, body()).await.status, 201);
+    refused(
+        &site.ask(&site.owner, "DELETE", "/plans/new", &[], None).await,
+        428,
+        "precondition-required",
+        &[],
+    );
+}
+
+#[tokio::test]
+async fn a_plan_that_somebody_is_on_stays() {
+    let site = Site::new().await;
+    assert_eq!(site.patch("/tenants/acme/callers/shop", json!({ "plan": "demo" })).await.status, 200);
+    refused(&site.delete("/plans/demo").await, 409, "conflict", &[]);
+    assert_eq!(site.patch("/tenants/acme/callers/shop", json!({ "plan": null })).await.status, 200);
+    assert_eq!(site.delete("/plans/demo").await.status, 204);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_plan_has_its_place() {
+    let site = Site::new().await;
+    let put = |body: Value| site.send("PUT", "/plans/new", &[], body);
+    for (body, places) in [
+        (json!({ "limits": [limit("a", 0)] }), &["#/limits/0/quota"][..]),
+        (json!({ "limits": [limit("a", 1), limit("a", 1)] }), &["#/limits/1/name"]),
+        (
+            json!({ "limits": [limit("a b", 1), { "name": "b", "quota": 1, "window": 0 }, {
+                "name": "c", "quota": 5, "window": 1, "burst": 6,
+            }] }),
+            &["#/limits/0/name", "#/limits/1/window", "#/limits/2/burst"],
+        ),
+        (
+            json!({ "limits": [{ "name": "a", "quota": 1, "window": 1, "promise": "maybe" }] }),
+            &["#/limits/0/promise"],
+        ),
+        (json!({ "limits": [{ "name": "a", "quota": -1, "window": 1 }] }), &["#/limits/0/quota"]),
+        (json!({ "limits": (0..9).map(|at| limit(&at.to_string(), 1)).collect::<Vec<_>>() }), &["#/limits"]),
+        (json!({ "id": "other", "limits": [] }), &["#/id"]),
+    ] {
+        refused(&put(body).await, 422, "wrong-values", places);
+    }
+    for (body, place) in [
+        (json!({}), "#/limits"),
+        (json!({ "limits": {} }), "#/limits"),
+        (json!({ "limits": [[]] }), "#/limits/0"),
+        (json!({ "limits": [{ "name": "a", "window": 1 }] }), "#/limits/0/quota"),
+        (json!({ "limits": [{ "name": "a", "quota": 1.5, "window": 1 }] }), "#/limits/0/quota"),
+        (json!({ "limits": [{ "name": "a", "quota": 1, "window": 1, "brust": 1 }] }), "#/limits/0/brust"),
+    ] {
+        refused(&put(body).await, 400, "wrong-shape", &[place]);
+    }
+    refused(&site.send("PUT", "/plans/a%20b", &[], json!({ "limits": [] })).await, 404, "not-found", &[]);
+}

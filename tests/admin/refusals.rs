@@ -1,0 +1,175 @@
+//! Who is not let in, and what cannot be answered.
+
+use portcullis::{
+    app::{ApiKey, CallerKind, Covers, KeyPrefix, Status, Target},
+    registry::Fault,
+};
+use serde_json::json;
+
+use super::{ANY, Site, refused};
+
+#[tokio::test]
+async fn only_an_administrators_key_in_force_is_let_in() {
+    let site = Site::new().await;
+    let ended =
+        site.world.key_with("administration", "owner", |key| key.not_after = Some(site.world.now())).await;
+    let disabled = site.world.key_with("administration", "owner", |key| key.status = Status::Disabled).await;
+    let client = site.world.key("acme", "shop").await;
+    site.world.caller("acme", "boss", "boss", CallerKind::Operator).await;
+    let operator = site.world.key("acme", "boss").await;
+    let foreign = ApiKey::generate(&KeyPrefix::default());
+    for (token, status, code) in [
+        ("x", 401, "credential-malformed"),
+        (foreign.expose(), 401, "credential-unknown"),
+        (&ended, 401, "credential-expired"),
+        (&disabled, 403, "credential-disabled"),
+        (&client, 403, "caller-kind"),
+        (&operator, 403, "caller-kind"),
+    ] {
+        for path in ["/status", "/tenants", "/nothing/here"] {
+            let answer = site.ask(token, "GET", path, &[], None).await;
+            refused(&answer, status, code, &[]);
+            if status == 401 {
+                assert_eq!(answer.field("www-authenticate"), [r#"Bearer realm="admin""#]);
+            }
+        }
+    }
+    let own_field = [("x-api-key", &*site.owner)];
+    let answer = site.server.send("GET", "/admin/v1/status", &own_field, None).await;
+    refused(&answer, 401, "credential-missing", &[]);
+    let twice = [("authorization", &*format!("Bearer {}", site.owner))];
+    refused(&site.ask(&site.owner, "GET", "/status", &twice, None).await, 400, "bad-request", &[]);
+}
+
+#[tokio::test]
+async fn who_guesses_is_locked_out_and_nobody_else_is() {
+    let site = Site::new().await;
+    let guessing = site.server.at("127.0.0.7");
+    let bearer = format!("Bearer {}", site.owner);
+    for _ in 0..10 {
+        let guess = format!("Bearer {}", ApiKey::generate(&KeyPrefix::default()).expose());
+        let answer = guessing.send("GET", "/admin/v1/status", &[("authorization", &guess)], None).await;
+        refused(&answer, 401, "credential-unknown", &[]);
+    }
+    let answer = guessing.send("GET", "/admin/v1/status", &[("authorization", &bearer)], None).await;
+    refused(&answer, 403, "lockout", &[]);
+    assert_eq!(answer.field("retry-after"), ["60"]);
+    assert_eq!(site.get("/status").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_administrator_on_a_plan_is_held_to_it() {
+    let site = Site::new().await;
+    let plan = site.world.plan("two", 2, 60).await;
+    let kind = CallerKind::Administrator(portcullis::app::Role::ReadOnly);
+    site.world.caller_on("administration", "robot", "robot", kind, Some(plan)).await;
+    let token = site.world.key("administration", "robot").await;
+    for left in ["1", "0"] {
+        let answer = site.ask(&token, "GET", "/status", &[], None).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.field("ratelimit")[0].contains(&format!("r={left}")), "{answer:?}");
+    }
+    refused(&site.ask(&token, "GET", "/status", &[], None).await, 429, "rate-limited", &[]);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_404_and_405_says_what_is() {
+    let site = Site::new().await;
+    for path in [
+        "/",
+        "/tenants/",
+        "/tenants/acme/",
+        "/tenants/none",
+        "/tenants/a%63me",
+        "/tenants/acme/callers/none",
+        "/tenants/acme/callers/s%68op",
+        "/tenants/acme/keys/none",
+        "/tenants/acme/keys",
+        "/plans/none",
+        "/locks/x/y",
+    ] {
+        refused(&site.get(path).await, 404, "not-found", &[]);
+    }
+    for (method, path, allow) in [
+        ("PUT", "/tenants", "GET, HEAD, POST"),
+        ("POST", "/tenants/acme", "GET, HEAD, PATCH, DELETE"),
+        ("PUT", "/tenants/acme/callers/shop", "GET, HEAD, PATCH, DELETE"),
+        ("GET", "/tenants/acme/keys/first/rotation", "POST"),
+        ("POST", "/plans", "GET, HEAD"),
+        ("PATCH", "/plans/demo", "GET, HEAD, PUT, DELETE"),
+        ("DELETE", "/changes", "GET, HEAD"),
+        ("POST", "/status", "GET, HEAD"),
+    ] {
+        let answer = site.ask(&site.owner, method, path, &[ANY], None).await;
+        refused(&answer, 405, "method-not-allowed", &[]);
+        assert_eq!(answer.field("allow"), [allow]);
+    }
+    let answer = site.ask(&site.owner, "GET", "/status", &[("accept", "text/html")], None).await;
+    refused(&answer, 406, "not-acceptable", &[]);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_503_or_500_and_no_reason_gets_out() {
+    let site = Site::new().await;
+    for (failure, status, code) in [
+        ((|| Fault::Unavailable("disk hunter2".into())) as fn() -> Fault, 503, "unavailable"),
+        (|| Fault::Corrupt("row hunter2".into()), 500, "internal"),
+    ] {
+        site.world.registry.fail(None, failure);
+        for (method, path, body) in [
+            ("GET", "/tenants", None),
+            ("GET", "/tenants/acme", None),
+            ("POST", "/tenants", Some(json!({ "name": "x" }))),
+            ("PATCH", "/tenants/acme", Some(json!({ "name": "x" }))),
+            ("DELETE", "/tenants/acme", None),
+            ("GET", "/tenants/acme/callers", None),
+            (
+                "POST",
+                "/tenants/acme/callers",
+                Some(json!({ "name": "x", "kind": "operator", "plan": "demo" })),
+            ),
+            ("GET", "/tenants/acme/callers/shop", None),
+            ("PATCH", "/tenants/acme/callers/shop", Some(json!({ "plan": "demo" }))),
+            ("GET", "/tenants/acme/callers/shop/keys", None),
+            ("POST", "/tenants/acme/callers/shop/keys", None),
+            ("GET", "/tenants/acme/keys/first", None),
+            ("DELETE", "/tenants/acme/keys/first?wait=1", None),
+            ("POST", "/tenants/acme/keys/first/rotation", None),
+            ("GET", "/plans", None),
+            ("GET", "/plans/demo", None),
+            ("PUT", "/plans/new", Some(json!({ "limits": [] }))),
+            ("GET", "/changes", None),
+        ] {
+            let answer = site.ask(&site.owner, method, path, &[ANY], body.as_ref()).await;
+            refused(&answer, status, code, &[]);
+            assert!(!answer.text.contains("hunter2"), "{answer:?}");
+            let expected: &[&str] = if status == 503 { &["5"] } else { &[] };
+            assert_eq!(answer.field("retry-after"), expected, "{method} {path}");
+        }
+        // One that fails only when it writes, too.
+        for (command, method, path, body) in [
+            ("create_tenant", "POST", "/tenants", Some(json!({ "name": "x" }))),
+            ("update_caller", "PATCH", "/tenants/acme/callers/shop", Some(json!({ "name": "x" }))),
+            ("delete_credential", "DELETE", "/tenants/acme/keys/first", None),
+            ("last_uses", "GET", "/tenants/acme/keys/first", None),
+        ] {
+            site.world.registry.fail(Some(command), failure);
+            let answer = site.ask(&site.owner, method, path, &[ANY], body.as_ref()).await;
+            refused(&answer, status, code, &[]);
+        }
+    }
+    site.world.registry.recover();
+    assert_eq!(site.world.stored("acme", "shop").await.revision, 1);
+}
+
+#[tokio::test]
+async fn a_locked_caller_is_not_changed_and_its_keys_may_be_revoked() {
+    let site = Site::new().await;
+    let target = Target::Caller("shop".parse().unwrap());
+    site.world.lock(target, Covers::Writes, std::time::Duration::from_secs(90)).await;
+    let patched = site.patch("/tenants/acme/callers/shop", json!({ "name": "x" })).await;
+    refused(&patched, 423, "locked", &[]);
+    assert_eq!(patched.field("retry-after"), ["90"]);
+    refused(&site.delete("/tenants/acme/callers/shop").await, 423, "locked", &[]);
+    assert_eq!(site.delete("/tenants/acme/keys/first").await.status, 204);
+}

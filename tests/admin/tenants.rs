@@ -1,0 +1,129 @@
+//! Tenants.
+
+use serde_json::json;
+
+use super::{ANY, Site, refused, shown, start};
+
+#[tokio::test]
+async fn a_tenant_is_made_read_changed_and_deleted() {
+    let site = Site::new().await;
+    let gateway = json!({ "project_id": "p1", "instance_id": "i1", "custom_keys": true });
+    let made = site.post("/tenants", json!({ "id": "blue", "name": "Blue", "gateway": gateway })).await;
+    let mut document = json!({
+        "id": "blue", "name": "Blue", "gateway": gateway, "standing": "active", "max_callers": 50,
+        "revision": 1, "created_at": start(), "updated_at": start(),
+    });
+    shown(&made, 201, 1, &document);
+    assert_eq!(made.field("location"), ["/admin/v1/tenants/blue"]);
+    shown(&site.get("/tenants/blue").await, 200, 1, &document);
+
+    site.world.clock.advance(std::time::Duration::from_secs(1));
+    let patch = json!({ "name": "Navy", "standing": "lapsed", "max_callers": 3 });
+    let changed = site.send("PATCH", "/tenants/blue", &[("if-match", "\"1\"")], patch).await;
+    for (member, value) in [
+        ("name", json!("Navy")),
+        ("standing", json!("lapsed")),
+        ("max_callers", json!(3)),
+        ("revision", json!(2)),
+        ("updated_at", json!("2026-01-01T00:00:01Z")),
+    ] {
+        document[member] = value;
+    }
+    shown(&changed, 200, 2, &document);
+    shown(&site.patch("/tenants/blue", json!({})).await, 200, 2, &document);
+
+    let gone = site.ask(&site.owner, "DELETE", "/tenants/blue", &[("if-match", "\"2\"")], None).await;
+    assert_eq!((gone.status.as_u16(), &*gone.text), (204, ""));
+    refused(&site.get("/tenants/blue").await, 404, "not-found", &[]);
+}
+
+#[tokio::test]
+async fn a_tenant_without_an_id_gets_one() {
+    let site = Site::new().await;
+    let made = site.post("/tenants", json!({ "name": "x", "standing": "lapsed", "max_callers": 0 })).await;
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!((id.len(), made.json()["gateway"].is_null()), (36, true));
+    assert_eq!(made.field("location"), [format!("/admin/v1/tenants/{id}")]);
+}
+
+#[tokio::test]
+async fn a_tenant_with_callers_stays() {
+    let site = Site::new().await;
+    refused(&site.delete("/tenants/acme").await, 409, "conflict", &[]);
+    assert_eq!(site.delete("/tenants/acme/callers/shop").await.status, 204);
+    assert_eq!(site.delete("/tenants/acme").await.status, 204);
+    refused(&site.delete("/tenants/administration").await, 409, "conflict", &[]);
+}
+
+#[tokio::test]
+async fn what_is_taken_is_409_and_what_makes_no_sense_422() {
+    let site = Site::new().await;
+    refused(&site.post("/tenants", json!({ "id": "acme", "name": "x" })).await, 409, "conflict", &[]);
+    let place = json!({ "project_id": "p", "instance_id": "i" });
+    assert_eq!(site.post("/tenants", json!({ "name": "x", "gateway": place })).await.status, 201);
+    refused(&site.post("/tenants", json!({ "name": "y", "gateway": place })).await, 409, "conflict", &[]);
+    let wrong = json!({
+        "name": "a\nb", "gateway": { "project_id": "", "instance_id": "a/b" },
+    });
+    let places = ["#/name", "#/gateway/project_id", "#/gateway/instance_id"];
+    refused(&site.post("/tenants", wrong).await, 422, "wrong-values", &places);
+    for (body, place) in [
+        (json!({ "name": "" }), "#/name"),
+        (json!({ "name": "x".repeat(256) }), "#/name"),
+        (json!({ "name": "x", "id": "a b" }), "#/id"),
+        (json!({ "name": "x", "standing": "unpaid" }), "#/standing"),
+        (json!({ "name": "x", "max_callers": -1 }), "#/max_callers"),
+        (json!({ "name": "x", "max_callers": 4_294_967_296_u64 }), "#/max_callers"),
+    ] {
+        refused(&site.post("/tenants", body.clone()).await, 422, "wrong-values", &[place]);
+        if body["id"].is_null() {
+            refused(&site.patch("/tenants/acme", body).await, 422, "wrong-values", &[place]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_change_says_what_it_is_based_on() {
+    let site = Site::new().await;
+    let name = |name: &str| json!({ "name": name });
+    for (fields, status, code) in [
+        (&[][..], 428, "precondition-required"),
+        (&[("if-match", "\"2\"")], 412, "precondition-failed"),
+        (&[("if-match", "W/\"1\"")], 412, "precondition-failed"),
+        (&[("if-none-match", "*")], 428, "precondition-required"),
+    ] {
+        refused(&site.send("PATCH", "/tenants/acme", fields, name("x")).await, status, code, &[]);
+        refused(&site.ask(&site.owner, "DELETE", "/tenants/acme", fields, None).await, status, code, &[]);
+    }
+    // What is not there has no revision.
+    refused(&site.send("PATCH", "/tenants/none", &[], name("x")).await, 404, "not-found", &[]);
+    assert_eq!(
+        site.send("PATCH", "/tenants/acme", &[("if-match", "\"9\", \"1\"")], name("x")).await.status,
+        200
+    );
+    let stale = site.send("PATCH", "/tenants/acme", &[("if-match", "\"1\"")], name("y")).await;
+    refused(&stale, 412, "precondition-failed", &[]);
+    assert_eq!(site.send("PATCH", "/tenants/acme", &[ANY], name("z")).await.status, 200);
+}
+
+#[tokio::test]
+async fn of_twenty_writers_at_one_revision_one_wins() {
+    let site = std::sync::Arc::new(Site::new().await);
+    let writers: Vec<_> = (0..20)
+        .map(|at| {
+            let site = site.clone();
+            tokio::spawn(async move {
+                let body = json!({ "name": format!("writer {at}") });
+                let fields = [("if-match", "\"1\"")];
+                site.send("PATCH", "/tenants/acme/callers/shop", &fields, body).await.status.as_u16()
+            })
+        })
+        .collect();
+    let mut statuses = Vec::new();
+    for writer in writers {
+        statuses.push(writer.await.unwrap());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [&[200][..], &[412; 19]].concat());
+    assert_eq!(site.world.stored("acme", "shop").await.revision, 2);
+}
