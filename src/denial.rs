@@ -96,7 +96,7 @@ pub enum Denial {
     RequestTimeout,
     /// 409: somebody else was there first.
     Conflict { detail: Cow<'static, str> },
-    /// 412: it is not, or no longer, as the request takes it to be.
+    /// 412: what the change is based on is no longer so.
     PreconditionFailed { detail: Cow<'static, str> },
     /// 413: more bytes than are taken here.
     ContentTooLarge { limit: u64 },

@@ -244,7 +244,11 @@ impl Directory {
             Entity::Caller(caller) => self.put_caller(roster, &caller),
             Entity::Credential(credential) => self.put_key(roster, &credential),
             Entity::Plan(plan) => self.put_plan(roster, plan),
-            Entity::Lock(lock) => self.edit_locks(&lock.target.clone(), |locks| locks.push(Arc::new(lock))),
+            // A lock that is refreshed takes the place of what it was; its target is the same.
+            Entity::Lock(lock) => self.edit_locks(&lock.target.clone(), |locks| {
+                locks.retain(|other| other.id != lock.id);
+                locks.push(Arc::new(lock));
+            }),
         }
     }
 
@@ -400,6 +404,8 @@ fn prefixes(path: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         app::{CallerKind, CredentialId, CredentialKind, Status},
@@ -530,14 +536,14 @@ mod tests {
             || world.ask(&policy, &crate::testing::request("GET", "/", &[("x-api-key", &key)])).unwrap();
         ask();
         assert_eq!(world.directory.used_since(start), [(credential.id.clone(), start)]);
-        world.clock.advance(std::time::Duration::from_secs(9));
+        world.clock.advance(Duration::from_secs(9));
         ask();
         assert_eq!(
             world.directory.used_since(start),
             [(credential.id.clone(), start)],
             "ten seconds are one"
         );
-        world.clock.advance(std::time::Duration::from_secs(1));
+        world.clock.advance(Duration::from_secs(1));
         ask();
         world
             .change(Verb::Updated, Entity::Credential(Credential { name: "b".into(), ..credential.clone() }));
@@ -551,13 +557,28 @@ mod tests {
         let world = World::new();
         let policy = crate::policy::ApiKey::new(world.directory.clone());
         let key = world.key();
-        world.clock.advance(std::time::Duration::from_millis(500));
+        world.clock.advance(Duration::from_millis(500));
         let noted = world.now();
-        world.clock.advance(std::time::Duration::from_millis(400));
+        world.clock.advance(Duration::from_millis(400));
         world.ask(&policy, &crate::testing::request("GET", "/", &[("x-api-key", &key)])).unwrap();
         assert_eq!(world.directory.used_since(noted).len(), 1);
-        world.clock.advance(std::time::Duration::from_secs(1));
+        world.clock.advance(Duration::from_secs(1));
         assert_eq!(world.directory.used_since(world.now()), []);
+    }
+
+    #[test]
+    fn a_refreshed_lock_is_there_once_and_gone_when_it_is_released() {
+        let world = World::new();
+        for target in [Target::Resource("/x".parse().unwrap()), Target::Caller("caller".parse().unwrap())] {
+            let first = world.lock(target, Covers::All, Duration::from_secs(1));
+            let refreshed = Lock { expires_at: first.expires_at + Duration::from_secs(9), ..first };
+            world.change(Verb::Updated, Entity::Lock(refreshed.clone()));
+            let caller = world.directory.find(&world.key()).unwrap();
+            let stands = || world.directory.lock(Some(caller.caller()), "/x", false, world.now());
+            assert_eq!(stands().as_deref(), Some(&refreshed));
+            world.unlock(refreshed);
+            assert_eq!((stands(), world.directory.locks.load(Ordering::Acquire)), (None, 0));
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod command;
 mod fault;
 mod follow;
 mod listing;
+mod lock;
 pub mod memory;
 mod once;
 mod reseal;
@@ -29,6 +30,7 @@ pub use command::{Command, NewCaller, SecretOf};
 pub use fault::Fault;
 pub use follow::{follow, load, note_uses};
 pub use listing::{Callers, Changes, Credentials, History, Order, Past, Tenants};
+pub use lock::NewLock;
 pub use once::{Kept, Once, Outcome, earlier, execute_once, keep};
 pub use reseal::{Resealed, reseal};
 pub use rules::{Clash, Transaction, clash, execute};
@@ -41,8 +43,8 @@ use view::Held;
 use work::{Batch, OnceBatch};
 
 use crate::app::{
-    Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialEdit, CredentialId, Entity, Lock,
-    LockId, Plan, PlanId, Seq, Standing, Status, Tenant, TenantEdit, TenantId,
+    Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialEdit, CredentialId, Entity, Lease,
+    Lock, LockId, LockToken, Plan, PlanId, Seq, Standing, Status, Tenant, TenantEdit, TenantId,
 };
 
 /// One command by itself, and the entity of its kind that it answers with.
@@ -79,6 +81,9 @@ pub struct Snapshot {
 ///   [`Fault::Conflict`] when the entity has moved on.
 /// * **Its own clock.** Times of changes and the expiry of locks come from the registry's clock, read
 ///   once in each transaction.
+/// * **One holder.** Of locks that would stop the same requests, at most one holds at any moment. Each that is
+///   granted has a greater [fence](Lock::fence) than all before it, however those ended and whatever became of
+///   the process. Once a lock is released, broken or expired, its token is worth nothing.
 /// * **Honest.** When the store cannot be reached the answer is [`Fault::Unavailable`], and no other.
 ///
 /// A change that changes nothing is no change: it returns the entity as it is and writes no row.
@@ -88,8 +93,11 @@ pub struct Snapshot {
 #[async_trait]
 pub trait Registry: Send + Sync + 'static {
     /// Does one thing after the other in one transaction: all of them, or none. Returns for each the entity
-    /// as it is since, or, when deleted, as it last was. What it does with each, and which errors that has, is
-    /// said by the method of its name.
+    /// as it is since, or, when deleted, as it last was; a lock that was to be released and was gone is left
+    /// out. What it does with each, and which errors that has, is said by the method of its name.
+    ///
+    /// A change that is to be made only while a lock is held goes with its proof: [`Command::Hold`], and
+    /// behind it the change. Both are of one moment, so nobody else acquires the lock in between.
     ///
     /// # Errors
     /// That of the first which cannot be done.
@@ -189,6 +197,12 @@ pub trait Registry: Send + Sync + 'static {
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
     async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, Fault>;
+
+    /// A lock; one that has expired may still be there.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`].
+    async fn lock(&self, id: &LockId) -> Result<Lock, Fault>;
 
     /// A page of locks by id: at most `limit`, behind `after`; those that have expired may be among them.
     ///
@@ -306,7 +320,8 @@ pub trait Registry: Send + Sync + 'static {
         one!(self, Caller, Command::CreateCaller(caller), actor)
     }
 
-    /// Changes a caller, unless it is locked: by everybody's lock, or one of its own tenant.
+    /// Changes a caller, unless it is locked: by everybody's lock, or one of its own tenant. Who holds the lock
+    /// says so by [`Command::Hold`].
     ///
     /// # Errors
     /// [`Fault::NotFound`] (the caller, or its new plan), [`Fault::Locked`], [`Fault::NameTaken`],
@@ -422,19 +437,47 @@ pub trait Registry: Send + Sync + 'static {
         self.execute(vec![Command::DeletePlan(id.clone())], actor).await.map(drop)
     }
 
-    /// Makes a lock. `acquired_at` is set by the registry; locks that have expired are cleared away first.
+    /// Acquires a lock, for so long by the registry's clock; locks that have expired are cleared away first.
+    /// What it answers with has the [fence](Lock::fence).
     ///
     /// # Errors
-    /// [`Fault::Conflict`] when the id is that of a lock that still holds, or `expires_at` is past.
-    async fn create_lock(&self, lock: Lock, actor: &Actor) -> Result<Lock, Fault> {
-        one!(self, Lock, Command::CreateLock(lock), actor)
+    /// [`Fault::Conflict`] when the id is that of a lock that still holds; [`Fault::Locked`] when one holds on
+    /// the same target, or a path above or below it, and concerns the same tenant: that one; [`Fault::Full`]
+    /// when the owner holds [`MAX_LOCKS`](crate::app::MAX_LOCKS).
+    async fn acquire_lock(&self, lock: NewLock, actor: &Actor) -> Result<Lock, Fault> {
+        one!(self, Lock, Command::AcquireLock(lock), actor)
     }
 
-    /// Releases a lock.
+    /// Lets a lock hold for so long from now on, or for as long as it does when that is longer. The fence
+    /// stays. One that no longer holds stays lost, whoever holds its target since.
     ///
     /// # Errors
-    /// [`Fault::NotFound`].
-    async fn delete_lock(&self, id: &LockId, actor: &Actor) -> Result<(), Fault> {
-        self.execute(vec![Command::DeleteLock(id.clone())], actor).await.map(drop)
+    /// [`Fault::LockLost`] when it does not hold, or the token is not its own.
+    async fn refresh_lock(
+        &self,
+        id: &LockId,
+        token: &LockToken,
+        lasts: Lease,
+        actor: &Actor,
+    ) -> Result<Lock, Fault> {
+        let command = Command::RefreshLock { id: id.clone(), token: token.clone(), lasts };
+        one!(self, Lock, command, actor)
+    }
+
+    /// Releases a lock. One that is gone or has expired is released: that is no change.
+    ///
+    /// # Errors
+    /// [`Fault::LockLost`] when it holds, and the token is not its own.
+    async fn release_lock(&self, id: &LockId, token: &LockToken, actor: &Actor) -> Result<(), Fault> {
+        let command = Command::ReleaseLock { id: id.clone(), token: token.clone() };
+        self.execute(vec![command], actor).await.map(drop)
+    }
+
+    /// Takes a lock away from its holder, who learns of it when it proves it the next time.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`], also when it has expired.
+    async fn break_lock(&self, id: &LockId, actor: &Actor) -> Result<(), Fault> {
+        self.execute(vec![Command::BreakLock(id.clone())], actor).await.map(drop)
     }
 }

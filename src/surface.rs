@@ -96,6 +96,9 @@ fn denial(fault: Fault, now: Timestamp) -> Denial {
             Denial::PaymentRequired { detail: format!("The subscription holds {most} of them.").into() }
         }
         Fault::Locked(lock) => Denial::Locked { lock: (*lock).into(), now },
+        Fault::LockLost => Denial::PreconditionFailed {
+            detail: "The lock is not held any more, or not with this token and fence.".into(),
+        },
         Fault::Unavailable(inside) => {
             tracing::error!("the registry is unavailable: {inside}");
             Denial::unavailable("The registry cannot be reached just now.", RETRY_AFTER)
@@ -137,6 +140,12 @@ mod tests {
         ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
             Poll::Pending
         }
+    }
+
+    #[test]
+    fn a_lock_that_is_not_held_is_a_precondition_that_failed() {
+        let denial = denial(Fault::LockLost, Timestamp::UNIX_EPOCH);
+        assert_eq!((denial.status().as_u16(), denial.retry_after()), (412, None));
     }
 
     #[tokio::test]

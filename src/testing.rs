@@ -174,6 +174,8 @@ impl World {
             covers: Covers::All,
             acquired_at: self.now(),
             expires_at: self.now() + Duration::from_secs(60),
+            fence: 1,
+            token: None,
         };
         edit(&mut lock);
         self.change(Verb::Created, Entity::Lock(lock.clone()));

@@ -89,13 +89,22 @@ macro_rules! keeps_all {
                 a_secret_that_changed_meanwhile_is_not_sealed_anew_as_it_was,
             }
             locks {
-                a_lock_is_made_and_released,
-                a_lock_that_has_expired_already_is_refused,
+                a_lock_is_acquired_and_released,
+                a_lock_that_is_gone_or_has_expired_is_released,
+                what_one_has_locked_nobody_else_locks,
+                the_longest_of_the_locks_in_the_way_is_shown,
                 a_locks_id_is_taken_for_as_long_as_it_holds,
+                an_owner_holds_as_many_locks_as_it_may_and_no_more,
+                a_fence_is_greater_than_all_before_however_those_ended,
+                what_was_moved_here_grants_greater_fences_than_were_granted_there,
+                a_lock_is_refreshed_while_it_holds_and_never_after,
+                a_broken_lock_is_lost_to_its_holder,
+                who_proves_its_lock_changes_what_it_locked,
+                who_does_not_hold_a_lock_changes_nothing,
                 a_locked_caller_stays_as_it_is_until_the_nanosecond_the_lock_expires,
-                the_longest_of_several_locks_is_shown,
                 a_lock_holds_only_what_it_stands_on,
                 expired_locks_are_cleared_away_by_the_next,
+                of_many_who_acquire_at_once_one_holds,
             }
             together {
                 what_is_done_together_is_seen_by_what_follows,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use portcullis::{
-    app::{Caller, CallerEdit, CallerId, Entity, Tenant},
+    app::{Caller, CallerEdit, CallerId, Entity, Lock, LockToken, MAX_LOCKS, Target, Tenant},
     clock::{ManualClock, SystemClock},
     registry::{
         Callers, Fault, Order, Registry,
@@ -19,7 +19,7 @@ use portcullis::{
     },
 };
 use records::{
-    actor, app, client, clock, gateway, key, lock_on, log, plan, tenant, the_log_tells_all, within,
+    actor, app, client, clock, gateway, key, lock, lock_on, log, plan, tenant, the_log_tells_all, within,
 };
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions,
@@ -62,7 +62,7 @@ fn this_test_again(test: &str) -> Command {
 }
 
 /// Some of everything; gives back one caller.
-async fn fill(registry: &dyn Registry, clock: &ManualClock) -> Caller {
+async fn fill(registry: &dyn Registry) -> Caller {
     let by = &actor();
     registry.create_tenant(tenant("t"), by).await.unwrap();
     registry.put_plan(plan("p", 1), by).await.unwrap();
@@ -70,7 +70,7 @@ async fn fill(registry: &dyn Registry, clock: &ManualClock) -> Caller {
     registry.create_caller(app("g", "name", "key"), by).await.unwrap();
     let caller = registry.create_caller(client("t", "name"), by).await.unwrap();
     registry.create_credential(key(&caller, "key"), by).await.unwrap();
-    registry.create_lock(lock_on(&caller, clock, Duration::from_secs(1)), by).await.unwrap();
+    registry.acquire_lock(lock_on(&caller, Duration::from_secs(1)), by).await.unwrap();
     caller
 }
 
@@ -79,7 +79,7 @@ async fn what_was_there_is_there_when_opened_again() {
     let (_folder, path) = ground();
     let clock = clock();
     let store = Sqlite::open(&path, clock.clone()).await.unwrap();
-    let caller = fill(&store, &clock).await;
+    let caller = fill(&store).await;
     let (snapshot, changes) = (store.snapshot().await.unwrap(), log(&store).await);
     assert_eq!(snapshot.entities.len(), 7);
     store.close().await;
@@ -99,8 +99,7 @@ async fn what_was_there_is_there_when_opened_again() {
 async fn a_closed_store_is_unavailable_and_lets_nobody_wait() {
     let (_folder, path) = ground();
     let store = open(&path).await;
-    let clock = clock();
-    let caller = fill(&store, &clock).await;
+    let caller = fill(&store).await;
     within(store.close()).await;
     within(store.close()).await;
     let unavailable = |fault| matches!(fault, Fault::Unavailable(_));
@@ -196,8 +195,7 @@ async fn in_order_with(path: &Path, acknowledged: &[CallerId]) {
 async fn while_another_process_writes_changes_are_unavailable_and_reads_go_on() {
     let (_folder, path) = ground();
     let store = open(&path).await;
-    let clock = clock();
-    let caller = fill(&store, &clock).await;
+    let caller = fill(&store).await;
     let before = store.snapshot().await.unwrap();
 
     let mut other = outside(&path).await;
@@ -224,7 +222,7 @@ async fn while_another_process_writes_changes_are_unavailable_and_reads_go_on() 
 async fn a_transaction_that_sqlite_ends_by_itself_leaves_the_writer_usable() {
     let (_folder, path) = ground();
     let store = open(&path).await;
-    fill(&store, &clock()).await;
+    fill(&store).await;
     let mut other = outside(&path).await;
     other
         .execute("CREATE TRIGGER broken BEFORE INSERT ON change BEGIN SELECT RAISE(ROLLBACK, 'broken'); END")
@@ -245,7 +243,7 @@ async fn a_transaction_that_sqlite_ends_by_itself_leaves_the_writer_usable() {
 async fn a_record_that_does_not_parse_is_corrupt_and_only_that() {
     let (_folder, path) = ground();
     let store = open(&path).await;
-    let caller = fill(&store, &clock()).await;
+    let caller = fill(&store).await;
     let intact = store.create_caller(client("t", "intact"), &actor()).await.unwrap();
     let id = caller.id.as_str();
     let mut other = outside(&path).await;
@@ -290,7 +288,7 @@ async fn a_record_that_does_not_parse_is_corrupt_and_only_that() {
 async fn a_change_that_does_not_parse_is_named_by_its_number() {
     let (_folder, path) = ground();
     let store = open(&path).await;
-    fill(&store, &clock()).await;
+    fill(&store).await;
     let mut other = outside(&path).await;
     other.execute("DROP TRIGGER change_is_not_updated").await.unwrap();
     for (change, set) in [(7, "record = 'x'"), (6, "kind = 'x'"), (5, "verb = 'x'"), (4, "at = 'x'")] {
@@ -306,7 +304,7 @@ async fn a_change_that_does_not_parse_is_named_by_its_number() {
 async fn the_file_itself_refuses_to_rewrite_the_log_or_to_break_a_wall() {
     let (_folder, path) = ground();
     let store = open(&path).await;
-    fill(&store, &clock()).await;
+    fill(&store).await;
     store.create_tenant(tenant("u"), &actor()).await.unwrap();
     let before = (store.snapshot().await.unwrap().entities, log(&store).await);
     let mut other = outside(&path).await;
@@ -319,6 +317,9 @@ async fn the_file_itself_refuses_to_rewrite_the_log_or_to_break_a_wall() {
         "DELETE FROM caller",
         "DELETE FROM tenant WHERE id = 't'",
         "DELETE FROM tenant",
+        "UPDATE fence SET last = last - 1",
+        "DELETE FROM fence",
+        "INSERT INTO fence (last) VALUES (1)",
     ];
     for sql in tampering {
         assert!(other.execute(sql).await.is_err(), "{sql}");
@@ -331,7 +332,7 @@ async fn a_store_is_proven_and_a_head_that_was_kept_still_stands() {
     let (_folder, path) = ground();
     let store = open(&path).await;
     assert_eq!(store.verify().await.unwrap().changes, 0);
-    fill(&store, &clock()).await;
+    fill(&store).await;
     let kept = store.verify().await.unwrap();
     assert_eq!(kept.changes, log(&store).await.len() as u64);
     assert_eq!(store.hash(kept.changes).await.unwrap(), Some(kept.head));
@@ -368,10 +369,12 @@ async fn a_row_that_was_tampered_with_is_found() {
         ("UPDATE caller SET record = json_set(record, '$.plan', 'p') WHERE tenant = 't'", "caller"),
         ("DELETE FROM lock", "lock"),
         ("INSERT INTO plan (id, record) VALUES ('free', '{}')", "plan \"free\""),
+        ("UPDATE fence SET last = last + 1", "the last fence"),
+        ("DROP TRIGGER fence_is_not_deleted; DELETE FROM fence", "the last fence"),
     ] {
         let (_folder, path) = ground();
         let store = open(&path).await;
-        fill(&store, &clock()).await;
+        fill(&store).await;
         store.verify().await.unwrap();
         let mut other = outside(&path).await;
         for sql in [unguarded, tampering] {
@@ -387,13 +390,83 @@ async fn a_row_that_was_tampered_with_is_found() {
 async fn changes_of_a_time_without_hashes_are_hashed_when_the_store_is_opened() {
     let (_folder, path) = ground();
     let store = open(&path).await;
-    fill(&store, &clock()).await;
+    fill(&store).await;
     let whole = store.verify().await.unwrap();
     store.close().await;
     let mut other = outside(&path).await;
     let forget = "DROP TRIGGER change_hash_is_not_deleted; DELETE FROM change_hash WHERE seq > 2;";
     other.execute(forget).await.unwrap();
     assert_eq!(open(&path).await.verify().await.unwrap(), whole);
+}
+
+/// In a file as it was before locks had fences and tokens.
+#[tokio::test]
+async fn a_lock_of_a_time_before_fences_holds_on_and_is_broken() {
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    let caller = fill(&store).await;
+    let minute = Duration::from_secs(60);
+    let on = |path: &str| lock(Target::Resource(path.parse().unwrap()), minute);
+    let old = store.acquire_lock(on("/a/b"), &actor()).await.unwrap();
+    store.close().await;
+    let mut other = outside(&path).await;
+    other
+        .execute(
+            "DROP TABLE fence; DROP INDEX lock_path; DROP INDEX lock_owner;
+             ALTER TABLE lock DROP COLUMN path; ALTER TABLE lock DROP COLUMN owner;
+             DELETE FROM _sqlx_migrations WHERE version = 4;
+             DROP TRIGGER change_is_not_updated; DROP TRIGGER change_hash_is_not_deleted;
+             UPDATE lock SET record = json_remove(record, '$.fence', '$.token');
+             UPDATE change SET record = json_remove(record, '$.fence', '$.token') WHERE kind = 'lock';
+             DELETE FROM change_hash;",
+        )
+        .await
+        .unwrap();
+
+    let store = open(&path).await;
+    store.verify().await.unwrap();
+    let before = store.lock(&old.id).await.unwrap();
+    assert_eq!(before, Lock { fence: 0, token: None, ..old.clone() });
+    for path in ["/a", "/a/b", "/a/b/c"] {
+        let refused = store.acquire_lock(on(path), &actor()).await;
+        assert!(matches!(&refused, Err(Fault::Locked(shown)) if **shown == before), "{refused:?}");
+    }
+    let refused = store.delete_caller(&caller.tenant, &caller.id, None, &actor()).await;
+    assert!(matches!(refused, Err(Fault::Locked(_))), "{refused:?}");
+    let token = LockToken::generate();
+    let unproven = store.release_lock(&old.id, &token, &actor()).await;
+    assert!(matches!(unproven, Err(Fault::LockLost)), "{unproven:?}");
+    // It counts for its owner.
+    for n in 2..MAX_LOCKS {
+        store.acquire_lock(on(&format!("/{n}")), &actor()).await.unwrap();
+    }
+    let full = store.acquire_lock(on("/x"), &actor()).await;
+    assert!(matches!(full, Err(Fault::Full(MAX_LOCKS))), "{full:?}");
+    store.break_lock(&old.id, &actor()).await.unwrap();
+    assert!(store.acquire_lock(on("/a"), &actor()).await.unwrap().fence > old.fence);
+    store.verify().await.unwrap();
+    the_log_tells_all(&store).await;
+}
+
+#[tokio::test]
+async fn a_fence_does_not_fall_back_when_the_clock_does() {
+    let (_folder, path) = ground();
+    let on = |path: &str| lock(Target::Resource(path.parse().unwrap()), Duration::from_secs(1));
+    let mut last = 0;
+    for time in
+        ["2026-01-01T00:00:01Z", "2030-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "1969-01-01T00:00:00Z"]
+    {
+        let clock = Arc::new(ManualClock::at(time.parse().unwrap()));
+        let store = Sqlite::open(&path, clock).await.unwrap();
+        for _ in 0..3 {
+            let lock = store.acquire_lock(on("/a"), &actor()).await.unwrap();
+            assert!(lock.fence > last, "{} after {last} at {time}", lock.fence);
+            last = lock.fence;
+            store.break_lock(&lock.id, &actor()).await.unwrap();
+        }
+        store.verify().await.unwrap();
+        store.close().await;
+    }
 }
 
 #[tokio::test]
@@ -508,7 +581,7 @@ async fn a_file_that_is_no_store_is_refused_and_left_alone() {
 async fn a_store_of_a_later_version_is_refused_and_left_alone() {
     let (_folder, path) = ground();
     let store = open(&path).await;
-    fill(&store, &clock()).await;
+    fill(&store).await;
     store.close().await;
     let mut other = outside(&path).await;
     other
@@ -545,8 +618,8 @@ async fn a_name_that_is_special_to_sqlite_is_a_file_like_any_other() {
 #[tokio::test]
 async fn apps_of_an_earlier_version_are_listed_by_what_their_records_say() {
     let (_folder, path) = ground();
-    let (store, clock) = (open(&path).await, clock());
-    fill(&store, &clock).await;
+    let store = open(&path).await;
+    fill(&store).await;
     store.close().await;
     let back = "DELETE FROM _sqlx_migrations WHERE version = 6; DROP INDEX caller_created;
                 ALTER TABLE caller DROP COLUMN created_at; ALTER TABLE caller DROP COLUMN status;

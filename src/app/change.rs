@@ -157,7 +157,8 @@ impl Entity {
 }
 
 impl Entity {
-    /// It as JSON, without what only the registry may know: digests and sealed secrets.
+    /// It as JSON, without what only the registry may know: digests, of keys and of lock tokens, and sealed
+    /// secrets.
     #[must_use]
     pub fn shown(&self) -> Value {
         let shown = match self {
@@ -173,6 +174,7 @@ impl Entity {
             if let (Self::Credential(it), Some(kind)) = (self, members.get_mut("kind")) {
                 *kind = it.kind.name().into();
             }
+            members.remove("token");
             if let Some(app) = members.get_mut("kind").and_then(|kind| kind.get_mut("app")?.as_object_mut()) {
                 app.remove("secret");
             }

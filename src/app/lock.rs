@@ -5,7 +5,10 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Caller, CallerId, InvalidId, LockId, TenantId};
+use super::{Caller, CallerId, InvalidId, Lease, LockId, LockToken, TenantId, TokenDigest};
+
+/// The most locks that one owner holds at a time.
+pub const MAX_LOCKS: u32 = 64;
 
 /// Which requests a lock stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -30,6 +33,12 @@ impl ResourcePath {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// It and every path above it: `/a`, `/a/b` and `/a/b/c` of `/a/b/c`.
+    pub fn lineage(&self) -> impl Iterator<Item = &str> {
+        let ends = self.0.match_indices('/').map(|(slash, _)| slash).skip(1);
+        ends.chain([self.0.len()]).map(|end| &self.0[..end])
     }
 }
 
@@ -65,7 +74,25 @@ pub enum Target {
     Resource(ResourcePath),
 }
 
+impl Target {
+    /// Whether something is on both: they are the same, or one is a path above the other.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Caller(one), Self::Caller(other)) => one == other,
+            (Self::Resource(one), Self::Resource(other)) => {
+                one.lineage().any(|path| path == other.as_str())
+                    || other.lineage().any(|path| path == one.as_str())
+            }
+            (Self::Caller(_), Self::Resource(_)) | (Self::Resource(_), Self::Caller(_)) => false,
+        }
+    }
+}
+
 /// A lock: held by an owner, for a reason, until a moment.
+///
+/// While it holds, nobody acquires another that would stop the same requests: on its target, or a path above
+/// or below, and of its tenant or everybody's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
     /// Unique in the registry.
@@ -84,6 +111,14 @@ pub struct Lock {
     pub acquired_at: Timestamp,
     /// The first moment at which it no longer holds.
     pub expires_at: Timestamp,
+    /// The fencing token: greater than that of every lock that the registry granted before, and than those of
+    /// the registry that it was restored or moved from. Whoever keeps the greatest that it has seen can tell a
+    /// holder that came too late. 0: of a time before there were any.
+    #[serde(default)]
+    pub fence: u64,
+    /// What its token is known by. `None`: of a time before there were any; it ends by itself, or is broken.
+    #[serde(default)]
+    pub token: Option<TokenDigest>,
 }
 
 impl Lock {
@@ -91,6 +126,26 @@ impl Lock {
     #[must_use]
     pub fn holds(&self, now: Timestamp) -> bool {
         now < self.expires_at
+    }
+
+    /// Whether a token is its own.
+    #[must_use]
+    pub fn is_proven_by(&self, token: &LockToken) -> bool {
+        self.token.is_some_and(|digest| digest == token.digest())
+    }
+
+    /// Whether it would stop requests of a tenant; `None` is everybody's.
+    #[must_use]
+    pub fn concerns(&self, tenant: Option<&TenantId>) -> bool {
+        self.tenant.is_none() || tenant.is_none() || self.tenant.as_ref() == tenant
+    }
+
+    /// The lock as it is when a lease starts anew, or `None` when that changes nothing. Never does it hold
+    /// shorter: a message that came late would take away what its holder relies on.
+    #[must_use]
+    pub fn refreshed(&self, lasts: Lease, now: Timestamp) -> Option<Self> {
+        let expires_at = lasts.end(now);
+        (expires_at > self.expires_at).then(|| Self { expires_at, ..self.clone() })
     }
 
     /// Whether a caller must not be changed at a moment because of it: it stands on the caller, holds, and
@@ -106,6 +161,7 @@ impl Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::Entity;
 
     #[test]
     fn a_resource_path_has_one_spelling() {
@@ -113,5 +169,60 @@ mod tests {
         for bad in ["", "/", "orders", "/orders/", "//orders", "/a/../b", "/a/./b", "/a?b"] {
             assert!(bad.parse::<ResourcePath>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_path_meets_itself_and_what_is_above_and_below() {
+        let on = |path: &str| Target::Resource(path.parse().unwrap());
+        let caller = |id: &str| Target::Caller(id.parse().unwrap());
+        for (one, other, meet) in [
+            (on("/a/b"), on("/a/b"), true),
+            (on("/a/b"), on("/a"), true),
+            (on("/a"), on("/a/b/c"), true),
+            (on("/a/b"), on("/a/bc"), false),
+            (on("/a/b"), on("/a/c"), false),
+            (on("/a/b"), on("/b"), false),
+            (caller("a"), caller("a"), true),
+            (caller("a"), caller("b"), false),
+            (caller("a"), on("/a"), false),
+        ] {
+            assert_eq!(one.meets(&other), meet, "{one:?} {other:?}");
+            assert_eq!(other.meets(&one), meet, "{other:?} {one:?}");
+        }
+        let deep: ResourcePath = "/a/bc/d".parse().unwrap();
+        assert_eq!(deep.lineage().collect::<Vec<_>>(), ["/a", "/a/bc", "/a/bc/d"]);
+    }
+
+    /// As the registry kept it when it had neither fences nor tokens.
+    const OLD: &str = r#"{"id":"l","tenant":null,"target":{"resource":"/a"},"owner":"o","reason":"r",
+        "covers":"writes","acquired_at":"2026-01-01T00:00:00Z","expires_at":"2026-01-02T00:00:00Z"}"#;
+
+    #[test]
+    fn a_lock_of_a_time_before_fences_is_read_and_proven_by_no_token() {
+        let lock: Lock = serde_json::from_str(OLD).unwrap();
+        assert_eq!((lock.fence, lock.token), (0, None));
+        assert!(!lock.is_proven_by(&LockToken::generate()));
+    }
+
+    #[test]
+    fn a_lock_is_shown_without_its_tokens_digest() {
+        let old: Lock = serde_json::from_str(OLD).unwrap();
+        let token = LockToken::generate();
+        let lock = Lock { fence: 7, token: Some(token.digest()), ..old };
+        assert!(lock.is_proven_by(&token));
+        let kept: Lock = serde_json::from_str(&serde_json::to_string(&lock).unwrap()).unwrap();
+        assert_eq!(kept, lock);
+        let shown = Entity::Lock(lock).shown();
+        assert_eq!((&shown["fence"], &shown["owner"]), (&7.into(), &"o".into()));
+        assert!(!shown.to_string().contains(&String::from(token.digest())), "{shown}");
+    }
+
+    #[test]
+    fn a_lock_is_never_refreshed_to_hold_shorter() {
+        let lock: Lock = serde_json::from_str(OLD).unwrap();
+        let hour = Lease::try_from(std::time::Duration::from_hours(1)).unwrap();
+        assert_eq!(lock.refreshed(hour, "2026-01-01T23:00:00Z".parse().unwrap()), None);
+        let later = lock.refreshed(hour, "2026-01-01T23:00:01Z".parse().unwrap()).unwrap();
+        assert_eq!(later, Lock { expires_at: "2026-01-02T00:00:01Z".parse().unwrap(), ..lock });
     }
 }

@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 
 use crate::app::{
-    Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, Entity, Lock, LockId,
-    Plan, PlanId, Sealed, Status, Tenant, TenantEdit, TenantId,
+    Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, Entity, Lease,
+    LockId, LockToken, Plan, PlanId, Sealed, Status, Tenant, TenantEdit, TenantId,
 };
+
+use super::NewLock;
 
 /// A caller to be made.
 #[derive(Debug, Clone)]
@@ -146,10 +148,37 @@ pub enum Command {
     PutPlan(Plan),
     /// As [`Registry::delete_plan`](super::Registry::delete_plan).
     DeletePlan(PlanId),
-    /// As [`Registry::create_lock`](super::Registry::create_lock).
-    CreateLock(Lock),
-    /// As [`Registry::delete_lock`](super::Registry::delete_lock).
-    DeleteLock(LockId),
+    /// As [`Registry::acquire_lock`](super::Registry::acquire_lock).
+    AcquireLock(NewLock),
+    /// As [`Registry::refresh_lock`](super::Registry::refresh_lock).
+    RefreshLock {
+        /// Which.
+        id: LockId,
+        /// Its own.
+        token: LockToken,
+        /// How long it is to hold from now on.
+        lasts: Lease,
+    },
+    /// As [`Registry::release_lock`](super::Registry::release_lock).
+    ReleaseLock {
+        /// Which.
+        id: LockId,
+        /// Its own.
+        token: LockToken,
+    },
+    /// As [`Registry::break_lock`](super::Registry::break_lock).
+    BreakLock(LockId),
+    /// Proves that who asks holds a lock, or fails with [`Fault::LockLost`](super::Fault::LockLost). To what
+    /// follows in the same [`execute`](super::Registry::execute), the lock is its own, and stops nothing.
+    /// It answers with the lock.
+    Hold {
+        /// Which.
+        id: LockId,
+        /// Its own.
+        token: LockToken,
+        /// Its own: that of the grant on which what follows is based.
+        fence: u64,
+    },
     /// Puts something beside what is there, with its id, times and revision: what was taken out of a registry.
     /// How many callers a tenant may have does not count. A plan that is there and the same is left alone.
     ///
@@ -179,8 +208,11 @@ impl Command {
             Self::Reseal { .. } => "reseal",
             Self::PutPlan(_) => "put_plan",
             Self::DeletePlan(_) => "delete_plan",
-            Self::CreateLock(_) => "create_lock",
-            Self::DeleteLock(_) => "delete_lock",
+            Self::AcquireLock(_) => "acquire_lock",
+            Self::RefreshLock { .. } => "refresh_lock",
+            Self::ReleaseLock { .. } => "release_lock",
+            Self::BreakLock(_) => "break_lock",
+            Self::Hold { .. } => "hold",
             Self::Import(_) => "import",
         }
     }

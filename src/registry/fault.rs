@@ -23,12 +23,17 @@ pub enum Fault {
     /// What names a request that takes effect once named another one before.
     #[error("another request was made under this key")]
     Reused,
-    /// There are as many of one kind as there may be: callers of a tenant, credentials of a caller.
+    /// There are as many of one kind as there may be: callers of a tenant, credentials of a caller, locks of
+    /// an owner.
     #[error("there are as many of this kind as there may be: {0}")]
     Full(u32),
-    /// A lock stands on it.
+    /// A lock stands on it: of those in the way, the one that holds longest.
     #[error("locked by {}", .0.owner)]
     Locked(Box<Lock>),
+    /// The lock that was to be held does not hold, or not by who asks: it is gone or has expired, or its token
+    /// or its fence is another. Which of these is not told.
+    #[error("the lock is not held, or not with this token and fence")]
+    LockLost,
     /// The store cannot be reached, or does not answer. The reason is for the log.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

@@ -174,9 +174,17 @@ impl Transaction for Draft<'_> {
         Ok(self.state.locks.get(id).cloned())
     }
 
-    async fn locks_on(&mut self, caller: &CallerId) -> Result<Vec<Lock>, Fault> {
-        let on_it = |lock: &&Lock| matches!(&lock.target, Target::Caller(id) if id == caller);
+    async fn locks_on(&mut self, target: &Target) -> Result<Vec<Lock>, Fault> {
+        let on_it = |lock: &&Lock| lock.target.meets(target);
         Ok(self.state.locks.values().filter(on_it).cloned().collect())
+    }
+
+    async fn count_held_by(&mut self, owner: &str) -> Result<u64, Fault> {
+        Ok(self.state.locks.values().filter(|lock| lock.owner == owner).count() as u64)
+    }
+
+    async fn last_fence(&mut self) -> Result<u64, Fault> {
+        Ok(self.state.fence)
     }
 
     async fn expired_locks(&mut self) -> Result<Vec<Lock>, Fault> {
@@ -328,6 +336,10 @@ impl Registry for Memory {
 
     async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, Fault> {
         Ok(page(&self.state().plans, after, limit, |_| true))
+    }
+
+    async fn lock(&self, id: &LockId) -> Result<Lock, Fault> {
+        self.state().locks.get(id).cloned().ok_or(Fault::NotFound)
     }
 
     async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault> {

@@ -1,6 +1,7 @@
 //! What every registry holds its changes to, whatever it keeps them in.
 
 mod import;
+mod lock;
 
 pub use import::{Clash, clash};
 
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use super::{Command, Fault, Kept, SecretOf};
 use crate::app::{
     Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, CredentialKind,
-    Digest, Entity, Lock, LockId, Plan, PlanId, Tenant, TenantId, Verb,
+    Digest, Entity, Lock, LockId, Plan, PlanId, Target, Tenant, TenantId, Verb,
 };
 
 /// A store within one transaction: what the rules ask of it, and how they change it.
@@ -68,8 +69,15 @@ pub trait Transaction: Send {
     /// A lock, expired or not.
     async fn lock(&mut self, id: &LockId) -> Result<Option<Lock>, Fault>;
 
-    /// Every lock on a caller, by id: expired ones, and those of other tenants too.
-    async fn locks_on(&mut self, caller: &CallerId) -> Result<Vec<Lock>, Fault>;
+    /// Every lock whose target [meets](Target::meets) this one, by id: expired ones, and those of other tenants
+    /// too.
+    async fn locks_on(&mut self, target: &Target) -> Result<Vec<Lock>, Fault>;
+
+    /// How many locks an owner has, expired ones too.
+    async fn count_held_by(&mut self, owner: &str) -> Result<u64, Fault>;
+
+    /// The greatest fence that a lock was ever made with, whatever became of it; 0 when there was none.
+    async fn last_fence(&mut self) -> Result<u64, Fault>;
 
     /// Every lock that no longer holds, by id.
     async fn expired_locks(&mut self) -> Result<Vec<Lock>, Fault>;
@@ -93,23 +101,30 @@ pub trait Transaction: Send {
     async fn forget(&mut self) -> Result<u64, Fault>;
 }
 
-/// Does one thing after the other; returns, for each, the entity as it is since, or as it last was.
+/// Does one thing after the other; returns, for each, the entity as it is since, or as it last was, as
+/// [`Registry::execute`](super::Registry::execute) says.
 ///
 /// # Errors
 /// That of the first which cannot be done. The transaction is then to be given up.
 pub async fn execute(tx: &mut dyn Transaction, commands: Vec<Command>) -> Result<Vec<Entity>, Fault> {
     let mut done = Vec::with_capacity(commands.len());
+    let mut rules = Rules { tx, held: Vec::new() };
     for command in commands {
-        done.push(Rules(tx).execute(command).await?);
+        done.extend(rules.execute(command).await?);
     }
     Ok(done)
 }
 
-struct Rules<'a>(&'a mut dyn Transaction);
+struct Rules<'a> {
+    tx: &'a mut dyn Transaction,
+    /// The locks that who asks has proven to hold.
+    held: Vec<LockId>,
+}
 
 impl Rules<'_> {
-    async fn execute(&mut self, command: Command) -> Result<Entity, Fault> {
-        match command {
+    /// The entity as it is since, or as it last was; none when there is nothing left to release.
+    async fn execute(&mut self, command: Command) -> Result<Option<Entity>, Fault> {
+        let done = match command {
             Command::Expect(entity) => {
                 let stands = self.standing(&entity).await?.as_ref() == Some(&entity);
                 refuse_if(!stands, Fault::Conflict)?;
@@ -117,20 +132,20 @@ impl Rules<'_> {
             }
             Command::CreateTenant(tenant) => self.create_tenant(tenant).await,
             Command::UpdateTenant { id, expected, edit } => {
-                let before = self.0.tenant(&id).await?.ok_or(Fault::NotFound)?;
+                let before = self.tx.tenant(&id).await?.ok_or(Fault::NotFound)?;
                 still(expected, before.revision)?;
-                match before.edited(edit, self.0.now()) {
+                match before.edited(edit, self.tx.now()) {
                     Some(after) => self.made(Verb::Updated, Entity::Tenant(after)).await,
                     None => Ok(Entity::Tenant(before)),
                 }
             }
             Command::DeleteTenant { id, expected } => {
-                let tenant = self.0.tenant(&id).await?.ok_or(Fault::NotFound)?;
+                let tenant = self.tx.tenant(&id).await?.ok_or(Fault::NotFound)?;
                 still(expected, tenant.revision)?;
-                refuse_if(self.0.has_callers(&id).await?, Fault::InUse)?;
+                refuse_if(self.tx.has_callers(&id).await?, Fault::InUse)?;
                 self.made(Verb::Deleted, Entity::Tenant(tenant)).await
             }
-            Command::CreateCaller(caller) => self.create_caller(caller.at(self.0.now())).await,
+            Command::CreateCaller(caller) => self.create_caller(caller.at(self.tx.now())).await,
             Command::UpdateCaller { tenant, id, expected, edit } => {
                 self.update_caller(&tenant, &id, expected, edit).await
             }
@@ -142,23 +157,23 @@ impl Rules<'_> {
                 self.update_credential(&tenant, &id, expected, edit).await
             }
             Command::DeleteCredential { tenant, id, expected } => {
-                let credential = self.0.credential(&tenant, &id).await?.ok_or(Fault::NotFound)?;
+                let credential = self.tx.credential(&tenant, &id).await?.ok_or(Fault::NotFound)?;
                 still(expected, credential.revision)?;
                 self.made(Verb::Deleted, Entity::Credential(credential)).await
             }
             Command::CreatePlan(plan) => {
-                refuse_if(self.0.plan(plan.id()).await?.is_some(), Fault::Conflict)?;
+                refuse_if(self.tx.plan(plan.id()).await?.is_some(), Fault::Conflict)?;
                 self.made(Verb::Created, Entity::Plan(plan)).await
             }
             Command::Reseal { tenant, secret: SecretOf::App(id), expected, sealed } => {
-                let mut caller = self.0.caller(&tenant, &id).await?.ok_or(Fault::NotFound)?;
+                let mut caller = self.tx.caller(&tenant, &id).await?.ok_or(Fault::NotFound)?;
                 still(Some(expected), caller.revision)?;
                 let CallerKind::App(app) = &mut caller.kind else { return Err(Fault::NotFound) };
                 app.secret = sealed;
                 self.made(Verb::Updated, Entity::Caller(caller)).await
             }
             Command::Reseal { tenant, secret: SecretOf::Credential(id), expected, sealed } => {
-                let mut credential = self.0.credential(&tenant, &id).await?.ok_or(Fault::NotFound)?;
+                let mut credential = self.tx.credential(&tenant, &id).await?.ok_or(Fault::NotFound)?;
                 still(Some(expected), credential.revision)?;
                 match &mut credential.kind {
                     CredentialKind::Key | CredentialKind::Sha256Key => return Err(Fault::NotFound),
@@ -167,55 +182,56 @@ impl Rules<'_> {
                 self.made(Verb::Updated, Entity::Credential(credential)).await
             }
             Command::PutPlan(plan) => {
-                let verb = match self.0.plan(plan.id()).await? {
-                    Some(before) if before == plan => return Ok(Entity::Plan(plan)),
+                let verb = match self.tx.plan(plan.id()).await? {
+                    Some(before) if before == plan => return Ok(Some(Entity::Plan(plan))),
                     Some(_) => Verb::Updated,
                     None => Verb::Created,
                 };
                 self.made(verb, Entity::Plan(plan)).await
             }
             Command::DeletePlan(id) => {
-                let plan = self.0.plan(&id).await?.ok_or(Fault::NotFound)?;
-                refuse_if(self.0.is_used(&id).await?, Fault::InUse)?;
+                let plan = self.tx.plan(&id).await?.ok_or(Fault::NotFound)?;
+                refuse_if(self.tx.is_used(&id).await?, Fault::InUse)?;
                 self.made(Verb::Deleted, Entity::Plan(plan)).await
             }
-            Command::CreateLock(lock) => self.create_lock(lock).await,
-            Command::DeleteLock(id) => {
-                let lock = self.0.lock(&id).await?.ok_or(Fault::NotFound)?;
-                self.made(Verb::Deleted, Entity::Lock(lock)).await
-            }
-            Command::Import(entity) => import::import(self.0, entity).await,
-        }
+            Command::AcquireLock(lock) => self.acquire_lock(lock).await,
+            Command::RefreshLock { id, token, lasts } => self.refresh_lock(&id, &token, lasts).await,
+            Command::ReleaseLock { id, token } => return self.release_lock(&id, &token).await,
+            Command::BreakLock(id) => self.break_lock(&id).await,
+            Command::Hold { id, token, fence } => self.hold(&id, &token, fence).await,
+            Command::Import(entity) => import::import(self.tx, entity).await,
+        };
+        done.map(Some)
     }
 
     /// What stands in the place of an entity.
     async fn standing(&mut self, like: &Entity) -> Result<Option<Entity>, Fault> {
         Ok(match like {
-            Entity::Tenant(it) => self.0.tenant(&it.id).await?.map(Entity::Tenant),
-            Entity::Caller(it) => self.0.caller(&it.tenant, &it.id).await?.map(Entity::Caller),
-            Entity::Credential(it) => self.0.credential(&it.tenant, &it.id).await?.map(Entity::Credential),
-            Entity::Plan(it) => self.0.plan(it.id()).await?.map(Entity::Plan),
-            Entity::Lock(it) => self.0.lock(&it.id).await?.map(Entity::Lock),
+            Entity::Tenant(it) => self.tx.tenant(&it.id).await?.map(Entity::Tenant),
+            Entity::Caller(it) => self.tx.caller(&it.tenant, &it.id).await?.map(Entity::Caller),
+            Entity::Credential(it) => self.tx.credential(&it.tenant, &it.id).await?.map(Entity::Credential),
+            Entity::Plan(it) => self.tx.plan(it.id()).await?.map(Entity::Plan),
+            Entity::Lock(it) => self.tx.lock(&it.id).await?.map(Entity::Lock),
         })
     }
 
     async fn made(&mut self, verb: Verb, entity: Entity) -> Result<Entity, Fault> {
-        self.0.make(verb, entity.clone()).await?;
+        self.tx.make(verb, entity.clone()).await?;
         Ok(entity)
     }
 
     async fn create_tenant(&mut self, tenant: Tenant) -> Result<Entity, Fault> {
-        refuse_if(self.0.has_tenant(&tenant).await?, Fault::Conflict)?;
-        let now = self.0.now();
+        refuse_if(self.tx.has_tenant(&tenant).await?, Fault::Conflict)?;
+        let now = self.tx.now();
         let tenant = Tenant { revision: 1, created_at: now, updated_at: now, ..tenant };
         self.made(Verb::Created, Entity::Tenant(tenant)).await
     }
 
     async fn create_caller(&mut self, caller: Caller) -> Result<Entity, Fault> {
-        let tenant = self.0.tenant(&caller.tenant).await?.ok_or(Fault::NotFound)?;
-        let full = self.0.count_like(&caller).await? >= u64::from(tenant.max_callers);
+        let tenant = self.tx.tenant(&caller.tenant).await?.ok_or(Fault::NotFound)?;
+        let full = self.tx.count_like(&caller).await? >= u64::from(tenant.max_callers);
         refuse_if(full, Fault::Full(tenant.max_callers))?;
-        refuse_if(self.0.has_caller(&caller.id).await?, Fault::Conflict)?;
+        refuse_if(self.tx.has_caller(&caller.id).await?, Fault::Conflict)?;
         self.fits(&caller).await?;
         self.made(Verb::Created, Entity::Caller(caller)).await
     }
@@ -227,10 +243,10 @@ impl Rules<'_> {
         expected: Option<u64>,
         edit: CallerEdit,
     ) -> Result<Entity, Fault> {
-        let before = self.0.caller(tenant, id).await?.ok_or(Fault::NotFound)?;
+        let before = self.tx.caller(tenant, id).await?.ok_or(Fault::NotFound)?;
         self.unlocked(&before).await?;
         still(expected, before.revision)?;
-        let Some(after) = before.edited(edit, self.0.now()) else { return Ok(Entity::Caller(before)) };
+        let Some(after) = before.edited(edit, self.tx.now()) else { return Ok(Entity::Caller(before)) };
         self.fits(&after).await?;
         self.made(Verb::Updated, Entity::Caller(after)).await
     }
@@ -241,33 +257,26 @@ impl Rules<'_> {
         id: &CallerId,
         expected: Option<u64>,
     ) -> Result<Entity, Fault> {
-        let caller = self.0.caller(tenant, id).await?.ok_or(Fault::NotFound)?;
+        let caller = self.tx.caller(tenant, id).await?.ok_or(Fault::NotFound)?;
         self.unlocked(&caller).await?;
         still(expected, caller.revision)?;
-        for credential in self.0.credentials_of(&caller).await? {
-            self.0.make(Verb::Deleted, Entity::Credential(credential)).await?;
+        for credential in self.tx.credentials_of(&caller).await? {
+            self.tx.make(Verb::Deleted, Entity::Credential(credential)).await?;
         }
-        for lock in self.0.locks_on(id).await? {
-            self.0.make(Verb::Deleted, Entity::Lock(lock)).await?;
+        for lock in self.tx.locks_on(&Target::Caller(id.clone())).await? {
+            self.tx.make(Verb::Deleted, Entity::Lock(lock)).await?;
         }
         self.made(Verb::Deleted, Entity::Caller(caller)).await
     }
 
     /// Whether name and key of a caller are free for it, and its plan is there.
     async fn fits(&mut self, caller: &Caller) -> Result<(), Fault> {
-        refuse_if(self.0.has_name(caller).await?, Fault::NameTaken)?;
-        refuse_if(caller.app().is_some() && self.0.has_app_key(caller).await?, Fault::KeyTaken)?;
+        refuse_if(self.tx.has_name(caller).await?, Fault::NameTaken)?;
+        refuse_if(caller.app().is_some() && self.tx.has_app_key(caller).await?, Fault::KeyTaken)?;
         match &caller.plan {
-            Some(plan) => refuse_if(self.0.plan(plan).await?.is_none(), Fault::NotFound),
+            Some(plan) => refuse_if(self.tx.plan(plan).await?.is_none(), Fault::NotFound),
             None => Ok(()),
         }
-    }
-
-    /// Whether no lock that is everybody's, or of the caller's own tenant, holds the caller.
-    async fn unlocked(&mut self, caller: &Caller) -> Result<(), Fault> {
-        let (now, locks) = (self.0.now(), self.0.locks_on(&caller.id).await?);
-        let held = locks.into_iter().filter(|lock| lock.holds_caller(caller, now));
-        held.max_by_key(|lock| lock.expires_at).map_or(Ok(()), |lock| Err(Fault::Locked(Box::new(lock))))
     }
 
     async fn create_credential(
@@ -275,16 +284,16 @@ impl Rules<'_> {
         credential: Credential,
         most: Option<u32>,
     ) -> Result<Entity, Fault> {
-        let caller = self.0.caller(&credential.tenant, &credential.caller).await?;
+        let caller = self.tx.caller(&credential.tenant, &credential.caller).await?;
         let caller = caller.ok_or(Fault::NotFound)?;
         if let Some(most) = most {
             let alike = |other: &&Credential| other.kind.name() == credential.kind.name();
-            let count = self.0.credentials_of(&caller).await?.iter().filter(alike).count();
+            let count = self.tx.credentials_of(&caller).await?.iter().filter(alike).count();
             refuse_if(count >= most as usize, Fault::Full(most))?;
         }
-        refuse_if(self.0.has_credential(&credential.id).await?, Fault::Conflict)?;
-        refuse_if(self.0.has_digest(&credential.digest).await?, Fault::Conflict)?;
-        let now = self.0.now();
+        refuse_if(self.tx.has_credential(&credential.id).await?, Fault::Conflict)?;
+        refuse_if(self.tx.has_digest(&credential.digest).await?, Fault::Conflict)?;
+        let now = self.tx.now();
         let credential = Credential { revision: 1, created_at: now, updated_at: now, ..credential };
         self.made(Verb::Created, Entity::Credential(credential)).await
     }
@@ -296,22 +305,12 @@ impl Rules<'_> {
         expected: Option<u64>,
         edit: CredentialEdit,
     ) -> Result<Entity, Fault> {
-        let before = self.0.credential(tenant, id).await?.ok_or(Fault::NotFound)?;
+        let before = self.tx.credential(tenant, id).await?.ok_or(Fault::NotFound)?;
         still(expected, before.revision)?;
-        match before.edited(edit, self.0.now()) {
+        match before.edited(edit, self.tx.now()) {
             Some(after) => self.made(Verb::Updated, Entity::Credential(after)).await,
             None => Ok(Entity::Credential(before)),
         }
-    }
-
-    async fn create_lock(&mut self, lock: Lock) -> Result<Entity, Fault> {
-        let now = self.0.now();
-        refuse_if(!lock.holds(now), Fault::Conflict)?;
-        for expired in self.0.expired_locks().await? {
-            self.0.make(Verb::Deleted, Entity::Lock(expired)).await?;
-        }
-        refuse_if(self.0.lock(&lock.id).await?.is_some(), Fault::Conflict)?;
-        self.made(Verb::Created, Entity::Lock(Lock { acquired_at: now, ..lock })).await
     }
 }
 

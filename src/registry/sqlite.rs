@@ -193,6 +193,10 @@ impl Registry for Sqlite {
         read::page(&mut *self.reader().await?, after.map(PlanId::as_str), limit).await
     }
 
+    async fn lock(&self, id: &LockId) -> Result<Lock, Fault> {
+        read::lock(&mut *self.reader().await?, id).await?.ok_or(Fault::NotFound)
+    }
+
     async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault> {
         read::page(&mut *self.reader().await?, after.map(LockId::as_str), limit).await
     }

@@ -159,7 +159,7 @@ async fn what_is_locked_is_403_until_the_lock_ends() {
         let answer = site.put(APP, BODY).await;
         refused(&answer, 403, "APIG.1104", "Locked for changes by migration: being moved");
         assert_eq!(answer.field("retry-after"), ["60"]);
-        site.world.memory.delete_lock(&lock, &actor()).await.unwrap();
+        site.world.memory.break_lock(&lock, &actor()).await.unwrap();
         site.world.settle().await;
     }
     assert_eq!(site.put(APP, BODY).await.status, 200);

@@ -148,6 +148,10 @@ impl Registry for Faulty {
         self.check("plans")?.plans(after, limit).await
     }
 
+    async fn lock(&self, id: &LockId) -> Result<Lock, Fault> {
+        self.check("lock")?.lock(id).await
+    }
+
     async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault> {
         self.check("locks")?.locks(after, limit).await
     }

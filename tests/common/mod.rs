@@ -17,12 +17,12 @@ use jiff::Timestamp;
 use portcullis::{
     app::{
         Actor, ApiKey, Caller, CallerId, CallerKind, Covers, Credential, CredentialId, CredentialKind,
-        Gateway, KeyPrefix, Limit, Lock, LockId, Pepper, Peppers, Plan, PlanId, Promise, SealKey, Sealer,
-        Standing, Status, Target, Tenant, TenantId,
+        Gateway, KeyPrefix, Limit, LockId, LockToken, Pepper, Peppers, Plan, PlanId, Promise, SealKey,
+        Sealer, Standing, Status, Target, Tenant, TenantId,
     },
     clock::{Clock, ManualClock},
     directory::Directory,
-    registry::{NewCaller, Registry, memory::Memory},
+    registry::{NewCaller, NewLock, Registry, memory::Memory},
 };
 use serde_json::Value;
 
@@ -146,17 +146,17 @@ impl World {
     }
 
     pub async fn lock(&self, target: Target, covers: Covers, held: Duration) -> LockId {
-        let lock = Lock {
+        let lock = NewLock {
             id: LockId::random(),
             tenant: None,
             target,
             owner: "migration".into(),
             reason: "being moved".into(),
             covers,
-            acquired_at: self.now(),
-            expires_at: self.now() + held,
+            lasts: held.try_into().unwrap(),
+            token: LockToken::generate().digest(),
         };
-        let lock = self.memory.create_lock(lock, &actor()).await.unwrap();
+        let lock = self.memory.acquire_lock(lock, &actor()).await.unwrap();
         self.settle().await;
         lock.id
     }

@@ -289,7 +289,7 @@ async fn what_is_locked_is_423_until_the_lock_ends() {
             refused(&answer, 423, "Locked");
             assert_eq!(answer.field("retry-after"), ["60"], "{target:?}");
         }
-        site.world.memory.delete_lock(&lock, &actor()).await.unwrap();
+        site.world.memory.break_lock(&lock, &actor()).await.unwrap();
         site.world.settle().await;
         succeeded(&site.put(OTHER, "{}").await, OTHER, "example.com/other", 1);
     }

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{Caller, CallerEdit, CallerId, CallerKind, Credential, Entity, Kind, Lock, Status, Tenant, Verb},
+    app::{Caller, CallerEdit, CallerId, CallerKind, Credential, Entity, Kind, Status, Tenant, Verb},
     clock::{Clock, ManualClock},
-    registry::{Fault, NewCaller, Registry},
+    registry::{Fault, NewCaller, NewLock, Registry},
 };
 use tokio::task::JoinSet;
 
@@ -160,8 +160,10 @@ pub async fn a_deleted_caller_takes_its_credentials_and_locks_along(
     for (caller, id) in [(&gone, "2"), (&stays, "4"), (&gone, "1"), (&gone, "3")] {
         let key = Credential { id: id.parse().unwrap(), ..key(caller, id) };
         registry.create_credential(key, &actor()).await.unwrap();
-        let lock = Lock { id: id.parse().unwrap(), ..lock_on(caller, &clock, second) };
-        registry.create_lock(lock, &actor()).await.unwrap();
+        // Each in another tenant's name, so that none is in another's way.
+        let lock = lock_on(caller, second);
+        let lock = NewLock { id: id.parse().unwrap(), tenant: Some(id.parse().unwrap()), ..lock };
+        registry.acquire_lock(lock, &actor()).await.unwrap();
     }
     clock.advance(second);
     let before = registry.snapshot().await.unwrap();

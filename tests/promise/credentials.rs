@@ -150,12 +150,12 @@ pub async fn a_lost_update_of_a_credential_is_refused(registry: Arc<dyn Registry
 
 pub async fn a_deleted_credential_is_gone_and_its_digest_free(
     registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
+    _: Arc<ManualClock>,
 ) {
     let [ours, theirs] = callers(&*registry).await;
     let made = registry.create_credential(key(&ours, "key"), &actor()).await.unwrap();
     // Not even a lock keeps a key from being revoked.
-    registry.create_lock(lock_on(&ours, &clock, Duration::from_secs(1)), &actor()).await.unwrap();
+    registry.acquire_lock(lock_on(&ours, Duration::from_secs(1)), &actor()).await.unwrap();
     let delete = |tenant| {
         let (registry, id) = (registry.clone(), &made.id);
         async move { registry.delete_credential(tenant, id, None, &actor()).await }

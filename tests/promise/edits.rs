@@ -177,7 +177,7 @@ pub async fn the_first_of_several_reasons_to_refuse_an_edit_is_given(
     let ours = with_caller(&*registry, app("t", "ours", "our key")).await;
     with_caller(&*registry, app("t", "theirs", "their key")).await;
     let second = Duration::from_secs(1);
-    registry.create_lock(lock_on(&ours, &clock, second), &actor()).await.unwrap();
+    registry.acquire_lock(lock_on(&ours, second), &actor()).await.unwrap();
     let edit = |expected, name: &str, key: &str| {
         let (registry, ours) = (registry.clone(), ours.clone());
         let plan = Some(Some("none".parse().unwrap()));

@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis::{
-    app::{Caller, Credential, Entity, Kind, Plan, Tenant, Verb},
+    app::{Caller, Credential, Entity, Kind, Lock, Plan, Target, Tenant, Verb},
     clock::{Clock, ManualClock},
     registry::{Clash, Command, End, Fault, Registry, Transaction, Work, clash},
 };
 use serde_json::json;
 
-use crate::records::{actor, app, client, gateway, key, log, plan, tenant};
+use crate::records::{actor, app, client, gateway, key, lock, log, plan, tenant};
 
 /// Some of everything, of other times and revisions; each behind what it stands on.
 pub fn entities() -> Vec<Entity> {
@@ -76,11 +76,14 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
         Entity::Caller(app),
         Entity::Credential(first),
         _,
-        lock,
+        Entity::Lock(expired),
     ] = &*all
     else {
         panic!("{all:?}")
     };
+    let below = |path: &str| Target::Resource(path.parse().unwrap());
+    let held = registry.acquire_lock(lock(below("/a/b"), Duration::from_secs(1)), &actor()).await.unwrap();
+    let unlike = |target| Lock { id: "n".parse().unwrap(), target, ..held.clone() };
     let nobody = || "nobody".parse().unwrap();
     let fresh = Caller { id: nobody(), name: "fresh".into(), ..client.clone() };
     let other = key(client, "other");
@@ -110,7 +113,13 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
         (credential(Credential { caller: nobody(), ..other.clone() }), Some(Clash::Missing("caller"))),
         (credential(Credential { tenant: g.id.clone(), ..other.clone() }), Some(Clash::Missing("caller"))),
         (credential(Credential { revision: 0, ..other }), Some(Clash::Impossible("revision"))),
-        (lock.clone(), Some(Clash::Taken("id"))),
+        (Entity::Lock(expired.clone()), Some(Clash::Taken("id"))),
+        (Entity::Lock(Lock { id: "m".parse().unwrap(), ..expired.clone() }), None),
+        (Entity::Lock(unlike(below("/a"))), Some(Clash::Taken("target"))),
+        (Entity::Lock(unlike(below("/a/b/c"))), Some(Clash::Taken("target"))),
+        (Entity::Lock(unlike(below("/b"))), None),
+        (Entity::Lock(Lock { expires_at: expired.expires_at, ..unlike(below("/a")) }), None),
+        (Entity::Lock(Lock { fence: u64::MAX, ..unlike(below("/b")) }), Some(Clash::Impossible("fence"))),
     ] {
         let mut ask = Ask(entity.clone(), None);
         no_change!(registry, registry.transact(&mut ask, &actor()));

@@ -11,7 +11,7 @@ use portcullis::{
 use crate::records::{actor, app, client, key, lock_on, plan, tenant};
 
 /// Two tenants, of which the first has many callers, two of them apps, each with a key.
-async fn fill(registry: &dyn Registry, clock: &ManualClock) {
+async fn fill(registry: &dyn Registry) {
     for id in ["t", "u"] {
         registry.create_tenant(tenant(id), &actor()).await.unwrap();
         registry.put_plan(plan(id, 1), &actor()).await.unwrap();
@@ -21,15 +21,15 @@ async fn fill(registry: &dyn Registry, clock: &ManualClock) {
     for (at, caller) in callers.into_iter().enumerate() {
         let caller = registry.create_caller(caller, &actor()).await.unwrap();
         registry.create_credential(key(&caller, &format!("key {at}")), &actor()).await.unwrap();
-        registry.create_lock(lock_on(&caller, clock, Duration::from_secs(1)), &actor()).await.unwrap();
+        registry.acquire_lock(lock_on(&caller, Duration::from_secs(1)), &actor()).await.unwrap();
     }
 }
 
 pub async fn pages_follow_each_other_without_gap_or_overlap(
     registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
+    _: Arc<ManualClock>,
 ) {
-    fill(&*registry, &clock).await;
+    fill(&*registry).await;
     /// Reads all pages of so many, and the order they must be in.
     macro_rules! pages {
         ($id:ident, |$after:ident, $limit:ident| $page:expr) => {{
@@ -76,7 +76,7 @@ pub async fn pages_follow_each_other_without_gap_or_overlap(
 }
 
 pub async fn a_listing_shows_only_what_was_asked_for(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
-    fill(&*registry, &clock).await;
+    fill(&*registry).await;
     let all = Callers { limit: 100, ..Callers::default() };
     let (t, named) = (Some("t".parse().unwrap()), Some("client 0".to_owned()));
     for (which, count) in [

@@ -1,14 +1,15 @@
-//! Locks, and what they hold.
+//! Locks: who is granted one, what it holds, and how it ends.
 
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{Actor, Caller, CallerEdit, Covers, Entity, Lock, Target, Verb},
+    app::{Actor, Caller, CallerEdit, Covers, Entity, Lease, Lock, LockToken, MAX_LOCKS, Target, Verb},
     clock::{Clock, ManualClock},
-    registry::{Fault, Registry},
+    registry::{Command, Fault, NewLock, Registry, memory::Memory},
 };
+use tokio::task::JoinSet;
 
-use crate::records::{actor, client, lock, lock_on, log, sorted, tenant};
+use crate::records::{actor, client, lock, lock_on, log, sorted, tenant, within};
 
 const SECOND: Duration = Duration::from_secs(1);
 const NANOSECOND: Duration = Duration::from_nanos(1);
@@ -18,62 +19,335 @@ async fn caller(registry: &dyn Registry, of: &str, name: &str) -> Caller {
     registry.create_caller(client(of, name), &actor()).await.unwrap()
 }
 
+fn new_name(name: &str) -> CallerEdit {
+    CallerEdit { name: Some(name.into()), ..CallerEdit::default() }
+}
+
 async fn rename(registry: &dyn Registry, caller: &Caller, name: &str) -> Result<Caller, Fault> {
-    let edit = CallerEdit { name: Some(name.into()), ..CallerEdit::default() };
-    registry.update_caller(&caller.tenant, &caller.id, None, edit, &actor()).await
+    registry.update_caller(&caller.tenant, &caller.id, None, new_name(name), &actor()).await
 }
 
 fn path(path: &str) -> Target {
     Target::Resource(path.parse().unwrap())
 }
 
-pub async fn a_lock_is_made_and_released(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+fn lease(length: Duration) -> Lease {
+    length.try_into().unwrap()
+}
+
+/// A lock of a second, and its token.
+async fn acquired(registry: &dyn Registry, target: Target) -> (Lock, LockToken) {
+    let token = LockToken::generate();
+    let new = NewLock { token: token.digest(), ..lock(target, SECOND) };
+    (registry.acquire_lock(new, &actor()).await.unwrap(), token)
+}
+
+fn hold(lock: &Lock, token: &LockToken) -> Command {
+    Command::Hold { id: lock.id.clone(), token: token.clone(), fence: lock.fence }
+}
+
+fn update(caller: &Caller, name: &str) -> Command {
+    let (tenant, id) = (caller.tenant.clone(), caller.id.clone());
+    Command::UpdateCaller { tenant, id, expected: None, edit: new_name(name) }
+}
+
+pub async fn a_lock_is_acquired_and_released(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let caller = caller(&*registry, "t", "name").await;
     let before = registry.snapshot().await.unwrap().entities;
+    let token = LockToken::generate();
     let ours = Some(caller.tenant.clone());
-    let on_path = Lock { tenant: ours, covers: Covers::All, ..lock(path("/a/b"), &clock, SECOND) };
-    for given in [lock_on(&caller, &clock, SECOND), on_path] {
-        let made = registry.create_lock(given.clone(), &actor()).await.unwrap();
-        assert_eq!(made, Lock { acquired_at: clock.now().time, ..given });
+    let on_path = NewLock { tenant: ours, covers: Covers::All, ..lock(path("/a/b"), SECOND) };
+    for given in [lock_on(&caller, SECOND), on_path] {
+        let given = NewLock { token: token.digest(), ..given };
+        let made = registry.acquire_lock(given.clone(), &actor()).await.unwrap();
+        assert_eq!(made, given.at(clock.now().time, made.fence));
+        assert_eq!(registry.lock(&made.id).await.unwrap(), made);
         assert!(registry.snapshot().await.unwrap().entities.contains(&Entity::Lock(made.clone())));
-        registry.delete_lock(&made.id, &actor()).await.unwrap();
+        refused!(
+            registry,
+            Fault::LockLost,
+            registry.release_lock(&made.id, &LockToken::generate(), &actor())
+        );
+        registry.release_lock(&made.id, &token, &actor()).await.unwrap();
         assert_eq!(registry.snapshot().await.unwrap().entities, before);
         let log = log(&*registry).await;
         let (gone, came) = (&log[log.len() - 1], &log[log.len() - 2]);
         assert_eq!((came.verb, &came.entity), (Verb::Created, &Entity::Lock(made.clone())));
         assert_eq!((gone.verb, &gone.entity), (Verb::Deleted, &Entity::Lock(made.clone())));
-        refused!(registry, Fault::NotFound, registry.delete_lock(&made.id, &actor()));
+        refused!(registry, Fault::NotFound, registry.lock(&made.id));
     }
     rename(&*registry, &caller, "new").await.unwrap();
 }
 
-pub async fn a_lock_that_has_expired_already_is_refused(
+pub async fn a_lock_that_is_gone_or_has_expired_is_released(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
-    let now = lock(path("/a"), &clock, Duration::ZERO);
-    refused!(registry, Fault::Conflict, registry.create_lock(now, &actor()));
-    let soon = lock(path("/a"), &clock, NANOSECOND);
-    registry.create_lock(soon, &actor()).await.unwrap();
-    let past = lock(path("/a"), &clock, SECOND);
-    clock.advance(SECOND * 2);
-    refused!(registry, Fault::Conflict, registry.create_lock(past, &actor()));
+    let (released, token) = acquired(&*registry, path("/a")).await;
+    registry.release_lock(&released.id, &token, &actor()).await.unwrap();
+    no_change!(registry, registry.release_lock(&released.id, &token, &actor()));
+    let (expired, token) = acquired(&*registry, path("/a")).await;
+    clock.advance(SECOND);
+    no_change!(registry, registry.release_lock(&expired.id, &token, &actor()));
+    // Whoever asks: there is nothing to hold any more.
+    no_change!(registry, registry.release_lock(&expired.id, &LockToken::generate(), &actor()));
+    let (_, other) = acquired(&*registry, path("/a")).await;
+    no_change!(registry, registry.release_lock(&expired.id, &other, &actor()));
+}
+
+pub async fn what_one_has_locked_nobody_else_locks(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    let [one, other] = [("t", "one"), ("t", "other")].map(|(of, name)| caller(&*registry, of, name));
+    let (one, other) = (one.await, other.await);
+    let on = |caller: &Caller| Target::Caller(caller.id.clone());
+    for (held, wanted, in_the_way) in [
+        ((path("/a/b"), None), (path("/a/b"), None), true),
+        ((path("/a/b"), None), (path("/a"), None), true),
+        ((path("/a/b"), None), (path("/a/b/c/d"), None), true),
+        ((path("/a/b"), None), (path("/a/bc"), None), false),
+        ((path("/a/b"), None), (path("/a/b0"), None), false),
+        ((path("/a/b"), None), (path("/a/b."), None), false),
+        ((path("/a/b"), None), (path("/a/é"), None), false),
+        ((path("/é"), None), (path("/é/é"), None), true),
+        ((path("/a_b"), None), (path("/aXb/c"), None), false),
+        ((path("/a"), Some("t")), (path("/a"), Some("t")), true),
+        ((path("/a"), Some("t")), (path("/a/b"), None), true),
+        ((path("/a"), None), (path("/a"), Some("t")), true),
+        ((path("/a"), Some("t")), (path("/a"), Some("u")), false),
+        ((on(&one), None), (on(&one), Some("t")), true),
+        ((on(&one), Some("u")), (on(&one), Some("t")), false),
+        ((on(&one), None), (on(&other), None), false),
+        ((path(&format!("/{}", one.id)), None), (on(&one), None), false),
+    ] {
+        let about = format!("{held:?} {wanted:?}");
+        let new = |(target, tenant): (Target, Option<&str>)| {
+            let tenant = tenant.map(|tenant| tenant.parse().unwrap());
+            NewLock { tenant, ..lock(target, SECOND) }
+        };
+        let first = registry.acquire_lock(new(held), &actor()).await.unwrap();
+        let second = NewLock { covers: Covers::All, ..new(wanted) };
+        let before = registry.snapshot().await.unwrap();
+        match registry.acquire_lock(second, &actor()).await {
+            Err(Fault::Locked(shown)) => {
+                assert!(in_the_way && *shown == first, "{about}");
+                assert_unchanged!(registry, before);
+            }
+            Ok(second) => {
+                assert!(!in_the_way, "{about}");
+                registry.break_lock(&second.id, &actor()).await.unwrap();
+            }
+            Err(fault) => panic!("{about}: {fault}"),
+        }
+        registry.break_lock(&first.id, &actor()).await.unwrap();
+    }
+}
+
+pub async fn the_longest_of_the_locks_in_the_way_is_shown(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    for (at, seconds) in [("/a/b", 2), ("/a/c/d", 3), ("/a/e", 1)] {
+        registry.acquire_lock(lock(path(at), SECOND * seconds), &actor()).await.unwrap();
+    }
+    let longest = clock.now().time + SECOND * 3;
+    for _ in 0..3 {
+        match registry.acquire_lock(lock(path("/a"), SECOND), &actor()).await {
+            Err(Fault::Locked(shown)) => assert_eq!(shown.expires_at, longest),
+            other => panic!("{other:?}"),
+        }
+        clock.advance(SECOND);
+    }
+    registry.acquire_lock(lock(path("/a"), SECOND), &actor()).await.unwrap();
 }
 
 pub async fn a_locks_id_is_taken_for_as_long_as_it_holds(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
-    let first = registry.create_lock(lock(path("/a"), &clock, SECOND), &actor()).await.unwrap();
-    let again = |held| Lock { id: first.id.clone(), ..lock(path("/b"), &clock, held) };
+    let first = registry.acquire_lock(lock(path("/a"), SECOND), &actor()).await.unwrap();
+    let again = |at| NewLock { id: first.id.clone(), ..lock(path(at), SECOND) };
     clock.advance(SECOND - NANOSECOND);
-    refused!(registry, Fault::Conflict, registry.create_lock(again(SECOND), &actor()));
+    refused!(registry, Fault::Conflict, registry.acquire_lock(again("/b"), &actor()));
+    refused!(registry, Fault::Conflict, registry.acquire_lock(again("/a"), &actor()));
     clock.advance(NANOSECOND);
-    let second = registry.create_lock(again(SECOND), &actor()).await.unwrap();
+    let second = registry.acquire_lock(again("/b"), &actor()).await.unwrap();
     let log: Vec<_> = log(&*registry).await.into_iter().map(|it| (it.verb, it.entity)).collect();
     let [first, second] = [first, second].map(Entity::Lock);
     let changes = [(Verb::Created, first.clone()), (Verb::Deleted, first), (Verb::Created, second)];
     assert_eq!(log, changes);
+}
+
+pub async fn an_owner_holds_as_many_locks_as_it_may_and_no_more(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    let new = |n: u32| lock(path(&format!("/{n}")), SECOND + NANOSECOND * (n % 2));
+    let first = registry.acquire_lock(new(0), &actor()).await.unwrap();
+    for n in 1..MAX_LOCKS {
+        registry.acquire_lock(new(n), &actor()).await.unwrap();
+    }
+    refused!(registry, Fault::Full(64), registry.acquire_lock(new(MAX_LOCKS), &actor()));
+    refused!(registry, Fault::Locked(_), registry.acquire_lock(new(1), &actor()));
+    let somebody_else = NewLock { owner: "somebody else".into(), ..new(MAX_LOCKS) };
+    registry.acquire_lock(somebody_else, &actor()).await.unwrap();
+    registry.break_lock(&first.id, &actor()).await.unwrap();
+    registry.acquire_lock(new(0), &actor()).await.unwrap();
+    refused!(registry, Fault::Full(64), registry.acquire_lock(new(MAX_LOCKS + 1), &actor()));
+    // Half of them expire.
+    clock.advance(SECOND);
+    for n in 0..MAX_LOCKS / 2 {
+        registry.acquire_lock(new(1_000 + n), &actor()).await.unwrap();
+    }
+    refused!(registry, Fault::Full(64), registry.acquire_lock(new(2_000), &actor()));
+}
+
+pub async fn a_fence_is_greater_than_all_before_however_those_ended(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    let mut last = 0;
+    for end in ["released", "broken", "expired", "given up", "still there"] {
+        let (lock, token) = acquired(&*registry, path("/a")).await;
+        assert!(lock.fence > last, "{} after {last}", lock.fence);
+        last = lock.fence;
+        match end {
+            "released" => registry.release_lock(&lock.id, &token, &actor()).await.unwrap(),
+            "broken" => registry.break_lock(&lock.id, &actor()).await.unwrap(),
+            "expired" => clock.advance(SECOND),
+            "given up" => {
+                clock.advance(SECOND);
+                let new = Command::AcquireLock(self::lock(path("/a"), SECOND));
+                let batch = vec![new, Command::BreakLock("none".parse().unwrap())];
+                refused!(registry, Fault::NotFound, registry.execute(batch, &actor()));
+            }
+            _ => {}
+        }
+    }
+    let (other, _) = acquired(&*registry, path("/b")).await;
+    assert!(other.fence > last);
+}
+
+/// From an older copy, which does not know of every lock there was.
+pub async fn what_was_moved_here_grants_greater_fences_than_were_granted_there(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    let there = Memory::new(clock.clone());
+    let (held, token) = acquired(&there, path("/a")).await;
+    let copy = there.snapshot().await.unwrap().entities;
+    let mut last = held.fence;
+    for _ in 0..100 {
+        let (lock, token) = acquired(&there, path("/b")).await;
+        there.release_lock(&lock.id, &token, &actor()).await.unwrap();
+        last = lock.fence;
+    }
+    clock.advance(Duration::from_millis(1));
+    registry.execute(copy.into_iter().map(Command::Import).collect(), &actor()).await.unwrap();
+    let (next, _) = acquired(&*registry, path("/b")).await;
+    assert!(next.fence > last, "{} after {last}", next.fence);
+    // Who held a lock there holds it here.
+    no_change!(registry, registry.execute(vec![hold(&held, &token)], &actor()));
+
+    let ahead = Lock { id: "ahead".parse().unwrap(), target: path("/c"), fence: next.fence * 2, ..held };
+    registry.execute(vec![Command::Import(Entity::Lock(ahead.clone()))], &actor()).await.unwrap();
+    assert!(acquired(&*registry, path("/d")).await.0.fence > ahead.fence);
+}
+
+pub async fn a_lock_is_refreshed_while_it_holds_and_never_after(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    let (made, token) = acquired(&*registry, path("/a")).await;
+    let refresh = |token: &LockToken, seconds: u32| {
+        let (registry, id, token) = (registry.clone(), made.id.clone(), token.clone());
+        async move { registry.refresh_lock(&id, &token, lease(SECOND * seconds), &actor()).await }
+    };
+    clock.advance(SECOND - NANOSECOND);
+    refused!(registry, Fault::LockLost, refresh(&LockToken::generate(), 5));
+    let refreshed = refresh(&token, 5).await.unwrap();
+    assert_eq!(refreshed, Lock { expires_at: clock.now().time + SECOND * 5, ..made.clone() });
+    let last = log(&*registry).await.pop().unwrap();
+    assert_eq!((last.verb, last.entity), (Verb::Updated, Entity::Lock(refreshed.clone())));
+    // Again, and for a time that would end before: neither changes anything.
+    assert_eq!(no_change!(registry, refresh(&token, 5)), refreshed);
+    assert_eq!(no_change!(registry, refresh(&token, 1)), refreshed);
+
+    clock.advance(SECOND * 5);
+    refused!(registry, Fault::LockLost, refresh(&token, 5));
+    let (next, _) = acquired(&*registry, path("/a")).await;
+    refused!(registry, Fault::LockLost, refresh(&token, 5));
+    assert_eq!(registry.lock(&next.id).await.unwrap(), next);
+}
+
+pub async fn a_broken_lock_is_lost_to_its_holder(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+    let caller = caller(&*registry, "t", "name").await;
+    let (lock, token) = acquired(&*registry, Target::Caller(caller.id.clone())).await;
+    registry.break_lock(&lock.id, &actor()).await.unwrap();
+    refused!(registry, Fault::NotFound, registry.break_lock(&lock.id, &actor()));
+    let refresh = registry.refresh_lock(&lock.id, &token, lease(SECOND), &actor()).await;
+    assert!(matches!(refresh, Err(Fault::LockLost)), "{refresh:?}");
+    let batch = vec![hold(&lock, &token), update(&caller, "new")];
+    refused!(registry, Fault::LockLost, registry.execute(batch, &actor()));
+    no_change!(registry, registry.release_lock(&lock.id, &token, &actor()));
+    rename(&*registry, &caller, "new").await.unwrap();
+}
+
+pub async fn who_proves_its_lock_changes_what_it_locked(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    let caller = caller(&*registry, "t", "name").await;
+    let (lock, token) = acquired(&*registry, Target::Caller(caller.id.clone())).await;
+    clock.advance(SECOND - NANOSECOND);
+    let batch = vec![hold(&lock, &token), update(&caller, "one"), update(&caller, "two")];
+    let done = registry.execute(batch, &actor()).await.unwrap();
+    assert_eq!(done[0], Entity::Lock(lock.clone()));
+    assert_eq!(done[2], Entity::Caller(registry.caller(&caller.tenant, &caller.id).await.unwrap()));
+    // Only in the batch that proves it, and only behind the proof.
+    refused!(registry, Fault::Locked(_), rename(&*registry, &caller, "three"));
+    let late = vec![update(&caller, "three"), hold(&lock, &token)];
+    refused!(registry, Fault::Locked(_), registry.execute(late, &actor()));
+    no_change!(registry, registry.execute(vec![hold(&lock, &token)], &actor()));
+
+    let delete =
+        Command::DeleteCaller { tenant: caller.tenant.clone(), id: caller.id.clone(), expected: Some(3) };
+    registry.execute(vec![hold(&lock, &token), delete], &actor()).await.unwrap();
+    refused!(registry, Fault::NotFound, registry.lock(&lock.id));
+}
+
+pub async fn who_does_not_hold_a_lock_changes_nothing(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+    let caller = caller(&*registry, "t", "name").await;
+    let target = Target::Caller(caller.id.clone());
+    let (earlier, earlier_token) = acquired(&*registry, target.clone()).await;
+    registry.break_lock(&earlier.id, &actor()).await.unwrap();
+    let (lock, token) = acquired(&*registry, target).await;
+    let (other, other_token) = acquired(&*registry, path("/a")).await;
+    let proof = |lock: &Lock, token: &LockToken, fence| Command::Hold {
+        id: lock.id.clone(),
+        token: token.clone(),
+        fence,
+    };
+    for (proof, lost) in [
+        (proof(&lock, &LockToken::generate(), lock.fence), true),
+        (proof(&lock, &earlier_token, lock.fence), true),
+        (proof(&lock, &token, earlier.fence), true),
+        (proof(&lock, &token, lock.fence + 1), true),
+        (proof(&earlier, &earlier_token, earlier.fence), true),
+        // What is proven is another lock than the one that is in the way.
+        (proof(&other, &other_token, other.fence), false),
+    ] {
+        let about = format!("{proof:?}");
+        let before = registry.snapshot().await.unwrap();
+        let batch = vec![Command::CreateTenant(tenant("u")), proof, update(&caller, "new")];
+        match registry.execute(batch, &actor()).await {
+            Err(Fault::LockLost) => assert!(lost, "{about}"),
+            Err(Fault::Locked(shown)) => assert!(!lost && *shown == lock, "{about}"),
+            outcome => panic!("{about}: {outcome:?}"),
+        }
+        assert_unchanged!(registry, before);
+    }
+    clock.advance(SECOND);
+    let batch = vec![hold(&lock, &token), update(&caller, "new")];
+    refused!(registry, Fault::LockLost, registry.execute(batch, &actor()));
 }
 
 pub async fn a_locked_caller_stays_as_it_is_until_the_nanosecond_the_lock_expires(
@@ -81,7 +355,7 @@ pub async fn a_locked_caller_stays_as_it_is_until_the_nanosecond_the_lock_expire
     clock: Arc<ManualClock>,
 ) {
     let caller = caller(&*registry, "t", "name").await;
-    let lock = registry.create_lock(lock_on(&caller, &clock, SECOND), &actor()).await.unwrap();
+    let lock = registry.acquire_lock(lock_on(&caller, SECOND), &actor()).await.unwrap();
     clock.advance(SECOND - NANOSECOND);
     match rename(&*registry, &caller, "new").await {
         Err(Fault::Locked(shown)) => assert_eq!(*shown, lock),
@@ -96,37 +370,21 @@ pub async fn a_locked_caller_stays_as_it_is_until_the_nanosecond_the_lock_expire
     registry.delete_caller(&caller.tenant, &caller.id, None, &actor()).await.unwrap();
 }
 
-pub async fn the_longest_of_several_locks_is_shown(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
-    let caller = caller(&*registry, "t", "name").await;
-    for seconds in [2, 3, 1] {
-        registry.create_lock(lock_on(&caller, &clock, SECOND * seconds), &actor()).await.unwrap();
-    }
-    let longest = clock.now().time + SECOND * 3;
-    for _ in 0..3 {
-        match rename(&*registry, &caller, "new").await {
-            Err(Fault::Locked(shown)) => assert_eq!(shown.expires_at, longest),
-            other => panic!("{other:?}"),
-        }
-        clock.advance(SECOND);
-    }
-    rename(&*registry, &caller, "new").await.unwrap();
-}
-
-pub async fn a_lock_holds_only_what_it_stands_on(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn a_lock_holds_only_what_it_stands_on(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let ours = caller(&*registry, "t", "name").await;
     let neighbour = caller(&*registry, "t", "neighbour").await;
     let theirs = caller(&*registry, "u", "name").await;
     // On another caller, on a path, and on this caller but in another tenant's name.
-    registry.create_lock(lock_on(&neighbour, &clock, SECOND), &actor()).await.unwrap();
-    registry.create_lock(lock(path("/name"), &clock, SECOND), &actor()).await.unwrap();
-    let foreign = Lock { tenant: Some(theirs.tenant.clone()), ..lock_on(&ours, &clock, SECOND) };
-    registry.create_lock(foreign, &actor()).await.unwrap();
+    registry.acquire_lock(lock_on(&neighbour, SECOND), &actor()).await.unwrap();
+    registry.acquire_lock(lock(path("/name"), SECOND), &actor()).await.unwrap();
+    let foreign = NewLock { tenant: Some(theirs.tenant.clone()), ..lock_on(&ours, SECOND) };
+    registry.acquire_lock(foreign, &actor()).await.unwrap();
     rename(&*registry, &ours, "new").await.unwrap();
 
-    let own = Lock { tenant: Some(ours.tenant.clone()), ..lock_on(&ours, &clock, SECOND) };
-    let own = registry.create_lock(own, &actor()).await.unwrap();
+    let own = NewLock { tenant: Some(ours.tenant.clone()), ..lock_on(&ours, SECOND) };
+    let own = registry.acquire_lock(own, &actor()).await.unwrap();
     refused!(registry, Fault::Locked(_), rename(&*registry, &ours, "newer"));
-    registry.delete_lock(&own.id, &actor()).await.unwrap();
+    registry.break_lock(&own.id, &actor()).await.unwrap();
     registry.delete_caller(&ours.tenant, &ours.id, None, &actor()).await.unwrap();
 }
 
@@ -134,13 +392,14 @@ pub async fn expired_locks_are_cleared_away_by_the_next(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
-    for held in [SECOND, SECOND + NANOSECOND, SECOND * 2, SECOND] {
-        registry.create_lock(lock(path("/a"), &clock, held), &actor()).await.unwrap();
+    let held = [SECOND, SECOND + NANOSECOND, SECOND * 2, SECOND];
+    for (at, held) in ["/a", "/b", "/c", "/d"].into_iter().zip(held) {
+        registry.acquire_lock(lock(path(at), held), &actor()).await.unwrap();
     }
     clock.advance(SECOND);
     let before = registry.snapshot().await.unwrap();
     let sweeper = Actor("sweeper".into());
-    let made = registry.create_lock(lock(path("/b"), &clock, SECOND), &sweeper).await.unwrap();
+    let made = registry.acquire_lock(lock(path("/e"), SECOND), &sweeper).await.unwrap();
 
     let changes = registry.changes(before.seq, 100).await.unwrap();
     assert!(changes.iter().all(|change| change.actor == sweeper));
@@ -154,4 +413,24 @@ pub async fn expired_locks_are_cleared_away_by_the_next(
     let changes: Vec<_> = changes.into_iter().map(|change| (change.verb, change.entity)).collect();
     assert_eq!(changes, expected);
     assert_eq!(registry.snapshot().await.unwrap().entities.len(), 3);
+}
+
+pub async fn of_many_who_acquire_at_once_one_holds(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+    let mut last = 0;
+    for _ in 0..10 {
+        let mut all = JoinSet::new();
+        for at in ["/a", "/a/b", "/a/b/c", "/a", "/a/b", "/a/b/c"] {
+            let (registry, new) = (registry.clone(), lock(path(at), SECOND));
+            all.spawn(async move { registry.acquire_lock(new, &actor()).await });
+        }
+        let outcomes = within(all.join_all()).await;
+        let granted: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
+        let [granted] = granted[..] else { panic!("{outcomes:?}") };
+        for refused in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+            assert!(matches!(refused, Fault::Locked(holder) if **holder == *granted), "{refused:?}");
+        }
+        assert!(granted.fence > last);
+        last = granted.fence;
+        clock.advance(SECOND);
+    }
 }

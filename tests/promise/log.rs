@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use portcullis::{
     app::{
-        Actor, Caller, CallerEdit, Covers, Credential, Entity, Kind, Lock, Standing, Status, Target, Verb,
+        Actor, Caller, CallerEdit, Covers, Credential, Entity, Kind, LockToken, Standing, Status, Target,
+        Verb,
     },
     clock::{Clock, ManualClock},
     directory::Directory,
     limit::Budgets,
-    registry::{Changes, NewCaller, Registry, follow, load},
+    registry::{Changes, NewCaller, NewLock, Registry, follow, load},
 };
 use tokio::join;
 
@@ -20,7 +21,7 @@ use crate::records::{
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// One or more of everything that a registry can do, some of it to `others` of an earlier round.
-async fn busy_day(registry: &dyn Registry, clock: &ManualClock, round: u32) -> Vec<Caller> {
+async fn busy_day(registry: &dyn Registry, round: u32) -> Vec<Caller> {
     let by = &actor();
     let id = |what: &str| format!("{what}{round}");
     let tenant = registry.create_tenant(tenant(&id("t")), by).await.unwrap();
@@ -47,13 +48,22 @@ async fn busy_day(registry: &dyn Registry, clock: &ManualClock, round: u32) -> V
     registry.set_credential_status(&tenant.id, &late.id, Status::Disabled, by).await.unwrap();
     registry.set_standing(&tenant.id, Standing::Lapsed, by).await.unwrap();
     registry.delete_caller(&tenant.id, &callers[2].id, None, by).await.unwrap();
-    let on_path = |path: &str| lock(Target::Resource(path.parse().unwrap()), clock, MINUTE);
-    let ours = Lock { tenant: Some(tenant.id.clone()), covers: Covers::All, ..on_path("/ours") };
-    for lock in [ours, on_path("/everybodys/things"), lock_on(&callers[0], clock, MINUTE)] {
-        registry.create_lock(lock, by).await.unwrap();
+    let token = LockToken::generate();
+    let on_path = |path: &str| {
+        let target = Target::Resource(path.parse().unwrap());
+        NewLock { owner: id("owner"), token: token.digest(), ..lock(target, MINUTE) }
+    };
+    let ours = NewLock { tenant: Some(tenant.id.clone()), covers: Covers::All, ..on_path("/ours") };
+    for lock in [ours, on_path(&id("/everybodys/things")), lock_on(&callers[0], MINUTE)] {
+        registry.acquire_lock(lock, by).await.unwrap();
     }
-    let released = registry.create_lock(on_path("/released"), by).await.unwrap();
-    registry.delete_lock(&released.id, by).await.unwrap();
+    let [released, broken, refreshed] = ["/released", "/broken", "/refreshed"].map(|path| on_path(&id(path)));
+    let released = registry.acquire_lock(released, by).await.unwrap();
+    registry.release_lock(&released.id, &token, by).await.unwrap();
+    let broken = registry.acquire_lock(broken, by).await.unwrap();
+    registry.break_lock(&broken.id, by).await.unwrap();
+    let refreshed = registry.acquire_lock(refreshed, by).await.unwrap();
+    registry.refresh_lock(&refreshed.id, &token, (MINUTE * 2).try_into().unwrap(), by).await.unwrap();
     callers
 }
 
@@ -200,9 +210,9 @@ pub async fn an_empty_registry_is_as_of_change_zero(registry: Arc<dyn Registry>,
     assert_eq!(registry.changes(0, 10).await.unwrap(), []);
 }
 
-pub async fn a_snapshot_has_first_what_others_stand_on(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn a_snapshot_has_first_what_others_stand_on(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     for round in 0..3 {
-        busy_day(&*registry, &clock, round).await;
+        busy_day(&*registry, round).await;
     }
     let snapshot = registry.snapshot().await.unwrap();
     assert_eq!(snapshot.seq, log(&*registry).await.last().unwrap().seq);
@@ -214,12 +224,12 @@ pub async fn a_snapshot_has_first_what_others_stand_on(registry: Arc<dyn Registr
     assert!(kinds.is_sorted(), "{:#?}", snapshot.entities);
 }
 
-pub async fn a_snapshot_amid_changes_is_of_one_moment(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn a_snapshot_amid_changes_is_of_one_moment(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let writing = tokio::spawn({
         let registry = registry.clone();
         async move {
             for round in 0..15 {
-                busy_day(&*registry, &clock, round).await;
+                busy_day(&*registry, round).await;
             }
         }
     });
@@ -279,10 +289,16 @@ fn answers(directory: &Directory, clock: &ManualClock, rounds: u32) -> Vec<Strin
         }
         for key in &callers {
             let caller = key.as_ref().map(|key| key.caller());
-            for path in ["/ours/x", "/everybodys/things", "/everybodys", "/released"] {
+            let [things, released, broken, refreshed] =
+                ["/everybodys/things", "/released", "/broken", "/refreshed"]
+                    .map(|path| format!("{path}{round}"));
+            for path in ["/ours/x", &things, "/everybodys", &released, &broken, &refreshed] {
                 for safe in [true, false] {
                     let lock = directory.lock(caller, path, safe, clock.now().time);
-                    answers.push(format!("{path} {:?}", lock.map(|lock| lock.target.clone())));
+                    answers.push(format!(
+                        "{path} {:?}",
+                        lock.map(|lock| (lock.target.clone(), lock.expires_at))
+                    ));
                 }
             }
         }
@@ -294,13 +310,13 @@ pub async fn a_directory_that_follows_equals_one_that_loads(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
-    let callers = busy_day(&*registry, &clock, 0).await;
+    let callers = busy_day(&*registry, 0).await;
     let following = Directory::new(peppers());
     load(&*registry, &following).await.unwrap();
-    busy_day(&*registry, &clock, 1).await;
+    busy_day(&*registry, 1).await;
     registry.delete_caller(&callers[3].tenant, &callers[3].id, None, &actor()).await.unwrap();
     clock.advance(MINUTE);
-    busy_day(&*registry, &clock, 2).await;
+    busy_day(&*registry, 2).await;
 
     let mut pages = 0;
     loop {
@@ -326,7 +342,7 @@ pub async fn a_follower_hears_of_every_change(registry: Arc<dyn Registry>, clock
     let directory = Arc::new(Directory::new(peppers()));
     let following = tokio::spawn(follow(registry.clone(), directory.clone()));
     for round in 0..3 {
-        busy_day(&*registry, &clock, round).await;
+        busy_day(&*registry, round).await;
         let seq = registry.snapshot().await.unwrap().seq;
         within(async {
             while directory.applied() < seq {

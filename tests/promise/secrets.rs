@@ -31,7 +31,7 @@ pub async fn secrets_are_sealed_anew_whatever_locks_stand_on_them_and_nothing_el
     let code = registry.create_credential(code, &actor()).await.unwrap();
     let plain = registry.create_credential(key(&before, "plain"), &actor()).await.unwrap();
     registry.create_caller(client("t", "client"), &actor()).await.unwrap();
-    registry.create_lock(lock_on(&before, &clock, Duration::from_secs(60)), &actor()).await.unwrap();
+    registry.acquire_lock(lock_on(&before, Duration::from_secs(60)), &actor()).await.unwrap();
     let seq = log(&*registry).await.len();
     clock.advance(Duration::from_secs(1));
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis::{
     app::{Caller, CallerEdit, Entity, Status},
-    clock::ManualClock,
+    clock::{Clock, ManualClock},
     registry::{Command, Fault, NewCaller, Registry},
 };
 
@@ -84,7 +84,7 @@ pub async fn nothing_is_done_unless_what_is_expected_stands(
         Entity::Plan(plan("p", 2)),
         Entity::Plan(plan("q", 1)),
         Entity::Caller(changed(Status::Disabled)),
-        Entity::Lock(lock_on(&caller, &clock, std::time::Duration::from_secs(1))),
+        Entity::Lock(lock_on(&caller, std::time::Duration::from_secs(1)).at(clock.now().time, 1)),
     ] {
         let commands = vec![Command::PutPlan(plan("p", 3)), Command::Expect(does_not)];
         refused!(registry, Fault::Conflict, registry.execute(commands, &actor()));

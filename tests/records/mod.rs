@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use portcullis::{
     app::{
         Actor, App, Caller, CallerId, CallerKind, Change, Covers, Creator, Credential, CredentialId,
-        CredentialKind, Entity, Gateway, Kind, Limit, Lock, LockId, Pepper, Peppers, Plan, Promise, Scopes,
-        SealKey, Sealer, Secret, Standing, Status, Target, Tenant, Verb,
+        CredentialKind, Entity, Gateway, Kind, Limit, LockId, LockToken, Pepper, Peppers, Plan, Promise,
+        Scopes, SealKey, Sealer, Secret, Standing, Status, Target, Tenant, Verb,
     },
-    clock::{Clock, ManualClock},
-    registry::{NewCaller, Registry},
+    clock::ManualClock,
+    registry::{NewCaller, NewLock, Registry},
 };
 
 /// Starts at an odd nanosecond, so that a store that rounds is found out.
@@ -93,22 +93,22 @@ pub fn plan(id: &str, quota: u32) -> Plan {
     Plan::new(id.parse().unwrap(), vec![limit]).unwrap()
 }
 
-/// A lock for so long from now on, of nobody's tenant.
-pub fn lock(target: Target, clock: &ManualClock, held: Duration) -> Lock {
-    Lock {
+/// A lock for so long, of nobody's tenant, whose token nobody has.
+pub fn lock(target: Target, lasts: Duration) -> NewLock {
+    NewLock {
         id: LockId::random(),
         tenant: None,
         target,
         owner: "owner".into(),
         reason: "reason".into(),
         covers: Covers::Writes,
-        acquired_at: ELSEWHEN,
-        expires_at: clock.now().time + held,
+        lasts: lasts.try_into().unwrap(),
+        token: LockToken::generate().digest(),
     }
 }
 
-pub fn lock_on(caller: &Caller, clock: &ManualClock, held: Duration) -> Lock {
-    lock(Target::Caller(caller.id.clone()), clock, held)
+pub fn lock_on(caller: &Caller, lasts: Duration) -> NewLock {
+    lock(Target::Caller(caller.id.clone()), lasts)
 }
 
 /// Ends a test that would otherwise wait for ever. No test waits for it.

@@ -158,6 +158,8 @@ impl World {
             covers,
             acquired_at: self.now(),
             expires_at: self.now() + held,
+            fence: 1,
+            token: None,
         };
         self.put(Entity::Lock(lock.clone()));
         lock

@@ -20,6 +20,8 @@ pub(super) struct State {
     pub(super) credentials: BTreeMap<CredentialId, Credential>,
     pub(super) plans: BTreeMap<PlanId, Plan>,
     pub(super) locks: BTreeMap<LockId, Lock>,
+    /// The greatest that there was; also when its transaction was given up.
+    pub(super) fence: u64,
     pub(super) changes: Vec<Change>,
     pub(super) uses: BTreeMap<CredentialId, Timestamp>,
     pub(super) kept: BTreeMap<[u8; 32], Kept>,
@@ -32,7 +34,10 @@ impl State {
             Entity::Caller(it) => self.callers.insert(it.id.clone(), it).map(Entity::Caller),
             Entity::Credential(it) => self.credentials.insert(it.id.clone(), it).map(Entity::Credential),
             Entity::Plan(it) => self.plans.insert(it.id().clone(), it).map(Entity::Plan),
-            Entity::Lock(it) => self.locks.insert(it.id.clone(), it).map(Entity::Lock),
+            Entity::Lock(it) => {
+                self.fence = self.fence.max(it.fence);
+                self.locks.insert(it.id.clone(), it).map(Entity::Lock)
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Transaction;
 use crate::{
-    app::{Caller, Credential, Entity, Tenant, Verb},
+    app::{Caller, Credential, Entity, Lock, Tenant, Verb},
     registry::Fault,
 };
 
@@ -30,6 +30,8 @@ impl Clash {
 
 const NAME: &str = "name";
 const APP_KEY: &str = "kind.app.key";
+/// Behind it there is room for all that will ever be granted.
+const MAX_FENCE: u64 = 1 << 62;
 
 /// Why something cannot be put beside what is there as it is; `None` when it can.
 ///
@@ -44,8 +46,7 @@ pub async fn clash(tx: &mut dyn Transaction, entity: &Entity) -> Result<Option<C
         }
         Entity::Caller(caller) => of_caller(tx, caller).await,
         Entity::Credential(credential) => of_credential(tx, credential).await,
-        // What it stands on need not be there.
-        Entity::Lock(lock) => Ok(tx.lock(&lock.id).await?.map(|_| Clash::Taken("id"))),
+        Entity::Lock(lock) => of_lock(tx, lock).await,
     }
 }
 
@@ -91,6 +92,19 @@ async fn of_credential(tx: &mut dyn Transaction, credential: &Credential) -> Res
         return Ok(Some(Clash::Taken("digest")));
     }
     Ok(of_revision(credential.revision))
+}
+
+/// What it stands on need not be there.
+async fn of_lock(tx: &mut dyn Transaction, lock: &Lock) -> Result<Option<Clash>, Fault> {
+    if tx.lock(&lock.id).await?.is_some() {
+        return Ok(Some(Clash::Taken("id")));
+    }
+    let now = tx.now();
+    let in_the_way = |other: &Lock| other.holds(now) && other.concerns(lock.tenant.as_ref());
+    if lock.holds(now) && tx.locks_on(&lock.target).await?.iter().any(in_the_way) {
+        return Ok(Some(Clash::Taken("target")));
+    }
+    Ok((lock.fence > MAX_FENCE).then_some(Clash::Impossible("fence")))
 }
 
 /// They begin at 1, and a store may keep them with a sign.

@@ -161,7 +161,17 @@ pub(super) async fn verify(conn: &mut SqliteConnection) -> Result<Proof, Fault> 
     for kind in Kind::ALL {
         tables_hold_the_changes(conn, kind).await?;
     }
+    the_last_fence_is_kept(conn).await?;
     Ok(Proof { changes: changes.cast_unsigned(), head: hash })
+}
+
+/// Whether the greatest fence is that of the locks there were.
+async fn the_last_fence_is_kept(conn: &mut SqliteConnection) -> Result<(), Fault> {
+    let question = "SELECT last = (SELECT coalesce(max(record ->> '$.fence'), 0) FROM change
+         WHERE kind = 'lock' AND json_valid(record)) FROM fence";
+    let kept: Option<bool> = query_scalar(question).fetch_optional(conn).await.map_err(fault)?;
+    let corrupt = || Fault::Corrupt("the last fence is not that of the locks there were".into());
+    kept.filter(|kept| *kept).map(drop).ok_or_else(corrupt)
 }
 
 /// For a kind: an entity that is not as the last change left it, and one that is left out.

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     app::{
-        Caller, CallerId, Credential, CredentialId, Entity, Kind, Lock, LockId, Plan, PlanId, Seq, Tenant,
-        TenantId,
+        Caller, CallerId, Credential, CredentialId, Entity, Kind, Lock, LockId, Plan, PlanId, Seq, Target,
+        Tenant, TenantId,
     },
     registry::{Callers, Credentials, Fault, Kept, Order, Tenants},
 };
@@ -191,10 +191,26 @@ pub(super) async fn lock(conn: &mut SqliteConnection, id: &LockId) -> Result<Opt
     one(conn, query_as("SELECT id, record FROM lock WHERE id = $1").bind(id.as_str())).await
 }
 
-/// Every lock on a caller: expired ones, and those of other tenants too.
-pub(super) async fn locks_on(conn: &mut SqliteConnection, caller: &CallerId) -> Result<Vec<Lock>, Fault> {
-    let query = query_as("SELECT id, record FROM lock WHERE caller = $1 ORDER BY id").bind(caller.as_str());
-    all(conn, query).await
+/// Every lock whose target meets this one: expired ones, and those of other tenants too.
+pub(super) async fn locks_on(conn: &mut SqliteConnection, target: &Target) -> Result<Vec<Lock>, Fault> {
+    let mut query = QueryBuilder::new("SELECT id, record FROM lock WHERE ");
+    match target {
+        Target::Caller(id) => {
+            query.push("caller = ").push_bind(id.as_str());
+        }
+        Target::Resource(path) => {
+            query.push("path IN (");
+            let mut above = query.separated(", ");
+            for path in path.lineage() {
+                above.push_bind(path);
+            }
+            // What is below comes behind its `/` and before the character after that, `0`.
+            let (from, to) = (format!("{}/", path.as_str()), format!("{}0", path.as_str()));
+            query.push(") OR (path > ").push_bind(from).push(" AND path < ").push_bind(to).push(")");
+        }
+    }
+    query.push(" ORDER BY id");
+    all(conn, query.build_query_as()).await
 }
 
 /// Every lock that has expired at `millisecond`, and those that do within it.

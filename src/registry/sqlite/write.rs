@@ -157,8 +157,23 @@ impl Transaction for Write<'_> {
         read::lock(&mut self.tx, id).await
     }
 
-    async fn locks_on(&mut self, caller: &CallerId) -> Result<Vec<Lock>, Fault> {
-        read::locks_on(&mut self.tx, caller).await
+    async fn locks_on(&mut self, target: &Target) -> Result<Vec<Lock>, Fault> {
+        read::locks_on(&mut self.tx, target).await
+    }
+
+    async fn count_held_by(&mut self, owner: &str) -> Result<u64, Fault> {
+        let count: i64 = query_scalar("SELECT count(*) FROM lock WHERE owner = $1")
+            .bind(owner)
+            .fetch_one(&mut *self.tx)
+            .await
+            .map_err(fault)?;
+        Ok(count.cast_unsigned())
+    }
+
+    async fn last_fence(&mut self) -> Result<u64, Fault> {
+        let last: i64 =
+            query_scalar("SELECT last FROM fence").fetch_one(&mut *self.tx).await.map_err(fault)?;
+        Ok(last.cast_unsigned())
     }
 
     async fn expired_locks(&mut self) -> Result<Vec<Lock>, Fault> {
@@ -181,6 +196,10 @@ impl Transaction for Write<'_> {
     async fn make(&mut self, verb: Verb, entity: Entity) -> Result<(), Fault> {
         let text = record::text(&entity)?;
         store(&mut self.tx, verb, &entity, &text).await.map_err(fault)?;
+        if let (Verb::Created, Entity::Lock(lock)) = (verb, &entity) {
+            let raise = query("UPDATE fence SET last = $1 WHERE last < $1").bind(lock.fence.cast_signed());
+            raise.execute(&mut *self.tx).await.map_err(fault)?;
+        }
         self.seq += 1;
         let at = self.now.to_string();
         let change = chain::Parts {
@@ -300,7 +319,9 @@ async fn store(
             .bind(text)
             .bind(it.tenant.as_ref().map(TenantId::as_str))
             .bind(held_caller(it))
-            .bind(it.expires_at.as_millisecond()),
+            .bind(it.expires_at.as_millisecond())
+            .bind(held_path(it))
+            .bind(&it.owner),
     };
     row.execute(conn).await.map(drop)
 }
@@ -309,6 +330,13 @@ fn held_caller(lock: &Lock) -> Option<&str> {
     match &lock.target {
         Target::Caller(id) => Some(id.as_str()),
         Target::Resource(_) => None,
+    }
+}
+
+fn held_path(lock: &Lock) -> Option<&str> {
+    match &lock.target {
+        Target::Caller(_) => None,
+        Target::Resource(path) => Some(path.as_str()),
     }
 }
 
@@ -340,10 +368,12 @@ fn statement(verb: Verb, kind: Kind) -> &'static str {
              WHERE id = $1"
         }
         (Verb::Created, Kind::Lock) => {
-            "INSERT INTO lock (id, record, tenant, caller, expires_at) VALUES ($1, $2, $3, $4, $5)"
+            "INSERT INTO lock (id, record, tenant, caller, expires_at, path, owner)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)"
         }
         (Verb::Updated, Kind::Lock) => {
-            "UPDATE lock SET record = $2, tenant = $3, caller = $4, expires_at = $5 WHERE id = $1"
+            "UPDATE lock SET record = $2, tenant = $3, caller = $4, expires_at = $5, path = $6, owner = $7
+             WHERE id = $1"
         }
         (Verb::Deleted, Kind::Tenant) => "DELETE FROM tenant WHERE id = $1",
         (Verb::Deleted, Kind::Plan) => "DELETE FROM plan WHERE id = $1",

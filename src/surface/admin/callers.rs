@@ -51,6 +51,7 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
         plan: query.parsed("plan", "the id of a plan")?,
         after: query.after()?,
         limit: limit + 1,
+        ..Callers::default()
     };
     let found = surface.admin.registry.callers(&which).await.map_err(|fault| surface.refuse(fault))?;
     if found.is_empty() {

@@ -97,8 +97,8 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     let (key, now) = (generate(&caller.kind)?, surface.admin.clock.now().time);
     let mut checks = Checks::default();
     let not_after = end(&call, &caller, body.not_after(), &mut checks);
-    let pepper = surface.admin.directory.peppers().current();
-    let credential = Credential { not_after, ..body.checked(checks, &caller, &key, pepper, now)? };
+    let peppers = surface.admin.directory.peppers();
+    let credential = Credential { not_after, ..body.checked(checks, &caller, &key, peppers.current(), now)? };
     let commands = vec![Command::CreateCredential { credential, most: Some(MOST) }];
     let made = surface.execute(&call, ticket.as_ref(), commands, |done| {
         let made = done!(Credential, done)?;

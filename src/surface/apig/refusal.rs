@@ -64,7 +64,9 @@ impl Refusal {
             Fault::Conflict | Fault::InUse | Fault::Reused => {
                 Denial::internal("a registry found a conflict where none can be").into()
             }
-            Fault::Locked(_) | Fault::Unavailable(_) | Fault::Corrupt(_) => denial(fault, now).into(),
+            Fault::Locked(_) | Fault::LockLost | Fault::Unavailable(_) | Fault::Corrupt(_) => {
+                denial(fault, now).into()
+            }
         }
     }
 

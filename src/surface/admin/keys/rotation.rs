@@ -94,7 +94,8 @@ pub(in super::super) async fn rotate(
     is_rotated(&old, now)?;
 
     let key = generate(&caller.kind)?;
-    let pepper = surface.admin.directory.peppers().current();
+    let peppers = surface.admin.directory.peppers();
+    let pepper = peppers.current();
     let new = Credential {
         id: CredentialId::random(),
         name: name.unwrap_or_else(|| old.name.clone()),

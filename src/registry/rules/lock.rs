@@ -1,0 +1,91 @@
+//! The rules of locks: who is granted one, and what holding it takes.
+
+use jiff::Timestamp;
+
+use super::{Rules, refuse_if};
+use crate::{
+    app::{Caller, Entity, Lease, Lock, LockId, LockToken, MAX_LOCKS, Target, Verb},
+    registry::{Fault, NewLock},
+};
+
+impl Rules<'_> {
+    pub(super) async fn acquire_lock(&mut self, lock: NewLock) -> Result<Entity, Fault> {
+        for expired in self.tx.expired_locks().await? {
+            self.tx.make(Verb::Deleted, Entity::Lock(expired)).await?;
+        }
+        // Every lock that is left holds.
+        refuse_if(self.tx.lock(&lock.id).await?.is_some(), Fault::Conflict)?;
+        let near = self.tx.locks_on(&lock.target).await?;
+        none_of(near.into_iter().filter(|held| held.concerns(lock.tenant.as_ref())))?;
+        let full = self.tx.count_held_by(&lock.owner).await? >= u64::from(MAX_LOCKS);
+        refuse_if(full, Fault::Full(MAX_LOCKS))?;
+        let now = self.tx.now();
+        let fence = after(self.tx.last_fence().await?, now);
+        let lock = lock.at(now, fence);
+        self.made(Verb::Created, Entity::Lock(lock)).await
+    }
+
+    pub(super) async fn refresh_lock(
+        &mut self,
+        id: &LockId,
+        token: &LockToken,
+        lasts: Lease,
+    ) -> Result<Entity, Fault> {
+        let before = self.proven(id, token).await?;
+        match before.refreshed(lasts, self.tx.now()) {
+            Some(after) => self.made(Verb::Updated, Entity::Lock(after)).await,
+            None => Ok(Entity::Lock(before)),
+        }
+    }
+
+    pub(super) async fn release_lock(
+        &mut self,
+        id: &LockId,
+        token: &LockToken,
+    ) -> Result<Option<Entity>, Fault> {
+        let now = self.tx.now();
+        let Some(lock) = self.tx.lock(id).await?.filter(|lock| lock.holds(now)) else { return Ok(None) };
+        refuse_if(!lock.is_proven_by(token), Fault::LockLost)?;
+        self.made(Verb::Deleted, Entity::Lock(lock)).await.map(Some)
+    }
+
+    pub(super) async fn break_lock(&mut self, id: &LockId) -> Result<Entity, Fault> {
+        let now = self.tx.now();
+        let lock = self.tx.lock(id).await?.filter(|lock| lock.holds(now)).ok_or(Fault::NotFound)?;
+        self.made(Verb::Deleted, Entity::Lock(lock)).await
+    }
+
+    /// From here on, what the lock stands on is the one's who asks.
+    pub(super) async fn hold(&mut self, id: &LockId, token: &LockToken, fence: u64) -> Result<Entity, Fault> {
+        let lock = self.proven(id, token).await?;
+        refuse_if(lock.fence != fence, Fault::LockLost)?;
+        self.held.push(lock.id.clone());
+        Ok(Entity::Lock(lock))
+    }
+
+    /// Whether no lock that is everybody's, or of the caller's own tenant, holds the caller, but for those
+    /// that are held here.
+    pub(super) async fn unlocked(&mut self, caller: &Caller) -> Result<(), Fault> {
+        let (now, target) = (self.tx.now(), Target::Caller(caller.id.clone()));
+        let locks = self.tx.locks_on(&target).await?.into_iter();
+        none_of(locks.filter(|lock| lock.holds_caller(caller, now) && !self.held.contains(&lock.id)))
+    }
+
+    /// A lock that holds, and whose token this is.
+    async fn proven(&mut self, id: &LockId, token: &LockToken) -> Result<Lock, Fault> {
+        let now = self.tx.now();
+        let lock = self.tx.lock(id).await?.filter(|lock| lock.holds(now) && lock.is_proven_by(token));
+        lock.ok_or(Fault::LockLost)
+    }
+}
+
+/// A fence greater than the last. Microseconds, unless there is one for each: what goes on from an older copy of a
+/// registry, or from one that was put in elsewhere, has not the last fence, and must not grant it again.
+fn after(last: u64, now: Timestamp) -> u64 {
+    u64::try_from(now.as_microsecond()).unwrap_or(0).max(last + 1)
+}
+
+/// Whether there is none; else the one that holds longest: when it ends, the others have.
+fn none_of(locks: impl Iterator<Item = Lock>) -> Result<(), Fault> {
+    locks.max_by_key(|lock| lock.expires_at).map_or(Ok(()), |lock| Err(Fault::Locked(Box::new(lock))))
+}
