@@ -1,0 +1,73 @@
+//! What a registry stands on, and what is left of it when the process ends.
+
+use std::sync::Arc;
+
+use portcullis::{
+    clock::ManualClock,
+    registry::{Registry, memory::Memory},
+};
+
+pub trait Ground: Sized {
+    async fn new(clock: Arc<ManualClock>) -> Self;
+
+    fn registry(&self) -> &dyn Registry;
+
+    /// The process ends without a word, and another takes its place.
+    async fn crash(self, clock: Arc<ManualClock>) -> Self;
+}
+
+/// In memory: nothing would be left, so it never ends.
+pub struct Kept(Memory);
+
+impl Ground for Kept {
+    async fn new(clock: Arc<ManualClock>) -> Self {
+        Self(Memory::new(clock))
+    }
+
+    fn registry(&self) -> &dyn Registry {
+        &self.0
+    }
+
+    async fn crash(self, _: Arc<ManualClock>) -> Self {
+        self
+    }
+}
+
+#[cfg(feature = "sqlite")]
+pub mod filed {
+    use portcullis::registry::sqlite::{Options, Sqlite};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// In a file.
+    pub struct Filed {
+        store: Sqlite,
+        folder: TempDir,
+    }
+
+    async fn open(folder: TempDir, clock: Arc<ManualClock>) -> Filed {
+        let path = folder.path().join("store.db");
+        Filed { store: Sqlite::open_with(&path, clock, Options::default()).await.unwrap(), folder }
+    }
+
+    impl Ground for Filed {
+        async fn new(clock: Arc<ManualClock>) -> Self {
+            open(tempfile::tempdir().unwrap(), clock).await
+        }
+
+        fn registry(&self) -> &dyn Registry {
+            &self.store
+        }
+
+        /// What the next process finds is what lies in the folder now: nobody closes the file, or moves its
+        /// write-ahead log into it.
+        async fn crash(self, clock: Arc<ManualClock>) -> Self {
+            let left = tempfile::tempdir().unwrap();
+            for file in ["store.db", "store.db-wal"] {
+                std::fs::copy(self.folder.path().join(file), left.path().join(file)).unwrap();
+            }
+            open(left, clock).await
+        }
+    }
+}

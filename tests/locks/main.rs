@@ -1,0 +1,86 @@
+//! Locks under any sequence of requests, against a model that says in the plainest words what they are to do.
+//!
+//! Checked after every step, and named by their number where one fails:
+//!
+//! * **I1** Of locks that would stop the same requests, at most one holds.
+//! * **I2** Each grant has a greater fence than all before.
+//! * **I3** No write is made with a fence below one that a write to the same was made with.
+//! * **I4** Who does not hold a lock, or not any more, writes nothing as its holder.
+//! * **I5** A refresh never brings back what was lost.
+//! * **I6** Releasing and refreshing again change nothing.
+//! * **I7** The end of the process, at any instant, changes none of this.
+//! * **I8** Who is refused is told the first whole second in which it is not, and no later one.
+//! * **I9** Of several writers who name one revision, one succeeds.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod ground;
+#[cfg(feature = "sqlite")]
+mod killed;
+mod machine;
+mod model;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../records/mod.rs"]
+mod records;
+mod writers;
+
+/// Cases that fail are printed as short as they get; they are no files.
+fn config(share: u32) -> proptest::test_runner::Config {
+    let whole = proptest::test_runner::Config::default();
+    proptest::test_runner::Config { cases: whole.cases.div_ceil(share), failure_persistence: None, ..whole }
+}
+
+mod memory {
+    use std::sync::Arc;
+
+    use portcullis::registry::memory::Memory;
+    use proptest::{collection::vec, proptest};
+
+    use crate::{
+        config, ground::Kept, machine::play, model::step, records::clock,
+        writers::of_several_writers_who_name_one_revision_one_succeeds,
+    };
+
+    proptest! {
+        #![proptest_config(config(1))]
+
+        #[test]
+        fn whatever_happens_locks_keep_their_promises(steps in vec(step(), 1..80)) {
+            play::<Kept>(steps);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn i9_of_several_writers_who_name_one_revision_one_succeeds() {
+        of_several_writers_who_name_one_revision_one_succeeds(Arc::new(Memory::new(clock()))).await;
+    }
+}
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use std::sync::Arc;
+
+    use portcullis::registry::sqlite::Sqlite;
+    use proptest::{collection::vec, proptest};
+
+    use crate::{
+        config, ground::filed::Filed, machine::play, model::step, records::clock,
+        writers::of_several_writers_who_name_one_revision_one_succeeds,
+    };
+
+    proptest! {
+        #![proptest_config(config(8))]
+
+        #[test]
+        fn whatever_happens_locks_keep_their_promises(steps in vec(step(), 1..80)) {
+            play::<Filed>(steps);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn i9_of_several_writers_who_name_one_revision_one_succeeds() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("store.db"), clock()).await.unwrap();
+        of_several_writers_who_name_one_revision_one_succeeds(Arc::new(store)).await;
+    }
+}

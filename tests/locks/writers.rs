@@ -1,0 +1,51 @@
+//! Several writers at once.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis::{
+    app::{CallerEdit, LockToken},
+    registry::{Command, Fault, NewLock, Registry},
+};
+use tokio::{sync::Barrier, task::JoinSet};
+
+use crate::records::{actor, client, lock_on, tenant, within};
+
+const WRITERS: usize = 4;
+
+/// I9, with nobody holding a lock and with all of them proving the same one, as somebody does who sends a
+/// request again because the answer is late.
+pub async fn of_several_writers_who_name_one_revision_one_succeeds(registry: Arc<dyn Registry>) {
+    registry.create_tenant(tenant("t"), &actor()).await.unwrap();
+    let mut caller = registry.create_caller(client("t", "name"), &actor()).await.unwrap();
+    let mut hold = None;
+    for round in 0..40 {
+        if round == 20 {
+            let token = LockToken::generate();
+            let new = NewLock { token: token.digest(), ..lock_on(&caller, Duration::from_secs(60)) };
+            let lock = registry.acquire_lock(new, &actor()).await.unwrap();
+            hold = Some(Command::Hold { id: lock.id, token, fence: lock.fence });
+        }
+        let (start, mut writers) = (Arc::new(Barrier::new(WRITERS)), JoinSet::new());
+        for writer in 0..WRITERS {
+            let write = Command::UpdateCaller {
+                tenant: caller.tenant.clone(),
+                id: caller.id.clone(),
+                expected: Some(caller.revision),
+                edit: CallerEdit { name: Some(format!("{writer} in {round}")), ..CallerEdit::default() },
+            };
+            let commands = hold.iter().cloned().chain([write]).collect();
+            let (registry, start) = (registry.clone(), start.clone());
+            writers.spawn(async move {
+                start.wait().await;
+                registry.execute(commands, &actor()).await
+            });
+        }
+        let outcomes = within(writers.join_all()).await;
+        let lost = |outcome: &&Result<_, _>| matches!(outcome, Err(Fault::Conflict));
+        assert_eq!(outcomes.iter().filter(lost).count(), WRITERS - 1, "I9: {outcomes:?}");
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "I9: {outcomes:?}");
+        let after = registry.caller(&caller.tenant, &caller.id).await.unwrap();
+        assert_eq!(after.revision, caller.revision + 1, "I9");
+        caller = after;
+    }
+}
