@@ -2,12 +2,14 @@
 //!
 //! `config/gateway.toml` is an annotated example of everything there is.
 
+mod admin;
 mod error;
 mod limits;
 mod route;
 mod secrets;
 mod value;
 
+pub use admin::Admin;
 pub use error::ConfigError;
 pub use limits::Limits;
 pub use route::{
@@ -57,6 +59,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// Where to listen; at least one.
     pub listeners: Vec<Listener>,
+    /// Where the native admin API is served; nowhere, unless it is said.
+    pub admin: Option<Admin>,
     /// The access log.
     #[serde(default)]
     pub access_log: AccessLog,
@@ -300,6 +304,12 @@ impl Config {
                 return Err(ConfigError::plain(why));
             }
         }
+        if let Some(admin) = &self.admin {
+            admin.check()?;
+            if admin.listen.port() != 0 && addresses.contains(&admin.listen) {
+                return Err(ConfigError::plain(format!("admin and a listener are both on {}", admin.listen)));
+            }
+        }
         let field = self.server.identity_field.as_str();
         if RESERVED.contains(&field) || field.starts_with("x-forwarded-") {
             return Err(ConfigError::plain(format!(
@@ -314,9 +324,15 @@ impl Config {
             }
             seen.push(id);
         }
-        let mut places = Vec::new();
-        for route in &self.routes {
+        let (mut places, mut names) = (Vec::new(), Vec::new());
+        for (at, route) in self.routes.iter().enumerate() {
             route.check(text, &self.upstreams)?;
+            let name = route.name_at(at);
+            if names.contains(&name) {
+                let span = route.name.as_ref().map_or(route.path.span(), Spanned::span);
+                return Err(ConfigError::at(text, span, format!("another route is named \"{name}\"")));
+            }
+            names.push(name);
             for method in route.methods.iter().map(Some).chain(route.methods.is_empty().then_some(None)) {
                 let place = (route.host.as_ref(), route.path.get_ref(), method);
                 if places.contains(&place) {
@@ -368,6 +384,12 @@ mod tests {
                 "a quota is at least 1",
             ),
             ("[[routes]]\npath = \"a\"\n", "5:8", "starts with /"),
+            (&format!("{up}{route}name = \"a b\"\n"), "9:8", "a route's name is"),
+            (
+                &format!("{up}{route}name = \"route-2\"\n[[routes]]\npath = \"/b\"\nupstream = \"up\"\n"),
+                "11:8",
+                "another route is named \"route-2\"",
+            ),
         ] {
             let error = error(rest);
             assert!(error.contains(what), "{rest}: {error}");
@@ -384,6 +406,35 @@ mod tests {
         let route =
             "[upstreams.up]\naddress = \"127.0.0.1:1\"\n[[routes]]\npath = \"/\"\nupstream = \"up\"\n";
         assert!(error(&format!("{route}{sources}")).contains("named twice"));
+    }
+
+    #[test]
+    fn administrators_keys_do_not_travel_in_the_clear_unless_it_is_said() {
+        let admin = |text: &str| Config::parse(&format!("{HEAD}{text}")).map(|config| config.admin);
+        assert!(admin("").unwrap().is_none());
+        assert_eq!(admin("[admin]").unwrap().unwrap().listen.to_string(), "127.0.0.1:9001");
+        let tls = "tls = { certificate = \"a\", key = \"b\" }";
+        for (text, what) in [
+            ("listen = \"[::1]:1\"", None),
+            ("listen = \"127.9.9.9:1\"\nplaintext = true", None),
+            ("listen = \"192.0.2.1:1\"", Some("add [admin.tls]")),
+            ("listen = \"0.0.0.0:1\"", Some("admin.plaintext = true")),
+            ("listen = \"[::]:1\"", Some("in the clear")),
+            ("listen = \"0.0.0.0:1\"\nplaintext = true", None),
+            (&format!("listen = \"0.0.0.0:1\"\n{tls}"), None),
+            (&format!("{tls}\nplaintext = true"), Some("both tls and plaintext")),
+            ("h2c = true", Some("unknown field")),
+        ] {
+            let outcome = admin(&format!("[admin]\n{text}")).map_err(|error| error.to_string());
+            match (outcome, what) {
+                (Ok(Some(_)), None) => {}
+                (Err(error), Some(what)) => assert!(error.contains(what), "{text}: {error}"),
+                (outcome, _) => panic!("{text}: {outcome:?}"),
+            }
+        }
+        let both = HEAD.replace("127.0.0.1:0", "127.0.0.1:9001");
+        let error = Config::parse(&format!("{both}[admin]")).unwrap_err().to_string();
+        assert!(error.contains("admin and a listener are both on 127.0.0.1:9001"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Pingora gives the server, its signals and its end; hyper gives HTTP on both sides of the hop. Between them stand the layers that a user stacks into axum: [`Strict`](crate::policy::Strict)
 //! before everything, then each route's policies, then a service that forwards, or a surface.
 
+mod admin;
 mod answer;
 pub mod audit;
 mod backend;

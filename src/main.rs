@@ -10,7 +10,6 @@ use std::{
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use portcullis::{
-    app::ApiKey,
     cli::{secrets, sign},
     clock::{Clock, SystemClock},
     config::Config,
@@ -209,18 +208,41 @@ fn init(config: &Config) -> anyhow::Result<()> {
         println!("The store {} has its tenants already; nothing was made.", config.store.path.display());
         return Ok(());
     };
-    println!("A tenant on each surface, an api client, an app, an operator.");
+    let keys = [&start.api_key, &start.operator_token, &start.owner_token].map(Clone::clone);
+    let [key, token, owner] = &keys;
+    let first = key.is_some() || token.is_some();
+    if first {
+        println!("A tenant on each surface, an api client, an app, an operator.");
+    }
+    if owner.is_some() {
+        println!("An administrator that owns everything.");
+    }
     println!("What proves them is shown this once:\n");
-    let (key, token) = (start.api_key.clone(), start.operator_token.clone());
-    let shown = |label, key: &Option<ApiKey>| match key {
-        Some(key) => println!("  {label:<16} {}", key.expose()),
-        None => println!("  {label:<16} was shown before"),
-    };
-    shown("API key", &key);
-    shown("Operator token", &token);
+    for (label, key, wanted) in [
+        ("API key", key, first),
+        ("Operator token", token, first),
+        ("Owner token", owner, config.admin.is_some()),
+    ] {
+        match key {
+            Some(key) => println!("  {label:<16} {}", key.expose()),
+            None if wanted => println!("  {label:<16} was shown before"),
+            None => {}
+        }
+    }
     runtime
         .block_on(start.store())
         .context("what is shown above could not be stored and is worth nothing")?;
+    if let Some((admin, owner)) = config.admin.as_ref().zip(owner.as_ref()) {
+        let scheme = if admin.tls.is_some() { "https" } else { "http" };
+        println!(
+            "
+The admin API, when the gateway runs:
+
+  curl -i {scheme}://{}/admin/v1/status -H 'Authorization: Bearer {}'",
+            admin.listen,
+            owner.expose()
+        );
+    }
     let (Some(key), Some(token), Some(listener)) = (key, token, config.listeners.first()) else {
         return Ok(());
     };

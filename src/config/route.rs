@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
+    /// What the admin API calls it: 1 to 64 of `A-Z a-z 0-9 - _ .`; unless it is said, `route-` and its number.
+    pub name: Option<Spanned<String>>,
     /// Only for this host; a route with a host is looked at before those without.
     pub host: Option<HostName>,
     /// This path and all below it; `/` is everything. The longest that fits is taken.
@@ -68,6 +70,18 @@ pub enum Surface {
     Apig,
     /// The descriptions of the surfaces (OpenAPI), and a page that shows them.
     Docs,
+}
+
+impl Surface {
+    /// Its name, as it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Discue => "discue",
+            Self::Apig => "apig",
+            Self::Docs => "docs",
+        }
+    }
 }
 
 /// Where a route leads.
@@ -242,6 +256,12 @@ fn methods<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Method>, D::Error> 
 }
 
 impl Route {
+    /// Its name, as so many routes stand before it.
+    #[must_use]
+    pub fn name_at(&self, before: usize) -> String {
+        self.name.as_ref().map_or_else(|| format!("route-{}", before + 1), |name| name.get_ref().clone())
+    }
+
     /// Where it leads.
     #[must_use]
     pub fn backend(&self) -> Option<Backend<'_>> {
@@ -258,6 +278,12 @@ impl Route {
         upstreams: &BTreeMap<String, Upstream>,
     ) -> Result<(), ConfigError> {
         let wrong = |what: &str| Err(ConfigError::at(text, self.path.span(), what.to_owned()));
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let is_name = |name: &str| (1..=64).contains(&name.len()) && name.bytes().all(plain);
+        if let Some(name) = self.name.as_ref().filter(|name| !is_name(name.get_ref())) {
+            let why = "a route's name is 1 to 64 characters of A-Z a-z 0-9 - _ .";
+            return Err(ConfigError::at(text, name.span(), why.to_owned()));
+        }
         let path = self.path.get_ref();
         if !path.starts_with('/') || (path.len() > 1 && path.ends_with('/')) || path.contains(['?', '#', '%'])
         {

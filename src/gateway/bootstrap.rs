@@ -1,16 +1,18 @@
-//! The first start: secrets, a tenant on each surface, an app, keys.
+//! The first start: secrets, a tenant on each surface, an app, an administrator, keys.
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
-use super::Shared;
+use super::{Shared, admin};
 use crate::{
     app::{
-        Actor, ApiKey, App, CallerKind, Creator, Credential, CredentialId, CredentialKind, Entity, Gateway,
-        KeyPrefix, Peppers, PlanId, Scopes, Secret, Standing, Status, Tenant, TenantId,
+        Actor, ApiKey, App, CallerEdit, CallerKind, Creator, Credential, CredentialId, CredentialKind,
+        Entity, Gateway, KeyPrefix, Peppers, PlanId, Role, Scopes, Secret, Standing, Status, Tenant,
+        TenantId,
     },
     config::{Config, SecretsFile},
     registry::{Fault, NewCaller},
+    surface::admin::ADMINISTRATION,
 };
 
 /// What a first start is about to make. Its keys are here and nowhere else: show them, then
@@ -24,6 +26,8 @@ pub struct FirstStart {
     pub api_key: Option<ApiKey>,
     /// The token of the operator, unless one was shown before.
     pub operator_token: Option<ApiKey>,
+    /// The token of the administrator that owns everything, if the admin API is configured and nobody could use it.
+    pub owner_token: Option<ApiKey>,
 }
 
 /// The project and instance that are made.
@@ -32,6 +36,7 @@ const INSTANCE: &str = "demo-instance";
 const ORGANIZATION: &str = "demo";
 const GATEWAY: &str = "demo-gateway";
 const OPERATOR: &str = "demo-operator";
+const OWNER: &str = "portcullis-owner";
 /// The ids that the two published documents use in their examples.
 const API_CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
 const APP: &str = "14b399ac-967f-4115-bb62-c0346b4537e9";
@@ -51,9 +56,11 @@ pub struct Names {
 /// What a first start makes.
 pub const NAMES: Names = Names { api_client: API_CLIENT, project: PROJECT, instance: INSTANCE, app: APP };
 
-/// Makes what a first try needs: secrets, a tenant on each surface, an api client, an app, an operator. What
-/// is there already stays; a start that was interrupted is taken up again. `None` when nothing is left to
-/// make, or when the registry holds tenants of somebody's own.
+/// Makes what a first try needs: secrets, a tenant on each surface, an api client, an app, an operator; and, when
+/// the admin API is configured, an administrator that owns everything. What is there already stays; a start that
+/// was interrupted is taken up again. In a registry that holds tenants of somebody's own, only the administrator is
+/// made, and only if none could use the admin API: who can run this can also let itself in again. `None` when
+/// nothing is left to make.
 ///
 /// The api client is on the plan `demo` when the configuration has one.
 ///
@@ -73,32 +80,36 @@ pub async fn bootstrap(config: &Config) -> anyhow::Result<Option<FirstStart>> {
     let shared = Shared::open(config).await?;
     let peppers = config.secrets.load()?.peppers();
     let known = shared.registry.snapshot().await.context("reading the registry")?.entities;
-    let is_demo = |id: &TenantId| id.as_str() == ORGANIZATION || id.as_str() == GATEWAY;
-    if known.iter().any(|entity| matches!(entity, Entity::Tenant(tenant) if !is_demo(&tenant.id))) {
-        return Ok(None);
-    }
+    let is_ours = |id: &TenantId| [ORGANIZATION, GATEWAY, ADMINISTRATION].contains(&id.as_str());
+    let somebodys =
+        known.iter().any(|entity| matches!(entity, Entity::Tenant(tenant) if !is_ours(&tenant.id)));
     // A credential is stored after it was shown: one that is there is one that somebody has.
     let has_key = |caller: &str| {
         known.iter().any(|entity| matches!(entity, Entity::Credential(key) if key.caller.as_str() == caller))
     };
-    let key = |caller, prefix: &str| {
-        if has_key(caller) {
-            return Ok(None);
-        }
-        prefix.parse::<KeyPrefix>().map(|prefix| Some(ApiKey::generate(&prefix)))
+    let key = |needed: bool, prefix: &str| {
+        let prefix = prefix.parse::<KeyPrefix>();
+        prefix.map(|prefix| needed.then(|| ApiKey::generate(&prefix)))
     };
+    let now = shared.clock.now().time;
+    let managed = admin::is_managed(&*shared.registry, now).await.context("looking for an administrator")?;
     let start = FirstStart {
-        now: shared.clock.now().time,
+        now,
         actor: Actor("init".into()),
-        api_key: key(API_CLIENT, "pcl")?,
-        operator_token: key(OPERATOR, "pco")?,
+        api_key: key(!somebodys && !has_key(API_CLIENT), "pcl")?,
+        operator_token: key(!somebodys && !has_key(OPERATOR), "pco")?,
+        owner_token: key(config.admin.is_some() && !managed, "pca")?,
         shared,
         peppers,
     };
-    if start.api_key.is_none() && start.operator_token.is_none() {
+    if start.api_key.is_some() || start.operator_token.is_some() {
+        start.people(config).await?;
+    } else if start.owner_token.is_none() {
         return Ok(None);
     }
-    start.people(config).await?;
+    if start.owner_token.is_some() {
+        start.owner().await?;
+    }
     Ok(Some(start))
 }
 
@@ -119,6 +130,7 @@ impl FirstStart {
         for (tenant, caller, key) in [
             (ORGANIZATION, API_CLIENT, self.api_key.as_ref()),
             (GATEWAY, OPERATOR, self.operator_token.as_ref()),
+            (ADMINISTRATION, OWNER, self.owner_token.as_ref()),
         ] {
             if let Some(key) = key {
                 self.credential(tenant, caller, key).await?;
@@ -144,6 +156,18 @@ impl FirstStart {
             creator: Creator::User,
         });
         self.caller(GATEWAY, APP, "app_000", app, None).await
+    }
+
+    /// An administrator that owns everything. One that is there, and was disabled or demoted, is one again.
+    async fn owner(&self) -> anyhow::Result<()> {
+        self.tenant(ADMINISTRATION, "Administration", None).await?;
+        let kind = CallerKind::Administrator(Role::Owner);
+        self.caller(ADMINISTRATION, OWNER, "owner", kind, None).await?;
+        let (tenant, id) = (ADMINISTRATION.parse()?, OWNER.parse()?);
+        let edit =
+            CallerEdit { status: Some(Status::Enabled), role: Some(Role::Owner), ..CallerEdit::default() };
+        self.shared.registry.update_caller(&tenant, &id, None, edit, &self.actor).await?;
+        Ok(())
     }
 
     async fn tenant(&self, id: &str, name: &str, gateway: Option<Gateway>) -> anyhow::Result<()> {

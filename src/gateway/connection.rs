@@ -4,6 +4,7 @@ use std::{
     convert::Infallible, future::poll_fn, net::IpAddr, pin::Pin, sync::Arc, task::Poll, time::Duration,
 };
 
+use axum::Router;
 use futures_util::{StreamExt, TryFutureExt, stream::FuturesUnordered};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
@@ -94,22 +95,30 @@ pub struct Front {
     counts: Arc<Counts>,
 }
 
+fn service(routes: Routes, shared: &Shared) -> Portcullis<Dispatch, Arc<Routes>> {
+    let routes = Arc::new(routes);
+    let layer = PortcullisLayer::new(routes.clone());
+    layer.clock(shared.clock.clone()).peer_from(Origin::peer_of).layer(Dispatch(routes))
+}
+
 impl Front {
     /// The routes of a configuration, over what [`Shared::open`] opened.
     #[must_use]
     pub fn new(config: &Config, shared: &Shared) -> Self {
         let metrics = Metrics::default();
-        let routes = Arc::new(Routes::new(config, shared));
-        let layer = PortcullisLayer::new(routes.clone());
-        let layer = layer.clock(shared.clock.clone()).peer_from(Origin::peer_of);
         Self {
-            service: layer.layer(Dispatch(routes)),
+            service: service(Routes::new(config, shared), shared),
             proxies: Proxies::new(&config.server.trusted_proxies),
             limits: Arc::new(config.limits.clone()),
             logs: config.access_log.enabled,
             counts: metrics.worker(),
             metrics,
         }
+    }
+
+    /// The same for one surface instead of the routes; what is counted is counted together.
+    pub(super) fn with_only(&self, surface: Router, config: &Config, shared: &Shared) -> Self {
+        Self { service: service(Routes::only(surface, config), shared), ..self.clone() }
     }
 
     /// What all workers have counted.

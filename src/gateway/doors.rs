@@ -79,6 +79,11 @@ impl Doors {
     }
 }
 
+/// How many connections are open, through all doors there are.
+pub(super) fn all_open(doors: &[Arc<Doors>]) -> u32 {
+    doors.iter().map(|doors| doors.open()).sum()
+}
+
 impl Open {
     fn turned_away(&mut self, fate: Fate) -> TurnedAway {
         self.untold += 1;

@@ -22,7 +22,7 @@ use prometheus_client::{
 };
 use tokio::net::TcpListener;
 
-use super::doors::Doors;
+use super::doors::{Doors, all_open};
 use crate::{directory::Directory, problem::Code};
 
 /// What becomes of a connection.
@@ -161,7 +161,7 @@ impl Metrics {
 #[derive(Debug, Clone)]
 pub(super) struct Page {
     pub(super) metrics: Metrics,
-    pub(super) doors: Arc<Doors>,
+    pub(super) doors: Vec<Arc<Doors>>,
     pub(super) directory: Arc<Directory>,
 }
 
@@ -239,7 +239,7 @@ impl Collector for Page {
         let refusals = refusals.into_iter().map(|(code, count)| (code.to_owned(), count));
         counters(&mut encoder, ("refusals", "Answers of the gateway's own, by code"), "code", refusals)?;
         for (name, help, value) in [
-            ("open_connections", "Connections that are open", u64::from(self.doors.open())),
+            ("open_connections", "Connections that are open", u64::from(all_open(&self.doors))),
             ("keys", "Keys that the directory knows", self.directory.keys() as u64),
             (
                 "applied_change",

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
+use axum::Router;
 use http::{HeaderValue, Method, header};
 
 use super::{
@@ -103,7 +104,23 @@ impl Routes {
             })
         };
         // A configuration that was checked has a backend for every route.
-        let mut routes: Vec<Route> = config.routes.iter().filter_map(route).collect();
+        Self::of(config.routes.iter().filter_map(route).collect(), config)
+    }
+
+    /// One route, to a surface.
+    pub(super) fn only(surface: Router, config: &Config) -> Self {
+        let route = Route {
+            host: None,
+            path: "/".into(),
+            methods: Vec::new(),
+            relaxed: Rules::NONE,
+            policies: Box::new(()),
+            backend: Backend::Surface(surface),
+        };
+        Self::of(vec![route], config)
+    }
+
+    fn of(mut routes: Vec<Route>, config: &Config) -> Self {
         // Of routes with one host and path, one without methods takes what the others leave.
         routes.sort_by(|one, other| {
             let key = |route: &Route| (route.host.clone(), route.path.clone(), route.methods.is_empty());

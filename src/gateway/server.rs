@@ -7,7 +7,7 @@ use pingora::server::{RunArgs, Server, configuration::ServerConf};
 use tokio::{net::TcpListener, runtime};
 
 use super::{
-    Shared,
+    Shared, admin,
     connection::Front,
     doors::Doors,
     listener::{self, Listener},
@@ -16,20 +16,21 @@ use super::{
     secrets::Secrets,
     shutdown::Signals,
     tls,
-    workers::Workers,
+    workers::{House, Workers},
 };
-use crate::{config::Config, registry};
+use crate::{
+    config::{self, Config},
+    registry,
+};
 
 /// Checks what only the machine can tell: that certificates can be used.
 ///
 /// # Errors
 /// The first thing that would keep the gateway from starting.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    config
-        .listeners
-        .iter()
-        .filter_map(|listener| listener.tls.as_ref())
-        .try_for_each(|tls| tls::acceptor(tls).map(drop))
+    let admin = config.admin.iter().filter_map(|admin| admin.tls.as_ref());
+    let listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    listeners.chain(admin).try_for_each(|tls| tls::acceptor(tls).map(drop))
 }
 
 /// Runs the gateway until a signal ends the process.
@@ -38,7 +39,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 /// apart from the workers.
 ///
 /// # Errors
-/// When it cannot start: secrets, store, certificates, addresses.
+/// When it cannot start: secrets, store, certificates, addresses, an admin API that nobody could use.
 pub fn serve(config: &Config) -> anyhow::Result<()> {
     check(config)?;
     let control = runtime::Builder::new_multi_thread()
@@ -48,6 +49,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("starting the registry's runtime")?;
     let shared = control.block_on(Shared::open(config))?;
+    control.block_on(admin::check(config, &shared))?;
     control.spawn(registry::follow(shared.registry.clone(), shared.directory.clone()));
     let (noting, used, clock) = (shared.registry.clone(), shared.directory.clone(), shared.clock.clone());
     control.spawn(registry::note_uses(noting, used, clock));
@@ -58,9 +60,18 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     }
 
     let inside = control.enter();
-    let doors = Doors::new(&config.limits, Proxies::new(&config.server.trusted_proxies));
     let front = Front::new(config, &shared);
-    let listeners = config.listeners.iter().map(Listener::bind).collect::<anyhow::Result<Vec<_>>>()?;
+    let doors = || Doors::new(&config.limits, Proxies::new(&config.server.trusted_proxies));
+    let bind = |listeners: &[config::Listener]| {
+        listeners.iter().map(Listener::bind).collect::<anyhow::Result<Vec<_>>>()
+    };
+    let mut houses =
+        vec![House { listeners: bind(&config.listeners)?, front: front.clone(), doors: doors() }];
+    if let Some((admin, router)) = config.admin.as_ref().zip(admin::router(config, &shared)) {
+        let listeners = bind(&[admin.listener()])?;
+        houses.push(House { listeners, front: front.with_only(router, config, &shared), doors: doors() });
+    }
+    let doors: Vec<_> = houses.iter().map(|house| house.doors.clone()).collect();
     if let Some(told) = &config.metrics {
         let place = || format!("cannot tell metrics on {}", told.address);
         let socket = listener::bind(told.address).and_then(TcpListener::from_std).with_context(place)?;
@@ -76,13 +87,12 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
             0 => available_parallelism().map_or(1, usize::from),
             threads => threads,
         },
-        listeners,
-        front,
-        doors: doors.clone(),
+        houses,
         limits: config.limits.clone(),
     });
     tracing::info!(
         listeners = ?config.listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>(),
+        admin = config.admin.as_ref().map(|admin| admin.listen.to_string()),
         routes = config.routes.len(),
         keys = shared.directory.keys(),
         change = shared.directory.applied(),

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::doors::Doors;
+use super::doors::{Doors, all_open};
 
 /// How long there must have been no connection: one may just be on its way from the listener.
 const QUIET: Duration = Duration::from_millis(100);
@@ -19,11 +19,11 @@ const QUIET: Duration = Duration::from_millis(100);
 /// Ends the process when there has been no connection for a moment, at the latest after `grace`.
 ///
 /// Pingora would sleep through the whole time, however little there is to wait for.
-fn end_process(doors: &Doors, grace: Duration) -> ! {
+fn end_process(doors: &[Arc<Doors>], grace: Duration) -> ! {
     let start = Instant::now();
     let mut quiet_since = None;
     while start.elapsed() < grace {
-        if doors.open() > 0 {
+        if all_open(doors) > 0 {
             quiet_since = None;
         } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
             tracing::info!("all requests served, ending");
@@ -31,13 +31,13 @@ fn end_process(doors: &Doors, grace: Duration) -> ! {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    tracing::warn!(connections = doors.open(), "time is over, ending");
+    tracing::warn!(connections = all_open(doors), "time is over, ending");
     std::process::exit(0);
 }
 
 /// SIGTERM lets requests finish; SIGINT ends at once.
 pub(super) struct Signals {
-    pub(super) doors: Arc<Doors>,
+    pub(super) doors: Vec<Arc<Doors>>,
     pub(super) grace: Duration,
 }
 

@@ -1,6 +1,6 @@
 //! The workers: threads that share nothing on a request's way.
 
-use std::{io, thread};
+use std::{io, sync::Arc, thread};
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -18,6 +18,13 @@ use super::{
 };
 use crate::config::Limits;
 
+/// What is served on some listeners, and who is let in there: nobody who comes in elsewhere takes a place.
+pub(super) struct House {
+    pub(super) listeners: Vec<Listener>,
+    pub(super) front: Front,
+    pub(super) doors: Arc<Doors>,
+}
+
 /// A service of Pingora's server: its start and its end are the server's, its threads are its own.
 ///
 /// Each worker is a thread with a runtime of its own and accepts from every listener. A connection stays on
@@ -25,25 +32,28 @@ use crate::config::Limits;
 /// put its buffered stream around each connection, whose cost is a sixth of a proxied request's.
 pub(super) struct Workers {
     pub(super) threads: usize,
-    pub(super) listeners: Vec<Listener>,
-    pub(super) front: Front,
-    pub(super) doors: std::sync::Arc<Doors>,
+    pub(super) houses: Vec<House>,
     pub(super) limits: Limits,
 }
 
 impl Workers {
     fn start(&self, down: &ShutdownWatch, number: usize) -> io::Result<()> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let listeners = self.listeners.iter().map(Listener::for_another).collect::<io::Result<Vec<_>>>()?;
-        let reception = Reception {
-            front: self.front.for_worker(),
-            doors: self.doors.clone(),
-            handshake: self.limits.head_timeout.duration(),
-            down: down.clone(),
-        };
+        let mut open = Vec::new();
+        for house in &self.houses {
+            let reception = Reception {
+                front: house.front.for_worker(),
+                doors: house.doors.clone(),
+                handshake: self.limits.head_timeout.duration(),
+                down: down.clone(),
+            };
+            for listener in &house.listeners {
+                open.push((reception.clone(), listener.for_another()?));
+            }
+        }
         let work = async move {
             tokio::spawn(pool::tend());
-            let all = listeners.into_iter().map(|listener| reception.clone().receive(listener));
+            let all = open.into_iter().map(|(reception, listener)| reception.receive(listener));
             if let Err(error) = try_join_all(all).await {
                 tracing::error!(%error, "a worker cannot listen");
             }
@@ -64,7 +74,7 @@ impl Service for Workers {
             }
         }
         // From here on the sockets are the workers' alone: they close when the last of them lets go.
-        self.listeners.clear();
+        self.houses.clear();
         let _ = down.wait_for(|down| *down).await;
     }
 

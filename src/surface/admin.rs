@@ -60,7 +60,7 @@ mod tenants;
 
 pub use routes::Route;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -83,9 +83,6 @@ use once::{Running, Ticket};
 
 /// The tenant whose callers are the administrators.
 pub const ADMINISTRATION: &str = "administration";
-
-/// Bad keys that lock an address out, within which time, and for how long.
-const LOCKOUT: (u32, Duration, Duration) = (10, Duration::from_secs(60), Duration::from_secs(60));
 
 /// What a command answered with, of the kind that it answers with.
 macro_rules! done {
@@ -112,6 +109,8 @@ pub struct Admin {
     /// Finds a request's address among its extensions, as
     /// [`PortcullisLayer::peer_from`](crate::tower::PortcullisLayer::peer_from) does.
     pub peer: fn(&Extensions) -> Option<IpAddr>,
+    /// When an address that sends bad keys is refused for a while.
+    pub lockout: Arc<Lockout>,
     /// The routes that are served, for reading.
     pub routes: Vec<Route>,
 }
@@ -136,6 +135,7 @@ struct Surface {
 ///     clock,
 ///     sealer: Arc::new(Sealer::new(SealKey::new(1, &[0; 32]))),
 ///     peer: Peer::find,
+///     lockout: Arc::default(),
 ///     routes: vec![],
 /// });
 /// ```
@@ -143,7 +143,6 @@ struct Surface {
 /// # Panics
 /// Never: the media types it names are media types.
 pub fn router(admin: Admin) -> Router {
-    let (attempts, within, lasts) = LOCKOUT;
     let content =
         |types: &[&str]| ContentType::new(types.iter().copied()).expect("they are media types").codings([]);
     let guard = (
@@ -156,7 +155,7 @@ pub fn router(admin: Admin) -> Router {
             .sources([Source::bearer()])
             .kinds(&["administrator"])
             .realm("admin")
-            .lockout(Lockout::new(attempts, within, lasts)),
+            .lockout(admin.lockout.clone()),
         RateLimit::new(),
     );
     let guard = PortcullisLayer::new(guard).clock(admin.clock.clone()).peer_from(admin.peer);

@@ -115,6 +115,7 @@ fn surface(world: &World) -> Admin {
         clock: world.clock.clone(),
         sealer: world.sealer.clone(),
         peer: Server::peer,
+        lockout: std::sync::Arc::default(),
         routes: vec![route("orders", Some("up")), route("api", None)],
     }
 }

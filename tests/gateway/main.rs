@@ -1,5 +1,6 @@
 //! The gateway from outside: the real binary, real sockets, a real store.
 
+mod admin;
 mod commands;
 mod durability;
 mod forwarding;

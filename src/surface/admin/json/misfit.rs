@@ -66,7 +66,8 @@ fn escaped(name: &str) -> String {
 fn kind(unexpected: &Unexpected<'_>) -> &'static str {
     match unexpected {
         Unexpected::Bool(_) => "a boolean",
-        Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => "such a number",
+        Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Other(_) => "a number",
+        Unexpected::Float(_) => "a number with a fraction",
         Unexpected::Char(_) | Unexpected::Str(_) => "a string",
         Unexpected::Unit | Unexpected::Option => "null",
         Unexpected::Seq => "a list",

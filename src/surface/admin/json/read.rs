@@ -18,7 +18,7 @@ impl Node {
         match self {
             Self::Null => Unexpected::Unit,
             Self::Truth(truth) => Unexpected::Bool(*truth),
-            Self::Number(number) => Unexpected::Float(number.as_f64().unwrap_or_default()),
+            Self::Number(_) => Unexpected::Other("a number"),
             Self::Text(text) => Unexpected::Str(text),
             Self::List(_) => Unexpected::Seq,
             Self::Object(_) => Unexpected::Map,

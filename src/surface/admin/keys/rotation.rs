@@ -62,7 +62,7 @@ fn is_rotated(key: &Credential, now: Timestamp) -> Result<(), Denial> {
         Credential { not_after: Some(end), .. } if *end <= now => {
             conflict("It has ended: make a new one.".into())
         }
-        Credential { kind: CredentialKind::Key, .. } => Ok(()),
+        Credential { kind: CredentialKind::Key | CredentialKind::Sha256Key, .. } => Ok(()),
         _ => conflict("It is no key, but what the caller signs with or an AppCode.".into()),
     }
 }
@@ -99,6 +99,7 @@ pub(in super::super) async fn rotate(
     let new = Credential {
         id: CredentialId::random(),
         name: name.unwrap_or_else(|| old.name.clone()),
+        kind: CredentialKind::Key,
         digest: pepper.digest(key.expose()),
         pepper: pepper.version(),
         hint: key.hint().into(),

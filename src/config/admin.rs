@@ -1,0 +1,52 @@
+//! Where the native admin API is served.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::Deserialize;
+
+use super::{ConfigError, Listener, LockoutPolicy, Tls};
+
+/// The native admin API, on a listener of its own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// With it, only TLS is spoken here; HTTP/2 and HTTP/1.1 by ALPN.
+    pub tls: Option<Tls>,
+    /// Whether keys may travel in the clear to an address that others than this machine reach: because what stands
+    /// before it speaks TLS, for example.
+    pub plaintext: bool,
+    /// When an address that sends bad keys is refused for a while.
+    pub lockout: LockoutPolicy,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 9001));
+        Self { listen, tls: None, plaintext: false, lockout: LockoutPolicy::default() }
+    }
+}
+
+impl Admin {
+    /// The listener that it is served on.
+    #[must_use]
+    pub fn listener(&self) -> Listener {
+        Listener { address: self.listen, tls: self.tls.clone(), h2c: false }
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.tls.is_some() && self.plaintext {
+            return Err(ConfigError::plain("admin has both tls and plaintext"));
+        }
+        if self.tls.is_none() && !self.plaintext && !self.listen.ip().is_loopback() {
+            let why = format!(
+                "admin.listen {} is not of this machine alone, and administrators' keys would travel in the clear: \
+                 add [admin.tls], or, if something before it speaks TLS, admin.plaintext = true",
+                self.listen
+            );
+            return Err(ConfigError::plain(why));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! The native admin API, as the gateway serves it.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use jiff::Timestamp;
+
+use super::{Shared, origin::Origin};
+use crate::{
+    app::{CallerKind, Credential, Role, Status},
+    config::{self, Config, Switch},
+    registry::{Callers, Credentials, Fault, Registry},
+    surface::admin::{self, ADMINISTRATION},
+};
+
+/// How many are read from the registry at once.
+const PAGE: u32 = 100;
+
+/// The surface over what is shared, when it is configured.
+pub(super) fn router(config: &Config, shared: &Shared) -> Option<Router> {
+    let settings = config.admin.as_ref()?;
+    Some(admin::router(admin::Admin {
+        registry: shared.registry.clone(),
+        directory: shared.directory.clone(),
+        clock: shared.clock.clone(),
+        sealer: shared.sealer.clone(),
+        peer: Origin::peer_of,
+        lockout: Arc::new(settings.lockout.lockout()),
+        routes: config.routes.iter().enumerate().map(|(at, route)| shown(at, route)).collect(),
+    }))
+}
+
+/// A route as the surface shows it.
+fn shown(at: usize, route: &config::Route) -> admin::Route {
+    let (upstream, surface) = match route.backend() {
+        Some(config::Backend::Upstream(name)) => (Some(name.to_owned()), None),
+        Some(config::Backend::Surface(surface)) => (None, Some(surface.name().to_owned())),
+        None => (None, None),
+    };
+    let policies = &route.policies;
+    let on = [
+        ("content_type", policies.content_type.is_some()),
+        ("accept", policies.accept.is_some()),
+        ("api_key", policies.api_key.as_ref().and_then(Switch::get).is_some()),
+        ("scope", policies.scope.is_some()),
+        ("lock", policies.lock),
+        ("rate_limit", policies.rate_limit.as_ref().and_then(Switch::get).is_some()),
+    ];
+    admin::Route {
+        name: route.name_at(at),
+        host: route.host.as_ref().map(|host| host.as_str().to_owned()),
+        path: route.path.get_ref().clone(),
+        methods: route.methods.iter().map(ToString::to_string).collect(),
+        upstream,
+        surface,
+        policies: on.into_iter().filter(|(_, on)| *on).map(|(name, _)| name.to_owned()).collect(),
+    }
+}
+
+/// Whether somebody can use the admin API, if it is served.
+///
+/// # Errors
+/// When nobody can; when the registry cannot be read.
+pub(super) async fn check(config: &Config, shared: &Shared) -> anyhow::Result<()> {
+    if config.admin.is_none() {
+        return Ok(());
+    }
+    let now = shared.clock.now().time;
+    if !is_managed(&*shared.registry, now).await.context("looking for an administrator")? {
+        bail!(
+            "[admin] is configured, and no administrator of the role owner has a key that is accepted: run \
+             `portcullis init`, which makes one, or leave [admin] out"
+        );
+    }
+    Ok(())
+}
+
+/// Whether there is an owner with a key that is accepted.
+pub(super) async fn is_managed(registry: &dyn Registry, now: Timestamp) -> Result<bool, Fault> {
+    let mut which = Callers {
+        tenant: Some(ADMINISTRATION.parse().map_err(|_| Fault::Corrupt("no id of a tenant".into()))?),
+        kind: Some(CallerKind::Administrator(Role::Owner).name()),
+        status: Some(Status::Enabled),
+        limit: PAGE,
+        ..Callers::default()
+    };
+    loop {
+        let callers = registry.callers(&which).await?;
+        let Some(last) = callers.last() else { return Ok(false) };
+        which.after = Some(last.id.clone());
+        for caller in callers {
+            let owns = caller.kind == CallerKind::Administrator(Role::Owner);
+            let of_it = Credentials { caller: Some(caller.id), limit: PAGE, ..Credentials::default() };
+            let keys = if owns { registry.credentials(&of_it).await? } else { Vec::new() };
+            if keys.iter().any(|key| is_accepted(key, now)) {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+fn is_accepted(key: &Credential, now: Timestamp) -> bool {
+    let in_force = key.not_after.is_none_or(|end| now < end);
+    key.status == Status::Enabled && in_force && key.kind.is_presented()
+}

@@ -1,0 +1,170 @@
+//! The native admin API as the gateway serves it: its listener, its first administrator.
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+};
+
+use portcullis::{
+    app::{Actor, CallerEdit, Status},
+    clock::SystemClock,
+    registry::{Registry, sqlite::Sqlite},
+};
+use reqwest::{Certificate, Client, Response};
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, Service, Site, certificate, client, free_address, provider};
+
+/// A site with the admin API, and the token that `init` showed.
+async fn managed(more: &str) -> (Site, SocketAddr, String) {
+    let (service, admin) = (Service::echo().await, free_address());
+    let mut site = Site::with(service.address, "api_key = true", "", more);
+    site.rewrite(|text| format!("{text}\n[admin]\nlisten = \"{admin}\"\n"));
+    let token = shown(&site.init());
+    (site, admin, token)
+}
+
+fn shown(text: &str) -> String {
+    text.split_whitespace()
+        .find(|word| word.starts_with("pca_"))
+        .unwrap_or_default()
+        .trim_matches('\'')
+        .to_owned()
+}
+
+async fn ask(admin: SocketAddr, token: &str, method: &str, path: &str, body: Option<Value>) -> Response {
+    let url = format!("http://{admin}/admin/v1{path}");
+    let request = client().request(method.parse().unwrap(), url).bearer_auth(token).header("if-match", "*");
+    let request = match body {
+        Some(body) => request.json(&body),
+        None => request,
+    };
+    request.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn the_admin_api_is_served_on_its_own_listener_and_nowhere_else() {
+    let (site, admin, token) = managed("").await;
+    let gateway = site.start();
+    let status = ask(admin, &token, "GET", "/status", None).await;
+    assert_eq!(status.status(), 200);
+    let status: Value = status.json().await.unwrap();
+    assert_eq!((&status["caller"]["role"], &status["store"]), (&json!("owner"), &json!("available")));
+    let elsewhere = gateway.get("/admin/v1/status").bearer_auth(&token).send().await.unwrap();
+    assert!(!elsewhere.text().await.unwrap().contains("\"store\""));
+    let here = reqwest::get(format!("http://{admin}/v1/api_clients")).await.unwrap();
+    assert_eq!(here.status(), 401, "a stranger learns nothing");
+
+    let routes: Value = ask(admin, &token, "GET", "/routes", None).await.json().await.unwrap();
+    let route = json!({
+        "name": "route-1", "host": null, "path": "/", "methods": [], "upstream": "up", "surface": null,
+        "policies": ["api_key"],
+    });
+    assert_eq!(routes["items"][0], route);
+    assert_eq!(routes["items"][1]["surface"], "discue");
+    assert_eq!(gateway.access("/admin/v1/status")["status"], 200);
+    assert!(gateway.end().iter().all(|line| !line.contains(&token)), "no key is logged");
+}
+
+#[tokio::test]
+async fn a_key_is_refused_once_its_deletion_was_waited_for() {
+    let (site, admin, token) = managed("").await;
+    let gateway = site.start();
+    let keys = "/tenants/demo/callers/5bc2be68-7498-4853-aa64-4be0ca62934e/keys";
+    for _ in 0..20 {
+        let made: Value = ask(admin, &token, "POST", keys, Some(json!({}))).await.json().await.unwrap();
+        let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+        let status = async || gateway.get("/x").header("x-api-key", key).send().await.unwrap().status();
+        while status().await != 200 {}
+        let path = format!("/tenants/demo/keys/{id}");
+        let read: Value = ask(admin, &token, "GET", &path, None).await.json().await.unwrap();
+        assert!(read["last_used_at"].is_string(), "{read}");
+        let gone = ask(admin, &token, "DELETE", &format!("{path}?wait=60"), None).await;
+        assert_eq!((gone.status().as_u16(), status().await.as_u16()), (204, 401));
+    }
+    let changes = "/changes?actor=init&limit=1";
+    let told: Value = ask(admin, &token, "GET", changes, None).await.json().await.unwrap();
+    assert_eq!(told["items"][0]["hash"].as_str().unwrap().len(), 64);
+}
+
+#[tokio::test]
+async fn who_takes_all_places_elsewhere_takes_none_here() {
+    let (site, admin, token) = managed("limits.connections = 2").await;
+    let gateway = site.start();
+    let _held: Vec<_> = (0..2).map(|_| TcpStream::connect(gateway.address).unwrap()).collect();
+    while client().get(gateway.url("/x")).send().await.is_ok() {}
+    assert_eq!(ask(admin, &token, "GET", "/status", None).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_gateway_that_nobody_could_manage_does_not_start() {
+    let service = Service::echo().await;
+    let mut site = Site::new(service.address, "");
+    let admin = free_address();
+    site.rewrite(|text| format!("{text}\n[admin]\nlisten = \"{admin}\"\n"));
+    let refused = |site: &Site| {
+        let output = site.command("serve").output().unwrap();
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{why}");
+        assert!(why.contains("portcullis init"), "{why}");
+    };
+    refused(&site);
+
+    // The store is somebody's already: only an administrator is made.
+    let made = site.init();
+    let token = shown(&made);
+    assert!(token.starts_with("pca_") && !made.contains("API key") && !made.contains("api client"), "{made}");
+    assert!(shown(&site.init()).is_empty(), "there is one");
+    let gateway = site.start();
+    assert_eq!(ask(admin, &token, "GET", "/status", None).await.status(), 200);
+    drop(gateway);
+
+    // Whoever can run `init` lets itself in again.
+    let store = Sqlite::open(&site.store(), Arc::new(SystemClock::new())).await.unwrap();
+    let (tenant, id) = ("administration".parse().unwrap(), "portcullis-owner".parse().unwrap());
+    let edit = CallerEdit { status: Some(Status::Disabled), ..CallerEdit::default() };
+    store.update_caller(&tenant, &id, None, edit, &Actor("test".into())).await.unwrap();
+    store.close().await;
+    refused(&site);
+    let again = shown(&site.init());
+    let _gateway = site.start();
+    for token in [&token, &again] {
+        assert_eq!(ask(admin, token, "GET", "/status", None).await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_somebodys_own_gets_an_administrator_and_nothing_else() {
+    let (site, admin, token) = managed("").await;
+    let gateway = site.start();
+    let own = json!({ "id": "own", "name": "Own" });
+    assert_eq!(ask(admin, &token, "POST", "/tenants", Some(own)).await.status(), 201);
+    let told: Value = ask(admin, &token, "GET", "/status", None).await.json().await.unwrap();
+    let key = told["caller"]["key"].as_str().unwrap().to_owned();
+    drop(gateway);
+    let store = Sqlite::open(&site.store(), Arc::new(SystemClock::new())).await.unwrap();
+    let tenant = "administration".parse().unwrap();
+    store.delete_credential(&tenant, &key.parse().unwrap(), None, &Actor("test".into())).await.unwrap();
+    let before = store.changes(0, u32::MAX).await.unwrap().len() as u64;
+    store.close().await;
+    let made = site.init();
+    assert!(!shown(&made).is_empty() && !made.contains("API key"), "{made}");
+    let store = Sqlite::open(&site.store(), Arc::new(SystemClock::new())).await.unwrap();
+    let changes = store.changes(before, u32::MAX).await.unwrap();
+    assert_eq!(changes.len(), 1, "only its key: {changes:?}");
+}
+
+#[tokio::test]
+async fn the_admin_api_speaks_tls() {
+    let (mut site, admin, token) = managed("").await;
+    let (chain, key, pem) = certificate(site.folder.path());
+    site.rewrite(|text| format!("{text}tls = {{ certificate = {chain:?}, key = {key:?} }}\n"));
+    let _gateway = site.start();
+    provider();
+    let root = Certificate::from_pem(pem.as_bytes()).unwrap();
+    let client =
+        Client::builder().no_proxy().timeout(PATIENCE).tls_certs_only([root]).resolve("localhost", admin);
+    let url = format!("https://localhost:{}/admin/v1/status", admin.port());
+    let response = client.build().unwrap().get(url).bearer_auth(&token).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.version()), (200, reqwest::Version::HTTP_2));
+}
