@@ -1,4 +1,7 @@
 //! What the `portcullis` binary does beside serving, one module for each command.
 
+pub mod api;
+pub mod manage;
 pub mod secrets;
 pub mod sign;
+mod table;

@@ -28,6 +28,7 @@ mod tls;
 mod usage;
 mod workers;
 
+pub use admin::admin_api;
 pub use bootstrap::{FirstStart, NAMES, Names, bootstrap};
 pub use connection::{Client, Front, Protocol};
 pub use demo::demo;

@@ -8,9 +8,14 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use portcullis::{
-    cli::{secrets, sign},
+    cli::{
+        api::Refused,
+        manage::{self, Manage},
+        secrets, sign,
+    },
     clock::{Clock, SystemClock},
     config::Config,
     gateway::{self, audit},
@@ -34,7 +39,8 @@ Start here:
   portcullis serve --config config/gateway.toml     until SIGTERM (requests finish) or SIGINT (at once)
 
 What it logs goes to standard output as JSON lines; RUST_LOG chooses what (default: info, RUST_LOG=debug
-for more, RUST_LOG=info,access=off to leave out the access log). Exit status: 0 done, 1 failed, 2 usage."
+for more, RUST_LOG=info,access=off to leave out the access log). Exit status: 0 done, 1 failed, 2 usage,
+3 refused by the admin API."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -53,6 +59,46 @@ enum Command {
     /// Account for changes: who made which, when, and whether the record of them is whole.
     #[command(subcommand)]
     Audit(Audit),
+    /// Manage tenants: customers, each with its callers.
+    Tenant {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: manage::Tenants,
+    },
+    /// Manage apps and other callers of a tenant.
+    App {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: manage::Apps,
+    },
+    /// Manage the keys that prove callers: make, rotate, revoke.
+    Key {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: manage::Keys,
+    },
+    /// Manage plans: how much callers may.
+    Plan {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: manage::Plans,
+    },
+    /// Look at the routes.
+    Route {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: manage::Routes,
+    },
+    /// Write a script that completes these commands, for a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
     /// Sign a request (SDK-HMAC-SHA256) and show every step of it, or say why a signature does not hold.
     Sign(Box<sign::Arguments>),
     /// Rotate what keys the digests of credentials and what seals secrets.
@@ -97,6 +143,27 @@ enum Audit {
     },
 }
 
+/// Where the admin API is, or the store.
+#[derive(clap::Args)]
+struct Place {
+    #[command(flatten)]
+    file: ConfigFile,
+    #[command(flatten)]
+    place: manage::Where,
+}
+
+impl Place {
+    fn run(&self, what: Manage) -> anyhow::Result<()> {
+        let config = || Ok(Config::load(&self.file.config)?);
+        let done = runtime()?.block_on(manage::run(what, &self.place, config, &mut io::stdout().lock()));
+        match done {
+            // Who reads has seen enough.
+            Err(error) if is_broken_pipe(&error) => Ok(()),
+            done => done,
+        }
+    }
+}
+
 #[derive(clap::Args)]
 struct ConfigFile {
     /// The configuration, TOML; `config/gateway.toml` shows all there is.
@@ -111,13 +178,19 @@ struct ConfigFile {
     config: PathBuf,
 }
 
+/// The exit status of a command that the admin API has refused.
+const REFUSED: u8 = 3;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("portcullis: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<Refused>() {
+                Some(refused) if refused.status < 500 => ExitCode::from(REFUSED),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -164,6 +237,15 @@ fn run(command: Command) -> anyhow::Result<()> {
                 Err(error) if is_broken_pipe(&error) => Ok(()),
                 told => told,
             }
+        }
+        Command::Tenant { place, command } => place.run(Manage::Tenants(command)),
+        Command::App { place, command } => place.run(Manage::Apps(command)),
+        Command::Key { place, command } => place.run(Manage::Keys(command)),
+        Command::Plan { place, command } => place.run(Manage::Plans(command)),
+        Command::Route { place, command } => place.run(Manage::Routes(command)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "portcullis", &mut io::stdout());
+            Ok(())
         }
         Command::Sign(arguments) => {
             let now = SystemClock::new().now().time;

@@ -1,9 +1,10 @@
 //! The native admin API, as the gateway serves it.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use anyhow::{Context, bail};
 use axum::Router;
+use http::Extensions;
 use jiff::Timestamp;
 
 use super::{Shared, origin::Origin};
@@ -19,16 +20,22 @@ const PAGE: u32 = 100;
 
 /// The surface over what is shared, when it is configured.
 pub(super) fn router(config: &Config, shared: &Shared) -> Option<Router> {
-    let settings = config.admin.as_ref()?;
-    Some(admin::router(admin::Admin {
+    config.admin.as_ref().map(|_| admin_api(config, shared, Origin::peer_of))
+}
+
+/// The surface over what is shared, whether or not it is configured.
+pub fn admin_api(config: &Config, shared: &Shared, peer: fn(&Extensions) -> Option<IpAddr>) -> Router {
+    admin::router(admin::Admin {
         registry: shared.registry.clone(),
         directory: shared.directory.clone(),
         clock: shared.clock.clone(),
         sealer: shared.sealer.clone(),
-        peer: Origin::peer_of,
-        lockout: Arc::new(settings.lockout.lockout()),
+        peer,
+        lockout: Arc::new(
+            config.admin.as_ref().map(|settings| settings.lockout.lockout()).unwrap_or_default(),
+        ),
         routes: config.routes.iter().enumerate().map(|(at, route)| shown(at, route)).collect(),
-    }))
+    })
 }
 
 /// A route as the surface shows it.

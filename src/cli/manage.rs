@@ -1,0 +1,197 @@
+//! The commands over the admin API: tenants, apps, keys, plans, routes.
+
+mod apps;
+mod keys;
+mod plans;
+mod routes;
+mod tenants;
+
+pub use apps::Apps;
+pub use keys::Keys;
+pub use plans::Plans;
+pub use routes::Routes;
+pub use tenants::Tenants;
+
+use std::{io::Write, path::PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use http::{Method, header};
+use serde_json::Value;
+
+use super::{
+    api::{Api, Reply},
+    table::{Column, lines, table},
+};
+use crate::{app::Secret, config::Config};
+
+/// The variable of the environment with the key to the admin API.
+const VARIABLE: &str = "PORTCULLIS_TOKEN";
+/// How many are asked for at once.
+const PAGE: u32 = 500;
+
+/// Where the admin API is, and how its answers are told.
+#[derive(Debug, Args)]
+pub struct Where {
+    /// The admin API of a gateway, such as `http://127.0.0.1:9001`; it takes a key, in `PORTCULLIS_TOKEN` or
+    /// --token-file.
+    /// Without it: the store of the configuration, whether or not a gateway runs.
+    #[arg(long, global = true, value_name = "URL", env = "PORTCULLIS_URL", help_heading = "Where")]
+    url: Option<String>,
+    /// A file with the key of an administrator; it is never an argument, those stand in the list of processes.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Where")]
+    token_file: Option<PathBuf>,
+    /// As JSON: one thing as it is answered, of many one on each line.
+    #[arg(long, global = true, help_heading = "Where")]
+    json: bool,
+}
+
+impl Where {
+    /// The API that is meant.
+    async fn api(&self, config: impl FnOnce() -> anyhow::Result<Config>) -> anyhow::Result<Api> {
+        let Some(url) = &self.url else { return Api::own(&config()?).await };
+        let key = match &self.token_file {
+            Some(file) => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
+            None => match std::env::var(VARIABLE) {
+                Ok(key) => key,
+                Err(_) => bail!("{url} takes a key: set {VARIABLE}, or give --token-file"),
+            },
+        };
+        Api::served(url, Secret::from(key.trim().to_owned()))
+    }
+}
+
+/// What can be managed.
+pub enum Manage {
+    /// Tenants.
+    Tenants(Tenants),
+    /// Callers.
+    Apps(Apps),
+    /// Keys.
+    Keys(Keys),
+    /// Plans.
+    Plans(Plans),
+    /// Routes.
+    Routes(Routes),
+}
+
+/// Does it, and tells of it.
+///
+/// # Errors
+/// [`Refused`](super::api::Refused), or that the API cannot be reached.
+pub async fn run(
+    what: Manage,
+    place: &Where,
+    config: impl FnOnce() -> anyhow::Result<Config>,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let mut desk = Desk { api: place.api(config).await?, json: place.json, out };
+    match what {
+        Manage::Tenants(command) => tenants::run(command, &mut desk).await,
+        Manage::Apps(command) => apps::run(command, &mut desk).await,
+        Manage::Keys(command) => keys::run(command, &mut desk).await,
+        Manage::Plans(command) => plans::run(command, &mut desk).await,
+        Manage::Routes(command) => routes::run(command, &mut desk).await,
+    }
+}
+
+/// An API, and where its answers are told.
+struct Desk<'a> {
+    api: Api,
+    json: bool,
+    out: &'a mut dyn Write,
+}
+
+impl Desk<'_> {
+    /// Tells all of a collection, page by page.
+    async fn list(
+        &mut self,
+        path: &str,
+        filters: &[(&str, Option<&str>)],
+        columns: &[Column],
+    ) -> anyhow::Result<()> {
+        let given =
+            filters.iter().filter_map(|(name, value)| Some(format!("&{name}={}", encoded((*value)?))));
+        let first = format!("{path}?limit={PAGE}{}", given.collect::<String>());
+        let mut after: Option<String> = None;
+        loop {
+            let path =
+                after.as_ref().map_or(first.clone(), |after| format!("{first}&after={}", encoded(after)));
+            let page = self.api.ask(Method::GET, &path, &[], None).await?.body;
+            let rows = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+            if self.json {
+                for row in &rows {
+                    writeln!(self.out, "{row}")?;
+                }
+            } else {
+                table(self.out, columns, &rows, after.is_none())?;
+            }
+            match page.get("next").and_then(Value::as_str) {
+                Some(next) => after = Some(next.to_owned()),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Tells one thing.
+    async fn show(&mut self, path: &str) -> anyhow::Result<()> {
+        let reply = self.api.ask(Method::GET, path, &[], None).await?;
+        self.tell(&reply.body)
+    }
+
+    /// Makes something, and tells what was made.
+    async fn make(&mut self, path: &str, body: &Value) -> anyhow::Result<()> {
+        let reply = self.api.ask(Method::POST, path, &[], Some(body)).await?;
+        self.tell(&reply.body)
+    }
+
+    /// Changes what is there, and tells what it is since. What changed meanwhile is not changed.
+    async fn change(&mut self, path: &str, patch: &Value) -> anyhow::Result<()> {
+        let tag = self.tag(path).await?;
+        let reply = self.api.ask(Method::PATCH, path, &[("if-match", &tag)], Some(patch)).await?;
+        self.tell(&reply.body)
+    }
+
+    /// Deletes what is there; `query` is put behind its path then.
+    async fn delete(&mut self, path: &str, query: &str) -> anyhow::Result<Reply> {
+        let tag = self.tag(path).await?;
+        self.api.ask(Method::DELETE, &format!("{path}{query}"), &[("if-match", &tag)], None).await
+    }
+
+    async fn tag(&self, path: &str) -> anyhow::Result<String> {
+        let reply = self.api.ask(Method::GET, path, &[], None).await?;
+        let tag = reply.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        tag.map(str::to_owned).with_context(|| format!("{path} has no ETag: is this the admin API?"))
+    }
+
+    fn tell(&mut self, thing: &Value) -> anyhow::Result<()> {
+        match thing {
+            Value::Null => {}
+            thing if self.json => writeln!(self.out, "{thing}")?,
+            thing => lines(self.out, thing)?,
+        }
+        Ok(())
+    }
+
+    /// Says that something is done, to people.
+    fn say(&mut self, what: &str) -> anyhow::Result<()> {
+        if !self.json {
+            writeln!(self.out, "{what}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A value for a query or a segment of a path: all but the unreserved characters percent-encoded.
+fn encoded(text: &str) -> String {
+    let one = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(one).collect()
+}
+
+/// The members that are given: an object without the rest.
+fn given<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+    Value::Object(members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+}

@@ -1,0 +1,111 @@
+//! `portcullis tenant`.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{Desk, encoded, given};
+
+/// What to do with tenants.
+#[derive(Debug, Subcommand)]
+pub enum Tenants {
+    /// Tell all.
+    List {
+        /// Only those with this name.
+        #[arg(long)]
+        name: Option<String>,
+        /// Only those whose subscription is so.
+        #[arg(long, value_parser = ["active", "lapsed"])]
+        standing: Option<String>,
+    },
+    /// Tell one.
+    Show {
+        /// Its id.
+        tenant: String,
+    },
+    /// Make one.
+    Create {
+        /// Its name, for people.
+        name: String,
+        /// Its id; without it a random one.
+        #[arg(long)]
+        id: Option<String>,
+        /// Which APIG gateway it is to be: its project.
+        #[arg(long, requires = "instance")]
+        project: Option<String>,
+        /// And its instance.
+        #[arg(long, requires = "project")]
+        instance: Option<String>,
+        /// Whether operators may choose the keys and secrets of the gateway's apps.
+        #[arg(long, requires = "project")]
+        custom_keys: bool,
+        /// How many callers of each kind it may have.
+        #[arg(long, value_name = "COUNT")]
+        max_callers: Option<u32>,
+    },
+    /// Change one.
+    Edit {
+        /// Its id.
+        tenant: String,
+        /// Another name.
+        #[arg(long)]
+        name: Option<String>,
+        /// Whether its subscription holds.
+        #[arg(long, value_parser = ["active", "lapsed"])]
+        standing: Option<String>,
+        /// How many callers of each kind it may have.
+        #[arg(long, value_name = "COUNT")]
+        max_callers: Option<u32>,
+    },
+    /// Delete one that has no callers.
+    Delete {
+        /// Its id.
+        tenant: String,
+    },
+}
+
+pub(super) async fn run(command: Tenants, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+    match command {
+        Tenants::List { name, standing } => {
+            let columns = [
+                ("ID", "/id"),
+                ("NAME", "/name"),
+                ("STANDING", "/standing"),
+                ("PROJECT", "/gateway/project_id"),
+                ("INSTANCE", "/gateway/instance_id"),
+                ("CALLERS", "/max_callers"),
+            ];
+            let filters = [("name", name.as_deref()), ("standing", standing.as_deref())];
+            desk.list("/tenants", &filters, &columns).await
+        }
+        Tenants::Show { tenant } => desk.show(&path(&tenant)).await,
+        Tenants::Create { name, id, project, instance, custom_keys, max_callers } => {
+            let gateway = project.zip(instance).map(|(project, instance)| {
+                json!({"project_id": project, "instance_id": instance, "custom_keys": custom_keys})
+            });
+            let body = given([
+                ("name", Some(name.into())),
+                ("id", id.map(Into::into)),
+                ("gateway", gateway),
+                ("max_callers", max_callers.map(Into::into)),
+            ]);
+            desk.make("/tenants", &body).await
+        }
+        Tenants::Edit { tenant, name, standing, max_callers } => {
+            let patch = given([
+                ("name", name.map(Into::into)),
+                ("standing", standing.map(Into::into)),
+                ("max_callers", max_callers.map(Into::into)),
+            ]);
+            desk.change(&path(&tenant), &patch).await
+        }
+        Tenants::Delete { tenant } => {
+            desk.delete(&path(&tenant), "").await?;
+            desk.say(&format!("tenant {tenant} is deleted"))
+        }
+    }
+}
+
+/// Where a tenant is.
+pub(super) fn path(tenant: &str) -> String {
+    format!("/tenants/{}", encoded(tenant))
+}
