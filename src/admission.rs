@@ -1,7 +1,9 @@
 //! What the policies learnt while admitting, and what a client sees of it on success.
 
+mod owed;
 mod permit;
 
+pub use owed::{Altered, Owed};
 pub(crate) use permit::Permit;
 pub use permit::{Permits, Served};
 
@@ -66,6 +68,10 @@ pub struct Admission {
     pub(crate) target: Option<Uri>,
     pub(crate) breaks: Rules,
     pub(crate) body_limit: Option<u64>,
+    /// What the content hashes to, when it was taken in.
+    pub(crate) content: Option<Box<[u8; 32]>>,
+    /// What it must hash to, and nobody has checked yet.
+    pub(crate) owed: Option<Box<Owed>>,
     /// Which of its routes a gateway found.
     pub(crate) route: Option<usize>,
     pub(crate) permits: Permits,
@@ -86,6 +92,8 @@ impl Clone for Admission {
             target: self.target.clone(),
             breaks: self.breaks,
             body_limit: self.body_limit,
+            content: self.content.clone(),
+            owed: self.owed.clone(),
             route: self.route,
             permits: Permits::default(),
             peer: self.peer,
@@ -98,8 +106,8 @@ impl Clone for Admission {
 impl Admission {
     /// Asks a policy, or a chain of them, whether a request may pass.
     ///
-    /// After a [`Stop::Wait`], ask again with the same policy and this admission: the chain resumes at
-    /// the policy that waited. After a denial, everything taken has been given back.
+    /// After a [`Stop::Wait`] or a [`Stop::Content`], ask again with the same policy and this admission: the chain
+    /// resumes at the policy that waited. After a denial, everything taken has been given back.
     ///
     /// # Errors
     /// The denial, or what to wait for.
@@ -110,15 +118,18 @@ impl Admission {
         let outcome = self.step(policy, head);
         match &outcome {
             Ok(()) => self.passed = 0,
-            Err(Stop::Wait(_)) => self.passed = self.at,
-            Err(Stop::Deny(_)) => {
-                self.passed = 0;
-                self.permits.give_back();
-                // What was given back is not reported as spent.
-                self.report.take_if(|report| !report.reading.is_refusal());
-            }
+            Err(Stop::Wait(_) | Stop::Content(_)) => self.passed = self.at,
+            Err(Stop::Deny(_)) => self.give_back(),
         }
         outcome
+    }
+
+    /// Gives everything back that was taken.
+    pub(crate) fn give_back(&mut self) {
+        self.passed = 0;
+        self.permits.give_back();
+        // What was given back is not reported as spent.
+        self.report.take_if(|report| !report.reading.is_refusal());
     }
 
     /// Runs one part of a composition, unless an earlier asking passed it. For policies that are made
@@ -203,6 +214,17 @@ impl Admission {
     #[must_use]
     pub fn body_limit(&self) -> Option<u64> {
         self.body_limit
+    }
+
+    /// What the content must hash to, when it was signed and is not read yet: an obligation of whoever reads it.
+    #[must_use]
+    pub fn take_owed(&mut self) -> Option<Box<Owed>> {
+        self.owed.take()
+    }
+
+    /// Notes the SHA-256 of the content, which a policy asked for ([`Stop::Content`]).
+    pub fn took_in(&mut self, hash: [u8; 32]) {
+        self.content = Some(Box::new(hash));
     }
 
     /// The rules that the path breaks and that a route may relax.

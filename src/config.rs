@@ -13,7 +13,8 @@ pub use admin::Admin;
 pub use error::ConfigError;
 pub use limits::Limits;
 pub use route::{
-    ApiKeyPolicy, Backend, Checked, LockoutPolicy, Policies, RateLimitPolicy, Relaxed, Route, Surface, Switch,
+    ApiKeyPolicy, Backend, Checked, LockoutPolicy, Policies, RateLimitPolicy, Relaxed, Route,
+    SignaturePolicy, Surface, Switch,
 };
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
 pub use value::{FieldName, HostName, Millis, SourceName};

@@ -1,5 +1,9 @@
 //! Why a request stops: a closed list, each with all that its answer needs.
 
+mod unproved;
+
+pub use unproved::Unproved;
+
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -11,13 +15,14 @@ use crate::{
     app::{Access, Covers, Lock, Role},
     field,
     media::MediaType,
+    signature::ALGORITHM,
 };
 
 static ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 static ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// What is wrong with a presented credential, or with its absence (401).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unauthenticated {
     /// There is none.
     Missing,
@@ -27,6 +32,8 @@ pub enum Unauthenticated {
     Unknown,
     /// Its time is over.
     Expired,
+    /// It is a signature, and does not hold.
+    Signature(Box<Unproved>),
 }
 
 /// Why a known caller is refused (403).
@@ -146,6 +153,13 @@ impl Denial {
         Self::Unavailable { detail: detail.into(), retry_after }
     }
 
+    /// A 401 for content that is not what its request's signature says.
+    #[must_use]
+    pub fn content_altered() -> Self {
+        let cause = Unauthenticated::Signature(Box::new(Unproved::ContentAltered));
+        Self::Unauthenticated { cause, challenge: HeaderValue::from_static(ALGORITHM) }
+    }
+
     /// The status code of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -189,6 +203,7 @@ impl Denial {
                 Unauthenticated::Malformed => "credential-malformed",
                 Unauthenticated::Unknown => "credential-unknown",
                 Unauthenticated::Expired => "credential-expired",
+                Unauthenticated::Signature(why) => why.code(),
             },
             Self::PaymentRequired { .. } => "payment-required",
             Self::Forbidden(why) => match why {
@@ -244,6 +259,7 @@ impl Denial {
                 }
                 Unauthenticated::Unknown => "The credential is not known here.".into(),
                 Unauthenticated::Expired => "The credential has expired.".into(),
+                Unauthenticated::Signature(why) => format!("The signature does not hold: {why}.").into(),
             },
             Self::Forbidden(why) => match why {
                 Forbidden::CredentialDisabled => "The credential is disabled.".into(),

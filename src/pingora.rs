@@ -1,7 +1,7 @@
 //! The Pingora face: the same policies in an existing `ProxyHttp` proxy.
 //!
 //! Keep a [`Gate`] in the proxy and an [`Admission`] in its `CTX`, and call one method from each of three
-//! hooks. `examples/pingora_proxy.rs` is a whole proxy.
+//! hooks, or of four where a policy signs content. `examples/pingora_proxy.rs` is a whole proxy.
 //!
 //! ```no_run
 //! # use async_trait::async_trait;
@@ -36,9 +36,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
 use pingora::{
-    Result,
+    Error, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
     proxy::Session,
 };
@@ -55,13 +56,18 @@ pub struct Gate<P> {
     form: Form,
     clock: Arc<dyn Clock>,
     identity_field: Option<HeaderName>,
+    checks_content: bool,
 }
+
+/// A proxy has the content only when it sends it on.
+const NO_CONTENT: &str = "Content that is signed is taken here only with X-Sdk-Content-Sha256.";
 
 impl<P: Policy> Gate<P> {
     /// Guards with a policy, or with a chain of them, refusing in RFC 9457 problems.
     #[must_use]
     pub fn new(policy: P) -> Self {
-        Self { policy, form: Form::Problem, clock: Arc::new(SystemClock::new()), identity_field: None }
+        let clock = Arc::new(SystemClock::new());
+        Self { policy, form: Form::Problem, clock, identity_field: None, checks_content: false }
     }
 
     /// Refuses in this form instead.
@@ -76,6 +82,14 @@ impl<P: Policy> Gate<P> {
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Says that [`request_body_filter`](Self::request_body_filter) is called, too. Without it, requests whose content
+    /// must be what was signed are answered with 500.
+    #[must_use]
+    pub fn checking_content(mut self) -> Self {
+        self.checks_content = true;
         self
     }
 
@@ -95,6 +109,13 @@ impl<P: Policy> Gate<P> {
     pub async fn request_filter(&self, session: &mut Session, admission: &mut Admission) -> Result<bool> {
         loop {
             match self.ask(session, admission) {
+                Ok(()) if admission.owed.is_some() && !self.checks_content => {
+                    let denial =
+                        Denial::internal("a policy needs the content to be checked: Gate::checking_content");
+                    admission.give_back();
+                    self.refuse(session, &denial, admission).await?;
+                    return Ok(true);
+                }
                 Ok(()) => {
                     drop(admission.take_permits().serve());
                     return Ok(false);
@@ -104,6 +125,11 @@ impl<P: Policy> Gate<P> {
                     return Ok(true);
                 }
                 Err(Stop::Wait(wait)) => wait.await,
+                Err(Stop::Content(_)) => {
+                    let denial = Denial::NotImplemented { detail: NO_CONTENT.into() };
+                    self.refuse(session, &denial, admission).await?;
+                    return Ok(true);
+                }
             }
         }
     }
@@ -138,6 +164,35 @@ impl<P: Policy> Gate<P> {
                 request.insert_header(field.clone(), value)?;
             }
         }
+        Ok(())
+    }
+
+    /// To be called in `ProxyHttp::request_body_filter` of a gate that is [checking content](Self::checking_content):
+    /// holds content to what was signed while it passes.
+    ///
+    /// # Errors
+    /// 401, when it is something else. The service behind does not get its end, and the answer is Pingora's own.
+    pub fn request_body_filter(
+        &self,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        admission: &mut Admission,
+    ) -> Result<()> {
+        let Some(owed) = admission.owed.as_mut() else { return Ok(()) };
+        let before = body.take().and_then(|piece| owed.put(piece));
+        let last = if end_of_stream { owed.end() } else { Ok(None) };
+        if end_of_stream {
+            admission.owed = None;
+        }
+        let Ok(last) = last else {
+            return Error::e_explain(ErrorType::HTTPStatus(401), "the content is not what was signed");
+        };
+        *body = match (before, last) {
+            (Some(before), Some(last)) => Some([before, last].concat().into()),
+            (Some(piece), None) | (None, Some(piece)) => Some(piece),
+            // Without any, the content would be over.
+            (None, None) => Some(Bytes::new()).filter(|_| !end_of_stream),
+        };
         Ok(())
     }
 

@@ -9,10 +9,12 @@ mod api_key;
 mod body_limit;
 mod content_type;
 mod head_limit;
+mod intake;
 mod lock;
 mod lockout;
 mod rate_limit;
 mod scope;
+mod signature;
 mod strict;
 
 pub use accept::Accept;
@@ -20,10 +22,12 @@ pub use api_key::{ApiKey, Source};
 pub use body_limit::BodyLimit;
 pub use content_type::ContentType;
 pub use head_limit::HeadLimit;
+pub use intake::{Intake, Taken};
 pub use lock::Lock;
 pub use lockout::Lockout;
 pub use rate_limit::{RateLimit, RateLimitFields};
 pub use scope::Scope;
+pub use signature::{Signature, SignatureOr};
 pub use strict::Strict;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
@@ -39,6 +43,9 @@ pub enum Stop {
     Deny(Denial),
     /// The answer must come from elsewhere: await this, then ask again.
     Wait(Wait),
+    /// The answer depends on the content: take it in, tell the admission what it hashes to
+    /// ([`Admission::took_in`]), then ask again. The request then goes on with the content that was taken in.
+    Content(Intake),
 }
 
 impl fmt::Debug for Stop {
@@ -46,6 +53,7 @@ impl fmt::Debug for Stop {
         match self {
             Self::Deny(denial) => f.debug_tuple("Deny").field(denial).finish(),
             Self::Wait(_) => f.write_str("Wait(..)"),
+            Self::Content(intake) => f.debug_tuple("Content").field(intake).finish(),
         }
     }
 }

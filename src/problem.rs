@@ -159,6 +159,9 @@ fn apig(denial: &Denial) -> (http::StatusCode, Bytes) {
             Unauthenticated::Malformed | Unauthenticated::Unknown => {
                 (401, "APIG.1002", "Incorrect token or token resolution failed.".into())
             }
+            Unauthenticated::Signature(why) => {
+                (401, "APIG.0303", format!("Incorrect app authentication information: {why}").into())
+            }
         },
         Denial::Forbidden(_) | Denial::PaymentRequired { .. } => {
             (403, "APIG.1005", "No permissions to request this method".into())

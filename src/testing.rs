@@ -206,7 +206,7 @@ impl World {
         let outcome = match admission.ask(policy, head) {
             Ok(()) => Ok(()),
             Err(Stop::Deny(denial)) => Err(denial),
-            Err(Stop::Wait(_)) => panic!("no policy here waits"),
+            Err(Stop::Wait(_) | Stop::Content(_)) => panic!("no policy here waits"),
         };
         (outcome, admission)
     }

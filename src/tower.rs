@@ -23,13 +23,22 @@
 //! extensions, and when it refuses, what the outer one took is given back. Responses carry the innermost
 //! admission among their extensions, and refusals a [`Code`](problem::Code), for logs further out.
 
+//!
+//! A policy that must know the content, as [`Signature`](crate::policy::Signature) does, needs a layer that
+//! [looks at it](PortcullisLayer::checking_content).
+
 mod body;
+mod content;
 mod future;
+mod request_body;
 
 pub use body::ResponseBody;
+pub use content::{AsItCame, Checked, Content};
 pub use future::ResponseFuture;
+pub use request_body::{BoxError, RequestBody};
 
 use std::{
+    marker::PhantomData,
     net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
@@ -66,8 +75,9 @@ impl Peer {
 pub struct Refusal;
 
 /// Guards a service with policies.
-pub struct PortcullisLayer<P> {
+pub struct PortcullisLayer<P, C = AsItCame> {
     gate: Arc<Gate<P>>,
+    content: PhantomData<fn() -> C>,
 }
 
 struct Gate<P> {
@@ -82,9 +92,18 @@ impl<P: Policy> PortcullisLayer<P> {
     #[must_use]
     pub fn new(policy: P) -> Self {
         let (clock, peer) = (Arc::new(SystemClock::new()), Peer::find as fn(&_) -> _);
-        Self { gate: Arc::new(Gate { policy, form: Form::Problem, clock, peer }) }
+        Self { gate: Arc::new(Gate { policy, form: Form::Problem, clock, peer }), content: PhantomData }
     }
 
+    /// Looks at requests' content where a policy asks for it: takes it in before it decides, or holds it to what
+    /// was signed while it passes. The service behind is given a [`RequestBody`]. Needs tokio's runtime.
+    #[must_use]
+    pub fn checking_content(self) -> PortcullisLayer<P, Checked> {
+        PortcullisLayer { gate: self.gate, content: PhantomData }
+    }
+}
+
+impl<P: Policy, C> PortcullisLayer<P, C> {
     /// Refuses in this form instead.
     #[must_use]
     pub fn form(self, form: Form) -> Self {
@@ -114,37 +133,38 @@ impl<P: Policy> PortcullisLayer<P> {
     }
 }
 
-impl<P> Clone for PortcullisLayer<P> {
+impl<P, C> Clone for PortcullisLayer<P, C> {
     fn clone(&self) -> Self {
-        Self { gate: self.gate.clone() }
+        Self { gate: self.gate.clone(), content: PhantomData }
     }
 }
 
-impl<S, P> Layer<S> for PortcullisLayer<P> {
-    type Service = Portcullis<S, P>;
+impl<S, P, C> Layer<S> for PortcullisLayer<P, C> {
+    type Service = Portcullis<S, P, C>;
 
-    fn layer(&self, inner: S) -> Portcullis<S, P> {
-        Portcullis { inner, gate: self.gate.clone() }
+    fn layer(&self, inner: S) -> Portcullis<S, P, C> {
+        Portcullis { inner, gate: self.gate.clone(), content: PhantomData }
     }
 }
 
 /// A service behind policies; made by [`PortcullisLayer`].
-pub struct Portcullis<S, P> {
+pub struct Portcullis<S, P, C = AsItCame> {
     inner: S,
     gate: Arc<Gate<P>>,
+    content: PhantomData<fn() -> C>,
 }
 
-impl<S: Clone, P> Clone for Portcullis<S, P> {
+impl<S: Clone, P, C> Clone for Portcullis<S, P, C> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), gate: self.gate.clone() }
+        Self { inner: self.inner.clone(), gate: self.gate.clone(), content: PhantomData }
     }
 }
 
 impl<P: Policy> Gate<P> {
-    fn ask<B: Body>(&self, request: &Request<B>, admission: &mut Admission) -> Result<(), Stop> {
+    /// Decides about a request, whose content may lie elsewhere.
+    fn ask<B>(&self, request: &Request<B>, content: bool, admission: &mut Admission) -> Result<(), Stop> {
         let peer = (self.peer)(request.extensions());
-        let head = Head::within(request, peer, !request.body().is_end_stream(), self.clock.now());
-        admission.ask(&self.policy, head)
+        admission.ask(&self.policy, Head::within(request, peer, content, self.clock.now()))
     }
 
     fn refuse(&self, denial: &Denial, admission: Admission) -> Response<Bytes> {
@@ -155,16 +175,17 @@ impl<P: Policy> Gate<P> {
     }
 }
 
-impl<S, P, B, R> Service<Request<B>> for Portcullis<S, P>
+impl<S, P, C, B, R> Service<Request<B>> for Portcullis<S, P, C>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone,
+    C: Content<B>,
+    S: Service<Request<C::Body>, Response = Response<R>> + Clone,
     P: Policy,
     B: Body,
     R: Body<Data = Bytes>,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, P, B>;
+    type Future = ResponseFuture<S, P, C, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -172,15 +193,14 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut admission = request.extensions_mut().remove::<Admission>().unwrap_or_default();
-        match self.gate.ask(&request, &mut admission) {
-            Ok(()) => ResponseFuture::serve(&mut self.inner, request, admission, self.gate.clone()),
-            Err(Stop::Deny(denial)) => ResponseFuture::refused(self.gate.refuse(&denial, admission)),
-            Err(Stop::Wait(wait)) => {
-                // The service that was polled ready waits with the request; its clone stays here.
-                let clone = self.inner.clone();
-                let ready = std::mem::replace(&mut self.inner, clone);
-                ResponseFuture::waiting(wait, request, admission, ready, self.gate.clone())
-            }
-        }
+        let stop = match self.gate.ask(&request, !request.body().is_end_stream(), &mut admission) {
+            Ok(()) => return ResponseFuture::serve(&mut self.inner, request, admission, self.gate.clone()),
+            Err(Stop::Deny(denial)) => return ResponseFuture::refused(self.gate.refuse(&denial, admission)),
+            Err(stop) => stop,
+        };
+        // The service that was polled ready waits with the request; its clone stays here.
+        let clone = self.inner.clone();
+        let ready = std::mem::replace(&mut self.inner, clone);
+        ResponseFuture::waiting(stop, request, admission, ready, self.gate.clone())
     }
 }

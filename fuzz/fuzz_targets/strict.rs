@@ -210,7 +210,7 @@ fn ask(strict: Strict, request: &Request<()>) -> Result<Admission, String> {
     match admission.ask(&strict, head(request)) {
         Ok(()) => Ok(admission),
         Err(Stop::Deny(denial)) => Err(format!("{denial:?}")),
-        Err(Stop::Wait(_)) => panic!("strict waits for nobody"),
+        Err(Stop::Wait(_) | Stop::Content(_)) => panic!("strict waits for nobody"),
     }
 }
 

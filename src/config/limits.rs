@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use serde::Deserialize;
 
 use super::Millis;
+use crate::limit::Pace;
 
 /// Bounds on connections and requests. Every one has a default, and what happens beyond it is said.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,6 +46,14 @@ pub struct Limits {
     pub write_timeout: Millis,
     /// Streams a client may have open on one HTTP/2 connection; beyond it they are refused.
     pub streams: NonZeroU32,
+}
+
+impl Limits {
+    /// How slow a request's body may come.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        Pace { timeout: self.body_timeout.duration(), rate: self.body_rate.get() }
+    }
 }
 
 impl Default for Limits {

@@ -103,6 +103,8 @@ pub struct Policies {
     pub accept: Option<Checked<Accept>>,
     /// Callers are known by an API key.
     pub api_key: Option<Switch<ApiKeyPolicy>>,
+    /// Callers are known by their signatures. Beside `api_key`, whoever does not sign needs a key.
+    pub signature: Option<Switch<SignaturePolicy>>,
     /// The kind of resource that the key's scopes must cover.
     pub scope: Option<String>,
     /// Locks hold here.
@@ -124,6 +126,26 @@ pub struct ApiKeyPolicy {
     pub forward: bool,
     /// How many bad keys lock an address out.
     pub lockout: Option<LockoutPolicy>,
+}
+
+/// How signatures are taken.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SignaturePolicy {
+    /// The realm that a 401 names.
+    pub realm: Option<String>,
+    /// Whether the signature travels on to the service behind.
+    pub forward: bool,
+    /// Whether content may be left out of what is signed (`UNSIGNED-PAYLOAD`).
+    pub unsigned_content: bool,
+    /// How many bad signatures lock an address out; bad keys of the same route count, too.
+    pub lockout: Option<LockoutPolicy>,
+}
+
+impl Default for SignaturePolicy {
+    fn default() -> Self {
+        Self { realm: None, forward: false, unsigned_content: true, lockout: None }
+    }
 }
 
 /// When an address that sends bad keys is refused for a while.
@@ -151,6 +173,26 @@ impl LockoutPolicy {
     #[must_use]
     pub fn lockout(&self) -> Lockout {
         Lockout::new(self.attempts.get(), self.within.duration(), self.lasts.duration())
+    }
+}
+
+impl From<&LockoutPolicy> for Lockout {
+    fn from(policy: &LockoutPolicy) -> Self {
+        Self::new(policy.attempts.get(), policy.within.duration(), policy.lasts.duration())
+    }
+}
+
+impl Policies {
+    /// How API keys are looked for, when they are.
+    #[must_use]
+    pub fn api_key(&self) -> Option<&ApiKeyPolicy> {
+        self.api_key.as_ref().and_then(Switch::get)
+    }
+
+    /// How signatures are taken, when they are.
+    #[must_use]
+    pub fn signature(&self) -> Option<&SignaturePolicy> {
+        self.signature.as_ref().and_then(Switch::get)
     }
 }
 
@@ -301,19 +343,19 @@ impl Route {
             Some(_) => {}
         }
         let policies = &self.policies;
-        let keyed = policies.api_key.as_ref().is_some_and(|switch| switch.get().is_some());
-        let sources =
-            policies.api_key.as_ref().and_then(Switch::get).map_or(&[][..], |policy| &policy.sources);
+        let known = policies.api_key().is_some() || policies.signature().is_some();
+        let sources = policies.api_key().map_or(&[][..], |policy| &policy.sources);
         if sources.iter().enumerate().any(|(at, source)| sources[..at].contains(source)) {
             return wrong("a source of policies.api_key is named twice");
         }
         let limited = policies.rate_limit.as_ref().is_some_and(|switch| switch.get().is_some());
-        if !keyed && (limited || policies.scope.is_some()) {
+        if !known && (limited || policies.scope.is_some()) {
             return wrong(
-                "what a caller may (policies.rate_limit, policies.scope) needs policies.api_key to know it",
+                "what a caller may (policies.rate_limit, policies.scope) needs policies.api_key or \
+                 policies.signature to know it",
             );
         }
-        let any = keyed || policies.accept.is_some() || policies.content_type.is_some() || policies.lock;
+        let any = known || policies.accept.is_some() || policies.content_type.is_some() || policies.lock;
         if self.surface.is_some() && any {
             return wrong("a surface has the policies of its contract; a route to one takes none");
         }

@@ -19,6 +19,7 @@ use crate::{
     Admission, Denial,
     config::{self, Config},
     surface::{apig, discue, documentation},
+    tower::RequestBody,
 };
 
 /// The surfaces, built once, shared by all routes to them.
@@ -67,7 +68,7 @@ pub(super) enum Backend {
     Surface(Router),
 }
 
-impl Service<Request<Incoming>> for Backend {
+impl Service<Request<RequestBody<Incoming>>> for Backend {
     type Response = Response<Answer>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
@@ -76,7 +77,7 @@ impl Service<Request<Incoming>> for Backend {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<RequestBody<Incoming>>) -> Self::Future {
         match self {
             Self::Forward(forward) => forward.call(request),
             Self::Surface(router) => {
@@ -91,17 +92,19 @@ impl Service<Request<Incoming>> for Backend {
 #[derive(Clone)]
 pub(super) struct Dispatch(pub(super) Arc<Routes>);
 
-impl Service<Request<Incoming>> for Dispatch {
+impl Service<Request<RequestBody<Incoming>>> for Dispatch {
     type Response = Response<Answer>;
     type Error = Infallible;
-    type Future =
-        Either<<Backend as Service<Request<Incoming>>>::Future, Ready<Result<Self::Response, Infallible>>>;
+    type Future = Either<
+        <Backend as Service<Request<RequestBody<Incoming>>>>::Future,
+        Ready<Result<Self::Response, Infallible>>,
+    >;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<RequestBody<Incoming>>) -> Self::Future {
         let found = request.extensions().get::<Admission>().and_then(|admission| self.0.backend(admission));
         if let Some(mut backend) = found.cloned() {
             Either::Left(backend.call(request))

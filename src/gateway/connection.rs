@@ -37,7 +37,7 @@ use super::{
 use crate::{
     config::{Config, Limits},
     problem::Code,
-    tower::{Portcullis, PortcullisLayer, Refusal, ResponseBody},
+    tower::{Checked, Portcullis, PortcullisLayer, Refusal, ResponseBody},
 };
 
 type AnswerBody = Logged<ResponseBody<Answer>>;
@@ -87,7 +87,7 @@ pub struct Client {
 /// All that a gateway does with a connection, wherever that comes from.
 #[derive(Clone)]
 pub struct Front {
-    service: Portcullis<Dispatch, Arc<Routes>>,
+    service: Portcullis<Dispatch, Arc<Routes>, Checked>,
     proxies: Proxies,
     limits: Arc<Limits>,
     logs: bool,
@@ -95,9 +95,9 @@ pub struct Front {
     counts: Arc<Counts>,
 }
 
-fn service(routes: Routes, shared: &Shared) -> Portcullis<Dispatch, Arc<Routes>> {
+fn service(routes: Routes, shared: &Shared) -> Portcullis<Dispatch, Arc<Routes>, Checked> {
     let routes = Arc::new(routes);
-    let layer = PortcullisLayer::new(routes.clone());
+    let layer = PortcullisLayer::new(routes.clone()).checking_content();
     layer.clock(shared.clock.clone()).peer_from(Origin::peer_of).layer(Dispatch(routes))
 }
 

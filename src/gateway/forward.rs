@@ -29,8 +29,10 @@ use super::{
 use crate::{
     Admission, Denial,
     config::{self, Config},
+    limit::Pace,
+    tower,
 };
-use body::{Pace, Progress};
+use body::Progress;
 
 /// A service behind.
 #[derive(Debug)]
@@ -50,10 +52,7 @@ impl Upstream {
             keep: Keep::new(upstream),
             connect_timeout: upstream.connect_timeout.duration(),
             read_timeout: upstream.read_timeout.duration(),
-            pace: Pace {
-                timeout: config.limits.body_timeout.duration(),
-                rate: config.limits.body_rate.get(),
-            },
+            pace: config.limits.pace(),
             identity_field: config.server.identity_field.name().clone(),
         }
     }
@@ -62,7 +61,10 @@ impl Upstream {
         self.keep.address
     }
 
-    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Answer>, Denial> {
+    async fn forward(
+        &self,
+        request: Request<tower::RequestBody<Incoming>>,
+    ) -> Result<Response<Answer>, Denial> {
         let (mut head, body) = request.into_parts();
         let admission = head.extensions.remove::<Admission>().unwrap_or_default();
         let Some(origin) = head.extensions.remove::<Origin>() else {
@@ -181,7 +183,7 @@ impl Upstream {
 #[derive(Clone)]
 pub(super) struct Forward(pub(super) Arc<Upstream>);
 
-impl Service<Request<Incoming>> for Forward {
+impl Service<Request<tower::RequestBody<Incoming>>> for Forward {
     type Response = Response<Answer>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
@@ -190,7 +192,7 @@ impl Service<Request<Incoming>> for Forward {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<tower::RequestBody<Incoming>>) -> Self::Future {
         let upstream = self.0.clone();
         Box::pin(async move {
             Ok(upstream.forward(request).await.unwrap_or_else(|denial| Answer::refusal(&denial)))

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Admission, Denial, Head, Policy, Stop,
     config::{self, Config},
-    policy::{ApiKey, BodyLimit, HeadLimit, Lock, RateLimit, Scope, Strict},
+    policy::{ApiKey, BodyLimit, HeadLimit, Intake, Lock, Lockout, RateLimit, Scope, Signature, Strict},
     target::Rules,
 };
 
@@ -89,6 +89,7 @@ impl Routes {
         };
         let upstreams: BTreeMap<&str, _> = config.upstreams.iter().map(upstream).collect();
         let surfaces = Surfaces::new(config, shared);
+        let intake = Signature::intake_at(config.limits.pace());
         let route = |route: &config::Route| {
             let backend = match route.backend()? {
                 config::Backend::Upstream(name) => Backend::Forward(Forward(upstreams.get(name)?.clone())),
@@ -99,7 +100,7 @@ impl Routes {
                 path: route.path.get_ref().as_str().into(),
                 methods: route.methods.clone(),
                 relaxed: route.relax.rules(),
-                policies: chain(route, config, shared),
+                policies: chain(route, config, shared, &intake),
                 backend,
             })
         };
@@ -174,33 +175,56 @@ impl Routes {
 }
 
 /// A route's policies, in the order that is documented.
-fn chain(route: &config::Route, config: &Config, shared: &Shared) -> Box<dyn Policy> {
+fn chain(route: &config::Route, config: &Config, shared: &Shared, intake: &Intake) -> Box<dyn Policy> {
     let (policies, directory) = (&route.policies, &shared.directory);
     // A surface has its own bound on content, and its own answer.
     let body_limit = route.upstream.is_some().then(|| route.body_bytes.unwrap_or(config.limits.body_bytes));
-    let api_key = policies.api_key.as_ref().and_then(config::Switch::get).map(|settings| {
-        let mut policy = ApiKey::new(directory.clone());
-        if let Some(places) = settings.places() {
-            policy = policy.sources(places);
-        }
-        if let Some(realm) = &settings.realm {
-            policy = policy.realm(realm);
-        }
-        if let Some(lockout) = &settings.lockout {
-            policy = policy.lockout(lockout.lockout());
-        }
-        if settings.forward { policy.forwarding() } else { policy }
-    });
+    let api_key = policies.api_key().map(|settings| api_key(settings, shared));
+    let signature = policies.signature().map(|settings| signature(settings, shared, intake));
+    let (api_key, signature, either) = match (api_key, signature) {
+        (Some(api_key), Some(signature)) => (None, None, Some(signature.or(api_key))),
+        (api_key, signature) => (api_key, signature, None),
+    };
     let rate_limit = policies.rate_limit.as_ref().and_then(config::Switch::get);
     Box::new((
         body_limit.map(BodyLimit::new),
         policies.content_type.as_ref().map(|checked| checked.0.clone()),
         policies.accept.as_ref().map(|checked| checked.0.clone()),
         api_key,
+        (signature, either),
         policies.scope.as_deref().map(Scope::new),
         policies.lock.then(|| Lock::new(directory.clone())),
         rate_limit.map(|settings| RateLimit::new().fields((*settings).into())),
     ))
+}
+
+fn api_key(settings: &config::ApiKeyPolicy, shared: &Shared) -> ApiKey {
+    let mut policy = ApiKey::new(shared.directory.clone());
+    if let Some(places) = settings.places() {
+        policy = policy.sources(places);
+    }
+    if let Some(realm) = &settings.realm {
+        policy = policy.realm(realm);
+    }
+    if let Some(lockout) = &settings.lockout {
+        policy = policy.lockout(Lockout::from(lockout));
+    }
+    if settings.forward { policy.forwarding() } else { policy }
+}
+
+fn signature(settings: &config::SignaturePolicy, shared: &Shared, intake: &Intake) -> Signature {
+    let policy = Signature::new(shared.directory.clone(), shared.sealer.clone());
+    let mut policy = policy.intake(intake.clone());
+    if let Some(realm) = &settings.realm {
+        policy = policy.realm(realm);
+    }
+    if let Some(lockout) = &settings.lockout {
+        policy = policy.lockout(Lockout::from(lockout));
+    }
+    if !settings.unsigned_content {
+        policy = policy.only_signed_content();
+    }
+    if settings.forward { policy.forwarding() } else { policy }
 }
 
 /// The host that a request is for: the target's, or else the field's.

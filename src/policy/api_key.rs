@@ -9,8 +9,9 @@ use crate::{
     Admission, Denial, Head,
     admission::Identity,
     app::{self, AppCode, CredentialKind, Status},
+    clock::Moment,
     denial::{Forbidden, Unauthenticated},
-    directory::Directory,
+    directory::{Directory, KeyEntry},
 };
 
 static X_APIG_APP_CODE: HeaderName = HeaderName::from_static("x-apig-appcode");
@@ -84,9 +85,9 @@ pub struct ApiKey {
     sources: Vec<Source>,
     kinds: Option<&'static [&'static str]>,
     realm: Box<str>,
-    challenge: HeaderValue,
+    pub(super) challenge: HeaderValue,
     forward: bool,
-    lockout: Option<Arc<Lockout>>,
+    pub(super) lockout: Option<Arc<Lockout>>,
 }
 
 impl ApiKey {
@@ -109,7 +110,7 @@ impl ApiKey {
     /// The realm that `WWW-Authenticate` names; quotes, backslashes and control characters are left out.
     #[must_use]
     pub fn realm(mut self, realm: &str) -> Self {
-        self.realm = realm.chars().filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\')).collect();
+        self.realm = quotable(realm);
         self.challenged()
     }
 
@@ -169,6 +170,15 @@ impl ApiKey {
         (1..=LONGEST).contains(&presented.len()) && self.directory.has_by_sha256()
     }
 
+    /// Whether a request has something where a key may stand.
+    pub(super) fn is_presented(&self, head: Head<'_>) -> bool {
+        let within = |source: &Source| match head.only(source.field()) {
+            Ok(value) => value.is_some_and(|value| within(source, value).is_some()),
+            Err(_) => true,
+        };
+        self.sources.iter().any(within)
+    }
+
     /// The one credential of a request and the source it stood in.
     fn presented<'h>(&self, head: Head<'h>) -> Result<(&Source, &'h str), Denial> {
         let mut found = None;
@@ -211,6 +221,33 @@ fn text(bytes: &[u8]) -> Result<&str, NotText> {
     std::str::from_utf8(bytes.trim_ascii()).map_err(|_| NotText)
 }
 
+/// Of a text, what may stand in quotes.
+pub(super) fn quotable(text: &str) -> Box<str> {
+    text.chars().filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\')).collect()
+}
+
+/// Whether a credential that was proved is in force, and its caller is one that may be here.
+pub(super) fn accepted(
+    key: &KeyEntry,
+    kinds: Option<&[&str]>,
+    now: Moment,
+    expired: impl FnOnce() -> Denial,
+) -> Result<(), Denial> {
+    if key.not_after().is_some_and(|end| now.time >= end) {
+        return Err(expired());
+    }
+    if key.status() == Status::Disabled {
+        return Err(Denial::Forbidden(Forbidden::CredentialDisabled));
+    }
+    if key.caller().status == Status::Disabled {
+        return Err(Denial::Forbidden(Forbidden::CallerDisabled));
+    }
+    if kinds.is_some_and(|kinds| !kinds.contains(&key.caller().kind())) {
+        return Err(Denial::Forbidden(Forbidden::Kind));
+    }
+    Ok(())
+}
+
 impl Policy for ApiKey {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         if let Some(lockout) = &self.lockout {
@@ -231,18 +268,7 @@ impl Policy for ApiKey {
         let Some(key) = found.filter(|key| matches!(key.kind(), CredentialKind::AppCode(_)) == codes) else {
             return Err(self.bad(head, Unauthenticated::Unknown).into());
         };
-        if key.not_after().is_some_and(|end| head.now.time >= end) {
-            return Err(self.refuse(Unauthenticated::Expired).into());
-        }
-        if key.status() == Status::Disabled {
-            return Err(Denial::Forbidden(Forbidden::CredentialDisabled).into());
-        }
-        if key.caller().status == Status::Disabled {
-            return Err(Denial::Forbidden(Forbidden::CallerDisabled).into());
-        }
-        if self.kinds.is_some_and(|kinds| !kinds.contains(&key.caller().kind())) {
-            return Err(Denial::Forbidden(Forbidden::Kind).into());
-        }
+        accepted(&key, self.kinds, head.now, || self.refuse(Unauthenticated::Expired))?;
         if !self.forward {
             admission.credential = Some(source.field().clone());
         }

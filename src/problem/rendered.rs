@@ -34,12 +34,13 @@ pub(super) fn body(denial: &Denial, render: impl FnOnce(&Denial) -> Bytes) -> Bo
 
 fn fixed(denial: &Denial) -> Option<usize> {
     match denial {
-        Denial::Unauthenticated { cause, .. } => Some(match cause {
-            Unauthenticated::Missing => 0,
-            Unauthenticated::Malformed => 1,
-            Unauthenticated::Unknown => 2,
-            Unauthenticated::Expired => 3,
-        }),
+        Denial::Unauthenticated { cause, .. } => match cause {
+            Unauthenticated::Missing => Some(0),
+            Unauthenticated::Malformed => Some(1),
+            Unauthenticated::Unknown => Some(2),
+            Unauthenticated::Expired => Some(3),
+            Unauthenticated::Signature(_) => None,
+        },
         Denial::Forbidden(Forbidden::CredentialDisabled) => Some(4),
         Denial::Forbidden(Forbidden::CallerDisabled) => Some(5),
         Denial::Forbidden(Forbidden::Kind) => Some(6),
@@ -104,8 +105,9 @@ mod tests {
                     violated: names.iter().map(|name| Arc::from(*name)).collect(),
                     retry_after,
                 });
+        let unproved = Denial::content_altered();
         let all = unauthenticated.into_iter().chain(forbidden.map(Denial::Forbidden)).chain(limited);
-        for denial in all.chain([Denial::NotFound, Denial::RequestTimeout]) {
+        for denial in all.chain([Denial::NotFound, Denial::RequestTimeout, unproved]) {
             // Twice: the second time it is there.
             for _ in 0..2 {
                 let (bytes, length) = body(&denial, problem);

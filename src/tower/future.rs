@@ -13,51 +13,114 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{Gate, Refusal, ResponseBody};
-use crate::{Admission, Policy, Stop, Wait, admission::Served};
+use super::{
+    Content, Gate, Refusal, ResponseBody,
+    content::{Reading, not_here},
+};
+use crate::{Admission, Denial, Policy, Stop, Wait, admission::Served};
 
 pin_project! {
     /// Resolves to the service's response, or to a refusal.
-    pub struct ResponseFuture<S, P, B>
+    pub struct ResponseFuture<S, P, C, B>
     where
-        S: Service<Request<B>>,
+        C: Content<B>,
+        S: Service<Request<C::Body>>,
     {
         #[pin]
-        state: State<S, P, B>,
+        state: State<S, P, C, B>,
     }
 }
 
 pin_project! {
     #[project = StateProjection]
-    enum State<S, P, B>
+    enum State<S, P, C, B>
     where
-        S: Service<Request<B>>,
+        C: Content<B>,
+        S: Service<Request<C::Body>>,
     {
         Serving { #[pin] future: S::Future, served: Option<Served>, admission: Admission, gate: Arc<Gate<P>> },
         Refused { response: Option<Response<Bytes>> },
-        Waiting { cold: Option<Box<Cold<S, P, B>>> },
+        Waiting { cold: Option<Box<Cold<S, P, C, B>>> },
     }
 }
 
 /// What is kept while a cold answer is on its way. Boxed: it is rare, and large.
-struct Cold<S, P, B> {
-    wait: Wait,
-    request: Request<B>,
+struct Cold<S, P, C: Content<B>, B> {
+    waits_for: WaitsFor<B>,
+    /// Without its content.
+    request: Request<()>,
+    has_content: bool,
+    body: Kept<B>,
     admission: Admission,
     service: S,
     gate: Arc<Gate<P>>,
+    content: std::marker::PhantomData<fn() -> C>,
 }
 
-impl<S, P, B> ResponseFuture<S, P, B>
+/// What an undecided request waits for.
+enum WaitsFor<B> {
+    Elsewhere(Wait),
+    Content(Reading<B>),
+}
+
+/// The content of an undecided request.
+enum Kept<B> {
+    /// Not looked at yet.
+    Came(B),
+    /// Being taken in, or lost on the way.
+    Away,
+    TakenIn(Bytes),
+}
+
+impl<S, P, C, B> Cold<S, P, C, B>
 where
-    S: Service<Request<B>>,
+    C: Content<B>,
+    B: Body,
+{
+    /// Ready when asking again is worth it.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Denial>> {
+        match &mut self.waits_for {
+            WaitsFor::Elsewhere(wait) => wait.as_mut().poll(cx).map(Ok),
+            WaitsFor::Content(reading) => {
+                let (content, hash) = ready!(C::poll(reading, cx))?;
+                self.admission.took_in(hash);
+                self.body = Kept::TakenIn(content);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Waits for something else.
+    fn wait(&mut self, stop: Stop) -> Result<(), Denial> {
+        self.waits_for = match stop {
+            Stop::Deny(denial) => return Err(denial),
+            Stop::Wait(wait) => WaitsFor::Elsewhere(wait),
+            Stop::Content(intake) => match std::mem::replace(&mut self.body, Kept::Away) {
+                Kept::Came(body) => {
+                    let announced = body.size_hint().lower();
+                    WaitsFor::Content(Reading::new(body, intake, announced))
+                }
+                Kept::Away | Kept::TakenIn(_) => return Err(Denial::internal("content was asked for twice")),
+            },
+        };
+        Ok(())
+    }
+}
+
+impl<S, P, C, B> ResponseFuture<S, P, C, B>
+where
+    C: Content<B>,
+    S: Service<Request<C::Body>>,
+    P: Policy,
+    B: Body,
 {
     pub(super) fn serve(
         service: &mut S,
         request: Request<B>,
-        admission: Admission,
+        mut admission: Admission,
         gate: Arc<Gate<P>>,
     ) -> Self {
+        let request = C::came(request, admission.take_owed());
         Self { state: State::serve(service, request, admission, gate) }
     }
 
@@ -66,33 +129,63 @@ where
     }
 
     pub(super) fn waiting(
-        wait: Wait,
+        stop: Stop,
         request: Request<B>,
         admission: Admission,
         service: S,
         gate: Arc<Gate<P>>,
     ) -> Self {
-        Self {
-            state: State::Waiting { cold: Some(Box::new(Cold { wait, request, admission, service, gate })) },
+        let has_content = !request.body().is_end_stream();
+        let (head, body) = request.into_parts();
+        let mut cold = Box::new(Cold {
+            waits_for: WaitsFor::Elsewhere(Box::pin(std::future::ready(()))),
+            request: Request::from_parts(head, ()),
+            has_content,
+            body: Kept::Came(body),
+            admission,
+            service,
+            gate,
+            content: std::marker::PhantomData,
+        });
+        match cold.wait(stop) {
+            Ok(()) => Self { state: State::Waiting { cold: Some(cold) } },
+            Err(denial) => Self { state: State::refuse(&denial, cold.admission, &cold.gate) },
         }
     }
 }
 
-impl<S, P, B> State<S, P, B>
+impl<S, P, C, B> State<S, P, C, B>
 where
-    S: Service<Request<B>>,
+    C: Content<B>,
+    S: Service<Request<C::Body>>,
+    P: Policy,
 {
-    fn serve(service: &mut S, mut request: Request<B>, mut admission: Admission, gate: Arc<Gate<P>>) -> Self {
+    fn serve(
+        service: &mut S,
+        request: Result<Request<C::Body>, Denial>,
+        mut admission: Admission,
+        gate: Arc<Gate<P>>,
+    ) -> Self {
+        let mut request = match request {
+            Ok(request) => request,
+            Err(denial) => return Self::refuse(&denial, admission, &gate),
+        };
         let served = Some(admission.take_permits().serve());
         admission.prepare(&mut request);
         request.extensions_mut().insert(admission.clone());
         Self::Serving { future: service.call(request), served, admission, gate }
     }
+
+    fn refuse(denial: &Denial, mut admission: Admission, gate: &Gate<P>) -> Self {
+        admission.give_back();
+        Self::Refused { response: Some(gate.refuse(denial, admission)) }
+    }
 }
 
-impl<S, P, B, R> Future for ResponseFuture<S, P, B>
+impl<S, P, C, B, R> Future for ResponseFuture<S, P, C, B>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    C: Content<B>,
+    S: Service<Request<C::Body>, Response = Response<R>>,
     P: Policy,
     B: Body,
     R: Body<Data = Bytes>,
@@ -123,21 +216,29 @@ where
                 }
                 StateProjection::Waiting { cold: kept } => {
                     let cold = kept.as_mut().expect("the state is replaced when the wait is over");
-                    ready!(cold.wait.as_mut().poll(cx));
-                    match cold.gate.ask(&cold.request, &mut cold.admission) {
-                        Err(Stop::Wait(wait)) => {
-                            cold.wait = wait;
-                            continue;
-                        }
-                        Err(Stop::Deny(denial)) => {
-                            let admission = std::mem::take(&mut cold.admission);
-                            State::Refused { response: Some(cold.gate.refuse(&denial, admission)) }
-                        }
+                    let again = ready!(cold.poll(cx)).map_err(Stop::Deny);
+                    let again = again
+                        .and_then(|()| cold.gate.ask(&cold.request, cold.has_content, &mut cold.admission));
+                    match again {
                         Ok(()) => {
                             let cold = kept.take().expect("it was there just above");
-                            let Cold { request, admission, mut service, gate, .. } = *cold;
+                            let Cold { request, body, mut admission, mut service, gate, .. } = *cold;
+                            let request = match body {
+                                Kept::Came(body) => C::came(request.map(|()| body), admission.take_owed()),
+                                Kept::TakenIn(content) => {
+                                    C::taken_in(content).map(|body| request.map(|()| body))
+                                }
+                                Kept::Away => Err(not_here()),
+                            };
                             State::serve(&mut service, request, admission, gate)
                         }
+                        Err(stop) => match cold.wait(stop) {
+                            Ok(()) => continue,
+                            Err(denial) => {
+                                let admission = std::mem::take(&mut cold.admission);
+                                State::refuse(&denial, admission, &cold.gate)
+                            }
+                        },
                     }
                 }
             };

@@ -100,7 +100,7 @@ pub fn decide(
     drop(admission.take_permits().serve());
     outcome.map_err(|stop| match stop {
         Stop::Deny(denial) => denial,
-        Stop::Wait(_) => unreachable!("no policy here waits"),
+        Stop::Wait(_) | Stop::Content(_) => unreachable!("no policy here waits"),
     })
 }
 

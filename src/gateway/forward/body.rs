@@ -18,10 +18,13 @@ use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     Denial,
+    admission::Altered,
     gateway::{
         answer::BodyError,
         pool::{Keep, Link, Patience},
     },
+    limit::Pace,
+    tower,
 };
 
 /// When the request's body last moved, and whether it is through, or broke.
@@ -70,6 +73,7 @@ impl Progress {
             BodyFault::Broken => Denial::bad_request("The request's content cannot be read to its end."),
             BodyFault::TooLarge(limit) => Denial::ContentTooLarge { limit: *limit },
             BodyFault::TooSlow => Denial::RequestTimeout,
+            BodyFault::Altered => Denial::content_altered(),
         })
     }
 
@@ -96,6 +100,8 @@ pub(in crate::gateway) enum BodyFault {
     TooLarge(u64),
     #[error("the client's content does not come")]
     TooSlow,
+    #[error("the client's content is not what was signed")]
+    Altered,
 }
 
 /// The client's body, on its way to the service behind: no larger and no slower than it may be.
@@ -108,7 +114,7 @@ pub(in crate::gateway) struct RequestBody(Option<Box<Content>>);
 
 #[derive(Debug)]
 struct Content {
-    body: Incoming,
+    body: tower::RequestBody<Incoming>,
     progress: Progress,
     limit: Option<u64>,
     taken: u64,
@@ -119,27 +125,10 @@ struct Content {
     patience: Option<Patience>,
 }
 
-/// How slow a client's body may be.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::gateway) struct Pace {
-    /// How long it may stand still.
-    pub(in crate::gateway) timeout: Duration,
-    /// Bytes a second, beyond the first `timeout`.
-    pub(in crate::gateway) rate: u32,
-}
-
-impl Pace {
-    /// How much longer a client may keep us waiting now that has sent so much, and waited so long.
-    fn patience(self, taken: u64, starved: Duration) -> Duration {
-        let earned = Duration::from_secs(taken / u64::from(self.rate.max(1)));
-        self.timeout.saturating_add(earned).saturating_sub(starved).min(self.timeout)
-    }
-}
-
 impl RequestBody {
     /// The body, and when there is anything in it, how it gets on.
     pub(in crate::gateway) fn new(
-        body: Incoming,
+        body: tower::RequestBody<Incoming>,
         limit: Option<u64>,
         pace: Pace,
     ) -> (Self, Option<Progress>) {
@@ -190,7 +179,11 @@ impl Content {
         self.progress.0.starved.store(false, Ordering::Relaxed);
         self.progress.moved();
         Poll::Ready(match frame {
-            Some(Err(_)) => Some(Err(self.progress.failed(BodyFault::Broken))),
+            Some(Err(error)) => {
+                let fault =
+                    if Altered::is_cause_of(&*error) { BodyFault::Altered } else { BodyFault::Broken };
+                Some(Err(self.progress.failed(fault)))
+            }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     if self.body.is_end_stream() {
@@ -356,21 +349,5 @@ impl Body for UpstreamBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_drips_runs_out_of_patience_and_who_sends_does_not() {
-        let pace = Pace { timeout: Duration::from_secs(30), rate: 240 };
-        let seconds = |taken, starved| pace.patience(taken, Duration::from_secs(starved)).as_secs();
-        assert_eq!(seconds(0, 0), 30);
-        assert_eq!(seconds(0, 29), 1);
-        assert_eq!(seconds(100, 31), 0, "a byte now and then earns nothing");
-        assert_eq!(seconds(240 * 60, 60), 30, "slow, and steady");
-        assert_eq!(seconds(1 << 30, 0), 30, "no stall is longer than the timeout, whatever came before");
     }
 }

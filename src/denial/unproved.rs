@@ -1,0 +1,56 @@
+//! Why a signature proves nobody (401).
+
+use std::fmt;
+
+use crate::signature::{Canonical, Flaw};
+
+/// Why a signature proves nobody. Its text names what was received, so that whoever signs can find the
+/// difference; nothing in it is secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unproved {
+    /// It is not well-formed, or too old.
+    Flawed(Flaw),
+    /// Nobody signs under this access key.
+    Unknown(Box<str>),
+    /// It is of something else, or made with another secret. This is what was received.
+    Mismatch(Box<str>),
+    /// It leaves out the content, which must be signed here.
+    ContentUnsigned,
+    /// The content is another than the one that was signed.
+    ContentAltered,
+}
+
+impl Unproved {
+    /// It does not fit what was received; of the canonical request that was received.
+    #[must_use]
+    pub fn mismatch(received: &Canonical<'_>) -> Self {
+        // On one line, as the contract of APIG has it.
+        Self::Mismatch(received.text().replace('\n', "|").into())
+    }
+
+    /// The reason in one stable word, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Flawed(Flaw::Expired { .. }) => "signature-expired",
+            Self::Flawed(_) => "signature-malformed",
+            Self::Unknown(_) => "credential-unknown",
+            Self::Mismatch(_) => "signature-mismatch",
+            Self::ContentUnsigned => "content-unsigned",
+            Self::ContentAltered => "content-altered",
+        }
+    }
+}
+
+/// As APIG words it, where it does (contract, section 3.3).
+impl fmt::Display for Unproved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flawed(flaw) => flaw.fmt(f),
+            Self::Unknown(access) => write!(f, "app not found, appkey {access}"),
+            Self::Mismatch(canonical) => write!(f, "verify signature fail, canonicalRequest:{canonical}"),
+            Self::ContentUnsigned => f.write_str("UNSIGNED-PAYLOAD is not taken here: sign the content"),
+            Self::ContentAltered => f.write_str("the content is not what was signed"),
+        }
+    }
+}

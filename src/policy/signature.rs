@@ -1,0 +1,308 @@
+//! Who is calling (401, 403): a caller that signs its requests instead of sending a secret.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, header};
+use sha2::{Digest, Sha256};
+
+use super::{
+    ApiKey, Intake, Lockout, Policy, Stop,
+    api_key::{accepted, quotable},
+};
+use crate::{
+    Admission, Denial, Head,
+    admission::{Identity, Owed},
+    app::{CredentialKind, Sealed, Sealer, Secret},
+    denial::{Unauthenticated, Unproved},
+    directory::{Directory, KeyEntry},
+    limit::Pace,
+    signature::{ALGORITHM, Authorization, Content, Flaw, Hex, Parts, Presented},
+};
+
+/// The most content whose hash only the signature knows: what the contract says may be signed (12 MB).
+const MOST: u64 = 12 * 1024 * 1024;
+/// The most of it that waits to be decided about at once, in all requests.
+const IN_ALL: u64 = 64 * 1024 * 1024;
+
+/// Recognises a caller by the signature of its request: `Authorization: SDK-HMAC-SHA256` with `Access=`, see
+/// [`signature`](crate::signature).
+///
+/// Who signs is an app, by its AppKey and AppSecret, or the caller of a signing credential. A signature that is
+/// missing, malformed, more than 15 minutes old or early, of nobody, or of something else is 401; the answer names
+/// what was received, so that whoever signs can find the difference (`portcullis sign --verify` helps). The
+/// signature does not travel on, unless [`forwarding`](Self::forwarding) says so.
+///
+/// Content is signed, too:
+///
+/// * With `X-Sdk-Content-Sha256` the signature is proved by the head. Content that is not what the field says breaks
+///   off before its end, wherever it is on its way by then; see [`Admission::take_owed`].
+/// * Without it, only the content completes what was signed: it is taken in whole before the request is decided
+///   about ([`Stop::Content`]), because until then nobody has proved anything, and a service behind might act on
+///   the head alone. So much of it is taken, and no more: see [`intake`](Self::intake).
+/// * `UNSIGNED-PAYLOAD` leaves it out, where that is [taken](Self::only_signed_content).
+///
+/// A request may be repeated by whoever recorded it, until its date is too old: the contract allows it.
+///
+/// Secrets are unsealed for the one check that needs them, and wiped; that is where this policy allocates.
+///
+/// ```
+/// use std::sync::Arc;
+/// use portcullis::{app::{Pepper, Peppers, SealKey, Sealer}, directory::Directory};
+/// use portcullis::policy::{ApiKey, Signature};
+///
+/// let directory = Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32]))));
+/// let sealer = Arc::new(Sealer::new(SealKey::new(1, &[0; 32])));
+/// let policy = Signature::new(directory.clone(), sealer).realm("orders").or(ApiKey::new(directory));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Signature {
+    directory: Arc<Directory>,
+    sealer: Arc<Sealer>,
+    kinds: Option<&'static [&'static str]>,
+    challenge: HeaderValue,
+    forward: bool,
+    only_signed_content: bool,
+    lockout: Option<Arc<Lockout>>,
+    intake: Intake,
+    /// Opened and tried for an access key that nobody has, so that this takes as long as a wrong signature.
+    decoy: Sealed,
+}
+
+/// Where the decoy is sealed for.
+const DECOY: [&str; 3] = ["decoy", "", "secret"];
+
+impl Signature {
+    /// Looks up who signs in a directory, and opens their secrets with a sealer.
+    #[must_use]
+    pub fn new(directory: Arc<Directory>, sealer: Arc<Sealer>) -> Self {
+        let decoy = sealer.seal(&Secret::from(uuid::Uuid::new_v4().simple().to_string()), &DECOY);
+        Self {
+            directory,
+            sealer,
+            kinds: None,
+            challenge: HeaderValue::from_static(ALGORITHM),
+            forward: false,
+            only_signed_content: false,
+            lockout: None,
+            intake: Self::intake_at(Pace::default()),
+            decoy,
+        }
+        .realm("portcullis")
+    }
+
+    /// The realm that `WWW-Authenticate` names; quotes, backslashes and control characters are left out.
+    #[must_use]
+    pub fn realm(mut self, realm: &str) -> Self {
+        let challenge = HeaderValue::try_from(format!("{ALGORITHM} realm=\"{}\"", quotable(realm)));
+        self.challenge = challenge.unwrap_or(HeaderValue::from_static(ALGORITHM));
+        self
+    }
+
+    /// Admits only callers of these kinds (`app`, `operator`, …); others are 403.
+    #[must_use]
+    pub fn kinds(mut self, kinds: &'static [&'static str]) -> Self {
+        self.kinds = Some(kinds);
+        self
+    }
+
+    /// Leaves the signature in the request for the service behind.
+    #[must_use]
+    pub fn forwarding(mut self) -> Self {
+        self.forward = true;
+        self
+    }
+
+    /// Refuses `UNSIGNED-PAYLOAD`.
+    #[must_use]
+    pub fn only_signed_content(mut self) -> Self {
+        self.only_signed_content = true;
+        self
+    }
+
+    /// Refuses addresses from which too many bad signatures came. Policies that share one count together.
+    #[must_use]
+    pub fn lockout(mut self, lockout: impl Into<Arc<Lockout>>) -> Self {
+        self.lockout = Some(lockout.into());
+        self
+    }
+
+    /// The bounds within which content is taken in that must be known first, unless others are said: 12 MiB of a
+    /// request, and 64 MiB of all requests that wait at once.
+    #[must_use]
+    pub fn intake_at(pace: Pace) -> Intake {
+        Intake::new(MOST, pace, IN_ALL)
+    }
+
+    /// Takes content in within these bounds instead. Policies that share them count together.
+    #[must_use]
+    pub fn intake(mut self, intake: Intake) -> Self {
+        self.intake = intake;
+        self
+    }
+
+    /// Recognises by its key whoever does not sign. A request that has both is answered with 400. Both count bad
+    /// credentials together, when one of them counts any.
+    #[must_use]
+    pub fn or(mut self, mut api_key: ApiKey) -> SignatureOr {
+        let both = [api_key.challenge.as_bytes(), b", ", self.challenge.as_bytes()].concat();
+        if let Ok(both) = HeaderValue::try_from(both) {
+            (self.challenge, api_key.challenge) = (both.clone(), both);
+        }
+        self.lockout = self.lockout.or(api_key.lockout.clone());
+        api_key.lockout = api_key.lockout.or(self.lockout.clone());
+        SignatureOr { signature: self, api_key }
+    }
+
+    /// A signature that may be a guess.
+    fn bad(&self, head: Head<'_>, why: Unproved) -> Denial {
+        if let Some(lockout) = &self.lockout {
+            lockout.note(head);
+        }
+        self.unproved(why)
+    }
+
+    fn unproved(&self, why: Unproved) -> Denial {
+        self.refuse(Unauthenticated::Signature(Box::new(why)))
+    }
+
+    fn refuse(&self, cause: Unauthenticated) -> Denial {
+        Denial::Unauthenticated { cause, challenge: self.challenge.clone() }
+    }
+
+    fn presented<'h>(&self, head: Head<'h>) -> Result<Presented<'h>, Denial> {
+        let value = head
+            .only(&header::AUTHORIZATION)
+            .map_err(|_| Denial::bad_request("The field authorization stands more than once."))?;
+        let value = value
+            .filter(|value| Authorization::is_ours(value.as_bytes()))
+            .ok_or_else(|| self.refuse(Unauthenticated::Missing))?;
+        let parts = Parts {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
+            authority: head.uri.authority().map(http::uri::Authority::as_str),
+            headers: head.headers,
+        };
+        let read =
+            value.to_str().map_err(|_| Flaw::Malformed).and_then(|value| Presented::read(parts, value));
+        read.map_err(|flaw| match flaw {
+            Flaw::Repeated(name) => Denial::bad_request(format!("The field {name} stands more than once.")),
+            flaw => self.bad(head, Unproved::Flawed(flaw)),
+        })
+    }
+
+    /// Who signs under an access key: an app, a signing credential, or one of each.
+    fn signers(&self, access: &str) -> [Option<(&'static str, Arc<KeyEntry>)>; 2] {
+        let app = self.directory.app(access).map(|app| ("app", app));
+        [app, self.directory.signer(access).map(|key| ("credential", key))]
+    }
+
+    /// Whose secret made the signature.
+    fn prove(&self, presented: &Presented<'_>, payload: &str) -> Result<Option<Arc<KeyEntry>>, Denial> {
+        let mut tried = false;
+        for (place, key) in self.signers(presented.access()).into_iter().flatten() {
+            let CredentialKind::Signing(sealed) = key.kind() else { continue };
+            tried = true;
+            if self.made(presented, payload, sealed, &[place, key.id.as_str(), "secret"])? {
+                return Ok(Some(key));
+            }
+        }
+        if !tried {
+            let _ = self.made(presented, payload, &self.decoy, &DECOY)?;
+        }
+        Ok(None)
+    }
+
+    fn made(
+        &self,
+        presented: &Presented<'_>,
+        payload: &str,
+        sealed: &Sealed,
+        place: &[&str],
+    ) -> Result<bool, Denial> {
+        let secret = self.sealer.unseal(sealed, place);
+        let secret = secret.map_err(|why| Denial::internal(format!("{} {}: {why}", place[0], place[1])))?;
+        Ok(presented.is_signed_with(secret.expose().as_bytes(), payload))
+    }
+
+    fn is_known(&self, access: &str) -> bool {
+        self.signers(access).iter().any(Option::is_some)
+    }
+}
+
+impl Policy for Signature {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        if let Some(lockout) = &self.lockout {
+            lockout.check(head)?;
+        }
+        let presented = self.presented(head)?;
+        presented.in_time(head.now.time).map_err(|flaw| self.unproved(Unproved::Flawed(flaw)))?;
+        let signed = presented.content();
+        if signed == Content::Unsigned && self.only_signed_content {
+            return Err(self.unproved(Unproved::ContentUnsigned).into());
+        }
+        // What the content hashes to, as far as that is known.
+        let content = match &admission.content {
+            Some(hash) => Some(**hash),
+            None => (!head.content).then(|| Sha256::digest(b"").into()),
+        };
+        let hash = content.as_ref().map(Hex::of);
+        let payload = match presented.payload(hash.as_ref()) {
+            Some(payload) => payload,
+            // Nobody makes us take anything in who does not even know an access key.
+            None if self.is_known(presented.access()) => {
+                return Err(Stop::Content(self.intake.at_most(admission.body_limit)));
+            }
+            None => "",
+        };
+        let Some(key) = self.prove(&presented, payload)? else {
+            let access = presented.access();
+            let known = self.is_known(access);
+            let mismatch = || Unproved::mismatch(&presented.canonical(payload));
+            let why = if known { mismatch() } else { Unproved::Unknown(access.into()) };
+            return Err(self.bad(head, why).into());
+        };
+        accepted(&key, self.kinds, head.now, || self.refuse(Unauthenticated::Expired))?;
+        if let Content::Hashes(to) = signed {
+            match content {
+                Some(content) if content == to => {}
+                Some(_) => return Err(self.unproved(Unproved::ContentAltered).into()),
+                None => admission.owed = Some(Box::new(Owed::new(to))),
+            }
+        }
+        if !self.forward {
+            admission.credential = Some(header::AUTHORIZATION);
+        }
+        key.note_use(head.now.time);
+        admission.recognise(Identity { key });
+        Ok(())
+    }
+}
+
+/// Recognises a caller by its signature, or else by its key; made by [`Signature::or`].
+#[derive(Debug, Clone)]
+pub struct SignatureOr {
+    signature: Signature,
+    api_key: ApiKey,
+}
+
+impl Policy for SignatureOr {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        let signed = match head.only(&header::AUTHORIZATION) {
+            Ok(value) => value.is_some_and(|value| Authorization::is_ours(value.as_bytes())),
+            Err(_) => {
+                return Err(Denial::bad_request("The field authorization stands more than once.").into());
+            }
+        };
+        if !signed {
+            return self.api_key.admit(head, admission);
+        }
+        if self.api_key.is_presented(head) {
+            return Err(Denial::bad_request("The request has more than one credential.").into());
+        }
+        self.signature.admit(head, admission)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+use std::time::Duration;
+
+use http::{HeaderValue, Request};
+
+use super::*;
+use crate::{
+    app::{App, Caller, CallerKind, Creator, Credential, CredentialId, SealKey, Status},
+    problem::{self, Form},
+    signature::{Signer, UNSIGNED_PAYLOAD, hash, written},
+    testing::{World, code, request, with_content},
+};
+
+const APP_KEY: &str = "app-key-0001";
+const SECRET: &str = "secret-test-0001";
+const NAMES: &str = "host;x-sdk-date";
+
+/// A world with an app that signs.
+struct Site {
+    world: World,
+    sealer: Arc<Sealer>,
+}
+
+impl Site {
+    fn new() -> Self {
+        let site = Self { world: World::new(), sealer: Arc::new(Sealer::new(SealKey::new(1, &[3; 32]))) };
+        site.app(|_| {});
+        site
+    }
+
+    fn app(&self, edit: impl FnOnce(&mut Caller)) {
+        let secret = self.sealer.seal(&Secret::from(SECRET.to_owned()), &["app", "app", "secret"]);
+        self.world.edit_caller(|caller| {
+            caller.id = "app".parse().unwrap();
+            let (remark, key, creator) = (String::new(), APP_KEY.into(), Creator::User);
+            caller.kind = CallerKind::App(App { remark, key, secret, creator });
+            edit(caller);
+        });
+    }
+
+    /// An access key of the caller, with the same secret.
+    fn signing_credential(&self, edit: impl FnOnce(&mut Credential)) -> String {
+        self.world.key_with(|credential| {
+            credential.id = CredentialId::random();
+            let place = ["credential", credential.id.as_str(), "secret"];
+            credential.kind =
+                CredentialKind::Signing(self.sealer.seal(&Secret::from(SECRET.to_owned()), &place));
+            edit(credential);
+        })
+    }
+
+    fn policy(&self) -> Signature {
+        Signature::new(self.world.directory.clone(), self.sealer.clone())
+    }
+
+    /// A request, signed now.
+    fn signed(
+        &self,
+        access: &str,
+        method: &str,
+        uri: &str,
+        fields: &[(&str, &str)],
+        content: &[u8],
+    ) -> Request<()> {
+        let mut fields = fields.to_vec();
+        let date = written(self.world.now());
+        fields.extend([("host", "gw.example.com"), ("x-sdk-date", &*date)]);
+        let mut signed = request(method, uri, &fields);
+        let payload = hash(content);
+        let stated = fields.iter().find(|(name, _)| *name == "x-sdk-content-sha256").map(|(_, value)| *value);
+        let parts = Parts {
+            method,
+            path: signed.uri().path(),
+            query: signed.uri().query().unwrap_or_default(),
+            authority: None,
+            headers: signed.headers(),
+        };
+        let signature = Signer::new(access, SECRET.as_bytes());
+        let value = signature.sign(parts, NAMES, stated.unwrap_or(payload.as_str())).unwrap().authorization();
+        signed.headers_mut().insert("authorization", value.parse().unwrap());
+        if content.is_empty() { signed } else { with_content(signed) }
+    }
+
+    fn get(&self, access: &str) -> Request<()> {
+        self.signed(access, "GET", "/orders/42?a=b", &[], b"")
+    }
+
+    fn code(&self, policy: &impl Policy, request: &Request<()>) -> &'static str {
+        code(self.world.ask(policy, request))
+    }
+
+    /// What the asking of an undecided request comes to.
+    fn ask(&self, policy: &impl Policy, request: &Request<()>, admission: &mut Admission) -> String {
+        let content = request.method() == "POST";
+        let moment = crate::clock::Clock::now(&self.world.clock);
+        match admission.ask(policy, Head::within(request, None, content, moment)) {
+            Ok(()) => "admitted".into(),
+            Err(Stop::Deny(denial)) => denial.code().into(),
+            Err(stop) => format!("{stop:?}"),
+        }
+    }
+}
+
+fn replaced(mut request: Request<()>, name: &'static str, value: &str) -> Request<()> {
+    request.headers_mut().insert(name, value.parse().unwrap());
+    request
+}
+
+#[test]
+fn an_app_and_a_signing_credential_are_recognised_by_their_signatures() {
+    let site = Site::new();
+    let access = site.signing_credential(|_| {});
+    for (access, caller, kind) in [(APP_KEY, "app", "app"), (&access, "caller", "api_client")] {
+        let request = site.get(access);
+        let admission = site.world.ask(&site.policy(), &request).unwrap();
+        let entry = admission.caller().unwrap();
+        assert_eq!((entry.id.as_str(), entry.kind()), (caller, kind));
+        assert_eq!(admission.credential.as_ref().unwrap(), "authorization");
+        let forwarding = site.world.ask(&site.policy().forwarding(), &request).unwrap();
+        assert!(forwarding.credential.is_none());
+    }
+}
+
+#[test]
+fn truth_table() {
+    let site = Site::new();
+    let well = site.get(APP_KEY);
+    let authorization = well.headers()["authorization"].to_str().unwrap().to_owned();
+    let with = |value: &str| replaced(well.clone(), "authorization", value);
+    let twice = |name: &'static str| {
+        let mut request = well.clone();
+        let value = request.headers()[name].clone();
+        request.headers_mut().append(name, value);
+        request
+    };
+    let expired = site.signing_credential(|credential| credential.not_after = Some(site.world.now()));
+    let disabled = site.signing_credential(|credential| credential.status = Status::Disabled);
+    let unsigned = [("x-sdk-content-sha256", UNSIGNED_PAYLOAD)];
+    for (request, expected) in [
+        (request("GET", "/", &[]), "credential-missing"),
+        (with("Bearer x"), "credential-missing"),
+        (with("SDK-HMAC-SHA256"), "signature-malformed"),
+        (with("SDK-HMAC-SHA256 Access=, SignedHeaders=host;x-sdk-date, Signature=00"), "signature-malformed"),
+        (with("SDK-HMAC-SHA256 \u{e9}"), "signature-malformed"),
+        (with(&authorization.replace("Access=", "Credential=")), "signature-malformed"),
+        (with(&authorization.replace("host;", "accept;host;")), "signature-malformed"),
+        (with(&authorization.replace(APP_KEY, "nobodys-key")), "credential-unknown"),
+        (with(&authorization.replace(APP_KEY, SECRET)), "credential-unknown"),
+        (with(&authorization[..authorization.len() - 1]), "signature-mismatch"),
+        (replaced(well.clone(), "host", "other.example.com"), "signature-mismatch"),
+        (replaced(well.clone(), "accept", "text/html"), "admitted"),
+        (twice("authorization"), "bad-request"),
+        (twice("x-sdk-date"), "bad-request"),
+        (site.signed(APP_KEY, "GET", "/", &unsigned, b""), "admitted"),
+        (with_content(site.signed(APP_KEY, "POST", "/", &unsigned, b"")), "admitted"),
+        (site.get(&site.world.key()), "credential-unknown"),
+        (site.get(&expired), "credential-expired"),
+        (site.get(&disabled), "credential-disabled"),
+    ] {
+        assert_eq!(site.code(&site.policy(), &request), expected, "{:?}", request.headers());
+    }
+    assert_eq!(site.code(&site.policy().kinds(&["operator"]), &well), "caller-kind");
+    let request = site.signed(APP_KEY, "GET", "/", &unsigned, b"");
+    assert_eq!(site.code(&site.policy().only_signed_content(), &request), "content-unsigned");
+    site.app(|caller| caller.status = Status::Disabled);
+    assert_eq!(site.code(&site.policy(), &well), "caller-disabled");
+}
+
+#[test]
+fn a_changed_secret_counts_from_then_on_and_one_that_cannot_be_opened_is_our_fault() {
+    let site = Site::new();
+    let request = site.get(APP_KEY);
+    let put = |sealer: &Sealer, secret: &str, place| {
+        let sealed = sealer.seal(&Secret::from(secret.to_owned()), &["app", place, "secret"]);
+        site.app(|caller| {
+            if let CallerKind::App(app) = &mut caller.kind {
+                app.secret = sealed;
+            }
+        });
+    };
+    put(&site.sealer, "another", "app");
+    assert_eq!(site.code(&site.policy(), &request), "signature-mismatch");
+    put(&site.sealer, SECRET, "another app");
+    assert_eq!(site.code(&site.policy(), &request), "internal");
+    put(&Sealer::new(SealKey::new(2, &[3; 32])), SECRET, "app");
+    assert_eq!(site.code(&site.policy(), &request), "internal");
+}
+
+/// An app may choose its AppKey: nobody is kept out by one that is the same as an access key of somebody else.
+#[test]
+fn an_app_key_that_is_somebodys_access_key_stands_in_nobodys_way() {
+    let site = Site::new();
+    let access = site.signing_credential(|_| {});
+    let other = site.sealer.seal(&Secret::from("of the app".to_owned()), &["app", "app", "secret"]);
+    site.app(|caller| {
+        if let CallerKind::App(app) = &mut caller.kind {
+            (app.key, app.secret) = (access.clone(), other);
+        }
+    });
+    let admission = site.world.ask(&site.policy(), &site.get(&access)).unwrap();
+    assert_eq!(admission.caller().unwrap().id.as_str(), "caller");
+}
+
+#[test]
+fn a_signature_is_too_old_after_15_minutes_and_too_early_before() {
+    let site = Site::new();
+    let request = site.get(APP_KEY);
+    site.world.clock.advance(Duration::from_secs(900));
+    assert_eq!(site.code(&site.policy(), &request), "admitted");
+    site.world.clock.advance(Duration::from_secs(1));
+    assert_eq!(site.code(&site.policy(), &request), "signature-expired");
+    let tomorrow = replaced(request, "x-sdk-date", "20260102T000000Z");
+    assert_eq!(site.code(&site.policy(), &tomorrow), "signature-expired");
+}
+
+/// The texts of the contract, section 3.3; the same in a problem.
+#[test]
+fn a_refusal_names_what_was_received() {
+    let site = Site::new();
+    let well = site.get(APP_KEY);
+    let authorization = well.headers()["authorization"].to_str().unwrap().to_owned();
+    let with = |value: &str| replaced(well.clone(), "authorization", value);
+    let empty = hash(b"");
+    let canonical = format!(
+        "verify signature fail, canonicalRequest:GET|/orders/42/|a=b|host:other.example.com|\
+         x-sdk-date:20260101T000000Z||host;x-sdk-date|{}",
+        empty.as_str()
+    );
+    let old = replaced(well.clone(), "x-sdk-date", "20251231T234459Z");
+    for (request, text) in [
+        (
+            with("SDK-HMAC-SHA256 Access=, SignedHeaders=host;x-sdk-date, Signature=00"),
+            "Access or Credential is empty in Authorization",
+        ),
+        (with(&authorization.replace(APP_KEY, "unknown-key-000")), "app not found, appkey unknown-key-000"),
+        (replaced(well.clone(), "host", "other.example.com"), &canonical),
+        (old, "signature expired, signature time:20251231T234459Z,server time:20260101T000000Z"),
+    ] {
+        let (denial, admission) = site.world.deny(&site.policy().realm("o\"rders"), &request);
+        let answer = problem::answer(&denial, Form::Apig, &admission);
+        let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!((answer.status().as_u16(), &body["error_code"]), (401, &"APIG.0303".into()));
+        assert_eq!(body["error_msg"], format!("Incorrect app authentication information: {text}"));
+        assert_eq!(answer.headers()["www-authenticate"], "SDK-HMAC-SHA256 realm=\"orders\"");
+        let answer = problem::answer(&denial, Form::Problem, &admission);
+        let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!(body["detail"], format!("The signature does not hold: {text}."));
+    }
+}
+
+#[test]
+fn content_completes_what_was_signed_and_is_asked_for_once() {
+    let site = Site::new();
+    let policy = site.policy();
+    let request = site.signed(APP_KEY, "POST", "/orders", &[], b"{}");
+    for (content, expected) in [(b"{}", "admitted"), (b"[]", "signature-mismatch")] {
+        let mut admission = Admission::default();
+        assert!(site.ask(&policy, &request, &mut admission).starts_with("Content("));
+        assert!(admission.identity.is_none());
+        admission.took_in(Sha256::digest(content).into());
+        assert_eq!(site.ask(&policy, &request, &mut admission), expected);
+        assert_eq!(admission.identity.is_some(), expected == "admitted");
+        assert!(admission.take_owed().is_none());
+    }
+}
+
+#[test]
+fn content_whose_hash_is_stated_is_owed() {
+    let site = Site::new();
+    let stated = hash(b"{}");
+    let stated = [("x-sdk-content-sha256", stated.as_str())];
+    let mut request = site.signed(APP_KEY, "POST", "/orders", &stated, b"{}");
+    let mut admission = Admission::default();
+    assert_eq!(site.ask(&site.policy(), &request, &mut admission), "admitted");
+    let mut owed = admission.take_owed().unwrap();
+    assert_eq!(owed.put("{}".into()), None);
+    assert_eq!(owed.end().unwrap().unwrap(), "{}");
+    *request.method_mut() = http::Method::GET;
+    assert_eq!(site.ask(&site.policy(), &request, &mut Admission::default()), "signature-mismatch");
+    let request = site.signed(APP_KEY, "GET", "/orders", &stated, b"");
+    assert_eq!(site.ask(&site.policy(), &request, &mut Admission::default()), "content-altered");
+    let mut known = Admission::default();
+    known.took_in(Sha256::digest(b"[]").into());
+    let request = site.signed(APP_KEY, "POST", "/orders", &stated, b"{}");
+    assert_eq!(site.ask(&site.policy(), &request, &mut known), "content-altered");
+}
+
+#[test]
+fn who_knows_no_access_key_makes_nobody_take_in_content() {
+    let site = Site::new();
+    let request = site.signed("nobodys-key", "POST", "/orders", &[], b"{}");
+    assert_eq!(site.ask(&site.policy(), &request, &mut Admission::default()), "credential-unknown");
+}
+
+#[test]
+fn who_does_not_sign_may_have_a_key_and_nobody_both() {
+    let site = Site::new();
+    let key = site.world.key();
+    let policy = site.policy().realm("a").or(ApiKey::new(site.world.directory.clone()).realm("a"));
+    let signed = site.get(APP_KEY);
+    let both = replaced(signed.clone(), "x-api-key", &key);
+    let mut two = signed.clone();
+    two.headers_mut().append("authorization", HeaderValue::try_from(format!("Bearer {key}")).unwrap());
+    for (request, expected) in [
+        (&signed, "admitted"),
+        (&request("GET", "/", &[("x-api-key", &key)]), "admitted"),
+        (&request("GET", "/", &[("x-api-key", "junk")]), "credential-malformed"),
+        (&request("GET", "/", &[]), "credential-missing"),
+        (&replaced(signed.clone(), "host", "x"), "signature-mismatch"),
+        (&both, "bad-request"),
+        (&two, "bad-request"),
+    ] {
+        let outcome = site.world.ask(&policy, request);
+        if let Err(Denial::Unauthenticated { challenge, .. }) = &outcome {
+            let all =
+                "ApiKey realm=\"a\", header=\"x-api-key\", Bearer realm=\"a\", SDK-HMAC-SHA256 realm=\"a\"";
+            assert_eq!(challenge, all);
+        }
+        assert_eq!(code(outcome), expected);
+    }
+}
+
+#[test]
+fn bad_keys_and_bad_signatures_lock_an_address_out_together() {
+    let site = Site::new();
+    let lockout = Lockout::new(2, Duration::from_secs(10), Duration::from_secs(10));
+    let api_key = ApiKey::new(site.world.directory.clone()).lockout(lockout);
+    let policy = site.policy().or(api_key);
+    let from_here = |mut request: Request<()>| {
+        request.extensions_mut().insert("192.0.2.1".parse::<std::net::IpAddr>().unwrap());
+        site.code(&policy, &request)
+    };
+    let old = replaced(site.get(APP_KEY), "x-sdk-date", "20250101T000000Z");
+    assert_eq!(from_here(old), "signature-expired", "which is no guess");
+    assert_eq!(from_here(replaced(site.get(APP_KEY), "host", "x")), "signature-mismatch");
+    assert_eq!(from_here(site.get(APP_KEY)), "admitted");
+    assert_eq!(from_here(request("GET", "/", &[("x-api-key", "junk")])), "credential-malformed");
+    assert_eq!(from_here(site.get(APP_KEY)), "lockout");
+    assert_eq!(site.code(&policy, &site.get(APP_KEY)), "admitted");
+}
