@@ -1,6 +1,11 @@
 //! The change log, as it is told.
 
-use portcullis::{app::CallerKind, registry::Registry};
+use std::time::Duration;
+
+use portcullis::{
+    app::{CallerKind, Covers, Target},
+    registry::Registry,
+};
 use serde_json::{Value, json};
 
 use super::{Site, refused, start};
@@ -38,14 +43,19 @@ async fn no_secret_and_no_digest_is_told() {
     let app = json!({ "name": "a", "kind": "app", "app": { "secret": "s3cret-s3cret" } });
     assert_eq!(site.post("/tenants/acme/callers", app).await.status, 201);
     let key = site.post("/tenants/acme/callers/shop/keys", json!({})).await.json();
+    let target = Target::Resource("/orders".parse().unwrap());
+    let lock = site.world.lock(target, Covers::Writes, Duration::from_secs(60)).await;
     let told = site.get("/changes?limit=500").await;
-    for text in ["digest", "ciphertext", "pepper", "s3cret", key["key"].as_str().unwrap()] {
+    for text in ["digest", "ciphertext", "pepper", "token", "s3cret", key["key"].as_str().unwrap()] {
         assert!(!told.text.contains(text), "{text}");
     }
     let (items, id) = (told.json()["items"].clone(), key["id"].as_str().unwrap());
     let change = items.as_array().unwrap().iter().find(|change| change["id"] == id).unwrap();
     assert_eq!((&change["kind"], &change["after"]["hint"]), (&json!("credential"), &key["hint"]));
     assert!(change["after"].get("last_used_at").is_none());
+    let change = items.as_array().unwrap().iter().find(|change| change["id"] == lock.as_str()).unwrap();
+    assert_eq!(change["after"]["target"], json!({ "resource": "/orders" }));
+    assert!(change["after"]["fence"].as_u64().unwrap() > 0);
 }
 
 #[tokio::test]

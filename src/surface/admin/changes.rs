@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     Surface,
@@ -59,7 +60,7 @@ enum Subject {
     /// A plan.
     Plan(Plan),
     /// A lock.
-    Lock(crate::app::Lock),
+    Lock(Value),
 }
 
 impl From<Entity> for Subject {
@@ -69,7 +70,7 @@ impl From<Entity> for Subject {
             Entity::Caller(it) => Self::Caller(it.into()),
             Entity::Credential(it) => Self::Credential(it.into()),
             Entity::Plan(it) => Self::Plan(it.into()),
-            Entity::Lock(it) => Self::Lock(it),
+            lock @ Entity::Lock(_) => Self::Lock(lock.shown()),
         }
     }
 }
