@@ -32,6 +32,7 @@ pub mod problem;
 pub mod registry;
 pub mod signature;
 pub mod target;
+pub mod transfer;
 
 #[cfg(feature = "gateway")]
 pub mod cli;

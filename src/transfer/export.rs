@@ -1,0 +1,93 @@
+//! A registry as a file.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::{
+    line::{FORMAT, Head, LONGEST, Own, Tally, USE, Use, VERSION},
+    secrets::{Secrets, needs},
+};
+use crate::{
+    app::hex::hex,
+    registry::{Fault, Page, Registry, View},
+};
+
+/// A file that is being written, page by page: no more of it is held. See the [module](super).
+pub struct Export {
+    view: Box<dyn View>,
+    hash: Sha256,
+    /// `None` once the last line is written.
+    tally: Option<Tally>,
+    /// The first line, until it is handed over.
+    head: Option<Head>,
+}
+
+impl Export {
+    /// Begins to write what a registry holds now. `secrets` are those of its installation, `now` is told in the
+    /// file.
+    ///
+    /// As long as it is there it may hold a connection to the store, and keep the store from clearing away what is
+    /// older: read on, or drop it.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    pub async fn begin(registry: &dyn Registry, secrets: &Secrets, now: Timestamp) -> Result<Self, Fault> {
+        let view = registry.view().await?;
+        let Secrets { peppers, seal_keys } = secrets.clone();
+        let head = Head {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            seq: view.seq(),
+            at: now,
+            peppers,
+            seal_keys,
+        };
+        Ok(Self { view, hash: Sha256::new(), tally: Some(Tally::default()), head: Some(head) })
+    }
+
+    /// The next lines; `None` at the end.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`]. What was written by then is no whole file, and an import
+    /// refuses it.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Fault> {
+        let Some(tally) = &mut self.tally else { return Ok(None) };
+        let mut lines = Vec::new();
+        if let Some(head) = self.head.take() {
+            write(&mut lines, &Own::Head(head))?;
+        }
+        let page = self.view.next().await?;
+        if page.is_empty() {
+            self.hash.update(&lines);
+            let sha256 = hex(&std::mem::take(&mut self.hash).finalize());
+            let tally = self.tally.take().unwrap_or_default();
+            write(&mut lines, &Own::End(tally.end(sha256)))?;
+            return Ok(Some(lines));
+        }
+        let Page { entities, uses } = page;
+        for entity in entities {
+            tally.count(entity.kind().as_str());
+            needs(&entity).for_each(|(need, _)| tally.need(need));
+            write(&mut lines, &entity)?;
+        }
+        for (credential, at) in uses {
+            tally.count(USE);
+            write(&mut lines, &Own::Use(Use { credential, at }))?;
+        }
+        self.hash.update(&lines);
+        Ok(Some(lines))
+    }
+}
+
+/// Writes a line, and sees that it can be read again.
+fn write(lines: &mut Vec<u8>, line: &impl Serialize) -> Result<(), Fault> {
+    let start = lines.len();
+    let written = serde_json::to_writer(&mut *lines, line);
+    lines.push(b'\n');
+    if written.is_err() || lines.len() - start > LONGEST {
+        return Err(Fault::Corrupt("something is too long to be exported, or cannot be written".into()));
+    }
+    Ok(())
+}

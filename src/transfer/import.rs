@@ -1,0 +1,254 @@
+//! A file into a registry.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, Read},
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{
+    line::{
+        END, End as Last, FORMAT, HEAD, Head, LONGEST, Own, Tally, USE, VERSION, parse, place, tag, unknown,
+    },
+    mistake::{Mistake, Refused},
+    secrets::{Secrets, needs},
+};
+use crate::{
+    app::{Actor, Entity, Seq, hex::hex},
+    registry::{Clash, Command, End, Fault, Registry, Transaction, Work, clash, execute},
+};
+
+/// What an import put in, or would have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Imported {
+    /// How many lines of each kind.
+    pub counts: BTreeMap<String, u64>,
+    /// The last change that the file contains, by the registry it is of.
+    pub seq: Seq,
+    /// When the file was written.
+    pub at: Timestamp,
+}
+
+/// Reads an [export](super::Export) into a registry, in one transaction: ids, times and revisions stay. A line of
+/// it at a time is held.
+///
+/// A plan that is there and the same is left alone. A registry in which nothing but plans is counts as empty.
+pub struct Import<'a> {
+    lines: Lines<'a>,
+    secrets: Secrets,
+    add: bool,
+    dry_run: bool,
+    outcome: Option<Result<Imported, Refused>>,
+}
+
+impl<'a> Import<'a> {
+    /// Of a file, into an empty registry whose installation has these secrets.
+    pub fn new(file: &'a mut (dyn BufRead + Send), secrets: Secrets) -> Self {
+        let lines = Lines { file, number: 0, hash: Sha256::new(), line: Vec::new() };
+        Self { lines, secrets, add: false, dry_run: false, outcome: None }
+    }
+
+    /// Into one in which there is something already. What the file has must not be there.
+    #[must_use]
+    pub fn adding(self, add: bool) -> Self {
+        Self { add, ..self }
+    }
+
+    /// Does everything, and takes it back.
+    #[must_use]
+    pub fn dry_run(self, dry_run: bool) -> Self {
+        Self { dry_run, ..self }
+    }
+
+    /// Does it. The transaction stays open for as long as the file takes to be read.
+    ///
+    /// # Errors
+    /// [`Refused`]; then nothing of it was done.
+    pub async fn run(mut self, registry: &dyn Registry, actor: &Actor) -> Result<Imported, Refused> {
+        registry.transact(&mut self, actor).await?;
+        self.outcome()
+    }
+
+    /// What came of it, when it was [run](Work::run) as a part of something else.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn outcome(self) -> Result<Imported, Refused> {
+        self.outcome.unwrap_or_else(|| Err(Fault::Corrupt("the import was not run".into()).into()))
+    }
+
+    async fn all(&mut self, tx: &mut dyn Transaction) -> Result<Imported, Refused> {
+        if !self.add && !tx.is_empty().await? {
+            return Err(Refused::NotEmpty);
+        }
+        let head = self.head()?;
+        let made_with = Secrets { peppers: head.peppers, seal_keys: head.seal_keys };
+        let (mut tally, mut last) = (Tally::default(), 0);
+        loop {
+            self.lines.next()?;
+            let Some(name) = tag(&self.lines.line) else {
+                return Err(self.lines.mistake("", "is no line of such a file"));
+            };
+            if name == END {
+                break;
+            }
+            let Some(at) = place(name) else {
+                return Err(self.lines.mistake("", "holds what this version of the program does not know"));
+            };
+            if at < last {
+                return Err(self.lines.mistake(name, "stands behind what needs it"));
+            }
+            last = at;
+            tally.count(name);
+            if name == USE {
+                self.lines.note_use(tx).await?;
+            } else {
+                self.lines.entity(tx, &made_with, &self.secrets, &mut tally).await?;
+            }
+        }
+        let counts = self.lines.end(tally)?;
+        Ok(Imported { counts, seq: head.seq, at: head.at })
+    }
+
+    fn head(&mut self) -> Result<Head, Refused> {
+        self.lines.next()?;
+        let line = &self.lines.line;
+        let found: Value = serde_json::from_slice(line).unwrap_or_default();
+        let found = &found[HEAD];
+        if found["format"] != FORMAT {
+            return Err(self.lines.mistake("", "is not the first line of an export"));
+        }
+        // What a later version has besides is not read before its number.
+        if found["version"] != VERSION {
+            let what = format!("is of another version of the format than {VERSION}, which is read here");
+            return Err(self.lines.mistake("head.version", what));
+        }
+        match parse(line) {
+            Ok(Own::Head(head)) => Ok(head),
+            Ok(_) => Err(self.lines.mistake("", "is not the first line of an export")),
+            Err((member, what)) => Err(self.lines.mistake(member, what)),
+        }
+    }
+}
+
+#[async_trait]
+impl Work for Import<'_> {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+        let outcome = match self.all(tx).await {
+            Err(Refused::Store(fault)) => return Err(fault),
+            outcome => outcome,
+        };
+        let keep = outcome.is_ok() && !self.dry_run;
+        self.outcome = Some(outcome);
+        Ok(if keep { End::Keep } else { End::GiveUp })
+    }
+}
+
+/// A file, line by line.
+struct Lines<'a> {
+    file: &'a mut (dyn BufRead + Send),
+    /// Of the line that is held, from 1.
+    number: u64,
+    /// Over those before it.
+    hash: Sha256,
+    /// Without its end.
+    line: Vec<u8>,
+}
+
+impl Lines<'_> {
+    fn mistake(&self, member: impl Into<String>, what: impl Into<String>) -> Refused {
+        Mistake::new(self.number, member, what).into()
+    }
+
+    fn next(&mut self) -> Result<(), Refused> {
+        if self.number > 0 {
+            self.hash.update(&self.line);
+            self.hash.update(b"\n");
+        }
+        self.number += 1;
+        self.line.clear();
+        (&mut *self.file).take(LONGEST as u64).read_until(b'\n', &mut self.line)?;
+        match self.line.pop() {
+            Some(b'\n') => Ok(()),
+            Some(_) if self.line.len() + 1 == LONGEST => {
+                Err(self.mistake("", "is longer than a line may be"))
+            }
+            _ => Err(self.mistake("", "is not there to its end: the file was cut off")),
+        }
+    }
+
+    async fn entity(
+        &mut self,
+        tx: &mut dyn Transaction,
+        made_with: &Secrets,
+        at_hand: &Secrets,
+        tally: &mut Tally,
+    ) -> Result<(), Refused> {
+        let entity: Entity = parse(&self.line).map_err(|(member, what)| self.mistake(member, what))?;
+        if let Some(member) = unknown(&self.line, &entity) {
+            return Err(self.mistake(member, "is not known to this version of the program"));
+        }
+        for (need, member) in needs(&entity) {
+            if let Some(what) = need.lacks(made_with, at_hand) {
+                return Err(self.mistake(member, what));
+            }
+            tally.need(need);
+        }
+        let fault = match execute(tx, vec![Command::Import(entity.clone())]).await {
+            Ok(_) => return Ok(()),
+            Err(fault @ (Fault::Unavailable(_) | Fault::Corrupt(_))) => return Err(fault.into()),
+            Err(fault) => fault,
+        };
+        let (member, what) = match clash(tx, &entity).await? {
+            Some(Clash::Taken(member)) => (member, "is taken"),
+            Some(Clash::Missing(member)) => (member, "is not there"),
+            Some(Clash::Impossible(member)) => (member, "cannot be"),
+            None => return Err(fault.into()),
+        };
+        Err(self.mistake(format!("{}.{member}", entity.kind().as_str()), what))
+    }
+
+    async fn note_use(&mut self, tx: &mut dyn Transaction) -> Result<(), Refused> {
+        let used = match parse(&self.line) {
+            Ok(Own::Use(used)) => used,
+            Ok(_) => return Err(self.mistake("", "is no line of such a file")),
+            Err((member, what)) => return Err(self.mistake(member, what)),
+        };
+        if !tx.has_credential(&used.credential).await? {
+            return Err(self.mistake("use.credential", "is not there"));
+        }
+        Ok(tx.note_use(&used.credential, used.at).await?)
+    }
+
+    /// Whether the last line is what the lines before it come to, to the byte, and is the last. The counts.
+    fn end(&mut self, tally: Tally) -> Result<BTreeMap<String, u64>, Refused> {
+        let expected = tally.end(hex(&self.hash.clone().finalize()));
+        let found = match parse(&self.line) {
+            Ok(Own::End(found)) => found,
+            Ok(_) => return Err(self.mistake("", "is no line of such a file")),
+            Err((member, what)) => return Err(self.mistake(member, what)),
+        };
+        let Last { counts, peppers, seal_keys, sha256 } = &expected;
+        for (member, same) in [
+            ("end.counts", found.counts == *counts),
+            ("end.peppers", found.peppers == *peppers),
+            ("end.seal_keys", found.seal_keys == *seal_keys),
+            ("end.sha256", found.sha256 == *sha256),
+            ("end", serde_json::to_vec(&Own::End(found)).is_ok_and(|line| line == self.line)),
+        ] {
+            if !same {
+                return Err(self.mistake(member, "is not what the lines before it come to"));
+            }
+        }
+        if self.file.fill_buf()?.is_empty() {
+            return Ok(expected.counts);
+        }
+        self.number += 1;
+        Err(self.mistake("", "stands behind the last line"))
+    }
+}

@@ -1,0 +1,411 @@
+//! Keys that come from other gateways.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use base64::{Engine, prelude::*};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use portcullis::{
+    app::{
+        Access, ApiKey as Key, Caller, CallerKind, Credential, CredentialKind, Entity, KeyPrefix, Pepper,
+        Peppers, Role, Scope, Scopes, Status, Tenant,
+    },
+    clock::{Clock, ManualClock},
+    directory::Directory,
+    policy::ApiKey,
+    registry::{Credentials, NewCaller, Registry, load},
+    tower::PortcullisLayer,
+    transfer::{Form, ImportedKeys, KeyImport, Mistake, Refused, Rows},
+};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::{
+    ground::{Ground, hex, peppers},
+    records::{actor, client, clock, key, plan, tenant},
+};
+
+fn sha256(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+/// Two tenants, with a caller each, one of them on a plan.
+async fn prepare(registry: &dyn Registry) -> [Caller; 2] {
+    registry.put_plan(plan("p", 1), &actor()).await.unwrap();
+    for id in ["acme", "other"] {
+        registry.create_tenant(Tenant { max_callers: 4, ..tenant(id) }, &actor()).await.unwrap();
+    }
+    let named = |tenant: &str, id: &str| NewCaller { id: id.parse().unwrap(), ..client(tenant, id) };
+    let ours = NewCaller { plan: Some("p".parse().unwrap()), ..named("acme", "billing") };
+    let ours = registry.create_caller(ours, &actor()).await.unwrap();
+    [ours, registry.create_caller(named("other", "theirs"), &actor()).await.unwrap()]
+}
+
+async fn import(ground: &Ground, text: &str, form: Form) -> Result<ImportedKeys, Refused> {
+    let rows = Rows::read(text.as_bytes(), form)?;
+    KeyImport::new(rows, &peppers()).making_callers(true).run(&*ground.registry, &actor()).await
+}
+
+/// All credentials, by their names.
+async fn stored(ground: &Ground) -> Vec<Credential> {
+    let all = Credentials { limit: 9, ..Credentials::default() };
+    let mut stored = ground.registry.credentials(&all).await.unwrap();
+    stored.sort_by(|one, other| one.name.cmp(&other.name));
+    stored
+}
+
+/// What the Tower stack answers to a key: who it is, or the status.
+async fn presented(ground: &Ground, key: &str) -> Result<String, u16> {
+    let directory = Arc::new(Directory::new(peppers()));
+    load(&*ground.registry, &directory).await.unwrap();
+    let now: Arc<ManualClock> = clock();
+    let inner = service_fn(|request: Request<Full<Bytes>>| async move {
+        let admission = request.extensions().get::<portcullis::Admission>().unwrap();
+        let caller = admission.caller().unwrap().id.to_string();
+        Ok::<_, Infallible>(Response::new(Full::from(Bytes::from(caller))))
+    });
+    let stack = PortcullisLayer::new(ApiKey::new(directory)).clock(now).layer(inner);
+    let request = Request::builder().uri("/x").header("x-api-key", key).body(Full::default()).unwrap();
+    let response = stack.oneshot(request).await.unwrap();
+    if response.status() != 200 {
+        return Err(response.status().as_u16());
+    }
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+    Ok(String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn a_digest_admits_the_key_it_is_of_and_nothing_else() {
+    // Every byte of one digest is a character that a field may hold.
+    let texts = ["k-0001-from-elsewhere", "k-0002-from-elsewhere", "k-0003-from-elsewhere", "sk_live/4+5=="];
+    let digests = [
+        hex(&sha256(texts[0])),
+        BASE64_STANDARD.encode(sha256(texts[1])),
+        BASE64_URL_SAFE_NO_PAD.encode(sha256(texts[2])),
+        hex(&sha256(texts[3])).to_uppercase(),
+    ];
+    let rows = digests.iter().enumerate().map(|(at, digest)| {
+        format!(
+            "{}\n",
+            json!({ "tenant": "acme", "caller": "billing", "name": at.to_string(), "digest": digest })
+        )
+    });
+    let rows: String = rows.collect();
+    for ground in Ground::each().await {
+        prepare(&*ground.registry).await;
+        let ours = Key::generate(&KeyPrefix::default());
+        assert_eq!(presented(&ground, texts[0]).await, Err(401));
+        let imported = import(&ground, &rows, Form::Ndjson).await.unwrap();
+        assert_eq!(imported, ImportedKeys { keys: 4, callers: 0 });
+        ground.is_sound().await;
+        for text in texts {
+            assert_eq!(presented(&ground, text).await.as_deref(), Ok("billing"), "{text}");
+        }
+        let stored = stored(&ground).await;
+        for refused in digests.iter().cloned().chain([
+            ours.expose().to_owned(),
+            format!("sha256{}", digests[0]),
+            format!("{}x", texts[0]),
+            texts[0][1..].to_owned(),
+        ]) {
+            assert_eq!(presented(&ground, &refused).await, Err(401), "{refused}");
+        }
+        for credential in &stored {
+            assert_eq!(credential.kind, CredentialKind::Sha256Key);
+            let kept = String::from(credential.digest);
+            assert_eq!(presented(&ground, &kept).await, Err(401));
+            // The store alone does not tell which key it is: neither it nor its SHA-256 is there.
+            let record = serde_json::to_string(credential).unwrap();
+            assert!(texts.iter().all(|text| !record.contains(text) && !record.contains(&hex(&sha256(text)))));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_stands_there_is_taken_whatever_its_form() {
+    let (ours, foreign) = (Key::generate(&"their_live".parse().unwrap()), "0123456789abcdef");
+    let csv = format!("tenant,caller,name,key\nacme,billing,a,{}\nacme,billing,b,{foreign}\n", ours.expose());
+    for ground in Ground::each().await {
+        prepare(&*ground.registry).await;
+        import(&ground, &csv, Form::Csv).await.unwrap();
+        assert_eq!(presented(&ground, ours.expose()).await.as_deref(), Ok("billing"));
+        assert_eq!(presented(&ground, foreign).await.as_deref(), Ok("billing"));
+        let stored = stored(&ground).await;
+        assert_eq!((&stored[0].kind, &*stored[0].hint), (&CredentialKind::Key, ours.hint()));
+        assert_eq!((&stored[1].kind, &*stored[1].hint), (&CredentialKind::Sha256Key, "0123"));
+    }
+}
+
+#[tokio::test]
+async fn a_row_makes_what_it_says() {
+    let digest = hex(&sha256("some key from elsewhere"));
+    let row = json!({
+        "tenant": "acme", "caller": "new", "name": "two words", "digest": digest, "hint": "some…",
+        "status": "disabled", "not_after": "2030-01-01T00:00:00Z", "plan": "p",
+        "scopes": [{ "resource": "queues", "access": "write", "targets": ["q1"] }],
+    });
+    let csv = "tenant,name,caller,scopes,digest,hint,status,not_after,plan\r\n\
+               acme,\"with, comma\",new,orders:read invoices:write,DIGEST,,,,p\r\n"
+        .replace("DIGEST", &hex(&sha256("another")));
+    for ground in Ground::each().await {
+        prepare(&*ground.registry).await;
+        let made = import(&ground, &row.to_string(), Form::Ndjson).await.unwrap();
+        assert_eq!(made, ImportedKeys { keys: 1, callers: 1 });
+        assert_eq!(import(&ground, &csv, Form::Csv).await.unwrap(), ImportedKeys { keys: 1, callers: 0 });
+        let caller = ground.registry.caller(&"acme".parse().unwrap(), &"new".parse().unwrap()).await.unwrap();
+        assert_eq!((&*caller.name, &caller.kind, caller.revision), ("new", &CallerKind::ApiClient, 1));
+        assert_eq!(caller.plan, Some("p".parse().unwrap()));
+        let stored = stored(&ground).await;
+        let scope = |resource: &str, access, targets| Scope { resource: resource.into(), access, targets };
+        let [first, second] = &*stored else { panic!("{stored:?}") };
+        assert_eq!((&*first.name, &*first.hint, first.status), ("two words", "some…", Status::Disabled));
+        assert_eq!(first.not_after, Some("2030-01-01T00:00:00Z".parse().unwrap()));
+        let only = scope("queues", Access::Write, Some(vec!["q1".into()]));
+        assert_eq!(first.scopes, Scopes::Listed(vec![only]));
+        assert_eq!((&*second.name, second.status, second.not_after), ("with, comma", Status::Enabled, None));
+        let both = vec![scope("orders", Access::Read, None), scope("invoices", Access::Write, None)];
+        assert_eq!(second.scopes, Scopes::Listed(both));
+        let now = clock().now().time;
+        assert!(stored.iter().all(|it| it.pepper == 2 && it.revision == 1 && it.created_at == now));
+        ground.is_sound().await;
+    }
+}
+
+fn told(refused: Refused) -> Vec<String> {
+    let Refused::Mistakes(mistakes) = refused else { panic!("{refused:?}") };
+    mistakes.iter().map(Mistake::to_string).collect()
+}
+
+#[test]
+fn a_row_that_is_wrong_is_told_by_line_and_member_and_not_quoted() {
+    let digest = hex(&sha256("x"));
+    let row = |edit: &[(&str, serde_json::Value)]| {
+        let mut row = json!({ "tenant": "t", "caller": "c", "name": "n", "digest": digest });
+        for (member, value) in edit {
+            row[*member] = value.clone();
+        }
+        row.to_string()
+    };
+    let text = json!("hunter2 hunter2 ");
+    for (row, told_as) in [
+        (row(&[("tenant", json!(""))]), "tenant: is missing"),
+        (row(&[("tenant", json!("a b"))]), "tenant: is no id: 1 to 64 characters of A-Z a-z 0-9 - _ ."),
+        (row(&[("caller", json!(7))]), "caller: is no text"),
+        (row(&[("name", json!(null))]), "name: is missing"),
+        (row(&[("name", json!("a\nb"))]), "name: is longer than 255 characters, or has a control character"),
+        (
+            row(&[("name", json!("x".repeat(256)))]),
+            "name: is longer than 255 characters, or has a control character",
+        ),
+        (row(&[("digest", json!(null))]), "digest: is missing, and so is key"),
+        (row(&[("digest", text.clone())]), "digest: is not 32 bytes in hexadecimal digits or Base64"),
+        (row(&[("digest", json!("aGVsbG8="))]), "digest: is not 32 bytes in hexadecimal digits or Base64"),
+        (row(&[("key", json!("0123456789abcdef"))]), "key: stands beside digest"),
+        (
+            row(&[("digest", json!(null)), ("key", json!("0123456789abcde"))]),
+            "key: is not 16 to 1024 visible characters of ASCII",
+        ),
+        (
+            row(&[("digest", json!(null)), ("key", text.clone())]),
+            "key: is not 16 to 1024 visible characters of ASCII",
+        ),
+        (
+            row(&[("digest", json!(null)), ("key", json!("k".repeat(1_025)))]),
+            "key: is not 16 to 1024 visible characters of ASCII",
+        ),
+        (row(&[("hint", json!("x"))]), "hint: is the key itself"),
+        (row(&[("name", json!("x"))]), "name: is the key itself"),
+        (row(&[("status", text.clone())]), "status: is neither enabled nor disabled"),
+        (row(&[("not_after", text.clone())]), "not_after: is no RFC 3339 time"),
+        (row(&[("plan", text.clone())]), "plan: is no id: 1 to 64 characters of A-Z a-z 0-9 - _ ."),
+        (
+            row(&[("scopes", json!("orders:hunter2"))]),
+            "scopes: are neither all nor a list of resources with read or write",
+        ),
+        (
+            row(&[("scopes", json!(" "))]),
+            "scopes: are neither all nor a list of resources with read or write",
+        ),
+        (
+            row(&[("scopes", json!([{ "resource": "A", "access": "read" }]))]),
+            "scopes: are neither all nor a list of resources with read or write",
+        ),
+        (
+            row(&[("scopes", json!([{ "resource": "a", "access": "read", "targets": [] }]))]),
+            "scopes: are neither all nor a list of resources with read or write",
+        ),
+        (row(&[("robot", json!(1))]), "has a member \"robot\", which is not known"),
+        (format!("{},\"name\":\"m\"}}", row(&[]).trim_end_matches('}')), "name: stands more than once"),
+        ("[]".into(), "is no JSON object"),
+        ("{".into(), "is no JSON object"),
+    ] {
+        let found = told(Rows::read(format!("\n{row}\n").as_bytes(), Form::Ndjson).unwrap_err());
+        assert_eq!(found, [format!("line 2: {told_as}")], "{row}");
+        assert!(!found[0].contains("hunter2"));
+    }
+    // All that is wrong at once, of all rows.
+    let two =
+        format!("{}\n{}\n", row(&[("tenant", json!("a b")), ("status", json!("x"))]), row(&[("plan", text)]));
+    assert_eq!(told(Rows::read(two.as_bytes(), Form::Ndjson).unwrap_err()).len(), 3);
+}
+
+#[test]
+fn rows_of_csv_have_the_fields_of_their_header() {
+    let digest = hex(&sha256("x"));
+    for (text, told_as) in [
+        (format!("tenant,caller,name,digest\nt,c,n,{digest},x\n"), "line 2: has 5 fields, and the header 4"),
+        (
+            format!("tenant,caller,name,hunter2\nt,c,n,{digest}\n"),
+            "line 1: field 4 of the header names no member that is known",
+        ),
+        (
+            format!("tenant,tenant,name,digest\nt,c,n,{digest}\n"),
+            "line 1: field 2 of the header names a member once more",
+        ),
+        (
+            format!("tenant,caller,name,digest\nt,c,\"n,{digest}\n"),
+            "line 2: a quote is opened and not closed",
+        ),
+        (
+            format!("tenant,caller,name\nt,c,\"a\nb\"\nt,c,n\n{digest}"),
+            "line 2: name: is longer than 255 characters, or has a control character",
+        ),
+    ] {
+        let found = told(Rows::read(text.as_bytes(), Form::Csv).unwrap_err());
+        assert_eq!(found[0], told_as, "{text}");
+    }
+    let whole = format!("\u{FEFF}tenant,caller,name,digest\n\nt,c,n,{digest}");
+    assert_eq!(Rows::read(whole.as_bytes(), Form::Csv).unwrap().len(), 1);
+    assert!(Rows::read(b"", Form::Csv).unwrap().is_empty());
+    assert_eq!(told(Rows::read(b"a\n\xFF", Form::Csv).unwrap_err()), ["line 2: is no UTF-8"]);
+}
+
+#[test]
+fn there_are_no_more_rows_and_no_more_mistakes_than_may_be() {
+    let row = |at: usize| format!("t,c,n,{}\n", hex(&sha256(&at.to_string())));
+    let mut text = String::from("tenant,caller,name,digest\n");
+    text.extend((0..100_000).map(row));
+    assert_eq!(Rows::read(text.as_bytes(), Form::Csv).unwrap().len(), 100_000);
+    text += &row(100_000);
+    let found = told(Rows::read(text.as_bytes(), Form::Csv).unwrap_err());
+    assert_eq!(found, ["line 100002: is one of more than 100000 rows"]);
+    let wrong = "x\n".repeat(100_000);
+    assert_eq!(told(Rows::read(wrong.as_bytes(), Form::Ndjson).unwrap_err()).len(), 100);
+    let long = vec![b'\n'; (64 << 20) + 1];
+    assert!(told(Rows::read(&long, Form::Ndjson).unwrap_err())[0].contains("more than 67108864 bytes"));
+}
+
+fn rows(rows: &[(&str, &str, &str, &str)]) -> String {
+    let row = |(tenant, caller, key, plan): &(&str, &str, &str, &str)| {
+        format!("{tenant},{caller},n,{},{plan}\n", hex(&sha256(key)))
+    };
+    "tenant,caller,name,digest,plan\n".to_owned() + &rows.iter().map(row).collect::<String>()
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_told_by_line_and_member_and_nothing_is_made() {
+    for ground in Ground::each().await {
+        let [ours, _] = prepare(&*ground.registry).await;
+        for (id, kind) in [("op", CallerKind::Operator), ("boss", CallerKind::Administrator(Role::Owner))] {
+            let new = NewCaller { id: id.parse().unwrap(), kind, ..client("acme", id) };
+            ground.registry.create_caller(new, &actor()).await.unwrap();
+        }
+        // By an older pepper, and in clear of our own form.
+        let old = peppers().all().last().unwrap().clone();
+        let mut kept = key(&ours, "kept");
+        (kept.kind, kept.pepper) = (CredentialKind::Sha256Key, old.version());
+        kept.digest = old.digest_of_sha256(&sha256("kept elsewhere"));
+        ground.registry.create_credential(kept, &actor()).await.unwrap();
+        let before = ground.content().await;
+        let text = rows(&[
+            ("acme", "billing", "a", ""),
+            ("acme", "billing", "a", ""),
+            ("nowhere", "billing", "b", ""),
+            ("acme", "theirs", "c", ""),
+            ("acme", "op", "d", ""),
+            ("acme", "boss", "e", ""),
+            ("acme", "billing", "kept elsewhere", ""),
+            ("acme", "billing", "f", "other"),
+            ("acme", "new", "g", "none"),
+            ("acme", "one", "h", "p"),
+            ("acme", "one", "i", ""),
+            ("acme", "two", "j", ""),
+            ("acme", "three", "k", ""),
+            ("acme", "four", "l", ""),
+        ]);
+        let found = told(import(&ground, &text, Form::Csv).await.unwrap_err());
+        assert_eq!(
+            found,
+            [
+                "line 3: digest: is that of line 2",
+                "line 4: tenant: is not there",
+                "line 5: caller: is another tenant's",
+                "line 6: caller: is an operator or administrator: their keys are made here",
+                "line 7: caller: is an operator or administrator: their keys are made here",
+                "line 8: digest: is that of a credential that is there",
+                "line 9: plan: is not that of the caller, who is there",
+                "line 10: plan: is not there",
+                "line 15: caller: is one more than the tenant may have",
+            ]
+        );
+        assert_eq!(ground.content().await, before);
+        // Nor are callers made by whom it was not asked.
+        let rows = Rows::read(rows(&[("acme", "one", "h", "")]).as_bytes(), Form::Csv).unwrap();
+        let refused = KeyImport::new(rows, &peppers()).run(&*ground.registry, &actor()).await;
+        assert_eq!(told(refused.unwrap_err()), ["line 2: caller: is not there"]);
+        assert_eq!(ground.content().await, before);
+    }
+}
+
+#[tokio::test]
+async fn one_key_in_clear_and_as_its_digest_is_one_key() {
+    let key = Key::generate(&KeyPrefix::default());
+    let clear = format!("tenant,caller,name,key\nacme,billing,n,{}\n", key.expose());
+    let both = format!("{clear}acme,billing,n,{}\n", key.expose());
+    for ground in Ground::each().await {
+        prepare(&*ground.registry).await;
+        assert_eq!(
+            told(import(&ground, &both, Form::Csv).await.unwrap_err()),
+            ["line 3: key: is that of line 2"]
+        );
+        import(&ground, &rows(&[("acme", "billing", key.expose(), "")]), Form::Csv).await.unwrap();
+        let found = told(import(&ground, &clear, Form::Csv).await.unwrap_err());
+        assert_eq!(found, ["line 2: key: is that of a credential that is there"]);
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_of_keys_says_what_would_be_and_does_nothing() {
+    let text = rows(&[("acme", "billing", "a", ""), ("acme", "new", "b", "p")]);
+    for ground in Ground::each().await {
+        prepare(&*ground.registry).await;
+        let before = ground.content().await;
+        let rows = Rows::read(text.as_bytes(), Form::Csv).unwrap();
+        let peppers = peppers();
+        let dry = KeyImport::new(rows, &peppers).making_callers(true).dry_run(true);
+        let made = dry.run(&*ground.registry, &actor()).await.unwrap();
+        assert_eq!(made, ImportedKeys { keys: 2, callers: 1 });
+        assert_eq!(ground.content().await, before);
+        assert_eq!(import(&ground, &text, Form::Csv).await.unwrap(), made);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_came_from_elsewhere_survives_another_pepper_and_ends_when_it_is_told_to() {
+    let [memory, _] = Ground::each().await;
+    prepare(&*memory.registry).await;
+    let end = clock().now().time + Duration::from_secs(1);
+    let row = json!({
+        "tenant": "acme", "caller": "billing", "name": "n", "key": "0123456789abcdef", "not_after": end,
+    });
+    import(&memory, &row.to_string(), Form::Ndjson).await.unwrap();
+    let rotated = Peppers::new(Pepper::new(3, &[3; 32])).with_previous(peppers().current().clone());
+    let directory = Directory::new(rotated);
+    load(&*memory.registry, &directory).await.unwrap();
+    let found = directory.find("0123456789abcdef").unwrap();
+    assert_eq!(found.not_after(), Some(end));
+    let Entity::Credential(credential) = memory.content().await.entities.pop().unwrap() else { panic!() };
+    assert_eq!(credential.pepper, 2);
+}

@@ -1,0 +1,9 @@
+//! Everything in a registry as one file and back, and keys that come from other gateways.
+
+mod ground;
+mod keys;
+#[allow(dead_code, reason = "takes what it needs")]
+#[path = "../records/mod.rs"]
+mod records;
+mod refusals;
+mod whole;

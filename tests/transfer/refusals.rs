@@ -1,0 +1,225 @@
+//! What is no whole file of ours leaves nothing behind.
+
+use portcullis::transfer::Refused;
+use serde_json::{Value, json};
+
+use crate::ground::{Ground, file, lines, written};
+
+/// A file, and the lines of each kind in it.
+struct Sample {
+    text: Vec<u8>,
+    lines: Vec<Value>,
+}
+
+impl Sample {
+    async fn new() -> Self {
+        let text = Ground::filled().await[0].export().await;
+        Self { lines: lines(&text), text }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.text.clone()).unwrap()
+    }
+
+    /// Where the line of a kind with this id stands, from 0.
+    fn at(&self, kind: &str, id: &str) -> usize {
+        self.lines.iter().position(|line| line[kind]["id"] == id).unwrap()
+    }
+
+    /// Sealed anew after an edit.
+    fn with(&self, edit: impl FnOnce(&mut Vec<Value>)) -> Vec<u8> {
+        let mut lines = self.lines.clone();
+        edit(&mut lines);
+        file(lines)
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_off_anywhere_is_refused() {
+    let sample = Sample::new().await;
+    for to in Ground::each().await {
+        let before = to.content().await;
+        for length in (0..sample.text.len()).rev().step_by(97).chain([sample.text.len() - 1, 0]) {
+            let cut = &sample.text[..length];
+            let line = cut.split(|byte| *byte == b'\n').count() as u64;
+            to.refuses(cut, line, "", "was cut off").await;
+        }
+        // At the end of a line too: what is missing is what proves that nothing is.
+        let mut text = sample.text.clone();
+        text.pop();
+        let end = text.iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+        to.refuses(&text[..end], sample.lines.len() as u64, "", "was cut off").await;
+        assert_eq!(to.content().await, before);
+    }
+}
+
+#[tokio::test]
+async fn a_file_in_which_any_byte_was_flipped_is_refused() {
+    let sample = Sample::new().await;
+    let [memory, _] = Ground::each().await;
+    let before = memory.content().await;
+    for at in (0..sample.text.len()).step_by(2) {
+        let mut text = sample.text.clone();
+        text[at] ^= [0x01, 0x20, 0x80][at / 2 % 3];
+        let refused = memory.add(&text).await;
+        assert!(matches!(refused, Err(Refused::Mistakes(_))), "byte {at}: {refused:?}");
+    }
+    assert_eq!(memory.content().await, before);
+    let [_, sqlite] = Ground::each().await;
+    for at in (0..sample.text.len()).step_by(101) {
+        let mut text = sample.text.clone();
+        text[at] ^= 0x04;
+        assert!(sqlite.add(&text).await.is_err(), "byte {at}");
+    }
+    assert_eq!(sqlite.content().await, before);
+}
+
+#[tokio::test]
+async fn a_first_line_of_another_kind_or_version_is_refused() {
+    let sample = Sample::new().await;
+    let head = |edit: fn(&mut Value)| sample.with(|all| edit(&mut all[0]["head"]));
+    for to in Ground::each().await {
+        for (text, member, what) in [
+            (head(|it| it["version"] = 2.into()), "head.version", "another version of the format"),
+            // What else is different in a later version is not looked at.
+            (
+                head(|it| *it = json!({ "format": it["format"], "version": 2 })),
+                "head.version",
+                "another version",
+            ),
+            (head(|it| it["format"] = "csv".into()), "", "not the first line"),
+            (head(|it| it["later"] = 1.into()), "head.later", "is not what stands there"),
+            (head(|it| it["seq"] = "x".into()), "head.seq", "is not what stands there"),
+            (sample.with(|all| drop(all.remove(0))), "", "not the first line"),
+            (b"tenant,caller,name\n".to_vec(), "", "not the first line"),
+        ] {
+            to.refuses(&text, 1, member, what).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn lines_that_are_none_or_not_in_their_place_are_refused() {
+    let sample = Sample::new().await;
+    let moved = |from: usize, to: usize| {
+        sample.with(|all| {
+            let line = all.remove(from);
+            all.insert(to, line);
+        })
+    };
+    let used = sample.lines.len() - 2;
+    for to in Ground::each().await {
+        for (text, line, member, what) in [
+            (sample.with(|all| all.insert(1, all[0].clone())), 2, "", "does not know"),
+            (sample.with(|all| all[1] = json!({ "robot": {} })), 2, "", "does not know"),
+            (sample.with(|all| all[1] = json!([])), 2, "", "no line of such a file"),
+            (moved(1, 4), 5, "tenant", "stands behind"),
+            (moved(sample.at("credential", "scoped"), used), used as u64 + 1, "credential", "stands behind"),
+            (moved(used, 2), 3, "use.credential", "is not there"),
+            ([&*sample.text, b"\n"].concat(), used as u64 + 3, "", "behind the last line"),
+            (sample.text.repeat(2), used as u64 + 3, "", "behind the last line"),
+        ] {
+            to.refuses(&text, line, member, what).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_last_line_that_is_not_what_the_others_come_to_is_refused() {
+    let sample = Sample::new().await;
+    let last = sample.lines.len() - 1;
+    let end = |edit: fn(&mut Value)| {
+        let mut all = sample.lines.clone();
+        let text: String = sample.text();
+        let before = text.lines().take(last).map(|line| [line, "\n"].concat()).collect::<String>();
+        edit(&mut all[last]["end"]);
+        [before.into_bytes(), written(&all[last..])].concat()
+    };
+    for to in Ground::each().await {
+        for (text, member) in [
+            (end(|it| it["counts"]["tenant"] = 9.into()), "end.counts"),
+            (end(|it| drop(it["counts"].as_object_mut().unwrap().remove("lock"))), "end.counts"),
+            (end(|it| it["peppers"] = json!([2])), "end.peppers"),
+            (end(|it| it["seal_keys"] = json!([])), "end.seal_keys"),
+            (end(|it| it["sha256"] = "0".repeat(64).into()), "end.sha256"),
+            (end(|it| it["sha256"] = it["sha256"].as_str().unwrap().to_uppercase().into()), "end.sha256"),
+            // Of lines before it, which fit together all the same.
+            (sample.text().replacen("\"seq\":", "\"seq\":1", 1).into_bytes(), "end.sha256"),
+            (sample.text().replacen("stocktaking", "something else", 1).into_bytes(), "end.sha256"),
+            (sample.text().replacen("{\"end\":{", "{\"end\": {", 1).into_bytes(), "end"),
+        ] {
+            to.refuses(&text, last as u64 + 1, member, "is not what the lines before it come to").await;
+        }
+        to.refuses(&end(|it| it["later"] = 1.into()), last as u64 + 1, "end.later", "is not what").await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_only_there_once_and_stands_twice_is_named() {
+    let sample = Sample::new().await;
+    let plain = &sample.lines[sample.at("credential", "plain")]["credential"]["digest"];
+    for to in Ground::each().await {
+        for (kind, id, edits, member) in [
+            ("tenant", "t", json!({}), "tenant.id"),
+            ("tenant", "g", json!({ "id": "h" }), "tenant.gateway"),
+            ("plan", "p", json!({ "limits": [] }), "plan.id"),
+            ("caller", "app", json!({}), "caller.id"),
+            ("caller", "client", json!({ "id": "c" }), "caller.name"),
+            ("caller", "app", json!({ "id": "c", "name": "c" }), "caller.kind.app.key"),
+            ("credential", "plain", json!({}), "credential.id"),
+            ("credential", "plain", json!({ "id": "x" }), "credential.digest"),
+            ("credential", "scoped", json!({ "id": "x", "digest": plain }), "credential.digest"),
+            ("lock", "held", json!({}), "lock.id"),
+        ] {
+            let at = sample.at(kind, id);
+            let text = sample.with(|all| {
+                let mut second = all[at].clone();
+                for (member, value) in edits.as_object().unwrap() {
+                    second[kind][member] = value.clone();
+                }
+                all.insert(at + 1, second);
+            });
+            to.refuses(&text, at as u64 + 2, member, "is taken").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_names_nothing_or_cannot_be_is_named_and_not_quoted() {
+    let sample = Sample::new().await;
+    for to in Ground::each().await {
+        for (kind, id, member, value, what) in [
+            ("caller", "client", "tenant", json!("nowhere"), "is not there"),
+            ("caller", "client", "plan", json!("none"), "is not there"),
+            ("credential", "plain", "caller", json!("nobody"), "is not there"),
+            ("tenant", "t", "revision", json!(0), "cannot be"),
+            ("credential", "plain", "revision", json!(u64::MAX), "cannot be"),
+            ("credential", "plain", "digest", json!("hunter2"), "is not what stands there"),
+            ("credential", "plain", "status", json!("hunter2"), "is not what stands there"),
+            ("tenant", "t", "max_callers", json!(-1), "is not what stands there"),
+            ("tenant", "t", "later", json!("hunter2"), "is not known to this version"),
+            ("credential", "plain", "later", json!(null), "is not known to this version"),
+        ] {
+            let at = sample.at(kind, id);
+            let text = sample.with(|all| all[at][kind][member] = value);
+            to.refuses(&text, at as u64 + 1, &format!("{kind}.{member}"), what).await;
+        }
+        // On the other side of its caller's wall.
+        let at = sample.at("credential", "plain");
+        let text = sample.with(|all| all[at]["credential"]["tenant"] = "g".into());
+        to.refuses(&text, at as u64 + 1, "credential.caller", "is not there").await;
+        let used = sample.lines.len() - 2;
+        let text = sample.with(|all| all[used]["use"]["credential"] = "nobody".into());
+        to.refuses(&text, used as u64 + 1, "use.credential", "is not there").await;
+    }
+}
+
+#[tokio::test]
+async fn a_line_without_end_is_not_read_for_ever() {
+    let [memory, _] = Ground::each().await;
+    let sample = Sample::new().await;
+    let head = sample.text.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let mut text = sample.text[..head].to_vec();
+    text.extend(std::iter::repeat_n(b'x', 17 << 20));
+    memory.refuses(&text, 2, "", "longer than a line may be").await;
+}

@@ -1,0 +1,260 @@
+//! What goes out comes back.
+
+use jiff::Timestamp;
+use portcullis::{
+    app::{CredentialKind, Entity, Verb},
+    directory::Directory,
+    registry::load,
+    transfer::{Import, Refused, Secrets},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    ground::{Content, Ground, entities, file, lines, peppers, sealer, secrets},
+    records::{actor, clock, log, plan, tenant},
+};
+
+#[tokio::test]
+async fn what_goes_out_of_any_registry_comes_back_in_any() {
+    for from in Ground::filled().await {
+        let (file, content) = (from.export().await, from.content().await);
+        assert_eq!(content.entities.len(), entities().len() - 1, "what was deleted is not there");
+        assert_eq!(content.uses.len(), 2);
+        for to in Ground::each().await {
+            let imported = to.import(&file).await.unwrap();
+            let Content { entities, uses, .. } = to.content().await;
+            assert_eq!((&entities, &uses), (&content.entities, &content.uses));
+            assert_eq!(imported.seq, content.seq);
+            assert_eq!(imported.counts.values().sum::<u64>(), 19 + 2, "{imported:?}");
+            to.is_sound().await;
+            // Whoever follows the log hears of all of it, and of who it was.
+            let log = log(&*to.registry).await;
+            assert_eq!(log.len(), entities.len());
+            assert!(log.iter().all(|change| change.verb == Verb::Created && change.actor == actor()));
+            assert_eq!(to.export().await.len(), to.export().await.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_imported_admits_signs_locks_and_opens_as_before() {
+    for from in Ground::filled().await {
+        let file = from.export().await;
+        for to in Ground::each().await {
+            to.import(&file).await.unwrap();
+            let directory = Directory::new(peppers());
+            load(&*to.registry, &directory).await.unwrap();
+            for (text, id) in [("plain", "plain"), ("old", "old"), ("theirs", "theirs"), ("code", "code")] {
+                let found = directory.find(text).map(|key| (key.id.to_string(), key.caller().kind()));
+                let kind = if id == "code" { "app" } else { "api_client" };
+                assert_eq!(found, Some((id.to_owned(), kind)));
+            }
+            assert!(directory.find("sign").is_none());
+            let opens = |kind: &CredentialKind, place: &[&str]| {
+                sealer().unseal(kind.sealed().unwrap(), place).unwrap().expose().to_owned()
+            };
+            let signer = directory.signer("sign").unwrap();
+            assert_eq!(opens(signer.kind(), &["credential", "sign", "secret"]), "the code");
+            let app = to.registry.caller(&"g".parse().unwrap(), &"app".parse().unwrap()).await.unwrap();
+            let secret = sealer().unseal(&app.app().unwrap().secret, &["app", "app", "secret"]).unwrap();
+            assert_eq!(secret.expose(), "the app's secret");
+            let key = directory.find("plain").unwrap();
+            let now = clock_now();
+            assert!(directory.lock(Some(key.caller()), "/x", true, now).is_some());
+        }
+    }
+}
+
+fn clock_now() -> Timestamp {
+    portcullis::clock::Clock::now(&*clock()).time
+}
+
+#[tokio::test]
+async fn a_file_says_what_it_is_and_what_it_needs() {
+    for ground in Ground::filled().await {
+        let text = ground.export().await;
+        let all = lines(&text);
+        let head = &all[0]["head"];
+        assert_eq!((&head["format"], &head["version"]), (&json!("portcullis-export"), &json!(1)));
+        assert_eq!(head["program"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(head["seq"], ground.content().await.seq);
+        assert_eq!(head["at"], json!(clock_now()));
+        let versions = |list: &Value| {
+            let list = list.as_array().unwrap().iter();
+            list.map(|known| known["version"].as_u64().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!((versions(&head["peppers"]), versions(&head["seal_keys"])), (vec![2, 1], vec![5, 4]));
+        let end = &all[all.len() - 1]["end"];
+        assert_eq!((&end["peppers"], &end["seal_keys"]), (&json!([1, 2]), &json!([5])));
+        assert_eq!(
+            end["counts"],
+            json!({
+                "tenant": 3, "plan": 1, "caller": 5, "credential": 8, "lock": 2, "use": 2
+            })
+        );
+        // No secret stands there: neither a key, nor what is sealed, nor what seals.
+        let text = String::from_utf8(text).unwrap();
+        for secret in ["the app's secret", "the code", &"02".repeat(32), &"05".repeat(32)] {
+            assert!(!text.contains(secret), "{secret}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_registry_goes_out_and_comes_back_too() {
+    for from in Ground::each().await {
+        let text = from.export().await;
+        assert_eq!(lines(&text).len(), 2);
+        for to in Ground::each().await {
+            let imported = to.import(&text).await.unwrap();
+            assert_eq!((imported.seq, imported.counts.len()), (0, 0));
+            assert_eq!(to.content().await.seq, 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_made_while_a_file_is_written_is_not_in_it() {
+    for from in Ground::filled().await {
+        let before = from.content().await;
+        let mut export =
+            portcullis::transfer::Export::begin(&*from.registry, &secrets(), clock_now()).await.unwrap();
+        from.registry.create_tenant(tenant("late"), &actor()).await.unwrap();
+        from.registry.note_uses(&[("late".parse().unwrap(), clock_now())]).await.unwrap();
+        let mut text = Vec::new();
+        while let Some(lines) = export.next().await.unwrap() {
+            text.extend(lines);
+        }
+        for to in Ground::each().await {
+            assert_eq!(to.import(&text).await.unwrap().seq, before.seq);
+            let Content { entities, uses, .. } = to.content().await;
+            assert_eq!((&entities, &uses), (&before.entities, &before.uses));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_registry_with_nothing_but_plans_counts_as_empty() {
+    for to in Ground::each().await {
+        let file = Ground::filled().await[0].export().await;
+        let Entity::Plan(same) = entities().remove(3) else { panic!("a plan") };
+        to.registry.put_plan(same, &actor()).await.unwrap();
+        to.registry.put_plan(plan("other", 1), &actor()).await.unwrap();
+        to.import(&file).await.unwrap();
+        assert_eq!(to.content().await.entities.len(), 19 + 1);
+        to.is_sound().await;
+        assert!(matches!(to.import(&file).await, Err(Refused::NotEmpty)));
+    }
+    for to in Ground::each().await {
+        let file = Ground::filled().await[0].export().await;
+        to.registry.put_plan(plan("p", 7), &actor()).await.unwrap();
+        to.refuses(&file, 5, "plan.id", "is taken").await;
+    }
+}
+
+#[tokio::test]
+async fn a_registry_with_something_in_it_takes_more_when_it_is_told_to() {
+    let [from, _] = Ground::filled().await;
+    for to in Ground::each().await {
+        to.registry.create_tenant(tenant("ours"), &actor()).await.unwrap();
+        let (file, before) = (from.export().await, to.content().await);
+        assert!(matches!(to.import(&file).await, Err(Refused::NotEmpty)));
+        assert_eq!(to.content().await, before);
+        to.add(&file).await.unwrap();
+        assert_eq!(to.content().await.entities.len(), 19 + 1);
+        to.is_sound().await;
+        // Once more, and what is first in the way is named.
+        to.refuses(&file, 2, "tenant.id", "is taken").await;
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_be_and_does_nothing() {
+    let [from, _] = Ground::filled().await;
+    let text = from.export().await;
+    for to in Ground::each().await {
+        let before = to.content().await;
+        let dry = Import::new(&mut &*text, secrets()).dry_run(true).run(&*to.registry, &actor()).await;
+        assert_eq!(to.content().await, before);
+        let cut = &text[..text.len() - 9];
+        let refused = Import::new(&mut &*cut, secrets()).dry_run(true).run(&*to.registry, &actor()).await;
+        assert!(matches!(refused, Err(Refused::Mistakes(_))));
+        assert_eq!(dry.unwrap(), to.import(&text).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_refused_where_the_secrets_at_hand_are_not_its_own() {
+    let [from, _] = Ground::filled().await;
+    let text = from.export().await;
+    let at = |kind: &str, member: &str, value: u64| {
+        let lines = lines(&text);
+        lines.iter().position(|line| line[kind][member] == value).unwrap() as u64 + 1
+    };
+    let app = lines(&text).iter().position(|line| line["caller"]["kind"]["app"].is_object()).unwrap() as u64;
+    let but = |edit: fn(&mut Secrets)| {
+        let mut secrets = secrets();
+        edit(&mut secrets);
+        secrets
+    };
+    for to in Ground::each().await {
+        let before = to.content().await;
+        for (secrets, line, member, what) in [
+            (
+                but(|it| it.peppers.retain(|one| one.version != 1)),
+                at("credential", "pepper", 1),
+                "credential.pepper",
+                "pepper 1, which is not at hand",
+            ),
+            (
+                but(|it| it.peppers[0].check = "0".repeat(16)),
+                at("credential", "pepper", 2),
+                "credential.pepper",
+                "another pepper 2 than",
+            ),
+            (
+                but(|it| it.seal_keys.retain(|one| one.version != 5)),
+                app + 1,
+                "caller.kind.app.secret",
+                "seal key 5, which is not at hand",
+            ),
+            (
+                but(|it| it.seal_keys[0].check.clear()),
+                app + 1,
+                "caller.kind.app.secret",
+                "another seal key 5 than",
+            ),
+            (Secrets::default(), app + 1, "caller.kind.app.secret", "not at hand"),
+        ] {
+            let refused = Import::new(&mut &*text, secrets).run(&*to.registry, &actor()).await;
+            let Err(Refused::Mistakes(mistakes)) = refused else { panic!("{refused:?}") };
+            assert_eq!((mistakes[0].line, &*mistakes[0].member), (line, member), "{mistakes:?}");
+            assert!(mistakes[0].what.contains(what), "{mistakes:?}");
+            assert_eq!(to.content().await, before);
+        }
+        // What it does not need may be missing, or another: seal key 4.
+        let enough = but(|it| it.seal_keys.truncate(1));
+        Import::new(&mut &*text, enough).run(&*to.registry, &actor()).await.unwrap();
+    }
+}
+
+/// As a version before would have written it: what it did not know is as if it were not there.
+#[tokio::test]
+async fn a_member_that_is_younger_than_the_file_is_not_missed() {
+    let [from, to] = Ground::filled().await;
+    drop(to);
+    let mut lines = lines(&from.export().await);
+    for line in &mut lines {
+        if let Some(credential) = line.get_mut("credential").and_then(Value::as_object_mut) {
+            for younger in ["kind", "deprecated_at", "replaced_by"] {
+                credential.remove(younger);
+            }
+        }
+    }
+    // Nothing but keys is left.
+    lines.last_mut().unwrap()["end"]["seal_keys"] = json!([5]);
+    for to in Ground::each().await {
+        to.import(&file(lines.clone())).await.unwrap();
+        to.is_sound().await;
+    }
+}
