@@ -5,3 +5,4 @@ pub mod manage;
 pub mod secrets;
 pub mod sign;
 mod table;
+pub mod transfer;

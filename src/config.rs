@@ -16,6 +16,7 @@ pub use route::{
     ApiKeyPolicy, Backend, Checked, LockoutPolicy, Policies, RateLimitPolicy, Relaxed, Route,
     SignaturePolicy, Surface, Switch,
 };
+pub(crate) use secrets::private_mode;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
 pub use value::{FieldName, HostName, Millis, SourceName};
 

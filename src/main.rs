@@ -14,7 +14,7 @@ use portcullis::{
     cli::{
         api::Refused,
         manage::{self, Manage},
-        secrets, sign,
+        secrets, sign, transfer,
     },
     clock::{Clock, SystemClock},
     config::Config,
@@ -98,6 +98,28 @@ enum Command {
     Completions {
         /// Which shell.
         shell: Shell,
+    },
+    /// Write everything in the store to one file: tenants, plans, callers, credentials, locks. Keys as their
+    /// digests, app secrets sealed.
+    Export {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        arguments: transfer::Export,
+    },
+    /// Read what an export wrote into the store.
+    Import {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        arguments: transfer::Import,
+    },
+    /// Make credentials of another gateway's keys, or of their SHA-256.
+    ImportKeys {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        arguments: transfer::ImportKeys,
     },
     /// Sign a request (SDK-HMAC-SHA256) and show every step of it, or say why a signature does not hold.
     Sign(Box<sign::Arguments>),
@@ -245,6 +267,21 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Route { place, command } => place.run(Manage::Routes(command)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "portcullis", &mut io::stdout());
+            Ok(())
+        }
+        Command::Export { file, arguments } => {
+            let config = Config::load(&file.config)?;
+            eprintln!("exported: {}", runtime()?.block_on(transfer::export(&config, &arguments))?);
+            Ok(())
+        }
+        Command::Import { file, arguments } => {
+            let config = Config::load(&file.config)?;
+            println!("{}", runtime()?.block_on(transfer::import(&config, &arguments))?);
+            Ok(())
+        }
+        Command::ImportKeys { file, arguments } => {
+            let config = Config::load(&file.config)?;
+            println!("{}", runtime()?.block_on(transfer::import_keys(&config, &arguments))?);
             Ok(())
         }
         Command::Sign(arguments) => {

@@ -228,13 +228,14 @@ fn private(_: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// What is made with it, only its owner may read.
 #[cfg(unix)]
-fn private_mode(options: &mut fs::OpenOptions) {
+pub(crate) fn private_mode(options: &mut fs::OpenOptions) {
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
 }
 
 #[cfg(not(unix))]
-fn private_mode(_: &mut fs::OpenOptions) {}
+pub(crate) fn private_mode(_: &mut fs::OpenOptions) {}
 
 fn write_private(file: &Path, text: &str) -> io::Result<()> {
     let draft = draft(file, text)?;

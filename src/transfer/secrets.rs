@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{Entity, Peppers, Sealed, Sealer};
+use crate::app::{Entity, Peppers, SealKey, Sealed, Sealer};
 
 /// A secret by what may be known of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +28,8 @@ impl Secrets {
     #[must_use]
     pub fn of(peppers: &Peppers, sealer: &Sealer) -> Self {
         let pepper = peppers.all().map(|one| Known { version: one.version(), check: one.check() });
-        let key = sealer.keys().map(|one| Known { version: one.version(), check: one.check() });
-        Self { peppers: pepper.collect(), seal_keys: key.collect() }
+        let key = |one: SealKey| Known { version: one.version(), check: one.check() };
+        Self { peppers: pepper.collect(), seal_keys: sealer.keys().into_iter().map(key).collect() }
     }
 }
 

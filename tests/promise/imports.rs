@@ -64,9 +64,9 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {
-    let on = |path: &str| Target::Resource(path.parse().unwrap());
-    let held = registry.acquire_lock(lock(on("/a/b"), Duration::from_secs(1)), &actor()).await.unwrap();
-    let other_lock = |target| Lock { id: "n".parse().unwrap(), target, ..held.clone() };
+    let below = |path: &str| Target::Resource(path.parse().unwrap());
+    // Before the others: it clears away what has expired.
+    let held = registry.acquire_lock(lock(below("/a/b"), Duration::from_secs(1)), &actor()).await.unwrap();
     let all = entities();
     registry.execute(imports(&all), &actor()).await.unwrap();
     let [
@@ -84,6 +84,7 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
     else {
         panic!("{all:?}")
     };
+    let unlike = |target| Lock { id: "n".parse().unwrap(), target, ..held.clone() };
     let nobody = || "nobody".parse().unwrap();
     let fresh = Caller { id: nobody(), name: "fresh".into(), ..client.clone() };
     let other = key(client, "other");
@@ -115,11 +116,11 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
         (credential(Credential { revision: 0, ..other }), Some(Clash::Impossible("revision"))),
         (Entity::Lock(expired.clone()), Some(Clash::Taken("id"))),
         (Entity::Lock(Lock { id: "m".parse().unwrap(), ..expired.clone() }), None),
-        (Entity::Lock(other_lock(on("/a"))), Some(Clash::Taken("target"))),
-        (Entity::Lock(other_lock(on("/a/b/c"))), Some(Clash::Taken("target"))),
-        (Entity::Lock(other_lock(on("/b"))), None),
-        (Entity::Lock(Lock { expires_at: expired.expires_at, ..other_lock(on("/a")) }), None),
-        (Entity::Lock(Lock { fence: u64::MAX, ..other_lock(on("/b")) }), Some(Clash::Impossible("fence"))),
+        (Entity::Lock(unlike(below("/a"))), Some(Clash::Taken("target"))),
+        (Entity::Lock(unlike(below("/a/b/c"))), Some(Clash::Taken("target"))),
+        (Entity::Lock(unlike(below("/b"))), None),
+        (Entity::Lock(Lock { expires_at: expired.expires_at, ..unlike(below("/a")) }), None),
+        (Entity::Lock(Lock { fence: u64::MAX, ..unlike(below("/b")) }), Some(Clash::Impossible("fence"))),
     ] {
         let mut ask = Ask(entity.clone(), None);
         no_change!(registry, registry.transact(&mut ask, &actor()));

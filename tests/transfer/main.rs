@@ -1,6 +1,9 @@
 //! Everything in a registry as one file and back, and keys that come from other gateways.
 
+mod commands;
 mod ground;
+#[path = "../site/mod.rs"]
+mod harness;
 mod keys;
 #[allow(dead_code, reason = "takes what it needs")]
 #[path = "../records/mod.rs"]

@@ -1,0 +1,214 @@
+//! `portcullis export`, `import` and `import-keys`: a store as one file and back, and keys of other gateways.
+//!
+//! They work on the store itself, whether a gateway runs or not; one that runs follows the change log.
+
+mod draft;
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    app::Actor,
+    clock::{Clock, SystemClock},
+    config::Config,
+    registry::sqlite::Sqlite,
+    transfer::{self, Form, Imported, KeyImport, LONGEST_ROWS, Mistake, Refused, Rows, Secrets},
+};
+use draft::Draft;
+
+/// Where everything goes.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct Export {
+    /// A file that is not there yet, or - for standard output.
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    to: Place,
+}
+
+/// Where everything comes from.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+#[command(after_help = "\
+All of it is imported or nothing; while it runs, nobody else can change anything in the store. The secrets file is
+that of the installation that exported: without it, keys and app secrets are worth nothing.")]
+pub struct Import {
+    /// What an export wrote, or - for standard input.
+    #[arg(value_name = "FILE")]
+    from: Place,
+    /// Into a store in which there is something already; what the file has must not be there.
+    #[arg(long)]
+    add: bool,
+    /// Do everything, and take it back.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Where keys come from.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+#[command(after_help = "\
+A row has tenant, caller, name, and digest (SHA-256 of the key, hexadecimal or Base64) or key; and may have hint,
+status (enabled, disabled), scopes (all, or RESOURCE:read and RESOURCE:write with spaces between), not_after
+(RFC 3339) and plan. All rows are imported or none, 100000 at most:
+
+  tenant,caller,name,digest,scopes
+  acme,billing,production,n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=,orders:read invoices:write")]
+pub struct ImportKeys {
+    /// Rows of keys, or - for standard input.
+    #[arg(value_name = "FILE")]
+    from: Place,
+    /// How they are written: ndjson or csv. Unless it is said: csv when the file is named so, else ndjson.
+    #[arg(long, value_name = "FORM")]
+    format: Option<Form>,
+    /// Make the callers that are not there: api clients, named by their id.
+    #[arg(long)]
+    make_callers: bool,
+    /// Do everything, and take it back.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// A file, or one of the standard streams.
+#[derive(Debug, Clone)]
+struct Place(Option<PathBuf>);
+
+impl From<&str> for Place {
+    fn from(name: &str) -> Self {
+        Self((name != "-").then(|| name.into()))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(path) => path.display().fmt(f),
+            None => f.write_str("standard input"),
+        }
+    }
+}
+
+impl Place {
+    fn open(&self) -> anyhow::Result<Box<dyn BufRead + Send>> {
+        let Some(path) = &self.0 else { return Ok(Box::new(BufReader::new(io::stdin()))) };
+        let file = File::open(path).with_context(|| format!("{self}: cannot be read"))?;
+        Ok(Box::new(BufReader::new(file)))
+    }
+}
+
+/// Writes everything in the store of a configuration to one file. What it was is told.
+///
+/// # Errors
+/// When there is no store, or something cannot be read or written; then there is no file.
+pub async fn export(config: &Config, arguments: &Export) -> anyhow::Result<String> {
+    let store = &config.store.path;
+    if !store.exists() {
+        bail!("there is no store {}", store.display());
+    }
+    let (secrets, clock) = (secrets(config)?, Arc::new(SystemClock::new()));
+    let registry = open(store, clock.clone()).await?;
+    let mut export = transfer::Export::begin(&registry, &secrets, clock.now().time).await?;
+    let mut written = 0;
+    if let Some(path) = &arguments.to.0 {
+        let named = || path.display().to_string();
+        let mut draft = Draft::of(path).with_context(named)?;
+        while let Some(lines) = export.next().await? {
+            draft.write(&lines).with_context(named)?;
+            written += lines.len();
+        }
+        draft.put().with_context(named)?;
+    } else {
+        let mut out = io::stdout().lock();
+        while let Some(lines) = export.next().await? {
+            out.write_all(&lines)?;
+            written += lines.len();
+        }
+        out.flush()?;
+    }
+    drop(export);
+    registry.close().await;
+    Ok(format!("{written} bytes"))
+}
+
+/// Reads what an export wrote into the store of a configuration, which is made when it is not there. What was
+/// imported is told.
+///
+/// # Errors
+/// When the file is wrong or does not fit the store, with its line; when secrets or store cannot be read. Then
+/// nothing was imported.
+pub async fn import(config: &Config, arguments: &Import) -> anyhow::Result<String> {
+    let Import { from, add, dry_run } = arguments;
+    let mut file = from.open()?;
+    let secrets = secrets(config).context("a file is imported with the secrets that it was exported with")?;
+    let registry = open(&config.store.path, Arc::new(SystemClock::new())).await?;
+    let import = transfer::Import::new(&mut *file, secrets).adding(*add).dry_run(*dry_run);
+    let imported = import.run(&registry, &Actor("import".into())).await;
+    registry.close().await;
+    match imported {
+        Ok(Imported { counts, .. }) => {
+            let counts: Vec<_> = counts.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+            Ok(told(*dry_run, &counts.join(", ")))
+        }
+        Err(Refused::NotEmpty) => bail!(
+            "{}: there is something in it already; --add imports beside it",
+            config.store.path.display()
+        ),
+        Err(refused) => bail!("{from}: {refused}"),
+    }
+}
+
+/// Makes credentials of rows of keys, in the store of a configuration. What was made is told.
+///
+/// # Errors
+/// When rows are wrong or do not fit the store, with their lines; when secrets or store cannot be read. Then
+/// nothing was made.
+pub async fn import_keys(config: &Config, arguments: &ImportKeys) -> anyhow::Result<String> {
+    let ImportKeys { from, format, make_callers, dry_run } = arguments;
+    let named = from.0.as_deref().and_then(Path::extension);
+    let form = format.unwrap_or(if named.is_some_and(|it| it == "csv") { Form::Csv } else { Form::Ndjson });
+    let mut text = Vec::new();
+    let longest = LONGEST_ROWS as u64 + 1;
+    from.open()?.take(longest).read_to_end(&mut text).with_context(|| format!("{from}: cannot be read"))?;
+    let store = &config.store.path;
+    if !store.exists() {
+        bail!("there is no store {}", store.display());
+    }
+    let peppers = config.secrets.load()?.peppers();
+    let rows = Rows::read(&text, form).map_err(|refused| mistakes(from, refused))?;
+    let registry = open(store, Arc::new(SystemClock::new())).await?;
+    let import = KeyImport::new(rows, &peppers).making_callers(*make_callers).dry_run(*dry_run);
+    let made = import.run(&registry, &Actor("import-keys".into())).await;
+    registry.close().await;
+    let made = made.map_err(|refused| mistakes(from, refused))?;
+    Ok(told(*dry_run, &format!("{} keys, {} callers", made.keys, made.callers)))
+}
+
+fn told(dry_run: bool, what: &str) -> String {
+    if dry_run { format!("would be imported: {what}; nothing was") } else { format!("imported: {what}") }
+}
+
+/// Each mistake on a line of its own.
+fn mistakes(from: &Place, refused: Refused) -> anyhow::Error {
+    match refused {
+        Refused::Mistakes(all) => {
+            let lines: Vec<_> = all.iter().map(Mistake::to_string).collect();
+            anyhow::anyhow!("{from}: nothing was imported:\n  {}", lines.join("\n  "))
+        }
+        refused => anyhow::anyhow!("{from}: {refused}"),
+    }
+}
+
+fn secrets(config: &Config) -> anyhow::Result<Secrets> {
+    let file = config.secrets.load()?;
+    Ok(Secrets::of(&file.peppers(), &file.sealer()))
+}
+
+async fn open(path: &Path, clock: Arc<SystemClock>) -> anyhow::Result<Sqlite> {
+    Sqlite::open(path, clock).await.with_context(|| format!("store {}", path.display()))
+}
