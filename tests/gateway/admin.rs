@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::harness::{PATIENCE, Service, Site, certificate, client, free_address, provider};
 
 /// A site with the admin API, and the token that `init` showed.
-async fn managed(more: &str) -> (Site, SocketAddr, String) {
+pub async fn managed(more: &str) -> (Site, SocketAddr, String) {
     let (service, admin) = (Service::echo().await, free_address());
     let mut site = Site::with(service.address, "api_key = true", "", more);
     site.rewrite(|text| format!("{text}\n[admin]\nlisten = \"{admin}\"\n"));

@@ -1,10 +1,19 @@
 //! What was acknowledged is there again.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Service, Site, client};
+use crate::{
+    admin::managed,
+    harness::{PATIENCE, Service, Site, client},
+};
 
 const CLIENT: &str = "/v1/api_clients/5bc2be68-7498-4853-aa64-4be0ca62934e";
 
@@ -81,6 +90,72 @@ async fn every_put_acknowledged_before_kill_9_is_there_again() {
     let acknowledged = acknowledged.lock().unwrap();
     let lost: Vec<_> = acknowledged.iter().filter(|name| !logged.contains(name)).collect();
     assert!(lost.is_empty(), "{lost:?}");
+}
+
+/// Whoever gets no answer asks again with the same `Idempotency-Key`.
+#[tokio::test]
+async fn a_thousand_keys_made_across_a_kill_9_are_all_there_and_none_twice() {
+    const OWNERS: usize = 10;
+    const EACH: usize = 100;
+    let (site, admin, token) = managed("").await;
+    let mut gateway = site.start();
+    let url = |path: &str| format!("http://{admin}/admin/v1/tenants/demo{path}");
+    for owner in 0..OWNERS {
+        let body =
+            json!({ "id": format!("owner-{owner}"), "name": format!("{owner}"), "kind": "api_client" });
+        let made = client().post(url("/callers")).bearer_auth(&token).json(&body).send().await.unwrap();
+        assert_eq!(made.status(), 201);
+    }
+    let made = Arc::new(AtomicUsize::new(0));
+    let writers: Vec<_> = (0..OWNERS)
+        .map(|owner| {
+            let (url, token, made) =
+                (url(&format!("/callers/owner-{owner}/keys")), token.clone(), made.clone());
+            tokio::spawn(async move {
+                let client = client();
+                for at in 0..EACH {
+                    let once = format!("\"{owner}-{at}\"");
+                    let body = json!({ "name": format!("key {at}") });
+                    let deadline = tokio::time::Instant::now() + 4 * PATIENCE;
+                    loop {
+                        let post = client
+                            .post(&url)
+                            .bearer_auth(&token)
+                            .header("idempotency-key", &once)
+                            .json(&body);
+                        match post.send().await.map(|answer| answer.status().as_u16()) {
+                            Ok(201) => break,
+                            // The store is busy, or the first asking of this is under way.
+                            Ok(409 | 503) | Err(_) => {}
+                            Ok(status) => panic!("{status}"),
+                        }
+                        assert!(tokio::time::Instant::now() < deadline, "it does not come back");
+                        tokio::task::yield_now().await;
+                    }
+                    made.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for part in [300, 600] {
+        while made.load(Ordering::Relaxed) < part {
+            tokio::task::yield_now().await;
+        }
+        gateway.signal("-KILL");
+        gateway.wait();
+        gateway = site.start();
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    for owner in 0..OWNERS {
+        let page = client().get(url(&format!("/callers/owner-{owner}/keys?limit=500"))).bearer_auth(&token);
+        let page: Value = page.send().await.unwrap().json().await.unwrap();
+        let keys = page["items"].as_array().unwrap();
+        let names: BTreeSet<_> = keys.iter().map(|key| key["name"].as_str().unwrap()).collect();
+        assert_eq!((keys.len(), names.len()), (EACH, EACH));
+    }
+    assert!(site.command("audit verify").status().unwrap().success());
 }
 
 /// The names the change log says the api client has had, in order.

@@ -6,6 +6,7 @@ mod durability;
 mod forwarding;
 #[path = "../site/mod.rs"]
 mod harness;
+mod manage;
 mod policies;
 mod secrets;
 mod serving;

@@ -1,0 +1,173 @@
+//! The commands over the admin API: on the store itself, and on a gateway's.
+
+use std::{fs, process::Output, time::Instant};
+
+use serde_json::Value;
+
+use crate::{
+    admin::managed,
+    harness::{Gateway, PATIENCE, Site},
+};
+
+const CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
+
+fn run(site: &Site, arguments: &str) -> Output {
+    site.command(arguments).env_remove("PORTCULLIS_URL").env_remove("PORTCULLIS_TOKEN").output().unwrap()
+}
+
+fn done(site: &Site, arguments: &str) -> String {
+    let output = run(site, arguments);
+    assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(site: &Site, arguments: &str) -> Value {
+    serde_json::from_str(&done(site, &format!("{arguments} --json"))).unwrap()
+}
+
+/// Exit status and what was said.
+fn refused(site: &Site, arguments: &str) -> (Option<i32>, String) {
+    let output = run(site, arguments);
+    assert!(output.stdout.is_empty(), "{arguments}");
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// Returns the fields of the first answer of such a status: a gateway follows the store.
+async fn answered(gateway: &Gateway, key: &str, status: u16) -> reqwest::header::HeaderMap {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = gateway.get("/").header("x-api-key", key).send().await.unwrap();
+        if answer.status() == status {
+            return answer.headers().clone();
+        }
+        assert!(Instant::now() < deadline, "{} and not {status}", answer.status());
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_made_rotated_and_revoked_beside_a_running_gateway() {
+    let (site, _, _) = managed("").await;
+    let gateway = site.start();
+    let made = json(&site, &format!("key create --tenant demo {CLIENT} --name second --scope orders:read"));
+    let key = made["key"].as_str().unwrap();
+    assert_eq!(made["scopes"][0]["resource"], "orders");
+    assert!(!answered(&gateway, key, 200).await.contains_key("deprecation"));
+
+    let id = made["id"].as_str().unwrap();
+    let next = json(&site, &format!("key rotate --tenant demo {id} --overlap 3600"));
+    answered(&gateway, next["key"].as_str().unwrap(), 200).await;
+    let deadline = Instant::now() + PATIENCE;
+    while !answered(&gateway, key, 200).await.contains_key("sunset") {
+        assert!(Instant::now() < deadline, "nobody says that it ends");
+    }
+    assert!(done(&site, &format!("key revoke --tenant demo {id}")).contains("is revoked"));
+    answered(&gateway, key, 401).await;
+    let listed = done(&site, &format!("key list --tenant demo {CLIENT}"));
+    assert!(listed.starts_with("ID ") && listed.contains("  second ") && !listed.contains(key), "{listed}");
+    let who = json(&site, "audit list --after 0 --limit 1");
+    assert_eq!(who["seq"], 1);
+    assert!(done(&site, "audit list").contains("admin:command-line"));
+}
+
+#[test]
+fn tenants_apps_and_plans_are_managed_on_the_store_alone() {
+    let site = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
+    done(&site, "plan set slow --limit name=minute,quota=6,window=60");
+    done(&site, "plan set slow --limit name=minute,quota=7,window=60,burst=3,promise=ceiling");
+    assert_eq!(json(&site, "plan show slow")["limits"][0]["quota"], 7);
+    done(&site, "tenant create Customer --id customer --max-callers 2");
+    let app = json(&site, "app create --tenant customer first --kind app --plan slow --remark Remark");
+    assert!(app["app"]["secret"].as_str().is_some_and(|secret| secret.len() >= 32), "shown this once");
+    let id = app["id"].as_str().unwrap();
+    assert_eq!(json(&site, &format!("app show --tenant customer {id}"))["app"]["remark"], "Remark");
+    assert_eq!(
+        json(&site, &format!("app edit --tenant customer {id} --status disabled"))["status"],
+        "disabled"
+    );
+    let listed = done(&site, "app list --tenant customer --kind app --status disabled");
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert_eq!(json(&site, "app list --tenant customer")["plan"], "slow");
+    assert!(done(&site, "tenant list").contains("customer"));
+    assert!(done(&site, "route list").contains("/v1/api_clients"));
+
+    for (arguments, says) in [
+        ("tenant delete customer", "409 Conflict"),
+        ("plan delete slow", "409 Conflict"),
+        ("app create --tenant customer first --kind app", "409 Conflict"),
+        ("app show --tenant customer nobody", "404 Not Found"),
+        ("tenant create Again --id customer", "409 Conflict"),
+        ("plan set bad --limit name=x,quota=0,window=1", "#/limits/0"),
+        ("app list --tenant nobody", "404 Not Found"),
+    ] {
+        let (code, said) = refused(&site, arguments);
+        assert!(code == Some(3) && said.contains(says), "{arguments}: {code:?} {said}");
+    }
+    for arguments in ["app list", "plan set x --limit quota", "app create --tenant t n --kind thing", "key"] {
+        assert_eq!(refused(&site, arguments).0, Some(2), "{arguments}");
+    }
+    done(&site, &format!("app delete --tenant customer {id}"));
+    done(&site, "plan delete slow");
+    done(&site, "tenant delete customer");
+}
+
+#[tokio::test]
+async fn the_same_commands_ask_a_gateway_with_a_key() {
+    let (site, admin, token) = managed("").await;
+    let _gateway = site.start();
+    let at = |arguments: &str| {
+        let mut command = site.command(arguments);
+        command.env("PORTCULLIS_URL", format!("http://{admin}")).env_remove("PORTCULLIS_TOKEN");
+        command
+    };
+    let file = site.store().with_file_name("token");
+    fs::write(&file, format!("{token}\n")).unwrap();
+    let by_file = at(&format!("tenant list --token-file {}", file.display())).output().unwrap();
+    let by_variable = at("tenant list").env("PORTCULLIS_TOKEN", &token).output().unwrap();
+    assert!(by_file.status.success(), "{}", String::from_utf8_lossy(&by_file.stderr));
+    assert_eq!(by_file.stdout, by_variable.stdout);
+    assert!(String::from_utf8_lossy(&by_file.stdout).contains("administration"));
+
+    let made = at(&format!("key create --tenant demo {CLIENT} --json"))
+        .env("PORTCULLIS_TOKEN", &token)
+        .output()
+        .unwrap();
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let revoked = at(&format!("key revoke --tenant demo {} --wait 20", made["id"].as_str().unwrap()))
+        .env("PORTCULLIS_TOKEN", &token)
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&revoked.stdout).contains("is revoked, and refused"));
+
+    for (token, code, says) in [(None, 1, "set PORTCULLIS_TOKEN"), (Some("pca_wrong"), 3, "401 Unauthorized")]
+    {
+        let mut command = at("tenant list");
+        if let Some(token) = token {
+            command.env("PORTCULLIS_TOKEN", token);
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(code) && said.contains(says), "{said}");
+    }
+    let output = at("tenant list --url http://127.0.0.1:1").env("PORTCULLIS_TOKEN", &token).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("asking http://127.0.0.1:1"));
+}
+
+#[test]
+fn shells_complete_the_commands() {
+    let site = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
+    for shell in ["bash", "zsh", "fish"] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        let output = command
+            .args(["completions", shell])
+            .current_dir(site.store().parent().unwrap())
+            .output()
+            .unwrap();
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success() && script.contains("portcullis") && script.contains("rotate"),
+            "{shell}"
+        );
+    }
+}
