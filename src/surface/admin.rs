@@ -10,6 +10,9 @@
 //! POST             /admin/v1/tenants/{tenant}/keys/{key}/rotation
 //! GET              /admin/v1/plans
 //! GET PUT DELETE   /admin/v1/plans/{plan}
+//! GET POST         /admin/v1/locks
+//! GET DELETE       /admin/v1/locks/{lock}
+//! POST             /admin/v1/locks/{lock}/refresh
 //! GET              /admin/v1/routes, /admin/v1/routes/{route}
 //! GET              /admin/v1/changes                                    ?kind= &id= &actor=
 //! GET              /admin/v1/status
@@ -39,8 +42,13 @@
 //! the first is under way here; 422 when it is another request. A refusal is not kept: it had no effect. The
 //! keys of one administrator are nothing to another's.
 //!
-//! Locks on paths do not hold here: they could not be broken otherwise. Ids have one spelling: percent-encoded,
-//! they are not found.
+//! **Locks** are leases. Acquiring one shows its token, this once; `Lock-Token` with it refreshes and releases the
+//! lock, and proves with any change that it is held: what is changed under a lock that was lost is 412, and changed
+//! is nothing. Where the lock stands on the caller in question, the proof stands for `If-Match`, and the lock does
+//! not stop the change. An owner breaks a lock, with `If-Match`. Locks on paths stop nothing here: they could not be
+//! broken otherwise.
+//!
+//! Ids have one spelling: percent-encoded, they are not found.
 
 #![allow(clippy::option_option, reason = "what a patch leaves out and what it sets to null are two things")]
 
@@ -51,6 +59,7 @@ mod changes;
 mod etag;
 mod json;
 mod keys;
+mod locks;
 mod once;
 mod page;
 mod plans;
@@ -186,6 +195,9 @@ pub fn router(admin: Admin) -> Router {
             &at("/plans/{plan}"),
             only(get(plans::read).put(plans::put).delete(plans::delete), "GET, HEAD, PUT, DELETE"),
         )
+        .route(&at("/locks"), all(get(locks::list).post(locks::acquire)))
+        .route(&at("/locks/{lock}"), only(get(locks::read).delete(locks::delete), "GET, HEAD, DELETE"))
+        .route(&at("/locks/{lock}/refresh"), only(post(locks::refresh), "POST"))
         .route(&at("/routes"), reading(get(routes::list)))
         .route(&at("/routes/{route}"), reading(get(routes::read)))
         .route(&at("/changes"), reading(get(changes::list)))
@@ -223,7 +235,7 @@ impl Surface {
         commands: Vec<Command>,
         answer: impl FnOnce(&[Entity]) -> Result<Answer, Fault> + Send,
     ) -> Result<Answer, Fault> {
-        let (registry, actor) = (&self.admin.registry, call.actor());
+        let (registry, actor, commands) = (&self.admin.registry, call.actor(), call.proven(commands));
         match ticket {
             Some(ticket) => ticket.execute(&self.admin, commands, &actor, answer).await,
             None => answer(&registry.execute(commands, &actor).await?),
@@ -232,7 +244,7 @@ impl Surface {
 
     /// Changes what is there, at the revision that the caller expects.
     async fn change(&self, call: &Call, commands: Vec<Command>) -> Result<Vec<Entity>, Refused> {
-        let done = self.admin.registry.execute(commands, &call.actor()).await;
+        let done = self.admin.registry.execute(call.proven(commands), &call.actor()).await;
         done.map_err(|fault| self.refuse_change(fault))
     }
 

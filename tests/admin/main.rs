@@ -9,6 +9,7 @@ mod callers;
 mod changes;
 mod content;
 mod keys;
+mod locks;
 mod once;
 mod pages;
 mod plans;
@@ -16,9 +17,12 @@ mod refusals;
 mod roles;
 mod tenants;
 
+use std::time::Duration;
+
 use common::{Answer, Server, World};
 use portcullis::{
-    app::{CallerKind, Role},
+    app::{CallerKind, Covers, LockToken, Role, Target},
+    registry::{NewLock, Registry},
     surface::admin::{Admin, Route, router},
 };
 use serde_json::{Value, json};
@@ -46,6 +50,17 @@ impl Site {
         world.plan("demo", 1_000, 60).await;
         world.caller("acme", "shop", "example.com/shop", CallerKind::ApiClient).await;
         world.key_with("acme", "shop", |key| key.id = "first".parse().unwrap()).await;
+        let lock = NewLock {
+            id: "held".parse().unwrap(),
+            tenant: None,
+            target: Target::Resource("/held".parse().unwrap()),
+            owner: "night shift".into(),
+            reason: "stocktaking".into(),
+            covers: Covers::Writes,
+            lasts: Duration::from_secs(60).try_into().unwrap(),
+            token: LockToken::generate().digest(),
+        };
+        world.memory.acquire_lock(lock, &common::actor()).await.unwrap();
         let tokens = [
             world.key_with("administration", "owner", |key| key.id = "owners-key".parse().unwrap()).await,
             world.key("administration", "operator").await,

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
+    app::LockToken,
     clock::SystemClock,
     registry::{Registry, follow, load, sqlite::Sqlite},
 };
@@ -205,6 +206,6 @@ fn repeated(entity: portcullis::app::Entity) -> portcullis::registry::Command {
         }),
         Entity::Credential(credential) => Command::CreateCredential { credential, most: None },
         Entity::Plan(it) => Command::PutPlan(it),
-        Entity::Lock(_) => unreachable!("there is none"),
+        Entity::Lock(lock) => Command::ReleaseLock { id: lock.id, token: LockToken::generate() },
     }
 }

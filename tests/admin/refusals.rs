@@ -86,6 +86,7 @@ async fn what_is_not_there_is_404_and_405_says_what_is() {
         "/tenants/acme/keys/none",
         "/tenants/acme/keys",
         "/plans/none",
+        "/locks/none",
         "/locks/x/y",
     ] {
         refused(&site.get(path).await, 404, "not-found", &[]);
@@ -98,6 +99,8 @@ async fn what_is_not_there_is_404_and_405_says_what_is() {
         ("POST", "/plans", "GET, HEAD"),
         ("PATCH", "/plans/demo", "GET, HEAD, PUT, DELETE"),
         ("DELETE", "/changes", "GET, HEAD"),
+        ("PATCH", "/locks/held", "GET, HEAD, DELETE"),
+        ("GET", "/locks/held/refresh", "POST"),
         ("POST", "/status", "GET, HEAD"),
     ] {
         let answer = site.ask(&site.owner, method, path, &[ANY], None).await;
@@ -139,6 +142,10 @@ async fn a_store_that_fails_is_503_or_500_and_no_reason_gets_out() {
             ("GET", "/plans/demo", None),
             ("PUT", "/plans/new", Some(json!({ "limits": [] }))),
             ("GET", "/changes", None),
+            ("GET", "/locks", None),
+            ("GET", "/locks/held", None),
+            ("DELETE", "/locks/held", None),
+            ("POST", "/locks", Some(json!({ "target": { "caller": "shop" }, "reason": "x" }))),
         ] {
             let answer = site.ask(&site.owner, method, path, &[ANY], body.as_ref()).await;
             refused(&answer, status, code, &[]);

@@ -14,6 +14,7 @@ fn table() -> Vec<(&'static str, &'static str, Option<Value>, usize, u16)> {
     let (acme, shop) = ("/tenants/acme", "/tenants/acme/callers/shop");
     let name = || Some(json!({ "name": "new" }));
     let plan = || Some(json!({ "limits": [] }));
+    let lock = |path: &str| Some(json!({ "target": { "resource": path }, "reason": "moving" }));
     let client = || Some(json!({ "name": "another", "kind": "api_client" }));
     let peer = || Some(json!({ "name": "another", "kind": "administrator", "role": "read_only" }));
     vec![
@@ -42,6 +43,11 @@ fn table() -> Vec<(&'static str, &'static str, Option<Value>, usize, u16)> {
         ("POST", "/tenants/acme/keys/first/rotation", None, OPERATOR, 201),
         ("DELETE", "/tenants/acme/keys/first", None, OPERATOR, 204),
         ("DELETE", shop, None, OPERATOR, 204),
+        ("GET", "/locks", None, READER, 200),
+        ("POST", "/locks", lock("/orders"), OPERATOR, 201),
+        ("GET", "/locks/held", None, READER, 200),
+        ("POST", "/locks/held/refresh", None, OPERATOR, 428),
+        ("DELETE", "/locks/held", None, OWNER, 204),
         // Administrators are an owner's to manage.
         ("GET", "/tenants/administration/callers", None, READER, 200),
         ("POST", "/tenants/administration/callers", peer(), OWNER, 201),

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use jiff::Timestamp;
 
-use super::{answer::Refused, page::Query};
+use super::{answer::Refused, locks::Proof, page::Query};
 use crate::{
     Admission, Denial,
     admission::Identity,
     app::{Access, Actor, CallerId, CredentialId, Role, TenantId},
     denial::Forbidden,
+    registry::Command,
     surface::{Unreadable, content_within},
 };
 
@@ -34,6 +35,8 @@ pub(super) struct Call {
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
+    /// What proves that it holds a lock.
+    pub(super) proof: Option<Proof>,
     pub(super) content: Bytes,
 }
 
@@ -55,8 +58,10 @@ impl Call {
             return Err(Denial::Forbidden(Forbidden::Scope { resource: RESOURCE.into(), access }).into());
         }
         let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
-        let call = Self { identity, role, peer, method, uri, headers, content: Bytes::new() };
+        let mut call =
+            Self { identity, role, peer, method, uri, headers, proof: None, content: Bytes::new() };
         call.needs(needed)?;
+        call.proof = Proof::brought(&call.headers)?;
         let content = content_within(body, MOST).await.map_err(|why| match why {
             Unreadable::TooLong => Denial::ContentTooLarge { limit: MOST as u64 },
             _ => Denial::RequestTimeout,
@@ -118,6 +123,11 @@ impl Call {
     /// When that key ends.
     pub(super) fn ends(&self) -> Option<Timestamp> {
         self.identity.key.not_after()
+    }
+
+    /// Commands to be done only while the lock is held that is proven to be, if one is.
+    pub(super) fn proven(&self, commands: Vec<Command>) -> Vec<Command> {
+        self.proof.iter().map(Proof::hold).chain(commands).collect()
     }
 
     pub(super) fn actor(&self) -> Actor {

@@ -113,7 +113,7 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     call.query(&[])?;
     let before = surface.caller(&call.tenant()?, &call.within()?).await?;
     call.needs(manages(&before.kind))?;
-    tag(&before).expected(&call.headers)?;
+    surface.expects(&call, &tag(&before), &before.id).await?;
     let patch: CallerPatch = json::read(&call.content)?;
     let edit = patch.checked(&before, &surface.admin.sealer)?;
     let weakened = edit.status == Some(Status::Disabled) || edit.role.is_some_and(|role| role != call.role());
@@ -123,7 +123,7 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     let (tenant, id, expected) = (before.tenant, before.id, Some(before.revision));
     let has_plan = matches!(edit.plan, Some(Some(_)));
     let command = Command::UpdateCaller { tenant: tenant.clone(), id: id.clone(), expected, edit };
-    let done = match surface.admin.registry.execute(vec![command], &call.actor()).await {
+    let done = match surface.admin.registry.execute(call.proven(vec![command]), &call.actor()).await {
         Ok(done) => done,
         Err(Fault::NotFound) if has_plan => {
             surface.caller(&tenant, &id).await?;
@@ -141,7 +141,7 @@ pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request
     call.query(&[])?;
     let before = surface.caller(&call.tenant()?, &call.within()?).await?;
     call.needs(manages(&before.kind))?;
-    tag(&before).expected(&call.headers)?;
+    surface.expects(&call, &tag(&before), &before.id).await?;
     if before.id == *call.caller() {
         return Err(oneself());
     }

@@ -13,6 +13,7 @@ use super::{
     call::Call,
     callers::Caller,
     keys::KeyRecord,
+    locks::Lock,
     page::Page,
     plans::Plan,
     tenants::Tenant,
@@ -60,7 +61,7 @@ enum Subject {
     /// A plan.
     Plan(Plan),
     /// A lock.
-    Lock(Value),
+    Lock(Lock),
 }
 
 impl From<Entity> for Subject {
@@ -70,7 +71,7 @@ impl From<Entity> for Subject {
             Entity::Caller(it) => Self::Caller(it.into()),
             Entity::Credential(it) => Self::Credential(it.into()),
             Entity::Plan(it) => Self::Plan(it.into()),
-            lock @ Entity::Lock(_) => Self::Lock(lock.shown()),
+            Entity::Lock(it) => Self::Lock(it.into()),
         }
     }
 }

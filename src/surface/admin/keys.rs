@@ -124,7 +124,7 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     let call = Call::of(request, needed).await?;
     call.query(&[])?;
     let (before, caller) = surface.managed(&call).await?;
-    tag(&before).expected(&call.headers)?;
+    surface.expects(&call, &tag(&before), &caller.id).await?;
     let patch: KeyPatch = json::read(&call.content)?;
     let edit = patch.checked(|wanted, checks| end(&call, &caller, wanted, checks))?;
     let now = surface.admin.clock.now().time;
@@ -165,8 +165,8 @@ pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request
     let query = call.query(&["wait"])?;
     let fits = |text: &str| text.parse().ok().filter(|seconds| *seconds <= LONGEST_WAIT);
     let wait = query.chosen("wait", &format!("a whole number of seconds, at most {LONGEST_WAIT}"), fits)?;
-    let (before, _) = surface.managed(&call).await?;
-    tag(&before).expected(&call.headers)?;
+    let (before, caller) = surface.managed(&call).await?;
+    surface.expects(&call, &tag(&before), &caller.id).await?;
     if before.id == *call.key() {
         return Err(in_use());
     }

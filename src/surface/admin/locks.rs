@@ -1,0 +1,303 @@
+//! Locks: leases that are acquired, proven, refreshed, released and broken.
+
+mod proof;
+
+pub(super) use proof::Proof;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::extract::{Request, State};
+use http::{HeaderMap, header};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ADMINISTRATION, Surface,
+    answer::{Answer, Refused},
+    call::Call,
+    done,
+    etag::{self, Tag},
+    json::{self, Checks},
+    page::{Page, cut},
+};
+use crate::{
+    Denial,
+    app::{self, CallerId, Covers, Entity, Lease, LockId, LockToken, ResourcePath, Role, TenantId},
+    registry::{Command, Fault, NewLock},
+    surface::present,
+};
+
+/// How long a lock holds, in seconds, unless it is said.
+const LASTS: u32 = 60;
+
+/// The longest reason, in characters.
+const LONGEST_REASON: usize = 255;
+
+/// A lock that holds.
+#[derive(Debug, Serialize)]
+pub(super) struct Lock {
+    /// Unique; not a secret.
+    id: String,
+    /// Whose requests it stops; `null` is everybody's.
+    tenant: Option<String>,
+    /// What it stands on.
+    target: Target,
+    /// Who holds it; shown to who is refused.
+    owner: String,
+    /// Why; shown to who is refused.
+    reason: String,
+    /// Which requests it stops.
+    covers: Covers,
+    /// When it was acquired.
+    acquired_at: Timestamp,
+    /// The first moment at which it no longer holds, unless it is refreshed.
+    expires_at: Timestamp,
+    /// Greater than that of every lock that was granted before: whoever keeps the greatest that it has seen can
+    /// tell a holder that came too late.
+    fence: u64,
+}
+
+/// What a lock stands on: one of these.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Target {
+    /// A caller: what it sends, and what others would change of it.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    caller: Option<CallerId>,
+    /// A path and all below it, such as `/orders/7`.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    resource: Option<ResourcePath>,
+}
+
+/// A lock that was just acquired.
+#[derive(Debug, Serialize)]
+struct Acquired {
+    /// What proves that it is held, in `Lock-Token`. It is shown this once.
+    token: String,
+    #[serde(flatten)]
+    lock: Lock,
+}
+
+/// A lock to be acquired, by who asks.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WantedLock {
+    /// Whose requests it is to stop; `null`, or nothing said, is everybody's.
+    #[serde(default)]
+    tenant: Option<TenantId>,
+    /// What it is to stand on.
+    target: Target,
+    /// Why; shown to who is refused. 1 to 255 characters that can be printed.
+    reason: String,
+    /// Which requests it is to stop; those that may change something, unless it is said.
+    #[serde(default)]
+    covers: Covers,
+    /// How many seconds it is to hold, at most a day; 60, unless it is said.
+    #[serde(default, deserialize_with = "present")]
+    lasts: Option<u32>,
+}
+
+/// How long a lock is to hold from now on.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Refresh {
+    /// How many seconds, at most a day; 60, unless it is said. Never does it hold shorter than it did.
+    #[serde(default, deserialize_with = "present")]
+    lasts: Option<u32>,
+}
+
+impl From<app::Lock> for Lock {
+    fn from(lock: app::Lock) -> Self {
+        let (caller, resource) = match lock.target {
+            app::Target::Caller(id) => (Some(id), None),
+            app::Target::Resource(path) => (None, Some(path)),
+        };
+        Self {
+            id: lock.id.to_string(),
+            tenant: lock.tenant.map(|tenant| tenant.to_string()),
+            target: Target { caller, resource },
+            owner: lock.owner,
+            reason: lock.reason,
+            covers: lock.covers,
+            acquired_at: lock.acquired_at,
+            expires_at: lock.expires_at,
+            fence: lock.fence,
+        }
+    }
+}
+
+/// A time as a lease; 422 when it is none.
+fn lease(lasts: Option<u32>, checks: &mut Checks) -> Option<Lease> {
+    let lease = Lease::try_from(Duration::from_secs(lasts.unwrap_or(LASTS).into()));
+    checks.that(lease.is_ok(), "#/lasts", "a lock holds for 1 to 86400 seconds at a time");
+    lease.ok()
+}
+
+impl WantedLock {
+    /// The lock to be acquired by somebody.
+    fn checked(self, owner: &str, token: &LockToken) -> Result<NewLock, Refused> {
+        let mut checks = Checks::default();
+        let fits = (1..=LONGEST_REASON).contains(&self.reason.chars().count());
+        let plain = !self.reason.chars().any(char::is_control);
+        checks.that(fits && plain, "#/reason", "a reason is 1 to 255 characters that can be printed");
+        let lasts = lease(self.lasts, &mut checks);
+        let target = match self.target {
+            Target { caller: Some(id), resource: None } => Some(app::Target::Caller(id)),
+            Target { caller: None, resource: Some(path) } => Some(app::Target::Resource(path)),
+            _ => None,
+        };
+        checks.that(target.is_some(), "#/target", "it is either a caller or a resource");
+        checks.done()?;
+        let checked = target.zip(lasts).ok_or_else(|| Denial::internal("what was checked is not there"));
+        let (target, lasts) = checked?;
+        Ok(NewLock {
+            id: LockId::random(),
+            tenant: self.tenant,
+            target,
+            owner: owner.to_owned(),
+            reason: self.reason,
+            covers: self.covers,
+            lasts,
+            token: token.digest(),
+        })
+    }
+}
+
+fn shown(lock: app::Lock) -> Answer {
+    let lock = Lock::from(lock);
+    Answer::ok(&lock).tagged(&Tag::content(&lock))
+}
+
+/// Those that hold: one that has expired is none, though the store may still have it.
+pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::ReadOnly).await?;
+    let query = call.query(&["limit", "after"])?;
+    let (limit, after) = (query.limit()?, query.after::<LockId>()?);
+    let found = surface.admin.registry.locks(after.as_ref(), limit + 1).await;
+    let (mut locks, next) =
+        cut(found.map_err(|fault| surface.refuse(fault))?, limit, |last| last.id.to_string());
+    let now = surface.admin.clock.now().time;
+    locks.retain(|lock| lock.holds(now));
+    let (page, link) = Page::of(&query, locks.into_iter().map(Lock::from).collect(), next);
+    Ok(Answer::ok(&page).linked(link))
+}
+
+pub(super) async fn acquire(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::Operator).await?;
+    call.query(&[])?;
+    let ticket = surface.ticket(&call)?;
+    if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
+        return Ok(answer);
+    }
+    let token = LockToken::generate();
+    let wanted = json::read::<WantedLock>(&call.content)?.checked(call.name(), &token)?;
+    if let app::Target::Caller(id) = &wanted.target {
+        surface.may_hold(&call, id).await?;
+    }
+    let acquired = surface.execute(&call, ticket.as_ref(), vec![Command::AcquireLock(wanted)], |done| {
+        let lock = done!(Lock, done)?.clone();
+        let token = Proof::of(&lock, token).to_string();
+        let location = format!("/admin/v1/locks/{}", lock.id);
+        let lock = Lock::from(lock);
+        let tag = Tag::content(&lock);
+        Ok(Answer::made(location, &Acquired { token, lock }).tagged(&tag).secret())
+    });
+    acquired.await.map_err(|fault| surface.refuse(fault))
+}
+
+pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::ReadOnly).await?;
+    call.query(&[])?;
+    let lock = surface.lock(&call).await?;
+    let tag = Tag::content(&Lock::from(lock.clone()));
+    Ok(if tag.is_known(&call.headers) { Answer::unmodified(&tag) } else { shown(lock) })
+}
+
+pub(super) async fn refresh(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<Answer, Refused> {
+    let call = Call::of(request, Role::Operator).await?;
+    call.query(&[])?;
+    let id: LockId = call.target()?;
+    let ticket = surface.ticket(&call)?;
+    if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
+        return Ok(answer);
+    }
+    let Some(Proof { token, .. }) = Proof::of_lock(&call, &id)? else {
+        let detail = "This needs Lock-Token, with the token of the lock.";
+        return Err(Denial::PreconditionRequired { detail: detail.into() }.into());
+    };
+    let Refresh { lasts } =
+        if call.content.is_empty() { Refresh::default() } else { json::read(&call.content)? };
+    let mut checks = Checks::default();
+    let lease = lease(lasts, &mut checks);
+    checks.done()?;
+    let commands = lease.map(|lasts| Command::RefreshLock { id, token, lasts }).into_iter().collect();
+    let refreshed =
+        surface.execute(&call, ticket.as_ref(), commands, |done| Ok(shown(done!(Lock, done)?.clone())));
+    refreshed.await.map_err(|fault| surface.refuse(fault))
+}
+
+/// Whether a lock is to be taken from its holder: nothing proves that who asks is that.
+fn is_breaking(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::IF_MATCH) && !headers.contains_key(&proof::FIELD)
+}
+
+/// With its token it is released, whether or not it still held. An owner breaks it with `If-Match`.
+pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let breaks = is_breaking(request.headers());
+    let call = Call::of(request, if breaks { Role::Owner } else { Role::Operator }).await?;
+    call.query(&[])?;
+    let id: LockId = call.target()?;
+    if let Some(Proof { token, .. }) = Proof::of_lock(&call, &id)? {
+        let release = Command::ReleaseLock { id, token };
+        let released = surface.admin.registry.execute(vec![release], &call.actor()).await;
+        released.map_err(|fault| surface.refuse(fault))?;
+        return Ok(Answer::nothing());
+    }
+    if !breaks {
+        let detail = "This needs Lock-Token; an owner breaks a lock with If-Match.";
+        return Err(Denial::PreconditionRequired { detail: detail.into() }.into());
+    }
+    let lock = surface.lock(&call).await?;
+    Tag::content(&Lock::from(lock.clone())).expected(&call.headers)?;
+    surface.change(&call, vec![Command::Expect(Entity::Lock(lock)), Command::BreakLock(id)]).await?;
+    Ok(Answer::nothing())
+}
+
+impl Surface {
+    /// The lock that is asked about, if it holds.
+    async fn lock(&self, call: &Call) -> Result<app::Lock, Refused> {
+        let lock = self.admin.registry.lock(&call.target()?).await.map_err(|fault| self.refuse(fault))?;
+        if lock.holds(self.admin.clock.now().time) { Ok(lock) } else { Err(Denial::NotFound.into()) }
+    }
+
+    /// Whether who asks may keep others from changing a caller: an administrator is an owner's to manage.
+    async fn may_hold(&self, call: &Call, caller: &CallerId) -> Result<(), Refused> {
+        let tenant = ADMINISTRATION.parse().map_err(|_| Denial::internal("no id of a tenant"))?;
+        match self.admin.registry.caller(&tenant, caller).await {
+            Ok(_) => call.needs(Role::Owner),
+            Err(Fault::NotFound) => Ok(()),
+            Err(fault) => Err(self.refuse(fault)),
+        }
+    }
+
+    /// Whether a change may be made that concerns a caller: `If-Match` names the present tag, or `Lock-Token`
+    /// proves that who asks holds the caller.
+    pub(super) async fn expects(&self, call: &Call, tag: &Tag, caller: &CallerId) -> Result<(), Refused> {
+        let Some(proof) = &call.proof else { return Ok(tag.expected(&call.headers)?) };
+        if tag.matches(&call.headers)? {
+            return Ok(());
+        }
+        match self.admin.registry.lock(&proof.lock).await {
+            Ok(app::Lock { target: app::Target::Caller(held), .. }) if held == *caller => Ok(()),
+            Ok(_) => Err(etag::needed().into()),
+            Err(Fault::NotFound) => Err(self.refuse(Fault::LockLost)),
+            Err(fault) => Err(self.refuse(fault)),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Locks: acquired, proven, refreshed, released, broken.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis::{app::Status, registry::Registry};
+use serde_json::{Value, json};
+
+use super::{ANY, Site, listed, refused, start};
+use crate::common::Answer;
+
+const SHOP: &str = "/tenants/acme/callers/shop";
+
+/// A lock on the caller that the site has, and what proves it.
+async fn held(site: &Site) -> (String, String) {
+    let body = json!({ "target": { "caller": "shop" }, "reason": "moving", "lasts": 100 });
+    let acquired = site.ask(&site.operator, "POST", "/locks", &[], Some(&body)).await;
+    assert_eq!(acquired.status, 201, "{acquired:?}");
+    let lock = acquired.json();
+    (lock["id"].as_str().unwrap().to_owned(), lock["token"].as_str().unwrap().to_owned())
+}
+
+async fn with(site: &Site, token: &str, method: &str, path: &str, body: Option<&Value>) -> Answer {
+    site.ask(&site.operator, method, path, &[("lock-token", token)], body).await
+}
+
+#[tokio::test]
+async fn a_lock_is_acquired_read_refreshed_and_released() {
+    let site = Site::new().await;
+    let body = json!({
+        "tenant": "acme", "target": { "resource": "/orders/7" }, "reason": "counting", "covers": "all",
+        "lasts": 30,
+    });
+    let acquired = site.ask(&site.operator, "POST", "/locks", &[], Some(&body)).await;
+    let mut lock = acquired.json();
+    let (id, token) = (lock["id"].as_str().unwrap().to_owned(), lock["token"].as_str().unwrap().to_owned());
+    let expected = json!({
+        "token": token, "id": id, "tenant": "acme", "target": { "resource": "/orders/7" }, "owner": "operator",
+        "reason": "counting", "covers": "all", "acquired_at": start(), "expires_at": "2026-01-01T00:00:30Z",
+        "fence": lock["fence"],
+    });
+    assert_eq!((acquired.status.as_u16(), &lock), (201, &expected));
+    assert_eq!(acquired.field("cache-control"), ["no-store"]);
+    assert_eq!(acquired.field("location"), [format!("/admin/v1/locks/{id}")]);
+    assert!(token.starts_with(&format!("{id}:{}:pcl_lock_", lock["fence"])));
+
+    lock.as_object_mut().unwrap().remove("token");
+    let path = format!("/locks/{id}");
+    let read = site.get(&path).await;
+    assert_eq!((read.json(), read.field("etag")), (lock.clone(), acquired.field("etag")));
+    let mut ids = vec![&*id, "held"];
+    ids.sort_unstable();
+    assert_eq!(listed(&site.get("/locks").await.json(), "id"), ids);
+    assert!(!site.get("/changes").await.text.contains(token.rsplit(':').next().unwrap()));
+
+    site.world.clock.advance(Duration::from_secs(10));
+    let refreshed =
+        with(&site, &token, "POST", &format!("{path}/refresh"), Some(&json!({ "lasts": 60 }))).await;
+    lock["expires_at"] = json!("2026-01-01T00:01:10Z");
+    assert_eq!((refreshed.status.as_u16(), refreshed.json()), (200, lock));
+    let sooner = with(&site, &token, "POST", &format!("{path}/refresh"), Some(&json!({ "lasts": 1 }))).await;
+    assert_eq!(sooner.json()["expires_at"], "2026-01-01T00:01:10Z");
+    for _ in 0..2 {
+        assert_eq!(with(&site, &token, "DELETE", &path, None).await.status, 204);
+    }
+    refused(&site.get(&path).await, 404, "not-found", &[]);
+}
+
+#[tokio::test]
+async fn what_is_held_is_423_to_others() {
+    let site = Site::new().await;
+    held(&site).await;
+    for (method, path, body) in [
+        ("PATCH", SHOP, Some(json!({ "name": "x" }))),
+        ("DELETE", SHOP, None),
+        ("POST", "/locks", Some(json!({ "target": { "caller": "shop" }, "reason": "me too" }))),
+    ] {
+        let answer = site.ask(&site.owner, method, path, &[ANY], body.as_ref()).await;
+        refused(&answer, 423, "locked", &[]);
+        assert_eq!(answer.field("retry-after"), ["100"]);
+        assert_eq!(
+            (&answer.json()["owner"], &answer.json()["reason"]),
+            (&json!("operator"), &json!("moving"))
+        );
+    }
+    // A lock of other things, and of other tenants' requests, is nothing to it.
+    for target in [json!({ "resource": "/shop" }), json!({ "caller": "till" })] {
+        assert_eq!(site.post("/locks", json!({ "target": target, "reason": "x" })).await.status, 201);
+    }
+    site.world.clock.advance(Duration::from_secs(100));
+    assert_eq!(site.patch(SHOP, json!({ "name": "x" })).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_proves_the_lock_changes_what_it_stands_on() {
+    let site = Site::new().await;
+    let (_, token) = held(&site).await;
+    // The proof stands for If-Match, of the caller and of its keys.
+    let patched = with(&site, &token, "PATCH", SHOP, Some(&json!({ "status": "disabled" }))).await;
+    assert_eq!((patched.status.as_u16(), patched.field("etag")), (200, vec!["\"2\""]));
+    let key = with(&site, &token, "PATCH", "/tenants/acme/keys/first", Some(&json!({ "name": "x" }))).await;
+    assert_eq!(key.status, 200);
+    // An If-Match beside it holds too.
+    let fields = [("lock-token", &*token), ("if-match", "\"1\"")];
+    let stale = site.ask(&site.operator, "PATCH", SHOP, &fields, Some(&json!({ "name": "x" }))).await;
+    refused(&stale, 412, "precondition-failed", &[]);
+    // Of what it does not stand on, it says nothing.
+    let body = json!({ "name": "till", "id": "till", "kind": "operator" });
+    assert_eq!(with(&site, &token, "POST", "/tenants/acme/callers", Some(&body)).await.status, 201);
+    let till = with(&site, &token, "PATCH", "/tenants/acme/callers/till", Some(&json!({}))).await;
+    refused(&till, 428, "precondition-required", &[]);
+    assert_eq!(with(&site, &token, "DELETE", SHOP, None).await.status, 204);
+    refused(&site.get(SHOP).await, 404, "not-found", &[]);
+}
+
+#[tokio::test]
+async fn a_proof_that_is_worth_nothing_any_more_changes_nothing() {
+    let site = Site::new().await;
+    let (id, token) = held(&site).await;
+    let (lock, secret) = (format!("/locks/{id}"), token.rsplit(':').next().unwrap());
+    let other = format!("{}0", &secret[..secret.len() - 1]);
+    let other = if other == secret { format!("{}1", &secret[..secret.len() - 1]) } else { other };
+    for lost in [format!("{id}:1:{secret}"), format!("{id}:{}:{other}", token.split(':').nth(1).unwrap())] {
+        for (method, path) in [("PATCH", SHOP), ("POST", "/tenants/acme/callers")] {
+            let body = json!({ "name": "x", "kind": "operator" });
+            let body = if method == "POST" { body } else { json!({ "status": "disabled" }) };
+            let answer = with(&site, &lost, method, path, Some(&body)).await;
+            refused(&answer, 412, "precondition-failed", &[]);
+        }
+    }
+    let unknown = format!("none:1:{secret}");
+    let answer = with(&site, &unknown, "PATCH", SHOP, Some(&json!({ "name": "x" }))).await;
+    refused(&answer, 412, "precondition-failed", &[]);
+    refused(&with(&site, &unknown, "DELETE", &lock, None).await, 412, "precondition-failed", &[]);
+    let wrong = format!("{id}:1:{other}");
+    refused(&with(&site, &wrong, "DELETE", &lock, None).await, 412, "precondition-failed", &[]);
+    for malformed in ["x", secret, &format!("{id}:{secret}")] {
+        refused(&with(&site, malformed, "PATCH", SHOP, Some(&json!({}))).await, 400, "bad-request", &[]);
+    }
+    site.world.clock.advance(Duration::from_secs(100));
+    for (method, path) in [("PATCH", SHOP.to_owned()), ("POST", format!("{lock}/refresh"))] {
+        let answer = with(&site, &token, method, &path, Some(&json!({}))).await;
+        refused(&answer, 412, "precondition-failed", &[]);
+    }
+    let stored = site.world.stored("acme", "shop").await;
+    assert_eq!((stored.revision, stored.status), (1, Status::Enabled));
+}
+
+#[tokio::test]
+async fn a_lock_is_broken_by_an_owner_on_purpose() {
+    let site = Site::new().await;
+    let (id, token) = held(&site).await;
+    let path = format!("/locks/{id}");
+    refused(&site.ask(&site.owner, "DELETE", &path, &[], None).await, 428, "precondition-required", &[]);
+    refused(&site.ask(&site.operator, "DELETE", &path, &[ANY], None).await, 403, "role", &[]);
+    let stale = site.ask(&site.owner, "DELETE", &path, &[("if-match", "\"x\"")], None).await;
+    refused(&stale, 412, "precondition-failed", &[]);
+    let tag = site.get(&path).await.field("etag")[0].to_owned();
+    assert_eq!(site.ask(&site.owner, "DELETE", &path, &[("if-match", &tag)], None).await.status, 204);
+    refused(&site.delete(&path).await, 404, "not-found", &[]);
+    let late = with(&site, &token, "PATCH", SHOP, Some(&json!({ "name": "late" }))).await;
+    refused(&late, 412, "precondition-failed", &[]);
+    // The next holder's fence is greater.
+    let fence = |token: &str| token.split(':').nth(1).unwrap().parse::<u64>().unwrap();
+    assert!(fence(&held(&site).await.1) > fence(&token));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_lock_has_its_place() {
+    let site = Site::new().await;
+    let target = json!({ "caller": "shop" });
+    for (body, status, places) in [
+        (json!({ "target": {}, "reason": "x" }), 422, &["#/target"][..]),
+        (json!({ "target": { "caller": "a", "resource": "/a" }, "reason": "x" }), 422, &["#/target"]),
+        (json!({ "target": { "caller": "a b" }, "reason": "x" }), 422, &["#/target/caller"]),
+        (json!({ "target": { "resource": "a" }, "reason": "x" }), 422, &["#/target/resource"]),
+        (json!({ "target": target, "reason": "", "lasts": 0 }), 422, &["#/reason", "#/lasts"]),
+        (json!({ "target": target, "reason": "x", "lasts": 86_401 }), 422, &["#/lasts"]),
+        (json!({ "target": target, "reason": "x", "covers": "reads" }), 422, &["#/covers"]),
+        (json!({ "target": target }), 400, &["#/reason"]),
+        (json!({ "target": target, "reason": "x", "owner": "me" }), 400, &["#/owner"]),
+        (json!({ "target": "shop", "reason": "x" }), 400, &["#/target"]),
+    ] {
+        let code = if status == 422 { "wrong-values" } else { "wrong-shape" };
+        refused(&site.post("/locks", body).await, status, code, places);
+    }
+    let (id, token) = held(&site).await;
+    let answer =
+        with(&site, &token, "POST", &format!("/locks/{id}/refresh"), Some(&json!({ "lasts": 0 }))).await;
+    refused(&answer, 422, "wrong-values", &["#/lasts"]);
+}
+
+#[tokio::test]
+async fn an_operator_holds_no_administrator() {
+    let site = Site::new().await;
+    let body = json!({ "target": { "caller": "owner" }, "reason": "x" });
+    let theirs = site.ask(&site.operator, "POST", "/locks", &[], Some(&body)).await;
+    refused(&theirs, 403, "role", &[]);
+    assert_eq!(site.post("/locks", body).await.status, 201);
+}
+
+#[tokio::test]
+async fn of_ten_that_want_one_lock_at_once_one_gets_it() {
+    let site = Arc::new(Site::new().await);
+    let all: Vec<_> = (0..10)
+        .map(|_| {
+            let site = site.clone();
+            let body = json!({ "target": { "caller": "shop" }, "reason": "x" });
+            tokio::spawn(async move { site.post("/locks", body).await.status.as_u16() })
+        })
+        .collect();
+    let mut statuses = Vec::new();
+    for one in all {
+        statuses.push(one.await.unwrap());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [&[201][..], &[423; 9]].concat());
+}
+
+#[tokio::test]
+async fn acquiring_and_refreshing_may_be_sent_again() {
+    let site = Site::new().await;
+    let body = json!({ "target": { "caller": "shop" }, "reason": "x" });
+    let once = [("idempotency-key", "\"1\"")];
+    let first = site.send("POST", "/locks", &once, body.clone()).await;
+    let again = site.send("POST", "/locks", &once, body).await;
+    assert_eq!((first.status.as_u16(), &first.text), (201, &again.text));
+    let (id, token) = (first.json()["id"].clone(), first.json()["token"].clone());
+    let path = format!("/locks/{}/refresh", id.as_str().unwrap());
+    let fields = [("idempotency-key", "\"2\""), ("lock-token", token.as_str().unwrap())];
+    let first = site.send("POST", &path, &fields, json!({})).await;
+    site.world.clock.advance(Duration::from_secs(30));
+    let again = site.send("POST", &path, &fields, json!({})).await;
+    assert_eq!((first.status.as_u16(), &first.text), (200, &again.text));
+    assert_eq!(again.field("idempotency-replayed"), ["true"]);
+    assert_eq!(site.world.memory.locks(None, 9).await.unwrap().len(), 2);
+}
