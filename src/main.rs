@@ -87,6 +87,13 @@ enum Command {
         #[command(subcommand)]
         command: manage::Plans,
     },
+    /// Hold callers and paths while they are worked on.
+    Lock {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: manage::Locks,
+    },
     /// Look at the routes.
     Route {
         #[command(flatten)]
@@ -264,6 +271,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::App { place, command } => place.run(Manage::Apps(command)),
         Command::Key { place, command } => place.run(Manage::Keys(command)),
         Command::Plan { place, command } => place.run(Manage::Plans(command)),
+        Command::Lock { place, command } => place.run(Manage::Locks(command)),
         Command::Route { place, command } => place.run(Manage::Routes(command)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "portcullis", &mut io::stdout());

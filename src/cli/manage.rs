@@ -1,13 +1,15 @@
-//! The commands over the admin API: tenants, apps, keys, plans, routes.
+//! The commands over the admin API: tenants, apps, keys, plans, locks, routes.
 
 mod apps;
 mod keys;
+mod locks;
 mod plans;
 mod routes;
 mod tenants;
 
 pub use apps::Apps;
 pub use keys::Keys;
+pub use locks::Locks;
 pub use plans::Plans;
 pub use routes::Routes;
 pub use tenants::Tenants;
@@ -27,6 +29,8 @@ use crate::{app::Secret, config::Config};
 
 /// The variable of the environment with the key to the admin API.
 const VARIABLE: &str = "PORTCULLIS_TOKEN";
+/// The variable of the environment with the token of a lock.
+const LOCK_VARIABLE: &str = "PORTCULLIS_LOCK_TOKEN";
 /// How many are asked for at once.
 const PAGE: u32 = 500;
 
@@ -41,12 +45,24 @@ pub struct Where {
     /// A file with the key of an administrator; it is never an argument, those stand in the list of processes.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Where")]
     token_file: Option<PathBuf>,
+    /// A file with the token of a lock; what stands on the lock may be changed with it. Or `PORTCULLIS_LOCK_TOKEN`.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Where")]
+    lock_token_file: Option<PathBuf>,
     /// As JSON: one thing as it is answered, of many one on each line.
     #[arg(long, global = true, help_heading = "Where")]
     json: bool,
 }
 
 impl Where {
+    /// The token of a lock, if one is given.
+    fn lock_token(&self) -> anyhow::Result<Option<String>> {
+        let token = match &self.lock_token_file {
+            Some(file) => Some(std::fs::read_to_string(file).with_context(|| file.display().to_string())?),
+            None => std::env::var(LOCK_VARIABLE).ok(),
+        };
+        Ok(token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()))
+    }
+
     /// The API that is meant.
     async fn api(&self, config: impl FnOnce() -> anyhow::Result<Config>) -> anyhow::Result<Api> {
         let Some(url) = &self.url else { return Api::own(&config()?).await };
@@ -71,6 +87,8 @@ pub enum Manage {
     Keys(Keys),
     /// Plans.
     Plans(Plans),
+    /// Locks.
+    Locks(Locks),
     /// Routes.
     Routes(Routes),
 }
@@ -85,12 +103,14 @@ pub async fn run(
     config: impl FnOnce() -> anyhow::Result<Config>,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let mut desk = Desk { api: place.api(config).await?, json: place.json, out };
+    let lock_token = place.lock_token()?;
+    let mut desk = Desk { api: place.api(config).await?, lock_token, json: place.json, out };
     match what {
         Manage::Tenants(command) => tenants::run(command, &mut desk).await,
         Manage::Apps(command) => apps::run(command, &mut desk).await,
         Manage::Keys(command) => keys::run(command, &mut desk).await,
         Manage::Plans(command) => plans::run(command, &mut desk).await,
+        Manage::Locks(command) => locks::run(command, &mut desk).await,
         Manage::Routes(command) => routes::run(command, &mut desk).await,
     }
 }
@@ -98,6 +118,7 @@ pub async fn run(
 /// An API, and where its answers are told.
 struct Desk<'a> {
     api: Api,
+    lock_token: Option<String>,
     json: bool,
     out: &'a mut dyn Write,
 }
@@ -148,14 +169,26 @@ impl Desk<'_> {
     /// Changes what is there, and tells what it is since. What changed meanwhile is not changed.
     async fn change(&mut self, path: &str, patch: &Value) -> anyhow::Result<()> {
         let tag = self.tag(path).await?;
-        let reply = self.api.ask(Method::PATCH, path, &[("if-match", &tag)], Some(patch)).await?;
+        let reply = self.api.ask(Method::PATCH, path, &self.expecting(&tag), Some(patch)).await?;
         self.tell(&reply.body)
     }
 
     /// Deletes what is there; `query` is put behind its path then.
     async fn delete(&mut self, path: &str, query: &str) -> anyhow::Result<Reply> {
         let tag = self.tag(path).await?;
-        self.api.ask(Method::DELETE, &format!("{path}{query}"), &[("if-match", &tag)], None).await
+        self.api.ask(Method::DELETE, &format!("{path}{query}"), &self.expecting(&tag), None).await
+    }
+
+    /// What proves that a lock is held, if one is given.
+    fn proof(&self) -> Vec<(&'static str, &str)> {
+        self.lock_token.iter().map(|token| ("lock-token", &**token)).collect()
+    }
+
+    /// That, and the tag that a change is based on.
+    fn expecting<'a>(&'a self, tag: &'a str) -> Vec<(&'static str, &'a str)> {
+        let mut fields = self.proof();
+        fields.push(("if-match", tag));
+        fields
     }
 
     async fn tag(&self, path: &str) -> anyhow::Result<String> {

@@ -12,7 +12,12 @@ use crate::{
 const CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
 
 fn run(site: &Site, arguments: &str) -> Output {
-    site.command(arguments).env_remove("PORTCULLIS_URL").env_remove("PORTCULLIS_TOKEN").output().unwrap()
+    site.command(arguments)
+        .env_remove("PORTCULLIS_URL")
+        .env_remove("PORTCULLIS_TOKEN")
+        .env_remove("PORTCULLIS_LOCK_TOKEN")
+        .output()
+        .unwrap()
 }
 
 fn done(site: &Site, arguments: &str) -> String {
@@ -109,6 +114,35 @@ fn tenants_apps_and_plans_are_managed_on_the_store_alone() {
     done(&site, &format!("app delete --tenant customer {id}"));
     done(&site, "plan delete slow");
     done(&site, "tenant delete customer");
+}
+
+#[test]
+fn what_a_lock_stands_on_is_changed_with_its_token_only() {
+    let site = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
+    let lock = json(&site, &format!("lock acquire --caller {CLIENT} --reason moving --lasts 600"));
+    let (id, token) = (lock["id"].as_str().unwrap(), lock["token"].as_str().unwrap());
+    let with =
+        |arguments: &str| site.command(arguments).env("PORTCULLIS_LOCK_TOKEN", token).output().unwrap();
+    let edit = format!("app edit --tenant demo {CLIENT} --name example.com/moved");
+    let (code, said) = refused(&site, &edit);
+    assert!(code == Some(3) && said.contains("423 Locked") && said.contains("moving"), "{said}");
+    let edited = with(&edit);
+    assert!(edited.status.success(), "{}", String::from_utf8_lossy(&edited.stderr));
+    assert!(done(&site, "lock list").contains(id));
+    assert!(with("lock refresh --lasts 900").status.success());
+    assert!(with("lock release").status.success());
+    assert_eq!(refused(&site, &format!("lock show {id}")).0, Some(3));
+    assert!(!with("lock refresh").status.success(), "what was released stays so");
+
+    let again = json(&site, "lock acquire --path /orders --reason counting");
+    assert!(again["fence"].as_u64() > lock["fence"].as_u64());
+    assert_eq!(refused(&site, "lock acquire --path /orders/7 --reason mine").0, Some(3));
+    assert!(done(&site, &format!("lock break {}", again["id"].as_str().unwrap())).contains("is broken"));
+    for arguments in ["lock acquire --reason x", "lock acquire --reason x --path /a --caller b", "lock break"]
+    {
+        assert_eq!(refused(&site, arguments).0, Some(2), "{arguments}");
+    }
+    assert!(refused(&site, "lock release").1.contains("PORTCULLIS_LOCK_TOKEN"));
 }
 
 #[tokio::test]
