@@ -208,7 +208,9 @@ impl Signature {
             }
         }
         if !tried {
-            let _ = self.made(presented, payload, &self.decoy, &DECOY)?;
+            // The key that sealed it may be gone by now; nothing depends on what it says.
+            let decoy = self.sealer.unseal(&self.decoy, &DECOY).unwrap_or(Secret::from(String::new()));
+            let _ = presented.is_signed_with(decoy.expose().as_bytes(), payload);
         }
         Ok(None)
     }

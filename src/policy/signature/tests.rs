@@ -185,6 +185,20 @@ fn a_changed_secret_counts_from_then_on_and_one_that_cannot_be_opened_is_our_fau
     assert_eq!(site.code(&site.policy(), &request), "internal");
 }
 
+#[test]
+fn keys_that_seal_may_be_replaced_while_requests_come() {
+    let site = Site::new();
+    let policy = site.policy();
+    let (known, unknown) = (site.get(APP_KEY), site.get("nobodys-key"));
+    let next = Sealer::new(SealKey::new(2, &[4; 32]));
+    site.sealer.take_keys(&next.with_previous(SealKey::new(1, &[3; 32])));
+    assert_eq!(site.code(&policy, &known), "admitted");
+    site.sealer.take_keys(&Sealer::new(SealKey::new(2, &[4; 32])));
+    assert_eq!(site.code(&policy, &unknown), "credential-unknown");
+    site.app(|_| {});
+    assert_eq!(site.code(&policy, &known), "admitted");
+}
+
 /// An app may choose its AppKey: nobody is kept out by one that is the same as an access key of somebody else.
 #[test]
 fn an_app_key_that_is_somebodys_access_key_stands_in_nobodys_way() {
