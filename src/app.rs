@@ -7,6 +7,7 @@ mod caller;
 mod change;
 mod code;
 mod credential;
+mod grant;
 pub(crate) mod hex;
 mod id;
 mod key;
@@ -23,7 +24,10 @@ pub use caller::{App, Caller, CallerEdit, CallerKind, Creator, Role, Status};
 pub use change::{Actor, Change, Entity, Kind, Seq, Verb};
 pub use code::AppCode;
 pub use credential::{Access, Credential, CredentialEdit, CredentialKind, Resource, Scope, Scopes};
-pub use id::{CallerId, CredentialId, InvalidId, LockId, PlanId, TenantId};
+pub use grant::{Grant, GrantRole};
+pub use id::{
+    CallerId, CredentialId, EnvironmentId, GrantId, InvalidId, LockId, PlanId, RouteName, TenantId,
+};
 pub use key::{ApiKey, InvalidKey, KeyPrefix};
 pub use lease::{InvalidLease, Lease};
 pub use lock::{Covers, Lock, MAX_LOCKS, ResourcePath, Target};

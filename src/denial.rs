@@ -55,6 +55,8 @@ pub enum Forbidden {
         /// The role that does.
         needed: Role,
     },
+    /// The caller has no grant for the route.
+    Grant,
     /// The credential's scopes do not cover the request.
     Scope {
         /// What the request is about.
@@ -212,6 +214,7 @@ impl Denial {
                 Forbidden::Kind => "caller-kind",
                 Forbidden::Lockout { .. } => "lockout",
                 Forbidden::Role { .. } => "role",
+                Forbidden::Grant => "not-granted",
                 Forbidden::Scope { .. } => "scope",
             },
             Self::NotFound => "not-found",
@@ -269,6 +272,7 @@ impl Denial {
                     format!("Too many bad credentials came from here. Come back in {retry_after} s.").into()
                 }
                 Forbidden::Role { needed } => format!("This needs the role {}.", needed.as_str()).into(),
+                Forbidden::Grant => "The caller is not authorized for this API.".into(),
                 Forbidden::Scope { resource, access } => {
                     let verb = if *access == Access::Read { "read" } else { "write" };
                     format!("The credential's scopes do not let it {verb} {resource}.").into()

@@ -7,6 +7,7 @@ mod apps;
 mod entry;
 mod look;
 mod roster;
+mod shared;
 
 pub use entry::{CallerEntry, KeyEntry};
 
@@ -26,8 +27,8 @@ use tokio::sync::watch;
 
 use crate::{
     app::{
-        Caller, CallerId, Change, Covers, Credential, CredentialId, Digest, Entity, Lock, Peppers, Plan,
-        PlanId, Scopes, Seq, Target, Tenant, TenantId, Verb,
+        Caller, CallerId, Change, Covers, Credential, CredentialId, Digest, Entity, EnvironmentId, Grant,
+        Lock, Peppers, Plan, PlanId, RouteName, Scopes, Seq, Target, Tenant, TenantId, Verb,
     },
     limit::Budget,
 };
@@ -55,7 +56,7 @@ impl Hasher for FirstBytes {
     }
 }
 
-/// Every tenant, caller, credential, plan and lock, as decisions need them.
+/// Every tenant, caller, credential, plan, lock and grant, as decisions need them.
 ///
 /// Reads take no lock; writes take one among themselves.
 #[derive(Debug)]
@@ -70,6 +71,8 @@ pub struct Directory {
     locks: AtomicUsize,
     /// How many of the keys are kept by their SHA-256.
     by_sha256: AtomicUsize,
+    /// The routes that callers have grants for, in order.
+    granted: HashMap<CallerId, Arc<[RouteName]>>,
     applied: watch::Sender<Seq>,
     /// Held by who writes.
     roster: Mutex<Roster>,
@@ -89,6 +92,7 @@ impl Directory {
             resource_locks: HashMap::new(),
             locks: AtomicUsize::new(0),
             by_sha256: AtomicUsize::new(0),
+            granted: HashMap::new(),
             applied: watch::Sender::new(0),
             roster: Mutex::default(),
         }
@@ -184,6 +188,12 @@ impl Directory {
         all.filter(stops).max_by_key(|lock| lock.expires_at).cloned()
     }
 
+    /// Whether a caller has a grant for a route.
+    #[must_use]
+    pub fn grants(&self, caller: &CallerId, route: &RouteName) -> bool {
+        self.granted.pin().get(caller).is_some_and(|routes| routes.binary_search(route).is_ok())
+    }
+
     /// The number of the last change applied.
     #[must_use]
     pub fn applied(&self) -> Seq {
@@ -244,6 +254,11 @@ impl Directory {
             Entity::Caller(caller) => self.put_caller(roster, &caller),
             Entity::Credential(credential) => self.put_key(roster, &credential),
             Entity::Plan(plan) => self.put_plan(roster, plan),
+            Entity::Grant(grant) => self.edit_grants(roster, &grant, |routes| {
+                if let Err(at) = routes.binary_search(&grant.route) {
+                    routes.insert(at, grant.route.clone());
+                }
+            }),
             // A lock that is refreshed takes the place of what it was; its target is the same.
             Entity::Lock(lock) => self.edit_locks(&lock.target.clone(), |locks| {
                 locks.retain(|other| other.id != lock.id);
@@ -256,6 +271,7 @@ impl Directory {
         match entity {
             Entity::Tenant(tenant) => drop(self.tenants.pin().remove(&tenant.id)),
             Entity::Caller(caller) => {
+                self.granted.pin().remove(&caller.id);
                 self.apps.remove(&mut roster.apps, &caller.id);
                 for key in roster.remove(&caller.id).iter().flat_map(Row::keys) {
                     self.hide(&key.digest);
@@ -266,6 +282,9 @@ impl Directory {
                 roster.remove_key(&credential.caller, &credential.id);
             }
             Entity::Plan(plan) => drop(self.budgets.pin().remove(plan.id())),
+            Entity::Grant(grant) => {
+                self.edit_grants(roster, &grant, |routes| routes.retain(|route| *route != grant.route));
+            }
             Entity::Lock(lock) => {
                 self.edit_locks(&lock.target, |locks| locks.retain(|other| other.id != lock.id));
             }
@@ -356,6 +375,20 @@ impl Directory {
     fn hide(&self, digest: &Digest) {
         if self.keys.pin().remove(&digest.prefix()).is_some_and(|key| key.by_sha256) {
             self.by_sha256.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn edit_grants(&self, roster: &mut Roster, grant: &Grant, edit: impl FnOnce(&mut Vec<RouteName>)) {
+        if grant.environment.as_str() != EnvironmentId::RELEASE {
+            return;
+        }
+        let granted = self.granted.pin();
+        let mut routes = granted.get(&grant.caller).map(|routes| routes.to_vec()).unwrap_or_default();
+        edit(&mut routes);
+        if routes.is_empty() {
+            granted.remove(&grant.caller);
+        } else {
+            granted.insert(grant.caller.clone(), roster.routes(&routes));
         }
     }
 

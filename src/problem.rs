@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     Admission, Denial,
-    denial::{Unauthenticated, Wrong},
+    denial::{Forbidden, Unauthenticated, Wrong},
     field,
     media::MediaType,
 };
@@ -163,6 +163,9 @@ fn apig(denial: &Denial) -> (http::StatusCode, Bytes) {
                 (401, "APIG.0303", format!("Incorrect app authentication information: {why}").into())
             }
         },
+        Denial::Forbidden(Forbidden::Grant) => {
+            (403, "APIG.0304", "The app is not authorized to access the API.".into())
+        }
         Denial::Forbidden(_) | Denial::PaymentRequired { .. } => {
             (403, "APIG.1005", "No permissions to request this method".into())
         }

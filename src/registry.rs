@@ -29,7 +29,7 @@ mod work;
 pub use command::{Command, NewCaller, SecretOf};
 pub use fault::Fault;
 pub use follow::{follow, load, note_uses};
-pub use listing::{Callers, Changes, Credentials, History, Order, Past, Tenants};
+pub use listing::{Callers, Changes, Credentials, Grants, History, Order, Past, Tenants};
 pub use lock::NewLock;
 pub use once::{Kept, Once, Outcome, earlier, execute_once, keep};
 pub use reseal::{Resealed, reseal};
@@ -43,8 +43,9 @@ use view::Held;
 use work::{Batch, OnceBatch};
 
 use crate::app::{
-    Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialEdit, CredentialId, Entity, Lease,
-    Lock, LockId, LockToken, Plan, PlanId, Seq, Standing, Status, Tenant, TenantEdit, TenantId,
+    Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialEdit, CredentialId, Entity, Grant,
+    GrantId, Lease, Lock, LockId, LockToken, Plan, PlanId, Seq, Standing, Status, Tenant, TenantEdit,
+    TenantId,
 };
 
 /// One command by itself, and the entity of its kind that it answers with.
@@ -62,7 +63,7 @@ macro_rules! one {
 pub struct Snapshot {
     /// The number of the last change it contains.
     pub seq: Seq,
-    /// Tenants, then plans, then callers, then credentials, then locks; in no order among their kind.
+    /// Tenants, then plans, then callers, then credentials, then locks, then grants; in no order among their kind.
     pub entities: Vec<Entity>,
 }
 
@@ -210,6 +211,30 @@ pub trait Registry: Send + Sync + 'static {
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
     async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault>;
 
+    /// A grant of a tenant.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`].
+    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Grant, Fault>;
+
+    /// A page of grants, those given last first; of those given at once, the greater id.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn grants(&self, which: &Grants) -> Result<Vec<Grant>, Fault>;
+
+    /// How many grants there are on all pages together.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn count_grants(&self, which: &Grants) -> Result<u64, Fault>;
+
+    /// How many grants each of some callers has.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, Fault>;
+
     /// Notes when credentials were used. Not a change: nothing of it is in the change log. What is noted last
     /// is kept, whoever notes it; credentials that are not there are left out.
     ///
@@ -338,7 +363,7 @@ pub trait Registry: Send + Sync + 'static {
         one!(self, Caller, command, actor)
     }
 
-    /// Deletes a caller, its credentials and the locks on it, unless it is locked.
+    /// Deletes a caller, its credentials, its grants and the locks on it, unless it is locked.
     ///
     /// # Errors
     /// [`Fault::NotFound`], [`Fault::Locked`], or [`Fault::Conflict`] when `expected` is not the present
@@ -479,5 +504,22 @@ pub trait Registry: Send + Sync + 'static {
     /// [`Fault::NotFound`], also when it has expired.
     async fn break_lock(&self, id: &LockId, actor: &Actor) -> Result<(), Fault> {
         self.execute(vec![Command::BreakLock(id.clone())], actor).await.map(drop)
+    }
+
+    /// Gives a grant; when there is one like it, that one stays, and is returned.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`] without its caller, [`Fault::Conflict`] when the id is taken.
+    async fn put_grant(&self, grant: Grant, actor: &Actor) -> Result<Grant, Fault> {
+        one!(self, Grant, Command::PutGrant(grant), actor)
+    }
+
+    /// Takes a grant back. A lock on its caller does not hold it.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`].
+    async fn delete_grant(&self, tenant: &TenantId, id: &GrantId, actor: &Actor) -> Result<(), Fault> {
+        let command = Command::DeleteGrant { tenant: tenant.clone(), id: id.clone() };
+        self.execute(vec![command], actor).await.map(drop)
     }
 }

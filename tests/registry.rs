@@ -10,6 +10,7 @@ mod promise {
     pub mod callers;
     pub mod credentials;
     pub mod edits;
+    pub mod grants;
     pub mod imports;
     pub mod listings;
     pub mod locks;
@@ -127,6 +128,12 @@ macro_rules! keeps_all {
                 what_cannot_be_imported_is_named_by_its_member,
                 an_import_takes_more_callers_than_a_tenant_may_have,
                 a_view_is_of_one_moment_however_long_it_is_read,
+            }
+            grants {
+                a_grant_is_given_once_and_taken_back,
+                a_grant_needs_its_caller_and_an_id_of_its_own,
+                a_deleted_caller_takes_its_grants_along,
+                grants_are_listed_newest_first_by_what_was_asked_for,
             }
             listings {
                 pages_follow_each_other_without_gap_or_overlap,

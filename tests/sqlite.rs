@@ -11,7 +11,10 @@ use std::{
 };
 
 use portcullis::{
-    app::{Caller, CallerEdit, CallerId, Entity, Lock, LockToken, MAX_LOCKS, Target, Tenant},
+    app::{
+        Caller, CallerEdit, CallerId, Entity, EnvironmentId, Grant, GrantId, GrantRole, Lock, LockToken,
+        MAX_LOCKS, Target, Tenant,
+    },
     clock::{ManualClock, SystemClock},
     registry::{
         Callers, Fault, Order, Registry,
@@ -67,10 +70,20 @@ async fn fill(registry: &dyn Registry) -> Caller {
     registry.create_tenant(tenant("t"), by).await.unwrap();
     registry.put_plan(plan("p", 1), by).await.unwrap();
     registry.create_tenant(gateway("g", "project", "instance"), by).await.unwrap();
-    registry.create_caller(app("g", "name", "key"), by).await.unwrap();
+    let app = registry.create_caller(app("g", "name", "key"), by).await.unwrap();
+    let grant = Grant {
+        id: GrantId::random(),
+        tenant: app.tenant,
+        caller: app.id,
+        route: "orders".parse().unwrap(),
+        environment: EnvironmentId::release(),
+        role: GrantRole::Provider,
+        created_at: app.created_at,
+    };
     let caller = registry.create_caller(client("t", "name"), by).await.unwrap();
     registry.create_credential(key(&caller, "key"), by).await.unwrap();
     registry.acquire_lock(lock_on(&caller, Duration::from_secs(1)), by).await.unwrap();
+    registry.put_grant(grant, by).await.unwrap();
     caller
 }
 
@@ -81,7 +94,7 @@ async fn what_was_there_is_there_when_opened_again() {
     let store = Sqlite::open(&path, clock.clone()).await.unwrap();
     let caller = fill(&store).await;
     let (snapshot, changes) = (store.snapshot().await.unwrap(), log(&store).await);
-    assert_eq!(snapshot.entities.len(), 7);
+    assert_eq!(snapshot.entities.len(), 8);
     store.close().await;
     assert!(!path.with_extension("db-wal").exists(), "all of it is in the one file");
 
@@ -362,12 +375,14 @@ async fn a_row_that_was_tampered_with_is_found() {
         // Moved from one column into the next.
         ("UPDATE change SET actor = 'testcre', verb = 'ated' WHERE seq = 2", "change 2"),
         ("DELETE FROM change_hash WHERE seq = 6; DELETE FROM change WHERE seq = 6", "change 6"),
-        ("DELETE FROM change WHERE seq = 7", "changes 7 to 7"),
-        ("DELETE FROM change_hash WHERE seq = 7", "change 7"),
+        ("DELETE FROM change WHERE seq = 8", "changes 8 to 8"),
+        ("DELETE FROM change_hash WHERE seq = 8", "change 8"),
         ("UPDATE change_hash SET hash = zeroblob(32) WHERE seq = 2", "change 2"),
         ("UPDATE credential SET record = json_set(record, '$.scopes', 'none')", "credential"),
         ("UPDATE caller SET record = json_set(record, '$.plan', 'p') WHERE tenant = 't'", "caller"),
         ("DELETE FROM lock", "lock"),
+        ("DELETE FROM \"grant\"", "grant"),
+        ("UPDATE \"grant\" SET record = json_set(record, '$.route', 'bills')", "grant"),
         ("INSERT INTO plan (id, record) VALUES ('free', '{}')", "plan \"free\""),
         ("UPDATE fence SET last = last + 1", "the last fence"),
         ("DROP TRIGGER fence_is_not_deleted; DELETE FROM fence", "the last fence"),

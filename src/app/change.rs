@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Caller, Credential, Lock, Plan, Tenant};
+use super::{Caller, Credential, Grant, Lock, Plan, Tenant};
 
 /// A change's number. The first is 1; each is one greater than the last.
 pub type Seq = u64;
@@ -90,6 +90,8 @@ pub enum Entity {
     Plan(Plan),
     /// A lock.
     Lock(Lock),
+    /// A grant.
+    Grant(Grant),
 }
 
 /// The kinds of entity.
@@ -105,11 +107,14 @@ pub enum Kind {
     Plan,
     /// A lock.
     Lock,
+    /// A grant.
+    Grant,
 }
 
 impl Kind {
     /// All of them, each behind those that it stands on.
-    pub const ALL: [Self; 5] = [Self::Tenant, Self::Plan, Self::Caller, Self::Credential, Self::Lock];
+    pub const ALL: [Self; 6] =
+        [Self::Tenant, Self::Plan, Self::Caller, Self::Credential, Self::Lock, Self::Grant];
 
     /// The kind's name in the store.
     #[must_use]
@@ -120,6 +125,7 @@ impl Kind {
             Self::Credential => "credential",
             Self::Plan => "plan",
             Self::Lock => "lock",
+            Self::Grant => "grant",
         }
     }
 
@@ -140,6 +146,7 @@ impl Entity {
             Self::Credential(_) => Kind::Credential,
             Self::Plan(_) => Kind::Plan,
             Self::Lock(_) => Kind::Lock,
+            Self::Grant(_) => Kind::Grant,
         }
     }
 
@@ -152,6 +159,7 @@ impl Entity {
             Self::Credential(it) => it.id.as_str(),
             Self::Plan(it) => it.id().as_str(),
             Self::Lock(it) => it.id.as_str(),
+            Self::Grant(it) => it.id.as_str(),
         }
     }
 }
@@ -167,6 +175,7 @@ impl Entity {
             Self::Credential(it) => serde_json::to_value(it),
             Self::Plan(it) => serde_json::to_value(it),
             Self::Lock(it) => serde_json::to_value(it),
+            Self::Grant(it) => serde_json::to_value(it),
         };
         let mut shown = shown.unwrap_or_default();
         if let Some(members) = shown.as_object_mut() {

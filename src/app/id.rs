@@ -87,6 +87,29 @@ id! {
     /// Names a [`Lock`](super::Lock).
     LockId
 }
+id! {
+    /// Names a [`Grant`](super::Grant).
+    GrantId
+}
+id! {
+    /// Names a route of a gateway, as its configuration does.
+    RouteName
+}
+id! {
+    /// Names an environment in which APIs are published.
+    EnvironmentId
+}
+
+impl EnvironmentId {
+    /// The environment that every gateway has.
+    pub const RELEASE: &'static str = "DEFAULT_ENVIRONMENT_RELEASE_ID";
+
+    /// The environment that every gateway has.
+    #[must_use]
+    pub fn release() -> Self {
+        Self(Self::RELEASE.into())
+    }
+}
 
 /// What an app signs with has no id of its own: it is the app's.
 impl From<&CallerId> for CredentialId {

@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::{ConfigError, HostName, Millis, SourceName, Upstream};
 use crate::{
+    app::RouteName,
     media::InvalidMedia,
     policy::{Accept, ContentType, Lockout, RateLimitFields, Source},
     target::Rules,
@@ -107,6 +108,9 @@ pub struct Policies {
     pub signature: Option<Switch<SignaturePolicy>>,
     /// The kind of resource that the key's scopes must cover.
     pub scope: Option<String>,
+    /// Only callers that have a grant for the route.
+    #[serde(default)]
+    pub grants: bool,
     /// Locks hold here.
     #[serde(default)]
     pub lock: bool,
@@ -304,6 +308,12 @@ impl Route {
         self.name.as_ref().map_or_else(|| format!("route-{}", before + 1), |name| name.get_ref().clone())
     }
 
+    /// What callers need a grant for, when they need one.
+    #[must_use]
+    pub fn granted(&self) -> Option<RouteName> {
+        self.name.as_ref().filter(|_| self.policies.grants)?.get_ref().parse().ok()
+    }
+
     /// Where it leads.
     #[must_use]
     pub fn backend(&self) -> Option<Backend<'_>> {
@@ -349,11 +359,14 @@ impl Route {
             return wrong("a source of policies.api_key is named twice");
         }
         let limited = policies.rate_limit.as_ref().is_some_and(|switch| switch.get().is_some());
-        if !known && (limited || policies.scope.is_some()) {
+        if !known && (limited || policies.scope.is_some() || policies.grants) {
             return wrong(
-                "what a caller may (policies.rate_limit, policies.scope) needs policies.api_key or \
+                "what a caller may (policies.rate_limit, policies.scope, policies.grants) needs policies.api_key or \
                  policies.signature to know it",
             );
+        }
+        if policies.grants && self.name.is_none() {
+            return wrong("policies.grants needs the route's name: apps are authorized for it by that");
         }
         let any = known || policies.accept.is_some() || policies.content_type.is_some() || policies.lock;
         if self.surface.is_some() && any {

@@ -10,17 +10,19 @@ use std::{
 use super::{
     apps::AppKeys,
     entry::{CallerEntry, KeyEntry},
+    shared::Shared,
 };
-use crate::app::{CallerId, CredentialId, Scopes};
+use crate::app::{CallerId, CredentialId, RouteName, Scopes};
 
-/// Callers with their keys, and the scopes that are in use.
+/// Callers with their keys, and the scopes and sets of routes that are in use.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     callers: HashSet<Row>,
     pub(super) apps: AppKeys,
-    scopes: HashSet<Arc<Scopes>>,
-    /// How many scopes there may be before those nobody has any more are dropped.
-    sweep_at: usize,
+    scopes: Shared<Scopes>,
+    routes: Shared<[RouteName]>,
+    /// As many as a gateway ever had routes.
+    names: HashSet<RouteName>,
 }
 
 /// A caller as it is now, with its keys as they are now.
@@ -137,35 +139,16 @@ impl Roster {
 
     /// These scopes, shared by all keys that have the same.
     pub(super) fn scopes(&mut self, scopes: &Scopes) -> Arc<Scopes> {
-        if let Some(shared) = self.scopes.get(scopes) {
-            return shared.clone();
-        }
-        if self.scopes.len() >= self.sweep_at {
-            self.scopes.retain(|scopes| Arc::strong_count(scopes) > 1);
-            self.sweep_at = 2 * self.scopes.len().max(32);
-        }
-        let shared = Arc::new(scopes.clone());
-        self.scopes.insert(shared.clone());
+        self.scopes.of(scopes, || Arc::new(scopes.clone()))
+    }
+
+    /// These routes, shared by all callers that have grants for the same.
+    pub(super) fn routes(&mut self, routes: &[RouteName]) -> Arc<[RouteName]> {
+        let Self { routes: sets, names, .. } = self;
+        // Each grant came with a name of its own.
+        let one = |name: &RouteName| names.get(name).cloned().unwrap_or_else(|| name.clone());
+        let shared = sets.of(routes, || routes.iter().map(one).collect());
+        names.extend(shared.iter().cloned());
         shared
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::app::{Access, Scope};
-
-    fn scopes(resource: &str) -> Scopes {
-        Scopes::Listed(vec![Scope { resource: resource.into(), access: Access::Read, targets: None }])
-    }
-
-    #[test]
-    fn the_same_scopes_are_one_and_those_nobody_has_are_dropped() {
-        let mut roster = Roster::default();
-        let kept = roster.scopes(&scopes("orders"));
-        assert!(Arc::ptr_eq(&kept, &roster.scopes(&scopes("orders"))));
-        (0..1_000).for_each(|at| drop(roster.scopes(&scopes(&at.to_string()))));
-        assert!(roster.scopes.len() <= 64, "{}", roster.scopes.len());
-        assert!(Arc::ptr_eq(&kept, &roster.scopes(&scopes("orders"))));
     }
 }

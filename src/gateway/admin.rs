@@ -51,6 +51,7 @@ fn shown(at: usize, route: &config::Route) -> admin::Route {
         ("accept", policies.accept.is_some()),
         ("api_key", policies.api_key.as_ref().and_then(Switch::get).is_some()),
         ("scope", policies.scope.is_some()),
+        ("grants", policies.grants),
         ("lock", policies.lock),
         ("rate_limit", policies.rate_limit.as_ref().and_then(Switch::get).is_some()),
     ];

@@ -46,6 +46,7 @@ impl Surfaces {
             clock: shared.clock.clone(),
             sealer: shared.sealer.clone(),
             app_codes: config.surfaces.apig.app_codes,
+            apis: config.routes.iter().filter_map(config::Route::granted).collect(),
             peer: Origin::peer_of,
         });
         let docs = documentation([("discue", discue::description())]);

@@ -13,7 +13,9 @@ use super::{
 use crate::{
     Admission, Denial, Head, Policy, Stop,
     config::{self, Config},
-    policy::{ApiKey, BodyLimit, HeadLimit, Intake, Lock, Lockout, RateLimit, Scope, Signature, Strict},
+    policy::{
+        ApiKey, BodyLimit, Grant, HeadLimit, Intake, Lock, Lockout, RateLimit, Scope, Signature, Strict,
+    },
     target::Rules,
 };
 
@@ -192,7 +194,10 @@ fn chain(route: &config::Route, config: &Config, shared: &Shared, intake: &Intak
         policies.accept.as_ref().map(|checked| checked.0.clone()),
         api_key,
         (signature, either),
-        policies.scope.as_deref().map(Scope::new),
+        (
+            policies.scope.as_deref().map(Scope::new),
+            route.granted().map(|name| Grant::new(directory.clone(), name)),
+        ),
         policies.lock.then(|| Lock::new(directory.clone())),
         rate_limit.map(|settings| RateLimit::new().fields((*settings).into())),
     ))

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use crate::app::{
-    Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, Entity, Lease,
-    LockId, LockToken, Plan, PlanId, Sealed, Status, Tenant, TenantEdit, TenantId,
+    Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, Entity, Grant,
+    GrantId, Lease, LockId, LockToken, Plan, PlanId, Sealed, Status, Tenant, TenantEdit, TenantId,
 };
 
 use super::NewLock;
@@ -187,6 +187,15 @@ pub enum Command {
     /// [`Fault::Conflict`](super::Fault::Conflict) when anything else is taken that is only there once;
     /// [`clash()`](super::clash) says what it is.
     Import(Entity),
+    /// As [`Registry::put_grant`](super::Registry::put_grant).
+    PutGrant(Grant),
+    /// As [`Registry::delete_grant`](super::Registry::delete_grant).
+    DeleteGrant {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        id: GrantId,
+    },
 }
 
 impl Command {
@@ -214,6 +223,8 @@ impl Command {
             Self::BreakLock(_) => "break_lock",
             Self::Hold { .. } => "hold",
             Self::Import(_) => "import",
+            Self::PutGrant(_) => "put_grant",
+            Self::DeleteGrant { .. } => "delete_grant",
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What a listing asks for: a page of entities, in the order of their ids unless it says otherwise.
 
 use crate::app::{
-    Caller, CallerId, Change, Creator, CredentialId, Entity, Kind, PlanId, Seq, Standing, Status, TenantId,
+    Caller, CallerId, Change, Creator, CredentialId, Entity, EnvironmentId, Grant, Kind, PlanId, RouteName,
+    Seq, Standing, Status, TenantId,
 };
 
 /// A page of tenants.
@@ -46,6 +47,8 @@ pub struct Callers {
     pub app_key: Option<String>,
     /// Only apps made by such.
     pub creator: Option<Creator>,
+    /// Only those with grants, or only those without.
+    pub granted: Option<bool>,
     /// Only these.
     pub among: Option<Vec<CallerId>>,
     /// Only those whose id is behind this one.
@@ -59,15 +62,15 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// Whether a caller is one of those that are asked for, on whatever page.
+    /// Whether a caller is one of those that are asked for, on whatever page; of its grants, the caller's
+    /// record tells nothing.
     #[must_use]
     pub fn take(&self, caller: &Caller) -> bool {
         let app = caller.app();
-        let holds = |text: &String| caller.name.to_ascii_lowercase().contains(&text.to_ascii_lowercase());
         self.tenant.as_ref().is_none_or(|tenant| caller.tenant == *tenant)
             && self.kind.is_none_or(|kind| caller.kind_name() == kind)
             && self.name.as_ref().is_none_or(|name| caller.name == *name)
-            && self.contains.as_ref().is_none_or(holds)
+            && self.contains.as_ref().is_none_or(|text| holds(&caller.name, text))
             && self.status.is_none_or(|status| caller.status == status)
             && self.plan.as_ref().is_none_or(|plan| caller.plan.as_ref() == Some(plan))
             && self.app_key.as_ref().is_none_or(|key| app.is_some_and(|app| app.key == *key))
@@ -88,6 +91,51 @@ pub struct Credentials {
     pub after: Option<CredentialId>,
     /// At most so many.
     pub limit: u32,
+}
+
+/// A page of grants, or, without regard to `offset` and `limit`, all that are counted.
+#[derive(Debug, Clone, Default)]
+pub struct Grants {
+    /// Only those of this tenant.
+    pub tenant: Option<TenantId>,
+    /// Only those of these callers.
+    pub callers: Option<Vec<CallerId>>,
+    /// Only those of callers whose name holds this text; ASCII letters count without their case.
+    pub caller_contains: Option<String>,
+    /// Only those for this route.
+    pub route: Option<RouteName>,
+    /// Only those for routes whose name holds this text, likewise.
+    pub route_contains: Option<String>,
+    /// Only those for this environment.
+    pub environment: Option<EnvironmentId>,
+    /// Without the first so many.
+    pub offset: u64,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl Grants {
+    /// Whether a route is one that grants are asked for of.
+    #[must_use]
+    pub fn names(&self, route: &RouteName) -> bool {
+        self.route.as_ref().is_none_or(|asked| route == asked)
+            && self.route_contains.as_ref().is_none_or(|text| holds(route.as_str(), text))
+    }
+
+    /// Whether a grant is one of those that are asked for, on whatever page; its caller has this name.
+    #[must_use]
+    pub fn take(&self, grant: &Grant, caller: &str) -> bool {
+        self.tenant.as_ref().is_none_or(|tenant| grant.tenant == *tenant)
+            && self.callers.as_ref().is_none_or(|ids| ids.contains(&grant.caller))
+            && self.caller_contains.as_ref().is_none_or(|text| holds(caller, text))
+            && self.names(&grant.route)
+            && self.environment.as_ref().is_none_or(|environment| grant.environment == *environment)
+    }
+}
+
+/// Whether a name holds a text; ASCII letters count without their case.
+fn holds(name: &str, text: &str) -> bool {
+    name.to_ascii_lowercase().contains(&text.to_ascii_lowercase())
 }
 
 /// How many changes are looked through for one page, unless it is asked for those of one entity: somebody who

@@ -18,12 +18,13 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    Callers, Changes, Credentials, End, Fault, History, Kept, Order, Registry, Tenants, Transaction, Work,
+    Callers, Changes, Credentials, End, Fault, Grants, History, Kept, Order, Registry, Tenants, Transaction,
+    Work,
 };
 use crate::{
     app::{
-        Actor, Caller, CallerId, Change, Credential, CredentialId, Digest, Entity, Gateway, Lock, LockId,
-        Plan, PlanId, Seq, Target, Tenant, TenantId, Verb,
+        Actor, Caller, CallerId, Change, Credential, CredentialId, Digest, Entity, Gateway, Grant, GrantId,
+        Lock, LockId, Plan, PlanId, Seq, Target, Tenant, TenantId, Verb,
     },
     clock::Clock,
 };
@@ -202,6 +203,23 @@ impl Transaction for Draft<'_> {
         Ok(())
     }
 
+    async fn grant(&mut self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>, Fault> {
+        Ok(self.state.grants.get(id).filter(|grant| grant.tenant == *tenant).cloned())
+    }
+
+    async fn has_grant(&mut self, id: &GrantId) -> Result<bool, Fault> {
+        Ok(self.state.grants.contains_key(id))
+    }
+
+    async fn grant_like(&mut self, like: &Grant) -> Result<Option<Grant>, Fault> {
+        Ok(self.state.grants.values().find(|grant| grant.is_like(like)).cloned())
+    }
+
+    async fn grants_of(&mut self, caller: &Caller) -> Result<Vec<Grant>, Fault> {
+        let theirs = |grant: &&Grant| grant.caller == caller.id;
+        Ok(self.state.grants.values().filter(theirs).cloned().collect())
+    }
+
     async fn make(&mut self, verb: Verb, entity: Entity) -> Result<(), Fault> {
         let before = match verb {
             Verb::Created | Verb::Updated => self.state.put(entity.clone()),
@@ -249,6 +267,10 @@ fn page<I: Ord, T: Clone>(
     let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
     let found = all.range((behind, Bound::Unbounded)).map(|(_, it)| it);
     found.filter(|it| wanted(it)).take(limit as usize).cloned().collect()
+}
+
+fn paged<'a, T: Clone + 'a>(found: impl Iterator<Item = &'a T>, offset: u64, limit: u32) -> Vec<T> {
+    found.skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize).cloned().collect()
 }
 
 #[async_trait]
@@ -299,22 +321,42 @@ impl Registry for Memory {
 
     async fn callers(&self, which: &Callers) -> Result<Vec<Caller>, Fault> {
         let state = self.state();
-        let behind = which.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let found = state.callers.range((behind, Bound::Unbounded)).map(|(_, caller)| caller);
-        let found = found.filter(|caller| which.take(caller));
-        let (offset, limit) = (usize::try_from(which.offset).unwrap_or(usize::MAX), which.limit as usize);
+        let found = state.which(which);
         Ok(match which.order {
-            Order::Id => found.skip(offset).take(limit).cloned().collect(),
+            Order::Id => paged(found, which.offset, which.limit),
             Order::Newest => {
                 let mut found: Vec<&Caller> = found.collect();
                 found.sort_unstable_by_key(|caller| Reverse((caller.created_at, &caller.id)));
-                found.into_iter().skip(offset).take(limit).cloned().collect()
+                paged(found.into_iter(), which.offset, which.limit)
             }
         })
     }
 
     async fn count_callers(&self, which: &Callers) -> Result<u64, Fault> {
-        Ok(self.state().callers.values().filter(|caller| which.take(caller)).count() as u64)
+        Ok(self.state().which(which).count() as u64)
+    }
+
+    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Grant, Fault> {
+        let state = self.state();
+        let found = state.grants.get(id).filter(|grant| grant.tenant == *tenant);
+        found.cloned().ok_or(Fault::NotFound)
+    }
+
+    async fn grants(&self, which: &Grants) -> Result<Vec<Grant>, Fault> {
+        let state = self.state();
+        let mut found: Vec<&Grant> = state.which_grants(which).collect();
+        found.sort_unstable_by_key(|grant| Reverse((grant.created_at, &grant.id)));
+        Ok(paged(found.into_iter(), which.offset, which.limit))
+    }
+
+    async fn count_grants(&self, which: &Grants) -> Result<u64, Fault> {
+        Ok(self.state().which_grants(which).count() as u64)
+    }
+
+    async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, Fault> {
+        let state = self.state();
+        let count = |id: &CallerId| state.grants.values().filter(|grant| grant.caller == *id).count() as u64;
+        Ok(ids.iter().map(count).collect())
     }
 
     async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, Fault> {
@@ -366,6 +408,7 @@ impl Registry for Memory {
         state.callers.values().cloned().map(Entity::Caller).for_each(&mut *each);
         state.credentials.values().cloned().map(Entity::Credential).for_each(&mut *each);
         state.locks.values().cloned().map(Entity::Lock).for_each(&mut *each);
+        state.grants.values().cloned().map(Entity::Grant).for_each(&mut *each);
         Ok(state.changes.len() as Seq)
     }
 

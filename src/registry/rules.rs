@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{Command, Fault, Kept, SecretOf};
 use crate::app::{
     Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, CredentialKind,
-    Digest, Entity, Lock, LockId, Plan, PlanId, Target, Tenant, TenantId, Verb,
+    Digest, Entity, Grant, GrantId, Lock, LockId, Plan, PlanId, Target, Tenant, TenantId, Verb,
 };
 
 /// A store within one transaction: what the rules ask of it, and how they change it.
@@ -81,6 +81,18 @@ pub trait Transaction: Send {
 
     /// Every lock that no longer holds, by id.
     async fn expired_locks(&mut self) -> Result<Vec<Lock>, Fault>;
+
+    /// A grant of a tenant.
+    async fn grant(&mut self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>, Fault>;
+
+    /// Whether any tenant has a grant of this id.
+    async fn has_grant(&mut self, id: &GrantId) -> Result<bool, Fault>;
+
+    /// The grant that [is like](Grant::is_like) this one.
+    async fn grant_like(&mut self, like: &Grant) -> Result<Option<Grant>, Fault>;
+
+    /// The grants of a caller, by id.
+    async fn grants_of(&mut self, caller: &Caller) -> Result<Vec<Grant>, Fault>;
 
     /// Whether there is nothing, or nothing but plans: those come from a configuration too.
     async fn is_empty(&mut self) -> Result<bool, Fault>;
@@ -194,6 +206,11 @@ impl Rules<'_> {
                 refuse_if(self.tx.is_used(&id).await?, Fault::InUse)?;
                 self.made(Verb::Deleted, Entity::Plan(plan)).await
             }
+            Command::PutGrant(grant) => self.put_grant(grant).await,
+            Command::DeleteGrant { tenant, id } => {
+                let grant = self.tx.grant(&tenant, &id).await?.ok_or(Fault::NotFound)?;
+                self.made(Verb::Deleted, Entity::Grant(grant)).await
+            }
             Command::AcquireLock(lock) => self.acquire_lock(lock).await,
             Command::RefreshLock { id, token, lasts } => self.refresh_lock(&id, &token, lasts).await,
             Command::ReleaseLock { id, token } => return self.release_lock(&id, &token).await,
@@ -212,6 +229,7 @@ impl Rules<'_> {
             Entity::Credential(it) => self.tx.credential(&it.tenant, &it.id).await?.map(Entity::Credential),
             Entity::Plan(it) => self.tx.plan(it.id()).await?.map(Entity::Plan),
             Entity::Lock(it) => self.tx.lock(&it.id).await?.map(Entity::Lock),
+            Entity::Grant(it) => self.tx.grant(&it.tenant, &it.id).await?.map(Entity::Grant),
         })
     }
 
@@ -266,6 +284,9 @@ impl Rules<'_> {
         for lock in self.tx.locks_on(&Target::Caller(id.clone())).await? {
             self.tx.make(Verb::Deleted, Entity::Lock(lock)).await?;
         }
+        for grant in self.tx.grants_of(&caller).await? {
+            self.tx.make(Verb::Deleted, Entity::Grant(grant)).await?;
+        }
         self.made(Verb::Deleted, Entity::Caller(caller)).await
     }
 
@@ -311,6 +332,17 @@ impl Rules<'_> {
             Some(after) => self.made(Verb::Updated, Entity::Credential(after)).await,
             None => Ok(Entity::Credential(before)),
         }
+    }
+
+    async fn put_grant(&mut self, grant: Grant) -> Result<Entity, Fault> {
+        let caller = self.tx.caller(&grant.tenant, &grant.caller).await?;
+        refuse_if(caller.is_none(), Fault::NotFound)?;
+        if let Some(there) = self.tx.grant_like(&grant).await? {
+            return Ok(Entity::Grant(there));
+        }
+        refuse_if(self.tx.has_grant(&grant.id).await?, Fault::Conflict)?;
+        let grant = Grant { created_at: self.tx.now(), ..grant };
+        self.made(Verb::Created, Entity::Grant(grant)).await
     }
 }
 

@@ -18,6 +18,7 @@
 
 mod chain;
 mod fault;
+mod grants;
 mod log;
 mod open;
 mod read;
@@ -35,11 +36,13 @@ use jiff::Timestamp;
 use sqlx::{SqlitePool, pool::PoolConnection};
 use tokio::sync::watch;
 
-use super::{Callers, Changes, Credentials, End, Fault, History, Kept, Registry, Tenants, View, Work};
+use super::{
+    Callers, Changes, Credentials, End, Fault, Grants, History, Kept, Registry, Tenants, View, Work,
+};
 use crate::{
     app::{
-        Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Lock, LockId, Plan, PlanId, Seq,
-        Tenant, TenantId,
+        Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Grant, GrantId, Lock, LockId,
+        Plan, PlanId, Seq, Tenant, TenantId,
     },
     clock::Clock,
 };
@@ -199,6 +202,27 @@ impl Registry for Sqlite {
 
     async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault> {
         read::page(&mut *self.reader().await?, after.map(LockId::as_str), limit).await
+    }
+
+    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Grant, Fault> {
+        grants::grant(&mut *self.reader().await?, tenant, id).await?.ok_or(Fault::NotFound)
+    }
+
+    async fn grants(&self, which: &Grants) -> Result<Vec<Grant>, Fault> {
+        grants::grants(&mut *self.reader().await?, which).await
+    }
+
+    async fn count_grants(&self, which: &Grants) -> Result<u64, Fault> {
+        grants::count(&mut *self.reader().await?, which).await
+    }
+
+    async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, Fault> {
+        let mut reader = self.reader().await?;
+        let mut counts = Vec::with_capacity(ids.len());
+        for id in ids {
+            counts.push(grants::count_of(&mut reader, id).await?);
+        }
+        Ok(counts)
     }
 
     async fn note_uses(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), Fault> {

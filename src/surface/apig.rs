@@ -10,6 +10,12 @@
 //! GET    …/apps/validation/{id}      id, name, remark
 //! GET    …/resources/outline/apps    how many there are
 //!
+//! POST   …/app-auths                 apps for APIs, one result for each pair      201
+//! DELETE …/app-auths/{id}                                                         204
+//! GET    …/app-auths/binded-apis     those that an app is authorized for
+//! GET    …/app-auths/unbinded-apis   the others
+//! GET    …/app-auths/binded-apps     those that are authorized for an API
+//!
 //! POST   …/apps/{id}/app-codes       an AppCode that was chosen            201, V2
 //! PUT    …/apps/{id}/app-codes       a generated one                       201, V2
 //! GET    …/apps/{id}/app-codes       a page of them, newest first          V2
@@ -35,6 +41,11 @@
 //! secret as it is, in every answer, to a token that may change the app; to one that may only look, six asterisks. AppCodes are shown likewise.
 //! Whatever holds a secret, or may, has `Cache-Control: no-store`.
 //!
+//! # APIs
+//!
+//! An API is a route of the gateway that lets only authorized callers pass; its id and its name are the route's
+//! name. There is one environment, `DEFAULT_ENVIRONMENT_RELEASE_ID`, and there are no groups.
+//!
 //! # Where the contract is silent, or says two things
 //!
 //! * Letters are ASCII letters. The vendor's Chinese pages take Chinese letters in names, this page does not.
@@ -51,10 +62,16 @@
 //!   letters; exactly with `precise_search=name`. A parameter without a value is none; one that is no value is
 //!   APIG.2012, twice the same is APIG.2000, an unknown one is nobody's business.
 //! * An AppCode that is one already, of whatever app, is APIG.3309: no code is published for that.
+//! * Of authorizations that are asked for together, those that are there already are SKIPPED (APIG.3316), those for
+//!   an API that is none have FAILED (APIG.3002), and the others are made, in one transaction. An app that is none
+//!   is APIG.3004 for all of them. More than 500 at once are APIG.2011.
 //! * Verifying an app is for every token of the project that may read apps, also one that is confined to others.
 //! * Ids have one spelling: percent-encoded, they are not found.
 
 mod apps;
+mod auth_query;
+mod auth_show;
+mod auths;
 mod call;
 mod codes;
 mod fields;
@@ -63,14 +80,17 @@ mod refusal;
 mod show;
 mod version;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use axum::{Extension, Router, routing};
+use axum::{
+    Extension, Router,
+    routing::{self, MethodRouter},
+};
 use http::{Extensions, HeaderName, HeaderValue};
 
 use crate::{
     Denial,
-    app::{Caller, CallerId, Sealed, Sealer, Secret, Tenant},
+    app::{Caller, CallerId, RouteName, Sealed, Sealer, Secret, Tenant},
     clock::Clock,
     directory::Directory,
     policy::{ApiKey, Lock, RateLimit, RateLimitFields, Scope, Source},
@@ -95,6 +115,8 @@ pub struct Apig {
     pub sealer: Arc<Sealer>,
     /// How many AppCodes an app may have; the contract says 5.
     pub app_codes: u32,
+    /// The APIs that apps are authorized for: routes of the gateway, by name.
+    pub apis: BTreeSet<RouteName>,
     /// Finds a peer's address among a request's extensions, as
     /// [`PortcullisLayer::peer_from`](crate::tower::PortcullisLayer::peer_from) does: the change log says from where
     /// each change came.
@@ -115,6 +137,7 @@ pub struct Apig {
 ///     clock,
 ///     sealer: Arc::new(Sealer::new(SealKey::new(1, &[0; 32]))),
 ///     app_codes: 5,
+///     apis: ["orders".parse().unwrap()].into(),
 ///     peer: Peer::find,
 /// });
 /// ```
@@ -157,12 +180,26 @@ fn routes(version: Version) -> Router<Arc<Apig>> {
         .route(&at("/apps/{id}"), app)
         .route(&at("/apps/secret/{id}"), secret)
         .route(&at("/apps/validation/{id}"), validation)
-        .route(&at("/resources/outline/apps"), counts);
+        .route(&at("/resources/outline/apps"), counts)
+        .merge(routes_of_auths(at));
     let all = match version {
         Version::One => both,
         Version::Two => both.merge(routes_of_the_second(at)),
     };
     all.layer(Extension(version))
+}
+
+/// What apps are authorized for.
+fn routes_of_auths(at: impl Fn(&str) -> String) -> Router<Arc<Apig>> {
+    let auths = routing::post(auths::authorize).fallback(|| async { not_allowed("POST") });
+    let auth = routing::delete(auths::cancel).fallback(|| async { not_allowed("DELETE") });
+    let list = |handler: MethodRouter<Arc<Apig>>| handler.fallback(|| async { not_allowed("GET, HEAD") });
+    Router::new()
+        .route(&at("/app-auths"), auths)
+        .route(&at("/app-auths/{id}"), auth)
+        .route(&at("/app-auths/binded-apis"), list(routing::get(auths::apis_of_app)))
+        .route(&at("/app-auths/unbinded-apis"), list(routing::get(auths::other_apis)))
+        .route(&at("/app-auths/binded-apps"), list(routing::get(auths::apps_of_api)))
 }
 
 /// What only the second version has.

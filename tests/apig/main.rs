@@ -6,6 +6,7 @@
 mod common;
 
 mod apps;
+mod auths;
 mod bodies;
 mod codes;
 mod refusals;
@@ -63,6 +64,7 @@ impl Site {
             clock: world.clock.clone(),
             sealer: world.sealer.clone(),
             app_codes: 5,
+            apis: ["orders", "bills", "old_orders"].map(|name| name.parse().unwrap()).into(),
             peer: Server::peer,
         };
         Self { server: Server::start(router(surface)).await, world, token }

@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis::{
     app::{
-        Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialId, Entity, Lock, LockId, Plan,
-        PlanId, Seq, Tenant, TenantId,
+        Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialId, Entity, Grant, GrantId, Lock,
+        LockId, Plan, PlanId, Seq, Tenant, TenantId,
     },
     registry::{
-        Callers, Changes, Command, Credentials, Fault, History, Kept, Once, Outcome, Registry, Tenants, Work,
-        memory::Memory,
+        Callers, Changes, Command, Credentials, Fault, Grants, History, Kept, Once, Outcome, Registry,
+        Tenants, Work, memory::Memory,
     },
 };
 
@@ -154,6 +154,22 @@ impl Registry for Faulty {
 
     async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault> {
         self.check("locks")?.locks(after, limit).await
+    }
+
+    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Grant, Fault> {
+        self.check("grant")?.grant(tenant, id).await
+    }
+
+    async fn grants(&self, which: &Grants) -> Result<Vec<Grant>, Fault> {
+        self.check("grants")?.grants(which).await
+    }
+
+    async fn count_grants(&self, which: &Grants) -> Result<u64, Fault> {
+        self.check("count_grants")?.count_grants(which).await
+    }
+
+    async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, Fault> {
+        self.check("count_grants_of")?.count_grants_of(ids).await
     }
 
     async fn note_uses(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), Fault> {

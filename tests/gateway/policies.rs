@@ -140,6 +140,58 @@ async fn an_app_code_made_through_the_surface_works_at_the_gate_until_it_is_dele
 }
 
 #[tokio::test]
+async fn an_app_uses_a_route_for_as_long_as_it_is_authorized_for_it() {
+    let service = Service::echo().await;
+    let address = crate::harness::free_address();
+    let route = |name: &str| {
+        format!(
+            "[[routes]]\npath = \"/{name}\"\nname = \"{name}\"\nupstream = \"up\"\n\
+             [routes.policies]\napi_key = {{ sources = [\"X-Apig-AppCode\"] }}\ngrants = true\n"
+        )
+    };
+    let text = format!(
+        "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
+         [upstreams.up]\naddress = \"{}\"\n{}{}[[routes]]\npath = \"/v2\"\nsurface = \"apig\"\n",
+        service.address,
+        route("orders"),
+        route("bills"),
+    );
+    let site = Site::from_text(&text, address);
+    let gateway = site.start();
+    let base = "/v2/demo-project/apigw/instances/demo-instance";
+    let app = "14b399ac967f4115bb62c0346b4537e9";
+    let token = &site.operator_token;
+    let made = gateway.put(&format!("{base}/apps/{app}/app-codes")).header("x-auth-token", token);
+    let made: Value = made.send().await.unwrap().json().await.unwrap();
+    let code = made["app_code"].as_str().unwrap();
+    let status = async |path: &str| {
+        let answer = gateway.get(path).header("x-apig-appcode", code).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let becomes = async |path: &str, expected: u16| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while status(path).await.0 != expected {
+            assert!(std::time::Instant::now() < deadline, "{path} does not become {expected}");
+        }
+    };
+    becomes("/orders", 403).await;
+    assert!(status("/orders").await.1.contains("\"code\":\"not-granted\""));
+    let body =
+        format!(r#"{{"env_id":"DEFAULT_ENVIRONMENT_RELEASE_ID","app_ids":["{app}"],"api_ids":["orders"]}}"#);
+    let auths = format!("{base}/app-auths");
+    let given = gateway.post(&auths).header("x-auth-token", token).body(body).send().await.unwrap();
+    assert_eq!(given.status(), 201);
+    let given: Value = given.json().await.unwrap();
+    becomes("/orders", 200).await;
+    assert_eq!(status("/bills").await.0, 403);
+    let id = given["auths"][0]["id"].as_str().unwrap();
+    let one = gateway.url(&format!("{auths}/{id}"));
+    let gone = client().delete(one).header("x-auth-token", token).send().await.unwrap();
+    assert_eq!(gone.status(), 204);
+    becomes("/orders", 403).await;
+}
+
+#[tokio::test]
 async fn a_plan_is_held_to_and_the_wait_is_told() {
     let service = Service::echo().await;
     let address = crate::harness::free_address();

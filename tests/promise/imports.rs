@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis::{
-    app::{Caller, Credential, Entity, Kind, Lock, Plan, Target, Tenant, Verb},
+    app::{
+        Caller, Credential, Entity, EnvironmentId, Grant, GrantRole, Kind, Lock, Plan, Target, Tenant, Verb,
+    },
     clock::{Clock, ManualClock},
     registry::{Clash, Command, End, Fault, Registry, Transaction, Work, clash},
 };
@@ -22,6 +24,15 @@ pub fn entities() -> Vec<Entity> {
     client.plan = Some("p".parse().unwrap());
     let app = at(app("g", "app", "app key").at(then));
     let (first, second) = (key(&client, "first"), key(&app, "second"));
+    let grant = Grant {
+        id: "g".parse().unwrap(),
+        tenant: app.tenant.clone(),
+        caller: app.id.clone(),
+        route: "orders".parse().unwrap(),
+        environment: EnvironmentId::release(),
+        role: GrantRole::Consumer,
+        created_at: then,
+    };
     let lock = json!({
         "id": "l", "tenant": null, "target": { "caller": client.id }, "owner": "owner", "reason": "reason",
         "covers": "all", "acquired_at": then, "expires_at": "2020-02-02T03:00:00.5Z",
@@ -31,6 +42,7 @@ pub fn entities() -> Vec<Entity> {
     all.extend([client, app].map(Entity::Caller));
     all.extend([first, second].map(Entity::Credential));
     all.push(Entity::Lock(serde_json::from_value(lock).unwrap()));
+    all.push(Entity::Grant(grant));
     all
 }
 
@@ -80,6 +92,7 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
         Entity::Credential(first),
         _,
         Entity::Lock(expired),
+        Entity::Grant(grant),
     ] = &*all
     else {
         panic!("{all:?}")
@@ -121,6 +134,10 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
         (Entity::Lock(unlike(below("/b"))), None),
         (Entity::Lock(Lock { expires_at: expired.expires_at, ..unlike(below("/a")) }), None),
         (Entity::Lock(Lock { fence: u64::MAX, ..unlike(below("/b")) }), Some(Clash::Impossible("fence"))),
+        (Entity::Grant(grant.clone()), Some(Clash::Taken("id"))),
+        (Entity::Grant(Grant { id: "other".parse().unwrap(), ..grant.clone() }), Some(Clash::Taken("route"))),
+        (Entity::Grant(Grant { caller: nobody(), ..grant.clone() }), Some(Clash::Missing("caller"))),
+        (Entity::Grant(Grant { tenant: t.id.clone(), ..grant.clone() }), Some(Clash::Missing("caller"))),
     ] {
         let mut ask = Ask(entity.clone(), None);
         no_change!(registry, registry.transact(&mut ask, &actor()));

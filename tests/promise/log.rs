@@ -217,7 +217,7 @@ pub async fn a_snapshot_has_first_what_others_stand_on(registry: Arc<dyn Registr
     let snapshot = registry.snapshot().await.unwrap();
     assert_eq!(snapshot.seq, log(&*registry).await.last().unwrap().seq);
     let place = |kind| {
-        let order = [Kind::Tenant, Kind::Plan, Kind::Caller, Kind::Credential, Kind::Lock];
+        let order = Kind::ALL;
         order.iter().position(|it| *it == kind).unwrap()
     };
     let kinds: Vec<_> = snapshot.entities.iter().map(|entity| place(entity.kind())).collect();

@@ -167,6 +167,7 @@ fn place(entity: &Entity) -> (u8, String) {
         Kind::Caller => 2,
         Kind::Credential => 3,
         Kind::Lock => 4,
+        Kind::Grant => 5,
     };
     (kind, entity.id().to_owned())
 }

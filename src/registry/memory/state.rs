@@ -1,15 +1,15 @@
 //! What is kept.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use jiff::Timestamp;
 
 use crate::{
     app::{
-        Caller, CallerId, Change, Credential, CredentialId, Entity, Lock, LockId, Plan, PlanId, Tenant,
-        TenantId, Verb,
+        Caller, CallerId, Change, Credential, CredentialId, Entity, Grant, GrantId, Lock, LockId, Plan,
+        PlanId, Tenant, TenantId, Verb,
     },
-    registry::{Kept, Past},
+    registry::{Callers, Grants, Kept, Past},
 };
 
 /// Ordered by id, so that snapshots and listings are.
@@ -20,6 +20,7 @@ pub(super) struct State {
     pub(super) credentials: BTreeMap<CredentialId, Credential>,
     pub(super) plans: BTreeMap<PlanId, Plan>,
     pub(super) locks: BTreeMap<LockId, Lock>,
+    pub(super) grants: BTreeMap<GrantId, Grant>,
     /// The greatest that there was; also when its transaction was given up.
     pub(super) fence: u64,
     pub(super) changes: Vec<Change>,
@@ -38,6 +39,7 @@ impl State {
                 self.fence = self.fence.max(it.fence);
                 self.locks.insert(it.id.clone(), it).map(Entity::Lock)
             }
+            Entity::Grant(it) => self.grants.insert(it.id.clone(), it).map(Entity::Grant),
         }
     }
 
@@ -48,6 +50,7 @@ impl State {
             Entity::Credential(it) => self.credentials.remove(&it.id).map(Entity::Credential),
             Entity::Plan(it) => self.plans.remove(it.id()).map(Entity::Plan),
             Entity::Lock(it) => self.locks.remove(&it.id).map(Entity::Lock),
+            Entity::Grant(it) => self.grants.remove(&it.id).map(Entity::Grant),
         }
     }
 
@@ -58,6 +61,21 @@ impl State {
             let last = self.uses.entry(id.clone()).or_insert(at);
             *last = at.max(*last);
         }
+    }
+
+    /// The callers that are asked for, by id.
+    pub(super) fn which<'a>(&'a self, which: &'a Callers) -> impl Iterator<Item = &'a Caller> {
+        let behind = which.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let found = self.callers.range((behind, Bound::Unbounded)).map(|(_, caller)| caller);
+        let granted = |caller: &Caller| self.grants.values().any(|grant| grant.caller == caller.id);
+        let fits = move |caller: &Caller| which.granted.is_none_or(|wanted| granted(caller) == wanted);
+        found.filter(|caller| which.take(caller)).filter(move |caller| fits(caller))
+    }
+
+    /// The grants that are asked for, by id.
+    pub(super) fn which_grants<'a>(&'a self, which: &'a Grants) -> impl Iterator<Item = &'a Grant> {
+        let name = |grant: &Grant| self.callers.get(&grant.caller).map_or("", |caller| &caller.name);
+        self.grants.values().filter(move |grant| which.take(grant, name(grant)))
     }
 
     /// A change with what the one before it left of its entity. Nothing in memory is chained.

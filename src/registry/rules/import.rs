@@ -2,7 +2,7 @@
 
 use super::Transaction;
 use crate::{
-    app::{Caller, Credential, Entity, Lock, Tenant, Verb},
+    app::{Caller, Credential, Entity, Grant, Lock, Tenant, Verb},
     registry::Fault,
 };
 
@@ -47,6 +47,7 @@ pub async fn clash(tx: &mut dyn Transaction, entity: &Entity) -> Result<Option<C
         Entity::Caller(caller) => of_caller(tx, caller).await,
         Entity::Credential(credential) => of_credential(tx, credential).await,
         Entity::Lock(lock) => of_lock(tx, lock).await,
+        Entity::Grant(grant) => of_grant(tx, grant).await,
     }
 }
 
@@ -105,6 +106,16 @@ async fn of_lock(tx: &mut dyn Transaction, lock: &Lock) -> Result<Option<Clash>,
         return Ok(Some(Clash::Taken("target")));
     }
     Ok((lock.fence > MAX_FENCE).then_some(Clash::Impossible("fence")))
+}
+
+async fn of_grant(tx: &mut dyn Transaction, grant: &Grant) -> Result<Option<Clash>, Fault> {
+    if tx.caller(&grant.tenant, &grant.caller).await?.is_none() {
+        return Ok(Some(Clash::Missing("caller")));
+    }
+    if tx.has_grant(&grant.id).await? {
+        return Ok(Some(Clash::Taken("id")));
+    }
+    Ok(tx.grant_like(grant).await?.map(|_| Clash::Taken("route")))
 }
 
 /// They begin at 1, and a store may keep them with a sign.

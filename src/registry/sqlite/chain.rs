@@ -208,6 +208,7 @@ async fn tables_hold_the_changes(conn: &mut SqliteConnection, kind: Kind) -> Res
         Kind::Caller => questions!("caller"),
         Kind::Credential => questions!("credential"),
         Kind::Lock => questions!("lock"),
+        Kind::Grant => questions!("grant"),
     };
     let kind = kind.as_str();
     for (question, what) in [(altered, "is not what the last change left"), (missing, "is not there")] {

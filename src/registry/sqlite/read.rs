@@ -19,15 +19,18 @@ use crate::{
 const PAGE: u32 = 1_000;
 
 /// An id and a record. Bytes, because text that is no UTF-8 must be traced to its row too.
-type Row = (String, Vec<u8>);
-type Query<'q> = sqlx::query::QueryAs<'q, sqlx::Sqlite, Row, SqliteArguments>;
+pub(super) type Row = (String, Vec<u8>);
+pub(super) type Query<'q> = sqlx::query::QueryAs<'q, sqlx::Sqlite, Row, SqliteArguments>;
 
-async fn one<T: Record>(conn: &mut SqliteConnection, query: Query<'_>) -> Result<Option<T>, Fault> {
+pub(super) async fn one<T: Record>(
+    conn: &mut SqliteConnection,
+    query: Query<'_>,
+) -> Result<Option<T>, Fault> {
     let row = query.fetch_optional(conn).await.map_err(fault)?;
     row.map(|(id, text)| parse(&id, &text)).transpose()
 }
 
-async fn all<T: Record>(conn: &mut SqliteConnection, query: Query<'_>) -> Result<Vec<T>, Fault> {
+pub(super) async fn all<T: Record>(conn: &mut SqliteConnection, query: Query<'_>) -> Result<Vec<T>, Fault> {
     let rows = query.fetch_all(conn).await.map_err(fault)?;
     rows.into_iter().map(|(id, text)| parse(&id, &text)).collect()
 }
@@ -141,6 +144,10 @@ fn only(query: &mut QueryBuilder<sqlx::Sqlite>, which: &Callers) -> Result<(), F
     if let Some(creator) = which.creator {
         query.push(" AND creator = ").push_bind(creator.as_str());
     }
+    if let Some(granted) = which.granted {
+        query.push(if granted { " AND EXISTS" } else { " AND NOT EXISTS" });
+        query.push(" (SELECT 1 FROM \"grant\" WHERE \"grant\".caller = caller.id)");
+    }
     if let Some(ids) = &which.among {
         let ids = serde_json::to_string(ids).map_err(|error| Fault::Corrupt(error.to_string()))?;
         query.push(" AND id IN (SELECT value FROM json_each(").push_bind(ids).push("))");
@@ -180,6 +187,7 @@ fn page_of(kind: Kind) -> &'static str {
         Kind::Caller => "SELECT id, record FROM caller WHERE id > $1 ORDER BY id LIMIT $2",
         Kind::Credential => "SELECT id, record FROM credential WHERE id > $1 ORDER BY id LIMIT $2",
         Kind::Lock => "SELECT id, record FROM lock WHERE id > $1 ORDER BY id LIMIT $2",
+        Kind::Grant => "SELECT id, record FROM \"grant\" WHERE id > $1 ORDER BY id LIMIT $2",
     }
 }
 
@@ -287,6 +295,7 @@ pub(super) async fn rows(
             "SELECT rowid, id, record FROM credential WHERE rowid > $1 ORDER BY rowid LIMIT $2"
         }
         Kind::Lock => "SELECT rowid, id, record FROM lock WHERE rowid > $1 ORDER BY rowid LIMIT $2",
+        Kind::Grant => "SELECT rowid, id, record FROM \"grant\" WHERE rowid > $1 ORDER BY rowid LIMIT $2",
     };
     let rows: Vec<(i64, String, Vec<u8>)> =
         query_as(sql).bind(after).bind(PAGE).fetch_all(conn).await.map_err(fault)?;

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::{
-    app::{Caller, Credential, Entity, Kind, Lock, Plan, Tenant},
+    app::{Caller, Credential, Entity, Grant, Kind, Lock, Plan, Tenant},
     registry::Fault,
 };
 
@@ -33,6 +33,7 @@ record! {
     Credential: |it| it.id;
     Plan: |it| it.id();
     Lock: |it| it.id;
+    Grant: |it| it.id;
 }
 
 /// The entity of a row.
@@ -60,6 +61,7 @@ pub(super) fn parse_as(kind: Kind, id: &str, text: &[u8]) -> Result<Entity, Faul
         Kind::Credential => parse(id, text).map(Entity::Credential),
         Kind::Plan => parse(id, text).map(Entity::Plan),
         Kind::Lock => parse(id, text).map(Entity::Lock),
+        Kind::Grant => parse(id, text).map(Entity::Grant),
     }
 }
 
@@ -71,6 +73,7 @@ pub(super) fn text(entity: &Entity) -> Result<String, Fault> {
         Entity::Credential(it) => serde_json::to_string(it),
         Entity::Plan(it) => serde_json::to_string(it),
         Entity::Lock(it) => serde_json::to_string(it),
+        Entity::Grant(it) => serde_json::to_string(it),
     };
     text.map_err(|_| {
         Fault::Corrupt(format!("{} {:?} cannot be written as JSON", entity.kind().as_str(), entity.id()))

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use sqlx::{SqliteConnection, query, query_scalar, sqlite::SqliteArguments};
 use tokio::sync::watch;
 
-use super::{chain, fault::fault, read, record};
+use super::{chain, fault::fault, grants, read, record};
 use crate::{
     app::{
-        Actor, Caller, CallerId, Credential, CredentialId, Digest, Entity, Gateway, Kind, Lock, LockId, Plan,
-        PlanId, Seq, Target, Tenant, TenantId, Verb,
+        Actor, Caller, CallerId, Credential, CredentialId, Digest, Entity, Gateway, Grant, GrantId, Kind,
+        Lock, LockId, Plan, PlanId, Seq, Target, Tenant, TenantId, Verb,
     },
     registry::{Fault, Kept, Transaction},
 };
@@ -181,6 +181,23 @@ impl Transaction for Write<'_> {
         Ok(locks.into_iter().filter(|lock| !lock.holds(self.now)).collect())
     }
 
+    async fn grant(&mut self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>, Fault> {
+        grants::grant(&mut self.tx, tenant, id).await
+    }
+
+    async fn has_grant(&mut self, id: &GrantId) -> Result<bool, Fault> {
+        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM \"grant\" WHERE id = $1)").bind(id.as_str());
+        self.holds(taken).await
+    }
+
+    async fn grant_like(&mut self, like: &Grant) -> Result<Option<Grant>, Fault> {
+        grants::like(&mut self.tx, like).await
+    }
+
+    async fn grants_of(&mut self, caller: &Caller) -> Result<Vec<Grant>, Fault> {
+        grants::of(&mut self.tx, caller).await
+    }
+
     async fn is_empty(&mut self) -> Result<bool, Fault> {
         // What else there is stands on a tenant.
         let empty =
@@ -306,7 +323,7 @@ async fn store(
             .bind(&it.name)
             .bind(it.app().map(|app| &app.key))
             .bind(it.plan.as_ref().map(PlanId::as_str))
-            .bind(it.created_at.to_string().trim_end_matches('Z').to_owned())
+            .bind(sortable(it.created_at))
             .bind(it.status.as_str())
             .bind(it.app().map(|app| app.creator.as_str())),
         (_, Entity::Credential(it)) => row
@@ -322,8 +339,20 @@ async fn store(
             .bind(it.expires_at.as_millisecond())
             .bind(held_path(it))
             .bind(&it.owner),
+        (_, Entity::Grant(it)) => row
+            .bind(text)
+            .bind(it.tenant.as_str())
+            .bind(it.caller.as_str())
+            .bind(it.route.as_str())
+            .bind(it.environment.as_str())
+            .bind(sortable(it.created_at)),
     };
     row.execute(conn).await.map(drop)
+}
+
+/// A time as text that sorts.
+fn sortable(time: Timestamp) -> String {
+    time.to_string().trim_end_matches('Z').to_owned()
 }
 
 fn held_caller(lock: &Lock) -> Option<&str> {
@@ -380,5 +409,14 @@ fn statement(verb: Verb, kind: Kind) -> &'static str {
         (Verb::Deleted, Kind::Caller) => "DELETE FROM caller WHERE id = $1",
         (Verb::Deleted, Kind::Credential) => "DELETE FROM credential WHERE id = $1",
         (Verb::Deleted, Kind::Lock) => "DELETE FROM lock WHERE id = $1",
+        (Verb::Created, Kind::Grant) => {
+            "INSERT INTO \"grant\" (id, record, tenant, caller, route, environment, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)"
+        }
+        (Verb::Updated, Kind::Grant) => {
+            "UPDATE \"grant\" SET record = $2, tenant = $3, caller = $4, route = $5, environment = $6,
+             created_at = $7 WHERE id = $1"
+        }
+        (Verb::Deleted, Kind::Grant) => "DELETE FROM \"grant\" WHERE id = $1",
     }
 }

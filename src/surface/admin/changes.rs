@@ -61,6 +61,8 @@ enum Subject {
     Plan(Plan),
     /// A lock.
     Lock(Lock),
+    /// A grant.
+    Grant(crate::app::Grant),
 }
 
 impl From<Entity> for Subject {
@@ -71,6 +73,7 @@ impl From<Entity> for Subject {
             Entity::Credential(it) => Self::Credential(it.into()),
             Entity::Plan(it) => Self::Plan(it.into()),
             Entity::Lock(it) => Self::Lock(it.into()),
+            Entity::Grant(it) => Self::Grant(it),
         }
     }
 }

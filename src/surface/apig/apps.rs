@@ -54,10 +54,13 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
         total = surface.registry.count_callers(&which).await.map_err(refuse)?;
         found = surface.registry.callers(&which).await.map_err(refuse)?;
     }
+    let ids: Vec<_> = found.iter().map(|caller| caller.id.clone()).collect();
+    let bound = surface.registry.count_grants_of(&ids).await;
+    let bound = bound.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
     let mut apps = Vec::with_capacity(found.len());
-    for caller in &found {
+    for (caller, bound) in found.iter().zip(bound) {
         let mut app = surface.info(&asked, caller)?;
-        app.bind_num = Some(0);
+        app.bind_num = Some(bound);
         apps.push(app);
     }
     answer(&asked, StatusCode::OK, &AppList { total, size: apps.len(), apps })
@@ -141,10 +144,12 @@ pub(super) async fn verify(State(surface): State<Arc<Apig>>, request: Request) -
 pub(super) async fn counts(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let tenant = surface.gateway(&asked).await?;
-    let which = Callers { among: asked.among(), ..query::apps(&tenant.id) };
-    let all = surface.registry.count_callers(&which).await;
-    let all = all.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
-    show(StatusCode::OK, &AppCounts { authed_nums: 0, unauthed_nums: all })
+    let mut which = Callers { among: asked.among(), ..query::apps(&tenant.id) };
+    let refuse = |fault| surface.refuse(fault, asked.no_instance());
+    let all = surface.registry.count_callers(&which).await.map_err(refuse)?;
+    which.granted = Some(true);
+    let authed_nums = surface.registry.count_callers(&which).await.map_err(refuse)?;
+    show(StatusCode::OK, &AppCounts { authed_nums, unauthed_nums: all.saturating_sub(authed_nums) })
 }
 
 /// The second version's answers may hold secrets.

@@ -117,7 +117,7 @@ fn named(uri: &Uri) -> ([&str; 2], Vec<String>) {
     (named, segments.map(String::from).collect())
 }
 
-fn repeated(id: &str) -> String {
+pub(super) fn repeated(id: &str) -> String {
     id.chars().take(REPEATED).collect()
 }
 

@@ -30,6 +30,12 @@ pub(super) enum Refusal {
     UnknownApp(String),
     /// The same, about what belongs to an app.
     UnknownOwner(String),
+    /// There is no such API.
+    UnknownApi(String),
+    /// There is no such environment.
+    UnknownEnvironment(String),
+    /// There is no such authorization.
+    UnknownAuth(String),
     /// The app has no such AppCode.
     UnknownCode(String),
     /// The AppCode is one already, or another credential.
@@ -87,6 +93,17 @@ impl Refusal {
             Self::UnknownOwner(id) => {
                 (StatusCode::NOT_FOUND, "APIG.3004", format!("App {id} does not exist").into())
             }
+            Self::UnknownApi(id) => {
+                (StatusCode::NOT_FOUND, "APIG.3002", format!("API {id} does not exist").into())
+            }
+            Self::UnknownEnvironment(id) => {
+                (StatusCode::NOT_FOUND, "APIG.3003", format!("The environment does not exist,id:{id}").into())
+            }
+            Self::UnknownAuth(id) => (
+                StatusCode::NOT_FOUND,
+                "APIG.3009",
+                format!("The app authorization record does not exist,id:{id}").into(),
+            ),
             Self::UnknownCode(id) => {
                 (StatusCode::NOT_FOUND, "APIG.3082", format!("AppCode {id} does not exist").into())
             }

@@ -1,0 +1,89 @@
+//! Is the caller authorized for this route (403)?
+
+use std::sync::Arc;
+
+use super::{Policy, Stop};
+use crate::{Admission, Denial, Head, app::RouteName, denial::Forbidden, directory::Directory};
+
+/// Refuses callers that have no [grant](crate::app::Grant) for a route.
+///
+/// It stands behind what recognises the caller.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    directory: Arc<Directory>,
+    route: RouteName,
+}
+
+impl Grant {
+    /// Asks this directory for grants of the route of this name.
+    #[must_use]
+    pub fn new(directory: Arc<Directory>, route: RouteName) -> Self {
+        Self { directory, route }
+    }
+}
+
+impl Policy for Grant {
+    fn admit(&self, _: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        let Some(caller) = admission.caller() else {
+            return Err(Denial::internal("a grant policy stands before any that recognises a caller").into());
+        };
+        if self.directory.grants(&caller.id, &self.route) {
+            return Ok(());
+        }
+        Err(Denial::Forbidden(Forbidden::Grant).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        app::{self, Entity, EnvironmentId, GrantId, GrantRole, Verb},
+        policy::ApiKey,
+        testing::{World, code, request},
+    };
+
+    fn grant(world: &World, route: &str, environment: &str) -> app::Grant {
+        app::Grant {
+            id: GrantId::random(),
+            tenant: "tenant".parse().unwrap(),
+            caller: "caller".parse().unwrap(),
+            route: route.parse().unwrap(),
+            environment: environment.parse().unwrap(),
+            role: GrantRole::Provider,
+            created_at: world.now(),
+        }
+    }
+
+    #[test]
+    fn a_caller_passes_where_it_has_a_grant_and_as_long_as_it_has_it() {
+        let world = World::new();
+        let key = world.key();
+        let ask = |route: &str| {
+            let grant = Grant::new(world.directory.clone(), route.parse().unwrap());
+            let chain = (ApiKey::new(world.directory.clone()), grant);
+            code(world.ask(&chain, &request("GET", "/", &[("x-api-key", &key)])))
+        };
+        assert_eq!(ask("orders"), "not-granted");
+        let [orders, bills] = ["orders", "bills"].map(|route| grant(&world, route, EnvironmentId::RELEASE));
+        for grant in [&orders, &bills, &orders] {
+            world.change(Verb::Created, Entity::Grant(grant.clone()));
+        }
+        world.change(Verb::Created, Entity::Grant(grant(&world, "other", "test")));
+        assert_eq!(
+            ["orders", "bills", "order", "other"].map(ask),
+            ["admitted", "admitted", "not-granted", "not-granted"]
+        );
+        world.change(Verb::Deleted, Entity::Grant(orders));
+        assert_eq!(["orders", "bills"].map(ask), ["not-granted", "admitted"]);
+        world.change(Verb::Deleted, Entity::Grant(bills));
+        assert_eq!(["orders", "bills"].map(ask), ["not-granted", "not-granted"]);
+    }
+
+    #[test]
+    fn without_a_caller_nobody_passes() {
+        let world = World::new();
+        let policy = Grant::new(world.directory.clone(), "orders".parse().unwrap());
+        assert_eq!(code(world.ask(&policy, &request("GET", "/", &[]))), "internal");
+    }
+}

@@ -1,0 +1,91 @@
+//! What is asked of the file about grants.
+
+use sqlx::{QueryBuilder, SqliteConnection, query_as, query_scalar};
+
+use super::{
+    fault::fault,
+    read::{all, one},
+};
+use crate::{
+    app::{Caller, CallerId, Grant, GrantId, TenantId},
+    registry::{Fault, Grants},
+};
+
+pub(super) async fn grant(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    id: &GrantId,
+) -> Result<Option<Grant>, Fault> {
+    let query = query_as("SELECT id, record FROM \"grant\" WHERE id = $1 AND tenant = $2")
+        .bind(id.as_str())
+        .bind(tenant.as_str());
+    one(conn, query).await
+}
+
+pub(super) async fn like(conn: &mut SqliteConnection, like: &Grant) -> Result<Option<Grant>, Fault> {
+    let query =
+        query_as("SELECT id, record FROM \"grant\" WHERE caller = $1 AND route = $2 AND environment = $3")
+            .bind(like.caller.as_str())
+            .bind(like.route.as_str())
+            .bind(like.environment.as_str());
+    one(conn, query).await
+}
+
+pub(super) async fn of(conn: &mut SqliteConnection, caller: &Caller) -> Result<Vec<Grant>, Fault> {
+    let query = query_as("SELECT id, record FROM \"grant\" WHERE tenant = $1 AND caller = $2 ORDER BY id")
+        .bind(caller.tenant.as_str())
+        .bind(caller.id.as_str());
+    all(conn, query).await
+}
+
+pub(super) async fn grants(conn: &mut SqliteConnection, which: &Grants) -> Result<Vec<Grant>, Fault> {
+    let mut query = QueryBuilder::new("SELECT id, record FROM \"grant\"");
+    only(&mut query, which)?;
+    query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(which.limit);
+    query.push(" OFFSET ").push_bind(i64::try_from(which.offset).unwrap_or(i64::MAX));
+    all(conn, query.build_query_as()).await
+}
+
+pub(super) async fn count(conn: &mut SqliteConnection, which: &Grants) -> Result<u64, Fault> {
+    let mut query = QueryBuilder::new("SELECT count(*) FROM \"grant\"");
+    only(&mut query, which)?;
+    let count: i64 = query.build_query_scalar().fetch_one(conn).await.map_err(fault)?;
+    Ok(count.cast_unsigned())
+}
+
+/// As [`Grants::take`] has it.
+fn only(query: &mut QueryBuilder<sqlx::Sqlite>, which: &Grants) -> Result<(), Fault> {
+    query.push(" WHERE TRUE");
+    if let Some(tenant) = &which.tenant {
+        query.push(" AND tenant = ").push_bind(tenant.as_str().to_owned());
+    }
+    if let Some(ids) = &which.callers {
+        let ids = serde_json::to_string(ids).map_err(|error| Fault::Corrupt(error.to_string()))?;
+        query.push(" AND caller IN (SELECT value FROM json_each(").push_bind(ids).push("))");
+    }
+    if let Some(text) = &which.caller_contains {
+        query.push(
+            " AND EXISTS (SELECT 1 FROM caller WHERE id = \"grant\".caller AND instr(lower(name), lower(",
+        );
+        query.push_bind(text.clone()).push(")) > 0)");
+    }
+    if let Some(route) = &which.route {
+        query.push(" AND route = ").push_bind(route.as_str().to_owned());
+    }
+    if let Some(text) = &which.route_contains {
+        query.push(" AND instr(lower(route), lower(").push_bind(text.clone()).push(")) > 0");
+    }
+    if let Some(environment) = &which.environment {
+        query.push(" AND environment = ").push_bind(environment.as_str().to_owned());
+    }
+    Ok(())
+}
+
+pub(super) async fn count_of(conn: &mut SqliteConnection, caller: &CallerId) -> Result<u64, Fault> {
+    let count: i64 = query_scalar("SELECT count(*) FROM \"grant\" WHERE caller = $1")
+        .bind(caller.as_str())
+        .fetch_one(conn)
+        .await
+        .map_err(fault)?;
+    Ok(count.cast_unsigned())
+}

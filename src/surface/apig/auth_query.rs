@@ -1,0 +1,115 @@
+//! What is asked about authorizations.
+
+use serde::Deserialize;
+
+use super::{Refusal, call::Asked};
+use crate::{
+    app::{EnvironmentId, RouteName, TenantId},
+    registry::Grants,
+};
+
+/// The body of an authorization: each of these apps for each of these APIs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuthsBody {
+    /// The environment: `DEFAULT_ENVIRONMENT_RELEASE_ID`.
+    #[serde(default)]
+    pub(super) env_id: Option<String>,
+    /// The apps.
+    #[serde(default)]
+    pub(super) app_ids: Option<Vec<String>>,
+    /// The APIs.
+    #[serde(default)]
+    pub(super) api_ids: Option<Vec<String>>,
+}
+
+/// The filters of lists of APIs that an app is, or is not, authorized for.
+#[derive(Deserialize)]
+pub(super) struct ApisQuery {
+    /// The app. Mandatory.
+    app_id: Option<String>,
+    /// Only this API.
+    api_id: Option<String>,
+    /// Only APIs whose name holds this.
+    api_name: Option<String>,
+    /// Only APIs of this group; there are none.
+    group_id: Option<String>,
+    /// Only APIs of groups whose name holds this; there are none.
+    group_name: Option<String>,
+    /// Only this environment. Mandatory for APIs that the app is not authorized for.
+    env_id: Option<String>,
+}
+
+/// The filters of a list of apps that are authorized for an API.
+#[derive(Deserialize)]
+pub(super) struct AppsOfQuery {
+    /// Only this API.
+    api_id: Option<String>,
+    /// Only apps whose name holds this.
+    app_name: Option<String>,
+    /// Only this app.
+    app_id: Option<String>,
+    /// Only this environment.
+    env_id: Option<String>,
+}
+
+/// A parameter with a value.
+fn given(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
+}
+
+/// A filter that names are searched for.
+fn plain(text: Option<&String>, name: &'static str) -> Result<Option<String>, Refusal> {
+    let fits = |text: &str| text.len() <= 256 && !text.chars().any(char::is_control);
+    match given(text) {
+        Some(text) if !fits(text) => Err(Refusal::NotTaken(name)),
+        text => Ok(text.map(String::from)),
+    }
+}
+
+fn parsed<I: std::str::FromStr>(text: Option<&String>, name: &'static str) -> Result<Option<I>, Refusal> {
+    given(text).map(str::parse).transpose().map_err(|_| Refusal::NotTaken(name))
+}
+
+impl ApisQuery {
+    pub(super) fn app_id(&self) -> Result<&str, Refusal> {
+        given(self.app_id.as_ref()).ok_or(Refusal::Absent("app_id"))
+    }
+
+    pub(super) fn environment(&self) -> Option<&str> {
+        given(self.env_id.as_ref())
+    }
+
+    /// The grants it asks for, of whatever app; `None` when there can be none.
+    pub(super) fn grants(&self, tenant: &TenantId) -> Result<Option<Grants>, Refusal> {
+        let grants = Grants {
+            tenant: Some(tenant.clone()),
+            route: parsed::<RouteName>(self.api_id.as_ref(), "api_id")?,
+            route_contains: plain(self.api_name.as_ref(), "api_name")?,
+            environment: parsed::<EnvironmentId>(self.env_id.as_ref(), "env_id")?,
+            ..Grants::default()
+        };
+        let grouped = given(self.group_id.as_ref()).or_else(|| given(self.group_name.as_ref())).is_some();
+        Ok((!grouped).then_some(grants))
+    }
+}
+
+impl AppsOfQuery {
+    /// The grants it asks for, of apps that the token may look at.
+    pub(super) fn grants(&self, asked: &Asked, tenant: &TenantId) -> Result<Grants, Refusal> {
+        let mut callers = asked.among();
+        if let Some(id) = given(self.app_id.as_ref()) {
+            let id = asked.kept(id).ok_or(Refusal::NotTaken("app_id"))?;
+            let sees = callers.is_none_or(|callers| callers.contains(&id));
+            callers = Some(if sees { vec![id] } else { Vec::new() });
+        }
+        Ok(Grants {
+            tenant: Some(tenant.clone()),
+            callers,
+            caller_contains: plain(self.app_name.as_ref(), "app_name")?,
+            route: parsed::<RouteName>(self.api_id.as_ref(), "api_id")?,
+            environment: parsed::<EnvironmentId>(self.env_id.as_ref(), "env_id")?,
+            ..Grants::default()
+        })
+    }
+}

@@ -1,0 +1,198 @@
+//! What apps are authorized for: grants of routes.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+
+use super::{
+    Apig, Refusal, Version,
+    auth_query::{ApisQuery, AppsOfQuery, AuthsBody},
+    auth_show::{ApiList, ApiOutline, AuthInfo, AuthList, AuthResult, Authorized},
+    call::{Asked, in_good_standing, repeated},
+    query::{self, PageQuery},
+    show::show,
+};
+use crate::{
+    Denial,
+    app::{Access, Caller, CallerId, Entity, EnvironmentId, Grant, GrantId, GrantRole, RouteName, Tenant},
+    registry::{Callers, Command, Grants},
+    surface::{content, object},
+};
+
+/// The most pairs of an app and an API in one request.
+const MOST: usize = 500;
+
+pub(super) async fn authorize(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let tenant = surface.gateway(&asked).await?;
+    let AuthsBody { env_id, app_ids, api_ids } = object(&content(request.into_body()).await?)?;
+    let environment = env_id.filter(|id| !id.is_empty()).ok_or(Refusal::Absent("env_id"))?;
+    let app_ids = app_ids.filter(|ids| !ids.is_empty()).ok_or(Refusal::Absent("app_ids"))?;
+    let api_ids = api_ids.filter(|ids| !ids.is_empty()).ok_or(Refusal::Absent("api_ids"))?;
+    let environment = known(&environment)?;
+    if app_ids.len().saturating_mul(api_ids.len()) > MOST {
+        return Err(Refusal::Invalid("api_ids"));
+    }
+    in_good_standing(&tenant)?;
+    let mut apps = Vec::with_capacity(app_ids.len());
+    for text in &app_ids {
+        let id = asked.kept(text).ok_or_else(|| asked.no_app(text))?;
+        asked.may(Access::Write, &id)?;
+        apps.push(surface.find(&tenant, &id, &asked).await?);
+    }
+
+    let pairs = || apps.iter().flat_map(|app| api_ids.iter().map(move |api| (app, api)));
+    let grant = |(app, api): (&Caller, &String)| {
+        let route = surface.api(api)?;
+        Some(Grant {
+            id: GrantId::random(),
+            tenant: tenant.id.clone(),
+            caller: app.id.clone(),
+            route,
+            environment: environment.clone(),
+            role: GrantRole::Provider,
+            created_at: surface.clock.now().time,
+        })
+    };
+    let wanted: Vec<_> = pairs().map(grant).collect();
+    let commands = wanted.iter().flatten().cloned().map(Command::PutGrant).collect();
+    let done = surface.registry.execute(commands, &asked.actor()).await;
+    // An app that was there a moment ago: which one it was, who asks again learns.
+    let mut done = done.map_err(|fault| surface.refuse(fault, asked.no_app(&app_ids[0])))?.into_iter();
+
+    let mut results = Vec::with_capacity(wanted.len());
+    for ((app, api), wanted) in pairs().zip(&wanted) {
+        results.push(match wanted {
+            None => Authorized::failed(asked.version, app, api),
+            Some(wanted) => match done.next() {
+                Some(Entity::Grant(stands)) => Authorized::granted(asked.version, &stands, wanted, app),
+                _ => {
+                    return Err(Denial::internal("a registry gave other grants than it was asked for").into());
+                }
+            },
+        });
+    }
+    match asked.version {
+        Version::One => show(StatusCode::CREATED, &results),
+        Version::Two => show(StatusCode::CREATED, &AuthResult { auths: results }),
+    }
+}
+
+/// What one would revoke may be revoked when the subscription has lapsed, too.
+pub(super) async fn cancel(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let tenant = surface.gateway(&asked).await?;
+    let missing = || Refusal::UnknownAuth(asked.repeated(1));
+    let id: GrantId = asked.segment(1).parse().map_err(|_| missing())?;
+    let grant = surface.registry.grant(&tenant.id, &id).await;
+    let grant = grant.map_err(|fault| surface.refuse(fault, missing()))?;
+    asked.may(Access::Write, &grant.caller)?;
+    let gone = surface.registry.delete_grant(&tenant.id, &id, &asked.actor()).await;
+    gone.map_err(|fault| surface.refuse(fault, missing()))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) async fn apis_of_app(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let tenant = surface.gateway(&asked).await?;
+    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let query = query::read::<ApisQuery>(&request)?;
+    let app = surface.app_asked_for(&asked, &tenant, query.app_id()?).await?;
+    let (mut total, mut found) = (0, Vec::new());
+    if let Some(which) = query.grants(&tenant.id)? {
+        let which = Grants { callers: Some(vec![app.id.clone()]), offset, limit, ..which };
+        (total, found) = surface.grants(&asked, &which).await?;
+    }
+    let rows =
+        found.iter().map(|grant| AuthInfo::of(asked.version, grant, &app)).collect::<Result<_, _>>()?;
+    show(StatusCode::OK, &AuthList::new(total, rows))
+}
+
+pub(super) async fn other_apis(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let tenant = surface.gateway(&asked).await?;
+    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let query = query::read::<ApisQuery>(&request)?;
+    let app = surface.app_asked_for(&asked, &tenant, query.app_id()?).await?;
+    let environment = query.environment().ok_or(Refusal::Absent("env_id"))?;
+    let environment = known(environment)?;
+    let mut apis = Vec::new();
+    if let Some(which) = query.grants(&tenant.id)? {
+        let callers = Some(vec![app.id]);
+        // An app has at most one for each API that there is or ever was.
+        let granted = Grants {
+            tenant: which.tenant.clone(),
+            callers,
+            environment: Some(environment),
+            limit: u32::MAX,
+            ..Grants::default()
+        };
+        let (_, granted) = surface.grants(&asked, &granted).await?;
+        let free = |api: &&RouteName| !granted.iter().any(|grant| grant.route == **api);
+        apis.extend(surface.apis.iter().filter(free).filter(|api| which.names(api)));
+    }
+    let page = apis.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize);
+    let page: Vec<_> = page.map(|api| ApiOutline::of(api)).collect();
+    show(StatusCode::OK, &ApiList { total: apis.len(), size: page.len(), apis: page })
+}
+
+pub(super) async fn apps_of_api(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let tenant = surface.gateway(&asked).await?;
+    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let which = query::read::<AppsOfQuery>(&request)?.grants(&asked, &tenant.id)?;
+    if let Some(api) = which.route.as_ref().filter(|api| !surface.apis.contains(*api)) {
+        return Err(Refusal::UnknownApi(repeated(api.as_str())));
+    }
+    let (total, found) = surface.grants(&asked, &Grants { offset, limit, ..which }).await?;
+    let among = Some(found.iter().map(|grant| grant.caller.clone()).collect());
+    let apps = Callers { among, limit, ..query::apps(&tenant.id) };
+    let apps = surface.registry.callers(&apps).await;
+    let apps = apps.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
+    // Grants whose app was deleted since are left out.
+    let app = |grant: &Grant| apps.iter().find(|app| app.id == grant.caller);
+    let rows = found.iter().filter_map(|grant| Some(AuthInfo::of(asked.version, grant, app(grant)?)));
+    show(StatusCode::OK, &AuthList::new(total, rows.collect::<Result<_, _>>()?))
+}
+
+/// The environment of an id: there is one.
+fn known(id: &str) -> Result<EnvironmentId, Refusal> {
+    let release = EnvironmentId::release();
+    if id == release.as_str() { Ok(release) } else { Err(Refusal::UnknownEnvironment(repeated(id))) }
+}
+
+impl Apig {
+    /// The route that is an API.
+    fn api(&self, id: &str) -> Option<RouteName> {
+        self.apis.get(&id.parse().ok()?).cloned()
+    }
+
+    /// The app that a query names, when the token may look at it.
+    async fn app_asked_for(&self, asked: &Asked, tenant: &Tenant, text: &str) -> Result<Caller, Refusal> {
+        let id: CallerId = asked.kept(text).ok_or_else(|| asked.no_app(text))?;
+        asked.may(Access::Read, &id)?;
+        self.find(tenant, &id, asked).await
+    }
+
+    async fn grants(&self, asked: &Asked, which: &Grants) -> Result<(u64, Vec<Grant>), Refusal> {
+        let refuse = |fault| self.refuse(fault, asked.no_instance());
+        let total = self.registry.count_grants(which).await.map_err(refuse)?;
+        Ok((total, self.registry.grants(which).await.map_err(refuse)?))
+    }
+}
