@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or knows HTTP. Types that must not hold nonsense parse it away
 //! (`FromStr`, `TryFrom`); types that hold a secret print it as `***`.
 
+mod acl;
 mod caller;
 mod change;
 mod code;
@@ -20,6 +21,7 @@ mod secret;
 mod tenant;
 mod token;
 
+pub use acl::{Acl, AclKind, AddressRange, InvalidAcl, InvalidRange};
 pub use caller::{App, Caller, CallerEdit, CallerKind, Creator, Role, Status};
 pub use change::{Actor, Change, Entity, Kind, Seq, Verb};
 pub use code::AppCode;

@@ -55,6 +55,8 @@ pub enum Forbidden {
         /// The role that does.
         needed: Role,
     },
+    /// The caller may not call from where the request comes from.
+    Address,
     /// The caller has no grant for the route.
     Grant,
     /// The credential's scopes do not cover the request.
@@ -214,6 +216,7 @@ impl Denial {
                 Forbidden::Kind => "caller-kind",
                 Forbidden::Lockout { .. } => "lockout",
                 Forbidden::Role { .. } => "role",
+                Forbidden::Address => "address",
                 Forbidden::Grant => "not-granted",
                 Forbidden::Scope { .. } => "scope",
             },
@@ -272,6 +275,7 @@ impl Denial {
                     format!("Too many bad credentials came from here. Come back in {retry_after} s.").into()
                 }
                 Forbidden::Role { needed } => format!("This needs the role {}.", needed.as_str()).into(),
+                Forbidden::Address => "The caller may not call from this address.".into(),
                 Forbidden::Grant => "The caller is not authorized for this API.".into(),
                 Forbidden::Scope { resource, access } => {
                     let verb = if *access == Access::Read { "read" } else { "write" };

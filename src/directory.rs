@@ -13,6 +13,7 @@ pub use entry::{CallerEntry, KeyEntry};
 
 use std::{
     hash::{BuildHasherDefault, Hasher},
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -27,8 +28,8 @@ use tokio::sync::watch;
 
 use crate::{
     app::{
-        Caller, CallerId, Change, Covers, Credential, CredentialId, Digest, Entity, EnvironmentId, Grant,
-        Lock, Peppers, Plan, PlanId, RouteName, Scopes, Seq, Target, Tenant, TenantId, Verb,
+        Acl, Caller, CallerId, Change, Covers, Credential, CredentialId, Digest, Entity, EnvironmentId,
+        Grant, Lock, Peppers, Plan, PlanId, RouteName, Scopes, Seq, Target, Tenant, TenantId, Verb,
     },
     limit::Budget,
 };
@@ -71,6 +72,10 @@ pub struct Directory {
     locks: AtomicUsize,
     /// How many of the keys are kept by their SHA-256.
     by_sha256: AtomicUsize,
+    /// From which addresses callers may call, of those that may not from all.
+    acls: HashMap<CallerId, Arc<Acl>>,
+    /// How many of them there are.
+    held: AtomicUsize,
     /// The routes that callers have grants for, in order.
     granted: HashMap<CallerId, Arc<[RouteName]>>,
     applied: watch::Sender<Seq>,
@@ -92,6 +97,8 @@ impl Directory {
             resource_locks: HashMap::new(),
             locks: AtomicUsize::new(0),
             by_sha256: AtomicUsize::new(0),
+            acls: HashMap::new(),
+            held: AtomicUsize::new(0),
             granted: HashMap::new(),
             applied: watch::Sender::new(0),
             roster: Mutex::default(),
@@ -188,6 +195,13 @@ impl Directory {
         all.filter(stops).max_by_key(|lock| lock.expires_at).cloned()
     }
 
+    /// Whether a caller may call from an address.
+    #[must_use]
+    pub fn lets(&self, caller: &CallerId, address: Option<IpAddr>) -> bool {
+        self.held.load(Ordering::Acquire) == 0
+            || self.acls.pin().get(caller).is_none_or(|acl| acl.lets(address))
+    }
+
     /// Whether a caller has a grant for a route.
     #[must_use]
     pub fn grants(&self, caller: &CallerId, route: &RouteName) -> bool {
@@ -271,6 +285,7 @@ impl Directory {
         match entity {
             Entity::Tenant(tenant) => drop(self.tenants.pin().remove(&tenant.id)),
             Entity::Caller(caller) => {
+                self.put_acl(&caller.id, None);
                 self.granted.pin().remove(&caller.id);
                 self.apps.remove(&mut roster.apps, &caller.id);
                 for key in roster.remove(&caller.id).iter().flat_map(Row::keys) {
@@ -300,6 +315,8 @@ impl Directory {
     }
 
     fn put_caller(&self, roster: &mut Roster, caller: &Caller) {
+        // Before its credentials can be found.
+        self.put_acl(&caller.id, caller.app().and_then(|app| app.acl.as_ref()));
         let Some(tenant) = self.tenants.pin().get(&caller.tenant).cloned() else {
             tracing::error!(caller = %caller.id, tenant = %caller.tenant, "a caller came before its tenant");
             return;
@@ -375,6 +392,22 @@ impl Directory {
     fn hide(&self, digest: &Digest) {
         if self.keys.pin().remove(&digest.prefix()).is_some_and(|key| key.by_sha256) {
             self.by_sha256.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn put_acl(&self, caller: &CallerId, acl: Option<&Acl>) {
+        let acls = self.acls.pin();
+        match acl {
+            Some(acl) => {
+                if acls.insert(caller.clone(), Arc::new(acl.clone())).is_none() {
+                    self.held.fetch_add(1, Ordering::AcqRel);
+                }
+            }
+            None => {
+                if acls.remove(caller).is_some() {
+                    self.held.fetch_sub(1, Ordering::AcqRel);
+                }
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 //! shares one, `Box<dyn Policy>` and `Vec` build a chain at run time.
 
 mod accept;
+mod addresses;
 mod api_key;
 mod body_limit;
 mod content_type;
@@ -19,6 +20,7 @@ mod signature;
 mod strict;
 
 pub use accept::Accept;
+pub use addresses::Addresses;
 pub use api_key::{ApiKey, Source};
 pub use body_limit::BodyLimit;
 pub use content_type::ContentType;

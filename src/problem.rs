@@ -166,6 +166,9 @@ fn apig(denial: &Denial) -> (http::StatusCode, Bytes) {
         Denial::Forbidden(Forbidden::Grant) => {
             (403, "APIG.0304", "The app is not authorized to access the API.".into())
         }
+        Denial::Forbidden(Forbidden::Address) => {
+            (403, "APIG.0405", "The app is not accessed from a trusted IP address.".into())
+        }
         Denial::Forbidden(_) | Denial::PaymentRequired { .. } => {
             (403, "APIG.1005", "No permissions to request this method".into())
         }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CallerId, PlanId, Sealed, TenantId};
+use super::{Acl, CallerId, PlanId, Sealed, TenantId};
 
 /// Whether a caller or a credential is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -60,6 +60,9 @@ pub struct App {
     pub secret: Sealed,
     /// Who made it.
     pub creator: Creator,
+    /// From which addresses it may call; without, from any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<Acl>,
 }
 
 /// What an administrator may do; each may what those after it may.
@@ -178,6 +181,7 @@ impl Caller {
             app.remark = edit.remark.unwrap_or_else(|| std::mem::take(&mut app.remark));
             app.key = edit.key.unwrap_or_else(|| std::mem::take(&mut app.key));
             app.secret = edit.secret.unwrap_or_else(|| app.secret.clone());
+            app.acl = edit.acl.unwrap_or_else(|| app.acl.take());
         }
         if let (CallerKind::Administrator(role), Some(edited)) = (&mut after.kind, edit.role) {
             *role = edited;
@@ -201,6 +205,8 @@ pub struct CallerEdit {
     pub key: Option<String>,
     /// A new AppSecret.
     pub secret: Option<Sealed>,
+    /// Other addresses, or `Some(None)` for any.
+    pub acl: Option<Option<Acl>>,
     /// Another role; ignored for callers that are no administrators.
     pub role: Option<Role>,
 }

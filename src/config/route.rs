@@ -18,7 +18,8 @@ use crate::{
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// What the admin API calls it: 1 to 64 of `A-Z a-z 0-9 - _ .`; unless it is said, `route-` and its number.
+    /// What the admin API calls it, and apps are authorized for: 1 to 64 of `A-Z a-z 0-9 - _ .`; unless it is said,
+    /// `route-` and its number.
     pub name: Option<Spanned<String>>,
     /// Only for this host; a route with a host is looked at before those without.
     pub host: Option<HostName>,

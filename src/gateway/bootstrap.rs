@@ -154,6 +154,7 @@ impl FirstStart {
             key: uuid::Uuid::new_v4().to_string(),
             secret: self.shared.sealer.seal(&secret, &["app", APP, "secret"]),
             creator: Creator::User,
+            acl: None,
         });
         self.caller(GATEWAY, APP, "app_000", app, None).await
     }

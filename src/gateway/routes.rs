@@ -14,7 +14,8 @@ use crate::{
     Admission, Denial, Head, Policy, Stop,
     config::{self, Config},
     policy::{
-        ApiKey, BodyLimit, Grant, HeadLimit, Intake, Lock, Lockout, RateLimit, Scope, Signature, Strict,
+        Addresses, ApiKey, BodyLimit, Grant, HeadLimit, Intake, Lock, Lockout, RateLimit, Scope, Signature,
+        Strict,
     },
     target::Rules,
 };
@@ -187,6 +188,9 @@ fn chain(route: &config::Route, config: &Config, shared: &Shared, intake: &Intak
         (Some(api_key), Some(signature)) => (None, None, Some(signature.or(api_key))),
         (api_key, signature) => (api_key, signature, None),
     };
+    // Whoever is known may have a list.
+    let known = api_key.is_some() || signature.is_some() || either.is_some();
+    let addresses = known.then(|| Addresses::new(directory.clone()));
     let rate_limit = policies.rate_limit.as_ref().and_then(config::Switch::get);
     Box::new((
         body_limit.map(BodyLimit::new),
@@ -197,6 +201,7 @@ fn chain(route: &config::Route, config: &Config, shared: &Shared, intake: &Intak
         (
             policies.scope.as_deref().map(Scope::new),
             route.granted().map(|name| Grant::new(directory.clone(), name)),
+            addresses,
         ),
         policies.lock.then(|| Lock::new(directory.clone())),
         rate_limit.map(|settings| RateLimit::new().fields((*settings).into())),

@@ -21,6 +21,9 @@
 //! GET    …/apps/{id}/app-codes       a page of them, newest first          V2
 //! GET    …/apps/{id}/app-codes/{id}                                        V2
 //! DELETE …/apps/{id}/app-codes/{id}                                        204, V2
+//! PUT    …/apps/{id}/app-acl         from where an app may call            201, V2
+//! GET    …/apps/{id}/app-acl                                               V2
+//! DELETE …/apps/{id}/app-acl         from anywhere                         204, V2
 //! ```
 //!
 //! `…` is `/v1/{project_id}/apigw/instances/{instance_id}` or the same with `/v2`.
@@ -65,9 +68,11 @@
 //! * Of authorizations that are asked for together, those that are there already are SKIPPED (APIG.3316), those for
 //!   an API that is none have FAILED (APIG.3002), and the others are made, in one transaction. An app that is none
 //!   is APIG.3004 for all of them. More than 500 at once are APIG.2011.
+//! * Addresses are at most 100 values; what is none is APIG.2011. Without them, an app's `app_acl_type` is empty.
 //! * Verifying an app is for every token of the project that may read apps, also one that is confined to others.
 //! * Ids have one spelling: percent-encoded, they are not found.
 
+mod acl;
 mod apps;
 mod auth_query;
 mod auth_show;
@@ -211,7 +216,14 @@ fn routes_of_the_second(at: impl Fn(&str) -> String) -> Router<Arc<Apig>> {
     let code = routing::get(codes::read)
         .delete(codes::delete)
         .fallback(|| async { not_allowed("GET, HEAD, DELETE") });
-    Router::new().route(&at("/apps/{id}/app-codes"), codes).route(&at("/apps/{id}/app-codes/{part}"), code)
+    let acl = routing::get(acl::read)
+        .put(acl::set)
+        .delete(acl::delete)
+        .fallback(|| async { not_allowed("GET, HEAD, PUT, DELETE") });
+    Router::new()
+        .route(&at("/apps/{id}/app-codes"), codes)
+        .route(&at("/apps/{id}/app-codes/{part}"), code)
+        .route(&at("/apps/{id}/app-acl"), acl)
 }
 
 fn not_allowed(methods: &'static str) -> Refusal {

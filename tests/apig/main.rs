@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod acl;
 mod apps;
 mod auths;
 mod bodies;
@@ -108,6 +109,7 @@ fn app(world: &World, id: &str, key: &str) -> CallerKind {
         key: key.into(),
         secret: world.sealer.seal(&secret, &["app", id, "secret"]),
         creator: Creator::User,
+        acl: None,
     })
 }
 

@@ -192,6 +192,40 @@ async fn an_app_uses_a_route_for_as_long_as_it_is_authorized_for_it() {
 }
 
 #[tokio::test]
+async fn an_app_calls_from_its_addresses_only() {
+    let service = Service::echo().await;
+    let trusting = "server.trusted_proxies = [\"127.0.0.1/32\"]";
+    let site = Site::with(service.address, r#"api_key = { sources = ["X-Apig-AppCode"] }"#, "", trusting);
+    let gateway = site.start();
+    let app = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
+    let token = &site.operator_token;
+    let made = gateway.put(&format!("{app}/app-codes")).header("x-auth-token", token).send().await.unwrap();
+    let made: Value = made.json().await.unwrap();
+    let code = made["app_code"].as_str().unwrap();
+    let body = r#"{"app_acl_type":"PERMIT","app_acl_values":["192.0.2.0/24","2001:db8::1"]}"#;
+    let set = gateway.put(&format!("{app}/app-acl")).header("x-auth-token", token).body(body);
+    assert_eq!(set.send().await.unwrap().status(), 201);
+    let from = async |address: &str| {
+        let asked = gateway.get("/").header("x-apig-appcode", code).header("x-forwarded-for", address);
+        let answer = asked.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while from("198.51.100.1").await.0 != 403 {
+        assert!(std::time::Instant::now() < deadline, "the addresses do not hold");
+    }
+    assert!(from("198.51.100.1").await.1.contains("\"code\":\"address\""));
+    for (address, status) in
+        [("192.0.2.200", 200), ("2001:db8::1", 200), ("192.0.3.1", 403), ("2001:db8::2", 403)]
+    {
+        assert_eq!(from(address).await.0, status, "{address}");
+    }
+    // Who asks itself comes from where it is, whatever it says.
+    let itself = gateway.get("/").header("x-apig-appcode", code).send().await.unwrap();
+    assert_eq!(itself.status(), 403);
+}
+
+#[tokio::test]
 async fn a_plan_is_held_to_and_the_wait_is_told() {
     let service = Service::echo().await;
     let address = crate::harness::free_address();

@@ -60,7 +60,7 @@ pub fn client(tenant: &str, name: &str) -> NewCaller {
 pub fn app(tenant: &str, name: &str, key: &str) -> NewCaller {
     let secret = Sealer::new(SealKey::new(1, &[3; 32])).seal(&Secret::from("secret".to_owned()), &[key]);
     let (remark, key) = ("«remark» \u{1F511} \"'\\\n".to_owned(), key.to_owned());
-    caller(tenant, name, CallerKind::App(App { remark, key, secret, creator: Creator::Market }))
+    caller(tenant, name, CallerKind::App(App { remark, key, secret, creator: Creator::Market, acl: None }))
 }
 
 pub fn peppers() -> Peppers {

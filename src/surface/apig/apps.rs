@@ -34,6 +34,7 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
         key: fields.key.unwrap_or_else(|| asked.version.new_key()),
         secret: surface.seal(&secret, &id),
         creator: Creator::User,
+        acl: None,
     };
     let kind = CallerKind::App(app);
     let caller = NewCaller { id, tenant: tenant.id, name: fields.name, kind, plan: None };
@@ -179,7 +180,7 @@ fn chosen_or_new(chosen: Option<Secret>) -> (Secret, Option<Secret>) {
 }
 
 impl Apig {
-    async fn edit(
+    pub(super) async fn edit(
         &self,
         asked: &Asked,
         tenant: &Tenant,

@@ -231,6 +231,7 @@ impl NewCaller {
                     key: key.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
                     secret: seal(sealer, &secret, &id),
                     creator: Creator::User,
+                    acl: None,
                 })
             }
         };
@@ -262,6 +263,7 @@ impl CallerPatch {
             key,
             secret: secret.map(|secret| seal(sealer, &Secret::from(secret), &before.id)),
             role: self.role,
+            acl: None,
         })
     }
 }

@@ -1,0 +1,78 @@
+//! May the caller call from there (403)?
+
+use std::sync::Arc;
+
+use super::{Policy, Stop};
+use crate::{Admission, Denial, Head, denial::Forbidden, directory::Directory};
+
+/// Holds callers to their [address lists](crate::app::Acl): those that have one.
+///
+/// It stands behind what recognises the caller, and asks for the address that the face says the request came
+/// from. When the face knows none, a caller with a list is refused.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    directory: Arc<Directory>,
+}
+
+impl Addresses {
+    /// Asks this directory for the lists.
+    #[must_use]
+    pub fn new(directory: Arc<Directory>) -> Self {
+        Self { directory }
+    }
+}
+
+impl Policy for Addresses {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        match admission.caller() {
+            Some(caller) if !self.directory.lets(&caller.id, head.peer) => {
+                Err(Denial::Forbidden(Forbidden::Address).into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::{
+        app::{Acl, AclKind, App, CallerKind, Creator, SealKey, Sealer, Secret},
+        policy::ApiKey,
+        testing::{World, code, request},
+    };
+
+    fn with(world: &World, acl: Option<Acl>) {
+        let secret = Sealer::new(SealKey::new(1, &[3; 32])).seal(&Secret::from(String::new()), &[]);
+        let app = App { remark: String::new(), key: "key".into(), secret, creator: Creator::User, acl };
+        world.edit_caller(|caller| caller.kind = CallerKind::App(app));
+    }
+
+    fn acl(kind: AclKind, range: &str) -> Acl {
+        Acl::new(kind, vec![range.parse().unwrap()]).unwrap()
+    }
+
+    #[test]
+    fn a_caller_calls_from_where_its_list_lets_it() {
+        let world = World::new();
+        let key = world.key();
+        let chain = (ApiKey::new(world.directory.clone()), Addresses::new(world.directory.clone()));
+        let ask = |from: Option<&str>| {
+            let mut request = request("GET", "/", &[("x-api-key", &key)]);
+            if let Some(from) = from {
+                request.extensions_mut().insert::<IpAddr>(from.parse().unwrap());
+            }
+            code(world.ask(&chain, &request))
+        };
+        let from = [Some("192.0.2.1"), Some("::ffff:192.0.2.1"), Some("192.0.2.2"), None];
+        assert_eq!(from.map(ask), ["admitted"; 4]);
+        with(&world, Some(acl(AclKind::Permit, "192.0.2.1")));
+        assert_eq!(from.map(ask), ["admitted", "admitted", "address", "address"]);
+        with(&world, Some(acl(AclKind::Deny, "192.0.2.1")));
+        assert_eq!(from.map(ask), ["address", "address", "admitted", "address"]);
+        with(&world, None);
+        assert_eq!(from.map(ask), ["admitted"; 4]);
+    }
+}

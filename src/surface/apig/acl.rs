@@ -1,0 +1,97 @@
+//! From which addresses an app may call.
+
+use std::{borrow::Cow, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Apig, Refusal,
+    call::{Asked, in_good_standing},
+    show::{app_of, show},
+};
+use crate::{
+    app::{Access, Acl, AclKind, AddressRange, Caller, CallerEdit},
+    surface::{content, object},
+};
+
+/// The body of a setting.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AclBody {
+    /// `PERMIT`: only they may. `DENY`: all others may.
+    #[serde(default)]
+    app_acl_type: Option<String>,
+    /// Addresses, ranges such as `192.0.2.1-192.0.2.9`, blocks such as `192.0.2.0/24`; at most 100.
+    #[serde(default)]
+    app_acl_values: Option<Vec<String>>,
+}
+
+impl AclBody {
+    fn acl(self) -> Result<Acl, Refusal> {
+        let kind = match self.app_acl_type.as_deref() {
+            None | Some("") => return Err(Refusal::Absent("app_acl_type")),
+            Some("PERMIT") => AclKind::Permit,
+            Some("DENY") => AclKind::Deny,
+            Some(_) => return Err(Refusal::Invalid("app_acl_type")),
+        };
+        let values = self.app_acl_values.filter(|values| !values.is_empty());
+        let values = values.ok_or(Refusal::Absent("app_acl_values"))?;
+        let ranges: Result<Vec<AddressRange>, _> = values.iter().map(|text| text.parse()).collect();
+        let ranges = ranges.map_err(|_| Refusal::Invalid("app_acl_values"))?;
+        Acl::new(kind, ranges).map_err(|_| Refusal::Invalid("app_acl_values"))
+    }
+}
+
+/// From which addresses an app may call.
+#[derive(Serialize)]
+#[allow(clippy::struct_field_names, reason = "they are the contract's")]
+struct AclInfo<'a> {
+    /// The app.
+    app_id: Cow<'a, str>,
+    /// `PERMIT` or `DENY`; empty for an app that may call from anywhere.
+    app_acl_type: &'static str,
+    /// As they were given.
+    app_acl_values: Vec<String>,
+}
+
+impl<'a> AclInfo<'a> {
+    fn of(asked: &Asked, caller: &'a Caller) -> Result<Self, Refusal> {
+        let acl = app_of(caller)?.acl.as_ref();
+        Ok(Self {
+            app_id: asked.version.shown(caller.id.as_str()),
+            app_acl_type: acl.map_or("", |acl| acl.kind().as_str()),
+            app_acl_values: acl.map_or(&[][..], Acl::ranges).iter().map(ToString::to_string).collect(),
+        })
+    }
+}
+
+pub(super) async fn set(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
+    let body: AclBody = object(&content(request.into_body()).await?)?;
+    let edit = CallerEdit { acl: Some(Some(body.acl()?)), ..CallerEdit::default() };
+    in_good_standing(&tenant)?;
+    let after = surface.edit(&asked, &tenant, &app, edit).await?;
+    show(StatusCode::CREATED, &AclInfo::of(&asked, &after)?)
+}
+
+pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
+    let caller = surface.find(&tenant, &app, &asked).await?;
+    show(StatusCode::OK, &AclInfo::of(&asked, &caller)?)
+}
+
+/// An app without a list stays without.
+pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
+    in_good_standing(&tenant)?;
+    surface.edit(&asked, &tenant, &app, CallerEdit { acl: Some(None), ..CallerEdit::default() }).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
