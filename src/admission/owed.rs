@@ -12,7 +12,8 @@ impl Altered {
     /// Whether it is why a body broke off, whatever the error was wrapped in on its way.
     #[must_use]
     pub fn is_cause_of(error: &(dyn std::error::Error + 'static)) -> bool {
-        std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Self>())
+        std::iter::successors(Some(error), |error| error.source())
+            .any(<dyn std::error::Error + 'static>::is::<Self>)
     }
 }
 

@@ -58,6 +58,7 @@ struct Cold<S, P, C: Content<B>, B> {
 }
 
 /// What an undecided request waits for.
+#[allow(clippy::large_enum_variant, reason = "what it stands in is boxed")]
 enum WaitsFor<B> {
     Elsewhere(Wait),
     Content(Reading<B>),

@@ -152,6 +152,7 @@ mod tests {
         }
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "as a body has it")]
     fn owed(content: &[u8]) -> Option<Box<Owed>> {
         Some(Box::new(Owed::new(Sha256::digest(content).into())))
     }

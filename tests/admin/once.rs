@@ -207,5 +207,6 @@ fn repeated(entity: portcullis::app::Entity) -> portcullis::registry::Command {
         Entity::Credential(credential) => Command::CreateCredential { credential, most: None },
         Entity::Plan(it) => Command::PutPlan(it),
         Entity::Lock(lock) => Command::ReleaseLock { id: lock.id, token: LockToken::generate() },
+        Entity::Grant(it) => Command::PutGrant(it),
     }
 }
