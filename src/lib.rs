@@ -12,8 +12,8 @@
 //! `portcullis` gateway (feature `gateway`), which serves the same tower stack.
 //!
 //! The callers, keys, plans and locks live in a [`registry`]; policies read them from the in-memory
-//! [`directory`], which follows the registry's change log. Two published contracts manage them over HTTP:
-//! [`surface`] (feature `surface`).
+//! [`directory`], which follows the registry's change log. Two published contracts and an admin API of our own
+//! manage them over HTTP: [`surface`] (feature `surface`).
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods))]
 

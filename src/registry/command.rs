@@ -12,7 +12,7 @@ use super::NewLock;
 /// A caller to be made.
 #[derive(Debug, Clone)]
 pub struct NewCaller {
-    /// Its id; the registry refuses one that is taken with [`Fault::Conflict`].
+    /// Its id; the registry refuses one that is taken with [`Fault::Conflict`](super::Fault::Conflict).
     pub id: CallerId,
     /// Whose it is.
     pub tenant: TenantId,
