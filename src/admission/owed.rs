@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 pub struct Altered;
 
 impl Altered {
-    /// Whether it is why a body broke off, whatever the error was wrapped in on its way.
+    /// Whether it is why a body broke off, whatever wrapped the error on its way and names it as its source.
+    /// `std::io::Error` does not: it names the source of what it wraps.
     #[must_use]
     pub fn is_cause_of(error: &(dyn std::error::Error + 'static)) -> bool {
         std::iter::successors(Some(error), |error| error.source())
