@@ -11,6 +11,7 @@
 //! {"caller":{…}}
 //! {"credential":{…}}
 //! {"lock":{…}}
+//! {"grant":{…}}
 //! {"use":{"credential":"…","at":"…"}}
 //! {"end":{"counts":{…},"peppers":[1],"seal_keys":[1],"sha256":"…"}}
 //! ```
