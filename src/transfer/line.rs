@@ -109,6 +109,8 @@ pub(super) fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, (String, Stri
     let mut line = serde_json::Deserializer::from_slice(line);
     let value = serde_path_to_error::deserialize(&mut line).map_err(|error| {
         let path = error.path().to_string();
+        // What broke off before its name was known has none.
+        let path = path.trim_end_matches(".?").to_owned();
         (if path == "." { String::new() } else { path }, wrong(error.inner()))
     })?;
     line.end().map_err(|_| (String::new(), "something follows the object".to_owned()))?;

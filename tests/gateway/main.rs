@@ -11,3 +11,4 @@ mod policies;
 mod secrets;
 mod serving;
 mod sign;
+mod signature;

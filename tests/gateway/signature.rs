@@ -1,0 +1,151 @@
+//! Signed requests, through the gateway.
+
+use jiff::{SignedDuration, Timestamp};
+use portcullis::signature::{Parts, Signer, hash, written};
+use reqwest::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+use crate::harness::{Gateway, Service, Site, client, values};
+
+const APP: &str = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
+const DATE: HeaderName = HeaderName::from_static("x-sdk-date");
+const HASH: HeaderName = HeaderName::from_static("x-sdk-content-sha256");
+
+/// The key and the secret of the app that `init` made.
+async fn app(site: &Site, gateway: &Gateway) -> (String, String) {
+    let app = gateway.get(APP).header("x-auth-token", &site.operator_token).send().await.unwrap();
+    let app: Value = app.json().await.unwrap();
+    let text = |name: &str| app[name].as_str().unwrap().to_owned();
+    (text("app_key"), text("app_secret"))
+}
+
+/// What is signed of a request, and how.
+struct Sign<'a> {
+    key: &'a str,
+    secret: &'a str,
+    method: &'a str,
+    target: &'a str,
+    content: &'a str,
+    at: Timestamp,
+    /// Whether the content's hash stands in a field, so that the content can be held to it as it passes.
+    told: bool,
+}
+
+impl Sign<'_> {
+    /// The fields that prove it.
+    fn fields(&self, gateway: &Gateway) -> HeaderMap {
+        let (path, query) = self.target.split_once('?').unwrap_or((self.target, ""));
+        let payload = hash(self.content.as_bytes());
+        let mut fields = HeaderMap::new();
+        fields.insert(DATE, HeaderValue::try_from(written(self.at)).unwrap());
+        fields.insert(HOST, HeaderValue::try_from(gateway.address.to_string()).unwrap());
+        let mut names = "host;x-sdk-date";
+        if self.told {
+            fields.insert(HASH, HeaderValue::try_from(payload.as_str()).unwrap());
+            names = "host;x-sdk-content-sha256;x-sdk-date";
+        }
+        let parts = Parts { method: self.method, path, query, authority: None, headers: &fields };
+        let signer = Signer::new(self.key, self.secret.as_bytes());
+        let signed = signer.sign(parts, names, payload.as_str()).unwrap().authorization();
+        fields.insert(AUTHORIZATION, HeaderValue::try_from(signed).unwrap());
+        fields
+    }
+}
+
+async fn send(
+    gateway: &Gateway,
+    method: &str,
+    target: &str,
+    fields: HeaderMap,
+    content: &str,
+) -> (u16, Value) {
+    let request = client().request(method.parse().unwrap(), gateway.url(target)).headers(fields);
+    let answer = request.body(content.to_owned()).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn an_app_signs_and_what_it_did_not_sign_is_refused() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "signature = true");
+    let gateway = site.start();
+    let (key, secret) = app(&site, &gateway).await;
+    let (target, now) = ("/orders?b=2&a=1", Timestamp::now());
+    let get = Sign { key: &key, secret: &secret, method: "GET", target, content: "", at: now, told: false };
+    let (status, echo) = send(&gateway, "GET", target, get.fields(&gateway), "").await;
+    assert_eq!(status, 200, "{echo}");
+    assert_eq!(values(&echo, "x-caller-id"), ["14b399ac-967f-4115-bb62-c0346b4537e9"]);
+    assert!(values(&echo, "authorization").is_empty(), "it does not travel on");
+
+    let quarter = SignedDuration::from_mins(15) + SignedDuration::from_secs(30);
+    for (what, signed, asked) in [
+        ("another query", get.fields(&gateway), "/orders?b=2&a=2"),
+        ("another path", get.fields(&gateway), "/order?b=2&a=1"),
+        ("another secret", Sign { secret: "guessed", ..get }.fields(&gateway), target),
+        ("another key", Sign { key: "nobody", ..get }.fields(&gateway), target),
+        ("too old", Sign { at: now - quarter, ..get }.fields(&gateway), target),
+        ("too new", Sign { at: now + quarter, ..get }.fields(&gateway), target),
+        ("nothing", HeaderMap::new(), target),
+    ] {
+        let (status, problem) = send(&gateway, "GET", asked, signed, "").await;
+        assert_eq!(status, 401, "{what}: {problem}");
+        assert!(!problem.to_string().contains(&secret), "{what}");
+    }
+    let (status, _) = send(&gateway, "POST", target, get.fields(&gateway), "").await;
+    assert_eq!(status, 401, "another method");
+}
+
+#[tokio::test]
+async fn content_is_what_was_signed_or_reaches_nobody() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "signature = true");
+    let gateway = site.start();
+    let (key, secret) = app(&site, &gateway).await;
+    for told in [false, true] {
+        for content in ["", "{\"a\":1}", &"x".repeat(300_000)] {
+            let post = Sign {
+                key: &key,
+                secret: &secret,
+                method: "POST",
+                target: "/orders",
+                content,
+                at: Timestamp::now(),
+                told,
+            };
+            let (status, echo) = send(&gateway, "POST", "/orders", post.fields(&gateway), content).await;
+            assert_eq!(status, 200, "{told} {}: {echo}", content.len());
+            let altered = format!("{content} ");
+            let (status, problem) = send(&gateway, "POST", "/orders", post.fields(&gateway), &altered).await;
+            assert_eq!(status, 401, "{told} {}: {problem}", content.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_does_not_sign_needs_a_key_where_both_are_taken() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "signature = true\napi_key = true");
+    let gateway = site.start();
+    let (key, secret) = app(&site, &gateway).await;
+    let get = Sign {
+        key: &key,
+        secret: &secret,
+        method: "GET",
+        target: "/",
+        content: "",
+        at: Timestamp::now(),
+        told: false,
+    };
+    let by_key = || {
+        let mut fields = HeaderMap::new();
+        fields.insert("x-api-key", site.api_key.parse().unwrap());
+        fields
+    };
+    let mut both = get.fields(&gateway);
+    both.extend(by_key());
+    for (fields, status) in
+        [(get.fields(&gateway), 200), (by_key(), 200), (both, 400), (HeaderMap::new(), 401)]
+    {
+        assert_eq!(send(&gateway, "GET", "/", fields, "").await.0, status);
+    }
+}
