@@ -15,8 +15,8 @@ use std::{
 
 use portcullis::{
     app::{
-        Actor, ApiKey, CallerId, CallerKind, Credential, CredentialId, CredentialKind, KeyPrefix, Pepper, Plan, PlanId,
-        Scopes, Standing, Status, Tenant, TenantId,
+        Actor, ApiKey, CallerId, CallerKind, Credential, CredentialId, CredentialKind, KeyPrefix, Pepper,
+        Plan, PlanId, Scopes, Standing, Status, Tenant, TenantId,
     },
     clock::{Clock, SystemClock},
     config::SecretsFile,
