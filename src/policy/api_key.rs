@@ -62,7 +62,7 @@ const LONGEST: usize = 1_024;
 
 /// Recognises a caller by its API key.
 ///
-/// Keys that came from other gateways ([`CredentialKind::Sha256Key`](app::CredentialKind::Sha256Key)) have their
+/// Keys that came from other gateways ([`CredentialKind::Sha256Key`]) have their
 /// form, at most 1,024 bytes; as long as there are none, a text that is no key of ours is refused without a look-up.
 ///
 /// A request has exactly one credential: two fields of one name, or two of the sources at once, are
