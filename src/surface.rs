@@ -93,7 +93,7 @@ fn denial(fault: Fault, now: Timestamp) -> Denial {
         Fault::InUse => Denial::Conflict { detail: "Something still stands on it.".into() },
         Fault::Reused => Denial::Unprocessable { detail: "Another request was made under this key.".into() },
         Fault::Full(most) => {
-            Denial::PaymentRequired { detail: format!("The subscription holds {most} of them.").into() }
+            Denial::PaymentRequired { detail: format!("There may be {most} of them, and there are.").into() }
         }
         Fault::Locked(lock) => Denial::Locked { lock: (*lock).into(), now },
         Fault::LockLost => Denial::PreconditionFailed {

@@ -181,12 +181,6 @@ impl LockoutPolicy {
     }
 }
 
-impl From<&LockoutPolicy> for Lockout {
-    fn from(policy: &LockoutPolicy) -> Self {
-        Self::new(policy.attempts.get(), policy.within.duration(), policy.lasts.duration())
-    }
-}
-
 impl Policies {
     /// How API keys are looked for, when they are.
     #[must_use]

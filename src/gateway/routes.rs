@@ -14,8 +14,7 @@ use crate::{
     Admission, Denial, Head, Policy, Stop,
     config::{self, Config},
     policy::{
-        Addresses, ApiKey, BodyLimit, Grant, HeadLimit, Intake, Lock, Lockout, RateLimit, Scope, Signature,
-        Strict,
+        Addresses, ApiKey, BodyLimit, Grant, HeadLimit, Intake, Lock, RateLimit, Scope, Signature, Strict,
     },
     target::Rules,
 };
@@ -217,7 +216,7 @@ fn api_key(settings: &config::ApiKeyPolicy, shared: &Shared) -> ApiKey {
         policy = policy.realm(realm);
     }
     if let Some(lockout) = &settings.lockout {
-        policy = policy.lockout(Lockout::from(lockout));
+        policy = policy.lockout(lockout.lockout());
     }
     if settings.forward { policy.forwarding() } else { policy }
 }
@@ -229,7 +228,7 @@ fn signature(settings: &config::SignaturePolicy, shared: &Shared, intake: &Intak
         policy = policy.realm(realm);
     }
     if let Some(lockout) = &settings.lockout {
-        policy = policy.lockout(Lockout::from(lockout));
+        policy = policy.lockout(lockout.lockout());
     }
     if !settings.unsigned_content {
         policy = policy.only_signed_content();

@@ -148,8 +148,9 @@ impl Signature {
         if let Ok(both) = HeaderValue::try_from(both) {
             (self.challenge, api_key.challenge) = (both.clone(), both);
         }
-        self.lockout = self.lockout.or(api_key.lockout.clone());
-        api_key.lockout = api_key.lockout.or(self.lockout.clone());
+        // One count, or a guesser would have twice as many attempts: the signature's, where both have one.
+        self.lockout = self.lockout.or(api_key.lockout.take());
+        api_key.lockout.clone_from(&self.lockout);
         SignatureOr { signature: self, api_key }
     }
 

@@ -335,19 +335,24 @@ fn who_does_not_sign_may_have_a_key_and_nobody_both() {
 
 #[test]
 fn bad_keys_and_bad_signatures_lock_an_address_out_together() {
-    let site = Site::new();
-    let lockout = Lockout::new(2, Duration::from_secs(10), Duration::from_secs(10));
-    let api_key = ApiKey::new(site.world.directory.clone()).lockout(lockout);
-    let policy = site.policy().or(api_key);
-    let from_here = |mut request: Request<()>| {
-        request.extensions_mut().insert("192.0.2.1".parse::<std::net::IpAddr>().unwrap());
-        site.code(&policy, &request)
-    };
-    let old = replaced(site.get(APP_KEY), "x-sdk-date", "20250101T000000Z");
-    assert_eq!(from_here(old), "signature-expired", "which is no guess");
-    assert_eq!(from_here(replaced(site.get(APP_KEY), "host", "x")), "signature-mismatch");
-    assert_eq!(from_here(site.get(APP_KEY)), "admitted");
-    assert_eq!(from_here(request("GET", "/", &[("x-api-key", "junk")])), "credential-malformed");
-    assert_eq!(from_here(site.get(APP_KEY)), "lockout");
-    assert_eq!(site.code(&policy, &site.get(APP_KEY)), "admitted");
+    let lockout = || Lockout::new(2, Duration::from_secs(10), Duration::from_secs(10));
+    // Whichever of them has one, or each its own.
+    for (of_keys, of_signatures) in [(true, false), (false, true), (true, true)] {
+        let site = Site::new();
+        let (keys, signatures) = (ApiKey::new(site.world.directory.clone()), site.policy());
+        let keys = if of_keys { keys.lockout(lockout()) } else { keys };
+        let signatures = if of_signatures { signatures.lockout(lockout()) } else { signatures };
+        let policy = signatures.or(keys);
+        let from_here = |mut request: Request<()>| {
+            request.extensions_mut().insert("192.0.2.1".parse::<std::net::IpAddr>().unwrap());
+            site.code(&policy, &request)
+        };
+        let old = replaced(site.get(APP_KEY), "x-sdk-date", "20250101T000000Z");
+        assert_eq!(from_here(old), "signature-expired", "which is no guess");
+        assert_eq!(from_here(replaced(site.get(APP_KEY), "host", "x")), "signature-mismatch");
+        assert_eq!(from_here(site.get(APP_KEY)), "admitted");
+        assert_eq!(from_here(request("GET", "/", &[("x-api-key", "junk")])), "credential-malformed");
+        assert_eq!(from_here(site.get(APP_KEY)), "lockout");
+        assert_eq!(site.code(&policy, &site.get(APP_KEY)), "admitted");
+    }
 }
