@@ -65,16 +65,26 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let bind = |listeners: &[config::Listener]| {
         listeners.iter().map(Listener::bind).collect::<anyhow::Result<Vec<_>>>()
     };
-    let mut houses =
-        vec![House { listeners: bind(&config.listeners)?, front: front.clone(), doors: doors() }];
-    if let Some((admin, router)) = config.admin.as_ref().zip(admin::router(config, &shared)) {
-        let listeners = bind(&[admin.listener()])?;
-        houses.push(House { listeners, front: front.with_only(router, config, &shared), doors: doors() });
-    }
+    // Who manages and who watches come in first: once the front door opens, everything is open.
+    let manages = match config.admin.as_ref().zip(admin::router(config, &shared)) {
+        Some((admin, router)) => Some(House {
+            listeners: bind(&[admin.listener()])?,
+            front: front.with_only(router, config, &shared),
+            doors: doors(),
+        }),
+        None => None,
+    };
+    let watched = match &config.metrics {
+        Some(told) => {
+            let place = || format!("cannot tell metrics on {}", told.address);
+            Some(listener::bind(told.address).and_then(TcpListener::from_std).with_context(place)?)
+        }
+        None => None,
+    };
+    let public = House { listeners: bind(&config.listeners)?, front: front.clone(), doors: doors() };
+    let houses: Vec<_> = [public].into_iter().chain(manages).collect();
     let doors: Vec<_> = houses.iter().map(|house| house.doors.clone()).collect();
-    if let Some(told) = &config.metrics {
-        let place = || format!("cannot tell metrics on {}", told.address);
-        let socket = listener::bind(told.address).and_then(TcpListener::from_std).with_context(place)?;
+    if let Some(socket) = watched {
         let (metrics, directory) = (front.metrics().clone(), shared.directory.clone());
         control.spawn(Page { metrics, doors: doors.clone(), directory }.serve(socket));
     }
