@@ -15,10 +15,13 @@ mod key;
 mod lease;
 mod lock;
 mod pepper;
+mod period;
 mod plan;
+mod quota;
 mod seal;
 mod secret;
 mod tenant;
+mod throttle;
 mod token;
 
 pub use acl::{Acl, AclKind, AddressRange, InvalidAcl, InvalidRange};
@@ -28,14 +31,18 @@ pub use code::AppCode;
 pub use credential::{Access, Credential, CredentialEdit, CredentialKind, Resource, Scope, Scopes};
 pub use grant::{Grant, GrantRole};
 pub use id::{
-    CallerId, CredentialId, EnvironmentId, GrantId, InvalidId, LockId, PlanId, RouteName, TenantId,
+    BindingId, CallerId, CredentialId, EnvironmentId, GrantId, InvalidId, LockId, PlanId, QuotaId, RouteName,
+    SpecialId, TenantId, ThrottleId,
 };
 pub use key::{ApiKey, InvalidKey, KeyPrefix};
 pub use lease::{InvalidLease, Lease};
 pub use lock::{Covers, Lock, MAX_LOCKS, ResourcePath, Target};
 pub use pepper::{Digest, Pepper, Peppers};
+pub use period::{Period, TimeUnit};
 pub use plan::{InvalidPlan, Limit, MAX_LIMITS, Plan, Promise};
+pub use quota::{BoundQuota, Quota};
 pub use seal::{SealKey, Sealed, Sealer, Unsealable};
 pub use secret::Secret;
 pub use tenant::{Gateway, Standing, Tenant, TenantEdit};
+pub use throttle::{Binding, CallLimits, Special, SpecialOf, Throttle};
 pub use token::{InvalidToken, LockToken, TokenDigest};

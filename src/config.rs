@@ -242,11 +242,15 @@ pub struct Surfaces {
 pub struct ApigSurface {
     /// How many AppCodes an app may have.
     pub app_codes: u32,
+    /// How many throttling policies a gateway may have.
+    pub throttles: u32,
+    /// How many quotas a gateway may have.
+    pub quotas: u32,
 }
 
 impl Default for ApigSurface {
     fn default() -> Self {
-        Self { app_codes: 5 }
+        Self { app_codes: 5, throttles: 300, quotas: 300 }
     }
 }
 

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use crate::{
     app::{Access, Covers, Lock, Role},
     field,
+    limit::{Bound, Exhausted},
     media::MediaType,
     signature::ALGORITHM,
 };
@@ -129,6 +130,8 @@ pub enum Denial {
     PreconditionRequired { detail: Cow<'static, str> },
     /// 429: these limits are used up; in `retry_after` seconds there is room again.
     RateLimited { violated: Names, retry_after: u64 },
+    /// 429: a throttle's limit, or a quota, is used up.
+    Exhausted(Exhausted),
     /// 500: our fault; `inside` is for the log only.
     Internal { inside: Cow<'static, str> },
     /// 501: switched off here.
@@ -186,7 +189,7 @@ impl Denial {
             Self::Unprocessable { .. } | Self::WrongValues { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Locked { .. } => StatusCode::LOCKED,
             Self::PreconditionRequired { .. } => StatusCode::PRECONDITION_REQUIRED,
-            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited { .. } | Self::Exhausted(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotImplemented { .. } => StatusCode::NOT_IMPLEMENTED,
@@ -235,6 +238,8 @@ impl Denial {
             Self::Locked { .. } => "locked",
             Self::PreconditionRequired { .. } => "precondition-required",
             Self::RateLimited { .. } => "rate-limited",
+            Self::Exhausted(Exhausted { by: Bound::Quota, .. }) => "quota-exhausted",
+            Self::Exhausted(_) => "throttled",
             Self::HeadTooLarge { .. } => "head-too-large",
             Self::Internal { .. } => "internal",
             Self::NotImplemented { .. } => "not-implemented",
@@ -305,6 +310,16 @@ impl Denial {
                 let what = if lock.covers == Covers::All { "all requests" } else { "changes" };
                 format!("Locked for {what} by {}: {}", lock.owner, lock.reason).into()
             }
+            Self::Exhausted(Exhausted { by, limit, period, retry_after }) => {
+                let by = match by {
+                    Bound::Api => "This API may be called",
+                    Bound::User => "The tenant may call this API",
+                    Bound::App => "The app may call this API",
+                    Bound::Ip => "This API may be called from one address",
+                    Bound::Quota => "The app's quota lets it call",
+                };
+                format!("{by} {limit} times in {period}. Come back in {retry_after} s.").into()
+            }
             Self::RateLimited { violated, retry_after } => {
                 format!("Used up: {}. There is room again in {retry_after} s.", violated.join(", ")).into()
             }
@@ -332,6 +347,7 @@ impl Denial {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::RateLimited { retry_after, .. }
+            | Self::Exhausted(Exhausted { retry_after, .. })
             | Self::Unavailable { retry_after, .. }
             | Self::Forbidden(Forbidden::Lockout { retry_after }) => Some(*retry_after),
             Self::Locked { lock, now } => Some(seconds_until(lock.expires_at, *now)),

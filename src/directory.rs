@@ -8,6 +8,7 @@ mod entry;
 mod look;
 mod roster;
 mod shared;
+mod throttles;
 
 pub use entry::{CallerEntry, KeyEntry};
 
@@ -31,11 +32,12 @@ use crate::{
         Acl, Caller, CallerId, Change, Covers, Credential, CredentialId, Digest, Entity, EnvironmentId,
         Grant, Lock, Peppers, Plan, PlanId, RouteName, Scopes, Seq, Target, Tenant, TenantId, Verb,
     },
-    limit::Budget,
+    limit::{Allowance, Budget, Throttling},
 };
 use apps::Apps;
 use entry::TenantSlot;
 use roster::{Roster, Row};
+use throttles::Throttles;
 
 /// A digest is uniformly distributed already: its first bytes are its hash.
 #[derive(Default)]
@@ -78,6 +80,7 @@ pub struct Directory {
     held: AtomicUsize,
     /// The routes that callers have grants for, in order.
     granted: HashMap<CallerId, Arc<[RouteName]>>,
+    throttles: Throttles,
     applied: watch::Sender<Seq>,
     /// Held by who writes.
     roster: Mutex<Roster>,
@@ -100,6 +103,7 @@ impl Directory {
             acls: HashMap::new(),
             held: AtomicUsize::new(0),
             granted: HashMap::new(),
+            throttles: Throttles::default(),
             applied: watch::Sender::new(0),
             roster: Mutex::default(),
         }
@@ -208,6 +212,18 @@ impl Directory {
         self.granted.pin().get(caller).is_some_and(|routes| routes.binary_search(route).is_ok())
     }
 
+    /// What a tenant's throttle has counted on a route, when the tenant bound one to it.
+    #[must_use]
+    pub fn throttling(&self, tenant: &TenantId, route: &RouteName) -> Option<Arc<Throttling>> {
+        self.throttles.on(tenant, route)
+    }
+
+    /// What is left to a caller of its quota, when it has one.
+    #[must_use]
+    pub fn allowance(&self, caller: &CallerId) -> Option<Arc<Allowance>> {
+        self.throttles.of(caller)
+    }
+
     /// The number of the last change applied.
     #[must_use]
     pub fn applied(&self) -> Seq {
@@ -268,6 +284,8 @@ impl Directory {
             Entity::Caller(caller) => self.put_caller(roster, &caller),
             Entity::Credential(credential) => self.put_key(roster, &credential),
             Entity::Plan(plan) => self.put_plan(roster, plan),
+            Entity::Quota(quota) => self.throttles.put_quota(&mut roster.rules, quota),
+            Entity::Throttle(throttle) => self.throttles.put_throttle(&mut roster.rules, throttle),
             Entity::Grant(grant) => self.edit_grants(roster, &grant, |routes| {
                 if let Err(at) = routes.binary_search(&grant.route) {
                     routes.insert(at, grant.route.clone());
@@ -287,6 +305,7 @@ impl Directory {
             Entity::Caller(caller) => {
                 self.put_acl(&caller.id, None);
                 self.granted.pin().remove(&caller.id);
+                self.throttles.bind(&mut roster.rules, &caller.id, None);
                 self.apps.remove(&mut roster.apps, &caller.id);
                 for key in roster.remove(&caller.id).iter().flat_map(Row::keys) {
                     self.hide(&key.digest);
@@ -297,6 +316,8 @@ impl Directory {
                 roster.remove_key(&credential.caller, &credential.id);
             }
             Entity::Plan(plan) => drop(self.budgets.pin().remove(plan.id())),
+            Entity::Quota(quota) => self.throttles.remove_quota(&mut roster.rules, &quota),
+            Entity::Throttle(throttle) => self.throttles.remove_throttle(&mut roster.rules, &throttle),
             Entity::Grant(grant) => {
                 self.edit_grants(roster, &grant, |routes| routes.retain(|route| *route != grant.route));
             }
@@ -321,6 +342,12 @@ impl Directory {
             tracing::error!(caller = %caller.id, tenant = %caller.tenant, "a caller came before its tenant");
             return;
         };
+        let quota = caller.app().and_then(|app| app.quota.as_ref()).map(|bound| &bound.id);
+        if !self.throttles.bind(&mut roster.rules, &caller.id, quota) {
+            // Better unknown than unlimited.
+            tracing::error!(caller = %caller.id, ?quota, "an app came before its quota");
+            return;
+        }
         let budget = caller.plan.as_ref().and_then(|plan| self.budgets.pin().get(plan).cloned());
         if caller.plan.is_some() && budget.is_none() {
             // Better unknown than unlimited.

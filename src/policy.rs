@@ -18,6 +18,7 @@ mod rate_limit;
 mod scope;
 mod signature;
 mod strict;
+mod throttle;
 
 pub use accept::Accept;
 pub use addresses::Addresses;
@@ -33,6 +34,7 @@ pub use rate_limit::{RateLimit, RateLimitFields};
 pub use scope::Scope;
 pub use signature::{Signature, SignatureOr};
 pub use strict::Strict;
+pub use throttle::Throttle;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 

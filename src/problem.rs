@@ -2,8 +2,6 @@
 
 mod rendered;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use serde::Serialize;
@@ -12,6 +10,7 @@ use crate::{
     Admission, Denial,
     denial::{Forbidden, Unauthenticated, Wrong},
     field,
+    limit::{Bound, Exhausted},
     media::MediaType,
 };
 
@@ -90,7 +89,7 @@ struct Problem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    violated_policies: Option<&'a [Arc<str>]>,
+    violated_policies: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<&'a [Wrong]>,
 }
@@ -103,7 +102,9 @@ fn problem(denial: &Denial) -> Bytes {
     };
     json(&Problem {
         r#type: match denial {
-            Denial::RateLimited { .. } => "https://iana.org/assignments/http-problem-types#quota-exceeded",
+            Denial::RateLimited { .. } | Denial::Exhausted(_) => {
+                "https://iana.org/assignments/http-problem-types#quota-exceeded"
+            }
             _ => "about:blank",
         },
         title: denial.status().canonical_reason().unwrap_or_default(),
@@ -119,7 +120,8 @@ fn problem(denial: &Denial) -> Bytes {
         expires_at: lock.map(|lock| lock.expires_at),
         retry_after: denial.retry_after(),
         violated_policies: match denial {
-            Denial::RateLimited { violated, .. } => Some(violated),
+            Denial::RateLimited { violated, .. } => Some(violated.iter().map(|name| &**name).collect()),
+            Denial::Exhausted(exhausted) => Some(vec![exhausted.by.as_str()]),
             _ => None,
         },
         errors: match denial {
@@ -177,6 +179,13 @@ fn apig(denial: &Denial) -> (http::StatusCode, Bytes) {
             (404, "APIG.0101", "The API does not exist or has not been published in the environment.".into())
         }
         Denial::MethodNotAllowed { .. } => (405, "APIG.1005", "No permissions to request this method".into()),
+        Denial::Exhausted(Exhausted { by: Bound::Quota, .. }) => {
+            (405, "APIG.0501", "The app quota has been used up.".into())
+        }
+        Denial::Exhausted(Exhausted { by, limit, period, .. }) => {
+            let over = format!("policy {} over ratelimit,limit:{limit},time:{period}", by.as_str());
+            (429, "APIG.0308", format!("The throttling threshold has been reached: {over}").into())
+        }
         Denial::RateLimited { .. } => (500, "APIG.9008", "Too many requests. Try again later.".into()),
         Denial::BadRequest { .. }
         | Denial::WrongShape { .. }

@@ -44,8 +44,8 @@ use work::{Batch, OnceBatch};
 
 use crate::app::{
     Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialEdit, CredentialId, Entity, Grant,
-    GrantId, Lease, Lock, LockId, LockToken, Plan, PlanId, Seq, Standing, Status, Tenant, TenantEdit,
-    TenantId,
+    GrantId, Lease, Lock, LockId, LockToken, Plan, PlanId, Quota, QuotaId, Seq, Standing, Status, Tenant,
+    TenantEdit, TenantId, Throttle, ThrottleId,
 };
 
 /// One command by itself, and the entity of its kind that it answers with.
@@ -63,7 +63,7 @@ macro_rules! one {
 pub struct Snapshot {
     /// The number of the last change it contains.
     pub seq: Seq,
-    /// Tenants, then plans, then callers, then credentials, then locks, then grants; in no order among their kind.
+    /// Kind by kind, as [`Kind::ALL`](crate::app::Kind::ALL) has them; in no order among their kind.
     pub entities: Vec<Entity>,
 }
 
@@ -235,6 +235,30 @@ pub trait Registry: Send + Sync + 'static {
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
     async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, Fault>;
 
+    /// A throttle of a tenant.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`].
+    async fn throttle(&self, tenant: &TenantId, id: &ThrottleId) -> Result<Throttle, Fault>;
+
+    /// The throttles of a tenant, those made last first; of those made at once, the greater id.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn throttles(&self, tenant: &TenantId) -> Result<Vec<Throttle>, Fault>;
+
+    /// A quota of a tenant.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`].
+    async fn quota(&self, tenant: &TenantId, id: &QuotaId) -> Result<Quota, Fault>;
+
+    /// The quotas of a tenant, in the same order.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn quotas(&self, tenant: &TenantId) -> Result<Vec<Quota>, Fault>;
+
     /// Notes when credentials were used. Not a change: nothing of it is in the change log. What is noted last
     /// is kept, whoever notes it; credentials that are not there are left out.
     ///
@@ -248,8 +272,8 @@ pub trait Registry: Send + Sync + 'static {
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
     async fn last_uses(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, Fault>;
 
-    /// Hands over everything, as of one change, whose number it returns: tenants, then plans, then callers, then
-    /// credentials, then locks. Never more than a page of it is held here.
+    /// Hands over everything, as of one change, whose number it returns: kind by kind, as
+    /// [`Kind::ALL`](crate::app::Kind::ALL) has them. Never more than a page of it is held here.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`]; a part has been handed over by then.

@@ -111,6 +111,12 @@ impl World {
         self.directory.apply(Change { seq, at: self.now(), actor: Actor("test".into()), verb, entity });
     }
 
+    pub(crate) fn edit_tenant(&self, edit: impl FnOnce(&mut Tenant)) {
+        let mut tenant = Tenant::clone(&self.directory.tenant(&"tenant".parse().unwrap()).unwrap());
+        edit(&mut tenant);
+        self.change(Verb::Updated, Entity::Tenant(tenant));
+    }
+
     pub(crate) fn edit_caller(&self, edit: impl FnOnce(&mut Caller)) {
         let mut caller = Caller {
             id: "caller".parse().unwrap(),

@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::{pending, poll_fn},
     net::{SocketAddr, TcpListener},
+    num::NonZeroU32,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -33,8 +34,9 @@ use pingora::{
 };
 use portcullis::{
     Admission, Denial, Head, Policy, Stop,
-    app::{Access, CallerKind, Covers, PlanId, Scope, Scopes, Status, Target},
+    app::{Access, CallerKind, Covers, Period, PlanId, Scope, Scopes, Status, Target, TimeUnit},
     denial::{Forbidden, Unauthenticated, Wrong},
+    limit::{Bound, Exhausted},
     pingora::Gate,
     policy::{self, Accept, ApiKey, ContentType, RateLimit, RateLimitFields, Strict},
     problem::Form,
@@ -150,6 +152,12 @@ fn every_denial() -> Vec<Denial> {
         Denial::WrongValues { wrong },
         Denial::PreconditionFailed { detail: text.into() },
         Denial::PreconditionRequired { detail: text.into() },
+        Denial::Exhausted(Exhausted {
+            by: Bound::Quota,
+            limit: 5,
+            period: Period { interval: NonZeroU32::MIN, unit: TimeUnit::Minute },
+            retry_after: 7,
+        }),
     ];
     let place = |denial: &Denial| match denial {
         Denial::BadRequest { .. } => 0,
@@ -178,8 +186,9 @@ fn every_denial() -> Vec<Denial> {
         Denial::WrongValues { .. } => 23,
         Denial::PreconditionFailed { .. } => 24,
         Denial::PreconditionRequired { .. } => 25,
+        Denial::Exhausted(_) => 26,
     };
-    assert!(denials.iter().map(place).eq(0..26));
+    assert!(denials.iter().map(place).eq(0..27));
     denials
 }
 

@@ -18,6 +18,7 @@ mod promise {
     pub mod once;
     pub mod secrets;
     pub mod tenants;
+    pub mod throttles;
     pub mod together;
     pub mod work;
 }
@@ -128,6 +129,13 @@ macro_rules! keeps_all {
                 what_cannot_be_imported_is_named_by_its_member,
                 an_import_takes_more_callers_than_a_tenant_may_have,
                 a_view_is_of_one_moment_however_long_it_is_read,
+            }
+            throttles {
+                a_throttle_is_made_changed_and_deleted,
+                a_throttle_has_its_name_and_its_routes_alone,
+                a_quota_is_an_apps_until_it_is_deleted,
+                who_is_deleted_leaves_no_throttle_or_quota_behind,
+                an_imported_throttle_or_quota_stands_on_what_is_there,
             }
             grants {
                 a_grant_is_given_once_and_taken_back,

@@ -4,13 +4,21 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::{clock::Moment, directory::KeyEntry, limit::Reading};
+use crate::{
+    clock::Moment,
+    directory::KeyEntry,
+    limit::{Call, Reading, Spending},
+};
 
 /// What a policy took.
 #[derive(Debug)]
 pub(crate) enum Permit {
     /// One request from every budget of a key's caller.
     Budget(Arc<KeyEntry>, Reading),
+    /// One call that a throttle counted.
+    Call(Call),
+    /// One call of an app's quota.
+    Quota(Spending),
 }
 
 impl Permit {
@@ -19,6 +27,8 @@ impl Permit {
             Self::Budget(key, reading) => {
                 key.caller().budgets.iter().for_each(|budgets| budgets.give_back(&reading, now));
             }
+            Self::Call(call) => call.give_back(),
+            Self::Quota(spending) => spending.give_back(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Acl, CallerId, PlanId, Sealed, TenantId};
+use super::{Acl, BoundQuota, CallerId, PlanId, Sealed, TenantId};
 
 /// Whether a caller or a credential is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -63,6 +63,9 @@ pub struct App {
     /// From which addresses it may call; without, from any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acl: Option<Acl>,
+    /// How often it may call; without, as often as it likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<BoundQuota>,
 }
 
 /// What an administrator may do; each may what those after it may.
@@ -182,6 +185,7 @@ impl Caller {
             app.key = edit.key.unwrap_or_else(|| std::mem::take(&mut app.key));
             app.secret = edit.secret.unwrap_or_else(|| app.secret.clone());
             app.acl = edit.acl.unwrap_or_else(|| app.acl.take());
+            app.quota = edit.quota.unwrap_or_else(|| app.quota.take());
         }
         if let (CallerKind::Administrator(role), Some(edited)) = (&mut after.kind, edit.role) {
             *role = edited;
@@ -199,7 +203,7 @@ pub struct CallerEdit {
     pub status: Option<Status>,
     /// Another plan, or `Some(None)` for none.
     pub plan: Option<Option<PlanId>>,
-    /// A new remark; ignored for callers that are no apps, as are the next two.
+    /// A new remark; ignored for callers that are no apps, as are the next four.
     pub remark: Option<String>,
     /// A new AppKey.
     pub key: Option<String>,
@@ -207,6 +211,8 @@ pub struct CallerEdit {
     pub secret: Option<Sealed>,
     /// Other addresses, or `Some(None)` for any.
     pub acl: Option<Option<Acl>>,
+    /// Another quota, or `Some(None)` for none.
+    pub quota: Option<Option<BoundQuota>>,
     /// Another role; ignored for callers that are no administrators.
     pub role: Option<Role>,
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Caller, Credential, Grant, Lock, Plan, Tenant};
+use super::{Caller, Credential, Grant, Lock, Plan, Quota, Tenant, Throttle};
 
 /// A change's number. The first is 1; each is one greater than the last.
 pub type Seq = u64;
@@ -92,6 +92,10 @@ pub enum Entity {
     Lock(Lock),
     /// A grant.
     Grant(Grant),
+    /// A quota.
+    Quota(Quota),
+    /// A throttle.
+    Throttle(Throttle),
 }
 
 /// The kinds of entity.
@@ -109,12 +113,24 @@ pub enum Kind {
     Lock,
     /// A grant.
     Grant,
+    /// A quota.
+    Quota,
+    /// A throttle.
+    Throttle,
 }
 
 impl Kind {
     /// All of them, each behind those that it stands on.
-    pub const ALL: [Self; 6] =
-        [Self::Tenant, Self::Plan, Self::Caller, Self::Credential, Self::Lock, Self::Grant];
+    pub const ALL: [Self; 8] = [
+        Self::Tenant,
+        Self::Plan,
+        Self::Quota,
+        Self::Caller,
+        Self::Credential,
+        Self::Lock,
+        Self::Grant,
+        Self::Throttle,
+    ];
 
     /// The kind's name in the store.
     #[must_use]
@@ -126,6 +142,8 @@ impl Kind {
             Self::Plan => "plan",
             Self::Lock => "lock",
             Self::Grant => "grant",
+            Self::Quota => "quota",
+            Self::Throttle => "throttle",
         }
     }
 
@@ -147,6 +165,8 @@ impl Entity {
             Self::Plan(_) => Kind::Plan,
             Self::Lock(_) => Kind::Lock,
             Self::Grant(_) => Kind::Grant,
+            Self::Quota(_) => Kind::Quota,
+            Self::Throttle(_) => Kind::Throttle,
         }
     }
 
@@ -160,6 +180,8 @@ impl Entity {
             Self::Plan(it) => it.id().as_str(),
             Self::Lock(it) => it.id.as_str(),
             Self::Grant(it) => it.id.as_str(),
+            Self::Quota(it) => it.id.as_str(),
+            Self::Throttle(it) => it.id.as_str(),
         }
     }
 }
@@ -176,6 +198,8 @@ impl Entity {
             Self::Plan(it) => serde_json::to_value(it),
             Self::Lock(it) => serde_json::to_value(it),
             Self::Grant(it) => serde_json::to_value(it),
+            Self::Quota(it) => serde_json::to_value(it),
+            Self::Throttle(it) => serde_json::to_value(it),
         };
         let mut shown = shown.unwrap_or_default();
         if let Some(members) = shown.as_object_mut() {

@@ -92,6 +92,22 @@ id! {
     GrantId
 }
 id! {
+    /// Names a [`Throttle`](super::Throttle).
+    ThrottleId
+}
+id! {
+    /// Names a [`Special`](super::Special) of a throttle.
+    SpecialId
+}
+id! {
+    /// Names a [`Binding`](super::Binding) of a throttle.
+    BindingId
+}
+id! {
+    /// Names a [`Quota`](super::Quota).
+    QuotaId
+}
+id! {
     /// Names a route of a gateway, as its configuration does.
     RouteName
 }

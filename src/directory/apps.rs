@@ -63,7 +63,8 @@ mod tests {
         world.edit_caller(|caller| {
             caller.id = id.parse().unwrap();
             let (remark, creator) = (String::new(), Creator::User);
-            caller.kind = CallerKind::App(App { remark, key: key.into(), secret, creator, acl: None });
+            caller.kind =
+                CallerKind::App(App { remark, key: key.into(), secret, creator, acl: None, quota: None });
             edit(caller);
             put = Some(caller.clone());
         });

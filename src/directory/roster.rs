@@ -11,6 +11,7 @@ use super::{
     apps::AppKeys,
     entry::{CallerEntry, KeyEntry},
     shared::Shared,
+    throttles::Rules,
 };
 use crate::app::{CallerId, CredentialId, RouteName, Scopes};
 
@@ -19,6 +20,7 @@ use crate::app::{CallerId, CredentialId, RouteName, Scopes};
 pub(super) struct Roster {
     callers: HashSet<Row>,
     pub(super) apps: AppKeys,
+    pub(super) rules: Rules,
     scopes: Shared<Scopes>,
     routes: Shared<[RouteName]>,
     /// As many as a gateway ever had routes.

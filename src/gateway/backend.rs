@@ -46,6 +46,8 @@ impl Surfaces {
             clock: shared.clock.clone(),
             sealer: shared.sealer.clone(),
             app_codes: config.surfaces.apig.app_codes,
+            throttles: config.surfaces.apig.throttles,
+            quotas: config.surfaces.apig.quotas,
             apis: config.routes.iter().filter_map(config::Route::granted).collect(),
             peer: Origin::peer_of,
         });

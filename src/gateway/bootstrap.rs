@@ -155,6 +155,7 @@ impl FirstStart {
             secret: self.shared.sealer.seal(&secret, &["app", APP, "secret"]),
             creator: Creator::User,
             acl: None,
+            quota: None,
         });
         self.caller(GATEWAY, APP, "app_000", app, None).await
     }

@@ -15,6 +15,7 @@ use crate::{
     config::{self, Config},
     policy::{
         Addresses, ApiKey, BodyLimit, Grant, HeadLimit, Intake, Lock, RateLimit, Scope, Signature, Strict,
+        Throttle,
     },
     target::Rules,
 };
@@ -203,7 +204,10 @@ fn chain(route: &config::Route, config: &Config, shared: &Shared, intake: &Intak
             addresses,
         ),
         policies.lock.then(|| Lock::new(directory.clone())),
-        rate_limit.map(|settings| RateLimit::new().fields((*settings).into())),
+        (
+            rate_limit.map(|settings| RateLimit::new().fields((*settings).into())),
+            route.granted().map(|name| Throttle::new(directory.clone(), name)),
+        ),
     ))
 }
 

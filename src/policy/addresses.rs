@@ -46,7 +46,14 @@ mod tests {
 
     fn with(world: &World, acl: Option<Acl>) {
         let secret = Sealer::new(SealKey::new(1, &[3; 32])).seal(&Secret::from(String::new()), &[]);
-        let app = App { remark: String::new(), key: "key".into(), secret, creator: Creator::User, acl };
+        let app = App {
+            remark: String::new(),
+            key: "key".into(),
+            secret,
+            creator: Creator::User,
+            acl,
+            quota: None,
+        };
         world.edit_caller(|caller| caller.kind = CallerKind::App(app));
     }
 

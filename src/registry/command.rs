@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use crate::app::{
     Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, Entity, Grant,
-    GrantId, Lease, LockId, LockToken, Plan, PlanId, Sealed, Status, Tenant, TenantEdit, TenantId,
+    GrantId, Lease, LockId, LockToken, Plan, PlanId, Quota, QuotaId, Sealed, Status, Tenant, TenantEdit,
+    TenantId, Throttle, ThrottleId,
 };
 
 use super::NewLock;
@@ -196,6 +197,45 @@ pub enum Command {
         /// Which.
         id: GrantId,
     },
+    /// A new throttle; `revision` and time are set by the registry. [`Fault::NotFound`](super::Fault::NotFound)
+    /// without its tenant or an app that it names, [`Fault::Full`](super::Fault::Full),
+    /// [`Fault::NameTaken`](super::Fault::NameTaken), or [`Fault::Conflict`](super::Fault::Conflict) when its id or
+    /// one of its routes is taken.
+    CreateThrottle {
+        /// What to make.
+        throttle: Throttle,
+        /// How many its tenant may have; `None` is any number.
+        most: Option<u32>,
+    },
+    /// Puts a throttle in the place of the one that it was made from: that of its `revision`, which then grows.
+    /// As above, and [`Fault::Conflict`](super::Fault::Conflict) when that is not the present one.
+    UpdateThrottle(Throttle),
+    /// Deletes a throttle that is bound to no route; otherwise [`Fault::InUse`](super::Fault::InUse).
+    DeleteThrottle {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        id: ThrottleId,
+        /// The revision that is to go.
+        expected: Option<u64>,
+    },
+    /// A new quota; likewise.
+    CreateQuota {
+        /// What to make.
+        quota: Quota,
+        /// How many its tenant may have; `None` is any number.
+        most: Option<u32>,
+    },
+    /// Puts a quota in the place of the one that it was made from, likewise.
+    UpdateQuota(Quota),
+    /// Deletes a quota, and takes it from all apps that have it, unless one of them is
+    /// [locked](super::Fault::Locked).
+    DeleteQuota {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        id: QuotaId,
+    },
 }
 
 impl Command {
@@ -225,6 +265,12 @@ impl Command {
             Self::Import(_) => "import",
             Self::PutGrant(_) => "put_grant",
             Self::DeleteGrant { .. } => "delete_grant",
+            Self::CreateThrottle { .. } => "create_throttle",
+            Self::UpdateThrottle(_) => "update_throttle",
+            Self::DeleteThrottle { .. } => "delete_throttle",
+            Self::CreateQuota { .. } => "create_quota",
+            Self::UpdateQuota(_) => "update_quota",
+            Self::DeleteQuota { .. } => "delete_quota",
         }
     }
 }

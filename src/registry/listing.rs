@@ -1,8 +1,12 @@
 //! What a listing asks for: a page of entities, in the order of their ids unless it says otherwise.
 
+use std::cmp::Reverse;
+
+use jiff::Timestamp;
+
 use crate::app::{
-    Caller, CallerId, Change, Creator, CredentialId, Entity, EnvironmentId, Grant, Kind, PlanId, RouteName,
-    Seq, Standing, Status, TenantId,
+    Caller, CallerId, Change, Creator, CredentialId, Entity, EnvironmentId, Grant, Kind, PlanId, QuotaId,
+    RouteName, Seq, Standing, Status, TenantId,
 };
 
 /// A page of tenants.
@@ -49,6 +53,8 @@ pub struct Callers {
     pub creator: Option<Creator>,
     /// Only those with grants, or only those without.
     pub granted: Option<bool>,
+    /// Only apps with this quota; `Some(None)` is those without any.
+    pub quota: Option<Option<QuotaId>>,
     /// Only these.
     pub among: Option<Vec<CallerId>>,
     /// Only those whose id is behind this one.
@@ -75,6 +81,9 @@ impl Callers {
             && self.plan.as_ref().is_none_or(|plan| caller.plan.as_ref() == Some(plan))
             && self.app_key.as_ref().is_none_or(|key| app.is_some_and(|app| app.key == *key))
             && self.creator.is_none_or(|creator| app.is_some_and(|app| app.creator == creator))
+            && self.quota.as_ref().is_none_or(|quota| {
+                app.and_then(|app| app.quota.as_ref()).map(|bound| &bound.id) == quota.as_ref()
+            })
             && self.among.as_ref().is_none_or(|ids| ids.contains(&caller.id))
             && self.after.as_ref().is_none_or(|after| caller.id > *after)
     }
@@ -131,6 +140,12 @@ impl Grants {
             && self.names(&grant.route)
             && self.environment.as_ref().is_none_or(|environment| grant.environment == *environment)
     }
+}
+
+/// Those made last first; of those made at once, the greater id.
+pub(super) fn newest_first<T, I: Ord>(mut all: Vec<T>, made: impl Fn(&T) -> (Timestamp, I)) -> Vec<T> {
+    all.sort_by_cached_key(|it| Reverse(made(it)));
+    all
 }
 
 /// Whether a name holds a text; ASCII letters count without their case.

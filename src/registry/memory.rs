@@ -19,12 +19,13 @@ use tokio::sync::watch;
 
 use super::{
     Callers, Changes, Credentials, End, Fault, Grants, History, Kept, Order, Registry, Tenants, Transaction,
-    Work,
+    Work, listing::newest_first,
 };
 use crate::{
     app::{
         Actor, Caller, CallerId, Change, Credential, CredentialId, Digest, Entity, Gateway, Grant, GrantId,
-        Lock, LockId, Plan, PlanId, Seq, Target, Tenant, TenantId, Verb,
+        Kind, Lock, LockId, Plan, PlanId, Quota, QuotaId, Seq, Target, Tenant, TenantId, Throttle,
+        ThrottleId, Verb,
     },
     clock::Clock,
 };
@@ -190,6 +191,38 @@ impl Transaction for Draft<'_> {
 
     async fn expired_locks(&mut self) -> Result<Vec<Lock>, Fault> {
         Ok(self.state.locks.values().filter(|lock| !lock.holds(self.now)).cloned().collect())
+    }
+
+    async fn throttle(&mut self, tenant: &TenantId, id: &ThrottleId) -> Result<Option<Throttle>, Fault> {
+        Ok(self.state.throttles.get(id).filter(|throttle| throttle.tenant == *tenant).cloned())
+    }
+
+    async fn has_throttle(&mut self, id: &ThrottleId) -> Result<bool, Fault> {
+        Ok(self.state.throttles.contains_key(id))
+    }
+
+    async fn throttles(&mut self, tenant: &TenantId) -> Result<Vec<Throttle>, Fault> {
+        let theirs = |throttle: &&Throttle| throttle.tenant == *tenant;
+        Ok(self.state.throttles.values().filter(theirs).cloned().collect())
+    }
+
+    async fn quota(&mut self, tenant: &TenantId, id: &QuotaId) -> Result<Option<Quota>, Fault> {
+        Ok(self.state.quotas.get(id).filter(|quota| quota.tenant == *tenant).cloned())
+    }
+
+    async fn has_quota(&mut self, id: &QuotaId) -> Result<bool, Fault> {
+        Ok(self.state.quotas.contains_key(id))
+    }
+
+    async fn quotas(&mut self, tenant: &TenantId) -> Result<Vec<Quota>, Fault> {
+        Ok(self.state.quotas.values().filter(|quota| quota.tenant == *tenant).cloned().collect())
+    }
+
+    async fn some_with(&mut self, quota: &QuotaId) -> Result<Vec<Caller>, Fault> {
+        let has = |caller: &&Caller| {
+            caller.app().and_then(|app| app.quota.as_ref()).is_some_and(|bound| bound.id == *quota)
+        };
+        Ok(self.state.callers.values().filter(has).cloned().collect())
     }
 
     async fn is_empty(&mut self) -> Result<bool, Fault> {
@@ -359,6 +392,30 @@ impl Registry for Memory {
         Ok(ids.iter().map(count).collect())
     }
 
+    async fn throttle(&self, tenant: &TenantId, id: &ThrottleId) -> Result<Throttle, Fault> {
+        let state = self.state();
+        let found = state.throttles.get(id).filter(|throttle| throttle.tenant == *tenant);
+        found.cloned().ok_or(Fault::NotFound)
+    }
+
+    async fn throttles(&self, tenant: &TenantId) -> Result<Vec<Throttle>, Fault> {
+        let state = self.state();
+        let theirs = state.throttles.values().filter(|throttle| throttle.tenant == *tenant);
+        Ok(newest_first(theirs.cloned().collect(), |throttle| (throttle.created_at, throttle.id.clone())))
+    }
+
+    async fn quota(&self, tenant: &TenantId, id: &QuotaId) -> Result<Quota, Fault> {
+        let state = self.state();
+        let found = state.quotas.get(id).filter(|quota| quota.tenant == *tenant);
+        found.cloned().ok_or(Fault::NotFound)
+    }
+
+    async fn quotas(&self, tenant: &TenantId) -> Result<Vec<Quota>, Fault> {
+        let state = self.state();
+        let theirs = state.quotas.values().filter(|quota| quota.tenant == *tenant);
+        Ok(newest_first(theirs.cloned().collect(), |quota| (quota.created_at, quota.id.clone())))
+    }
+
     async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, Fault> {
         let state = self.state();
         let found = state.credentials.get(id).filter(|credential| credential.tenant == *tenant);
@@ -403,12 +460,9 @@ impl Registry for Memory {
 
     async fn everything(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, Fault> {
         let state = self.state();
-        state.tenants.values().cloned().map(Entity::Tenant).for_each(&mut *each);
-        state.plans.values().cloned().map(Entity::Plan).for_each(&mut *each);
-        state.callers.values().cloned().map(Entity::Caller).for_each(&mut *each);
-        state.credentials.values().cloned().map(Entity::Credential).for_each(&mut *each);
-        state.locks.values().cloned().map(Entity::Lock).for_each(&mut *each);
-        state.grants.values().cloned().map(Entity::Grant).for_each(&mut *each);
+        for kind in Kind::ALL {
+            state.each(kind, each);
+        }
         Ok(state.changes.len() as Seq)
     }
 

@@ -2,6 +2,7 @@
 
 mod import;
 mod lock;
+mod throttle;
 
 pub use import::{Clash, clash};
 
@@ -11,7 +12,8 @@ use jiff::Timestamp;
 use super::{Command, Fault, Kept, SecretOf};
 use crate::app::{
     Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, CredentialKind,
-    Digest, Entity, Grant, GrantId, Lock, LockId, Plan, PlanId, Target, Tenant, TenantId, Verb,
+    Digest, Entity, Grant, GrantId, Lock, LockId, Plan, PlanId, Quota, QuotaId, Target, Tenant, TenantId,
+    Throttle, ThrottleId, Verb,
 };
 
 /// A store within one transaction: what the rules ask of it, and how they change it.
@@ -94,6 +96,27 @@ pub trait Transaction: Send {
     /// The grants of a caller, by id.
     async fn grants_of(&mut self, caller: &Caller) -> Result<Vec<Grant>, Fault>;
 
+    /// A throttle of a tenant.
+    async fn throttle(&mut self, tenant: &TenantId, id: &ThrottleId) -> Result<Option<Throttle>, Fault>;
+
+    /// Whether any tenant has a throttle of this id.
+    async fn has_throttle(&mut self, id: &ThrottleId) -> Result<bool, Fault>;
+
+    /// The throttles of a tenant, by id.
+    async fn throttles(&mut self, tenant: &TenantId) -> Result<Vec<Throttle>, Fault>;
+
+    /// A quota of a tenant.
+    async fn quota(&mut self, tenant: &TenantId, id: &QuotaId) -> Result<Option<Quota>, Fault>;
+
+    /// Whether any tenant has a quota of this id.
+    async fn has_quota(&mut self, id: &QuotaId) -> Result<bool, Fault>;
+
+    /// The quotas of a tenant, by id.
+    async fn quotas(&mut self, tenant: &TenantId) -> Result<Vec<Quota>, Fault>;
+
+    /// Some of the apps that have a quota, if any has.
+    async fn some_with(&mut self, quota: &QuotaId) -> Result<Vec<Caller>, Fault>;
+
     /// Whether there is nothing, or nothing but plans: those come from a configuration too.
     async fn is_empty(&mut self) -> Result<bool, Fault>;
 
@@ -155,6 +178,12 @@ impl Rules<'_> {
                 let tenant = self.tx.tenant(&id).await?.ok_or(Fault::NotFound)?;
                 still(expected, tenant.revision)?;
                 refuse_if(self.tx.has_callers(&id).await?, Fault::InUse)?;
+                for throttle in self.tx.throttles(&id).await? {
+                    self.tx.make(Verb::Deleted, Entity::Throttle(throttle)).await?;
+                }
+                for quota in self.tx.quotas(&id).await? {
+                    self.tx.make(Verb::Deleted, Entity::Quota(quota)).await?;
+                }
                 self.made(Verb::Deleted, Entity::Tenant(tenant)).await
             }
             Command::CreateCaller(caller) => self.create_caller(caller.at(self.tx.now())).await,
@@ -211,6 +240,14 @@ impl Rules<'_> {
                 let grant = self.tx.grant(&tenant, &id).await?.ok_or(Fault::NotFound)?;
                 self.made(Verb::Deleted, Entity::Grant(grant)).await
             }
+            Command::CreateThrottle { throttle, most } => self.create_throttle(throttle, most).await,
+            Command::UpdateThrottle(throttle) => self.update_throttle(throttle).await,
+            Command::DeleteThrottle { tenant, id, expected } => {
+                self.delete_throttle(&tenant, &id, expected).await
+            }
+            Command::CreateQuota { quota, most } => self.create_quota(quota, most).await,
+            Command::UpdateQuota(quota) => self.update_quota(quota).await,
+            Command::DeleteQuota { tenant, id } => self.delete_quota(&tenant, &id).await,
             Command::AcquireLock(lock) => self.acquire_lock(lock).await,
             Command::RefreshLock { id, token, lasts } => self.refresh_lock(&id, &token, lasts).await,
             Command::ReleaseLock { id, token } => return self.release_lock(&id, &token).await,
@@ -230,6 +267,8 @@ impl Rules<'_> {
             Entity::Plan(it) => self.tx.plan(it.id()).await?.map(Entity::Plan),
             Entity::Lock(it) => self.tx.lock(&it.id).await?.map(Entity::Lock),
             Entity::Grant(it) => self.tx.grant(&it.tenant, &it.id).await?.map(Entity::Grant),
+            Entity::Quota(it) => self.tx.quota(&it.tenant, &it.id).await?.map(Entity::Quota),
+            Entity::Throttle(it) => self.tx.throttle(&it.tenant, &it.id).await?.map(Entity::Throttle),
         })
     }
 
@@ -287,15 +326,21 @@ impl Rules<'_> {
         for grant in self.tx.grants_of(&caller).await? {
             self.tx.make(Verb::Deleted, Entity::Grant(grant)).await?;
         }
+        self.drop_specials(tenant, id).await?;
         self.made(Verb::Deleted, Entity::Caller(caller)).await
     }
 
-    /// Whether name and key of a caller are free for it, and its plan is there.
+    /// Whether name and key of a caller are free for it, and its plan and its quota are there.
     async fn fits(&mut self, caller: &Caller) -> Result<(), Fault> {
         refuse_if(self.tx.has_name(caller).await?, Fault::NameTaken)?;
         refuse_if(caller.app().is_some() && self.tx.has_app_key(caller).await?, Fault::KeyTaken)?;
-        match &caller.plan {
-            Some(plan) => refuse_if(self.tx.plan(plan).await?.is_none(), Fault::NotFound),
+        if let Some(plan) = &caller.plan {
+            refuse_if(self.tx.plan(plan).await?.is_none(), Fault::NotFound)?;
+        }
+        match caller.app().and_then(|app| app.quota.as_ref()) {
+            Some(bound) => {
+                refuse_if(self.tx.quota(&caller.tenant, &bound.id).await?.is_none(), Fault::NotFound)
+            }
             None => Ok(()),
         }
     }

@@ -23,6 +23,7 @@ mod log;
 mod open;
 mod read;
 mod record;
+mod throttles;
 mod view;
 mod write;
 
@@ -38,11 +39,12 @@ use tokio::sync::watch;
 
 use super::{
     Callers, Changes, Credentials, End, Fault, Grants, History, Kept, Registry, Tenants, View, Work,
+    listing::newest_first,
 };
 use crate::{
     app::{
         Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Grant, GrantId, Lock, LockId,
-        Plan, PlanId, Seq, Tenant, TenantId,
+        Plan, PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle, ThrottleId,
     },
     clock::Clock,
 };
@@ -210,6 +212,24 @@ impl Registry for Sqlite {
 
     async fn grants(&self, which: &Grants) -> Result<Vec<Grant>, Fault> {
         grants::grants(&mut *self.reader().await?, which).await
+    }
+
+    async fn throttle(&self, tenant: &TenantId, id: &ThrottleId) -> Result<Throttle, Fault> {
+        throttles::throttle(&mut *self.reader().await?, tenant, id).await?.ok_or(Fault::NotFound)
+    }
+
+    async fn throttles(&self, tenant: &TenantId) -> Result<Vec<Throttle>, Fault> {
+        let all = throttles::throttles(&mut *self.reader().await?, tenant).await?;
+        Ok(newest_first(all, |throttle| (throttle.created_at, throttle.id.clone())))
+    }
+
+    async fn quota(&self, tenant: &TenantId, id: &QuotaId) -> Result<Quota, Fault> {
+        throttles::quota(&mut *self.reader().await?, tenant, id).await?.ok_or(Fault::NotFound)
+    }
+
+    async fn quotas(&self, tenant: &TenantId) -> Result<Vec<Quota>, Fault> {
+        let all = throttles::quotas(&mut *self.reader().await?, tenant).await?;
+        Ok(newest_first(all, |quota| (quota.created_at, quota.id.clone())))
     }
 
     async fn count_grants(&self, which: &Grants) -> Result<u64, Fault> {

@@ -24,6 +24,35 @@
 //! PUT    …/apps/{id}/app-acl         from where an app may call            201, V2
 //! GET    …/apps/{id}/app-acl                                               V2
 //! DELETE …/apps/{id}/app-acl         from anywhere                         204, V2
+//!
+//! POST   …/throttles                 a throttling policy                          201
+//! GET    …/throttles                 a page of them, newest first
+//! GET    …/throttles/{id}
+//! PUT    …/throttles/{id}
+//! DELETE …/throttles/{id}            one that is bound to no API                  204
+//! POST   …/throttle-bindings         a policy to APIs                             201
+//! PUT    …/throttle-bindings?action=delete   many from their APIs
+//! DELETE …/throttle-bindings/{id}    one from its API                             204
+//! GET    …/throttle-bindings/binded-apis        those that a policy is bound to
+//! GET    …/throttle-bindings/unbinded-apis      the others
+//! GET    …/throttle-bindings/binded-throttles   the one that is bound to an API
+//! POST   …/throttle-specials         another limit for an app or user             201, V1
+//! GET    …/throttle-specials/{id}    those of a policy                            V1
+//! POST   …/throttles/{id}/throttle-specials     the same                          201, V2
+//! GET    …/throttles/{id}/throttle-specials     the same                          V2
+//! PUT    …/throttles/{id}/throttle-specials/{id}                                  V2
+//! DELETE …/throttles/{id}/throttle-specials/{id}                                  204, V2
+//!
+//! POST   …/app-quotas                a quota of apps                              201, V2
+//! GET    …/app-quotas                a page of them, newest first                 V2
+//! GET    …/app-quotas/{id}                                                        V2
+//! PUT    …/app-quotas/{id}                                                        V2
+//! DELETE …/app-quotas/{id}           and its apps have none any more              204, V2
+//! POST   …/app-quotas/{id}/binding-apps         for apps                          201, V2
+//! GET    …/app-quotas/{id}/bound-apps           those that have it                V2
+//! GET    …/app-quotas/{id}/bindable-apps        those that have none              V2
+//! DELETE …/app-quotas/{id}/bound-apps/{id}      for an app no more                204, V2
+//! GET    …/apps/{id}/bound-quota     that of an app                               V2
 //! ```
 //!
 //! `…` is `/v1/{project_id}/apigw/instances/{instance_id}` or the same with `/v2`.
@@ -49,6 +78,13 @@
 //! An API is a route of the gateway that lets only authorized callers pass; its id and its name are the route's
 //! name. There is one environment, `DEFAULT_ENVIRONMENT_RELEASE_ID`, and there are no groups.
 //!
+//! # Throttling policies and quotas
+//!
+//! A policy counts the calls of the gateway's own apps, on every node by itself, from the first call of a period to
+//! its end; without one, an API has no such limit. The user that it limits is the gateway's project, with all its
+//! apps. Whoever is one too many is told so by the API: 429, and `Retry-After`; where the answer has the form of
+//! this contract, APIG.0308, and APIG.0501 under 405 when it is the app's quota.
+//!
 //! # Where the contract is silent, or says two things
 //!
 //! * Letters are ASCII letters. The vendor's Chinese pages take Chinese letters in names, this page does not.
@@ -70,6 +106,16 @@
 //!   is APIG.3004 for all of them. More than 500 at once are APIG.2011.
 //! * Addresses are at most 100 values; what is none is APIG.2011. Without them, an app's `app_acl_type` is empty.
 //! * Verifying an app is for every token of the project that may read apps, also one that is confined to others.
+//! * Throttling policies and quotas are the whole gateway's: a token that is confined to some apps has no access to
+//!   them; it may see the quota of an app that it may see.
+//! * What a modification of them does not name stays. A limit that is as wide as that of the API is none.
+//! * An API has one policy of a gateway: another that is bound to it takes the place of the one before. Binding what
+//!   is bound changes nothing. The publication of an API is the API: `publish_ids` are ids of APIs.
+//! * An app has one quota, likewise. Bound together, all apps have it, or none.
+//! * A number out of range is APIG.2002 or APIG.2003, a word that is none of those listed APIG.2004, limits that
+//!   are wider than those which contain them APIG.2011.
+//! * `reset_time` is in UTC, also taken as RFC 3339 has it. A period that begins with a call begins with its second.
+//! * More than 30 excluded apps or users of a policy, or more quotas than there may be, are APIG.3100.
 //! * Ids have one spelling: percent-encoded, they are not found.
 
 mod acl;
@@ -81,8 +127,10 @@ mod call;
 mod codes;
 mod fields;
 mod query;
+mod quotas;
 mod refusal;
 mod show;
+mod throttles;
 mod version;
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
@@ -120,6 +168,10 @@ pub struct Apig {
     pub sealer: Arc<Sealer>,
     /// How many AppCodes an app may have; the contract says 5.
     pub app_codes: u32,
+    /// How many throttling policies a gateway may have; the contract says 300.
+    pub throttles: u32,
+    /// How many quotas a gateway may have.
+    pub quotas: u32,
     /// The APIs that apps are authorized for: routes of the gateway, by name.
     pub apis: BTreeSet<RouteName>,
     /// Finds a peer's address among a request's extensions, as
@@ -142,6 +194,8 @@ pub struct Apig {
 ///     clock,
 ///     sealer: Arc::new(Sealer::new(SealKey::new(1, &[0; 32]))),
 ///     app_codes: 5,
+///     throttles: 300,
+///     quotas: 300,
 ///     apis: ["orders".parse().unwrap()].into(),
 ///     peer: Peer::find,
 /// });
@@ -171,6 +225,7 @@ pub fn router(surface: Apig) -> Router {
 fn routes(version: Version) -> Router<Arc<Apig>> {
     let base = format!("{}/{{project_id}}/apigw/instances/{{instance_id}}", version.prefix());
     let at = |path: &str| format!("{base}{path}");
+    let at = &at;
     let apps =
         routing::get(apps::list).post(apps::create).fallback(|| async { not_allowed("GET, HEAD, POST") });
     let app = routing::get(apps::read)
@@ -186,16 +241,17 @@ fn routes(version: Version) -> Router<Arc<Apig>> {
         .route(&at("/apps/secret/{id}"), secret)
         .route(&at("/apps/validation/{id}"), validation)
         .route(&at("/resources/outline/apps"), counts)
-        .merge(routes_of_auths(at));
+        .merge(routes_of_auths(at))
+        .merge(routes_of_throttles(at));
     let all = match version {
-        Version::One => both,
-        Version::Two => both.merge(routes_of_the_second(at)),
+        Version::One => both.merge(routes_of_the_first(at)),
+        Version::Two => both.merge(routes_of_the_second(at)).merge(routes_of_limits(at)),
     };
     all.layer(Extension(version))
 }
 
 /// What apps are authorized for.
-fn routes_of_auths(at: impl Fn(&str) -> String) -> Router<Arc<Apig>> {
+fn routes_of_auths(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
     let auths = routing::post(auths::authorize).fallback(|| async { not_allowed("POST") });
     let auth = routing::delete(auths::cancel).fallback(|| async { not_allowed("DELETE") });
     let list = |handler: MethodRouter<Arc<Apig>>| handler.fallback(|| async { not_allowed("GET, HEAD") });
@@ -207,8 +263,70 @@ fn routes_of_auths(at: impl Fn(&str) -> String) -> Router<Arc<Apig>> {
         .route(&at("/app-auths/binded-apps"), list(routing::get(auths::apps_of_api)))
 }
 
+/// Throttling policies, and the APIs that they hold for.
+fn routes_of_throttles(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
+    let all = routing::get(throttles::list)
+        .post(throttles::create)
+        .fallback(|| async { not_allowed("GET, HEAD, POST") });
+    let one = routing::get(throttles::read)
+        .put(throttles::modify)
+        .delete(throttles::delete)
+        .fallback(|| async { not_allowed("GET, HEAD, PUT, DELETE") });
+    let bindings = routing::post(throttles::bind)
+        .put(throttles::unbind_all)
+        .fallback(|| async { not_allowed("POST, PUT") });
+    let binding = routing::delete(throttles::unbind).fallback(|| async { not_allowed("DELETE") });
+    let list = |handler: MethodRouter<Arc<Apig>>| handler.fallback(|| async { not_allowed("GET, HEAD") });
+    Router::new()
+        .route(&at("/throttles"), all)
+        .route(&at("/throttles/{id}"), one)
+        .route(&at("/throttle-bindings"), bindings)
+        .route(&at("/throttle-bindings/{id}"), binding)
+        .route(&at("/throttle-bindings/binded-apis"), list(routing::get(throttles::apis_of_throttle)))
+        .route(&at("/throttle-bindings/unbinded-apis"), list(routing::get(throttles::other_apis)))
+        .route(&at("/throttle-bindings/binded-throttles"), list(routing::get(throttles::throttles_of_api)))
+}
+
+/// What only the first version has: excluded configurations as it knows them.
+fn routes_of_the_first(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
+    let specials = routing::post(throttles::create_special).fallback(|| async { not_allowed("POST") });
+    let of_one = routing::get(throttles::list_specials).fallback(|| async { not_allowed("GET, HEAD") });
+    Router::new()
+        .route(&at("/throttle-specials"), specials)
+        .route(&at("/throttle-specials/{strategy_id}"), of_one)
+}
+
+/// Quotas of apps, and excluded configurations.
+fn routes_of_limits(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
+    let list = |handler: MethodRouter<Arc<Apig>>| handler.fallback(|| async { not_allowed("GET, HEAD") });
+    let specials = routing::get(throttles::list_specials)
+        .post(throttles::create_special)
+        .fallback(|| async { not_allowed("GET, HEAD, POST") });
+    let special = routing::put(throttles::modify_special)
+        .delete(throttles::delete_special)
+        .fallback(|| async { not_allowed("PUT, DELETE") });
+    let quotas =
+        routing::get(quotas::list).post(quotas::create).fallback(|| async { not_allowed("GET, HEAD, POST") });
+    let quota = routing::get(quotas::read)
+        .put(quotas::modify)
+        .delete(quotas::delete)
+        .fallback(|| async { not_allowed("GET, HEAD, PUT, DELETE") });
+    let bind = routing::post(quotas::bind_quota).fallback(|| async { not_allowed("POST") });
+    let unbind = routing::delete(quotas::unbind_quota).fallback(|| async { not_allowed("DELETE") });
+    Router::new()
+        .route(&at("/throttles/{id}/throttle-specials"), specials)
+        .route(&at("/throttles/{id}/throttle-specials/{part}"), special)
+        .route(&at("/app-quotas"), quotas)
+        .route(&at("/app-quotas/{id}"), quota)
+        .route(&at("/app-quotas/{id}/binding-apps"), bind)
+        .route(&at("/app-quotas/{id}/bound-apps"), list(routing::get(quotas::bound_apps)))
+        .route(&at("/app-quotas/{id}/bindable-apps"), list(routing::get(quotas::bindable_apps)))
+        .route(&at("/app-quotas/{id}/bound-apps/{part}"), unbind)
+        .route(&at("/apps/{id}/bound-quota"), list(routing::get(quotas::quota_of_app)))
+}
+
 /// What only the second version has.
-fn routes_of_the_second(at: impl Fn(&str) -> String) -> Router<Arc<Apig>> {
+fn routes_of_the_second(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
     let codes = routing::get(codes::list)
         .post(codes::create)
         .put(codes::generate)

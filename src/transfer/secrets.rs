@@ -62,7 +62,12 @@ impl Need {
 pub(super) fn needs(entity: &Entity) -> impl Iterator<Item = (Need, &'static str)> {
     let seal_key = |sealed: &Sealed| Need::SealKey(sealed.key());
     let (pepper, sealed) = match entity {
-        Entity::Tenant(_) | Entity::Plan(_) | Entity::Lock(_) | Entity::Grant(_) => (None, None),
+        Entity::Tenant(_)
+        | Entity::Plan(_)
+        | Entity::Lock(_)
+        | Entity::Grant(_)
+        | Entity::Quota(_)
+        | Entity::Throttle(_) => (None, None),
         Entity::Caller(it) => (None, it.app().map(|app| (seal_key(&app.secret), "caller.kind.app.secret"))),
         Entity::Credential(it) => (
             Some((Need::Pepper(it.pepper), "credential.pepper")),

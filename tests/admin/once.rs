@@ -208,5 +208,7 @@ fn repeated(entity: portcullis::app::Entity) -> portcullis::registry::Command {
         Entity::Plan(it) => Command::PutPlan(it),
         Entity::Lock(lock) => Command::ReleaseLock { id: lock.id, token: LockToken::generate() },
         Entity::Grant(it) => Command::PutGrant(it),
+        Entity::Quota(quota) => Command::CreateQuota { quota, most: None },
+        Entity::Throttle(throttle) => Command::CreateThrottle { throttle, most: None },
     }
 }

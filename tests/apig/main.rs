@@ -65,6 +65,8 @@ impl Site {
             clock: world.clock.clone(),
             sealer: world.sealer.clone(),
             app_codes: 5,
+            throttles: 3,
+            quotas: 2,
             apis: ["orders", "bills", "old_orders"].map(|name| name.parse().unwrap()).into(),
             peer: Server::peer,
         };
@@ -110,6 +112,7 @@ fn app(world: &World, id: &str, key: &str) -> CallerKind {
         secret: world.sealer.seal(&secret, &["app", id, "secret"]),
         creator: Creator::User,
         acl: None,
+        quota: None,
     })
 }
 

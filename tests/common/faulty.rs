@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use portcullis::{
     app::{
         Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialId, Entity, Grant, GrantId, Lock,
-        LockId, Plan, PlanId, Seq, Tenant, TenantId,
+        LockId, Plan, PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle, ThrottleId,
     },
     registry::{
         Callers, Changes, Command, Credentials, Fault, Grants, History, Kept, Once, Outcome, Registry,
@@ -162,6 +162,22 @@ impl Registry for Faulty {
 
     async fn grants(&self, which: &Grants) -> Result<Vec<Grant>, Fault> {
         self.check("grants")?.grants(which).await
+    }
+
+    async fn throttle(&self, tenant: &TenantId, id: &ThrottleId) -> Result<Throttle, Fault> {
+        self.check("throttle")?.throttle(tenant, id).await
+    }
+
+    async fn throttles(&self, tenant: &TenantId) -> Result<Vec<Throttle>, Fault> {
+        self.check("throttles")?.throttles(tenant).await
+    }
+
+    async fn quota(&self, tenant: &TenantId, id: &QuotaId) -> Result<Quota, Fault> {
+        self.check("quota")?.quota(tenant, id).await
+    }
+
+    async fn quotas(&self, tenant: &TenantId) -> Result<Vec<Quota>, Fault> {
+        self.check("quotas")?.quotas(tenant).await
     }
 
     async fn count_grants(&self, which: &Grants) -> Result<u64, Fault> {

@@ -60,7 +60,11 @@ pub fn client(tenant: &str, name: &str) -> NewCaller {
 pub fn app(tenant: &str, name: &str, key: &str) -> NewCaller {
     let secret = Sealer::new(SealKey::new(1, &[3; 32])).seal(&Secret::from("secret".to_owned()), &[key]);
     let (remark, key) = ("«remark» \u{1F511} \"'\\\n".to_owned(), key.to_owned());
-    caller(tenant, name, CallerKind::App(App { remark, key, secret, creator: Creator::Market, acl: None }))
+    caller(
+        tenant,
+        name,
+        CallerKind::App(App { remark, key, secret, creator: Creator::Market, acl: None, quota: None }),
+    )
 }
 
 pub fn peppers() -> Peppers {
@@ -164,10 +168,12 @@ fn place(entity: &Entity) -> (u8, String) {
     let kind = match entity.kind() {
         Kind::Tenant => 0,
         Kind::Plan => 1,
-        Kind::Caller => 2,
-        Kind::Credential => 3,
-        Kind::Lock => 4,
-        Kind::Grant => 5,
+        Kind::Quota => 2,
+        Kind::Caller => 3,
+        Kind::Credential => 4,
+        Kind::Lock => 5,
+        Kind::Grant => 6,
+        Kind::Throttle => 7,
     };
     (kind, entity.id().to_owned())
 }

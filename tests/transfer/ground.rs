@@ -183,8 +183,14 @@ pub fn entities() -> Vec<Entity> {
     client.plan = Some("p".parse().unwrap());
     let disabled = Caller { status: Status::Disabled, ..caller("t", "disabled", CallerKind::ApiClient) };
     let secret = sealed("the app's secret", &["app", "app", "secret"]);
-    let parts =
-        App { remark: "remark".into(), key: "app-key-1".into(), secret, creator: Creator::Market, acl: None };
+    let parts = App {
+        remark: "remark".into(),
+        key: "app-key-1".into(),
+        secret,
+        creator: Creator::Market,
+        acl: None,
+        quota: None,
+    };
     let app = caller("g", "app", CallerKind::App(parts));
     let operator = caller("g", "operator", CallerKind::Operator);
     let owner = caller("administration", "owner", CallerKind::Administrator(Role::Owner));

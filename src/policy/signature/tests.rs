@@ -32,7 +32,7 @@ impl Site {
         self.world.edit_caller(|caller| {
             caller.id = "app".parse().unwrap();
             let (remark, key, creator) = (String::new(), APP_KEY.into(), Creator::User);
-            caller.kind = CallerKind::App(App { remark, key, secret, creator, acl: None });
+            caller.kind = CallerKind::App(App { remark, key, secret, creator, acl: None, quota: None });
             edit(caller);
         });
     }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::{
     app::{
-        Caller, CallerId, Change, Credential, CredentialId, Entity, Grant, GrantId, Lock, LockId, Plan,
-        PlanId, Tenant, TenantId, Verb,
+        Caller, CallerId, Change, Credential, CredentialId, Entity, Grant, GrantId, Kind, Lock, LockId, Plan,
+        PlanId, Quota, QuotaId, Tenant, TenantId, Throttle, ThrottleId, Verb,
     },
     registry::{Callers, Grants, Kept, Past},
 };
@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) plans: BTreeMap<PlanId, Plan>,
     pub(super) locks: BTreeMap<LockId, Lock>,
     pub(super) grants: BTreeMap<GrantId, Grant>,
+    pub(super) quotas: BTreeMap<QuotaId, Quota>,
+    pub(super) throttles: BTreeMap<ThrottleId, Throttle>,
     /// The greatest that there was; also when its transaction was given up.
     pub(super) fence: u64,
     pub(super) changes: Vec<Change>,
@@ -40,6 +42,8 @@ impl State {
                 self.locks.insert(it.id.clone(), it).map(Entity::Lock)
             }
             Entity::Grant(it) => self.grants.insert(it.id.clone(), it).map(Entity::Grant),
+            Entity::Quota(it) => self.quotas.insert(it.id.clone(), it).map(Entity::Quota),
+            Entity::Throttle(it) => self.throttles.insert(it.id.clone(), it).map(Entity::Throttle),
         }
     }
 
@@ -51,6 +55,22 @@ impl State {
             Entity::Plan(it) => self.plans.remove(it.id()).map(Entity::Plan),
             Entity::Lock(it) => self.locks.remove(&it.id).map(Entity::Lock),
             Entity::Grant(it) => self.grants.remove(&it.id).map(Entity::Grant),
+            Entity::Quota(it) => self.quotas.remove(&it.id).map(Entity::Quota),
+            Entity::Throttle(it) => self.throttles.remove(&it.id).map(Entity::Throttle),
+        }
+    }
+
+    /// All of a kind.
+    pub(super) fn each(&self, kind: Kind, each: &mut (dyn FnMut(Entity) + Send)) {
+        match kind {
+            Kind::Tenant => self.tenants.values().cloned().map(Entity::Tenant).for_each(each),
+            Kind::Caller => self.callers.values().cloned().map(Entity::Caller).for_each(each),
+            Kind::Credential => self.credentials.values().cloned().map(Entity::Credential).for_each(each),
+            Kind::Plan => self.plans.values().cloned().map(Entity::Plan).for_each(each),
+            Kind::Lock => self.locks.values().cloned().map(Entity::Lock).for_each(each),
+            Kind::Grant => self.grants.values().cloned().map(Entity::Grant).for_each(each),
+            Kind::Quota => self.quotas.values().cloned().map(Entity::Quota).for_each(each),
+            Kind::Throttle => self.throttles.values().cloned().map(Entity::Throttle).for_each(each),
         }
     }
 

@@ -1,8 +1,11 @@
 //! What was taken out of a registry is put into one as it was.
 
-use super::Transaction;
+use super::{
+    Transaction,
+    throttle::{share_a_route, twice},
+};
 use crate::{
-    app::{Caller, Credential, Entity, Grant, Lock, Tenant, Verb},
+    app::{Caller, Credential, Entity, Grant, Lock, Quota, SpecialOf, Tenant, Throttle, Verb},
     registry::Fault,
 };
 
@@ -48,6 +51,8 @@ pub async fn clash(tx: &mut dyn Transaction, entity: &Entity) -> Result<Option<C
         Entity::Credential(credential) => of_credential(tx, credential).await,
         Entity::Lock(lock) => of_lock(tx, lock).await,
         Entity::Grant(grant) => of_grant(tx, grant).await,
+        Entity::Quota(quota) => of_quota(tx, quota).await,
+        Entity::Throttle(throttle) => of_throttle(tx, throttle).await,
     }
 }
 
@@ -78,6 +83,11 @@ async fn of_caller(tx: &mut dyn Transaction, caller: &Caller) -> Result<Option<C
         && tx.plan(plan).await?.is_none()
     {
         return Ok(Some(Clash::Missing("plan")));
+    }
+    if let Some(bound) = caller.app().and_then(|app| app.quota.as_ref())
+        && tx.quota(&caller.tenant, &bound.id).await?.is_none()
+    {
+        return Ok(Some(Clash::Missing("kind.app.quota")));
     }
     Ok(of_revision(caller.revision))
 }
@@ -116,6 +126,43 @@ async fn of_grant(tx: &mut dyn Transaction, grant: &Grant) -> Result<Option<Clas
         return Ok(Some(Clash::Taken("id")));
     }
     Ok(tx.grant_like(grant).await?.map(|_| Clash::Taken("route")))
+}
+
+async fn of_quota(tx: &mut dyn Transaction, quota: &Quota) -> Result<Option<Clash>, Fault> {
+    if tx.tenant(&quota.tenant).await?.is_none() {
+        return Ok(Some(Clash::Missing("tenant")));
+    }
+    if tx.has_quota(&quota.id).await? {
+        return Ok(Some(Clash::Taken("id")));
+    }
+    if tx.quotas(&quota.tenant).await?.iter().any(|other| other.name == quota.name) {
+        return Ok(Some(Clash::Taken(NAME)));
+    }
+    Ok(of_revision(quota.revision))
+}
+
+async fn of_throttle(tx: &mut dyn Transaction, throttle: &Throttle) -> Result<Option<Clash>, Fault> {
+    if tx.tenant(&throttle.tenant).await?.is_none() {
+        return Ok(Some(Clash::Missing("tenant")));
+    }
+    if tx.has_throttle(&throttle.id).await? {
+        return Ok(Some(Clash::Taken("id")));
+    }
+    let others = tx.throttles(&throttle.tenant).await?;
+    if others.iter().any(|other| other.name == throttle.name) {
+        return Ok(Some(Clash::Taken(NAME)));
+    }
+    if twice(throttle) || others.iter().any(|other| share_a_route(throttle, other)) {
+        return Ok(Some(Clash::Taken("bindings")));
+    }
+    for special in &throttle.specials {
+        if let SpecialOf::App(app) = &special.of
+            && tx.caller(&throttle.tenant, app).await?.is_none()
+        {
+            return Ok(Some(Clash::Missing("specials")));
+        }
+    }
+    Ok(of_revision(throttle.revision))
 }
 
 /// They begin at 1, and a store may keep them with a sign.

@@ -209,6 +209,8 @@ async fn tables_hold_the_changes(conn: &mut SqliteConnection, kind: Kind) -> Res
         Kind::Credential => questions!("credential"),
         Kind::Lock => questions!("lock"),
         Kind::Grant => questions!("grant"),
+        Kind::Quota => questions!("quota"),
+        Kind::Throttle => questions!("throttle"),
     };
     let kind = kind.as_str();
     for (question, what) in [(altered, "is not what the last change left"), (missing, "is not there")] {

@@ -148,6 +148,11 @@ fn only(query: &mut QueryBuilder<sqlx::Sqlite>, which: &Callers) -> Result<(), F
         query.push(if granted { " AND EXISTS" } else { " AND NOT EXISTS" });
         query.push(" (SELECT 1 FROM \"grant\" WHERE \"grant\".caller = caller.id)");
     }
+    match &which.quota {
+        None => {}
+        Some(None) => drop(query.push(" AND quota IS NULL")),
+        Some(Some(quota)) => drop(query.push(" AND quota = ").push_bind(quota.as_str().to_owned())),
+    }
     if let Some(ids) = &which.among {
         let ids = serde_json::to_string(ids).map_err(|error| Fault::Corrupt(error.to_string()))?;
         query.push(" AND id IN (SELECT value FROM json_each(").push_bind(ids).push("))");
@@ -188,6 +193,8 @@ fn page_of(kind: Kind) -> &'static str {
         Kind::Credential => "SELECT id, record FROM credential WHERE id > $1 ORDER BY id LIMIT $2",
         Kind::Lock => "SELECT id, record FROM lock WHERE id > $1 ORDER BY id LIMIT $2",
         Kind::Grant => "SELECT id, record FROM \"grant\" WHERE id > $1 ORDER BY id LIMIT $2",
+        Kind::Quota => "SELECT id, record FROM quota WHERE id > $1 ORDER BY id LIMIT $2",
+        Kind::Throttle => "SELECT id, record FROM throttle WHERE id > $1 ORDER BY id LIMIT $2",
     }
 }
 
@@ -296,6 +303,8 @@ pub(super) async fn rows(
         }
         Kind::Lock => "SELECT rowid, id, record FROM lock WHERE rowid > $1 ORDER BY rowid LIMIT $2",
         Kind::Grant => "SELECT rowid, id, record FROM \"grant\" WHERE rowid > $1 ORDER BY rowid LIMIT $2",
+        Kind::Quota => "SELECT rowid, id, record FROM quota WHERE rowid > $1 ORDER BY rowid LIMIT $2",
+        Kind::Throttle => "SELECT rowid, id, record FROM throttle WHERE rowid > $1 ORDER BY rowid LIMIT $2",
     };
     let rows: Vec<(i64, String, Vec<u8>)> =
         query_as(sql).bind(after).bind(PAGE).fetch_all(conn).await.map_err(fault)?;

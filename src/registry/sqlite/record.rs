@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::{
-    app::{Caller, Credential, Entity, Grant, Kind, Lock, Plan, Tenant},
+    app::{Caller, Credential, Entity, Grant, Kind, Lock, Plan, Quota, Tenant, Throttle},
     registry::Fault,
 };
 
@@ -34,6 +34,8 @@ record! {
     Plan: |it| it.id();
     Lock: |it| it.id;
     Grant: |it| it.id;
+    Quota: |it| it.id;
+    Throttle: |it| it.id;
 }
 
 /// The entity of a row.
@@ -62,6 +64,8 @@ pub(super) fn parse_as(kind: Kind, id: &str, text: &[u8]) -> Result<Entity, Faul
         Kind::Plan => parse(id, text).map(Entity::Plan),
         Kind::Lock => parse(id, text).map(Entity::Lock),
         Kind::Grant => parse(id, text).map(Entity::Grant),
+        Kind::Quota => parse(id, text).map(Entity::Quota),
+        Kind::Throttle => parse(id, text).map(Entity::Throttle),
     }
 }
 
@@ -74,6 +78,8 @@ pub(super) fn text(entity: &Entity) -> Result<String, Fault> {
         Entity::Plan(it) => serde_json::to_string(it),
         Entity::Lock(it) => serde_json::to_string(it),
         Entity::Grant(it) => serde_json::to_string(it),
+        Entity::Quota(it) => serde_json::to_string(it),
+        Entity::Throttle(it) => serde_json::to_string(it),
     };
     text.map_err(|_| {
         Fault::Corrupt(format!("{} {:?} cannot be written as JSON", entity.kind().as_str(), entity.id()))

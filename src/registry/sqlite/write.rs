@@ -5,11 +5,12 @@ use jiff::Timestamp;
 use sqlx::{SqliteConnection, query, query_scalar, sqlite::SqliteArguments};
 use tokio::sync::watch;
 
-use super::{chain, fault::fault, grants, read, record};
+use super::{chain, fault::fault, grants, read, record, throttles};
 use crate::{
     app::{
         Actor, Caller, CallerId, Credential, CredentialId, Digest, Entity, Gateway, Grant, GrantId, Kind,
-        Lock, LockId, Plan, PlanId, Seq, Target, Tenant, TenantId, Verb,
+        Lock, LockId, Plan, PlanId, Quota, QuotaId, Seq, Target, Tenant, TenantId, Throttle, ThrottleId,
+        Verb,
     },
     registry::{Fault, Kept, Transaction},
 };
@@ -198,6 +199,36 @@ impl Transaction for Write<'_> {
         grants::of(&mut self.tx, caller).await
     }
 
+    async fn throttle(&mut self, tenant: &TenantId, id: &ThrottleId) -> Result<Option<Throttle>, Fault> {
+        throttles::throttle(&mut self.tx, tenant, id).await
+    }
+
+    async fn has_throttle(&mut self, id: &ThrottleId) -> Result<bool, Fault> {
+        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM throttle WHERE id = $1)").bind(id.as_str());
+        self.holds(taken).await
+    }
+
+    async fn throttles(&mut self, tenant: &TenantId) -> Result<Vec<Throttle>, Fault> {
+        throttles::throttles(&mut self.tx, tenant).await
+    }
+
+    async fn quota(&mut self, tenant: &TenantId, id: &QuotaId) -> Result<Option<Quota>, Fault> {
+        throttles::quota(&mut self.tx, tenant, id).await
+    }
+
+    async fn has_quota(&mut self, id: &QuotaId) -> Result<bool, Fault> {
+        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM quota WHERE id = $1)").bind(id.as_str());
+        self.holds(taken).await
+    }
+
+    async fn quotas(&mut self, tenant: &TenantId) -> Result<Vec<Quota>, Fault> {
+        throttles::quotas(&mut self.tx, tenant).await
+    }
+
+    async fn some_with(&mut self, quota: &QuotaId) -> Result<Vec<Caller>, Fault> {
+        throttles::some_with(&mut self.tx, quota).await
+    }
+
     async fn is_empty(&mut self) -> Result<bool, Fault> {
         // What else there is stands on a tenant.
         let empty =
@@ -325,7 +356,8 @@ async fn store(
             .bind(it.plan.as_ref().map(PlanId::as_str))
             .bind(sortable(it.created_at))
             .bind(it.status.as_str())
-            .bind(it.app().map(|app| app.creator.as_str())),
+            .bind(it.app().map(|app| app.creator.as_str()))
+            .bind(it.app().and_then(|app| app.quota.as_ref()).map(|bound| bound.id.as_str())),
         (_, Entity::Credential(it)) => row
             .bind(text)
             .bind(it.revision.cast_signed())
@@ -346,6 +378,8 @@ async fn store(
             .bind(it.route.as_str())
             .bind(it.environment.as_str())
             .bind(sortable(it.created_at)),
+        (_, Entity::Quota(it)) => row.bind(text).bind(it.tenant.as_str()).bind(&it.name),
+        (_, Entity::Throttle(it)) => row.bind(text).bind(it.tenant.as_str()).bind(&it.name),
     };
     row.execute(conn).await.map(drop)
 }
@@ -382,11 +416,11 @@ fn statement(verb: Verb, kind: Kind) -> &'static str {
         (Verb::Updated, Kind::Plan) => "UPDATE plan SET record = $2 WHERE id = $1",
         (Verb::Created, Kind::Caller) => {
             "INSERT INTO caller (id, record, revision, tenant, kind, name, app_key, plan, created_at, status,
-             creator) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+             creator, quota) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
         }
         (Verb::Updated, Kind::Caller) => {
             "UPDATE caller SET record = $2, revision = $3, tenant = $4, kind = $5, name = $6, app_key = $7,
-             plan = $8, created_at = $9, status = $10, creator = $11 WHERE id = $1"
+             plan = $8, created_at = $9, status = $10, creator = $11, quota = $12 WHERE id = $1"
         }
         (Verb::Created, Kind::Credential) => {
             "INSERT INTO credential (id, record, revision, tenant, caller, digest)
@@ -418,5 +452,17 @@ fn statement(verb: Verb, kind: Kind) -> &'static str {
              created_at = $7 WHERE id = $1"
         }
         (Verb::Deleted, Kind::Grant) => "DELETE FROM \"grant\" WHERE id = $1",
+        (Verb::Created, Kind::Quota) => {
+            "INSERT INTO quota (id, record, tenant, name) VALUES ($1, $2, $3, $4)"
+        }
+        (Verb::Updated, Kind::Quota) => "UPDATE quota SET record = $2, tenant = $3, name = $4 WHERE id = $1",
+        (Verb::Deleted, Kind::Quota) => "DELETE FROM quota WHERE id = $1",
+        (Verb::Created, Kind::Throttle) => {
+            "INSERT INTO throttle (id, record, tenant, name) VALUES ($1, $2, $3, $4)"
+        }
+        (Verb::Updated, Kind::Throttle) => {
+            "UPDATE throttle SET record = $2, tenant = $3, name = $4 WHERE id = $1"
+        }
+        (Verb::Deleted, Kind::Throttle) => "DELETE FROM throttle WHERE id = $1",
     }
 }

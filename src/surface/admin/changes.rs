@@ -63,6 +63,10 @@ enum Subject {
     Lock(Lock),
     /// A grant.
     Grant(crate::app::Grant),
+    /// A quota of apps.
+    Quota(crate::app::Quota),
+    /// A throttle.
+    Throttle(crate::app::Throttle),
 }
 
 impl From<Entity> for Subject {
@@ -74,6 +78,8 @@ impl From<Entity> for Subject {
             Entity::Plan(it) => Self::Plan(it.into()),
             Entity::Lock(it) => Self::Lock(it.into()),
             Entity::Grant(it) => Self::Grant(it),
+            Entity::Quota(it) => Self::Quota(it),
+            Entity::Throttle(it) => Self::Throttle(it),
         }
     }
 }
@@ -99,7 +105,11 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     let call = Call::of(request, Role::ReadOnly).await?;
     let query = call.query(&["kind", "id", "actor", "limit", "after"])?;
     let which = Changes {
-        kind: query.chosen("kind", "tenant, caller, credential, plan or lock", Kind::named)?,
+        kind: query.chosen(
+            "kind",
+            "tenant, caller, credential, plan, lock, grant, quota or throttle",
+            Kind::named,
+        )?,
         id: query.text("id").map(str::to_owned),
         actor: query.text("actor").map(str::to_owned),
         after: query.parsed("after", "the number of a change")?.unwrap_or(0),

@@ -35,6 +35,7 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
         secret: surface.seal(&secret, &id),
         creator: Creator::User,
         acl: None,
+        quota: None,
     };
     let kind = CallerKind::App(app);
     let caller = NewCaller { id, tenant: tenant.id, name: fields.name, kind, plan: None };

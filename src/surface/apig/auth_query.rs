@@ -54,12 +54,12 @@ pub(super) struct AppsOfQuery {
 }
 
 /// A parameter with a value.
-fn given(text: Option<&String>) -> Option<&str> {
+pub(super) fn given(text: Option<&String>) -> Option<&str> {
     text.map(String::as_str).filter(|text| !text.is_empty())
 }
 
 /// A filter that names are searched for.
-fn plain(text: Option<&String>, name: &'static str) -> Result<Option<String>, Refusal> {
+pub(super) fn plain(text: Option<&String>, name: &'static str) -> Result<Option<String>, Refusal> {
     let fits = |text: &str| text.len() <= 256 && !text.chars().any(char::is_control);
     match given(text) {
         Some(text) if !fits(text) => Err(Refusal::NotTaken(name)),

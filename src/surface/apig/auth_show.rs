@@ -9,7 +9,7 @@ use super::{Refusal, Version, call::repeated, show::app_of};
 use crate::app::{Caller, Grant, RouteName};
 
 /// What the one environment is called.
-const RELEASE: &str = "RELEASE";
+pub(super) const RELEASE: &str = "RELEASE";
 /// The only way that apps are authorized in.
 const NORMAL: &str = "NORMAL";
 

@@ -179,7 +179,7 @@ fn known(id: &str) -> Result<EnvironmentId, Refusal> {
 
 impl Apig {
     /// The route that is an API.
-    fn api(&self, id: &str) -> Option<RouteName> {
+    pub(super) fn api(&self, id: &str) -> Option<RouteName> {
         self.apis.get(&id.parse().ok()?).cloned()
     }
 

@@ -72,6 +72,12 @@ impl Asked {
         if self.covers(access, id) { Ok(()) } else { Err(forbidden(access)) }
     }
 
+    /// Whether the token's scopes cover all apps: what is the whole gateway's, is for such a token.
+    pub(super) fn may_all(&self, access: Access) -> Result<(), Refusal> {
+        let covered = self.identity.key.scopes.cover(RESOURCE, access, None);
+        if covered { Ok(()) } else { Err(forbidden(access)) }
+    }
+
     pub(super) fn covers(&self, access: Access, id: &CallerId) -> bool {
         self.identity.key.scopes.cover(RESOURCE, access, Some(id.as_str()))
     }

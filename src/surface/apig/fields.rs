@@ -1,17 +1,19 @@
 //! The bodies of requests about apps: what to make, or to change.
 
-use std::ops::RangeInclusive;
+use std::{num::NonZeroU32, ops::RangeInclusive};
 
 use serde::Deserialize;
 
 use super::{Refusal, Version};
 use crate::{
-    app::Secret,
+    app::{Period, Secret, TimeUnit},
     surface::{object, present},
 };
 
 /// The longest remark, in characters.
 const LONGEST_REMARK: usize = 255;
+/// The greatest number of calls, and of units of time.
+const GREATEST: i64 = 2_147_483_647;
 
 /// The body of a creation and of a modification.
 #[derive(Deserialize)]
@@ -93,8 +95,31 @@ pub(super) fn holds(holds: bool, member: &'static str) -> Result<(), Refusal> {
     if holds { Ok(()) } else { Err(Refusal::Invalid(member)) }
 }
 
+/// A number of calls or of units of time: 1 to 2,147,483,647.
+pub(super) fn count(number: i64, member: &'static str) -> Result<NonZeroU32, Refusal> {
+    if number > GREATEST {
+        return Err(Refusal::TooLarge(member));
+    }
+    u32::try_from(number).ok().and_then(NonZeroU32::new).ok_or(Refusal::TooSmall(member))
+}
+
+/// How long calls are counted.
+pub(super) fn period(unit: Option<&str>, interval: Option<i64>) -> Result<Period, Refusal> {
+    let unit = unit.filter(|unit| !unit.is_empty()).ok_or(Refusal::Absent("time_unit"))?;
+    let known = TimeUnit::ALL.into_iter().find(|known| known.as_str() == unit);
+    Ok(Period {
+        unit: known.ok_or(Refusal::NoneOfThese("time_unit"))?,
+        interval: count(interval.ok_or(Refusal::Absent("time_interval"))?, "time_interval")?,
+    })
+}
+
+/// The name of a quota: up to 255 characters.
+pub(super) fn is_quota_name(text: &str) -> bool {
+    is_text(text, 3..=255, |b| b.is_ascii_alphabetic(), |b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
 /// `^[A-Za-z][A-Za-z0-9_]{2,63}$`
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     is_text(text, 3..=64, |b| b.is_ascii_alphabetic(), |b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
@@ -124,7 +149,7 @@ pub(super) fn is_text(
 }
 
 /// At most 255 characters, without `<`, `>` and the character zero, which not every store keeps.
-fn is_remark(text: &str) -> bool {
+pub(super) fn is_remark(text: &str) -> bool {
     !text.contains(['<', '>', '\0']) && text.chars().count() <= LONGEST_REMARK
 }
 

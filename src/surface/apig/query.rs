@@ -73,6 +73,18 @@ impl PageQuery {
     }
 }
 
+/// Whether a name holds a text; ASCII letters count without their case.
+pub(super) fn contains(name: &str, text: &str) -> bool {
+    name.to_ascii_lowercase().contains(&text.to_ascii_lowercase())
+}
+
+/// A page of a list that is all at hand.
+pub(super) fn page_of<T>(all: &[T], (offset, limit): (u64, u32)) -> &[T] {
+    let from = usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
+    let behind = &all[from..];
+    &behind[..behind.len().min(limit as usize)]
+}
+
 /// A number from 1 on.
 fn within(text: Option<&str>, default: u64, most: u64, name: &'static str) -> Result<u64, Refusal> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(default) };

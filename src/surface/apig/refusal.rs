@@ -44,6 +44,32 @@ pub(super) enum Refusal {
     FullOfCodes,
     /// The app is the marketplace's, and not the operator's to delete.
     OfMarket(Version),
+    /// The gateway has no such throttling policy.
+    UnknownThrottle(String),
+    /// There is no such binding of a throttling policy.
+    UnknownBinding,
+    /// The throttling policy has no such excluded configuration.
+    UnknownSpecial,
+    /// The gateway has no such quota.
+    UnknownQuota(String),
+    /// Another throttling policy has this name.
+    ThrottleTaken,
+    /// The throttling policy is bound to APIs.
+    ThrottleBound,
+    /// The gateway has as many throttling policies as it may.
+    FullOfThrottles,
+    /// The throttling policy has an excluded configuration for this object.
+    SpecialTaken,
+    /// Another quota has this name.
+    QuotaTaken,
+    /// There are as many as there may be.
+    FullOfThese,
+    /// A number is below its minimum.
+    TooSmall(&'static str),
+    /// A number is above its maximum.
+    TooLarge(&'static str),
+    /// A value is none of those that there are.
+    NoneOfThese(&'static str),
     /// A mandatory member is missing.
     Absent(&'static str),
     /// A member is not by its rule.
@@ -114,6 +140,68 @@ impl Refusal {
                 StatusCode::FORBIDDEN,
                 "APIG.3131",
                 "The number of AppCodes exceeds the maximum allowed limit.".into(),
+            ),
+            Self::UnknownThrottle(id) => (
+                StatusCode::NOT_FOUND,
+                "APIG.3005",
+                format!("Request throttling policy {id} does not exist").into(),
+            ),
+            Self::UnknownBinding => (
+                StatusCode::NOT_FOUND,
+                "APIG.3012",
+                "The request throttling policy binding record does not exist.".into(),
+            ),
+            Self::UnknownSpecial => (
+                StatusCode::NOT_FOUND,
+                "APIG.3013",
+                "The excluded request throttling configuration does not exist.".into(),
+            ),
+            Self::UnknownQuota(id) => {
+                (StatusCode::NOT_FOUND, "APIG.3093", format!("App quota {id} does not exist").into())
+            }
+            Self::ThrottleTaken => (
+                StatusCode::BAD_REQUEST,
+                "APIG.3204",
+                "The request throttling policy name already exists.".into(),
+            ),
+            Self::ThrottleBound => (
+                StatusCode::FORBIDDEN,
+                "APIG.3451",
+                "The request throttling policy cannot be deleted because it has been bound to APIs.".into(),
+            ),
+            Self::FullOfThrottles => (
+                StatusCode::FORBIDDEN,
+                "APIG.3107",
+                "The number of request throttling policies exceeds the maximum allowed limit.".into(),
+            ),
+            Self::SpecialTaken => (
+                StatusCode::BAD_REQUEST,
+                "APIG.3308",
+                "The excluded request throttling configuration already exists.".into(),
+            ),
+            Self::QuotaTaken => {
+                (StatusCode::BAD_REQUEST, "APIG.3325", "The API quota name already exists".into())
+            }
+            Self::FullOfThese => (
+                StatusCode::FORBIDDEN,
+                "APIG.3100",
+                "The number of resources exceeds the maximum allowed limit.".into(),
+            ),
+            Self::TooSmall(member) => (
+                StatusCode::BAD_REQUEST,
+                "APIG.2002",
+                format!("The parameter value is too small,parameterName:{member}{SEE}").into(),
+            ),
+            Self::TooLarge(member) => (
+                StatusCode::BAD_REQUEST,
+                "APIG.2003",
+                format!("The parameter value is too large,parameterName:{member}{SEE}").into(),
+            ),
+            Self::NoneOfThese(member) => (
+                StatusCode::BAD_REQUEST,
+                "APIG.2004",
+                format!("The parameter value is outside the allowable range,parameterName:{member}{SEE}")
+                    .into(),
             ),
             // The first version lists 409 for this operation, for no other, and says no reason.
             Self::OfMarket(version) => (

@@ -232,6 +232,7 @@ impl NewCaller {
                     secret: seal(sealer, &secret, &id),
                     creator: Creator::User,
                     acl: None,
+                    quota: None,
                 })
             }
         };
@@ -264,6 +265,7 @@ impl CallerPatch {
             secret: secret.map(|secret| seal(sealer, &Secret::from(secret), &before.id)),
             role: self.role,
             acl: None,
+            quota: None,
         })
     }
 }

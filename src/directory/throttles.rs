@@ -1,0 +1,124 @@
+//! Throttles by the routes that they hold for, and quotas by the apps that have them.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use papaya::HashMap as Shared;
+
+use crate::{
+    app::{CallerId, Quota, QuotaId, RouteName, TenantId, Throttle, ThrottleId},
+    limit::{Allowance, Counts, Throttling},
+};
+
+/// What decisions ask for.
+#[derive(Debug, Default)]
+pub(super) struct Throttles {
+    routes: Shared<TenantId, Arc<ByRoute>>,
+    allowances: Shared<CallerId, Arc<Allowance>>,
+}
+
+type ByRoute = HashMap<RouteName, Arc<Throttling>>;
+
+/// What the writers know beside.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    throttles: BTreeMap<ThrottleId, Arc<Throttle>>,
+    quotas: HashMap<QuotaId, Arc<Quota>>,
+    apps: HashMap<QuotaId, HashSet<CallerId>>,
+}
+
+impl Throttles {
+    pub(super) fn on(&self, tenant: &TenantId, route: &RouteName) -> Option<Arc<Throttling>> {
+        self.routes.pin().get(tenant)?.get(route).cloned()
+    }
+
+    pub(super) fn of(&self, caller: &CallerId) -> Option<Arc<Allowance>> {
+        self.allowances.pin().get(caller).cloned()
+    }
+
+    pub(super) fn put_throttle(&self, rules: &mut Rules, throttle: Throttle) {
+        let tenant = throttle.tenant.clone();
+        rules.throttles.insert(throttle.id.clone(), throttle.into());
+        self.show(rules, &tenant);
+    }
+
+    pub(super) fn remove_throttle(&self, rules: &mut Rules, throttle: &Throttle) {
+        rules.throttles.remove(&throttle.id);
+        self.show(rules, &throttle.tenant);
+    }
+
+    /// Lets decisions see a tenant's throttles as they are now. What one has counted it keeps, wherever it still
+    /// holds.
+    fn show(&self, rules: &Rules, tenant: &TenantId) {
+        let routes = self.routes.pin();
+        let before = routes.get(tenant);
+        let was = |throttle: &Throttle, route: Option<&RouteName>| -> Option<Arc<Counts>> {
+            let counting = |known: &&Arc<Throttling>| {
+                let known = known.throttle();
+                known.id == throttle.id && known.shared == throttle.shared
+            };
+            let found = match route {
+                Some(route) => before?.get(route).filter(counting),
+                None => before?.values().find(counting),
+            };
+            found.map(|known| known.counts().clone())
+        };
+        let mut after = ByRoute::new();
+        for throttle in rules.throttles.values().filter(|throttle| throttle.tenant == *tenant) {
+            let all: Option<Arc<Counts>> = throttle.shared.then(|| was(throttle, None).unwrap_or_default());
+            for binding in &throttle.bindings {
+                let own = || was(throttle, Some(&binding.route)).unwrap_or_default();
+                let counts = all.clone().unwrap_or_else(own);
+                after.insert(binding.route.clone(), Throttling::new(throttle.clone(), counts).into());
+            }
+        }
+        if after.is_empty() {
+            routes.remove(tenant);
+        } else {
+            routes.insert(tenant.clone(), after.into());
+        }
+    }
+
+    pub(super) fn put_quota(&self, rules: &mut Rules, quota: Quota) {
+        let quota = Arc::new(quota);
+        rules.quotas.insert(quota.id.clone(), quota.clone());
+        let allowances = self.allowances.pin();
+        for app in rules.apps.get(&quota.id).into_iter().flatten() {
+            let before = allowances.get(app).cloned();
+            let after = before.map_or_else(|| Allowance::new(quota.clone()), |it| it.under(quota.clone()));
+            allowances.insert(app.clone(), after.into());
+        }
+    }
+
+    /// Nobody has it any more.
+    pub(super) fn remove_quota(&self, rules: &mut Rules, quota: &Quota) {
+        rules.quotas.remove(&quota.id);
+        let allowances = self.allowances.pin();
+        for app in rules.apps.remove(&quota.id).into_iter().flatten() {
+            allowances.remove(&app);
+        }
+    }
+
+    /// Gives a caller the quota that it has, or none. Of the one that it has already, it keeps what it has used.
+    /// Whether there is such a quota.
+    pub(super) fn bind(&self, rules: &mut Rules, caller: &CallerId, quota: Option<&QuotaId>) -> bool {
+        let allowances = self.allowances.pin();
+        let before = allowances.get(caller).map(|allowance| allowance.quota().id.clone());
+        if before.as_ref() == quota {
+            return true;
+        }
+        if let Some(apps) = before.and_then(|before| rules.apps.get_mut(&before)) {
+            apps.remove(caller);
+        }
+        let Some(id) = quota else {
+            allowances.remove(caller);
+            return true;
+        };
+        let Some(quota) = rules.quotas.get(id).cloned() else { return false };
+        rules.apps.entry(id.clone()).or_default().insert(caller.clone());
+        allowances.insert(caller.clone(), Allowance::new(quota).into());
+        true
+    }
+}

@@ -1,0 +1,56 @@
+//! What is asked of the file about throttles and quotas: a tenant has some hundred of each at most.
+
+use sqlx::{SqliteConnection, query_as};
+
+use super::read::{all, one};
+use crate::{
+    app::{Caller, Quota, QuotaId, TenantId, Throttle, ThrottleId},
+    registry::Fault,
+};
+
+/// How many callers are looked at together.
+const SOME: u32 = 500;
+
+pub(super) async fn throttle(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    id: &ThrottleId,
+) -> Result<Option<Throttle>, Fault> {
+    let query = query_as("SELECT id, record FROM throttle WHERE id = $1 AND tenant = $2")
+        .bind(id.as_str())
+        .bind(tenant.as_str());
+    one(conn, query).await
+}
+
+/// By id.
+pub(super) async fn throttles(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+) -> Result<Vec<Throttle>, Fault> {
+    let query =
+        query_as("SELECT id, record FROM throttle WHERE tenant = $1 ORDER BY id").bind(tenant.as_str());
+    all(conn, query).await
+}
+
+pub(super) async fn quota(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    id: &QuotaId,
+) -> Result<Option<Quota>, Fault> {
+    let query = query_as("SELECT id, record FROM quota WHERE id = $1 AND tenant = $2")
+        .bind(id.as_str())
+        .bind(tenant.as_str());
+    one(conn, query).await
+}
+
+/// By id.
+pub(super) async fn quotas(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<Vec<Quota>, Fault> {
+    let query = query_as("SELECT id, record FROM quota WHERE tenant = $1 ORDER BY id").bind(tenant.as_str());
+    all(conn, query).await
+}
+
+pub(super) async fn some_with(conn: &mut SqliteConnection, quota: &QuotaId) -> Result<Vec<Caller>, Fault> {
+    let query =
+        query_as("SELECT id, record FROM caller WHERE quota = $1 LIMIT $2").bind(quota.as_str()).bind(SOME);
+    all(conn, query).await
+}

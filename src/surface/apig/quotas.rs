@@ -1,0 +1,165 @@
+//! Quotas of apps, in the second version only.
+
+mod apps;
+mod fields;
+mod show;
+
+pub(super) use apps::{bind_quota, bindable_apps, bound_apps, quota_of_app, unbind_quota};
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::{
+    Apig, Refusal,
+    auth_query::plain,
+    call::{Asked, in_good_standing, repeated},
+    query::{self, PageQuery, page_of},
+    show::show,
+};
+use crate::{
+    Denial,
+    app::{Access, Entity, Quota, QuotaId, Tenant},
+    registry::{Callers, Command, Fault},
+    surface::content,
+};
+use fields::QuotaFields;
+use show::{QuotaInfo, QuotaList};
+
+/// How often a change is tried again that somebody else was faster than.
+const TRIES: u32 = 16;
+
+/// The filter of a list of quotas.
+#[derive(Deserialize)]
+struct QuotasQuery {
+    /// Only those whose name holds this.
+    name: Option<String>,
+}
+
+pub(in super::super) async fn create(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Write)?;
+    let tenant = surface.gateway(&asked).await?;
+    let fields = QuotaFields::read(&content(request.into_body()).await?)?;
+    in_good_standing(&tenant)?;
+    let quota = fields.quota(&tenant.id, surface.clock.now().time);
+    let create = Command::CreateQuota { quota, most: Some(surface.quotas) };
+    let made = surface.registry.execute(vec![create], &asked.actor()).await;
+    let made = made.map_err(|fault| match fault {
+        Fault::Full(_) => Refusal::FullOfThese,
+        Fault::NameTaken => Refusal::QuotaTaken,
+        fault => surface.refuse(fault, asked.no_instance()),
+    })?;
+    let [Entity::Quota(made)] = &made[..] else { return Err(no_quota_came()) };
+    show(StatusCode::CREATED, &QuotaInfo::of(asked.version, made, 0))
+}
+
+pub(in super::super) async fn list(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Read)?;
+    let tenant = surface.gateway(&asked).await?;
+    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let name = plain(query::read::<QuotasQuery>(&request)?.name.as_ref(), "name")?;
+    let all = surface.registry.quotas(&tenant.id).await;
+    let mut all = all.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
+    all.retain(|quota| name.as_ref().is_none_or(|text| query::contains(&quota.name, text)));
+    let mut quotas = Vec::new();
+    for quota in page_of(&all, page) {
+        let bound = surface.count_bound(&asked, &tenant, &quota.id).await?;
+        quotas.push(QuotaInfo::of(asked.version, quota, bound));
+    }
+    show(StatusCode::OK, &QuotaList { total: all.len(), size: quotas.len(), quotas })
+}
+
+pub(in super::super) async fn read(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Read)?;
+    let tenant = surface.gateway(&asked).await?;
+    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+    surface.show_quota(&asked, &tenant, &quota).await
+}
+
+pub(in super::super) async fn modify(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Write)?;
+    let tenant = surface.gateway(&asked).await?;
+    let fields = QuotaFields::read(&content(request.into_body()).await?)?;
+    in_good_standing(&tenant)?;
+    for _ in 0..TRIES {
+        let mut quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+        fields.edit(&mut quota);
+        let done = surface.registry.execute(vec![Command::UpdateQuota(quota)], &asked.actor()).await;
+        match done {
+            Ok(done) => match &done[..] {
+                [Entity::Quota(after)] => return surface.show_quota(&asked, &tenant, after).await,
+                _ => return Err(no_quota_came()),
+            },
+            Err(Fault::Conflict) => {}
+            Err(Fault::NameTaken) => return Err(Refusal::QuotaTaken),
+            Err(fault) => return Err(surface.refuse(fault, unknown(&asked, asked.segment(1)))),
+        }
+    }
+    Err(Denial::unavailable("It is being changed by others.", 1).into())
+}
+
+/// Its apps have none any more.
+pub(in super::super) async fn delete(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Write)?;
+    let tenant = surface.gateway(&asked).await?;
+    let missing = || unknown(&asked, asked.segment(1));
+    let id = asked.kept(asked.segment(1)).ok_or_else(missing)?;
+    let delete = Command::DeleteQuota { tenant: tenant.id, id };
+    let gone = surface.registry.execute(vec![delete], &asked.actor()).await;
+    gone.map_err(|fault| surface.refuse(fault, missing()))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn unknown(asked: &Asked, id: &str) -> Refusal {
+    Refusal::UnknownQuota(repeated(&asked.version.shown(id)))
+}
+
+fn no_quota_came() -> Refusal {
+    Denial::internal("a registry answered with something else than a quota").into()
+}
+
+impl Apig {
+    async fn find_quota(&self, asked: &Asked, tenant: &Tenant, id: &str) -> Result<Quota, Refusal> {
+        let missing = || unknown(asked, id);
+        let kept: QuotaId = asked.kept(id).ok_or_else(missing)?;
+        let found = self.registry.quota(&tenant.id, &kept).await;
+        found.map_err(|fault| self.refuse(fault, missing()))
+    }
+
+    /// How many apps have a quota.
+    async fn count_bound(&self, asked: &Asked, tenant: &Tenant, quota: &QuotaId) -> Result<u64, Refusal> {
+        let which = Callers { quota: Some(Some(quota.clone())), ..query::apps(&tenant.id) };
+        let count = self.registry.count_callers(&which).await;
+        count.map_err(|fault| self.refuse(fault, asked.no_instance()))
+    }
+
+    async fn show_quota(&self, asked: &Asked, tenant: &Tenant, quota: &Quota) -> Result<Response, Refusal> {
+        let bound = self.count_bound(asked, tenant, &quota.id).await?;
+        show(StatusCode::OK, &QuotaInfo::of(asked.version, quota, bound))
+    }
+}

@@ -1,0 +1,196 @@
+//! Quotas and the apps that have them: an app has one, or none.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::{
+    no_quota_came,
+    show::{QuotaApp, QuotaApplies, QuotaApply, QuotaApps},
+    unknown,
+};
+use crate::{
+    Denial,
+    app::{Access, BoundQuota, Caller, CallerEdit, CallerId, Entity, Quota, QuotaId, Tenant},
+    registry::{Callers, Command, Fault, Order},
+    surface::{
+        apig::{
+            Apig, Refusal,
+            auth_query::plain,
+            call::{Asked, in_good_standing},
+            query::{self, PageQuery},
+            show::{app_of, show},
+        },
+        content, object,
+    },
+};
+
+/// The most apps in one request.
+const MOST: usize = 500;
+
+/// The body of a binding.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BindBody {
+    /// The apps.
+    #[serde(default)]
+    app_ids: Option<Vec<String>>,
+}
+
+/// The filter of a list of apps.
+#[derive(Deserialize)]
+struct AppsQuery {
+    /// Only apps whose name holds this.
+    app_name: Option<String>,
+}
+
+/// All of the apps, or none. Who had another quota has this one since.
+pub(in super::super::super) async fn bind_quota(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Write)?;
+    let tenant = surface.gateway(&asked).await?;
+    let BindBody { app_ids } = object(&content(request.into_body()).await?)?;
+    let texts = app_ids.filter(|ids| !ids.is_empty()).ok_or(Refusal::Absent("app_ids"))?;
+    if texts.len() > MOST {
+        return Err(Refusal::Invalid("app_ids"));
+    }
+    in_good_standing(&tenant)?;
+    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+    let mut apps: Vec<Caller> = Vec::with_capacity(texts.len());
+    for text in &texts {
+        let id: CallerId = asked.kept(text).ok_or_else(|| asked.no_app(text))?;
+        if !apps.iter().any(|app| app.id == id) {
+            apps.push(surface.find(&tenant, &id, &asked).await?);
+        }
+    }
+    let now = surface.clock.now().time;
+    let bind = |app: &Caller| {
+        let has = app.app().and_then(|app| app.quota.clone()).filter(|bound| bound.id == quota.id);
+        let bound = has.unwrap_or(BoundQuota { id: quota.id.clone(), bound_at: now });
+        edit(&tenant, &app.id, None, Some(bound))
+    };
+    let bound = surface.registry.execute(apps.iter().map(bind).collect(), &asked.actor()).await;
+    // The quota and the apps were there a moment ago: what is not any more, who asks again learns.
+    let bound = bound.map_err(|fault| surface.refuse(fault, unknown(&asked, asked.segment(1))))?;
+    let apply = |entity| match entity {
+        &Entity::Caller(ref app) => {
+            let bound = app_of(app)?.quota.as_ref().ok_or_else(no_quota_came)?;
+            Ok(QuotaApply::of(asked.version, app, bound))
+        }
+        _ => Err(no_quota_came()),
+    };
+    show(StatusCode::CREATED, &QuotaApplies { applies: bound.iter().map(apply).collect::<Result<_, _>>()? })
+}
+
+fn edit(tenant: &Tenant, app: &CallerId, expected: Option<u64>, quota: Option<BoundQuota>) -> Command {
+    Command::UpdateCaller {
+        tenant: tenant.id.clone(),
+        id: app.clone(),
+        expected,
+        edit: CallerEdit { quota: Some(quota), ..CallerEdit::default() },
+    }
+}
+
+pub(in super::super::super) async fn unbind_quota(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Write)?;
+    let tenant = surface.gateway(&asked).await?;
+    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+    let text = asked.segment(3);
+    let missing = || asked.no_app(text);
+    let id: CallerId = asked.kept(text).ok_or_else(missing)?;
+    for _ in 0..super::TRIES {
+        let app = surface.find(&tenant, &id, &asked).await?;
+        // An app without this quota is none of its apps.
+        app_of(&app)?.quota.as_ref().filter(|bound| bound.id == quota.id).ok_or_else(missing)?;
+        let unbind = edit(&tenant, &id, Some(app.revision), None);
+        match surface.registry.execute(vec![unbind], &asked.actor()).await {
+            Ok(_) => return Ok(StatusCode::NO_CONTENT.into_response()),
+            Err(Fault::Conflict) => {}
+            Err(fault) => return Err(surface.refuse(fault, missing())),
+        }
+    }
+    Err(Denial::unavailable("It is being changed by others.", 1).into())
+}
+
+pub(in super::super::super) async fn bound_apps(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Read)?;
+    let queries = (query::read(&request)?, query::read(&request)?);
+    let tenant = surface.gateway(&asked).await?;
+    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+    surface.apps_with(&asked, &tenant, queries, Some(&quota)).await
+}
+
+/// Those without a quota.
+pub(in super::super::super) async fn bindable_apps(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Read)?;
+    let queries = (query::read(&request)?, query::read(&request)?);
+    let tenant = surface.gateway(&asked).await?;
+    surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+    surface.apps_with(&asked, &tenant, queries, None).await
+}
+
+/// An app without a quota has an empty object.
+pub(in super::super::super) async fn quota_of_app(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
+    let caller = surface.find(&tenant, &app, &asked).await?;
+    match &app_of(&caller)?.quota {
+        None => show(StatusCode::OK, &serde_json::Map::new()),
+        Some(bound) => {
+            let quota = surface.find_quota(&asked, &tenant, bound.id.as_str()).await?;
+            surface.show_quota(&asked, &tenant, &quota).await
+        }
+    }
+}
+
+impl Apig {
+    /// A page of apps with a quota, or of those without any.
+    async fn apps_with(
+        &self,
+        asked: &Asked,
+        tenant: &Tenant,
+        (page, filter): (PageQuery, AppsQuery),
+        quota: Option<&Quota>,
+    ) -> Result<Response, Refusal> {
+        let (offset, limit) = page.page(asked.version)?;
+        let contains = plain(filter.app_name.as_ref(), "app_name")?;
+        let id: Option<QuotaId> = quota.map(|quota| quota.id.clone());
+        let which = Callers {
+            quota: Some(id),
+            contains,
+            order: Order::Newest,
+            offset,
+            limit,
+            ..query::apps(&tenant.id)
+        };
+        let refuse = |fault| self.refuse(fault, asked.no_instance());
+        let total = self.registry.count_callers(&which).await.map_err(refuse)?;
+        let apps = self.registry.callers(&which).await.map_err(refuse)?;
+        let apps = apps.iter().map(|app| QuotaApp::of(asked.version, app, quota));
+        let apps = apps.collect::<Result<Vec<_>, _>>()?;
+        show(StatusCode::OK, &QuotaApps { total, size: apps.len(), apps })
+    }
+}

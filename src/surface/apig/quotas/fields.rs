@@ -1,0 +1,102 @@
+//! What is asked about quotas.
+
+use std::num::NonZeroU32;
+
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use serde::Deserialize;
+
+use crate::{
+    app::{Period, Quota, QuotaId, TenantId},
+    surface::{
+        apig::{
+            Refusal,
+            fields::{count, holds, is_quota_name, is_remark, period},
+        },
+        object, present,
+    },
+};
+
+/// How the contract writes a moment of a reset, in UTC.
+pub(super) const MOMENT: &str = "%Y-%m-%d %H:%M:%S";
+
+/// The body of a creation and of a modification.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuotaBody {
+    /// 3 to 255 letters, digits and `_`, a letter first.
+    #[serde(default)]
+    name: Option<String>,
+    /// How often each app may call in a period.
+    #[serde(default)]
+    call_limits: Option<i64>,
+    /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
+    #[serde(default)]
+    time_unit: Option<String>,
+    /// How many of them are a period.
+    #[serde(default)]
+    time_interval: Option<i64>,
+    /// When a period begins, from which all others are counted: `2020-09-20 00:00:00`, in UTC. Without it, each
+    /// begins with the first call behind the one before.
+    #[serde(default, deserialize_with = "present")]
+    reset_time: Option<String>,
+    /// At most 255 characters.
+    #[serde(default, deserialize_with = "present")]
+    remark: Option<String>,
+}
+
+/// The members of a quota, each by its rule.
+pub(super) struct QuotaFields {
+    name: String,
+    limit: NonZeroU32,
+    period: Period,
+    reset_at: Option<Timestamp>,
+    remark: Option<String>,
+}
+
+impl QuotaFields {
+    pub(super) fn read(content: &[u8]) -> Result<Self, Refusal> {
+        let body: QuotaBody = object(content)?;
+        let name = body.name.filter(|name| !name.is_empty()).ok_or(Refusal::Absent("name"))?;
+        holds(is_quota_name(&name), "name")?;
+        let limit = count(body.call_limits.ok_or(Refusal::Absent("call_limits"))?, "call_limits")?;
+        let period = period(body.time_unit.as_deref(), body.time_interval)?;
+        let reset_time = body.reset_time.filter(|text| !text.is_empty());
+        let reset_at =
+            reset_time.map(|text| moment(&text).ok_or(Refusal::Invalid("reset_time"))).transpose()?;
+        let remark = body.remark.filter(|remark| !remark.is_empty());
+        holds(remark.as_deref().is_none_or(is_remark), "remark")?;
+        Ok(Self { name, limit, period, reset_at, remark })
+    }
+
+    /// A new quota.
+    pub(super) fn quota(&self, tenant: &TenantId, now: Timestamp) -> Quota {
+        Quota {
+            id: QuotaId::random(),
+            tenant: tenant.clone(),
+            name: self.name.clone(),
+            remark: self.remark.clone().unwrap_or_default(),
+            limit: self.limit,
+            period: self.period,
+            reset_at: self.reset_at,
+            revision: 1,
+            created_at: now,
+        }
+    }
+
+    /// Changes what is named of one; what is not stays.
+    pub(super) fn edit(&self, quota: &mut Quota) {
+        quota.name.clone_from(&self.name);
+        (quota.limit, quota.period) = (self.limit, self.period);
+        quota.reset_at = self.reset_at.or(quota.reset_at);
+        if let Some(remark) = &self.remark {
+            quota.remark.clone_from(remark);
+        }
+    }
+}
+
+/// A moment as the contract writes it, or as RFC 3339 does.
+fn moment(text: &str) -> Option<Timestamp> {
+    let civil = DateTime::strptime(MOMENT, text).ok();
+    let moment = civil.and_then(|civil| civil.to_zoned(TimeZone::UTC).ok()).map(|zoned| zoned.timestamp());
+    moment.or_else(|| text.parse().ok())
+}

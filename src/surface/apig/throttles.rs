@@ -1,0 +1,182 @@
+//! Throttling policies.
+
+mod bindings;
+mod fields;
+mod show;
+mod specials;
+
+pub(super) use bindings::{apis_of_throttle, bind, other_apis, throttles_of_api, unbind, unbind_all};
+pub(super) use specials::{create_special, delete_special, list_specials, modify_special};
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+
+use super::{
+    Apig, Refusal,
+    call::{Asked, in_good_standing, repeated},
+    query::{self, PageQuery, page_of},
+    show::show,
+};
+use crate::{
+    Denial,
+    app::{Access, Entity, Tenant, Throttle, ThrottleId},
+    registry::{Command, Fault},
+    surface::content,
+};
+use fields::{ThrottleFields, ThrottlesQuery};
+use show::{ThrottleInfo, ThrottleList};
+
+/// How often a change is tried again that somebody else was faster than.
+const TRIES: u32 = 16;
+
+pub(in super::super) async fn create(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Write)?;
+    let tenant = surface.gateway(&asked).await?;
+    let fields = ThrottleFields::read(&content(request.into_body()).await?)?;
+    in_good_standing(&tenant)?;
+    let throttle = fields.throttle(&tenant.id, surface.clock.now().time)?;
+    let create = Command::CreateThrottle { throttle, most: Some(surface.throttles) };
+    let made = surface.registry.execute(vec![create], &asked.actor()).await;
+    let made = made.map_err(|fault| match fault {
+        Fault::Full(_) => Refusal::FullOfThrottles,
+        Fault::NameTaken => Refusal::ThrottleTaken,
+        fault => surface.refuse(fault, asked.no_instance()),
+    })?;
+    let [Entity::Throttle(made)] = &made[..] else { return Err(no_throttle_came()) };
+    show(StatusCode::CREATED, &ThrottleInfo::of(asked.version, made))
+}
+
+pub(in super::super) async fn list(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Read)?;
+    let tenant = surface.gateway(&asked).await?;
+    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let wanted = query::read::<ThrottlesQuery>(&request)?.filter(&asked)?;
+    let mut all = surface.all_throttles(&asked, &tenant).await?;
+    all.retain(wanted);
+    let throttles: Vec<_> =
+        page_of(&all, page).iter().map(|throttle| ThrottleInfo::of(asked.version, throttle)).collect();
+    show(StatusCode::OK, &ThrottleList { total: all.len(), size: throttles.len(), throttles })
+}
+
+pub(in super::super) async fn read(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Read)?;
+    let tenant = surface.gateway(&asked).await?;
+    let throttle = surface.find_throttle(&asked, &tenant, asked.segment(1)).await?;
+    show(StatusCode::OK, &ThrottleInfo::of(asked.version, &throttle))
+}
+
+pub(in super::super) async fn modify(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Write)?;
+    let tenant = surface.gateway(&asked).await?;
+    let fields = ThrottleFields::read(&content(request.into_body()).await?)?;
+    in_good_standing(&tenant)?;
+    let edit = |throttle: &mut Throttle| fields.edit(throttle);
+    let after = surface.edit_throttle(&asked, &tenant, asked.segment(1), edit).await?;
+    show(StatusCode::OK, &ThrottleInfo::of(asked.version, &after))
+}
+
+pub(in super::super) async fn delete(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Write)?;
+    let tenant = surface.gateway(&asked).await?;
+    let missing = || unknown(&asked, asked.segment(1));
+    let id = asked.kept(asked.segment(1)).ok_or_else(missing)?;
+    let delete = Command::DeleteThrottle { tenant: tenant.id, id, expected: None };
+    let gone = surface.registry.execute(vec![delete], &asked.actor()).await;
+    gone.map_err(|fault| match fault {
+        Fault::InUse => Refusal::ThrottleBound,
+        fault => surface.refuse(fault, missing()),
+    })?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn unknown(asked: &Asked, id: &str) -> Refusal {
+    Refusal::UnknownThrottle(repeated(&asked.version.shown(id)))
+}
+
+fn no_throttle_came() -> Refusal {
+    Denial::internal("a registry answered with something else than a throttle").into()
+}
+
+/// Others were faster, again and again.
+fn overtaken() -> Refusal {
+    Denial::unavailable("It is being changed by others.", 1).into()
+}
+
+impl Apig {
+    async fn all_throttles(&self, asked: &Asked, tenant: &Tenant) -> Result<Vec<Throttle>, Refusal> {
+        let all = self.registry.throttles(&tenant.id).await;
+        all.map_err(|fault| self.refuse(fault, asked.no_instance()))
+    }
+
+    async fn find_throttle(&self, asked: &Asked, tenant: &Tenant, id: &str) -> Result<Throttle, Refusal> {
+        let missing = || unknown(asked, id);
+        let kept: ThrottleId = asked.kept(id).ok_or_else(missing)?;
+        let found = self.registry.throttle(&tenant.id, &kept).await;
+        found.map_err(|fault| self.refuse(fault, missing()))
+    }
+
+    /// Changes a throttling policy as it is by then, and tells how it is since.
+    async fn edit_throttle(
+        &self,
+        asked: &Asked,
+        tenant: &Tenant,
+        id: &str,
+        edit: impl Fn(&mut Throttle) -> Result<(), Refusal>,
+    ) -> Result<Throttle, Refusal> {
+        for _ in 0..TRIES {
+            let mut throttle = self.find_throttle(asked, tenant, id).await?;
+            edit(&mut throttle)?;
+            match self.put_throttles(asked, vec![throttle]).await? {
+                Some(mut after) => return after.pop().ok_or_else(no_throttle_came),
+                None => {}
+            }
+        }
+        Err(overtaken())
+    }
+
+    /// Puts throttling policies in the place of those that they were made from; `None` when somebody else has.
+    async fn put_throttles(
+        &self,
+        asked: &Asked,
+        throttles: Vec<Throttle>,
+    ) -> Result<Option<Vec<Throttle>>, Refusal> {
+        let missing = throttles.last().map_or_else(no_throttle_came, |it| unknown(asked, it.id.as_str()));
+        let commands = throttles.into_iter().map(Command::UpdateThrottle).collect();
+        let entities = match self.registry.execute(commands, &asked.actor()).await {
+            Ok(entities) => entities,
+            Err(Fault::Conflict) => return Ok(None),
+            Err(Fault::NameTaken) => return Err(Refusal::ThrottleTaken),
+            Err(fault) => return Err(self.refuse(fault, missing)),
+        };
+        let throttles = entities.into_iter().map(|entity| match entity {
+            Entity::Throttle(throttle) => Ok(throttle),
+            _ => Err(no_throttle_came()),
+        });
+        throttles.collect::<Result<_, _>>().map(Some)
+    }
+}

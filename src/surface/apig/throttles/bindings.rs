@@ -1,0 +1,306 @@
+//! Throttling policies and the APIs that they hold for.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::{
+    TRIES, overtaken,
+    show::{
+        AllApplied, ApiOfThrottle, ApisOfThrottle, Applied, NotUnbound, ThrottleOfApi, ThrottlesOfApi,
+        Unbound,
+    },
+};
+use crate::{
+    app::{Access, Binding, BindingId, EnvironmentId, RouteName, Tenant, Throttle},
+    surface::{
+        apig::{
+            Apig, Refusal,
+            auth_query::{given, plain},
+            call::{Asked, in_good_standing, repeated},
+            query::{self, PageQuery, contains, page_of},
+            show::show,
+        },
+        content, object, present,
+    },
+};
+
+/// The most APIs, and the most bindings, in one request.
+const MOST: usize = 500;
+
+/// The body of a binding.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BindBody {
+    /// The throttling policy.
+    #[serde(default)]
+    strategy_id: Option<String>,
+    /// The publications of the APIs that it is to hold for: their ids.
+    #[serde(default)]
+    publish_ids: Option<Vec<String>>,
+}
+
+/// The body of an unbinding of many.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UnbindBody {
+    /// The bindings that are to go.
+    #[serde(default, deserialize_with = "present")]
+    throttle_bindings: Option<Vec<String>>,
+}
+
+/// What is to be done with many bindings.
+#[derive(Deserialize)]
+struct ActionQuery {
+    /// `delete`. Mandatory.
+    action: Option<String>,
+}
+
+/// The filters of lists of APIs that a throttling policy is, or is not, bound to.
+#[derive(Deserialize)]
+struct ApisQuery {
+    /// The throttling policy. Mandatory.
+    throttle_id: Option<String>,
+    /// Only this environment.
+    env_id: Option<String>,
+    /// Only APIs of this group; there are none.
+    group_id: Option<String>,
+    /// Only this API.
+    api_id: Option<String>,
+    /// Only APIs whose name holds this.
+    api_name: Option<String>,
+}
+
+/// The filters of a list of throttling policies that are bound to an API.
+#[derive(Deserialize)]
+struct ThrottlesOfQuery {
+    /// The API. Mandatory.
+    api_id: Option<String>,
+    /// Only this throttling policy.
+    throttle_id: Option<String>,
+    /// Only those whose name holds this.
+    throttle_name: Option<String>,
+    /// Only this environment.
+    env_id: Option<String>,
+}
+
+impl ApisQuery {
+    fn throttle_id(&self) -> Result<&str, Refusal> {
+        given(self.throttle_id.as_ref()).ok_or(Refusal::Absent("throttle_id"))
+    }
+
+    fn filter(&self) -> Result<impl Fn(&RouteName) -> bool, Refusal> {
+        let name = plain(self.api_name.as_ref(), "api_name")?;
+        let id = plain(self.api_id.as_ref(), "api_id")?;
+        let none = given(self.group_id.as_ref()).is_some() || !released(self.env_id.as_ref());
+        Ok(move |api: &RouteName| {
+            !none
+                && id.as_ref().is_none_or(|id| api.as_str() == id)
+                && name.as_ref().is_none_or(|text| contains(api.as_str(), text))
+        })
+    }
+}
+
+/// Whether an environment is the one that there is, or not named.
+fn released(environment: Option<&String>) -> bool {
+    given(environment).is_none_or(|id| id == EnvironmentId::RELEASE)
+}
+
+/// An API has one throttling policy: the one that it is bound to last.
+pub(in super::super::super) async fn bind(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Write)?;
+    let tenant = surface.gateway(&asked).await?;
+    let BindBody { strategy_id, publish_ids } = object(&content(request.into_body()).await?)?;
+    let id = strategy_id.filter(|id| !id.is_empty()).ok_or(Refusal::Absent("strategy_id"))?;
+    let publish_ids = publish_ids.filter(|ids| !ids.is_empty()).ok_or(Refusal::Absent("publish_ids"))?;
+    if publish_ids.len() > MOST {
+        return Err(Refusal::Invalid("publish_ids"));
+    }
+    in_good_standing(&tenant)?;
+    let api = |id: &String| surface.api(id).ok_or_else(|| Refusal::UnknownApi(repeated(id)));
+    let apis = publish_ids.iter().map(api).collect::<Result<Vec<_>, _>>()?;
+    let throttle = surface.bound(&asked, &tenant, &id, &apis).await?;
+    let binding = |api: &RouteName| throttle.bindings.iter().find(|binding| binding.route == *api);
+    let applied = apis.iter().filter_map(binding);
+    let throttle_applys = applied.map(|binding| Applied::of(asked.version, &throttle, binding)).collect();
+    show(StatusCode::CREATED, &AllApplied { throttle_applys })
+}
+
+pub(in super::super::super) async fn unbind(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Write)?;
+    let tenant = surface.gateway(&asked).await?;
+    let id = asked.kept(asked.segment(1)).ok_or(Refusal::UnknownBinding)?;
+    match surface.unbound(&asked, &tenant, &[id]).await? {
+        1 => Ok(StatusCode::NO_CONTENT.into_response()),
+        _ => Err(Refusal::UnknownBinding),
+    }
+}
+
+pub(in super::super::super) async fn unbind_all(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Write)?;
+    let tenant = surface.gateway(&asked).await?;
+    match given(query::read::<ActionQuery>(&request)?.action.as_ref()) {
+        None => return Err(Refusal::Absent("action")),
+        Some("delete") => {}
+        Some(_) => return Err(Refusal::Invalid("action")),
+    }
+    let UnbindBody { throttle_bindings } = object(&content(request.into_body()).await?)?;
+    let texts = throttle_bindings.unwrap_or_default();
+    if texts.len() > MOST {
+        return Err(Refusal::Invalid("throttle_bindings"));
+    }
+    let all = surface.all_throttles(&asked, &tenant).await?;
+    let known = |id: &BindingId| all.iter().flat_map(|it| &it.bindings).any(|binding| binding.id == *id);
+    let (mut ids, mut failure) = (Vec::new(), Vec::new());
+    for text in &texts {
+        match asked.kept(text).filter(|id| known(id) && !ids.contains(id)) {
+            Some(id) => ids.push(id),
+            None => failure.push(NotUnbound {
+                bind_id: repeated(text),
+                error_code: "APIG.3012",
+                error_msg: "The request throttling policy binding record does not exist",
+            }),
+        }
+    }
+    let success_count = surface.unbound(&asked, &tenant, &ids).await?;
+    show(StatusCode::OK, &Unbound { success_count, failure })
+}
+
+pub(in super::super::super) async fn apis_of_throttle(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Read)?;
+    let tenant = surface.gateway(&asked).await?;
+    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let query = query::read::<ApisQuery>(&request)?;
+    let throttle = surface.find_throttle(&asked, &tenant, query.throttle_id()?).await?;
+    let wanted = query.filter()?;
+    let bound: Vec<_> = throttle.bindings.iter().filter(|binding| wanted(&binding.route)).collect();
+    let apis: Vec<_> =
+        page_of(&bound, page).iter().map(|it| ApiOfThrottle::bound(asked.version, &throttle, it)).collect();
+    show(StatusCode::OK, &ApisOfThrottle { total: bound.len(), size: apis.len(), apis })
+}
+
+pub(in super::super::super) async fn other_apis(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Read)?;
+    let tenant = surface.gateway(&asked).await?;
+    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let query = query::read::<ApisQuery>(&request)?;
+    let throttle = surface.find_throttle(&asked, &tenant, query.throttle_id()?).await?;
+    let wanted = query.filter()?;
+    let bound = |api: &RouteName| throttle.bindings.iter().any(|binding| binding.route == *api);
+    let others: Vec<_> = surface.apis.iter().filter(|api| !bound(api) && wanted(api)).collect();
+    let apis: Vec<_> = page_of(&others, page).iter().map(|api| ApiOfThrottle::unbound(api)).collect();
+    show(StatusCode::OK, &ApisOfThrottle { total: others.len(), size: apis.len(), apis })
+}
+
+pub(in super::super::super) async fn throttles_of_api(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = Asked::of(&request)?;
+    asked.may_all(Access::Read)?;
+    let tenant = surface.gateway(&asked).await?;
+    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let query = query::read::<ThrottlesOfQuery>(&request)?;
+    let api = given(query.api_id.as_ref()).ok_or(Refusal::Absent("api_id"))?;
+    let api = surface.api(api).ok_or_else(|| Refusal::UnknownApi(repeated(api)))?;
+    let name = plain(query.throttle_name.as_ref(), "throttle_name")?;
+    let id = given(query.throttle_id.as_ref());
+    let id = id.map(|id| asked.kept(id).ok_or(Refusal::NotTaken("throttle_id"))).transpose()?;
+    let all = surface.all_throttles(&asked, &tenant).await?;
+    let wanted = |throttle: &&Throttle| {
+        id.as_ref().is_none_or(|id| throttle.id == *id)
+            && name.as_ref().is_none_or(|text| contains(&throttle.name, text))
+            && released(query.env_id.as_ref())
+    };
+    let bound: Vec<_> = all
+        .iter()
+        .filter(wanted)
+        .filter_map(|throttle| Some((throttle, throttle.bindings.iter().find(|it| it.route == api)?)))
+        .collect();
+    let throttles: Vec<_> = page_of(&bound, page)
+        .iter()
+        .map(|(throttle, binding)| ThrottleOfApi::of(asked.version, throttle, binding))
+        .collect();
+    show(StatusCode::OK, &ThrottlesOfApi { total: bound.len(), size: throttles.len(), throttles })
+}
+
+impl Apig {
+    /// The throttling policy since it holds for these APIs, and no other does.
+    async fn bound(
+        &self,
+        asked: &Asked,
+        tenant: &Tenant,
+        id: &str,
+        apis: &[RouteName],
+    ) -> Result<Throttle, Refusal> {
+        for _ in 0..TRIES {
+            let mut throttle = self.find_throttle(asked, tenant, id).await?;
+            let now = self.clock.now().time;
+            for api in apis {
+                if !throttle.bindings.iter().any(|binding| binding.route == *api) {
+                    let (id, route) = (BindingId::random(), api.clone());
+                    throttle.bindings.push(Binding { id, route, created_at: now });
+                }
+            }
+            let mut changed = Vec::new();
+            for mut other in self.all_throttles(asked, tenant).await? {
+                let before = other.bindings.len();
+                other.bindings.retain(|binding| !apis.contains(&binding.route));
+                if other.id != throttle.id && other.bindings.len() < before {
+                    changed.push(other);
+                }
+            }
+            changed.push(throttle);
+            if let Some(mut after) = self.put_throttles(asked, changed).await?
+                && let Some(throttle) = after.pop()
+            {
+                return Ok(throttle);
+            }
+        }
+        Err(overtaken())
+    }
+
+    /// How many of these bindings were there and are gone.
+    async fn unbound(&self, asked: &Asked, tenant: &Tenant, ids: &[BindingId]) -> Result<usize, Refusal> {
+        for _ in 0..TRIES {
+            let (mut changed, mut gone) = (Vec::new(), 0);
+            for mut throttle in self.all_throttles(asked, tenant).await? {
+                let before = throttle.bindings.len();
+                throttle.bindings.retain(|binding| !ids.contains(&binding.id));
+                if throttle.bindings.len() < before {
+                    gone += before - throttle.bindings.len();
+                    changed.push(throttle);
+                }
+            }
+            if changed.is_empty() || self.put_throttles(asked, changed).await?.is_some() {
+                return Ok(gone);
+            }
+        }
+        Err(overtaken())
+    }
+}

@@ -1,0 +1,172 @@
+//! What is asked about throttling policies.
+
+use std::num::NonZeroU32;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::super::{
+    Refusal,
+    auth_query::{given, plain},
+    call::Asked,
+    fields::{count, holds, is_name, is_remark, period},
+    query::contains,
+};
+use crate::{
+    app::{CallLimits, Period, TenantId, Throttle, ThrottleId},
+    surface::{object, present},
+};
+
+/// The body of a creation and of a modification.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ThrottleBody {
+    /// 3 to 64 letters, digits and `_`, a letter first.
+    #[serde(default)]
+    name: Option<String>,
+    /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
+    #[serde(default)]
+    time_unit: Option<String>,
+    /// How many of them are a period.
+    #[serde(default)]
+    time_interval: Option<i64>,
+    /// How often an API may be called in each.
+    #[serde(default)]
+    api_call_limits: Option<i64>,
+    /// How often by one user: at most as often.
+    #[serde(default, deserialize_with = "present")]
+    user_call_limits: Option<i64>,
+    /// How often by one app: at most as often as by one user.
+    #[serde(default, deserialize_with = "present")]
+    app_call_limits: Option<i64>,
+    /// How often from one address: at most as often as in all.
+    #[serde(default, deserialize_with = "present")]
+    ip_call_limits: Option<i64>,
+    /// 1: each API has limits of its own. 2: all that it is bound to share them.
+    #[serde(default, deserialize_with = "present")]
+    r#type: Option<i64>,
+    /// At most 255 characters.
+    #[serde(default, deserialize_with = "present")]
+    remark: Option<String>,
+    /// `FALSE`: `TRUE` is not supported.
+    #[serde(default, deserialize_with = "present")]
+    enable_adaptive_control: Option<String>,
+}
+
+/// The members of a throttling policy, each by its rule.
+pub(super) struct ThrottleFields {
+    name: String,
+    period: Period,
+    api: NonZeroU32,
+    user: Option<NonZeroU32>,
+    app: Option<NonZeroU32>,
+    ip: Option<NonZeroU32>,
+    shared: Option<bool>,
+    remark: Option<String>,
+}
+
+impl ThrottleFields {
+    pub(super) fn read(content: &[u8]) -> Result<Self, Refusal> {
+        let body: ThrottleBody = object(content)?;
+        let name = body.name.filter(|name| !name.is_empty()).ok_or(Refusal::Absent("name"))?;
+        holds(is_name(&name), "name")?;
+        let period = period(body.time_unit.as_deref(), body.time_interval)?;
+        let api = body.api_call_limits.ok_or(Refusal::Absent("api_call_limits"))?;
+        let limit = |number: Option<i64>, member| number.map(|number| count(number, member)).transpose();
+        let remark = body.remark.filter(|remark| !remark.is_empty());
+        holds(remark.as_deref().is_none_or(is_remark), "remark")?;
+        match body.enable_adaptive_control.as_deref() {
+            None | Some("" | "FALSE") => {}
+            Some("TRUE") => return Err(Refusal::NotTaken("enable_adaptive_control")),
+            Some(_) => return Err(Refusal::NoneOfThese("enable_adaptive_control")),
+        }
+        Ok(Self {
+            name,
+            period,
+            api: count(api, "api_call_limits")?,
+            user: limit(body.user_call_limits, "user_call_limits")?,
+            app: limit(body.app_call_limits, "app_call_limits")?,
+            ip: limit(body.ip_call_limits, "ip_call_limits")?,
+            shared: match body.r#type {
+                None => None,
+                Some(1) => Some(false),
+                Some(2) => Some(true),
+                Some(_) => return Err(Refusal::NoneOfThese("type")),
+            },
+            remark,
+        })
+    }
+
+    /// A new throttling policy.
+    pub(super) fn throttle(self, tenant: &TenantId, now: Timestamp) -> Result<Throttle, Refusal> {
+        let mut throttle = Throttle {
+            id: ThrottleId::random(),
+            tenant: tenant.clone(),
+            name: String::new(),
+            remark: String::new(),
+            period: self.period,
+            limits: CallLimits { api: self.api, user: None, app: None, ip: None },
+            shared: false,
+            specials: Vec::new(),
+            bindings: Vec::new(),
+            revision: 1,
+            created_at: now,
+        };
+        self.edit(&mut throttle)?;
+        Ok(throttle)
+    }
+
+    /// Changes what is named of one; what is not stays.
+    pub(super) fn edit(&self, throttle: &mut Throttle) -> Result<(), Refusal> {
+        let before = throttle.limits;
+        let limits = CallLimits {
+            api: self.api,
+            user: self.user.or(before.user),
+            app: self.app.or(before.app),
+            ip: self.ip.or(before.ip),
+        };
+        let within = |inner: Option<_>, outer| inner.is_none_or(|inner| inner <= outer);
+        holds(within(limits.user, limits.api), "user_call_limits")?;
+        holds(within(limits.app, limits.user.unwrap_or(limits.api)), "app_call_limits")?;
+        holds(within(limits.ip, limits.api), "ip_call_limits")?;
+        throttle.limits = limits;
+        throttle.name.clone_from(&self.name);
+        throttle.period = self.period;
+        throttle.shared = self.shared.unwrap_or(throttle.shared);
+        if let Some(remark) = &self.remark {
+            throttle.remark.clone_from(remark);
+        }
+        Ok(())
+    }
+}
+
+/// The filters of a list of throttling policies.
+#[derive(Deserialize)]
+pub(super) struct ThrottlesQuery {
+    /// Only this one.
+    id: Option<String>,
+    /// Only those whose name holds this; exactly this, when `precise_search` says so.
+    name: Option<String>,
+    /// `name`: names match exactly.
+    precise_search: Option<String>,
+}
+
+impl ThrottlesQuery {
+    pub(super) fn filter(self, asked: &Asked) -> Result<impl Fn(&Throttle) -> bool, Refusal> {
+        let precise = match given(self.precise_search.as_ref()) {
+            None => false,
+            Some("name") => true,
+            Some(_) => return Err(Refusal::NotTaken("precise_search")),
+        };
+        let id = given(self.id.as_ref()).map(|id| asked.kept(id).ok_or(Refusal::NotTaken("id")));
+        let id: Option<ThrottleId> = id.transpose()?;
+        let name = plain(self.name.as_ref(), "name")?;
+        Ok(move |throttle: &Throttle| {
+            let named = |text: &String| match precise {
+                true => throttle.name == *text,
+                false => contains(&throttle.name, text),
+            };
+            id.as_ref().is_none_or(|id| throttle.id == *id) && name.as_ref().is_none_or(named)
+        })
+    }
+}
