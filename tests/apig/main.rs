@@ -10,7 +10,9 @@ mod apps;
 mod auths;
 mod bodies;
 mod codes;
+mod quotas;
 mod refusals;
+mod throttles;
 
 use std::time::Duration;
 
