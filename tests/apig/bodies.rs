@@ -1,5 +1,7 @@
 //! What the contract takes for an app, member by member.
 
+use portcullis::registry::Registry;
+
 use super::{APP, Site, one, refused};
 
 /// Sends a body to create and to modify, and expects the same refusal and no change.
@@ -144,4 +146,100 @@ async fn sixty_four_kibibytes_are_taken_and_one_more_is_not() {
     for body in [format!("{exactly} "), " ".repeat(10 * 1024 * 1024)] {
         both_refuse(&site, &body, "APIG.2000", message).await;
     }
+}
+
+/// Every operation that reads content, in each version that has it, and a body that it would take.
+fn all_that_read(throttle: &str, quota: &str) -> Vec<(&'static [u8], &'static str, String, String)> {
+    let period = r#""time_unit":"DAY","time_interval":1"#;
+    let auths =
+        format!(r#"{{"env_id":"DEFAULT_ENVIRONMENT_RELEASE_ID","app_ids":["{APP}"],"api_ids":["orders"]}}"#);
+    let new_throttle = format!(r#"{{"name":"one",{period},"api_call_limits":5}}"#);
+    let new_quota = format!(r#"{{"name":"one",{period},"call_limits":5}}"#);
+    let bind = format!(r#"{{"strategy_id":"{throttle}","publish_ids":["orders"]}}"#);
+    let special = format!(r#"{{"object_id":"{APP}","object_type":"APP","call_limits":5}}"#);
+    let first = format!(
+        r#"{{"instance_id":"{APP}","instance_type":"APP","strategy_id":"{throttle}","call_limits":5}}"#
+    );
+    let code = format!(r#"{{"app_code":"{}"}}"#, "a".repeat(64));
+    let (both, two, one): (&[u8], &[u8], &[u8]) = (&[1, 2], &[2], &[1]);
+    let at = String::from;
+    vec![
+        (both, "POST", at("/apps"), at(r#"{"name":"app_001"}"#)),
+        (both, "PUT", format!("/apps/{APP}"), at(r#"{"name":"app_001"}"#)),
+        (both, "PUT", format!("/apps/secret/{APP}"), at(r#"{"app_secret":"abcdefgh"}"#)),
+        (both, "POST", at("/app-auths"), auths),
+        (two, "POST", format!("/apps/{APP}/app-codes"), code),
+        (
+            two,
+            "PUT",
+            format!("/apps/{APP}/app-acl"),
+            at(r#"{"app_acl_type":"DENY","app_acl_values":["192.0.2.1"]}"#),
+        ),
+        (both, "POST", at("/throttles"), new_throttle.clone()),
+        (both, "PUT", format!("/throttles/{throttle}"), new_throttle),
+        (both, "POST", at("/throttle-bindings"), bind),
+        (both, "PUT", at("/throttle-bindings?action=delete"), at(r#"{"throttle_bindings":[]}"#)),
+        (two, "POST", format!("/throttles/{throttle}/throttle-specials"), special),
+        (one, "POST", at("/throttle-specials"), first),
+        (two, "PUT", format!("/throttles/{throttle}/throttle-specials/none"), at(r#"{"call_limits":5}"#)),
+        (two, "POST", at("/app-quotas"), new_quota.clone()),
+        (two, "PUT", format!("/app-quotas/{quota}"), new_quota),
+        (two, "POST", format!("/app-quotas/{quota}/binding-apps"), format!(r#"{{"app_ids":["{APP}"]}}"#)),
+    ]
+}
+
+#[tokio::test]
+async fn no_operation_takes_what_is_no_object_of_its_members_and_none_does_anything_with_it() {
+    let site = Site::new().await;
+    let made = site
+        .ask(
+            2,
+            "POST",
+            "/throttles",
+            Some(r#"{"name":"throttle","time_unit":"DAY","time_interval":1,"api_call_limits":5}"#),
+        )
+        .await;
+    let throttle = made.json()["id"].as_str().unwrap().to_owned();
+    let made = site
+        .ask(
+            2,
+            "POST",
+            "/app-quotas",
+            Some(r#"{"name":"quota","time_unit":"DAY","time_interval":1,"call_limits":5}"#),
+        )
+        .await;
+    let quota = made.json()["app_quota_id"].as_str().unwrap().to_owned();
+    let hyphens =
+        [&throttle[..8], &throttle[8..12], &throttle[12..16], &throttle[16..20], &throttle[20..]].join("-");
+    let before = site.world.registry.changes(0, 1_000).await.unwrap().len();
+    for (versions, method, path, good) in all_that_read(&hyphens, &quota) {
+        let inside = &good[1..good.len() - 1];
+        let (name, _) = inside.split_once(':').unwrap();
+        let large = format!(r#"{{{inside},"remark":"{}"}}"#, "x".repeat(10 << 20));
+        let deep = format!(r#"{{{inside},"deep":{}1{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
+        for (body, what) in [
+            (large.as_str(), "10 MiB"),
+            (&deep, "deep"),
+            (&format!("[{good}]"), "an array"),
+            (&format!("{good}{good}"), "two objects"),
+            (&good[..good.len() - 1], "half an object"),
+            (&format!(r#"{{{inside},{inside}}}"#), "each member twice"),
+            (&format!(r#"{{{inside},"unknown":1}}"#), "an unknown member"),
+            (&format!(r#"{{{inside},"remark":"\ud800"}}"#), "half a character"),
+            (&format!("{{{name}:{{}}}}"), "a member of another type"),
+            ("\u{feff}{}", "a byte order mark"),
+        ] {
+            for version in versions {
+                let answer = site.ask(*version, method, &path, Some(body)).await;
+                let got = answer.json();
+                assert_eq!(
+                    (answer.status.as_u16(), got["error_code"].as_str()),
+                    (400, Some("APIG.2000")),
+                    "v{version} {method} {path}, {what}: {}",
+                    answer.text
+                );
+            }
+        }
+    }
+    assert_eq!(site.world.registry.changes(0, 1_000).await.unwrap().len(), before, "nothing is half written");
 }

@@ -12,3 +12,4 @@ mod secrets;
 mod serving;
 mod sign;
 mod signature;
+mod throttles;

@@ -1,0 +1,121 @@
+//! Throttling policies and quotas of APIG, where the APIs are called.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Response;
+use serde_json::{Value, json};
+
+use crate::harness::{Gateway, Service, Site, client, free_address};
+
+const BASE: &str = "/v2/demo-project/apigw/instances/demo-instance";
+const APP: &str = "14b399ac967f4115bb62c0346b4537e9";
+
+struct Ground {
+    gateway: Gateway,
+    token: String,
+    code: String,
+    _site: Site,
+}
+
+impl Ground {
+    async fn new() -> Self {
+        let service = Service::echo().await;
+        let address = free_address();
+        let route = |name: &str| {
+            format!(
+                "[[routes]]\npath = \"/{name}\"\nname = \"{name}\"\nupstream = \"up\"\n\
+                 [routes.policies]\napi_key = {{ sources = [\"X-Apig-AppCode\"] }}\ngrants = true\n"
+            )
+        };
+        let text = format!(
+            "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
+             [upstreams.up]\naddress = \"{}\"\n{}{}[[routes]]\npath = \"/v2\"\nsurface = \"apig\"\n",
+            service.address,
+            route("orders"),
+            route("bills"),
+        );
+        let site = Site::from_text(&text, address);
+        let gateway = site.start();
+        let token = site.operator_token.clone();
+        let mut ground = Self { gateway, token, code: String::new(), _site: site };
+        let code = ground.manage("PUT", &format!("/apps/{APP}/app-codes"), None, 201).await;
+        code["app_code"].as_str().unwrap().clone_into(&mut ground.code);
+        let auths = json!({ "env_id": "DEFAULT_ENVIRONMENT_RELEASE_ID", "app_ids": [APP], "api_ids": ["orders", "bills"] });
+        ground.manage("POST", "/app-auths", Some(auths), 201).await;
+        ground.becomes("/bills", 200).await;
+        ground
+    }
+
+    async fn manage(&self, method: &str, path: &str, body: Option<Value>, expected: u16) -> Value {
+        let url = self.gateway.url(&format!("{BASE}{path}"));
+        let mut request = client().request(method.parse().unwrap(), url).header("x-auth-token", &self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+        assert_eq!(status, expected, "{path}: {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    async fn call(&self, path: &str) -> Response {
+        self.gateway.get(path).header("x-apig-appcode", &self.code).send().await.unwrap()
+    }
+
+    async fn status(&self, path: &str) -> u16 {
+        self.call(path).await.status().as_u16()
+    }
+
+    /// A change acts soon, and not at once.
+    async fn becomes(&self, path: &str, expected: u16) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.status(path).await != expected {
+            assert!(Instant::now() < deadline, "{path} does not become {expected}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_api_is_called_as_often_as_its_throttling_policy_says() {
+    let ground = Ground::new().await;
+    let throttle = |limit: u32| json!({ "name": "throttle", "time_unit": "DAY", "time_interval": 1, "api_call_limits": limit });
+    let made = ground.manage("POST", "/throttles", Some(throttle(3)), 201).await;
+    let id = made["id"].as_str().unwrap();
+    let bind = json!({ "strategy_id": id, "publish_ids": ["orders"] });
+    let bound = ground.manage("POST", "/throttle-bindings", Some(bind), 201).await;
+    ground.becomes("/orders", 429).await;
+    assert_eq!(ground.status("/bills").await, 200, "another API has no policy");
+    let refused = ground.call("/orders").await;
+    let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((86_000..=86_400).contains(&wait), "{wait}");
+    let body: Value = refused.json().await.unwrap();
+    assert_eq!((&body["code"], &body["violated-policies"]), (&json!("throttled"), &json!(["api"])));
+    assert_eq!(body["detail"], format!("This API may be called 3 times in 1 day. Come back in {wait} s."));
+
+    // Three were counted: with a limit of five, two more pass.
+    ground.manage("PUT", &format!("/throttles/{id}"), Some(throttle(5)), 200).await;
+    ground.becomes("/orders", 200).await;
+    assert_eq!([ground.status("/orders").await, ground.status("/orders").await], [200, 429]);
+
+    let id = bound["throttle_applys"][0]["id"].as_str().unwrap();
+    ground.manage("DELETE", &format!("/throttle-bindings/{id}"), None, 204).await;
+    ground.becomes("/orders", 200).await;
+}
+
+#[tokio::test]
+async fn an_app_calls_as_often_as_its_quota_says_whatever_it_calls() {
+    let ground = Ground::new().await;
+    let quota = json!({ "name": "quota", "time_unit": "DAY", "time_interval": 1, "call_limits": 4 });
+    let made = ground.manage("POST", "/app-quotas", Some(quota), 201).await;
+    let id = made["app_quota_id"].as_str().unwrap();
+    let bind = json!({ "app_ids": [APP] });
+    ground.manage("POST", &format!("/app-quotas/{id}/binding-apps"), Some(bind), 201).await;
+    ground.becomes("/orders", 429).await;
+    let refused = ground.call("/bills").await;
+    assert_eq!(refused.status(), 429);
+    assert!(refused.headers().contains_key("retry-after"));
+    let body: Value = refused.json().await.unwrap();
+    assert_eq!((&body["code"], &body["violated-policies"]), (&json!("quota-exhausted"), &json!(["quota"])));
+    ground.manage("DELETE", &format!("/app-quotas/{id}"), None, 204).await;
+    ground.becomes("/orders", 200).await;
+}
