@@ -23,6 +23,7 @@ mod log;
 mod open;
 mod read;
 mod record;
+mod row;
 mod throttles;
 mod view;
 mod write;

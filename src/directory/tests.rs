@@ -1,0 +1,180 @@
+//! The directory as those see it who decide.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    app::{CallerKind, Credential, CredentialId, CredentialKind, Entity, Status, Target, Verb},
+    testing::World,
+};
+
+fn named(world: &World, id: &str, status: Status) {
+    world.edit_caller(|caller| {
+        caller.id = id.parse().unwrap();
+        caller.kind = CallerKind::Operator;
+        caller.status = status;
+    });
+}
+
+#[test]
+fn a_caller_changes_under_all_of_its_keys() {
+    let world = World::new();
+    let keys = [(); 3].map(|()| world.key());
+    named(&world, "caller", Status::Disabled);
+    for key in &keys {
+        let found = world.directory.find(key).unwrap();
+        assert_eq!((found.caller().status, found.caller().kind()), (Status::Disabled, "operator"));
+    }
+}
+
+#[test]
+fn a_credential_is_found_by_its_last_digest_only() {
+    let world = World::new();
+    let id = CredentialId::random();
+    let [first, last] = [(); 2].map(|()| world.key_with(|credential| credential.id = id.clone()));
+    assert!(world.directory.find(&first).is_none());
+    assert_eq!(world.directory.find(&last).unwrap().id, id);
+}
+
+#[test]
+fn a_credential_that_changed_hands_does_not_follow_its_former_caller() {
+    let world = World::new();
+    let mut moved = None;
+    let key = world.key_with(|credential| moved = Some(credential.clone()));
+    let mut moved = moved.unwrap();
+    named(&world, "heir", Status::Enabled);
+    moved.caller = "heir".parse().unwrap();
+    world.change(Verb::Updated, Entity::Credential(moved));
+    named(&world, "caller", Status::Disabled);
+    assert_eq!(world.directory.find(&key).unwrap().caller().id.as_str(), "heir");
+}
+
+fn by_sha256(world: &World, text: &str) -> Credential {
+    let mut made = None;
+    world.key_with(|credential| {
+        credential.kind = CredentialKind::Sha256Key;
+        let sha256 = Sha256::digest(text).into();
+        credential.digest = world.directory.peppers().current().digest_of_sha256(&sha256);
+        made = Some(credential.clone());
+    });
+    made.unwrap()
+}
+
+#[test]
+fn a_key_of_which_only_the_sha_256_was_known_is_found_by_itself() {
+    let world = World::new();
+    let (kept, other) = (by_sha256(&world, "their key"), by_sha256(&world, "their other key"));
+    let ordinary = world.key();
+    let found = |text: &str| world.directory.find(text).map(|key| key.id.clone());
+    assert_eq!(found("their key"), Some(kept.id.clone()));
+    assert_eq!(found("their other key"), Some(other.id));
+    assert!(found(&ordinary).is_some());
+    assert!(world.directory.find_by_sha256(&ordinary).is_none(), "it was not kept so");
+    let key = world.directory.find("their key").unwrap();
+    assert_eq!((key.kind(), key.status()), (&CredentialKind::Sha256Key, Status::Enabled));
+    assert!(world.directory.signer("their key").is_none());
+    // Not by what somebody who has read the SHA-256 could present.
+    let sha256 = crate::app::hex::hex(&Sha256::digest("their key"));
+    for presented in [&sha256, &format!("sha256{sha256}"), &String::from(kept.digest)] {
+        assert_eq!(found(presented), None, "{presented}");
+    }
+}
+
+#[test]
+fn whether_there_are_keys_by_sha_256_is_known_at_every_change() {
+    let world = World::new();
+    let count = || world.directory.by_sha256.load(Ordering::Acquire);
+    world.key();
+    assert_eq!((count(), world.directory.has_by_sha256()), (0, false));
+    let first = by_sha256(&world, "a");
+    let second = by_sha256(&world, "b");
+    assert_eq!((count(), world.directory.has_by_sha256()), (2, true));
+    named(&world, "caller", Status::Disabled);
+    let disabled = Credential { status: Status::Disabled, ..first.clone() };
+    world.change(Verb::Updated, Entity::Credential(disabled));
+    assert_eq!(count(), 2, "they are the same keys");
+    assert_eq!(world.directory.find("a").unwrap().kind(), &CredentialKind::Sha256Key);
+    let ordinary = Credential { kind: CredentialKind::Key, ..second.clone() };
+    world.change(Verb::Updated, Entity::Credential(ordinary));
+    assert_eq!(count(), 1);
+    assert!(world.directory.find("b").is_none(), "its digest is no longer of that kind");
+    world.change(Verb::Updated, Entity::Credential(second));
+    world.change(Verb::Deleted, Entity::Credential(first));
+    assert_eq!(count(), 1);
+    let mut gone = None;
+    world.edit_caller(|caller| gone = Some(caller.clone()));
+    world.change(Verb::Deleted, Entity::Caller(gone.unwrap()));
+    assert_eq!((count(), world.directory.keys()), (0, 0));
+}
+
+#[test]
+fn a_caller_that_is_gone_takes_its_keys_along() {
+    let world = World::new();
+    let key = world.key();
+    let mut gone = None;
+    world.edit_caller(|caller| gone = Some(caller.clone()));
+    world.change(Verb::Deleted, Entity::Caller(gone.unwrap()));
+    assert!(world.directory.find(&key).is_none());
+    world.edit_caller(|_| {});
+    assert!(world.directory.find(&key).is_none());
+}
+
+#[test]
+fn a_key_remembers_when_it_was_used_whatever_else_of_it_changes() {
+    let world = World::new();
+    let mut made = None;
+    let key = world.key_with(|credential| made = Some(credential.clone()));
+    let idle = world.key();
+    let (start, credential) = (world.now(), made.unwrap());
+    assert_eq!(world.directory.used_since(start), []);
+    let policy = crate::policy::ApiKey::new(world.directory.clone());
+    let ask = || world.ask(&policy, &crate::testing::request("GET", "/", &[("x-api-key", &key)])).unwrap();
+    ask();
+    assert_eq!(world.directory.used_since(start), [(credential.id.clone(), start)]);
+    world.clock.advance(Duration::from_secs(9));
+    ask();
+    assert_eq!(world.directory.used_since(start), [(credential.id.clone(), start)], "ten seconds are one");
+    world.clock.advance(Duration::from_secs(1));
+    ask();
+    world.change(Verb::Updated, Entity::Credential(Credential { name: "b".into(), ..credential.clone() }));
+    named(&world, "caller", Status::Enabled);
+    assert_eq!(world.directory.used_since(world.now()), [(credential.id, world.now())]);
+    assert!(world.directory.find(&idle).unwrap().used().is_none());
+}
+
+#[test]
+fn a_use_within_the_second_that_is_asked_about_is_told() {
+    let world = World::new();
+    let policy = crate::policy::ApiKey::new(world.directory.clone());
+    let key = world.key();
+    world.clock.advance(Duration::from_millis(500));
+    let noted = world.now();
+    world.clock.advance(Duration::from_millis(400));
+    world.ask(&policy, &crate::testing::request("GET", "/", &[("x-api-key", &key)])).unwrap();
+    assert_eq!(world.directory.used_since(noted).len(), 1);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(world.directory.used_since(world.now()), []);
+}
+
+#[test]
+fn a_refreshed_lock_is_there_once_and_gone_when_it_is_released() {
+    let world = World::new();
+    for target in [Target::Resource("/x".parse().unwrap()), Target::Caller("caller".parse().unwrap())] {
+        let first = world.lock(target, Covers::All, Duration::from_secs(1));
+        let refreshed = Lock { expires_at: first.expires_at + Duration::from_secs(9), ..first };
+        world.change(Verb::Updated, Entity::Lock(refreshed.clone()));
+        let caller = world.directory.find(&world.key()).unwrap();
+        let stands = || world.directory.lock(Some(caller.caller()), "/x", false, world.now());
+        assert_eq!(stands().as_deref(), Some(&refreshed));
+        world.unlock(refreshed);
+        assert_eq!((stands(), world.directory.locks.load(Ordering::Acquire)), (None, 0));
+    }
+}
+
+#[test]
+fn a_path_has_its_ancestors() {
+    assert_eq!(prefixes("/a/bc/d").collect::<Vec<_>>(), ["/a", "/a/bc", "/a/bc/d"]);
+    assert_eq!(prefixes("/a/").collect::<Vec<_>>(), ["/a", "/a/"]);
+    assert_eq!(prefixes("").count(), 0);
+    assert!(prefixes(&"/a".repeat(100_000)).count() <= 512);
+}

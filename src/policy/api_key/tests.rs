@@ -1,0 +1,206 @@
+//! What is a key, and whose.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    app::{SealKey, Sealer, Secret},
+    testing::{World, code, request},
+};
+
+fn ask(world: &World, policy: &ApiKey, fields: &[(&str, &str)]) -> Result<Admission, Denial> {
+    world.ask(policy, &request("GET", "/", fields))
+}
+
+#[test]
+fn a_key_is_found_wherever_it_may_stand() {
+    let world = World::new();
+    let key = world.key();
+    let policy = ApiKey::new(world.directory.clone());
+    let (bearer, lower, own) = (format!("Bearer {key}"), format!("bearer  {key} "), format!("ApiKey {key}"));
+    for (field, value) in
+        [("x-api-key", &key), ("authorization", &bearer), ("authorization", &lower), ("authorization", &own)]
+    {
+        let admission = ask(&world, &policy, &[(field, value)]).unwrap();
+        assert_eq!(admission.caller().unwrap().id.as_str(), "caller");
+        assert_eq!(admission.credential.unwrap(), field);
+    }
+}
+
+#[test]
+fn truth_table() {
+    let world = World::new();
+    let key = world.key();
+    let cut = &key[..key.len() - 1];
+    let foreign = app::ApiKey::generate(&app::KeyPrefix::default());
+    let policy = ApiKey::new(world.directory.clone());
+    let bearer = format!("Bearer {key}");
+    let rows: [(&[(&str, &str)], _); 11] = [
+        (&[], "credential-missing"),
+        (&[("authorization", "Basic dTpw")], "credential-missing"),
+        (&[("authorization", &key)], "credential-missing"),
+        (&[("authorization", "Bearer")], "credential-malformed"),
+        (&[("x-api-key", "")], "credential-malformed"),
+        (&[("x-api-key", cut)], "credential-malformed"),
+        (&[("x-api-key", "ключ")], "credential-malformed"),
+        (&[("x-api-key", foreign.expose())], "credential-unknown"),
+        (&[("x-api-key", &key), ("x-api-key", &key)], "bad-request"),
+        (&[("x-api-key", &key), ("authorization", &bearer)], "bad-request"),
+        (&[("authorization", &bearer), ("authorization", "Basic dTpw")], "bad-request"),
+    ];
+    for (fields, expected) in rows {
+        assert_eq!(code(ask(&world, &policy, fields)), expected, "{fields:?}");
+    }
+}
+
+#[test]
+fn a_foreign_scheme_beside_the_key_is_none_of_our_business() {
+    let world = World::new();
+    let policy = ApiKey::new(world.directory.clone());
+    let fields = [("x-api-key", &*world.key()), ("authorization", "Basic dTpw")];
+    let mut admission = ask(&world, &policy, &fields).unwrap();
+    let mut request = request("GET", "/", &fields);
+    admission.prepare(&mut request);
+    assert_eq!(request.headers().len(), 1);
+    assert!(request.headers().contains_key("authorization"));
+}
+
+#[test]
+fn a_key_of_another_gateway_is_accepted_in_its_own_form() {
+    use sha2::{Digest, Sha256};
+
+    let world = World::new();
+    let policy = ApiKey::new(world.directory.clone());
+    let theirs = "Zm9yZWlnbi1rZXktMDAwMQ==";
+    assert_eq!(code(ask(&world, &policy, &[("x-api-key", theirs)])), "credential-malformed");
+    for text in [theirs, &"k".repeat(LONGEST), &"k".repeat(LONGEST + 1)] {
+        world.key_with(|credential| {
+            credential.kind = CredentialKind::Sha256Key;
+            let peppers = world.directory.peppers();
+            credential.digest = peppers.current().digest_of_sha256(&Sha256::digest(text).into());
+        });
+    }
+    let sha256 = app::hex::hex(&Sha256::digest(theirs));
+    for (key, expected) in [
+        (theirs, "admitted"),
+        (&"k".repeat(LONGEST), "admitted"),
+        (&*world.key(), "admitted"),
+        (&"k".repeat(LONGEST + 1), "credential-malformed"),
+        ("", "credential-malformed"),
+        (&sha256, "credential-unknown"),
+        ("Zm9yZWlnbi1rZXktMDAwMg==", "credential-unknown"),
+    ] {
+        assert_eq!(code(ask(&world, &policy, &[("x-api-key", key)])), expected, "{key}");
+    }
+}
+
+#[test]
+fn a_forwarding_route_leaves_the_credential() {
+    let world = World::new();
+    let policy = ApiKey::new(world.directory.clone()).forwarding();
+    let fields = [("x-api-key", &*world.key())];
+    let mut request = request("GET", "/", &fields);
+    ask(&world, &policy, &fields).unwrap().prepare(&mut request);
+    assert!(request.headers().contains_key("x-api-key"));
+}
+
+#[test]
+fn who_uses_a_key_that_was_replaced_is_told_so_and_until_when_it_holds() {
+    let world = World::new();
+    let key = world.key_with(|credential| {
+        credential.deprecated_at = Some("2026-11-23T03:00:00.7Z".parse().unwrap());
+        credential.not_after = Some("2126-11-30T03:00:00.7Z".parse().unwrap());
+    });
+    let policy = ApiKey::new(world.directory.clone());
+    let stamped = |key: &str| {
+        let mut headers = http::HeaderMap::new();
+        ask(&world, &policy, &[("x-api-key", key)]).unwrap().stamp(&mut headers);
+        headers
+    };
+    let headers = stamped(&key);
+    assert_eq!(headers["deprecation"], "@1795402800");
+    assert_eq!(headers["sunset"], "Sat, 30 Nov 2126 03:00:00 GMT");
+    assert!(stamped(&world.key()).is_empty());
+}
+
+#[test]
+fn an_access_key_is_not_presented() {
+    let world = World::new();
+    let sealer = Sealer::new(SealKey::new(1, &[3; 32]));
+    let secret = sealer.seal(&Secret::from("secret".to_owned()), &["credential", "id", "secret"]);
+    let key = world.key_with(|credential| credential.kind = CredentialKind::Signing(secret.clone()));
+    let policy = ApiKey::new(world.directory.clone());
+    assert_eq!(code(ask(&world, &policy, &[("x-api-key", &key)])), "credential-unknown");
+    assert!(world.directory.signer(&key).is_some());
+    assert!(world.directory.signer(&world.key()).is_none());
+}
+
+#[test]
+fn an_app_code_proves_its_app_in_its_own_field_only() {
+    let world = World::new();
+    let sealer = Sealer::new(SealKey::new(1, &[3; 32]));
+    let code = AppCode::generate();
+    let sealed = sealer.seal(code.secret(), &["credential", "id", "secret"]);
+    let key = world.key();
+    world.key_with(|credential| {
+        credential.digest = world.directory.peppers().current().digest(code.expose());
+        credential.kind = CredentialKind::AppCode(sealed);
+    });
+    let policy =
+        ApiKey::new(world.directory.clone()).sources([Source::x_api_key(), Source::x_apig_app_code()]);
+    let unknown = AppCode::generate();
+    for (field, value, expected) in [
+        ("x-apig-appcode", code.expose(), "admitted"),
+        ("x-apig-appcode", unknown.expose(), "credential-unknown"),
+        ("x-apig-appcode", &code.expose()[1..], "credential-malformed"),
+        ("x-apig-appcode", &key, "credential-malformed"),
+        ("x-api-key", code.expose(), "credential-malformed"),
+        ("x-api-key", &key, "admitted"),
+    ] {
+        assert_eq!(code_of(&world, &policy, &[(field, value)]), expected, "{field}");
+    }
+    let both = [("x-api-key", &*key), ("x-apig-appcode", code.expose())];
+    assert_eq!(code_of(&world, &policy, &both), "bad-request");
+}
+
+fn code_of(world: &World, policy: &ApiKey, fields: &[(&str, &str)]) -> &'static str {
+    code(ask(world, policy, fields))
+}
+
+#[test]
+fn an_expired_key_is_refused_from_the_moment_on() {
+    let world = World::new();
+    let key = world.key_with(|credential| credential.not_after = Some(world.now() + Duration::from_secs(10)));
+    let policy = ApiKey::new(world.directory.clone());
+    world.clock.advance(Duration::from_nanos(9_999_999_999));
+    assert!(ask(&world, &policy, &[("x-api-key", &key)]).is_ok());
+    world.clock.advance(Duration::from_nanos(1));
+    assert_eq!(code(ask(&world, &policy, &[("x-api-key", &key)])), "credential-expired");
+}
+
+#[test]
+fn disabled_is_forbidden_not_unknown() {
+    let world = World::new();
+    let policy = ApiKey::new(world.directory.clone());
+    let key = world.key_with(|credential| credential.status = Status::Disabled);
+    assert_eq!(code(ask(&world, &policy, &[("x-api-key", &key)])), "credential-disabled");
+    let key = world.key();
+    world.edit_caller(|caller| caller.status = Status::Disabled);
+    assert_eq!(code(ask(&world, &policy, &[("x-api-key", &key)])), "caller-disabled");
+}
+
+#[test]
+fn the_challenge_names_every_source() {
+    let world = World::new();
+    let policy =
+        ApiKey::new(world.directory.clone()).realm("a\"b\n").sources([Source::x_api_key(), Source::bearer()]);
+    let Err(Denial::Unauthenticated { challenge, .. }) = ask(&world, &policy, &[]) else { panic!() };
+    assert_eq!(challenge, "ApiKey realm=\"ab\", header=\"x-api-key\", Bearer realm=\"ab\"");
+}
+
+#[test]
+fn a_kind_with_no_business_here_is_forbidden() {
+    let world = World::new();
+    let policy = ApiKey::new(world.directory.clone()).kinds(&["operator"]);
+    assert_eq!(code(ask(&world, &policy, &[("x-api-key", &world.key())])), "caller-kind");
+}

@@ -1,0 +1,251 @@
+//! One transaction that changes something.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::state::State;
+use crate::{
+    app::{
+        Actor, Caller, CallerId, Change, Credential, CredentialId, Digest, Entity, Grant, GrantId, Lock,
+        LockId, Plan, PlanId, Quota, QuotaId, Seq, Target, Tenant, TenantId, Throttle, ThrottleId, Verb,
+    },
+    registry::{Fault, Kept, Transaction},
+};
+
+/// A transaction: changes are made at once, and taken back when it ends without being kept.
+pub(super) struct Draft<'a> {
+    state: &'a mut State,
+    now: Timestamp,
+    actor: &'a Actor,
+    /// For each change, what it made and what stood there before.
+    made: Vec<(Entity, Option<Entity>)>,
+    /// The keys of the records that it keeps.
+    kept: Vec<[u8; 32]>,
+    /// For each last use that it noted, or that went with its credential, what was noted before.
+    noted: Vec<(CredentialId, Option<Timestamp>)>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn of(state: &'a mut State, now: Timestamp, actor: &'a Actor) -> Self {
+        Self { state, now, actor, made: Vec::new(), kept: Vec::new(), noted: Vec::new() }
+    }
+
+    /// Makes it last.
+    pub(super) fn keep(mut self) {
+        self.made.clear();
+        self.kept.clear();
+        self.noted.clear();
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        self.state.changes.truncate(self.state.changes.len() - self.made.len());
+        for (made, before) in self.made.drain(..).rev() {
+            match before {
+                Some(before) => self.state.put(before),
+                None => self.state.take(&made),
+            };
+        }
+        self.kept.drain(..).for_each(|key| drop(self.state.kept.remove(&key)));
+        for (id, before) in self.noted.drain(..).rev() {
+            match before {
+                Some(before) => self.state.uses.insert(id, before),
+                None => self.state.uses.remove(&id),
+            };
+        }
+    }
+}
+
+#[async_trait]
+impl Transaction for Draft<'_> {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    async fn tenant(&mut self, id: &TenantId) -> Result<Option<Tenant>, Fault> {
+        Ok(self.state.tenants.get(id).cloned())
+    }
+
+    async fn has_tenant(&mut self, like: &Tenant) -> Result<bool, Fault> {
+        let place = |tenant: &Tenant| {
+            let gateway = tenant.gateway.as_ref();
+            gateway.map(|gateway| (gateway.project_id.clone(), gateway.instance_id.clone()))
+        };
+        let same_place = |other: &Tenant| place(like).is_some() && place(other) == place(like);
+        Ok(self.state.tenants.contains_key(&like.id) || self.state.tenants.values().any(same_place))
+    }
+
+    async fn has_callers(&mut self, tenant: &TenantId) -> Result<bool, Fault> {
+        Ok(self.state.callers.values().any(|caller| caller.tenant == *tenant))
+    }
+
+    async fn caller(&mut self, tenant: &TenantId, id: &CallerId) -> Result<Option<Caller>, Fault> {
+        Ok(self.state.callers.get(id).filter(|caller| caller.tenant == *tenant).cloned())
+    }
+
+    async fn has_caller(&mut self, id: &CallerId) -> Result<bool, Fault> {
+        Ok(self.state.callers.contains_key(id))
+    }
+
+    async fn count_like(&mut self, caller: &Caller) -> Result<u64, Fault> {
+        Ok(self.state.callers.values().filter(|other| alike(caller, other)).count() as u64)
+    }
+
+    async fn has_name(&mut self, caller: &Caller) -> Result<bool, Fault> {
+        let named = |other: &Caller| alike(caller, other) && other.name == caller.name;
+        Ok(self.state.callers.values().any(|other| other.id != caller.id && named(other)))
+    }
+
+    async fn has_app_key(&mut self, caller: &Caller) -> Result<bool, Fault> {
+        let key = |caller: &Caller| caller.app().map(|app| app.key.clone());
+        let same = |other: &Caller| key(other).is_some() && key(other) == key(caller);
+        Ok(self.state.callers.values().any(|other| other.id != caller.id && same(other)))
+    }
+
+    async fn credential(
+        &mut self,
+        tenant: &TenantId,
+        id: &CredentialId,
+    ) -> Result<Option<Credential>, Fault> {
+        Ok(self.state.credentials.get(id).filter(|credential| credential.tenant == *tenant).cloned())
+    }
+
+    async fn has_credential(&mut self, id: &CredentialId) -> Result<bool, Fault> {
+        Ok(self.state.credentials.contains_key(id))
+    }
+
+    async fn has_digest(&mut self, digest: &Digest) -> Result<bool, Fault> {
+        Ok(self.state.credentials.values().any(|other| other.digest == *digest))
+    }
+
+    async fn credentials_of(&mut self, caller: &Caller) -> Result<Vec<Credential>, Fault> {
+        let theirs = |credential: &&Credential| credential.caller == caller.id;
+        Ok(self.state.credentials.values().filter(theirs).cloned().collect())
+    }
+
+    async fn plan(&mut self, id: &PlanId) -> Result<Option<Plan>, Fault> {
+        Ok(self.state.plans.get(id).cloned())
+    }
+
+    async fn is_used(&mut self, plan: &PlanId) -> Result<bool, Fault> {
+        Ok(self.state.callers.values().any(|caller| caller.plan.as_ref() == Some(plan)))
+    }
+
+    async fn lock(&mut self, id: &LockId) -> Result<Option<Lock>, Fault> {
+        Ok(self.state.locks.get(id).cloned())
+    }
+
+    async fn locks_on(&mut self, target: &Target) -> Result<Vec<Lock>, Fault> {
+        let on_it = |lock: &&Lock| lock.target.meets(target);
+        Ok(self.state.locks.values().filter(on_it).cloned().collect())
+    }
+
+    async fn count_held_by(&mut self, owner: &str) -> Result<u64, Fault> {
+        Ok(self.state.locks.values().filter(|lock| lock.owner == owner).count() as u64)
+    }
+
+    async fn last_fence(&mut self) -> Result<u64, Fault> {
+        Ok(self.state.fence)
+    }
+
+    async fn expired_locks(&mut self) -> Result<Vec<Lock>, Fault> {
+        Ok(self.state.locks.values().filter(|lock| !lock.holds(self.now)).cloned().collect())
+    }
+
+    async fn throttle(&mut self, tenant: &TenantId, id: &ThrottleId) -> Result<Option<Throttle>, Fault> {
+        Ok(self.state.throttles.get(id).filter(|throttle| throttle.tenant == *tenant).cloned())
+    }
+
+    async fn has_throttle(&mut self, id: &ThrottleId) -> Result<bool, Fault> {
+        Ok(self.state.throttles.contains_key(id))
+    }
+
+    async fn throttles(&mut self, tenant: &TenantId) -> Result<Vec<Throttle>, Fault> {
+        let theirs = |throttle: &&Throttle| throttle.tenant == *tenant;
+        Ok(self.state.throttles.values().filter(theirs).cloned().collect())
+    }
+
+    async fn quota(&mut self, tenant: &TenantId, id: &QuotaId) -> Result<Option<Quota>, Fault> {
+        Ok(self.state.quotas.get(id).filter(|quota| quota.tenant == *tenant).cloned())
+    }
+
+    async fn has_quota(&mut self, id: &QuotaId) -> Result<bool, Fault> {
+        Ok(self.state.quotas.contains_key(id))
+    }
+
+    async fn quotas(&mut self, tenant: &TenantId) -> Result<Vec<Quota>, Fault> {
+        Ok(self.state.quotas.values().filter(|quota| quota.tenant == *tenant).cloned().collect())
+    }
+
+    async fn some_with(&mut self, quota: &QuotaId) -> Result<Vec<Caller>, Fault> {
+        let has = |caller: &&Caller| {
+            caller.app().and_then(|app| app.quota.as_ref()).is_some_and(|bound| bound.id == *quota)
+        };
+        Ok(self.state.callers.values().filter(has).cloned().collect())
+    }
+
+    async fn is_empty(&mut self) -> Result<bool, Fault> {
+        // What else there is stands on a tenant.
+        Ok(self.state.tenants.is_empty() && self.state.locks.is_empty())
+    }
+
+    async fn note_use(&mut self, id: &CredentialId, at: Timestamp) -> Result<(), Fault> {
+        self.noted.push((id.clone(), self.state.uses.get(id).copied()));
+        self.state.note_use(id, at);
+        Ok(())
+    }
+
+    async fn grant(&mut self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>, Fault> {
+        Ok(self.state.grants.get(id).filter(|grant| grant.tenant == *tenant).cloned())
+    }
+
+    async fn has_grant(&mut self, id: &GrantId) -> Result<bool, Fault> {
+        Ok(self.state.grants.contains_key(id))
+    }
+
+    async fn grant_like(&mut self, like: &Grant) -> Result<Option<Grant>, Fault> {
+        Ok(self.state.grants.values().find(|grant| grant.is_like(like)).cloned())
+    }
+
+    async fn grants_of(&mut self, caller: &Caller) -> Result<Vec<Grant>, Fault> {
+        let theirs = |grant: &&Grant| grant.caller == caller.id;
+        Ok(self.state.grants.values().filter(theirs).cloned().collect())
+    }
+
+    async fn make(&mut self, verb: Verb, entity: Entity) -> Result<(), Fault> {
+        let before = match verb {
+            Verb::Created | Verb::Updated => self.state.put(entity.clone()),
+            Verb::Deleted => self.state.take(&entity),
+        };
+        if let (Verb::Deleted, Entity::Credential(gone)) = (verb, &entity) {
+            let used = self.state.uses.remove(&gone.id);
+            self.noted.push((gone.id.clone(), used));
+        }
+        let seq = self.state.changes.len() as Seq + 1;
+        let change = Change { seq, at: self.now, actor: self.actor.clone(), verb, entity: entity.clone() };
+        self.state.changes.push(change);
+        self.made.push((entity, before));
+        Ok(())
+    }
+
+    async fn kept(&mut self, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
+        Ok(self.state.kept.get(key).cloned())
+    }
+
+    async fn keep(&mut self, key: &[u8; 32], kept: Kept) -> Result<(), Fault> {
+        self.state.kept.insert(*key, kept);
+        self.kept.push(*key);
+        Ok(())
+    }
+
+    async fn forget(&mut self) -> Result<u64, Fault> {
+        self.state.kept.retain(|_, kept| self.now < kept.expires_at);
+        Ok(self.state.kept.len() as u64)
+    }
+}
+
+/// Of one tenant and one kind.
+fn alike(one: &Caller, other: &Caller) -> bool {
+    one.tenant == other.tenant && one.kind_name() == other.kind_name()
+}

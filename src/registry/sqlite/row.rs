@@ -1,0 +1,146 @@
+//! The rows that entities stand in: what a table has beside the record.
+
+use jiff::Timestamp;
+use sqlx::{SqliteConnection, query};
+
+use crate::app::{Entity, Gateway, Kind, Lock, PlanId, Target, TenantId, Verb};
+
+pub(super) fn place(gateway: Option<&Gateway>) -> (Option<&str>, Option<&str>) {
+    gateway.map(|it| (it.project_id.as_str(), it.instance_id.as_str())).unzip()
+}
+
+/// Writes an entity's row, or takes it away.
+pub(super) async fn store(
+    conn: &mut SqliteConnection,
+    verb: Verb,
+    entity: &Entity,
+    text: &str,
+) -> Result<(), sqlx::Error> {
+    let row = query(statement(verb, entity.kind())).bind(entity.id());
+    let row = match (verb, entity) {
+        (Verb::Deleted, _) => row,
+        (_, Entity::Tenant(it)) => {
+            let (project_id, instance_id) = place(it.gateway.as_ref());
+            row.bind(text).bind(it.revision.cast_signed()).bind(project_id).bind(instance_id)
+        }
+        (_, Entity::Plan(_)) => row.bind(text),
+        (_, Entity::Caller(it)) => row
+            .bind(text)
+            .bind(it.revision.cast_signed())
+            .bind(it.tenant.as_str())
+            .bind(it.kind_name())
+            .bind(&it.name)
+            .bind(it.app().map(|app| &app.key))
+            .bind(it.plan.as_ref().map(PlanId::as_str))
+            .bind(sortable(it.created_at))
+            .bind(it.status.as_str())
+            .bind(it.app().map(|app| app.creator.as_str()))
+            .bind(it.app().and_then(|app| app.quota.as_ref()).map(|bound| bound.id.as_str())),
+        (_, Entity::Credential(it)) => row
+            .bind(text)
+            .bind(it.revision.cast_signed())
+            .bind(it.tenant.as_str())
+            .bind(it.caller.as_str())
+            .bind(String::from(it.digest)),
+        (_, Entity::Lock(it)) => row
+            .bind(text)
+            .bind(it.tenant.as_ref().map(TenantId::as_str))
+            .bind(held_caller(it))
+            .bind(it.expires_at.as_millisecond())
+            .bind(held_path(it))
+            .bind(&it.owner),
+        (_, Entity::Grant(it)) => row
+            .bind(text)
+            .bind(it.tenant.as_str())
+            .bind(it.caller.as_str())
+            .bind(it.route.as_str())
+            .bind(it.environment.as_str())
+            .bind(sortable(it.created_at)),
+        (_, Entity::Quota(it)) => row.bind(text).bind(it.tenant.as_str()).bind(&it.name),
+        (_, Entity::Throttle(it)) => row.bind(text).bind(it.tenant.as_str()).bind(&it.name),
+    };
+    row.execute(conn).await.map(drop)
+}
+
+/// A time as text that sorts.
+fn sortable(time: Timestamp) -> String {
+    time.to_string().trim_end_matches('Z').to_owned()
+}
+
+fn held_caller(lock: &Lock) -> Option<&str> {
+    match &lock.target {
+        Target::Caller(id) => Some(id.as_str()),
+        Target::Resource(_) => None,
+    }
+}
+
+fn held_path(lock: &Lock) -> Option<&str> {
+    match &lock.target {
+        Target::Caller(_) => None,
+        Target::Resource(path) => Some(path.as_str()),
+    }
+}
+
+/// `$1` is the id, `$2` the record; the others are bound in [`store`]'s order.
+fn statement(verb: Verb, kind: Kind) -> &'static str {
+    match (verb, kind) {
+        (Verb::Created, Kind::Tenant) => {
+            "INSERT INTO tenant (id, record, revision, project_id, instance_id) VALUES ($1, $2, $3, $4, $5)"
+        }
+        (Verb::Updated, Kind::Tenant) => {
+            "UPDATE tenant SET record = $2, revision = $3, project_id = $4, instance_id = $5 WHERE id = $1"
+        }
+        (Verb::Created, Kind::Plan) => "INSERT INTO plan (id, record) VALUES ($1, $2)",
+        (Verb::Updated, Kind::Plan) => "UPDATE plan SET record = $2 WHERE id = $1",
+        (Verb::Created, Kind::Caller) => {
+            "INSERT INTO caller (id, record, revision, tenant, kind, name, app_key, plan, created_at, status,
+             creator, quota) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+        }
+        (Verb::Updated, Kind::Caller) => {
+            "UPDATE caller SET record = $2, revision = $3, tenant = $4, kind = $5, name = $6, app_key = $7,
+             plan = $8, created_at = $9, status = $10, creator = $11, quota = $12 WHERE id = $1"
+        }
+        (Verb::Created, Kind::Credential) => {
+            "INSERT INTO credential (id, record, revision, tenant, caller, digest)
+             VALUES ($1, $2, $3, $4, $5, $6)"
+        }
+        (Verb::Updated, Kind::Credential) => {
+            "UPDATE credential SET record = $2, revision = $3, tenant = $4, caller = $5, digest = $6
+             WHERE id = $1"
+        }
+        (Verb::Created, Kind::Lock) => {
+            "INSERT INTO lock (id, record, tenant, caller, expires_at, path, owner)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)"
+        }
+        (Verb::Updated, Kind::Lock) => {
+            "UPDATE lock SET record = $2, tenant = $3, caller = $4, expires_at = $5, path = $6, owner = $7
+             WHERE id = $1"
+        }
+        (Verb::Deleted, Kind::Tenant) => "DELETE FROM tenant WHERE id = $1",
+        (Verb::Deleted, Kind::Plan) => "DELETE FROM plan WHERE id = $1",
+        (Verb::Deleted, Kind::Caller) => "DELETE FROM caller WHERE id = $1",
+        (Verb::Deleted, Kind::Credential) => "DELETE FROM credential WHERE id = $1",
+        (Verb::Deleted, Kind::Lock) => "DELETE FROM lock WHERE id = $1",
+        (Verb::Created, Kind::Grant) => {
+            "INSERT INTO \"grant\" (id, record, tenant, caller, route, environment, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)"
+        }
+        (Verb::Updated, Kind::Grant) => {
+            "UPDATE \"grant\" SET record = $2, tenant = $3, caller = $4, route = $5, environment = $6,
+             created_at = $7 WHERE id = $1"
+        }
+        (Verb::Deleted, Kind::Grant) => "DELETE FROM \"grant\" WHERE id = $1",
+        (Verb::Created, Kind::Quota) => {
+            "INSERT INTO quota (id, record, tenant, name) VALUES ($1, $2, $3, $4)"
+        }
+        (Verb::Updated, Kind::Quota) => "UPDATE quota SET record = $2, tenant = $3, name = $4 WHERE id = $1",
+        (Verb::Deleted, Kind::Quota) => "DELETE FROM quota WHERE id = $1",
+        (Verb::Created, Kind::Throttle) => {
+            "INSERT INTO throttle (id, record, tenant, name) VALUES ($1, $2, $3, $4)"
+        }
+        (Verb::Updated, Kind::Throttle) => {
+            "UPDATE throttle SET record = $2, tenant = $3, name = $4 WHERE id = $1"
+        }
+        (Verb::Deleted, Kind::Throttle) => "DELETE FROM throttle WHERE id = $1",
+    }
+}
