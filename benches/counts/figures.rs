@@ -7,8 +7,9 @@ use serde::Deserialize;
 /// By how much a count may grow before it is called growth: compilers differ a little from one release to
 /// the next, and random keys lie a little differently in the tables.
 const TOLERANCE: f64 = 0.03;
-/// The same for what looks paths up among a thousand, where chance decides how far it must look.
-const TOLERANCE_OF_CHANCE: f64 = 0.5;
+/// The same for what looks paths up among a thousand, where chance decides how far it must look: eighteen runs of
+/// one program counted from 2,724 to 4,518.
+const TOLERANCE_OF_CHANCE: f64 = 1.0;
 const OF_CHANCE: [&str; 2] = ["lock: 423", "lock: read under a lock"];
 /// What a short count may grow by in any case.
 const LEAST: u64 = 12;
