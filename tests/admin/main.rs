@@ -15,6 +15,7 @@ mod pages;
 mod plans;
 mod refusals;
 mod roles;
+mod signing;
 mod tenants;
 
 use std::time::Duration;

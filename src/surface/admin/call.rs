@@ -62,10 +62,11 @@ impl Call {
             Self { identity, role, peer, method, uri, headers, proof: None, content: Bytes::new() };
         call.needs(needed)?;
         call.proof = Proof::brought(&call.headers)?;
-        let content = content_within(body, MOST).await.map_err(|why| match why {
+        let refused = |why| match why {
             Unreadable::TooLong => Denial::ContentTooLarge { limit: MOST as u64 },
             _ => Denial::RequestTimeout,
-        })?;
+        };
+        let content = content_within(body, MOST).await.map_err(|why| why.denial(refused))?;
         Ok(Self { content, ..call })
     }
 
