@@ -16,6 +16,7 @@
 //! GET              /admin/v1/routes, /admin/v1/routes/{route}
 //! GET              /admin/v1/changes                                    ?kind= &id= &actor=
 //! GET              /admin/v1/status
+//! GET              /admin/v1/export                                     everything, as one file
 //! ```
 //!
 //! **Who asks** is a caller of kind `administrator`, by its key in `Authorization: Bearer`. Its
@@ -48,6 +49,10 @@
 //! not stop the change. An owner breaks a lock, with `If-Match`. Locks on paths stop nothing here: they could not be
 //! broken otherwise.
 //!
+//! **Everything as one file** ([`transfer`](crate::transfer)) is for owners: it has every digest and every sealed
+//! secret. There is one export at a time, a second is 409. It is written as it is read, as `application/x-ndjson`; one
+//! that broke off lacks its last line.
+//!
 //! Ids have one spelling: percent-encoded, they are not found.
 
 #![allow(clippy::option_option, reason = "what a patch leaves out and what it sets to null are two things")]
@@ -66,6 +71,7 @@ mod plans;
 mod routes;
 mod status;
 mod tenants;
+mod transfers;
 
 pub use routes::Route;
 
@@ -76,6 +82,7 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 use http::{Extensions, HeaderValue, Method};
+use tokio::sync::Semaphore;
 
 use crate::{
     Admission, Denial, Head,
@@ -128,6 +135,8 @@ pub struct Admin {
 struct Surface {
     admin: Admin,
     running: Running,
+    /// There is one at a time.
+    exporting: Arc<Semaphore>,
 }
 
 /// The surface as a router.
@@ -154,20 +163,16 @@ struct Surface {
 pub fn router(admin: Admin) -> Router {
     let content =
         |types: &[&str]| ContentType::new(types.iter().copied()).expect("they are media types").codings([]);
-    let guard = (
+    let formats = (
         Accept::new(["application/json"]).expect("it is a media type"),
         Content {
             whole: content(&["application/json"]),
             patch: content(&["application/merge-patch+json", "application/json"]),
         },
-        ApiKey::new(admin.directory.clone())
-            .sources([Source::bearer()])
-            .kinds(&["administrator"])
-            .realm("admin")
-            .lockout(admin.lockout.clone()),
-        RateLimit::new(),
     );
-    let guard = PortcullisLayer::new(guard).clock(admin.clock.clone()).peer_from(admin.peer);
+    let (guard, transfers) = (guard(&admin, formats), transfers::routes(&admin));
+    let surface =
+        Arc::new(Surface { admin, running: Running::default(), exporting: Semaphore::new(1).into() });
     let base = "/admin/v1";
     let at = |path: &str| format!("{base}{path}");
     let reading = |reading: MethodRouter<_>| only(reading, "GET, HEAD");
@@ -203,8 +208,20 @@ pub fn router(admin: Admin) -> Router {
         .route(&at("/changes"), reading(get(changes::list)))
         .route(&at("/status"), reading(get(status::read)))
         .fallback(|| async { Refused::from(Denial::NotFound) })
-        .with_state(Arc::new(Surface { admin, running: Running::default() }))
+        .with_state(surface.clone())
         .layer(guard)
+        .merge(transfers.with_state(surface))
+}
+
+/// What stands before every route; `formats` says what it takes and answers.
+fn guard<P: Policy + 'static>(admin: &Admin, formats: P) -> PortcullisLayer<impl Policy + use<P>> {
+    let key = ApiKey::new(admin.directory.clone())
+        .sources([Source::bearer()])
+        .kinds(&["administrator"])
+        .realm("admin")
+        .lockout(admin.lockout.clone());
+    let guard = (formats, key, RateLimit::new());
+    PortcullisLayer::new(guard).clock(admin.clock.clone()).peer_from(admin.peer)
 }
 
 /// Other methods are 405.

@@ -17,6 +17,7 @@ mod refusals;
 mod roles;
 mod signing;
 mod tenants;
+mod transfers;
 
 use std::time::Duration;
 
