@@ -17,6 +17,8 @@
 //! GET              /admin/v1/changes                                    ?kind= &id= &actor=
 //! GET              /admin/v1/status
 //! GET              /admin/v1/export                                     everything, as one file
+//! POST             /admin/v1/import                                     ?dry_run=
+//! POST             /admin/v1/keys/import                                ?dry_run= &make_callers=
 //! ```
 //!
 //! **Who asks** is a caller of kind `administrator`, by its key in `Authorization: Bearer`. Its
@@ -30,7 +32,7 @@
 //! and of its type, is 400; content of the right shape whose values are out of place is 422. Both say in
 //! `errors` where, as a JSON Pointer: of the shape the first fault, of the values all. An id or a name that is
 //! taken is 409, and so is a deletion that something stands in the way of. A query parameter that is unknown,
-//! repeated or out of place is 400. More than 1 MiB of content is 413.
+//! repeated or out of place is 400. More than 1 MiB of content is 413, but for files.
 //!
 //! **One thing** is answered bare, with its revision as a strong `ETag` (a plan and a route have a hash of their
 //! content). `If-None-Match` may make it 304; that a key was used is no change of it. `PATCH` (a JSON merge
@@ -50,8 +52,14 @@
 //! broken otherwise.
 //!
 //! **Everything as one file** ([`transfer`](crate::transfer)) is for owners: it has every digest and every sealed
-//! secret. There is one export at a time, a second is 409. It is written as it is read, as `application/x-ndjson`; one
-//! that broke off lacks its last line.
+//! secret. There is one export at a time, and one import; a second is 409. An export is written as it is read, as
+//! `application/x-ndjson`; one that broke off lacks its last line. An import takes such a file beside what is there,
+//! all of it or nothing: what the file has must not be there, but for plans that are the same. It leaves out the
+//! tenant `administration`, of which this gateway has its own: a file makes no administrators. Keys of another gateway
+//! are rows as [`transfer::Rows`](crate::transfer::Rows) reads them, `application/x-ndjson` or `text/csv`. Content is
+//! kept in a file until all of it is there, so that a slow client holds up nobody, and then imported to its end, even
+//! when who asked has gone. What is wrong is 422, on which `line` of it, in `errors`. `dry_run=true` does everything and
+//! takes it back. A `Lock-Token` proves that its lock is held, no more.
 //!
 //! Ids have one spelling: percent-encoded, they are not found.
 
@@ -74,6 +82,7 @@ mod tenants;
 mod transfers;
 
 pub use routes::Route;
+pub use transfers::Imports;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -129,14 +138,17 @@ pub struct Admin {
     pub lockout: Arc<Lockout>,
     /// The routes that are served, for reading.
     pub routes: Vec<Route>,
+    /// How files are taken in.
+    pub imports: Imports,
 }
 
 /// What the handlers share.
 struct Surface {
     admin: Admin,
     running: Running,
-    /// There is one at a time.
+    /// There is one export at a time, and one import.
     exporting: Arc<Semaphore>,
+    importing: Arc<Semaphore>,
 }
 
 /// The surface as a router.
@@ -144,7 +156,7 @@ struct Surface {
 /// ```
 /// use std::sync::Arc;
 /// use portcullis::{app::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
-/// use portcullis::{registry::memory::Memory, surface::admin::{self, Admin}, tower::Peer};
+/// use portcullis::{registry::memory::Memory, surface::admin::{self, Admin, Imports}, tower::Peer};
 ///
 /// let clock = Arc::new(SystemClock::new());
 /// let app: axum::Router = admin::router(Admin {
@@ -155,6 +167,7 @@ struct Surface {
 ///     peer: Peer::find,
 ///     lockout: Arc::default(),
 ///     routes: vec![],
+///     imports: Imports::default(),
 /// });
 /// ```
 ///
@@ -171,8 +184,9 @@ pub fn router(admin: Admin) -> Router {
         },
     );
     let (guard, transfers) = (guard(&admin, formats), transfers::routes(&admin));
-    let surface =
-        Arc::new(Surface { admin, running: Running::default(), exporting: Semaphore::new(1).into() });
+    let (running, [exporting, importing]) =
+        (Running::default(), [1, 1].map(|most| Semaphore::new(most).into()));
+    let surface = Arc::new(Surface { admin, running, exporting, importing });
     let base = "/admin/v1";
     let at = |path: &str| format!("{base}{path}");
     let reading = |reading: MethodRouter<_>| only(reading, "GET, HEAD");
