@@ -59,7 +59,7 @@
 //! are rows as [`transfer::Rows`](crate::transfer::Rows) reads them, `application/x-ndjson` or `text/csv`. Content is
 //! kept in a file until all of it is there, so that a slow client holds up nobody, and then imported to its end, even
 //! when who asked has gone. What is wrong is 422, on which `line` of it, in `errors`. `dry_run=true` does everything and
-//! takes it back. A `Lock-Token` proves that its lock is held, no more.
+//! takes it back. Other changes wait for as long as it takes. A `Lock-Token` proves that its lock is held, no more.
 //!
 //! Ids have one spelling: percent-encoded, they are not found.
 

@@ -116,7 +116,7 @@ async fn what_is_wrong_with_a_file_has_its_line_and_nothing_of_it_is_imported() 
     let (_, file) = exported().await;
     let lines: Vec<_> = file.lines().collect();
     let at = lines.iter().position(|line| line.starts_with(r#"{"caller""#) && line.contains("shop")).unwrap();
-    let joined = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    let joined = |lines: &[&str]| lines.join("\n") + "\n";
     let with = |at: usize, line: &str| {
         let mut lines = lines.clone();
         lines[at] = line;

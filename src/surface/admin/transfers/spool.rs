@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, Seek, Write},
     path::PathBuf,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::body::Body;
@@ -12,7 +12,10 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
 
 use crate::{Denial, limit::Pace};
 
@@ -84,10 +87,11 @@ async fn next(body: &mut Body, taken: u64, starved: &mut Duration) -> Result<Opt
                 return Err(Denial::bad_request("The request's content cannot be read to its end."));
             }
             // Trailers say nothing here.
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => return Ok(Some(data)),
-                Err(_) => {}
-            },
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
         }
     }
 }
