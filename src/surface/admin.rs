@@ -45,6 +45,9 @@
 //! the first is under way here; 422 when it is another request. A refusal is not kept: it had no effect. The
 //! keys of one administrator are nothing to another's.
 //!
+//! **A key** of kind `signing`, which is said when it is made, is an access key, its id, and a secret that signs
+//! requests (SDK-HMAC-SHA256); the secret is shown once. Administrators have none: requests are not signed here.
+//!
 //! **Locks** are leases. Acquiring one shows its token, this once; `Lock-Token` with it refreshes and releases the
 //! lock, and proves with any change that it is held: what is changed under a lock that was lost is 412, and changed
 //! is nothing. Where the lock stands on the caller in question, the proof stands for `If-Match`, and the lock does

@@ -19,7 +19,7 @@ use super::{
     secrets::{Secrets, needs},
 };
 use crate::{
-    app::{Actor, CredentialId, Entity, Seq, TenantId, hex::hex},
+    app::{Actor, Caller, CallerKind, CredentialId, Entity, Seq, TenantId, hex::hex},
     registry::{Clash, Command, End, Fault, Registry, Transaction, Work, clash, execute},
 };
 
@@ -31,7 +31,7 @@ const MOST_LEFT_OUT: usize = 100_000;
 pub struct Imported {
     /// How many lines of each kind, those that were left out, too.
     pub counts: BTreeMap<String, u64>,
-    /// How many lines were [left out](Import::without).
+    /// How many lines were [left out](Import::without_administrators).
     pub left_out: u64,
     /// The last change that the file contains, by the registry it is of.
     pub seq: Seq,
@@ -65,9 +65,10 @@ impl<'a> Import<'a> {
         Self { add, ..self }
     }
 
-    /// Leaves out a tenant with all that is of it: of that the registry has its own.
+    /// Leaves out the administrators, and all that is of the tenant that they stand in: of that the registry has its
+    /// own. One in another tenant is a mistake.
     #[must_use]
-    pub fn without(self, tenant: TenantId) -> Self {
+    pub fn without_administrators(self, tenant: TenantId) -> Self {
         Self { left_out: LeftOut { tenant: Some(tenant), ..LeftOut::default() }, ..self }
     }
 
@@ -195,6 +196,13 @@ impl LeftOut {
         of.is_some() && of == self.tenant.as_ref()
     }
 
+    /// Whether it would be an administrator all the same.
+    fn misses(&self, entity: &Entity) -> bool {
+        let administers =
+            |caller: &Caller| matches!(caller.kind, CallerKind::Administrator(_)) && self.tenant.is_some();
+        !self.has(entity) && matches!(entity, Entity::Caller(caller) if administers(caller))
+    }
+
     fn note(&mut self, entity: Entity) -> Result<(), String> {
         self.lines += 1;
         if let Entity::Credential(credential) = entity {
@@ -257,6 +265,9 @@ impl Lines<'_> {
                 return Err(self.mistake(member, what));
             }
             tally.need(need);
+        }
+        if left_out.misses(&entity) {
+            return Err(self.mistake("caller.kind", "is an administrator, in a tenant that has none"));
         }
         if leaves_out {
             return left_out.note(entity).map_err(|what| self.mistake("", what));

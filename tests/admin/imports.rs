@@ -126,9 +126,12 @@ async fn what_is_wrong_with_a_file_has_its_line_and_nothing_of_it_is_imported() 
     let before = other.changes().await;
     let broken = lines[at].replace(r#""tenant":"acme""#, r#""tenant":"nobody""#);
     let renamed = lines[at].replace("example.com/shop", "example.com/shoq");
+    let master = lines[at].replace(r#""api_client""#, r#"{"administrator":"owner"}"#);
+    assert!(master.contains("administrator"), "{master}");
     let last = lines.len();
     for (file, line, pointer) in [
         (with(at, &broken), at + 1, "#/caller/tenant"),
+        (with(at, &master), at + 1, "#/caller/kind"),
         (with(at, r#"{"caller":{"#), at + 1, "#/caller"),
         (with(at, r#"{"thing":{}}"#), at + 1, "#"),
         (with(at, &renamed), last, "#/end/sha256"),

@@ -123,7 +123,8 @@ impl Task {
         let secrets = Secrets::of(&admin.directory.peppers(), &admin.sealer);
         let own = ADMINISTRATION.parse().map_err(|_| Denial::internal("no id of a tenant"))?;
         let mut file = BufReader::new(&self.file);
-        let import = Import::new(&mut file, secrets).adding(true).without(own).dry_run(self.dry_run);
+        let import =
+            Import::new(&mut file, secrets).adding(true).without_administrators(own).dry_run(self.dry_run);
         let answer = |import: &Import<'_>| import.imported().map(|imported| told(imported, false));
         match self.run(import, answer).await? {
             Ok(import) => self.outcome(import.outcome()),
