@@ -75,6 +75,9 @@ pub enum Forbidden {
 pub struct Wrong {
     /// Where: a JSON Pointer as a URI fragment (RFC 6901, section 6), such as `#/limits/0/quota`.
     pub pointer: String,
+    /// On which line of the content, from 1, where that is lines; the pointer is within what stands there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
     /// What, in words; never what stood there.
     pub detail: Cow<'static, str>,
 }

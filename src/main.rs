@@ -278,18 +278,18 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Export { file, arguments } => {
-            let config = Config::load(&file.config)?;
-            eprintln!("exported: {}", runtime()?.block_on(transfer::export(&config, &arguments))?);
+            let done = transfer::export(|| Ok(Config::load(&file.config)?), &arguments);
+            eprintln!("exported: {}", runtime()?.block_on(done)?);
             Ok(())
         }
         Command::Import { file, arguments } => {
-            let config = Config::load(&file.config)?;
-            println!("{}", runtime()?.block_on(transfer::import(&config, &arguments))?);
+            let done = transfer::import(|| Ok(Config::load(&file.config)?), &arguments);
+            println!("{}", runtime()?.block_on(done)?);
             Ok(())
         }
         Command::ImportKeys { file, arguments } => {
-            let config = Config::load(&file.config)?;
-            println!("{}", runtime()?.block_on(transfer::import_keys(&config, &arguments))?);
+            let done = transfer::import_keys(|| Ok(Config::load(&file.config)?), &arguments);
+            println!("{}", runtime()?.block_on(done)?);
             Ok(())
         }
         Command::Sign(arguments) => {

@@ -26,8 +26,10 @@ pub enum Form {
     Problem,
     /// `{"title","status"}`: the discue surface.
     Discue,
-    /// `{"error_code","error_msg"}`: the APIG surface, with the statuses its contract has.
+    /// `{"error_code","error_msg"}`, with the statuses that APIG's contract has: to apps.
     Apig,
+    /// The same to operators: their signatures are no app's, but IAM's (APIG.0301). The APIG surface.
+    ApigManagement,
 }
 
 /// Stands among the extensions of every refusal: the denial's [`code`](Denial::code), for logs.
@@ -51,8 +53,8 @@ pub fn answer(denial: &Denial, form: Form, admission: &Admission) -> Response<By
     let (status, media_type, (body, length)) = match form {
         Form::Problem => (denial.status(), &PROBLEM, rendered::body(denial, problem)),
         Form::Discue => (denial.status(), &JSON_IN_UTF_8, measured(discue(denial))),
-        Form::Apig => {
-            let (status, body) = apig(denial);
+        Form::Apig | Form::ApigManagement => {
+            let (status, body) = apig(denial, form);
             (status, &JSON, measured(body))
         }
     };
@@ -151,7 +153,7 @@ pub(crate) struct ApigError<'a> {
 
 /// The contract of the first version knows 400, 401, 403, 404 and 500; what it has no status for becomes
 /// the nearest it has.
-fn apig(denial: &Denial) -> (http::StatusCode, Bytes) {
+fn apig(denial: &Denial, form: Form) -> (http::StatusCode, Bytes) {
     let (status, code, message): (u16, _, _) = match denial {
         Denial::Unauthenticated { cause, .. } => match cause {
             Unauthenticated::Missing => {
@@ -161,6 +163,11 @@ fn apig(denial: &Denial) -> (http::StatusCode, Bytes) {
             Unauthenticated::Malformed | Unauthenticated::Unknown => {
                 (401, "APIG.1002", "Incorrect token or token resolution failed.".into())
             }
+            Unauthenticated::Signature(why) if form == Form::ApigManagement => (
+                401,
+                "APIG.0301",
+                format!("Incorrect IAM authentication information: {}", why.to_operator()).into(),
+            ),
             Unauthenticated::Signature(why) => {
                 (401, "APIG.0303", format!("Incorrect app authentication information: {why}").into())
             }

@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::error::Category;
 
-use crate::{Denial, registry::Fault};
+use crate::{Denial, admission::Altered, registry::Fault};
 
 /// The most bytes of content a surface reads.
 const MOST: usize = 64 * 1024;
@@ -40,10 +40,19 @@ enum Unreadable {
     TooLong,
     #[error("the content broke off, or did not arrive within {} s", WITHIN.as_secs())]
     Missing,
+    #[error("the content is not what was signed")]
+    Altered,
     #[error("not JSON, at line {0}, column {1}")]
     Syntax(usize, usize),
     #[error("not an object of the documented members, each once and of its type, at line {0}, column {1}")]
     Shape(usize, usize),
+}
+
+impl Unreadable {
+    /// As a surface says it; what was not signed is 401 on all of them.
+    fn denial(self, otherwise: impl FnOnce(Self) -> Denial) -> Denial {
+        if self == Self::Altered { Denial::content_altered() } else { otherwise(self) }
+    }
 }
 
 /// All the content of a request.
@@ -60,6 +69,7 @@ async fn arrived(body: Body, most: usize, within: Duration) -> Result<Bytes, Unr
     match tokio::time::timeout(within, Limited::new(body, most).collect()).await {
         Ok(Ok(content)) => Ok(content.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unreadable::TooLong),
+        Ok(Err(error)) if Altered::is_cause_of(&*error) => Err(Unreadable::Altered),
         Ok(Err(_)) | Err(_) => Err(Unreadable::Missing),
     }
 }

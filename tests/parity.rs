@@ -124,7 +124,7 @@ fn every_denial() -> Vec<Denial> {
     let lock = world.lock_path("/x", Covers::All, Duration::from_millis(1_500));
     let text = "a reason with \"quotes\" and é";
     let list = HeaderValue::from_static("text/csv, text/html");
-    let wrong = Box::new([Wrong { pointer: "#/a~1b/0".into(), detail: text.into() }]);
+    let wrong = Box::new([Wrong { pointer: "#/a~1b/0".into(), line: None, detail: text.into() }]);
     let denials = vec![
         Denial::bad_request(text),
         Denial::Unauthenticated { cause: Unauthenticated::Unknown, challenge: list.clone() },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use axum::body::Body;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -70,7 +70,8 @@ impl Refused {
         }
         for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
             let said = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
-            text = format!("{text}\n  {}: {}", said("pointer"), said("detail"));
+            let line = error.get("line").map(|line| format!("line {line}: ")).unwrap_or_default();
+            text = format!("{text}\n  {line}{}: {}", said("pointer"), said("detail"));
         }
         Self { status: status.as_u16(), text, problem }
     }
@@ -166,6 +167,36 @@ impl Api {
             Ok(Reply { status, headers, body })
         } else {
             Err(Refused::of(status, body).into())
+        }
+    }
+}
+
+impl Api {
+    /// Asks a gateway for what is too large to be held, or has content that is.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask); when it is no gateway.
+    pub async fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        content: Option<(HeaderValue, reqwest::Body)>,
+    ) -> anyhow::Result<reqwest::Response> {
+        let Place::Served(url, client) = &self.place else { bail!("only a gateway is asked for this") };
+        let request = client.request(method, format!("{url}/admin/v1{path}")).bearer_auth(self.key.expose());
+        let request = match content {
+            Some((media_type, body)) => request.header(header::CONTENT_TYPE, media_type).body(body),
+            None => request,
+        };
+        let response = request.send().await.with_context(|| format!("asking {url}"))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let problem = response.bytes().await.with_context(|| format!("hearing {url}"))?;
+        match serde_json::from_slice(&problem) {
+            Ok(problem) => Err(Refused::of(status, problem).into()),
+            Err(_) => bail!("{} is answered, and no JSON: is this the admin API?", status.as_u16()),
         }
     }
 }

@@ -34,9 +34,10 @@ const LOCK_VARIABLE: &str = "PORTCULLIS_LOCK_TOKEN";
 /// How many are asked for at once.
 const PAGE: u32 = 500;
 
-/// Where the admin API is, and how its answers are told.
+/// Whose admin API is asked.
 #[derive(Debug, Args)]
-pub struct Where {
+#[group(skip)]
+pub struct Served {
     /// The admin API of a gateway, such as `http://127.0.0.1:9001`; it takes a key, in `PORTCULLIS_TOKEN` or
     /// --token-file.
     /// Without it: the store of the configuration, whether or not a gateway runs.
@@ -45,6 +46,32 @@ pub struct Where {
     /// A file with the key of an administrator; it is never an argument, those stand in the list of processes.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Where")]
     token_file: Option<PathBuf>,
+}
+
+impl Served {
+    /// That of a gateway, if one is named.
+    ///
+    /// # Errors
+    /// When it is no address, or there is no key to it.
+    pub fn api(&self) -> anyhow::Result<Option<Api>> {
+        let Some(url) = &self.url else { return Ok(None) };
+        let key = match &self.token_file {
+            Some(file) => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
+            None => match std::env::var(VARIABLE) {
+                Ok(key) => key,
+                Err(_) => bail!("{url} takes a key: set {VARIABLE}, or give --token-file"),
+            },
+        };
+        Api::served(url, Secret::from(key.trim().to_owned())).map(Some)
+    }
+}
+
+/// Where the admin API is, and how its answers are told.
+#[derive(Debug, Args)]
+pub struct Where {
+    /// Whose it is.
+    #[command(flatten)]
+    served: Served,
     /// A file with the token of a lock; what stands on the lock may be changed with it. Or `PORTCULLIS_LOCK_TOKEN`.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Where")]
     lock_token_file: Option<PathBuf>,
@@ -65,15 +92,10 @@ impl Where {
 
     /// The API that is meant.
     async fn api(&self, config: impl FnOnce() -> anyhow::Result<Config>) -> anyhow::Result<Api> {
-        let Some(url) = &self.url else { return Api::own(&config()?).await };
-        let key = match &self.token_file {
-            Some(file) => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
-            None => match std::env::var(VARIABLE) {
-                Ok(key) => key,
-                Err(_) => bail!("{url} takes a key: set {VARIABLE}, or give --token-file"),
-            },
-        };
-        Api::served(url, Secret::from(key.trim().to_owned()))
+        match self.served.api()? {
+            Some(api) => Ok(api),
+            None => Api::own(&config()?).await,
+        }
     }
 }
 

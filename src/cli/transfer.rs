@@ -1,8 +1,10 @@
 //! `portcullis export`, `import` and `import-keys`: a store as one file and back, and keys of other gateways.
 //!
-//! They work on the store itself, whether a gateway runs or not; one that runs follows the change log.
+//! They work on the store itself, whether a gateway runs or not; one that runs follows the change log. With `--url`,
+//! a gateway's admin API does the same.
 
 mod draft;
+mod served;
 
 use std::{
     fmt,
@@ -16,6 +18,7 @@ use anyhow::{Context, bail};
 
 use crate::{
     app::Actor,
+    cli::manage::Served,
     clock::{Clock, SystemClock},
     config::Config,
     registry::sqlite::Sqlite,
@@ -30,6 +33,9 @@ pub struct Export {
     /// A file that is not there yet, or - for standard output.
     #[arg(long, value_name = "FILE", default_value = "-")]
     to: Place,
+    /// Of a gateway, where one is named.
+    #[command(flatten)]
+    served: Served,
 }
 
 /// Where everything comes from.
@@ -37,11 +43,17 @@ pub struct Export {
 #[group(skip)]
 #[command(after_help = "\
 All of it is imported or nothing; while it runs, nobody else can change anything in the store. The secrets file is
-that of the installation that exported: without it, keys and app secrets are worth nothing.")]
+that of the installation that exported: without it, keys and app secrets are worth nothing.
+
+A gateway that is asked with --url has something already: its administrators. It always adds, and leaves out those of
+the file.")]
 pub struct Import {
     /// What an export wrote, or - for standard input.
     #[arg(value_name = "FILE")]
     from: Place,
+    /// Into a gateway, where one is named.
+    #[command(flatten)]
+    served: Served,
     /// Into a store in which there is something already; what the file has must not be there.
     #[arg(long)]
     add: bool,
@@ -64,6 +76,9 @@ pub struct ImportKeys {
     /// Rows of keys, or - for standard input.
     #[arg(value_name = "FILE")]
     from: Place,
+    /// Into a gateway, where one is named.
+    #[command(flatten)]
+    served: Served,
     /// How they are written: ndjson or csv. Unless it is said: csv when the file is named so, else ndjson.
     #[arg(long, value_name = "FORM")]
     format: Option<Form>,
@@ -95,18 +110,65 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    fn open(&self) -> anyhow::Result<Box<dyn BufRead + Send>> {
+    fn open(&self) -> anyhow::Result<Box<dyn BufRead + Send + Sync>> {
         let Some(path) = &self.0 else { return Ok(Box::new(BufReader::new(io::stdin()))) };
         let file = File::open(path).with_context(|| format!("{self}: cannot be read"))?;
         Ok(Box::new(BufReader::new(file)))
     }
 }
 
-/// Writes everything in the store of a configuration to one file. What it was is told.
+/// Where everything is written to.
+enum Output<'a> {
+    File(Draft, &'a Path),
+    Standard(io::StdoutLock<'static>),
+}
+
+impl<'a> Output<'a> {
+    fn of(place: &'a Place) -> anyhow::Result<Self> {
+        let Some(path) = &place.0 else { return Ok(Self::Standard(io::stdout().lock())) };
+        Ok(Self::File(Draft::of(path).with_context(|| path.display().to_string())?, path))
+    }
+
+    fn write(&mut self, lines: &[u8]) -> anyhow::Result<()> {
+        match self {
+            Self::File(draft, path) => draft.write(lines).with_context(|| path.display().to_string()),
+            Self::Standard(out) => Ok(out.write_all(lines)?),
+        }
+    }
+
+    fn end(self) -> anyhow::Result<()> {
+        match self {
+            Self::File(draft, path) => draft.put().with_context(|| path.display().to_string()),
+            Self::Standard(mut out) => Ok(out.flush()?),
+        }
+    }
+}
+
+/// Writes everything in the store of a configuration, or in that of a gateway, to one file. What it was is told.
 ///
 /// # Errors
 /// When there is no store, or something cannot be read or written; then there is no file.
-pub async fn export(config: &Config, arguments: &Export) -> anyhow::Result<String> {
+pub async fn export(
+    config: impl FnOnce() -> anyhow::Result<Config>,
+    arguments: &Export,
+) -> anyhow::Result<String> {
+    let mut written = 0;
+    if let Some(api) = arguments.served.api()? {
+        // Who may not, or asks nobody, leaves nothing behind: the first lines come before the file.
+        let mut output = None;
+        served::export(&api, |lines| {
+            let output = match &mut output {
+                Some(output) => output,
+                None => output.insert(Output::of(&arguments.to)?),
+            };
+            written += lines.len();
+            output.write(lines)
+        })
+        .await?;
+        output.map_or(Ok(()), Output::end)?;
+        return Ok(format!("{written} bytes"));
+    }
+    let config = &config()?;
     let store = &config.store.path;
     if !store.exists() {
         bail!("there is no store {}", store.display());
@@ -114,37 +176,38 @@ pub async fn export(config: &Config, arguments: &Export) -> anyhow::Result<Strin
     let (secrets, clock) = (secrets(config)?, Arc::new(SystemClock::new()));
     let registry = open(store, clock.clone()).await?;
     let mut export = transfer::Export::begin(&registry, &secrets, clock.now().time).await?;
-    let mut written = 0;
-    if let Some(path) = &arguments.to.0 {
-        let named = || path.display().to_string();
-        let mut draft = Draft::of(path).with_context(named)?;
-        while let Some(lines) = export.next().await? {
-            draft.write(&lines).with_context(named)?;
-            written += lines.len();
-        }
-        draft.put().with_context(named)?;
-    } else {
-        let mut out = io::stdout().lock();
-        while let Some(lines) = export.next().await? {
-            out.write_all(&lines)?;
-            written += lines.len();
-        }
-        out.flush()?;
+    let mut output = Output::of(&arguments.to)?;
+    while let Some(lines) = export.next().await? {
+        output.write(&lines)?;
+        written += lines.len();
     }
+    output.end()?;
     drop(export);
     registry.close().await;
     Ok(format!("{written} bytes"))
 }
 
-/// Reads what an export wrote into the store of a configuration, which is made when it is not there. What was
-/// imported is told.
+/// Reads what an export wrote into the store of a configuration, which is made when it is not there, or into that of
+/// a gateway. What was imported is told.
 ///
 /// # Errors
 /// When the file is wrong or does not fit the store, with its line; when secrets or store cannot be read. Then
 /// nothing was imported.
-pub async fn import(config: &Config, arguments: &Import) -> anyhow::Result<String> {
-    let Import { from, add, dry_run } = arguments;
+pub async fn import(
+    config: impl FnOnce() -> anyhow::Result<Config>,
+    arguments: &Import,
+) -> anyhow::Result<String> {
+    let Import { from, served, add, dry_run } = arguments;
     let mut file = from.open()?;
+    if let Some(api) = served.api()? {
+        let given = [("dry_run", *dry_run)];
+        let imported = served::import(&api, "/import", &given, served::LINES, file).await?;
+        let counts = imported["counts"].as_object().into_iter().flatten();
+        let counts: Vec<_> = counts.map(|(kind, count)| format!("{kind} {count}")).collect();
+        let left_out = format!("; {} lines of administrators were left out", imported["left_out"]);
+        return Ok(told(*dry_run, &counts.join(", ")) + &left_out);
+    }
+    let config = &config()?;
     let secrets = secrets(config).context("a file is imported with the secrets that it was exported with")?;
     let registry = open(&config.store.path, Arc::new(SystemClock::new())).await?;
     let import = transfer::Import::new(&mut *file, secrets).adding(*add).dry_run(*dry_run);
@@ -163,15 +226,25 @@ pub async fn import(config: &Config, arguments: &Import) -> anyhow::Result<Strin
     }
 }
 
-/// Makes credentials of rows of keys, in the store of a configuration. What was made is told.
+/// Makes credentials of rows of keys, in the store of a configuration or of a gateway. What was made is told.
 ///
 /// # Errors
 /// When rows are wrong or do not fit the store, with their lines; when secrets or store cannot be read. Then
 /// nothing was made.
-pub async fn import_keys(config: &Config, arguments: &ImportKeys) -> anyhow::Result<String> {
-    let ImportKeys { from, format, make_callers, dry_run } = arguments;
+pub async fn import_keys(
+    config: impl FnOnce() -> anyhow::Result<Config>,
+    arguments: &ImportKeys,
+) -> anyhow::Result<String> {
+    let ImportKeys { from, served, format, make_callers, dry_run } = arguments;
     let named = from.0.as_deref().and_then(Path::extension);
     let form = format.unwrap_or(if named.is_some_and(|it| it == "csv") { Form::Csv } else { Form::Ndjson });
+    if let Some(api) = served.api()? {
+        let given = [("dry_run", *dry_run), ("make_callers", *make_callers)];
+        let media_type = if form == Form::Csv { served::ROWS } else { served::LINES };
+        let made = served::import(&api, "/keys/import", &given, media_type, from.open()?).await?;
+        return Ok(told(*dry_run, &format!("{} keys, {} callers", made["keys"], made["callers"])));
+    }
+    let config = &config()?;
     let mut text = Vec::new();
     let longest = LONGEST_ROWS as u64 + 1;
     from.open()?.take(longest).read_to_end(&mut text).with_context(|| format!("{from}: cannot be read"))?;

@@ -19,12 +19,20 @@ pub struct Admin {
     pub plaintext: bool,
     /// When an address that sends bad keys is refused for a while.
     pub lockout: LockoutPolicy,
+    /// Bytes of a file that is imported; beyond it 413. While it arrives it is kept beside the store.
+    pub import_bytes: u64,
 }
 
 impl Default for Admin {
     fn default() -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 9001));
-        Self { listen, tls: None, plaintext: false, lockout: LockoutPolicy::default() }
+        Self {
+            listen,
+            tls: None,
+            plaintext: false,
+            lockout: LockoutPolicy::default(),
+            import_bytes: 1024 * 1024 * 1024,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why a signature proves nobody (401).
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use crate::signature::{Canonical, Flaw};
 
@@ -38,6 +38,15 @@ impl Unproved {
             Self::Mismatch(_) => "signature-mismatch",
             Self::ContentUnsigned => "content-unsigned",
             Self::ContentAltered => "content-altered",
+        }
+    }
+
+    /// As it is told to an operator, who has an access key and is no app.
+    #[must_use]
+    pub fn to_operator(&self) -> Cow<'static, str> {
+        match self {
+            Self::Unknown(access) => format!("access key {access} not found").into(),
+            other => other.to_string().into(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The native admin API, as the gateway serves it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -34,8 +34,16 @@ pub fn admin_api(config: &Config, shared: &Shared, peer: fn(&Extensions) -> Opti
         lockout: Arc::new(
             config.admin.as_ref().map(|settings| settings.lockout.lockout()).unwrap_or_default(),
         ),
+        imports: imports(config),
         routes: config.routes.iter().enumerate().map(|(at, route)| shown(at, route)).collect(),
     })
+}
+
+/// Files are kept beside the store: they are as large, and as secret.
+fn imports(config: &Config) -> admin::Imports {
+    let most = config.admin.clone().unwrap_or_default().import_bytes;
+    let beside = config.store.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    admin::Imports { most, folder: beside.unwrap_or(Path::new(".")).to_owned() }
 }
 
 /// A route as the surface shows it.

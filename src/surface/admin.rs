@@ -16,6 +16,9 @@
 //! GET              /admin/v1/routes, /admin/v1/routes/{route}
 //! GET              /admin/v1/changes                                    ?kind= &id= &actor=
 //! GET              /admin/v1/status
+//! GET              /admin/v1/export                                     everything, as one file
+//! POST             /admin/v1/import                                     ?dry_run=
+//! POST             /admin/v1/keys/import                                ?dry_run= &make_callers=
 //! ```
 //!
 //! **Who asks** is a caller of kind `administrator`, by its key in `Authorization: Bearer`. Its
@@ -29,7 +32,7 @@
 //! and of its type, is 400; content of the right shape whose values are out of place is 422. Both say in
 //! `errors` where, as a JSON Pointer: of the shape the first fault, of the values all. An id or a name that is
 //! taken is 409, and so is a deletion that something stands in the way of. A query parameter that is unknown,
-//! repeated or out of place is 400. More than 1 MiB of content is 413.
+//! repeated or out of place is 400. More than 1 MiB of content is 413, but for files.
 //!
 //! **One thing** is answered bare, with its revision as a strong `ETag` (a plan and a route have a hash of their
 //! content). `If-None-Match` may make it 304; that a key was used is no change of it. `PATCH` (a JSON merge
@@ -42,11 +45,24 @@
 //! the first is under way here; 422 when it is another request. A refusal is not kept: it had no effect. The
 //! keys of one administrator are nothing to another's.
 //!
+//! **A key** of kind `signing`, which is said when it is made, is an access key, its id, and a secret that signs
+//! requests (SDK-HMAC-SHA256); the secret is shown once. Administrators have none: requests are not signed here.
+//!
 //! **Locks** are leases. Acquiring one shows its token, this once; `Lock-Token` with it refreshes and releases the
 //! lock, and proves with any change that it is held: what is changed under a lock that was lost is 412, and changed
 //! is nothing. Where the lock stands on the caller in question, the proof stands for `If-Match`, and the lock does
 //! not stop the change. An owner breaks a lock, with `If-Match`. Locks on paths stop nothing here: they could not be
 //! broken otherwise.
+//!
+//! **Everything as one file** ([`transfer`](crate::transfer)) is for owners: it has every digest and every sealed
+//! secret. There is one export at a time, and one import; a second is 409. An export is written as it is read, as
+//! `application/x-ndjson`; one that broke off lacks its last line. An import takes such a file beside what is there,
+//! all of it or nothing: what the file has must not be there, but for plans that are the same. It leaves out the
+//! tenant `administration`, of which this gateway has its own: a file makes no administrators. Keys of another gateway
+//! are rows as [`transfer::Rows`](crate::transfer::Rows) reads them, `application/x-ndjson` or `text/csv`. Content is
+//! kept in a file until all of it is there, so that a slow client holds up nobody, and then imported to its end, even
+//! when who asked has gone. What is wrong is 422, on which `line` of it, in `errors`. `dry_run=true` does everything and
+//! takes it back. Other changes wait for as long as it takes. A `Lock-Token` proves that its lock is held, no more.
 //!
 //! Ids have one spelling: percent-encoded, they are not found.
 
@@ -66,8 +82,10 @@ mod plans;
 mod routes;
 mod status;
 mod tenants;
+mod transfers;
 
 pub use routes::Route;
+pub use transfers::Imports;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -76,6 +94,7 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 use http::{Extensions, HeaderValue, Method};
+use tokio::sync::Semaphore;
 
 use crate::{
     Admission, Denial, Head,
@@ -122,12 +141,17 @@ pub struct Admin {
     pub lockout: Arc<Lockout>,
     /// The routes that are served, for reading.
     pub routes: Vec<Route>,
+    /// How files are taken in.
+    pub imports: Imports,
 }
 
 /// What the handlers share.
 struct Surface {
     admin: Admin,
     running: Running,
+    /// There is one export at a time, and one import.
+    exporting: Arc<Semaphore>,
+    importing: Arc<Semaphore>,
 }
 
 /// The surface as a router.
@@ -135,7 +159,7 @@ struct Surface {
 /// ```
 /// use std::sync::Arc;
 /// use portcullis::{app::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
-/// use portcullis::{registry::memory::Memory, surface::admin::{self, Admin}, tower::Peer};
+/// use portcullis::{registry::memory::Memory, surface::admin::{self, Admin, Imports}, tower::Peer};
 ///
 /// let clock = Arc::new(SystemClock::new());
 /// let app: axum::Router = admin::router(Admin {
@@ -146,6 +170,7 @@ struct Surface {
 ///     peer: Peer::find,
 ///     lockout: Arc::default(),
 ///     routes: vec![],
+///     imports: Imports::default(),
 /// });
 /// ```
 ///
@@ -154,20 +179,17 @@ struct Surface {
 pub fn router(admin: Admin) -> Router {
     let content =
         |types: &[&str]| ContentType::new(types.iter().copied()).expect("they are media types").codings([]);
-    let guard = (
+    let formats = (
         Accept::new(["application/json"]).expect("it is a media type"),
         Content {
             whole: content(&["application/json"]),
             patch: content(&["application/merge-patch+json", "application/json"]),
         },
-        ApiKey::new(admin.directory.clone())
-            .sources([Source::bearer()])
-            .kinds(&["administrator"])
-            .realm("admin")
-            .lockout(admin.lockout.clone()),
-        RateLimit::new(),
     );
-    let guard = PortcullisLayer::new(guard).clock(admin.clock.clone()).peer_from(admin.peer);
+    let (guard, transfers) = (guard(&admin, formats), transfers::routes(&admin));
+    let (running, [exporting, importing]) =
+        (Running::default(), [1, 1].map(|most| Semaphore::new(most).into()));
+    let surface = Arc::new(Surface { admin, running, exporting, importing });
     let base = "/admin/v1";
     let at = |path: &str| format!("{base}{path}");
     let reading = |reading: MethodRouter<_>| only(reading, "GET, HEAD");
@@ -203,8 +225,20 @@ pub fn router(admin: Admin) -> Router {
         .route(&at("/changes"), reading(get(changes::list)))
         .route(&at("/status"), reading(get(status::read)))
         .fallback(|| async { Refused::from(Denial::NotFound) })
-        .with_state(Arc::new(Surface { admin, running: Running::default() }))
+        .with_state(surface.clone())
         .layer(guard)
+        .merge(transfers.with_state(surface))
+}
+
+/// What stands before every route; `formats` says what it takes and answers.
+fn guard<P: Policy + 'static>(admin: &Admin, formats: P) -> PortcullisLayer<impl Policy + use<P>> {
+    let key = ApiKey::new(admin.directory.clone())
+        .sources([Source::bearer()])
+        .kinds(&["administrator"])
+        .realm("admin")
+        .lockout(admin.lockout.clone());
+    let guard = (formats, key, RateLimit::new());
+    PortcullisLayer::new(guard).clock(admin.clock.clone()).peer_from(admin.peer)
 }
 
 /// Other methods are 405.

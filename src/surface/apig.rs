@@ -57,8 +57,9 @@
 //!
 //! `…` is `/v1/{project_id}/apigw/instances/{instance_id}` or the same with `/v2`.
 //!
-//! Who manages apps is an operator, by a token in `X-Auth-Token` that is scoped to a project: it reaches
-//! every gateway of that project, and no other. Every error is `{"error_code","error_msg"}`.
+//! Who manages apps is an operator, by a token in `X-Auth-Token` or by a signature (AK/SK, SDK-HMAC-SHA256) of a key
+//! of kind `signing`. Both are scoped to a project: they reach every gateway of that project, and no other. Every
+//! error is `{"error_code","error_msg"}`.
 //!
 //! # One app, two versions
 //!
@@ -87,6 +88,12 @@
 //!
 //! # Where the contract is silent, or says two things
 //!
+//! * A signature that does not hold is APIG.0301 ("Incorrect IAM authentication information"), the code that the
+//!   contract has for AK/SK; APIG.1000 to 1009 are about tokens. Who neither signs nor has a token is APIG.1000, a
+//!   signing key that has ended is APIG.1001 like a token, one that is disabled and an app's own APIG.1005. A token and
+//!   a signature at once are APIG.2000. An access key is not locked after five misses: whoever knows it could lock its
+//!   owner out.
+//! * Content is signed: `UNSIGNED-PAYLOAD` is not taken. What an operation has no content for is not looked at.
 //! * Letters are ASCII letters. The vendor's Chinese pages take Chinese letters in names, this page does not.
 //! * Lengths count characters. V1 takes keys and secrets of up to 64; V2 keys of 200 and secrets of 128.
 //! * A remark that is absent or empty stays as it was: it cannot be set back to empty. `<`, `>` and the
@@ -146,25 +153,30 @@ use crate::{
     app::{Caller, CallerId, RouteName, Sealed, Sealer, Secret, Tenant},
     clock::Clock,
     directory::Directory,
-    policy::{ApiKey, Lock, RateLimit, RateLimitFields, Scope, Source},
+    limit::Pace,
+    policy::{ApiKey, Intake, Lock, RateLimit, RateLimitFields, Scope, Signature, Source},
     problem::Form,
     registry::{Fault, Registry},
+    surface::MOST,
     tower::PortcullisLayer,
 };
 use call::{Asked, RESOURCE};
 use refusal::Refusal;
 use version::{OnePath, Version};
 
+/// The most content that waits to be decided about, in all requests.
+const SIGNED_AT_ONCE: u64 = 16 * 1024 * 1024;
+
 /// What the surface stands on.
 #[derive(Clone)]
 pub struct Apig {
     /// Where the apps live.
     pub registry: Arc<dyn Registry>,
-    /// Where tokens and locks are looked up; it follows the registry.
+    /// Where tokens, access keys and locks are looked up; it follows the registry.
     pub directory: Arc<Directory>,
     /// What limits and locks count on.
     pub clock: Arc<dyn Clock>,
-    /// What seals the apps' secrets.
+    /// What seals the apps' secrets, and those that operators sign with.
     pub sealer: Arc<Sealer>,
     /// How many AppCodes an app may have; the contract says 5.
     pub app_codes: u32,
@@ -201,18 +213,27 @@ pub struct Apig {
 /// });
 /// ```
 pub fn router(surface: Apig) -> Router {
+    let token = ApiKey::new(surface.directory.clone())
+        .sources([Source::Field(HeaderName::from_static("x-auth-token"))])
+        .kinds(&["operator"])
+        .realm("apig");
+    let signature = Signature::new(surface.directory.clone(), surface.sealer.clone())
+        .kinds(&["operator"])
+        .realm("apig")
+        .only_signed_content()
+        .intake(Intake::new(MOST as u64, Pace::default(), SIGNED_AT_ONCE));
     let guard = (
-        ApiKey::new(surface.directory.clone())
-            .sources([Source::Field(HeaderName::from_static("x-auth-token"))])
-            .kinds(&["operator"])
-            .realm("apig"),
+        signature.or(token),
         Scope::new(RESOURCE),
         OnePath,
         Lock::new(surface.directory.clone()),
         RateLimit::new().fields(RateLimitFields { draft_10: false, x_ratelimit: false }),
     );
-    let guard =
-        PortcullisLayer::new(guard).form(Form::Apig).clock(surface.clock.clone()).peer_from(surface.peer);
+    let guard = PortcullisLayer::new(guard)
+        .checking_content()
+        .form(Form::ApigManagement)
+        .clock(surface.clock.clone())
+        .peer_from(surface.peer);
     Router::new()
         .merge(routes(Version::One))
         .merge(routes(Version::Two))

@@ -1,7 +1,7 @@
 //! A file into a registry.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io::{BufRead, Read},
 };
 
@@ -19,15 +19,20 @@ use super::{
     secrets::{Secrets, needs},
 };
 use crate::{
-    app::{Actor, Entity, Seq, hex::hex},
+    app::{Actor, Caller, CallerKind, CredentialId, Entity, Seq, TenantId, hex::hex},
     registry::{Clash, Command, End, Fault, Registry, Transaction, Work, clash, execute},
 };
+
+/// The most credentials that are left out: they are remembered.
+const MOST_LEFT_OUT: usize = 100_000;
 
 /// What an import put in, or would have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Imported {
-    /// How many lines of each kind.
+    /// How many lines of each kind, those that were left out, too.
     pub counts: BTreeMap<String, u64>,
+    /// How many lines were [left out](Import::without_administrators).
+    pub left_out: u64,
     /// The last change that the file contains, by the registry it is of.
     pub seq: Seq,
     /// When the file was written.
@@ -41,6 +46,7 @@ pub struct Imported {
 pub struct Import<'a> {
     lines: Lines<'a>,
     secrets: Secrets,
+    left_out: LeftOut,
     add: bool,
     dry_run: bool,
     outcome: Option<Result<Imported, Refused>>,
@@ -50,13 +56,20 @@ impl<'a> Import<'a> {
     /// Of a file, into an empty registry whose installation has these secrets.
     pub fn new(file: &'a mut (dyn BufRead + Send), secrets: Secrets) -> Self {
         let lines = Lines { file, number: 0, hash: Sha256::new(), line: Vec::new() };
-        Self { lines, secrets, add: false, dry_run: false, outcome: None }
+        Self { lines, secrets, left_out: LeftOut::default(), add: false, dry_run: false, outcome: None }
     }
 
     /// Into one in which there is something already. What the file has must not be there.
     #[must_use]
     pub fn adding(self, add: bool) -> Self {
         Self { add, ..self }
+    }
+
+    /// Leaves out the administrators, and all that is of the tenant that they stand in: of that the registry has its
+    /// own. One in another tenant is a mistake.
+    #[must_use]
+    pub fn without_administrators(self, tenant: TenantId) -> Self {
+        Self { left_out: LeftOut { tenant: Some(tenant), ..LeftOut::default() }, ..self }
     }
 
     /// Does everything, and takes it back.
@@ -80,6 +93,12 @@ impl<'a> Import<'a> {
     /// As [`run`](Self::run).
     pub fn outcome(self) -> Result<Imported, Refused> {
         self.outcome.unwrap_or_else(|| Err(Fault::Corrupt("the import was not run".into()).into()))
+    }
+
+    /// What was put in, or would have been, as far as it has been [run](Work::run).
+    #[must_use]
+    pub fn imported(&self) -> Option<&Imported> {
+        self.outcome.as_ref()?.as_ref().ok()
     }
 
     async fn all(&mut self, tx: &mut dyn Transaction) -> Result<Imported, Refused> {
@@ -106,13 +125,14 @@ impl<'a> Import<'a> {
             last = at;
             tally.count(name);
             if name == USE {
-                self.lines.note_use(tx).await?;
+                self.lines.note_use(tx, &mut self.left_out).await?;
             } else {
-                self.lines.entity(tx, &made_with, &self.secrets, &mut tally).await?;
+                let secrets = [&made_with, &self.secrets];
+                self.lines.entity(tx, secrets, &mut tally, &mut self.left_out).await?;
             }
         }
         let counts = self.lines.end(tally)?;
-        Ok(Imported { counts, seq: head.seq, at: head.at })
+        Ok(Imported { counts, left_out: self.left_out.lines, seq: head.seq, at: head.at })
     }
 
     fn head(&mut self) -> Result<Head, Refused> {
@@ -146,6 +166,52 @@ impl Work for Import<'_> {
         let keep = outcome.is_ok() && !self.dry_run;
         self.outcome = Some(outcome);
         Ok(if keep { End::Keep } else { End::GiveUp })
+    }
+}
+
+/// What of a file is left out.
+#[derive(Default)]
+struct LeftOut {
+    /// Whose it is.
+    tenant: Option<TenantId>,
+    /// How many lines it had so far.
+    lines: u64,
+    /// Its credentials, which are named once more where they are used.
+    credentials: HashSet<CredentialId>,
+}
+
+impl LeftOut {
+    /// Whether it is to be left out.
+    fn has(&self, entity: &Entity) -> bool {
+        let of = match entity {
+            Entity::Tenant(tenant) => Some(&tenant.id),
+            Entity::Caller(caller) => Some(&caller.tenant),
+            Entity::Credential(credential) => Some(&credential.tenant),
+            Entity::Grant(grant) => Some(&grant.tenant),
+            Entity::Quota(quota) => Some(&quota.tenant),
+            Entity::Throttle(throttle) => Some(&throttle.tenant),
+            Entity::Lock(lock) => lock.tenant.as_ref(),
+            Entity::Plan(_) => None,
+        };
+        of.is_some() && of == self.tenant.as_ref()
+    }
+
+    /// Whether it would be an administrator all the same.
+    fn misses(&self, entity: &Entity) -> bool {
+        let administers =
+            |caller: &Caller| matches!(caller.kind, CallerKind::Administrator(_)) && self.tenant.is_some();
+        !self.has(entity) && matches!(entity, Entity::Caller(caller) if administers(caller))
+    }
+
+    fn note(&mut self, entity: Entity) -> Result<(), String> {
+        self.lines += 1;
+        if let Entity::Credential(credential) = entity {
+            self.credentials.insert(credential.id);
+        }
+        if self.credentials.len() <= MOST_LEFT_OUT {
+            return Ok(());
+        }
+        Err(format!("is one of more than {MOST_LEFT_OUT} credentials that are to be left out"))
     }
 }
 
@@ -185,19 +251,26 @@ impl Lines<'_> {
     async fn entity(
         &mut self,
         tx: &mut dyn Transaction,
-        made_with: &Secrets,
-        at_hand: &Secrets,
+        [made_with, at_hand]: [&Secrets; 2],
         tally: &mut Tally,
+        left_out: &mut LeftOut,
     ) -> Result<(), Refused> {
         let entity: Entity = parse(&self.line).map_err(|(member, what)| self.mistake(member, what))?;
         if let Some(member) = unknown(&self.line, &entity) {
             return Err(self.mistake(member, "is not known to this version of the program"));
         }
+        let leaves_out = left_out.has(&entity);
         for (need, member) in needs(&entity) {
-            if let Some(what) = need.lacks(made_with, at_hand) {
+            if let Some(what) = need.lacks(made_with, at_hand).filter(|_| !leaves_out) {
                 return Err(self.mistake(member, what));
             }
             tally.need(need);
+        }
+        if left_out.misses(&entity) {
+            return Err(self.mistake("caller.kind", "is an administrator, in a tenant that has none"));
+        }
+        if leaves_out {
+            return left_out.note(entity).map_err(|what| self.mistake("", what));
         }
         let fault = match execute(tx, vec![Command::Import(entity.clone())]).await {
             Ok(_) => return Ok(()),
@@ -213,12 +286,16 @@ impl Lines<'_> {
         Err(self.mistake(format!("{}.{member}", entity.kind().as_str()), what))
     }
 
-    async fn note_use(&mut self, tx: &mut dyn Transaction) -> Result<(), Refused> {
+    async fn note_use(&mut self, tx: &mut dyn Transaction, left_out: &mut LeftOut) -> Result<(), Refused> {
         let used = match parse(&self.line) {
             Ok(Own::Use(used)) => used,
             Ok(_) => return Err(self.mistake("", "is no line of such a file")),
             Err((member, what)) => return Err(self.mistake(member, what)),
         };
+        if left_out.credentials.contains(&used.credential) {
+            left_out.lines += 1;
+            return Ok(());
+        }
         if !tx.has_credential(&used.credential).await? {
             return Err(self.mistake("use.credential", "is not there"));
         }

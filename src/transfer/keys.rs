@@ -75,6 +75,12 @@ impl<'a> KeyImport<'a> {
         self.outcome.unwrap_or_else(|| Err(Fault::Corrupt("the import was not run".into()).into()))
     }
 
+    /// What was made, or would have been, as far as it has been [run](Work::run).
+    #[must_use]
+    pub fn imported(&self) -> Option<ImportedKeys> {
+        self.outcome.as_ref()?.as_ref().ok().copied()
+    }
+
     async fn all(&mut self, tx: &mut dyn Transaction) -> Result<ImportedKeys, Refused> {
         let mut putting = Putting {
             tx,

@@ -8,6 +8,7 @@ mod common;
 mod callers;
 mod changes;
 mod content;
+mod imports;
 mod keys;
 mod locks;
 mod once;
@@ -15,7 +16,9 @@ mod pages;
 mod plans;
 mod refusals;
 mod roles;
+mod signing;
 mod tenants;
+mod transfers;
 
 use std::time::Duration;
 
@@ -23,7 +26,7 @@ use common::{Answer, Server, World};
 use portcullis::{
     app::{CallerKind, Covers, LockToken, Role, Target},
     registry::{NewLock, Registry},
-    surface::admin::{Admin, Route, router},
+    surface::admin::{Admin, Imports, Route, router},
 };
 use serde_json::{Value, json};
 
@@ -132,6 +135,7 @@ fn surface(world: &World) -> Admin {
         peer: Server::peer,
         lockout: std::sync::Arc::default(),
         routes: vec![route("orders", Some("up")), route("api", None)],
+        imports: Imports { most: 1 << 20, ..Imports::default() },
     }
 }
 

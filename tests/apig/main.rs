@@ -12,6 +12,7 @@ mod bodies;
 mod codes;
 mod quotas;
 mod refusals;
+mod signed;
 mod throttles;
 
 use std::time::Duration;

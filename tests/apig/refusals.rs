@@ -31,7 +31,10 @@ async fn a_token_that_is_missing_wrong_or_expired_is_401() {
         for target in [one(APP), one("none"), "/nothing/here".into()] {
             let answer = site.server.send("GET", &target, fields, None).await;
             refused(&answer, 401, code, message);
-            assert_eq!(answer.field("www-authenticate"), [r#"ApiKey realm="apig", header="x-auth-token""#]);
+            assert_eq!(
+                answer.field("www-authenticate"),
+                [r#"ApiKey realm="apig", header="x-auth-token", SDK-HMAC-SHA256 realm="apig""#]
+            );
         }
     }
 }

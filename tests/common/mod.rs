@@ -18,7 +18,7 @@ use portcullis::{
     app::{
         Actor, ApiKey, Caller, CallerId, CallerKind, Covers, Credential, CredentialId, CredentialKind,
         Gateway, KeyPrefix, Limit, LockId, LockToken, Pepper, Peppers, Plan, PlanId, Promise, SealKey,
-        Sealer, Standing, Status, Target, Tenant, TenantId,
+        Sealer, Secret, Standing, Status, Target, Tenant, TenantId,
     },
     clock::{Clock, ManualClock},
     directory::Directory,
@@ -138,6 +138,25 @@ impl World {
         self.memory.create_credential(credential, &actor()).await.unwrap();
         self.settle().await;
         key.expose().to_owned()
+    }
+
+    /// A new access key of a caller, and the secret that signs under it.
+    pub async fn signing(
+        &self,
+        tenant: &str,
+        caller: &str,
+        edit: impl FnOnce(&mut Credential),
+    ) -> (String, String) {
+        let (id, secret) = (CredentialId::random(), "secret-test-0001");
+        let place = ["credential", id.as_str(), "secret"];
+        let kind = CredentialKind::Signing(self.sealer.seal(&Secret::from(secret.to_owned()), &place));
+        let digest = self.peppers.current().digest(id.as_str());
+        self.key_with(tenant, caller, |key| {
+            (key.id, key.kind, key.digest) = (id.clone(), kind, digest);
+            edit(key);
+        })
+        .await;
+        (id.to_string(), secret.to_owned())
     }
 
     pub async fn lapse(&self, tenant: &str) {

@@ -1,13 +1,18 @@
 //! Signed requests, through the gateway.
 
+use std::{process::Command, time::Instant};
+
 use jiff::{SignedDuration, Timestamp};
 use portcullis::signature::{Parts, Signer, hash, written};
 use reqwest::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use crate::harness::{Gateway, Service, Site, client, values};
+use crate::harness::{Gateway, PATIENCE, Service, Site, client, values};
 
 const APP: &str = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
+/// The same app, as the first version names it.
+const FIRST: &str =
+    "/v1/demo-project/apigw/instances/demo-instance/apps/14b399ac-967f-4115-bb62-c0346b4537e9";
 const DATE: HeaderName = HeaderName::from_static("x-sdk-date");
 const HASH: HeaderName = HeaderName::from_static("x-sdk-content-sha256");
 
@@ -148,4 +153,54 @@ async fn whoever_does_not_sign_needs_a_key_where_both_are_taken() {
     {
         assert_eq!(send(&gateway, "GET", "/", fields, "").await.0, status);
     }
+}
+
+/// What `portcullis sign` says is to be sent, signed now.
+fn signed(gateway: &Gateway, key: &Value, method: &str, target: &str, content: &str) -> HeaderMap {
+    let text = |name: &str| key[name].as_str().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args(["sign", "--json", "--key", text("access_key"), "-H", "Content-Type: application/json"])
+        .args(["--data", content, method, &gateway.url(target)])
+        .env("PORTCULLIS_SECRET", text("secret"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut fields = HeaderMap::new();
+    fields.insert("content-type", HeaderValue::from_static("application/json"));
+    for pair in told["headers"].as_array().unwrap() {
+        let [name, value] = [&pair[0], &pair[1]].map(|text| text.as_str().unwrap());
+        fields.insert(name.to_lowercase().parse::<HeaderName>().unwrap(), value.parse().unwrap());
+    }
+    fields
+}
+
+#[tokio::test]
+async fn an_operator_manages_apps_with_what_the_command_line_made_and_signed() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "api_key = true");
+    let gateway = site.start();
+    let made =
+        site.command("key create --tenant demo-gateway demo-operator --signing --json").output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let mut key: Value = serde_json::from_slice(&made.stdout).unwrap();
+
+    // The gateway follows the store.
+    let deadline = Instant::now() + PATIENCE;
+    while send(&gateway, "GET", APP, signed(&gateway, &key, "GET", APP, ""), "").await.0 == 401 {
+        assert!(Instant::now() < deadline, "the access key is not known");
+    }
+    let (body, first) = (r#"{"name":"app_001"}"#, FIRST);
+    for target in [APP, first] {
+        let (status, app) =
+            send(&gateway, "PUT", target, signed(&gateway, &key, "PUT", target, body), body).await;
+        assert_eq!((status, app["name"].as_str()), (200, Some("app_001")), "{app}");
+        let altered = r#"{"name":"app_666"}"#;
+        let fields = signed(&gateway, &key, "PUT", target, body);
+        let (status, error) = send(&gateway, "PUT", target, fields, altered).await;
+        assert_eq!((status, error["error_code"].as_str()), (401, Some("APIG.0301")), "{error}");
+    }
+    key["secret"] = "guessed".into();
+    let (status, error) = send(&gateway, "GET", APP, signed(&gateway, &key, "GET", APP, ""), "").await;
+    assert_eq!((status, error["error_code"].as_str()), (401, Some("APIG.0301")), "{error}");
 }

@@ -9,4 +9,5 @@ mod keys;
 #[path = "../records/mod.rs"]
 mod records;
 mod refusals;
+mod served;
 mod whole;

@@ -35,6 +35,9 @@ pub enum Keys {
         /// What it is to have.
         #[command(flatten)]
         with: With,
+        /// An access key and a secret that signs requests, for `portcullis sign`, in place of a key.
+        #[arg(long)]
+        signing: bool,
         /// The first moment at which it is no longer accepted, as 2030-01-01T00:00:00Z.
         #[arg(long, value_name = "TIME")]
         not_after: Option<String>,
@@ -126,9 +129,10 @@ pub(super) async fn run(command: Keys, desk: &mut Desk<'_>) -> anyhow::Result<()
             desk.list(&format!("{}/keys", of.caller(&app)), &[], &columns).await
         }
         Keys::Show { of, key } => desk.show(&path(&of, &key)).await,
-        Keys::Create { of, app, with, not_after } => {
+        Keys::Create { of, app, with, signing, not_after } => {
             let scopes = with.scopes();
             let body = given([
+                ("kind", signing.then(|| "signing".into())),
                 ("name", with.name.map(Into::into)),
                 ("scopes", scopes),
                 ("not_after", not_after.map(Into::into)),

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, str::FromStr};
 
-use axum::extract::Request;
+use axum::{body::Body, extract::Request};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use jiff::Timestamp;
@@ -46,6 +46,20 @@ impl Call {
     /// # Errors
     /// 403; 408 and 413 for content.
     pub(super) async fn of(request: Request, needed: Role) -> Result<Self, Refused> {
+        let (call, body) = Self::begin(request, needed)?;
+        let refused = |why| match why {
+            Unreadable::TooLong => Denial::ContentTooLarge { limit: MOST as u64 },
+            _ => Denial::RequestTimeout,
+        };
+        let content = content_within(body, MOST).await.map_err(|why| why.denial(refused))?;
+        Ok(Self { content, ..call })
+    }
+
+    /// Reads all of such a request but its content, which is handed over.
+    ///
+    /// # Errors
+    /// 403.
+    pub(super) fn begin(request: Request, needed: Role) -> Result<(Self, Body), Refused> {
         let (parts, body) = request.into_parts();
         let admission = parts.extensions.get::<Admission>();
         let known = admission.and_then(Admission::identity).cloned();
@@ -62,11 +76,7 @@ impl Call {
             Self { identity, role, peer, method, uri, headers, proof: None, content: Bytes::new() };
         call.needs(needed)?;
         call.proof = Proof::brought(&call.headers)?;
-        let content = content_within(body, MOST).await.map_err(|why| match why {
-            Unreadable::TooLong => Denial::ContentTooLarge { limit: MOST as u64 },
-            _ => Denial::RequestTimeout,
-        })?;
-        Ok(Self { content, ..call })
+        Ok((call, body))
     }
 
     /// Whether who asks has at least a role.

@@ -1,6 +1,7 @@
 //! Keys: what proves a caller.
 
 mod body;
+mod fresh;
 mod revocation;
 mod rotation;
 
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     Denial,
-    app::{self, ApiKey, CallerKind, Credential, CredentialEdit, CredentialId, KeyPrefix, Role, Seq, Status},
+    app::{self, CallerKind, Credential, CredentialEdit, CredentialId, Role, Seq, Status},
     directory::Directory,
     registry::{Command, Credentials},
 };
@@ -44,17 +45,6 @@ fn tag(key: &Credential) -> Tag {
 
 fn location(key: &Credential) -> String {
     format!("/admin/v1/tenants/{}/keys/{}", key.tenant, key.id)
-}
-
-/// A new key in clear, with the prefix of its caller's kind.
-fn generate(kind: &CallerKind) -> Result<ApiKey, Denial> {
-    let prefix = match kind {
-        CallerKind::ApiClient | CallerKind::App(_) => "pcl",
-        CallerKind::Operator => "pco",
-        CallerKind::Administrator(_) => "pca",
-    };
-    let prefix: KeyPrefix = prefix.parse().map_err(|_| Denial::internal("the prefix of keys is none"))?;
-    Ok(ApiKey::generate(&prefix))
 }
 
 /// The end of a key of a caller: an administrator's is not later than that of the key which asks for it.
@@ -94,15 +84,18 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     }
     // Nothing has to be said about a key.
     let body: NewKey = if call.content.is_empty() { NewKey::default() } else { json::read(&call.content)? };
-    let (key, now) = (generate(&caller.kind)?, surface.admin.clock.now().time);
+    let (fresh, now) = (body.fresh(&caller.kind)?, surface.admin.clock.now().time);
     let mut checks = Checks::default();
     let not_after = end(&call, &caller, body.not_after(), &mut checks);
     let peppers = surface.admin.directory.peppers();
-    let credential = Credential { not_after, ..body.checked(checks, &caller, &key, peppers.current(), now)? };
+    let stored = |id: &CredentialId| fresh.stored(id, peppers.current(), &surface.admin.sealer);
+    let (id, pepper) = (CredentialId::random(), peppers.current().version());
+    let credential = body.checked(checks, &caller, (stored(&id), id, pepper), now)?;
+    let credential = Credential { not_after, ..credential };
     let commands = vec![Command::CreateCredential { credential, most: Some(MOST) }];
     let made = surface.execute(&call, ticket.as_ref(), commands, |done| {
         let made = done!(Credential, done)?;
-        let document = MadeKey::of(&key, Key::of(made.clone(), None, now));
+        let document = MadeKey::of(&fresh, Key::of(made.clone(), None, now));
         Ok(Answer::made(location(made), &document).tagged(&tag(made)).secret())
     });
     made.await.map_err(|fault| surface.refuse(fault))

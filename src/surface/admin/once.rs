@@ -12,7 +12,7 @@ use super::{Admin, Answer, Call, Refused, Surface};
 use crate::{
     Denial,
     app::{Actor, Entity, Sealed, Secret, hex::hex},
-    registry::{Command, Fault, Once, Outcome},
+    registry::{self, Command, Fault, Once, Outcome, Transaction},
 };
 
 const FIELD: &str = "idempotency-key";
@@ -33,9 +33,18 @@ impl Running {
 }
 
 /// A request that is under way, until this is dropped.
-struct Turn {
+pub(super) struct Turn {
     running: Running,
     key: [u8; 32],
+}
+
+impl Turn {
+    /// What a request of this content is known by; a hash of the content will do.
+    pub(super) fn ticket(self, call: &Call, content: &[u8]) -> Ticket {
+        let target = call.uri.path_and_query().map_or("", |target| target.as_str());
+        let fingerprint = hash(&[call.method.as_str().as_bytes(), target.as_bytes(), content]);
+        Ticket { fingerprint, turn: self }
+    }
 }
 
 impl Drop for Turn {
@@ -97,14 +106,20 @@ impl Surface {
     /// # Errors
     /// 400 when its key is none; 409 while one of the same key is under way.
     pub(super) fn ticket(&self, call: &Call) -> Result<Option<Ticket>, Denial> {
+        Ok(self.turn(call)?.map(|turn| turn.ticket(call, &call.content)))
+    }
+
+    /// The first half of it, before there is any content.
+    ///
+    /// # Errors
+    /// As [`ticket`](Self::ticket).
+    pub(super) fn turn(&self, call: &Call) -> Result<Option<Turn>, Denial> {
         let Some(chosen) = chosen(&call.headers)? else { return Ok(None) };
-        let target = call.uri.path_and_query().map_or("", |target| target.as_str());
-        let fingerprint = hash(&[call.method.as_str().as_bytes(), target.as_bytes(), &call.content]);
         let key = hash(&[call.caller().as_str().as_bytes(), chosen.as_bytes()]);
         let turn = self.running.begin(key).ok_or_else(|| Denial::Conflict {
             detail: "A request with this Idempotency-Key is under way.".into(),
         })?;
-        Ok(Some(Ticket { fingerprint, turn }))
+        Ok(Some(turn))
     }
 
     /// The answer to a request that took effect before.
@@ -138,6 +153,27 @@ impl Ticket {
             Outcome::Done(kept) => self.open(admin, &kept),
             Outcome::Earlier(kept) => self.open(admin, &kept).map(Answer::replayed),
         }
+    }
+
+    /// The answer to this request, when it took effect before. To be asked before anything is done for it.
+    pub(super) async fn earlier(
+        &self,
+        admin: &Admin,
+        tx: &mut dyn Transaction,
+    ) -> Result<Option<Answer>, Fault> {
+        let kept = registry::earlier(tx, &self.turn.key, &self.fingerprint).await?;
+        kept.map(|kept| self.open(admin, &kept).map(Answer::replayed)).transpose()
+    }
+
+    /// Keeps its answer in the transaction that it took effect in.
+    pub(super) async fn keep(
+        &self,
+        admin: &Admin,
+        tx: &mut dyn Transaction,
+        answer: &Answer,
+    ) -> Result<(), Fault> {
+        let answer = self.close(admin, answer)?;
+        registry::keep(tx, &self.turn.key, self.fingerprint, answer).await
     }
 
     /// An answer as it is kept: sealed, as it may show a secret.

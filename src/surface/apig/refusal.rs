@@ -243,7 +243,7 @@ impl From<Denial> for Refusal {
 
 impl From<Unreadable> for Refusal {
     fn from(why: Unreadable) -> Self {
-        Denial::bad_request(format!("Serialization error: {why}")).into()
+        why.denial(|why| Denial::bad_request(format!("Serialization error: {why}"))).into()
     }
 }
 
@@ -253,7 +253,7 @@ impl IntoResponse for Refusal {
         let (status, error_code, error_msg) = match self.row() {
             Ok(row) => row,
             Err(denial) => {
-                return problem::answer(denial, Form::Apig, &Admission::default()).map(Body::from);
+                return problem::answer(denial, Form::ApigManagement, &Admission::default()).map(Body::from);
             }
         };
         let body = serde_json::to_vec(&ApigError { error_code, error_msg: &error_msg }).unwrap_or_default();

@@ -15,7 +15,7 @@ use crate::{
     admission::Identity,
     app::{Access, Actor, TenantId},
     denial::Forbidden,
-    surface::{content, object},
+    surface::{Unreadable, content, object},
 };
 
 /// Who asks, and how the answer is to look.
@@ -97,7 +97,8 @@ fn matches(headers: &HeaderMap, etag: &str) -> bool {
 
 /// The body of a request as an object of known members; no body is an object of none.
 pub(super) async fn read_body<T: DeserializeOwned + Default>(body: Body) -> Result<T, Refused> {
-    let content = content(body).await.map_err(|error| Denial::bad_request(error.to_string()))?;
+    let refused = |error: Unreadable| error.denial(|error| Denial::bad_request(error.to_string()));
+    let content = content(body).await.map_err(refused)?;
     if content.trim_ascii().is_empty() {
         return Ok(T::default());
     }

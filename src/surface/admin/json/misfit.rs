@@ -39,7 +39,7 @@ impl Misfit {
 
     pub(super) fn denial(self) -> Denial {
         let pointer = self.way.iter().rev().fold("#".to_owned(), |way, name| way + "/" + name);
-        let wrong = Box::new([Wrong { pointer, detail: self.detail.into() }]);
+        let wrong = Box::new([Wrong { pointer, line: None, detail: self.detail.into() }]);
         if self.value { Denial::WrongValues { wrong } } else { Denial::WrongShape { wrong } }
     }
 }
@@ -142,7 +142,7 @@ impl Checks {
         detail: impl Into<Cow<'static, str>>,
     ) {
         if !holds {
-            self.0.push(Wrong { pointer: pointer.into(), detail: detail.into() });
+            self.0.push(Wrong { pointer: pointer.into(), line: None, detail: detail.into() });
         }
     }
 

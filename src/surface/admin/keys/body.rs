@@ -9,13 +9,12 @@ use super::{
         json::{Checks, moment, nullable},
         tenants::check_name,
     },
+    fresh::{Fresh, Stored},
     revocation::Revocation,
 };
 use crate::{
-    app::{
-        self, Access, ApiKey, Caller, Credential, CredentialEdit, CredentialId, CredentialKind, Pepper,
-        Scopes, Status,
-    },
+    Denial,
+    app::{self, Access, Caller, CallerKind, Credential, CredentialEdit, CredentialId, Scopes, Status},
     surface::present,
 };
 
@@ -36,7 +35,7 @@ pub(in super::super) struct KeyRecord {
     name: String,
     /// `key`, `app_code` or `signing`.
     kind: &'static str,
-    /// What may be shown of it: its first characters.
+    /// What may be shown of it: its first characters; the access key of what signs.
     hint: String,
     /// Whether it is accepted.
     status: Status,
@@ -70,8 +69,15 @@ pub(super) struct Key {
 /// A key that was just made. It is shown this once.
 #[derive(Debug, Serialize)]
 pub(super) struct MadeKey {
-    /// The key in clear.
-    key: String,
+    /// The key in clear; of what signs there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// What names who signs: the id. Only of what signs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_key: Option<String>,
+    /// What signs, in clear. Only of what signs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
     #[serde(flatten)]
     shown: Key,
 }
@@ -89,10 +95,24 @@ pub(super) struct KeyScope {
     targets: Option<Vec<String>>,
 }
 
+/// What kind of key is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum NewKind {
+    /// One that is presented.
+    #[default]
+    Key,
+    /// An access key and a secret that signs requests (SDK-HMAC-SHA256); not for administrators.
+    Signing,
+}
+
 /// A key to be made.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewKey {
+    /// `key`, unless it is said, or `signing`.
+    #[serde(default)]
+    kind: NewKind,
     /// For people; 1 to 255 characters that can be printed. Unless it is said, `key.` and the id.
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
@@ -168,8 +188,13 @@ impl Key {
 }
 
 impl MadeKey {
-    pub(super) fn of(key: &ApiKey, shown: Key) -> Self {
-        Self { key: key.expose().to_owned(), shown }
+    pub(super) fn of(fresh: &Fresh, shown: Key) -> Self {
+        let (key, secret) = match fresh {
+            Fresh::Key(key) => (Some(key.expose().to_owned()), None),
+            Fresh::Signing(secret) => (None, Some(secret.expose().to_owned())),
+        };
+        let access_key = secret.is_some().then(|| shown.record.id.clone());
+        Self { key, access_key, secret, shown }
     }
 }
 
@@ -200,27 +225,36 @@ impl NewKey {
         self.not_after
     }
 
+    /// What is to prove a caller of this kind.
+    pub(super) fn fresh(&self, caller: &CallerKind) -> Result<Fresh, Denial> {
+        match self.kind {
+            NewKind::Key => Fresh::key(caller),
+            NewKind::Signing => Fresh::signing(),
+        }
+    }
+
     /// The key as it is kept, if nothing was found wrong before either.
     pub(super) fn checked(
         self,
         mut checks: Checks,
         caller: &Caller,
-        key: &ApiKey,
-        pepper: &Pepper,
+        (stored, id, pepper): (Stored, CredentialId, u32),
         now: Timestamp,
     ) -> Result<Credential, Refused> {
+        let signs = self.kind == NewKind::Signing;
+        let administrator = matches!(caller.kind, CallerKind::Administrator(_));
+        checks.that(!(signs && administrator), "#/kind", "administrators do not sign");
         check_name(&mut checks, self.name.as_deref());
         let scopes = scopes(self.scopes, &mut checks);
         checks.done()?;
-        let id = CredentialId::random();
         Ok(Credential {
             name: self.name.unwrap_or_else(|| format!("key.{id}")),
             tenant: caller.tenant.clone(),
             caller: caller.id.clone(),
-            kind: CredentialKind::Key,
-            digest: pepper.digest(key.expose()),
-            pepper: pepper.version(),
-            hint: key.hint().into(),
+            kind: stored.kind,
+            digest: stored.digest,
+            pepper,
+            hint: stored.hint,
             status: self.status,
             scopes,
             not_after: self.not_after,

@@ -18,7 +18,9 @@ use super::{
     },
     MOST,
     body::{Key, MadeKey},
-    end, generate, location, tag, update,
+    end,
+    fresh::{Fresh, Stored},
+    location, tag, update,
 };
 use crate::{
     Denial,
@@ -62,8 +64,8 @@ fn is_rotated(key: &Credential, now: Timestamp) -> Result<(), Denial> {
         Credential { not_after: Some(end), .. } if *end <= now => {
             conflict("It has ended: make a new one.".into())
         }
-        Credential { kind: CredentialKind::Key | CredentialKind::Sha256Key, .. } => Ok(()),
-        _ => conflict("It is no key, but what the caller signs with or an AppCode.".into()),
+        Credential { kind: CredentialKind::AppCode(_), .. } => conflict("It is an AppCode.".into()),
+        _ => Ok(()),
     }
 }
 
@@ -93,16 +95,17 @@ pub(in super::super) async fn rotate(
     checks.done()?;
     is_rotated(&old, now)?;
 
-    let key = generate(&caller.kind)?;
+    let fresh = Fresh::like(&old.kind, &caller.kind)?;
     let peppers = surface.admin.directory.peppers();
-    let pepper = peppers.current();
+    let (id, pepper) = (CredentialId::random(), peppers.current());
+    let Stored { kind, digest, hint } = fresh.stored(&id, pepper, &surface.admin.sealer);
     let new = Credential {
-        id: CredentialId::random(),
+        id,
         name: name.unwrap_or_else(|| old.name.clone()),
-        kind: CredentialKind::Key,
-        digest: pepper.digest(key.expose()),
+        kind,
+        digest,
         pepper: pepper.version(),
-        hint: key.hint().into(),
+        hint,
         not_after: earlier(old.not_after, bound),
         deprecated_at: None,
         ..old.clone()
@@ -123,7 +126,7 @@ pub(in super::super) async fn rotate(
         });
         let made = made.ok_or_else(|| Fault::Corrupt("a registry made no key".into()))?;
         let (made_at, tag) = (location(made), tag(made));
-        let made = MadeKey::of(&key, Key::of(made.clone(), None, now));
+        let made = MadeKey::of(&fresh, Key::of(made.clone(), None, now));
         let document = Rotated { made, replaces: Key::of(replaces, used, now) };
         Ok(Answer::made(made_at, &document).tagged(&tag).secret())
     });

@@ -1,0 +1,64 @@
+//! What proves a caller, just generated.
+
+use crate::{
+    Denial,
+    app::{ApiKey, CallerKind, CredentialId, CredentialKind, Digest, KeyPrefix, Pepper, Sealer, Secret},
+};
+
+/// What proves a caller, just generated: it is shown once, in one answer.
+pub(super) enum Fresh {
+    /// It is presented.
+    Key(ApiKey),
+    /// It signs, under its credential's id.
+    Signing(Secret),
+}
+
+/// How it is kept.
+pub(super) struct Stored {
+    pub(super) kind: CredentialKind,
+    pub(super) digest: Digest,
+    pub(super) hint: String,
+}
+
+impl Fresh {
+    /// A key with the prefix of its caller's kind.
+    pub(super) fn key(kind: &CallerKind) -> Result<Self, Denial> {
+        generate(match kind {
+            CallerKind::ApiClient | CallerKind::App(_) => "pcl",
+            CallerKind::Operator => "pco",
+            CallerKind::Administrator(_) => "pca",
+        })
+        .map(Self::Key)
+    }
+
+    /// A secret to sign with: scanners recognise it like a key.
+    pub(super) fn signing() -> Result<Self, Denial> {
+        generate("pcs").map(|secret| Self::Signing(Secret::from(secret.expose().to_owned())))
+    }
+
+    /// Another one like that of a credential.
+    pub(super) fn like(kind: &CredentialKind, caller: &CallerKind) -> Result<Self, Denial> {
+        if let CredentialKind::Signing(_) = kind { Self::signing() } else { Self::key(caller) }
+    }
+
+    /// As a credential of this id keeps it. An access key is the id itself: no secret, and to be found again.
+    pub(super) fn stored(&self, id: &CredentialId, pepper: &Pepper, sealer: &Sealer) -> Stored {
+        match self {
+            Self::Key(key) => Stored {
+                kind: CredentialKind::Key,
+                digest: pepper.digest(key.expose()),
+                hint: key.hint().into(),
+            },
+            Self::Signing(secret) => Stored {
+                kind: CredentialKind::Signing(sealer.seal(secret, &["credential", id.as_str(), "secret"])),
+                digest: pepper.digest(id.as_str()),
+                hint: id.to_string(),
+            },
+        }
+    }
+}
+
+fn generate(prefix: &str) -> Result<ApiKey, Denial> {
+    let prefix: KeyPrefix = prefix.parse().map_err(|_| Denial::internal("the prefix of keys is none"))?;
+    Ok(ApiKey::generate(&prefix))
+}

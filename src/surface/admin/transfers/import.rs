@@ -1,0 +1,194 @@
+//! Files into the registry.
+
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    sync::Arc,
+};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+};
+use http::header;
+use serde::Serialize;
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::spawn_blocking};
+
+use super::{
+    super::{
+        ADMINISTRATION, Surface,
+        answer::{Answer, Refused},
+        call::Call,
+        once::Ticket,
+        page::Query,
+    },
+    ROWS, one_at_a_time,
+    spool::{Imports, Spool},
+    within::Within,
+};
+use crate::{
+    Denial,
+    app::Role,
+    denial::Wrong,
+    registry::Work,
+    transfer::{self, Form, Import, KeyImport, LONGEST_ROWS, Mistake, Rows, Secrets},
+};
+
+/// What was imported, or would have been.
+#[derive(Serialize)]
+struct Told<T> {
+    #[serde(flatten)]
+    imported: T,
+    /// Whether it was taken back.
+    dry_run: bool,
+}
+
+fn told(imported: impl Serialize, dry_run: bool) -> Answer {
+    Answer::ok(&Told { imported, dry_run })
+}
+
+/// A file that is there whole, and who wants it imported.
+struct Task {
+    surface: Arc<Surface>,
+    call: Call,
+    ticket: Option<Ticket>,
+    file: File,
+    dry_run: bool,
+    _only: OwnedSemaphorePermit,
+}
+
+/// What an [export](super::export) wrote, beside what is there. Of administrators the registry has its own: whoever
+/// may write a file makes none.
+pub(super) async fn import(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+    let (call, body) = Call::begin(request, Role::Owner)?;
+    let dry_run = flag(&call.query(&["dry_run"])?, "dry_run")?;
+    let most = surface.admin.imports.most;
+    match Task::begin(surface, call, body, most, dry_run).await? {
+        Ok(task) => aside(move |here| here.block_on(task.import())).await,
+        Err(earlier) => Ok(earlier),
+    }
+}
+
+/// Rows of keys of another gateway.
+pub(super) async fn import_keys(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<Answer, Refused> {
+    let (call, body) = Call::begin(request, Role::Owner)?;
+    let query = call.query(&["dry_run", "make_callers"])?;
+    let (dry_run, make_callers) = (flag(&query, "dry_run")?, flag(&query, "make_callers")?);
+    let most = surface.admin.imports.most.min(LONGEST_ROWS as u64);
+    match Task::begin(surface, call, body, most, dry_run).await? {
+        Ok(task) => aside(move |here| here.block_on(task.import_keys(make_callers))).await,
+        Err(earlier) => Ok(earlier),
+    }
+}
+
+fn flag(query: &Query, name: &str) -> Result<bool, Denial> {
+    Ok(query.parsed(name, "true or false")?.unwrap_or_default())
+}
+
+/// Requests are served on the thread that asks for this: a file is read and parsed on another one. It goes on there
+/// when who asks has gone.
+async fn aside(
+    work: impl FnOnce(Handle) -> Result<Answer, Refused> + Send + 'static,
+) -> Result<Answer, Refused> {
+    let here = Handle::current();
+    let done = spawn_blocking(move || work(here)).await;
+    done.unwrap_or_else(|error| Err(Denial::internal(format!("an import ended early: {error}")).into()))
+}
+
+impl Task {
+    /// Takes the file in; or the first answer, when it was imported before.
+    async fn begin(
+        surface: Arc<Surface>,
+        call: Call,
+        body: Body,
+        most: u64,
+        dry_run: bool,
+    ) -> Result<Result<Self, Answer>, Refused> {
+        let turn = surface.turn(&call)?;
+        let only = one_at_a_time(&surface.importing, "An import")?;
+        let imports = Imports { most, ..surface.admin.imports.clone() };
+        let Spool { file, sha256 } = Spool::receive(body, &imports).await?;
+        let ticket = turn.map(|turn| turn.ticket(&call, &sha256));
+        if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
+            return Ok(Err(answer));
+        }
+        Ok(Ok(Self { surface, call, ticket, file, dry_run, _only: only }))
+    }
+
+    async fn import(self) -> Result<Answer, Refused> {
+        let admin = &self.surface.admin;
+        let secrets = Secrets::of(&admin.directory.peppers(), &admin.sealer);
+        let own = ADMINISTRATION.parse().map_err(|_| Denial::internal("no id of a tenant"))?;
+        let mut file = BufReader::new(&self.file);
+        let import =
+            Import::new(&mut file, secrets).adding(true).without_administrators(own).dry_run(self.dry_run);
+        let answer = |import: &Import<'_>| import.imported().map(|imported| told(imported, false));
+        match self.run(import, answer).await? {
+            Ok(import) => self.outcome(import.outcome()),
+            Err(earlier) => Ok(earlier),
+        }
+    }
+
+    async fn import_keys(self, make_callers: bool) -> Result<Answer, Refused> {
+        let mut text = Vec::new();
+        let read = (&self.file).read_to_end(&mut text).map_err(transfer::Refused::Read);
+        let content_type = self.call.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+        let form = if essence.trim().eq_ignore_ascii_case(ROWS) { Form::Csv } else { Form::Ndjson };
+        let rows = read.and_then(|_| Rows::read(&text, form)).map_err(|refused| self.refuse(refused))?;
+        drop(text);
+        let peppers = self.surface.admin.directory.peppers();
+        let import = KeyImport::new(rows, &peppers).making_callers(make_callers).dry_run(self.dry_run);
+        let answer = |import: &KeyImport<'_>| import.imported().map(|imported| told(imported, false));
+        match self.run(import, answer).await? {
+            Ok(import) => self.outcome(import.outcome()),
+            Err(earlier) => Ok(earlier),
+        }
+    }
+
+    /// Runs an import to its end; or the first answer, when it was done before.
+    async fn run<W: Work>(
+        &self,
+        work: W,
+        told: fn(&W) -> Option<Answer>,
+    ) -> Result<Result<W, Answer>, Refused> {
+        let admin = &self.surface.admin;
+        let hold = self.call.proven(Vec::new());
+        let mut within = Within { admin, ticket: self.ticket.as_ref(), hold, work, told, earlier: None };
+        let done = admin.registry.transact(&mut within, &self.call.actor()).await;
+        done.map_err(|fault| self.surface.refuse(fault))?;
+        Ok(match within.earlier {
+            Some(earlier) => Err(earlier),
+            None => Ok(within.work),
+        })
+    }
+
+    fn outcome<T: Serialize>(&self, outcome: Result<T, transfer::Refused>) -> Result<Answer, Refused> {
+        outcome.map(|imported| told(imported, self.dry_run)).map_err(|refused| self.refuse(refused))
+    }
+
+    fn refuse(&self, refused: transfer::Refused) -> Refused {
+        match refused {
+            transfer::Refused::Mistakes(all) => {
+                Denial::WrongValues { wrong: all.into_iter().map(wrong).collect() }.into()
+            }
+            transfer::Refused::Store(fault) => self.surface.refuse(fault),
+            transfer::Refused::NotEmpty => Denial::internal("an import was to be the first thing").into(),
+            transfer::Refused::Read(error) => {
+                tracing::error!("a file that is imported cannot be read: {error}");
+                Denial::unavailable("The file cannot be read here just now.", super::RETRY_AFTER).into()
+            }
+        }
+    }
+}
+
+/// A mistake as a problem tells it: the members of its path are plain names and numbers.
+fn wrong(mistake: Mistake) -> Wrong {
+    let Mistake { line, member, what } = mistake;
+    let way = member.split(['.', '[', ']']).filter(|name| !name.is_empty());
+    let pointer = way.fold("#".to_owned(), |way, name| way + "/" + name);
+    Wrong { pointer, line: Some(line), detail: what.into() }
+}

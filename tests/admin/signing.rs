@@ -1,0 +1,104 @@
+//! Keys that sign: an access key and a secret, in place of a key that is presented.
+
+use portcullis::{
+    app::{CallerKind, CredentialKind, SealKey, Sealer},
+    registry::{Registry, reseal},
+};
+use serde_json::{Value, json};
+
+use super::{ANY, Site, refused};
+
+const KEYS: &str = "/tenants/acme/callers/boss/keys";
+
+async fn site() -> Site {
+    let site = Site::new().await;
+    site.world.caller("acme", "boss", "boss", CallerKind::Operator).await;
+    site
+}
+
+/// Its access key and its secret.
+fn told(document: &Value) -> (String, String) {
+    let text = |name: &str| document[name].as_str().unwrap().to_owned();
+    assert_eq!(document["access_key"], document["id"]);
+    assert_eq!((&document["kind"], document.get("key")), (&json!("signing"), None));
+    (text("access_key"), text("secret"))
+}
+
+/// What signs under an access key, as this node knows it: as the store has it sealed.
+fn unsealed(site: &Site, access: &str) -> Option<String> {
+    let key = site.world.directory.signer(access)?;
+    let CredentialKind::Signing(sealed) = key.kind() else { panic!("{access} does not sign") };
+    let secret = site.world.sealer.unseal(sealed, &["credential", access, "secret"]).unwrap();
+    Some(secret.expose().to_owned())
+}
+
+#[tokio::test]
+async fn an_access_key_and_its_secret_are_told_once_and_the_secret_is_kept_sealed() {
+    let site = site().await;
+    let once = [("idempotency-key", "\"a\"")];
+    let body =
+        json!({ "kind": "signing", "name": "tool", "scopes": [{ "resource": "apps", "access": "read" }] });
+    let made = site.send("POST", KEYS, &once, body.clone()).await;
+    assert_eq!((made.status.as_u16(), made.field("cache-control")), (201, vec!["no-store"]), "{made:?}");
+    let (access, secret) = told(&made.json());
+    assert!(secret.starts_with("pcs_") && secret.len() == 53);
+    assert_eq!(unsealed(&site, &access).unwrap(), secret);
+    assert_eq!(site.send("POST", KEYS, &once, body).await.text, made.text, "and once more to who asked");
+
+    let path = format!("/tenants/acme/keys/{access}");
+    let (shown, list, changes) = (site.get(&path).await, site.get(KEYS).await, site.get("/changes").await);
+    assert_eq!((&shown.json()["hint"], &shown.json()["kind"]), (&json!(access), &json!("signing")));
+    assert_eq!(shown.field("etag"), ["\"1\""]);
+    for answer in [&shown, &list, &changes] {
+        assert!(!answer.text.contains(&secret) && answer.text.contains(&access), "{answer:?}");
+    }
+    let kept = format!("{:?}", site.world.memory.changes(0, 1000).await);
+    assert!(!kept.contains(&secret));
+    assert!(site.world.directory.find(&access).is_none(), "presented, it proves nobody");
+}
+
+#[tokio::test]
+async fn it_is_changed_rotated_and_deleted_like_any_key() {
+    let site = site().await;
+    let (access, secret) = told(&site.post(KEYS, json!({ "kind": "signing" })).await.json());
+    let path = format!("/tenants/acme/keys/{access}");
+    let rotated = site.post(&format!("{path}/rotation"), json!({ "overlap": 60 })).await.json();
+    let (next, other) = told(&rotated);
+    assert!(next != access && other != secret);
+    assert_eq!(rotated["replaces"]["replaced_by"], json!(next));
+    assert_eq!((unsealed(&site, &access), unsealed(&site, &next)), (Some(secret), Some(other)));
+
+    let path = format!("/tenants/acme/keys/{next}");
+    let stale = site.send("PATCH", &path, &[("if-match", "\"7\"")], json!({ "status": "disabled" })).await;
+    refused(&stale, 412, "precondition-failed", &[]);
+    assert_eq!(site.patch(&path, json!({ "status": "disabled" })).await.json()["revision"], 2);
+    let status = site.world.directory.signer(&next).unwrap().status();
+    assert_eq!(status, portcullis::app::Status::Disabled);
+    assert_eq!(site.delete(&path).await.status, 204);
+    assert!(site.world.directory.signer(&next).is_none());
+}
+
+#[tokio::test]
+async fn administrators_do_not_sign_and_other_kinds_are_none() {
+    let site = site().await;
+    let theirs = "/tenants/administration/callers/reader/keys";
+    refused(&site.post(theirs, json!({ "kind": "signing" })).await, 422, "wrong-values", &["#/kind"]);
+    refused(&site.post(KEYS, json!({ "kind": "app_code" })).await, 422, "wrong-values", &["#/kind"]);
+    refused(&site.post(KEYS, json!({ "kind": 1 })).await, 400, "wrong-shape", &["#/kind"]);
+    let reader = site.ask(&site.reader, "POST", KEYS, &[ANY], Some(&json!({ "kind": "signing" }))).await;
+    refused(&reader, 403, "role", &[]);
+    assert!(site.post(KEYS, json!({ "kind": "key" })).await.json()["key"].as_str().is_some());
+}
+
+#[tokio::test]
+async fn its_secret_is_sealed_anew_with_all_others() {
+    let site = site().await;
+    let (access, secret) = told(&site.post(KEYS, json!({ "kind": "signing" })).await.json());
+    let next = Sealer::new(SealKey::new(2, &[9; 32])).with_previous(SealKey::new(1, &[8; 32]));
+    site.world.sealer.take_keys(&next);
+    let told = reseal(&*site.world.memory, &site.world.sealer, &super::common::actor()).await.unwrap();
+    assert_eq!((told.anew, told.unreadable.len()), (1, 0));
+    site.world.settle().await;
+    site.world.sealer.take_keys(&Sealer::new(SealKey::new(2, &[9; 32])));
+    assert_eq!(unsealed(&site, &access).unwrap(), secret);
+}
