@@ -34,7 +34,14 @@ struct Counted {
     window: Option<Window>,
     calls: u32,
     by_app: HashMap<CallerId, u32>,
-    by_address: HashMap<Option<IpAddr>, u32>,
+    by_address: HashMap<From, u32>,
+}
+
+/// Where calls come from, as far as they are counted apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum From {
+    Address(IpAddr),
+    Anywhere,
 }
 
 /// A call that was counted.
@@ -43,7 +50,7 @@ pub(crate) struct Call {
     counts: Arc<Counts>,
     window: Option<Window>,
     app: Option<CallerId>,
-    address: Option<Option<IpAddr>>,
+    from: Option<From>,
 }
 
 impl Throttling {
@@ -80,13 +87,13 @@ impl Throttling {
         if !counted.window.is_some_and(|window| window.holds(period, None, now)) {
             *counted = Counted { window: Some(Window::of(period, None, now)), ..Counted::default() };
         }
-        let address = limits.ip.map(|_| {
-            let known = peer.map(neighbourhood);
+        let from = limits.ip.map(|_| {
+            let known = peer.map_or(From::Anywhere, |peer| From::Address(neighbourhood(peer)));
             let room = counted.by_address.len() < ADDRESSES || counted.by_address.contains_key(&known);
-            known.filter(|_| room)
+            if room { known } else { From::Anywhere }
         });
         let calls_of_app = counted.by_app.get(app).copied().unwrap_or_default();
-        let calls_of_address = address.map_or(0, |from| counted.by_address.get(&from).copied().unwrap_or(0));
+        let calls_of_address = from.map_or(0, |from| counted.by_address.get(&from).copied().unwrap_or(0));
         let checks = [
             (Bound::Api, Some(limits.api), counted.calls),
             (Bound::User, of_user, counted.calls),
@@ -104,14 +111,14 @@ impl Throttling {
         if of_app.is_some() {
             add(&mut counted.by_app, app);
         }
-        if let Some(from) = &address {
+        if let Some(from) = &from {
             add(&mut counted.by_address, from);
         }
         Ok(Call {
             counts: self.counts.clone(),
             window: counted.window,
             app: of_app.map(|_| app.clone()),
-            address,
+            from,
         })
     }
 }
@@ -140,7 +147,7 @@ impl Call {
         if let Some(calls) = self.app.and_then(|app| counted.by_app.get_mut(&app)) {
             *calls = calls.saturating_sub(1);
         }
-        if let Some(calls) = self.address.and_then(|from| counted.by_address.get_mut(&from)) {
+        if let Some(calls) = self.from.and_then(|from| counted.by_address.get_mut(&from)) {
             *calls = calls.saturating_sub(1);
         }
     }

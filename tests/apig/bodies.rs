@@ -223,7 +223,7 @@ async fn no_operation_takes_what_is_no_object_of_its_members_and_none_does_anyth
             (&format!("[{good}]"), "an array"),
             (&format!("{good}{good}"), "two objects"),
             (&good[..good.len() - 1], "half an object"),
-            (&format!(r#"{{{inside},{inside}}}"#), "each member twice"),
+            (&format!("{{{inside},{inside}}}"), "each member twice"),
             (&format!(r#"{{{inside},"unknown":1}}"#), "an unknown member"),
             (&format!(r#"{{{inside},"remark":"\ud800"}}"#), "half a character"),
             (&format!("{{{name}:{{}}}}"), "a member of another type"),

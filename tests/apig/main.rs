@@ -23,6 +23,7 @@ use portcullis::{
     registry::Registry,
     surface::apig::{Apig, router},
 };
+use serde_json::Value;
 
 const PROJECT: &str = "e3a1b9b0d3f94b0d9e1b2a3c4d5e6f70";
 const INSTANCE: &str = "eddc4d25480b4cd6b512f270a1b8b341";
@@ -303,4 +304,17 @@ fn is_uuid_v4(text: &str) -> bool {
     let groups: Vec<_> = text.split('-').map(str::len).collect();
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-';
     groups == [8, 4, 4, 4, 12] && text.bytes().all(hex) && &text[14..15] == "4"
+}
+
+/// A refusal of a member.
+fn see(what: &str, member: &str) -> String {
+    format!("{what},parameterName:{member}. Please refer to the support documentation")
+}
+
+/// A body with other members, or more.
+fn with(mut body: Value, members: &Value) -> Value {
+    for (member, value) in members.as_object().unwrap() {
+        body[member] = value.clone();
+    }
+    body
 }

@@ -2,25 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{APP, Site, app, refused};
+use super::{APP, Site, app, refused, see, with};
 
 const PLAIN: &str = "14b399ac967f4115bb62c0346b4537e9";
 const NOBODY: &str = "c0a8010100004000800000000000beef";
 
-fn see(what: &str, member: &str) -> String {
-    format!("{what},parameterName:{member}. Please refer to the support documentation")
-}
-
 fn body(name: &str) -> Value {
     json!({ "name": name, "call_limits": 1000, "time_unit": "DAY", "time_interval": 1 })
-}
-
-fn with(name: &str, members: Value) -> Value {
-    let mut body = body(name);
-    for (member, value) in members.as_object().unwrap() {
-        body[member] = value.clone();
-    }
-    body
 }
 
 impl Site {
@@ -34,7 +22,8 @@ impl Site {
 #[tokio::test]
 async fn a_quota_is_shown_as_the_contract_has_it() {
     let site = Site::new().await;
-    let whole = with("ClientQuota_demo", json!({ "reset_time": "2020-09-20 00:00:00", "remark": "remark" }));
+    let whole =
+        with(body("ClientQuota_demo"), &json!({ "reset_time": "2020-09-20 00:00:00", "remark": "remark" }));
     let made = site.tell(2, "POST", "/app-quotas", &whole).await;
     let id = made.json()["app_quota_id"].as_str().unwrap_or_default().to_owned();
     let shown = |name: &str, limit: u32, bound: u32| {
@@ -48,12 +37,12 @@ async fn a_quota_is_shown_as_the_contract_has_it() {
     let path = format!("/app-quotas/{id}");
     let bound = site.tell(2, "POST", &format!("{path}/binding-apps"), &json!({ "app_ids": [PLAIN] })).await;
     assert_eq!(bound.status, 201);
-    let changed = site.tell(2, "PUT", &path, &with("renamed", json!({ "call_limits": 5 }))).await;
+    let changed = site.tell(2, "PUT", &path, &with(body("renamed"), &json!({ "call_limits": 5 }))).await;
     assert_eq!((changed.status.as_u16(), changed.json()), (200, shown("renamed", 5, 1)), "the rest stays");
     assert_eq!(site.read(2, &path).await, shown("renamed", 5, 1));
     assert_eq!(site.read(2, &format!("/apps/{PLAIN}/bound-quota")).await, shown("renamed", 5, 1));
     let later = site
-        .tell(2, "PUT", &path, &with("renamed", json!({ "reset_time": "2030-01-02T03:04:05+01:00" })))
+        .tell(2, "PUT", &path, &with(body("renamed"), &json!({ "reset_time": "2030-01-02T03:04:05+01:00" })))
         .await;
     assert_eq!(later.json()["reset_time"], "2030-01-02 02:04:05");
     refused(
@@ -99,7 +88,7 @@ async fn what_is_no_quota_is_refused_by_its_member() {
         ),
         (json!({ "remark": "a>b" }), "APIG.2011", "Invalid parameter value", "remark"),
     ] {
-        let answer = site.tell(2, "POST", "/app-quotas", &with("quota", members)).await;
+        let answer = site.tell(2, "POST", "/app-quotas", &with(body("quota"), &members)).await;
         refused(&answer, 400, code, &see(what, member));
     }
     assert_eq!(site.tell(2, "POST", "/app-quotas", &body(&"x".repeat(255))).await.status, 201);
@@ -156,10 +145,7 @@ async fn an_app_has_one_quota_until_it_is_taken_away() {
     let names = async |list: &str| {
         let list = site.read(2, &format!("/app-quotas/{first}/{list}")).await;
         let apps = list["apps"].as_array().unwrap().clone();
-        assert_eq!(
-            (list["size"].as_u64(), list["total"].as_u64().unwrap() as usize >= apps.len()),
-            (Some(apps.len() as u64), true)
-        );
+        assert_eq!(list["size"], apps.len());
         apps.iter().map(|app| app["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(names("bound-apps").await, ["one", "app_000"]);

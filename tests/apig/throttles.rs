@@ -5,25 +5,13 @@ use std::time::Duration;
 use portcullis::app::{Access, Scope, Scopes};
 use serde_json::{Value, json};
 
-use super::{APP, Answer, PROJECT, Site, app, refused};
+use super::{APP, Answer, PROJECT, Site, app, refused, see, with};
 
 const PLAIN: &str = "14b399ac967f4115bb62c0346b4537e9";
 const NOBODY: &str = "c0a8010100004000800000000000beef";
 
-fn see(what: &str, member: &str) -> String {
-    format!("{what},parameterName:{member}. Please refer to the support documentation")
-}
-
 fn body(name: &str) -> Value {
     json!({ "name": name, "time_unit": "MINUTE", "time_interval": 1, "api_call_limits": 800 })
-}
-
-fn with(name: &str, members: Value) -> Value {
-    let mut body = body(name);
-    for (member, value) in members.as_object().unwrap() {
-        body[member] = value.clone();
-    }
-    body
 }
 
 impl Site {
@@ -61,8 +49,8 @@ fn names<'v>(list: &'v Value, of: &str) -> Vec<&'v str> {
 async fn a_throttling_policy_is_shown_as_the_contract_has_it() {
     let site = Site::new().await;
     let whole = with(
-        "throttle_demo",
-        json!({
+        body("throttle_demo"),
+        &json!({
             "user_call_limits": 500, "app_call_limits": 300, "ip_call_limits": 600, "type": 1,
             "remark": "Total: 800", "enable_adaptive_control": "FALSE",
         }),
@@ -91,7 +79,7 @@ async fn a_throttling_policy_is_shown_as_the_contract_has_it() {
         (200, document(&id, "renamed", 2, 1)),
         "the rest stays"
     );
-    let narrower = with("renamed", json!({ "api_call_limits": 200 }));
+    let narrower = with(body("renamed"), &json!({ "api_call_limits": 200 }));
     refused(
         &site.tell(2, "PUT", &path, &narrower).await,
         400,
@@ -133,15 +121,16 @@ async fn what_is_no_throttling_policy_is_refused_by_its_member() {
         ),
         (json!({ "enable_adaptive_control": "maybe" }), none, "enable_adaptive_control"),
     ] {
-        let answer = site.tell(2, "POST", "/throttles", &with("throttle", members)).await;
+        let answer = site.tell(2, "POST", "/throttles", &with(body("throttle"), &members)).await;
         refused(&answer, 400, code, &see(what, member));
     }
     for missing in ["name", "time_unit", "time_interval", "api_call_limits"] {
         for absent in [true, false] {
             let mut body = body("throttle");
-            match absent {
-                true => drop(body.as_object_mut().unwrap().remove(missing)),
-                false => body[missing] = Value::Null,
+            if absent {
+                body.as_object_mut().unwrap().remove(missing);
+            } else {
+                body[missing] = Value::Null;
             }
             let answer = site.tell(1, "POST", "/throttles", &body).await;
             refused(&answer, 400, "APIG.2001", &see("The request parameters must be specified", missing));
@@ -155,7 +144,7 @@ async fn what_is_no_throttling_policy_is_refused_by_its_member() {
         json!({ "unknown": 1 }),
         json!({ "id": "own" }),
     ] {
-        let answer = site.tell(2, "POST", "/throttles", &with("throttle", odd)).await;
+        let answer = site.tell(2, "POST", "/throttles", &with(body("throttle"), &odd)).await;
         assert_eq!(
             (answer.status.as_u16(), answer.json()["error_code"].as_str()),
             (400, Some("APIG.2000")),

@@ -103,136 +103,92 @@ impl Refusal {
     }
 
     /// Status, code and text.
-    fn row(&self) -> Result<(StatusCode, &'static str, Cow<'static, str>), &Denial> {
-        const SEE: &str = ". Please refer to the support documentation";
+    fn row(&self) -> Result<Row, &Denial> {
         Ok(match self {
             Self::Denied(denial) => return Err(denial),
             Self::NoProject => {
-                (StatusCode::UNAUTHORIZED, "APIG.1003", "Token contains no project information.".into())
+                row(StatusCode::UNAUTHORIZED, "APIG.1003", "Token contains no project information.")
             }
-            Self::UnknownInstance(id) => {
-                (StatusCode::NOT_FOUND, "APIG.3030", format!("The instance does not exist;id:{id}").into())
-            }
-            Self::UnknownApp(id) => {
-                (StatusCode::NOT_FOUND, "APIG.3002", format!("App {id} does not exist").into())
-            }
-            Self::UnknownOwner(id) => {
-                (StatusCode::NOT_FOUND, "APIG.3004", format!("App {id} does not exist").into())
-            }
-            Self::UnknownApi(id) => {
-                (StatusCode::NOT_FOUND, "APIG.3002", format!("API {id} does not exist").into())
-            }
+            Self::UnknownInstance(id) => missing("APIG.3030", format!("The instance does not exist;id:{id}")),
+            Self::UnknownApp(id) => missing("APIG.3002", format!("App {id} does not exist")),
+            Self::UnknownOwner(id) => missing("APIG.3004", format!("App {id} does not exist")),
+            Self::UnknownApi(id) => missing("APIG.3002", format!("API {id} does not exist")),
             Self::UnknownEnvironment(id) => {
-                (StatusCode::NOT_FOUND, "APIG.3003", format!("The environment does not exist,id:{id}").into())
+                missing("APIG.3003", format!("The environment does not exist,id:{id}"))
             }
-            Self::UnknownAuth(id) => (
-                StatusCode::NOT_FOUND,
-                "APIG.3009",
-                format!("The app authorization record does not exist,id:{id}").into(),
-            ),
-            Self::UnknownCode(id) => {
-                (StatusCode::NOT_FOUND, "APIG.3082", format!("AppCode {id} does not exist").into())
+            Self::UnknownAuth(id) => {
+                missing("APIG.3009", format!("The app authorization record does not exist,id:{id}"))
             }
-            Self::CodeTaken => {
-                (StatusCode::BAD_REQUEST, "APIG.3309", "The operation has already been performed.".into())
+            Self::UnknownCode(id) => missing("APIG.3082", format!("AppCode {id} does not exist")),
+            Self::UnknownThrottle(id) => {
+                missing("APIG.3005", format!("Request throttling policy {id} does not exist"))
             }
-            Self::FullOfCodes => (
-                StatusCode::FORBIDDEN,
-                "APIG.3131",
-                "The number of AppCodes exceeds the maximum allowed limit.".into(),
-            ),
-            Self::UnknownThrottle(id) => (
-                StatusCode::NOT_FOUND,
-                "APIG.3005",
-                format!("Request throttling policy {id} does not exist").into(),
-            ),
-            Self::UnknownBinding => (
-                StatusCode::NOT_FOUND,
-                "APIG.3012",
-                "The request throttling policy binding record does not exist.".into(),
-            ),
-            Self::UnknownSpecial => (
-                StatusCode::NOT_FOUND,
-                "APIG.3013",
-                "The excluded request throttling configuration does not exist.".into(),
-            ),
-            Self::UnknownQuota(id) => {
-                (StatusCode::NOT_FOUND, "APIG.3093", format!("App quota {id} does not exist").into())
+            Self::UnknownBinding => {
+                missing("APIG.3012", "The request throttling policy binding record does not exist.")
             }
-            Self::ThrottleTaken => (
-                StatusCode::BAD_REQUEST,
-                "APIG.3204",
-                "The request throttling policy name already exists.".into(),
-            ),
-            Self::ThrottleBound => (
-                StatusCode::FORBIDDEN,
-                "APIG.3451",
-                "The request throttling policy cannot be deleted because it has been bound to APIs.".into(),
-            ),
-            Self::FullOfThrottles => (
-                StatusCode::FORBIDDEN,
-                "APIG.3107",
-                "The number of request throttling policies exceeds the maximum allowed limit.".into(),
-            ),
-            Self::SpecialTaken => (
-                StatusCode::BAD_REQUEST,
-                "APIG.3308",
-                "The excluded request throttling configuration already exists.".into(),
-            ),
-            Self::QuotaTaken => {
-                (StatusCode::BAD_REQUEST, "APIG.3325", "The API quota name already exists".into())
+            Self::UnknownSpecial => {
+                missing("APIG.3013", "The excluded request throttling configuration does not exist.")
             }
-            Self::FullOfThese => (
-                StatusCode::FORBIDDEN,
-                "APIG.3100",
-                "The number of resources exceeds the maximum allowed limit.".into(),
-            ),
-            Self::TooSmall(member) => (
-                StatusCode::BAD_REQUEST,
-                "APIG.2002",
-                format!("The parameter value is too small,parameterName:{member}{SEE}").into(),
-            ),
-            Self::TooLarge(member) => (
-                StatusCode::BAD_REQUEST,
-                "APIG.2003",
-                format!("The parameter value is too large,parameterName:{member}{SEE}").into(),
-            ),
-            Self::NoneOfThese(member) => (
-                StatusCode::BAD_REQUEST,
-                "APIG.2004",
-                format!("The parameter value is outside the allowable range,parameterName:{member}{SEE}")
-                    .into(),
-            ),
+            Self::UnknownQuota(id) => missing("APIG.3093", format!("App quota {id} does not exist")),
             // The first version lists 409 for this operation, for no other, and says no reason.
-            Self::OfMarket(version) => (
+            Self::OfMarket(version) => row(
                 if *version == Version::One { StatusCode::CONFLICT } else { StatusCode::FORBIDDEN },
                 "APIG.1104",
-                "No permissions to perform operations on this app.".into(),
+                "No permissions to perform operations on this app.",
             ),
-            Self::Absent(member) => (
-                StatusCode::BAD_REQUEST,
-                "APIG.2001",
-                format!("The request parameters must be specified,parameterName:{member}{SEE}").into(),
-            ),
-            Self::Invalid(member) => (
-                StatusCode::BAD_REQUEST,
-                "APIG.2011",
-                format!("Invalid parameter value,parameterName:{member}{SEE}").into(),
-            ),
-            Self::NotTaken(member) => (
-                StatusCode::BAD_REQUEST,
-                "APIG.2012",
-                format!("Invalid parameter value,parameterName:{member}{SEE}").into(),
-            ),
-            Self::NameTaken => (StatusCode::BAD_REQUEST, "APIG.3203", "The app name already exists.".into()),
-            Self::KeyTaken => (StatusCode::BAD_REQUEST, "APIG.3310", "The AppKey already exists.".into()),
-            Self::Full => (
+            Self::ThrottleBound => row(
                 StatusCode::FORBIDDEN,
-                "APIG.3103",
-                "The number of apps exceeds the maximum allowed limit.".into(),
+                "APIG.3451",
+                "The request throttling policy cannot be deleted because it has been bound to APIs.",
             ),
+            Self::Full => full("APIG.3103", "apps"),
+            Self::FullOfCodes => full("APIG.3131", "AppCodes"),
+            Self::FullOfThrottles => full("APIG.3107", "request throttling policies"),
+            Self::FullOfThese => full("APIG.3100", "resources"),
+            Self::NameTaken => wrong("APIG.3203", "The app name already exists."),
+            Self::KeyTaken => wrong("APIG.3310", "The AppKey already exists."),
+            Self::CodeTaken => wrong("APIG.3309", "The operation has already been performed."),
+            Self::ThrottleTaken => wrong("APIG.3204", "The request throttling policy name already exists."),
+            Self::SpecialTaken => {
+                wrong("APIG.3308", "The excluded request throttling configuration already exists.")
+            }
+            Self::QuotaTaken => wrong("APIG.3325", "The API quota name already exists"),
+            Self::Absent(member) => {
+                of_member("APIG.2001", "The request parameters must be specified", member)
+            }
+            Self::TooSmall(member) => of_member("APIG.2002", "The parameter value is too small", member),
+            Self::TooLarge(member) => of_member("APIG.2003", "The parameter value is too large", member),
+            Self::NoneOfThese(member) => {
+                of_member("APIG.2004", "The parameter value is outside the allowable range", member)
+            }
+            Self::Invalid(member) => of_member("APIG.2011", "Invalid parameter value", member),
+            Self::NotTaken(member) => of_member("APIG.2012", "Invalid parameter value", member),
         })
     }
+}
+
+/// Status, code and text.
+type Row = (StatusCode, &'static str, Cow<'static, str>);
+
+fn row(status: StatusCode, code: &'static str, text: impl Into<Cow<'static, str>>) -> Row {
+    (status, code, text.into())
+}
+
+fn missing(code: &'static str, text: impl Into<Cow<'static, str>>) -> Row {
+    row(StatusCode::NOT_FOUND, code, text)
+}
+
+fn wrong(code: &'static str, text: impl Into<Cow<'static, str>>) -> Row {
+    row(StatusCode::BAD_REQUEST, code, text)
+}
+
+fn of_member(code: &'static str, what: &str, member: &str) -> Row {
+    wrong(code, format!("{what},parameterName:{member}. Please refer to the support documentation"))
+}
+
+fn full(code: &'static str, of: &str) -> Row {
+    let text = format!("The number of {of} exceeds the maximum allowed limit.");
+    row(StatusCode::FORBIDDEN, code, text)
 }
 
 impl From<Denial> for Refusal {

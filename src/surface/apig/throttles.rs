@@ -151,9 +151,8 @@ impl Apig {
         for _ in 0..TRIES {
             let mut throttle = self.find_throttle(asked, tenant, id).await?;
             edit(&mut throttle)?;
-            match self.put_throttles(asked, vec![throttle]).await? {
-                Some(mut after) => return after.pop().ok_or_else(no_throttle_came),
-                None => {}
+            if let Some(mut after) = self.put_throttles(asked, vec![throttle]).await? {
+                return after.pop().ok_or_else(no_throttle_came);
             }
         }
         Err(overtaken())

@@ -80,14 +80,13 @@ pub(in super::super::super) async fn bind_quota(
     let bound = surface.registry.execute(apps.iter().map(bind).collect(), &asked.actor()).await;
     // The quota and the apps were there a moment ago: what is not any more, who asks again learns.
     let bound = bound.map_err(|fault| surface.refuse(fault, unknown(&asked, asked.segment(1))))?;
-    let apply = |entity| match entity {
-        &Entity::Caller(ref app) => {
-            let bound = app_of(app)?.quota.as_ref().ok_or_else(no_quota_came)?;
-            Ok(QuotaApply::of(asked.version, app, bound))
-        }
-        _ => Err(no_quota_came()),
-    };
-    show(StatusCode::CREATED, &QuotaApplies { applies: bound.iter().map(apply).collect::<Result<_, _>>()? })
+    let mut applies = Vec::with_capacity(bound.len());
+    for entity in &bound {
+        let Entity::Caller(app) = entity else { return Err(no_quota_came()) };
+        let has = app_of(app)?.quota.as_ref().ok_or_else(no_quota_came)?;
+        applies.push(QuotaApply::of(asked.version, app, has));
+    }
+    show(StatusCode::CREATED, &QuotaApplies { applies })
 }
 
 fn edit(tenant: &Tenant, app: &CallerId, expected: Option<u64>, quota: Option<BoundQuota>) -> Command {

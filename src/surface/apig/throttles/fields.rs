@@ -162,9 +162,8 @@ impl ThrottlesQuery {
         let id: Option<ThrottleId> = id.transpose()?;
         let name = plain(self.name.as_ref(), "name")?;
         Ok(move |throttle: &Throttle| {
-            let named = |text: &String| match precise {
-                true => throttle.name == *text,
-                false => contains(&throttle.name, text),
+            let named = |text: &String| {
+                if precise { throttle.name == *text } else { contains(&throttle.name, text) }
             };
             id.as_ref().is_none_or(|id| throttle.id == *id) && name.as_ref().is_none_or(named)
         })
