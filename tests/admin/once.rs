@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::LockToken,
+    app::{LockToken, SealKey, Sealer},
     clock::SystemClock,
     registry::{Registry, follow, load, sqlite::Sqlite},
 };
@@ -51,6 +51,18 @@ async fn a_request_sent_again_gets_the_first_answer() {
     site.world.clock.advance(Duration::from_hours(24));
     let anew = post(&site, "/tenants", "\"/tenants\"", &json!({ "name": "y" })).await;
     assert_eq!((anew.status.as_u16(), anew.field("idempotency-replayed")), (201, vec![]));
+}
+
+/// The answer is sealed: it goes with the key that was dropped. What it was the answer to is not done again.
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_any_more_is_409() {
+    let site = Site::new().await;
+    assert_eq!(post(&site, KEYS, "\"k\"", &json!({ "name": "x" })).await.status, 201);
+    let changes = site.world.directory.applied();
+    site.world.sealer.take_keys(&Sealer::new(SealKey::new(2, &[9; 32])));
+    let again = post(&site, KEYS, "\"k\"", &json!({ "name": "x" })).await;
+    assert_eq!((again.status.as_u16(), again.json()["code"].as_str()), (409, Some("conflict")));
+    assert_eq!(site.world.directory.applied(), changes);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{Admin, Answer, Call, Refused, Surface};
 use crate::{
     Denial,
-    app::{Actor, Entity, Sealed, Secret, hex::hex},
+    app::{Actor, Entity, Sealed, Secret, Unsealable, hex::hex},
     registry::{self, Command, Fault, Once, Outcome, Transaction},
 };
 
@@ -190,7 +190,11 @@ impl Ticket {
         let sealed: Sealed = serde_json::from_slice(kept).map_err(|_| corrupt())?;
         let place = place(&self.turn.key);
         let text = admin.sealer.unseal(&sealed, &place.each_ref().map(String::as_str));
-        let text = text.map_err(|error| Fault::Corrupt(format!("an answer that was kept: {error}")))?;
+        let text = text.map_err(|error| match error {
+            // It took effect; what was answered went with a key that was dropped since.
+            Unsealable::NoKey(_) => Fault::Conflict,
+            Unsealable::Foreign => Fault::Corrupt(format!("an answer that was kept: {error}")),
+        })?;
         serde_json::from_str(text.expose()).map_err(|_| corrupt())
     }
 }
