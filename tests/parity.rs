@@ -34,11 +34,13 @@ use pingora::{
 };
 use portcullis::{
     Admission, Denial, Head, Policy, Stop,
-    app::{Access, CallerKind, Covers, Period, PlanId, Scope, Scopes, Status, Target, TimeUnit},
+    app::{
+        Access, CallerKind, Covers, Period, PlanId, Scope, Scopes, SealKey, Sealer, Status, Target, TimeUnit,
+    },
     denial::{Forbidden, Unauthenticated, Wrong},
     limit::{Bound, Exhausted},
     pingora::Gate,
-    policy::{self, Accept, ApiKey, ContentType, RateLimit, RateLimitFields, Strict},
+    policy::{self, Accept, ApiKey, ContentType, RateLimit, RateLimitFields, Signature, Strict},
     problem::Form,
     tower::PortcullisLayer,
 };
@@ -207,7 +209,11 @@ fn routes(world: &World, counted: &Counted) -> Arc<Routes> {
     let accept = Accept::new(["application/json", "text/csv"]).unwrap();
     let lock = || policy::Lock::new(directory.clone());
     let all_fields = RateLimitFields { draft_10: true, x_ratelimit: true };
-    let routes: [(_, Box<dyn Policy>); 9] = [
+    let sealer = Arc::new(Sealer::new(SealKey::new(1, &[7; 32])));
+    let signature = || Signature::new(directory.clone(), sealer.clone()).realm("orders");
+    let routes: [(_, Box<dyn Policy>); 11] = [
+        ("signed", Box::new(signature())),
+        ("either", Box::new(signature().or(api_key()))),
         ("open", Box::new((Strict::new(), api_key()))),
         ("strict", Box::new(Strict::new())),
         ("operators", Box::new(api_key().kinds(&["operator"]))),
@@ -503,6 +509,15 @@ const BROTLI: (&str, &str) = ("content-encoding", "br");
 /// Well formed, checksum included, and nobody's.
 const NOBODYS: (&str, &str) = ("x-api-key", "pcl_0000000000000000000000000000000000000NOBODY0BfPJm");
 
+/// Of the form of a signature, and nobody's.
+const SIGNED: (&str, &str) = (
+    "authorization",
+    "SDK-HMAC-SHA256 Access=nobody, SignedHeaders=host;x-sdk-date, \
+     Signature=b25362e603ee30f4f25e7858e8a7160fd36e803bb2dfe206278659d71a9bcd7a",
+);
+const JUST_NOW: (&str, &str) = ("x-sdk-date", "20260101T000000Z");
+const LONG_AGO: (&str, &str) = ("x-sdk-date", "20251231T000000Z");
+
 fn rows() -> Vec<Row> {
     let admitted = (201, "");
     let mut rows = vec![
@@ -545,6 +560,20 @@ fn rows() -> Vec<Row> {
         row(("PUT", "/formats"), &[KEY], (415, "unsupported-media-type")).with("{}"),
         row(("PUT", "/formats"), &[KEY, JSON, BROTLI], (415, "unsupported-coding")).with("{}"),
         row(("PUT", "/formats"), &[KEY, JSON, CSV], (400, "bad-request")).with("{}"),
+        // who signed it
+        row(("GET", "/signed"), &[], (401, "credential-missing")),
+        row(("HEAD", "/signed"), &[], (401, "credential-missing")),
+        row(
+            ("GET", "/signed"),
+            &[("authorization", "SDK-HMAC-SHA256 Access=a")],
+            (401, "signature-malformed"),
+        ),
+        row(("GET", "/signed"), &[SIGNED, LONG_AGO], (401, "signature-expired")),
+        row(("GET", "/signed"), &[SIGNED, JUST_NOW], (401, "credential-unknown")),
+        row(("GET", "/signed"), &[SIGNED, SIGNED, JUST_NOW], (400, "bad-request")),
+        row(("GET", "/either"), &[KEY], admitted),
+        row(("GET", "/either"), &[KEY, SIGNED, JUST_NOW], (400, "bad-request")),
+        row(("GET", "/either"), &[SIGNED, JUST_NOW], (401, "credential-unknown")),
         // is it locked
         row(("GET", "/locked"), &[KEY], admitted).by(Who::LockedForWrites),
         row(("PUT", "/locked"), &[KEY], (423, "locked")).by(Who::LockedForWrites),
@@ -600,7 +629,7 @@ async fn both_faces_answer_every_row_alike() {
             }
         }
     }
-    assert_eq!(codes.len(), 33, "every code there is: {codes:?}");
+    assert_eq!(codes.len(), 35, "every code there is: {codes:?}");
 }
 
 /// The table shows that both say the same; this, that it is the right thing.
