@@ -36,7 +36,13 @@ impl<'de> Deserializer<'de> for Node {
             Self::Number(number) => match (number.as_u64(), number.as_i64()) {
                 (Some(number), _) => visitor.visit_u64(number),
                 (None, Some(number)) => visitor.visit_i64(number),
-                (None, None) => visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN)),
+                (None, None) => {
+                    let number = number.as_f64().unwrap_or(f64::NAN);
+                    match whole(number) {
+                        Some(whole) => visitor.visit_i64(whole),
+                        None => visitor.visit_f64(number),
+                    }
+                }
             },
             Self::Text(text) => visitor.visit_string(text),
             Self::List(nodes) => visitor.visit_seq(Elements { left: nodes.into_iter(), at: 0 }),
@@ -92,6 +98,13 @@ impl<'de> Deserializer<'de> for Node {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
         seq tuple tuple_struct map identifier ignored_any
     }
+}
+
+/// What a number is that is whole and written with a fraction or an exponent: `7.0` is `7` (RFC 8259 knows one kind
+/// of number). Beyond 2^53 not every whole number is one of these.
+fn whole(number: f64) -> Option<i64> {
+    let exact = number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0;
+    exact.then(|| format!("{number:.0}").parse().ok()).flatten()
 }
 
 struct Elements {
