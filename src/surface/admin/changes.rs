@@ -47,7 +47,7 @@ pub(super) struct Change {
     /// What was done.
     #[schema(value_type = words::Verb)]
     verb: Verb,
-    /// To what kind of thing: `tenant`, `caller`, `credential`, `plan`, `lock` or `grant`.
+    /// To what kind of thing: `tenant`, `caller`, `credential`, `plan`, `lock`, `grant`, `quota` or `throttle`.
     #[schema(value_type = words::EntityKind)]
     kind: &'static str,
     /// To which.

@@ -18,9 +18,15 @@ pub(in super::super) struct Id(String);
 #[expect(dead_code, reason = "it only describes a text")]
 pub(in super::super) struct Name(String);
 
-/// What is searched for: characters that can be printed, at most 256 bytes of them.
+/// An id, or nothing.
 #[derive(Deserialize, ToSchema)]
-#[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$", max_length = 64)]
+#[schema(pattern = "^[A-Za-z0-9._-]{0,64}$")]
+#[expect(dead_code, reason = "it only describes a text")]
+pub(in super::super) struct MaybeId(String);
+
+/// What is searched for: at most 256 characters that can be printed.
+#[derive(Deserialize, ToSchema)]
+#[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{0,256}$")]
 #[expect(dead_code, reason = "it only describes a text")]
 pub(in super::super) struct Text(String);
 

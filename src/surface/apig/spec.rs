@@ -1,0 +1,165 @@
+//! The surface's description, for each version of the contract.
+//!
+//! Handlers are described as the second version has them, and once: what the first has otherwise is said here.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use utoipa::{
+    IntoResponses, OpenApi, ToSchema,
+    openapi::{
+        Array, ContentBuilder, HeaderBuilder, KnownFormat, ObjectBuilder, PathItem, Ref, RefOr, Response,
+        Schema,
+        path::Operation,
+        schema::{AnyOfBuilder, SchemaFormat, Type},
+    },
+};
+
+use super::{Version, acl, apps, auth_show::Authorized, auths, codes};
+use crate::surface::spec::{below, optional_content, refusals, with_key, words};
+
+/// The surface as OpenAPI 3.1, as the code has it: each version of the contract under a name.
+#[must_use]
+pub fn descriptions() -> [(&'static str, utoipa::openapi::OpenApi); 2] {
+    let mut first = Both::openapi();
+    as_the_first(&mut first);
+    let mut second = Both::openapi();
+    second.merge(Second::openapi());
+    [("apig-v1", of(Version::One, first)), ("apig-v2", of(Version::Two, second))]
+}
+
+fn of(version: Version, mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let others = match version {
+        Version::One => ["offset", "limit"],
+        Version::Two => ["page_no", "page_size"],
+    };
+    for parameters in
+        description.paths.paths.values_mut().flat_map(operations).filter_map(|it| it.parameters.as_mut())
+    {
+        parameters.retain(|parameter| !matches!(parameter, RefOr::T(it) if others.contains(&&*it.name)));
+    }
+    let description = optional_content(description, |id| id == "reset_app_secret");
+    with_key(below(&version.base(), description), "X-Auth-Token")
+}
+
+/// What both versions have.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "APIG apps",
+        version = "1.0.0",
+        description = "The apps of a dedicated gateway. An error is always `{\"error_code\",\"error_msg\"}`."
+    ),
+    paths(
+        apps::create,
+        apps::list,
+        apps::read,
+        apps::modify,
+        apps::delete,
+        apps::reset_secret,
+        apps::verify,
+        apps::counts,
+        auths::authorize,
+        auths::cancel,
+        auths::apis_of_app,
+        auths::other_apis,
+        auths::apps_of_api,
+    ),
+    components(schemas(ApigError, words::Creator, words::Id, words::MaybeId, words::Text))
+)]
+struct Both;
+
+/// What only the second version has.
+#[derive(OpenApi)]
+#[openapi(paths(
+    codes::create,
+    codes::generate,
+    codes::list,
+    codes::read,
+    codes::delete,
+    acl::set,
+    acl::read,
+    acl::delete,
+))]
+struct Second;
+
+/// What the first version has otherwise.
+fn as_the_first(description: &mut utoipa::openapi::OpenApi) {
+    for (body, member) in [("AppBody", "app_key"), ("AppBody", "app_secret"), ("ResetBody", "app_secret")] {
+        let schemas = description.components.as_mut().map(|components| &mut components.schemas);
+        if let Some(RefOr::T(Schema::Object(body))) = schemas.and_then(|all| all.get_mut(body))
+            && let Some(RefOr::T(Schema::Object(member))) = body.properties.get_mut(member)
+        {
+            member.max_length = Some(64);
+        }
+    }
+    let told =
+        HeaderBuilder::new().description(Some("The secret, when it was generated; here and nowhere else"));
+    let told = told.build();
+    let paths = &mut description.paths.paths;
+    let success = |operation: Option<&mut Operation>, status: &str, edit: &dyn Fn(&mut Response)| {
+        if let Some(RefOr::T(response)) = operation.and_then(|it| it.responses.responses.get_mut(status)) {
+            edit(response);
+        }
+    };
+    let tells = |response: &mut Response| {
+        response.headers.insert("X-App-Secret".into(), told.clone().into());
+    };
+    success(paths.get_mut("/apps").and_then(|path| path.post.as_mut()), "201", &tells);
+    success(paths.get_mut("/apps/secret/{app_id}").and_then(|path| path.put.as_mut()), "200", &tells);
+    success(paths.get_mut("/app-auths").and_then(|path| path.post.as_mut()), "201", &|response| {
+        let results = Array::new(Ref::from_schema_name(Authorized::name()));
+        let content = ContentBuilder::new().schema(Some(results)).build();
+        response.content.insert("application/json".into(), content.into());
+    });
+    if let Some(delete) = paths.get_mut("/apps/{app_id}").and_then(|path| path.delete.as_mut()) {
+        delete.responses.responses.extend(errors(&[(409, "The app is the marketplace's.")]));
+    }
+}
+
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut path.get, &mut path.post, &mut path.put, &mut path.delete].into_iter().flatten()
+}
+
+/// Why something was refused.
+#[derive(Serialize, ToSchema)]
+struct ApigError {
+    /// For programs.
+    #[schema(pattern = r"^APIG\.[0-9]{4}$")]
+    error_code: String,
+    /// For people.
+    error_msg: String,
+}
+
+fn errors(table: &[(u16, &str)]) -> BTreeMap<String, RefOr<Response>> {
+    refusals("application/json", "ApigError", table)
+}
+
+/// The refusals that the contract lists, for every operation alike.
+pub(super) struct Errors;
+
+impl IntoResponses for Errors {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        errors(&[
+            (400, "A parameter or the content is not as documented, or a name is taken."),
+            (401, "No token, or one that is unknown."),
+            (403, "The token is not for it, a lock stands on it, or there may be no more."),
+            (404, "There is no such thing."),
+            (405, "The path does not know the method."),
+            (500, "A fault of ours, or too many requests."),
+        ])
+    }
+}
+
+/// Addresses, ranges and blocks of them.
+pub(super) fn addresses() -> Schema {
+    let of = |format| {
+        ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(format)))
+    };
+    let like = |pattern: &str| ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+    let one = AnyOfBuilder::new()
+        .item(of(KnownFormat::Ipv4))
+        .item(of(KnownFormat::Ipv6))
+        .item(like("^[0-9A-Fa-f.:]+[/-][0-9A-Fa-f.:]+$"));
+    Array::new(one).into()
+}
