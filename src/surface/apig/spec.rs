@@ -15,24 +15,38 @@ use utoipa::{
     },
 };
 
-use super::{Version, acl, apps, auth_show::Authorized, auths, codes};
+use super::{
+    Version, acl, apps,
+    auth_show::Authorized,
+    auths, codes, quotas,
+    throttles::{self, bindings, specials},
+};
 use crate::surface::spec::{below, optional_content, refusals, with_key, words};
 
 /// The surface as OpenAPI 3.1, as the code has it: each version of the contract under a name.
 #[must_use]
 pub fn descriptions() -> [(&'static str, utoipa::openapi::OpenApi); 2] {
-    let mut first = Both::openapi();
+    let (mut first, mut second) = (Both::openapi(), Both::openapi());
+    first.merge(Specials::openapi());
     as_the_first(&mut first);
-    let mut second = Both::openapi();
+    second.merge(Specials::openapi());
     second.merge(Second::openapi());
     [("apig-v1", of(Version::One, first)), ("apig-v2", of(Version::Two, second))]
 }
 
 fn of(version: Version, mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let others = match version {
-        Version::One => ["offset", "limit"],
-        Version::Two => ["page_no", "page_size"],
+        Version::One => ["offset", "limit", "object_type"],
+        Version::Two => ["page_no", "page_size", "instance_type"],
     };
+    let members: &[&str] = match version {
+        Version::One => &["object_id", "object_type"],
+        Version::Two => &["instance_id", "instance_type", "strategy_id"],
+    };
+    if let Some(RefOr::T(Schema::Object(body))) = schemas(&mut description).get_mut("SpecialBody") {
+        body.properties.retain(|name, _| !members.contains(&&**name));
+        body.required.retain(|name| !members.contains(&&**name));
+    }
     for parameters in
         description.paths.paths.values_mut().flat_map(operations).filter_map(|it| it.parameters.as_mut())
     {
@@ -64,10 +78,26 @@ fn of(version: Version, mut description: utoipa::openapi::OpenApi) -> utoipa::op
         auths::apis_of_app,
         auths::other_apis,
         auths::apps_of_api,
+        throttles::create,
+        throttles::list,
+        throttles::read,
+        throttles::modify,
+        throttles::delete,
+        bindings::bind,
+        bindings::unbind,
+        bindings::unbind_all,
+        bindings::apis_of_throttle,
+        bindings::other_apis,
+        bindings::throttles_of_api,
     ),
     components(schemas(ApigError, words::Creator, words::Id, words::MaybeId, words::Text))
 )]
 struct Both;
+
+/// What both have, under paths of their own.
+#[derive(OpenApi)]
+#[openapi(paths(specials::create_special, specials::list_specials))]
+struct Specials;
 
 /// What only the second version has.
 #[derive(OpenApi)]
@@ -80,14 +110,25 @@ struct Both;
     acl::set,
     acl::read,
     acl::delete,
+    specials::modify_special,
+    specials::delete_special,
+    quotas::create,
+    quotas::list,
+    quotas::read,
+    quotas::modify,
+    quotas::delete,
+    quotas::apps::bind_quota,
+    quotas::apps::unbind_quota,
+    quotas::apps::bound_apps,
+    quotas::apps::bindable_apps,
+    quotas::apps::quota_of_app,
 ))]
 struct Second;
 
 /// What the first version has otherwise.
 fn as_the_first(description: &mut utoipa::openapi::OpenApi) {
     for (body, member) in [("AppBody", "app_key"), ("AppBody", "app_secret"), ("ResetBody", "app_secret")] {
-        let schemas = description.components.as_mut().map(|components| &mut components.schemas);
-        if let Some(RefOr::T(Schema::Object(body))) = schemas.and_then(|all| all.get_mut(body))
+        if let Some(RefOr::T(Schema::Object(body))) = schemas(description).get_mut(body)
             && let Some(RefOr::T(Schema::Object(member))) = body.properties.get_mut(member)
         {
             member.max_length = Some(64);
@@ -112,9 +153,19 @@ fn as_the_first(description: &mut utoipa::openapi::OpenApi) {
         let content = ContentBuilder::new().schema(Some(results)).build();
         response.content.insert("application/json".into(), content.into());
     });
+    if let Some(specials) = paths.remove("/throttles/{throttle_id}/throttle-specials") {
+        let (mut all, mut of_one) = (specials.clone(), specials);
+        (all.get, of_one.post) = (None, None);
+        paths.insert("/throttle-specials".into(), all);
+        paths.insert("/throttle-specials/{strategy_id}".into(), of_one);
+    }
     if let Some(delete) = paths.get_mut("/apps/{app_id}").and_then(|path| path.delete.as_mut()) {
         delete.responses.responses.extend(errors(&[(409, "The app is the marketplace's.")]));
     }
+}
+
+fn schemas(description: &mut utoipa::openapi::OpenApi) -> &mut BTreeMap<String, RefOr<Schema>> {
+    &mut description.components.get_or_insert_default().schemas
 }
 
 fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

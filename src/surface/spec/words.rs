@@ -120,6 +120,32 @@ pub(in super::super) enum Verb {
     Deleted,
 }
 
+/// A number of calls, or of units of time.
+#[derive(Deserialize, ToSchema)]
+#[schema(minimum = 1, maximum = 2_147_483_647)]
+#[expect(dead_code, reason = "it only describes a number")]
+pub(in super::super) struct Count(u32);
+
+/// In what time is counted.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub(in super::super) enum TimeUnit {
+    Second,
+    Minute,
+    Hour,
+    Day,
+}
+
+/// Whose limit is another one.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub(in super::super) enum SpecialOf {
+    /// An app's.
+    App,
+    /// A user's.
+    User,
+}
+
 /// What can change.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -12,6 +12,7 @@ use serde::{
 };
 
 use super::{Misfit, Node};
+use crate::surface::integral;
 
 impl Node {
     fn unexpected(&self) -> Unexpected<'_> {
@@ -38,7 +39,7 @@ impl<'de> Deserializer<'de> for Node {
                 (None, Some(number)) => visitor.visit_i64(number),
                 (None, None) => {
                     let number = number.as_f64().unwrap_or(f64::NAN);
-                    match whole(number) {
+                    match integral(number) {
                         Some(whole) => visitor.visit_i64(whole),
                         None => visitor.visit_f64(number),
                     }
@@ -98,13 +99,6 @@ impl<'de> Deserializer<'de> for Node {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
         seq tuple tuple_struct map identifier ignored_any
     }
-}
-
-/// What a number is that is whole and written with a fraction or an exponent: `7.0` is `7` (RFC 8259 knows one kind
-/// of number). Beyond 2^53 not every whole number is one of these.
-fn whole(number: f64) -> Option<i64> {
-    let exact = number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0;
-    exact.then(|| format!("{number:.0}").parse().ok()).flatten()
 }
 
 struct Elements {

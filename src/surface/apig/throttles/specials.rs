@@ -9,6 +9,7 @@ use axum::{
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::{Access, CallerId, Special, SpecialId, SpecialOf, Tenant, Throttle},
@@ -21,8 +22,11 @@ use crate::{
             fields::count,
             query::{self, PageQuery, contains, page_of},
             show::show,
+            spec::Errors,
         },
         content, object,
+        spec::words,
+        whole,
     },
 };
 
@@ -30,66 +34,94 @@ use crate::{
 const MOST: usize = 30;
 
 /// The body of a creation; the versions name its members differently.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SpecialBody {
     /// How often it may call in each period.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = words::Count, required = true)]
     call_limits: Option<i64>,
     /// V2: the app's id, or the user's: its project's.
     #[serde(default)]
+    #[schema(value_type = words::Id, required = true)]
     object_id: Option<String>,
     /// V2: `APP` or `USER`.
     #[serde(default)]
+    #[schema(value_type = words::SpecialOf, required = true)]
     object_type: Option<String>,
     /// V1: as `object_id`.
     #[serde(default)]
+    #[schema(value_type = words::Id, required = true)]
     instance_id: Option<String>,
     /// V1: as `object_type`.
     #[serde(default)]
+    #[schema(value_type = words::SpecialOf, required = true)]
     instance_type: Option<String>,
     /// V1: the throttling policy.
     #[serde(default)]
+    #[schema(value_type = words::Id, required = true)]
     strategy_id: Option<String>,
 }
 
 /// The body of a modification.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct LimitBody {
     /// How often it may call in each period.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = words::Count, required = true)]
     call_limits: Option<i64>,
 }
 
 /// The filters of a list.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct SpecialsQuery {
     /// Only `APP`, or only `USER`.
+    #[param(value_type = String, required = false, pattern = "^(APP|USER)?$")]
     object_type: Option<String>,
     /// The same in V1.
+    #[param(value_type = String, required = false, pattern = "^(APP|USER)?$")]
     instance_type: Option<String>,
     /// Only apps whose name holds this.
+    #[param(value_type = words::Text, required = false)]
     app_name: Option<String>,
     /// Only users whose name holds this.
+    #[param(value_type = words::Text, required = false)]
     user: Option<String>,
 }
 
 /// Members that the versions name differently.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = SpecialObject)]
 #[allow(clippy::struct_field_names, reason = "they are the contract's")]
 enum Object<'a> {
     /// V1.
-    One { instance_id: Cow<'a, str>, instance_type: &'static str, strategy_id: Cow<'a, str> },
+    One {
+        #[schema(value_type = String)]
+        instance_id: Cow<'a, str>,
+        #[schema(value_type = words::SpecialOf)]
+        instance_type: &'static str,
+        #[schema(value_type = String)]
+        strategy_id: Cow<'a, str>,
+    },
     /// V2.
-    Two { object_id: Cow<'a, str>, object_type: &'static str, throttle_id: Cow<'a, str> },
+    Two {
+        #[schema(value_type = String)]
+        object_id: Cow<'a, str>,
+        #[schema(value_type = words::SpecialOf)]
+        object_type: &'static str,
+        #[schema(value_type = String)]
+        throttle_id: Cow<'a, str>,
+    },
 }
 
 /// An excluded configuration.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct SpecialInfo<'a> {
     /// Its id.
+    #[schema(value_type = String)]
     id: Cow<'a, str>,
     /// How often it may call in each period.
     call_limits: u32,
@@ -97,9 +129,11 @@ struct SpecialInfo<'a> {
     apply_time: Timestamp,
     /// The app, when it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     app_id: Option<Cow<'a, str>>,
     /// The app's name.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     app_name: Option<&'a str>,
     /// The app's name, or the user's: its id.
     object_name: &'a str,
@@ -108,7 +142,7 @@ struct SpecialInfo<'a> {
 }
 
 /// A page of excluded configurations.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct SpecialList<'a> {
     /// How many there are on all pages together.
     total: usize,
@@ -142,7 +176,17 @@ fn show_one<'a>(version: Version, throttle: &'a Throttle, (special, name): &'a N
     }
 }
 
+/// Excludes an app or a user: it has another limit.
+///
 /// In the second version the path names the throttling policy, in the first the body.
+#[utoipa::path(
+    post,
+    path = "/throttles/{throttle_id}/throttle-specials",
+    tag = "throttles",
+    operation_id = "create_throttle_special",
+    request_body(content = SpecialBody),
+    responses((status = 201, description = "The excluded configuration", body = SpecialInfo), Errors),
+)]
 pub(in super::super::super) async fn create_special(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -200,6 +244,15 @@ fn text(text: Option<String>, member: &'static str) -> Result<String, Refusal> {
     text.filter(|text| !text.is_empty()).ok_or(Refusal::Absent(member))
 }
 
+/// Lists the excluded configurations of a throttling policy.
+#[utoipa::path(
+    get,
+    path = "/throttles/{throttle_id}/throttle-specials",
+    tag = "throttles",
+    operation_id = "list_throttle_specials",
+    params(PageQuery, SpecialsQuery),
+    responses((status = 200, description = "A page of them", body = SpecialList), Errors),
+)]
 pub(in super::super::super) async fn list_specials(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -232,6 +285,15 @@ pub(in super::super::super) async fn list_specials(
     )
 }
 
+/// Changes an excluded configuration.
+#[utoipa::path(
+    put,
+    path = "/throttles/{throttle_id}/throttle-specials/{special_id}",
+    tag = "throttles",
+    operation_id = "update_throttle_special",
+    request_body(content = LimitBody),
+    responses((status = 200, description = "The excluded configuration", body = SpecialInfo), Errors),
+)]
 pub(in super::super::super) async fn modify_special(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -254,6 +316,14 @@ pub(in super::super::super) async fn modify_special(
     show(StatusCode::OK, &show_one(asked.version, &after, named))
 }
 
+/// Deletes an excluded configuration.
+#[utoipa::path(
+    delete,
+    path = "/throttles/{throttle_id}/throttle-specials/{special_id}",
+    tag = "throttles",
+    operation_id = "delete_throttle_special",
+    responses((status = 204, description = "It is gone"), Errors),
+)]
 pub(in super::super::super) async fn delete_special(
     State(surface): State<Arc<Apig>>,
     request: Request,
