@@ -35,9 +35,12 @@ async fn every_path_has_the_methods_that_its_description_names() {
 /// A path without a description would be found by nobody: the router's own text tells of all.
 #[test]
 fn every_path_of_the_router_is_described() {
-    let source = include_str!("../../src/surface/admin.rs");
-    let routed = source.split("&at(\"").skip(1).filter_map(|rest| rest.split('"').next());
-    let routed: BTreeSet<_> = routed.map(|path| format!("/admin/v1{path}")).collect();
+    let named =
+        |source: &'static str, before| source.split(before).skip(1).filter_map(|it| it.split('"').next());
+    let routed = named(include_str!("../../src/surface/admin.rs"), "&at(\"");
+    let files = named(include_str!("../../src/surface/admin/transfers.rs"), ".route(\"");
+    let routed: BTreeSet<_> =
+        routed.map(|path| format!("/admin/v1{path}")).chain(files.map(String::from)).collect();
     let described = described();
     let mut named: BTreeSet<_> = members(&described["paths"]).into_iter().map(String::from).collect();
     named.insert("/admin/v1/docs".into());

@@ -15,7 +15,7 @@ use utoipa::{
     },
 };
 
-use super::{BASE, callers, changes, keys, locks, plans, routes, status, tenants};
+use super::{BASE, callers, changes, keys, locks, plans, routes, status, tenants, transfers};
 use crate::surface::spec::{below, optional_content, refusals, with_bearer, words};
 
 /// The surface as OpenAPI 3.1, as the code has it.
@@ -63,6 +63,9 @@ pub fn description() -> utoipa::openapi::OpenApi {
         routes::read,
         changes::list,
         status::read,
+        transfers::export,
+        transfers::import::import,
+        transfers::import::import_keys,
     ),
     components(schemas(
         Problem,
@@ -123,6 +126,9 @@ pub(super) struct Problem {
 struct Wrong {
     /// The place, as a JSON Pointer (RFC 6901) with `#` before it.
     pointer: String,
+    /// The line that it is in, from 1, where the content is lines.
+    #[schema(nullable = false)]
+    line: Option<u64>,
     /// What is wrong there, for people.
     detail: String,
 }
@@ -221,12 +227,21 @@ impl IntoResponses for Any {
             ),
             (406, "JSON is not acceptable."),
             (408, "The content did not come in time."),
-            (413, "More than 1 MiB of content."),
-            (415, "The content is not JSON, or is coded."),
+            (413, "More content than is taken: 1 MiB, but for files."),
+            (415, "The content is in another format, or is coded."),
             (429, "The key's plan is used up for now."),
             (500, "A fault of ours."),
             (503, "The store cannot be reached just now."),
         ])
+    }
+}
+
+/// What an operation refuses that is done one at a time.
+pub(super) struct Busy;
+
+impl IntoResponses for Busy {
+    fn responses() -> Responses {
+        problems(&[(409, "Another one is under way.")])
     }
 }
 
