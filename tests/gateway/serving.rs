@@ -51,6 +51,7 @@ async fn tls_speaks_http_2_and_http_1_as_alpn_agrees() {
 /// Who is connected counts, whether or not TLS has come about.
 #[tokio::test]
 async fn a_handshake_has_a_place_and_a_time() {
+    provider();
     let service = Service::echo().await;
     let folder = tempfile::tempdir().unwrap();
     let (chain, key, _) = certificate(folder.path());

@@ -18,7 +18,12 @@ use utoipa::{
 use super::{BASE, callers, changes, keys, locks, plans, routes, status, tenants, transfers};
 use crate::surface::spec::{below, optional_content, refusals, with_bearer, words};
 
-/// The surface as OpenAPI 3.1, as the code has it.
+/// The surface as OpenAPI 3.1, as the code has it. The surface shows it itself, below `/admin/v1/docs/`.
+///
+/// ```
+/// let described = portcullis::surface::admin::description();
+/// assert!(described.paths.paths.contains_key("/admin/v1/status"));
+/// ```
 #[must_use]
 pub fn description() -> utoipa::openapi::OpenApi {
     let needless = ["create_key", "rotate_key", "refresh_lock"];

@@ -24,6 +24,12 @@ use super::{
 use crate::surface::spec::{below, optional_content, refusals, with_key, words};
 
 /// The surface as OpenAPI 3.1, as the code has it: each version of the contract under a name.
+///
+/// ```
+/// use portcullis::surface::{apig, documentation};
+///
+/// let docs: axum::Router = axum::Router::new().nest_service("/docs", documentation(apig::descriptions()));
+/// ```
 #[must_use]
 pub fn descriptions() -> [(&'static str, utoipa::openapi::OpenApi); 2] {
     let (mut first, mut second) = (Both::openapi(), Both::openapi());
@@ -35,10 +41,11 @@ pub fn descriptions() -> [(&'static str, utoipa::openapi::OpenApi); 2] {
 }
 
 fn of(version: Version, mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
-    let others = match version {
-        Version::One => ["offset", "limit", "object_type"],
-        Version::Two => ["page_no", "page_size", "instance_type"],
+    let (number, others) = match version {
+        Version::One => ("1.0.0", ["offset", "limit", "object_type"]),
+        Version::Two => ("2.0.0", ["page_no", "page_size", "instance_type"]),
     };
+    description.info.version = number.into();
     let members: &[&str] = match version {
         Version::One => &["object_id", "object_type"],
         Version::Two => &["instance_id", "instance_type", "strategy_id"],
@@ -62,7 +69,7 @@ fn of(version: Version, mut description: utoipa::openapi::OpenApi) -> utoipa::op
     info(
         title = "APIG apps",
         version = "1.0.0",
-        description = "The apps of a dedicated gateway. An error is always `{\"error_code\",\"error_msg\"}`."
+        description = "The apps of a dedicated gateway, and their limits. An error is always `{\"error_code\",\"error_msg\"}`."
     ),
     paths(
         apps::create,
