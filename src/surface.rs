@@ -21,8 +21,11 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
-use serde_json::error::Category;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error},
+};
+use serde_json::{Number, error::Category};
 
 use crate::{Denial, admission::Altered, registry::Fault};
 
@@ -115,6 +118,25 @@ fn denial(fault: Fault, now: Timestamp) -> Denial {
         }
         Fault::Corrupt(inside) => Denial::internal(inside),
     }
+}
+
+/// A whole number, which may also be written with a fraction or an exponent; `null` is none.
+fn whole<'de, D: Deserializer<'de>>(member: D) -> Result<Option<i64>, D::Error> {
+    let number = |number: Number| number.as_i64().or_else(|| integral(number.as_f64()?));
+    let wrong = || D::Error::custom("a whole number is expected");
+    Option::<Number>::deserialize(member)?.map(|it| number(it).ok_or_else(wrong)).transpose()
+}
+
+/// The same of a member that may be absent, but not `null`.
+fn present_whole<'de, D: Deserializer<'de>>(member: D) -> Result<Option<i64>, D::Error> {
+    whole(member)?.map(Some).ok_or_else(|| D::Error::custom("a whole number is expected"))
+}
+
+/// What a number is that is whole and written with a fraction or an exponent: `7.0` is `7` (RFC 8259 knows one kind
+/// of number). Beyond 2^53 not every whole number is one of these.
+fn integral(number: f64) -> Option<i64> {
+    let exact = number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0;
+    exact.then(|| format!("{number:.0}").parse().ok()).flatten()
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl Surfaces {
             apis: config.routes.iter().filter_map(config::Route::granted).collect(),
             peer: Origin::peer_of,
         });
-        let docs = documentation([("discue", discue::description())]);
+        let docs = documentation([("discue", discue::description())].into_iter().chain(apig::descriptions()));
         Self { discue, apig, docs }
     }
 

@@ -19,6 +19,7 @@
 //! GET              /admin/v1/export                                     everything, as one file
 //! POST             /admin/v1/import                                     ?dry_run=
 //! POST             /admin/v1/keys/import                                ?dry_run= &make_callers=
+//! GET              /admin/v1/docs/                                      for a browser; `admin.json` for programs
 //! ```
 //!
 //! **Who asks** is a caller of kind `administrator`, by its key in `Authorization: Bearer`. Its
@@ -64,6 +65,10 @@
 //! when who asked has gone. What is wrong is 422, on which `line` of it, in `errors`. `dry_run=true` does everything and
 //! takes it back. Other changes wait for as long as it takes. A `Lock-Token` proves that its lock is held, no more.
 //!
+//! **The description** (OpenAPI 3.1) and its page ask nobody who it is: a browser that opens a page has no key to
+//! send, and they say nothing but what is published with the program. All other paths, known or not, are 401 for a
+//! stranger.
+//!
 //! Ids have one spelling: percent-encoded, they are not found.
 
 #![allow(clippy::option_option, reason = "what a patch leaves out and what it sets to null are two things")]
@@ -80,11 +85,13 @@ mod once;
 mod page;
 mod plans;
 mod routes;
+mod spec;
 mod status;
 mod tenants;
 mod transfers;
 
 pub use routes::Route;
+pub use spec::description;
 pub use transfers::Imports;
 
 use std::{net::IpAddr, sync::Arc};
@@ -103,6 +110,7 @@ use crate::{
     directory::Directory,
     policy::{Accept, ApiKey, ContentType, Lockout, Policy, RateLimit, Source, Stop},
     registry::{Command, Fault, Registry},
+    surface::documentation,
     tower::PortcullisLayer,
 };
 use answer::{Answer, Refused};
@@ -111,6 +119,9 @@ use once::{Running, Ticket};
 
 /// The tenant whose callers are the administrators.
 pub const ADMINISTRATION: &str = "administration";
+
+/// What every path of the surface begins with.
+const BASE: &str = "/admin/v1";
 
 /// What a command answered with, of the kind that it answers with.
 macro_rules! done {
@@ -190,8 +201,7 @@ pub fn router(admin: Admin) -> Router {
     let (running, [exporting, importing]) =
         (Running::default(), [1, 1].map(|most| Semaphore::new(most).into()));
     let surface = Arc::new(Surface { admin, running, exporting, importing });
-    let base = "/admin/v1";
-    let at = |path: &str| format!("{base}{path}");
+    let at = |path: &str| format!("{BASE}{path}");
     let reading = |reading: MethodRouter<_>| only(reading, "GET, HEAD");
     let all = |all: MethodRouter<_>| only(all, "GET, HEAD, POST");
     let one = |one: MethodRouter<_>| only(one, "GET, HEAD, PATCH, DELETE");
@@ -228,6 +238,7 @@ pub fn router(admin: Admin) -> Router {
         .with_state(surface.clone())
         .layer(guard)
         .merge(transfers.with_state(surface))
+        .nest_service(&at("/docs"), documentation([("admin", description())]))
 }
 
 /// What stands before every route; `formats` says what it takes and answers.

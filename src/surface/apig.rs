@@ -137,8 +137,11 @@ mod query;
 mod quotas;
 mod refusal;
 mod show;
+mod spec;
 mod throttles;
 mod version;
+
+pub use spec::descriptions;
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
@@ -244,8 +247,7 @@ pub fn router(surface: Apig) -> Router {
 
 /// What a version of the contract has.
 fn routes(version: Version) -> Router<Arc<Apig>> {
-    let base = format!("{}/{{project_id}}/apigw/instances/{{instance_id}}", version.prefix());
-    let at = |path: &str| format!("{base}{path}");
+    let at = |path: &str| format!("{}{path}", version.base());
     let at = &at;
     let apps =
         routing::get(apps::list).post(apps::create).fallback(|| async { not_allowed("GET, HEAD, POST") });

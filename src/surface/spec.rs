@@ -1,5 +1,7 @@
 //! The surfaces' descriptions, and the page that shows them.
 
+pub(super) mod words;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
@@ -13,43 +15,77 @@ use http::{HeaderValue, StatusCode, header};
 use utoipa::openapi::{
     ContentBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response as OpenApiResponse,
     ResponseBuilder,
-    security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
+    path::{Parameter, ParameterBuilder, ParameterIn},
+    schema::Type,
+    security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
 };
 use utoipa_swagger_ui::{Config, Url};
 
 /// A description whose every operation needs a credential in a field.
-pub(super) fn with_key(mut description: OpenApi, field: &str) -> OpenApi {
-    let scheme = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(field)));
+pub(super) fn with_key(description: OpenApi, field: &str) -> OpenApi {
+    with(description, SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(field))))
+}
+
+/// A description whose every operation needs a credential as `Authorization: Bearer`.
+pub(super) fn with_bearer(description: OpenApi) -> OpenApi {
+    with(description, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)))
+}
+
+fn with(mut description: OpenApi, scheme: SecurityScheme) -> OpenApi {
     description.components.get_or_insert_default().add_security_scheme("key", scheme);
     description.security = Some(vec![SecurityRequirement::new("key", Vec::<String>::new())]);
     description
 }
 
-/// A description in which no request needs content.
-pub(super) fn optional_content(mut description: OpenApi) -> OpenApi {
+/// A description whose paths begin with a base. What has a name in a path is an id.
+pub(super) fn below(base: &str, mut description: OpenApi) -> OpenApi {
+    let id = |name: &str| -> RefOr<Parameter> {
+        let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some(words::ID));
+        let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path);
+        parameter.required(Required::True).schema(Some(schema)).build().into()
+    };
+    let paths = std::mem::take(&mut description.paths.paths);
+    description.paths.paths = paths
+        .into_iter()
+        .map(|(path, mut operations)| {
+            let path = format!("{base}{path}");
+            let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+            let ids: Vec<_> = names.map(id).collect();
+            operations.parameters = (!ids.is_empty()).then_some(ids);
+            (path, operations)
+        })
+        .collect();
+    description
+}
+
+/// A description in which the requests of some operations, by their ids, need no content.
+pub(super) fn optional_content(mut description: OpenApi, which: impl Fn(&str) -> bool) -> OpenApi {
     let operations = description.paths.paths.values_mut().flat_map(|path| [&mut path.post, &mut path.put]);
-    for content in operations.flatten().filter_map(|operation| operation.request_body.as_mut()) {
-        if let RefOr::T(content) = content {
+    for operation in operations.flatten().filter(|it| it.operation_id.as_deref().is_some_and(&which)) {
+        if let Some(RefOr::T(content)) = &mut operation.request_body {
             content.required = Some(Required::False);
         }
     }
     description
 }
 
-/// What an operation refuses, and why: each with a body of this schema.
+/// What an operation refuses, and why: each with a body of this media type and schema.
 ///
 /// What is refused before it is known to be for a surface, such as a path that can be read in two ways, has not
 /// the surface's body but a problem.
-pub(super) fn refusals(schema: &str, table: &[(u16, &str)]) -> BTreeMap<String, RefOr<OpenApiResponse>> {
+pub(super) fn refusals(
+    media_type: &str,
+    schema: &str,
+    table: &[(u16, &str)],
+) -> BTreeMap<String, RefOr<OpenApiResponse>> {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
     let problem = ContentBuilder::new().schema(Some(ObjectBuilder::new())).build();
     let response = |(status, why): &(u16, &str)| {
-        let mut response =
-            ResponseBuilder::new().description(*why).content("application/json", content.clone());
+        let mut response = ResponseBuilder::new().description(*why);
         if *status == 400 {
             response = response.content("application/problem+json", problem.clone());
         }
-        (status.to_string(), RefOr::T(response.build()))
+        (status.to_string(), RefOr::T(response.content(media_type, content.clone()).build()))
     };
     table.iter().map(response).collect()
 }
@@ -65,7 +101,7 @@ type Shown = Arc<[(&'static str, OpenApi)]>;
 /// ```
 /// use portcullis::surface::{discue, documentation};
 ///
-/// let app: axum::Router = axum::Router::new().nest("/docs", documentation([("discue", discue::description())]));
+/// let app: axum::Router = axum::Router::new().nest_service("/docs", documentation([("discue", discue::description())]));
 /// ```
 pub fn documentation(surfaces: impl IntoIterator<Item = (&'static str, OpenApi)>) -> Router {
     let shown: Shown = surfaces.into_iter().collect();

@@ -103,3 +103,15 @@ async fn a_patch_may_be_called_one_and_nothing_else_may() {
     let coded = site.send("POST", "/tenants", &[("content-encoding", "gzip")], json!({ "name": "x" })).await;
     refused(&coded, 415, "unsupported-coding", &[]);
 }
+
+/// JSON knows one kind of number: `7.0` is as whole as `7`.
+#[tokio::test]
+async fn a_whole_number_may_be_written_with_a_fraction() {
+    let site = Site::new().await;
+    for (body, most) in [(r#"{"max_callers":7.0}"#, 7), (r#"{"max_callers":1.2e1}"#, 12)] {
+        let patched = raw(&site, "PATCH", "/tenants/acme", body.as_bytes()).await;
+        assert_eq!((patched.status.as_u16(), &patched.json()["max_callers"]), (200, &json!(most)), "{body}");
+    }
+    let broken = raw(&site, "PATCH", "/tenants/acme", br#"{"max_callers":7.5}"#).await;
+    refused(&broken, 400, "wrong-shape", &["#/max_callers"]);
+}

@@ -8,6 +8,7 @@ mod common;
 mod callers;
 mod changes;
 mod content;
+mod described;
 mod imports;
 mod keys;
 mod locks;

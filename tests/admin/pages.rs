@@ -114,6 +114,7 @@ async fn a_parameter_that_is_unknown_repeated_or_out_of_place_is_400() {
         ("/tenants/acme/callers?status=on", "status"),
         ("/tenants/acme/callers?plan=a%20b", "plan"),
         ("/changes?after=x", "after"),
+        ("/changes?after=9223372036854775808", "after"),
         ("/changes?kind=key", "kind"),
         ("/routes?after=none", "after"),
         ("/status?x", "x"),

@@ -260,6 +260,7 @@ async fn a_list_is_filtered_by_what_the_contract_names() {
         ("?name=%73hop_one", &all[2..3]),
         ("?name=shop%25", &[]),
         ("?name=shop%ff", &[]),
+        (&format!("?name={}", "%c3%a9".repeat(256)), &[]),
         ("?name=", &all),
         ("?app_key=key_of_shop_two", &all[1..2]),
         ("?app_key=their_key", &[]),
@@ -280,6 +281,8 @@ async fn a_list_is_filtered_by_what_the_contract_names() {
         ("?precise_search=app_key", "precise_search"),
         ("?id=a%20b", "id"),
         ("?name=a%00b", "name"),
+        (&format!("?name={}", "x".repeat(257)), "name"),
+        (&format!("?app_key={}", "%c3%a9".repeat(257)), "app_key"),
         ("?limit=many", "limit"),
         ("?offset=1e3", "offset"),
     ] {

@@ -10,6 +10,7 @@ mod apps;
 mod auths;
 mod bodies;
 mod codes;
+mod described;
 mod quotas;
 mod refusals;
 mod signed;

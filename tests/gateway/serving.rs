@@ -51,6 +51,7 @@ async fn tls_speaks_http_2_and_http_1_as_alpn_agrees() {
 /// Who is connected counts, whether or not TLS has come about.
 #[tokio::test]
 async fn a_handshake_has_a_place_and_a_time() {
+    provider();
     let service = Service::echo().await;
     let folder = tempfile::tempdir().unwrap();
     let (chain, key, _) = certificate(folder.path());
@@ -224,9 +225,12 @@ async fn the_surfaces_descriptions_are_shown_by_a_page_that_needs_nobody_else() 
         assert!(policy.starts_with("default-src 'self';"), "{policy}");
     }
     let names = gateway.get("/manual/swagger-initializer.js").send().await.unwrap().text().await.unwrap();
-    let described: Value = gateway.get("/manual/discue.json").send().await.unwrap().json().await.unwrap();
-    assert!(names.contains("\"discue.json\""), "{names}");
-    assert_eq!(described["openapi"], "3.1.0");
+    for file in ["discue.json", "apig-v1.json", "apig-v2.json"] {
+        assert!(names.contains(&format!("\"{file}\"")), "{names}");
+        let described = gateway.get(&format!("/manual/{file}")).send().await.unwrap();
+        assert_eq!(described.json::<Value>().await.unwrap()["openapi"], "3.1.0");
+    }
+    assert!(!names.contains("admin"), "that is shown where it is served: {names}");
     assert_eq!(gateway.get("/manual/unknown.json").send().await.unwrap().status(), 404);
     assert_eq!(gateway.post("/manual/").send().await.unwrap().status(), 405);
 }

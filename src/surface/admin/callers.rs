@@ -16,11 +16,13 @@ use super::{
     etag::Tag,
     json::{self, Checks},
     page::{Page, cut},
+    spec,
 };
 use crate::{
     Denial,
     app::{self, CallerId, CallerKind, Role, Status, TenantId},
     registry::{Callers, Command, Fault},
+    surface::spec::words,
 };
 use body::{CallerPatch, Kind, NewCaller};
 
@@ -39,6 +41,15 @@ fn tag(caller: &app::Caller) -> Tag {
     Tag::revision(caller.revision)
 }
 
+/// Lists the callers of a tenant.
+#[utoipa::path(
+    get,
+    path = "/tenants/{tenant}/callers",
+    tag = "callers",
+    operation_id = "list_callers",
+    params(spec::Paging, ("kind" = Option<Kind>, Query, description = "Only of this kind"), ("name" = Option<String>, Query, description = "Only of this name"), ("status" = Option<words::Status>, Query, description = "Only in this status"), ("plan" = Option<words::Id>, Query, description = "Only on this plan")),
+    responses(spec::Many<Caller>, spec::Any, spec::Missing),
+)]
 pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::ReadOnly).await?;
     let query = call.query(&["kind", "name", "status", "plan", "limit", "after"])?;
@@ -67,6 +78,16 @@ fn status(text: &str) -> Option<Status> {
     [Status::Enabled, Status::Disabled].into_iter().find(|status| status.as_str() == text)
 }
 
+/// Makes a caller. For an operator; an administrator, for an owner.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/callers",
+    tag = "callers",
+    operation_id = "create_caller",
+    params(spec::IdempotencyKey, spec::LockToken),
+    request_body(content = NewCaller, content_type = "application/json"),
+    responses(spec::Made<Caller>, spec::Any, spec::Missing, spec::Unmade),
+)]
 pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let needed = managing(&request);
     let call = Call::of(request, needed).await?;
@@ -95,6 +116,15 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     }
 }
 
+/// Shows a caller.
+#[utoipa::path(
+    get,
+    path = "/tenants/{tenant}/callers/{caller}",
+    tag = "callers",
+    operation_id = "read_caller",
+    params(spec::IfNoneMatch),
+    responses(spec::One<Caller>, spec::Any, spec::Missing),
+)]
 pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::ReadOnly).await?;
     call.query(&[])?;
@@ -107,6 +137,16 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     })
 }
 
+/// Changes a caller. For an operator; an administrator, for an owner.
+#[utoipa::path(
+    patch,
+    path = "/tenants/{tenant}/callers/{caller}",
+    tag = "callers",
+    operation_id = "modify_caller",
+    params(spec::IfMatch, spec::LockToken),
+    request_body(content((CallerPatch = "application/merge-patch+json"), (CallerPatch = "application/json"))),
+    responses(spec::Modified<Caller>, spec::Any, spec::Missing, spec::Unchanged),
+)]
 pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let needed = managing(&request);
     let call = Call::of(request, needed).await?;
@@ -135,6 +175,15 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     Ok(Answer::ok(&Caller::from(caller.clone())).tagged(&tag(caller)))
 }
 
+/// Deletes a caller, with its keys. For an operator; an administrator, for an owner.
+#[utoipa::path(
+    delete,
+    path = "/tenants/{tenant}/callers/{caller}",
+    tag = "callers",
+    operation_id = "delete_caller",
+    params(spec::IfMatch, spec::LockToken),
+    responses(spec::Removed, spec::Any, spec::Missing, spec::Unchanged)
+)]
 pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let needed = managing(&request);
     let call = Call::of(request, needed).await?;

@@ -5,6 +5,13 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::{
+    ToSchema,
+    openapi::{
+        ObjectBuilder, Ref, Schema,
+        schema::{AnyOfBuilder, Type},
+    },
+};
 
 use super::{
     Surface,
@@ -15,35 +22,44 @@ use super::{
     locks::Lock,
     page::Page,
     plans::Plan,
+    spec,
     tenants::Tenant,
 };
 use crate::{
     app::{Entity, Kind, Role, Seq, Verb, hex::hex},
     registry::{Changes, Past},
+    surface::spec::words,
 };
 
 /// A change.
-#[derive(Debug, Serialize)]
-struct Change {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Change {
     /// Its number: one greater than that of the change before.
+    #[schema(value_type = u64)]
     seq: Seq,
     /// When it was made.
     at: Timestamp,
     /// Who made it: a surface and a caller, such as `admin:5bc2be68-…`, or a command.
     actor: String,
     /// The address that it was asked for from, when it was over a network.
+    #[schema(required)]
     address: Option<String>,
     /// What was done.
+    #[schema(value_type = words::Verb)]
     verb: Verb,
-    /// To what kind of thing: `tenant`, `caller`, `credential`, `plan` or `lock`.
+    /// To what kind of thing: `tenant`, `caller`, `credential`, `plan`, `lock`, `grant`, `quota` or `throttle`.
+    #[schema(value_type = words::EntityKind)]
     kind: &'static str,
     /// To which.
     id: String,
     /// What it was, without secrets; `null` when it was not there.
+    #[schema(schema_with = subject, required)]
     before: Option<Subject>,
     /// What it is since, likewise; `null` when it is gone.
+    #[schema(schema_with = subject, required)]
     after: Option<Subject>,
     /// SHA-256 over this change and the hash before it, in hexadecimal digits, when the store chains them.
+    #[schema(required)]
     hash: Option<String>,
 }
 
@@ -67,6 +83,16 @@ enum Subject {
     Quota(crate::app::Quota),
     /// A throttle.
     Throttle(crate::app::Throttle),
+}
+
+/// What a change is about, as the surface shows it, or, where nothing else here does, as it is kept.
+fn subject() -> Schema {
+    let kept =
+        ObjectBuilder::new().schema_type(Type::Object).description(Some("A grant, a quota or a throttle"));
+    let kept = kept.required("id").required("tenant");
+    let shown = [Tenant::name(), Caller::name(), KeyRecord::name(), Plan::name(), Lock::name()];
+    let any = shown.into_iter().fold(AnyOfBuilder::new(), |any, name| any.item(Ref::from_schema_name(name)));
+    any.item(kept).item(ObjectBuilder::new().schema_type(Type::Null)).into()
 }
 
 impl From<Entity> for Subject {
@@ -101,6 +127,20 @@ impl From<Past> for Change {
     }
 }
 
+/// The number of a change; no store counts further than 2^63.
+fn number(text: &str) -> Option<Seq> {
+    text.parse().ok().filter(|seq| i64::try_from(*seq).is_ok())
+}
+
+/// Lists the changes, the oldest first.
+#[utoipa::path(
+    get,
+    path = "/changes",
+    tag = "changes",
+    operation_id = "list_changes",
+    params(spec::Limit, ("after" = Option<u64>, Query, description = "The number of a change"), ("kind" = Option<words::EntityKind>, Query, description = "Only of this kind of thing"), ("id" = Option<String>, Query, description = "Only of this one"), ("actor" = Option<String>, Query, description = "Only made by this one")),
+    responses(spec::Many<Change>, spec::Any),
+)]
 pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::ReadOnly).await?;
     let query = call.query(&["kind", "id", "actor", "limit", "after"])?;
@@ -112,7 +152,7 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
         )?,
         id: query.text("id").map(str::to_owned),
         actor: query.text("actor").map(str::to_owned),
-        after: query.parsed("after", "the number of a change")?.unwrap_or(0),
+        after: query.chosen("after", "the number of a change", number)?.unwrap_or(0),
         limit: query.limit()?,
     };
     let history = surface.admin.registry.history(&which).await.map_err(|fault| surface.refuse(fault))?;

@@ -5,8 +5,8 @@ mod fresh;
 mod revocation;
 mod rotation;
 
-pub(super) use body::KeyRecord;
-pub(super) use rotation::rotate;
+pub(super) use body::{Key, KeyRecord, MadeKey};
+pub(super) use rotation::{__path_rotate, Rotated, rotate};
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +14,7 @@ use axum::extract::{Request, State};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Surface,
@@ -24,6 +25,7 @@ use super::{
     etag::Tag,
     json::{self, Checks},
     page::{Page, cut},
+    spec,
 };
 use crate::{
     Denial,
@@ -31,7 +33,7 @@ use crate::{
     directory::Directory,
     registry::{Command, Credentials},
 };
-use body::{Key, KeyPatch, MadeKey, NewKey};
+use body::{KeyPatch, NewKey};
 
 /// The most keys that a caller may have.
 const MOST: u32 = 100;
@@ -60,6 +62,15 @@ fn end(
     Some(wanted)
 }
 
+/// Lists the keys of a caller.
+#[utoipa::path(
+    get,
+    path = "/tenants/{tenant}/callers/{caller}/keys",
+    tag = "keys",
+    operation_id = "list_keys",
+    params(spec::Paging),
+    responses(spec::Many<Key>, spec::Any, spec::Missing),
+)]
 pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::ReadOnly).await?;
     let query = call.query(&["limit", "after"])?;
@@ -72,6 +83,16 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(Answer::ok(&page).linked(link))
 }
 
+/// Makes a key. It is in this answer only. For an operator; an administrator's, for an owner.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/callers/{caller}/keys",
+    tag = "keys",
+    operation_id = "create_key",
+    params(spec::IdempotencyKey, spec::LockToken),
+    request_body(content = NewKey, content_type = "application/json", description = "Without content, nothing is said"),
+    responses(spec::Made<MadeKey>, spec::Any, spec::Missing, spec::Unmade),
+)]
 pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let needed = managing(&request);
     let call = Call::of(request, needed).await?;
@@ -101,6 +122,15 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     made.await.map_err(|fault| surface.refuse(fault))
 }
 
+/// Shows a key.
+#[utoipa::path(
+    get,
+    path = "/tenants/{tenant}/keys/{key}",
+    tag = "keys",
+    operation_id = "read_key",
+    params(spec::IfNoneMatch),
+    responses(spec::One<Key>, spec::Any, spec::Missing),
+)]
 pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::ReadOnly).await?;
     call.query(&[])?;
@@ -112,6 +142,16 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     surface.show(key).await
 }
 
+/// Changes a key. For an operator; an administrator's, for an owner.
+#[utoipa::path(
+    patch,
+    path = "/tenants/{tenant}/keys/{key}",
+    tag = "keys",
+    operation_id = "modify_key",
+    params(spec::IfMatch, spec::LockToken),
+    request_body(content((KeyPatch = "application/merge-patch+json"), (KeyPatch = "application/json"))),
+    responses(spec::Modified<Key>, spec::Any, spec::Missing, spec::Unchanged),
+)]
 pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let needed = managing(&request);
     let call = Call::of(request, needed).await?;
@@ -140,18 +180,29 @@ fn in_use() -> Refused {
 }
 
 /// How far a deletion has come that was not seen to its end.
-#[derive(Debug, Serialize)]
-struct Underway {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Underway {
     /// The key; the store has it no more.
     id: String,
     /// Whether this node refuses it already.
     refused_here: bool,
     /// The number of the last change that this node's decisions know of.
+    #[schema(value_type = u64)]
     applied: Seq,
 }
 
+/// Deletes a key. For an operator; an administrator's, for an owner.
+///
 /// Gone from the store before it is answered. With `wait`, this node's decisions are waited for too: 204 says that
 /// it is refused here from now on, 202 that the wait was over first.
+#[utoipa::path(
+    delete,
+    path = "/tenants/{tenant}/keys/{key}",
+    tag = "keys",
+    operation_id = "delete_key",
+    params(spec::IfMatch, spec::LockToken, ("wait" = Option<u64>, Query, description = "How many seconds to wait for its refusal", maximum = 60)),
+    responses(spec::Removed, (status = 202, description = "Gone from the store, and not refused here yet", body = Underway), spec::Any, spec::Missing, spec::Unchanged),
+)]
 pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let needed = managing(&request);
     let call = Call::of(request, needed).await?;

@@ -10,6 +10,7 @@ use axum::extract::{Request, State};
 use http::{HeaderMap, header};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     ADMINISTRATION, Surface,
@@ -19,12 +20,13 @@ use super::{
     etag::{self, Tag},
     json::{self, Checks},
     page::{Page, cut},
+    spec,
 };
 use crate::{
     Denial,
     app::{self, CallerId, Covers, Entity, Lease, LockId, LockToken, ResourcePath, Role, TenantId},
     registry::{Command, Fault, NewLock},
-    surface::present,
+    surface::{present, spec::words},
 };
 
 /// How long a lock holds, in seconds, unless it is said.
@@ -34,11 +36,12 @@ const LASTS: u32 = 60;
 const LONGEST_REASON: usize = 255;
 
 /// A lock that holds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Lock {
     /// Unique; not a secret.
     id: String,
     /// Whose requests it stops; `null` is everybody's.
+    #[schema(required)]
     tenant: Option<String>,
     /// What it stands on.
     target: Target,
@@ -47,6 +50,7 @@ pub(super) struct Lock {
     /// Why; shown to who is refused.
     reason: String,
     /// Which requests it stops.
+    #[schema(value_type = words::Covers)]
     covers: Covers,
     /// When it was acquired.
     acquired_at: Timestamp,
@@ -58,20 +62,23 @@ pub(super) struct Lock {
 }
 
 /// What a lock stands on: one of these.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(min_properties = 1, max_properties = 1)]
 pub(super) struct Target {
     /// A caller: what it sends, and what others would change of it.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = words::Id, required = false)]
     caller: Option<CallerId>,
     /// A path and all below it, such as `/orders/7`.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, max_length = 1024, pattern = "^(/[^/?#]+)+$")]
     resource: Option<ResourcePath>,
 }
 
 /// A lock that was just acquired.
-#[derive(Debug, Serialize)]
-struct Acquired {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Acquired {
     /// What proves that it is held, in `Lock-Token`. It is shown this once.
     token: String,
     #[serde(flatten)]
@@ -79,30 +86,35 @@ struct Acquired {
 }
 
 /// A lock to be acquired, by who asks.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct WantedLock {
+pub(super) struct WantedLock {
     /// Whose requests it is to stop; `null`, or nothing said, is everybody's.
     #[serde(default)]
+    #[schema(value_type = Option<words::Id>)]
     tenant: Option<TenantId>,
     /// What it is to stand on.
     target: Target,
     /// Why; shown to who is refused. 1 to 255 characters that can be printed.
+    #[schema(value_type = words::Name)]
     reason: String,
     /// Which requests it is to stop; those that may change something, unless it is said.
     #[serde(default)]
+    #[schema(value_type = words::Covers)]
     covers: Covers,
     /// How many seconds it is to hold, at most a day; 60, unless it is said.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = u32, required = false, minimum = 1, maximum = 86_400)]
     lasts: Option<u32>,
 }
 
 /// How long a lock is to hold from now on.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Refresh {
+pub(super) struct Refresh {
     /// How many seconds, at most a day; 60, unless it is said. Never does it hold shorter than it did.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = u32, required = false, minimum = 1, maximum = 86_400)]
     lasts: Option<u32>,
 }
 
@@ -168,7 +180,17 @@ fn shown(lock: app::Lock) -> Answer {
     Answer::ok(&lock).tagged(&Tag::content(&lock))
 }
 
+/// Lists the locks.
+///
 /// Those that hold: one that has expired is none, though the store may still have it.
+#[utoipa::path(
+    get,
+    path = "/locks",
+    tag = "locks",
+    operation_id = "list_locks",
+    params(spec::Paging),
+    responses(spec::Many<Lock>, spec::Any),
+)]
 pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::ReadOnly).await?;
     let query = call.query(&["limit", "after"])?;
@@ -182,6 +204,16 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(Answer::ok(&page).linked(link))
 }
 
+/// Acquires a lock. Its token is in this answer only. For an operator.
+#[utoipa::path(
+    post,
+    path = "/locks",
+    tag = "locks",
+    operation_id = "acquire_lock",
+    params(spec::IdempotencyKey, spec::LockToken),
+    request_body(content = WantedLock, content_type = "application/json"),
+    responses(spec::Made<Acquired>, spec::Any, spec::Missing, spec::Unmade),
+)]
 pub(super) async fn acquire(
     State(surface): State<Arc<Surface>>,
     request: Request,
@@ -208,6 +240,15 @@ pub(super) async fn acquire(
     acquired.await.map_err(|fault| surface.refuse(fault))
 }
 
+/// Shows a lock that holds.
+#[utoipa::path(
+    get,
+    path = "/locks/{lock}",
+    tag = "locks",
+    operation_id = "read_lock",
+    params(spec::IfNoneMatch),
+    responses(spec::One<Lock>, spec::Any, spec::Missing),
+)]
 pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::ReadOnly).await?;
     call.query(&[])?;
@@ -216,6 +257,16 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(if tag.is_known(&call.headers) { Answer::unmodified(&tag) } else { shown(lock) })
 }
 
+/// Lets a lock hold longer, with its token. For an operator.
+#[utoipa::path(
+    post,
+    path = "/locks/{lock}/refresh",
+    tag = "locks",
+    operation_id = "refresh_lock",
+    params(spec::IdempotencyKey, spec::LockToken),
+    request_body(content = Refresh, content_type = "application/json", description = "Without content, nothing is said"),
+    responses(spec::Modified<Lock>, spec::Any, spec::Missing, spec::Unmade, (status = 428, description = "`Lock-Token` is missing", body = spec::Problem, content_type = "application/problem+json")),
+)]
 pub(super) async fn refresh(
     State(surface): State<Arc<Surface>>,
     request: Request,
@@ -247,7 +298,17 @@ fn is_breaking(headers: &HeaderMap) -> bool {
     headers.contains_key(header::IF_MATCH) && !headers.contains_key(&proof::FIELD)
 }
 
+/// Releases or breaks a lock.
+///
 /// With its token it is released, whether or not it still held. An owner breaks it with `If-Match`.
+#[utoipa::path(
+    delete,
+    path = "/locks/{lock}",
+    tag = "locks",
+    operation_id = "delete_lock",
+    params(spec::IfMatch, spec::LockToken),
+    responses(spec::Removed, spec::Any, spec::Missing, spec::Unchanged)
+)]
 pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let breaks = is_breaking(request.headers());
     let call = Call::of(request, if breaks { Role::Owner } else { Role::Operator }).await?;

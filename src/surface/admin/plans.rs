@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Surface,
@@ -14,16 +15,17 @@ use super::{
     etag::{self, Tag},
     json::{self, Checks},
     page::{Page, cut},
+    spec,
 };
 use crate::{
     Denial,
     app::{self, Entity, InvalidPlan, MAX_LIMITS, PlanId, Promise, Role},
     registry::{Command, Fault},
-    surface::present,
+    surface::{present, spec::words},
 };
 
 /// How much callers may that are on it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Plan {
     /// Its name.
     id: String,
@@ -32,7 +34,7 @@ pub(super) struct Plan {
 }
 
 /// So many requests in each window.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Limit {
     /// As it stands in `RateLimit-Policy`.
     name: String,
@@ -43,35 +45,43 @@ pub(super) struct Limit {
     /// How many requests may come at once.
     burst: u32,
     /// What holds of every window: on the average the quota, or never more.
+    #[schema(value_type = words::Promise)]
     promise: Promise,
 }
 
 /// A plan to be put.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPlan {
     /// That of the path; it may be absent.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = words::Id, required = false)]
     id: Option<PlanId>,
     /// At most 8, of different names.
+    #[schema(max_items = 8)]
     limits: Vec<NewLimit>,
 }
 
 /// A limit to be put.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewLimit {
     /// 1 to 32 of `a-z A-Z 0-9 - _ .`.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,32}$")]
     name: String,
     /// Requests in a window, at least 1.
+    #[schema(value_type = u64, minimum = 1, maximum = 4_294_967_295u64)]
     quota: u32,
     /// The window, 1 second to 366 days, in seconds.
+    #[schema(minimum = 1, maximum = 31_622_400)]
     window: u32,
     /// How many requests may come at once: unless it is said all of the quota, under a ceiling half of it.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = u64, required = false, minimum = 1, maximum = 4_294_967_295u64)]
     burst: Option<u32>,
     /// What holds of every window; on the average the quota, unless it is said.
     #[serde(default)]
+    #[schema(value_type = words::Promise)]
     promise: Promise,
 }
 
@@ -124,6 +134,15 @@ impl NewPlan {
     }
 }
 
+/// Lists the plans.
+#[utoipa::path(
+    get,
+    path = "/plans",
+    tag = "plans",
+    operation_id = "list_plans",
+    params(spec::Paging),
+    responses(spec::Many<Plan>, spec::Any),
+)]
 pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::ReadOnly).await?;
     let query = call.query(&["limit", "after"])?;
@@ -135,6 +154,15 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(Answer::ok(&page).linked(link))
 }
 
+/// Shows a plan.
+#[utoipa::path(
+    get,
+    path = "/plans/{plan}",
+    tag = "plans",
+    operation_id = "read_plan",
+    params(spec::IfNoneMatch),
+    responses(spec::One<Plan>, spec::Any, spec::Missing),
+)]
 pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::ReadOnly).await?;
     call.query(&[])?;
@@ -144,6 +172,16 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(if tag.is_known(&call.headers) { Answer::unmodified(&tag) } else { Answer::ok(&plan).tagged(&tag) })
 }
 
+/// Makes a plan, or puts another in its place. For an owner.
+#[utoipa::path(
+    put,
+    path = "/plans/{plan}",
+    tag = "plans",
+    operation_id = "put_plan",
+    params(spec::IfMatch, spec::LockToken, spec::IfNoneMatch),
+    request_body(content = NewPlan, content_type = "application/json"),
+    responses(spec::Modified<Plan>, spec::Made<Plan>, spec::Any, spec::Missing, spec::Unchanged),
+)]
 pub(super) async fn put(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::Owner).await?;
     call.query(&[])?;
@@ -173,6 +211,15 @@ pub(super) async fn put(State(surface): State<Arc<Surface>>, request: Request) -
     Ok(Answer::document(status, &plan).tagged(&Tag::content(&plan)))
 }
 
+/// Deletes a plan that no caller is on. For an owner.
+#[utoipa::path(
+    delete,
+    path = "/plans/{plan}",
+    tag = "plans",
+    operation_id = "delete_plan",
+    params(spec::IfMatch, spec::LockToken),
+    responses(spec::Removed, spec::Any, spec::Missing, spec::Unchanged)
+)]
 pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::Owner).await?;
     call.query(&[])?;

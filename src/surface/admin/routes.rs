@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Surface,
@@ -11,28 +12,41 @@ use super::{
     call::Call,
     etag::Tag,
     page::{Page, cut},
+    spec,
 };
 use crate::{Denial, app::Role};
 
 /// Which requests go where, past which policies.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Route {
     /// Unique among the routes: 1 to 64 of `A-Z a-z 0-9 - _ .`.
     pub name: String,
     /// Only for this host; `null` is any.
+    #[schema(required)]
     pub host: Option<String>,
     /// This path and all below it.
     pub path: String,
     /// Only these methods; none at all is any.
     pub methods: Vec<String>,
     /// The service behind it, by its name.
+    #[schema(required)]
     pub upstream: Option<String>,
     /// The management contract behind it, by its name.
+    #[schema(required)]
     pub surface: Option<String>,
     /// What a request must pass, in this order, by name.
     pub policies: Vec<String>,
 }
 
+/// Lists the routes, in the order of the configuration.
+#[utoipa::path(
+    get,
+    path = "/routes",
+    tag = "routes",
+    operation_id = "list_routes",
+    params(spec::Paging),
+    responses(spec::Many<Route>, spec::Any),
+)]
 pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::ReadOnly).await?;
     let query = call.query(&["limit", "after"])?;
@@ -52,6 +66,15 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(Answer::ok(&page).linked(link))
 }
 
+/// Shows a route.
+#[utoipa::path(
+    get,
+    path = "/routes/{route}",
+    tag = "routes",
+    operation_id = "read_route",
+    params(spec::IfNoneMatch),
+    responses(spec::One<Route>, spec::Any, spec::Missing),
+)]
 pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::ReadOnly).await?;
     call.query(&[])?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Surface,
@@ -14,26 +15,29 @@ use super::{
     etag::Tag,
     json::{self, Checks},
     page::{Page, cut},
+    spec,
 };
 use crate::{
     app::{self, Role, Standing, TenantEdit, TenantId},
     registry::{Command, Tenants},
-    surface::present,
+    surface::{present, spec::words},
 };
 
 /// How many callers of each kind a tenant may have, unless it is said.
 const CALLERS: u32 = 50;
 
 /// A customer. Nothing of one tenant is visible to another.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Tenant {
     /// Unique; not a secret.
     id: String,
     /// For people.
     name: String,
     /// Which APIG gateway it is, if it is one.
+    #[schema(required)]
     gateway: Option<Gateway>,
     /// Whether its subscription holds.
+    #[schema(value_type = words::Standing)]
     standing: Standing,
     /// How many callers of each kind it may have.
     max_callers: u32,
@@ -46,12 +50,14 @@ pub(super) struct Tenant {
 }
 
 /// Which APIG gateway a tenant is.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Gateway {
     /// The project, as it stands in paths; 1 to 64 of `A-Z a-z 0-9 - _ .`.
+    #[schema(value_type = words::Id)]
     project_id: String,
     /// The dedicated gateway within the project; likewise.
+    #[schema(value_type = words::Id)]
     instance_id: String,
     /// Whether operators may choose the keys and secrets of apps.
     #[serde(default)]
@@ -59,37 +65,44 @@ pub(super) struct Gateway {
 }
 
 /// A tenant to be made.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewTenant {
     /// Its id; without one it gets a random one.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = words::Id, required = false)]
     id: Option<TenantId>,
     /// For people; 1 to 255 characters that can be printed.
+    #[schema(value_type = words::Name)]
     name: String,
     /// Which APIG gateway it is to be, if it is to be one.
     #[serde(default)]
     gateway: Option<Gateway>,
     /// Whether its subscription holds; it does, unless it is said.
     #[serde(default)]
+    #[schema(value_type = words::Standing)]
     standing: Standing,
     /// How many callers of each kind it may have; 50, unless it is said.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = words::Number, required = false)]
     max_callers: Option<u32>,
 }
 
 /// What to change of a tenant; what is absent stays.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TenantPatch {
     /// A new name.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = words::Name, required = false)]
     name: Option<String>,
     /// A new standing.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = words::Standing, required = false)]
     standing: Option<Standing>,
     /// How many callers of each kind it may have; those that it has stay.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = words::Number, required = false)]
     max_callers: Option<u32>,
 }
 
@@ -150,6 +163,15 @@ fn shown(tenant: &app::Tenant) -> Answer {
     Answer::ok(&Tenant::from(tenant.clone())).tagged(&Tag::revision(tenant.revision))
 }
 
+/// Lists the tenants.
+#[utoipa::path(
+    get,
+    path = "/tenants",
+    tag = "tenants",
+    operation_id = "list_tenants",
+    params(spec::Paging, ("name" = Option<String>, Query, description = "Only of this name"), ("standing" = Option<words::Standing>, Query, description = "Only in this standing")),
+    responses(spec::Many<Tenant>, spec::Any),
+)]
 pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::ReadOnly).await?;
     let query = call.query(&["name", "standing", "limit", "after"])?;
@@ -168,6 +190,16 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(Answer::ok(&page).linked(link))
 }
 
+/// Makes a tenant. For an owner.
+#[utoipa::path(
+    post,
+    path = "/tenants",
+    tag = "tenants",
+    operation_id = "create_tenant",
+    params(spec::IdempotencyKey, spec::LockToken),
+    request_body(content = NewTenant, content_type = "application/json"),
+    responses(spec::Made<Tenant>, spec::Any, spec::Unmade),
+)]
 pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::Owner).await?;
     call.query(&[])?;
@@ -185,6 +217,15 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     made.await.map_err(|fault| surface.refuse(fault))
 }
 
+/// Shows a tenant.
+#[utoipa::path(
+    get,
+    path = "/tenants/{tenant}",
+    tag = "tenants",
+    operation_id = "read_tenant",
+    params(spec::IfNoneMatch),
+    responses(spec::One<Tenant>, spec::Any, spec::Missing),
+)]
 pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::ReadOnly).await?;
     call.query(&[])?;
@@ -193,6 +234,16 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(if tag.is_known(&call.headers) { Answer::unmodified(&tag) } else { shown(&tenant) })
 }
 
+/// Changes a tenant. For an owner.
+#[utoipa::path(
+    patch,
+    path = "/tenants/{tenant}",
+    tag = "tenants",
+    operation_id = "modify_tenant",
+    params(spec::IfMatch, spec::LockToken),
+    request_body(content((TenantPatch = "application/merge-patch+json"), (TenantPatch = "application/json"))),
+    responses(spec::Modified<Tenant>, spec::Any, spec::Missing, spec::Unchanged),
+)]
 pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::Owner).await?;
     call.query(&[])?;
@@ -208,6 +259,15 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     Ok(shown(done!(Tenant, done).map_err(|fault| surface.refuse(fault))?))
 }
 
+/// Deletes a tenant that has no callers. For an owner.
+#[utoipa::path(
+    delete,
+    path = "/tenants/{tenant}",
+    tag = "tenants",
+    operation_id = "delete_tenant",
+    params(spec::IfMatch, spec::LockToken),
+    responses(spec::Removed, spec::Any, spec::Missing, spec::Unchanged)
+)]
 pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
     let call = Call::of(request, Role::Owner).await?;
     call.query(&[])?;

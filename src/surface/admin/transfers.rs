@@ -1,7 +1,8 @@
 //! Everything as one file and back, and keys of other gateways.
 
-mod import;
+pub(super) mod import;
 mod spool;
+pub(super) mod told;
 mod within;
 
 pub use spool::Imports;
@@ -20,7 +21,7 @@ use futures_util::stream;
 use http::{HeaderValue, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Admin, Surface, answer::Refused, call::Call, guard, only};
+use super::{Admin, Surface, answer::Refused, call::Call, guard, only, spec};
 use crate::{
     Denial,
     app::Role,
@@ -86,8 +87,21 @@ impl Writing {
     }
 }
 
+/// Exports everything, as one file. For an owner.
+///
 /// All there is, line by line as it is read: no more than a page of it is held. A file that breaks off lacks its
 /// last line, and no import takes it.
+#[utoipa::path(
+    get,
+    path = "/export",
+    tag = "transfers",
+    operation_id = "export",
+    responses(
+        (status = 200, description = "A JSON object to a line", body = String, content_type = "application/x-ndjson"),
+        spec::Any,
+        spec::Busy
+    ),
+)]
 pub(super) async fn export(
     State(surface): State<Arc<Surface>>,
     request: Request,

@@ -8,11 +8,13 @@ use axum::{
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Apig, Refusal,
     call::{Asked, in_good_standing},
     show::{app_of, show},
+    spec::{Errors, addresses},
 };
 use crate::{
     app::{Access, Acl, AclKind, AddressRange, Caller, CallerEdit},
@@ -20,14 +22,16 @@ use crate::{
 };
 
 /// The body of a setting.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AclBody {
     /// `PERMIT`: only they may. `DENY`: all others may.
     #[serde(default)]
+    #[schema(value_type = String, required = true, pattern = "^(PERMIT|DENY)$")]
     app_acl_type: Option<String>,
     /// Addresses, ranges such as `192.0.2.1-192.0.2.9`, blocks such as `192.0.2.0/24`; at most 100.
     #[serde(default)]
+    #[schema(schema_with = addresses, required = true)]
     app_acl_values: Option<Vec<String>>,
 }
 
@@ -48,10 +52,11 @@ impl AclBody {
 }
 
 /// From which addresses an app may call.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[allow(clippy::struct_field_names, reason = "they are the contract's")]
 struct AclInfo<'a> {
     /// The app.
+    #[schema(value_type = String)]
     app_id: Cow<'a, str>,
     /// `PERMIT` or `DENY`; empty for an app that may call from anywhere.
     app_acl_type: &'static str,
@@ -70,6 +75,15 @@ impl<'a> AclInfo<'a> {
     }
 }
 
+/// Sets from which addresses an app may call.
+#[utoipa::path(
+    put,
+    path = "/apps/{app_id}/app-acl",
+    tag = "app-acl",
+    operation_id = "set_app_acl",
+    request_body(content = AclBody),
+    responses((status = 201, description = "From where it may call", body = AclInfo), Errors),
+)]
 pub(super) async fn set(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
@@ -80,6 +94,14 @@ pub(super) async fn set(State(surface): State<Arc<Apig>>, request: Request) -> R
     show(StatusCode::CREATED, &AclInfo::of(&asked, &after)?)
 }
 
+/// Shows from which addresses an app may call.
+#[utoipa::path(
+    get,
+    path = "/apps/{app_id}/app-acl",
+    tag = "app-acl",
+    operation_id = "show_app_acl",
+    responses((status = 200, description = "From where it may call", body = AclInfo), Errors),
+)]
 pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
@@ -87,7 +109,16 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
     show(StatusCode::OK, &AclInfo::of(&asked, &caller)?)
 }
 
+/// Lets an app call from anywhere.
+///
 /// An app without a list stays without.
+#[utoipa::path(
+    delete,
+    path = "/apps/{app_id}/app-acl",
+    tag = "app-acl",
+    operation_id = "delete_app_acl",
+    responses((status = 204, description = "It may"), Errors),
+)]
 pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;

@@ -11,9 +11,10 @@ use http::StatusCode;
 use super::{
     Apig, Refusal, Version,
     call::{Asked, in_good_standing},
-    fields::{AppFields, ResetFields},
+    fields::{AppBody, AppFields, ResetBody, ResetFields},
     query::{self, AppsQuery, PageQuery},
-    show::{AppBrief, AppCounts, AppList, app_of, show, show_secret, telling},
+    show::{AppBrief, AppCounts, AppInfo, AppList, app_of, show, show_secret, telling},
+    spec::Errors,
 };
 use crate::{
     app::{Access, App, Caller, CallerEdit, CallerId, CallerKind, Creator, Secret, Tenant},
@@ -21,6 +22,15 @@ use crate::{
     surface::content,
 };
 
+/// Makes an app.
+#[utoipa::path(
+    post,
+    path = "/apps",
+    tag = "apps",
+    operation_id = "create_app",
+    request_body(content = AppBody),
+    responses((status = 201, description = "The app", body = AppInfo), Errors),
+)]
 pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let id = CallerId::random();
@@ -45,6 +55,15 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
     Ok(telling(answer, asked.version, generated.as_ref()))
 }
 
+/// Lists apps, the newest first.
+#[utoipa::path(
+    get,
+    path = "/apps",
+    tag = "apps",
+    operation_id = "list_apps",
+    params(PageQuery, AppsQuery),
+    responses((status = 200, description = "A page of apps", body = AppList), Errors),
+)]
 pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let tenant = surface.gateway(&asked).await?;
@@ -68,6 +87,14 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     answer(&asked, StatusCode::OK, &AppList { total, size: apps.len(), apps })
 }
 
+/// Shows an app.
+#[utoipa::path(
+    get,
+    path = "/apps/{app_id}",
+    tag = "apps",
+    operation_id = "show_app",
+    responses((status = 200, description = "The app", body = AppInfo), Errors),
+)]
 pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let id = asked.app(1)?;
@@ -77,6 +104,15 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
     answer(&asked, StatusCode::OK, &surface.info(&asked, &caller)?)
 }
 
+/// Changes an app.
+#[utoipa::path(
+    put,
+    path = "/apps/{app_id}",
+    tag = "apps",
+    operation_id = "update_app",
+    request_body(content = AppBody),
+    responses((status = 200, description = "The app", body = AppInfo), Errors),
+)]
 pub(super) async fn modify(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let id = asked.app(1)?;
@@ -96,7 +132,16 @@ pub(super) async fn modify(State(surface): State<Arc<Apig>>, request: Request) -
     answer(&asked, StatusCode::OK, &surface.info(&asked, &after)?)
 }
 
+/// Deletes an app, with all that belongs to it.
+///
 /// What one would revoke may be revoked when the subscription has lapsed, too.
+#[utoipa::path(
+    delete,
+    path = "/apps/{app_id}",
+    tag = "apps",
+    operation_id = "delete_app",
+    responses((status = 204, description = "It is gone"), Errors),
+)]
 pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let id = asked.app(1)?;
@@ -111,6 +156,15 @@ pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// Gives an app another secret.
+#[utoipa::path(
+    put,
+    path = "/apps/secret/{app_id}",
+    tag = "apps",
+    operation_id = "reset_app_secret",
+    request_body(content = ResetBody, description = "Without a body, it is generated"),
+    responses((status = 200, description = "The app", body = AppInfo), Errors),
+)]
 pub(super) async fn reset_secret(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -133,7 +187,16 @@ pub(super) async fn reset_secret(
     Ok(telling(answer(&asked, StatusCode::OK, &app)?, asked.version, generated.as_ref()))
 }
 
+/// Says whether there is an app.
+///
 /// For any token of the project, whatever apps it is confined to.
+#[utoipa::path(
+    get,
+    path = "/apps/validation/{app_id}",
+    tag = "apps",
+    operation_id = "verify_app",
+    responses((status = 200, description = "There is", body = AppBrief), Errors),
+)]
 pub(super) async fn verify(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let id = asked.app(2)?;
@@ -143,6 +206,14 @@ pub(super) async fn verify(State(surface): State<Arc<Apig>>, request: Request) -
     show(StatusCode::OK, &AppBrief { id, name: &caller.name, remark })
 }
 
+/// Counts the apps.
+#[utoipa::path(
+    get,
+    path = "/resources/outline/apps",
+    tag = "apps",
+    operation_id = "count_apps",
+    responses((status = 200, description = "How many there are", body = AppCounts), Errors),
+)]
 pub(super) async fn counts(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let tenant = surface.gateway(&asked).await?;

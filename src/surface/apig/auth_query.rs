@@ -1,55 +1,77 @@
 //! What is asked about authorizations.
 
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
-use super::{Refusal, call::Asked};
+use super::{Refusal, call::Asked, query::is_searchable};
 use crate::{
     app::{EnvironmentId, RouteName, TenantId},
     registry::Grants,
+    surface::spec::words,
 };
 
 /// The body of an authorization: each of these apps for each of these APIs.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "env_id": "DEFAULT_ENVIRONMENT_RELEASE_ID",
+    "app_ids": ["14b399ac-967f-4115-bb62-c0346b4537e9"],
+    "api_ids": ["orders"],
+}))]
 pub(super) struct AuthsBody {
     /// The environment: `DEFAULT_ENVIRONMENT_RELEASE_ID`.
     #[serde(default)]
+    #[schema(value_type = String, required = true, pattern = "^DEFAULT_ENVIRONMENT_RELEASE_ID$")]
     pub(super) env_id: Option<String>,
     /// The apps.
     #[serde(default)]
+    #[schema(value_type = Vec<words::Id>, required = true, min_items = 1, max_items = 500)]
     pub(super) app_ids: Option<Vec<String>>,
     /// The APIs.
     #[serde(default)]
+    #[schema(value_type = Vec<String>, required = true, min_items = 1, max_items = 500)]
     pub(super) api_ids: Option<Vec<String>>,
 }
 
 /// The filters of lists of APIs that an app is, or is not, authorized for.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ApisQuery {
     /// The app. Mandatory.
+    #[param(value_type = words::Id, required = true)]
     app_id: Option<String>,
     /// Only this API.
+    #[param(value_type = words::MaybeId, required = false)]
     api_id: Option<String>,
     /// Only APIs whose name holds this.
+    #[param(value_type = words::Text, required = false)]
     api_name: Option<String>,
     /// Only APIs of this group; there are none.
+    #[param(value_type = String, required = false)]
     group_id: Option<String>,
     /// Only APIs of groups whose name holds this; there are none.
+    #[param(value_type = String, required = false)]
     group_name: Option<String>,
     /// Only this environment. Mandatory for APIs that the app is not authorized for.
+    #[param(ignore)]
     env_id: Option<String>,
 }
 
 /// The filters of a list of apps that are authorized for an API.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AppsOfQuery {
     /// Only this API.
+    #[param(value_type = words::MaybeId, required = false)]
     api_id: Option<String>,
     /// Only apps whose name holds this.
+    #[param(value_type = words::Text, required = false)]
     app_name: Option<String>,
     /// Only this app.
+    #[param(value_type = words::MaybeId, required = false)]
     app_id: Option<String>,
     /// Only this environment.
+    #[param(value_type = words::MaybeId, required = false)]
     env_id: Option<String>,
 }
 
@@ -60,9 +82,8 @@ pub(super) fn given(text: Option<&String>) -> Option<&str> {
 
 /// A filter that names are searched for.
 pub(super) fn plain(text: Option<&String>, name: &'static str) -> Result<Option<String>, Refusal> {
-    let fits = |text: &str| text.len() <= 256 && !text.chars().any(char::is_control);
     match given(text) {
-        Some(text) if !fits(text) => Err(Refusal::NotTaken(name)),
+        Some(text) if !is_searchable(text) => Err(Refusal::NotTaken(name)),
         text => Ok(text.map(String::from)),
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Refusal, Version, call::repeated, show::app_of};
 use crate::app::{Caller, Grant, RouteName};
@@ -14,8 +15,9 @@ pub(super) const RELEASE: &str = "RELEASE";
 const NORMAL: &str = "NORMAL";
 
 /// What became of an authorization; in V1 this alone.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
+#[schema(as = AuthStatus)]
 pub(super) enum Status {
     /// It is made.
     Success,
@@ -26,25 +28,29 @@ pub(super) enum Status {
 }
 
 /// What became of an authorization, in V2.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct StatusInfo {
     status: Status,
     /// Why not, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error_msg: Option<String>,
     /// Why not, for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error_code: Option<&'static str>,
     /// The API that it was not made for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     api_name: Option<String>,
     /// The app that it was not made for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     app_name: Option<String>,
 }
 
 /// What became of an authorization, as each version says it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum Outcome {
     /// V1.
@@ -54,10 +60,11 @@ pub(super) enum Outcome {
 }
 
 /// One result of an authorization.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Authorized {
     /// The authorization's id, when there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     id: Option<String>,
     /// The API.
     api_id: String,
@@ -65,18 +72,20 @@ pub(super) struct Authorized {
     app_id: String,
     /// When it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     auth_time: Option<Timestamp>,
     /// Who made it: `PROVIDER` or `CONSUMER`.
     auth_role: &'static str,
     /// Always `NORMAL`; V2 only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     auth_tunnel: Option<&'static str>,
     /// What became of it.
     auth_result: Outcome,
 }
 
 /// The results of an authorization, in V2; in V1 they stand alone.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct AuthResult {
     /// One for each pair of an app and an API.
     pub(super) auths: Vec<Authorized>,
@@ -144,12 +153,13 @@ fn tunnel(version: Version) -> Option<&'static str> {
 }
 
 /// Members that the versions name differently.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum Bound<'a> {
     /// V1.
     One {
         /// The app.
+        #[schema(value_type = String)]
         appid: Cow<'a, str>,
         /// The environment's name.
         envname: &'static str,
@@ -157,6 +167,7 @@ pub(super) enum Bound<'a> {
     /// V2.
     Two {
         /// The app.
+        #[schema(value_type = String)]
         app_id: Cow<'a, str>,
         /// The environment's name.
         env_name: &'static str,
@@ -166,9 +177,10 @@ pub(super) enum Bound<'a> {
 }
 
 /// An authorization: of an app for an API.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct AuthInfo<'a> {
     /// Its id.
+    #[schema(value_type = String)]
     id: Cow<'a, str>,
     /// The API.
     api_id: &'a str,
@@ -217,7 +229,7 @@ impl<'a> AuthInfo<'a> {
 }
 
 /// A page of authorizations.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct AuthList<'a> {
     /// How many there are on all pages together.
     total: u64,
@@ -234,7 +246,7 @@ impl<'a> AuthList<'a> {
 }
 
 /// An API that an app is not authorized for.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ApiOutline<'a> {
     /// Its id.
     id: &'a str,
@@ -261,7 +273,7 @@ impl<'a> ApiOutline<'a> {
 }
 
 /// A page of APIs.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ApiList<'a> {
     /// How many there are on all pages together.
     pub(super) total: usize,

@@ -15,17 +15,27 @@ use super::{
     call::{Asked, in_good_standing, repeated},
     query::{self, PageQuery},
     show::show,
+    spec::Errors,
 };
 use crate::{
     Denial,
     app::{Access, Caller, CallerId, Entity, EnvironmentId, Grant, GrantId, GrantRole, RouteName, Tenant},
     registry::{Callers, Command, Grants},
-    surface::{content, object},
+    surface::{content, object, spec::words},
 };
 
 /// The most pairs of an app and an API in one request.
 const MOST: usize = 500;
 
+/// Authorizes apps for APIs: each of these apps for each of these APIs.
+#[utoipa::path(
+    post,
+    path = "/app-auths",
+    tag = "app-auths",
+    operation_id = "authorize_apps",
+    request_body(content = AuthsBody),
+    responses((status = 201, description = "What became of each", body = AuthResult), Errors),
+)]
 pub(super) async fn authorize(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -85,7 +95,16 @@ pub(super) async fn authorize(
     }
 }
 
+/// Takes an authorization back.
+///
 /// What one would revoke may be revoked when the subscription has lapsed, too.
+#[utoipa::path(
+    delete,
+    path = "/app-auths/{app_auth_id}",
+    tag = "app-auths",
+    operation_id = "cancel_app_auth",
+    responses((status = 204, description = "It is gone"), Errors),
+)]
 pub(super) async fn cancel(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let tenant = surface.gateway(&asked).await?;
@@ -99,6 +118,15 @@ pub(super) async fn cancel(State(surface): State<Arc<Apig>>, request: Request) -
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// Lists the APIs that an app is authorized for.
+#[utoipa::path(
+    get,
+    path = "/app-auths/binded-apis",
+    tag = "app-auths",
+    operation_id = "list_apis_of_app",
+    params(PageQuery, ApisQuery, ("env_id" = Option<words::MaybeId>, Query, description = "Only in this environment")),
+    responses((status = 200, description = "A page of authorizations", body = AuthList), Errors),
+)]
 pub(super) async fn apis_of_app(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -118,6 +146,15 @@ pub(super) async fn apis_of_app(
     show(StatusCode::OK, &AuthList::new(total, rows))
 }
 
+/// Lists the APIs that an app is not authorized for.
+#[utoipa::path(
+    get,
+    path = "/app-auths/unbinded-apis",
+    tag = "app-auths",
+    operation_id = "list_other_apis",
+    params(PageQuery, ApisQuery, ("env_id" = words::Id, Query, description = "In this environment")),
+    responses((status = 200, description = "A page of APIs", body = ApiList), Errors),
+)]
 pub(super) async fn other_apis(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -149,6 +186,15 @@ pub(super) async fn other_apis(
     show(StatusCode::OK, &ApiList { total: apis.len(), size: page.len(), apis: page })
 }
 
+/// Lists the apps that are authorized for an API.
+#[utoipa::path(
+    get,
+    path = "/app-auths/binded-apps",
+    tag = "app-auths",
+    operation_id = "list_apps_of_api",
+    params(PageQuery, AppsOfQuery),
+    responses((status = 200, description = "A page of authorizations", body = AuthList), Errors),
+)]
 pub(super) async fn apps_of_api(
     State(surface): State<Arc<Apig>>,
     request: Request,

@@ -9,12 +9,14 @@ use axum::{
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Apig, Refusal,
     call::{Asked, in_good_standing},
     query::{self, PageQuery},
     show::{STARS, expose, show_secret},
+    spec::Errors,
 };
 use crate::{
     Denial,
@@ -29,30 +31,34 @@ use crate::{
 const BATCH: u32 = 500;
 
 /// The body of a creation.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AppCodeBody {
     /// 64 to 180 characters.
     #[serde(default)]
+    #[schema(value_type = String, required = true, pattern = "^[A-Za-z0-9+/][A-Za-z0-9+/_!@#$%=-]{63,179}$")]
     app_code: Option<String>,
 }
 
 /// An AppCode.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct AppCodeInfo<'a> {
     /// The AppCode itself, or six asterisks.
     #[serde(serialize_with = "expose")]
+    #[schema(value_type = String)]
     app_code: Secret,
     /// Its id.
+    #[schema(value_type = String)]
     id: Cow<'a, str>,
     /// The id of its app.
+    #[schema(value_type = String)]
     app_id: Cow<'a, str>,
     /// When it was made.
     create_time: Timestamp,
 }
 
 /// A page of AppCodes.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct AppCodeList<'a> {
     /// How many there are on all pages together.
     total: usize,
@@ -62,6 +68,15 @@ struct AppCodeList<'a> {
     app_codes: Vec<AppCodeInfo<'a>>,
 }
 
+/// Makes an AppCode that was chosen.
+#[utoipa::path(
+    post,
+    path = "/apps/{app_id}/app-codes",
+    tag = "app-codes",
+    operation_id = "create_app_code",
+    request_body(content = AppCodeBody),
+    responses((status = 201, description = "The AppCode", body = AppCodeInfo), Errors),
+)]
 pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
@@ -71,7 +86,16 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
     surface.make(&asked, &tenant, app, &code).await
 }
 
+/// Makes an AppCode that is generated.
+///
 /// Whatever its body says.
+#[utoipa::path(
+    put,
+    path = "/apps/{app_id}/app-codes",
+    tag = "app-codes",
+    operation_id = "generate_app_code",
+    responses((status = 201, description = "The AppCode", body = AppCodeInfo), Errors),
+)]
 pub(super) async fn generate(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -81,6 +105,15 @@ pub(super) async fn generate(
     surface.make(&asked, &tenant, app, &AppCode::generate()).await
 }
 
+/// Lists the AppCodes of an app, the newest first.
+#[utoipa::path(
+    get,
+    path = "/apps/{app_id}/app-codes",
+    tag = "app-codes",
+    operation_id = "list_app_codes",
+    params(PageQuery),
+    responses((status = 200, description = "A page of AppCodes", body = AppCodeList), Errors),
+)]
 pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
@@ -91,6 +124,14 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     show_secret(StatusCode::OK, &AppCodeList { total: codes.len(), size: app_codes.len(), app_codes })
 }
 
+/// Shows an AppCode.
+#[utoipa::path(
+    get,
+    path = "/apps/{app_id}/app-codes/{app_code_id}",
+    tag = "app-codes",
+    operation_id = "show_app_code",
+    responses((status = 200, description = "The AppCode", body = AppCodeInfo), Errors),
+)]
 pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
@@ -98,7 +139,16 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
     show_secret(StatusCode::OK, &surface.code_info(&asked, &code)?)
 }
 
+/// Deletes an AppCode.
+///
 /// What one would revoke may be revoked when the subscription has lapsed, too.
+#[utoipa::path(
+    delete,
+    path = "/apps/{app_id}/app-codes/{app_code_id}",
+    tag = "app-codes",
+    operation_id = "delete_app_code",
+    responses((status = 204, description = "It is gone"), Errors),
+)]
 pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;

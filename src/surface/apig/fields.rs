@@ -3,6 +3,7 @@
 use std::{num::NonZeroU32, ops::RangeInclusive};
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{Refusal, Version};
 use crate::{
@@ -16,29 +17,34 @@ const LONGEST_REMARK: usize = 255;
 const GREATEST: i64 = 2_147_483_647;
 
 /// The body of a creation and of a modification.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct AppBody {
+pub(super) struct AppBody {
     /// 3 to 64 letters, digits and `_`, a letter first.
     #[serde(default)]
+    #[schema(value_type = String, required = true, pattern = "^[A-Za-z][A-Za-z0-9_]{2,63}$")]
     name: Option<String>,
     /// At most 255 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, max_length = 255, pattern = r"^[^<>\u0000]*$")]
     remark: Option<String>,
     /// 8 to 64 characters, in V2 to 200.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, min_length = 8, max_length = 200, pattern = "^[A-Za-z0-9][A-Za-z0-9_-]*$")]
     app_key: Option<String>,
     /// 8 to 64 characters, in V2 to 128.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, min_length = 8, max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9_!@#$%-]*$")]
     app_secret: Option<String>,
 }
 
 /// The body of a reset of the secret.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ResetBody {
+pub(super) struct ResetBody {
     /// The new secret; without one, it is generated.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, min_length = 8, max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9_!@#$%-]*$")]
     app_secret: Option<String>,
 }
 

@@ -2,46 +2,67 @@
 
 use axum::extract::{Query, Request};
 use serde::{Deserialize, de::DeserializeOwned};
+use utoipa::IntoParams;
 
 use super::{Refusal, Version, call::Asked};
 use crate::{
     Denial,
     app::{CallerKind, Creator, Status, TenantId},
     registry::{Callers, Order},
+    surface::spec::words,
 };
 
 /// How many there are on a page when nobody says, and at most.
 const PAGE: u32 = 20;
 const LARGEST: u32 = 500;
+/// The longest text that is searched for, in characters.
+const LONGEST: usize = 256;
 
 /// Which page of a list: by number in the first version, by offset in the second.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct PageQuery {
     /// V1: the number of the page, from 1.
+    #[param(value_type = u64, required = false, minimum = 1, maximum = 18_446_744_073_709_551_615u64)]
     page_no: Option<String>,
     /// V1: how many there are on a page, 1 to 500.
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 500)]
     page_size: Option<String>,
     /// V2: how many to leave out; below 0 is 0.
+    #[param(value_type = i64, required = false)]
     offset: Option<String>,
     /// V2: how many to list; 0 and below is 20, above 500 is 500.
+    #[param(value_type = i64, required = false)]
     limit: Option<String>,
 }
 
 /// The filters of a list of apps.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AppsQuery {
     /// Only this app.
+    #[param(value_type = words::MaybeId, required = false)]
     id: Option<String>,
     /// Only apps whose name holds this; exactly this, when `precise_search` says so.
+    #[param(value_type = words::Text, required = false)]
     name: Option<String>,
     /// Only apps in this state: 1 enabled, 2 disabled, 3 deleted.
+    #[param(value_type = i32, required = false, minimum = 1, maximum = 3)]
     status: Option<String>,
     /// Only the app with this key.
+    #[param(value_type = words::Text, required = false)]
     app_key: Option<String>,
     /// Only apps made by `USER` or `MARKET`.
+    #[param(value_type = words::Creator, required = false)]
     creator: Option<String>,
     /// `name`: names match exactly.
+    #[param(value_type = String, required = false, pattern = "^(name)?$")]
     precise_search: Option<String>,
+}
+
+/// Whether a text may be searched for: at most 256 characters, none of them a control character.
+pub(super) fn is_searchable(text: &str) -> bool {
+    text.chars().count() <= LONGEST && !text.chars().any(char::is_control)
 }
 
 /// The parameters of a query that are known; others are nobody's business.
@@ -101,7 +122,7 @@ impl AppsQuery {
     /// The apps it asks for; `None` when there can be none.
     pub(super) fn callers(self, asked: &Asked, tenant: &TenantId) -> Result<Option<Callers>, Refusal> {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-        let plain = |text: &String| text.len() <= 256 && !text.chars().any(char::is_control);
+        let plain = |text: &String| is_searchable(text);
         let precise = match given(self.precise_search).as_deref() {
             None => false,
             Some("name") => true,

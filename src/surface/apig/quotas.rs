@@ -1,6 +1,6 @@
 //! Quotas of apps, in the second version only.
 
-mod apps;
+pub(super) mod apps;
 mod fields;
 mod show;
 
@@ -14,6 +14,7 @@ use axum::{
 };
 use http::StatusCode;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{
     Apig, Refusal,
@@ -21,26 +22,38 @@ use super::{
     call::{Asked, in_good_standing, repeated},
     query::{self, PageQuery, page_of},
     show::show,
+    spec::Errors,
 };
 use crate::{
     Denial,
     app::{Access, Entity, Quota, QuotaId, Tenant},
     registry::{Callers, Command, Fault},
-    surface::content,
+    surface::{content, spec::words},
 };
-use fields::QuotaFields;
+use fields::{QuotaBody, QuotaFields};
 use show::{QuotaInfo, QuotaList};
 
 /// How often a change is tried again that somebody else was faster than.
 const TRIES: u32 = 16;
 
 /// The filter of a list of quotas.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct QuotasQuery {
     /// Only those whose name holds this.
+    #[param(value_type = words::Text, required = false)]
     name: Option<String>,
 }
 
+/// Makes a quota of apps.
+#[utoipa::path(
+    post,
+    path = "/app-quotas",
+    tag = "app-quotas",
+    operation_id = "create_app_quota",
+    request_body(content = QuotaBody),
+    responses((status = 201, description = "The quota", body = QuotaInfo), Errors),
+)]
 pub(in super::super) async fn create(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -62,6 +75,15 @@ pub(in super::super) async fn create(
     show(StatusCode::CREATED, &QuotaInfo::of(asked.version, made, 0))
 }
 
+/// Lists quotas, the newest first.
+#[utoipa::path(
+    get,
+    path = "/app-quotas",
+    tag = "app-quotas",
+    operation_id = "list_app_quotas",
+    params(PageQuery, QuotasQuery),
+    responses((status = 200, description = "A page of them", body = QuotaList), Errors),
+)]
 pub(in super::super) async fn list(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -82,6 +104,14 @@ pub(in super::super) async fn list(
     show(StatusCode::OK, &QuotaList { total: all.len(), size: quotas.len(), quotas })
 }
 
+/// Shows a quota.
+#[utoipa::path(
+    get,
+    path = "/app-quotas/{app_quota_id}",
+    tag = "app-quotas",
+    operation_id = "show_app_quota",
+    responses((status = 200, description = "The quota", body = QuotaInfo), Errors),
+)]
 pub(in super::super) async fn read(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -93,6 +123,15 @@ pub(in super::super) async fn read(
     surface.show_quota(&asked, &tenant, &quota).await
 }
 
+/// Changes a quota.
+#[utoipa::path(
+    put,
+    path = "/app-quotas/{app_quota_id}",
+    tag = "app-quotas",
+    operation_id = "update_app_quota",
+    request_body(content = QuotaBody),
+    responses((status = 200, description = "The quota", body = QuotaInfo), Errors),
+)]
 pub(in super::super) async fn modify(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -119,7 +158,16 @@ pub(in super::super) async fn modify(
     Err(Denial::unavailable("It is being changed by others.", 1).into())
 }
 
+/// Deletes a quota.
+///
 /// Its apps have none any more.
+#[utoipa::path(
+    delete,
+    path = "/app-quotas/{app_quota_id}",
+    tag = "app-quotas",
+    operation_id = "delete_app_quota",
+    responses((status = 204, description = "It is gone"), Errors),
+)]
 pub(in super::super) async fn delete(
     State(surface): State<Arc<Apig>>,
     request: Request,

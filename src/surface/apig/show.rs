@@ -6,11 +6,13 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::{Apig, Refusal, Version, call::Asked};
 use crate::{
     Denial,
     app::{Access, App, Caller, Secret, Status},
+    surface::spec::words,
 };
 
 /// What stands for a secret that is not shown.
@@ -20,20 +22,24 @@ pub(super) const STARS: &str = "******";
 static X_APP_SECRET: HeaderName = HeaderName::from_static("x-app-secret");
 
 /// An app.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct AppInfo<'a> {
     /// Its id, as the version spells it.
+    #[schema(value_type = String)]
     id: Cow<'a, str>,
     /// Its name.
     name: &'a str,
     /// 1 enabled, 2 disabled.
+    #[schema(minimum = 1, maximum = 2)]
     status: u8,
     /// The AppKey.
     app_key: &'a str,
     /// The AppSecret, or six asterisks.
     #[serde(serialize_with = "expose")]
+    #[schema(value_type = String)]
     app_secret: Secret,
     /// `USER` or `MARKET`.
+    #[schema(value_type = words::Creator)]
     creator: &'static str,
     /// Its description.
     remark: &'a str,
@@ -43,14 +49,16 @@ pub(super) struct AppInfo<'a> {
     update_time: Timestamp,
     /// Always `apig`; left out of V1's answer to a reset of the secret.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) app_type: Option<&'static str>,
     /// How many APIs it is authorized for; in lists only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) bind_num: Option<u64>,
 }
 
 /// A page of apps.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct AppList<'a> {
     /// How many there are on all pages together.
     pub(super) total: u64,
@@ -61,9 +69,10 @@ pub(super) struct AppList<'a> {
 }
 
 /// What anybody may know of an app.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct AppBrief<'a> {
     /// Its id, as the version spells it.
+    #[schema(value_type = String)]
     pub(super) id: Cow<'a, str>,
     /// Its name.
     pub(super) name: &'a str,
@@ -72,7 +81,7 @@ pub(super) struct AppBrief<'a> {
 }
 
 /// How many apps there are.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct AppCounts {
     /// Those that are authorized for an API.
     pub(super) authed_nums: u64,

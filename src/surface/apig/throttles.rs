@@ -1,9 +1,9 @@
 //! Throttling policies.
 
-mod bindings;
+pub(super) mod bindings;
 mod fields;
 mod show;
-mod specials;
+pub(super) mod specials;
 
 pub(super) use bindings::{apis_of_throttle, bind, other_apis, throttles_of_api, unbind, unbind_all};
 pub(super) use specials::{create_special, delete_special, list_specials, modify_special};
@@ -21,6 +21,7 @@ use super::{
     call::{Asked, in_good_standing, repeated},
     query::{self, PageQuery, page_of},
     show::show,
+    spec::Errors,
 };
 use crate::{
     Denial,
@@ -28,12 +29,21 @@ use crate::{
     registry::{Command, Fault},
     surface::content,
 };
-use fields::{ThrottleFields, ThrottlesQuery};
+use fields::{ThrottleBody, ThrottleFields, ThrottlesQuery};
 use show::{ThrottleInfo, ThrottleList};
 
 /// How often a change is tried again that somebody else was faster than.
 const TRIES: u32 = 16;
 
+/// Makes a throttling policy.
+#[utoipa::path(
+    post,
+    path = "/throttles",
+    tag = "throttles",
+    operation_id = "create_throttle",
+    request_body(content = ThrottleBody),
+    responses((status = 201, description = "The throttling policy", body = ThrottleInfo), Errors),
+)]
 pub(in super::super) async fn create(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -55,6 +65,15 @@ pub(in super::super) async fn create(
     show(StatusCode::CREATED, &ThrottleInfo::of(asked.version, made))
 }
 
+/// Lists throttling policies, the newest first.
+#[utoipa::path(
+    get,
+    path = "/throttles",
+    tag = "throttles",
+    operation_id = "list_throttles",
+    params(PageQuery, ThrottlesQuery),
+    responses((status = 200, description = "A page of them", body = ThrottleList), Errors),
+)]
 pub(in super::super) async fn list(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -71,6 +90,14 @@ pub(in super::super) async fn list(
     show(StatusCode::OK, &ThrottleList { total: all.len(), size: throttles.len(), throttles })
 }
 
+/// Shows a throttling policy.
+#[utoipa::path(
+    get,
+    path = "/throttles/{throttle_id}",
+    tag = "throttles",
+    operation_id = "show_throttle",
+    responses((status = 200, description = "The throttling policy", body = ThrottleInfo), Errors),
+)]
 pub(in super::super) async fn read(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -82,6 +109,15 @@ pub(in super::super) async fn read(
     show(StatusCode::OK, &ThrottleInfo::of(asked.version, &throttle))
 }
 
+/// Changes a throttling policy.
+#[utoipa::path(
+    put,
+    path = "/throttles/{throttle_id}",
+    tag = "throttles",
+    operation_id = "update_throttle",
+    request_body(content = ThrottleBody),
+    responses((status = 200, description = "The throttling policy", body = ThrottleInfo), Errors),
+)]
 pub(in super::super) async fn modify(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -96,6 +132,14 @@ pub(in super::super) async fn modify(
     show(StatusCode::OK, &ThrottleInfo::of(asked.version, &after))
 }
 
+/// Deletes a throttling policy that is bound to no API.
+#[utoipa::path(
+    delete,
+    path = "/throttles/{throttle_id}",
+    tag = "throttles",
+    operation_id = "delete_throttle",
+    responses((status = 204, description = "It is gone"), Errors),
+)]
 pub(in super::super) async fn delete(
     State(surface): State<Arc<Apig>>,
     request: Request,

@@ -24,6 +24,11 @@ impl Version {
         }
     }
 
+    /// What paths of a gateway start with.
+    pub(super) fn base(self) -> String {
+        format!("{}/{{project_id}}/apigw/instances/{{instance_id}}", self.prefix())
+    }
+
     /// An id as this version shows it. One that is no UUID with hyphens is shown as it is.
     pub(super) fn shown(self, id: &str) -> Cow<'_, str> {
         match self {

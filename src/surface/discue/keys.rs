@@ -17,7 +17,7 @@ use super::{
     call::{Call, read_body, still, target, unprocessable},
     rules,
     scopes::{self, Wire},
-    spec::{self, Errors},
+    spec::Errors,
 };
 use crate::{
     Denial,
@@ -26,7 +26,7 @@ use crate::{
         Scopes, Status, TenantId,
     },
     registry::Credentials,
-    surface::present,
+    surface::{present, spec::words},
 };
 
 /// The kind of resource that scopes name.
@@ -48,7 +48,7 @@ pub(super) struct KeyRef {
     name: Option<String>,
     /// Whether it is accepted.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = spec::Status, required = false)]
+    #[schema(value_type = words::Status, required = false)]
     status: Option<Status>,
     /// All it may be used for.
     #[serde(default, deserialize_with = "present")]
@@ -85,7 +85,7 @@ pub(super) struct Shown<'a> {
     /// How the key begins.
     key: &'a str,
     /// Whether it is accepted.
-    #[schema(value_type = spec::Status)]
+    #[schema(value_type = words::Status)]
     status: Status,
     /// What it may be used for.
     scopes: Vec<Wire>,

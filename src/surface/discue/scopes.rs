@@ -8,6 +8,7 @@ use crate::{
     Denial,
     app::{Access, CredentialId, Scope, Scopes},
     denial::Forbidden,
+    surface::spec::words,
 };
 
 /// What scopes that are given through the API may name.
@@ -26,7 +27,7 @@ pub(super) struct Wire {
     #[schema(value_type = spec::Resource)]
     resource: String,
     /// How deep; writing includes reading.
-    #[schema(value_type = spec::Access)]
+    #[schema(value_type = words::Access)]
     access: Access,
     /// Which of the kind: all of them, or at least one.
     #[schema(value_type = spec::Targets)]

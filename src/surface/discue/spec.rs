@@ -14,7 +14,7 @@ use crate::surface::spec::{optional_content, refusals, with_key};
 /// The surface as OpenAPI 3.1, as the code has it.
 #[must_use]
 pub fn description() -> utoipa::openapi::OpenApi {
-    with_key(optional_content(Spec::openapi()), "X-API-KEY")
+    with_key(optional_content(Spec::openapi(), |_| true), "X-API-KEY")
 }
 
 #[derive(OpenApi)]
@@ -57,6 +57,7 @@ pub(super) struct Errors;
 impl IntoResponses for Errors {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         refusals(
+            "application/json",
             "Problem",
             &[
                 (400, "Not an object of the documented members, each once and of its type."),
@@ -77,26 +78,6 @@ impl IntoResponses for Errors {
             ],
         )
     }
-}
-
-/// Whether a key is accepted.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Status {
-    /// It is.
-    Enabled,
-    /// It is known, and refused.
-    Disabled,
-}
-
-/// What may be done.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Access {
-    /// Look.
-    Read,
-    /// Look and change.
-    Write,
 }
 
 /// A kind of resource.

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Checks, Refused, check_place};
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
     surface::{
         admin::{json::nullable, tenants::check_name},
         present,
+        spec::words,
     },
 };
 
@@ -17,8 +19,9 @@ use crate::{
 const LONGEST_REMARK: usize = 255;
 
 /// What kind of caller it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = CallerKind)]
 pub(in super::super) enum Kind {
     /// A discue api client.
     ApiClient,
@@ -38,7 +41,7 @@ impl Kind {
 }
 
 /// Who a key belongs to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct Caller {
     /// Unique; not a secret.
     id: String,
@@ -49,12 +52,16 @@ pub(in super::super) struct Caller {
     /// What kind of caller it is.
     kind: Kind,
     /// What it may do here, when it is an administrator.
+    #[schema(value_type = Option<words::Role>, required)]
     role: Option<Role>,
     /// What it has beyond a caller, when it is an app.
+    #[schema(required)]
     app: Option<App>,
     /// Whether its keys are accepted.
+    #[schema(value_type = words::Status)]
     status: Status,
     /// The plan that it is on; without one it is unlimited.
+    #[schema(required)]
     plan: Option<String>,
     /// Grows by one with every change; the `ETag`.
     revision: u64,
@@ -65,74 +72,88 @@ pub(in super::super) struct Caller {
 }
 
 /// What an app has beyond a caller.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct App {
     /// For people.
     remark: String,
     /// The AppKey; not a secret.
     key: String,
     /// Who made it.
+    #[schema(value_type = words::Creator)]
     creator: Creator,
     /// The AppSecret, if it was generated, in the answer that tells of it and nowhere else.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     secret: Option<String>,
 }
 
 /// A caller to be made.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct NewCaller {
     /// Its id; without one it gets a random one.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = words::Id, required = false)]
     id: Option<CallerId>,
     /// Unique in the tenant, among callers of its kind; 1 to 255 characters that can be printed.
+    #[schema(value_type = words::Name)]
     name: String,
     /// What kind of caller it is to be.
     kind: Kind,
     /// What it may do here: of an administrator, and only of one.
     #[serde(default)]
+    #[schema(value_type = Option<words::Role>)]
     role: Option<Role>,
     /// What an app has beyond a caller: only of one.
     #[serde(default)]
     app: Option<NewApp>,
     /// The plan that it is to be on.
     #[serde(default)]
+    #[schema(value_type = Option<words::Id>)]
     plan: Option<PlanId>,
 }
 
 /// What an app is to have beyond a caller.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct NewApp {
     /// For people; at most 255 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, max_length = 255)]
     remark: Option<String>,
     /// The AppKey: 8 to 200 of `A-Z a-z 0-9 - _`; generated, unless it is said.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, pattern = "^[A-Za-z0-9_-]{8,200}$")]
     key: Option<String>,
     /// The AppSecret: 8 to 128 printable characters without blanks; generated, unless it is said.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, pattern = "^[!-~]{8,128}$")]
     secret: Option<String>,
 }
 
 /// What to change of a caller; what is absent stays.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct CallerPatch {
     /// A new name.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = words::Name, required = false)]
     name: Option<String>,
     /// A new status.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = words::Status, required = false)]
     status: Option<Status>,
     /// Another role, of an administrator.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = words::Role, required = false)]
     role: Option<Role>,
     /// What to change of an app.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = NewApp, required = false)]
     app: Option<NewApp>,
     /// Another plan; `null` for none.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<words::Id>)]
     plan: Option<Option<PlanId>>,
 }
 

@@ -12,6 +12,7 @@ use serde::{
 };
 
 use super::{Misfit, Node};
+use crate::surface::integral;
 
 impl Node {
     fn unexpected(&self) -> Unexpected<'_> {
@@ -36,7 +37,13 @@ impl<'de> Deserializer<'de> for Node {
             Self::Number(number) => match (number.as_u64(), number.as_i64()) {
                 (Some(number), _) => visitor.visit_u64(number),
                 (None, Some(number)) => visitor.visit_i64(number),
-                (None, None) => visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN)),
+                (None, None) => {
+                    let number = number.as_f64().unwrap_or(f64::NAN);
+                    match integral(number) {
+                        Some(whole) => visitor.visit_i64(whole),
+                        None => visitor.visit_f64(number),
+                    }
+                }
             },
             Self::Text(text) => visitor.visit_string(text),
             Self::List(nodes) => visitor.visit_seq(Elements { left: nodes.into_iter(), at: 0 }),

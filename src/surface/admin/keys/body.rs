@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     super::{
@@ -15,7 +16,7 @@ use super::{
 use crate::{
     Denial,
     app::{self, Access, Caller, CallerKind, Credential, CredentialEdit, CredentialId, Scopes, Status},
-    surface::present,
+    surface::{present, spec::words},
 };
 
 /// The most scopes of a key, and targets of a scope.
@@ -23,7 +24,7 @@ const SCOPES: usize = 100;
 const TARGETS: usize = 1_000;
 
 /// A key as it is kept: never itself.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct KeyRecord {
     /// Unique; not a secret.
     id: String,
@@ -38,14 +39,19 @@ pub(in super::super) struct KeyRecord {
     /// What may be shown of it: its first characters; the access key of what signs.
     hint: String,
     /// Whether it is accepted.
+    #[schema(value_type = words::Status)]
     status: Status,
     /// What it may be used for; `null` is all that its caller may.
+    #[schema(required)]
     scopes: Option<Vec<KeyScope>>,
     /// The first moment at which it is no longer accepted; `null` is never.
+    #[schema(required)]
     not_after: Option<Timestamp>,
     /// Since when who uses it is told to use another one.
+    #[schema(required)]
     deprecated_at: Option<Timestamp>,
     /// The key that was made in its place.
+    #[schema(required)]
     replaced_by: Option<String>,
     /// Grows by one with every change; the `ETag`.
     revision: u64,
@@ -56,47 +62,54 @@ pub(in super::super) struct KeyRecord {
 }
 
 /// A key, with its use.
-#[derive(Debug, Serialize)]
-pub(super) struct Key {
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct Key {
     #[serde(flatten)]
     record: KeyRecord,
     /// When it was last used, some seconds more or less; `null` when it never was. No change of the key.
+    #[schema(required)]
     last_used_at: Option<Timestamp>,
     /// Whether somebody would miss it.
     safe_to_revoke: Revocation,
 }
 
 /// A key that was just made. It is shown this once.
-#[derive(Debug, Serialize)]
-pub(super) struct MadeKey {
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct MadeKey {
     /// The key in clear; of what signs there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     key: Option<String>,
     /// What names who signs: the id. Only of what signs.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     access_key: Option<String>,
     /// What signs, in clear. Only of what signs.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     secret: Option<String>,
     #[serde(flatten)]
     shown: Key,
 }
 
 /// One permission: to a kind of resource, how deep, and to which of them.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct KeyScope {
+pub(in super::super) struct KeyScope {
     /// The kind of resource; 1 to 64 of `a-z 0-9 _`.
+    #[schema(pattern = "^[a-z0-9_]{1,64}$")]
     resource: String,
     /// How deep; writing includes reading.
+    #[schema(value_type = words::Access)]
     access: Access,
     /// The ids that it is confined to; `null` is all of them.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<words::Id>>, max_items = 1000)]
     targets: Option<Vec<String>>,
 }
 
 /// What kind of key is to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum NewKind {
     /// One that is presented.
@@ -107,7 +120,7 @@ pub(super) enum NewKind {
 }
 
 /// A key to be made.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewKey {
     /// `key`, unless it is said, or `signing`.
@@ -115,12 +128,15 @@ pub(super) struct NewKey {
     kind: NewKind,
     /// For people; 1 to 255 characters that can be printed. Unless it is said, `key.` and the id.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = words::Name, required = false)]
     name: Option<String>,
     /// Whether it is accepted; it is, unless it is said.
     #[serde(default)]
+    #[schema(value_type = words::Status)]
     status: Status,
     /// What it may be used for, at most 100; `null`, or nothing said, is all that its caller may.
     #[serde(default)]
+    #[schema(max_items = 100)]
     scopes: Option<Vec<KeyScope>>,
     /// The first moment at which it is no longer accepted; `null`, or nothing said, is never.
     #[serde(default, deserialize_with = "moment::maybe")]
@@ -128,23 +144,28 @@ pub(super) struct NewKey {
 }
 
 /// What to change of a key; what is absent stays.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyPatch {
     /// A new name.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = words::Name, required = false)]
     name: Option<String>,
     /// A new status.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = words::Status, required = false)]
     status: Option<Status>,
     /// Other scopes, all of them; `null` for all that its caller may.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Vec<KeyScope>>, max_items = 100)]
     scopes: Option<Option<Vec<KeyScope>>>,
     /// Another end; `null` for none.
     #[serde(default, deserialize_with = "moment::nullable")]
+    #[schema(value_type = Option<Timestamp>)]
     not_after: Option<Option<Timestamp>>,
     /// Since when who uses it is told to use another one; `null` for not yet.
     #[serde(default, deserialize_with = "moment::nullable")]
+    #[schema(value_type = Option<Timestamp>)]
     deprecated_at: Option<Option<Timestamp>>,
 }
 

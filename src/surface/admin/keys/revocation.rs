@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::app::{Credential, Status};
 
@@ -11,7 +12,7 @@ const UNUSED: SignedDuration = SignedDuration::from_hours(30 * 24);
 const REPLACED: SignedDuration = SignedDuration::from_hours(24);
 
 /// Whether a key can be taken away without anybody missing it, as far as its use is known.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Revocation {
     /// Whether it can.
     safe: bool,

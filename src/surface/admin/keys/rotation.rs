@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     super::{
@@ -14,6 +15,7 @@ use super::{
         callers::managing,
         done,
         json::{self, Checks},
+        spec,
         tenants::check_name,
     },
     MOST,
@@ -26,27 +28,29 @@ use crate::{
     Denial,
     app::{Credential, CredentialEdit, CredentialId, CredentialKind, Entity, Status},
     registry::{Command, Fault},
-    surface::present,
+    surface::{present, spec::words},
 };
 
 /// How long the old key still holds, in seconds: unless it is said, and at most.
 const OVERLAP: (u32, u32) = (24 * 60 * 60, 30 * 24 * 60 * 60);
 
 /// How to rotate a key.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Rotation {
+pub(in super::super) struct Rotation {
     /// How many seconds the old key still holds, at most 30 days; a day, unless it is said.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = u32, required = false, maximum = 2_592_000)]
     overlap: Option<u32>,
     /// The name of the new key; that of the old one, unless it is said.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = words::Name, required = false)]
     name: Option<String>,
 }
 
 /// A key that was just made in the place of another. It is shown this once.
-#[derive(Debug, Serialize)]
-struct Rotated {
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct Rotated {
     #[serde(flatten)]
     made: MadeKey,
     /// The old key: deprecated, and until when it holds.
@@ -69,7 +73,18 @@ fn is_rotated(key: &Credential, now: Timestamp) -> Result<(), Denial> {
     }
 }
 
+/// Replaces a key by a new one, while the old one still holds for a while.
+///
 /// The new key and what becomes of the old one are one change. The new one has the scopes and the end of the old.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/keys/{key}/rotation",
+    tag = "keys",
+    operation_id = "rotate_key",
+    params(spec::IdempotencyKey, spec::LockToken, spec::IfMatch),
+    request_body(content = Rotation, content_type = "application/json", description = "Without content, nothing is said"),
+    responses(spec::Made<Rotated>, spec::Any, spec::Missing, spec::Unmade),
+)]
 pub(in super::super) async fn rotate(
     State(surface): State<Arc<Surface>>,
     request: Request,

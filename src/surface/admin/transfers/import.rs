@@ -21,9 +21,11 @@ use super::{
         call::Call,
         once::Ticket,
         page::Query,
+        spec,
     },
     ROWS, one_at_a_time,
     spool::{Imports, Spool},
+    told,
     within::Within,
 };
 use crate::{
@@ -57,9 +59,27 @@ struct Task {
     _only: OwnedSemaphorePermit,
 }
 
+/// Imports a file, all of it or nothing. For an owner.
+///
 /// What an [export](super::export) wrote, beside what is there. Of administrators the registry has its own: whoever
 /// may write a file makes none.
-pub(super) async fn import(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+#[utoipa::path(
+    post,
+    path = "/import",
+    tag = "transfers",
+    operation_id = "import",
+    params(
+        ("dry_run" = Option<bool>, Query, description = "Whether it is taken back again"),
+        spec::IdempotencyKey,
+        spec::LockToken
+    ),
+    request_body(content = String, content_type = "application/x-ndjson", description = "What an export wrote"),
+    responses((status = 200, description = "What was put in", body = told::Imported), spec::Any, spec::Unmade),
+)]
+pub(in super::super) async fn import(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<Answer, Refused> {
     let (call, body) = Call::begin(request, Role::Owner)?;
     let dry_run = flag(&call.query(&["dry_run"])?, "dry_run")?;
     let most = surface.admin.imports.most;
@@ -69,8 +89,30 @@ pub(super) async fn import(State(surface): State<Arc<Surface>>, request: Request
     }
 }
 
-/// Rows of keys of another gateway.
-pub(super) async fn import_keys(
+/// Imports keys of another gateway, all of them or none. For an owner.
+#[utoipa::path(
+    post,
+    path = "/keys/import",
+    tag = "transfers",
+    operation_id = "import_keys",
+    params(
+        ("dry_run" = Option<bool>, Query, description = "Whether it is taken back again"),
+        ("make_callers" = Option<bool>, Query, description = "Whether callers are made that are not there"),
+        spec::IdempotencyKey,
+        spec::LockToken
+    ),
+    request_body(
+        content((String = "application/x-ndjson"), (String = "text/csv")),
+        description = "A key to a row"
+    ),
+    responses(
+        (status = 200, description = "What was made", body = told::ImportedKeys),
+        spec::Any,
+        spec::Missing,
+        spec::Unmade
+    ),
+)]
+pub(in super::super) async fn import_keys(
     State(surface): State<Arc<Surface>>,
     request: Request,
 ) -> Result<Answer, Refused> {

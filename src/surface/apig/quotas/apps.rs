@@ -8,10 +8,11 @@ use axum::{
 };
 use http::StatusCode;
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     no_quota_came,
-    show::{QuotaApp, QuotaApplies, QuotaApply, QuotaApps},
+    show::{NoQuota, QuotaApp, QuotaApplies, QuotaApply, QuotaApps, QuotaInfo, QuotaOfApp},
     unknown,
 };
 use crate::{
@@ -25,8 +26,10 @@ use crate::{
             call::{Asked, in_good_standing},
             query::{self, PageQuery},
             show::{app_of, show},
+            spec::Errors,
         },
         content, object,
+        spec::words,
     },
 };
 
@@ -34,22 +37,36 @@ use crate::{
 const MOST: usize = 500;
 
 /// The body of a binding.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = BindQuotaBody)]
 struct BindBody {
     /// The apps.
     #[serde(default)]
+    #[schema(value_type = Vec<words::Id>, required = true, min_items = 1, max_items = 500)]
     app_ids: Option<Vec<String>>,
 }
 
 /// The filter of a list of apps.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct AppsQuery {
     /// Only apps whose name holds this.
+    #[param(value_type = words::Text, required = false)]
     app_name: Option<String>,
 }
 
+/// Gives apps a quota.
+///
 /// All of the apps, or none. Who had another quota has this one since.
+#[utoipa::path(
+    post,
+    path = "/app-quotas/{app_quota_id}/binding-apps",
+    tag = "app-quotas",
+    operation_id = "bind_app_quota",
+    request_body(content = BindBody),
+    responses((status = 201, description = "The apps", body = QuotaApplies), Errors),
+)]
 pub(in super::super::super) async fn bind_quota(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -98,6 +115,14 @@ fn edit(tenant: &Tenant, app: &CallerId, expected: Option<u64>, quota: Option<Bo
     }
 }
 
+/// Takes its quota from an app.
+#[utoipa::path(
+    delete,
+    path = "/app-quotas/{app_quota_id}/bound-apps/{app_id}",
+    tag = "app-quotas",
+    operation_id = "unbind_app_quota",
+    responses((status = 204, description = "It has none"), Errors),
+)]
 pub(in super::super::super) async fn unbind_quota(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -123,6 +148,15 @@ pub(in super::super::super) async fn unbind_quota(
     Err(Denial::unavailable("It is being changed by others.", 1).into())
 }
 
+/// Lists the apps that have a quota.
+#[utoipa::path(
+    get,
+    path = "/app-quotas/{app_quota_id}/bound-apps",
+    tag = "app-quotas",
+    operation_id = "list_apps_with_quota",
+    params(PageQuery, AppsQuery),
+    responses((status = 200, description = "A page of apps", body = QuotaApps), Errors),
+)]
 pub(in super::super::super) async fn bound_apps(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -135,7 +169,17 @@ pub(in super::super::super) async fn bound_apps(
     surface.apps_with(&asked, &tenant, queries, Some(&quota)).await
 }
 
+/// Lists the apps that may be given a quota.
+///
 /// Those without a quota.
+#[utoipa::path(
+    get,
+    path = "/app-quotas/{app_quota_id}/bindable-apps",
+    tag = "app-quotas",
+    operation_id = "list_apps_without_quota",
+    params(PageQuery, AppsQuery),
+    responses((status = 200, description = "A page of apps", body = QuotaApps), Errors),
+)]
 pub(in super::super::super) async fn bindable_apps(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -148,7 +192,16 @@ pub(in super::super::super) async fn bindable_apps(
     surface.apps_with(&asked, &tenant, queries, None).await
 }
 
+/// Shows the quota of an app.
+///
 /// An app without a quota has an empty object.
+#[utoipa::path(
+    get,
+    path = "/apps/{app_id}/bound-quota",
+    tag = "app-quotas",
+    operation_id = "show_quota_of_app",
+    responses((status = 200, description = "The quota, or an empty object", body = QuotaOfApp), Errors),
+)]
 pub(in super::super::super) async fn quota_of_app(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -157,10 +210,11 @@ pub(in super::super::super) async fn quota_of_app(
     let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
     let caller = surface.find(&tenant, &app, &asked).await?;
     match &app_of(&caller)?.quota {
-        None => show(StatusCode::OK, &serde_json::Map::new()),
+        None => show(StatusCode::OK, &QuotaOfApp::None(NoQuota {})),
         Some(bound) => {
             let quota = surface.find_quota(&asked, &tenant, bound.id.as_str()).await?;
-            surface.show_quota(&asked, &tenant, &quota).await
+            let count = surface.count_bound(&asked, &tenant, &quota.id).await?;
+            show(StatusCode::OK, &QuotaOfApp::Bound(QuotaInfo::of(asked.version, &quota, count)))
         }
     }
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::{
     app::{Period, Quota, QuotaId, TenantId},
@@ -13,6 +14,8 @@ use crate::{
             fields::{count, holds, is_quota_name, is_remark, period},
         },
         object, present,
+        spec::words,
+        whole,
     },
 };
 
@@ -20,27 +23,33 @@ use crate::{
 pub(super) const MOMENT: &str = "%Y-%m-%d %H:%M:%S";
 
 /// The body of a creation and of a modification.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct QuotaBody {
+pub(super) struct QuotaBody {
     /// 3 to 255 letters, digits and `_`, a letter first.
     #[serde(default)]
+    #[schema(value_type = String, required = true, pattern = "^[A-Za-z][A-Za-z0-9_]{2,254}$")]
     name: Option<String>,
     /// How often each app may call in a period.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = words::Count, required = true)]
     call_limits: Option<i64>,
     /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
     #[serde(default)]
+    #[schema(value_type = words::TimeUnit, required = true)]
     time_unit: Option<String>,
     /// How many of them are a period.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = words::Count, required = true)]
     time_interval: Option<i64>,
     /// When a period begins, from which all others are counted: `2020-09-20 00:00:00`, in UTC. Without it, each
     /// begins with the first call behind the one before.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, pattern = "^([0-9]{4}-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9])?$")]
     reset_time: Option<String>,
     /// At most 255 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, max_length = 255, pattern = r"^[^<>\u0000]*$")]
     remark: Option<String>,
 }
 

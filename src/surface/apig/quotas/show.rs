@@ -4,23 +4,29 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::fields::MOMENT;
 use crate::{
     app::{BoundQuota, Caller, Quota, Status},
-    surface::apig::{Refusal, Version, show::app_of},
+    surface::{
+        apig::{Refusal, Version, show::app_of},
+        spec::words,
+    },
 };
 
 /// A quota.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct QuotaInfo<'a> {
     /// Its id.
+    #[schema(value_type = String)]
     app_quota_id: Cow<'a, str>,
     /// Its name.
     name: &'a str,
     /// How often each app may call in a period.
     call_limits: u32,
     /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
+    #[schema(value_type = words::TimeUnit)]
     time_unit: &'static str,
     /// How many of them are a period.
     time_interval: u32,
@@ -28,6 +34,7 @@ pub(super) struct QuotaInfo<'a> {
     remark: &'a str,
     /// When a period begins, in UTC, when that was said.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reset_time: Option<String>,
     /// When it was made.
     create_time: Timestamp,
@@ -51,8 +58,23 @@ impl<'a> QuotaInfo<'a> {
     }
 }
 
+/// The quota of an app.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum QuotaOfApp<'a> {
+    /// It has one.
+    Bound(QuotaInfo<'a>),
+    /// It has none.
+    None(NoQuota),
+}
+
+/// An empty object.
+#[derive(Serialize, ToSchema)]
+#[schema(max_properties = 0)]
+pub(super) struct NoQuota {}
+
 /// A page of quotas.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct QuotaList<'a> {
     /// How many there are on all pages together.
     pub(super) total: usize,
@@ -63,11 +85,13 @@ pub(super) struct QuotaList<'a> {
 }
 
 /// That an app has a quota.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct QuotaApply<'a> {
     /// The app.
+    #[schema(value_type = String)]
     app_id: Cow<'a, str>,
     /// The quota.
+    #[schema(value_type = String)]
     app_quota_id: Cow<'a, str>,
     /// Since when.
     bound_time: Timestamp,
@@ -84,16 +108,17 @@ impl<'a> QuotaApply<'a> {
 }
 
 /// The apps that have the quota since.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct QuotaApplies<'a> {
     /// These.
     pub(super) applies: Vec<QuotaApply<'a>>,
 }
 
 /// An app, with its quota, when it has one.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct QuotaApp<'a> {
     /// Its id.
+    #[schema(value_type = String)]
     app_id: Cow<'a, str>,
     /// Its name.
     name: &'a str,
@@ -109,12 +134,15 @@ pub(super) struct QuotaApp<'a> {
     update_time: Timestamp,
     /// Its quota.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     app_quota_id: Option<Cow<'a, str>>,
     /// The quota's name.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     app_quota_name: Option<&'a str>,
     /// Since when it has it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     bound_time: Option<Timestamp>,
 }
 
@@ -141,7 +169,7 @@ impl<'a> QuotaApp<'a> {
 }
 
 /// A page of apps.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct QuotaApps<'a> {
     /// How many there are on all pages together.
     pub(super) total: u64,

@@ -8,6 +8,7 @@ use axum::{
 };
 use http::StatusCode;
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     TRIES, overtaken,
@@ -25,8 +26,10 @@ use crate::{
             call::{Asked, in_good_standing, repeated},
             query::{self, PageQuery, contains, page_of},
             show::show,
+            spec::Errors,
         },
         content, object, present,
+        spec::words,
     },
 };
 
@@ -34,58 +37,75 @@ use crate::{
 const MOST: usize = 500;
 
 /// The body of a binding.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "strategy_id": "none", "publish_ids": ["orders"] }))]
 struct BindBody {
     /// The throttling policy.
     #[serde(default)]
+    #[schema(value_type = words::Id, required = true)]
     strategy_id: Option<String>,
     /// The publications of the APIs that it is to hold for: their ids.
     #[serde(default)]
+    #[schema(value_type = Vec<words::Id>, required = true, min_items = 1, max_items = 500)]
     publish_ids: Option<Vec<String>>,
 }
 
 /// The body of an unbinding of many.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UnbindBody {
     /// The bindings that are to go.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<String>, required = false, max_items = 500)]
     throttle_bindings: Option<Vec<String>>,
 }
 
 /// What is to be done with many bindings.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ActionQuery {
     /// `delete`. Mandatory.
+    #[param(value_type = String, required = true, pattern = "^delete$")]
     action: Option<String>,
 }
 
 /// The filters of lists of APIs that a throttling policy is, or is not, bound to.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ApisQuery {
     /// The throttling policy. Mandatory.
+    #[param(value_type = words::Id, required = true)]
     throttle_id: Option<String>,
     /// Only this environment.
+    #[param(value_type = String, required = false)]
     env_id: Option<String>,
     /// Only APIs of this group; there are none.
+    #[param(value_type = String, required = false)]
     group_id: Option<String>,
     /// Only this API.
+    #[param(value_type = words::Text, required = false)]
     api_id: Option<String>,
     /// Only APIs whose name holds this.
+    #[param(value_type = words::Text, required = false)]
     api_name: Option<String>,
 }
 
 /// The filters of a list of throttling policies that are bound to an API.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ThrottlesOfQuery {
     /// The API. Mandatory.
+    #[param(value_type = words::Id, required = true)]
     api_id: Option<String>,
     /// Only this throttling policy.
+    #[param(value_type = words::MaybeId, required = false)]
     throttle_id: Option<String>,
     /// Only those whose name holds this.
+    #[param(value_type = words::Text, required = false)]
     throttle_name: Option<String>,
     /// Only this environment.
+    #[param(value_type = String, required = false)]
     env_id: Option<String>,
 }
 
@@ -111,7 +131,17 @@ fn released(environment: Option<&String>) -> bool {
     given(environment).is_none_or(|id| id == EnvironmentId::RELEASE)
 }
 
+/// Binds a throttling policy to APIs.
+///
 /// An API has one throttling policy: the one that it is bound to last.
+#[utoipa::path(
+    post,
+    path = "/throttle-bindings",
+    tag = "throttles",
+    operation_id = "bind_throttle",
+    request_body(content = BindBody),
+    responses((status = 201, description = "The bindings", body = AllApplied), Errors),
+)]
 pub(in super::super::super) async fn bind(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -135,6 +165,14 @@ pub(in super::super::super) async fn bind(
     show(StatusCode::CREATED, &AllApplied { throttle_applys })
 }
 
+/// Unbinds an API from its throttling policy.
+#[utoipa::path(
+    delete,
+    path = "/throttle-bindings/{throttle_binding_id}",
+    tag = "throttles",
+    operation_id = "unbind_throttle",
+    responses((status = 204, description = "It is gone"), Errors),
+)]
 pub(in super::super::super) async fn unbind(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -149,6 +187,16 @@ pub(in super::super::super) async fn unbind(
     }
 }
 
+/// Unbinds many APIs from their throttling policies.
+#[utoipa::path(
+    put,
+    path = "/throttle-bindings",
+    tag = "throttles",
+    operation_id = "unbind_throttles",
+    params(ActionQuery),
+    request_body(content = UnbindBody),
+    responses((status = 200, description = "What became of each", body = Unbound), Errors),
+)]
 pub(in super::super::super) async fn unbind_all(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -183,6 +231,15 @@ pub(in super::super::super) async fn unbind_all(
     show(StatusCode::OK, &Unbound { success_count, failure })
 }
 
+/// Lists the APIs that a throttling policy is bound to.
+#[utoipa::path(
+    get,
+    path = "/throttle-bindings/binded-apis",
+    tag = "throttles",
+    operation_id = "list_apis_of_throttle",
+    params(PageQuery, ApisQuery),
+    responses((status = 200, description = "A page of APIs", body = ApisOfThrottle), Errors),
+)]
 pub(in super::super::super) async fn apis_of_throttle(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -200,6 +257,15 @@ pub(in super::super::super) async fn apis_of_throttle(
     show(StatusCode::OK, &ApisOfThrottle { total: bound.len(), size: apis.len(), apis })
 }
 
+/// Lists the APIs that a throttling policy is not bound to.
+#[utoipa::path(
+    get,
+    path = "/throttle-bindings/unbinded-apis",
+    tag = "throttles",
+    operation_id = "list_apis_without_throttle",
+    params(PageQuery, ApisQuery),
+    responses((status = 200, description = "A page of APIs", body = ApisOfThrottle), Errors),
+)]
 pub(in super::super::super) async fn other_apis(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -217,6 +283,15 @@ pub(in super::super::super) async fn other_apis(
     show(StatusCode::OK, &ApisOfThrottle { total: others.len(), size: apis.len(), apis })
 }
 
+/// Lists the throttling policy that is bound to an API.
+#[utoipa::path(
+    get,
+    path = "/throttle-bindings/binded-throttles",
+    tag = "throttles",
+    operation_id = "list_throttles_of_api",
+    params(PageQuery, ThrottlesOfQuery),
+    responses((status = 200, description = "One, or none", body = ThrottlesOfApi), Errors),
+)]
 pub(in super::super::super) async fn throttles_of_api(
     State(surface): State<Arc<Apig>>,
     request: Request,

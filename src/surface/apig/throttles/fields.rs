@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::super::{
     Refusal,
@@ -14,42 +15,52 @@ use super::super::{
 };
 use crate::{
     app::{CallLimits, Period, TenantId, Throttle, ThrottleId},
-    surface::{object, present},
+    surface::{object, present, present_whole, spec::words, whole},
 };
 
 /// The body of a creation and of a modification.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ThrottleBody {
+pub(super) struct ThrottleBody {
     /// 3 to 64 letters, digits and `_`, a letter first.
     #[serde(default)]
+    #[schema(value_type = String, required = true, pattern = "^[A-Za-z][A-Za-z0-9_]{2,63}$")]
     name: Option<String>,
     /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
     #[serde(default)]
+    #[schema(value_type = words::TimeUnit, required = true)]
     time_unit: Option<String>,
     /// How many of them are a period.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = words::Count, required = true)]
     time_interval: Option<i64>,
     /// How often an API may be called in each.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = words::Count, required = true)]
     api_call_limits: Option<i64>,
     /// How often by one user: at most as often.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_whole")]
+    #[schema(value_type = words::Count, required = false)]
     user_call_limits: Option<i64>,
     /// How often by one app: at most as often as by one user.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_whole")]
+    #[schema(value_type = words::Count, required = false)]
     app_call_limits: Option<i64>,
     /// How often from one address: at most as often as in all.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_whole")]
+    #[schema(value_type = words::Count, required = false)]
     ip_call_limits: Option<i64>,
     /// 1: each API has limits of its own. 2: all that it is bound to share them.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_whole")]
+    #[schema(value_type = u32, required = false, minimum = 1, maximum = 2)]
     r#type: Option<i64>,
     /// At most 255 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, max_length = 255, pattern = r"^[^<>\u0000]*$")]
     remark: Option<String>,
     /// `FALSE`: `TRUE` is not supported.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, pattern = "^(FALSE)?$")]
     enable_adaptive_control: Option<String>,
 }
 
@@ -141,13 +152,17 @@ impl ThrottleFields {
 }
 
 /// The filters of a list of throttling policies.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ThrottlesQuery {
     /// Only this one.
+    #[param(value_type = words::MaybeId, required = false)]
     id: Option<String>,
     /// Only those whose name holds this; exactly this, when `precise_search` says so.
+    #[param(value_type = words::Text, required = false)]
     name: Option<String>,
     /// `name`: names match exactly.
+    #[param(value_type = String, required = false, pattern = "^(name)?$")]
     precise_search: Option<String>,
 }
 

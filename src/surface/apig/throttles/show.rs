@@ -4,14 +4,19 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::{Version, auth_show::RELEASE};
-use crate::app::{Binding, EnvironmentId, RouteName, Throttle};
+use crate::{
+    app::{Binding, EnvironmentId, RouteName, Throttle},
+    surface::spec::words,
+};
 
 /// A throttling policy.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ThrottleInfo<'a> {
     /// Its id.
+    #[schema(value_type = String)]
     id: Cow<'a, str>,
     /// Its name.
     name: &'a str,
@@ -19,16 +24,20 @@ pub(super) struct ThrottleInfo<'a> {
     api_call_limits: u32,
     /// How often by one user.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     user_call_limits: Option<u32>,
     /// How often by one app.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     app_call_limits: Option<u32>,
     /// How often from one address.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     ip_call_limits: Option<u32>,
     /// How many units a period has.
     time_interval: u32,
     /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
+    #[schema(value_type = words::TimeUnit)]
     time_unit: &'static str,
     /// Its description.
     remark: &'a str,
@@ -67,7 +76,7 @@ impl<'a> ThrottleInfo<'a> {
 }
 
 /// A page of throttling policies.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ThrottleList<'a> {
     /// How many there are on all pages together.
     pub(super) total: usize,
@@ -78,13 +87,14 @@ pub(super) struct ThrottleList<'a> {
 }
 
 /// A throttling policy, as it is bound to an API.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ThrottleOfApi<'a> {
     #[serde(flatten)]
     throttle: ThrottleInfo<'a>,
     /// The environment's name.
     env_name: &'static str,
     /// The binding.
+    #[schema(value_type = String)]
     bind_id: Cow<'a, str>,
     /// When it was made.
     bind_time: Timestamp,
@@ -102,7 +112,7 @@ impl<'a> ThrottleOfApi<'a> {
 }
 
 /// The throttling policy of an API: one, or none.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ThrottlesOfApi<'a> {
     /// How many there are on all pages together.
     pub(super) total: usize,
@@ -113,17 +123,19 @@ pub(super) struct ThrottlesOfApi<'a> {
 }
 
 /// A binding that stands since.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Applied<'a> {
     /// The API's publication: its id.
     publish_id: &'a str,
     /// Always 1: the API.
     scope: u8,
     /// The throttling policy.
+    #[schema(value_type = String)]
     strategy_id: Cow<'a, str>,
     /// When it was bound.
     apply_time: Timestamp,
     /// The binding.
+    #[schema(value_type = String)]
     id: Cow<'a, str>,
 }
 
@@ -140,14 +152,14 @@ impl<'a> Applied<'a> {
 }
 
 /// The bindings that were asked for.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct AllApplied<'a> {
     /// One for each API.
     pub(super) throttle_applys: Vec<Applied<'a>>,
 }
 
 /// An API, with what binds it to a throttling policy, when something does.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ApiOfThrottle<'a> {
     /// Its id.
     id: &'a str,
@@ -165,12 +177,15 @@ pub(super) struct ApiOfThrottle<'a> {
     run_env_name: &'static str,
     /// The binding.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     throttle_apply_id: Option<Cow<'a, str>>,
     /// When it was bound.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     apply_time: Option<Timestamp>,
     /// The throttling policy's name.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     throttle_name: Option<&'a str>,
 }
 
@@ -203,7 +218,7 @@ impl<'a> ApiOfThrottle<'a> {
 }
 
 /// A page of APIs.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ApisOfThrottle<'a> {
     /// How many there are on all pages together.
     pub(super) total: usize,
@@ -214,7 +229,7 @@ pub(super) struct ApisOfThrottle<'a> {
 }
 
 /// What became of many bindings that were to go.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Unbound {
     /// How many are gone.
     pub(super) success_count: usize,
@@ -223,7 +238,7 @@ pub(super) struct Unbound {
 }
 
 /// A binding that was not there.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct NotUnbound {
     /// Its id, as it was given.
     pub(super) bind_id: String,

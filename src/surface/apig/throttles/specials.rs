@@ -1,14 +1,14 @@
 //! Excluded configurations: whose limit of a throttling policy is another one.
 
-use std::{borrow::Cow, sync::Arc};
+mod wire;
+
+use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     app::{Access, CallerId, Special, SpecialId, SpecialOf, Tenant, Throttle},
@@ -21,128 +21,28 @@ use crate::{
             fields::count,
             query::{self, PageQuery, contains, page_of},
             show::show,
+            spec::Errors,
         },
         content, object,
     },
 };
 
+use wire::{LimitBody, Named, SpecialBody, SpecialInfo, SpecialList, SpecialsQuery, show_one};
+
 /// The most of each sort that a throttling policy has.
 const MOST: usize = 30;
 
-/// The body of a creation; the versions name its members differently.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SpecialBody {
-    /// How often it may call in each period.
-    #[serde(default)]
-    call_limits: Option<i64>,
-    /// V2: the app's id, or the user's: its project's.
-    #[serde(default)]
-    object_id: Option<String>,
-    /// V2: `APP` or `USER`.
-    #[serde(default)]
-    object_type: Option<String>,
-    /// V1: as `object_id`.
-    #[serde(default)]
-    instance_id: Option<String>,
-    /// V1: as `object_type`.
-    #[serde(default)]
-    instance_type: Option<String>,
-    /// V1: the throttling policy.
-    #[serde(default)]
-    strategy_id: Option<String>,
-}
-
-/// The body of a modification.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LimitBody {
-    /// How often it may call in each period.
-    #[serde(default)]
-    call_limits: Option<i64>,
-}
-
-/// The filters of a list.
-#[derive(Deserialize)]
-struct SpecialsQuery {
-    /// Only `APP`, or only `USER`.
-    object_type: Option<String>,
-    /// The same in V1.
-    instance_type: Option<String>,
-    /// Only apps whose name holds this.
-    app_name: Option<String>,
-    /// Only users whose name holds this.
-    user: Option<String>,
-}
-
-/// Members that the versions name differently.
-#[derive(Serialize)]
-#[serde(untagged)]
-#[allow(clippy::struct_field_names, reason = "they are the contract's")]
-enum Object<'a> {
-    /// V1.
-    One { instance_id: Cow<'a, str>, instance_type: &'static str, strategy_id: Cow<'a, str> },
-    /// V2.
-    Two { object_id: Cow<'a, str>, object_type: &'static str, throttle_id: Cow<'a, str> },
-}
-
-/// An excluded configuration.
-#[derive(Serialize)]
-struct SpecialInfo<'a> {
-    /// Its id.
-    id: Cow<'a, str>,
-    /// How often it may call in each period.
-    call_limits: u32,
-    /// When it was made.
-    apply_time: Timestamp,
-    /// The app, when it is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    app_id: Option<Cow<'a, str>>,
-    /// The app's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    app_name: Option<&'a str>,
-    /// The app's name, or the user's: its id.
-    object_name: &'a str,
-    #[serde(flatten)]
-    object: Object<'a>,
-}
-
-/// A page of excluded configurations.
-#[derive(Serialize)]
-struct SpecialList<'a> {
-    /// How many there are on all pages together.
-    total: usize,
-    /// How many there are on this one.
-    size: usize,
-    /// These.
-    throttle_specials: Vec<SpecialInfo<'a>>,
-}
-
-/// A special with the name of its object.
-type Named = (Special, String);
-
-fn show_one<'a>(version: Version, throttle: &'a Throttle, (special, name): &'a Named) -> SpecialInfo<'a> {
-    let (id, kind) = match &special.of {
-        SpecialOf::App(id) => (version.shown(id.as_str()), "APP"),
-        SpecialOf::User(id) => (id.into(), "USER"),
-    };
-    let app = matches!(special.of, SpecialOf::App(_));
-    let throttle = version.shown(throttle.id.as_str());
-    SpecialInfo {
-        id: version.shown(special.id.as_str()),
-        call_limits: special.limit.get(),
-        apply_time: special.created_at,
-        app_id: app.then(|| id.clone()),
-        app_name: app.then_some(name.as_str()),
-        object_name: name,
-        object: match version {
-            Version::One => Object::One { instance_id: id, instance_type: kind, strategy_id: throttle },
-            Version::Two => Object::Two { object_id: id, object_type: kind, throttle_id: throttle },
-        },
-    }
-}
-
+/// Excludes an app or a user: it has another limit.
+///
 /// In the second version the path names the throttling policy, in the first the body.
+#[utoipa::path(
+    post,
+    path = "/throttles/{throttle_id}/throttle-specials",
+    tag = "throttles",
+    operation_id = "create_throttle_special",
+    request_body(content = SpecialBody),
+    responses((status = 201, description = "The excluded configuration", body = SpecialInfo), Errors),
+)]
 pub(in super::super::super) async fn create_special(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -200,6 +100,15 @@ fn text(text: Option<String>, member: &'static str) -> Result<String, Refusal> {
     text.filter(|text| !text.is_empty()).ok_or(Refusal::Absent(member))
 }
 
+/// Lists the excluded configurations of a throttling policy.
+#[utoipa::path(
+    get,
+    path = "/throttles/{throttle_id}/throttle-specials",
+    tag = "throttles",
+    operation_id = "list_throttle_specials",
+    params(PageQuery, SpecialsQuery),
+    responses((status = 200, description = "A page of them", body = SpecialList), Errors),
+)]
 pub(in super::super::super) async fn list_specials(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -232,6 +141,15 @@ pub(in super::super::super) async fn list_specials(
     )
 }
 
+/// Changes an excluded configuration.
+#[utoipa::path(
+    put,
+    path = "/throttles/{throttle_id}/throttle-specials/{special_id}",
+    tag = "throttles",
+    operation_id = "update_throttle_special",
+    request_body(content = LimitBody),
+    responses((status = 200, description = "The excluded configuration", body = SpecialInfo), Errors),
+)]
 pub(in super::super::super) async fn modify_special(
     State(surface): State<Arc<Apig>>,
     request: Request,
@@ -254,6 +172,14 @@ pub(in super::super::super) async fn modify_special(
     show(StatusCode::OK, &show_one(asked.version, &after, named))
 }
 
+/// Deletes an excluded configuration.
+#[utoipa::path(
+    delete,
+    path = "/throttles/{throttle_id}/throttle-specials/{special_id}",
+    tag = "throttles",
+    operation_id = "delete_throttle_special",
+    responses((status = 204, description = "It is gone"), Errors),
+)]
 pub(in super::super::super) async fn delete_special(
     State(surface): State<Arc<Apig>>,
     request: Request,
