@@ -53,7 +53,7 @@ pub(super) struct AppsQuery {
     #[param(value_type = words::Text, required = false)]
     app_key: Option<String>,
     /// Only apps made by `USER` or `MARKET`.
-    #[param(value_type = words::Creator, required = false)]
+    #[param(value_type = String, required = false, pattern = "^(USER|MARKET)?$")]
     creator: Option<String>,
     /// `name`: names match exactly.
     #[param(value_type = String, required = false, pattern = "^(name)?$")]

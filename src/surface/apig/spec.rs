@@ -8,9 +8,9 @@ use serde::Serialize;
 use utoipa::{
     IntoResponses, OpenApi, ToSchema,
     openapi::{
-        Array, ContentBuilder, HeaderBuilder, KnownFormat, ObjectBuilder, PathItem, Ref, RefOr, Response,
-        Schema,
-        path::Operation,
+        Array, ContentBuilder, HeaderBuilder, KnownFormat, ObjectBuilder, PathItem, Ref, RefOr, Required,
+        Response, Schema,
+        path::{Operation, Parameter},
         schema::{AnyOfBuilder, SchemaFormat, Type},
     },
 };
@@ -58,9 +58,21 @@ fn of(version: Version, mut description: utoipa::openapi::OpenApi) -> utoipa::op
         description.paths.paths.values_mut().flat_map(operations).filter_map(|it| it.parameters.as_mut())
     {
         parameters.retain(|parameter| !matches!(parameter, RefOr::T(it) if others.contains(&&*it.name)));
+        parameters.iter_mut().for_each(or_empty);
     }
     let description = optional_content(description, |id| id == "reset_app_secret");
     with_key(below(&version.base(), description), "X-Auth-Token")
+}
+
+/// A parameter without a value is none, where it may be absent. The patterns of texts take that anyway.
+fn or_empty(parameter: &mut RefOr<Parameter>) {
+    if let RefOr::T(parameter) = parameter
+        && parameter.required == Required::False
+        && let Some(RefOr::T(schema)) = &parameter.schema
+    {
+        let empty = ObjectBuilder::new().schema_type(Type::String).max_length(Some(0));
+        parameter.schema = Some(AnyOfBuilder::new().item(schema.clone()).item(empty).into());
+    }
 }
 
 /// What both versions have.
