@@ -56,7 +56,7 @@ pub struct App {
     pub remark: String,
     /// The AppKey: unique in the whole registry, not a secret.
     pub key: String,
-    /// The AppSecret, sealed for `["app", caller id, "secret"]`.
+    /// The AppSecret, sealed for [its place](Self::place).
     pub secret: Sealed,
     /// Who made it.
     pub creator: Creator,
@@ -66,6 +66,15 @@ pub struct App {
     /// How often it may call; without, as often as it likes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<BoundQuota>,
+}
+
+impl App {
+    /// What the secret of a tenant's app is sealed for: its tenant, its row and its column. Wherever else it is put, it
+    /// cannot be read.
+    #[must_use]
+    pub fn place<'a>(tenant: &'a TenantId, id: &'a CallerId) -> [&'a str; 4] {
+        [tenant.as_str(), "app", id.as_str(), "secret"]
+    }
 }
 
 /// What an administrator may do; each may what those after it may.

@@ -85,7 +85,7 @@ pub enum CredentialKind {
     /// An API key of which only the SHA-256 was known when it came here, from another gateway: presented like any
     /// other, and kept as the [digest of its SHA-256](super::Pepper::digest_of_sha256).
     Sha256Key,
-    /// An AppCode: presented too, and readable again, sealed for `["credential", its id, "secret"]`.
+    /// An AppCode: presented too, and readable again, sealed for [its place](Credential::place).
     AppCode(Sealed),
     /// An access key, which only names who signs, and the secret that signs, sealed likewise. The digest is the
     /// access key's; presenting it proves nothing.
@@ -164,6 +164,12 @@ pub struct Credential {
 }
 
 impl Credential {
+    /// What the secret of a tenant's credential is sealed for: its tenant, its row and its column.
+    #[must_use]
+    pub fn place<'a>(tenant: &'a TenantId, id: &'a CredentialId) -> [&'a str; 4] {
+        [tenant.as_str(), "credential", id.as_str(), "secret"]
+    }
+
     /// The credential as it is after an edit, or `None` when the edit changes nothing.
     #[must_use]
     pub fn edited(&self, edit: CredentialEdit, now: Timestamp) -> Option<Self> {

@@ -149,10 +149,11 @@ impl FirstStart {
         self.tenant(GATEWAY, "Demo gateway", Some(gateway)).await?;
         self.caller(GATEWAY, OPERATOR, "operator", CallerKind::Operator, None).await?;
         let secret = Secret::from(uuid::Uuid::new_v4().simple().to_string());
+        let (tenant, id) = (GATEWAY.parse()?, APP.parse()?);
         let app = CallerKind::App(App {
             remark: "First app".into(),
             key: uuid::Uuid::new_v4().to_string(),
-            secret: self.shared.sealer.seal(&secret, &["app", APP, "secret"]),
+            secret: self.shared.sealer.seal(&secret, &App::place(&tenant, &id)),
             creator: Creator::User,
             acl: None,
             quota: None,

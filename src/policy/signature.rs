@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Admission, Denial, Head,
     admission::{Identity, Owed},
-    app::{CredentialKind, Sealed, Sealer, Secret},
+    app::{App, Credential, CredentialKind, Sealed, Sealer, Secret},
     denial::{Unauthenticated, Unproved},
     directory::{Directory, KeyEntry},
     limit::Pace,
@@ -193,18 +193,23 @@ impl Signature {
     }
 
     /// Who signs under an access key: an app, a signing credential, or one of each.
-    fn signers(&self, access: &str) -> [Option<(&'static str, Arc<KeyEntry>)>; 2] {
-        let app = self.directory.app(access).map(|app| ("app", app));
-        [app, self.directory.signer(access).map(|key| ("credential", key))]
+    fn signers(&self, access: &str) -> [Option<Arc<KeyEntry>>; 2] {
+        [self.directory.app(access), self.directory.signer(access)]
     }
 
     /// Whose secret made the signature.
     fn prove(&self, presented: &Presented<'_>, payload: &str) -> Result<Option<Arc<KeyEntry>>, Denial> {
         let mut tried = false;
-        for (place, key) in self.signers(presented.access()).into_iter().flatten() {
+        for (at, key) in self.signers(presented.access()).into_iter().enumerate() {
+            let Some(key) = key else { continue };
             let CredentialKind::Signing(sealed) = key.kind() else { continue };
             tried = true;
-            if self.made(presented, payload, sealed, &[place, key.id.as_str(), "secret"])? {
+            let tenant = &key.caller().tenant().id;
+            let place = match at {
+                0 => App::place(tenant, &key.caller().id),
+                _ => Credential::place(tenant, &key.id),
+            };
+            if self.made(presented, payload, sealed, &place)? {
                 return Ok(Some(key));
             }
         }
@@ -224,7 +229,7 @@ impl Signature {
         place: &[&str],
     ) -> Result<bool, Denial> {
         let secret = self.sealer.unseal(sealed, place);
-        let secret = secret.map_err(|why| Denial::internal(format!("{} {}: {why}", place[0], place[1])))?;
+        let secret = secret.map_err(|why| Denial::internal(format!("{}: {why}", place.join(" "))))?;
         Ok(presented.is_signed_with(secret.expose().as_bytes(), payload))
     }
 

@@ -1,7 +1,7 @@
 //! Seals every secret anew with the current key, beside whoever uses the registry.
 
 use super::{Callers, Command, Credentials, Fault, Registry, SecretOf};
-use crate::app::{Actor, Sealed, Sealer, TenantId, Unsealable};
+use crate::app::{Actor, App, Credential, Sealed, Sealer, TenantId, Unsealable};
 
 /// How many are read, and changed together, at once.
 const PAGE: u32 = 100;
@@ -31,8 +31,8 @@ impl Old {
     /// The command that seals it anew.
     fn anew(self, sealer: &Sealer) -> Result<Command, (String, Unsealable)> {
         let place = match &self.secret {
-            SecretOf::App(id) => ["app", id.as_str(), "secret"],
-            SecretOf::Credential(id) => ["credential", id.as_str(), "secret"],
+            SecretOf::App(id) => App::place(&self.tenant, id),
+            SecretOf::Credential(id) => Credential::place(&self.tenant, id),
         };
         match sealer.unseal(&self.sealed, &place) {
             Ok(plain) => Ok(Command::Reseal {
@@ -41,7 +41,7 @@ impl Old {
                 expected: self.revision,
                 secret: self.secret,
             }),
-            Err(why) => Err((format!("{} {}", place[0], place[1]), why)),
+            Err(why) => Err((format!("{} {}", place[1], place[2]), why)),
         }
     }
 }

@@ -153,7 +153,7 @@ use http::{Extensions, HeaderName, HeaderValue};
 
 use crate::{
     Denial,
-    app::{Caller, CallerId, RouteName, Sealed, Sealer, Secret, Tenant},
+    app::{App, Caller, CallerId, RouteName, Sealed, Sealer, Secret, Tenant},
     clock::Clock,
     directory::Directory,
     limit::Pace,
@@ -386,8 +386,8 @@ impl Apig {
         if caller.app().is_some() { Ok(caller) } else { Err(missing()) }
     }
 
-    fn seal(&self, secret: &Secret, id: &CallerId) -> Sealed {
-        self.sealer.seal(secret, &["app", id.as_str(), "secret"])
+    fn seal(&self, secret: &Secret, tenant: &Tenant, id: &CallerId) -> Sealed {
+        self.sealer.seal(secret, &App::place(&tenant.id, id))
     }
 
     /// A fault as a refusal; `missing` is what is not there, when something is not.

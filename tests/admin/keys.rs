@@ -200,8 +200,9 @@ async fn only_what_is_in_force_and_was_not_rotated_is() {
     assert_eq!((&rotated["not_after"], &rotated["replaces"]["not_after"]), (&json!(end), &json!(end)));
     refused(&site.post(&rotation("first"), json!({})).await, 409, "conflict", &[]);
 
-    let seal =
-        |sealer: &Sealer| sealer.seal(&Secret::from("secret".to_owned()), &["credential", "code", "secret"]);
+    let seal = |sealer: &Sealer| {
+        sealer.seal(&Secret::from("secret".to_owned()), &["acme", "credential", "code", "secret"])
+    };
     let code = CredentialKind::AppCode(seal(&site.world.sealer));
     site.world.key_with("acme", "shop", |key| (key.id, key.kind) = ("code".parse().unwrap(), code)).await;
     let now = Some(site.world.now());

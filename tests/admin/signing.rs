@@ -28,7 +28,11 @@ fn told(document: &Value) -> (String, String) {
 fn unsealed(site: &Site, access: &str) -> Option<String> {
     let key = site.world.directory.signer(access)?;
     let CredentialKind::Signing(sealed) = key.kind() else { panic!("{access} does not sign") };
-    let secret = site.world.sealer.unseal(sealed, &["credential", access, "secret"]).unwrap();
+    let secret = site
+        .world
+        .sealer
+        .unseal(sealed, &[key.caller().tenant().id.as_str(), "credential", access, "secret"])
+        .unwrap();
     Some(secret.expose().to_owned())
 }
 

@@ -100,7 +100,7 @@ impl Site {
     }
 
     fn secret(&self, caller: &Caller) -> Secret {
-        let place = ["app", caller.id.as_str(), "secret"];
+        let place = ["gateway", "app", caller.id.as_str(), "secret"];
         self.world.sealer.unseal(&caller.app().unwrap().secret, &place).unwrap()
     }
 }
@@ -114,7 +114,7 @@ fn app(world: &World, id: &str, key: &str) -> CallerKind {
     CallerKind::App(App {
         remark: "Zeroth app".into(),
         key: key.into(),
-        secret: world.sealer.seal(&secret, &["app", id, "secret"]),
+        secret: world.sealer.seal(&secret, &["gateway", "app", id, "secret"]),
         creator: Creator::User,
         acl: None,
         quota: None,

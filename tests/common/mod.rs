@@ -148,7 +148,7 @@ impl World {
         edit: impl FnOnce(&mut Credential),
     ) -> (String, String) {
         let (id, secret) = (CredentialId::random(), "secret-test-0001");
-        let place = ["credential", id.as_str(), "secret"];
+        let place = [tenant, "credential", id.as_str(), "secret"];
         let kind = CredentialKind::Signing(self.sealer.seal(&Secret::from(secret.to_owned()), &place));
         let digest = self.peppers.current().digest(id.as_str());
         self.key_with(tenant, caller, |key| {

@@ -21,12 +21,13 @@ pub async fn secrets_are_sealed_anew_whatever_locks_stand_on_them_and_nothing_el
     let (old, new) = (Sealer::new(seal_key(1)), Sealer::new(seal_key(2)).with_previous(seal_key(1)));
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let mut wanted = app("t", "app", "key");
-    let secret = old.seal(&Secret::from("app secret".to_owned()), &["app", wanted.id.as_str(), "secret"]);
+    let secret =
+        old.seal(&Secret::from("app secret".to_owned()), &["t", "app", wanted.id.as_str(), "secret"]);
     let portcullis::app::CallerKind::App(it) = &mut wanted.kind else { unreachable!() };
     it.secret = secret;
     let before = registry.create_caller(wanted, &actor()).await.unwrap();
     let mut code = key(&before, "code");
-    let secret = old.seal(&Secret::from("code".to_owned()), &["credential", code.id.as_str(), "secret"]);
+    let secret = old.seal(&Secret::from("code".to_owned()), &["t", "credential", code.id.as_str(), "secret"]);
     code.kind = CredentialKind::AppCode(secret);
     let code = registry.create_credential(code, &actor()).await.unwrap();
     let plain = registry.create_credential(key(&before, "plain"), &actor()).await.unwrap();
@@ -40,13 +41,16 @@ pub async fn secrets_are_sealed_anew_whatever_locks_stand_on_them_and_nothing_el
     let after = registry.caller(&before.tenant, &before.id).await.unwrap();
     let sealed = after.app().unwrap().secret.clone();
     assert_eq!(sealed.key(), 2);
-    assert_eq!(new.unseal(&sealed, &["app", after.id.as_str(), "secret"]).unwrap().expose(), "app secret");
+    assert_eq!(
+        new.unseal(&sealed, &["t", "app", after.id.as_str(), "secret"]).unwrap().expose(),
+        "app secret"
+    );
     assert_eq!(
         (after.revision, after.updated_at, &after.name),
         (before.revision, before.updated_at, &before.name)
     );
     let now = registry.credential(&code.tenant, &code.id).await.unwrap();
-    let place = ["credential", code.id.as_str(), "secret"];
+    let place = ["t", "credential", code.id.as_str(), "secret"];
     assert_eq!(new.unseal(now.kind.sealed().unwrap(), &place).unwrap().expose(), "code");
     assert_eq!(Credential { kind: code.kind.clone(), ..now }, code);
     assert_eq!(registry.credential(&plain.tenant, &plain.id).await.unwrap(), plain);

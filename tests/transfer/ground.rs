@@ -182,7 +182,7 @@ pub fn entities() -> Vec<Entity> {
     let mut client = caller("t", "client", CallerKind::ApiClient);
     client.plan = Some("p".parse().unwrap());
     let disabled = Caller { status: Status::Disabled, ..caller("t", "disabled", CallerKind::ApiClient) };
-    let secret = sealed("the app's secret", &["app", "app", "secret"]);
+    let secret = sealed("the app's secret", &["g", "app", "app", "secret"]);
     let parts = App {
         remark: "remark".into(),
         key: "app-key-1".into(),
@@ -204,7 +204,7 @@ pub fn entities() -> Vec<Entity> {
     let mut theirs = key(&client, "theirs");
     theirs.kind = CredentialKind::Sha256Key;
     theirs.digest = peppers().current().digest_of_sha256(&Sha256::digest("theirs").into());
-    let sealed_for = |id| sealed("the code", &["credential", id, "secret"]);
+    let sealed_for = |id| sealed("the code", &["g", "credential", id, "secret"]);
     let code = Credential { kind: CredentialKind::AppCode(sealed_for("code")), ..key(&app, "code") };
     let signing = Credential { kind: CredentialKind::Signing(sealed_for("sign")), ..key(&app, "sign") };
     let scoped = Credential { scopes: Scopes::Listed(vec![scope]), ..key(&operator, "scoped") };

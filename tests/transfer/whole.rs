@@ -54,9 +54,9 @@ async fn what_was_imported_admits_signs_locks_and_opens_as_before() {
                 sealer().unseal(kind.sealed().unwrap(), place).unwrap().expose().to_owned()
             };
             let signer = directory.signer("sign").unwrap();
-            assert_eq!(opens(signer.kind(), &["credential", "sign", "secret"]), "the code");
+            assert_eq!(opens(signer.kind(), &["g", "credential", "sign", "secret"]), "the code");
             let app = to.registry.caller(&"g".parse().unwrap(), &"app".parse().unwrap()).await.unwrap();
-            let secret = sealer().unseal(&app.app().unwrap().secret, &["app", "app", "secret"]).unwrap();
+            let secret = sealer().unseal(&app.app().unwrap().secret, &["g", "app", "app", "secret"]).unwrap();
             assert_eq!(secret.expose(), "the app's secret");
             let key = directory.find("plain").unwrap();
             let now = clock_now();

@@ -127,7 +127,7 @@ fn who_uses_a_key_that_was_replaced_is_told_so_and_until_when_it_holds() {
 fn an_access_key_is_not_presented() {
     let world = World::new();
     let sealer = Sealer::new(SealKey::new(1, &[3; 32]));
-    let secret = sealer.seal(&Secret::from("secret".to_owned()), &["credential", "id", "secret"]);
+    let secret = sealer.seal(&Secret::from("secret".to_owned()), &["tenant", "credential", "id", "secret"]);
     let key = world.key_with(|credential| credential.kind = CredentialKind::Signing(secret.clone()));
     let policy = ApiKey::new(world.directory.clone());
     assert_eq!(code(ask(&world, &policy, &[("x-api-key", &key)])), "credential-unknown");
@@ -140,7 +140,7 @@ fn an_app_code_proves_its_app_in_its_own_field_only() {
     let world = World::new();
     let sealer = Sealer::new(SealKey::new(1, &[3; 32]));
     let code = AppCode::generate();
-    let sealed = sealer.seal(code.secret(), &["credential", "id", "secret"]);
+    let sealed = sealer.seal(code.secret(), &["tenant", "credential", "id", "secret"]);
     let key = world.key();
     world.key_with(|credential| {
         credential.digest = world.directory.peppers().current().digest(code.expose());

@@ -28,7 +28,7 @@ impl Site {
     }
 
     fn app(&self, edit: impl FnOnce(&mut Caller)) {
-        let secret = self.sealer.seal(&Secret::from(SECRET.to_owned()), &["app", "app", "secret"]);
+        let secret = self.sealer.seal(&Secret::from(SECRET.to_owned()), &["tenant", "app", "app", "secret"]);
         self.world.edit_caller(|caller| {
             caller.id = "app".parse().unwrap();
             let (remark, key, creator) = (String::new(), APP_KEY.into(), Creator::User);
@@ -41,7 +41,7 @@ impl Site {
     fn signing_credential(&self, edit: impl FnOnce(&mut Credential)) -> String {
         self.world.key_with(|credential| {
             credential.id = CredentialId::random();
-            let place = ["credential", credential.id.as_str(), "secret"];
+            let place = ["tenant", "credential", credential.id.as_str(), "secret"];
             credential.kind =
                 CredentialKind::Signing(self.sealer.seal(&Secret::from(SECRET.to_owned()), &place));
             edit(credential);
@@ -169,19 +169,22 @@ fn truth_table() {
 fn a_changed_secret_counts_from_then_on_and_one_that_cannot_be_opened_is_our_fault() {
     let site = Site::new();
     let request = site.get(APP_KEY);
-    let put = |sealer: &Sealer, secret: &str, place| {
-        let sealed = sealer.seal(&Secret::from(secret.to_owned()), &["app", place, "secret"]);
+    let put = |sealer: &Sealer, secret: &str, place: [&str; 2]| {
+        let [tenant, app] = place;
+        let sealed = sealer.seal(&Secret::from(secret.to_owned()), &[tenant, "app", app, "secret"]);
         site.app(|caller| {
             if let CallerKind::App(app) = &mut caller.kind {
                 app.secret = sealed;
             }
         });
     };
-    put(&site.sealer, "another", "app");
+    put(&site.sealer, "another", ["tenant", "app"]);
     assert_eq!(site.code(&site.policy(), &request), "signature-mismatch");
-    put(&site.sealer, SECRET, "another app");
-    assert_eq!(site.code(&site.policy(), &request), "internal");
-    put(&Sealer::new(SealKey::new(2, &[3; 32])), SECRET, "app");
+    for elsewhere in [["tenant", "another app"], ["another tenant", "app"]] {
+        put(&site.sealer, SECRET, elsewhere);
+        assert_eq!(site.code(&site.policy(), &request), "internal", "{elsewhere:?}");
+    }
+    put(&Sealer::new(SealKey::new(2, &[3; 32])), SECRET, ["tenant", "app"]);
     assert_eq!(site.code(&site.policy(), &request), "internal");
 }
 
@@ -204,7 +207,7 @@ fn keys_that_seal_may_be_replaced_while_requests_come() {
 fn an_app_key_that_is_somebodys_access_key_stands_in_nobodys_way() {
     let site = Site::new();
     let access = site.signing_credential(|_| {});
-    let other = site.sealer.seal(&Secret::from("of the app".to_owned()), &["app", "app", "secret"]);
+    let other = site.sealer.seal(&Secret::from("of the app".to_owned()), &["tenant", "app", "app", "secret"]);
     site.app(|caller| {
         if let CallerKind::App(app) = &mut caller.kind {
             (app.key, app.secret) = (access.clone(), other);

@@ -109,7 +109,8 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     let mut checks = Checks::default();
     let not_after = end(&call, &caller, body.not_after(), &mut checks);
     let peppers = surface.admin.directory.peppers();
-    let stored = |id: &CredentialId| fresh.stored(id, peppers.current(), &surface.admin.sealer);
+    let stored =
+        |id: &CredentialId| fresh.stored(&caller.tenant, id, peppers.current(), &surface.admin.sealer);
     let (id, pepper) = (CredentialId::random(), peppers.current().version());
     let credential = body.checked(checks, &caller, (stored(&id), id, pepper), now)?;
     let credential = Credential { not_after, ..credential };

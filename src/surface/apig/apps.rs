@@ -42,7 +42,7 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
     let app = App {
         remark: fields.remark.unwrap_or_default(),
         key: fields.key.unwrap_or_else(|| asked.version.new_key()),
-        secret: surface.seal(&secret, &id),
+        secret: surface.seal(&secret, &tenant, &id),
         creator: Creator::User,
         acl: None,
         quota: None,
@@ -125,7 +125,7 @@ pub(super) async fn modify(State(surface): State<Arc<Apig>>, request: Request) -
         name: Some(fields.name),
         remark: fields.remark,
         key: fields.key,
-        secret: fields.secret.map(|secret| surface.seal(&secret, &id)),
+        secret: fields.secret.map(|secret| surface.seal(&secret, &tenant, &id)),
         ..CallerEdit::default()
     };
     let after = surface.edit(&asked, &tenant, &id, edit).await?;
@@ -178,7 +178,7 @@ pub(super) async fn reset_secret(
     in_good_standing(&tenant)?;
     surface.find(&tenant, &id, &asked).await?;
     let (secret, generated) = chosen_or_new(wanted);
-    let edit = CallerEdit { secret: Some(surface.seal(&secret, &id)), ..CallerEdit::default() };
+    let edit = CallerEdit { secret: Some(surface.seal(&secret, &tenant, &id)), ..CallerEdit::default() };
     let after = surface.edit(&asked, &tenant, &id, edit).await?;
     let mut app = surface.info(&asked, &after)?;
     if asked.version == Version::One {

@@ -127,6 +127,14 @@ pub(super) fn repeated(id: &str) -> String {
     id.chars().take(REPEATED).collect()
 }
 
+/// How often a change is tried again that somebody else was faster than.
+pub(super) const TRIES: u32 = 16;
+
+/// Others were faster, again and again.
+pub(super) fn overtaken() -> Refusal {
+    Denial::unavailable("It is being changed by others.", 1).into()
+}
+
 fn forbidden(access: Access) -> Refusal {
     Denial::Forbidden(Forbidden::Scope { resource: RESOURCE.into(), access }).into()
 }

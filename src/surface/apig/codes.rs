@@ -190,7 +190,7 @@ impl Apig {
             tenant: tenant.id.clone(),
             caller: app.clone(),
             kind: CredentialKind::AppCode(
-                self.sealer.seal(code.secret(), &["credential", id.as_str(), "secret"]),
+                self.sealer.seal(code.secret(), &Credential::place(&tenant.id, &id)),
             ),
             name: "AppCode".into(),
             digest: peppers.current().digest(code.expose()),
@@ -252,7 +252,7 @@ impl Apig {
     fn code_info<'a>(&self, asked: &Asked, code: &'a Credential) -> Result<AppCodeInfo<'a>, Refusal> {
         let app_code = match &code.kind {
             CredentialKind::AppCode(sealed) if asked.covers(Access::Write, &code.caller) => {
-                let place = ["credential", code.id.as_str(), "secret"];
+                let place = Credential::place(&code.tenant, &code.id);
                 let unsealed = self.sealer.unseal(sealed, &place);
                 unsealed.map_err(|error| Denial::internal(format!("credential {}: {error}", code.id)))?
             }

@@ -19,7 +19,7 @@ use utoipa::IntoParams;
 use super::{
     Apig, Refusal,
     auth_query::plain,
-    call::{Asked, in_good_standing, repeated},
+    call::{Asked, TRIES, in_good_standing, overtaken, repeated},
     query::{self, PageQuery, page_of},
     show::show,
     spec::Errors,
@@ -32,9 +32,6 @@ use crate::{
 };
 use fields::{QuotaBody, QuotaFields};
 use show::{QuotaInfo, QuotaList};
-
-/// How often a change is tried again that somebody else was faster than.
-const TRIES: u32 = 16;
 
 /// The filter of a list of quotas.
 #[derive(Deserialize, IntoParams)]
@@ -155,7 +152,7 @@ pub(in super::super) async fn modify(
             Err(fault) => return Err(surface.refuse(fault, unknown(&asked, asked.segment(1)))),
         }
     }
-    Err(Denial::unavailable("It is being changed by others.", 1).into())
+    Err(overtaken())
 }
 
 /// Deletes a quota.

@@ -123,7 +123,7 @@ impl Apig {
     }
 
     fn unseal(&self, caller: &Caller) -> Result<Secret, Refusal> {
-        let unsealed = self.sealer.unseal(&app_of(caller)?.secret, &["app", caller.id.as_str(), "secret"]);
+        let unsealed = self.sealer.unseal(&app_of(caller)?.secret, &App::place(&caller.tenant, &caller.id));
         unsealed.map_err(|error| Denial::internal(format!("app {}: {error}", caller.id)).into())
     }
 }

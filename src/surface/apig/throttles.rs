@@ -18,7 +18,7 @@ use http::StatusCode;
 
 use super::{
     Apig, Refusal,
-    call::{Asked, in_good_standing, repeated},
+    call::{Asked, TRIES, in_good_standing, overtaken, repeated},
     query::{self, PageQuery, page_of},
     show::show,
     spec::Errors,
@@ -31,9 +31,6 @@ use crate::{
 };
 use fields::{ThrottleBody, ThrottleFields, ThrottlesQuery};
 use show::{ThrottleInfo, ThrottleList};
-
-/// How often a change is tried again that somebody else was faster than.
-const TRIES: u32 = 16;
 
 /// Makes a throttling policy.
 #[utoipa::path(
@@ -164,11 +161,6 @@ fn unknown(asked: &Asked, id: &str) -> Refusal {
 
 fn no_throttle_came() -> Refusal {
     Denial::internal("a registry answered with something else than a throttle").into()
-}
-
-/// Others were faster, again and again.
-fn overtaken() -> Refusal {
-    Denial::unavailable("It is being changed by others.", 1).into()
 }
 
 impl Apig {

@@ -209,8 +209,8 @@ impl NewApp {
     }
 }
 
-fn seal(sealer: &Sealer, secret: &Secret, id: &CallerId) -> app::Sealed {
-    sealer.seal(secret, &["app", id.as_str(), "secret"])
+fn seal(sealer: &Sealer, secret: &Secret, tenant: &TenantId, id: &CallerId) -> app::Sealed {
+    sealer.seal(secret, &app::App::place(tenant, id))
 }
 
 impl NewCaller {
@@ -250,7 +250,7 @@ impl NewCaller {
                 CallerKind::App(app::App {
                     remark: remark.unwrap_or_default(),
                     key: key.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
-                    secret: seal(sealer, &secret, &id),
+                    secret: seal(sealer, &secret, &tenant, &id),
                     creator: Creator::User,
                     acl: None,
                     quota: None,
@@ -283,7 +283,7 @@ impl CallerPatch {
             plan: self.plan,
             remark,
             key,
-            secret: secret.map(|secret| seal(sealer, &Secret::from(secret), &before.id)),
+            secret: secret.map(|secret| seal(sealer, &Secret::from(secret), &before.tenant, &before.id)),
             role: self.role,
             acl: None,
             quota: None,

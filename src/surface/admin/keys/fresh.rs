@@ -2,7 +2,10 @@
 
 use crate::{
     Denial,
-    app::{ApiKey, CallerKind, CredentialId, CredentialKind, Digest, KeyPrefix, Pepper, Sealer, Secret},
+    app::{
+        ApiKey, CallerKind, Credential, CredentialId, CredentialKind, Digest, KeyPrefix, Pepper, Sealer,
+        Secret, TenantId,
+    },
 };
 
 /// What proves a caller, just generated: it is shown once, in one answer.
@@ -42,7 +45,13 @@ impl Fresh {
     }
 
     /// As a credential of this id keeps it. An access key is the id itself: no secret, and to be found again.
-    pub(super) fn stored(&self, id: &CredentialId, pepper: &Pepper, sealer: &Sealer) -> Stored {
+    pub(super) fn stored(
+        &self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        pepper: &Pepper,
+        sealer: &Sealer,
+    ) -> Stored {
         match self {
             Self::Key(key) => Stored {
                 kind: CredentialKind::Key,
@@ -50,7 +59,7 @@ impl Fresh {
                 hint: key.hint().into(),
             },
             Self::Signing(secret) => Stored {
-                kind: CredentialKind::Signing(sealer.seal(secret, &["credential", id.as_str(), "secret"])),
+                kind: CredentialKind::Signing(sealer.seal(secret, &Credential::place(tenant, id))),
                 digest: pepper.digest(id.as_str()),
                 hint: id.to_string(),
             },

@@ -113,7 +113,7 @@ pub(in super::super) async fn rotate(
     let fresh = Fresh::like(&old.kind, &caller.kind)?;
     let peppers = surface.admin.directory.peppers();
     let (id, pepper) = (CredentialId::random(), peppers.current());
-    let Stored { kind, digest, hint } = fresh.stored(&id, pepper, &surface.admin.sealer);
+    let Stored { kind, digest, hint } = fresh.stored(&caller.tenant, &id, pepper, &surface.admin.sealer);
     let new = Credential {
         id,
         name: name.unwrap_or_else(|| old.name.clone()),

@@ -16,14 +16,13 @@ use super::{
     unknown,
 };
 use crate::{
-    Denial,
     app::{Access, BoundQuota, Caller, CallerEdit, CallerId, Entity, Quota, QuotaId, Tenant},
     registry::{Callers, Command, Fault, Order},
     surface::{
         apig::{
             Apig, Refusal,
             auth_query::plain,
-            call::{Asked, in_good_standing},
+            call::{Asked, TRIES, in_good_standing, overtaken},
             query::{self, PageQuery},
             show::{app_of, show},
             spec::Errors,
@@ -134,7 +133,7 @@ pub(in super::super::super) async fn unbind_quota(
     let text = asked.segment(3);
     let missing = || asked.no_app(text);
     let id: CallerId = asked.kept(text).ok_or_else(missing)?;
-    for _ in 0..super::TRIES {
+    for _ in 0..TRIES {
         let app = surface.find(&tenant, &id, &asked).await?;
         // An app without this quota is none of its apps.
         app_of(&app)?.quota.as_ref().filter(|bound| bound.id == quota.id).ok_or_else(missing)?;
@@ -145,7 +144,7 @@ pub(in super::super::super) async fn unbind_quota(
             Err(fault) => return Err(surface.refuse(fault, missing())),
         }
     }
-    Err(Denial::unavailable("It is being changed by others.", 1).into())
+    Err(overtaken())
 }
 
 /// Lists the apps that have a quota.

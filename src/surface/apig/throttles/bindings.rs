@@ -10,12 +10,8 @@ use http::StatusCode;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{
-    TRIES, overtaken,
-    show::{
-        AllApplied, ApiOfThrottle, ApisOfThrottle, Applied, NotUnbound, ThrottleOfApi, ThrottlesOfApi,
-        Unbound,
-    },
+use super::show::{
+    AllApplied, ApiOfThrottle, ApisOfThrottle, Applied, NotUnbound, ThrottleOfApi, ThrottlesOfApi, Unbound,
 };
 use crate::{
     app::{Access, Binding, BindingId, EnvironmentId, RouteName, Tenant, Throttle},
@@ -23,7 +19,7 @@ use crate::{
         apig::{
             Apig, Refusal,
             auth_query::{given, plain},
-            call::{Asked, in_good_standing, repeated},
+            call::{Asked, TRIES, in_good_standing, overtaken, repeated},
             query::{self, PageQuery, contains, page_of},
             show::show,
             spec::Errors,
