@@ -10,6 +10,15 @@ use crate::{Admission, Denial, Head, admission::Permit, app::RouteName, director
 ///
 /// A request counts against all of their limits, or against none: a refusal costs nothing. It stands behind what
 /// recognises the caller.
+///
+/// ```
+/// use std::sync::Arc;
+/// use portcullis::{app::{Pepper, Peppers}, directory::Directory, policy::{ApiKey, Throttle}};
+///
+/// let directory = Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32]))));
+/// let orders = Throttle::new(directory.clone(), "orders".parse().unwrap());
+/// let guard = (ApiKey::new(directory), orders);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Throttle {
     directory: Arc<Directory>,

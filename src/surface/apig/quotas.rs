@@ -56,8 +56,7 @@ pub(in super::super) async fn create(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Write)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Write).await?;
     let fields = QuotaFields::read(&content(request.into_body()).await?)?;
     in_good_standing(&tenant)?;
     let quota = fields.quota(&tenant.id, surface.clock.now().time);
@@ -86,8 +85,7 @@ pub(in super::super) async fn list(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Read)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let name = plain(query::read::<QuotasQuery>(&request)?.name.as_ref(), "name")?;
     let all = surface.registry.quotas(&tenant.id).await;
@@ -114,8 +112,7 @@ pub(in super::super) async fn read(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Read)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Read).await?;
     let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
     surface.show_quota(&asked, &tenant, &quota).await
 }
@@ -134,8 +131,7 @@ pub(in super::super) async fn modify(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Write)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Write).await?;
     let fields = QuotaFields::read(&content(request.into_body()).await?)?;
     in_good_standing(&tenant)?;
     for _ in 0..TRIES {
@@ -170,8 +166,7 @@ pub(in super::super) async fn delete(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Write)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Write).await?;
     let missing = || unknown(&asked, asked.segment(1));
     let id = asked.kept(asked.segment(1)).ok_or_else(missing)?;
     let delete = Command::DeleteQuota { tenant: tenant.id, id };

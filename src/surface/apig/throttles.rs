@@ -46,8 +46,7 @@ pub(in super::super) async fn create(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Write)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Write).await?;
     let fields = ThrottleFields::read(&content(request.into_body()).await?)?;
     in_good_standing(&tenant)?;
     let throttle = fields.throttle(&tenant.id, surface.clock.now().time)?;
@@ -76,8 +75,7 @@ pub(in super::super) async fn list(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Read)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let wanted = query::read::<ThrottlesQuery>(&request)?.filter(&asked)?;
     let mut all = surface.all_throttles(&asked, &tenant).await?;
@@ -100,8 +98,7 @@ pub(in super::super) async fn read(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Read)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Read).await?;
     let throttle = surface.find_throttle(&asked, &tenant, asked.segment(1)).await?;
     show(StatusCode::OK, &ThrottleInfo::of(asked.version, &throttle))
 }
@@ -120,8 +117,7 @@ pub(in super::super) async fn modify(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Write)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Write).await?;
     let fields = ThrottleFields::read(&content(request.into_body()).await?)?;
     in_good_standing(&tenant)?;
     let edit = |throttle: &mut Throttle| fields.edit(throttle);
@@ -142,8 +138,7 @@ pub(in super::super) async fn delete(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Write)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Write).await?;
     let missing = || unknown(&asked, asked.segment(1));
     let id = asked.kept(asked.segment(1)).ok_or_else(missing)?;
     let delete = Command::DeleteThrottle { tenant: tenant.id, id, expected: None };

@@ -71,8 +71,7 @@ pub(in super::super::super) async fn bind_quota(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Write)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Write).await?;
     let BindBody { app_ids } = object(&content(request.into_body()).await?)?;
     let texts = app_ids.filter(|ids| !ids.is_empty()).ok_or(Refusal::Absent("app_ids"))?;
     if texts.len() > MOST {
@@ -127,8 +126,7 @@ pub(in super::super::super) async fn unbind_quota(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Write)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Write).await?;
     let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
     let text = asked.segment(3);
     let missing = || asked.no_app(text);
@@ -161,9 +159,8 @@ pub(in super::super::super) async fn bound_apps(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Read)?;
     let queries = (query::read(&request)?, query::read(&request)?);
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Read).await?;
     let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
     surface.apps_with(&asked, &tenant, queries, Some(&quota)).await
 }
@@ -184,9 +181,8 @@ pub(in super::super::super) async fn bindable_apps(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Read)?;
     let queries = (query::read(&request)?, query::read(&request)?);
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Read).await?;
     surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
     surface.apps_with(&asked, &tenant, queries, None).await
 }

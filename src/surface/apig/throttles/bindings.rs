@@ -143,8 +143,7 @@ pub(in super::super::super) async fn bind(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Write)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Write).await?;
     let BindBody { strategy_id, publish_ids } = object(&content(request.into_body()).await?)?;
     let id = strategy_id.filter(|id| !id.is_empty()).ok_or(Refusal::Absent("strategy_id"))?;
     let publish_ids = publish_ids.filter(|ids| !ids.is_empty()).ok_or(Refusal::Absent("publish_ids"))?;
@@ -174,8 +173,7 @@ pub(in super::super::super) async fn unbind(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Write)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Write).await?;
     let id = asked.kept(asked.segment(1)).ok_or(Refusal::UnknownBinding)?;
     match surface.unbound(&asked, &tenant, &[id]).await? {
         1 => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -198,8 +196,7 @@ pub(in super::super::super) async fn unbind_all(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Write)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Write).await?;
     match given(query::read::<ActionQuery>(&request)?.action.as_ref()) {
         None => return Err(Refusal::Absent("action")),
         Some("delete") => {}
@@ -241,8 +238,7 @@ pub(in super::super::super) async fn apis_of_throttle(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Read)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<ApisQuery>(&request)?;
     let throttle = surface.find_throttle(&asked, &tenant, query.throttle_id()?).await?;
@@ -267,8 +263,7 @@ pub(in super::super::super) async fn other_apis(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Read)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<ApisQuery>(&request)?;
     let throttle = surface.find_throttle(&asked, &tenant, query.throttle_id()?).await?;
@@ -293,8 +288,7 @@ pub(in super::super::super) async fn throttles_of_api(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Read)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<ThrottlesOfQuery>(&request)?;
     let api = given(query.api_id.as_ref()).ok_or(Refusal::Absent("api_id"))?;

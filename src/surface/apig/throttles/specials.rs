@@ -48,8 +48,7 @@ pub(in super::super::super) async fn create_special(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Write)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Write).await?;
     let body: SpecialBody = object(&content(request.into_body()).await?)?;
     let of_other = match asked.version {
         Version::One => body.object_id.is_some() || body.object_type.is_some(),
@@ -114,8 +113,7 @@ pub(in super::super::super) async fn list_specials(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Read)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<SpecialsQuery>(&request)?;
     let throttle = surface.find_throttle(&asked, &tenant, asked.segment(1)).await?;
@@ -155,8 +153,7 @@ pub(in super::super::super) async fn modify_special(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Write)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Write).await?;
     let LimitBody { call_limits } = object(&content(request.into_body()).await?)?;
     let limit = count(call_limits.ok_or(Refusal::Absent("call_limits"))?, "call_limits")?;
     in_good_standing(&tenant)?;
@@ -185,8 +182,7 @@ pub(in super::super::super) async fn delete_special(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
-    asked.may_all(Access::Write)?;
-    let tenant = surface.gateway(&asked).await?;
+    let tenant = surface.whole(&asked, Access::Write).await?;
     let id: SpecialId = asked.kept(asked.segment(3)).ok_or(Refusal::UnknownSpecial)?;
     let edit = |throttle: &mut Throttle| {
         let before = throttle.specials.len();
