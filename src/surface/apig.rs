@@ -82,9 +82,9 @@
 //! # Throttling policies and quotas
 //!
 //! A policy counts the calls of the gateway's own apps, on every node by itself since it started, from the first call
-//! of a period to its end; without one, an API has no such limit. The user that it limits is the gateway's project, with all its
-//! apps. Whoever is one too many is told so by the API: 429, and `Retry-After`; where the answer has the form of
-//! this contract, APIG.0308, and APIG.0501 under 405 when it is the app's quota.
+//! of a period to its end; without one, an API has no such limit. The user that it limits is the gateway's project,
+//! with all its apps. Whoever is one too many is told so by the API: 429, and `Retry-After`; where the answer has the
+//! form of this contract, APIG.0308, and APIG.0501 under 405 when it is the app's quota.
 //!
 //! # Where the contract is silent, or says two things
 //!
