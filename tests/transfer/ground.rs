@@ -189,7 +189,7 @@ pub fn entities() -> Vec<Entity> {
         secret,
         creator: Creator::Market,
         acl: None,
-        quota: None,
+        quota: Some(serde_json::from_value(json!({ "id": "quota", "bound_at": then() })).unwrap()),
     };
     let app = caller("g", "app", CallerKind::App(parts));
     let operator = caller("g", "operator", CallerKind::Operator);
@@ -230,11 +230,30 @@ pub fn entities() -> Vec<Entity> {
         lock("expired", Some("t"), json!({ "resource": "/orders/7" }), "2020-03-01T00:00:00Z"),
     ];
     let locks = locks.map(|lock| Entity::Lock(serde_json::from_value(lock).unwrap()));
+    let period = json!({ "interval": 5, "unit": "MINUTE" });
+    let quota = json!({
+        "id": "quota", "tenant": "g", "name": "quota", "remark": "remark", "limit": 7, "period": period,
+        "reset_at": then(), "revision": 3, "created_at": then(),
+    });
+    let grant = json!({
+        "id": "grant", "tenant": "g", "caller": "app", "route": "orders", "role": "PROVIDER",
+        "environment": "DEFAULT_ENVIRONMENT_RELEASE_ID", "created_at": then(),
+    });
+    let special = |of: Value| json!({ "id": "special", "of": of, "limit": 2, "created_at": then() });
+    let throttle = json!({
+        "id": "throttle", "tenant": "g", "name": "throttle", "remark": "", "period": period, "shared": true,
+        "limits": { "api": 9, "user": 8, "ip": 3 }, "revision": 4, "created_at": then(),
+        "specials": [special(json!({ "APP": "app" })), special(json!({ "USER": "project" }))],
+        "bindings": [{ "id": "binding", "route": "orders", "created_at": then() }],
+    });
     let mut all: Vec<Entity> = tenants.map(Entity::Tenant).into();
     all.extend(plans.map(|plan| Entity::Plan(plan.unwrap())));
+    all.push(Entity::Quota(serde_json::from_value(quota).unwrap()));
     all.extend([client, disabled, app, operator, owner].map(Entity::Caller));
     all.extend(credentials.map(Entity::Credential));
     all.extend(locks);
+    all.push(Entity::Grant(serde_json::from_value(grant).unwrap()));
+    all.push(Entity::Throttle(serde_json::from_value(throttle).unwrap()));
     all
 }
 

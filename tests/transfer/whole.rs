@@ -25,7 +25,7 @@ async fn what_goes_out_of_any_registry_comes_back_in_any() {
             let Content { entities, uses, .. } = to.content().await;
             assert_eq!((&entities, &uses), (&content.entities, &content.uses));
             assert_eq!(imported.seq, content.seq);
-            assert_eq!(imported.counts.values().sum::<u64>(), 19 + 2, "{imported:?}");
+            assert_eq!(imported.counts.values().sum::<u64>(), 22 + 2, "{imported:?}");
             to.is_sound().await;
             // Whoever follows the log hears of all of it, and of who it was.
             let log = log(&*to.registry).await;
@@ -89,7 +89,7 @@ async fn a_file_says_what_it_is_and_what_it_needs() {
         assert_eq!(
             end["counts"],
             json!({
-                "tenant": 3, "plan": 1, "caller": 5, "credential": 8, "lock": 2, "use": 2
+                "tenant": 3, "plan": 1, "caller": 5, "credential": 8, "lock": 2, "grant": 1, "quota": 1, "throttle": 1, "use": 2
             })
         );
         // No secret stands there: neither a key, nor what is sealed, nor what seals.
@@ -141,7 +141,7 @@ async fn a_registry_with_nothing_but_plans_counts_as_empty() {
         to.registry.put_plan(same, &actor()).await.unwrap();
         to.registry.put_plan(plan("other", 1), &actor()).await.unwrap();
         to.import(&file).await.unwrap();
-        assert_eq!(to.content().await.entities.len(), 19 + 1);
+        assert_eq!(to.content().await.entities.len(), 22 + 1);
         to.is_sound().await;
         assert!(matches!(to.import(&file).await, Err(Refused::NotEmpty)));
     }
@@ -161,7 +161,7 @@ async fn a_registry_with_something_in_it_takes_more_when_it_is_told_to() {
         assert!(matches!(to.import(&file).await, Err(Refused::NotEmpty)));
         assert_eq!(to.content().await, before);
         to.add(&file).await.unwrap();
-        assert_eq!(to.content().await.entities.len(), 19 + 1);
+        assert_eq!(to.content().await.entities.len(), 22 + 1);
         to.is_sound().await;
         // Once more, and what is first in the way is named.
         to.refuses(&file, 2, "tenant.id", "is taken").await;
