@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::{
-    app::Sealer,
-    config::{SecretKind, SecretsFile},
+    app::{Peppers, Sealer},
+    config::{SecretKind, SecretsError, SecretsFile},
     directory::Directory,
 };
 
@@ -35,16 +35,13 @@ impl Secrets {
             if now == seen {
                 continue;
             }
-            match SecretsFile::load(&self.file) {
-                Ok(secrets) => {
-                    self.directory.set_peppers(secrets.peppers());
-                    self.sealer.take_keys(&secrets.sealer());
-                    tracing::info!(
-                        peppers = ?secrets.versions(SecretKind::Pepper),
-                        seal_keys = ?secrets.versions(SecretKind::SealKey),
-                        "took other secrets"
-                    );
-                }
+            match self.take() {
+                Ok(Some(secrets)) => tracing::info!(
+                    peppers = ?secrets.versions(SecretKind::Pepper),
+                    seal_keys = ?secrets.versions(SecretKind::SealKey),
+                    "took other secrets"
+                ),
+                Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%error, "the secrets have changed and cannot be used; the old ones stay");
                 }
@@ -53,9 +50,57 @@ impl Secrets {
         }
     }
 
+    /// Takes what stands in the file into use; `None` when it is in use already.
+    fn take(&self) -> Result<Option<SecretsFile>, SecretsError> {
+        let secrets = SecretsFile::load(&self.file)?;
+        let (peppers, sealer) = (secrets.peppers(), secrets.sealer());
+        if checks(&peppers, &sealer) == checks(&self.directory.peppers(), &self.sealer) {
+            return Ok(None);
+        }
+        self.directory.set_peppers(peppers);
+        self.sealer.take_keys(&sealer);
+        Ok(Some(secrets))
+    }
+
     /// What tells one state of the file from another.
     fn seen(&self) -> Option<(SystemTime, u64)> {
         let found = fs::metadata(&self.file).ok()?;
         Some((found.modified().ok()?, found.len()))
+    }
+}
+
+/// What tells secrets from others, in their order.
+fn checks(peppers: &Peppers, sealer: &Sealer) -> (Vec<(u32, String)>, Vec<(u32, String)>) {
+    let peppers = peppers.all().map(|pepper| (pepper.version(), pepper.check()));
+    let keys = sealer.keys().into_iter().map(|key| (key.version(), key.check()));
+    (peppers.collect(), keys.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_taken_only_when_they_are_other_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secrets.toml");
+        SecretsFile::create(&file).unwrap();
+        let read = SecretsFile::load(&file).unwrap();
+        let (directory, sealer) = (Directory::new(read.peppers()).into(), read.sealer().into());
+        let secrets = Secrets { file: file.clone(), directory, sealer };
+        assert!(secrets.take().unwrap().is_none(), "nothing has changed");
+        for kind in [SecretKind::Pepper, SecretKind::SealKey] {
+            let mut changed = SecretsFile::load(&file).unwrap();
+            let version = changed.add(kind).unwrap();
+            changed.replace(&file).unwrap();
+            assert!(secrets.take().unwrap().is_some(), "{kind:?} {version} was added");
+            changed.promote(kind, version).unwrap();
+            changed.replace(&file).unwrap();
+            assert!(secrets.take().unwrap().is_some(), "{kind:?} {version} is current");
+            assert!(secrets.take().unwrap().is_none(), "{kind:?} {version} is in use");
+        }
+        fs::write(&file, "peppers = [").unwrap();
+        assert!(secrets.take().is_err());
+        assert_eq!((secrets.directory.peppers().current().version(), secrets.sealer.current()), (2, 2));
     }
 }
