@@ -23,6 +23,7 @@ pub use value::{FieldName, HostName, Millis, SourceName};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
@@ -246,11 +247,15 @@ pub struct ApigSurface {
     pub throttles: u32,
     /// How many quotas a gateway may have.
     pub quotas: u32,
+    /// When an address that sends bad tokens and signatures is refused for a while.
+    pub lockout: LockoutPolicy,
 }
 
 impl Default for ApigSurface {
     fn default() -> Self {
-        Self { app_codes: 5, throttles: 300, quotas: 300 }
+        let (attempts, minutes) = (NonZeroU32::new(5).unwrap_or(NonZeroU32::MIN), Millis::from_secs(300));
+        let lockout = LockoutPolicy { attempts, within: minutes, lasts: minutes };
+        Self { app_codes: 5, throttles: 300, quotas: 300, lockout }
     }
 }
 

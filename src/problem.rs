@@ -178,6 +178,10 @@ fn apig(denial: &Denial, form: Form) -> (http::StatusCode, Bytes) {
         Denial::Forbidden(Forbidden::Address) => {
             (403, "APIG.0405", "The app is not accessed from a trusted IP address.".into())
         }
+        Denial::Forbidden(Forbidden::Lockout { .. }) => {
+            let detail = denial.detail();
+            (403, "APIG.1005", format!("No permissions to request this method: {detail}").into())
+        }
         Denial::Forbidden(_) | Denial::PaymentRequired { .. } => {
             (403, "APIG.1005", "No permissions to request this method".into())
         }

@@ -48,6 +48,7 @@ impl Surfaces {
             app_codes: config.surfaces.apig.app_codes,
             throttles: config.surfaces.apig.throttles,
             quotas: config.surfaces.apig.quotas,
+            lockout: Arc::new(config.surfaces.apig.lockout.lockout()),
             apis: config.routes.iter().filter_map(config::Route::granted).collect(),
             peer: Origin::peer_of,
         });

@@ -91,8 +91,10 @@
 //! * A signature that does not hold is APIG.0301 ("Incorrect IAM authentication information"), the code that the
 //!   contract has for AK/SK; APIG.1000 to 1009 are about tokens. Who neither signs nor has a token is APIG.1000, a
 //!   signing key that has ended is APIG.1001 like a token, one that is disabled and an app's own APIG.1005. A token and
-//!   a signature at once are APIG.2000. An access key is not locked after five misses: whoever knows it could lock its
-//!   owner out.
+//!   a signature at once are APIG.2000.
+//! * Five misses lock out for five minutes, tokens and signatures counted together: not the access key, which whoever
+//!   knows it could lock its owner out of, but the address that they came from. It is 403 APIG.1005 until then, with
+//!   `Retry-After`.
 //! * Content is signed: `UNSIGNED-PAYLOAD` is not taken. What an operation has no content for is not looked at.
 //! * Letters are ASCII letters. The vendor's Chinese pages take Chinese letters in names, this page does not.
 //! * Lengths count characters. V1 takes keys and secrets of up to 64; V2 keys of 200 and secrets of 128.
@@ -155,7 +157,7 @@ use crate::{
     clock::Clock,
     directory::Directory,
     limit::Pace,
-    policy::{ApiKey, Intake, Lock, RateLimit, RateLimitFields, Scope, Signature, Source},
+    policy::{ApiKey, Intake, Lock, Lockout, RateLimit, RateLimitFields, Scope, Signature, Source},
     problem::Form,
     registry::{Fault, Registry},
     surface::MOST,
@@ -186,6 +188,9 @@ pub struct Apig {
     pub throttles: u32,
     /// How many quotas a gateway may have.
     pub quotas: u32,
+    /// Who sends bad tokens and signatures. Surfaces that share it count together; the contract says five misses, and
+    /// five minutes.
+    pub lockout: Arc<Lockout>,
     /// The APIs that apps are authorized for: routes of the gateway, by name.
     pub apis: BTreeSet<RouteName>,
     /// Finds a peer's address among a request's extensions, as
@@ -210,6 +215,7 @@ pub struct Apig {
 ///     app_codes: 5,
 ///     throttles: 300,
 ///     quotas: 300,
+///     lockout: Arc::default(),
 ///     apis: ["orders".parse().unwrap()].into(),
 ///     peer: Peer::find,
 /// });
@@ -222,6 +228,7 @@ pub fn router(surface: Apig) -> Router {
     let signature = Signature::new(surface.directory.clone(), surface.sealer.clone())
         .kinds(&["operator"])
         .realm("apig")
+        .lockout(surface.lockout.clone())
         .only_signed_content()
         .intake(Intake::new(MOST as u64, Pace::default(), SIGNED_AT_ONCE));
     let guard = (

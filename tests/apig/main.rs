@@ -21,6 +21,7 @@ use std::time::Duration;
 use common::{Answer, Server, World};
 use portcullis::{
     app::{App, Caller, CallerKind, Creator, Gateway, PlanId, Secret, Verb},
+    policy::Lockout,
     registry::Registry,
     surface::apig::{Apig, router},
 };
@@ -31,6 +32,10 @@ const INSTANCE: &str = "eddc4d25480b4cd6b512f270a1b8b341";
 /// The app of the contract's example.
 const APP: &str = "14b399ac-967f-4115-bb62-c0346b4537e9";
 const KEY: &str = "d49b1cbf-cc81-4a5f-b2a0-61b568e376eb";
+
+const FIVE_MINUTES: Duration = Duration::from_secs(300);
+/// Nobody is locked out: most tests send bad credentials from one address.
+const NEVER: u32 = u32::MAX;
 
 /// The surface with one gateway, its operator and one app.
 struct Site {
@@ -46,15 +51,20 @@ impl Site {
     }
 
     async fn with(custom_keys: bool, quota: Option<u32>) -> Self {
-        Self::of(custom_keys, quota, 4).await
+        Self::of(custom_keys, quota, 4, NEVER).await
     }
 
     /// With room for so many apps.
     async fn with_room(most: u32) -> Self {
-        Self::of(true, None, most).await
+        Self::of(true, None, most, NEVER).await
     }
 
-    async fn of(custom_keys: bool, quota: Option<u32>, most: u32) -> Self {
+    /// Where so many bad credentials from one address lock it out, as the contract says for how long.
+    async fn locking_out_after(attempts: u32) -> Self {
+        Self::of(true, None, 4, attempts).await
+    }
+
+    async fn of(custom_keys: bool, quota: Option<u32>, most: u32, attempts: u32) -> Self {
         let world = World::new();
         world.tenant("gateway", Some(gateway(PROJECT, INSTANCE, custom_keys)), most).await;
         let plan: Option<PlanId> = match quota {
@@ -72,6 +82,7 @@ impl Site {
             app_codes: 5,
             throttles: 3,
             quotas: 2,
+            lockout: Lockout::new(attempts, FIVE_MINUTES, FIVE_MINUTES).into(),
             apis: ["orders", "bills", "old_orders"].map(|name| name.parse().unwrap()).into(),
             peer: Server::peer,
         };

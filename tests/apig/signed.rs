@@ -74,7 +74,7 @@ impl<'a> Sign<'a> {
     /// Sends other content, and more fields.
     async fn send_with(self, site: &Site, content: &str, more: &[(&str, &str)]) -> Answer {
         let fields = self.fields(site);
-        let mut all: Vec<_> = fields.iter().map(|(name, value)| (*name, &**value)).collect();
+        let mut all = borrowed(&fields);
         all.extend(more);
         let body = (!content.is_empty()).then(|| content.as_bytes().to_vec());
         site.server.send(self.method, self.target, &all, body).await
@@ -100,6 +100,10 @@ impl<'a> Sign<'a> {
     }
 }
 
+fn borrowed<'a>(fields: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+    fields.iter().map(|(name, value)| (*name, &**value)).collect()
+}
+
 fn second(id: &str) -> String {
     format!("/v2/{PROJECT}/apigw/instances/{INSTANCE}/apps{id}")
 }
@@ -113,6 +117,32 @@ fn unproved(answer: &Answer, text: &str) {
     assert!(message.as_str().unwrap().starts_with(&expected), "{message}");
     let challenge = r#"ApiKey realm="apig", header="x-auth-token", SDK-HMAC-SHA256 realm="apig""#;
     assert_eq!(answer.field("www-authenticate"), [challenge]);
+}
+
+#[tokio::test]
+async fn five_misses_from_an_address_lock_it_out_for_five_minutes_and_nobody_else() {
+    let site = Site::locking_out_after(5).await;
+    let key = site.world.signing("gateway", "operator", |_| {}).await;
+    let target = one(APP);
+    let right = Sign::new(&site, &key, "GET", &target, "");
+    let (right, guess) = (right.fields(&site), Sign { secret: "guessed", ..right }.fields(&site));
+    let (right, guess) = (borrowed(&right), borrowed(&guess));
+    let guessing = site.server.at("127.0.0.7");
+    let from_there = async |fields: &[(&str, &str)]| guessing.send("GET", &target, fields, None).await;
+    // Signatures and tokens count together.
+    for fields in [&guess, &vec![("x-auth-token", "MIIDkgYJKoZI")], &guess, &guess, &guess] {
+        assert_eq!(from_there(fields).await.status, 401);
+    }
+    let token = vec![("x-auth-token", &*site.token)];
+    let locked_out = format!("{NOT_PERMITTED}: Too many bad credentials came from here. Come back in 300 s.");
+    for fields in [&right, &token] {
+        let answer = from_there(fields).await;
+        refused(&answer, 403, "APIG.1005", &locked_out);
+        assert_eq!(answer.field("retry-after"), ["300"]);
+    }
+    assert_eq!(site.server.send("GET", &target, &right, None).await.status, 200, "from elsewhere");
+    site.world.clock.advance(Duration::from_secs(300));
+    assert_eq!(from_there(&token).await.status, 200);
 }
 
 #[tokio::test]

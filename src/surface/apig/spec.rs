@@ -213,7 +213,11 @@ impl IntoResponses for Errors {
         errors(&[
             (400, "A parameter or the content is not as documented, or a name is taken."),
             (401, "No token, or one that is unknown."),
-            (403, "The token is not for it, a lock stands on it, or there may be no more."),
+            (
+                403,
+                "The token is not for it, a lock stands on it, there may be no more, or too many bad tokens came \
+                 from this address.",
+            ),
             (404, "There is no such thing."),
             (405, "The path does not know the method."),
             (500, "A fault of ours, or too many requests."),
