@@ -73,6 +73,9 @@ impl Tenant {
         if let Some(most) = edit.max_callers {
             after.max_callers = most;
         }
+        if let Some((gateway, custom_keys)) = after.gateway.as_mut().zip(edit.custom_keys) {
+            gateway.custom_keys = custom_keys;
+        }
         (after != *self).then(|| Self { revision: self.revision + 1, updated_at: now, ..after })
     }
 }
@@ -86,4 +89,6 @@ pub struct TenantEdit {
     pub standing: Option<Standing>,
     /// How many callers of each kind it may have; those that it has stay.
     pub max_callers: Option<u32>,
+    /// Whether callers' keys and secrets may be chosen by the operator; means nothing for what is no gateway.
+    pub custom_keys: Option<bool>,
 }

@@ -18,19 +18,23 @@ async fn a_tenant_is_made_read_changed_and_deleted() {
     shown(&site.get("/tenants/blue").await, 200, 1, &document);
 
     site.world.clock.advance(std::time::Duration::from_secs(1));
-    let patch = json!({ "name": "Navy", "standing": "lapsed", "max_callers": 3 });
+    let switch = json!({ "custom_keys": false });
+    let patch = json!({ "name": "Navy", "standing": "lapsed", "max_callers": 3, "gateway": switch });
     let changed = site.send("PATCH", "/tenants/blue", &[("if-match", "\"1\"")], patch).await;
     for (member, value) in [
         ("name", json!("Navy")),
         ("standing", json!("lapsed")),
         ("max_callers", json!(3)),
+        ("gateway", json!({ "project_id": "p1", "instance_id": "i1", "custom_keys": false })),
         ("revision", json!(2)),
         ("updated_at", json!("2026-01-01T00:00:01Z")),
     ] {
         document[member] = value;
     }
     shown(&changed, 200, 2, &document);
-    shown(&site.patch("/tenants/blue", json!({})).await, 200, 2, &document);
+    for nothing in [json!({}), json!({ "gateway": {} }), json!({ "gateway": switch })] {
+        shown(&site.patch("/tenants/blue", nothing).await, 200, 2, &document);
+    }
 
     let gone = site.ask(&site.owner, "DELETE", "/tenants/blue", &[("if-match", "\"2\"")], None).await;
     assert_eq!((gone.status.as_u16(), &*gone.text), (204, ""));
@@ -79,6 +83,22 @@ async fn what_is_taken_is_409_and_what_makes_no_sense_422() {
         if body["id"].is_null() {
             refused(&site.patch("/tenants/acme", body).await, 422, "wrong-values", &[place]);
         }
+    }
+}
+
+#[tokio::test]
+async fn of_a_gateway_only_the_switch_changes() {
+    let site = Site::new().await;
+    let patch = |gateway| site.patch("/tenants/acme", json!({ "gateway": gateway }));
+    refused(&patch(json!({ "custom_keys": true })).await, 422, "wrong-values", &["#/gateway"]);
+    for (gateway, place) in [
+        (json!({ "project_id": "p" }), "#/gateway/project_id"),
+        (json!({ "custom_keys": "yes" }), "#/gateway/custom_keys"),
+        (json!({ "custom_keys": null }), "#/gateway/custom_keys"),
+        (json!(null), "#/gateway"),
+        (json!(true), "#/gateway"),
+    ] {
+        refused(&patch(gateway).await, 400, "wrong-shape", &[place]);
     }
 }
 

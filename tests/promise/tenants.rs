@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{CallerEdit, Entity, Standing, Tenant, TenantEdit, Verb},
+    app::{CallerEdit, Entity, Gateway, Standing, Tenant, TenantEdit, Verb},
     clock::{Clock, ManualClock},
     registry::{Command, Fault, NewCaller, Registry},
 };
@@ -82,7 +82,12 @@ pub async fn a_plan_is_made_replaced_and_left_alone(registry: Arc<dyn Registry>,
 pub async fn an_edit_of_a_tenant_changes_what_it_names(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let made = registry.create_tenant(gateway("t", "project", "instance"), &actor()).await.unwrap();
     clock.advance(Duration::from_nanos(1));
-    let edit = TenantEdit { name: Some("new".into()), max_callers: Some(1), standing: None };
+    let edit = TenantEdit {
+        name: Some("new".into()),
+        max_callers: Some(1),
+        custom_keys: Some(false),
+        ..TenantEdit::default()
+    };
     let edited = |expected, edit: &TenantEdit| {
         let (registry, id, edit) = (registry.clone(), &made.id, edit.clone());
         async move { registry.update_tenant(id, expected, edit, &actor()).await }
@@ -90,10 +95,25 @@ pub async fn an_edit_of_a_tenant_changes_what_it_names(registry: Arc<dyn Registr
     refused!(registry, Fault::Conflict, edited(Some(2), &edit));
     let after = edited(Some(1), &edit).await.unwrap();
     let updated_at = clock.now().time;
-    let expected = Tenant { name: "new".into(), max_callers: 1, revision: 2, updated_at, ..made.clone() };
+    let place = Some(Gateway { custom_keys: false, ..made.gateway.clone().unwrap() });
+    let expected = Tenant {
+        name: "new".into(),
+        gateway: place,
+        max_callers: 1,
+        revision: 2,
+        updated_at,
+        ..made.clone()
+    };
     assert_eq!(after, expected);
     assert_eq!(no_change!(registry, edited(None, &edit)), after);
     assert_eq!(registry.gateway("project", "instance").await.unwrap(), after);
+
+    let organization = registry.create_tenant(tenant("o"), &actor()).await.unwrap();
+    let edit = TenantEdit { custom_keys: Some(true), ..TenantEdit::default() };
+    assert_eq!(
+        no_change!(registry, registry.update_tenant(&organization.id, None, edit, &actor())),
+        organization
+    );
 }
 
 pub async fn a_plan_is_deleted_when_nobody_is_on_it(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {

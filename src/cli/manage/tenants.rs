@@ -52,6 +52,9 @@ pub enum Tenants {
         /// Whether its subscription holds.
         #[arg(long, value_parser = ["active", "lapsed"])]
         standing: Option<String>,
+        /// Whether operators may choose the keys and secrets of its apps, if it is an APIG gateway.
+        #[arg(long, value_name = "BOOL")]
+        custom_keys: Option<bool>,
         /// How many callers of each kind it may have.
         #[arg(long, value_name = "COUNT")]
         max_callers: Option<u32>,
@@ -90,10 +93,11 @@ pub(super) async fn run(command: Tenants, desk: &mut Desk<'_>) -> anyhow::Result
             ]);
             desk.make("/tenants", &body).await
         }
-        Tenants::Edit { tenant, name, standing, max_callers } => {
+        Tenants::Edit { tenant, name, standing, custom_keys, max_callers } => {
             let patch = given([
                 ("name", name.map(Into::into)),
                 ("standing", standing.map(Into::into)),
+                ("gateway", custom_keys.map(|custom_keys| json!({"custom_keys": custom_keys}))),
                 ("max_callers", max_callers.map(Into::into)),
             ]);
             desk.change(&path(&tenant), &patch).await

@@ -104,6 +104,20 @@ pub(super) struct TenantPatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = words::Number, required = false)]
     max_callers: Option<u32>,
+    /// What to change of the APIG gateway; for a tenant that is one.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = GatewayPatch, required = false)]
+    gateway: Option<GatewayPatch>,
+}
+
+/// What to change of an APIG gateway; its project and its instance are what it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GatewayPatch {
+    /// Whether operators may choose the keys and secrets of apps; those that they have stay.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = bool, required = false)]
+    custom_keys: Option<bool>,
 }
 
 impl From<app::Tenant> for Tenant {
@@ -249,11 +263,13 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     call.query(&[])?;
     let before = surface.tenant(&call).await?;
     Tag::revision(before.revision).expected(&call.headers)?;
-    let TenantPatch { name, standing, max_callers } = json::read(&call.content)?;
+    let TenantPatch { name, standing, max_callers, gateway } = json::read(&call.content)?;
     let mut checks = Checks::default();
     check_name(&mut checks, name.as_deref());
+    checks.that(gateway.is_none() || before.gateway.is_some(), "#/gateway", "the tenant is no APIG gateway");
     checks.done()?;
-    let edit = TenantEdit { name, standing, max_callers };
+    let custom_keys = gateway.and_then(|gateway| gateway.custom_keys);
+    let edit = TenantEdit { name, standing, max_callers, custom_keys };
     let command = Command::UpdateTenant { id: before.id, expected: Some(before.revision), edit };
     let done = surface.change(&call, vec![command]).await?;
     Ok(shown(done!(Tenant, done).map_err(|fault| surface.refuse(fault))?))
