@@ -15,7 +15,7 @@ mod spec;
 
 pub use spec::documentation;
 
-use std::time::Duration;
+use std::{fmt, marker::PhantomData, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -23,11 +23,11 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, Error},
+    de::{DeserializeOwned, Error, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::{Number, error::Category};
 
-use crate::{Denial, admission::Altered, registry::Fault};
+use crate::{Denial, admission::Altered, denial::Forbidden, registry::Fault};
 
 /// The most bytes of content a surface reads.
 const MOST: usize = 64 * 1024;
@@ -94,6 +94,39 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(member: D) -> Result<
     T::deserialize(member).map(Some)
 }
 
+/// A word of several, which serde would also take as an object of it: `{"read":null}`.
+fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(member: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(member)?.into_deserializer())
+}
+
+/// The same, that may be absent, but not `null`.
+fn present_word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(member: D) -> Result<Option<T>, D::Error> {
+    word(member).map(Some)
+}
+
+/// An object, which serde would also take as a list of its members.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(object: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+
+        object.deserialize_map(Members(PhantomData)).map(Self)
+    }
+}
+
 /// What a registry's fault is to whoever asked.
 fn denial(fault: Fault, now: Timestamp) -> Denial {
     match fault {
@@ -112,6 +145,7 @@ fn denial(fault: Fault, now: Timestamp) -> Denial {
         Fault::LockLost => Denial::PreconditionFailed {
             detail: "The lock is not held any more, or not with this token and fence.".into(),
         },
+        Fault::Revoked => Denial::Forbidden(Forbidden::CredentialDisabled),
         Fault::Unavailable(inside) => {
             tracing::error!("the registry is unavailable: {inside}");
             Denial::unavailable("The registry cannot be reached just now.", RETRY_AFTER)

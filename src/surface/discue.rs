@@ -38,7 +38,8 @@
 //!   `subscriptions`), which nobody gives through the API.
 //! * Lists hold everything that the asking key's scopes cover, in the order of the ids.
 //! * Locks on resources name paths without `/v1`; they hold for both.
-//! * An id has one spelling: percent-encoded, it is not found.
+//! * An id has one spelling: percent-encoded, it is not found, unless a gateway in front has brought the path into its
+//!   normal form.
 
 mod answer;
 mod call;

@@ -23,6 +23,10 @@ async fn a_list_holds_the_organizations_api_clients_in_the_order_of_their_ids() 
         );
         assert!(answer.field("etag").is_empty());
     }
+    // Whatever its id is, what is listed is there.
+    site.world.caller("org", "zz", "example.com/zz", CallerKind::ApiClient).await;
+    assert_eq!(site.get("/api_clients").await.json()["api_clients"][2]["id"], "zz");
+    assert_eq!(site.get("/api_clients/zz").await.status, 200);
     let only = portcullis::app::Scope {
         resource: "api_clients".into(),
         access: portcullis::app::Access::Read,

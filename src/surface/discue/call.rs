@@ -6,10 +6,7 @@ use axum::{body::Body, extract::Request};
 use http::{HeaderMap, Uri, header};
 use serde::de::DeserializeOwned;
 
-use super::{
-    answer::{Refused, etag},
-    rules,
-};
+use super::answer::{Refused, etag};
 use crate::{
     Admission, Denial,
     admission::Identity,
@@ -74,7 +71,7 @@ fn pretty(query: &str) -> Result<bool, Refused> {
 pub(super) fn target<I: FromStr>(uri: &Uri) -> Result<I, Refused> {
     // The path as it came: an id needs no percent-encoding, and a lock on the path would not see through it.
     let last = uri.path().rsplit('/').next().unwrap_or_default();
-    rules::resource_id(last).ok_or(Denial::NotFound.into())
+    last.parse().map_err(|_| Denial::NotFound.into())
 }
 
 /// Whether a change may be made to an entity at a revision.

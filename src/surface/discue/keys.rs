@@ -26,7 +26,7 @@ use crate::{
         Scopes, Status, TenantId,
     },
     registry::Credentials,
-    surface::{present, spec::words},
+    surface::{Object, present, present_word, spec::words},
 };
 
 /// The kind of resource that scopes name.
@@ -47,13 +47,13 @@ pub(super) struct KeyRef {
     #[schema(value_type = String, required = false, min_length = 1, max_length = 64)]
     name: Option<String>,
     /// Whether it is accepted.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_word")]
     #[schema(value_type = words::Status, required = false)]
     status: Option<Status>,
     /// All it may be used for.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Vec<Wire>, required = false)]
-    scopes: Option<Vec<Wire>>,
+    scopes: Option<Vec<Object<Wire>>>,
 }
 
 impl KeyRef {
@@ -62,7 +62,8 @@ impl KeyRef {
         if self.name.as_deref().is_some_and(|name| !rules::is_key_name(name)) {
             return Err(unprocessable("A name is 1 to 64 characters that can be printed."));
         }
-        let scopes = self.scopes.map(|wanted| scopes::given(wanted, own)).transpose()?;
+        let scopes =
+            self.scopes.map(|wanted| scopes::given(wanted.into_iter().map(|it| it.0), own)).transpose()?;
         Ok(CredentialEdit { name: self.name, status: self.status, scopes, ..CredentialEdit::default() })
     }
 }
@@ -79,7 +80,7 @@ pub(super) struct Shown<'a> {
     created_at: i64,
     /// When it last changed.
     updated_at: i64,
-    /// When it was last used, within ten seconds; `null` is never.
+    /// When it was last used, within twenty seconds; `null` is never.
     #[schema(required)]
     last_used_at: Option<i64>,
     /// How the key begins.

@@ -8,7 +8,7 @@ use crate::{
     Denial,
     app::{Access, CredentialId, Scope, Scopes},
     denial::Forbidden,
-    surface::spec::words,
+    surface::{spec::words, word},
 };
 
 /// What scopes that are given through the API may name.
@@ -27,6 +27,7 @@ pub(super) struct Wire {
     #[schema(value_type = spec::Resource)]
     resource: String,
     /// How deep; writing includes reading.
+    #[serde(deserialize_with = "word")]
     #[schema(value_type = words::Access)]
     access: Access,
     /// Which of the kind: all of them, or at least one.
@@ -63,8 +64,8 @@ impl Targets {
 ///
 /// # Errors
 /// 422 for what is none, or protected; 403 for what the asking key has not itself.
-pub(super) fn given(wanted: Vec<Wire>, own: &Scopes) -> Result<Scopes, Refused> {
-    let mut scopes = Vec::with_capacity(wanted.len());
+pub(super) fn given(wanted: impl Iterator<Item = Wire>, own: &Scopes) -> Result<Scopes, Refused> {
+    let mut scopes = Vec::new();
     for Wire { resource, access, targets } in wanted {
         if PROTECTED.contains(&&*resource) {
             return Err(unprocessable(
