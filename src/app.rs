@@ -36,13 +36,13 @@ pub use id::{
 };
 pub use key::{ApiKey, InvalidKey, KeyPrefix};
 pub use lease::{InvalidLease, Lease};
-pub use lock::{Covers, Lock, MAX_LOCKS, ResourcePath, Target};
+pub use lock::{Covers, InvalidPath, Lock, MAX_LOCKS, ResourcePath, Target};
 pub use pepper::{Digest, Pepper, Peppers};
 pub use period::{Period, TimeUnit};
 pub use plan::{InvalidPlan, Limit, MAX_LIMITS, Plan, Promise};
 pub use quota::{BoundQuota, Quota};
 pub use seal::{SealKey, Sealed, Sealer, Unsealable};
 pub use secret::Secret;
-pub use tenant::{Gateway, Standing, Tenant, TenantEdit};
+pub use tenant::{ADMINISTRATION, Gateway, Standing, Tenant, TenantEdit};
 pub use throttle::{Binding, CallLimits, Special, SpecialOf, Throttle};
 pub use token::{InvalidToken, LockToken, TokenDigest};

@@ -5,13 +5,13 @@ use std::{fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 /// Why a text is no identifier: it is empty, longer than 64 bytes, or holds something other than
-/// letters, digits, `-`, `_` and `.`.
+/// letters, digits, `-`, `_` and `.`; or it is `.` or `..`, which a path takes away.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an id is 1 to 64 characters of A-Z a-z 0-9 - _ .")]
+#[error("an id is 1 to 64 characters of A-Z a-z 0-9 - _ ., and neither . nor ..")]
 pub struct InvalidId;
 
 fn checked(text: &str) -> Result<Arc<str>, InvalidId> {
-    let fits = (1..=64).contains(&text.len());
+    let fits = (1..=64).contains(&text.len()) && !matches!(text, "." | "..");
     let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if fits && plain { Ok(text.into()) } else { Err(InvalidId) }
 }
@@ -20,7 +20,7 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// 1 to 64 characters of `A-Z a-z 0-9 - _ .`; cloning one copies a pointer.
+        /// 1 to 64 characters of `A-Z a-z 0-9 - _ .`, neither `.` nor `..`; cloning one copies a pointer.
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String")]
         pub struct $name(Arc<str>);
@@ -142,7 +142,7 @@ mod tests {
     fn an_id_is_short_and_plain() {
         assert!("5bc2be68-7498-4853-aa64-4be0ca62934e".parse::<CallerId>().is_ok());
         assert!("MbCS6UB_m7NdvyDOE8stT".parse::<CallerId>().is_ok());
-        for bad in ["", "a b", "a/b", "é", &"x".repeat(65)] {
+        for bad in ["", ".", "..", "a b", "a/b", "é", &"x".repeat(65)] {
             assert_eq!(bad.parse::<CallerId>(), Err(InvalidId), "{bad:?}");
         }
         assert_eq!(CallerId::random().as_str().len(), 36);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Caller, CallerId, InvalidId, Lease, LockId, LockToken, TenantId, TokenDigest};
+use super::{Caller, CallerId, Lease, LockId, LockToken, TenantId, TokenDigest};
 
 /// The most locks that one owner holds at a time.
 pub const MAX_LOCKS: u32 = 64;
@@ -28,6 +28,11 @@ pub enum Covers {
 #[serde(try_from = "String")]
 pub struct ResourcePath(Box<str>);
 
+/// Why a text is no path that a lock may stand on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a path is as /orders/7: no empty, . or .. segment, no / at its end, no ? or #, at most 1024 bytes")]
+pub struct InvalidPath;
+
 impl ResourcePath {
     /// The path as text.
     #[must_use]
@@ -43,23 +48,23 @@ impl ResourcePath {
 }
 
 impl FromStr for ResourcePath {
-    type Err = InvalidId;
+    type Err = InvalidPath;
 
-    fn from_str(path: &str) -> Result<Self, InvalidId> {
-        let segments = path.strip_prefix('/').ok_or(InvalidId)?.split('/');
+    fn from_str(path: &str) -> Result<Self, InvalidPath> {
+        let segments = path.strip_prefix('/').ok_or(InvalidPath)?.split('/');
         let plain = |segment: &str| !matches!(segment, "" | "." | "..") && !segment.contains(['?', '#']);
         if path.len() <= 1024 && segments.into_iter().all(plain) {
             Ok(Self(path.into()))
         } else {
-            Err(InvalidId)
+            Err(InvalidPath)
         }
     }
 }
 
 impl TryFrom<String> for ResourcePath {
-    type Error = InvalidId;
+    type Error = InvalidPath;
 
-    fn try_from(path: String) -> Result<Self, InvalidId> {
+    fn try_from(path: String) -> Result<Self, InvalidPath> {
         path.parse()
     }
 }

@@ -27,6 +27,9 @@ impl Standing {
     }
 }
 
+/// The tenant whose callers are the administrators, and which has no others.
+pub const ADMINISTRATION: &str = "administration";
+
 /// Which APIG gateway a tenant is: a project and one of its instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gateway {

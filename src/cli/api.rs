@@ -109,8 +109,14 @@ impl Api {
         let directory = Arc::new(Directory::new(secrets.peppers()));
         let key = admit_oneself(&directory, clock.now().time)?;
         let shared = Shared { clock, registry, directory, sealer: Arc::new(secrets.sealer()) };
-        let router = gateway::admin_api(config, &shared, |_| None);
+        let router = gateway::admin_api(config, &shared, |_| None, Some(ONESELF.parse()?));
         Ok(Self { place: Place::Own(router), key })
+    }
+
+    /// Whether it is a gateway's.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        matches!(self.place, Place::Served(..))
     }
 
     /// Asks for a path below `/admin/v1`.
@@ -163,6 +169,13 @@ impl Api {
                 Err(_) => bail!("{} is answered, and no JSON: is this the admin API?", status.as_u16()),
             }
         };
+        // Every refusal of the admin API is a problem, with a code.
+        let ours = status.is_success() || body.get("code").is_some();
+        ensure!(
+            ours,
+            "{} is answered, and not as the admin API does: is it another listener?",
+            status.as_u16()
+        );
         if status.is_success() {
             Ok(Reply { status, headers, body })
         } else {

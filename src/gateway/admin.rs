@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{Shared, origin::Origin};
 use crate::{
-    app::{CallerKind, Credential, Role, Status},
+    app::{CallerId, CallerKind, Credential, Role, Status},
     config::{self, Config, Switch},
     registry::{Callers, Credentials, Fault, Registry},
     surface::admin::{self, ADMINISTRATION},
@@ -20,11 +20,17 @@ const PAGE: u32 = 100;
 
 /// The surface over what is shared, when it is configured.
 pub(super) fn router(config: &Config, shared: &Shared) -> Option<Router> {
-    config.admin.as_ref().map(|_| admin_api(config, shared, Origin::peer_of))
+    config.admin.as_ref().map(|_| admin_api(config, shared, Origin::peer_of, None))
 }
 
-/// The surface over what is shared, whether or not it is configured.
-pub fn admin_api(config: &Config, shared: &Shared, peer: fn(&Extensions) -> Option<IpAddr>) -> Router {
+/// The surface over what is shared, whether or not it is configured. `oneself` is an administrator whom the store does
+/// not know.
+pub fn admin_api(
+    config: &Config,
+    shared: &Shared,
+    peer: fn(&Extensions) -> Option<IpAddr>,
+    oneself: Option<CallerId>,
+) -> Router {
     admin::router(admin::Admin {
         registry: shared.registry.clone(),
         directory: shared.directory.clone(),
@@ -34,6 +40,7 @@ pub fn admin_api(config: &Config, shared: &Shared, peer: fn(&Extensions) -> Opti
         lockout: Arc::new(
             config.admin.as_ref().map(|settings| settings.lockout.lockout()).unwrap_or_default(),
         ),
+        oneself,
         imports: imports(config),
         routes: config.routes.iter().enumerate().map(|(at, route)| shown(at, route)).collect(),
     })

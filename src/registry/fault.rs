@@ -34,6 +34,10 @@ pub enum Fault {
     /// or its fence is another. Which of these is not told.
     #[error("the lock is not held, or not with this token and fence")]
     LockLost,
+    /// Who asks was let in, and is not accepted any more: its credential or its caller was deleted, disabled or
+    /// changed meanwhile, or is at its end.
+    #[error("who asks is not accepted any more")]
+    Revoked,
     /// The store cannot be reached, or does not answer. The reason is for the log.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

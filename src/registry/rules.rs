@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use super::{Command, Fault, Kept, SecretOf};
 use crate::app::{
     Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, CredentialKind,
-    Digest, Entity, Grant, GrantId, Lock, LockId, Plan, PlanId, Quota, QuotaId, Target, Tenant, TenantId,
-    Throttle, ThrottleId, Verb,
+    Digest, Entity, Grant, GrantId, Lock, LockId, Plan, PlanId, Quota, QuotaId, Role, Scopes, Sealed, Status,
+    Target, Tenant, TenantId, Throttle, ThrottleId, Verb,
 };
 
 /// A store within one transaction: what the rules ask of it, and how they change it.
@@ -157,7 +157,7 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    /// The entity as it is since, or as it last was; none when there is nothing left to release.
+    /// The entity as it is since, or as it last was; none when there is nothing left to release, or to tell.
     async fn execute(&mut self, command: Command) -> Result<Option<Entity>, Fault> {
         let done = match command {
             Command::Expect(entity) => {
@@ -206,21 +206,8 @@ impl Rules<'_> {
                 refuse_if(self.tx.plan(plan.id()).await?.is_some(), Fault::Conflict)?;
                 self.made(Verb::Created, Entity::Plan(plan)).await
             }
-            Command::Reseal { tenant, secret: SecretOf::App(id), expected, sealed } => {
-                let mut caller = self.tx.caller(&tenant, &id).await?.ok_or(Fault::NotFound)?;
-                still(Some(expected), caller.revision)?;
-                let CallerKind::App(app) = &mut caller.kind else { return Err(Fault::NotFound) };
-                app.secret = sealed;
-                self.made(Verb::Updated, Entity::Caller(caller)).await
-            }
-            Command::Reseal { tenant, secret: SecretOf::Credential(id), expected, sealed } => {
-                let mut credential = self.tx.credential(&tenant, &id).await?.ok_or(Fault::NotFound)?;
-                still(Some(expected), credential.revision)?;
-                match &mut credential.kind {
-                    CredentialKind::Key | CredentialKind::Sha256Key => return Err(Fault::NotFound),
-                    CredentialKind::AppCode(old) | CredentialKind::Signing(old) => *old = sealed,
-                }
-                self.made(Verb::Updated, Entity::Credential(credential)).await
+            Command::Reseal { tenant, secret, expected, sealed } => {
+                self.reseal(&tenant, &secret, expected, sealed).await
             }
             Command::PutPlan(plan) => {
                 let verb = match self.tx.plan(plan.id()).await? {
@@ -253,9 +240,31 @@ impl Rules<'_> {
             Command::ReleaseLock { id, token } => return self.release_lock(&id, &token).await,
             Command::BreakLock(id) => self.break_lock(&id).await,
             Command::Hold { id, token, fence } => self.hold(&id, &token, fence).await,
+            Command::Admit { tenant, credential, scopes, role } => {
+                return self.admit(&tenant, &credential, &scopes, role).await.map(|()| None);
+            }
             Command::Import(entity) => import::import(self.tx, entity).await,
         };
         done.map(Some)
+    }
+
+    /// Whether a credential is accepted, for these scopes and with this role.
+    async fn admit(
+        &mut self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        scopes: &Scopes,
+        role: Option<Role>,
+    ) -> Result<(), Fault> {
+        let credential = self.tx.credential(tenant, id).await?.ok_or(Fault::Revoked)?;
+        let caller = self.tx.caller(tenant, &credential.caller).await?.ok_or(Fault::Revoked)?;
+        let enabled = credential.status == Status::Enabled && caller.status == Status::Enabled;
+        let ended = credential.not_after.is_some_and(|end| self.tx.now() >= end);
+        let may = role.is_none_or(|role| match caller.kind {
+            CallerKind::Administrator(has) => has.may(role),
+            _ => false,
+        });
+        refuse_if(!enabled || ended || !may || credential.scopes != *scopes, Fault::Revoked)
     }
 
     /// What stands in the place of an entity.
@@ -377,6 +386,34 @@ impl Rules<'_> {
             Some(after) => self.made(Verb::Updated, Entity::Credential(after)).await,
             None => Ok(Entity::Credential(before)),
         }
+    }
+
+    async fn reseal(
+        &mut self,
+        tenant: &TenantId,
+        secret: &SecretOf,
+        expected: u64,
+        sealed: Sealed,
+    ) -> Result<Entity, Fault> {
+        let resealed = match secret {
+            SecretOf::App(id) => {
+                let mut caller = self.tx.caller(tenant, id).await?.ok_or(Fault::NotFound)?;
+                still(Some(expected), caller.revision)?;
+                let CallerKind::App(app) = &mut caller.kind else { return Err(Fault::NotFound) };
+                app.secret = sealed;
+                Entity::Caller(caller)
+            }
+            SecretOf::Credential(id) => {
+                let mut credential = self.tx.credential(tenant, id).await?.ok_or(Fault::NotFound)?;
+                still(Some(expected), credential.revision)?;
+                match &mut credential.kind {
+                    CredentialKind::Key | CredentialKind::Sha256Key => return Err(Fault::NotFound),
+                    CredentialKind::AppCode(old) | CredentialKind::Signing(old) => *old = sealed,
+                }
+                Entity::Credential(credential)
+            }
+        };
+        self.made(Verb::Updated, resealed).await
     }
 
     async fn put_grant(&mut self, grant: Grant) -> Result<Entity, Fault> {

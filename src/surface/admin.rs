@@ -27,7 +27,9 @@
 //! administrators, and their keys; `owner` does everything. Administrators stand in the tenant
 //! [`administration`](ADMINISTRATION), and nobody else does. A key whose scopes are listed does only what they
 //! say of the resource `admin`. A key that ends makes no key for an administrator that ends later. Nobody
-//! deletes, disables or demotes itself, or the key that it asks with: so there is always an owner left.
+//! deletes, disables or demotes itself, or the key that it asks with, or takes from that what it may here: so there is
+//! always an owner left. A change is made only if who asked for it is still let in then: the content of a request takes
+//! its time, and somebody may have revoked its key meanwhile (401).
 //!
 //! **Faults** are problems (RFC 9457). Content that is not JSON, or has not the documented members, each once
 //! and of its type, is 400; content of the right shape whose values are out of place is 422. Both say in
@@ -69,7 +71,8 @@
 //! send, and they say nothing but what is published with the program. All other paths, known or not, are 401 for a
 //! stranger.
 //!
-//! Ids have one spelling: percent-encoded, they are not found.
+//! Ids have one spelling: percent-encoded, they are not found, unless a gateway in front has brought the path into its
+//! normal form.
 
 #![allow(clippy::option_option, reason = "what a patch leaves out and what it sets to null are two things")]
 
@@ -105,8 +108,9 @@ use tokio::sync::Semaphore;
 
 use crate::{
     Admission, Denial, Head,
-    app::{Entity, Sealer},
+    app::{CallerId, Entity, Sealer},
     clock::Clock,
+    denial::Unauthenticated,
     directory::Directory,
     policy::{Accept, ApiKey, ContentType, Lockout, Policy, RateLimit, Source, Stop},
     registry::{Command, Fault, Registry},
@@ -117,8 +121,10 @@ use answer::{Answer, Refused};
 use call::Call;
 use once::{Running, Ticket};
 
-/// The tenant whose callers are the administrators.
-pub const ADMINISTRATION: &str = "administration";
+pub use crate::app::ADMINISTRATION;
+
+/// What is told to whom the key does not let in any more.
+static CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"admin\"");
 
 /// What every path of the surface begins with.
 const BASE: &str = "/admin/v1";
@@ -150,6 +156,8 @@ pub struct Admin {
     pub peer: fn(&Extensions) -> Option<IpAddr>,
     /// When an address that sends bad keys is refused for a while.
     pub lockout: Arc<Lockout>,
+    /// An administrator whom no store knows: this process, where it serves itself.
+    pub oneself: Option<CallerId>,
     /// The routes that are served, for reading.
     pub routes: Vec<Route>,
     /// How files are taken in.
@@ -180,6 +188,7 @@ struct Surface {
 ///     sealer: Arc::new(Sealer::new(SealKey::new(1, &[0; 32]))),
 ///     peer: Peer::find,
 ///     lockout: Arc::default(),
+///     oneself: None,
 ///     routes: vec![],
 ///     imports: Imports::default(),
 /// });
@@ -280,16 +289,22 @@ impl Surface {
         commands: Vec<Command>,
         answer: impl FnOnce(&[Entity]) -> Result<Answer, Fault> + Send,
     ) -> Result<Answer, Fault> {
-        let (registry, actor, commands) = (&self.admin.registry, call.actor(), call.proven(commands));
+        let (registry, actor, commands) = (&self.admin.registry, call.actor(), self.guarded(call, commands));
         match ticket {
             Some(ticket) => ticket.execute(&self.admin, commands, &actor, answer).await,
             None => answer(&registry.execute(commands, &actor).await?),
         }
     }
 
+    /// Commands to be done only while who asks may ask for them, and holds the lock that it is proven to hold.
+    fn guarded(&self, call: &Call, commands: Vec<Command>) -> Vec<Command> {
+        let admit = (self.admin.oneself.as_ref() != Some(call.caller())).then(|| call.admit());
+        admit.into_iter().chain(call.proven(commands)).collect()
+    }
+
     /// Changes what is there, at the revision that the caller expects.
     async fn change(&self, call: &Call, commands: Vec<Command>) -> Result<Vec<Entity>, Refused> {
-        let done = self.admin.registry.execute(call.proven(commands), &call.actor()).await;
+        let done = self.admin.registry.execute(self.guarded(call, commands), &call.actor()).await;
         done.map_err(|fault| self.refuse_change(fault))
     }
 
@@ -303,6 +318,10 @@ impl Surface {
             Fault::InUse => conflict("Something still stands on it: callers.").into(),
             Fault::Full(most) => {
                 Denial::Conflict { detail: format!("There may be {most} of them, and there are.").into() }
+                    .into()
+            }
+            Fault::Revoked => {
+                Denial::Unauthenticated { cause: Unauthenticated::Unknown, challenge: CHALLENGE.clone() }
                     .into()
             }
             Fault::Reused => Denial::Unprocessable {

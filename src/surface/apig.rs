@@ -125,7 +125,8 @@
 //!   are wider than those which contain them APIG.2011.
 //! * `reset_time` is in UTC, also taken as RFC 3339 has it. A period that begins with a call begins with its second.
 //! * More than 30 excluded apps or users of a policy, or more quotas than there may be, are APIG.3100.
-//! * Ids have one spelling: percent-encoded, they are not found.
+//! * Ids have one spelling: percent-encoded, they are not found, unless a gateway in front has brought the path into
+//!   its normal form.
 
 mod acl;
 mod apps;

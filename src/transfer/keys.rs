@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     app::{
-        Actor, Caller, CallerKind, Credential, CredentialId, CredentialKind, Digest, Entity, Peppers,
-        TenantId,
+        ADMINISTRATION, Actor, Caller, CallerKind, Credential, CredentialId, CredentialKind, Digest, Entity,
+        Peppers, TenantId,
     },
     registry::{Clash, Command, End, Fault, NewCaller, Registry, Transaction, Work, clash, execute},
 };
@@ -191,6 +191,9 @@ impl Putting<'_> {
         let mistake = |member: &str, what: &str| Err(Mistake::new(row.line, member, what).into());
         if !self.make_callers {
             return mistake("caller", "is not there");
+        }
+        if row.tenant.as_str() == ADMINISTRATION {
+            return mistake("tenant", "is that of the administrators: they are made here");
         }
         let Some(Some(room @ 1..)) = self.rooms.get_mut(&row.tenant) else {
             return mistake("caller", "is one more than the tenant may have");

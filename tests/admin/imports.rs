@@ -259,6 +259,9 @@ async fn keys_of_another_gateway_are_imported_as_lines_or_rows_once() {
     let boss = format!("tenant,caller,name,digest\nadministration,owner,x,{}\n", digest("boss"));
     let answer = site.import("/keys/import", &[ROWS], &boss).await;
     refused(&answer, 422, "wrong-values", &["#/caller"]);
+    let client = format!("tenant,caller,name,digest\nadministration,client,x,{}\n", digest("client"));
+    let answer = site.import("/keys/import?make_callers=true", &[ROWS], &client).await;
+    refused(&answer, 422, "wrong-values", &["#/tenant"]);
     assert_eq!(site.changes().await, before);
 
     let rows = format!("tenant,caller,name,digest\nacme,new,x,{}\n", digest("old-key-3"));

@@ -82,6 +82,15 @@ async fn what_is_wrong_with_a_key_has_its_place() {
         ),
         (json!({ "scopes": vec![scope("a"); 101] }), &["#/scopes"]),
         (json!({ "not_after": "tomorrow" }), &["#/not_after"]),
+        (json!({ "not_after": "2030-01-01" }), &["#/not_after"]),
+        (json!({ "not_after": "2030-01-01 00:00:00Z" }), &["#/not_after"]),
+        (json!({ "not_after": "2030-01-01T00:00Z" }), &["#/not_after"]),
+        (json!({ "not_after": "2030-01-01T00:00:00" }), &["#/not_after"]),
+        (json!({ "not_after": "2030-01-01T00:00:00.Z" }), &["#/not_after"]),
+        (json!({ "not_after": "2030-01-01T00:00:00+25:00" }), &["#/not_after"]),
+        (json!({ "not_after": "2030-01-01T00:00:00Z[Europe/Berlin]" }), &["#/not_after"]),
+        (json!({ "not_after": "2030-02-30T00:00:00Z" }), &["#/not_after"]),
+        (json!({ "not_after": "9999-12-31T23:59:59Z" }), &["#/not_after"]),
         (json!({ "status": "on" }), &["#/status"]),
     ] {
         refused(&site.post(KEYS, body.clone()).await, 422, "wrong-values", places);
@@ -120,6 +129,19 @@ async fn a_key_is_changed_in_what_is_named() {
     assert_eq!((&changed["name"], &changed["revision"]), (&json!("new"), &json!(3)));
     for member in ["scopes", "not_after", "deprecated_at"] {
         assert_eq!(changed[member], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn a_time_may_be_written_in_every_way_of_rfc_3339() {
+    let site = Site::new().await;
+    for (written, shown) in [
+        ("2030-01-01T00:00:00Z", "2030-01-01T00:00:00Z"),
+        ("2030-01-01t02:00:00.25+02:00", "2030-01-01T00:00:00.25Z"),
+        ("2029-12-31T20:30:00-03:30", "2030-01-01T00:00:00Z"),
+        ("9999-12-30T22:00:00z", "9999-12-30T22:00:00Z"),
+    ] {
+        assert_eq!(site.patch(FIRST, json!({ "not_after": written })).await.json()["not_after"], shown);
     }
 }
 

@@ -83,11 +83,24 @@ async fn what_is_held_is_423_to_others() {
         );
     }
     // A lock of other things, and of other tenants' requests, is nothing to it.
-    for target in [json!({ "resource": "/shop" }), json!({ "caller": "till" })] {
+    for target in [json!({ "resource": "/shop" }), json!({ "caller": "reader" })] {
         assert_eq!(site.post("/locks", json!({ "target": target, "reason": "x" })).await.status, 201);
     }
     site.world.clock.advance(Duration::from_secs(100));
     assert_eq!(site.patch(SHOP, json!({ "name": "x" })).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_lock_is_on_a_caller_that_is_there_or_on_a_path() {
+    let site = Site::new().await;
+    let wanted = |target: Value| site.post("/locks", json!({ "target": target, "reason": "x" }));
+    // It would hold an administrator who is made later, whoever acquired it.
+    refused(&wanted(json!({ "caller": "later" })).await, 422, "wrong-values", &["#/target/caller"]);
+    for path in ["/", "orders", "/a/../b"] {
+        let answer = wanted(json!({ "resource": path })).await;
+        refused(&answer, 422, "wrong-values", &["#/target/resource"]);
+        assert!(answer.json()["errors"][0]["detail"].as_str().unwrap().starts_with("a path is as /orders/7"));
+    }
 }
 
 #[tokio::test]

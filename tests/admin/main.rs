@@ -135,6 +135,7 @@ fn surface(world: &World) -> Admin {
         sealer: world.sealer.clone(),
         peer: Server::peer,
         lockout: std::sync::Arc::default(),
+        oneself: None,
         routes: vec![route("orders", Some("up")), route("api", None)],
         imports: Imports { most: 1 << 20, ..Imports::default() },
     }

@@ -55,6 +55,22 @@ async fn a_request_sent_again_gets_the_first_answer() {
 
 /// The answer is sealed: it goes with the key that was dropped. What it was the answer to is not done again.
 #[tokio::test]
+async fn a_request_about_what_is_gone_by_now_gets_its_first_answer() {
+    let site = Site::new().await;
+    let rotation = "/tenants/acme/keys/first/rotation";
+    let first =
+        [post(&site, KEYS, "\"a\"", &json!({})).await, post(&site, rotation, "\"b\"", &json!({})).await];
+    assert_eq!(first.each_ref().map(|answer| answer.status.as_u16()), [201, 201]);
+    assert_eq!(site.delete("/tenants/acme/callers/shop").await.status, 204);
+    let again =
+        [post(&site, KEYS, "\"a\"", &json!({})).await, post(&site, rotation, "\"b\"", &json!({})).await];
+    for (first, again) in first.iter().zip(&again) {
+        replayed(first, again);
+    }
+    refused(&post(&site, KEYS, "\"c\"", &json!({})).await, 404, "not-found", &[]);
+}
+
+#[tokio::test]
 async fn an_answer_that_cannot_be_read_any_more_is_409() {
     let site = Site::new().await;
     assert_eq!(post(&site, KEYS, "\"k\"", &json!({ "name": "x" })).await.status, 201);

@@ -1,8 +1,12 @@
 //! Every role against every endpoint.
 
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
-use super::{ANY, Site, refused};
+use super::{ANY, Site, refused, start};
 
 const NOBODY: usize = 0;
 const READER: usize = 1;
@@ -129,4 +133,102 @@ async fn a_role_that_was_taken_away_is_gone_at_once() {
     refused(&answer, 403, "role", &[]);
     assert_eq!(site.patch(path, json!({ "status": "disabled" })).await.status, 200);
     refused(&site.ask(&site.operator, "GET", "/status", &[], None).await, 403, "caller-disabled", &[]);
+}
+
+/// A request that is under way: who asks has been let in, and its content has not come.
+struct Underway<'a> {
+    stream: TcpStream,
+    content: &'a str,
+}
+
+impl<'a> Underway<'a> {
+    async fn begin(site: &Site, token: &str, method: &str, path: &str, content: &'a str) -> Self {
+        let mut stream = TcpStream::connect(site.server.address).await.unwrap();
+        let head = format!(
+            "{method} /admin/v1{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nif-match: *\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\
+             connection: close\r\n\r\n",
+            content.len(),
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // What is said once the content is wanted.
+        let mut wanted = [0; 25];
+        stream.read_exact(&mut wanted).await.unwrap();
+        assert_eq!(&wanted, b"HTTP/1.1 100 Continue\r\n\r\n");
+        Self { stream, content }
+    }
+
+    /// The status, after the content.
+    async fn end(mut self) -> (u16, String) {
+        self.stream.write_all(self.content.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        self.stream.read_to_string(&mut answer).await.unwrap();
+        (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+    }
+}
+
+#[tokio::test]
+async fn what_was_begun_with_a_key_that_is_revoked_meanwhile_is_not_done() {
+    let site = Site::new().await;
+    let callers = "/tenants/administration/callers";
+    let second = json!({ "id": "second", "name": "second", "kind": "administrator", "role": "owner" });
+    assert_eq!(site.post(callers, second).await.status, 201);
+    let own = format!("{callers}/second");
+    let content = r#"{"id":"backdoor","name":"backdoor","kind":"administrator","role":"owner"}"#;
+    let taking_away = async |away: &str| {
+        let keys = site.post(&format!("{own}/keys"), json!({})).await.json();
+        let (token, id) = (keys["key"].as_str().unwrap().to_owned(), keys["id"].as_str().unwrap());
+        let key = format!("/tenants/administration/keys/{id}");
+        let underway = Underway::begin(&site, &token, "POST", callers, content).await;
+        let answer = match away {
+            "key" => site.delete(&key).await,
+            "key disabled" => site.patch(&key, json!({ "status": "disabled" })).await,
+            "scopes" => site.patch(&key, json!({ "scopes": [] })).await,
+            "end" => site.patch(&key, json!({ "not_after": start() })).await,
+            "role" => site.patch(&own, json!({ "role": "operator" })).await,
+            "enabled" => site.patch(&own, json!({ "status": "disabled" })).await,
+            _ => site.delete(&own).await,
+        };
+        assert!(answer.status.is_success(), "{away}: {answer:?}");
+        let (status, answer) = underway.end().await;
+        assert_eq!(status, 401, "{away}: {answer}");
+        assert!(answer.contains("credential-unknown") && answer.contains("www-authenticate"), "{answer}");
+    };
+    for away in ["key", "key disabled", "scopes", "end", "role"] {
+        taking_away(away).await;
+        assert_eq!(site.patch(&own, json!({ "role": "owner" })).await.status, 200);
+    }
+    for away in ["enabled", "caller"] {
+        assert_eq!(site.patch(&own, json!({ "status": "enabled" })).await.status, 200);
+        taking_away(away).await;
+    }
+    refused(&site.get(&format!("{callers}/backdoor")).await, 404, "not-found", &[]);
+}
+
+#[tokio::test]
+async fn of_two_owners_that_disable_each_other_one_is_left() {
+    let site = Site::new().await;
+    let callers = "/tenants/administration/callers";
+    let second = json!({ "id": "second", "name": "second", "kind": "administrator", "role": "owner" });
+    assert_eq!(site.post(callers, second).await.status, 201);
+    let made = site.post(&format!("{callers}/second/keys"), json!({})).await.json();
+    let content = r#"{"status":"disabled"}"#;
+    let (one, other) = (format!("{callers}/second"), format!("{callers}/owner"));
+    let first = Underway::begin(&site, &site.owner, "PATCH", &one, content).await;
+    let second = Underway::begin(&site, made["key"].as_str().unwrap(), "PATCH", &other, content).await;
+    assert_eq!((first.end().await.0, second.end().await.0), (200, 401));
+    site.world.settle().await;
+    assert_eq!(site.get("/status").await.status, 200);
+}
+
+#[tokio::test]
+async fn nobody_takes_from_its_own_key_what_it_asks_with() {
+    let site = Site::new().await;
+    let own = "/tenants/administration/keys/owners-key";
+    let scope = |resource: &str, access: &str| json!([{ "resource": resource, "access": access }]);
+    for scopes in [json!([]), scope("admin", "read"), scope("orders", "write")] {
+        refused(&site.patch(own, json!({ "scopes": scopes })).await, 409, "conflict", &[]);
+    }
+    assert_eq!(site.patch(own, json!({ "scopes": scope("admin", "write") })).await.status, 200);
+    assert_eq!(site.patch(own, json!({ "scopes": null })).await.status, 200);
 }

@@ -119,6 +119,8 @@ fn audit_proves_the_store_and_tells_its_changes() {
         assert!(why.contains(what), "{why}");
     }
     assert_eq!(run("audit verify --head x").0, Some(2));
+    // What a log begins with that has no changes yet.
+    assert_eq!(run(&format!("audit verify --head 0:{}", "0".repeat(64))).0, Some(0));
 
     let (code, list, _) = run("audit list --json");
     assert_eq!(code, Some(0));

@@ -66,6 +66,9 @@ async fn a_key_is_made_rotated_and_revoked_beside_a_running_gateway() {
     while !answered(&gateway, key, 200).await.contains_key("sunset") {
         assert!(Instant::now() < deadline, "nobody says that it ends");
     }
+    let (code, why) = refused(&site, &format!("key revoke --tenant demo {id} --wait 3"));
+    assert!(code == Some(1) && why.contains("with --url"), "a store refuses nobody: {why}");
+    answered(&gateway, key, 200).await;
     assert!(done(&site, &format!("key revoke --tenant demo {id}")).contains("is revoked"));
     answered(&gateway, key, 401).await;
     let listed = done(&site, &format!("key list --tenant demo {CLIENT}"));

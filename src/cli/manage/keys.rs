@@ -1,5 +1,6 @@
 //! `portcullis key`.
 
+use anyhow::ensure;
 use clap::Subcommand;
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -77,7 +78,7 @@ pub enum Keys {
         of: Of,
         /// Its id.
         key: String,
-        /// Wait so long, at most, for the gateway to refuse it.
+        /// Wait so long, at most, for the gateway to refuse it; with --url.
         #[arg(long, value_name = "SECONDS")]
         wait: Option<u32>,
     },
@@ -159,6 +160,8 @@ pub(super) async fn run(command: Keys, desk: &mut Desk<'_>) -> anyhow::Result<()
             desk.tell(&reply.body)
         }
         Keys::Revoke { of, key, wait } => {
+            // This process takes no requests: that it refuses the key says nothing.
+            ensure!(wait.is_none() || desk.api.is_served(), "--wait asks a gateway: say which, with --url");
             let query = wait.map(|seconds| format!("?wait={seconds}")).unwrap_or_default();
             let reply = desk.delete(&path(&of, &key), &query).await?;
             desk.tell(&reply.body)?;

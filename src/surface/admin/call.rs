@@ -11,7 +11,7 @@ use super::{answer::Refused, locks::Proof, page::Query};
 use crate::{
     Admission, Denial,
     admission::Identity,
-    app::{Access, Actor, CallerId, CredentialId, Role, TenantId},
+    app::{Access, Actor, CallerId, CredentialId, Role, Scopes, TenantId},
     denial::Forbidden,
     registry::Command,
     surface::{Unreadable, content_within},
@@ -68,7 +68,7 @@ impl Call {
             known.ok_or_else(|| Denial::internal("the surface is not behind its guard"))?;
         let peer = admission.and_then(Admission::peer);
         let access = if parts.method.is_safe() { Access::Read } else { Access::Write };
-        if !identity.key.scopes.cover(RESOURCE, access, None) {
+        if !Self::suffice(&identity.key.scopes, access) {
             return Err(Denial::Forbidden(Forbidden::Scope { resource: RESOURCE.into(), access }).into());
         }
         let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
@@ -77,6 +77,11 @@ impl Call {
         call.needs(needed)?;
         call.proof = Proof::brought(&call.headers)?;
         Ok((call, body))
+    }
+
+    /// Whether a key of these scopes may do such a thing here.
+    pub(super) fn suffice(scopes: &Scopes, access: Access) -> bool {
+        scopes.cover(RESOURCE, access, None)
     }
 
     /// Whether who asks has at least a role.
@@ -138,6 +143,17 @@ impl Call {
     /// Commands to be done only while the lock is held that is proven to be, if one is.
     pub(super) fn proven(&self, commands: Vec<Command>) -> Vec<Command> {
         self.proof.iter().map(Proof::hold).chain(commands).collect()
+    }
+
+    /// What goes before them, so that they are done only while who asks may ask: the content took its time.
+    pub(super) fn admit(&self) -> Command {
+        let key = &self.identity.key;
+        Command::Admit {
+            tenant: self.identity.caller().tenant().id.clone(),
+            credential: key.id.clone(),
+            scopes: (*key.scopes).clone(),
+            role: Some(self.role),
+        }
     }
 
     pub(super) fn actor(&self) -> Actor {

@@ -135,7 +135,31 @@ pub(super) mod moment {
 
     fn parsed<E: Error>(text: &str) -> Result<Timestamp, E> {
         let wrong = || E::custom("a time is written as in 2026-11-23T03:00:00Z (RFC 3339)");
-        text.parse().map_err(|_| wrong())
+        if !is_rfc_3339(text) {
+            return Err(wrong());
+        }
+        text.parse().map_err(|_| E::custom("it is no day or no time, or later than 9999-12-30T22:00:00Z"))
+    }
+
+    /// Whether it has the form; whether there is such a day and time is another question. Names of zones, which others
+    /// take, are none of it.
+    fn is_rfc_3339(text: &str) -> bool {
+        let fits = |text: &str, form: &str| {
+            let same =
+                |(c, f): (u8, u8)| if f == b'0' { c.is_ascii_digit() } else { c.eq_ignore_ascii_case(&f) };
+            text.len() == form.len() && text.bytes().zip(form.bytes()).all(same)
+        };
+        let Some((moment, rest)) = text.split_at_checked("0000-00-00T00:00:00".len()) else { return false };
+        let whole = rest.strip_prefix('.').map_or(Some(rest), |part| {
+            let zone = part.trim_start_matches(|c: char| c.is_ascii_digit());
+            (zone.len() < part.len()).then_some(zone)
+        });
+        let is_zone = |zone: &str| {
+            let hours =
+                zone.get(1..3).and_then(|hours| hours.parse().ok()).is_some_and(|hours: u8| hours < 24);
+            fits(zone, "Z") || hours && (fits(zone, "+00:00") || fits(zone, "-00:00"))
+        };
+        fits(moment, "0000-00-00T00:00:00") && whole.is_some_and(is_zone)
     }
 
     pub(in super::super) fn maybe<'de, D: Deserializer<'de>>(

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     Denial,
-    app::{self, CallerKind, Credential, CredentialEdit, CredentialId, Role, Seq, Status},
+    app::{self, Access, CallerKind, Credential, CredentialEdit, CredentialId, Role, Seq, Status},
     directory::Directory,
     registry::{Command, Credentials},
 };
@@ -97,12 +97,13 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     let needed = managing(&request);
     let call = Call::of(request, needed).await?;
     call.query(&[])?;
-    let caller = surface.caller(&call.tenant()?, &call.within()?).await?;
-    call.needs(manages(&caller.kind))?;
+    // First: the answer is the same when what it was about is gone.
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
         return Ok(answer);
     }
+    let caller = surface.caller(&call.tenant()?, &call.within()?).await?;
+    call.needs(manages(&caller.kind))?;
     // Nothing has to be said about a key.
     let body: NewKey = if call.content.is_empty() { NewKey::default() } else { json::read(&call.content)? };
     let (fresh, now) = (body.fresh(&caller.kind)?, surface.admin.clock.now().time);
@@ -163,7 +164,8 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     let edit = patch.checked(|wanted, checks| end(&call, &caller, wanted, checks))?;
     let now = surface.admin.clock.now().time;
     let ends = edit.not_after.flatten().is_some_and(|end| end <= now);
-    if before.id == *call.key() && (ends || edit.status == Some(Status::Disabled)) {
+    let narrowed = edit.scopes.as_ref().is_some_and(|scopes| !Call::suffice(scopes, Access::Write));
+    if before.id == *call.key() && (ends || narrowed || edit.status == Some(Status::Disabled)) {
         return Err(in_use());
     }
     let done = surface.change(&call, vec![update(&before, edit)]).await?;

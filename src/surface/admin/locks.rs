@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ADMINISTRATION, Surface,
+    Surface,
     answer::{Answer, Refused},
     call::Call,
+    callers::manages,
     done,
     etag::{self, Tag},
     json::{self, Checks},
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     Denial,
     app::{self, CallerId, Covers, Entity, Lease, LockId, LockToken, ResourcePath, Role, TenantId},
-    registry::{Command, Fault, NewLock},
+    registry::{Callers, Command, Fault, NewLock},
     surface::{present, spec::words},
 };
 
@@ -339,12 +340,13 @@ impl Surface {
 
     /// Whether who asks may keep others from changing a caller: an administrator is an owner's to manage.
     async fn may_hold(&self, call: &Call, caller: &CallerId) -> Result<(), Refused> {
-        let tenant = ADMINISTRATION.parse().map_err(|_| Denial::internal("no id of a tenant"))?;
-        match self.admin.registry.caller(&tenant, caller).await {
-            Ok(_) => call.needs(Role::Owner),
-            Err(Fault::NotFound) => Ok(()),
-            Err(fault) => Err(self.refuse(fault)),
-        }
+        let which = Callers { among: Some(vec![caller.clone()]), limit: 1, ..Callers::default() };
+        let found = self.admin.registry.callers(&which).await.map_err(|fault| self.refuse(fault))?;
+        let mut checks = Checks::default();
+        // It would hold an administrator who is made later.
+        checks.that(!found.is_empty(), "#/target/caller", "there is no such caller");
+        checks.done()?;
+        found.iter().try_for_each(|caller| call.needs(manages(&caller.kind)))
     }
 
     /// Whether a change may be made that concerns a caller: `If-Match` names the present tag, or `Lock-Token`

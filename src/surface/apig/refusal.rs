@@ -96,9 +96,11 @@ impl Refusal {
             Fault::Conflict | Fault::InUse | Fault::Reused => {
                 Denial::internal("a registry found a conflict where none can be").into()
             }
-            Fault::Locked(_) | Fault::LockLost | Fault::Unavailable(_) | Fault::Corrupt(_) => {
-                denial(fault, now).into()
-            }
+            Fault::Locked(_)
+            | Fault::LockLost
+            | Fault::Revoked
+            | Fault::Unavailable(_)
+            | Fault::Corrupt(_) => denial(fault, now).into(),
         }
     }
 

@@ -201,7 +201,11 @@ impl NewApp {
         };
         let is_secret =
             |text: &str| (8..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        checks.that(within(&self.remark, is_remark), "#/app/remark", "a remark is at most 255 characters");
+        checks.that(
+            within(&self.remark, is_remark),
+            "#/app/remark",
+            "a remark is at most 255 characters, none of them zero",
+        );
         let what = "an AppKey is 8 to 200 characters of A-Z a-z 0-9 - _";
         checks.that(within(&self.key, is_key), "#/app/key", what);
         let what = "an AppSecret is 8 to 128 printable characters without blanks";
@@ -233,6 +237,10 @@ impl NewCaller {
         if let Some(app) = &self.app {
             app.check(&mut checks);
         }
+        let hex =
+            |id: &CallerId| id.as_str().len() == 32 && id.as_str().bytes().all(|b| b.is_ascii_hexdigit());
+        let what = "an app's is not 32 hexadecimal digits: APIG's V2 shows a UUID so, and reads it as one with hyphens";
+        checks.that(self.kind != Kind::App || !self.id.as_ref().is_some_and(hex), "#/id", what);
         let (id, mut generated) = (self.id.unwrap_or_else(CallerId::random), None);
         let kind = match (self.kind, self.role) {
             (Kind::ApiClient, _) => CallerKind::ApiClient,

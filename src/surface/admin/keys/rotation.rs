@@ -92,11 +92,12 @@ pub(in super::super) async fn rotate(
     let needed = managing(&request);
     let call = Call::of(request, needed).await?;
     call.query(&[])?;
-    let (old, caller) = surface.managed(&call).await?;
+    // First: the answer is the same when what it was about is gone.
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
         return Ok(answer);
     }
+    let (old, caller) = surface.managed(&call).await?;
     tag(&old).matches(&call.headers)?;
     let Rotation { overlap, name } =
         if call.content.is_empty() { Rotation::default() } else { json::read(&call.content)? };

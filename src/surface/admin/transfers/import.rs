@@ -198,7 +198,7 @@ impl Task {
         told: fn(&W) -> Option<Answer>,
     ) -> Result<Result<W, Answer>, Refused> {
         let admin = &self.surface.admin;
-        let hold = self.call.proven(Vec::new());
+        let hold = self.surface.guarded(&self.call, Vec::new());
         let mut within = Within { admin, ticket: self.ticket.as_ref(), hold, work, told, earlier: None };
         let done = admin.registry.transact(&mut within, &self.call.actor()).await;
         done.map_err(|fault| self.surface.refuse(fault))?;
