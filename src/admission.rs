@@ -20,6 +20,7 @@ use crate::{
     limit::{Budgets, Reading, Spent},
     media::MediaType,
     policy::RateLimitFields,
+    problem::Form,
     target::Rules,
 };
 
@@ -74,6 +75,8 @@ pub struct Admission {
     pub(crate) owed: Option<Box<Owed>>,
     /// Which of its routes a gateway found.
     pub(crate) route: Option<usize>,
+    /// The form of a refusal, where it is another one than the face's.
+    pub(crate) form: Option<Form>,
     pub(crate) permits: Permits,
     peer: Option<IpAddr>,
     /// Steps passed in this asking, and in the asking that ended in a wait.
@@ -95,6 +98,7 @@ impl Clone for Admission {
             content: self.content.clone(),
             owed: self.owed.clone(),
             route: self.route,
+            form: self.form,
             permits: Permits::default(),
             peer: self.peer,
             at: 0,

@@ -68,7 +68,7 @@ impl Rules {
         self.0 == 0
     }
 
-    fn names(self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.into_iter().filter(move |(_, rule)| self.0 & rule.0 != 0).map(|(name, _)| name)
     }
 }

@@ -168,7 +168,8 @@ impl<P: Policy> Gate<P> {
     }
 
     fn refuse(&self, denial: &Denial, admission: Admission) -> Response<Bytes> {
-        let mut response = problem::answer(denial, self.form, &admission);
+        let form = admission.form.unwrap_or(self.form);
+        let mut response = problem::answer(denial, form, &admission);
         response.extensions_mut().insert(Refusal);
         response.extensions_mut().insert(admission);
         response

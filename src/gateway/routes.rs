@@ -17,6 +17,7 @@ use crate::{
         Addresses, ApiKey, BodyLimit, Grant, HeadLimit, Intake, Lock, RateLimit, Scope, Signature, Strict,
         Throttle,
     },
+    problem::Form,
     target::Rules,
 };
 
@@ -60,19 +61,33 @@ struct Route {
     methods: Vec<Method>,
     relaxed: Rules,
     policies: Box<dyn Policy>,
+    /// In which it refuses.
+    form: Form,
     backend: Backend,
 }
 
 impl Policy for Routes {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        admission.step(&self.first, head)?;
-        let at = self.find(host(head), admission.path(head), head.method, admission.breaks())?;
-        admission.route = Some(at);
-        admission.step(&self.all[at].policies, head)
+        let decided = self.decide(head, admission);
+        if matches!(decided, Err(Stop::Deny(_))) {
+            // Whoever asks a surface gets its contract's errors, from what stands before it too.
+            let found = self.fitting(host(head), admission.path(head));
+            admission.form = found.and_then(|found| self.all.get(found.start)).map(|route| route.form);
+        }
+        decided
     }
 
     fn steps(&self) -> u32 {
         self.steps
+    }
+}
+
+impl Routes {
+    fn decide(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        admission.step(&self.first, head)?;
+        let at = self.find(host(head), admission.path(head), head.method, admission.breaks())?;
+        admission.route = Some(at);
+        admission.step(&self.all[at].policies, head)
     }
 }
 
@@ -94,9 +109,13 @@ impl Routes {
         let surfaces = Surfaces::new(config, shared);
         let intake = Signature::intake_at(config.limits.pace());
         let route = |route: &config::Route| {
-            let backend = match route.backend()? {
-                config::Backend::Upstream(name) => Backend::Forward(Forward(upstreams.get(name)?.clone())),
-                config::Backend::Surface(surface) => Backend::Surface(surfaces.router(surface)),
+            let (backend, form) = match route.backend()? {
+                config::Backend::Upstream(name) => {
+                    (Backend::Forward(Forward(upstreams.get(name)?.clone())), Form::Problem)
+                }
+                config::Backend::Surface(surface) => {
+                    (Backend::Surface(surfaces.router(surface)), form(surface))
+                }
             };
             Some(Route {
                 host: route.host.as_ref().map(|host| host.as_str().into()),
@@ -104,6 +123,7 @@ impl Routes {
                 methods: route.methods.clone(),
                 relaxed: route.relax.rules(),
                 policies: chain(route, config, shared, &intake),
+                form,
                 backend,
             })
         };
@@ -119,6 +139,7 @@ impl Routes {
             methods: Vec::new(),
             relaxed: Rules::NONE,
             policies: Box::new(()),
+            form: Form::Problem,
             backend: Backend::Surface(surface),
         };
         Self::of(vec![route], config)
@@ -156,15 +177,19 @@ impl Routes {
         Some(&self.all.get(admission.route?)?.backend)
     }
 
-    /// The routes of the longest path that fits, of the host before those of any; among them, the one that takes
-    /// the method.
-    fn find(&self, host: Option<&str>, path: &str, method: &Method, breaks: Rules) -> Result<usize, Denial> {
+    /// The routes of the longest path that fits, of the host before those of any.
+    fn fitting(&self, host: Option<&str>, path: &str) -> Option<Range<usize>> {
         let of_host = host.filter(|_| !self.by_host.is_empty()).and_then(|host| {
             // A name may be written with the dot of the root.
             let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
             self.by_host.get(&*host)?.find(path)
         });
-        let fitting = of_host.or_else(|| self.of_any_host.find(path)).ok_or(Denial::NotFound)?;
+        of_host.or_else(|| self.of_any_host.find(path))
+    }
+
+    /// Among them, the one that takes the method.
+    fn find(&self, host: Option<&str>, path: &str, method: &Method, breaks: Rules) -> Result<usize, Denial> {
+        let fitting = self.fitting(host, path).ok_or(Denial::NotFound)?;
         if let Some(at) = fitting.clone().find(|at| self.all[*at].takes(method)) {
             let broken = breaks.without(self.all[at].relaxed);
             return if broken.is_empty() { Ok(at) } else { Err(Strict::broken(broken)) };
@@ -174,6 +199,15 @@ impl Routes {
         allowed.sort_unstable();
         let allow = HeaderValue::try_from(allowed.join(", ")).unwrap_or(HeaderValue::from_static(""));
         Err(Denial::MethodNotAllowed { allow })
+    }
+}
+
+/// The form in which a surface refuses.
+fn form(surface: config::Surface) -> Form {
+    match surface {
+        config::Surface::Discue => Form::Discue,
+        config::Surface::Apig => Form::ApigManagement,
+        config::Surface::Docs => Form::Problem,
     }
 }
 

@@ -64,7 +64,8 @@ impl Strict {
     /// The refusal of a path that breaks these rules, for who relaxes them for some requests only.
     #[must_use]
     pub fn broken(rules: Rules) -> Denial {
-        refuse(format!("The path breaks rules that are not relaxed here: {rules:?}."))
+        let names = rules.names().collect::<Vec<_>>().join(", ");
+        refuse(format!("The path breaks rules that are not relaxed here: {names}."))
     }
 
     fn target(self, head: Head<'_>, admission: &mut Admission) -> Result<(), Denial> {

@@ -63,6 +63,39 @@ async fn each_bar_refuses_in_problem_details() {
 }
 
 #[tokio::test]
+async fn what_stands_before_a_surface_refuses_in_its_form() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "api_key = true");
+    let gateway = site.start();
+    let (apps, long) = ("/v2/demo-project/apigw/instances/demo-instance/apps", "x".repeat(9_000));
+    let discue = |status: u16, title: &str| serde_json::json!({ "title": title, "status": status });
+    for (target, status, body) in [
+        ("/v1/api_keys/a%2Fb".to_owned(), 400, Some(discue(400, "Bad Request"))),
+        (format!("/v1/api_keys?x={long}"), 414, Some(discue(414, "URI Too Long"))),
+        (format!("{apps}/a%2Fb"), 400, None),
+        (format!("{apps}/%C0"), 400, None),
+        (format!("{apps}?x={long}"), 400, None),
+    ] {
+        let response = gateway.get(&target).send().await.unwrap();
+        assert_eq!(response.status(), status, "{target:.60}");
+        let media_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+        assert!(media_type.starts_with("application/json"), "{target:.60}: {media_type}");
+        let said: Value = response.json().await.unwrap();
+        match body {
+            Some(body) => assert_eq!(said, body),
+            None => {
+                assert_eq!((&said["error_code"], said.as_object().unwrap().len()), (&"APIG.2000".into(), 2));
+            }
+        }
+    }
+    let response = gateway.get("/a%2Fb").send().await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), response.headers()["content-type"].to_str().unwrap()),
+        (400, "application/problem+json")
+    );
+}
+
+#[tokio::test]
 async fn who_guesses_at_keys_is_locked_out_where_the_route_says_so() {
     let service = Service::echo().await;
     let lockout = r#"api_key = { lockout = { attempts = 2, within = "1h", lasts = "1h" } }"#;
