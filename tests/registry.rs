@@ -112,6 +112,7 @@ macro_rules! keeps_all {
                 what_is_done_together_is_seen_by_what_follows,
                 of_what_is_asked_together_all_is_done_or_nothing,
                 nothing_is_done_unless_what_is_expected_stands,
+                nothing_is_done_for_who_is_not_accepted_any_more,
             }
             once {
                 a_request_sent_again_gets_the_first_answer_and_has_no_effect,

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use portcullis::{
-    app::{Caller, CallerEdit, Entity, Status},
+    app::{Caller, CallerEdit, CallerKind, CredentialEdit, Entity, Role, Status},
     clock::{Clock, ManualClock},
     registry::{Command, Fault, NewCaller, Registry},
 };
 
-use crate::records::{actor, client, key, lock_on, log, plan, tenant};
+use crate::records::{actor, caller, client, key, lock_on, log, plan, tenant};
 
 pub async fn what_is_done_together_is_seen_by_what_follows(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let caller = NewCaller { plan: Some("p".parse().unwrap()), ..client("t", "name") };
@@ -91,4 +91,46 @@ pub async fn nothing_is_done_unless_what_is_expected_stands(
     }
     let commands = vec![Command::Expect(Entity::Plan(plan("p", 1))), Command::PutPlan(plan("p", 2))];
     registry.execute(commands, &actor()).await.unwrap();
+}
+
+pub async fn nothing_is_done_for_who_is_not_accepted_any_more(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
+    registry.create_tenant(tenant("t"), &actor()).await.unwrap();
+    let boss = caller("t", "boss", CallerKind::Administrator(Role::Operator));
+    let boss = registry.create_caller(boss, &actor()).await.unwrap();
+    let key = registry.create_credential(key(&boss, "key"), &actor()).await.unwrap();
+    let admit = |role| Command::Admit {
+        tenant: boss.tenant.clone(),
+        credential: key.id.clone(),
+        scopes: key.scopes.clone(),
+        role,
+    };
+    let quotas = std::cell::Cell::new(1);
+    let commands = |role| {
+        quotas.set(quotas.get() + 1);
+        vec![admit(role), Command::PutPlan(plan("p", quotas.get()))]
+    };
+    for role in [None, Some(Role::ReadOnly), Some(Role::Operator)] {
+        let done = registry.execute(commands(role), &actor()).await.unwrap();
+        assert_eq!(done, [Entity::Plan(plan("p", quotas.get()))], "it tells nothing of itself");
+    }
+    refused!(registry, Fault::Revoked, registry.execute(commands(Some(Role::Owner)), &actor()));
+
+    let disabled = CallerEdit { status: Some(Status::Disabled), ..CallerEdit::default() };
+    registry.update_caller(&boss.tenant, &boss.id, None, disabled, &actor()).await.unwrap();
+    refused!(registry, Fault::Revoked, registry.execute(commands(None), &actor()));
+    let enabled = CallerEdit { status: Some(Status::Enabled), ..CallerEdit::default() };
+    registry.update_caller(&boss.tenant, &boss.id, None, enabled, &actor()).await.unwrap();
+
+    let end = clock.now().time + std::time::Duration::from_secs(1);
+    let ends = CredentialEdit { not_after: Some(Some(end)), ..CredentialEdit::default() };
+    registry.update_credential(&key.tenant, &key.id, None, ends, &actor()).await.unwrap();
+    registry.execute(commands(None), &actor()).await.unwrap();
+    clock.advance(std::time::Duration::from_secs(1));
+    refused!(registry, Fault::Revoked, registry.execute(commands(None), &actor()));
+
+    registry.delete_credential(&key.tenant, &key.id, None, &actor()).await.unwrap();
+    refused!(registry, Fault::Revoked, registry.execute(commands(None), &actor()));
 }
