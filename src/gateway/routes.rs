@@ -71,8 +71,9 @@ impl Policy for Routes {
         let decided = self.decide(head, admission);
         if matches!(decided, Err(Stop::Deny(_))) {
             // Whoever asks a surface gets its contract's errors, from what stands before it too.
-            let found = self.fitting(host(head), admission.path(head));
-            admission.form = found.and_then(|found| self.all.get(found.start)).map(|route| route.form);
+            let path = || self.fitting(host(head), admission.path(head)).map(|found| found.start);
+            let found = admission.route.or_else(path);
+            admission.form = found.and_then(|at| self.all.get(at)).map(|route| route.form);
         }
         decided
     }
