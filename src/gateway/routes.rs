@@ -83,15 +83,6 @@ impl Policy for Routes {
     }
 }
 
-impl Routes {
-    fn decide(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        admission.step(&self.first, head)?;
-        let at = self.find(host(head), admission.path(head), head.method, admission.breaks())?;
-        admission.route = Some(at);
-        admission.step(&self.all[at].policies, head)
-    }
-}
-
 impl Route {
     fn takes(&self, method: &Method) -> bool {
         // Who answers GET answers HEAD (RFC 9110, section 9.3.2).
@@ -176,6 +167,14 @@ impl Routes {
     /// What stands at the end of the route that an admission found.
     pub(super) fn backend(&self, admission: &Admission) -> Option<&Backend> {
         Some(&self.all.get(admission.route?)?.backend)
+    }
+
+    /// What every request must pass, its route, and the route's own chain.
+    fn decide(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        admission.step(&self.first, head)?;
+        let at = self.find(host(head), admission.path(head), head.method, admission.breaks())?;
+        admission.route = Some(at);
+        admission.step(&self.all[at].policies, head)
     }
 
     /// The routes of the longest path that fits, of the host before those of any.

@@ -53,7 +53,6 @@ async fn a_request_sent_again_gets_the_first_answer() {
     assert_eq!((anew.status.as_u16(), anew.field("idempotency-replayed")), (201, vec![]));
 }
 
-/// The answer is sealed: it goes with the key that was dropped. What it was the answer to is not done again.
 #[tokio::test]
 async fn a_request_about_what_is_gone_by_now_gets_its_first_answer() {
     let site = Site::new().await;
@@ -70,6 +69,7 @@ async fn a_request_about_what_is_gone_by_now_gets_its_first_answer() {
     refused(&post(&site, KEYS, "\"c\"", &json!({})).await, 404, "not-found", &[]);
 }
 
+/// The answer is sealed: it goes with the key that was dropped. What it was the answer to is not done again.
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_any_more_is_409() {
     let site = Site::new().await;

@@ -163,15 +163,15 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     let (tenant, id, expected) = (before.tenant, before.id, Some(before.revision));
     let has_plan = matches!(edit.plan, Some(Some(_)));
     let command = Command::UpdateCaller { tenant: tenant.clone(), id: id.clone(), expected, edit };
-    let done =
-        match surface.admin.registry.execute(surface.guarded(&call, vec![command]), &call.actor()).await {
-            Ok(done) => done,
-            Err(Fault::NotFound) if has_plan => {
-                surface.caller(&tenant, &id).await?;
-                return Err(surface.no_plan(&tenant).await);
-            }
-            Err(fault) => return Err(surface.refuse_change(fault)),
-        };
+    let commands = surface.guarded(&call, vec![command]);
+    let done = match surface.admin.registry.execute(commands, &call.actor()).await {
+        Ok(done) => done,
+        Err(Fault::NotFound) if has_plan => {
+            surface.caller(&tenant, &id).await?;
+            return Err(surface.no_plan(&tenant).await);
+        }
+        Err(fault) => return Err(surface.refuse_change(fault)),
+    };
     let caller = done!(Caller, done).map_err(|fault| surface.refuse(fault))?;
     Ok(Answer::ok(&Caller::from(caller.clone())).tagged(&tag(caller)))
 }
