@@ -1,6 +1,7 @@
 //! What the `portcullis` binary does beside serving, one module for each command.
 
 pub mod api;
+pub mod backup;
 pub mod manage;
 pub mod secrets;
 pub mod sign;

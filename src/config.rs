@@ -5,6 +5,7 @@
 mod admin;
 mod error;
 mod limits;
+mod private_file;
 mod route;
 mod secrets;
 mod value;
@@ -16,7 +17,6 @@ pub use route::{
     ApiKeyPolicy, Backend, Checked, LockoutPolicy, Policies, RateLimitPolicy, Relaxed, Route,
     SignaturePolicy, Surface, Switch,
 };
-pub(crate) use secrets::private_mode;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
 pub use value::{FieldName, HostName, Millis, SourceName};
 

@@ -1,6 +1,7 @@
 //! The `portcullis` binary: arguments and start-up, nothing else.
 
 use std::{
+    fmt::{self, Write as _},
     io::{self, Write},
     net::SocketAddr,
     path::PathBuf,
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 use portcullis::{
     cli::{
         api::Refused,
+        backup,
         manage::{self, Manage},
         secrets, sign, transfer,
     },
@@ -55,7 +57,23 @@ enum Command {
     /// listener and no store.
     Check(ConfigFile),
     /// Make secrets and store, and in an empty store a first tenant, app and key, which is shown once.
-    Init(ConfigFile),
+    Init {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Make new keys in the place of those that an earlier run showed, which are then refused: for when what
+        /// it showed was lost.
+        #[arg(long)]
+        new_keys: bool,
+    },
+    /// Copy the store to a file, consistently and whether or not a gateway runs. It holds every digest and every
+    /// sealed secret; the secrets file is not in it.
+    Backup {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// A file that is not there yet.
+        #[arg(value_name = "FILE")]
+        to: PathBuf,
+    },
     /// Account for changes: who made which, when, and whether the record of them is whole.
     #[command(subcommand)]
     Audit(Audit),
@@ -184,12 +202,7 @@ struct Place {
 impl Place {
     fn run(&self, what: Manage) -> anyhow::Result<()> {
         let config = || Ok(Config::load(&self.file.config)?);
-        let done = runtime()?.block_on(manage::run(what, &self.place, config, &mut io::stdout().lock()));
-        match done {
-            // Who reads has seen enough.
-            Err(error) if is_broken_pipe(&error) => Ok(()),
-            done => done,
-        }
+        runtime()?.block_on(manage::run(what, &self.place, config, &mut io::stdout().lock()))
     }
 }
 
@@ -214,8 +227,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("portcullis: {error:#}");
+            // Nobody may be reading this either.
+            let _ = writeln!(io::stderr(), "portcullis: {error:#}");
             match error.downcast_ref::<Refused>() {
                 Some(refused) if refused.status < 500 => ExitCode::from(REFUSED),
                 _ => ExitCode::FAILURE,
@@ -234,38 +250,38 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Check(file) => {
             let config = Config::load(&file.config)?;
             gateway::check(&config)?;
-            println!(
+            say(format_args!(
                 "{}: {} listeners, {} routes, {} upstreams, {} plans: all right",
                 file.config.display(),
                 config.listeners.len(),
                 config.routes.len(),
                 config.upstreams.len(),
                 config.plans.len()
-            );
-            Ok(())
+            ))
         }
-        Command::Init(file) => init(&Config::load(&file.config)?),
+        Command::Init { file, new_keys } => init(&Config::load(&file.config)?, new_keys),
+        Command::Backup { file, to } => {
+            let config = Config::load(&file.config)?;
+            let copied = runtime()?.block_on(backup::run(&config, &to))?;
+            say(format_args!("{}: {copied}", to.display()))
+        }
         Command::Audit(Audit::Verify { file, head }) => {
             let config = Config::load(&file.config)?;
             let anchor = runtime()?.block_on(audit::verify(&config, head))?;
-            println!("{}: every change is what it was when it was made", config.store.path.display());
-            println!("head {anchor}");
-            Ok(())
+            say(format_args!(
+                "{}: every change is what it was when it was made\nhead {anchor}",
+                config.store.path.display()
+            ))
         }
         Command::Audit(Audit::List { file, after, limit, json }) => {
             let (config, mut out) = (Config::load(&file.config)?, io::stdout().lock());
-            let told = runtime()?.block_on(audit::list(&config, after, limit, |change| {
+            runtime()?.block_on(audit::list(&config, after, limit, |change| {
                 if json {
                     serde_json::to_writer(&mut out, change)?;
                     return writeln!(out);
                 }
                 line(&mut out, change)
-            }));
-            match told {
-                // Who reads has seen enough.
-                Err(error) if is_broken_pipe(&error) => Ok(()),
-                told => told,
-            }
+            }))
         }
         Command::Tenant { place, command } => place.run(Manage::Tenants(command)),
         Command::App { place, command } => place.run(Manage::Apps(command)),
@@ -274,23 +290,27 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Lock { place, command } => place.run(Manage::Locks(command)),
         Command::Route { place, command } => place.run(Manage::Routes(command)),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "portcullis", &mut io::stdout());
-            Ok(())
+            // Into memory: the library panics when it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "portcullis", &mut script);
+            Ok(io::stdout().lock().write_all(&script)?)
         }
         Command::Export { file, arguments } => {
             let done = transfer::export(|| Ok(Config::load(&file.config)?), &arguments);
-            eprintln!("exported: {}", runtime()?.block_on(done)?);
+            let exported = runtime()?.block_on(done)?;
+            // The file is whole, whether or not anybody reads this.
+            let _ = writeln!(io::stderr(), "exported: {exported}");
             Ok(())
         }
         Command::Import { file, arguments } => {
             let done = transfer::import(|| Ok(Config::load(&file.config)?), &arguments);
-            println!("{}", runtime()?.block_on(done)?);
-            Ok(())
+            let imported = runtime()?.block_on(done)?;
+            say(format_args!("{imported}"))
         }
         Command::ImportKeys { file, arguments } => {
             let done = transfer::import_keys(|| Ok(Config::load(&file.config)?), &arguments);
-            println!("{}", runtime()?.block_on(done)?);
-            Ok(())
+            let imported = runtime()?.block_on(done)?;
+            say(format_args!("{imported}"))
         }
         Command::Sign(arguments) => {
             let now = SystemClock::new().now().time;
@@ -314,6 +334,13 @@ fn line(out: &mut impl Write, change: &audit::Told) -> io::Result<()> {
     writeln!(out)
 }
 
+/// Writes a line to standard output.
+fn say(line: fmt::Arguments<'_>) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -329,54 +356,74 @@ fn log() {
     tracing_subscriber::registry().with(filter).with(lines).init();
 }
 
-fn init(config: &Config) -> anyhow::Result<()> {
+fn init(config: &Config, new_keys: bool) -> anyhow::Result<()> {
     let runtime = runtime()?;
-    let Some(start) = runtime.block_on(gateway::bootstrap(config))? else {
-        println!("The store {} has its tenants already; nothing was made.", config.store.path.display());
-        return Ok(());
+    let Some(start) = runtime.block_on(gateway::bootstrap(config, new_keys))? else {
+        return say(format_args!(
+            "The store {} has its tenants already; nothing was made. Were the keys lost that the first run showed? \
+             `portcullis init --new-keys` makes others in their place.",
+            config.store.path.display()
+        ));
     };
-    let keys = [&start.api_key, &start.operator_token, &start.owner_token].map(Clone::clone);
-    let [key, token, owner] = &keys;
+    // All of it at once, and before any key is stored: what could not be shown proves nobody.
+    let shown = {
+        let mut out = io::stdout().lock();
+        introduction(config, &start)
+            .map_err(io::Error::other)
+            .and_then(|text| out.write_all(text.as_bytes()))
+            .and_then(|()| out.flush())
+    };
+    if let Err(error) = shown {
+        runtime.block_on(start.abandon());
+        // Not as its cause: for other commands, a closed pipe is no failure.
+        anyhow::bail!("standard output: {error}; no key was stored: run `portcullis init` again");
+    }
+    runtime.block_on(start.store()).context("what is shown above could not be stored and is worth nothing")
+}
+
+/// What a first start shows: its keys, and how to use them.
+fn introduction(config: &Config, start: &gateway::FirstStart) -> Result<String, fmt::Error> {
+    let [key, token, owner] = [&start.api_key, &start.operator_token, &start.owner_token];
     let first = key.is_some() || token.is_some();
+    let mut text = String::new();
     if first {
-        println!("A tenant on each surface, an api client, an app, an operator.");
+        writeln!(text, "A tenant on each surface, an api client, an app, an operator.")?;
     }
     if owner.is_some() {
-        println!("An administrator that owns everything.");
+        writeln!(text, "An administrator that owns everything.")?;
     }
-    println!("What proves them is shown this once:\n");
+    writeln!(text, "What proves them is shown this once:\n")?;
     for (label, key, wanted) in [
         ("API key", key, first),
         ("Operator token", token, first),
         ("Owner token", owner, config.admin.is_some()),
     ] {
         match key {
-            Some(key) => println!("  {label:<16} {}", key.expose()),
-            None if wanted => println!("  {label:<16} was shown before"),
+            Some(key) => writeln!(text, "  {label:<16} {}", key.expose())?,
+            None if wanted => writeln!(text, "  {label:<16} was shown before")?,
             None => {}
         }
     }
-    runtime
-        .block_on(start.store())
-        .context("what is shown above could not be stored and is worth nothing")?;
     if let Some((admin, owner)) = config.admin.as_ref().zip(owner.as_ref()) {
         let scheme = if admin.tls.is_some() { "https" } else { "http" };
-        println!(
+        writeln!(
+            text,
             "
 The admin API, when the gateway runs:
 
   curl -i {scheme}://{}/admin/v1/status -H 'Authorization: Bearer {}'",
             admin.listen,
             owner.expose()
-        );
+        )?;
     }
     let (Some(key), Some(token), Some(listener)) = (key, token, config.listeners.first()) else {
-        return Ok(());
+        return Ok(text);
     };
     let scheme = if listener.tls.is_some() { "https" } else { "http" };
     let (address, key, token) = (listener.address, key.expose(), token.expose());
     let gateway::Names { api_client, project, instance, app } = gateway::NAMES;
-    println!(
+    writeln!(
+        text,
         "
 Try them, with config/gateway.toml, when the gateway runs:
 
@@ -390,6 +437,6 @@ Try them, with config/gateway.toml, when the gateway runs:
     -H 'Content-Type: application/json' -H 'X-Auth-Token: {token}' \\
     -d '{{\"name\":\"app_001\",\"remark\":\"First app\"}}'
 "
-    );
-    Ok(())
+    )?;
+    Ok(text)
 }

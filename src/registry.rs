@@ -318,6 +318,10 @@ pub trait Registry: Send + Sync + 'static {
     /// here, and from time to time in any case, so that changes made elsewhere are seen too.
     async fn changed(&self, after: Seq);
 
+    /// Finishes what is under way, brings all of it into the place where it is stored, and releases that. Every
+    /// later call may fail with [`Fault::Unavailable`]. By default there is nothing to finish.
+    async fn close(&self) {}
+
     /// Makes a tenant; `revision` and times of the given one are set by the registry.
     ///
     /// # Errors

@@ -154,6 +154,7 @@ macro_rules! keeps_all {
                 changes_are_read_in_pages,
                 the_history_shows_what_was_before_and_only_what_was_asked_for,
                 a_page_of_history_says_where_the_next_begins,
+                an_entity_of_each_kind_is_found_in_the_history_by_its_id,
                 an_empty_registry_is_as_of_change_zero,
                 a_snapshot_has_first_what_others_stand_on,
                 a_snapshot_amid_changes_is_of_one_moment,

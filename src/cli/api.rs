@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     directory::Directory,
     gateway::{self, Shared},
-    registry::sqlite::Sqlite,
+    registry::{Registry, sqlite::Sqlite},
     surface::admin::ADMINISTRATION,
 };
 
@@ -36,7 +36,7 @@ enum Place {
     /// Of a gateway, by what its addresses start with.
     Served(String, Box<reqwest::Client>),
     /// Over the store, in this process.
-    Own(axum::Router),
+    Own(axum::Router, Arc<dyn Registry>),
 }
 
 /// What the API answered.
@@ -105,12 +105,21 @@ impl Api {
         let secrets = config.secrets.load()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let opened = Sqlite::open(store, clock.clone()).await;
-        let registry = Arc::new(opened.with_context(|| format!("store {}", store.display()))?);
+        let registry: Arc<dyn Registry> =
+            Arc::new(opened.with_context(|| format!("store {}", store.display()))?);
         let directory = Arc::new(Directory::new(secrets.peppers()));
         let key = admit_oneself(&directory, clock.now().time)?;
-        let shared = Shared { clock, registry, directory, sealer: Arc::new(secrets.sealer()) };
+        let shared =
+            Shared { clock, registry: registry.clone(), directory, sealer: Arc::new(secrets.sealer()) };
         let router = gateway::admin_api(config, &shared, |_| None, Some(ONESELF.parse()?));
-        Ok(Self { place: Place::Own(router), key })
+        Ok(Self { place: Place::Own(router, registry), key })
+    }
+
+    /// Closes the store, if it is this process that has it open.
+    pub async fn close(&self) {
+        if let Place::Own(_, registry) = &self.place {
+            registry.close().await;
+        }
     }
 
     /// Whether it is a gateway's.
@@ -145,7 +154,7 @@ impl Api {
                 let (status, headers) = (response.status(), response.headers().clone());
                 (status, headers, response.bytes().await.with_context(|| format!("hearing {url}"))?)
             }
-            Place::Own(router) => {
+            Place::Own(router, _) => {
                 let mut request = Request::builder().method(method).uri(path);
                 request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.key.expose()));
                 for (name, value) in fields {

@@ -127,14 +127,16 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let lock_token = place.lock_token()?;
     let mut desk = Desk { api: place.api(config).await?, lock_token, json: place.json, out };
-    match what {
+    let done = match what {
         Manage::Tenants(command) => tenants::run(command, &mut desk).await,
         Manage::Apps(command) => apps::run(command, &mut desk).await,
         Manage::Keys(command) => keys::run(command, &mut desk).await,
         Manage::Plans(command) => plans::run(command, &mut desk).await,
         Manage::Locks(command) => locks::run(command, &mut desk).await,
         Manage::Routes(command) => routes::run(command, &mut desk).await,
-    }
+    };
+    desk.api.close().await;
+    done
 }
 
 /// An API, and where its answers are told.

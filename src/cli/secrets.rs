@@ -107,7 +107,7 @@ impl Use {
 pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> anyhow::Result<()> {
     match command {
         Secrets::List => {
-            let (secrets, used) = (config.secrets.load()?, used(&open(config).await?).await?);
+            let (secrets, used) = (config.secrets.load()?, used(config).await?);
             for kind in [Kind::Pepper, Kind::SealKey] {
                 let (name, uses) = (name(kind), used.of(kind));
                 let versions = secrets.versions(kind.into());
@@ -134,8 +134,9 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
         }
         Secrets::Rewrap => {
             let (sealer, store) = (config.secrets.load()?.sealer(), open(config).await?);
-            let told = reseal(&store, &sealer, &Actor("secrets".into())).await?;
+            let told = reseal(&store, &sealer, &Actor("secrets".into())).await;
             store.close().await;
+            let told = told?;
             writeln!(
                 out,
                 "sealed anew with key {}: {}; were so before: {}",
@@ -154,7 +155,7 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
             Ok(())
         }
         Secrets::Drop { kind, version, force } => {
-            let used = used(&open(config).await?).await?;
+            let used = used(config).await?;
             let count = used.of(*kind).get(version).copied().unwrap_or_default();
             if count > 0 && !force {
                 bail!(
@@ -183,9 +184,11 @@ async fn open(config: &Config) -> anyhow::Result<Sqlite> {
     opened.with_context(|| format!("store {}", store.display()))
 }
 
-async fn used(store: &Sqlite) -> anyhow::Result<Use> {
-    let mut used = Use::default();
-    store.everything(&mut |entity| used.count(&entity)).await?;
+async fn used(config: &Config) -> anyhow::Result<Use> {
+    let (store, mut used) = (open(config).await?, Use::default());
+    let read = store.everything(&mut |entity| used.count(&entity)).await;
+    store.close().await;
+    read?;
     Ok(used)
 }
 
@@ -193,10 +196,5 @@ fn edit<T>(config: &Config, edit: impl FnOnce(&mut SecretsFile) -> Result<T, Str
     if let Some(variable) = config.secrets.variable() {
         bail!("the secrets are in ${variable}: what sets it has to change them");
     }
-    let file = &config.secrets.file;
-    let mut secrets = SecretsFile::load(file)?;
-    let edited =
-        edit(&mut secrets).map_err(|why| anyhow::anyhow!("secrets file {}: {why}", file.display()))?;
-    secrets.replace(file)?;
-    Ok(edited)
+    Ok(SecretsFile::edit(&config.secrets.file, edit)?)
 }

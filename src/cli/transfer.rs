@@ -3,7 +3,7 @@
 //! They work on the store itself, whether a gateway runs or not; one that runs follows the change log. With `--url`,
 //! a gateway's admin API does the same.
 
-mod draft;
+pub(crate) mod draft;
 mod served;
 
 use std::{
@@ -175,16 +175,27 @@ pub async fn export(
     }
     let (secrets, clock) = (secrets(config)?, Arc::new(SystemClock::new()));
     let registry = open(store, clock.clone()).await?;
-    let mut export = transfer::Export::begin(&registry, &secrets, clock.now().time).await?;
-    let mut output = Output::of(&arguments.to)?;
+    let exported = export_all(&registry, &secrets, clock.now().time, &arguments.to).await;
+    registry.close().await;
+    Ok(format!("{} bytes", exported?))
+}
+
+/// Writes everything in a registry; returns how many bytes that was.
+async fn export_all(
+    registry: &Sqlite,
+    secrets: &Secrets,
+    now: jiff::Timestamp,
+    to: &Place,
+) -> anyhow::Result<usize> {
+    let mut written = 0;
+    let mut export = transfer::Export::begin(registry, secrets, now).await?;
+    let mut output = Output::of(to)?;
     while let Some(lines) = export.next().await? {
         output.write(&lines)?;
         written += lines.len();
     }
     output.end()?;
-    drop(export);
-    registry.close().await;
-    Ok(format!("{written} bytes"))
+    Ok(written)
 }
 
 /// Reads what an export wrote into the store of a configuration, which is made when it is not there, or into that of

@@ -2,13 +2,13 @@
 
 use std::{
     fs, io,
-    io::Write,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::private_file;
 use crate::app::{
     Pepper, Peppers, SealKey, Sealer,
     hex::{hex, unhex},
@@ -134,15 +134,37 @@ impl SecretsFile {
         }
     }
 
-    /// Puts these secrets in the place of a file: whoever reads it reads the one or the other, whole.
+    /// Puts these secrets in the place of a file: whoever reads it reads the one or the other, whole. Owner and mode
+    /// of the file stay. To change a file, use [`edit`](Self::edit).
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn replace(&self, file: &Path) -> Result<(), SecretsError> {
         let error = |what: String| SecretsError { file: file.to_owned(), what };
         let text = self.text().map_err(error)?;
-        let draft = draft(file, &text).map_err(|cause| error(format!("cannot be written: {cause}")))?;
-        fs::rename(&draft, file).map_err(|cause| error(format!("cannot be replaced: {cause}")))
+        private_file::replace(file, &text).map_err(|cause| error(format!("cannot be written: {cause}")))
+    }
+
+    /// Reads a file, changes the secrets and writes them back, with the file locked from the first to the last: of
+    /// two edits at once, the second sees what the first one wrote.
+    ///
+    /// # Errors
+    /// When the file cannot be read, locked or written, or `edit` refuses; then the file is as it was.
+    pub fn edit<T>(
+        file: &Path,
+        edit: impl FnOnce(&mut Self) -> Result<T, String>,
+    ) -> Result<T, SecretsError> {
+        let error = |what: String| SecretsError { file: file.to_owned(), what };
+        let _locked = match private_file::lock(file) {
+            Ok(locked) => Some(locked),
+            // The reading says what to do about it.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
+            Err(cause) => return Err(error(format!("cannot be locked: {cause}"))),
+        };
+        let mut secrets = Self::load(file)?;
+        let edited = edit(&mut secrets).map_err(error)?;
+        secrets.replace(file)?;
+        Ok(edited)
     }
 
     fn list(&self, kind: SecretKind) -> &[Versioned] {
@@ -176,7 +198,7 @@ impl SecretsFile {
         let fresh = || Versioned::fresh(1).map(|one| vec![one]).map_err(error);
         let secrets = Self { peppers: fresh()?, seal_keys: fresh()? };
         let text = secrets.text().map_err(error)?;
-        write_private(file, &text).map_err(|cause| error(format!("cannot be written: {cause}")))?;
+        private_file::create(file, &text).map_err(|cause| error(format!("cannot be written: {cause}")))?;
         Ok(secrets)
     }
 
@@ -228,38 +250,6 @@ fn private(_: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// What is made with it, only its owner may read.
-#[cfg(unix)]
-pub(crate) fn private_mode(options: &mut fs::OpenOptions) {
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-}
-
-#[cfg(not(unix))]
-pub(crate) fn private_mode(_: &mut fs::OpenOptions) {}
-
-fn write_private(file: &Path, text: &str) -> io::Result<()> {
-    let draft = draft(file, text)?;
-    // Unlike a rename, a link never replaces what is there.
-    fs::hard_link(&draft, file)?;
-    fs::remove_file(&draft)
-}
-
-/// What is to stand in a file, written whole beside it: who is interrupted leaves no half of a file.
-fn draft(file: &Path, text: &str) -> io::Result<PathBuf> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let draft = file.with_extension("draft");
-    let _ = fs::remove_file(&draft);
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    private_mode(&mut options);
-    let mut open = options.open(&draft)?;
-    open.write_all(text.as_bytes())?;
-    open.sync_all()?;
-    Ok(draft)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,6 +285,51 @@ mod tests {
         assert!(!secrets.peppers().digests("x").any(|digest| digest == old));
     }
 
+    /// Each edit reads the file before it writes it: without the lock, one of two that do so at once is lost.
+    #[test]
+    fn edits_at_once_are_all_kept() {
+        const WRITERS: u32 = 8;
+        const EACH: u32 = 8;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secrets.toml");
+        SecretsFile::create(&file).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..WRITERS {
+                scope.spawn(|| {
+                    for _ in 0..EACH {
+                        SecretsFile::edit(&file, |secrets| secrets.add(SecretKind::Pepper)).unwrap();
+                    }
+                });
+            }
+        });
+        let versions = SecretsFile::load(&file).unwrap().versions(SecretKind::Pepper);
+        assert_eq!(versions, (1..=1 + WRITERS * EACH).collect::<Vec<_>>());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the file");
+    }
+
+    #[test]
+    fn an_edit_that_is_refused_leaves_the_file_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secrets.toml");
+        SecretsFile::create(&file).unwrap();
+        let before = fs::read(&file).unwrap();
+        SecretsFile::edit(&file, |secrets| secrets.remove(SecretKind::Pepper, 7)).unwrap_err();
+        assert_eq!(fs::read(&file).unwrap(), before);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_edit_keeps_the_mode_of_the_file() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secrets.toml");
+        SecretsFile::create(&file).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
+        SecretsFile::edit(&file, |secrets| secrets.add(SecretKind::Pepper)).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o400);
+    }
+
     #[test]
     fn one_version_twice_is_refused() {
         let one = Versioned::fresh(1).unwrap();
@@ -320,7 +355,7 @@ mod tests {
     fn a_malformed_file_is_not_quoted() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secrets.toml");
-        write_private(&file, "peppers = [{ version = 1, secret = \"abc\" }]\nseal_keys = [").unwrap();
+        private_file::create(&file, "peppers = [{ version = 1, secret = \"abc\" }]\nseal_keys = [").unwrap();
         let error = SecretsFile::load(&file).err().unwrap().to_string();
         assert!(error.ends_with("is malformed"), "{error}");
     }

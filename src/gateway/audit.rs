@@ -95,6 +95,12 @@ async fn store(config: &Config) -> anyhow::Result<Sqlite> {
 /// The first thing that is not so; when there is no store, or it cannot be read.
 pub async fn verify(config: &Config, kept: Option<Anchor>) -> anyhow::Result<Anchor> {
     let store = store(config).await?;
+    let proven = compare(&store, kept).await;
+    store.close().await;
+    proven
+}
+
+async fn compare(store: &Sqlite, kept: Option<Anchor>) -> anyhow::Result<Anchor> {
     let proof = store.verify().await?;
     if let Some(kept) = kept {
         match store.hash(kept.seq).await? {
@@ -105,7 +111,6 @@ pub async fn verify(config: &Config, kept: Option<Anchor>) -> anyhow::Result<Anc
             None => bail!("change {} was kept and is not there: the log was cut off", kept.seq),
         }
     }
-    store.close().await;
     Ok(Anchor { seq: proof.changes, hash: proof.head })
 }
 
@@ -117,19 +122,29 @@ pub async fn list(
     config: &Config,
     after: Seq,
     limit: u64,
-    mut tell: impl FnMut(&Told) -> std::io::Result<()>,
+    tell: impl FnMut(&Told) -> std::io::Result<()>,
 ) -> anyhow::Result<()> {
     let store = store(config).await?;
+    let listed = list_all(&store, after, limit, tell).await;
+    store.close().await;
+    listed
+}
+
+async fn list_all(
+    store: &Sqlite,
+    after: Seq,
+    limit: u64,
+    mut tell: impl FnMut(&Told) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
     let (mut after, mut left) = (after, limit);
     while left > 0 {
         let changes = store.changes(after, PAGE.min(u32::try_from(left).unwrap_or(PAGE))).await?;
         let Some(last) = changes.last() else { break };
         (after, left) = (last.seq, left - changes.len() as u64);
         for change in changes {
-            tell(&told(&store, change).await?)?;
+            tell(&told(store, change).await?)?;
         }
     }
-    store.close().await;
     Ok(())
 }
 

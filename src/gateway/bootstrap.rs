@@ -11,7 +11,7 @@ use crate::{
         TenantId,
     },
     config::{Config, SecretsFile},
-    registry::{Fault, NewCaller},
+    registry::{Credentials, Fault, NewCaller},
     surface::admin::ADMINISTRATION,
 };
 
@@ -22,6 +22,8 @@ pub struct FirstStart {
     peppers: Peppers,
     actor: Actor,
     now: Timestamp,
+    /// Whether those that were shown before are replaced.
+    new_keys: bool,
     /// The key of the api client, unless one was shown before.
     pub api_key: Option<ApiKey>,
     /// The token of the operator, unless one was shown before.
@@ -37,6 +39,8 @@ const ORGANIZATION: &str = "demo";
 const GATEWAY: &str = "demo-gateway";
 const OPERATOR: &str = "demo-operator";
 const OWNER: &str = "portcullis-owner";
+/// The name of the keys that are shown.
+const FIRST: &str = "first";
 /// The ids that the two published documents use in their examples.
 const API_CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
 const APP: &str = "14b399ac-967f-4115-bb62-c0346b4537e9";
@@ -64,9 +68,11 @@ pub const NAMES: Names = Names { api_client: API_CLIENT, project: PROJECT, insta
 ///
 /// The api client is on the plan `demo` when the configuration has one.
 ///
+/// With `new_keys`, what an earlier start showed is refused from then on, and others are made in its place.
+///
 /// # Errors
 /// When secrets or store cannot be made, read or written; when the secrets are gone and the store is not.
-pub async fn bootstrap(config: &Config) -> anyhow::Result<Option<FirstStart>> {
+pub async fn bootstrap(config: &Config, new_keys: bool) -> anyhow::Result<Option<FirstStart>> {
     if config.secrets.variable().is_none() && !config.secrets.file.exists() {
         if config.store.path.exists() {
             bail!(
@@ -78,6 +84,15 @@ pub async fn bootstrap(config: &Config) -> anyhow::Result<Option<FirstStart>> {
         SecretsFile::create(&config.secrets.file)?;
     }
     let shared = Shared::open(config).await?;
+    let registry = shared.registry.clone();
+    let start = begin(config, shared, new_keys).await;
+    if !matches!(start, Ok(Some(_))) {
+        registry.close().await;
+    }
+    start
+}
+
+async fn begin(config: &Config, shared: Shared, new_keys: bool) -> anyhow::Result<Option<FirstStart>> {
     let peppers = config.secrets.load()?.peppers();
     let known = shared.registry.snapshot().await.context("reading the registry")?.entities;
     let is_ours = |id: &TenantId| [ORGANIZATION, GATEWAY, ADMINISTRATION].contains(&id.as_str());
@@ -96,9 +111,10 @@ pub async fn bootstrap(config: &Config) -> anyhow::Result<Option<FirstStart>> {
     let start = FirstStart {
         now,
         actor: Actor("init".into()),
-        api_key: key(!somebodys && !has_key(API_CLIENT), "pcl")?,
-        operator_token: key(!somebodys && !has_key(OPERATOR), "pco")?,
-        owner_token: key(config.admin.is_some() && !managed, "pca")?,
+        new_keys,
+        api_key: key(!somebodys && (new_keys || !has_key(API_CLIENT)), "pcl")?,
+        operator_token: key(!somebodys && (new_keys || !has_key(OPERATOR)), "pco")?,
+        owner_token: key(config.admin.is_some() && (new_keys || !managed), "pca")?,
         shared,
         peppers,
     };
@@ -122,21 +138,44 @@ fn unless_there<T>(made: Result<T, Fault>) -> anyhow::Result<()> {
 }
 
 impl FirstStart {
-    /// Stores the digests of the keys that were shown.
+    /// Stores the digests of the keys that were shown, and closes the store.
     ///
     /// # Errors
     /// When the store cannot be written: then what was shown is worth nothing.
     pub async fn store(self) -> anyhow::Result<()> {
+        let stored = self.store_keys().await;
+        self.shared.registry.close().await;
+        stored
+    }
+
+    /// Stores none of the keys, and closes the store.
+    pub async fn abandon(self) {
+        self.shared.registry.close().await;
+    }
+
+    async fn store_keys(&self) -> anyhow::Result<()> {
         for (tenant, caller, key) in [
             (ORGANIZATION, API_CLIENT, self.api_key.as_ref()),
             (GATEWAY, OPERATOR, self.operator_token.as_ref()),
             (ADMINISTRATION, OWNER, self.owner_token.as_ref()),
         ] {
             if let Some(key) = key {
+                let before = if self.new_keys { self.shown_before(caller).await? } else { Vec::new() };
                 self.credential(tenant, caller, key).await?;
+                for Credential { tenant, id, .. } in before {
+                    self.shared.registry.delete_credential(&tenant, &id, None, &self.actor).await?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// The keys of a caller that an earlier start showed.
+    async fn shown_before(&self, caller: &str) -> anyhow::Result<Vec<Credential>> {
+        let which = Credentials { caller: Some(caller.parse()?), limit: u32::MAX, ..Credentials::default() };
+        let mut keys = self.shared.registry.credentials(&which).await?;
+        keys.retain(|key| key.name == FIRST);
+        Ok(keys)
     }
 
     async fn people(&self, config: &Config) -> anyhow::Result<()> {
@@ -205,7 +244,7 @@ impl FirstStart {
             id: CredentialId::random(),
             tenant: tenant.parse()?,
             caller: caller.parse()?,
-            name: "first".into(),
+            name: FIRST.into(),
             digest: pepper.digest(key.expose()),
             pepper: pepper.version(),
             kind: CredentialKind::Key,

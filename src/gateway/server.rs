@@ -8,6 +8,7 @@ use tokio::{net::TcpListener, runtime};
 
 use super::{
     Shared, admin,
+    closing::Closing,
     connection::Front,
     doors::Doors,
     listener::{self, Listener},
@@ -50,9 +51,16 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         .context("starting the registry's runtime")?;
     let shared = control.block_on(Shared::open(config))?;
     control.block_on(admin::check(config, &shared))?;
-    control.spawn(registry::follow(shared.registry.clone(), shared.directory.clone()));
+    let follows = control.spawn(registry::follow(shared.registry.clone(), shared.directory.clone()));
     let (noting, used, clock) = (shared.registry.clone(), shared.directory.clone(), shared.clock.clone());
-    control.spawn(registry::note_uses(noting, used, clock));
+    let notes = control.spawn(registry::note_uses(noting, used, clock));
+    let closing = Closing {
+        registry: shared.registry.clone(),
+        directory: shared.directory.clone(),
+        clock: shared.clock.clone(),
+        runtime: control.handle().clone(),
+        tasks: vec![follows.abort_handle(), notes.abort_handle()],
+    };
 
     if config.secrets.variable().is_none() {
         let (directory, sealer) = (shared.directory.clone(), shared.sealer.clone());
@@ -109,7 +117,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "ready"
     );
     let grace = config.server.shutdown_grace.duration();
-    server.run(RunArgs { shutdown_signal: Box::new(Signals { doors, grace }) });
+    server.run(RunArgs { shutdown_signal: Box::new(Signals { doors, grace, closing }) });
     Ok(())
 }
 

@@ -11,7 +11,10 @@ use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::doors::{Doors, all_open};
+use super::{
+    closing::Closing,
+    doors::{Doors, all_open},
+};
 
 /// How long there must have been no connection: one may just be on its way from the listener.
 const QUIET: Duration = Duration::from_millis(100);
@@ -19,7 +22,7 @@ const QUIET: Duration = Duration::from_millis(100);
 /// Ends the process when there has been no connection for a moment, at the latest after `grace`.
 ///
 /// Pingora would sleep through the whole time, however little there is to wait for.
-fn end_process(doors: &[Arc<Doors>], grace: Duration) -> ! {
+fn end_process(doors: &[Arc<Doors>], grace: Duration, closing: &Closing) -> ! {
     let start = Instant::now();
     let mut quiet_since = None;
     while start.elapsed() < grace {
@@ -27,11 +30,13 @@ fn end_process(doors: &[Arc<Doors>], grace: Duration) -> ! {
             quiet_since = None;
         } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
             tracing::info!("all requests served, ending");
+            closing.run_blocking();
             std::process::exit(0);
         }
         std::thread::sleep(Duration::from_millis(10));
     }
     tracing::warn!(connections = all_open(doors), "time is over, ending");
+    closing.run_blocking();
     std::process::exit(0);
 }
 
@@ -39,6 +44,8 @@ fn end_process(doors: &[Arc<Doors>], grace: Duration) -> ! {
 pub(super) struct Signals {
     pub(super) doors: Vec<Arc<Doors>>,
     pub(super) grace: Duration,
+    /// The last thing that is done.
+    pub(super) closing: Closing,
 }
 
 #[async_trait]
@@ -51,11 +58,14 @@ impl ShutdownSignalWatch for Signals {
             return std::future::pending().await;
         };
         tokio::select! {
-            _ = interrupt.recv() => ShutdownSignal::FastShutdown,
+            _ = interrupt.recv() => {
+                self.closing.run().await;
+                ShutdownSignal::FastShutdown
+            }
             _ = terminate.recv() => {
                 tracing::info!(grace = ?self.grace, "SIGTERM: no new connections, requests may finish");
-                let (doors, grace) = (self.doors.clone(), self.grace);
-                std::thread::spawn(move || end_process(&doors, grace));
+                let (doors, grace, closing) = (self.doors.clone(), self.grace, self.closing.clone());
+                std::thread::spawn(move || end_process(&doors, grace, &closing));
                 ShutdownSignal::GracefulTerminate
             }
         }

@@ -17,6 +17,7 @@
 //! ```
 
 mod chain;
+mod copy;
 mod fault;
 mod grants;
 mod log;
@@ -29,6 +30,7 @@ mod view;
 mod write;
 
 pub use chain::Proof;
+pub use copy::copy;
 pub use open::Options;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -52,6 +54,9 @@ use crate::{
 use fault::fault;
 use view::Reading;
 use write::Write;
+
+/// The most uses of credentials that are noted in one transaction.
+const USES_AT_ONCE: usize = 500;
 
 /// A registry in a SQLite file.
 ///
@@ -247,11 +252,15 @@ impl Registry for Sqlite {
     }
 
     async fn note_uses(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), Fault> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
-        for (id, at) in uses {
-            write::note_use(&mut tx, id, *at).await?;
+        // Each batch is a transaction of its own, so that a change waits for one batch at most.
+        for batch in uses.chunks(USES_AT_ONCE) {
+            let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
+            for (id, at) in batch {
+                write::note_use(&mut tx, id, *at).await?;
+            }
+            tx.commit().await.map_err(fault)?;
         }
-        tx.commit().await.map_err(fault)
+        Ok(())
     }
 
     async fn last_uses(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, Fault> {
@@ -279,6 +288,10 @@ impl Registry for Sqlite {
     async fn history(&self, which: &Changes) -> Result<History, Fault> {
         let mut tx = self.readers.begin().await.map_err(fault)?;
         log::history(&mut tx, which).await
+    }
+
+    async fn close(&self) {
+        Self::close(self).await;
     }
 
     async fn changed(&self, after: Seq) {

@@ -12,4 +12,5 @@ mod secrets;
 mod serving;
 mod sign;
 mod signature;
+mod store;
 mod throttles;

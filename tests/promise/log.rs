@@ -4,16 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use portcullis::{
     app::{
-        Actor, Caller, CallerEdit, Covers, Credential, Entity, Kind, LockToken, Standing, Status, Target,
-        Verb,
+        Actor, Caller, CallerEdit, Covers, Credential, Entity, EnvironmentId, Grant, GrantId, GrantRole,
+        Kind, LockToken, Standing, Status, Target, Verb,
     },
     clock::{Clock, ManualClock},
     directory::Directory,
     limit::Budgets,
-    registry::{Changes, NewCaller, NewLock, Registry, follow, load},
+    registry::{Changes, Command, NewCaller, NewLock, Registry, follow, load},
 };
 use tokio::join;
 
+use super::throttles::{quota, throttle};
 use crate::records::{
     actor, app, client, gateway, key, lock, lock_on, log, peppers, plan, replay, sorted, tenant, within,
 };
@@ -201,6 +202,40 @@ pub async fn a_page_of_history_says_where_the_next_begins(registry: Arc<dyn Regi
         let history = registry.history(&which).await.unwrap();
         let found: Vec<_> = history.changes.iter().map(|past| past.change.seq).collect();
         assert_eq!((&*found, history.next), (expected, next), "{which:?}");
+    }
+}
+
+pub async fn an_entity_of_each_kind_is_found_in_the_history_by_its_id(
+    registry: Arc<dyn Registry>,
+    _: Arc<ManualClock>,
+) {
+    let by = &actor();
+    registry.create_tenant(gateway("g", "project", "instance"), by).await.unwrap();
+    registry.put_plan(plan("p", 1), by).await.unwrap();
+    let made = registry.create_caller(app("g", "app", "key"), by).await.unwrap();
+    registry.create_credential(key(&made, "key"), by).await.unwrap();
+    registry.acquire_lock(lock_on(&made, MINUTE), by).await.unwrap();
+    let grant = Grant {
+        id: GrantId::random(),
+        tenant: made.tenant.clone(),
+        caller: made.id.clone(),
+        route: "orders".parse().unwrap(),
+        environment: EnvironmentId::release(),
+        role: GrantRole::Provider,
+        created_at: made.created_at,
+    };
+    registry.put_grant(grant, by).await.unwrap();
+    let (quota, throttle) = (quota("g", "quota"), throttle("g", "throttle", &["orders"]));
+    let commands =
+        vec![Command::CreateQuota { quota, most: None }, Command::CreateThrottle { throttle, most: None }];
+    registry.execute(commands, by).await.unwrap();
+    let all = log(&*registry).await;
+    for kind in Kind::ALL {
+        let change = all.iter().find(|change| change.entity.kind() == kind);
+        let change = change.unwrap_or_else(|| panic!("there is none of kind {kind:?}"));
+        let which = Changes { id: Some(change.entity.id().into()), limit: 10, ..Changes::default() };
+        let found = registry.history(&which).await.unwrap().changes;
+        assert_eq!(found.iter().map(|past| past.change.seq).collect::<Vec<_>>(), [change.seq], "{kind:?}");
     }
 }
 

@@ -1,53 +1,56 @@
 //! A file that is there whole or not at all.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
 
-use crate::config::private_mode;
+use tempfile::NamedTempFile;
 
 /// A file that only its owner may read, under another name until it is whole. Dropped before, it never was.
-pub(super) struct Draft {
+pub(crate) struct Draft {
     path: PathBuf,
-    /// Its name until then.
-    under: PathBuf,
-    file: BufWriter<File>,
+    file: BufWriter<NamedTempFile>,
 }
 
 impl Draft {
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
+    /// Begins a file that is not there yet.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] when it is there; what the system answers.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
         if path.try_exists()? {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let mut under = path.as_os_str().to_owned();
-        under.push(".draft");
-        let under = PathBuf::from(under);
-        // That of who was interrupted.
-        let _ = fs::remove_file(&under);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        private_mode(&mut options);
-        let file = BufWriter::new(options.open(&under)?);
-        Ok(Self { path: path.to_owned(), under, file })
+        let file = BufWriter::new(NamedTempFile::with_prefix_in(".portcullis-", folder_of(path))?);
+        Ok(Self { path: path.to_owned(), file })
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// The name that it has until it is whole.
+    pub(crate) fn under(&self) -> &Path {
+        self.file.get_ref().path()
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)
     }
 
-    /// Gives it its name, unless another one has it by now.
-    pub(super) fn put(mut self) -> io::Result<()> {
-        self.file.flush()?;
-        self.file.get_ref().sync_all()?;
-        // Unlike a rename, a link never replaces what is there.
-        fs::hard_link(&self.under, &self.path)
+    /// Gives it its name, unless another one has it by now. It is on the disk when this returns.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub(crate) fn put(self) -> io::Result<()> {
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(&self.path)?;
+        File::open(folder_of(&self.path))?.sync_all()
     }
 }
 
-impl Drop for Draft {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.under);
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }

@@ -86,8 +86,13 @@ pub(super) async fn history(conn: &mut SqliteConnection, which: &Changes) -> Res
     if let Some(kind) = which.kind {
         query.push(" AND kind = ").push_bind(kind.as_str());
     } else if which.id.is_some() {
-        // So that there is an index for it.
-        query.push(" AND kind IN ('tenant', 'plan', 'caller', 'credential', 'lock')");
+        // The index on changes begins with the kind: naming every kind makes the lookup by id use it.
+        query.push(" AND kind IN (");
+        let mut kinds = query.separated(", ");
+        for kind in Kind::ALL {
+            kinds.push_bind(kind.as_str());
+        }
+        query.push(")");
     }
     if let Some(id) = &which.id {
         query.push(" AND entity_id = ").push_bind(id);

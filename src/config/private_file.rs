@@ -1,0 +1,127 @@
+//! Files that only their owner may read, written whole or not at all.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::Path,
+};
+
+use tempfile::NamedTempFile;
+
+/// The folder that a file stands in.
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Writes a file that is not there yet.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] when it is there; what the system answers.
+pub(super) fn create(file: &Path, text: &str) -> io::Result<()> {
+    platform::create_folder(folder_of(file))?;
+    let draft = write_beside(file, text)?;
+    draft.persist_noclobber(file)?;
+    sync_folder(file)
+}
+
+/// Puts a text in the place of a file that is there. Its owner and its mode stay.
+///
+/// # Errors
+/// What the system answers; then the file is as it was.
+pub(super) fn replace(file: &Path, text: &str) -> io::Result<()> {
+    // What a link names is replaced, not the link.
+    let file = &fs::canonicalize(file)?;
+    let draft = write_beside(file, text)?;
+    platform::copy_owner_and_mode(&fs::metadata(file)?, draft.as_file())?;
+    draft.as_file().sync_all()?;
+    draft.persist(file)?;
+    sync_folder(file)
+}
+
+/// Locks a file against other edits until the handle is dropped.
+///
+/// # Errors
+/// What the system answers.
+pub(super) fn lock(file: &Path) -> io::Result<File> {
+    loop {
+        let open = File::open(file)?;
+        open.lock()?;
+        // While this one waited, the file may have been replaced by another: then the lock is on the old one.
+        if platform::is_same(&open.metadata()?, &fs::metadata(file)?) {
+            return Ok(open);
+        }
+    }
+}
+
+/// Writes a text under another name. Dropped before it gets its own, it never was.
+fn write_beside(file: &Path, text: &str) -> io::Result<NamedTempFile> {
+    // Only its owner may read it: the library makes such files so.
+    let mut draft = NamedTempFile::with_prefix_in(".secrets-", folder_of(file))?;
+    draft.write_all(text.as_bytes())?;
+    draft.as_file().sync_all()?;
+    Ok(draft)
+}
+
+/// A new name lasts when the folder is written, too.
+fn sync_folder(file: &Path) -> io::Result<()> {
+    platform::sync_folder(folder_of(file))
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::{
+        fs::{DirBuilder, File, Metadata},
+        io,
+        os::unix::fs::{DirBuilderExt, MetadataExt, fchown},
+        path::Path,
+    };
+
+    /// Whoever makes the folder first makes it for its owner only: the store stands in it, too.
+    pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    }
+
+    pub(super) fn copy_owner_and_mode(from: &Metadata, to: &File) -> io::Result<()> {
+        let own = to.metadata()?;
+        if (own.uid(), own.gid()) != (from.uid(), from.gid()) {
+            fchown(to, Some(from.uid()), Some(from.gid()))?;
+        }
+        to.set_permissions(from.permissions())
+    }
+
+    pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
+        (one.dev(), one.ino()) == (other.dev(), other.ino())
+    }
+
+    pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::{
+        fs::{File, Metadata},
+        io,
+        path::Path,
+    };
+
+    pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(folder)
+    }
+
+    pub(super) fn copy_owner_and_mode(from: &Metadata, to: &File) -> io::Result<()> {
+        to.set_permissions(from.permissions())
+    }
+
+    pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
+        one.created().ok() == other.created().ok()
+    }
+
+    pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}

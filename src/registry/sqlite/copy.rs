@@ -1,0 +1,44 @@
+//! A copy of a store, as of one moment, while others write to it.
+
+use std::path::Path;
+
+use sqlx::{ConnectOptions, Connection, SqliteConnection, query, query_scalar, sqlite::SqliteConnectOptions};
+
+use super::{fault::fault, read};
+use crate::{app::Seq, registry::Fault};
+
+/// Copies a store into an empty file, which keeps its mode; returns the number of the last change in it. The copy is
+/// one file without a write-ahead log. It is not synced.
+///
+/// The copy bears the next epoch: whoever runs on the store and finds the copy in its place knows that the store
+/// has gone back.
+///
+/// # Errors
+/// [`Fault::Unavailable`] when one of them cannot be read or written; [`Fault::Corrupt`] when it is no store.
+pub async fn copy(store: &Path, to: &Path) -> Result<Seq, Fault> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path).map_err(|error| Fault::Unavailable(format!("{}: {error}", path.display())))
+    };
+    let (store, to) = (absolute(store)?, absolute(to)?);
+    let name = to.to_str().ok_or_else(|| Fault::Unavailable("the name of the copy is not UTF-8".into()))?;
+    let mut conn = connect(&store).await?;
+    let copied = query("VACUUM INTO $1").bind(name).execute(&mut conn).await.map_err(fault);
+    conn.close().await.map_err(fault)?;
+    copied?;
+    let mut copy = connect(&to).await?;
+    // A store of an earlier version has no epoch yet.
+    let has_epoch: bool = query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'identity')")
+        .fetch_one(&mut copy)
+        .await
+        .map_err(fault)?;
+    if has_epoch {
+        query("UPDATE identity SET epoch = epoch + 1").execute(&mut copy).await.map_err(fault)?;
+    }
+    let last = read::last_seq(&mut copy).await?;
+    copy.close().await.map_err(fault)?;
+    Ok(last)
+}
+
+async fn connect(file: &Path) -> Result<SqliteConnection, Fault> {
+    SqliteConnectOptions::new().filename(file).connect().await.map_err(fault)
+}
