@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod apig;
 pub mod discue;
+mod json;
 mod spec;
 
 pub use spec::documentation;

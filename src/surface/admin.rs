@@ -81,7 +81,6 @@ mod call;
 mod callers;
 mod changes;
 mod etag;
-mod json;
 mod keys;
 mod locks;
 mod once;
@@ -107,6 +106,7 @@ use axum::{
 use http::{Extensions, HeaderValue, Method};
 use tokio::sync::Semaphore;
 
+use super::json;
 use crate::{
     Admission, Denial, Head,
     app::{CallerId, Entity, Sealer},
