@@ -14,6 +14,7 @@ mod id;
 mod key;
 mod lease;
 mod lock;
+pub mod name;
 mod pepper;
 mod period;
 mod plan;
@@ -21,6 +22,7 @@ mod quota;
 mod seal;
 mod secret;
 mod tenant;
+pub mod text;
 mod throttle;
 mod token;
 

@@ -3,7 +3,7 @@
 mod rendered;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
 use crate::{
@@ -26,6 +26,8 @@ pub enum Form {
     Problem,
     /// `{"title","status"}`: the discue surface.
     Discue,
+    /// The same, on several lines: for a request with `?pretty=true`.
+    DiscuePretty,
     /// `{"error_code","error_msg"}`, with the statuses that APIG's contract has: to apps.
     Apig,
     /// The same to operators: their signatures are no app's, but IAM's (APIG.0301). The APIG surface.
@@ -52,7 +54,8 @@ pub fn answer(denial: &Denial, form: Form, admission: &Admission) -> Response<By
     }
     let (status, media_type, (body, length)) = match form {
         Form::Problem => (denial.status(), &PROBLEM, rendered::body(denial, problem)),
-        Form::Discue => (denial.status(), &JSON_IN_UTF_8, measured(discue(denial))),
+        Form::Discue => (denial.status(), &JSON_IN_UTF_8, measured(discue(denial.status(), false))),
+        Form::DiscuePretty => (denial.status(), &JSON_IN_UTF_8, measured(discue(denial.status(), true))),
         Form::Apig | Form::ApigManagement => {
             let (status, body) = apig(denial, form);
             (status, &JSON, measured(body))
@@ -139,9 +142,11 @@ struct DiscueError<'a> {
     status: u16,
 }
 
-fn discue(denial: &Denial) -> Bytes {
-    let status = denial.status();
-    json(&DiscueError { title: status.canonical_reason().unwrap_or_default(), status: status.as_u16() })
+/// A discue error: its status decides all of it.
+pub(crate) fn discue(status: StatusCode, pretty: bool) -> Bytes {
+    let error = DiscueError { title: status.canonical_reason().unwrap_or_default(), status: status.as_u16() };
+    // Two members that can be written: there is nothing that could fail.
+    if pretty { serde_json::to_vec_pretty(&error).unwrap_or_default().into() } else { json(&error) }
 }
 
 /// An APIG error as its management contract writes it.
@@ -153,7 +158,7 @@ pub(crate) struct ApigError<'a> {
 
 /// The contract of the first version knows 400, 401, 403, 404 and 500; what it has no status for becomes
 /// the nearest it has.
-fn apig(denial: &Denial, form: Form) -> (http::StatusCode, Bytes) {
+fn apig(denial: &Denial, form: Form) -> (StatusCode, Bytes) {
     let (status, code, message): (u16, _, _) = match denial {
         Denial::Unauthenticated { cause, .. } => match cause {
             Unauthenticated::Missing => {
@@ -220,7 +225,7 @@ fn apig(denial: &Denial, form: Form) -> (http::StatusCode, Bytes) {
         | Denial::Unavailable { .. }
         | Denial::GatewayTimeout { .. } => (500, "APIG.9999", "System error.".into()),
     };
-    let status = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, json(&ApigError { error_code: code, error_msg: &message }))
 }
 

@@ -16,17 +16,14 @@ mod spec;
 
 pub use spec::documentation;
 
-use std::{fmt, marker::PhantomData, time::Duration};
+use std::time::Duration;
 
-use axum::body::Body;
+use axum::{body::Body, response::Response};
 use bytes::Bytes;
+use http::{HeaderValue, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, Error, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer},
-};
-use serde_json::{Number, error::Category};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use crate::{Denial, admission::Altered, denial::Forbidden, registry::Fault};
 
@@ -38,7 +35,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 const RETRY_AFTER: u64 = 5;
 
 /// Why content cannot be used. Says where, never what stood there: it may be a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum Unreadable {
     #[error("at most {MOST} bytes are taken")]
     TooLong,
@@ -46,10 +43,13 @@ enum Unreadable {
     Missing,
     #[error("the content is not what was signed")]
     Altered,
-    #[error("not JSON, at line {0}, column {1}")]
+    #[error("the content is not JSON, at line {0}, column {1}")]
     Syntax(usize, usize),
-    #[error("not an object of the documented members, each once and of its type, at line {0}, column {1}")]
-    Shape(usize, usize),
+    #[error("lists and objects lie more than {} deep within each other, at {place}", json::DEEPEST)]
+    Depth { place: String },
+    /// The member, and why it does not fit.
+    #[error("{0}")]
+    Shape(String),
 }
 
 impl Unreadable {
@@ -78,54 +78,24 @@ async fn arrived(body: Body, most: usize, within: Duration) -> Result<Bytes, Unr
     }
 }
 
-/// Content as an object of known members.
+/// Reads content as an object of a published contract: members that the contract does not know are ignored, optional
+/// members may be `null`, and a member of the contract may be there once.
+///
+/// A type for it has an `Option` for each member, with `#[serde(default)]`.
 fn object<T: DeserializeOwned>(content: &[u8]) -> Result<T, Unreadable> {
-    // serde would take the members from an array too, in the order they are declared.
-    if content.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Unreadable::Shape(1, 1));
-    }
-    serde_json::from_slice(content).map_err(|error| match error.classify() {
-        Category::Data => Unreadable::Shape(error.line(), error.column()),
-        Category::Io | Category::Syntax | Category::Eof => Unreadable::Syntax(error.line(), error.column()),
-    })
+    json::read_published(content)
+}
+
+/// Marks an answer of a management API as not to be stored by caches. A handler that decided otherwise is left alone.
+async fn unstored(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
 }
 
 /// A member that may be absent, but not `null`.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(member: D) -> Result<Option<T>, D::Error> {
     T::deserialize(member).map(Some)
-}
-
-/// A word of several, which serde would also take as an object of it: `{"read":null}`.
-fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(member: D) -> Result<T, D::Error> {
-    T::deserialize(String::deserialize(member)?.into_deserializer())
-}
-
-/// The same, that may be absent, but not `null`.
-fn present_word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(member: D) -> Result<Option<T>, D::Error> {
-    word(member).map(Some)
-}
-
-/// An object, which serde would also take as a list of its members.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(object: D) -> Result<Self, D::Error> {
-        struct Members<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
-            type Value = T;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(members))
-            }
-        }
-
-        object.deserialize_map(Members(PhantomData)).map(Self)
-    }
 }
 
 /// What a registry's fault is to whoever asked.
@@ -155,18 +125,6 @@ fn denial(fault: Fault, now: Timestamp) -> Denial {
     }
 }
 
-/// A whole number, which may also be written with a fraction or an exponent; `null` is none.
-fn whole<'de, D: Deserializer<'de>>(member: D) -> Result<Option<i64>, D::Error> {
-    let number = |number: Number| number.as_i64().or_else(|| integral(number.as_f64()?));
-    let wrong = || D::Error::custom("a whole number is expected");
-    Option::<Number>::deserialize(member)?.map(|it| number(it).ok_or_else(wrong)).transpose()
-}
-
-/// The same of a member that may be absent, but not `null`.
-fn present_whole<'de, D: Deserializer<'de>>(member: D) -> Result<Option<i64>, D::Error> {
-    whole(member)?.map(Some).ok_or_else(|| D::Error::custom("a whole number is expected"))
-}
-
 /// What a number is that is whole and written with a fraction or an exponent: `7.0` is `7` (RFC 8259 knows one kind
 /// of number). Beyond 2^53 not every whole number is one of these.
 fn integral(number: f64) -> Option<i64> {
@@ -185,13 +143,12 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, PartialEq, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Pair {
-        #[serde(default, deserialize_with = "present")]
-        a: Option<String>,
-        #[serde(default, deserialize_with = "present")]
-        b: Option<String>,
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Members {
+        text: Option<String>,
+        number: Option<i64>,
+        list: Option<Vec<String>>,
     }
 
     /// A body of nothing, for ever.
@@ -223,44 +180,43 @@ mod tests {
     }
 
     #[test]
-    fn an_object_has_each_known_member_once_and_of_its_type() {
-        let deep = format!(r#"{{"a":{}"#, "[".repeat(60_000));
-        let unknown = format!(r#"{{"{}":1}}"#, "x".repeat(60_000));
-        for (text, expected) in [
-            (r#" {"b":"2"} "#, None),
-            ("{}", None),
-            (r#"{"a":"\ud83d\ude00"}"#, None),
-            ("", Some("not JSON")),
-            ("nul", Some("not JSON")),
-            (r#"{"a":"x"} {}"#, Some("not JSON")),
-            (r#"{"a":"x",}"#, Some("not JSON")),
-            ("{'a':'x'}", Some("not JSON")),
-            (r#"{"a":"\ud800"}"#, Some("not JSON")),
-            (r#"{"a":"\ude00\ud83d"}"#, Some("not JSON")),
-            ("\u{feff}{}", Some("not JSON")),
-            ("null", Some("not an object")),
-            ("\"a\"", Some("not an object")),
-            (r#"["x","y"]"#, Some("not an object")),
-            (r#"{"a":null}"#, Some("not an object")),
-            (r#"{"a":1}"#, Some("not an object")),
-            (r#"{"a":{}}"#, Some("not an object")),
-            (r#"{"c":"x"}"#, Some("not an object")),
-            (r#"{"a":"x","a":"x"}"#, Some("not an object")),
-            (r#"{"a":"x","\u0061":"y"}"#, Some("not an object")),
-            (&deep, Some("not an object")),
-            (&unknown, Some("not an object")),
+    fn a_published_object_takes_unknown_members_and_null_and_names_what_does_not_fit() {
+        let deep = format!(r#"{{"other":{}"#, "[".repeat(60_000));
+        let long = format!(r#"{{"{}":1}}"#, "x".repeat(60_000));
+        let text = |text: &str| Members { text: Some(text.into()), ..Members::default() };
+        let number = |number| Members { number: Some(number), ..Members::default() };
+        for (content, expected) in [
+            ("{}", Ok(Members::default())),
+            (r#" {"text":"a"} "#, Ok(text("a"))),
+            (r#"{"text":"\ud83d\ude00"}"#, Ok(text("😀"))),
+            (r#"{"text":null,"number":null,"list":null}"#, Ok(Members::default())),
+            (r#"{"text":"a","other":{"text":[1,null]},"other":2}"#, Ok(text("a"))),
+            (&long, Ok(Members::default())),
+            (r#"{"number":7}"#, Ok(number(7))),
+            (r#"{"number":7.0}"#, Ok(number(7))),
+            (r#"{"number":-1e2}"#, Ok(number(-100))),
+            ("", Err("the content is not JSON, at line 1, column 0")),
+            ("nul", Err("the content is not JSON, at line 1, column 3")),
+            (r#"{"text":"a"} {}"#, Err("the content is not JSON, at line 1, column 14")),
+            (r#"{"text":"a",}"#, Err("the content is not JSON, at line 1, column 13")),
+            (r#"{"text":"\ud800"}"#, Err("the content is not JSON, at line 1, column 16")),
+            ("\u{feff}{}", Err("the content is not JSON, at line 1, column 1")),
+            (&deep, Err("lists and objects lie more than 16 deep within each other, at line 1, column 25")),
+            ("null", Err("an object is expected, not null")),
+            ("\"a\"", Err("an object is expected, not a string")),
+            (r#"["a"]"#, Err("an object is expected, not a list")),
+            (r#"{"text":1}"#, Err("text: a string is expected, not a number")),
+            (r#"{"text":{}}"#, Err("text: a string is expected, not an object")),
+            (r#"{"number":"hunter2"}"#, Err("number: a whole number is expected, not a string")),
+            (r#"{"number":1.5}"#, Err("number: a whole number is expected, not a number with a fraction")),
+            (r#"{"list":"a"}"#, Err("list: a list is expected, not a string")),
+            (r#"{"list":["a",null]}"#, Err("list/1: a string is expected, not null")),
+            (r#"{"text":"a","text":"a"}"#, Err("text: it stands more than once")),
+            (r#"{"text":"a","te\u0078t":null}"#, Err("text: it stands more than once")),
         ] {
-            let outcome = object::<Pair>(text.as_bytes()).map_err(|error| error.to_string());
-            let shown = &text[..text.len().min(40)];
-            match (outcome, expected) {
-                (Ok(_), None) => {}
-                (Err(error), Some(start)) => {
-                    assert!(error.starts_with(start), "{shown} {error}");
-                    assert!(error.len() < 120, "{shown}");
-                }
-                (outcome, _) => panic!("{shown} {outcome:?}"),
-            }
+            let read = object::<Members>(content.as_bytes()).map_err(|error| error.to_string());
+            assert_eq!(read, expected.map_err(str::to_owned), "{}", &content[..content.len().min(60)]);
         }
-        assert!(object::<Pair>(b"{\"a\":\"\xff\"}").is_err());
+        assert!(object::<Members>(b"{\"text\":\"\xff\"}").is_err());
     }
 }

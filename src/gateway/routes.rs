@@ -18,6 +18,7 @@ use crate::{
         Throttle,
     },
     problem::Form,
+    surface::discue::is_pretty,
     target::Rules,
 };
 
@@ -73,7 +74,10 @@ impl Policy for Routes {
             // Whoever asks a surface gets its contract's errors, from what stands before it too.
             let path = || self.fitting(host(head), admission.path(head)).map(|found| found.start);
             let found = admission.route.or_else(path);
-            admission.form = found.and_then(|at| self.all.get(at)).map(|route| route.form);
+            admission.form = found.and_then(|at| self.all.get(at)).map(|route| match route.form {
+                Form::Discue if is_pretty(head.uri) => Form::DiscuePretty,
+                form => form,
+            });
         }
         decided
     }

@@ -100,13 +100,13 @@ pub use transfers::Imports;
 use std::{net::IpAddr, sync::Arc};
 
 use axum::{
-    Router,
+    Router, middleware,
     routing::{MethodRouter, get, post},
 };
 use http::{Extensions, HeaderValue, Method};
 use tokio::sync::Semaphore;
 
-use super::json;
+use super::{json, unstored};
 use crate::{
     Admission, Denial, Head,
     app::{CallerId, Entity, Sealer},
@@ -246,6 +246,7 @@ pub fn router(admin: Admin) -> Router {
         .with_state(surface.clone())
         .layer(guard)
         .merge(transfers.with_state(surface))
+        .layer(middleware::map_response(unstored))
         .nest_service(&at("/docs"), documentation([("admin", description())]))
 }
 

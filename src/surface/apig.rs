@@ -72,7 +72,7 @@
 //! V1 prints `app_secret` as six asterisks in every body. A secret that was generated, in a creation or a
 //! reset without one, is told once all the same: in the field `X-App-Secret` of that answer. V2 shows the
 //! secret as it is, in every answer, to a token that may change the app; to one that may only look, six asterisks. AppCodes are shown likewise.
-//! Whatever holds a secret, or may, has `Cache-Control: no-store`.
+//! Every answer has `Cache-Control: no-store`.
 //!
 //! # APIs
 //!
@@ -96,13 +96,15 @@
 //!   knows it could lock its owner out of, but the address that they came from. It is 403 APIG.1005 until then, with
 //!   `Retry-After`.
 //! * Content is signed: `UNSIGNED-PAYLOAD` is not taken. What an operation has no content for is not looked at.
-//! * Letters are ASCII letters. The vendor's Chinese pages take Chinese letters in names, this page does not.
+//! * Letters of names are ASCII letters in V1, as its page says, and in V2 Chinese characters, too. An app or a policy
+//!   with such a name keeps it in a modification by V1 that repeats it.
 //! * Lengths count characters. V1 takes keys and secrets of up to 64; V2 keys of 200 and secrets of 128.
-//! * A remark that is absent or empty stays as it was: it cannot be set back to empty. `<`, `>` and the
-//!   character zero are not taken.
+//! * A remark that is absent or empty stays as it was: it cannot be set back to empty. `<`, `>`, control characters and
+//!   others that cannot be seen are not taken.
 //! * `app_key` and `app_secret` are refused (APIG.2012) while the gateway does not let operators choose them.
-//! * `null` is no value, except for a mandatory member, where it is like a missing one (APIG.2001). Unknown and
-//!   repeated members are APIG.2000, as is a body beyond 64 KiB.
+//! * Members that a version of the contract does not know are ignored, and `null` is an absent member: APIG.2001 for a
+//!   mandatory one. A repeated member is APIG.2000, as is one of another type, which the text names, and a body beyond
+//!   64 KiB.
 //! * There is no 409 for a change: of two at once, the later one stands whole. Deleting an app of the marketplace
 //!   is APIG.1104, in V1 under the 409 that only this operation lists, in V2 under 403.
 //! * A lapsed subscription may look and delete.
@@ -114,7 +116,8 @@
 //!   an API that is none have FAILED (APIG.3002), and the others are made, in one transaction. An app that is none
 //!   is APIG.3004 for all of them. More than 500 at once are APIG.2011.
 //! * Addresses are at most 100 values; what is none is APIG.2011. Without them, an app's `app_acl_type` is empty.
-//! * Verifying an app is for every token of the project that may read apps, also one that is confined to others.
+//! * Verifying an app is for every token that may read apps, whichever gateway the app belongs to. The path names a
+//!   gateway of the token's project, or the app's own.
 //! * Throttling policies and quotas are the whole gateway's: a token that is confined to some apps has no access to
 //!   them; it may see the quota of an app that it may see.
 //! * What a modification of them does not name stays. A limit that is as wide as that of the API is none.
@@ -149,7 +152,7 @@ pub use spec::descriptions;
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use axum::Router;
+use axum::{Router, middleware};
 use http::{Extensions, HeaderName};
 
 use crate::{
@@ -161,7 +164,7 @@ use crate::{
     policy::{ApiKey, Intake, Lock, Lockout, RateLimit, RateLimitFields, Scope, Signature, Source},
     problem::Form,
     registry::{Fault, Registry},
-    surface::MOST,
+    surface::{MOST, unstored},
     tower::PortcullisLayer,
 };
 use call::{Asked, RESOURCE};
@@ -250,6 +253,7 @@ pub fn router(surface: Apig) -> Router {
         .fallback(|| async { Refusal::from(Denial::NotFound) })
         .with_state(Arc::new(surface))
         .layer(guard)
+        .layer(middleware::map_response(unstored))
 }
 
 impl Apig {

@@ -13,15 +13,16 @@
 //! DELETE /api_keys/{id}
 //! ```
 //!
-//! All of them under `/v1` too; links are without. `?pretty` prints a success for people. Success is always
+//! All of them under `/v1` too; links are without. `?pretty` writes an answer for people, an error too. Success is always
 //! 200: the entity or the list under its name beside `_links`, with an `ETag` for one entity; what was deleted
 //! leaves `_links` alone. Every error is exactly `{"title","status"}`. The organization comes from the key in
 //! `X-API-KEY`, never from the path.
 //!
 //! Where the contract is silent:
 //!
-//! * A body of nothing but blanks is no body. `null`, unknown and repeated members are 400, as is a body
-//!   beyond 64 KiB.
+//! * A body of nothing but blanks is no body. Members that the contract does not know are ignored, and `null` is an absent
+//!   member. A repeated member is 400, as is one of another type, and a body beyond 64 KiB.
+//! * No answer may be stored (`Cache-Control: no-store`).
 //! * 409 is a lost update: somebody else changed the entity while it was being changed, or `If-Match` names
 //!   another revision than the present one. It is also a body's `id` that is not the path's, and a new api
 //!   client's `id` that is taken.
@@ -49,6 +50,7 @@ mod rules;
 mod scopes;
 mod spec;
 
+pub(crate) use call::is_pretty;
 pub use spec::description;
 
 use std::{net::IpAddr, sync::Arc};
@@ -57,7 +59,7 @@ use axum::{Router, extract::Request, middleware, routing};
 use http::{Extensions, HeaderValue, Uri, uri::PathAndQuery};
 use serde::Deserialize;
 
-use super::denial;
+use super::{denial, unstored};
 use crate::{
     Admission, Denial, Head,
     app::{Standing, TenantId},
@@ -185,6 +187,8 @@ pub fn router(surface: Discue) -> Router {
         .with_state(Arc::new(surface))
         .layer(guard)
         .layer(middleware::map_request(unversioned))
+        .layer(middleware::from_fn(answer::prettify_refusals))
+        .layer(middleware::map_response(unstored))
 }
 
 /// Holds a key to the kind of resource that a path is about.

@@ -17,10 +17,11 @@ use serde::{
 };
 use serde_json::{Number, error::Category};
 
+use super::Unreadable;
 use crate::Denial;
 
 /// How deep lists and objects may lie within each other.
-const DEEPEST: usize = 16;
+pub(super) const DEEPEST: usize = 16;
 
 /// Content as it stands; what stands twice in an object stands twice here.
 enum Node {
@@ -37,21 +38,35 @@ enum Node {
 /// # Errors
 /// 400 for what is not JSON, or of another shape; 422 for values that are out of place.
 pub(super) fn read<T: DeserializeOwned>(content: &[u8]) -> Result<T, Denial> {
-    T::deserialize(tree(content)?).map_err(Misfit::denial)
+    let tree = tree(content).map_err(|unreadable| {
+        Denial::bad_request(match unreadable {
+            Unreadable::Syntax(line, column) => {
+                format!("The content is not JSON, at line {line}, column {column}.")
+            }
+            other => format!("The content is not taken: {other}."),
+        })
+    })?;
+    T::deserialize(tree).map_err(Misfit::denial)
 }
 
-fn tree(content: &[u8]) -> Result<Node, Denial> {
+/// Reads content into a type that describes an object of a published contract.
+///
+/// # Errors
+/// [`Unreadable`], which names the member that does not fit.
+pub(super) fn read_published<T: DeserializeOwned>(content: &[u8]) -> Result<T, Unreadable> {
+    T::deserialize(tree(content)?).map_err(|misfit| Unreadable::Shape(misfit.described()))
+}
+
+fn tree(content: &[u8]) -> Result<Node, Unreadable> {
     let mut json = serde_json::Deserializer::from_slice(content);
     let node = Depth(0).deserialize(&mut json).and_then(|node| json.end().map(|()| node));
     node.map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        Denial::bad_request(match error.classify() {
+        match error.classify() {
             // The only thing that a tree does not take.
-            Category::Data => format!(
-                "Lists and objects lie more than {DEEPEST} deep within each other, at line {line}, column {column}."
-            ),
-            _ => format!("The content is not JSON, at line {line}, column {column}."),
-        })
+            Category::Data => Unreadable::Depth { place: format!("line {line}, column {column}") },
+            _ => Unreadable::Syntax(line, column),
+        }
     })
 }
 

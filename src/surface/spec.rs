@@ -12,29 +12,61 @@ use axum::{
     routing,
 };
 use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa::openapi::{
     ContentBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response as OpenApiResponse,
-    ResponseBuilder,
+    ResponseBuilder, Server,
     path::{Parameter, ParameterBuilder, ParameterIn},
     schema::Type,
     security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
 };
 use utoipa_swagger_ui::{Config, Url};
 
+/// The media type of problems (RFC 9457).
+const PROBLEM: &str = "application/problem+json";
+
 /// A description whose every operation needs a credential in a field.
 pub(super) fn with_key(description: OpenApi, field: &str) -> OpenApi {
-    with(description, SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(field))))
+    with(description, "key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(field))))
 }
 
 /// A description whose every operation needs a credential as `Authorization: Bearer`.
 pub(super) fn with_bearer(description: OpenApi) -> OpenApi {
-    with(description, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)))
+    with(description, "key", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)))
 }
 
-fn with(mut description: OpenApi, scheme: SecurityScheme) -> OpenApi {
-    description.components.get_or_insert_default().add_security_scheme("key", scheme);
-    description.security = Some(vec![SecurityRequirement::new("key", Vec::<String>::new())]);
+/// A description whose every operation may be signed instead of bringing another credential.
+pub(super) fn with_signature(description: OpenApi) -> OpenApi {
+    let how = "SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…: a signature by an access key, of the request with its \
+               content, the time in X-Sdk-Date included";
+    let signature = ApiKeyValue::with_description("Authorization", how);
+    with(description, "signature", SecurityScheme::ApiKey(ApiKey::Header(signature)))
+}
+
+/// Adds a scheme beside those that there are: one of them is enough.
+fn with(mut description: OpenApi, name: &str, scheme: SecurityScheme) -> OpenApi {
+    description.components.get_or_insert_default().add_security_scheme(name, scheme);
+    let alternatives = description.security.get_or_insert_default();
+    alternatives.push(SecurityRequirement::new(name, Vec::<String>::new()));
+    // Paths are relative to the place that the description was loaded from.
+    description.servers = Some(vec![Server::new("/")]);
     description
+}
+
+/// A refusal (RFC 9457) of what is not yet known to be for a surface.
+#[derive(Serialize, ToSchema)]
+pub(super) struct GatewayProblem {
+    /// The kind of problem.
+    r#type: String,
+    /// The reason phrase of the status.
+    title: String,
+    /// The status.
+    status: u16,
+    /// The cause, for people.
+    detail: String,
+    /// The cause, for programs.
+    code: String,
 }
 
 /// A description whose paths begin with a base. What has a name in a path is an id.
@@ -71,21 +103,23 @@ pub(super) fn optional_content(mut description: OpenApi, which: impl Fn(&str) ->
 
 /// What an operation refuses, and why: each with a body of this media type and schema.
 ///
-/// What is refused before it is known to be for a surface, such as a path that can be read in two ways, has not
-/// the surface's body but a problem.
+/// A request that is refused before it is known to be for a surface, such as one whose path can be read in two ways, is
+/// answered with a problem: of the surface's own schema where that is one, and a [`GatewayProblem`] otherwise.
 pub(super) fn refusals(
     media_type: &str,
     schema: &str,
     table: &[(u16, &str)],
 ) -> BTreeMap<String, RefOr<OpenApiResponse>> {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
-    let problem = ContentBuilder::new().schema(Some(ObjectBuilder::new())).build();
+    let problem = Ref::from_schema_name(GatewayProblem::name());
+    let problem = ContentBuilder::new().schema(Some(problem)).build();
     let response = |(status, why): &(u16, &str)| {
-        let mut response = ResponseBuilder::new().description(*why);
-        if *status == 400 {
-            response = response.content("application/problem+json", problem.clone());
+        // Generated clients take the first media type for the answer's own.
+        let mut response = ResponseBuilder::new().description(*why).content(media_type, content.clone());
+        if *status == 400 && media_type != PROBLEM {
+            response = response.content(PROBLEM, problem.clone());
         }
-        (status.to_string(), RefOr::T(response.content(media_type, content.clone()).build()))
+        (status.to_string(), RefOr::T(response.build()))
     };
     table.iter().map(response).collect()
 }

@@ -232,7 +232,6 @@ async fn what_cannot_be_authorized_is_refused_whole() {
         r#"{"api_ids":[1]}"#,
         r#"{"env_id":"x","env_id":"x"}"#,
         r#"{"env_id":"\ud800"}"#,
-        r#"{"auth_tunnel":"GREEN"}"#,
         &deep,
         &long,
     ] {

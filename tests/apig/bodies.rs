@@ -35,9 +35,29 @@ async fn a_value_that_breaks_its_rule_is_named() {
     for (member, values) in [
         (
             "name",
-            vec![x(2), x(65), "1pp".into(), "_pp".into(), "app-1".into(), "应用一".into(), "app\0".into()],
+            vec![
+                x(2),
+                x(65),
+                "1pp".into(),
+                "_pp".into(),
+                "app-1".into(),
+                "应用一".into(),
+                "app\0".into(),
+                "ab\u{202e}".into(),
+            ],
         ),
-        ("remark", vec![x(256), "é".repeat(256), "a<b".into(), "a>b".into(), "\0".into()]),
+        (
+            "remark",
+            vec![
+                x(256),
+                "é".repeat(256),
+                "a<b".into(),
+                "a>b".into(),
+                "\0".into(),
+                "a\u{200b}".into(),
+                "\u{2028}".into(),
+            ],
+        ),
         (
             "app_key",
             vec![String::new(), x(7), x(65), "_1234567".into(), "1234567!".into(), "1234567\0".into()],
@@ -89,8 +109,8 @@ async fn keys_and_secrets_are_not_taken_where_the_gateway_makes_them() {
 async fn a_body_that_is_not_the_documented_object_says_where_and_repeats_nothing() {
     let site = Site::new().await;
     let secret = "s3cret_s3cret";
-    let syntax = "not JSON";
-    let shape = "not an object of the documented members, each once and of its type";
+    let syntax = "the content is not JSON, at line 1";
+    let object = "an object is expected, not ";
     let deep = format!(r#"{{"remark":{}"#, "[".repeat(30_000));
     for (body, why) in [
         ("", syntax),
@@ -99,22 +119,20 @@ async fn a_body_that_is_not_the_documented_object_says_where_and_repeats_nothing
         (r#"{"name":"app_001","app_secret":"s3cret_s3cret"#, syntax),
         (r#"{"name":"app_001","app_secret":"s3cret_s3cret"}}"#, syntax),
         (r#"{"name":"app_\ud800"}"#, syntax),
-        ("null", shape),
-        (r#""s3cret_s3cret""#, shape),
-        (r#"["app_001","First app"]"#, shape),
-        (r#"{"name":1}"#, shape),
-        (r#"{"name":["app_001"]}"#, shape),
-        (r#"{"name":"app_001","remark":null}"#, shape),
-        (r#"{"name":"app_001","app_key":null}"#, shape),
-        (r#"{"name":"app_001","app_secret":null}"#, shape),
-        (r#"{"name":"app_001","app_secret":["s3cret_s3cret"]}"#, shape),
-        (r#"{"name":"app_001","s3cret_s3cret":1}"#, shape),
-        (r#"{"name":"app_001","id":"14b399ac-967f-4115-bb62-c0346b4537e9"}"#, shape),
-        (r#"{"name":"app_001","status":1}"#, shape),
-        (r#"{"name":"app_001","name":"app_002"}"#, shape),
-        (r#"{"name":null,"name":"app_002"}"#, shape),
-        (r#"{"name":"app_001","n\u0061me":"app_002"}"#, shape),
-        (&deep, shape),
+        ("null", object),
+        (r#""s3cret_s3cret""#, object),
+        (r#"["app_001","First app"]"#, object),
+        (r#"{"name":1}"#, "name: a string is expected, not a number"),
+        (r#"{"name":["app_001"]}"#, "name: a string is expected, not a list"),
+        (r#"{"name":"app_001","remark":true}"#, "remark: a string is expected, not a boolean"),
+        (
+            r#"{"name":"app_001","app_secret":["s3cret_s3cret"]}"#,
+            "app_secret: a string is expected, not a list",
+        ),
+        (r#"{"name":"app_001","name":"app_002"}"#, "name: it stands more than once"),
+        (r#"{"name":null,"name":"app_002"}"#, "name: it stands more than once"),
+        (r#"{"name":"app_001","n\u0061me":"app_002"}"#, "name: it stands more than once"),
+        (&deep, "lists and objects lie more than 16 deep within each other"),
     ] {
         for answer in [site.put(APP, body).await, site.post(body).await] {
             let shown = &body[..body.len().min(60)];
@@ -188,9 +206,8 @@ fn all_that_read(throttle: &str, quota: &str) -> Vec<(&'static [u8], &'static st
     ]
 }
 
-#[tokio::test]
-async fn no_operation_takes_what_is_no_object_of_its_members_and_none_does_anything_with_it() {
-    let site = Site::new().await;
+/// Makes a throttling policy and a quota, and returns their ids, the former with hyphens.
+async fn throttle_and_quota(site: &Site) -> (String, String) {
     let made = site
         .ask(
             2,
@@ -211,8 +228,15 @@ async fn no_operation_takes_what_is_no_object_of_its_members_and_none_does_anyth
     let quota = made.json()["app_quota_id"].as_str().unwrap().to_owned();
     let hyphens =
         [&throttle[..8], &throttle[8..12], &throttle[12..16], &throttle[16..20], &throttle[20..]].join("-");
+    (hyphens, quota)
+}
+
+#[tokio::test]
+async fn no_operation_takes_what_is_no_object_of_its_members_and_none_does_anything_with_it() {
+    let site = Site::new().await;
+    let (throttle, quota) = throttle_and_quota(&site).await;
     let before = site.world.registry.changes(0, 1_000).await.unwrap().len();
-    for (versions, method, path, good) in all_that_read(&hyphens, &quota) {
+    for (versions, method, path, good) in all_that_read(&throttle, &quota) {
         let inside = &good[1..good.len() - 1];
         let (name, _) = inside.split_once(':').unwrap();
         let large = format!(r#"{{{inside},"remark":"{}"}}"#, "x".repeat(10 << 20));
@@ -224,7 +248,6 @@ async fn no_operation_takes_what_is_no_object_of_its_members_and_none_does_anyth
             (&format!("{good}{good}"), "two objects"),
             (&good[..good.len() - 1], "half an object"),
             (&format!("{{{inside},{inside}}}"), "each member twice"),
-            (&format!(r#"{{{inside},"unknown":1}}"#), "an unknown member"),
             (&format!(r#"{{{inside},"remark":"\ud800"}}"#), "half a character"),
             (&format!("{{{name}:{{}}}}"), "a member of another type"),
             ("\u{feff}{}", "a byte order mark"),
@@ -242,4 +265,130 @@ async fn no_operation_takes_what_is_no_object_of_its_members_and_none_does_anyth
         }
     }
     assert_eq!(site.world.registry.changes(0, 1_000).await.unwrap().len(), before, "nothing is half written");
+}
+
+#[tokio::test]
+async fn every_operation_ignores_members_and_parameters_that_the_contract_does_not_have() {
+    let plain = Site::new().await;
+    let with_more = Site::new().await;
+    let (throttle, quota) = throttle_and_quota(&plain).await;
+    let other = throttle_and_quota(&with_more).await;
+    let more = concat!(
+        r#""app_type":"apig","related_domain_id":"8a1","gateway_id":{"a":[null]},"status":1,"id":"1","unknown":null,"#,
+        r#""unknown":2,"#
+    );
+    let operations = all_that_read(&throttle, &quota).into_iter().zip(all_that_read(&other.0, &other.1));
+    for ((versions, method, path, body), (_, _, path_with_more, body_with_more)) in operations {
+        let body_with_more = format!("{{{more}{}", &body_with_more[1..]);
+        let separator = if path_with_more.contains('?') { '&' } else { '?' };
+        let path_with_more = format!("{path_with_more}{separator}unknown=1&unknown=2&%E5%BA%94");
+        for version in versions {
+            let expected = plain.ask(*version, method, &path, Some(&body)).await;
+            let answer = with_more.ask(*version, method, &path_with_more, Some(&body_with_more)).await;
+            let (expected, code) = (expected.status, expected.json()["error_code"].clone());
+            assert_eq!(
+                (answer.status, &answer.json()["error_code"]),
+                (expected, &code),
+                "v{version} {method} {path}"
+            );
+            assert_ne!(code, "APIG.2000", "v{version} {method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_optional_member_may_be_null() {
+    let site = Site::new().await;
+    let (throttle, quota) = throttle_and_quota(&site).await;
+    let period = r#""time_unit":"DAY","time_interval":1"#;
+    for (versions, method, path, body, status) in [
+        (
+            &[1, 2][..],
+            "PUT",
+            format!("/apps/{APP}"),
+            r#"{"name":"app","remark":null,"app_key":null}"#.into(),
+            200,
+        ),
+        (
+            &[1, 2],
+            "PUT",
+            format!("/apps/{APP}"),
+            r#"{"name":"app","app_secret":null,"app_type":null}"#.into(),
+            200,
+        ),
+        (&[1, 2], "PUT", format!("/apps/secret/{APP}"), r#"{"app_secret":null}"#.into(), 200),
+        (
+            &[1, 2],
+            "PUT",
+            format!("/throttles/{throttle}"),
+            format!(
+                r#"{{"name":"one",{period},"api_call_limits":5,"user_call_limits":null,"app_call_limits":null,
+                "ip_call_limits":null,"type":null,"remark":null,"enable_adaptive_control":null}}"#
+            ),
+            200,
+        ),
+        (
+            &[1, 2],
+            "PUT",
+            "/throttle-bindings?action=delete".into(),
+            r#"{"throttle_bindings":null}"#.into(),
+            200,
+        ),
+        (
+            &[2],
+            "PUT",
+            format!("/app-quotas/{quota}"),
+            format!(r#"{{"name":"one",{period},"call_limits":5,"reset_time":null,"remark":null}}"#),
+            200,
+        ),
+    ] {
+        for version in versions {
+            let answer = site.ask(*version, method, &path, Some(&body)).await;
+            assert_eq!(answer.status, status, "v{version} {method} {path}: {}", answer.text);
+        }
+    }
+    assert_eq!(site.stored(APP).await.app().unwrap().remark, "Zeroth app", "null changes nothing");
+}
+
+#[tokio::test]
+async fn the_second_version_takes_chinese_characters_in_names_and_the_first_lets_them_stay() {
+    let site = Site::new().await;
+    let body = r#"{"name":"应用程序_1","remark":"第一个应用"}"#;
+    assert_eq!(site.post(body).await.json()["error_code"], "APIG.2011");
+    let made = site.ask(2, "POST", "/apps", Some(body)).await;
+    assert_eq!((made.status.as_u16(), &made.json()["name"]), (201, &"应用程序_1".into()), "{}", made.text);
+    assert_eq!(made.json()["remark"], "第一个应用");
+    let escaped = site.ask(2, "PUT", &format!("/apps/{APP}"), Some(r#"{"name":"\u5e94\u7528\u4e00"}"#)).await;
+    assert_eq!((escaped.status.as_u16(), &escaped.json()["name"]), (200, &"应用一".into()));
+    let again = site.put(APP, r#"{"name":"应用一","remark":"First app"}"#).await;
+    assert_eq!((again.status.as_u16(), &again.json()["remark"]), (200, &"First app".into()));
+    assert_eq!(site.put(APP, r#"{"name":"应用二"}"#).await.json()["error_code"], "APIG.2011");
+    let found = site.ask(2, "GET", "/apps?name=%E7%A8%8B%E5%BA%8F", None).await;
+    assert_eq!(found.json()["total"], 1, "{}", found.text);
+
+    let period = r#""time_unit":"DAY","time_interval":1"#;
+    let throttle = format!(r#"{{"name":"限流策略",{period},"api_call_limits":5}}"#);
+    let quota = format!(r#"{{"name":"配额策略",{period},"call_limits":5}}"#);
+    assert_eq!(site.ask(1, "POST", "/throttles", Some(&throttle)).await.json()["error_code"], "APIG.2011");
+    let made = site.ask(2, "POST", "/throttles", Some(&throttle)).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!(site.ask(2, "POST", "/app-quotas", Some(&quota)).await.status, 201);
+}
+
+#[tokio::test]
+async fn no_answer_may_be_stored_by_caches() {
+    let site = Site::new().await;
+    for (version, method, path, body) in [
+        (1, "GET", format!("/apps/{APP}"), None),
+        (1, "GET", "/apps/none".into(), None),
+        (1, "PUT", format!("/apps/{APP}"), Some("{}")),
+        (2, "GET", "/throttles".into(), None),
+        (2, "PATCH", "/apps".into(), None),
+        (2, "GET", "/nothing".into(), None),
+    ] {
+        let answer = site.ask(version, method, &path, body).await;
+        assert_eq!(answer.field("cache-control"), ["no-store"], "v{version} {method} {path}");
+    }
+    let stranger = site.server.send("GET", &one(APP), &[], None).await;
+    assert_eq!((stranger.status.as_u16(), stranger.field("cache-control")), (401, vec!["no-store"]));
 }

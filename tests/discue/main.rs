@@ -256,3 +256,86 @@ async fn clients_that_want_json_in_any_words_get_it() {
         succeeded(&answer, ID, "example.com/old", 1);
     }
 }
+
+#[tokio::test]
+async fn members_that_the_contract_does_not_have_are_ignored_and_null_is_an_absent_member() {
+    let site = Site::new().await;
+    for body in [
+        r#"{"name":null,"id":null}"#,
+        r#"{"alias":"x","Name":7,"status":{"a":[null]},"status":1}"#,
+        r#"{"x":null,"name":"example.com/old"}"#,
+    ] {
+        succeeded(&site.put(&format!("{ID}?x=1&x=2"), body).await, ID, "example.com/old", 1);
+    }
+    let made = site.post(r#"{"name":"example.com/new","id":null,"alias":"x"}"#).await;
+    assert_eq!((made.status.as_u16(), &made.json()["api_client"]["name"]), (200, &"example.com/new".into()));
+}
+
+#[tokio::test]
+async fn a_default_name_follows_the_rule_for_names_whatever_the_id() {
+    let site = Site::new().await;
+    let id = "_Tzrg1O3jk4_FZTAEThNq";
+    let made = site.post(&format!(r#"{{"id":"{id}"}}"#)).await;
+    succeeded(&made, id, &format!("api-client.id/{id}"), 1);
+    let again = site.put(id, &format!(r#"{{"name":"api-client.id/{id}"}}"#)).await;
+    succeeded(&again, id, &format!("api-client.id/{id}"), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_is_pretty_when_the_request_asks_for_it() {
+    let site = Site::with(vec![Operation::List], None).await;
+    let stranger = [("x-api-key", "nobody's")];
+    for (method, target, fields, body, status, title) in [
+        ("GET", "/api_clients/none", &[][..], None, 404, "Not Found"),
+        ("GET", "/v1/nothing", &[], None, 404, "Not Found"),
+        ("PATCH", "/api_clients", &[], None, 405, "Method Not Allowed"),
+        ("GET", "/api_clients", &[], None, 501, "Not Implemented"),
+        ("POST", "/api_clients", &[JSON], Some("{"), 400, "Bad Request"),
+        ("POST", "/api_clients", &[JSON], Some(r#"{"name":"x"}"#), 422, "Unprocessable Entity"),
+        (
+            "POST",
+            "/api_clients",
+            &[("content-type", "text/plain")],
+            Some("{}"),
+            415,
+            "Unsupported Media Type",
+        ),
+        ("GET", "/api_keys", &[("accept", "text/html")], None, 406, "Not Acceptable"),
+        ("GET", "/api_keys", &stranger, None, 400, "Bad Request"),
+    ] {
+        let compact = format!(r#"{{"title":"{title}","status":{status}}}"#);
+        let pretty = format!("{{\n  \"title\": \"{title}\",\n  \"status\": {status}\n}}");
+        for (query, expected) in
+            [("", &compact), ("?pretty=false", &compact), ("?pretty=true", &pretty), ("?x&pretty", &pretty)]
+        {
+            let answer = site.send(method, &format!("{target}{query}"), fields, body).await;
+            assert_eq!(
+                (answer.status.as_u16(), &answer.text),
+                (status, expected),
+                "{method} {target}{query}"
+            );
+            assert_eq!(answer.field("content-length"), [expected.len().to_string()]);
+            assert_eq!(answer.field("content-type"), ["application/json; charset=utf-8"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_answer_may_be_stored_by_caches() {
+    let site = Site::new().await;
+    for (method, target) in [
+        ("GET", "/api_clients".to_owned()),
+        ("GET", format!("/api_clients/{ID}")),
+        ("HEAD", format!("/v1/api_clients/{ID}")),
+        ("PUT", format!("/api_clients/{ID}")),
+        ("GET", "/api_keys".into()),
+        ("GET", "/api_clients/none".into()),
+        ("PATCH", "/api_clients".into()),
+        ("GET", "/nothing".into()),
+    ] {
+        let answer = site.send(method, &target, &[], None).await;
+        assert_eq!(answer.field("cache-control"), ["no-store"], "{method} {target}");
+    }
+    let stranger = site.server.send("GET", "/api_keys", &[], None).await;
+    assert_eq!((stranger.status.as_u16(), stranger.field("cache-control")), (401, vec!["no-store"]));
+}

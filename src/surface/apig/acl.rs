@@ -23,7 +23,6 @@ use crate::{
 
 /// The body of a setting.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 struct AclBody {
     /// `PERMIT`: only they may. `DENY`: all others may.
     #[serde(default)]

@@ -13,7 +13,7 @@ use super::{
     call::{Asked, in_good_standing},
     fields::{AppBody, AppFields, ResetBody, ResetFields},
     query::{self, AppsQuery, PageQuery},
-    show::{AppBrief, AppCounts, AppInfo, AppList, app_of, show, show_secret, telling},
+    show::{AppBrief, AppCounts, AppInfo, AppList, app_of, show, telling},
     spec::Errors,
 };
 use crate::{
@@ -36,7 +36,7 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
     let id = CallerId::random();
     asked.may(Access::Write, &id)?;
     let tenant = surface.gateway(&asked).await?;
-    let fields = read_body(request, &asked, &tenant).await?;
+    let fields = read_body(request, &asked, &tenant, None).await?;
     in_good_standing(&tenant)?;
     let (secret, generated) = chosen_or_new(fields.secret);
     let app = App {
@@ -51,7 +51,7 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
     let caller = NewCaller { id, tenant: tenant.id, name: fields.name, kind, plan: None };
     let made = surface.registry.create_caller(caller, &asked.actor()).await;
     let made = made.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
-    let answer = answer(&asked, StatusCode::CREATED, &surface.info(&asked, &made)?)?;
+    let answer = show(StatusCode::CREATED, &surface.info(&asked, &made)?)?;
     Ok(telling(answer, asked.version, generated.as_ref()))
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
         app.bind_num = Some(bound);
         apps.push(app);
     }
-    answer(&asked, StatusCode::OK, &AppList { total, size: apps.len(), apps })
+    show(StatusCode::OK, &AppList { total, size: apps.len(), apps })
 }
 
 /// Shows an app.
@@ -101,7 +101,7 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
     asked.may(Access::Read, &id)?;
     let tenant = surface.gateway(&asked).await?;
     let caller = surface.find(&tenant, &id, &asked).await?;
-    answer(&asked, StatusCode::OK, &surface.info(&asked, &caller)?)
+    show(StatusCode::OK, &surface.info(&asked, &caller)?)
 }
 
 /// Changes an app.
@@ -118,9 +118,9 @@ pub(super) async fn modify(State(surface): State<Arc<Apig>>, request: Request) -
     let id = asked.app(1)?;
     asked.may(Access::Write, &id)?;
     let tenant = surface.gateway(&asked).await?;
-    let fields = read_body(request, &asked, &tenant).await?;
+    let before = surface.find(&tenant, &id, &asked).await?;
+    let fields = read_body(request, &asked, &tenant, Some(&before.name)).await?;
     in_good_standing(&tenant)?;
-    surface.find(&tenant, &id, &asked).await?;
     let edit = CallerEdit {
         name: Some(fields.name),
         remark: fields.remark,
@@ -129,7 +129,7 @@ pub(super) async fn modify(State(surface): State<Arc<Apig>>, request: Request) -
         ..CallerEdit::default()
     };
     let after = surface.edit(&asked, &tenant, &id, edit).await?;
-    answer(&asked, StatusCode::OK, &surface.info(&asked, &after)?)
+    show(StatusCode::OK, &surface.info(&asked, &after)?)
 }
 
 /// Deletes an app, with all that belongs to it.
@@ -184,12 +184,12 @@ pub(super) async fn reset_secret(
     if asked.version == Version::One {
         app.app_type = None;
     }
-    Ok(telling(answer(&asked, StatusCode::OK, &app)?, asked.version, generated.as_ref()))
+    Ok(telling(show(StatusCode::OK, &app)?, asked.version, generated.as_ref()))
 }
 
-/// Says whether there is an app.
+/// Verifies that an app exists, for tokens of other gateways, too.
 ///
-/// For any token of the project, whatever apps it is confined to.
+/// Shows no more than id, name and remark, whatever apps the token is confined to.
 #[utoipa::path(
     get,
     path = "/apps/validation/{app_id}",
@@ -198,10 +198,8 @@ pub(super) async fn reset_secret(
     responses((status = 200, description = "There is", body = AppBrief), Errors),
 )]
 pub(super) async fn verify(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let id = asked.app(2)?;
-    let tenant = surface.gateway(&asked).await?;
-    let caller = surface.find(&tenant, &id, &asked).await?;
+    let asked = Asked::of_any_project(&request)?;
+    let caller = surface.find_for_anyone(&asked.app(2)?, &asked).await?;
     let (id, remark) = (asked.version.shown(caller.id.as_str()), &app_of(&caller)?.remark);
     show(StatusCode::OK, &AppBrief { id, name: &caller.name, remark })
 }
@@ -225,16 +223,13 @@ pub(super) async fn counts(State(surface): State<Arc<Apig>>, request: Request) -
     show(StatusCode::OK, &AppCounts { authed_nums, unauthed_nums: all.saturating_sub(authed_nums) })
 }
 
-/// The second version's answers may hold secrets.
-fn answer(asked: &Asked, status: StatusCode, document: &impl serde::Serialize) -> Result<Response, Refusal> {
-    match asked.version {
-        Version::One => show(status, document),
-        Version::Two => show_secret(status, document),
-    }
-}
-
-async fn read_body(request: Request, asked: &Asked, tenant: &Tenant) -> Result<AppFields, Refusal> {
-    AppFields::read(&content(request.into_body()).await?, custom_keys(tenant), asked.version)
+async fn read_body(
+    request: Request,
+    asked: &Asked,
+    tenant: &Tenant,
+    present: Option<&str>,
+) -> Result<AppFields, Refusal> {
+    AppFields::read(&content(request.into_body()).await?, custom_keys(tenant), asked.version, present)
 }
 
 /// Whether operators may choose keys and secrets.
@@ -252,6 +247,28 @@ fn chosen_or_new(chosen: Option<Secret>) -> (Secret, Option<Secret>) {
 }
 
 impl Apig {
+    /// An app of any gateway. The path names a gateway of the token's project, or the one that the app belongs to: of
+    /// other gateways, a token does not learn whether they exist.
+    async fn find_for_anyone(&self, id: &CallerId, asked: &Asked) -> Result<Caller, Refusal> {
+        let missing = || asked.no_app(id.as_str());
+        let owner = if asked.is_own_project() {
+            self.gateway(asked).await?;
+            None
+        } else {
+            let owner = self.registry.gateway(&asked.project, &asked.instance).await;
+            Some(owner.map_err(|fault| self.refuse(fault, missing()))?.id)
+        };
+        let which = Callers {
+            tenant: owner,
+            kind: Some(CallerKind::APP),
+            among: Some(vec![id.clone()]),
+            limit: 1,
+            ..Callers::default()
+        };
+        let found = self.registry.callers(&which).await.map_err(|fault| self.refuse(fault, missing()))?;
+        found.into_iter().next().ok_or_else(missing)
+    }
+
     pub(super) async fn edit(
         &self,
         asked: &Asked,

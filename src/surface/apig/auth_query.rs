@@ -12,7 +12,6 @@ use crate::{
 
 /// The body of an authorization: each of these apps for each of these APIs.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(example = json!({
     "env_id": "DEFAULT_ENVIRONMENT_RELEASE_ID",
     "app_ids": ["14b399ac-967f-4115-bb62-c0346b4537e9"],

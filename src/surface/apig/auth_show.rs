@@ -152,30 +152,6 @@ fn tunnel(version: Version) -> Option<&'static str> {
     (version == Version::Two).then_some(NORMAL)
 }
 
-/// Members that the versions name differently.
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-pub(super) enum Bound<'a> {
-    /// V1.
-    One {
-        /// The app.
-        #[schema(value_type = String)]
-        appid: Cow<'a, str>,
-        /// The environment's name.
-        envname: &'static str,
-    },
-    /// V2.
-    Two {
-        /// The app.
-        #[schema(value_type = String)]
-        app_id: Cow<'a, str>,
-        /// The environment's name.
-        env_name: &'static str,
-        /// Always `NORMAL`.
-        auth_tunnel: &'static str,
-    },
-}
-
 /// An authorization: of an app for an API.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AuthInfo<'a> {
@@ -200,8 +176,26 @@ pub(super) struct AuthInfo<'a> {
     app_type: &'static str,
     /// `USER` or `MARKET`.
     app_creator: &'static str,
-    #[serde(flatten)]
-    bound: Bound<'a>,
+    /// V1: the app.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    appid: Option<Cow<'a, str>>,
+    /// V1: the environment's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    envname: Option<&'static str>,
+    /// V2: the app.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    app_id: Option<Cow<'a, str>>,
+    /// V2: the environment's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    env_name: Option<&'static str>,
+    /// V2: always `NORMAL`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    auth_tunnel: Option<&'static str>,
 }
 
 impl<'a> AuthInfo<'a> {
@@ -209,6 +203,10 @@ impl<'a> AuthInfo<'a> {
     pub(super) fn of(version: Version, grant: &'a Grant, caller: &'a Caller) -> Result<Self, Refusal> {
         let app = app_of(caller)?;
         let id = version.shown(caller.id.as_str());
+        let (in_first, in_second) = match version {
+            Version::One => (Some(id), None),
+            Version::Two => (None, Some(id)),
+        };
         Ok(Self {
             id: version.shown(grant.id.as_str()),
             api_id: grant.route.as_str(),
@@ -220,10 +218,11 @@ impl<'a> AuthInfo<'a> {
             app_remark: &app.remark,
             app_type: "apig",
             app_creator: app.creator.as_str(),
-            bound: match version {
-                Version::One => Bound::One { appid: id, envname: RELEASE },
-                Version::Two => Bound::Two { app_id: id, env_name: RELEASE, auth_tunnel: NORMAL },
-            },
+            envname: in_first.as_ref().map(|_| RELEASE),
+            env_name: in_second.as_ref().map(|_| RELEASE),
+            auth_tunnel: tunnel(version),
+            appid: in_first,
+            app_id: in_second,
         })
     }
 }

@@ -36,6 +36,12 @@ impl Asked {
     /// Reads who the guard admitted, and `/v1/{project_id}/apigw/instances/{instance_id}/…`, whose form the
     /// router has seen to. The token must be scoped to the project.
     pub(super) fn of(request: &Request) -> Result<Self, Refusal> {
+        let asked = Self::of_any_project(request)?;
+        if asked.is_own_project() { Ok(asked) } else { Err(forbidden(Access::Read)) }
+    }
+
+    /// Reads a request whose path may name another project than the token is scoped to.
+    pub(super) fn of_any_project(request: &Request) -> Result<Self, Refusal> {
         let admission = request.extensions().get::<Admission>();
         let identity = admission.and_then(Admission::identity).cloned();
         let identity = identity.ok_or_else(|| Denial::internal("the surface is not behind its guard"))?;
@@ -43,12 +49,15 @@ impl Asked {
         let version = request.extensions().get::<Version>().copied();
         let version = version.ok_or_else(|| Denial::internal("a route of the surface has no version"))?;
         let ([project, instance], rest) = named(request.uri());
-        match &identity.caller().tenant().gateway {
-            None => return Err(Refusal::NoProject),
-            Some(own) if own.project_id != project => return Err(forbidden(Access::Read)),
-            Some(_) => {}
+        if identity.caller().tenant().gateway.is_none() {
+            return Err(Refusal::NoProject);
         }
         Ok(Self { identity, peer, version, project: project.into(), instance: instance.into(), rest })
+    }
+
+    /// Returns `true` if the path names the project that the token is scoped to.
+    pub(super) fn is_own_project(&self) -> bool {
+        self.identity.caller().tenant().gateway.as_ref().is_some_and(|own| own.project_id == self.project)
     }
 
     /// The segment of the path at a place behind the instance.

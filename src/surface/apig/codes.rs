@@ -15,7 +15,7 @@ use super::{
     Apig, Refusal,
     call::{Asked, in_good_standing},
     query::{self, PageQuery},
-    show::{STARS, expose, show_secret},
+    show::{STARS, expose, show},
     spec::Errors,
 };
 use crate::{
@@ -32,7 +32,6 @@ const BATCH: u32 = 500;
 
 /// The body of a creation.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 struct AppCodeBody {
     /// 64 to 180 characters.
     #[serde(default)]
@@ -121,7 +120,7 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     let codes = surface.codes(&asked, &tenant, &app).await?;
     let page = codes.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize);
     let app_codes = page.map(|code| surface.code_info(&asked, code)).collect::<Result<Vec<_>, Refusal>>()?;
-    show_secret(StatusCode::OK, &AppCodeList { total: codes.len(), size: app_codes.len(), app_codes })
+    show(StatusCode::OK, &AppCodeList { total: codes.len(), size: app_codes.len(), app_codes })
 }
 
 /// Shows an AppCode.
@@ -136,7 +135,7 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
     let asked = Asked::of(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
     let code = surface.code(&asked, &tenant, &app).await?;
-    show_secret(StatusCode::OK, &surface.code_info(&asked, &code)?)
+    show(StatusCode::OK, &surface.code_info(&asked, &code)?)
 }
 
 /// Deletes an AppCode.
@@ -212,7 +211,7 @@ impl Apig {
             Fault::Conflict => Refusal::CodeTaken,
             fault => self.refuse(fault, asked.no_app(app.as_str())),
         })?;
-        show_secret(StatusCode::CREATED, &self.code_info(asked, &made)?)
+        show(StatusCode::CREATED, &self.code_info(asked, &made)?)
     }
 
     /// The AppCode that the path names.

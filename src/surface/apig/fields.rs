@@ -7,44 +7,43 @@ use utoipa::ToSchema;
 
 use super::{Refusal, Version};
 use crate::{
-    app::{Period, Secret, TimeUnit},
-    surface::{object, present},
+    app::{
+        Period, Secret, TimeUnit,
+        name::{is_app_remark, is_chinese, is_identifier},
+    },
+    surface::{object, spec::words},
 };
 
-/// The longest remark, in characters.
-const LONGEST_REMARK: usize = 255;
 /// The greatest number of calls, and of units of time.
 const GREATEST: i64 = 2_147_483_647;
 
 /// The body of a creation and of a modification.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct AppBody {
-    /// 3 to 64 letters, digits and `_`, a letter first.
+    /// 3 to 64 letters, digits and `_`, a letter first; in V2, Chinese characters are letters, too.
     #[serde(default)]
-    #[schema(value_type = String, required = true, pattern = "^[A-Za-z][A-Za-z0-9_]{2,63}$")]
+    #[schema(value_type = String, required = true, pattern = r"^[A-Za-z\u4e00-\u9fa5][A-Za-z0-9_\u4e00-\u9fa5]{2,63}$")]
     name: Option<String>,
     /// At most 255 characters.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false, max_length = 255, pattern = r"^[^<>\u0000]*$")]
+    #[serde(default)]
+    #[schema(value_type = Option<words::Remark>, required = false)]
     remark: Option<String>,
     /// 8 to 64 characters, in V2 to 200.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false, min_length = 8, max_length = 200, pattern = "^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    #[serde(default)]
+    #[schema(value_type = Option<String>, required = false, min_length = 8, max_length = 200, pattern = "^[A-Za-z0-9][A-Za-z0-9_-]*$")]
     app_key: Option<String>,
     /// 8 to 64 characters, in V2 to 128.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false, min_length = 8, max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9_!@#$%-]*$")]
+    #[serde(default)]
+    #[schema(value_type = Option<String>, required = false, min_length = 8, max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9_!@#$%-]*$")]
     app_secret: Option<String>,
 }
 
 /// The body of a reset of the secret.
 #[derive(Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct ResetBody {
     /// The new secret; without one, it is generated.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false, min_length = 8, max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9_!@#$%-]*$")]
+    #[serde(default)]
+    #[schema(value_type = Option<String>, required = false, min_length = 8, max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9_!@#$%-]*$")]
     app_secret: Option<String>,
 }
 
@@ -57,14 +56,20 @@ pub(super) struct AppFields {
 }
 
 impl AppFields {
-    /// Reads a body; key and secret only where the gateway lets them be chosen.
-    pub(super) fn read(content: &[u8], custom_keys: bool, version: Version) -> Result<Self, Refusal> {
+    /// Reads a body; key and secret only where the gateway lets them be chosen. The `present` name of an app may stay,
+    /// whichever version's rule it follows.
+    pub(super) fn read(
+        content: &[u8],
+        custom_keys: bool,
+        version: Version,
+        present: Option<&str>,
+    ) -> Result<Self, Refusal> {
         let AppBody { name, remark, app_key: key, app_secret } = object(content)?;
         let secret = app_secret.map(Secret::from);
         let name = name.filter(|name| !name.is_empty()).ok_or(Refusal::Absent("name"))?;
         let remark = remark.filter(|remark| !remark.is_empty());
-        holds(is_name(&name), "name")?;
-        holds(remark.as_deref().is_none_or(is_remark), "remark")?;
+        holds(present == Some(&*name) || is_name(&name, version), "name")?;
+        holds(remark.as_deref().is_none_or(is_app_remark), "remark")?;
         if !custom_keys && key.is_some() {
             return Err(Refusal::NotTaken("app_key"));
         }
@@ -119,14 +124,22 @@ pub(super) fn period(unit: Option<&str>, interval: Option<i64>) -> Result<Period
     })
 }
 
-/// The name of a quota: up to 255 characters.
+/// Returns `true` if a quota may have a name: up to 255 characters. Only the second version has quotas.
 pub(super) fn is_quota_name(text: &str) -> bool {
-    is_text(text, 3..=255, |b| b.is_ascii_alphabetic(), |b| b.is_ascii_alphanumeric() || b == b'_')
+    is_identifier(text, 255, letters(Version::Two))
 }
 
-/// `^[A-Za-z][A-Za-z0-9_]{2,63}$`
-pub(super) fn is_name(text: &str) -> bool {
-    is_text(text, 3..=64, |b| b.is_ascii_alphabetic(), |b| b.is_ascii_alphanumeric() || b == b'_')
+/// Returns `true` if an app or a throttling policy may have a name.
+pub(super) fn is_name(text: &str, version: Version) -> bool {
+    is_identifier(text, 64, letters(version))
+}
+
+/// The letters of names: the first version's page has ASCII letters, the second version's has Chinese characters, too.
+fn letters(version: Version) -> fn(char) -> bool {
+    match version {
+        Version::One => |c| c.is_ascii_alphabetic(),
+        Version::Two => |c| c.is_ascii_alphabetic() || is_chinese(c),
+    }
 }
 
 /// `^[A-Za-z0-9][A-Za-z0-9_-]{7,63}$`, in the second version `{7,199}`.
@@ -154,11 +167,6 @@ pub(super) fn is_text(
     length.contains(&text.len()) && text.bytes().next().is_some_and(first) && text.bytes().skip(1).all(inner)
 }
 
-/// At most 255 characters, without `<`, `>` and the character zero, which not every store keeps.
-pub(super) fn is_remark(text: &str) -> bool {
-    !text.contains(['<', '>', '\0']) && text.chars().count() <= LONGEST_REMARK
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,46 +176,33 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_3_to_64_letters_digits_and_underscores_and_starts_with_a_letter() {
-        for (text, fits) in [
-            ("app_001", true),
-            ("a__", true),
-            ("Z09", true),
-            (&x(3), true),
-            (&x(64), true),
-            (&x(2), false),
-            (&x(65), false),
-            ("1pp", false),
-            ("_pp", false),
-            ("app-1", false),
-            ("app.1", false),
-            ("app 1", false),
-            ("app\0", false),
-            ("app\n", false),
-            ("应用程序", false),
-            ("äpp", false),
-            ("", false),
+    fn a_name_follows_the_rule_of_its_version() {
+        let (longest, too_long) = ("应".repeat(64), "应".repeat(65));
+        for (text, in_v1, in_v2) in [
+            ("app_001", true, true),
+            ("a__", true, true),
+            ("Z09", true, true),
+            (&x(64), true, true),
+            ("应用程序", false, true),
+            ("应用_1", false, true),
+            ("a应用", false, true),
+            (&longest, false, true),
+            (&too_long, false, false),
+            ("应用", false, false),
+            (&x(2), false, false),
+            (&x(65), false, false),
+            ("1pp", false, false),
+            ("_pp", false, false),
+            ("app-1", false, false),
+            ("app 1", false, false),
+            ("app\n", false, false),
+            ("äpp", false, false),
+            ("", false, false),
         ] {
-            assert_eq!(is_name(text), fits, "{text:?}");
+            let fits = [Version::One, Version::Two].map(|version| is_name(text, version));
+            assert_eq!(fits, [in_v1, in_v2], "{text:?}");
         }
-    }
-
-    #[test]
-    fn a_remark_is_at_most_255_characters_without_angle_brackets() {
-        for (text, fits) in [
-            ("First app", true),
-            (&x(255), true),
-            (&"é".repeat(255), true),
-            (&"😀".repeat(255), true),
-            ("a\nb\t\"c\" & d", true),
-            (&x(256), false),
-            (&"é".repeat(256), false),
-            ("a<b", false),
-            ("a>b", false),
-            ("a\0b", false),
-        ] {
-            assert_eq!(is_remark(text), fits, "{text:?}");
-        }
+        assert!(is_quota_name(&"应".repeat(255)) && !is_quota_name(&"应".repeat(256)));
     }
 
     #[test]

@@ -71,7 +71,12 @@ pub(super) fn is_searchable(text: &str) -> bool {
 /// When one stands more than once.
 pub(super) fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
     let read = Query::<T>::try_from_uri(request.uri()).map(|Query(query)| query);
-    read.map_err(|_| Denial::bad_request("a query parameter stands more than once").into())
+    read.map_err(|error| {
+        // Serde names a field of `T` in such an error, never what the request has.
+        let text = error.body_text();
+        let name = text.split('`').nth(1).unwrap_or("a known one");
+        Denial::bad_request(format!("the query parameter {name} stands more than once")).into()
+    })
 }
 
 impl PageQuery {

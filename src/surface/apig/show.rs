@@ -135,23 +135,12 @@ pub(super) fn show(status: StatusCode, document: &impl Serialize) -> Result<Resp
     Ok((status, [(header::CONTENT_TYPE, media_type)], body).into_response())
 }
 
-/// The same, of what holds secrets, or may: nobody keeps it.
-pub(super) fn show_secret(status: StatusCode, document: &impl Serialize) -> Result<Response, Refusal> {
-    show(status, document).map(unkept)
-}
-
 /// Adds a secret that was generated to the first version's answer, whose body never shows one.
 pub(super) fn telling(mut response: Response, version: Version, generated: Option<&Secret>) -> Response {
     let value = generated.filter(|_| version == Version::One);
     if let Some(mut value) = value.and_then(|secret| HeaderValue::from_str(secret.expose()).ok()) {
         value.set_sensitive(true);
         response.headers_mut().insert(&X_APP_SECRET, value);
-        return unkept(response);
     }
-    response
-}
-
-fn unkept(mut response: Response) -> Response {
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -17,11 +17,13 @@ use utoipa::{
 
 use super::{
     Version, acl, apps,
-    auth_show::Authorized,
+    auth_show::{Authorized, Outcome, Status, StatusInfo},
     auths, codes, quotas,
     throttles::{self, bindings, specials},
 };
-use crate::surface::spec::{below, optional_content, refusals, with_key, words};
+use crate::surface::spec::{
+    GatewayProblem, below, optional_content, refusals, with_key, with_signature, words,
+};
 
 /// The surface as OpenAPI 3.1, as the code has it: each version of the contract under a name.
 ///
@@ -46,14 +48,7 @@ fn of(version: Version, mut description: utoipa::openapi::OpenApi) -> utoipa::op
         Version::Two => ("2.0.0", ["page_no", "page_size", "instance_type"]),
     };
     description.info.version = number.into();
-    let members: &[&str] = match version {
-        Version::One => &["object_id", "object_type"],
-        Version::Two => &["instance_id", "instance_type", "strategy_id"],
-    };
-    if let Some(RefOr::T(Schema::Object(body))) = schemas(&mut description).get_mut("SpecialBody") {
-        body.properties.retain(|name, _| !members.contains(&&**name));
-        body.required.retain(|name| !members.contains(&&**name));
-    }
+    only_members_of(version, schemas(&mut description));
     for parameters in
         description.paths.paths.values_mut().flat_map(operations).filter_map(|it| it.parameters.as_mut())
     {
@@ -61,7 +56,40 @@ fn of(version: Version, mut description: utoipa::openapi::OpenApi) -> utoipa::op
         parameters.iter_mut().for_each(or_empty);
     }
     let description = optional_content(description, |id| id == "reset_app_secret");
-    with_key(below(&version.base(), description), "X-Auth-Token")
+    with_signature(with_key(below(&version.base(), description), "X-Auth-Token"))
+}
+
+/// Members of schemas that both versions have, under names of their own: those of the first version, and of the second.
+/// Each version has all of its own.
+const MEMBERS: [(&str, &[&str], &[&str]); 4] = [
+    ("SpecialBody", &["instance_id", "instance_type", "strategy_id"], &["object_id", "object_type"]),
+    (
+        "SpecialInfo",
+        &["instance_id", "instance_type", "strategy_id"],
+        &["object_id", "object_type", "throttle_id"],
+    ),
+    ("AuthInfo", &["appid", "envname"], &["app_id", "env_name", "auth_tunnel"]),
+    ("Authorized", &[], &["auth_tunnel"]),
+];
+
+/// Leaves a version's own members in schemas, so that generated clients have exactly one type for each.
+fn only_members_of(version: Version, schemas: &mut BTreeMap<String, RefOr<Schema>>) {
+    for (name, first, second) in MEMBERS {
+        let (own, others) = if version == Version::One { (first, second) } else { (second, first) };
+        if let Some(RefOr::T(Schema::Object(schema))) = schemas.get_mut(name) {
+            schema.properties.retain(|member, _| !others.contains(&&**member));
+            schema.required.retain(|member| !others.contains(&&**member) && !own.contains(&&**member));
+            schema.required.extend(own.iter().map(|member| (*member).to_owned()));
+        }
+    }
+    let outcome = match version {
+        Version::One => Status::name(),
+        Version::Two => StatusInfo::name(),
+    };
+    schemas.remove(&*Outcome::name());
+    if let Some(RefOr::T(Schema::Object(schema))) = schemas.get_mut("Authorized") {
+        schema.properties.insert("auth_result".into(), Ref::from_schema_name(outcome).into());
+    }
 }
 
 /// A parameter without a value is none, where it may be absent. The patterns of texts take that anyway.
@@ -109,7 +137,7 @@ fn or_empty(parameter: &mut RefOr<Parameter>) {
         bindings::other_apis,
         bindings::throttles_of_api,
     ),
-    components(schemas(ApigError, words::Creator, words::Id, words::MaybeId, words::Text))
+    components(schemas(ApigError, GatewayProblem, words::Creator, words::Id, words::MaybeId, words::Text))
 )]
 struct Both;
 
@@ -146,6 +174,13 @@ struct Second;
 
 /// What the first version has otherwise.
 fn as_the_first(description: &mut utoipa::openapi::OpenApi) {
+    for body in ["AppBody", "ThrottleBody"] {
+        if let Some(RefOr::T(Schema::Object(body))) = schemas(description).get_mut(body)
+            && let Some(RefOr::T(Schema::Object(name))) = body.properties.get_mut("name")
+        {
+            name.pattern = Some("^[A-Za-z][A-Za-z0-9_]{2,63}$".into());
+        }
+    }
     for (body, member) in [("AppBody", "app_key"), ("AppBody", "app_secret"), ("ResetBody", "app_secret")] {
         if let Some(RefOr::T(Schema::Object(body))) = schemas(description).get_mut(body)
             && let Some(RefOr::T(Schema::Object(member))) = body.properties.get_mut(member)

@@ -47,7 +47,7 @@ pub(in super::super) async fn create(
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let tenant = surface.whole(&asked, Access::Write).await?;
-    let fields = ThrottleFields::read(&content(request.into_body()).await?)?;
+    let fields = ThrottleFields::read(&content(request.into_body()).await?, asked.version)?;
     in_good_standing(&tenant)?;
     let throttle = fields.throttle(&tenant.id, surface.clock.now().time)?;
     let create = Command::CreateThrottle { throttle, most: Some(surface.throttles) };
@@ -118,7 +118,7 @@ pub(in super::super) async fn modify(
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let tenant = surface.whole(&asked, Access::Write).await?;
-    let fields = ThrottleFields::read(&content(request.into_body()).await?)?;
+    let fields = ThrottleFields::read(&content(request.into_body()).await?, asked.version)?;
     in_good_standing(&tenant)?;
     let edit = |throttle: &mut Throttle| fields.edit(throttle);
     let after = surface.edit_throttle(&asked, &tenant, asked.segment(1), edit).await?;

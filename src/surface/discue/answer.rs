@@ -2,12 +2,15 @@
 
 use axum::{
     body::Body,
+    extract::Request,
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::call::is_pretty;
 use crate::{
     Admission, Denial,
     problem::{self, Form},
@@ -29,6 +32,19 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         problem::answer(&self.0, Form::Discue, &Admission::default()).map(Body::from)
     }
+}
+
+/// Writes refusals of requests with `?pretty=true` for people, as successes are.
+pub(super) async fn prettify_refusals(request: Request, next: Next) -> Response {
+    let pretty = is_pretty(request.uri());
+    let mut response = next.run(request).await;
+    let status = response.status();
+    if pretty && (status.is_client_error() || status.is_server_error()) {
+        let body = problem::discue(status, true);
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        *response.body_mut() = body.into();
+    }
+    response
 }
 
 /// The links of an answer.

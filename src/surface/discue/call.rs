@@ -51,6 +51,11 @@ impl Call {
     }
 }
 
+/// Returns `true` if a request asks for an answer that is written for people.
+pub(crate) fn is_pretty(uri: &Uri) -> bool {
+    pretty(uri.query().unwrap_or_default()).unwrap_or(false)
+}
+
 /// `pretty`, `pretty=true`, `pretty=false`, at most once.
 fn pretty(query: &str) -> Result<bool, Refused> {
     let of = |parameter: &str| match parameter.split_once('=').unwrap_or((parameter, "true")) {

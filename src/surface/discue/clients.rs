@@ -18,9 +18,11 @@ use super::{
 };
 use crate::{
     Denial,
-    app::{Access, Caller, CallerEdit, CallerId, CallerKind, TenantId},
+    app::{
+        Access, Caller, CallerEdit, CallerId, CallerKind, TenantId,
+        name::{default_api_client_name, is_api_client_name},
+    },
     registry::{Callers, NewCaller},
-    surface::present,
 };
 
 /// The kind of resource that scopes name.
@@ -31,15 +33,14 @@ const PAGE: u32 = 500;
 
 /// What to make, or to change, of an api client.
 #[derive(Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct ClientRef {
     /// A domain, perhaps with a path, such as `example.com/dev`; unique among the organization's api clients.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false, pattern = r"^[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9._-]+)*$", max_length = 253)]
+    #[serde(default)]
+    #[schema(value_type = Option<String>, required = false, pattern = r"^[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9._-]+)*$", max_length = 253)]
     name: Option<String>,
     /// A UUID or 21 characters of `A-Z a-z 0-9 _ -`; in an update that of the path.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false, pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$")]
+    #[serde(default)]
+    #[schema(value_type = Option<String>, required = false, pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$")]
     id: Option<String>,
 }
 
@@ -53,7 +54,7 @@ impl ClientRef {
     /// The name, when there is one; `present` is one that is taken unseen.
     fn name(self, present: Option<&str>) -> Result<Option<String>, Refused> {
         match self.name {
-            Some(name) if Some(&*name) != present && !rules::is_name(&name) => {
+            Some(name) if Some(&*name) != present && !is_api_client_name(&name) => {
                 Err(unprocessable("A name is a domain, perhaps with a path: example.com/dev."))
             }
             name => Ok(name),
@@ -115,7 +116,7 @@ pub(super) async fn create(
     let id = body.id()?.unwrap_or_else(CallerId::random);
     call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
     surface.in_good_standing(&call.tenant).await?;
-    let name = body.name(None)?.unwrap_or_else(|| format!("api-client.{id}"));
+    let name = body.name(None)?.unwrap_or_else(|| default_api_client_name(&id));
     // Who is held to a plan cannot make a caller that is not.
     let plan = call.identity.caller().budgets.as_ref().map(|budgets| budgets.plan().id().clone());
     let caller = NewCaller { id, tenant: call.tenant.clone(), name, kind: CallerKind::ApiClient, plan };

@@ -6,7 +6,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::{HeaderValue, Uri, header};
+use http::Uri;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,7 +15,6 @@ use super::{
     Discue, Operation,
     answer::{Gone, Links, Refused, show, show_at},
     call::{Call, read_body, still, target, unprocessable},
-    rules,
     scopes::{self, Wire},
     spec::Errors,
 };
@@ -23,10 +22,10 @@ use crate::{
     Denial,
     app::{
         Access, ApiKey, CallerId, Credential, CredentialEdit, CredentialId, CredentialKind, KeyPrefix,
-        Scopes, Status, TenantId,
+        Scopes, Status, TenantId, text::is_label,
     },
     registry::Credentials,
-    surface::{Object, present, present_word, spec::words},
+    surface::spec::words,
 };
 
 /// The kind of resource that scopes name.
@@ -35,35 +34,36 @@ pub(super) const RESOURCE: &str = "api_keys";
 /// With it, a key is the contract's 64 characters.
 const PREFIX: &str = "discue_api_key";
 
+/// The longest name of a key, in characters.
+const LONGEST_NAME: usize = 64;
+
 /// The most keys that an api client may have.
 const MOST: u32 = 100;
 
 /// What to make, or to change, of a key.
 #[derive(Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct KeyRef {
-    /// For people; no control characters.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 64)]
+    /// For people; no control, formatting or otherwise invisible characters.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, required = false, min_length = 1, max_length = 64)]
     name: Option<String>,
     /// Whether it is accepted.
-    #[serde(default, deserialize_with = "present_word")]
-    #[schema(value_type = words::Status, required = false)]
+    #[serde(default)]
+    #[schema(value_type = Option<words::Status>, required = false)]
     status: Option<Status>,
     /// All it may be used for.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Vec<Wire>, required = false)]
-    scopes: Option<Vec<Object<Wire>>>,
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Wire>>, required = false)]
+    scopes: Option<Vec<Wire>>,
 }
 
 impl KeyRef {
     /// What it asks for, as far as the asking key may give it.
     fn edit(self, own: &Scopes) -> Result<CredentialEdit, Refused> {
-        if self.name.as_deref().is_some_and(|name| !rules::is_key_name(name)) {
-            return Err(unprocessable("A name is 1 to 64 characters that can be printed."));
+        if self.name.as_deref().is_some_and(|name| !is_label(name, 1..=LONGEST_NAME)) {
+            return Err(unprocessable("A name is 1 to 64 characters, none of them invisible."));
         }
-        let scopes =
-            self.scopes.map(|wanted| scopes::given(wanted.into_iter().map(|it| it.0), own)).transpose()?;
+        let scopes = self.scopes.map(|wanted| scopes::given(wanted.into_iter(), own)).transpose()?;
         Ok(CredentialEdit { name: self.name, status: self.status, scopes, ..CredentialEdit::default() })
     }
 }
@@ -169,9 +169,7 @@ pub(super) async fn create(
     let made = surface.registry.create_credential_within(MOST, credential, &call.actor()).await;
     let made = made.map_err(|fault| surface.refuse(fault))?;
     let document = One { api_key: key.expose(), links: surface.links(&format!("/api_keys/{}", made.id)) };
-    let mut response = show_at(made.revision, &document, call.pretty)?;
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    show_at(made.revision, &document, call.pretty)
 }
 
 /// Lists the api keys of the asking api client.

@@ -8,7 +8,7 @@ use crate::{
     Denial,
     app::{Access, CredentialId, Scope, Scopes},
     denial::Forbidden,
-    surface::{spec::words, word},
+    surface::spec::words,
 };
 
 /// What scopes that are given through the API may name.
@@ -20,14 +20,12 @@ const ALL: &str = "*";
 
 /// A scope.
 #[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Scope)]
 pub(super) struct Wire {
     /// The kind of resource; `api_clients`, `api_keys` and `subscriptions` are shown, and cannot be given.
     #[schema(value_type = spec::Resource)]
     resource: String,
     /// How deep; writing includes reading.
-    #[serde(deserialize_with = "word")]
     #[schema(value_type = words::Access)]
     access: Access,
     /// Which of the kind: all of them, or at least one.

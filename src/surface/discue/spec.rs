@@ -9,7 +9,7 @@ use utoipa::{
 };
 
 use super::{clients, keys};
-use crate::surface::spec::{optional_content, refusals, with_key};
+use crate::surface::spec::{GatewayProblem, optional_content, refusals, with_key};
 
 /// The surface as OpenAPI 3.1, as the code has it.
 #[must_use]
@@ -37,7 +37,7 @@ pub fn description() -> utoipa::openapi::OpenApi {
         keys::update,
         keys::delete
     ),
-    components(schemas(Problem))
+    components(schemas(Problem, GatewayProblem))
 )]
 struct Spec;
 

@@ -37,6 +37,12 @@ impl Misfit {
         self
     }
 
+    /// The place and what is wrong there, on one line: `targets/0: a string is expected, not null`.
+    pub(super) fn described(self) -> String {
+        let place = self.way.iter().rev().cloned().collect::<Vec<_>>().join("/");
+        if place.is_empty() { self.detail } else { format!("{place}: {}", self.detail) }
+    }
+
     pub(super) fn denial(self) -> Denial {
         let pointer = self.way.iter().rev().fold("#".to_owned(), |way, name| way + "/" + name);
         let wrong = Box::new([Wrong { pointer, line: None, detail: self.detail.into() }]);
@@ -81,6 +87,7 @@ fn words(expected: &dyn Expected) -> Cow<'static, str> {
     match &*expected.to_string() {
         "u32" => "a whole number from 0 to 4294967295".into(),
         "u64" => "a whole number, 0 or more".into(),
+        "i64" => "a whole number".into(),
         "a sequence" => "a list".into(),
         other => other.to_owned().into(),
     }

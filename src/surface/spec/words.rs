@@ -12,11 +12,21 @@ pub(in super::super) const ID: &str = "^[A-Za-z0-9._-]{1,64}$";
 #[expect(dead_code, reason = "it only describes a text")]
 pub(in super::super) struct Id(String);
 
-/// 1 to 255 characters that can be printed.
+/// 1 to 255 characters, none of them a control, formatting or otherwise invisible character.
 #[derive(Deserialize, ToSchema)]
-#[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,255}$")]
+#[schema(
+    pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]{1,255}$"
+)]
 #[expect(dead_code, reason = "it only describes a text")]
 pub(in super::super) struct Name(String);
+
+/// At most 255 characters, none of them `<`, `>`, or a control, formatting or otherwise invisible character.
+#[derive(Deserialize, ToSchema)]
+#[schema(
+    pattern = "^[^<>\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]{0,255}$"
+)]
+#[expect(dead_code, reason = "it only describes a text")]
+pub(in super::super) struct Remark(String);
 
 /// An id, or nothing.
 #[derive(Deserialize, ToSchema)]

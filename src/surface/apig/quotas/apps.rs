@@ -37,7 +37,6 @@ const MOST: usize = 500;
 
 /// The body of a binding.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = BindQuotaBody)]
 struct BindBody {
     /// The apps.

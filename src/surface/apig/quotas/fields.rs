@@ -7,15 +7,14 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
-    app::{Period, Quota, QuotaId, TenantId},
+    app::{Period, Quota, QuotaId, TenantId, name::is_app_remark},
     surface::{
         apig::{
             Refusal,
-            fields::{count, holds, is_quota_name, is_remark, period},
+            fields::{count, holds, is_quota_name, period},
         },
-        object, present,
+        object,
         spec::words,
-        whole,
     },
 };
 
@@ -24,14 +23,13 @@ pub(super) const MOMENT: &str = "%Y-%m-%d %H:%M:%S";
 
 /// The body of a creation and of a modification.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct QuotaBody {
-    /// 3 to 255 letters, digits and `_`, a letter first.
+    /// 3 to 255 letters (ASCII, Chinese), digits and `_`, a letter first.
     #[serde(default)]
-    #[schema(value_type = String, required = true, pattern = "^[A-Za-z][A-Za-z0-9_]{2,254}$")]
+    #[schema(value_type = String, required = true, pattern = r"^[A-Za-z\u4e00-\u9fa5][A-Za-z0-9_\u4e00-\u9fa5]{2,254}$")]
     name: Option<String>,
     /// How often each app may call in a period.
-    #[serde(default, deserialize_with = "whole")]
+    #[serde(default)]
     #[schema(value_type = words::Count, required = true)]
     call_limits: Option<i64>,
     /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
@@ -39,17 +37,17 @@ pub(super) struct QuotaBody {
     #[schema(value_type = words::TimeUnit, required = true)]
     time_unit: Option<String>,
     /// How many of them are a period.
-    #[serde(default, deserialize_with = "whole")]
+    #[serde(default)]
     #[schema(value_type = words::Count, required = true)]
     time_interval: Option<i64>,
     /// When a period begins, from which all others are counted: `2020-09-20 00:00:00`, in UTC. Without it, each
     /// begins with the first call behind the one before.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false, pattern = "^([0-9]{4}-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9])?$")]
+    #[serde(default)]
+    #[schema(value_type = Option<String>, required = false, pattern = "^([0-9]{4}-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9])?$")]
     reset_time: Option<String>,
     /// At most 255 characters.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false, max_length = 255, pattern = r"^[^<>\u0000]*$")]
+    #[serde(default)]
+    #[schema(value_type = Option<words::Remark>, required = false)]
     remark: Option<String>,
 }
 
@@ -73,7 +71,7 @@ impl QuotaFields {
         let reset_at =
             reset_time.map(|text| moment(&text).ok_or(Refusal::Invalid("reset_time"))).transpose()?;
         let remark = body.remark.filter(|remark| !remark.is_empty());
-        holds(remark.as_deref().is_none_or(is_remark), "remark")?;
+        holds(remark.as_deref().is_none_or(is_app_remark), "remark")?;
         Ok(Self { name, limit, period, reset_at, remark })
     }
 

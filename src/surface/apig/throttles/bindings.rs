@@ -24,7 +24,7 @@ use crate::{
             show::show,
             spec::Errors,
         },
-        content, object, present,
+        content, object,
         spec::words,
     },
 };
@@ -34,7 +34,6 @@ const MOST: usize = 500;
 
 /// The body of a binding.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(example = json!({ "strategy_id": "none", "publish_ids": ["orders"] }))]
 struct BindBody {
     /// The throttling policy.
@@ -49,11 +48,10 @@ struct BindBody {
 
 /// The body of an unbinding of many.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 struct UnbindBody {
     /// The bindings that are to go.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Vec<String>, required = false, max_items = 500)]
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>, required = false, max_items = 500)]
     throttle_bindings: Option<Vec<String>>,
 }
 

@@ -10,62 +10,63 @@ use super::super::{
     Refusal,
     auth_query::{given, plain},
     call::Asked,
-    fields::{count, holds, is_name, is_remark, period},
+    fields::{count, holds, is_name, period},
     query::contains,
+    version::Version,
 };
 use crate::{
-    app::{CallLimits, Period, TenantId, Throttle, ThrottleId},
-    surface::{object, present, present_whole, spec::words, whole},
+    app::{CallLimits, Period, TenantId, Throttle, ThrottleId, name::is_app_remark},
+    surface::{object, spec::words},
 };
 
 /// The body of a creation and of a modification.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct ThrottleBody {
-    /// 3 to 64 letters, digits and `_`, a letter first.
+    /// 3 to 64 letters, digits and `_`, a letter first; in V2, Chinese characters are letters, too.
     #[serde(default)]
-    #[schema(value_type = String, required = true, pattern = "^[A-Za-z][A-Za-z0-9_]{2,63}$")]
+    #[schema(value_type = String, required = true, pattern = r"^[A-Za-z\u4e00-\u9fa5][A-Za-z0-9_\u4e00-\u9fa5]{2,63}$")]
     name: Option<String>,
     /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
     #[serde(default)]
     #[schema(value_type = words::TimeUnit, required = true)]
     time_unit: Option<String>,
     /// How many of them are a period.
-    #[serde(default, deserialize_with = "whole")]
+    #[serde(default)]
     #[schema(value_type = words::Count, required = true)]
     time_interval: Option<i64>,
     /// How often an API may be called in each.
-    #[serde(default, deserialize_with = "whole")]
+    #[serde(default)]
     #[schema(value_type = words::Count, required = true)]
     api_call_limits: Option<i64>,
     /// How often by one user: at most as often.
-    #[serde(default, deserialize_with = "present_whole")]
-    #[schema(value_type = words::Count, required = false)]
+    #[serde(default)]
+    #[schema(value_type = Option<words::Count>, required = false)]
     user_call_limits: Option<i64>,
     /// How often by one app: at most as often as by one user.
-    #[serde(default, deserialize_with = "present_whole")]
-    #[schema(value_type = words::Count, required = false)]
+    #[serde(default)]
+    #[schema(value_type = Option<words::Count>, required = false)]
     app_call_limits: Option<i64>,
     /// How often from one address: at most as often as in all.
-    #[serde(default, deserialize_with = "present_whole")]
-    #[schema(value_type = words::Count, required = false)]
+    #[serde(default)]
+    #[schema(value_type = Option<words::Count>, required = false)]
     ip_call_limits: Option<i64>,
     /// 1: each API has limits of its own. 2: all that it is bound to share them.
-    #[serde(default, deserialize_with = "present_whole")]
-    #[schema(value_type = u32, required = false, minimum = 1, maximum = 2)]
+    #[serde(default)]
+    #[schema(value_type = Option<u32>, required = false, minimum = 1, maximum = 2)]
     r#type: Option<i64>,
     /// At most 255 characters.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false, max_length = 255, pattern = r"^[^<>\u0000]*$")]
+    #[serde(default)]
+    #[schema(value_type = Option<words::Remark>, required = false)]
     remark: Option<String>,
     /// `FALSE`: `TRUE` is not supported.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false, pattern = "^(FALSE)?$")]
+    #[serde(default)]
+    #[schema(value_type = Option<String>, required = false, pattern = "^(FALSE)?$")]
     enable_adaptive_control: Option<String>,
 }
 
 /// The members of a throttling policy, each by its rule.
 pub(super) struct ThrottleFields {
+    version: Version,
     name: String,
     period: Period,
     api: NonZeroU32,
@@ -77,21 +78,21 @@ pub(super) struct ThrottleFields {
 }
 
 impl ThrottleFields {
-    pub(super) fn read(content: &[u8]) -> Result<Self, Refusal> {
+    pub(super) fn read(content: &[u8], version: Version) -> Result<Self, Refusal> {
         let body: ThrottleBody = object(content)?;
         let name = body.name.filter(|name| !name.is_empty()).ok_or(Refusal::Absent("name"))?;
-        holds(is_name(&name), "name")?;
         let period = period(body.time_unit.as_deref(), body.time_interval)?;
         let api = body.api_call_limits.ok_or(Refusal::Absent("api_call_limits"))?;
         let limit = |number: Option<i64>, member| number.map(|number| count(number, member)).transpose();
         let remark = body.remark.filter(|remark| !remark.is_empty());
-        holds(remark.as_deref().is_none_or(is_remark), "remark")?;
+        holds(remark.as_deref().is_none_or(is_app_remark), "remark")?;
         match body.enable_adaptive_control.as_deref() {
             None | Some("" | "FALSE") => {}
             Some("TRUE") => return Err(Refusal::NotTaken("enable_adaptive_control")),
             Some(_) => return Err(Refusal::NoneOfThese("enable_adaptive_control")),
         }
         Ok(Self {
+            version,
             name,
             period,
             api: count(api, "api_call_limits")?,
@@ -129,6 +130,7 @@ impl ThrottleFields {
 
     /// Changes what is named of one; what is not stays.
     pub(super) fn edit(&self, throttle: &mut Throttle) -> Result<(), Refusal> {
+        holds(self.name == throttle.name || is_name(&self.name, self.version), "name")?;
         let before = throttle.limits;
         let limits = CallLimits {
             api: self.api,

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-use wire::{LimitBody, Named, SpecialBody, SpecialInfo, SpecialList, SpecialsQuery, show_one};
+use wire::{LimitBody, Named, SpecialBody, SpecialInfo, SpecialList, SpecialsQuery, WantedSpecial, show_one};
 
 /// The most of each sort that a throttling policy has.
 const MOST: usize = 30;
@@ -49,27 +49,8 @@ pub(in super::super::super) async fn create_special(
 ) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let tenant = surface.whole(&asked, Access::Write).await?;
-    let body: SpecialBody = object(&content(request.into_body()).await?)?;
-    let of_other = match asked.version {
-        Version::One => body.object_id.is_some() || body.object_type.is_some(),
-        Version::Two => {
-            body.instance_id.is_some() || body.instance_type.is_some() || body.strategy_id.is_some()
-        }
-    };
-    if of_other {
-        return Err(crate::Denial::bad_request("Serialization error: a member of the other version").into());
-    }
-    let (id, kind, throttle) = match asked.version {
-        Version::One => {
-            let throttle = text(body.strategy_id, "strategy_id")?;
-            (text(body.instance_id, "instance_id")?, text(body.instance_type, "instance_type")?, throttle)
-        }
-        Version::Two => {
-            let throttle = asked.segment(1).to_owned();
-            (text(body.object_id, "object_id")?, text(body.object_type, "object_type")?, throttle)
-        }
-    };
-    let limit = count(body.call_limits.ok_or(Refusal::Absent("call_limits"))?, "call_limits")?;
+    let content = content(request.into_body()).await?;
+    let WantedSpecial { throttle, id, kind, limit } = WantedSpecial::read(&content, &asked)?;
     in_good_standing(&tenant)?;
     surface.find_throttle(&asked, &tenant, &throttle).await?;
     let (of, name) = surface.object(&asked, &tenant, &id, &kind).await?;
@@ -92,11 +73,6 @@ fn add(throttle: &mut Throttle, special: &Special) -> Result<(), Refusal> {
 
 fn is_app(special: &Special) -> bool {
     matches!(special.of, SpecialOf::App(_))
-}
-
-/// A mandatory member that is a text.
-fn text(text: Option<String>, member: &'static str) -> Result<String, Refusal> {
-    text.filter(|text| !text.is_empty()).ok_or(Refusal::Absent(member))
 }
 
 /// Lists the excluded configurations of a throttling policy.

@@ -1,6 +1,6 @@
 //! Excluded configurations as they are sent and shown.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, num::NonZeroU32};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,45 +8,95 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::{Special, SpecialOf, Throttle},
-    surface::{apig::Version, spec::words, whole},
+    surface::{
+        apig::{Refusal, Version, call::Asked, fields::count},
+        object,
+        spec::words,
+    },
 };
 
-/// The body of a creation; the versions name its members differently.
+/// The body of a creation, as it is described: each version has the members that are its own.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it only describes the bodies of both versions")]
 pub(super) struct SpecialBody {
     /// How often it may call in each period.
-    #[serde(default, deserialize_with = "whole")]
-    #[schema(value_type = words::Count, required = true)]
-    pub(super) call_limits: Option<i64>,
+    #[schema(value_type = words::Count)]
+    call_limits: i64,
     /// V2: the app's id, or the user's: its project's.
-    #[serde(default)]
-    #[schema(value_type = words::Id, required = true)]
-    pub(super) object_id: Option<String>,
+    #[schema(value_type = words::Id)]
+    object_id: String,
     /// V2: `APP` or `USER`.
-    #[serde(default)]
-    #[schema(value_type = words::SpecialOf, required = true)]
-    pub(super) object_type: Option<String>,
+    #[schema(value_type = words::SpecialOf)]
+    object_type: String,
     /// V1: as `object_id`.
-    #[serde(default)]
-    #[schema(value_type = words::Id, required = true)]
-    pub(super) instance_id: Option<String>,
+    #[schema(value_type = words::Id)]
+    instance_id: String,
     /// V1: as `object_type`.
-    #[serde(default)]
-    #[schema(value_type = words::SpecialOf, required = true)]
-    pub(super) instance_type: Option<String>,
+    #[schema(value_type = words::SpecialOf)]
+    instance_type: String,
     /// V1: the throttling policy.
-    #[serde(default)]
-    #[schema(value_type = words::Id, required = true)]
-    pub(super) strategy_id: Option<String>,
+    #[schema(value_type = words::Id)]
+    strategy_id: String,
+}
+
+/// The body of a creation in the first version.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct FirstBody {
+    call_limits: Option<i64>,
+    instance_id: Option<String>,
+    instance_type: Option<String>,
+    strategy_id: Option<String>,
+}
+
+/// The body of a creation in the second version.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SecondBody {
+    call_limits: Option<i64>,
+    object_id: Option<String>,
+    object_type: Option<String>,
+}
+
+/// An excluded configuration that is to be made, each member by its rule.
+pub(super) struct WantedSpecial {
+    pub(super) throttle: String,
+    pub(super) id: String,
+    pub(super) kind: String,
+    pub(super) limit: NonZeroU32,
+}
+
+impl WantedSpecial {
+    /// Reads a body; in the second version, the path names the throttling policy.
+    pub(super) fn read(content: &[u8], asked: &Asked) -> Result<Self, Refusal> {
+        let (throttle, id, kind, limit) = match asked.version {
+            Version::One => {
+                let body: FirstBody = object(content)?;
+                let throttle = text(body.strategy_id, "strategy_id")?;
+                let id = text(body.instance_id, "instance_id")?;
+                (throttle, id, text(body.instance_type, "instance_type")?, body.call_limits)
+            }
+            Version::Two => {
+                let body: SecondBody = object(content)?;
+                let id = text(body.object_id, "object_id")?;
+                (asked.segment(1).to_owned(), id, text(body.object_type, "object_type")?, body.call_limits)
+            }
+        };
+        let limit = count(limit.ok_or(Refusal::Absent("call_limits"))?, "call_limits")?;
+        Ok(Self { throttle, id, kind, limit })
+    }
+}
+
+/// A mandatory member that is a text.
+fn text(text: Option<String>, member: &'static str) -> Result<String, Refusal> {
+    text.filter(|text| !text.is_empty()).ok_or(Refusal::Absent(member))
 }
 
 /// The body of a modification.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct LimitBody {
     /// How often it may call in each period.
-    #[serde(default, deserialize_with = "whole")]
+    #[serde(default)]
     #[schema(value_type = words::Count, required = true)]
     pub(super) call_limits: Option<i64>,
 }
@@ -69,32 +119,6 @@ pub(super) struct SpecialsQuery {
     pub(super) user: Option<String>,
 }
 
-/// Members that the versions name differently.
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-#[schema(as = SpecialObject)]
-#[allow(clippy::struct_field_names, reason = "they are the contract's")]
-enum Object<'a> {
-    /// V1.
-    One {
-        #[schema(value_type = String)]
-        instance_id: Cow<'a, str>,
-        #[schema(value_type = words::SpecialOf)]
-        instance_type: &'static str,
-        #[schema(value_type = String)]
-        strategy_id: Cow<'a, str>,
-    },
-    /// V2.
-    Two {
-        #[schema(value_type = String)]
-        object_id: Cow<'a, str>,
-        #[schema(value_type = words::SpecialOf)]
-        object_type: &'static str,
-        #[schema(value_type = String)]
-        throttle_id: Cow<'a, str>,
-    },
-}
-
 /// An excluded configuration.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SpecialInfo<'a> {
@@ -115,8 +139,30 @@ pub(super) struct SpecialInfo<'a> {
     app_name: Option<&'a str>,
     /// The app's name, or the user's: its id.
     object_name: &'a str,
-    #[serde(flatten)]
-    object: Object<'a>,
+    /// V1: the app's id, or the user's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    instance_id: Option<Cow<'a, str>>,
+    /// V1: `APP` or `USER`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = words::SpecialOf, required = false)]
+    instance_type: Option<&'static str>,
+    /// V1: the throttling policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    strategy_id: Option<Cow<'a, str>>,
+    /// V2: the app's id, or the user's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    object_id: Option<Cow<'a, str>>,
+    /// V2: `APP` or `USER`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = words::SpecialOf, required = false)]
+    object_type: Option<&'static str>,
+    /// V2: the throttling policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    throttle_id: Option<Cow<'a, str>>,
 }
 
 /// A page of excluded configurations.
@@ -144,6 +190,7 @@ pub(super) fn show_one<'a>(
     };
     let app = matches!(special.of, SpecialOf::App(_));
     let throttle = version.shown(throttle.id.as_str());
+    let (first, second) = (version == Version::One, version == Version::Two);
     SpecialInfo {
         id: version.shown(special.id.as_str()),
         call_limits: special.limit.get(),
@@ -151,9 +198,11 @@ pub(super) fn show_one<'a>(
         app_id: app.then(|| id.clone()),
         app_name: app.then_some(name.as_str()),
         object_name: name,
-        object: match version {
-            Version::One => Object::One { instance_id: id, instance_type: kind, strategy_id: throttle },
-            Version::Two => Object::Two { object_id: id, object_type: kind, throttle_id: throttle },
-        },
+        instance_id: first.then(|| id.clone()),
+        instance_type: first.then_some(kind),
+        strategy_id: first.then(|| throttle.clone()),
+        object_id: second.then_some(id),
+        object_type: second.then_some(kind),
+        throttle_id: second.then_some(throttle),
     }
 }
