@@ -12,6 +12,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use portcullis::{
+    app::text::{escaped, escaped_json},
     cli::{
         api::Refused,
         backup,
@@ -277,8 +278,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             let (config, mut out) = (Config::load(&file.config)?, io::stdout().lock());
             runtime()?.block_on(audit::list(&config, after, limit, |change| {
                 if json {
-                    serde_json::to_writer(&mut out, change)?;
-                    return writeln!(out);
+                    return writeln!(out, "{}", escaped_json(&serde_json::to_string(change)?));
                 }
                 line(&mut out, change)
             }))
@@ -327,9 +327,10 @@ fn run(command: Command) -> anyhow::Result<()> {
 /// A change for people: who did what to which, and what is different since.
 fn line(out: &mut impl Write, change: &audit::Told) -> io::Result<()> {
     let audit::Told { seq, at, actor, verb, kind, id, .. } = change;
-    write!(out, "{seq:>6}  {at:.3}  {actor}  {} {kind} {id}", verb.as_str())?;
+    write!(out, "{seq:>6}  {at:.3}  {}  {} {kind} {}", escaped(actor), verb.as_str(), escaped(id))?;
     for (name, before, after) in change.differences() {
-        write!(out, "  {name}: {before} → {after}")?;
+        let [before, after] = [before, after].map(|value| escaped_json(&value.to_string()).into_owned());
+        write!(out, "  {}: {before} → {after}", escaped(name))?;
     }
     writeln!(out)
 }

@@ -13,7 +13,7 @@ use tower_service::Service;
 use crate::{
     app::{
         ApiKey, Caller, CallerKind, Credential, CredentialId, CredentialKind, Entity, KeyPrefix, Role,
-        Scopes, Secret, Standing, Status, Tenant,
+        Scopes, Secret, Standing, Status, Tenant, text::escaped,
     },
     clock::{Clock, SystemClock},
     config::Config,
@@ -63,13 +63,14 @@ pub struct Refused {
 
 impl Refused {
     fn of(status: StatusCode, problem: Value) -> Self {
-        let said = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default();
+        // What a problem quotes, such as the reason of a lock, may be of a store that an earlier version filled.
+        let said = |name: &str| escaped(problem.get(name).and_then(Value::as_str).unwrap_or_default());
         let mut text = format!("{} {}", status.as_u16(), said("title"));
         if !said("detail").is_empty() && said("detail") != said("title") {
             text = format!("{text}: {}", said("detail"));
         }
         for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
-            let said = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+            let said = |name: &str| escaped(error.get(name).and_then(Value::as_str).unwrap_or_default());
             let line = error.get("line").map(|line| format!("line {line}: ")).unwrap_or_default();
             text = format!("{text}\n  {line}{}: {}", said("pointer"), said("detail"));
         }

@@ -25,7 +25,10 @@ use super::{
     api::{Api, Reply},
     table::{Column, lines, table},
 };
-use crate::{app::Secret, config::Config};
+use crate::{
+    app::{Secret, text::escaped_json},
+    config::Config,
+};
 
 /// The variable of the environment with the key to the admin API.
 const VARIABLE: &str = "PORTCULLIS_TOKEN";
@@ -166,7 +169,7 @@ impl Desk<'_> {
             let rows = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
             if self.json {
                 for row in &rows {
-                    writeln!(self.out, "{row}")?;
+                    writeln!(self.out, "{}", escaped_json(&row.to_string()))?;
                 }
             } else {
                 table(self.out, columns, &rows, after.is_none())?;
@@ -224,7 +227,7 @@ impl Desk<'_> {
     fn tell(&mut self, thing: &Value) -> anyhow::Result<()> {
         match thing {
             Value::Null => {}
-            thing if self.json => writeln!(self.out, "{thing}")?,
+            thing if self.json => writeln!(self.out, "{}", escaped_json(&thing.to_string()))?,
             thing => lines(self.out, thing)?,
         }
         Ok(())

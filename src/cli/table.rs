@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
+use crate::app::text::{escaped, escaped_json};
+
 /// A column: its heading, and where in each row its value is (a JSON pointer).
 pub type Column = (&'static str, &'static str);
 
@@ -11,9 +13,7 @@ pub type Column = (&'static str, &'static str);
 pub fn text(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".into(),
-        Some(Value::String(text)) => {
-            text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-        }
+        Some(Value::String(text)) => escaped(text).into_owned(),
         Some(Value::Bool(yes)) => if *yes { "yes" } else { "no" }.into(),
         Some(Value::Array(all)) if all.iter().all(|one| !one.is_object() && !one.is_array()) => {
             if all.is_empty() {
@@ -22,7 +22,7 @@ pub fn text(value: Option<&Value>) -> String {
                 all.iter().map(|one| text(Some(one))).collect::<Vec<_>>().join(",")
             }
         }
-        Some(other) => other.to_string(),
+        Some(other) => escaped_json(&other.to_string()).into_owned(),
     }
 }
 
@@ -68,7 +68,7 @@ fn flatten(name: &str, value: &Value, into: &mut Vec<(String, String)>) {
         Value::Array(all) if all.iter().any(|one| one.is_object() || one.is_array()) => {
             all.iter().enumerate().for_each(|(at, value)| flatten(&below(&at.to_string()), value, into));
         }
-        value => into.push((name.to_owned(), text(Some(value)))),
+        value => into.push((escaped(name).into_owned(), text(Some(value)))),
     }
 }
 
@@ -102,9 +102,13 @@ mod tests {
         );
     }
 
-    /// Whoever may name a thing shall not write to the terminal of who looks at it.
+    /// A client that may name a thing must not control the terminal of an operator that lists it.
     #[test]
-    fn control_characters_are_not_written() {
-        assert_eq!(text(Some(&json!("a\u{1b}[31m\n"))), "a\u{fffd}[31m\u{fffd}");
+    fn invisible_characters_are_escaped() {
+        assert_eq!(text(Some(&json!("a\u{1b}[31m\n"))), r"a\u{1b}[31m\u{a}");
+        assert_eq!(text(Some(&json!(["a\u{202e}"]))), r"a\u{202e}");
+        assert_eq!(text(Some(&json!([{ "a": "\u{9b}" }]))), r#"[{"a":"\u009b"}]"#);
+        let shown = written(|out| lines(out, &json!({ "a\u{202e}": { "b": "\u{200b}" } })));
+        assert_eq!(shown, "a\\u{202e}.b  \\u{200b}\n");
     }
 }

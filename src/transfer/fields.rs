@@ -14,7 +14,7 @@ use super::{
     mistake::Mistake,
     row::{Proof, Row},
 };
-use crate::app::{Access, ApiKey, Scope, Scopes, Secret, Status, hex::unhex};
+use crate::app::{Access, ApiKey, Scope, Scopes, Secret, Status, hex::unhex, text::is_label};
 
 /// How long a key may be, in bytes: shorter ones are guessed, and longer ones refused when they are presented.
 const KEY: RangeInclusive<usize> = 16..=1_024;
@@ -128,8 +128,8 @@ impl Fields {
 
     fn text(&mut self, member: &str, longest: usize) -> Option<String> {
         let text = self.plain(member)?;
-        if text.chars().count() > longest || text.chars().any(char::is_control) {
-            self.mistake(member, format!("is longer than {longest} characters, or has a control character"));
+        if !is_label(&text, 0..=longest) {
+            self.mistake(member, format!("is longer than {longest} characters, or has an invisible one"));
             return None;
         }
         Some(text)

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     app::{
         ADMINISTRATION, Actor, Caller, CallerKind, Credential, CredentialId, CredentialKind, Digest, Entity,
-        Peppers, TenantId,
+        Peppers, TenantId, name::default_api_client_name,
     },
     registry::{Clash, Command, End, Fault, NewCaller, Registry, Transaction, Work, clash, execute},
 };
@@ -46,7 +46,7 @@ impl<'a> KeyImport<'a> {
         Self { rows, peppers, make_callers: false, dry_run: false, outcome: None }
     }
 
-    /// Makes callers that are not there: api clients, named by their id. Tenants are not made.
+    /// Makes callers that are not there: api clients, named after their id (`api-client.` and the id). Tenants are not made.
     #[must_use]
     pub fn making_callers(self, make_callers: bool) -> Self {
         Self { make_callers, ..self }
@@ -241,7 +241,7 @@ fn new_caller(row: &Row) -> NewCaller {
     NewCaller {
         id: row.caller.clone(),
         tenant: row.tenant.clone(),
-        name: row.caller.to_string(),
+        name: default_api_client_name(&row.caller),
         kind: CallerKind::ApiClient,
         plan: row.plan.clone(),
     }

@@ -10,20 +10,20 @@ use super::{Site, refused, shown, start};
 #[tokio::test]
 async fn a_caller_is_made_read_changed_and_deleted() {
     let site = Site::new().await;
-    let body = json!({ "id": "till", "name": "till 1", "kind": "api_client", "plan": "demo" });
+    let body = json!({ "id": "till", "name": "example.com/till", "kind": "api_client", "plan": "demo" });
     let made = site.post("/tenants/acme/callers", body).await;
     let mut document = json!({
-        "id": "till", "tenant": "acme", "name": "till 1", "kind": "api_client", "role": null, "app": null,
+        "id": "till", "tenant": "acme", "name": "example.com/till", "kind": "api_client", "role": null, "app": null,
         "status": "enabled", "plan": "demo", "revision": 1, "created_at": start(), "updated_at": start(),
     });
     shown(&made, 201, 1, &document);
     assert_eq!(made.field("location"), ["/admin/v1/tenants/acme/callers/till"]);
-    assert!(made.field("cache-control").is_empty());
+    assert_eq!(made.field("cache-control"), ["no-store"]);
     let path = "/tenants/acme/callers/till";
     shown(&site.get(path).await, 200, 1, &document);
 
-    let patch = json!({ "name": "till 2", "status": "disabled", "plan": null });
-    document["name"] = json!("till 2");
+    let patch = json!({ "name": "example.com/till-2", "status": "disabled", "plan": null });
+    document["name"] = json!("example.com/till-2");
     document["status"] = json!("disabled");
     document["plan"] = Value::Null;
     document["revision"] = json!(2);
@@ -40,7 +40,8 @@ async fn a_caller_is_made_read_changed_and_deleted() {
 async fn an_app_shows_a_secret_once_and_only_if_it_was_generated() {
     let site = Site::new().await;
     let own = json!({ "remark": "First", "key": "an-app-key", "secret": "s3cret-s3cret" });
-    let made = site.post("/tenants/acme/callers", json!({ "name": "a", "kind": "app", "app": own })).await;
+    let made =
+        site.post("/tenants/acme/callers", json!({ "name": "app_a", "kind": "app", "app": own })).await;
     let app = json!({ "remark": "First", "key": "an-app-key", "creator": "USER" });
     assert_eq!((made.status.as_u16(), &made.json()["app"]), (201, &app));
     let sealed = |caller: portcullis::app::Caller| {
@@ -57,7 +58,7 @@ async fn an_app_shows_a_secret_once_and_only_if_it_was_generated() {
     assert!(!patched.text.contains("other-secret"), "{patched:?}");
     assert_eq!(sealed(site.world.stored("acme", &id).await), "other-secret");
 
-    let made = site.post("/tenants/acme/callers", json!({ "name": "b", "kind": "app" })).await;
+    let made = site.post("/tenants/acme/callers", json!({ "name": "app_b", "kind": "app" })).await;
     let (id, shown) = (made.json()["id"].clone(), made.json()["app"]["secret"].clone());
     assert_eq!(made.field("cache-control"), ["no-store"]);
     let id = id.as_str().unwrap();
@@ -69,7 +70,7 @@ async fn an_app_shows_a_secret_once_and_only_if_it_was_generated() {
         &site
             .post(
                 "/tenants/acme/callers",
-                json!({ "name": "c", "kind": "app", "app": { "key": "an-app-key" } }),
+                json!({ "name": "app_c", "kind": "app", "app": { "key": "an-app-key" } }),
             )
             .await,
         409,
@@ -79,7 +80,7 @@ async fn an_app_shows_a_secret_once_and_only_if_it_was_generated() {
     let wrong = json!({ "remark": "x".repeat(256), "key": "short", "secret": "with blank" });
     let places = ["#/app/remark", "#/app/key", "#/app/secret"];
     let answer =
-        site.post("/tenants/acme/callers", json!({ "name": "c", "kind": "app", "app": wrong })).await;
+        site.post("/tenants/acme/callers", json!({ "name": "app_c", "kind": "app", "app": wrong })).await;
     refused(&answer, 422, "wrong-values", &places);
     refused(&site.patch(&path, json!({ "app": wrong })).await, 422, "wrong-values", &places);
     assert!(!answer.text.contains("with blank"));
@@ -89,13 +90,13 @@ async fn an_app_shows_a_secret_once_and_only_if_it_was_generated() {
 async fn each_kind_has_what_is_its_own() {
     let site = Site::new().await;
     for (tenant, body, places) in [
-        ("acme", json!({ "name": "x", "kind": "api_client", "role": "owner" }), &["#/role"][..]),
-        ("acme", json!({ "name": "x", "kind": "operator", "app": {} }), &["#/app"]),
-        ("acme", json!({ "name": "x", "kind": "administrator", "role": "owner" }), &["#/kind"]),
-        ("acme", json!({ "name": "x", "kind": "administrator" }), &["#/role", "#/kind"]),
-        ("administration", json!({ "name": "x", "kind": "operator" }), &["#/kind"]),
-        ("acme", json!({ "name": "x", "kind": "robot" }), &["#/kind"]),
-        ("acme", json!({ "name": "x", "kind": "operator", "plan": "none" }), &["#/plan"]),
+        ("acme", json!({ "name": "example.com/x", "kind": "api_client", "role": "owner" }), &["#/role"][..]),
+        ("acme", json!({ "name": "example.com/x", "kind": "operator", "app": {} }), &["#/app"]),
+        ("acme", json!({ "name": "example.com/x", "kind": "administrator", "role": "owner" }), &["#/kind"]),
+        ("acme", json!({ "name": "example.com/x", "kind": "administrator" }), &["#/role", "#/kind"]),
+        ("administration", json!({ "name": "example.com/x", "kind": "operator" }), &["#/kind"]),
+        ("acme", json!({ "name": "example.com/x", "kind": "robot" }), &["#/kind"]),
+        ("acme", json!({ "name": "example.com/x", "kind": "operator", "plan": "none" }), &["#/plan"]),
     ] {
         let answer = site.post(&format!("/tenants/{tenant}/callers"), body).await;
         refused(&answer, 422, "wrong-values", places);
@@ -105,7 +106,7 @@ async fn each_kind_has_what_is_its_own() {
     refused(&site.patch(shop, json!({ "app": {} })).await, 422, "wrong-values", &["#/app"]);
     refused(&site.patch(shop, json!({ "plan": "none" })).await, 422, "wrong-values", &["#/plan"]);
     refused(&site.patch(shop, json!({ "kind": "app" })).await, 400, "wrong-shape", &["#/kind"]);
-    let body = json!({ "name": "x", "kind": "operator" });
+    let body = json!({ "name": "example.com/x", "kind": "operator" });
     refused(&site.post("/tenants/none/callers", body.clone()).await, 404, "not-found", &[]);
     let mut with_plan = body;
     with_plan["plan"] = json!("demo");
@@ -169,11 +170,11 @@ async fn another_tenants_caller_is_not_found() {
 async fn an_apps_id_is_no_uuid_without_hyphens() {
     let site = Site::new().await;
     let hex = "14b399ac967f4115bb62c0346b4537e9";
-    let body = |kind: &str| json!({ "id": hex, "name": "x", "kind": kind });
+    let body = |kind: &str| json!({ "id": hex, "name": "app_x", "kind": kind });
     // APIG's second version shows another app so, and reads it as that one.
     refused(&site.post("/tenants/acme/callers", body("app")).await, 422, "wrong-values", &["#/id"]);
     assert_eq!(site.post("/tenants/acme/callers", body("operator")).await.status, 201);
-    let hyphens = json!({ "id": "14b399ac-967f-4115-bb62-c0346b4537e9", "name": "x", "kind": "app" });
+    let hyphens = json!({ "id": "14b399ac-967f-4115-bb62-c0346b4537e9", "name": "app_x", "kind": "app" });
     assert_eq!(site.post("/tenants/acme/callers", hyphens).await.status, 201);
 }
 
@@ -194,4 +195,84 @@ async fn an_administrator_is_promoted_but_nobody_removes_itself() {
     assert_eq!(theirs.json()["role"], "operator");
     let stored = site.world.stored("administration", "owner").await;
     assert_eq!((stored.kind, stored.status), (CallerKind::Administrator(Role::Operator), Status::Enabled));
+}
+
+#[tokio::test]
+async fn a_name_follows_the_rule_of_its_kind_and_no_text_has_invisible_characters() {
+    let site = Site::new().await;
+    let callers = "/tenants/acme/callers";
+    for (kind, name, fits) in [
+        ("api_client", "example.com/new", true),
+        ("api_client", "New client", false),
+        ("api_client", "example.com/\u{200b}", false),
+        ("app", "app_1", true),
+        ("app", "应用程序", true),
+        ("app", "ab \u{202e}", false),
+        ("app", "ab", false),
+        ("app", "app-1", false),
+        ("app", "app\u{2028}", false),
+        ("operator", "Night shift, 夜", true),
+        ("operator", "Night\u{2066}shift", false),
+        ("operator", "Night\u{ad}shift", false),
+        ("operator", "", false),
+        ("operator", "\u{1b}[2J", false),
+    ] {
+        let made = site.post(callers, json!({ "name": name, "kind": kind })).await;
+        if fits {
+            assert_eq!(made.status, 201, "{kind} {name:?}: {}", made.text);
+            let path = format!("{callers}/{}", made.json()["id"].as_str().unwrap());
+            let patch = json!({ "name": format!("{name}\u{202e}") });
+            refused(&site.patch(&path, patch).await, 422, "wrong-values", &["#/name"]);
+        } else {
+            refused(&made, 422, "wrong-values", &["#/name"]);
+        }
+    }
+    let app = json!({ "name": "app_2", "kind": "app", "app": { "remark": "a\u{200f}" } });
+    refused(&site.post(callers, app).await, 422, "wrong-values", &["#/app/remark"]);
+    let hidden = json!({ "name": "a\u{feff}" });
+    for (method, path) in
+        [("POST", "/tenants"), ("PATCH", "/tenants/acme"), ("POST", "/tenants/acme/callers/shop/keys")]
+    {
+        let answer = site.send(method, path, &[super::ANY], hidden.clone()).await;
+        refused(&answer, 422, "wrong-values", &["#/name"]);
+    }
+    for path in ["/tenants/acme/keys/first", "/tenants/acme/callers/shop"] {
+        refused(&site.patch(path, hidden.clone()).await, 422, "wrong-values", &["#/name"]);
+    }
+    let rotation = site.post("/tenants/acme/keys/first/rotation", hidden).await;
+    refused(&rotation, 422, "wrong-values", &["#/name"]);
+    let lock = json!({ "target": { "resource": "/orders" }, "reason": "a\u{202a}b" });
+    refused(&site.post("/locks", lock).await, 422, "wrong-values", &["#/reason"]);
+}
+
+#[tokio::test]
+async fn a_name_of_an_earlier_version_may_stay() {
+    let site = Site::new().await;
+    site.world.caller("acme", "old", "Old name", CallerKind::ApiClient).await;
+    let path = "/tenants/acme/callers/old";
+    let patch = json!({ "name": "Old name", "status": "disabled" });
+    assert_eq!(site.patch(path, patch).await.json()["status"], "disabled");
+    refused(&site.patch(path, json!({ "name": "Another name" })).await, 422, "wrong-values", &["#/name"]);
+}
+
+#[tokio::test]
+async fn no_answer_may_be_stored_by_caches() {
+    let site = Site::new().await;
+    for (method, path) in [
+        ("GET", "/tenants"),
+        ("GET", "/tenants/acme/callers/shop"),
+        ("GET", "/status"),
+        ("GET", "/changes"),
+        ("GET", "/tenants/none"),
+        ("PATCH", "/tenants"),
+        ("GET", "/nothing"),
+    ] {
+        let answer = site.ask(&site.owner, method, path, &[], None).await;
+        assert_eq!(answer.field("cache-control"), ["no-store"], "{method} {path}");
+    }
+    let etag = site.get("/tenants/acme").await.field("etag")[0].to_owned();
+    let known = site.ask(&site.owner, "GET", "/tenants/acme", &[("if-none-match", &etag)], None).await;
+    assert_eq!((known.status.as_u16(), known.field("cache-control")), (304, vec!["no-store"]));
+    let stranger = site.ask("nobody's", "GET", "/tenants", &[], None).await;
+    assert_eq!((stranger.status.as_u16(), stranger.field("cache-control")), (401, vec!["no-store"]));
 }

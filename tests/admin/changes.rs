@@ -40,7 +40,7 @@ async fn a_change_says_who_did_what_when_and_from_where() {
 #[tokio::test]
 async fn no_secret_and_no_digest_is_told() {
     let site = Site::new().await;
-    let app = json!({ "name": "a", "kind": "app", "app": { "secret": "s3cret-s3cret" } });
+    let app = json!({ "name": "app_a", "kind": "app", "app": { "secret": "s3cret-s3cret" } });
     assert_eq!(site.post("/tenants/acme/callers", app).await.status, 201);
     let key = site.post("/tenants/acme/callers/shop/keys", json!({})).await.json();
     let target = Target::Resource("/orders".parse().unwrap());
@@ -63,8 +63,11 @@ async fn changes_are_found_by_kind_entity_and_who_made_them() {
     let site = Site::new().await;
     let last = site.world.directory.applied();
     site.world.caller("acme", "till", "till", CallerKind::Operator).await;
-    assert_eq!(site.patch("/tenants/acme/callers/till", json!({ "name": "x" })).await.status, 200);
-    assert_eq!(site.patch("/tenants/acme", json!({ "name": "x" })).await.status, 200);
+    assert_eq!(
+        site.patch("/tenants/acme/callers/till", json!({ "name": "example.com/x" })).await.status,
+        200
+    );
+    assert_eq!(site.patch("/tenants/acme", json!({ "name": "example.com/x" })).await.status, 200);
     for (query, expected) in [
         ("id=till".to_owned(), vec![last + 1, last + 2]),
         ("id=till&kind=caller&actor=admin%3Aowner".into(), vec![last + 2]),

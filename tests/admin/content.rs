@@ -83,7 +83,8 @@ async fn a_mebibyte_is_taken_and_no_more() {
 async fn a_patch_may_be_called_one_and_nothing_else_may() {
     let site = Site::new().await;
     let merge = ("content-type", "application/merge-patch+json");
-    let patched = site.send("PATCH", "/tenants/acme", &[ANY, merge], json!({ "name": "x" })).await;
+    let patched =
+        site.send("PATCH", "/tenants/acme", &[ANY, merge], json!({ "name": "example.com/x" })).await;
     assert_eq!(patched.status, 200);
     for (method, path, content_type) in [
         ("POST", "/tenants", "application/merge-patch+json"),
@@ -100,7 +101,9 @@ async fn a_patch_may_be_called_one_and_nothing_else_may() {
         };
         assert!(answer.field(field)[0].contains("json"), "{answer:?}");
     }
-    let coded = site.send("POST", "/tenants", &[("content-encoding", "gzip")], json!({ "name": "x" })).await;
+    let coded = site
+        .send("POST", "/tenants", &[("content-encoding", "gzip")], json!({ "name": "example.com/x" }))
+        .await;
     refused(&coded, 415, "unsupported-coding", &[]);
 }
 

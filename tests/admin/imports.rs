@@ -205,7 +205,8 @@ async fn there_is_one_import_at_a_time_and_one_that_breaks_off_leaves_nothing() 
 async fn only_an_owner_imports_what_is_of_the_right_type_and_size() {
     let (site, file) = exported().await;
     let row =
-        json!({ "tenant": "acme", "caller": "shop", "name": "x", "digest": "00".repeat(32) }).to_string();
+        json!({ "tenant": "acme", "caller": "shop", "name": "example.com/x", "digest": "00".repeat(32) })
+            .to_string();
     let before = site.changes().await;
     for path in ["/import", "/keys/import"] {
         for token in [&site.operator, &site.reader] {

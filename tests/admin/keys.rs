@@ -357,7 +357,7 @@ async fn a_key_with_scopes_does_only_what_they_say() {
     ] {
         let key = site.world.key_with("administration", "owner", |key| key.scopes = scopes.clone()).await;
         assert_eq!(site.ask(&key, "GET", "/status", &[], None).await.status, read, "{scopes:?}");
-        let made = site.ask(&key, "POST", "/tenants", &[], Some(&json!({ "name": "x" }))).await;
+        let made = site.ask(&key, "POST", "/tenants", &[], Some(&json!({ "name": "example.com/x" }))).await;
         assert_eq!(made.status, write, "{scopes:?}");
     }
 }

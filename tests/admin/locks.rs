@@ -70,7 +70,7 @@ async fn what_is_held_is_423_to_others() {
     let site = Site::new().await;
     held(&site).await;
     for (method, path, body) in [
-        ("PATCH", SHOP, Some(json!({ "name": "x" }))),
+        ("PATCH", SHOP, Some(json!({ "name": "example.com/x" }))),
         ("DELETE", SHOP, None),
         ("POST", "/locks", Some(json!({ "target": { "caller": "shop" }, "reason": "me too" }))),
     ] {
@@ -87,7 +87,7 @@ async fn what_is_held_is_423_to_others() {
         assert_eq!(site.post("/locks", json!({ "target": target, "reason": "x" })).await.status, 201);
     }
     site.world.clock.advance(Duration::from_secs(100));
-    assert_eq!(site.patch(SHOP, json!({ "name": "x" })).await.status, 200);
+    assert_eq!(site.patch(SHOP, json!({ "name": "example.com/x" })).await.status, 200);
 }
 
 #[tokio::test]
@@ -110,11 +110,14 @@ async fn who_proves_the_lock_changes_what_it_stands_on() {
     // The proof stands for If-Match, of the caller and of its keys.
     let patched = with(&site, &token, "PATCH", SHOP, Some(&json!({ "status": "disabled" }))).await;
     assert_eq!((patched.status.as_u16(), patched.field("etag")), (200, vec!["\"2\""]));
-    let key = with(&site, &token, "PATCH", "/tenants/acme/keys/first", Some(&json!({ "name": "x" }))).await;
+    let key =
+        with(&site, &token, "PATCH", "/tenants/acme/keys/first", Some(&json!({ "name": "example.com/x" })))
+            .await;
     assert_eq!(key.status, 200);
     // An If-Match beside it holds too.
     let fields = [("lock-token", &*token), ("if-match", "\"1\"")];
-    let stale = site.ask(&site.operator, "PATCH", SHOP, &fields, Some(&json!({ "name": "x" }))).await;
+    let stale =
+        site.ask(&site.operator, "PATCH", SHOP, &fields, Some(&json!({ "name": "example.com/x" }))).await;
     refused(&stale, 412, "precondition-failed", &[]);
     // Of what it does not stand on, it says nothing.
     let body = json!({ "name": "till", "id": "till", "kind": "operator" });
@@ -134,14 +137,14 @@ async fn a_proof_that_is_worth_nothing_any_more_changes_nothing() {
     let other = if other == secret { format!("{}1", &secret[..secret.len() - 1]) } else { other };
     for lost in [format!("{id}:1:{secret}"), format!("{id}:{}:{other}", token.split(':').nth(1).unwrap())] {
         for (method, path) in [("PATCH", SHOP), ("POST", "/tenants/acme/callers")] {
-            let body = json!({ "name": "x", "kind": "operator" });
+            let body = json!({ "name": "example.com/x", "kind": "operator" });
             let body = if method == "POST" { body } else { json!({ "status": "disabled" }) };
             let answer = with(&site, &lost, method, path, Some(&body)).await;
             refused(&answer, 412, "precondition-failed", &[]);
         }
     }
     let unknown = format!("none:1:{secret}");
-    let answer = with(&site, &unknown, "PATCH", SHOP, Some(&json!({ "name": "x" }))).await;
+    let answer = with(&site, &unknown, "PATCH", SHOP, Some(&json!({ "name": "example.com/x" }))).await;
     refused(&answer, 412, "precondition-failed", &[]);
     refused(&with(&site, &unknown, "DELETE", &lock, None).await, 412, "precondition-failed", &[]);
     let wrong = format!("{id}:1:{other}");

@@ -33,9 +33,9 @@ fn replayed(first: &Answer, again: &Answer) {
 async fn a_request_sent_again_gets_the_first_answer() {
     let site = Site::new().await;
     for (path, body) in [
-        ("/tenants", json!({ "name": "x" })),
-        ("/tenants/acme/callers", json!({ "name": "x", "kind": "app" })),
-        (KEYS, json!({ "name": "x" })),
+        ("/tenants", json!({ "name": "example.com/x" })),
+        ("/tenants/acme/callers", json!({ "name": "app_x", "kind": "app" })),
+        (KEYS, json!({ "name": "example.com/x" })),
         ("/tenants/acme/keys/first/rotation", json!({})),
     ] {
         let key = format!("\"{path}\"");
@@ -73,10 +73,10 @@ async fn a_request_about_what_is_gone_by_now_gets_its_first_answer() {
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_any_more_is_409() {
     let site = Site::new().await;
-    assert_eq!(post(&site, KEYS, "\"k\"", &json!({ "name": "x" })).await.status, 201);
+    assert_eq!(post(&site, KEYS, "\"k\"", &json!({ "name": "example.com/x" })).await.status, 201);
     let changes = site.world.directory.applied();
     site.world.sealer.take_keys(&Sealer::new(SealKey::new(2, &[9; 32])));
-    let again = post(&site, KEYS, "\"k\"", &json!({ "name": "x" })).await;
+    let again = post(&site, KEYS, "\"k\"", &json!({ "name": "example.com/x" })).await;
     assert_eq!((again.status.as_u16(), again.json()["code"].as_str()), (409, Some("conflict")));
     assert_eq!(site.world.directory.applied(), changes);
 }
@@ -84,13 +84,13 @@ async fn an_answer_that_cannot_be_read_any_more_is_409() {
 #[tokio::test]
 async fn another_request_with_the_same_key_is_422() {
     let site = Site::new().await;
-    let body = json!({ "name": "x" });
+    let body = json!({ "name": "example.com/x" });
     assert_eq!(post(&site, KEYS, "\"1\"", &body).await.status, 201);
     for (path, body) in [
         (KEYS, json!({ "name": "y" })),
         (KEYS, json!({})),
-        ("/tenants", json!({ "name": "x" })),
-        ("/tenants/acme/callers/shop/keys?", json!({ "name": "x" })),
+        ("/tenants", json!({ "name": "example.com/x" })),
+        ("/tenants/acme/callers/shop/keys?", json!({ "name": "example.com/x" })),
     ] {
         refused(&post(&site, path, "\"1\"", &body).await, 422, "unprocessable", &[]);
     }
@@ -116,7 +116,7 @@ async fn a_key_that_is_none_is_400() {
 async fn a_request_that_was_refused_may_be_made_anew() {
     let site = Site::new().await;
     let wrong = json!({ "name": "", "kind": "operator" });
-    let right = json!({ "name": "x", "kind": "operator" });
+    let right = json!({ "name": "example.com/x", "kind": "operator" });
     let path = "/tenants/acme/callers";
     refused(&post(&site, path, "\"1\"", &wrong).await, 422, "wrong-values", &["#/name"]);
     site.world
@@ -136,7 +136,7 @@ async fn while_the_first_is_under_way_the_second_is_409() {
     let first = tokio::spawn(async move { post(&asking, KEYS, "\"1\"", &json!({})).await });
     site.world.registry.arrived(1).await;
     refused(&post(&site, KEYS, "\"1\"", &json!({})).await, 409, "conflict", &[]);
-    refused(&post(&site, KEYS, "\"1\"", &json!({ "name": "x" })).await, 409, "conflict", &[]);
+    refused(&post(&site, KEYS, "\"1\"", &json!({ "name": "example.com/x" })).await, 409, "conflict", &[]);
     let other = site.clone();
     let other = tokio::spawn(async move { post(&other, KEYS, "\"2\"", &json!({})).await });
     drop(held);

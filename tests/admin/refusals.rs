@@ -122,14 +122,14 @@ async fn a_store_that_fails_is_503_or_500_and_no_reason_gets_out() {
         for (method, path, body) in [
             ("GET", "/tenants", None),
             ("GET", "/tenants/acme", None),
-            ("POST", "/tenants", Some(json!({ "name": "x" }))),
-            ("PATCH", "/tenants/acme", Some(json!({ "name": "x" }))),
+            ("POST", "/tenants", Some(json!({ "name": "example.com/x" }))),
+            ("PATCH", "/tenants/acme", Some(json!({ "name": "example.com/x" }))),
             ("DELETE", "/tenants/acme", None),
             ("GET", "/tenants/acme/callers", None),
             (
                 "POST",
                 "/tenants/acme/callers",
-                Some(json!({ "name": "x", "kind": "operator", "plan": "demo" })),
+                Some(json!({ "name": "example.com/x", "kind": "operator", "plan": "demo" })),
             ),
             ("GET", "/tenants/acme/callers/shop", None),
             ("PATCH", "/tenants/acme/callers/shop", Some(json!({ "plan": "demo" }))),
@@ -155,8 +155,13 @@ async fn a_store_that_fails_is_503_or_500_and_no_reason_gets_out() {
         }
         // One that fails only when it writes, too.
         for (command, method, path, body) in [
-            ("create_tenant", "POST", "/tenants", Some(json!({ "name": "x" }))),
-            ("update_caller", "PATCH", "/tenants/acme/callers/shop", Some(json!({ "name": "x" }))),
+            ("create_tenant", "POST", "/tenants", Some(json!({ "name": "example.com/x" }))),
+            (
+                "update_caller",
+                "PATCH",
+                "/tenants/acme/callers/shop",
+                Some(json!({ "name": "example.com/x" })),
+            ),
             ("delete_credential", "DELETE", "/tenants/acme/keys/first", None),
             ("last_uses", "GET", "/tenants/acme/keys/first", None),
         ] {
@@ -174,7 +179,7 @@ async fn a_locked_caller_is_not_changed_and_its_keys_may_be_revoked() {
     let site = Site::new().await;
     let target = Target::Caller("shop".parse().unwrap());
     site.world.lock(target, Covers::Writes, std::time::Duration::from_secs(90)).await;
-    let patched = site.patch("/tenants/acme/callers/shop", json!({ "name": "x" })).await;
+    let patched = site.patch("/tenants/acme/callers/shop", json!({ "name": "example.com/x" })).await;
     refused(&patched, 423, "locked", &[]);
     assert_eq!(patched.field("retry-after"), ["90"]);
     refused(&site.delete("/tenants/acme/callers/shop").await, 423, "locked", &[]);

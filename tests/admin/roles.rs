@@ -19,7 +19,7 @@ fn table() -> Vec<(&'static str, &'static str, Option<Value>, usize, u16)> {
     let name = || Some(json!({ "name": "new" }));
     let plan = || Some(json!({ "limits": [] }));
     let lock = |path: &str| Some(json!({ "target": { "resource": path }, "reason": "moving" }));
-    let client = || Some(json!({ "name": "another", "kind": "api_client" }));
+    let client = || Some(json!({ "name": "example.com/another", "kind": "api_client" }));
     let peer = || Some(json!({ "name": "another", "kind": "administrator", "role": "read_only" }));
     vec![
         ("GET", "/status", None, READER, 200),
@@ -39,7 +39,7 @@ fn table() -> Vec<(&'static str, &'static str, Option<Value>, usize, u16)> {
         ("GET", "/tenants/acme/callers", None, READER, 200),
         ("POST", "/tenants/acme/callers", client(), OPERATOR, 201),
         ("GET", shop, None, READER, 200),
-        ("PATCH", shop, name(), OPERATOR, 200),
+        ("PATCH", shop, Some(json!({ "name": "example.com/new" })), OPERATOR, 200),
         ("GET", "/tenants/acme/callers/shop/keys", None, READER, 200),
         ("POST", "/tenants/acme/callers/shop/keys", name(), OPERATOR, 201),
         ("GET", "/tenants/acme/keys/first", None, READER, 200),

@@ -44,7 +44,9 @@ async fn a_tenant_is_made_read_changed_and_deleted() {
 #[tokio::test]
 async fn a_tenant_without_an_id_gets_one() {
     let site = Site::new().await;
-    let made = site.post("/tenants", json!({ "name": "x", "standing": "lapsed", "max_callers": 0 })).await;
+    let made = site
+        .post("/tenants", json!({ "name": "example.com/x", "standing": "lapsed", "max_callers": 0 }))
+        .await;
     let id = made.json()["id"].as_str().unwrap().to_owned();
     assert_eq!((id.len(), made.json()["gateway"].is_null()), (36, true));
     assert_eq!(made.field("location"), [format!("/admin/v1/tenants/{id}")]);
@@ -62,9 +64,14 @@ async fn a_tenant_with_callers_stays() {
 #[tokio::test]
 async fn what_is_taken_is_409_and_what_makes_no_sense_422() {
     let site = Site::new().await;
-    refused(&site.post("/tenants", json!({ "id": "acme", "name": "x" })).await, 409, "conflict", &[]);
+    refused(
+        &site.post("/tenants", json!({ "id": "acme", "name": "example.com/x" })).await,
+        409,
+        "conflict",
+        &[],
+    );
     let place = json!({ "project_id": "p", "instance_id": "i" });
-    assert_eq!(site.post("/tenants", json!({ "name": "x", "gateway": place })).await.status, 201);
+    assert_eq!(site.post("/tenants", json!({ "name": "example.com/x", "gateway": place })).await.status, 201);
     refused(&site.post("/tenants", json!({ "name": "y", "gateway": place })).await, 409, "conflict", &[]);
     let wrong = json!({
         "name": "a\nb", "gateway": { "project_id": "", "instance_id": "a/b" },
@@ -73,11 +80,11 @@ async fn what_is_taken_is_409_and_what_makes_no_sense_422() {
     refused(&site.post("/tenants", wrong).await, 422, "wrong-values", &places);
     for (body, place) in [
         (json!({ "name": "" }), "#/name"),
-        (json!({ "name": "x".repeat(256) }), "#/name"),
-        (json!({ "name": "x", "id": "a b" }), "#/id"),
-        (json!({ "name": "x", "standing": "unpaid" }), "#/standing"),
-        (json!({ "name": "x", "max_callers": -1 }), "#/max_callers"),
-        (json!({ "name": "x", "max_callers": 4_294_967_296_u64 }), "#/max_callers"),
+        (json!({ "name": "example.com/x".repeat(256) }), "#/name"),
+        (json!({ "name": "example.com/x", "id": "a b" }), "#/id"),
+        (json!({ "name": "example.com/x", "standing": "unpaid" }), "#/standing"),
+        (json!({ "name": "example.com/x", "max_callers": -1 }), "#/max_callers"),
+        (json!({ "name": "example.com/x", "max_callers": 4_294_967_296_u64 }), "#/max_callers"),
     ] {
         refused(&site.post("/tenants", body.clone()).await, 422, "wrong-values", &[place]);
         if body["id"].is_null() {
@@ -133,7 +140,7 @@ async fn of_twenty_writers_at_one_revision_one_wins() {
         .map(|at| {
             let site = site.clone();
             tokio::spawn(async move {
-                let body = json!({ "name": format!("writer {at}") });
+                let body = json!({ "name": format!("example.com/writer-{at}") });
                 let fields = [("if-match", "\"1\"")];
                 site.send("PATCH", "/tenants/acme/callers/shop", &fields, body).await.status.as_u16()
             })

@@ -101,8 +101,7 @@ async fn a_thousand_keys_made_across_a_kill_9_are_all_there_and_none_twice() {
     let mut gateway = site.start();
     let url = |path: &str| format!("http://{admin}/admin/v1/tenants/demo{path}");
     for owner in 0..OWNERS {
-        let body =
-            json!({ "id": format!("owner-{owner}"), "name": format!("{owner}"), "kind": "api_client" });
+        let body = json!({ "id": format!("owner-{owner}"), "name": format!("example.com/{owner}"), "kind": "api_client" });
         let made = client().post(url("/callers")).bearer_auth(&token).json(&body).send().await.unwrap();
         assert_eq!(made.status(), 201);
     }

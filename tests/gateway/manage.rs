@@ -1,7 +1,17 @@
 //! The commands over the admin API: on the store itself, and on a gateway's.
 
-use std::{fs, process::Output, time::Instant};
+use std::{
+    fs,
+    process::Output,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use portcullis::{
+    app::{Actor, CallerEdit, Covers, LockToken, Target, text::is_displayable},
+    clock::SystemClock,
+    registry::{NewLock, Registry, sqlite::Sqlite},
+};
 use serde_json::Value;
 
 use crate::{
@@ -103,6 +113,10 @@ fn tenants_apps_and_plans_are_managed_on_the_store_alone() {
         ("tenant delete customer", "409 Conflict"),
         ("plan delete slow", "409 Conflict"),
         ("app create --tenant customer first --kind app", "409 Conflict"),
+        ("app create --tenant customer a\u{202e}bc --kind app", "#/name"),
+        ("app create --tenant customer ab --kind app", "#/name"),
+        ("app create --tenant customer Domain", "#/name"),
+        ("tenant create a\u{200b}", "#/name"),
         ("app show --tenant customer nobody", "404 Not Found"),
         ("tenant create Again --id customer", "409 Conflict"),
         ("plan set bad --limit name=x,quota=0,window=1", "#/limits/0"),
@@ -207,4 +221,48 @@ fn shells_complete_the_commands() {
             "{shell}"
         );
     }
+}
+
+/// Names that an earlier version took, written past the rules of today.
+async fn old_store(site: &Site) {
+    let store = Sqlite::open(&site.store(), Arc::new(SystemClock::new())).await.unwrap();
+    let name = "a\u{1b}]0;b\u{7}\u{202e}\u{9b}c\u{2028}".to_owned();
+    let (tenant, id) = ("demo".parse().unwrap(), CLIENT.parse().unwrap());
+    let edit = CallerEdit { name: Some(name.clone()), ..CallerEdit::default() };
+    store.update_caller(&tenant, &id, None, edit, &Actor("a\u{202e}".into())).await.unwrap();
+    let lock = NewLock {
+        id: "old".parse().unwrap(),
+        tenant: None,
+        target: Target::Resource("/old".parse().unwrap()),
+        owner: name.clone(),
+        reason: name,
+        covers: Covers::Writes,
+        lasts: Duration::from_secs(3_600).try_into().unwrap(),
+        token: LockToken::generate().digest(),
+    };
+    store.acquire_lock(lock, &Actor("test".into())).await.unwrap();
+    store.close().await;
+}
+
+#[test]
+fn a_terminal_gets_no_invisible_character_of_an_old_store() {
+    let site = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let site = managed("").await.0;
+        old_store(&site).await;
+        site
+    });
+    let show = format!("app show --tenant demo {CLIENT}");
+    for arguments in ["app list --tenant demo", &show, "lock list", "lock show old", "audit list"] {
+        for json in ["", " --json"] {
+            let said = done(&site, &format!("{arguments}{json}"));
+            let raw = said.chars().find(|c| *c != '\n' && !is_displayable(*c));
+            assert_eq!(raw, None, "{arguments}{json}: {said:?}");
+            let escaped = if json.is_empty() { [r"\u{202e}", r"\u202e"] } else { [r"\u202e"; 2] };
+            assert!(escaped.iter().any(|escaped| said.contains(escaped)), "{arguments}{json}: {said:?}");
+        }
+    }
+    let name = json(&site, &show)["name"].as_str().unwrap().to_owned();
+    assert!(name.contains('\u{202e}'), "as JSON it is the same name");
+    let (_, said) = refused(&site, "lock acquire --path /old/7 --reason mine");
+    assert!(said.contains("423") && said.chars().all(|c| c == '\n' || is_displayable(c)), "{said:?}");
 }

@@ -155,7 +155,10 @@ async fn a_row_makes_what_it_says() {
         assert_eq!(made, ImportedKeys { keys: 1, callers: 1 });
         assert_eq!(import(&ground, &csv, Form::Csv).await.unwrap(), ImportedKeys { keys: 1, callers: 0 });
         let caller = ground.registry.caller(&"acme".parse().unwrap(), &"new".parse().unwrap()).await.unwrap();
-        assert_eq!((&*caller.name, &caller.kind, caller.revision), ("new", &CallerKind::ApiClient, 1));
+        assert_eq!(
+            (&*caller.name, &caller.kind, caller.revision),
+            ("api-client.new", &CallerKind::ApiClient, 1)
+        );
         assert_eq!(caller.plan, Some("p".parse().unwrap()));
         let stored = stored(&ground).await;
         let scope = |resource: &str, access, targets| Scope { resource: resource.into(), access, targets };
@@ -194,10 +197,14 @@ fn a_row_that_is_wrong_is_told_by_line_and_member_and_not_quoted() {
         (row(&[("tenant", json!("a b"))]), "tenant: is no id: 1 to 64 characters of A-Z a-z 0-9 - _ ."),
         (row(&[("caller", json!(7))]), "caller: is no text"),
         (row(&[("name", json!(null))]), "name: is missing"),
-        (row(&[("name", json!("a\nb"))]), "name: is longer than 255 characters, or has a control character"),
+        (
+            row(&[("name", json!("a\u{202e}"))]),
+            "name: is longer than 255 characters, or has an invisible one",
+        ),
+        (row(&[("name", json!("a\nb"))]), "name: is longer than 255 characters, or has an invisible one"),
         (
             row(&[("name", json!("x".repeat(256)))]),
-            "name: is longer than 255 characters, or has a control character",
+            "name: is longer than 255 characters, or has an invisible one",
         ),
         (row(&[("digest", json!(null))]), "digest: is missing, and so is key"),
         (row(&[("digest", text.clone())]), "digest: is not 32 bytes in hexadecimal digits or Base64"),
@@ -270,7 +277,7 @@ fn rows_of_csv_have_the_fields_of_their_header() {
         ),
         (
             format!("tenant,caller,name\nt,c,\"a\nb\"\nt,c,n\n{digest}"),
-            "line 2: name: is longer than 255 characters, or has a control character",
+            "line 2: name: is longer than 255 characters, or has an invisible one",
         ),
     ] {
         let found = told(Rows::read(text.as_bytes(), Form::Csv).unwrap_err());

@@ -25,7 +25,10 @@ use super::{
 };
 use crate::{
     Denial,
-    app::{self, CallerId, Covers, Entity, Lease, LockId, LockToken, ResourcePath, Role, TenantId},
+    app::{
+        self, CallerId, Covers, Entity, Lease, LockId, LockToken, ResourcePath, Role, TenantId,
+        text::is_label,
+    },
     registry::{Callers, Command, Fault, NewLock},
     surface::{present, spec::words},
 };
@@ -96,7 +99,7 @@ pub(super) struct WantedLock {
     tenant: Option<TenantId>,
     /// What it is to stand on.
     target: Target,
-    /// Why; shown to who is refused. 1 to 255 characters that can be printed.
+    /// Why; shown to who is refused. 1 to 255 characters, none of them invisible.
     #[schema(value_type = words::Name)]
     reason: String,
     /// Which requests it is to stop; those that may change something, unless it is said.
@@ -150,9 +153,8 @@ impl WantedLock {
     /// The lock to be acquired by somebody.
     fn checked(self, owner: &str, token: &LockToken) -> Result<NewLock, Refused> {
         let mut checks = Checks::default();
-        let fits = (1..=LONGEST_REASON).contains(&self.reason.chars().count());
-        let plain = !self.reason.chars().any(char::is_control);
-        checks.that(fits && plain, "#/reason", "a reason is 1 to 255 characters that can be printed");
+        let fits = is_label(&self.reason, 1..=LONGEST_REASON);
+        checks.that(fits, "#/reason", "a reason is 1 to 255 characters, none of them invisible");
         let lasts = lease(self.lasts, &mut checks);
         let target = match self.target {
             Target { caller: Some(id), resource: None } => Some(app::Target::Caller(id)),

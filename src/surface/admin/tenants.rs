@@ -18,7 +18,10 @@ use super::{
     spec,
 };
 use crate::{
-    app::{self, Role, Standing, TenantEdit, TenantId},
+    app::{
+        self, Role, Standing, TenantEdit, TenantId,
+        name::{PLAIN_NAME_RULE, is_plain_name},
+    },
     registry::{Command, Tenants},
     surface::{present, spec::words},
 };
@@ -139,10 +142,9 @@ impl From<app::Tenant> for Tenant {
     }
 }
 
-/// Whether a name, where there is one, is for people: 1 to 255 characters, none of them a control character.
+/// Holds a name, where there is one, to the rule for tenants and credentials.
 pub(super) fn check_name(checks: &mut Checks, name: Option<&str>) {
-    let fits = |name: &str| (1..=255).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    checks.that(name.is_none_or(fits), "#/name", "a name is 1 to 255 characters that can be printed");
+    checks.that(name.is_none_or(is_plain_name), "#/name", PLAIN_NAME_RULE);
 }
 
 impl NewTenant {

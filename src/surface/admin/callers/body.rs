@@ -6,17 +6,13 @@ use utoipa::ToSchema;
 
 use super::{Checks, Refused, check_place};
 use crate::{
-    app::{self, CallerEdit, CallerId, CallerKind, Creator, PlanId, Role, Sealer, Secret, Status, TenantId},
-    registry,
-    surface::{
-        admin::{json::nullable, tenants::check_name},
-        present,
-        spec::words,
+    app::{
+        self, CallerEdit, CallerId, CallerKind, Creator, PlanId, Role, Sealer, Secret, Status, TenantId,
+        name::is_app_remark,
     },
+    registry,
+    surface::{json::nullable, present, spec::words},
 };
-
-/// The longest remark of an app, in characters.
-const LONGEST_REMARK: usize = 255;
 
 /// What kind of caller it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -95,7 +91,8 @@ pub(in super::super) struct NewCaller {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = words::Id, required = false)]
     id: Option<CallerId>,
-    /// Unique in the tenant, among callers of its kind; 1 to 255 characters that can be printed.
+    /// Unique in the tenant, among callers of its kind, which has a rule for it: of an api client a domain in lower case,
+    /// optionally with a path, of an app 3 to 64 letters, digits and underscores, of others 1 to 255 characters.
     #[schema(value_type = words::Name)]
     name: String,
     /// What kind of caller it is to be.
@@ -119,7 +116,7 @@ pub(in super::super) struct NewCaller {
 pub(in super::super) struct NewApp {
     /// For people; at most 255 characters.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false, max_length = 255)]
+    #[schema(value_type = words::Remark, required = false)]
     remark: Option<String>,
     /// The AppKey: 8 to 200 of `A-Z a-z 0-9 - _`; generated, unless it is said.
     #[serde(default, deserialize_with = "present")]
@@ -194,7 +191,6 @@ impl Caller {
 impl NewApp {
     fn check(&self, checks: &mut Checks) {
         let within = |text: &Option<String>, fits: fn(&str) -> bool| text.as_deref().is_none_or(fits);
-        let is_remark = |text: &str| text.chars().count() <= LONGEST_REMARK && !text.contains('\0');
         let is_key = |text: &str| {
             let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
             (8..=200).contains(&text.len()) && text.bytes().all(plain)
@@ -202,9 +198,9 @@ impl NewApp {
         let is_secret =
             |text: &str| (8..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         checks.that(
-            within(&self.remark, is_remark),
+            within(&self.remark, is_app_remark),
             "#/app/remark",
-            "a remark is at most 255 characters, none of them zero",
+            "a remark is at most 255 characters, none of them < or > or invisible",
         );
         let what = "an AppKey is 8 to 200 characters of A-Z a-z 0-9 - _";
         checks.that(within(&self.key, is_key), "#/app/key", what);
@@ -229,7 +225,6 @@ impl NewCaller {
         sealer: &Sealer,
     ) -> Result<(registry::NewCaller, Option<Secret>), Refused> {
         let mut checks = Checks::default();
-        check_name(&mut checks, Some(&self.name));
         let administrator = self.kind == Kind::Administrator;
         checks.that(!administrator || self.role.is_some(), "#/role", "an administrator has one");
         checks.that(administrator || self.role.is_none(), "#/role", "only an administrator has one");
@@ -265,6 +260,7 @@ impl NewCaller {
                 })
             }
         };
+        checks.that(kind.accepts_name(&self.name), "#/name", kind.name_rule());
         check_place(&mut checks, &tenant, &kind);
         checks.done()?;
         let caller = registry::NewCaller { id, tenant, name: self.name, kind, plan: self.plan };
@@ -276,7 +272,9 @@ impl CallerPatch {
     /// What to change of a caller.
     pub(super) fn checked(self, before: &app::Caller, sealer: &Sealer) -> Result<CallerEdit, Refused> {
         let mut checks = Checks::default();
-        check_name(&mut checks, self.name.as_deref());
+        // A name of an earlier version, which had no such rules, may stay.
+        let fits = |name: &str| name == before.name || before.kind.accepts_name(name);
+        checks.that(self.name.as_deref().is_none_or(fits), "#/name", before.kind.name_rule());
         let administrator = matches!(before.kind, CallerKind::Administrator(_));
         checks.that(administrator || self.role.is_none(), "#/role", "only an administrator has one");
         checks.that(before.app().is_some() || self.app.is_none(), "#/app", "only an app has it");
