@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR
 
 GATEWAY = $(CARGO_TARGET_DIR)/release/portcullis
 
-.PHONY: run test lint schemathesis counts counts-record bench compare growth attack instructions fuzz packages help
+.PHONY: run test lint schemathesis sdk clients counts counts-record bench compare growth attack instructions fuzz packages help
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -23,6 +23,14 @@ lint: packages ## What CI checks beside the tests
 schemathesis: packages ## What each surface answers, held to its own description
 	cargo build --locked --all-features --bin portcullis
 	@scripts/schemathesis $(CARGO_TARGET_DIR)/debug/portcullis
+
+sdk: packages ## The vendor's own SDK against the APIG surface
+	cargo build --locked --all-features --bin portcullis
+	@scripts/sdk $(CARGO_TARGET_DIR)/debug/portcullis
+
+clients: packages ## Clients generated from each surface's description, and calls with them
+	cargo build --locked --all-features --bin portcullis
+	@scripts/clients/generate $(CARGO_TARGET_DIR)/debug/portcullis
 
 counts: packages ## What a decision and a proxied request cost, in instructions, against what is recorded
 	@scripts/counts --check
