@@ -8,6 +8,7 @@ mod answer;
 pub mod audit;
 mod backend;
 mod bootstrap;
+mod client_body;
 mod closing;
 mod connection;
 mod demo;

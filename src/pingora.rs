@@ -37,7 +37,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use pingora::{
     Error, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -142,6 +142,10 @@ impl<P: Policy> Gate<P> {
 
     async fn refuse(&self, session: &mut Session, denial: &Denial, admission: &Admission) -> Result<()> {
         let (parts, body) = problem::answer(denial, self.form, admission).into_parts();
+        // A response to HEAD states the length of its content, and has none (RFC 9110, section 9.3.2).
+        if session.req_header().method == Method::HEAD {
+            return session.write_response_header(Box::new(parts.into()), true).await;
+        }
         session.write_response_header(Box::new(parts.into()), false).await?;
         session.write_response_body(Some(body), true).await
     }

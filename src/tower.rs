@@ -45,7 +45,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, Request, Response};
+use http::{Extensions, Method, Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -167,9 +167,13 @@ impl<P: Policy> Gate<P> {
         admission.ask(&self.policy, Head::within(request, peer, content, self.clock.now()))
     }
 
-    fn refuse(&self, denial: &Denial, admission: Admission) -> Response<Bytes> {
+    /// The response of a refusal; to `HEAD` it states the length of its content, and has none (RFC 9110, section 9.3.2).
+    fn refuse(&self, denial: &Denial, admission: Admission, head: bool) -> Response<Bytes> {
         let form = admission.form.unwrap_or(self.form);
         let mut response = problem::answer(denial, form, &admission);
+        if head {
+            response.body_mut().clear();
+        }
         response.extensions_mut().insert(Refusal);
         response.extensions_mut().insert(admission);
         response
@@ -196,7 +200,10 @@ where
         let mut admission = request.extensions_mut().remove::<Admission>().unwrap_or_default();
         let stop = match self.gate.ask(&request, !request.body().is_end_stream(), &mut admission) {
             Ok(()) => return ResponseFuture::serve(&mut self.inner, request, admission, self.gate.clone()),
-            Err(Stop::Deny(denial)) => return ResponseFuture::refused(self.gate.refuse(&denial, admission)),
+            Err(Stop::Deny(denial)) => {
+                let head = request.method() == Method::HEAD;
+                return ResponseFuture::refused(self.gate.refuse(&denial, admission, head));
+            }
             Err(stop) => stop,
         };
         // The service that was polled ready waits with the request; its clone stays here.

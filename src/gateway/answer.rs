@@ -37,7 +37,7 @@ impl Answer {
 }
 
 /// Tells a client that its head did not come in time, on a connection that hyper has given up.
-pub(super) async fn late(mut io: impl AsyncWrite + Unpin) {
+pub(super) async fn late(mut io: impl AsyncWrite + Unpin, head: bool) {
     let answer = problem::answer(&Denial::RequestTimeout, Form::Problem, &Admission::default());
     let mut bytes = format!("HTTP/1.1 {}\r\nconnection: close\r\n", answer.status()).into_bytes();
     for (name, value) in answer.headers() {
@@ -47,7 +47,10 @@ pub(super) async fn late(mut io: impl AsyncWrite + Unpin) {
         bytes.extend_from_slice(b"\r\n");
     }
     bytes.extend_from_slice(b"\r\n");
-    bytes.extend_from_slice(answer.body());
+    // A response to HEAD has none.
+    if !head {
+        bytes.extend_from_slice(answer.body());
+    }
     // Who does not take it is gone.
     if io.write_all(&bytes).await.is_ok() {
         let _ = io.shutdown().await;

@@ -11,10 +11,11 @@ use std::{
 use axum::Router;
 use futures_util::future::Either;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tower_service::Service;
 
-use super::{Shared, answer::Answer, forward::Forward, origin::Origin, routes::Routes};
+use super::{
+    Shared, answer::Answer, client_body::ClientBody, forward::Forward, origin::Origin, routes::Routes,
+};
 use crate::{
     Admission, Denial,
     config::{self, Config},
@@ -72,7 +73,7 @@ pub(super) enum Backend {
     Surface(Router),
 }
 
-impl Service<Request<RequestBody<Incoming>>> for Backend {
+impl Service<Request<RequestBody<ClientBody>>> for Backend {
     type Response = Response<Answer>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
@@ -81,7 +82,7 @@ impl Service<Request<RequestBody<Incoming>>> for Backend {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<RequestBody<Incoming>>) -> Self::Future {
+    fn call(&mut self, request: Request<RequestBody<ClientBody>>) -> Self::Future {
         match self {
             Self::Forward(forward) => forward.call(request),
             Self::Surface(router) => {
@@ -96,11 +97,11 @@ impl Service<Request<RequestBody<Incoming>>> for Backend {
 #[derive(Clone)]
 pub(super) struct Dispatch(pub(super) Arc<Routes>);
 
-impl Service<Request<RequestBody<Incoming>>> for Dispatch {
+impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
     type Response = Response<Answer>;
     type Error = Infallible;
     type Future = Either<
-        <Backend as Service<Request<RequestBody<Incoming>>>>::Future,
+        <Backend as Service<Request<RequestBody<ClientBody>>>>::Future,
         Ready<Result<Self::Response, Infallible>>,
     >;
 
@@ -108,7 +109,7 @@ impl Service<Request<RequestBody<Incoming>>> for Dispatch {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<RequestBody<Incoming>>) -> Self::Future {
+    fn call(&mut self, request: Request<RequestBody<ClientBody>>) -> Self::Future {
         let found = request.extensions().get::<Admission>().and_then(|admission| self.0.backend(admission));
         if let Some(mut backend) = found.cloned() {
             Either::Left(backend.call(request))

@@ -5,8 +5,9 @@ use std::{
 };
 
 use axum::Router;
+use bytes::Bytes;
 use futures_util::{StreamExt, TryFutureExt, stream::FuturesUnordered};
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::{
     body::Incoming,
@@ -26,6 +27,7 @@ use super::{
     Shared,
     answer::{self, Answer},
     backend::Dispatch,
+    client_body::{BodyProgress, ClientBody, Close},
     log::{self, Logged, Record},
     metrics::{Counts, Metrics, Unread},
     origin::{Origin, Proxies},
@@ -37,7 +39,7 @@ use super::{
 use crate::{
     config::{Config, Limits},
     problem::Code,
-    tower::{Checked, Portcullis, PortcullisLayer, Refusal, ResponseBody},
+    tower::{Checked, Portcullis, PortcullisLayer, ResponseBody},
 };
 
 type AnswerBody = Logged<ResponseBody<Answer>>;
@@ -213,7 +215,7 @@ impl Front {
             let _ = io.shutdown().await;
         } else {
             self.unread(Unread::Late, peer);
-            answer::late(io).await;
+            answer::late(io, begun.starts_with(b"HEAD ")).await;
         }
     }
 
@@ -226,19 +228,20 @@ impl Front {
     /// One request of a connection.
     fn answer(
         &self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         connection: &Origin,
         usage: &Usage,
     ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + use<> {
         let running = usage.request();
         let origin = self.proxies.origin(connection, request.headers());
         let record = self.logs.then(|| Record::of(&request, origin.peer));
-        let (version, unread) = (request.version(), !request.body().is_end_stream());
+        let (version, head) = (request.version(), request.method() == Method::HEAD);
+        let (mut request, progress) = ClientBody::wrap(request);
         request.extensions_mut().insert(origin);
         let counts = self.counts.clone();
         let answer = self.service.clone().call(request).map_ok(move |answer| {
             counts.answer(answer.status(), answer.extensions().get::<Code>());
-            last(answer, version, unread)
+            without_content(last(answer, version, &progress), head)
         });
         Logged::new(answer, record, running)
     }
@@ -320,18 +323,46 @@ impl Front {
     }
 }
 
-/// A refusal over content that nobody read, or of a request that can be read in two ways, is the last answer
-/// on its connection: nothing that came behind the head is ever taken for another request.
-fn last<B>(mut answer: Response<B>, version: Version, unread: bool) -> Response<B> {
-    let extensions = answer.extensions();
-    let broken = [StatusCode::BAD_REQUEST, StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE];
-    let refused = extensions.get::<Refusal>().is_some() && unread
-        || extensions.get::<Code>().is_some() && broken.contains(&answer.status());
-    // HTTP/2 frames its streams: there is nothing to run into each other.
-    if refused && version < Version::HTTP_2 {
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+/// Decides about the unread rest of the request. A response that leaves much of it unread, or that refuses a request
+/// which can be read in two ways, is the last one on its HTTP/1.1 connection: nothing behind that request's head is ever
+/// taken for another request.
+fn last<B>(mut response: Response<B>, version: Version, progress: &BodyProgress) -> Response<B> {
+    let close = match response.status() {
+        _ if response.extensions().get::<Code>().is_none() => Close::Unneeded,
+        StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT => Close::Always,
+        StatusCode::PAYLOAD_TOO_LARGE => Close::UnlessSmall,
+        _ => Close::Unneeded,
+    };
+    // HTTP/2 frames its streams: one cannot run into another.
+    if progress.respond(close) && version < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    answer
+    response
+}
+
+/// Removes the content of a response that must not have any: one to `HEAD` (RFC 9110, section 9.3.2; hyper removes it on
+/// HTTP/1.1 only), and one whose status excludes it (section 6.4.1).
+fn without_content<B: Body<Data = Bytes>>(
+    mut response: Response<ResponseBody<B>>,
+    head: bool,
+) -> Response<ResponseBody<B>> {
+    let status = response.status();
+    // Not even an empty one is announced (section 8.6).
+    if status == StatusCode::NO_CONTENT || status.is_informational() {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    let excluded =
+        matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+    if !(head || excluded) || response.body().is_end_stream() {
+        return response;
+    }
+    if head
+        && !response.headers().contains_key(header::CONTENT_LENGTH)
+        && let Some(length) = response.body().size_hint().exact()
+    {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    response.map(|_| ResponseBody::refusal(Bytes::new()))
 }
 
 #[cfg(test)]

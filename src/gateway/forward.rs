@@ -22,6 +22,7 @@ use tower_service::Service;
 
 use super::{
     answer::Answer,
+    client_body::ClientBody,
     hop::{self, Keys},
     origin::Origin,
     pool::{Keep, Link},
@@ -63,7 +64,7 @@ impl Upstream {
 
     async fn forward(
         &self,
-        request: Request<tower::RequestBody<Incoming>>,
+        request: Request<tower::RequestBody<ClientBody>>,
     ) -> Result<Response<Answer>, Denial> {
         let (mut head, body) = request.into_parts();
         let admission = head.extensions.remove::<Admission>().unwrap_or_default();
@@ -183,7 +184,7 @@ impl Upstream {
 #[derive(Clone)]
 pub(super) struct Forward(pub(super) Arc<Upstream>);
 
-impl Service<Request<tower::RequestBody<Incoming>>> for Forward {
+impl Service<Request<tower::RequestBody<ClientBody>>> for Forward {
     type Response = Response<Answer>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
@@ -192,7 +193,7 @@ impl Service<Request<tower::RequestBody<Incoming>>> for Forward {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<tower::RequestBody<Incoming>>) -> Self::Future {
+    fn call(&mut self, request: Request<tower::RequestBody<ClientBody>>) -> Self::Future {
         let upstream = self.0.clone();
         Box::pin(async move {
             Ok(upstream.forward(request).await.unwrap_or_else(|denial| Answer::refusal(&denial)))

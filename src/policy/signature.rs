@@ -112,7 +112,7 @@ impl Signature {
         self
     }
 
-    /// Refuses `UNSIGNED-PAYLOAD`.
+    /// Refuses `UNSIGNED-PAYLOAD` for requests that have content.
     #[must_use]
     pub fn only_signed_content(mut self) -> Self {
         self.only_signed_content = true;
@@ -246,7 +246,8 @@ impl Policy for Signature {
         let presented = self.presented(head)?;
         presented.in_time(head.now.time).map_err(|flaw| self.unproved(Unproved::Flawed(flaw)))?;
         let signed = presented.content();
-        if signed == Content::Unsigned && self.only_signed_content {
+        // Without content there is nothing that could be unsigned.
+        if signed == Content::Unsigned && self.only_signed_content && head.content {
             return Err(self.unproved(Unproved::ContentUnsigned).into());
         }
         // What the content hashes to, as far as that is known.

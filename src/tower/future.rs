@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -78,6 +78,10 @@ where
     C: Content<B>,
     B: Body,
 {
+    fn is_head(&self) -> bool {
+        self.request.method() == Method::HEAD
+    }
+
     /// Ready when asking again is worth it.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Denial>> {
         match &mut self.waits_for {
@@ -121,8 +125,9 @@ where
         mut admission: Admission,
         gate: Arc<Gate<P>>,
     ) -> Self {
+        let head = request.method() == Method::HEAD;
         let request = C::came(request, admission.take_owed());
-        Self { state: State::serve(service, request, admission, gate) }
+        Self { state: State::serve(service, request, head, admission, gate) }
     }
 
     pub(super) fn refused(response: Response<Bytes>) -> Self {
@@ -150,7 +155,10 @@ where
         });
         match cold.wait(stop) {
             Ok(()) => Self { state: State::Waiting { cold: Some(cold) } },
-            Err(denial) => Self { state: State::refuse(&denial, cold.admission, &cold.gate) },
+            Err(denial) => {
+                let head = cold.is_head();
+                Self { state: State::refuse(&denial, head, cold.admission, &cold.gate) }
+            }
         }
     }
 }
@@ -164,12 +172,13 @@ where
     fn serve(
         service: &mut S,
         request: Result<Request<C::Body>, Denial>,
+        head: bool,
         mut admission: Admission,
         gate: Arc<Gate<P>>,
     ) -> Self {
         let mut request = match request {
             Ok(request) => request,
-            Err(denial) => return Self::refuse(&denial, admission, &gate),
+            Err(denial) => return Self::refuse(&denial, head, admission, &gate),
         };
         let served = Some(admission.take_permits().serve());
         admission.prepare(&mut request);
@@ -177,9 +186,9 @@ where
         Self::Serving { future: service.call(request), served, admission, gate }
     }
 
-    fn refuse(denial: &Denial, mut admission: Admission, gate: &Gate<P>) -> Self {
+    fn refuse(denial: &Denial, head: bool, mut admission: Admission, gate: &Gate<P>) -> Self {
         admission.give_back();
-        Self::Refused { response: Some(gate.refuse(denial, admission)) }
+        Self::Refused { response: Some(gate.refuse(denial, admission, head)) }
     }
 }
 
@@ -223,6 +232,7 @@ where
                     match again {
                         Ok(()) => {
                             let cold = kept.take().expect("it was there just above");
+                            let head = cold.is_head();
                             let Cold { request, body, mut admission, mut service, gate, .. } = *cold;
                             let request = match body {
                                 Kept::Came(body) => C::came(request.map(|()| body), admission.take_owed()),
@@ -231,13 +241,13 @@ where
                                 }
                                 Kept::Away => Err(not_here()),
                             };
-                            State::serve(&mut service, request, admission, gate)
+                            State::serve(&mut service, request, head, admission, gate)
                         }
                         Err(stop) => match cold.wait(stop) {
                             Ok(()) => continue,
                             Err(denial) => {
                                 let admission = std::mem::take(&mut cold.admission);
-                                State::refuse(&denial, admission, &cold.gate)
+                                State::refuse(&denial, cold.is_head(), admission, &cold.gate)
                             }
                         },
                     }

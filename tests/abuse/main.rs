@@ -13,6 +13,7 @@ mod h2;
 mod heads;
 mod http2;
 mod in_process;
+mod refused;
 #[path = "../site/mod.rs"]
 mod site;
 mod upstream;

@@ -21,6 +21,7 @@ use crate::{
     admission::Altered,
     gateway::{
         answer::BodyError,
+        client_body::ClientBody,
         pool::{Keep, Link, Patience},
     },
     limit::Pace,
@@ -114,7 +115,7 @@ pub(in crate::gateway) struct RequestBody(Option<Box<Content>>);
 
 #[derive(Debug)]
 struct Content {
-    body: tower::RequestBody<Incoming>,
+    body: tower::RequestBody<ClientBody>,
     progress: Progress,
     limit: Option<u64>,
     taken: u64,
@@ -128,7 +129,7 @@ struct Content {
 impl RequestBody {
     /// The body, and when there is anything in it, how it gets on.
     pub(in crate::gateway) fn new(
-        body: tower::RequestBody<Incoming>,
+        body: tower::RequestBody<ClientBody>,
         limit: Option<u64>,
         pace: Pace,
     ) -> (Self, Option<Progress>) {

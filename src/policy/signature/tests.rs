@@ -160,7 +160,9 @@ fn truth_table() {
     }
     assert_eq!(site.code(&site.policy().kinds(&["operator"]), &well), "caller-kind");
     let request = site.signed(APP_KEY, "GET", "/", &unsigned, b"");
-    assert_eq!(site.code(&site.policy().only_signed_content(), &request), "content-unsigned");
+    assert_eq!(site.code(&site.policy().only_signed_content(), &request), "admitted");
+    let with_content = site.signed(APP_KEY, "POST", "/", &unsigned, b"x");
+    assert_eq!(site.code(&site.policy().only_signed_content(), &with_content), "content-unsigned");
     site.app(|caller| caller.status = Status::Disabled);
     assert_eq!(site.code(&site.policy(), &well), "caller-disabled");
 }
