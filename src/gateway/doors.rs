@@ -9,11 +9,14 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{metrics::Fate, origin::Proxies};
+use super::{log_throttle::LogThrottle, metrics::Fate, origin::Proxies};
 use crate::{address::neighbourhood, config::Limits};
 
-/// How often the log tells of connections that are turned away: a flood is no flood of lines.
-const TELLING: Duration = Duration::from_secs(1);
+/// The interval between two lines about connections that are turned away.
+const REFUSED_LINES: Duration = Duration::from_secs(1);
+
+/// The interval between two lines about connections that cannot be accepted.
+const FAILED_LINES: Duration = Duration::from_secs(10);
 
 /// Counts open connections, and turns away those beyond the limits.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub(super) struct Doors {
     /// Many stand behind one of these.
     proxies: Proxies,
     open: Mutex<Open>,
+    refused: LogThrottle,
+    failed: LogThrottle,
 }
 
 #[derive(Debug, Default)]
@@ -30,9 +35,6 @@ struct Open {
     all: u32,
     /// Only addresses that have a connection: never more entries than connections.
     by_address: HashMap<IpAddr, u32>,
-    /// How many were turned away since the log told of it, and when that was.
-    untold: u64,
-    told: Option<Instant>,
 }
 
 /// Why a connection is turned away.
@@ -50,6 +52,8 @@ impl Doors {
             most_of_one: limits.connections_per_address.get(),
             proxies,
             open: Mutex::default(),
+            refused: LogThrottle::new(REFUSED_LINES),
+            failed: LogThrottle::new(FAILED_LINES),
         })
     }
 
@@ -62,15 +66,25 @@ impl Doors {
         let address = neighbourhood(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.all >= self.most {
-            return Err(open.turned_away(Fate::NoPlace));
+            return Err(self.turned_away(Fate::NoPlace));
         }
         let of_one = open.by_address.entry(address).or_default();
         if *of_one >= self.most_of_one && !trusted {
-            return Err(open.turned_away(Fate::NoPlaceForAddress));
+            return Err(self.turned_away(Fate::NoPlaceForAddress));
         }
         *of_one += 1;
         open.all += 1;
         Ok(Seat { doors: self.clone(), address })
+    }
+
+    fn turned_away(&self, fate: Fate) -> TurnedAway {
+        TurnedAway { fate, tell: self.refused.record(Instant::now()) }
+    }
+
+    /// Counts a connection that could not be accepted. Returns how many there were since the last line about
+    /// it, if it is time for another one.
+    pub(super) fn accept_failed(&self) -> Option<u64> {
+        self.failed.record(Instant::now())
     }
 
     /// How many connections are open.
@@ -82,18 +96,6 @@ impl Doors {
 /// How many connections are open, through all doors there are.
 pub(super) fn all_open(doors: &[Arc<Doors>]) -> u32 {
     doors.iter().map(|doors| doors.open()).sum()
-}
-
-impl Open {
-    fn turned_away(&mut self, fate: Fate) -> TurnedAway {
-        self.untold += 1;
-        let now = Instant::now();
-        if self.told.is_some_and(|told| now.duration_since(told) < TELLING) {
-            return TurnedAway { fate, tell: None };
-        }
-        self.told = Some(now);
-        TurnedAway { fate, tell: Some(std::mem::take(&mut self.untold)) }
-    }
 }
 
 /// The place of an open connection.
@@ -168,13 +170,13 @@ mod tests {
         assert!(doors.enter(address("2001:db8:1:3::1")).is_ok());
     }
 
-    #[test]
-    fn a_flood_is_told_of_now_and_then() {
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_told_of_now_and_then() {
         let doors = doors(1, 1);
         let _seat = doors.enter(address("192.0.2.1")).unwrap();
         let flood = (0..100).filter_map(|_| doors.enter(address("192.0.2.1")).unwrap_err().tell);
         assert_eq!(flood.collect::<Vec<_>>(), [1]);
-        doors.open.lock().unwrap().told = Instant::now().checked_sub(TELLING);
+        tokio::time::advance(REFUSED_LINES).await;
         assert_eq!(doors.enter(address("192.0.2.1")).unwrap_err().tell, Some(100));
     }
 }

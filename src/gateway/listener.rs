@@ -26,6 +26,10 @@ use crate::config;
 /// Connections that the kernel holds until a worker takes them; more than that are not answered.
 const BACKLOG: u32 = 4096;
 
+/// How often an address that is in use is tried, and the pause between two tries: two seconds, as nginx does.
+const BIND_ATTEMPTS: u32 = 5;
+const BIND_PAUSE: Duration = Duration::from_millis(500);
+
 /// How long nothing is accepted when the machine has no descriptor or memory for it.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
@@ -66,8 +70,23 @@ impl Listener {
     }
 }
 
-/// A listening socket. Must be called inside a runtime.
-pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// Binds a listening socket. While another process still has the address, tries again for a moment: one that
+/// is being replaced has been told to stop and is about to close it. Must be called inside a runtime.
+#[allow(clippy::disallowed_methods, reason = "nothing is served yet")]
+fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    for _ in 1..BIND_ATTEMPTS {
+        match try_bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                tracing::warn!(%address, "the address is in use, trying again");
+                std::thread::sleep(BIND_PAUSE);
+            }
+            bound => return bound,
+        }
+    }
+    try_bind(address)
+}
+
+fn try_bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -99,7 +118,9 @@ impl Reception {
                 // A client that was gone before it came in.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    tracing::error!(%error, "no connection can be accepted for a moment");
+                    if let Some(failures) = self.doors.accept_failed() {
+                        tracing::error!(%error, failures, "connections cannot be accepted for a moment");
+                    }
                     sleep(EXHAUSTED).await;
                 }
             }

@@ -1,0 +1,54 @@
+//! A limit on repeated log lines: a flood of events is not a flood of lines.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// Lets one line through per interval and counts the events in between.
+#[derive(Debug)]
+pub(super) struct LogThrottle {
+    interval: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    events: u64,
+    last_line: Option<Instant>,
+}
+
+impl LogThrottle {
+    pub(super) const fn new(interval: Duration) -> Self {
+        Self { interval, state: Mutex::new(State { events: 0, last_line: None }) }
+    }
+
+    /// Counts an event. Returns how many there were since the last line, this one included, if it is time
+    /// for another line.
+    pub(super) fn record(&self, now: Instant) -> Option<u64> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.events += 1;
+        if state.last_line.is_some_and(|last| now.saturating_duration_since(last) < self.interval) {
+            return None;
+        }
+        state.last_line = Some(now);
+        Some(std::mem::take(&mut state.events))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_one_line_per_interval_with_a_count() {
+        let interval = Duration::from_secs(1);
+        let (throttle, start) = (LogThrottle::new(interval), Instant::now());
+        let lines = (0..100).filter_map(|_| throttle.record(start));
+        assert_eq!(lines.collect::<Vec<_>>(), [1]);
+        assert_eq!(throttle.record(start + interval), Some(100));
+        assert_eq!(throttle.record(start + interval), None);
+    }
+}
