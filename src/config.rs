@@ -189,6 +189,14 @@ pub struct Metrics {
     pub address: SocketAddr,
 }
 
+impl Metrics {
+    /// The listener that serves them.
+    #[must_use]
+    pub fn listener(&self) -> Listener {
+        Listener { address: self.address, tls: None, h2c: false }
+    }
+}
+
 /// A service behind.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -21,7 +21,7 @@ use portcullis::{
     },
     clock::{Clock, SystemClock},
     config::Config,
-    gateway::{self, audit},
+    gateway::{self, LogWriter, audit},
 };
 use tracing_subscriber::{EnvFilter, prelude::*};
 
@@ -39,10 +39,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
     after_help = "\
 Start here:
   portcullis init  --config config/gateway.toml     first tenant, app and key; shows the key once
-  portcullis serve --config config/gateway.toml     until SIGTERM (requests finish) or SIGINT (at once)
+  portcullis serve --config config/gateway.toml     until SIGTERM or SIGQUIT (requests finish) or SIGINT (at once)
 
 What it logs goes to standard output as JSON lines; RUST_LOG chooses what (default: info, RUST_LOG=debug
-for more, RUST_LOG=info,access=off to leave out the access log). Exit status: 0 done, 1 failed, 2 usage,
+for more, RUST_LOG=info,access=off to leave out the access log). A reader that is too slow misses lines,
+which are counted; nothing waits for it. Exit status: 0 done, 1 failed, 2 usage,
 3 refused by the admin API."
 )]
 struct Arguments {
@@ -245,8 +246,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(file) => {
             let config = Config::load(&file.config)?;
-            log();
-            gateway::serve(&config)
+            gateway::serve(&config, &start_log()?)
         }
         Command::Check(file) => {
             let config = Config::load(&file.config)?;
@@ -350,11 +350,16 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-fn log() {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,pingora_core=warn,pingora=warn,sqlx=warn"));
+/// Logs to standard output from here on.
+fn start_log() -> anyhow::Result<LogWriter> {
+    // What h2 and rustls warn of, a client can cause as often as it likes.
+    const DEFAULT: &str = "info,pingora_core=warn,pingora=warn,sqlx=warn,h2=error,rustls=error";
+
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+    let writer = LogWriter::stdout().context("starting the log")?;
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
-    tracing_subscriber::registry().with(filter).with(lines).init();
+    tracing_subscriber::registry().with(filter).with(lines.with_writer(writer.clone())).init();
+    Ok(writer)
 }
 
 fn init(config: &Config, new_keys: bool) -> anyhow::Result<()> {

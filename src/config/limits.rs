@@ -11,7 +11,8 @@ use crate::limit::Pace;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Open connections in all; beyond it new ones are closed at once.
+    /// Open connections in all; beyond it new ones are closed at once. Lowered at start if the limit of open
+    /// files is too low for twice as many.
     pub connections: NonZeroU32,
     /// Open connections of one address, an IPv6 address counting with its /64; beyond it new ones are
     /// closed at once.

@@ -123,6 +123,12 @@ impl Front {
         Self { service: service(Routes::only(surface, config), shared), ..self.clone() }
     }
 
+    /// One service instead of the routes, which is neither counted nor logged.
+    pub(super) fn uncounted(&self, router: Router, config: &Config, shared: &Shared) -> Self {
+        let metrics = Metrics::default();
+        Self { logs: false, counts: metrics.worker(), metrics, ..self.with_only(router, config, shared) }
+    }
+
     /// What all workers have counted.
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics

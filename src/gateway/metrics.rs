@@ -20,9 +20,11 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::{Registry, Unit},
 };
-use tokio::net::TcpListener;
 
-use super::doors::{Doors, all_open};
+use super::{
+    doors::{Doors, all_open},
+    log_writer::LogWriter,
+};
 use crate::{directory::Directory, problem::Code};
 
 /// What becomes of a connection.
@@ -163,6 +165,7 @@ pub(super) struct Page {
     pub(super) metrics: Metrics,
     pub(super) doors: Vec<Arc<Doors>>,
     pub(super) directory: Arc<Directory>,
+    pub(super) log: LogWriter,
 }
 
 impl Page {
@@ -174,19 +177,17 @@ impl Page {
         Ok(text)
     }
 
-    /// Answers `GET /metrics` on a listener of its own, until the process ends.
-    pub(super) async fn serve(self, listener: TcpListener) {
+    /// Answers `GET /metrics`.
+    pub(super) fn router(self) -> Router {
         const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        let tell = move || {
+        let answer = move || {
             let text = self.text();
             async move {
                 let text = text.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
                 Ok::<_, StatusCode>(([(header::CONTENT_TYPE, TYPE)], text))
             }
         };
-        if let Err(error) = axum::serve(listener, Router::new().route("/metrics", get(tell))).await {
-            tracing::error!(%error, "metrics are not told any more");
-        }
+        Router::new().route("/metrics", get(answer))
     }
 }
 
@@ -238,6 +239,15 @@ impl Collector for Page {
         }
         let refusals = refusals.into_iter().map(|(code, count)| (code.to_owned(), count));
         counters(&mut encoder, ("refusals", "Answers of the gateway's own, by code"), "code", refusals)?;
+        let dropped = ConstCounter::new(self.log.dropped());
+        let help =
+            "Log lines dropped because standard output was not read fast enough or could not be written";
+        dropped.encode(encoder.encode_descriptor(
+            "log_lines_dropped",
+            help,
+            None::<&Unit>,
+            MetricType::Counter,
+        )?)?;
         for (name, help, value) in [
             ("open_connections", "Connections that are open", u64::from(all_open(&self.doors))),
             ("keys", "Keys that the directory knows", self.directory.keys() as u64),

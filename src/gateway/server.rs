@@ -4,18 +4,20 @@ use std::thread::available_parallelism;
 
 use anyhow::Context;
 use pingora::server::{RunArgs, Server, configuration::ServerConf};
-use tokio::{net::TcpListener, runtime};
+use tokio::runtime;
 
 use super::{
     Shared, admin,
     closing::Closing,
     connection::Front,
+    descriptors::{self, Shares},
     doors::Doors,
-    listener::{self, Listener},
+    listener::Listener,
+    log_writer::LogWriter,
     metrics::Page,
     origin::Proxies,
     secrets::Secrets,
-    shutdown::Signals,
+    shutdown::{self, Signals},
     tls,
     workers::{House, Workers},
 };
@@ -41,7 +43,14 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When it cannot start: secrets, store, certificates, addresses, an admin API that nobody could use.
-pub fn serve(config: &Config) -> anyhow::Result<()> {
+pub fn serve(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
+    let served = run(config, log);
+    log.flush(shutdown::LAST_LINES);
+    served
+}
+
+fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
+    log_panics();
     check(config)?;
     let control = runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -49,6 +58,9 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the registry's runtime")?;
+    let inside = control.enter();
+    shutdown::ignore_other_signals().context("handling signals")?;
+    drop(inside);
     let shared = control.block_on(Shared::open(config))?;
     control.block_on(admin::check(config, &shared))?;
     let follows = control.spawn(registry::follow(shared.registry.clone(), shared.directory.clone()));
@@ -69,7 +81,12 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
 
     let inside = control.enter();
     let front = Front::new(config, &shared);
-    let doors = || Doors::new(&config.limits, Proxies::new(&config.server.trusted_proxies));
+    let threads = match config.server.threads {
+        0 => available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let shares = descriptor_shares(config, threads);
+    let doors = |limits| Doors::new(&limits, Proxies::new(&config.server.trusted_proxies));
     let bind = |listeners: &[config::Listener]| {
         listeners.iter().map(Listener::bind).collect::<anyhow::Result<Vec<_>>>()
     };
@@ -78,36 +95,37 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         Some((admin, router)) => Some(House {
             listeners: bind(&[admin.listener()])?,
             front: front.with_only(router, config, &shared),
-            doors: doors(),
+            doors: doors(shares.management_limits(&config.limits)),
         }),
         None => None,
     };
     let watched = match &config.metrics {
-        Some(told) => {
-            let place = || format!("cannot tell metrics on {}", told.address);
-            Some(listener::bind(told.address).and_then(TcpListener::from_std).with_context(place)?)
-        }
+        Some(metrics) => Some(bind(&[metrics.listener()]).context("the metrics listener")?),
         None => None,
     };
-    let public = House { listeners: bind(&config.listeners)?, front: front.clone(), doors: doors() };
-    let houses: Vec<_> = [public].into_iter().chain(manages).collect();
-    let doors: Vec<_> = houses.iter().map(|house| house.doors.clone()).collect();
-    if let Some(socket) = watched {
+    let public = House {
+        listeners: bind(&config.listeners)?,
+        front: front.clone(),
+        doors: doors(shares.public_limits(&config.limits)),
+    };
+    let mut houses: Vec<_> = [public].into_iter().chain(manages).collect();
+    if let Some(listeners) = watched {
+        // Scrapes are not counted among what they report.
+        let counted: Vec<_> = houses.iter().map(|house| house.doors.clone()).collect();
         let (metrics, directory) = (front.metrics().clone(), shared.directory.clone());
-        control.spawn(Page { metrics, doors: doors.clone(), directory }.serve(socket));
+        let page = Page { metrics, doors: counted, directory, log: log.clone() };
+        houses.push(House {
+            listeners,
+            front: front.uncounted(page.router(), config, &shared),
+            doors: doors(shares.management_limits(&config.limits)),
+        });
     }
+    let doors: Vec<_> = houses.iter().map(|house| house.doors.clone()).collect();
     drop(inside);
 
     let mut server = Server::new_with_opt_and_conf(None, settings(config));
     server.bootstrap();
-    server.add_service(Workers {
-        threads: match config.server.threads {
-            0 => available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        },
-        houses,
-        limits: config.limits.clone(),
-    });
+    server.add_service(Workers { threads, houses, limits: config.limits.clone() });
     tracing::info!(
         listeners = ?config.listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>(),
         admin = config.admin.as_ref().map(|admin| admin.listen.to_string()),
@@ -117,8 +135,36 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "ready"
     );
     let grace = config.server.shutdown_grace.duration();
-    server.run(RunArgs { shutdown_signal: Box::new(Signals { doors, grace, closing }) });
+    let signals = Signals { doors, grace, log: log.clone(), closing };
+    server.run(RunArgs { shutdown_signal: Box::new(signals) });
     Ok(())
+}
+
+/// Panics go to the log, as everything else does: nobody waits for a reader of standard error.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        let thread = std::thread::current();
+        let message = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(thread = thread.name(), location, "a thread panicked: {message}");
+    }));
+}
+
+/// Raises the limit of open files, shares it out, and says so when it is too low for the configuration.
+fn descriptor_shares(config: &Config, threads: usize) -> Shares {
+    let limit = descriptors::raise_limit();
+    let listeners = config.listeners.len() + 2;
+    let shares = Shares::of(limit, threads as u64, listeners as u64);
+    let configured = config.limits.connections.get();
+    if shares.public < configured {
+        tracing::warn!(
+            open_files = limit,
+            configured,
+            connections = shares.public,
+            "limits.connections is lowered: the limit of open files (ulimit -n, LimitNOFILE) is too low for it"
+        );
+    }
+    shares
 }
 
 fn settings(config: &Config) -> ServerConf {

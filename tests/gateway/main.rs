@@ -8,6 +8,7 @@ mod forwarding;
 mod harness;
 mod manage;
 mod policies;
+mod process;
 mod secrets;
 mod serving;
 mod sign;

@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, PipeReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -140,7 +140,22 @@ surface = "apig"
                 lines.lock().unwrap().push(line);
             }
         });
-        let mut gateway = Gateway { child, address: self.address, log, reader: Some(reader) };
+        self.once_it_listens(Gateway { child, address: self.address, log, reader: Some(reader) })
+    }
+
+    /// With standard output and standard error going to one pipe, whose reading end is returned and which
+    /// nobody reads.
+    pub fn start_unread(&self) -> (Gateway, PipeReader) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = self.command("serve");
+        command.stdout(writer.try_clone().unwrap()).stderr(writer);
+        let child = command.spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let gateway = Gateway { child, address: self.address, log, reader: None };
+        (self.once_it_listens(gateway), reader)
+    }
+
+    fn once_it_listens(&self, mut gateway: Gateway) -> Gateway {
         let deadline = Instant::now() + PATIENCE;
         while !listens(self.address) {
             assert!(gateway.child.try_wait().unwrap().is_none(), "ended early: {:?}", gateway.log());
@@ -152,7 +167,7 @@ surface = "apig"
 }
 
 /// Whether somebody else listens there: asked often enough, a socket may be connected to itself.
-fn listens(address: SocketAddr) -> bool {
+pub fn listens(address: SocketAddr) -> bool {
     TcpStream::connect(address).is_ok_and(|stream| stream.local_addr().ok() != stream.peer_addr().ok())
 }
 
