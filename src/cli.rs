@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod backup;
+pub mod check;
 pub mod manage;
 pub mod secrets;
 pub mod sign;

@@ -3,20 +3,30 @@
 //! `config/gateway.toml` is an annotated example of everything there is.
 
 mod admin;
-mod error;
+mod check;
+mod document;
+mod files;
 mod limits;
 mod private_file;
+mod report;
+mod review;
 mod route;
+mod route_path;
 mod secrets;
 mod value;
+mod variables;
+mod words;
 
 pub use admin::Admin;
-pub use error::ConfigError;
+pub use document::Step;
 pub use limits::Limits;
+pub use report::{ConfigError, Finding, Report, Severity};
+pub use review::Review;
 pub use route::{
     ApiKeyPolicy, Backend, Checked, LockoutPolicy, Policies, RateLimitPolicy, Relaxed, Route,
     SignaturePolicy, Surface, Switch,
 };
+pub use route_path::RoutePath;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
 pub use value::{FieldName, HostName, Millis, SourceName};
 
@@ -33,23 +43,13 @@ use toml::Spanned;
 
 use crate::app::{Plan, PlanId};
 
-/// Fields that mean something else than who calls.
-const RESERVED: [&str; 9] = [
-    "authorization",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "cookie",
-    "host",
-    "transfer-encoding",
-    "x-api-key",
-];
-
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// The file that this was read from.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
     /// What holds for the whole process.
     #[serde(default)]
     pub server: Server,
@@ -287,81 +287,26 @@ impl Default for DiscueSurface {
 }
 
 impl Config {
-    /// Reads and checks a file. Relative paths in it are relative to the working directory.
+    /// Reads and checks a file. Relative paths in it are relative to the file.
     ///
     /// # Errors
-    /// When it cannot be read, is no TOML, holds what is unknown, or does not hold together; with line
+    /// When it cannot be read, is no TOML, holds what is unknown, or does not hold together: every mistake, with line
     /// and column where there is one.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
-        Self::parse(&text).map_err(|error| error.in_file(path))
+        Review::of_file(path)?.finish().map(|(config, _)| config)
     }
 
-    /// Reads and checks a text.
+    /// Reads and checks a text. Relative paths in it are relative to the working directory.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| ConfigError::syntax(text, &error))?;
-        config.check(text)?;
-        Ok(config)
+        Review::of_text(text).finish().map(|(config, _)| config)
     }
 
-    /// What types cannot say: that names refer to something, and that nothing contradicts itself.
-    fn check(&self, text: &str) -> Result<(), ConfigError> {
-        if self.listeners.is_empty() {
-            return Err(ConfigError::plain("there is no listener: add [[listeners]]"));
-        }
-        let mut addresses = Vec::new();
-        for listener in &self.listeners {
-            if listener.address.port() != 0 && addresses.contains(&listener.address) {
-                return Err(ConfigError::plain(format!("two listeners are on {}", listener.address)));
-            }
-            addresses.push(listener.address);
-            if listener.h2c && listener.tls.is_some() {
-                let why = format!("the listener on {} has both tls and h2c", listener.address);
-                return Err(ConfigError::plain(why));
-            }
-        }
-        if let Some(admin) = &self.admin {
-            admin.check()?;
-            if admin.listen.port() != 0 && addresses.contains(&admin.listen) {
-                return Err(ConfigError::plain(format!("admin and a listener are both on {}", admin.listen)));
-            }
-        }
-        let field = self.server.identity_field.as_str();
-        if RESERVED.contains(&field) || field.starts_with("x-forwarded-") {
-            return Err(ConfigError::plain(format!(
-                "server.identity_field cannot be {field}: it has a meaning"
-            )));
-        }
-        let mut seen: Vec<&PlanId> = Vec::new();
-        for plan in &self.plans {
-            let id = plan.get_ref().id();
-            if seen.contains(&id) {
-                return Err(ConfigError::at(text, plan.span(), format!("a second plan is named \"{id}\"")));
-            }
-            seen.push(id);
-        }
-        let (mut places, mut names) = (Vec::new(), Vec::new());
-        for (at, route) in self.routes.iter().enumerate() {
-            route.check(text, &self.upstreams)?;
-            let name = route.name_at(at);
-            if names.contains(&name) {
-                let span = route.name.as_ref().map_or(route.path.span(), Spanned::span);
-                return Err(ConfigError::at(text, span, format!("another route is named \"{name}\"")));
-            }
-            names.push(name);
-            for method in route.methods.iter().map(Some).chain(route.methods.is_empty().then_some(None)) {
-                let place = (route.host.as_ref(), route.path.get_ref(), method);
-                if places.contains(&place) {
-                    let why = "an earlier route has the same host, path and method".to_owned();
-                    return Err(ConfigError::at(text, route.path.span(), why));
-                }
-                places.push(place);
-            }
-        }
-        Ok(())
+    /// The ids of the plans that the file defines.
+    pub fn plan_ids(&self) -> impl Iterator<Item = &PlanId> {
+        self.plans.iter().map(|plan| plan.get_ref().id())
     }
 }
 

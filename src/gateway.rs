@@ -22,6 +22,7 @@ mod log_throttle;
 mod log_writer;
 mod metrics;
 mod origin;
+mod plans;
 mod pool;
 mod routes;
 mod secrets;
@@ -72,13 +73,7 @@ impl Shared {
         let opened = Sqlite::open(store, clock.clone()).await;
         let registry: Arc<dyn Registry> =
             Arc::new(opened.with_context(|| format!("store {}", store.display()))?);
-        let actor = crate::app::Actor("config".into());
-        for plan in &config.plans {
-            registry
-                .put_plan(plan.get_ref().clone(), &actor)
-                .await
-                .context("putting the configured plans")?;
-        }
+        plans::store(config, &*registry).await.context("putting the configured plans")?;
         let directory = Arc::new(Directory::new(secrets.peppers()));
         registry::load(&*registry, &directory).await.context("loading the directory")?;
         Ok(Self { clock, registry, directory, sealer: Arc::new(secrets.sealer()) })

@@ -16,11 +16,12 @@ use portcullis::{
     cli::{
         api::Refused,
         backup,
+        check,
         manage::{self, Manage},
         secrets, sign, transfer,
     },
     clock::{Clock, SystemClock},
-    config::Config,
+    config::{Config, ConfigError},
     gateway::{self, LogWriter, audit},
 };
 use tracing_subscriber::{EnvFilter, prelude::*};
@@ -55,9 +56,14 @@ struct Arguments {
 enum Command {
     /// Run the gateway that a configuration describes.
     Serve(ConfigFile),
-    /// Say whether a configuration can be served: its syntax, its names, its certificates. Opens no
-    /// listener and no store.
-    Check(ConfigFile),
+    /// Check a configuration and report everything that is wrong with it, each with line and column: syntax, names,
+    /// routes that no request can reach, settings without effect, files. Opens no listener and no store.
+    Check {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        arguments: check::Arguments,
+    },
     /// Make secrets and store, and in an empty store a first tenant, app and key, which is shown once.
     Init {
         #[command(flatten)]
@@ -232,8 +238,12 @@ fn main() -> ExitCode {
         // Whoever reads the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody may be reading this either.
-            let _ = writeln!(io::stderr(), "portcullis: {error:#}");
+            // Each mistake in a configuration has its own line, which begins with file, line and column. Nobody may be
+            // reading this either.
+            let _ = match error.downcast_ref::<ConfigError>() {
+                Some(mistakes) => writeln!(io::stderr(), "{mistakes}"),
+                None => writeln!(io::stderr(), "portcullis: {error:#}"),
+            };
             match error.downcast_ref::<Refused>() {
                 Some(refused) if refused.status < 500 => ExitCode::from(REFUSED),
                 _ => ExitCode::FAILURE,
@@ -245,21 +255,14 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(file) => {
-            let config = Config::load(&file.config)?;
-            gateway::serve(&config, &start_log()?)
+            let (config, warnings) = check::reviewed(&file.config)?.finish()?;
+            let log = start_log()?;
+            for warning in warnings {
+                tracing::warn!(finding = %warning, "configuration");
+            }
+            gateway::serve(&config, &log)
         }
-        Command::Check(file) => {
-            let config = Config::load(&file.config)?;
-            gateway::check(&config)?;
-            say(format_args!(
-                "{}: {} listeners, {} routes, {} upstreams, {} plans: all right",
-                file.config.display(),
-                config.listeners.len(),
-                config.routes.len(),
-                config.upstreams.len(),
-                config.plans.len()
-            ))
-        }
+        Command::Check { file, arguments } => check::run(&file.config, &arguments),
         Command::Init { file, new_keys } => init(&Config::load(&file.config)?, new_keys),
         Command::Backup { file, to } => {
             let config = Config::load(&file.config)?;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
 
-use super::{ConfigError, Listener, LockoutPolicy, Tls};
+use super::{Listener, LockoutPolicy, Report, Tls};
 
 /// The native admin API, on a listener of its own.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,9 +43,10 @@ impl Admin {
         Listener { address: self.listen, tls: self.tls.clone(), h2c: false }
     }
 
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(super) fn check(&self, report: &mut Report) {
         if self.tls.is_some() && self.plaintext {
-            return Err(ConfigError::plain("admin has both tls and plaintext"));
+            let why = "admin has both tls and plaintext: with TLS, nothing is sent in the clear";
+            report.error(&["admin".into(), "plaintext".into()], why);
         }
         if self.tls.is_none() && !self.plaintext && !self.listen.ip().is_loopback() {
             let why = format!(
@@ -53,8 +54,7 @@ impl Admin {
                  add [admin.tls], or, if something before it speaks TLS, admin.plaintext = true",
                 self.listen
             );
-            return Err(ConfigError::plain(why));
+            report.error(&["admin".into(), "listen".into()], why);
         }
-        Ok(())
     }
 }

@@ -1,12 +1,12 @@
 //! Routes, as they are written.
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::num::NonZeroU32;
 
 use http::Method;
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::{ConfigError, HostName, Millis, SourceName, Upstream};
+use super::{HostName, Millis, RoutePath, SourceName};
 use crate::{
     app::RouteName,
     media::InvalidMedia,
@@ -23,8 +23,9 @@ pub struct Route {
     pub name: Option<Spanned<String>>,
     /// Only for this host; a route with a host is looked at before those without.
     pub host: Option<HostName>,
-    /// This path and all below it; `/` is everything. The longest that fits is taken.
-    pub path: Spanned<String>,
+    /// This path and all below it; `/` is everything. The longest that fits is taken. It may be written as people read
+    /// it or percent-encoded: `/café` and `/caf%C3%A9` are the same.
+    pub path: RoutePath,
     /// Only these methods; others are 405. Empty is all.
     #[serde(default, deserialize_with = "methods")]
     pub methods: Vec<Method>,
@@ -82,6 +83,15 @@ impl Surface {
             Self::Discue => "discue",
             Self::Apig => "apig",
             Self::Docs => "docs",
+        }
+    }
+
+    /// The paths below which it answers.
+    pub(super) fn paths(self) -> &'static [&'static str] {
+        match self {
+            Self::Discue => &["/v1/api_clients", "/v1/api_keys", "/api_clients", "/api_keys"],
+            Self::Apig => &["/v1", "/v2"],
+            Self::Docs => &["/docs"],
         }
     }
 }
@@ -317,56 +327,5 @@ impl Route {
             (None, Some(surface)) => Some(Backend::Surface(surface)),
             _ => None,
         }
-    }
-
-    pub(super) fn check(
-        &self,
-        text: &str,
-        upstreams: &BTreeMap<String, Upstream>,
-    ) -> Result<(), ConfigError> {
-        let wrong = |what: &str| Err(ConfigError::at(text, self.path.span(), what.to_owned()));
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        let is_name = |name: &str| (1..=64).contains(&name.len()) && name.bytes().all(plain);
-        if let Some(name) = self.name.as_ref().filter(|name| !is_name(name.get_ref())) {
-            let why = "a route's name is 1 to 64 characters of A-Z a-z 0-9 - _ .";
-            return Err(ConfigError::at(text, name.span(), why.to_owned()));
-        }
-        let path = self.path.get_ref();
-        if !path.starts_with('/') || (path.len() > 1 && path.ends_with('/')) || path.contains(['?', '#', '%'])
-        {
-            return wrong("a path starts with /, ends without one, and is written without ?, # and %");
-        }
-        if path.split('/').skip(1).any(|part| matches!(part, "." | "..")) || path.contains("//") {
-            return wrong("a path has no empty, . or .. segment");
-        }
-        match self.backend() {
-            None => return wrong("a route leads to either an upstream or a surface"),
-            Some(Backend::Upstream(name)) if !upstreams.contains_key(name) => {
-                let span = self.upstream.as_ref().map_or(self.path.span(), Spanned::span);
-                return Err(ConfigError::at(text, span, format!("no upstream is named \"{name}\"")));
-            }
-            Some(_) => {}
-        }
-        let policies = &self.policies;
-        let known = policies.api_key().is_some() || policies.signature().is_some();
-        let sources = policies.api_key().map_or(&[][..], |policy| &policy.sources);
-        if sources.iter().enumerate().any(|(at, source)| sources[..at].contains(source)) {
-            return wrong("a source of policies.api_key is named twice");
-        }
-        let limited = policies.rate_limit.as_ref().is_some_and(|switch| switch.get().is_some());
-        if !known && (limited || policies.scope.is_some() || policies.grants) {
-            return wrong(
-                "what a caller may (policies.rate_limit, policies.scope, policies.grants) needs policies.api_key or \
-                 policies.signature to know it",
-            );
-        }
-        if policies.grants && self.name.is_none() {
-            return wrong("policies.grants needs the route's name: apps are authorized for it by that");
-        }
-        let any = known || policies.accept.is_some() || policies.content_type.is_some() || policies.lock;
-        if self.surface.is_some() && any {
-            return wrong("a surface has the policies of its contract; a route to one takes none");
-        }
-        Ok(())
     }
 }

@@ -26,9 +26,9 @@ fn what_is_wrong_is_pointed_at() {
         ("[server]\nshutdown_grace = \"10\"", "5:18", "a duration"),
         (route, "6:12", "no upstream is named \"up\""),
         (&format!("{up}{route}{route}"), "10:8", "the same host, path and method"),
-        (&format!("{up}{route}surface = \"discue\""), "7:8", "either an upstream or a surface"),
+        (&format!("{up}{route}surface = \"discue\""), "9:11", "either an upstream or a surface"),
         ("[[routes]]\npath = \"/a\"\n", "5:8", "either an upstream or a surface"),
-        (&format!("{up}{route}policies.rate_limit = true"), "7:8", "needs policies.api_key"),
+        (&format!("{up}{route}policies.rate_limit = true"), "9:23", "needs policies.api_key"),
         (&format!("{up}{route}policies.accept = [\"json\"]"), "9:19", "media type"),
         (
             "plans = [{ id = \"p\", limits = [{ name = \"x\", quota = 0, window = 1 }] }]",
@@ -57,6 +57,208 @@ fn what_cannot_be_together_is_refused() {
     let sources = "policies.api_key = { sources = [\"x-api-key\", \"X-API-KEY\"] }";
     let route = "[upstreams.up]\naddress = \"127.0.0.1:1\"\n[[routes]]\npath = \"/\"\nupstream = \"up\"\n";
     assert!(error(&format!("{route}{sources}")).contains("named twice"));
+}
+
+/// The lines of all findings.
+fn findings(text: &str) -> Vec<String> {
+    Review::of_text(text).findings().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn mistakes_of_every_kind_are_reported_together() {
+    let text = "store.path = 5
+secrets.file = \"x.secrets\"
+[server]
+threads = -1
+unknown = true
+[limits]
+head_bytes = 0
+[[listeners]]
+address = \"localhost:80\"
+[[listeners]]
+address = \"${HOST}:8080\"
+[[listeners]]
+address = \"127.0.0.1:8080\"
+h2c = 1
+[upstreams.good]
+address = \"127.0.0.1:1\"
+[upstreams.bad]
+address = \"127.0.0.1\"
+[[routes]]
+host = \"a:80\"
+methods = [\"get\"]
+path = \"/w/*\"
+upstream = \"bad\"
+[[routes]]
+upstream = \"good\"
+[[routes]]
+path = \"/\"
+upstream = \"none\"
+[[routes]]
+path = \"/\"
+upstream = \"good\"
+policies.rate_limit = true
+";
+    let found = findings(text);
+    let expected = [
+        ("1:14: ", "expected a string"),
+        ("4:11: ", "invalid value"),
+        ("5:1: ", "unknown field `unknown`"),
+        ("7:14: ", "invalid value"),
+        ("9:11: ", "host names are not resolved"),
+        ("11:11: ", "${HOST} is not expanded"),
+        ("14:7: ", "expected a boolean"),
+        ("18:11: ", "an address is an IP address and a port"),
+        ("20:8: ", "without its port"),
+        ("21:11: ", "is no method"),
+        ("22:8: ", "`*` is no pattern"),
+        ("24:1: ", "`path` is missing"),
+        ("28:12: ", "no upstream is named \"none\""),
+        ("30:8: ", "the same host, path and method: the route \"route-3\" (line 27)"),
+        ("32:23: ", "needs policies.api_key"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (line, (place, what)) in found.iter().zip(expected) {
+        assert!(line.starts_with(place) && line.contains(what), "{place}{what}: {line}");
+    }
+}
+
+#[test]
+fn a_missing_table_does_not_hide_other_mistakes() {
+    let found = findings("[server]\nthreads = -1\n");
+    for what in
+        ["`store` is missing", "`secrets` is missing", "`listeners` is missing", "2:11: invalid value"]
+    {
+        assert!(found.iter().any(|line| line.contains(what)), "{what}: {found:?}");
+    }
+}
+
+#[test]
+fn an_unquoted_value_is_explained() {
+    for text in ["listeners = [{ address = 127.0.0.1:80 }]", "store.path = data/x.db", "a = 10s"] {
+        assert!(findings(text)[0].contains("text is written in quotes"), "{text}: {:?}", findings(text));
+    }
+}
+
+#[test]
+fn a_route_that_no_request_reaches_is_refused() {
+    let up = "[upstreams.up]\naddress = \"127.0.0.1:1\"\n";
+    let route = |rest: &str| format!("[[routes]]\nupstream = \"up\"\n{rest}\n");
+    let plain = route("path = \"/a\"");
+    for (routes, what) in [
+        (route("path = \"/w/*\""), "`*` is no pattern"),
+        (route("path = \"/w/{id}\""), "`{` is no pattern"),
+        (route("path = \"/a//b\""), "relax = [\"empty_segments\"]"),
+        (route("path = \"/a;b\""), "relax = [\"parameters\"]"),
+        (route("path = \"/a\"\nmethods = [\"CONNECT\"]"), "CONNECT is refused"),
+        (route("path = \"/a\"\nmethods = [\"GET\", \"GET\"]"), "GET is named twice"),
+        (route("path = \"/a\"\nhost = \"a..b\""), "a host is a name"),
+        (route("path = \"/a\"\nhost = \"*.example\""), "no patterns of hosts"),
+        (route(&format!("path = \"/{}\"", "a".repeat(9000))), "limits.target_bytes"),
+        (format!("{plain}{}", route("path = \"/%61\"")), "the same host, path and method"),
+        (
+            format!("{}{}", route("path = \"/\u{e9}\""), route("path = \"/%c3%a9\"")),
+            "the same host, path and method",
+        ),
+        (
+            format!(
+                "{}{}",
+                route("path = \"/\"\nhost = \"A.example.\""),
+                route("path = \"/\"\nhost = \"a.example\"")
+            ),
+            "the same host, path and method",
+        ),
+        (
+            format!(
+                "{}{}",
+                route("path = \"/\"\nhost = \"b\u{fc}cher.example\""),
+                route("path = \"/\"\nhost = \"xn--bcher-kva.example\"")
+            ),
+            "the same host, path and method",
+        ),
+        (
+            format!(
+                "{}{}",
+                route("path = \"/a\"\nmethods = [\"GET\"]"),
+                route("path = \"/a\"\nmethods = [\"HEAD\"]")
+            ),
+            "method (HEAD)",
+        ),
+    ] {
+        let error = error(&format!("{up}{routes}"));
+        assert!(error.contains(what), "{routes}: {error}");
+    }
+    let fine = format!(
+        "{up}{}{}{}{}",
+        route("path = \"/a;b\"\nrelax = [\"parameters\"]"),
+        route("path = \"/a\"\nmethods = [\"HEAD\"]"),
+        route("path = \"/a\"\nmethods = [\"GET\", \"HEAD\", \"POST\"]").replace("\"HEAD\", ", ""),
+        route("path = \"/a\""),
+    );
+    Config::parse(&format!("{HEAD}{fine}")).unwrap();
+}
+
+#[test]
+fn a_setting_without_effect_is_reported() {
+    let up = "[upstreams.up]\naddress = \"127.0.0.1:1\"\n";
+    let route = "[[routes]]\npath = \"/\"\nupstream = \"up\"\n";
+    let docs = "[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n";
+    for (rest, what) in [
+        (up.to_owned(), "warning: no route leads to the upstream \"up\""),
+        (String::new(), "warning: there is no route"),
+        (format!("{docs}body_bytes = 5"), "a surface has its own bound"),
+        (format!("{docs}policies.lock = true"), "a surface has the policies of its contract"),
+        ("[[routes]]\npath = \"/manage\"\nsurface = \"discue\"".to_owned(), "answers below /v1/api_clients"),
+        (format!("surfaces.apig.app_codes = 3\n{up}{route}"), "warning: no route leads to the surface apig"),
+        ("surfaces.discue.base_url = \"api.discue.io\"".to_owned(), "an absolute URL"),
+        ("server.trusted_proxies = [\"10.0.0.0/8\", \"0.0.0.0/0\"]".to_owned(), "5:0"),
+        ("server.threads = 100000".to_owned(), "worker threads"),
+        ("server.shutdown_grace = \"1ms\"".to_owned(), "warning: below 100ms"),
+        (
+            "limits.connections_per_address = 20000".to_owned(),
+            "warning: connections_per_address is above connections",
+        ),
+        (format!("{up}{route}policies = {{ api_key = true, scope = \"\" }}"), "a scope names a kind"),
+        (format!("{up}{route}policies.api_key.sources = [\"Host\"]"), "carries no credential"),
+        (format!("{up}{route}policies.api_key.sources = [\"x-caller-id\"]"), "is server.identity_field"),
+        ("upstreams.up.address = \"127.0.0.1:0\"".to_owned(), "port 0"),
+        ("metrics.address = \"127.0.0.1:9001\"\n[admin]".to_owned(), "metrics and admin are both on"),
+        ("admin.import_bytes = 0".to_owned(), "nothing could be imported"),
+        (
+            format!("{up}{route}[[plans]]\nid = \"p\"\nlimits = []"),
+            "warning: no route has policies.rate_limit",
+        ),
+        (
+            format!(
+                "{up}{route}policies.api_key = true\n[[routes]]\nhost = \"a.example\"\npath = \"/\"\nupstream = \"up\""
+            ),
+            "requests of the host a.example do not reach this route",
+        ),
+    ] {
+        let found = findings(&format!("{HEAD}{rest}"));
+        let what = if what == "5:0" { "4:43: warning: 0.0.0.0/0 is every address" } else { what };
+        assert!(found.iter().any(|line| line.contains(what)), "{rest}: {found:?}");
+    }
+}
+
+#[test]
+fn sockets_that_cannot_both_be_bound_are_refused() {
+    let at = |one: &str, other: &str| {
+        let text = HEAD.replace("[{ address = \"127.0.0.1:0\" }]", "LISTENERS");
+        let list = format!("[{{ address = \"{one}\" }}, {{ address = \"{other}\" }}]");
+        Config::parse(&text.replace("LISTENERS", &list)).is_ok()
+    };
+    assert!(!at("127.0.0.1:1", "127.0.0.1:1"));
+    assert!(!at("0.0.0.0:1", "127.0.0.1:1"));
+    assert!(!at("127.0.0.1:1", "[::]:1"));
+    assert!(!at("[::]:1", "[::1]:1"));
+    assert!(at("127.0.0.1:1", "127.0.0.2:1"));
+    assert!(at("127.0.0.1:1", "[::1]:1"));
+    assert!(at("127.0.0.1:0", "127.0.0.1:0"));
+    let loops = "[upstreams.up]\naddress = \"127.0.0.1:7\"\n[[routes]]\npath = \"/\"\nupstream = \"up\"\n";
+    let text = HEAD.replace("127.0.0.1:0", "0.0.0.0:7");
+    let error = Config::parse(&format!("{text}{loops}")).unwrap_err().to_string();
+    assert!(error.contains("of this gateway listens there"), "{error}");
 }
 
 #[test]

@@ -81,7 +81,8 @@ impl<'de> Deserialize<'de> for FieldName {
     }
 }
 
-/// A host name without port, in lower case.
+/// A host name without port, in lower case and without the dot of the root; a name beyond ASCII in its A-labels
+/// (RFC 5890), as clients send it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostName(Box<str>);
 
@@ -94,15 +95,32 @@ impl HostName {
 }
 
 impl FromStr for HostName {
-    type Err = &'static str;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-        if plain && (1..=253).contains(&text.len()) {
-            Ok(Self(text.to_ascii_lowercase().into()))
-        } else {
-            Err("a host is a name without port, such as \"api.example.com\"")
+    fn from_str(text: &str) -> Result<Self, String> {
+        const WRONG: &str = "a host is a name without port, such as \"api.example.com\"";
+        if text.contains('*') {
+            return Err(
+                "there are no patterns of hosts: name the host, or leave it out for all of them".into()
+            );
         }
+        if let Some((host, port)) = text.rsplit_once(':')
+            && !port.is_empty()
+            && port.bytes().all(|b| b.is_ascii_digit())
+        {
+            return Err(format!("a host is written without its port: \"{host}\" stands for all ports"));
+        }
+        // Lookups are of names without the dot of the root, which a request may have.
+        let name = text.strip_suffix('.').unwrap_or(text);
+        let name = if name.is_ascii() {
+            name.to_ascii_lowercase()
+        } else {
+            idna::domain_to_ascii(name).map_err(|_| "this is no internationalized domain name".to_owned())?
+        };
+        let plain =
+            |label: &str| label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        let fits = |label: &str| (1..=63).contains(&label.len()) && plain(label);
+        if name.len() <= 253 && name.split('.').all(fits) { Ok(Self(name.into())) } else { Err(WRONG.into()) }
     }
 }
 
@@ -154,6 +172,26 @@ mod tests {
         for text in ["", "5", "s", "0s", "-1s", "1.5s", "25h", "99999999999999999999s", "1 s", "1d"] {
             assert!(text.parse::<Millis>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_host_is_kept_as_requests_name_it() {
+        for (text, kept) in [
+            ("API.Example.com", "api.example.com"),
+            ("api.example.com.", "api.example.com"),
+            ("b\u{fc}cher.example", "xn--bcher-kva.example"),
+            ("XN--bcher-kva.example", "xn--bcher-kva.example"),
+            ("a_b.internal", "a_b.internal"),
+            ("127.0.0.1", "127.0.0.1"),
+        ] {
+            assert_eq!(text.parse::<HostName>().unwrap().as_str(), kept, "{text}");
+        }
+        for text in
+            ["", ".", "a..b", ".example", "a:80", "a:", "*.example", "a b", "https://a", "[::1]", "\u{200b}"]
+        {
+            assert!(text.parse::<HostName>().is_err(), "{text}");
+        }
+        assert!(format!("{}.example", "a".repeat(64)).parse::<HostName>().is_err());
     }
 
     #[test]

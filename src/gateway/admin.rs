@@ -43,6 +43,13 @@ pub fn admin_api(
         oneself,
         imports: imports(config),
         routes: config.routes.iter().enumerate().map(|(at, route)| shown(at, route)).collect(),
+        defined_plans: admin::DefinedPlans {
+            ids: config.plan_ids().cloned().collect(),
+            place: match &config.file {
+                Some(file) => format!("the configuration file {}", file.display()),
+                None => "the configuration".into(),
+            },
+        },
     })
 }
 
@@ -73,7 +80,7 @@ fn shown(at: usize, route: &config::Route) -> admin::Route {
     admin::Route {
         name: route.name_at(at),
         host: route.host.as_ref().map(|host| host.as_str().to_owned()),
-        path: route.path.get_ref().clone(),
+        path: route.path.as_str().to_owned(),
         methods: route.methods.iter().map(ToString::to_string).collect(),
         upstream,
         surface,

@@ -115,7 +115,7 @@ impl Routes {
             };
             Some(Route {
                 host: route.host.as_ref().map(|host| host.as_str().into()),
-                path: route.path.get_ref().as_str().into(),
+                path: route.path.as_str().into(),
                 methods: route.methods.clone(),
                 relaxed: route.relax.rules(),
                 policies: chain(route, config, shared, &intake),

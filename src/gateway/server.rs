@@ -22,18 +22,24 @@ use super::{
     workers::{House, Workers},
 };
 use crate::{
-    config::{self, Config},
+    config::{self, Config, Report, Step},
     registry,
 };
 
 /// Checks what only the machine can tell: that certificates can be used.
-///
-/// # Errors
-/// The first thing that would keep the gateway from starting.
-pub fn check(config: &Config) -> anyhow::Result<()> {
-    let admin = config.admin.iter().filter_map(|admin| admin.tls.as_ref());
-    let listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-    listeners.chain(admin).try_for_each(|tls| tls::acceptor(tls).map(drop))
+pub fn check(config: &Config, report: &mut Report) {
+    for (at, listener) in config.listeners.iter().enumerate() {
+        let place = ["listeners".into(), at.into(), "tls".into()];
+        check_certificate(listener.tls.as_ref(), &place, report);
+    }
+    let admin = config.admin.as_ref().and_then(|admin| admin.tls.as_ref());
+    check_certificate(admin, &["admin".into(), "tls".into()], report);
+}
+
+fn check_certificate(tls: Option<&config::Tls>, place: &[Step<'_>], report: &mut Report) {
+    if let Some(Err(error)) = tls.map(tls::acceptor) {
+        report.error(place, format!("{error:#}"));
+    }
 }
 
 /// Runs the gateway until a signal ends the process.
@@ -51,7 +57,6 @@ pub fn serve(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
 
 fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     log_panics();
-    check(config)?;
     let control = runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("registry")

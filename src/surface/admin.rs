@@ -93,6 +93,7 @@ mod tenants;
 mod transfers;
 
 pub use crate::app::ADMINISTRATION;
+pub use plans::DefinedPlans;
 pub use routes::Route;
 pub use spec::description;
 pub use transfers::Imports;
@@ -157,8 +158,11 @@ pub struct Admin {
     pub lockout: Arc<Lockout>,
     /// An administrator whom no store knows: this process, where it serves itself.
     pub oneself: Option<CallerId>,
-    /// The routes that are served, for reading.
+    /// The routes that are served, for reading. Unless there are none, a lock on a path is refused (422) when no route
+    /// there has the policy `lock`.
     pub routes: Vec<Route>,
+    /// Plans that are defined elsewhere, and are not changed here.
+    pub defined_plans: DefinedPlans,
     /// How files are taken in.
     pub imports: Imports,
 }
@@ -177,7 +181,8 @@ struct Surface {
 /// ```
 /// use std::sync::Arc;
 /// use portcullis::{app::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
-/// use portcullis::{registry::memory::Memory, surface::admin::{self, Admin, Imports}, tower::Peer};
+/// use portcullis::{registry::memory::Memory, tower::Peer};
+/// use portcullis::surface::admin::{self, Admin, DefinedPlans, Imports};
 ///
 /// let clock = Arc::new(SystemClock::new());
 /// let app: axum::Router = admin::router(Admin {
@@ -189,6 +194,7 @@ struct Surface {
 ///     lockout: Arc::default(),
 ///     oneself: None,
 ///     routes: vec![],
+///     defined_plans: DefinedPlans::default(),
 ///     imports: Imports::default(),
 /// });
 /// ```

@@ -83,7 +83,7 @@ async fn what_is_held_is_423_to_others() {
         );
     }
     // A lock of other things, and of other tenants' requests, is nothing to it.
-    for target in [json!({ "resource": "/shop" }), json!({ "caller": "reader" })] {
+    for target in [json!({ "resource": "/orders/shop" }), json!({ "caller": "reader" })] {
         assert_eq!(site.post("/locks", json!({ "target": target, "reason": "x" })).await.status, 201);
     }
     site.world.clock.advance(Duration::from_secs(100));
@@ -100,6 +100,23 @@ async fn a_lock_is_on_a_caller_that_is_there_or_on_a_path() {
         let answer = wanted(json!({ "resource": path })).await;
         refused(&answer, 422, "wrong-values", &["#/target/resource"]);
         assert!(answer.json()["errors"][0]["detail"].as_str().unwrap().starts_with("a path is as /orders/7"));
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_no_route_looks_at_is_refused() {
+    let site = Site::new().await;
+    let wanted = |target: Value| site.post("/locks", json!({ "target": target, "reason": "x" }));
+    for path in ["/elsewhere", "/api", "/api/deeper", "/ordersx"] {
+        let answer = wanted(json!({ "resource": path })).await;
+        refused(&answer, 422, "wrong-values", &["#/target/resource"]);
+        assert!(answer.text.contains("lock = true"), "{}", answer.text);
+    }
+    let on_path = wanted(json!({ "resource": "/orders/7" })).await;
+    let on_caller = wanted(json!({ "caller": "shop" })).await;
+    for made in [on_path, on_caller] {
+        assert_eq!(made.status, 201);
+        assert!(made.json().get("warnings").is_none(), "{}", made.text);
     }
 }
 

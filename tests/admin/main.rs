@@ -27,7 +27,7 @@ use common::{Answer, Server, World};
 use portcullis::{
     app::{CallerKind, Covers, LockToken, Role, Target},
     registry::{NewLock, Registry},
-    surface::admin::{Admin, Imports, Route, router},
+    surface::admin::{Admin, DefinedPlans, Imports, Route, router},
 };
 use serde_json::{Value, json};
 
@@ -126,7 +126,7 @@ fn surface(world: &World) -> Admin {
         methods: vec!["GET".into()],
         upstream: upstream.map(str::to_owned),
         surface: upstream.is_none().then(|| "discue".into()),
-        policies: vec!["api_key".into()],
+        policies: if upstream.is_some() { vec!["api_key".into(), "lock".into()] } else { Vec::new() },
     };
     Admin {
         registry: world.registry.clone(),
@@ -137,6 +137,10 @@ fn surface(world: &World) -> Admin {
         lockout: std::sync::Arc::default(),
         oneself: None,
         routes: vec![route("orders", Some("up")), route("api", None)],
+        defined_plans: DefinedPlans {
+            ids: ["configured".parse().unwrap()].into(),
+            place: "the configuration file gateway.toml".into(),
+        },
         imports: Imports { most: 1 << 20, ..Imports::default() },
     }
 }

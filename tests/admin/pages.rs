@@ -170,7 +170,7 @@ async fn routes_are_read_as_they_are_configured() {
     let site = Site::new().await;
     let route = json!({
         "name": "orders", "host": null, "path": "/orders", "methods": ["GET"], "upstream": "up",
-        "surface": null, "policies": ["api_key"],
+        "surface": null, "policies": ["api_key", "lock"],
     });
     assert_eq!(site.get("/routes/orders").await.json(), route);
     assert_eq!(site.get("/routes").await.json()["items"][0], route);

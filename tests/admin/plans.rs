@@ -57,6 +57,23 @@ async fn a_plan_is_replaced_only_on_purpose() {
 }
 
 #[tokio::test]
+async fn a_plan_that_the_configuration_defines_is_changed_there_only() {
+    let site = Site::new().await;
+    let body = json!({ "limits": [limit("minute", 10)] });
+    let created = site.send("PUT", "/plans/configured", &[], body.clone()).await;
+    refused(&created, 409, "conflict", &[]);
+    assert!(created.text.contains("configuration file gateway.toml"), "{}", created.text);
+    site.world.plan("configured", 10, 60).await;
+    let made = site.world.registry.plan(&"configured".parse().unwrap()).await.unwrap();
+    for fields in [&[][..], &[ANY], &[("if-none-match", "*")]] {
+        refused(&site.send("PUT", "/plans/configured", fields, body.clone()).await, 409, "conflict", &[]);
+    }
+    refused(&site.delete("/plans/configured").await, 409, "conflict", &[]);
+    assert_eq!(site.world.registry.plan(&"configured".parse().unwrap()).await.unwrap(), made);
+    assert_eq!(site.send("PUT", "/plans/other", &[], body).await.status, 201);
+}
+
+#[tokio::test]
 async fn a_plan_that_somebody_is_on_stays() {
     let site = Site::new().await;
     assert_eq!(site.patch("/tenants/acme/callers/shop", json!({ "plan": "demo" })).await.status, 200);

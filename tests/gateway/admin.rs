@@ -18,7 +18,7 @@ use crate::harness::{PATIENCE, Service, Site, certificate, client, free_address,
 /// A site with the admin API, and the token that `init` showed.
 pub async fn managed(more: &str) -> (Site, SocketAddr, String) {
     let (service, admin) = (Service::echo().await, free_address());
-    let mut site = Site::with(service.address, "api_key = true", "", more);
+    let mut site = Site::with(service.address, "api_key = true\nlock = true", "", more);
     site.rewrite(|text| format!("{text}\n[admin]\nlisten = \"{admin}\"\n"));
     let token = shown(&site.init());
     (site, admin, token)
@@ -58,7 +58,7 @@ async fn the_admin_api_is_served_on_its_own_listener_and_nowhere_else() {
     let routes: Value = ask(admin, &token, "GET", "/routes", None).await.json().await.unwrap();
     let route = json!({
         "name": "route-1", "host": null, "path": "/", "methods": [], "upstream": "up", "surface": null,
-        "policies": ["api_key"],
+        "policies": ["api_key", "lock"],
     });
     assert_eq!(routes["items"][0], route);
     assert_eq!(routes["items"][1]["surface"], "discue");

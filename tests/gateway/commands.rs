@@ -83,7 +83,7 @@ fn serve_says_why_it_cannot() {
 
     fs::remove_file(site.folder.path().join("data/secrets.toml")).unwrap();
     let output = site.command("serve").output().unwrap();
-    assert!(stderr(&output).contains("portcullis init makes it"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("data/secrets.toml does not exist"), "{}", stderr(&output));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod admin;
 mod commands;
+mod configuration;
 mod durability;
 mod forwarding;
 #[path = "../site/mod.rs"]

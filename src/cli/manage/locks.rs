@@ -1,8 +1,11 @@
 //! `portcullis lock`.
 
+use std::io::Write;
+
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use http::Method;
+use serde_json::Value;
 
 use super::{Desk, encoded, given};
 
@@ -106,7 +109,16 @@ pub(super) async fn run(command: Locks, desk: &mut Desk<'_>) -> anyhow::Result<(
                 ("covers", covers.map(Into::into)),
                 ("lasts", Some(lasts.into())),
             ]);
-            desk.make("/locks", &body).await
+            let mut lock = desk.api.ask(Method::POST, "/locks", &[], Some(&body)).await?.body;
+            let warnings = lock.get("warnings").and_then(Value::as_array).cloned().unwrap_or_default();
+            for warning in warnings.iter().filter_map(Value::as_str) {
+                // A closed standard error is no reason to hide the token.
+                let _ = writeln!(std::io::stderr(), "portcullis: warning: {warning}");
+            }
+            if let Some(members) = lock.as_object_mut().filter(|_| !desk.json) {
+                members.remove("warnings");
+            }
+            desk.tell(&lock)
         }
         Locks::Refresh { lasts } => {
             let body = given([("lasts", Some(lasts.into()))]);

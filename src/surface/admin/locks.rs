@@ -1,5 +1,6 @@
 //! Locks: leases that are acquired, proven, refreshed, released and broken.
 
+mod enforced;
 mod proof;
 
 pub(super) use proof::Proof;
@@ -21,6 +22,7 @@ use super::{
     etag::{self, Tag},
     json::{self, Checks},
     page::{Page, cut},
+    routes::Route,
     spec,
 };
 use crate::{
@@ -87,6 +89,10 @@ pub(super) struct Acquired {
     token: String,
     #[serde(flatten)]
     lock: Lock,
+    /// Requests that it does not stop, for people.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<String>,
 }
 
 /// A lock to be acquired, by who asks.
@@ -178,6 +184,29 @@ impl WantedLock {
     }
 }
 
+/// Refuses a lock on a path where no route would look at it; of one on a caller, which also keeps others from changing
+/// the caller, returns what it does not stop.
+fn enforcement(routes: &[Route], target: &app::Target) -> Result<Vec<String>, Refused> {
+    let mut checks = Checks::default();
+    let mut warnings = Vec::new();
+    // Without routes, something else than this gateway serves requests and enforces locks.
+    match target {
+        _ if routes.is_empty() => {}
+        app::Target::Resource(path) => checks.that(
+            enforced::on_path(routes, path.as_str()),
+            "#/target/resource",
+            "no route there looks at locks, so the lock would stop nothing: add `lock = true` to the policies of the \
+             route that serves this path",
+        ),
+        app::Target::Caller(_) if enforced::on_callers(routes) => {}
+        app::Target::Caller(_) => warnings.push(
+            "No route has the policy `lock`: changes of the caller are refused, its requests are not.".to_owned(),
+        ),
+    }
+    checks.done()?;
+    Ok(warnings)
+}
+
 fn shown(lock: app::Lock) -> Answer {
     let lock = Lock::from(lock);
     Answer::ok(&lock).tagged(&Tag::content(&lock))
@@ -207,7 +236,8 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(Answer::ok(&page).linked(link))
 }
 
-/// Acquires a lock. Its token is in this answer only. For an operator.
+/// Acquires a lock. Its token is in this answer only. For an operator. A lock on a path is refused (422) where no route
+/// has the policy `lock`.
 #[utoipa::path(
     post,
     path = "/locks",
@@ -232,13 +262,14 @@ pub(super) async fn acquire(
     if let app::Target::Caller(id) = &wanted.target {
         surface.may_hold(&call, id).await?;
     }
+    let warnings = enforcement(&surface.admin.routes, &wanted.target)?;
     let acquired = surface.execute(&call, ticket.as_ref(), vec![Command::AcquireLock(wanted)], |done| {
         let lock = done!(Lock, done)?.clone();
         let token = Proof::of(&lock, token).to_string();
         let location = format!("/admin/v1/locks/{}", lock.id);
         let lock = Lock::from(lock);
         let tag = Tag::content(&lock);
-        Ok(Answer::made(location, &Acquired { token, lock }).tagged(&tag).secret())
+        Ok(Answer::made(location, &Acquired { token, lock, warnings }).tagged(&tag).secret())
     });
     acquired.await.map_err(|fault| surface.refuse(fault))
 }

@@ -1,6 +1,6 @@
 //! Plans.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::extract::{Request, State};
 use http::StatusCode;
@@ -23,6 +23,28 @@ use crate::{
     registry::{Command, Fault},
     surface::{present, spec::words},
 };
+
+/// Plans that a configuration defines. Changes to them would be undone when it is next read, so they are refused (409).
+#[derive(Debug, Clone, Default)]
+pub struct DefinedPlans {
+    /// The ids of the plans.
+    pub ids: BTreeSet<PlanId>,
+    /// Where they are defined, for messages: `the configuration file config/gateway.toml`, for example.
+    pub place: String,
+}
+
+impl DefinedPlans {
+    fn refuse(&self, id: &PlanId) -> Result<(), Denial> {
+        if !self.ids.contains(id) {
+            return Ok(());
+        }
+        let detail = format!(
+            "The plan \"{id}\" is defined in {}: change it there and restart the gateway, or put a plan with another id.",
+            self.place
+        );
+        Err(Denial::Conflict { detail: detail.into() })
+    }
+}
 
 /// How much callers may that are on it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -172,7 +194,8 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(if tag.is_known(&call.headers) { Answer::unmodified(&tag) } else { Answer::ok(&plan).tagged(&tag) })
 }
 
-/// Makes a plan, or puts another in its place. For an owner.
+/// Makes a plan, or puts another in its place. For an owner. A plan that the gateway's configuration defines is
+/// changed there only (409).
 #[utoipa::path(
     put,
     path = "/plans/{plan}",
@@ -186,6 +209,7 @@ pub(super) async fn put(State(surface): State<Arc<Surface>>, request: Request) -
     let call = Call::of(request, Role::Owner).await?;
     call.query(&[])?;
     let id: PlanId = call.target()?;
+    surface.admin.defined_plans.refuse(&id)?;
     let before = match surface.admin.registry.plan(&id).await {
         Ok(plan) => Some(plan),
         Err(Fault::NotFound) => None,
@@ -211,7 +235,7 @@ pub(super) async fn put(State(surface): State<Arc<Surface>>, request: Request) -
     Ok(Answer::document(status, &plan).tagged(&Tag::content(&plan)))
 }
 
-/// Deletes a plan that no caller is on. For an owner.
+/// Deletes a plan that no caller is on. For an owner. A plan that the gateway's configuration defines stays (409).
 #[utoipa::path(
     delete,
     path = "/plans/{plan}",
@@ -224,6 +248,7 @@ pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request
     let call = Call::of(request, Role::Owner).await?;
     call.query(&[])?;
     let id: PlanId = call.target()?;
+    surface.admin.defined_plans.refuse(&id)?;
     let before = surface.admin.registry.plan(&id).await.map_err(|fault| surface.refuse(fault))?;
     Tag::content(&Plan::from(before.clone())).expected(&call.headers)?;
     surface.change(&call, vec![Command::Expect(Entity::Plan(before)), Command::DeletePlan(id)]).await?;

@@ -1,0 +1,188 @@
+//! Checks that types cannot express: that names refer to something, that nothing contradicts itself, and that no
+//! setting is silently without effect.
+
+mod addresses;
+mod routes;
+
+use std::time::Duration;
+
+use http::Uri;
+
+use super::{Config, Millis, Report};
+
+/// Header fields that have another meaning than the caller's id.
+const RESERVED: [&str; 26] = [
+    "accept",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "forwarded",
+    "host",
+    "if-match",
+    "keep-alive",
+    "max-forwards",
+    "origin",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "vary",
+    "via",
+    "x-api-key",
+];
+
+/// A time limit below this ends connections that are merely far away.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// More worker threads than any machine has processors for.
+const MOST_THREADS: usize = 1024;
+
+/// Every check that needs nothing but the configuration.
+pub(super) fn all(config: &Config, report: &mut Report) {
+    addresses::check(config, report);
+    server(config, report);
+    limits(config, report);
+    plans(config, report);
+    surfaces(config, report);
+    routes::check(config, report);
+}
+
+fn server(config: &Config, report: &mut Report) {
+    let place = ["server".into(), "identity_field".into()];
+    let field = config.server.identity_field.as_str();
+    if RESERVED.contains(&field) || field.starts_with("x-forwarded-") {
+        let why = format!(
+            "server.identity_field cannot be {field}: it has a meaning; take a field such as x-caller-id"
+        );
+        report.error(&place, why);
+    }
+    for (at, network) in config.server.trusted_proxies.iter().enumerate() {
+        if network.prefix_len() == 0 {
+            let why = format!(
+                "{network} is every address: each client can then claim any address in X-Forwarded-For; name the \
+                 networks of your load balancers"
+            );
+            report.warning(&["server".into(), "trusted_proxies".into(), at.into()], why);
+        }
+    }
+    if config.server.threads > MOST_THREADS {
+        let why = format!("more than {MOST_THREADS} worker threads; 0 is one for each processor");
+        report.error(&["server".into(), "threads".into()], why);
+    }
+    let environment = config.secrets.environment.as_deref();
+    if environment.is_some_and(|name| name.is_empty() || name.contains(['=', '\0'])) {
+        report.error(
+            &["secrets".into(), "environment".into()],
+            "no variable of the environment has such a name",
+        );
+    }
+    if config.secrets.file == config.store.path {
+        report.error(&["secrets".into(), "file".into()], "the secrets and the store cannot be the same file");
+    }
+    for (table, name, path) in
+        [("store", "path", &config.store.path), ("secrets", "file", &config.secrets.file)]
+    {
+        let text = path.to_string_lossy();
+        let is_url = text.contains("://") || text.starts_with("sqlite:") || text.starts_with(":memory:");
+        if text.is_empty() || is_url || text.ends_with('/') {
+            report.error(
+                &[table.into(), name.into()],
+                "this is the path of a file, such as \"data/portcullis.db\"",
+            );
+        }
+    }
+}
+
+fn limits(config: &Config, report: &mut Report) {
+    let limits = &config.limits;
+    for (name, bound, of, beyond) in [
+        ("connections_per_address", limits.connections_per_address, "connections", limits.connections),
+        ("target_bytes", limits.target_bytes, "head_bytes", limits.head_bytes),
+    ] {
+        // Only what somebody wrote: the defaults of the two may be on either side of a changed one.
+        if bound > beyond && report.has(&["limits".into(), name.into()]) {
+            let why = format!("{name} is above {of} ({beyond}) and never reached");
+            report.warning(&["limits".into(), name.into()], why);
+        }
+    }
+    let times: [(&[&str], Millis); 6] = [
+        (&["server", "shutdown_grace"], config.server.shutdown_grace),
+        (&["limits", "connection_age"], limits.connection_age),
+        (&["limits", "head_timeout"], limits.head_timeout),
+        (&["limits", "idle_timeout"], limits.idle_timeout),
+        (&["limits", "body_timeout"], limits.body_timeout),
+        (&["limits", "write_timeout"], limits.write_timeout),
+    ];
+    for (path, time) in times {
+        short(path, time, report);
+    }
+    for (name, upstream) in &config.upstreams {
+        short(&["upstreams", name, "connect_timeout"], upstream.connect_timeout, report);
+        short(&["upstreams", name, "read_timeout"], upstream.read_timeout, report);
+    }
+    if config.admin.as_ref().is_some_and(|admin| admin.import_bytes == 0) {
+        report.error(
+            &["admin".into(), "import_bytes".into()],
+            "nothing could be imported: a file has at least a byte",
+        );
+    }
+}
+
+fn short(path: &[&str], time: Millis, report: &mut Report) {
+    if time.duration() < SHORTEST {
+        let path: Vec<_> = path.iter().map(|step| (*step).into()).collect();
+        report.warning(&path, "below 100ms: clients and services that are merely far away will fail");
+    }
+}
+
+fn plans(config: &Config, report: &mut Report) {
+    for (at, plan) in config.plans.iter().enumerate() {
+        let id = plan.get_ref().id();
+        let earlier = config.plans[..at].iter().position(|other| other.get_ref().id() == id);
+        if let Some(line) = earlier.and_then(|earlier| report.line(&["plans".into(), earlier.into()])) {
+            report.error(
+                &["plans".into(), at.into(), "id".into()],
+                format!("a second plan is named \"{id}\"; the first is on line {line}"),
+            );
+        }
+    }
+    let limited = config.routes.iter().any(|route| {
+        route.surface.is_some()
+            || route.policies.rate_limit.as_ref().is_some_and(|limit| limit.get().is_some())
+    });
+    if !config.plans.is_empty() && !limited && config.admin.is_none() && report.is_whole() {
+        let why = "no route has policies.rate_limit: plans limit nothing here";
+        report.warning(&["plans".into(), 0.into()], why);
+    }
+}
+
+fn surfaces(config: &Config, report: &mut Report) {
+    for surface in [super::Surface::Discue, super::Surface::Apig] {
+        let place = ["surfaces".into(), surface.name().into()];
+        let routed = config.routes.iter().any(|route| route.surface == Some(surface));
+        if report.has(&place) && !routed && report.is_whole() {
+            report.warning(
+                &place,
+                format!("no route leads to the surface {}: this has no effect", surface.name()),
+            );
+        }
+    }
+    let base_url = &config.surfaces.discue.base_url;
+    let uri = base_url.parse::<Uri>().ok();
+    let absolute = uri.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    if !absolute || base_url.contains(['?', '#']) {
+        let why = "links start with this: an absolute URL without query, such as \"https://api.example.com\"";
+        report.error(&["surfaces".into(), "discue".into(), "base_url".into()], why);
+    }
+}

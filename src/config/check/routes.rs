@@ -1,0 +1,285 @@
+//! Checks of routes: that each can be reached, leads somewhere, and does not ignore what it says.
+
+use http::{HeaderName, Method, header};
+
+use crate::{
+    config::{Backend, Config, HostName, Report, Route, Surface, document::Step},
+    policy::Source,
+};
+
+/// Fields that describe the message or its connection, and carry no credential.
+const NO_CREDENTIAL: [HeaderName; 8] = [
+    header::ACCEPT,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::HOST,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+pub(super) fn check(config: &Config, report: &mut Report) {
+    if config.routes.is_empty() && report.is_whole() {
+        report.warning(&[], "there is no route: every request is answered with 404; add [[routes]]");
+    }
+    for (at, route) in config.routes.iter().enumerate() {
+        let mut found = OfRoute { report, at };
+        found.path(config, route);
+        found.methods(route);
+        found.backend(config, route);
+        found.policies(config, route);
+        found.name(config, route);
+        found.place(config, route);
+        found.other_hosts(config, route);
+    }
+}
+
+/// Findings about one route.
+struct OfRoute<'r> {
+    report: &'r mut Report,
+    at: usize,
+}
+
+impl OfRoute<'_> {
+    fn error(&mut self, below: &[&str], why: impl Into<String>) {
+        let path = self.below(below);
+        self.report.error(&path, why);
+    }
+
+    fn warning(&mut self, below: &[&str], why: impl Into<String>) {
+        let path = self.below(below);
+        self.report.warning(&path, why);
+    }
+
+    fn below<'s>(&self, below: &[&'s str]) -> Vec<Step<'s>> {
+        ["routes".into(), self.at.into()].into_iter().chain(below.iter().map(|step| (*step).into())).collect()
+    }
+
+    /// A route's name and the line it stands on.
+    fn called(&self, config: &Config, at: usize) -> String {
+        let name = config.routes[at].name_at(self.report.origin("routes", at));
+        match self.report.line(&["routes".into(), at.into(), "path".into()]) {
+            Some(line) => format!("the route \"{name}\" (line {line})"),
+            None => format!("the route \"{name}\""),
+        }
+    }
+
+    fn path(&mut self, config: &Config, route: &Route) {
+        let broken = route.path.breaks().without(route.relax.rules());
+        if !broken.is_empty() {
+            let names: Vec<_> = broken.names().map(|name| format!("\"{name}\"")).collect();
+            let names = names.join(", ");
+            self.error(
+                &["path"],
+                format!("requests with such a path are refused: add relax = [{names}] to this route"),
+            );
+        }
+        let path = route.path.as_str();
+        let most = config.limits.target_bytes.get() as usize;
+        if path.len() > most {
+            self.error(
+                &["path"],
+                format!("requests with so long a path are refused: limits.target_bytes is {most}"),
+            );
+        }
+        if path.contains("%CC%") {
+            let why = "the path has a combining character; most clients send letters with accents as one character, \
+                       which is another path";
+            self.warning(&["path"], why);
+        }
+    }
+
+    fn methods(&mut self, route: &Route) {
+        for (at, method) in route.methods.iter().enumerate() {
+            if *method == Method::CONNECT {
+                self.error(&["methods"], "CONNECT is refused for every route");
+            }
+            if route.methods[..at].contains(method) {
+                self.error(&["methods"], format!("{method} is named twice"));
+            }
+        }
+    }
+
+    fn backend(&mut self, config: &Config, route: &Route) {
+        match (route.backend(), &route.upstream) {
+            (None, None) => {
+                self.error(&["path"], "a route leads to either an upstream or a surface: name one")
+            }
+            (None, Some(_)) => {
+                self.error(&["surface"], "a route leads to either an upstream or a surface, not to both")
+            }
+            (Some(Backend::Upstream(name)), _) => {
+                let known = config.upstreams.contains_key(name)
+                    || self.report.has(&["upstreams".into(), name.into()]);
+                if !known {
+                    self.error(
+                        &["upstream"],
+                        format!("no upstream is named \"{name}\": add [upstreams.{name}]"),
+                    );
+                }
+            }
+            (Some(Backend::Surface(surface)), _) => self.surface(route, surface),
+        }
+    }
+
+    fn surface(&mut self, route: &Route, surface: Surface) {
+        let path = &route.path;
+        let below = surface.paths();
+        let serves = below.iter().any(|base| path.contains(base) || is_within(path.as_str(), base));
+        if !serves {
+            let why = format!(
+                "the surface {} answers below {} only: requests to this path would all be 404",
+                surface.name(),
+                below.join(", ")
+            );
+            self.error(&["path"], why);
+        }
+        if route.body_bytes.is_some() {
+            let why = "a surface has its own bound on content: this would have no effect";
+            self.error(&["body_bytes"], why);
+        }
+        let policies = &route.policies;
+        let some = policies.api_key().is_some()
+            || policies.signature().is_some()
+            || policies.accept.is_some()
+            || policies.content_type.is_some()
+            || policies.lock
+            || policies.grants
+            || policies.scope.is_some()
+            || is_limited(route);
+        if some {
+            self.error(
+                &["policies"],
+                "a surface has the policies of its contract; a route to one takes none",
+            );
+        }
+    }
+
+    fn policies(&mut self, config: &Config, route: &Route) {
+        let policies = &route.policies;
+        let sources = policies.api_key().map_or(&[][..], |policy| &policy.sources);
+        let place = ["policies", "api_key", "sources"];
+        for (at, source) in sources.iter().enumerate() {
+            if sources[..at].contains(source) {
+                self.error(&place, "a source of policies.api_key is named twice");
+            }
+            if let Source::Field(name) = &source.0 {
+                if NO_CREDENTIAL.contains(name) {
+                    self.error(
+                        &place,
+                        format!("the field {name} carries no credential: it has another meaning"),
+                    );
+                }
+                if *name == config.server.identity_field.name() {
+                    let why = format!(
+                        "{name} is server.identity_field, which is removed from requests before they are read"
+                    );
+                    self.error(&place, why);
+                }
+            }
+        }
+        let known = policies.api_key().is_some() || policies.signature().is_some();
+        let needing = [
+            ("rate_limit", is_limited(route)),
+            ("scope", policies.scope.is_some()),
+            ("grants", policies.grants),
+        ];
+        for (name, on) in needing {
+            if on && !known && route.surface.is_none() {
+                let why = format!(
+                    "policies.{name} is about a caller, and nothing here recognises one: it needs policies.api_key or \
+                     policies.signature"
+                );
+                self.error(&["policies", name], why);
+            }
+        }
+        if policies.scope.as_ref().is_some_and(|scope| scope.trim().is_empty() || scope.contains(':')) {
+            self.error(&["policies", "scope"], "a scope names a kind of resource, such as \"orders\"");
+        }
+        if policies.grants && route.name.is_none() {
+            let why = "policies.grants needs the route's name: apps are authorized for it by that";
+            self.error(&["policies", "grants"], why);
+        }
+    }
+
+    fn name(&mut self, config: &Config, route: &Route) {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let is_name = |name: &str| (1..=64).contains(&name.len()) && name.bytes().all(plain);
+        if route.name.as_ref().is_some_and(|name| !is_name(name.get_ref())) {
+            self.error(&["name"], "a route's name is 1 to 64 characters of A-Z a-z 0-9 - _ .");
+        }
+        let name_of = |report: &Report, at: usize| config.routes[at].name_at(report.origin("routes", at));
+        let name = name_of(self.report, self.at);
+        if let Some(earlier) = (0..self.at).find(|earlier| name_of(self.report, *earlier) == name) {
+            let earlier = self.called(config, earlier);
+            let below = if route.name.is_some() { "name" } else { "path" };
+            self.error(&[below], format!("another route is named \"{name}\": {earlier}"));
+        }
+    }
+
+    /// Two routes to one place are one too many: no request would reach the second.
+    fn place(&mut self, config: &Config, route: &Route) {
+        let same = |other: &&Route| other.host == route.host && other.path == route.path;
+        for (at, other) in config.routes[..self.at].iter().enumerate().filter(|(_, other)| same(other)) {
+            let taken = if route.methods.is_empty() {
+                other.methods.is_empty().then(String::new)
+            } else {
+                let takes = |method: &Method| {
+                    other.methods.contains(method)
+                        || *method == Method::HEAD && other.methods.contains(&Method::GET)
+                };
+                let taken: Vec<_> =
+                    route.methods.iter().filter(|method| takes(method)).map(Method::as_str).collect();
+                (!taken.is_empty()).then(|| format!(" ({})", taken.join(", ")))
+            };
+            if let Some(taken) = taken {
+                let earlier = self.called(config, at);
+                self.error(
+                    &["path"],
+                    format!("an earlier route has the same host, path and method{taken}: {earlier}"),
+                );
+            }
+        }
+    }
+
+    /// Requests of a host that has routes of its own never reach the guarded routes of any host.
+    fn other_hosts(&mut self, config: &Config, route: &Route) {
+        if route.host.is_some() || !is_guarded(route) {
+            return;
+        }
+        let mut hosts: Vec<&HostName> = Vec::new();
+        for other in &config.routes {
+            let Some(host) = &other.host else { continue };
+            if hosts.contains(&host) || !other.path.contains(route.path.as_str()) {
+                continue;
+            }
+            hosts.push(host);
+            let of_host =
+                config.routes.iter().enumerate().filter(|(_, one)| {
+                    one.host.as_ref() == Some(host) && one.path.contains(route.path.as_str())
+                });
+            let nearest = of_host.max_by_key(|(_, one)| one.path.as_str().len());
+            if let Some((at, _)) = nearest.filter(|(_, one)| one.surface.is_none() && !is_guarded(one)) {
+                let taker = self.called(config, at);
+                let why = format!(
+                    "requests of the host {} do not reach this route and need no credential: {taker} takes them",
+                    host.as_str()
+                );
+                self.warning(&["path"], why);
+            }
+        }
+    }
+}
+
+fn is_limited(route: &Route) -> bool {
+    route.policies.rate_limit.as_ref().is_some_and(|limit| limit.get().is_some())
+}
+
+fn is_guarded(route: &Route) -> bool {
+    route.policies.api_key().is_some() || route.policies.signature().is_some()
+}
+
+fn is_within(path: &str, base: &str) -> bool {
+    path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

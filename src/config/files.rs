@@ -1,0 +1,139 @@
+//! Files that a configuration names: where they are, and whether they can be there.
+
+use std::{
+    fs,
+    path::{Component, Path, PathBuf},
+};
+
+use super::{Config, Report, document::Step};
+
+/// A path in the configuration, and the entry that it stands in.
+struct Named<'c> {
+    place: Vec<Step<'static>>,
+    path: &'c mut PathBuf,
+}
+
+fn named(config: &mut Config) -> Vec<Named<'_>> {
+    let mut all = vec![
+        Named { place: vec!["store".into(), "path".into()], path: &mut config.store.path },
+        Named { place: vec!["secrets".into(), "file".into()], path: &mut config.secrets.file },
+    ];
+    for (at, listener) in config.listeners.iter_mut().enumerate() {
+        if let Some(tls) = &mut listener.tls {
+            let place = |name| vec!["listeners".into(), at.into(), "tls".into(), Step::Key(name)];
+            all.push(Named { place: place("certificate"), path: &mut tls.certificate });
+            all.push(Named { place: place("key"), path: &mut tls.key });
+        }
+    }
+    if let Some(tls) = config.admin.as_mut().and_then(|admin| admin.tls.as_mut()) {
+        let place = |name| vec!["admin".into(), "tls".into(), Step::Key(name)];
+        all.push(Named { place: place("certificate"), path: &mut tls.certificate });
+        all.push(Named { place: place("key"), path: &mut tls.key });
+    }
+    all
+}
+
+/// Makes relative paths relative to the file that names them.
+///
+/// Earlier versions looked them up in the working directory. A file that is there, and not beside the configuration,
+/// is an error: a second, empty store would be made otherwise.
+pub(super) fn resolve(config: &mut Config, file: &Path, report: &mut Report) {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    for Named { place, path } in named(config) {
+        if path.starts_with("~") {
+            report.error(&place, "~ is not expanded in this file: write the path of the folder itself");
+        }
+        if path.is_absolute() {
+            continue;
+        }
+        let resolved = tidy(&folder.join(&*path));
+        let earlier = std::mem::replace(path, resolved);
+        if !path.exists() && earlier.exists() && !is_same(path, &earlier) {
+            let why = format!(
+                "relative paths are relative to this file, so this is {}, which does not exist; {} does, in the \
+                 working directory, where earlier versions looked for it: move it, or write its path here",
+                path.display(),
+                earlier.display()
+            );
+            report.error(&place, why);
+        }
+    }
+}
+
+/// Returns `true` if two paths would be the same file, whether or not it exists.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some((fs::canonicalize(folder).ok()?, path.file_name()?.to_owned()))
+    };
+    whole(one).is_some_and(|one| whole(other) == Some(one))
+}
+
+/// The path without `folder/..`, where that is certain to be the same: the folder is there and is no link.
+fn tidy(path: &Path) -> PathBuf {
+    let mut tidied = PathBuf::new();
+    for part in path.components() {
+        let is_folder = || fs::symlink_metadata(&tidied).is_ok_and(|found| found.is_dir());
+        let is_named = matches!(tidied.components().next_back(), Some(Component::Normal(_)));
+        if part == Component::ParentDir && is_named && is_folder() {
+            tidied.pop();
+        } else {
+            tidied.push(part);
+        }
+    }
+    tidied
+}
+
+/// Checks what the secrets and the store are just now. Nothing is opened or made.
+pub(super) fn check(config: &Config, report: &mut Report) {
+    let (store, secrets) = (&config.store.path, &config.secrets.file);
+    let from_environment = config.secrets.variable().is_some();
+    for (place, path) in
+        [(["store".into(), "path".into()], store), (["secrets".into(), "file".into()], secrets)]
+    {
+        if path.is_dir() {
+            report.error(&place, format!("{} is a folder, and not a file", path.display()));
+        } else if let Some(wrong) = unmakeable(path) {
+            report.error(
+                &place,
+                format!("{} cannot be made: {} is not a folder", path.display(), wrong.display()),
+            );
+        }
+    }
+    let place: [Step<'_>; 2] = ["secrets".into(), "file".into()];
+    if !secrets.exists() && !from_environment {
+        let variable = config.secrets.environment.as_ref();
+        let unset = variable.map(|name| format!(", and the variable {name} is not set")).unwrap_or_default();
+        if store.exists() {
+            let why = format!(
+                "{} does not exist{unset}, and without it nothing in {} can be used: put it back",
+                secrets.display(),
+                store.display()
+            );
+            report.error(&place, why);
+        } else {
+            let why = format!("{} does not exist yet{unset}: `portcullis init` makes it", secrets.display());
+            report.warning(&place, why);
+        }
+    } else if !secrets.is_dir() {
+        match config.secrets.load() {
+            Ok(_) => {}
+            Err(error) => report.error(&place, error.to_string()),
+        }
+    }
+    if !store.exists() {
+        let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+        let what = match folder {
+            Some(folder) => format!("the folder {} does not exist yet", folder.display()),
+            None => format!("{} does not exist yet", store.display()),
+        };
+        let why = format!("{what}: `portcullis init` makes it, and the store in it");
+        report.warning(&["store".into(), "path".into()], why);
+    }
+}
+
+/// What stands in the way of a file's folders, if something does.
+fn unmakeable(path: &Path) -> Option<&Path> {
+    let above = path.ancestors().skip(1).find(|above| above.exists())?;
+    (!above.is_dir()).then_some(above)
+}

@@ -1,0 +1,89 @@
+//! The reading of a whole file: what it says, and everything that is wrong with it.
+
+use std::path::Path;
+
+use super::{Config, ConfigError, Finding, Report, check, document::Document, files};
+
+/// A configuration file that was read and checked.
+///
+/// ```
+/// use portcullis::config::Review;
+///
+/// let review = Review::of_text("store.path = 1\nlisteners = []\n");
+/// let lines: Vec<_> = review.findings().iter().map(ToString::to_string).collect();
+/// assert_eq!(lines[0], "the field `secrets` is missing");
+/// assert!(lines[1].starts_with("1:14: invalid type"));
+/// assert!(review.finish().is_err());
+/// ```
+#[derive(Debug)]
+pub struct Review {
+    config: Option<Config>,
+    report: Report,
+}
+
+impl Review {
+    /// Reads and checks a file. Relative paths in it are relative to the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn of_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                let mut report = Report::new(Some(path), "", Document::default());
+                report.error(&[], format!("cannot be read: {error}"));
+                return Err(ConfigError::all(report.findings()));
+            }
+        };
+        let mut review = Self::of(Some(path), &text);
+        if let Some(config) = &mut review.config {
+            config.file = Some(path.to_owned());
+            files::resolve(config, path, &mut review.report);
+        }
+        Ok(review)
+    }
+
+    /// Reads and checks a text. Relative paths in it are relative to the working directory.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        Self::of(None, text)
+    }
+
+    fn of(path: Option<&Path>, text: &str) -> Self {
+        let (document, config) = Document::read(text);
+        let mut review = Self { config, report: Report::new(path, text, document) };
+        review.inspect(check::all);
+        review
+    }
+
+    /// Adds what another check finds, if the file can be read at all.
+    pub fn inspect(&mut self, check: impl FnOnce(&Config, &mut Report)) {
+        if let Some(config) = &self.config {
+            check(config, &mut self.report);
+        }
+    }
+
+    /// Adds what the files that the configuration names show: missing secrets, a store without a folder.
+    pub fn inspect_files(&mut self) {
+        self.inspect(files::check);
+    }
+
+    /// Everything that was found, in the order of the file.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        self.report.findings()
+    }
+
+    /// The configuration, with the warnings about it.
+    ///
+    /// # Errors
+    /// All errors, if there is one.
+    pub fn finish(self) -> Result<(Config, Vec<Finding>), ConfigError> {
+        let findings = self.report.findings();
+        match (ConfigError::of(&findings), self.config) {
+            (None, Some(config)) => Ok((config, findings)),
+            (Some(error), _) => Err(error),
+            (None, None) => Err(ConfigError::all(findings)),
+        }
+    }
+}

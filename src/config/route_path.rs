@@ -1,0 +1,197 @@
+//! The path of a route, in the normal form of requests' paths.
+
+use std::{fmt::Write, str::FromStr};
+
+use serde::{Deserialize, Deserializer, de};
+
+use crate::target::{self, Ambiguous, Rules};
+
+/// A path that requests are matched against: itself and everything below it.
+///
+/// It is kept in the form that requests' paths are brought into before they are matched: `/café` is kept as
+/// `/caf%C3%A9`, and `/%7Ea` as `/~a`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutePath {
+    text: Box<str>,
+    breaks: Rules,
+}
+
+impl RoutePath {
+    /// The path, as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The rules that a request to this path breaks: unless its route relaxes them, there is none.
+    #[must_use]
+    pub fn breaks(&self) -> Rules {
+        self.breaks
+    }
+
+    /// Returns `true` if another path is this one or below it.
+    #[must_use]
+    pub fn contains(&self, other: &str) -> bool {
+        let below = other.strip_prefix(&*self.text);
+        &*self.text == "/" || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl FromStr for RoutePath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if !text.starts_with('/') {
+            return Err("a path starts with /".into());
+        }
+        if text.len() > 1 && text.ends_with('/') {
+            return Err(
+                "a path is written without / at its end: it stands for itself and everything below it".into(),
+            );
+        }
+        if let Some(sign) = wildcard(text) {
+            return Err(format!(
+                "`{sign}` is no pattern here, and no request has it in its path: a path stands for itself and \
+                 everything below it, so write only the part before it"
+            ));
+        }
+        if let Some(sign) = text.chars().find(|sign| matches!(sign, '?' | '#')) {
+            return Err(format!(
+                "a route is found by the path alone, without query or fragment: leave out `{sign}`"
+            ));
+        }
+        if let Some(sign) = text.chars().find(|sign| is_invisible(*sign)) {
+            return Err(format!("the path has the invisible character U+{:04X}", u32::from(sign)));
+        }
+        if text.split('/').any(|segment| segment.trim() != segment) {
+            return Err(
+                "a segment of the path begins or ends with a space; if that is meant, write %20".into()
+            );
+        }
+        let encoded = encoded(text);
+        let normal = target::normalise(&encoded).map_err(|why| match why {
+            Ambiguous::Percent => {
+                "a percent sign is followed by two hexadecimal digits; write %25 for the sign".into()
+            }
+            why => format!("no request has this path, because {why}"),
+        })?;
+        Ok(Self { breaks: normal.breaks, text: normal.path.into() })
+    }
+}
+
+impl<'de> Deserialize<'de> for RoutePath {
+    fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
+        String::deserialize(text)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A sign that other programs take for a pattern: it would be matched literally, and guard nothing.
+fn wildcard(path: &str) -> Option<&str> {
+    if let Some(at) = path.find(['*', '{', '}', '<', '>', '[', ']', '^', '\\', '|', '`', '"']) {
+        return path.get(at..=at);
+    }
+    for segment in path.split('/') {
+        let is_group = segment.starts_with('(') && segment.ends_with([')', '+', '?']);
+        if segment.starts_with(':') || is_group || segment == "..." {
+            return Some(segment);
+        }
+        if let Some(at) = [".+", ".?", "(?", ")?", ")+"].iter().find_map(|sign| segment.find(sign)) {
+            return segment.get(at..at + 2);
+        }
+    }
+    path.ends_with('$').then_some("$")
+}
+
+/// Characters that nobody sees, or that reorder those around them.
+fn is_invisible(sign: char) -> bool {
+    sign.is_control()
+        || matches!(sign, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(sign, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{a0}' | '\u{3000}')
+}
+
+/// The path with everything percent-encoded that no request sends unencoded.
+fn encoded(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for sign in path.chars() {
+        if sign.is_ascii() && sign != ' ' {
+            text.push(sign);
+        } else {
+            for byte in sign.encode_utf8(&mut [0; 4]).bytes() {
+                // Writing to a text cannot fail.
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_kept_as_requests_have_it() {
+        for (text, kept) in [
+            ("/", "/"),
+            ("/café", "/caf%C3%A9"),
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/%7Euser/%61", "/~user/a"),
+            ("/a b", "/a%20b"),
+            ("/odata/$metadata", "/odata/$metadata"),
+            ("/Orders(7)", "/Orders(7)"),
+            ("/v1/item:cancel", "/v1/item:cancel"),
+            ("/%2A", "/%2A"),
+            ("/a.b/.well-known", "/a.b/.well-known"),
+        ] {
+            assert_eq!(text.parse::<RoutePath>().unwrap().as_str(), kept, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_no_request_has_is_refused() {
+        for (text, why) in [
+            ("", "starts with /"),
+            ("a", "starts with /"),
+            ("/a/", "without / at its end"),
+            ("/w/*", "`*` is no pattern"),
+            ("/w/**/x", "`*` is no pattern"),
+            ("/w/{id}", "`{` is no pattern"),
+            ("/w/:id", "`:id` is no pattern"),
+            ("/w/<id>", "`<` is no pattern"),
+            ("/w/[0-9]+", "`[` is no pattern"),
+            (r"/w/\d+", r"`\` is no pattern"),
+            ("/w/.+", "`.+` is no pattern"),
+            ("/(a|b)", "`|` is no pattern"),
+            ("/(orders)", "`(orders)` is no pattern"),
+            ("/w/...", "`...` is no pattern"),
+            ("/orders$", "`$` is no pattern"),
+            ("/a?b=1", "leave out `?`"),
+            ("/a#b", "leave out `#`"),
+            ("/a/../b", "dot segment"),
+            ("/a/%2e%2e/b", "dot segment"),
+            ("/a%00", "control character"),
+            ("/100%", "write %25"),
+            ("/a\u{200b}", "U+200B"),
+            ("/a\u{202e}b", "U+202E"),
+            ("/a\n", "U+000A"),
+            ("/a ", "begins or ends with a space"),
+        ] {
+            let error = text.parse::<RoutePath>().unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn rules_that_a_path_breaks_are_known() {
+        for (text, rules) in [
+            ("/a", Rules::NONE),
+            ("/a//b", Rules::EMPTY_SEGMENTS),
+            ("/a;v=1", Rules::PARAMETERS),
+            ("/a%2Fb", Rules::ENCODED_SLASHES),
+            ("/%252e", Rules::DOUBLE_ENCODING),
+            ("/%ff", Rules::NOT_UTF8),
+        ] {
+            assert_eq!(text.parse::<RoutePath>().unwrap().breaks(), rules, "{text}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Variables of a shell or a template that were left in a value: this file expands none.
+
+/// The first of them in a text: `${NAME}`, `$(command)`, `{{ name }}`, or `$NAME` at the start of a part.
+pub(super) fn unexpanded(text: &str) -> Option<&str> {
+    let closed = |open: &str, close: &str| {
+        let start = text.find(open)?;
+        let end = text[start..].find(close).map_or(text.len(), |length| start + length + close.len());
+        text.get(start..end)
+    };
+    closed("${", "}").or_else(|| closed("$(", ")")).or_else(|| closed("{{", "}}")).or_else(|| named(text))
+}
+
+/// `$NAME` in capitals, as variables of the environment are written. `$metadata` is a name in a path.
+fn named(text: &str) -> Option<&str> {
+    text.match_indices('$').find_map(|(at, _)| {
+        let starts_part = text[..at].chars().next_back().is_none_or(|before| "/:@,= ".contains(before));
+        let name = &text[at + 1..];
+        let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(name.len());
+        let name = &name[..end];
+        let is_capital = |c: char| c.is_ascii_uppercase() || c == '_';
+        let variable = name.starts_with(is_capital) && !name.contains(|c: char| c.is_ascii_lowercase());
+        (starts_part && variable).then(|| &text[at..=at + end])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_told_from_names_with_a_dollar_sign() {
+        for (text, found) in [
+            ("${HOST}:80", Some("${HOST}")),
+            ("127.0.0.1:${PORT", Some("${PORT")),
+            ("$HOME/store.db", Some("$HOME")),
+            ("/srv/$NAME", Some("$NAME")),
+            ("$(hostname)", Some("$(hostname)")),
+            ("{{ .Values.port }}", Some("{{ .Values.port }}")),
+            ("/odata/$metadata", None),
+            ("/a$B", None),
+            ("/100$", None),
+            ("plain", None),
+        ] {
+            assert_eq!(unexpanded(text), found, "{text}");
+        }
+    }
+}

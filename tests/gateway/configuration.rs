@@ -1,0 +1,254 @@
+//! Configuration files, as the commands read them: what is refused, what is warned about, what paths mean.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+use crate::{
+    admin::managed,
+    harness::{Service, Site, free_address},
+};
+
+const CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
+
+/// Exit status, standard output and standard error.
+fn run(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command
+        .env_remove("PORTCULLIS_URL")
+        .env_remove("PORTCULLIS_TOKEN")
+        .env_remove("PORTCULLIS_CONFIG")
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+fn in_folder(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    run(Command::new(env!("CARGO_BIN_EXE_portcullis")).args(arguments).current_dir(folder))
+}
+
+/// The least configuration with one guarded route.
+fn minimal(more: &str) -> String {
+    format!(
+        "store.path = \"data/portcullis.db\"\nsecrets.file = \"data/secrets.toml\"\n\
+         listeners = [{{ address = \"{}\" }}]\n{more}",
+        free_address()
+    )
+}
+
+#[tokio::test]
+async fn a_guarded_route_guards_every_spelling_of_its_path() {
+    let (service, address) = (Service::echo().await, free_address());
+    let up = service.address;
+    let text = format!(
+        "store.path = \"data/portcullis.db\"\nsecrets.file = \"data/secrets.toml\"\n\
+         listeners = [{{ address = \"{address}\" }}]\nupstreams.up.address = \"{up}\"\n\
+         [[routes]]\npath = \"/\"\nupstream = \"up\"\n\
+         [[routes]]\npath = \"/caf\u{e9}\"\nupstream = \"up\"\npolicies.api_key = true\n\
+         [[routes]]\npath = \"/%7Eadmin/a b\"\nupstream = \"up\"\npolicies.api_key = true\n\
+         [[routes]]\nhost = \"B\u{fc}cher.example.\"\npath = \"/\"\nupstream = \"up\"\npolicies.api_key = true\n"
+    );
+    let site = Site::from_text(&text, address);
+    let gateway = site.start();
+    let status = |path: &str, host: &str| {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = gateway.raw(head.as_bytes());
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    for (path, host, expected) in [
+        ("/", "a.example", "200"),
+        ("/cafe", "a.example", "200"),
+        ("/caf%C3%A9", "a.example", "401"),
+        ("/caf%c3%a9/menu", "a.example", "401"),
+        ("/%63af%c3%a9", "a.example", "401"),
+        ("/~admin/a%20b", "a.example", "401"),
+        ("/%7eadmin/a%20b/x", "a.example", "401"),
+        ("/", "xn--bcher-kva.example", "401"),
+        ("/", "XN--BCHER-KVA.example.", "401"),
+    ] {
+        assert_eq!(status(path, host), expected, "{host}{path}");
+    }
+}
+
+#[test]
+fn mistakes_are_reported_all_at_once_by_every_command_that_reads_the_file() {
+    let site = Site::uninitialised(
+        &minimal(
+            "[server]\nthreads = \"many\"\n[upstreams.up]\naddress = \"${SERVICE}:80\"\n\
+             [[routes]]\npath = \"/w/*\"\nupstream = \"up\"\n[[routes]]\npath = \"/a\"\nupstream = \"gone\"\n",
+        ),
+        free_address(),
+    );
+    for command in ["check", "serve", "init", "tenant list"] {
+        let (code, out, error) = run(&mut site.command(command));
+        assert_eq!((code, &*out), (Some(1), ""), "{command}");
+        let lines: Vec<_> = error.lines().collect();
+        let expected = [
+            ("gateway.toml:5:11: ", "expected usize"),
+            ("gateway.toml:7:11: ", "${SERVICE} is not expanded"),
+            ("gateway.toml:9:8: ", "`*` is no pattern"),
+            ("gateway.toml:13:12: ", "no upstream is named \"gone\""),
+        ];
+        assert_eq!(lines.len(), expected.len(), "{command}: {error}");
+        for (line, (place, what)) in lines.iter().zip(expected) {
+            assert!(line.starts_with(place) && line.contains(what), "{command}: {line}");
+        }
+        assert!(!site.folder.path().join("data").exists(), "{command} made something");
+    }
+}
+
+#[test]
+fn warnings_fail_a_check_only_if_it_is_strict() {
+    let more = "upstreams.idle.address = \"127.0.0.1:9\"\n[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n";
+    let site = Site::uninitialised(&minimal(more), free_address());
+    site.init();
+    let (code, out, error) = run(&mut site.command("check"));
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("1 routes, 1 upstreams") && out.trim_end().ends_with(": 1 warning"), "{out}");
+    assert_eq!(error.lines().count(), 1);
+    assert!(
+        error.starts_with("gateway.toml:4:11: warning: no route leads to the upstream \"idle\""),
+        "{error}"
+    );
+    let (code, out, error) = run(&mut site.command("check --strict"));
+    assert_eq!((code, &*out), (Some(1), ""));
+    assert!(error.contains("no route leads to the upstream \"idle\""), "{error}");
+}
+
+#[test]
+fn check_reports_missing_secrets_and_a_missing_store() {
+    let routes = "[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n";
+    let mut site = Site::uninitialised(&minimal(routes), free_address());
+    let (code, _, error) = run(&mut site.command("check"));
+    assert_eq!(code, Some(0));
+    assert!(error.contains("gateway.toml:1:14: warning: the folder data does not exist yet"), "{error}");
+    assert!(error.contains("gateway.toml:2:16: warning: data/secrets.toml does not exist yet"), "{error}");
+    assert_eq!(run(&mut site.command("check --strict")).0, Some(1));
+
+    site.init();
+    assert_eq!(run(&mut site.command("check --strict")).0, Some(0));
+    fs::remove_file(site.folder.path().join("data/secrets.toml")).unwrap();
+    let (code, _, error) = run(&mut site.command("check"));
+    assert_eq!(code, Some(1));
+    assert!(error.contains("gateway.toml:2:16: data/secrets.toml does not exist"), "{error}");
+
+    site.rewrite(|text| {
+        text.replace("data/portcullis.db", "gateway.toml/x.db").replace("data/secrets", "~/secrets")
+    });
+    let (code, _, error) = run(&mut site.command("check"));
+    assert_eq!(code, Some(1));
+    assert!(error.contains("gateway.toml:1:14: gateway.toml/x.db cannot be made"), "{error}");
+    assert!(error.contains("gateway.toml:2:16: ~ is not expanded"), "{error}");
+}
+
+#[test]
+fn relative_paths_are_relative_to_the_file_that_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let etc = folder.path().join("etc");
+    fs::create_dir(&etc).unwrap();
+    let text = minimal("[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n");
+    fs::write(etc.join("gateway.toml"), text.replace("\"data/", "\"../data/")).unwrap();
+    let (code, _, error) = in_folder(folder.path(), &["init", "--config", "etc/gateway.toml"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(
+        folder.path().join("data/portcullis.db").exists() && folder.path().join("data/secrets.toml").exists()
+    );
+    // Another working directory, the same installation.
+    let (code, out, error) = in_folder(&etc, &["init", "--config", "gateway.toml"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("nothing was made"), "{out}");
+    let (code, out, error) = in_folder(
+        Path::new("/"),
+        &["tenant", "list", "--config", etc.join("gateway.toml").to_str().unwrap()],
+    );
+    assert!(code == Some(0) && out.contains("demo"), "{error}");
+    assert!(!etc.join("data").exists());
+}
+
+#[test]
+fn an_installation_in_the_working_directory_is_not_left_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("etc")).unwrap();
+    let text = minimal("[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n");
+    fs::write(folder.path().join("gateway.toml"), &text).unwrap();
+    fs::write(folder.path().join("etc/gateway.toml"), &text).unwrap();
+    assert_eq!(in_folder(folder.path(), &["init", "--config", "gateway.toml"]).0, Some(0));
+    for command in ["check", "serve", "init"] {
+        let (code, _, error) = in_folder(folder.path(), &[command, "--config", "etc/gateway.toml"]);
+        assert_eq!(code, Some(1), "{command}");
+        for what in [
+            "etc/gateway.toml:1:14: ",
+            "etc/data/portcullis.db",
+            "etc/data/secrets.toml",
+            "; data/portcullis.db does",
+        ] {
+            assert!(error.contains(what), "{command}: {what}: {error}");
+        }
+        assert!(!folder.path().join("etc/data").exists(), "{command} made a second installation");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_in_the_configuration_is_changed_there_only() {
+    let (mut site, admin, token) = managed("").await;
+    let set = "plan set demo --limit name=hour,quota=5,window=3600";
+    for words in [set, "plan delete demo"] {
+        let (code, _, error) = run(&mut site.command(words));
+        assert_eq!(code, Some(3), "{error}");
+        assert!(
+            error.contains("409 Conflict") && error.contains("the configuration file gateway.toml"),
+            "{error}"
+        );
+    }
+    let gateway = site.start();
+    let url = format!("http://{admin}/admin/v1/plans/demo");
+    let put = crate::harness::client().put(url).bearer_auth(&token).header("if-match", "*");
+    let answer = put.json(&serde_json::json!({ "limits": [] })).send().await.unwrap();
+    assert_eq!(answer.status(), 409);
+    let problem: Value = answer.json().await.unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains("gateway.toml"), "{problem}");
+    gateway.end();
+
+    // An edited file decides, and says so.
+    site.rewrite(|text| text.replace("quota = 20000", "quota = 7"));
+    let lines = site.start().end();
+    let replaced = lines.iter().find(|line| line.contains("plan replaced")).unwrap();
+    assert!(replaced.contains("20000 per 3600 s") && replaced.contains("hour: 7 per 3600 s"), "{replaced}");
+    let lines = site.start().end();
+    assert!(!lines.iter().any(|line| line.contains("plan replaced")), "{lines:?}");
+
+    // What the file no longer defines stays, and is changed like any other plan.
+    site.rewrite(|text| {
+        let (head, rest) = text.split_once("[[plans]]").unwrap();
+        format!("{head}{}", &rest[rest.find("[upstreams.up]").unwrap()..])
+    });
+    let (code, _, error) = run(&mut site.command(set));
+    assert_eq!(code, Some(0), "{error}");
+    site.start().end();
+    assert!(run(&mut site.command("plan show demo --json")).1.contains("\"quota\":5"));
+}
+
+#[tokio::test]
+async fn a_lock_that_no_route_looks_at_is_refused_or_warned_about() {
+    let (mut site, _, _) = managed("").await;
+    let on_path = "lock acquire --path /orders/7 --reason counting";
+    let on_caller = format!("lock acquire --caller {CLIENT} --reason moving --json");
+    let (code, _, error) = run(&mut site.command(on_path));
+    assert_eq!(code, Some(0), "{error}");
+    let (code, _, error) = run(&mut site.command("lock acquire --path /v1/api_keys --reason counting"));
+    assert_eq!(code, Some(3), "a surface looks at no locks on paths: {error}");
+
+    site.rewrite(|text| text.replace("lock = true", "lock = false"));
+    let (code, out, error) = run(&mut site.command("lock acquire --path /invoices --reason counting"));
+    assert_eq!((code, &*out), (Some(3), ""));
+    assert!(error.contains("no route there looks at locks"), "{error}");
+    let (code, out, error) = run(&mut site.command(&on_caller));
+    assert_eq!(code, Some(0), "{error}");
+    assert!(error.contains("warning: No route has the policy `lock`"), "{error}");
+    let lock: Value = serde_json::from_str(&out).unwrap();
+    assert!(lock["token"].is_string() && lock["warnings"][0].is_string(), "{lock}");
+}
