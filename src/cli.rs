@@ -3,6 +3,7 @@
 pub mod api;
 pub mod backup;
 pub mod check;
+pub mod introduction;
 pub mod manage;
 pub mod secrets;
 pub mod sign;

@@ -1,7 +1,7 @@
 //! The `portcullis` binary: arguments and start-up, nothing else.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt,
     io::{self, Write},
     net::SocketAddr,
     path::PathBuf,
@@ -15,8 +15,7 @@ use portcullis::{
     app::text::{escaped, escaped_json},
     cli::{
         api::Refused,
-        backup,
-        check,
+        backup, check, introduction,
         manage::{self, Manage},
         secrets, sign, transfer,
     },
@@ -92,35 +91,35 @@ enum Command {
         #[command(subcommand)]
         command: manage::Tenants,
     },
-    /// Manage apps and other callers of a tenant.
+    /// Manage the callers of a tenant: api clients, apps, operators, administrators.
     App {
         #[command(flatten)]
         place: Place,
         #[command(subcommand)]
         command: manage::Apps,
     },
-    /// Manage the keys that prove callers: make, rotate, revoke.
+    /// Manage the keys of callers: create, rotate, revoke.
     Key {
         #[command(flatten)]
         place: Place,
         #[command(subcommand)]
         command: manage::Keys,
     },
-    /// Manage plans: how much callers may.
+    /// Manage plans: the limits of callers.
     Plan {
         #[command(flatten)]
         place: Place,
         #[command(subcommand)]
         command: manage::Plans,
     },
-    /// Hold callers and paths while they are worked on.
+    /// Lock callers and paths while they are worked on.
     Lock {
         #[command(flatten)]
         place: Place,
         #[command(subcommand)]
         command: manage::Locks,
     },
-    /// Look at the routes.
+    /// Show the routes of the configuration.
     Route {
         #[command(flatten)]
         place: Place,
@@ -182,7 +181,7 @@ enum Audit {
         #[arg(long, value_name = "NUMBER:HASH")]
         head: Option<audit::Anchor>,
     },
-    /// Tell the changes, oldest first, without digests and secrets.
+    /// List the changes, oldest first, without digests and secrets.
     List {
         #[command(flatten)]
         file: ConfigFile,
@@ -253,6 +252,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
+    if !matches!(command, Command::Serve(_)) {
+        log_errors();
+    }
     match command {
         Command::Serve(file) => {
             let (config, warnings) = check::reviewed(&file.config)?.finish()?;
@@ -273,7 +275,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             let config = Config::load(&file.config)?;
             let anchor = runtime()?.block_on(audit::verify(&config, head))?;
             say(format_args!(
-                "{}: every change is what it was when it was made\nhead {anchor}",
+                "{}: verified: no change in the log was altered, and the tables match it\nhead {anchor}",
                 config.store.path.display()
             ))
         }
@@ -365,6 +367,12 @@ fn start_log() -> anyhow::Result<LogWriter> {
     Ok(writer)
 }
 
+/// Logs errors of a command to standard error: an answer says that the store failed, the log says why.
+fn log_errors() {
+    let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(io::stderr);
+    lines.without_time().with_target(false).log_internal_errors(false).init();
+}
+
 fn init(config: &Config, new_keys: bool) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let Some(start) = runtime.block_on(gateway::bootstrap(config, new_keys))? else {
@@ -377,7 +385,7 @@ fn init(config: &Config, new_keys: bool) -> anyhow::Result<()> {
     // All of it at once, and before any key is stored: what could not be shown proves nobody.
     let shown = {
         let mut out = io::stdout().lock();
-        introduction(config, &start)
+        introduction::of(config, &start)
             .map_err(io::Error::other)
             .and_then(|text| out.write_all(text.as_bytes()))
             .and_then(|()| out.flush())
@@ -388,64 +396,4 @@ fn init(config: &Config, new_keys: bool) -> anyhow::Result<()> {
         anyhow::bail!("standard output: {error}; no key was stored: run `portcullis init` again");
     }
     runtime.block_on(start.store()).context("what is shown above could not be stored and is worth nothing")
-}
-
-/// What a first start shows: its keys, and how to use them.
-fn introduction(config: &Config, start: &gateway::FirstStart) -> Result<String, fmt::Error> {
-    let [key, token, owner] = [&start.api_key, &start.operator_token, &start.owner_token];
-    let first = key.is_some() || token.is_some();
-    let mut text = String::new();
-    if first {
-        writeln!(text, "A tenant on each surface, an api client, an app, an operator.")?;
-    }
-    if owner.is_some() {
-        writeln!(text, "An administrator that owns everything.")?;
-    }
-    writeln!(text, "What proves them is shown this once:\n")?;
-    for (label, key, wanted) in [
-        ("API key", key, first),
-        ("Operator token", token, first),
-        ("Owner token", owner, config.admin.is_some()),
-    ] {
-        match key {
-            Some(key) => writeln!(text, "  {label:<16} {}", key.expose())?,
-            None if wanted => writeln!(text, "  {label:<16} was shown before")?,
-            None => {}
-        }
-    }
-    if let Some((admin, owner)) = config.admin.as_ref().zip(owner.as_ref()) {
-        let scheme = if admin.tls.is_some() { "https" } else { "http" };
-        writeln!(
-            text,
-            "
-The admin API, when the gateway runs:
-
-  curl -i {scheme}://{}/admin/v1/status -H 'Authorization: Bearer {}'",
-            admin.listen,
-            owner.expose()
-        )?;
-    }
-    let (Some(key), Some(token), Some(listener)) = (key, token, config.listeners.first()) else {
-        return Ok(text);
-    };
-    let scheme = if listener.tls.is_some() { "https" } else { "http" };
-    let (address, key, token) = (listener.address, key.expose(), token.expose());
-    let gateway::Names { api_client, project, instance, app } = gateway::NAMES;
-    writeln!(
-        text,
-        "
-Try them, with config/gateway.toml, when the gateway runs:
-
-  curl -i {scheme}://{address}/demo/hello -H 'X-API-KEY: {key}'
-
-  curl -i -X PUT {scheme}://{address}/v1/api_clients/{api_client} \\
-    -H 'Content-Type: application/json' -H 'X-API-KEY: {key}' \\
-    -d '{{\"id\":\"{api_client}\",\"name\":\"example.com/dev\"}}'
-
-  curl -i -X PUT {scheme}://{address}/v1/{project}/apigw/instances/{instance}/apps/{app} \\
-    -H 'Content-Type: application/json' -H 'X-Auth-Token: {token}' \\
-    -d '{{\"name\":\"app_001\",\"remark\":\"First app\"}}'
-"
-    )?;
-    Ok(text)
 }

@@ -110,7 +110,10 @@ fn denial(fault: Fault, now: Timestamp) -> Denial {
         Fault::InUse => Denial::Conflict { detail: "Something still stands on it.".into() },
         Fault::Reused => Denial::Unprocessable { detail: "Another request was made under this key.".into() },
         Fault::Full(most) => {
-            Denial::PaymentRequired { detail: format!("There may be {most} of them, and there are.").into() }
+            let detail = format!(
+                "The tenant has {most} callers of this kind, as many as it may have. Delete one, or have its limit raised."
+            );
+            Denial::PaymentRequired { detail: detail.into() }
         }
         Fault::Locked(lock) => Denial::Locked { lock: (*lock).into(), now },
         Fault::LockLost => Denial::PreconditionFailed {
@@ -119,7 +122,10 @@ fn denial(fault: Fault, now: Timestamp) -> Denial {
         Fault::Revoked => Denial::Forbidden(Forbidden::CredentialDisabled),
         Fault::Unavailable(inside) => {
             tracing::error!("the registry is unavailable: {inside}");
-            Denial::unavailable("The registry cannot be reached just now.", RETRY_AFTER)
+            Denial::unavailable(
+                "The store could not be read or written. Try again later; the log has the reason.",
+                RETRY_AFTER,
+            )
         }
         Fault::Corrupt(inside) => Denial::internal(inside),
     }

@@ -151,12 +151,23 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Tells all of a collection, page by page.
+    /// Shows all of a collection, page by page.
     async fn list(
         &mut self,
         path: &str,
         filters: &[(&str, Option<&str>)],
         columns: &[Column],
+    ) -> anyhow::Result<()> {
+        self.list_as(path, filters, columns, |_| {}).await
+    }
+
+    /// Shows all of a collection, each row of a table as `present` rewrites it for people.
+    async fn list_as(
+        &mut self,
+        path: &str,
+        filters: &[(&str, Option<&str>)],
+        columns: &[Column],
+        present: impl Fn(&mut Value) + Send,
     ) -> anyhow::Result<()> {
         let given =
             filters.iter().filter_map(|(name, value)| Some(format!("&{name}={}", encoded((*value)?))));
@@ -166,12 +177,13 @@ impl Desk<'_> {
             let path =
                 after.as_ref().map_or(first.clone(), |after| format!("{first}&after={}", encoded(after)));
             let page = self.api.ask(Method::GET, &path, &[], None).await?.body;
-            let rows = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+            let mut rows = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
             if self.json {
                 for row in &rows {
                     writeln!(self.out, "{}", escaped_json(&row.to_string()))?;
                 }
             } else {
+                rows.iter_mut().for_each(&present);
                 table(self.out, columns, &rows, after.is_none())?;
             }
             match page.get("next").and_then(Value::as_str) {
@@ -187,10 +199,10 @@ impl Desk<'_> {
         self.tell(&reply.body)
     }
 
-    /// Makes something, and tells what was made.
-    async fn make(&mut self, path: &str, body: &Value) -> anyhow::Result<()> {
+    /// Makes something and shows it, with a word about those of its members that are secret.
+    async fn make(&mut self, path: &str, body: &Value, secrets: &[&str]) -> anyhow::Result<()> {
         let reply = self.api.ask(Method::POST, path, &[], Some(body)).await?;
-        self.tell(&reply.body)
+        self.tell_made(&reply.body, secrets)
     }
 
     /// Changes what is there, and tells what it is since. What changed meanwhile is not changed.
@@ -231,6 +243,21 @@ impl Desk<'_> {
             thing => lines(self.out, thing)?,
         }
         Ok(())
+    }
+
+    /// Shows something that was just made, and says that its secret members are in this answer only.
+    fn tell_made(&mut self, made: &Value, secrets: &[&str]) -> anyhow::Result<()> {
+        self.tell(made)?;
+        let has = |pointer: &&str| made.pointer(pointer).is_some_and(Value::is_string);
+        let shown: Vec<_> = secrets.iter().copied().filter(has).collect();
+        if shown.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = shown.iter().map(|pointer| pointer[1..].replace('/', ".")).collect();
+        self.say(&format!(
+            "\nStore it now: {} is shown this once and cannot be shown again.",
+            names.join(", ")
+        ))
     }
 
     /// Says that something is done, to people.

@@ -86,7 +86,8 @@ fn server(config: &Config, report: &mut Report) {
         );
     }
     if config.secrets.file == config.store.path {
-        report.error(&["secrets".into(), "file".into()], "the secrets and the store cannot be the same file");
+        report
+            .warning(&["secrets".into(), "file".into()], "the secrets and the store cannot be the same file");
     }
     for (table, name, path) in
         [("store", "path", &config.store.path), ("secrets", "file", &config.secrets.file)]

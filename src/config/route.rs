@@ -86,12 +86,12 @@ impl Surface {
         }
     }
 
-    /// The paths below which it answers.
+    /// The paths below which it answers. The descriptions are shown wherever a route puts them.
     pub(super) fn paths(self) -> &'static [&'static str] {
         match self {
             Self::Discue => &["/v1/api_clients", "/v1/api_keys", "/api_clients", "/api_keys"],
             Self::Apig => &["/v1", "/v2"],
-            Self::Docs => &["/docs"],
+            Self::Docs => &["/"],
         }
     }
 }

@@ -101,7 +101,7 @@ policies.rate_limit = true
 ";
     let found = findings(text);
     let expected = [
-        ("1:14: ", "expected a string"),
+        ("1:14: ", "expected path string"),
         ("4:11: ", "invalid value"),
         ("5:1: ", "unknown field `unknown`"),
         ("7:14: ", "invalid value"),
@@ -236,7 +236,7 @@ fn a_setting_without_effect_is_reported() {
         ),
     ] {
         let found = findings(&format!("{HEAD}{rest}"));
-        let what = if what == "5:0" { "4:43: warning: 0.0.0.0/0 is every address" } else { what };
+        let what = if what == "5:0" { "4:41: warning: 0.0.0.0/0 is every address" } else { what };
         assert!(found.iter().any(|line| line.contains(what)), "{rest}: {found:?}");
     }
 }

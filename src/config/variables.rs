@@ -13,7 +13,7 @@ pub(super) fn unexpanded(text: &str) -> Option<&str> {
 /// `$NAME` in capitals, as variables of the environment are written. `$metadata` is a name in a path.
 fn named(text: &str) -> Option<&str> {
     text.match_indices('$').find_map(|(at, _)| {
-        let starts_part = text[..at].chars().next_back().is_none_or(|before| "/:@,= ".contains(before));
+        let starts_part = text[..at].chars().next_back().is_none_or(|before| "/:@,=".contains(before));
         let name = &text[at + 1..];
         let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(name.len());
         let name = &name[..end];

@@ -47,8 +47,12 @@ impl Denial {
                     format!("The credential's scopes do not let it {verb} {resource}.").into()
                 }
             },
-            Self::WrongShape { .. } => "The content has not the members that are documented.".into(),
-            Self::WrongValues { .. } => "The content has values that are out of place.".into(),
+            Self::WrongShape { .. } => {
+                "The content does not have the documented form. `errors` says which member, and why.".into()
+            }
+            Self::WrongValues { .. } => {
+                "The content has values that are not allowed. `errors` says which, and why.".into()
+            }
             Self::NotFound => "Nothing is here, or nothing of yours.".into(),
             Self::MethodNotAllowed { .. } => {
                 "The resource is here; this method is not one of its own.".into()

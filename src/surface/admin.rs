@@ -327,10 +327,10 @@ impl Surface {
             Fault::KeyTaken => conflict("The AppKey is taken by another app.").into(),
             Fault::Conflict => conflict("The id is taken.").into(),
             Fault::InUse => conflict("Something still stands on it: callers.").into(),
-            Fault::Full(most) => {
-                Denial::Conflict { detail: format!("There may be {most} of them, and there are.").into() }
-                    .into()
+            Fault::Full(most) => Denial::Conflict {
+                detail: format!("The limit of {most} is reached: delete one that is not needed.").into(),
             }
+            .into(),
             Fault::Revoked => {
                 Denial::Unauthenticated { cause: Unauthenticated::Unknown, challenge: CHALLENGE.clone() }
                     .into()

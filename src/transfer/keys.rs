@@ -196,7 +196,10 @@ impl Putting<'_> {
             return mistake("tenant", "is that of the administrators: they are made here");
         }
         let Some(Some(room @ 1..)) = self.rooms.get_mut(&row.tenant) else {
-            return mistake("caller", "is one more than the tenant may have");
+            return mistake(
+                "caller",
+                "the tenant has as many callers of this kind as its max_callers allows: raise max_callers, or import fewer",
+            );
         };
         let caller = Entity::Caller(new_caller(row).at(self.tx.now()));
         match clash(self.tx, &caller).await? {

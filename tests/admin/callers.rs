@@ -130,7 +130,7 @@ async fn a_name_or_an_id_that_is_taken_is_409_and_so_is_one_too_many() {
     assert_eq!(site.patch("/tenants/acme", json!({ "max_callers": 2 })).await.status, 200);
     let full = make("c", "c").await;
     refused(&full, 409, "conflict", &[]);
-    assert!(full.json()["detail"].as_str().unwrap().contains("2 of them"), "{full:?}");
+    assert!(full.json()["detail"].as_str().unwrap().contains("2 callers of this kind"), "{full:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Plans.
 
+use portcullis::registry::Registry;
 use serde_json::{Value, json};
 
 use super::{ANY, Site, refused};

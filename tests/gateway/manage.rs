@@ -134,6 +134,42 @@ fn tenants_apps_and_plans_are_managed_on_the_store_alone() {
 }
 
 #[test]
+fn tables_and_messages_say_what_they_mean() {
+    let site = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
+    done(
+        &site,
+        "plan set slow --limit name=minute,quota=7,window=60,burst=3,promise=ceiling --limit name=day,quota=9,window=86400",
+    );
+    done(&site, "plan set free");
+    let plans = done(&site, "plan list");
+    assert!(
+        plans.contains("minute: 7 per 60 s, burst 3, ceiling; day: 9 per 86400 s, burst 9, average"),
+        "{plans}"
+    );
+    assert!(plans.contains("unlimited") && !plans.contains('{'), "{plans}");
+    let tenants = done(&site, "tenant list");
+    assert!(tenants.lines().next().unwrap().ends_with("MAX CALLERS"), "{tenants}");
+
+    let key = done(&site, &format!("key create --tenant demo {CLIENT}"));
+    assert!(key.contains("Store it now: key is shown this once"), "{key}");
+    let signing = done(&site, &format!("key create --tenant demo {CLIENT} --signing"));
+    assert!(signing.contains("Store it now: secret is shown this once"), "{signing}");
+    assert!(!done(&site, &format!("key list --tenant demo {CLIENT}")).contains("Store it now"));
+
+    // What a tenant usually has, unless another kind is asked for.
+    let app = done(&site, "app create --tenant demo-gateway shop");
+    assert!(app.contains("Store it now: app.secret is shown this once"), "{app}");
+    assert_eq!(json(&site, "app create --tenant demo-gateway till --kind operator")["kind"], "operator");
+    assert_eq!(json(&site, "app create --tenant demo example.com/a")["kind"], "api_client");
+    assert_eq!(
+        json(&site, "app create --tenant administration me --role read_only")["kind"],
+        "administrator"
+    );
+    let help = done(&site, "key create --help");
+    assert!(help.contains("<CALLER>") && !help.contains("<APP>"), "{help}");
+}
+
+#[test]
 fn what_a_lock_stands_on_is_changed_with_its_token_only() {
     let site = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
     let lock = json(&site, &format!("lock acquire --caller {CLIENT} --reason moving --lasts 600"));

@@ -354,7 +354,7 @@ async fn what_does_not_fit_is_told_by_line_and_member_and_nothing_is_made() {
                 "line 8: digest: is that of a credential that is there",
                 "line 9: plan: is not that of the caller, who is there",
                 "line 10: plan: is not there",
-                "line 15: caller: is one more than the tenant may have",
+                "line 15: caller: the tenant has as many callers of this kind as its max_callers allows: raise max_callers, or import fewer",
             ]
         );
         assert_eq!(ground.content().await, before);

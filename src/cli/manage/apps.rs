@@ -1,99 +1,105 @@
 //! `portcullis app`: callers of every kind.
 
 use clap::{Args, Subcommand};
+use http::Method;
 use serde_json::Value;
 
 use super::{Desk, encoded, given, tenants};
+use crate::app::ADMINISTRATION;
 
-/// What to do with callers.
+/// Operations on callers.
 #[derive(Debug, Subcommand)]
 pub enum Apps {
-    /// Tell those of a tenant.
+    /// List the callers of a tenant: api clients, apps, operators, administrators.
     List {
-        /// Whose it is.
+        /// The tenant.
         #[command(flatten)]
         of: Of,
-        /// Only those of a kind.
+        /// Only callers of this kind.
         #[arg(long, value_parser = ["api_client", "app", "operator", "administrator"])]
         kind: Option<String>,
-        /// Only those with this name.
+        /// Only callers with this name.
         #[arg(long)]
         name: Option<String>,
-        /// Only those in this state.
+        /// Only callers in this state.
         #[arg(long, value_parser = ["enabled", "disabled"])]
         status: Option<String>,
-        /// Only those on this plan.
+        /// Only callers on this plan.
         #[arg(long)]
         plan: Option<String>,
     },
-    /// Tell one.
+    /// Show a caller.
     Show {
-        /// Whose it is.
+        /// The tenant.
         #[command(flatten)]
         of: Of,
-        /// Its id.
+        /// The caller's id.
+        #[arg(value_name = "CALLER")]
         app: String,
     },
-    /// Make one; the secret of an app, if it was generated, is shown this once.
+    /// Create a caller. The secret of an app, if it is generated, is shown only once.
     Create {
-        /// Whose it is.
+        /// The tenant.
         #[command(flatten)]
         of: Of,
-        /// Its name: unique in the tenant, among callers of its kind.
+        /// The caller's name: unique in the tenant, among callers of its kind.
         name: String,
-        /// What it is to be.
-        #[arg(long, default_value = "api_client", value_parser = ["api_client", "app", "operator", "administrator"])]
-        kind: String,
-        /// Its id; without it a random one.
+        /// The kind of caller. Default: app in a tenant that is an APIG gateway, administrator in the tenant
+        /// administration, api_client in all others.
+        #[arg(long, value_parser = ["api_client", "app", "operator", "administrator"])]
+        kind: Option<String>,
+        /// The caller's id. Default: a random one.
         #[arg(long)]
         id: Option<String>,
-        /// What an administrator may do.
+        /// The role of an administrator.
         #[arg(long, value_parser = ["owner", "operator", "read_only"])]
         role: Option<String>,
-        /// The plan that it is to be on; without it, it is unlimited.
+        /// The plan that limits the caller. Default: none, the caller is unlimited.
         #[arg(long)]
         plan: Option<String>,
-        /// A remark, of an app.
+        /// A remark; only an app has one.
         #[arg(long)]
         remark: Option<String>,
     },
-    /// Change one.
+    /// Change a caller.
     Edit {
-        /// Whose it is.
+        /// The tenant.
         #[command(flatten)]
         of: Of,
-        /// Its id.
+        /// The caller's id.
+        #[arg(value_name = "CALLER")]
         app: String,
-        /// Another name.
+        /// A new name.
         #[arg(long)]
         name: Option<String>,
-        /// Whether its keys are accepted.
+        /// The new state: the keys of a disabled caller are refused.
         #[arg(long, value_parser = ["enabled", "disabled"])]
         status: Option<String>,
-        /// Another plan.
+        /// A new plan.
         #[arg(long, conflicts_with = "no_plan")]
         plan: Option<String>,
-        /// No plan: it is unlimited.
+        /// Take the caller off its plan: it is unlimited.
         #[arg(long)]
         no_plan: bool,
-        /// What an administrator may do.
+        /// The role of an administrator.
         #[arg(long, value_parser = ["owner", "operator", "read_only"])]
         role: Option<String>,
-        /// Another remark, of an app.
+        /// A new remark; only an app has one.
         #[arg(long)]
         remark: Option<String>,
     },
-    /// Delete one, with its keys.
+    /// Delete a caller and its keys.
     Delete {
-        /// Whose it is.
+        /// The tenant.
         #[command(flatten)]
         of: Of,
-        /// Its id.
+        /// The caller's id.
+        #[arg(value_name = "CALLER")]
         app: String,
     },
 }
 
-/// Whose it is.
+/// The tenant that an operation is about.
 #[derive(Debug, Args)]
 pub struct Of {
     /// The tenant's id.
@@ -134,6 +140,10 @@ pub(super) async fn run(command: Apps, desk: &mut Desk<'_>) -> anyhow::Result<()
         }
         Apps::Show { of, app } => desk.show(&of.caller(&app)).await,
         Apps::Create { of, name, kind, id, role, plan, remark } => {
+            let kind = match kind {
+                Some(kind) => kind,
+                None => usual_kind(&of, desk).await?.to_owned(),
+            };
             let body = given([
                 ("name", Some(name.into())),
                 ("kind", Some(kind.into())),
@@ -142,7 +152,7 @@ pub(super) async fn run(command: Apps, desk: &mut Desk<'_>) -> anyhow::Result<()
                 ("plan", plan.map(Into::into)),
                 ("app", remark.map(|remark| given([("remark", Some(remark.into()))]))),
             ]);
-            desk.make(&of.callers(), &body).await
+            desk.make(&of.callers(), &body, &["/app/secret"]).await
         }
         Apps::Edit { of, app, name, status, plan, no_plan, role, remark } => {
             let plan = if no_plan { Some(Value::Null) } else { plan.map(Into::into) };
@@ -160,4 +170,13 @@ pub(super) async fn run(command: Apps, desk: &mut Desk<'_>) -> anyhow::Result<()
             desk.say(&format!("{app} is deleted, with its keys"))
         }
     }
+}
+
+/// The kind of caller that a tenant usually has.
+async fn usual_kind(of: &Of, desk: &Desk<'_>) -> anyhow::Result<&'static str> {
+    if of.tenant == ADMINISTRATION {
+        return Ok("administrator");
+    }
+    let tenant = desk.api.ask(Method::GET, &tenants::path(&of.tenant), &[], None).await?.body;
+    Ok(if tenant.get("gateway").is_some_and(Value::is_object) { "app" } else { "api_client" })
 }

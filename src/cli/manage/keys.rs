@@ -3,82 +3,86 @@
 use anyhow::ensure;
 use clap::Subcommand;
 use http::{Method, StatusCode};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Desk, apps::Of, encoded, given, tenants};
+use crate::clock::{Clock, SystemClock};
 
-/// What to do with keys.
+/// Operations on keys.
 #[derive(Debug, Subcommand)]
 pub enum Keys {
-    /// Tell those of an app, api client, operator or administrator.
+    /// List the keys of a caller.
     List {
-        /// Whose it is.
+        /// The tenant.
         #[command(flatten)]
         of: Of,
         /// The caller's id.
+        #[arg(value_name = "CALLER")]
         app: String,
     },
-    /// Tell one, without its secret part.
+    /// Show a key, without its secret part.
     Show {
-        /// Whose it is.
+        /// The tenant.
         #[command(flatten)]
         of: Of,
-        /// Its id.
+        /// The key's id.
         key: String,
     },
-    /// Make one; it is shown this once.
+    /// Create a key. It is shown only once.
     Create {
-        /// Whose it is.
+        /// The tenant.
         #[command(flatten)]
         of: Of,
         /// The caller's id.
+        #[arg(value_name = "CALLER")]
         app: String,
-        /// What it is to have.
+        /// Its properties.
         #[command(flatten)]
         with: With,
-        /// An access key and a secret that signs requests, for `portcullis sign`, in place of a key.
+        /// Create an access key and a secret that signs requests, for `portcullis sign`, instead of an API key.
         #[arg(long)]
         signing: bool,
         /// The first moment at which it is no longer accepted, as 2030-01-01T00:00:00Z.
         #[arg(long, value_name = "TIME")]
         not_after: Option<String>,
     },
-    /// Change one.
+    /// Change a key.
     Edit {
-        /// Whose it is.
+        /// The tenant.
         #[command(flatten)]
         of: Of,
-        /// Its id.
+        /// The key's id.
         key: String,
-        /// What it is to have.
+        /// Its properties.
         #[command(flatten)]
         with: With,
-        /// Whether it is accepted.
+        /// The new state: a disabled key is refused.
         #[arg(long, value_parser = ["enabled", "disabled"])]
         status: Option<String>,
-        /// The first moment at which it is no longer accepted, or never.
+        /// The first moment at which it is no longer accepted, or `never`.
         #[arg(long, value_name = "TIME")]
         not_after: Option<String>,
     },
-    /// Make one in the place of another, which holds for a while and tells whoever uses it (Deprecation, Sunset).
+    /// Replace a key. The old one is accepted for a while; responses to it announce its end (Deprecation, Sunset).
     Rotate {
-        /// Whose it is.
+        /// The tenant.
         #[command(flatten)]
         of: Of,
-        /// The id of the one to replace.
+        /// The id of the key to replace.
         key: String,
-        /// How many seconds the old one still holds; a day, unless it is said.
+        /// The number of seconds for which the old key is still accepted. Default: a day.
         #[arg(long, value_name = "SECONDS")]
         overlap: Option<u32>,
     },
-    /// Delete one: it is refused from now on.
+    /// Delete a key: it is refused from now on.
     Revoke {
-        /// Whose it is.
+        /// The tenant.
         #[command(flatten)]
         of: Of,
-        /// Its id.
+        /// The key's id.
         key: String,
-        /// Wait so long, at most, for the gateway to refuse it; with --url.
+        /// The most seconds to wait until the gateway refuses the key; with --url.
         #[arg(long, value_name = "SECONDS")]
         wait: Option<u32>,
     },
@@ -111,6 +115,18 @@ fn scope(text: &str) -> Result<Value, &'static str> {
     Ok(given([("resource", Some(resource.into())), ("access", Some(access.into())), ("targets", targets)]))
 }
 
+/// The secret members of a new key.
+const SECRET: &[&str] = &["/key", "/secret"];
+
+/// Shows a key that is enabled and past its end as expired.
+fn expire(key: &mut Value, now: Timestamp) {
+    let end = key.get("not_after").and_then(Value::as_str).and_then(|end| end.parse::<Timestamp>().ok());
+    let enabled = key.get("status").is_some_and(|status| status == "enabled");
+    if let Some(status) = key.get_mut("status").filter(|_| enabled && end.is_some_and(|end| end <= now)) {
+        *status = "expired".into();
+    }
+}
+
 fn path(of: &Of, key: &str) -> String {
     format!("{}/keys/{}", tenants::path(&of.tenant), encoded(key))
 }
@@ -127,9 +143,17 @@ pub(super) async fn run(command: Keys, desk: &mut Desk<'_>) -> anyhow::Result<()
                 ("LAST USED", "/last_used_at"),
                 ("SAFE TO REVOKE", "/safe_to_revoke/safe"),
             ];
-            desk.list(&format!("{}/keys", of.caller(&app)), &[], &columns).await
+            let now = SystemClock::new().now().time;
+            let present = move |key: &mut Value| expire(key, now);
+            desk.list_as(&format!("{}/keys", of.caller(&app)), &[], &columns, present).await
         }
-        Keys::Show { of, key } => desk.show(&path(&of, &key)).await,
+        Keys::Show { of, key } => {
+            let mut shown = desk.api.ask(Method::GET, &path(&of, &key), &[], None).await?.body;
+            if !desk.json {
+                expire(&mut shown, SystemClock::new().now().time);
+            }
+            desk.tell(&shown)
+        }
         Keys::Create { of, app, with, signing, not_after } => {
             let scopes = with.scopes();
             let body = given([
@@ -138,7 +162,7 @@ pub(super) async fn run(command: Keys, desk: &mut Desk<'_>) -> anyhow::Result<()
                 ("scopes", scopes),
                 ("not_after", not_after.map(Into::into)),
             ]);
-            desk.make(&format!("{}/keys", of.caller(&app)), &body).await
+            desk.make(&format!("{}/keys", of.caller(&app)), &body, SECRET).await
         }
         Keys::Edit { of, key, with, status, not_after } => {
             let scopes = with.scopes();
@@ -157,7 +181,7 @@ pub(super) async fn run(command: Keys, desk: &mut Desk<'_>) -> anyhow::Result<()
                 .api
                 .ask(Method::POST, &format!("{}/rotation", path(&of, &key)), &[], Some(&body))
                 .await?;
-            desk.tell(&reply.body)
+            desk.tell_made(&reply.body, SECRET)
         }
         Keys::Revoke { of, key, wait } => {
             // This process takes no requests: that it refuses the key says nothing.
@@ -170,6 +194,29 @@ pub(super) async fn run(command: Keys, desk: &mut Desk<'_>) -> anyhow::Result<()
                 (Some(_), _) => desk.say(&format!("{key} is revoked, and not refused everywhere yet")),
                 (None, _) => desk.say(&format!("{key} is revoked")),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_key_past_its_end_is_shown_as_expired() {
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
+        for (status, end, shown) in [
+            ("enabled", json!("2026-01-01T00:00:00Z"), "expired"),
+            ("enabled", json!("2026-01-02T00:00:00Z"), "expired"),
+            ("enabled", json!("2026-01-02T00:00:01Z"), "enabled"),
+            ("enabled", Value::Null, "enabled"),
+            ("disabled", json!("2026-01-01T00:00:00Z"), "disabled"),
+        ] {
+            let mut key = json!({ "status": status, "not_after": end });
+            expire(&mut key, now);
+            assert_eq!(key["status"], shown, "{end}");
         }
     }
 }

@@ -9,64 +9,64 @@ use serde_json::Value;
 
 use super::{Desk, encoded, given};
 
-/// What to do with locks.
+/// Operations on locks.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
-Whoever acquires a lock is shown its token, this once. With it in PORTCULLIS_LOCK_TOKEN or --lock-token-file the
-lock is refreshed and released, and what stands on it is changed by nobody else:
+`lock acquire` shows a token, only once. With the token in PORTCULLIS_LOCK_TOKEN or --lock-token-file the lock is
+refreshed and released, and only its holder changes what is locked:
 
   export PORTCULLIS_LOCK_TOKEN=$(portcullis lock acquire --caller ID --reason 'moving' --json | jq -r .token)
   portcullis app edit --tenant demo ID --plan other
   portcullis lock release")]
 pub enum Locks {
-    /// Tell all that hold.
+    /// List the locks that are held.
     List,
-    /// Tell one.
+    /// Show a lock.
     Show {
-        /// Its id.
+        /// The lock's id.
         lock: String,
     },
-    /// Acquire one; its token is shown this once.
+    /// Acquire a lock. Its token is shown only once.
     Acquire {
-        /// What it is to stand on.
+        /// The target of the lock.
         #[command(flatten)]
         target: Target,
-        /// Whose requests it is to stop: a tenant's id. Without it, everybody's.
+        /// Stop the requests of this tenant only. Default: those of every tenant.
         #[arg(long)]
         tenant: Option<String>,
-        /// Why; shown to who is refused.
+        /// The reason, shown to clients that are refused.
         #[arg(long)]
         reason: String,
-        /// Which requests it is to stop.
+        /// The requests to stop: those that change something (the default), or all.
         #[arg(long, value_parser = ["writes", "all"])]
         covers: Option<String>,
-        /// How many seconds it is to hold, unless it is refreshed; at most a day.
+        /// The number of seconds until the lock ends, unless it is refreshed; at most a day.
         #[arg(long, value_name = "SECONDS", default_value_t = 60)]
         lasts: u32,
     },
-    /// Let the lock whose token is given hold on.
+    /// Extend the lock whose token is given.
     Refresh {
-        /// How many seconds from now on; never does it hold shorter than it did.
+        /// The number of seconds from now until it ends; a lock is never shortened.
         #[arg(long, value_name = "SECONDS", default_value_t = 60)]
         lasts: u32,
     },
     /// Release the lock whose token is given.
     Release,
-    /// Take one from its holder, who learns of it when it next proves it.
+    /// Break a lock. Its holder is refused when it next presents the token.
     Break {
-        /// Its id.
+        /// The lock's id.
         lock: String,
     },
 }
 
-/// What a lock stands on.
+/// The target of a lock.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Target {
-    /// A caller: what it sends, and what others would change of it.
+    /// A caller: its requests, and changes of it by others.
     #[arg(long, value_name = "ID")]
     caller: Option<String>,
-    /// A path and all below it, such as /orders/7.
+    /// A path and everything below it, such as /orders/7, on routes with the policy `lock`.
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
 }

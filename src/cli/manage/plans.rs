@@ -7,28 +7,28 @@ use serde_json::Value;
 use super::{Desk, encoded, given};
 use crate::cli::api::Refused;
 
-/// What to do with plans.
+/// Operations on plans.
 #[derive(Debug, Subcommand)]
 pub enum Plans {
-    /// Tell all.
+    /// List all plans.
     List,
-    /// Tell one.
+    /// Show a plan.
     Show {
-        /// Its id.
+        /// The plan's id.
         plan: String,
     },
-    /// Make one, or put other limits in its place.
+    /// Create a plan, or replace its limits. A plan in the configuration file is changed there.
     Set {
-        /// Its id.
+        /// The plan's id.
         plan: String,
         /// A limit, as name=minute,quota=600,window=60 and perhaps burst=300 and promise=ceiling or average; may be
-        /// repeated. Without any, who is on the plan is unlimited.
+        /// repeated. Without any, callers on the plan are unlimited.
         #[arg(long = "limit", value_parser = limit)]
         limits: Vec<Value>,
     },
-    /// Delete one that nobody is on.
+    /// Delete a plan that no caller is on.
     Delete {
-        /// Its id.
+        /// The plan's id.
         plan: String,
     },
 }
@@ -57,7 +57,10 @@ fn path(plan: &str) -> String {
 
 pub(super) async fn run(command: Plans, desk: &mut Desk<'_>) -> anyhow::Result<()> {
     match command {
-        Plans::List => desk.list("/plans", &[], &[("ID", "/id"), ("LIMITS", "/limits")]).await,
+        Plans::List => {
+            let columns = [("ID", "/id"), ("LIMITS", "/limits")];
+            desk.list_as("/plans", &[], &columns, summarize_limits).await
+        }
         Plans::Show { plan } => desk.show(&path(&plan)).await,
         Plans::Set { plan, limits } => {
             // What is there is replaced as it was seen; what is not, is made.
@@ -76,6 +79,19 @@ pub(super) async fn run(command: Plans, desk: &mut Desk<'_>) -> anyhow::Result<(
             desk.say(&format!("plan {plan} is deleted"))
         }
     }
+}
+
+/// Rewrites the limits of a plan as one line, such as `minute: 600 per 60 s, burst 300, ceiling`.
+fn summarize_limits(plan: &mut Value) {
+    let one = |limit: &Value| {
+        let number = |name: &str| limit.get(name).and_then(Value::as_u64).unwrap_or_default();
+        let text = |name: &str| limit.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (quota, window, burst) = (number("quota"), number("window"), number("burst"));
+        format!("{}: {quota} per {window} s, burst {burst}, {}", text("name"), text("promise"))
+    };
+    let limits = plan.get("limits").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let line = limits.iter().map(one).collect::<Vec<_>>().join("; ");
+    plan["limits"] = if line.is_empty() { "unlimited".into() } else { line.into() };
 }
 
 fn is_missing(error: &anyhow::Error) -> bool {

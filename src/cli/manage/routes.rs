@@ -4,14 +4,14 @@ use clap::Subcommand;
 
 use super::{Desk, encoded};
 
-/// What to do with routes; they stand in the configuration.
+/// Operations on routes. They are defined in the configuration file.
 #[derive(Debug, Subcommand)]
 pub enum Routes {
-    /// Tell all, in the order of the configuration.
+    /// List all routes, in the order of the configuration.
     List,
-    /// Tell one.
+    /// Show a route.
     Show {
-        /// Its name.
+        /// The route's name.
         route: String,
     },
 }

@@ -5,63 +5,63 @@ use serde_json::json;
 
 use super::{Desk, encoded, given};
 
-/// What to do with tenants.
+/// Operations on tenants.
 #[derive(Debug, Subcommand)]
 pub enum Tenants {
-    /// Tell all.
+    /// List all tenants.
     List {
-        /// Only those with this name.
+        /// Only tenants with this name.
         #[arg(long)]
         name: Option<String>,
-        /// Only those whose subscription is so.
+        /// Only tenants whose subscription is in this state.
         #[arg(long, value_parser = ["active", "lapsed"])]
         standing: Option<String>,
     },
-    /// Tell one.
+    /// Show a tenant.
     Show {
-        /// Its id.
+        /// The tenant's id.
         tenant: String,
     },
-    /// Make one.
+    /// Create a tenant.
     Create {
-        /// Its name, for people.
+        /// The tenant's name, for people.
         name: String,
-        /// Its id; without it a random one.
+        /// The tenant's id. Default: a random one.
         #[arg(long)]
         id: Option<String>,
-        /// Which APIG gateway it is to be: its project.
+        /// The project of the APIG gateway that the tenant is; with --instance.
         #[arg(long, requires = "instance")]
         project: Option<String>,
-        /// And its instance.
+        /// The instance of that gateway; with --project.
         #[arg(long, requires = "project")]
         instance: Option<String>,
         /// Whether operators may choose the keys and secrets of the gateway's apps.
         #[arg(long, requires = "project")]
         custom_keys: bool,
-        /// How many callers of each kind it may have.
+        /// The most callers of each kind that the tenant may have.
         #[arg(long, value_name = "COUNT")]
         max_callers: Option<u32>,
     },
-    /// Change one.
+    /// Change a tenant.
     Edit {
-        /// Its id.
+        /// The tenant's id.
         tenant: String,
-        /// Another name.
+        /// A new name.
         #[arg(long)]
         name: Option<String>,
-        /// Whether its subscription holds.
+        /// The new state of its subscription.
         #[arg(long, value_parser = ["active", "lapsed"])]
         standing: Option<String>,
         /// Whether operators may choose the keys and secrets of its apps, if it is an APIG gateway.
         #[arg(long, value_name = "BOOL")]
         custom_keys: Option<bool>,
-        /// How many callers of each kind it may have.
+        /// The most callers of each kind that the tenant may have.
         #[arg(long, value_name = "COUNT")]
         max_callers: Option<u32>,
     },
-    /// Delete one that has no callers.
+    /// Delete a tenant that has no callers.
     Delete {
-        /// Its id.
+        /// The tenant's id.
         tenant: String,
     },
 }
@@ -75,7 +75,7 @@ pub(super) async fn run(command: Tenants, desk: &mut Desk<'_>) -> anyhow::Result
                 ("STANDING", "/standing"),
                 ("PROJECT", "/gateway/project_id"),
                 ("INSTANCE", "/gateway/instance_id"),
-                ("CALLERS", "/max_callers"),
+                ("MAX CALLERS", "/max_callers"),
             ];
             let filters = [("name", name.as_deref()), ("standing", standing.as_deref())];
             desk.list("/tenants", &filters, &columns).await
@@ -91,7 +91,7 @@ pub(super) async fn run(command: Tenants, desk: &mut Desk<'_>) -> anyhow::Result
                 ("gateway", gateway),
                 ("max_callers", max_callers.map(Into::into)),
             ]);
-            desk.make("/tenants", &body).await
+            desk.make("/tenants", &body, &[]).await
         }
         Tenants::Edit { tenant, name, standing, custom_keys, max_callers } => {
             let patch = given([

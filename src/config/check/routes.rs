@@ -281,5 +281,5 @@ fn is_guarded(route: &Route) -> bool {
 }
 
 fn is_within(path: &str, base: &str) -> bool {
-    path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    base == "/" || path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -112,6 +112,13 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     match made.await {
         Ok(answer) => Ok(answer),
         Err(Fault::NotFound) if has_plan => Err(surface.no_plan(&tenant).await),
+        Err(Fault::Full(most)) => {
+            let detail = format!(
+                "The tenant has {most} callers of this kind, as many as its max_callers allows. Delete one, or raise \
+                 max_callers."
+            );
+            Err(Denial::Conflict { detail: detail.into() }.into())
+        }
         Err(fault) => Err(surface.refuse(fault)),
     }
 }

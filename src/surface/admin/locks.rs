@@ -271,7 +271,14 @@ pub(super) async fn acquire(
         let tag = Tag::content(&lock);
         Ok(Answer::made(location, &Acquired { token, lock, warnings }).tagged(&tag).secret())
     });
-    acquired.await.map_err(|fault| surface.refuse(fault))
+    acquired.await.map_err(|fault| match fault {
+        Fault::Full(most) => {
+            let detail =
+                format!("You hold {most} locks, as many as one owner may. Release one that is not needed.");
+            Denial::Conflict { detail: detail.into() }.into()
+        }
+        fault => surface.refuse(fault),
+    })
 }
 
 /// Shows a lock that holds.

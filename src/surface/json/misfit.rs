@@ -120,7 +120,7 @@ impl Error for Misfit {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::shape("it is missing").within(field)
+        Self::shape("this member is required, and missing").within(field)
     }
 
     fn duplicate_field(field: &'static str) -> Self {
