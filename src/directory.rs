@@ -6,12 +6,14 @@
 mod apps;
 mod entry;
 mod look;
+mod reload;
 mod roster;
 mod shared;
 mod throttles;
 mod write;
 
 pub use entry::{CallerEntry, KeyEntry};
+pub use reload::Following;
 
 use std::{
     hash::{BuildHasherDefault, Hasher},
@@ -34,6 +36,7 @@ use crate::{
 };
 use apps::Apps;
 use entry::TenantSlot;
+use reload::Health;
 use roster::Roster;
 use throttles::Throttles;
 
@@ -80,6 +83,7 @@ pub struct Directory {
     granted: HashMap<CallerId, Arc<[RouteName]>>,
     throttles: Throttles,
     applied: watch::Sender<Seq>,
+    health: Health,
     /// Held by who writes.
     roster: Mutex<Roster>,
 }
@@ -103,6 +107,7 @@ impl Directory {
             granted: HashMap::new(),
             throttles: Throttles::default(),
             applied: watch::Sender::new(0),
+            health: Health::default(),
             roster: Mutex::default(),
         }
     }

@@ -29,6 +29,7 @@ mod secrets;
 mod server;
 mod shutdown;
 mod stall;
+pub(crate) mod store;
 mod streams;
 mod tls;
 mod usage;
@@ -48,7 +49,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::Config,
     directory::Directory,
-    registry::{self, Registry, sqlite::Sqlite},
+    registry::{self, Registry},
 };
 
 /// What every part of a running gateway shares.
@@ -67,12 +68,9 @@ impl Shared {
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
         use anyhow::Context;
 
-        let secrets = config.secrets.load()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let store = &config.store.path;
-        let opened = Sqlite::open(store, clock.clone()).await;
-        let registry: Arc<dyn Registry> =
-            Arc::new(opened.with_context(|| format!("store {}", store.display()))?);
+        let (store, secrets) = store::open(config, clock.clone()).await?;
+        let registry: Arc<dyn Registry> = Arc::new(store);
         plans::store(config, &*registry).await.context("putting the configured plans")?;
         let directory = Arc::new(Directory::new(secrets.peppers()));
         registry::load(&*registry, &directory).await.context("loading the directory")?;

@@ -17,10 +17,12 @@ mod fault;
 mod follow;
 mod listing;
 mod lock;
+mod mark;
 pub mod memory;
 mod once;
 mod reseal;
 mod rules;
+mod secret_check;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod view;
@@ -28,12 +30,14 @@ mod work;
 
 pub use command::{Command, NewCaller, SecretOf};
 pub use fault::Fault;
-pub use follow::{follow, load, note_uses};
+pub use follow::{Unreadable, follow, load, note_uses};
 pub use listing::{Callers, Changes, Credentials, Grants, History, Order, Past, Tenants};
 pub use lock::NewLock;
+pub use mark::Mark;
 pub use once::{Kept, Once, Outcome, earlier, execute_once, keep};
 pub use reseal::{Resealed, reseal};
 pub use rules::{Clash, Transaction, clash, execute};
+pub use secret_check::SecretCheck;
 pub use view::{Page, View};
 pub use work::{End, Work};
 
@@ -278,6 +282,36 @@ pub trait Registry: Send + Sync + 'static {
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`]; a part has been handed over by then.
     async fn everything(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, Fault>;
+
+    /// The same, without what cannot be read by this version, which is named instead. For a store all of whose entities
+    /// can be read, this is [`everything`](Self::everything), which it is by default.
+    ///
+    /// # Errors
+    /// As [`everything`](Self::everything).
+    async fn readable(
+        &self,
+        each: &mut (dyn FnMut(Result<Entity, Unreadable>) + Send),
+    ) -> Result<Seq, Fault> {
+        self.everything(&mut |entity| each(Ok(entity))).await
+    }
+
+    /// What the store says of itself and of a change, by which it is seen that another store, or an older copy, stands
+    /// in its place; `None`, by default, where that cannot happen.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn mark(&self, _at: Seq) -> Result<Option<Mark>, Fault> {
+        Ok(None)
+    }
+
+    /// What does not fit of the secrets at hand, for people: the store was used with others before. When all fit, those
+    /// that it does not know yet are noted. By default nothing is noted, and everything fits.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn check_secrets(&self, _at_hand: &[SecretCheck]) -> Result<Vec<String>, Fault> {
+        Ok(Vec::new())
+    }
 
     /// The same, held.
     ///

@@ -416,9 +416,161 @@ async fn changes_of_a_time_without_hashes_are_hashed_when_the_store_is_opened() 
     let whole = store.verify().await.unwrap();
     store.close().await;
     let mut other = outside(&path).await;
-    let forget = "DROP TRIGGER change_hash_is_not_deleted; DELETE FROM change_hash WHERE seq > 2;";
-    other.execute(forget).await.unwrap();
+    other.execute(WITHOUT_HASHES).await.unwrap();
     assert_eq!(open(&path).await.verify().await.unwrap(), whole);
+}
+
+/// A store as it was before changes had hashes.
+const WITHOUT_HASHES: &str = "DROP TABLE change_hash; DROP INDEX change_entity;
+    DELETE FROM _sqlx_migrations WHERE version = 3;";
+
+const FORGED: &str =
+    "INSERT INTO change SELECT seq + 1, at, 'nobody', verb, kind, entity_id, record FROM change
+    ORDER BY seq DESC LIMIT 1";
+
+#[tokio::test]
+async fn a_change_that_was_appended_without_its_hash_is_found_and_gets_none() {
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    fill(&store).await;
+    let forged = store.verify().await.unwrap().changes + 1;
+    store.close().await;
+    outside(&path).await.execute(FORGED).await.unwrap();
+    let found = |outcome| match outcome {
+        Err(Fault::Corrupt(reason)) => {
+            assert!(reason.starts_with(&format!("change {forged} has no hash")), "{reason}")
+        }
+        outcome => panic!("{outcome:?}"),
+    };
+    for _ in 0..2 {
+        let store = Sqlite::open_to_read(&path, clock()).await.unwrap();
+        found(store.verify().await);
+        store.close().await;
+        // Nor does opening it to write, nor a change, make the forged one good. Changes go on.
+        let store = open(&path).await;
+        found(store.verify().await);
+        store.put_plan(plan("q", u32::try_from(log(&store).await.len()).unwrap()), &actor()).await.unwrap();
+        found(store.verify().await);
+        assert_eq!(store.hash(forged).await.unwrap(), None);
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_opened_to_read_is_left_as_it_is() {
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    fill(&store).await;
+    store.close().await;
+    let mut other = outside(&path).await;
+    other.execute(WITHOUT_HASHES).await.unwrap();
+    other.close().await.unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let store = Sqlite::open_to_read(&path, clock()).await.unwrap();
+    assert!(store.verify().await.is_err());
+    assert_eq!(log(&store).await.len(), 8);
+    assert!(store.put_plan(plan("q", 1), &actor()).await.is_err());
+    store.close().await;
+    assert!(std::fs::read(&path).unwrap() == bytes, "it was written to");
+    assert!(Sqlite::open_to_read(&path.with_file_name("none.db"), clock()).await.is_err());
+    assert!(!path.with_file_name("none.db").exists());
+}
+
+/// Each way in which another file comes to stand under the name of a store that is in use.
+#[tokio::test]
+async fn a_store_that_was_replaced_is_seen_and_written_where_it_stands() {
+    type Replace = fn(&Path, &Path);
+    let renamed: Replace = |from, to| std::fs::rename(from, to).unwrap();
+    let removed_first: Replace = |from, to| {
+        for beside in ["db", "db-wal", "db-shm"] {
+            let _ = std::fs::remove_file(to.with_extension(beside));
+        }
+        std::fs::copy(from, to).unwrap();
+    };
+    let written_over: Replace = |from, to| {
+        std::fs::copy(from, to).unwrap();
+    };
+    for (how, replace) in
+        [("renamed", renamed), ("removed first", removed_first), ("written over", written_over)]
+    {
+        let (folder, path) = ground();
+        let store = open(&path).await;
+        let caller = fill(&store).await;
+        store.close().await;
+        let older = folder.path().join("older.db");
+        std::fs::copy(&path, &older).unwrap();
+
+        let store = open(&path).await;
+        let mark = store.mark(0).await.unwrap().unwrap();
+        for n in 0..50 {
+            store.create_caller(client("t", &format!("lost {n}")), &actor()).await.unwrap();
+        }
+        let last = log(&store).await.last().unwrap().seq;
+        // What was not checkpointed yet is in the log, and what is copied over the file would be mixed with it.
+        while path.with_extension("db-wal").metadata().unwrap().len() > 0 {
+            let _ = tokio::time::timeout(Duration::from_millis(60), store.changed(last)).await;
+        }
+        replace(&older, &path);
+        // At once: the write goes to the file that is there now.
+        store.create_caller(client("t", "kept"), &actor()).await.unwrap();
+        within(store.changed(last)).await;
+        let log = log(&store).await;
+        assert_eq!(log.len() as u64, mark.last + 1, "{how}");
+        assert!(store.caller(&caller.tenant, &caller.id).await.is_ok(), "{how}");
+        store.verify().await.unwrap();
+        store.close().await;
+        let again = open(&path).await;
+        assert_eq!(again.verify().await.unwrap().changes, mark.last + 1, "{how}");
+        let check: String =
+            sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut outside(&path).await).await.unwrap();
+        assert_eq!(check, "ok", "{how}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_whose_file_is_gone_takes_no_changes_until_it_is_back() {
+    let (folder, path) = ground();
+    let store = open(&path).await;
+    fill(&store).await;
+    let aside = folder.path().join("aside.db");
+    std::fs::rename(&path, &aside).unwrap();
+    let refused = store.put_plan(plan("q", 1), &actor()).await;
+    assert!(matches!(refused, Err(Fault::Unavailable(_))), "{refused:?}");
+    assert!(!path.exists(), "none is made in its place");
+    std::fs::write(&path, "").unwrap();
+    let refused = store.put_plan(plan("q", 1), &actor()).await;
+    assert!(matches!(refused, Err(Fault::Unavailable(_))), "{refused:?}");
+    std::fs::rename(&aside, &path).unwrap();
+    store.put_plan(plan("q", 1), &actor()).await.unwrap();
+    store.verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn bulk_work_leaves_no_write_ahead_log_behind() {
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    for n in 0..20 {
+        store.put_plan(plan("q", n + 1), &actor()).await.unwrap();
+    }
+    let log = path.with_extension("db-wal");
+    assert!(log.metadata().unwrap().len() > 0);
+    while log.metadata().unwrap().len() > 0 {
+        let _ = tokio::time::timeout(Duration::from_millis(60), store.changed(20)).await;
+    }
+    store.verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn uses_of_many_credentials_are_noted_in_many_transactions() {
+    let (_folder, path) = ground();
+    let store = open(&path).await;
+    let caller = fill(&store).await;
+    let made = store.create_credential(key(&caller, "another"), &actor()).await.unwrap();
+    let at = caller.created_at;
+    let mut uses: Vec<_> = (0..1_200).map(|_| (portcullis::app::CredentialId::random(), at)).collect();
+    uses.push((made.id.clone(), at));
+    store.note_uses(&uses).await.unwrap();
+    assert_eq!(store.last_uses(&[made.id]).await.unwrap()[0].map(|at| at.as_second()), Some(at.as_second()));
 }
 
 /// In a file as it was before locks had fences and tokens.
@@ -437,13 +589,13 @@ async fn a_lock_of_a_time_before_fences_holds_on_and_is_broken() {
             "DROP TABLE fence; DROP INDEX lock_path; DROP INDEX lock_owner;
              ALTER TABLE lock DROP COLUMN path; ALTER TABLE lock DROP COLUMN owner;
              DELETE FROM _sqlx_migrations WHERE version = 4;
-             DROP TRIGGER change_is_not_updated; DROP TRIGGER change_hash_is_not_deleted;
+             DROP TRIGGER change_is_not_updated;
              UPDATE lock SET record = json_remove(record, '$.fence', '$.token');
-             UPDATE change SET record = json_remove(record, '$.fence', '$.token') WHERE kind = 'lock';
-             DELETE FROM change_hash;",
+             UPDATE change SET record = json_remove(record, '$.fence', '$.token') WHERE kind = 'lock';",
         )
         .await
         .unwrap();
+    other.execute(WITHOUT_HASHES).await.unwrap();
 
     let store = open(&path).await;
     store.verify().await.unwrap();

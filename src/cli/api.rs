@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     directory::Directory,
     gateway::{self, Shared},
-    registry::{Registry, sqlite::Sqlite},
+    registry::Registry,
     surface::admin::ADMINISTRATION,
 };
 
@@ -101,13 +101,9 @@ impl Api {
     /// # Errors
     /// When secrets or store cannot be read.
     pub async fn own(config: &Config) -> anyhow::Result<Self> {
-        let store = &config.store.path;
-        ensure!(store.exists(), "store {} is not there; portcullis init makes it", store.display());
-        let secrets = config.secrets.load()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let opened = Sqlite::open(store, clock.clone()).await;
-        let registry: Arc<dyn Registry> =
-            Arc::new(opened.with_context(|| format!("store {}", store.display()))?);
+        let (store, secrets) = gateway::store::open_existing(config, clock.clone()).await?;
+        let registry: Arc<dyn Registry> = Arc::new(store);
         let directory = Arc::new(Directory::new(secrets.peppers()));
         let key = admit_oneself(&directory, clock.now().time)?;
         let shared =

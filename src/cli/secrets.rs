@@ -2,14 +2,15 @@
 
 use std::{collections::BTreeMap, io::Write};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use clap::{Subcommand, ValueEnum};
 
 use crate::{
     app::{Actor, Entity, Sealed},
     clock::SystemClock,
     config::{Config, SecretKind, SecretsFile},
-    registry::{Registry, reseal, sqlite::Sqlite},
+    gateway,
+    registry::{Registry, SecretCheck, reseal, sqlite::Sqlite},
 };
 
 /// What to do with the secrets.
@@ -107,7 +108,7 @@ impl Use {
 pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> anyhow::Result<()> {
     match command {
         Secrets::List => {
-            let (secrets, used) = (config.secrets.load()?, used(config).await?);
+            let (secrets, used) = used(config).await?;
             for kind in [Kind::Pepper, Kind::SealKey] {
                 let (name, uses) = (name(kind), used.of(kind));
                 let versions = secrets.versions(kind.into());
@@ -133,7 +134,8 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
             Ok(())
         }
         Secrets::Rewrap => {
-            let (sealer, store) = (config.secrets.load()?.sealer(), open(config).await?);
+            let (store, secrets) = open(config).await?;
+            let sealer = secrets.sealer();
             let told = reseal(&store, &sealer, &Actor("secrets".into())).await;
             store.close().await;
             let told = told?;
@@ -155,7 +157,7 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
             Ok(())
         }
         Secrets::Drop { kind, version, force } => {
-            let used = used(config).await?;
+            let (secrets, used) = used(config).await?;
             let count = used.of(*kind).get(version).copied().unwrap_or_default();
             if count > 0 && !force {
                 bail!(
@@ -164,6 +166,15 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
                 );
             }
             edit(config, |secrets| secrets.remove((*kind).into(), *version))?;
+            let (store, _) = open(config).await?;
+            let dropped = SecretCheck::all(&secrets.peppers(), &secrets.sealer());
+            let dropped = dropped.iter().find(|check| (check.kind, check.version) == (name(*kind), *version));
+            let forgotten = match dropped {
+                Some(dropped) => store.forget_secret(dropped).await,
+                None => Ok(()),
+            };
+            store.close().await;
+            forgotten?;
             writeln!(out, "{} {version} is gone", name(*kind))?;
             Ok(())
         }
@@ -177,19 +188,16 @@ fn name(kind: Kind) -> &'static str {
     }
 }
 
-async fn open(config: &Config) -> anyhow::Result<Sqlite> {
-    let store = &config.store.path;
-    ensure!(store.exists(), "store {} is not there; portcullis init makes it", store.display());
-    let opened = Sqlite::open(store, std::sync::Arc::new(SystemClock::new())).await;
-    opened.with_context(|| format!("store {}", store.display()))
+async fn open(config: &Config) -> anyhow::Result<(Sqlite, SecretsFile)> {
+    gateway::store::open_existing(config, std::sync::Arc::new(SystemClock::new())).await
 }
 
-async fn used(config: &Config) -> anyhow::Result<Use> {
-    let (store, mut used) = (open(config).await?, Use::default());
+async fn used(config: &Config) -> anyhow::Result<(SecretsFile, Use)> {
+    let ((store, secrets), mut used) = (open(config).await?, Use::default());
     let read = store.everything(&mut |entity| used.count(&entity)).await;
     store.close().await;
     read?;
-    Ok(used)
+    Ok((secrets, used))
 }
 
 fn edit<T>(config: &Config, edit: impl FnOnce(&mut SecretsFile) -> Result<T, String>) -> anyhow::Result<T> {

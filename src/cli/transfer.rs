@@ -21,6 +21,7 @@ use crate::{
     cli::manage::Served,
     clock::{Clock, SystemClock},
     config::Config,
+    gateway,
     registry::sqlite::Sqlite,
     transfer::{self, Form, Imported, KeyImport, LONGEST_ROWS, Mistake, Refused, Rows, Secrets},
 };
@@ -169,12 +170,9 @@ pub async fn export(
         return Ok(format!("{written} bytes"));
     }
     let config = &config()?;
-    let store = &config.store.path;
-    if !store.exists() {
-        bail!("there is no store {}", store.display());
-    }
-    let (secrets, clock) = (secrets(config)?, Arc::new(SystemClock::new()));
-    let registry = open(store, clock.clone()).await?;
+    let clock = Arc::new(SystemClock::new());
+    let (registry, secrets) = gateway::store::open_existing(config, clock.clone()).await?;
+    let secrets = Secrets::of(&secrets.peppers(), &secrets.sealer());
     let exported = export_all(&registry, &secrets, clock.now().time, &arguments.to).await;
     registry.close().await;
     Ok(format!("{} bytes", exported?))
@@ -219,8 +217,9 @@ pub async fn import(
         return Ok(told(*dry_run, &counts.join(", ")) + &left_out);
     }
     let config = &config()?;
-    let secrets = secrets(config).context("a file is imported with the secrets that it was exported with")?;
-    let registry = open(&config.store.path, Arc::new(SystemClock::new())).await?;
+    config.secrets.load().context("a file is imported with the secrets that it was exported with")?;
+    let (registry, secrets) = gateway::store::open(config, Arc::new(SystemClock::new())).await?;
+    let secrets = Secrets::of(&secrets.peppers(), &secrets.sealer());
     let import = transfer::Import::new(&mut *file, secrets).adding(*add).dry_run(*dry_run);
     let imported = import.run(&registry, &Actor("import".into())).await;
     registry.close().await;
@@ -259,13 +258,10 @@ pub async fn import_keys(
     let mut text = Vec::new();
     let longest = LONGEST_ROWS as u64 + 1;
     from.open()?.take(longest).read_to_end(&mut text).with_context(|| format!("{from}: cannot be read"))?;
-    let store = &config.store.path;
-    if !store.exists() {
-        bail!("there is no store {}", store.display());
-    }
-    let peppers = config.secrets.load()?.peppers();
+    gateway::store::ensure_there(config)?;
     let rows = Rows::read(&text, form).map_err(|refused| mistakes(from, refused))?;
-    let registry = open(store, Arc::new(SystemClock::new())).await?;
+    let (registry, secrets) = gateway::store::open_existing(config, Arc::new(SystemClock::new())).await?;
+    let peppers = secrets.peppers();
     let import = KeyImport::new(rows, &peppers).making_callers(*make_callers).dry_run(*dry_run);
     let made = import.run(&registry, &Actor("import-keys".into())).await;
     registry.close().await;
@@ -286,13 +282,4 @@ fn mistakes(from: &Place, refused: Refused) -> anyhow::Error {
         }
         refused => anyhow::anyhow!("{from}: {refused}"),
     }
-}
-
-fn secrets(config: &Config) -> anyhow::Result<Secrets> {
-    let file = config.secrets.load()?;
-    Ok(Secrets::of(&file.peppers(), &file.sealer()))
-}
-
-async fn open(path: &Path, clock: Arc<SystemClock>) -> anyhow::Result<Sqlite> {
-    Sqlite::open(path, clock).await.with_context(|| format!("store {}", path.display()))
 }

@@ -103,6 +103,11 @@ impl Roster {
         self.callers.iter().map(|row| &row.caller)
     }
 
+    /// Every caller, with its keys.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.callers.iter()
+    }
+
     /// Puts a caller's new state, and gives its keys as they are with it.
     pub(super) fn put(&mut self, caller: CallerEntry) -> Vec<Arc<KeyEntry>> {
         let caller = Arc::new(caller);

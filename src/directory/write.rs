@@ -45,7 +45,7 @@ impl Directory {
         self.applied.send_replace(change.seq);
     }
 
-    fn writing(&self) -> MutexGuard<'_, Roster> {
+    pub(super) fn writing(&self) -> MutexGuard<'_, Roster> {
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -73,15 +73,7 @@ impl Directory {
     fn remove(&self, roster: &mut Roster, entity: Entity) {
         match entity {
             Entity::Tenant(tenant) => drop(self.tenants.pin().remove(&tenant.id)),
-            Entity::Caller(caller) => {
-                self.put_acl(&caller.id, None);
-                self.granted.pin().remove(&caller.id);
-                self.throttles.bind(&mut roster.rules, &caller.id, None);
-                self.apps.remove(&mut roster.apps, &caller.id);
-                for key in roster.remove(&caller.id).iter().flat_map(Row::keys) {
-                    self.hide(&key.digest);
-                }
-            }
+            Entity::Caller(caller) => self.remove_caller(roster, &caller.id),
             Entity::Credential(credential) => {
                 self.hide(&credential.digest);
                 roster.remove_key(&credential.caller, &credential.id);
@@ -95,6 +87,16 @@ impl Directory {
             Entity::Lock(lock) => {
                 self.edit_locks(&lock.target, |locks| locks.retain(|other| other.id != lock.id));
             }
+        }
+    }
+
+    pub(super) fn remove_caller(&self, roster: &mut Roster, caller: &CallerId) {
+        self.put_acl(caller, None);
+        self.granted.pin().remove(caller);
+        self.throttles.bind(&mut roster.rules, caller, None);
+        self.apps.remove(&mut roster.apps, caller);
+        for key in roster.remove(caller).iter().flat_map(Row::keys) {
+            self.hide_key(key);
         }
     }
 
@@ -187,7 +189,7 @@ impl Directory {
     }
 
     /// Lets decisions see no key of this digest.
-    fn hide(&self, digest: &Digest) {
+    pub(super) fn hide(&self, digest: &Digest) {
         if self.keys.pin().remove(&digest.prefix()).is_some_and(|key| key.by_sha256) {
             self.by_sha256.fetch_sub(1, Ordering::AcqRel);
         }
@@ -223,7 +225,7 @@ impl Directory {
         }
     }
 
-    fn edit_locks(&self, target: &Target, edit: impl FnOnce(&mut Vec<Arc<Lock>>)) {
+    pub(super) fn edit_locks(&self, target: &Target, edit: impl FnOnce(&mut Vec<Arc<Lock>>)) {
         let edited = |locks: Option<&Arc<[Arc<Lock>]>>| {
             let mut locks = locks.map(|locks| locks.to_vec()).unwrap_or_default();
             let before = locks.len();

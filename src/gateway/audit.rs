@@ -78,13 +78,13 @@ impl Told {
     }
 }
 
-/// The store of a configuration; none is made.
+/// The store of a configuration, as it is: nothing of it is made or changed.
 async fn store(config: &Config) -> anyhow::Result<Sqlite> {
     let path = &config.store.path;
     if !path.exists() {
         bail!("there is no store {}", path.display());
     }
-    let opened = Sqlite::open(path, std::sync::Arc::new(SystemClock::new())).await;
+    let opened = Sqlite::open_to_read(path, std::sync::Arc::new(SystemClock::new())).await;
     opened.with_context(|| format!("store {}", path.display()))
 }
 

@@ -25,7 +25,10 @@ use super::{
     doors::{Doors, all_open},
     log_writer::LogWriter,
 };
-use crate::{directory::Directory, problem::Code};
+use crate::{
+    directory::{Directory, Following},
+    problem::Code,
+};
 
 /// What becomes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,6 +258,16 @@ impl Collector for Page {
                 "applied_change",
                 "The number of the last change of the registry that is applied",
                 self.directory.applied(),
+            ),
+            (
+                "following",
+                "Whether every change of the registry is applied: 1, or 0 when something of it cannot be read",
+                u64::from(self.directory.following() == Following::Current),
+            ),
+            (
+                "store_regressions",
+                "How often the store was found to have gone back, or to be another one",
+                self.directory.regressions(),
             ),
         ] {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

@@ -9,8 +9,9 @@ use std::{
 
 use crate::{
     app::{Peppers, Sealer},
-    config::{SecretKind, SecretsError, SecretsFile},
+    config::{SecretKind, SecretsFile},
     directory::Directory,
+    registry::{Fault, Registry, SecretCheck},
 };
 
 /// How often the file is looked at.
@@ -21,6 +22,8 @@ pub(super) struct Secrets {
     pub(super) file: PathBuf,
     pub(super) directory: Arc<Directory>,
     pub(super) sealer: Arc<Sealer>,
+    /// Knows which secrets its store is used with.
+    pub(super) registry: Arc<dyn Registry>,
 }
 
 impl Secrets {
@@ -35,7 +38,7 @@ impl Secrets {
             if now == seen {
                 continue;
             }
-            match self.take() {
+            match self.take().await {
                 Ok(Some(secrets)) => tracing::info!(
                     peppers = ?secrets.versions(SecretKind::Pepper),
                     seal_keys = ?secrets.versions(SecretKind::SealKey),
@@ -43,6 +46,10 @@ impl Secrets {
                 ),
                 Ok(None) => {}
                 Err(error) => {
+                    if error.is::<Fault>() {
+                        tracing::warn!(%error, "the secrets have changed; they are taken when the store can be asked");
+                        continue;
+                    }
                     tracing::error!(%error, "the secrets have changed and cannot be used; the old ones stay");
                 }
             }
@@ -51,12 +58,15 @@ impl Secrets {
     }
 
     /// Takes what stands in the file into use; `None` when it is in use already.
-    fn take(&self) -> Result<Option<SecretsFile>, SecretsError> {
+    async fn take(&self) -> anyhow::Result<Option<SecretsFile>> {
         let secrets = SecretsFile::load(&self.file)?;
         let (peppers, sealer) = (secrets.peppers(), secrets.sealer());
         if checks(&peppers, &sealer) == checks(&self.directory.peppers(), &self.sealer) {
             return Ok(None);
         }
+        // While the store cannot be asked, they are not taken: the next look asks again.
+        let misfits = self.registry.check_secrets(&SecretCheck::all(&peppers, &sealer)).await?;
+        anyhow::ensure!(misfits.is_empty(), "they are not those of the store: {}", misfits.join("; "));
         self.directory.set_peppers(peppers);
         self.sealer.take_keys(&sealer);
         Ok(Some(secrets))
@@ -79,28 +89,30 @@ fn checks(peppers: &Peppers, sealer: &Sealer) -> (Vec<(u32, String)>, Vec<(u32, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{clock::SystemClock, registry::memory::Memory};
 
-    #[test]
-    fn secrets_are_taken_only_when_they_are_other_ones() {
+    #[tokio::test]
+    async fn secrets_are_taken_only_when_they_are_other_ones() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secrets.toml");
         SecretsFile::create(&file).unwrap();
         let read = SecretsFile::load(&file).unwrap();
         let (directory, sealer) = (Directory::new(read.peppers()).into(), read.sealer().into());
-        let secrets = Secrets { file: file.clone(), directory, sealer };
-        assert!(secrets.take().unwrap().is_none(), "nothing has changed");
+        let registry = Arc::new(Memory::new(Arc::new(SystemClock::new())));
+        let secrets = Secrets { file: file.clone(), directory, sealer, registry };
+        assert!(secrets.take().await.unwrap().is_none(), "nothing has changed");
         for kind in [SecretKind::Pepper, SecretKind::SealKey] {
             let mut changed = SecretsFile::load(&file).unwrap();
             let version = changed.add(kind).unwrap();
             changed.replace(&file).unwrap();
-            assert!(secrets.take().unwrap().is_some(), "{kind:?} {version} was added");
+            assert!(secrets.take().await.unwrap().is_some(), "{kind:?} {version} was added");
             changed.promote(kind, version).unwrap();
             changed.replace(&file).unwrap();
-            assert!(secrets.take().unwrap().is_some(), "{kind:?} {version} is current");
-            assert!(secrets.take().unwrap().is_none(), "{kind:?} {version} is in use");
+            assert!(secrets.take().await.unwrap().is_some(), "{kind:?} {version} is current");
+            assert!(secrets.take().await.unwrap().is_none(), "{kind:?} {version} is in use");
         }
         fs::write(&file, "peppers = [").unwrap();
-        assert!(secrets.take().is_err());
+        assert!(secrets.take().await.is_err());
         assert_eq!((secrets.directory.peppers().current().version(), secrets.sealer.current()), (2, 2));
     }
 }

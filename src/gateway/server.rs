@@ -18,7 +18,7 @@ use super::{
     origin::Proxies,
     secrets::Secrets,
     shutdown::{self, Signals},
-    tls,
+    store, tls,
     workers::{House, Workers},
 };
 use crate::{
@@ -66,6 +66,7 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     let inside = control.enter();
     shutdown::ignore_other_signals().context("handling signals")?;
     drop(inside);
+    store::ensure_there(config)?;
     let shared = control.block_on(Shared::open(config))?;
     control.block_on(admin::check(config, &shared))?;
     let follows = control.spawn(registry::follow(shared.registry.clone(), shared.directory.clone()));
@@ -81,7 +82,8 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
 
     if config.secrets.variable().is_none() {
         let (directory, sealer) = (shared.directory.clone(), shared.sealer.clone());
-        control.spawn(Secrets { file: config.secrets.file.clone(), directory, sealer }.follow());
+        let registry = shared.registry.clone();
+        control.spawn(Secrets { file: config.secrets.file.clone(), directory, sealer, registry }.follow());
     }
 
     let inside = control.enter();

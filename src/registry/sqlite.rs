@@ -19,8 +19,10 @@
 mod chain;
 mod copy;
 mod fault;
+mod file;
 mod grants;
 mod log;
+mod mark;
 mod open;
 mod read;
 mod record;
@@ -35,14 +37,15 @@ pub use open::Options;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::{SqlitePool, pool::PoolConnection};
 use tokio::sync::watch;
 
 use super::{
-    Callers, Changes, Credentials, End, Fault, Grants, History, Kept, Registry, Tenants, View, Work,
-    listing::newest_first,
+    Callers, Changes, Credentials, End, Fault, Grants, History, Kept, Mark, Registry, SecretCheck, Tenants,
+    Unreadable, View, Work, listing::newest_first,
 };
 use crate::{
     app::{
@@ -52,6 +55,7 @@ use crate::{
     clock::Clock,
 };
 use fault::fault;
+use file::{Pools, StoreFile};
 use view::Reading;
 use write::Write;
 
@@ -62,11 +66,12 @@ const USES_AT_ONCE: usize = 500;
 ///
 /// To be used within a Tokio runtime.
 pub struct Sqlite {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    file: StoreFile,
     clock: Arc<dyn Clock>,
     poll: Duration,
-    /// The last change committed through this handle.
+    /// The connections that were used last; they are others when the file is another one.
+    used: ArcSwap<Pools>,
+    /// The last change committed through this handle, to the file that was used last.
     committed: watch::Sender<Seq>,
 }
 
@@ -86,22 +91,42 @@ impl Sqlite {
     /// [`Fault::Unavailable`] when the file cannot be made, opened or locked; [`Fault::Corrupt`] when it
     /// is no database, or another version's.
     pub async fn open_with(path: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, Fault> {
-        let (writer, readers) = open::pools(path, &options).await?;
-        Ok(Self { writer, readers, clock, poll: options.poll, committed: watch::Sender::new(0) })
+        let poll = options.poll;
+        Self::over(StoreFile::open(path, options).await?, clock, poll).await
+    }
+
+    /// Opens a file that is there, to look at it as it is: nothing of it is made, brought up to date or changed. What
+    /// would change it is [`Fault::Unavailable`] or [`Fault::Corrupt`].
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`] when the file cannot be opened; [`Fault::Corrupt`] when it is no store, or a later
+    /// version's.
+    pub async fn open_to_read(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
+        let options = Options::default();
+        let poll = options.poll;
+        Self::over(StoreFile::open_to_read(path, options).await?, clock, poll).await
+    }
+
+    async fn over(file: StoreFile, clock: Arc<dyn Clock>, poll: Duration) -> Result<Self, Fault> {
+        let used = ArcSwap::new(file.readers().await?);
+        Ok(Self { file, clock, poll, used, committed: watch::Sender::new(0) })
     }
 
     /// Lets what is under way finish, moves the write-ahead log into the file and closes it. Every later
     /// call is answered with [`Fault::Unavailable`].
     pub async fn close(&self) {
-        self.readers.close().await;
-        if self.writer.is_closed() {
-            return;
-        }
-        // Only for the file's sake: the log is read back when it is opened again.
-        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await {
-            tracing::warn!(%error, "the write-ahead log stays beside the store");
-        }
-        self.writer.close().await;
+        self.file.close().await;
+    }
+
+    /// Forgets a version of a secret that the store [was used with](Registry::check_secrets), so that another may bear
+    /// its number.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`].
+    pub async fn forget_secret(&self, check: &SecretCheck) -> Result<(), Fault> {
+        let pools = self.current().await?;
+        mark::forget_secret(&mut *pools.writer.acquire().await.map_err(fault)?, check.kind, check.version)
+            .await
     }
 
     /// Whether the file holds what was written through a registry, and nothing else: every change is what it was
@@ -114,7 +139,7 @@ impl Sqlite {
     /// # Errors
     /// [`Fault::Corrupt`] names the first thing that is not so; [`Fault::Unavailable`].
     pub async fn verify(&self) -> Result<Proof, Fault> {
-        let mut tx = self.readers.begin().await.map_err(fault)?;
+        let mut tx = self.readers().await?.begin().await.map_err(fault)?;
         chain::verify(&mut tx).await
     }
 
@@ -134,13 +159,32 @@ impl Sqlite {
         log::before(&mut *self.reader().await?, change).await
     }
 
-    async fn write<'a>(&'a self, actor: &'a Actor) -> Result<Write<'a>, Fault> {
-        let tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
-        Write::begun(tx, self.clock.now().time, actor, &self.committed).await
+    /// The connections to what stands under the name of the file now.
+    async fn current(&self) -> Result<Arc<Pools>, Fault> {
+        let pools = self.file.current().await?;
+        if !Arc::ptr_eq(&self.used.swap(pools.clone()), &pools) {
+            // Its changes have numbers of their own.
+            self.committed.send_replace(0);
+        }
+        Ok(pools)
+    }
+
+    async fn readers(&self) -> Result<SqlitePool, Fault> {
+        Ok(self.file.readers().await?.readers.clone())
     }
 
     async fn reader(&self) -> Result<PoolConnection<sqlx::Sqlite>, Fault> {
-        self.readers.acquire().await.map_err(fault)
+        self.readers().await?.acquire().await.map_err(fault)
+    }
+
+    /// To be asked after a commit: whether what was committed stands under the name of the file.
+    async fn still(&self, pools: &Arc<Pools>) -> Result<(), Fault> {
+        if Arc::ptr_eq(&self.current().await?, pools) {
+            return Ok(());
+        }
+        Err(Fault::Unavailable(
+            "the store was replaced while it was written to: the change may be lost".into(),
+        ))
     }
 
     async fn last_seq(&self) -> Result<Seq, Fault> {
@@ -151,9 +195,14 @@ impl Sqlite {
 #[async_trait]
 impl Registry for Sqlite {
     async fn transact(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault> {
-        let mut write = self.write(actor).await?;
+        let pools = self.current().await?;
+        let tx = pools.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
+        let mut write = Write::begun(tx, self.clock.now().time, actor, &self.committed).await?;
         match work.run(&mut write).await? {
-            End::Keep => write.commit().await,
+            End::Keep => {
+                write.commit().await?;
+                self.still(&pools).await
+            }
             End::GiveUp => Ok(()),
         }
     }
@@ -252,9 +301,10 @@ impl Registry for Sqlite {
     }
 
     async fn note_uses(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), Fault> {
+        let pools = self.current().await?;
         // Each batch is a transaction of its own, so that a change waits for one batch at most.
         for batch in uses.chunks(USES_AT_ONCE) {
-            let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
+            let mut tx = pools.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
             for (id, at) in batch {
                 write::note_use(&mut tx, id, *at).await?;
             }
@@ -273,12 +323,12 @@ impl Registry for Sqlite {
     }
 
     async fn everything(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, Fault> {
-        let mut tx = self.readers.begin().await.map_err(fault)?;
+        let mut tx = self.readers().await?.begin().await.map_err(fault)?;
         read::everything(&mut tx, each).await
     }
 
     async fn view(&self) -> Result<Box<dyn View>, Fault> {
-        Ok(Box::new(Reading::of(&self.readers).await?))
+        Ok(Box::new(Reading::of(&self.readers().await?).await?))
     }
 
     async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {
@@ -286,8 +336,29 @@ impl Registry for Sqlite {
     }
 
     async fn history(&self, which: &Changes) -> Result<History, Fault> {
-        let mut tx = self.readers.begin().await.map_err(fault)?;
+        let mut tx = self.readers().await?.begin().await.map_err(fault)?;
         log::history(&mut tx, which).await
+    }
+
+    async fn mark(&self, at: Seq) -> Result<Option<Mark>, Fault> {
+        let mut tx = self.readers().await?.begin().await.map_err(fault)?;
+        mark::mark(&mut tx, at).await.map(Some)
+    }
+
+    async fn check_secrets(&self, at_hand: &[SecretCheck]) -> Result<Vec<String>, Fault> {
+        let pools = self.current().await?;
+        let mut tx = pools.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
+        let misfits = mark::check_secrets(&mut tx, at_hand).await?;
+        tx.commit().await.map_err(fault)?;
+        Ok(misfits)
+    }
+
+    async fn readable(
+        &self,
+        each: &mut (dyn FnMut(Result<Entity, Unreadable>) + Send),
+    ) -> Result<Seq, Fault> {
+        let mut tx = self.readers().await?.begin().await.map_err(fault)?;
+        read::readable(&mut tx, each).await
     }
 
     async fn close(&self) {
@@ -296,15 +367,19 @@ impl Registry for Sqlite {
 
     async fn changed(&self, after: Seq) {
         let mut committed = self.committed.subscribe();
+        let before = self.used.load_full();
         // A commit after this look at it wakes the wait below.
         while *committed.borrow_and_update() <= after {
-            // What another process wrote is only in the file. When that cannot be read there may be a
-            // change: who asks for it learns of the fault.
-            if !matches!(self.last_seq().await, Ok(last) if last <= after) {
+            // What another process wrote is only in the file. When that cannot be read, or is another one, or
+            // holds less than it did, there may be a change: whoever asks for it learns of it.
+            let is_same = self.current().await.is_ok_and(|now| Arc::ptr_eq(&now, &before));
+            if !is_same || !matches!(self.last_seq().await, Ok(last) if last == after) {
                 return;
             }
             // Woken or not, the next round looks again.
-            let _ = tokio::time::timeout(self.poll, committed.changed()).await;
+            if tokio::time::timeout(self.poll, committed.changed()).await.is_err() {
+                self.file.tidy().await;
+            }
         }
     }
 }
@@ -324,13 +399,14 @@ mod tests {
         let path = folder.path().join("store.db");
         let store = Sqlite::open(&path, Arc::new(SystemClock::new())).await.unwrap();
 
-        let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&store.writer).await.unwrap();
+        let mode: String =
+            sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&store.used.load().writer).await.unwrap();
         assert_eq!(mode, "wal");
-        assert_eq!(pragma(&store.writer, "PRAGMA synchronous").await, 2, "FULL");
-        assert_eq!(pragma(&store.writer, "PRAGMA foreign_keys").await, 1);
-        assert_eq!(pragma(&store.writer, "PRAGMA busy_timeout").await, 5_000);
-        assert_eq!(pragma(&store.readers, "PRAGMA query_only").await, 1);
-        assert_eq!(store.writer.options().get_max_connections(), 1);
-        assert!(sqlx::query("DELETE FROM plan").execute(&store.readers).await.is_err());
+        assert_eq!(pragma(&store.used.load().writer, "PRAGMA synchronous").await, 2, "FULL");
+        assert_eq!(pragma(&store.used.load().writer, "PRAGMA foreign_keys").await, 1);
+        assert_eq!(pragma(&store.used.load().writer, "PRAGMA busy_timeout").await, 5_000);
+        assert_eq!(pragma(&store.used.load().readers, "PRAGMA query_only").await, 1);
+        assert_eq!(store.used.load().writer.options().get_max_connections(), 1);
+        assert!(sqlx::query("DELETE FROM plan").execute(&store.used.load().readers).await.is_err());
     }
 }

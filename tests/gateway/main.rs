@@ -4,9 +4,11 @@ mod admin;
 mod commands;
 mod configuration;
 mod durability;
+mod earlier;
 mod forwarding;
 #[path = "../site/mod.rs"]
 mod harness;
+mod identity;
 mod manage;
 mod policies;
 mod process;

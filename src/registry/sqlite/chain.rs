@@ -91,16 +91,12 @@ pub(super) async fn write(conn: &mut SqliteConnection, seq: i64, hash: &Hash) ->
     row.execute(conn).await.map(drop).map_err(fault)
 }
 
-/// Hashes the changes that were made before there were hashes. Returns the last hash.
-pub(super) async fn complete(conn: &mut SqliteConnection) -> Result<Hash, Fault> {
-    let (seq, mut hash) = last(conn).await?;
-    let mut after = seq.cast_signed();
+/// Hashes all changes of a store that was made before there were hashes.
+pub(super) async fn complete(conn: &mut SqliteConnection) -> Result<(), Fault> {
+    let (mut after, mut hash) = (0, START);
     loop {
         let rows = page(conn, after).await?;
-        if seq > 0 && after == seq.cast_signed() && !rows.is_empty() {
-            tracing::warn!(hashed = seq, "changes without hashes: another version of the program wrote them");
-        }
-        let Some(end) = rows.last().map(|row| row.seq) else { return Ok(hash) };
+        let Some(end) = rows.last().map(|row| row.seq) else { return Ok(()) };
         for row in &rows {
             hash = row.link(&hash);
             write(conn, row.seq, &hash).await?;
@@ -147,6 +143,11 @@ pub(super) async fn verify(conn: &mut SqliteConnection) -> Result<Proof, Fault> 
             changes += 1;
             if row.seq != changes {
                 return Err(Fault::Corrupt(format!("change {changes} is not there")));
+            }
+            if row.hash.is_none() {
+                return Err(Fault::Corrupt(format!(
+                    "change {changes} has no hash: something else than this program has written it"
+                )));
             }
             hash = row.link(&hash);
             if row.hash.as_deref() != Some(&hash[..]) {

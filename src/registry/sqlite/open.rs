@@ -9,8 +9,9 @@ use std::{
 };
 
 use sqlx::{
-    Connection, SqlitePool,
+    Connection, SqliteConnection, SqlitePool,
     migrate::Migrator,
+    query_scalar,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use super::{
     chain,
     fault::{fault, is_busy, migration_fault},
+    file::Pools,
 };
 use crate::registry::Fault;
 
@@ -71,27 +73,55 @@ impl Options {
     }
 }
 
-/// The pool of the one writer, and the pool of readers.
-pub(super) async fn pools(path: &Path, options: &Options) -> Result<(SqlitePool, SqlitePool), Fault> {
-    // An absolute path is never one of SQLite's special names (`:memory:`, `file:…`).
-    let file = std::path::absolute(path)
-        .map_err(|error| Fault::Unavailable(format!("{}: {error}", path.display())))?;
-    make(&file)?;
-
-    let connect = SqliteConnectOptions::new().filename(&file).busy_timeout(options.busy_timeout);
-    let pool = || {
-        // An idle connection costs little; closing the last one would cost a checkpoint.
-        SqlitePoolOptions::new().acquire_timeout(TURN).idle_timeout(None).max_lifetime(None).before_acquire(
-            // SQLite ends a transaction by itself on some errors (a full disk). The driver then believes
-            // the connection to be in one for ever: it must not come back.
-            |conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }),
-        )
-    };
+/// Connections to a file of an absolute path, which is made when it is not there, with an up-to-date schema.
+pub(super) async fn pools(file: &Path, options: &Options) -> Result<Pools, Fault> {
+    make(file)?;
+    let connect = SqliteConnectOptions::new().filename(file).busy_timeout(options.busy_timeout);
     let write = connect.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
     let writer = first(options, || pool().max_connections(1).connect_with(write.clone())).await?;
     migrate(&writer).await?;
     let readers = pool().max_connections(READERS).connect_lazy_with(connect.pragma("query_only", "ON"));
-    Ok((writer, readers))
+    Ok(Pools { writer, readers })
+}
+
+fn pool() -> SqlitePoolOptions {
+    // An idle connection costs little; closing the last one would cost a checkpoint.
+    SqlitePoolOptions::new().acquire_timeout(TURN).idle_timeout(None).max_lifetime(None).before_acquire(
+        // SQLite ends a transaction by itself on some errors (a full disk). The driver then believes
+        // the connection to be in one for ever: it must not come back.
+        |conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }),
+    )
+}
+
+/// Connections that only read, to a file of an absolute path as it is: nothing of it is made, migrated or completed.
+pub(super) async fn pools_to_read(file: &Path, options: &Options) -> Result<Pools, Fault> {
+    let connect = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(false)
+        .busy_timeout(options.busy_timeout)
+        .pragma("query_only", "ON");
+    let readers = pool().max_connections(READERS).connect_with(connect).await.map_err(fault)?;
+    let mut conn = readers.acquire().await.map_err(fault)?;
+    if !is_store(&mut conn).await? {
+        return Err(Fault::Corrupt(format!("{} is not a store", file.display())));
+    }
+    let versions: Vec<i64> =
+        query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(&mut *conn).await.map_err(fault)?;
+    if let Some(later) = versions.iter().find(|version| !MIGRATIONS.version_exists(**version)) {
+        return Err(Fault::Corrupt(format!("migration {later} is of a later version of the program")));
+    }
+    drop(conn);
+    Ok(Pools { writer: readers.clone(), readers })
+}
+
+/// Whether there are a store's tables in a database.
+pub(super) async fn is_store(conn: &mut SqliteConnection) -> Result<bool, Fault> {
+    has_table(conn, "change").await
+}
+
+async fn has_table(conn: &mut SqliteConnection, name: &str) -> Result<bool, Fault> {
+    let question = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1)";
+    query_scalar(question).bind(name).fetch_one(conn).await.map_err(fault)
 }
 
 /// Opens the first connection, which switches a new file to WAL. Two processes doing so at once get
@@ -114,9 +144,13 @@ where
 /// All or nothing, and one process at a time: the driver itself takes no lock for migrations of SQLite.
 async fn migrate(writer: &SqlitePool) -> Result<(), Fault> {
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
+    let had_hashes = has_table(&mut tx, "change_hash").await?;
     // Undocumented, and there for this: the future of `run` on a connection is not `Send`, nor would ours be.
     MIGRATIONS.run_direct(None, &mut *tx, false).await.map_err(migration_fault)?;
-    chain::complete(&mut tx).await?;
+    // Later, a change without a hash is one that something else has written: it must not get one.
+    if !had_hashes {
+        chain::complete(&mut tx).await?;
+    }
     tx.commit().await.map_err(fault)
 }
 

@@ -12,7 +12,7 @@ use crate::{
         Caller, CallerId, Credential, CredentialId, Entity, Kind, Lock, LockId, Plan, PlanId, Seq, Target,
         Tenant, TenantId,
     },
-    registry::{Callers, Credentials, Fault, Kept, Order, Tenants},
+    registry::{Callers, Credentials, Fault, Kept, Order, Tenants, Unreadable},
 };
 
 /// How many rows are held at once, as read.
@@ -283,6 +283,29 @@ pub(super) async fn everything(
     Ok(seq)
 }
 
+/// The same, without what cannot be read, which is named instead.
+pub(super) async fn readable(
+    conn: &mut SqliteConnection,
+    each: &mut (dyn FnMut(Result<Entity, Unreadable>) + Send),
+) -> Result<Seq, Fault> {
+    let seq = last_seq(conn).await?;
+    for kind in Kind::ALL {
+        let mut after = START;
+        while let Some(last) = {
+            let rows = rows_of(conn, kind, after).await?;
+            for (_, id, text) in &rows {
+                let unreadable =
+                    |fault: Fault| Unreadable { kind, id: id.clone(), reason: fault.to_string() };
+                each(parse_as(kind, id, text).map_err(unreadable));
+            }
+            rows.last().map(|(last, ..)| *last)
+        } {
+            after = last;
+        }
+    }
+    Ok(seq)
+}
+
 /// Before the first row.
 pub(super) const START: i64 = i64::MIN;
 
@@ -294,6 +317,19 @@ pub(super) async fn rows(
     after: i64,
     each: &mut (dyn FnMut(Entity) + Send),
 ) -> Result<Option<i64>, Fault> {
+    let rows = rows_of(conn, kind, after).await?;
+    for (_, id, text) in &rows {
+        each(parse_as(kind, id, text)?);
+    }
+    Ok(rows.last().map(|(last, ..)| *last))
+}
+
+/// Places, ids and records.
+async fn rows_of(
+    conn: &mut SqliteConnection,
+    kind: Kind,
+    after: i64,
+) -> Result<Vec<(i64, String, Vec<u8>)>, Fault> {
     let sql = match kind {
         Kind::Tenant => "SELECT rowid, id, record FROM tenant WHERE rowid > $1 ORDER BY rowid LIMIT $2",
         Kind::Plan => "SELECT rowid, id, record FROM plan WHERE rowid > $1 ORDER BY rowid LIMIT $2",
@@ -306,12 +342,7 @@ pub(super) async fn rows(
         Kind::Quota => "SELECT rowid, id, record FROM quota WHERE rowid > $1 ORDER BY rowid LIMIT $2",
         Kind::Throttle => "SELECT rowid, id, record FROM throttle WHERE rowid > $1 ORDER BY rowid LIMIT $2",
     };
-    let rows: Vec<(i64, String, Vec<u8>)> =
-        query_as(sql).bind(after).bind(PAGE).fetch_all(conn).await.map_err(fault)?;
-    for (_, id, text) in &rows {
-        each(parse_as(kind, id, text)?);
-    }
-    Ok(rows.last().map(|(last, ..)| *last))
+    query_as(sql).bind(after).bind(PAGE).fetch_all(conn).await.map_err(fault)
 }
 
 /// A page of when credentials were last used, likewise.

@@ -38,11 +38,15 @@ impl<'a> Write<'a> {
         committed: &'a watch::Sender<Seq>,
     ) -> Result<Self, Fault> {
         let seq = read::last_seq(&mut tx).await?;
-        let hash = match chain::last(&mut tx).await? {
-            (hashed, hash) if hashed == seq => hash,
-            // Another version of the program, which knows no hashes, was here.
-            _ => chain::complete(&mut tx).await?,
-        };
+        let (hashed, hash) = chain::last(&mut tx).await?;
+        if hashed != seq {
+            // Revocations must go on. The gap stays, and whoever verifies the store is told of it.
+            tracing::error!(
+                change = seq,
+                hashed,
+                "the change log has changes that this program did not write"
+            );
+        }
         Ok(Self { tx, now, seq, hash, actor, committed })
     }
 

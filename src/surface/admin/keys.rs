@@ -30,7 +30,7 @@ use super::{
 use crate::{
     Denial,
     app::{self, Access, CallerKind, Credential, CredentialEdit, CredentialId, Role, Seq, Status},
-    directory::Directory,
+    directory::{Directory, Following},
     registry::{Command, Credentials},
 };
 use body::{KeyPatch, NewKey};
@@ -197,7 +197,8 @@ pub(super) struct Underway {
 /// Deletes a key. For an operator; an administrator's, for an owner.
 ///
 /// Gone from the store before it is answered. With `wait`, this node's decisions are waited for too: 204 says that
-/// it is refused here from now on, 202 that the wait was over first.
+/// it is refused here from now on, 202 that the wait was over first. Without `wait`, 202 says that this node applies no
+/// changes just now, as it cannot read the store.
 #[utoipa::path(
     delete,
     path = "/tenants/{tenant}/keys/{key}",
@@ -220,8 +221,13 @@ pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request
     let Credential { tenant, id, digest, revision, .. } = before;
     let command = Command::DeleteCredential { tenant, id: id.clone(), expected: Some(revision) };
     surface.change(&call, vec![command]).await?;
-    let Some(seconds) = wait else { return Ok(Answer::nothing()) };
     let directory = &surface.admin.directory;
+    let seconds = match wait {
+        Some(seconds) => seconds,
+        // Nobody waits, and it would take for ever: this node applies no changes just now.
+        None if directory.following() == Following::Stalled => 0,
+        None => return Ok(Answer::nothing()),
+    };
     let refused = directory.until(|directory: &Directory| directory.with_digest(digest).is_none());
     if tokio::time::timeout(Duration::from_secs(seconds), refused).await.is_ok() {
         return Ok(Answer::nothing());

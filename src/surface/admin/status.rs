@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     app::{Role, Seq},
+    directory::Following,
     surface::spec::words,
 };
 
@@ -29,6 +30,20 @@ struct Report<'a> {
     applied: Seq,
     /// Whether the store answers just now.
     store: Store,
+    /// How well this node's decisions follow the store: `current`; `incomplete` when the store holds something that
+    /// this version of the program cannot read, everything else being applied; `stalled` when changes are not applied
+    /// at all.
+    following: &'static str,
+    /// Whether changes can be made here, and take effect here.
+    ready: bool,
+    /// How often the store was found to have gone back, or to be another one, since this node was started.
+    regressions: u64,
+    /// The random id of the store, where it has one.
+    #[schema(required)]
+    store_id: Option<String>,
+    /// The epoch of the store, likewise; greater in a copy that was made to be restored.
+    #[schema(required)]
+    epoch: Option<u64>,
 }
 
 /// Who asks.
@@ -67,10 +82,16 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     let call = Call::of(request, Role::ReadOnly).await?;
     call.query(&[])?;
     let applied = surface.admin.directory.applied();
-    let asked = surface.admin.registry.changes(applied, 1).await;
-    if let Err(fault) = &asked {
+    let mark = match surface.admin.registry.mark(applied).await {
+        // What has no mark is asked for something else.
+        Ok(None) => surface.admin.registry.changes(applied, 1).await.map(|_| None),
+        marked => marked,
+    };
+    if let Err(fault) = &mark {
         tracing::warn!(%fault, "the store does not answer");
     }
+    let (is_available, mark) = (mark.is_ok(), mark.ok().flatten());
+    let following = surface.admin.directory.following();
     Ok(Answer::ok(&Report {
         caller: Who {
             id: call.caller().as_str(),
@@ -80,6 +101,11 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
         },
         version: env!("CARGO_PKG_VERSION"),
         applied,
-        store: if asked.is_ok() { Store::Available } else { Store::Unavailable },
+        store: if is_available { Store::Available } else { Store::Unavailable },
+        following: following.as_str(),
+        ready: is_available && following == Following::Current,
+        regressions: surface.admin.directory.regressions(),
+        epoch: mark.as_ref().map(|mark| mark.epoch),
+        store_id: mark.map(|mark| mark.store),
     }))
 }

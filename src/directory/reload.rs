@@ -1,0 +1,226 @@
+//! Everything anew, under decisions that go on: what is not there any more is dropped.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+};
+
+use super::{Directory, entry::KeyEntry};
+use crate::app::{CallerId, Entity, Kind, PlanId, QuotaId, RouteName, Seq, Target, TenantId};
+
+/// How well the directory follows the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Following {
+    /// Every change that was read is applied.
+    Current,
+    /// The registry holds something that this version of the program cannot read. Everything else is applied; what
+    /// cannot be read is not accepted.
+    Incomplete,
+    /// The registry cannot be read: nothing newer than the last applied change is known.
+    Stalled,
+}
+
+impl Following {
+    /// Its name, for people and programs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Incomplete => "incomplete",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+/// What is known of the following, for whoever watches.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    stalled: AtomicU8,
+    incomplete: AtomicU8,
+    regressions: AtomicU64,
+}
+
+impl Directory {
+    /// How well the directory follows the registry.
+    #[must_use]
+    pub fn following(&self) -> Following {
+        if self.health.stalled.load(Ordering::Acquire) > 0 {
+            return Following::Stalled;
+        }
+        match self.health.incomplete.load(Ordering::Acquire) {
+            0 => Following::Current,
+            _ => Following::Incomplete,
+        }
+    }
+
+    /// How often the store was found to have gone back, or to be another one.
+    #[must_use]
+    pub fn regressions(&self) -> u64 {
+        self.health.regressions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_regression(&self) {
+        self.health.regressions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_following(&self, following: Following) {
+        if following != Following::Stalled {
+            self.health.incomplete.store(u8::from(following == Following::Incomplete), Ordering::Release);
+        }
+        self.health.stalled.store(u8::from(following == Following::Stalled), Ordering::Release);
+    }
+
+    /// The registry can be read again; what could not be read of it before still cannot.
+    pub(crate) fn follows_again(&self) {
+        self.health.stalled.store(0, Ordering::Release);
+    }
+
+    /// Begins to load everything anew.
+    pub(crate) fn reload(&self) -> Reload<'_> {
+        Reload { directory: self, seen: Seen::default() }
+    }
+
+    pub(super) fn hide_key(&self, key: &KeyEntry) {
+        // Another credential may have the digest by now.
+        if self.keys.pin().get(&key.digest.prefix()).is_some_and(|found| found.id == key.id) {
+            self.hide(&key.digest);
+        }
+    }
+}
+
+/// What was there when everything was loaded anew, by its ids.
+#[derive(Debug, Default)]
+struct Seen {
+    tenants: HashSet<TenantId>,
+    plans: HashSet<PlanId>,
+    quotas: HashSet<QuotaId>,
+    callers: HashSet<CallerId>,
+    keys: HashSet<String>,
+    locks: HashSet<String>,
+    throttles: HashSet<String>,
+    grants: HashMap<CallerId, Vec<RouteName>>,
+}
+
+impl Seen {
+    /// Notes an entity, unless what it stands on is missing: then it must not be accepted either.
+    fn note(&mut self, entity: &Entity) -> bool {
+        match entity {
+            Entity::Tenant(it) => drop(self.tenants.insert(it.id.clone())),
+            Entity::Plan(it) => drop(self.plans.insert(it.id().clone())),
+            Entity::Quota(it) => drop(self.quotas.insert(it.id.clone())),
+            Entity::Lock(it) => drop(self.locks.insert(it.id.to_string())),
+            Entity::Throttle(it) => drop(self.throttles.insert(it.id.to_string())),
+            Entity::Caller(it) => {
+                let quota = it.app().and_then(|app| app.quota.as_ref());
+                let stands = self.tenants.contains(&it.tenant)
+                    && it.plan.as_ref().is_none_or(|plan| self.plans.contains(plan))
+                    && quota.is_none_or(|quota| self.quotas.contains(&quota.id));
+                if !stands {
+                    return false;
+                }
+                self.callers.insert(it.id.clone());
+            }
+            Entity::Credential(it) => {
+                if !self.callers.contains(&it.caller) {
+                    return false;
+                }
+                self.keys.insert(it.id.to_string());
+            }
+            Entity::Grant(it) => {
+                self.grants.entry(it.caller.clone()).or_default().push(it.route.clone());
+            }
+        }
+        true
+    }
+}
+
+/// A directory that is loaded anew, one entity after the other; what something stands on comes before it.
+pub(crate) struct Reload<'d> {
+    directory: &'d Directory,
+    seen: Seen,
+}
+
+impl Reload<'_> {
+    /// Puts an entity.
+    pub(crate) fn put(&mut self, entity: Entity) {
+        if self.seen.note(&entity) {
+            self.directory.fill(entity);
+        }
+    }
+
+    /// Leaves what cannot be read as it is where dropping it would let more through: locks and throttles.
+    pub(crate) fn leave(&mut self, kind: Kind, id: &str) {
+        match kind {
+            Kind::Lock => drop(self.seen.locks.insert(id.to_owned())),
+            Kind::Throttle => drop(self.seen.throttles.insert(id.to_owned())),
+            _ => {}
+        }
+    }
+
+    /// Drops what was not put. All is as of change `seq`, which may be before the one that was applied last.
+    pub(crate) fn end(self, seq: Seq) {
+        let Self { directory, seen } = self;
+        directory.keep_callers(&seen);
+        directory.keep_others(&seen);
+        directory.filled(seq);
+    }
+}
+
+impl Directory {
+    fn keep_callers(&self, seen: &Seen) {
+        let mut roster = self.writing();
+        let (mut callers, mut keys) = (Vec::new(), Vec::<Arc<KeyEntry>>::new());
+        for row in roster.rows() {
+            if seen.callers.contains(&row.caller.id) {
+                keys.extend(row.keys().iter().filter(|key| !seen.keys.contains(key.id.as_str())).cloned());
+            } else {
+                callers.push(row.caller.id.clone());
+            }
+        }
+        for key in keys {
+            self.hide_key(&key);
+            roster.remove_key(&key.caller.id, &key.id);
+        }
+        for caller in callers {
+            self.remove_caller(&mut roster, &caller);
+        }
+        let granted: Vec<_> =
+            self.granted.pin().iter().map(|(caller, routes)| (caller.clone(), routes.clone())).collect();
+        for (caller, routes) in granted {
+            let there = seen.grants.get(&caller).map_or(&[][..], Vec::as_slice);
+            let kept: Vec<_> = routes.iter().filter(|route| there.contains(route)).cloned().collect();
+            if kept.is_empty() {
+                self.granted.pin().remove(&caller);
+            } else if kept.len() < routes.len() {
+                let routes = roster.routes(&kept);
+                self.granted.pin().insert(caller, routes);
+            }
+        }
+        self.throttles.keep(&mut roster.rules, &seen.quotas, &seen.throttles);
+    }
+
+    fn keep_others(&self, seen: &Seen) {
+        let _writing = self.writing();
+        let gone = |lock: &&Arc<crate::app::Lock>| !seen.locks.contains(lock.id.as_str());
+        let on_callers: Vec<Target> = self
+            .caller_locks
+            .pin()
+            .values()
+            .flat_map(|locks| locks.iter().filter(gone).map(|lock| lock.target.clone()))
+            .collect();
+        let on_paths: Vec<Target> = self
+            .resource_locks
+            .pin()
+            .values()
+            .flat_map(|locks| locks.iter().filter(gone).map(|lock| lock.target.clone()))
+            .collect();
+        for target in on_callers.iter().chain(&on_paths) {
+            self.edit_locks(target, |locks| locks.retain(|lock| seen.locks.contains(lock.id.as_str())));
+        }
+        self.tenants.pin().retain(|id, _| seen.tenants.contains(id));
+        self.budgets.pin().retain(|id, _| seen.plans.contains(id));
+    }
+}

@@ -1,0 +1,50 @@
+//! A place in the history of a store, by which it is recognised.
+
+use crate::app::Seq;
+
+/// What a store says of itself and of one of its changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The random id of the store.
+    pub store: String,
+    /// The epoch of the store; greater in a copy that was made to be restored.
+    pub epoch: u64,
+    /// The number of the store's last change.
+    pub last: Seq,
+    /// The number of the change that was asked about.
+    pub at: Seq,
+    /// The hash of that change, which is over all changes before it, when the store has one.
+    pub hash: Option<[u8; 32]>,
+}
+
+impl Mark {
+    /// Returns `true` if a store that says this has the history of one that said `before` of the same change: it is
+    /// the same store, or a copy of it, and nothing that was there is missing.
+    #[must_use]
+    pub fn continues(&self, before: &Self) -> bool {
+        (&self.store, self.epoch) == (&before.store, before.epoch)
+            && self.last >= before.at
+            && self.at == before.at
+            && self.hash == before.hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_history_does_not_continue_this_one() {
+        let before = Mark { store: "a".into(), epoch: 1, last: 7, at: 5, hash: Some([5; 32]) };
+        assert!(before.continues(&before));
+        assert!(Mark { last: 9, ..before.clone() }.continues(&before));
+        for other in [
+            Mark { store: "b".into(), ..before.clone() },
+            Mark { epoch: 2, ..before.clone() },
+            Mark { last: 4, hash: None, ..before.clone() },
+            Mark { hash: Some([6; 32]), ..before.clone() },
+        ] {
+            assert!(!other.continues(&before), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The secrets that a store is used with, by values that tell them apart and reveal nothing.
+
+use crate::app::{Peppers, Sealer};
+
+/// One version of a secret, by what may be known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretCheck {
+    /// `pepper` or `seal key`.
+    pub kind: &'static str,
+    /// Its version.
+    pub version: u32,
+    /// A value that tells it from another of its version.
+    pub value: String,
+}
+
+/// The kind of what keys the digests of credentials.
+pub(crate) const PEPPER: &str = "pepper";
+/// The kind of what seals secrets that must be readable again.
+pub(crate) const SEAL_KEY: &str = "seal key";
+
+impl SecretCheck {
+    /// Those of all secrets at hand.
+    #[must_use]
+    pub fn all(peppers: &Peppers, sealer: &Sealer) -> Vec<Self> {
+        let peppers = peppers.all().map(|one| (PEPPER, one.version(), one.check()));
+        let keys = sealer.keys().into_iter().map(|one| (SEAL_KEY, one.version(), one.check()));
+        peppers.chain(keys).map(|(kind, version, value)| Self { kind, version, value }).collect()
+    }
+}
+
+/// What does not fit of the secrets at hand, for people, when a store was used with others before; none when they fit.
+///
+/// A version that the store knows must be the same secret. One that it does not know is new, unless none of its kind
+/// is known: then these are the secrets of another store.
+pub(crate) fn misfits(known: &[(String, u32, String)], at_hand: &[SecretCheck]) -> Vec<String> {
+    let mut misfits = Vec::new();
+    for kind in [PEPPER, SEAL_KEY] {
+        let known: Vec<_> = known.iter().filter(|one| one.0 == kind).collect();
+        let mut fits = known.is_empty();
+        let mut others = false;
+        for check in at_hand.iter().filter(|check| check.kind == kind) {
+            match known.iter().find(|one| one.1 == check.version) {
+                Some((.., value)) if *value == check.value => fits = true,
+                Some(_) => {
+                    others = true;
+                    let version = check.version;
+                    misfits.push(format!(
+                        "{kind} {version} is another one than that which the store was used with"
+                    ));
+                }
+                None => {}
+            }
+        }
+        if !fits && !others {
+            misfits.push(format!("none of its {kind}s is one that the store was used with"));
+        }
+    }
+    misfits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(kind: &'static str, version: u32, value: &str) -> SecretCheck {
+        SecretCheck { kind, version, value: value.into() }
+    }
+
+    #[test]
+    fn secrets_fit_a_store_that_was_used_with_one_of_each_kind() {
+        let known = |all: &[(&str, u32, &str)]| -> Vec<(String, u32, String)> {
+            all.iter().map(|(kind, version, value)| ((*kind).into(), *version, (*value).into())).collect()
+        };
+        let before = known(&[(PEPPER, 1, "a"), (PEPPER, 2, "b"), (SEAL_KEY, 1, "c")]);
+        for (at_hand, misfit) in [
+            (vec![check(PEPPER, 1, "a"), check(SEAL_KEY, 1, "c")], None),
+            (vec![check(PEPPER, 2, "b"), check(PEPPER, 3, "d"), check(SEAL_KEY, 1, "c")], None),
+            (vec![check(PEPPER, 1, "x"), check(SEAL_KEY, 1, "c")], Some("pepper 1 is another one")),
+            (vec![check(PEPPER, 1, "x"), check(PEPPER, 2, "b"), check(SEAL_KEY, 1, "c")], Some("pepper 1")),
+            (vec![check(PEPPER, 3, "x"), check(SEAL_KEY, 1, "c")], Some("none of its peppers")),
+            (vec![check(PEPPER, 1, "a"), check(SEAL_KEY, 1, "x")], Some("seal key 1 is another one")),
+        ] {
+            let found = misfits(&before, &at_hand);
+            assert_eq!(found.len(), usize::from(misfit.is_some()), "{at_hand:?}: {found:?}");
+            assert!(misfit.is_none_or(|misfit| found[0].starts_with(misfit)), "{at_hand:?}: {found:?}");
+        }
+        assert!(misfits(&[], &[check(PEPPER, 1, "a")]).is_empty(), "a store that was used with none");
+    }
+}

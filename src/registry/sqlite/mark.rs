@@ -1,0 +1,54 @@
+//! What the store says of itself: its identity, its place in its history, the secrets it is used with.
+
+use sqlx::{SqliteConnection, query, query_as};
+
+use super::{chain, fault::fault, read};
+use crate::{
+    app::Seq,
+    registry::{Fault, Mark, SecretCheck, secret_check::misfits},
+};
+
+/// The mark of a change. To be called in a transaction, so that all of it is of one moment.
+pub(super) async fn mark(conn: &mut SqliteConnection, at: Seq) -> Result<Mark, Fault> {
+    let (store, epoch): (String, i64) =
+        query_as("SELECT id, epoch FROM identity").fetch_one(&mut *conn).await.map_err(fault)?;
+    let (last, hash) = (read::last_seq(conn).await?, chain::of(conn, at).await?);
+    Ok(Mark { store, epoch: epoch.cast_unsigned(), last, at, hash })
+}
+
+/// What does not fit of the secrets at hand. When all do, those that the store does not know yet are noted.
+pub(super) async fn check_secrets(
+    conn: &mut SqliteConnection,
+    at_hand: &[SecretCheck],
+) -> Result<Vec<String>, Fault> {
+    let known: Vec<(String, u32, String)> = query_as("SELECT kind, version, value FROM secret_check")
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(fault)?;
+    let misfits = misfits(&known, at_hand);
+    if !misfits.is_empty() {
+        return Ok(misfits);
+    }
+    let is_known =
+        |check: &&SecretCheck| known.iter().any(|one| (&*one.0, one.1) == (check.kind, check.version));
+    for check in at_hand.iter().filter(|check| !is_known(check)) {
+        query("INSERT INTO secret_check (kind, version, value) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(check.kind)
+            .bind(check.version)
+            .bind(&check.value)
+            .execute(&mut *conn)
+            .await
+            .map_err(fault)?;
+    }
+    Ok(misfits)
+}
+
+/// Forgets a version of a secret, so that another may bear its number.
+pub(super) async fn forget_secret(
+    conn: &mut SqliteConnection,
+    kind: &str,
+    version: u32,
+) -> Result<(), Fault> {
+    let forget = query("DELETE FROM secret_check WHERE kind = $1 AND version = $2").bind(kind).bind(version);
+    forget.execute(conn).await.map(drop).map_err(fault)
+}
