@@ -70,6 +70,10 @@ pub fn answer(denial: &Denial, form: Form, admission: &Admission) -> Response<By
     headers.insert(header::CONTENT_LENGTH, length);
     denial.fields(headers);
     admission.stamp(headers);
+    if matches!(form, Form::Discue | Form::DiscuePretty | Form::ApigManagement) {
+        // Management answers are not stored, those before a surface included.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     response.extensions_mut().insert(Code(denial.code()));
     response
 }

@@ -358,6 +358,8 @@ async fn an_app_and_the_user_have_limits_of_their_own() {
     for (query, expected) in [
         ("", &["USER", "APP"][..]),
         ("?object_type=APP", &["APP"]),
+        // A parameter of the other version is an unknown one.
+        ("?object_type=APP&instance_type=NONE", &["APP"]),
         ("?app_name=none", &[]),
         ("?limit=1&offset=1", &["APP"]),
     ] {
@@ -366,6 +368,12 @@ async fn an_app_and_the_user_have_limits_of_their_own() {
     // The first version names the members otherwise, and the policy in the body.
     let hyphens = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-");
     let first = site.read(1, &format!("/throttle-specials/{hyphens}")).await;
+    for (version, path, member) in
+        [(1, format!("/throttle-specials/{hyphens}"), "instance_type"), (2, path.clone(), "object_type")]
+    {
+        let answer = site.ask(version, "GET", &format!("{path}?{member}=NONE"), None).await;
+        refused(&answer, 400, "APIG.2012", &see("Invalid parameter value", member));
+    }
     let row = &first["throttle_specials"][1];
     assert_eq!(
         (&row["instance_id"], &row["instance_type"], &row["strategy_id"]),

@@ -80,6 +80,7 @@ async fn what_stands_before_a_surface_refuses_in_its_form() {
         assert_eq!(response.status(), status, "{target:.60}");
         let media_type = response.headers()["content-type"].to_str().unwrap().to_owned();
         assert!(media_type.starts_with("application/json"), "{target:.60}: {media_type}");
+        assert_eq!(response.headers()["cache-control"], "no-store", "{target:.60}");
         let said: Value = response.json().await.unwrap();
         match body {
             Some(body) => assert_eq!(said, body),
@@ -87,6 +88,16 @@ async fn what_stands_before_a_surface_refuses_in_its_form() {
                 assert_eq!((&said["error_code"], said.as_object().unwrap().len()), (&"APIG.2000".into(), 2));
             }
         }
+    }
+    for (target, pretty) in
+        [("/v1/api_keys/a%2Fb?pretty=true", true), ("/v1/api_keys/a%2Fb?pretty=false", false)]
+    {
+        let response = gateway.get(target).send().await.unwrap();
+        let length = response.headers()["content-length"].to_str().unwrap().to_owned();
+        let said = response.text().await.unwrap();
+        let value = discue(400, "Bad Request");
+        assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), value);
+        assert_eq!((said.lines().count(), length), (if pretty { 4 } else { 1 }, said.len().to_string()));
     }
     let response = gateway.get("/a%2Fb").send().await.unwrap();
     assert_eq!(

@@ -93,9 +93,12 @@ pub(in super::super::super) async fn list_specials(
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<SpecialsQuery>(&request)?;
     let throttle = surface.find_throttle(&asked, &tenant, asked.segment(1)).await?;
-    let kind = given(query.object_type.as_ref()).or_else(|| given(query.instance_type.as_ref()));
+    let (kind, member) = match asked.version {
+        Version::One => (given(query.instance_type.as_ref()), "instance_type"),
+        Version::Two => (given(query.object_type.as_ref()), "object_type"),
+    };
     if kind.is_some_and(|kind| kind != "APP" && kind != "USER") {
-        return Err(Refusal::NotTaken("object_type"));
+        return Err(Refusal::NotTaken(member));
     }
     let app_name = plain(query.app_name.as_ref(), "app_name")?;
     let user = plain(query.user.as_ref(), "user")?;
