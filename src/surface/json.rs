@@ -4,6 +4,11 @@
 //! of another type, or has a value out of place stands only in the words of `serde_json`'s errors. So content
 //! is read into a tree first, and the tree into what is documented, with an [error](Misfit) of our own.
 
+#![allow(
+    clippy::option_option,
+    reason = "a member that a patch leaves out and one that it sets to null are two things"
+)]
+
 mod misfit;
 mod read;
 
