@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use portcullis::surface::apig::descriptions;
-use serde_json::Value;
+use serde_json::{Value, json};
+use utoipa::openapi::RefOr;
 
 use crate::{APP, INSTANCE, PROJECT, Site};
 
@@ -123,4 +124,41 @@ fn the_versions_differ_where_the_contract_does() {
     assert!(tells(&first) && !tells(&second));
     let market = |of: &_| operation(of, "/apps/{app_id}", "delete")["responses"]["409"].is_object();
     assert!(market(&first) && !market(&second));
+}
+
+/// Generators of clients take the first media type of an answer, and give no type to what mixes alternatives with members.
+#[test]
+fn a_description_has_one_type_for_each_answer_and_member() {
+    for (_, description) in descriptions() {
+        for (path, item) in &description.paths.paths {
+            for operation in [&item.get, &item.post, &item.put, &item.delete].into_iter().flatten() {
+                let RefOr::T(refusal) = &operation.responses.responses["400"] else { panic!("{path}") };
+                let types: Vec<_> = refusal.content.keys().map(String::as_str).collect();
+                assert_eq!(types, ["application/json", "application/problem+json"], "{path}");
+            }
+        }
+    }
+    for (version, _, all) in described() {
+        for (name, schema) in all["components"]["schemas"].as_object().unwrap() {
+            let mixed =
+                schema["allOf"].as_array().into_iter().flatten().any(|part| part.get("oneOf").is_some());
+            assert!(!mixed, "{version} {name}");
+        }
+        let member = |schema: &str, member: &str| {
+            !all["components"]["schemas"][schema]["properties"][member].is_null()
+        };
+        let first = version == "v1";
+        assert_eq!((member("AuthInfo", "appid"), member("AuthInfo", "app_id")), (first, !first));
+        assert_eq!(
+            (member("SpecialInfo", "strategy_id"), member("SpecialInfo", "throttle_id")),
+            (first, !first)
+        );
+        assert_eq!(all["servers"][0]["url"], "/");
+        let schemes = &all["components"]["securitySchemes"];
+        assert_eq!(
+            (&schemes["key"]["name"], &schemes["signature"]["name"]),
+            (&json!("X-Auth-Token"), &json!("Authorization"))
+        );
+        assert_eq!(all["security"], json!([{ "key": [] }, { "signature": [] }]), "one of them is enough");
+    }
 }
