@@ -61,6 +61,8 @@ pub enum Forbidden {
     Address,
     /// The caller has no grant for the route.
     Grant,
+    /// A browser sends the request for a page of another site.
+    Origin,
     /// The credential's scopes do not cover the request.
     Scope {
         /// What the request is about.
@@ -122,6 +124,8 @@ pub enum Denial {
     UnsupportedMediaType { taken: HeaderValue, method: Method },
     /// 415, for the content coding: what is taken instead, as the value of `Accept-Encoding`.
     UnsupportedCoding { taken: HeaderValue },
+    /// 421: sent to a host that is not answered here.
+    Misdirected { detail: Cow<'static, str> },
     /// 422: well-formed, and still makes no sense.
     Unprocessable { detail: Cow<'static, str> },
     /// 422: content of the right shape, with values that are out of place.
@@ -190,6 +194,7 @@ impl Denial {
             Self::UnsupportedMediaType { .. } | Self::UnsupportedCoding { .. } => {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
             }
+            Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::Unprocessable { .. } | Self::WrongValues { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Locked { .. } => StatusCode::LOCKED,
             Self::PreconditionRequired { .. } => StatusCode::PRECONDITION_REQUIRED,
@@ -225,6 +230,7 @@ impl Denial {
                 Forbidden::Role { .. } => "role",
                 Forbidden::Address => "address",
                 Forbidden::Grant => "not-granted",
+                Forbidden::Origin => "origin",
                 Forbidden::Scope { .. } => "scope",
             },
             Self::NotFound => "not-found",
@@ -237,6 +243,7 @@ impl Denial {
             Self::TargetTooLong { .. } => "target-too-long",
             Self::UnsupportedMediaType { .. } => "unsupported-media-type",
             Self::UnsupportedCoding { .. } => "unsupported-coding",
+            Self::Misdirected { .. } => "misdirected",
             Self::Unprocessable { .. } => "unprocessable",
             Self::WrongValues { .. } => "wrong-values",
             Self::Locked { .. } => "locked",

@@ -16,6 +16,7 @@ mod descriptors;
 mod doors;
 mod forward;
 mod hop;
+mod hosts;
 mod listener;
 mod log;
 mod log_throttle;

@@ -220,6 +220,7 @@ fn apig(denial: &Denial, form: Form) -> (StatusCode, Bytes) {
         | Denial::HeadTooLarge { .. }
         | Denial::UnsupportedMediaType { .. }
         | Denial::UnsupportedCoding { .. }
+        | Denial::Misdirected { .. }
         | Denial::Unprocessable { .. } => {
             (400, "APIG.2000", format!("Parameter error: {}", denial.detail()).into())
         }

@@ -160,6 +160,7 @@ fn every_denial() -> Vec<Denial> {
             period: Period { interval: NonZeroU32::MIN, unit: TimeUnit::Minute },
             retry_after: 7,
         }),
+        Denial::Misdirected { detail: text.into() },
     ];
     let place = |denial: &Denial| match denial {
         Denial::BadRequest { .. } => 0,
@@ -189,8 +190,9 @@ fn every_denial() -> Vec<Denial> {
         Denial::PreconditionFailed { .. } => 24,
         Denial::PreconditionRequired { .. } => 25,
         Denial::Exhausted(_) => 26,
+        Denial::Misdirected { .. } => 27,
     };
-    assert!(denials.iter().map(place).eq(0..27));
+    assert!(denials.iter().map(place).eq(0..28));
     denials
 }
 
@@ -629,7 +631,7 @@ async fn both_faces_answer_every_row_alike() {
             }
         }
     }
-    assert_eq!(codes.len(), 35, "every code there is: {codes:?}");
+    assert_eq!(codes.len(), 36, "every code there is: {codes:?}");
 }
 
 /// The table shows that both say the same; this, that it is the right thing.

@@ -1,6 +1,6 @@
 //! Where the native admin API is served.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Deserialize;
 
@@ -17,6 +17,9 @@ pub struct Admin {
     /// Whether keys may travel in the clear to an address that others than this machine reach: because what stands
     /// before it speaks TLS, for example.
     pub plaintext: bool,
+    /// Names in `Host` that are answered, beside `localhost`, loopback addresses and the address of `listen`. Others
+    /// are 421, so that no site reaches the listener through a browser by a name of its own.
+    pub hosts: Vec<String>,
     /// When an address that sends bad keys is refused for a while.
     pub lockout: LockoutPolicy,
     /// Bytes of a file that is imported; beyond it 413. While it arrives it is kept beside the store.
@@ -30,6 +33,7 @@ impl Default for Admin {
             listen,
             tls: None,
             plaintext: false,
+            hosts: Vec::new(),
             lockout: LockoutPolicy::default(),
             import_bytes: 1024 * 1024 * 1024,
         }
@@ -44,6 +48,14 @@ impl Admin {
     }
 
     pub(super) fn check(&self, report: &mut Report) {
+        let is_host =
+            |name: &&String| !name.is_empty() && !name.contains(['/', '@', '*', ' ']) && !has_port(name);
+        if let Some(name) = self.hosts.iter().find(|name| !is_host(name)) {
+            let why = format!(
+                "admin.hosts has {name:?}, which is no host name: neither a port nor a pattern is taken"
+            );
+            report.error(&["admin".into(), "hosts".into()], why);
+        }
         if self.tls.is_some() && self.plaintext {
             let why = "admin has both tls and plaintext: with TLS, nothing is sent in the clear";
             report.error(&["admin".into(), "plaintext".into()], why);
@@ -57,4 +69,9 @@ impl Admin {
             report.error(&["admin".into(), "listen".into()], why);
         }
     }
+}
+
+/// Returns `true` if a port follows a host; an IPv6 address has colons of its own.
+fn has_port(host: &str) -> bool {
+    host.contains(':') && host.trim_start_matches('[').trim_end_matches(']').parse::<Ipv6Addr>().is_err()
 }

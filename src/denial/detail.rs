@@ -18,6 +18,7 @@ impl Denial {
             | Self::Conflict { detail }
             | Self::PreconditionFailed { detail }
             | Self::PreconditionRequired { detail }
+            | Self::Misdirected { detail }
             | Self::Unprocessable { detail }
             | Self::NotImplemented { detail }
             | Self::Unavailable { detail, .. } => detail.clone(),
@@ -42,6 +43,7 @@ impl Denial {
                 Forbidden::Role { needed } => format!("This needs the role {}.", needed.as_str()).into(),
                 Forbidden::Address => "The caller may not call from this address.".into(),
                 Forbidden::Grant => "The caller is not authorized for this API.".into(),
+                Forbidden::Origin => "A page of another site may not ask this.".into(),
                 Forbidden::Scope { resource, access } => {
                     let verb = if *access == Access::Read { "read" } else { "write" };
                     format!("The credential's scopes do not let it {verb} {resource}.").into()

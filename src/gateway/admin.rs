@@ -3,11 +3,15 @@
 use std::{net::IpAddr, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
-use axum::Router;
+use axum::{Router, middleware};
 use http::Extensions;
 use jiff::Timestamp;
 
-use super::{Shared, origin::Origin};
+use super::{
+    Shared,
+    hosts::{self, Hosts},
+    origin::Origin,
+};
 use crate::{
     app::{CallerId, CallerKind, Credential, Role, Status},
     config::{self, Config, Switch},
@@ -20,7 +24,10 @@ const PAGE: u32 = 100;
 
 /// The surface over what is shared, when it is configured.
 pub(super) fn router(config: &Config, shared: &Shared) -> Option<Router> {
-    config.admin.as_ref().map(|_| admin_api(config, shared, Origin::peer_of, None))
+    let settings = config.admin.as_ref()?;
+    let api = admin_api(config, shared, Origin::peer_of, None);
+    // Outside of everything that counts: a browser must not lock its user out on behalf of another site.
+    Some(api.layer(middleware::from_fn_with_state(Arc::new(Hosts::of(settings)), hosts::checked)))
 }
 
 /// The surface over what is shared, whether or not it is configured. `oneself` is an administrator whom the store does
