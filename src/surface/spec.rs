@@ -147,8 +147,10 @@ async fn page(State(shown): State<Shown>, OriginalUri(uri): OriginalUri) -> Resp
     if file.is_empty() {
         return serve(&shown, "index.html");
     }
-    if !file.contains('.') {
-        // The page's own addresses are relative: they need its path to end with a slash.
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'~');
+    if file.bytes().all(is_plain) {
+        // The page's own addresses are relative: they need its path to end with a slash. The target is relative too, and
+        // of such characters only: with a colon, a backslash or an escape it could name another host.
         return Redirect::permanent(&format!("{file}/")).into_response();
     }
     let described =
