@@ -14,7 +14,7 @@ use jiff::{Timestamp, fmt::rfc2822};
 
 use crate::{
     Head, Policy, Stop,
-    app::{Limit, MAX_LIMITS, Plan},
+    app::{Authority, CallerKind, CredentialId, Limit, MAX_LIMITS, Plan},
     directory::{CallerEntry, KeyEntry},
     field::{self, Text},
     limit::{Budgets, Reading, Spent},
@@ -44,6 +44,22 @@ impl Identity {
     #[must_use]
     pub fn caller(&self) -> &CallerEntry {
         self.key.caller()
+    }
+
+    /// The authority of the credential, for the [`Actor`](crate::app::Actor) of a change that was asked for from an
+    /// address.
+    #[must_use]
+    pub fn authority(&self, address: Option<IpAddr>) -> Authority {
+        let (key, caller) = (&self.key, self.caller());
+        let is_the_app = caller.kind() == CallerKind::APP && key.id == CredentialId::from(&caller.id);
+        Authority {
+            tenant: caller.tenant().id.clone(),
+            caller: caller.id.clone(),
+            credential: (!is_the_app).then(|| key.id.clone()),
+            scopes: key.scopes.clone(),
+            role: caller.role(),
+            address,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! (`FromStr`, `TryFrom`); types that hold a secret print it as `***`.
 
 mod acl;
+mod authority;
 mod caller;
 mod change;
 mod code;
@@ -27,6 +28,7 @@ mod throttle;
 mod token;
 
 pub use acl::{Acl, AclKind, AddressRange, InvalidAcl, InvalidRange};
+pub use authority::Authority;
 pub use caller::{App, Caller, CallerEdit, CallerKind, Creator, Role, Status};
 pub use change::{Actor, Change, Entity, Kind, Seq, Verb};
 pub use code::AppCode;

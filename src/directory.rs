@@ -84,6 +84,8 @@ pub struct Directory {
     throttles: Throttles,
     applied: watch::Sender<Seq>,
     health: Health,
+    /// How many follow a registry's change log into it.
+    followers: AtomicUsize,
     /// Held by who writes.
     roster: Mutex<Roster>,
 }
@@ -108,6 +110,7 @@ impl Directory {
             throttles: Throttles::default(),
             applied: watch::Sender::new(0),
             health: Health::default(),
+            followers: AtomicUsize::new(0),
             roster: Mutex::default(),
         }
     }

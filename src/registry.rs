@@ -7,8 +7,8 @@
 //!
 //! # Bringing your own
 //!
-//! Implement [`Transaction`] over your store, and [`Registry`], whose [`transact`](Registry::transact) hands one
-//! to a [`Work`]; [`execute()`] and [`execute_once()`] hold every change to the same rules. What the trait's
+//! Implement [`Transaction`] over your store, and [`Registry`], whose [`run_transaction`](Registry::run_transaction)
+//! hands one to a [`Work`]; [`execute()`] and [`execute_once()`] hold every change to the same rules. What the trait's
 //! methods promise is checked by the suite in `tests/registry.rs`: run
 //! it against yours.
 
@@ -36,7 +36,7 @@ pub use lock::NewLock;
 pub use mark::Mark;
 pub use once::{Kept, Once, Outcome, earlier, execute_once, keep};
 pub use reseal::{Resealed, reseal};
-pub use rules::{Clash, Transaction, clash, execute};
+pub use rules::{AuthorizedWork, Clash, Transaction, clash, execute};
 pub use secret_check::SecretCheck;
 pub use view::{Page, View};
 pub use work::{End, Work};
@@ -115,9 +115,38 @@ pub trait Registry: Send + Sync + 'static {
     /// Does something in one transaction: all of it, or, when it is [given up](End::GiveUp) or fails, nothing.
     /// Nobody else writes meanwhile.
     ///
+    /// The transaction first checks that the [authority](Actor::authority) of its author still holds, and that the
+    /// subscription that it needs is active.
+    ///
     /// # Errors
-    /// What it fails with, [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn transact(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault>;
+    /// [`Fault::Revoked`] and [`Fault::Lapsed`] by that check; what the work fails with; [`Fault::Unavailable`] and
+    /// [`Fault::Corrupt`].
+    async fn transact(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault> {
+        self.run_transaction(&mut AuthorizedWork::new(work, actor), actor).await
+    }
+
+    /// Runs work in one transaction of the store, whose changes have this author. Implemented by a store, and called
+    /// by [`transact`](Self::transact) alone, which adds the check of the author.
+    ///
+    /// # Errors
+    /// As [`transact`](Self::transact).
+    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), Fault>;
+
+    /// Checks outside of a transaction that the [authority](Actor::authority) of an actor still holds: before a secret
+    /// is shown that was read for it.
+    ///
+    /// # Errors
+    /// [`Fault::Revoked`], [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn authorize(&self, actor: &Actor, now: Timestamp) -> Result<(), Fault> {
+        let Some(authority) = actor.authority() else { return Ok(()) };
+        let gone = |fault| if matches!(fault, Fault::NotFound) { Fault::Revoked } else { fault };
+        let caller = self.caller(authority.tenant(), authority.caller()).await.map_err(gone)?;
+        let credential = match authority.credential() {
+            Some(id) => Some(self.credential(authority.tenant(), id).await.map_err(gone)?),
+            None => None,
+        };
+        rules::check(authority, Some(&caller), credential.as_ref(), now)
+    }
 
     /// The same, unless it was done before: then nothing is, and the answer that was kept is given back. What
     /// is done and the record of it are one transaction. Records are kept for a day by the registry's clock,
@@ -341,6 +370,12 @@ pub trait Registry: Send + Sync + 'static {
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
     async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault>;
+
+    /// The number of the last change; 0 when there was none.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    async fn last_change(&self) -> Result<Seq, Fault>;
 
     /// A page of the change log, each change with what there was before.
     ///

@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod apig;
+mod author;
 pub mod discue;
 mod json;
 mod spec;
@@ -25,7 +26,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
-use crate::{Denial, admission::Altered, denial::Forbidden, registry::Fault};
+use crate::{Denial, admission::Altered, denial::Unauthenticated, registry::Fault};
 
 /// The most bytes of content a surface reads.
 const MOST: usize = 64 * 1024;
@@ -98,8 +99,8 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(member: D) -> Result<
     T::deserialize(member).map(Some)
 }
 
-/// What a registry's fault is to whoever asked.
-fn denial(fault: Fault, now: Timestamp) -> Denial {
+/// A registry's fault as a denial; `challenge` goes with a credential that is not accepted any more.
+fn denial(fault: Fault, now: Timestamp, challenge: &HeaderValue) -> Denial {
     match fault {
         Fault::NotFound => Denial::NotFound,
         Fault::NameTaken => Denial::Unprocessable { detail: "The name is taken.".into() },
@@ -119,7 +120,10 @@ fn denial(fault: Fault, now: Timestamp) -> Denial {
         Fault::LockLost => Denial::PreconditionFailed {
             detail: "The lock is not held any more, or not with this token and fence.".into(),
         },
-        Fault::Revoked => Denial::Forbidden(Forbidden::CredentialDisabled),
+        Fault::Revoked => {
+            Denial::Unauthenticated { cause: Unauthenticated::Unknown, challenge: challenge.clone() }
+        }
+        Fault::Lapsed => Denial::PaymentRequired { detail: "The subscription has lapsed.".into() },
         Fault::Unavailable(inside) => {
             tracing::error!("the registry is unavailable: {inside}");
             Denial::unavailable(
@@ -174,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_lock_that_is_not_held_is_a_precondition_that_failed() {
-        let denial = denial(Fault::LockLost, Timestamp::UNIX_EPOCH);
+        let denial = denial(Fault::LockLost, Timestamp::UNIX_EPOCH, &HeaderValue::from_static("Bearer"));
         assert_eq!((denial.status().as_u16(), denial.retry_after()), (412, None));
     }
 

@@ -108,7 +108,7 @@ impl World {
 
     pub(crate) fn change(&self, verb: Verb, entity: Entity) {
         let seq = self.seq.fetch_add(1, Ordering::SeqCst) + 1;
-        self.directory.apply(Change { seq, at: self.now(), actor: Actor("test".into()), verb, entity });
+        self.directory.apply(Change { seq, at: self.now(), actor: Actor::system("test"), verb, entity });
     }
 
     pub(crate) fn edit_tenant(&self, edit: impl FnOnce(&mut Tenant)) {
@@ -176,6 +176,7 @@ impl World {
             tenant: None,
             target,
             owner: "owner".into(),
+            holder: None,
             reason: "reason".into(),
             covers: Covers::All,
             acquired_at: self.now(),

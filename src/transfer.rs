@@ -46,7 +46,7 @@
 //! }
 //!
 //! let registry = Memory::new(clock);
-//! Import::new(&mut &*file, secrets).run(&registry, &Actor("example".into())).await?;
+//! Import::new(&mut &*file, secrets).run(&registry, &Actor::system("example")).await?;
 //! # Ok(())
 //! # }
 //! ```

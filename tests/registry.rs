@@ -112,7 +112,9 @@ macro_rules! keeps_all {
                 what_is_done_together_is_seen_by_what_follows,
                 of_what_is_asked_together_all_is_done_or_nothing,
                 nothing_is_done_unless_what_is_expected_stands,
-                nothing_is_done_for_who_is_not_accepted_any_more,
+                nothing_is_done_once_the_credential_that_asked_is_not_accepted_any_more,
+                nothing_is_done_under_a_subscription_that_has_lapsed,
+                an_app_that_asks_with_its_own_secret_is_held_to_its_address_list,
             }
             once {
                 a_request_sent_again_gets_the_first_answer_and_has_no_effect,

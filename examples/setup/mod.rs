@@ -31,7 +31,7 @@ pub async fn directory() -> Result<(Arc<Directory>, ApiKey), Box<dyn Error>> {
 }
 
 async fn fill(registry: &Memory, pepper: &Pepper) -> Result<ApiKey, Box<dyn Error>> {
-    let (actor, unset) = (Actor("example".into()), Timestamp::UNIX_EPOCH); // the registry sets the times
+    let (actor, unset) = (Actor::system("example"), Timestamp::UNIX_EPOCH); // the registry sets the times
     let tenant = Tenant {
         id: "acme".parse()?,
         name: "Acme".into(),

@@ -170,6 +170,12 @@ impl Caller {
         }
     }
 
+    /// The role, when the caller is an administrator.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        if let CallerKind::Administrator(role) = self.kind { Some(role) } else { None }
+    }
+
     /// A short name of the kind: callers of one kind share a space of names.
     #[must_use]
     pub fn kind_name(&self) -> &'static str {

@@ -1,48 +1,114 @@
 //! The change log: every change of the registry, in order.
 
-use std::net::IpAddr;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Caller, Credential, Grant, Lock, Plan, Quota, Tenant, Throttle};
+use super::{Authority, Caller, Credential, Grant, Lock, Plan, Quota, Tenant, TenantId, Throttle};
 
 /// A change's number. The first is 1; each is one greater than the last.
 pub type Seq = u64;
 
-/// Who made a change: a surface and a caller (`discue:5bc2…`), or a command (`init`); and from where.
+/// The author of a change: a surface and a caller (`discue:5bc2…`), or a command (`init`); and from where.
+///
+/// One that stands for a request carries the [`Authority`] of its credential, which a registry checks in the
+/// transaction of every change. The change log keeps the text alone.
 ///
 /// ```
 /// use portcullis::app::Actor;
 ///
-/// let actor = Actor("discue:5bc2".into()).from("203.0.113.7".parse().ok());
-/// assert_eq!(actor.0, "discue:5bc2 from 203.0.113.7");
+/// let actor = Actor::recorded("discue:5bc2 from 203.0.113.7");
 /// assert_eq!((actor.who(), actor.address()), ("discue:5bc2", Some("203.0.113.7")));
+/// assert_eq!(Actor::system("init").as_str(), "init");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Actor(pub String);
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Actor {
+    text: String,
+    authority: Option<Box<Authority>>,
+    /// The tenant whose subscription must be active.
+    subscriber: Option<TenantId>,
+}
 
 impl Actor {
-    /// What stands between who and from where.
     pub(crate) const FROM: &str = " from ";
 
-    /// The same, asking from an address.
+    /// This process itself: a command, or its configuration. It may change everything, so nothing that comes over a
+    /// network may be done in its name.
     #[must_use]
-    pub fn from(self, address: Option<IpAddr>) -> Self {
-        address.map_or(self.clone(), |address| Self(format!("{}{}{address}", self.0, Self::FROM)))
+    pub fn system(name: impl Into<String>) -> Self {
+        Self { text: name.into(), authority: None, subscriber: None }
     }
 
-    /// Who it was.
+    /// The author of a change as the change log has it.
+    #[must_use]
+    pub fn recorded(text: impl Into<String>) -> Self {
+        Self::system(text)
+    }
+
+    /// Whoever sent a request to a surface, with the authority of its credential.
+    #[must_use]
+    pub fn of(surface: &str, authority: Authority) -> Self {
+        let from = authority.address.map(|address| format!("{}{address}", Self::FROM)).unwrap_or_default();
+        let text = format!("{surface}:{}{from}", authority.caller);
+        Self { text, authority: Some(Box::new(authority)), subscriber: None }
+    }
+
+    /// The same, for a change that needs the active subscription of a tenant.
+    #[must_use]
+    pub fn subscribed(self, tenant: TenantId) -> Self {
+        Self { subscriber: Some(tenant), ..self }
+    }
+
+    /// The authority that the change stands on; `None` for this process itself.
+    #[must_use]
+    pub fn authority(&self) -> Option<&Authority> {
+        self.authority.as_deref()
+    }
+
+    /// The tenant whose subscription must be active for the change.
+    #[must_use]
+    pub fn subscriber(&self) -> Option<&TenantId> {
+        self.subscriber.as_ref()
+    }
+
+    /// The text that the change log keeps.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The surface and caller, or the command.
     #[must_use]
     pub fn who(&self) -> &str {
-        self.0.split_once(Self::FROM).map_or(&*self.0, |(who, _)| who)
+        self.text.split_once(Self::FROM).map_or(&*self.text, |(who, _)| who)
     }
 
     /// The address it came from, when it came from one.
     #[must_use]
     pub fn address(&self) -> Option<&str> {
-        self.0.split_once(Self::FROM).map(|(_, address)| address)
+        self.text.split_once(Self::FROM).map(|(_, address)| address)
+    }
+}
+
+/// Two are the same author if the change log says the same of both.
+impl PartialEq for Actor {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Actor {}
+
+impl From<String> for Actor {
+    fn from(text: String) -> Self {
+        Self::recorded(text)
+    }
+}
+
+impl From<Actor> for String {
+    fn from(actor: Actor) -> Self {
+        actor.text
     }
 }
 

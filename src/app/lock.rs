@@ -108,6 +108,9 @@ pub struct Lock {
     pub target: Target,
     /// Who holds it; shown to who is refused.
     pub owner: String,
+    /// The caller that holds it, whatever its name is by now; `None` where the owner is no caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<CallerId>,
     /// Why; shown to who is refused.
     pub reason: String,
     /// Which requests it stops.
@@ -131,6 +134,12 @@ impl Lock {
     #[must_use]
     pub fn holds(&self, now: Timestamp) -> bool {
         now < self.expires_at
+    }
+
+    /// What its owner's locks are counted by: the id of the caller, or the owner's name where that is no caller.
+    #[must_use]
+    pub fn holder(&self) -> &str {
+        self.holder.as_ref().map_or(&*self.owner, CallerId::as_str)
     }
 
     /// Whether a token is its own.

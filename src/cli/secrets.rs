@@ -136,7 +136,7 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
         Secrets::Rewrap => {
             let (store, secrets) = open(config).await?;
             let sealer = secrets.sealer();
-            let told = reseal(&store, &sealer, &Actor("secrets".into())).await;
+            let told = reseal(&store, &sealer, &Actor::system("secrets")).await;
             store.close().await;
             let told = told?;
             writeln!(

@@ -221,7 +221,7 @@ pub async fn import(
     let (registry, secrets) = gateway::store::open(config, Arc::new(SystemClock::new())).await?;
     let secrets = Secrets::of(&secrets.peppers(), &secrets.sealer());
     let import = transfer::Import::new(&mut *file, secrets).adding(*add).dry_run(*dry_run);
-    let imported = import.run(&registry, &Actor("import".into())).await;
+    let imported = import.run(&registry, &Actor::system("import")).await;
     registry.close().await;
     match imported {
         Ok(Imported { counts, .. }) => {
@@ -263,7 +263,7 @@ pub async fn import_keys(
     let (registry, secrets) = gateway::store::open_existing(config, Arc::new(SystemClock::new())).await?;
     let peppers = secrets.peppers();
     let import = KeyImport::new(rows, &peppers).making_callers(*make_callers).dry_run(*dry_run);
-    let made = import.run(&registry, &Actor("import-keys".into())).await;
+    let made = import.run(&registry, &Actor::system("import-keys")).await;
     registry.close().await;
     let made = made.map_err(|refused| mistakes(from, refused))?;
     Ok(told(*dry_run, &format!("{} keys, {} callers", made.keys, made.callers)))

@@ -1,9 +1,18 @@
 //! What those who manage callers ask of the directory, beside those who decide.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{Directory, KeyEntry};
 use crate::app::Digest;
+
+/// One that follows; see [`Directory::is_followed`].
+pub(crate) struct Follower<'a>(&'a Directory);
+
+impl Drop for Follower<'_> {
+    fn drop(&mut self) {
+        self.0.followers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 impl Directory {
     /// The credential of a digest, with its caller; disabled and expired ones too.
@@ -11,6 +20,18 @@ impl Directory {
     pub fn with_digest(&self, digest: Digest) -> Option<Arc<KeyEntry>> {
         let keys = self.keys.pin();
         keys.get(&digest.prefix()).filter(|key| key.digest == digest).cloned()
+    }
+
+    /// Returns `true` if something follows a registry's change log into the directory: a change is applied soon.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.followers.load(Ordering::Acquire) > 0
+    }
+
+    /// Notes that something follows a registry's change log into the directory, until the guard is dropped.
+    pub(crate) fn follower(&self) -> Follower<'_> {
+        self.followers.fetch_add(1, Ordering::AcqRel);
+        Follower(self)
     }
 
     /// Returns when something is so: at once if it is, otherwise when a change has made it so.

@@ -159,6 +159,6 @@ async fn told(store: &Sqlite, change: Change) -> anyhow::Result<Told> {
         id: change.entity.id().to_owned(),
         before: before.map(|entity| entity.shown()),
         after,
-        actor: change.actor.0,
+        actor: change.actor.as_str().to_owned(),
     })
 }

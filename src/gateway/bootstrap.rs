@@ -110,7 +110,7 @@ async fn begin(config: &Config, shared: Shared, new_keys: bool) -> anyhow::Resul
     let managed = admin::is_managed(&*shared.registry, now).await.context("looking for an administrator")?;
     let start = FirstStart {
         now,
-        actor: Actor("init".into()),
+        actor: Actor::system("init"),
         new_keys,
         api_key: key(!somebodys && (new_keys || !has_key(API_CLIENT)), "pcl")?,
         operator_token: key(!somebodys && (new_keys || !has_key(OPERATOR)), "pco")?,

@@ -11,7 +11,7 @@ use crate::{
 /// The admin API and the commands refuse to change such a plan, so a difference comes from an edited configuration, or
 /// from another node with another one. Each is logged.
 pub(super) async fn store(config: &Config, registry: &dyn Registry) -> Result<(), Fault> {
-    let actor = Actor("config".into());
+    let actor = Actor::system("config");
     for plan in config.plans.iter().map(toml::Spanned::get_ref) {
         let before = match registry.plan(plan.id()).await {
             Ok(before) if before == *plan => continue,

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use crate::app::{
     Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, Entity, Grant,
-    GrantId, Lease, LockId, LockToken, Plan, PlanId, Quota, QuotaId, Role, Scopes, Sealed, Status, Tenant,
-    TenantEdit, TenantId, Throttle, ThrottleId,
+    GrantId, Lease, LockId, LockToken, Plan, PlanId, Quota, QuotaId, Sealed, Status, Tenant, TenantEdit,
+    TenantId, Throttle, ThrottleId,
 };
 
 use super::NewLock;
@@ -180,19 +180,6 @@ pub enum Command {
         /// Its own: that of the grant on which what follows is based.
         fence: u64,
     },
-    /// Nothing, while who asks is still who it was when it was let in: its credential is there, enabled, not at its
-    /// end and has these scopes, and its caller is enabled and has this role, or one that may more. Otherwise
-    /// [`Fault::Revoked`](super::Fault::Revoked), and none of what is asked together is done.
-    Admit {
-        /// Whose.
-        tenant: TenantId,
-        /// What it asks with.
-        credential: CredentialId,
-        /// What the credential is for.
-        scopes: Scopes,
-        /// What an administrator may.
-        role: Option<Role>,
-    },
     /// Puts something beside what is there, with its id, times and revision: what was taken out of a registry.
     /// How many callers a tenant may have does not count. A plan that is there and the same is left alone.
     ///
@@ -275,7 +262,6 @@ impl Command {
             Self::ReleaseLock { .. } => "release_lock",
             Self::BreakLock(_) => "break_lock",
             Self::Hold { .. } => "hold",
-            Self::Admit { .. } => "admit",
             Self::Import(_) => "import",
             Self::PutGrant(_) => "put_grant",
             Self::DeleteGrant { .. } => "delete_grant",

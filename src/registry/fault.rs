@@ -34,10 +34,13 @@ pub enum Fault {
     /// or its fence is another. Which of these is not told.
     #[error("the lock is not held, or not with this token and fence")]
     LockLost,
-    /// Who asks was let in, and is not accepted any more: its credential or its caller was deleted, disabled or
-    /// changed meanwhile, or is at its end.
-    #[error("who asks is not accepted any more")]
+    /// The authority of the [`Actor`](crate::app::Actor) no longer holds: its credential or caller was deleted,
+    /// disabled or narrowed since the request was let in, or has expired.
+    #[error("the credential is not accepted any more")]
     Revoked,
+    /// The subscription that the change needs has lapsed.
+    #[error("the subscription has lapsed")]
+    Lapsed,
     /// The store cannot be reached, or does not answer. The reason is for the log.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

@@ -48,6 +48,8 @@ pub async fn load(registry: &dyn Registry, directory: &Directory) -> Result<(), 
 /// When the store has gone back, or another one stands in its place, or the change log has something that this version
 /// cannot read, everything that can be read is loaded anew: what is not there is not accepted any more.
 pub async fn follow(registry: Arc<dyn Registry>, directory: Arc<Directory>) {
+    let followed = directory.clone();
+    let _following = followed.follower();
     let mut follower = Follower { registry, directory, known: None, batch: BATCH };
     loop {
         let changed = follower.registry.changed(follower.directory.applied());

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::app::{Covers, Lease, Lock, LockId, Target, TenantId, TokenDigest};
+use crate::app::{CallerId, Covers, Lease, Lock, LockId, Target, TenantId, TokenDigest};
 
 /// A lock to be acquired.
 ///
@@ -20,12 +20,13 @@ use crate::app::{Covers, Lease, Lock, LockId, Target, TenantId, TokenDigest};
 ///     tenant: None,
 ///     target: Target::Resource("/orders/7".parse()?),
 ///     owner: "night shift".into(),
+///     holder: None,
 ///     reason: "stocktaking".into(),
 ///     covers: Covers::Writes,
 ///     lasts: Lease::try_from(Duration::from_secs(60))?,
 ///     token: token.digest(),
 /// };
-/// let lock = registry.acquire_lock(lock, &Actor("example".into())).await?;
+/// let lock = registry.acquire_lock(lock, &Actor::system("example")).await?;
 /// // To its holder, once: the id, the fence, and the token, which nobody else has.
 /// println!("{} {} {}", lock.id, lock.fence, token.expose());
 /// # Ok(())
@@ -39,8 +40,11 @@ pub struct NewLock {
     pub tenant: Option<TenantId>,
     /// What it is to stand on.
     pub target: Target,
-    /// Who is to hold it: one text for one owner, who holds at most [`MAX_LOCKS`](crate::app::MAX_LOCKS).
+    /// The name of its owner; shown to whoever is refused.
     pub owner: String,
+    /// The caller that is to hold it, where the owner is one. Who holds at most [`MAX_LOCKS`](crate::app::MAX_LOCKS) is
+    /// told by this id, or else by the owner's name.
+    pub holder: Option<CallerId>,
     /// Why; shown to who is refused.
     pub reason: String,
     /// Which requests it is to stop.
@@ -60,6 +64,7 @@ impl NewLock {
             tenant: self.tenant,
             target: self.target,
             owner: self.owner,
+            holder: self.holder,
             reason: self.reason,
             covers: self.covers,
             acquired_at: now,

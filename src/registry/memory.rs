@@ -19,8 +19,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    Callers, Changes, Credentials, End, Fault, Grants, History, Kept, Order, Registry, Tenants, Work,
-    listing::newest_first,
+    AuthorizedWork, Callers, Changes, Credentials, End, Fault, Grants, History, Kept, Order, Registry,
+    Tenants, Work, listing::newest_first,
 };
 use crate::{
     app::{
@@ -76,7 +76,7 @@ fn paged<'a, T: Clone + 'a>(found: impl Iterator<Item = &'a T>, offset: u64, lim
 
 #[async_trait]
 impl Registry for Memory {
-    async fn transact(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault> {
+    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), Fault> {
         let (mut state, now) = (self.state(), self.clock.now().time);
         let mut draft = Draft::of(&mut state, now, actor);
         // Nothing in it may wait, so that the lock is not held across a wait.
@@ -236,6 +236,10 @@ impl Registry for Memory {
     async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {
         let after = usize::try_from(after).unwrap_or(usize::MAX);
         Ok(self.state().changes.iter().skip(after).take(limit as usize).cloned().collect())
+    }
+
+    async fn last_change(&self) -> Result<Seq, Fault> {
+        Ok(self.state().changes.len() as Seq)
     }
 
     async fn history(&self, which: &Changes) -> Result<History, Fault> {

@@ -1,9 +1,12 @@
 //! What every registry holds its changes to, whatever it keeps them in.
 
+mod authorize;
 mod import;
 mod lock;
 mod throttle;
 
+pub use authorize::AuthorizedWork;
+pub(super) use authorize::check;
 pub use import::{Clash, clash};
 
 use async_trait::async_trait;
@@ -12,8 +15,8 @@ use jiff::Timestamp;
 use super::{Command, Fault, Kept, SecretOf};
 use crate::app::{
     Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, CredentialKind,
-    Digest, Entity, Grant, GrantId, Lock, LockId, Plan, PlanId, Quota, QuotaId, Role, Scopes, Sealed, Status,
-    Target, Tenant, TenantId, Throttle, ThrottleId, Verb,
+    Digest, Entity, Grant, GrantId, Lock, LockId, Plan, PlanId, Quota, QuotaId, Sealed, Target, Tenant,
+    TenantId, Throttle, ThrottleId, Verb,
 };
 
 /// A store within one transaction: what the rules ask of it, and how they change it.
@@ -75,8 +78,8 @@ pub trait Transaction: Send {
     /// too.
     async fn locks_on(&mut self, target: &Target) -> Result<Vec<Lock>, Fault>;
 
-    /// How many locks an owner has, expired ones too.
-    async fn count_held_by(&mut self, owner: &str) -> Result<u64, Fault>;
+    /// How many locks have this [holder](Lock::holder), expired ones too.
+    async fn count_held_by(&mut self, holder: &str) -> Result<u64, Fault>;
 
     /// The greatest fence that a lock was ever made with, whatever became of it; 0 when there was none.
     async fn last_fence(&mut self) -> Result<u64, Fault>;
@@ -240,31 +243,9 @@ impl Rules<'_> {
             Command::ReleaseLock { id, token } => return self.release_lock(&id, &token).await,
             Command::BreakLock(id) => self.break_lock(&id).await,
             Command::Hold { id, token, fence } => self.hold(&id, &token, fence).await,
-            Command::Admit { tenant, credential, scopes, role } => {
-                return self.admit(&tenant, &credential, &scopes, role).await.map(|()| None);
-            }
             Command::Import(entity) => import::import(self.tx, entity).await,
         };
         done.map(Some)
-    }
-
-    /// Whether a credential is accepted, for these scopes and with this role.
-    async fn admit(
-        &mut self,
-        tenant: &TenantId,
-        id: &CredentialId,
-        scopes: &Scopes,
-        role: Option<Role>,
-    ) -> Result<(), Fault> {
-        let credential = self.tx.credential(tenant, id).await?.ok_or(Fault::Revoked)?;
-        let caller = self.tx.caller(tenant, &credential.caller).await?.ok_or(Fault::Revoked)?;
-        let enabled = credential.status == Status::Enabled && caller.status == Status::Enabled;
-        let ended = credential.not_after.is_some_and(|end| self.tx.now() >= end);
-        let may = role.is_none_or(|role| match caller.kind {
-            CallerKind::Administrator(has) => has.may(role),
-            _ => false,
-        });
-        refuse_if(!enabled || ended || !may || credential.scopes != *scopes, Fault::Revoked)
     }
 
     /// What stands in the place of an entity.

@@ -44,8 +44,8 @@ use sqlx::{SqlitePool, pool::PoolConnection};
 use tokio::sync::watch;
 
 use super::{
-    Callers, Changes, Credentials, End, Fault, Grants, History, Kept, Mark, Registry, SecretCheck, Tenants,
-    Unreadable, View, Work, listing::newest_first,
+    AuthorizedWork, Callers, Changes, Credentials, End, Fault, Grants, History, Kept, Mark, Registry,
+    SecretCheck, Tenants, Unreadable, View, Work, listing::newest_first,
 };
 use crate::{
     app::{
@@ -194,7 +194,7 @@ impl Sqlite {
 
 #[async_trait]
 impl Registry for Sqlite {
-    async fn transact(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault> {
+    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), Fault> {
         let pools = self.current().await?;
         let tx = pools.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
         let mut write = Write::begun(tx, self.clock.now().time, actor, &self.committed).await?;
@@ -333,6 +333,10 @@ impl Registry for Sqlite {
 
     async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {
         log::changes(&mut *self.reader().await?, after, limit).await
+    }
+
+    async fn last_change(&self) -> Result<Seq, Fault> {
+        self.last_seq().await
     }
 
     async fn history(&self, which: &Changes) -> Result<History, Fault> {

@@ -44,7 +44,7 @@ pub enum End {
 ///
 /// let registry = Memory::new(Arc::new(SystemClock::new()));
 /// let mut tidy = Tidy("old".parse().expect("an id"));
-/// registry.transact(&mut tidy, &Actor("example".into())).await
+/// registry.transact(&mut tidy, &Actor::system("example")).await
 /// # }
 /// ```
 #[async_trait]

@@ -29,7 +29,10 @@
 //! say of the resource `admin`. A key that ends makes no key for an administrator that ends later. Nobody
 //! deletes, disables or demotes itself, or the key that it asks with, or takes from that what it may here: so there is
 //! always an owner left. A change is made only if who asked for it is still let in then: the content of a request takes
-//! its time, and somebody may have revoked its key meanwhile (401).
+//! its time, and somebody may have revoked its key meanwhile (401). The same holds for what is shown.
+//!
+//! **A change is answered** once this node decides by it. Where that takes longer than two seconds the change is made
+//! all the same, and the answer has `X-Portcullis-Pending`, with the number of the change that has to be applied.
 //!
 //! **Faults** are problems (RFC 9457). Content that is not JSON, or has not the documented members, each once
 //! and of its type, is 400; content of the right shape whose values are out of place is 422. Both say in
@@ -102,9 +105,11 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Router, middleware,
+    response::IntoResponse,
     routing::{MethodRouter, get, post},
 };
 use http::{Extensions, HeaderValue, Method};
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::{json, unstored};
@@ -112,11 +117,13 @@ use crate::{
     Admission, Denial, Head,
     app::{CallerId, Entity, Sealer},
     clock::Clock,
-    denial::Unauthenticated,
     directory::Directory,
     policy::{Accept, ApiKey, ContentType, Lockout, Policy, RateLimit, Source, Stop},
     registry::{Command, Fault, Registry},
-    surface::documentation,
+    surface::{
+        author::{Author, authored},
+        documentation,
+    },
     tower::PortcullisLayer,
 };
 use answer::{Answer, Refused};
@@ -211,7 +218,15 @@ pub fn router(admin: Admin) -> Router {
             patch: content(&["application/merge-patch+json", "application/json"]),
         },
     );
-    let (guard, transfers) = (guard(&admin, formats), transfers::routes(&admin));
+    let author = Author {
+        surface: "admin",
+        registry: admin.registry.clone(),
+        directory: admin.directory.clone(),
+        clock: admin.clock.clone(),
+        oneself: admin.oneself.clone(),
+        refuse: |fault, now| refused(fault, now).into_response(),
+    };
+    let (guard, transfers) = (guard(&admin, formats), transfers::routes(&admin, &author));
     let (running, [exporting, importing]) =
         (Running::default(), [1, 1].map(|most| Semaphore::new(most).into()));
     let surface = Arc::new(Surface { admin, running, exporting, importing });
@@ -250,10 +265,16 @@ pub fn router(admin: Admin) -> Router {
         .route(&at("/status"), reading(get(status::read)))
         .fallback(|| async { Refused::from(Denial::NotFound) })
         .with_state(surface.clone())
+        .layer(middleware::from_fn_with_state(author, authored))
         .layer(guard)
         .merge(transfers.with_state(surface))
         .layer(middleware::map_response(unstored))
         .nest_service(&at("/docs"), documentation([("admin", description())]))
+}
+
+/// A fault that is the same for every operation.
+fn refused(fault: Fault, now: Timestamp) -> Refused {
+    super::denial(fault, now, &CHALLENGE).into()
 }
 
 /// What stands before every route; `formats` says what it takes and answers.
@@ -295,27 +316,16 @@ impl Surface {
         commands: Vec<Command>,
         answer: impl FnOnce(&[Entity]) -> Result<Answer, Fault> + Send,
     ) -> Result<Answer, Fault> {
-        let (registry, actor, commands) = (&self.admin.registry, call.actor(), self.guarded(call, commands));
+        let (registry, commands) = (&self.admin.registry, call.proven(commands));
         match ticket {
-            Some(ticket) => ticket.execute(&self.admin, commands, &actor, answer).await,
-            None => answer(&registry.execute(commands, &actor).await?),
+            Some(ticket) => ticket.execute(&self.admin, commands, call.actor(), answer).await,
+            None => answer(&registry.execute(commands, call.actor()).await?),
         }
-    }
-
-    /// Commands to be done only while who asks may ask for them, and holds the lock that it is proven to hold.
-    fn guarded(&self, call: &Call, commands: Vec<Command>) -> Vec<Command> {
-        self.admitted(call, call.proven(commands))
-    }
-
-    /// Commands to be done only while who asks may ask for them.
-    fn admitted(&self, call: &Call, commands: Vec<Command>) -> Vec<Command> {
-        let admit = (self.admin.oneself.as_ref() != Some(call.caller())).then(|| call.admit());
-        admit.into_iter().chain(commands).collect()
     }
 
     /// Changes what is there, at the revision that the caller expects.
     async fn change(&self, call: &Call, commands: Vec<Command>) -> Result<Vec<Entity>, Refused> {
-        let done = self.admin.registry.execute(self.guarded(call, commands), &call.actor()).await;
+        let done = self.admin.registry.execute(call.proven(commands), call.actor()).await;
         done.map_err(|fault| self.refuse_change(fault))
     }
 
@@ -331,15 +341,11 @@ impl Surface {
                 detail: format!("The limit of {most} is reached: delete one that is not needed.").into(),
             }
             .into(),
-            Fault::Revoked => {
-                Denial::Unauthenticated { cause: Unauthenticated::Unknown, challenge: CHALLENGE.clone() }
-                    .into()
-            }
             Fault::Reused => Denial::Unprocessable {
                 detail: "The Idempotency-Key was sent with another request before.".into(),
             }
             .into(),
-            fault => super::denial(fault, self.admin.clock.now().time).into(),
+            fault => refused(fault, self.admin.clock.now().time),
         }
     }
 

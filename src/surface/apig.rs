@@ -101,6 +101,7 @@
 //! * Lengths count characters. V1 takes keys and secrets of up to 64; V2 keys of 200 and secrets of 128.
 //! * A remark that is absent or empty stays as it was: it cannot be set back to empty. `<`, `>`, control characters and
 //!   others that cannot be seen are not taken.
+//! * An app that an operator under a plan makes is under the same plan.
 //! * `app_key` and `app_secret` are refused (APIG.2012) while the gateway does not let operators choose them.
 //! * Members that a version of the contract does not know are ignored, and `null` is an absent member: APIG.2001 for a
 //!   mandatory one. A repeated member is APIG.2000, as is one of another type, which the text names, and a body beyond
@@ -108,6 +109,9 @@
 //! * There is no 409 for a change: of two at once, the later one stands whole. Deleting an app of the marketplace
 //!   is APIG.1104, in V1 under the 409 that only this operation lists, in V2 under 403.
 //! * A lapsed subscription may look and delete.
+//! * A change is made, and a secret shown, only if the token or signing key is still accepted then: APIG.1002 otherwise.
+//!   Once a change is answered, this node decides by it; if that takes longer than two seconds, the answer has
+//!   `X-Portcullis-Pending`.
 //! * A list holds what the token's scopes cover. A name matches when it holds the text, whatever the case of its
 //!   letters; exactly with `precise_search=name`. A parameter without a value is none; one that is no value is
 //!   APIG.2012, twice the same is APIG.2000, an unknown one is nobody's business.
@@ -152,7 +156,7 @@ pub use spec::descriptions;
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use axum::{Router, middleware};
+use axum::{Router, middleware, response::IntoResponse};
 use http::{Extensions, HeaderName};
 
 use crate::{
@@ -164,7 +168,11 @@ use crate::{
     policy::{ApiKey, Intake, Lock, Lockout, RateLimit, RateLimitFields, Scope, Signature, Source},
     problem::Form,
     registry::{Fault, Registry},
-    surface::{MOST, unstored},
+    surface::{
+        MOST,
+        author::{Author, authored},
+        unstored,
+    },
     tower::PortcullisLayer,
 };
 use call::{Asked, RESOURCE};
@@ -247,11 +255,20 @@ pub fn router(surface: Apig) -> Router {
         .form(Form::ApigManagement)
         .clock(surface.clock.clone())
         .peer_from(surface.peer);
+    let author = Author {
+        surface: "apig",
+        registry: surface.registry.clone(),
+        directory: surface.directory.clone(),
+        clock: surface.clock.clone(),
+        oneself: None,
+        refuse: |fault, now| Refusal::of(fault, Denial::NotFound.into(), now).into_response(),
+    };
     Router::new()
         .merge(routes(Version::One))
         .merge(routes(Version::Two))
         .fallback(|| async { Refusal::from(Denial::NotFound) })
         .with_state(Arc::new(surface))
+        .layer(middleware::from_fn_with_state(author, authored))
         .layer(guard)
         .layer(middleware::map_response(unstored))
 }

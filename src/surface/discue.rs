@@ -38,6 +38,9 @@
 //!   `scopes`, a new key may do all that its maker may, but for what is protected (`api_clients`, `api_keys`,
 //!   `subscriptions`), which nobody gives through the API.
 //! * Lists hold everything that the asking key's scopes cover, in the order of the ids.
+//! * A change is made only if the key is still accepted, and the subscription active, when its body has arrived (401,
+//!   402). Once it is answered, this node decides by it; if that takes longer than two seconds, the answer has
+//!   `X-Portcullis-Pending`.
 //! * Locks on resources name paths without `/v1`; they hold for both.
 //! * An id has one spelling: percent-encoded, it is not found, unless a gateway in front has brought the path into its
 //!   normal form.
@@ -55,11 +58,15 @@ pub use spec::description;
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::{Router, extract::Request, middleware, routing};
+use axum::{Router, extract::Request, middleware, response::IntoResponse, routing};
 use http::{Extensions, HeaderValue, Uri, uri::PathAndQuery};
+use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{denial, unstored};
+use super::{
+    author::{Author, authored},
+    denial, unstored,
+};
 use crate::{
     Admission, Denial, Head,
     app::{Standing, TenantId},
@@ -73,6 +80,9 @@ use crate::{
     tower::PortcullisLayer,
 };
 use answer::{Links, Refused};
+
+/// The challenge of a key that is not accepted any more; that of the guard.
+static CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"discue\", header=\"x-api-key\"");
 
 /// UTF-8 is the only charset JSON has: asking for it asks for nothing else.
 const MEDIA_TYPES: [&str; 2] = ["application/json", "application/json;charset=utf-8"];
@@ -161,6 +171,14 @@ pub fn router(surface: Discue) -> Router {
     );
     let guard =
         PortcullisLayer::new(guard).form(Form::Discue).clock(surface.clock.clone()).peer_from(surface.peer);
+    let author = Author {
+        surface: "discue",
+        registry: surface.registry.clone(),
+        directory: surface.directory.clone(),
+        clock: surface.clock.clone(),
+        oneself: None,
+        refuse: |fault, now| refused(fault, now).into_response(),
+    };
     let all_clients = routing::get(clients::list)
         .post(clients::create)
         .fallback(|| async { not_allowed("GET, HEAD, POST") });
@@ -185,6 +203,7 @@ pub fn router(surface: Discue) -> Router {
         .route("/v1/api_keys/{id}", key)
         .fallback(|| async { Refused::from(Denial::NotFound) })
         .with_state(Arc::new(surface))
+        .layer(middleware::from_fn_with_state(author, authored))
         .layer(guard)
         .layer(middleware::map_request(unversioned))
         .layer(middleware::from_fn(answer::prettify_refusals))
@@ -223,6 +242,11 @@ fn not_allowed(methods: &'static str) -> Refused {
     Denial::MethodNotAllowed { allow: HeaderValue::from_static(methods) }.into()
 }
 
+/// A fault as this surface refuses.
+fn refused(fault: Fault, now: Timestamp) -> Refused {
+    denial(fault, now, &CHALLENGE).into()
+}
+
 impl Discue {
     fn offers(&self, operation: Operation) -> Result<(), Refused> {
         if !self.switched_off.contains(&operation) {
@@ -246,6 +270,6 @@ impl Discue {
     }
 
     fn refuse(&self, fault: Fault) -> Refused {
-        denial(fault, self.clock.now().time).into()
+        refused(fault, self.clock.now().time)
     }
 }

@@ -231,7 +231,7 @@ async fn make_callers(site: &Site) -> Vec<String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let registry = Sqlite::open(&site.store(), clock.clone()).await.unwrap();
     let peppers = SecretsFile::load(&site.folder.path().join("data/secrets.toml")).unwrap().peppers();
-    let (now, actor) = (clock.now().time, Actor("test".into()));
+    let (now, actor) = (clock.now().time, Actor::system("test"));
     let mut keys = Vec::new();
     for (tenant, id, plan) in CALLERS {
         let tenant = Tenant {

@@ -20,7 +20,7 @@ const ROWS: (&str, &str) = ("content-type", "text/csv; charset=utf-8");
 
 impl Site {
     /// The surface with nobody but an owner.
-    async fn bare() -> Self {
+    pub async fn bare() -> Self {
         let world = World::new();
         world.tenant("administration", None, 9).await;
         world.caller("administration", "chief", "chief", CallerKind::Administrator(Role::Owner)).await;
@@ -107,8 +107,8 @@ async fn what_one_gateway_exports_another_imports_but_for_its_administrators() {
         other.get("/tenants/administration/callers").await.json()["items"].as_array().unwrap().len(),
         1
     );
-    let actor = &other.world.memory.changes(before as u64, 1).await.unwrap()[0].actor.0;
-    assert_eq!(actor, "admin:chief from 127.0.0.1");
+    let actor = &other.world.memory.changes(before as u64, 1).await.unwrap()[0].actor;
+    assert_eq!(actor.as_str(), "admin:chief from 127.0.0.1");
 }
 
 #[tokio::test]

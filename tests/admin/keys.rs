@@ -82,6 +82,8 @@ async fn what_is_wrong_with_a_key_has_its_place() {
         ),
         (json!({ "scopes": vec![scope("a"); 101] }), &["#/scopes"]),
         (json!({ "not_after": "tomorrow" }), &["#/not_after"]),
+        (json!({ "not_after": "2025-12-31T23:59:59Z" }), &["#/not_after"]),
+        (json!({ "not_after": "1970-01-01T00:00:00Z" }), &["#/not_after"]),
         (json!({ "not_after": "2030-01-01" }), &["#/not_after"]),
         (json!({ "not_after": "2030-01-01 00:00:00Z" }), &["#/not_after"]),
         (json!({ "not_after": "2030-01-01T00:00Z" }), &["#/not_after"]),
@@ -360,4 +362,30 @@ async fn a_key_with_scopes_does_only_what_they_say() {
         let made = site.ask(&key, "POST", "/tenants", &[], Some(&json!({ "name": "example.com/x" }))).await;
         assert_eq!(made.status, write, "{scopes:?}");
     }
+}
+
+#[tokio::test]
+async fn a_key_does_not_end_in_the_past() {
+    let site = Site::new().await;
+    let past = json!({ "not_after": "2025-12-31T23:59:59Z" });
+    for (kind, ends) in [("key", "2025-01-01T00:00:00Z"), ("signing", "2026-01-01T00:00:00Z")] {
+        let answer = site.post(KEYS, json!({ "kind": kind, "not_after": ends })).await;
+        refused(&answer, 422, "wrong-values", &["#/not_after"]);
+    }
+    refused(&site.patch(FIRST, past.clone()).await, 422, "wrong-values", &["#/not_after"]);
+    // At this very moment, a key is ended; said again later, that is no change.
+    assert_eq!(site.patch(FIRST, json!({ "not_after": start() })).await.status, 200);
+    site.world.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(site.patch(FIRST, json!({ "not_after": start(), "name": "ended" })).await.status, 200);
+    refused(&site.patch(FIRST, past).await, 422, "wrong-values", &["#/not_after"]);
+}
+
+#[tokio::test]
+async fn an_overlap_does_not_outlast_the_key() {
+    let site = Site::new().await;
+    assert_eq!(site.patch(FIRST, json!({ "not_after": "2026-01-01T01:00:00Z" })).await.status, 200);
+    let rotation = format!("{FIRST}/rotation");
+    refused(&site.post(&rotation, json!({ "overlap": 3601 })).await, 422, "wrong-values", &["#/overlap"]);
+    let rotated = site.post(&rotation, json!({ "overlap": 3600 })).await;
+    assert_eq!(rotated.json()["replaces"]["not_after"], "2026-01-01T01:00:00Z", "{rotated:?}");
 }

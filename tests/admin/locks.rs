@@ -267,3 +267,16 @@ async fn acquiring_and_refreshing_may_be_sent_again() {
     assert_eq!(again.field("idempotency-replayed"), ["true"]);
     assert_eq!(site.world.memory.locks(None, 9).await.unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn another_name_makes_no_room_for_more_locks() {
+    let site = Site::new().await;
+    let lock = |n: u32| json!({ "target": { "resource": format!("/of/{n}") }, "reason": "a test" });
+    for n in 0..64 {
+        assert_eq!(site.post("/locks", lock(n)).await.status, 201);
+    }
+    refused(&site.post("/locks", lock(64)).await, 409, "conflict", &[]);
+    let own = "/tenants/administration/callers/owner";
+    assert_eq!(site.patch(own, json!({ "name": "renamed" })).await.status, 200);
+    refused(&site.post("/locks", lock(64)).await, 409, "conflict", &[]);
+}

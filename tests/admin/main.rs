@@ -16,6 +16,7 @@ mod once;
 mod pages;
 mod plans;
 mod refusals;
+mod revoked;
 mod roles;
 mod signing;
 mod tenants;
@@ -59,6 +60,7 @@ impl Site {
             tenant: None,
             target: Target::Resource("/held".parse().unwrap()),
             owner: "night shift".into(),
+            holder: None,
             reason: "stocktaking".into(),
             covers: Covers::Writes,
             lasts: Duration::from_secs(60).try_into().unwrap(),

@@ -406,3 +406,15 @@ async fn what_a_resource_does_not_do_is_405_and_what_is_not_there_404() {
         "The API does not exist or has not been published in the environment.",
     );
 }
+
+#[tokio::test]
+async fn an_operator_under_a_plan_makes_apps_that_are_under_it_too() {
+    let site = Site::with(true, Some(100)).await;
+    let made = site.post(r#"{"name":"app_new"}"#).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(site.stored(&id).await.plan, Some("plan".parse().unwrap()));
+    let free = Site::new().await;
+    let made = free.post(r#"{"name":"app_new"}"#).await;
+    assert_eq!(free.stored(made.json()["id"].as_str().unwrap()).await.plan, None);
+}

@@ -13,6 +13,7 @@ mod codes;
 mod described;
 mod quotas;
 mod refusals;
+mod revoked;
 mod signed;
 mod throttles;
 
@@ -304,7 +305,7 @@ async fn the_change_log_says_which_operator_did_what_and_from_where() {
     site.put(APP, r#"{"name":"app_001"}"#).await;
     site.post(r#"{"name":"app_002"}"#).await;
     let changes = site.world.memory.changes(seq, 10).await.unwrap();
-    let said: Vec<_> = changes.iter().map(|change| (&*change.actor.0, change.verb)).collect();
+    let said: Vec<_> = changes.iter().map(|change| (change.actor.as_str(), change.verb)).collect();
     assert_eq!(
         said,
         [("apig:operator from 127.0.0.1", Verb::Updated), ("apig:operator from 127.0.0.1", Verb::Created)]

@@ -169,7 +169,7 @@ async fn an_operator_that_signs_manages_the_apps_of_its_project_in_both_versions
         assert_eq!((listed.status.as_u16(), &listed.json()["total"]), (200, &1.into()), "{listed:?}");
     }
     let changes = site.world.memory.changes(0, 100).await.unwrap();
-    assert_eq!(changes.last().unwrap().actor.0, "apig:operator from 127.0.0.1");
+    assert_eq!(changes.last().unwrap().actor.as_str(), "apig:operator from 127.0.0.1");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use portcullis::{
     app::{
@@ -10,8 +11,8 @@ use portcullis::{
         LockId, Plan, PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle, ThrottleId,
     },
     registry::{
-        Callers, Changes, Command, Credentials, Fault, Grants, History, Kept, Once, Outcome, Registry,
-        Tenants, Work, memory::Memory,
+        AuthorizedWork, Callers, Changes, Command, Credentials, Fault, Grants, History, Kept, Once, Outcome,
+        Registry, Tenants, memory::Memory,
     },
 };
 
@@ -29,6 +30,8 @@ pub struct Faulty {
     arrived: tokio::sync::watch::Sender<u32>,
     /// Edits made by somebody else right after the next reading of a caller.
     meanwhile: Mutex<Option<CallerEdit>>,
+    /// A credential that is deleted before the next call does anything.
+    revoked: Mutex<Option<(TenantId, CredentialId)>>,
 }
 
 impl Faulty {
@@ -39,6 +42,7 @@ impl Faulty {
             gate: tokio::sync::RwLock::new(()),
             arrived: tokio::sync::watch::Sender::new(0),
             meanwhile: Mutex::default(),
+            revoked: Mutex::default(),
         }
     }
 
@@ -64,7 +68,18 @@ impl Faulty {
         *self.meanwhile.lock().unwrap() = Some(edit);
     }
 
+    /// Deletes a credential right before the next call.
+    pub fn revoke_before_next(&self, tenant: TenantId, id: CredentialId) {
+        *self.revoked.lock().unwrap() = Some((tenant, id));
+    }
+
     fn check(&self, method: &'static str) -> Result<&Memory, Fault> {
+        if let Some((tenant, id)) = self.revoked.lock().unwrap().take() {
+            // A registry in memory does not wait.
+            let by = Actor::system("somebody else");
+            let deleted = self.inner.delete_credential(&tenant, &id, None, &by).now_or_never();
+            deleted.expect("it waited").unwrap();
+        }
         match *self.failing.lock().unwrap() {
             Some((only, failure)) if only.is_none_or(|only| only == method) => Err(failure()),
             _ => Ok(&self.inner),
@@ -95,8 +110,8 @@ impl Registry for Faulty {
         self.inner.execute_once(commands, actor, once).await
     }
 
-    async fn transact(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault> {
-        self.check("transact")?.transact(work, actor).await
+    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), Fault> {
+        self.check("transact")?.run_transaction(work, actor).await
     }
 
     async fn kept(&self, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
@@ -119,7 +134,7 @@ impl Registry for Faulty {
         let read = self.check("caller")?.caller(tenant, id).await;
         let meanwhile = self.meanwhile.lock().unwrap().take();
         if let Some(edit) = meanwhile {
-            self.inner.update_caller(tenant, id, None, edit, &Actor("somebody else".into())).await?;
+            self.inner.update_caller(tenant, id, None, edit, &Actor::system("somebody else")).await?;
         }
         read
     }
@@ -202,6 +217,10 @@ impl Registry for Faulty {
 
     async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {
         self.check("changes")?.changes(after, limit).await
+    }
+
+    async fn last_change(&self) -> Result<Seq, Fault> {
+        self.check("last_change")?.last_change().await
     }
 
     async fn history(&self, which: &Changes) -> Result<History, Fault> {

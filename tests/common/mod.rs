@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub mod faulty;
+pub mod underway;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -27,7 +28,7 @@ use portcullis::{
 use serde_json::Value;
 
 pub fn actor() -> Actor {
-    Actor("test".into())
+    Actor::system("test")
 }
 
 pub struct World {
@@ -170,6 +171,7 @@ impl World {
             tenant: None,
             target,
             owner: "migration".into(),
+            holder: None,
             reason: "being moved".into(),
             covers,
             lasts: held.try_into().unwrap(),

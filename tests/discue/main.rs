@@ -9,6 +9,7 @@ mod clients;
 mod described;
 mod keys;
 mod refusals;
+mod revoked;
 mod writes;
 
 use std::sync::Arc;

@@ -82,7 +82,7 @@ async fn the_change_log_says_which_caller_did_what_and_from_where() {
     site.put(OTHER, r#"{"name":"example.com/renamed"}"#).await;
     site.post("{}").await;
     let changes = site.world.memory.changes(seq, 10).await.unwrap();
-    let said: Vec<_> = changes.iter().map(|change| (&*change.actor.0, change.verb)).collect();
+    let said: Vec<_> = changes.iter().map(|change| (change.actor.as_str(), change.verb)).collect();
     let actor = format!("discue:{ID} from 127.0.0.1");
     assert_eq!(said, [(&*actor, Verb::Updated), (&*actor, Verb::Created)]);
 }

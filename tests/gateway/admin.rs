@@ -123,7 +123,7 @@ async fn a_gateway_that_nobody_could_manage_does_not_start() {
     let store = Sqlite::open(&site.store(), Arc::new(SystemClock::new())).await.unwrap();
     let (tenant, id) = ("administration".parse().unwrap(), "portcullis-owner".parse().unwrap());
     let edit = CallerEdit { status: Some(Status::Disabled), ..CallerEdit::default() };
-    store.update_caller(&tenant, &id, None, edit, &Actor("test".into())).await.unwrap();
+    store.update_caller(&tenant, &id, None, edit, &Actor::system("test")).await.unwrap();
     store.close().await;
     refused(&site);
     let again = shown(&site.init());
@@ -144,7 +144,7 @@ async fn a_store_of_somebodys_own_gets_an_administrator_and_nothing_else() {
     drop(gateway);
     let store = Sqlite::open(&site.store(), Arc::new(SystemClock::new())).await.unwrap();
     let tenant = "administration".parse().unwrap();
-    store.delete_credential(&tenant, &key.parse().unwrap(), None, &Actor("test".into())).await.unwrap();
+    store.delete_credential(&tenant, &key.parse().unwrap(), None, &Actor::system("test")).await.unwrap();
     let before = store.changes(0, u32::MAX).await.unwrap().len() as u64;
     store.close().await;
     let made = site.init();

@@ -1,6 +1,7 @@
 //! The gateway from outside: the real binary, real sockets, a real store.
 
 mod admin;
+mod authority;
 mod commands;
 mod configuration;
 mod durability;

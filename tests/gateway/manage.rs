@@ -265,18 +265,19 @@ async fn old_store(site: &Site) {
     let name = "a\u{1b}]0;b\u{7}\u{202e}\u{9b}c\u{2028}".to_owned();
     let (tenant, id) = ("demo".parse().unwrap(), CLIENT.parse().unwrap());
     let edit = CallerEdit { name: Some(name.clone()), ..CallerEdit::default() };
-    store.update_caller(&tenant, &id, None, edit, &Actor("a\u{202e}".into())).await.unwrap();
+    store.update_caller(&tenant, &id, None, edit, &Actor::system("a\u{202e}")).await.unwrap();
     let lock = NewLock {
         id: "old".parse().unwrap(),
         tenant: None,
         target: Target::Resource("/old".parse().unwrap()),
         owner: name.clone(),
+        holder: None,
         reason: name,
         covers: Covers::Writes,
         lasts: Duration::from_secs(3_600).try_into().unwrap(),
         token: LockToken::generate().digest(),
     };
-    store.acquire_lock(lock, &Actor("test".into())).await.unwrap();
+    store.acquire_lock(lock, &Actor::system("test")).await.unwrap();
     store.close().await;
 }
 

@@ -25,20 +25,20 @@ async fn app(site: &Site, gateway: &Gateway) -> (String, String) {
 }
 
 /// What is signed of a request, and how.
-struct Sign<'a> {
-    key: &'a str,
-    secret: &'a str,
-    method: &'a str,
-    target: &'a str,
-    content: &'a str,
-    at: Timestamp,
+pub struct Sign<'a> {
+    pub key: &'a str,
+    pub secret: &'a str,
+    pub method: &'a str,
+    pub target: &'a str,
+    pub content: &'a str,
+    pub at: Timestamp,
     /// Whether the content's hash stands in a field, so that the content can be held to it as it passes.
-    told: bool,
+    pub told: bool,
 }
 
 impl Sign<'_> {
     /// The fields that prove it.
-    fn fields(&self, gateway: &Gateway) -> HeaderMap {
+    pub fn fields(&self, gateway: &Gateway) -> HeaderMap {
         let (path, query) = self.target.split_once('?').unwrap_or((self.target, ""));
         let payload = hash(self.content.as_bytes());
         let mut fields = HeaderMap::new();
@@ -57,7 +57,7 @@ impl Sign<'_> {
     }
 }
 
-async fn send(
+pub async fn send(
     gateway: &Gateway,
     method: &str,
     target: &str,

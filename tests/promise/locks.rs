@@ -189,6 +189,15 @@ pub async fn an_owner_holds_as_many_locks_as_it_may_and_no_more(
     refused!(registry, Fault::Locked(_), registry.acquire_lock(new(1), &actor()));
     let somebody_else = NewLock { owner: "somebody else".into(), ..new(MAX_LOCKS) };
     registry.acquire_lock(somebody_else, &actor()).await.unwrap();
+    // A caller is told by its id: neither another name nor that of somebody else changes what it holds.
+    let by_caller = |n: u32, owner: &str| {
+        let holder = Some("caller".parse().unwrap());
+        NewLock { owner: owner.into(), holder, ..lock(path(&format!("/caller/{n}")), SECOND) }
+    };
+    for n in 0..MAX_LOCKS {
+        registry.acquire_lock(by_caller(n, "owner"), &actor()).await.unwrap();
+    }
+    refused!(registry, Fault::Full(64), registry.acquire_lock(by_caller(MAX_LOCKS, "renamed"), &actor()));
     registry.break_lock(&first.id, &actor()).await.unwrap();
     registry.acquire_lock(new(0), &actor()).await.unwrap();
     refused!(registry, Fault::Full(64), registry.acquire_lock(new(MAX_LOCKS + 1), &actor()));
@@ -398,7 +407,7 @@ pub async fn expired_locks_are_cleared_away_by_the_next(
     }
     clock.advance(SECOND);
     let before = registry.snapshot().await.unwrap();
-    let sweeper = Actor("sweeper".into());
+    let sweeper = Actor::system("sweeper");
     let made = registry.acquire_lock(lock(path("/e"), SECOND), &sweeper).await.unwrap();
 
     let changes = registry.changes(before.seq, 100).await.unwrap();

@@ -72,7 +72,7 @@ pub async fn changes_say_what_was_done_when_and_by_whom(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
-    let by = |who: &str| Actor(who.to_owned());
+    let by = |who: &str| Actor::system(who);
     let start = clock.now().time;
     let tick = || clock.advance(Duration::from_nanos(1));
     let made = registry.create_tenant(tenant("t"), &by("a")).await.unwrap();
@@ -137,7 +137,7 @@ pub async fn the_history_shows_what_was_before_and_only_what_was_asked_for(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {
-    let by = |who: &str| Actor(who.to_owned());
+    let by = |who: &str| Actor::system(who);
     let (tenant_id, plan_id) = ("t".parse().unwrap(), "t".parse().unwrap());
     let made = registry.create_tenant(tenant("t"), &by("admin:1 from ::1")).await.unwrap();
     registry.put_plan(plan("t", 1), &by("config")).await.unwrap();

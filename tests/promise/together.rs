@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use portcullis::{
-    app::{Caller, CallerEdit, CallerKind, CredentialEdit, Entity, Role, Status},
+    admission::Identity,
+    app::{
+        Acl, AclKind, Actor, Caller, CallerEdit, CallerKind, Credential, CredentialEdit, Entity, Role,
+        Scopes, Standing, Status,
+    },
     clock::{Clock, ManualClock},
-    registry::{Command, Fault, NewCaller, Registry},
+    directory::Directory,
+    registry::{Command, Fault, NewCaller, Registry, load},
 };
 
-use crate::records::{actor, caller, client, key, lock_on, log, plan, tenant};
+use crate::records::{actor, app, caller, client, key, lock_on, log, peppers, plan, tenant};
 
 pub async fn what_is_done_together_is_seen_by_what_follows(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let caller = NewCaller { plan: Some("p".parse().unwrap()), ..client("t", "name") };
@@ -93,44 +98,106 @@ pub async fn nothing_is_done_unless_what_is_expected_stands(
     registry.execute(commands, &actor()).await.unwrap();
 }
 
-pub async fn nothing_is_done_for_who_is_not_accepted_any_more(
+/// A surface's actor for a credential, as the directory knows both now.
+async fn asking(registry: &dyn Registry, credential: &Credential) -> Actor {
+    let directory = Directory::new(peppers());
+    load(registry, &directory).await.unwrap();
+    let key = directory.with_digest(credential.digest).unwrap();
+    Actor::of("surface", Identity { key }.authority(None))
+}
+
+pub async fn nothing_is_done_once_the_credential_that_asked_is_not_accepted_any_more(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let boss = caller("t", "boss", CallerKind::Administrator(Role::Operator));
     let boss = registry.create_caller(boss, &actor()).await.unwrap();
-    let key = registry.create_credential(key(&boss, "key"), &actor()).await.unwrap();
-    let admit = |role| Command::Admit {
-        tenant: boss.tenant.clone(),
-        credential: key.id.clone(),
-        scopes: key.scopes.clone(),
-        role,
-    };
+    let made = registry.create_credential(key(&boss, "key"), &actor()).await.unwrap();
     let quotas = std::cell::Cell::new(1);
-    let commands = |role| {
+    let commands = || {
         quotas.set(quotas.get() + 1);
-        vec![admit(role), Command::PutPlan(plan("p", quotas.get()))]
+        vec![Command::PutPlan(plan("p", quotas.get()))]
     };
-    for role in [None, Some(Role::ReadOnly), Some(Role::Operator)] {
-        let done = registry.execute(commands(role), &actor()).await.unwrap();
-        assert_eq!(done, [Entity::Plan(plan("p", quotas.get()))], "it tells nothing of itself");
-    }
-    refused!(registry, Fault::Revoked, registry.execute(commands(Some(Role::Owner)), &actor()));
+    let by = asking(&*registry, &made).await;
+    let done = registry.execute(commands(), &by).await.unwrap();
+    assert_eq!(done, [Entity::Plan(plan("p", quotas.get()))]);
+    registry.authorize(&by, clock.now().time).await.unwrap();
+    assert_eq!(log(&*registry).await.last().unwrap().actor.as_str(), format!("surface:{}", boss.id));
 
-    let disabled = CallerEdit { status: Some(Status::Disabled), ..CallerEdit::default() };
-    registry.update_caller(&boss.tenant, &boss.id, None, disabled, &actor()).await.unwrap();
-    refused!(registry, Fault::Revoked, registry.execute(commands(None), &actor()));
-    let enabled = CallerEdit { status: Some(Status::Enabled), ..CallerEdit::default() };
-    registry.update_caller(&boss.tenant, &boss.id, None, enabled, &actor()).await.unwrap();
+    let edit_caller = async |edit| {
+        registry.update_caller(&boss.tenant, &boss.id, None, edit, &actor()).await.unwrap();
+    };
+    let edit_key = async |edit| {
+        registry.update_credential(&made.tenant, &made.id, None, edit, &actor()).await.unwrap();
+    };
+    let status = |status| CallerEdit { status: Some(status), ..CallerEdit::default() };
+    let role = |role| CallerEdit { role: Some(role), ..CallerEdit::default() };
+    for (taken, given) in
+        [(status(Status::Disabled), status(Status::Enabled)), (role(Role::ReadOnly), role(Role::Operator))]
+    {
+        edit_caller(taken).await;
+        refused!(registry, Fault::Revoked, registry.execute(commands(), &by));
+        refused!(registry, Fault::Revoked, registry.authorize(&by, clock.now().time));
+        edit_caller(given).await;
+    }
+    edit_caller(role(Role::Owner)).await;
+    registry.execute(commands(), &by).await.unwrap();
+
+    let status = |status| CredentialEdit { status: Some(status), ..CredentialEdit::default() };
+    let scopes = |scopes| CredentialEdit { scopes: Some(scopes), ..CredentialEdit::default() };
+    for (taken, given) in [
+        (status(Status::Disabled), status(Status::Enabled)),
+        (scopes(Scopes::Listed(vec![])), scopes(Scopes::All)),
+    ] {
+        edit_key(taken).await;
+        refused!(registry, Fault::Revoked, registry.execute(commands(), &by));
+        refused!(registry, Fault::Revoked, registry.authorize(&by, clock.now().time));
+        edit_key(given).await;
+    }
 
     let end = clock.now().time + std::time::Duration::from_secs(1);
-    let ends = CredentialEdit { not_after: Some(Some(end)), ..CredentialEdit::default() };
-    registry.update_credential(&key.tenant, &key.id, None, ends, &actor()).await.unwrap();
-    registry.execute(commands(None), &actor()).await.unwrap();
+    edit_key(CredentialEdit { not_after: Some(Some(end)), ..CredentialEdit::default() }).await;
+    registry.execute(commands(), &by).await.unwrap();
     clock.advance(std::time::Duration::from_secs(1));
-    refused!(registry, Fault::Revoked, registry.execute(commands(None), &actor()));
+    refused!(registry, Fault::Revoked, registry.execute(commands(), &by));
+    refused!(registry, Fault::Revoked, registry.authorize(&by, clock.now().time));
 
-    registry.delete_credential(&key.tenant, &key.id, None, &actor()).await.unwrap();
-    refused!(registry, Fault::Revoked, registry.execute(commands(None), &actor()));
+    registry.delete_credential(&made.tenant, &made.id, None, &actor()).await.unwrap();
+    refused!(registry, Fault::Revoked, registry.execute(commands(), &by));
+    refused!(registry, Fault::Revoked, registry.authorize(&by, clock.now().time));
+}
+
+pub async fn nothing_is_done_under_a_subscription_that_has_lapsed(
+    registry: Arc<dyn Registry>,
+    _: Arc<ManualClock>,
+) {
+    let tenant = registry.create_tenant(tenant("t"), &actor()).await.unwrap();
+    let by = actor().subscribed(tenant.id.clone());
+    registry.put_plan(plan("p", 1), &by).await.unwrap();
+    registry.set_standing(&tenant.id, Standing::Lapsed, &actor()).await.unwrap();
+    refused!(registry, Fault::Lapsed, registry.put_plan(plan("p", 2), &by));
+    registry.set_standing(&tenant.id, Standing::Active, &actor()).await.unwrap();
+    registry.put_plan(plan("p", 2), &by).await.unwrap();
+    registry.delete_tenant(&tenant.id, None, &actor()).await.unwrap();
+    refused!(registry, Fault::NotFound, registry.put_plan(plan("p", 3), &by));
+}
+
+/// An app that signs with its own secret has no credential in the store: it is its own.
+pub async fn an_app_that_asks_with_its_own_secret_is_held_to_its_address_list(
+    registry: Arc<dyn Registry>,
+    _: Arc<ManualClock>,
+) {
+    registry.create_tenant(tenant("t"), &actor()).await.unwrap();
+    let app = registry.create_caller(app("t", "app", "app-key"), &actor()).await.unwrap();
+    let directory = Directory::new(peppers());
+    load(&*registry, &directory).await.unwrap();
+    let identity = Identity { key: directory.app("app-key").unwrap() };
+    let at = |address: &str| Actor::of("surface", identity.authority(address.parse().ok()));
+    registry.put_plan(plan("p", 1), &at("192.0.2.1")).await.unwrap();
+    let acl = Acl::new(AclKind::Permit, vec!["192.0.2.1".parse().unwrap()]).unwrap();
+    let edit = CallerEdit { acl: Some(Some(acl)), ..CallerEdit::default() };
+    registry.update_caller(&app.tenant, &app.id, None, edit, &actor()).await.unwrap();
+    registry.put_plan(plan("p", 2), &at("192.0.2.1")).await.unwrap();
+    refused!(registry, Fault::Revoked, registry.put_plan(plan("p", 3), &at("192.0.2.2")));
 }

@@ -22,7 +22,7 @@ pub fn clock() -> Arc<ManualClock> {
 const ELSEWHEN: Timestamp = Timestamp::UNIX_EPOCH;
 
 pub fn actor() -> Actor {
-    Actor("test".into())
+    Actor::system("test")
 }
 
 pub fn tenant(id: &str) -> Tenant {
@@ -104,6 +104,7 @@ pub fn lock(target: Target, lasts: Duration) -> NewLock {
         tenant: None,
         target,
         owner: "owner".into(),
+        holder: None,
         reason: "reason".into(),
         covers: Covers::Writes,
         lasts: lasts.try_into().unwrap(),

@@ -68,7 +68,7 @@ impl World {
 
     fn change(&self, verb: Verb, entity: Entity) {
         let seq = self.seq.fetch_add(1, Ordering::SeqCst) + 1;
-        self.directory.apply(Change { seq, at: self.now(), actor: Actor("test".into()), verb, entity });
+        self.directory.apply(Change { seq, at: self.now(), actor: Actor::system("test"), verb, entity });
     }
 
     /// A plan of limits, each `(name, quota, window)` with the whole quota as its burst.
@@ -154,6 +154,7 @@ impl World {
             tenant: None,
             target,
             owner: "night shift".into(),
+            holder: None,
             reason: "stocktaking".into(),
             covers,
             acquired_at: self.now(),

@@ -141,8 +141,8 @@ impl Transaction for Draft<'_> {
         Ok(self.state.locks.values().filter(on_it).cloned().collect())
     }
 
-    async fn count_held_by(&mut self, owner: &str) -> Result<u64, Fault> {
-        Ok(self.state.locks.values().filter(|lock| lock.owner == owner).count() as u64)
+    async fn count_held_by(&mut self, holder: &str) -> Result<u64, Fault> {
+        Ok(self.state.locks.values().filter(|lock| lock.holder() == holder).count() as u64)
     }
 
     async fn last_fence(&mut self) -> Result<u64, Fault> {
@@ -223,7 +223,13 @@ impl Transaction for Draft<'_> {
             self.noted.push((gone.id.clone(), used));
         }
         let seq = self.state.changes.len() as Seq + 1;
-        let change = Change { seq, at: self.now, actor: self.actor.clone(), verb, entity: entity.clone() };
+        let change = Change {
+            seq,
+            at: self.now,
+            actor: Actor::recorded(self.actor.as_str()),
+            verb,
+            entity: entity.clone(),
+        };
         self.state.changes.push(change);
         self.made.push((entity, before));
         Ok(())

@@ -17,11 +17,10 @@ impl Rules<'_> {
         refuse_if(self.tx.lock(&lock.id).await?.is_some(), Fault::Conflict)?;
         let near = self.tx.locks_on(&lock.target).await?;
         none_of(near.into_iter().filter(|held| held.concerns(lock.tenant.as_ref())))?;
-        let full = self.tx.count_held_by(&lock.owner).await? >= u64::from(MAX_LOCKS);
-        refuse_if(full, Fault::Full(MAX_LOCKS))?;
         let now = self.tx.now();
-        let fence = after(self.tx.last_fence().await?, now);
-        let lock = lock.at(now, fence);
+        let lock = lock.at(now, after(self.tx.last_fence().await?, now));
+        let full = self.tx.count_held_by(lock.holder()).await? >= u64::from(MAX_LOCKS);
+        refuse_if(full, Fault::Full(MAX_LOCKS))?;
         self.made(Verb::Created, Entity::Lock(lock)).await
     }
 

@@ -226,9 +226,10 @@ fn misplaced(kind: Kind) -> &'static str {
              record ->> '$.digest') LIMIT 1"
         }
         Kind::Lock => {
-            "SELECT id FROM lock WHERE (id, tenant, caller, path, owner)
+            "SELECT id FROM lock WHERE (id, tenant, caller, path, owner, holder)
              IS NOT (record ->> '$.id', record ->> '$.tenant', record ->> '$.target.caller',
-             record ->> '$.target.resource', record ->> '$.owner') LIMIT 1"
+             record ->> '$.target.resource', record ->> '$.owner',
+             coalesce(record ->> '$.holder', record ->> '$.owner')) LIMIT 1"
         }
         Kind::Grant => {
             "SELECT id FROM \"grant\" WHERE (id, tenant, caller, route, environment, created_at)

@@ -29,7 +29,7 @@ impl Row {
         Ok(Change {
             seq: seq.cast_unsigned(),
             at: self.at.parse().map_err(|_| corrupt("time"))?,
-            actor: Actor(self.actor),
+            actor: Actor::recorded(self.actor),
             verb: Verb::named(&self.verb).ok_or_else(|| corrupt("verb"))?,
             entity: parse_as(kind, &self.entity_id, &self.record).map_err(|fault| match fault {
                 Fault::Corrupt(reason) => Fault::Corrupt(format!("change {seq}: {reason}")),

@@ -48,7 +48,8 @@ pub(super) async fn store(
             .bind(held_caller(it))
             .bind(it.expires_at.as_millisecond())
             .bind(held_path(it))
-            .bind(&it.owner),
+            .bind(&it.owner)
+            .bind(it.holder()),
         (_, Entity::Grant(it)) => row
             .bind(text)
             .bind(it.tenant.as_str())
@@ -109,12 +110,12 @@ fn statement(verb: Verb, kind: Kind) -> &'static str {
              WHERE id = $1"
         }
         (Verb::Created, Kind::Lock) => {
-            "INSERT INTO lock (id, record, tenant, caller, expires_at, path, owner)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)"
+            "INSERT INTO lock (id, record, tenant, caller, expires_at, path, owner, holder)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
         }
         (Verb::Updated, Kind::Lock) => {
-            "UPDATE lock SET record = $2, tenant = $3, caller = $4, expires_at = $5, path = $6, owner = $7
-             WHERE id = $1"
+            "UPDATE lock SET record = $2, tenant = $3, caller = $4, expires_at = $5, path = $6, owner = $7,
+             holder = $8 WHERE id = $1"
         }
         (Verb::Deleted, Kind::Tenant) => "DELETE FROM tenant WHERE id = $1",
         (Verb::Deleted, Kind::Plan) => "DELETE FROM plan WHERE id = $1",

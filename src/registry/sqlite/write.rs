@@ -171,9 +171,9 @@ impl Transaction for Write<'_> {
         read::locks_on(&mut self.tx, target).await
     }
 
-    async fn count_held_by(&mut self, owner: &str) -> Result<u64, Fault> {
-        let count: i64 = query_scalar("SELECT count(*) FROM lock WHERE owner = $1")
-            .bind(owner)
+    async fn count_held_by(&mut self, holder: &str) -> Result<u64, Fault> {
+        let count: i64 = query_scalar("SELECT count(*) FROM lock WHERE holder = $1")
+            .bind(holder)
             .fetch_one(&mut *self.tx)
             .await
             .map_err(fault)?;
@@ -262,7 +262,7 @@ impl Transaction for Write<'_> {
         let change = chain::Parts {
             seq: self.seq.cast_signed(),
             at: &at,
-            actor: &self.actor.0,
+            actor: self.actor.as_str(),
             verb: verb.as_str(),
             kind: entity.kind().as_str(),
             entity_id: entity.id(),

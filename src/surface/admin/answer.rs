@@ -11,6 +11,7 @@ use super::etag::Tag;
 use crate::{
     Admission, Denial,
     problem::{self, Form},
+    surface::author::WithoutStore,
 };
 
 static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -46,12 +47,24 @@ pub(super) struct Answer {
     secret: bool,
     #[serde(skip)]
     replayed: bool,
+    /// Whether it says nothing of the store.
+    #[serde(skip)]
+    without_store: bool,
 }
 
 impl Answer {
     fn of(status: StatusCode, body: Option<String>) -> Self {
         let status = status.as_u16();
-        Self { status, body, etag: None, location: None, link: None, secret: false, replayed: false }
+        Self {
+            status,
+            body,
+            etag: None,
+            location: None,
+            link: None,
+            secret: false,
+            replayed: false,
+            without_store: false,
+        }
     }
 
     /// A document.
@@ -94,6 +107,11 @@ impl Answer {
         Self { secret: true, ..self }
     }
 
+    /// It says nothing of the store, and is given while that is unavailable.
+    pub(super) fn without_store(self) -> Self {
+        Self { without_store: true, ..self }
+    }
+
     pub(super) fn replayed(self) -> Self {
         Self { replayed: true, ..self }
     }
@@ -115,6 +133,10 @@ impl IntoResponse for Answer {
                 headers.insert(name, value);
             }
         }
+        if self.without_store {
+            response.extensions_mut().insert(WithoutStore);
+        }
+        let headers = response.headers_mut();
         if self.secret {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }

@@ -1,6 +1,6 @@
 //! Who asks the surface, and for what.
 
-use std::{net::IpAddr, str::FromStr};
+use std::str::FromStr;
 
 use axum::{body::Body, extract::Request};
 use bytes::Bytes;
@@ -9,12 +9,12 @@ use jiff::Timestamp;
 
 use super::{answer::Refused, locks::Proof, page::Query};
 use crate::{
-    Admission, Denial,
+    Denial,
     admission::Identity,
     app::{Access, Actor, CallerId, CredentialId, Role, Scopes, TenantId},
     denial::Forbidden,
     registry::Command,
-    surface::{Unreadable, content_within},
+    surface::{Unreadable, author, content_within},
 };
 
 /// The kind of resource that the scopes of an administrator's key name.
@@ -31,7 +31,7 @@ const SECOND: usize = 6;
 pub(super) struct Call {
     identity: Identity,
     role: Role,
-    peer: Option<IpAddr>,
+    actor: Actor,
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
@@ -61,19 +61,16 @@ impl Call {
     /// 403.
     pub(super) fn begin(request: Request, needed: Role) -> Result<(Self, Body), Refused> {
         let (parts, body) = request.into_parts();
-        let admission = parts.extensions.get::<Admission>();
-        let known = admission.and_then(Admission::identity).cloned();
-        let known = known.and_then(|identity| Some((identity.caller().role()?, identity)));
-        let (role, identity) =
-            known.ok_or_else(|| Denial::internal("the surface is not behind its guard"))?;
-        let peer = admission.and_then(Admission::peer);
+        let (actor, identity) = author::of(&parts.extensions)?;
+        let role = identity.caller().role();
+        let role = role.ok_or_else(|| Denial::internal("the surface is not behind its guard"))?;
         let access = if parts.method.is_safe() { Access::Read } else { Access::Write };
         if !Self::suffice(&identity.key.scopes, access) {
             return Err(Denial::Forbidden(Forbidden::Scope { resource: RESOURCE.into(), access }).into());
         }
         let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
         let mut call =
-            Self { identity, role, peer, method, uri, headers, proof: None, content: Bytes::new() };
+            Self { identity, role, actor, method, uri, headers, proof: None, content: Bytes::new() };
         call.needs(needed)?;
         call.proof = Proof::brought(&call.headers)?;
         Ok((call, body))
@@ -145,19 +142,9 @@ impl Call {
         self.proof.iter().map(Proof::hold).chain(commands).collect()
     }
 
-    /// What goes before them, so that they are done only while who asks may ask: the content took its time.
-    pub(super) fn admit(&self) -> Command {
-        let key = &self.identity.key;
-        Command::Admit {
-            tenant: self.identity.caller().tenant().id.clone(),
-            credential: key.id.clone(),
-            scopes: (*key.scopes).clone(),
-            role: Some(self.role),
-        }
-    }
-
-    pub(super) fn actor(&self) -> Actor {
-        Actor(format!("admin:{}", self.caller())).from(self.peer)
+    /// The author of every change, whose key the registry checks again: the content took its time.
+    pub(super) fn actor(&self) -> &Actor {
+        &self.actor
     }
 }
 

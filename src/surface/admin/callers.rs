@@ -94,7 +94,7 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     call.query(&[])?;
     let tenant = call.tenant()?;
     let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
+    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
         return Ok(answer);
     }
     let body: NewCaller = json::read(&call.content)?;
@@ -170,8 +170,8 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     let (tenant, id, expected) = (before.tenant, before.id, Some(before.revision));
     let has_plan = matches!(edit.plan, Some(Some(_)));
     let command = Command::UpdateCaller { tenant: tenant.clone(), id: id.clone(), expected, edit };
-    let commands = surface.guarded(&call, vec![command]);
-    let done = match surface.admin.registry.execute(commands, &call.actor()).await {
+    let commands = call.proven(vec![command]);
+    let done = match surface.admin.registry.execute(commands, call.actor()).await {
         Ok(done) => done,
         Err(Fault::NotFound) if has_plan => {
             surface.caller(&tenant, &id).await?;

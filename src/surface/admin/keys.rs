@@ -38,6 +38,9 @@ use body::{KeyPatch, NewKey};
 /// The most keys that a caller may have.
 const MOST: u32 = 100;
 
+/// What is wrong with the end of a key that has passed.
+const IN_THE_PAST: &str = "it is in the past: the key would not be accepted";
+
 /// How long a deletion may be waited for, in seconds.
 const LONGEST_WAIT: u64 = 60;
 
@@ -99,7 +102,7 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     call.query(&[])?;
     // First: the answer is the same when what it was about is gone.
     let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
+    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
         return Ok(answer);
     }
     let caller = surface.caller(&call.tenant()?, &call.within()?).await?;
@@ -109,6 +112,7 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     let (fresh, now) = (body.fresh(&caller.kind)?, surface.admin.clock.now().time);
     let mut checks = Checks::default();
     let not_after = end(&call, &caller, body.not_after(), &mut checks);
+    checks.that(not_after.is_none_or(|end| now < end), "#/not_after", IN_THE_PAST);
     let peppers = surface.admin.directory.peppers();
     let stored =
         |id: &CredentialId| fresh.stored(&caller.tenant, id, peppers.current(), &surface.admin.sealer);
@@ -161,8 +165,13 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     let (before, caller) = surface.managed(&call).await?;
     surface.expects(&call, &tag(&before), &caller.id).await?;
     let patch: KeyPatch = json::read(&call.content)?;
-    let edit = patch.checked(|wanted, checks| end(&call, &caller, wanted, checks))?;
     let now = surface.admin.clock.now().time;
+    let edit = patch.checked(|wanted, checks| {
+        // At this very moment is how a key is ended; earlier would say that it was not accepted when it was.
+        let fits = wanted.is_none_or(|end| now <= end) || wanted == before.not_after;
+        checks.that(fits, "#/not_after", IN_THE_PAST);
+        end(&call, &caller, wanted, checks)
+    })?;
     let ends = edit.not_after.flatten().is_some_and(|end| end <= now);
     let narrowed = edit.scopes.as_ref().is_some_and(|scopes| !Call::suffice(scopes, Access::Write));
     if before.id == *call.key() && (ends || narrowed || edit.status == Some(Status::Disabled)) {

@@ -157,7 +157,7 @@ fn lease(lasts: Option<u32>, checks: &mut Checks) -> Option<Lease> {
 
 impl WantedLock {
     /// The lock to be acquired by somebody.
-    fn checked(self, owner: &str, token: &LockToken) -> Result<NewLock, Refused> {
+    fn checked(self, (owner, holder): (&str, &CallerId), token: &LockToken) -> Result<NewLock, Refused> {
         let mut checks = Checks::default();
         let fits = is_label(&self.reason, 1..=LONGEST_REASON);
         checks.that(fits, "#/reason", "a reason is 1 to 255 characters, none of them invisible");
@@ -176,6 +176,7 @@ impl WantedLock {
             tenant: self.tenant,
             target,
             owner: owner.to_owned(),
+            holder: Some(holder.clone()),
             reason: self.reason,
             covers: self.covers,
             lasts,
@@ -254,11 +255,11 @@ pub(super) async fn acquire(
     let call = Call::of(request, Role::Operator).await?;
     call.query(&[])?;
     let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
+    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
         return Ok(answer);
     }
     let token = LockToken::generate();
-    let wanted = json::read::<WantedLock>(&call.content)?.checked(call.name(), &token)?;
+    let wanted = json::read::<WantedLock>(&call.content)?.checked((call.name(), call.caller()), &token)?;
     if let app::Target::Caller(id) = &wanted.target {
         surface.may_hold(&call, id).await?;
     }
@@ -316,7 +317,7 @@ pub(super) async fn refresh(
     call.query(&[])?;
     let id: LockId = call.target()?;
     let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
+    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
         return Ok(answer);
     }
     let Some(Proof { token, .. }) = Proof::of_lock(&call, &id)? else {
@@ -357,8 +358,8 @@ pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request
     let id: LockId = call.target()?;
     if let Some(Proof { token, .. }) = Proof::of_lock(&call, &id)? {
         // Not under its own proof: what does not hold any more is released all the same.
-        let release = surface.admitted(&call, vec![Command::ReleaseLock { id, token }]);
-        let released = surface.admin.registry.execute(release, &call.actor()).await;
+        let release = vec![Command::ReleaseLock { id, token }];
+        let released = surface.admin.registry.execute(release, call.actor()).await;
         released.map_err(|fault| surface.refuse(fault))?;
         return Ok(Answer::nothing());
     }

@@ -125,11 +125,18 @@ impl Surface {
     /// The answer to a request that took effect before.
     ///
     /// # Errors
-    /// 422 when that was another one.
-    pub(super) async fn earlier(&self, ticket: Option<&Ticket>) -> Result<Option<Answer>, Refused> {
-        let Some(ticket) = ticket else { return Ok(None) };
-        let kept = self.admin.registry.kept(&ticket.turn.key).await;
-        let answer = kept.and_then(|kept| kept.map(|kept| kept.to(&ticket.fingerprint)).transpose());
+    /// 401 when the key is not accepted any more; 422 when that was another one.
+    pub(super) async fn earlier(
+        &self,
+        call: &Call,
+        ticket: Option<&Ticket>,
+    ) -> Result<Option<Answer>, Refused> {
+        let (Some(ticket), Admin { registry, clock, .. }) = (ticket, &self.admin) else { return Ok(None) };
+        let kept = registry.kept(&ticket.turn.key).await.map_err(|fault| self.refuse(fault))?;
+        let Some(kept) = kept else { return Ok(None) };
+        // The answer may show a secret.
+        registry.authorize(call.actor(), clock.now().time).await.map_err(|fault| self.refuse(fault))?;
+        let answer = kept.to(&ticket.fingerprint).map(Some);
         let answer = answer.and_then(|answer| answer.map(|it| ticket.open(&self.admin, &it)).transpose());
         answer.map(|answer| answer.map(Answer::replayed)).map_err(|fault| self.refuse(fault))
     }

@@ -63,7 +63,7 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     let found: Vec<_> = routes[start..].iter().take(limit as usize + 1).collect();
     let (routes, next) = cut(found, limit, |last| last.name.clone());
     let (page, link) = Page::of(&query, routes, next);
-    Ok(Answer::ok(&page).linked(link))
+    Ok(Answer::ok(&page).linked(link).without_store())
 }
 
 /// Shows a route.
@@ -81,5 +81,9 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     let name: String = call.target()?;
     let route = surface.admin.routes.iter().find(|route| route.name == name).ok_or(Denial::NotFound)?;
     let tag = Tag::content(route);
-    Ok(if tag.is_known(&call.headers) { Answer::unmodified(&tag) } else { Answer::ok(route).tagged(&tag) })
+    Ok(if tag.is_known(&call.headers) {
+        Answer::unmodified(&tag)
+    } else {
+        Answer::ok(route).tagged(&tag).without_store()
+    })
 }

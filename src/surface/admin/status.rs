@@ -107,5 +107,6 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
         regressions: surface.admin.directory.regressions(),
         epoch: mark.as_ref().map(|mark| mark.epoch),
         store_id: mark.map(|mark| mark.store),
-    }))
+    })
+    .without_store())
 }

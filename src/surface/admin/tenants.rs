@@ -220,7 +220,7 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     let call = Call::of(request, Role::Owner).await?;
     call.query(&[])?;
     let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
+    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
         return Ok(answer);
     }
     let tenant = json::read::<NewTenant>(&call.content)?.checked(surface.admin.clock.now().time)?;

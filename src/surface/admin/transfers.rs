@@ -13,6 +13,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
+    middleware,
     response::Response,
     routing::{get, post},
 };
@@ -27,6 +28,7 @@ use crate::{
     app::Role,
     policy::{Accept, ContentType},
     registry::Fault,
+    surface::author::{Author, authored},
     transfer::{Export, Secrets},
 };
 
@@ -41,7 +43,8 @@ const RETRY_AFTER: u64 = 5;
 ///
 /// # Panics
 /// Never: the media types it names are media types.
-pub(super) fn routes(admin: &Admin) -> Router<Arc<Surface>> {
+pub(super) fn routes(admin: &Admin, author: &Author) -> Router<Arc<Surface>> {
+    let authored = || middleware::from_fn_with_state(author.clone(), authored);
     let accept = |answers| Accept::new([answers]).expect("it is a media type");
     let taking = |types: &[&str]| {
         let taken = ContentType::new(types.iter().copied()).expect("they are media types").codings([]);
@@ -51,9 +54,10 @@ pub(super) fn routes(admin: &Admin) -> Router<Arc<Surface>> {
     let import = Router::new().route("/admin/v1/import", only(post(import::import), "POST"));
     let keys = Router::new().route("/admin/v1/keys/import", only(post(import::import_keys), "POST"));
     export
+        .layer(authored())
         .layer(guard(admin, accept(LINES)))
-        .merge(import.layer(taking(&[LINES])))
-        .merge(keys.layer(taking(&[LINES, ROWS])))
+        .merge(import.layer(authored()).layer(taking(&[LINES])))
+        .merge(keys.layer(authored()).layer(taking(&[LINES, ROWS])))
 }
 
 /// The place of the only one of its kind.

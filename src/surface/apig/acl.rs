@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{
     Apig, Refusal,
-    call::{Asked, in_good_standing},
+    call::Asked,
     show::{app_of, show},
     spec::{Errors, addresses},
 };
@@ -88,8 +88,8 @@ pub(super) async fn set(State(surface): State<Arc<Apig>>, request: Request) -> R
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
     let body: AclBody = object(&content(request.into_body()).await?)?;
     let edit = CallerEdit { acl: Some(Some(body.acl()?)), ..CallerEdit::default() };
-    in_good_standing(&tenant)?;
-    let after = surface.edit(&asked, &tenant, &app, edit).await?;
+    let actor = asked.subscriber(&tenant)?;
+    let after = surface.edit(&asked, &actor, &tenant, &app, edit).await?;
     show(StatusCode::CREATED, &AclInfo::of(&asked, &after)?)
 }
 
@@ -121,7 +121,8 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
 pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::of(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
-    in_good_standing(&tenant)?;
-    surface.edit(&asked, &tenant, &app, CallerEdit { acl: Some(None), ..CallerEdit::default() }).await?;
+    let actor = asked.subscriber(&tenant)?;
+    let edit = CallerEdit { acl: Some(None), ..CallerEdit::default() };
+    surface.edit(&asked, &actor, &tenant, &app, edit).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -10,14 +10,14 @@ use http::StatusCode;
 
 use super::{
     Apig, Refusal, Version,
-    call::{Asked, in_good_standing},
+    call::Asked,
     fields::{AppBody, AppFields, ResetBody, ResetFields},
     query::{self, AppsQuery, PageQuery},
     show::{AppBrief, AppCounts, AppInfo, AppList, app_of, show, telling},
     spec::Errors,
 };
 use crate::{
-    app::{Access, App, Caller, CallerEdit, CallerId, CallerKind, Creator, Secret, Tenant},
+    app::{Access, Actor, App, Caller, CallerEdit, CallerId, CallerKind, Creator, Secret, Tenant},
     registry::{Callers, NewCaller},
     surface::content,
 };
@@ -37,7 +37,7 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
     asked.may(Access::Write, &id)?;
     let tenant = surface.gateway(&asked).await?;
     let fields = read_body(request, &asked, &tenant, None).await?;
-    in_good_standing(&tenant)?;
+    let actor = asked.subscriber(&tenant)?;
     let (secret, generated) = chosen_or_new(fields.secret);
     let app = App {
         remark: fields.remark.unwrap_or_default(),
@@ -48,8 +48,10 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
         quota: None,
     };
     let kind = CallerKind::App(app);
-    let caller = NewCaller { id, tenant: tenant.id, name: fields.name, kind, plan: None };
-    let made = surface.registry.create_caller(caller, &asked.actor()).await;
+    // An operator that is held to a plan cannot make a caller that is not.
+    let plan = asked.plan();
+    let caller = NewCaller { id, tenant: tenant.id, name: fields.name, kind, plan };
+    let made = surface.registry.create_caller(caller, &actor).await;
     let made = made.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
     let answer = show(StatusCode::CREATED, &surface.info(&asked, &made)?)?;
     Ok(telling(answer, asked.version, generated.as_ref()))
@@ -120,7 +122,7 @@ pub(super) async fn modify(State(surface): State<Arc<Apig>>, request: Request) -
     let tenant = surface.gateway(&asked).await?;
     let before = surface.find(&tenant, &id, &asked).await?;
     let fields = read_body(request, &asked, &tenant, Some(&before.name)).await?;
-    in_good_standing(&tenant)?;
+    let actor = asked.subscriber(&tenant)?;
     let edit = CallerEdit {
         name: Some(fields.name),
         remark: fields.remark,
@@ -128,7 +130,7 @@ pub(super) async fn modify(State(surface): State<Arc<Apig>>, request: Request) -
         secret: fields.secret.map(|secret| surface.seal(&secret, &tenant, &id)),
         ..CallerEdit::default()
     };
-    let after = surface.edit(&asked, &tenant, &id, edit).await?;
+    let after = surface.edit(&asked, &actor, &tenant, &id, edit).await?;
     show(StatusCode::OK, &surface.info(&asked, &after)?)
 }
 
@@ -151,7 +153,7 @@ pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -
     if app_of(&caller)?.creator == Creator::Market {
         return Err(Refusal::OfMarket(asked.version));
     }
-    let gone = surface.registry.delete_caller(&tenant.id, &id, None, &asked.actor()).await;
+    let gone = surface.registry.delete_caller(&tenant.id, &id, None, asked.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault, asked.no_app(id.as_str())))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -175,11 +177,11 @@ pub(super) async fn reset_secret(
     let tenant = surface.gateway(&asked).await?;
     let content = content(request.into_body()).await?;
     let wanted = ResetFields::read(&content, custom_keys(&tenant), asked.version)?.secret;
-    in_good_standing(&tenant)?;
+    let actor = asked.subscriber(&tenant)?;
     surface.find(&tenant, &id, &asked).await?;
     let (secret, generated) = chosen_or_new(wanted);
     let edit = CallerEdit { secret: Some(surface.seal(&secret, &tenant, &id)), ..CallerEdit::default() };
-    let after = surface.edit(&asked, &tenant, &id, edit).await?;
+    let after = surface.edit(&asked, &actor, &tenant, &id, edit).await?;
     let mut app = surface.info(&asked, &after)?;
     if asked.version == Version::One {
         app.app_type = None;
@@ -272,11 +274,12 @@ impl Apig {
     pub(super) async fn edit(
         &self,
         asked: &Asked,
+        actor: &Actor,
         tenant: &Tenant,
         id: &CallerId,
         edit: CallerEdit,
     ) -> Result<Caller, Refusal> {
-        let after = self.registry.update_caller(&tenant.id, id, None, edit, &asked.actor()).await;
+        let after = self.registry.update_caller(&tenant.id, id, None, edit, actor).await;
         after.map_err(|fault| self.refuse(fault, asked.no_app(id.as_str())))
     }
 }

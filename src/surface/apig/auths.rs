@@ -12,7 +12,7 @@ use super::{
     Apig, Refusal, Version,
     auth_query::{ApisQuery, AppsOfQuery, AuthsBody},
     auth_show::{ApiList, ApiOutline, AuthInfo, AuthList, AuthResult, Authorized},
-    call::{Asked, in_good_standing, repeated},
+    call::{Asked, repeated},
     query::{self, PageQuery},
     show::show,
     spec::Errors,
@@ -50,7 +50,7 @@ pub(super) async fn authorize(
     if app_ids.len().saturating_mul(api_ids.len()) > MOST {
         return Err(Refusal::Invalid("api_ids"));
     }
-    in_good_standing(&tenant)?;
+    let actor = asked.subscriber(&tenant)?;
     let mut apps = Vec::with_capacity(app_ids.len());
     for text in &app_ids {
         let id = asked.kept(text).ok_or_else(|| asked.no_app(text))?;
@@ -73,7 +73,7 @@ pub(super) async fn authorize(
     };
     let wanted: Vec<_> = pairs().map(grant).collect();
     let commands = wanted.iter().flatten().cloned().map(Command::PutGrant).collect();
-    let done = surface.registry.execute(commands, &asked.actor()).await;
+    let done = surface.registry.execute(commands, &actor).await;
     // An app that was there a moment ago: which one it was, who asks again learns.
     let mut done = done.map_err(|fault| surface.refuse(fault, asked.no_app(&app_ids[0])))?.into_iter();
 
@@ -113,7 +113,7 @@ pub(super) async fn cancel(State(surface): State<Arc<Apig>>, request: Request) -
     let grant = surface.registry.grant(&tenant.id, &id).await;
     let grant = grant.map_err(|fault| surface.refuse(fault, missing()))?;
     asked.may(Access::Write, &grant.caller)?;
-    let gone = surface.registry.delete_grant(&tenant.id, &id, &asked.actor()).await;
+    let gone = surface.registry.delete_grant(&tenant.id, &id, asked.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault, missing()))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

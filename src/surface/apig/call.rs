@@ -1,16 +1,17 @@
 //! Who asks the surface, and about which gateway and app.
 
-use std::{net::IpAddr, str::FromStr};
+use std::str::FromStr;
 
 use axum::extract::Request;
 use http::Uri;
 
 use super::{Refusal, Version};
 use crate::{
-    Admission, Denial,
+    Denial,
     admission::Identity,
-    app::{Access, Actor, CallerId, Scopes, Standing, Tenant},
+    app::{Access, Actor, CallerId, PlanId, Scopes, Standing, Tenant},
     denial::Forbidden,
+    surface::author,
 };
 
 /// The kind of resource that scopes name.
@@ -24,7 +25,7 @@ const PARTS: [&str; 2] = ["app-codes", "app-acl"];
 /// the path would not see through it.
 pub(super) struct Asked {
     identity: Identity,
-    peer: Option<IpAddr>,
+    actor: Actor,
     pub(super) version: Version,
     pub(super) project: String,
     pub(super) instance: String,
@@ -42,17 +43,14 @@ impl Asked {
 
     /// Reads a request whose path may name another project than the token is scoped to.
     pub(super) fn of_any_project(request: &Request) -> Result<Self, Refusal> {
-        let admission = request.extensions().get::<Admission>();
-        let identity = admission.and_then(Admission::identity).cloned();
-        let identity = identity.ok_or_else(|| Denial::internal("the surface is not behind its guard"))?;
-        let peer = admission.and_then(Admission::peer);
+        let (actor, identity) = author::of(request.extensions())?;
         let version = request.extensions().get::<Version>().copied();
         let version = version.ok_or_else(|| Denial::internal("a route of the surface has no version"))?;
         let ([project, instance], rest) = named(request.uri());
         if identity.caller().tenant().gateway.is_none() {
             return Err(Refusal::NoProject);
         }
-        Ok(Self { identity, peer, version, project: project.into(), instance: instance.into(), rest })
+        Ok(Self { identity, actor, version, project: project.into(), instance: instance.into(), rest })
     }
 
     /// Returns `true` if the path names the project that the token is scoped to.
@@ -109,8 +107,27 @@ impl Asked {
         repeated(&self.version.shown(self.segment(at)))
     }
 
-    pub(super) fn actor(&self) -> Actor {
-        Actor(format!("apig:{}", self.identity.caller().id)).from(self.peer)
+    /// The plan that the operator is held to.
+    pub(super) fn plan(&self) -> Option<PlanId> {
+        self.identity.caller().budgets.as_ref().map(|budgets| budgets.plan().id().clone())
+    }
+
+    /// The author of a change that is made only under an active subscription of a gateway.
+    ///
+    /// # Errors
+    /// 402 in the contract's words, when it is known to have lapsed; the registry checks it again.
+    pub(super) fn subscriber(&self, tenant: &Tenant) -> Result<Actor, Refusal> {
+        match tenant.standing {
+            Standing::Active => Ok(self.actor.clone().subscribed(tenant.id.clone())),
+            Standing::Lapsed => {
+                Err(Denial::PaymentRequired { detail: "The subscription has lapsed.".into() }.into())
+            }
+        }
+    }
+
+    /// The author of a change that takes something away, which is made under a lapsed subscription too.
+    pub(super) fn revoker(&self) -> &Actor {
+        &self.actor
     }
 
     /// There is no such app; the contract's pages have two codes for that.
@@ -146,16 +163,6 @@ pub(super) fn overtaken() -> Refusal {
 
 fn forbidden(access: Access) -> Refusal {
     Denial::Forbidden(Forbidden::Scope { resource: RESOURCE.into(), access }).into()
-}
-
-/// Whether a tenant may change anything.
-pub(super) fn in_good_standing(tenant: &Tenant) -> Result<(), Refusal> {
-    match tenant.standing {
-        Standing::Active => Ok(()),
-        Standing::Lapsed => {
-            Err(Denial::PaymentRequired { detail: "The subscription has lapsed.".into() }.into())
-        }
-    }
 }
 
 #[cfg(test)]

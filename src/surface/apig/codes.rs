@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::{
     Apig, Refusal,
-    call::{Asked, in_good_standing},
+    call::Asked,
     query::{self, PageQuery},
     show::{STARS, expose, show},
     spec::Errors,
@@ -152,7 +152,7 @@ pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -
     let asked = Asked::of(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
     let code = surface.code(&asked, &tenant, &app).await?;
-    let gone = surface.registry.delete_credential(&tenant.id, &code.id, None, &asked.actor()).await;
+    let gone = surface.registry.delete_credential(&tenant.id, &code.id, None, asked.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault, no_code(&asked)))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -178,7 +178,7 @@ impl Apig {
         app: CallerId,
         code: &AppCode,
     ) -> Result<Response, Refusal> {
-        in_good_standing(tenant)?;
+        let actor = asked.subscriber(tenant)?;
         let peppers = self.directory.peppers();
         // The registry knows it only by the digest that it would have today.
         if self.directory.find(code.expose()).is_some() {
@@ -205,7 +205,7 @@ impl Apig {
             updated_at: now,
             id,
         };
-        let made = self.registry.create_credential_within(self.app_codes, credential, &asked.actor()).await;
+        let made = self.registry.create_credential_within(self.app_codes, credential, &actor).await;
         let made = made.map_err(|fault| match fault {
             Fault::Full(_) => Refusal::FullOfCodes,
             Fault::Conflict => Refusal::CodeTaken,

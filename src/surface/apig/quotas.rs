@@ -19,7 +19,7 @@ use utoipa::IntoParams;
 use super::{
     Apig, Refusal,
     auth_query::plain,
-    call::{Asked, TRIES, in_good_standing, overtaken, repeated},
+    call::{Asked, TRIES, overtaken, repeated},
     query::{self, PageQuery, page_of},
     show::show,
     spec::Errors,
@@ -58,10 +58,10 @@ pub(in super::super) async fn create(
     let asked = Asked::of(&request)?;
     let tenant = surface.whole(&asked, Access::Write).await?;
     let fields = QuotaFields::read(&content(request.into_body()).await?)?;
-    in_good_standing(&tenant)?;
+    let actor = asked.subscriber(&tenant)?;
     let quota = fields.quota(&tenant.id, surface.clock.now().time);
     let create = Command::CreateQuota { quota, most: Some(surface.quotas) };
-    let made = surface.registry.execute(vec![create], &asked.actor()).await;
+    let made = surface.registry.execute(vec![create], &actor).await;
     let made = made.map_err(|fault| match fault {
         Fault::Full(_) => Refusal::FullOfThese,
         Fault::NameTaken => Refusal::QuotaTaken,
@@ -133,11 +133,11 @@ pub(in super::super) async fn modify(
     let asked = Asked::of(&request)?;
     let tenant = surface.whole(&asked, Access::Write).await?;
     let fields = QuotaFields::read(&content(request.into_body()).await?)?;
-    in_good_standing(&tenant)?;
+    let actor = asked.subscriber(&tenant)?;
     for _ in 0..TRIES {
         let mut quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
         fields.edit(&mut quota);
-        let done = surface.registry.execute(vec![Command::UpdateQuota(quota)], &asked.actor()).await;
+        let done = surface.registry.execute(vec![Command::UpdateQuota(quota)], &actor).await;
         match done {
             Ok(done) => match &done[..] {
                 [Entity::Quota(after)] => return surface.show_quota(&asked, &tenant, after).await,
@@ -170,7 +170,7 @@ pub(in super::super) async fn delete(
     let missing = || unknown(&asked, asked.segment(1));
     let id = asked.kept(asked.segment(1)).ok_or_else(missing)?;
     let delete = Command::DeleteQuota { tenant: tenant.id, id };
-    let gone = surface.registry.execute(vec![delete], &asked.actor()).await;
+    let gone = surface.registry.execute(vec![delete], asked.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault, missing()))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

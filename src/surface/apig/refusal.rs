@@ -17,6 +17,9 @@ use crate::{
     surface::{Unreadable, denial},
 };
 
+/// The challenge of a credential that is not accepted any more; that of the guard for a token.
+static CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"apig\", header=\"x-auth-token\"");
+
 /// Why the surface refuses.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -99,8 +102,9 @@ impl Refusal {
             Fault::Locked(_)
             | Fault::LockLost
             | Fault::Revoked
+            | Fault::Lapsed
             | Fault::Unavailable(_)
-            | Fault::Corrupt(_) => denial(fault, now).into(),
+            | Fault::Corrupt(_) => denial(fault, now, &CHALLENGE).into(),
         }
     }
 

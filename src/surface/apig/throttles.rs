@@ -18,14 +18,14 @@ use http::StatusCode;
 
 use super::{
     Apig, Refusal,
-    call::{Asked, TRIES, in_good_standing, overtaken, repeated},
+    call::{Asked, TRIES, overtaken, repeated},
     query::{self, PageQuery, page_of},
     show::show,
     spec::Errors,
 };
 use crate::{
     Denial,
-    app::{Access, Entity, Tenant, Throttle, ThrottleId},
+    app::{Access, Actor, Entity, Tenant, Throttle, ThrottleId},
     registry::{Command, Fault},
     surface::content,
 };
@@ -48,10 +48,10 @@ pub(in super::super) async fn create(
     let asked = Asked::of(&request)?;
     let tenant = surface.whole(&asked, Access::Write).await?;
     let fields = ThrottleFields::read(&content(request.into_body()).await?, asked.version)?;
-    in_good_standing(&tenant)?;
+    let actor = asked.subscriber(&tenant)?;
     let throttle = fields.throttle(&tenant.id, surface.clock.now().time)?;
     let create = Command::CreateThrottle { throttle, most: Some(surface.throttles) };
-    let made = surface.registry.execute(vec![create], &asked.actor()).await;
+    let made = surface.registry.execute(vec![create], &actor).await;
     let made = made.map_err(|fault| match fault {
         Fault::Full(_) => Refusal::FullOfThrottles,
         Fault::NameTaken => Refusal::ThrottleTaken,
@@ -119,9 +119,9 @@ pub(in super::super) async fn modify(
     let asked = Asked::of(&request)?;
     let tenant = surface.whole(&asked, Access::Write).await?;
     let fields = ThrottleFields::read(&content(request.into_body()).await?, asked.version)?;
-    in_good_standing(&tenant)?;
+    let actor = asked.subscriber(&tenant)?;
     let edit = |throttle: &mut Throttle| fields.edit(throttle);
-    let after = surface.edit_throttle(&asked, &tenant, asked.segment(1), edit).await?;
+    let after = surface.edit_throttle(&asked, &actor, &tenant, asked.segment(1), edit).await?;
     show(StatusCode::OK, &ThrottleInfo::of(asked.version, &after))
 }
 
@@ -142,7 +142,7 @@ pub(in super::super) async fn delete(
     let missing = || unknown(&asked, asked.segment(1));
     let id = asked.kept(asked.segment(1)).ok_or_else(missing)?;
     let delete = Command::DeleteThrottle { tenant: tenant.id, id, expected: None };
-    let gone = surface.registry.execute(vec![delete], &asked.actor()).await;
+    let gone = surface.registry.execute(vec![delete], asked.revoker()).await;
     gone.map_err(|fault| match fault {
         Fault::InUse => Refusal::ThrottleBound,
         fault => surface.refuse(fault, missing()),
@@ -175,6 +175,7 @@ impl Apig {
     async fn edit_throttle(
         &self,
         asked: &Asked,
+        actor: &Actor,
         tenant: &Tenant,
         id: &str,
         edit: impl Fn(&mut Throttle) -> Result<(), Refusal>,
@@ -182,7 +183,7 @@ impl Apig {
         for _ in 0..TRIES {
             let mut throttle = self.find_throttle(asked, tenant, id).await?;
             edit(&mut throttle)?;
-            if let Some(mut after) = self.put_throttles(asked, vec![throttle]).await? {
+            if let Some(mut after) = self.put_throttles(asked, actor, vec![throttle]).await? {
                 return after.pop().ok_or_else(no_throttle_came);
             }
         }
@@ -193,11 +194,12 @@ impl Apig {
     async fn put_throttles(
         &self,
         asked: &Asked,
+        actor: &Actor,
         throttles: Vec<Throttle>,
     ) -> Result<Option<Vec<Throttle>>, Refusal> {
         let missing = throttles.last().map_or_else(no_throttle_came, |it| unknown(asked, it.id.as_str()));
         let commands = throttles.into_iter().map(Command::UpdateThrottle).collect();
-        let entities = match self.registry.execute(commands, &asked.actor()).await {
+        let entities = match self.registry.execute(commands, actor).await {
             Ok(entities) => entities,
             Err(Fault::Conflict) => return Ok(None),
             Err(Fault::NameTaken) => return Err(Refusal::ThrottleTaken),

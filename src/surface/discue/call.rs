@@ -1,6 +1,6 @@
 //! What a request to the surface asks for.
 
-use std::{net::IpAddr, str::FromStr};
+use std::str::FromStr;
 
 use axum::{body::Body, extract::Request};
 use http::{HeaderMap, Uri, header};
@@ -8,11 +8,11 @@ use serde::de::DeserializeOwned;
 
 use super::answer::{Refused, etag};
 use crate::{
-    Admission, Denial,
+    Denial,
     admission::Identity,
     app::{Access, Actor, TenantId},
     denial::Forbidden,
-    surface::{Unreadable, content, object},
+    surface::{Unreadable, author, content, object},
 };
 
 /// Who asks, and how the answer is to look.
@@ -20,17 +20,14 @@ pub(super) struct Call {
     pub(super) identity: Identity,
     pub(super) tenant: TenantId,
     pub(super) pretty: bool,
-    peer: Option<IpAddr>,
+    actor: Actor,
 }
 
 impl Call {
     pub(super) fn of(request: &Request) -> Result<Self, Refused> {
-        let admission = request.extensions().get::<Admission>();
-        let identity = admission.and_then(Admission::identity).cloned();
-        let identity = identity.ok_or_else(|| Denial::internal("the surface is not behind its guard"))?;
-        let peer = admission.and_then(Admission::peer);
+        let (actor, identity) = author::of(request.extensions())?;
         let tenant = identity.caller().tenant().id.clone();
-        Ok(Self { identity, tenant, pretty: pretty(request.uri().query().unwrap_or_default())?, peer })
+        Ok(Self { identity, tenant, pretty: pretty(request.uri().query().unwrap_or_default())?, actor })
     }
 
     /// Whether the key's scopes cover one resource of a kind, or, without an id, any.
@@ -46,8 +43,14 @@ impl Call {
         self.identity.key.scopes.cover(resource, access, Some(id))
     }
 
-    pub(super) fn actor(&self) -> Actor {
-        Actor(format!("discue:{}", self.identity.caller().id)).from(self.peer)
+    /// The author of a change that is made only under an active subscription.
+    pub(super) fn subscriber(&self) -> Actor {
+        self.actor.clone().subscribed(self.tenant.clone())
+    }
+
+    /// The author of a change that takes something away, which is made under a lapsed subscription too.
+    pub(super) fn revoker(&self) -> &Actor {
+        &self.actor
     }
 }
 

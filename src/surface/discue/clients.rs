@@ -120,7 +120,7 @@ pub(super) async fn create(
     // Who is held to a plan cannot make a caller that is not.
     let plan = call.identity.caller().budgets.as_ref().map(|budgets| budgets.plan().id().clone());
     let caller = NewCaller { id, tenant: call.tenant.clone(), name, kind: CallerKind::ApiClient, plan };
-    let made = surface.registry.create_caller(caller, &call.actor()).await;
+    let made = surface.registry.create_caller(caller, &call.subscriber()).await;
     surface.show_client(&made.map_err(|fault| surface.refuse(fault))?, call.pretty)
 }
 
@@ -197,7 +197,7 @@ pub(super) async fn update(
     still(&headers, before.revision)?;
     let edit = CallerEdit { name: body.name(Some(&before.name))?, ..CallerEdit::default() };
     let expected = Some(before.revision);
-    let after = surface.registry.update_caller(&call.tenant, &id, expected, edit, &call.actor()).await;
+    let after = surface.registry.update_caller(&call.tenant, &id, expected, edit, &call.subscriber()).await;
     surface.show_client(&after.map_err(|fault| surface.refuse(fault))?, call.pretty)
 }
 
@@ -220,7 +220,7 @@ pub(super) async fn delete(
     let before = surface.client(&call.tenant, &id).await?;
     still(request.headers(), before.revision)?;
     let expected = Some(before.revision);
-    let gone = surface.registry.delete_caller(&call.tenant, &id, expected, &call.actor()).await;
+    let gone = surface.registry.delete_caller(&call.tenant, &id, expected, call.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault))?;
     show(&Gone { links: surface.links(&format!("/api_clients/{id}")) }, call.pretty)
 }

@@ -166,7 +166,7 @@ pub(super) async fn create(
         updated_at: now,
         id,
     };
-    let made = surface.registry.create_credential_within(MOST, credential, &call.actor()).await;
+    let made = surface.registry.create_credential_within(MOST, credential, &call.subscriber()).await;
     let made = made.map_err(|fault| surface.refuse(fault))?;
     let document = One { api_key: key.expose(), links: surface.links(&format!("/api_keys/{}", made.id)) };
     show_at(made.revision, &document, call.pretty)
@@ -230,7 +230,8 @@ pub(super) async fn update(
     surface.in_good_standing(&call.tenant).await?;
     still(&headers, before.revision)?;
     let (id, expected) = (&before.id, Some(before.revision));
-    let after = surface.registry.update_credential(&call.tenant, id, expected, edit, &call.actor()).await;
+    let after =
+        surface.registry.update_credential(&call.tenant, id, expected, edit, &call.subscriber()).await;
     surface.show_key(&after.map_err(|fault| surface.refuse(fault))?, call.pretty).await
 }
 
@@ -252,7 +253,7 @@ pub(super) async fn delete(
     let before = surface.key(&call, Access::Write, request.uri()).await?;
     still(request.headers(), before.revision)?;
     let (id, expected) = (&before.id, Some(before.revision));
-    let gone = surface.registry.delete_credential(&call.tenant, id, expected, &call.actor()).await;
+    let gone = surface.registry.delete_credential(&call.tenant, id, expected, call.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault))?;
     show(&Gone { links: surface.links(&format!("/api_keys/{id}")) }, call.pretty)
 }

@@ -45,7 +45,7 @@ async fn fill(folder: &Path, keys: u32) -> Outcome {
     let clock = Arc::new(SystemClock::new());
     let store = Store {
         registry: Sqlite::open(&folder.join("store.db"), clock.clone()).await?,
-        actor: Actor("fill".into()),
+        actor: Actor::system("fill"),
         plan: "fill".parse()?,
         clock,
     };

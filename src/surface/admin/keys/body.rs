@@ -138,7 +138,7 @@ pub(super) struct NewKey {
     #[serde(default)]
     #[schema(max_items = 100)]
     scopes: Option<Vec<KeyScope>>,
-    /// The first moment at which it is no longer accepted; `null`, or nothing said, is never.
+    /// The first moment at which it is no longer accepted, in the future; `null`, or nothing said, is never.
     #[serde(default, deserialize_with = "moment::maybe")]
     not_after: Option<Timestamp>,
 }
@@ -159,7 +159,7 @@ pub(super) struct KeyPatch {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Vec<KeyScope>>, max_items = 100)]
     scopes: Option<Option<Vec<KeyScope>>>,
-    /// Another end; `null` for none.
+    /// Another end, now or in the future; `null` for none.
     #[serde(default, deserialize_with = "moment::nullable")]
     #[schema(value_type = Option<Timestamp>)]
     not_after: Option<Option<Timestamp>>,

@@ -38,7 +38,8 @@ const OVERLAP: (u32, u32) = (24 * 60 * 60, 30 * 24 * 60 * 60);
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Rotation {
-    /// How many seconds the old key still holds, at most 30 days; a day, unless it is said.
+    /// How many seconds the old key still holds, at most 30 days and not beyond its end; a day, or until its end,
+    /// unless it is said.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = u32, required = false, maximum = 2_592_000)]
     overlap: Option<u32>,
@@ -94,7 +95,7 @@ pub(in super::super) async fn rotate(
     call.query(&[])?;
     // First: the answer is the same when what it was about is gone.
     let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
+    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
         return Ok(answer);
     }
     let (old, caller) = surface.managed(&call).await?;
@@ -104,9 +105,14 @@ pub(in super::super) async fn rotate(
     let mut checks = Checks::default();
     check_name(&mut checks, name.as_deref());
     let (usual, most) = OVERLAP;
+    let now = surface.admin.clock.now().time;
+    let bounded = overlap.filter(|overlap| *overlap <= most);
+    if let (Some(overlap), Some(end)) = (bounded, old.not_after.filter(|end| now < *end)) {
+        let fits = now + SignedDuration::from_secs(overlap.into()) <= end;
+        checks.that(fits, "#/overlap", "the key ends before that");
+    }
     let overlap = overlap.unwrap_or(usual);
     checks.that(overlap <= most, "#/overlap", format!("at most {most} seconds are taken"));
-    let now = surface.admin.clock.now().time;
     let bound = end(&call, &caller, None, &mut checks);
     checks.done()?;
     is_rotated(&old, now)?;

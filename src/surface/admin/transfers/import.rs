@@ -154,7 +154,7 @@ impl Task {
         let imports = Imports { most, ..surface.admin.imports.clone() };
         let Spool { file, sha256 } = Spool::receive(body, &imports).await?;
         let ticket = turn.map(|turn| turn.ticket(&call, &sha256));
-        if let Some(answer) = surface.earlier(ticket.as_ref()).await? {
+        if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
             return Ok(Err(answer));
         }
         Ok(Ok(Self { surface, call, ticket, file, dry_run, _only: only }))
@@ -198,9 +198,9 @@ impl Task {
         told: fn(&W) -> Option<Answer>,
     ) -> Result<Result<W, Answer>, Refused> {
         let admin = &self.surface.admin;
-        let hold = self.surface.guarded(&self.call, Vec::new());
+        let hold = self.call.proven(Vec::new());
         let mut within = Within { admin, ticket: self.ticket.as_ref(), hold, work, told, earlier: None };
-        let done = admin.registry.transact(&mut within, &self.call.actor()).await;
+        let done = admin.registry.transact(&mut within, self.call.actor()).await;
         done.map_err(|fault| self.surface.refuse(fault))?;
         Ok(match within.earlier {
             Some(earlier) => Err(earlier),

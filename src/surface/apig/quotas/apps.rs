@@ -22,7 +22,7 @@ use crate::{
         apig::{
             Apig, Refusal,
             auth_query::plain,
-            call::{Asked, TRIES, in_good_standing, overtaken},
+            call::{Asked, TRIES, overtaken},
             query::{self, PageQuery},
             show::{app_of, show},
             spec::Errors,
@@ -76,7 +76,7 @@ pub(in super::super::super) async fn bind_quota(
     if texts.len() > MOST {
         return Err(Refusal::Invalid("app_ids"));
     }
-    in_good_standing(&tenant)?;
+    let actor = asked.subscriber(&tenant)?;
     let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
     let mut apps: Vec<Caller> = Vec::with_capacity(texts.len());
     for text in &texts {
@@ -91,7 +91,7 @@ pub(in super::super::super) async fn bind_quota(
         let bound = has.unwrap_or(BoundQuota { id: quota.id.clone(), bound_at: now });
         edit(&tenant, &app.id, None, Some(bound))
     };
-    let bound = surface.registry.execute(apps.iter().map(bind).collect(), &asked.actor()).await;
+    let bound = surface.registry.execute(apps.iter().map(bind).collect(), &actor).await;
     // The quota and the apps were there a moment ago: what is not any more, who asks again learns.
     let bound = bound.map_err(|fault| surface.refuse(fault, unknown(&asked, asked.segment(1))))?;
     let mut applies = Vec::with_capacity(bound.len());
@@ -135,7 +135,7 @@ pub(in super::super::super) async fn unbind_quota(
         // An app without this quota is none of its apps.
         app_of(&app)?.quota.as_ref().filter(|bound| bound.id == quota.id).ok_or_else(missing)?;
         let unbind = edit(&tenant, &id, Some(app.revision), None);
-        match surface.registry.execute(vec![unbind], &asked.actor()).await {
+        match surface.registry.execute(vec![unbind], asked.revoker()).await {
             Ok(_) => return Ok(StatusCode::NO_CONTENT.into_response()),
             Err(Fault::Conflict) => {}
             Err(fault) => return Err(surface.refuse(fault, missing())),

@@ -14,12 +14,12 @@ use super::show::{
     AllApplied, ApiOfThrottle, ApisOfThrottle, Applied, NotUnbound, ThrottleOfApi, ThrottlesOfApi, Unbound,
 };
 use crate::{
-    app::{Access, Binding, BindingId, EnvironmentId, RouteName, Tenant, Throttle},
+    app::{Access, Actor, Binding, BindingId, EnvironmentId, RouteName, Tenant, Throttle},
     surface::{
         apig::{
             Apig, Refusal,
             auth_query::{given, plain},
-            call::{Asked, TRIES, in_good_standing, overtaken, repeated},
+            call::{Asked, TRIES, overtaken, repeated},
             query::{self, PageQuery, contains, page_of},
             show::show,
             spec::Errors,
@@ -148,10 +148,10 @@ pub(in super::super::super) async fn bind(
     if publish_ids.len() > MOST {
         return Err(Refusal::Invalid("publish_ids"));
     }
-    in_good_standing(&tenant)?;
+    let actor = asked.subscriber(&tenant)?;
     let api = |id: &String| surface.api(id).ok_or_else(|| Refusal::UnknownApi(repeated(id)));
     let apis = publish_ids.iter().map(api).collect::<Result<Vec<_>, _>>()?;
-    let throttle = surface.bound(&asked, &tenant, &id, &apis).await?;
+    let throttle = surface.bound(&asked, &actor, &tenant, &id, &apis).await?;
     let binding = |api: &RouteName| throttle.bindings.iter().find(|binding| binding.route == *api);
     let applied = apis.iter().filter_map(binding);
     let throttle_applys = applied.map(|binding| Applied::of(asked.version, &throttle, binding)).collect();
@@ -317,6 +317,7 @@ impl Apig {
     async fn bound(
         &self,
         asked: &Asked,
+        actor: &Actor,
         tenant: &Tenant,
         id: &str,
         apis: &[RouteName],
@@ -339,7 +340,7 @@ impl Apig {
                 }
             }
             changed.push(throttle);
-            if let Some(mut after) = self.put_throttles(asked, changed).await?
+            if let Some(mut after) = self.put_throttles(asked, actor, changed).await?
                 && let Some(throttle) = after.pop()
             {
                 return Ok(throttle);
@@ -360,7 +361,7 @@ impl Apig {
                     changed.push(throttle);
                 }
             }
-            if changed.is_empty() || self.put_throttles(asked, changed).await?.is_some() {
+            if changed.is_empty() || self.put_throttles(asked, asked.revoker(), changed).await?.is_some() {
                 return Ok(gone);
             }
         }

@@ -17,7 +17,7 @@ use crate::{
         apig::{
             Apig, Refusal, Version,
             auth_query::{given, plain},
-            call::{Asked, in_good_standing},
+            call::Asked,
             fields::count,
             query::{self, PageQuery, contains, page_of},
             show::show,
@@ -51,11 +51,12 @@ pub(in super::super::super) async fn create_special(
     let tenant = surface.whole(&asked, Access::Write).await?;
     let content = content(request.into_body()).await?;
     let WantedSpecial { throttle, id, kind, limit } = WantedSpecial::read(&content, &asked)?;
-    in_good_standing(&tenant)?;
+    let actor = asked.subscriber(&tenant)?;
     surface.find_throttle(&asked, &tenant, &throttle).await?;
     let (of, name) = surface.object(&asked, &tenant, &id, &kind).await?;
     let special = Special { id: SpecialId::random(), of, limit, created_at: surface.clock.now().time };
-    let after = surface.edit_throttle(&asked, &tenant, &throttle, |throttle| add(throttle, &special)).await?;
+    let add = |throttle: &mut Throttle| add(throttle, &special);
+    let after = surface.edit_throttle(&asked, &actor, &tenant, &throttle, add).await?;
     show(StatusCode::CREATED, &show_one(asked.version, &after, &(special, name)))
 }
 
@@ -135,14 +136,14 @@ pub(in super::super::super) async fn modify_special(
     let tenant = surface.whole(&asked, Access::Write).await?;
     let LimitBody { call_limits } = object(&content(request.into_body()).await?)?;
     let limit = count(call_limits.ok_or(Refusal::Absent("call_limits"))?, "call_limits")?;
-    in_good_standing(&tenant)?;
+    let actor = asked.subscriber(&tenant)?;
     let id: SpecialId = asked.kept(asked.segment(3)).ok_or(Refusal::UnknownSpecial)?;
     let edit = |throttle: &mut Throttle| {
         let special = throttle.specials.iter_mut().find(|special| special.id == id);
         special.ok_or(Refusal::UnknownSpecial)?.limit = limit;
         Ok(())
     };
-    let after = surface.edit_throttle(&asked, &tenant, asked.segment(1), edit).await?;
+    let after = surface.edit_throttle(&asked, &actor, &tenant, asked.segment(1), edit).await?;
     let named = surface.named(&asked, &tenant, &after).await?;
     let named = named.iter().find(|(special, _)| special.id == id).ok_or(Refusal::UnknownSpecial)?;
     show(StatusCode::OK, &show_one(asked.version, &after, named))
@@ -168,7 +169,7 @@ pub(in super::super::super) async fn delete_special(
         throttle.specials.retain(|special| special.id != id);
         if throttle.specials.len() < before { Ok(()) } else { Err(Refusal::UnknownSpecial) }
     };
-    surface.edit_throttle(&asked, &tenant, asked.segment(1), edit).await?;
+    surface.edit_throttle(&asked, asked.revoker(), &tenant, asked.segment(1), edit).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -1,0 +1,62 @@
+//! The first rule of every transaction: its author may still make changes.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{Transaction, refuse_if};
+use crate::{
+    app::{Actor, Authority, Caller, Credential, Standing, Tenant},
+    registry::{End, Fault, Work},
+};
+
+/// Work behind the check that its author may still do it.
+///
+/// Only [`Registry::transact`](crate::registry::Registry::transact) makes one, and a store runs nothing else, so that
+/// no change is made without the check.
+pub struct AuthorizedWork<'a> {
+    work: &'a mut dyn Work,
+    actor: &'a Actor,
+}
+
+impl<'a> AuthorizedWork<'a> {
+    pub(in crate::registry) fn new(work: &'a mut dyn Work, actor: &'a Actor) -> Self {
+        Self { work, actor }
+    }
+}
+
+#[async_trait]
+impl Work for AuthorizedWork<'_> {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+        if let Some(authority) = self.actor.authority() {
+            let caller = tx.caller(authority.tenant(), authority.caller()).await?;
+            let credential = match authority.credential() {
+                Some(id) => tx.credential(authority.tenant(), id).await?,
+                None => None,
+            };
+            check(authority, caller.as_ref(), credential.as_ref(), tx.now())?;
+        }
+        if let Some(id) = self.actor.subscriber() {
+            check_subscription(tx.tenant(id).await?.as_ref())?;
+        }
+        self.work.run(tx).await
+    }
+}
+
+/// Checks that an authority still holds, by the present caller and credential.
+///
+/// # Errors
+/// [`Fault::Revoked`].
+pub(in crate::registry) fn check(
+    authority: &Authority,
+    caller: Option<&Caller>,
+    credential: Option<&Credential>,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let holds = caller.is_some_and(|caller| authority.still_holds(caller, credential, now));
+    refuse_if(!holds, Fault::Revoked)
+}
+
+fn check_subscription(tenant: Option<&Tenant>) -> Result<(), Fault> {
+    let tenant = tenant.ok_or(Fault::NotFound)?;
+    refuse_if(tenant.standing == Standing::Lapsed, Fault::Lapsed)
+}
