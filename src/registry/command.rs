@@ -81,6 +81,16 @@ pub enum Command {
     },
     /// As [`Registry::create_caller`](super::Registry::create_caller).
     CreateCaller(NewCaller),
+    /// The same, for an id that somebody chose who must not learn what other tenants have: a caller of another tenant
+    /// that has it is no conflict, and the new one then has the other id.
+    ///
+    /// Fails with [`Fault::Conflict`](super::Fault::Conflict) when the tenant itself has a caller of either id.
+    CreateCallerOr {
+        /// What to make.
+        caller: NewCaller,
+        /// The id that it has when another tenant has its own; no other tenant may have this one.
+        otherwise: CallerId,
+    },
     /// As [`Registry::update_caller`](super::Registry::update_caller).
     UpdateCaller {
         /// Whose.
@@ -247,7 +257,7 @@ impl Command {
             Self::CreateTenant(_) => "create_tenant",
             Self::UpdateTenant { .. } => "update_tenant",
             Self::DeleteTenant { .. } => "delete_tenant",
-            Self::CreateCaller(_) => "create_caller",
+            Self::CreateCaller(_) | Self::CreateCallerOr { .. } => "create_caller",
             Self::UpdateCaller { .. } => "update_caller",
             Self::DeleteCaller { .. } => "delete_caller",
             Self::CreateCredential { .. } => "create_credential",

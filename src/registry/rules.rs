@@ -12,7 +12,7 @@ pub use import::{Clash, clash};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Command, Fault, Kept, SecretOf};
+use super::{Command, Fault, Kept, NewCaller, SecretOf};
 use crate::app::{
     Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, CredentialKind,
     Digest, Entity, Grant, GrantId, Lock, LockId, Plan, PlanId, Quota, QuotaId, Sealed, Target, Tenant,
@@ -190,6 +190,7 @@ impl Rules<'_> {
                 self.made(Verb::Deleted, Entity::Tenant(tenant)).await
             }
             Command::CreateCaller(caller) => self.create_caller(caller.at(self.tx.now())).await,
+            Command::CreateCallerOr { caller, otherwise } => self.create_caller_or(caller, otherwise).await,
             Command::UpdateCaller { tenant, id, expected, edit } => {
                 self.update_caller(&tenant, &id, expected, edit).await
             }
@@ -281,6 +282,20 @@ impl Rules<'_> {
         refuse_if(self.tx.has_caller(&caller.id).await?, Fault::Conflict)?;
         self.fits(&caller).await?;
         self.made(Verb::Created, Entity::Caller(caller)).await
+    }
+
+    async fn create_caller_or(
+        &mut self,
+        mut caller: NewCaller,
+        otherwise: CallerId,
+    ) -> Result<Entity, Fault> {
+        for id in [&caller.id, &otherwise] {
+            refuse_if(self.tx.caller(&caller.tenant, id).await?.is_some(), Fault::Conflict)?;
+        }
+        if self.tx.has_caller(&caller.id).await? {
+            caller.id = otherwise;
+        }
+        self.create_caller(caller.at(self.tx.now())).await
     }
 
     async fn update_caller(

@@ -25,7 +25,10 @@
 //! * No answer may be stored (`Cache-Control: no-store`).
 //! * 409 is a lost update: somebody else changed the entity while it was being changed, or `If-Match` names
 //!   another revision than the present one. It is also a body's `id` that is not the path's, and a new api
-//!   client's `id` that is taken.
+//!   client's `id` that the organization has already.
+//! * An `id` is unique within the organization. Where another one has it, too, the two api clients look the same here,
+//!   each to its own organization; the services behind the gateway, and the admin API, know the later one by its `id`,
+//!   a dot and a hash of its organization.
 //! * 422 is a name that is taken or is none, an `id` that is none, and scopes that cannot be given.
 //! * 402 is a lapsed subscription, which may still look and revoke; one that holds no more api clients; and the
 //!   key after an api client's hundredth.

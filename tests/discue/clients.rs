@@ -83,3 +83,48 @@ async fn who_guesses_at_keys_is_refused_for_a_while_and_the_owner_elsewhere_is_n
     site.world.clock.advance(std::time::Duration::from_secs(60));
     assert_eq!(guesser.send("GET", &target, &right, None).await.status, 200);
 }
+
+/// Each organization has its own ids: that another one has the same is not told by anything.
+#[tokio::test]
+async fn an_id_that_another_organization_has_is_free() {
+    let site = Site::new().await;
+    site.world.tenant("elsewhere", None, 5).await;
+    let operator = "c0a80101-0000-4000-8000-000000000003";
+    let theirs =
+        [("4f0dbb90-0000-4000-8000-000000000000", CallerKind::ApiClient), (operator, CallerKind::Operator)];
+    for (id, kind) in theirs {
+        site.world.caller("elsewhere", id, id, kind).await;
+        let before = site.world.stored("elsewhere", id).await;
+        let body = format!(r#"{{"id":"{id}"}}"#);
+        let made = site.post(&body).await;
+        succeeded(&made, id, &format!("api-client.{id}"), 1);
+        refused(&site.post(&body).await, 409, "Conflict");
+        site.world.settle().await;
+        let target = format!("/api_clients/{id}");
+        succeeded(&site.get(&target).await, id, &format!("api-client.{id}"), 1);
+        let listed = site.get("/api_clients").await.json();
+        let ids = listed["api_clients"].as_array().unwrap();
+        assert_eq!(ids.iter().filter(|client| client["id"] == id).count(), 1, "{listed}");
+        succeeded(&site.put(id, r#"{"name":"example.com/mine"}"#).await, id, "example.com/mine", 2);
+        assert_eq!(site.world.stored("elsewhere", id).await, before, "theirs is as it was");
+
+        // Neither does the other one's end change anything, nor is there a second way to write it.
+        let memory = &site.world.memory;
+        memory.delete_caller(&before.tenant, &before.id, None, &crate::common::actor()).await.unwrap();
+        refused(&site.post(&body).await, 409, "Conflict");
+        succeeded(&site.get(&target).await, id, "example.com/mine", 2);
+        let mine = portcullis::registry::Callers {
+            tenant: Some("org".parse().unwrap()),
+            name: Some("example.com/mine".into()),
+            limit: 1,
+            ..Default::default()
+        };
+        let kept = memory.callers(&mine).await.unwrap().remove(0).id;
+        assert_ne!(kept.as_str(), id, "the services behind tell the two apart");
+        refused(&site.get(&format!("/api_clients/{kept}")).await, 404, "Not Found");
+        let answer = site.send("DELETE", &target, &[], None).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        refused(&site.get(&target).await, 404, "Not Found");
+        succeeded(&site.post(&body).await, id, &format!("api-client.{id}"), 1);
+    }
+}

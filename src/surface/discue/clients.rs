@@ -7,6 +7,7 @@ use axum::{
     response::Response,
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::{
@@ -19,10 +20,11 @@ use super::{
 use crate::{
     Denial,
     app::{
-        Access, Caller, CallerEdit, CallerId, CallerKind, TenantId,
+        Access, Caller, CallerEdit, CallerId, CallerKind, Entity, TenantId,
+        hex::hex,
         name::{default_api_client_name, is_api_client_name},
     },
-    registry::{Callers, NewCaller},
+    registry::{Callers, Command, Fault, NewCaller},
 };
 
 /// The kind of resource that scopes name.
@@ -74,8 +76,31 @@ pub(super) struct Client<'a> {
 
 impl<'a> Client<'a> {
     fn of(caller: &'a Caller) -> Self {
-        Self { id: caller.id.as_str(), name: &caller.name }
+        Self { id: public_id(caller), name: &caller.name }
     }
+}
+
+/// How many characters of a tenant's hash stand in an id.
+const SUFFIX: usize = 20;
+
+/// The id of a caller whose chosen id another tenant has: the chosen one, a dot, and a hash of its own tenant. Nobody
+/// can choose it, as a chosen id has no dot.
+fn scoped_id(tenant: &TenantId, chosen: &CallerId) -> Result<CallerId, Refused> {
+    let id = format!("{chosen}.{}", suffix(tenant));
+    id.parse().map_err(|_| Denial::internal("a scoped id is no id").into())
+}
+
+fn suffix(tenant: &TenantId) -> String {
+    let mut hash = hex(&Sha256::digest(tenant.as_str()));
+    hash.truncate(SUFFIX);
+    hash
+}
+
+/// The id of an api client as its own tenant knows it.
+fn public_id(caller: &Caller) -> &str {
+    let id = caller.id.as_str();
+    let chosen = id.strip_suffix(&suffix(&caller.tenant)).and_then(|id| id.strip_suffix('.'));
+    chosen.filter(|id| rules::resource_id::<CallerId>(id).is_some()).unwrap_or(id)
 }
 
 /// One api client.
@@ -119,9 +144,15 @@ pub(super) async fn create(
     let name = body.name(None)?.unwrap_or_else(|| default_api_client_name(&id));
     // Who is held to a plan cannot make a caller that is not.
     let plan = call.identity.caller().budgets.as_ref().map(|budgets| budgets.plan().id().clone());
+    let otherwise = scoped_id(&call.tenant, &id)?;
     let caller = NewCaller { id, tenant: call.tenant.clone(), name, kind: CallerKind::ApiClient, plan };
-    let made = surface.registry.create_caller(caller, &call.subscriber()).await;
-    surface.show_client(&made.map_err(|fault| surface.refuse(fault))?, call.pretty)
+    // That another organization has the id is not told.
+    let create = Command::CreateCallerOr { caller, otherwise };
+    let made = surface.registry.execute(vec![create], &call.subscriber()).await;
+    match &made.map_err(|fault| surface.refuse(fault))?[..] {
+        [Entity::Caller(made)] => surface.show_client(made, call.pretty),
+        _ => Err(Denial::internal("a registry answered with something else than a caller").into()),
+    }
 }
 
 /// Lists the api clients of the organization.
@@ -149,7 +180,7 @@ pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -
         which.after = Some(last.id.clone());
         callers.extend(page);
     }
-    callers.retain(|caller| call.covers(Access::Read, RESOURCE, caller.id.as_str()));
+    callers.retain(|caller| call.covers(Access::Read, RESOURCE, public_id(caller)));
     let api_clients = callers.iter().map(Client::of).collect();
     show(&All { api_clients, links: surface.links("/api_clients") }, call.pretty)
 }
@@ -197,7 +228,8 @@ pub(super) async fn update(
     still(&headers, before.revision)?;
     let edit = CallerEdit { name: body.name(Some(&before.name))?, ..CallerEdit::default() };
     let expected = Some(before.revision);
-    let after = surface.registry.update_caller(&call.tenant, &id, expected, edit, &call.subscriber()).await;
+    let after =
+        surface.registry.update_caller(&call.tenant, &before.id, expected, edit, &call.subscriber()).await;
     surface.show_client(&after.map_err(|fault| surface.refuse(fault))?, call.pretty)
 }
 
@@ -220,7 +252,7 @@ pub(super) async fn delete(
     let before = surface.client(&call.tenant, &id).await?;
     still(request.headers(), before.revision)?;
     let expected = Some(before.revision);
-    let gone = surface.registry.delete_caller(&call.tenant, &id, expected, call.revoker()).await;
+    let gone = surface.registry.delete_caller(&call.tenant, &before.id, expected, call.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault))?;
     show(&Gone { links: surface.links(&format!("/api_clients/{id}")) }, call.pretty)
 }
@@ -228,12 +260,19 @@ pub(super) async fn delete(
 impl Discue {
     /// An api client of the tenant; callers of other kinds do not exist here.
     async fn client(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Refused> {
-        let caller = self.registry.caller(tenant, id).await.map_err(|fault| self.refuse(fault))?;
-        if caller.kind == CallerKind::ApiClient { Ok(caller) } else { Err(Denial::NotFound.into()) }
+        let caller = match self.registry.caller(tenant, id).await {
+            Err(Fault::NotFound) if rules::resource_id::<CallerId>(id.as_str()).is_some() => {
+                self.registry.caller(tenant, &scoped_id(tenant, id)?).await
+            }
+            found => found,
+        };
+        let caller = caller.map_err(|fault| self.refuse(fault))?;
+        let is_it = caller.kind == CallerKind::ApiClient && public_id(&caller) == id.as_str();
+        if is_it { Ok(caller) } else { Err(Denial::NotFound.into()) }
     }
 
     fn show_client(&self, caller: &Caller, pretty: bool) -> Result<Response, Refused> {
-        let links = self.links(&format!("/api_clients/{}", caller.id));
+        let links = self.links(&format!("/api_clients/{}", public_id(caller)));
         show_at(caller.revision, &One { api_client: Client::of(caller), links }, pretty)
     }
 }
