@@ -44,6 +44,22 @@ impl Allowance {
         &self.quota
     }
 
+    /// Returns why a call would be refused, if it would be. Nothing is used.
+    pub(crate) fn exhausted(&self, now: i64) -> Option<Exhausted> {
+        let Quota { period, limit, reset_at, .. } = &*self.quota;
+        let origin = reset_at.map(jiff::Timestamp::as_second);
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = used.window.filter(|window| window.holds(*period, origin, now))?;
+        let retry_after = window.left(*period, now);
+        let by = Bound::Quota;
+        (used.calls >= limit.get()).then_some(Exhausted {
+            by,
+            limit: limit.get(),
+            period: *period,
+            retry_after,
+        })
+    }
+
     /// Uses one call.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use crate::app::Limit;
 /// The state of one limit for one caller: the theoretical arrival time of GCRA, in ticks. Zero is full.
 ///
 /// It stands in the caller's record and outlives the limit's figures: what was spent stays spent when
-/// a limit changes.
+/// a limit changes, in requests and not in time.
 #[derive(Debug, Default)]
 pub struct Bucket(AtomicU64);
 
@@ -27,6 +27,13 @@ pub struct Bucket(AtomicU64);
 #[derive(Debug)]
 pub(super) struct Gcra {
     limiter: RateLimiter<Lead, Relative, Present, NoOpMiddleware<Nanos>>,
+    interval: u64,
+    full: u64,
+}
+
+/// How a bucket's time reads as requests, under the limit that filled it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Scale {
     interval: u64,
     full: u64,
 }
@@ -66,6 +73,38 @@ impl Gcra {
                 Err(other) => seen = other,
             }
         }
+    }
+
+    /// How this rule's buckets read.
+    pub(super) fn scale(&self) -> Scale {
+        Scale { interval: self.interval, full: self.full }
+    }
+
+    /// Returns `true` if a bucket reads the same under both rules.
+    pub(super) fn reads_like(&self, other: &Self) -> bool {
+        self.interval == other.interval
+    }
+
+    /// Order in which limits are asked: the one that comes back first is the first.
+    pub(super) fn interval(&self) -> u64 {
+        self.interval
+    }
+
+    /// The ticks after which one request would be admitted, when none would be now. Nothing is spent.
+    pub(super) fn wait(&self, bucket: &Bucket, now: u64) -> Option<u64> {
+        let lead = Self::until(bucket).saturating_sub(now).min(self.full);
+        let wait = lead.saturating_add(self.interval).saturating_sub(self.full);
+        (wait > 0).then_some(wait)
+    }
+
+    /// A bucket of this rule from which as many requests are spent as from one of an earlier rule, and no more than
+    /// there are. A part of a request that has come back counts as that part.
+    pub(super) fn carry(&self, from: &Bucket, scale: Scale, now: u64) -> Bucket {
+        let lead = Self::until(from).saturating_sub(now).min(scale.full);
+        let lead = u128::from(lead) * u128::from(self.interval) / u128::from(scale.interval.max(1));
+        let lead = u64::try_from(lead).unwrap_or(u64::MAX).min(self.full);
+        // Zero says full, whatever the time is.
+        Bucket(AtomicU64::new(if lead == 0 { 0 } else { now.saturating_add(lead) }))
     }
 
     /// Gives one request back that was spent `until` then: as much of it as has not come back by itself.
