@@ -3,7 +3,10 @@
 #![allow(clippy::disallowed_methods, reason = "this is where the clocks are read")]
 
 use std::{
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,12 +33,22 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
     }
 }
 
-/// The machine's clocks.
+/// The machine's clocks. All of them in a process agree, whenever they were made.
 ///
 /// One reading costs one read of the monotonic clock: the time of day is derived from it and corrected
 /// against the machine's once a second, so that a step of that clock is followed within a second.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock(&'static Source);
+
+/// The one source of the process: limits that are counted by one layer and by another count on the same ticks.
+static SOURCE: LazyLock<Source> = LazyLock::new(|| Source {
+    start: Instant::now(),
+    read_in: AtomicU64::new(0),
+    origin: AtomicI64::new(Timestamp::now().as_microsecond()),
+});
+
 #[derive(Debug)]
-pub struct SystemClock {
+struct Source {
     start: Instant,
     /// The second of `start` in which `origin` was last read.
     read_in: AtomicU64,
@@ -44,11 +57,10 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// A clock whose ticks start at zero.
+    /// The clock of the process, whose ticks started at zero when it was first asked for.
     #[must_use]
     pub fn new() -> Self {
-        let origin = AtomicI64::new(Timestamp::now().as_microsecond());
-        Self { start: Instant::now(), read_in: AtomicU64::new(0), origin }
+        Self(&SOURCE)
     }
 }
 
@@ -60,13 +72,14 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
-        let since = self.start.elapsed();
+        let Source { start, read_in, origin } = self.0;
+        let since = start.elapsed();
         let elapsed = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
-        if self.read_in.load(Ordering::Relaxed) != since.as_secs() {
-            self.read_in.store(since.as_secs(), Ordering::Relaxed);
-            self.origin.store(Timestamp::now().as_microsecond() - elapsed, Ordering::Relaxed);
+        if read_in.load(Ordering::Relaxed) != since.as_secs() {
+            read_in.store(since.as_secs(), Ordering::Relaxed);
+            origin.store(Timestamp::now().as_microsecond() - elapsed, Ordering::Relaxed);
         }
-        let time = self.origin.load(Ordering::Relaxed).saturating_add(elapsed);
+        let time = origin.load(Ordering::Relaxed).saturating_add(elapsed);
         Moment { ticks: ticks(since), time: Timestamp::from_microsecond(time).unwrap_or(Timestamp::MAX) }
     }
 }
@@ -123,5 +136,14 @@ mod tests {
         let (earlier, machine, later) = (clock.now(), Timestamp::now(), clock.now());
         assert!(earlier.ticks <= later.ticks);
         assert!((machine.as_millisecond() - later.time.as_millisecond()).abs() < 1_000);
+    }
+
+    #[test]
+    fn system_clocks_made_at_different_times_agree() {
+        let first = SystemClock::new();
+        let (before, between) = (first.now(), SystemClock::new());
+        let (middle, after) = (between.now(), first.now());
+        assert!(before.ticks <= middle.ticks && middle.ticks <= after.ticks);
+        assert!(std::ptr::eq(first.0, between.0), "they read one source");
     }
 }
