@@ -2,7 +2,7 @@
 //! same format.
 //!
 //! ```text
-//! cargo run --example axum
+//! cargo run --example axum --features axum
 //! ```
 //!
 //! It prints the key of its one caller, and a line to try it with. The plan is 5 requests a minute: the

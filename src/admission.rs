@@ -7,13 +7,13 @@ pub use owed::{Altered, Owed};
 pub(crate) use permit::Permit;
 pub use permit::{Permits, Served};
 
-use std::{fmt::Write, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, fmt::Write, net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use jiff::{Timestamp, fmt::rfc2822};
 
 use crate::{
-    Head, Policy, Stop,
+    Denial, Head, Policy, Stop,
     app::{Authority, CallerKind, CredentialId, Limit, MAX_LIMITS, Plan},
     directory::{CallerEntry, KeyEntry},
     field::{self, Text},
@@ -21,7 +21,7 @@ use crate::{
     media::MediaType,
     policy::RateLimitFields,
     problem::Form,
-    target::Rules,
+    target::{self, Rules},
 };
 
 static DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
@@ -84,6 +84,10 @@ pub struct Admission {
     pub(crate) varies: bool,
     pub(crate) target: Option<Uri>,
     pub(crate) breaks: Rules,
+    /// The path to decide on in its normal form, when that is not how the client wrote it.
+    pub(crate) path: Option<Box<str>>,
+    /// Whether the path to decide on is known to be in its normal form.
+    pub(crate) is_normal: bool,
     pub(crate) body_limit: Option<u64>,
     /// What the content hashes to, when it was taken in.
     pub(crate) content: Option<Box<[u8; 32]>>,
@@ -110,6 +114,8 @@ impl Clone for Admission {
             varies: self.varies,
             target: self.target.clone(),
             breaks: self.breaks,
+            path: self.path.clone(),
+            is_normal: self.is_normal,
             body_limit: self.body_limit,
             content: self.content.clone(),
             owed: self.owed.clone(),
@@ -133,6 +139,10 @@ impl Admission {
     /// The denial, or what to wait for.
     pub fn ask(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
         self.at = 0;
+        if self.passed == 0 {
+            // Another layer found these, perhaps of another target.
+            (self.path, self.is_normal) = (None, false);
+        }
         self.peer = head.peer;
         self.permits.at(head.now);
         let outcome = self.step(policy, head);
@@ -223,11 +233,44 @@ impl Admission {
         std::mem::take(&mut self.permits)
     }
 
-    /// The path that is decided about: the head's, or its normal form when [`Strict`](crate::policy::Strict)
-    /// found another.
-    #[must_use]
-    pub fn path<'a>(&'a self, head: Head<'a>) -> &'a str {
-        self.target.as_ref().unwrap_or(head.uri).path()
+    /// The path to decide on: the one that the client sent, in its [normal form](crate::target).
+    ///
+    /// # Errors
+    /// 400 when it has none, or breaks a rule that no [`Strict`](crate::policy::Strict) before relaxed. The target `*`
+    /// of an `OPTIONS` request is its own normal form.
+    pub fn path<'a>(&'a mut self, head: Head<'a>) -> Result<&'a str, Denial> {
+        self.normalise(head)?;
+        Ok(self.normal_path(head))
+    }
+
+    /// Brings the path to decide on into its normal form, once for a chain.
+    #[inline]
+    pub(crate) fn normalise(&mut self, head: Head<'_>) -> Result<(), Denial> {
+        if self.is_normal { Ok(()) } else { self.normalise_relaxing(head, self.breaks).map(drop) }
+    }
+
+    /// Brings the path to decide on into its normal form, and tells which of the relaxed rules it breaks.
+    pub(crate) fn normalise_relaxing(&mut self, head: Head<'_>, relaxed: Rules) -> Result<Rules, Denial> {
+        let path = head.original.path();
+        let mut breaks = Rules::NONE;
+        if path != "*" || head.method != Method::OPTIONS {
+            let normal = target::normalise(path).map_err(Denial::ambiguous)?;
+            let broken = normal.breaks.without(relaxed);
+            if !broken.is_empty() {
+                return Err(Denial::breaking(broken));
+            }
+            breaks = normal.breaks;
+            if let Cow::Owned(path) = normal.path {
+                self.path = Some(path.into());
+            }
+        }
+        self.is_normal = true;
+        Ok(breaks)
+    }
+
+    /// The path to decide on, of a chain in which something has [normalised](Self::normalise) it.
+    pub(crate) fn normal_path<'a>(&'a self, head: Head<'a>) -> &'a str {
+        self.path.as_deref().unwrap_or(head.original.path())
     }
 
     /// How many bytes of content may be taken, when a policy says so: an obligation of whoever reads them.

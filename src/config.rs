@@ -23,8 +23,8 @@ pub use limits::Limits;
 pub use report::{ConfigError, Finding, Report, Severity};
 pub use review::Review;
 pub use route::{
-    ApiKeyPolicy, Backend, Checked, LockoutPolicy, Policies, RateLimitPolicy, Relaxed, Route,
-    SignaturePolicy, Surface, Switch,
+    ApiKeyPolicy, Backend, Checked, KindName, Lapsed, LockoutPolicy, Policies, RateLimitPolicy, Relaxed,
+    Route, SignaturePolicy, Surface, Switch, kinds,
 };
 pub use route_path::RoutePath;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};

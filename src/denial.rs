@@ -18,6 +18,7 @@ use crate::{
     limit::{Bound, Exhausted},
     media::MediaType,
     signature::ALGORITHM,
+    target::{Ambiguous, Rules},
 };
 
 static ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
@@ -156,6 +157,17 @@ impl Denial {
     /// A 400 with its reason.
     pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::BadRequest { detail: detail.into() }
+    }
+
+    /// A 400 for a path that has no normal form.
+    pub(crate) fn ambiguous(why: Ambiguous) -> Self {
+        Self::bad_request(format!("In the target, {why}."))
+    }
+
+    /// A 400 for a path that breaks rules which are not relaxed.
+    pub(crate) fn breaking(rules: Rules) -> Self {
+        let names = rules.names().collect::<Vec<_>>().join(", ");
+        Self::bad_request(format!("The path breaks rules that are not relaxed here: {names}."))
     }
 
     /// A 500 with a reason for the log.

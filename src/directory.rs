@@ -176,12 +176,13 @@ impl Directory {
     /// The tenant of an id.
     #[must_use]
     pub fn tenant(&self, id: &TenantId) -> Option<Arc<Tenant>> {
-        self.tenants.pin().get(id).map(|slot| slot.load_full())
+        self.tenants.pin().get(id).map(|slot| slot.load())
     }
 
     /// The lock that stops a request longest, if any does: on the caller, or on the path or one above it.
     ///
-    /// `path` is matched byte for byte, segment by segment.
+    /// `path` is in its [normal form](crate::target), which [`Admission::path`](crate::Admission::path) gives; it is
+    /// matched byte for byte, segment by segment.
     #[must_use]
     pub fn lock(
         &self,

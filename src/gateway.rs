@@ -18,6 +18,7 @@ mod forward;
 mod hop;
 mod hosts;
 mod listener;
+mod lockouts;
 mod log;
 mod log_throttle;
 mod log_writer;

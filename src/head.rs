@@ -25,8 +25,10 @@ use known::Known;
 pub struct Head<'a> {
     /// The method.
     pub method: &'a Method,
-    /// The request target.
+    /// The request target, as the service behind is given it.
     pub uri: &'a Uri,
+    /// The request target, as the client sent it; see [`originally`](Self::originally).
+    pub original: &'a Uri,
     /// The protocol's version.
     pub version: Version,
     /// All fields.
@@ -46,7 +48,7 @@ impl<'a> Head<'a> {
     pub fn of(parts: &'a http::request::Parts, peer: Option<IpAddr>, content: bool, now: Moment) -> Self {
         let http::request::Parts { method, uri, version, headers, .. } = parts;
         let known = Known::among(headers);
-        Self { method, uri, version: *version, headers, peer, content, now, known }
+        Self { method, uri, original: uri, version: *version, headers, peer, content, now, known }
     }
 
     /// The head of a request that is still whole.
@@ -61,6 +63,7 @@ impl<'a> Head<'a> {
         Self {
             method: request.method(),
             uri: request.uri(),
+            original: request.uri(),
             version: request.version(),
             headers,
             peer,
@@ -68,6 +71,14 @@ impl<'a> Head<'a> {
             now,
             known: Known::among(headers),
         }
+    }
+
+    /// Sets the target that the client sent, for a router that takes a prefix off the path of what it passes on,
+    /// as axum's `nest` does. Policies decide on this one: a lock, for example, is on the path that clients see.
+    #[must_use]
+    pub fn originally(mut self, original: &'a Uri) -> Self {
+        self.original = original;
+        self
     }
 
     /// The one value of a field that may stand once.

@@ -47,6 +47,7 @@ use pingora::{
 use crate::{
     Admission, Denial, Head, Policy, Stop,
     clock::{Clock, SystemClock},
+    policy::{ChainOrder, Misplaced},
     problem::{self, Form},
 };
 
@@ -64,8 +65,31 @@ const NO_CONTENT: &str = "Content that is signed is taken here only with X-Sdk-C
 
 impl<P: Policy> Gate<P> {
     /// Guards with a policy, or with a chain of them, refusing in RFC 9457 problems.
+    ///
+    /// # Panics
+    /// When a policy that decides about the caller, such as [`RateLimit`](crate::policy::RateLimit), stands before
+    /// every policy that recognises one, such as [`ApiKey`](crate::policy::ApiKey): all requests would be refused. See
+    /// [`try_new`](Self::try_new), and [`inner`](Self::inner) for a second gate over one admission.
     #[must_use]
+    #[track_caller]
+    #[allow(clippy::panic, reason = "a chain is built when a program starts, and no request has part in it")]
     pub fn new(policy: P) -> Self {
+        Self::try_new(policy).unwrap_or_else(|misplaced| panic!("{misplaced}"))
+    }
+
+    /// Guards with a policy, or with a chain of them, refusing in RFC 9457 problems.
+    ///
+    /// # Errors
+    /// When a policy that decides about the caller stands before every policy that recognises one.
+    pub fn try_new(policy: P) -> Result<Self, Misplaced> {
+        ChainOrder::check(&policy).map(|()| Self::inner(policy))
+    }
+
+    /// Guards like [`new`](Self::new), behind another gate that recognises the caller in the same admission.
+    ///
+    /// Where none does after all, policies that decide about the caller answer with 401.
+    #[must_use]
+    pub fn inner(policy: P) -> Self {
         let clock = Arc::new(SystemClock::new());
         Self { policy, form: Form::Problem, clock, identity_field: None, checks_content: false }
     }
@@ -77,8 +101,8 @@ impl<P: Policy> Gate<P> {
         self
     }
 
-    /// Takes the time from here. Gates over one directory must share a clock: its ticks are what the
-    /// limits count on.
+    /// Takes the time from here, instead of from the process's [`SystemClock`]. Gates over one directory must share a
+    /// clock: its ticks are what the limits count on.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;

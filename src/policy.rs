@@ -12,8 +12,10 @@ mod content_type;
 mod grant;
 mod head_limit;
 mod intake;
+mod kinds;
 mod lock;
 mod lockout;
+mod order;
 mod rate_limit;
 mod scope;
 mod signature;
@@ -30,6 +32,7 @@ pub use head_limit::HeadLimit;
 pub use intake::{Intake, Taken};
 pub use lock::Lock;
 pub use lockout::Lockout;
+pub use order::{ChainOrder, Misplaced};
 pub use rate_limit::{RateLimit, RateLimitFields};
 pub use scope::Scope;
 pub use signature::{Signature, SignatureOr};
@@ -38,7 +41,9 @@ pub use throttle::Throttle;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use crate::{Admission, Denial, Head};
+use http::HeaderValue;
+
+use crate::{Admission, Denial, Head, admission::Identity, denial::Unauthenticated};
 
 /// What a cold answer is awaited with: resolves when asking again is worth it.
 pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -102,6 +107,21 @@ pub trait Policy: Send + Sync {
     fn steps(&self) -> u32 {
         1
     }
+
+    /// Says what this policy has to do with the caller, so that a face can refuse a chain in an order that cannot work
+    /// when it is built. A policy that neither recognises a caller nor decides about one says nothing; a composition
+    /// passes the question on to its parts, in order.
+    fn check_order(&self, _: &mut ChainOrder) {}
+}
+
+/// The caller that a policy decides about. A layer checks when it is built that one is recognised before; where an
+/// inner layer has nothing around it that does, the request has no proven caller, and its answer is that of a missing
+/// credential.
+fn recognised(admission: &Admission) -> Result<&Identity, Denial> {
+    admission.identity().ok_or_else(|| Denial::Unauthenticated {
+        cause: Unauthenticated::Missing,
+        challenge: HeaderValue::from_static("ApiKey realm=\"portcullis\""),
+    })
 }
 
 impl Policy for () {
@@ -129,6 +149,12 @@ macro_rules! tuple {
                 let ($($part,)+) = self;
                 0 $(+ $part.steps())+
             }
+
+            #[allow(non_snake_case, reason = "the type parameters name the parts too")]
+            fn check_order(&self, order: &mut ChainOrder) {
+                let ($($part,)+) = self;
+                $($part.check_order(order);)+
+            }
         }
     };
 }
@@ -149,6 +175,10 @@ impl<P: Policy> Policy for Option<P> {
     fn steps(&self) -> u32 {
         self.as_ref().map_or(0, Policy::steps)
     }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        self.iter().for_each(|policy| policy.check_order(order));
+    }
 }
 
 impl<P: Policy> Policy for Vec<P> {
@@ -158,6 +188,10 @@ impl<P: Policy> Policy for Vec<P> {
 
     fn steps(&self) -> u32 {
         self.iter().map(Policy::steps).sum()
+    }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        self.iter().for_each(|policy| policy.check_order(order));
     }
 }
 
@@ -170,6 +204,10 @@ macro_rules! pointer {
 
             fn steps(&self) -> u32 {
                 (**self).steps()
+            }
+
+            fn check_order(&self, order: &mut ChainOrder) {
+                (**self).check_order(order);
             }
         }
     )+};

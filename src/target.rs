@@ -21,7 +21,11 @@
 //! The query is passed on as it is; nothing here is decided by it. A fragment never gets this far: a
 //! target has none, and the server drops it.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write},
+    str::FromStr,
+};
 
 /// Rules that a route may relax, each at its own risk: a service behind that reads such a path otherwise
 /// than the gateway is reached past the gateway's policies.
@@ -124,6 +128,45 @@ fn plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'/')
 }
 
+/// Returns `true` if a path is in its normal form at first sight, as most are, and breaks no rule.
+fn is_plain(path: &[u8]) -> bool {
+    const WORD: usize = size_of::<u64>();
+    let word =
+        |at: usize| path.get(at..at + WORD).and_then(|word| word.try_into().ok()).map(u64::from_le_bytes);
+    let Some(last) = path.len().checked_sub(WORD).and_then(word) else { return is_plain_by_bytes(path) };
+    // Each word begins with the last byte of the one before, so that no two slashes lie in two words.
+    let mut words = (0..path.len() - WORD).step_by(WORD - 1).map_while(word).chain([last]);
+    words.all(is_plain_word) || is_plain_by_bytes(path)
+}
+
+fn is_plain_by_bytes(path: &[u8]) -> bool {
+    let mut before = 0;
+    path.iter().all(|byte| {
+        let is_double = *byte == b'/' && before == b'/';
+        before = *byte;
+        plain(*byte) && !is_double
+    })
+}
+
+/// Returns `true` if eight bytes are all letters, digits, hyphens and slashes, of which no two follow each other: every
+/// decision about a path looks at each of its bytes, and this way at eight at once.
+fn is_plain_word(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES << 7;
+    if word & HIGH != 0 {
+        return false;
+    }
+    // The high bit of each byte says whether it is at least so much; no byte of ASCII carries into the next.
+    let at_least = |bytes: u64, least: u8| bytes + ONES * u64::from(0x80 - least);
+    let lower = word | ONES * 0x20;
+    let (from_slash, behind_slash) = (at_least(word, b'/'), at_least(word, b'/' + 1));
+    let letters = at_least(lower, b'a') & !at_least(lower, b'z' + 1);
+    let digits_and_slashes = from_slash & !at_least(word, b'9' + 1);
+    let hyphens = at_least(word, b'-') & !at_least(word, b'-' + 1);
+    let slashes = from_slash & !behind_slash & HIGH;
+    (letters | digits_and_slashes | hyphens) & HIGH == HIGH && slashes & (slashes >> 8) == 0
+}
+
 /// The other characters a segment may have (RFC 3986, section 3.3); `;` and `.` are looked at elsewhere.
 fn allowed(byte: u8) -> bool {
     matches!(
@@ -150,10 +193,10 @@ pub fn normalise(path: &str) -> Result<Normal<'_>, Ambiguous> {
     if bytes.first() != Some(&b'/') {
         return Err(Ambiguous::Relative);
     }
-    let mut breaks = if path.contains("//") { Rules::EMPTY_SEGMENTS } else { Rules::NONE };
-    if bytes.iter().all(|byte| plain(*byte)) {
-        return Ok(Normal { path: Cow::Borrowed(path), breaks });
+    if is_plain(bytes) {
+        return Ok(Normal { path: Cow::Borrowed(path), breaks: Rules::NONE });
     }
+    let mut breaks = if path.contains("//") { Rules::EMPTY_SEGMENTS } else { Rules::NONE };
     let path = if bytes.contains(&b'%') { decoded(path, &mut breaks)? } else { Cow::Borrowed(path) };
     for byte in path.bytes() {
         match byte {
@@ -179,6 +222,24 @@ fn dotted(path: &str) -> bool {
 fn is_dots(segment: &str) -> bool {
     let name = segment.split(';').next().and_then(|name| name.split("%3B").next());
     matches!(name, Some("." | ".."))
+}
+
+/// Percent-encodes the characters that no path has unencoded, so that people may write a path as they read it:
+/// spaces, quotes, and what is beyond ASCII. A backslash stays, because services disagree about what it is.
+pub(crate) fn encode(path: &str) -> Cow<'_, str> {
+    let stays = |byte: u8| plain(byte) || allowed(byte) || matches!(byte, b'%' | b'\\');
+    if path.bytes().all(stays) {
+        return Cow::Borrowed(path);
+    }
+    let mut text = String::with_capacity(path.len() + 16);
+    for byte in path.bytes() {
+        if stays(byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(text)
 }
 
 /// Decodes what is unreserved, and looks at the rest of what is encoded.
@@ -320,6 +381,18 @@ mod tests {
                 let again = normalise(&once.path).unwrap();
                 prop_assert_eq!(&again.path, &once.path);
                 prop_assert_eq!(again.breaks, once.breaks);
+            }
+        }
+
+        #[test]
+        fn plain_paths_are_found_by_words_as_by_bytes(path in "/([a-zA-Z0-9/_~-]|[ -~]|\\PC){0,40}", at in 0..40_usize) {
+            prop_assert_eq!(is_plain(path.as_bytes()), is_plain_by_bytes(path.as_bytes()));
+            let plain = "/orders/0f3d6a52-7c1e/Lines/9";
+            for byte in 0..=0x7f_u8 {
+                let mut path = plain.as_bytes().to_vec();
+                let at = at % path.len();
+                path[at] = byte;
+                prop_assert_eq!(is_plain(&path), is_plain_by_bytes(&path), "{:?}", path);
             }
         }
 

@@ -14,9 +14,9 @@ use jiff::Timestamp;
 use crate::{
     Admission, Denial, Head, Policy, Stop,
     app::{
-        Actor, ApiKey, Caller, CallerKind, Change, Covers, Credential, CredentialId, CredentialKind, Entity,
-        KeyPrefix, Limit, Lock, LockId, Pepper, Peppers, Plan, Scopes, Standing, Status, Target, Tenant,
-        Verb,
+        Actor, ApiKey, Caller, CallerId, CallerKind, Change, Covers, Credential, CredentialId,
+        CredentialKind, Entity, KeyPrefix, Limit, Lock, LockId, Pepper, Peppers, Plan, Scopes, Standing,
+        Status, Target, Tenant, Verb,
     },
     clock::{Clock, ManualClock, Moment},
     directory::Directory,
@@ -118,7 +118,13 @@ impl World {
     }
 
     pub(crate) fn edit_caller(&self, edit: impl FnOnce(&mut Caller)) {
-        let mut caller = Caller {
+        let mut caller = self.new_caller();
+        edit(&mut caller);
+        self.change(Verb::Updated, Entity::Caller(caller));
+    }
+
+    fn new_caller(&self) -> Caller {
+        Caller {
             id: "caller".parse().unwrap(),
             tenant: "tenant".parse().unwrap(),
             name: "example.com/dev".into(),
@@ -128,9 +134,12 @@ impl World {
             revision: 1,
             created_at: self.now(),
             updated_at: self.now(),
-        };
-        edit(&mut caller);
-        self.change(Verb::Updated, Entity::Caller(caller));
+        }
+    }
+
+    /// Deletes a caller; only its id counts.
+    pub(crate) fn delete_caller(&self, id: &CallerId) {
+        self.change(Verb::Deleted, Entity::Caller(Caller { id: id.clone(), ..self.new_caller() }));
     }
 
     /// A new key of the caller.

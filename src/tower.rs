@@ -21,8 +21,11 @@
 //!
 //! Layers stack: an inner one goes on with the [`Admission`] that an outer one left among the request's
 //! extensions, and when it refuses, what the outer one took is given back. Responses carry the innermost
-//! admission among their extensions, and refusals a [`Code`](problem::Code), for logs further out.
-
+//! admission among their extensions, and refusals a [`Code`](problem::Code), for logs further out. A layer of policies
+//! that decide about a caller, inside of one that recognises it, is built with [`PortcullisLayer::inner`].
+//!
+//! Policies decide on the path that the client sent. In an axum router that is nested in another, a layer is given the
+//! rest of the path only: with the feature `axum`, it finds the whole one by itself.
 //!
 //! A policy that must know the content, as [`Signature`](crate::policy::Signature) does, needs a layer that
 //! [looks at it](PortcullisLayer::checking_content).
@@ -30,6 +33,11 @@
 mod body;
 mod content;
 mod future;
+#[cfg(not(feature = "axum"))]
+#[path = "tower/no_original.rs"]
+mod original;
+#[cfg(feature = "axum")]
+mod original;
 mod request_body;
 
 pub use body::ResponseBody;
@@ -45,7 +53,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, Method, Request, Response};
+use http::{Extensions, Method, Request, Response, Uri};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -53,6 +61,7 @@ use tower_service::Service;
 use crate::{
     Admission, Denial, Head, Policy, Stop,
     clock::{Clock, SystemClock},
+    policy::{ChainOrder, Misplaced},
     problem::{self, Form},
 };
 
@@ -80,19 +89,68 @@ pub struct PortcullisLayer<P, C = AsItCame> {
     content: PhantomData<fn() -> C>,
 }
 
+/// Finds the target that the client sent among a request's extensions.
+type FindOriginal = fn(&Extensions) -> Option<&Uri>;
+
 struct Gate<P> {
-    policy: P,
+    policy: Arc<P>,
     form: Form,
     clock: Arc<dyn Clock>,
     peer: fn(&Extensions) -> Option<IpAddr>,
+    original: FindOriginal,
+}
+
+impl<P> Clone for Gate<P> {
+    fn clone(&self) -> Self {
+        let Self { policy, form, clock, peer, original } = self;
+        Self { policy: policy.clone(), form: *form, clock: clock.clone(), peer: *peer, original: *original }
+    }
 }
 
 impl<P: Policy> PortcullisLayer<P> {
     /// Guards with a policy, or with a chain of them, refusing in RFC 9457 problems.
+    ///
+    /// # Panics
+    /// When a policy that decides about the caller, such as [`RateLimit`](crate::policy::RateLimit), stands before
+    /// every policy that recognises one, such as [`ApiKey`](crate::policy::ApiKey): all requests would be refused. See
+    /// [`try_new`](Self::try_new), and [`inner`](Self::inner) for a layer inside of another one that recognises it.
     #[must_use]
+    #[track_caller]
+    #[allow(clippy::panic, reason = "a chain is built when a program starts, and no request has part in it")]
     pub fn new(policy: P) -> Self {
-        let (clock, peer) = (Arc::new(SystemClock::new()), Peer::find as fn(&_) -> _);
-        Self { gate: Arc::new(Gate { policy, form: Form::Problem, clock, peer }), content: PhantomData }
+        Self::try_new(policy).unwrap_or_else(|misplaced| panic!("{misplaced}"))
+    }
+
+    /// Guards with a policy, or with a chain of them, refusing in RFC 9457 problems.
+    ///
+    /// # Errors
+    /// When a policy that decides about the caller stands before every policy that recognises one.
+    pub fn try_new(policy: P) -> Result<Self, Misplaced> {
+        ChainOrder::check(&policy).map(|()| Self::inner(policy))
+    }
+
+    /// Guards like [`new`](Self::new), inside of another [`PortcullisLayer`] that recognises the caller.
+    ///
+    /// Where none does after all, policies that decide about the caller answer with 401.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use axum::{Router, routing::get};
+    /// # use portcullis::{app::{Pepper, Peppers}, directory::Directory};
+    /// # let directory = Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32]))));
+    /// use portcullis::{policy::{ApiKey, RateLimit, Scope}, tower::PortcullisLayer};
+    ///
+    /// let orders = Router::new()
+    ///     .route("/orders", get(async || "none"))
+    ///     .layer(PortcullisLayer::inner((Scope::new("orders"), RateLimit::new())));
+    /// let app: Router = orders.layer(PortcullisLayer::new(ApiKey::new(directory)));
+    /// ```
+    #[must_use]
+    pub fn inner(policy: P) -> Self {
+        let (policy, clock) = (Arc::new(policy), Arc::new(SystemClock::new()));
+        let (peer, original) = (Peer::find as fn(&_) -> _, original::find as FindOriginal);
+        let gate = Gate { policy, form: Form::Problem, clock, peer, original };
+        Self { gate: Arc::new(gate), content: PhantomData }
     }
 
     /// Looks at requests' content where a policy asks for it: takes it in before it decides, or holds it to what
@@ -110,8 +168,8 @@ impl<P: Policy, C> PortcullisLayer<P, C> {
         self.with(|gate| gate.form = form)
     }
 
-    /// Takes the time from here. Layers over one directory must share a clock: its ticks are what the
-    /// limits count on.
+    /// Takes the time from here, instead of from the process's [`SystemClock`]. Layers over one directory must share a
+    /// clock: its ticks are what the limits count on.
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         self.with(|gate| gate.clock = clock)
@@ -124,11 +182,17 @@ impl<P: Policy, C> PortcullisLayer<P, C> {
         self.with(|gate| gate.peer = peer)
     }
 
-    /// While it is being built, a layer is alone.
+    /// Finds the target that the client sent among a request's extensions in this way, where a router takes a prefix
+    /// off the path of what it passes on. Without it, that is axum's `OriginalUri` with the feature `axum`, and
+    /// otherwise the target as the layer is given it.
+    #[must_use]
+    pub fn original_from(self, original: fn(&Extensions) -> Option<&Uri>) -> Self {
+        self.with(|gate| gate.original = original)
+    }
+
+    /// Changes this layer: its clones, and services that it has made, stay as they are.
     fn with(mut self, change: impl FnOnce(&mut Gate<P>)) -> Self {
-        if let Some(gate) = Arc::get_mut(&mut self.gate) {
-            change(gate);
-        }
+        change(Arc::make_mut(&mut self.gate));
         self
     }
 }
@@ -164,7 +228,11 @@ impl<P: Policy> Gate<P> {
     /// Decides about a request, whose content may lie elsewhere.
     fn ask<B>(&self, request: &Request<B>, content: bool, admission: &mut Admission) -> Result<(), Stop> {
         let peer = (self.peer)(request.extensions());
-        admission.ask(&self.policy, Head::within(request, peer, content, self.clock.now()))
+        let mut head = Head::within(request, peer, content, self.clock.now());
+        if let Some(original) = (self.original)(request.extensions()) {
+            head = head.originally(original);
+        }
+        admission.ask(&*self.policy, head)
     }
 
     /// The response of a refusal; to `HEAD` it states the length of its content, and has none (RFC 9110, section 9.3.2).

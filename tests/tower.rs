@@ -41,6 +41,11 @@ fn layer<P: Policy>(world: &World, policy: P) -> PortcullisLayer<P> {
     PortcullisLayer::new(policy).clock(world.clock.clone())
 }
 
+/// A layer inside of another that recognises the caller.
+fn inner<P: Policy>(world: &World, policy: P) -> PortcullisLayer<P> {
+    PortcullisLayer::inner(policy).clock(world.clock.clone())
+}
+
 /// Answers with what the policies learnt.
 async fn tells(request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
     let admission = request.extensions().get::<Admission>().expect("the admission is there");
@@ -105,7 +110,7 @@ async fn layers_of_one_policy_each_share_the_admission() {
         .layer(layer(&world, Accept::new(["application/json"]).unwrap()))
         .layer(layer(&world, ApiKey::new(world.directory.clone())))
         .layer(layer(&world, Lock::new(world.directory.clone())))
-        .layer(layer(&world, RateLimit::new()))
+        .layer(inner(&world, RateLimit::new()))
         .service(service_fn(tells));
     let response = service.clone().oneshot(request("GET", &key)).await.unwrap();
     assert_eq!(response.headers()["vary"], "accept");

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::target;
+
 use super::{Caller, CallerId, Lease, LockId, LockToken, TenantId, TokenDigest};
 
 /// The most locks that one owner holds at a time.
@@ -21,16 +23,22 @@ pub enum Covers {
     All,
 }
 
-/// A path that a lock stands on: itself and all below it.
+/// The path that a lock is on, with all below it, in the [normal form](crate::target) in which requests' paths are
+/// compared with it.
 ///
-/// Starts with `/`, has no empty, `.` or `..` segment, no trailing `/`, at most 1024 bytes.
+/// Parsing it percent-encodes what no path has unencoded, such as spaces: `/a b` is `/a%20b`, and `/%61` is `/a`. A path
+/// starts with `/`, has no empty, `.` or `..` segment and no trailing `/`, and is at most 1024 bytes long. One that has
+/// no normal form is refused, because no request could be stopped by a lock on it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ResourcePath(Box<str>);
 
 /// Why a text is no path that a lock may stand on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a path is as /orders/7: no empty, . or .. segment, no / at its end, no ? or #, at most 1024 bytes")]
+#[error(
+    "a path is as /orders/7: no empty, . or .. segment, no / at its end, no ? or #, no control character, % only before \
+     two hexadecimal digits, at most 1024 bytes"
+)]
 pub struct InvalidPath;
 
 impl ResourcePath {
@@ -51,21 +59,28 @@ impl FromStr for ResourcePath {
     type Err = InvalidPath;
 
     fn from_str(path: &str) -> Result<Self, InvalidPath> {
-        let segments = path.strip_prefix('/').ok_or(InvalidPath)?.split('/');
-        let plain = |segment: &str| !matches!(segment, "" | "." | "..") && !segment.contains(['?', '#']);
-        if path.len() <= 1024 && segments.into_iter().all(plain) {
-            Ok(Self(path.into()))
-        } else {
-            Err(InvalidPath)
+        if !is_resource(path) {
+            return Err(InvalidPath);
         }
+        let encoded = target::encode(path);
+        let normal = target::normalise(&encoded).map_err(|_| InvalidPath)?.path;
+        // What was decoded or encoded changes the length.
+        if is_resource(&normal) { Ok(Self(normal.into())) } else { Err(InvalidPath) }
     }
 }
 
+fn is_resource(path: &str) -> bool {
+    let plain = |segment: &str| !matches!(segment, "" | "." | "..") && !segment.contains(['?', '#']);
+    path.len() <= 1024 && path.strip_prefix('/').is_some_and(|path| path.split('/').all(plain))
+}
+
+/// Reads what a registry keeps. Earlier versions kept paths as they were given: those get their normal form here, and
+/// one that has none stays as it is, because a store must remain readable.
 impl TryFrom<String> for ResourcePath {
     type Error = InvalidPath;
 
     fn try_from(path: String) -> Result<Self, InvalidPath> {
-        path.parse()
+        path.parse().or_else(|invalid| if is_resource(&path) { Ok(Self(path.into())) } else { Err(invalid) })
     }
 }
 
@@ -183,6 +198,28 @@ mod tests {
         for bad in ["", "/", "orders", "/orders/", "//orders", "/a/../b", "/a/./b", "/a?b"] {
             assert!(bad.parse::<ResourcePath>().is_err(), "{bad:?}");
         }
+        for (spelled, normal) in [
+            ("/demo/%61bc", "/demo/abc"),
+            ("/demo/a b", "/demo/a%20b"),
+            ("/demo/a%20b", "/demo/a%20b"),
+            ("/caf\u{e9}", "/caf%C3%A9"),
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/a/b%2fc", "/a/b%2Fc"),
+        ] {
+            assert_eq!(spelled.parse::<ResourcePath>().unwrap().as_str(), normal, "{spelled}");
+        }
+    }
+
+    #[test]
+    fn resource_path_without_normal_form_is_refused_and_read_from_old_stores() {
+        let long = format!("/{}", "\u{e9}".repeat(500));
+        for path in ["/a%", "/a%zz", "/a\n", "/a%00", "/%2e%2e/a", "/a/%2e", "/a\\b", "/a%2f..", &long] {
+            assert!(path.parse::<ResourcePath>().is_err(), "{path:?}");
+            let kept: ResourcePath = serde_json::from_value(path.into()).unwrap();
+            assert_eq!(kept.as_str(), path);
+        }
+        let kept: ResourcePath = serde_json::from_value("/demo/%61bc".into()).unwrap();
+        assert_eq!(kept.as_str(), "/demo/abc");
     }
 
     #[test]

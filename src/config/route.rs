@@ -1,6 +1,6 @@
 //! Routes, as they are written.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 
 use http::Method;
 use serde::{Deserialize, Deserializer, de};
@@ -117,8 +117,14 @@ pub struct Policies {
     pub api_key: Option<Switch<ApiKeyPolicy>>,
     /// Callers are known by their signatures. Beside `api_key`, whoever does not sign needs a key.
     pub signature: Option<Switch<SignaturePolicy>>,
+    /// What becomes of callers whose tenant's subscription has lapsed.
+    #[serde(default)]
+    pub lapsed: Lapsed,
     /// The kind of resource that the key's scopes must cover.
     pub scope: Option<String>,
+    /// The segment of the path that names the resource, from 1. Without it, a key that is confined to some resources of
+    /// the kind is refused.
+    pub scope_target: Option<NonZeroU8>,
     /// Only callers that have a grant for the route.
     #[serde(default)]
     pub grants: bool,
@@ -129,6 +135,43 @@ pub struct Policies {
     pub rate_limit: Option<Switch<RateLimitPolicy>>,
 }
 
+/// What becomes of callers whose tenant's subscription has lapsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lapsed {
+    /// They are refused (402).
+    #[default]
+    Refuse,
+    /// They are admitted like all others.
+    Admit,
+}
+
+/// A kind of callers, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KindName {
+    /// Calls APIs.
+    ApiClient,
+    /// Calls APIs.
+    App,
+    /// Manages what its tenant has.
+    Operator,
+    /// Manages the gateway.
+    Administrator,
+}
+
+/// The names of kinds, when some are listed.
+#[must_use]
+pub fn kinds(listed: &[KindName]) -> Option<Vec<&'static str>> {
+    let name = |kind: &KindName| match kind {
+        KindName::ApiClient => "api_client",
+        KindName::App => "app",
+        KindName::Operator => "operator",
+        KindName::Administrator => "administrator",
+    };
+    (!listed.is_empty()).then(|| listed.iter().map(name).collect())
+}
+
 /// How API keys are looked for.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -137,6 +180,8 @@ pub struct ApiKeyPolicy {
     pub sources: Vec<SourceName>,
     /// The realm that a 401 names.
     pub realm: Option<String>,
+    /// The kinds of callers that are admitted; empty is those that call APIs: `api_client` and `app`.
+    pub kinds: Vec<KindName>,
     /// Whether the key travels on to the service behind.
     pub forward: bool,
     /// How many bad keys lock an address out.
@@ -149,6 +194,8 @@ pub struct ApiKeyPolicy {
 pub struct SignaturePolicy {
     /// The realm that a 401 names.
     pub realm: Option<String>,
+    /// The kinds of callers that are admitted; empty is those that call APIs: `api_client` and `app`.
+    pub kinds: Vec<KindName>,
     /// Whether the signature travels on to the service behind.
     pub forward: bool,
     /// Whether content may be left out of what is signed (`UNSIGNED-PAYLOAD`).
@@ -159,7 +206,7 @@ pub struct SignaturePolicy {
 
 impl Default for SignaturePolicy {
     fn default() -> Self {
-        Self { realm: None, forward: false, unsigned_content: true, lockout: None }
+        Self { realm: None, kinds: Vec::new(), forward: false, unsigned_content: true, lockout: None }
     }
 }
 
@@ -171,7 +218,7 @@ pub struct LockoutPolicy {
     pub attempts: NonZeroU32,
     /// within such a time,
     pub within: Millis,
-    /// and everything from there is refused for so long.
+    /// and from there only good ones are taken for so long.
     pub lasts: Millis,
 }
 

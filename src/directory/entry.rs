@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -14,12 +14,34 @@ use jiff::Timestamp;
 use crate::{
     app::{
         App, Caller, CallerId, CallerKind, Credential, CredentialId, CredentialKind, Digest, Role, Scopes,
-        Status, Tenant,
+        Standing, Status, Tenant,
     },
     limit::{Budget, Budgets},
 };
 
-pub(super) type TenantSlot = ArcSwap<Tenant>;
+/// A tenant as it is now, shared by all its callers.
+#[derive(Debug)]
+pub(super) struct TenantSlot {
+    tenant: ArcSwap<Tenant>,
+    /// Whether its subscription has lapsed: every decision asks, and one load is all that it takes here.
+    is_lapsed: AtomicBool,
+}
+
+impl TenantSlot {
+    pub(super) fn new(tenant: Tenant) -> Self {
+        let is_lapsed = AtomicBool::new(tenant.standing == Standing::Lapsed);
+        Self { tenant: ArcSwap::from_pointee(tenant), is_lapsed }
+    }
+
+    pub(super) fn store(&self, tenant: Tenant) {
+        self.is_lapsed.store(tenant.standing == Standing::Lapsed, Ordering::Release);
+        self.tenant.store(tenant.into());
+    }
+
+    pub(super) fn load(&self) -> Arc<Tenant> {
+        self.tenant.load_full()
+    }
+}
 
 /// A caller as decisions need it.
 #[derive(Debug)]
@@ -31,6 +53,7 @@ pub struct CallerEntry {
     /// Whether its credentials are accepted.
     pub status: Status,
     kind: Kind,
+    is_removed: AtomicBool,
     /// What it may still spend; `None` is unlimited.
     pub budgets: Option<Budgets>,
     tenant: Arc<TenantSlot>,
@@ -64,6 +87,7 @@ impl CallerEntry {
                 CallerKind::Operator => Kind::Operator,
                 CallerKind::Administrator(role) => Kind::Administrator(role),
             },
+            is_removed: AtomicBool::new(false),
             budgets: budget.map(|budget| match buckets {
                 Some(buckets) => buckets.under(budget),
                 None => Budgets::new(budget),
@@ -80,6 +104,7 @@ impl CallerEntry {
             name: self.name.clone(),
             status: self.status,
             kind: self.kind,
+            is_removed: AtomicBool::new(false),
             budgets: Some(budgets.under(budget.clone())),
             tenant: self.tenant.clone(),
         })
@@ -96,6 +121,32 @@ impl CallerEntry {
         }
     }
 
+    /// Its kind, as one bit of a set of kinds.
+    pub(crate) fn kind_bit(&self) -> u8 {
+        match self.kind {
+            Kind::ApiClient => 1,
+            Kind::App => 1 << 1,
+            Kind::Operator => 1 << 2,
+            Kind::Administrator(_) => 1 << 3,
+        }
+    }
+
+    /// Returns `true` if its tenant's subscription has lapsed.
+    #[must_use]
+    pub fn is_lapsed(&self) -> bool {
+        self.tenant.is_lapsed.load(Ordering::Acquire)
+    }
+
+    /// Returns `true` if it was deleted after it was recognised, so that what it was confined to may be gone.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn remove(&self) {
+        self.is_removed.store(true, Ordering::Release);
+    }
+
     /// What it may do on the admin API, when it is an administrator.
     #[must_use]
     pub fn role(&self) -> Option<Role> {
@@ -105,7 +156,7 @@ impl CallerEntry {
     /// Its tenant, as it is now.
     #[must_use]
     pub fn tenant(&self) -> Arc<Tenant> {
-        self.tenant.load_full()
+        self.tenant.load()
     }
 }
 

@@ -91,20 +91,22 @@ impl Directory {
     }
 
     pub(super) fn remove_caller(&self, roster: &mut Roster, caller: &CallerId) {
-        self.put_acl(caller, None);
-        self.granted.pin().remove(caller);
-        self.throttles.bind(&mut roster.rules, caller, None);
+        // First nobody can be recognised as it any more, then what confined it goes. Requests that are being decided learn
+        // that it was removed.
+        let row = roster.remove(caller);
+        row.iter().for_each(|row| row.caller.remove());
+        row.iter().flat_map(Row::keys).for_each(|key| self.hide_key(key));
         self.apps.remove(&mut roster.apps, caller);
-        for key in roster.remove(caller).iter().flat_map(Row::keys) {
-            self.hide_key(key);
-        }
+        self.granted.pin().remove(caller);
+        self.put_acl(caller, None);
+        self.throttles.bind(&mut roster.rules, caller, None);
     }
 
     fn put_tenant(&self, tenant: Tenant) {
         let tenants = self.tenants.pin();
         match tenants.get(&tenant.id) {
-            Some(slot) => slot.store(tenant.into()),
-            None => drop(tenants.insert(tenant.id.clone(), Arc::new(TenantSlot::from_pointee(tenant)))),
+            Some(slot) => slot.store(tenant),
+            None => drop(tenants.insert(tenant.id.clone(), Arc::new(TenantSlot::new(tenant)))),
         }
     }
 

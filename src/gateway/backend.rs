@@ -14,7 +14,8 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::{
-    Shared, answer::Answer, client_body::ClientBody, forward::Forward, origin::Origin, routes::Routes,
+    Shared, answer::Answer, client_body::ClientBody, forward::Forward, lockouts::Lockouts, origin::Origin,
+    routes::Routes,
 };
 use crate::{
     Admission, Denial,
@@ -31,14 +32,14 @@ pub(super) struct Surfaces {
 }
 
 impl Surfaces {
-    pub(super) fn new(config: &Config, shared: &Shared) -> Self {
+    pub(super) fn new(config: &Config, shared: &Shared, lockouts: &Lockouts) -> Self {
         let discue = discue::router(discue::Discue {
             registry: shared.registry.clone(),
             directory: shared.directory.clone(),
             clock: shared.clock.clone(),
             base_url: config.surfaces.discue.base_url.clone(),
             peer: Origin::peer_of,
-            lockout: Arc::new(config.surfaces.discue.lockout.lockout()),
+            lockout: lockouts.of(&config.surfaces.discue.lockout),
             switched_off: config.surfaces.discue.switched_off.clone(),
         });
         let apig = apig::router(apig::Apig {
@@ -49,7 +50,7 @@ impl Surfaces {
             app_codes: config.surfaces.apig.app_codes,
             throttles: config.surfaces.apig.throttles,
             quotas: config.surfaces.apig.quotas,
-            lockout: Arc::new(config.surfaces.apig.lockout.lockout()),
+            lockout: lockouts.of(&config.surfaces.apig.lockout),
             apis: config.routes.iter().filter_map(config::Route::granted).collect(),
             peer: Origin::peer_of,
         });

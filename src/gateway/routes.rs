@@ -9,6 +9,7 @@ use super::{
     Shared,
     backend::{Backend, Surfaces},
     forward::{Forward, Upstream},
+    lockouts::Lockouts,
 };
 use crate::{
     Admission, Denial, Head, Policy, Stop,
@@ -72,7 +73,7 @@ impl Policy for Routes {
         let decided = self.decide(head, admission);
         if matches!(decided, Err(Stop::Deny(_))) {
             // Whoever asks a surface gets its contract's errors, from what stands before it too.
-            let path = || self.fitting(host(head), admission.path(head)).map(|found| found.start);
+            let path = || self.fitting(host(head), admission.normal_path(head)).map(|found| found.start);
             let found = admission.route.or_else(path);
             admission.form = found.and_then(|at| self.all.get(at)).map(|route| match route.form {
                 Form::Discue if is_pretty(head.uri) => Form::DiscuePretty,
@@ -102,8 +103,10 @@ impl Routes {
             (name.as_str(), Arc::new(Upstream::new(name, upstream, config)))
         };
         let upstreams: BTreeMap<&str, _> = config.upstreams.iter().map(upstream).collect();
-        let surfaces = Surfaces::new(config, shared);
-        let intake = Signature::intake_at(config.limits.pace());
+        let lockouts = Lockouts::default();
+        let surfaces = Surfaces::new(config, shared, &lockouts);
+        let recognition =
+            Recognition { shared, intake: Signature::intake_at(config.limits.pace()), lockouts };
         let route = |route: &config::Route| {
             let (backend, form) = match route.backend()? {
                 config::Backend::Upstream(name) => {
@@ -118,7 +121,7 @@ impl Routes {
                 path: route.path.as_str().into(),
                 methods: route.methods.clone(),
                 relaxed: route.relax.rules(),
-                policies: chain(route, config, shared, &intake),
+                policies: chain(route, config, &recognition),
                 form,
                 backend,
             })
@@ -176,7 +179,7 @@ impl Routes {
     /// What every request must pass, its route, and the route's own chain.
     fn decide(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         admission.step(&self.first, head)?;
-        let at = self.find(host(head), admission.path(head), head.method, admission.breaks())?;
+        let at = self.find(host(head), admission.normal_path(head), head.method, admission.breaks())?;
         admission.route = Some(at);
         admission.step(&self.all[at].policies, head)
     }
@@ -216,12 +219,13 @@ fn form(surface: config::Surface) -> Form {
 }
 
 /// A route's policies, in the order that is documented.
-fn chain(route: &config::Route, config: &Config, shared: &Shared, intake: &Intake) -> Box<dyn Policy> {
-    let (policies, directory) = (&route.policies, &shared.directory);
+fn chain(route: &config::Route, config: &Config, recognition: &Recognition<'_>) -> Box<dyn Policy> {
+    let (policies, directory) = (&route.policies, &recognition.shared.directory);
     // A surface has its own bound on content, and its own answer.
     let body_limit = route.upstream.is_some().then(|| route.body_bytes.unwrap_or(config.limits.body_bytes));
-    let api_key = policies.api_key().map(|settings| api_key(settings, shared));
-    let signature = policies.signature().map(|settings| signature(settings, shared, intake));
+    let lapsed = policies.lapsed == config::Lapsed::Admit;
+    let api_key = policies.api_key().map(|settings| recognition.api_key(settings, lapsed));
+    let signature = policies.signature().map(|settings| recognition.signature(settings, lapsed));
     let (api_key, signature, either) = match (api_key, signature) {
         (Some(api_key), Some(signature)) => (None, None, Some(signature.or(api_key))),
         (api_key, signature) => (api_key, signature, None),
@@ -237,7 +241,7 @@ fn chain(route: &config::Route, config: &Config, shared: &Shared, intake: &Intak
         api_key,
         (signature, either),
         (
-            policies.scope.as_deref().map(Scope::new),
+            policies.scope.as_deref().map(|resource| scope(resource, policies)),
             route.granted().map(|name| Grant::new(directory.clone(), name)),
             addresses,
         ),
@@ -249,33 +253,62 @@ fn chain(route: &config::Route, config: &Config, shared: &Shared, intake: &Intak
     ))
 }
 
-fn api_key(settings: &config::ApiKeyPolicy, shared: &Shared) -> ApiKey {
-    let mut policy = ApiKey::new(shared.directory.clone());
-    if let Some(places) = settings.places() {
-        policy = policy.sources(places);
+fn scope(resource: &str, policies: &config::Policies) -> Scope {
+    let scope = Scope::new(resource);
+    match policies.scope_target {
+        Some(segment) => scope.target_segment(usize::from(segment.get())),
+        None => scope,
     }
-    if let Some(realm) = &settings.realm {
-        policy = policy.realm(realm);
-    }
-    if let Some(lockout) = &settings.lockout {
-        policy = policy.lockout(lockout.lockout());
-    }
-    if settings.forward { policy.forwarding() } else { policy }
 }
 
-fn signature(settings: &config::SignaturePolicy, shared: &Shared, intake: &Intake) -> Signature {
-    let policy = Signature::new(shared.directory.clone(), shared.sealer.clone());
-    let mut policy = policy.intake(intake.clone());
-    if let Some(realm) = &settings.realm {
-        policy = policy.realm(realm);
+/// What the routes of a gateway have in common where they recognise callers.
+struct Recognition<'a> {
+    shared: &'a Shared,
+    intake: Intake,
+    lockouts: Lockouts,
+}
+
+impl Recognition<'_> {
+    fn api_key(&self, settings: &config::ApiKeyPolicy, lapsed: bool) -> ApiKey {
+        let mut policy = ApiKey::new(self.shared.directory.clone());
+        if let Some(places) = settings.places() {
+            policy = policy.sources(places);
+        }
+        if let Some(realm) = &settings.realm {
+            policy = policy.realm(realm);
+        }
+        if let Some(kinds) = config::kinds(&settings.kinds) {
+            policy = policy.kinds(&kinds);
+        }
+        if let Some(lockout) = &settings.lockout {
+            policy = policy.lockout(self.lockouts.of(lockout));
+        }
+        if lapsed {
+            policy = policy.admitting_lapsed();
+        }
+        if settings.forward { policy.forwarding() } else { policy }
     }
-    if let Some(lockout) = &settings.lockout {
-        policy = policy.lockout(lockout.lockout());
+
+    fn signature(&self, settings: &config::SignaturePolicy, lapsed: bool) -> Signature {
+        let policy = Signature::new(self.shared.directory.clone(), self.shared.sealer.clone());
+        let mut policy = policy.intake(self.intake.clone());
+        if let Some(realm) = &settings.realm {
+            policy = policy.realm(realm);
+        }
+        if let Some(kinds) = config::kinds(&settings.kinds) {
+            policy = policy.kinds(&kinds);
+        }
+        if let Some(lockout) = &settings.lockout {
+            policy = policy.lockout(self.lockouts.of(lockout));
+        }
+        if lapsed {
+            policy = policy.admitting_lapsed();
+        }
+        if !settings.unsigned_content {
+            policy = policy.only_signed_content();
+        }
+        if settings.forward { policy.forwarding() } else { policy }
     }
-    if !settings.unsigned_content {
-        policy = policy.only_signed_content();
-    }
-    if settings.forward { policy.forwarding() } else { policy }
 }
 
 /// The host that a request is for: the target's, or else the field's.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Policy, Stop};
+use super::{ChainOrder, Policy, Stop, recognised};
 use crate::{Admission, Denial, Head, denial::Forbidden, directory::Directory};
 
 /// Holds callers to their [address lists](crate::app::Acl): those that have one.
@@ -24,12 +24,16 @@ impl Addresses {
 
 impl Policy for Addresses {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        match admission.caller() {
-            Some(caller) if !self.directory.lets(&caller.id, head.peer) => {
-                Err(Denial::Forbidden(Forbidden::Address).into())
-            }
-            _ => Ok(()),
+        let caller = recognised(admission)?.caller();
+        // A caller that was deleted meanwhile has lost its list, too: that is looked at after the list.
+        if self.directory.lets(&caller.id, head.peer) && !caller.is_removed() {
+            return Ok(());
         }
+        Err(Denial::Forbidden(Forbidden::Address).into())
+    }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        order.needs_caller("Addresses");
     }
 }
 
@@ -59,6 +63,30 @@ mod tests {
 
     fn acl(kind: AclKind, range: &str) -> Acl {
         Acl::new(kind, vec![range.parse().unwrap()]).unwrap()
+    }
+
+    /// Deletes the caller between what recognises it and what holds it to its list.
+    struct Deletes<'a>(&'a World);
+
+    impl Policy for Deletes<'_> {
+        fn admit(&self, _: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+            let caller = admission.caller().map(|caller| caller.id.clone()).unwrap();
+            self.0.delete_caller(&caller);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn caller_that_is_deleted_while_it_is_decided_about_does_not_escape_its_list() {
+        let world = World::new();
+        let key = world.key();
+        with(&world, Some(acl(AclKind::Permit, "192.0.2.1")));
+        let directory = || world.directory.clone();
+        let chain = (ApiKey::new(directory()), Deletes(&world), Addresses::new(directory()));
+        let mut request = request("GET", "/", &[("x-api-key", &key)]);
+        request.extensions_mut().insert::<IpAddr>("192.0.2.2".parse().unwrap());
+        assert_eq!(code(world.ask(&chain, &request)), "address");
+        assert_eq!(code(world.ask(&chain, &request)), "credential-unknown");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{fmt::Write, sync::Arc};
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::{Lockout, Policy, Stop};
+use super::{ChainOrder, Lockout, Policy, Stop, kinds::Kinds};
 use crate::{
     Admission, Denial, Head,
     admission::Identity,
@@ -67,7 +67,8 @@ const LONGEST: usize = 1_024;
 ///
 /// A request has exactly one credential: two fields of one name, or two of the sources at once, are
 /// answered with 400. A missing, malformed, unknown or expired key is 401 with `WWW-Authenticate`; a
-/// disabled key or caller is 403. The key does not travel on to the service behind, unless
+/// disabled key or caller is 403, as are [kinds](Self::kinds) of callers that have no business here; one whose tenant's
+/// subscription has lapsed is 402. The key does not travel on to the service behind, unless
 /// [`forwarding`](Self::forwarding) says so.
 ///
 /// The field `X-Apig-AppCode`, where it is one of the sources, carries AppCodes; all others carry keys.
@@ -83,7 +84,7 @@ const LONGEST: usize = 1_024;
 pub struct ApiKey {
     directory: Arc<Directory>,
     sources: Vec<Source>,
-    kinds: Option<&'static [&'static str]>,
+    admits: Admits,
     realm: Box<str>,
     pub(super) challenge: HeaderValue,
     forward: bool,
@@ -97,7 +98,16 @@ impl ApiKey {
         let sources = vec![Source::x_api_key(), Source::bearer(), Source::Authorization("ApiKey".into())];
         let challenge = HeaderValue::from_static("");
         let realm = "portcullis".into();
-        Self { directory, sources, kinds: None, realm, challenge, forward: false, lockout: None }.challenged()
+        Self {
+            directory,
+            sources,
+            admits: Admits::default(),
+            realm,
+            challenge,
+            forward: false,
+            lockout: None,
+        }
+        .challenged()
     }
 
     /// Looks in these places instead, in this order.
@@ -114,10 +124,18 @@ impl ApiKey {
         self.challenged()
     }
 
-    /// Admits only callers of these kinds (`api_client`, `app`, `operator`); others are 403.
+    /// Admits only callers of these kinds (`api_client`, `app`, `operator`, `administrator`); others are 403. Without
+    /// it, those are admitted that call APIs: `api_client` and `app`.
     #[must_use]
-    pub fn kinds(mut self, kinds: &'static [&'static str]) -> Self {
-        self.kinds = Some(kinds);
+    pub fn kinds(mut self, kinds: &[&str]) -> Self {
+        self.admits.kinds = Kinds::of(kinds);
+        self
+    }
+
+    /// Admits callers of tenants whose subscription has lapsed, too; others are 402.
+    #[must_use]
+    pub fn admitting_lapsed(mut self) -> Self {
+        self.admits.lapsed = true;
         self
     }
 
@@ -128,8 +146,8 @@ impl ApiKey {
         self
     }
 
-    /// Refuses addresses from which too many bad keys came. Clones of this policy count together, and all that
-    /// have one lockout.
+    /// Refuses addresses from which too many bad keys came, unless they present a good one. Clones of this policy count
+    /// together, and all that have one lockout.
     #[must_use]
     pub fn lockout(mut self, lockout: impl Into<Arc<Lockout>>) -> Self {
         self.lockout = Some(lockout.into());
@@ -226,10 +244,24 @@ pub(super) fn quotable(text: &str) -> Box<str> {
     text.chars().filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\')).collect()
 }
 
+/// Which callers are admitted, of those that are proved and enabled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Admits {
+    pub(super) kinds: Kinds,
+    /// Those whose tenant's subscription has lapsed, too.
+    pub(super) lapsed: bool,
+}
+
+impl Default for Admits {
+    fn default() -> Self {
+        Self { kinds: Kinds::CALLERS, lapsed: false }
+    }
+}
+
 /// Whether a credential that was proved is in force, and its caller is one that may be here.
 pub(super) fn accepted(
     key: &KeyEntry,
-    kinds: Option<&[&str]>,
+    admits: Admits,
     now: Moment,
     expired: impl FnOnce() -> Denial,
 ) -> Result<(), Denial> {
@@ -242,17 +274,28 @@ pub(super) fn accepted(
     if key.caller().status == Status::Disabled {
         return Err(Denial::Forbidden(Forbidden::CallerDisabled));
     }
-    if kinds.is_some_and(|kinds| !kinds.contains(&key.caller().kind())) {
+    if !admits.kinds.has(key.caller()) {
         return Err(Denial::Forbidden(Forbidden::Kind));
+    }
+    if !admits.lapsed && key.caller().is_lapsed() {
+        return Err(Denial::PaymentRequired { detail: "The subscription has lapsed.".into() });
     }
     Ok(())
 }
 
 impl Policy for ApiKey {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        if let Some(lockout) = &self.lockout {
-            lockout.check(head)?;
-        }
+        let Some(lockout) = &self.lockout else { return self.recognise(head, admission) };
+        lockout.guard(head, || self.recognise(head, admission))
+    }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        order.recognises_caller();
+    }
+}
+
+impl ApiKey {
+    fn recognise(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let (source, presented) = self.presented(head)?;
         let codes = source.is_of_codes();
         let found = if codes {
@@ -268,7 +311,7 @@ impl Policy for ApiKey {
         let Some(key) = found.filter(|key| matches!(key.kind(), CredentialKind::AppCode(_)) == codes) else {
             return Err(self.bad(head, Unauthenticated::Unknown).into());
         };
-        accepted(&key, self.kinds, head.now, || self.refuse(Unauthenticated::Expired))?;
+        accepted(&key, self.admits, head.now, || self.refuse(Unauthenticated::Expired))?;
         if !self.forward {
             admission.credential = Some(source.field().clone());
         }

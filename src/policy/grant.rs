@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Policy, Stop};
+use super::{ChainOrder, Policy, Stop, recognised};
 use crate::{Admission, Denial, Head, app::RouteName, denial::Forbidden, directory::Directory};
 
 /// Refuses callers that have no [grant](crate::app::Grant) for a route.
@@ -24,13 +24,15 @@ impl Grant {
 
 impl Policy for Grant {
     fn admit(&self, _: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        let Some(caller) = admission.caller() else {
-            return Err(Denial::internal("a grant policy stands before any that recognises a caller").into());
-        };
+        let caller = recognised(admission)?.caller();
         if self.directory.grants(&caller.id, &self.route) {
             return Ok(());
         }
         Err(Denial::Forbidden(Forbidden::Grant).into())
+    }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        order.needs_caller("Grant");
     }
 }
 
@@ -84,6 +86,6 @@ mod tests {
     fn without_a_caller_nobody_passes() {
         let world = World::new();
         let policy = Grant::new(world.directory.clone(), "orders".parse().unwrap());
-        assert_eq!(code(world.ask(&policy, &request("GET", "/", &[]))), "internal");
+        assert_eq!(code(world.ask(&policy, &request("GET", "/", &[]))), "credential-missing");
     }
 }

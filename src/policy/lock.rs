@@ -2,13 +2,20 @@
 
 use std::sync::Arc;
 
-use super::{Policy, Stop};
-use crate::{Admission, Denial, Head, directory::Directory};
+use super::{ChainOrder, Policy, Stop};
+use crate::{
+    Admission, Denial, Head,
+    directory::{CallerEntry, Directory},
+};
 
 /// Refuses what is locked: requests of a locked caller, and requests to a locked path or below it.
 ///
 /// Reads pass (safe methods, RFC 9110 section 9.2.1) unless the lock covers all. `Retry-After` is the
 /// end of the lock that lasts longest.
+///
+/// A path is compared in its [normal form](crate::target), as the client sent it, whatever router passes the request
+/// on: `/orders/%37` is `/orders/7`. A path that has no normal form is answered with 400; so is one that breaks a
+/// [rule](crate::target::Rules) which no [`Strict`](super::Strict) in front relaxes.
 ///
 /// It stands behind what recognises the caller; without a caller only locks on resources apply that
 /// hold for every tenant.
@@ -23,15 +30,32 @@ impl Lock {
     pub fn new(directory: Arc<Directory>) -> Self {
         Self { directory }
     }
+
+    /// Decides on several spellings of one path: a lock on any of them stops the request.
+    pub(crate) fn admit_on<'a>(
+        &self,
+        head: Head<'_>,
+        caller: Option<&CallerEntry>,
+        spellings: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), Stop> {
+        let now = head.now.time;
+        let locks =
+            spellings.into_iter().filter_map(|path| self.directory.lock(caller, path, head.is_safe(), now));
+        match locks.max_by_key(|lock| lock.expires_at) {
+            None => Ok(()),
+            Some(lock) => Err(Denial::Locked { lock, now }.into()),
+        }
+    }
 }
 
 impl Policy for Lock {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        let now = head.now.time;
-        match self.directory.lock(admission.caller(), admission.path(head), head.is_safe(), now) {
-            None => Ok(()),
-            Some(lock) => Err(Denial::Locked { lock, now }.into()),
-        }
+        admission.normalise(head)?;
+        self.admit_on(head, admission.caller(), [admission.normal_path(head)])
+    }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        order.uses_caller("Lock");
     }
 }
 

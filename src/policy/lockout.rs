@@ -10,16 +10,24 @@ use std::{
     time::Duration,
 };
 
+use super::Stop;
 use crate::{Denial, Head, address::neighbourhood, denial::Forbidden};
 
-/// The most addresses that are remembered; beyond, those whose time is over are forgotten, and then any.
+/// The most addresses that are remembered. Beyond, those whose time is over are forgotten, and then a part of the
+/// others: those that are locked out last, and the oldest first.
 const MOST: usize = 65_536;
+
+/// How many of the others are forgotten at once, so that not each further address looks through all.
+const FORGOTTEN: usize = MOST / 8;
 
 /// In ticks of the clock, which are nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
-/// Refuses everything from an address, valid credentials too, for a while after several bad ones came from
-/// there within a short time. Whoever owns a key that is being guessed at is not locked out elsewhere.
+/// Refuses what comes from an address for a while after several bad credentials came from there within a short time.
+///
+/// A valid credential is admitted all the same: others may share the address, and whoever has one need not guess.
+/// Everything else gets one and the same answer meanwhile, so that it says nothing about a guess: not even whether
+/// a credential is unknown, expired or disabled.
 ///
 /// A credential is bad when nobody has it, or when it has not the form of one; that one is missing, expired
 /// or disabled counts for nothing. An IPv6 host is its /64. Requests whose address is not known are never
@@ -73,8 +81,21 @@ impl Lockout {
         }
     }
 
-    /// Whether a request may be looked at.
-    pub(super) fn check(&self, head: Head<'_>) -> Result<(), Denial> {
+    /// Admits what `recognise` recognises; what it refuses is told of the lockout instead, where there was one before.
+    pub(super) fn guard(
+        &self,
+        head: Head<'_>,
+        recognise: impl FnOnce() -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let before = self.check(head);
+        match recognise() {
+            Err(Stop::Deny(denial)) => Err(before.err().unwrap_or(denial).into()),
+            outcome => outcome,
+        }
+    }
+
+    /// Whether the address of a request is locked out.
+    fn check(&self, head: Head<'_>) -> Result<(), Denial> {
         let Some(peer) = head.peer.filter(|_| self.remembered.load(Ordering::Relaxed) > 0) else {
             return Ok(());
         };
@@ -93,17 +114,14 @@ impl Lockout {
         let (Some(peer), now) = (head.peer, head.now.ticks) else { return };
         let mut addresses = self.addresses();
         if addresses.len() >= MOST {
-            addresses.retain(|_, record| now < record.until);
-            if addresses.len() >= MOST {
-                addresses.clear();
-            }
+            make_room(&mut addresses, now);
         }
         let fresh = Record { bad: 0, until: now.saturating_add(self.within), locked: false };
         let record = addresses.entry(neighbourhood(peer)).or_insert(fresh);
         if now >= record.until {
             *record = fresh;
         }
-        record.bad += 1;
+        record.bad = record.bad.saturating_add(1);
         if record.bad >= self.attempts && !record.locked {
             (record.locked, record.until) = (true, now.saturating_add(self.lasts));
             tracing::warn!(%peer, bad = record.bad, "too many bad credentials from here: refused for a while");
@@ -113,6 +131,30 @@ impl Lockout {
 
     fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, Record>> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets the addresses whose time is over, and when there are none, a part of the others.
+fn make_room(addresses: &mut HashMap<IpAddr, Record>, now: u64) {
+    addresses.retain(|_, record| now < record.until);
+    if addresses.len() < MOST {
+        return;
+    }
+    let mut order: Vec<_> = addresses.values().map(Record::order).collect();
+    let last = *order.select_nth_unstable(FORGOTTEN - 1).1;
+    // Of those that are as old as the last, only as many as are left to forget.
+    let mut left = FORGOTTEN - addresses.values().filter(|record| record.order() < last).count();
+    addresses.retain(|_, record| {
+        let is_equal = record.order() == last && left > 0;
+        left -= usize::from(is_equal);
+        record.order() > last || (record.order() == last && !is_equal)
+    });
+}
+
+impl Record {
+    /// The least is the first to be forgotten.
+    fn order(&self) -> (bool, u64) {
+        (self.locked, self.until)
     }
 }
 
@@ -147,17 +189,36 @@ mod tests {
         assert_eq!(ask(&world, &policy, here, "guess"), "credential-malformed");
         assert_eq!(ask(&world, &policy, here, &key), "admitted");
         assert_eq!(ask(&world, &policy, here, "guess"), "credential-malformed");
-        assert_eq!(ask(&world, &policy, here, &key), "lockout");
-        assert_eq!(ask(&world, &policy, "::ffff:192.0.2.1", &key), "lockout");
-        assert_eq!(ask(&world, &policy, "192.0.2.2", &key), "admitted");
-        assert_eq!(ask(&world, &policy, "nowhere", &key), "admitted");
+        assert_eq!(ask(&world, &policy, here, "guess"), "lockout");
+        assert_eq!(ask(&world, &policy, "::ffff:192.0.2.1", "guess"), "lockout");
+        assert_eq!(ask(&world, &policy, "192.0.2.2", "guess"), "credential-malformed");
+        assert_eq!(ask(&world, &policy, "nowhere", "guess"), "credential-malformed");
 
         world.clock.advance(A_SECOND * 20 - Duration::from_nanos(1));
-        assert_eq!(ask(&world, &policy, here, &key), "lockout");
+        assert_eq!(ask(&world, &policy, here, foreign.expose()), "lockout");
         world.clock.advance(Duration::from_nanos(1));
-        assert_eq!(ask(&world, &policy, here, &key), "admitted");
         assert_eq!(ask(&world, &policy, here, "guess"), "credential-malformed");
         assert_eq!(ask(&world, &policy, here, &key), "admitted", "it begins anew");
+    }
+
+    #[test]
+    fn valid_credential_passes_a_lockout_and_all_else_gets_one_answer() {
+        let world = World::new();
+        let policy =
+            ApiKey::new(world.directory.clone()).lockout(Lockout::new(1, A_SECOND * 10, A_SECOND * 20));
+        let (key, now) = (world.key(), world.now());
+        let disabled = world.key_with(|credential| credential.status = crate::app::Status::Disabled);
+        let expired = world.key_with(|credential| credential.not_after = Some(now));
+        let unknown = crate::app::ApiKey::generate(&crate::app::KeyPrefix::default());
+        let here = "192.0.2.1";
+        assert_eq!(ask(&world, &policy, here, "guess"), "credential-malformed");
+        for bad in ["guess", "", unknown.expose(), &*disabled, &*expired] {
+            assert_eq!(ask(&world, &policy, here, bad), "lockout", "{bad}");
+            assert_eq!(ask(&world, &policy, here, &key), "admitted");
+        }
+        // What was answered meanwhile makes it no longer, and a valid credential no shorter.
+        world.clock.advance(A_SECOND * 20);
+        assert_eq!(ask(&world, &policy, here, unknown.expose()), "credential-unknown");
     }
 
     #[test]
@@ -174,18 +235,34 @@ mod tests {
         assert_eq!(ask(&world, &policy, "2001:db8::1", &key), "admitted");
         ask(&world, &policy, "2001:db8::1", "guess");
         ask(&world, &policy, "2001:db8::2", "guess");
-        assert_eq!(ask(&world, &policy, "2001:db8::3", &key), "lockout", "a /64 is one host");
+        assert_eq!(ask(&world, &policy, "2001:db8::3", "guess"), "lockout", "a /64 is one host");
+        assert_eq!(ask(&world, &policy, "2001:db8:0:1::3", "guess"), "credential-malformed");
     }
 
     #[test]
-    fn so_many_addresses_are_remembered_and_no_more() {
-        let lockout = Lockout::new(10, A_SECOND, A_SECOND);
-        let world = World::new();
+    fn full_lockout_forgets_the_oldest_and_those_that_are_locked_out_last() {
+        let (lockout, world) = (Lockout::new(2, A_SECOND * 1_000, A_SECOND * 1_000), World::new());
         let request = request("GET", "/", &[]);
-        for peer in (0..).map(std::net::Ipv4Addr::from_bits).take(MOST + 10) {
-            let peer = peer.into();
+        let note = |address: u32| {
+            let peer = IpAddr::from(std::net::Ipv4Addr::from_bits(address));
             lockout.note(Head::within(&request, Some(peer), false, world.clock.now()));
-        }
+        };
+        let most = u32::try_from(MOST).unwrap();
+        (0..10).chain(0..10).for_each(note);
+        world.clock.advance(A_SECOND);
+        note(10);
+        world.clock.advance(A_SECOND);
+        (11..most + 10).for_each(note);
+        let addresses = lockout.addresses();
+        assert!(addresses.len() <= MOST);
+        let has = |address: u32| addresses.get(&IpAddr::from(std::net::Ipv4Addr::from_bits(address)));
+        assert!((0..10).all(|locked| has(locked).is_some_and(|record| record.locked)));
+        assert!(has(10).is_none(), "the oldest of those that are not locked out");
+        assert!(has(most + 9).is_some());
+        drop(addresses);
+        world.clock.advance(A_SECOND * 2_000);
+        (most..2 * most + 20).for_each(note);
         assert!(lockout.addresses().len() <= MOST);
+        assert!(!lockout.addresses().contains_key(&IpAddr::from([0, 0, 0, 1])), "its time is over");
     }
 }

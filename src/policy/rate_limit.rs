@@ -1,6 +1,6 @@
 //! How much may they (429)?
 
-use super::{Policy, Stop};
+use super::{ChainOrder, Policy, Stop, recognised};
 use crate::{
     Admission, Denial, Head,
     admission::{Permit, Report},
@@ -49,11 +49,7 @@ impl RateLimit {
 
 impl Policy for RateLimit {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        let Some(identity) = admission.identity() else {
-            return Err(
-                Denial::internal("a rate limit stands before any policy that recognises a caller").into()
-            );
-        };
+        let identity = recognised(admission)?;
         let Some(budgets) = &identity.caller().budgets else { return Ok(()) };
         let verdict = budgets.spend(head.now.ticks);
         let (Verdict::Admitted(reading) | Verdict::Refused { reading, .. }) = verdict;
@@ -64,6 +60,10 @@ impl Policy for RateLimit {
         admission.report = Some(Report { reading, fields: self.fields, at: head.now.time });
         admission.permits.take(outcome?);
         Ok(())
+    }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        order.needs_caller("RateLimit");
     }
 }
 
@@ -175,6 +175,6 @@ mod tests {
     #[test]
     fn without_a_caller_nobody_passes() {
         let world = World::new();
-        assert_eq!(code(world.ask(&RateLimit::new(), &request("GET", "/", &[]))), "internal");
+        assert_eq!(code(world.ask(&RateLimit::new(), &request("GET", "/", &[]))), "credential-missing");
     }
 }

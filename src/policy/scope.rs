@@ -2,36 +2,85 @@
 
 use std::sync::Arc;
 
-use super::{Policy, Stop};
+use super::{ChainOrder, Policy, Stop, recognised};
 use crate::{Admission, Denial, Head, app::Access, denial::Forbidden};
 
 /// Holds a credential to its scopes: safe methods need read access to a kind of resource, others write.
 ///
-/// Stands behind [`ApiKey`](super::ApiKey). It knows the kind only; who knows which one of the kind is
-/// asked for checks that with [`Scopes::cover`](crate::app::Scopes::cover).
+/// Stands behind [`ApiKey`](super::ApiKey). A credential that is confined to some resources of the kind is admitted to
+/// those only: [`target_segment`](Self::target_segment) says where the path names the one that is asked for. Without it,
+/// such a credential is refused, unless the service behind [checks that itself](Self::any_target).
+///
+/// ```
+/// use portcullis::policy::Scope;
+///
+/// // `/orders/7` and all below it, for a key with the scope `orders:read:7`
+/// let orders = Scope::new("orders").target_segment(2);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Scope {
     resource: Arc<str>,
+    target: Target,
+}
+
+/// Which resource of the kind is asked for.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    /// Perhaps all of them.
+    Unknown,
+    /// The one that a segment of the path names; the first one is 1.
+    Segment(usize),
+    /// The service behind looks itself.
+    Any,
 }
 
 impl Scope {
     /// Guards a kind of resource, such as `orders`.
     #[must_use]
     pub fn new(resource: &str) -> Self {
-        Self { resource: resource.into() }
+        Self { resource: resource.into(), target: Target::Unknown }
+    }
+
+    /// Takes a segment of the path for the resource that is asked for; the first segment is 1. It is compared in its
+    /// [normal form](crate::target). Where the path is shorter, all resources of the kind are asked for.
+    #[must_use]
+    pub fn target_segment(mut self, segment: usize) -> Self {
+        self.target = Target::Segment(segment);
+        self
+    }
+
+    /// Admits a credential that is confined to any resources of the kind: the service behind checks which one is asked
+    /// for, with [`Scopes::cover`](crate::app::Scopes::cover).
+    #[must_use]
+    pub fn any_target(mut self) -> Self {
+        self.target = Target::Any;
+        self
     }
 }
 
 impl Policy for Scope {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        let Some(identity) = admission.identity() else {
-            return Err(Denial::internal("a scope policy stands before any that recognises a caller").into());
-        };
         let access = if head.is_safe() { Access::Read } else { Access::Write };
-        if identity.key.scopes.touch(&self.resource, access) {
+        if matches!(self.target, Target::Segment(_)) {
+            admission.normalise(head)?;
+        }
+        let scopes = &recognised(admission)?.key.scopes;
+        let covered = match self.target {
+            Target::Unknown => scopes.cover(&self.resource, access, None),
+            Target::Any => scopes.touch(&self.resource, access),
+            Target::Segment(at) => {
+                let named = admission.normal_path(head).split('/').nth(at).filter(|it| !it.is_empty());
+                scopes.cover(&self.resource, access, named)
+            }
+        };
+        if covered {
             return Ok(());
         }
         Err(Denial::Forbidden(Forbidden::Scope { resource: self.resource.clone(), access }).into())
+    }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        order.needs_caller("Scope");
     }
 }
 
@@ -47,8 +96,7 @@ mod tests {
     #[test]
     fn reading_needs_read_and_changing_needs_write() {
         let world = World::new();
-        let scope =
-            |access| app::Scope { resource: "orders".into(), access, targets: Some(vec!["7".into()]) };
+        let scope = |access| app::Scope { resource: "orders".into(), access, targets: None };
         let chain = |resource| (ApiKey::new(world.directory.clone()), Scope::new(resource));
         for (access, method, resource, expected) in [
             (Access::Read, "GET", "orders", "admitted"),
@@ -68,8 +116,43 @@ mod tests {
     }
 
     #[test]
+    fn credential_that_is_confined_to_targets_is_admitted_to_those_only() {
+        let world = World::new();
+        let targets = Some(vec!["7".into(), "a b".into()]);
+        let scope = app::Scope { resource: "orders".into(), access: Access::Read, targets };
+        let key = world.key_with(|credential| credential.scopes = Scopes::Listed(vec![scope]));
+        let whole = app::Scope { resource: "orders".into(), access: Access::Read, targets: None };
+        let whole = world.key_with(|credential| credential.scopes = Scopes::Listed(vec![whole]));
+        let ask = |policy: &Scope, key: &str, path: &str| {
+            let chain = (ApiKey::new(world.directory.clone()), policy.clone());
+            code(world.ask(&chain, &request("GET", path, &[("x-api-key", key)])))
+        };
+        let (plain, any) = (Scope::new("orders"), Scope::new("orders").any_target());
+        let second = Scope::new("orders").target_segment(2);
+        for (path, told) in [
+            ("/orders/7", "admitted"),
+            ("/orders/%37", "admitted"),
+            ("/orders/7/lines", "admitted"),
+            ("/orders/8", "scope"),
+            ("/orders/77", "scope"),
+            ("/orders/8/7", "scope"),
+            ("/orders/", "scope"),
+            ("/orders", "scope"),
+            ("/orders/8/../7", "bad-request"),
+        ] {
+            assert_eq!(ask(&second, &key, path), told, "{path}");
+            assert_eq!(ask(&plain, &key, path), "scope", "{path}");
+            assert_eq!(ask(&any, &key, path), "admitted", "{path}");
+            if told != "bad-request" {
+                assert_eq!(ask(&second, &whole, path), "admitted", "{path}");
+                assert_eq!(ask(&plain, &whole, path), "admitted", "{path}");
+            }
+        }
+    }
+
+    #[test]
     fn without_a_caller_nothing_is_covered() {
         let world = World::new();
-        assert_eq!(code(world.ask(&Scope::new("orders"), &request("GET", "/", &[]))), "internal");
+        assert_eq!(code(world.ask(&Scope::new("orders"), &request("GET", "/", &[]))), "credential-missing");
     }
 }

@@ -6,8 +6,9 @@ use http::{HeaderValue, header};
 use sha2::{Digest, Sha256};
 
 use super::{
-    ApiKey, Intake, Lockout, Policy, Stop,
-    api_key::{accepted, quotable},
+    ApiKey, ChainOrder, Intake, Lockout, Policy, Stop,
+    api_key::{Admits, accepted, quotable},
+    kinds::Kinds,
 };
 use crate::{
     Admission, Denial, Head,
@@ -58,7 +59,7 @@ const IN_ALL: u64 = 64 * 1024 * 1024;
 pub struct Signature {
     directory: Arc<Directory>,
     sealer: Arc<Sealer>,
-    kinds: Option<&'static [&'static str]>,
+    admits: Admits,
     challenge: HeaderValue,
     forward: bool,
     only_signed_content: bool,
@@ -79,7 +80,7 @@ impl Signature {
         Self {
             directory,
             sealer,
-            kinds: None,
+            admits: Admits::default(),
             challenge: HeaderValue::from_static(ALGORITHM),
             forward: false,
             only_signed_content: false,
@@ -98,10 +99,18 @@ impl Signature {
         self
     }
 
-    /// Admits only callers of these kinds (`app`, `operator`, …); others are 403.
+    /// Admits only callers of these kinds (`api_client`, `app`, `operator`, `administrator`); others are 403. Without
+    /// it, those are admitted that call APIs: `api_client` and `app`.
     #[must_use]
-    pub fn kinds(mut self, kinds: &'static [&'static str]) -> Self {
-        self.kinds = Some(kinds);
+    pub fn kinds(mut self, kinds: &[&str]) -> Self {
+        self.admits.kinds = Kinds::of(kinds);
+        self
+    }
+
+    /// Admits callers of tenants whose subscription has lapsed, too; others are 402.
+    #[must_use]
+    pub fn admitting_lapsed(mut self) -> Self {
+        self.admits.lapsed = true;
         self
     }
 
@@ -119,7 +128,7 @@ impl Signature {
         self
     }
 
-    /// Refuses addresses from which too many bad signatures came. Policies that share one count together.
+    /// Refuses addresses from which too many bad signatures came, unless they present a good one. Policies that share one count together.
     #[must_use]
     pub fn lockout(mut self, lockout: impl Into<Arc<Lockout>>) -> Self {
         self.lockout = Some(lockout.into());
@@ -179,9 +188,9 @@ impl Signature {
             .ok_or_else(|| self.refuse(Unauthenticated::Missing))?;
         let parts = Parts {
             method: head.method.as_str(),
-            path: head.uri.path(),
-            query: head.uri.query().unwrap_or_default(),
-            authority: head.uri.authority().map(http::uri::Authority::as_str),
+            path: head.original.path(),
+            query: head.original.query().unwrap_or_default(),
+            authority: head.original.authority().map(http::uri::Authority::as_str),
             headers: head.headers,
         };
         let read =
@@ -240,9 +249,17 @@ impl Signature {
 
 impl Policy for Signature {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        if let Some(lockout) = &self.lockout {
-            lockout.check(head)?;
-        }
+        let Some(lockout) = &self.lockout else { return self.recognise(head, admission) };
+        lockout.guard(head, || self.recognise(head, admission))
+    }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        order.recognises_caller();
+    }
+}
+
+impl Signature {
+    fn recognise(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let presented = self.presented(head)?;
         presented.in_time(head.now.time).map_err(|flaw| self.unproved(Unproved::Flawed(flaw)))?;
         let signed = presented.content();
@@ -271,7 +288,7 @@ impl Policy for Signature {
             let why = if known { mismatch() } else { Unproved::Unknown(access.into()) };
             return Err(self.bad(head, why).into());
         };
-        accepted(&key, self.kinds, head.now, || self.refuse(Unauthenticated::Expired))?;
+        accepted(&key, self.admits, head.now, || self.refuse(Unauthenticated::Expired))?;
         if let Content::Hashes(to) = signed {
             match content {
                 Some(content) if content == to => {}
@@ -310,6 +327,10 @@ impl Policy for SignatureOr {
             return Err(Denial::bad_request("The request has more than one credential.").into());
         }
         self.signature.admit(head, admission)
+    }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        order.recognises_caller();
     }
 }
 

@@ -16,7 +16,8 @@ use crate::{
 /// Refuses requests that two readers could understand differently. It stands before everything else.
 ///
 /// * **Target**: brought into its normal form, by the rules of [`target`]; what has none
-///   is refused. From here on everything sees the normal form, the service behind too.
+///   is refused. From here on everything sees the normal form, the service behind too. Policies that decide on the path,
+///   such as [`Lock`](super::Lock), do so on its normal form without this one, too.
 /// * **Framing**: `Transfer-Encoding` other than exactly `chunked`, beside `Content-Length`, or on
 ///   HTTP/1.0; `Content-Length` that is no plain number.
 /// * **Fields that stand once**: a second `Host`, `Content-Length`, `Content-Type`, `Authorization`,
@@ -64,32 +65,34 @@ impl Strict {
     /// The refusal of a path that breaks these rules, for who relaxes them for some requests only.
     #[must_use]
     pub fn broken(rules: Rules) -> Denial {
-        let names = rules.names().collect::<Vec<_>>().join(", ");
-        refuse(format!("The path breaks rules that are not relaxed here: {names}."))
+        Denial::breaking(rules)
     }
 
     fn target(self, head: Head<'_>, admission: &mut Admission) -> Result<(), Denial> {
-        let path = head.uri.path();
-        if path == "*" && head.method == Method::OPTIONS {
+        admission.breaks = admission.normalise_relaxing(head, self.relaxed)?;
+        if head.uri.path() == head.original.path() {
+            if let Some(path) = &admission.path {
+                admission.target = Some(with_path(head.uri, path)?);
+            }
             return Ok(());
         }
-        let normal = target::normalise(path).map_err(|why| refuse(format!("In the target, {why}.")))?;
+        // The service behind is given a part of the path, which has a normal form where the whole has one.
+        let normal = target::normalise(head.uri.path()).map_err(Denial::ambiguous)?;
         let broken = normal.breaks.without(self.relaxed);
         if !broken.is_empty() {
-            return Err(Self::broken(broken));
+            return Err(Denial::breaking(broken));
         }
-        admission.breaks = normal.breaks;
         if let Cow::Owned(path) = normal.path {
-            admission.target = Some(with_path(head.uri, path)?);
+            admission.target = Some(with_path(head.uri, &path)?);
         }
         Ok(())
     }
 }
 
-fn with_path(uri: &Uri, path: String) -> Result<Uri, Denial> {
+fn with_path(uri: &Uri, path: &str) -> Result<Uri, Denial> {
     let target = match uri.query() {
         Some(query) => format!("{path}?{query}"),
-        None => path,
+        None => path.to_owned(),
     };
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = PathAndQuery::try_from(target).ok();
@@ -242,11 +245,11 @@ mod tests {
         let mut request = request("GET", "/%61%2f?q=%61", &[HOST]);
         let strict = Strict::new().relaxing(Rules::ENCODED_SLASHES.and(Rules::PARAMETERS));
         let mut admission = world.ask(&strict, &request).unwrap();
-        assert_eq!(admission.path(crate::testing::head(&request)), "/a%2F");
+        assert_eq!(admission.path(crate::testing::head(&request)).unwrap(), "/a%2F");
         assert_eq!(admission.breaks(), Rules::ENCODED_SLASHES);
         admission.prepare(&mut request);
         assert_eq!(request.uri(), "/a%2F?q=%61");
-        assert_eq!(admission.path(crate::testing::head(&request)), "/a%2F");
+        assert_eq!(admission.path(crate::testing::head(&request)).unwrap(), "/a%2F");
     }
 
     #[test]

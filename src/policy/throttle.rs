@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Policy, Stop};
-use crate::{Admission, Denial, Head, admission::Permit, app::RouteName, directory::Directory};
+use super::{ChainOrder, Policy, Stop, recognised};
+use crate::{
+    Admission, Denial, Head, admission::Permit, app::RouteName, denial::Forbidden, directory::Directory,
+};
 
 /// Holds callers to the [throttle](crate::app::Throttle) that their tenant has bound to a route, and to their own
 /// [quota](crate::app::Quota).
@@ -35,24 +37,36 @@ impl Throttle {
 
 impl Policy for Throttle {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        let Some(identity) = admission.identity() else {
-            return Err(
-                Denial::internal("a throttle stands before any policy that recognises a caller").into()
-            );
-        };
+        let identity = recognised(admission)?;
         let (key, now) = (identity.key.clone(), head.now.time.as_second());
         let (caller, tenant) = (key.caller(), key.caller().tenant());
         if let Some(throttling) = self.directory.throttling(&tenant.id, &self.route) {
             let project = tenant.gateway.as_ref().map(|gateway| &*gateway.project_id);
-            let call = throttling.count(&caller.id, project, head.peer, now).map_err(Denial::Exhausted)?;
+            let counted = throttling.count(&caller.id, project, head.peer, now);
+            let call = counted.map_err(|mut exhausted| {
+                // Whoever waits for the one must not find the other used up.
+                let quota = self.directory.allowance(&caller.id).and_then(|it| it.exhausted(now));
+                let longest = quota.map_or(0, |quota| quota.retry_after);
+                exhausted.retry_after = exhausted.retry_after.max(longest);
+                Denial::Exhausted(exhausted)
+            })?;
             admission.permits.take(Permit::Call(call));
         }
-        if let Some(allowance) = self.directory.allowance(&caller.id) {
+        let allowance = self.directory.allowance(&caller.id);
+        if allowance.is_none() && caller.is_removed() {
+            // Its quota went with it.
+            return Err(Denial::Forbidden(Forbidden::CallerDisabled).into());
+        }
+        if let Some(allowance) = allowance {
             // What the throttle counted is given back with all that was taken.
             let spending = allowance.spend(now).map_err(Denial::Exhausted)?;
             admission.permits.take(Permit::Quota(spending));
         }
         Ok(())
+    }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        order.needs_caller("Throttle");
     }
 }
 

@@ -282,6 +282,7 @@ fn guard<P: Policy + 'static>(admin: &Admin, formats: P) -> PortcullisLayer<impl
     let key = ApiKey::new(admin.directory.clone())
         .sources([Source::bearer()])
         .kinds(&["administrator"])
+        .admitting_lapsed()
         .realm("admin")
         .lockout(admin.lockout.clone());
     let guard = (formats, key, RateLimit::new());

@@ -178,7 +178,7 @@ use crate::{
 use call::{Asked, RESOURCE};
 use refusal::Refusal;
 use routes::routes;
-use version::{OnePath, Version};
+use version::{BothVersions, OnePath, Version};
 
 /// The most content that waits to be decided about, in all requests.
 const SIGNED_AT_ONCE: u64 = 16 * 1024 * 1024;
@@ -236,18 +236,21 @@ pub fn router(surface: Apig) -> Router {
     let token = ApiKey::new(surface.directory.clone())
         .sources([Source::Field(HeaderName::from_static("x-auth-token"))])
         .kinds(&["operator"])
+        .admitting_lapsed()
         .realm("apig");
     let signature = Signature::new(surface.directory.clone(), surface.sealer.clone())
         .kinds(&["operator"])
+        .admitting_lapsed()
         .realm("apig")
         .lockout(surface.lockout.clone())
         .only_signed_content()
         .intake(Intake::new(MOST as u64, Pace::default(), SIGNED_AT_ONCE));
     let guard = (
         signature.or(token),
-        Scope::new(RESOURCE),
+        // The handlers know which app is asked for.
+        Scope::new(RESOURCE).any_target(),
+        BothVersions(Lock::new(surface.directory.clone())),
         OnePath,
-        Lock::new(surface.directory.clone()),
         RateLimit::new().fields(RateLimitFields { draft_10: false, x_ratelimit: false }),
     );
     let guard = PortcullisLayer::new(guard)

@@ -76,10 +76,12 @@ use crate::{
     clock::Clock,
     directory::Directory,
     policy::{
-        Accept, ApiKey, ContentType, Lock, Lockout, Policy, RateLimit, RateLimitFields, Scope, Source, Stop,
+        Accept, ApiKey, ChainOrder, ContentType, Lock, Lockout, Policy, RateLimit, RateLimitFields, Scope,
+        Source, Stop,
     },
     problem::Form,
     registry::{Fault, Registry},
+    target,
     tower::PortcullisLayer,
 };
 use answer::{Links, Refused};
@@ -166,10 +168,15 @@ pub fn router(surface: Discue) -> Router {
         ApiKey::new(surface.directory.clone())
             .sources([Source::x_api_key()])
             .kinds(&["api_client"])
+            .admitting_lapsed()
             .realm("discue")
             .lockout(surface.lockout.clone()),
-        Scoped { clients: Scope::new(clients::RESOURCE), keys: Scope::new(keys::RESOURCE) },
-        Lock::new(surface.directory.clone()),
+        Scoped {
+            // The handlers know which one is asked for.
+            clients: Scope::new(clients::RESOURCE).any_target(),
+            keys: Scope::new(keys::RESOURCE).any_target(),
+        },
+        BothSpellings(Lock::new(surface.directory.clone())),
         RateLimit::new().fields(fields),
     );
     let guard =
@@ -225,9 +232,33 @@ impl Policy for Scoped {
         let scope = if first == Some(keys::RESOURCE) { &self.keys } else { &self.clients };
         scope.admit(head, admission)
     }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        self.keys.check_order(order);
+    }
 }
 
-/// So that whatever looks at the path, such as a lock, sees one path for one resource.
+/// Locks, on either of the two paths that a resource has: with and without the version.
+struct BothSpellings(Lock);
+
+impl Policy for BothSpellings {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        // The handlers decode nothing: there is no resource on a path that can be read in two ways.
+        let path = admission.path(head).map_err(|_| Denial::NotFound)?.to_owned();
+        // Where the surface is nested below another path, locks are on the whole of it.
+        let own = target::normalise(head.uri.path()).map_err(|_| Denial::NotFound)?.path;
+        let base = path.strip_suffix(&*own).unwrap_or_default();
+        let base = base.strip_suffix("/v1").unwrap_or(base);
+        let spellings = [format!("{base}{own}"), format!("{base}/v1{own}")];
+        self.0.admit_on(head, admission.caller(), spellings.iter().map(String::as_str))
+    }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        self.0.check_order(order);
+    }
+}
+
+/// So that a resource has one path for the handlers.
 async fn unversioned(mut request: Request) -> Request {
     let target = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
     let rest = target.strip_prefix("/v1").filter(|rest| rest.starts_with('/'));

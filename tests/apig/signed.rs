@@ -135,14 +135,19 @@ async fn five_misses_from_an_address_lock_it_out_for_five_minutes_and_nobody_els
     }
     let token = vec![("x-auth-token", &*site.token)];
     let locked_out = format!("{NOT_PERMITTED}: Too many bad credentials came from here. Come back in 300 s.");
-    for fields in [&right, &token] {
+    let wrong = vec![("x-auth-token", "MIIDkgYJKoZI")];
+    for fields in [&guess, &wrong] {
         let answer = from_there(fields).await;
         refused(&answer, 403, "APIG.1005", &locked_out);
         assert_eq!(answer.field("retry-after"), ["300"]);
     }
-    assert_eq!(site.server.send("GET", &target, &right, None).await.status, 200, "from elsewhere");
+    // What is valid passes, from there too.
+    for fields in [&right, &token] {
+        assert_eq!(from_there(fields).await.status, 200);
+    }
+    assert_eq!(site.server.send("GET", &target, &wrong, None).await.status, 401, "from elsewhere");
     site.world.clock.advance(Duration::from_secs(300));
-    assert_eq!(from_there(&token).await.status, 200);
+    assert_eq!(from_there(&wrong).await.status, 401);
 }
 
 #[tokio::test]

@@ -45,17 +45,22 @@ impl World {
             peppers,
             seq: AtomicU64::new(0),
         };
-        world.put(Entity::Tenant(Tenant {
+        world.tenant_is(Standing::Active);
+        world
+    }
+
+    /// The tenant is in this standing from now on.
+    pub fn tenant_is(&self, standing: Standing) {
+        self.put(Entity::Tenant(Tenant {
             id: tenant(),
             name: "tenant".into(),
             gateway: None,
-            standing: Standing::Active,
+            standing,
             max_callers: u32::MAX,
             revision: 1,
-            created_at: world.now(),
-            updated_at: world.now(),
+            created_at: self.now(),
+            updated_at: self.now(),
         }));
-        world
     }
 
     pub fn now(&self) -> Timestamp {

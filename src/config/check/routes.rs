@@ -3,7 +3,7 @@
 use http::{HeaderName, Method, header};
 
 use crate::{
-    config::{Backend, Config, HostName, Report, Route, Surface, document::Step},
+    config::{Backend, Config, HostName, Lapsed, Report, Route, Surface, document::Step},
     policy::Source,
 };
 
@@ -184,6 +184,7 @@ impl OfRoute<'_> {
             ("rate_limit", is_limited(route)),
             ("scope", policies.scope.is_some()),
             ("grants", policies.grants),
+            ("lapsed", policies.lapsed != Lapsed::default()),
         ];
         for (name, on) in needing {
             if on && !known && route.surface.is_none() {
@@ -196,6 +197,10 @@ impl OfRoute<'_> {
         }
         if policies.scope.as_ref().is_some_and(|scope| scope.trim().is_empty() || scope.contains(':')) {
             self.error(&["policies", "scope"], "a scope names a kind of resource, such as \"orders\"");
+        }
+        if policies.scope_target.is_some() && policies.scope.is_none() {
+            let why = "policies.scope_target needs policies.scope, the kind of the resource that it names";
+            self.error(&["policies", "scope_target"], why);
         }
         if policies.grants && route.name.is_none() {
             let why = "policies.grants needs the route's name: apps are authorized for it by that";

@@ -275,5 +275,48 @@ fn a_clock_that_is_set_back_stops_nobody_for_long() {
 fn without_a_caller_nobody_passes() {
     let world = World::new();
     let policy = Throttle::new(world.directory.clone(), "a".parse().unwrap());
-    assert_eq!(code(world.ask(&policy, &request("GET", "/", &[]))), "internal");
+    assert_eq!(code(world.ask(&policy, &request("GET", "/", &[]))), "credential-missing");
+}
+
+#[test]
+fn retry_after_of_a_throttle_covers_a_quota_that_is_used_up_too() {
+    let world = World::new();
+    let key = world.key();
+    put(&world, &throttle(&world, &["a"], 1));
+    let day = Period { interval: some(1), unit: TimeUnit::Day };
+    world.change(Verb::Updated, Entity::Quota(Quota { period: day, ..quota(&world, 1, None) }));
+    bind(&world, Some("quota"));
+    assert_eq!(ask(&world, &key, "a", None), "admitted");
+    let chain =
+        (ApiKey::new(world.directory.clone()), Throttle::new(world.directory.clone(), "a".parse().unwrap()));
+    let refused = || world.deny(&chain, &request("GET", "/", &[("x-api-key", &key)])).0;
+    assert_eq!((refused().code(), refused().retry_after()), ("throttled", Some(86_400)));
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!((refused().code(), refused().retry_after()), ("quota-exhausted", Some(86_340)));
+    world.clock.advance(Duration::from_secs(86_340));
+    assert_eq!(ask(&world, &key, "a", None), "admitted");
+}
+
+/// Deletes the caller between what recognises it and what holds it to its quota.
+struct Deletes<'a>(&'a World);
+
+impl Policy for Deletes<'_> {
+    fn admit(&self, _: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        let caller = admission.caller().map(|caller| caller.id.clone()).unwrap();
+        self.0.delete_caller(&caller);
+        Ok(())
+    }
+}
+
+#[test]
+fn caller_that_is_deleted_while_it_is_decided_about_does_not_escape_its_quota() {
+    let world = World::new();
+    let key = world.key();
+    world.change(Verb::Updated, Entity::Quota(quota(&world, 1, None)));
+    bind(&world, Some("quota"));
+    assert_eq!(ask(&world, &key, "a", None), "admitted");
+    assert_eq!(ask(&world, &key, "a", None), "quota-exhausted");
+    let throttle = Throttle::new(world.directory.clone(), "a".parse().unwrap());
+    let chain = (ApiKey::new(world.directory.clone()), Deletes(&world), throttle);
+    assert_eq!(code(world.ask(&chain, &request("GET", "/", &[("x-api-key", &key)]))), "caller-disabled");
 }

@@ -222,10 +222,14 @@ pub(super) async fn locks_on(conn: &mut SqliteConnection, target: &Target) -> Re
             // What is below comes behind its `/` and before the character after that, `0`.
             let (from, to) = (format!("{}/", path.as_str()), format!("{}0", path.as_str()));
             query.push(") OR (path > ").push_bind(from).push(" AND path < ").push_bind(to).push(")");
+            // Earlier versions kept paths as they were given: what may have another normal form is looked at below.
+            query.push(" OR path GLOB '*[^-A-Za-z0-9_./~]*'");
         }
     }
     query.push(" ORDER BY id");
-    all(conn, query.build_query_as()).await
+    let mut locks: Vec<Lock> = all(conn, query.build_query_as()).await?;
+    locks.retain(|lock| lock.target.meets(target));
+    Ok(locks)
 }
 
 /// Every lock that has expired at `millisecond`, and those that do within it.

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use axum::extract::{Request, State};
 use http::{HeaderMap, header};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use utoipa::ToSchema;
 
 use super::{
@@ -76,10 +76,16 @@ pub(super) struct Target {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = words::Id, required = false)]
     caller: Option<CallerId>,
-    /// A path and all below it, such as `/orders/7`.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    /// A path and all below it, such as `/orders/7`, in its normal form: `/a%62` and `/a b` are kept as `/ab` and
+    /// `/a%20b`.
+    #[serde(default, deserialize_with = "path", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, max_length = 1024, pattern = "^(/[^/?#]+)+$")]
     resource: Option<ResourcePath>,
+}
+
+/// A path that a lock may be on. What is read from a store may be older, and is less strict.
+fn path<'de, D: Deserializer<'de>>(member: D) -> Result<Option<ResourcePath>, D::Error> {
+    String::deserialize(member)?.parse().map(Some).map_err(D::Error::custom)
 }
 
 /// A lock that was just acquired.

@@ -4,7 +4,11 @@ use std::borrow::Cow;
 
 use http::{Uri, uri::PathAndQuery};
 
-use crate::{Admission, Head, Policy, Stop};
+use crate::{
+    Admission, Denial, Head, Policy, Stop,
+    policy::{ChainOrder, Lock},
+    target,
+};
 
 /// A version of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +76,52 @@ fn hyphenated(text: &str) -> Option<String> {
     })
 }
 
-/// Gives a path of the second version the spelling of the first, so that whatever looks at paths, such as a
-/// lock, sees one path for one app. Stands behind what recognises the caller: a signature is over the path as
+/// Locks, on any of the paths that a resource has: an app is locked in both versions of the contract.
+pub(super) struct BothVersions(pub(super) Lock);
+
+impl Policy for BothVersions {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        // The handlers decode nothing: there is no resource on a path that can be read in two ways.
+        let path = admission.path(head).map_err(|_| Denial::NotFound)?.to_owned();
+        let own = target::normalise(head.uri.path()).map_err(|_| Denial::NotFound)?.path;
+        // Where the surface is nested below another path, locks are on the whole of it.
+        let spellings = match path.strip_suffix(&*own) {
+            Some(base) => spellings(&own).into_iter().map(|own| format!("{base}{own}")).collect(),
+            None => vec![path],
+        };
+        self.0.admit_on(head, admission.caller(), spellings.iter().map(String::as_str))
+    }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        self.0.check_order(order);
+    }
+}
+
+/// A path as it is, and as either version spells it.
+fn spellings(path: &str) -> Vec<String> {
+    let mut all = vec![path.to_owned()];
+    let of = |version: Version| path.strip_prefix(version.prefix()).filter(|rest| rest.starts_with('/'));
+    let Some(rest) = of(Version::One).or_else(|| of(Version::Two)) else { return all };
+    let kept = respelled(rest, |id| Version::Two.kept(id));
+    let shown = respelled(rest, |id| Version::Two.shown(id));
+    for (version, rest) in [(Version::One, &kept), (Version::Two, &kept), (Version::Two, &shown)] {
+        all.push(format!("{}{rest}", version.prefix()));
+    }
+    all
+}
+
+/// What stands behind a version, with ids spelled by `spell`, but for those up to the instance
+/// (`/{project_id}/apigw/instances/{instance_id}`), which are not ours to spell.
+fn respelled<'a>(rest: &'a str, spell: impl Fn(&'a str) -> Cow<'a, str>) -> String {
+    let mut path = String::with_capacity(rest.len() + 4);
+    for (at, segment) in rest.split('/').enumerate().skip(1) {
+        path.push('/');
+        path.push_str(&if at > 4 { spell(segment) } else { segment.into() });
+    }
+    path
+}
+
+/// Gives a path of the second version the spelling of the first, so that handlers see one path for one app. Stands behind what recognises the caller: a signature is over the path as
 /// it came.
 pub(super) struct OnePath;
 
@@ -89,12 +137,7 @@ impl Policy for OnePath {
 /// The same target in the first version; `None` for what is not of the second.
 fn first_version(uri: &Uri) -> Option<Uri> {
     let rest = uri.path().strip_prefix(Version::Two.prefix()).filter(|rest| rest.starts_with('/'))?;
-    let mut path = Version::One.prefix().to_owned();
-    for (at, segment) in rest.split('/').enumerate().skip(1) {
-        path.push('/');
-        // What stands up to the instance, `/{project_id}/apigw/instances/{instance_id}`, is not ours to spell.
-        path.push_str(&if at > 4 { Version::Two.kept(segment) } else { segment.into() });
-    }
+    let mut path = format!("{}{}", Version::One.prefix(), respelled(rest, |id| Version::Two.kept(id)));
     if let Some(query) = uri.query() {
         path.push('?');
         path.push_str(query);

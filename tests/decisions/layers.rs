@@ -1,0 +1,103 @@
+//! Layers: the order of their policies, their setters, and the clock that they share.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use axum::{Router, routing::get};
+use portcullis::{
+    Policy,
+    policy::{ApiKey, Lock, Lockout, Misplaced, RateLimit, Scope},
+    problem::Form,
+    tower::PortcullisLayer,
+};
+
+use super::{send, status};
+use crate::world::World;
+
+fn app() -> Router {
+    Router::new().route("/", get(async || "served"))
+}
+
+#[tokio::test]
+async fn layer_with_a_limit_before_the_caller_is_known_is_not_built() {
+    let world = World::new();
+    let key = || ApiKey::new(world.directory.clone());
+    let refused =
+        |policy: Box<dyn Policy>| catch_unwind(AssertUnwindSafe(|| PortcullisLayer::new(policy))).is_err();
+    assert!(refused(Box::new(RateLimit::new())));
+    assert!(refused(Box::new((RateLimit::new(), key()))));
+    assert!(refused(Box::new((Scope::new("orders"), key()))));
+    assert!(refused(Box::new((Lock::new(world.directory.clone()), key()))));
+    assert!(refused(Box::new(vec![Box::new(RateLimit::new()) as Box<dyn Policy>, Box::new(key())])));
+    assert!(!refused(Box::new((key(), Scope::new("orders"), RateLimit::new()))));
+    let misplaced = PortcullisLayer::try_new((RateLimit::new(), key())).err();
+    assert_eq!(misplaced, Some(Misplaced { policy: "RateLimit" }));
+}
+
+#[tokio::test]
+async fn inner_layer_goes_on_with_the_caller_of_the_outer_one_and_is_401_without() {
+    let world = World::new();
+    let key = world.key_on(&world.plan("small", &[("minute", 1, 60)]));
+    let clock = || world.clock.clone();
+    let inner = app().layer(PortcullisLayer::inner(RateLimit::new()).clock(clock()));
+    let outer = PortcullisLayer::new(ApiKey::new(world.directory.clone())).clock(clock());
+    let both = inner.clone().layer(outer);
+    assert_eq!(status(&both, "GET", "/", &key).await, 200);
+    assert_eq!(status(&both, "GET", "/", &key).await, 429);
+    let alone = send(&inner, "GET", "/", &key).await;
+    assert_eq!(alone.status(), 401);
+    assert!(alone.headers().contains_key("www-authenticate"));
+}
+
+#[tokio::test]
+async fn setters_of_a_layer_that_was_cloned_work_and_leave_the_clone_alone() {
+    let world = World::new();
+    let first = PortcullisLayer::new(ApiKey::new(world.directory.clone())).clock(world.clock.clone());
+    let made = app().layer(first.clone());
+    let second = first.clone().form(Form::Discue).clock(Arc::new(portcullis::clock::SystemClock::new()));
+    let problem = send(&app().layer(first.clone()), "GET", "/", "").await;
+    let discue = send(&app().layer(second), "GET", "/", "").await;
+    let earlier = send(&made, "GET", "/", "").await;
+    assert_eq!(problem.headers()["content-type"], "application/problem+json");
+    assert_eq!(earlier.headers()["content-type"], "application/problem+json");
+    assert_ne!(discue.headers()["content-type"], "application/problem+json");
+
+    // The expiry of a key is compared with the clock of the layer.
+    let ends = world.now();
+    let expired = world.key_of(&world.caller(|_| {}), |key| key.not_after = Some(ends));
+    let before = "2020-01-01T00:00:00Z".parse().unwrap();
+    let earlier = first.clone().clock(Arc::new(portcullis::clock::ManualClock::at(before)));
+    assert_eq!(status(&app().layer(earlier), "GET", "/", &expired).await, 200);
+    assert_eq!(status(&app().layer(first), "GET", "/", &expired).await, 401);
+}
+
+#[tokio::test]
+async fn peer_setter_of_a_layer_that_was_cloned_works() {
+    let world = World::new();
+    let second = std::time::Duration::from_secs(1);
+    let policy = ApiKey::new(world.directory.clone()).lockout(Lockout::new(1, second, second));
+    let layer = PortcullisLayer::new(policy).clock(world.clock.clone());
+    let (kept, layer) = (layer.clone(), layer.peer_from(|_| Some([192, 0, 2, 1].into())));
+    assert_eq!(status(&app().layer(layer.clone()), "GET", "/", "bad").await, 401);
+    assert_eq!(status(&app().layer(layer), "GET", "/", "bad").await, 403);
+    assert_eq!(status(&app().layer(kept), "GET", "/", "bad").await, 401);
+}
+
+#[tokio::test]
+async fn layers_over_one_directory_count_on_one_clock() {
+    let world = World::new();
+    let key = world.key_on(&world.plan("small", &[("hour", 2, 3600)]));
+    let layer = || PortcullisLayer::new((ApiKey::new(world.directory.clone()), RateLimit::new()));
+    let first = app().layer(layer());
+    assert_eq!(status(&first, "GET", "/", &key).await, 200);
+    assert_eq!(status(&first, "GET", "/", &key).await, 200);
+    let second = app().layer(layer());
+    for app in [&first, &second] {
+        let answer = send(app, "GET", "/", &key).await;
+        assert_eq!(answer.status(), 429);
+        let wait: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!(wait <= 1800, "nothing is owed beyond one request: {wait}");
+    }
+}

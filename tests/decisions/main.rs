@@ -1,0 +1,23 @@
+//! Decisions as a service meets them that stacks the layer into axum: on which path, in which order, by which clock, about whom.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+
+mod callers;
+mod layers;
+mod limits;
+mod paths;
+#[path = "../world/mod.rs"]
+mod world;
+
+use axum::{Router, body::Body};
+use http::{Request, Response};
+use tower::ServiceExt;
+
+async fn send(app: &Router, method: &str, path: &str, key: &str) -> Response<Body> {
+    let request = Request::builder().method(method).uri(path).header("x-api-key", key);
+    app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+}
+
+async fn status(app: &Router, method: &str, path: &str, key: &str) -> u16 {
+    send(app, method, path, key).await.status().as_u16()
+}
