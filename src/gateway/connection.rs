@@ -100,7 +100,12 @@ pub struct Front {
 fn service(routes: Routes, shared: &Shared) -> Portcullis<Dispatch, Arc<Routes>, Checked> {
     let routes = Arc::new(routes);
     let layer = PortcullisLayer::new(routes.clone()).checking_content();
-    layer.clock(shared.clock.clone()).peer_from(Origin::peer_of).layer(Dispatch(routes))
+    layer
+        .clock(shared.clock.clone())
+        .peer_from(Origin::peer_of)
+        // Nothing before this layer changes a target.
+        .original_from(|_| None)
+        .layer(Dispatch(routes))
 }
 
 impl Front {
@@ -149,7 +154,8 @@ impl Front {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let connection = Origin::new(client.peer, client.secure);
+        let peer = client.peer.to_canonical();
+        let connection = Origin::new(peer, client.secure);
         let usage = Usage::new(self.limits.requests_per_connection.get());
         let mut io = Stall::new(io, usage.clone(), self.limits.write_timeout.duration());
         let protocol = match client.protocol {
@@ -200,15 +206,15 @@ impl Front {
             let http1::Parts { io, read_buf, .. } = http.into_parts();
             let begun = if matches!(served, Ok(End::Idle)) { &*read_buf } else { &[] };
             if served.is_ok() {
-                self.finish(io.into_inner(), begun, connection.peer).await;
+                self.finish(io.into_inner(), begun, peer).await;
             }
             served.map(drop)
         };
         if let Err(error) = served {
             if let Some(why) = Unread::of(&error) {
-                self.unread(why, connection.peer);
+                self.unread(why, peer);
             } else {
-                tracing::debug!(%error, peer = %connection.peer, "a client's connection ended");
+                tracing::debug!(%error, %peer, "a client's connection ended");
             }
         }
     }

@@ -23,7 +23,7 @@ use crate::{Admission, problem::Code, target};
 /// What the log says of a request. Written when dropped: when the answer is through, or the client gone.
 pub(super) struct Record {
     start: Instant,
-    peer: IpAddr,
+    peer: Option<IpAddr>,
     method: http::Method,
     path: String,
     version: http::Version,
@@ -36,7 +36,7 @@ pub(super) struct Record {
 
 impl Record {
     /// The path goes into the log, the query does not: people put secrets there.
-    pub(super) fn of<B>(request: &Request<B>, peer: IpAddr) -> Self {
+    pub(super) fn of<B>(request: &Request<B>, peer: Option<IpAddr>) -> Self {
         Self {
             start: Instant::now(),
             peer,
@@ -64,7 +64,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         tracing::info!(
             target: "access",
-            peer = %self.peer,
+            peer = self.peer.map(tracing::field::display),
             method = %self.method,
             path = self.path,
             version = ?self.version,

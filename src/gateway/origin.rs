@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -14,7 +14,8 @@ static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto"
 /// Where a request came from, for the policies, the log, and the service behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
-    pub(super) peer: IpAddr,
+    /// The client's address; `None` when a trusted proxy did not say it, or said it in a way that cannot be read.
+    pub(super) peer: Option<IpAddr>,
     pub(super) secure: bool,
     /// The address as a field says it: written once for a connection, not for each request.
     written: HeaderValue,
@@ -24,12 +25,17 @@ impl Origin {
     pub(super) fn new(peer: IpAddr, secure: bool) -> Self {
         let peer = peer.to_canonical();
         let written = HeaderValue::try_from(peer.to_string());
-        Self { peer, secure, written: written.expect("an address is printable ASCII") }
+        Self { peer: Some(peer), secure, written: written.expect("an address is printable ASCII") }
     }
 
-    /// The peer, for layers that look for it among a request's extensions.
+    /// A request whose client is not known.
+    fn unknown(secure: bool) -> Self {
+        Self { peer: None, secure, written: HeaderValue::from_static("unknown") }
+    }
+
+    /// The client's address, for layers that look for it among a request's extensions.
     pub(super) fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
-        extensions.get::<Self>().map(|origin| origin.peer)
+        extensions.get::<Self>().and_then(|origin| origin.peer)
     }
 
     /// The value of `X-Forwarded-For`.
@@ -44,7 +50,7 @@ pub(super) struct Proxies(Arc<[IpNet]>);
 
 impl Proxies {
     pub(super) fn new(trusted: &[IpNet]) -> Self {
-        Self(trusted.into())
+        Self(trusted.iter().map(|network| canonical(*network)).collect())
     }
 
     pub(super) fn trusts(&self, address: IpAddr) -> bool {
@@ -53,21 +59,21 @@ impl Proxies {
 
     /// Where a request comes from that came by this connection.
     ///
-    /// Each proxy appends to `X-Forwarded-For` whom it was asked by. So the list is read from its end, for
-    /// as long as who wrote an entry is trusted; the first address that is no proxy's is the client's, and
-    /// whatever stands before it is only the client's own word. An entry that is no address ends the
-    /// reading: the proxy that wrote it counts.
+    /// Each proxy appends to `X-Forwarded-For` the address that it was asked from. So the list is read from its end, as
+    /// bytes, for as long as the writer of an entry is trusted; the first address that is no proxy's is the client's,
+    /// and whatever stands before it is only the client's own word. Empty entries say nothing (RFC 9110, section 5.6.1).
+    /// An entry of a trusted proxy that is no address, such as `unknown`, means that the client is not known: it is
+    /// never the proxy itself, which may be admitted where the client is not.
     pub(super) fn origin(&self, connection: &Origin, headers: &HeaderMap) -> Origin {
-        if !self.trusts(connection.peer) {
+        let Some(proxy) = connection.peer.filter(|peer| self.trusts(*peer)) else {
             return connection.clone();
-        }
+        };
         let lines = headers.get_all(&FORWARDED_FOR).iter().rev();
-        let entries = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
-        let mut peer = connection.peer;
-        for entry in entries {
-            let Some(address) = address(entry.trim()) else { break };
-            peer = address;
-            if !self.trusts(address) {
+        let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        let mut peer = Some(proxy);
+        for entry in entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
+            peer = address(entry);
+            if !peer.is_some_and(|address| self.trusts(address)) {
                 break;
             }
         }
@@ -77,12 +83,21 @@ impl Proxies {
                 let last = scheme.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
                 last.trim_ascii().eq_ignore_ascii_case(b"https")
             });
-        Origin::new(peer, secure)
+        peer.map_or_else(|| Origin::unknown(secure), |peer| Origin::new(peer, secure))
     }
 }
 
+/// The same network, of IPv4 where it was written as IPv4-mapped IPv6: addresses are compared in that form.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let (address, prefix) = (mapped.network().to_ipv4_mapped(), mapped.prefix_len().checked_sub(96));
+    let of_v4 = address.zip(prefix).and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
+    of_v4.map_or(network, IpNet::V4)
+}
+
 /// An address as proxies write it: bare, with a port, an IPv6 address in brackets.
-fn address(entry: &str) -> Option<IpAddr> {
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let entry = std::str::from_utf8(entry).ok()?;
     let bare = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
     let address = bare.parse().ok().or_else(|| entry.parse().ok().map(|address: SocketAddr| address.ip()));
     address.map(|address| address.to_canonical())
@@ -95,11 +110,17 @@ mod tests {
     fn origin(peer: &str, fields: &[(&'static str, &str)]) -> (String, bool) {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            headers.append(*name, value.parse().unwrap());
+            headers.append(
+                *name,
+                HeaderValue::from_bytes(&value.chars().map(|c| c as u8).collect::<Vec<_>>()).unwrap(),
+            );
         }
-        let proxies = Proxies::new(&["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
+        let trusted = ["10.0.0.0/8", "2001:db8::/32", "::ffff:172.16.0.0/108"];
+        let proxies = Proxies::new(&trusted.map(|network| network.parse().unwrap()));
         let origin = proxies.origin(&Origin::new(peer.parse().unwrap(), false), &headers);
-        (origin.peer.to_string(), origin.secure)
+        let peer = origin.peer.map_or("unknown".to_owned(), |peer| peer.to_string());
+        assert_eq!(origin.written(), peer);
+        (peer, origin.secure)
     }
 
     #[test]
@@ -111,8 +132,24 @@ mod tests {
             ("10.0.0.1", "6.6.6.6, 1.1.1.1,10.9.9.9", "1.1.1.1"),
             ("10.0.0.1", "10.1.1.1", "10.1.1.1"),
             ("10.0.0.1", "", "10.0.0.1"),
-            ("10.0.0.1", "1.1.1.1, unknown", "10.0.0.1"),
-            ("10.0.0.1", "unknown, 10.2.2.2", "10.2.2.2"),
+            ("10.0.0.1", ", ,", "10.0.0.1"),
+            ("10.0.0.1", "1.1.1.1, ,", "1.1.1.1"),
+            ("10.0.0.1", "1.1.1.1, unknown", "unknown"),
+            ("10.0.0.1", "unknown, 10.2.2.2", "unknown"),
+            ("10.0.0.1", "unknown, 1.1.1.1", "1.1.1.1"),
+            ("10.0.0.1", "\u{ff}, 203.0.113.9", "203.0.113.9"),
+            ("10.0.0.1", "203.0.113.9, \u{ff}", "unknown"),
+            ("10.0.0.1", "203.0.113.9, \u{ff}, 10.2.2.2", "unknown"),
+            ("10.0.0.1", "6.6.6.6\u{ff}", "unknown"),
+            ("10.0.0.1", "1.1.1.1, _hidden", "unknown"),
+            ("10.0.0.1", "1.1.1.1, 010.0.0.1", "unknown"),
+            ("10.0.0.1", "1.1.1.1, 10.1", "unknown"),
+            ("10.0.0.1", "1.1.1.1, fe80::1%eth0", "unknown"),
+            ("10.0.0.1", "1.1.1.1, \"10.2.2.2\"", "unknown"),
+            ("10.0.0.1", "1.1.1.1:http", "unknown"),
+            ("10.0.0.1", "1.1.1.1\t,\t10.2.2.2\t", "1.1.1.1"),
+            ("::ffff:10.0.0.1", "1.1.1.1, ::ffff:10.2.2.2, [::ffff:172.16.0.9]:80", "1.1.1.1"),
+            ("192.0.2.1", "\u{ff}", "192.0.2.1"),
             ("10.0.0.1", "1.1.1.1:4711", "1.1.1.1"),
             ("10.0.0.1", "[2a00::1]:4711", "2a00::1"),
             ("10.0.0.1", "[2a00::1]", "2a00::1"),

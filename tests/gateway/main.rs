@@ -4,6 +4,7 @@ mod admin;
 mod authority;
 mod commands;
 mod configuration;
+mod decisions;
 mod durability;
 mod earlier;
 mod forwarding;
