@@ -177,7 +177,9 @@ impl<P: Policy> Policy for Option<P> {
     }
 
     fn check_order(&self, order: &mut ChainOrder) {
-        self.iter().for_each(|policy| policy.check_order(order));
+        for policy in self {
+            policy.check_order(order);
+        }
     }
 }
 
@@ -191,7 +193,9 @@ impl<P: Policy> Policy for Vec<P> {
     }
 
     fn check_order(&self, order: &mut ChainOrder) {
-        self.iter().for_each(|policy| policy.check_order(order));
+        for policy in self {
+            policy.check_order(order);
+        }
     }
 }
 

@@ -158,7 +158,7 @@ fn is_plain_word(word: u64) -> bool {
     }
     // The high bit of each byte says whether it is at least so much; no byte of ASCII carries into the next.
     let at_least = |bytes: u64, least: u8| bytes + ONES * u64::from(0x80 - least);
-    let lower = word | ONES * 0x20;
+    let lower = word | (ONES * 0x20);
     let (from_slash, behind_slash) = (at_least(word, b'/'), at_least(word, b'/' + 1));
     let letters = at_least(lower, b'a') & !at_least(lower, b'z' + 1);
     let digits_and_slashes = from_slash & !at_least(word, b'9' + 1);

@@ -94,8 +94,12 @@ impl Directory {
         // First nobody can be recognised as it any more, then what confined it goes. Requests that are being decided learn
         // that it was removed.
         let row = roster.remove(caller);
-        row.iter().for_each(|row| row.caller.remove());
-        row.iter().flat_map(Row::keys).for_each(|key| self.hide_key(key));
+        for row in &row {
+            row.caller.remove();
+            for key in row.keys() {
+                self.hide_key(key);
+            }
+        }
         self.apps.remove(&mut roster.apps, caller);
         self.granted.pin().remove(caller);
         self.put_acl(caller, None);

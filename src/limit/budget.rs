@@ -1,6 +1,9 @@
 //! A caller's budgets: one bucket for each limit of its plan.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    cmp::Ordering,
+    sync::{Arc, OnceLock},
+};
 
 use http::HeaderValue;
 
@@ -195,13 +198,13 @@ impl Budgets {
             let (Some((rule, bucket)), Some(until)) = (self.limit(at, now), reading.until.get_mut(at)) else {
                 continue;
             };
-            let wait = if place < refused {
-                rule.give_back(bucket, *until, now);
-                None
-            } else if place == refused {
-                Some(wait)
-            } else {
-                rule.wait(bucket, now)
+            let wait = match place.cmp(&refused) {
+                Ordering::Less => {
+                    rule.give_back(bucket, *until, now);
+                    None
+                }
+                Ordering::Equal => Some(wait),
+                Ordering::Greater => rule.wait(bucket, now),
             };
             if let Some(wait) = wait {
                 *until = now.saturating_add(wait);

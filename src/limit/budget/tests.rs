@@ -227,7 +227,7 @@ proptest! {
         let old = budgets(vec![before.clone()]);
         let used = (0..used).filter(|_| admitted(&old, now)).count();
         let new = changed(&old, after.clone());
-        let left = (0..after.burst() + 1).filter(|_| admitted(&new, now)).count();
+        let left = (0..=after.burst()).filter(|_| admitted(&new, now)).count();
         prop_assert_eq!(left, (after.burst() as usize).saturating_sub(used));
         let Verdict::Refused { retry_after, .. } = new.spend(now) else { panic!("admitted") };
         prop_assert!(retry_after == 1 || !admitted(&new, now + (retry_after - 1) * NANOS));
