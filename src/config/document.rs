@@ -224,7 +224,7 @@ impl<'t> Reading<'t> {
 
     fn take_out_wrong(&mut self) {
         let wrong = |value: &Spanned<DeValue<'_>>| self.wrong.contains(&value.span().start);
-        for (name, value) in self.rest.iter_mut() {
+        for (name, value) in &mut self.rest {
             match value.get_mut() {
                 DeValue::Array(list) => {
                     *list = list.iter().filter(|item| !wrong(item)).cloned().collect();
@@ -241,10 +241,7 @@ impl<'t> Reading<'t> {
     fn origins(&self) -> BTreeMap<String, Vec<usize>> {
         let lists = self.original.get_ref().iter().filter_map(|(name, value)| {
             let DeValue::Array(all) = value.get_ref() else { return None };
-            let read = match self.rest.get(name)?.get_ref() {
-                DeValue::Array(read) => read,
-                _ => return None,
-            };
+            let DeValue::Array(read) = self.rest.get(name)?.get_ref() else { return None };
             let place = |item: &Spanned<DeValue<'_>>| all.iter().position(|one| one.span() == item.span());
             Some((AsRef::<str>::as_ref(name.get_ref()).to_owned(), read.iter().filter_map(place).collect()))
         });

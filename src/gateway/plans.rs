@@ -21,12 +21,11 @@ pub(super) async fn store(config: &Config, registry: &dyn Registry) -> Result<()
         };
         registry.put_plan(plan.clone(), &actor).await?;
         let (id, after) = (plan.id(), limits(plan));
-        match before {
-            Some(before) => {
-                let before = limits(&before);
-                tracing::warn!(plan = %id, before, after, "plan replaced by the one in the configuration");
-            }
-            None => tracing::info!(plan = %id, limits = after, "plan added from the configuration"),
+        if let Some(before) = before {
+            let before = limits(&before);
+            tracing::warn!(plan = %id, before, after, "plan replaced by the one in the configuration");
+        } else {
+            tracing::info!(plan = %id, limits = after, "plan added from the configuration");
         }
     }
     Ok(())

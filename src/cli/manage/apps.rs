@@ -45,7 +45,7 @@ pub enum Apps {
         /// The caller's name: unique in the tenant, among callers of its kind.
         name: String,
         /// The kind of caller. Default: app in a tenant that is an APIG gateway, administrator in the tenant
-        /// administration, api_client in all others.
+        /// administration, `api_client` in all others.
         #[arg(long, value_parser = ["api_client", "app", "operator", "administrator"])]
         kind: Option<String>,
         /// The caller's id. Default: a random one.

@@ -104,10 +104,10 @@ impl OfRoute<'_> {
     fn backend(&mut self, config: &Config, route: &Route) {
         match (route.backend(), &route.upstream) {
             (None, None) => {
-                self.error(&["path"], "a route leads to either an upstream or a surface: name one")
+                self.error(&["path"], "a route leads to either an upstream or a surface: name one");
             }
             (None, Some(_)) => {
-                self.error(&["surface"], "a route leads to either an upstream or a surface, not to both")
+                self.error(&["surface"], "a route leads to either an upstream or a surface, not to both");
             }
             (Some(Backend::Upstream(name)), _) => {
                 let known = config.upstreams.contains_key(name)
