@@ -11,7 +11,7 @@ use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::forward::UpstreamBody;
+use super::{forward::UpstreamBody, request_id::RequestId};
 use crate::{
     Admission, Denial,
     problem::{self, Form},
@@ -37,8 +37,9 @@ impl Answer {
 }
 
 /// Tells a client that its head did not come in time, on a connection that hyper has given up.
-pub(super) async fn late(mut io: impl AsyncWrite + Unpin, head: bool) {
-    let answer = problem::answer(&Denial::RequestTimeout, Form::Problem, &Admission::default());
+pub(super) async fn late(mut io: impl AsyncWrite + Unpin, head: bool, id: RequestId) {
+    let mut answer = problem::answer(&Denial::RequestTimeout, Form::Problem, &Admission::default());
+    id.put(&mut answer);
     let mut bytes = format!("HTTP/1.1 {}\r\nconnection: close\r\n", answer.status()).into_bytes();
     for (name, value) in answer.headers() {
         bytes.extend_from_slice(name.as_ref());

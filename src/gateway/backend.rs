@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::{
     Shared, answer::Answer, client_body::ClientBody, forward::Forward, lockouts::Lockouts, origin::Origin,
-    routes::Routes,
+    request_id::OwnAnswer, routes::Routes,
 };
 use crate::{
     Admission, Denial,
@@ -88,7 +88,11 @@ impl Service<Request<RequestBody<ClientBody>>> for Backend {
             Self::Forward(forward) => forward.call(request),
             Self::Surface(router) => {
                 let answer = router.call(request);
-                Box::pin(async move { Ok(answer.await?.map(Answer::Surface)) })
+                Box::pin(async move {
+                    let mut answer = answer.await?.map(Answer::Surface);
+                    answer.extensions_mut().insert(OwnAnswer);
+                    Ok(answer)
+                })
             }
         }
     }

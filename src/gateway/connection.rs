@@ -28,9 +28,11 @@ use super::{
     answer::{self, Answer},
     backend::Dispatch,
     client_body::{BodyProgress, ClientBody, Close},
+    frame_budget::FrameBudget,
     log::{self, Logged, Record},
     metrics::{Counts, Metrics, Unread},
     origin::{Origin, Proxies},
+    request_id::{self, RequestId},
     routes::Routes,
     stall::Stall,
     streams::Streams,
@@ -180,9 +182,12 @@ impl Front {
             protocol => protocol,
         };
         let service = service_fn(|request| self.answer(request, &connection, &usage));
-        let io = TokioIo::new(io);
         let served = if protocol == Protocol::Http2 {
-            let http = self.http2().serve_connection(io, service);
+            let io = FrameBudget::new(io, || {
+                self.counts.flood();
+                tracing::debug!(%peer, "a client sends too many frames that carry nothing");
+            });
+            let http = self.http2().serve_connection(TokioIo::new(io), service);
             tokio::pin!(http);
             let idle = self.limits.idle_timeout.duration();
             match self.drive(http.as_mut(), &usage, idle, down).await {
@@ -192,7 +197,7 @@ impl Front {
                 served => served.map(drop),
             }
         } else {
-            let mut http = self.http1().serve_connection(io, service);
+            let mut http = self.http1().serve_connection(TokioIo::new(io), service);
             let idle = self.limits.head_timeout.duration();
             let served = match self.drive(Pin::new(&mut http), &usage, idle, down).await {
                 Ok(End::Over) => {
@@ -212,7 +217,7 @@ impl Front {
         };
         if let Err(error) = served {
             if let Some(why) = Unread::of(&error) {
-                self.unread(why, peer);
+                self.unread(why, peer, None);
             } else {
                 tracing::debug!(%error, %peer, "a client's connection ended");
             }
@@ -226,15 +231,16 @@ impl Front {
             // connection is over.
             let _ = io.shutdown().await;
         } else {
-            self.unread(Unread::Late, peer);
-            answer::late(io, begun.starts_with(b"HEAD ")).await;
+            let id = RequestId::generate();
+            self.unread(Unread::Late, peer, Some(&id));
+            answer::late(io, begun.starts_with(b"HEAD "), id).await;
         }
     }
 
     /// A head was refused before there was a request.
-    fn unread(&self, why: Unread, peer: IpAddr) {
+    fn unread(&self, why: Unread, peer: IpAddr, id: Option<&RequestId>) {
         self.counts.unread(why);
-        log::unread(why, peer);
+        log::unread(why, peer, id);
     }
 
     /// One request of a connection.
@@ -248,11 +254,16 @@ impl Front {
         let origin = self.proxies.origin(connection, request.headers());
         let record = self.logs.then(|| Record::of(&request, origin.peer));
         let (version, head) = (request.version(), request.method() == Method::HEAD);
+        let proxied = connection.peer.is_some_and(|peer| self.proxies.trusts(peer));
+        let id = if proxied { RequestId::of_proxy(request.headers()) } else { None };
         let (mut request, progress) = ClientBody::wrap(request);
         request.extensions_mut().insert(origin);
         let counts = self.counts.clone();
-        let answer = self.service.clone().call(request).map_ok(move |answer| {
+        let answer = self.service.clone().call(request).map_ok(move |mut answer| {
             counts.answer(answer.status(), answer.extensions().get::<Code>());
+            if request_id::is_own(&answer) {
+                id.unwrap_or_else(RequestId::generate).put(&mut answer);
+            }
             without_content(last(answer, version, &progress), head)
         });
         Logged::new(answer, record, running)

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     metrics::Unread,
+    request_id::RequestId,
     streams::{Turn, turn},
     usage::Running,
 };
@@ -30,6 +31,8 @@ pub(super) struct Record {
     status: u16,
     caller: Option<String>,
     code: Option<&'static str>,
+    /// Of an answer of the gateway's own, which tells the client the same.
+    request_id: Option<RequestId>,
     bytes: u64,
     complete: bool,
 }
@@ -46,6 +49,7 @@ impl Record {
             status: 0,
             caller: None,
             code: None,
+            request_id: None,
             bytes: 0,
             complete: false,
         }
@@ -57,6 +61,7 @@ impl Record {
         self.caller =
             extensions.get::<Admission>().and_then(Admission::caller).map(|caller| caller.id.to_string());
         self.code = extensions.get::<Code>().map(|code| code.0);
+        self.request_id = extensions.get::<RequestId>().cloned();
     }
 }
 
@@ -71,6 +76,7 @@ impl Drop for Record {
             status = self.status,
             caller = self.caller,
             code = self.code,
+            request_id = self.request_id.as_ref().map(RequestId::as_str),
             bytes = self.bytes,
             complete = self.complete,
             micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -84,8 +90,9 @@ fn logged(path: &str) -> String {
 }
 
 /// A line for a head that is refused before there is a request.
-pub(super) fn unread(why: Unread, peer: IpAddr) {
-    tracing::info!(target: "access", %peer, status = why.status().as_u16(), code = why.code(), complete = true);
+pub(super) fn unread(why: Unread, peer: IpAddr, id: Option<&RequestId>) {
+    let (status, code, request_id) = (why.status().as_u16(), why.code(), id.map(RequestId::as_str));
+    tracing::info!(target: "access", %peer, status, code, request_id, complete = true);
 }
 
 pin_project! {

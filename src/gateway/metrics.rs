@@ -106,6 +106,8 @@ impl Unread {
 pub(super) struct Counts {
     fates: [AtomicU64; Fate::ALL.len()],
     unread: [AtomicU64; Unread::ALL.len()],
+    /// HTTP/2 connections that were ended over frames that carry nothing.
+    floods: AtomicU64,
     /// By status, from 100 on.
     answers: Box<[AtomicU64]>,
     /// By code. Only the worker itself and who asks for the sums take this lock.
@@ -123,6 +125,7 @@ impl Counts {
         Self {
             fates: Default::default(),
             unread: Default::default(),
+            floods: AtomicU64::new(0),
             answers: (100..1_000).map(|_| AtomicU64::new(0)).collect(),
             refusals: Mutex::default(),
         }
@@ -134,6 +137,11 @@ impl Counts {
 
     pub(super) fn unread(&self, unread: Unread) {
         add(self.unread.get(unread as usize));
+    }
+
+    /// An HTTP/2 connection that is ended over frames that carry nothing.
+    pub(super) fn flood(&self) {
+        add(Some(&self.floods));
     }
 
     /// An answer, and its code when it is a refusal by us.
@@ -242,6 +250,14 @@ impl Collector for Page {
         }
         let refusals = refusals.into_iter().map(|(code, count)| (code.to_owned(), count));
         counters(&mut encoder, ("refusals", "Answers of the gateway's own, by code"), "code", refusals)?;
+        let floods = ConstCounter::new(sum(&|counts| Some(&counts.floods)));
+        let help = "HTTP/2 connections ended because their client sent too many frames that carry nothing";
+        floods.encode(encoder.encode_descriptor(
+            "http2_floods",
+            help,
+            None::<&Unit>,
+            MetricType::Counter,
+        )?)?;
         let dropped = ConstCounter::new(self.log.dropped());
         let help =
             "Log lines dropped because standard output was not read fast enough or could not be written";

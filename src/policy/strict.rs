@@ -1,5 +1,7 @@
 //! What can be read in two ways is not read at all (400).
 
+mod host;
+
 use std::borrow::Cow;
 
 use http::{
@@ -7,6 +9,7 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 
+use self::host::is_host;
 use super::{Policy, Stop};
 use crate::{
     Admission, Denial, Head,
@@ -22,7 +25,8 @@ use crate::{
 ///   HTTP/1.0; `Content-Length` that is no plain number.
 /// * **Fields that stand once**: a second `Host`, `Content-Length`, `Content-Type`, `Authorization`,
 ///   `Idempotency-Key`.
-/// * **Host**: missing on HTTP/1.1; not a plain host and port; another than the target's authority.
+/// * **Host**: missing, unless on HTTP/1.0; no DNS name, IPv4 address or bracketed IPv6 address, perhaps with a
+///   port; another than the target's authority.
 /// * **`Connection`** that names a field of the message rather than of the connection: it asks the next
 ///   hop to remove what others rely on.
 /// * **CONNECT**, which makes a gateway a tunnel.
@@ -147,7 +151,8 @@ fn host(head: Head<'_>) -> Result<(), Denial> {
         return Err(refuse("The target's authority is not a host and a port."));
     }
     match (once(head, &header::HOST)?, authority) {
-        (None, None) if head.version == Version::HTTP_11 => Err(refuse("The field host is missing.")),
+        // Older versions have no such field; on later ones `:authority` may stand for it.
+        (None, None) if head.version > Version::HTTP_10 => Err(refuse("The field host is missing.")),
         (Some(host), _) if !is_host(host.as_bytes()) => {
             Err(refuse("The field host is not a host and a port."))
         }
@@ -156,12 +161,6 @@ fn host(head: Head<'_>) -> Result<(), Denial> {
         }
         _ => Ok(()),
     }
-}
-
-/// A name or an address, and perhaps a port; no userinfo, nothing encoded.
-fn is_host(host: &[u8]) -> bool {
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':' | b'[' | b']');
-    !host.is_empty() && host.iter().all(plain)
 }
 
 /// A client that names a field in `Connection` asks the next hop to remove it: ours are not its to remove.

@@ -8,6 +8,7 @@
 
 mod bounds;
 mod case;
+mod frames;
 mod ground;
 mod h2;
 mod heads;

@@ -10,10 +10,12 @@ mod earlier;
 mod forwarding;
 #[path = "../site/mod.rs"]
 mod harness;
+mod hosts;
 mod identity;
 mod manage;
 mod policies;
 mod process;
+mod request_id;
 mod secrets;
 mod serving;
 mod sign;

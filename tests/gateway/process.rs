@@ -233,6 +233,8 @@ async fn connections_that_cannot_be_accepted_are_few_log_lines_and_served_later(
         let hard = Resource::NOFILE.get_hard().unwrap();
         prlimit(pid, Resource::NOFILE, Some((soft, hard)), None).unwrap();
     };
+    // One worker runs, and so does the rest.
+    assert_eq!(gateway.get("/").send().await.unwrap().status(), 200);
     wait_until_sigterm_is_handled(&gateway);
     let start = Instant::now();
     // Every open descriptor is beyond it: none can be added.

@@ -104,6 +104,22 @@ async fn http_2_in_the_clear_is_spoken_only_when_switched_on() {
     }
 }
 
+/// A client with small windows sends thousands of WINDOW_UPDATE frames for one answer: they are not a flood.
+#[tokio::test]
+async fn a_reader_that_updates_its_window_often_gets_the_whole_answer() {
+    const LENGTH: usize = 2 << 20;
+    provider();
+    let service = Service::start(Router::new().fallback(async || vec![b'x'; LENGTH])).await;
+    let address = free_address();
+    let site = Site::from_text(&text(&service, &format!("address = \"{address}\"\nh2c = true")), address);
+    let gateway = site.start();
+    let builder = Client::builder().no_proxy().timeout(PATIENCE).http2_prior_knowledge();
+    let client = builder.http2_initial_stream_window_size(1_000).build().unwrap();
+    let answer = client.get(gateway.url("/")).send().await.unwrap();
+    assert_eq!(answer.version(), Version::HTTP_2);
+    assert_eq!(answer.bytes().await.unwrap().len(), LENGTH);
+}
+
 #[tokio::test]
 async fn a_head_that_drips_is_cut() {
     let service = Service::echo().await;

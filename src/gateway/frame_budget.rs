@@ -1,0 +1,383 @@
+//! HTTP/2 frames that carry nothing, and how many of them a client may send.
+//!
+//! PRIORITY, WINDOW_UPDATE, PING, SETTINGS and their like cost a client next to nothing and the gateway a
+//! little each; hyper bounds only some of them. A connection has a budget for them: whatever moves content or
+//! answers requests earns more, so no ratio that a working client needs is ever refused, and a flood ends its
+//! connection with GOAWAY. Envoy bounds the same frames by what was sent before.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+
+/// The client connection preface (RFC 9113, section 3.4), which comes before the first frame.
+const PREFACE_BYTES: usize = 24;
+
+/// The bytes of a frame's head (RFC 9113, section 4.1).
+const HEAD_BYTES: usize = 9;
+
+const DATA: u8 = 0x0;
+const HEADERS: u8 = 0x1;
+const PADDED: u8 = 0x8;
+
+/// The frames that may come before anything was earned.
+const INITIAL: u32 = 1_000;
+
+/// The most that can be saved up.
+const LARGEST: u32 = 1 << 16;
+
+/// What a connection earns each second, whatever happens on it: a long stream may be kept alive by PING.
+const PER_SECOND: u32 = 10;
+
+/// What an answer earns.
+const PER_ANSWER: u32 = 16;
+
+/// What a frame of an answer's content earns, besides its bytes.
+const PER_CONTENT_FRAME: u32 = 4;
+
+/// The bytes of an answer's content that earn one more frame: clients may update their windows as often.
+const ANSWER_BYTES: u32 = 32;
+
+/// The bytes of a request's content that earn one more frame.
+const REQUEST_BYTES: u32 = 256;
+
+/// The head of a frame, as far as the budget needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Frame {
+    kind: u8,
+    stream: u32,
+    /// Bytes of its payload, without padding.
+    content: u32,
+}
+
+/// Finds the frames in one direction of a connection, however its bytes are cut into pieces.
+#[derive(Debug, Default)]
+struct Scanner {
+    /// The head, and for padded content one byte more, as far as it has come.
+    head: [u8; HEAD_BYTES + 1],
+    filled: usize,
+    /// Bytes that still belong to the preface or to the last frame's payload.
+    skip: usize,
+}
+
+impl Scanner {
+    fn skipping(skip: usize) -> Self {
+        Self { skip, ..Self::default() }
+    }
+
+    /// Returns `true` if the next byte begins a frame.
+    fn is_between_frames(&self) -> bool {
+        self.skip == 0 && self.filled == 0
+    }
+
+    fn scan(&mut self, mut bytes: &[u8], mut found: impl FnMut(Frame)) {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            if bytes.is_empty() {
+                return;
+            }
+            let wanted = self.wanted();
+            let taken = (wanted - self.filled).min(bytes.len());
+            self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+            self.filled += taken;
+            bytes = &bytes[taken..];
+            // With its head complete, a frame may turn out to have one more byte to look at.
+            if self.filled == self.wanted() {
+                let (frame, skip) = self.frame();
+                (self.filled, self.skip) = (0, skip);
+                found(frame);
+            }
+        }
+    }
+
+    /// Bytes that are looked at of the frame that has begun.
+    fn wanted(&self) -> usize {
+        let [high, middle, low, kind, flags, ..] = self.head;
+        let has_padding = kind == DATA && flags & PADDED != 0 && (high, middle, low) != (0, 0, 0);
+        if self.filled >= HEAD_BYTES && has_padding { HEAD_BYTES + 1 } else { HEAD_BYTES }
+    }
+
+    /// The frame whose head is complete, and how many more bytes it has.
+    fn frame(&self) -> (Frame, usize) {
+        let [high, middle, low, kind, _, stream @ .., padding] = self.head;
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        let beyond_head = self.filled - HEAD_BYTES;
+        let padding = if beyond_head == 0 { 0 } else { u32::from(padding) + 1 };
+        let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
+        let frame = Frame { kind, stream, content: length.saturating_sub(padding) };
+        (frame, (length as usize).saturating_sub(beyond_head))
+    }
+}
+
+/// Frames without content that a client may still send.
+#[derive(Debug)]
+struct Budget {
+    left: u32,
+    /// The time up to which the connection has had what it earns each second.
+    paid: Instant,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Self {
+        Self { left: INITIAL, paid: now }
+    }
+
+    fn earn(&mut self, frames: u32) {
+        self.left = self.left.saturating_add(frames).min(LARGEST);
+    }
+
+    /// Returns `false` if nothing is left. The clock is read only then.
+    fn spend(&mut self, now: impl FnOnce() -> Instant) -> bool {
+        if self.left == 0 {
+            let seconds = now().saturating_duration_since(self.paid).as_secs();
+            self.paid += std::time::Duration::from_secs(seconds);
+            self.earn(u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(PER_SECOND));
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => self.left = left,
+            None => return false,
+        }
+        true
+    }
+
+    /// Takes a client's frame into account. Returns `false` if it is one too many.
+    fn received(&mut self, frame: Frame, now: impl FnOnce() -> Instant) -> bool {
+        if frame.kind == DATA && frame.content > 0 {
+            self.earn(frame.content / REQUEST_BYTES);
+            return true;
+        }
+        self.spend(now)
+    }
+
+    /// Takes a frame to the client into account.
+    fn sent(&mut self, frame: Frame) {
+        match frame.kind {
+            HEADERS => self.earn(PER_ANSWER),
+            DATA => self.earn(PER_CONTENT_FRAME + frame.content / ANSWER_BYTES),
+            _ => {}
+        }
+    }
+}
+
+/// The stream of an HTTP/2 connection. When its client's budget is used up, it is told so with
+/// GOAWAY(ENHANCE_YOUR_CALM), and nothing more is read from it.
+pub(super) struct FrameBudget<I, F> {
+    io: I,
+    received: Scanner,
+    sent: Scanner,
+    budget: Budget,
+    /// The highest stream that the client has begun.
+    last_stream: u32,
+    exhausted: bool,
+    /// Called when the budget is used up.
+    on_flood: F,
+}
+
+impl<I, F: FnMut() + Unpin> FrameBudget<I, F> {
+    pub(super) fn new(io: I, on_flood: F) -> Self {
+        Self {
+            io,
+            received: Scanner::skipping(PREFACE_BYTES),
+            sent: Scanner::default(),
+            budget: Budget::new(Instant::now()),
+            last_stream: 0,
+            exhausted: false,
+            on_flood,
+        }
+    }
+
+    /// Takes bytes of the client into account.
+    fn account(&mut self, bytes: &[u8]) {
+        let Self { received, budget, last_stream, exhausted, .. } = self;
+        received.scan(bytes, |frame| {
+            if frame.kind == HEADERS {
+                *last_stream = frame.stream.max(*last_stream);
+            }
+            *exhausted |= !budget.received(frame, Instant::now);
+        });
+    }
+}
+
+impl<I: AsyncWrite + Unpin, F> FrameBudget<I, F> {
+    /// Says goodbye, if that can be done without waiting: not in the middle of another frame, nor to a
+    /// client that takes nothing.
+    fn go_away(&mut self, cx: &mut Context<'_>) {
+        if self.sent.is_between_frames() {
+            let goaway = goaway(self.last_stream);
+            if let Poll::Ready(Ok(_)) = Pin::new(&mut self.io).poll_write(cx, &goaway) {
+                let _ = Pin::new(&mut self.io).poll_flush(cx);
+            }
+        }
+    }
+}
+
+/// GOAWAY(ENHANCE_YOUR_CALM) (RFC 9113, section 6.8).
+fn goaway(last_stream: u32) -> [u8; HEAD_BYTES + 8] {
+    const GOAWAY: u8 = 0x7;
+    const ENHANCE_YOUR_CALM: u32 = 0xb;
+
+    let mut frame = [0; HEAD_BYTES + 8];
+    frame[2] = 8;
+    frame[3] = GOAWAY;
+    frame[HEAD_BYTES..HEAD_BYTES + 4].copy_from_slice(&last_stream.to_be_bytes());
+    frame[HEAD_BYTES + 4..].copy_from_slice(&ENHANCE_YOUR_CALM.to_be_bytes());
+    frame
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() + Unpin> AsyncRead for FrameBudget<I, F> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.exhausted {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+        self.account(&buffer.filled()[before..]);
+        if self.exhausted {
+            // An end, not an error: so the connection is closed in order, and the client reads why.
+            buffer.set_filled(before);
+            (self.on_flood)();
+            self.go_away(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I: AsyncWrite + Unpin, F: FnMut() + Unpin> AsyncWrite for FrameBudget<I, F> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.exhausted {
+            // Nothing follows GOAWAY.
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
+        let Self { sent, budget, .. } = &mut *self;
+        sent.scan(&bytes[..written], |frame| budget.sent(frame));
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.exhausted {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?;
+        let Self { sent, budget, .. } = &mut *self;
+        let mut left = written;
+        for slice in slices {
+            let part = &slice[..left.min(slice.len())];
+            left -= part.len();
+            sent.scan(part, |frame| budget.sent(frame));
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const WINDOW_UPDATE: u8 = 0x8;
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        frame
+    }
+
+    #[test]
+    fn frames_are_found_however_the_bytes_are_cut() {
+        let mut bytes = vec![b'P'; PREFACE_BYTES];
+        let mut padded = vec![3];
+        padded.extend([0; 10 + 3]);
+        for (kind, flags, payload) in [
+            (HEADERS, 0, vec![1; 300]),
+            (DATA, 0, vec![2; 20_000]),
+            (DATA, PADDED, padded),
+            (DATA, PADDED, vec![]),
+            (WINDOW_UPDATE, PADDED, vec![0; 4]),
+            (DATA, 1, vec![]),
+        ] {
+            bytes.extend(frame(kind, flags, 7, &payload));
+        }
+        let expected = [(HEADERS, 300), (DATA, 20_000), (DATA, 10), (DATA, 0), (WINDOW_UPDATE, 4), (DATA, 0)];
+        for piece in [1, 2, 7, 9, 10, 1_000, bytes.len()] {
+            let (mut scanner, mut found) = (Scanner::skipping(PREFACE_BYTES), Vec::new());
+            for piece in bytes.chunks(piece) {
+                scanner.scan(piece, |frame| {
+                    assert_eq!(frame.stream, 7);
+                    found.push((frame.kind, frame.content));
+                });
+            }
+            assert_eq!(found, expected, "in pieces of {piece}");
+            assert!(scanner.is_between_frames());
+        }
+    }
+
+    #[test]
+    fn what_was_earned_is_spent_and_time_earns_too() {
+        let start = Instant::now();
+        let mut budget = Budget::new(start);
+        let empty = Frame { kind: WINDOW_UPDATE, stream: 0, content: 4 };
+        let spend = |budget: &mut Budget, now| (0..).take_while(|_| budget.received(empty, || now)).count();
+        assert_eq!(spend(&mut budget, start), 1_000);
+        budget.sent(Frame { kind: HEADERS, stream: 1, content: 0 });
+        assert_eq!(spend(&mut budget, start), 16);
+        budget.sent(Frame { kind: DATA, stream: 1, content: 16 * 1024 });
+        assert_eq!(spend(&mut budget, start), 4 + 512);
+        assert!(budget.received(Frame { kind: DATA, stream: 1, content: 1 }, || start));
+        assert_eq!(spend(&mut budget, start), 0);
+        assert_eq!(spend(&mut budget, start + Duration::from_secs(3)), 30);
+        assert_eq!(spend(&mut budget, start + Duration::from_secs(3)), 0, "once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_answered_with_goaway_and_then_nothing_is_read() {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let mut floods = 0;
+        let mut stream = FrameBudget::new(near, || floods += 1);
+        far.write_all(&[b'P'; PREFACE_BYTES]).await.unwrap();
+        far.write_all(&frame(HEADERS, 0, 5, b"x")).await.unwrap();
+        for _ in 0..INITIAL {
+            far.write_all(&frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])).await.unwrap();
+        }
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        stream.write_all(b"late").await.unwrap();
+        drop(stream);
+        let mut answer = Vec::new();
+        far.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 11]);
+        assert_eq!(floods, 1);
+    }
+}

@@ -1,0 +1,140 @@
+//! The syntax of a host and a port (RFC 3986, section 3.2; RFC 1123, section 2.1).
+
+use std::net::Ipv6Addr;
+
+/// The longest name, in bytes, without the dot of the root (RFC 1035, section 2.3.4).
+const NAME_BYTES: usize = 253;
+
+/// The longest label of a name, in bytes.
+const LABEL_BYTES: usize = 63;
+
+/// Returns `true` if this is a host and perhaps a port: a name of DNS labels (underscores included, which are
+/// in use), an IPv4 address, or an IPv6 address in brackets. One dot at the end of a name is the root's. No
+/// userinfo, nothing encoded, no scope of an address: every reader takes what is left for the same host.
+pub(super) fn is_host(value: &[u8]) -> bool {
+    let Ok(value) = std::str::from_utf8(value) else { return false };
+    let (is_valid, port) = match value.strip_prefix('[') {
+        Some(literal) => match literal.split_once(']') {
+            Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
+            None => return false,
+        },
+        None => {
+            let end = value.find(':').unwrap_or(value.len());
+            (is_name(&value[..end]), &value[end..])
+        }
+    };
+    is_valid && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+}
+
+fn is_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let is_label = |label: &str| (1..=LABEL_BYTES).contains(&label.len()) && label.bytes().all(plain);
+    name.len() <= NAME_BYTES && name.split('.').all(is_label)
+}
+
+/// An empty port is the scheme's own (RFC 3986, section 3.2.3).
+fn is_port(port: &str) -> bool {
+    // `parse` alone would take a sign.
+    port.is_empty()
+        || port.len() <= 5
+            && port.bytes().all(|b| b.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        let label = "a".repeat(63);
+        let name = [&*label, &*label, &*label, &"a".repeat(61)].join(".");
+        for host in [
+            "a",
+            "A.example",
+            "a.example.",
+            "a.example.:80",
+            "xn--bcher-kva.example",
+            "_dmarc.a",
+            "a_b",
+            "1.a",
+            "a:1",
+            "a:65535",
+            "a:00080",
+            "a:",
+            "192.0.2.1",
+            "192.0.2.1:8080",
+            "[::1]",
+            "[::1]:80",
+            "[2001:DB8::1]:",
+            "[::ffff:192.0.2.1]",
+            &label,
+            &name,
+            &format!("{name}."),
+        ] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_two_readers_could_take_for_two_hosts_is_none() {
+        let long_label = "a".repeat(64);
+        let long_name = ["a"; 128].join(".");
+        for host in [
+            "",
+            ".",
+            "..",
+            "a..",
+            "a..b",
+            ".a",
+            "[",
+            "]",
+            "[]",
+            "[:]",
+            "::",
+            "::1",
+            ":",
+            ":80",
+            "a:b",
+            "a:0",
+            "a:65536",
+            "a:000080",
+            "a:+1",
+            "a:-1",
+            "a:80:80",
+            "a: 80",
+            "a b",
+            " a",
+            "a ",
+            "user@a",
+            "a@b:80",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a\\b",
+            "a%2eb",
+            "a,b",
+            "a;b",
+            "[::1",
+            "::1]",
+            "[::1]a",
+            "[::1]]",
+            "[::1]:b",
+            "[fe80::1%25eth0]",
+            "[v1.a]",
+            "[192.0.2.1]",
+            "[a]",
+            "a[::1]",
+            "*",
+            "*.a",
+            "b\u{fc}cher.example",
+            "a\0",
+            &long_label,
+            &long_name,
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+        assert!(!is_host(b"a\xff"));
+    }
+}

@@ -1,0 +1,85 @@
+//! Which host a request is for.
+
+use crate::harness::{Gateway, Service, Site, free_address, raw};
+
+/// A route of one host, and one of any host: whatever is not understood must not fall from the first to the
+/// second.
+async fn site(service: &Service) -> Site {
+    let address = free_address();
+    let text = format!(
+        r#"
+store.path = "data/p.db"
+secrets.file = "data/s.toml"
+[[listeners]]
+address = "{address}"
+h2c = true
+[upstreams.up]
+address = "{}"
+[[routes]]
+host = "a.example"
+path = "/"
+upstream = "up"
+policies = {{ api_key = true }}
+[[routes]]
+path = "/"
+upstream = "up"
+"#,
+        service.address
+    );
+    Site::from_text(&text, address)
+}
+
+fn status(gateway: &Gateway, host: &str) -> u16 {
+    let answer =
+        gateway.raw(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes());
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_host_that_is_none_is_refused_and_never_another_route() {
+    let service = Service::echo().await;
+    let site = site(&service).await;
+    let gateway = site.start();
+    for host in ["a.example", "A.EXAMPLE", "a.example.", "a.example:80", "a.example.:8080", "a.example:"] {
+        assert_eq!(status(&gateway, host), 401, "{host}: the route of its host");
+    }
+    for host in
+        ["b.example", "[::1]", "[::1]:80", "192.0.2.1:80", "xn--bcher-kva.example", "a_b.example", "b."]
+    {
+        assert_eq!(status(&gateway, host), 200, "{host}: the route of any host");
+    }
+    let long = format!("{}.example", "a".repeat(64));
+    for host in [
+        "a.example..",
+        "a..",
+        ".",
+        "..a.example",
+        ".a.example",
+        "a..example",
+        "[",
+        "]",
+        "::",
+        "[::1",
+        "[]",
+        ":80",
+        "",
+        "a.example:x",
+        "a.example:0",
+        "a.example:65536",
+        "a.example:-1",
+        "a.example:80:80",
+        "user@a.example",
+        "a.example@b",
+        "a.example/",
+        "a.example,b",
+        "a%2eexample",
+        "[fe80::1%25a]",
+        "[192.0.2.1]",
+        &long,
+    ] {
+        assert_eq!(status(&gateway, host), 400, "{host:?}");
+    }
+    // The target's own authority is held to the same.
+    let target = "GET http://a.example../ HTTP/1.1\r\nHost: a.example..\r\nConnection: close\r\n\r\n";
+    assert!(raw(gateway.address, target.as_bytes()).starts_with("HTTP/1.1 400"));
+}

@@ -1,0 +1,91 @@
+//! The id by which a client and the access log mean the same request.
+
+use reqwest::Response;
+use serde_json::Value;
+
+use crate::harness::{Gateway, Service, Site, client, free_address, raw};
+
+fn id(answer: &Response) -> Option<String> {
+    answer.headers().get("x-request-id").map(|id| id.to_str().unwrap().to_owned())
+}
+
+fn is_generated(id: &str) -> bool {
+    id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// The same in the log as in the answer.
+async fn logged(gateway: &Gateway, path: &str) -> (u16, String) {
+    let answer = gateway.get(path).header("x-request-id", "of-a-client").send().await.unwrap();
+    let id = id(&answer).unwrap_or_else(|| panic!("no id: {answer:?}"));
+    let line = gateway.access(path);
+    assert_eq!(line["request_id"], *id, "{line}");
+    (answer.status().as_u16(), id)
+}
+
+#[tokio::test]
+async fn every_answer_of_the_gateway_itself_has_an_id_that_the_log_has_too() {
+    let service = Service::echo().await;
+    let mut site = Site::new(service.address, "api_key = true");
+    let (admin, nobody) = (free_address(), free_address());
+    site.rewrite(|text| {
+        format!(
+            "{text}\n[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n[[routes]]\npath = \"/down\"\nupstream = \"down\"\n\
+             [upstreams.down]\naddress = \"{nobody}\"\n[admin]\nlisten = \"{admin}\"\n"
+        )
+    });
+    site.init();
+    let gateway = site.start();
+    let mut ids = Vec::new();
+    for (path, expected) in [
+        ("/refused", 401),
+        ("/a%00b", 400),
+        ("/down", 502),
+        ("/docs/", 200),
+        ("/v1/api_clients", 401),
+        ("/v1/demo-project/apigw/instances/demo-instance/apps", 401),
+        ("/v2/unknown", 401),
+    ] {
+        let (status, id) = logged(&gateway, path).await;
+        assert!(status == expected && is_generated(&id), "{path}: {status}, {id}");
+        ids.push(id);
+    }
+    let stranger = client().get(format!("http://{admin}/admin/v1/status")).send().await.unwrap();
+    ids.push(id(&stranger).unwrap());
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "no two are the same");
+    // What an upstream answers is its own.
+    let forwarded = gateway.get("/x").header("x-api-key", &site.api_key).send().await.unwrap();
+    assert_eq!((forwarded.status().as_u16(), id(&forwarded)), (200, None));
+}
+
+#[tokio::test]
+async fn only_a_trusted_proxy_brings_an_id_and_only_a_short_and_visible_one() {
+    let service = Service::echo().await;
+    let trusting = "server.trusted_proxies = [\"127.0.0.0/8\"]";
+    let site = Site::with(service.address, "api_key = true", "", trusting);
+    let gateway = site.start();
+    let long = "a".repeat(129);
+    for (sent, taken) in [("of-a-proxy/1", true), ("a b", false), (&long, false)] {
+        let answer = gateway.get("/refused").header("x-request-id", sent).send().await.unwrap();
+        let id = id(&answer).unwrap();
+        assert_eq!(id == sent, taken, "{sent}: {id}");
+        assert!(taken || is_generated(&id), "{sent}: {id}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_comes_too_late_is_answered_with_an_id() {
+    let service = Service::echo().await;
+    let site = Site::with(service.address, "", "", "limits.head_timeout = \"300ms\"");
+    let gateway = site.start();
+    let answer = raw(gateway.address, b"GET / HTTP/1.1\r\nHost");
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    let id = answer.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap().to_owned();
+    let log = gateway.end();
+    let lines = log.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let ids: Vec<_> =
+        lines.filter(|line| line["status"] == 408).map(|line| line["request_id"].clone()).collect();
+    assert_eq!(ids, [id]);
+}
