@@ -51,7 +51,7 @@ def refused(status, code, operation, body=None, **parameters):
     except ClientRequestException as error:
         equal((error.status_code, error.error_code), (status, code))
         assert error.error_msg, error
-#        assert error.request_id, "no request id"
+        assert error.request_id, "no request id"
         return error.error_msg
     raise AssertionError(f"{operation} is not refused")
 
