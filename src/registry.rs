@@ -148,6 +148,18 @@ pub trait Registry: Send + Sync + 'static {
         rules::check(authority, Some(&caller), credential.as_ref(), now)
     }
 
+    /// The same for work that takes long and only makes things, such as an import. Others write meanwhile: where the
+    /// store can, the work is done beside it, and what it made is put in at its end, which is short.
+    ///
+    /// By default it is [`transact`](Self::transact).
+    ///
+    /// # Errors
+    /// As [`transact`](Self::transact); [`Fault::Conflict`] when somebody has made something meanwhile that stands in
+    /// the way.
+    async fn transact_bulk(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault> {
+        self.transact(work, actor).await
+    }
+
     /// The same, unless it was done before: then nothing is, and the answer that was kept is given back. What
     /// is done and the record of it are one transaction. Records are kept for a day by the registry's clock,
     /// and cleared away by later ones. A request that was refused leaves none.

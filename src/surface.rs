@@ -124,6 +124,10 @@ fn denial(fault: Fault, now: Timestamp, challenge: &HeaderValue) -> Denial {
             Denial::Unauthenticated { cause: Unauthenticated::Unknown, challenge: challenge.clone() }
         }
         Fault::Lapsed => Denial::PaymentRequired { detail: "The subscription has lapsed.".into() },
+        Fault::LastOwner => Denial::Conflict {
+            detail: "No other owner has a key that is accepted then: make one for another owner first."
+                .into(),
+        },
         Fault::Unavailable(inside) => {
             tracing::error!("the registry is unavailable: {inside}");
             Denial::unavailable(

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Acl, BoundQuota, CallerId, PlanId, Sealed, TenantId};
+use super::{ADMINISTRATION, Acl, BoundQuota, CallerId, PlanId, Sealed, TenantId};
 
 /// Whether a caller or a credential is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -161,6 +161,13 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Returns `true` if it is an administrator that owns everything, and is enabled.
+    #[must_use]
+    pub fn owns_everything(&self) -> bool {
+        let owns = self.kind == CallerKind::Administrator(Role::Owner);
+        owns && self.status == Status::Enabled && self.tenant.as_str() == ADMINISTRATION
+    }
+
     /// The app's part, when the caller is one.
     #[must_use]
     pub fn app(&self) -> Option<&App> {

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::Path, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::{Router, middleware};
 use http::Extensions;
 use jiff::Timestamp;
@@ -95,17 +95,18 @@ fn shown(at: usize, route: &config::Route) -> admin::Route {
     }
 }
 
-/// Whether somebody can use the admin API, if it is served.
+/// Says so loudly when nobody can use the admin API, if it is served. The gateway starts all the same: traffic does not
+/// depend on who manages it, and an owner that is made later is let in.
 ///
 /// # Errors
-/// When nobody can; when the registry cannot be read.
+/// When the registry cannot be read.
 pub(super) async fn check(config: &Config, shared: &Shared) -> anyhow::Result<()> {
     if config.admin.is_none() {
         return Ok(());
     }
     let now = shared.clock.now().time;
     if !is_managed(&*shared.registry, now).await.context("looking for an administrator")? {
-        bail!(
+        tracing::error!(
             "[admin] is configured, and no administrator of the role owner has a key that is accepted: run \
              `portcullis init`, which makes one, or leave [admin] out"
         );

@@ -57,7 +57,7 @@ pub(crate) fn ensure_there(config: &Config) -> anyhow::Result<()> {
     // Who lost it must not be given an empty one: every key would be refused.
     ensure!(
         path.exists(),
-        "store {} is not there: put it back if it was there before; portcullis init makes one",
+        "there is no store {}: put it back if there was one; portcullis init makes one",
         path.display()
     );
     let length = path.metadata().with_context(|| format!("store {}", path.display()))?.len();

@@ -190,6 +190,13 @@ pub enum Command {
         /// Its own: that of the grant on which what follows is based.
         fence: u64,
     },
+    /// Nothing, if there is an owner with a key that is accepted now and beyond a moment; otherwise
+    /// [`Fault::LastOwner`](super::Fault::LastOwner), and none of what is asked together is done. To be asked behind what
+    /// takes an owner's key away.
+    KeepOwner {
+        /// The moment; `None` is now.
+        beyond: Option<Timestamp>,
+    },
     /// Puts something beside what is there, with its id, times and revision: what was taken out of a registry.
     /// How many callers a tenant may have does not count. A plan that is there and the same is left alone.
     ///
@@ -272,6 +279,7 @@ impl Command {
             Self::ReleaseLock { .. } => "release_lock",
             Self::BreakLock(_) => "break_lock",
             Self::Hold { .. } => "hold",
+            Self::KeepOwner { .. } => "keep_owner",
             Self::Import(_) => "import",
             Self::PutGrant(_) => "put_grant",
             Self::DeleteGrant { .. } => "delete_grant",

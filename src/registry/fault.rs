@@ -41,6 +41,9 @@ pub enum Fault {
     /// The subscription that the change needs has lapsed.
     #[error("the subscription has lapsed")]
     Lapsed,
+    /// Nobody would be left who owns everything and has a key that is accepted, now or at the moment in question.
+    #[error("no owner would be left with a key that is accepted")]
+    LastOwner,
     /// The store cannot be reached, or does not answer. The reason is for the log.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

@@ -14,10 +14,13 @@ use jiff::Timestamp;
 
 use super::{Command, Fault, Kept, NewCaller, SecretOf};
 use crate::app::{
-    Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, CredentialKind,
-    Digest, Entity, Grant, GrantId, Lock, LockId, Plan, PlanId, Quota, QuotaId, Sealed, Target, Tenant,
-    TenantId, Throttle, ThrottleId, Verb,
+    Access, Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId,
+    CredentialKind, Digest, Entity, Grant, GrantId, Lock, LockId, Plan, PlanId, Quota, QuotaId, Sealed,
+    Status, Target, Tenant, TenantId, Throttle, ThrottleId, Verb,
 };
+
+/// What the scopes of an administrator's key name.
+const ADMIN_RESOURCE: &str = "admin";
 
 /// A store within one transaction: what the rules ask of it, and how they change it.
 ///
@@ -61,6 +64,9 @@ pub trait Transaction: Send {
 
     /// Whether any tenant has a credential of this digest.
     async fn has_digest(&mut self, digest: &Digest) -> Result<bool, Fault>;
+
+    /// The administrators that own everything and are enabled.
+    async fn owners(&mut self) -> Result<Vec<Caller>, Fault>;
 
     /// The credentials of a caller, by id.
     async fn credentials_of(&mut self, caller: &Caller) -> Result<Vec<Credential>, Fault>;
@@ -244,9 +250,27 @@ impl Rules<'_> {
             Command::ReleaseLock { id, token } => return self.release_lock(&id, &token).await,
             Command::BreakLock(id) => self.break_lock(&id).await,
             Command::Hold { id, token, fence } => self.hold(&id, &token, fence).await,
+            Command::KeepOwner { beyond } => return self.keep_owner(beyond).await.map(|()| None),
             Command::Import(entity) => import::import(self.tx, entity).await,
         };
         done.map(Some)
+    }
+
+    /// Whether there is an owner with a key that is accepted now and beyond a moment, for changes.
+    async fn keep_owner(&mut self, beyond: Option<Timestamp>) -> Result<(), Fault> {
+        let beyond = beyond.unwrap_or(Timestamp::MIN).max(self.tx.now());
+        for owner in self.tx.owners().await? {
+            let accepted = |key: &Credential| {
+                key.status == Status::Enabled
+                    && key.kind.is_presented()
+                    && key.not_after.is_none_or(|end| end > beyond)
+                    && key.scopes.cover(ADMIN_RESOURCE, Access::Write, None)
+            };
+            if self.tx.credentials_of(&owner).await?.iter().any(accepted) {
+                return Ok(());
+            }
+        }
+        Err(Fault::LastOwner)
     }
 
     /// What stands in the place of an entity.

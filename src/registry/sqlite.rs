@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod bulk;
 mod chain;
 mod copy;
 mod fault;
@@ -35,7 +36,7 @@ pub use chain::Proof;
 pub use copy::copy;
 pub use open::Options;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, pin::Pin, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -54,6 +55,7 @@ use crate::{
     },
     clock::Clock,
 };
+use bulk::{Ended, Staging};
 use fault::fault;
 use file::{Pools, StoreFile};
 use view::Reading;
@@ -71,6 +73,8 @@ pub struct Sqlite {
     poll: Duration,
     /// The connections that were used last; they are others when the file is another one.
     used: ArcSwap<Pools>,
+    /// Held by bulk work.
+    bulk: tokio::sync::Mutex<()>,
     /// The last change committed through this handle, to the file that was used last.
     committed: watch::Sender<Seq>,
 }
@@ -109,7 +113,14 @@ impl Sqlite {
 
     async fn over(file: StoreFile, clock: Arc<dyn Clock>, poll: Duration) -> Result<Self, Fault> {
         let used = ArcSwap::new(file.readers().await?);
-        Ok(Self { file, clock, poll, used, committed: watch::Sender::new(0) })
+        Ok(Self {
+            file,
+            clock,
+            poll,
+            used,
+            bulk: tokio::sync::Mutex::default(),
+            committed: watch::Sender::new(0),
+        })
     }
 
     /// Lets what is under way finish, moves the write-ahead log into the file and closes it. Every later
@@ -177,6 +188,22 @@ impl Sqlite {
         self.readers().await?.acquire().await.map_err(fault)
     }
 
+    async fn put_staged(
+        &self,
+        pools: &Pools,
+        base: Seq,
+        work: &mut dyn Work,
+        actor: &Actor,
+    ) -> Result<End, Fault> {
+        let tx = pools.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
+        let mut write = Write::begun(tx, self.clock.now().time, actor, &self.committed).await?;
+        let end = write.put_staged(base, work).await?;
+        if end == End::Keep {
+            write.commit().await?;
+        }
+        Ok(end)
+    }
+
     /// To be asked after a commit: whether what was committed stands under the name of the file.
     async fn still(&self, pools: &Arc<Pools>) -> Result<(), Fault> {
         if Arc::ptr_eq(&self.current().await?, pools) {
@@ -205,6 +232,42 @@ impl Registry for Sqlite {
             }
             End::GiveUp => Ok(()),
         }
+    }
+
+    /// On a copy of the store, so that nobody waits for a file to be read or for rows to be checked. What was made there
+    /// is then put in by a few statements, in one transaction.
+    async fn transact_bulk(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault> {
+        let _one_at_a_time = self.bulk.lock().await;
+        let staging = Staging::beside(self.file.path())?;
+        copy::vacuum_into(self.file.path(), &staging.path).await?;
+        // Boxed: a store within a store would be a future of no known size.
+        let copied: Pin<Box<dyn Future<Output = Result<Self, Fault>> + Send>> =
+            Box::pin(Self::open(&staging.path, self.clock.clone()));
+        let copy = copied.await?;
+        let base = copy.last_seq().await;
+        let mut ended = Ended { work, end: None };
+        let done = match &base {
+            Ok(_) => copy.transact(&mut ended, actor).await,
+            Err(_) => Ok(()),
+        };
+        copy.close().await;
+        let (base, end) = (base?, ended.end);
+        done?;
+        if end != Some(End::Keep) {
+            return Ok(());
+        }
+        let pools = self.current().await?;
+        let name = staging.path.to_string_lossy().into_owned();
+        sqlx::query(bulk::ATTACH).bind(name).execute(&pools.writer).await.map_err(fault)?;
+        let put = self.put_staged(&pools, base, work, actor).await;
+        if let Err(error) = sqlx::query(bulk::DETACH).execute(&pools.writer).await {
+            tracing::warn!(%error, "the copy that an import was made on stays attached");
+        }
+        if put? == End::Keep {
+            self.still(&pools).await?;
+            self.file.tidy().await;
+        }
+        Ok(())
     }
 
     async fn kept(&self, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {

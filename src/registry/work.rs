@@ -54,6 +54,16 @@ pub trait Work: Send {
     /// # Errors
     /// Nothing of it is done then.
     async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault>;
+
+    /// Says whether what was done beside the store, by [`Registry::transact_bulk`](super::Registry::transact_bulk), may
+    /// be kept: asked in the transaction that makes it last, before anything of it is there. What must hold at that
+    /// moment is asked again here.
+    ///
+    /// # Errors
+    /// Nothing of it is done then.
+    async fn confirm(&mut self, _tx: &mut dyn Transaction) -> Result<End, Fault> {
+        Ok(End::Keep)
+    }
 }
 
 /// Commands, one after the other.

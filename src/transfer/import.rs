@@ -78,12 +78,12 @@ impl<'a> Import<'a> {
         Self { dry_run, ..self }
     }
 
-    /// Does it. The transaction stays open for as long as the file takes to be read.
+    /// Does it. Others write to the registry while the file is read, where it can have that.
     ///
     /// # Errors
     /// [`Refused`]; then nothing of it was done.
     pub async fn run(mut self, registry: &dyn Registry, actor: &Actor) -> Result<Imported, Refused> {
-        registry.transact(&mut self, actor).await?;
+        registry.transact_bulk(&mut self, actor).await?;
         self.outcome()
     }
 
@@ -166,6 +166,14 @@ impl Work for Import<'_> {
         let keep = outcome.is_ok() && !self.dry_run;
         self.outcome = Some(outcome);
         Ok(if keep { End::Keep } else { End::GiveUp })
+    }
+
+    async fn confirm(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+        if self.add || tx.is_empty().await? {
+            return Ok(End::Keep);
+        }
+        self.outcome = Some(Err(Refused::NotEmpty));
+        Ok(End::GiveUp)
     }
 }
 

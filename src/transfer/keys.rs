@@ -63,7 +63,7 @@ impl<'a> KeyImport<'a> {
     /// # Errors
     /// [`Refused`]; then nothing of it was done.
     pub async fn run(mut self, registry: &dyn Registry, actor: &Actor) -> Result<ImportedKeys, Refused> {
-        registry.transact(&mut self, actor).await?;
+        registry.transact_bulk(&mut self, actor).await?;
         self.outcome()
     }
 

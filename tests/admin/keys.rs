@@ -339,7 +339,11 @@ async fn a_key_that_ends_makes_none_for_an_administrator_that_ends_later() {
     let own = "/tenants/administration/keys/owners-key";
     let patched = site.ask(&guest, "PATCH", own, &[ANY], Some(&later)).await;
     refused(&patched, 422, "wrong-values", &["#/not_after"]);
-    let rotated = post("/tenants/administration/keys/owners-key/rotation", json!({})).await.json();
+    let rotation = "/tenants/administration/keys/owners-key/rotation";
+    // Then nobody would be left.
+    refused(&post(rotation, json!({})).await, 409, "conflict", &[]);
+    site.world.key("administration", "owner").await;
+    let rotated = post(rotation, json!({})).await.json();
     assert_eq!(rotated["not_after"], "2026-01-01T01:00:00Z");
 }
 

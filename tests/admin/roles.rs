@@ -232,3 +232,40 @@ async fn nobody_takes_from_its_own_key_what_it_asks_with() {
     assert_eq!(site.patch(own, json!({ "scopes": scope("admin", "write") })).await.status, 200);
     assert_eq!(site.patch(own, json!({ "scopes": null })).await.status, 200);
 }
+
+/// Whoever could would leave nobody behind, at once or when the last key ends.
+#[tokio::test]
+async fn the_last_owner_keeps_a_key_that_is_accepted() {
+    let site = Site::new().await;
+    let own = "/tenants/administration/keys/owners-key";
+    let soon = json!({ "not_after": "2026-01-01T00:00:04Z" });
+    refused(&site.patch(own, soon.clone()).await, 409, "conflict", &[]);
+    refused(&site.patch(own, json!({ "not_after": "2099-01-01T00:00:00Z" })).await, 409, "conflict", &[]);
+    // A key of the same owner that ends later will do; one that ends with it will not.
+    let keys = "/tenants/administration/callers/owner/keys";
+    let post = site.post(keys, json!({ "not_after": "2026-01-01T00:00:04Z" })).await;
+    assert_eq!(post.status, 201, "{post:?}");
+    refused(&site.patch(own, soon.clone()).await, 409, "conflict", &[]);
+    let post = site.post(keys, json!({ "name": "second", "not_after": "2026-01-01T00:00:05Z" })).await;
+    assert_eq!(post.status, 201, "{post:?}");
+    assert_eq!(site.patch(own, soon).await.status, 200);
+}
+
+#[tokio::test]
+async fn another_owner_is_not_taken_away_when_nobody_else_is_let_in() {
+    let site = Site::new().await;
+    let other = json!({ "id": "other", "name": "other", "kind": "administrator", "role": "owner" });
+    let made = site.post("/tenants/administration/callers", other).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let made = site.post("/tenants/administration/callers/other/keys", json!({})).await;
+    let (key, id) =
+        (made.json()["key"].as_str().unwrap().to_owned(), made.json()["id"].as_str().unwrap().to_owned());
+    // The other one takes away the first, and is then the last.
+    let path = "/tenants/administration/callers/owner";
+    let disabled = json!({ "status": "disabled" });
+    let done = site.ask(&key, "PATCH", path, &[crate::ANY], Some(&disabled)).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    let ends = json!({ "not_after": "2026-01-01T00:00:04Z" });
+    let own = format!("/tenants/administration/keys/{id}");
+    refused(&site.ask(&key, "PATCH", &own, &[crate::ANY], Some(&ends)).await, 409, "conflict", &[]);
+}

@@ -98,18 +98,20 @@ async fn who_takes_all_places_elsewhere_takes_none_here() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_nobody_could_manage_does_not_start() {
+async fn a_gateway_that_nobody_could_manage_serves_and_says_so() {
     let service = Service::echo().await;
     let mut site = Site::new(service.address, "");
     let admin = free_address();
     site.rewrite(|text| format!("{text}\n[admin]\nlisten = \"{admin}\"\n"));
-    let refused = |site: &Site| {
-        let output = site.command("serve").output().unwrap();
-        let why = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{why}");
-        assert!(why.contains("portcullis init"), "{why}");
+    let unmanaged = async |site: &Site| {
+        let gateway = site.start();
+        let stranger = ask(admin, "pca_nobody", "GET", "/status", None).await;
+        assert_eq!(stranger.status(), 401);
+        assert_eq!(gateway.get("/").send().await.unwrap().status(), 200, "traffic does not depend on it");
+        let log = gateway.end();
+        assert!(log.iter().any(|line| line.contains("ERROR") && line.contains("portcullis init")), "{log:?}");
     };
-    refused(&site);
+    unmanaged(&site).await;
 
     // The store is somebody's already: only an administrator is made.
     let made = site.init();
@@ -126,7 +128,7 @@ async fn a_gateway_that_nobody_could_manage_does_not_start() {
     let edit = CallerEdit { status: Some(Status::Disabled), ..CallerEdit::default() };
     store.update_caller(&tenant, &id, None, edit, &Actor::system("test")).await.unwrap();
     store.close().await;
-    refused(&site);
+    unmanaged(&site).await;
     let again = shown(&site.init());
     let _gateway = site.start();
     for token in [&token, &again] {

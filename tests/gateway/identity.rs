@@ -128,7 +128,7 @@ fn serve_refuses_a_store_that_is_missing_or_has_no_tables() {
     let aside = site.folder.path().join("aside.db");
     fs::rename(site.store(), &aside).unwrap();
     let (code, why) = said(&site, "serve");
-    assert!(code == Some(1) && why.contains("is not there"), "{why}");
+    assert!(code == Some(1) && why.contains("there is no store"), "{why}");
     assert!(!site.store().exists(), "none is made");
     fs::write(site.store(), "").unwrap();
     let (code, why) = said(&site, "serve");

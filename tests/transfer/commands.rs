@@ -136,12 +136,11 @@ fn an_export_is_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;
 
     let site = Site::new(free_address(), "");
-    // What somebody who was interrupted left.
-    fs::write(site.folder.path().join("all.ndjson.draft"), "x").unwrap();
     assert_eq!(run(&site, "export --to all.ndjson").0, Some(0));
     let file = site.folder.path().join("all.ndjson");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(!site.folder.path().join("all.ndjson.draft").exists());
+    let left = fs::read_dir(site.folder.path()).unwrap().count();
+    assert_eq!(left, 3, "nothing is left beside it");
 }
 
 #[tokio::test]

@@ -103,6 +103,11 @@ impl Transaction for Draft<'_> {
         Ok(self.state.callers.values().any(|other| other.id != caller.id && same(other)))
     }
 
+    async fn owners(&mut self) -> Result<Vec<Caller>, Fault> {
+        let owns = |caller: &&Caller| caller.owns_everything();
+        Ok(self.state.callers.values().filter(owns).cloned().collect())
+    }
+
     async fn credential(
         &mut self,
         tenant: &TenantId,

@@ -1,7 +1,7 @@
 //! The hashes that chain the change log, and what they prove.
 
 use sha2::{Digest, Sha256};
-use sqlx::{FromRow, SqliteConnection, query, query_as, query_scalar};
+use sqlx::{FromRow, QueryBuilder, SqliteConnection, query, query_as, query_scalar};
 
 use super::fault::fault;
 use crate::{
@@ -93,14 +93,26 @@ pub(super) async fn write(conn: &mut SqliteConnection, seq: i64, hash: &Hash) ->
 
 /// Hashes all changes of a store that was made before there were hashes.
 pub(super) async fn complete(conn: &mut SqliteConnection) -> Result<(), Fault> {
-    let (mut after, mut hash) = (0, START);
+    extend(conn, 0, START).await.map(drop)
+}
+
+/// Hashes the changes after one, whose hash is given. Returns the last hash.
+pub(super) async fn extend(conn: &mut SqliteConnection, after: Seq, hash: Hash) -> Result<Hash, Fault> {
+    let (mut after, mut hash) = (after.cast_signed(), hash);
     loop {
         let rows = page(conn, after).await?;
-        let Some(end) = rows.last().map(|row| row.seq) else { return Ok(()) };
+        let Some(end) = rows.last().map(|row| row.seq) else { return Ok(hash) };
+        let mut hashes = Vec::with_capacity(rows.len());
         for row in &rows {
             hash = row.link(&hash);
-            write(conn, row.seq, &hash).await?;
+            hashes.push((row.seq, hash));
         }
+        // One by one, they would take most of the time of bulk work.
+        let mut insert = QueryBuilder::new("INSERT INTO change_hash (seq, hash) ");
+        insert.push_values(hashes, |mut row, (seq, hash)| {
+            row.push_bind(seq).push_bind(hash.to_vec());
+        });
+        insert.build().execute(&mut *conn).await.map_err(fault)?;
         after = end;
     }
 }

@@ -20,11 +20,7 @@ pub async fn copy(store: &Path, to: &Path) -> Result<Seq, Fault> {
         std::path::absolute(path).map_err(|error| Fault::Unavailable(format!("{}: {error}", path.display())))
     };
     let (store, to) = (absolute(store)?, absolute(to)?);
-    let name = to.to_str().ok_or_else(|| Fault::Unavailable("the name of the copy is not UTF-8".into()))?;
-    let mut conn = connect(&store).await?;
-    let copied = query("VACUUM INTO $1").bind(name).execute(&mut conn).await.map_err(fault);
-    conn.close().await.map_err(fault)?;
-    copied?;
+    vacuum_into(&store, &to).await?;
     let mut copy = connect(&to).await?;
     // A store of an earlier version has no epoch yet.
     let has_epoch: bool = query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'identity')")
@@ -37,6 +33,15 @@ pub async fn copy(store: &Path, to: &Path) -> Result<Seq, Fault> {
     let last = read::last_seq(&mut copy).await?;
     copy.close().await.map_err(fault)?;
     Ok(last)
+}
+
+/// Copies a store as it is into an empty file, both of absolute paths.
+pub(super) async fn vacuum_into(store: &Path, to: &Path) -> Result<(), Fault> {
+    let name = to.to_str().ok_or_else(|| Fault::Unavailable("the name of the copy is not UTF-8".into()))?;
+    let mut conn = connect(store).await?;
+    let copied = query("VACUUM INTO $1").bind(name).execute(&mut conn).await.map_err(fault);
+    conn.close().await.map_err(fault)?;
+    copied.map(drop)
 }
 
 async fn connect(file: &Path) -> Result<SqliteConnection, Fault> {

@@ -17,7 +17,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use sqlx::{ConnectOptions, Connection, SqlitePool, query, query_scalar, sqlite::SqliteConnectOptions};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::{Options, fault::fault, mark, open, read};
 use crate::registry::{Fault, Mark};
@@ -28,8 +28,8 @@ const CLOSING: Duration = Duration::from_secs(2);
 const LOOKS: u32 = 5;
 /// How long to wait between two looks.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
-/// The longest time that a checkpoint is waited for.
-const LONGEST_CHECKPOINT: Duration = Duration::from_secs(5);
+/// The same beside a write-ahead log that holds something: for so long, no checkpoint stands still.
+const LOOKS_BESIDE_A_LOG: u32 = 100;
 
 /// The pool of the one writer, and the pool of readers.
 pub(super) struct Pools {
@@ -85,6 +85,16 @@ struct Seen {
     main: Option<Mark>,
 }
 
+/// What is made of a file that was written to.
+enum Verdict {
+    /// It holds what it held, and more; its stamp as of then.
+    Same(Stamp),
+    /// It holds something else.
+    Other,
+    /// Somebody is writing it.
+    Unknown,
+}
+
 /// A file and the connections to what stands in it.
 pub(super) struct StoreFile {
     path: PathBuf,
@@ -131,6 +141,10 @@ impl StoreFile {
         }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,10 +178,16 @@ impl StoreFile {
             return Ok(self.pools.load_full());
         }
         let in_place = seen.stamp.is_some_and(|seen| seen.file == stamp.file);
-        if in_place && let Some(stamp) = self.is_what_it_was(&seen).await? {
-            let main = read_main(&self.path, None).await.ok();
-            *self.seen() = Seen { stamp: Some(stamp), main, ..seen };
-            return Ok(self.pools.load_full());
+        if in_place {
+            match self.verdict(&seen).await? {
+                Verdict::Same(stamp) => {
+                    *self.seen() = Seen { stamp: Some(stamp), ..seen };
+                    return Ok(self.pools.load_full());
+                }
+                // The next call looks again.
+                Verdict::Unknown => return Ok(self.pools.load_full()),
+                Verdict::Other => {}
+            }
         }
         tracing::error!(
             store = %self.path.display(),
@@ -176,25 +196,27 @@ impl StoreFile {
         self.renew(in_place, &seen).await
     }
 
-    /// Whether the main file still holds what it held, and more. When it does, its stamp as of then.
-    async fn is_what_it_was(&self, seen: &Seen) -> Result<Option<Stamp>, Fault> {
-        let Some(before) = &seen.main else { return Stamp::of(&self.path).map(Some) };
-        let (begun, mut looks) = (Instant::now(), 0);
-        loop {
-            let stamp = Stamp::of(&self.path)?;
+    /// Whether the main file still holds what it held, and more. While a checkpoint may be writing it, nothing is
+    /// concluded from what it says: a verdict must stand for a while, in a file that nobody writes to.
+    async fn verdict(&self, seen: &Seen) -> Result<Verdict, Fault> {
+        let stamp = Stamp::of(&self.path)?;
+        let Some(before) = &seen.main else { return Ok(Verdict::Same(stamp)) };
+        let is_empty = |log: Metadata| log.len() == 0;
+        let settled = fs::metadata(beside(&self.path, "-wal")).map_or(true, is_empty);
+        let looks = if settled { LOOKS } else { LOOKS_BESIDE_A_LOG };
+        for _ in 0..looks {
             let found = read_main(&self.path, Some(before)).await;
-            if Stamp::of(&self.path)? == stamp {
-                match found {
-                    Ok(now) if now.continues(before) => return Ok(Some(stamp)),
-                    Err(fault) if looks >= LOOKS => return Err(fault),
-                    Ok(_) if looks >= LOOKS => return Ok(None),
-                    _ => looks += 1,
-                }
-            } else if begun.elapsed() > LONGEST_CHECKPOINT {
-                return Err(Fault::Unavailable("the file of the store is being written to".into()));
+            if Stamp::of(&self.path)? != stamp {
+                return Ok(Verdict::Unknown);
+            }
+            match found {
+                Ok(now) if now.continues(before) => return Ok(Verdict::Same(stamp)),
+                Ok(_) => {}
+                Err(_) => return Ok(Verdict::Unknown),
             }
             sleep(BETWEEN_LOOKS).await;
         }
+        Ok(Verdict::Other)
     }
 
     /// Makes the connections anew.
@@ -207,6 +229,8 @@ impl StoreFile {
         }
         if in_place && log.exists() {
             // What is in it belongs to the file that was there. On closing, SQLite would write it into this one.
+            // It is kept under another name.
+            let _ = fs::copy(&log, beside(&log, ".replaced"));
             let cut = OpenOptions::new().write(true).open(&log).and_then(|log| log.set_len(0));
             cut.map_err(|error| Fault::Unavailable(format!("{}: {error}", log.display())))?;
         }

@@ -159,7 +159,7 @@ async fn migrate(writer: &SqlitePool) -> Result<(), Fault> {
 /// A file that is there is looked at from outside only. On closing any descriptor of it, POSIX would drop
 /// the locks that other stores of this process have on it, and an older SQLite elsewhere could then take
 /// the write-ahead log away from under them.
-fn make(file: &Path) -> Result<(), Fault> {
+pub(super) fn make(file: &Path) -> Result<(), Fault> {
     // Nobody here opens the file between its making and the closing of the descriptor it was made with.
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     app::{
-        Caller, CallerId, Credential, CredentialId, Entity, Kind, Lock, LockId, Plan, PlanId, Seq, Target,
-        Tenant, TenantId,
+        ADMINISTRATION, Caller, CallerId, CallerKind, Credential, CredentialId, Entity, Kind, Lock, LockId,
+        Plan, PlanId, Role, Seq, Target, Tenant, TenantId,
     },
     registry::{Callers, Credentials, Fault, Kept, Order, Tenants, Unreadable},
 };
@@ -93,6 +93,14 @@ pub(super) async fn credentials_of(
     let query = query_as("SELECT id, record FROM credential WHERE tenant = $1 AND caller = $2 ORDER BY id")
         .bind(caller.tenant.as_str())
         .bind(caller.id.as_str());
+    all(conn, query).await
+}
+
+/// All administrators.
+pub(super) async fn administrators(conn: &mut SqliteConnection) -> Result<Vec<Caller>, Fault> {
+    let query = query_as("SELECT id, record FROM caller WHERE tenant = $1 AND kind = $2 ORDER BY id")
+        .bind(ADMINISTRATION)
+        .bind(CallerKind::Administrator(Role::Owner).name());
     all(conn, query).await
 }
 

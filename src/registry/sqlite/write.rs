@@ -6,7 +6,7 @@ use sqlx::{SqliteConnection, query, query_scalar, sqlite::SqliteArguments};
 use tokio::sync::watch;
 
 use super::{
-    chain,
+    bulk, chain,
     fault::fault,
     grants, read, record,
     row::{self, place},
@@ -17,7 +17,7 @@ use crate::{
         Actor, Caller, CallerId, Credential, CredentialId, Digest, Entity, Grant, GrantId, Lock, LockId,
         Plan, PlanId, Quota, QuotaId, Seq, Target, Tenant, TenantId, Throttle, ThrottleId, Verb,
     },
-    registry::{Fault, Kept, Transaction},
+    registry::{End, Fault, Kept, Transaction, Work},
 };
 
 /// A transaction that nobody else writes beside. Dropped before [`commit`](Self::commit), it never was.
@@ -48,6 +48,22 @@ impl<'a> Write<'a> {
             );
         }
         Ok(Self { tx, now, seq, hash, actor, committed })
+    }
+
+    /// Puts in what bulk work has made on the attached copy after change `base`, if it may be kept.
+    pub(super) async fn put_staged(&mut self, base: Seq, work: &mut dyn Work) -> Result<End, Fault> {
+        let end = work.confirm(self).await?;
+        if end == End::GiveUp {
+            return Ok(end);
+        }
+        if self.seq != base {
+            let unguarded = bulk::unguarded(&mut self.tx, base).await?;
+            if bulk::in_the_way(self, unguarded).await? {
+                return Err(Fault::Conflict);
+            }
+        }
+        (self.seq, self.hash) = bulk::put(&mut self.tx, base, self.seq, self.hash).await?;
+        Ok(End::Keep)
     }
 
     /// Makes it last, and tells who waits for changes.
@@ -129,6 +145,12 @@ impl Transaction for Write<'_> {
             .bind(caller.app().map(|app| &app.key))
             .bind(caller.id.as_str());
         self.holds(taken).await
+    }
+
+    async fn owners(&mut self) -> Result<Vec<Caller>, Fault> {
+        let mut owners = read::administrators(&mut self.tx).await?;
+        owners.retain(Caller::owns_everything);
+        Ok(owners)
     }
 
     async fn credential(

@@ -167,10 +167,13 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     if before.id == *call.caller() && weakened {
         return Err(oneself());
     }
+    let owns = before.owns_everything();
     let (tenant, id, expected) = (before.tenant, before.id, Some(before.revision));
     let has_plan = matches!(edit.plan, Some(Some(_)));
+    let weakens = edit.status == Some(Status::Disabled) || edit.role.is_some_and(|role| role != Role::Owner);
+    let keep_owner = (owns && weakens).then_some(Command::KeepOwner { beyond: None });
     let command = Command::UpdateCaller { tenant: tenant.clone(), id: id.clone(), expected, edit };
-    let commands = call.proven(vec![command]);
+    let commands = call.proven([command].into_iter().chain(keep_owner).collect());
     let done = match surface.admin.registry.execute(commands, call.actor()).await {
         Ok(done) => done,
         Err(Fault::NotFound) if has_plan => {
@@ -202,8 +205,10 @@ pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request
     if before.id == *call.caller() {
         return Err(oneself());
     }
+    let keep_owner = before.owns_everything().then_some(Command::KeepOwner { beyond: None });
     let (tenant, id, expected) = (before.tenant, before.id, Some(before.revision));
-    surface.change(&call, vec![Command::DeleteCaller { tenant, id, expected }]).await?;
+    let command = Command::DeleteCaller { tenant, id, expected };
+    surface.change(&call, [command].into_iter().chain(keep_owner).collect()).await?;
     Ok(Answer::nothing())
 }
 

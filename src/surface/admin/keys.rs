@@ -177,13 +177,31 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     if before.id == *call.key() && (ends || narrowed || edit.status == Some(Status::Disabled)) {
         return Err(in_use());
     }
-    let done = surface.change(&call, vec![update(&before, edit)]).await?;
+    let weakens = edit.not_after.flatten().is_some() || narrowed || edit.status == Some(Status::Disabled);
+    let beyond = edit.not_after.flatten();
+    let mut commands = vec![update(&before, edit)];
+    if weakens {
+        commands.extend(keep_owner(&before, &caller, beyond, now));
+    }
+    let done = surface.change(&call, commands).await?;
     surface.show(done!(Credential, done).map_err(|fault| surface.refuse(fault))?.clone()).await
 }
 
 fn update(before: &Credential, edit: CredentialEdit) -> Command {
     let (tenant, id) = (before.tenant.clone(), before.id.clone());
     Command::UpdateCredential { tenant, id, expected: Some(before.revision), edit }
+}
+
+/// What goes behind a change that takes away a key by which an owner is let in: that somebody is left who owns
+/// everything, beyond the moment at which the key ends.
+fn keep_owner(
+    key: &Credential,
+    caller: &app::Caller,
+    beyond: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Command> {
+    let lets_in = key.status == Status::Enabled && key.not_after.is_none_or(|end| now < end);
+    (caller.owns_everything() && lets_in).then_some(Command::KeepOwner { beyond })
 }
 
 fn in_use() -> Refused {
@@ -227,9 +245,10 @@ pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request
     if before.id == *call.key() {
         return Err(in_use());
     }
+    let keep_owner = keep_owner(&before, &caller, None, surface.admin.clock.now().time);
     let Credential { tenant, id, digest, revision, .. } = before;
     let command = Command::DeleteCredential { tenant, id: id.clone(), expected: Some(revision) };
-    surface.change(&call, vec![command]).await?;
+    surface.change(&call, [command].into_iter().chain(keep_owner).collect()).await?;
     let directory = &surface.admin.directory;
     let seconds = match wait {
         Some(seconds) => seconds,

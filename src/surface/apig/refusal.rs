@@ -103,6 +103,7 @@ impl Refusal {
             | Fault::LockLost
             | Fault::Revoked
             | Fault::Lapsed
+            | Fault::LastOwner
             | Fault::Unavailable(_)
             | Fault::Corrupt(_) => denial(fault, now, &CHALLENGE).into(),
         }

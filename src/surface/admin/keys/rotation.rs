@@ -22,7 +22,7 @@ use super::{
     body::{Key, MadeKey},
     end,
     fresh::{Fresh, Stored},
-    location, tag, update,
+    keep_owner, location, tag, update,
 };
 use crate::{
     Denial,
@@ -139,7 +139,9 @@ pub(in super::super) async fn rotate(
         ..CredentialEdit::default()
     };
     let used = surface.used(&old).await?;
+    let keep_owner = keep_owner(&old, &caller, edit.not_after.flatten(), now);
     let commands = vec![Command::CreateCredential { credential: new, most: Some(MOST) }, update(&old, edit)];
+    let commands = commands.into_iter().chain(keep_owner).collect();
     let rotated = surface.execute(&call, ticket.as_ref(), commands, |done| {
         let replaces = done!(Credential, done)?.clone();
         let made = done.iter().find_map(|entity| match entity {

@@ -200,7 +200,7 @@ impl Task {
         let admin = &self.surface.admin;
         let hold = self.call.proven(Vec::new());
         let mut within = Within { admin, ticket: self.ticket.as_ref(), hold, work, told, earlier: None };
-        let done = admin.registry.transact(&mut within, self.call.actor()).await;
+        let done = admin.registry.transact_bulk(&mut within, self.call.actor()).await;
         done.map_err(|fault| self.surface.refuse(fault))?;
         Ok(match within.earlier {
             Some(earlier) => Err(earlier),

@@ -27,7 +27,7 @@ impl<W: Work> Work for Within<'_, W> {
                 return Ok(End::GiveUp);
             }
         }
-        execute(tx, std::mem::take(&mut self.hold)).await?;
+        execute(tx, self.hold.clone()).await?;
         let end = self.work.run(tx).await?;
         if let (End::Keep, Some(ticket)) = (end, self.ticket) {
             let answer = (self.told)(&self.work);
@@ -35,5 +35,17 @@ impl<W: Work> Work for Within<'_, W> {
             ticket.keep(self.admin, tx, &answer).await?;
         }
         Ok(end)
+    }
+
+    /// Whoever asks may have been revoked, or have lost its lock, while the file was read.
+    async fn confirm(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+        if let Some(ticket) = self.ticket {
+            self.earlier = ticket.earlier(self.admin, tx).await?;
+            if self.earlier.is_some() {
+                return Ok(End::GiveUp);
+            }
+        }
+        execute(tx, self.hold.clone()).await?;
+        self.work.confirm(tx).await
     }
 }

@@ -1,0 +1,165 @@
+//! Bulk work, done on a copy of the store while others write to the store itself, and put in at its end.
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use sqlx::{SqliteConnection, query, query_as, query_scalar};
+
+use super::{chain, fault::fault, open, record};
+use crate::{
+    app::{Kind, Seq},
+    registry::{Clash, End, Fault, Transaction, Work, clash},
+};
+
+/// A copy of the store that is gone when this is dropped.
+pub(super) struct Staging {
+    pub(super) path: PathBuf,
+}
+
+impl Staging {
+    /// An empty file beside the store: what is in it will be as large, and as secret.
+    pub(super) fn beside(store: &Path) -> Result<Self, Fault> {
+        let mut name = store.as_os_str().to_owned();
+        name.push(format!(".import-{}", uuid::Uuid::new_v4().simple()));
+        let path = PathBuf::from(name);
+        open::make(&path)?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let mut name = self.path.as_os_str().to_owned();
+            name.push(suffix);
+            let _ = std::fs::remove_file(name);
+        }
+    }
+}
+
+/// Work, and what it said of its end.
+pub(super) struct Ended<'a> {
+    pub(super) work: &'a mut dyn Work,
+    pub(super) end: Option<End>,
+}
+
+#[async_trait]
+impl Work for Ended<'_> {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+        let end = self.work.run(tx).await?;
+        self.end = Some(end);
+        Ok(end)
+    }
+}
+
+/// The name that the copy is attached under.
+pub(super) const ATTACH: &str = "ATTACH DATABASE $1 AS staged";
+pub(super) const DETACH: &str = "DETACH DATABASE staged";
+
+/// What the work has made on the attached copy, of those kinds that no constraint of the tables keeps apart.
+pub(super) async fn in_the_way(
+    tx: &mut dyn Transaction,
+    staged: Vec<(String, String, Vec<u8>)>,
+) -> Result<bool, Fault> {
+    for (kind, id, text) in staged {
+        let kind = Kind::named(&kind).ok_or_else(|| Fault::Corrupt("a kind that is not known".into()))?;
+        let entity = record::parse_as(kind, &id, &text)?;
+        if let Some(Clash::Taken(_)) = clash(tx, &entity).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Locks, quotas and throttles that were made on the copy after a change.
+pub(super) async fn unguarded(
+    conn: &mut SqliteConnection,
+    base: Seq,
+) -> Result<Vec<(String, String, Vec<u8>)>, Fault> {
+    query_as(
+        "SELECT kind, entity_id, record FROM staged.change
+         WHERE seq > $1 AND kind IN ('lock', 'quota', 'throttle')",
+    )
+    .bind(base.cast_signed())
+    .fetch_all(conn)
+    .await
+    .map_err(fault)
+}
+
+/// Puts in what was made on the attached copy after change `base`, behind change `last`, whose hash is given. Returns
+/// the number and the hash of the last change since.
+pub(super) async fn put(
+    conn: &mut SqliteConnection,
+    base: Seq,
+    last: Seq,
+    hash: chain::Hash,
+) -> Result<(Seq, chain::Hash), Fault> {
+    let base = base.cast_signed();
+    let only_makes: bool =
+        query_scalar("SELECT NOT EXISTS (SELECT 1 FROM staged.change WHERE seq > $1 AND verb <> 'created')")
+            .bind(base)
+            .fetch_one(&mut *conn)
+            .await
+            .map_err(fault)?;
+    if !only_makes {
+        return Err(Fault::Corrupt("bulk work has changed or deleted something".into()));
+    }
+    for kind in Kind::ALL {
+        let taken = |error: sqlx::Error| match &error {
+            sqlx::Error::Database(it) if it.is_foreign_key_violation() => Fault::Conflict,
+            _ => fault(error),
+        };
+        query(insert(kind)).bind(base).execute(&mut *conn).await.map_err(taken)?;
+    }
+    for sql in OTHERS {
+        query(*sql).execute(&mut *conn).await.map_err(fault)?;
+    }
+    query(
+        "INSERT INTO main.change SELECT seq + $2, at, actor, verb, kind, entity_id, record FROM staged.change
+         WHERE seq > $1 ORDER BY seq",
+    )
+    .bind(base)
+    .bind(last.cast_signed() - base)
+    .execute(&mut *conn)
+    .await
+    .map_err(fault)?;
+    let hash = chain::extend(conn, last, hash).await?;
+    Ok((super::read::last_seq(conn).await?, hash))
+}
+
+/// The copy has the columns of the store, in their order.
+fn insert(kind: Kind) -> &'static str {
+    macro_rules! of {
+        ($kind:literal) => {
+            concat!(
+                "INSERT INTO main.\"",
+                $kind,
+                "\" SELECT * FROM staged.\"",
+                $kind,
+                "\" WHERE id IN (SELECT entity_id FROM staged.change WHERE seq > $1 AND kind = '",
+                $kind,
+                "')"
+            )
+        };
+    }
+    match kind {
+        Kind::Tenant => of!("tenant"),
+        Kind::Plan => of!("plan"),
+        Kind::Quota => of!("quota"),
+        Kind::Caller => of!("caller"),
+        Kind::Credential => of!("credential"),
+        Kind::Lock => of!("lock"),
+        Kind::Grant => of!("grant"),
+        Kind::Throttle => of!("throttle"),
+    }
+}
+
+/// What is not in the change log: the greatest fence, last uses, answers that are kept.
+const OTHERS: &[&str] = &[
+    "UPDATE main.fence SET last = max(last, (SELECT last FROM staged.fence))",
+    "INSERT INTO main.credential_use SELECT credential, at FROM staged.credential_use AS it
+     WHERE EXISTS (SELECT 1 FROM main.credential WHERE id = it.credential)
+     AND at > coalesce((SELECT at FROM main.credential_use WHERE credential = it.credential), -1)
+     ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+    "INSERT OR IGNORE INTO main.answered SELECT * FROM staged.answered",
+];
