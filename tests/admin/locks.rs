@@ -271,7 +271,7 @@ async fn acquiring_and_refreshing_may_be_sent_again() {
 #[tokio::test]
 async fn another_name_makes_no_room_for_more_locks() {
     let site = Site::new().await;
-    let lock = |n: u32| json!({ "target": { "resource": format!("/of/{n}") }, "reason": "a test" });
+    let lock = |n: u32| json!({ "target": { "resource": format!("/orders/of-{n}") }, "reason": "a test" });
     for n in 0..64 {
         assert_eq!(site.post("/locks", lock(n)).await.status, 201);
     }

@@ -23,7 +23,7 @@ async fn ground() -> Ground {
     let key = site.world.key_with(ADMINISTRATION, "owner", |key| key.id = ASKING.parse().unwrap()).await;
     site.world.tenant("empty", None, 1).await;
     site.world.plan("unused", 1, 1).await;
-    let lock = json!({ "target": { "resource": "/mine" }, "reason": "a test" });
+    let lock = json!({ "target": { "resource": "/orders/mine" }, "reason": "a test" });
     let made = site.post("/locks", lock).await.json();
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
     Ground { lock: (text("id"), text("token")), site, key }
@@ -69,7 +69,7 @@ fn case(ground: &Ground, operation: &str, key: &str, file: &str) -> Case {
         "delete_plan" => ("DELETE", "/plans/unused", None),
         "list_locks" => ("GET", "/locks", None),
         "acquire_lock" => {
-            let lock = json!({ "target": { "resource": "/new" }, "reason": "a test" });
+            let lock = json!({ "target": { "resource": "/orders/new" }, "reason": "a test" });
             ("POST", "/locks", body(lock))
         }
         "read_lock" => ("GET", "/locks/held", None),
