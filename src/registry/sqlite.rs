@@ -197,7 +197,7 @@ impl Sqlite {
     ) -> Result<End, Fault> {
         let tx = pools.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
         let mut write = Write::begun(tx, self.clock.now().time, actor, &self.committed).await?;
-        let end = write.put_staged(base, work).await?;
+        let end = write.put_staged(base, &mut AuthorizedWork::new(work, actor)).await?;
         if end == End::Keep {
             write.commit().await?;
         }

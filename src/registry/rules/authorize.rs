@@ -22,11 +22,8 @@ impl<'a> AuthorizedWork<'a> {
     pub(in crate::registry) fn new(work: &'a mut dyn Work, actor: &'a Actor) -> Self {
         Self { work, actor }
     }
-}
 
-#[async_trait]
-impl Work for AuthorizedWork<'_> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+    async fn authorize(&mut self, tx: &mut dyn Transaction) -> Result<(), Fault> {
         if let Some(authority) = self.actor.authority() {
             let caller = tx.caller(authority.tenant(), authority.caller()).await?;
             let credential = match authority.credential() {
@@ -38,7 +35,21 @@ impl Work for AuthorizedWork<'_> {
         if let Some(id) = self.actor.subscriber() {
             check_subscription(tx.tenant(id).await?.as_ref())?;
         }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Work for AuthorizedWork<'_> {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+        self.authorize(tx).await?;
         self.work.run(tx).await
+    }
+
+    /// The authority may have been lost while the work was done beside the store.
+    async fn confirm(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+        self.authorize(tx).await?;
+        self.work.confirm(tx).await
     }
 }
 
