@@ -1,4 +1,4 @@
-//! Values of fields, made without an allocation where that can be.
+//! Names and values of fields, without an allocation where that is possible.
 
 use http::HeaderValue;
 
@@ -20,6 +20,22 @@ static BELOW_A_THOUSAND: &str = match std::str::from_utf8(&DIGITS) {
     Ok(digits) => digits,
     Err(_) => "",
 };
+
+/// Returns `true` if a server may take one field name, in lower case, for the other.
+///
+/// CGI, and what descends from it (WSGI, PHP, Rack, Perl), writes every byte of a name that is no letter or digit
+/// as `_`: `X.Caller_Id` and `X-Caller-Id` are one variable.
+pub(crate) fn folds_to(name: &str, other: &str) -> bool {
+    let alike = |(a, b): (u8, u8)| a == b || !a.is_ascii_alphanumeric() && !b.is_ascii_alphanumeric();
+    name.len() == other.len() && name.bytes().zip(other.bytes()).all(alike)
+}
+
+/// Reads a number in the one spelling that every reader agrees on: digits, without a sign or a leading zero.
+pub(crate) fn plain_number(digits: &[u8]) -> Option<u64> {
+    let is_plain = digits.iter().all(u8::is_ascii_digit) && (digits == b"0" || !digits.starts_with(b"0"));
+    // `parse` alone would take a sign and leading zeros.
+    str::from_utf8(digits).ok().filter(|_| is_plain)?.parse().ok()
+}
 
 /// A number as a field's value. Those of three digits, as most lengths and waits have, are not allocated.
 pub(crate) fn number(number: u64) -> HeaderValue {
@@ -72,6 +88,32 @@ mod tests {
             text.put(piece);
         }
         assert_eq!(text.as_bytes(), b"abcdeh");
+    }
+
+    #[test]
+    fn names_fold_where_only_their_signs_differ() {
+        for (name, other, folds) in [
+            ("x-caller-id", "x-caller-id", true),
+            ("x_caller.id", "x-caller-id", true),
+            ("x-caller-id", "x~caller!id", true),
+            ("x-caller-ids", "x-caller-id", false),
+            ("xacaller-id", "x-caller-id", false),
+            ("x--caller-id", "x-caller-id", false),
+        ] {
+            assert_eq!(folds_to(name, other), folds, "{name} {other}");
+        }
+    }
+
+    #[test]
+    fn a_number_has_one_spelling() {
+        for (digits, number) in [("0", Some(0)), ("10", Some(10)), ("18446744073709551615", Some(u64::MAX))] {
+            assert_eq!(plain_number(digits.as_bytes()), number);
+        }
+        for digits in
+            ["", "00", "010", "+1", "-1", " 1", "1 ", "1,1", "0x1", "1e3", "18446744073709551616", "\u{661}"]
+        {
+            assert_eq!(plain_number(digits.as_bytes()), None, "{digits}");
+        }
     }
 
     #[test]

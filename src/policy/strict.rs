@@ -12,7 +12,7 @@ use http::{
 use self::host::is_host;
 use super::{Policy, Stop};
 use crate::{
-    Admission, Denial, Head,
+    Admission, Denial, Head, field,
     target::{self, Rules},
 };
 
@@ -22,7 +22,7 @@ use crate::{
 ///   is refused. From here on everything sees the normal form, the service behind too. Policies that decide on the path,
 ///   such as [`Lock`](super::Lock), do so on its normal form without this one, too.
 /// * **Framing**: `Transfer-Encoding` other than exactly `chunked`, beside `Content-Length`, or on
-///   HTTP/1.0; `Content-Length` that is no plain number.
+///   HTTP/1.0; `Content-Length` that is no plain number, or has a leading zero.
 /// * **Fields that stand once**: a second `Host`, `Content-Length`, `Content-Type`, `Authorization`,
 ///   `Idempotency-Key`.
 /// * **Host**: missing, unless on HTTP/1.0; no DNS name, IPv4 address or bracketed IPv6 address, perhaps with a
@@ -129,10 +129,9 @@ fn once<'a>(head: Head<'a>, name: &HeaderName) -> Result<Option<&'a HeaderValue>
 
 fn framing(head: Head<'_>) -> Result<(), Denial> {
     let length = once(head, &header::CONTENT_LENGTH)?;
-    // `parse` alone would take a sign.
-    let number = |length: &str| length.bytes().all(|b| b.is_ascii_digit()) && length.parse::<u64>().is_ok();
-    if length.is_some_and(|length| !length.to_str().is_ok_and(number)) {
-        return Err(refuse("The content-length is no number."));
+    // A leading zero, too: some readers take `010` for eight.
+    if length.is_some_and(|length| field::plain_number(length.as_bytes()).is_none()) {
+        return Err(refuse("The content-length is no plain number."));
     }
     match once(head, &header::TRANSFER_ENCODING)? {
         None => Ok(()),
@@ -191,7 +190,7 @@ mod tests {
     #[test]
     fn fields_that_can_be_read_in_two_ways() {
         let world = World::new();
-        let rows: [(&[(&str, &str)], &str); 20] = [
+        let rows: [(&[(&str, &str)], &str); 23] = [
             (&[HOST], "admitted"),
             (&[], "bad-request"),
             (&[("host", "")], "bad-request"),
@@ -204,6 +203,9 @@ mod tests {
             (&[HOST, ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], "bad-request"),
             (&[HOST, ("transfer-encoding", "chunked"), ("content-length", "1")], "bad-request"),
             (&[HOST, ("content-length", "+1")], "bad-request"),
+            (&[HOST, ("content-length", "0")], "admitted"),
+            (&[HOST, ("content-length", "010")], "bad-request"),
+            (&[HOST, ("content-length", "00")], "bad-request"),
             (&[HOST, ("content-length", "")], "bad-request"),
             (&[HOST, ("content-length", "18446744073709551616")], "bad-request"),
             (&[HOST, ("content-length", "1"), ("content-length", "1")], "bad-request"),
