@@ -202,7 +202,19 @@ impl Admission {
         self.identity.as_ref().map(Identity::caller)
     }
 
-    /// The media type to answer in, when one was negotiated.
+    /// The media type to answer in, when [`Accept`](crate::policy::Accept) negotiated one.
+    ///
+    /// ```
+    /// use axum::{Extension, http::header, response::IntoResponse};
+    /// use portcullis::Admission;
+    ///
+    /// async fn orders(Extension(admission): Extension<Admission>) -> impl IntoResponse {
+    ///     match admission.media_type().map(|media_type| media_type.as_str()) {
+    ///         Some("text/csv") => ([(header::CONTENT_TYPE, "text/csv")], "id\n7\n"),
+    ///         _ => ([(header::CONTENT_TYPE, "application/json")], "[{\"id\":7}]"),
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn media_type(&self) -> Option<&MediaType> {
         self.offers.as_ref().and_then(|(offers, chosen)| offers.get(*chosen))
@@ -307,25 +319,34 @@ impl Admission {
         }
     }
 
-    /// Names the caller to the service behind, in a field that only we set: a copy from the client goes.
+    /// Sets a field of a request for the service behind to the caller's id. A client's own field of this name is
+    /// removed, in every spelling that servers take for it, such as `X_Caller.Id`.
     pub fn identify(&self, headers: &mut HeaderMap, field: &HeaderName) {
-        headers.remove(field);
-        if let Some(value) = self.identity_value() {
-            headers.insert(field, value);
-        }
+        set_own(headers, field, self.identity_value());
+    }
+
+    /// Sets a field of a request for the service behind to the media type that was [chosen](Self::media_type). A
+    /// client's own field of this name is removed, as by [`identify`](Self::identify).
+    pub fn describe_media_type(&self, headers: &mut HeaderMap, field: &HeaderName) {
+        let chosen = self.media_type().and_then(|chosen| HeaderValue::from_str(chosen.as_str()).ok());
+        set_own(headers, field, chosen);
     }
 
     pub(crate) fn identity_value(&self) -> Option<HeaderValue> {
         HeaderValue::from_str(self.caller()?.id.as_str()).ok()
     }
 
-    /// Adds to an answer, a refusal too, what the client should know: `Vary`, that its credential is to be
-    /// replaced (`Deprecation`, RFC 9745), when that one ends (`Sunset`, RFC 8594), and the state of its limits.
+    /// Adds to an answer, a refusal too, what the client should know: `Vary`, that an answer to a recognised caller is
+    /// for that caller only (`Cache-Control: private`, unless the answer has caching fields of its own), that its
+    /// credential is to be replaced (`Deprecation`, RFC 9745), when that one ends (`Sunset`, RFC 8594), and the state of its limits.
     ///
     /// `RateLimit` and `RateLimit-Policy` are those of draft-ietf-httpapi-ratelimit-headers-10.
     pub fn stamp(&self, headers: &mut HeaderMap) {
         if self.varies {
             vary(headers, &ACCEPT);
+        }
+        if self.identity.is_some() {
+            self.bound_caching(headers);
         }
         if let Some(since) = self.identity.as_ref().and_then(|identity| identity.key.deprecated_at()) {
             let end = self.identity.as_ref().and_then(|identity| identity.key.not_after());
@@ -340,6 +361,46 @@ impl Admission {
             stamp_x(budgets, report, headers);
         }
     }
+}
+
+impl Admission {
+    /// Keeps shared caches from answering one caller with another's response.
+    ///
+    /// They hold back from responses to requests with `Authorization` (RFC 9111, section 3.5), but know no other field
+    /// for a credential. A service that does not see the credential may name a freshness as if everybody got the
+    /// same response: such a response varies by the credential's field.
+    fn bound_caching(&self, headers: &mut HeaderMap) {
+        if !headers.contains_key(header::CACHE_CONTROL) && !headers.contains_key(header::EXPIRES) {
+            headers.insert(header::CACHE_CONTROL, PRIVATE.clone());
+        } else if let Some(name) = self.credential.as_ref().filter(|name| **name != header::AUTHORIZATION)
+            && !is_unshared(headers)
+        {
+            vary(headers, &HeaderValue::from(name.clone()));
+        }
+    }
+}
+
+/// Returns `true` if no shared cache answers with the response without asking again.
+fn is_unshared(headers: &HeaderMap) -> bool {
+    let directives = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    let mut directives = directives.flat_map(|value| value.split(',')).map(str::trim);
+    let unshared = ["private", "no-store", "no-cache"];
+    directives.any(|one| unshared.iter().any(|directive| one.eq_ignore_ascii_case(directive)))
+}
+
+/// Sets a field that only a gateway sets.
+fn set_own(headers: &mut HeaderMap, field: &HeaderName, value: Option<HeaderValue>) {
+    let folded = |name: &&HeaderName| *name != field && field::folds_to(name.as_str(), field.as_str());
+    if headers.keys().any(|name| folded(&name)) {
+        let names: Vec<HeaderName> = headers.keys().filter(folded).cloned().collect();
+        for name in names {
+            headers.remove(name);
+        }
+    }
+    match value {
+        Some(value) => headers.insert(field, value),
+        None => headers.remove(field),
+    };
 }
 
 #[cold]
@@ -402,6 +463,7 @@ fn stamp_x(budgets: &Budgets, report: &Report, headers: &mut HeaderMap) {
     headers.insert(&X_RATE_LIMIT_RESET, (now + i64::from(spent.reset)).into());
 }
 
+static PRIVATE: HeaderValue = HeaderValue::from_static("private");
 static ACCEPT: HeaderValue = HeaderValue::from_static("accept");
 
 /// Adds a field name to `Vary`, unless it is there or everything varies.
@@ -418,6 +480,16 @@ fn vary(headers: &mut HeaderMap, name: &HeaderValue) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_spelling_of_a_field_of_ours_stays() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-caller-id", "x_caller_id", "x.caller-id", "x-caller-ids"] {
+            headers.append(name, HeaderValue::from_static("admin"));
+        }
+        Admission::default().identify(&mut headers, &HeaderName::from_static("x-caller-id"));
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-caller-ids"]);
+    }
 
     #[test]
     fn vary_is_said_once() {

@@ -48,6 +48,7 @@ use crate::{
     Admission, Denial, Head, Policy, Stop,
     clock::{Clock, SystemClock},
     policy::{ChainOrder, Misplaced},
+    field,
     problem::{self, Form},
 };
 
@@ -117,7 +118,8 @@ impl<P: Policy> Gate<P> {
         self
     }
 
-    /// Names the caller to the service behind in this field; a client's own copy is removed.
+    /// Names the caller to the service behind in this field; a client's own copy is removed, in every spelling that
+    /// servers take for the field, such as `X_Caller.Id`.
     #[must_use]
     pub fn identity_field(mut self, field: HeaderName) -> Self {
         self.identity_field = Some(field);
@@ -187,7 +189,11 @@ impl<P: Policy> Gate<P> {
             request.remove_header(name);
         }
         if let Some(field) = &self.identity_field {
-            request.remove_header(field);
+            let is_claim = |name: &&HeaderName| field::folds_to(name.as_str(), field.as_str());
+            let claims: Vec<HeaderName> = request.headers.keys().filter(is_claim).cloned().collect();
+            for name in &claims {
+                request.remove_header(name);
+            }
             if let Some(value) = admission.identity_value() {
                 request.insert_header(field.clone(), value)?;
             }
@@ -232,8 +238,10 @@ impl<P: Policy> Gate<P> {
     pub fn response_filter(&self, response: &mut ResponseHeader, admission: &Admission) -> Result<()> {
         // Pingora keeps its headers' case beside them, so they change through its own methods only.
         let mut stamped = HeaderMap::new();
-        for value in response.headers.get_all(header::VARY) {
-            stamped.append(header::VARY, value.clone());
+        for name in [header::CACHE_CONTROL, header::EXPIRES, header::VARY] {
+            for value in response.headers.get_all(&name) {
+                stamped.append(&name, value.clone());
+            }
         }
         admission.stamp(&mut stamped);
         for name in stamped.keys() {
