@@ -83,6 +83,24 @@ impl Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal;
 
+/// Stands among the extensions of a response that no service made, such as a proxy's 502: the layers that admitted
+/// the request give back what they took, so that it counts towards no limit.
+///
+/// ```
+/// use http::{Response, StatusCode};
+/// use portcullis::tower::Unserved;
+///
+/// fn unavailable() -> Response<String> {
+///     let mut response = Response::new(String::new());
+///     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+///     response.extensions_mut().insert(Unserved);
+///     response
+/// }
+/// # assert!(unavailable().extensions().get::<Unserved>().is_some());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unserved;
+
 /// Guards a service with policies.
 pub struct PortcullisLayer<P, C = AsItCame> {
     gate: Arc<Gate<P>>,

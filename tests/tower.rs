@@ -26,7 +26,7 @@ use portcullis::{
     app::{Covers, PlanId},
     policy::{Accept, ApiKey, Lock, RateLimit},
     problem::Code,
-    tower::{PortcullisLayer, Refusal},
+    tower::{PortcullisLayer, Refusal, Unserved},
 };
 use tokio::sync::mpsc;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -178,6 +178,49 @@ async fn an_error_of_the_service_behind_is_paid_for() {
         (423, &"\"minute\";r=0;t=30".parse().unwrap())
     );
     assert_eq!(service.oneshot(request("GET", &key)).await.unwrap().status(), 429);
+}
+
+/// A proxy's 502, say: neither layer charges for a request that no service served.
+#[tokio::test]
+async fn a_request_that_no_service_served_is_not_paid_for() {
+    let world = World::new();
+    let (_, key) = two_a_minute(&world);
+    let service = ServiceBuilder::new()
+        .layer(layer(&world, (ApiKey::new(world.directory.clone()), RateLimit::new())))
+        .layer(layer(&world, Accept::new(["application/json"]).unwrap()))
+        .service(service_fn(async |_| {
+            let response = Response::builder().status(502).extension(Unserved).body(Full::<Bytes>::default());
+            Ok::<_, Infallible>(response.unwrap())
+        }));
+    for _ in 0..5 {
+        let response = service.clone().oneshot(request("GET", &key)).await.unwrap();
+        assert_eq!(response.status(), 502);
+        assert!(!response.headers().contains_key("ratelimit"), "what was given back is not spent");
+    }
+}
+
+#[tokio::test]
+async fn a_recognised_callers_response_is_private_unless_the_service_decides() {
+    let world = World::new();
+    let (_, key) = two_a_minute(&world);
+    for (field, expected, vary) in [
+        (None, "private", false),
+        (Some(("cache-control", "no-store")), "no-store", false),
+        (Some(("cache-control", "no-cache")), "no-cache", false),
+        (Some(("cache-control", "max-age=60")), "max-age=60", true),
+        (Some(("expires", "0")), "", true),
+    ] {
+        let service = ServiceBuilder::new()
+            .layer(layer(&world, ApiKey::new(world.directory.clone())))
+            .service(service_fn(move |_| {
+                let mut response = Response::new(Full::<Bytes>::default());
+                field.map(|(name, value)| response.headers_mut().insert(name, value.parse().unwrap()));
+                std::future::ready(Ok::<_, Infallible>(response))
+            }));
+        let response = service.oneshot(request("GET", &key)).await.unwrap();
+        let caching = response.headers().get("cache-control").map_or("", |value| value.to_str().unwrap());
+        assert_eq!((caching, response.headers().contains_key("vary")), (expected, vary), "{field:?}");
+    }
 }
 
 // ------------------------------------------------------------------------------------------ waiting

@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    Content, Gate, Refusal, ResponseBody,
+    Content, Gate, Refusal, ResponseBody, Unserved,
     content::{Reading, not_here},
 };
 use crate::{Admission, Denial, Policy, Stop, Wait, admission::Served};
@@ -208,7 +208,8 @@ where
             let next = match state.as_mut().project() {
                 StateProjection::Serving { future, served, admission, gate } => {
                     let mut response = ready!(future.poll(cx))?;
-                    if response.extensions().get::<Refusal>().is_some() {
+                    let extensions = response.extensions();
+                    if extensions.get::<Refusal>().is_some() || extensions.get::<Unserved>().is_some() {
                         if let Some(served) = served.take() {
                             served.refuse(gate.clock.now());
                         }
