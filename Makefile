@@ -61,7 +61,7 @@ instructions: packages ## Instructions of one request, under Valgrind
 	@COMPARE_PEERS=portcullis,valgrind benches/compare/setup
 	@benches/compare/instructions
 
-fuzz: packages ## Both fuzz targets, FUZZ_SECONDS (60) each; FUZZ_TARGET=strict or connection for one
+fuzz: packages ## Every fuzz target, FUZZ_SECONDS (60) each; FUZZ_TARGET=strict, connection or responses for one
 	@scripts/fuzz
 
 packages:
