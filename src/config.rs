@@ -8,6 +8,7 @@ mod document;
 mod files;
 mod limits;
 mod private_file;
+mod removed;
 mod report;
 mod review;
 mod route;
@@ -20,6 +21,7 @@ mod words;
 pub use admin::Admin;
 pub use document::Step;
 pub use limits::Limits;
+pub use removed::RemovedFields;
 pub use report::{ConfigError, Finding, Report, Severity};
 pub use review::Review;
 pub use route::{
@@ -96,6 +98,11 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// The field by which the service behind learns the caller's id; a client's own copy is removed.
     pub identity_field: FieldName,
+    /// The field that carries the media type the `accept` policy chose to the service behind; none unless it is
+    /// configured. A client's own copy is removed.
+    pub media_type_field: Option<FieldName>,
+    /// The request fields that are removed before a request is forwarded.
+    pub removed_fields: RemovedFields,
 }
 
 impl Default for Server {
@@ -105,6 +112,8 @@ impl Default for Server {
             shutdown_grace: Millis::from_secs(10),
             trusted_proxies: Vec::new(),
             identity_field: FieldName::from_static("x-caller-id"),
+            media_type_field: None,
+            removed_fields: RemovedFields::default(),
         }
     }
 }

@@ -47,8 +47,8 @@ use pingora::{
 use crate::{
     Admission, Denial, Head, Policy, Stop,
     clock::{Clock, SystemClock},
-    policy::{ChainOrder, Misplaced},
     field,
+    policy::{ChainOrder, Misplaced},
     problem::{self, Form},
 };
 

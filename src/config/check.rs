@@ -8,7 +8,11 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::{Config, Millis, Report};
+use super::{Config, FieldName, Millis, Report};
+use crate::field::folds_to;
+
+/// The start of the names of header fields that the gateway sets itself.
+const FORWARDED: &str = "x-forwarded-";
 
 /// Header fields that have another meaning than the caller's id.
 const RESERVED: [&str; 26] = [
@@ -57,13 +61,21 @@ pub(super) fn all(config: &Config, report: &mut Report) {
 }
 
 fn server(config: &Config, report: &mut Report) {
-    let place = ["server".into(), "identity_field".into()];
-    let field = config.server.identity_field.as_str();
-    if RESERVED.contains(&field) || field.starts_with("x-forwarded-") {
-        let why = format!(
-            "server.identity_field cannot be {field}: it has a meaning; take a field such as x-caller-id"
-        );
-        report.error(&place, why);
+    let (identity, media_type) = (&config.server.identity_field, config.server.media_type_field.as_ref());
+    // A service may take another spelling for the same name.
+    for (setting, field) in [("identity_field", Some(identity)), ("media_type_field", media_type)] {
+        let Some(field) = field.map(FieldName::as_str) else { continue };
+        let forwarded = field.get(..FORWARDED.len()).is_some_and(|start| folds_to(start, FORWARDED));
+        if forwarded || RESERVED.iter().any(|name| folds_to(field, name)) {
+            let why = format!(
+                "server.{setting} cannot be {field}: it has a meaning; take a field such as x-caller-id"
+            );
+            report.error(&["server".into(), setting.into()], why);
+        }
+    }
+    if media_type.is_some_and(|field| folds_to(field.as_str(), identity.as_str())) {
+        let why = "server.media_type_field is the same field as server.identity_field".to_owned();
+        report.error(&["server".into(), "media_type_field".into()], why);
     }
     for (at, network) in config.server.trusted_proxies.iter().enumerate() {
         if network.prefix_len() == 0 {

@@ -347,6 +347,9 @@ fn checked<'de, D: Deserializer<'de>, P>(
 
 fn methods<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Method>, D::Error> {
     let known = |name: String| match name.parse::<Method>() {
+        Ok(Method::CONNECT | Method::TRACE) => {
+            Err(de::Error::custom(format!("{name} is not forwarded: no route can take it")))
+        }
         Ok(method) if name.bytes().all(|b| b.is_ascii_uppercase()) => Ok(method),
         _ => Err(de::Error::custom(format!("\"{name}\" is no method: they are upper case, such as \"GET\""))),
     };

@@ -15,7 +15,7 @@ use super::{forward::UpstreamBody, request_id::RequestId};
 use crate::{
     Admission, Denial,
     problem::{self, Form},
-    tower::ResponseBody,
+    tower::{ResponseBody, Unserved},
 };
 
 /// Whatever can go wrong while a body is read.
@@ -33,6 +33,19 @@ impl Answer {
     pub(super) fn refusal(denial: &Denial) -> Response<Self> {
         problem::answer(denial, Form::Problem, &Admission::default())
             .map(|bytes| Self::Own(ResponseBody::refusal(bytes)))
+    }
+
+    /// A refusal by the gateway itself of an admitted request that no service served: what was taken for it is
+    /// given back.
+    pub(super) fn unserved(denial: &Denial) -> Response<Self> {
+        let mut response = Self::refusal(denial);
+        response.extensions_mut().insert(Unserved);
+        response
+    }
+
+    /// No content.
+    pub(super) fn empty() -> Self {
+        Self::Own(ResponseBody::refusal(Bytes::new()))
     }
 }
 

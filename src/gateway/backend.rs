@@ -10,12 +10,19 @@ use std::{
 
 use axum::Router;
 use futures_util::future::Either;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use tower_service::Service;
 
 use super::{
-    Shared, answer::Answer, client_body::ClientBody, forward::Forward, lockouts::Lockouts, origin::Origin,
-    request_id::OwnAnswer, routes::Routes,
+    Shared,
+    answer::Answer,
+    client_body::ClientBody,
+    forward::Forward,
+    lockouts::Lockouts,
+    max_forwards::{self, Next},
+    origin::Origin,
+    request_id::OwnAnswer,
+    routes::Routes,
 };
 use crate::{
     Admission, Denial,
@@ -114,13 +121,19 @@ impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<RequestBody<ClientBody>>) -> Self::Future {
+    fn call(&mut self, mut request: Request<RequestBody<ClientBody>>) -> Self::Future {
         let found = request.extensions().get::<Admission>().and_then(|admission| self.0.backend(admission));
-        if let Some(mut backend) = found.cloned() {
-            Either::Left(backend.call(request))
-        } else {
+        let Some((backend, methods)) = found else {
             let denial = Denial::internal("an admitted request has no route");
-            Either::Right(ready(Ok(Answer::refusal(&denial))))
+            return Either::Right(ready(Ok(Answer::unserved(&denial))));
+        };
+        if *request.method() == Method::OPTIONS && matches!(backend, Backend::Forward(_)) {
+            match max_forwards::count_down(request.headers_mut()) {
+                Ok(Next::Forward) => {}
+                Ok(Next::Answer) => return Either::Right(ready(Ok(max_forwards::options(methods)))),
+                Err(denial) => return Either::Right(ready(Ok(Answer::unserved(&denial)))),
+            }
         }
+        Either::Left(backend.clone().call(request))
     }
 }

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Version, header, request};
 use http_body::Body;
 use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::time::{Instant, timeout};
@@ -23,6 +23,8 @@ use tower_service::Service;
 use super::{
     answer::Answer,
     client_body::ClientBody,
+    field_filter::FieldFilter,
+    framing::{self, Reuse},
     hop::{self, Keys},
     origin::Origin,
     pool::{Keep, Link},
@@ -43,7 +45,9 @@ pub(super) struct Upstream {
     connect_timeout: Duration,
     read_timeout: Duration,
     pace: Pace,
+    filter: FieldFilter,
     identity_field: HeaderName,
+    media_type_field: Option<HeaderName>,
 }
 
 impl Upstream {
@@ -54,7 +58,9 @@ impl Upstream {
             connect_timeout: upstream.connect_timeout.duration(),
             read_timeout: upstream.read_timeout.duration(),
             pace: config.limits.pace(),
+            filter: FieldFilter::new(&config.server),
             identity_field: config.server.identity_field.name().clone(),
+            media_type_field: config.server.media_type_field.as_ref().map(|field| field.name().clone()),
         }
     }
 
@@ -74,7 +80,7 @@ impl Upstream {
         head.extensions.clear();
         // A key that no policy here asked for is none of the service's business.
         let keys = if admission.identity().is_none() { Keys::Drop } else { Keys::Keep };
-        hop::send_on(&mut head, &origin, keys);
+        hop::send_on(&mut head, &origin, &self.filter, keys);
         // HTTP/1.0 may leave it out; we speak HTTP/1.1, which may not.
         if !head.headers.contains_key(header::HOST)
             && let Ok(host) = HeaderValue::try_from(self.address().to_string())
@@ -82,51 +88,64 @@ impl Upstream {
             head.headers.insert(header::HOST, host);
         }
         admission.identify(&mut head.headers, &self.identity_field);
-        // Of itself, hyper sends a GET without a length as one without content.
-        if !body.is_end_stream() && body.size_hint().exact().is_none() {
-            head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        if let Some(field) = &self.media_type_field {
+            admission.describe_media_type(&mut head.headers, field);
         }
+        frame_request(&mut head, &body);
+        let method = head.method.clone();
         let (body, progress) = RequestBody::new(body, admission.body_limit(), self.pace);
         let (link, response) = self.exchange(Request::from_parts(head, body), progress.as_ref()).await?;
         let (mut head, body) = response.into_parts();
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Denial::BadGateway {
-                inside: format!("{} switched protocols unasked", self.name).into(),
-            });
-        }
+        let reuse = framing::check(&method, &mut head).map_err(|error| self.unreachable(&error))?;
         // What it speaks ends here; the server says what the client speaks.
         head.version = Version::default();
         hop::leave(&mut head.headers);
-        let body = UpstreamBody::new(body, self.read_timeout, link, self.keep.clone(), progress);
+        let keep = (reuse == Reuse::Allowed).then(|| self.keep.clone());
+        let body = UpstreamBody::new(body, self.read_timeout, link, keep, progress);
         Ok(Response::from_parts(head, Answer::Upstream(body)))
     }
 
-    /// Sends on an idle connection if there is one. That may turn out to be closed: a request of which
-    /// nothing was sent goes out again on another one.
+    /// Sends a request on an idle connection if there is one, which may turn out to be closed: then it is sent once
+    /// more, on a fresh connection, if nothing of a response came and the service cannot have acted upon it twice
+    /// (RFC 9110, section 9.2.2).
     async fn exchange(
         &self,
-        mut request: Request<RequestBody>,
+        request: Request<RequestBody>,
         progress: Option<&Progress>,
     ) -> Result<(Link, Response<Incoming>), Denial> {
-        loop {
-            let idle = self.keep.take();
-            let fresh = idle.is_none();
-            let mut link = match idle {
-                Some(link) => link,
-                None => self.connect().await?,
-            };
-            match self.answer(&mut link, request, progress).await? {
-                Ok(response) => return Ok((link, response)),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if !fresh => request = unsent,
-                    // What the client did wrong is not the service's fault.
-                    _ => {
-                        let fault = progress.and_then(Progress::fault);
-                        return Err(fault.unwrap_or_else(|| self.unreachable(&error.into_error())));
-                    }
-                },
+        let Some(mut link) = self.keep.take() else { return self.exchange_afresh(request, progress).await };
+        let method = request.method().clone();
+        let mut error = match self.answer(&mut link, request, progress).await? {
+            Ok(response) => return Ok((link, response)),
+            Err(error) => error,
+        };
+        let recorded = || link.exchange.repeatable(&method).filter(|_| progress.is_none());
+        match error.take_message().or_else(|| Some(recorded()?.map(|()| RequestBody::empty()))) {
+            Some(request) => {
+                tracing::debug!(upstream = %self.name, error = %error.error(), "retrying on a fresh connection");
+                drop(link);
+                self.exchange_afresh(request, progress).await
             }
+            None => Err(self.failed(error, progress)),
         }
+    }
+
+    async fn exchange_afresh(
+        &self,
+        request: Request<RequestBody>,
+        progress: Option<&Progress>,
+    ) -> Result<(Link, Response<Incoming>), Denial> {
+        let mut link = self.connect().await?;
+        match self.answer(&mut link, request, progress).await? {
+            Ok(response) => Ok((link, response)),
+            Err(error) => Err(self.failed(error, progress)),
+        }
+    }
+
+    /// The denial for an exchange that failed: a fault in the client's content is not the service's.
+    fn failed(&self, error: TrySendError<Request<RequestBody>>, progress: Option<&Progress>) -> Denial {
+        let fault = progress.and_then(Progress::fault);
+        fault.unwrap_or_else(|| self.unreachable(&error.into_error()))
     }
 
     async fn connect(&self) -> Result<Link, Denial> {
@@ -180,6 +199,25 @@ impl Upstream {
     }
 }
 
+/// Frames a request's content for HTTP/1.1, whatever framed it before.
+fn frame_request(head: &mut request::Parts, body: &impl Body) {
+    if !body.is_end_stream() {
+        // Of itself, hyper sends a GET without a length as one without content.
+        if body.size_hint().exact().is_none() {
+            head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    } else if expects_content(&head.method) && !head.headers.contains_key(header::CONTENT_LENGTH) {
+        // RFC 9110, section 8.6: some services answer 411 otherwise.
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+}
+
+/// Returns `true` if a method anticipates content: POST, PUT, PATCH, and those that HTTP itself does not define.
+fn expects_content(method: &Method) -> bool {
+    ![Method::GET, Method::HEAD, Method::DELETE, Method::OPTIONS, Method::TRACE, Method::CONNECT]
+        .contains(method)
+}
+
 /// Forwards to a service behind.
 #[derive(Clone)]
 pub(super) struct Forward(pub(super) Arc<Upstream>);
@@ -196,7 +234,12 @@ impl Service<Request<tower::RequestBody<ClientBody>>> for Forward {
     fn call(&mut self, request: Request<tower::RequestBody<ClientBody>>) -> Self::Future {
         let upstream = self.0.clone();
         Box::pin(async move {
-            Ok(upstream.forward(request).await.unwrap_or_else(|denial| Answer::refusal(&denial)))
+            Ok(upstream.forward(request).await.unwrap_or_else(|denial| match denial {
+                // The client broke off its content after the service had begun to read it: that counts towards the
+                // client's limits, or else it could use up the service for nothing.
+                Denial::BadRequest { .. } | Denial::RequestTimeout => Answer::refusal(&denial),
+                _ => Answer::unserved(&denial),
+            }))
         })
     }
 }

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request, uri::PathAn
 
 use smallvec::SmallVec;
 
-use super::origin::Origin;
+use super::{field_filter::FieldFilter, origin::Origin};
 use crate::app::ApiKey;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -54,46 +54,6 @@ pub(super) fn leave(headers: &mut HeaderMap) {
     remove(headers, gone);
 }
 
-/// Whether a field claims, in the client's words, what only the way here can tell (where the request came
-/// from, by which name), or asks a service behind for another method or target than the policies saw.
-fn misleads(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    // CGI and its kin read `X_Caller_Id` as `X-Caller-Id`.
-    name.contains('_')
-        || matches!(
-            name,
-            // hyper has asked the client to go on by itself.
-            "expect"
-                | "forwarded"
-                | "x-forwarded-by"
-                | "x-forwarded-path"
-                | "x-forwarded-port"
-                | "x-forwarded-prefix"
-                | "x-forwarded-scheme"
-                | "x-forwarded-server"
-                | "x-forwarded-ssl"
-                | "x-forwarded-uri"
-                | "x-real-ip"
-                | "x-client-ip"
-                | "x-cluster-client-ip"
-                | "x-original-forwarded-for"
-                | "true-client-ip"
-                | "client-ip"
-                | "cf-connecting-ip"
-                | "fastly-client-ip"
-                | "x-http-method"
-                | "x-http-method-override"
-                | "x-method-override"
-                | "x-original-host"
-                | "x-original-uri"
-                | "x-original-url"
-                | "x-rewrite-url"
-                // Unannounced, a request's trailers are not sent on: no policy saw them, and a service that
-                // reads them as fields of the head would take an identity from them.
-                | "trailer"
-        )
-}
-
 /// What becomes of keys of ours in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keys {
@@ -111,11 +71,11 @@ fn is_a_key(value: &HeaderValue) -> bool {
 
 /// Makes a request's head one that is sent to the service behind: origin form, HTTP/1.1, one `Host`, one
 /// `Cookie`, and `X-Forwarded-*` that say what we saw. What the client says of its own way is removed.
-pub(super) fn send_on(head: &mut request::Parts, origin: &Origin, keys: Keys) {
+pub(super) fn send_on(head: &mut request::Parts, origin: &Origin, filter: &FieldFilter, keys: Keys) {
     let mut gone = Names::new();
     let mut cookies = 0;
     for (name, value) in &head.headers {
-        if is_the_connections(name) || misleads(name) || keys == Keys::Drop && is_a_key(value) {
+        if is_the_connections(name) || filter.removes(name) || keys == Keys::Drop && is_a_key(value) {
             gone.push(name.clone());
         }
         cookies += u32::from(name == header::COOKIE);
@@ -164,6 +124,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Server;
 
     fn sent(uri: &str, fields: &[(&'static str, &str)]) -> request::Parts {
         let mut request = http::Request::get(uri);
@@ -171,7 +132,8 @@ mod tests {
             request = request.header(*name, *value);
         }
         let mut head = request.body(()).unwrap().into_parts().0;
-        send_on(&mut head, &Origin::new("192.0.2.7".parse().unwrap(), true), Keys::Keep);
+        let filter = FieldFilter::new(&Server::default());
+        send_on(&mut head, &Origin::new("192.0.2.7".parse().unwrap(), true), &filter, Keys::Keep);
         head
     }
 
@@ -243,7 +205,8 @@ mod tests {
         let beside = [key.expose().as_bytes(), b" \xff"].concat();
         let request = request.header("authorization", bearer).header("x-other", &*beside);
         let mut head = request.body(()).unwrap().into_parts().0;
-        send_on(&mut head, &Origin::new("192.0.2.7".parse().unwrap(), true), Keys::Drop);
+        let filter = FieldFilter::new(&Server::default());
+        send_on(&mut head, &Origin::new("192.0.2.7".parse().unwrap(), true), &filter, Keys::Drop);
         assert!(!head.headers.contains_key("authorization") && !head.headers.contains_key("x-other"));
         assert!(head.headers.contains_key("x-mine"));
     }

@@ -5,7 +5,10 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -17,7 +20,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior, Sleep, interval, sleep_until},
 };
 
-use super::forward::RequestBody;
+use super::{
+    forward::RequestBody,
+    upstream_stream::{Exchange, UpstreamStream},
+};
 use crate::config;
 
 /// How often idle connections are looked after.
@@ -41,7 +47,8 @@ struct Idle {
 pub(super) struct Link {
     pub(super) sender: SendRequest<RequestBody>,
     /// Until it is over.
-    connection: Option<Pin<Box<Connection<TokioIo<TcpStream>, RequestBody>>>>,
+    connection: Option<Pin<Box<Connection<TokioIo<UpstreamStream>, RequestBody>>>>,
+    pub(super) exchange: Arc<Exchange>,
     pub(super) patience: Patience,
 }
 
@@ -150,8 +157,9 @@ impl Keep {
     pub(super) async fn connect(&self) -> io::Result<Link> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
+        let (stream, exchange) = UpstreamStream::new(stream);
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        Ok(Link { sender, connection: Some(Box::pin(connection)), patience: Patience::new() })
+        Ok(Link { sender, connection: Some(Box::pin(connection)), exchange, patience: Patience::new() })
     }
 }
 

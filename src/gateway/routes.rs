@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use axum::Router;
-use http::{HeaderValue, Method, header};
+use http::{Method, header};
 
 use super::{
     Shared,
     backend::{Backend, Surfaces},
     forward::{Forward, Upstream},
     lockouts::Lockouts,
+    max_forwards,
 };
 use crate::{
     Admission, Denial, Head, Policy, Stop,
@@ -171,9 +172,10 @@ impl Routes {
         Self { first, all: routes, by_host, of_any_host, steps }
     }
 
-    /// What stands at the end of the route that an admission found.
-    pub(super) fn backend(&self, admission: &Admission) -> Option<&Backend> {
-        Some(&self.all.get(admission.route?)?.backend)
+    /// The backend of the route that an admission found, and the methods that the route names.
+    pub(super) fn backend(&self, admission: &Admission) -> Option<(&Backend, &[Method])> {
+        let route = self.all.get(admission.route?)?;
+        Some((&route.backend, &route.methods))
     }
 
     /// What every request must pass, its route, and the route's own chain.
@@ -197,14 +199,19 @@ impl Routes {
     /// Among them, the one that takes the method.
     fn find(&self, host: Option<&str>, path: &str, method: &Method, breaks: Rules) -> Result<usize, Denial> {
         let fitting = self.fitting(host, path).ok_or(Denial::NotFound)?;
-        if let Some(at) = fitting.clone().find(|at| self.all[*at].takes(method)) {
+        // TRACE returns what reaches the service, credentials of the gateway's included, to whoever asks (RFC 9110,
+        // section 9.3.8): it is not forwarded, whatever its `Max-Forwards`.
+        let taken =
+            (*method != Method::TRACE).then(|| fitting.clone().find(|at| self.all[*at].takes(method)));
+        if let Some(at) = taken.flatten() {
             let broken = breaks.without(self.all[at].relaxed);
             return if broken.is_empty() { Ok(at) } else { Err(Strict::broken(broken)) };
         }
-        let mut allowed: Vec<&str> =
-            self.all[fitting].iter().flat_map(|route| &route.methods).map(Method::as_str).collect();
-        allowed.sort_unstable();
-        let allow = HeaderValue::try_from(allowed.join(", ")).unwrap_or(HeaderValue::from_static(""));
+        let routes = &self.all[fitting];
+        let takes_all = routes.iter().any(|route| route.methods.is_empty());
+        let methods = routes.iter().filter(|_| !takes_all).flat_map(|route| &route.methods);
+        let methods: Vec<Method> = methods.filter(|method| **method != Method::TRACE).cloned().collect();
+        let allow = max_forwards::allow(&methods);
         Err(Denial::MethodNotAllowed { allow })
     }
 }

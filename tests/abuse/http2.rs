@@ -98,6 +98,25 @@ fn blanks_around_a_value_change_nothing_behind() {
     }
 }
 
+/// RFC 9110, section 8.6. HTTP/2 needs no length, and some services of HTTP/1.1 answer 411 without one.
+#[test]
+fn a_method_that_anticipates_content_has_a_length_behind_without_content() {
+    let ground = ground();
+    for (method, length) in [("POST", &["0"][..]), ("PATCH", &["0"]), ("GET", &[]), ("OPTIONS", &[])] {
+        let gateway = ground.start();
+        let mut connection = Connection::new(gateway.address);
+        let mut fields = fields(&ground, &[]);
+        fields[0] = (":method", method);
+        connection.request(1, &fields, None);
+        assert_eq!(connection.outcome(1).status(), 200, "{method}");
+        drop(connection);
+        gateway.end();
+        let seen = ground.upstream.take();
+        assert_eq!(seen[0].requests[0].values("content-length"), length, "{method}");
+        assert!(seen[0].requests[0].values("transfer-encoding").is_empty(), "{method}");
+    }
+}
+
 #[test]
 fn fields_that_contradict_each_other_are_refused() {
     let ground = ground();

@@ -2,6 +2,7 @@
 
 mod admin;
 mod authority;
+mod charging;
 mod commands;
 mod configuration;
 mod decisions;
@@ -15,7 +16,11 @@ mod identity;
 mod manage;
 mod policies;
 mod process;
+mod request_fields;
 mod request_id;
+mod responses;
+mod retries;
+mod scripted;
 mod secrets;
 mod serving;
 mod sign;

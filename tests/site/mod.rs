@@ -272,6 +272,12 @@ pub fn client() -> Client {
     Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
 }
 
+/// A client that speaks HTTP/2 by prior knowledge.
+pub fn http2_client() -> Client {
+    provider();
+    Client::builder().no_proxy().timeout(PATIENCE).http2_prior_knowledge().build().unwrap()
+}
+
 /// rustls is told which crypto it has, once.
 pub fn provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();

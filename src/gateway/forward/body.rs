@@ -22,6 +22,7 @@ use crate::{
     gateway::{
         answer::BodyError,
         client_body::ClientBody,
+        framing,
         pool::{Keep, Link, Patience},
     },
     limit::Pace,
@@ -127,6 +128,11 @@ struct Content {
 }
 
 impl RequestBody {
+    /// No content.
+    pub(in crate::gateway) fn empty() -> Self {
+        Self(None)
+    }
+
     /// The body, and when there is anything in it, how it gets on.
     pub(in crate::gateway) fn new(
         body: tower::RequestBody<ClientBody>,
@@ -255,7 +261,8 @@ pub(in crate::gateway) struct UpstreamBody {
     read_timeout: Duration,
     waiting: bool,
     driver: Driver,
-    keep: Keep,
+    /// Where the connection goes when it may carry another exchange.
+    keep: Option<Keep>,
     request: Option<Progress>,
 }
 
@@ -264,7 +271,7 @@ impl UpstreamBody {
         body: Incoming,
         read_timeout: Duration,
         link: Link,
-        keep: Keep,
+        keep: Option<Keep>,
         request: Option<Progress>,
     ) -> Self {
         // The request's content must go on while nobody takes the answer's.
@@ -281,8 +288,9 @@ impl UpstreamBody {
     fn keep_connection(&mut self) {
         if let Driver::Us(link) = std::mem::replace(&mut self.driver, Driver::Nobody)
             && self.request.as_ref().is_none_or(Progress::is_done)
+            && let Some(keep) = &self.keep
         {
-            self.keep.put(link);
+            keep.put(link);
         }
     }
 
@@ -300,6 +308,14 @@ impl UpstreamBody {
     }
 }
 
+/// Trailers are held to what may stand there.
+fn clean(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        framing::clean_trailers(trailers);
+    }
+    frame
+}
+
 impl Body for UpstreamBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -315,7 +331,7 @@ impl Body for UpstreamBody {
                 if frame.is_none() || this.body.is_end_stream() {
                     this.keep_connection();
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+                Poll::Ready(frame.map(|frame| frame.map(clean).map_err(Into::into)))
             }
             Poll::Pending => {
                 let patience = match &mut this.driver {

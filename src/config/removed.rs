@@ -1,0 +1,239 @@
+//! The request fields that are removed before a request is forwarded.
+
+use http::HeaderName;
+use serde::{Deserialize, Deserializer, de};
+
+/// The entry that stands for [`DEFAULTS`].
+const DEFAULT: &str = "default";
+
+/// Fields through which a client could claim what only a gateway or its front proxy may assert: its address
+/// and scheme, another method or target, or an identity that another proxy in this place would have proved.
+/// A `*` at the end stands for any rest.
+const DEFAULTS: &[&str] = &[
+    // The request's origin and its way here.
+    "forwarded",
+    "forwarded-for",
+    "x-forwarded",
+    "x-forwarded-*",
+    "x-original-forwarded-for",
+    "x-real-ip",
+    "x-client-ip",
+    "client-ip",
+    "x-cluster-client-ip",
+    "x-proxyuser-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-pseudo-ipv4",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "x-azure-clientip",
+    "x-azure-socketip",
+    "x-appengine-user-ip",
+    "x-nf-client-connection-ip",
+    "x-host",
+    "x-http-host-override",
+    "x-scheme",
+    "x-url-scheme",
+    "front-end-https",
+    "proxy-ssl",
+    "x-envoy-*",
+    // CGI programs read `Proxy` as `HTTP_PROXY`, which names the proxy for their own requests (CVE-2016-5385).
+    "proxy",
+    // Another method or target than the policies saw.
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-*",
+    "x-rewrite-*",
+    "x-override-url",
+    "x-http-destinationurl",
+    // Frameworks and servers that take instructions for themselves from requests.
+    "x-middleware-*",
+    "x-sendfile-type",
+    "x-accel-*",
+    // Identities and certificates, as proxies assert them.
+    "remote-*",
+    "x-remote-*",
+    "x-auth-request-*",
+    "x-auth-user",
+    "x-authenticated-*",
+    "x-authentik-*",
+    "x-consumer-*",
+    "x-credential-*",
+    "x-anonymous-consumer",
+    "x-pomerium-*",
+    "x-webauth-*",
+    "x-goog-authenticated-user-*",
+    "x-goog-iap-jwt-assertion",
+    "x-ms-client-principal*",
+    "x-amzn-oidc-*",
+    "x-amzn-mtls-*",
+    "x-amzn-request-context",
+    "x-amzn-lambda-context",
+    "x-apigateway-*",
+    "cf-access-*",
+    "tailscale-*",
+    "client-cert",
+    "client-cert-chain",
+    "x-client-cert*",
+    "x-client-dn",
+    "x-client-verify",
+    "x-ssl-*",
+    "ssl-client-*",
+];
+
+/// A set of request fields that are removed before a request is forwarded.
+///
+/// It is written as a list of names. A name may end in `*`, which stands for any rest; `default` stands for the
+/// built-in list; a name with a leading `!` is kept although another entry covers it.
+#[derive(Debug, Clone)]
+pub struct RemovedFields {
+    /// By [`bucket`], so that a name is compared with few entries.
+    entries: Vec<Vec<Entry>>,
+    /// Entries too short to have a bucket.
+    short: Vec<Entry>,
+    kept: Vec<Box<str>>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    name: Box<str>,
+    /// Whether longer names are meant, too.
+    prefix: bool,
+}
+
+impl Entry {
+    fn covers(&self, name: &str) -> bool {
+        if self.prefix { name.starts_with(&*self.name) } else { *self.name == *name }
+    }
+}
+
+const BUCKETS: usize = 256;
+
+/// The bucket of a name and of all names that it is the start of: its first character, or the first behind `x-`.
+fn bucket(name: &str) -> Option<usize> {
+    match name.as_bytes() {
+        [] | [b'x'] | [b'x', b'-'] => None,
+        [b'x', b'-', byte, ..] => Some(usize::from(byte | 0x80)),
+        [byte, ..] => Some(usize::from(byte & 0x7f)),
+    }
+}
+
+impl RemovedFields {
+    fn new<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let mut fields = Self::none();
+        for entry in entries {
+            if entry == DEFAULT {
+                DEFAULTS.iter().try_for_each(|entry| fields.add(entry))?;
+            } else {
+                fields.add(entry)?;
+            }
+        }
+        Ok(fields)
+    }
+
+    fn none() -> Self {
+        Self { entries: vec![Vec::new(); BUCKETS], short: Vec::new(), kept: Vec::new() }
+    }
+
+    fn add(&mut self, entry: &str) -> Result<(), String> {
+        let (name, kept) = entry.strip_prefix('!').map_or((entry, false), |name| (name, true));
+        let (name, prefix) = name.strip_suffix('*').map_or((name, false), |name| (name, true));
+        if kept && prefix {
+            return Err(format!("\"{entry}\" is not a field: what is kept is named in full"));
+        }
+        let name = name.parse::<HeaderName>().map_err(|_| format!("\"{entry}\" is not a field's name"))?;
+        let name: Box<str> = name.as_str().into();
+        if kept {
+            self.kept.push(name);
+        } else if let Some(bucket) = bucket(&name) {
+            self.entries[bucket].push(Entry { name, prefix });
+        } else {
+            self.short.push(Entry { name, prefix });
+        }
+        Ok(())
+    }
+
+    /// Returns `true` if a field of this name, in lower case, is removed.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        let bucket = bucket(name).map_or(&[][..], |bucket| &self.entries[bucket]);
+        bucket.iter().chain(&self.short).any(|entry| entry.covers(name))
+            && !self.kept.iter().any(|kept| **kept == *name)
+    }
+}
+
+impl Default for RemovedFields {
+    fn default() -> Self {
+        // The built-in list consists of names.
+        Self::new([DEFAULT]).unwrap_or_else(|_| Self::none())
+    }
+}
+
+impl<'de> Deserialize<'de> for RemovedFields {
+    fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
+        let entries = Vec::<String>::deserialize(list)?;
+        Self::new(entries.iter().map(String::as_str)).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(entries: &[&str]) -> RemovedFields {
+        RemovedFields::new(entries.iter().copied()).unwrap()
+    }
+
+    #[test]
+    fn the_default_list_covers_what_proxies_assert() {
+        let default = RemovedFields::default();
+        for name in [
+            "proxy",
+            "x-forwarded-user",
+            "x-forwarded-client-cert",
+            "x-original-method",
+            "x-envoy-original-path",
+            "x-forwarded-email",
+            "x-forwarded-groups",
+            "x-forwarded-preferred-username",
+            "x-remote-user",
+            "remote-user",
+            "x-auth-request-access-token",
+            "x-ssl-client-verify",
+            "x-amzn-oidc-identity",
+            "x-consumer-username",
+            "client-cert",
+        ] {
+            assert!(default.contains(name), "{name}");
+        }
+        for name in
+            ["host", "accept", "authorization", "traceparent", "x-amzn-trace-id", "x-request-id", "origin"]
+        {
+            assert!(!default.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_list_extends_or_replaces_the_default() {
+        let extended = fields(&["default", "X-Tenant", "x-team-*", "!x-real-ip"]);
+        assert!(
+            extended.contains("x-tenant") && extended.contains("x-team-id") && extended.contains("proxy")
+        );
+        assert!(!extended.contains("x-real-ip") && !extended.contains("x-team"));
+        let replaced = fields(&["x-tenant"]);
+        assert!(replaced.contains("x-tenant") && !replaced.contains("proxy"));
+        assert!(!fields(&[]).contains("proxy"));
+        let short = fields(&["x*", "e-*"]);
+        assert!(short.contains("x") && short.contains("x-real-ip") && short.contains("e-tag"));
+        assert!(!short.contains("etag"));
+    }
+
+    #[test]
+    fn an_entry_is_a_name() {
+        for entry in ["", "*", "a b", "!", "!x-*", "a:b"] {
+            assert!(RemovedFields::new([entry]).is_err(), "{entry}");
+        }
+    }
+}

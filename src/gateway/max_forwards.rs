@@ -1,0 +1,92 @@
+//! `Max-Forwards` of OPTIONS requests (RFC 9110, section 7.6.2). TRACE, the other method that it is for, is refused.
+
+use http::{HeaderMap, HeaderName, Response, StatusCode, header};
+use http::{HeaderValue, Method};
+
+use super::{answer::Answer, framing::plain_number};
+use crate::{Denial, field};
+
+/// The methods of a resource that takes all of them: those that HTTP defines and that are forwarded.
+const ALL_METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
+
+/// What becomes of a request after its `Max-Forwards` was looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Forward,
+    /// This gateway is its final recipient.
+    Answer,
+}
+
+/// Counts one forwarding down.
+///
+/// # Errors
+/// When the field stands twice or is no plain number (400).
+pub(super) fn count_down(headers: &mut HeaderMap) -> Result<Next, Denial> {
+    const NAME: HeaderName = header::MAX_FORWARDS;
+    let mut values = headers.get_all(NAME).iter();
+    let left = match (values.next(), values.next()) {
+        (None, _) => return Ok(Next::Forward),
+        (Some(value), None) => plain_number(value),
+        _ => None,
+    };
+    match left {
+        None => Err(Denial::bad_request("Max-Forwards is not exactly one plain number.")),
+        Some(0) => Ok(Next::Answer),
+        Some(left) => {
+            headers.insert(NAME, field::number(left - 1));
+            Ok(Next::Forward)
+        }
+    }
+}
+
+/// The methods of a resource, as `Allow` lists them; none named stands for all.
+pub(super) fn allow(methods: &[Method]) -> HeaderValue {
+    let mut names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    let listed = HeaderValue::try_from(names.join(", ")).ok().filter(|_| !methods.is_empty());
+    listed.unwrap_or(HeaderValue::from_static(ALL_METHODS))
+}
+
+/// The answer to OPTIONS of its final recipient.
+pub(super) fn options(methods: &[Method]) -> Response<Answer> {
+    let mut response = Response::new(Answer::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, allow(methods));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forwarding_is_counted_down_to_zero() {
+        for (value, expected, left) in [
+            ("10", Ok(Next::Forward), "9"),
+            ("1", Ok(Next::Forward), "0"),
+            ("0", Ok(Next::Answer), "0"),
+            ("18446744073709551615", Ok(Next::Forward), "18446744073709551614"),
+            ("010", Err(400), "010"),
+            ("-1", Err(400), "-1"),
+            ("1, 1", Err(400), "1, 1"),
+            ("", Err(400), ""),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::MAX_FORWARDS, value.parse().unwrap());
+            let outcome = count_down(&mut headers).map_err(|denial| denial.status().as_u16());
+            assert_eq!((outcome, &headers["max-forwards"]), (expected, &left.parse().unwrap()), "{value}");
+        }
+        let mut headers = HeaderMap::new();
+        assert_eq!(count_down(&mut headers), Ok(Next::Forward));
+        headers.append(header::MAX_FORWARDS, HeaderValue::from_static("1"));
+        headers.append(header::MAX_FORWARDS, HeaderValue::from_static("1"));
+        assert!(count_down(&mut headers).is_err());
+    }
+
+    #[test]
+    fn allow_lists_each_method_once() {
+        assert_eq!(allow(&[Method::PUT, Method::GET, Method::GET]), "GET, PUT");
+        assert_eq!(allow(&[]), ALL_METHODS);
+    }
+}

@@ -1,0 +1,192 @@
+//! The byte stream to a service behind, with a record of the request that is under way.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use http::{Method, Request};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// A stream to a service behind. From the second exchange on it records each request's head, so that a request
+/// without content can be sent again on another connection when this one turns out to be closed.
+///
+/// The bytes are recorded as they are written, since a copy of the head's fields would cost more with every request.
+#[derive(Debug)]
+pub(super) struct UpstreamStream {
+    stream: TcpStream,
+    exchange: Arc<Exchange>,
+}
+
+/// The state of the exchange on a stream, as far as the stream sees it.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    /// Whether anything was read since the last request began.
+    answered: AtomicBool,
+    request: Mutex<Recorded>,
+}
+
+#[derive(Debug, Default)]
+struct Recorded {
+    /// The request's head, when it went out in one piece and without content.
+    head: Vec<u8>,
+    /// Whether any of it reached the socket.
+    sent: bool,
+}
+
+impl UpstreamStream {
+    pub(super) fn new(stream: TcpStream) -> (Self, Arc<Exchange>) {
+        let exchange = Arc::new(Exchange::default());
+        (Self { stream, exchange: exchange.clone() }, exchange)
+    }
+}
+
+impl Exchange {
+    fn wrote(&self, bytes: &[u8], written: &Poll<io::Result<usize>>) {
+        let (whole, sent) = match written {
+            Poll::Pending => return,
+            Poll::Ready(Ok(written)) => (*written == bytes.len(), *written > 0),
+            Poll::Ready(Err(_)) => (true, false),
+        };
+        let mut request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.answered.load(Ordering::Relaxed) {
+            self.answered.store(false, Ordering::Relaxed);
+            request.head.clear();
+            request.sent = false;
+            if whole && bytes.ends_with(b"\r\n\r\n") {
+                request.head.extend_from_slice(bytes);
+            }
+        } else if sent {
+            // More of it than a head in one piece.
+            request.head.clear();
+        }
+        request.sent |= sent;
+    }
+
+    /// The request that is under way, when nothing of a response was read and sending it again does no harm: its
+    /// method is idempotent, or none of it was sent.
+    pub(super) fn repeatable(&self, method: &Method) -> Option<Request<()>> {
+        if self.answered.load(Ordering::Relaxed) {
+            return None;
+        }
+        let request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+        if request.sent && !method.is_idempotent() {
+            return None;
+        }
+        parse(&request.head)
+    }
+}
+
+/// Reads back a head that hyper wrote.
+#[cold]
+fn parse(head: &[u8]) -> Option<Request<()>> {
+    let mut fields = vec![httparse::EMPTY_HEADER; head.iter().filter(|byte| **byte == b'\n').count()];
+    let mut read = httparse::Request::new(&mut fields);
+    if read.parse(head) != Ok(httparse::Status::Complete(head.len())) {
+        return None;
+    }
+    let mut request = Request::builder().method(read.method?).uri(read.path?);
+    for field in read.headers {
+        request = request.header(field.name, field.value);
+    }
+    request.body(()).ok()
+}
+
+impl AsyncRead for UpstreamStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.exchange.answered.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for UpstreamStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.exchange.wrote(bytes, &written);
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
+        // A head with content behind it is not sent again.
+        let head = if let [head] = pieces { &**head } else { &[][..] };
+        self.exchange.wrote(head, &written);
+        written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET: &[u8] = b"GET /x?y HTTP/1.1\r\nhost: a\r\nx-other: 1\r\n\r\n";
+
+    fn exchange() -> Exchange {
+        let exchange = Exchange::default();
+        exchange.wrote(GET, &Poll::Ready(Ok(GET.len())));
+        assert!(exchange.repeatable(&Method::GET).is_none(), "a fresh connection has no record");
+        exchange.answered.store(true, Ordering::Relaxed);
+        exchange
+    }
+
+    #[test]
+    fn a_head_is_read_back_as_it_was_written() {
+        let exchange = exchange();
+        assert!(exchange.repeatable(&Method::GET).is_none(), "the first request was answered");
+        exchange.wrote(GET, &Poll::Ready(Ok(GET.len())));
+        let request = exchange.repeatable(&Method::GET).unwrap();
+        assert_eq!((request.method(), request.uri().to_string().as_str()), (&Method::GET, "/x?y"));
+        assert_eq!((&request.headers()["host"], request.headers().len()), (&"a".parse().unwrap(), 2));
+        assert!(exchange.repeatable(&Method::POST).is_none(), "it was sent");
+        exchange.answered.store(true, Ordering::Relaxed);
+        assert!(exchange.repeatable(&Method::GET).is_none(), "a response has begun");
+    }
+
+    #[test]
+    fn a_request_with_content_is_not_repeatable() {
+        let exchange = exchange();
+        exchange.wrote(GET, &Poll::Ready(Ok(GET.len())));
+        exchange.wrote(b"content", &Poll::Ready(Ok(7)));
+        assert!(exchange.repeatable(&Method::PUT).is_none());
+    }
+
+    #[test]
+    fn a_request_of_which_nothing_was_sent_is_repeatable() {
+        let exchange = exchange();
+        exchange.wrote(GET, &Poll::Pending);
+        exchange.wrote(GET, &Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())));
+        assert!(exchange.repeatable(&Method::POST).is_some());
+    }
+}
