@@ -89,6 +89,8 @@ pub struct Admission {
     /// Whether the path to decide on is known to be in its normal form.
     pub(crate) is_normal: bool,
     pub(crate) body_limit: Option<u64>,
+    /// Bytes of content that a proxy has passed on.
+    pub(crate) passed_on: u64,
     /// What the content hashes to, when it was taken in.
     pub(crate) content: Option<Box<[u8; 32]>>,
     /// What it must hash to, and nobody has checked yet.
@@ -117,6 +119,7 @@ impl Clone for Admission {
             path: self.path.clone(),
             is_normal: self.is_normal,
             body_limit: self.body_limit,
+            passed_on: self.passed_on,
             content: self.content.clone(),
             owed: self.owed.clone(),
             route: self.route,

@@ -13,7 +13,7 @@ pub use allowance::Allowance;
 pub(crate) use allowance::Spending;
 pub use bucket::Bucket;
 pub use budget::{Budget, Budgets, Reading, Spent, Verdict};
-pub use pace::Pace;
+pub use pace::{Meter, Pace};
 pub use throttling::Throttling;
 pub(crate) use throttling::{Call, Counts};
 pub use window::{Bound, Exhausted};

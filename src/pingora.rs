@@ -1,7 +1,7 @@
 //! The Pingora face: the same policies in an existing `ProxyHttp` proxy.
 //!
 //! Keep a [`Gate`] in the proxy and an [`Admission`] in its `CTX`, and call one method from each of three
-//! hooks, or of four where a policy signs content. `examples/pingora_proxy.rs` is a whole proxy.
+//! hooks, or of four where a policy looks at content. `examples/pingora_proxy.rs` is a whole proxy.
 //!
 //! ```no_run
 //! # use async_trait::async_trait;
@@ -111,7 +111,8 @@ impl<P: Policy> Gate<P> {
     }
 
     /// Says that [`request_body_filter`](Self::request_body_filter) is called, too. Without it, requests whose content
-    /// must be what was signed are answered with 500.
+    /// must be what was signed are answered with 500, and those with a body of unannounced length with 413 where a
+    /// [`BodyLimit`](crate::policy::BodyLimit) bounds it.
     #[must_use]
     pub fn checking_content(mut self) -> Self {
         self.checks_content = true;
@@ -143,6 +144,11 @@ impl<P: Policy> Gate<P> {
                     return Ok(true);
                 }
                 Ok(()) => {
+                    if let Some(limit) = admission.body_limit.filter(|_| self.cannot_count(session)) {
+                        admission.give_back();
+                        self.refuse(session, &Denial::ContentTooLarge { limit }, admission).await?;
+                        return Ok(true);
+                    }
                     drop(admission.take_permits().serve());
                     return Ok(false);
                 }
@@ -158,6 +164,12 @@ impl<P: Policy> Gate<P> {
                 }
             }
         }
+    }
+
+    /// Returns `true` if nobody would notice that there is too much content.
+    fn cannot_count(&self, session: &mut Session) -> bool {
+        let announced = session.req_header().headers.contains_key(header::CONTENT_LENGTH);
+        !self.checks_content && !announced && !session.is_body_empty()
     }
 
     fn ask(&self, session: &mut Session, admission: &mut Admission) -> Result<(), Stop> {
@@ -202,16 +214,23 @@ impl<P: Policy> Gate<P> {
     }
 
     /// To be called in `ProxyHttp::request_body_filter` of a gate that is [checking content](Self::checking_content):
-    /// holds content to what was signed while it passes.
+    /// holds content to what was signed while it passes, and to the limit of a [`BodyLimit`](crate::policy::BodyLimit).
     ///
     /// # Errors
-    /// 401, when it is something else. The service behind does not get its end, and the answer is Pingora's own.
+    /// 401, when it is something else, and 413, when it is more. The service behind does not get its end, and the answer
+    /// is Pingora's own.
     pub fn request_body_filter(
         &self,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         admission: &mut Admission,
     ) -> Result<()> {
+        let bytes = body.as_ref().map_or(0, Bytes::len) as u64;
+        admission.passed_on = admission.passed_on.saturating_add(bytes);
+        if admission.body_limit.is_some_and(|limit| admission.passed_on > limit) {
+            *body = None;
+            return Error::e_explain(ErrorType::HTTPStatus(413), "the content is more than is taken");
+        }
         let Some(owed) = admission.owed.as_mut() else { return Ok(()) };
         let before = body.take().and_then(|piece| owed.put(piece));
         let last = if end_of_stream { owed.end() } else { Ok(None) };

@@ -52,7 +52,7 @@ mod presented;
 mod signer;
 
 pub use authorization::{Authorization, SignedHeaders};
-pub use canonical::{Canonical, Parts, string_to_sign};
+pub use canonical::{Canonical, Parts, canonical_query, string_to_sign};
 pub use date::{at, written};
 pub use presented::{Content, Presented};
 pub use signer::{Signed, Signer, sign};

@@ -27,8 +27,8 @@
 //! Policies decide on the path that the client sent. In an axum router that is nested in another, a layer is given the
 //! rest of the path only: with the feature `axum`, it finds the whole one by itself.
 //!
-//! A policy that must know the content, as [`Signature`](crate::policy::Signature) does, needs a layer that
-//! [looks at it](PortcullisLayer::checking_content).
+//! A policy that must know the content, as [`Signature`](crate::policy::Signature) does, or count it, as
+//! [`BodyLimit`](crate::policy::BodyLimit) does, needs a layer that [looks at it](PortcullisLayer::checking_content).
 
 mod body;
 mod content;
@@ -43,7 +43,7 @@ mod request_body;
 pub use body::ResponseBody;
 pub use content::{AsItCame, Checked, Content};
 pub use future::ResponseFuture;
-pub use request_body::{BoxError, RequestBody};
+pub use request_body::{Bound, BoxError, RequestBody, TooLarge};
 
 use std::{
     marker::PhantomData,
@@ -171,8 +171,11 @@ impl<P: Policy> PortcullisLayer<P> {
         Self { gate: Arc::new(gate), content: PhantomData }
     }
 
-    /// Looks at requests' content where a policy asks for it: takes it in before it decides, or holds it to what
-    /// was signed while it passes. The service behind is given a [`RequestBody`]. Needs tokio's runtime.
+    /// Looks at requests' content where a policy asks for it: takes it in before it decides, holds it to what was signed
+    /// while it passes, and counts it where its length is not announced ([`BodyLimit`](crate::policy::BodyLimit)).
+    /// Content beyond the limit is 413 as long as the service behind has not answered, whatever that says; after that
+    /// the body ends in [`TooLarge`]. The service behind is given a [`RequestBody`], which axum's routers take as it is.
+    /// Needs tokio's runtime.
     #[must_use]
     pub fn checking_content(self) -> PortcullisLayer<P, Checked> {
         PortcullisLayer { gate: self.gate, content: PhantomData }

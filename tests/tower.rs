@@ -24,7 +24,7 @@ use http_body_util::{BodyExt, Full};
 use portcullis::{
     Admission, Head, Policy, Stop,
     app::{Covers, PlanId},
-    policy::{Accept, ApiKey, Lock, RateLimit},
+    policy::{Accept, ApiKey, BodyLimit, Lock, RateLimit},
     problem::Code,
     tower::{PortcullisLayer, Refusal, Unserved},
 };
@@ -414,6 +414,48 @@ async fn the_length_of_a_body_passes() {
 }
 
 // --------------------------------------------------------------------------------------------- axum
+
+/// Content without an announced length, piece by piece.
+fn unannounced(pieces: &[&'static str]) -> Request<axum::body::Body> {
+    let (writer, frames) = mpsc::unbounded_channel();
+    for piece in pieces {
+        writer.send(Frame::data(Bytes::from(*piece))).unwrap();
+    }
+    Request::post("/").body(axum::body::Body::new(Frames(frames))).unwrap()
+}
+
+#[tokio::test]
+async fn content_whose_length_is_not_announced_is_counted_as_it_arrives() {
+    use axum::routing::post;
+    use http_body_util::Limited;
+
+    let whole = async |body: Bytes| body;
+    // Whatever the service makes of it.
+    let started = async |body: axum::body::Body| {
+        let read = Limited::new(body, 100).collect().await.is_ok();
+        if read { "all" } else { "a part" }
+    };
+    for route in [post(whole), post(started)] {
+        let limit = PortcullisLayer::new(BodyLimit::new(5)).checking_content();
+        let app = Router::new().route("/", route).layer(limit);
+        let response = app.clone().oneshot(unannounced(&["ab", "cde"])).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let response = app.oneshot(unannounced(&["ab", "cde", "f"])).await.unwrap();
+        assert_eq!(response.status(), 413);
+        assert_eq!(response.extensions().get::<Code>().map(|code| code.0), Some("content-too-large"));
+        assert!(text(response).await.contains("content-too-large"));
+    }
+}
+
+/// There it could not be counted.
+#[tokio::test]
+async fn a_layer_that_does_not_check_content_refuses_unannounced_content_under_a_limit() {
+    let app = Router::new().route("/", axum::routing::post(async || "served"));
+    let app = app.layer(PortcullisLayer::new(BodyLimit::new(5)));
+    let announced = Request::post("/").body(axum::body::Body::from("abc")).unwrap();
+    assert_eq!(app.clone().oneshot(announced).await.unwrap().status(), 200);
+    assert_eq!(app.oneshot(unannounced(&["abc"])).await.unwrap().status(), 413);
+}
 
 /// The example of the readme, on a real socket.
 #[tokio::test]

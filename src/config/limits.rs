@@ -41,7 +41,9 @@ pub struct Limits {
     /// How long a client may take for the next bytes of a request's body; beyond it 408.
     pub body_timeout: Millis,
     /// Bytes a second of a request's body, counted over the time in which the client is waited for, beyond
-    /// the first `body_timeout`; slower is 408.
+    /// the first `body_timeout`; slower is 408. Bytes a second of a response, too, beyond the first
+    /// `write_timeout`; slower, the connection is closed, or the stream is reset. What comes faster saves
+    /// up no more than these timeouts.
     pub body_rate: NonZeroU32,
     /// How long a client may take none of the bytes it asked for; beyond it the connection is closed.
     pub write_timeout: Millis,
@@ -54,6 +56,12 @@ impl Limits {
     #[must_use]
     pub fn pace(&self) -> Pace {
         Pace { timeout: self.body_timeout.duration(), rate: self.body_rate.get() }
+    }
+
+    /// The slowest pace at which a response may be taken.
+    #[must_use]
+    pub fn write_pace(&self) -> Pace {
+        Pace { timeout: self.write_timeout.duration(), rate: self.body_rate.get() }
     }
 }
 

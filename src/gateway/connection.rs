@@ -159,7 +159,7 @@ impl Front {
         let peer = client.peer.to_canonical();
         let connection = Origin::new(peer, client.secure);
         let usage = Usage::new(self.limits.requests_per_connection.get());
-        let mut io = Stall::new(io, usage.clone(), self.limits.write_timeout.duration());
+        let mut io = Stall::new(io, usage.clone(), self.limits.write_pace());
         let protocol = match client.protocol {
             Protocol::Either => {
                 let mut ending = down.clone();
@@ -266,7 +266,7 @@ impl Front {
             }
             without_content(last(answer, version, &progress), head)
         });
-        Logged::new(answer, record, running)
+        Logged::new(answer, record, running).in_frames(version)
     }
 
     /// Drives a connection until it, or its use, is over.
@@ -337,7 +337,7 @@ impl Front {
 
     fn http2(&self) -> http2::Builder<Streams> {
         let limits = &self.limits;
-        let mut http = http2::Builder::new(Streams { most: limits.write_timeout.duration() });
+        let mut http = http2::Builder::new(Streams { pace: limits.write_pace() });
         http.timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams.get())
             .max_header_list_size(limits.head_bytes.get().saturating_add(BEYOND))

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -20,6 +20,9 @@ use super::{
     usage::Running,
 };
 use crate::{Admission, problem::Code, target};
+
+/// Bytes of the largest HTTP/2 frame that every client takes (RFC 9113, section 4.2).
+const FRAME: usize = 16 * 1024;
 
 /// What the log says of a request. Written when dropped: when the answer is through, or the client gone.
 pub(super) struct Record {
@@ -95,6 +98,18 @@ pub(super) fn unread(why: Unread, peer: IpAddr, id: Option<&RequestId>) {
     tracing::info!(target: "access", %peer, status, code, request_id, complete = true);
 }
 
+/// The first bytes of a frame; the rest is kept.
+fn first(frame: Frame<Bytes>, most: usize, rest: &mut Bytes) -> Frame<Bytes> {
+    match frame.into_data() {
+        Ok(mut data) if data.len() > most => {
+            *rest = data.split_off(most);
+            Frame::data(data)
+        }
+        Ok(data) => Frame::data(data),
+        Err(frame) => frame,
+    }
+}
+
 pin_project! {
     /// A response future, and then its body, with a record of them; the request runs for as long.
     pub(super) struct Logged<T> {
@@ -103,12 +118,24 @@ pin_project! {
         record: Option<Record>,
         running: Option<Running>,
         begun: bool,
+        // The most bytes that are given at once, and what is left of a larger piece.
+        most: usize,
+        rest: Bytes,
     }
 }
 
 impl<T> Logged<T> {
     pub(super) fn new(inner: T, record: Option<Record>, running: Running) -> Self {
-        Self { inner, record, running: Some(running), begun: false }
+        Self { inner, record, running: Some(running), begun: false, most: usize::MAX, rest: Bytes::new() }
+    }
+
+    /// Gives the body in pieces of one HTTP/2 frame. Larger ones would disappear in hyper's buffers, and how quickly the
+    /// client takes them could not be seen.
+    pub(super) fn in_frames(mut self, version: Version) -> Self {
+        if version == Version::HTTP_2 {
+            self.most = FRAME;
+        }
+        self
     }
 }
 
@@ -139,7 +166,9 @@ impl<F: Future<Output = Result<Response<B>, E>>, B: Body, E> Future for Logged<F
         if let Some(running) = &mut running {
             running.answered();
         }
-        Poll::Ready(Ok(response.map(|inner| Logged { inner, record, running, begun: true })))
+        let most = *this.most;
+        let rest = Bytes::new();
+        Poll::Ready(Ok(response.map(|inner| Logged { inner, record, running, begun: true, most, rest })))
     }
 }
 
@@ -152,10 +181,16 @@ impl<B: Body<Data = Bytes>> Body for Logged<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
-        let Poll::Ready(frame) = this.inner.as_mut().poll_frame(cx) else {
-            turn(Turn::Ours);
-            return Poll::Pending;
+        let frame = if this.rest.is_empty() {
+            let Poll::Ready(frame) = this.inner.as_mut().poll_frame(cx) else {
+                turn(Turn::Ours);
+                return Poll::Pending;
+            };
+            frame
+        } else {
+            Some(Ok(Frame::data(std::mem::take(this.rest))))
         };
+        let frame = frame.map(|frame| frame.map(|frame| first(frame, *this.most, this.rest)));
         let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
         let bytes = bytes.map_or(0, |data| data.len() as u64);
         turn(Turn::Given(bytes));
@@ -164,7 +199,7 @@ impl<B: Body<Data = Bytes>> Body for Logged<B> {
                 None => record.complete = true,
                 Some(Ok(_)) => {
                     record.bytes += bytes;
-                    record.complete = this.inner.is_end_stream();
+                    record.complete = this.rest.is_empty() && this.inner.is_end_stream();
                 }
                 Some(Err(_)) => record.complete = false,
             }
@@ -173,10 +208,17 @@ impl<B: Body<Data = Bytes>> Body for Logged<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.rest.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let (mut hint, rest) = (self.inner.size_hint(), self.rest.len() as u64);
+        if rest > 0 {
+            if let Some(upper) = hint.upper() {
+                hint.set_upper(upper.saturating_add(rest));
+            }
+            hint.set_lower(hint.lower().saturating_add(rest));
+        }
+        hint
     }
 }

@@ -15,40 +15,62 @@ use tokio::{
 };
 
 use super::usage::Usage;
+use crate::limit::{Meter, Pace};
 
 /// How long what a client still sends is read and dropped after the last answer. Closed at once, a
 /// connection is reset, and a client that is busy sending never reads why.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Fails when nothing of what is written is taken for a time; lingers when it is closed.
+/// Fails when what is written is taken too slowly, or not at all for a time; lingers when it is closed.
 pub(super) struct Stall<I> {
     io: I,
     /// What was read to see how the stream begins; the first to be read again.
     begin: Vec<u8>,
     usage: Usage,
-    most: Duration,
+    meter: Meter,
+    /// The time since when the client is waited for, or was not any more.
+    since: Instant,
     waiting: Option<Pin<Box<Sleep>>>,
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl<I> Stall<I> {
-    pub(super) fn new(io: I, usage: Usage, most: Duration) -> Self {
-        Self { io, begin: Vec::new(), usage, most, waiting: None, lingering: None }
+    pub(super) fn new(io: I, usage: Usage, pace: Pace) -> Self {
+        let (meter, since) = (pace.meter(), Instant::now());
+        Self { io, begin: Vec::new(), usage, meter, since, waiting: None, lingering: None }
     }
 
-    /// A write that moves ends the wait; one that does not begins it, and fails when it has lasted.
+    /// A write that moves ends the wait; one that does not begins it, and fails when the patience is over. Bytes that
+    /// are taken restore it, and so does the time in which the client is not waited for.
     fn watch<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             if self.waiting.take().is_some() {
                 self.usage.blocked(false);
+                let now = Instant::now();
+                self.meter.waited(now - std::mem::replace(&mut self.since, now));
             }
             return written;
         }
         let waiting = self.waiting.get_or_insert_with(|| {
             self.usage.blocked(true);
-            Box::pin(sleep_until(Instant::now() + self.most))
+            let now = Instant::now();
+            self.meter.restore(now - std::mem::replace(&mut self.since, now));
+            Box::pin(sleep_until(now + self.meter.patience()))
         });
         waiting.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// The same for a write, whose bytes are taken.
+    fn watch_write(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let written = self.watch(written, cx);
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.meter.moved(*bytes as u64);
+        }
+        written
     }
 }
 
@@ -87,7 +109,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Stall<I> {
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stall<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.watch(written, cx)
+        self.watch_write(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -122,7 +144,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stall<I> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
-        self.watch(written, cx)
+        self.watch_write(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -139,7 +161,7 @@ mod tests {
     const MOST: Duration = Duration::from_secs(30);
 
     fn stall<I>(io: I) -> Stall<I> {
-        Stall::new(io, Usage::new(1), MOST)
+        Stall::new(io, Usage::new(1), Pace { timeout: MOST, rate: 1 })
     }
 
     #[tokio::test(start_paused = true)]
@@ -193,14 +215,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_slowly_is_not() {
-        let (near, mut far) = tokio::io::duplex(1);
-        let mut near = stall(near);
-        let writing = tokio::spawn(async move { near.write_all(b"123").await });
-        for byte in b"123" {
-            tokio::time::advance(MOST / 2).await;
-            assert_eq!(far.read_u8().await.unwrap(), *byte);
+    async fn a_reader_at_the_slowest_rate_is_served_and_a_slower_one_is_not() {
+        for (bytes_at_once, is_served) in [(16, true), (8, false)] {
+            let (near, mut far) = tokio::io::duplex(16);
+            let mut near = stall(near);
+            let writing = tokio::spawn(async move { near.write_all(&[7; 320]).await });
+            let mut taken = vec![0; bytes_at_once];
+            // For each 16 seconds, as far as something comes.
+            for _ in 0..320 / bytes_at_once {
+                tokio::time::sleep(Duration::from_secs(16)).await;
+                if far.read_exact(&mut taken).await.is_err() {
+                    break;
+                }
+            }
+            assert_eq!(writing.await.unwrap().is_ok(), is_served, "{bytes_at_once}");
         }
-        writing.await.unwrap().unwrap();
+    }
+
+    /// However many bytes were taken quickly.
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_stops_is_given_up_after_the_timeout() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let mut near = stall(near);
+        let writing = tokio::spawn(async move { near.write_all(&[7; 100_000]).await });
+        far.read_exact(&mut [0; 90_000]).await.unwrap();
+        let start = Instant::now();
+        assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() <= MOST);
     }
 }

@@ -6,17 +6,17 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Bytes a second that a client takes at least of what it was given: beyond the first `write_timeout`.
-const SLOWEST: u64 = 1024;
+use crate::limit::{Meter, Pace};
 
 thread_local! {
+    /// The bytes that the client took at once while the stream was polled just now.
+    static TAKEN: Cell<u64> = const { Cell::new(0) };
     /// What the stream that is polled just now was found to wait for.
     static TURN: Cell<Turn> = const { Cell::new(Turn::Theirs) };
 }
@@ -34,19 +34,21 @@ pub(super) enum Turn {
 
 /// Says whose turn it is, whenever an answer or its body was asked for more.
 pub(super) fn turn(turn: Turn) {
-    TURN.set(turn);
+    if let Turn::Given(bytes) = TURN.replace(turn) {
+        TAKEN.set(TAKEN.get().saturating_add(bytes));
+    }
 }
 
 /// Runs each stream, for as long as its client takes what it asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Streams {
-    /// How long a client may take nothing.
-    pub(super) most: Duration,
+    /// The slowest pace at which a client may take a response.
+    pub(super) pace: Pace,
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        tokio::spawn(Stream { inner: stream, most: self.most, waiting: None });
+        tokio::spawn(Stream::new(stream, self.pace));
     }
 }
 
@@ -54,8 +56,18 @@ pin_project! {
     struct Stream<F> {
         #[pin]
         inner: F,
-        most: Duration,
+        pace: Pace,
+        meter: Meter,
+        // The bytes that the client was given last, and the time since when it is waited for.
+        given: u64,
+        since: Option<Instant>,
         waiting: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<F> Stream<F> {
+    fn new(inner: F, pace: Pace) -> Self {
+        Self { inner, pace, meter: pace.meter(), given: 0, since: None, waiting: None }
     }
 }
 
@@ -65,16 +77,25 @@ impl<F: Future> Future for Stream<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         TURN.set(Turn::Theirs);
+        TAKEN.set(0);
         if this.inner.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        match TURN.get() {
+        let turn = TURN.get();
+        if turn != Turn::Theirs
+            && let Some(since) = this.since.take()
+        {
+            // Who is asked for more has taken what was given.
+            this.meter.took(since.elapsed(), this.given.saturating_add(TAKEN.get()));
+        }
+        match turn {
             Turn::Ours => {
                 *this.waiting = None;
                 return Poll::Pending;
             }
             Turn::Given(bytes) => {
-                let patience = this.most.saturating_add(Duration::from_secs(bytes / SLOWEST));
+                (*this.given, *this.since) = (bytes, Some(Instant::now()));
+                let patience = this.meter.patience().saturating_add(this.pace.time_of(bytes));
                 match this.waiting {
                     Some(waiting) => waiting.as_mut().reset(Instant::now() + patience),
                     None => *this.waiting = Some(Box::pin(sleep(patience))),
@@ -96,11 +117,11 @@ impl<F: Future> Future for Stream<F> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::{future::poll_fn, time::Duration};
 
     use super::*;
 
-    const MOST: Duration = Duration::from_secs(30);
+    const PACE: Pace = Pace { timeout: Duration::from_secs(30), rate: 1024 };
 
     /// How long a stream lasts whose turns are these, one each ten seconds, and the last one for ever.
     async fn lasts(turns: &'static [Turn]) -> u64 {
@@ -115,7 +136,7 @@ mod tests {
             }
             Poll::<()>::Pending
         });
-        let stream = Stream { inner: stream, most: MOST, waiting: None };
+        let stream = Stream::new(stream, PACE);
         let _ = tokio::time::timeout(Duration::from_secs(3_600), stream).await;
         start.elapsed().as_secs()
     }
@@ -124,7 +145,9 @@ mod tests {
     async fn who_takes_nothing_is_given_up_and_who_waits_for_us_is_not() {
         use Turn::{Given, Ours};
         assert_eq!(lasts(&[Given(10)]).await, 30);
-        assert_eq!(lasts(&[Given(10), Given(10)]).await, 40, "it takes, if slowly");
+        assert_eq!(lasts(&[Given(10 * 1024), Given(10 * 1024)]).await, 50, "it takes, if slowly");
+        assert_eq!(lasts(&[Given(10), Given(10), Given(10), Given(10)]).await, 30, "a little now and then");
+        assert_eq!(lasts(&[Given(1 << 30), Given(10)]).await, 40, "what was taken quickly buys no time");
         assert_eq!(lasts(&[Given(100 * 1024)]).await, 130, "more takes longer");
         assert_eq!(lasts(&[Given(10), Ours]).await, 3_600);
         assert_eq!(lasts(&[]).await, 3_600, "nothing was given yet");

@@ -6,8 +6,10 @@ use super::{Policy, Stop};
 use crate::{Admission, Denial, Head};
 
 /// Refuses a request whose head announces more content than is taken, and leaves the limit in the
-/// admission for content whose length is not announced: whoever reads that counts it
-/// ([`Admission::body_limit`]; the gateway does).
+/// admission for content whose length is not announced, which is counted as it arrives
+/// ([`Admission::body_limit`]). The gateway counts it, a Tower layer that is
+/// [checking content](crate::tower::PortcullisLayer::checking_content), and the Pingora plug from its
+/// `request_body_filter`; a layer or plug that is not checking content refuses it.
 ///
 /// ```
 /// use portcullis::policy::BodyLimit;

@@ -1,20 +1,35 @@
 //! Content that must be known before its request is decided about.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+mod room;
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 
+use super::Lockout;
 use crate::{Denial, limit::Pace};
+use room::{Holding, Room};
 
 /// When to come back once there is no room for content that waits to be decided about.
 const RETRY_AFTER: u64 = 1;
 
-/// How content is taken in before its request is decided about: how much, how slow, and how much of all such
-/// requests together. Clones count together.
+/// The time that a client may stand still before it has proved anything, and the rate that it must keep.
+const UNPROVED: Pace = Pace { timeout: Duration::from_secs(10), rate: 4 * 1024 };
+/// The time in which all of the content must arrive.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Bounds on content that is taken in before its request is decided about: the size and the pace of one request's, and
+/// the space of all such requests together. Clones share the space.
+///
+/// The space is shared fairly, because nobody who uses it has proved anything yet. One address (an IPv6 host's /64) and
+/// one credential fill at most a quarter of it. Where it is full, the content that has not moved for longest, of
+/// whichever address holds most, makes room for content that moves; its request is answered with 503.
 ///
 /// ```
 /// use portcullis::{limit::Pace, policy::Intake};
@@ -25,20 +40,36 @@ const RETRY_AFTER: u64 = 1;
 pub struct Intake {
     most: u64,
     pace: Pace,
+    deadline: Duration,
     room: Arc<Room>,
+    charge: Option<Box<Charge>>,
 }
 
-#[derive(Debug)]
-struct Room {
-    most: u64,
-    held: AtomicU64,
+/// The parties that content is charged to.
+#[derive(Debug, Clone)]
+struct Charge {
+    peer: Option<IpAddr>,
+    credential: Box<str>,
+    /// Counts a bad attempt, made at a tick of the clock, unless the content arrives.
+    attempt: Option<(Arc<Lockout>, u64)>,
 }
 
 impl Intake {
-    /// Takes so many bytes of one request, at such a pace, and so many of all requests that wait at once.
+    /// Takes so many bytes of one request, and so many of all requests that wait at once. Before a client has proved
+    /// anything it may stand still for 10 s at most, must send 4 KiB a second beyond that, and has 60 s for everything,
+    /// unless the pace asks for more.
     #[must_use]
     pub fn new(most: u64, pace: Pace, in_all: u64) -> Self {
-        Self { most, pace, room: Arc::new(Room { most: in_all, held: AtomicU64::new(0) }) }
+        let pace = Pace { timeout: pace.timeout.min(UNPROVED.timeout), rate: pace.rate.max(UNPROVED.rate) };
+        let room = Arc::new(Room::new(in_all, most));
+        Self { most, pace, deadline: DEADLINE, room, charge: None }
+    }
+
+    /// Sets the time in which all of the content must arrive.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
     }
 
     /// The same, where a request may not have more content than this anyway.
@@ -46,10 +77,35 @@ impl Intake {
         Self { most: limit.map_or(self.most, |limit| limit.min(self.most)), ..self.clone() }
     }
 
-    /// How slow the content may come.
+    /// Charges the content to an address and to the credential that is claimed. When it does not arrive, that is a bad
+    /// attempt, made at a tick of the clock.
+    pub(super) fn charged_to(
+        mut self,
+        peer: Option<IpAddr>,
+        credential: &str,
+        attempt: Option<(Arc<Lockout>, u64)>,
+    ) -> Self {
+        self.charge = Some(Box::new(Charge { peer, credential: credential.into(), attempt }));
+        self
+    }
+
+    /// Forgets that it would be a bad attempt.
+    fn forgive(&mut self) {
+        if let Some(charge) = &mut self.charge {
+            charge.attempt = None;
+        }
+    }
+
+    /// The slowest pace at which the content may come.
     #[must_use]
     pub fn pace(&self) -> Pace {
         self.pace
+    }
+
+    /// The time in which all of the content must arrive.
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        self.deadline
     }
 
     /// Nothing is taken in yet. `announced` is how much is to come at least.
@@ -60,14 +116,19 @@ impl Intake {
         if announced > self.most {
             return Err(Denial::ContentTooLarge { limit: self.most });
         }
-        Ok(Taken { intake: self, content: BytesMut::new(), hash: Sha256::new() })
+        let charge = self.charge.as_ref();
+        let credential = charge.map_or("", |charge| &*charge.credential);
+        let holding = self.room.enter(charge.and_then(|charge| charge.peer), credential);
+        Ok(Taken { intake: self, holding, content: BytesMut::new(), hash: Sha256::new() })
     }
 }
 
-/// What has come of a request's content. Dropped, it makes room for others.
+/// Content that has come of a request. Dropped, it makes room for others, and counts as a bad attempt unless it was
+/// finished or refused.
 #[derive(Debug)]
 pub struct Taken {
     intake: Intake,
+    holding: Holding,
     content: BytesMut,
     hash: Sha256,
 }
@@ -76,23 +137,30 @@ impl Taken {
     /// Takes a piece.
     ///
     /// # Errors
-    /// When it is more than one request may have, or all.
+    /// When it is more than one request may have, or when there is no room for it.
     pub fn put(&mut self, piece: &[u8]) -> Result<(), Denial> {
-        let Intake { most, room, .. } = &self.intake;
         let bytes = piece.len() as u64;
-        if self.bytes().saturating_add(bytes) > *most {
-            return Err(Denial::ContentTooLarge { limit: *most });
+        if self.bytes().saturating_add(bytes) > self.intake.most {
+            self.intake.forgive();
+            return Err(Denial::ContentTooLarge { limit: self.intake.most });
         }
-        if room.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > room.most {
-            room.held.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(Denial::unavailable(
-                "Too much content waits to be decided about just now.",
-                RETRY_AFTER,
-            ));
+        if !self.holding.grow(bytes) {
+            return Err(self.refuse());
         }
         self.content.extend_from_slice(piece);
         self.hash.update(piece);
         Ok(())
+    }
+
+    /// Resolves when the content has to make room for others, to the answer to its request.
+    pub fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<Denial> {
+        self.holding.poll_evicted(cx).map(|()| self.refuse())
+    }
+
+    /// That there is no room is not the client's doing.
+    fn refuse(&mut self) -> Denial {
+        self.intake.forgive();
+        Denial::unavailable("Too much content waits to be decided about just now.", RETRY_AFTER)
     }
 
     /// How much has come.
@@ -101,28 +169,33 @@ impl Taken {
         self.content.len() as u64
     }
 
-    /// How slow the rest may come.
+    /// The slowest pace at which the rest may come.
     #[must_use]
     pub fn pace(&self) -> Pace {
         self.intake.pace
     }
 
+    /// The time in which all of it must arrive.
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        self.intake.deadline
+    }
+
     /// All of it, and what it hashes to.
     #[must_use]
     pub fn finish(mut self) -> (Bytes, [u8; 32]) {
-        self.give_room();
+        self.intake.forgive();
         (std::mem::take(&mut self.content).freeze(), std::mem::take(&mut self.hash).finalize().into())
-    }
-
-    /// Its request is being decided about, or over.
-    fn give_room(&mut self) {
-        self.intake.room.held.fetch_sub(self.bytes(), Ordering::Relaxed);
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.give_room();
+        if let Some(charge) = &self.intake.charge
+            && let Some((lockout, ticks)) = &charge.attempt
+        {
+            lockout.note_at(charge.peer, *ticks);
+        }
     }
 }
 
@@ -130,31 +203,101 @@ impl Drop for Taken {
 mod tests {
     use super::*;
 
+    const MIB: usize = 1024 * 1024;
+
     fn status(outcome: Result<(), Denial>) -> u16 {
         outcome.map_or_else(|denial| denial.status().as_u16(), |()| 200)
     }
 
+    fn from(intake: &Intake, host: u8, credential: &str) -> Taken {
+        let peer = Some(IpAddr::from([192, 0, 2, host]));
+        intake.at_most(None).charged_to(peer, credential, None).begin(0).unwrap()
+    }
+
     #[test]
-    fn a_request_has_so_much_content_and_all_together_not_much_more() {
-        let intake = Intake::new(10, Pace::default(), 15);
+    fn a_request_has_so_much_content() {
+        let intake = Intake::new(10, Pace::default(), 100);
         assert_eq!(intake.clone().begin(11).unwrap_err().status(), 413);
         let mut one = intake.clone().begin(10).unwrap();
         assert_eq!(status(one.put(b"0123456789")), 200);
         assert_eq!(status(one.put(b"a")), 413);
-        let mut other = intake.clone().begin(0).unwrap();
-        assert_eq!(status(other.put(b"01234")), 200);
-        let full = other.put(b"5").unwrap_err();
-        assert_eq!((full.status().as_u16(), full.retry_after()), (503, Some(1)));
         let (content, hash) = one.finish();
         assert_eq!((&*content, hash), (&b"0123456789"[..], Sha256::digest(b"0123456789").into()));
-        assert_eq!(status(other.put(b"56789")), 200);
-        drop(other);
-        assert_eq!(intake.room.held.load(Ordering::Relaxed), 0);
+        assert_eq!(intake.room.held(), 0);
+    }
+
+    #[test]
+    fn what_fills_all_space_alone_is_refused() {
+        let intake = Intake::new(100, Pace::default(), 15);
+        let mut one = intake.clone().begin(0).unwrap();
+        let full = one.put(&[0; 16]).unwrap_err();
+        assert_eq!((full.status().as_u16(), full.retry_after()), (503, Some(1)));
+    }
+
+    /// Ten hosts that claim the credential of somebody else, and whose content stops.
+    #[test]
+    fn content_that_moves_finds_room_where_content_that_does_not_fills_it() {
+        let intake = Intake::new(12 * MIB as u64, Pace::default(), 64 * MIB as u64);
+        for (hosts, host) in [(1, 1), (1, 99), (10, 1), (10, 99)] {
+            let mut held: Vec<_> = (0..10).map(|at| from(&intake, at % hosts + 1, "known")).collect();
+            for taken in &mut held {
+                let _ = taken.put(&vec![0; 7 * MIB]);
+            }
+            assert!(intake.room.held() <= 16 * MIB as u64, "one credential has a quarter");
+            for credential in ["known", "other"] {
+                let mut good = from(&intake, host, credential);
+                assert_eq!(status(good.put(&vec![0; 5 * MIB])), 200, "{hosts} {host} {credential}");
+                assert_eq!(status(good.put(&vec![0; 5 * MIB])), 200, "{hosts} {host} {credential}");
+                let _ = good.finish();
+            }
+        }
+        assert_eq!(intake.room.held(), 0);
+    }
+
+    #[test]
+    fn the_address_that_holds_most_makes_room_first() {
+        let intake = Intake::new(4, Pace::default(), 16);
+        let mut few: Vec<_> = (0..3).map(|host| from(&intake, host, &host.to_string())).collect();
+        for taken in &mut few {
+            assert_eq!(status(taken.put(&[0; 2])), 200);
+        }
+        let mut most: Vec<_> = (0..2).map(|at| from(&intake, 9, &format!("of 9: {at}"))).collect();
+        assert_eq!(status(most[0].put(&[0; 3])), 200);
+        assert_eq!(status(most[1].put(&[0; 1])), 200);
+        let mut more: Vec<_> = (10..13).map(|host| from(&intake, host, &host.to_string())).collect();
+        for taken in &mut more {
+            assert_eq!(status(taken.put(&[0; 2])), 200);
+            assert_eq!(status(taken.put(&[0; 1])), 200);
+        }
+        assert_eq!(status(most[0].put(&[0; 1])), 503, "it had to make room");
+        assert_eq!(status(few[0].put(&[0; 1])), 200, "others had not");
+    }
+
+    #[test]
+    fn content_that_does_not_arrive_is_a_bad_attempt() {
+        let minute = Duration::from_secs(60);
+        let lockout = Arc::new(Lockout::new(2, minute, minute));
+        let intake = Intake::new(10, Pace::default(), 100);
+        let begin = || {
+            let peer = Some(IpAddr::from([192, 0, 2, 1]));
+            intake.at_most(None).charged_to(peer, "x", Some((lockout.clone(), 7))).begin(0).unwrap()
+        };
+        let _ = begin().finish();
+        assert_eq!(status(begin().put(&[0; 11])), 413);
+        assert_eq!(lockout.remembered(), 0, "neither what arrives nor what is refused");
+        drop(begin());
+        assert_eq!(lockout.remembered(), 1);
     }
 
     #[test]
     fn the_smaller_of_two_limits_holds() {
         let intake = Intake::new(10, Pace::default(), 100);
         assert_eq!([None, Some(3), Some(30)].map(|limit| intake.at_most(limit).most), [10, 3, 10]);
+    }
+
+    #[test]
+    fn a_stranger_has_little_time() {
+        let pace = Intake::new(10, Pace::default(), 100).pace();
+        assert_eq!((pace.timeout.as_secs(), pace.rate), (10, 4096));
     }
 }

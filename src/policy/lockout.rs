@@ -111,7 +111,12 @@ impl Lockout {
 
     /// Notes a bad credential.
     pub(super) fn note(&self, head: Head<'_>) {
-        let (Some(peer), now) = (head.peer, head.now.ticks) else { return };
+        self.note_at(head.peer, head.now.ticks);
+    }
+
+    /// Notes a bad credential that came from an address at a tick of the clock.
+    pub(super) fn note_at(&self, peer: Option<IpAddr>, now: u64) {
+        let Some(peer) = peer else { return };
         let mut addresses = self.addresses();
         if addresses.len() >= MOST {
             make_room(&mut addresses, now);
@@ -127,6 +132,11 @@ impl Lockout {
             tracing::warn!(%peer, bad = record.bad, "too many bad credentials from here: refused for a while");
         }
         self.remembered.store(addresses.len(), Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.addresses().len()
     }
 
     fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, Record>> {

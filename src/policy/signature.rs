@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, header};
+use http::{HeaderValue, Uri, header};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -17,7 +17,7 @@ use crate::{
     denial::{Unauthenticated, Unproved},
     directory::{Directory, KeyEntry},
     limit::Pace,
-    signature::{ALGORITHM, Authorization, Content, Flaw, Hex, Parts, Presented},
+    signature::{ALGORITHM, Authorization, Content, Flaw, Hex, Parts, Presented, canonical_query},
 };
 
 /// The most content whose hash only the signature knows: what the contract says may be signed (12 MB).
@@ -39,8 +39,15 @@ const IN_ALL: u64 = 64 * 1024 * 1024;
 ///   off before its end, wherever it is on its way by then; see [`Admission::take_owed`].
 /// * Without it, only the content completes what was signed: it is taken in whole before the request is decided
 ///   about ([`Stop::Content`]), because until then nobody has proved anything, and a service behind might act on
-///   the head alone. So much of it is taken, and no more: see [`intake`](Self::intake).
+///   the head alone. So much of it is taken, and no more: see [`intake`](Self::intake). Content that does not arrive
+///   counts as a bad signature for the [lockout](Self::lockout).
 /// * `UNSIGNED-PAYLOAD` leaves it out, where that is [taken](Self::only_signed_content).
+///
+/// Several queries have one form in which they are signed (`a=1+2` and `a=1%2B2`), and a service may read them in several
+/// ways. So the query travels on in that form, which is what the vendor's SDKs send anyway: sorted by name and value,
+/// with `%2B` for `+`, and with a `=` behind each name. The path travels on as it was sent: the form in which it is signed
+/// leaves open whether it ends with a slash, and whether a slash was encoded
+/// ([`Strict`](super::Strict) refuses those that were).
 ///
 /// A request may be repeated by whoever recorded it, until its date is too old: the contract allows it.
 ///
@@ -136,7 +143,7 @@ impl Signature {
     }
 
     /// The bounds within which content is taken in that must be known first, unless others are said: 12 MiB of a
-    /// request, and 64 MiB of all requests that wait at once.
+    /// request, and 64 MiB of all requests that wait at once, of which one address or access key has a quarter.
     #[must_use]
     pub fn intake_at(pace: Pace) -> Intake {
         Intake::new(MOST, pace, IN_ALL)
@@ -277,7 +284,9 @@ impl Signature {
             Some(payload) => payload,
             // Nobody makes us take anything in who does not even know an access key.
             None if self.is_known(presented.access()) => {
-                return Err(Stop::Content(self.intake.at_most(admission.body_limit)));
+                let intake = self.intake.at_most(admission.body_limit);
+                let attempt = self.lockout.clone().map(|lockout| (lockout, head.now.ticks));
+                return Err(Stop::Content(intake.charged_to(head.peer, presented.access(), attempt)));
             }
             None => "",
         };
@@ -296,6 +305,11 @@ impl Signature {
                 None => admission.owed = Some(Box::new(Owed::new(to))),
             }
         }
+        if let Some(query) = head.uri.query().and_then(canonical_query) {
+            let target = with_query(admission.target.as_ref().unwrap_or(head.uri), &query);
+            let too_long = || Denial::bad_request("The query is too long in the form in which it is signed.");
+            admission.target = Some(target.ok_or_else(too_long)?);
+        }
         if !self.forward {
             admission.credential = Some(header::AUTHORIZATION);
         }
@@ -303,6 +317,14 @@ impl Signature {
         admission.recognise(Identity { key });
         Ok(())
     }
+}
+
+/// A target with another query.
+fn with_query(uri: &Uri, query: &str) -> Option<Uri> {
+    let separator = if query.is_empty() { "" } else { "?" };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(format!("{}{separator}{query}", uri.path()).parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// Recognises a caller by its signature, or else by its key; made by [`Signature::or`].

@@ -138,6 +138,33 @@ fn write_path(path: &str, out: &mut Buffer<impl FnMut(&[u8])>) {
     }
 }
 
+/// A query in the form in which it is signed, where it has another. Queries of one form are one query to whoever signs,
+/// and not always to whoever reads them: `+` is a space to many services, and `%2B` never is.
+///
+/// ```
+/// use portcullis::signature::canonical_query;
+///
+/// assert_eq!(canonical_query("a=1&b=%2B"), None);
+/// assert_eq!(canonical_query("b&a=1+2").unwrap(), "a=1%2B2&b=");
+/// ```
+#[must_use]
+pub fn canonical_query(query: &str) -> Option<String> {
+    let mut rest = Some(query.as_bytes());
+    let mut compared = Buffer::new(|bytes: &[u8]| rest = rest.and_then(|rest| rest.strip_prefix(bytes)));
+    write_query(query, &mut compared);
+    compared.flush();
+    if rest.is_some_and(<[u8]>::is_empty) {
+        return None;
+    }
+    let mut canonical = String::new();
+    // It is ASCII, whatever the query was.
+    let mut written =
+        Buffer::new(|bytes: &[u8]| canonical.extend(bytes.iter().map(|byte| char::from(*byte))));
+    write_query(query, &mut written);
+    written.flush();
+    Some(canonical)
+}
+
 fn write_query(query: &str, out: &mut Buffer<impl FnMut(&[u8])>) {
     let pairs = query.as_bytes().split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
     let mut pairs: SmallVec<[(&[u8], &[u8]); 16]> = pairs.map(named).collect();
@@ -275,6 +302,9 @@ mod tests {
             ("a=%", "a=%25"),
         ] {
             assert_eq!(written(|out| write_query(query, out)), canonical, "{query}");
+            let changed = (query != canonical).then(|| canonical.to_owned());
+            assert_eq!(canonical_query(query), changed, "{query}");
+            assert_eq!(canonical_query(canonical), None, "{query}");
         }
     }
 

@@ -16,6 +16,7 @@ use tower_service::Service;
 use super::{
     Content, Gate, Refusal, ResponseBody, Unserved,
     content::{Reading, not_here},
+    request_body::Bound,
 };
 use crate::{Admission, Denial, Policy, Stop, Wait, admission::Served};
 
@@ -38,7 +39,15 @@ pin_project! {
         C: Content<B>,
         S: Service<Request<C::Body>>,
     {
-        Serving { #[pin] future: S::Future, served: Option<Served>, admission: Admission, gate: Arc<Gate<P>> },
+        Serving {
+            #[pin]
+            future: S::Future,
+            served: Option<Served>,
+            admission: Admission,
+            gate: Arc<Gate<P>>,
+            head: bool,
+            bound: Option<Bound>,
+        },
         Refused { response: Option<Response<Bytes>> },
         Waiting { cold: Option<Box<Cold<S, P, C, B>>> },
     }
@@ -126,8 +135,9 @@ where
         gate: Arc<Gate<P>>,
     ) -> Self {
         let head = request.method() == Method::HEAD;
-        let request = C::came(request, admission.take_owed());
-        Self { state: State::serve(service, request, head, admission, gate) }
+        let bound = Bound::of(admission.body_limit(), request.body());
+        let request = C::came(request, admission.take_owed(), bound.clone());
+        Self { state: State::serve(service, request, head, bound, admission, gate) }
     }
 
     pub(super) fn refused(response: Response<Bytes>) -> Self {
@@ -173,6 +183,7 @@ where
         service: &mut S,
         request: Result<Request<C::Body>, Denial>,
         head: bool,
+        bound: Option<Bound>,
         mut admission: Admission,
         gate: Arc<Gate<P>>,
     ) -> Self {
@@ -183,7 +194,7 @@ where
         let served = Some(admission.take_permits().serve());
         admission.prepare(&mut request);
         request.extensions_mut().insert(admission.clone());
-        Self::Serving { future: service.call(request), served, admission, gate }
+        Self::Serving { future: service.call(request), served, admission, gate, head, bound }
     }
 
     fn refuse(denial: &Denial, head: bool, mut admission: Admission, gate: &Gate<P>) -> Self {
@@ -206,8 +217,19 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                StateProjection::Serving { future, served, admission, gate } => {
-                    let mut response = ready!(future.poll(cx))?;
+                StateProjection::Serving { future, served, admission, gate, head, bound } => {
+                    let outcome = ready!(future.poll(cx));
+                    // The service behind answered to a part of the content.
+                    if let Some(bound) = bound.as_ref().filter(|bound| bound.is_exceeded()) {
+                        if let Some(served) = served.take() {
+                            served.refuse(gate.clock.now());
+                        }
+                        admission.report = None;
+                        let denial = Denial::ContentTooLarge { limit: bound.limit() };
+                        let response = gate.refuse(&denial, std::mem::take(admission), *head);
+                        return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
+                    }
+                    let mut response = outcome?;
                     let extensions = response.extensions();
                     if extensions.get::<Refusal>().is_some() || extensions.get::<Unserved>().is_some() {
                         if let Some(served) = served.take() {
@@ -235,14 +257,20 @@ where
                             let cold = kept.take().expect("it was there just above");
                             let head = cold.is_head();
                             let Cold { request, body, mut admission, mut service, gate, .. } = *cold;
+                            let bound = match &body {
+                                Kept::Came(body) => Bound::of(admission.body_limit(), body),
+                                Kept::Away | Kept::TakenIn(_) => None,
+                            };
                             let request = match body {
-                                Kept::Came(body) => C::came(request.map(|()| body), admission.take_owed()),
+                                Kept::Came(body) => {
+                                    C::came(request.map(|()| body), admission.take_owed(), bound.clone())
+                                }
                                 Kept::TakenIn(content) => {
                                     C::taken_in(content).map(|body| request.map(|()| body))
                                 }
                                 Kept::Away => Err(not_here()),
                             };
-                            State::serve(&mut service, request, head, admission, gate)
+                            State::serve(&mut service, request, head, bound, admission, gate)
                         }
                         Err(stop) => match cold.wait(stop) {
                             Ok(()) => continue,

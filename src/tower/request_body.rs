@@ -2,6 +2,10 @@
 
 use std::{
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -11,6 +15,47 @@ use pin_project_lite::pin_project;
 
 use crate::admission::Owed;
 
+/// The content of a request is more than may be taken, which showed while it arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the content is more than {limit} bytes")]
+pub struct TooLarge {
+    /// The most bytes that are taken.
+    pub limit: u64,
+}
+
+/// A bound on content whose length is not known from the start. Clones watch the same content.
+#[derive(Debug, Clone)]
+pub struct Bound {
+    limit: u64,
+    exceeded: Arc<AtomicBool>,
+}
+
+impl Bound {
+    /// The bound that a limit sets to a body, unless the body says that it keeps it.
+    pub(super) fn of(limit: Option<u64>, body: &impl Body) -> Option<Self> {
+        let limit = limit?;
+        let keeps = body.size_hint().upper().is_some_and(|most| most <= limit);
+        (!keeps).then(|| Self { limit, exceeded: Arc::default() })
+    }
+
+    /// The most bytes that are taken.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Returns `true` if more content came than is taken.
+    #[must_use]
+    pub fn is_exceeded(&self) -> bool {
+        self.exceeded.load(Ordering::Relaxed)
+    }
+
+    fn exceed(&self) -> TooLarge {
+        self.exceeded.store(true, Ordering::Relaxed);
+        TooLarge { limit: self.limit }
+    }
+}
+
 /// Whatever can go wrong while a body is read.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -19,10 +64,14 @@ pin_project! {
     ///
     /// What must hash to something is passed on one piece late: the last piece waits until all of it is known to be
     /// right. Otherwise the body ends in [`Altered`](crate::admission::Altered), and whoever reads it has less than was announced.
+    ///
+    /// Content beyond the limit of a [`BodyLimit`](crate::policy::BodyLimit) ends in [`TooLarge`].
     #[derive(Debug)]
     pub struct RequestBody<B> {
         #[pin]
         kind: Kind<B>,
+        bound: Option<Bound>,
+        taken: u64,
     }
 }
 
@@ -37,17 +86,39 @@ pin_project! {
 }
 
 impl<B> RequestBody<B> {
-    pub(super) fn new(body: B, owed: Option<Box<Owed>>) -> Self {
+    pub(super) fn new(body: B, owed: Option<Box<Owed>>, bound: Option<Bound>) -> Self {
         let kind = match owed {
             None => Kind::Came { body },
             Some(owed) => Kind::Signed { body, owed, over: false },
         };
-        Self { kind }
+        Self { kind, bound, taken: 0 }
     }
 
     pub(super) fn taken_in(content: Bytes) -> Self {
-        Self { kind: Kind::TakenIn { content: Some(content).filter(|content| !content.is_empty()) } }
+        let kind = Kind::TakenIn { content: Some(content).filter(|content| !content.is_empty()) };
+        Self { kind, bound: None, taken: 0 }
     }
+}
+
+/// The next frame that arrives, before it is held to what was signed.
+fn poll_arrived<B>(
+    body: Pin<&mut B>,
+    bound: Option<&Bound>,
+    taken: &mut u64,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let frame = ready!(body.poll_frame(cx));
+    if let (Some(bound), Some(Ok(frame))) = (bound, &frame) {
+        *taken = taken.saturating_add(frame.data_ref().map_or(0, |data| data.len() as u64));
+        if *taken > bound.limit {
+            return Poll::Ready(Some(Err(bound.exceed().into())));
+        }
+    }
+    Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
 }
 
 impl<B> Body for RequestBody<B>
@@ -62,8 +133,10 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.project().kind.project() {
-            KindProjection::Came { body } => body.poll_frame(cx).map_err(Into::into),
+        let this = self.project();
+        let (bound, taken) = (this.bound.as_ref(), this.taken);
+        match this.kind.project() {
+            KindProjection::Came { body } => poll_arrived(body, bound, taken, cx),
             KindProjection::TakenIn { content } => {
                 Poll::Ready(content.take().map(|content| Ok(Frame::data(content))))
             }
@@ -71,8 +144,8 @@ where
                 if *over {
                     return Poll::Ready(None);
                 }
-                let piece = match ready!(body.as_mut().poll_frame(cx)) {
-                    Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                let piece = match ready!(poll_arrived(body.as_mut(), bound, taken, cx)) {
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                     Some(Ok(frame)) => frame.into_data().ok(),
                     None => None,
                 };
@@ -100,7 +173,7 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
+        let mut hint = match &self.kind {
             Kind::Came { body } => body.size_hint(),
             Kind::TakenIn { content } => {
                 SizeHint::with_exact(content.as_ref().map_or(0, |content| content.len() as u64))
@@ -114,7 +187,13 @@ where
                 hint.set_lower(rest.lower().saturating_add(kept));
                 hint
             }
+        };
+        // So a layer further in knows that it is counted. Never a length: whether there is any is not known.
+        if let (Some(bound), None) = (&self.bound, hint.upper()) {
+            let most = bound.limit.saturating_sub(self.taken);
+            hint.set_upper(most.max(hint.lower().saturating_add(1)));
         }
+        hint
     }
 }
 
@@ -185,19 +264,22 @@ mod tests {
     #[test]
     fn what_was_signed_is_passed_on_piece_by_piece() {
         assert_eq!(
-            read(RequestBody::new(pieces(&["ab", "", "cd", "ef"]), owed(b"abcdef"))).0,
+            read(RequestBody::new(pieces(&["ab", "", "cd", "ef"]), owed(b"abcdef"), None)).0,
             ["ab", "cd", "ef"]
         );
         assert_eq!(
-            read(RequestBody::new(pieces(&["abcdef"]), owed(b"abcdef"))),
+            read(RequestBody::new(pieces(&["abcdef"]), owed(b"abcdef"), None)),
             (vec!["abcdef".into()], true)
         );
         let empty = owed(b"");
-        assert_eq!(read(RequestBody::new(pieces(&[]), empty)), (vec![], true));
+        assert_eq!(read(RequestBody::new(pieces(&[]), empty, None)), (vec![], true));
         let mut late = pieces(&["ab", "cdef"]);
         late.0.insert(1, None);
         late.0.push_back(Some(Frame::trailers(HeaderMap::new())));
-        assert_eq!(read(RequestBody::new(late, owed(b"abcdef"))), (vec!["ab".into(), "cdef".into()], true));
+        assert_eq!(
+            read(RequestBody::new(late, owed(b"abcdef"), None)),
+            (vec!["ab".into(), "cdef".into()], true)
+        );
     }
 
     #[test]
@@ -209,8 +291,27 @@ mod tests {
             (&["abc"], &[]),
             (&[], &[]),
         ] {
-            let (passed, well) = read(RequestBody::new(pieces(texts), owed(b"abcdef")));
+            let (passed, well) = read(RequestBody::new(pieces(texts), owed(b"abcdef"), None));
             assert_eq!((passed, well), (seen.iter().map(ToString::to_string).collect(), false), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn content_beyond_a_limit_ends_in_an_error() {
+        for owed in [None, owed(b"abcdef")] {
+            let body = pieces(&["ab", "cd", "ef"]);
+            assert!(Bound::of(None, &body).is_none() && Bound::of(Some(6), &body).is_none());
+            let bound = Bound::of(Some(5), &body).unwrap();
+            let mut body = RequestBody::new(body, owed, Some(bound.clone()));
+            let error = loop {
+                match Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(Some(Ok(_))) => assert!(!bound.is_exceeded()),
+                    Poll::Ready(Some(Err(error))) => break error,
+                    other => panic!("{other:?}"),
+                }
+            };
+            assert_eq!(error.downcast_ref(), Some(&TooLarge { limit: 5 }));
+            assert!(bound.is_exceeded());
         }
     }
 

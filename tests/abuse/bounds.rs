@@ -85,6 +85,21 @@ fn content_that_drips() {
     assert!(stands.closed, "{}", case.id);
 }
 
+/// What came quickly buys no time for what does not.
+#[test]
+fn content_that_drips_after_much_of_it_came_quickly_is_cut() {
+    let ground = Ground::with("body_timeout = \"500ms\"\nbody_rate = 1000", "", "");
+    let gateway = ground.start();
+    let mut request = format!(
+        "POST /v1/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nContent-Length: 9000000\r\n\r\n",
+        ground.keys[0]
+    )
+    .into_bytes();
+    request.resize(request.len() + 8_000_000, b'x');
+    let exchange = drip(&gateway, &request, 2 * wire::PATIENCE);
+    assert!(exchange.closed && exchange.status() == 408, "{exchange:?}");
+}
+
 #[test]
 fn a_head_has_its_size() {
     let ground = Ground::new();

@@ -1,6 +1,6 @@
 //! Signed requests, through the gateway.
 
-use std::{process::Command, time::Instant};
+use std::{io::Write, process::Command, time::Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis::signature::{Parts, Signer, hash, written};
@@ -124,6 +124,62 @@ async fn content_is_what_was_signed_or_reaches_nobody() {
             assert_eq!(status, 401, "{told} {}: {problem}", content.len());
         }
     }
+}
+
+/// `+` and `%2B` are signed alike, and are not alike to a service.
+#[tokio::test]
+async fn the_query_that_travels_on_is_the_one_that_was_signed() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "signature = true");
+    let gateway = site.start();
+    let (key, secret) = app(&site, &gateway).await;
+    let (target, now) = ("/orders?a=1%2B2", Timestamp::now());
+    let get = Sign { key: &key, secret: &secret, method: "GET", target, content: "", at: now, told: false };
+    for sent in [target, "/orders?a=1+2", "/orders?&a=%31%2b2"] {
+        let (status, echo) = send(&gateway, "GET", sent, get.fields(&gateway), "").await;
+        assert_eq!((status, echo["target"].as_str()), (200, Some(target)), "{sent}");
+    }
+}
+
+/// The access key is no secret: anybody can claim it, and send content whose signature is never to be checked.
+#[tokio::test]
+async fn a_signed_request_is_served_while_content_that_stops_fills_its_space() {
+    let service = Service::echo().await;
+    let site = Site::new(service.address, "signature = true");
+    let gateway = site.start();
+    let (key, secret) = app(&site, &gateway).await;
+    let forged = Sign {
+        key: &key,
+        secret: "guessed",
+        method: "POST",
+        target: "/orders",
+        content: "",
+        at: Timestamp::now(),
+        told: false,
+    };
+    let mut head = String::from("POST /orders HTTP/1.1\r\nContent-Length: 7000000\r\n");
+    for (name, value) in &forged.fields(&gateway) {
+        head.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+    }
+    head.push_str("\r\n");
+    let address = gateway.address;
+    let held = tokio::task::spawn_blocking(move || {
+        let attack = |_| {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            // It may be cut off.
+            let _ = stream.write_all(&vec![b'x'; 6_900_000]);
+            stream
+        };
+        (0..10).map(attack).collect::<Vec<_>>()
+    });
+    let held = held.await.unwrap();
+    for content in ["{\"a\":1}", &"x".repeat(1_000_000)] {
+        let good = Sign { secret: &secret, content, ..forged };
+        let (status, echo) = send(&gateway, "POST", "/orders", good.fields(&gateway), content).await;
+        assert_eq!(status, 200, "{echo}");
+    }
+    drop(held);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use crate::{
         framing,
         pool::{Keep, Link, Patience},
     },
-    limit::Pace,
+    limit::{Meter, Pace},
     tower,
 };
 
@@ -120,9 +120,8 @@ struct Content {
     progress: Progress,
     limit: Option<u64>,
     taken: u64,
-    pace: Pace,
-    /// How long the client has kept us waiting in all, and since when it does now.
-    starved: Duration,
+    meter: Meter,
+    /// The time since when the client is waited for.
     since: Option<Instant>,
     patience: Option<Patience>,
 }
@@ -148,8 +147,7 @@ impl RequestBody {
             progress: progress.clone(),
             limit,
             taken: 0,
-            pace,
-            starved: Duration::ZERO,
+            meter: pace.meter(),
             since: None,
             patience: None,
         };
@@ -164,6 +162,7 @@ impl Content {
 
     fn taken(&mut self, bytes: usize) -> Result<(), BodyFault> {
         self.taken = self.taken.saturating_add(bytes as u64);
+        self.meter.moved(bytes as u64);
         match self.limit {
             Some(limit) if self.taken > limit => Err(self.progress.failed(BodyFault::TooLarge(limit))),
             _ => Ok(()),
@@ -177,12 +176,14 @@ impl Content {
             if self.since.is_none() {
                 let now = Instant::now();
                 self.since = Some(now);
-                patience.until(now + self.pace.patience(self.taken, self.starved));
+                patience.until(now + self.meter.patience());
             }
             ready!(patience.poll(cx));
             return Poll::Ready(Some(Err(self.progress.failed(BodyFault::TooSlow))));
         };
-        self.starved += self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        if let Some(since) = self.since.take() {
+            self.meter.waited(since.elapsed());
+        }
         self.progress.0.starved.store(false, Ordering::Relaxed);
         self.progress.moved();
         Poll::Ready(match frame {

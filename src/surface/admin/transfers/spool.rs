@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io::{self, Seek, Write},
     path::PathBuf,
-    time::Duration,
 };
 
 use axum::body::Body;
@@ -17,7 +16,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{Denial, limit::Pace};
+use crate::{
+    Denial,
+    limit::{Meter, Pace},
+};
 
 /// How much is written at once.
 const PIECE: usize = 256 * 1024;
@@ -57,8 +59,8 @@ impl Spool {
         let folder = imports.folder.clone();
         let mut file = aside(move || tempfile::tempfile_in(folder)).await?;
         let (mut piece, mut hash) = (BytesMut::new(), Sha256::new());
-        let (mut taken, mut starved) = (0_u64, Duration::ZERO);
-        while let Some(data) = next(&mut body, taken, &mut starved).await? {
+        let (mut taken, mut meter) = (0_u64, Pace::default().meter());
+        while let Some(data) = next(&mut body, &mut meter).await? {
             taken = taken.saturating_add(data.len() as u64);
             if taken > limit {
                 return Err(Denial::ContentTooLarge { limit });
@@ -75,12 +77,12 @@ impl Spool {
     }
 }
 
-/// The next data of a body; `starved` is how long it was waited for in all.
-async fn next(body: &mut Body, taken: u64, starved: &mut Duration) -> Result<Option<Bytes>, Denial> {
+/// The next data of a body, which may not come more slowly than a pace.
+async fn next(body: &mut Body, meter: &mut Meter) -> Result<Option<Bytes>, Denial> {
     loop {
-        let (patience, begun) = (Pace::default().patience(taken, *starved), Instant::now());
-        let frame = timeout(patience, body.frame()).await.map_err(|_| Denial::RequestTimeout)?;
-        *starved += begun.elapsed();
+        let begun = Instant::now();
+        let frame = timeout(meter.patience(), body.frame()).await.map_err(|_| Denial::RequestTimeout)?;
+        meter.waited(begun.elapsed());
         match frame {
             None => return Ok(None),
             Some(Err(_)) => {
@@ -89,6 +91,7 @@ async fn next(body: &mut Body, taken: u64, starved: &mut Duration) -> Result<Opt
             // Trailers say nothing here.
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
+                    meter.moved(data.len() as u64);
                     return Ok(Some(data));
                 }
             }
