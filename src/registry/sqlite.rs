@@ -73,6 +73,8 @@ pub struct Sqlite {
     poll: Duration,
     /// The connections that were used last; they are others when the file is another one.
     used: ArcSwap<Pools>,
+    /// What is looked at in the place of the store, gone when this is dropped.
+    _copy: Option<Staging>,
     /// Held by bulk work.
     bulk: tokio::sync::Mutex<()>,
     /// The last change committed through this handle, to the file that was used last.
@@ -108,7 +110,16 @@ impl Sqlite {
     pub async fn open_to_read(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
         let options = Options::default();
         let poll = options.poll;
-        Self::over(StoreFile::open_to_read(path, options).await?, clock, poll).await
+        let path = std::path::absolute(path)
+            .map_err(|error| Fault::Unavailable(format!("{}: {error}", path.display())))?;
+        if open::is_up_to_date(&path).await? {
+            return Self::over(StoreFile::open_to_read(&path, options).await?, clock, poll).await;
+        }
+        // An earlier version's: a copy of it is brought up to date, and looked at.
+        let copy = Staging::beside(&path)?;
+        copy::vacuum_into(&path, &copy.path).await?;
+        let store = Self::over(StoreFile::open(&copy.path, options).await?, clock, poll).await?;
+        Ok(Self { _copy: Some(copy), ..store })
     }
 
     async fn over(file: StoreFile, clock: Arc<dyn Clock>, poll: Duration) -> Result<Self, Fault> {
@@ -118,6 +129,7 @@ impl Sqlite {
             clock,
             poll,
             used,
+            _copy: None,
             bulk: tokio::sync::Mutex::default(),
             committed: watch::Sender::new(0),
         })

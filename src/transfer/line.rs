@@ -137,8 +137,19 @@ pub(super) fn unknown(line: &[u8], entity: &Entity) -> Option<String> {
         return None;
     }
     let read = |text: &[u8]| serde_json::from_slice::<Value>(text).unwrap_or_default();
-    left_out(&read(line), &read(&kept))
+    let (mut read, kept) = (read(line), read(&kept));
+    // Earlier releases kept the paths of locks as they were given; now they are kept in their normal form.
+    if let (Entity::Lock(_), Some(given), Some(normal)) =
+        (entity, read.pointer_mut(LOCKED_PATH), kept.pointer(LOCKED_PATH))
+        && given.is_string()
+    {
+        *given = normal.clone();
+    }
+    left_out(&read, &kept)
 }
+
+/// Where the path of a lock stands in its line.
+const LOCKED_PATH: &str = "/lock/target/resource";
 
 fn left_out(read: &Value, kept: &Value) -> Option<String> {
     let below = |name: String, read, kept: Option<&Value>| match kept.map(|kept| left_out(read, kept)) {

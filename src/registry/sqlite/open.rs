@@ -9,7 +9,7 @@ use std::{
 };
 
 use sqlx::{
-    Connection, SqliteConnection, SqlitePool,
+    ConnectOptions, Connection, SqliteConnection, SqlitePool,
     migrate::Migrator,
     query_scalar,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -112,6 +112,18 @@ pub(super) async fn pools_to_read(file: &Path, options: &Options) -> Result<Pool
     }
     drop(conn);
     Ok(Pools { writer: readers.clone(), readers })
+}
+
+/// Whether every migration of this version was made to the store in a file of an absolute path.
+pub(super) async fn is_up_to_date(file: &Path) -> Result<bool, Fault> {
+    let connect =
+        SqliteConnectOptions::new().filename(file).create_if_missing(false).pragma("query_only", "ON");
+    let mut conn = connect.connect().await.map_err(fault)?;
+    let versions: Result<Vec<i64>, _> =
+        query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(&mut conn).await;
+    conn.close().await.map_err(fault)?;
+    // What has no migrations is no store: whoever opens it says so.
+    Ok(versions.map_or(true, |made| MIGRATIONS.iter().all(|migration| made.contains(&migration.version))))
 }
 
 /// Whether there are a store's tables in a database.
