@@ -237,8 +237,8 @@ mod tests {
     async fn a_reader_that_stops_is_given_up_after_the_timeout() {
         let (near, mut far) = tokio::io::duplex(1024);
         let mut near = stall(near);
-        let writing = tokio::spawn(async move { near.write_all(&[7; 100_000]).await });
-        far.read_exact(&mut [0; 90_000]).await.unwrap();
+        let writing = tokio::spawn(async move { near.write_all(&vec![7; 100_000]).await });
+        far.read_exact(&mut vec![0; 90_000]).await.unwrap();
         let start = Instant::now();
         assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed() <= MOST);

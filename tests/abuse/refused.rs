@@ -138,7 +138,8 @@ fn until_ping(connection: &mut Connection, stream: u32) -> Vec<Frame> {
 }
 
 fn http1(method: &str, path: &str, more: &Fields, content: &str) -> String {
-    let fields: String = more.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let fields: Vec<String> = more.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let fields = fields.concat();
     format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{fields}{content}")
 }
 

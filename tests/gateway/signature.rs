@@ -159,7 +159,7 @@ async fn a_signed_request_is_served_while_content_that_stops_fills_its_space() {
     };
     let mut head = String::from("POST /orders HTTP/1.1\r\nContent-Length: 7000000\r\n");
     for (name, value) in &forged.fields(&gateway) {
-        head.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+        head.extend([name.as_str(), ": ", value.to_str().unwrap(), "\r\n"]);
     }
     head.push_str("\r\n");
     let address = gateway.address;
