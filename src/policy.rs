@@ -177,7 +177,7 @@ impl<P: Policy> Policy for Option<P> {
     }
 
     fn check_order(&self, order: &mut ChainOrder) {
-        for policy in self {
+        if let Some(policy) = self {
             policy.check_order(order);
         }
     }

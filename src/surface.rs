@@ -87,10 +87,13 @@ fn object<T: DeserializeOwned>(content: &[u8]) -> Result<T, Unreadable> {
     json::read_published(content)
 }
 
-/// Marks an answer of a management API as not to be stored by caches. A handler that decided otherwise is left alone.
+/// Marks an answer of a management API as not to be stored by any cache. That takes the place of the weaker `private`, which
+/// the guard adds to every answer to a known caller. Any other `Cache-Control` of a handler is left alone.
 async fn unstored(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if headers.get(header::CACHE_CONTROL).is_none_or(|value| value == "private") {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     response
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard, PoisonError, atomic::Ordering};
 use super::{
     Directory,
     entry::{CallerEntry, KeyEntry, TenantSlot},
-    roster::{Roster, Row},
+    roster::Roster,
 };
 use crate::{
     app::{
@@ -94,7 +94,7 @@ impl Directory {
         // First nobody can be recognised as it any more, then what confined it goes. Requests that are being decided learn
         // that it was removed.
         let row = roster.remove(caller);
-        for row in &row {
+        if let Some(row) = &row {
             row.caller.remove();
             for key in row.keys() {
                 self.hide_key(key);

@@ -148,15 +148,15 @@ fn check_reports_missing_secrets_and_a_missing_store() {
 #[test]
 fn relative_paths_are_relative_to_the_file_that_names_them() {
     let folder = tempfile::tempdir().unwrap();
-    let etc = folder.path().join("etc");
-    fs::create_dir(&etc).unwrap();
+    // A folder of its own on every level that a path of the file could lead to.
+    let root = folder.path().join("root");
+    let etc = root.join("etc");
+    fs::create_dir_all(&etc).unwrap();
     let text = minimal("[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n");
     fs::write(etc.join("gateway.toml"), text.replace("\"data/", "\"../data/")).unwrap();
-    let (code, _, error) = in_folder(folder.path(), &["init", "--config", "etc/gateway.toml"]);
+    let (code, _, error) = in_folder(&root, &["init", "--config", "etc/gateway.toml"]);
     assert_eq!(code, Some(0), "{error}");
-    assert!(
-        folder.path().join("data/portcullis.db").exists() && folder.path().join("data/secrets.toml").exists()
-    );
+    assert!(root.join("data/portcullis.db").exists() && root.join("data/secrets.toml").exists());
     // Another working directory, the same installation.
     let (code, out, error) = in_folder(&etc, &["init", "--config", "gateway.toml"]);
     assert_eq!(code, Some(0), "{error}");

@@ -120,7 +120,8 @@ fn who_uses_a_key_that_was_replaced_is_told_so_and_until_when_it_holds() {
     let headers = stamped(&key);
     assert_eq!(headers["deprecation"], "@1795402800");
     assert_eq!(headers["sunset"], "Sat, 30 Nov 2126 03:00:00 GMT");
-    assert!(stamped(&world.key()).is_empty());
+    let headers = stamped(&world.key());
+    assert!(!headers.contains_key("deprecation") && !headers.contains_key("sunset"));
 }
 
 #[test]
