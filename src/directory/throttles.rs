@@ -104,10 +104,14 @@ impl Throttles {
     /// Drops all quotas and throttles but these.
     pub(super) fn keep(&self, rules: &mut Rules, quotas: &HashSet<QuotaId>, throttles: &HashSet<String>) {
         let gone: Vec<_> = rules.quotas.values().filter(|it| !quotas.contains(&it.id)).cloned().collect();
-        gone.iter().for_each(|quota| self.remove_quota(rules, quota));
+        for quota in &gone {
+            self.remove_quota(rules, quota);
+        }
         let gone = rules.throttles.values().filter(|it| !throttles.contains(it.id.as_str()));
         let gone: Vec<_> = gone.cloned().collect();
-        gone.iter().for_each(|throttle| self.remove_throttle(rules, throttle));
+        for throttle in &gone {
+            self.remove_throttle(rules, throttle);
+        }
     }
 
     /// Gives a caller the quota that it has, or none. Of the one that it has already, it keeps what it has used.

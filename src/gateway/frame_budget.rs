@@ -1,6 +1,6 @@
 //! HTTP/2 frames that carry nothing, and how many of them a client may send.
 //!
-//! PRIORITY, WINDOW_UPDATE, PING, SETTINGS and their like cost a client next to nothing and the gateway a
+//! PRIORITY, `WINDOW_UPDATE`, PING, SETTINGS and their like cost a client next to nothing and the gateway a
 //! little each; hyper bounds only some of them. A connection has a budget for them: whatever moves content or
 //! answers requests earns more, so no ratio that a working client needs is ever refused, and a flood ends its
 //! connection with GOAWAY. Envoy bounds the same frames by what was sent before.
@@ -168,7 +168,7 @@ impl Budget {
 }
 
 /// The stream of an HTTP/2 connection. When its client's budget is used up, it is told so with
-/// GOAWAY(ENHANCE_YOUR_CALM), and nothing more is read from it.
+/// `GOAWAY(ENHANCE_YOUR_CALM)`, and nothing more is read from it.
 pub(super) struct FrameBudget<I, F> {
     io: I,
     received: Scanner,
@@ -219,7 +219,7 @@ impl<I: AsyncWrite + Unpin, F> FrameBudget<I, F> {
     }
 }
 
-/// GOAWAY(ENHANCE_YOUR_CALM) (RFC 9113, section 6.8).
+/// `GOAWAY(ENHANCE_YOUR_CALM)` (RFC 9113, section 6.8).
 fn goaway(last_stream: u32) -> [u8; HEAD_BYTES + 8] {
     const GOAWAY: u8 = 0x7;
     const ENHANCE_YOUR_CALM: u32 = 0xb;
@@ -350,7 +350,8 @@ mod tests {
         let start = Instant::now();
         let mut budget = Budget::new(start);
         let empty = Frame { kind: WINDOW_UPDATE, stream: 0, content: 4 };
-        let spend = |budget: &mut Budget, now| (0..).take_while(|_| budget.received(empty, || now)).count();
+        let spend =
+            |budget: &mut Budget, now| (0..10_000).take_while(|_| budget.received(empty, || now)).count();
         assert_eq!(spend(&mut budget, start), 1_000);
         budget.sent(Frame { kind: HEADERS, stream: 1, content: 0 });
         assert_eq!(spend(&mut budget, start), 16);

@@ -226,7 +226,8 @@ mod tests {
         for number in 0..100 {
             log(&writer, &format!("{number}\n"));
         }
-        let expected: String = (0..100).map(|number| format!("{number}\n")).collect();
+        let lines: Vec<String> = (0..100).map(|number| format!("{number}\n")).collect();
+        let expected = lines.concat();
         let mut read = vec![0; expected.len()];
         reader.read_exact(&mut read).unwrap();
         assert_eq!(String::from_utf8(read).unwrap(), expected);

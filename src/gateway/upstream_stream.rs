@@ -88,7 +88,7 @@ impl Exchange {
 /// Reads back a head that hyper wrote.
 #[cold]
 fn parse(head: &[u8]) -> Option<Request<()>> {
-    let mut fields = vec![httparse::EMPTY_HEADER; head.iter().filter(|byte| **byte == b'\n').count()];
+    let mut fields = vec![httparse::EMPTY_HEADER; head.split(|byte| *byte == b'\n').count()];
     let mut read = httparse::Request::new(&mut fields);
     if read.parse(head) != Ok(httparse::Status::Complete(head.len())) {
         return None;

@@ -95,7 +95,9 @@ impl Follower {
         match self.registry.changes(applied, self.batch).await {
             Ok(changes) => {
                 let any = !changes.is_empty();
-                changes.into_iter().for_each(|change| self.directory.apply(change));
+                for change in changes {
+                    self.directory.apply(change);
+                }
                 self.batch = BATCH;
                 if any {
                     self.known = self.registry.mark(self.directory.applied()).await?;

@@ -13,15 +13,12 @@ const LABEL_BYTES: usize = 63;
 /// userinfo, nothing encoded, no scope of an address: every reader takes what is left for the same host.
 pub(super) fn is_host(value: &[u8]) -> bool {
     let Ok(value) = std::str::from_utf8(value) else { return false };
-    let (is_valid, port) = match value.strip_prefix('[') {
-        Some(literal) => match literal.split_once(']') {
-            Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
-            None => return false,
-        },
-        None => {
-            let end = value.find(':').unwrap_or(value.len());
-            (is_name(&value[..end]), &value[end..])
-        }
+    let (is_valid, port) = if let Some(literal) = value.strip_prefix('[') {
+        let Some((address, port)) = literal.split_once(']') else { return false };
+        (address.parse::<Ipv6Addr>().is_ok(), port)
+    } else {
+        let end = value.find(':').unwrap_or(value.len());
+        (is_name(&value[..end]), &value[end..])
     };
     is_valid && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
