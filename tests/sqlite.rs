@@ -439,7 +439,7 @@ async fn a_change_that_was_appended_without_its_hash_is_found_and_gets_none() {
     outside(&path).await.execute(FORGED).await.unwrap();
     let found = |outcome| match outcome {
         Err(Fault::Corrupt(reason)) => {
-            assert!(reason.starts_with(&format!("change {forged} has no hash")), "{reason}")
+            assert!(reason.starts_with(&format!("change {forged} has no hash")), "{reason}");
         }
         outcome => panic!("{outcome:?}"),
     };
@@ -621,7 +621,7 @@ async fn a_revocation_does_not_wait_for_an_import() {
         let made = if dry_run { 0 } else { 1_502 };
         let after = log(&*store).await;
         assert_eq!(after.len(), before + 1 + made, "dry run: {dry_run}");
-        assert_eq!(store.credential(&caller.tenant, &revoked.id).await.is_err(), true);
+        assert!(store.credential(&caller.tenant, &revoked.id).await.is_err());
         store.verify().await.unwrap();
         the_log_tells_all(&*store).await;
         assert_eq!(store.caller(&moved.tenant, &moved.id).await.is_ok(), !dry_run);
@@ -687,7 +687,10 @@ async fn uses_of_many_credentials_are_noted_in_many_transactions() {
     let mut uses: Vec<_> = (0..1_200).map(|_| (portcullis::app::CredentialId::random(), at)).collect();
     uses.push((made.id.clone(), at));
     store.note_uses(&uses).await.unwrap();
-    assert_eq!(store.last_uses(&[made.id]).await.unwrap()[0].map(|at| at.as_second()), Some(at.as_second()));
+    assert_eq!(
+        store.last_uses(&[made.id]).await.unwrap()[0].map(jiff::Timestamp::as_second),
+        Some(at.as_second())
+    );
 }
 
 /// In a file as it was before locks had fences and tokens.

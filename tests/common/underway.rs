@@ -48,7 +48,9 @@ impl Underway {
     /// Sends the head of a request and a byte of its content; returns once the server asks for the content.
     pub async fn begin(address: SocketAddr, case: &Case) -> Self {
         let content = case.body.clone().unwrap_or_default().into_bytes();
-        let fields: String = case.fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let fields: Vec<String> =
+            case.fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let fields = fields.concat();
         let head = format!(
             "{} {} HTTP/1.1\r\nhost: {address}\r\n{fields}content-length: {}\r\nexpect: 100-continue\r\n\
              connection: close\r\n\r\n",
