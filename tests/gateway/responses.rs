@@ -162,12 +162,12 @@ async fn bytes_behind_a_response_never_answer_another_request() {
     });
     let (_site, gateway) = gateway(&service);
     let reused = client();
-    for at in 0..heads.len() {
+    for (at, head) in heads.iter().enumerate() {
         for method in [reqwest::Method::GET, reqwest::Method::HEAD] {
             let first = reused.request(method, gateway.url(&format!("/{at}"))).send().await.unwrap();
             assert!(!first.text().await.unwrap().contains("forged"));
             let second = reused.get(gateway.url("/own")).send().await.unwrap();
-            assert_eq!(second.text().await.unwrap(), "own", "{:?}", heads[at]);
+            assert_eq!(second.text().await.unwrap(), "own", "{head:?}");
         }
     }
 }

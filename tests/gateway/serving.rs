@@ -104,7 +104,7 @@ async fn http_2_in_the_clear_is_spoken_only_when_switched_on() {
     }
 }
 
-/// A client with small windows sends thousands of WINDOW_UPDATE frames for one answer: they are not a flood.
+/// A client with small windows sends thousands of `WINDOW_UPDATE` frames for one answer: they are not a flood.
 #[tokio::test]
 async fn a_reader_that_updates_its_window_often_gets_the_whole_answer() {
     const LENGTH: usize = 2 << 20;
