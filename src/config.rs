@@ -122,7 +122,7 @@ impl Default for Server {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
-    /// The SQLite file; made when it is not there.
+    /// The SQLite file. `portcullis init` and imports make it; `serve` does not start without it.
     pub path: PathBuf,
 }
 

@@ -41,9 +41,11 @@ Start here:
   portcullis init  --config config/gateway.toml     first tenant, app and key; shows the key once
   portcullis serve --config config/gateway.toml     until SIGTERM or SIGQUIT (requests finish) or SIGINT (at once)
 
-What it logs goes to standard output as JSON lines; RUST_LOG chooses what (default: info, RUST_LOG=debug
-for more, RUST_LOG=info,access=off to leave out the access log). A reader that is too slow misses lines,
-which are counted; nothing waits for it. Exit status: 0 done, 1 failed, 2 usage,
+SIGHUP, SIGUSR1 and SIGUSR2 are ignored, with a log line.
+
+What it logs goes to standard output as JSON lines; RUST_LOG chooses what (default: info, of the libraries
+warnings or errors; RUST_LOG=debug for more, RUST_LOG=info,access=off to leave out the access log). A reader
+that is too slow misses lines, which are counted; nothing waits for it. Exit status: 0 done, 1 failed, 2 usage,
 3 refused by the admin API."
 )]
 struct Arguments {
@@ -215,7 +217,7 @@ impl Place {
 
 #[derive(clap::Args)]
 struct ConfigFile {
-    /// The configuration, TOML; `config/gateway.toml` shows all there is.
+    /// The configuration, TOML; `config/gateway.toml` shows all there is. Relative paths in it are relative to it.
     #[arg(
         long,
         short,

@@ -83,7 +83,8 @@ pub struct ImportKeys {
     /// How they are written: ndjson or csv. Unless it is said: csv when the file is named so, else ndjson.
     #[arg(long, value_name = "FORM")]
     format: Option<Form>,
-    /// Make the callers that are not there: api clients, named after their id.
+    /// Make the callers that are not there: api clients, named `api-client.ID`, or `api-client.id/ID` where that is no
+    /// domain.
     #[arg(long)]
     make_callers: bool,
     /// Do everything, and take it back.

@@ -48,7 +48,7 @@ fn check_certificate(tls: Option<&config::Tls>, place: &[Step<'_>], report: &mut
 /// apart from the workers.
 ///
 /// # Errors
-/// When it cannot start: secrets, store, certificates, addresses, an admin API that nobody could use.
+/// When it cannot start: secrets, store, certificates, addresses.
 pub fn serve(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     let served = run(config, log);
     log.flush(shutdown::LAST_LINES);

@@ -55,7 +55,7 @@ pub struct Lockout {
 #[derive(Debug, Clone, Copy)]
 struct Record {
     bad: u32,
-    /// Until then bad credentials are added up, or, once there were too many, all is refused.
+    /// Until then bad credentials are added up, or, once there were too many, all but valid ones are refused.
     until: u64,
     locked: bool,
 }

@@ -27,17 +27,20 @@
 //! administrators, and their keys; `owner` does everything. Administrators stand in the tenant
 //! [`administration`](ADMINISTRATION), and nobody else does. A key whose scopes are listed does only what they
 //! say of the resource `admin`. A key that ends makes no key for an administrator that ends later. Nobody
-//! deletes, disables or demotes itself, or the key that it asks with, or takes from that what it may here: so there is
-//! always an owner left. A change is made only if who asked for it is still let in then: the content of a request takes
+//! deletes, disables or demotes itself, or the key that it asks with, or takes from that what it may here. A change is
+//! 409 if no key of an owner would be accepted after it, or after the end that it gives to a key: so there is always an
+//! owner left. A change is made only if who asked for it is still let in then: the content of a request takes
 //! its time, and somebody may have revoked its key meanwhile (401). The same holds for what is shown.
 //!
 //! **A change is answered** once this node decides by it. Where that takes longer than two seconds the change is made
-//! all the same, and the answer has `X-Portcullis-Pending`, with the number of the change that has to be applied.
+//! all the same, and the answer has `X-Portcullis-Pending`, with the number of the change that has to be applied. The
+//! deletion of a key is 202, and not 204, while this node applies no changes.
 //!
 //! **Faults** are problems (RFC 9457). Content that is not JSON, or has not the documented members, each once
 //! and of its type, is 400; content of the right shape whose values are out of place is 422. Both say in
 //! `errors` where, as a JSON Pointer: of the shape the first fault, of the values all. An id or a name that is
-//! taken is 409, and so is a deletion that something stands in the way of. A query parameter that is unknown,
+//! taken is 409, and so are a deletion that something stands in the way of and a change of a plan that the
+//! configuration defines. A query parameter that is unknown,
 //! repeated or out of place is 400. More than 1 MiB of content is 413, but for files.
 //!
 //! **One thing** is answered bare, with its revision as a strong `ETag` (a plan and a route have a hash of their
@@ -49,7 +52,11 @@
 //! **Once**: a `POST` with an `Idempotency-Key` (a string of structured fields, `"…"`) takes effect once within a
 //! day. Sent again it gets the first answer again, byte for byte, with `Idempotency-Replayed: true`; 409 while
 //! the first is under way here; 422 when it is another request. A refusal is not kept: it had no effect. The
-//! keys of one administrator are nothing to another's.
+//! keys of one administrator are nothing to another's. A key that was revoked meanwhile gets no kept answer (401).
+//!
+//! **A name** follows the rule of its kind: an api client's is a domain, optionally with a path (`example.com/dev`), an
+//! app's is 3 to 64 letters, digits and underscores. A name of an earlier version stays until it is changed. Names,
+//! remarks and reasons have no control characters and no others that cannot be seen.
 //!
 //! **A key** of kind `signing`, which is said when it is made, is an access key, its id, and a secret that signs
 //! requests (SDK-HMAC-SHA256); the secret is shown once. Administrators have none: requests are not signed here.
@@ -58,7 +65,8 @@
 //! lock, and proves with any change that it is held: what is changed under a lock that was lost is 412, and changed
 //! is nothing. Where the lock stands on the caller in question, the proof stands for `If-Match`, and the lock does
 //! not stop the change. An owner breaks a lock, with `If-Match`. Locks on paths stop nothing here: they could not be
-//! broken otherwise.
+//! broken otherwise. A lock on a path where no route has the policy `lock` is 422; one on a caller, where no route has
+//! it, is acquired and answered with `warnings`.
 //!
 //! **Everything as one file** ([`transfer`](crate::transfer)) is for owners: it has every digest and every sealed
 //! secret. There is one export at a time, and one import; a second is 409. An export is written as it is read, as
@@ -68,7 +76,8 @@
 //! are rows as [`transfer::Rows`](crate::transfer::Rows) reads them, `application/x-ndjson` or `text/csv`. Content is
 //! kept in a file until all of it is there, so that a slow client holds up nobody, and then imported to its end, even
 //! when who asked has gone. What is wrong is 422, on which `line` of it, in `errors`. `dry_run=true` does everything and
-//! takes it back. Other changes wait for as long as it takes. A `Lock-Token` proves that its lock is held, no more.
+//! takes it back. Other changes are made meanwhile; one that takes a place which the import needs makes it fail. A
+//! `Lock-Token` proves that its lock is held, no more.
 //!
 //! **The description** (OpenAPI 3.1) and its page ask nobody who it is: a browser that opens a page has no key to
 //! send, and they say nothing but what is published with the program. All other paths, known or not, are 401 for a

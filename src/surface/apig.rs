@@ -93,8 +93,8 @@
 //!   signing key that has ended is APIG.1001 like a token, one that is disabled and an app's own APIG.1005. A token and
 //!   a signature at once are APIG.2000.
 //! * Five misses lock out for five minutes, tokens and signatures counted together: not the access key, which whoever
-//!   knows it could lock its owner out of, but the address that they came from. It is 403 APIG.1005 until then, with
-//!   `Retry-After`.
+//!   knows it could lock its owner out of, but the address that they came from. Everything without a valid token or
+//!   signature is 403 APIG.1005 from there until then, with `Retry-After`.
 //! * Content is signed: `UNSIGNED-PAYLOAD` is not taken. What an operation has no content for is not looked at.
 //! * Letters of names are ASCII letters in V1, as its page says, and in V2 Chinese characters, too. An app or a policy
 //!   with such a name keeps it in a modification by V1 that repeats it.

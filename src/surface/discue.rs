@@ -32,8 +32,8 @@
 //! * 422 is a name that is taken or is none, an `id` that is none, and scopes that cannot be given.
 //! * 402 is a lapsed subscription, which may still look and revoke; one that holds no more api clients; and the
 //!   key after an api client's hundredth.
-//! * 403 is a scope that does not cover the request, and for a minute everything from an address that sent ten
-//!   bad keys within one; the key's owner is served elsewhere.
+//! * 403 is a scope that does not cover the request, and for a minute everything without a valid key from an address
+//!   that sent ten bad keys within one.
 //! * A key is 64 characters. Reads show its first ones as `key`. `last_used_at` is `null` for one that was never
 //!   used; it may be some seconds old.
 //! * An api client has its own keys and sees no other's. Scopes that a key gives must be within its own, and a key

@@ -46,7 +46,7 @@ impl<'a> KeyImport<'a> {
         Self { rows, peppers, make_callers: false, dry_run: false, outcome: None }
     }
 
-    /// Makes callers that are not there: api clients, named after their id (`api-client.` and the id). Tenants are not made.
+    /// Makes callers that are not there: api clients, named by [`default_api_client_name`]. Tenants are not made.
     #[must_use]
     pub fn making_callers(self, make_callers: bool) -> Self {
         Self { make_callers, ..self }
