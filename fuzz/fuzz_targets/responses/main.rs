@@ -108,9 +108,8 @@ impl World {
         let closes = choice & 4 != 0;
         *self.script.bytes.lock().expect("no panic goes on") = bytes.to_vec();
         *self.script.closes.lock().expect("no panic goes on") = closes;
-        let (first, then) = self.runtime.block_on(async {
-            timeout(HANG, self.exchanges(method)).await.expect("no hang")
-        });
+        let (first, then) =
+            self.runtime.block_on(async { timeout(HANG, self.exchanges(method)).await.expect("no hang") });
         if std::env::var_os("FUZZ_SHOW").is_some() {
             eprintln!("{method}: {}\nthen: {}", first.escape_ascii(), then.escape_ascii());
         }
@@ -126,9 +125,8 @@ impl World {
         let length = if method == "POST" { "Content-Length: 0\r\n" } else { "" };
         let request = format!("{method} /fuzzed HTTP/1.1\r\nHost: a\r\n{length}\r\n");
         let (first, ended) = self.ask(&mut client, &request).await;
-        let whole = read(&first, method == "HEAD", Reading::Strict).is_ok_and(|read| {
-            read.is_some_and(|(response, used)| response.whole && used == first.len())
-        });
+        let whole = read(&first, method == "HEAD", Reading::Strict)
+            .is_ok_and(|read| read.is_some_and(|(response, used)| response.whole && used == first.len()));
         if !whole || ended {
             client = self.connect();
         }
@@ -213,7 +211,8 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>) {
 
 /// The body of the one response of 200 that there must be.
 fn own(bytes: &[u8]) -> Vec<u8> {
-    let read = read(bytes, false, Reading::Strict).unwrap_or_else(|wrong| panic!("{wrong}: {}", bytes.escape_ascii()));
+    let read = read(bytes, false, Reading::Strict)
+        .unwrap_or_else(|wrong| panic!("{wrong}: {}", bytes.escape_ascii()));
     let Some((response, used)) = read else { panic!("no response: {}", bytes.escape_ascii()) };
     assert!(used == bytes.len() && response.whole && response.status == 200, "{}", bytes.escape_ascii());
     response.body

@@ -44,7 +44,8 @@ pub fn read(bytes: &[u8], to_head: bool, reading: Reading) -> Result<Option<(Res
     let versions: &[&[u8]] =
         if reading == Reading::Strict { &[b"HTTP/1.1 "] } else { &[b"HTTP/1.1 ", b"HTTP/1.0 "] };
     let status = versions.iter().find_map(|version| first.strip_prefix(*version)).ok_or("the version")?;
-    let digits = status.get(..3).filter(|digits| digits.iter().all(u8::is_ascii_digit)).ok_or("the status")?;
+    let digits =
+        status.get(..3).filter(|digits| digits.iter().all(u8::is_ascii_digit)).ok_or("the status")?;
     if status.get(3).is_some_and(|byte| *byte != b' ') {
         return Err("the status");
     }
@@ -69,7 +70,11 @@ fn body(response: &mut Response, bytes: &[u8], to_head: bool, reading: Reading) 
         return Err("two lengths");
     }
     let length = match lengths.first() {
-        Some(text) if text.is_empty() || !text.iter().all(u8::is_ascii_digit) || text.len() > 1 && text[0] == b'0' => {
+        Some(text)
+            if text.is_empty()
+                || !text.iter().all(u8::is_ascii_digit)
+                || text.len() > 1 && text[0] == b'0' =>
+        {
             return Err("the length");
         }
         Some(text) => Some(String::from_utf8_lossy(text).parse::<u64>().map_err(|_| "the length")?),
