@@ -226,14 +226,14 @@ fn wait_until_sigterm_is_handled(gateway: &Gateway) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn connections_that_cannot_be_accepted_are_few_log_lines_and_served_later() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "");
+    let site = Site::with(service.address, "", "", "server.threads = 1");
     let gateway = site.start();
     let pid = i32::try_from(gateway.pid()).unwrap();
     let soft = |soft: u64| {
         let hard = Resource::NOFILE.get_hard().unwrap();
         prlimit(pid, Resource::NOFILE, Some((soft, hard)), None).unwrap();
     };
-    // One worker runs, and so does the rest.
+    // The only worker runs: it needs no further descriptors for itself.
     assert_eq!(gateway.get("/").send().await.unwrap().status(), 200);
     wait_until_sigterm_is_handled(&gateway);
     let start = Instant::now();
@@ -241,7 +241,7 @@ async fn connections_that_cannot_be_accepted_are_few_log_lines_and_served_later(
     soft(1);
     let mut waiting = TcpStream::connect(gateway.address).unwrap();
     wait_for_line(&gateway, "cannot be accepted");
-    // Meanwhile it is tried ten times a second by each worker.
+    // Meanwhile it is tried ten times a second.
     waiting.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     assert!(waiting.read(&mut [0]).is_err(), "nothing comes");
     soft(1_024);
