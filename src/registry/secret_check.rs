@@ -26,36 +26,38 @@ impl SecretCheck {
         let keys = sealer.keys().into_iter().map(|one| (SEAL_KEY, one.version(), one.check()));
         peppers.chain(keys).map(|(kind, version, value)| Self { kind, version, value }).collect()
     }
-}
 
-/// What does not fit of the secrets at hand, for people, when a store was used with others before; none when they fit.
-///
-/// A version that the store knows must be the same secret. One that it does not know is new, unless none of its kind
-/// is known: then these are the secrets of another store.
-pub(crate) fn misfits(known: &[(String, u32, String)], at_hand: &[SecretCheck]) -> Vec<String> {
-    let mut misfits = Vec::new();
-    for kind in [PEPPER, SEAL_KEY] {
-        let known: Vec<_> = known.iter().filter(|one| one.0 == kind).collect();
-        let mut fits = known.is_empty();
-        let mut others = false;
-        for check in at_hand.iter().filter(|check| check.kind == kind) {
-            match known.iter().find(|one| one.1 == check.version) {
-                Some((.., value)) if *value == check.value => fits = true,
-                Some(_) => {
-                    others = true;
-                    let version = check.version;
-                    misfits.push(format!(
-                        "{kind} {version} is another one than that which the store was used with"
-                    ));
+    /// Returns a sentence for each secret at hand that is not one of those which a store was used with before, given as kind,
+    /// version and value; none if they fit.
+    ///
+    /// A version that the store knows must be the same secret. One that it does not know is new, unless none of its kind
+    /// is known: then these are the secrets of another store.
+    #[must_use]
+    pub fn mismatches(known: &[(String, u32, String)], at_hand: &[Self]) -> Vec<String> {
+        let mut mismatches = Vec::new();
+        for kind in [PEPPER, SEAL_KEY] {
+            let known: Vec<_> = known.iter().filter(|one| one.0 == kind).collect();
+            let mut fits = known.is_empty();
+            let mut others = false;
+            for check in at_hand.iter().filter(|check| check.kind == kind) {
+                match known.iter().find(|one| one.1 == check.version) {
+                    Some((.., value)) if *value == check.value => fits = true,
+                    Some(_) => {
+                        others = true;
+                        let version = check.version;
+                        mismatches.push(format!(
+                            "{kind} {version} is another one than that which the store was used with"
+                        ));
+                    }
+                    None => {}
                 }
-                None => {}
+            }
+            if !fits && !others {
+                mismatches.push(format!("none of its {kind}s is one that the store was used with"));
             }
         }
-        if !fits && !others {
-            misfits.push(format!("none of its {kind}s is one that the store was used with"));
-        }
+        mismatches
     }
-    misfits
 }
 
 #[cfg(test)]
@@ -80,10 +82,13 @@ mod tests {
             (vec![check(PEPPER, 3, "x"), check(SEAL_KEY, 1, "c")], Some("none of its peppers")),
             (vec![check(PEPPER, 1, "a"), check(SEAL_KEY, 1, "x")], Some("seal key 1 is another one")),
         ] {
-            let found = misfits(&before, &at_hand);
+            let found = SecretCheck::mismatches(&before, &at_hand);
             assert_eq!(found.len(), usize::from(misfit.is_some()), "{at_hand:?}: {found:?}");
             assert!(misfit.is_none_or(|misfit| found[0].starts_with(misfit)), "{at_hand:?}: {found:?}");
         }
-        assert!(misfits(&[], &[check(PEPPER, 1, "a")]).is_empty(), "a store that was used with none");
+        assert!(
+            SecretCheck::mismatches(&[], &[check(PEPPER, 1, "a")]).is_empty(),
+            "a store that was used with none"
+        );
     }
 }

@@ -56,7 +56,7 @@ mod rules;
 mod scopes;
 mod spec;
 
-pub(crate) use call::is_pretty;
+pub use call::is_pretty;
 pub use spec::description;
 
 use std::{net::IpAddr, sync::Arc};

@@ -5,7 +5,7 @@ use sqlx::{SqliteConnection, query, query_as};
 use super::{chain, fault::fault, read};
 use crate::{
     app::Seq,
-    registry::{Fault, Mark, SecretCheck, secret_check::misfits},
+    registry::{Fault, Mark, SecretCheck},
 };
 
 /// The mark of a change. To be called in a transaction, so that all of it is of one moment.
@@ -25,7 +25,7 @@ pub(super) async fn check_secrets(
         .fetch_all(&mut *conn)
         .await
         .map_err(fault)?;
-    let misfits = misfits(&known, at_hand);
+    let misfits = SecretCheck::mismatches(&known, at_hand);
     if !misfits.is_empty() {
         return Ok(misfits);
     }

@@ -54,8 +54,9 @@ impl Call {
     }
 }
 
-/// Returns `true` if a request asks for an answer that is written for people.
-pub(crate) fn is_pretty(uri: &Uri) -> bool {
+/// Returns `true` if the query of a request asks for an answer on several lines (`pretty=true`).
+#[must_use]
+pub fn is_pretty(uri: &Uri) -> bool {
     pretty(uri.query().unwrap_or_default()).unwrap_or(false)
 }
 
