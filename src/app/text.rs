@@ -4,8 +4,9 @@ use std::{borrow::Cow, fmt::Write, ops::RangeInclusive};
 
 /// Returns `true` if a character may be part of a name, a remark or a reason.
 ///
-/// Excluded are control characters, line and paragraph separators, and what Unicode calls default-ignorable: characters
-/// without a shape of their own, such as zero-width and bidirectional formatting characters. They would make two names
+/// Excluded are control characters, line and paragraph separators, noncharacters, and characters without a shape of their
+/// own: what Unicode calls default-ignorable, such as zero-width and bidirectional formatting characters, other
+/// formatting characters, and blanks that are no white space. They would make two names
 /// look the same, or change how a terminal or a page shows what is around them.
 ///
 /// ```
@@ -16,7 +17,29 @@ use std::{borrow::Cow, fmt::Write, ops::RangeInclusive};
 /// ```
 #[must_use]
 pub fn is_displayable(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{fff9}'..='\u{fffb}') && !is_ignorable(c)
+    !c.is_control()
+        && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{fff9}'..='\u{fffb}')
+        && !is_ignorable(c)
+        && !is_shapeless(c)
+}
+
+/// Formatting characters that are not default-ignorable (Unicode's category `Cf`), the blanks of Braille and musical
+/// notation, and noncharacters.
+fn is_shapeless(c: char) -> bool {
+    matches!(
+        c,
+        '\u{600}'..='\u{605}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{890}'..='\u{891}'
+            | '\u{8e2}'
+            | '\u{2800}'
+            | '\u{110bd}'
+            | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}'
+            | '\u{1d159}'
+            | '\u{fdd0}'..='\u{fdef}'
+    ) || u32::from(c) & 0xfffe == 0xfffe
 }
 
 /// Unicode's property `Default_Ignorable_Code_Point`. Its ranges are reserved for such characters, assigned or not.
@@ -43,10 +66,12 @@ fn is_ignorable(c: char) -> bool {
     )
 }
 
-/// Returns `true` if a text has a length, in characters, and consists of [displayable](is_displayable) ones.
+/// Returns `true` if a text has a length, in characters, and consists of [displayable](is_displayable) ones; if it may
+/// not be empty, not of white space alone.
 #[must_use]
 pub fn is_label(text: &str, length: RangeInclusive<usize>) -> bool {
-    length.contains(&text.chars().count()) && text.chars().all(is_displayable)
+    let is_blank = *length.start() > 0 && text.trim().is_empty();
+    length.contains(&text.chars().count()) && !is_blank && text.chars().all(is_displayable)
 }
 
 /// A text with each character that is not [displayable](is_displayable) as `\u{…}`: safe to write to a terminal.
@@ -116,6 +141,13 @@ mod tests {
             '\u{feff}',
             '\u{fffa}',
             '\u{e0041}',
+            '\u{600}',
+            '\u{2800}',
+            '\u{13430}',
+            '\u{1d159}',
+            '\u{fdd0}',
+            '\u{fffe}',
+            '\u{10ffff}',
         ] {
             assert!(!is_displayable(c), "{c:?}");
         }
@@ -129,6 +161,8 @@ mod tests {
         assert!(is_label("ééé", 1..=3));
         assert!(!is_label("éééé", 1..=3));
         assert!(!is_label("", 1..=3));
+        assert!(!is_label(" \u{3000}", 1..=3));
+        assert!(is_label("", 0..=3));
         assert!(!is_label("a\u{202e}", 1..=3));
     }
 

@@ -36,8 +36,16 @@ impl Directory {
 
     /// Returns when something is so: at once if it is, otherwise when a change has made it so.
     pub async fn until(&self, so: impl Fn(&Self) -> bool) {
-        // The sender lives in `self`, so waiting cannot fail.
-        let _ = self.applied.subscribe().wait_for(|_| so(self)).await;
+        let mut applied = self.applied.subscribe();
+        loop {
+            // Marked as seen before the question, so that a change behind it ends the wait below. The question itself is
+            // asked without the channel's lock: it may read the channel again, which would wait for a writer that waits
+            // for this reader.
+            applied.mark_unchanged();
+            if so(self) || applied.changed().await.is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -70,5 +78,30 @@ mod tests {
         assert_eq!(world.directory.with_digest(made.digest).unwrap().status(), Status::Disabled);
         world.change(Verb::Deleted, Entity::Credential(made.clone()));
         gone.await;
+    }
+
+    #[test]
+    fn waiting_for_a_number_does_not_block_changes() {
+        const CHANGES: u64 = 5_000;
+
+        let world = World::new();
+        let mut made = None;
+        world.key_with(|credential| made = Some(credential.clone()));
+        let made = made.unwrap();
+        let (directory, last) = (world.directory.clone(), world.directory.applied() + CHANGES);
+        let (arrived, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(directory.until(|directory| directory.applied() >= last));
+            arrived.send(()).unwrap();
+        });
+        let changes = std::thread::spawn(move || {
+            for _ in 0..CHANGES {
+                world.change(Verb::Updated, Entity::Credential(made.clone()));
+            }
+        });
+        // A guard against hanging, not a measure.
+        wait.recv_timeout(std::time::Duration::from_secs(60)).expect("the wait ends");
+        changes.join().unwrap();
     }
 }

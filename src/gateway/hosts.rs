@@ -99,7 +99,7 @@ fn is_of_another_site(method: &Method, headers: &HeaderMap, host: &Authority) ->
         return true;
     }
     let says = |name: &HeaderName, words: &[&[u8]]| {
-        headers.get(name).is_none_or(|value| words.contains(&value.as_bytes()))
+        headers.get_all(name).iter().all(|value| words.contains(&value.as_bytes()))
     };
     // A link to the documentation may stand anywhere; a page cannot add a key to it.
     let is_a_link = method.is_safe() && headers.get(&SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate");

@@ -104,7 +104,7 @@ async fn a_lock_is_on_a_caller_that_is_there_or_on_a_path() {
 }
 
 #[tokio::test]
-async fn a_lock_that_no_route_looks_at_is_refused() {
+async fn a_lock_that_would_stop_nothing_is_refused() {
     let site = Site::new().await;
     let wanted = |target: Value| site.post("/locks", json!({ "target": target, "reason": "x" }));
     for path in ["/elsewhere", "/api", "/api/deeper", "/ordersx"] {
@@ -112,6 +112,12 @@ async fn a_lock_that_no_route_looks_at_is_refused() {
         refused(&answer, 422, "wrong-values", &["#/target/resource"]);
         assert!(answer.text.contains("lock = true"), "{}", answer.text);
     }
+    for target in [json!({ "resource": "/orders/7" }), json!({ "caller": "shop" })] {
+        let lock = json!({ "tenant": "nobody", "target": target, "reason": "x" });
+        refused(&site.post("/locks", lock).await, 422, "wrong-values", &["#/tenant"]);
+    }
+    let lock = json!({ "tenant": "administration", "target": { "caller": "shop" }, "reason": "x" });
+    refused(&site.post("/locks", lock).await, 422, "wrong-values", &["#/tenant"]);
     let on_path = wanted(json!({ "resource": "/orders/7" })).await;
     let on_caller = wanted(json!({ "caller": "shop" })).await;
     for made in [on_path, on_caller] {

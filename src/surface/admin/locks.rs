@@ -269,6 +269,7 @@ pub(super) async fn acquire(
     if let app::Target::Caller(id) = &wanted.target {
         surface.may_hold(&call, id).await?;
     }
+    surface.can_concern(&wanted).await?;
     let warnings = enforcement(&surface.admin.routes, &wanted.target)?;
     let acquired = surface.execute(&call, ticket.as_ref(), vec![Command::AcquireLock(wanted)], |done| {
         let lock = done!(Lock, done)?.clone();
@@ -395,6 +396,29 @@ impl Surface {
         checks.that(!found.is_empty(), "#/target/caller", "there is no such caller");
         checks.done()?;
         found.iter().try_for_each(|caller| call.needs(manages(&caller.kind)))
+    }
+
+    /// Refuses a lock for a tenant that does not exist, or that is not the tenant of the caller to be locked: it would
+    /// stop nothing.
+    async fn can_concern(&self, lock: &NewLock) -> Result<(), Refused> {
+        let Some(tenant) = &lock.tenant else { return Ok(()) };
+        let (found, why) = match &lock.target {
+            app::Target::Caller(id) => (
+                self.admin.registry.caller(tenant, id).await.map(drop),
+                "the caller is not one of this tenant's",
+            ),
+            app::Target::Resource(_) => {
+                (self.admin.registry.tenant(tenant).await.map(drop), "there is no such tenant")
+            }
+        };
+        let mut checks = Checks::default();
+        match found {
+            Ok(()) => {}
+            Err(Fault::NotFound) => checks.that(false, "#/tenant", why),
+            Err(fault) => return Err(self.refuse(fault)),
+        }
+        checks.done()?;
+        Ok(())
     }
 
     /// Whether a change may be made that concerns a caller: `If-Match` names the present tag, or `Lock-Token`
