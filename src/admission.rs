@@ -373,14 +373,48 @@ impl Admission {
     /// for a credential. A service that does not see the credential may name a freshness as if everybody got the
     /// same response: such a response varies by the credential's field.
     fn bound_caching(&self, headers: &mut HeaderMap) {
-        if !headers.contains_key(header::CACHE_CONTROL) && !headers.contains_key(header::EXPIRES) {
-            headers.insert(header::CACHE_CONTROL, PRIVATE.clone());
-        } else if let Some(name) = self.credential.as_ref().filter(|name| **name != header::AUTHORIZATION)
-            && !is_unshared(headers)
+        let is_decided = decides_caching(headers);
+        if !is_decided {
+            headers.append(header::CACHE_CONTROL, PRIVATE.clone());
+        }
+        let is_shared = is_decided && !is_unshared(headers);
+        let is_targeted = headers.keys().any(is_targeted_caching);
+        if let Some(name) = &self.credential
+            && (is_targeted || is_shared && *name != header::AUTHORIZATION)
         {
             vary(headers, &HeaderValue::from(name.clone()));
         }
     }
+}
+
+/// Returns `true` if the service says for how long, or for whom, the response may be stored.
+fn decides_caching(headers: &HeaderMap) -> bool {
+    const DECIDING: [&str; 8] = [
+        "public",
+        "private",
+        "no-store",
+        "no-cache",
+        "max-age",
+        "s-maxage",
+        "must-revalidate",
+        "proxy-revalidate",
+    ];
+    let mut directives =
+        headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    headers.contains_key(header::EXPIRES)
+        || directives.any(|value| {
+            value.split(',').any(|directive| {
+                let name = directive.split('=').next().unwrap_or_default().trim();
+                DECIDING.iter().any(|deciding| name.eq_ignore_ascii_case(deciding))
+            })
+        })
+}
+
+/// Returns `true` for fields that caches of one kind obey in place of `Cache-Control` (RFC 9213).
+fn is_targeted_caching(name: &HeaderName) -> bool {
+    name.as_str()
+        .strip_suffix("-control")
+        .is_some_and(|rest| rest.ends_with("-cache") || matches!(rest, "surrogate" | "edge"))
 }
 
 /// Returns `true` if no shared cache answers with the response without asking again.

@@ -347,7 +347,7 @@ fn checked<'de, D: Deserializer<'de>, P>(
 
 fn methods<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Method>, D::Error> {
     let known = |name: String| match name.parse::<Method>() {
-        Ok(Method::CONNECT | Method::TRACE) => {
+        Ok(method) if matches!(method.as_str(), "CONNECT" | "TRACE" | "TRACK") => {
             Err(de::Error::custom(format!("{name} is not forwarded: no route can take it")))
         }
         Ok(method) if name.bytes().all(|b| b.is_ascii_uppercase()) => Ok(method),

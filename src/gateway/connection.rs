@@ -371,7 +371,11 @@ fn without_content<B: Body<Data = Bytes>>(
 ) -> Response<ResponseBody<B>> {
     let status = response.status();
     // Not even an empty one is announced (section 8.6).
-    if status == StatusCode::NO_CONTENT || status.is_informational() {
+    if status == StatusCode::NO_CONTENT
+        || status.is_informational()
+        // Unlike that of a 304, the length of a 205 describes content that does not follow.
+        || status == StatusCode::RESET_CONTENT && !head
+    {
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
     let excluded =

@@ -5,6 +5,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, response};
 
+use super::hop;
 use crate::field;
 
 /// Fields that stand once in a response, and mean different things to different readers when there are two of them.
@@ -114,8 +115,10 @@ pub(super) fn check(request: &Method, head: &mut response::Parts) -> Result<Reus
     Ok(reuse)
 }
 
-/// Removes from the trailers of a response what no recipient may take from there.
+/// Removes from the trailers of a response what no recipient may take from there, and what belongs to the connection:
+/// HTTP/2 resets a stream over such a field.
 pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
+    hop::leave(trailers);
     for name in &NO_TRAILERS {
         trailers.remove(name);
     }

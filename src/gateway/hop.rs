@@ -35,8 +35,10 @@ fn is_the_connections(name: &HeaderName) -> bool {
 
 /// What the values of `Connection` name.
 fn listed(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
-    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok())
+    // Item by item: one that is no name does not hide the others.
+    let values = headers.get_all(header::CONNECTION).iter();
+    let items = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    items.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
 }
 
 fn remove(headers: &mut HeaderMap, names: Names) {

@@ -78,11 +78,12 @@ impl Proxies {
             }
         }
         // The last proxy's word: what another proxy, or the client, told that one is not ours to weigh.
-        let secure =
-            headers.get_all(&FORWARDED_PROTO).iter().next_back().map_or(connection.secure, |scheme| {
-                let last = scheme.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
-                last.trim_ascii().eq_ignore_ascii_case(b"https")
-            });
+        let schemes = headers.get_all(&FORWARDED_PROTO).iter().rev();
+        let schemes = schemes.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        let secure = schemes
+            .map(<[u8]>::trim_ascii)
+            .find(|scheme| !scheme.is_empty())
+            .map_or(connection.secure, |scheme| scheme.eq_ignore_ascii_case(b"https"));
         peer.map_or_else(|| Origin::unknown(secure), |peer| Origin::new(peer, secure))
     }
 }
@@ -170,6 +171,7 @@ mod tests {
             ("10.0.0.1", "https", true),
             ("10.0.0.1", "HTTPS", true),
             ("10.0.0.1", "https, http", false),
+            ("10.0.0.1", "https, ,", true),
             ("10.0.0.1", "ws", false),
         ] {
             assert_eq!(origin(peer, &[("x-forwarded-proto", said)]).1, secure, "{peer}: {said}");

@@ -201,8 +201,7 @@ impl Routes {
         let fitting = self.fitting(host, path).ok_or(Denial::NotFound)?;
         // TRACE returns what reaches the service, credentials of the gateway's included, to whoever asks (RFC 9110,
         // section 9.3.8): it is not forwarded, whatever its `Max-Forwards`.
-        let taken =
-            (*method != Method::TRACE).then(|| fitting.clone().find(|at| self.all[*at].takes(method)));
+        let taken = (!is_trace(method)).then(|| fitting.clone().find(|at| self.all[*at].takes(method)));
         if let Some(at) = taken.flatten() {
             let broken = breaks.without(self.all[at].relaxed);
             return if broken.is_empty() { Ok(at) } else { Err(Strict::broken(broken)) };
@@ -210,10 +209,15 @@ impl Routes {
         let routes = &self.all[fitting];
         let takes_all = routes.iter().any(|route| route.methods.is_empty());
         let methods = routes.iter().filter(|_| !takes_all).flat_map(|route| &route.methods);
-        let methods: Vec<Method> = methods.filter(|method| **method != Method::TRACE).cloned().collect();
+        let methods: Vec<Method> = methods.filter(|method| !is_trace(method)).cloned().collect();
         let allow = max_forwards::allow(&methods);
         Err(Denial::MethodNotAllowed { allow })
     }
+}
+
+/// Returns `true` for TRACE, and for the name under which some servers have it.
+fn is_trace(method: &Method) -> bool {
+    *method == Method::TRACE || method.as_str() == "TRACK"
 }
 
 /// The form in which a surface refuses.

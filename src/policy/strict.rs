@@ -108,6 +108,15 @@ impl Policy for Strict {
         if head.method == Method::CONNECT {
             return Err(refuse("CONNECT is not served here.").into());
         }
+        if is_misspelled(head.method) {
+            return Err(
+                refuse("The method is one of HTTP in another case: methods are case-sensitive.").into()
+            );
+        }
+        // HTTP/1.1 trims values; on HTTP/2 such a request is malformed (RFC 9113, section 8.2.1).
+        if head.version == Version::HTTP_2 && head.headers.values().any(is_padded) {
+            return Err(refuse("A field's value begins or ends with white space.").into());
+        }
         for name in &ONCE {
             once(head, name)?;
         }
@@ -120,6 +129,18 @@ impl Policy for Strict {
 
 fn refuse(detail: impl Into<Cow<'static, str>>) -> Denial {
     Denial::bad_request(detail)
+}
+
+/// Returns `true` for `get` and its like: an extension method to some, and GET to services that fold the case.
+fn is_misspelled(method: &Method) -> bool {
+    const KNOWN: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
+    let name = method.as_str();
+    !KNOWN.contains(&name) && KNOWN.iter().chain(&["CONNECT"]).any(|known| known.eq_ignore_ascii_case(name))
+}
+
+fn is_padded(value: &HeaderValue) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_space(value.as_bytes().first()) || is_space(value.as_bytes().last())
 }
 
 /// The one value of a field, a second one of which is a second meaning.
@@ -228,6 +249,31 @@ mod tests {
             let mut request = request("GET", "/", field.as_slice());
             *request.version_mut() = Version::HTTP_10;
             assert_eq!(code(world.ask(&Strict::new(), &request)), expected);
+        }
+    }
+
+    #[test]
+    fn a_method_of_http_in_another_case_is_refused() {
+        let world = World::new();
+        for (method, expected) in [
+            ("get", "bad-request"),
+            ("Trace", "bad-request"),
+            ("PROPFIND", "admitted"),
+            ("propfind", "admitted"),
+        ] {
+            assert_eq!(code(world.ask(&Strict::new(), &request(method, "/", &[HOST]))), expected, "{method}");
+        }
+    }
+
+    #[test]
+    fn a_value_with_white_space_around_it_is_refused_over_http_2() {
+        let world = World::new();
+        for (value, expected) in
+            [("a b", "admitted"), (" a", "bad-request"), ("a\t", "bad-request"), ("", "admitted")]
+        {
+            let mut request = request("GET", "/", &[HOST, ("x-a", value)]);
+            *request.version_mut() = Version::HTTP_2;
+            assert_eq!(code(world.ask(&Strict::new(), &request)), expected, "{value:?}");
         }
     }
 

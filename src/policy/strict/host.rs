@@ -1,6 +1,6 @@
 //! The syntax of a host and a port (RFC 3986, section 3.2; RFC 1123, section 2.1).
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The longest name, in bytes, without the dot of the root (RFC 1035, section 2.3.4).
 const NAME_BYTES: usize = 253;
@@ -26,8 +26,24 @@ pub(super) fn is_host(value: &[u8]) -> bool {
 fn is_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    let is_label = |label: &str| (1..=LABEL_BYTES).contains(&label.len()) && label.bytes().all(plain);
-    name.len() <= NAME_BYTES && name.split('.').all(is_label)
+    let is_label = |label: &str| {
+        (1..=LABEL_BYTES).contains(&label.len())
+            && label.bytes().all(plain)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= NAME_BYTES && name.split('.').all(is_label) && (!ends_in_number(name) || is_ipv4(name))
+}
+
+/// Returns `true` if URL parsers take a name for an IPv4 address: `127.1` is 127.0.0.1 to some, and a name to others.
+fn ends_in_number(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let digits = last.bytes().all(|byte| byte.is_ascii_digit());
+    digits || last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn is_ipv4(name: &str) -> bool {
+    name.parse::<Ipv4Addr>().is_ok()
 }
 
 /// An empty port is the scheme's own (RFC 3986, section 3.2.3).
@@ -83,6 +99,15 @@ mod tests {
             ".",
             "..",
             "a..",
+            "127.1",
+            "0x7f.1",
+            "256.1.1.1",
+            "1.2.3.4.5",
+            "a.1",
+            "a.0x1",
+            "-a",
+            "a-",
+            "a.-b",
             "a..b",
             ".a",
             "[",
