@@ -275,7 +275,7 @@ impl Admission {
                 return Err(Denial::breaking(broken));
             }
             breaks = normal.breaks;
-            if let Cow::Owned(path) = normal.path {
+            if let Cow::Owned(path) = normal.comparable() {
                 self.path = Some(path.into());
             }
         }

@@ -229,13 +229,34 @@ struct ConfigFile {
     config: PathBuf,
 }
 
+impl Command {
+    /// Returns `true` if the output has a secret that is shown once.
+    fn shows_secret(&self) -> bool {
+        matches!(
+            self,
+            Self::Key { command: manage::Keys::Create { .. } | manage::Keys::Rotate { .. }, .. }
+                | Self::App { command: manage::Apps::Create { .. }, .. }
+                | Self::Lock { command: manage::Locks::Acquire { .. }, .. }
+        )
+    }
+}
+
 /// The exit status of a command that the admin API has refused.
 const REFUSED: u8 = 3;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let shows_secret = arguments.command.shows_secret();
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) && shows_secret => {
+            let _ = writeln!(
+                io::stderr(),
+                "portcullis: the output was closed before it was read. What the command made is in the store, and its \
+                 secret is shown only once: remove it, and make another one"
+            );
+            ExitCode::FAILURE
+        }
         // Whoever reads the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -18,6 +18,9 @@
 //! | encoded bytes that are no UTF-8, overlong ones among them | refused, unless [`Rules::NOT_UTF8`] is relaxed |
 //! | an encoded percent sign before two hexadecimal digits | refused, unless [`Rules::DOUBLE_ENCODING`] is relaxed |
 //!
+//! Policies, routes and locks compare a form in which the other characters that a path may have unencoded are decoded,
+//! too; see [`Normal::comparable`].
+//!
 //! The query is passed on as it is; nothing here is decided by it. A fragment never gets this far: a
 //! target has none, and the server drops it.
 
@@ -101,6 +104,38 @@ pub struct Normal<'a> {
     pub path: Cow<'a, str>,
     /// The rules it holds only to because they can be relaxed.
     pub breaks: Rules,
+}
+
+impl<'a> Normal<'a> {
+    /// The path to decide on: the normal form, in which characters that a path may have unencoded are decoded, too
+    /// (`%3A` is `:`). Their two spellings are different paths to some services and the same to most, so that both are
+    /// guarded alike. What is forwarded keeps the spelling of the client.
+    ///
+    /// ```
+    /// use portcullis::target::normalise;
+    ///
+    /// assert_eq!(normalise("/a%3ab%2B%20c").unwrap().comparable(), "/a:b+%20c");
+    /// ```
+    #[must_use]
+    pub fn comparable(self) -> Cow<'a, str> {
+        let is_reserved = |byte: &u8| allowed(*byte) && *byte != b';';
+        if !self.path.contains('%') {
+            return self.path;
+        }
+        let mut text = String::with_capacity(self.path.len());
+        let mut rest = &*self.path;
+        while let Some(at) = rest.find('%') {
+            text.push_str(&rest[..at]);
+            if let Some(byte) = triplet(&rest[at..]).filter(is_reserved) {
+                text.push(char::from(byte));
+            } else {
+                text.push_str(&rest[at..at + 3]);
+            }
+            rest = &rest[at + 3..];
+        }
+        text.push_str(rest);
+        if text == *self.path { self.path } else { Cow::Owned(text) }
+    }
 }
 
 /// Why a path has no normal form.
@@ -363,6 +398,18 @@ mod tests {
             ("//a;b", Rules::EMPTY_SEGMENTS.and(Rules::PARAMETERS)),
         ] {
             assert_eq!(normal(path).1, rules, "{path}");
+        }
+    }
+
+    #[test]
+    fn both_spellings_of_a_character_are_compared_as_one() {
+        for (path, comparable) in [
+            ("/a%3Ab%40%21%24%26%27%28%29%2a%2B%2c%3D", "/a:b@!$&'()*+,="),
+            ("/a:b", "/a:b"),
+            ("/a%3Bb%20%25%C3%A9", "/a%3Bb%20%25%C3%A9"),
+            ("/%7ea", "/~a"),
+        ] {
+            assert_eq!(normalise(path).unwrap().comparable(), comparable, "{path}");
         }
     }
 

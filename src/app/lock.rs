@@ -63,7 +63,7 @@ impl FromStr for ResourcePath {
             return Err(InvalidPath);
         }
         let encoded = target::encode(path);
-        let normal = target::normalise(&encoded).map_err(|_| InvalidPath)?.path;
+        let normal = target::normalise(&encoded).map_err(|_| InvalidPath)?.comparable();
         // What was decoded or encoded changes the length.
         if is_resource(&normal) { Ok(Self(normal.into())) } else { Err(InvalidPath) }
     }

@@ -74,13 +74,11 @@ impl Strict {
 
     fn target(self, head: Head<'_>, admission: &mut Admission) -> Result<(), Denial> {
         admission.breaks = admission.normalise_relaxing(head, self.relaxed)?;
-        if head.uri.path() == head.original.path() {
-            if let Some(path) = &admission.path {
-                admission.target = Some(with_path(head.uri, path)?);
-            }
+        if head.uri.path() == head.original.path() && admission.path.is_none() {
             return Ok(());
         }
-        // The service behind is given a part of the path, which has a normal form where the whole has one.
+        // The service behind is given the normal form, which is not always the one that is compared, and below a nested
+        // router only a part of the path.
         let normal = target::normalise(head.uri.path()).map_err(Denial::ambiguous)?;
         let broken = normal.breaks.without(self.relaxed);
         if !broken.is_empty() {

@@ -50,7 +50,9 @@ pub async fn load(registry: &dyn Registry, directory: &Directory) -> Result<(), 
 pub async fn follow(registry: Arc<dyn Registry>, directory: Arc<Directory>) {
     let followed = directory.clone();
     let _following = followed.follower();
-    let mut follower = Follower { registry, directory, known: None, batch: BATCH };
+    // As early as can be: a store that is replaced before would be taken for the one that was loaded.
+    let known = registry.mark(directory.applied()).await.unwrap_or_default();
+    let mut follower = Follower { registry, directory, known, batch: BATCH };
     loop {
         let changed = follower.registry.changed(follower.directory.applied());
         // Whether or not there is a change, the store may be another one.

@@ -246,7 +246,7 @@ impl Policy for BothSpellings {
         // The handlers decode nothing: there is no resource on a path that can be read in two ways.
         let path = admission.path(head).map_err(|_| Denial::NotFound)?.to_owned();
         // Where the surface is nested below another path, locks are on the whole of it.
-        let own = target::normalise(head.uri.path()).map_err(|_| Denial::NotFound)?.path;
+        let own = target::normalise(head.uri.path()).map_err(|_| Denial::NotFound)?.comparable();
         let base = path.strip_suffix(&*own).unwrap_or_default();
         let base = base.strip_suffix("/v1").unwrap_or(base);
         let spellings = [format!("{base}{own}"), format!("{base}/v1{own}")];

@@ -36,6 +36,12 @@ async fn lock_holds_for_every_spelling_of_its_path() {
         assert_eq!(status(&app, "GET", path, &key).await, 200, "{path}");
     }
     assert_eq!(status(&app, "PUT", "/orders/%38", &key).await, 200);
+    // A path may have these characters encoded or not; what is encoded where it is locked is the same, too.
+    world.lock_path("/orders/a:b", Covers::Writes, MINUTE);
+    world.lock_path("/orders/a%2Bb", Covers::Writes, MINUTE);
+    for path in ["/orders/a:b", "/orders/a%3Ab", "/orders/a%3ab", "/orders/a+b", "/orders/a%2bb"] {
+        assert_eq!(status(&app, "PUT", path, &key).await, 423, "{path}");
+    }
 }
 
 #[tokio::test]

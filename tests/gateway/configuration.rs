@@ -50,6 +50,8 @@ async fn a_guarded_route_guards_every_spelling_of_its_path() {
          [[routes]]\npath = \"/\"\nupstream = \"up\"\n\
          [[routes]]\npath = \"/caf\u{e9}\"\nupstream = \"up\"\npolicies.api_key = true\n\
          [[routes]]\npath = \"/%7Eadmin/a b\"\nupstream = \"up\"\npolicies.api_key = true\n\
+         [[routes]]\npath = \"/a:b@(c)\"\nupstream = \"up\"\npolicies.api_key = true\n\
+         [[routes]]\npath = \"/a%2Bb\"\nupstream = \"up\"\npolicies.api_key = true\n\
          [[routes]]\nhost = \"B\u{fc}cher.example.\"\npath = \"/\"\nupstream = \"up\"\npolicies.api_key = true\n"
     );
     let site = Site::from_text(&text, address);
@@ -67,6 +69,10 @@ async fn a_guarded_route_guards_every_spelling_of_its_path() {
         ("/%63af%c3%a9", "a.example", "401"),
         ("/~admin/a%20b", "a.example", "401"),
         ("/%7eadmin/a%20b/x", "a.example", "401"),
+        ("/a:b@(c)", "a.example", "401"),
+        ("/a%3Ab%40%28c%29", "a.example", "401"),
+        ("/a+b", "a.example", "401"),
+        ("/a%2bb/c", "a.example", "401"),
         ("/", "xn--bcher-kva.example", "401"),
         ("/", "XN--BCHER-KVA.example.", "401"),
     ] {

@@ -188,6 +188,20 @@ async fn no_command_panics_when_nobody_reads_its_output() {
 }
 
 #[tokio::test]
+async fn a_secret_that_could_not_be_shown_is_reported() {
+    let (site, _, _) = managed("").await;
+    let client = "5bc2be68-7498-4853-aa64-4be0ca62934e";
+    for command in [
+        format!("key create --tenant demo {client}"),
+        format!("lock acquire --caller {client} --reason moved"),
+    ] {
+        let output = site.command(&command).stdout(closed_pipe()).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}: {}", text(&output));
+        assert!(text(&output).contains("shown only once"), "{command}: {}", text(&output));
+    }
+}
+
+#[tokio::test]
 async fn init_stores_no_key_that_could_not_be_shown() {
     let service = Service::echo().await;
     let configured = Site::new(service.address, "api_key = true");

@@ -156,6 +156,12 @@ where
 /// All or nothing, and one process at a time: the driver itself takes no lock for migrations of SQLite.
 async fn migrate(writer: &SqlitePool) -> Result<(), Fault> {
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
+    // Tables of another program: ours are not made beside them.
+    let is_foreign =
+        "SELECT count(*) > 0 AND sum(name = '_sqlx_migrations') = 0 FROM sqlite_schema WHERE type = 'table'";
+    if sqlx::query_scalar::<_, bool>(is_foreign).fetch_one(&mut *tx).await.map_err(fault)? {
+        return Err(Fault::Corrupt("the file is a database of another program".into()));
+    }
     let had_hashes = has_table(&mut tx, "change_hash").await?;
     // Undocumented, and there for this: the future of `run` on a connection is not `Send`, nor would ours be.
     MIGRATIONS.run_direct(None, &mut *tx, false).await.map_err(migration_fault)?;

@@ -83,7 +83,7 @@ impl Policy for BothVersions {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         // The handlers decode nothing: there is no resource on a path that can be read in two ways.
         let path = admission.path(head).map_err(|_| Denial::NotFound)?.to_owned();
-        let own = target::normalise(head.uri.path()).map_err(|_| Denial::NotFound)?.path;
+        let own = target::normalise(head.uri.path()).map_err(|_| Denial::NotFound)?.comparable();
         // Where the surface is nested below another path, locks are on the whole of it.
         let spellings = match path.strip_suffix(&*own) {
             Some(base) => spellings(&own).into_iter().map(|own| format!("{base}{own}")).collect(),
