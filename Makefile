@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR
 
 GATEWAY = $(CARGO_TARGET_DIR)/release/portcullis
 
-.PHONY: run test lint schemathesis sdk clients counts counts-record bench compare growth attack instructions fuzz packages help
+.PHONY: run test lint schemathesis sdk clients counts counts-proxied counts-record bench compare growth attack instructions fuzz packages help
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -32,8 +32,10 @@ clients: packages ## Clients generated from each surface's description, and call
 	cargo build --locked --all-features --bin portcullis
 	@scripts/clients/generate $(CARGO_TARGET_DIR)/debug/portcullis
 
-counts: packages ## What a decision and a proxied request cost, in instructions, against what is recorded
+counts: packages ## What a decision costs, in instructions, against what is recorded
 	@scripts/counts --check
+
+counts-proxied: packages ## What a proxied request costs, in instructions, against what is recorded
 	@COMPARE_PEERS=portcullis,valgrind benches/compare/setup
 	@benches/compare/instructions --check
 
