@@ -86,7 +86,7 @@ pub struct Admission {
     pub(crate) breaks: Rules,
     /// The path to decide on in its normal form, when that is not how the client wrote it.
     pub(crate) path: Option<Box<str>>,
-    /// Whether the path to decide on is known to be in its normal form.
+    /// Set once the path to decide on is known to be in its normal form.
     pub(crate) is_normal: bool,
     pub(crate) body_limit: Option<u64>,
     /// Bytes of content that a proxy has passed on.

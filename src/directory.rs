@@ -84,7 +84,7 @@ pub struct Directory {
     throttles: Throttles,
     applied: watch::Sender<Seq>,
     health: Health,
-    /// How many follow a registry's change log into it.
+    /// The number of tasks that follow a registry's change log into it.
     followers: AtomicUsize,
     /// Held by who writes.
     roster: Mutex<Roster>,

@@ -26,7 +26,7 @@ pub enum Form {
     Problem,
     /// `{"title","status"}`: the discue surface.
     Discue,
-    /// The same, on several lines: for a request with `?pretty=true`.
+    /// discue's errors on several lines: for a request with `?pretty=true`.
     DiscuePretty,
     /// `{"error_code","error_msg"}`, with the statuses that APIG's contract has: to apps.
     Apig,

@@ -46,7 +46,7 @@ impl Actor {
         Self::system(text)
     }
 
-    /// Whoever sent a request to a surface, with the authority of its credential.
+    /// The sender of a request to a surface, with the authority of its credential.
     #[must_use]
     pub fn of(surface: &str, authority: Authority) -> Self {
         let from = authority.address.map(|address| format!("{}{address}", Self::FROM)).unwrap_or_default();
@@ -54,7 +54,7 @@ impl Actor {
         Self { text, authority: Some(Box::new(authority)), subscriber: None }
     }
 
-    /// The same, for a change that needs the active subscription of a tenant.
+    /// This author, for a change that needs the active subscription of a tenant.
     #[must_use]
     pub fn subscribed(self, tenant: TenantId) -> Self {
         Self { subscriber: Some(tenant), ..self }

@@ -151,7 +151,7 @@ impl Lock {
         now < self.expires_at
     }
 
-    /// What its owner's locks are counted by: the id of the caller, or the owner's name where that is no caller.
+    /// The key by which its owner's locks are counted: the id of the caller, or the owner's name where that is no caller.
     #[must_use]
     pub fn holder(&self) -> &str {
         self.holder.as_ref().map_or(&*self.owner, CallerId::as_str)

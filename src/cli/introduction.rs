@@ -61,7 +61,7 @@ pub fn of(config: &Config, start: &FirstStart) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// What the URLs of a listener begin with, as this machine reaches it.
+/// The beginning of a listener's URLs, as this machine reaches it.
 fn base(address: SocketAddr, tls: bool) -> String {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -98,7 +98,7 @@ impl Positions {
 /// A mistake and the byte where it is.
 pub(super) type Mistake = (Option<usize>, String);
 
-/// What could be read of a file.
+/// The readable part of a file.
 #[derive(Debug, Default)]
 pub(super) struct Document {
     pub(super) positions: Positions,
@@ -119,7 +119,7 @@ impl Document {
         }
     }
 
-    /// Where an item of a list of tables, counted among those that were read, stands in the file.
+    /// The position in the file of an item of a list of tables, counted among those that were read.
     pub(super) fn origin(&self, list: &str, index: usize) -> usize {
         self.origins.get(list).and_then(|origins| origins.get(index)).copied().unwrap_or(index)
     }

@@ -132,7 +132,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     }
 }
 
-/// What stands in the way of a file's folders, if something does.
+/// The obstacle to making a file's folders, if there is one.
 fn unmakeable(path: &Path) -> Option<&Path> {
     let above = path.ancestors().skip(1).find(|above| above.exists())?;
     (!above.is_dir()).then_some(above)

@@ -30,7 +30,7 @@ pub(super) fn create(file: &Path, text: &str) -> io::Result<()> {
 /// Puts a text in the place of a file that is there. Its owner and its mode stay.
 ///
 /// # Errors
-/// What the system answers; then the file is as it was.
+/// Those of the system; the file is then unchanged.
 pub(super) fn replace(file: &Path, text: &str) -> io::Result<()> {
     // What a link names is replaced, not the link.
     let file = &fs::canonicalize(file)?;
@@ -44,7 +44,7 @@ pub(super) fn replace(file: &Path, text: &str) -> io::Result<()> {
 /// Locks a file against other edits until the handle is dropped.
 ///
 /// # Errors
-/// What the system answers.
+/// Those of the system.
 pub(super) fn lock(file: &Path) -> io::Result<File> {
     loop {
         let open = File::open(file)?;
@@ -79,7 +79,7 @@ mod platform {
         path::Path,
     };
 
-    /// Whoever makes the folder first makes it for its owner only: the store stands in it, too.
+    /// A folder that is made here is made for its owner only: the store stands in it, too.
     pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)
     }

@@ -142,7 +142,7 @@ pub struct RemovedFields {
 #[derive(Debug, Clone)]
 struct Entry {
     name: Box<str>,
-    /// Whether longer names are meant, too.
+    /// Set if longer names are meant, too.
     prefix: bool,
 }
 

@@ -119,7 +119,7 @@ impl Report {
         self.whole
     }
 
-    /// Where an item of a list, counted among those that could be read, stands in the file's list.
+    /// The position in the file's list of an item, counted among those that could be read.
     pub(super) fn origin(&self, list: &str, index: usize) -> usize {
         self.document.origin(list, index)
     }

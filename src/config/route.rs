@@ -117,7 +117,7 @@ pub struct Policies {
     pub api_key: Option<Switch<ApiKeyPolicy>>,
     /// Callers are known by their signatures. Beside `api_key`, whoever does not sign needs a key.
     pub signature: Option<Switch<SignaturePolicy>>,
-    /// What becomes of callers whose tenant's subscription has lapsed.
+    /// The treatment of callers whose tenant's subscription has lapsed.
     #[serde(default)]
     pub lapsed: Lapsed,
     /// The kind of resource that the key's scopes must cover.
@@ -135,7 +135,7 @@ pub struct Policies {
     pub rate_limit: Option<Switch<RateLimitPolicy>>,
 }
 
-/// What becomes of callers whose tenant's subscription has lapsed.
+/// The treatment of callers whose tenant's subscription has lapsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lapsed {

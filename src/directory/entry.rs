@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct TenantSlot {
     tenant: ArcSwap<Tenant>,
-    /// Whether its subscription has lapsed: every decision asks, and one load is all that it takes here.
+    /// Set while its subscription has lapsed: every decision asks, and one load is all that it takes here.
     is_lapsed: AtomicBool,
 }
 

@@ -11,7 +11,7 @@ use std::{
 use super::{Directory, entry::KeyEntry};
 use crate::app::{CallerId, Entity, Kind, PlanId, QuotaId, RouteName, Seq, Target, TenantId};
 
-/// How well the directory follows the registry.
+/// The state of following the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Following {
     /// Every change that was read is applied.
@@ -35,7 +35,7 @@ impl Following {
     }
 }
 
-/// What is known of the following, for whoever watches.
+/// The state of following, for status and metrics.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     stalled: AtomicU8,
@@ -44,7 +44,7 @@ pub(super) struct Health {
 }
 
 impl Directory {
-    /// How well the directory follows the registry.
+    /// The state of following the registry.
     #[must_use]
     pub fn following(&self) -> Following {
         if self.health.stalled.load(Ordering::Acquire) > 0 {
@@ -56,7 +56,7 @@ impl Directory {
         }
     }
 
-    /// How often the store was found to have gone back, or to be another one.
+    /// The number of times that the store was found to have gone back, or to be another one.
     #[must_use]
     pub fn regressions(&self) -> u64 {
         self.health.regressions.load(Ordering::Relaxed)
@@ -91,7 +91,7 @@ impl Directory {
     }
 }
 
-/// What was there when everything was loaded anew, by its ids.
+/// The ids of everything that a reload has found.
 #[derive(Debug, Default)]
 struct Seen {
     tenants: HashSet<TenantId>,

@@ -22,7 +22,7 @@ pub struct FirstStart {
     peppers: Peppers,
     actor: Actor,
     now: Timestamp,
-    /// Whether those that were shown before are replaced.
+    /// Set if keys that were shown before are replaced.
     new_keys: bool,
     /// The key of the api client, unless one was shown before.
     pub api_key: Option<ApiKey>,

@@ -39,7 +39,7 @@ struct Content {
     shared: Arc<Mutex<State>>,
 }
 
-/// What is not read yet.
+/// The part that is not read yet.
 #[derive(Debug)]
 struct Rest {
     incoming: Incoming,

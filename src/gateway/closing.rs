@@ -41,7 +41,7 @@ impl Closing {
         }
     }
 
-    /// The same, for a thread that runs no tasks.
+    /// Closes the store from a thread that runs no tasks.
     pub(super) fn run_blocking(&self) {
         self.runtime.block_on(self.run());
     }

@@ -59,7 +59,7 @@ impl Shares {
         clamped(configured, self.public)
     }
 
-    /// The same for one of the management listeners.
+    /// The share of one management listener.
     pub(super) fn management_limits(self, configured: &Limits) -> Limits {
         clamped(configured, self.management)
     }

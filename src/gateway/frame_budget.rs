@@ -32,13 +32,13 @@ const INITIAL: u32 = 1_000;
 /// The most that can be saved up.
 const LARGEST: u32 = 1 << 16;
 
-/// What a connection earns each second, whatever happens on it: a long stream may be kept alive by PING.
+/// The frames that a connection earns each second, whatever happens on it: a long stream may be kept alive by PING.
 const PER_SECOND: u32 = 10;
 
-/// What an answer earns.
+/// The frames that an answer earns.
 const PER_ANSWER: u32 = 16;
 
-/// What a frame of an answer's content earns, besides its bytes.
+/// The frames that a frame of an answer's content earns, besides its bytes.
 const PER_CONTENT_FRAME: u32 = 4;
 
 /// The bytes of an answer's content that earn one more frame: clients may update their windows as often.

@@ -54,7 +54,7 @@ const NO_TRAILERS: [HeaderName; 24] = [
     header::WWW_AUTHENTICATE,
 ];
 
-/// Whether a connection may carry another exchange.
+/// The permission to carry another exchange on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reuse {
     Allowed,

@@ -26,7 +26,7 @@ use crate::config;
 /// Connections that the kernel holds until a worker takes them; more than that are not answered.
 const BACKLOG: u32 = 4096;
 
-/// How often an address that is in use is tried, and the pause between two tries: two seconds, as nginx does.
+/// The number of attempts at an address that is in use, and the pause between two tries: two seconds, as nginx does.
 const BIND_ATTEMPTS: u32 = 5;
 const BIND_PAUSE: Duration = Duration::from_millis(500);
 

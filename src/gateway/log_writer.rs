@@ -51,7 +51,7 @@ struct Shared {
 struct Queue {
     bytes: Vec<u8>,
     lines: u64,
-    /// Whether the thread holds lines that it has not written yet.
+    /// Set while the thread holds lines that it has not written yet.
     writing: bool,
 }
 
@@ -79,7 +79,7 @@ impl LogWriter {
         Ok(Self(shared))
     }
 
-    /// How many lines were dropped so far.
+    /// The number of lines dropped so far.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)

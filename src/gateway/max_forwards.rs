@@ -9,7 +9,7 @@ use crate::{Denial, field};
 /// The methods of a resource that takes all of them: those that HTTP defines and that are forwarded.
 const ALL_METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 
-/// What becomes of a request after its `Max-Forwards` was looked at.
+/// The next step for a request by its `Max-Forwards`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Forward,

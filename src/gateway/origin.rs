@@ -88,7 +88,7 @@ impl Proxies {
     }
 }
 
-/// The same network, of IPv4 where it was written as IPv4-mapped IPv6: addresses are compared in that form.
+/// The canonical form of a network: of IPv4 where it was written as IPv4-mapped IPv6: addresses are compared in that form.
 fn canonical(network: IpNet) -> IpNet {
     let IpNet::V6(mapped) = network else { return network };
     let (address, prefix) = (mapped.network().to_ipv4_mapped(), mapped.prefix_len().checked_sub(96));

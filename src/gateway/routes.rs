@@ -272,7 +272,7 @@ fn scope(resource: &str, policies: &config::Policies) -> Scope {
     }
 }
 
-/// What the routes of a gateway have in common where they recognise callers.
+/// Parts that all routes of a gateway share to recognise callers.
 struct Recognition<'a> {
     shared: &'a Shared,
     intake: Intake,

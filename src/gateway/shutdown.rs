@@ -24,7 +24,7 @@ use super::{
 /// How long there must have been no connection: one may just be on its way from the listener.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// How long the end waits for log lines to be written, at most.
+/// The longest wait at the end for log lines to be written.
 pub(super) const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Catches the signals that would end the process by default although they ask for something else. Must be

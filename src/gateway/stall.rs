@@ -60,7 +60,7 @@ impl<I> Stall<I> {
         waiting.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// The same for a write, whose bytes are taken.
+    /// Notes a write whose bytes were taken.
     fn watch_write(
         &mut self,
         written: Poll<io::Result<usize>>,

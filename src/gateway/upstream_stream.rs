@@ -29,7 +29,7 @@ pub(super) struct UpstreamStream {
 /// The state of the exchange on a stream, as far as the stream sees it.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
-    /// Whether anything was read since the last request began.
+    /// Set if anything was read since the last request began.
     answered: AtomicBool,
     request: Mutex<Recorded>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Exchange {
 struct Recorded {
     /// The request's head, when it went out in one piece and without content.
     head: Vec<u8>,
-    /// Whether any of it reached the socket.
+    /// Set if any of it reached the socket.
     sent: bool,
 }
 

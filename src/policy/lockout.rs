@@ -17,7 +17,7 @@ use crate::{Denial, Head, address::neighbourhood, denial::Forbidden};
 /// others: those that are locked out last, and the oldest first.
 const MOST: usize = 65_536;
 
-/// How many of the others are forgotten at once, so that not each further address looks through all.
+/// The number of other addresses that are forgotten at once, so that not each further address looks through all.
 const FORGOTTEN: usize = MOST / 8;
 
 /// In ticks of the clock, which are nanoseconds.

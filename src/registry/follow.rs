@@ -24,11 +24,11 @@ const NOTING: Duration = Duration::from_secs(10);
 /// Something in a store that this version of the program cannot read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// What kind of thing it is.
+    /// The kind of entity.
     pub kind: Kind,
     /// Which.
     pub id: String,
-    /// Why not, without a word of what stands there.
+    /// The reason, without any of the content.
     pub reason: String,
 }
 
@@ -68,7 +68,7 @@ pub async fn follow(registry: Arc<dyn Registry>, directory: Arc<Directory>) {
 struct Follower {
     registry: Arc<dyn Registry>,
     directory: Arc<Directory>,
-    /// What the store said of the last change that is applied.
+    /// The store's mark of the last change that is applied.
     known: Option<Mark>,
     batch: u32,
 }

@@ -2,7 +2,7 @@
 
 use crate::app::Seq;
 
-/// What a store says of itself and of one of its changes.
+/// A store's identity and one of its changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// The random id of the store.

@@ -19,7 +19,7 @@ use crate::app::{
     Status, Target, Tenant, TenantId, Throttle, ThrottleId, Verb,
 };
 
-/// What the scopes of an administrator's key name.
+/// The kind of resource that an administrator's scopes name.
 const ADMIN_RESOURCE: &str = "admin";
 
 /// A store within one transaction: what the rules ask of it, and how they change it.
@@ -84,7 +84,7 @@ pub trait Transaction: Send {
     /// too.
     async fn locks_on(&mut self, target: &Target) -> Result<Vec<Lock>, Fault>;
 
-    /// How many locks have this [holder](Lock::holder), expired ones too.
+    /// The number of locks of this [holder](Lock::holder), expired ones too.
     async fn count_held_by(&mut self, holder: &str) -> Result<u64, Fault>;
 
     /// The greatest fence that a lock was ever made with, whatever became of it; 0 when there was none.

@@ -262,7 +262,7 @@ pub(in crate::gateway) struct UpstreamBody {
     read_timeout: Duration,
     waiting: bool,
     driver: Driver,
-    /// Where the connection goes when it may carry another exchange.
+    /// The pool for the connection, when it may carry another exchange.
     keep: Option<Keep>,
     request: Option<Progress>,
 }

@@ -22,13 +22,13 @@ use tokio::time::{sleep, timeout};
 use super::{Options, fault::fault, mark, open, read};
 use crate::registry::{Fault, Mark};
 
-/// How long to wait for calls that still use the file that was there.
+/// The time to wait for calls that still use the file that was there.
 const CLOSING: Duration = Duration::from_secs(2);
-/// How often the main file is read before what it says is believed to be another store: a checkpoint may be writing it.
+/// The number of times that the main file is read before what it says is believed to be another store: a checkpoint may be writing it.
 const LOOKS: u32 = 5;
-/// How long to wait between two looks.
+/// The time between two looks.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
-/// The same beside a write-ahead log that holds something: for so long, no checkpoint stands still.
+/// The time between two looks beside a write-ahead log that holds something: for so long, no checkpoint stands still.
 const LOOKS_BESIDE_A_LOG: u32 = 100;
 
 /// The pool of the one writer, and the pool of readers.
@@ -60,7 +60,7 @@ impl Stamp {
     }
 }
 
-/// What tells one file from another that has its name.
+/// The identity of a file among those of its name.
 #[cfg(unix)]
 fn identity(found: &Metadata) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
@@ -85,7 +85,7 @@ struct Seen {
     main: Option<Mark>,
 }
 
-/// What is made of a file that was written to.
+/// The verdict on a file that was written to.
 enum Verdict {
     /// It holds what it held, and more; its stamp as of then.
     Same(Stamp),
