@@ -91,7 +91,7 @@ impl World {
                 folder = folder.path().display(),
             );
             let config = Config::parse(&config).expect("a configuration");
-            let made = gateway::bootstrap(&config).await.expect("a store").expect("an empty store");
+            let made = gateway::bootstrap(&config, false).await.expect("a store").expect("an empty store");
             let key = made.api_key.clone().expect("a key").expose().to_owned();
             made.store().await.expect("the store");
             let shared = Shared::open(&config).await.expect("the store");

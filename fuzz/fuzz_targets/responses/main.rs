@@ -95,7 +95,7 @@ impl World {
                 folder = folder.path().display(),
             );
             let config = Config::parse(&config).expect("a configuration");
-            let made = gateway::bootstrap(&config).await.expect("a store").expect("an empty store");
+            let made = gateway::bootstrap(&config, false).await.expect("a store").expect("an empty store");
             made.store().await.expect("the store");
             Front::new(&config, &Shared::open(&config).await.expect("the store"))
         });
