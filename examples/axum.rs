@@ -16,7 +16,7 @@ use std::error::Error;
 use axum::{Extension, Json, Router, routing::get};
 use portcullis::{
     Admission,
-    policy::{Accept, ApiKey, ContentType, Lock, RateLimit},
+    policy::{Accept, ApiKey, ContentType, RequireUnlocked, RateLimit},
     tower::PortcullisLayer,
 };
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ContentType::new(["application/json"])?,
         Accept::new(["application/json"])?,
         ApiKey::new(directory.clone()),
-        Lock::new(directory),
+        RequireUnlocked::new(directory),
         RateLimit::new(),
     );
     let app = Router::new().route("/orders", get(orders).post(orders)).layer(PortcullisLayer::new(policies));

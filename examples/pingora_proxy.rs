@@ -24,17 +24,17 @@ use pingora::{
 };
 use portcullis::{
     Admission,
-    pingora::Gate,
-    policy::{ApiKey, ContentType, Lock, RateLimit, Strict},
+    pingora::PingoraGate,
+    policy::{ApiKey, ContentType, RequireUnlocked, RateLimit, StrictHttp},
 };
 
 const UPSTREAM: (&str, u16) = ("127.0.0.1", 9000);
 
 /// Strict comes first: what two readers could understand differently goes no further.
-type Policies = (Strict, ContentType, ApiKey, Lock, RateLimit);
+type Policies = (StrictHttp, ContentType, ApiKey, RequireUnlocked, RateLimit);
 
 struct Proxy {
-    gate: Gate<Policies>,
+    gate: PingoraGate<Policies>,
 }
 
 #[async_trait]
@@ -75,14 +75,14 @@ impl ProxyHttp for Proxy {
 fn main() -> Result<(), Box<dyn Error>> {
     let (directory, key) = tokio::runtime::Runtime::new()?.block_on(setup::directory())?;
     let policies = (
-        Strict::new(),
+        StrictHttp::new(),
         ContentType::new(["application/json"])?,
         ApiKey::new(directory.clone()),
-        Lock::new(directory),
+        RequireUnlocked::new(directory),
         RateLimit::new(),
     );
 
-    let gate = Gate::new(policies).identity_field(HeaderName::from_static("x-caller-id"));
+    let gate = PingoraGate::new(policies).identity_field(HeaderName::from_static("x-caller-id"));
     let mut server = Server::new_with_opt_and_conf(None, ServerConf::default());
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, Proxy { gate });

@@ -1,11 +1,11 @@
 //! What the policies learnt while admitting, and what a client sees of it on success.
 
-mod owed;
+mod content_digest;
 mod permit;
 
-pub use owed::{Altered, Owed};
+pub use content_digest::{DigestMismatch, DigestVerifier};
 pub(crate) use permit::Permit;
-pub use permit::{Permits, Served};
+pub use permit::{Permits, Committed};
 
 use std::{borrow::Cow, fmt::Write, net::IpAddr, sync::Arc};
 
@@ -14,14 +14,14 @@ use jiff::{Timestamp, fmt::rfc2822};
 
 use crate::{
     Denial, Head, Policy, Stop,
-    app::{Authority, CallerKind, CredentialId, Limit, MAX_LIMITS, Plan},
+    model::{Authority, CallerKind, CredentialId, Limit, MAX_LIMITS, Plan},
     directory::{CallerEntry, KeyEntry},
-    field::{self, Text},
-    limit::{Budgets, Reading, Spent},
+    header_value::{self, HeaderBuf},
+    limit::{CallerBuckets, LimitSnapshot, LimitStatus},
     media::MediaType,
     policy::RateLimitFields,
-    problem::Form,
-    target::{self, Rules},
+    problem::ErrorFormat,
+    normalize_path::{self, PathRules},
 };
 
 static DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
@@ -65,8 +65,8 @@ impl Identity {
 
 /// What the limits of the recognised caller said, for the fields that report it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Report {
-    pub(crate) reading: Reading,
+pub(crate) struct RateLimitReport {
+    pub(crate) reading: LimitSnapshot,
     pub(crate) fields: RateLimitFields,
     pub(crate) at: Timestamp,
 }
@@ -79,11 +79,11 @@ pub(crate) struct Report {
 pub struct Admission {
     pub(crate) identity: Option<Identity>,
     pub(crate) offers: Option<(Arc<[MediaType]>, usize)>,
-    pub(crate) report: Option<Report>,
+    pub(crate) report: Option<RateLimitReport>,
     pub(crate) credential: Option<HeaderName>,
     pub(crate) varies: bool,
     pub(crate) target: Option<Uri>,
-    pub(crate) breaks: Rules,
+    pub(crate) path_violations: PathRules,
     /// The path to decide on in its normal form, when that is not how the client wrote it.
     pub(crate) path: Option<Box<str>>,
     /// Set once the path to decide on is known to be in its normal form.
@@ -94,11 +94,11 @@ pub struct Admission {
     /// What the content hashes to, when it was taken in.
     pub(crate) content: Option<Box<[u8; 32]>>,
     /// What it must hash to, and nobody has checked yet.
-    pub(crate) owed: Option<Box<Owed>>,
+    pub(crate) owed: Option<Box<DigestVerifier>>,
     /// Which of its routes a gateway found.
     pub(crate) route: Option<usize>,
     /// The form of a refusal, where it is another one than the face's.
-    pub(crate) form: Option<Form>,
+    pub(crate) form: Option<ErrorFormat>,
     pub(crate) permits: Permits,
     peer: Option<IpAddr>,
     /// Steps passed in this asking, and in the asking that ended in a wait.
@@ -115,7 +115,7 @@ impl Clone for Admission {
             credential: self.credential.clone(),
             varies: self.varies,
             target: self.target.clone(),
-            breaks: self.breaks,
+            path_violations: self.path_violations,
             path: self.path.clone(),
             is_normal: self.is_normal,
             body_limit: self.body_limit,
@@ -140,29 +140,29 @@ impl Admission {
     ///
     /// # Errors
     /// The denial, or what to wait for.
-    pub fn ask(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
+    pub fn evaluate(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
         self.at = 0;
         if self.passed == 0 {
             // Another layer found these, perhaps of another target.
             (self.path, self.is_normal) = (None, false);
         }
         self.peer = head.peer;
-        self.permits.at(head.now);
-        let outcome = self.step(policy, head);
+        self.permits.set_now(head.now);
+        let outcome = self.run_step(policy, head);
         match &outcome {
             Ok(()) => self.passed = 0,
-            Err(Stop::Wait(_) | Stop::Content(_)) => self.passed = self.at,
-            Err(Stop::Deny(_)) => self.give_back(),
+            Err(Stop::Wait(_) | Stop::NeedsBody(_)) => self.passed = self.at,
+            Err(Stop::Deny(_)) => self.refund(),
         }
         outcome
     }
 
     /// Gives everything back that was taken.
-    pub(crate) fn give_back(&mut self) {
+    pub(crate) fn refund(&mut self) {
         self.passed = 0;
-        self.permits.give_back();
+        self.permits.refund();
         // What was given back is not reported as spent.
-        self.report.take_if(|report| !report.reading.is_refusal());
+        self.report.take_if(|report| !report.reading.is_denial());
     }
 
     /// Runs one part of a composition, unless an earlier asking passed it. For policies that are made
@@ -170,7 +170,7 @@ impl Admission {
     ///
     /// # Errors
     /// What the part says.
-    pub fn step(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
+    pub fn run_step(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
         let start = self.at;
         let end = start + policy.steps();
         if end <= self.passed {
@@ -224,7 +224,7 @@ impl Admission {
     }
 
     /// What is left of each limit of the caller's plan, by the limit's name.
-    pub fn remaining(&self) -> impl Iterator<Item = (&str, Spent)> {
+    pub fn remaining(&self) -> impl Iterator<Item = (&str, LimitStatus)> {
         let reported = self.report.as_ref().zip(self.budgets());
         reported
             .into_iter()
@@ -232,12 +232,12 @@ impl Admission {
             .map(|(limit, spent)| (limit.name(), spent))
     }
 
-    fn budgets(&self) -> Option<&Budgets> {
+    fn budgets(&self) -> Option<&CallerBuckets> {
         self.caller().and_then(|caller| caller.budgets.as_ref())
     }
 
     /// Notes who calls. What was reported of somebody else's limits is nothing to this caller.
-    pub(crate) fn recognise(&mut self, identity: Identity) {
+    pub(crate) fn set_identity(&mut self, identity: Identity) {
         self.report = None;
         self.identity = Some(identity);
     }
@@ -254,25 +254,25 @@ impl Admission {
     /// 400 when it has none, or breaks a rule that no [`Strict`](crate::policy::Strict) before relaxed. The target `*`
     /// of an `OPTIONS` request is its own normal form.
     pub fn path<'a>(&'a mut self, head: Head<'a>) -> Result<&'a str, Denial> {
-        self.normalise(head)?;
-        Ok(self.normal_path(head))
+        self.normalize(head)?;
+        Ok(self.normalized_path(head))
     }
 
     /// Brings the path to decide on into its normal form, once for a chain.
     #[inline]
-    pub(crate) fn normalise(&mut self, head: Head<'_>) -> Result<(), Denial> {
-        if self.is_normal { Ok(()) } else { self.normalise_relaxing(head, self.breaks).map(drop) }
+    pub(crate) fn normalize(&mut self, head: Head<'_>) -> Result<(), Denial> {
+        if self.is_normal { Ok(()) } else { self.normalize_relaxing(head, self.path_violations).map(drop) }
     }
 
     /// Brings the path to decide on into its normal form, and tells which of the relaxed rules it breaks.
-    pub(crate) fn normalise_relaxing(&mut self, head: Head<'_>, relaxed: Rules) -> Result<Rules, Denial> {
+    pub(crate) fn normalize_relaxing(&mut self, head: Head<'_>, relaxed: PathRules) -> Result<PathRules, Denial> {
         let path = head.original.path();
-        let mut breaks = Rules::NONE;
+        let mut breaks = PathRules::NONE;
         if path != "*" || head.method != Method::OPTIONS {
-            let normal = target::normalise(path).map_err(Denial::ambiguous)?;
-            let broken = normal.breaks.without(relaxed);
+            let normal = normalize_path::normalize(path).map_err(Denial::ambiguous)?;
+            let broken = normal.breaks.difference(relaxed);
             if !broken.is_empty() {
-                return Err(Denial::breaking(broken));
+                return Err(Denial::path_violation(broken));
             }
             breaks = normal.breaks;
             if let Cow::Owned(path) = normal.comparable() {
@@ -284,7 +284,7 @@ impl Admission {
     }
 
     /// The path to decide on, of a chain in which something has [normalised](Self::normalise) it.
-    pub(crate) fn normal_path<'a>(&'a self, head: Head<'a>) -> &'a str {
+    pub(crate) fn normalized_path<'a>(&'a self, head: Head<'a>) -> &'a str {
         self.path.as_deref().unwrap_or(head.original.path())
     }
 
@@ -296,24 +296,24 @@ impl Admission {
 
     /// What the content must hash to, when it was signed and is not read yet: an obligation of whoever reads it.
     #[must_use]
-    pub fn take_owed(&mut self) -> Option<Box<Owed>> {
+    pub fn take_content_check(&mut self) -> Option<Box<DigestVerifier>> {
         self.owed.take()
     }
 
     /// Notes the SHA-256 of the content, which a policy asked for ([`Stop::Content`]).
-    pub fn took_in(&mut self, hash: [u8; 32]) {
+    pub fn set_content_sha256(&mut self, hash: [u8; 32]) {
         self.content = Some(Box::new(hash));
     }
 
     /// The rules that the path breaks and that a route may relax.
     #[must_use]
-    pub fn breaks(&self) -> Rules {
-        self.breaks
+    pub fn breaks(&self) -> PathRules {
+        self.path_violations
     }
 
     /// Makes a request ready for the service behind: the target in its normal form, and without the
     /// credential, unless the route forwards it.
-    pub fn prepare<B>(&mut self, request: &mut Request<B>) {
+    pub fn prepare_upstream<B>(&mut self, request: &mut Request<B>) {
         if let Some(target) = self.target.take() {
             *request.uri_mut() = target;
         }
@@ -324,18 +324,18 @@ impl Admission {
 
     /// Sets a field of a request for the service behind to the caller's id. A client's own field of this name is
     /// removed, in every spelling that servers take for it, such as `X_Caller.Id`.
-    pub fn identify(&self, headers: &mut HeaderMap, field: &HeaderName) {
-        set_own(headers, field, self.identity_value());
+    pub fn set_caller_header(&self, headers: &mut HeaderMap, field: &HeaderName) {
+        set_own(headers, field, self.caller_header_value());
     }
 
     /// Sets a field of a request for the service behind to the media type that was [chosen](Self::media_type). A
     /// client's own field of this name is removed, as by [`identify`](Self::identify).
-    pub fn describe_media_type(&self, headers: &mut HeaderMap, field: &HeaderName) {
+    pub fn set_media_type_headers(&self, headers: &mut HeaderMap, field: &HeaderName) {
         let chosen = self.media_type().and_then(|chosen| HeaderValue::from_str(chosen.as_str()).ok());
         set_own(headers, field, chosen);
     }
 
-    pub(crate) fn identity_value(&self) -> Option<HeaderValue> {
+    pub(crate) fn caller_header_value(&self) -> Option<HeaderValue> {
         HeaderValue::from_str(self.caller()?.id.as_str()).ok()
     }
 
@@ -344,12 +344,12 @@ impl Admission {
     /// credential is to be replaced (`Deprecation`, RFC 9745), when that one ends (`Sunset`, RFC 8594), and the state of its limits.
     ///
     /// `RateLimit` and `RateLimit-Policy` are those of draft-ietf-httpapi-ratelimit-headers-10.
-    pub fn stamp(&self, headers: &mut HeaderMap) {
+    pub fn add_response_headers(&self, headers: &mut HeaderMap) {
         if self.varies {
             vary(headers, &ACCEPT);
         }
         if self.identity.is_some() {
-            self.bound_caching(headers);
+            self.restrict_caching(headers);
         }
         if let Some(since) = self.identity.as_ref().and_then(|identity| identity.key.deprecated_at()) {
             let end = self.identity.as_ref().and_then(|identity| identity.key.not_after());
@@ -372,7 +372,7 @@ impl Admission {
     /// They hold back from responses to requests with `Authorization` (RFC 9111, section 3.5), but know no other field
     /// for a credential. A service that does not see the credential may name a freshness as if everybody got the
     /// same response: such a response varies by the credential's field.
-    fn bound_caching(&self, headers: &mut HeaderMap) {
+    fn restrict_caching(&self, headers: &mut HeaderMap) {
         let is_decided = decides_caching(headers);
         if !is_decided {
             headers.append(header::CACHE_CONTROL, PRIVATE.clone());
@@ -427,7 +427,7 @@ fn is_unshared(headers: &HeaderMap) -> bool {
 
 /// Sets a field that only a gateway sets.
 fn set_own(headers: &mut HeaderMap, field: &HeaderName, value: Option<HeaderValue>) {
-    let folded = |name: &&HeaderName| *name != field && field::folds_to(name.as_str(), field.as_str());
+    let folded = |name: &&HeaderName| *name != field && header_value::eq_ignore_case(name.as_str(), field.as_str());
     if headers.keys().any(|name| folded(&name)) {
         let names: Vec<HeaderName> = headers.keys().filter(folded).cloned().collect();
         for name in names {
@@ -451,8 +451,8 @@ fn stamp_deprecation(since: Timestamp, end: Option<Timestamp>, headers: &mut Hea
     }
 }
 
-fn limits<'a>(budgets: &'a Budgets, report: &'a Report) -> impl Iterator<Item = (&'a Limit, Spent)> {
-    budgets.plan().limits().iter().zip(budgets.lines(&report.reading))
+fn limits<'a>(budgets: &'a CallerBuckets, report: &'a RateLimitReport) -> impl Iterator<Item = (&'a Limit, LimitStatus)> {
+    budgets.plan().limits().iter().zip(budgets.statuses(&report.reading))
 }
 
 /// The value of `RateLimit-Policy`.
@@ -466,17 +466,17 @@ fn policy_field(plan: &Plan) -> HeaderValue {
 }
 
 /// The value of `RateLimit`.
-fn state_field(budgets: &Budgets, report: &Report) -> HeaderValue {
-    let mut text = Text::<LONGEST_STATE>::new();
+fn state_field(budgets: &CallerBuckets, report: &RateLimitReport) -> HeaderValue {
+    let mut text = HeaderBuf::<LONGEST_STATE>::new();
     let mut digits = itoa::Buffer::new();
     for (at, (limit, spent)) in limits(budgets, report).enumerate() {
-        text.put(if at == 0 { "\"" } else { ", \"" });
-        text.put(limit.name());
-        text.put("\";r=");
-        text.put(digits.format(spent.remaining));
+        text.push(if at == 0 { "\"" } else { ", \"" });
+        text.push(limit.name());
+        text.push("\";r=");
+        text.push(digits.format(spent.remaining));
         if spent.reset > 0 {
-            text.put(";t=");
-            text.put(digits.format(spent.reset));
+            text.push(";t=");
+            text.push(digits.format(spent.reset));
         }
     }
     value(text.as_bytes())
@@ -491,12 +491,12 @@ fn value(text: &[u8]) -> HeaderValue {
 }
 
 /// One limit stands for all: the one that will refuse first. `Reset` is in seconds since the epoch.
-fn stamp_x(budgets: &Budgets, report: &Report, headers: &mut HeaderMap) {
+fn stamp_x(budgets: &CallerBuckets, report: &RateLimitReport, headers: &mut HeaderMap) {
     let first = limits(budgets, report).min_by_key(|(_, spent)| (spent.remaining, u32::MAX - spent.reset));
     let Some((limit, spent)) = first else { return };
     let now = report.at.as_second() + i64::from(report.at.subsec_nanosecond() > 0);
-    headers.insert(&X_RATE_LIMIT_LIMIT, field::number(limit.quota().into()));
-    headers.insert(&X_RATE_LIMIT_REMAINING, field::number(spent.remaining.into()));
+    headers.insert(&X_RATE_LIMIT_LIMIT, header_value::from_u64(limit.quota().into()));
+    headers.insert(&X_RATE_LIMIT_REMAINING, header_value::from_u64(spent.remaining.into()));
     headers.insert(&X_RATE_LIMIT_RESET, (now + i64::from(spent.reset)).into());
 }
 
@@ -524,7 +524,7 @@ mod tests {
         for name in ["x-caller-id", "x_caller_id", "x.caller-id", "x-caller-ids"] {
             headers.append(name, HeaderValue::from_static("admin"));
         }
-        Admission::default().identify(&mut headers, &HeaderName::from_static("x-caller-id"));
+        Admission::default().set_caller_header(&mut headers, &HeaderName::from_static("x-caller-id"));
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-caller-ids"]);
     }
 
@@ -533,12 +533,12 @@ mod tests {
         let mut headers = HeaderMap::new();
         let admission = Admission { varies: true, ..Admission::default() };
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-        admission.stamp(&mut headers);
-        admission.stamp(&mut headers);
+        admission.add_response_headers(&mut headers);
+        admission.add_response_headers(&mut headers);
         let values: Vec<_> = headers.get_all(header::VARY).iter().collect();
         assert_eq!(values, ["Accept-Encoding", "accept"]);
         headers.insert(header::VARY, HeaderValue::from_static("*"));
-        admission.stamp(&mut headers);
+        admission.add_response_headers(&mut headers);
         assert_eq!(headers.get_all(header::VARY).iter().count(), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! What the `portcullis` binary does beside serving, one module for each command.
 
-pub mod api;
+pub mod client;
 pub mod backup;
 pub mod check;
 pub mod introduction;

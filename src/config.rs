@@ -25,12 +25,12 @@ pub use removed::RemovedFields;
 pub use report::{ConfigError, Finding, Report, Severity};
 pub use review::Review;
 pub use route::{
-    ApiKeyPolicy, Backend, Checked, KindName, Lapsed, LockoutPolicy, Policies, RateLimitPolicy, Relaxed,
-    Route, SignaturePolicy, Surface, Switch, kinds,
+    ApiKeyPolicy, Backend, MediaTypes, KindName, Lapsed, LockoutPolicy, Policies, RateLimitPolicy, RelaxedRules,
+    Route, SignaturePolicy, Surface, Toggle, kinds,
 };
 pub use route_path::RoutePath;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
-pub use value::{FieldName, HostName, Millis, SourceName};
+pub use value::{FieldName, HostName, ConfigDuration, SourceName};
 
 use std::{
     collections::BTreeMap,
@@ -43,7 +43,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::app::{Plan, PlanId};
+use crate::model::{Plan, PlanId};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -92,7 +92,7 @@ pub struct Server {
     /// Worker threads; 0 is one for each processor.
     pub threads: usize,
     /// How long requests may go on after SIGTERM.
-    pub shutdown_grace: Millis,
+    pub shutdown_grace: ConfigDuration,
     /// Proxies in front of this gateway, by network: their `X-Forwarded-For` and `X-Forwarded-Proto` are
     /// believed, and they may have more connections than `limits.connections_per_address`.
     pub trusted_proxies: Vec<IpNet>,
@@ -109,7 +109,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             threads: 0,
-            shutdown_grace: Millis::from_secs(10),
+            shutdown_grace: ConfigDuration::from_secs(10),
             trusted_proxies: Vec::new(),
             identity_field: FieldName::from_static("x-caller-id"),
             media_type_field: None,
@@ -214,31 +214,31 @@ pub struct Upstream {
     pub address: SocketAddr,
     /// How long connecting may take; then 504.
     #[serde(default = "Upstream::connect_timeout")]
-    pub connect_timeout: Millis,
+    pub connect_timeout: ConfigDuration,
     /// How long the answer may make us wait: for its head (then 504), and between two parts of its body
     /// (then the connection to the client is cut, since the status is already said).
     #[serde(default = "Upstream::read_timeout")]
-    pub read_timeout: Millis,
+    pub read_timeout: ConfigDuration,
     /// How many idle connections each worker thread keeps.
     #[serde(default = "Upstream::idle_connections")]
     pub idle_connections: usize,
     /// How long an idle connection is kept, to the second. Less than the service's own keep-alive time.
     #[serde(default = "Upstream::idle_timeout")]
-    pub idle_timeout: Millis,
+    pub idle_timeout: ConfigDuration,
 }
 
 impl Upstream {
-    fn connect_timeout() -> Millis {
-        Millis::from_secs(2)
+    fn connect_timeout() -> ConfigDuration {
+        ConfigDuration::from_secs(2)
     }
-    fn read_timeout() -> Millis {
-        Millis::from_secs(60)
+    fn read_timeout() -> ConfigDuration {
+        ConfigDuration::from_secs(60)
     }
     fn idle_connections() -> usize {
         128
     }
-    fn idle_timeout() -> Millis {
-        Millis::from_secs(30)
+    fn idle_timeout() -> ConfigDuration {
+        ConfigDuration::from_secs(30)
     }
 }
 
@@ -270,7 +270,7 @@ pub struct ApigSurface {
 
 impl Default for ApigSurface {
     fn default() -> Self {
-        let (attempts, minutes) = (NonZeroU32::new(5).unwrap_or(NonZeroU32::MIN), Millis::from_secs(300));
+        let (attempts, minutes) = (NonZeroU32::new(5).unwrap_or(NonZeroU32::MIN), ConfigDuration::from_secs(300));
         let lockout = LockoutPolicy { attempts, within: minutes, lasts: minutes };
         Self { app_codes: 5, throttles: 300, quotas: 300, lockout }
     }

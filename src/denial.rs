@@ -1,9 +1,9 @@
 //! Why a request stops: a closed list, each with all that its answer needs.
 
 mod detail;
-mod unproved;
+mod signature_error;
 
-pub use unproved::Unproved;
+pub use signature_error::SignatureError;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -13,12 +13,12 @@ use serde::Serialize;
 use smallvec::SmallVec;
 
 use crate::{
-    app::{Access, Lock, Role},
-    field,
-    limit::{Bound, Exhausted},
+    model::{Access, Lock, Role},
+    header_value,
+    limit::{LimitedBy, LimitExceeded},
     media::MediaType,
     signature::ALGORITHM,
-    target::{Ambiguous, Rules},
+    normalize_path::{PathError, PathRules},
 };
 
 static ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
@@ -36,7 +36,7 @@ pub enum Unauthenticated {
     /// Its time is over.
     Expired,
     /// It is a signature, and does not hold.
-    Signature(Box<Unproved>),
+    Signature(Box<SignatureError>),
 }
 
 /// Why a known caller is refused (403).
@@ -47,21 +47,21 @@ pub enum Forbidden {
     /// The caller is disabled.
     CallerDisabled,
     /// The caller is of a kind that has no business here.
-    Kind,
+    WrongCallerKind,
     /// Too many bad credentials came from where the request comes from; in `retry_after` seconds it may again.
     Lockout {
         /// Whole seconds, rounded up.
         retry_after: u64,
     },
     /// The caller's role does not go so far.
-    Role {
+    RoleTooLow {
         /// The role that does.
         needed: Role,
     },
     /// The caller may not call from where the request comes from.
-    Address,
+    AddressNotAllowed,
     /// The caller has no grant for the route.
-    Grant,
+    NoGrant,
     /// A browser sends the request for a page of another site.
     Origin,
     /// The credential's scopes do not cover the request.
@@ -75,7 +75,7 @@ pub enum Forbidden {
 
 /// What is wrong with content, at one place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Wrong {
+pub struct FieldError {
     /// Where: a JSON Pointer as a URI fragment (RFC 6901, section 6), such as `#/limits/0/quota`.
     pub pointer: String,
     /// On which line of the content, from 1, where that is lines; the pointer is within what stands there.
@@ -98,7 +98,7 @@ pub enum Denial {
     /// 400: it can be read in two ways, or not at all.
     BadRequest { detail: Cow<'static, str> },
     /// 400: content without the members that it must have, of the types that they must have, and no others.
-    WrongShape { wrong: Box<[Wrong]> },
+    InvalidShape { wrong: Box<[FieldError]> },
     /// 401, with what a client may try.
     Unauthenticated { cause: Unauthenticated, challenge: HeaderValue },
     /// 402: the tenant's subscription has lapsed, or holds no more.
@@ -130,7 +130,7 @@ pub enum Denial {
     /// 422: well-formed, and still makes no sense.
     Unprocessable { detail: Cow<'static, str> },
     /// 422: content of the right shape, with values that are out of place.
-    WrongValues { wrong: Box<[Wrong]> },
+    InvalidValues { wrong: Box<[FieldError]> },
     /// 423: held by somebody, until `lock.expires_at`.
     Locked { lock: Arc<Lock>, now: Timestamp },
     /// 431: a larger head than is taken here, in bytes.
@@ -140,7 +140,7 @@ pub enum Denial {
     /// 429: these limits are used up; in `retry_after` seconds there is room again.
     RateLimited { violated: Names, retry_after: u64 },
     /// 429: a throttle's limit, or a quota, is used up.
-    Exhausted(Exhausted),
+    Exhausted(LimitExceeded),
     /// 500: our fault; `inside` is for the log only.
     Internal { inside: Cow<'static, str> },
     /// 501: switched off here.
@@ -160,12 +160,12 @@ impl Denial {
     }
 
     /// A 400 for a path that has no normal form.
-    pub(crate) fn ambiguous(why: Ambiguous) -> Self {
+    pub(crate) fn ambiguous(why: PathError) -> Self {
         Self::bad_request(format!("In the target, {why}."))
     }
 
     /// A 400 for a path that breaks rules which are not relaxed.
-    pub(crate) fn breaking(rules: Rules) -> Self {
+    pub(crate) fn path_violation(rules: PathRules) -> Self {
         let names = rules.names().collect::<Vec<_>>().join(", ");
         Self::bad_request(format!("The path breaks rules that are not relaxed here: {names}."))
     }
@@ -182,8 +182,8 @@ impl Denial {
 
     /// A 401 for content that is not what its request's signature says.
     #[must_use]
-    pub fn content_altered() -> Self {
-        let cause = Unauthenticated::Signature(Box::new(Unproved::ContentAltered));
+    pub fn content_mismatch() -> Self {
+        let cause = Unauthenticated::Signature(Box::new(SignatureError::ContentMismatch));
         Self::Unauthenticated { cause, challenge: HeaderValue::from_static(ALGORITHM) }
     }
 
@@ -191,7 +191,7 @@ impl Denial {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest { .. } | Self::WrongShape { .. } => StatusCode::BAD_REQUEST,
+            Self::BadRequest { .. } | Self::InvalidShape { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::PaymentRequired { .. } => StatusCode::PAYMENT_REQUIRED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -207,7 +207,7 @@ impl Denial {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
             }
             Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
-            Self::Unprocessable { .. } | Self::WrongValues { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unprocessable { .. } | Self::InvalidValues { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Locked { .. } => StatusCode::LOCKED,
             Self::PreconditionRequired { .. } => StatusCode::PRECONDITION_REQUIRED,
             Self::RateLimited { .. } | Self::Exhausted(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -225,7 +225,7 @@ impl Denial {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadRequest { .. } => "bad-request",
-            Self::WrongShape { .. } => "wrong-shape",
+            Self::InvalidShape { .. } => "wrong-shape",
             Self::Unauthenticated { cause, .. } => match cause {
                 Unauthenticated::Missing => "credential-missing",
                 Unauthenticated::Malformed => "credential-malformed",
@@ -237,11 +237,11 @@ impl Denial {
             Self::Forbidden(why) => match why {
                 Forbidden::CredentialDisabled => "credential-disabled",
                 Forbidden::CallerDisabled => "caller-disabled",
-                Forbidden::Kind => "caller-kind",
+                Forbidden::WrongCallerKind => "caller-kind",
                 Forbidden::Lockout { .. } => "lockout",
-                Forbidden::Role { .. } => "role",
-                Forbidden::Address => "address",
-                Forbidden::Grant => "not-granted",
+                Forbidden::RoleTooLow { .. } => "role",
+                Forbidden::AddressNotAllowed => "address",
+                Forbidden::NoGrant => "not-granted",
                 Forbidden::Origin => "origin",
                 Forbidden::Scope { .. } => "scope",
             },
@@ -257,11 +257,11 @@ impl Denial {
             Self::UnsupportedCoding { .. } => "unsupported-coding",
             Self::Misdirected { .. } => "misdirected",
             Self::Unprocessable { .. } => "unprocessable",
-            Self::WrongValues { .. } => "wrong-values",
+            Self::InvalidValues { .. } => "wrong-values",
             Self::Locked { .. } => "locked",
             Self::PreconditionRequired { .. } => "precondition-required",
             Self::RateLimited { .. } => "rate-limited",
-            Self::Exhausted(Exhausted { by: Bound::Quota, .. }) => "quota-exhausted",
+            Self::Exhausted(LimitExceeded { by: LimitedBy::Quota, .. }) => "quota-exhausted",
             Self::Exhausted(_) => "throttled",
             Self::HeadTooLarge { .. } => "head-too-large",
             Self::Internal { .. } => "internal",
@@ -274,7 +274,7 @@ impl Denial {
 
     /// What only the log may say.
     #[must_use]
-    pub fn inside(&self) -> Option<&str> {
+    pub fn internal_detail(&self) -> Option<&str> {
         match self {
             Self::Internal { inside } | Self::BadGateway { inside } | Self::GatewayTimeout { inside } => {
                 Some(inside)
@@ -288,7 +288,7 @@ impl Denial {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::RateLimited { retry_after, .. }
-            | Self::Exhausted(Exhausted { retry_after, .. })
+            | Self::Exhausted(LimitExceeded { retry_after, .. })
             | Self::Unavailable { retry_after, .. }
             | Self::Forbidden(Forbidden::Lockout { retry_after }) => Some(*retry_after),
             Self::Locked { lock, now } => Some(seconds_until(lock.expires_at, *now)),
@@ -298,7 +298,7 @@ impl Denial {
 
     /// Adds the fields that the status calls for (RFC 9110): `WWW-Authenticate`, `Allow`, `Accept` and
     /// its kin, `Retry-After`.
-    pub fn fields(&self, headers: &mut HeaderMap) {
+    pub fn add_headers(&self, headers: &mut HeaderMap) {
         match self {
             Self::Unauthenticated { challenge, .. } => {
                 headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
@@ -320,7 +320,7 @@ impl Denial {
             _ => {}
         }
         if let Some(seconds) = self.retry_after() {
-            headers.insert(header::RETRY_AFTER, field::number(seconds));
+            headers.insert(header::RETRY_AFTER, header_value::from_u64(seconds));
         }
     }
 }

@@ -5,12 +5,12 @@
 
 mod apps;
 mod entry;
-mod look;
+mod lookup;
 mod reload;
-mod roster;
-mod shared;
+mod index;
+mod interner;
 mod throttles;
-mod write;
+mod apply;
 
 pub use entry::{CallerEntry, KeyEntry};
 pub use reload::Following;
@@ -31,13 +31,13 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::{
-    app::{Acl, CallerId, Covers, CredentialId, Lock, Peppers, PlanId, RouteName, Seq, Tenant, TenantId},
-    limit::{Allowance, Budget, Throttling},
+    model::{Acl, CallerId, LockedRequests, CredentialId, Lock, Peppers, PlanId, RouteName, Seq, Tenant, TenantId},
+    limit::{QuotaCounter, PlanRules, ThrottleCounter},
 };
 use apps::Apps;
 use entry::TenantSlot;
 use reload::Health;
-use roster::Roster;
+use index::WriterIndex;
 use throttles::Throttles;
 
 /// A digest is uniformly distributed already: its first bytes are its hash.
@@ -67,9 +67,9 @@ impl Hasher for FirstBytes {
 pub struct Directory {
     peppers: ArcSwap<Peppers>,
     tenants: HashMap<TenantId, Arc<TenantSlot>>,
-    keys: HashMap<[u8; 16], Arc<KeyEntry>, BuildHasherDefault<FirstBytes>>,
+    key_count: HashMap<[u8; 16], Arc<KeyEntry>, BuildHasherDefault<FirstBytes>>,
     apps: Apps,
-    budgets: HashMap<PlanId, Arc<Budget>>,
+    budgets: HashMap<PlanId, Arc<PlanRules>>,
     caller_locks: HashMap<CallerId, Arc<[Arc<Lock>]>>,
     resource_locks: HashMap<Box<str>, Arc<[Arc<Lock>]>>,
     locks: AtomicUsize,
@@ -82,12 +82,12 @@ pub struct Directory {
     /// The routes that callers have grants for, in order.
     granted: HashMap<CallerId, Arc<[RouteName]>>,
     throttles: Throttles,
-    applied: watch::Sender<Seq>,
+    applied_seq: watch::Sender<Seq>,
     health: Health,
     /// The number of tasks that follow a registry's change log into it.
     followers: AtomicUsize,
     /// Held by who writes.
-    roster: Mutex<Roster>,
+    roster: Mutex<WriterIndex>,
 }
 
 impl Directory {
@@ -97,7 +97,7 @@ impl Directory {
         Self {
             peppers: ArcSwap::from_pointee(peppers),
             tenants: HashMap::new(),
-            keys: HashMap::default(),
+            key_count: HashMap::default(),
             apps: Apps::default(),
             budgets: HashMap::new(),
             caller_locks: HashMap::new(),
@@ -108,7 +108,7 @@ impl Directory {
             held: AtomicUsize::new(0),
             granted: HashMap::new(),
             throttles: Throttles::default(),
-            applied: watch::Sender::new(0),
+            applied_seq: watch::Sender::new(0),
             health: Health::default(),
             followers: AtomicUsize::new(0),
             roster: Mutex::default(),
@@ -118,7 +118,7 @@ impl Directory {
     /// The credential that a presented text proves, with its caller; disabled and expired ones too.
     #[must_use]
     pub fn find(&self, presented: &str) -> Option<Arc<KeyEntry>> {
-        let found = self.digested(presented).filter(|key| key.kind().is_presented());
+        let found = self.digests_of(presented).filter(|key| key.kind().is_bearer());
         found.or_else(|| self.find_by_sha256(presented))
     }
 
@@ -129,7 +129,7 @@ impl Directory {
             return None;
         }
         let sha256 = Sha256::digest(presented).into();
-        let keys = self.keys.pin();
+        let keys = self.key_count.pin();
         self.peppers.load().digests_of_sha256(&sha256).find_map(|digest| {
             let key = keys.get(&digest.prefix())?;
             (key.digest == digest && key.by_sha256).then(|| key.clone())
@@ -144,18 +144,18 @@ impl Directory {
 
     /// The credential that signs under this access key, with its caller; disabled and expired ones too.
     #[must_use]
-    pub fn signer(&self, access_key: &str) -> Option<Arc<KeyEntry>> {
-        self.digested(access_key).filter(|key| !key.kind().is_presented())
+    pub fn find_signing_key(&self, access_key: &str) -> Option<Arc<KeyEntry>> {
+        self.digests_of(access_key).filter(|key| !key.kind().is_bearer())
     }
 
     /// The app that has this AppKey, as the credential that it signs with: its id is the app's.
     #[must_use]
-    pub fn app(&self, app_key: &str) -> Option<Arc<KeyEntry>> {
+    pub fn find_app_key(&self, app_key: &str) -> Option<Arc<KeyEntry>> {
         self.apps.find(app_key)
     }
 
-    fn digested(&self, text: &str) -> Option<Arc<KeyEntry>> {
-        let keys = self.keys.pin();
+    fn digests_of(&self, text: &str) -> Option<Arc<KeyEntry>> {
+        let keys = self.key_count.pin();
         self.peppers.load().digests(text).find_map(|digest| {
             let key = keys.get(&digest.prefix())?;
             (key.digest == digest && !key.by_sha256).then(|| key.clone())
@@ -197,7 +197,7 @@ impl Directory {
         let tenant = caller.map(|caller| caller.tenant().id.clone());
         let stops = |lock: &&Arc<Lock>| {
             let ours = lock.tenant.is_none() || lock.tenant == tenant;
-            ours && lock.holds(now) && (lock.covers == Covers::All || !safe)
+            ours && lock.is_active(now) && (lock.covers == LockedRequests::All || !safe)
         };
         let (callers, resources) = (self.caller_locks.pin(), self.resource_locks.pin());
         let on_caller = caller.and_then(|caller| callers.get(&caller.id)).into_iter();
@@ -208,39 +208,39 @@ impl Directory {
 
     /// Whether a caller may call from an address.
     #[must_use]
-    pub fn lets(&self, caller: &CallerId, address: Option<IpAddr>) -> bool {
+    pub fn address_allowed(&self, caller: &CallerId, address: Option<IpAddr>) -> bool {
         self.held.load(Ordering::Acquire) == 0
-            || self.acls.pin().get(caller).is_none_or(|acl| acl.lets(address))
+            || self.acls.pin().get(caller).is_none_or(|acl| acl.allows(address))
     }
 
     /// Whether a caller has a grant for a route.
     #[must_use]
-    pub fn grants(&self, caller: &CallerId, route: &RouteName) -> bool {
+    pub fn has_grant(&self, caller: &CallerId, route: &RouteName) -> bool {
         self.granted.pin().get(caller).is_some_and(|routes| routes.binary_search(route).is_ok())
     }
 
     /// What a tenant's throttle has counted on a route, when the tenant bound one to it.
     #[must_use]
-    pub fn throttling(&self, tenant: &TenantId, route: &RouteName) -> Option<Arc<Throttling>> {
-        self.throttles.on(tenant, route)
+    pub fn throttle(&self, tenant: &TenantId, route: &RouteName) -> Option<Arc<ThrottleCounter>> {
+        self.throttles.for_route(tenant, route)
     }
 
     /// What is left to a caller of its quota, when it has one.
     #[must_use]
-    pub fn allowance(&self, caller: &CallerId) -> Option<Arc<Allowance>> {
-        self.throttles.of(caller)
+    pub fn quota(&self, caller: &CallerId) -> Option<Arc<QuotaCounter>> {
+        self.throttles.for_caller(caller)
     }
 
     /// The number of the last change applied.
     #[must_use]
     pub fn applied(&self) -> Seq {
-        *self.applied.borrow()
+        *self.applied_seq.borrow()
     }
 
     /// How many credentials it holds.
     #[must_use]
     pub fn keys(&self) -> usize {
-        self.keys.len()
+        self.key_count.len()
     }
 
     /// The credentials that were used in a moment's second or later, and when: within ten seconds, and by this process.
@@ -249,7 +249,7 @@ impl Directory {
         // Uses are kept in whole seconds: one later in the same second is told again rather than never.
         let since = |used: &Timestamp| used.as_second() >= moment.as_second();
         let used = |key: &Arc<KeyEntry>| Some((key.id.clone(), key.used().filter(since)?));
-        self.keys.pin().values().filter_map(used).collect()
+        self.key_count.pin().values().filter_map(used).collect()
     }
 }
 

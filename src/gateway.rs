@@ -4,56 +4,56 @@
 //! before everything, then each route's policies, then a service that forwards, or a surface.
 
 mod admin;
-mod answer;
+mod response_body;
 pub mod audit;
 mod backend;
 mod bootstrap;
 mod client_body;
 mod closing;
 mod connection;
-mod demo;
+mod demo_upstream;
 mod descriptors;
-mod doors;
+mod connection_limit;
 mod field_filter;
 mod forward;
 mod frame_budget;
 mod framing;
-mod hop;
+mod hop_headers;
 mod hosts;
 mod listener;
 mod lockouts;
-mod log;
+mod access_log;
 mod log_throttle;
 mod log_writer;
 mod max_forwards;
 mod metrics;
-mod origin;
+mod client_addr;
 mod plans;
 mod pool;
 mod request_id;
 mod routes;
-mod secrets;
+mod secrets_watcher;
 mod server;
 mod shutdown;
-mod stall;
+mod client_stream;
 pub(crate) mod store;
-mod streams;
+mod h2_streams;
 mod tls;
 mod upstream_stream;
-mod usage;
+mod activity;
 mod workers;
 
 pub use admin::admin_api;
-pub use bootstrap::{FirstStart, NAMES, Names, bootstrap};
-pub use connection::{Client, Front, Protocol};
-pub use demo::demo;
+pub use bootstrap::{Bootstrap, NAMES, DemoNames, bootstrap};
+pub use connection::{ConnectionInfo, ConnectionHandler, Protocol};
+pub use demo_upstream::demo;
 pub use log_writer::LogWriter;
 pub use server::{check, serve};
 
 use std::sync::Arc;
 
 use crate::{
-    app::Sealer,
+    model::Sealer,
     clock::{Clock, SystemClock},
     config::Config,
     directory::Directory,
@@ -61,14 +61,14 @@ use crate::{
 };
 
 /// What every part of a running gateway shares.
-pub struct Shared {
+pub struct GatewayState {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) sealer: Arc<Sealer>,
 }
 
-impl Shared {
+impl GatewayState {
     /// Opens the store, brings the configured plans into it, and fills the directory.
     ///
     /// # Errors

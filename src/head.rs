@@ -1,13 +1,13 @@
 //! What a policy may see of a request.
 
-mod known;
+mod common_headers;
 
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use crate::clock::Moment;
-use known::Known;
+use common_headers::CommonHeaders;
 
 /// The part of a request a policy may read: borrowed, without a body, with the moment of arrival.
 ///
@@ -39,21 +39,21 @@ pub struct Head<'a> {
     pub content: bool,
     /// When the request arrived: the one clock reading of its decision.
     pub now: Moment,
-    known: Known<'a>,
+    known: CommonHeaders<'a>,
 }
 
 impl<'a> Head<'a> {
     /// The head of a request that was taken apart.
     #[must_use]
-    pub fn of(parts: &'a http::request::Parts, peer: Option<IpAddr>, content: bool, now: Moment) -> Self {
+    pub fn from_parts(parts: &'a http::request::Parts, peer: Option<IpAddr>, content: bool, now: Moment) -> Self {
         let http::request::Parts { method, uri, version, headers, .. } = parts;
-        let known = Known::among(headers);
+        let known = CommonHeaders::from_headers(headers);
         Self { method, uri, original: uri, version: *version, headers, peer, content, now, known }
     }
 
     /// The head of a request that is still whole.
     #[must_use]
-    pub fn within<B>(
+    pub fn from_request<B>(
         request: &'a http::Request<B>,
         peer: Option<IpAddr>,
         content: bool,
@@ -69,14 +69,14 @@ impl<'a> Head<'a> {
             peer,
             content,
             now,
-            known: Known::among(headers),
+            known: CommonHeaders::from_headers(headers),
         }
     }
 
     /// Sets the target that the client sent, for a router that takes a prefix off the path of what it passes on,
     /// as axum's `nest` does. Policies decide on this one: a lock, for example, is on the path that clients see.
     #[must_use]
-    pub fn originally(mut self, original: &'a Uri) -> Self {
+    pub fn with_original_uri(mut self, original: &'a Uri) -> Self {
         self.original = original;
         self
     }
@@ -86,14 +86,14 @@ impl<'a> Head<'a> {
     /// # Errors
     /// [`Repeated`] when it stands more than once: which one counts would be a guess.
     #[inline]
-    pub fn only(&self, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
-        if let Some(known) = self.known.only(name) {
+    pub fn single(&self, name: &HeaderName) -> Result<Option<&'a HeaderValue>, RepeatedHeader> {
+        if let Some(known) = self.known.single(name) {
             return known;
         }
         let mut values = self.headers.get_all(name).iter();
         match (values.next(), values.next()) {
             (value, None) => Ok(value),
-            (_, Some(_)) => Err(Repeated),
+            (_, Some(_)) => Err(RepeatedHeader),
         }
     }
 
@@ -106,7 +106,7 @@ impl<'a> Head<'a> {
 
 /// A field that may stand once stands twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Repeated;
+pub struct RepeatedHeader;
 
 #[cfg(test)]
 mod tests {
@@ -119,9 +119,9 @@ mod tests {
             content-encoding x-api-key idempotency-key";
         for name in known.split(' ').chain(["x-own"]).map(HeaderName::from_static) {
             let fields = [("x-other", "2"), (name.as_str(), "1"), ("te", "a"), (name.as_str(), "3")];
-            for (count, expected) in [(1, Ok(None)), (3, Ok(Some("1"))), (4, Err(Repeated))] {
+            for (count, expected) in [(1, Ok(None)), (3, Ok(Some("1"))), (4, Err(RepeatedHeader))] {
                 let request = testing::request("GET", "/", &fields[..count]);
-                let found = testing::head(&request).only(&name);
+                let found = testing::head(&request).single(&name);
                 assert_eq!(
                     found.map(|value| value.map(|it| it.to_str().unwrap())),
                     expected,

@@ -17,13 +17,13 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods))]
 
-mod address;
+mod client_prefix;
 pub mod admission;
-pub mod app;
+pub mod model;
 pub mod clock;
 pub mod denial;
 pub mod directory;
-mod field;
+mod header_value;
 mod head;
 pub mod limit;
 pub mod media;
@@ -31,7 +31,7 @@ pub mod policy;
 pub mod problem;
 pub mod registry;
 pub mod signature;
-pub mod target;
+pub mod normalize_path;
 pub mod transfer;
 
 #[cfg(feature = "gateway")]
@@ -52,7 +52,7 @@ mod testing;
 
 pub use admission::Admission;
 pub use denial::Denial;
-pub use head::{Head, Repeated};
+pub use head::{Head, RepeatedHeader};
 pub use policy::{Policy, Stop, Wait};
 
 /// The README's example runs with the documentation's.

@@ -1,19 +1,19 @@
 //! Budgets: the synchronous part a rate limit spends from. Windows in which a throttle or a quota counts. And how
 //! slow a client may be.
 
-mod allowance;
+mod quota_counter;
 mod bucket;
 mod buckets;
-mod budget;
-mod pace;
-mod throttling;
+mod plan_rules;
+mod min_data_rate;
+mod throttle_counter;
 mod window;
 
-pub use allowance::Allowance;
-pub(crate) use allowance::Spending;
+pub use quota_counter::QuotaCounter;
+pub(crate) use quota_counter::QuotaPermit;
 pub use bucket::Bucket;
-pub use budget::{Budget, Budgets, Reading, Spent, Verdict};
-pub use pace::{Meter, Pace};
-pub use throttling::Throttling;
-pub(crate) use throttling::{Call, Counts};
-pub use window::{Bound, Exhausted};
+pub use plan_rules::{PlanRules, CallerBuckets, LimitSnapshot, LimitStatus, Decision};
+pub use min_data_rate::{RateMeter, MinDataRate};
+pub use throttle_counter::ThrottleCounter;
+pub(crate) use throttle_counter::{ThrottlePermit, ThrottleCounts};
+pub use window::{LimitedBy, LimitExceeded};

@@ -12,9 +12,9 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use portcullis::{
-    app::text::{escaped, escaped_json},
+    model::text::{escaped, escaped_json},
     cli::{
-        api::Refused,
+        client::ApiError,
         backup, check, introduction,
         manage::{self, Manage},
         secrets, sign, transfer,
@@ -89,42 +89,42 @@ enum Command {
     /// Manage tenants: customers, each with its callers.
     Tenant {
         #[command(flatten)]
-        place: Place,
+        place: AdminTarget,
         #[command(subcommand)]
         command: manage::Tenants,
     },
     /// Manage the callers of a tenant: api clients, apps, operators, administrators.
     App {
         #[command(flatten)]
-        place: Place,
+        place: AdminTarget,
         #[command(subcommand)]
         command: manage::Apps,
     },
     /// Manage the keys of callers: create, rotate, revoke.
     Key {
         #[command(flatten)]
-        place: Place,
+        place: AdminTarget,
         #[command(subcommand)]
         command: manage::Keys,
     },
     /// Manage plans: the limits of callers.
     Plan {
         #[command(flatten)]
-        place: Place,
+        place: AdminTarget,
         #[command(subcommand)]
         command: manage::Plans,
     },
     /// Lock callers and paths while they are worked on.
     Lock {
         #[command(flatten)]
-        place: Place,
+        place: AdminTarget,
         #[command(subcommand)]
         command: manage::Locks,
     },
     /// Show the routes of the configuration.
     Route {
         #[command(flatten)]
-        place: Place,
+        place: AdminTarget,
         #[command(subcommand)]
         command: manage::Routes,
     },
@@ -181,7 +181,7 @@ enum Audit {
         file: ConfigFile,
         /// What an earlier run printed, as NUMBER:HASH.
         #[arg(long, value_name = "NUMBER:HASH")]
-        head: Option<audit::Anchor>,
+        head: Option<audit::ChainHead>,
     },
     /// List the changes, oldest first, without digests and secrets.
     List {
@@ -201,14 +201,14 @@ enum Audit {
 
 /// Where the admin API is, or the store.
 #[derive(clap::Args)]
-struct Place {
+struct AdminTarget {
     #[command(flatten)]
     file: ConfigFile,
     #[command(flatten)]
-    place: manage::Where,
+    place: manage::Target,
 }
 
-impl Place {
+impl AdminTarget {
     fn run(&self, what: Manage) -> anyhow::Result<()> {
         let config = || Ok(Config::load(&self.file.config)?);
         runtime()?.block_on(manage::run(what, &self.place, config, &mut io::stdout().lock()))
@@ -266,7 +266,7 @@ fn main() -> ExitCode {
                 Some(mistakes) => writeln!(io::stderr(), "{mistakes}"),
                 None => writeln!(io::stderr(), "portcullis: {error:#}"),
             };
-            match error.downcast_ref::<Refused>() {
+            match error.downcast_ref::<ApiError>() {
                 Some(refused) if refused.status < 500 => ExitCode::from(REFUSED),
                 _ => ExitCode::FAILURE,
             }
@@ -281,7 +281,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(file) => {
             let (config, warnings) = check::reviewed(&file.config)?.finish()?;
-            let log = start_log()?;
+            let log = init_logging()?;
             for warning in warnings {
                 tracing::warn!(finding = %warning, "configuration");
             }
@@ -308,7 +308,7 @@ fn run(command: Command) -> anyhow::Result<()> {
                 if json {
                     return writeln!(out, "{}", escaped_json(&serde_json::to_string(change)?));
                 }
-                line(&mut out, change)
+                print_change(&mut out, change)
             }))
         }
         Command::Tenant { place, command } => place.run(Manage::Tenants(command)),
@@ -353,8 +353,8 @@ fn run(command: Command) -> anyhow::Result<()> {
 }
 
 /// A change for people: who did what to which, and what is different since.
-fn line(out: &mut impl Write, change: &audit::Told) -> io::Result<()> {
-    let audit::Told { seq, at, actor, verb, kind, id, .. } = change;
+fn print_change(out: &mut impl Write, change: &audit::ChangeRecord) -> io::Result<()> {
+    let audit::ChangeRecord { seq, at, actor, verb, kind, id, .. } = change;
     write!(out, "{seq:>6}  {at:.3}  {}  {} {kind} {}", escaped(actor), verb.as_str(), escaped(id))?;
     for (name, before, after) in change.differences() {
         let [before, after] = [before, after].map(|value| escaped_json(&value.to_string()).into_owned());
@@ -379,7 +379,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// Logs to standard output from here on.
-fn start_log() -> anyhow::Result<LogWriter> {
+fn init_logging() -> anyhow::Result<LogWriter> {
     // What h2 and rustls warn of, a client can cause as often as it likes.
     const DEFAULT: &str = "info,pingora_core=warn,pingora=warn,sqlx=warn,h2=error,rustls=error";
 
@@ -408,7 +408,7 @@ fn init(config: &Config, new_keys: bool) -> anyhow::Result<()> {
     // All of it at once, and before any key is stored: what could not be shown proves nobody.
     let shown = {
         let mut out = io::stdout().lock();
-        introduction::of(config, &start)
+        introduction::introduction(config, &start)
             .map_err(io::Error::other)
             .and_then(|text| out.write_all(text.as_bytes()))
             .and_then(|()| out.flush())

@@ -92,12 +92,12 @@ impl FromStr for MediaType {
     /// The [`InvalidMedia`] that says what is wrong with `text`.
     fn from_str(text: &str) -> Result<Self, InvalidMedia> {
         let text = text.trim_matches(BLANKS);
-        let (essence, parameters) = halves(text);
-        let (kind, subtype) = named(essence)?;
+        let (essence, parameters) = split_params(text);
+        let (kind, subtype) = parse_essence(essence)?;
         Ok(Self {
             text: text.into(),
             essence: format!("{kind}/{subtype}").to_ascii_lowercase().into(),
-            parameters: configured(parameters)?,
+            parameters: parse_params(parameters)?,
         })
     }
 }
@@ -182,7 +182,7 @@ impl MediaRange {
     /// # Ok::<(), portcullis::media::InvalidMedia>(())
     /// ```
     #[must_use]
-    pub fn matches(&self, content_type: &ContentType<'_>) -> bool {
+    pub fn matches(&self, content_type: &ContentTypeHeader<'_>) -> bool {
         self.kind.as_ref().is_none_or(|kind| kind.eq_ignore_ascii_case(content_type.kind))
             && self.subtype.contains(content_type.subtype)
             && self.parameters.iter().all(|wanted| content_type.agrees_on(wanted))
@@ -198,7 +198,7 @@ impl FromStr for MediaRange {
     /// The [`InvalidMedia`] that says what is wrong with `text`.
     fn from_str(text: &str) -> Result<Self, InvalidMedia> {
         let text = text.trim_matches(BLANKS);
-        let (essence, parameters) = halves(text);
+        let (essence, parameters) = split_params(text);
         let (kind, subtype) = tokens(essence)?;
         let subtype = Subtypes::parse(subtype)?;
         let kind = match (kind, &subtype) {
@@ -206,7 +206,7 @@ impl FromStr for MediaRange {
             (kind, _) if kind.contains('*') => return Err(InvalidMedia::Wildcard),
             (kind, _) => Some(kind.into()),
         };
-        Ok(Self { text: text.into(), kind, subtype, parameters: configured(parameters)? })
+        Ok(Self { text: text.into(), kind, subtype, parameters: parse_params(parameters)? })
     }
 }
 
@@ -249,14 +249,14 @@ impl Subtypes {
 /// # Ok::<(), portcullis::media::InvalidMedia>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct ContentType<'a> {
+pub struct ContentTypeHeader<'a> {
     kind: &'a str,
     subtype: &'a str,
     /// What follows the first semicolon; every parameter in it is well formed.
     parameters: &'a str,
 }
 
-impl<'a> ContentType<'a> {
+impl<'a> ContentTypeHeader<'a> {
     /// Reads a `Content-Type` field value (RFC 9110 section 8.3) without allocating.
     ///
     /// Blanks around it and around `;` are allowed, so are empty and repeated parameters.
@@ -272,8 +272,8 @@ impl<'a> ContentType<'a> {
     /// The [`InvalidMedia`] that says what is wrong: `value` is empty, a list, has a `*` in its type,
     /// or a parameter that is not `name=value`.
     pub fn parse(value: &'a str) -> Result<Self, InvalidMedia> {
-        let (essence, rest) = halves(value.trim_matches(BLANKS));
-        let (kind, subtype) = named(essence)?;
+        let (essence, rest) = split_params(value.trim_matches(BLANKS));
+        let (kind, subtype) = parse_essence(essence)?;
         parameters(rest).try_for_each(|parameter| parameter.map(drop))?;
         Ok(Self { kind, subtype, parameters: rest })
     }
@@ -384,7 +384,7 @@ pub fn negotiate<'v>(
     let mut lines = accept_values.clone();
     let Some(first) = lines.next() else { return (!offers.is_empty()).then_some(0) };
     if lines.next().is_none()
-        && let Some(index) = obvious(first, offers)
+        && let Some(index) = exact_match(first, offers)
     {
         return Some(index);
     }
@@ -402,14 +402,14 @@ pub fn negotiate<'v>(
 }
 
 /// The answer for what most clients send: one type, without parameters, or anything at all.
-fn obvious(accept: &str, offers: &[MediaType]) -> Option<usize> {
+fn exact_match(accept: &str, offers: &[MediaType]) -> Option<usize> {
     // A type with parameters has no short cut: an earlier offer may have those and more, and tie.
     offers.iter().position(|offer| accept == "*/*" || accept == &*offer.essence)
 }
 
 fn combined_quality<'v>(accept_values: impl Iterator<Item = &'v str>, offer: &MediaType) -> Weight {
     accept_values
-        .flat_map(|value| pieces(value, b','))
+        .flat_map(|value| split_unquoted(value, b','))
         .filter_map(|element| Match::of(element, offer))
         .max()
         .map_or(Weight::ZERO, |best| best.weight)
@@ -434,7 +434,7 @@ enum Precision {
 impl Match {
     /// `None` when `element` does not cover `offer` or is malformed.
     fn of(element: &str, offer: &MediaType) -> Option<Self> {
-        let (range, rest) = halves(element);
+        let (range, rest) = split_params(element);
         let precision = offer.precision(range.trim_matches(BLANKS))?;
         let mut weight = None;
         let mut found = 0;
@@ -507,7 +507,7 @@ impl<'a> RawParameter<'a> {
 }
 
 /// The parameters of a configured type or range, whose text will be sent in a field.
-fn configured(text: &str) -> Result<Box<[Parameter]>, InvalidMedia> {
+fn parse_params(text: &str) -> Result<Box<[Parameter]>, InvalidMedia> {
     let mut all: Vec<Parameter> = Vec::new();
     for raw in parameters(text) {
         let raw = raw?;
@@ -527,19 +527,19 @@ fn configured(text: &str) -> Result<Box<[Parameter]>, InvalidMedia> {
 }
 
 fn parameters(text: &str) -> impl Iterator<Item = Result<RawParameter<'_>, InvalidMedia>> {
-    pieces(text, b';')
+    split_unquoted(text, b';')
         .map(|piece| piece.trim_matches(BLANKS))
         .filter(|piece| !piece.is_empty())
         .map(RawParameter::parse)
 }
 
 /// What stands before the first semicolon and what behind it.
-fn halves(text: &str) -> (&str, &str) {
+fn split_params(text: &str) -> (&str, &str) {
     text.split_once(';').unwrap_or((text, ""))
 }
 
 /// Type and subtype of one media type.
-fn named(essence: &str) -> Result<(&str, &str), InvalidMedia> {
+fn parse_essence(essence: &str) -> Result<(&str, &str), InvalidMedia> {
     let names = tokens(essence)?;
     // A token may hold a star, a registered name may not (RFC 6838 section 4.2).
     if essence.contains('*') { Err(InvalidMedia::Wildcard) } else { Ok(names) }
@@ -553,7 +553,7 @@ fn tokens(essence: &str) -> Result<(&str, &str), InvalidMedia> {
 }
 
 /// The parts of `text` between the separators that stand outside quoted-strings.
-fn pieces(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+fn split_unquoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     iter::from_fn(move || {
         let text = rest?;

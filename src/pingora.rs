@@ -47,15 +47,15 @@ use pingora::{
 use crate::{
     Admission, Denial, Head, Policy, Stop,
     clock::{Clock, SystemClock},
-    field,
+    header_value,
     policy::{ChainOrder, Misplaced},
-    problem::{self, Form},
+    problem::{self, ErrorFormat},
 };
 
 /// Policies, ready to be asked from a proxy's hooks.
-pub struct Gate<P> {
+pub struct PingoraGate<P> {
     policy: P,
-    form: Form,
+    error_format: ErrorFormat,
     clock: Arc<dyn Clock>,
     identity_field: Option<HeaderName>,
     checks_content: bool,
@@ -64,7 +64,7 @@ pub struct Gate<P> {
 /// A proxy has the content only when it sends it on.
 const NO_CONTENT: &str = "Content that is signed is taken here only with X-Sdk-Content-Sha256.";
 
-impl<P: Policy> Gate<P> {
+impl<P: Policy> PingoraGate<P> {
     /// Guards with a policy, or with a chain of them, refusing in RFC 9457 problems.
     ///
     /// # Panics
@@ -92,13 +92,13 @@ impl<P: Policy> Gate<P> {
     #[must_use]
     pub fn inner(policy: P) -> Self {
         let clock = Arc::new(SystemClock::new());
-        Self { policy, form: Form::Problem, clock, identity_field: None, checks_content: false }
+        Self { policy, error_format: ErrorFormat::Problem, clock, identity_field: None, checks_content: false }
     }
 
     /// Refuses in this form instead.
     #[must_use]
-    pub fn form(mut self, form: Form) -> Self {
-        self.form = form;
+    pub fn form(mut self, form: ErrorFormat) -> Self {
+        self.error_format = form;
         self
     }
 
@@ -114,7 +114,7 @@ impl<P: Policy> Gate<P> {
     /// must be what was signed are answered with 500, and those with a body of unannounced length with 413 where a
     /// [`BodyLimit`](crate::policy::BodyLimit) bounds it.
     #[must_use]
-    pub fn checking_content(mut self) -> Self {
+    pub fn verify_content(mut self) -> Self {
         self.checks_content = true;
         self
     }
@@ -135,31 +135,31 @@ impl<P: Policy> Gate<P> {
     /// When the refusal cannot be written.
     pub async fn request_filter(&self, session: &mut Session, admission: &mut Admission) -> Result<bool> {
         loop {
-            match self.ask(session, admission) {
+            match self.evaluate(session, admission) {
                 Ok(()) if admission.owed.is_some() && !self.checks_content => {
                     let denial =
                         Denial::internal("a policy needs the content to be checked: Gate::checking_content");
-                    admission.give_back();
-                    self.refuse(session, &denial, admission).await?;
+                    admission.refund();
+                    self.deny(session, &denial, admission).await?;
                     return Ok(true);
                 }
                 Ok(()) => {
                     if let Some(limit) = admission.body_limit.filter(|_| self.cannot_count(session)) {
-                        admission.give_back();
-                        self.refuse(session, &Denial::ContentTooLarge { limit }, admission).await?;
+                        admission.refund();
+                        self.deny(session, &Denial::ContentTooLarge { limit }, admission).await?;
                         return Ok(true);
                     }
-                    drop(admission.take_permits().serve());
+                    drop(admission.take_permits().commit());
                     return Ok(false);
                 }
                 Err(Stop::Deny(denial)) => {
-                    self.refuse(session, &denial, admission).await?;
+                    self.deny(session, &denial, admission).await?;
                     return Ok(true);
                 }
                 Err(Stop::Wait(wait)) => wait.await,
-                Err(Stop::Content(_)) => {
+                Err(Stop::NeedsBody(_)) => {
                     let denial = Denial::NotImplemented { detail: NO_CONTENT.into() };
-                    self.refuse(session, &denial, admission).await?;
+                    self.deny(session, &denial, admission).await?;
                     return Ok(true);
                 }
             }
@@ -172,14 +172,14 @@ impl<P: Policy> Gate<P> {
         !self.checks_content && !announced && !session.is_body_empty()
     }
 
-    fn ask(&self, session: &mut Session, admission: &mut Admission) -> Result<(), Stop> {
+    fn evaluate(&self, session: &mut Session, admission: &mut Admission) -> Result<(), Stop> {
         let content = !session.is_body_empty();
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
-        admission.ask(&self.policy, Head::of(session.req_header(), peer, content, self.clock.now()))
+        admission.evaluate(&self.policy, Head::from_parts(session.req_header(), peer, content, self.clock.now()))
     }
 
-    async fn refuse(&self, session: &mut Session, denial: &Denial, admission: &Admission) -> Result<()> {
-        let (parts, body) = problem::answer(denial, self.form, admission).into_parts();
+    async fn deny(&self, session: &mut Session, denial: &Denial, admission: &Admission) -> Result<()> {
+        let (parts, body) = problem::render(denial, self.error_format, admission).into_parts();
         // A response to HEAD states the length of its content, and has none (RFC 9110, section 9.3.2).
         if session.req_header().method == Method::HEAD {
             return session.write_response_header(Box::new(parts.into()), true).await;
@@ -201,12 +201,12 @@ impl<P: Policy> Gate<P> {
             request.remove_header(name);
         }
         if let Some(field) = &self.identity_field {
-            let is_claim = |name: &&HeaderName| field::folds_to(name.as_str(), field.as_str());
+            let is_claim = |name: &&HeaderName| header_value::eq_ignore_case(name.as_str(), field.as_str());
             let claims: Vec<HeaderName> = request.headers.keys().filter(is_claim).cloned().collect();
             for name in &claims {
                 request.remove_header(name);
             }
-            if let Some(value) = admission.identity_value() {
+            if let Some(value) = admission.caller_header_value() {
                 request.insert_header(field.clone(), value)?;
             }
         }
@@ -232,8 +232,8 @@ impl<P: Policy> Gate<P> {
             return Error::e_explain(ErrorType::HTTPStatus(413), "the content is more than is taken");
         }
         let Some(owed) = admission.owed.as_mut() else { return Ok(()) };
-        let before = body.take().and_then(|piece| owed.put(piece));
-        let last = if end_of_stream { owed.end() } else { Ok(None) };
+        let before = body.take().and_then(|piece| owed.push(piece));
+        let last = if end_of_stream { owed.finish() } else { Ok(None) };
         if end_of_stream {
             admission.owed = None;
         }
@@ -262,7 +262,7 @@ impl<P: Policy> Gate<P> {
                 stamped.append(&name, value.clone());
             }
         }
-        admission.stamp(&mut stamped);
+        admission.add_response_headers(&mut stamped);
         for name in stamped.keys() {
             response.remove_header(name);
             for value in stamped.get_all(name) {

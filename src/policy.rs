@@ -5,39 +5,39 @@
 //! shares one, `Box<dyn Policy>` and `Vec` build a chain at run time.
 
 mod accept;
-mod addresses;
+mod ip_acl;
 mod api_key;
 mod body_limit;
 mod content_type;
 mod grant;
 mod head_limit;
-mod intake;
-mod kinds;
+mod body_buffering;
+mod caller_kinds;
 mod lock;
 mod lockout;
 mod order;
 mod rate_limit;
 mod scope;
 mod signature;
-mod strict;
-mod throttle;
+mod strict_http;
+mod api_throttle;
 
 pub use accept::Accept;
-pub use addresses::Addresses;
-pub use api_key::{ApiKey, Source};
+pub use ip_acl::IpAcl;
+pub use api_key::{ApiKey, KeySource};
 pub use body_limit::BodyLimit;
 pub use content_type::ContentType;
-pub use grant::Grant;
+pub use grant::RequireGrant;
 pub use head_limit::HeadLimit;
-pub use intake::{Intake, Taken};
-pub use lock::Lock;
+pub use body_buffering::{BodyBuffering, BufferedBody};
+pub use lock::RequireUnlocked;
 pub use lockout::Lockout;
 pub use order::{ChainOrder, Misplaced};
 pub use rate_limit::{RateLimit, RateLimitFields};
-pub use scope::Scope;
+pub use scope::RequireScope;
 pub use signature::{Signature, SignatureOr};
-pub use strict::Strict;
-pub use throttle::Throttle;
+pub use strict_http::StrictHttp;
+pub use api_throttle::ApiThrottle;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -56,7 +56,7 @@ pub enum Stop {
     Wait(Wait),
     /// The answer depends on the content: take it in, tell the admission what it hashes to
     /// ([`Admission::took_in`]), then ask again. The request then goes on with the content that was taken in.
-    Content(Intake),
+    NeedsBody(BodyBuffering),
 }
 
 impl fmt::Debug for Stop {
@@ -64,7 +64,7 @@ impl fmt::Debug for Stop {
         match self {
             Self::Deny(denial) => f.debug_tuple("Deny").field(denial).finish(),
             Self::Wait(_) => f.write_str("Wait(..)"),
-            Self::Content(intake) => f.debug_tuple("Content").field(intake).finish(),
+            Self::NeedsBody(intake) => f.debug_tuple("Content").field(intake).finish(),
         }
     }
 }
@@ -140,7 +140,7 @@ macro_rules! tuple {
             #[allow(non_snake_case, reason = "the type parameters name the parts too")]
             fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
                 let ($($part,)+) = self;
-                $(admission.step($part, head)?;)+
+                $(admission.run_step($part, head)?;)+
                 Ok(())
             }
 
@@ -169,7 +169,7 @@ tuple!(A B C D E F G H);
 
 impl<P: Policy> Policy for Option<P> {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        self.as_ref().map_or(Ok(()), |policy| admission.step(policy, head))
+        self.as_ref().map_or(Ok(()), |policy| admission.run_step(policy, head))
     }
 
     fn steps(&self) -> u32 {
@@ -185,7 +185,7 @@ impl<P: Policy> Policy for Option<P> {
 
 impl<P: Policy> Policy for Vec<P> {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        self.iter().try_for_each(|policy| admission.step(policy, head))
+        self.iter().try_for_each(|policy| admission.run_step(policy, head))
     }
 
     fn steps(&self) -> u32 {
@@ -254,7 +254,7 @@ mod tests {
 
     fn ask(policy: &impl Policy, admission: &mut Admission) -> Result<(), Stop> {
         let request = testing::get("/");
-        admission.ask(policy, testing::head(&request))
+        admission.evaluate(policy, testing::head(&request))
     }
 
     #[test]
@@ -285,8 +285,8 @@ mod tests {
         struct Miscounting(Arc<Counting>, Arc<Counting>, Arc<Counting>);
         impl Policy for Miscounting {
             fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-                admission.step(&(self.0.clone(), self.1.clone()), head)?;
-                admission.step(&self.2, head)
+                admission.run_step(&(self.0.clone(), self.1.clone()), head)?;
+                admission.run_step(&self.2, head)
             }
         }
         let last = Arc::new(Counting { denies: true, waits_at: Some(0), ..Counting::default() });

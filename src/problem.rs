@@ -1,6 +1,6 @@
 //! A denial written as HTTP: the one place where refusals get their bytes.
 
-mod rendered;
+mod prerendered;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::{
     Admission, Denial,
-    denial::{Forbidden, Unauthenticated, Wrong},
-    field,
-    limit::{Bound, Exhausted},
+    denial::{Forbidden, Unauthenticated, FieldError},
+    header_value,
+    limit::{LimitedBy, LimitExceeded},
     media::MediaType,
 };
 
@@ -20,7 +20,7 @@ static JSON_IN_UTF_8: HeaderValue = HeaderValue::from_static("application/json; 
 
 /// The form of a refusal's body: whose contract the answer keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Form {
+pub enum ErrorFormat {
     /// RFC 9457, `application/problem+json`: our own routes.
     #[default]
     Problem,
@@ -36,7 +36,7 @@ pub enum Form {
 
 /// Stands among the extensions of every refusal: the denial's [`code`](Denial::code), for logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Code(pub &'static str);
+pub struct DenialCode(pub &'static str);
 
 /// A denial, ready to be sent: status, fields and body.
 ///
@@ -48,15 +48,15 @@ pub struct Code(pub &'static str);
 /// assert_eq!(answer.headers()["content-type"], "application/problem+json");
 /// ```
 #[must_use]
-pub fn answer(denial: &Denial, form: Form, admission: &Admission) -> Response<Bytes> {
-    if let Some(inside) = denial.inside() {
+pub fn render(denial: &Denial, form: ErrorFormat, admission: &Admission) -> Response<Bytes> {
+    if let Some(inside) = denial.internal_detail() {
         tracing::error!(code = denial.code(), "{inside}");
     }
     let (status, media_type, (body, length)) = match form {
-        Form::Problem => (denial.status(), &PROBLEM, rendered::body(denial, problem)),
-        Form::Discue => (denial.status(), &JSON_IN_UTF_8, measured(discue(denial.status(), false))),
-        Form::DiscuePretty => (denial.status(), &JSON_IN_UTF_8, measured(discue(denial.status(), true))),
-        Form::Apig | Form::ApigManagement => {
+        ErrorFormat::Problem => (denial.status(), &PROBLEM, prerendered::body(denial, problem)),
+        ErrorFormat::Discue => (denial.status(), &JSON_IN_UTF_8, measured(discue(denial.status(), false))),
+        ErrorFormat::DiscuePretty => (denial.status(), &JSON_IN_UTF_8, measured(discue(denial.status(), true))),
+        ErrorFormat::Apig | ErrorFormat::ApigManagement => {
             let (status, body) = apig(denial, form);
             (status, &JSON, measured(body))
         }
@@ -68,13 +68,13 @@ pub fn answer(denial: &Denial, form: Form, admission: &Admission) -> Response<By
     headers.reserve(6);
     headers.insert(header::CONTENT_TYPE, media_type.clone());
     headers.insert(header::CONTENT_LENGTH, length);
-    denial.fields(headers);
-    admission.stamp(headers);
-    if matches!(form, Form::Discue | Form::DiscuePretty | Form::ApigManagement) {
+    denial.add_headers(headers);
+    admission.add_response_headers(headers);
+    if matches!(form, ErrorFormat::Discue | ErrorFormat::DiscuePretty | ErrorFormat::ApigManagement) {
         // Management answers are not stored, those before a surface included.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    response.extensions_mut().insert(Code(denial.code()));
+    response.extensions_mut().insert(DenialCode(denial.code()));
     response
 }
 
@@ -100,7 +100,7 @@ struct Problem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     violated_policies: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    errors: Option<&'a [Wrong]>,
+    errors: Option<&'a [FieldError]>,
 }
 
 fn problem(denial: &Denial) -> Bytes {
@@ -134,7 +134,7 @@ fn problem(denial: &Denial) -> Bytes {
             _ => None,
         },
         errors: match denial {
-            Denial::WrongShape { wrong } | Denial::WrongValues { wrong } => Some(wrong),
+            Denial::InvalidShape { wrong } | Denial::InvalidValues { wrong } => Some(wrong),
             _ => None,
         },
     })
@@ -162,7 +162,7 @@ pub(crate) struct ApigError<'a> {
 
 /// The contract of the first version knows 400, 401, 403, 404 and 500; what it has no status for becomes
 /// the nearest it has.
-fn apig(denial: &Denial, form: Form) -> (StatusCode, Bytes) {
+fn apig(denial: &Denial, form: ErrorFormat) -> (StatusCode, Bytes) {
     let (status, code, message): (u16, _, _) = match denial {
         Denial::Unauthenticated { cause, .. } => match cause {
             Unauthenticated::Missing => {
@@ -172,19 +172,19 @@ fn apig(denial: &Denial, form: Form) -> (StatusCode, Bytes) {
             Unauthenticated::Malformed | Unauthenticated::Unknown => {
                 (401, "APIG.1002", "Incorrect token or token resolution failed.".into())
             }
-            Unauthenticated::Signature(why) if form == Form::ApigManagement => (
+            Unauthenticated::Signature(why) if form == ErrorFormat::ApigManagement => (
                 401,
                 "APIG.0301",
-                format!("Incorrect IAM authentication information: {}", why.to_operator()).into(),
+                format!("Incorrect IAM authentication information: {}", why.operator_message()).into(),
             ),
             Unauthenticated::Signature(why) => {
                 (401, "APIG.0303", format!("Incorrect app authentication information: {why}").into())
             }
         },
-        Denial::Forbidden(Forbidden::Grant) => {
+        Denial::Forbidden(Forbidden::NoGrant) => {
             (403, "APIG.0304", "The app is not authorized to access the API.".into())
         }
-        Denial::Forbidden(Forbidden::Address) => {
+        Denial::Forbidden(Forbidden::AddressNotAllowed) => {
             (403, "APIG.0405", "The app is not accessed from a trusted IP address.".into())
         }
         Denial::Forbidden(Forbidden::Lockout { .. }) => {
@@ -199,17 +199,17 @@ fn apig(denial: &Denial, form: Form) -> (StatusCode, Bytes) {
             (404, "APIG.0101", "The API does not exist or has not been published in the environment.".into())
         }
         Denial::MethodNotAllowed { .. } => (405, "APIG.1005", "No permissions to request this method".into()),
-        Denial::Exhausted(Exhausted { by: Bound::Quota, .. }) => {
+        Denial::Exhausted(LimitExceeded { by: LimitedBy::Quota, .. }) => {
             (405, "APIG.0501", "The app quota has been used up.".into())
         }
-        Denial::Exhausted(Exhausted { by, limit, period, .. }) => {
+        Denial::Exhausted(LimitExceeded { by, limit, period, .. }) => {
             let over = format!("policy {} over ratelimit,limit:{limit},time:{period}", by.as_str());
             (429, "APIG.0308", format!("The throttling threshold has been reached: {over}").into())
         }
         Denial::RateLimited { .. } => (500, "APIG.9008", "Too many requests. Try again later.".into()),
         Denial::BadRequest { .. }
-        | Denial::WrongShape { .. }
-        | Denial::WrongValues { .. }
+        | Denial::InvalidShape { .. }
+        | Denial::InvalidValues { .. }
         | Denial::PreconditionFailed { .. }
         | Denial::PreconditionRequired { .. }
         | Denial::NotAcceptable { .. }
@@ -242,7 +242,7 @@ fn json(value: &impl Serialize) -> Bytes {
     text.into()
 }
 
-fn measured(body: Bytes) -> rendered::Body {
-    let length = field::number(body.len() as u64);
+fn measured(body: Bytes) -> prerendered::Body {
+    let length = header_value::from_u64(body.len() as u64);
     (body, length)
 }

@@ -13,42 +13,42 @@
 //! it against yours.
 
 mod command;
-mod fault;
-mod follow;
-mod listing;
+mod error;
+mod sync;
+mod filter;
 mod lock;
 mod mark;
 pub mod memory;
-mod once;
+mod idempotency;
 mod reseal;
 mod rules;
 mod secret_check;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-mod view;
-mod work;
+mod snapshot_reader;
+mod unit_of_work;
 
-pub use command::{Command, NewCaller, SecretOf};
-pub use fault::Fault;
-pub use follow::{Unreadable, follow, load, note_uses};
-pub use listing::{Callers, Changes, Credentials, Grants, History, Order, Past, Tenants};
+pub use command::{Command, NewCaller, SecretRef};
+pub use error::RegistryError;
+pub use sync::{Unreadable, follow, load, record_last_used};
+pub use filter::{CallerFilter, ChangeFilter, CredentialFilter, GrantFilter, History, Order, ChangeWithPrevious, TenantFilter};
 pub use lock::NewLock;
 pub use mark::Mark;
-pub use once::{Kept, Once, Outcome, earlier, execute_once, keep};
+pub use idempotency::{StoredResponse, IdempotentRequest, IdempotentOutcome, find_replay, execute_idempotent, store_response};
 pub use reseal::{Resealed, reseal};
-pub use rules::{AuthorizedWork, Clash, Transaction, clash, execute};
+pub use rules::{AuthorizedWork, ImportConflict, Transaction, find_conflict, execute};
 pub use secret_check::SecretCheck;
-pub use view::{Page, View};
-pub use work::{End, Work};
+pub use snapshot_reader::{SnapshotPage, SnapshotReader};
+pub use unit_of_work::{Outcome, UnitOfWork};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use view::Held;
-use work::{Batch, OnceBatch};
+use snapshot_reader::BufferedSnapshot;
+use unit_of_work::{CommandBatch, IdempotentBatch};
 
-use crate::app::{
+use crate::model::{
     Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialEdit, CredentialId, Entity, Grant,
-    GrantId, Lease, Lock, LockId, LockToken, Plan, PlanId, Quota, QuotaId, Seq, Standing, Status, Tenant,
+    GrantId, Lease, Lock, LockId, LockToken, Plan, PlanId, Quota, QuotaId, Seq, SubscriptionStatus, Status, Tenant,
     TenantEdit, TenantId, Throttle, ThrottleId,
 };
 
@@ -57,7 +57,7 @@ macro_rules! one {
     ($registry:ident, $kind:ident, $command:expr, $actor:expr) => {
         match $registry.execute(vec![$command], $actor).await?.pop() {
             Some(Entity::$kind(entity)) => Ok(entity),
-            _ => Err(Fault::Corrupt("a registry answered with another thing than was asked for".into())),
+            _ => Err(RegistryError::Corrupt("a registry answered with another thing than was asked for".into())),
         }
     };
 }
@@ -106,8 +106,8 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// That of the first which cannot be done.
-    async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, Fault> {
-        let mut batch = Batch::of(commands);
+    async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, RegistryError> {
+        let mut batch = CommandBatch::new(commands);
         self.transact(&mut batch, actor).await?;
         Ok(batch.done())
     }
@@ -121,7 +121,7 @@ pub trait Registry: Send + Sync + 'static {
     /// # Errors
     /// [`Fault::Revoked`] and [`Fault::Lapsed`] by that check; what the work fails with; [`Fault::Unavailable`] and
     /// [`Fault::Corrupt`].
-    async fn transact(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault> {
+    async fn transact(&self, work: &mut dyn UnitOfWork, actor: &Actor) -> Result<(), RegistryError> {
         self.run_transaction(&mut AuthorizedWork::new(work, actor), actor).await
     }
 
@@ -130,16 +130,16 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`transact`](Self::transact).
-    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), Fault>;
+    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), RegistryError>;
 
     /// Checks outside of a transaction that the [authority](Actor::authority) of an actor still holds: before a secret
     /// is shown that was read for it.
     ///
     /// # Errors
     /// [`Fault::Revoked`], [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn authorize(&self, actor: &Actor, now: Timestamp) -> Result<(), Fault> {
+    async fn authorize(&self, actor: &Actor, now: Timestamp) -> Result<(), RegistryError> {
         let Some(authority) = actor.authority() else { return Ok(()) };
-        let gone = |fault| if matches!(fault, Fault::NotFound) { Fault::Revoked } else { fault };
+        let gone = |fault| if matches!(fault, RegistryError::NotFound) { RegistryError::NotAuthorized } else { fault };
         let caller = self.caller(authority.tenant(), authority.caller()).await.map_err(gone)?;
         let credential = match authority.credential() {
             Some(id) => Some(self.credential(authority.tenant(), id).await.map_err(gone)?),
@@ -156,7 +156,7 @@ pub trait Registry: Send + Sync + 'static {
     /// # Errors
     /// As [`transact`](Self::transact); [`Fault::Conflict`] when somebody has made something meanwhile that stands in
     /// the way.
-    async fn transact_bulk(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault> {
+    async fn transact_bulk(&self, work: &mut dyn UnitOfWork, actor: &Actor) -> Result<(), RegistryError> {
         self.transact(work, actor).await
     }
 
@@ -167,13 +167,13 @@ pub trait Registry: Send + Sync + 'static {
     /// # Errors
     /// As [`execute`](Self::execute); [`Fault::Reused`] when what was done before was something else;
     /// [`Fault::Unavailable`] when as many records are kept as may be.
-    async fn execute_once(
+    async fn execute_idempotent(
         &self,
         commands: Vec<Command>,
         actor: &Actor,
-        once: Once<'_>,
-    ) -> Result<Outcome, Fault> {
-        let mut batch = OnceBatch::of(commands, once);
+        once: IdempotentRequest<'_>,
+    ) -> Result<IdempotentOutcome, RegistryError> {
+        let mut batch = IdempotentBatch::new(commands, once);
         self.transact(&mut batch, actor).await?;
         batch.outcome()
     }
@@ -182,147 +182,147 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn kept(&self, key: &[u8; 32]) -> Result<Option<Kept>, Fault>;
+    async fn stored_response(&self, key: &[u8; 32]) -> Result<Option<StoredResponse>, RegistryError>;
 
     /// A tenant by its id.
     ///
     /// # Errors
     /// [`Fault::NotFound`].
-    async fn tenant(&self, id: &TenantId) -> Result<Tenant, Fault>;
+    async fn tenant(&self, id: &TenantId) -> Result<Tenant, RegistryError>;
 
     /// The tenant that is an APIG gateway.
     ///
     /// # Errors
     /// [`Fault::NotFound`].
-    async fn gateway(&self, project_id: &str, instance_id: &str) -> Result<Tenant, Fault>;
+    async fn gateway(&self, project_id: &str, instance_id: &str) -> Result<Tenant, RegistryError>;
 
     /// A page of tenants by id.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn tenants(&self, which: &Tenants) -> Result<Vec<Tenant>, Fault>;
+    async fn tenants(&self, which: &TenantFilter) -> Result<Vec<Tenant>, RegistryError>;
 
     /// A caller of a tenant.
     ///
     /// # Errors
     /// [`Fault::NotFound`].
-    async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Fault>;
+    async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, RegistryError>;
 
     /// A page of callers.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn callers(&self, which: &Callers) -> Result<Vec<Caller>, Fault>;
+    async fn callers(&self, which: &CallerFilter) -> Result<Vec<Caller>, RegistryError>;
 
     /// How many callers there are on all pages together.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn count_callers(&self, which: &Callers) -> Result<u64, Fault>;
+    async fn count_callers(&self, which: &CallerFilter) -> Result<u64, RegistryError>;
 
     /// A credential of a tenant.
     ///
     /// # Errors
     /// [`Fault::NotFound`].
-    async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, Fault>;
+    async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, RegistryError>;
 
     /// A page of credentials by id.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn credentials(&self, which: &Credentials) -> Result<Vec<Credential>, Fault>;
+    async fn credentials(&self, which: &CredentialFilter) -> Result<Vec<Credential>, RegistryError>;
 
     /// A plan.
     ///
     /// # Errors
     /// [`Fault::NotFound`].
-    async fn plan(&self, id: &PlanId) -> Result<Plan, Fault>;
+    async fn plan(&self, id: &PlanId) -> Result<Plan, RegistryError>;
 
     /// A page of plans by id: at most `limit`, behind `after`.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, Fault>;
+    async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, RegistryError>;
 
     /// A lock; one that has expired may still be there.
     ///
     /// # Errors
     /// [`Fault::NotFound`].
-    async fn lock(&self, id: &LockId) -> Result<Lock, Fault>;
+    async fn lock(&self, id: &LockId) -> Result<Lock, RegistryError>;
 
     /// A page of locks by id: at most `limit`, behind `after`; those that have expired may be among them.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault>;
+    async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, RegistryError>;
 
     /// A grant of a tenant.
     ///
     /// # Errors
     /// [`Fault::NotFound`].
-    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Grant, Fault>;
+    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Grant, RegistryError>;
 
     /// A page of grants, those given last first; of those given at once, the greater id.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn grants(&self, which: &Grants) -> Result<Vec<Grant>, Fault>;
+    async fn grants(&self, which: &GrantFilter) -> Result<Vec<Grant>, RegistryError>;
 
     /// How many grants there are on all pages together.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn count_grants(&self, which: &Grants) -> Result<u64, Fault>;
+    async fn count_grants(&self, which: &GrantFilter) -> Result<u64, RegistryError>;
 
     /// How many grants each of some callers has.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, Fault>;
+    async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, RegistryError>;
 
     /// A throttle of a tenant.
     ///
     /// # Errors
     /// [`Fault::NotFound`].
-    async fn throttle(&self, tenant: &TenantId, id: &ThrottleId) -> Result<Throttle, Fault>;
+    async fn throttle(&self, tenant: &TenantId, id: &ThrottleId) -> Result<Throttle, RegistryError>;
 
     /// The throttles of a tenant, those made last first; of those made at once, the greater id.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn throttles(&self, tenant: &TenantId) -> Result<Vec<Throttle>, Fault>;
+    async fn throttles(&self, tenant: &TenantId) -> Result<Vec<Throttle>, RegistryError>;
 
     /// A quota of a tenant.
     ///
     /// # Errors
     /// [`Fault::NotFound`].
-    async fn quota(&self, tenant: &TenantId, id: &QuotaId) -> Result<Quota, Fault>;
+    async fn quota(&self, tenant: &TenantId, id: &QuotaId) -> Result<Quota, RegistryError>;
 
     /// The quotas of a tenant, in the same order.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn quotas(&self, tenant: &TenantId) -> Result<Vec<Quota>, Fault>;
+    async fn quotas(&self, tenant: &TenantId) -> Result<Vec<Quota>, RegistryError>;
 
     /// Notes when credentials were used. Not a change: nothing of it is in the change log. What is noted last
     /// is kept, whoever notes it; credentials that are not there are left out.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn note_uses(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), Fault>;
+    async fn record_last_used(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), RegistryError>;
 
     /// When credentials were last used, as far as it was noted, in whole seconds; in the order of the ids.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn last_uses(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, Fault>;
+    async fn last_used(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, RegistryError>;
 
     /// Hands over everything, as of one change, whose number it returns: kind by kind, as
     /// [`Kind::ALL`](crate::app::Kind::ALL) has them. Never more than a page of it is held here.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`]; a part has been handed over by then.
-    async fn everything(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, Fault>;
+    async fn for_each(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, RegistryError>;
 
     /// The same, without what cannot be read by this version, which is named instead. For a store all of whose entities
     /// can be read, this is [`everything`](Self::everything), which it is by default.
@@ -332,8 +332,8 @@ pub trait Registry: Send + Sync + 'static {
     async fn readable(
         &self,
         each: &mut (dyn FnMut(Result<Entity, Unreadable>) + Send),
-    ) -> Result<Seq, Fault> {
-        self.everything(&mut |entity| each(Ok(entity))).await
+    ) -> Result<Seq, RegistryError> {
+        self.for_each(&mut |entity| each(Ok(entity))).await
     }
 
     /// What the store says of itself and of a change, by which it is seen that another store, or an older copy, stands
@@ -341,7 +341,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn mark(&self, _at: Seq) -> Result<Option<Mark>, Fault> {
+    async fn mark(&self, _at: Seq) -> Result<Option<Mark>, RegistryError> {
         Ok(None)
     }
 
@@ -350,7 +350,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn check_secrets(&self, _at_hand: &[SecretCheck]) -> Result<Vec<String>, Fault> {
+    async fn check_secrets(&self, _at_hand: &[SecretCheck]) -> Result<Vec<String>, RegistryError> {
         Ok(Vec::new())
     }
 
@@ -358,9 +358,9 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`everything`](Self::everything).
-    async fn snapshot(&self) -> Result<Snapshot, Fault> {
+    async fn snapshot(&self) -> Result<Snapshot, RegistryError> {
         let mut entities = Vec::new();
-        let seq = self.everything(&mut |entity| entities.push(entity)).await?;
+        let seq = self.for_each(&mut |entity| entities.push(entity)).await?;
         Ok(Snapshot { seq, entities })
     }
 
@@ -369,10 +369,10 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn view(&self) -> Result<Box<dyn View>, Fault> {
+    async fn view(&self) -> Result<Box<dyn SnapshotReader>, RegistryError> {
         let Snapshot { seq, entities } = self.snapshot().await?;
-        let mut view = Held::new(seq, entities);
-        let uses = self.last_uses(view.credentials()).await?;
+        let mut view = BufferedSnapshot::new(seq, entities);
+        let uses = self.last_used(view.credentials()).await?;
         view.note(uses);
         Ok(Box::new(view))
     }
@@ -381,23 +381,23 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault>;
+    async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, RegistryError>;
 
     /// The number of the last change; 0 when there was none.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn last_change(&self) -> Result<Seq, Fault>;
+    async fn last_change(&self) -> Result<Seq, RegistryError>;
 
     /// A page of the change log, each change with what there was before.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn history(&self, which: &Changes) -> Result<History, Fault>;
+    async fn history(&self, which: &ChangeFilter) -> Result<History, RegistryError>;
 
     /// Returns when there may be a change after a number: at once if there is one, soon after one is made
     /// here, and from time to time in any case, so that changes made elsewhere are seen too.
-    async fn changed(&self, after: Seq);
+    async fn wait_for_change(&self, after: Seq);
 
     /// Finishes what is under way, brings all of it into the place where it is stored, and releases that. Every
     /// later call may fail with [`Fault::Unavailable`]. By default there is nothing to finish.
@@ -407,7 +407,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Fault::Conflict`] when the id, or its project and instance, are taken.
-    async fn create_tenant(&self, tenant: Tenant, actor: &Actor) -> Result<Tenant, Fault> {
+    async fn create_tenant(&self, tenant: Tenant, actor: &Actor) -> Result<Tenant, RegistryError> {
         one!(self, Tenant, Command::CreateTenant(tenant), actor)
     }
 
@@ -421,7 +421,7 @@ pub trait Registry: Send + Sync + 'static {
         expected: Option<u64>,
         edit: TenantEdit,
         actor: &Actor,
-    ) -> Result<Tenant, Fault> {
+    ) -> Result<Tenant, RegistryError> {
         one!(self, Tenant, Command::UpdateTenant { id: id.clone(), expected, edit }, actor)
     }
 
@@ -429,7 +429,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Fault::NotFound`].
-    async fn set_standing(&self, id: &TenantId, standing: Standing, actor: &Actor) -> Result<Tenant, Fault> {
+    async fn set_standing(&self, id: &TenantId, standing: SubscriptionStatus, actor: &Actor) -> Result<Tenant, RegistryError> {
         let edit = TenantEdit { standing: Some(standing), ..TenantEdit::default() };
         self.update_tenant(id, None, edit, actor).await
     }
@@ -439,7 +439,7 @@ pub trait Registry: Send + Sync + 'static {
     /// # Errors
     /// [`Fault::NotFound`], [`Fault::InUse`], or [`Fault::Conflict`] when `expected` is not the present
     /// revision.
-    async fn delete_tenant(&self, id: &TenantId, expected: Option<u64>, actor: &Actor) -> Result<(), Fault> {
+    async fn delete_tenant(&self, id: &TenantId, expected: Option<u64>, actor: &Actor) -> Result<(), RegistryError> {
         let command = Command::DeleteTenant { id: id.clone(), expected };
         self.execute(vec![command], actor).await.map(drop)
     }
@@ -450,7 +450,7 @@ pub trait Registry: Send + Sync + 'static {
     /// [`Fault::NotFound`] without its tenant or plan, [`Fault::Full`] when the tenant has as many callers
     /// of its kind as it may, [`Fault::NameTaken`], [`Fault::KeyTaken`], or [`Fault::Conflict`] when the id
     /// is taken.
-    async fn create_caller(&self, caller: NewCaller, actor: &Actor) -> Result<Caller, Fault> {
+    async fn create_caller(&self, caller: NewCaller, actor: &Actor) -> Result<Caller, RegistryError> {
         one!(self, Caller, Command::CreateCaller(caller), actor)
     }
 
@@ -467,7 +467,7 @@ pub trait Registry: Send + Sync + 'static {
         expected: Option<u64>,
         edit: CallerEdit,
         actor: &Actor,
-    ) -> Result<Caller, Fault> {
+    ) -> Result<Caller, RegistryError> {
         let command = Command::UpdateCaller { tenant: tenant.clone(), id: id.clone(), expected, edit };
         one!(self, Caller, command, actor)
     }
@@ -483,7 +483,7 @@ pub trait Registry: Send + Sync + 'static {
         id: &CallerId,
         expected: Option<u64>,
         actor: &Actor,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), RegistryError> {
         let command = Command::DeleteCaller { tenant: tenant.clone(), id: id.clone(), expected };
         self.execute(vec![command], actor).await.map(drop)
     }
@@ -492,7 +492,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Fault::NotFound`] without its caller, [`Fault::Conflict`] when id or digest are taken.
-    async fn create_credential(&self, credential: Credential, actor: &Actor) -> Result<Credential, Fault> {
+    async fn create_credential(&self, credential: Credential, actor: &Actor) -> Result<Credential, RegistryError> {
         one!(self, Credential, Command::CreateCredential { credential, most: None }, actor)
     }
 
@@ -505,7 +505,7 @@ pub trait Registry: Send + Sync + 'static {
         most: u32,
         credential: Credential,
         actor: &Actor,
-    ) -> Result<Credential, Fault> {
+    ) -> Result<Credential, RegistryError> {
         one!(self, Credential, Command::CreateCredential { credential, most: Some(most) }, actor)
     }
 
@@ -520,7 +520,7 @@ pub trait Registry: Send + Sync + 'static {
         expected: Option<u64>,
         edit: CredentialEdit,
         actor: &Actor,
-    ) -> Result<Credential, Fault> {
+    ) -> Result<Credential, RegistryError> {
         let command = Command::UpdateCredential { tenant: tenant.clone(), id: id.clone(), expected, edit };
         one!(self, Credential, command, actor)
     }
@@ -535,7 +535,7 @@ pub trait Registry: Send + Sync + 'static {
         id: &CredentialId,
         status: Status,
         actor: &Actor,
-    ) -> Result<Credential, Fault> {
+    ) -> Result<Credential, RegistryError> {
         let edit = CredentialEdit { status: Some(status), ..CredentialEdit::default() };
         self.update_credential(tenant, id, None, edit, actor).await
     }
@@ -550,7 +550,7 @@ pub trait Registry: Send + Sync + 'static {
         id: &CredentialId,
         expected: Option<u64>,
         actor: &Actor,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), RegistryError> {
         let command = Command::DeleteCredential { tenant: tenant.clone(), id: id.clone(), expected };
         self.execute(vec![command], actor).await.map(drop)
     }
@@ -559,7 +559,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    async fn put_plan(&self, plan: Plan, actor: &Actor) -> Result<(), Fault> {
+    async fn put_plan(&self, plan: Plan, actor: &Actor) -> Result<(), RegistryError> {
         self.execute(vec![Command::PutPlan(plan)], actor).await.map(drop)
     }
 
@@ -567,7 +567,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Fault::NotFound`], or [`Fault::InUse`] when a caller is on it.
-    async fn delete_plan(&self, id: &PlanId, actor: &Actor) -> Result<(), Fault> {
+    async fn delete_plan(&self, id: &PlanId, actor: &Actor) -> Result<(), RegistryError> {
         self.execute(vec![Command::DeletePlan(id.clone())], actor).await.map(drop)
     }
 
@@ -578,7 +578,7 @@ pub trait Registry: Send + Sync + 'static {
     /// [`Fault::Conflict`] when the id is that of a lock that still holds; [`Fault::Locked`] when one holds on
     /// the same target, or a path above or below it, and concerns the same tenant: that one; [`Fault::Full`]
     /// when the owner holds [`MAX_LOCKS`](crate::app::MAX_LOCKS).
-    async fn acquire_lock(&self, lock: NewLock, actor: &Actor) -> Result<Lock, Fault> {
+    async fn acquire_lock(&self, lock: NewLock, actor: &Actor) -> Result<Lock, RegistryError> {
         one!(self, Lock, Command::AcquireLock(lock), actor)
     }
 
@@ -593,7 +593,7 @@ pub trait Registry: Send + Sync + 'static {
         token: &LockToken,
         lasts: Lease,
         actor: &Actor,
-    ) -> Result<Lock, Fault> {
+    ) -> Result<Lock, RegistryError> {
         let command = Command::RefreshLock { id: id.clone(), token: token.clone(), lasts };
         one!(self, Lock, command, actor)
     }
@@ -602,7 +602,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Fault::LockLost`] when it holds, and the token is not its own.
-    async fn release_lock(&self, id: &LockId, token: &LockToken, actor: &Actor) -> Result<(), Fault> {
+    async fn release_lock(&self, id: &LockId, token: &LockToken, actor: &Actor) -> Result<(), RegistryError> {
         let command = Command::ReleaseLock { id: id.clone(), token: token.clone() };
         self.execute(vec![command], actor).await.map(drop)
     }
@@ -611,7 +611,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Fault::NotFound`], also when it has expired.
-    async fn break_lock(&self, id: &LockId, actor: &Actor) -> Result<(), Fault> {
+    async fn break_lock(&self, id: &LockId, actor: &Actor) -> Result<(), RegistryError> {
         self.execute(vec![Command::BreakLock(id.clone())], actor).await.map(drop)
     }
 
@@ -619,7 +619,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Fault::NotFound`] without its caller, [`Fault::Conflict`] when the id is taken.
-    async fn put_grant(&self, grant: Grant, actor: &Actor) -> Result<Grant, Fault> {
+    async fn put_grant(&self, grant: Grant, actor: &Actor) -> Result<Grant, RegistryError> {
         one!(self, Grant, Command::PutGrant(grant), actor)
     }
 
@@ -627,7 +627,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Fault::NotFound`].
-    async fn delete_grant(&self, tenant: &TenantId, id: &GrantId, actor: &Actor) -> Result<(), Fault> {
+    async fn delete_grant(&self, tenant: &TenantId, id: &GrantId, actor: &Actor) -> Result<(), RegistryError> {
         let command = Command::DeleteGrant { tenant: tenant.clone(), id: id.clone() };
         self.execute(vec![command], actor).await.map(drop)
     }

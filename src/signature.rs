@@ -48,13 +48,13 @@
 mod authorization;
 mod canonical;
 mod date;
-mod presented;
+mod verify;
 mod signer;
 
 pub use authorization::{Authorization, SignedHeaders};
 pub use canonical::{Canonical, Parts, canonical_query, string_to_sign};
-pub use date::{at, written};
-pub use presented::{Content, Presented};
+pub use date::{parse_date, format_date};
+pub use verify::{PayloadHash, RequestSignature};
 pub use signer::{Signed, Signer, sign};
 
 use http::HeaderName;
@@ -74,7 +74,7 @@ pub const TOLERANCE: i64 = 15 * 60;
 
 /// What is wrong with a signature, before any secret is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
+pub enum SignatureFormatError {
     /// A header stands more than once of which only one can count.
     #[error("the header {0} stands more than once")]
     Repeated(HeaderName),
@@ -109,7 +109,7 @@ pub enum Flaw {
     #[error("X-Sdk-Content-Sha256 is neither 64 hexadecimal digits nor UNSIGNED-PAYLOAD")]
     ContentHash,
     /// The date is too far away.
-    #[error("signature expired, signature time:{},server time:{}", written(*signed), written(*now))]
+    #[error("signature expired, signature time:{},server time:{}", format_date(*signed), format_date(*now))]
     Expired {
         /// When the request was signed.
         signed: Timestamp,
@@ -134,7 +134,7 @@ pub struct Hex([u8; 64]);
 impl Hex {
     /// These bytes.
     #[must_use]
-    pub fn of(bytes: &[u8; 32]) -> Self {
+    pub fn encode(bytes: &[u8; 32]) -> Self {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 64];
         for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
@@ -175,5 +175,5 @@ fn digit(byte: u8) -> Option<u8> {
 /// What content hashes to.
 #[must_use]
 pub fn hash(content: &[u8]) -> Hex {
-    Hex::of(&Sha256::digest(content).into())
+    Hex::encode(&Sha256::digest(content).into())
 }

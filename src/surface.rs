@@ -13,9 +13,9 @@ pub mod apig;
 mod author;
 pub mod discue;
 mod json;
-mod spec;
+mod openapi;
 
-pub use spec::documentation;
+pub use openapi::documentation;
 
 use std::time::Duration;
 
@@ -26,56 +26,56 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
-use crate::{Denial, admission::Altered, denial::Unauthenticated, registry::Fault};
+use crate::{Denial, admission::DigestMismatch, denial::Unauthenticated, registry::RegistryError};
 
 /// The most bytes of content a surface reads.
-const MOST: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
 /// How long content may take to arrive.
-const WITHIN: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// When to come back to a store that cannot be reached.
 const RETRY_AFTER: u64 = 5;
 
 /// Why content cannot be used. Says where, never what stood there: it may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum Unreadable {
-    #[error("at most {MOST} bytes are taken")]
+enum BodyError {
+    #[error("at most {MAX_BODY_BYTES} bytes are taken")]
     TooLong,
-    #[error("the content broke off, or did not arrive within {} s", WITHIN.as_secs())]
+    #[error("the content broke off, or did not arrive within {} s", BODY_TIMEOUT.as_secs())]
     Missing,
     #[error("the content is not what was signed")]
     Altered,
     #[error("the content is not JSON, at line {0}, column {1}")]
     Syntax(usize, usize),
-    #[error("lists and objects lie more than {} deep within each other, at {place}", json::DEEPEST)]
+    #[error("lists and objects lie more than {} deep within each other, at {place}", json::MAX_DEPTH)]
     Depth { place: String },
     /// The member, and why it does not fit.
     #[error("{0}")]
     Shape(String),
 }
 
-impl Unreadable {
+impl BodyError {
     /// As a surface says it; what was not signed is 401 on all of them.
     fn denial(self, otherwise: impl FnOnce(Self) -> Denial) -> Denial {
-        if self == Self::Altered { Denial::content_altered() } else { otherwise(self) }
+        if self == Self::Altered { Denial::content_mismatch() } else { otherwise(self) }
     }
 }
 
 /// All the content of a request.
-async fn content(body: Body) -> Result<Bytes, Unreadable> {
-    content_within(body, MOST).await
+async fn read_body(body: Body) -> Result<Bytes, BodyError> {
+    read_body_within(body, MAX_BODY_BYTES).await
 }
 
 /// The same, of at most so many bytes.
-async fn content_within(body: Body, most: usize) -> Result<Bytes, Unreadable> {
-    arrived(body, most, WITHIN).await
+async fn read_body_within(body: Body, most: usize) -> Result<Bytes, BodyError> {
+    arrived(body, most, BODY_TIMEOUT).await
 }
 
-async fn arrived(body: Body, most: usize, within: Duration) -> Result<Bytes, Unreadable> {
+async fn arrived(body: Body, most: usize, within: Duration) -> Result<Bytes, BodyError> {
     match tokio::time::timeout(within, Limited::new(body, most).collect()).await {
         Ok(Ok(content)) => Ok(content.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unreadable::TooLong),
-        Ok(Err(error)) if Altered::is_cause_of(&*error) => Err(Unreadable::Altered),
-        Ok(Err(_)) | Err(_) => Err(Unreadable::Missing),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLong),
+        Ok(Err(error)) if DigestMismatch::is_cause_of(&*error) => Err(BodyError::Altered),
+        Ok(Err(_)) | Err(_) => Err(BodyError::Missing),
     }
 }
 
@@ -83,13 +83,13 @@ async fn arrived(body: Body, most: usize, within: Duration) -> Result<Bytes, Unr
 /// members may be `null`, and a member of the contract may be there once.
 ///
 /// A type for it has an `Option` for each member, with `#[serde(default)]`.
-fn object<T: DeserializeOwned>(content: &[u8]) -> Result<T, Unreadable> {
+fn parse_object<T: DeserializeOwned>(content: &[u8]) -> Result<T, BodyError> {
     json::read_published(content)
 }
 
 /// Marks an answer of a management API as not to be stored by any cache. That takes the place of the weaker `private`, which
 /// the guard adds to every answer to a known caller. Any other `Cache-Control` of a handler is left alone.
-async fn unstored(mut response: Response) -> Response {
+async fn no_store(mut response: Response) -> Response {
     let headers = response.headers_mut();
     if headers.get(header::CACHE_CONTROL).is_none_or(|value| value == "private") {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -98,47 +98,47 @@ async fn unstored(mut response: Response) -> Response {
 }
 
 /// A member that may be absent, but not `null`.
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(member: D) -> Result<Option<T>, D::Error> {
+fn non_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(member: D) -> Result<Option<T>, D::Error> {
     T::deserialize(member).map(Some)
 }
 
 /// A registry's fault as a denial; `challenge` goes with a credential that is not accepted any more.
-fn denial(fault: Fault, now: Timestamp, challenge: &HeaderValue) -> Denial {
+fn denial(fault: RegistryError, now: Timestamp, challenge: &HeaderValue) -> Denial {
     match fault {
-        Fault::NotFound => Denial::NotFound,
-        Fault::NameTaken => Denial::Unprocessable { detail: "The name is taken.".into() },
-        Fault::KeyTaken => Denial::Unprocessable { detail: "The key is taken.".into() },
-        Fault::Conflict => {
+        RegistryError::NotFound => Denial::NotFound,
+        RegistryError::NameTaken => Denial::Unprocessable { detail: "The name is taken.".into() },
+        RegistryError::KeyTaken => Denial::Unprocessable { detail: "The key is taken.".into() },
+        RegistryError::Conflict => {
             Denial::Conflict { detail: "It has changed meanwhile, or is there already.".into() }
         }
-        Fault::InUse => Denial::Conflict { detail: "Something still stands on it.".into() },
-        Fault::Reused => Denial::Unprocessable { detail: "Another request was made under this key.".into() },
-        Fault::Full(most) => {
+        RegistryError::InUse => Denial::Conflict { detail: "Something still stands on it.".into() },
+        RegistryError::IdempotencyKeyReused => Denial::Unprocessable { detail: "Another request was made under this key.".into() },
+        RegistryError::LimitReached(most) => {
             let detail = format!(
                 "The tenant has {most} callers of this kind, as many as it may have. Delete one, or have its limit raised."
             );
             Denial::PaymentRequired { detail: detail.into() }
         }
-        Fault::Locked(lock) => Denial::Locked { lock: (*lock).into(), now },
-        Fault::LockLost => Denial::PreconditionFailed {
+        RegistryError::Locked(lock) => Denial::Locked { lock: (*lock).into(), now },
+        RegistryError::LockLost => Denial::PreconditionFailed {
             detail: "The lock is not held any more, or not with this token and fence.".into(),
         },
-        Fault::Revoked => {
+        RegistryError::NotAuthorized => {
             Denial::Unauthenticated { cause: Unauthenticated::Unknown, challenge: challenge.clone() }
         }
-        Fault::Lapsed => Denial::PaymentRequired { detail: "The subscription has lapsed.".into() },
-        Fault::LastOwner => Denial::Conflict {
+        RegistryError::Lapsed => Denial::PaymentRequired { detail: "The subscription has lapsed.".into() },
+        RegistryError::LastOwner => Denial::Conflict {
             detail: "No other owner has a key that is accepted then: make one for another owner first."
                 .into(),
         },
-        Fault::Unavailable(inside) => {
+        RegistryError::Unavailable(inside) => {
             tracing::error!("the registry is unavailable: {inside}");
             Denial::unavailable(
                 "The store could not be read or written. Try again later; the log has the reason.",
                 RETRY_AFTER,
             )
         }
-        Fault::Corrupt(inside) => Denial::internal(inside),
+        RegistryError::Corrupt(inside) => Denial::internal(inside),
     }
 }
 
@@ -185,15 +185,15 @@ mod tests {
 
     #[test]
     fn a_lock_that_is_not_held_is_a_precondition_that_failed() {
-        let denial = denial(Fault::LockLost, Timestamp::UNIX_EPOCH, &HeaderValue::from_static("Bearer"));
+        let denial = denial(RegistryError::LockLost, Timestamp::UNIX_EPOCH, &HeaderValue::from_static("Bearer"));
         assert_eq!((denial.status().as_u16(), denial.retry_after()), (412, None));
     }
 
     #[tokio::test]
     async fn content_that_does_not_come_is_not_waited_for() {
         let within = Duration::from_millis(10);
-        assert_eq!(arrived(Body::new(Silent), MOST, within).await, Err(Unreadable::Missing));
-        assert_eq!(arrived(Body::from("{}"), MOST, within).await.as_deref(), Ok(&b"{}"[..]));
+        assert_eq!(arrived(Body::new(Silent), MAX_BODY_BYTES, within).await, Err(BodyError::Missing));
+        assert_eq!(arrived(Body::from("{}"), MAX_BODY_BYTES, within).await.as_deref(), Ok(&b"{}"[..]));
     }
 
     #[test]
@@ -231,9 +231,9 @@ mod tests {
             (r#"{"text":"a","text":"a"}"#, Err("text: it stands more than once")),
             (r#"{"text":"a","te\u0078t":null}"#, Err("text: it stands more than once")),
         ] {
-            let read = object::<Members>(content.as_bytes()).map_err(|error| error.to_string());
+            let read = parse_object::<Members>(content.as_bytes()).map_err(|error| error.to_string());
             assert_eq!(read, expected.map_err(str::to_owned), "{}", &content[..content.len().min(60)]);
         }
-        assert!(object::<Members>(b"{\"text\":\"\xff\"}").is_err());
+        assert!(parse_object::<Members>(b"{\"text\":\"\xff\"}").is_err());
     }
 }

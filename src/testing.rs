@@ -13,10 +13,10 @@ use jiff::Timestamp;
 
 use crate::{
     Admission, Denial, Head, Policy, Stop,
-    app::{
-        Actor, ApiKey, Caller, CallerId, CallerKind, Change, Covers, Credential, CredentialId,
-        CredentialKind, Entity, KeyPrefix, Limit, Lock, LockId, Pepper, Peppers, Plan, Scopes, Standing,
-        Status, Target, Tenant, Verb,
+    model::{
+        Actor, GeneratedKey, Caller, CallerId, CallerKind, Change, LockedRequests, Credential, CredentialId,
+        CredentialKind, Entity, KeyPrefix, Limit, Lock, LockId, Pepper, Peppers, Plan, Scopes, SubscriptionStatus,
+        Status, LockTarget, Tenant, ChangeKind,
     },
     clock::{Clock, ManualClock, Moment},
     directory::Directory,
@@ -49,7 +49,7 @@ pub(crate) fn head(request: &Request<()>) -> Head<'_> {
 
 fn at(request: &Request<()>, now: Moment) -> Head<'_> {
     let (peer, content) = (request.extensions().get().copied(), request.extensions().get::<Content>());
-    Head::within(request, peer, content.is_some(), now)
+    Head::from_request(request, peer, content.is_some(), now)
 }
 
 /// `admitted`, or the denial's code.
@@ -74,12 +74,12 @@ impl World {
             seq: AtomicU64::new(0),
         };
         world.change(
-            Verb::Created,
+            ChangeKind::Created,
             Entity::Tenant(Tenant {
                 id: "tenant".parse().unwrap(),
                 name: "tenant".into(),
                 gateway: None,
-                standing: Standing::Active,
+                standing: SubscriptionStatus::Active,
                 max_callers: 10,
                 revision: 1,
                 created_at: world.now(),
@@ -99,14 +99,14 @@ impl World {
     }
 
     pub(crate) fn put_plan(&self, limits: Vec<Limit>) {
-        self.change(Verb::Updated, Entity::Plan(Plan::new("plan".parse().unwrap(), limits).unwrap()));
+        self.change(ChangeKind::Updated, Entity::Plan(Plan::new("plan".parse().unwrap(), limits).unwrap()));
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now().time
     }
 
-    pub(crate) fn change(&self, verb: Verb, entity: Entity) {
+    pub(crate) fn change(&self, verb: ChangeKind, entity: Entity) {
         let seq = self.seq.fetch_add(1, Ordering::SeqCst) + 1;
         self.directory.apply(Change { seq, at: self.now(), actor: Actor::system("test"), verb, entity });
     }
@@ -114,13 +114,13 @@ impl World {
     pub(crate) fn edit_tenant(&self, edit: impl FnOnce(&mut Tenant)) {
         let mut tenant = Tenant::clone(&self.directory.tenant(&"tenant".parse().unwrap()).unwrap());
         edit(&mut tenant);
-        self.change(Verb::Updated, Entity::Tenant(tenant));
+        self.change(ChangeKind::Updated, Entity::Tenant(tenant));
     }
 
     pub(crate) fn edit_caller(&self, edit: impl FnOnce(&mut Caller)) {
         let mut caller = self.new_caller();
         edit(&mut caller);
-        self.change(Verb::Updated, Entity::Caller(caller));
+        self.change(ChangeKind::Updated, Entity::Caller(caller));
     }
 
     fn new_caller(&self) -> Caller {
@@ -139,7 +139,7 @@ impl World {
 
     /// Deletes a caller; only its id counts.
     pub(crate) fn delete_caller(&self, id: &CallerId) {
-        self.change(Verb::Deleted, Entity::Caller(Caller { id: id.clone(), ..self.new_caller() }));
+        self.change(ChangeKind::Deleted, Entity::Caller(Caller { id: id.clone(), ..self.new_caller() }));
     }
 
     /// A new key of the caller.
@@ -148,7 +148,7 @@ impl World {
     }
 
     pub(crate) fn key_with(&self, edit: impl FnOnce(&mut Credential)) -> String {
-        let key = ApiKey::generate(&KeyPrefix::default());
+        let key = GeneratedKey::generate(&KeyPrefix::default());
         let mut credential = Credential {
             id: CredentialId::random(),
             tenant: "tenant".parse().unwrap(),
@@ -168,18 +168,18 @@ impl World {
             updated_at: self.now(),
         };
         edit(&mut credential);
-        self.change(Verb::Created, Entity::Credential(credential));
+        self.change(ChangeKind::Created, Entity::Credential(credential));
         key.expose().to_owned()
     }
 
-    pub(crate) fn lock(&self, target: Target, covers: Covers, held: Duration) -> Lock {
+    pub(crate) fn lock(&self, target: LockTarget, covers: LockedRequests, held: Duration) -> Lock {
         self.lock_with(target, |lock| {
             lock.covers = covers;
             lock.expires_at = self.now() + held;
         })
     }
 
-    pub(crate) fn lock_with(&self, target: Target, edit: impl FnOnce(&mut Lock)) -> Lock {
+    pub(crate) fn lock_with(&self, target: LockTarget, edit: impl FnOnce(&mut Lock)) -> Lock {
         let mut lock = Lock {
             id: LockId::random(),
             tenant: None,
@@ -187,26 +187,26 @@ impl World {
             owner: "owner".into(),
             holder: None,
             reason: "reason".into(),
-            covers: Covers::All,
+            covers: LockedRequests::All,
             acquired_at: self.now(),
             expires_at: self.now() + Duration::from_secs(60),
             fence: 1,
             token: None,
         };
         edit(&mut lock);
-        self.change(Verb::Created, Entity::Lock(lock.clone()));
+        self.change(ChangeKind::Created, Entity::Lock(lock.clone()));
         lock
     }
 
     pub(crate) fn unlock(&self, lock: Lock) {
-        self.change(Verb::Deleted, Entity::Lock(lock));
+        self.change(ChangeKind::Deleted, Entity::Lock(lock));
     }
 
     pub(crate) fn ask(&self, policy: &impl Policy, request: &Request<()>) -> Result<Admission, Denial> {
         let (outcome, admission) = self.decide(policy, request);
         outcome?;
         let mut admission = admission;
-        drop(admission.take_permits().serve());
+        drop(admission.take_permits().commit());
         Ok(admission)
     }
 
@@ -219,10 +219,10 @@ impl World {
     fn decide(&self, policy: &impl Policy, request: &Request<()>) -> (Result<(), Denial>, Admission) {
         let mut admission = Admission::default();
         let head = at(request, self.clock.now());
-        let outcome = match admission.ask(policy, head) {
+        let outcome = match admission.evaluate(policy, head) {
             Ok(()) => Ok(()),
             Err(Stop::Deny(denial)) => Err(denial),
-            Err(Stop::Wait(_) | Stop::Content(_)) => panic!("no policy here waits"),
+            Err(Stop::Wait(_) | Stop::NeedsBody(_)) => panic!("no policy here waits"),
         };
         (outcome, admission)
     }

@@ -31,7 +31,7 @@
 //! [`BodyLimit`](crate::policy::BodyLimit) does, needs a layer that [looks at it](PortcullisLayer::checking_content).
 
 mod body;
-mod content;
+mod body_mode;
 mod future;
 #[cfg(not(feature = "axum"))]
 #[path = "tower/no_original.rs"]
@@ -41,9 +41,9 @@ mod original;
 mod request_body;
 
 pub use body::ResponseBody;
-pub use content::{AsItCame, Checked, Content};
+pub use body_mode::{PassThrough, VerifyContent, BodyMode};
 pub use future::ResponseFuture;
-pub use request_body::{Bound, BoxError, RequestBody, TooLarge};
+pub use request_body::{LengthLimit, BoxError, RequestBody, TooLarge};
 
 use std::{
     marker::PhantomData,
@@ -62,15 +62,15 @@ use crate::{
     Admission, Denial, Head, Policy, Stop,
     clock::{Clock, SystemClock},
     policy::{ChainOrder, Misplaced},
-    problem::{self, Form},
+    problem::{self, ErrorFormat},
 };
 
 /// The address a request came from, as whoever accepted the connection puts it among the request's
 /// extensions. See [`PortcullisLayer::peer_from`] for servers that put something of their own there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub IpAddr);
+pub struct PeerAddr(pub IpAddr);
 
-impl Peer {
+impl PeerAddr {
     /// The address among a request's extensions, when it was put there.
     #[must_use]
     pub fn find(extensions: &Extensions) -> Option<IpAddr> {
@@ -81,7 +81,7 @@ impl Peer {
 /// Stands among the extensions of a response that is a refusal by a policy: layers further out give back
 /// what they took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal;
+pub struct Denied;
 
 /// Stands among the extensions of a response that no service made, such as a proxy's 502: the layers that admitted
 /// the request give back what they took, so that it counts towards no limit.
@@ -102,7 +102,7 @@ pub struct Refusal;
 pub struct Unserved;
 
 /// Guards a service with policies.
-pub struct PortcullisLayer<P, C = AsItCame> {
+pub struct PortcullisLayer<P, C = PassThrough> {
     gate: Arc<Gate<P>>,
     content: PhantomData<fn() -> C>,
 }
@@ -112,7 +112,7 @@ type FindOriginal = fn(&Extensions) -> Option<&Uri>;
 
 struct Gate<P> {
     policy: Arc<P>,
-    form: Form,
+    form: ErrorFormat,
     clock: Arc<dyn Clock>,
     peer: fn(&Extensions) -> Option<IpAddr>,
     original: FindOriginal,
@@ -166,8 +166,8 @@ impl<P: Policy> PortcullisLayer<P> {
     #[must_use]
     pub fn inner(policy: P) -> Self {
         let (policy, clock) = (Arc::new(policy), Arc::new(SystemClock::new()));
-        let (peer, original) = (Peer::find as fn(&_) -> _, original::find as FindOriginal);
-        let gate = Gate { policy, form: Form::Problem, clock, peer, original };
+        let (peer, original) = (PeerAddr::find as fn(&_) -> _, original::find as FindOriginal);
+        let gate = Gate { policy, form: ErrorFormat::Problem, clock, peer, original };
         Self { gate: Arc::new(gate), content: PhantomData }
     }
 
@@ -177,7 +177,7 @@ impl<P: Policy> PortcullisLayer<P> {
     /// the body ends in [`TooLarge`]. The service behind is given a [`RequestBody`], which axum's routers take as it is.
     /// Needs tokio's runtime.
     #[must_use]
-    pub fn checking_content(self) -> PortcullisLayer<P, Checked> {
+    pub fn verify_content(self) -> PortcullisLayer<P, VerifyContent> {
         PortcullisLayer { gate: self.gate, content: PhantomData }
     }
 }
@@ -185,7 +185,7 @@ impl<P: Policy> PortcullisLayer<P> {
 impl<P: Policy, C> PortcullisLayer<P, C> {
     /// Refuses in this form instead.
     #[must_use]
-    pub fn form(self, form: Form) -> Self {
+    pub fn error_format(self, form: ErrorFormat) -> Self {
         self.with(|gate| gate.form = form)
     }
 
@@ -233,7 +233,7 @@ impl<S, P, C> Layer<S> for PortcullisLayer<P, C> {
 }
 
 /// A service behind policies; made by [`PortcullisLayer`].
-pub struct Portcullis<S, P, C = AsItCame> {
+pub struct Portcullis<S, P, C = PassThrough> {
     inner: S,
     gate: Arc<Gate<P>>,
     content: PhantomData<fn() -> C>,
@@ -247,23 +247,23 @@ impl<S: Clone, P, C> Clone for Portcullis<S, P, C> {
 
 impl<P: Policy> Gate<P> {
     /// Decides about a request, whose content may lie elsewhere.
-    fn ask<B>(&self, request: &Request<B>, content: bool, admission: &mut Admission) -> Result<(), Stop> {
+    fn evaluate<B>(&self, request: &Request<B>, content: bool, admission: &mut Admission) -> Result<(), Stop> {
         let peer = (self.peer)(request.extensions());
-        let mut head = Head::within(request, peer, content, self.clock.now());
+        let mut head = Head::from_request(request, peer, content, self.clock.now());
         if let Some(original) = (self.original)(request.extensions()) {
-            head = head.originally(original);
+            head = head.with_original_uri(original);
         }
-        admission.ask(&*self.policy, head)
+        admission.evaluate(&*self.policy, head)
     }
 
     /// The response of a refusal; to `HEAD` it states the length of its content, and has none (RFC 9110, section 9.3.2).
-    fn refuse(&self, denial: &Denial, admission: Admission, head: bool) -> Response<Bytes> {
+    fn deny(&self, denial: &Denial, admission: Admission, head: bool) -> Response<Bytes> {
         let form = admission.form.unwrap_or(self.form);
-        let mut response = problem::answer(denial, form, &admission);
+        let mut response = problem::render(denial, form, &admission);
         if head {
             response.body_mut().clear();
         }
-        response.extensions_mut().insert(Refusal);
+        response.extensions_mut().insert(Denied);
         response.extensions_mut().insert(admission);
         response
     }
@@ -271,7 +271,7 @@ impl<P: Policy> Gate<P> {
 
 impl<S, P, C, B, R> Service<Request<B>> for Portcullis<S, P, C>
 where
-    C: Content<B>,
+    C: BodyMode<B>,
     S: Service<Request<C::Body>, Response = Response<R>> + Clone,
     P: Policy,
     B: Body,
@@ -287,11 +287,11 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut admission = request.extensions_mut().remove::<Admission>().unwrap_or_default();
-        let stop = match self.gate.ask(&request, !request.body().is_end_stream(), &mut admission) {
+        let stop = match self.gate.evaluate(&request, !request.body().is_end_stream(), &mut admission) {
             Ok(()) => return ResponseFuture::serve(&mut self.inner, request, admission, self.gate.clone()),
             Err(Stop::Deny(denial)) => {
                 let head = request.method() == Method::HEAD;
-                return ResponseFuture::refused(self.gate.refuse(&denial, admission, head));
+                return ResponseFuture::refused(self.gate.deny(&denial, admission, head));
             }
             Err(stop) => stop,
         };

@@ -3,7 +3,7 @@
 
 use std::iter;
 
-use portcullis::media::{ContentType, MediaRange, MediaType, Weight, negotiate, quality};
+use portcullis::media::{ContentTypeHeader, MediaRange, MediaType, Weight, negotiate, quality};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -96,7 +96,7 @@ fn every_content_type_case_is_taken_or_refused() {
     let cases = cases(&data, "content-type");
     assert_eq!(cases.len(), 233);
     for case in cases {
-        let content_type = ContentType::parse(case["content_type"].as_str().unwrap());
+        let content_type = ContentTypeHeader::parse(case["content_type"].as_str().unwrap());
         let ranges = strings(&case["expected_types"]).into_iter().map(range);
         let taken = content_type.is_ok_and(|sent| ranges.into_iter().any(|range| range.matches(&sent)));
         assert_eq!(Some(taken), case["expected"]["accepted"].as_bool(), "{case}");
@@ -148,7 +148,7 @@ proptest! {
         for offer in some_offers() {
             prop_assert!(quality(&text, &offer) <= Weight::ONE);
         }
-        if let Ok(sent) = ContentType::parse(&text) {
+        if let Ok(sent) = ContentTypeHeader::parse(&text) {
             prop_assert!(range("*/*").matches(&sent));
         }
         let _ = text.parse::<MediaType>();
@@ -177,7 +177,7 @@ proptest! {
     #[test]
     fn what_a_media_type_is_parsed_from_is_a_content_type_it_takes(text in near_header()) {
         if let Ok(media) = text.parse::<MediaType>() {
-            prop_assert!(range(media.as_str()).matches(&ContentType::parse(media.as_str()).unwrap()));
+            prop_assert!(range(media.as_str()).matches(&ContentTypeHeader::parse(media.as_str()).unwrap()));
             prop_assert_eq!(quality(media.as_str(), &media), Weight::ONE);
         }
     }

@@ -34,14 +34,14 @@ use pingora::{
 };
 use portcullis::{
     Admission, Denial, Head, Policy, Stop,
-    app::{
-        Access, CallerKind, Covers, Period, PlanId, Scope, Scopes, SealKey, Sealer, Status, Target, TimeUnit,
+    model::{
+        Access, CallerKind, LockedRequests, Period, PlanId, Scope, Scopes, SealKey, Sealer, Status, LockTarget, TimeUnit,
     },
-    denial::{Forbidden, Unauthenticated, Wrong},
-    limit::{Bound, Exhausted},
-    pingora::Gate,
-    policy::{self, Accept, ApiKey, ContentType, RateLimit, RateLimitFields, Signature, Strict},
-    problem::Form,
+    denial::{Forbidden, Unauthenticated, FieldError},
+    limit::{LimitedBy, LimitExceeded},
+    pingora::PingoraGate,
+    policy::{self, Accept, ApiKey, ContentType, RateLimit, RateLimitFields, Signature, StrictHttp},
+    problem::ErrorFormat,
     tower::PortcullisLayer,
 };
 use tokio::{
@@ -53,7 +53,7 @@ use world::World;
 
 /// How long anything here may take before the test has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
-const FORMS: [Form; 3] = [Form::Problem, Form::Discue, Form::Apig];
+const FORMS: [ErrorFormat; 3] = [ErrorFormat::Problem, ErrorFormat::Discue, ErrorFormat::Apig];
 
 /// Fields in which the two servers differ by themselves: `date` is the time of the answer; `connection` is
 /// written by Pingora on every answer and by hyper only where it is not the default. Nothing else differs.
@@ -123,15 +123,15 @@ async fn one_turn() {
 /// One denial of every variant; the match is there so that a new variant is not forgotten.
 fn every_denial() -> Vec<Denial> {
     let world = World::new();
-    let lock = world.lock_path("/x", Covers::All, Duration::from_millis(1_500));
+    let lock = world.lock_path("/x", LockedRequests::All, Duration::from_millis(1_500));
     let text = "a reason with \"quotes\" and é";
     let list = HeaderValue::from_static("text/csv, text/html");
-    let wrong = Box::new([Wrong { pointer: "#/a~1b/0".into(), line: None, detail: text.into() }]);
+    let wrong = Box::new([FieldError { pointer: "#/a~1b/0".into(), line: None, detail: text.into() }]);
     let denials = vec![
         Denial::bad_request(text),
         Denial::Unauthenticated { cause: Unauthenticated::Unknown, challenge: list.clone() },
         Denial::PaymentRequired { detail: text.into() },
-        Denial::Forbidden(Forbidden::Kind),
+        Denial::Forbidden(Forbidden::WrongCallerKind),
         Denial::NotFound,
         Denial::MethodNotAllowed { allow: HeaderValue::from_static("GET, PUT") },
         Denial::NotAcceptable { available: ["text/csv", "text/html"].map(|it| it.parse().unwrap()).into() },
@@ -150,12 +150,12 @@ fn every_denial() -> Vec<Denial> {
         Denial::RequestTimeout,
         Denial::TargetTooLong { limit: 8_192 },
         Denial::HeadTooLarge { limit: 32_768 },
-        Denial::WrongShape { wrong: wrong.clone() },
-        Denial::WrongValues { wrong },
+        Denial::InvalidShape { wrong: wrong.clone() },
+        Denial::InvalidValues { wrong },
         Denial::PreconditionFailed { detail: text.into() },
         Denial::PreconditionRequired { detail: text.into() },
-        Denial::Exhausted(Exhausted {
-            by: Bound::Quota,
+        Denial::Exhausted(LimitExceeded {
+            by: LimitedBy::Quota,
             limit: 5,
             period: Period { interval: NonZeroU32::MIN, unit: TimeUnit::Minute },
             retry_after: 7,
@@ -185,8 +185,8 @@ fn every_denial() -> Vec<Denial> {
         Denial::RequestTimeout => 19,
         Denial::TargetTooLong { .. } => 20,
         Denial::HeadTooLarge { .. } => 21,
-        Denial::WrongShape { .. } => 22,
-        Denial::WrongValues { .. } => 23,
+        Denial::InvalidShape { .. } => 22,
+        Denial::InvalidValues { .. } => 23,
         Denial::PreconditionFailed { .. } => 24,
         Denial::PreconditionRequired { .. } => 25,
         Denial::Exhausted(_) => 26,
@@ -209,17 +209,17 @@ fn routes(world: &World, counted: &Counted) -> Arc<Routes> {
     let api_key = || ApiKey::new(directory.clone()).realm("orders");
     let json = || ContentType::new(["application/json", "application/*+json"]).unwrap();
     let accept = Accept::new(["application/json", "text/csv"]).unwrap();
-    let lock = || policy::Lock::new(directory.clone());
+    let lock = || policy::RequireUnlocked::new(directory.clone());
     let all_fields = RateLimitFields { draft_10: true, x_ratelimit: true };
     let sealer = Arc::new(Sealer::new(SealKey::new(1, &[7; 32])));
     let signature = || Signature::new(directory.clone(), sealer.clone()).realm("orders");
     let routes: [(_, Box<dyn Policy>); 11] = [
         ("signed", Box::new(signature())),
         ("either", Box::new(signature().or(api_key()))),
-        ("open", Box::new((Strict::new(), api_key()))),
-        ("strict", Box::new(Strict::new())),
-        ("operators", Box::new(api_key().kinds(&["operator"]))),
-        ("orders", Box::new((api_key(), policy::Scope::new("orders")))),
+        ("open", Box::new((StrictHttp::new(), api_key()))),
+        ("strict", Box::new(StrictHttp::new())),
+        ("operators", Box::new(api_key().caller_kinds(&["operator"]))),
+        ("orders", Box::new((api_key(), policy::RequireScope::new("orders")))),
         ("formats", Box::new((json().codings(["gzip"]), accept, api_key()))),
         ("locked", Box::new((api_key(), lock()))),
         ("limited", Box::new((api_key(), RateLimit::new().fields(all_fields)))),
@@ -264,7 +264,7 @@ async fn serve(app: Router) -> SocketAddr {
 }
 
 struct Proxy {
-    gate: Gate<Arc<Routes>>,
+    gate: PingoraGate<Arc<Routes>>,
     origin: SocketAddr,
 }
 
@@ -351,7 +351,7 @@ struct Face {
 /// Both faces in every form, over one world.
 struct Faces {
     world: World,
-    pairs: Vec<(Form, [Face; 2])>,
+    pairs: Vec<(ErrorFormat, [Face; 2])>,
 }
 
 impl Faces {
@@ -362,12 +362,12 @@ impl Faces {
         let mut behind = Vec::new();
         for form in FORMS {
             let (origin, counted) = (Origin::default(), Counted::default());
-            let layer = PortcullisLayer::new(routes(&world, &counted)).form(form).clock(world.clock.clone());
+            let layer = PortcullisLayer::new(routes(&world, &counted)).error_format(form).clock(world.clock.clone());
             let address = serve(origin.app().layer(layer)).await;
             towers.push(Face { name: "tower", address, origin, counted });
 
             let (origin, counted) = (Origin::default(), Counted::default());
-            let gate = Gate::new(routes(&world, &counted)).form(form).clock(world.clock.clone());
+            let gate = PingoraGate::new(routes(&world, &counted)).form(form).clock(world.clock.clone());
             proxies.push(Proxy { gate, origin: serve(origin.app()).await });
             behind.push((origin, counted));
         }
@@ -382,7 +382,7 @@ impl Faces {
         Self { world, pairs: pairs.map(|(form, (tower, pingora))| (form, [tower, pingora])).collect() }
     }
 
-    fn all(&self) -> impl Iterator<Item = (Form, &Face)> {
+    fn all(&self) -> impl Iterator<Item = (ErrorFormat, &Face)> {
         self.pairs.iter().flat_map(|(form, pair)| pair.iter().map(|face| (*form, face)))
     }
 }
@@ -441,12 +441,12 @@ impl Who {
             _ => {}
         });
         let covers = match self {
-            Self::LockedForWrites => Some(Covers::Writes),
-            Self::Locked => Some(Covers::All),
+            Self::LockedForWrites => Some(LockedRequests::Writes),
+            Self::Locked => Some(LockedRequests::All),
             _ => None,
         };
         if let Some(covers) = covers {
-            world.lock(Target::Caller(caller.clone()), covers, Duration::from_millis(59_001));
+            world.lock(LockTarget::Caller(caller.clone()), covers, Duration::from_millis(59_001));
         }
         world.key_of(&caller, |key| match self {
             Self::Expired => key.not_after = Some(world.now()),
@@ -602,8 +602,8 @@ async fn both_faces_answer_every_row_alike() {
     let faces = Faces::start().await;
     let world = &faces.world;
     let plan = world.plan("small", &[("minute", 2, 60), ("day", 100, 86_400)]);
-    world.lock_path("/locked/writes", Covers::Writes, Duration::from_secs(60));
-    world.lock_path("/locked/all", Covers::All, Duration::from_secs(90));
+    world.lock_path("/locked/writes", LockedRequests::Writes, Duration::from_secs(60));
+    world.lock_path("/locked/all", LockedRequests::All, Duration::from_secs(90));
     let mut codes = BTreeSet::new();
     for (form, pair) in &faces.pairs {
         for row in rows() {
@@ -621,10 +621,10 @@ async fn both_faces_answer_every_row_alike() {
             assert_eq!(answers[0], answers[1], "{what}");
             let answer = answers[0].last().unwrap();
             let (status, code) = row.last;
-            if *form != Form::Apig {
+            if *form != ErrorFormat::Apig {
                 assert_eq!(answer.status, status, "{what}");
             }
-            if *form == Form::Problem && status >= 400 && row.method != "HEAD" {
+            if *form == ErrorFormat::Problem && status >= 400 && row.method != "HEAD" {
                 let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
                 assert_eq!(problem["code"], code, "{what}");
                 codes.insert(code);

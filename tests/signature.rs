@@ -5,7 +5,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use portcullis::signature::{
-    Content, Flaw, Hex, Parts, Presented, Signer, UNSIGNED_PAYLOAD, at, hash, string_to_sign, written,
+    PayloadHash, SignatureFormatError, Hex, Parts, RequestSignature, Signer, UNSIGNED_PAYLOAD, parse_date, hash, string_to_sign, format_date,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -76,23 +76,23 @@ fn every_vector_is_recognised_with_its_secret_and_with_no_other() {
         let (headers, id) = (headers(&vector["request"]), text(vector, "id"));
         let (parts, payload) = request(vector, &headers);
         let authorization = text(&vector["expected"], "authorization");
-        let presented = Presented::read(parts, authorization);
+        let presented = RequestSignature::parse(parts, authorization);
         // A signer may be told `get` and send GET. On the wire `get` is another method than the one that was
         // signed, and who checks sees the wire.
         if id == "lowercase-method" {
-            assert_eq!(presented.err(), Some(Flaw::Method));
+            assert_eq!(presented.err(), Some(SignatureFormatError::Method));
             let parts = Parts { method: "GET", ..parts };
-            assert!(Presented::read(parts, authorization).unwrap().is_signed_with(secret(vector), &payload));
+            assert!(RequestSignature::parse(parts, authorization).unwrap().verify(secret(vector), &payload));
             continue;
         }
         let presented = presented.unwrap();
-        assert_eq!(presented.access(), text(vector, "access_key"), "{id}");
-        assert!(presented.is_signed_with(secret(vector), &payload), "{id}");
-        assert!(!presented.is_signed_with(b"another secret", &payload), "{id}");
-        let content = if id == "unsigned-payload" { Content::Unsigned } else { Content::Needed };
+        assert_eq!(presented.access_key(), text(vector, "access_key"), "{id}");
+        assert!(presented.verify(secret(vector), &payload), "{id}");
+        assert!(!presented.verify(b"another secret", &payload), "{id}");
+        let content = if id == "unsigned-payload" { PayloadHash::Unsigned } else { PayloadHash::Required };
         assert_eq!(presented.content(), content, "{id}");
-        let date = at(headers["x-sdk-date"].to_str().unwrap()).unwrap();
-        assert_eq!(presented.in_time(date), Ok(()), "{id}");
+        let date = parse_date(headers["x-sdk-date"].to_str().unwrap()).unwrap();
+        assert_eq!(presented.check_date(date), Ok(()), "{id}");
     }
 }
 
@@ -119,16 +119,16 @@ fn a_date_holds_for_15_minutes_either_way_and_no_longer() {
     let vector = vector(text(&case, "based_on"));
     let headers = headers(&vector["request"]);
     let (parts, _) = request(&vector, &headers);
-    let presented = Presented::read(parts, text(&vector["expected"], "authorization")).unwrap();
-    let late = at(text(&case, "server_time")).unwrap();
-    let flaw = presented.in_time(late).unwrap_err();
+    let presented = RequestSignature::parse(parts, text(&vector["expected"], "authorization")).unwrap();
+    let late = parse_date(text(&case, "server_time")).unwrap();
+    let flaw = presented.check_date(late).unwrap_err();
     assert_eq!(
         format!("Incorrect app authentication information: {flaw}"),
         text(&case["expect"], "error_msg")
     );
     let second = jiff::SignedDuration::from_secs(1);
     let nanosecond = jiff::SignedDuration::from_nanos(1);
-    let signed = at("20260102T030405Z").unwrap();
+    let signed = parse_date("20260102T030405Z").unwrap();
     let early = signed - second * 900;
     for (now, held) in [
         (late - second, true),
@@ -139,7 +139,7 @@ fn a_date_holds_for_15_minutes_either_way_and_no_longer() {
         (jiff::Timestamp::MAX, false),
         (jiff::Timestamp::MIN, false),
     ] {
-        assert_eq!(presented.in_time(now).is_ok(), held, "{}", written(now));
+        assert_eq!(presented.check_date(now).is_ok(), held, "{}", format_date(now));
     }
 }
 
@@ -150,7 +150,7 @@ fn whoever_has_no_access_key_is_told_so() {
     let vector = vector("path-no-trailing-slash");
     let headers = headers(&vector["request"]);
     let (parts, _) = request(&vector, &headers);
-    let flaw = Presented::read(parts, value).unwrap_err();
+    let flaw = RequestSignature::parse(parts, value).unwrap_err();
     assert_eq!(
         format!("Incorrect app authentication information: {flaw}"),
         text(&case["expect"], "error_msg")
@@ -166,9 +166,9 @@ fn an_access_key_is_read_as_it_stands() {
     let (parts, payload) = request(&vector, &headers);
     let value =
         text(&vector["expected"], "authorization").replace("Access=apikey-test-0001", text(&case, "change"));
-    let presented = Presented::read(parts, &value).unwrap();
-    assert_eq!(presented.access(), "unknown-key-000");
-    assert!(presented.is_signed_with(secret(&vector), &payload), "the access key itself is not signed");
+    let presented = RequestSignature::parse(parts, &value).unwrap();
+    assert_eq!(presented.access_key(), "unknown-key-000");
+    assert!(presented.verify(secret(&vector), &payload), "the access key itself is not signed");
 }
 
 #[test]
@@ -180,36 +180,36 @@ fn what_can_be_read_in_two_ways_is_refused() {
     let read = |change: &dyn Fn(&mut HeaderMap), authorization: &str| {
         let mut headers = original.clone();
         change(&mut headers);
-        Presented::read(Parts { headers: &headers, ..parts }, authorization).err()
+        RequestSignature::parse(Parts { headers: &headers, ..parts }, authorization).err()
     };
     let value = HeaderValue::from_static;
     let date = HeaderName::from_static("x-sdk-date");
     let stated = HeaderName::from_static("x-sdk-content-sha256");
     assert_eq!(read(&|_| {}, authorization), None);
     let flaw = read(&|headers| drop(headers.remove(&date)), authorization);
-    assert_eq!(flaw, Some(Flaw::Date));
+    assert_eq!(flaw, Some(SignatureFormatError::Date));
     let flaw = read(&|headers| drop(headers.insert(&date, value("2026-01-02T03:04:05Z"))), authorization);
-    assert_eq!(flaw, Some(Flaw::Date));
+    assert_eq!(flaw, Some(SignatureFormatError::Date));
     let again = |headers: &mut HeaderMap| assert!(headers.append(&date, value("20260102T030405Z")));
     let flaw = read(&again, authorization);
-    assert_eq!(flaw, Some(Flaw::Repeated(date.clone())));
+    assert_eq!(flaw, Some(SignatureFormatError::Repeated(date.clone())));
     let flaw = read(&|headers| drop(headers.remove("content-type")), authorization);
-    assert_eq!(flaw, Some(Flaw::Lacking("content-type".into())));
+    assert_eq!(flaw, Some(SignatureFormatError::Lacking("content-type".into())));
     let flaw = read(&|_| {}, &authorization.replace("host;x-sdk-date", "host"));
-    assert_eq!(flaw, Some(Flaw::DateUnsigned));
+    assert_eq!(flaw, Some(SignatureFormatError::DateUnsigned));
     let flaw = read(&|_| {}, &authorization.replace("host;", "host;host;"));
-    assert_eq!(flaw, Some(Flaw::Names));
+    assert_eq!(flaw, Some(SignatureFormatError::Names));
     let flaw = read(&|_| {}, &authorization.replace("Access=", "Credential="));
-    assert_eq!(flaw, Some(Flaw::Derived));
+    assert_eq!(flaw, Some(SignatureFormatError::Derived));
     for hash in ["", "unsigned-payload", "STREAMING", "e3b0c442", &"g".repeat(64)] {
         let flaw = read(&|headers| drop(headers.insert(&stated, hash.parse().unwrap())), authorization);
-        assert_eq!(flaw, Some(Flaw::ContentHash), "{hash}");
+        assert_eq!(flaw, Some(SignatureFormatError::ContentHash), "{hash}");
     }
     let twice = |headers: &mut HeaderMap| {
         headers.append(&stated, value(UNSIGNED_PAYLOAD));
         headers.append(&stated, value(UNSIGNED_PAYLOAD));
     };
-    assert_eq!(read(&twice, authorization), Some(Flaw::Repeated(stated.clone())));
+    assert_eq!(read(&twice, authorization), Some(SignatureFormatError::Repeated(stated.clone())));
 }
 
 /// `X-Sdk-Content-Sha256` need not be among the signed headers: what it says is the last line of what is signed.
@@ -219,9 +219,9 @@ fn nobody_can_say_afterwards_that_the_content_was_not_signed() {
     let mut headers = headers(&vector["request"]);
     headers.insert("x-sdk-content-sha256", HeaderValue::from_static(UNSIGNED_PAYLOAD));
     let (parts, _) = request(&vector, &headers);
-    let presented = Presented::read(parts, text(&vector["expected"], "authorization")).unwrap();
+    let presented = RequestSignature::parse(parts, text(&vector["expected"], "authorization")).unwrap();
     assert_eq!(presented.payload(None), Some(UNSIGNED_PAYLOAD));
-    assert!(!presented.is_signed_with(secret(&vector), UNSIGNED_PAYLOAD));
+    assert!(!presented.verify(secret(&vector), UNSIGNED_PAYLOAD));
 }
 
 // ------------------------------------------------------------------------------------- whatever is altered
@@ -247,7 +247,7 @@ impl Sample {
         headers.insert("x-note", HeaderValue::from_bytes(self.header.as_bytes()).unwrap());
         let Self { method, path, query, .. } = self;
         let parts = Parts { method, path, query, authority: None, headers: &headers };
-        ask(parts, Hex::of(&self.content).as_str())
+        ask(parts, Hex::encode(&self.content).as_str())
     }
 
     fn sign(&self) -> String {
@@ -260,7 +260,7 @@ impl Sample {
 
     fn is_recognised_by(&self, authorization: &str) -> bool {
         self.with(|parts, payload| {
-            Presented::read(parts, authorization).is_ok_and(|it| it.is_signed_with(SECRET, payload))
+            RequestSignature::parse(parts, authorization).is_ok_and(|it| it.verify(SECRET, payload))
         })
     }
 
@@ -360,8 +360,8 @@ proptest! {
         headers.insert("x-sdk-date", value.clone());
         headers.insert("x-sdk-content-sha256", value);
         let parts = Parts { method: &method, path: &path, query: &query, authority: Some(&path), headers: &headers };
-        let _ = Presented::read(parts, &authorization);
-        let _ = Presented::read(parts, &format!("SDK-HMAC-SHA256 {authorization}"));
+        let _ = RequestSignature::parse(parts, &authorization);
+        let _ = RequestSignature::parse(parts, &format!("SDK-HMAC-SHA256 {authorization}"));
         let mut dated = headers.clone();
         dated.insert("x-sdk-date", HeaderValue::from_static(DATE));
         let parts = Parts { headers: &dated, ..parts };

@@ -11,16 +11,16 @@ use std::{
 };
 
 use portcullis::{
-    app::{
+    model::{
         Caller, CallerEdit, CallerId, Entity, EnvironmentId, Grant, GrantId, GrantRole, Lock, LockToken,
-        MAX_LOCKS, Target, Tenant,
+        MAX_LOCKS, LockTarget, Tenant,
     },
     clock::{Clock, ManualClock, SystemClock},
     registry::{
-        Callers, Command as Change, End, Fault, Order, Registry, Transaction, Work, execute,
+        CallerFilter, Command as Change, Outcome, RegistryError, Order, Registry, Transaction, UnitOfWork, execute,
         sqlite::{Options, Sqlite},
     },
-    transfer::{Export, Import, Known, Secrets},
+    transfer::{Export, Import, SecretFingerprint, SecretFingerprints},
 };
 use records::{
     actor, app, client, clock, gateway, key, lock, lock_on, log, plan, tenant, the_log_tells_all, within,
@@ -46,7 +46,7 @@ async fn open(path: &Path) -> Sqlite {
     Sqlite::open_with(path, clock(), hasty()).await.unwrap()
 }
 
-async fn reason(path: &Path) -> Fault {
+async fn reason(path: &Path) -> RegistryError {
     match Sqlite::open_with(path, clock(), hasty()).await {
         Ok(_) => panic!("{} opened", path.display()),
         Err(fault) => fault,
@@ -116,12 +116,12 @@ async fn a_closed_store_is_unavailable_and_lets_nobody_wait() {
     let caller = fill(&store).await;
     within(store.close()).await;
     within(store.close()).await;
-    let unavailable = |fault| matches!(fault, Fault::Unavailable(_));
+    let unavailable = |fault| matches!(fault, RegistryError::Unavailable(_));
     assert!(unavailable(store.caller(&caller.tenant, &caller.id).await.unwrap_err()));
     assert!(unavailable(store.snapshot().await.unwrap_err()));
     assert!(unavailable(store.changes(0, 1).await.unwrap_err()));
     assert!(unavailable(store.put_plan(plan("q", 1), &actor()).await.unwrap_err()));
-    within(store.changed(u64::MAX)).await;
+    within(store.wait_for_change(u64::MAX)).await;
 }
 
 const WRITE_TO: &str = "PORTCULLIS_TEST_WRITE_TO";
@@ -217,12 +217,12 @@ async fn while_another_process_writes_changes_are_unavailable_and_reads_go_on() 
     for _ in 0..3 {
         let start = Instant::now();
         let refused = store.create_caller(client("t", "new"), &actor()).await;
-        assert!(matches!(refused, Err(Fault::Unavailable(_))), "{refused:?}");
+        assert!(matches!(refused, Err(RegistryError::Unavailable(_))), "{refused:?}");
         let waited = start.elapsed();
         assert!(waited >= Duration::from_millis(100) && waited < Duration::from_secs(2), "{waited:?}");
     }
     assert_eq!(store.caller(&caller.tenant, &caller.id).await.unwrap(), caller);
-    assert!(matches!(reason(&path).await, Fault::Unavailable(_)));
+    assert!(matches!(reason(&path).await, RegistryError::Unavailable(_)));
     other.execute("ROLLBACK").await.unwrap();
 
     assert_eq!(store.snapshot().await.unwrap().entities, before.entities);
@@ -245,7 +245,7 @@ async fn a_transaction_that_sqlite_ends_by_itself_leaves_the_writer_usable() {
     let before = store.snapshot().await.unwrap();
     for _ in 0..3 {
         let refused = store.create_caller(client("t", "new"), &actor()).await;
-        assert!(matches!(&refused, Err(Fault::Corrupt(reason)) if reason.contains("broken")), "{refused:?}");
+        assert!(matches!(&refused, Err(RegistryError::Corrupt(reason)) if reason.contains("broken")), "{refused:?}");
     }
     assert_eq!(store.snapshot().await.unwrap().entities, before.entities);
     other.execute("DROP TRIGGER broken").await.unwrap();
@@ -287,7 +287,7 @@ async fn a_record_that_does_not_parse_is_corrupt_and_only_that() {
             store.snapshot().await.map(drop),
         ];
         for outcome in outcomes {
-            let Err(Fault::Corrupt(reason)) = outcome else { panic!("{record}: {outcome:?}") };
+            let Err(RegistryError::Corrupt(reason)) = outcome else { panic!("{record}: {outcome:?}") };
             assert!(reason.contains("caller") && reason.contains(id), "{record}: {reason}");
             assert!(!reason.contains("hunter2"), "{record}: {reason}");
         }
@@ -308,7 +308,7 @@ async fn a_change_that_does_not_parse_is_named_by_its_number() {
     for (change, set) in [(7, "record = 'x'"), (6, "kind = 'x'"), (5, "verb = 'x'"), (4, "at = 'x'")] {
         let sql = format!("UPDATE change SET {set} WHERE seq = {change}");
         other.execute(AssertSqlSafe(sql)).await.unwrap();
-        let Err(Fault::Corrupt(reason)) = store.changes(0, 100).await else { panic!("{set}") };
+        let Err(RegistryError::Corrupt(reason)) = store.changes(0, 100).await else { panic!("{set}") };
         assert!(reason.contains(&format!("change {change}")), "{reason}");
         assert!(store.changes(0, change - 1).await.is_ok());
     }
@@ -404,7 +404,7 @@ async fn a_row_that_was_tampered_with_is_found() {
             other.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
         }
         let outcome = store.verify().await;
-        let Err(Fault::Corrupt(reason)) = outcome else { panic!("{tampering}: {outcome:?}") };
+        let Err(RegistryError::Corrupt(reason)) = outcome else { panic!("{tampering}: {outcome:?}") };
         assert!(reason.starts_with(found), "{tampering}: {reason}");
     }
 }
@@ -438,7 +438,7 @@ async fn a_change_that_was_appended_without_its_hash_is_found_and_gets_none() {
     store.close().await;
     outside(&path).await.execute(FORGED).await.unwrap();
     let found = |outcome| match outcome {
-        Err(Fault::Corrupt(reason)) => {
+        Err(RegistryError::Corrupt(reason)) => {
             assert!(reason.starts_with(&format!("change {forged} has no hash")), "{reason}");
         }
         outcome => panic!("{outcome:?}"),
@@ -518,12 +518,12 @@ async fn a_store_that_was_replaced_is_seen_and_written_where_it_stands() {
         let last = log(&store).await.last().unwrap().seq;
         // What was not checkpointed yet is in the log, and what is copied over the file would be mixed with it.
         while path.with_extension("db-wal").metadata().unwrap().len() > 0 {
-            let _ = tokio::time::timeout(Duration::from_millis(60), store.changed(last)).await;
+            let _ = tokio::time::timeout(Duration::from_millis(60), store.wait_for_change(last)).await;
         }
         replace(&older, &path);
         // At once: the write goes to the file that is there now.
         store.create_caller(client("t", "kept"), &actor()).await.unwrap();
-        within(store.changed(last)).await;
+        within(store.wait_for_change(last)).await;
         let log = log(&store).await;
         assert_eq!(log.len() as u64, mark.last + 1, "{how}");
         assert!(store.caller(&caller.tenant, &caller.id).await.is_ok(), "{how}");
@@ -545,11 +545,11 @@ async fn a_store_whose_file_is_gone_takes_no_changes_until_it_is_back() {
     let aside = folder.path().join("aside.db");
     std::fs::rename(&path, &aside).unwrap();
     let refused = store.put_plan(plan("q", 1), &actor()).await;
-    assert!(matches!(refused, Err(Fault::Unavailable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(RegistryError::Unavailable(_))), "{refused:?}");
     assert!(!path.exists(), "none is made in its place");
     std::fs::write(&path, "").unwrap();
     let refused = store.put_plan(plan("q", 1), &actor()).await;
-    assert!(matches!(refused, Err(Fault::Unavailable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(RegistryError::Unavailable(_))), "{refused:?}");
     std::fs::rename(&aside, &path).unwrap();
     store.put_plan(plan("q", 1), &actor()).await.unwrap();
     store.verify().await.unwrap();
@@ -587,7 +587,7 @@ async fn a_revocation_does_not_wait_for_an_import() {
             elsewhere.create_credential(key(&moved, &format!("imported {n}")), &actor()).await.unwrap();
         }
         let secrets =
-            || Secrets { peppers: vec![Known { version: 1, check: "x".into() }], seal_keys: vec![] };
+            || SecretFingerprints { peppers: vec![SecretFingerprint { version: 1, check: "x".into() }], seal_keys: vec![] };
         let mut export = Export::begin(&elsewhere, &secrets(), clock().now().time).await.unwrap();
         let mut file = Vec::new();
         while let Some(lines) = export.next().await.unwrap() {
@@ -607,7 +607,7 @@ async fn a_revocation_does_not_wait_for_an_import() {
             let store = store.clone();
             async move {
                 let mut file = BufReader::new(slow);
-                let import = Import::new(&mut file, secrets()).adding(true).dry_run(dry_run);
+                let import = Import::new(&mut file, secrets()).into_existing(true).dry_run(dry_run);
                 import.run(&*store, &actor()).await
             }
         });
@@ -644,16 +644,16 @@ async fn an_import_is_refused_as_a_whole_when_its_place_was_taken_meanwhile() {
     /// Makes a tenant, and has another one made meanwhile.
     struct Making<'a>(&'a Path, &'a str);
     #[async_trait::async_trait]
-    impl Work for Making<'_> {
-        async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+    impl UnitOfWork for Making<'_> {
+        async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
             let made = [tenant("first"), tenant("second")].map(Change::CreateTenant);
             execute(tx, made.into()).await?;
             open(self.0).await.create_tenant(tenant(self.1), &actor()).await?;
-            Ok(End::Keep)
+            Ok(Outcome::Commit)
         }
     }
     let refused = store.transact_bulk(&mut Making(&path, "second"), &actor()).await;
-    assert!(matches!(refused, Err(Fault::Conflict)), "{refused:?}");
+    assert!(matches!(refused, Err(RegistryError::Conflict)), "{refused:?}");
     assert!(store.tenant(&"first".parse().unwrap()).await.is_err());
     store.delete_tenant(&"second".parse().unwrap(), None, &actor()).await.unwrap();
     store.transact_bulk(&mut Making(&path, "third"), &actor()).await.unwrap();
@@ -672,7 +672,7 @@ async fn bulk_work_leaves_no_write_ahead_log_behind() {
     let log = path.with_extension("db-wal");
     assert!(log.metadata().unwrap().len() > 0);
     while log.metadata().unwrap().len() > 0 {
-        let _ = tokio::time::timeout(Duration::from_millis(60), store.changed(20)).await;
+        let _ = tokio::time::timeout(Duration::from_millis(60), store.wait_for_change(20)).await;
     }
     store.verify().await.unwrap();
 }
@@ -684,11 +684,11 @@ async fn uses_of_many_credentials_are_noted_in_many_transactions() {
     let caller = fill(&store).await;
     let made = store.create_credential(key(&caller, "another"), &actor()).await.unwrap();
     let at = caller.created_at;
-    let mut uses: Vec<_> = (0..1_200).map(|_| (portcullis::app::CredentialId::random(), at)).collect();
+    let mut uses: Vec<_> = (0..1_200).map(|_| (portcullis::model::CredentialId::random(), at)).collect();
     uses.push((made.id.clone(), at));
-    store.note_uses(&uses).await.unwrap();
+    store.record_last_used(&uses).await.unwrap();
     assert_eq!(
-        store.last_uses(&[made.id]).await.unwrap()[0].map(jiff::Timestamp::as_second),
+        store.last_used(&[made.id]).await.unwrap()[0].map(jiff::Timestamp::as_second),
         Some(at.as_second())
     );
 }
@@ -700,7 +700,7 @@ async fn a_lock_of_a_time_before_fences_holds_on_and_is_broken() {
     let store = open(&path).await;
     let caller = fill(&store).await;
     let minute = Duration::from_secs(60);
-    let on = |path: &str| lock(Target::Resource(path.parse().unwrap()), minute);
+    let on = |path: &str| lock(LockTarget::Resource(path.parse().unwrap()), minute);
     let old = store.acquire_lock(on("/a/b"), &actor()).await.unwrap();
     store.close().await;
     let mut other = outside(&path).await;
@@ -723,19 +723,19 @@ async fn a_lock_of_a_time_before_fences_holds_on_and_is_broken() {
     assert_eq!(before, Lock { fence: 0, token: None, ..old.clone() });
     for path in ["/a", "/a/b", "/a/b/c"] {
         let refused = store.acquire_lock(on(path), &actor()).await;
-        assert!(matches!(&refused, Err(Fault::Locked(shown)) if **shown == before), "{refused:?}");
+        assert!(matches!(&refused, Err(RegistryError::Locked(shown)) if **shown == before), "{refused:?}");
     }
     let refused = store.delete_caller(&caller.tenant, &caller.id, None, &actor()).await;
-    assert!(matches!(refused, Err(Fault::Locked(_))), "{refused:?}");
+    assert!(matches!(refused, Err(RegistryError::Locked(_))), "{refused:?}");
     let token = LockToken::generate();
     let unproven = store.release_lock(&old.id, &token, &actor()).await;
-    assert!(matches!(unproven, Err(Fault::LockLost)), "{unproven:?}");
+    assert!(matches!(unproven, Err(RegistryError::LockLost)), "{unproven:?}");
     // It counts for its owner.
     for n in 2..MAX_LOCKS {
         store.acquire_lock(on(&format!("/{n}")), &actor()).await.unwrap();
     }
     let full = store.acquire_lock(on("/x"), &actor()).await;
-    assert!(matches!(full, Err(Fault::Full(MAX_LOCKS))), "{full:?}");
+    assert!(matches!(full, Err(RegistryError::LimitReached(MAX_LOCKS))), "{full:?}");
     store.break_lock(&old.id, &actor()).await.unwrap();
     assert!(store.acquire_lock(on("/a"), &actor()).await.unwrap().fence > old.fence);
     store.verify().await.unwrap();
@@ -745,7 +745,7 @@ async fn a_lock_of_a_time_before_fences_holds_on_and_is_broken() {
 #[tokio::test]
 async fn a_fence_does_not_fall_back_when_the_clock_does() {
     let (_folder, path) = ground();
-    let on = |path: &str| lock(Target::Resource(path.parse().unwrap()), Duration::from_secs(1));
+    let on = |path: &str| lock(LockTarget::Resource(path.parse().unwrap()), Duration::from_secs(1));
     let mut last = 0;
     for time in
         ["2026-01-01T00:00:01Z", "2030-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "1969-01-01T00:00:00Z"]
@@ -774,13 +774,13 @@ async fn two_handles_on_one_file_see_each_others_changes() {
             tokio::task::yield_now().await;
             writes.create_caller(client("t", &format!("name {seq}")), &actor()).await.unwrap()
         };
-        let ((), made) = within(async { tokio::join!(biased; reads.changed(seq), caller) }).await;
+        let ((), made) = within(async { tokio::join!(biased; reads.wait_for_change(seq), caller) }).await;
         let changes = reads.changes(seq, 10).await.unwrap();
         assert_eq!(changes.len(), 1);
         assert_eq!((changes[0].seq, &changes[0].entity), (seq + 1, &Entity::Caller(made.clone())));
         assert_eq!(reads.caller(&made.tenant, &made.id).await.unwrap(), made);
         // What is there already is not waited for.
-        within(reads.changed(seq)).await;
+        within(reads.wait_for_change(seq)).await;
     }
     the_log_tells_all(&one).await;
 }
@@ -874,12 +874,12 @@ async fn a_file_that_is_no_store_is_refused_and_left_alone() {
     for garbage in [&b"x"[..], &[0xA5; 100], &[b'x'; 5_000], &[0; 8_192], &lookalike] {
         std::fs::write(&path, garbage).unwrap();
         let fault = reason(&path).await;
-        assert!(matches!(fault, Fault::Corrupt(_)), "{} bytes: {fault:?}", garbage.len());
+        assert!(matches!(fault, RegistryError::Corrupt(_)), "{} bytes: {fault:?}", garbage.len());
         assert_eq!(std::fs::read(&path).unwrap(), garbage);
     }
-    assert!(matches!(reason(folder.path()).await, Fault::Unavailable(_)), "a folder");
-    assert!(matches!(reason(&path.join("store.db")).await, Fault::Unavailable(_)), "below a file");
-    assert!(matches!(reason(Path::new("")).await, Fault::Unavailable(_)), "nothing");
+    assert!(matches!(reason(folder.path()).await, RegistryError::Unavailable(_)), "a folder");
+    assert!(matches!(reason(&path.join("store.db")).await, RegistryError::Unavailable(_)), "below a file");
+    assert!(matches!(reason(Path::new("")).await, RegistryError::Unavailable(_)), "nothing");
 }
 
 #[tokio::test]
@@ -896,7 +896,7 @@ async fn a_store_of_a_later_version_is_refused_and_left_alone() {
         )
         .await
         .unwrap();
-    assert!(matches!(reason(&path).await, Fault::Corrupt(reason) if reason.contains("9999")));
+    assert!(matches!(reason(&path).await, RegistryError::Corrupt(reason) if reason.contains("9999")));
     other.execute("DELETE FROM _sqlx_migrations WHERE version = 9999").await.unwrap();
     the_log_tells_all(&open(&path).await).await;
 }
@@ -931,11 +931,11 @@ async fn apps_of_an_earlier_version_are_listed_by_what_their_records_say() {
                 ALTER TABLE caller DROP COLUMN creator;";
     outside(&path).await.execute(back).await.unwrap();
     let store = open(&path).await;
-    let creator = Some(portcullis::app::Creator::Market);
-    let status = Some(portcullis::app::Status::Enabled);
-    let which = Callers { creator, status, order: Order::Newest, limit: 9, ..Callers::default() };
+    let creator = Some(portcullis::model::Creator::Market);
+    let status = Some(portcullis::model::Status::Enabled);
+    let which = CallerFilter { creator, status, order: Order::Newest, limit: 9, ..CallerFilter::default() };
     assert_eq!(store.callers(&which).await.unwrap().len(), 1);
-    assert_eq!(store.count_callers(&Callers { creator: None, ..which }).await.unwrap(), 2);
+    assert_eq!(store.count_callers(&CallerFilter { creator: None, ..which }).await.unwrap(), 2);
     let when: Vec<String> = sqlx::query_scalar("SELECT created_at FROM caller ORDER BY created_at")
         .fetch_all(&mut outside(&path).await)
         .await
@@ -967,21 +967,21 @@ async fn a_page_of_many_apps_is_read_without_reading_the_others() {
     );
     outside.execute(AssertSqlSafe(like)).await.unwrap();
 
-    let newest = Callers {
+    let newest = CallerFilter {
         tenant: Some(made.tenant.clone()),
         kind: Some("app"),
         order: Order::Newest,
         limit: 500,
-        ..Callers::default()
+        ..CallerFilter::default()
     };
     let (start, memory) = (Instant::now(), resident());
     let mut last = start;
     for (what, which, total) in [
         ("the first page", newest.clone(), count),
-        ("the last page", Callers { offset: count - 500, ..newest.clone() }, count),
-        ("by key", Callers { app_key: Some("key_000777".into()), ..newest.clone() }, 1),
-        ("by part of the name", Callers { contains: Some("000777".into()), ..newest.clone() }, 1),
-        ("none", Callers { status: Some(portcullis::app::Status::Disabled), ..newest.clone() }, 0),
+        ("the last page", CallerFilter { offset: count - 500, ..newest.clone() }, count),
+        ("by key", CallerFilter { app_key: Some("key_000777".into()), ..newest.clone() }, 1),
+        ("by part of the name", CallerFilter { contains: Some("000777".into()), ..newest.clone() }, 1),
+        ("none", CallerFilter { status: Some(portcullis::model::Status::Disabled), ..newest.clone() }, 0),
     ] {
         let page = store.callers(&which).await.unwrap();
         assert_eq!(store.count_callers(&which).await.unwrap(), total, "{what}");
@@ -990,7 +990,7 @@ async fn a_page_of_many_apps_is_read_without_reading_the_others() {
         let now = Instant::now();
         println!("{what} of {count} and the total: {:?}", now - std::mem::replace(&mut last, now));
     }
-    let oldest = Callers { offset: count - 1, ..newest.clone() };
+    let oldest = CallerFilter { offset: count - 1, ..newest.clone() };
     assert_eq!(store.callers(&oldest).await.unwrap(), [made]);
     println!("resident before {memory} KiB, at most {} KiB", resident());
 }
@@ -1010,7 +1010,7 @@ async fn a_database_of_another_program_is_refused_and_left_as_it_is() {
     let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
     sqlx::query("CREATE TABLE theirs (a)").execute(&pool).await.unwrap();
     let opened = Sqlite::open(&path, Arc::new(SystemClock::new())).await;
-    assert!(matches!(opened.err(), Some(Fault::Corrupt(_))));
+    assert!(matches!(opened.err(), Some(RegistryError::Corrupt(_))));
     let tables: i64 =
         sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&pool).await.unwrap();
     assert_eq!(tables, 1);

@@ -23,10 +23,10 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full};
 use portcullis::{
     Admission, Head, Policy, Stop,
-    app::{Covers, PlanId},
-    policy::{Accept, ApiKey, BodyLimit, Lock, RateLimit},
-    problem::Code,
-    tower::{PortcullisLayer, Refusal, Unserved},
+    model::{LockedRequests, PlanId},
+    policy::{Accept, ApiKey, BodyLimit, RequireUnlocked, RateLimit},
+    problem::DenialCode,
+    tower::{PortcullisLayer, Denied, Unserved},
 };
 use tokio::sync::mpsc;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -109,7 +109,7 @@ async fn layers_of_one_policy_each_share_the_admission() {
     let service = ServiceBuilder::new()
         .layer(layer(&world, Accept::new(["application/json"]).unwrap()))
         .layer(layer(&world, ApiKey::new(world.directory.clone())))
-        .layer(layer(&world, Lock::new(world.directory.clone())))
+        .layer(layer(&world, RequireUnlocked::new(world.directory.clone())))
         .layer(inner(&world, RateLimit::new()))
         .service(service_fn(tells));
     let response = service.clone().oneshot(request("GET", &key)).await.unwrap();
@@ -121,8 +121,8 @@ async fn layers_of_one_policy_each_share_the_admission() {
     let response = service.oneshot(request("GET", "junk")).await.unwrap();
     assert_eq!(response.status(), 401);
     assert_eq!(response.headers().get_all("vary").iter().count(), 1);
-    assert_eq!(response.extensions().get(), Some(&Refusal));
-    assert_eq!(response.extensions().get(), Some(&Code("credential-malformed")));
+    assert_eq!(response.extensions().get(), Some(&Denied));
+    assert_eq!(response.extensions().get(), Some(&DenialCode("credential-malformed")));
 }
 
 /// The lock refuses what the limit had admitted: in one chain, and across two layers.
@@ -131,11 +131,11 @@ async fn a_refusal_further_in_gives_back_what_was_taken_further_out() {
     let world = World::new();
     let directory = || world.directory.clone();
     let chain = ServiceBuilder::new()
-        .layer(layer(&world, (ApiKey::new(directory()), RateLimit::new(), Lock::new(directory()))))
+        .layer(layer(&world, (ApiKey::new(directory()), RateLimit::new(), RequireUnlocked::new(directory()))))
         .service(service_fn(tells));
     let stack = ServiceBuilder::new()
         .layer(layer(&world, (ApiKey::new(directory()), RateLimit::new())))
-        .layer(layer(&world, Lock::new(directory())))
+        .layer(layer(&world, RequireUnlocked::new(directory())))
         .service(service_fn(tells));
     for chained in [true, false] {
         let (_, key) = two_a_minute(&world);
@@ -147,7 +147,7 @@ async fn a_refusal_further_in_gives_back_what_was_taken_further_out() {
                 stack.clone().oneshot(request).await.unwrap().map(Body::new)
             }
         };
-        let lock = world.lock_path("/x", Covers::Writes, Duration::from_secs(60));
+        let lock = world.lock_path("/x", LockedRequests::Writes, Duration::from_secs(60));
         for _ in 0..5 {
             let refused = send("PUT").await;
             assert_eq!(refused.status(), 423);
@@ -275,10 +275,10 @@ async fn a_client_that_leaves_during_a_wait_has_spent_nothing() {
 async fn a_denial_after_a_wait_gives_back() {
     let world = World::new();
     let (_, key) = two_a_minute(&world);
-    world.lock_path("/x", Covers::Writes, Duration::from_secs(60));
+    world.lock_path("/x", LockedRequests::Writes, Duration::from_secs(60));
     let api_key = || ApiKey::new(world.directory.clone());
     let waits = Waits::on(|| ready(()));
-    let policies = (api_key(), RateLimit::new(), waits, Lock::new(world.directory.clone()));
+    let policies = (api_key(), RateLimit::new(), waits, RequireUnlocked::new(world.directory.clone()));
     let locked = layer(&world, policies).layer(service_fn(tells));
     assert_eq!(locked.oneshot(request("PUT", &key)).await.unwrap().status(), 423);
     let limited = layer(&world, (api_key(), RateLimit::new())).layer(service_fn(tells));
@@ -440,13 +440,13 @@ async fn content_whose_length_is_not_announced_is_counted_as_it_arrives() {
         if read { "all" } else { "a part" }
     };
     for route in [post(whole), post(started)] {
-        let limit = PortcullisLayer::new(BodyLimit::new(5)).checking_content();
+        let limit = PortcullisLayer::new(BodyLimit::new(5)).verify_content();
         let app = Router::new().route("/", route).layer(limit);
         let response = app.clone().oneshot(unannounced(&["ab", "cde"])).await.unwrap();
         assert_eq!(response.status(), 200);
         let response = app.oneshot(unannounced(&["ab", "cde", "f"])).await.unwrap();
         assert_eq!(response.status(), 413);
-        assert_eq!(response.extensions().get::<Code>().map(|code| code.0), Some("content-too-large"));
+        assert_eq!(response.extensions().get::<DenialCode>().map(|code| code.0), Some("content-too-large"));
         assert!(text(response).await.contains("content-too-large"));
     }
 }
@@ -472,7 +472,7 @@ async fn an_axum_service_is_guarded_in_one_layer() {
     let policies = (
         Accept::new(["text/plain"]).unwrap(),
         ApiKey::new(world.directory.clone()),
-        Lock::new(world.directory.clone()),
+        RequireUnlocked::new(world.directory.clone()),
         RateLimit::new(),
     );
     let app = Router::new().route("/orders", get(orders)).layer(layer(&world, policies));

@@ -14,7 +14,7 @@ use http_body_util::Empty;
 use portcullis::{
     Policy,
     clock::Clock,
-    problem::{self, Form},
+    problem::{self, ErrorFormat},
     tower::PortcullisLayer,
 };
 use tower::{Layer, Service, service_fn};
@@ -89,7 +89,7 @@ fn refusal(case: Rc<Case>, world: &World) -> Scenario {
             let Some(mut admission) = admission.take() else { return };
             let answer = case
                 .decide(&mut admission, now)
-                .map_err(|denial| problem::answer(&denial, Form::Problem, &admission));
+                .map_err(|denial| problem::render(&denial, ErrorFormat::Problem, &admission));
             drop((answer, admission));
         });
     })

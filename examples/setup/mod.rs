@@ -8,9 +8,9 @@ use std::{error::Error, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis::{
-    app::{
-        Actor, ApiKey, CallerKind, Credential, CredentialId, CredentialKind, KeyPrefix, Limit, Pepper,
-        Peppers, Plan, Promise, Scopes, Standing, Status, Tenant,
+    model::{
+        Actor, GeneratedKey, CallerKind, Credential, CredentialId, CredentialKind, KeyPrefix, Limit, Pepper,
+        Peppers, Plan, WindowGuarantee, Scopes, SubscriptionStatus, Status, Tenant,
     },
     clock::SystemClock,
     directory::Directory,
@@ -18,7 +18,7 @@ use portcullis::{
 };
 
 /// The directory, and the key of the one caller in it.
-pub async fn directory() -> Result<(Arc<Directory>, ApiKey), Box<dyn Error>> {
+pub async fn directory() -> Result<(Arc<Directory>, GeneratedKey), Box<dyn Error>> {
     // This registry ends with the process, and so may its pepper. One that lasts needs one that lasts.
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)?;
@@ -30,20 +30,20 @@ pub async fn directory() -> Result<(Arc<Directory>, ApiKey), Box<dyn Error>> {
     Ok((directory, key))
 }
 
-async fn fill(registry: &Memory, pepper: &Pepper) -> Result<ApiKey, Box<dyn Error>> {
+async fn fill(registry: &Memory, pepper: &Pepper) -> Result<GeneratedKey, Box<dyn Error>> {
     let (actor, unset) = (Actor::system("example"), Timestamp::UNIX_EPOCH); // the registry sets the times
     let tenant = Tenant {
         id: "acme".parse()?,
         name: "Acme".into(),
         gateway: None,
-        standing: Standing::Active,
+        standing: SubscriptionStatus::Active,
         max_callers: 10,
         revision: 1,
         created_at: unset,
         updated_at: unset,
     };
     let tenant = registry.create_tenant(tenant, &actor).await?;
-    let limits = vec![Limit::new("minute", 5, 60, 5, Promise::Average)?];
+    let limits = vec![Limit::new("minute", 5, 60, 5, WindowGuarantee::Average)?];
     registry.put_plan(Plan::new("free".parse()?, limits)?, &actor).await?;
     let caller = NewCaller {
         id: "shop".parse()?,
@@ -53,7 +53,7 @@ async fn fill(registry: &Memory, pepper: &Pepper) -> Result<ApiKey, Box<dyn Erro
         plan: Some("free".parse()?),
     };
     let caller = registry.create_caller(caller, &actor).await?;
-    let key = ApiKey::generate(&KeyPrefix::default());
+    let key = GeneratedKey::generate(&KeyPrefix::default());
     let credential = Credential {
         id: CredentialId::random(),
         tenant: tenant.id,

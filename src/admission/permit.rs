@@ -7,28 +7,28 @@ use smallvec::SmallVec;
 use crate::{
     clock::Moment,
     directory::KeyEntry,
-    limit::{Call, Reading, Spending},
+    limit::{ThrottlePermit, LimitSnapshot, QuotaPermit},
 };
 
 /// What a policy took.
 #[derive(Debug)]
 pub(crate) enum Permit {
     /// One request from every budget of a key's caller.
-    Budget(Arc<KeyEntry>, Reading),
+    Budget(Arc<KeyEntry>, LimitSnapshot),
     /// One call that a throttle counted.
-    Call(Call),
+    Call(ThrottlePermit),
     /// One call of an app's quota.
-    Quota(Spending),
+    Quota(QuotaPermit),
 }
 
 impl Permit {
-    fn give_back(self, now: u64) {
+    fn refund(self, now: u64) {
         match self {
             Self::Budget(key, reading) => {
-                key.caller().budgets.iter().for_each(|budgets| budgets.give_back(&reading, now));
+                key.caller().budgets.iter().for_each(|budgets| budgets.refund(&reading, now));
             }
-            Self::Call(call) => call.give_back(),
-            Self::Quota(spending) => spending.give_back(),
+            Self::Call(call) => call.refund(),
+            Self::Quota(spending) => spending.refund(),
         }
     }
 }
@@ -43,50 +43,50 @@ pub struct Permits {
 }
 
 impl Permits {
-    pub(crate) fn take(&mut self, permit: Permit) {
+    pub(crate) fn push(&mut self, permit: Permit) {
         self.taken.push(permit);
     }
 
     /// Notes the moment, for what is given back without another one to go by.
-    pub(crate) fn at(&mut self, now: Moment) {
+    pub(crate) fn set_now(&mut self, now: Moment) {
         self.now = now.ticks;
     }
 
     /// Gives everything back, as of the moment the policies were last asked.
     #[inline]
-    pub fn give_back(&mut self) {
+    pub fn refund(&mut self) {
         // Most requests are served, or refused before anything was taken.
         if !self.taken.is_empty() {
-            self.give_all_back();
+            self.refund_all();
         }
     }
 
     #[inline(never)]
-    fn give_all_back(&mut self) {
+    fn refund_all(&mut self) {
         let now = self.now;
-        self.taken.drain(..).for_each(|permit| permit.give_back(now));
+        self.taken.drain(..).for_each(|permit| permit.refund(now));
     }
 
     /// The request is being served: from now on what was taken is kept.
     #[must_use]
-    pub fn serve(mut self) -> Served {
-        Served(std::mem::take(&mut self.taken))
+    pub fn commit(mut self) -> Committed {
+        Committed(std::mem::take(&mut self.taken))
     }
 }
 
 impl Drop for Permits {
     fn drop(&mut self) {
-        self.give_back();
+        self.refund();
     }
 }
 
 /// What was taken for a request that is being served. Dropped, budgets stay spent.
 #[derive(Debug)]
-pub struct Served(SmallVec<[Permit; 1]>);
+pub struct Committed(SmallVec<[Permit; 1]>);
 
-impl Served {
+impl Committed {
     /// The service behind turned out to be guarded too, and refused: everything is given back.
-    pub fn refuse(mut self, now: Moment) {
-        self.0.drain(..).for_each(|permit| permit.give_back(now.ticks));
+    pub fn refund(mut self, now: Moment) {
+        self.0.drain(..).for_each(|permit| permit.refund(now.ticks));
     }
 }

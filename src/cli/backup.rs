@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 
-use super::transfer::draft::Draft;
+use super::transfer::atomic_file::AtomicFile;
 use crate::{config::Config, registry::sqlite};
 
 /// Copies the store of a configuration to a file that is not there yet, which only its owner may read. It is on the
@@ -15,9 +15,9 @@ use crate::{config::Config, registry::sqlite};
 pub async fn run(config: &Config, to: &Path) -> anyhow::Result<String> {
     let store = &config.store.path;
     ensure!(store.exists(), "store {} is not there; portcullis init makes it", store.display());
-    let draft = Draft::of(to).with_context(|| to.display().to_string())?;
+    let draft = AtomicFile::create(to).with_context(|| to.display().to_string())?;
     let last =
         sqlite::copy(store, draft.under()).await.with_context(|| format!("store {}", store.display()))?;
-    draft.put().with_context(|| to.display().to_string())?;
+    draft.persist().with_context(|| to.display().to_string())?;
     Ok(format!("all of the store up to change {last}"))
 }

@@ -7,15 +7,15 @@ use std::{
 
 use crate::{
     config::{Backend, Config, Route, Surface},
-    gateway::{FirstStart, NAMES, Names},
-    policy::Source,
+    gateway::{Bootstrap, NAMES, DemoNames},
+    policy::KeySource,
 };
 
 /// The keys of a first start, and requests for the routes that the configuration has.
 ///
 /// # Errors
 /// Never: writing to a text does not fail.
-pub fn of(config: &Config, start: &FirstStart) -> Result<String, fmt::Error> {
+pub fn introduction(config: &Config, start: &Bootstrap) -> Result<String, fmt::Error> {
     let [key, token, owner] = [&start.api_key, &start.operator_token, &start.owner_token];
     let first = key.is_some() || token.is_some();
     let mut text = String::new();
@@ -81,9 +81,9 @@ fn guarded(config: &Config, base: &str, key: &str) -> Option<String> {
     let source = settings.places().and_then(|places| places.into_iter().next());
     let credential = match source {
         None => format!("X-API-KEY: {key}"),
-        Some(Source::Field(name)) if name == "x-api-key" => format!("X-API-KEY: {key}"),
-        Some(Source::Field(name)) => format!("{name}: {key}"),
-        Some(Source::Authorization(scheme)) => format!("Authorization: {scheme} {key}"),
+        Some(KeySource::Field(name)) if name == "x-api-key" => format!("X-API-KEY: {key}"),
+        Some(KeySource::Field(name)) => format!("{name}: {key}"),
+        Some(KeySource::Authorization(scheme)) => format!("Authorization: {scheme} {key}"),
     };
     let host = route.host.as_ref().map(|host| format!(" -H 'Host: {}'", host.as_str())).unwrap_or_default();
     let path = format!("{}/hello", route.path.as_str().trim_end_matches('/'));
@@ -92,7 +92,7 @@ fn guarded(config: &Config, base: &str, key: &str) -> Option<String> {
 
 /// A change through discue's contract.
 fn api_clients(config: &Config, base: &str, key: &str) -> Option<String> {
-    let Names { api_client, .. } = NAMES;
+    let DemoNames { api_client, .. } = NAMES;
     let prefixes = ["/v1/api_clients", "/api_clients"];
     let prefix = prefixes.into_iter().find(|path| leads(config, path, Surface::Discue))?;
     Some(format!(
@@ -104,7 +104,7 @@ fn api_clients(config: &Config, base: &str, key: &str) -> Option<String> {
 
 /// A change through APIG's contract.
 fn apps(config: &Config, base: &str, token: &str) -> Option<String> {
-    let Names { project, instance, app, .. } = NAMES;
+    let DemoNames { project, instance, app, .. } = NAMES;
     let paths =
         ["v1", "v2"].map(|version| format!("/{version}/{project}/apigw/instances/{instance}/apps/{app}"));
     let path = paths.into_iter().find(|path| leads(config, path, Surface::Apig))?;

@@ -22,11 +22,11 @@ use http::{Method, header};
 use serde_json::Value;
 
 use super::{
-    api::{Api, Reply},
+    client::{AdminClient, Reply},
     table::{Column, lines, table},
 };
 use crate::{
-    app::{Secret, text::escaped_json},
+    model::{Secret, text::escaped_json},
     config::Config,
 };
 
@@ -40,7 +40,7 @@ const PAGE: u32 = 500;
 /// Whose admin API is asked.
 #[derive(Debug, Args)]
 #[group(skip)]
-pub struct Served {
+pub struct Remote {
     /// The admin API of a gateway, such as `http://127.0.0.1:9001`; it takes a key, in `PORTCULLIS_TOKEN` or
     /// --token-file.
     /// Without it: the store of the configuration, whether or not a gateway runs.
@@ -51,12 +51,12 @@ pub struct Served {
     token_file: Option<PathBuf>,
 }
 
-impl Served {
+impl Remote {
     /// That of a gateway, if one is named.
     ///
     /// # Errors
     /// When it is no address, or there is no key to it.
-    pub fn api(&self) -> anyhow::Result<Option<Api>> {
+    pub fn api(&self) -> anyhow::Result<Option<AdminClient>> {
         let Some(url) = &self.url else { return Ok(None) };
         let key = match &self.token_file {
             Some(file) => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
@@ -65,16 +65,16 @@ impl Served {
                 Err(_) => bail!("{url} takes a key: set {VARIABLE}, or give --token-file"),
             },
         };
-        Api::served(url, Secret::from(key.trim().to_owned())).map(Some)
+        AdminClient::connect(url, Secret::from(key.trim().to_owned())).map(Some)
     }
 }
 
 /// Where the admin API is, and how its answers are told.
 #[derive(Debug, Args)]
-pub struct Where {
+pub struct Target {
     /// Whose it is.
     #[command(flatten)]
-    served: Served,
+    served: Remote,
     /// A file with the token of a lock; what stands on the lock may be changed with it. Or `PORTCULLIS_LOCK_TOKEN`.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Where")]
     lock_token_file: Option<PathBuf>,
@@ -83,7 +83,7 @@ pub struct Where {
     json: bool,
 }
 
-impl Where {
+impl Target {
     /// The token of a lock, if one is given.
     fn lock_token(&self) -> anyhow::Result<Option<String>> {
         let token = match &self.lock_token_file {
@@ -94,10 +94,10 @@ impl Where {
     }
 
     /// The API that is meant.
-    async fn api(&self, config: impl FnOnce() -> anyhow::Result<Config>) -> anyhow::Result<Api> {
+    async fn api(&self, config: impl FnOnce() -> anyhow::Result<Config>) -> anyhow::Result<AdminClient> {
         match self.served.api()? {
             Some(api) => Ok(api),
-            None => Api::own(&config()?).await,
+            None => AdminClient::in_process(&config()?).await,
         }
     }
 }
@@ -124,12 +124,12 @@ pub enum Manage {
 /// [`Refused`](super::api::Refused), or that the API cannot be reached.
 pub async fn run(
     what: Manage,
-    place: &Where,
+    place: &Target,
     config: impl FnOnce() -> anyhow::Result<Config>,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let lock_token = place.lock_token()?;
-    let mut desk = Desk { api: place.api(config).await?, lock_token, json: place.json, out };
+    let mut desk = CommandContext { api: place.api(config).await?, lock_token, json: place.json, out };
     let done = match what {
         Manage::Tenants(command) => tenants::run(command, &mut desk).await,
         Manage::Apps(command) => apps::run(command, &mut desk).await,
@@ -143,14 +143,14 @@ pub async fn run(
 }
 
 /// An API, and where its answers are told.
-struct Desk<'a> {
-    api: Api,
+struct CommandContext<'a> {
+    api: AdminClient,
     lock_token: Option<String>,
     json: bool,
     out: &'a mut dyn Write,
 }
 
-impl Desk<'_> {
+impl CommandContext<'_> {
     /// Shows all of a collection, page by page.
     async fn list(
         &mut self,
@@ -176,7 +176,7 @@ impl Desk<'_> {
         loop {
             let path =
                 after.as_ref().map_or(first.clone(), |after| format!("{first}&after={}", encoded(after)));
-            let page = self.api.ask(Method::GET, &path, &[], None).await?.body;
+            let page = self.api.send(Method::GET, &path, &[], None).await?.body;
             let mut rows = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
             if self.json {
                 for row in &rows {
@@ -195,27 +195,27 @@ impl Desk<'_> {
 
     /// Tells one thing.
     async fn show(&mut self, path: &str) -> anyhow::Result<()> {
-        let reply = self.api.ask(Method::GET, path, &[], None).await?;
-        self.tell(&reply.body)
+        let reply = self.api.send(Method::GET, path, &[], None).await?;
+        self.print(&reply.body)
     }
 
     /// Makes something and shows it, with a word about those of its members that are secret.
-    async fn make(&mut self, path: &str, body: &Value, secrets: &[&str]) -> anyhow::Result<()> {
-        let reply = self.api.ask(Method::POST, path, &[], Some(body)).await?;
-        self.tell_made(&reply.body, secrets)
+    async fn create(&mut self, path: &str, body: &Value, secrets: &[&str]) -> anyhow::Result<()> {
+        let reply = self.api.send(Method::POST, path, &[], Some(body)).await?;
+        self.print_created(&reply.body, secrets)
     }
 
     /// Changes what is there, and tells what it is since. What changed meanwhile is not changed.
-    async fn change(&mut self, path: &str, patch: &Value) -> anyhow::Result<()> {
+    async fn edit(&mut self, path: &str, patch: &Value) -> anyhow::Result<()> {
         let tag = self.tag(path).await?;
-        let reply = self.api.ask(Method::PATCH, path, &self.expecting(&tag), Some(patch)).await?;
-        self.tell(&reply.body)
+        let reply = self.api.send(Method::PATCH, path, &self.expecting(&tag), Some(patch)).await?;
+        self.print(&reply.body)
     }
 
     /// Deletes what is there; `query` is put behind its path then.
     async fn delete(&mut self, path: &str, query: &str) -> anyhow::Result<Reply> {
         let tag = self.tag(path).await?;
-        self.api.ask(Method::DELETE, &format!("{path}{query}"), &self.expecting(&tag), None).await
+        self.api.send(Method::DELETE, &format!("{path}{query}"), &self.expecting(&tag), None).await
     }
 
     /// What proves that a lock is held, if one is given.
@@ -231,12 +231,12 @@ impl Desk<'_> {
     }
 
     async fn tag(&self, path: &str) -> anyhow::Result<String> {
-        let reply = self.api.ask(Method::GET, path, &[], None).await?;
+        let reply = self.api.send(Method::GET, path, &[], None).await?;
         let tag = reply.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
         tag.map(str::to_owned).with_context(|| format!("{path} has no ETag: is this the admin API?"))
     }
 
-    fn tell(&mut self, thing: &Value) -> anyhow::Result<()> {
+    fn print(&mut self, thing: &Value) -> anyhow::Result<()> {
         match thing {
             Value::Null => {}
             thing if self.json => writeln!(self.out, "{}", escaped_json(&thing.to_string()))?,
@@ -246,22 +246,22 @@ impl Desk<'_> {
     }
 
     /// Shows something that was just made, and says that its secret members are in this answer only.
-    fn tell_made(&mut self, made: &Value, secrets: &[&str]) -> anyhow::Result<()> {
-        self.tell(made)?;
+    fn print_created(&mut self, made: &Value, secrets: &[&str]) -> anyhow::Result<()> {
+        self.print(made)?;
         let has = |pointer: &&str| made.pointer(pointer).is_some_and(Value::is_string);
         let shown: Vec<_> = secrets.iter().copied().filter(has).collect();
         if shown.is_empty() {
             return Ok(());
         }
         let names: Vec<_> = shown.iter().map(|pointer| pointer[1..].replace('/', ".")).collect();
-        self.say(&format!(
+        self.write_line(&format!(
             "\nStore it now: {} is shown this once and cannot be shown again.",
             names.join(", ")
         ))
     }
 
     /// Says that something is done, to people.
-    fn say(&mut self, what: &str) -> anyhow::Result<()> {
+    fn write_line(&mut self, what: &str) -> anyhow::Result<()> {
         if !self.json {
             writeln!(self.out, "{what}")?;
         }
@@ -279,6 +279,6 @@ fn encoded(text: &str) -> String {
 }
 
 /// The members that are given: an object without the rest.
-fn given<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+fn object_of<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
     Value::Object(members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
 }

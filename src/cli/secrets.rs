@@ -6,7 +6,7 @@ use anyhow::{bail, ensure};
 use clap::{Subcommand, ValueEnum};
 
 use crate::{
-    app::{Actor, Entity, Sealed},
+    model::{Actor, Entity, Sealed},
     clock::SystemClock,
     config::{Config, SecretKind, SecretsFile},
     gateway,
@@ -79,7 +79,7 @@ struct Use {
 }
 
 impl Use {
-    fn of(&self, kind: Kind) -> &BTreeMap<u32, u64> {
+    fn count_in(&self, kind: Kind) -> &BTreeMap<u32, u64> {
         match kind {
             Kind::Pepper => &self.peppers,
             Kind::SealKey => &self.seal_keys,
@@ -110,7 +110,7 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
         Secrets::List => {
             let (secrets, used) = used(config).await?;
             for kind in [Kind::Pepper, Kind::SealKey] {
-                let (name, uses) = (name(kind), used.of(kind));
+                let (name, uses) = (name(kind), used.count_in(kind));
                 let versions = secrets.versions(kind.into());
                 for (at, version) in versions.iter().enumerate() {
                     let count = uses.get(version).copied().unwrap_or_default();
@@ -143,8 +143,8 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
                 out,
                 "sealed anew with key {}: {}; were so before: {}",
                 sealer.current(),
-                told.anew,
-                told.already
+                told.resealed,
+                told.up_to_date
             )?;
             for (which, why) in &told.unreadable {
                 writeln!(out, "{which}: {why}")?;
@@ -158,7 +158,7 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
         }
         Secrets::Drop { kind, version, force } => {
             let (secrets, used) = used(config).await?;
-            let count = used.of(*kind).get(version).copied().unwrap_or_default();
+            let count = used.count_in(*kind).get(version).copied().unwrap_or_default();
             if count > 0 && !force {
                 bail!(
                     "{count} in the store stand on {} {version}; --force drops it all the same",
@@ -194,7 +194,7 @@ async fn open(config: &Config) -> anyhow::Result<(Sqlite, SecretsFile)> {
 
 async fn used(config: &Config) -> anyhow::Result<(SecretsFile, Use)> {
     let ((store, secrets), mut used) = (open(config).await?, Use::default());
-    let read = store.everything(&mut |entity| used.count(&entity)).await;
+    let read = store.for_each(&mut |entity| used.count(&entity)).await;
     store.close().await;
     read?;
     Ok((secrets, used))

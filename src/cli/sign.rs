@@ -1,8 +1,8 @@
 //! `portcullis sign`: signs a request and shows every step of it, or says why a signature is another one.
 
-mod check;
+mod diagnose;
 mod request;
-mod told;
+mod explain;
 
 use std::{
     fs,
@@ -15,11 +15,11 @@ use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use crate::{
-    app::Secret,
-    signature::{Signer, at},
+    model::Secret,
+    signature::{Signer, parse_date},
 };
 use request::Request;
-use told::Told;
+use explain::SigningSteps;
 
 /// The environment variable that may hold the secret.
 const VARIABLE: &str = "PORTCULLIS_SECRET";
@@ -73,7 +73,7 @@ pub struct Arguments {
 }
 
 fn date(text: &str) -> Result<Timestamp, &'static str> {
-    at(text).ok_or("a date has the form YYYYMMDDTHHMMSSZ")
+    parse_date(text).ok_or("a date has the form YYYYMMDDTHHMMSSZ")
 }
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
@@ -99,11 +99,11 @@ pub fn run(
     let Some(authorization) = &arguments.verify else {
         let signer = Signer::new(&arguments.key, secret.expose().as_bytes());
         let signed = signer.sign(request.parts(), request.names(), request.payload())?;
-        Told::signed(&signed, &request).write(out, arguments.json)?;
+        SigningSteps::signed(&signed, &request).write(out, arguments.json)?;
         return Ok(());
     };
     let theirs = authorization.trim().strip_prefix("Authorization:").unwrap_or(authorization).trim();
-    let found = check::check(&request, theirs, &arguments.key, &secret, now);
+    let found = diagnose::check(&request, theirs, &arguments.key, &secret, now);
     let holds = found.holds();
     found.write(out, arguments.json)?;
     if holds { Ok(()) } else { bail!("the signature does not hold") }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use crate::app::text::{escaped, escaped_json};
+use crate::model::text::{escaped, escaped_json};
 
 /// A column: its heading, and where in each row its value is (a JSON pointer).
 pub type Column = (&'static str, &'static str);

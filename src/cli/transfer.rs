@@ -3,8 +3,8 @@
 //! They work on the store itself, whether a gateway runs or not; one that runs follows the change log. With `--url`,
 //! a gateway's admin API does the same.
 
-pub(crate) mod draft;
-mod served;
+pub(crate) mod atomic_file;
+mod remote;
 
 use std::{
     fmt,
@@ -17,15 +17,15 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    app::Actor,
-    cli::manage::Served,
+    model::Actor,
+    cli::manage::Remote,
     clock::{Clock, SystemClock},
     config::Config,
     gateway,
     registry::sqlite::Sqlite,
-    transfer::{self, Form, Imported, KeyImport, LONGEST_ROWS, Mistake, Refused, Rows, Secrets},
+    transfer::{self, KeyFileFormat, Imported, KeyImport, MAX_FILE_BYTES, LineError, ImportError, KeyRows, SecretFingerprints},
 };
-use draft::Draft;
+use atomic_file::AtomicFile;
 
 /// Where everything goes.
 #[derive(Debug, clap::Args)]
@@ -33,10 +33,10 @@ use draft::Draft;
 pub struct Export {
     /// A file that is not there yet, or - for standard output.
     #[arg(long, value_name = "FILE", default_value = "-")]
-    to: Place,
+    to: TransferTarget,
     /// Of a gateway, where one is named.
     #[command(flatten)]
-    served: Served,
+    served: Remote,
 }
 
 /// Where everything comes from.
@@ -51,10 +51,10 @@ the file.")]
 pub struct Import {
     /// What an export wrote, or - for standard input.
     #[arg(value_name = "FILE")]
-    from: Place,
+    from: TransferTarget,
     /// Into a gateway, where one is named.
     #[command(flatten)]
-    served: Served,
+    served: Remote,
     /// Into a store in which there is something already; what the file has must not be there.
     #[arg(long)]
     add: bool,
@@ -76,13 +76,13 @@ status (enabled, disabled), scopes (all, or RESOURCE:read and RESOURCE:write wit
 pub struct ImportKeys {
     /// Rows of keys, or - for standard input.
     #[arg(value_name = "FILE")]
-    from: Place,
+    from: TransferTarget,
     /// Into a gateway, where one is named.
     #[command(flatten)]
-    served: Served,
+    served: Remote,
     /// How they are written: ndjson or csv. Unless it is said: csv when the file is named so, else ndjson.
     #[arg(long, value_name = "FORM")]
-    format: Option<Form>,
+    format: Option<KeyFileFormat>,
     /// Make the callers that are not there: api clients, named `api-client.ID`, or `api-client.id/ID` where that is no
     /// domain.
     #[arg(long)]
@@ -94,15 +94,15 @@ pub struct ImportKeys {
 
 /// A file, or one of the standard streams.
 #[derive(Debug, Clone)]
-struct Place(Option<PathBuf>);
+struct TransferTarget(Option<PathBuf>);
 
-impl From<&str> for Place {
+impl From<&str> for TransferTarget {
     fn from(name: &str) -> Self {
         Self((name != "-").then(|| name.into()))
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TransferTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Some(path) => path.display().fmt(f),
@@ -111,7 +111,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl Place {
+impl TransferTarget {
     fn open(&self) -> anyhow::Result<Box<dyn BufRead + Send + Sync>> {
         let Some(path) = &self.0 else { return Ok(Box::new(BufReader::new(io::stdin()))) };
         let file = File::open(path).with_context(|| format!("{self}: cannot be read"))?;
@@ -121,14 +121,14 @@ impl Place {
 
 /// Where everything is written to.
 enum Output<'a> {
-    File(Draft, &'a Path),
+    File(AtomicFile, &'a Path),
     Standard(io::StdoutLock<'static>),
 }
 
 impl<'a> Output<'a> {
-    fn of(place: &'a Place) -> anyhow::Result<Self> {
+    fn open(place: &'a TransferTarget) -> anyhow::Result<Self> {
         let Some(path) = &place.0 else { return Ok(Self::Standard(io::stdout().lock())) };
-        Ok(Self::File(Draft::of(path).with_context(|| path.display().to_string())?, path))
+        Ok(Self::File(AtomicFile::create(path).with_context(|| path.display().to_string())?, path))
     }
 
     fn write(&mut self, lines: &[u8]) -> anyhow::Result<()> {
@@ -140,7 +140,7 @@ impl<'a> Output<'a> {
 
     fn end(self) -> anyhow::Result<()> {
         match self {
-            Self::File(draft, path) => draft.put().with_context(|| path.display().to_string()),
+            Self::File(draft, path) => draft.persist().with_context(|| path.display().to_string()),
             Self::Standard(mut out) => Ok(out.flush()?),
         }
     }
@@ -158,10 +158,10 @@ pub async fn export(
     if let Some(api) = arguments.served.api()? {
         // Who may not, or asks nobody, leaves nothing behind: the first lines come before the file.
         let mut output = None;
-        served::export(&api, |lines| {
+        remote::export(&api, |lines| {
             let output = match &mut output {
                 Some(output) => output,
-                None => output.insert(Output::of(&arguments.to)?),
+                None => output.insert(Output::open(&arguments.to)?),
             };
             written += lines.len();
             output.write(lines)
@@ -173,7 +173,7 @@ pub async fn export(
     let config = &config()?;
     let clock = Arc::new(SystemClock::new());
     let (registry, secrets) = gateway::store::open_existing(config, clock.clone()).await?;
-    let secrets = Secrets::of(&secrets.peppers(), &secrets.sealer());
+    let secrets = SecretFingerprints::new(&secrets.peppers(), &secrets.sealer());
     let exported = export_all(&registry, &secrets, clock.now().time, &arguments.to).await;
     registry.close().await;
     Ok(format!("{} bytes", exported?))
@@ -182,13 +182,13 @@ pub async fn export(
 /// Writes everything in a registry; returns how many bytes that was.
 async fn export_all(
     registry: &Sqlite,
-    secrets: &Secrets,
+    secrets: &SecretFingerprints,
     now: jiff::Timestamp,
-    to: &Place,
+    to: &TransferTarget,
 ) -> anyhow::Result<usize> {
     let mut written = 0;
     let mut export = transfer::Export::begin(registry, secrets, now).await?;
-    let mut output = Output::of(to)?;
+    let mut output = Output::open(to)?;
     while let Some(lines) = export.next().await? {
         output.write(&lines)?;
         written += lines.len();
@@ -211,7 +211,7 @@ pub async fn import(
     let mut file = from.open()?;
     if let Some(api) = served.api()? {
         let given = [("dry_run", *dry_run)];
-        let imported = served::import(&api, "/import", &given, served::LINES, file).await?;
+        let imported = remote::import(&api, "/import", &given, remote::LINES, file).await?;
         let counts = imported["counts"].as_object().into_iter().flatten();
         let counts: Vec<_> = counts.map(|(kind, count)| format!("{kind} {count}")).collect();
         let left_out = format!("; {} lines of administrators were left out", imported["left_out"]);
@@ -220,8 +220,8 @@ pub async fn import(
     let config = &config()?;
     config.secrets.load().context("a file is imported with the secrets that it was exported with")?;
     let (registry, secrets) = gateway::store::open(config, Arc::new(SystemClock::new())).await?;
-    let secrets = Secrets::of(&secrets.peppers(), &secrets.sealer());
-    let import = transfer::Import::new(&mut *file, secrets).adding(*add).dry_run(*dry_run);
+    let secrets = SecretFingerprints::new(&secrets.peppers(), &secrets.sealer());
+    let import = transfer::Import::new(&mut *file, secrets).into_existing(*add).dry_run(*dry_run);
     let imported = import.run(&registry, &Actor::system("import")).await;
     registry.close().await;
     match imported {
@@ -229,7 +229,7 @@ pub async fn import(
             let counts: Vec<_> = counts.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
             Ok(told(*dry_run, &counts.join(", ")))
         }
-        Err(Refused::NotEmpty) => bail!(
+        Err(ImportError::NotEmpty) => bail!(
             "{}: there is something in it already; --add imports beside it",
             config.store.path.display()
         ),
@@ -248,22 +248,22 @@ pub async fn import_keys(
 ) -> anyhow::Result<String> {
     let ImportKeys { from, served, format, make_callers, dry_run } = arguments;
     let named = from.0.as_deref().and_then(Path::extension);
-    let form = format.unwrap_or(if named.is_some_and(|it| it == "csv") { Form::Csv } else { Form::Ndjson });
+    let form = format.unwrap_or(if named.is_some_and(|it| it == "csv") { KeyFileFormat::Csv } else { KeyFileFormat::Ndjson });
     if let Some(api) = served.api()? {
         let given = [("dry_run", *dry_run), ("make_callers", *make_callers)];
-        let media_type = if form == Form::Csv { served::ROWS } else { served::LINES };
-        let made = served::import(&api, "/keys/import", &given, media_type, from.open()?).await?;
+        let media_type = if form == KeyFileFormat::Csv { remote::ROWS } else { remote::LINES };
+        let made = remote::import(&api, "/keys/import", &given, media_type, from.open()?).await?;
         return Ok(told(*dry_run, &format!("{} keys, {} callers", made["keys"], made["callers"])));
     }
     let config = &config()?;
     let mut text = Vec::new();
-    let longest = LONGEST_ROWS as u64 + 1;
+    let longest = MAX_FILE_BYTES as u64 + 1;
     from.open()?.take(longest).read_to_end(&mut text).with_context(|| format!("{from}: cannot be read"))?;
     gateway::store::ensure_there(config)?;
-    let rows = Rows::read(&text, form).map_err(|refused| mistakes(from, refused))?;
+    let rows = KeyRows::read(&text, form).map_err(|refused| mistakes(from, refused))?;
     let (registry, secrets) = gateway::store::open_existing(config, Arc::new(SystemClock::new())).await?;
     let peppers = secrets.peppers();
-    let import = KeyImport::new(rows, &peppers).making_callers(*make_callers).dry_run(*dry_run);
+    let import = KeyImport::new(rows, &peppers).create_callers(*make_callers).dry_run(*dry_run);
     let made = import.run(&registry, &Actor::system("import-keys")).await;
     registry.close().await;
     let made = made.map_err(|refused| mistakes(from, refused))?;
@@ -275,10 +275,10 @@ fn told(dry_run: bool, what: &str) -> String {
 }
 
 /// Each mistake on a line of its own.
-fn mistakes(from: &Place, refused: Refused) -> anyhow::Error {
+fn mistakes(from: &TransferTarget, refused: ImportError) -> anyhow::Error {
     match refused {
-        Refused::Mistakes(all) => {
-            let lines: Vec<_> = all.iter().map(Mistake::to_string).collect();
+        ImportError::Mistakes(all) => {
+            let lines: Vec<_> = all.iter().map(LineError::to_string).collect();
             anyhow::anyhow!("{from}: nothing was imported:\n  {}", lines.join("\n  "))
         }
         refused => anyhow::anyhow!("{from}: {refused}"),

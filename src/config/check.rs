@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::{Config, FieldName, Millis, Report};
-use crate::field::folds_to;
+use super::{Config, FieldName, ConfigDuration, Report};
+use crate::header_value::eq_ignore_case;
 
 /// The start of the names of header fields that the gateway sets itself.
 const FORWARDED: &str = "x-forwarded-";
@@ -45,10 +45,10 @@ const RESERVED: [&str; 26] = [
 ];
 
 /// A time limit below this ends connections that are merely far away.
-const SHORTEST: Duration = Duration::from_millis(100);
+const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// More worker threads than any machine has processors for.
-const MOST_THREADS: usize = 1024;
+const MAX_THREADS: usize = 1024;
 
 /// Every check that needs nothing but the configuration.
 pub(super) fn all(config: &Config, report: &mut Report) {
@@ -65,15 +65,15 @@ fn server(config: &Config, report: &mut Report) {
     // A service may take another spelling for the same name.
     for (setting, field) in [("identity_field", Some(identity)), ("media_type_field", media_type)] {
         let Some(field) = field.map(FieldName::as_str) else { continue };
-        let forwarded = field.get(..FORWARDED.len()).is_some_and(|start| folds_to(start, FORWARDED));
-        if forwarded || RESERVED.iter().any(|name| folds_to(field, name)) {
+        let forwarded = field.get(..FORWARDED.len()).is_some_and(|start| eq_ignore_case(start, FORWARDED));
+        if forwarded || RESERVED.iter().any(|name| eq_ignore_case(field, name)) {
             let why = format!(
                 "server.{setting} cannot be {field}: it has a meaning; take a field such as x-caller-id"
             );
             report.error(&["server".into(), setting.into()], why);
         }
     }
-    if media_type.is_some_and(|field| folds_to(field.as_str(), identity.as_str())) {
+    if media_type.is_some_and(|field| eq_ignore_case(field.as_str(), identity.as_str())) {
         let why = "server.media_type_field is the same field as server.identity_field".to_owned();
         report.error(&["server".into(), "media_type_field".into()], why);
     }
@@ -86,8 +86,8 @@ fn server(config: &Config, report: &mut Report) {
             report.warning(&["server".into(), "trusted_proxies".into(), at.into()], why);
         }
     }
-    if config.server.threads > MOST_THREADS {
-        let why = format!("more than {MOST_THREADS} worker threads; 0 is one for each processor");
+    if config.server.threads > MAX_THREADS {
+        let why = format!("more than {MAX_THREADS} worker threads; 0 is one for each processor");
         report.error(&["server".into(), "threads".into()], why);
     }
     let environment = config.secrets.environment.as_deref();
@@ -127,7 +127,7 @@ fn limits(config: &Config, report: &mut Report) {
             report.warning(&["limits".into(), name.into()], why);
         }
     }
-    let times: [(&[&str], Millis); 6] = [
+    let times: [(&[&str], ConfigDuration); 6] = [
         (&["server", "shutdown_grace"], config.server.shutdown_grace),
         (&["limits", "connection_age"], limits.connection_age),
         (&["limits", "head_timeout"], limits.head_timeout),
@@ -150,8 +150,8 @@ fn limits(config: &Config, report: &mut Report) {
     }
 }
 
-fn short(path: &[&str], time: Millis, report: &mut Report) {
-    if time.duration() < SHORTEST {
+fn short(path: &[&str], time: ConfigDuration, report: &mut Report) {
+    if time.duration() < MIN_TIMEOUT {
         let path: Vec<_> = path.iter().map(|step| (*step).into()).collect();
         report.warning(&path, "below 100ms: clients and services that are merely far away will fail");
     }

@@ -14,7 +14,7 @@ use toml::{
 use super::{Config, variables};
 
 /// The most mistakes that one reading reports.
-const MOST: usize = 100;
+const MAX_ROUNDS: usize = 100;
 
 /// Required tables and what stands in for them once they were found wrong, so that the others are checked, too.
 const STAND_INS: [(&str, &str); 3] = [
@@ -161,7 +161,7 @@ impl<'t> Reading<'t> {
 
     /// A variable left in a value is reported as that, not as the malformed address or number it makes.
     fn take_out_variables(&mut self) {
-        while self.mistakes.len() < MOST {
+        while self.mistakes.len() < MAX_ROUNDS {
             let Some((path, start, variable)) = find_variable(&self.rest) else { break };
             let what = format!("{variable} is not expanded in this file: write the value itself");
             self.mistakes.push((Some(start), what));
@@ -170,7 +170,7 @@ impl<'t> Reading<'t> {
     }
 
     fn deserialize(&mut self) -> Option<Config> {
-        while self.mistakes.len() < MOST {
+        while self.mistakes.len() < MAX_ROUNDS {
             let table = Spanned::new(self.original.span(), self.rest.clone());
             let error = match Config::deserialize(Deserializer::from(table)) {
                 Ok(config) => return Some(config),

@@ -6,12 +6,12 @@ use http::Method;
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::{HostName, Millis, RoutePath, SourceName};
+use super::{HostName, ConfigDuration, RoutePath, SourceName};
 use crate::{
-    app::RouteName,
+    model::RouteName,
     media::InvalidMedia,
-    policy::{Accept, ContentType, Lockout, RateLimitFields, Source},
-    target::Rules,
+    policy::{Accept, ContentType, Lockout, RateLimitFields, KeySource},
+    normalize_path::PathRules,
 };
 
 /// Which requests, past which policies, where to.
@@ -35,7 +35,7 @@ pub struct Route {
     pub surface: Option<Surface>,
     /// Rules of the path's normal form that do not hold here, by name; see [`Rules`] for what each risks.
     #[serde(default)]
-    pub relax: Relaxed,
+    pub relax: RelaxedRules,
     /// Bytes of a request's body; beyond it 413. Without it `limits.body_bytes` counts.
     pub body_bytes: Option<u64>,
     /// What a request must pass.
@@ -45,21 +45,21 @@ pub struct Route {
 
 /// Relaxed rules, by name.
 #[derive(Debug, Clone, Default)]
-pub struct Relaxed(Rules);
+pub struct RelaxedRules(PathRules);
 
-impl Relaxed {
+impl RelaxedRules {
     /// The rules.
     #[must_use]
-    pub fn rules(&self) -> Rules {
+    pub fn rules(&self) -> PathRules {
         self.0
     }
 }
 
-impl<'de> Deserialize<'de> for Relaxed {
+impl<'de> Deserialize<'de> for RelaxedRules {
     fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
         let names = Vec::<String>::deserialize(list)?;
-        let mut rules = names.iter().map(|name| name.parse::<Rules>().map_err(de::Error::custom));
-        rules.try_fold(Rules::NONE, |all, rule| rule.map(|rule| all.and(rule))).map(Self)
+        let mut rules = names.iter().map(|name| name.parse::<PathRules>().map_err(de::Error::custom));
+        rules.try_fold(PathRules::NONE, |all, rule| rule.map(|rule| all.union(rule))).map(Self)
     }
 }
 
@@ -110,13 +110,13 @@ pub enum Backend<'a> {
 #[serde(deny_unknown_fields)]
 pub struct Policies {
     /// The media types of requests' content that the service reads.
-    pub content_type: Option<Checked<ContentType>>,
+    pub content_type: Option<MediaTypes<ContentType>>,
     /// The media types it can answer in, the preferred first.
-    pub accept: Option<Checked<Accept>>,
+    pub accept: Option<MediaTypes<Accept>>,
     /// Callers are known by an API key.
-    pub api_key: Option<Switch<ApiKeyPolicy>>,
+    pub api_key: Option<Toggle<ApiKeyPolicy>>,
     /// Callers are known by their signatures. Beside `api_key`, whoever does not sign needs a key.
-    pub signature: Option<Switch<SignaturePolicy>>,
+    pub signature: Option<Toggle<SignaturePolicy>>,
     /// The treatment of callers whose tenant's subscription has lapsed.
     #[serde(default)]
     pub lapsed: Lapsed,
@@ -132,7 +132,7 @@ pub struct Policies {
     #[serde(default)]
     pub lock: bool,
     /// Callers' plans hold here.
-    pub rate_limit: Option<Switch<RateLimitPolicy>>,
+    pub rate_limit: Option<Toggle<RateLimitPolicy>>,
 }
 
 /// The treatment of callers whose tenant's subscription has lapsed.
@@ -217,15 +217,15 @@ pub struct LockoutPolicy {
     /// So many bad keys,
     pub attempts: NonZeroU32,
     /// within such a time,
-    pub within: Millis,
+    pub within: ConfigDuration,
     /// and from there only good ones are taken for so long.
-    pub lasts: Millis,
+    pub lasts: ConfigDuration,
 }
 
 /// As [`Lockout::default`].
 impl Default for LockoutPolicy {
     fn default() -> Self {
-        let minute = Millis::from_secs(60);
+        let minute = ConfigDuration::from_secs(60);
         Self { attempts: NonZeroU32::new(10).unwrap_or(NonZeroU32::MIN), within: minute, lasts: minute }
     }
 }
@@ -242,20 +242,20 @@ impl Policies {
     /// How API keys are looked for, when they are.
     #[must_use]
     pub fn api_key(&self) -> Option<&ApiKeyPolicy> {
-        self.api_key.as_ref().and_then(Switch::get)
+        self.api_key.as_ref().and_then(Toggle::get)
     }
 
     /// How signatures are taken, when they are.
     #[must_use]
     pub fn signature(&self) -> Option<&SignaturePolicy> {
-        self.signature.as_ref().and_then(Switch::get)
+        self.signature.as_ref().and_then(Toggle::get)
     }
 }
 
 impl ApiKeyPolicy {
     /// The places to look at, when some are named.
     #[must_use]
-    pub fn places(&self) -> Option<Vec<Source>> {
+    pub fn places(&self) -> Option<Vec<KeySource>> {
         (!self.sources.is_empty()).then(|| self.sources.iter().map(|source| source.0.clone()).collect())
     }
 }
@@ -285,32 +285,32 @@ impl From<RateLimitPolicy> for RateLimitFields {
 
 /// `true` and `false`, or a table that says more.
 #[derive(Debug, Clone)]
-pub struct Switch<T>(Option<T>);
+pub struct Toggle<T>(Option<T>);
 
-impl<T> Switch<T> {
+impl<T> Toggle<T> {
     /// The settings, when it is on.
     pub fn get(&self) -> Option<&T> {
         self.0.as_ref()
     }
 }
 
-impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Switch<T> {
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Toggle<T> {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
         struct Visitor<T>(std::marker::PhantomData<T>);
 
         impl<'de, T: Deserialize<'de> + Default> de::Visitor<'de> for Visitor<T> {
-            type Value = Switch<T>;
+            type Value = Toggle<T>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("true, false or a table")
             }
 
-            fn visit_bool<E: de::Error>(self, on: bool) -> Result<Switch<T>, E> {
-                Ok(Switch(on.then(T::default)))
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<Toggle<T>, E> {
+                Ok(Toggle(on.then(T::default)))
             }
 
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Switch<T>, A::Error> {
-                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(|it| Switch(Some(it)))
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Toggle<T>, A::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(|it| Toggle(Some(it)))
             }
         }
 
@@ -320,15 +320,15 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Switch<T> {
 
 /// A policy made from a list of media types.
 #[derive(Debug, Clone)]
-pub struct Checked<P>(pub P);
+pub struct MediaTypes<P>(pub P);
 
-impl<'de> Deserialize<'de> for Checked<Accept> {
+impl<'de> Deserialize<'de> for MediaTypes<Accept> {
     fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
         checked(list, |list| Accept::new(list.iter().map(String::as_str)))
     }
 }
 
-impl<'de> Deserialize<'de> for Checked<ContentType> {
+impl<'de> Deserialize<'de> for MediaTypes<ContentType> {
     fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
         checked(list, |list| ContentType::new(list.iter().map(String::as_str)))
     }
@@ -337,12 +337,12 @@ impl<'de> Deserialize<'de> for Checked<ContentType> {
 fn checked<'de, D: Deserializer<'de>, P>(
     list: D,
     policy: impl Fn(&[String]) -> Result<P, InvalidMedia>,
-) -> Result<Checked<P>, D::Error> {
+) -> Result<MediaTypes<P>, D::Error> {
     let list = Vec::<String>::deserialize(list)?;
     if list.is_empty() {
         return Err(de::Error::custom("an empty list would refuse everything: name a media type"));
     }
-    policy(&list).map(Checked).map_err(|error| de::Error::custom(format!("no media type: {error}")))
+    policy(&list).map(MediaTypes).map_err(|error| de::Error::custom(format!("no media type: {error}")))
 }
 
 fn methods<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Method>, D::Error> {
@@ -359,13 +359,13 @@ fn methods<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Method>, D::Error> 
 impl Route {
     /// Its name, as so many routes stand before it.
     #[must_use]
-    pub fn name_at(&self, before: usize) -> String {
+    pub fn name_or(&self, before: usize) -> String {
         self.name.as_ref().map_or_else(|| format!("route-{}", before + 1), |name| name.get_ref().clone())
     }
 
     /// What callers need a grant for, when they need one.
     #[must_use]
-    pub fn granted(&self) -> Option<RouteName> {
+    pub fn grant_name(&self) -> Option<RouteName> {
         self.name.as_ref().filter(|_| self.policies.grants)?.get_ref().parse().ok()
     }
 

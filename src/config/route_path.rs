@@ -4,7 +4,7 @@ use std::{fmt::Write, str::FromStr};
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::target::{self, Ambiguous, Rules};
+use crate::normalize_path::{self, PathError, PathRules};
 
 /// A path that requests are matched against: itself and everything below it.
 ///
@@ -13,7 +13,7 @@ use crate::target::{self, Ambiguous, Rules};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoutePath {
     text: Box<str>,
-    breaks: Rules,
+    breaks: PathRules,
 }
 
 impl RoutePath {
@@ -25,7 +25,7 @@ impl RoutePath {
 
     /// The rules that a request to this path breaks: unless its route relaxes them, there is none.
     #[must_use]
-    pub fn breaks(&self) -> Rules {
+    pub fn breaks(&self) -> PathRules {
         self.breaks
     }
 
@@ -69,8 +69,8 @@ impl FromStr for RoutePath {
             );
         }
         let encoded = encoded(text);
-        let normal = target::normalise(&encoded).map_err(|why| match why {
-            Ambiguous::Percent => {
+        let normal = normalize_path::normalize(&encoded).map_err(|why| match why {
+            PathError::Percent => {
                 "a percent sign is followed by two hexadecimal digits; write %25 for the sign".into()
             }
             why => format!("no request has this path, because {why}"),
@@ -185,12 +185,12 @@ mod tests {
     #[test]
     fn rules_that_a_path_breaks_are_known() {
         for (text, rules) in [
-            ("/a", Rules::NONE),
-            ("/a//b", Rules::EMPTY_SEGMENTS),
-            ("/a;v=1", Rules::PARAMETERS),
-            ("/a%2Fb", Rules::ENCODED_SLASHES),
-            ("/%252e", Rules::DOUBLE_ENCODING),
-            ("/%ff", Rules::NOT_UTF8),
+            ("/a", PathRules::NONE),
+            ("/a//b", PathRules::EMPTY_SEGMENTS),
+            ("/a;v=1", PathRules::PARAMETERS),
+            ("/a%2Fb", PathRules::ENCODED_SLASHES),
+            ("/%252e", PathRules::DOUBLE_ENCODING),
+            ("/%ff", PathRules::NOT_UTF8),
         ] {
             assert_eq!(text.parse::<RoutePath>().unwrap().breaks(), rules, "{text}");
         }

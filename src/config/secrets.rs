@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::private_file;
-use crate::app::{
+use crate::model::{
     Pepper, Peppers, SealKey, Sealer,
-    hex::{hex, unhex},
+    hex::{encode, decode},
 };
 
 /// Versioned secrets, the current one of each kind first. Whoever has this file and the store can test
@@ -225,11 +225,11 @@ impl Versioned {
     fn fresh(version: u32) -> Result<Self, String> {
         let mut bytes = Zeroizing::new([0_u8; 32]);
         getrandom::fill(&mut *bytes).map_err(|cause| format!("no random source: {cause}"))?;
-        Ok(Self { version, secret: Zeroizing::new(hex(&*bytes)) })
+        Ok(Self { version, secret: Zeroizing::new(encode(&*bytes)) })
     }
 
     fn bytes(&self) -> Option<[u8; 32]> {
-        unhex(&self.secret)
+        decode(&self.secret)
     }
 }
 

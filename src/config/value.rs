@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use http::HeaderName;
 use serde::{Deserialize, Deserializer, de};
 
-use crate::policy::Source;
+use crate::policy::KeySource;
 
 fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(text: D) -> Result<T, D::Error> {
     String::deserialize(text)?.parse().map_err(de::Error::custom)
@@ -13,9 +13,9 @@ fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(text: D) -> 
 
 /// A duration: a whole number and `ms`, `s`, `m` or `h`, such as `500ms`; 1 ms to 24 h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Millis(Duration);
+pub struct ConfigDuration(Duration);
 
-impl Millis {
+impl ConfigDuration {
     pub(super) const fn from_secs(secs: u64) -> Self {
         Self(Duration::from_secs(secs))
     }
@@ -27,7 +27,7 @@ impl Millis {
     }
 }
 
-impl FromStr for Millis {
+impl FromStr for ConfigDuration {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -47,7 +47,7 @@ impl FromStr for Millis {
     }
 }
 
-impl<'de> Deserialize<'de> for Millis {
+impl<'de> Deserialize<'de> for ConfigDuration {
     fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
         parsed(text)
     }
@@ -132,7 +132,7 @@ impl<'de> Deserialize<'de> for HostName {
 
 /// Where a credential may stand: the name of a field, or `Authorization: <scheme>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceName(pub Source);
+pub struct SourceName(pub KeySource);
 
 impl FromStr for SourceName {
     type Err = &'static str;
@@ -142,12 +142,12 @@ impl FromStr for SourceName {
         let Some((name, scheme)) = text.split_once(':') else {
             let name: HeaderName = text.parse().map_err(|_| WRONG)?;
             let bare = name == http::header::AUTHORIZATION;
-            return if bare { Err(WRONG) } else { Ok(Self(Source::Field(name))) };
+            return if bare { Err(WRONG) } else { Ok(Self(KeySource::Field(name))) };
         };
         let scheme = scheme.trim();
         let token = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if name.trim().eq_ignore_ascii_case("authorization") && token {
-            Ok(Self(Source::Authorization(scheme.into())))
+            Ok(Self(KeySource::Authorization(scheme.into())))
         } else {
             Err(WRONG)
         }
@@ -167,10 +167,10 @@ mod tests {
     #[test]
     fn durations_have_a_unit_and_a_range() {
         for (text, millis) in [("1ms", 1), ("2s", 2_000), ("3m", 180_000), ("24h", 86_400_000)] {
-            assert_eq!(text.parse::<Millis>().unwrap().duration().as_millis(), millis);
+            assert_eq!(text.parse::<ConfigDuration>().unwrap().duration().as_millis(), millis);
         }
         for text in ["", "5", "s", "0s", "-1s", "1.5s", "25h", "99999999999999999999s", "1 s", "1d"] {
-            assert!(text.parse::<Millis>().is_err(), "{text}");
+            assert!(text.parse::<ConfigDuration>().is_err(), "{text}");
         }
     }
 
@@ -196,8 +196,8 @@ mod tests {
 
     #[test]
     fn a_source_is_a_field_or_a_scheme() {
-        assert_eq!("X-API-KEY".parse::<SourceName>().unwrap().0, Source::x_api_key());
-        assert_eq!("authorization: Bearer".parse::<SourceName>().unwrap().0, Source::bearer());
+        assert_eq!("X-API-KEY".parse::<SourceName>().unwrap().0, KeySource::x_api_key());
+        assert_eq!("authorization: Bearer".parse::<SourceName>().unwrap().0, KeySource::bearer());
         for text in ["", "Authorization", "Authorization:", "Cookie: a", "a b"] {
             assert!(text.parse::<SourceName>().is_err(), "{text}");
         }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::{Denial, Forbidden, Unauthenticated};
 use crate::{
-    app::{Access, Covers},
-    limit::{Bound, Exhausted},
+    model::{Access, LockedRequests},
+    limit::{LimitedBy, LimitExceeded},
 };
 
 impl Denial {
@@ -36,23 +36,23 @@ impl Denial {
             Self::Forbidden(why) => match why {
                 Forbidden::CredentialDisabled => "The credential is disabled.".into(),
                 Forbidden::CallerDisabled => "The caller is disabled.".into(),
-                Forbidden::Kind => "A credential of this kind is not for this resource.".into(),
+                Forbidden::WrongCallerKind => "A credential of this kind is not for this resource.".into(),
                 Forbidden::Lockout { retry_after } => {
                     format!("Too many bad credentials came from here. Come back in {retry_after} s.").into()
                 }
-                Forbidden::Role { needed } => format!("This needs the role {}.", needed.as_str()).into(),
-                Forbidden::Address => "The caller may not call from this address.".into(),
-                Forbidden::Grant => "The caller is not authorized for this API.".into(),
+                Forbidden::RoleTooLow { needed } => format!("This needs the role {}.", needed.as_str()).into(),
+                Forbidden::AddressNotAllowed => "The caller may not call from this address.".into(),
+                Forbidden::NoGrant => "The caller is not authorized for this API.".into(),
                 Forbidden::Origin => "A page of another site may not ask this.".into(),
                 Forbidden::Scope { resource, access } => {
                     let verb = if *access == Access::Read { "read" } else { "write" };
                     format!("The credential's scopes do not let it {verb} {resource}.").into()
                 }
             },
-            Self::WrongShape { .. } => {
+            Self::InvalidShape { .. } => {
                 "The content does not have the documented form. `errors` says which member, and why.".into()
             }
-            Self::WrongValues { .. } => {
+            Self::InvalidValues { .. } => {
                 "The content has values that are not allowed. `errors` says which, and why.".into()
             }
             Self::NotFound => "Nothing is here, or nothing of yours.".into(),
@@ -73,16 +73,16 @@ impl Denial {
             Self::UnsupportedMediaType { .. } => "The content's media type is not taken here.".into(),
             Self::UnsupportedCoding { .. } => "The content's coding is not taken here.".into(),
             Self::Locked { lock, .. } => {
-                let what = if lock.covers == Covers::All { "all requests" } else { "changes" };
+                let what = if lock.covers == LockedRequests::All { "all requests" } else { "changes" };
                 format!("Locked for {what} by {}: {}", lock.owner, lock.reason).into()
             }
-            Self::Exhausted(Exhausted { by, limit, period, retry_after }) => {
+            Self::Exhausted(LimitExceeded { by, limit, period, retry_after }) => {
                 let by = match by {
-                    Bound::Api => "This API may be called",
-                    Bound::User => "The tenant may call this API",
-                    Bound::App => "The app may call this API",
-                    Bound::Ip => "This API may be called from one address",
-                    Bound::Quota => "The app's quota lets it call",
+                    LimitedBy::Api => "This API may be called",
+                    LimitedBy::User => "The tenant may call this API",
+                    LimitedBy::App => "The app may call this API",
+                    LimitedBy::Ip => "This API may be called from one address",
+                    LimitedBy::Quota => "The app's quota lets it call",
                 };
                 format!("{by} {limit} times in {period}. Come back in {retry_after} s.").into()
             }

@@ -5,7 +5,7 @@ use std::{collections, sync::Arc};
 use papaya::HashMap;
 
 use super::entry::{CallerEntry, KeyEntry};
-use crate::app::CallerId;
+use crate::model::CallerId;
 
 /// Reads take no lock; writes are the directory's, which takes one.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl Apps {
         let Some((key, before)) = keys.get(&caller.id).and_then(|key| Some((key, apps.get(key)?))) else {
             return;
         };
-        apps.insert(key.clone(), Arc::new(before.of(caller.clone())));
+        apps.insert(key.clone(), Arc::new(before.with_caller(caller.clone())));
     }
 
     pub(super) fn remove(&self, keys: &mut AppKeys, caller: &CallerId) {
@@ -51,8 +51,8 @@ impl Apps {
 #[cfg(test)]
 mod tests {
     use crate::{
-        app::{
-            App, Caller, CallerKind, Creator, Entity, Limit, Promise, SealKey, Sealer, Secret, Status, Verb,
+        model::{
+            App, Caller, CallerKind, Creator, Entity, Limit, WindowGuarantee, SealKey, Sealer, Secret, Status, ChangeKind,
         },
         testing::World,
     };
@@ -72,28 +72,28 @@ mod tests {
     }
 
     fn limit(quota: u32) -> Limit {
-        Limit::new("a", quota, 60, quota, Promise::Average).unwrap()
+        Limit::new("a", quota, 60, quota, WindowGuarantee::Average).unwrap()
     }
 
     #[test]
     fn an_app_is_found_by_its_app_key_as_it_is_now() {
         let world = World::with_plan(vec![limit(10)]);
         app(&world, "one", "key-of-one", |caller| caller.plan = Some("plan".parse().unwrap()));
-        let found = world.directory.app("key-of-one").unwrap();
+        let found = world.directory.find_app_key("key-of-one").unwrap();
         assert_eq!((found.id.as_str(), found.caller().kind()), ("one", "app"));
-        assert!(world.directory.app("key-of-two").is_none() && world.directory.find("key-of-one").is_none());
-        assert!(world.directory.signer("key-of-one").is_none());
+        assert!(world.directory.find_app_key("key-of-two").is_none() && world.directory.find("key-of-one").is_none());
+        assert!(world.directory.find_signing_key("key-of-one").is_none());
 
         world.put_plan(vec![limit(3)]);
         let quota = |key| {
-            let found = world.directory.app(key).unwrap();
+            let found = world.directory.find_app_key(key).unwrap();
             found.caller().budgets.as_ref().map(|budgets| budgets.plan().limits()[0].quota())
         };
         assert_eq!(quota("key-of-one"), Some(3));
-        let before = world.directory.app("key-of-one").unwrap().kind().clone();
+        let before = world.directory.find_app_key("key-of-one").unwrap().kind().clone();
         app(&world, "one", "key-of-two", |caller| caller.status = Status::Disabled);
-        assert!(world.directory.app("key-of-one").is_none());
-        let found = world.directory.app("key-of-two").unwrap();
+        assert!(world.directory.find_app_key("key-of-one").is_none());
+        let found = world.directory.find_app_key("key-of-two").unwrap();
         assert!(found.caller().status == Status::Disabled && *found.kind() != before);
     }
 
@@ -103,10 +103,10 @@ mod tests {
         app(&world, "one", "key", |_| {});
         let two = app(&world, "two", "key", |_| {});
         app(&world, "one", "another", |_| {});
-        assert_eq!(world.directory.app("key").unwrap().id.as_str(), "two");
-        world.change(Verb::Deleted, Entity::Caller(two));
-        assert!(world.directory.app("key").is_none() && world.directory.app("another").is_some());
+        assert_eq!(world.directory.find_app_key("key").unwrap().id.as_str(), "two");
+        world.change(ChangeKind::Deleted, Entity::Caller(two));
+        assert!(world.directory.find_app_key("key").is_none() && world.directory.find_app_key("another").is_some());
         world.edit_caller(|caller| caller.id = "one".parse().unwrap());
-        assert!(world.directory.app("another").is_none(), "it is no app any more");
+        assert!(world.directory.find_app_key("another").is_none(), "it is no app any more");
     }
 }

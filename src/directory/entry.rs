@@ -12,11 +12,11 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::{
-    app::{
+    model::{
         App, Caller, CallerId, CallerKind, Credential, CredentialId, CredentialKind, Digest, Role, Scopes,
-        Standing, Status, Tenant,
+        SubscriptionStatus, Status, Tenant,
     },
-    limit::{Budget, Budgets},
+    limit::{PlanRules, CallerBuckets},
 };
 
 /// A tenant as it is now, shared by all its callers.
@@ -29,12 +29,12 @@ pub(super) struct TenantSlot {
 
 impl TenantSlot {
     pub(super) fn new(tenant: Tenant) -> Self {
-        let is_lapsed = AtomicBool::new(tenant.standing == Standing::Lapsed);
+        let is_lapsed = AtomicBool::new(tenant.standing == SubscriptionStatus::Lapsed);
         Self { tenant: ArcSwap::from_pointee(tenant), is_lapsed }
     }
 
     pub(super) fn store(&self, tenant: Tenant) {
-        self.is_lapsed.store(tenant.standing == Standing::Lapsed, Ordering::Release);
+        self.is_lapsed.store(tenant.standing == SubscriptionStatus::Lapsed, Ordering::Release);
         self.tenant.store(tenant.into());
     }
 
@@ -55,7 +55,7 @@ pub struct CallerEntry {
     kind: Kind,
     is_removed: AtomicBool,
     /// What it may still spend; `None` is unlimited.
-    pub budgets: Option<Budgets>,
+    pub budgets: Option<CallerBuckets>,
     tenant: Arc<TenantSlot>,
 }
 
@@ -73,7 +73,7 @@ impl CallerEntry {
     pub(super) fn new(
         caller: &Caller,
         tenant: Arc<TenantSlot>,
-        budget: Option<Arc<Budget>>,
+        budget: Option<Arc<PlanRules>>,
         before: Option<&Self>,
     ) -> Self {
         let buckets = before.and_then(|before| before.budgets.as_ref());
@@ -89,15 +89,15 @@ impl CallerEntry {
             },
             is_removed: AtomicBool::new(false),
             budgets: budget.map(|budget| match buckets {
-                Some(buckets) => buckets.under(budget),
-                None => Budgets::new(budget),
+                Some(buckets) => buckets.with_rules(budget),
+                None => CallerBuckets::new(budget),
             }),
             tenant,
         }
     }
 
     /// The same under the new figures of a plan; `None` when the caller is not on it.
-    pub(super) fn rebudgeted(&self, budget: &Arc<Budget>) -> Option<Self> {
+    pub(super) fn with_rules(&self, budget: &Arc<PlanRules>) -> Option<Self> {
         let budgets = self.budgets.as_ref().filter(|old| old.plan().id() == budget.plan().id())?;
         Some(Self {
             id: self.id.clone(),
@@ -105,7 +105,7 @@ impl CallerEntry {
             status: self.status,
             kind: self.kind,
             is_removed: AtomicBool::new(false),
-            budgets: Some(budgets.under(budget.clone())),
+            budgets: Some(budgets.with_rules(budget.clone())),
             tenant: self.tenant.clone(),
         })
     }
@@ -173,7 +173,7 @@ pub struct KeyEntry {
     pub(super) by_sha256: bool,
     /// When it was last used, in seconds since the epoch; 0 is never since this process began.
     used: AtomicU32,
-    restriction: Option<Box<Restriction>>,
+    rare_fields: Option<Box<RareFields>>,
 }
 
 /// How many seconds of use are one: so seldom is what all who decide share written to.
@@ -181,7 +181,7 @@ const USE: u32 = 10;
 
 /// What most keys have not: another kind, a state other than enabled, an end.
 #[derive(Debug, Clone, PartialEq)]
-struct Restriction {
+struct RareFields {
     kind: CredentialKind,
     status: Status,
     not_after: Option<Timestamp>,
@@ -189,19 +189,19 @@ struct Restriction {
 }
 
 /// What keys have that have none of it.
-const UNRESTRICTED: Restriction =
-    Restriction { kind: CredentialKind::Key, status: Status::Enabled, not_after: None, deprecated_at: None };
-const UNRESTRICTED_BY_SHA256: Restriction = Restriction { kind: CredentialKind::Sha256Key, ..UNRESTRICTED };
+const COMMON: RareFields =
+    RareFields { kind: CredentialKind::Key, status: Status::Enabled, not_after: None, deprecated_at: None };
+const COMMON_BY_SHA256: RareFields = RareFields { kind: CredentialKind::Sha256Key, ..COMMON };
 
 impl KeyEntry {
     pub(super) fn new(credential: &Credential, scopes: Arc<Scopes>, caller: Arc<CallerEntry>) -> Self {
-        let restriction = Restriction {
+        let restriction = RareFields {
             kind: credential.kind.clone(),
             status: credential.status,
             not_after: credential.not_after,
             deprecated_at: credential.deprecated_at,
         };
-        let none = restriction == UNRESTRICTED || restriction == UNRESTRICTED_BY_SHA256;
+        let none = restriction == COMMON || restriction == COMMON_BY_SHA256;
         Self {
             id: credential.id.clone(),
             scopes,
@@ -209,12 +209,12 @@ impl KeyEntry {
             caller,
             by_sha256: credential.kind == CredentialKind::Sha256Key,
             used: AtomicU32::new(0),
-            restriction: (!none).then(|| Box::new(restriction)),
+            rare_fields: (!none).then(|| Box::new(restriction)),
         }
     }
 
     /// What an app signs with: its own secret. The app is its own credential, and may all that it may.
-    pub(super) fn of_app(app: &App, digest: Digest, scopes: Arc<Scopes>, caller: Arc<CallerEntry>) -> Self {
+    pub(super) fn for_app(app: &App, digest: Digest, scopes: Arc<Scopes>, caller: Arc<CallerEntry>) -> Self {
         let kind = CredentialKind::Signing(app.secret.clone());
         Self {
             id: CredentialId::from(&caller.id),
@@ -223,12 +223,12 @@ impl KeyEntry {
             caller,
             by_sha256: false,
             used: AtomicU32::new(0),
-            restriction: Some(Box::new(Restriction { kind, ..UNRESTRICTED })),
+            rare_fields: Some(Box::new(RareFields { kind, ..COMMON })),
         }
     }
 
     /// The same key of its caller's new state.
-    pub(super) fn of(&self, caller: Arc<CallerEntry>) -> Self {
+    pub(super) fn with_caller(&self, caller: Arc<CallerEntry>) -> Self {
         Self {
             id: self.id.clone(),
             scopes: self.scopes.clone(),
@@ -236,12 +236,12 @@ impl KeyEntry {
             caller,
             by_sha256: self.by_sha256,
             used: AtomicU32::new(self.used.load(Ordering::Relaxed)),
-            restriction: self.restriction.clone(),
+            rare_fields: self.rare_fields.clone(),
         }
     }
 
     /// Takes over when another state of the same key was used.
-    pub(super) fn used_like(&mut self, before: &Self) {
+    pub(super) fn copy_last_use(&mut self, before: &Self) {
         *self.used.get_mut() = before.used.load(Ordering::Relaxed);
     }
 
@@ -291,9 +291,9 @@ impl KeyEntry {
         self.restriction().deprecated_at
     }
 
-    fn restriction(&self) -> &Restriction {
-        let none = if self.by_sha256 { &UNRESTRICTED_BY_SHA256 } else { &UNRESTRICTED };
-        self.restriction.as_deref().unwrap_or(none)
+    fn restriction(&self) -> &RareFields {
+        let none = if self.by_sha256 { &COMMON_BY_SHA256 } else { &COMMON };
+        self.rare_fields.as_deref().unwrap_or(none)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{Directory, entry::KeyEntry};
-use crate::app::{CallerId, Entity, Kind, PlanId, QuotaId, RouteName, Seq, Target, TenantId};
+use crate::model::{CallerId, Entity, EntityKind, PlanId, QuotaId, RouteName, Seq, LockTarget, TenantId};
 
 /// The state of following the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl Directory {
 
     pub(super) fn hide_key(&self, key: &KeyEntry) {
         // Another credential may have the digest by now.
-        if self.keys.pin().get(&key.digest.prefix()).is_some_and(|found| found.id == key.id) {
+        if self.key_count.pin().get(&key.digest.prefix()).is_some_and(|found| found.id == key.id) {
             self.hide(&key.digest);
         }
     }
@@ -147,15 +147,15 @@ impl Reload<'_> {
     /// Puts an entity.
     pub(crate) fn put(&mut self, entity: Entity) {
         if self.seen.note(&entity) {
-            self.directory.fill(entity);
+            self.directory.load_one(entity);
         }
     }
 
     /// Leaves what cannot be read as it is where dropping it would let more through: locks and throttles.
-    pub(crate) fn leave(&mut self, kind: Kind, id: &str) {
+    pub(crate) fn leave(&mut self, kind: EntityKind, id: &str) {
         match kind {
-            Kind::Lock => drop(self.seen.locks.insert(id.to_owned())),
-            Kind::Throttle => drop(self.seen.throttles.insert(id.to_owned())),
+            EntityKind::Lock => drop(self.seen.locks.insert(id.to_owned())),
+            EntityKind::Throttle => drop(self.seen.throttles.insert(id.to_owned())),
             _ => {}
         }
     }
@@ -165,7 +165,7 @@ impl Reload<'_> {
         let Self { directory, seen } = self;
         directory.keep_callers(&seen);
         directory.keep_others(&seen);
-        directory.filled(seq);
+        directory.finish_load(seq);
     }
 }
 
@@ -204,14 +204,14 @@ impl Directory {
 
     fn keep_others(&self, seen: &Seen) {
         let _writing = self.writing();
-        let gone = |lock: &&Arc<crate::app::Lock>| !seen.locks.contains(lock.id.as_str());
-        let on_callers: Vec<Target> = self
+        let gone = |lock: &&Arc<crate::model::Lock>| !seen.locks.contains(lock.id.as_str());
+        let on_callers: Vec<LockTarget> = self
             .caller_locks
             .pin()
             .values()
             .flat_map(|locks| locks.iter().filter(gone).map(|lock| lock.target.clone()))
             .collect();
-        let on_paths: Vec<Target> = self
+        let on_paths: Vec<LockTarget> = self
             .resource_locks
             .pin()
             .values()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    app::{CallerKind, Credential, CredentialId, CredentialKind, Entity, Status, Target, Verb},
+    model::{CallerKind, Credential, CredentialId, CredentialKind, Entity, Status, LockTarget, ChangeKind},
     testing::World,
 };
 
@@ -44,7 +44,7 @@ fn a_credential_that_changed_hands_does_not_follow_its_former_caller() {
     let mut moved = moved.unwrap();
     named(&world, "heir", Status::Enabled);
     moved.caller = "heir".parse().unwrap();
-    world.change(Verb::Updated, Entity::Credential(moved));
+    world.change(ChangeKind::Updated, Entity::Credential(moved));
     named(&world, "caller", Status::Disabled);
     assert_eq!(world.directory.find(&key).unwrap().caller().id.as_str(), "heir");
 }
@@ -72,9 +72,9 @@ fn a_key_of_which_only_the_sha_256_was_known_is_found_by_itself() {
     assert!(world.directory.find_by_sha256(&ordinary).is_none(), "it was not kept so");
     let key = world.directory.find("their key").unwrap();
     assert_eq!((key.kind(), key.status()), (&CredentialKind::Sha256Key, Status::Enabled));
-    assert!(world.directory.signer("their key").is_none());
+    assert!(world.directory.find_signing_key("their key").is_none());
     // Not by what somebody who has read the SHA-256 could present.
-    let sha256 = crate::app::hex::hex(&Sha256::digest("their key"));
+    let sha256 = crate::model::hex::encode(&Sha256::digest("their key"));
     for presented in [&sha256, &format!("sha256{sha256}"), &String::from(kept.digest)] {
         assert_eq!(found(presented), None, "{presented}");
     }
@@ -91,19 +91,19 @@ fn whether_there_are_keys_by_sha_256_is_known_at_every_change() {
     assert_eq!((count(), world.directory.has_by_sha256()), (2, true));
     named(&world, "caller", Status::Disabled);
     let disabled = Credential { status: Status::Disabled, ..first.clone() };
-    world.change(Verb::Updated, Entity::Credential(disabled));
+    world.change(ChangeKind::Updated, Entity::Credential(disabled));
     assert_eq!(count(), 2, "they are the same keys");
     assert_eq!(world.directory.find("a").unwrap().kind(), &CredentialKind::Sha256Key);
     let ordinary = Credential { kind: CredentialKind::Key, ..second.clone() };
-    world.change(Verb::Updated, Entity::Credential(ordinary));
+    world.change(ChangeKind::Updated, Entity::Credential(ordinary));
     assert_eq!(count(), 1);
     assert!(world.directory.find("b").is_none(), "its digest is no longer of that kind");
-    world.change(Verb::Updated, Entity::Credential(second));
-    world.change(Verb::Deleted, Entity::Credential(first));
+    world.change(ChangeKind::Updated, Entity::Credential(second));
+    world.change(ChangeKind::Deleted, Entity::Credential(first));
     assert_eq!(count(), 1);
     let mut gone = None;
     world.edit_caller(|caller| gone = Some(caller.clone()));
-    world.change(Verb::Deleted, Entity::Caller(gone.unwrap()));
+    world.change(ChangeKind::Deleted, Entity::Caller(gone.unwrap()));
     assert_eq!((count(), world.directory.keys()), (0, 0));
 }
 
@@ -113,7 +113,7 @@ fn a_caller_that_is_gone_takes_its_keys_along() {
     let key = world.key();
     let mut gone = None;
     world.edit_caller(|caller| gone = Some(caller.clone()));
-    world.change(Verb::Deleted, Entity::Caller(gone.unwrap()));
+    world.change(ChangeKind::Deleted, Entity::Caller(gone.unwrap()));
     assert!(world.directory.find(&key).is_none());
     world.edit_caller(|_| {});
     assert!(world.directory.find(&key).is_none());
@@ -136,7 +136,7 @@ fn a_key_remembers_when_it_was_used_whatever_else_of_it_changes() {
     assert_eq!(world.directory.used_since(start), [(credential.id.clone(), start)], "ten seconds are one");
     world.clock.advance(Duration::from_secs(1));
     ask();
-    world.change(Verb::Updated, Entity::Credential(Credential { name: "b".into(), ..credential.clone() }));
+    world.change(ChangeKind::Updated, Entity::Credential(Credential { name: "b".into(), ..credential.clone() }));
     named(&world, "caller", Status::Enabled);
     assert_eq!(world.directory.used_since(world.now()), [(credential.id, world.now())]);
     assert!(world.directory.find(&idle).unwrap().used().is_none());
@@ -159,10 +159,10 @@ fn a_use_within_the_second_that_is_asked_about_is_told() {
 #[test]
 fn a_refreshed_lock_is_there_once_and_gone_when_it_is_released() {
     let world = World::new();
-    for target in [Target::Resource("/x".parse().unwrap()), Target::Caller("caller".parse().unwrap())] {
-        let first = world.lock(target, Covers::All, Duration::from_secs(1));
+    for target in [LockTarget::Resource("/x".parse().unwrap()), LockTarget::Caller("caller".parse().unwrap())] {
+        let first = world.lock(target, LockedRequests::All, Duration::from_secs(1));
         let refreshed = Lock { expires_at: first.expires_at + Duration::from_secs(9), ..first };
-        world.change(Verb::Updated, Entity::Lock(refreshed.clone()));
+        world.change(ChangeKind::Updated, Entity::Lock(refreshed.clone()));
         let caller = world.directory.find(&world.key()).unwrap();
         let stands = || world.directory.lock(Some(caller.caller()), "/x", false, world.now());
         assert_eq!(stands().as_deref(), Some(&refreshed));

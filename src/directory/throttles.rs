@@ -8,54 +8,54 @@ use std::{
 use papaya::HashMap as Shared;
 
 use crate::{
-    app::{CallerId, Quota, QuotaId, RouteName, TenantId, Throttle, ThrottleId},
-    limit::{Allowance, Counts, Throttling},
+    model::{CallerId, Quota, QuotaId, RouteName, TenantId, Throttle, ThrottleId},
+    limit::{QuotaCounter, ThrottleCounts, ThrottleCounter},
 };
 
 /// What decisions ask for.
 #[derive(Debug, Default)]
 pub(super) struct Throttles {
     routes: Shared<TenantId, Arc<ByRoute>>,
-    allowances: Shared<CallerId, Arc<Allowance>>,
+    allowances: Shared<CallerId, Arc<QuotaCounter>>,
 }
 
-type ByRoute = HashMap<RouteName, Arc<Throttling>>;
+type ByRoute = HashMap<RouteName, Arc<ThrottleCounter>>;
 
 /// What the writers know beside.
 #[derive(Debug, Default)]
-pub(super) struct Rules {
+pub(super) struct ThrottleIndex {
     throttles: BTreeMap<ThrottleId, Arc<Throttle>>,
     quotas: HashMap<QuotaId, Arc<Quota>>,
     apps: HashMap<QuotaId, HashSet<CallerId>>,
 }
 
 impl Throttles {
-    pub(super) fn on(&self, tenant: &TenantId, route: &RouteName) -> Option<Arc<Throttling>> {
+    pub(super) fn for_route(&self, tenant: &TenantId, route: &RouteName) -> Option<Arc<ThrottleCounter>> {
         self.routes.pin().get(tenant)?.get(route).cloned()
     }
 
-    pub(super) fn of(&self, caller: &CallerId) -> Option<Arc<Allowance>> {
+    pub(super) fn for_caller(&self, caller: &CallerId) -> Option<Arc<QuotaCounter>> {
         self.allowances.pin().get(caller).cloned()
     }
 
-    pub(super) fn put_throttle(&self, rules: &mut Rules, throttle: Throttle) {
+    pub(super) fn put_throttle(&self, rules: &mut ThrottleIndex, throttle: Throttle) {
         let tenant = throttle.tenant.clone();
         rules.throttles.insert(throttle.id.clone(), throttle.into());
         self.show(rules, &tenant);
     }
 
-    pub(super) fn remove_throttle(&self, rules: &mut Rules, throttle: &Throttle) {
+    pub(super) fn remove_throttle(&self, rules: &mut ThrottleIndex, throttle: &Throttle) {
         rules.throttles.remove(&throttle.id);
         self.show(rules, &throttle.tenant);
     }
 
     /// Lets decisions see a tenant's throttles as they are now. What one has counted it keeps, wherever it still
     /// holds.
-    fn show(&self, rules: &Rules, tenant: &TenantId) {
+    fn show(&self, rules: &ThrottleIndex, tenant: &TenantId) {
         let routes = self.routes.pin();
         let before = routes.get(tenant);
-        let was = |throttle: &Throttle, route: Option<&RouteName>| -> Option<Arc<Counts>> {
-            let counting = |known: &&Arc<Throttling>| {
+        let was = |throttle: &Throttle, route: Option<&RouteName>| -> Option<Arc<ThrottleCounts>> {
+            let counting = |known: &&Arc<ThrottleCounter>| {
                 let known = known.throttle();
                 known.id == throttle.id && known.shared == throttle.shared
             };
@@ -67,11 +67,11 @@ impl Throttles {
         };
         let mut after = ByRoute::new();
         for throttle in rules.throttles.values().filter(|throttle| throttle.tenant == *tenant) {
-            let all: Option<Arc<Counts>> = throttle.shared.then(|| was(throttle, None).unwrap_or_default());
+            let all: Option<Arc<ThrottleCounts>> = throttle.shared.then(|| was(throttle, None).unwrap_or_default());
             for binding in &throttle.bindings {
                 let own = || was(throttle, Some(&binding.route)).unwrap_or_default();
                 let counts = all.clone().unwrap_or_else(own);
-                after.insert(binding.route.clone(), Throttling::new(throttle.clone(), counts).into());
+                after.insert(binding.route.clone(), ThrottleCounter::new(throttle.clone(), counts).into());
             }
         }
         if after.is_empty() {
@@ -81,19 +81,19 @@ impl Throttles {
         }
     }
 
-    pub(super) fn put_quota(&self, rules: &mut Rules, quota: Quota) {
+    pub(super) fn put_quota(&self, rules: &mut ThrottleIndex, quota: Quota) {
         let quota = Arc::new(quota);
         rules.quotas.insert(quota.id.clone(), quota.clone());
         let allowances = self.allowances.pin();
         for app in rules.apps.get(&quota.id).into_iter().flatten() {
             let before = allowances.get(app).cloned();
-            let after = before.map_or_else(|| Allowance::new(quota.clone()), |it| it.under(quota.clone()));
+            let after = before.map_or_else(|| QuotaCounter::new(quota.clone()), |it| it.with_quota(quota.clone()));
             allowances.insert(app.clone(), after.into());
         }
     }
 
     /// Nobody has it any more.
-    pub(super) fn remove_quota(&self, rules: &mut Rules, quota: &Quota) {
+    pub(super) fn remove_quota(&self, rules: &mut ThrottleIndex, quota: &Quota) {
         rules.quotas.remove(&quota.id);
         let allowances = self.allowances.pin();
         for app in rules.apps.remove(&quota.id).into_iter().flatten() {
@@ -102,7 +102,7 @@ impl Throttles {
     }
 
     /// Drops all quotas and throttles but these.
-    pub(super) fn keep(&self, rules: &mut Rules, quotas: &HashSet<QuotaId>, throttles: &HashSet<String>) {
+    pub(super) fn keep(&self, rules: &mut ThrottleIndex, quotas: &HashSet<QuotaId>, throttles: &HashSet<String>) {
         let gone: Vec<_> = rules.quotas.values().filter(|it| !quotas.contains(&it.id)).cloned().collect();
         for quota in &gone {
             self.remove_quota(rules, quota);
@@ -116,7 +116,7 @@ impl Throttles {
 
     /// Gives a caller the quota that it has, or none. Of the one that it has already, it keeps what it has used.
     /// Whether there is such a quota.
-    pub(super) fn bind(&self, rules: &mut Rules, caller: &CallerId, quota: Option<&QuotaId>) -> bool {
+    pub(super) fn bind(&self, rules: &mut ThrottleIndex, caller: &CallerId, quota: Option<&QuotaId>) -> bool {
         let allowances = self.allowances.pin();
         let before = allowances.get(caller).map(|allowance| allowance.quota().id.clone());
         if before.as_ref() == quota {
@@ -131,7 +131,7 @@ impl Throttles {
         };
         let Some(quota) = rules.quotas.get(id).cloned() else { return false };
         rules.apps.entry(id.clone()).or_default().insert(caller.clone());
-        allowances.insert(caller.clone(), Allowance::new(quota).into());
+        allowances.insert(caller.clone(), QuotaCounter::new(quota).into());
         true
     }
 }

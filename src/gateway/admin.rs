@@ -8,33 +8,33 @@ use http::Extensions;
 use jiff::Timestamp;
 
 use super::{
-    Shared,
+    GatewayState,
     hosts::{self, Hosts},
-    origin::Origin,
+    client_addr::ClientAddr,
 };
 use crate::{
-    app::{CallerId, CallerKind, Credential, Role, Status},
-    config::{self, Config, Switch},
-    registry::{Callers, Credentials, Fault, Registry},
-    surface::admin::{self, ADMINISTRATION},
+    model::{CallerId, CallerKind, Credential, Role, Status},
+    config::{self, Config, Toggle},
+    registry::{CallerFilter, CredentialFilter, RegistryError, Registry},
+    surface::admin::{self, ADMIN_TENANT},
 };
 
 /// How many are read from the registry at once.
 const PAGE: u32 = 100;
 
 /// The surface over what is shared, when it is configured.
-pub(super) fn router(config: &Config, shared: &Shared) -> Option<Router> {
+pub(super) fn router(config: &Config, shared: &GatewayState) -> Option<Router> {
     let settings = config.admin.as_ref()?;
-    let api = admin_api(config, shared, Origin::peer_of, None);
+    let api = admin_api(config, shared, ClientAddr::peer_of, None);
     // Outside of everything that counts: a browser must not lock its user out on behalf of another site.
-    Some(api.layer(middleware::from_fn_with_state(Arc::new(Hosts::of(settings)), hosts::checked)))
+    Some(api.layer(middleware::from_fn_with_state(Arc::new(Hosts::new(settings)), hosts::checked)))
 }
 
 /// The surface over what is shared, whether or not it is configured. `oneself` is an administrator whom the store does
 /// not know.
 pub fn admin_api(
     config: &Config,
-    shared: &Shared,
+    shared: &GatewayState,
     peer: fn(&Extensions) -> Option<IpAddr>,
     oneself: Option<CallerId>,
 ) -> Router {
@@ -47,7 +47,7 @@ pub fn admin_api(
         lockout: Arc::new(
             config.admin.as_ref().map(|settings| settings.lockout.lockout()).unwrap_or_default(),
         ),
-        oneself,
+        local_admin: oneself,
         imports: imports(config),
         routes: config.routes.iter().enumerate().map(|(at, route)| shown(at, route)).collect(),
         defined_plans: admin::DefinedPlans {
@@ -61,10 +61,10 @@ pub fn admin_api(
 }
 
 /// Files are kept beside the store: they are as large, and as secret.
-fn imports(config: &Config) -> admin::Imports {
+fn imports(config: &Config) -> admin::ImportOptions {
     let most = config.admin.clone().unwrap_or_default().import_bytes;
     let beside = config.store.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    admin::Imports { most, folder: beside.unwrap_or(Path::new(".")).to_owned() }
+    admin::ImportOptions { max_bytes: most, folder: beside.unwrap_or(Path::new(".")).to_owned() }
 }
 
 /// A route as the surface shows it.
@@ -78,14 +78,14 @@ fn shown(at: usize, route: &config::Route) -> admin::Route {
     let on = [
         ("content_type", policies.content_type.is_some()),
         ("accept", policies.accept.is_some()),
-        ("api_key", policies.api_key.as_ref().and_then(Switch::get).is_some()),
+        ("api_key", policies.api_key.as_ref().and_then(Toggle::get).is_some()),
         ("scope", policies.scope.is_some()),
         ("grants", policies.grants),
         ("lock", policies.lock),
-        ("rate_limit", policies.rate_limit.as_ref().and_then(Switch::get).is_some()),
+        ("rate_limit", policies.rate_limit.as_ref().and_then(Toggle::get).is_some()),
     ];
     admin::Route {
-        name: route.name_at(at),
+        name: route.name_or(at),
         host: route.host.as_ref().map(|host| host.as_str().to_owned()),
         path: route.path.as_str().to_owned(),
         methods: route.methods.iter().map(ToString::to_string).collect(),
@@ -100,7 +100,7 @@ fn shown(at: usize, route: &config::Route) -> admin::Route {
 ///
 /// # Errors
 /// When the registry cannot be read.
-pub(super) async fn check(config: &Config, shared: &Shared) -> anyhow::Result<()> {
+pub(super) async fn check(config: &Config, shared: &GatewayState) -> anyhow::Result<()> {
     if config.admin.is_none() {
         return Ok(());
     }
@@ -115,13 +115,13 @@ pub(super) async fn check(config: &Config, shared: &Shared) -> anyhow::Result<()
 }
 
 /// Whether there is an owner with a key that is accepted.
-pub(super) async fn is_managed(registry: &dyn Registry, now: Timestamp) -> Result<bool, Fault> {
-    let mut which = Callers {
-        tenant: Some(ADMINISTRATION.parse().map_err(|_| Fault::Corrupt("no id of a tenant".into()))?),
+pub(super) async fn is_managed(registry: &dyn Registry, now: Timestamp) -> Result<bool, RegistryError> {
+    let mut which = CallerFilter {
+        tenant: Some(ADMIN_TENANT.parse().map_err(|_| RegistryError::Corrupt("no id of a tenant".into()))?),
         kind: Some(CallerKind::Administrator(Role::Owner).name()),
         status: Some(Status::Enabled),
         limit: PAGE,
-        ..Callers::default()
+        ..CallerFilter::default()
     };
     loop {
         let callers = registry.callers(&which).await?;
@@ -129,7 +129,7 @@ pub(super) async fn is_managed(registry: &dyn Registry, now: Timestamp) -> Resul
         which.after = Some(last.id.clone());
         for caller in callers {
             let owns = caller.kind == CallerKind::Administrator(Role::Owner);
-            let of_it = Credentials { caller: Some(caller.id), limit: PAGE, ..Credentials::default() };
+            let of_it = CredentialFilter { caller: Some(caller.id), limit: PAGE, ..CredentialFilter::default() };
             let keys = if owns { registry.credentials(&of_it).await? } else { Vec::new() };
             if keys.iter().any(|key| is_accepted(key, now)) {
                 return Ok(true);
@@ -140,5 +140,5 @@ pub(super) async fn is_managed(registry: &dyn Registry, now: Timestamp) -> Resul
 
 fn is_accepted(key: &Credential, now: Timestamp) -> bool {
     let in_force = key.not_after.is_none_or(|end| now < end);
-    key.status == Status::Enabled && in_force && key.kind.is_presented()
+    key.status == Status::Enabled && in_force && key.kind.is_bearer()
 }

@@ -8,9 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    app::{
-        Change, Seq, Verb,
-        hex::{hex, unhex},
+    model::{
+        Change, Seq, ChangeKind,
+        hex::{encode, decode},
     },
     clock::SystemClock,
     config::Config,
@@ -23,22 +23,22 @@ const PAGE: u32 = 500;
 /// A change's number and hash, as `41:9f86d081…`: kept elsewhere, it proves later that this change and all before
 /// it are what they were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Anchor {
+pub struct ChainHead {
     seq: Seq,
     hash: [u8; 32],
 }
 
-impl std::fmt::Display for Anchor {
+impl std::fmt::Display for ChainHead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.seq, hex(&self.hash))
+        write!(f, "{}:{}", self.seq, encode(&self.hash))
     }
 }
 
-impl FromStr for Anchor {
+impl FromStr for ChainHead {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parts = text.split_once(':').and_then(|(seq, hash)| Some((seq.parse().ok()?, unhex(hash)?)));
+        let parts = text.split_once(':').and_then(|(seq, hash)| Some((seq.parse().ok()?, decode(hash)?)));
         let (seq, hash) = parts.ok_or("a change's number, a colon, and 64 hexadecimal digits")?;
         Ok(Self { seq, hash })
     }
@@ -46,7 +46,7 @@ impl FromStr for Anchor {
 
 /// A change as it is told: what there was before and after, without digests and secrets.
 #[derive(Debug, Serialize)]
-pub struct Told {
+pub struct ChangeRecord {
     /// Its number.
     pub seq: Seq,
     /// When.
@@ -54,7 +54,7 @@ pub struct Told {
     /// Who.
     pub actor: String,
     /// What was done.
-    pub verb: Verb,
+    pub verb: ChangeKind,
     /// To what kind of thing.
     pub kind: &'static str,
     /// To which.
@@ -65,7 +65,7 @@ pub struct Told {
     pub after: Option<Value>,
 }
 
-impl Told {
+impl ChangeRecord {
     /// The members that are different since, each with what it was and what it is.
     pub fn differences(&self) -> impl Iterator<Item = (&str, &Value, &Value)> {
         let before = self.before.as_ref().and_then(Value::as_object);
@@ -93,25 +93,25 @@ async fn store(config: &Config) -> anyhow::Result<Sqlite> {
 ///
 /// # Errors
 /// The first thing that is not so; when there is no store, or it cannot be read.
-pub async fn verify(config: &Config, kept: Option<Anchor>) -> anyhow::Result<Anchor> {
+pub async fn verify(config: &Config, kept: Option<ChainHead>) -> anyhow::Result<ChainHead> {
     let store = store(config).await?;
     let proven = compare(&store, kept).await;
     store.close().await;
     proven
 }
 
-async fn compare(store: &Sqlite, kept: Option<Anchor>) -> anyhow::Result<Anchor> {
+async fn compare(store: &Sqlite, kept: Option<ChainHead>) -> anyhow::Result<ChainHead> {
     let proof = store.verify().await?;
     if let Some(kept) = kept {
         match store.hash(kept.seq).await? {
             // What an empty log begins with: all of it is behind that.
-            None if kept == Anchor::default() => {}
+            None if kept == ChainHead::default() => {}
             Some(hash) if hash == kept.hash => {}
             Some(_) => bail!("change {} has another hash than was kept: the log was written anew", kept.seq),
             None => bail!("change {} was kept and is not there: the log was cut off", kept.seq),
         }
     }
-    Ok(Anchor { seq: proof.changes, hash: proof.head })
+    Ok(ChainHead { seq: proof.changes, hash: proof.head })
 }
 
 /// Tells the changes after a number, at most so many, one by one.
@@ -122,7 +122,7 @@ pub async fn list(
     config: &Config,
     after: Seq,
     limit: u64,
-    tell: impl FnMut(&Told) -> std::io::Result<()>,
+    tell: impl FnMut(&ChangeRecord) -> std::io::Result<()>,
 ) -> anyhow::Result<()> {
     let store = store(config).await?;
     let listed = list_all(&store, after, limit, tell).await;
@@ -134,7 +134,7 @@ async fn list_all(
     store: &Sqlite,
     after: Seq,
     limit: u64,
-    mut tell: impl FnMut(&Told) -> std::io::Result<()>,
+    mut tell: impl FnMut(&ChangeRecord) -> std::io::Result<()>,
 ) -> anyhow::Result<()> {
     let (mut after, mut left) = (after, limit);
     while left > 0 {
@@ -142,22 +142,22 @@ async fn list_all(
         let Some(last) = changes.last() else { break };
         (after, left) = (last.seq, left - changes.len() as u64);
         for change in changes {
-            tell(&told(store, change).await?)?;
+            tell(&to_record(store, change).await?)?;
         }
     }
     Ok(())
 }
 
-async fn told(store: &Sqlite, change: Change) -> anyhow::Result<Told> {
+async fn to_record(store: &Sqlite, change: Change) -> anyhow::Result<ChangeRecord> {
     let before = store.before(&change).await?;
-    let after = (change.verb != Verb::Deleted).then(|| change.entity.shown());
-    Ok(Told {
+    let after = (change.verb != ChangeKind::Deleted).then(|| change.entity.redacted());
+    Ok(ChangeRecord {
         seq: change.seq,
         at: change.at,
         verb: change.verb,
         kind: change.entity.kind().as_str(),
         id: change.entity.id().to_owned(),
-        before: before.map(|entity| entity.shown()),
+        before: before.map(|entity| entity.redacted()),
         after,
         actor: change.actor.as_str().to_owned(),
     })

@@ -14,13 +14,13 @@ use http::{Method, Request, Response};
 use tower_service::Service;
 
 use super::{
-    Shared,
-    answer::Answer,
+    GatewayState,
+    response_body::GatewayBody,
     client_body::ClientBody,
     forward::Forward,
     lockouts::Lockouts,
     max_forwards::{self, Next},
-    origin::Origin,
+    client_addr::ClientAddr,
     request_id::OwnAnswer,
     routes::Routes,
 };
@@ -39,14 +39,14 @@ pub(super) struct Surfaces {
 }
 
 impl Surfaces {
-    pub(super) fn new(config: &Config, shared: &Shared, lockouts: &Lockouts) -> Self {
+    pub(super) fn new(config: &Config, shared: &GatewayState, lockouts: &Lockouts) -> Self {
         let discue = discue::router(discue::Discue {
             registry: shared.registry.clone(),
             directory: shared.directory.clone(),
             clock: shared.clock.clone(),
             base_url: config.surfaces.discue.base_url.clone(),
-            peer: Origin::peer_of,
-            lockout: lockouts.of(&config.surfaces.discue.lockout),
+            peer: ClientAddr::peer_of,
+            lockout: lockouts.new(&config.surfaces.discue.lockout),
             switched_off: config.surfaces.discue.switched_off.clone(),
         });
         let apig = apig::router(apig::Apig {
@@ -57,9 +57,9 @@ impl Surfaces {
             app_codes: config.surfaces.apig.app_codes,
             throttles: config.surfaces.apig.throttles,
             quotas: config.surfaces.apig.quotas,
-            lockout: lockouts.of(&config.surfaces.apig.lockout),
-            apis: config.routes.iter().filter_map(config::Route::granted).collect(),
-            peer: Origin::peer_of,
+            lockout: lockouts.new(&config.surfaces.apig.lockout),
+            apis: config.routes.iter().filter_map(config::Route::grant_name).collect(),
+            peer: ClientAddr::peer_of,
         });
         let docs = documentation([("discue", discue::description())].into_iter().chain(apig::descriptions()));
         Self { discue, apig, docs }
@@ -82,9 +82,9 @@ pub(super) enum Backend {
 }
 
 impl Service<Request<RequestBody<ClientBody>>> for Backend {
-    type Response = Response<Answer>;
+    type Response = Response<GatewayBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<GatewayBody>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -96,7 +96,7 @@ impl Service<Request<RequestBody<ClientBody>>> for Backend {
             Self::Surface(router) => {
                 let answer = router.call(request);
                 Box::pin(async move {
-                    let mut answer = answer.await?.map(Answer::Surface);
+                    let mut answer = answer.await?.map(GatewayBody::Surface);
                     answer.extensions_mut().insert(OwnAnswer);
                     Ok(answer)
                 })
@@ -110,7 +110,7 @@ impl Service<Request<RequestBody<ClientBody>>> for Backend {
 pub(super) struct Dispatch(pub(super) Arc<Routes>);
 
 impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
-    type Response = Response<Answer>;
+    type Response = Response<GatewayBody>;
     type Error = Infallible;
     type Future = Either<
         <Backend as Service<Request<RequestBody<ClientBody>>>>::Future,
@@ -125,13 +125,13 @@ impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
         let found = request.extensions().get::<Admission>().and_then(|admission| self.0.backend(admission));
         let Some((backend, methods)) = found else {
             let denial = Denial::internal("an admitted request has no route");
-            return Either::Right(ready(Ok(Answer::unserved(&denial))));
+            return Either::Right(ready(Ok(GatewayBody::unserved(&denial))));
         };
         if *request.method() == Method::OPTIONS && matches!(backend, Backend::Forward(_)) {
             match max_forwards::count_down(request.headers_mut()) {
                 Ok(Next::Forward) => {}
                 Ok(Next::Answer) => return Either::Right(ready(Ok(max_forwards::options(methods)))),
-                Err(denial) => return Either::Right(ready(Ok(Answer::unserved(&denial)))),
+                Err(denial) => return Either::Right(ready(Ok(GatewayBody::unserved(&denial)))),
             }
         }
         Either::Left(backend.clone().call(request))

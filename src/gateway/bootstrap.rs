@@ -3,33 +3,33 @@
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
-use super::{Shared, admin};
+use super::{GatewayState, admin};
 use crate::{
-    app::{
-        Actor, ApiKey, App, CallerEdit, CallerKind, Creator, Credential, CredentialId, CredentialKind,
-        Entity, Gateway, KeyPrefix, Peppers, PlanId, Role, Scopes, Secret, Standing, Status, Tenant,
+    model::{
+        Actor, GeneratedKey, App, CallerEdit, CallerKind, Creator, Credential, CredentialId, CredentialKind,
+        Entity, ApigInstance, KeyPrefix, Peppers, PlanId, Role, Scopes, Secret, SubscriptionStatus, Status, Tenant,
         TenantId,
     },
     config::{Config, SecretsFile},
-    registry::{Credentials, Fault, NewCaller},
-    surface::admin::ADMINISTRATION,
+    registry::{CredentialFilter, RegistryError, NewCaller},
+    surface::admin::ADMIN_TENANT,
 };
 
 /// What a first start is about to make. Its keys are here and nowhere else: show them, then
 /// [`store`](Self::store) them.
-pub struct FirstStart {
-    shared: Shared,
+pub struct Bootstrap {
+    shared: GatewayState,
     peppers: Peppers,
     actor: Actor,
     now: Timestamp,
     /// Set if keys that were shown before are replaced.
     new_keys: bool,
     /// The key of the api client, unless one was shown before.
-    pub api_key: Option<ApiKey>,
+    pub api_key: Option<GeneratedKey>,
     /// The token of the operator, unless one was shown before.
-    pub operator_token: Option<ApiKey>,
+    pub operator_token: Option<GeneratedKey>,
     /// The token of the administrator that owns everything, if the admin API is configured and nobody could use it.
-    pub owner_token: Option<ApiKey>,
+    pub owner_token: Option<GeneratedKey>,
 }
 
 /// The project and instance that are made.
@@ -46,7 +46,7 @@ const API_CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
 const APP: &str = "14b399ac-967f-4115-bb62-c0346b4537e9";
 
 /// The names of what is made, for showing how to use it.
-pub struct Names {
+pub struct DemoNames {
     /// The api client.
     pub api_client: &'static str,
     /// The project and the instance of the gateway that the app belongs to.
@@ -58,7 +58,7 @@ pub struct Names {
 }
 
 /// What a first start makes.
-pub const NAMES: Names = Names { api_client: API_CLIENT, project: PROJECT, instance: INSTANCE, app: APP };
+pub const NAMES: DemoNames = DemoNames { api_client: API_CLIENT, project: PROJECT, instance: INSTANCE, app: APP };
 
 /// Makes what a first try needs: secrets, a tenant on each surface, an api client, an app, an operator; and, when
 /// the admin API is configured, an administrator that owns everything. What is there already stays; a start that
@@ -72,7 +72,7 @@ pub const NAMES: Names = Names { api_client: API_CLIENT, project: PROJECT, insta
 ///
 /// # Errors
 /// When secrets or store cannot be made, read or written; when the secrets are gone and the store is not.
-pub async fn bootstrap(config: &Config, new_keys: bool) -> anyhow::Result<Option<FirstStart>> {
+pub async fn bootstrap(config: &Config, new_keys: bool) -> anyhow::Result<Option<Bootstrap>> {
     if config.secrets.variable().is_none() && !config.secrets.file.exists() {
         if config.store.path.exists() {
             bail!(
@@ -83,7 +83,7 @@ pub async fn bootstrap(config: &Config, new_keys: bool) -> anyhow::Result<Option
         }
         SecretsFile::create(&config.secrets.file)?;
     }
-    let shared = Shared::open(config).await?;
+    let shared = GatewayState::open(config).await?;
     let registry = shared.registry.clone();
     let start = begin(config, shared, new_keys).await;
     if !matches!(start, Ok(Some(_))) {
@@ -92,10 +92,10 @@ pub async fn bootstrap(config: &Config, new_keys: bool) -> anyhow::Result<Option
     start
 }
 
-async fn begin(config: &Config, shared: Shared, new_keys: bool) -> anyhow::Result<Option<FirstStart>> {
+async fn begin(config: &Config, shared: GatewayState, new_keys: bool) -> anyhow::Result<Option<Bootstrap>> {
     let peppers = config.secrets.load()?.peppers();
     let known = shared.registry.snapshot().await.context("reading the registry")?.entities;
-    let is_ours = |id: &TenantId| [ORGANIZATION, GATEWAY, ADMINISTRATION].contains(&id.as_str());
+    let is_ours = |id: &TenantId| [ORGANIZATION, GATEWAY, ADMIN_TENANT].contains(&id.as_str());
     let somebodys =
         known.iter().any(|entity| matches!(entity, Entity::Tenant(tenant) if !is_ours(&tenant.id)));
     // A credential is stored after it was shown: one that is there is one that somebody has.
@@ -104,11 +104,11 @@ async fn begin(config: &Config, shared: Shared, new_keys: bool) -> anyhow::Resul
     };
     let key = |needed: bool, prefix: &str| {
         let prefix = prefix.parse::<KeyPrefix>();
-        prefix.map(|prefix| needed.then(|| ApiKey::generate(&prefix)))
+        prefix.map(|prefix| needed.then(|| GeneratedKey::generate(&prefix)))
     };
     let now = shared.clock.now().time;
     let managed = admin::is_managed(&*shared.registry, now).await.context("looking for an administrator")?;
-    let start = FirstStart {
+    let start = Bootstrap {
         now,
         actor: Actor::system("init"),
         new_keys,
@@ -130,14 +130,14 @@ async fn begin(config: &Config, shared: Shared, new_keys: bool) -> anyhow::Resul
 }
 
 /// What is there already is what was to be made.
-fn unless_there<T>(made: Result<T, Fault>) -> anyhow::Result<()> {
+fn unless_there<T>(made: Result<T, RegistryError>) -> anyhow::Result<()> {
     match made {
-        Ok(_) | Err(Fault::Conflict | Fault::NameTaken) => Ok(()),
+        Ok(_) | Err(RegistryError::Conflict | RegistryError::NameTaken) => Ok(()),
         Err(fault) => Err(fault.into()),
     }
 }
 
-impl FirstStart {
+impl Bootstrap {
     /// Stores the digests of the keys that were shown, and closes the store.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ impl FirstStart {
         for (tenant, caller, key) in [
             (ORGANIZATION, API_CLIENT, self.api_key.as_ref()),
             (GATEWAY, OPERATOR, self.operator_token.as_ref()),
-            (ADMINISTRATION, OWNER, self.owner_token.as_ref()),
+            (ADMIN_TENANT, OWNER, self.owner_token.as_ref()),
         ] {
             if let Some(key) = key {
                 let before = if self.new_keys { self.shown_before(caller).await? } else { Vec::new() };
@@ -172,7 +172,7 @@ impl FirstStart {
 
     /// The keys of a caller that an earlier start showed.
     async fn shown_before(&self, caller: &str) -> anyhow::Result<Vec<Credential>> {
-        let which = Credentials { caller: Some(caller.parse()?), limit: u32::MAX, ..Credentials::default() };
+        let which = CredentialFilter { caller: Some(caller.parse()?), limit: u32::MAX, ..CredentialFilter::default() };
         let mut keys = self.shared.registry.credentials(&which).await?;
         keys.retain(|key| key.name == FIRST);
         Ok(keys)
@@ -184,7 +184,7 @@ impl FirstStart {
         self.tenant(ORGANIZATION, "Demo organization", None).await?;
         self.caller(ORGANIZATION, API_CLIENT, "example.com/dev", CallerKind::ApiClient, plan).await?;
 
-        let gateway = Gateway { project_id: PROJECT.into(), instance_id: INSTANCE.into(), custom_keys: true };
+        let gateway = ApigInstance { project_id: PROJECT.into(), instance_id: INSTANCE.into(), custom_keys: true };
         self.tenant(GATEWAY, "Demo gateway", Some(gateway)).await?;
         self.caller(GATEWAY, OPERATOR, "operator", CallerKind::Operator, None).await?;
         let secret = Secret::from(uuid::Uuid::new_v4().simple().to_string());
@@ -192,7 +192,7 @@ impl FirstStart {
         let app = CallerKind::App(App {
             remark: "First app".into(),
             key: uuid::Uuid::new_v4().to_string(),
-            secret: self.shared.sealer.seal(&secret, &App::place(&tenant, &id)),
+            secret: self.shared.sealer.seal(&secret, &App::seal_context(&tenant, &id)),
             creator: Creator::User,
             acl: None,
             quota: None,
@@ -202,22 +202,22 @@ impl FirstStart {
 
     /// An administrator that owns everything. One that is there, and was disabled or demoted, is one again.
     async fn owner(&self) -> anyhow::Result<()> {
-        self.tenant(ADMINISTRATION, "Administration", None).await?;
+        self.tenant(ADMIN_TENANT, "Administration", None).await?;
         let kind = CallerKind::Administrator(Role::Owner);
-        self.caller(ADMINISTRATION, OWNER, "owner", kind, None).await?;
-        let (tenant, id) = (ADMINISTRATION.parse()?, OWNER.parse()?);
+        self.caller(ADMIN_TENANT, OWNER, "owner", kind, None).await?;
+        let (tenant, id) = (ADMIN_TENANT.parse()?, OWNER.parse()?);
         let edit =
             CallerEdit { status: Some(Status::Enabled), role: Some(Role::Owner), ..CallerEdit::default() };
         self.shared.registry.update_caller(&tenant, &id, None, edit, &self.actor).await?;
         Ok(())
     }
 
-    async fn tenant(&self, id: &str, name: &str, gateway: Option<Gateway>) -> anyhow::Result<()> {
+    async fn tenant(&self, id: &str, name: &str, gateway: Option<ApigInstance>) -> anyhow::Result<()> {
         let tenant = Tenant {
             id: id.parse()?,
             name: name.into(),
             gateway,
-            standing: Standing::Active,
+            standing: SubscriptionStatus::Active,
             max_callers: 50,
             revision: 1,
             created_at: self.now,
@@ -238,7 +238,7 @@ impl FirstStart {
         unless_there(self.shared.registry.create_caller(caller, &self.actor).await)
     }
 
-    async fn credential(&self, tenant: &str, caller: &str, key: &ApiKey) -> anyhow::Result<()> {
+    async fn credential(&self, tenant: &str, caller: &str, key: &GeneratedKey) -> anyhow::Result<()> {
         let pepper = self.peppers.current();
         let credential = Credential {
             id: CredentialId::random(),

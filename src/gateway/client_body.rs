@@ -35,13 +35,13 @@ pub(super) struct ClientBody(Option<Content>);
 
 #[derive(Debug)]
 struct Content {
-    rest: Option<Rest>,
+    rest: Option<UnreadBody>,
     shared: Arc<Mutex<State>>,
 }
 
 /// The part that is not read yet.
 #[derive(Debug)]
-struct Rest {
+struct UnreadBody {
     incoming: Incoming,
     http2: bool,
     /// The client waits for `100 (Continue)`, which the first poll sends.
@@ -53,7 +53,7 @@ enum State {
     /// The body is being read, or is about to be.
     Reading,
     /// The body was dropped before there was a response.
-    Dropped(Rest),
+    Dropped(UnreadBody),
     /// The response has begun; the connection is kept, or is closed behind it.
     Answered { keep: bool },
     /// The body was read to its end.
@@ -111,14 +111,14 @@ impl ClientBody {
         let shared = Arc::new(Mutex::new(State::Reading));
         let progress = BodyProgress(Some(shared.clone()));
         let body = |incoming| {
-            let rest = Some(Rest { incoming, http2, waits_for_continue });
+            let rest = Some(UnreadBody { incoming, http2, waits_for_continue });
             Self(Some(Content { rest, shared }))
         };
         (request.map(body), progress)
     }
 }
 
-impl Rest {
+impl UnreadBody {
     /// Returns `true` if an HTTP/1.1 connection can be kept for it.
     fn is_small(&self, must_be_known: bool) -> bool {
         let rest = self.incoming.size_hint();

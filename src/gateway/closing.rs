@@ -7,9 +7,9 @@ use tokio::{runtime::Handle, task::AbortHandle, time::timeout};
 use crate::{clock::Clock, directory::Directory, registry::Registry};
 
 /// The longest time that the end of the process waits for the store.
-const LONGEST: Duration = Duration::from_secs(5);
+const MAX_DURATION: Duration = Duration::from_secs(5);
 /// Longer than the time between two notings of uses, so that none falls between the last one and the end.
-const OBSERVED: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Closes the store when the process ends, so that the one file holds everything.
 #[derive(Clone)]
@@ -30,13 +30,13 @@ impl Closing {
         self.tasks.iter().for_each(AbortHandle::abort);
         let Self { registry, directory, clock, .. } = self.clone();
         let closed = self.runtime.spawn(async move {
-            let uses = directory.used_since(clock.now().time - OBSERVED);
-            if let Err(fault) = registry.note_uses(&uses).await {
+            let uses = directory.used_since(clock.now().time - POLL_INTERVAL);
+            if let Err(fault) = registry.record_last_used(&uses).await {
                 tracing::warn!(%fault, "the last uses of keys are not noted");
             }
             registry.close().await;
         });
-        if !matches!(timeout(LONGEST, closed).await, Ok(Ok(()))) {
+        if !matches!(timeout(MAX_DURATION, closed).await, Ok(Ok(()))) {
             tracing::warn!("the store is not closed: its write-ahead log stays beside it");
         }
     }

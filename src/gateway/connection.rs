@@ -24,27 +24,27 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    Shared,
-    answer::{self, Answer},
+    GatewayState,
+    response_body::{self, GatewayBody},
     backend::Dispatch,
     client_body::{BodyProgress, ClientBody, Close},
     frame_budget::FrameBudget,
-    log::{self, Logged, Record},
-    metrics::{Counts, Metrics, Unread},
-    origin::{Origin, Proxies},
+    access_log::{self, Logged, AccessRecord},
+    metrics::{WorkerMetrics, Metrics, HeadError},
+    client_addr::{ClientAddr, TrustedProxies},
     request_id::{self, RequestId},
     routes::Routes,
-    stall::Stall,
-    streams::Streams,
-    usage::Usage,
+    client_stream::ClientStream,
+    h2_streams::StreamExecutor,
+    activity::ConnectionActivity,
 };
 use crate::{
     config::{Config, Limits},
-    problem::Code,
-    tower::{Checked, Portcullis, PortcullisLayer, ResponseBody},
+    problem::DenialCode,
+    tower::{VerifyContent, Portcullis, PortcullisLayer, ResponseBody},
 };
 
-type AnswerBody = Logged<ResponseBody<Answer>>;
+type LoggedBody = Logged<ResponseBody<GatewayBody>>;
 
 /// How an HTTP/2 connection begins (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -64,11 +64,11 @@ pub enum Protocol {
     /// HTTP/2.
     Http2,
     /// Whichever the client begins with.
-    Either,
+    Auto,
 }
 
 /// Why a connection is not driven any more.
-enum End {
+enum DriveEnd {
     /// It is closed.
     Closed,
     /// It has been idle for too long.
@@ -79,7 +79,7 @@ enum End {
 
 /// Where a connection comes from.
 #[derive(Debug, Clone, Copy)]
-pub struct Client {
+pub struct ConnectionInfo {
     /// Its address.
     pub peer: IpAddr,
     /// Whether TLS is spoken on it.
@@ -90,34 +90,34 @@ pub struct Client {
 
 /// All that a gateway does with a connection, wherever that comes from.
 #[derive(Clone)]
-pub struct Front {
-    service: Portcullis<Dispatch, Arc<Routes>, Checked>,
-    proxies: Proxies,
+pub struct ConnectionHandler {
+    service: Portcullis<Dispatch, Arc<Routes>, VerifyContent>,
+    proxies: TrustedProxies,
     limits: Arc<Limits>,
     logs: bool,
     metrics: Metrics,
-    counts: Arc<Counts>,
+    counts: Arc<WorkerMetrics>,
 }
 
-fn service(routes: Routes, shared: &Shared) -> Portcullis<Dispatch, Arc<Routes>, Checked> {
+fn service(routes: Routes, shared: &GatewayState) -> Portcullis<Dispatch, Arc<Routes>, VerifyContent> {
     let routes = Arc::new(routes);
-    let layer = PortcullisLayer::new(routes.clone()).checking_content();
+    let layer = PortcullisLayer::new(routes.clone()).verify_content();
     layer
         .clock(shared.clock.clone())
-        .peer_from(Origin::peer_of)
+        .peer_from(ClientAddr::peer_of)
         // Nothing before this layer changes a target.
         .original_from(|_| None)
         .layer(Dispatch(routes))
 }
 
-impl Front {
+impl ConnectionHandler {
     /// The routes of a configuration, over what [`Shared::open`] opened.
     #[must_use]
-    pub fn new(config: &Config, shared: &Shared) -> Self {
+    pub fn new(config: &Config, shared: &GatewayState) -> Self {
         let metrics = Metrics::default();
         Self {
             service: service(Routes::new(config, shared), shared),
-            proxies: Proxies::new(&config.server.trusted_proxies),
+            proxies: TrustedProxies::new(&config.server.trusted_proxies),
             limits: Arc::new(config.limits.clone()),
             logs: config.access_log.enabled,
             counts: metrics.worker(),
@@ -126,14 +126,14 @@ impl Front {
     }
 
     /// The same for one surface instead of the routes; what is counted is counted together.
-    pub(super) fn with_only(&self, surface: Router, config: &Config, shared: &Shared) -> Self {
+    pub(super) fn with_surface(&self, surface: Router, config: &Config, shared: &GatewayState) -> Self {
         Self { service: service(Routes::only(surface, config), shared), ..self.clone() }
     }
 
     /// One service instead of the routes, which is neither counted nor logged.
-    pub(super) fn uncounted(&self, router: Router, config: &Config, shared: &Shared) -> Self {
+    pub(super) fn uncounted(&self, router: Router, config: &Config, shared: &GatewayState) -> Self {
         let metrics = Metrics::default();
-        Self { logs: false, counts: metrics.worker(), metrics, ..self.with_only(router, config, shared) }
+        Self { logs: false, counts: metrics.worker(), metrics, ..self.with_surface(router, config, shared) }
     }
 
     /// What all workers have counted.
@@ -146,31 +146,31 @@ impl Front {
         Self { counts: self.metrics.worker(), ..self.clone() }
     }
 
-    pub(super) fn counts(&self) -> &Counts {
+    pub(super) fn counts(&self) -> &WorkerMetrics {
         &self.counts
     }
 
     /// Serves a connection until the client ends it, or `down` becomes true and the requests on it are
     /// answered.
-    pub async fn serve<I>(&self, io: I, client: Client, down: watch::Receiver<bool>)
+    pub async fn serve<I>(&self, io: I, client: ConnectionInfo, down: watch::Receiver<bool>)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let peer = client.peer.to_canonical();
-        let connection = Origin::new(peer, client.secure);
-        let usage = Usage::new(self.limits.requests_per_connection.get());
-        let mut io = Stall::new(io, usage.clone(), self.limits.write_pace());
+        let connection = ClientAddr::new(peer, client.secure);
+        let usage = ConnectionActivity::new(self.limits.requests_per_connection.get());
+        let mut io = ClientStream::new(io, usage.clone(), self.limits.write_pace());
         let protocol = match client.protocol {
-            Protocol::Either => {
+            Protocol::Auto => {
                 let mut ending = down.clone();
                 let ends = async {
                     // Without a sender there is no server any more either.
                     drop(ending.wait_for(|down| *down).await);
                     // What it begins with may be on its way.
-                    sleep(usage.last_word(&self.limits)).await;
+                    sleep(usage.close_grace(&self.limits)).await;
                 };
                 tokio::select! {
-                    begun = io.begins_with(PREFACE) => match begun {
+                    begun = io.peek_preface(PREFACE) => match begun {
                         Ok(true) => Protocol::Http2,
                         Ok(false) => Protocol::Http1,
                         Err(_) => return,
@@ -181,7 +181,7 @@ impl Front {
             }
             protocol => protocol,
         };
-        let service = service_fn(|request| self.answer(request, &connection, &usage));
+        let service = service_fn(|request| self.handle_request(request, &connection, &usage));
         let served = if protocol == Protocol::Http2 {
             let io = FrameBudget::new(io, || {
                 self.counts.flood();
@@ -191,8 +191,8 @@ impl Front {
             tokio::pin!(http);
             let idle = self.limits.idle_timeout.duration();
             match self.drive(http.as_mut(), &usage, idle, down).await {
-                Ok(End::Idle | End::Over) => {
-                    self.wind_down(http, http2::Connection::graceful_shutdown, &usage).await
+                Ok(DriveEnd::Idle | DriveEnd::Over) => {
+                    self.graceful_shutdown(http, http2::Connection::graceful_shutdown, &usage).await
                 }
                 served => served.map(drop),
             }
@@ -200,24 +200,24 @@ impl Front {
             let mut http = self.http1().serve_connection(TokioIo::new(io), service);
             let idle = self.limits.head_timeout.duration();
             let served = match self.drive(Pin::new(&mut http), &usage, idle, down).await {
-                Ok(End::Over) => {
+                Ok(DriveEnd::Over) => {
                     let http = Pin::new(&mut http);
-                    self.wind_down(http, http1::Connection::graceful_shutdown, &usage)
+                    self.graceful_shutdown(http, http1::Connection::graceful_shutdown, &usage)
                         .await
-                        .map(|()| End::Over)
+                        .map(|()| DriveEnd::Over)
                 }
                 served => served,
             };
             let http1::Parts { io, read_buf, .. } = http.into_parts();
-            let begun = if matches!(served, Ok(End::Idle)) { &*read_buf } else { &[] };
+            let begun = if matches!(served, Ok(DriveEnd::Idle)) { &*read_buf } else { &[] };
             if served.is_ok() {
                 self.finish(io.into_inner(), begun, peer).await;
             }
             served.map(drop)
         };
         if let Err(error) = served {
-            if let Some(why) = Unread::of(&error) {
-                self.unread(why, peer, None);
+            if let Some(why) = HeadError::from_error(&error) {
+                self.reject_head(why, peer, None);
             } else {
                 tracing::debug!(%error, %peer, "a client's connection ended");
             }
@@ -232,27 +232,27 @@ impl Front {
             let _ = io.shutdown().await;
         } else {
             let id = RequestId::generate();
-            self.unread(Unread::Late, peer, Some(&id));
-            answer::late(io, begun.starts_with(b"HEAD "), id).await;
+            self.reject_head(HeadError::Late, peer, Some(&id));
+            response_body::write_request_timeout(io, begun.starts_with(b"HEAD "), id).await;
         }
     }
 
     /// A head was refused before there was a request.
-    fn unread(&self, why: Unread, peer: IpAddr, id: Option<&RequestId>) {
+    fn reject_head(&self, why: HeadError, peer: IpAddr, id: Option<&RequestId>) {
         self.counts.unread(why);
-        log::unread(why, peer, id);
+        access_log::unread(why, peer, id);
     }
 
     /// One request of a connection.
-    fn answer(
+    fn handle_request(
         &self,
         request: Request<Incoming>,
-        connection: &Origin,
-        usage: &Usage,
-    ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + use<> {
+        connection: &ClientAddr,
+        usage: &ConnectionActivity,
+    ) -> impl Future<Output = Result<Response<LoggedBody>, Infallible>> + Send + use<> {
         let running = usage.request();
-        let origin = self.proxies.origin(connection, request.headers());
-        let record = self.logs.then(|| Record::of(&request, origin.peer));
+        let origin = self.proxies.client_addr(connection, request.headers());
+        let record = self.logs.then(|| AccessRecord::new(&request, origin.peer));
         let (version, head) = (request.version(), request.method() == Method::HEAD);
         let proxied = connection.peer.is_some_and(|peer| self.proxies.trusts(peer));
         let id = if proxied { RequestId::of_proxy(request.headers()) } else { None };
@@ -260,11 +260,11 @@ impl Front {
         request.extensions_mut().insert(origin);
         let counts = self.counts.clone();
         let answer = self.service.clone().call(request).map_ok(move |mut answer| {
-            counts.answer(answer.status(), answer.extensions().get::<Code>());
+            counts.answer(answer.status(), answer.extensions().get::<DenialCode>());
             if request_id::is_own(&answer) {
                 id.unwrap_or_else(RequestId::generate).put(&mut answer);
             }
-            without_content(last(answer, version, &progress), head)
+            without_content(close_after_denial(answer, version, &progress), head)
         });
         Logged::new(answer, record, running).in_frames(version)
     }
@@ -273,45 +273,45 @@ impl Front {
     async fn drive<C: Future<Output = hyper::Result<()>>>(
         &self,
         mut connection: Pin<&mut C>,
-        usage: &Usage,
+        usage: &ConnectionActivity,
         idle: Duration,
         mut down: watch::Receiver<bool>,
-    ) -> hyper::Result<End> {
+    ) -> hyper::Result<DriveEnd> {
         let ends = async {
             tokio::select! {
-                () = sleep(self.limits.connection_age.duration()) => End::Over,
-                () = usage.is_idle(self.limits.head_timeout.duration(), idle) => End::Idle,
+                () = sleep(self.limits.connection_age.duration()) => DriveEnd::Over,
+                () = usage.idle(self.limits.head_timeout.duration(), idle) => DriveEnd::Idle,
                 // Without a sender there is no server any more either.
-                _ = down.wait_for(|down| *down) => End::Over,
+                _ = down.wait_for(|down| *down) => DriveEnd::Over,
             }
         };
         // So they are looked at when one of them has come, and not each time the connection moves.
         let mut ends: FuturesUnordered<_> = [ends].into_iter().collect();
         poll_fn(|cx| {
             if let Poll::Ready(served) = connection.as_mut().poll(cx) {
-                return Poll::Ready(served.map(|()| End::Closed));
+                return Poll::Ready(served.map(|()| DriveEnd::Closed));
             }
-            if usage.is_spent() {
-                return Poll::Ready(Ok(End::Over));
+            if usage.requests_exhausted() {
+                return Poll::Ready(Ok(DriveEnd::Over));
             }
-            ends.poll_next_unpin(cx).map(|end| Ok(end.unwrap_or(End::Over)))
+            ends.poll_next_unpin(cx).map(|end| Ok(end.unwrap_or(DriveEnd::Over)))
         })
         .await
     }
 
     /// Takes no further requests. Those that run may finish, and their answers be taken; who has none has
     /// said its last word.
-    async fn wind_down<C: Future<Output = hyper::Result<()>>>(
+    async fn graceful_shutdown<C: Future<Output = hyper::Result<()>>>(
         &self,
         mut connection: Pin<&mut C>,
         stop: fn(Pin<&mut C>),
-        usage: &Usage,
+        usage: &ConnectionActivity,
     ) -> hyper::Result<()> {
         if usage.is_fresh() {
             // Its first request may be on its way; hyper would close the connection at once.
             tokio::select! {
                 served = &mut connection => return served,
-                () = sleep(usage.last_word(&self.limits)) => {}
+                () = sleep(usage.close_grace(&self.limits)) => {}
             }
         }
         stop(connection.as_mut());
@@ -319,7 +319,7 @@ impl Front {
             // What it says last must go out, even when nothing is to be waited for.
             biased;
             served = &mut connection => served,
-            () = usage.is_unused(usage.last_word(&self.limits)) => Ok(()),
+            () = usage.drained(usage.close_grace(&self.limits)) => Ok(()),
         }
     }
 
@@ -335,9 +335,9 @@ impl Front {
         http
     }
 
-    fn http2(&self) -> http2::Builder<Streams> {
+    fn http2(&self) -> http2::Builder<StreamExecutor> {
         let limits = &self.limits;
-        let mut http = http2::Builder::new(Streams { pace: limits.write_pace() });
+        let mut http = http2::Builder::new(StreamExecutor { pace: limits.write_pace() });
         http.timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams.get())
             .max_header_list_size(limits.head_bytes.get().saturating_add(BEYOND))
@@ -349,9 +349,9 @@ impl Front {
 /// Decides about the unread rest of the request. A response that leaves much of it unread, or that refuses a request
 /// which can be read in two ways, is the last one on its HTTP/1.1 connection: nothing behind that request's head is ever
 /// taken for another request.
-fn last<B>(mut response: Response<B>, version: Version, progress: &BodyProgress) -> Response<B> {
+fn close_after_denial<B>(mut response: Response<B>, version: Version, progress: &BodyProgress) -> Response<B> {
     let close = match response.status() {
-        _ if response.extensions().get::<Code>().is_none() => Close::Unneeded,
+        _ if response.extensions().get::<DenialCode>().is_none() => Close::Unneeded,
         StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT => Close::Always,
         StatusCode::PAYLOAD_TOO_LARGE => Close::UnlessSmall,
         _ => Close::Unneeded,
@@ -398,22 +398,22 @@ pub(super) mod tests {
 
     use super::*;
     use crate::{
-        app::{Pepper, Peppers, SealKey, Sealer},
+        model::{Pepper, Peppers, SealKey, Sealer},
         clock::SystemClock,
         directory::Directory,
         registry::memory::Memory,
     };
 
-    pub(in crate::gateway) fn front(text: &str) -> Front {
+    pub(in crate::gateway) fn front(text: &str) -> ConnectionHandler {
         let clock = Arc::new(SystemClock::new());
-        let shared = Shared {
+        let shared = GatewayState {
             registry: Arc::new(Memory::new(clock.clone())),
             directory: Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[1; 32])))),
             sealer: Arc::new(Sealer::new(SealKey::new(1, &[1; 32]))),
             clock,
         };
         let head = "store.path = \"x\"\nsecrets.file = \"x\"\nlisteners = [{ address = \"127.0.0.1:0\" }]\n";
-        Front::new(&Config::parse(&format!("{head}{text}")).unwrap(), &shared)
+        ConnectionHandler::new(&Config::parse(&format!("{head}{text}")).unwrap(), &shared)
     }
 
     /// For the gateway an answer is through when it lies in a buffer; for a slow client it has just begun.
@@ -422,7 +422,7 @@ pub(super) mod tests {
         let (near, mut far) = tokio::io::duplex(64);
         let front = front("limits.requests_per_connection = 1");
         let (_up, down) = watch::channel(false);
-        let client = Client { peer: [127, 0, 0, 1].into(), secure: false, protocol: Protocol::Http1 };
+        let client = ConnectionInfo { peer: [127, 0, 0, 1].into(), secure: false, protocol: Protocol::Http1 };
         tokio::spawn(async move { front.serve(near, client, down).await });
         far.write_all(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         tokio::time::sleep(Duration::from_secs(20)).await;

@@ -34,7 +34,7 @@ pub(super) fn raise_limit() -> u64 {
 
 /// The connections that each kind of listener may have open, and the upstreams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shares {
+pub(super) struct DescriptorShares {
     /// Of all public listeners together.
     pub(super) public: u32,
     /// Of the admin listener, and as many of the metrics listener.
@@ -43,9 +43,9 @@ pub(super) struct Shares {
     pub(super) upstream: u32,
 }
 
-impl Shares {
+impl DescriptorShares {
     /// Shares out a limit of open files, for so many workers that each accept from so many listeners.
-    pub(super) fn of(limit: u64, workers: u64, listeners: u64) -> Self {
+    pub(super) fn divide(limit: u64, workers: u64, listeners: u64) -> Self {
         let kept = FILES + workers * (PER_WORKER + listeners);
         let free = limit.saturating_sub(kept);
         let management = (free / 8).clamp(LEAST / 2, MANAGEMENT);
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn all_shares_together_fit_into_the_limit() {
         for (limit, workers, listeners) in [(256, 1, 3), (300, 2, 3), (1_024, 16, 4), (1 << 20, 64, 10)] {
-            let shares = Shares::of(limit, workers, listeners);
+            let shares = DescriptorShares::divide(limit, workers, listeners);
             let sum =
                 u64::from(shares.public) + u64::from(shares.upstream) + 2 * u64::from(shares.management);
             assert!(sum + FILES + workers * (PER_WORKER + listeners) <= limit, "{shares:?} of {limit}");
@@ -94,14 +94,14 @@ mod tests {
     #[test]
     fn limits_that_fit_stay_as_they_are_configured() {
         let configured = Limits::default();
-        let limits = Shares::of(1 << 20, 4, 3).public_limits(&configured);
+        let limits = DescriptorShares::divide(1 << 20, 4, 3).public_limits(&configured);
         assert_eq!(limits.connections, configured.connections);
         assert_eq!(limits.connections_per_address, configured.connections_per_address);
     }
 
     #[test]
     fn one_address_cannot_take_all_that_few_descriptors_leave() {
-        let shares = Shares::of(300, 2, 3);
+        let shares = DescriptorShares::divide(300, 2, 3);
         let limits = shares.public_limits(&Limits::default());
         assert_eq!(limits.connections.get(), shares.public);
         assert!(limits.connections_per_address.get() <= shares.public / 2);

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use crate::{
     config::{RemovedFields, Server},
-    field::folds_to,
+    header_value::eq_ignore_case,
 };
 
 /// The request fields that are removed before a request is forwarded, whatever belongs to its connection apart.
@@ -37,7 +37,7 @@ impl FieldFilter {
             // Trailers are not forwarded: no policy saw them, and a service that reads them as fields of the head
             // would take an identity from them.
             || *name == header::TRAILER
-            || self.own.iter().any(|own| folds_to(text, own.as_str()))
+            || self.own.iter().any(|own| eq_ignore_case(text, own.as_str()))
             || self.removed.contains(text)
     }
 }

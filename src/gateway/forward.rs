@@ -21,18 +21,18 @@ use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
 use super::{
-    answer::Answer,
+    response_body::GatewayBody,
     client_body::ClientBody,
     field_filter::FieldFilter,
     framing::{self, Reuse},
-    hop::{self, Keys},
-    origin::Origin,
-    pool::{Keep, Link},
+    hop_headers::{self, UnclaimedKeys},
+    client_addr::ClientAddr,
+    pool::{UpstreamPool, UpstreamConnection},
 };
 use crate::{
     Admission, Denial,
     config::{self, Config},
-    limit::Pace,
+    limit::MinDataRate,
     tower,
 };
 use body::Progress;
@@ -41,10 +41,10 @@ use body::Progress;
 #[derive(Debug)]
 pub(super) struct Upstream {
     name: String,
-    keep: Keep,
+    keep: UpstreamPool,
     connect_timeout: Duration,
     read_timeout: Duration,
-    pace: Pace,
+    pace: MinDataRate,
     filter: FieldFilter,
     identity_field: HeaderName,
     media_type_field: Option<HeaderName>,
@@ -54,7 +54,7 @@ impl Upstream {
     pub(super) fn new(name: &str, upstream: &config::Upstream, config: &Config) -> Self {
         Self {
             name: name.to_owned(),
-            keep: Keep::new(upstream),
+            keep: UpstreamPool::new(upstream),
             connect_timeout: upstream.connect_timeout.duration(),
             read_timeout: upstream.read_timeout.duration(),
             pace: config.limits.pace(),
@@ -71,25 +71,25 @@ impl Upstream {
     async fn forward(
         &self,
         request: Request<tower::RequestBody<ClientBody>>,
-    ) -> Result<Response<Answer>, Denial> {
+    ) -> Result<Response<GatewayBody>, Denial> {
         let (mut head, body) = request.into_parts();
         let admission = head.extensions.remove::<Admission>().unwrap_or_default();
-        let Some(origin) = head.extensions.remove::<Origin>() else {
+        let Some(origin) = head.extensions.remove::<ClientAddr>() else {
             return Err(Denial::internal("a request without an origin came to be forwarded"));
         };
         head.extensions.clear();
         // A key that no policy here asked for is none of the service's business.
-        let keys = if admission.identity().is_none() { Keys::Drop } else { Keys::Keep };
-        hop::send_on(&mut head, &origin, &self.filter, keys);
+        let keys = if admission.identity().is_none() { UnclaimedKeys::Drop } else { UnclaimedKeys::Keep };
+        hop_headers::rewrite_request(&mut head, &origin, &self.filter, keys);
         // HTTP/1.0 may leave it out; we speak HTTP/1.1, which may not.
         if !head.headers.contains_key(header::HOST)
             && let Ok(host) = HeaderValue::try_from(self.address().to_string())
         {
             head.headers.insert(header::HOST, host);
         }
-        admission.identify(&mut head.headers, &self.identity_field);
+        admission.set_caller_header(&mut head.headers, &self.identity_field);
         if let Some(field) = &self.media_type_field {
-            admission.describe_media_type(&mut head.headers, field);
+            admission.set_media_type_headers(&mut head.headers, field);
         }
         frame_request(&mut head, &body);
         let method = head.method.clone();
@@ -99,10 +99,10 @@ impl Upstream {
         let reuse = framing::check(&method, &mut head).map_err(|error| self.unreachable(&error))?;
         // What it speaks ends here; the server says what the client speaks.
         head.version = Version::default();
-        hop::leave(&mut head.headers);
+        hop_headers::strip_response(&mut head.headers);
         let keep = (reuse == Reuse::Allowed).then(|| self.keep.clone());
         let body = UpstreamBody::new(body, self.read_timeout, link, keep, progress);
-        Ok(Response::from_parts(head, Answer::Upstream(body)))
+        Ok(Response::from_parts(head, GatewayBody::Upstream(body)))
     }
 
     /// Sends a request on an idle connection if there is one, which may turn out to be closed: then it is sent once
@@ -112,10 +112,10 @@ impl Upstream {
         &self,
         request: Request<RequestBody>,
         progress: Option<&Progress>,
-    ) -> Result<(Link, Response<Incoming>), Denial> {
-        let Some(mut link) = self.keep.take() else { return self.exchange_afresh(request, progress).await };
+    ) -> Result<(UpstreamConnection, Response<Incoming>), Denial> {
+        let Some(mut link) = self.keep.get() else { return self.exchange_afresh(request, progress).await };
         let method = request.method().clone();
-        let mut error = match self.answer(&mut link, request, progress).await? {
+        let mut error = match self.await_response(&mut link, request, progress).await? {
             Ok(response) => return Ok((link, response)),
             Err(error) => error,
         };
@@ -134,9 +134,9 @@ impl Upstream {
         &self,
         request: Request<RequestBody>,
         progress: Option<&Progress>,
-    ) -> Result<(Link, Response<Incoming>), Denial> {
+    ) -> Result<(UpstreamConnection, Response<Incoming>), Denial> {
         let mut link = self.connect().await?;
-        match self.answer(&mut link, request, progress).await? {
+        match self.await_response(&mut link, request, progress).await? {
             Ok(response) => Ok((link, response)),
             Err(error) => Err(self.failed(error, progress)),
         }
@@ -148,7 +148,7 @@ impl Upstream {
         fault.unwrap_or_else(|| self.unreachable(&error.into_error()))
     }
 
-    async fn connect(&self) -> Result<Link, Denial> {
+    async fn connect(&self) -> Result<UpstreamConnection, Denial> {
         let Ok(connected) = timeout(self.connect_timeout, self.keep.connect()).await else {
             let inside = format!("{} ({}) does not take connections", self.name, self.address());
             return Err(Denial::GatewayTimeout { inside: inside.into() });
@@ -158,16 +158,16 @@ impl Upstream {
 
     /// Waits for the answer's head: as long as the request is still on its way, and then for as long as
     /// the service behind may take.
-    async fn answer(
+    async fn await_response(
         &self,
-        link: &mut Link,
+        link: &mut UpstreamConnection,
         request: Request<RequestBody>,
         progress: Option<&Progress>,
     ) -> Result<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>, Denial> {
         let answer = link.sender.try_send_request(request);
         tokio::pin!(answer);
         let mut deadline = Instant::now() + self.read_timeout;
-        link.patience.until(deadline);
+        link.patience.set(deadline);
         poll_fn(|cx| {
             let _ = link.drive(cx);
             // Nobody but the connection, driven just now, moves it: it needs not wake us a second time.
@@ -183,7 +183,7 @@ impl Upstream {
                     last.map(|last| last + self.read_timeout).filter(|later| *later > deadline)
                 {
                     deadline = later;
-                    link.patience.until(later);
+                    link.patience.set(later);
                 } else {
                     let inside = format!("{} ({}) does not answer", self.name, self.address());
                     return Poll::Ready(Err(Denial::GatewayTimeout { inside: inside.into() }));
@@ -223,9 +223,9 @@ fn expects_content(method: &Method) -> bool {
 pub(super) struct Forward(pub(super) Arc<Upstream>);
 
 impl Service<Request<tower::RequestBody<ClientBody>>> for Forward {
-    type Response = Response<Answer>;
+    type Response = Response<GatewayBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<GatewayBody>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -237,8 +237,8 @@ impl Service<Request<tower::RequestBody<ClientBody>>> for Forward {
             Ok(upstream.forward(request).await.unwrap_or_else(|denial| match denial {
                 // The client broke off its content after the service had begun to read it: that counts towards the
                 // client's limits, or else it could use up the service for nothing.
-                Denial::BadRequest { .. } | Denial::RequestTimeout => Answer::refusal(&denial),
-                _ => Answer::unserved(&denial),
+                Denial::BadRequest { .. } | Denial::RequestTimeout => GatewayBody::denial_response(&denial),
+                _ => GatewayBody::unserved(&denial),
             }))
         })
     }

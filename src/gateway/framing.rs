@@ -5,8 +5,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, response};
 
-use super::hop;
-use crate::field;
+use super::hop_headers;
+use crate::header_value;
 
 /// Fields that stand once in a response, and mean different things to different readers when there are two of them.
 /// The first one is kept, as by nginx.
@@ -118,7 +118,7 @@ pub(super) fn check(request: &Method, head: &mut response::Parts) -> Result<Reus
 /// Removes from the trailers of a response what no recipient may take from there, and what belongs to the connection:
 /// HTTP/2 resets a stream over such a field.
 pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
-    hop::leave(trailers);
+    hop_headers::strip_response(trailers);
     for name in &NO_TRAILERS {
         trailers.remove(name);
     }
@@ -145,7 +145,7 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, InvalidResponse> {
 
 /// A number in the one spelling that every reader agrees on: digits, without a sign or a leading zero.
 pub(super) fn plain_number(value: &HeaderValue) -> Option<u64> {
-    field::plain_number(value.as_bytes())
+    header_value::parse_u64(value.as_bytes())
 }
 
 /// Keeps the first value of fields that have only one.

@@ -28,7 +28,7 @@ pub(super) struct Hosts {
 
 impl Hosts {
     /// Those of the admin listener: this machine's own names, the address that it listens on, and those configured.
-    pub(super) fn of(admin: &config::Admin) -> Self {
+    pub(super) fn new(admin: &config::Admin) -> Self {
         Self { listen: admin.listen.ip(), names: admin.hosts.clone() }
     }
 
@@ -111,7 +111,7 @@ pub(super) async fn checked(State(hosts): State<Arc<Hosts>>, request: Request, n
     match hosts.check(request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(denial) => {
-            problem::answer(&denial, problem::Form::Problem, &Admission::default()).map(Body::from)
+            problem::render(&denial, problem::ErrorFormat::Problem, &Admission::default()).map(Body::from)
         }
     }
 }

@@ -16,9 +16,9 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    connection::{Client, Front, Protocol},
-    doors::{Doors, TurnedAway},
-    metrics::Fate,
+    connection::{ConnectionInfo, ConnectionHandler, Protocol},
+    connection_limit::{ConnectionLimit, Rejected},
+    metrics::ConnectionOutcome,
     tls,
 };
 use crate::config;
@@ -31,11 +31,11 @@ const BIND_ATTEMPTS: u32 = 5;
 const BIND_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long nothing is accepted when the machine has no descriptor or memory for it.
-const EXHAUSTED: Duration = Duration::from_millis(100);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// What a listener speaks.
 #[derive(Clone)]
-enum Speaks {
+enum Transport {
     /// TLS, and then what ALPN agreed on.
     Tls(TlsAcceptor),
     /// HTTP/1.1 in the clear, or whichever the client begins with.
@@ -45,7 +45,7 @@ enum Speaks {
 /// A socket that listens. Every worker accepts from it; the kernel wakes them, and who is idle is first.
 pub(super) struct Listener {
     socket: std::net::TcpListener,
-    speaks: Speaks,
+    speaks: Transport,
 }
 
 impl Listener {
@@ -55,9 +55,9 @@ impl Listener {
     /// When the address cannot be had, or its certificate not be used.
     pub(super) fn bind(listener: &config::Listener) -> anyhow::Result<Self> {
         let speaks = match &listener.tls {
-            Some(tls) => Speaks::Tls(tls::acceptor(tls)?),
-            None if listener.h2c => Speaks::Plain(Protocol::Either),
-            None => Speaks::Plain(Protocol::Http1),
+            Some(tls) => Transport::Tls(tls::acceptor(tls)?),
+            None if listener.h2c => Transport::Plain(Protocol::Auto),
+            None => Transport::Plain(Protocol::Http1),
         };
         let socket =
             bind(listener.address).with_context(|| format!("cannot listen on {}", listener.address))?;
@@ -65,7 +65,7 @@ impl Listener {
     }
 
     /// The same socket, for another worker.
-    pub(super) fn for_another(&self) -> io::Result<Self> {
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self { socket: self.socket.try_clone()?, speaks: self.speaks.clone() })
     }
 }
@@ -95,17 +95,17 @@ fn try_bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// What becomes of connections.
 #[derive(Clone)]
-pub(super) struct Reception {
-    pub(super) front: Front,
-    pub(super) doors: Arc<Doors>,
+pub(super) struct Acceptor {
+    pub(super) front: ConnectionHandler,
+    pub(super) doors: Arc<ConnectionLimit>,
     /// How long a TLS handshake may take.
     pub(super) handshake: Duration,
     pub(super) down: watch::Receiver<bool>,
 }
 
-impl Reception {
+impl Acceptor {
     /// Takes connections in until the server goes down; those that wait by then are still taken.
-    pub(super) async fn receive(mut self, listener: Listener) -> io::Result<()> {
+    pub(super) async fn run(mut self, listener: Listener) -> io::Result<()> {
         let socket = TcpListener::from_std(listener.socket)?;
         loop {
             let accepted = tokio::select! {
@@ -114,14 +114,14 @@ impl Reception {
                 _ = self.down.wait_for(|down| *down) => break,
             };
             match accepted {
-                Ok((stream, address)) => self.enter(stream, address.ip(), &listener.speaks),
+                Ok((stream, address)) => self.spawn(stream, address.ip(), &listener.speaks),
                 // A client that was gone before it came in.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     if let Some(failures) = self.doors.accept_failed() {
                         tracing::error!(%error, failures, "connections cannot be accepted for a moment");
                     }
-                    sleep(EXHAUSTED).await;
+                    sleep(ACCEPT_BACKOFF).await;
                 }
             }
         }
@@ -130,7 +130,7 @@ impl Reception {
             match socket.accept() {
                 Ok((stream, address)) => {
                     stream.set_nonblocking(true)?;
-                    self.enter(TcpStream::from_std(stream)?, address.ip(), &listener.speaks);
+                    self.spawn(TcpStream::from_std(stream)?, address.ip(), &listener.speaks);
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(_) => break,
@@ -139,11 +139,11 @@ impl Reception {
         Ok(())
     }
 
-    fn enter(&self, stream: TcpStream, peer: IpAddr, speaks: &Speaks) {
+    fn spawn(&self, stream: TcpStream, peer: IpAddr, speaks: &Transport) {
         let counts = self.front.counts();
-        let seat = match self.doors.enter(peer) {
+        let seat = match self.doors.try_acquire(peer) {
             Ok(seat) => seat,
-            Err(TurnedAway { fate, tell }) => {
+            Err(Rejected { fate, tell }) => {
                 counts.connection(fate);
                 if let Some(turned_away) = tell {
                     let (open, why) = (self.doors.open(), fate.name());
@@ -164,26 +164,26 @@ impl Reception {
         });
     }
 
-    async fn serve(self, stream: TcpStream, peer: IpAddr, speaks: Speaks) {
+    async fn serve(self, stream: TcpStream, peer: IpAddr, speaks: Transport) {
         let counts = self.front.counts();
         match speaks {
-            Speaks::Plain(protocol) => {
-                counts.connection(Fate::Served);
-                self.front.serve(stream, Client { peer, secure: false, protocol }, self.down).await;
+            Transport::Plain(protocol) => {
+                counts.connection(ConnectionOutcome::Served);
+                self.front.serve(stream, ConnectionInfo { peer, secure: false, protocol }, self.down).await;
             }
-            Speaks::Tls(acceptor) => match timeout(self.handshake, acceptor.accept(stream)).await {
+            Transport::Tls(acceptor) => match timeout(self.handshake, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
-                    counts.connection(Fate::Served);
+                    counts.connection(ConnectionOutcome::Served);
                     let agreed = stream.get_ref().1.alpn_protocol();
                     let protocol = if agreed == Some(tls::H2) { Protocol::Http2 } else { Protocol::Http1 };
-                    self.front.serve(stream, Client { peer, secure: true, protocol }, self.down).await;
+                    self.front.serve(stream, ConnectionInfo { peer, secure: true, protocol }, self.down).await;
                 }
                 Ok(Err(error)) => {
-                    counts.connection(Fate::NoHandshake);
+                    counts.connection(ConnectionOutcome::NoHandshake);
                     tracing::debug!(%error, %peer, "no TLS came about");
                 }
                 Err(_) => {
-                    counts.connection(Fate::NoHandshake);
+                    counts.connection(ConnectionOutcome::NoHandshake);
                     tracing::debug!(%peer, "a TLS handshake did not come about in time");
                 }
             },
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Limits,
-        gateway::{connection::tests::front, origin::Proxies},
+        gateway::{connection::tests::front, client_addr::TrustedProxies},
     };
 
     #[tokio::test]
@@ -206,13 +206,13 @@ mod tests {
         let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let mut waiting = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
         let (_server, down) = watch::channel(true);
-        let reception = Reception {
+        let reception = Acceptor {
             front: front(""),
-            doors: Doors::new(&Limits::default(), Proxies::new(&[])),
+            doors: ConnectionLimit::new(&Limits::default(), TrustedProxies::new(&[])),
             handshake: Duration::from_secs(1),
             down,
         };
-        reception.receive(Listener { socket, speaks: Speaks::Plain(Protocol::Http1) }).await.unwrap();
+        reception.run(Listener { socket, speaks: Transport::Plain(Protocol::Http1) }).await.unwrap();
         waiting.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         waiting.read_to_string(&mut answer).await.unwrap();

@@ -3,8 +3,8 @@
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use http::{HeaderValue, Method};
 
-use super::{answer::Answer, framing::plain_number};
-use crate::{Denial, field};
+use super::{response_body::GatewayBody, framing::plain_number};
+use crate::{Denial, header_value};
 
 /// The methods of a resource that takes all of them: those that HTTP defines and that are forwarded.
 const ALL_METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
@@ -33,7 +33,7 @@ pub(super) fn count_down(headers: &mut HeaderMap) -> Result<Next, Denial> {
         None => Err(Denial::bad_request("Max-Forwards is not exactly one plain number.")),
         Some(0) => Ok(Next::Answer),
         Some(left) => {
-            headers.insert(NAME, field::number(left - 1));
+            headers.insert(NAME, header_value::from_u64(left - 1));
             Ok(Next::Forward)
         }
     }
@@ -49,8 +49,8 @@ pub(super) fn allow(methods: &[Method]) -> HeaderValue {
 }
 
 /// The answer to OPTIONS of its final recipient.
-pub(super) fn options(methods: &[Method]) -> Response<Answer> {
-    let mut response = Response::new(Answer::empty());
+pub(super) fn options(methods: &[Method]) -> Response<GatewayBody> {
+    let mut response = Response::new(GatewayBody::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(header::ALLOW, allow(methods));
     response

@@ -22,17 +22,17 @@ use prometheus_client::{
 };
 
 use super::{
-    doors::{Doors, all_open},
+    connection_limit::{ConnectionLimit, open_connections},
     log_writer::LogWriter,
 };
 use crate::{
     directory::{Directory, Following},
-    problem::Code,
+    problem::DenialCode,
 };
 
 /// What becomes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum ConnectionOutcome {
     /// HTTP is spoken on it.
     Served,
     /// `limits.connections` are open.
@@ -43,7 +43,7 @@ pub(super) enum Fate {
     NoHandshake,
 }
 
-impl Fate {
+impl ConnectionOutcome {
     const ALL: [Self; 4] = [Self::Served, Self::NoPlace, Self::NoPlaceForAddress, Self::NoHandshake];
 
     pub(super) fn name(self) -> &'static str {
@@ -58,18 +58,18 @@ impl Fate {
 
 /// Why the engine refused a head before there was a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unread {
+pub(super) enum HeadError {
     Malformed,
     TooLarge,
     TargetTooLong,
     Late,
 }
 
-impl Unread {
+impl HeadError {
     const ALL: [Self; 4] = [Self::Malformed, Self::TooLarge, Self::TargetTooLong, Self::Late];
 
     /// What hyper made of it.
-    pub(super) fn of(error: &hyper::Error) -> Option<Self> {
+    pub(super) fn from_error(error: &hyper::Error) -> Option<Self> {
         match error {
             // hyper tells the two apart, but only in words.
             error if error.is_parse_too_large() && error.to_string().contains("URI") => {
@@ -103,9 +103,9 @@ impl Unread {
 
 /// What one worker has counted.
 #[derive(Debug)]
-pub(super) struct Counts {
-    fates: [AtomicU64; Fate::ALL.len()],
-    unread: [AtomicU64; Unread::ALL.len()],
+pub(super) struct WorkerMetrics {
+    fates: [AtomicU64; ConnectionOutcome::ALL.len()],
+    unread: [AtomicU64; HeadError::ALL.len()],
     /// HTTP/2 connections that were ended over frames that carry nothing.
     floods: AtomicU64,
     /// By status, from 100 on.
@@ -120,7 +120,7 @@ fn add(counter: Option<&AtomicU64>) {
     }
 }
 
-impl Counts {
+impl WorkerMetrics {
     fn new() -> Self {
         Self {
             fates: Default::default(),
@@ -131,11 +131,11 @@ impl Counts {
         }
     }
 
-    pub(super) fn connection(&self, fate: Fate) {
+    pub(super) fn connection(&self, fate: ConnectionOutcome) {
         add(self.fates.get(fate as usize));
     }
 
-    pub(super) fn unread(&self, unread: Unread) {
+    pub(super) fn unread(&self, unread: HeadError) {
         add(self.unread.get(unread as usize));
     }
 
@@ -145,7 +145,7 @@ impl Counts {
     }
 
     /// An answer, and its code when it is a refusal by us.
-    pub(super) fn answer(&self, status: StatusCode, code: Option<&Code>) {
+    pub(super) fn answer(&self, status: StatusCode, code: Option<&DenialCode>) {
         add(self.answers.get(usize::from(status.as_u16() - 100)));
         if let Some(code) = code {
             *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).entry(code.0).or_default() += 1;
@@ -155,16 +155,16 @@ impl Counts {
 
 /// The counts of all workers.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Metrics(Arc<Mutex<Vec<Arc<Counts>>>>);
+pub(super) struct Metrics(Arc<Mutex<Vec<Arc<WorkerMetrics>>>>);
 
 impl Metrics {
-    fn workers(&self) -> Vec<Arc<Counts>> {
+    fn workers(&self) -> Vec<Arc<WorkerMetrics>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Where another worker counts.
-    pub(super) fn worker(&self) -> Arc<Counts> {
-        let counts = Arc::new(Counts::new());
+    pub(super) fn worker(&self) -> Arc<WorkerMetrics> {
+        let counts = Arc::new(WorkerMetrics::new());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(counts.clone());
         counts
     }
@@ -172,14 +172,14 @@ impl Metrics {
 
 /// What is told: all counts, and what there is now.
 #[derive(Debug, Clone)]
-pub(super) struct Page {
+pub(super) struct MetricsEndpoint {
     pub(super) metrics: Metrics,
-    pub(super) doors: Vec<Arc<Doors>>,
+    pub(super) doors: Vec<Arc<ConnectionLimit>>,
     pub(super) directory: Arc<Directory>,
     pub(super) log: LogWriter,
 }
 
-impl Page {
+impl MetricsEndpoint {
     fn text(&self) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("portcullis");
         registry.register_collector(Box::new(self.clone()));
@@ -216,10 +216,10 @@ fn counters(
     Ok(())
 }
 
-impl Collector for Page {
+impl Collector for MetricsEndpoint {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let workers = self.metrics.workers();
-        let sum = |counter: &dyn Fn(&Counts) -> Option<&AtomicU64>| -> u64 {
+        let sum = |counter: &dyn Fn(&WorkerMetrics) -> Option<&AtomicU64>| -> u64 {
             workers
                 .iter()
                 .filter_map(|counts| counter(counts))
@@ -227,7 +227,7 @@ impl Collector for Page {
                 .sum()
         };
         let fates =
-            Fate::ALL.map(|fate| (fate.name().to_owned(), sum(&|counts| counts.fates.get(fate as usize))));
+            ConnectionOutcome::ALL.map(|fate| (fate.name().to_owned(), sum(&|counts| counts.fates.get(fate as usize))));
         counters(
             &mut encoder,
             ("connections", "Connections, by what became of them"),
@@ -235,7 +235,7 @@ impl Collector for Page {
             fates.into_iter(),
         )?;
         let unread =
-            Unread::ALL.map(|why| (why.code().to_owned(), sum(&|counts| counts.unread.get(why as usize))));
+            HeadError::ALL.map(|why| (why.code().to_owned(), sum(&|counts| counts.unread.get(why as usize))));
         let help = "Heads refused before there was a request";
         counters(&mut encoder, ("unread_heads", help), "code", unread.into_iter())?;
         let answers = (0..900)
@@ -268,7 +268,7 @@ impl Collector for Page {
             MetricType::Counter,
         )?)?;
         for (name, help, value) in [
-            ("open_connections", "Connections that are open", u64::from(all_open(&self.doors))),
+            ("open_connections", "Connections that are open", u64::from(open_connections(&self.doors))),
             ("keys", "Keys that the directory knows", self.directory.keys() as u64),
             (
                 "applied_change",

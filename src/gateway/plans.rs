@@ -1,22 +1,22 @@
 //! The plans of the configuration, in the registry.
 
 use crate::{
-    app::{Actor, Plan},
+    model::{Actor, Plan},
     config::Config,
-    registry::{Fault, Registry},
+    registry::{RegistryError, Registry},
 };
 
 /// Puts the configured plans into the registry: for a plan that the configuration defines, it decides.
 ///
 /// The admin API and the commands refuse to change such a plan, so a difference comes from an edited configuration, or
 /// from another node with another one. Each is logged.
-pub(super) async fn store(config: &Config, registry: &dyn Registry) -> Result<(), Fault> {
+pub(super) async fn store(config: &Config, registry: &dyn Registry) -> Result<(), RegistryError> {
     let actor = Actor::system("config");
     for plan in config.plans.iter().map(toml::Spanned::get_ref) {
         let before = match registry.plan(plan.id()).await {
             Ok(before) if before == *plan => continue,
             Ok(before) => Some(before),
-            Err(Fault::NotFound) => None,
+            Err(RegistryError::NotFound) => None,
             Err(fault) => return Err(fault),
         };
         registry.put_plan(plan.clone(), &actor).await?;
@@ -33,7 +33,7 @@ pub(super) async fn store(config: &Config, registry: &dyn Registry) -> Result<()
 
 /// The limits of a plan, for people.
 fn limits(plan: &Plan) -> String {
-    let limit = |limit: &crate::app::Limit| {
+    let limit = |limit: &crate::model::Limit| {
         format!("{}: {} per {} s, burst {}", limit.name(), limit.quota(), limit.window(), limit.burst())
     };
     let limits: Vec<_> = plan.limits().iter().map(limit).collect();

@@ -27,7 +27,7 @@ use super::{
 use crate::config;
 
 /// How often idle connections are looked after.
-const ROUND: Duration = Duration::from_secs(1);
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// By the service's number.
@@ -35,7 +35,7 @@ thread_local! {
 }
 
 struct Idle {
-    link: Link,
+    link: UpstreamConnection,
     /// How many more rounds it is kept.
     rounds: u64,
 }
@@ -44,15 +44,15 @@ struct Idle {
 ///
 /// It has no task of its own: whoever waits for something on it [drives](Self::drive) it, so that no second
 /// task has to be woken for an exchange.
-pub(super) struct Link {
+pub(super) struct UpstreamConnection {
     pub(super) sender: SendRequest<RequestBody>,
     /// Until it is over.
     connection: Option<Pin<Box<Connection<TokioIo<UpstreamStream>, RequestBody>>>>,
     pub(super) exchange: Arc<Exchange>,
-    pub(super) patience: Patience,
+    pub(super) patience: LazyDeadline,
 }
 
-impl Link {
+impl UpstreamConnection {
     /// Moves what can be moved; woken when there is more. Ready when the connection is over.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(()) };
@@ -73,18 +73,18 @@ impl Link {
 /// A deadline that moves with every exchange, on a timer that is set anew only when it rings: the deadline
 /// moves often, and it is rarely reached.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct LazyDeadline {
     timer: Pin<Box<Sleep>>,
     deadline: Instant,
 }
 
-impl Patience {
+impl LazyDeadline {
     pub(super) fn new() -> Self {
         let now = Instant::now();
         Self { timer: Box::pin(sleep_until(now)), deadline: now }
     }
 
-    pub(super) fn until(&mut self, deadline: Instant) {
+    pub(super) fn set(&mut self, deadline: Instant) {
         self.deadline = deadline;
         if deadline < self.timer.deadline() {
             self.timer.as_mut().reset(deadline);
@@ -104,7 +104,7 @@ impl Patience {
 
 /// How a service's connections are kept.
 #[derive(Debug, Clone)]
-pub(super) struct Keep {
+pub(super) struct UpstreamPool {
     /// A place in every thread's pool, of which no two services have the same.
     number: usize,
     pub(super) address: SocketAddr,
@@ -115,7 +115,7 @@ pub(super) struct Keep {
 /// The next service's number.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
-impl Keep {
+impl UpstreamPool {
     pub(super) fn new(upstream: &config::Upstream) -> Self {
         Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -126,7 +126,7 @@ impl Keep {
     }
 
     /// The connection used last, if one is idle: it is the likeliest to be open still.
-    pub(super) fn take(&self) -> Option<Link> {
+    pub(super) fn get(&self) -> Option<UpstreamConnection> {
         IDLE.with_borrow_mut(|idle| {
             let stack = idle.get_mut(self.number)?;
             std::iter::from_fn(|| stack.pop()).map(|idle| idle.link).find_map(|mut link| {
@@ -137,7 +137,7 @@ impl Keep {
     }
 
     /// Keeps a connection whose exchange is over, unless something of it is still to send.
-    pub(super) fn put(&self, mut link: Link) {
+    pub(super) fn put(&self, mut link: UpstreamConnection) {
         if !link.is_free() {
             return;
         }
@@ -154,19 +154,19 @@ impl Keep {
     }
 
     /// A new connection.
-    pub(super) async fn connect(&self) -> io::Result<Link> {
+    pub(super) async fn connect(&self) -> io::Result<UpstreamConnection> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let (stream, exchange) = UpstreamStream::new(stream);
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        Ok(Link { sender, connection: Some(Box::pin(connection)), exchange, patience: Patience::new() })
+        Ok(UpstreamConnection { sender, connection: Some(Box::pin(connection)), exchange, patience: LazyDeadline::new() })
     }
 }
 
 /// Closes this thread's connections that the other side has closed, or that have been idle for too long; as
 /// long as the thread lives.
-pub(super) async fn tend() {
-    let mut rounds = interval(ROUND);
+pub(super) async fn reap_idle() {
+    let mut rounds = interval(REAP_INTERVAL);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
@@ -187,16 +187,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_that_moves_is_the_last_one_said() {
-        let mut patience = Patience::new();
+        let mut patience = LazyDeadline::new();
         let start = Instant::now();
         let seconds = Duration::from_secs;
-        patience.until(start + seconds(1));
-        patience.until(start + seconds(5));
+        patience.set(start + seconds(1));
+        patience.set(start + seconds(5));
         std::future::poll_fn(|cx| patience.poll(cx)).await;
         assert_eq!(start.elapsed().as_secs(), 5);
-        patience.until(start + seconds(60));
+        patience.set(start + seconds(60));
         let _ = tokio::time::timeout(seconds(1), std::future::poll_fn(|cx| patience.poll(cx))).await;
-        patience.until(start + seconds(10));
+        patience.set(start + seconds(10));
         std::future::poll_fn(|cx| patience.poll(cx)).await;
         assert_eq!(start.elapsed().as_secs(), 10, "an earlier one too");
     }

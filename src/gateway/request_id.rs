@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
-use crate::problem::Code;
+use crate::problem::DenialCode;
 
 static FIELD: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -48,7 +48,7 @@ impl RequestId {
 /// Returns `true` if the gateway made this answer and no upstream did.
 pub(super) fn is_own<B>(answer: &Response<B>) -> bool {
     let extensions = answer.extensions();
-    extensions.get::<Code>().is_some() || extensions.get::<OwnAnswer>().is_some()
+    extensions.get::<DenialCode>().is_some() || extensions.get::<OwnAnswer>().is_some()
 }
 
 #[cfg(test)]

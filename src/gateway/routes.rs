@@ -6,7 +6,7 @@ use axum::Router;
 use http::{Method, header};
 
 use super::{
-    Shared,
+    GatewayState,
     backend::{Backend, Surfaces},
     forward::{Forward, Upstream},
     lockouts::Lockouts,
@@ -16,12 +16,12 @@ use crate::{
     Admission, Denial, Head, Policy, Stop,
     config::{self, Config},
     policy::{
-        Addresses, ApiKey, BodyLimit, Grant, HeadLimit, Intake, Lock, RateLimit, Scope, Signature, Strict,
-        Throttle,
+        IpAcl, ApiKey, BodyLimit, RequireGrant, HeadLimit, BodyBuffering, RequireUnlocked, RateLimit, RequireScope, Signature, StrictHttp,
+        ApiThrottle,
     },
-    problem::Form,
+    problem::ErrorFormat,
     surface::discue::is_pretty,
-    target::Rules,
+    normalize_path::PathRules,
 };
 
 /// All routes, the most specific first, and what stands before all of them.
@@ -30,7 +30,7 @@ use crate::{
 /// route's own chain. A request for which there is no route is refused like any other, and a request is
 /// decided about in one layer, however many routes there are.
 pub(super) struct Routes {
-    first: (HeadLimit, Strict),
+    first: (HeadLimit, StrictHttp),
     /// In the order of host and path.
     all: Vec<Route>,
     by_host: BTreeMap<Box<str>, Paths>,
@@ -62,10 +62,10 @@ struct Route {
     host: Option<Box<str>>,
     path: Box<str>,
     methods: Vec<Method>,
-    relaxed: Rules,
+    relaxed: PathRules,
     policies: Box<dyn Policy>,
     /// In which it refuses.
-    form: Form,
+    form: ErrorFormat,
     backend: Backend,
 }
 
@@ -74,10 +74,10 @@ impl Policy for Routes {
         let decided = self.decide(head, admission);
         if matches!(decided, Err(Stop::Deny(_))) {
             // Whoever asks a surface gets its contract's errors, from what stands before it too.
-            let path = || self.fitting(host(head), admission.normal_path(head)).map(|found| found.start);
+            let path = || self.candidates(host(head), admission.normalized_path(head)).map(|found| found.start);
             let found = admission.route.or_else(path);
             admission.form = found.and_then(|at| self.all.get(at)).map(|route| match route.form {
-                Form::Discue if is_pretty(head.uri) => Form::DiscuePretty,
+                ErrorFormat::Discue if is_pretty(head.uri) => ErrorFormat::DiscuePretty,
                 form => form,
             });
         }
@@ -90,7 +90,7 @@ impl Policy for Routes {
 }
 
 impl Route {
-    fn takes(&self, method: &Method) -> bool {
+    fn allows_method(&self, method: &Method) -> bool {
         // Who answers GET answers HEAD (RFC 9110, section 9.3.2).
         let asked = if method == Method::HEAD { &Method::GET } else { method };
         self.methods.is_empty() || self.methods.contains(method) || self.methods.contains(asked)
@@ -99,7 +99,7 @@ impl Route {
 
 impl Routes {
     /// The routes of a configuration.
-    pub(super) fn new<'a>(config: &'a Config, shared: &Shared) -> Self {
+    pub(super) fn new<'a>(config: &'a Config, shared: &GatewayState) -> Self {
         let upstream = |(name, upstream): (&'a String, _)| {
             (name.as_str(), Arc::new(Upstream::new(name, upstream, config)))
         };
@@ -107,11 +107,11 @@ impl Routes {
         let lockouts = Lockouts::default();
         let surfaces = Surfaces::new(config, shared, &lockouts);
         let recognition =
-            Recognition { shared, intake: Signature::intake_at(config.limits.pace()), lockouts };
+            Recognition { shared, intake: Signature::buffering_for(config.limits.pace()), lockouts };
         let route = |route: &config::Route| {
             let (backend, form) = match route.backend()? {
                 config::Backend::Upstream(name) => {
-                    (Backend::Forward(Forward(upstreams.get(name)?.clone())), Form::Problem)
+                    (Backend::Forward(Forward(upstreams.get(name)?.clone())), ErrorFormat::Problem)
                 }
                 config::Backend::Surface(surface) => {
                     (Backend::Surface(surfaces.router(surface)), form(surface))
@@ -122,7 +122,7 @@ impl Routes {
                 path: route.path.as_str().into(),
                 methods: route.methods.clone(),
                 relaxed: route.relax.rules(),
-                policies: chain(route, config, &recognition),
+                policies: route_policies(route, config, &recognition),
                 form,
                 backend,
             })
@@ -137,9 +137,9 @@ impl Routes {
             host: None,
             path: "/".into(),
             methods: Vec::new(),
-            relaxed: Rules::NONE,
+            relaxed: PathRules::NONE,
             policies: Box::new(()),
-            form: Form::Problem,
+            form: ErrorFormat::Problem,
             backend: Backend::Surface(surface),
         };
         Self::of(vec![route], config)
@@ -165,8 +165,8 @@ impl Routes {
             .fields(limits.head_fields.get() as usize)
             .target(limits.target_bytes.get() as usize);
         // What at least one route relaxes.
-        let relaxed = routes.iter().fold(Rules::NONE, |rules, route| rules.and(route.relaxed));
-        let first = (head, Strict::new().relaxing(relaxed));
+        let relaxed = routes.iter().fold(PathRules::NONE, |rules, route| rules.union(route.relaxed));
+        let first = (head, StrictHttp::new().relax(relaxed));
         let longest = routes.iter().map(|route| route.policies.steps()).max();
         let steps = first.steps() + longest.unwrap_or_default();
         Self { first, all: routes, by_host, of_any_host, steps }
@@ -180,14 +180,14 @@ impl Routes {
 
     /// What every request must pass, its route, and the route's own chain.
     fn decide(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        admission.step(&self.first, head)?;
-        let at = self.find(host(head), admission.normal_path(head), head.method, admission.breaks())?;
+        admission.run_step(&self.first, head)?;
+        let at = self.find(host(head), admission.normalized_path(head), head.method, admission.breaks())?;
         admission.route = Some(at);
-        admission.step(&self.all[at].policies, head)
+        admission.run_step(&self.all[at].policies, head)
     }
 
     /// The routes of the longest path that fits, of the host before those of any.
-    fn fitting(&self, host: Option<&str>, path: &str) -> Option<Range<usize>> {
+    fn candidates(&self, host: Option<&str>, path: &str) -> Option<Range<usize>> {
         let of_host = host.filter(|_| !self.by_host.is_empty()).and_then(|host| {
             // A name may be written with the dot of the root.
             let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
@@ -197,14 +197,14 @@ impl Routes {
     }
 
     /// Among them, the one that takes the method.
-    fn find(&self, host: Option<&str>, path: &str, method: &Method, breaks: Rules) -> Result<usize, Denial> {
-        let fitting = self.fitting(host, path).ok_or(Denial::NotFound)?;
+    fn find(&self, host: Option<&str>, path: &str, method: &Method, breaks: PathRules) -> Result<usize, Denial> {
+        let fitting = self.candidates(host, path).ok_or(Denial::NotFound)?;
         // TRACE returns what reaches the service, credentials of the gateway's included, to whoever asks (RFC 9110,
         // section 9.3.8): it is not forwarded, whatever its `Max-Forwards`.
-        let taken = (!is_trace(method)).then(|| fitting.clone().find(|at| self.all[*at].takes(method)));
+        let taken = (!is_trace(method)).then(|| fitting.clone().find(|at| self.all[*at].allows_method(method)));
         if let Some(at) = taken.flatten() {
-            let broken = breaks.without(self.all[at].relaxed);
-            return if broken.is_empty() { Ok(at) } else { Err(Strict::broken(broken)) };
+            let broken = breaks.difference(self.all[at].relaxed);
+            return if broken.is_empty() { Ok(at) } else { Err(StrictHttp::violation(broken)) };
         }
         let routes = &self.all[fitting];
         let takes_all = routes.iter().any(|route| route.methods.is_empty());
@@ -221,16 +221,16 @@ fn is_trace(method: &Method) -> bool {
 }
 
 /// The form in which a surface refuses.
-fn form(surface: config::Surface) -> Form {
+fn form(surface: config::Surface) -> ErrorFormat {
     match surface {
-        config::Surface::Discue => Form::Discue,
-        config::Surface::Apig => Form::ApigManagement,
-        config::Surface::Docs => Form::Problem,
+        config::Surface::Discue => ErrorFormat::Discue,
+        config::Surface::Apig => ErrorFormat::ApigManagement,
+        config::Surface::Docs => ErrorFormat::Problem,
     }
 }
 
 /// A route's policies, in the order that is documented.
-fn chain(route: &config::Route, config: &Config, recognition: &Recognition<'_>) -> Box<dyn Policy> {
+fn route_policies(route: &config::Route, config: &Config, recognition: &Recognition<'_>) -> Box<dyn Policy> {
     let (policies, directory) = (&route.policies, &recognition.shared.directory);
     // A surface has its own bound on content, and its own answer.
     let body_limit = route.upstream.is_some().then(|| route.body_bytes.unwrap_or(config.limits.body_bytes));
@@ -243,8 +243,8 @@ fn chain(route: &config::Route, config: &Config, recognition: &Recognition<'_>) 
     };
     // Whoever is known may have a list.
     let known = api_key.is_some() || signature.is_some() || either.is_some();
-    let addresses = known.then(|| Addresses::new(directory.clone()));
-    let rate_limit = policies.rate_limit.as_ref().and_then(config::Switch::get);
+    let addresses = known.then(|| IpAcl::new(directory.clone()));
+    let rate_limit = policies.rate_limit.as_ref().and_then(config::Toggle::get);
     Box::new((
         body_limit.map(BodyLimit::new),
         policies.content_type.as_ref().map(|checked| checked.0.clone()),
@@ -253,19 +253,19 @@ fn chain(route: &config::Route, config: &Config, recognition: &Recognition<'_>) 
         (signature, either),
         (
             policies.scope.as_deref().map(|resource| scope(resource, policies)),
-            route.granted().map(|name| Grant::new(directory.clone(), name)),
+            route.grant_name().map(|name| RequireGrant::new(directory.clone(), name)),
             addresses,
         ),
-        policies.lock.then(|| Lock::new(directory.clone())),
+        policies.lock.then(|| RequireUnlocked::new(directory.clone())),
         (
             rate_limit.map(|settings| RateLimit::new().fields((*settings).into())),
-            route.granted().map(|name| Throttle::new(directory.clone(), name)),
+            route.grant_name().map(|name| ApiThrottle::new(directory.clone(), name)),
         ),
     ))
 }
 
-fn scope(resource: &str, policies: &config::Policies) -> Scope {
-    let scope = Scope::new(resource);
+fn scope(resource: &str, policies: &config::Policies) -> RequireScope {
+    let scope = RequireScope::new(resource);
     match policies.scope_target {
         Some(segment) => scope.target_segment(usize::from(segment.get())),
         None => scope,
@@ -274,8 +274,8 @@ fn scope(resource: &str, policies: &config::Policies) -> Scope {
 
 /// Parts that all routes of a gateway share to recognise callers.
 struct Recognition<'a> {
-    shared: &'a Shared,
-    intake: Intake,
+    shared: &'a GatewayState,
+    intake: BodyBuffering,
     lockouts: Lockouts,
 }
 
@@ -289,15 +289,15 @@ impl Recognition<'_> {
             policy = policy.realm(realm);
         }
         if let Some(kinds) = config::kinds(&settings.kinds) {
-            policy = policy.kinds(&kinds);
+            policy = policy.caller_kinds(&kinds);
         }
         if let Some(lockout) = &settings.lockout {
-            policy = policy.lockout(self.lockouts.of(lockout));
+            policy = policy.lockout(self.lockouts.new(lockout));
         }
         if lapsed {
-            policy = policy.admitting_lapsed();
+            policy = policy.admit_lapsed();
         }
-        if settings.forward { policy.forwarding() } else { policy }
+        if settings.forward { policy.forward_credential() } else { policy }
     }
 
     fn signature(&self, settings: &config::SignaturePolicy, lapsed: bool) -> Signature {
@@ -307,18 +307,18 @@ impl Recognition<'_> {
             policy = policy.realm(realm);
         }
         if let Some(kinds) = config::kinds(&settings.kinds) {
-            policy = policy.kinds(&kinds);
+            policy = policy.caller_kinds(&kinds);
         }
         if let Some(lockout) = &settings.lockout {
-            policy = policy.lockout(self.lockouts.of(lockout));
+            policy = policy.lockout(self.lockouts.new(lockout));
         }
         if lapsed {
-            policy = policy.admitting_lapsed();
+            policy = policy.admit_lapsed();
         }
         if !settings.unsigned_content {
             policy = policy.only_signed_content();
         }
-        if settings.forward { policy.forwarding() } else { policy }
+        if settings.forward { policy.forward_credential() } else { policy }
     }
 }
 

@@ -7,19 +7,19 @@ use pingora::server::{RunArgs, Server, configuration::ServerConf};
 use tokio::runtime;
 
 use super::{
-    Shared, admin,
+    GatewayState, admin,
     closing::Closing,
-    connection::Front,
-    descriptors::{self, Shares},
-    doors::Doors,
+    connection::ConnectionHandler,
+    descriptors::{self, DescriptorShares},
+    connection_limit::ConnectionLimit,
     listener::Listener,
     log_writer::LogWriter,
-    metrics::Page,
-    origin::Proxies,
-    secrets::Secrets,
+    metrics::MetricsEndpoint,
+    client_addr::TrustedProxies,
+    secrets_watcher::SecretsWatcher,
     shutdown::{self, Signals},
     store, tls,
-    workers::{House, Workers},
+    workers::{ListenerGroup, Workers},
 };
 use crate::{
     config::{self, Config, Report, Step},
@@ -67,11 +67,11 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     shutdown::ignore_other_signals().context("handling signals")?;
     drop(inside);
     store::ensure_there(config)?;
-    let shared = control.block_on(Shared::open(config))?;
+    let shared = control.block_on(GatewayState::open(config))?;
     control.block_on(admin::check(config, &shared))?;
     let follows = control.spawn(registry::follow(shared.registry.clone(), shared.directory.clone()));
     let (noting, used, clock) = (shared.registry.clone(), shared.directory.clone(), shared.clock.clone());
-    let notes = control.spawn(registry::note_uses(noting, used, clock));
+    let notes = control.spawn(registry::record_last_used(noting, used, clock));
     let closing = Closing {
         registry: shared.registry.clone(),
         directory: shared.directory.clone(),
@@ -83,25 +83,25 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     if config.secrets.variable().is_none() {
         let (directory, sealer) = (shared.directory.clone(), shared.sealer.clone());
         let registry = shared.registry.clone();
-        control.spawn(Secrets { file: config.secrets.file.clone(), directory, sealer, registry }.follow());
+        control.spawn(SecretsWatcher { file: config.secrets.file.clone(), directory, sealer, registry }.follow());
     }
 
     let inside = control.enter();
-    let front = Front::new(config, &shared);
+    let front = ConnectionHandler::new(config, &shared);
     let threads = match config.server.threads {
         0 => available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
     let shares = descriptor_shares(config, threads);
-    let doors = |limits| Doors::new(&limits, Proxies::new(&config.server.trusted_proxies));
+    let doors = |limits| ConnectionLimit::new(&limits, TrustedProxies::new(&config.server.trusted_proxies));
     let bind = |listeners: &[config::Listener]| {
         listeners.iter().map(Listener::bind).collect::<anyhow::Result<Vec<_>>>()
     };
     // Who manages and who watches come in first: once the front door opens, everything is open.
     let manages = match config.admin.as_ref().zip(admin::router(config, &shared)) {
-        Some((admin, router)) => Some(House {
+        Some((admin, router)) => Some(ListenerGroup {
             listeners: bind(&[admin.listener()])?,
-            front: front.with_only(router, config, &shared),
+            front: front.with_surface(router, config, &shared),
             doors: doors(shares.management_limits(&config.limits)),
         }),
         None => None,
@@ -110,7 +110,7 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
         Some(metrics) => Some(bind(&[metrics.listener()]).context("the metrics listener")?),
         None => None,
     };
-    let public = House {
+    let public = ListenerGroup {
         listeners: bind(&config.listeners)?,
         front: front.clone(),
         doors: doors(shares.public_limits(&config.limits)),
@@ -120,8 +120,8 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
         // Scrapes are not counted among what they report.
         let counted: Vec<_> = houses.iter().map(|house| house.doors.clone()).collect();
         let (metrics, directory) = (front.metrics().clone(), shared.directory.clone());
-        let page = Page { metrics, doors: counted, directory, log: log.clone() };
-        houses.push(House {
+        let page = MetricsEndpoint { metrics, doors: counted, directory, log: log.clone() };
+        houses.push(ListenerGroup {
             listeners,
             front: front.uncounted(page.router(), config, &shared),
             doors: doors(shares.management_limits(&config.limits)),
@@ -158,10 +158,10 @@ fn log_panics() {
 }
 
 /// Raises the limit of open files, shares it out, and says so when it is too low for the configuration.
-fn descriptor_shares(config: &Config, threads: usize) -> Shares {
+fn descriptor_shares(config: &Config, threads: usize) -> DescriptorShares {
     let limit = descriptors::raise_limit();
     let listeners = config.listeners.len() + 2;
-    let shares = Shares::of(limit, threads as u64, listeners as u64);
+    let shares = DescriptorShares::divide(limit, threads as u64, listeners as u64);
     let configured = config.limits.connections.get();
     if shares.public < configured {
         tracing::warn!(

@@ -17,12 +17,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     closing::Closing,
-    doors::{Doors, all_open},
+    connection_limit::{ConnectionLimit, open_connections},
     log_writer::LogWriter,
 };
 
 /// How long there must have been no connection: one may just be on its way from the listener.
-const QUIET: Duration = Duration::from_millis(100);
+const QUIET_PERIOD: Duration = Duration::from_millis(100);
 
 /// The longest wait at the end for log lines to be written.
 pub(super) const LAST_LINES: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ pub(super) fn ignore_other_signals() -> io::Result<()> {
 #[derive(Clone)]
 pub(super) struct Signals {
     /// Of all listeners.
-    pub(super) doors: Vec<Arc<Doors>>,
+    pub(super) doors: Vec<Arc<ConnectionLimit>>,
     pub(super) grace: Duration,
     pub(super) log: LogWriter,
     /// The last thing that is done.
@@ -69,17 +69,17 @@ impl Signals {
         let mut quiet_since = None;
         loop {
             if now.load(Ordering::Relaxed) {
-                tracing::warn!(connections = all_open(&self.doors), "SIGINT: ending at once");
+                tracing::warn!(connections = open_connections(&self.doors), "SIGINT: ending at once");
                 break;
             }
-            if all_open(&self.doors) > 0 {
+            if open_connections(&self.doors) > 0 {
                 quiet_since = None;
-            } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
+            } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= QUIET_PERIOD {
                 tracing::info!("all requests served, ending");
                 break;
             }
             if start.elapsed() >= self.grace {
-                tracing::warn!(connections = all_open(&self.doors), "time is over, ending");
+                tracing::warn!(connections = open_connections(&self.doors), "time is over, ending");
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));

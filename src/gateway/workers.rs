@@ -11,18 +11,18 @@ use pingora::{
 use tokio::runtime;
 
 use super::{
-    connection::Front,
-    doors::Doors,
-    listener::{Listener, Reception},
+    connection::ConnectionHandler,
+    connection_limit::ConnectionLimit,
+    listener::{Listener, Acceptor},
     pool,
 };
 use crate::config::Limits;
 
 /// What is served on some listeners, and who is let in there: nobody who comes in elsewhere takes a place.
-pub(super) struct House {
+pub(super) struct ListenerGroup {
     pub(super) listeners: Vec<Listener>,
-    pub(super) front: Front,
-    pub(super) doors: Arc<Doors>,
+    pub(super) front: ConnectionHandler,
+    pub(super) doors: Arc<ConnectionLimit>,
 }
 
 /// A service of Pingora's server: its start and its end are the server's, its threads are its own.
@@ -32,7 +32,7 @@ pub(super) struct House {
 /// put its buffered stream around each connection, whose cost is a sixth of a proxied request's.
 pub(super) struct Workers {
     pub(super) threads: usize,
-    pub(super) houses: Vec<House>,
+    pub(super) houses: Vec<ListenerGroup>,
     pub(super) limits: Limits,
 }
 
@@ -41,19 +41,19 @@ impl Workers {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let mut open = Vec::new();
         for house in &self.houses {
-            let reception = Reception {
+            let reception = Acceptor {
                 front: house.front.for_worker(),
                 doors: house.doors.clone(),
                 handshake: self.limits.head_timeout.duration(),
                 down: down.clone(),
             };
             for listener in &house.listeners {
-                open.push((reception.clone(), listener.for_another()?));
+                open.push((reception.clone(), listener.try_clone()?));
             }
         }
         let work = async move {
-            tokio::spawn(pool::tend());
-            let all = open.into_iter().map(|(reception, listener)| reception.receive(listener));
+            tokio::spawn(pool::reap_idle());
+            let all = open.into_iter().map(|(reception, listener)| reception.run(listener));
             if let Err(error) = try_join_all(all).await {
                 tracing::error!(%error, "a worker cannot listen");
             }

@@ -11,7 +11,7 @@ use governor::{
     NotUntil, Quota, RateLimiter, clock::Clock, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore,
 };
 
-use crate::app::Limit;
+use crate::model::Limit;
 
 /// The state of one limit for one caller: the theoretical arrival time of GCRA, in ticks. Zero is full.
 ///
@@ -59,7 +59,7 @@ impl Gcra {
         }
     }
 
-    pub(super) fn spend(&self, bucket: &Bucket, now: u64) -> Outcome {
+    pub(super) fn check(&self, bucket: &Bucket, now: u64) -> Outcome {
         let mut seen = bucket.0.load(Ordering::Relaxed);
         loop {
             // A debt from a limit that was slower is cut to this one's: an empty bucket, no emptier.
@@ -108,7 +108,7 @@ impl Gcra {
     }
 
     /// Gives one request back that was spent `until` then: as much of it as has not come back by itself.
-    pub(super) fn give_back(&self, bucket: &Bucket, until: u64, now: u64) {
+    pub(super) fn refund(&self, bucket: &Bucket, until: u64, now: u64) {
         let owed = until.saturating_sub(now).min(self.interval);
         let less = |seen: u64| Some(seen.saturating_sub(owed));
         let _ = bucket.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);

@@ -11,12 +11,12 @@ pub(super) enum Buckets {
     Own(Arc<[Bucket]>),
     /// Some in the piece of an earlier plan with other limits, where who spent from them gives back to.
     #[allow(clippy::box_collection, reason = "rare, and every caller has room for it")]
-    Kept(Box<Vec<Place>>),
+    Kept(Box<Vec<BucketSlot>>),
 }
 
 /// The place of a bucket.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
+pub(super) enum BucketSlot {
     /// A piece, and where in it.
     In(Arc<[Bucket]>, usize),
     /// A bucket that takes over from one of a limit with other figures.
@@ -32,10 +32,10 @@ pub(super) enum Place {
 pub(super) struct Carried {
     bucket: OnceLock<Bucket>,
     /// What it takes over from, until it has.
-    from: Mutex<Option<(Place, Scale)>>,
+    from: Mutex<Option<(BucketSlot, Scale)>>,
 }
 
-impl Place {
+impl BucketSlot {
     /// A full bucket of its own.
     pub(super) fn new() -> Self {
         Self::In([Bucket::default()].into(), 0)
@@ -66,9 +66,9 @@ impl Carried {
         let from = self.from.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((place, scale)) = from else { return Bucket::default() };
         match &place {
-            Place::In(piece, at) => piece.get(*at).map(|bucket| rule.carry(bucket, scale, now)),
+            BucketSlot::In(piece, at) => piece.get(*at).map(|bucket| rule.carry(bucket, scale, now)),
             // It was used: that it takes over itself has begun.
-            Place::Carried(carried) => Some(rule.carry(carried.bucket.wait(), scale, now)),
+            BucketSlot::Carried(carried) => Some(rule.carry(carried.bucket.wait(), scale, now)),
         }
         .unwrap_or_default()
     }
@@ -82,9 +82,9 @@ impl Buckets {
         }
     }
 
-    pub(super) fn place(&self, limit: usize) -> Option<Place> {
+    pub(super) fn place(&self, limit: usize) -> Option<BucketSlot> {
         match self {
-            Self::Own(piece) => Some(Place::In(piece.clone(), limit)),
+            Self::Own(piece) => Some(BucketSlot::In(piece.clone(), limit)),
             Self::Kept(places) => places.get(limit).cloned(),
         }
     }

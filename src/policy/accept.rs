@@ -37,7 +37,7 @@ impl Accept {
     }
 
     fn choose(&self, head: Head<'_>) -> Option<usize> {
-        if let Ok(line) = head.only(&header::ACCEPT) {
+        if let Ok(line) = head.single(&header::ACCEPT) {
             return media::negotiate(line.map(text).into_iter(), &self.offers);
         }
         let lines: SmallVec<[&str; 4]> = head.headers.get_all(header::ACCEPT).iter().map(text).collect();
@@ -67,7 +67,7 @@ impl Policy for Accept {
 mod tests {
     use super::*;
     use crate::{
-        problem::{Form, answer},
+        problem::{ErrorFormat, render},
         testing::{World, request},
     };
 
@@ -98,7 +98,7 @@ mod tests {
         let world = World::new();
         let policy = Accept::new(["application/json", "text/csv"]).unwrap();
         let (denial, admission) = world.deny(&policy, &request("GET", "/", &[("accept", "image/png")]));
-        let response = answer(&denial, Form::Problem, &admission);
+        let response = render(&denial, ErrorFormat::Problem, &admission);
         assert_eq!(
             (response.status().as_u16(), &response.headers()["vary"]),
             (406, &"accept".parse().unwrap())

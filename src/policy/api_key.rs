@@ -4,11 +4,11 @@ use std::{fmt::Write, sync::Arc};
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::{ChainOrder, Lockout, Policy, Stop, kinds::Kinds};
+use super::{ChainOrder, Lockout, Policy, Stop, caller_kinds::CallerKinds};
 use crate::{
     Admission, Denial, Head,
     admission::Identity,
-    app::{self, AppCode, CredentialKind, Status},
+    model::{self, AppCode, CredentialKind, Status},
     clock::Moment,
     denial::{Forbidden, Unauthenticated},
     directory::{Directory, KeyEntry},
@@ -18,14 +18,14 @@ static X_APIG_APP_CODE: HeaderName = HeaderName::from_static("x-apig-appcode");
 
 /// Where a credential may stand in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum KeySource {
     /// A field of its own, such as `X-API-KEY`.
     Field(HeaderName),
     /// `Authorization` with this scheme, such as `Bearer`; schemes are compared without case.
     Authorization(Box<str>),
 }
 
-impl Source {
+impl KeySource {
     /// `X-API-KEY`.
     #[must_use]
     pub fn x_api_key() -> Self {
@@ -58,7 +58,7 @@ impl Source {
 }
 
 /// The longest key of another gateway, in bytes: what is longer is not even hashed.
-const LONGEST: usize = 1_024;
+const MAX_KEY_LEN: usize = 1_024;
 
 /// Recognises a caller by its API key.
 ///
@@ -83,8 +83,8 @@ const LONGEST: usize = 1_024;
 #[derive(Debug, Clone)]
 pub struct ApiKey {
     directory: Arc<Directory>,
-    sources: Vec<Source>,
-    admits: Admits,
+    sources: Vec<KeySource>,
+    admits: Acceptance,
     realm: Box<str>,
     pub(super) challenge: HeaderValue,
     forward: bool,
@@ -95,53 +95,53 @@ impl ApiKey {
     /// Looks for `X-API-KEY`, `Authorization: Bearer` and `Authorization: ApiKey`.
     #[must_use]
     pub fn new(directory: Arc<Directory>) -> Self {
-        let sources = vec![Source::x_api_key(), Source::bearer(), Source::Authorization("ApiKey".into())];
+        let sources = vec![KeySource::x_api_key(), KeySource::bearer(), KeySource::Authorization("ApiKey".into())];
         let challenge = HeaderValue::from_static("");
         let realm = "portcullis".into();
         Self {
             directory,
             sources,
-            admits: Admits::default(),
+            admits: Acceptance::default(),
             realm,
             challenge,
             forward: false,
             lockout: None,
         }
-        .challenged()
+        .add_challenge()
     }
 
     /// Looks in these places instead, in this order.
     #[must_use]
-    pub fn sources(mut self, sources: impl IntoIterator<Item = Source>) -> Self {
+    pub fn sources(mut self, sources: impl IntoIterator<Item = KeySource>) -> Self {
         self.sources = sources.into_iter().collect();
-        self.challenged()
+        self.add_challenge()
     }
 
     /// The realm that `WWW-Authenticate` names; quotes, backslashes and control characters are left out.
     #[must_use]
     pub fn realm(mut self, realm: &str) -> Self {
         self.realm = quotable(realm);
-        self.challenged()
+        self.add_challenge()
     }
 
     /// Admits only callers of these kinds (`api_client`, `app`, `operator`, `administrator`); others are 403. Without
     /// it, those are admitted that call APIs: `api_client` and `app`.
     #[must_use]
-    pub fn kinds(mut self, kinds: &[&str]) -> Self {
-        self.admits.kinds = Kinds::of(kinds);
+    pub fn caller_kinds(mut self, kinds: &[&str]) -> Self {
+        self.admits.kinds = CallerKinds::from_names(kinds);
         self
     }
 
     /// Admits callers of tenants whose subscription has lapsed, too; others are 402.
     #[must_use]
-    pub fn admitting_lapsed(mut self) -> Self {
+    pub fn admit_lapsed(mut self) -> Self {
         self.admits.lapsed = true;
         self
     }
 
     /// Leaves the credential in the request for the service behind.
     #[must_use]
-    pub fn forwarding(mut self) -> Self {
+    pub fn forward_credential(mut self) -> Self {
         self.forward = true;
         self
     }
@@ -154,17 +154,17 @@ impl ApiKey {
         self
     }
 
-    fn challenged(mut self) -> Self {
+    fn add_challenge(mut self) -> Self {
         let mut text = String::new();
-        let own = self.sources.iter().any(|source| matches!(source, Source::Field(_)));
+        let own = self.sources.iter().any(|source| matches!(source, KeySource::Field(_)));
         for source in &self.sources {
             let comma = if text.is_empty() { "" } else { ", " };
             let realm = &self.realm;
             let _ = match source {
                 // The scheme stands in the challenge already, with the field's name.
-                Source::Authorization(scheme) if own && scheme.eq_ignore_ascii_case("ApiKey") => Ok(()),
-                Source::Authorization(scheme) => write!(text, "{comma}{scheme} realm=\"{realm}\""),
-                Source::Field(name) => write!(text, "{comma}ApiKey realm=\"{realm}\", header=\"{name}\""),
+                KeySource::Authorization(scheme) if own && scheme.eq_ignore_ascii_case("ApiKey") => Ok(()),
+                KeySource::Authorization(scheme) => write!(text, "{comma}{scheme} realm=\"{realm}\""),
+                KeySource::Field(name) => write!(text, "{comma}ApiKey realm=\"{realm}\", header=\"{name}\""),
             };
         }
         self.challenge = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("ApiKey"));
@@ -172,25 +172,25 @@ impl ApiKey {
     }
 
     /// A credential that may be a guess.
-    fn bad(&self, head: Head<'_>, cause: Unauthenticated) -> Denial {
+    fn invalid_credential(&self, head: Head<'_>, cause: Unauthenticated) -> Denial {
         if let Some(lockout) = &self.lockout {
             lockout.note(head);
         }
-        self.refuse(cause)
+        self.deny(cause)
     }
 
-    fn refuse(&self, cause: Unauthenticated) -> Denial {
+    fn deny(&self, cause: Unauthenticated) -> Denial {
         Denial::Unauthenticated { cause, challenge: self.challenge.clone() }
     }
 
     /// Whether a text that was never issued here may be a key of another gateway that came from there.
     fn may_be_foreign(&self, presented: &str) -> bool {
-        (1..=LONGEST).contains(&presented.len()) && self.directory.has_by_sha256()
+        (1..=MAX_KEY_LEN).contains(&presented.len()) && self.directory.has_by_sha256()
     }
 
     /// Whether a request has something where a key may stand.
-    pub(super) fn is_presented(&self, head: Head<'_>) -> bool {
-        let within = |source: &Source| match head.only(source.field()) {
+    pub(super) fn has_credential(&self, head: Head<'_>) -> bool {
+        let within = |source: &KeySource| match head.single(source.field()) {
             Ok(value) => value.is_some_and(|value| within(source, value).is_some()),
             Err(_) => true,
         };
@@ -198,10 +198,10 @@ impl ApiKey {
     }
 
     /// The one credential of a request and the source it stood in.
-    fn presented<'h>(&self, head: Head<'h>) -> Result<(&Source, &'h str), Denial> {
+    fn find_credential<'h>(&self, head: Head<'h>) -> Result<(&KeySource, &'h str), Denial> {
         let mut found = None;
         for source in &self.sources {
-            let value = head.only(source.field()).map_err(|_| {
+            let value = head.single(source.field()).map_err(|_| {
                 Denial::bad_request(format!("The field {} stands more than once.", source.field()))
             })?;
             let Some(value) = value else { continue };
@@ -211,9 +211,9 @@ impl ApiKey {
             }
         }
         match found {
-            None => Err(self.refuse(Unauthenticated::Missing)),
+            None => Err(self.deny(Unauthenticated::Missing)),
             Some((source, Ok(credential))) => Ok((source, credential)),
-            Some((_, Err(NotText))) => Err(self.bad(head, Unauthenticated::Malformed)),
+            Some((_, Err(NotText))) => Err(self.invalid_credential(head, Unauthenticated::Malformed)),
         }
     }
 }
@@ -222,8 +222,8 @@ impl ApiKey {
 struct NotText;
 
 /// The credential within a field's value; `None` when the value is of another scheme.
-fn within<'h>(source: &Source, value: &'h HeaderValue) -> Option<Result<&'h str, NotText>> {
-    let Source::Authorization(scheme) = source else {
+fn within<'h>(source: &KeySource, value: &'h HeaderValue) -> Option<Result<&'h str, NotText>> {
+    let KeySource::Authorization(scheme) = source else {
         return Some(text(value.as_bytes()));
     };
     let bytes = value.as_bytes();
@@ -246,22 +246,22 @@ pub(super) fn quotable(text: &str) -> Box<str> {
 
 /// Which callers are admitted, of those that are proved and enabled.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Admits {
-    pub(super) kinds: Kinds,
+pub(super) struct Acceptance {
+    pub(super) kinds: CallerKinds,
     /// Those whose tenant's subscription has lapsed, too.
     pub(super) lapsed: bool,
 }
 
-impl Default for Admits {
+impl Default for Acceptance {
     fn default() -> Self {
-        Self { kinds: Kinds::CALLERS, lapsed: false }
+        Self { kinds: CallerKinds::CALLERS, lapsed: false }
     }
 }
 
 /// Whether a credential that was proved is in force, and its caller is one that may be here.
-pub(super) fn accepted(
+pub(super) fn check_usable(
     key: &KeyEntry,
-    admits: Admits,
+    admits: Acceptance,
     now: Moment,
     expired: impl FnOnce() -> Denial,
 ) -> Result<(), Denial> {
@@ -274,8 +274,8 @@ pub(super) fn accepted(
     if key.caller().status == Status::Disabled {
         return Err(Denial::Forbidden(Forbidden::CallerDisabled));
     }
-    if !admits.kinds.has(key.caller()) {
-        return Err(Denial::Forbidden(Forbidden::Kind));
+    if !admits.kinds.contains(key.caller()) {
+        return Err(Denial::Forbidden(Forbidden::WrongCallerKind));
     }
     if !admits.lapsed && key.caller().is_lapsed() {
         return Err(Denial::PaymentRequired { detail: "The subscription has lapsed.".into() });
@@ -285,8 +285,8 @@ pub(super) fn accepted(
 
 impl Policy for ApiKey {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        let Some(lockout) = &self.lockout else { return self.recognise(head, admission) };
-        lockout.guard(head, || self.recognise(head, admission))
+        let Some(lockout) = &self.lockout else { return self.authenticate(head, admission) };
+        lockout.guard(head, || self.authenticate(head, admission))
     }
 
     fn check_order(&self, order: &mut ChainOrder) {
@@ -295,28 +295,28 @@ impl Policy for ApiKey {
 }
 
 impl ApiKey {
-    fn recognise(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        let (source, presented) = self.presented(head)?;
+    fn authenticate(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        let (source, presented) = self.find_credential(head)?;
         let codes = source.is_of_codes();
         let found = if codes {
-            let code = AppCode::parse(presented).map_err(|_| self.bad(head, Unauthenticated::Malformed))?;
+            let code = AppCode::parse(presented).map_err(|_| self.invalid_credential(head, Unauthenticated::Malformed))?;
             self.directory.find(code)
         } else {
-            match app::ApiKey::parse(presented) {
+            match model::GeneratedKey::parse(presented) {
                 Ok(key) => self.directory.find(key),
                 Err(_) if self.may_be_foreign(presented) => self.directory.find_by_sha256(presented),
-                Err(_) => return Err(self.bad(head, Unauthenticated::Malformed).into()),
+                Err(_) => return Err(self.invalid_credential(head, Unauthenticated::Malformed).into()),
             }
         };
         let Some(key) = found.filter(|key| matches!(key.kind(), CredentialKind::AppCode(_)) == codes) else {
-            return Err(self.bad(head, Unauthenticated::Unknown).into());
+            return Err(self.invalid_credential(head, Unauthenticated::Unknown).into());
         };
-        accepted(&key, self.admits, head.now, || self.refuse(Unauthenticated::Expired))?;
+        check_usable(&key, self.admits, head.now, || self.deny(Unauthenticated::Expired))?;
         if !self.forward {
             admission.credential = Some(source.field().clone());
         }
         key.note_use(head.now.time);
-        admission.recognise(Identity { key });
+        admission.set_identity(Identity { key });
         Ok(())
     }
 }

@@ -56,7 +56,7 @@ impl ContentType {
         self
     }
 
-    fn refuse(&self, head: Head<'_>) -> Stop {
+    fn deny(&self, head: Head<'_>) -> Stop {
         Denial::UnsupportedMediaType { taken: self.taken.clone(), method: head.method.clone() }.into()
     }
 
@@ -67,7 +67,7 @@ impl ContentType {
                 || name.eq_ignore_ascii_case("identity")
                 || codings.iter().any(|coding| coding.eq_ignore_ascii_case(name))
         };
-        if head.only(&header::CONTENT_ENCODING) == Ok(None) {
+        if head.single(&header::CONTENT_ENCODING) == Ok(None) {
             return Ok(());
         }
         for value in head.headers.get_all(header::CONTENT_ENCODING) {
@@ -82,7 +82,7 @@ impl ContentType {
 impl Policy for ContentType {
     fn admit(&self, head: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
         let value = head
-            .only(&header::CONTENT_TYPE)
+            .single(&header::CONTENT_TYPE)
             .map_err(|_| Denial::bad_request("The field content-type stands more than once."))?;
         if !head.content {
             return Ok(());
@@ -91,10 +91,10 @@ impl Policy for ContentType {
         if value.is_some_and(|value| self.plain.iter().any(|plain| value.as_bytes() == plain.as_bytes())) {
             return Ok(());
         }
-        let value = value.and_then(|value| value.to_str().ok()).ok_or_else(|| self.refuse(head))?;
-        let content_type = media::ContentType::parse(value).map_err(|_| self.refuse(head))?;
+        let value = value.and_then(|value| value.to_str().ok()).ok_or_else(|| self.deny(head))?;
+        let content_type = media::ContentTypeHeader::parse(value).map_err(|_| self.deny(head))?;
         let taken = self.ranges.iter().any(|range| range.matches(&content_type));
-        if taken { Ok(()) } else { Err(self.refuse(head)) }
+        if taken { Ok(()) } else { Err(self.deny(head)) }
     }
 }
 
@@ -150,13 +150,13 @@ mod tests {
         ] {
             let mut headers = http::HeaderMap::new();
             let denial = world.ask(&policy, &with_content(request(method, "/", &[]))).unwrap_err();
-            denial.fields(&mut headers);
+            denial.add_headers(&mut headers);
             assert_eq!(headers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), fields);
             assert!(headers.values().all(|value| value == "application/json, text/csv"));
         }
         let mut headers = http::HeaderMap::new();
         let gzip = request("PUT", "/", &[("content-type", "text/csv"), ("content-encoding", "gzip")]);
-        world.ask(&policy, &with_content(gzip)).unwrap_err().fields(&mut headers);
+        world.ask(&policy, &with_content(gzip)).unwrap_err().add_headers(&mut headers);
         assert_eq!(headers.len(), 1);
         assert_eq!(headers["accept-encoding"], "identity");
     }

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use super::{ChainOrder, Policy, Stop, recognised};
-use crate::{Admission, Denial, Head, app::RouteName, denial::Forbidden, directory::Directory};
+use crate::{Admission, Denial, Head, model::RouteName, denial::Forbidden, directory::Directory};
 
 /// Refuses callers that have no [grant](crate::app::Grant) for a route.
 ///
 /// It stands behind what recognises the caller.
 #[derive(Debug, Clone)]
-pub struct Grant {
+pub struct RequireGrant {
     directory: Arc<Directory>,
     route: RouteName,
 }
 
-impl Grant {
+impl RequireGrant {
     /// Asks this directory for grants of the route of this name.
     #[must_use]
     pub fn new(directory: Arc<Directory>, route: RouteName) -> Self {
@@ -22,13 +22,13 @@ impl Grant {
     }
 }
 
-impl Policy for Grant {
+impl Policy for RequireGrant {
     fn admit(&self, _: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let caller = recognised(admission)?.caller();
-        if self.directory.grants(&caller.id, &self.route) {
+        if self.directory.has_grant(&caller.id, &self.route) {
             return Ok(());
         }
-        Err(Denial::Forbidden(Forbidden::Grant).into())
+        Err(Denial::Forbidden(Forbidden::NoGrant).into())
     }
 
     fn check_order(&self, order: &mut ChainOrder) {
@@ -40,13 +40,13 @@ impl Policy for Grant {
 mod tests {
     use super::*;
     use crate::{
-        app::{self, Entity, EnvironmentId, GrantId, GrantRole, Verb},
+        model::{self, Entity, EnvironmentId, GrantId, GrantRole, ChangeKind},
         policy::ApiKey,
         testing::{World, code, request},
     };
 
-    fn grant(world: &World, route: &str, environment: &str) -> app::Grant {
-        app::Grant {
+    fn grant(world: &World, route: &str, environment: &str) -> model::Grant {
+        model::Grant {
             id: GrantId::random(),
             tenant: "tenant".parse().unwrap(),
             caller: "caller".parse().unwrap(),
@@ -62,30 +62,30 @@ mod tests {
         let world = World::new();
         let key = world.key();
         let ask = |route: &str| {
-            let grant = Grant::new(world.directory.clone(), route.parse().unwrap());
+            let grant = RequireGrant::new(world.directory.clone(), route.parse().unwrap());
             let chain = (ApiKey::new(world.directory.clone()), grant);
             code(world.ask(&chain, &request("GET", "/", &[("x-api-key", &key)])))
         };
         assert_eq!(ask("orders"), "not-granted");
         let [orders, bills] = ["orders", "bills"].map(|route| grant(&world, route, EnvironmentId::RELEASE));
         for grant in [&orders, &bills, &orders] {
-            world.change(Verb::Created, Entity::Grant(grant.clone()));
+            world.change(ChangeKind::Created, Entity::Grant(grant.clone()));
         }
-        world.change(Verb::Created, Entity::Grant(grant(&world, "other", "test")));
+        world.change(ChangeKind::Created, Entity::Grant(grant(&world, "other", "test")));
         assert_eq!(
             ["orders", "bills", "order", "other"].map(ask),
             ["admitted", "admitted", "not-granted", "not-granted"]
         );
-        world.change(Verb::Deleted, Entity::Grant(orders));
+        world.change(ChangeKind::Deleted, Entity::Grant(orders));
         assert_eq!(["orders", "bills"].map(ask), ["not-granted", "admitted"]);
-        world.change(Verb::Deleted, Entity::Grant(bills));
+        world.change(ChangeKind::Deleted, Entity::Grant(bills));
         assert_eq!(["orders", "bills"].map(ask), ["not-granted", "not-granted"]);
     }
 
     #[test]
     fn without_a_caller_nobody_passes() {
         let world = World::new();
-        let policy = Grant::new(world.directory.clone(), "orders".parse().unwrap());
+        let policy = RequireGrant::new(world.directory.clone(), "orders".parse().unwrap());
         assert_eq!(code(world.ask(&policy, &request("GET", "/", &[]))), "credential-missing");
     }
 }

@@ -20,11 +20,11 @@ use crate::{
 /// It stands behind what recognises the caller; without a caller only locks on resources apply that
 /// hold for every tenant.
 #[derive(Debug, Clone)]
-pub struct Lock {
+pub struct RequireUnlocked {
     directory: Arc<Directory>,
 }
 
-impl Lock {
+impl RequireUnlocked {
     /// Asks this directory for locks.
     #[must_use]
     pub fn new(directory: Arc<Directory>) -> Self {
@@ -48,10 +48,10 @@ impl Lock {
     }
 }
 
-impl Policy for Lock {
+impl Policy for RequireUnlocked {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        admission.normalise(head)?;
-        self.admit_on(head, admission.caller(), [admission.normal_path(head)])
+        admission.normalize(head)?;
+        self.admit_on(head, admission.caller(), [admission.normalized_path(head)])
     }
 
     fn check_order(&self, order: &mut ChainOrder) {
@@ -65,34 +65,34 @@ mod tests {
 
     use super::*;
     use crate::{
-        app::{Covers, Target},
+        model::{LockedRequests, LockTarget},
         policy::ApiKey,
         testing::{World, code, request},
     };
 
-    fn resource(path: &str) -> Target {
-        Target::Resource(path.parse().unwrap())
+    fn resource(path: &str) -> LockTarget {
+        LockTarget::Resource(path.parse().unwrap())
     }
 
     #[test]
     fn truth_table() {
-        let caller = || Target::Caller("caller".parse().unwrap());
-        let other = || Target::Caller("other".parse().unwrap());
+        let caller = || LockTarget::Caller("caller".parse().unwrap());
+        let other = || LockTarget::Caller("other".parse().unwrap());
         for (target, covers, method, path, expected) in [
-            (caller(), Covers::Writes, "GET", "/x", "admitted"),
-            (caller(), Covers::Writes, "PUT", "/x", "locked"),
-            (caller(), Covers::All, "GET", "/x", "locked"),
-            (other(), Covers::All, "PUT", "/x", "admitted"),
-            (resource("/orders/7"), Covers::Writes, "GET", "/orders/7", "admitted"),
-            (resource("/orders/7"), Covers::Writes, "DELETE", "/orders/7", "locked"),
-            (resource("/orders/7"), Covers::Writes, "POST", "/orders/7/lines", "locked"),
-            (resource("/orders/7"), Covers::Writes, "POST", "/orders/77", "admitted"),
-            (resource("/orders/7"), Covers::Writes, "POST", "/orders", "admitted"),
-            (resource("/orders"), Covers::All, "GET", "/orders/7?x=/y", "locked"),
+            (caller(), LockedRequests::Writes, "GET", "/x", "admitted"),
+            (caller(), LockedRequests::Writes, "PUT", "/x", "locked"),
+            (caller(), LockedRequests::All, "GET", "/x", "locked"),
+            (other(), LockedRequests::All, "PUT", "/x", "admitted"),
+            (resource("/orders/7"), LockedRequests::Writes, "GET", "/orders/7", "admitted"),
+            (resource("/orders/7"), LockedRequests::Writes, "DELETE", "/orders/7", "locked"),
+            (resource("/orders/7"), LockedRequests::Writes, "POST", "/orders/7/lines", "locked"),
+            (resource("/orders/7"), LockedRequests::Writes, "POST", "/orders/77", "admitted"),
+            (resource("/orders/7"), LockedRequests::Writes, "POST", "/orders", "admitted"),
+            (resource("/orders"), LockedRequests::All, "GET", "/orders/7?x=/y", "locked"),
         ] {
             let world = World::new();
             world.lock(target.clone(), covers, Duration::from_secs(60));
-            let chain = (ApiKey::new(world.directory.clone()), Lock::new(world.directory.clone()));
+            let chain = (ApiKey::new(world.directory.clone()), RequireUnlocked::new(world.directory.clone()));
             let request = request(method, path, &[("x-api-key", &world.key())]);
             assert_eq!(code(world.ask(&chain, &request)), expected, "{target:?} {covers:?} {method} {path}");
         }
@@ -101,9 +101,9 @@ mod tests {
     #[test]
     fn retry_after_is_the_first_second_that_is_free_again() {
         let world = World::new();
-        world.lock(resource("/x"), Covers::All, Duration::from_secs(5));
-        world.lock(resource("/x"), Covers::All, Duration::from_millis(30_500));
-        let policy = Lock::new(world.directory.clone());
+        world.lock(resource("/x"), LockedRequests::All, Duration::from_secs(5));
+        world.lock(resource("/x"), LockedRequests::All, Duration::from_millis(30_500));
+        let policy = RequireUnlocked::new(world.directory.clone());
         let put = request("PUT", "/x", &[]);
         let denial = world.ask(&policy, &put).unwrap_err();
         assert_eq!(denial.retry_after(), Some(31));
@@ -116,9 +116,9 @@ mod tests {
     #[test]
     fn a_released_lock_lets_pass_and_leaves_the_others() {
         let world = World::new();
-        let lock = world.lock(resource("/x"), Covers::All, Duration::from_secs(5));
-        let policy = Lock::new(world.directory.clone());
-        world.lock(resource("/y"), Covers::All, Duration::from_secs(5));
+        let lock = world.lock(resource("/x"), LockedRequests::All, Duration::from_secs(5));
+        let policy = RequireUnlocked::new(world.directory.clone());
+        world.lock(resource("/y"), LockedRequests::All, Duration::from_secs(5));
         world.unlock(lock);
         assert_eq!(code(world.ask(&policy, &request("PUT", "/x", &[]))), "admitted");
         assert_eq!(code(world.ask(&policy, &request("PUT", "/y", &[]))), "locked");
@@ -128,7 +128,7 @@ mod tests {
     fn a_tenants_lock_stops_only_its_own_callers() {
         let world = World::new();
         world.lock_with(resource("/x"), |lock| lock.tenant = Some("another".parse().unwrap()));
-        let chain = (ApiKey::new(world.directory.clone()), Lock::new(world.directory.clone()));
+        let chain = (ApiKey::new(world.directory.clone()), RequireUnlocked::new(world.directory.clone()));
         let request = request("PUT", "/x", &[("x-api-key", &world.key())]);
         assert_eq!(code(world.ask(&chain, &request)), "admitted");
         world.lock_with(resource("/x"), |lock| lock.tenant = Some("tenant".parse().unwrap()));

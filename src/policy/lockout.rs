@@ -11,14 +11,14 @@ use std::{
 };
 
 use super::Stop;
-use crate::{Denial, Head, address::neighbourhood, denial::Forbidden};
+use crate::{Denial, Head, client_prefix::client_prefix, denial::Forbidden};
 
 /// The most addresses that are remembered. Beyond, those whose time is over are forgotten, and then a part of the
 /// others: those that are locked out last, and the oldest first.
-const MOST: usize = 65_536;
+const MAX_RECORDS: usize = 65_536;
 
 /// The number of other addresses that are forgotten at once, so that not each further address looks through all.
-const FORGOTTEN: usize = MOST / 8;
+const RETENTION: usize = MAX_RECORDS / 8;
 
 /// In ticks of the clock, which are nanoseconds.
 const SECOND: u64 = 1_000_000_000;
@@ -99,7 +99,7 @@ impl Lockout {
         let Some(peer) = head.peer.filter(|_| self.remembered.load(Ordering::Relaxed) > 0) else {
             return Ok(());
         };
-        match self.addresses().get(&neighbourhood(peer)) {
+        match self.addresses().get(&client_prefix(peer)) {
             Some(record) if record.locked && head.now.ticks < record.until => {
                 let left = record.until - head.now.ticks;
                 let retry_after = left.div_ceil(SECOND);
@@ -118,11 +118,11 @@ impl Lockout {
     pub(super) fn note_at(&self, peer: Option<IpAddr>, now: u64) {
         let Some(peer) = peer else { return };
         let mut addresses = self.addresses();
-        if addresses.len() >= MOST {
+        if addresses.len() >= MAX_RECORDS {
             make_room(&mut addresses, now);
         }
         let fresh = Record { bad: 0, until: now.saturating_add(self.within), locked: false };
-        let record = addresses.entry(neighbourhood(peer)).or_insert(fresh);
+        let record = addresses.entry(client_prefix(peer)).or_insert(fresh);
         if now >= record.until {
             *record = fresh;
         }
@@ -147,13 +147,13 @@ impl Lockout {
 /// Forgets the addresses whose time is over, and when there are none, a part of the others.
 fn make_room(addresses: &mut HashMap<IpAddr, Record>, now: u64) {
     addresses.retain(|_, record| now < record.until);
-    if addresses.len() < MOST {
+    if addresses.len() < MAX_RECORDS {
         return;
     }
     let mut order: Vec<_> = addresses.values().map(Record::order).collect();
-    let last = *order.select_nth_unstable(FORGOTTEN - 1).1;
+    let last = *order.select_nth_unstable(RETENTION - 1).1;
     // Of those that are as old as the last, only as many as are left to forget.
-    let mut left = FORGOTTEN - addresses.values().filter(|record| record.order() < last).count();
+    let mut left = RETENTION - addresses.values().filter(|record| record.order() < last).count();
     addresses.retain(|_, record| {
         let is_equal = record.order() == last && left > 0;
         left -= usize::from(is_equal);
@@ -193,7 +193,7 @@ mod tests {
         let policy =
             ApiKey::new(world.directory.clone()).lockout(Lockout::new(3, A_SECOND * 10, A_SECOND * 20));
         let key = world.key();
-        let foreign = crate::app::ApiKey::generate(&crate::app::KeyPrefix::default());
+        let foreign = crate::model::GeneratedKey::generate(&crate::model::KeyPrefix::default());
         let here = "192.0.2.1";
         assert_eq!(ask(&world, &policy, here, foreign.expose()), "credential-unknown");
         assert_eq!(ask(&world, &policy, here, "guess"), "credential-malformed");
@@ -217,9 +217,9 @@ mod tests {
         let policy =
             ApiKey::new(world.directory.clone()).lockout(Lockout::new(1, A_SECOND * 10, A_SECOND * 20));
         let (key, now) = (world.key(), world.now());
-        let disabled = world.key_with(|credential| credential.status = crate::app::Status::Disabled);
+        let disabled = world.key_with(|credential| credential.status = crate::model::Status::Disabled);
         let expired = world.key_with(|credential| credential.not_after = Some(now));
-        let unknown = crate::app::ApiKey::generate(&crate::app::KeyPrefix::default());
+        let unknown = crate::model::GeneratedKey::generate(&crate::model::KeyPrefix::default());
         let here = "192.0.2.1";
         assert_eq!(ask(&world, &policy, here, "guess"), "credential-malformed");
         for bad in ["guess", "", unknown.expose(), &*disabled, &*expired] {
@@ -236,7 +236,7 @@ mod tests {
         let world = World::new();
         let policy = ApiKey::new(world.directory.clone()).lockout(Lockout::new(2, A_SECOND, A_SECOND * 20));
         let key = world.key();
-        let disabled = world.key_with(|credential| credential.status = crate::app::Status::Disabled);
+        let disabled = world.key_with(|credential| credential.status = crate::model::Status::Disabled);
         for _ in 0..5 {
             assert_eq!(ask(&world, &policy, "2001:db8::1", "guess"), "credential-malformed");
             assert_eq!(ask(&world, &policy, "2001:db8::1", &disabled), "credential-disabled");
@@ -255,16 +255,16 @@ mod tests {
         let request = request("GET", "/", &[]);
         let note = |address: u32| {
             let peer = IpAddr::from(std::net::Ipv4Addr::from_bits(address));
-            lockout.note(Head::within(&request, Some(peer), false, world.clock.now()));
+            lockout.note(Head::from_request(&request, Some(peer), false, world.clock.now()));
         };
-        let most = u32::try_from(MOST).unwrap();
+        let most = u32::try_from(MAX_RECORDS).unwrap();
         (0..10).chain(0..10).for_each(note);
         world.clock.advance(A_SECOND);
         note(10);
         world.clock.advance(A_SECOND);
         (11..most + 10).for_each(note);
         let addresses = lockout.addresses();
-        assert!(addresses.len() <= MOST);
+        assert!(addresses.len() <= MAX_RECORDS);
         let has = |address: u32| addresses.get(&IpAddr::from(std::net::Ipv4Addr::from_bits(address)));
         assert!((0..10).all(|locked| has(locked).is_some_and(|record| record.locked)));
         assert!(has(10).is_none(), "the oldest of those that are not locked out");
@@ -272,7 +272,7 @@ mod tests {
         drop(addresses);
         world.clock.advance(A_SECOND * 2_000);
         (most..2 * most + 20).for_each(note);
-        assert!(lockout.addresses().len() <= MOST);
+        assert!(lockout.addresses().len() <= MAX_RECORDS);
         assert!(!lockout.addresses().contains_key(&IpAddr::from([0, 0, 0, 1])), "its time is over");
     }
 }

@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        policy::{Addresses, ApiKey, Grant, Lock, RateLimit, Scope, Signature, Throttle},
+        policy::{IpAcl, ApiKey, RequireGrant, RequireUnlocked, RateLimit, RequireScope, Signature, ApiThrottle},
         testing::World,
     };
 
@@ -82,16 +82,16 @@ mod tests {
         let directory = || world.directory.clone();
         let key = || ApiKey::new(directory());
         let signature = || {
-            let sealer = crate::app::Sealer::new(crate::app::SealKey::new(1, &[1; 32]));
+            let sealer = crate::model::Sealer::new(crate::model::SealKey::new(1, &[1; 32]));
             Signature::new(directory(), sealer.into())
         };
         let route = || "orders".parse().unwrap();
         let early: [Box<dyn Policy>; 5] = [
             Box::new(RateLimit::new()),
-            Box::new(Scope::new("orders")),
-            Box::new(Grant::new(directory(), route())),
-            Box::new(Addresses::new(directory())),
-            Box::new(Throttle::new(directory(), route())),
+            Box::new(RequireScope::new("orders")),
+            Box::new(RequireGrant::new(directory(), route())),
+            Box::new(IpAcl::new(directory())),
+            Box::new(ApiThrottle::new(directory(), route())),
         ];
         let names = ["RateLimit", "Scope", "Grant", "Addresses", "Throttle"];
         for (policy, name) in early.into_iter().zip(names) {
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn lock_without_any_caller_is_in_order_and_before_its_recognition_is_not() {
         let world = World::new();
-        let (lock, key) = (Lock::new(world.directory.clone()), ApiKey::new(world.directory.clone()));
+        let (lock, key) = (RequireUnlocked::new(world.directory.clone()), ApiKey::new(world.directory.clone()));
         assert_eq!(ChainOrder::check(&lock), Ok(()));
         assert_eq!(ChainOrder::check(&(key.clone(), lock.clone())), Ok(()));
         assert_eq!(ChainOrder::check(&(key.clone(), lock.clone(), key.clone())), Ok(()));

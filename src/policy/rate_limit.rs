@@ -3,8 +3,8 @@
 use super::{ChainOrder, Policy, Stop, recognised};
 use crate::{
     Admission, Denial, Head,
-    admission::{Permit, Report},
-    limit::{Budgets, Reading, Verdict},
+    admission::{Permit, RateLimitReport},
+    limit::{CallerBuckets, LimitSnapshot, Decision},
 };
 
 /// Which fields report the state of the limits to the client, on success and on refusal.
@@ -51,14 +51,14 @@ impl Policy for RateLimit {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let identity = recognised(admission)?;
         let Some(budgets) = &identity.caller().budgets else { return Ok(()) };
-        let verdict = budgets.spend(head.now.ticks);
-        let (Verdict::Admitted(reading) | Verdict::Refused { reading, .. }) = verdict;
+        let verdict = budgets.check(head.now.ticks);
+        let (Decision::Admitted(reading) | Decision::Refused { reading, .. }) = verdict;
         let outcome = match verdict {
-            Verdict::Admitted(_) => Ok(Permit::Budget(identity.key.clone(), reading)),
-            Verdict::Refused { retry_after, .. } => Err(refusal(budgets, &reading, retry_after)),
+            Decision::Admitted(_) => Ok(Permit::Budget(identity.key.clone(), reading)),
+            Decision::Refused { retry_after, .. } => Err(denial(budgets, &reading, retry_after)),
         };
-        admission.report = Some(Report { reading, fields: self.fields, at: head.now.time });
-        admission.permits.take(outcome?);
+        admission.report = Some(RateLimitReport { reading, fields: self.fields, at: head.now.time });
+        admission.permits.push(outcome?);
         Ok(())
     }
 
@@ -67,7 +67,7 @@ impl Policy for RateLimit {
     }
 }
 
-fn refusal(budgets: &Budgets, reading: &Reading, retry_after: u64) -> Denial {
+fn denial(budgets: &CallerBuckets, reading: &LimitSnapshot, retry_after: u64) -> Denial {
     let limits = budgets.plan().limits().iter().enumerate();
     let violated = limits.filter(|(at, _)| reading.violated(*at)).map(|(_, limit)| limit.shared_name());
     Denial::RateLimited { violated: violated.collect(), retry_after }
@@ -79,14 +79,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        app::{Limit, Promise},
-        policy::{ApiKey, Lock},
-        problem::{Form, answer},
+        model::{Limit, WindowGuarantee},
+        policy::{ApiKey, RequireUnlocked},
+        problem::{ErrorFormat, render},
         testing::{World, code, request},
     };
 
     fn limit(name: &str, quota: u32, window: u32, burst: u32) -> Limit {
-        Limit::new(name, quota, window, burst, Promise::Average).unwrap()
+        Limit::new(name, quota, window, burst, WindowGuarantee::Average).unwrap()
     }
 
     #[test]
@@ -95,13 +95,13 @@ mod tests {
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
         let request = request("GET", "/", &[("x-api-key", &world.key())]);
         let mut headers = http::HeaderMap::new();
-        world.ask(&chain, &request).unwrap().stamp(&mut headers);
+        world.ask(&chain, &request).unwrap().add_response_headers(&mut headers);
         assert_eq!(headers["ratelimit-policy"], "\"burst\";q=2;w=60, \"day\";q=100;w=86400");
         assert_eq!(headers["ratelimit"], "\"burst\";r=1;t=30, \"day\";r=99;t=864");
         assert!(world.ask(&chain, &request).is_ok());
 
         let (denial, admission) = world.deny(&chain, &request);
-        let response = answer(&denial, Form::Problem, &admission);
+        let response = render(&denial, ErrorFormat::Problem, &admission);
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "30");
         assert_eq!(response.headers()["ratelimit"], "\"burst\";r=0;t=30, \"day\";r=98;t=864");
@@ -122,7 +122,7 @@ mod tests {
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new().fields(fields));
         let mut headers = http::HeaderMap::new();
         let request = request("GET", "/", &[("x-api-key", &world.key())]);
-        world.ask(&chain, &request).unwrap().stamp(&mut headers);
+        world.ask(&chain, &request).unwrap().add_response_headers(&mut headers);
         assert_eq!(
             (&headers["x-ratelimit-limit"], &headers["x-ratelimit-remaining"]),
             (&2.into(), &1.into())
@@ -138,10 +138,10 @@ mod tests {
         let key = world.key();
         let put = request("PUT", "/x", &[("x-api-key", &key)]);
         let chain =
-            (ApiKey::new(world.directory.clone()), RateLimit::new(), Lock::new(world.directory.clone()));
+            (ApiKey::new(world.directory.clone()), RateLimit::new(), RequireUnlocked::new(world.directory.clone()));
         let lock = world.lock(
-            crate::app::Target::Resource("/x".parse().unwrap()),
-            crate::app::Covers::All,
+            crate::model::LockTarget::Resource("/x".parse().unwrap()),
+            crate::model::LockedRequests::All,
             Duration::from_secs(60),
         );
         for _ in 0..3 {

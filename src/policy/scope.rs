@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{ChainOrder, Policy, Stop, recognised};
-use crate::{Admission, Denial, Head, app::Access, denial::Forbidden};
+use crate::{Admission, Denial, Head, model::Access, denial::Forbidden};
 
 /// Holds a credential to its scopes: safe methods need read access to a kind of resource, others write.
 ///
@@ -18,7 +18,7 @@ use crate::{Admission, Denial, Head, app::Access, denial::Forbidden};
 /// let orders = Scope::new("orders").target_segment(2);
 /// ```
 #[derive(Debug, Clone)]
-pub struct Scope {
+pub struct RequireScope {
     resource: Arc<str>,
     target: Target,
 }
@@ -34,7 +34,7 @@ enum Target {
     Any,
 }
 
-impl Scope {
+impl RequireScope {
     /// Guards a kind of resource, such as `orders`.
     #[must_use]
     pub fn new(resource: &str) -> Self {
@@ -58,19 +58,19 @@ impl Scope {
     }
 }
 
-impl Policy for Scope {
+impl Policy for RequireScope {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let access = if head.is_safe() { Access::Read } else { Access::Write };
         if matches!(self.target, Target::Segment(_)) {
-            admission.normalise(head)?;
+            admission.normalize(head)?;
         }
         let scopes = &recognised(admission)?.key.scopes;
         let covered = match self.target {
-            Target::Unknown => scopes.cover(&self.resource, access, None),
-            Target::Any => scopes.touch(&self.resource, access),
+            Target::Unknown => scopes.allow(&self.resource, access, None),
+            Target::Any => scopes.allow_any(&self.resource, access),
             Target::Segment(at) => {
-                let named = admission.normal_path(head).split('/').nth(at).filter(|it| !it.is_empty());
-                scopes.cover(&self.resource, access, named)
+                let named = admission.normalized_path(head).split('/').nth(at).filter(|it| !it.is_empty());
+                scopes.allow(&self.resource, access, named)
             }
         };
         if covered {
@@ -88,7 +88,7 @@ impl Policy for Scope {
 mod tests {
     use super::*;
     use crate::{
-        app::{self, Scopes},
+        model::{self, Scopes},
         policy::ApiKey,
         testing::{World, code, request},
     };
@@ -96,8 +96,8 @@ mod tests {
     #[test]
     fn reading_needs_read_and_changing_needs_write() {
         let world = World::new();
-        let scope = |access| app::Scope { resource: "orders".into(), access, targets: None };
-        let chain = |resource| (ApiKey::new(world.directory.clone()), Scope::new(resource));
+        let scope = |access| model::Scope { resource: "orders".into(), access, targets: None };
+        let chain = |resource| (ApiKey::new(world.directory.clone()), RequireScope::new(resource));
         for (access, method, resource, expected) in [
             (Access::Read, "GET", "orders", "admitted"),
             (Access::Read, "PUT", "orders", "scope"),
@@ -119,16 +119,16 @@ mod tests {
     fn credential_that_is_confined_to_targets_is_admitted_to_those_only() {
         let world = World::new();
         let targets = Some(vec!["7".into(), "a b".into()]);
-        let scope = app::Scope { resource: "orders".into(), access: Access::Read, targets };
+        let scope = model::Scope { resource: "orders".into(), access: Access::Read, targets };
         let key = world.key_with(|credential| credential.scopes = Scopes::Listed(vec![scope]));
-        let whole = app::Scope { resource: "orders".into(), access: Access::Read, targets: None };
+        let whole = model::Scope { resource: "orders".into(), access: Access::Read, targets: None };
         let whole = world.key_with(|credential| credential.scopes = Scopes::Listed(vec![whole]));
-        let ask = |policy: &Scope, key: &str, path: &str| {
+        let ask = |policy: &RequireScope, key: &str, path: &str| {
             let chain = (ApiKey::new(world.directory.clone()), policy.clone());
             code(world.ask(&chain, &request("GET", path, &[("x-api-key", key)])))
         };
-        let (plain, any) = (Scope::new("orders"), Scope::new("orders").any_target());
-        let second = Scope::new("orders").target_segment(2);
+        let (plain, any) = (RequireScope::new("orders"), RequireScope::new("orders").any_target());
+        let second = RequireScope::new("orders").target_segment(2);
         for (path, told) in [
             ("/orders/7", "admitted"),
             ("/orders/%37", "admitted"),
@@ -153,6 +153,6 @@ mod tests {
     #[test]
     fn without_a_caller_nothing_is_covered() {
         let world = World::new();
-        assert_eq!(code(world.ask(&Scope::new("orders"), &request("GET", "/", &[]))), "credential-missing");
+        assert_eq!(code(world.ask(&RequireScope::new("orders"), &request("GET", "/", &[]))), "credential-missing");
     }
 }

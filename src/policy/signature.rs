@@ -6,24 +6,24 @@ use http::{HeaderValue, Uri, header};
 use sha2::{Digest, Sha256};
 
 use super::{
-    ApiKey, ChainOrder, Intake, Lockout, Policy, Stop,
-    api_key::{Admits, accepted, quotable},
-    kinds::Kinds,
+    ApiKey, ChainOrder, BodyBuffering, Lockout, Policy, Stop,
+    api_key::{Acceptance, check_usable, quotable},
+    caller_kinds::CallerKinds,
 };
 use crate::{
     Admission, Denial, Head,
-    admission::{Identity, Owed},
-    app::{App, Credential, CredentialKind, Sealed, Sealer, Secret},
-    denial::{Unauthenticated, Unproved},
+    admission::{Identity, DigestVerifier},
+    model::{App, Credential, CredentialKind, Sealed, Sealer, Secret},
+    denial::{Unauthenticated, SignatureError},
     directory::{Directory, KeyEntry},
-    limit::Pace,
-    signature::{ALGORITHM, Authorization, Content, Flaw, Hex, Parts, Presented, canonical_query},
+    limit::MinDataRate,
+    signature::{ALGORITHM, Authorization, PayloadHash, SignatureFormatError, Hex, Parts, RequestSignature, canonical_query},
 };
 
 /// The most content whose hash only the signature knows: what the contract says may be signed (12 MB).
-const MOST: u64 = 12 * 1024 * 1024;
+const MAX_BODY_BYTES: u64 = 12 * 1024 * 1024;
 /// The most of it that waits to be decided about at once, in all requests.
-const IN_ALL: u64 = 64 * 1024 * 1024;
+const MAX_BUFFERED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Recognises a caller by the signature of its request: `Authorization: SDK-HMAC-SHA256` with `Access=`, see
 /// [`signature`](crate::signature).
@@ -66,12 +66,12 @@ const IN_ALL: u64 = 64 * 1024 * 1024;
 pub struct Signature {
     directory: Arc<Directory>,
     sealer: Arc<Sealer>,
-    admits: Admits,
+    admits: Acceptance,
     challenge: HeaderValue,
     forward: bool,
-    only_signed_content: bool,
+    require_signed_content: bool,
     lockout: Option<Arc<Lockout>>,
-    intake: Intake,
+    buffering: BodyBuffering,
     /// Opened and tried for an access key that nobody has, so that this takes as long as a wrong signature.
     decoy: Sealed,
 }
@@ -87,12 +87,12 @@ impl Signature {
         Self {
             directory,
             sealer,
-            admits: Admits::default(),
+            admits: Acceptance::default(),
             challenge: HeaderValue::from_static(ALGORITHM),
             forward: false,
-            only_signed_content: false,
+            require_signed_content: false,
             lockout: None,
-            intake: Self::intake_at(Pace::default()),
+            buffering: Self::buffering_for(MinDataRate::default()),
             decoy,
         }
         .realm("portcullis")
@@ -109,21 +109,21 @@ impl Signature {
     /// Admits only callers of these kinds (`api_client`, `app`, `operator`, `administrator`); others are 403. Without
     /// it, those are admitted that call APIs: `api_client` and `app`.
     #[must_use]
-    pub fn kinds(mut self, kinds: &[&str]) -> Self {
-        self.admits.kinds = Kinds::of(kinds);
+    pub fn caller_kinds(mut self, kinds: &[&str]) -> Self {
+        self.admits.kinds = CallerKinds::from_names(kinds);
         self
     }
 
     /// Admits callers of tenants whose subscription has lapsed, too; others are 402.
     #[must_use]
-    pub fn admitting_lapsed(mut self) -> Self {
+    pub fn admit_lapsed(mut self) -> Self {
         self.admits.lapsed = true;
         self
     }
 
     /// Leaves the signature in the request for the service behind.
     #[must_use]
-    pub fn forwarding(mut self) -> Self {
+    pub fn forward_credential(mut self) -> Self {
         self.forward = true;
         self
     }
@@ -131,7 +131,7 @@ impl Signature {
     /// Refuses `UNSIGNED-PAYLOAD` for requests that have content.
     #[must_use]
     pub fn only_signed_content(mut self) -> Self {
-        self.only_signed_content = true;
+        self.require_signed_content = true;
         self
     }
 
@@ -145,14 +145,14 @@ impl Signature {
     /// The bounds within which content is taken in that must be known first, unless others are said: 12 MiB of a
     /// request, and 64 MiB of all requests that wait at once, of which one address or access key has a quarter.
     #[must_use]
-    pub fn intake_at(pace: Pace) -> Intake {
-        Intake::new(MOST, pace, IN_ALL)
+    pub fn buffering_for(pace: MinDataRate) -> BodyBuffering {
+        BodyBuffering::new(MAX_BODY_BYTES, pace, MAX_BUFFERED_BYTES)
     }
 
     /// Takes content in within these bounds instead. Policies that share them count together.
     #[must_use]
-    pub fn intake(mut self, intake: Intake) -> Self {
-        self.intake = intake;
+    pub fn intake(mut self, intake: BodyBuffering) -> Self {
+        self.buffering = intake;
         self
     }
 
@@ -171,28 +171,28 @@ impl Signature {
     }
 
     /// A signature that may be a guess.
-    fn bad(&self, head: Head<'_>, why: Unproved) -> Denial {
+    fn invalid_credential(&self, head: Head<'_>, why: SignatureError) -> Denial {
         if let Some(lockout) = &self.lockout {
             lockout.note(head);
         }
-        self.unproved(why)
+        self.reject(why)
     }
 
-    fn unproved(&self, why: Unproved) -> Denial {
-        self.refuse(Unauthenticated::Signature(Box::new(why)))
+    fn reject(&self, why: SignatureError) -> Denial {
+        self.deny(Unauthenticated::Signature(Box::new(why)))
     }
 
-    fn refuse(&self, cause: Unauthenticated) -> Denial {
+    fn deny(&self, cause: Unauthenticated) -> Denial {
         Denial::Unauthenticated { cause, challenge: self.challenge.clone() }
     }
 
-    fn presented<'h>(&self, head: Head<'h>) -> Result<Presented<'h>, Denial> {
+    fn find_signature<'h>(&self, head: Head<'h>) -> Result<RequestSignature<'h>, Denial> {
         let value = head
-            .only(&header::AUTHORIZATION)
+            .single(&header::AUTHORIZATION)
             .map_err(|_| Denial::bad_request("The field authorization stands more than once."))?;
         let value = value
             .filter(|value| Authorization::is_ours(value.as_bytes()))
-            .ok_or_else(|| self.refuse(Unauthenticated::Missing))?;
+            .ok_or_else(|| self.deny(Unauthenticated::Missing))?;
         let parts = Parts {
             method: head.method.as_str(),
             path: head.original.path(),
@@ -201,29 +201,29 @@ impl Signature {
             headers: head.headers,
         };
         let read =
-            value.to_str().map_err(|_| Flaw::Malformed).and_then(|value| Presented::read(parts, value));
+            value.to_str().map_err(|_| SignatureFormatError::Malformed).and_then(|value| RequestSignature::parse(parts, value));
         read.map_err(|flaw| match flaw {
-            Flaw::Repeated(name) => Denial::bad_request(format!("The field {name} stands more than once.")),
-            flaw => self.bad(head, Unproved::Flawed(flaw)),
+            SignatureFormatError::Repeated(name) => Denial::bad_request(format!("The field {name} stands more than once.")),
+            flaw => self.invalid_credential(head, SignatureError::Malformed(flaw)),
         })
     }
 
     /// Who signs under an access key: an app, a signing credential, or one of each.
     fn signers(&self, access: &str) -> [Option<Arc<KeyEntry>>; 2] {
-        [self.directory.app(access), self.directory.signer(access)]
+        [self.directory.find_app_key(access), self.directory.find_signing_key(access)]
     }
 
     /// Whose secret made the signature.
-    fn prove(&self, presented: &Presented<'_>, payload: &str) -> Result<Option<Arc<KeyEntry>>, Denial> {
+    fn verify(&self, presented: &RequestSignature<'_>, payload: &str) -> Result<Option<Arc<KeyEntry>>, Denial> {
         let mut tried = false;
-        for (at, key) in self.signers(presented.access()).into_iter().enumerate() {
+        for (at, key) in self.signers(presented.access_key()).into_iter().enumerate() {
             let Some(key) = key else { continue };
             let CredentialKind::Signing(sealed) = key.kind() else { continue };
             tried = true;
             let tenant = &key.caller().tenant().id;
             let place = match at {
-                0 => App::place(tenant, &key.caller().id),
-                _ => Credential::place(tenant, &key.id),
+                0 => App::seal_context(tenant, &key.caller().id),
+                _ => Credential::seal_context(tenant, &key.id),
             };
             if self.made(presented, payload, sealed, &place)? {
                 return Ok(Some(key));
@@ -232,21 +232,21 @@ impl Signature {
         if !tried {
             // The key that sealed it may be gone by now; nothing depends on what it says.
             let decoy = self.sealer.unseal(&self.decoy, &DECOY).unwrap_or(Secret::from(String::new()));
-            let _ = presented.is_signed_with(decoy.expose().as_bytes(), payload);
+            let _ = presented.verify(decoy.expose().as_bytes(), payload);
         }
         Ok(None)
     }
 
     fn made(
         &self,
-        presented: &Presented<'_>,
+        presented: &RequestSignature<'_>,
         payload: &str,
         sealed: &Sealed,
         place: &[&str],
     ) -> Result<bool, Denial> {
         let secret = self.sealer.unseal(sealed, place);
         let secret = secret.map_err(|why| Denial::internal(format!("{}: {why}", place.join(" "))))?;
-        Ok(presented.is_signed_with(secret.expose().as_bytes(), payload))
+        Ok(presented.verify(secret.expose().as_bytes(), payload))
     }
 
     fn is_known(&self, access: &str) -> bool {
@@ -256,8 +256,8 @@ impl Signature {
 
 impl Policy for Signature {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        let Some(lockout) = &self.lockout else { return self.recognise(head, admission) };
-        lockout.guard(head, || self.recognise(head, admission))
+        let Some(lockout) = &self.lockout else { return self.authenticate(head, admission) };
+        lockout.guard(head, || self.authenticate(head, admission))
     }
 
     fn check_order(&self, order: &mut ChainOrder) {
@@ -266,43 +266,43 @@ impl Policy for Signature {
 }
 
 impl Signature {
-    fn recognise(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        let presented = self.presented(head)?;
-        presented.in_time(head.now.time).map_err(|flaw| self.unproved(Unproved::Flawed(flaw)))?;
+    fn authenticate(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        let presented = self.find_signature(head)?;
+        presented.check_date(head.now.time).map_err(|flaw| self.reject(SignatureError::Malformed(flaw)))?;
         let signed = presented.content();
         // Without content there is nothing that could be unsigned.
-        if signed == Content::Unsigned && self.only_signed_content && head.content {
-            return Err(self.unproved(Unproved::ContentUnsigned).into());
+        if signed == PayloadHash::Unsigned && self.require_signed_content && head.content {
+            return Err(self.reject(SignatureError::UnsignedContent).into());
         }
         // What the content hashes to, as far as that is known.
         let content = match &admission.content {
             Some(hash) => Some(**hash),
             None => (!head.content).then(|| Sha256::digest(b"").into()),
         };
-        let hash = content.as_ref().map(Hex::of);
+        let hash = content.as_ref().map(Hex::encode);
         let payload = match presented.payload(hash.as_ref()) {
             Some(payload) => payload,
             // Nobody makes us take anything in who does not even know an access key.
-            None if self.is_known(presented.access()) => {
-                let intake = self.intake.at_most(admission.body_limit);
+            None if self.is_known(presented.access_key()) => {
+                let intake = self.buffering.capped_at(admission.body_limit);
                 let attempt = self.lockout.clone().map(|lockout| (lockout, head.now.ticks));
-                return Err(Stop::Content(intake.charged_to(head.peer, presented.access(), attempt)));
+                return Err(Stop::NeedsBody(intake.charged_to(head.peer, presented.access_key(), attempt)));
             }
             None => "",
         };
-        let Some(key) = self.prove(&presented, payload)? else {
-            let access = presented.access();
+        let Some(key) = self.verify(&presented, payload)? else {
+            let access = presented.access_key();
             let known = self.is_known(access);
-            let mismatch = || Unproved::mismatch(&presented.canonical(payload));
-            let why = if known { mismatch() } else { Unproved::Unknown(access.into()) };
-            return Err(self.bad(head, why).into());
+            let mismatch = || SignatureError::mismatch(&presented.canonical(payload));
+            let why = if known { mismatch() } else { SignatureError::UnknownAccessKey(access.into()) };
+            return Err(self.invalid_credential(head, why).into());
         };
-        accepted(&key, self.admits, head.now, || self.refuse(Unauthenticated::Expired))?;
-        if let Content::Hashes(to) = signed {
+        check_usable(&key, self.admits, head.now, || self.deny(Unauthenticated::Expired))?;
+        if let PayloadHash::Sha256(to) = signed {
             match content {
                 Some(content) if content == to => {}
-                Some(_) => return Err(self.unproved(Unproved::ContentAltered).into()),
-                None => admission.owed = Some(Box::new(Owed::new(to))),
+                Some(_) => return Err(self.reject(SignatureError::ContentMismatch).into()),
+                None => admission.owed = Some(Box::new(DigestVerifier::new(to))),
             }
         }
         if let Some(query) = head.uri.query().and_then(canonical_query) {
@@ -314,7 +314,7 @@ impl Signature {
             admission.credential = Some(header::AUTHORIZATION);
         }
         key.note_use(head.now.time);
-        admission.recognise(Identity { key });
+        admission.set_identity(Identity { key });
         Ok(())
     }
 }
@@ -336,7 +336,7 @@ pub struct SignatureOr {
 
 impl Policy for SignatureOr {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        let signed = match head.only(&header::AUTHORIZATION) {
+        let signed = match head.single(&header::AUTHORIZATION) {
             Ok(value) => value.is_some_and(|value| Authorization::is_ours(value.as_bytes())),
             Err(_) => {
                 return Err(Denial::bad_request("The field authorization stands more than once.").into());
@@ -345,7 +345,7 @@ impl Policy for SignatureOr {
         if !signed {
             return self.api_key.admit(head, admission);
         }
-        if self.api_key.is_presented(head) {
+        if self.api_key.has_credential(head) {
             return Err(Denial::bad_request("The request has more than one credential.").into());
         }
         self.signature.admit(head, admission)

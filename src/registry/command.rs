@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::app::{
+use crate::model::{
     Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId, Entity, Grant,
     GrantId, Lease, LockId, LockToken, Plan, PlanId, Quota, QuotaId, Sealed, Status, Tenant, TenantEdit,
     TenantId, Throttle, ThrottleId,
@@ -28,7 +28,7 @@ pub struct NewCaller {
 impl NewCaller {
     /// The caller as it is at first.
     #[must_use]
-    pub fn at(self, now: Timestamp) -> Caller {
+    pub fn into_caller(self, now: Timestamp) -> Caller {
         Caller {
             id: self.id,
             tenant: self.tenant,
@@ -45,7 +45,7 @@ impl NewCaller {
 
 /// Whose secret is meant.
 #[derive(Debug, Clone)]
-pub enum SecretOf {
+pub enum SecretRef {
     /// An app's AppSecret.
     App(CallerId),
     /// What is sealed of a credential.
@@ -60,7 +60,7 @@ pub enum SecretOf {
 pub enum Command {
     /// Nothing, if an entity stands exactly so; otherwise [`Fault::Conflict`](super::Fault::Conflict), and none
     /// of what is asked together is done.
-    Expect(Entity),
+    AssertUnchanged(Entity),
     /// As [`Registry::create_tenant`](super::Registry::create_tenant).
     CreateTenant(Tenant),
     /// As [`Registry::update_tenant`](super::Registry::update_tenant).
@@ -149,7 +149,7 @@ pub enum Command {
         /// Whose.
         tenant: TenantId,
         /// Which.
-        secret: SecretOf,
+        secret: SecretRef,
         /// The revision of the entity that was looked at.
         expected: u64,
         /// The secret.
@@ -182,7 +182,7 @@ pub enum Command {
     /// Proves that who asks holds a lock, or fails with [`Fault::LockLost`](super::Fault::LockLost). To what
     /// follows in the same [`execute`](super::Registry::execute), the lock is its own, and stops nothing.
     /// It answers with the lock.
-    Hold {
+    ProveLock {
         /// Which.
         id: LockId,
         /// Its own.
@@ -260,7 +260,7 @@ impl Command {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Expect(_) => "expect",
+            Self::AssertUnchanged(_) => "expect",
             Self::CreateTenant(_) => "create_tenant",
             Self::UpdateTenant { .. } => "update_tenant",
             Self::DeleteTenant { .. } => "delete_tenant",
@@ -278,7 +278,7 @@ impl Command {
             Self::RefreshLock { .. } => "refresh_lock",
             Self::ReleaseLock { .. } => "release_lock",
             Self::BreakLock(_) => "break_lock",
-            Self::Hold { .. } => "hold",
+            Self::ProveLock { .. } => "hold",
             Self::KeepOwner { .. } => "keep_owner",
             Self::Import(_) => "import",
             Self::PutGrant(_) => "put_grant",

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::app::{CallerId, Covers, Lease, Lock, LockId, Target, TenantId, TokenDigest};
+use crate::model::{CallerId, LockedRequests, Lease, Lock, LockId, LockTarget, TenantId, TokenDigest};
 
 /// A lock to be acquired.
 ///
@@ -39,7 +39,7 @@ pub struct NewLock {
     /// Whose requests it is to stop; `None` is everybody's.
     pub tenant: Option<TenantId>,
     /// What it is to stand on.
-    pub target: Target,
+    pub target: LockTarget,
     /// The name of its owner; shown to whoever is refused.
     pub owner: String,
     /// The caller that is to hold it, where the owner is one. Who holds at most [`MAX_LOCKS`](crate::app::MAX_LOCKS) is
@@ -48,7 +48,7 @@ pub struct NewLock {
     /// Why; shown to who is refused.
     pub reason: String,
     /// Which requests it is to stop.
-    pub covers: Covers,
+    pub covers: LockedRequests,
     /// How long it is to hold.
     pub lasts: Lease,
     /// What its token is to be known by.
@@ -58,7 +58,7 @@ pub struct NewLock {
 impl NewLock {
     /// The lock as it is at first.
     #[must_use]
-    pub fn at(self, now: Timestamp, fence: u64) -> Lock {
+    pub fn into_lock(self, now: Timestamp, fence: u64) -> Lock {
         Lock {
             id: self.id,
             tenant: self.tenant,
@@ -68,7 +68,7 @@ impl NewLock {
             reason: self.reason,
             covers: self.covers,
             acquired_at: now,
-            expires_at: self.lasts.end(now),
+            expires_at: self.lasts.expires_at(now),
             fence,
             token: Some(self.token),
         }

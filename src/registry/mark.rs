@@ -1,6 +1,6 @@
 //! A place in the history of a store, by which it is recognised.
 
-use crate::app::Seq;
+use crate::model::Seq;
 
 /// A store's identity and one of its changes.
 #[derive(Debug, Clone, PartialEq, Eq)]

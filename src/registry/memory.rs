@@ -2,7 +2,7 @@
 //!
 //! Nothing survives the end of the process.
 
-mod draft;
+mod transaction;
 mod state;
 
 use std::{
@@ -19,17 +19,17 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    AuthorizedWork, Callers, Changes, Credentials, End, Fault, Grants, History, Kept, Order, Registry,
-    Tenants, Work, listing::newest_first,
+    AuthorizedWork, CallerFilter, ChangeFilter, CredentialFilter, Outcome, RegistryError, GrantFilter, History, StoredResponse, Order, Registry,
+    TenantFilter, UnitOfWork, filter::newest_first,
 };
 use crate::{
-    app::{
-        Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Gateway, Grant, GrantId, Kind,
+    model::{
+        Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, ApigInstance, Grant, GrantId, EntityKind,
         Lock, LockId, Plan, PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle, ThrottleId,
     },
     clock::Clock,
 };
-use draft::Draft;
+use transaction::MemoryTransaction;
 use state::State;
 
 /// A registry in memory.
@@ -76,50 +76,50 @@ fn paged<'a, T: Clone + 'a>(found: impl Iterator<Item = &'a T>, offset: u64, lim
 
 #[async_trait]
 impl Registry for Memory {
-    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), Fault> {
+    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), RegistryError> {
         let (mut state, now) = (self.state(), self.clock.now().time);
-        let mut draft = Draft::of(&mut state, now, actor);
+        let mut draft = MemoryTransaction::begin(&mut state, now, actor);
         // Nothing in it may wait, so that the lock is not held across a wait.
         let end = match pin!(work.run(&mut draft)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(end) => end?,
-            Poll::Pending => return Err(Fault::Unavailable("a transaction in memory waited".into())),
+            Poll::Pending => return Err(RegistryError::Unavailable("a transaction in memory waited".into())),
         };
-        if end == End::Keep {
-            draft.keep();
+        if end == Outcome::Commit {
+            draft.commit();
             self.seq.send_replace(state.changes.len() as Seq);
         }
         Ok(())
     }
 
-    async fn kept(&self, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
+    async fn stored_response(&self, key: &[u8; 32]) -> Result<Option<StoredResponse>, RegistryError> {
         let now = self.clock.now().time;
         Ok(self.state().kept.get(key).filter(|kept| now < kept.expires_at).cloned())
     }
 
-    async fn tenant(&self, id: &TenantId) -> Result<Tenant, Fault> {
-        self.state().tenants.get(id).cloned().ok_or(Fault::NotFound)
+    async fn tenant(&self, id: &TenantId) -> Result<Tenant, RegistryError> {
+        self.state().tenants.get(id).cloned().ok_or(RegistryError::NotFound)
     }
 
-    async fn gateway(&self, project_id: &str, instance_id: &str) -> Result<Tenant, Fault> {
-        let is = |gateway: &Gateway| gateway.project_id == project_id && gateway.instance_id == instance_id;
+    async fn gateway(&self, project_id: &str, instance_id: &str) -> Result<Tenant, RegistryError> {
+        let is = |gateway: &ApigInstance| gateway.project_id == project_id && gateway.instance_id == instance_id;
         let is = |tenant: &&Tenant| tenant.gateway.as_ref().is_some_and(is);
-        self.state().tenants.values().find(is).cloned().ok_or(Fault::NotFound)
+        self.state().tenants.values().find(is).cloned().ok_or(RegistryError::NotFound)
     }
 
-    async fn tenants(&self, which: &Tenants) -> Result<Vec<Tenant>, Fault> {
+    async fn tenants(&self, which: &TenantFilter) -> Result<Vec<Tenant>, RegistryError> {
         Ok(page(&self.state().tenants, which.after.as_ref(), which.limit, |tenant| {
             which.name.as_ref().is_none_or(|name| tenant.name == *name)
                 && which.standing.is_none_or(|standing| tenant.standing == standing)
         }))
     }
 
-    async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Fault> {
+    async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, RegistryError> {
         let state = self.state();
         let found = state.callers.get(id).filter(|caller| caller.tenant == *tenant);
-        found.cloned().ok_or(Fault::NotFound)
+        found.cloned().ok_or(RegistryError::NotFound)
     }
 
-    async fn callers(&self, which: &Callers) -> Result<Vec<Caller>, Fault> {
+    async fn callers(&self, which: &CallerFilter) -> Result<Vec<Caller>, RegistryError> {
         let state = self.state();
         let found = state.which(which);
         Ok(match which.order {
@@ -132,87 +132,87 @@ impl Registry for Memory {
         })
     }
 
-    async fn count_callers(&self, which: &Callers) -> Result<u64, Fault> {
+    async fn count_callers(&self, which: &CallerFilter) -> Result<u64, RegistryError> {
         Ok(self.state().which(which).count() as u64)
     }
 
-    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Grant, Fault> {
+    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Grant, RegistryError> {
         let state = self.state();
         let found = state.grants.get(id).filter(|grant| grant.tenant == *tenant);
-        found.cloned().ok_or(Fault::NotFound)
+        found.cloned().ok_or(RegistryError::NotFound)
     }
 
-    async fn grants(&self, which: &Grants) -> Result<Vec<Grant>, Fault> {
+    async fn grants(&self, which: &GrantFilter) -> Result<Vec<Grant>, RegistryError> {
         let state = self.state();
         let mut found: Vec<&Grant> = state.which_grants(which).collect();
         found.sort_unstable_by_key(|grant| Reverse((grant.created_at, &grant.id)));
         Ok(paged(found.into_iter(), which.offset, which.limit))
     }
 
-    async fn count_grants(&self, which: &Grants) -> Result<u64, Fault> {
+    async fn count_grants(&self, which: &GrantFilter) -> Result<u64, RegistryError> {
         Ok(self.state().which_grants(which).count() as u64)
     }
 
-    async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, Fault> {
+    async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, RegistryError> {
         let state = self.state();
         let count = |id: &CallerId| state.grants.values().filter(|grant| grant.caller == *id).count() as u64;
         Ok(ids.iter().map(count).collect())
     }
 
-    async fn throttle(&self, tenant: &TenantId, id: &ThrottleId) -> Result<Throttle, Fault> {
+    async fn throttle(&self, tenant: &TenantId, id: &ThrottleId) -> Result<Throttle, RegistryError> {
         let state = self.state();
         let found = state.throttles.get(id).filter(|throttle| throttle.tenant == *tenant);
-        found.cloned().ok_or(Fault::NotFound)
+        found.cloned().ok_or(RegistryError::NotFound)
     }
 
-    async fn throttles(&self, tenant: &TenantId) -> Result<Vec<Throttle>, Fault> {
+    async fn throttles(&self, tenant: &TenantId) -> Result<Vec<Throttle>, RegistryError> {
         let state = self.state();
         let theirs = state.throttles.values().filter(|throttle| throttle.tenant == *tenant);
         Ok(newest_first(theirs.cloned().collect(), |throttle| (throttle.created_at, throttle.id.clone())))
     }
 
-    async fn quota(&self, tenant: &TenantId, id: &QuotaId) -> Result<Quota, Fault> {
+    async fn quota(&self, tenant: &TenantId, id: &QuotaId) -> Result<Quota, RegistryError> {
         let state = self.state();
         let found = state.quotas.get(id).filter(|quota| quota.tenant == *tenant);
-        found.cloned().ok_or(Fault::NotFound)
+        found.cloned().ok_or(RegistryError::NotFound)
     }
 
-    async fn quotas(&self, tenant: &TenantId) -> Result<Vec<Quota>, Fault> {
+    async fn quotas(&self, tenant: &TenantId) -> Result<Vec<Quota>, RegistryError> {
         let state = self.state();
         let theirs = state.quotas.values().filter(|quota| quota.tenant == *tenant);
         Ok(newest_first(theirs.cloned().collect(), |quota| (quota.created_at, quota.id.clone())))
     }
 
-    async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, Fault> {
+    async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, RegistryError> {
         let state = self.state();
         let found = state.credentials.get(id).filter(|credential| credential.tenant == *tenant);
-        found.cloned().ok_or(Fault::NotFound)
+        found.cloned().ok_or(RegistryError::NotFound)
     }
 
-    async fn credentials(&self, which: &Credentials) -> Result<Vec<Credential>, Fault> {
+    async fn credentials(&self, which: &CredentialFilter) -> Result<Vec<Credential>, RegistryError> {
         Ok(page(&self.state().credentials, which.after.as_ref(), which.limit, |credential| {
             which.tenant.as_ref().is_none_or(|tenant| credential.tenant == *tenant)
                 && which.caller.as_ref().is_none_or(|caller| credential.caller == *caller)
         }))
     }
 
-    async fn plan(&self, id: &PlanId) -> Result<Plan, Fault> {
-        self.state().plans.get(id).cloned().ok_or(Fault::NotFound)
+    async fn plan(&self, id: &PlanId) -> Result<Plan, RegistryError> {
+        self.state().plans.get(id).cloned().ok_or(RegistryError::NotFound)
     }
 
-    async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, Fault> {
+    async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, RegistryError> {
         Ok(page(&self.state().plans, after, limit, |_| true))
     }
 
-    async fn lock(&self, id: &LockId) -> Result<Lock, Fault> {
-        self.state().locks.get(id).cloned().ok_or(Fault::NotFound)
+    async fn lock(&self, id: &LockId) -> Result<Lock, RegistryError> {
+        self.state().locks.get(id).cloned().ok_or(RegistryError::NotFound)
     }
 
-    async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault> {
+    async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, RegistryError> {
         Ok(page(&self.state().locks, after, limit, |_| true))
     }
 
-    async fn note_uses(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), Fault> {
+    async fn record_last_used(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), RegistryError> {
         let mut state = self.state();
         for (id, at) in uses {
             state.note_use(id, *at);
@@ -220,35 +220,35 @@ impl Registry for Memory {
         Ok(())
     }
 
-    async fn last_uses(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, Fault> {
+    async fn last_used(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, RegistryError> {
         let state = self.state();
         Ok(ids.iter().map(|id| state.uses.get(id).copied()).collect())
     }
 
-    async fn everything(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, Fault> {
+    async fn for_each(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, RegistryError> {
         let state = self.state();
-        for kind in Kind::ALL {
+        for kind in EntityKind::ALL {
             state.each(kind, each);
         }
         Ok(state.changes.len() as Seq)
     }
 
-    async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {
+    async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, RegistryError> {
         let after = usize::try_from(after).unwrap_or(usize::MAX);
         Ok(self.state().changes.iter().skip(after).take(limit as usize).cloned().collect())
     }
 
-    async fn last_change(&self) -> Result<Seq, Fault> {
+    async fn last_change(&self) -> Result<Seq, RegistryError> {
         Ok(self.state().changes.len() as Seq)
     }
 
-    async fn history(&self, which: &Changes) -> Result<History, Fault> {
+    async fn history(&self, which: &ChangeFilter) -> Result<History, RegistryError> {
         let state = self.state();
         let last = state.changes.len() as Seq;
         let wanted = |change: &&Change| {
             which.kind.is_none_or(|kind| change.entity.kind() == kind)
                 && which.id.as_ref().is_none_or(|id| change.entity.id() == id)
-                && which.actor.as_ref().is_none_or(|who| change.actor.who() == who)
+                && which.actor.as_ref().is_none_or(|who| change.actor.name() == who)
         };
         let from = usize::try_from(which.after).unwrap_or(usize::MAX);
         let until = state.changes.iter().take_while(|change| change.seq <= which.until(last));
@@ -258,7 +258,7 @@ impl Registry for Memory {
         Ok(History { changes, next })
     }
 
-    async fn changed(&self, after: Seq) {
+    async fn wait_for_change(&self, after: Seq) {
         // The sender lives in `self`, so waiting cannot fail.
         let _ = self.seq.subscribe().wait_for(|seq| *seq > after).await;
     }

@@ -1,7 +1,7 @@
 //! Seals every secret anew with the current key, beside whoever uses the registry.
 
-use super::{Callers, Command, Credentials, Fault, Registry, SecretOf};
-use crate::app::{Actor, App, Credential, Sealed, Sealer, TenantId, Unsealable};
+use super::{CallerFilter, Command, CredentialFilter, RegistryError, Registry, SecretRef};
+use crate::model::{Actor, App, Credential, Sealed, Sealer, TenantId, UnsealError};
 
 /// How many are read, and changed together, at once.
 const PAGE: u32 = 100;
@@ -12,27 +12,27 @@ const ROUNDS: u32 = 10;
 #[derive(Debug, Default)]
 pub struct Resealed {
     /// How many were sealed anew.
-    pub anew: u64,
+    pub resealed: u64,
     /// How many were sealed with the current key before.
-    pub already: u64,
+    pub up_to_date: u64,
     /// Which could not be read, and why.
-    pub unreadable: Vec<(String, Unsealable)>,
+    pub unreadable: Vec<(String, UnsealError)>,
 }
 
 /// A secret that is sealed with another key than the current one.
-struct Old {
+struct StaleSecret {
     tenant: TenantId,
-    secret: SecretOf,
+    secret: SecretRef,
     revision: u64,
     sealed: Sealed,
 }
 
-impl Old {
+impl StaleSecret {
     /// The command that seals it anew.
-    fn anew(self, sealer: &Sealer) -> Result<Command, (String, Unsealable)> {
+    fn anew(self, sealer: &Sealer) -> Result<Command, (String, UnsealError)> {
         let place = match &self.secret {
-            SecretOf::App(id) => App::place(&self.tenant, id),
-            SecretOf::Credential(id) => Credential::place(&self.tenant, id),
+            SecretRef::App(id) => App::seal_context(&self.tenant, id),
+            SecretRef::Credential(id) => Credential::seal_context(&self.tenant, id),
         };
         match sealer.unseal(&self.sealed, &place) {
             Ok(plain) => Ok(Command::Reseal {
@@ -53,33 +53,33 @@ impl Old {
 /// # Errors
 /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`], and [`Fault::Conflict`] when secrets change faster than they
 /// can be sealed.
-pub async fn reseal(registry: &dyn Registry, sealer: &Sealer, actor: &Actor) -> Result<Resealed, Fault> {
+pub async fn reseal(registry: &dyn Registry, sealer: &Sealer, actor: &Actor) -> Result<Resealed, RegistryError> {
     let mut told = Resealed::default();
-    let mut apps = Callers { kind: Some("app"), limit: PAGE, ..Callers::default() };
+    let mut apps = CallerFilter { kind: Some("app"), limit: PAGE, ..CallerFilter::default() };
     loop {
         let page = registry.callers(&apps).await?;
         let Some(last) = page.last() else { break };
         apps.after = Some(last.id.clone());
         let old = page.into_iter().filter_map(|caller| {
             let sealed = caller.app()?.secret.clone();
-            Some(Old {
+            Some(StaleSecret {
                 tenant: caller.tenant,
-                secret: SecretOf::App(caller.id),
+                secret: SecretRef::App(caller.id),
                 revision: caller.revision,
                 sealed,
             })
         });
         told.page(registry, sealer, actor, old.collect()).await?;
     }
-    let mut credentials = Credentials { limit: PAGE, ..Credentials::default() };
+    let mut credentials = CredentialFilter { limit: PAGE, ..CredentialFilter::default() };
     loop {
         let page = registry.credentials(&credentials).await?;
         let Some(last) = page.last() else { break };
         credentials.after = Some(last.id.clone());
         let old = page.into_iter().filter_map(|credential| {
             let sealed = credential.kind.sealed()?.clone();
-            let (secret, revision) = (SecretOf::Credential(credential.id), credential.revision);
-            Some(Old { tenant: credential.tenant, secret, revision, sealed })
+            let (secret, revision) = (SecretRef::Credential(credential.id), credential.revision);
+            Some(StaleSecret { tenant: credential.tenant, secret, revision, sealed })
         });
         told.page(registry, sealer, actor, old.collect()).await?;
     }
@@ -92,12 +92,12 @@ impl Resealed {
         registry: &dyn Registry,
         sealer: &Sealer,
         actor: &Actor,
-        all: Vec<Old>,
-    ) -> Result<(), Fault> {
+        all: Vec<StaleSecret>,
+    ) -> Result<(), RegistryError> {
         let mut commands = Vec::new();
         for old in all {
             if old.sealed.key() == sealer.current() {
-                self.already += 1;
+                self.up_to_date += 1;
                 continue;
             }
             match old.anew(sealer) {
@@ -106,9 +106,9 @@ impl Resealed {
             }
         }
         match registry.execute(commands.clone(), actor).await {
-            Ok(done) => self.anew += done.len() as u64,
+            Ok(done) => self.resealed += done.len() as u64,
             // One of them has changed: one by one, those that have not.
-            Err(Fault::Conflict | Fault::NotFound) => {
+            Err(RegistryError::Conflict | RegistryError::NotFound) => {
                 for command in commands {
                     self.one(registry, sealer, actor, command).await?;
                 }
@@ -125,33 +125,33 @@ impl Resealed {
         sealer: &Sealer,
         actor: &Actor,
         mut command: Command,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), RegistryError> {
         for _ in 0..ROUNDS {
             let Command::Reseal { tenant, secret, .. } = command.clone() else { return Ok(()) };
             match registry.execute(vec![command], actor).await {
                 Ok(_) => {
-                    self.anew += 1;
+                    self.resealed += 1;
                     return Ok(());
                 }
-                Err(Fault::NotFound) => return Ok(()),
-                Err(Fault::Conflict) => {}
+                Err(RegistryError::NotFound) => return Ok(()),
+                Err(RegistryError::Conflict) => {}
                 Err(fault) => return Err(fault),
             }
             let now = match &secret {
-                SecretOf::App(id) => registry
+                SecretRef::App(id) => registry
                     .caller(&tenant, id)
                     .await
                     .map(|caller| caller.app().map(|app| (caller.revision, app.secret.clone()))),
-                SecretOf::Credential(id) => registry.credential(&tenant, id).await.map(|credential| {
+                SecretRef::Credential(id) => registry.credential(&tenant, id).await.map(|credential| {
                     credential.kind.sealed().map(|sealed| (credential.revision, sealed.clone()))
                 }),
             };
             let (revision, sealed) = match now {
                 Ok(Some(now)) => now,
-                Ok(None) | Err(Fault::NotFound) => return Ok(()),
+                Ok(None) | Err(RegistryError::NotFound) => return Ok(()),
                 Err(fault) => return Err(fault),
             };
-            match (Old { tenant, secret, revision, sealed }).anew(sealer) {
+            match (StaleSecret { tenant, secret, revision, sealed }).anew(sealer) {
                 Ok(again) => command = again,
                 Err(unreadable) => {
                     self.unreadable.push(unreadable);
@@ -159,6 +159,6 @@ impl Resealed {
                 }
             }
         }
-        Err(Fault::Conflict)
+        Err(RegistryError::Conflict)
     }
 }

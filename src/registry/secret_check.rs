@@ -1,6 +1,6 @@
 //! The secrets that a store is used with, by values that tell them apart and reveal nothing.
 
-use crate::app::{Peppers, Sealer};
+use crate::model::{Peppers, Sealer};
 
 /// One version of a secret, by what may be known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +22,8 @@ impl SecretCheck {
     /// Those of all secrets at hand.
     #[must_use]
     pub fn all(peppers: &Peppers, sealer: &Sealer) -> Vec<Self> {
-        let peppers = peppers.all().map(|one| (PEPPER, one.version(), one.check()));
-        let keys = sealer.keys().into_iter().map(|one| (SEAL_KEY, one.version(), one.check()));
+        let peppers = peppers.all().map(|one| (PEPPER, one.version(), one.fingerprint()));
+        let keys = sealer.keys().into_iter().map(|one| (SEAL_KEY, one.version(), one.fingerprint()));
         peppers.chain(keys).map(|(kind, version, value)| Self { kind, version, value }).collect()
     }
 

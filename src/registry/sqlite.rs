@@ -17,22 +17,22 @@
 //! ```
 
 mod bulk;
-mod chain;
+mod hash_chain;
 mod copy;
-mod fault;
+mod error;
 mod file;
 mod grants;
-mod log;
+mod change_log;
 mod mark;
 mod open;
-mod read;
-mod record;
-mod row;
+mod queries;
+mod json;
+mod columns;
 mod throttles;
-mod view;
-mod write;
+mod snapshot;
+mod transaction;
 
-pub use chain::Proof;
+pub use hash_chain::Verification;
 pub use copy::copy;
 pub use open::Options;
 
@@ -45,21 +45,21 @@ use sqlx::{SqlitePool, pool::PoolConnection};
 use tokio::sync::watch;
 
 use super::{
-    AuthorizedWork, Callers, Changes, Credentials, End, Fault, Grants, History, Kept, Mark, Registry,
-    SecretCheck, Tenants, Unreadable, View, Work, listing::newest_first,
+    AuthorizedWork, CallerFilter, ChangeFilter, CredentialFilter, Outcome, RegistryError, GrantFilter, History, StoredResponse, Mark, Registry,
+    SecretCheck, TenantFilter, Unreadable, SnapshotReader, UnitOfWork, filter::newest_first,
 };
 use crate::{
-    app::{
+    model::{
         Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Grant, GrantId, Lock, LockId,
         Plan, PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle, ThrottleId,
     },
     clock::Clock,
 };
 use bulk::{Ended, Staging};
-use fault::fault;
+use error::fault;
 use file::{Pools, StoreFile};
-use view::Reading;
-use write::Write;
+use snapshot::SqliteSnapshot;
+use transaction::SqliteTransaction;
 
 /// The most uses of credentials that are noted in one transaction.
 const USES_AT_ONCE: usize = 500;
@@ -86,7 +86,7 @@ impl Sqlite {
     ///
     /// # Errors
     /// As [`open_with`](Self::open_with).
-    pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
+    pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
         Self::open_with(path, clock, Options::default()).await
     }
 
@@ -96,7 +96,7 @@ impl Sqlite {
     /// # Errors
     /// [`Fault::Unavailable`] when the file cannot be made, opened or locked; [`Fault::Corrupt`] when it
     /// is no database, or another version's.
-    pub async fn open_with(path: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, Fault> {
+    pub async fn open_with(path: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, RegistryError> {
         let poll = options.poll;
         Self::over(StoreFile::open(path, options).await?, clock, poll).await
     }
@@ -107,11 +107,11 @@ impl Sqlite {
     /// # Errors
     /// [`Fault::Unavailable`] when the file cannot be opened; [`Fault::Corrupt`] when it is no store, or a later
     /// version's.
-    pub async fn open_to_read(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
+    pub async fn open_to_read(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
         let options = Options::default();
         let poll = options.poll;
         let path = std::path::absolute(path)
-            .map_err(|error| Fault::Unavailable(format!("{}: {error}", path.display())))?;
+            .map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
         if open::is_up_to_date(&path).await? {
             return Self::over(StoreFile::open_to_read(&path, options).await?, clock, poll).await;
         }
@@ -122,7 +122,7 @@ impl Sqlite {
         Ok(Self { _copy: Some(copy), ..store })
     }
 
-    async fn over(file: StoreFile, clock: Arc<dyn Clock>, poll: Duration) -> Result<Self, Fault> {
+    async fn over(file: StoreFile, clock: Arc<dyn Clock>, poll: Duration) -> Result<Self, RegistryError> {
         let used = ArcSwap::new(file.readers().await?);
         Ok(Self {
             file,
@@ -146,7 +146,7 @@ impl Sqlite {
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`].
-    pub async fn forget_secret(&self, check: &SecretCheck) -> Result<(), Fault> {
+    pub async fn forget_secret(&self, check: &SecretCheck) -> Result<(), RegistryError> {
         let pools = self.current().await?;
         mark::forget_secret(&mut *pools.writer.acquire().await.map_err(fault)?, check.kind, check.version)
             .await
@@ -161,29 +161,29 @@ impl Sqlite {
     ///
     /// # Errors
     /// [`Fault::Corrupt`] names the first thing that is not so; [`Fault::Unavailable`].
-    pub async fn verify(&self) -> Result<Proof, Fault> {
+    pub async fn verify(&self) -> Result<Verification, RegistryError> {
         let mut tx = self.readers().await?.begin().await.map_err(fault)?;
-        chain::verify(&mut tx).await
+        hash_chain::verify(&mut tx).await
     }
 
     /// The hash of a change, when there is one of that number.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`].
-    pub async fn hash(&self, seq: Seq) -> Result<Option<[u8; 32]>, Fault> {
-        chain::of(&mut *self.reader().await?, seq).await
+    pub async fn hash(&self, seq: Seq) -> Result<Option<[u8; 32]>, RegistryError> {
+        hash_chain::hash_of(&mut *self.reader().await?, seq).await
     }
 
     /// The entity of a change as it was before, when it was there.
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    pub async fn before(&self, change: &Change) -> Result<Option<Entity>, Fault> {
-        log::before(&mut *self.reader().await?, change).await
+    pub async fn before(&self, change: &Change) -> Result<Option<Entity>, RegistryError> {
+        change_log::before(&mut *self.reader().await?, change).await
     }
 
     /// The connections to what stands under the name of the file now.
-    async fn current(&self) -> Result<Arc<Pools>, Fault> {
+    async fn current(&self) -> Result<Arc<Pools>, RegistryError> {
         let pools = self.file.current().await?;
         if !Arc::ptr_eq(&self.used.swap(pools.clone()), &pools) {
             // Its changes have numbers of their own.
@@ -192,11 +192,11 @@ impl Sqlite {
         Ok(pools)
     }
 
-    async fn readers(&self) -> Result<SqlitePool, Fault> {
+    async fn readers(&self) -> Result<SqlitePool, RegistryError> {
         Ok(self.file.readers().await?.readers.clone())
     }
 
-    async fn reader(&self) -> Result<PoolConnection<sqlx::Sqlite>, Fault> {
+    async fn reader(&self) -> Result<PoolConnection<sqlx::Sqlite>, RegistryError> {
         self.readers().await?.acquire().await.map_err(fault)
     }
 
@@ -204,56 +204,56 @@ impl Sqlite {
         &self,
         pools: &Pools,
         base: Seq,
-        work: &mut dyn Work,
+        work: &mut dyn UnitOfWork,
         actor: &Actor,
-    ) -> Result<End, Fault> {
+    ) -> Result<Outcome, RegistryError> {
         let tx = pools.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
-        let mut write = Write::begun(tx, self.clock.now().time, actor, &self.committed).await?;
+        let mut write = SqliteTransaction::begin(tx, self.clock.now().time, actor, &self.committed).await?;
         let end = write.put_staged(base, &mut AuthorizedWork::new(work, actor)).await?;
-        if end == End::Keep {
+        if end == Outcome::Commit {
             write.commit().await?;
         }
         Ok(end)
     }
 
     /// To be asked after a commit: whether what was committed stands under the name of the file.
-    async fn still(&self, pools: &Arc<Pools>) -> Result<(), Fault> {
+    async fn still(&self, pools: &Arc<Pools>) -> Result<(), RegistryError> {
         if Arc::ptr_eq(&self.current().await?, pools) {
             return Ok(());
         }
-        Err(Fault::Unavailable(
+        Err(RegistryError::Unavailable(
             "the store was replaced while it was written to: the change may be lost".into(),
         ))
     }
 
-    async fn last_seq(&self) -> Result<Seq, Fault> {
-        read::last_seq(&mut *self.reader().await?).await
+    async fn last_seq(&self) -> Result<Seq, RegistryError> {
+        queries::last_seq(&mut *self.reader().await?).await
     }
 }
 
 #[async_trait]
 impl Registry for Sqlite {
-    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), Fault> {
+    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), RegistryError> {
         let pools = self.current().await?;
         let tx = pools.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
-        let mut write = Write::begun(tx, self.clock.now().time, actor, &self.committed).await?;
+        let mut write = SqliteTransaction::begin(tx, self.clock.now().time, actor, &self.committed).await?;
         match work.run(&mut write).await? {
-            End::Keep => {
+            Outcome::Commit => {
                 write.commit().await?;
                 self.still(&pools).await
             }
-            End::GiveUp => Ok(()),
+            Outcome::Rollback => Ok(()),
         }
     }
 
     /// On a copy of the store, so that nobody waits for a file to be read or for rows to be checked. What was made there
     /// is then put in by a few statements, in one transaction.
-    async fn transact_bulk(&self, work: &mut dyn Work, actor: &Actor) -> Result<(), Fault> {
+    async fn transact_bulk(&self, work: &mut dyn UnitOfWork, actor: &Actor) -> Result<(), RegistryError> {
         let _one_at_a_time = self.bulk.lock().await;
         let staging = Staging::beside(self.file.path())?;
         copy::vacuum_into(self.file.path(), &staging.path).await?;
         // Boxed: a store within a store would be a future of no known size.
-        let copied: Pin<Box<dyn Future<Output = Result<Self, Fault>> + Send>> =
+        let copied: Pin<Box<dyn Future<Output = Result<Self, RegistryError>> + Send>> =
             Box::pin(Self::open(&staging.path, self.clock.clone()));
         let copy = copied.await?;
         let base = copy.last_seq().await;
@@ -265,7 +265,7 @@ impl Registry for Sqlite {
         copy.close().await;
         let (base, end) = (base?, ended.end);
         done?;
-        if end != Some(End::Keep) {
+        if end != Some(Outcome::Commit) {
             return Ok(());
         }
         let pools = self.current().await?;
@@ -275,98 +275,98 @@ impl Registry for Sqlite {
         if let Err(error) = sqlx::query(bulk::DETACH).execute(&pools.writer).await {
             tracing::warn!(%error, "the copy that an import was made on stays attached");
         }
-        if put? == End::Keep {
+        if put? == Outcome::Commit {
             self.still(&pools).await?;
             self.file.tidy().await;
         }
         Ok(())
     }
 
-    async fn kept(&self, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
+    async fn stored_response(&self, key: &[u8; 32]) -> Result<Option<StoredResponse>, RegistryError> {
         let now = self.clock.now().time;
-        let kept = read::kept(&mut *self.reader().await?, key).await?;
+        let kept = queries::kept(&mut *self.reader().await?, key).await?;
         Ok(kept.filter(|kept| now < kept.expires_at))
     }
 
-    async fn tenant(&self, id: &TenantId) -> Result<Tenant, Fault> {
-        read::tenant(&mut *self.reader().await?, id).await?.ok_or(Fault::NotFound)
+    async fn tenant(&self, id: &TenantId) -> Result<Tenant, RegistryError> {
+        queries::tenant(&mut *self.reader().await?, id).await?.ok_or(RegistryError::NotFound)
     }
 
-    async fn gateway(&self, project_id: &str, instance_id: &str) -> Result<Tenant, Fault> {
-        read::gateway(&mut *self.reader().await?, project_id, instance_id).await?.ok_or(Fault::NotFound)
+    async fn gateway(&self, project_id: &str, instance_id: &str) -> Result<Tenant, RegistryError> {
+        queries::gateway(&mut *self.reader().await?, project_id, instance_id).await?.ok_or(RegistryError::NotFound)
     }
 
-    async fn tenants(&self, which: &Tenants) -> Result<Vec<Tenant>, Fault> {
-        read::tenants(&mut *self.reader().await?, which).await
+    async fn tenants(&self, which: &TenantFilter) -> Result<Vec<Tenant>, RegistryError> {
+        queries::tenants(&mut *self.reader().await?, which).await
     }
 
-    async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Fault> {
-        read::caller(&mut *self.reader().await?, tenant, id).await?.ok_or(Fault::NotFound)
+    async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, RegistryError> {
+        queries::caller(&mut *self.reader().await?, tenant, id).await?.ok_or(RegistryError::NotFound)
     }
 
-    async fn callers(&self, which: &Callers) -> Result<Vec<Caller>, Fault> {
-        read::callers(&mut *self.reader().await?, which).await
+    async fn callers(&self, which: &CallerFilter) -> Result<Vec<Caller>, RegistryError> {
+        queries::callers(&mut *self.reader().await?, which).await
     }
 
-    async fn count_callers(&self, which: &Callers) -> Result<u64, Fault> {
-        read::count_callers(&mut *self.reader().await?, which).await
+    async fn count_callers(&self, which: &CallerFilter) -> Result<u64, RegistryError> {
+        queries::count_callers(&mut *self.reader().await?, which).await
     }
 
-    async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, Fault> {
-        read::credential(&mut *self.reader().await?, tenant, id).await?.ok_or(Fault::NotFound)
+    async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, RegistryError> {
+        queries::credential(&mut *self.reader().await?, tenant, id).await?.ok_or(RegistryError::NotFound)
     }
 
-    async fn credentials(&self, which: &Credentials) -> Result<Vec<Credential>, Fault> {
-        read::credentials(&mut *self.reader().await?, which).await
+    async fn credentials(&self, which: &CredentialFilter) -> Result<Vec<Credential>, RegistryError> {
+        queries::credentials(&mut *self.reader().await?, which).await
     }
 
-    async fn plan(&self, id: &PlanId) -> Result<Plan, Fault> {
-        read::plan(&mut *self.reader().await?, id).await?.ok_or(Fault::NotFound)
+    async fn plan(&self, id: &PlanId) -> Result<Plan, RegistryError> {
+        queries::plan(&mut *self.reader().await?, id).await?.ok_or(RegistryError::NotFound)
     }
 
-    async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, Fault> {
-        read::page(&mut *self.reader().await?, after.map(PlanId::as_str), limit).await
+    async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, RegistryError> {
+        queries::page(&mut *self.reader().await?, after.map(PlanId::as_str), limit).await
     }
 
-    async fn lock(&self, id: &LockId) -> Result<Lock, Fault> {
-        read::lock(&mut *self.reader().await?, id).await?.ok_or(Fault::NotFound)
+    async fn lock(&self, id: &LockId) -> Result<Lock, RegistryError> {
+        queries::lock(&mut *self.reader().await?, id).await?.ok_or(RegistryError::NotFound)
     }
 
-    async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault> {
-        read::page(&mut *self.reader().await?, after.map(LockId::as_str), limit).await
+    async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, RegistryError> {
+        queries::page(&mut *self.reader().await?, after.map(LockId::as_str), limit).await
     }
 
-    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Grant, Fault> {
-        grants::grant(&mut *self.reader().await?, tenant, id).await?.ok_or(Fault::NotFound)
+    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Grant, RegistryError> {
+        grants::grant(&mut *self.reader().await?, tenant, id).await?.ok_or(RegistryError::NotFound)
     }
 
-    async fn grants(&self, which: &Grants) -> Result<Vec<Grant>, Fault> {
+    async fn grants(&self, which: &GrantFilter) -> Result<Vec<Grant>, RegistryError> {
         grants::grants(&mut *self.reader().await?, which).await
     }
 
-    async fn throttle(&self, tenant: &TenantId, id: &ThrottleId) -> Result<Throttle, Fault> {
-        throttles::throttle(&mut *self.reader().await?, tenant, id).await?.ok_or(Fault::NotFound)
+    async fn throttle(&self, tenant: &TenantId, id: &ThrottleId) -> Result<Throttle, RegistryError> {
+        throttles::throttle(&mut *self.reader().await?, tenant, id).await?.ok_or(RegistryError::NotFound)
     }
 
-    async fn throttles(&self, tenant: &TenantId) -> Result<Vec<Throttle>, Fault> {
+    async fn throttles(&self, tenant: &TenantId) -> Result<Vec<Throttle>, RegistryError> {
         let all = throttles::throttles(&mut *self.reader().await?, tenant).await?;
         Ok(newest_first(all, |throttle| (throttle.created_at, throttle.id.clone())))
     }
 
-    async fn quota(&self, tenant: &TenantId, id: &QuotaId) -> Result<Quota, Fault> {
-        throttles::quota(&mut *self.reader().await?, tenant, id).await?.ok_or(Fault::NotFound)
+    async fn quota(&self, tenant: &TenantId, id: &QuotaId) -> Result<Quota, RegistryError> {
+        throttles::quota(&mut *self.reader().await?, tenant, id).await?.ok_or(RegistryError::NotFound)
     }
 
-    async fn quotas(&self, tenant: &TenantId) -> Result<Vec<Quota>, Fault> {
+    async fn quotas(&self, tenant: &TenantId) -> Result<Vec<Quota>, RegistryError> {
         let all = throttles::quotas(&mut *self.reader().await?, tenant).await?;
         Ok(newest_first(all, |quota| (quota.created_at, quota.id.clone())))
     }
 
-    async fn count_grants(&self, which: &Grants) -> Result<u64, Fault> {
+    async fn count_grants(&self, which: &GrantFilter) -> Result<u64, RegistryError> {
         grants::count(&mut *self.reader().await?, which).await
     }
 
-    async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, Fault> {
+    async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, RegistryError> {
         let mut reader = self.reader().await?;
         let mut counts = Vec::with_capacity(ids.len());
         for id in ids {
@@ -375,56 +375,56 @@ impl Registry for Sqlite {
         Ok(counts)
     }
 
-    async fn note_uses(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), Fault> {
+    async fn record_last_used(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), RegistryError> {
         let pools = self.current().await?;
         // Each batch is a transaction of its own, so that a change waits for one batch at most.
         for batch in uses.chunks(USES_AT_ONCE) {
             let mut tx = pools.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
             for (id, at) in batch {
-                write::note_use(&mut tx, id, *at).await?;
+                transaction::note_use(&mut tx, id, *at).await?;
             }
             tx.commit().await.map_err(fault)?;
         }
         Ok(())
     }
 
-    async fn last_uses(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, Fault> {
+    async fn last_used(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, RegistryError> {
         let mut reader = self.reader().await?;
         let mut uses = Vec::with_capacity(ids.len());
         for id in ids {
-            uses.push(read::last_use(&mut reader, id).await?);
+            uses.push(queries::last_use(&mut reader, id).await?);
         }
         Ok(uses)
     }
 
-    async fn everything(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, Fault> {
+    async fn for_each(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, RegistryError> {
         let mut tx = self.readers().await?.begin().await.map_err(fault)?;
-        read::everything(&mut tx, each).await
+        queries::everything(&mut tx, each).await
     }
 
-    async fn view(&self) -> Result<Box<dyn View>, Fault> {
-        Ok(Box::new(Reading::of(&self.readers().await?).await?))
+    async fn view(&self) -> Result<Box<dyn SnapshotReader>, RegistryError> {
+        Ok(Box::new(SqliteSnapshot::open(&self.readers().await?).await?))
     }
 
-    async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {
-        log::changes(&mut *self.reader().await?, after, limit).await
+    async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, RegistryError> {
+        change_log::changes(&mut *self.reader().await?, after, limit).await
     }
 
-    async fn last_change(&self) -> Result<Seq, Fault> {
+    async fn last_change(&self) -> Result<Seq, RegistryError> {
         self.last_seq().await
     }
 
-    async fn history(&self, which: &Changes) -> Result<History, Fault> {
+    async fn history(&self, which: &ChangeFilter) -> Result<History, RegistryError> {
         let mut tx = self.readers().await?.begin().await.map_err(fault)?;
-        log::history(&mut tx, which).await
+        change_log::history(&mut tx, which).await
     }
 
-    async fn mark(&self, at: Seq) -> Result<Option<Mark>, Fault> {
+    async fn mark(&self, at: Seq) -> Result<Option<Mark>, RegistryError> {
         let mut tx = self.readers().await?.begin().await.map_err(fault)?;
         mark::mark(&mut tx, at).await.map(Some)
     }
 
-    async fn check_secrets(&self, at_hand: &[SecretCheck]) -> Result<Vec<String>, Fault> {
+    async fn check_secrets(&self, at_hand: &[SecretCheck]) -> Result<Vec<String>, RegistryError> {
         let pools = self.current().await?;
         let mut tx = pools.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
         let misfits = mark::check_secrets(&mut tx, at_hand).await?;
@@ -435,16 +435,16 @@ impl Registry for Sqlite {
     async fn readable(
         &self,
         each: &mut (dyn FnMut(Result<Entity, Unreadable>) + Send),
-    ) -> Result<Seq, Fault> {
+    ) -> Result<Seq, RegistryError> {
         let mut tx = self.readers().await?.begin().await.map_err(fault)?;
-        read::readable(&mut tx, each).await
+        queries::readable(&mut tx, each).await
     }
 
     async fn close(&self) {
         Self::close(self).await;
     }
 
-    async fn changed(&self, after: Seq) {
+    async fn wait_for_change(&self, after: Seq) {
         let mut committed = self.committed.subscribe();
         let before = self.used.load_full();
         // A commit after this look at it wakes the wait below.

@@ -1,6 +1,6 @@
 //! `Authorization: SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…`.
 
-use super::{ALGORITHM, Flaw};
+use super::{ALGORITHM, SignatureFormatError};
 
 /// What a signed request's `Authorization` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,25 +28,25 @@ impl<'a> Authorization<'a> {
     ///
     /// # Errors
     /// [`Flaw::Absent`] for another scheme; what is wrong with this one otherwise.
-    pub fn parse(value: &'a str) -> Result<Self, Flaw> {
-        let parts = within(value).ok_or(Flaw::Absent)?;
+    pub fn parse(value: &'a str) -> Result<Self, SignatureFormatError> {
+        let parts = trim(value).ok_or(SignatureFormatError::Absent)?;
         let (mut access, mut names, mut signature) = (None, None, None);
         for part in parts.split(',') {
-            let (name, value) = part.trim().split_once('=').ok_or(Flaw::Malformed)?;
+            let (name, value) = part.trim().split_once('=').ok_or(SignatureFormatError::Malformed)?;
             let known = match name {
                 "Access" => &mut access,
                 "SignedHeaders" => &mut names,
                 "Signature" => &mut signature,
-                "Credential" => return Err(Flaw::Derived),
-                _ => return Err(Flaw::Malformed),
+                "Credential" => return Err(SignatureFormatError::Derived),
+                _ => return Err(SignatureFormatError::Malformed),
             };
             if known.replace(value).is_some() || value.contains([' ', '\t']) {
-                return Err(Flaw::Malformed);
+                return Err(SignatureFormatError::Malformed);
             }
         }
-        let access = access.filter(|access| !access.is_empty()).ok_or(Flaw::NoAccess)?;
-        let signature = signature.filter(|text| !text.is_empty()).ok_or(Flaw::Malformed)?;
-        let signed_headers = SignedHeaders::parse(names.ok_or(Flaw::Malformed)?)?;
+        let access = access.filter(|access| !access.is_empty()).ok_or(SignatureFormatError::NoAccess)?;
+        let signature = signature.filter(|text| !text.is_empty()).ok_or(SignatureFormatError::Malformed)?;
+        let signed_headers = SignedHeaders::parse(names.ok_or(SignatureFormatError::Malformed)?)?;
         Ok(Self { access, signed_headers, signature })
     }
 
@@ -59,7 +59,7 @@ impl<'a> Authorization<'a> {
 }
 
 /// What stands behind the scheme.
-fn within(value: &str) -> Option<&str> {
+fn trim(value: &str) -> Option<&str> {
     let (scheme, rest) = value.split_at_checked(ALGORITHM.len())?;
     let ours = scheme.eq_ignore_ascii_case(ALGORITHM);
     (ours && rest.chars().next().is_none_or(|c| c.is_ascii_whitespace())).then_some(rest)
@@ -74,11 +74,11 @@ impl<'a> SignedHeaders<'a> {
     ///
     /// # Errors
     /// [`Flaw::Names`].
-    pub fn parse(list: &'a str) -> Result<Self, Flaw> {
+    pub fn parse(list: &'a str) -> Result<Self, SignatureFormatError> {
         let plain = |name: &str| !name.is_empty() && name.bytes().all(is_of_a_name);
         // Who signs has sorted them, and then no name can stand twice.
         let sorted = list.split(';').zip(list.split(';').skip(1)).all(|(one, next)| one < next);
-        if sorted && list.split(';').all(plain) { Ok(Self(list)) } else { Err(Flaw::Names) }
+        if sorted && list.split(';').all(plain) { Ok(Self(list)) } else { Err(SignatureFormatError::Names) }
     }
 
     /// The list.
@@ -109,29 +109,29 @@ mod tests {
         for (value, expected) in [
             ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=host;x-sdk-date, Signature=ab", well.clone()),
             ("sdk-hmac-sha256  Signature=ab,SignedHeaders=host;x-sdk-date ,Access=AK ", well),
-            ("", Err(Flaw::Absent)),
-            ("SDK-HMAC-SHA25", Err(Flaw::Absent)),
-            ("SDK-HMAC-SHA2567 Access=AK, SignedHeaders=a, Signature=ab", Err(Flaw::Absent)),
-            ("AWS4-HMAC-SHA256 Credential=AK/x, SignedHeaders=a, Signature=ab", Err(Flaw::Absent)),
+            ("", Err(SignatureFormatError::Absent)),
+            ("SDK-HMAC-SHA25", Err(SignatureFormatError::Absent)),
+            ("SDK-HMAC-SHA2567 Access=AK, SignedHeaders=a, Signature=ab", Err(SignatureFormatError::Absent)),
+            ("AWS4-HMAC-SHA256 Credential=AK/x, SignedHeaders=a, Signature=ab", Err(SignatureFormatError::Absent)),
             (
                 "SDK-HMAC-SHA256 Credential=AK/20260101/r/s/sdk_request, SignedHeaders=a, Signature=ab",
-                Err(Flaw::Derived),
+                Err(SignatureFormatError::Derived),
             ),
-            ("SDK-HMAC-SHA256 Access=, SignedHeaders=host;x-sdk-date, Signature=00", Err(Flaw::NoAccess)),
-            ("SDK-HMAC-SHA256 SignedHeaders=a, Signature=ab", Err(Flaw::NoAccess)),
-            ("SDK-HMAC-SHA256", Err(Flaw::Malformed)),
-            ("SDK-HMAC-SHA256, Access=AK, SignedHeaders=a, Signature=ab", Err(Flaw::Absent)),
-            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a", Err(Flaw::Malformed)),
-            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a, Signature=", Err(Flaw::Malformed)),
-            ("SDK-HMAC-SHA256 Access=AK, Signature=ab", Err(Flaw::Malformed)),
-            ("SDK-HMAC-SHA256 Access=AK, Access=AK, SignedHeaders=a, Signature=ab", Err(Flaw::Malformed)),
-            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a, Signature=ab, More=1", Err(Flaw::Malformed)),
-            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a, Signature=ab,", Err(Flaw::Malformed)),
-            ("SDK-HMAC-SHA256 Access=A K, SignedHeaders=a, Signature=ab", Err(Flaw::Malformed)),
-            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=, Signature=ab", Err(Flaw::Names)),
+            ("SDK-HMAC-SHA256 Access=, SignedHeaders=host;x-sdk-date, Signature=00", Err(SignatureFormatError::NoAccess)),
+            ("SDK-HMAC-SHA256 SignedHeaders=a, Signature=ab", Err(SignatureFormatError::NoAccess)),
+            ("SDK-HMAC-SHA256", Err(SignatureFormatError::Malformed)),
+            ("SDK-HMAC-SHA256, Access=AK, SignedHeaders=a, Signature=ab", Err(SignatureFormatError::Absent)),
+            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a", Err(SignatureFormatError::Malformed)),
+            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a, Signature=", Err(SignatureFormatError::Malformed)),
+            ("SDK-HMAC-SHA256 Access=AK, Signature=ab", Err(SignatureFormatError::Malformed)),
+            ("SDK-HMAC-SHA256 Access=AK, Access=AK, SignedHeaders=a, Signature=ab", Err(SignatureFormatError::Malformed)),
+            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a, Signature=ab, More=1", Err(SignatureFormatError::Malformed)),
+            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a, Signature=ab,", Err(SignatureFormatError::Malformed)),
+            ("SDK-HMAC-SHA256 Access=A K, SignedHeaders=a, Signature=ab", Err(SignatureFormatError::Malformed)),
+            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=, Signature=ab", Err(SignatureFormatError::Names)),
         ] {
             assert_eq!(Authorization::parse(value), expected, "{value}");
-            let ours = !matches!(expected, Err(Flaw::Absent));
+            let ours = !matches!(expected, Err(SignatureFormatError::Absent));
             assert_eq!(Authorization::is_ours(value.as_bytes()), ours, "{value}");
         }
     }

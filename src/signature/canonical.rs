@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
-use super::{ALGORITHM, Flaw, Hex, SignedHeaders, digit};
+use super::{ALGORITHM, SignatureFormatError, Hex, SignedHeaders, digit};
 
 /// What of a request can be signed, its content apart.
 #[derive(Debug, Clone, Copy)]
@@ -62,9 +62,9 @@ impl<'a> Canonical<'a> {
     ///
     /// # Errors
     /// [`Flaw::Lacking`] when one of the headers is not there.
-    pub fn new(parts: Parts<'a>, signed: SignedHeaders<'a>, payload: &'a str) -> Result<Self, Flaw> {
+    pub fn new(parts: Parts<'a>, signed: SignedHeaders<'a>, payload: &'a str) -> Result<Self, SignatureFormatError> {
         match signed.names().find(|name| parts.values(name).is_empty()) {
-            Some(lacking) => Err(Flaw::Lacking(lacking.into())),
+            Some(lacking) => Err(SignatureFormatError::Lacking(lacking.into())),
             None => Ok(Self { parts, signed, payload }),
         }
     }
@@ -74,7 +74,7 @@ impl<'a> Canonical<'a> {
     pub fn hash(&self) -> Hex {
         let mut hash = Sha256::new();
         self.write(&mut Buffer::new(|bytes| hash.update(bytes)));
-        Hex::of(&hash.finalize().into())
+        Hex::encode(&hash.finalize().into())
     }
 
     /// It as text. Bytes of headers that are no UTF-8 are replaced: for people, not for hashing.
@@ -87,24 +87,24 @@ impl<'a> Canonical<'a> {
 
     fn write(&self, out: &mut Buffer<impl FnMut(&[u8])>) {
         let Parts { method, path, query, .. } = self.parts;
-        method.bytes().for_each(|byte| out.put(byte.to_ascii_uppercase()));
-        out.put(b'\n');
+        method.bytes().for_each(|byte| out.push(byte.to_ascii_uppercase()));
+        out.push(b'\n');
         write_path(path, out);
-        out.put(b'\n');
+        out.push(b'\n');
         write_query(query, out);
-        out.put(b'\n');
+        out.push(b'\n');
         for name in self.signed.names() {
             for value in self.parts.values(name) {
-                out.put_all(name.as_bytes());
-                out.put(b':');
-                out.put_all(value);
-                out.put(b'\n');
+                out.push_all(name.as_bytes());
+                out.push(b':');
+                out.push_all(value);
+                out.push(b'\n');
             }
         }
-        out.put(b'\n');
-        out.put_all(self.signed.as_str().as_bytes());
-        out.put(b'\n');
-        out.put_all(self.payload.as_bytes());
+        out.push(b'\n');
+        out.push_all(self.signed.as_str().as_bytes());
+        out.push(b'\n');
+        out.push_all(self.payload.as_bytes());
         out.flush();
     }
 }
@@ -127,14 +127,14 @@ fn write_path(path: &str, out: &mut Buffer<impl FnMut(&[u8])>) {
     for byte in Decoded(path.as_bytes()) {
         // What was an encoded slash is one that separates.
         if byte == b'/' {
-            out.put(byte);
+            out.push(byte);
         } else {
             out.encode(byte);
         }
         last = byte;
     }
     if last != b'/' {
-        out.put(b'/');
+        out.push(b'/');
     }
 }
 
@@ -171,10 +171,10 @@ fn write_query(query: &str, out: &mut Buffer<impl FnMut(&[u8])>) {
     pairs.sort_unstable_by(|one, other| compare(one.0, other.0).then_with(|| compare(one.1, other.1)));
     for (at, (name, value)) in pairs.into_iter().enumerate() {
         if at > 0 {
-            out.put(b'&');
+            out.push(b'&');
         }
         Decoded(name).for_each(|byte| out.encode(byte));
-        out.put(b'=');
+        out.push(b'=');
         Decoded(value).for_each(|byte| out.encode(byte));
     }
 }
@@ -220,7 +220,7 @@ impl<F: FnMut(&[u8])> Buffer<F> {
         Self { bytes: [0; 128], len: 0, out }
     }
 
-    fn put(&mut self, byte: u8) {
+    fn push(&mut self, byte: u8) {
         if self.len == self.bytes.len() {
             self.flush();
         }
@@ -228,20 +228,20 @@ impl<F: FnMut(&[u8])> Buffer<F> {
         self.len += 1;
     }
 
-    fn put_all(&mut self, bytes: &[u8]) {
+    fn push_all(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            self.put(*byte);
+            self.push(*byte);
         }
     }
 
     fn encode(&mut self, byte: u8) {
         const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            self.put(byte);
+            self.push(byte);
         } else {
-            self.put(b'%');
-            self.put(DIGITS[usize::from(byte >> 4)]);
-            self.put(DIGITS[usize::from(byte & 15)]);
+            self.push(b'%');
+            self.push(DIGITS[usize::from(byte >> 4)]);
+            self.push(DIGITS[usize::from(byte & 15)]);
         }
     }
 
@@ -330,7 +330,7 @@ mod tests {
             lines(parts, "host;x-tag").unwrap(),
             "GET\n/\n\nhost:a.example\nx-tag:a\nx-tag:b\nx-tag:c\n\nhost;x-tag\n-"
         );
-        assert_eq!(lines(parts, "x-other;x-tag"), Err(Flaw::Lacking("x-other".into())));
+        assert_eq!(lines(parts, "x-other;x-tag"), Err(SignatureFormatError::Lacking("x-other".into())));
         let mut with_host = headers.clone();
         with_host.insert("host", "b.example".parse().unwrap());
         let parts = Parts { headers: &with_host, ..parts };

@@ -13,7 +13,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 /// assert_eq!(at("2026-01-02T03:04:05Z"), None);
 /// ```
 #[must_use]
-pub fn at(text: &str) -> Option<Timestamp> {
+pub fn parse_date(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     let form = |(at, byte): (usize, &u8)| match at {
         8 => *byte == b'T',
@@ -31,7 +31,7 @@ pub fn at(text: &str) -> Option<Timestamp> {
 
 /// A moment in that form, without its fraction.
 #[must_use]
-pub fn written(moment: Timestamp) -> String {
+pub fn format_date(moment: Timestamp) -> String {
     moment.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn a_date_has_one_form() {
         for text in ["20060102T150405Z", "20240229T235959Z", "99991230T000000Z", "00010101T000000Z"] {
-            assert_eq!(at(text).map(written).as_deref(), Some(text));
+            assert_eq!(parse_date(text).map(format_date).as_deref(), Some(text));
         }
         for text in [
             "",
@@ -58,7 +58,7 @@ mod tests {
             "2006010２T15040Z",
             "20060102T150405Z ",
         ] {
-            assert_eq!(at(text), None, "{text}");
+            assert_eq!(parse_date(text), None, "{text}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::{ALGORITHM, Canonical, Flaw, Hex, Parts, SignedHeaders, X_SDK_DATE, at};
+use super::{ALGORITHM, Canonical, SignatureFormatError, Hex, Parts, SignedHeaders, X_SDK_DATE, parse_date};
 
 /// Signs requests in the name of an access key.
 pub struct Signer<'a> {
@@ -28,7 +28,7 @@ impl<'a> Signer<'a> {
         parts: Parts<'a>,
         signed_headers: &'a str,
         payload: &'a str,
-    ) -> Result<Signed<'a>, Flaw> {
+    ) -> Result<Signed<'a>, SignatureFormatError> {
         let signed = SignedHeaders::parse(signed_headers)?;
         let date = date(parts, signed)?;
         let canonical = Canonical::new(parts, signed, payload)?;
@@ -38,15 +38,15 @@ impl<'a> Signer<'a> {
 }
 
 /// A request's date, which must be signed.
-pub(super) fn date<'a>(parts: Parts<'a>, signed: SignedHeaders<'_>) -> Result<&'a str, Flaw> {
+pub(super) fn date<'a>(parts: Parts<'a>, signed: SignedHeaders<'_>) -> Result<&'a str, SignatureFormatError> {
     let mut values = parts.headers.get_all(&X_SDK_DATE).iter();
-    let (first, more) = (values.next().ok_or(Flaw::Date)?, values.next());
+    let (first, more) = (values.next().ok_or(SignatureFormatError::Date)?, values.next());
     if more.is_some() {
-        return Err(Flaw::Repeated(X_SDK_DATE.clone()));
+        return Err(SignatureFormatError::Repeated(X_SDK_DATE.clone()));
     }
-    let text = first.to_str().map_err(|_| Flaw::Date)?.trim();
-    at(text).ok_or(Flaw::Date)?;
-    if signed.names().any(|name| name == X_SDK_DATE.as_str()) { Ok(text) } else { Err(Flaw::DateUnsigned) }
+    let text = first.to_str().map_err(|_| SignatureFormatError::Date)?.trim();
+    parse_date(text).ok_or(SignatureFormatError::Date)?;
+    if signed.names().any(|name| name == X_SDK_DATE.as_str()) { Ok(text) } else { Err(SignatureFormatError::DateUnsigned) }
 }
 
 /// The signature over the hash of a canonical request.
@@ -59,7 +59,7 @@ pub fn sign(secret: &[u8], date: &str, hash: &Hex) -> Hex {
     for part in [ALGORITHM, "\n", date, "\n", hash.as_str()] {
         mac.update(part.as_bytes());
     }
-    Hex::of(&mac.finalize().into_bytes().into())
+    Hex::encode(&mac.finalize().into_bytes().into())
 }
 
 /// A signed request.

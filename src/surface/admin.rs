@@ -88,27 +88,27 @@
 
 #![allow(clippy::option_option, reason = "what a patch leaves out and what it sets to null are two things")]
 
-mod answer;
-mod call;
+mod response;
+mod call_context;
 mod callers;
 mod changes;
 mod etag;
 mod keys;
 mod locks;
-mod once;
+mod idempotency;
 mod page;
 mod plans;
 mod routes;
-mod spec;
+mod openapi;
 mod status;
 mod tenants;
 mod transfers;
 
-pub use crate::app::ADMINISTRATION;
+pub use crate::model::ADMIN_TENANT;
 pub use plans::DefinedPlans;
 pub use routes::Route;
-pub use spec::description;
-pub use transfers::Imports;
+pub use openapi::description;
+pub use transfers::ImportOptions;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -121,23 +121,23 @@ use http::{Extensions, HeaderValue, Method};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
-use super::{json, unstored};
+use super::{json, no_store};
 use crate::{
     Admission, Denial, Head,
-    app::{CallerId, Entity, Sealer},
+    model::{CallerId, Entity, Sealer},
     clock::Clock,
     directory::Directory,
-    policy::{Accept, ApiKey, ContentType, Lockout, Policy, RateLimit, Source, Stop},
-    registry::{Command, Fault, Registry},
+    policy::{Accept, ApiKey, ContentType, Lockout, Policy, RateLimit, KeySource, Stop},
+    registry::{Command, RegistryError, Registry},
     surface::{
         author::{Author, authored},
         documentation,
     },
     tower::PortcullisLayer,
 };
-use answer::{Answer, Refused};
-use call::Call;
-use once::{Running, Ticket};
+use response::{ApiResponse, ErrorResponse};
+use call_context::CallContext;
+use idempotency::{InFlight, IdempotencyKey};
 
 /// What is told to whom the key does not let in any more.
 static CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"admin\"");
@@ -149,8 +149,8 @@ const BASE: &str = "/admin/v1";
 macro_rules! done {
     ($kind:ident, $done:expr) => {
         match $done.last() {
-            Some(crate::app::Entity::$kind(it)) => Ok(it),
-            _ => Err(crate::registry::Fault::Corrupt("a registry answered with another thing".into())),
+            Some(crate::model::Entity::$kind(it)) => Ok(it),
+            _ => Err(crate::registry::RegistryError::Corrupt("a registry answered with another thing".into())),
         }
     };
 }
@@ -173,20 +173,20 @@ pub struct Admin {
     /// When an address that sends bad keys is refused for a while.
     pub lockout: Arc<Lockout>,
     /// An administrator whom no store knows: this process, where it serves itself.
-    pub oneself: Option<CallerId>,
+    pub local_admin: Option<CallerId>,
     /// The routes that are served, for reading. Unless there are none, a lock on a path is refused (422) when no route
     /// there has the policy `lock`.
     pub routes: Vec<Route>,
     /// Plans that are defined elsewhere, and are not changed here.
     pub defined_plans: DefinedPlans,
     /// How files are taken in.
-    pub imports: Imports,
+    pub imports: ImportOptions,
 }
 
 /// What the handlers share.
 struct Surface {
     admin: Admin,
-    running: Running,
+    running: InFlight,
     /// There is one export at a time, and one import.
     exporting: Arc<Semaphore>,
     importing: Arc<Semaphore>,
@@ -232,12 +232,12 @@ pub fn router(admin: Admin) -> Router {
         registry: admin.registry.clone(),
         directory: admin.directory.clone(),
         clock: admin.clock.clone(),
-        oneself: admin.oneself.clone(),
+        oneself: admin.local_admin.clone(),
         refuse: |fault, now| refused(fault, now).into_response(),
     };
     let (guard, transfers) = (guard(&admin, formats), transfers::routes(&admin, &author));
     let (running, [exporting, importing]) =
-        (Running::default(), [1, 1].map(|most| Semaphore::new(most).into()));
+        (InFlight::default(), [1, 1].map(|most| Semaphore::new(most).into()));
     let surface = Arc::new(Surface { admin, running, exporting, importing });
     let at = |path: &str| format!("{BASE}{path}");
     let reading = |reading: MethodRouter<_>| only(reading, "GET, HEAD");
@@ -272,26 +272,26 @@ pub fn router(admin: Admin) -> Router {
         .route(&at("/routes/{route}"), reading(get(routes::read)))
         .route(&at("/changes"), reading(get(changes::list)))
         .route(&at("/status"), reading(get(status::read)))
-        .fallback(|| async { Refused::from(Denial::NotFound) })
+        .fallback(|| async { ErrorResponse::from(Denial::NotFound) })
         .with_state(surface.clone())
         .layer(middleware::from_fn_with_state(author, authored))
         .layer(guard)
         .merge(transfers.with_state(surface))
-        .layer(middleware::map_response(unstored))
+        .layer(middleware::map_response(no_store))
         .nest_service(&at("/docs"), documentation([("admin", description())]))
 }
 
 /// A fault that is the same for every operation.
-fn refused(fault: Fault, now: Timestamp) -> Refused {
+fn refused(fault: RegistryError, now: Timestamp) -> ErrorResponse {
     super::denial(fault, now, &CHALLENGE).into()
 }
 
 /// What stands before every route; `formats` says what it takes and answers.
 fn guard<P: Policy + 'static>(admin: &Admin, formats: P) -> PortcullisLayer<impl Policy + use<P>> {
     let key = ApiKey::new(admin.directory.clone())
-        .sources([Source::bearer()])
-        .kinds(&["administrator"])
-        .admitting_lapsed()
+        .sources([KeySource::bearer()])
+        .caller_kinds(&["administrator"])
+        .admit_lapsed()
         .realm("admin")
         .lockout(admin.lockout.clone());
     let guard = (formats, key, RateLimit::new());
@@ -301,7 +301,7 @@ fn guard<P: Policy + 'static>(admin: &Admin, formats: P) -> PortcullisLayer<impl
 /// Other methods are 405.
 fn only(methods: MethodRouter<Arc<Surface>>, allow: &'static str) -> MethodRouter<Arc<Surface>> {
     let allow = HeaderValue::from_static(allow);
-    methods.fallback(|| async { Refused::from(Denial::MethodNotAllowed { allow }) })
+    methods.fallback(|| async { ErrorResponse::from(Denial::MethodNotAllowed { allow }) })
 }
 
 /// What may be sent: a patch has a media type of its own.
@@ -321,12 +321,12 @@ impl Surface {
     /// Does something for a caller, once if it is to be done once; `answer` is made of what was done.
     async fn execute(
         &self,
-        call: &Call,
-        ticket: Option<&Ticket>,
+        call: &CallContext,
+        ticket: Option<&IdempotencyKey>,
         commands: Vec<Command>,
-        answer: impl FnOnce(&[Entity]) -> Result<Answer, Fault> + Send,
-    ) -> Result<Answer, Fault> {
-        let (registry, commands) = (&self.admin.registry, call.proven(commands));
+        answer: impl FnOnce(&[Entity]) -> Result<ApiResponse, RegistryError> + Send,
+    ) -> Result<ApiResponse, RegistryError> {
+        let (registry, commands) = (&self.admin.registry, call.with_lock_proof(commands));
         match ticket {
             Some(ticket) => ticket.execute(&self.admin, commands, call.actor(), answer).await,
             None => answer(&registry.execute(commands, call.actor()).await?),
@@ -334,24 +334,24 @@ impl Surface {
     }
 
     /// Changes what is there, at the revision that the caller expects.
-    async fn change(&self, call: &Call, commands: Vec<Command>) -> Result<Vec<Entity>, Refused> {
-        let done = self.admin.registry.execute(call.proven(commands), call.actor()).await;
+    async fn change(&self, call: &CallContext, commands: Vec<Command>) -> Result<Vec<Entity>, ErrorResponse> {
+        let done = self.admin.registry.execute(call.with_lock_proof(commands), call.actor()).await;
         done.map_err(|fault| self.refuse_change(fault))
     }
 
     /// A fault, to who made something.
-    fn refuse(&self, fault: Fault) -> Refused {
+    fn refuse(&self, fault: RegistryError) -> ErrorResponse {
         let conflict = |detail: &'static str| Denial::Conflict { detail: detail.into() };
         match fault {
-            Fault::NameTaken => conflict("The name is taken by another caller of this kind.").into(),
-            Fault::KeyTaken => conflict("The AppKey is taken by another app.").into(),
-            Fault::Conflict => conflict("The id is taken.").into(),
-            Fault::InUse => conflict("Something still stands on it: callers.").into(),
-            Fault::Full(most) => Denial::Conflict {
+            RegistryError::NameTaken => conflict("The name is taken by another caller of this kind.").into(),
+            RegistryError::KeyTaken => conflict("The AppKey is taken by another app.").into(),
+            RegistryError::Conflict => conflict("The id is taken.").into(),
+            RegistryError::InUse => conflict("Something still stands on it: callers.").into(),
+            RegistryError::LimitReached(most) => Denial::Conflict {
                 detail: format!("The limit of {most} is reached: delete one that is not needed.").into(),
             }
             .into(),
-            Fault::Reused => Denial::Unprocessable {
+            RegistryError::IdempotencyKeyReused => Denial::Unprocessable {
                 detail: "The Idempotency-Key was sent with another request before.".into(),
             }
             .into(),
@@ -360,9 +360,9 @@ impl Surface {
     }
 
     /// A fault, to who changed something at a revision.
-    fn refuse_change(&self, fault: Fault) -> Refused {
+    fn refuse_change(&self, fault: RegistryError) -> ErrorResponse {
         match fault {
-            Fault::Conflict => etag::moved_on().into(),
+            RegistryError::Conflict => etag::precondition_failed().into(),
             fault => self.refuse(fault),
         }
     }

@@ -137,22 +137,22 @@
 
 mod acl;
 mod apps;
-mod auth_query;
-mod auth_show;
+mod auth_request;
+mod auth_response;
 mod auths;
-mod call;
+mod call_context;
 mod codes;
-mod fields;
+mod request;
 mod query;
 mod quotas;
-mod refusal;
+mod error;
 mod routes;
-mod show;
-mod spec;
+mod response;
+mod openapi;
 mod throttles;
 mod version;
 
-pub use spec::descriptions;
+pub use openapi::descriptions;
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
@@ -161,24 +161,24 @@ use http::{Extensions, HeaderName};
 
 use crate::{
     Denial,
-    app::{Access, App, Caller, CallerId, RouteName, Sealed, Sealer, Secret, Tenant},
+    model::{Access, App, Caller, CallerId, RouteName, Sealed, Sealer, Secret, Tenant},
     clock::Clock,
     directory::Directory,
-    limit::Pace,
-    policy::{ApiKey, Intake, Lock, Lockout, RateLimit, RateLimitFields, Scope, Signature, Source},
-    problem::Form,
-    registry::{Fault, Registry},
+    limit::MinDataRate,
+    policy::{ApiKey, BodyBuffering, RequireUnlocked, Lockout, RateLimit, RateLimitFields, RequireScope, Signature, KeySource},
+    problem::ErrorFormat,
+    registry::{RegistryError, Registry},
     surface::{
-        MOST,
+        MAX_BODY_BYTES,
         author::{Author, authored},
-        unstored,
+        no_store,
     },
     tower::PortcullisLayer,
 };
-use call::{Asked, RESOURCE};
-use refusal::Refusal;
+use call_context::{CallContext, RESOURCE};
+use error::ApigError;
 use routes::routes;
-use version::{BothVersions, OnePath, Version};
+use version::{BothVersions, V1PathSpelling, Version};
 
 /// The most content that waits to be decided about, in all requests.
 const SIGNED_AT_ONCE: u64 = 16 * 1024 * 1024;
@@ -234,28 +234,28 @@ pub struct Apig {
 /// ```
 pub fn router(surface: Apig) -> Router {
     let token = ApiKey::new(surface.directory.clone())
-        .sources([Source::Field(HeaderName::from_static("x-auth-token"))])
-        .kinds(&["operator"])
-        .admitting_lapsed()
+        .sources([KeySource::Field(HeaderName::from_static("x-auth-token"))])
+        .caller_kinds(&["operator"])
+        .admit_lapsed()
         .realm("apig");
     let signature = Signature::new(surface.directory.clone(), surface.sealer.clone())
-        .kinds(&["operator"])
-        .admitting_lapsed()
+        .caller_kinds(&["operator"])
+        .admit_lapsed()
         .realm("apig")
         .lockout(surface.lockout.clone())
         .only_signed_content()
-        .intake(Intake::new(MOST as u64, Pace::default(), SIGNED_AT_ONCE));
+        .intake(BodyBuffering::new(MAX_BODY_BYTES as u64, MinDataRate::default(), SIGNED_AT_ONCE));
     let guard = (
         signature.or(token),
         // The handlers know which app is asked for.
-        Scope::new(RESOURCE).any_target(),
-        BothVersions(Lock::new(surface.directory.clone())),
-        OnePath,
+        RequireScope::new(RESOURCE).any_target(),
+        BothVersions(RequireUnlocked::new(surface.directory.clone())),
+        V1PathSpelling,
         RateLimit::new().fields(RateLimitFields { draft_10: false, x_ratelimit: false }),
     );
     let guard = PortcullisLayer::new(guard)
-        .checking_content()
-        .form(Form::ApigManagement)
+        .verify_content()
+        .error_format(ErrorFormat::ApigManagement)
         .clock(surface.clock.clone())
         .peer_from(surface.peer);
     let author = Author {
@@ -264,33 +264,33 @@ pub fn router(surface: Apig) -> Router {
         directory: surface.directory.clone(),
         clock: surface.clock.clone(),
         oneself: None,
-        refuse: |fault, now| Refusal::of(fault, Denial::NotFound.into(), now).into_response(),
+        refuse: |fault, now| ApigError::of(fault, Denial::NotFound.into(), now).into_response(),
     };
     Router::new()
         .merge(routes(Version::One))
         .merge(routes(Version::Two))
-        .fallback(|| async { Refusal::from(Denial::NotFound) })
+        .fallback(|| async { ApigError::from(Denial::NotFound) })
         .with_state(Arc::new(surface))
         .layer(middleware::from_fn_with_state(author, authored))
         .layer(guard)
-        .layer(middleware::map_response(unstored))
+        .layer(middleware::map_response(no_store))
 }
 
 impl Apig {
     /// The gateway that is asked about.
-    async fn gateway(&self, asked: &Asked) -> Result<Tenant, Refusal> {
+    async fn gateway(&self, asked: &CallContext) -> Result<Tenant, ApigError> {
         let tenant = self.registry.gateway(&asked.project, &asked.instance).await;
         tenant.map_err(|fault| self.refuse(fault, asked.no_instance()))
     }
 
     /// The same, for who may do that to all of it.
-    async fn whole(&self, asked: &Asked, access: Access) -> Result<Tenant, Refusal> {
-        asked.may_all(access)?;
+    async fn gateway_for(&self, asked: &CallContext, access: Access) -> Result<Tenant, ApigError> {
+        asked.require_full_access(access)?;
         self.gateway(asked).await
     }
 
     /// An app of the gateway; callers of other kinds do not exist here.
-    async fn find(&self, tenant: &Tenant, id: &CallerId, asked: &Asked) -> Result<Caller, Refusal> {
+    async fn find(&self, tenant: &Tenant, id: &CallerId, asked: &CallContext) -> Result<Caller, ApigError> {
         let caller = self.registry.caller(&tenant.id, id).await;
         let missing = || asked.no_app(id.as_str());
         let caller = caller.map_err(|fault| self.refuse(fault, missing()))?;
@@ -298,11 +298,11 @@ impl Apig {
     }
 
     fn seal(&self, secret: &Secret, tenant: &Tenant, id: &CallerId) -> Sealed {
-        self.sealer.seal(secret, &App::place(&tenant.id, id))
+        self.sealer.seal(secret, &App::seal_context(&tenant.id, id))
     }
 
     /// A fault as a refusal; `missing` is what is not there, when something is not.
-    fn refuse(&self, fault: Fault, missing: Refusal) -> Refusal {
-        Refusal::of(fault, missing, self.clock.now().time)
+    fn refuse(&self, fault: RegistryError, missing: ApigError) -> ApigError {
+        ApigError::of(fault, missing, self.clock.now().time)
     }
 }

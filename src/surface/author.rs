@@ -13,10 +13,10 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use crate::{
     Admission, Denial,
     admission::Identity,
-    app::{Actor, CallerId},
+    model::{Actor, CallerId},
     clock::Clock,
     directory::Directory,
-    registry::{Fault, Registry},
+    registry::{RegistryError, Registry},
 };
 
 /// The longest wait for this node to decide by a change. A change is made by then, whether or not it is followed.
@@ -45,7 +45,7 @@ pub(super) struct Author {
     /// A caller that is this process itself, and in no store.
     pub(super) oneself: Option<CallerId>,
     /// The surface's answer to a fault.
-    pub(super) refuse: fn(Fault, jiff::Timestamp) -> Response,
+    pub(super) refuse: fn(RegistryError, jiff::Timestamp) -> Response,
 }
 
 impl Author {
@@ -55,14 +55,14 @@ impl Author {
         if self.oneself.as_ref() == Some(authority.caller()) {
             return Some(Actor::system(format!("{}:{}", self.surface, authority.caller())));
         }
-        Some(Actor::of(self.surface, authority))
+        Some(Actor::with_authority(self.surface, authority))
     }
 
     /// Checks that an answer may be given to its author.
     async fn check(&self, actor: &Actor, without_store: bool) -> Result<(), Response> {
         let now = self.clock.now().time;
         match self.registry.authorize(actor, now).await {
-            Err(Fault::Unavailable(_)) if without_store => Ok(()),
+            Err(RegistryError::Unavailable(_)) if without_store => Ok(()),
             outcome => outcome.map_err(|fault| (self.refuse)(fault, now)),
         }
     }
@@ -73,7 +73,7 @@ impl Author {
             return;
         }
         let Ok(last) = self.registry.last_change().await else { return };
-        let applied = self.directory.until(|directory| directory.applied() >= last);
+        let applied = self.directory.wait_until(|directory| directory.applied() >= last);
         if tokio::time::timeout(APPLIED_WITHIN, applied).await.is_err() {
             tracing::warn!(
                 change = last,

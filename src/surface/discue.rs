@@ -48,16 +48,16 @@
 //! * An id has one spelling: percent-encoded, it is not found, unless a gateway in front has brought the path into its
 //!   normal form.
 
-mod answer;
-mod call;
+mod response;
+mod call_context;
 mod clients;
 mod keys;
-mod rules;
+mod validation;
 mod scopes;
-mod spec;
+mod openapi;
 
-pub use call::is_pretty;
-pub use spec::description;
+pub use call_context::is_pretty;
+pub use openapi::description;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -68,23 +68,23 @@ use serde::Deserialize;
 
 use super::{
     author::{Author, authored},
-    denial, unstored,
+    denial, no_store,
 };
 use crate::{
     Admission, Denial, Head,
-    app::{Standing, TenantId},
+    model::{SubscriptionStatus, TenantId},
     clock::Clock,
     directory::Directory,
     policy::{
-        Accept, ApiKey, ChainOrder, ContentType, Lock, Lockout, Policy, RateLimit, RateLimitFields, Scope,
-        Source, Stop,
+        Accept, ApiKey, ChainOrder, ContentType, RequireUnlocked, Lockout, Policy, RateLimit, RateLimitFields, RequireScope,
+        KeySource, Stop,
     },
-    problem::Form,
-    registry::{Fault, Registry},
-    target,
+    problem::ErrorFormat,
+    registry::{RegistryError, Registry},
+    normalize_path,
     tower::PortcullisLayer,
 };
-use answer::{Links, Refused};
+use response::{Links, ErrorResponse};
 
 /// The challenge of a key that is not accepted any more; that of the guard.
 static CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"discue\", header=\"x-api-key\"");
@@ -166,21 +166,21 @@ pub fn router(surface: Discue) -> Router {
         Accept::new(MEDIA_TYPES).expect("they are media types"),
         ContentType::new(["application/json"]).expect("it is a media range").codings([]),
         ApiKey::new(surface.directory.clone())
-            .sources([Source::x_api_key()])
-            .kinds(&["api_client"])
-            .admitting_lapsed()
+            .sources([KeySource::x_api_key()])
+            .caller_kinds(&["api_client"])
+            .admit_lapsed()
             .realm("discue")
             .lockout(surface.lockout.clone()),
         Scoped {
             // The handlers know which one is asked for.
-            clients: Scope::new(clients::RESOURCE).any_target(),
-            keys: Scope::new(keys::RESOURCE).any_target(),
+            clients: RequireScope::new(clients::RESOURCE).any_target(),
+            keys: RequireScope::new(keys::RESOURCE).any_target(),
         },
-        BothSpellings(Lock::new(surface.directory.clone())),
+        BothSpellings(RequireUnlocked::new(surface.directory.clone())),
         RateLimit::new().fields(fields),
     );
     let guard =
-        PortcullisLayer::new(guard).form(Form::Discue).clock(surface.clock.clone()).peer_from(surface.peer);
+        PortcullisLayer::new(guard).error_format(ErrorFormat::Discue).clock(surface.clock.clone()).peer_from(surface.peer);
     let author = Author {
         surface: "discue",
         registry: surface.registry.clone(),
@@ -211,19 +211,19 @@ pub fn router(surface: Discue) -> Router {
         .route("/v1/api_keys", all_keys)
         .route("/api_keys/{id}", key.clone())
         .route("/v1/api_keys/{id}", key)
-        .fallback(|| async { Refused::from(Denial::NotFound) })
+        .fallback(|| async { ErrorResponse::from(Denial::NotFound) })
         .with_state(Arc::new(surface))
         .layer(middleware::from_fn_with_state(author, authored))
         .layer(guard)
         .layer(middleware::map_request(unversioned))
-        .layer(middleware::from_fn(answer::prettify_refusals))
-        .layer(middleware::map_response(unstored))
+        .layer(middleware::from_fn(response::prettify_refusals))
+        .layer(middleware::map_response(no_store))
 }
 
 /// Holds a key to the kind of resource that a path is about.
 struct Scoped {
-    clients: Scope,
-    keys: Scope,
+    clients: RequireScope,
+    keys: RequireScope,
 }
 
 impl Policy for Scoped {
@@ -239,14 +239,14 @@ impl Policy for Scoped {
 }
 
 /// Locks, on either of the two paths that a resource has: with and without the version.
-struct BothSpellings(Lock);
+struct BothSpellings(RequireUnlocked);
 
 impl Policy for BothSpellings {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         // The handlers decode nothing: there is no resource on a path that can be read in two ways.
         let path = admission.path(head).map_err(|_| Denial::NotFound)?.to_owned();
         // Where the surface is nested below another path, locks are on the whole of it.
-        let own = target::normalise(head.uri.path()).map_err(|_| Denial::NotFound)?.comparable();
+        let own = normalize_path::normalize(head.uri.path()).map_err(|_| Denial::NotFound)?.comparable();
         let base = path.strip_suffix(&*own).unwrap_or_default();
         let base = base.strip_suffix("/v1").unwrap_or(base);
         let spellings = [format!("{base}{own}"), format!("{base}/v1{own}")];
@@ -272,17 +272,17 @@ async fn unversioned(mut request: Request) -> Request {
     request
 }
 
-fn not_allowed(methods: &'static str) -> Refused {
+fn not_allowed(methods: &'static str) -> ErrorResponse {
     Denial::MethodNotAllowed { allow: HeaderValue::from_static(methods) }.into()
 }
 
 /// A fault as this surface refuses.
-fn refused(fault: Fault, now: Timestamp) -> Refused {
+fn refused(fault: RegistryError, now: Timestamp) -> ErrorResponse {
     denial(fault, now, &CHALLENGE).into()
 }
 
 impl Discue {
-    fn offers(&self, operation: Operation) -> Result<(), Refused> {
+    fn ensure_enabled(&self, operation: Operation) -> Result<(), ErrorResponse> {
         if !self.switched_off.contains(&operation) {
             return Ok(());
         }
@@ -294,16 +294,16 @@ impl Discue {
     }
 
     /// Whether the tenant may change anything.
-    async fn in_good_standing(&self, tenant: &TenantId) -> Result<(), Refused> {
+    async fn require_active(&self, tenant: &TenantId) -> Result<(), ErrorResponse> {
         match self.registry.tenant(tenant).await.map_err(|fault| self.refuse(fault))?.standing {
-            Standing::Active => Ok(()),
-            Standing::Lapsed => {
+            SubscriptionStatus::Active => Ok(()),
+            SubscriptionStatus::Lapsed => {
                 Err(Denial::PaymentRequired { detail: "The subscription has lapsed.".into() }.into())
             }
         }
     }
 
-    fn refuse(&self, fault: Fault) -> Refused {
+    fn refuse(&self, fault: RegistryError) -> ErrorResponse {
         refused(fault, self.clock.now().time)
     }
 }

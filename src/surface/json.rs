@@ -9,10 +9,10 @@
     reason = "a member that a patch leaves out and one that it sets to null are two things"
 )]
 
-mod misfit;
+mod field_error;
 mod read;
 
-pub(super) use misfit::{Checks, Misfit};
+pub(super) use field_error::{FieldErrors, MemberError};
 
 use std::fmt;
 
@@ -22,11 +22,11 @@ use serde::{
 };
 use serde_json::{Number, error::Category};
 
-use super::Unreadable;
+use super::BodyError;
 use crate::Denial;
 
 /// How deep lists and objects may lie within each other.
-pub(super) const DEEPEST: usize = 16;
+pub(super) const MAX_DEPTH: usize = 16;
 
 /// Content as it stands; what stands twice in an object stands twice here.
 enum Node {
@@ -45,32 +45,32 @@ enum Node {
 pub(super) fn read<T: DeserializeOwned>(content: &[u8]) -> Result<T, Denial> {
     let tree = tree(content).map_err(|unreadable| {
         Denial::bad_request(match unreadable {
-            Unreadable::Syntax(line, column) => {
+            BodyError::Syntax(line, column) => {
                 format!("The content is not JSON, at line {line}, column {column}.")
             }
             other => format!("The content is not taken: {other}."),
         })
     })?;
-    T::deserialize(tree).map_err(Misfit::denial)
+    T::deserialize(tree).map_err(MemberError::denial)
 }
 
 /// Reads content into a type that describes an object of a published contract.
 ///
 /// # Errors
 /// [`Unreadable`], which names the member that does not fit.
-pub(super) fn read_published<T: DeserializeOwned>(content: &[u8]) -> Result<T, Unreadable> {
-    T::deserialize(tree(content)?).map_err(|misfit| Unreadable::Shape(misfit.described()))
+pub(super) fn read_published<T: DeserializeOwned>(content: &[u8]) -> Result<T, BodyError> {
+    T::deserialize(tree(content)?).map_err(|misfit| BodyError::Shape(misfit.described()))
 }
 
-fn tree(content: &[u8]) -> Result<Node, Unreadable> {
+fn tree(content: &[u8]) -> Result<Node, BodyError> {
     let mut json = serde_json::Deserializer::from_slice(content);
     let node = Depth(0).deserialize(&mut json).and_then(|node| json.end().map(|()| node));
     node.map_err(|error| {
         let (line, column) = (error.line(), error.column());
         match error.classify() {
             // The only thing that a tree does not take.
-            Category::Data => Unreadable::Depth { place: format!("line {line}, column {column}") },
-            _ => Unreadable::Syntax(line, column),
+            Category::Data => BodyError::Depth { place: format!("line {line}, column {column}") },
+            _ => BodyError::Syntax(line, column),
         }
     })
 }
@@ -81,7 +81,7 @@ struct Depth(usize);
 
 impl Depth {
     fn deeper<E: Error>(self) -> Result<Self, E> {
-        if self.0 < DEEPEST { Ok(Self(self.0 + 1)) } else { Err(E::custom("too deep")) }
+        if self.0 < MAX_DEPTH { Ok(Self(self.0 + 1)) } else { Err(E::custom("too deep")) }
     }
 }
 
@@ -200,14 +200,14 @@ mod tests {
     use std::fmt::Write;
 
     use super::*;
-    use crate::{app::CallerId, surface::present};
+    use crate::{model::CallerId, surface::non_null};
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
     #[allow(dead_code, reason = "what is read is not looked at")]
     struct Outer {
         name: String,
-        #[serde(default, deserialize_with = "present")]
+        #[serde(default, deserialize_with = "non_null")]
         count: Option<u32>,
         #[serde(default)]
         inner: Vec<Inner>,
@@ -238,7 +238,7 @@ mod tests {
             Ok(_) => "ok".into(),
             Err(denial) => {
                 let mut shown = denial.status().as_str().to_owned();
-                if let Denial::WrongShape { wrong } | Denial::WrongValues { wrong } = denial {
+                if let Denial::InvalidShape { wrong } | Denial::InvalidValues { wrong } = denial {
                     wrong.iter().for_each(|wrong| write!(shown, " {}", wrong.pointer).unwrap());
                 }
                 shown

@@ -14,17 +14,17 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    Content, Gate, Refusal, ResponseBody, Unserved,
-    content::{Reading, not_here},
-    request_body::Bound,
+    BodyMode, Gate, Denied, ResponseBody, Unserved,
+    body_mode::{Buffering, unsupported},
+    request_body::LengthLimit,
 };
-use crate::{Admission, Denial, Policy, Stop, Wait, admission::Served};
+use crate::{Admission, Denial, Policy, Stop, Wait, admission::Committed};
 
 pin_project! {
     /// Resolves to the service's response, or to a refusal.
     pub struct ResponseFuture<S, P, C, B>
     where
-        C: Content<B>,
+        C: BodyMode<B>,
         S: Service<Request<C::Body>>,
     {
         #[pin]
@@ -36,30 +36,30 @@ pin_project! {
     #[project = StateProjection]
     enum State<S, P, C, B>
     where
-        C: Content<B>,
+        C: BodyMode<B>,
         S: Service<Request<C::Body>>,
     {
         Serving {
             #[pin]
             future: S::Future,
-            served: Option<Served>,
+            served: Option<Committed>,
             admission: Admission,
             gate: Arc<Gate<P>>,
             head: bool,
-            bound: Option<Bound>,
+            bound: Option<LengthLimit>,
         },
         Refused { response: Option<Response<Bytes>> },
-        Waiting { cold: Option<Box<Cold<S, P, C, B>>> },
+        Waiting { cold: Option<Box<Suspended<S, P, C, B>>> },
     }
 }
 
 /// What is kept while a cold answer is on its way. Boxed: it is rare, and large.
-struct Cold<S, P, C: Content<B>, B> {
-    waits_for: WaitsFor<B>,
+struct Suspended<S, P, C: BodyMode<B>, B> {
+    waits_for: WaitFor<B>,
     /// Without its content.
     request: Request<()>,
     has_content: bool,
-    body: Kept<B>,
+    body: BodyState<B>,
     admission: Admission,
     service: S,
     gate: Arc<Gate<P>>,
@@ -68,23 +68,23 @@ struct Cold<S, P, C: Content<B>, B> {
 
 /// What an undecided request waits for.
 #[allow(clippy::large_enum_variant, reason = "what it stands in is boxed")]
-enum WaitsFor<B> {
-    Elsewhere(Wait),
-    Content(Reading<B>),
+enum WaitFor<B> {
+    External(Wait),
+    Content(Buffering<B>),
 }
 
 /// The content of an undecided request.
-enum Kept<B> {
+enum BodyState<B> {
     /// Not looked at yet.
-    Came(B),
+    Unread(B),
     /// Being taken in, or lost on the way.
-    Away,
-    TakenIn(Bytes),
+    Taken,
+    Buffered(Bytes),
 }
 
-impl<S, P, C, B> Cold<S, P, C, B>
+impl<S, P, C, B> Suspended<S, P, C, B>
 where
-    C: Content<B>,
+    C: BodyMode<B>,
     B: Body,
 {
     fn is_head(&self) -> bool {
@@ -94,11 +94,11 @@ where
     /// Ready when asking again is worth it.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Denial>> {
         match &mut self.waits_for {
-            WaitsFor::Elsewhere(wait) => wait.as_mut().poll(cx).map(Ok),
-            WaitsFor::Content(reading) => {
+            WaitFor::External(wait) => wait.as_mut().poll(cx).map(Ok),
+            WaitFor::Content(reading) => {
                 let (content, hash) = ready!(C::poll(reading, cx))?;
-                self.admission.took_in(hash);
-                self.body = Kept::TakenIn(content);
+                self.admission.set_content_sha256(hash);
+                self.body = BodyState::Buffered(content);
                 Poll::Ready(Ok(()))
             }
         }
@@ -108,13 +108,13 @@ where
     fn wait(&mut self, stop: Stop) -> Result<(), Denial> {
         self.waits_for = match stop {
             Stop::Deny(denial) => return Err(denial),
-            Stop::Wait(wait) => WaitsFor::Elsewhere(wait),
-            Stop::Content(intake) => match std::mem::replace(&mut self.body, Kept::Away) {
-                Kept::Came(body) => {
+            Stop::Wait(wait) => WaitFor::External(wait),
+            Stop::NeedsBody(intake) => match std::mem::replace(&mut self.body, BodyState::Taken) {
+                BodyState::Unread(body) => {
                     let announced = body.size_hint().lower();
-                    WaitsFor::Content(Reading::new(body, intake, announced))
+                    WaitFor::Content(Buffering::new(body, intake, announced))
                 }
-                Kept::Away | Kept::TakenIn(_) => return Err(Denial::internal("content was asked for twice")),
+                BodyState::Taken | BodyState::Buffered(_) => return Err(Denial::internal("content was asked for twice")),
             },
         };
         Ok(())
@@ -123,7 +123,7 @@ where
 
 impl<S, P, C, B> ResponseFuture<S, P, C, B>
 where
-    C: Content<B>,
+    C: BodyMode<B>,
     S: Service<Request<C::Body>>,
     P: Policy,
     B: Body,
@@ -135,8 +135,8 @@ where
         gate: Arc<Gate<P>>,
     ) -> Self {
         let head = request.method() == Method::HEAD;
-        let bound = Bound::of(admission.body_limit(), request.body());
-        let request = C::came(request, admission.take_owed(), bound.clone());
+        let bound = LengthLimit::from_admission(admission.body_limit(), request.body());
+        let request = C::wrap(request, admission.take_content_check(), bound.clone());
         Self { state: State::serve(service, request, head, bound, admission, gate) }
     }
 
@@ -153,11 +153,11 @@ where
     ) -> Self {
         let has_content = !request.body().is_end_stream();
         let (head, body) = request.into_parts();
-        let mut cold = Box::new(Cold {
-            waits_for: WaitsFor::Elsewhere(Box::pin(std::future::ready(()))),
+        let mut cold = Box::new(Suspended {
+            waits_for: WaitFor::External(Box::pin(std::future::ready(()))),
             request: Request::from_parts(head, ()),
             has_content,
-            body: Kept::Came(body),
+            body: BodyState::Unread(body),
             admission,
             service,
             gate,
@@ -175,7 +175,7 @@ where
 
 impl<S, P, C, B> State<S, P, C, B>
 where
-    C: Content<B>,
+    C: BodyMode<B>,
     S: Service<Request<C::Body>>,
     P: Policy,
 {
@@ -183,7 +183,7 @@ where
         service: &mut S,
         request: Result<Request<C::Body>, Denial>,
         head: bool,
-        bound: Option<Bound>,
+        bound: Option<LengthLimit>,
         mut admission: Admission,
         gate: Arc<Gate<P>>,
     ) -> Self {
@@ -191,21 +191,21 @@ where
             Ok(request) => request,
             Err(denial) => return Self::refuse(&denial, head, admission, &gate),
         };
-        let served = Some(admission.take_permits().serve());
-        admission.prepare(&mut request);
+        let served = Some(admission.take_permits().commit());
+        admission.prepare_upstream(&mut request);
         request.extensions_mut().insert(admission.clone());
         Self::Serving { future: service.call(request), served, admission, gate, head, bound }
     }
 
     fn refuse(denial: &Denial, head: bool, mut admission: Admission, gate: &Gate<P>) -> Self {
-        admission.give_back();
-        Self::Refused { response: Some(gate.refuse(denial, admission, head)) }
+        admission.refund();
+        Self::Refused { response: Some(gate.deny(denial, admission, head)) }
     }
 }
 
 impl<S, P, C, B, R> Future for ResponseFuture<S, P, C, B>
 where
-    C: Content<B>,
+    C: BodyMode<B>,
     S: Service<Request<C::Body>, Response = Response<R>>,
     P: Policy,
     B: Body,
@@ -222,22 +222,22 @@ where
                     // The service behind answered to a part of the content.
                     if let Some(bound) = bound.as_ref().filter(|bound| bound.is_exceeded()) {
                         if let Some(served) = served.take() {
-                            served.refuse(gate.clock.now());
+                            served.refund(gate.clock.now());
                         }
                         admission.report = None;
                         let denial = Denial::ContentTooLarge { limit: bound.limit() };
-                        let response = gate.refuse(&denial, std::mem::take(admission), *head);
+                        let response = gate.deny(&denial, std::mem::take(admission), *head);
                         return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
                     }
                     let mut response = outcome?;
                     let extensions = response.extensions();
-                    if extensions.get::<Refusal>().is_some() || extensions.get::<Unserved>().is_some() {
+                    if extensions.get::<Denied>().is_some() || extensions.get::<Unserved>().is_some() {
                         if let Some(served) = served.take() {
-                            served.refuse(gate.clock.now());
+                            served.refund(gate.clock.now());
                         }
                         admission.report = None;
                     }
-                    admission.stamp(response.headers_mut());
+                    admission.add_response_headers(response.headers_mut());
                     if response.extensions().get::<Admission>().is_none() {
                         response.extensions_mut().insert(std::mem::take(admission));
                     }
@@ -251,24 +251,24 @@ where
                     let cold = kept.as_mut().expect("the state is replaced when the wait is over");
                     let again = ready!(cold.poll(cx)).map_err(Stop::Deny);
                     let again = again
-                        .and_then(|()| cold.gate.ask(&cold.request, cold.has_content, &mut cold.admission));
+                        .and_then(|()| cold.gate.evaluate(&cold.request, cold.has_content, &mut cold.admission));
                     match again {
                         Ok(()) => {
                             let cold = kept.take().expect("it was there just above");
                             let head = cold.is_head();
-                            let Cold { request, body, mut admission, mut service, gate, .. } = *cold;
+                            let Suspended { request, body, mut admission, mut service, gate, .. } = *cold;
                             let bound = match &body {
-                                Kept::Came(body) => Bound::of(admission.body_limit(), body),
-                                Kept::Away | Kept::TakenIn(_) => None,
+                                BodyState::Unread(body) => LengthLimit::from_admission(admission.body_limit(), body),
+                                BodyState::Taken | BodyState::Buffered(_) => None,
                             };
                             let request = match body {
-                                Kept::Came(body) => {
-                                    C::came(request.map(|()| body), admission.take_owed(), bound.clone())
+                                BodyState::Unread(body) => {
+                                    C::wrap(request.map(|()| body), admission.take_content_check(), bound.clone())
                                 }
-                                Kept::TakenIn(content) => {
-                                    C::taken_in(content).map(|body| request.map(|()| body))
+                                BodyState::Buffered(content) => {
+                                    C::from_buffered(content).map(|body| request.map(|()| body))
                                 }
-                                Kept::Away => Err(not_here()),
+                                BodyState::Taken => Err(unsupported()),
                             };
                             State::serve(&mut service, request, head, bound, admission, gate)
                         }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::admission::Owed;
+use crate::admission::DigestVerifier;
 
 /// The content of a request is more than may be taken, which showed while it arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -25,14 +25,14 @@ pub struct TooLarge {
 
 /// A bound on content whose length is not known from the start. Clones watch the same content.
 #[derive(Debug, Clone)]
-pub struct Bound {
+pub struct LengthLimit {
     limit: u64,
     exceeded: Arc<AtomicBool>,
 }
 
-impl Bound {
+impl LengthLimit {
     /// The bound that a limit sets to a body, unless the body says that it keeps it.
-    pub(super) fn of(limit: Option<u64>, body: &impl Body) -> Option<Self> {
+    pub(super) fn from_admission(limit: Option<u64>, body: &impl Body) -> Option<Self> {
         let limit = limit?;
         let keeps = body.size_hint().upper().is_some_and(|most| most <= limit);
         (!keeps).then(|| Self { limit, exceeded: Arc::default() })
@@ -70,7 +70,7 @@ pin_project! {
     pub struct RequestBody<B> {
         #[pin]
         kind: Kind<B>,
-        bound: Option<Bound>,
+        bound: Option<LengthLimit>,
         taken: u64,
     }
 }
@@ -80,13 +80,13 @@ pin_project! {
     #[derive(Debug)]
     enum Kind<B> {
         Came { #[pin] body: B },
-        Signed { #[pin] body: B, owed: Box<Owed>, over: bool },
+        Signed { #[pin] body: B, owed: Box<DigestVerifier>, over: bool },
         TakenIn { content: Option<Bytes> },
     }
 }
 
 impl<B> RequestBody<B> {
-    pub(super) fn new(body: B, owed: Option<Box<Owed>>, bound: Option<Bound>) -> Self {
+    pub(super) fn new(body: B, owed: Option<Box<DigestVerifier>>, bound: Option<LengthLimit>) -> Self {
         let kind = match owed {
             None => Kind::Came { body },
             Some(owed) => Kind::Signed { body, owed, over: false },
@@ -103,7 +103,7 @@ impl<B> RequestBody<B> {
 /// The next frame that arrives, before it is held to what was signed.
 fn poll_arrived<B>(
     body: Pin<&mut B>,
-    bound: Option<&Bound>,
+    bound: Option<&LengthLimit>,
     taken: &mut u64,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
@@ -152,12 +152,12 @@ where
                 // Trailers are not signed, and go no further.
                 let Some(piece) = piece else {
                     *over = true;
-                    return Poll::Ready(match owed.end() {
+                    return Poll::Ready(match owed.finish() {
                         Ok(last) => last.map(|last| Ok(Frame::data(last))),
                         Err(altered) => Some(Err(altered.into())),
                     });
                 };
-                if let Some(before) = owed.put(piece) {
+                if let Some(before) = owed.push(piece) {
                     return Poll::Ready(Some(Ok(Frame::data(before))));
                 }
             },
@@ -179,7 +179,7 @@ where
                 SizeHint::with_exact(content.as_ref().map_or(0, |content| content.len() as u64))
             }
             Kind::Signed { body, owed, .. } => {
-                let (rest, kept) = (body.size_hint(), owed.kept() as u64);
+                let (rest, kept) = (body.size_hint(), owed.buffered_len() as u64);
                 let mut hint = SizeHint::new();
                 if let Some(upper) = rest.upper() {
                     hint.set_upper(upper.saturating_add(kept));
@@ -205,7 +205,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::admission::Altered;
+    use crate::admission::DigestMismatch;
 
     /// Pieces, and what is none.
     struct Pieces(VecDeque<Option<Frame<Bytes>>>);
@@ -232,8 +232,8 @@ mod tests {
     }
 
     #[allow(clippy::unnecessary_wraps, reason = "as a body has it")]
-    fn owed(content: &[u8]) -> Option<Box<Owed>> {
-        Some(Box::new(Owed::new(Sha256::digest(content).into())))
+    fn owed(content: &[u8]) -> Option<Box<DigestVerifier>> {
+        Some(Box::new(DigestVerifier::new(Sha256::digest(content).into())))
     }
 
     fn pieces(texts: &[&'static str]) -> Pieces {
@@ -249,7 +249,7 @@ mod tests {
                 Poll::Pending => {}
                 Poll::Ready(None) => return (seen, body.is_end_stream()),
                 Poll::Ready(Some(Err(error))) => {
-                    assert!(Altered::is_cause_of(&*error));
+                    assert!(DigestMismatch::is_cause_of(&*error));
                     return (seen, false);
                 }
                 Poll::Ready(Some(Ok(frame))) => {
@@ -300,8 +300,8 @@ mod tests {
     fn content_beyond_a_limit_ends_in_an_error() {
         for owed in [None, owed(b"abcdef")] {
             let body = pieces(&["ab", "cd", "ef"]);
-            assert!(Bound::of(None, &body).is_none() && Bound::of(Some(6), &body).is_none());
-            let bound = Bound::of(Some(5), &body).unwrap();
+            assert!(LengthLimit::from_admission(None, &body).is_none() && LengthLimit::from_admission(Some(6), &body).is_none());
+            let bound = LengthLimit::from_admission(Some(5), &body).unwrap();
             let mut body = RequestBody::new(body, owed, Some(bound.clone()));
             let error = loop {
                 match Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) {
@@ -327,8 +327,8 @@ mod tests {
         #[error("wrapped")]
         struct Wrapped(#[source] BoxError);
 
-        let wrapped = Wrapped(Box::new(Wrapped(Box::new(Altered))));
-        assert!(Altered::is_cause_of(&wrapped));
-        assert!(!Altered::is_cause_of(&std::io::Error::other("x")));
+        let wrapped = Wrapped(Box::new(Wrapped(Box::new(DigestMismatch))));
+        assert!(DigestMismatch::is_cause_of(&wrapped));
+        assert!(!DigestMismatch::is_cause_of(&std::io::Error::other("x")));
     }
 }

@@ -5,22 +5,22 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    line::{FORMAT, Head, LONGEST, Own, Tally, USE, Use, VERSION},
-    secrets::{Secrets, needs},
+    ndjson::{FORMAT, Header, LONGEST, MetaLine, LineCounts, USE, LastUse, VERSION},
+    secrets::{SecretFingerprints, needs},
 };
 use crate::{
-    app::hex::hex,
-    registry::{Fault, Page, Registry, View},
+    model::hex::encode,
+    registry::{RegistryError, SnapshotPage, Registry, SnapshotReader},
 };
 
 /// A file that is being written, page by page: no more of it is held. See the [module](super).
 pub struct Export {
-    view: Box<dyn View>,
+    view: Box<dyn SnapshotReader>,
     hash: Sha256,
     /// `None` once the last line is written.
-    tally: Option<Tally>,
+    tally: Option<LineCounts>,
     /// The first line, until it is handed over.
-    head: Option<Head>,
+    head: Option<Header>,
 }
 
 impl Export {
@@ -32,10 +32,10 @@ impl Export {
     ///
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    pub async fn begin(registry: &dyn Registry, secrets: &Secrets, now: Timestamp) -> Result<Self, Fault> {
+    pub async fn begin(registry: &dyn Registry, secrets: &SecretFingerprints, now: Timestamp) -> Result<Self, RegistryError> {
         let view = registry.view().await?;
-        let Secrets { peppers, seal_keys } = secrets.clone();
-        let head = Head {
+        let SecretFingerprints { peppers, seal_keys } = secrets.clone();
+        let head = Header {
             format: FORMAT.to_owned(),
             version: VERSION,
             program: env!("CARGO_PKG_VERSION").to_owned(),
@@ -44,7 +44,7 @@ impl Export {
             peppers,
             seal_keys,
         };
-        Ok(Self { view, hash: Sha256::new(), tally: Some(Tally::default()), head: Some(head) })
+        Ok(Self { view, hash: Sha256::new(), tally: Some(LineCounts::default()), head: Some(head) })
     }
 
     /// The next lines; `None` at the end.
@@ -52,21 +52,21 @@ impl Export {
     /// # Errors
     /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`]. What was written by then is no whole file, and an import
     /// refuses it.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Fault> {
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, RegistryError> {
         let Some(tally) = &mut self.tally else { return Ok(None) };
         let mut lines = Vec::new();
         if let Some(head) = self.head.take() {
-            write(&mut lines, &Own::Head(head))?;
+            write(&mut lines, &MetaLine::Head(head))?;
         }
         let page = self.view.next().await?;
         if page.is_empty() {
             self.hash.update(&lines);
-            let sha256 = hex(&std::mem::take(&mut self.hash).finalize());
+            let sha256 = encode(&std::mem::take(&mut self.hash).finalize());
             let tally = self.tally.take().unwrap_or_default();
-            write(&mut lines, &Own::End(tally.end(sha256)))?;
+            write(&mut lines, &MetaLine::End(tally.end(sha256)))?;
             return Ok(Some(lines));
         }
-        let Page { entities, uses } = page;
+        let SnapshotPage { entities, uses } = page;
         for entity in entities {
             tally.count(entity.kind().as_str());
             needs(&entity).for_each(|(need, _)| tally.need(need));
@@ -74,7 +74,7 @@ impl Export {
         }
         for (credential, at) in uses {
             tally.count(USE);
-            write(&mut lines, &Own::Use(Use { credential, at }))?;
+            write(&mut lines, &MetaLine::Use(LastUse { credential, at }))?;
         }
         self.hash.update(&lines);
         Ok(Some(lines))
@@ -82,12 +82,12 @@ impl Export {
 }
 
 /// Writes a line, and sees that it can be read again.
-fn write(lines: &mut Vec<u8>, line: &impl Serialize) -> Result<(), Fault> {
+fn write(lines: &mut Vec<u8>, line: &impl Serialize) -> Result<(), RegistryError> {
     let start = lines.len();
     let written = serde_json::to_writer(&mut *lines, line);
     lines.push(b'\n');
     if written.is_err() || lines.len() - start > LONGEST {
-        return Err(Fault::Corrupt("something is too long to be exported, or cannot be written".into()));
+        return Err(RegistryError::Corrupt("something is too long to be exported, or cannot be written".into()));
     }
     Ok(())
 }

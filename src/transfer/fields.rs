@@ -11,15 +11,15 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    mistake::Mistake,
-    row::{Proof, Row},
+    error::LineError,
+    key_rows::{KeyMaterial, Row},
 };
-use crate::app::{Access, ApiKey, Scope, Scopes, Secret, Status, hex::unhex, text::is_label};
+use crate::model::{Access, GeneratedKey, Scope, Scopes, Secret, Status, hex::decode, text::is_label};
 
 /// How long a key may be, in bytes: shorter ones are guessed, and longer ones refused when they are presented.
 const KEY: RangeInclusive<usize> = 16..=1_024;
-const LONGEST_NAME: usize = 255;
-const LONGEST_HINT: usize = 64;
+const MAX_NAME_LEN: usize = 255;
+const MAX_HINT_LEN: usize = 64;
 
 /// What a row may have.
 pub(super) const MEMBERS: [&str; 10] =
@@ -31,7 +31,7 @@ const ID: &str = "is no id: 1 to 64 characters of A-Z a-z 0-9 - _ .";
 pub(super) struct Fields {
     line: u64,
     given: BTreeMap<String, Value>,
-    mistakes: Vec<Mistake>,
+    mistakes: Vec<LineError>,
 }
 
 impl Fields {
@@ -49,12 +49,12 @@ impl Fields {
     }
 
     /// The row, or all that is wrong with it.
-    pub(super) fn row(mut self) -> Result<Row, Vec<Mistake>> {
+    pub(super) fn row(mut self) -> Result<Row, Vec<LineError>> {
         let (tenant, caller) = (self.needed("tenant"), self.needed("caller"));
         let (name, proof) = (self.name(), self.proof());
-        let hint = self.text("hint", LONGEST_HINT);
+        let hint = self.text("hint", MAX_HINT_LEN);
         for (member, text) in [("name", &name), ("hint", &hint)] {
-            let shows = |(proof, _): &(Proof, _)| {
+            let shows = |(proof, _): &(KeyMaterial, _)| {
                 text.as_ref().is_some_and(|text| Sha256::digest(text)[..] == proof.sha256())
             };
             if proof.as_ref().is_some_and(shows) {
@@ -76,7 +76,7 @@ impl Fields {
     }
 
     fn mistake(&mut self, member: &str, what: impl Into<String>) {
-        self.mistakes.push(Mistake::new(self.line, member, what));
+        self.mistakes.push(LineError::new(self.line, member, what));
     }
 
     /// A member's text; none when it is not there, `null` or empty.
@@ -110,7 +110,7 @@ impl Fields {
 
     fn name(&mut self) -> Option<String> {
         let before = self.mistakes.len();
-        let name = self.text("name", LONGEST_NAME);
+        let name = self.text("name", MAX_NAME_LEN);
         if name.is_none() && self.mistakes.len() == before {
             self.mistake("name", "is missing");
         }
@@ -136,14 +136,14 @@ impl Fields {
     }
 
     /// What is known of the key, and what may be shown of it.
-    fn proof(&mut self) -> Option<(Proof, String)> {
+    fn proof(&mut self) -> Option<(KeyMaterial, String)> {
         let before = self.mistakes.len();
         match (self.plain("digest"), self.plain("key").map(Secret::from)) {
             _ if self.mistakes.len() > before => {}
             (Some(_), Some(_)) => self.mistake("key", "stands beside digest"),
             (None, None) => self.mistake("digest", "is missing, and so is key"),
-            (Some(digest), None) => match unhex(&digest).or_else(|| unbase64(&digest)) {
-                Some(sha256) => return Some((Proof::Sha256("digest", sha256), String::new())),
+            (Some(digest), None) => match decode(&digest).or_else(|| unbase64(&digest)) {
+                Some(sha256) => return Some((KeyMaterial::Sha256("digest", sha256), String::new())),
                 None => self.mistake("digest", "is not 32 bytes in hexadecimal digits or Base64"),
             },
             (None, Some(key)) => {
@@ -154,10 +154,10 @@ impl Fields {
                     return None;
                 }
                 let start =
-                    if ApiKey::parse(text).is_ok() { text.rfind('_').map_or(0, |at| at + 1) } else { 0 };
+                    if GeneratedKey::parse(text).is_ok() { text.rfind('_').map_or(0, |at| at + 1) } else { 0 };
                 let shown = text.get(..start + 4).unwrap_or_default().to_owned();
                 let sha256 = Sha256::digest(text).into();
-                let proof = if start > 0 { Proof::Key(key) } else { Proof::Sha256("key", sha256) };
+                let proof = if start > 0 { KeyMaterial::Key(key) } else { KeyMaterial::Sha256("key", sha256) };
                 return Some((proof, shown));
             }
         }

@@ -12,19 +12,19 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    line::{
-        END, End as Last, FORMAT, HEAD, Head, LONGEST, Own, Tally, USE, VERSION, parse, place, tag, unknown,
+    ndjson::{
+        END, Trailer as Last, FORMAT, HEAD, Header, LONGEST, MetaLine, LineCounts, USE, VERSION, parse, place, tag, unknown,
     },
-    mistake::{Mistake, Refused},
-    secrets::{Secrets, needs},
+    error::{LineError, ImportError},
+    secrets::{SecretFingerprints, needs},
 };
 use crate::{
-    app::{Actor, Caller, CallerKind, CredentialId, Entity, Seq, TenantId, hex::hex},
-    registry::{Clash, Command, End, Fault, Registry, Transaction, Work, clash, execute},
+    model::{Actor, Caller, CallerKind, CredentialId, Entity, Seq, TenantId, hex::encode},
+    registry::{ImportConflict, Command, Outcome, RegistryError, Registry, Transaction, UnitOfWork, find_conflict, execute},
 };
 
 /// The most credentials that are left out: they are remembered.
-const MOST_LEFT_OUT: usize = 100_000;
+const MAX_SKIPPED: usize = 100_000;
 
 /// What an import put in, or would have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,31 +45,31 @@ pub struct Imported {
 /// A plan that is there and the same is left alone. A registry in which nothing but plans is counts as empty.
 pub struct Import<'a> {
     lines: Lines<'a>,
-    secrets: Secrets,
-    left_out: LeftOut,
+    secrets: SecretFingerprints,
+    left_out: SkippedTenant,
     add: bool,
     dry_run: bool,
-    outcome: Option<Result<Imported, Refused>>,
+    outcome: Option<Result<Imported, ImportError>>,
 }
 
 impl<'a> Import<'a> {
     /// Of a file, into an empty registry whose installation has these secrets.
-    pub fn new(file: &'a mut (dyn BufRead + Send), secrets: Secrets) -> Self {
+    pub fn new(file: &'a mut (dyn BufRead + Send), secrets: SecretFingerprints) -> Self {
         let lines = Lines { file, number: 0, hash: Sha256::new(), line: Vec::new() };
-        Self { lines, secrets, left_out: LeftOut::default(), add: false, dry_run: false, outcome: None }
+        Self { lines, secrets, left_out: SkippedTenant::default(), add: false, dry_run: false, outcome: None }
     }
 
     /// Into one in which there is something already. What the file has must not be there.
     #[must_use]
-    pub fn adding(self, add: bool) -> Self {
+    pub fn into_existing(self, add: bool) -> Self {
         Self { add, ..self }
     }
 
     /// Leaves out the administrators, and all that is of the tenant that they stand in: of that the registry has its
     /// own. One in another tenant is a mistake.
     #[must_use]
-    pub fn without_administrators(self, tenant: TenantId) -> Self {
-        Self { left_out: LeftOut { tenant: Some(tenant), ..LeftOut::default() }, ..self }
+    pub fn skip_tenant(self, tenant: TenantId) -> Self {
+        Self { left_out: SkippedTenant { tenant: Some(tenant), ..SkippedTenant::default() }, ..self }
     }
 
     /// Does everything, and takes it back.
@@ -82,7 +82,7 @@ impl<'a> Import<'a> {
     ///
     /// # Errors
     /// [`Refused`]; then nothing of it was done.
-    pub async fn run(mut self, registry: &dyn Registry, actor: &Actor) -> Result<Imported, Refused> {
+    pub async fn run(mut self, registry: &dyn Registry, actor: &Actor) -> Result<Imported, ImportError> {
         registry.transact_bulk(&mut self, actor).await?;
         self.outcome()
     }
@@ -91,8 +91,8 @@ impl<'a> Import<'a> {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn outcome(self) -> Result<Imported, Refused> {
-        self.outcome.unwrap_or_else(|| Err(Fault::Corrupt("the import was not run".into()).into()))
+    pub fn outcome(self) -> Result<Imported, ImportError> {
+        self.outcome.unwrap_or_else(|| Err(RegistryError::Corrupt("the import was not run".into()).into()))
     }
 
     /// What was put in, or would have been, as far as it has been [run](Work::run).
@@ -101,13 +101,13 @@ impl<'a> Import<'a> {
         self.outcome.as_ref()?.as_ref().ok()
     }
 
-    async fn all(&mut self, tx: &mut dyn Transaction) -> Result<Imported, Refused> {
+    async fn all(&mut self, tx: &mut dyn Transaction) -> Result<Imported, ImportError> {
         if !self.add && !tx.is_empty().await? {
-            return Err(Refused::NotEmpty);
+            return Err(ImportError::NotEmpty);
         }
         let head = self.head()?;
-        let made_with = Secrets { peppers: head.peppers, seal_keys: head.seal_keys };
-        let (mut tally, mut last) = (Tally::default(), 0);
+        let made_with = SecretFingerprints { peppers: head.peppers, seal_keys: head.seal_keys };
+        let (mut tally, mut last) = (LineCounts::default(), 0);
         loop {
             self.lines.next()?;
             let Some(name) = tag(&self.lines.line) else {
@@ -135,7 +135,7 @@ impl<'a> Import<'a> {
         Ok(Imported { counts, left_out: self.left_out.lines, seq: head.seq, at: head.at })
     }
 
-    fn head(&mut self) -> Result<Head, Refused> {
+    fn head(&mut self) -> Result<Header, ImportError> {
         self.lines.next()?;
         let line = &self.lines.line;
         let found: Value = serde_json::from_slice(line).unwrap_or_default();
@@ -149,7 +149,7 @@ impl<'a> Import<'a> {
             return Err(self.lines.mistake("head.version", what));
         }
         match parse(line) {
-            Ok(Own::Head(head)) => Ok(head),
+            Ok(MetaLine::Head(head)) => Ok(head),
             Ok(_) => Err(self.lines.mistake("", "is not the first line of an export")),
             Err((member, what)) => Err(self.lines.mistake(member, what)),
         }
@@ -157,29 +157,29 @@ impl<'a> Import<'a> {
 }
 
 #[async_trait]
-impl Work for Import<'_> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+impl UnitOfWork for Import<'_> {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         let outcome = match self.all(tx).await {
-            Err(Refused::Store(fault)) => return Err(fault),
+            Err(ImportError::Store(fault)) => return Err(fault),
             outcome => outcome,
         };
         let keep = outcome.is_ok() && !self.dry_run;
         self.outcome = Some(outcome);
-        Ok(if keep { End::Keep } else { End::GiveUp })
+        Ok(if keep { Outcome::Commit } else { Outcome::Rollback })
     }
 
-    async fn confirm(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+    async fn confirm(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         if self.add || tx.is_empty().await? {
-            return Ok(End::Keep);
+            return Ok(Outcome::Commit);
         }
-        self.outcome = Some(Err(Refused::NotEmpty));
-        Ok(End::GiveUp)
+        self.outcome = Some(Err(ImportError::NotEmpty));
+        Ok(Outcome::Rollback)
     }
 }
 
 /// What of a file is left out.
 #[derive(Default)]
-struct LeftOut {
+struct SkippedTenant {
     /// Whose it is.
     tenant: Option<TenantId>,
     /// How many lines it had so far.
@@ -188,7 +188,7 @@ struct LeftOut {
     credentials: HashSet<CredentialId>,
 }
 
-impl LeftOut {
+impl SkippedTenant {
     /// Whether it is to be left out.
     fn has(&self, entity: &Entity) -> bool {
         let of = match entity {
@@ -216,10 +216,10 @@ impl LeftOut {
         if let Entity::Credential(credential) = entity {
             self.credentials.insert(credential.id);
         }
-        if self.credentials.len() <= MOST_LEFT_OUT {
+        if self.credentials.len() <= MAX_SKIPPED {
             return Ok(());
         }
-        Err(format!("is one of more than {MOST_LEFT_OUT} credentials that are to be left out"))
+        Err(format!("is one of more than {MAX_SKIPPED} credentials that are to be left out"))
     }
 }
 
@@ -235,11 +235,11 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn mistake(&self, member: impl Into<String>, what: impl Into<String>) -> Refused {
-        Mistake::new(self.number, member, what).into()
+    fn mistake(&self, member: impl Into<String>, what: impl Into<String>) -> ImportError {
+        LineError::new(self.number, member, what).into()
     }
 
-    fn next(&mut self) -> Result<(), Refused> {
+    fn next(&mut self) -> Result<(), ImportError> {
         if self.number > 0 {
             self.hash.update(&self.line);
             self.hash.update(b"\n");
@@ -259,17 +259,17 @@ impl Lines<'_> {
     async fn entity(
         &mut self,
         tx: &mut dyn Transaction,
-        [made_with, at_hand]: [&Secrets; 2],
-        tally: &mut Tally,
-        left_out: &mut LeftOut,
-    ) -> Result<(), Refused> {
+        [made_with, at_hand]: [&SecretFingerprints; 2],
+        tally: &mut LineCounts,
+        left_out: &mut SkippedTenant,
+    ) -> Result<(), ImportError> {
         let entity: Entity = parse(&self.line).map_err(|(member, what)| self.mistake(member, what))?;
         if let Some(member) = unknown(&self.line, &entity) {
             return Err(self.mistake(member, "is not known to this version of the program"));
         }
         let leaves_out = left_out.has(&entity);
         for (need, member) in needs(&entity) {
-            if let Some(what) = need.lacks(made_with, at_hand).filter(|_| !leaves_out) {
+            if let Some(what) = need.check(made_with, at_hand).filter(|_| !leaves_out) {
                 return Err(self.mistake(member, what));
             }
             tally.need(need);
@@ -282,21 +282,21 @@ impl Lines<'_> {
         }
         let fault = match execute(tx, vec![Command::Import(entity.clone())]).await {
             Ok(_) => return Ok(()),
-            Err(fault @ (Fault::Unavailable(_) | Fault::Corrupt(_))) => return Err(fault.into()),
+            Err(fault @ (RegistryError::Unavailable(_) | RegistryError::Corrupt(_))) => return Err(fault.into()),
             Err(fault) => fault,
         };
-        let (member, what) = match clash(tx, &entity).await? {
-            Some(Clash::Taken(member)) => (member, "is taken"),
-            Some(Clash::Missing(member)) => (member, "is not there"),
-            Some(Clash::Impossible(member)) => (member, "cannot be"),
+        let (member, what) = match find_conflict(tx, &entity).await? {
+            Some(ImportConflict::Taken(member)) => (member, "is taken"),
+            Some(ImportConflict::Missing(member)) => (member, "is not there"),
+            Some(ImportConflict::Impossible(member)) => (member, "cannot be"),
             None => return Err(fault.into()),
         };
         Err(self.mistake(format!("{}.{member}", entity.kind().as_str()), what))
     }
 
-    async fn note_use(&mut self, tx: &mut dyn Transaction, left_out: &mut LeftOut) -> Result<(), Refused> {
+    async fn note_use(&mut self, tx: &mut dyn Transaction, left_out: &mut SkippedTenant) -> Result<(), ImportError> {
         let used = match parse(&self.line) {
-            Ok(Own::Use(used)) => used,
+            Ok(MetaLine::Use(used)) => used,
             Ok(_) => return Err(self.mistake("", "is no line of such a file")),
             Err((member, what)) => return Err(self.mistake(member, what)),
         };
@@ -307,14 +307,14 @@ impl Lines<'_> {
         if !tx.has_credential(&used.credential).await? {
             return Err(self.mistake("use.credential", "is not there"));
         }
-        Ok(tx.note_use(&used.credential, used.at).await?)
+        Ok(tx.record_last_used(&used.credential, used.at).await?)
     }
 
     /// Whether the last line is what the lines before it come to, to the byte, and is the last. The counts.
-    fn end(&mut self, tally: Tally) -> Result<BTreeMap<String, u64>, Refused> {
-        let expected = tally.end(hex(&self.hash.clone().finalize()));
+    fn end(&mut self, tally: LineCounts) -> Result<BTreeMap<String, u64>, ImportError> {
+        let expected = tally.end(encode(&self.hash.clone().finalize()));
         let found = match parse(&self.line) {
-            Ok(Own::End(found)) => found,
+            Ok(MetaLine::End(found)) => found,
             Ok(_) => return Err(self.mistake("", "is no line of such a file")),
             Err((member, what)) => return Err(self.mistake(member, what)),
         };
@@ -324,7 +324,7 @@ impl Lines<'_> {
             ("end.peppers", found.peppers == *peppers),
             ("end.seal_keys", found.seal_keys == *seal_keys),
             ("end.sha256", found.sha256 == *sha256),
-            ("end", serde_json::to_vec(&Own::End(found)).is_ok_and(|line| line == self.line)),
+            ("end", serde_json::to_vec(&MetaLine::End(found)).is_ok_and(|line| line == self.line)),
         ] {
             if !same {
                 return Err(self.mistake(member, "is not what the lines before it come to"));

@@ -6,15 +6,15 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use super::{
-    mistake::{Mistake, Refused},
-    row::{MOST_MISTAKES, Proof, Row, Rows},
+    error::{LineError, ImportError},
+    key_rows::{MAX_ERRORS, KeyMaterial, Row, KeyRows},
 };
 use crate::{
-    app::{
-        ADMINISTRATION, Actor, Caller, CallerKind, Credential, CredentialId, CredentialKind, Digest, Entity,
+    model::{
+        ADMIN_TENANT, Actor, Caller, CallerKind, Credential, CredentialId, CredentialKind, Digest, Entity,
         Peppers, TenantId, name::default_api_client_name,
     },
-    registry::{Clash, Command, End, Fault, NewCaller, Registry, Transaction, Work, clash, execute},
+    registry::{ImportConflict, Command, Outcome, RegistryError, NewCaller, Registry, Transaction, UnitOfWork, find_conflict, execute},
 };
 
 /// What an import of keys made, or would have.
@@ -32,23 +32,23 @@ pub struct ImportedKeys {
 /// [`Sha256Key`](CredentialKind::Sha256Key); so is one that stands there and is not of our own form. Neither is made
 /// for operators and administrators: what proves them is made here.
 pub struct KeyImport<'a> {
-    rows: Rows,
+    rows: KeyRows,
     peppers: &'a Peppers,
     make_callers: bool,
     dry_run: bool,
-    outcome: Option<Result<ImportedKeys, Refused>>,
+    outcome: Option<Result<ImportedKeys, ImportError>>,
 }
 
 impl<'a> KeyImport<'a> {
     /// Of rows, for callers that are there, with the current of these peppers.
     #[must_use]
-    pub fn new(rows: Rows, peppers: &'a Peppers) -> Self {
+    pub fn new(rows: KeyRows, peppers: &'a Peppers) -> Self {
         Self { rows, peppers, make_callers: false, dry_run: false, outcome: None }
     }
 
     /// Makes callers that are not there: api clients, named by [`default_api_client_name`]. Tenants are not made.
     #[must_use]
-    pub fn making_callers(self, make_callers: bool) -> Self {
+    pub fn create_callers(self, make_callers: bool) -> Self {
         Self { make_callers, ..self }
     }
 
@@ -62,7 +62,7 @@ impl<'a> KeyImport<'a> {
     ///
     /// # Errors
     /// [`Refused`]; then nothing of it was done.
-    pub async fn run(mut self, registry: &dyn Registry, actor: &Actor) -> Result<ImportedKeys, Refused> {
+    pub async fn run(mut self, registry: &dyn Registry, actor: &Actor) -> Result<ImportedKeys, ImportError> {
         registry.transact_bulk(&mut self, actor).await?;
         self.outcome()
     }
@@ -71,8 +71,8 @@ impl<'a> KeyImport<'a> {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn outcome(self) -> Result<ImportedKeys, Refused> {
-        self.outcome.unwrap_or_else(|| Err(Fault::Corrupt("the import was not run".into()).into()))
+    pub fn outcome(self) -> Result<ImportedKeys, ImportError> {
+        self.outcome.unwrap_or_else(|| Err(RegistryError::Corrupt("the import was not run".into()).into()))
     }
 
     /// What was made, or would have been, as far as it has been [run](Work::run).
@@ -81,8 +81,8 @@ impl<'a> KeyImport<'a> {
         self.outcome.as_ref()?.as_ref().ok().copied()
     }
 
-    async fn all(&mut self, tx: &mut dyn Transaction) -> Result<ImportedKeys, Refused> {
-        let mut putting = Putting {
+    async fn all(&mut self, tx: &mut dyn Transaction) -> Result<ImportedKeys, ImportError> {
+        let mut putting = KeyWriter {
             tx,
             peppers: self.peppers,
             make_callers: self.make_callers,
@@ -94,32 +94,32 @@ impl<'a> KeyImport<'a> {
         for row in std::mem::take(&mut self.rows).0 {
             match putting.row(row).await {
                 Ok(()) => {}
-                Err(Refused::Mistakes(more)) => mistakes.extend(more),
+                Err(ImportError::Mistakes(more)) => mistakes.extend(more),
                 Err(refused) => return Err(refused),
             }
-            if mistakes.len() >= MOST_MISTAKES {
+            if mistakes.len() >= MAX_ERRORS {
                 break;
             }
         }
-        if mistakes.is_empty() { Ok(putting.made) } else { Err(Refused::Mistakes(mistakes)) }
+        if mistakes.is_empty() { Ok(putting.made) } else { Err(ImportError::Mistakes(mistakes)) }
     }
 }
 
 #[async_trait]
-impl Work for KeyImport<'_> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+impl UnitOfWork for KeyImport<'_> {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         let outcome = match self.all(tx).await {
-            Err(Refused::Store(fault)) => return Err(fault),
+            Err(ImportError::Store(fault)) => return Err(fault),
             outcome => outcome,
         };
         let keep = outcome.is_ok() && !self.dry_run;
         self.outcome = Some(outcome);
-        Ok(if keep { End::Keep } else { End::GiveUp })
+        Ok(if keep { Outcome::Commit } else { Outcome::Rollback })
     }
 }
 
 /// Rows on their way into a transaction.
-struct Putting<'a> {
+struct KeyWriter<'a> {
     tx: &'a mut dyn Transaction,
     peppers: &'a Peppers,
     make_callers: bool,
@@ -131,9 +131,9 @@ struct Putting<'a> {
     rooms: HashMap<TenantId, Option<u64>>,
 }
 
-impl Putting<'_> {
-    async fn row(&mut self, row: Row) -> Result<(), Refused> {
-        let mistake = |member: &str, what: &str| Err(Mistake::new(row.line, member, what).into());
+impl KeyWriter<'_> {
+    async fn row(&mut self, row: Row) -> Result<(), ImportError> {
+        let mistake = |member: &str, what: &str| Err(LineError::new(row.line, member, what).into());
         let (sha256, member) = (row.proof.sha256(), row.proof.member());
         if let Some(line) = self.seen.insert(sha256, row.line) {
             self.seen.insert(sha256, line);
@@ -164,21 +164,21 @@ impl Putting<'_> {
     }
 
     /// What a credential of this key may be there as, whatever it was made of.
-    fn digests(&self, proof: &Proof, sha256: &[u8; 32]) -> Vec<Digest> {
+    fn digests(&self, proof: &KeyMaterial, sha256: &[u8; 32]) -> Vec<Digest> {
         let by_sha256 = self.peppers.digests_of_sha256(sha256);
         match proof {
-            Proof::Key(key) => self.peppers.digests(key.expose()).chain(by_sha256).collect(),
-            Proof::Sha256(..) => by_sha256.collect(),
+            KeyMaterial::Key(key) => self.peppers.digests(key.expose()).chain(by_sha256).collect(),
+            KeyMaterial::Sha256(..) => by_sha256.collect(),
         }
     }
 
-    async fn room(&mut self, row: &Row) -> Result<Option<u64>, Fault> {
+    async fn room(&mut self, row: &Row) -> Result<Option<u64>, RegistryError> {
         if let Some(room) = self.rooms.get(&row.tenant) {
             return Ok(*room);
         }
         let room = match self.tx.tenant(&row.tenant).await? {
             Some(tenant) => {
-                let there = self.tx.count_like(&new_caller(row).at(self.tx.now())).await?;
+                let there = self.tx.count_same_kind(&new_caller(row).into_caller(self.tx.now())).await?;
                 Some(u64::from(tenant.max_callers).saturating_sub(there))
             }
             None => None,
@@ -187,12 +187,12 @@ impl Putting<'_> {
         Ok(room)
     }
 
-    async fn make_caller(&mut self, row: &Row) -> Result<(), Refused> {
-        let mistake = |member: &str, what: &str| Err(Mistake::new(row.line, member, what).into());
+    async fn make_caller(&mut self, row: &Row) -> Result<(), ImportError> {
+        let mistake = |member: &str, what: &str| Err(LineError::new(row.line, member, what).into());
         if !self.make_callers {
             return mistake("caller", "is not there");
         }
-        if row.tenant.as_str() == ADMINISTRATION {
+        if row.tenant.as_str() == ADMIN_TENANT {
             return mistake("tenant", "is that of the administrators: they are made here");
         }
         let Some(Some(room @ 1..)) = self.rooms.get_mut(&row.tenant) else {
@@ -201,10 +201,10 @@ impl Putting<'_> {
                 "the tenant has as many callers of this kind as its max_callers allows: raise max_callers, or import fewer",
             );
         };
-        let caller = Entity::Caller(new_caller(row).at(self.tx.now()));
-        match clash(self.tx, &caller).await? {
-            Some(Clash::Missing(_)) => return mistake("plan", "is not there"),
-            Some(Clash::Taken("id")) => return mistake("caller", "is another tenant's"),
+        let caller = Entity::Caller(new_caller(row).into_caller(self.tx.now()));
+        match find_conflict(self.tx, &caller).await? {
+            Some(ImportConflict::Missing(_)) => return mistake("plan", "is not there"),
+            Some(ImportConflict::Taken("id")) => return mistake("caller", "is another tenant's"),
             Some(_) => return mistake("caller", "is the name of another caller"),
             None => drop(execute(self.tx, vec![Command::Import(caller)]).await?),
         }
@@ -216,8 +216,8 @@ impl Putting<'_> {
     fn credential(&self, row: Row, sha256: &[u8; 32]) -> Credential {
         let (pepper, now) = (self.peppers.current(), self.tx.now());
         let (kind, digest) = match &row.proof {
-            Proof::Key(key) => (CredentialKind::Key, pepper.digest(key.expose())),
-            Proof::Sha256(..) => (CredentialKind::Sha256Key, pepper.digest_of_sha256(sha256)),
+            KeyMaterial::Key(key) => (CredentialKind::Key, pepper.digest(key.expose())),
+            KeyMaterial::Sha256(..) => (CredentialKind::Sha256Key, pepper.digest_of_sha256(sha256)),
         };
         Credential {
             id: CredentialId::random(),

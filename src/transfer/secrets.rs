@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{Entity, Peppers, SealKey, Sealed, Sealer};
+use crate::model::{Entity, Peppers, SealKey, Sealed, Sealer};
 
 /// A secret by what may be known of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Known {
+pub struct SecretFingerprint {
     /// Its version.
     pub version: u32,
     /// What tells it from another of its version.
@@ -16,38 +16,38 @@ pub struct Known {
 
 /// The secrets at hand, by what may be known of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Secrets {
+pub struct SecretFingerprints {
     /// What keys are digested with.
-    pub peppers: Vec<Known>,
+    pub peppers: Vec<SecretFingerprint>,
     /// What seals app secrets.
-    pub seal_keys: Vec<Known>,
+    pub seal_keys: Vec<SecretFingerprint>,
 }
 
-impl Secrets {
+impl SecretFingerprints {
     /// What may be known of these.
     #[must_use]
-    pub fn of(peppers: &Peppers, sealer: &Sealer) -> Self {
-        let pepper = peppers.all().map(|one| Known { version: one.version(), check: one.check() });
-        let key = |one: SealKey| Known { version: one.version(), check: one.check() };
+    pub fn new(peppers: &Peppers, sealer: &Sealer) -> Self {
+        let pepper = peppers.all().map(|one| SecretFingerprint { version: one.version(), check: one.fingerprint() });
+        let key = |one: SealKey| SecretFingerprint { version: one.version(), check: one.fingerprint() };
         Self { peppers: pepper.collect(), seal_keys: sealer.keys().into_iter().map(key).collect() }
     }
 }
 
 /// A secret that something needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Need {
+pub(super) enum SecretRequirement {
     Pepper(u32),
     SealKey(u32),
 }
 
-impl Need {
+impl SecretRequirement {
     /// Why it cannot be used with the secrets at hand, where it was made with others of these checks.
-    pub(super) fn lacks(self, made_with: &Secrets, at_hand: &Secrets) -> Option<String> {
+    pub(super) fn check(self, made_with: &SecretFingerprints, at_hand: &SecretFingerprints) -> Option<String> {
         let (name, version, theirs, ours) = match self {
             Self::Pepper(version) => ("pepper", version, &made_with.peppers, &at_hand.peppers),
             Self::SealKey(version) => ("seal key", version, &made_with.seal_keys, &at_hand.seal_keys),
         };
-        let of = |list: &[Known]| list.iter().find(|one| one.version == version).map(|one| one.check.clone());
+        let of = |list: &[SecretFingerprint]| list.iter().find(|one| one.version == version).map(|one| one.check.clone());
         match (of(theirs), of(ours)) {
             (_, None) => Some(format!("needs {name} {version}, which is not at hand")),
             (Some(theirs), Some(ours)) if theirs != ours => {
@@ -59,8 +59,8 @@ impl Need {
 }
 
 /// What an entity needs, with the path of the member that needs it.
-pub(super) fn needs(entity: &Entity) -> impl Iterator<Item = (Need, &'static str)> {
-    let seal_key = |sealed: &Sealed| Need::SealKey(sealed.key());
+pub(super) fn needs(entity: &Entity) -> impl Iterator<Item = (SecretRequirement, &'static str)> {
+    let seal_key = |sealed: &Sealed| SecretRequirement::SealKey(sealed.key());
     let (pepper, sealed) = match entity {
         Entity::Tenant(_)
         | Entity::Plan(_)
@@ -70,7 +70,7 @@ pub(super) fn needs(entity: &Entity) -> impl Iterator<Item = (Need, &'static str
         | Entity::Throttle(_) => (None, None),
         Entity::Caller(it) => (None, it.app().map(|app| (seal_key(&app.secret), "caller.kind.app.secret"))),
         Entity::Credential(it) => (
-            Some((Need::Pepper(it.pepper), "credential.pepper")),
+            Some((SecretRequirement::Pepper(it.pepper), "credential.pepper")),
             it.kind.sealed().map(|sealed| (seal_key(sealed), "credential.kind")),
         ),
     };

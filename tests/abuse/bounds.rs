@@ -153,7 +153,7 @@ fn guessed_keys_leave_nothing_behind() {
     assert_eq!(wire.ask(&ground.good()).status(), 200);
     let before = memory(&gateway);
     for _ in 0..5_000 {
-        let guess = portcullis::app::ApiKey::generate(&portcullis::app::KeyPrefix::default());
+        let guess = portcullis::model::GeneratedKey::generate(&portcullis::model::KeyPrefix::default());
         case.check_status(wire.ask(&with_key(guess.expose())).status());
     }
     assert!(memory(&gateway) - before < HELD, "{}", case.id);
@@ -290,7 +290,7 @@ fn answers_tell_nothing_of_others() {
     assert_eq!(foreign, missing, "{}", case.id);
 
     let case = case::case("ORC-04");
-    let guess = portcullis::app::ApiKey::generate(&portcullis::app::KeyPrefix::default());
+    let guess = portcullis::model::GeneratedKey::generate(&portcullis::model::KeyPrefix::default());
     for key in [guess.expose(), "junk", ""] {
         let exchange = wire::exchange(gateway.address, &with_key(key));
         case.check_status(exchange.status());

@@ -1,9 +1,9 @@
 //! A gateway with routes for the cases, two tenants' keys, and a service behind that remembers everything.
 
 use portcullis::{
-    app::{
-        Access, Actor, ApiKey, CallerKind, Credential, CredentialId, CredentialKind, KeyPrefix, PlanId,
-        Scope, Scopes, Standing, Status, Tenant,
+    model::{
+        Access, Actor, GeneratedKey, CallerKind, Credential, CredentialId, CredentialKind, KeyPrefix, PlanId,
+        Scope, Scopes, SubscriptionStatus, Status, Tenant,
     },
     clock::{Clock, SystemClock},
     config::SecretsFile,
@@ -238,7 +238,7 @@ async fn make_callers(site: &Site) -> Vec<String> {
             id: tenant.parse().unwrap(),
             name: tenant.into(),
             gateway: None,
-            standing: Standing::Active,
+            standing: SubscriptionStatus::Active,
             max_callers: 5,
             revision: 1,
             created_at: now,
@@ -250,7 +250,7 @@ async fn make_callers(site: &Site) -> Vec<String> {
         let caller =
             NewCaller { id: caller, tenant: tenant.clone(), name: "example.com/dev".into(), kind, plan };
         let caller = registry.create_caller(caller, &actor).await.unwrap().id;
-        let key = ApiKey::generate(&KeyPrefix::default());
+        let key = GeneratedKey::generate(&KeyPrefix::default());
         let scope = Scope { resource: "echo".into(), access: Access::Write, targets: None };
         let credential = Credential {
             id: CredentialId::random(),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, Version};
 use http_body_util::Full;
 use portcullis::{
-    policy::{ApiKey, Strict},
+    policy::{ApiKey, StrictHttp},
     tower::PortcullisLayer,
 };
 use tower::{Layer, ServiceExt, service_fn};
@@ -49,7 +49,7 @@ fn request(bytes: &[u8]) -> Option<Request<Full<Bytes>>> {
 async fn status(world: &World, request: Request<Full<Bytes>>) -> u16 {
     let guarded = !request.uri().path().starts_with("/v1/public");
     let key = guarded.then(|| ApiKey::new(world.directory.clone()));
-    let layer = PortcullisLayer::new((Strict::new(), key)).clock(world.clock.clone());
+    let layer = PortcullisLayer::new((StrictHttp::new(), key)).clock(world.clock.clone());
     let inner = service_fn(async |_| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())));
     layer.layer(inner).oneshot(request).await.unwrap().status().as_u16()
 }

@@ -2,7 +2,7 @@
 
 use std::{io::Write, process::Command};
 
-use portcullis::app::{ApiKey, KeyPrefix};
+use portcullis::model::{GeneratedKey, KeyPrefix};
 
 use crate::{
     h2::{self, ACK, Connection, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, RST_STREAM},
@@ -80,7 +80,7 @@ type Fields = Vec<(&'static str, String)>;
 
 /// Requests that are refused: path, more fields, and the status.
 fn refused() -> Vec<(String, Fields, u16)> {
-    let unknown = ApiKey::generate(&KeyPrefix::default()).expose().to_owned();
+    let unknown = GeneratedKey::generate(&KeyPrefix::default()).expose().to_owned();
     let json = ("content-type", "application/json".to_owned());
     let plain = |path: &str, status| (path.to_owned(), vec![], status);
     vec![

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis::app::{CallerKind, Role, Status};
+use portcullis::model::{CallerKind, Role, Status};
 use serde_json::{Value, json};
 
 use super::{Site, refused, shown, start};
@@ -44,7 +44,7 @@ async fn an_app_shows_a_secret_once_and_only_if_it_was_generated() {
         site.post("/tenants/acme/callers", json!({ "name": "app_a", "kind": "app", "app": own })).await;
     let app = json!({ "remark": "First", "key": "an-app-key", "creator": "USER" });
     assert_eq!((made.status.as_u16(), &made.json()["app"]), (201, &app));
-    let sealed = |caller: portcullis::app::Caller| {
+    let sealed = |caller: portcullis::model::Caller| {
         let place = ["acme", "app", caller.id.as_str(), "secret"];
         let secret = site.world.sealer.unseal(&caller.app().unwrap().secret, &place).unwrap();
         secret.expose().to_owned()

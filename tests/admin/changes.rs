@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portcullis::{
-    app::{CallerKind, Covers, Target},
+    model::{CallerKind, LockedRequests, LockTarget},
     registry::Registry,
 };
 use serde_json::{Value, json};
@@ -43,8 +43,8 @@ async fn no_secret_and_no_digest_is_told() {
     let app = json!({ "name": "app_a", "kind": "app", "app": { "secret": "s3cret-s3cret" } });
     assert_eq!(site.post("/tenants/acme/callers", app).await.status, 201);
     let key = site.post("/tenants/acme/callers/shop/keys", json!({})).await.json();
-    let target = Target::Resource("/orders".parse().unwrap());
-    let lock = site.world.lock(target, Covers::Writes, Duration::from_secs(60)).await;
+    let target = LockTarget::Resource("/orders".parse().unwrap());
+    let lock = site.world.lock(target, LockedRequests::Writes, Duration::from_secs(60)).await;
     let told = site.get("/changes?limit=500").await;
     for text in ["digest", "ciphertext", "pepper", "token", "s3cret", key["key"].as_str().unwrap()] {
         assert!(!told.text.contains(text), "{text}");

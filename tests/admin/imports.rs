@@ -1,7 +1,7 @@
 //! Files into a registry, over HTTP: whole or not at all.
 
 use portcullis::{
-    app::{CallerKind, Role},
+    model::{CallerKind, Role},
     registry::Registry,
     surface::admin::router,
 };
@@ -67,7 +67,7 @@ async fn exported() -> (Site, String) {
     site.world.caller("acme", "boss", "boss", CallerKind::Operator).await;
     site.world.signing("acme", "boss", |_| {}).await;
     let uses = ["first", "owners-key"].map(|id| (id.parse().unwrap(), site.world.now()));
-    site.world.memory.note_uses(&uses).await.unwrap();
+    site.world.memory.record_last_used(&uses).await.unwrap();
     let file = site.get("/export").await;
     assert_eq!(file.status, 200);
     (site, file.text)
@@ -231,7 +231,7 @@ async fn only_an_owner_imports_what_is_of_the_right_type_and_size() {
 #[tokio::test]
 async fn keys_of_another_gateway_are_imported_as_lines_or_rows_once() {
     let site = Site::new().await;
-    let digest = |key: &str| portcullis::signature::Hex::of(&Sha256::digest(key).into()).as_str().to_owned();
+    let digest = |key: &str| portcullis::signature::Hex::encode(&Sha256::digest(key).into()).as_str().to_owned();
     let line = |caller: &str, key: &str| {
         json!({ "tenant": "acme", "caller": caller, "name": "old", "digest": digest(key) }).to_string()
     };

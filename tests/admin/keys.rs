@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{CallerKind, CredentialKind, Sealer, Secret},
+    model::{CallerKind, CredentialKind, Sealer, Secret},
     registry::Registry,
 };
 use serde_json::{Value, json};
@@ -170,7 +170,7 @@ async fn use_is_told_as_it_is_noted_and_as_this_node_knows_it() {
     // Another node notes a later one.
     let later = site.world.now() + Duration::from_secs(50);
     let id = made["id"].as_str().unwrap().parse().unwrap();
-    site.world.memory.note_uses(&[(id, later)]).await.unwrap();
+    site.world.memory.record_last_used(&[(id, later)]).await.unwrap();
     let list = site.get(KEYS).await.json();
     let uses: Vec<_> = list["items"].as_array().unwrap().iter().map(|key| &key["last_used_at"]).collect();
     assert!(uses.contains(&&json!("2026-01-01T00:02:30Z")) && uses.contains(&&Value::Null), "{uses:?}");
@@ -283,7 +283,7 @@ async fn a_deletion_may_be_waited_for() {
         asking.server.send("DELETE", &target, &fields, None).await
     });
     let deleted = site.world.directory.applied() + 1;
-    site.world.memory.changed(deleted - 1).await;
+    site.world.memory.wait_for_change(deleted - 1).await;
     assert!(!waiting.is_finished() && is_known(&site, &key), "it is gone from the store, and not yet here");
     site.world.settle().await;
     let answer = waiting.await.unwrap();
@@ -349,7 +349,7 @@ async fn a_key_that_ends_makes_none_for_an_administrator_that_ends_later() {
 
 #[tokio::test]
 async fn a_key_with_scopes_does_only_what_they_say() {
-    use portcullis::app::{Access, Scope, Scopes};
+    use portcullis::model::{Access, Scope, Scopes};
 
     let site = Site::new().await;
     let listed = |resource: &str, access| {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use portcullis::{app::Status, registry::Registry};
+use portcullis::{model::Status, registry::Registry};
 use serde_json::{Value, json};
 
 use super::{ANY, Site, listed, refused, start};

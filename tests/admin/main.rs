@@ -26,9 +26,9 @@ use std::time::Duration;
 
 use common::{Answer, Server, World};
 use portcullis::{
-    app::{CallerKind, Covers, LockToken, Role, Target},
+    model::{CallerKind, LockedRequests, LockToken, Role, LockTarget},
     registry::{NewLock, Registry},
-    surface::admin::{Admin, DefinedPlans, Imports, Route, router},
+    surface::admin::{Admin, DefinedPlans, ImportOptions, Route, router},
 };
 use serde_json::{Value, json};
 
@@ -58,11 +58,11 @@ impl Site {
         let lock = NewLock {
             id: "held".parse().unwrap(),
             tenant: None,
-            target: Target::Resource("/held".parse().unwrap()),
+            target: LockTarget::Resource("/held".parse().unwrap()),
             owner: "night shift".into(),
             holder: None,
             reason: "stocktaking".into(),
-            covers: Covers::Writes,
+            covers: LockedRequests::Writes,
             lasts: Duration::from_secs(60).try_into().unwrap(),
             token: LockToken::generate().digest(),
         };
@@ -137,13 +137,13 @@ fn surface(world: &World) -> Admin {
         sealer: world.sealer.clone(),
         peer: Server::peer,
         lockout: std::sync::Arc::default(),
-        oneself: None,
+        local_admin: None,
         routes: vec![route("orders", Some("up")), route("api", None)],
         defined_plans: DefinedPlans {
             ids: ["configured".parse().unwrap()].into(),
             place: "the configuration file gateway.toml".into(),
         },
-        imports: Imports { most: 1 << 20, ..Imports::default() },
+        imports: ImportOptions { max_bytes: 1 << 20, ..ImportOptions::default() },
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{LockToken, SealKey, Sealer},
+    model::{LockToken, SealKey, Sealer},
     clock::SystemClock,
     registry::{Registry, follow, load, sqlite::Sqlite},
 };
@@ -75,7 +75,7 @@ async fn an_answer_that_cannot_be_read_any_more_is_409() {
     let site = Site::new().await;
     assert_eq!(post(&site, KEYS, "\"k\"", &json!({ "name": "example.com/x" })).await.status, 201);
     let changes = site.world.directory.applied();
-    site.world.sealer.take_keys(&Sealer::new(SealKey::new(2, &[9; 32])));
+    site.world.sealer.replace_keys(&Sealer::new(SealKey::new(2, &[9; 32])));
     let again = post(&site, KEYS, "\"k\"", &json!({ "name": "example.com/x" })).await;
     assert_eq!((again.status.as_u16(), again.json()["code"].as_str()), (409, Some("conflict")));
     assert_eq!(site.world.directory.applied(), changes);
@@ -121,7 +121,7 @@ async fn a_request_that_was_refused_may_be_made_anew() {
     refused(&post(&site, path, "\"1\"", &wrong).await, 422, "wrong-values", &["#/name"]);
     site.world
         .registry
-        .fail(Some("create_caller"), || portcullis::registry::Fault::Unavailable("gone".into()));
+        .fail(Some("create_caller"), || portcullis::registry::RegistryError::Unavailable("gone".into()));
     refused(&post(&site, path, "\"1\"", &right).await, 503, "unavailable", &[]);
     site.world.registry.recover();
     let made = post(&site, path, "\"1\"", &right).await;
@@ -217,9 +217,9 @@ async fn the_first_answer_is_given_after_a_restart_too() {
 }
 
 /// What makes an entity like one that was made.
-fn repeated(entity: portcullis::app::Entity) -> portcullis::registry::Command {
+fn repeated(entity: portcullis::model::Entity) -> portcullis::registry::Command {
     use portcullis::{
-        app::Entity,
+        model::Entity,
         registry::{Command, NewCaller},
     };
 

@@ -1,6 +1,6 @@
 //! Lists, their pages and filters; and what is only read.
 
-use portcullis::app::{CallerKind, Status};
+use portcullis::model::{CallerKind, Status};
 use serde_json::{Value, json};
 
 use super::{Site, listed, refused};
@@ -161,7 +161,7 @@ async fn the_status_says_who_asks_and_how_the_store_is() {
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(status["applied"], site.world.directory.applied());
     assert_eq!(status["store"], "available");
-    site.world.registry.fail(None, || portcullis::registry::Fault::Unavailable("gone".into()));
+    site.world.registry.fail(None, || portcullis::registry::RegistryError::Unavailable("gone".into()));
     assert_eq!(site.get("/status").await.json()["store"], "unavailable");
 }
 

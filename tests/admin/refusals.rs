@@ -1,8 +1,8 @@
 //! Who is not let in, and what cannot be answered.
 
 use portcullis::{
-    app::{ApiKey, CallerKind, Covers, KeyPrefix, Status, Target},
-    registry::Fault,
+    model::{GeneratedKey, CallerKind, LockedRequests, KeyPrefix, Status, LockTarget},
+    registry::RegistryError,
 };
 use serde_json::json;
 
@@ -17,7 +17,7 @@ async fn only_an_administrators_key_in_force_is_let_in() {
     let client = site.world.key("acme", "shop").await;
     site.world.caller("acme", "boss", "boss", CallerKind::Operator).await;
     let operator = site.world.key("acme", "boss").await;
-    let foreign = ApiKey::generate(&KeyPrefix::default());
+    let foreign = GeneratedKey::generate(&KeyPrefix::default());
     for (token, status, code) in [
         ("x", 401, "credential-malformed"),
         (foreign.expose(), 401, "credential-unknown"),
@@ -47,7 +47,7 @@ async fn who_guesses_is_locked_out_and_nobody_else_is() {
     let guessing = site.server.at("127.0.0.7");
     let bearer = format!("Bearer {}", site.owner);
     for _ in 0..10 {
-        let guess = format!("Bearer {}", ApiKey::generate(&KeyPrefix::default()).expose());
+        let guess = format!("Bearer {}", GeneratedKey::generate(&KeyPrefix::default()).expose());
         let answer = guessing.send("GET", "/admin/v1/status", &[("authorization", &guess)], None).await;
         refused(&answer, 401, "credential-unknown", &[]);
     }
@@ -64,7 +64,7 @@ async fn who_guesses_is_locked_out_and_nobody_else_is() {
 async fn an_administrator_on_a_plan_is_held_to_it() {
     let site = Site::new().await;
     let plan = site.world.plan("two", 2, 60).await;
-    let kind = CallerKind::Administrator(portcullis::app::Role::ReadOnly);
+    let kind = CallerKind::Administrator(portcullis::model::Role::ReadOnly);
     site.world.caller_on("administration", "robot", "robot", kind, Some(plan)).await;
     let token = site.world.key("administration", "robot").await;
     for left in ["1", "0"] {
@@ -118,8 +118,8 @@ async fn what_is_not_there_is_404_and_405_says_what_is() {
 async fn a_store_that_fails_is_503_or_500_and_no_reason_gets_out() {
     let site = Site::new().await;
     for (failure, status, code) in [
-        ((|| Fault::Unavailable("disk hunter2".into())) as fn() -> Fault, 503, "unavailable"),
-        (|| Fault::Corrupt("row hunter2".into()), 500, "internal"),
+        ((|| RegistryError::Unavailable("disk hunter2".into())) as fn() -> RegistryError, 503, "unavailable"),
+        (|| RegistryError::Corrupt("row hunter2".into()), 500, "internal"),
     ] {
         site.world.registry.fail(None, failure);
         for (method, path, body) in [
@@ -180,8 +180,8 @@ async fn a_store_that_fails_is_503_or_500_and_no_reason_gets_out() {
 #[tokio::test]
 async fn a_locked_caller_is_not_changed_and_its_keys_may_be_revoked() {
     let site = Site::new().await;
-    let target = Target::Caller("shop".parse().unwrap());
-    site.world.lock(target, Covers::Writes, std::time::Duration::from_secs(90)).await;
+    let target = LockTarget::Caller("shop".parse().unwrap());
+    site.world.lock(target, LockedRequests::Writes, std::time::Duration::from_secs(90)).await;
     let patched = site.patch("/tenants/acme/callers/shop", json!({ "name": "example.com/x" })).await;
     refused(&patched, 423, "locked", &[]);
     assert_eq!(patched.field("retry-after"), ["90"]);

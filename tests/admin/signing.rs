@@ -1,7 +1,7 @@
 //! Keys that sign: an access key and a secret, in place of a key that is presented.
 
 use portcullis::{
-    app::{CallerKind, CredentialKind, SealKey, Sealer},
+    model::{CallerKind, CredentialKind, SealKey, Sealer},
     registry::{Registry, reseal},
 };
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn told(document: &Value) -> (String, String) {
 
 /// What signs under an access key, as this node knows it: as the store has it sealed.
 fn unsealed(site: &Site, access: &str) -> Option<String> {
-    let key = site.world.directory.signer(access)?;
+    let key = site.world.directory.find_signing_key(access)?;
     let CredentialKind::Signing(sealed) = key.kind() else { panic!("{access} does not sign") };
     let secret = site
         .world
@@ -76,10 +76,10 @@ async fn it_is_changed_rotated_and_deleted_like_any_key() {
     let stale = site.send("PATCH", &path, &[("if-match", "\"7\"")], json!({ "status": "disabled" })).await;
     refused(&stale, 412, "precondition-failed", &[]);
     assert_eq!(site.patch(&path, json!({ "status": "disabled" })).await.json()["revision"], 2);
-    let status = site.world.directory.signer(&next).unwrap().status();
-    assert_eq!(status, portcullis::app::Status::Disabled);
+    let status = site.world.directory.find_signing_key(&next).unwrap().status();
+    assert_eq!(status, portcullis::model::Status::Disabled);
     assert_eq!(site.delete(&path).await.status, 204);
-    assert!(site.world.directory.signer(&next).is_none());
+    assert!(site.world.directory.find_signing_key(&next).is_none());
 }
 
 #[tokio::test]
@@ -99,10 +99,10 @@ async fn its_secret_is_sealed_anew_with_all_others() {
     let site = site().await;
     let (access, secret) = told(&site.post(KEYS, json!({ "kind": "signing" })).await.json());
     let next = Sealer::new(SealKey::new(2, &[9; 32])).with_previous(SealKey::new(1, &[8; 32]));
-    site.world.sealer.take_keys(&next);
+    site.world.sealer.replace_keys(&next);
     let told = reseal(&*site.world.memory, &site.world.sealer, &super::common::actor()).await.unwrap();
-    assert_eq!((told.anew, told.unreadable.len()), (1, 0));
+    assert_eq!((told.resealed, told.unreadable.len()), (1, 0));
     site.world.settle().await;
-    site.world.sealer.take_keys(&Sealer::new(SealKey::new(2, &[9; 32])));
+    site.world.sealer.replace_keys(&Sealer::new(SealKey::new(2, &[9; 32])));
     assert_eq!(unsealed(&site, &access).unwrap(), secret);
 }

@@ -1,9 +1,9 @@
 //! Everything as one file, over HTTP.
 
 use portcullis::{
-    app::{Pepper, Peppers, SealKey, Sealer},
-    registry::{Fault, Registry, memory::Memory},
-    transfer::{Import, Secrets},
+    model::{Pepper, Peppers, SealKey, Sealer},
+    registry::{RegistryError, Registry, memory::Memory},
+    transfer::{Import, SecretFingerprints},
 };
 use serde_json::Value;
 
@@ -12,8 +12,8 @@ use crate::common::actor;
 
 const LINES: &str = "application/x-ndjson";
 
-fn secrets() -> Secrets {
-    Secrets::of(&Peppers::new(Pepper::new(1, &[7; 32])), &Sealer::new(SealKey::new(1, &[8; 32])))
+fn secrets() -> SecretFingerprints {
+    SecretFingerprints::new(&Peppers::new(Pepper::new(1, &[7; 32])), &Sealer::new(SealKey::new(1, &[8; 32])))
 }
 
 /// More than lies between a server and a client that reads nothing: 20 MiB.
@@ -78,7 +78,7 @@ async fn only_an_owner_exports_and_a_store_that_fails_is_503() {
     refused(&post, 405, "method-not-allowed", &[]);
     assert_eq!(post.field("allow"), ["GET, HEAD"]);
     refused(&site.get("/exports").await, 404, "not-found", &[]);
-    site.world.registry.fail(Some("everything"), || Fault::Unavailable("gone".into()));
+    site.world.registry.fail(Some("everything"), || RegistryError::Unavailable("gone".into()));
     refused(&site.get("/export").await, 503, "unavailable", &[]);
     site.world.registry.recover();
     assert_eq!(begun(&site).await.status(), 200, "a place is given back");

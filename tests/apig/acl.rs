@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use portcullis::app::{Access, Covers, Scope, Scopes, Target};
+use portcullis::model::{Access, LockedRequests, Scope, Scopes, LockTarget};
 use serde_json::json;
 
 use super::{APP, Answer, Site, apps::at, refused};
@@ -21,7 +21,7 @@ impl Site {
     async fn lets(&self, address: &str) -> bool {
         self.world.settle().await;
         let address: IpAddr = address.parse().unwrap();
-        self.world.directory.lets(&APP.parse().unwrap(), Some(address))
+        self.world.directory.address_allowed(&APP.parse().unwrap(), Some(address))
     }
 }
 
@@ -137,7 +137,7 @@ async fn who_may_not_see_or_change_the_app_does_not_see_or_change_its_addresses(
     }
     let unknown = "The API does not exist or has not been published in the environment.";
     refused(&site.ask(1, "GET", &format!("/apps/{APP}/app-acl"), None).await, 404, "APIG.0101", unknown);
-    site.world.lock(Target::Caller(APP.parse().unwrap()), Covers::Writes, Duration::from_secs(60)).await;
+    site.world.lock(LockTarget::Caller(APP.parse().unwrap()), LockedRequests::Writes, Duration::from_secs(60)).await;
     let locked = "Locked for changes by migration: being moved";
     refused(&site.acl("PUT", Some(EXAMPLE)).await, 403, "APIG.1104", locked);
     refused(&site.acl("DELETE", None).await, 403, "APIG.1104", locked);

@@ -1,7 +1,7 @@
 //! Apps in both versions: one app, two spellings.
 
 use portcullis::{
-    app::{Access, CallerKind, Covers, Scope, Scopes, Target},
+    model::{Access, CallerKind, LockedRequests, Scope, Scopes, LockTarget},
     registry::Registry,
 };
 use serde_json::{Value, json};
@@ -170,7 +170,7 @@ async fn what_must_not_be_deleted_stays() {
     let site = Site::new().await;
     let market = "c0a80101-0000-4000-8000-000000000001";
     let CallerKind::App(theirs) = app(&site.world, market, "market_key") else { unreachable!() };
-    let kind = CallerKind::App(portcullis::app::App { creator: portcullis::app::Creator::Market, ..theirs });
+    let kind = CallerKind::App(portcullis::model::App { creator: portcullis::model::Creator::Market, ..theirs });
     site.world.caller("gateway", market, "market", kind).await;
     let denied = "No permissions to perform operations on this app.";
     let path = format!("/apps/{market}");
@@ -178,9 +178,9 @@ async fn what_must_not_be_deleted_stays() {
     refused(&site.ask(2, "DELETE", &path, None).await, 403, "APIG.1104", denied);
 
     // One lock stands on the app itself, the other on the path of the first version.
-    let targets = [Target::Caller(APP.parse().unwrap()), Target::Resource(one(APP).parse().unwrap())];
+    let targets = [LockTarget::Caller(APP.parse().unwrap()), LockTarget::Resource(one(APP).parse().unwrap())];
     for target in targets {
-        let lock = site.world.lock(target, Covers::Writes, std::time::Duration::from_secs(60)).await;
+        let lock = site.world.lock(target, LockedRequests::Writes, std::time::Duration::from_secs(60)).await;
         for (version, id) in [(1, APP), (2, PLAIN), (2, APP)] {
             for (method, path) in [("DELETE", format!("/apps/{id}")), ("PUT", format!("/apps/{id}"))] {
                 let answer = site.ask(version, method, &path, Some(SEED_BODY)).await;

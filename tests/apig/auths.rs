@@ -1,8 +1,8 @@
 //! What apps are authorized for.
 
 use portcullis::{
-    app::{Access, Scope, Scopes},
-    registry::{Fault, Grants, Registry},
+    model::{Access, Scope, Scopes},
+    registry::{RegistryError, GrantFilter, Registry},
 };
 use serde_json::{Value, json};
 
@@ -85,7 +85,7 @@ async fn each_pair_has_its_result_in_the_first_version_and_in_the_second() {
         ] })
     );
     site.world.settle().await;
-    let grants = |route: &str| site.world.directory.grants(&APP.parse().unwrap(), &route.parse().unwrap());
+    let grants = |route: &str| site.world.directory.has_grant(&APP.parse().unwrap(), &route.parse().unwrap());
     assert_eq!(["orders", "bills", "none", "old_orders"].map(grants), [true, true, false, false]);
 }
 
@@ -107,7 +107,7 @@ async fn a_cancelled_authorization_is_gone_and_can_be_given_again() {
         }
     }
     site.world.settle().await;
-    assert!(!site.world.directory.grants(&APP.parse().unwrap(), &"orders".parse().unwrap()));
+    assert!(!site.world.directory.has_grant(&APP.parse().unwrap(), &"orders".parse().unwrap()));
     let message = "The app authorization record does not exist,id:a%20b";
     refused(&site.ask(2, "DELETE", "/app-auths/a%20b", None).await, 404, "APIG.3009", message);
 }
@@ -202,7 +202,7 @@ async fn the_apps_of_an_api_are_listed_and_counted() {
     assert_eq!(counts.text, r#"{"authed_nums":2,"unauthed_nums":0}"#);
     site.ask(2, "DELETE", &format!("/apps/{OTHER}"), None).await;
     assert_eq!(site.auths(2, "binded-apps").await["total"], 1, "an app takes its authorizations along");
-    let left = site.world.memory.count_grants(&Grants::default()).await.unwrap();
+    let left = site.world.memory.count_grants(&GrantFilter::default()).await.unwrap();
     assert_eq!(left, 1);
 }
 
@@ -256,7 +256,7 @@ async fn what_cannot_be_authorized_is_refused_whole() {
     let invalid = see("Invalid parameter value,parameterName:api_ids");
     refused(&site.authorize(2, &[PLAIN, OTHER], &many).await, 400, "APIG.2011", &invalid);
     assert_eq!(site.authorize(2, &[PLAIN, OTHER], &many[..250]).await.status, 201);
-    assert_eq!(site.world.memory.count_grants(&Grants::default()).await.unwrap(), 0);
+    assert_eq!(site.world.memory.count_grants(&GrantFilter::default()).await.unwrap(), 0);
 
     for (list, code) in [
         ("binded-apis", "APIG.2001"),
@@ -309,7 +309,7 @@ async fn who_may_not_see_or_change_an_app_does_not_see_or_change_what_it_may() {
     site.world.lapse("gateway").await;
     refused(&site.authorize(1, &[APP], &["bills"]).await, 403, "APIG.1005", denied);
     assert_eq!(site.ask(1, "DELETE", &format!("/app-auths/{id}"), None).await.status, 204);
-    site.world.registry.fail(None, || Fault::Unavailable("gone".into()));
+    site.world.registry.fail(None, || RegistryError::Unavailable("gone".into()));
     refused(&site.ask(1, "GET", &of_app, None).await, 500, "APIG.9999", "System error.");
 }
 

@@ -1,8 +1,8 @@
 //! AppCodes of an app.
 
 use portcullis::{
-    app::{Access, AppCode, CredentialKind, Scope, Scopes},
-    registry::{Credentials, Fault, Registry},
+    model::{Access, AppCode, CredentialKind, Scope, Scopes},
+    registry::{CredentialFilter, RegistryError, Registry},
 };
 
 use super::{APP, Answer, Site, app, apps::at, refused};
@@ -71,7 +71,7 @@ async fn a_chosen_and_a_generated_app_code_are_made_read_and_deleted() {
 async fn nothing_of_an_app_code_is_kept_in_the_clear() {
     let site = Site::new().await;
     site.choose(CODE).await;
-    let which = Credentials { limit: 10, ..Credentials::default() };
+    let which = CredentialFilter { limit: 10, ..CredentialFilter::default() };
     let kept = site.world.memory.credentials(&which).await.unwrap();
     let code = kept.iter().find(|one| matches!(one.kind, CredentialKind::AppCode(_))).unwrap();
     assert_eq!(code.hint, CODE[..4]);
@@ -132,7 +132,7 @@ async fn an_app_code_proves_one_app_only_and_no_other_credential() {
         refused(&site.ask(2, method, &path, None).await, 404, "APIG.3082", &missing);
     }
     let key =
-        site.world.memory.credentials(&Credentials { limit: 100, ..Credentials::default() }).await.unwrap();
+        site.world.memory.credentials(&CredentialFilter { limit: 100, ..CredentialFilter::default() }).await.unwrap();
     let key = key.iter().find(|one| one.kind == CredentialKind::Key && one.caller.as_str() == APP).unwrap();
     let answer = site.code("DELETE", &format!("/{}", key.id), None).await;
     assert_eq!(answer.json()["error_code"], "APIG.3082", "a key is no AppCode");
@@ -201,6 +201,6 @@ async fn who_may_not_see_or_change_the_app_does_not_see_or_change_its_codes() {
     refused(&site.code("PUT", "", None).await, 403, "APIG.1005", denied);
     assert_eq!(site.code("GET", "", None).await.status, 200);
     assert_eq!(site.code("DELETE", &id(&made), None).await.status, 204);
-    site.world.registry.fail(Some("credentials"), || Fault::Unavailable("gone".into()));
+    site.world.registry.fail(Some("credentials"), || RegistryError::Unavailable("gone".into()));
     refused(&site.code("GET", "", None).await, 500, "APIG.9999", "System error.");
 }

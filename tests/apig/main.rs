@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use common::{Answer, Server, World};
 use portcullis::{
-    app::{App, Caller, CallerKind, Creator, Gateway, PlanId, Secret, Verb},
+    model::{App, Caller, CallerKind, Creator, ApigInstance, PlanId, Secret, ChangeKind},
     policy::Lockout,
     registry::Registry,
     surface::apig::{Apig, router},
@@ -117,8 +117,8 @@ impl Site {
     }
 }
 
-fn gateway(project: &str, instance: &str, custom_keys: bool) -> Gateway {
-    Gateway { project_id: project.into(), instance_id: instance.into(), custom_keys }
+fn gateway(project: &str, instance: &str, custom_keys: bool) -> ApigInstance {
+    ApigInstance { project_id: project.into(), instance_id: instance.into(), custom_keys }
 }
 
 fn app(world: &World, id: &str, key: &str) -> CallerKind {
@@ -222,7 +222,7 @@ async fn an_app_is_read_with_get_and_head() {
 async fn an_app_that_is_switched_off_or_of_the_marketplace_says_so() {
     let site = Site::new().await;
     let edit =
-        portcullis::app::CallerEdit { status: Some(portcullis::app::Status::Disabled), ..Default::default() };
+        portcullis::model::CallerEdit { status: Some(portcullis::model::Status::Disabled), ..Default::default() };
     let (tenant, id) = ("gateway".parse().unwrap(), APP.parse().unwrap());
     site.world.memory.update_caller(&tenant, &id, None, edit, &common::actor()).await.unwrap();
     assert_eq!(site.get(APP).await.json()["status"], 2);
@@ -276,7 +276,7 @@ async fn an_operator_reaches_every_gateway_of_its_project() {
 #[tokio::test]
 async fn of_two_changes_at_once_the_later_stands_whole() {
     let site = Site::new().await;
-    let theirs = portcullis::app::CallerEdit {
+    let theirs = portcullis::model::CallerEdit {
         name: Some("theirs".into()),
         remark: Some("Theirs".into()),
         ..Default::default()
@@ -308,7 +308,7 @@ async fn the_change_log_says_which_operator_did_what_and_from_where() {
     let said: Vec<_> = changes.iter().map(|change| (change.actor.as_str(), change.verb)).collect();
     assert_eq!(
         said,
-        [("apig:operator from 127.0.0.1", Verb::Updated), ("apig:operator from 127.0.0.1", Verb::Created)]
+        [("apig:operator from 127.0.0.1", ChangeKind::Updated), ("apig:operator from 127.0.0.1", ChangeKind::Created)]
     );
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use portcullis::{
-    app::{Access, CallerKind, Covers, Scope, Scopes, Status, Target},
-    registry::{Fault, Registry},
+    model::{Access, CallerKind, LockedRequests, Scope, Scopes, Status, LockTarget},
+    registry::{RegistryError, Registry},
 };
 
 use super::{APP, INSTANCE, KEY, PROJECT, Site, all, app, document, gateway, one, refused, succeeded};
@@ -18,7 +18,7 @@ async fn a_token_that_is_missing_wrong_or_expired_is_401() {
     let site = Site::new().await;
     let expired =
         site.world.key_with("gateway", "operator", |key| key.not_after = Some(site.world.now())).await;
-    let foreign = portcullis::app::ApiKey::generate(&portcullis::app::KeyPrefix::default());
+    let foreign = portcullis::model::GeneratedKey::generate(&portcullis::model::KeyPrefix::default());
     let (missing, wrong) =
         ("Token missing. Log in again or try again later.", "Incorrect token or token resolution failed.");
     for (fields, code, message) in [
@@ -155,9 +155,9 @@ async fn one_app_more_than_the_gateway_holds_is_403() {
 #[tokio::test]
 async fn what_is_locked_is_403_until_the_lock_ends() {
     let site = Site::new().await;
-    let caller = |id: &str| Target::Caller(id.parse().unwrap());
-    for target in [caller(APP), caller("operator"), Target::Resource(all().parse().unwrap())] {
-        let lock = site.world.lock(target, Covers::Writes, Duration::from_millis(59_500)).await;
+    let caller = |id: &str| LockTarget::Caller(id.parse().unwrap());
+    for target in [caller(APP), caller("operator"), LockTarget::Resource(all().parse().unwrap())] {
+        let lock = site.world.lock(target, LockedRequests::Writes, Duration::from_millis(59_500)).await;
         assert_eq!(site.get(APP).await.status, 200);
         let answer = site.put(APP, BODY).await;
         refused(&answer, 403, "APIG.1104", "Locked for changes by migration: being moved");
@@ -201,8 +201,8 @@ async fn beyond_the_limit_is_500_and_the_answer_says_how_long() {
 async fn a_store_that_fails_is_500_and_when_it_may_recover_says_when_to_come_back() {
     let site = Site::new().await;
     let faults: [(Failure, &[&str]); 2] = [
-        (|| Fault::Unavailable("connection refused".into()), &["5"]),
-        (|| Fault::Corrupt("row 7 of table callers".into()), &[]),
+        (|| RegistryError::Unavailable("connection refused".into()), &["5"]),
+        (|| RegistryError::Corrupt("row 7 of table callers".into()), &[]),
     ];
     for (fault, retry_after) in faults {
         for method in ["gateway", "caller", "update_caller"] {
@@ -218,7 +218,7 @@ async fn a_store_that_fails_is_500_and_when_it_may_recover_says_when_to_come_bac
         }
     }
     // Two random ids that are the same: not the operator's fault.
-    site.world.registry.fail(Some("create_caller"), || Fault::Conflict);
+    site.world.registry.fail(Some("create_caller"), || RegistryError::Conflict);
     refused(&site.post(BODY).await, 500, "APIG.9999", "System error.");
     site.world.registry.recover();
     assert_eq!(site.put(APP, BODY).await.status, 200);

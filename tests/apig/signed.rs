@@ -4,9 +4,9 @@ use std::{fmt::Write, time::Duration};
 
 use jiff::Timestamp;
 use portcullis::{
-    app::{CallerKind, Status},
+    model::{CallerKind, Status},
     registry::Registry,
-    signature::{Parts, Signer, UNSIGNED_PAYLOAD, hash, written},
+    signature::{Parts, Signer, UNSIGNED_PAYLOAD, hash, format_date},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -47,7 +47,7 @@ impl<'a> Sign<'a> {
     /// The fields that prove it, all but `Host`.
     fn fields(self, site: &Site) -> Vec<(&'static str, String)> {
         let (path, query) = self.target.split_once('?').unwrap_or((self.target, ""));
-        let mut fields = vec![("x-sdk-date", written(self.at)), ("content-type", "application/json".into())];
+        let mut fields = vec![("x-sdk-date", format_date(self.at)), ("content-type", "application/json".into())];
         fields.extend(self.told.map(|told| ("x-sdk-content-sha256", told.to_owned())));
         let mut headers = http::HeaderMap::new();
         headers.insert("host", site.server.address.to_string().parse().unwrap());

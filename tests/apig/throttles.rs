@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis::app::{Access, Scope, Scopes};
+use portcullis::model::{Access, Scope, Scopes};
 use serde_json::{Value, json};
 
 use super::{APP, Answer, PROJECT, Site, app, refused, see, with};

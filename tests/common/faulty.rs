@@ -6,18 +6,18 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use portcullis::{
-    app::{
+    model::{
         Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialId, Entity, Grant, GrantId, Lock,
         LockId, Plan, PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle, ThrottleId,
     },
     registry::{
-        AuthorizedWork, Callers, Changes, Command, Credentials, Fault, Grants, History, Kept, Once, Outcome,
-        Registry, Tenants, memory::Memory,
+        AuthorizedWork, CallerFilter, ChangeFilter, Command, CredentialFilter, RegistryError, GrantFilter, History, StoredResponse, IdempotentRequest, IdempotentOutcome,
+        Registry, TenantFilter, memory::Memory,
     },
 };
 
 /// What a registry answers instead of doing anything.
-pub type Failure = fn() -> Fault;
+pub type Failure = fn() -> RegistryError;
 
 /// Delegates to a registry in memory.
 pub struct Faulty {
@@ -73,7 +73,7 @@ impl Faulty {
         *self.revoked.lock().unwrap() = Some((tenant, id));
     }
 
-    fn check(&self, method: &'static str) -> Result<&Memory, Fault> {
+    fn check(&self, method: &'static str) -> Result<&Memory, RegistryError> {
         if let Some((tenant, id)) = self.revoked.lock().unwrap().take() {
             // A registry in memory does not wait.
             let by = Actor::system("somebody else");
@@ -89,48 +89,48 @@ impl Faulty {
 
 #[async_trait]
 impl Registry for Faulty {
-    async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, Fault> {
+    async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, RegistryError> {
         for command in &commands {
             self.check(command.name())?;
         }
         self.inner.execute(commands, actor).await
     }
 
-    async fn execute_once(
+    async fn execute_idempotent(
         &self,
         commands: Vec<Command>,
         actor: &Actor,
-        once: Once<'_>,
-    ) -> Result<Outcome, Fault> {
+        once: IdempotentRequest<'_>,
+    ) -> Result<IdempotentOutcome, RegistryError> {
         for command in &commands {
             self.check(command.name())?;
         }
         self.arrived.send_modify(|arrived| *arrived += 1);
         let _through = self.gate.read().await;
-        self.inner.execute_once(commands, actor, once).await
+        self.inner.execute_idempotent(commands, actor, once).await
     }
 
-    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), Fault> {
+    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), RegistryError> {
         self.check("transact")?.run_transaction(work, actor).await
     }
 
-    async fn kept(&self, key: &[u8; 32]) -> Result<Option<Kept>, Fault> {
-        self.check("kept")?.kept(key).await
+    async fn stored_response(&self, key: &[u8; 32]) -> Result<Option<StoredResponse>, RegistryError> {
+        self.check("kept")?.stored_response(key).await
     }
 
-    async fn tenant(&self, id: &TenantId) -> Result<Tenant, Fault> {
+    async fn tenant(&self, id: &TenantId) -> Result<Tenant, RegistryError> {
         self.check("tenant")?.tenant(id).await
     }
 
-    async fn gateway(&self, project_id: &str, instance_id: &str) -> Result<Tenant, Fault> {
+    async fn gateway(&self, project_id: &str, instance_id: &str) -> Result<Tenant, RegistryError> {
         self.check("gateway")?.gateway(project_id, instance_id).await
     }
 
-    async fn tenants(&self, which: &Tenants) -> Result<Vec<Tenant>, Fault> {
+    async fn tenants(&self, which: &TenantFilter) -> Result<Vec<Tenant>, RegistryError> {
         self.check("tenants")?.tenants(which).await
     }
 
-    async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Fault> {
+    async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, RegistryError> {
         let read = self.check("caller")?.caller(tenant, id).await;
         let meanwhile = self.meanwhile.lock().unwrap().take();
         if let Some(edit) = meanwhile {
@@ -139,95 +139,95 @@ impl Registry for Faulty {
         read
     }
 
-    async fn callers(&self, which: &Callers) -> Result<Vec<Caller>, Fault> {
+    async fn callers(&self, which: &CallerFilter) -> Result<Vec<Caller>, RegistryError> {
         self.check("callers")?.callers(which).await
     }
 
-    async fn count_callers(&self, which: &Callers) -> Result<u64, Fault> {
+    async fn count_callers(&self, which: &CallerFilter) -> Result<u64, RegistryError> {
         self.check("count_callers")?.count_callers(which).await
     }
 
-    async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, Fault> {
+    async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, RegistryError> {
         self.check("credential")?.credential(tenant, id).await
     }
 
-    async fn credentials(&self, which: &Credentials) -> Result<Vec<Credential>, Fault> {
+    async fn credentials(&self, which: &CredentialFilter) -> Result<Vec<Credential>, RegistryError> {
         self.check("credentials")?.credentials(which).await
     }
 
-    async fn plan(&self, id: &PlanId) -> Result<Plan, Fault> {
+    async fn plan(&self, id: &PlanId) -> Result<Plan, RegistryError> {
         self.check("plan")?.plan(id).await
     }
 
-    async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, Fault> {
+    async fn plans(&self, after: Option<&PlanId>, limit: u32) -> Result<Vec<Plan>, RegistryError> {
         self.check("plans")?.plans(after, limit).await
     }
 
-    async fn lock(&self, id: &LockId) -> Result<Lock, Fault> {
+    async fn lock(&self, id: &LockId) -> Result<Lock, RegistryError> {
         self.check("lock")?.lock(id).await
     }
 
-    async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, Fault> {
+    async fn locks(&self, after: Option<&LockId>, limit: u32) -> Result<Vec<Lock>, RegistryError> {
         self.check("locks")?.locks(after, limit).await
     }
 
-    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Grant, Fault> {
+    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Grant, RegistryError> {
         self.check("grant")?.grant(tenant, id).await
     }
 
-    async fn grants(&self, which: &Grants) -> Result<Vec<Grant>, Fault> {
+    async fn grants(&self, which: &GrantFilter) -> Result<Vec<Grant>, RegistryError> {
         self.check("grants")?.grants(which).await
     }
 
-    async fn throttle(&self, tenant: &TenantId, id: &ThrottleId) -> Result<Throttle, Fault> {
+    async fn throttle(&self, tenant: &TenantId, id: &ThrottleId) -> Result<Throttle, RegistryError> {
         self.check("throttle")?.throttle(tenant, id).await
     }
 
-    async fn throttles(&self, tenant: &TenantId) -> Result<Vec<Throttle>, Fault> {
+    async fn throttles(&self, tenant: &TenantId) -> Result<Vec<Throttle>, RegistryError> {
         self.check("throttles")?.throttles(tenant).await
     }
 
-    async fn quota(&self, tenant: &TenantId, id: &QuotaId) -> Result<Quota, Fault> {
+    async fn quota(&self, tenant: &TenantId, id: &QuotaId) -> Result<Quota, RegistryError> {
         self.check("quota")?.quota(tenant, id).await
     }
 
-    async fn quotas(&self, tenant: &TenantId) -> Result<Vec<Quota>, Fault> {
+    async fn quotas(&self, tenant: &TenantId) -> Result<Vec<Quota>, RegistryError> {
         self.check("quotas")?.quotas(tenant).await
     }
 
-    async fn count_grants(&self, which: &Grants) -> Result<u64, Fault> {
+    async fn count_grants(&self, which: &GrantFilter) -> Result<u64, RegistryError> {
         self.check("count_grants")?.count_grants(which).await
     }
 
-    async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, Fault> {
+    async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, RegistryError> {
         self.check("count_grants_of")?.count_grants_of(ids).await
     }
 
-    async fn note_uses(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), Fault> {
-        self.check("note_uses")?.note_uses(uses).await
+    async fn record_last_used(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), RegistryError> {
+        self.check("note_uses")?.record_last_used(uses).await
     }
 
-    async fn last_uses(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, Fault> {
-        self.check("last_uses")?.last_uses(ids).await
+    async fn last_used(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, RegistryError> {
+        self.check("last_uses")?.last_used(ids).await
     }
 
-    async fn everything(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, Fault> {
-        self.check("everything")?.everything(each).await
+    async fn for_each(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, RegistryError> {
+        self.check("everything")?.for_each(each).await
     }
 
-    async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, Fault> {
+    async fn changes(&self, after: Seq, limit: u32) -> Result<Vec<Change>, RegistryError> {
         self.check("changes")?.changes(after, limit).await
     }
 
-    async fn last_change(&self) -> Result<Seq, Fault> {
+    async fn last_change(&self) -> Result<Seq, RegistryError> {
         self.check("last_change")?.last_change().await
     }
 
-    async fn history(&self, which: &Changes) -> Result<History, Fault> {
+    async fn history(&self, which: &ChangeFilter) -> Result<History, RegistryError> {
         self.check("history")?.history(which).await
     }
 
-    async fn changed(&self, after: Seq) {
-        self.inner.changed(after).await;
+    async fn wait_for_change(&self, after: Seq) {
+        self.inner.wait_for_change(after).await;
     }
 }

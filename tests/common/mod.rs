@@ -16,10 +16,10 @@ use faulty::Faulty;
 use http::{Extensions, HeaderMap, StatusCode};
 use jiff::Timestamp;
 use portcullis::{
-    app::{
-        Actor, ApiKey, Caller, CallerId, CallerKind, Covers, Credential, CredentialId, CredentialKind,
-        Gateway, KeyPrefix, Limit, LockId, LockToken, Pepper, Peppers, Plan, PlanId, Promise, SealKey,
-        Sealer, Secret, Standing, Status, Target, Tenant, TenantId,
+    model::{
+        Actor, GeneratedKey, Caller, CallerId, CallerKind, LockedRequests, Credential, CredentialId, CredentialKind,
+        ApigInstance, KeyPrefix, Limit, LockId, LockToken, Pepper, Peppers, Plan, PlanId, WindowGuarantee, SealKey,
+        Sealer, Secret, SubscriptionStatus, Status, LockTarget, Tenant, TenantId,
     },
     clock::{Clock, ManualClock},
     directory::Directory,
@@ -66,12 +66,12 @@ impl World {
         }
     }
 
-    pub async fn tenant(&self, id: &str, gateway: Option<Gateway>, max_callers: u32) -> TenantId {
+    pub async fn tenant(&self, id: &str, gateway: Option<ApigInstance>, max_callers: u32) -> TenantId {
         let tenant = Tenant {
             id: id.parse().unwrap(),
             name: id.into(),
             gateway,
-            standing: Standing::Active,
+            standing: SubscriptionStatus::Active,
             max_callers,
             revision: 0,
             created_at: self.now(),
@@ -103,7 +103,7 @@ impl World {
 
     /// A plan of one limit: so many at once, and one more in each window's share.
     pub async fn plan(&self, id: &str, quota: u32, window: u32) -> PlanId {
-        let limit = Limit::new("limit", quota, window, quota, Promise::Average).unwrap();
+        let limit = Limit::new("limit", quota, window, quota, WindowGuarantee::Average).unwrap();
         let plan = Plan::new(id.parse().unwrap(), vec![limit]).unwrap();
         self.memory.put_plan(plan.clone(), &actor()).await.unwrap();
         self.settle().await;
@@ -116,7 +116,7 @@ impl World {
     }
 
     pub async fn key_with(&self, tenant: &str, caller: &str, edit: impl FnOnce(&mut Credential)) -> String {
-        let key = ApiKey::generate(&KeyPrefix::default());
+        let key = GeneratedKey::generate(&KeyPrefix::default());
         let mut credential = Credential {
             id: CredentialId::random(),
             tenant: tenant.parse().unwrap(),
@@ -127,7 +127,7 @@ impl World {
             kind: CredentialKind::Key,
             hint: key.hint().into(),
             status: Status::Enabled,
-            scopes: portcullis::app::Scopes::All,
+            scopes: portcullis::model::Scopes::All,
             not_after: None,
             deprecated_at: None,
             replaced_by: None,
@@ -161,11 +161,11 @@ impl World {
     }
 
     pub async fn lapse(&self, tenant: &str) {
-        self.memory.set_standing(&tenant.parse().unwrap(), Standing::Lapsed, &actor()).await.unwrap();
+        self.memory.set_standing(&tenant.parse().unwrap(), SubscriptionStatus::Lapsed, &actor()).await.unwrap();
         self.settle().await;
     }
 
-    pub async fn lock(&self, target: Target, covers: Covers, held: Duration) -> LockId {
+    pub async fn lock(&self, target: LockTarget, covers: LockedRequests, held: Duration) -> LockId {
         let lock = NewLock {
             id: LockId::random(),
             tenant: None,

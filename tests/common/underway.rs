@@ -93,7 +93,7 @@ impl Loss {
 
     /// Takes it from a credential in the store; the directory knows of it later.
     pub async fn take(self, registry: &impl Registry, tenant: &str, key: &str, now: jiff::Timestamp) {
-        use portcullis::app::{CallerEdit, CredentialEdit, Scopes, Status};
+        use portcullis::model::{CallerEdit, CredentialEdit, Scopes, Status};
 
         let (tenant, id) = (tenant.parse().unwrap(), key.parse().unwrap());
         let key = registry.credential(&tenant, &id).await.unwrap();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::{Router, routing::any};
 use portcullis::{
-    app::{Access, CallerKind, Role, Scope as Permission, Scopes, Standing},
-    policy::{ApiKey, Lockout, Scope},
+    model::{Access, CallerKind, Role, Scope as Permission, Scopes, SubscriptionStatus},
+    policy::{ApiKey, Lockout, RequireScope},
     tower::PortcullisLayer,
 };
 
@@ -24,7 +24,7 @@ fn guard<P: portcullis::Policy>(world: &World, policy: P) -> PortcullisLayer<P> 
 async fn keys_that_manage_are_no_keys_of_callers_unless_their_kind_is_named() {
     let world = World::new();
     let key = || ApiKey::new(world.directory.clone());
-    let (plain, named) = (app(guard(&world, key())), app(guard(&world, key().kinds(&["operator"]))));
+    let (plain, named) = (app(guard(&world, key())), app(guard(&world, key().caller_kinds(&["operator"]))));
     for (kind, callers, operators) in [
         (CallerKind::ApiClient, 200, 403),
         (CallerKind::Operator, 403, 200),
@@ -41,9 +41,9 @@ async fn keys_that_manage_are_no_keys_of_callers_unless_their_kind_is_named() {
 async fn callers_of_a_tenant_whose_subscription_has_lapsed_are_402_until_it_is_active_again() {
     let world = World::new();
     let policy = || ApiKey::new(world.directory.clone());
-    let (app, lenient) = (app(guard(&world, policy())), app(guard(&world, policy().admitting_lapsed())));
+    let (app, lenient) = (app(guard(&world, policy())), app(guard(&world, policy().admit_lapsed())));
     let key = world.key();
-    for (standing, expected) in [(Standing::Active, 200), (Standing::Lapsed, 402), (Standing::Active, 200)] {
+    for (standing, expected) in [(SubscriptionStatus::Active, 200), (SubscriptionStatus::Lapsed, 402), (SubscriptionStatus::Active, 200)] {
         world.tenant_is(standing);
         let answer = send(&app, "GET", "/orders/7", &key).await;
         assert_eq!(answer.status(), expected);
@@ -58,8 +58,8 @@ async fn key_of_one_order_does_not_reach_another() {
         Permission { resource: "orders".into(), access: Access::Read, targets: Some(vec!["7".into()]) };
     let key = world.key_of(&world.caller(|_| {}), |key| key.scopes = Scopes::Listed(vec![scope]));
     let policy = |scope| (ApiKey::new(world.directory.clone()), scope);
-    let told = app(guard(&world, policy(Scope::new("orders").target_segment(2))));
-    let untold = app(guard(&world, policy(Scope::new("orders"))));
+    let told = app(guard(&world, policy(RequireScope::new("orders").target_segment(2))));
+    let untold = app(guard(&world, policy(RequireScope::new("orders"))));
     for (path, expected) in [("/orders/7", 200), ("/orders/%37", 200), ("/orders/8", 403)] {
         assert_eq!(status(&told, "GET", path, &key).await, expected, "{path}");
         assert_eq!(status(&untold, "GET", path, &key).await, 403, "{path}");

@@ -8,8 +8,8 @@ use std::{
 use axum::{Router, routing::get};
 use portcullis::{
     Policy,
-    policy::{ApiKey, Lock, Lockout, Misplaced, RateLimit, Scope},
-    problem::Form,
+    policy::{ApiKey, RequireUnlocked, Lockout, Misplaced, RateLimit, RequireScope},
+    problem::ErrorFormat,
     tower::PortcullisLayer,
 };
 
@@ -28,10 +28,10 @@ async fn layer_with_a_limit_before_the_caller_is_known_is_not_built() {
         |policy: Box<dyn Policy>| catch_unwind(AssertUnwindSafe(|| PortcullisLayer::new(policy))).is_err();
     assert!(refused(Box::new(RateLimit::new())));
     assert!(refused(Box::new((RateLimit::new(), key()))));
-    assert!(refused(Box::new((Scope::new("orders"), key()))));
-    assert!(refused(Box::new((Lock::new(world.directory.clone()), key()))));
+    assert!(refused(Box::new((RequireScope::new("orders"), key()))));
+    assert!(refused(Box::new((RequireUnlocked::new(world.directory.clone()), key()))));
     assert!(refused(Box::new(vec![Box::new(RateLimit::new()) as Box<dyn Policy>, Box::new(key())])));
-    assert!(!refused(Box::new((key(), Scope::new("orders"), RateLimit::new()))));
+    assert!(!refused(Box::new((key(), RequireScope::new("orders"), RateLimit::new()))));
     let misplaced = PortcullisLayer::try_new((RateLimit::new(), key())).err();
     assert_eq!(misplaced, Some(Misplaced { policy: "RateLimit" }));
 }
@@ -56,7 +56,7 @@ async fn setters_of_a_layer_that_was_cloned_work_and_leave_the_clone_alone() {
     let world = World::new();
     let first = PortcullisLayer::new(ApiKey::new(world.directory.clone())).clock(world.clock.clone());
     let made = app().layer(first.clone());
-    let second = first.clone().form(Form::Discue).clock(Arc::new(portcullis::clock::SystemClock::new()));
+    let second = first.clone().error_format(ErrorFormat::Discue).clock(Arc::new(portcullis::clock::SystemClock::new()));
     let problem = send(&app().layer(first.clone()), "GET", "/", "").await;
     let discue = send(&app().layer(second), "GET", "/", "").await;
     let earlier = send(&made, "GET", "/", "").await;

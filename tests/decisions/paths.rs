@@ -5,9 +5,9 @@ use std::time::Duration;
 use axum::{Router, extract::Path, routing::any};
 use portcullis::{
     Admission, Head, Policy, Stop,
-    app::Covers,
-    policy::{ApiKey, Lock, Strict},
-    target::Rules,
+    model::LockedRequests,
+    policy::{ApiKey, RequireUnlocked, StrictHttp},
+    normalize_path::PathRules,
     tower::PortcullisLayer,
 };
 
@@ -21,24 +21,24 @@ fn orders() -> Router {
     Router::new().route("/orders/{id}", any(async |Path(id): Path<String>| id))
 }
 
-fn guard(world: &World) -> PortcullisLayer<(ApiKey, Lock)> {
+fn guard(world: &World) -> PortcullisLayer<(ApiKey, RequireUnlocked)> {
     let directory = || world.directory.clone();
-    PortcullisLayer::new((ApiKey::new(directory()), Lock::new(directory()))).clock(world.clock.clone())
+    PortcullisLayer::new((ApiKey::new(directory()), RequireUnlocked::new(directory()))).clock(world.clock.clone())
 }
 
 #[tokio::test]
 async fn lock_holds_for_every_spelling_of_its_path() {
     let world = World::new();
     let (app, key) = (orders().layer(guard(&world)), world.key());
-    world.lock_path("/orders/7", Covers::Writes, MINUTE);
+    world.lock_path("/orders/7", LockedRequests::Writes, MINUTE);
     for path in ["/orders/7", "/orders/%37", "/orders/7?x=1", "http://host/orders/%37"] {
         assert_eq!(status(&app, "PUT", path, &key).await, 423, "{path}");
         assert_eq!(status(&app, "GET", path, &key).await, 200, "{path}");
     }
     assert_eq!(status(&app, "PUT", "/orders/%38", &key).await, 200);
     // A path may have these characters encoded or not; what is encoded where it is locked is the same, too.
-    world.lock_path("/orders/a:b", Covers::Writes, MINUTE);
-    world.lock_path("/orders/a%2Bb", Covers::Writes, MINUTE);
+    world.lock_path("/orders/a:b", LockedRequests::Writes, MINUTE);
+    world.lock_path("/orders/a%2Bb", LockedRequests::Writes, MINUTE);
     for path in ["/orders/a:b", "/orders/a%3Ab", "/orders/a%3ab", "/orders/a+b", "/orders/a%2bb"] {
         assert_eq!(status(&app, "PUT", path, &key).await, 423, "{path}");
     }
@@ -65,16 +65,16 @@ async fn path_that_can_be_read_in_two_ways_is_400_whether_or_not_something_is_lo
             let answer = send(&app, "PUT", path, &key).await;
             assert_eq!(answer.status(), 400, "{path}, held: {held}");
         }
-        world.lock_path("/orders/7", Covers::All, MINUTE);
+        world.lock_path("/orders/7", LockedRequests::All, MINUTE);
     }
 }
 
 #[tokio::test]
 async fn rule_that_is_relaxed_further_out_is_relaxed_for_locks() {
     let world = World::new();
-    let strict = PortcullisLayer::new(Strict::new().relaxing(Rules::PARAMETERS)).clock(world.clock.clone());
+    let strict = PortcullisLayer::new(StrictHttp::new().relax(PathRules::PARAMETERS)).clock(world.clock.clone());
     let (app, key) = (orders().layer(guard(&world)).layer(strict), world.key());
-    world.lock_path("/orders/7;b", Covers::All, MINUTE);
+    world.lock_path("/orders/7;b", LockedRequests::All, MINUTE);
     for (path, expected) in [("/orders/7;a", 200), ("/orders/7;%62", 423), ("/orders//7", 400)] {
         let request = http::Request::put(path).header("x-api-key", &key).header("host", "a.example");
         let answer =
@@ -88,9 +88,9 @@ async fn lock_in_a_nested_router_is_on_the_whole_path() {
     let world = World::new();
     let nested = Router::new().nest("/v2", orders().layer(guard(&world)));
     let (twice, key) = (Router::new().nest("/api", nested.clone()), world.key());
-    world.lock_path("/v2/orders/8", Covers::All, MINUTE);
-    world.lock_path("/orders/9", Covers::All, MINUTE);
-    world.lock_path("/api/v2/orders/10", Covers::All, MINUTE);
+    world.lock_path("/v2/orders/8", LockedRequests::All, MINUTE);
+    world.lock_path("/orders/9", LockedRequests::All, MINUTE);
+    world.lock_path("/api/v2/orders/10", LockedRequests::All, MINUTE);
     for (app, path, expected) in [
         (&nested, "/v2/orders/8", 423),
         (&nested, "/v2/orders/%38", 423),
@@ -108,11 +108,11 @@ async fn lock_in_a_nested_router_is_on_the_whole_path() {
 #[tokio::test]
 async fn strict_in_a_nested_router_passes_the_rest_of_the_path_on_in_its_normal_form() {
     let world = World::new();
-    let strict = PortcullisLayer::new((Strict::new(), Lock::new(world.directory.clone())));
+    let strict = PortcullisLayer::new((StrictHttp::new(), RequireUnlocked::new(world.directory.clone())));
     let seen = async |request: axum::extract::Request| request.uri().path().to_owned();
     let inner = Router::new().route("/orders/{id}", any(seen));
     let app = Router::new().nest("/{tenant}", inner.layer(strict.clock(world.clock.clone())));
-    world.lock_path("/acme/orders/8", Covers::All, MINUTE);
+    world.lock_path("/acme/orders/8", LockedRequests::All, MINUTE);
     for (path, expected) in [
         ("/acme/orders/%37", 200),
         ("/%61cme/orders/%38", 423),
@@ -165,7 +165,7 @@ async fn original_target_can_be_found_in_another_extension() {
             request
         },
     ));
-    world.lock_path("/outside/orders/7", Covers::All, MINUTE);
+    world.lock_path("/outside/orders/7", LockedRequests::All, MINUTE);
     let key = world.key();
     assert_eq!(status(&app, "PUT", "/orders/7", &key).await, 423);
     assert_eq!(status(&app, "PUT", "/orders/8", &key).await, 200);

@@ -27,12 +27,12 @@ async fn a_list_holds_the_organizations_api_clients_in_the_order_of_their_ids() 
     site.world.caller("org", "zz", "example.com/zz", CallerKind::ApiClient).await;
     assert_eq!(site.get("/api_clients").await.json()["api_clients"][2]["id"], "zz");
     assert_eq!(site.get("/api_clients/zz").await.status, 200);
-    let only = portcullis::app::Scope {
+    let only = portcullis::model::Scope {
         resource: "api_clients".into(),
-        access: portcullis::app::Access::Read,
+        access: portcullis::model::Access::Read,
         targets: Some(vec![OTHER.into()]),
     };
-    let scopes = portcullis::app::Scopes::Listed(vec![only]);
+    let scopes = portcullis::model::Scopes::Listed(vec![only]);
     let key = site.world.key_with("org", ID, |key| key.scopes = scopes).await;
     let answer = site.server.send("GET", "/api_clients", &[("x-api-key", &key)], None).await;
     assert_eq!(answer.json()["api_clients"], json!([{"id": OTHER, "name": "example.com/other"}]));
@@ -59,9 +59,9 @@ async fn a_deleted_api_client_is_gone_with_its_keys() {
 #[tokio::test]
 async fn a_locked_api_client_is_not_deleted() {
     let site = Site::new().await;
-    let target = portcullis::app::Target::Caller(OTHER.parse().unwrap());
+    let target = portcullis::model::LockTarget::Caller(OTHER.parse().unwrap());
     let held = std::time::Duration::from_secs(60);
-    site.world.lock(target, portcullis::app::Covers::Writes, held).await;
+    site.world.lock(target, portcullis::model::LockedRequests::Writes, held).await;
     let answer = site.send("DELETE", &format!("/api_clients/{OTHER}"), &[], None).await;
     refused(&answer, 423, "Locked");
     assert_eq!(answer.field("retry-after"), ["60"]);
@@ -115,7 +115,7 @@ async fn an_id_that_another_organization_has_is_free() {
         memory.delete_caller(&before.tenant, &before.id, None, &crate::common::actor()).await.unwrap();
         refused(&site.post(&body).await, 409, "Conflict");
         succeeded(&site.get(&target).await, id, "example.com/mine", 2);
-        let mine = portcullis::registry::Callers {
+        let mine = portcullis::registry::CallerFilter {
             tenant: Some("org".parse().unwrap()),
             name: Some("example.com/mine".into()),
             limit: 1,

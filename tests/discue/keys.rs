@@ -1,6 +1,6 @@
 //! Api keys.
 
-use portcullis::app::{Access, Credential, CredentialId, Scope, Scopes, Status};
+use portcullis::model::{Access, Credential, CredentialId, Scope, Scopes, Status};
 use serde_json::{Value, json};
 
 use super::*;
@@ -102,7 +102,7 @@ async fn a_key_is_read_in_the_contracts_form() {
     assert!(key.starts_with(short) && short.len() < 24, "{short}");
 
     let used = site.world.now();
-    site.world.memory.note_uses(&[(id.parse().unwrap(), used)]).await.unwrap();
+    site.world.memory.record_last_used(&[(id.parse().unwrap(), used)]).await.unwrap();
     assert_eq!(site.shown(&id).await["last_used_at"], used.as_second() * 1000);
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use common::{Answer, Server, World};
 use portcullis::{
-    app::{Caller, CallerKind, PlanId},
+    model::{Caller, CallerKind, PlanId},
     registry::Registry,
     surface::discue::{Discue, Operation, router},
 };

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use portcullis::{
-    app::{Access, CallerKind, Covers, Scope, Scopes, Status, Target},
-    registry::{Fault, Registry},
+    model::{Access, CallerKind, LockedRequests, Scope, Scopes, Status, LockTarget},
+    registry::{RegistryError, Registry},
     surface::discue::Operation,
 };
 
@@ -83,7 +83,7 @@ async fn a_key_that_is_missing_wrong_or_expired_is_401() {
     let expired = site.world.key_with("org", ID, |key| key.not_after = Some(site.world.now())).await;
     let other = if site.key.ends_with('x') { 'y' } else { 'x' };
     let mistyped = format!("{}{other}", &site.key[..site.key.len() - 1]);
-    let foreign = portcullis::app::ApiKey::generate(&portcullis::app::KeyPrefix::default());
+    let foreign = portcullis::model::GeneratedKey::generate(&portcullis::model::KeyPrefix::default());
     let bearer = format!("Bearer {}", site.key);
     for fields in [
         &[][..],
@@ -274,10 +274,10 @@ async fn a_name_that_is_taken_or_is_none_is_422() {
 async fn what_is_locked_is_423_until_the_lock_ends() {
     let site = Site::new().await;
     let minute = Duration::from_millis(59_500);
-    let caller = |id: &str| Target::Caller(id.parse().unwrap());
-    let path = |path: &str| Target::Resource(path.parse().unwrap());
+    let caller = |id: &str| LockTarget::Caller(id.parse().unwrap());
+    let path = |path: &str| LockTarget::Resource(path.parse().unwrap());
     for target in [caller(ID), caller(OTHER), path(&format!("/api_clients/{OTHER}")), path("/api_clients")] {
-        let lock = site.world.lock(target.clone(), Covers::Writes, minute).await;
+        let lock = site.world.lock(target.clone(), LockedRequests::Writes, minute).await;
         for prefix in ["", "/v1"] {
             let one = format!("{prefix}/api_clients/{OTHER}");
             assert_eq!(site.get(&one).await.status, 200, "{target:?}");
@@ -289,7 +289,7 @@ async fn what_is_locked_is_423_until_the_lock_ends() {
         site.world.settle().await;
         succeeded(&site.put(OTHER, "{}").await, OTHER, "example.com/other", 1);
     }
-    site.world.lock(caller(OTHER), Covers::All, minute).await;
+    site.world.lock(caller(OTHER), LockedRequests::All, minute).await;
     site.world.clock.advance(Duration::from_secs(60));
     succeeded(&site.put(OTHER, "{}").await, OTHER, "example.com/other", 1);
 }
@@ -318,10 +318,10 @@ async fn a_store_that_is_corrupt_is_500() {
     let site = Site::new().await;
     let target = format!("/api_clients/{ID}");
     for method in ["caller", "update_caller", "tenant"] {
-        site.world.registry.fail(Some(method), || Fault::Corrupt("row 7 of table callers".into()));
+        site.world.registry.fail(Some(method), || RegistryError::Corrupt("row 7 of table callers".into()));
         refused(&site.put(ID, "{}").await, 500, "Internal Server Error");
     }
-    site.world.registry.fail(None, || Fault::Corrupt("row 7 of table callers".into()));
+    site.world.registry.fail(None, || RegistryError::Corrupt("row 7 of table callers".into()));
     refused(&site.get(&target).await, 500, "Internal Server Error");
     refused(&site.post("{}").await, 500, "Internal Server Error");
     site.world.registry.recover();
@@ -344,12 +344,12 @@ async fn a_store_that_cannot_be_reached_is_503_and_says_when_to_come_back() {
     let site = Site::new().await;
     let target = format!("/api_clients/{ID}");
     for method in ["caller", "update_caller", "tenant"] {
-        site.world.registry.fail(Some(method), || Fault::Unavailable("connection refused".into()));
+        site.world.registry.fail(Some(method), || RegistryError::Unavailable("connection refused".into()));
         let answer = site.put(ID, r#"{"name":"example.com/x"}"#).await;
         refused(&answer, 503, "Service Unavailable");
         assert_eq!(answer.field("retry-after"), ["5"]);
     }
-    site.world.registry.fail(None, || Fault::Unavailable("connection refused".into()));
+    site.world.registry.fail(None, || RegistryError::Unavailable("connection refused".into()));
     for answer in [site.get(&target).await, site.post("{}").await] {
         refused(&answer, 503, "Service Unavailable");
         assert_eq!(answer.field("retry-after"), ["5"]);

@@ -1,6 +1,6 @@
 //! Changes that meet: nothing is lost, nothing is made twice.
 
-use portcullis::app::{CallerEdit, Verb};
+use portcullis::model::{CallerEdit, ChangeKind};
 use portcullis::registry::Registry;
 
 use super::{ID, JSON, OTHER, Site, refused, succeeded};
@@ -84,5 +84,5 @@ async fn the_change_log_says_which_caller_did_what_and_from_where() {
     let changes = site.world.memory.changes(seq, 10).await.unwrap();
     let said: Vec<_> = changes.iter().map(|change| (change.actor.as_str(), change.verb)).collect();
     let actor = format!("discue:{ID} from 127.0.0.1");
-    assert_eq!(said, [(&*actor, Verb::Updated), (&*actor, Verb::Created)]);
+    assert_eq!(said, [(&*actor, ChangeKind::Updated), (&*actor, ChangeKind::Created)]);
 }

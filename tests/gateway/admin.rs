@@ -6,7 +6,7 @@ use std::{
 };
 
 use portcullis::{
-    app::{Actor, CallerEdit, Status},
+    model::{Actor, CallerEdit, Status},
     clock::SystemClock,
     registry::{Registry, sqlite::Sqlite},
 };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use portcullis::{
-    app::{Actor, CallerEdit, Covers, LockToken, Target, text::is_displayable},
+    model::{Actor, CallerEdit, LockedRequests, LockToken, LockTarget, text::is_displayable},
     clock::SystemClock,
     registry::{NewLock, Registry, sqlite::Sqlite},
 };
@@ -269,11 +269,11 @@ async fn old_store(site: &Site) {
     let lock = NewLock {
         id: "old".parse().unwrap(),
         tenant: None,
-        target: Target::Resource("/old".parse().unwrap()),
+        target: LockTarget::Resource("/old".parse().unwrap()),
         owner: name.clone(),
         holder: None,
         reason: name,
-        covers: Covers::Writes,
+        covers: LockedRequests::Writes,
         lasts: Duration::from_secs(3_600).try_into().unwrap(),
         token: LockToken::generate().digest(),
     };

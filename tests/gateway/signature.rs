@@ -3,7 +3,7 @@
 use std::{io::Write, process::Command, time::Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis::signature::{Parts, Signer, hash, written};
+use portcullis::signature::{Parts, Signer, hash, format_date};
 use reqwest::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
@@ -42,7 +42,7 @@ impl Sign<'_> {
         let (path, query) = self.target.split_once('?').unwrap_or((self.target, ""));
         let payload = hash(self.content.as_bytes());
         let mut fields = HeaderMap::new();
-        fields.insert(DATE, HeaderValue::try_from(written(self.at)).unwrap());
+        fields.insert(DATE, HeaderValue::try_from(format_date(self.at)).unwrap());
         fields.insert(HOST, HeaderValue::try_from(gateway.address.to_string()).unwrap());
         let mut names = "host;x-sdk-date";
         if self.told {

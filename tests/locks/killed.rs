@@ -9,9 +9,9 @@ use std::{
 };
 
 use portcullis::{
-    app::{LockId, LockToken, Target},
+    model::{LockId, LockToken, LockTarget},
     clock::SystemClock,
-    registry::{self, Fault, NewLock, Registry, sqlite::Sqlite},
+    registry::{self, RegistryError, NewLock, Registry, sqlite::Sqlite},
 };
 
 use crate::records::{actor, lock, the_log_tells_all};
@@ -25,7 +25,7 @@ async fn open(path: &Path) -> Sqlite {
 }
 
 fn new(path: &str, token: &LockToken) -> NewLock {
-    let target = Target::Resource(path.parse().unwrap());
+    let target = LockTarget::Resource(path.parse().unwrap());
     NewLock { token: token.digest(), ..lock(target, Duration::from_hours(24)) }
 }
 
@@ -101,16 +101,16 @@ async fn after(path: &Path, last: &Granted) -> u64 {
     let next = store.acquire_lock(new("/b", &token), &actor()).await.unwrap();
     assert!(next.fence > last.fence, "I7: granted {} after {}", next.fence, last.fence);
 
-    let proof = registry::Command::Hold { id: last.id.clone(), token: last.token.clone(), fence: last.fence };
+    let proof = registry::Command::ProveLock { id: last.id.clone(), token: last.token.clone(), fence: last.fence };
     let proven = store.execute(vec![proof], &actor()).await;
     if let Some(lock) = there.first() {
         assert!(lock.fence >= last.fence, "I7: {lock:?} after {}", last.fence);
         assert_eq!(lock.fence == last.fence, proven.is_ok(), "I7: {lock:?} {proven:?}");
         let refused = store.acquire_lock(new("/a", &token), &actor()).await;
-        assert!(matches!(refused, Err(Fault::Locked(_))), "I1: {refused:?}");
+        assert!(matches!(refused, Err(RegistryError::Locked(_))), "I1: {refused:?}");
         store.break_lock(&lock.id, &actor()).await.unwrap();
     } else {
-        assert!(matches!(proven, Err(Fault::LockLost)), "I7: {proven:?}");
+        assert!(matches!(proven, Err(RegistryError::LockLost)), "I7: {proven:?}");
     }
     store.release_lock(&next.id, &token, &actor()).await.unwrap();
     the_log_tells_all(&store).await;

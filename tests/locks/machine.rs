@@ -5,9 +5,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use portcullis::{
     Denial,
-    app::{Caller, CallerEdit, Entity, Lease, Lock, LockToken, Target, TenantId},
+    model::{Caller, CallerEdit, Entity, Lease, Lock, LockToken, LockTarget, TenantId},
     clock::{Clock, ManualClock},
-    registry::{Command, Fault, NewLock, Registry},
+    registry::{Command, RegistryError, NewLock, Registry},
 };
 
 use crate::{
@@ -85,7 +85,7 @@ impl<G: Ground> Machine<G> {
     }
 
     async fn seq(&self) -> u64 {
-        self.registry().everything(&mut |_| ()).await.unwrap()
+        self.registry().for_each(&mut |_| ()).await.unwrap()
     }
 
     async fn take(&mut self, step: Step) {
@@ -167,7 +167,7 @@ impl<G: Ground> Machine<G> {
             Step::Break { .. } => vec![Command::BreakLock(id)],
             Step::Write { proof, to, .. } => {
                 let token = token(proof != Proof::AnothersToken);
-                let hold = Command::Hold { id, token, fence: carried(fence, proof) };
+                let hold = Command::ProveLock { id, token, fence: carried(fence, proof) };
                 vec![hold, self.write(self.model.register(number, to))]
             }
             _ => unreachable!("{step:?}"),
@@ -203,7 +203,7 @@ impl<G: Ground> Machine<G> {
     }
 
     /// The same again, in the same moment.
-    async fn again(&self, step: &Step, commands: Vec<Command>, first: Result<Vec<Entity>, Fault>) {
+    async fn again(&self, step: &Step, commands: Vec<Command>, first: Result<Vec<Entity>, RegistryError>) {
         let before = self.seq().await;
         let again = self.registry().execute(commands, &actor()).await;
         assert_eq!(self.seq().await, before, "I6: {step:?} again changes something");
@@ -211,7 +211,7 @@ impl<G: Ground> Machine<G> {
             // It is gone.
             (Step::Release { .. }, Ok(_), Ok(again)) => again.is_empty(),
             (_, Ok(first), Ok(again)) => first == *again,
-            (_, Err(_), Err(Fault::LockLost)) => true,
+            (_, Err(_), Err(RegistryError::LockLost)) => true,
             _ => false,
         };
         assert!(same, "I6: {step:?} again is {again:?}");
@@ -232,13 +232,13 @@ impl<G: Ground> Machine<G> {
         invariant: &str,
         about: &dyn std::fmt::Debug,
         expected: &Outcome,
-        outcome: Result<&T, &Fault>,
+        outcome: Result<&T, &RegistryError>,
     ) {
         match (expected, outcome) {
             (Outcome::Done | Outcome::Unchanged, Ok(_))
-            | (Outcome::LockLost, Err(Fault::LockLost))
-            | (Outcome::NotFound, Err(Fault::NotFound)) => {}
-            (Outcome::Locked(by), Err(Fault::Locked(shown))) => self.told(by, shown),
+            | (Outcome::LockLost, Err(RegistryError::LockLost))
+            | (Outcome::NotFound, Err(RegistryError::NotFound)) => {}
+            (Outcome::Locked(by), Err(RegistryError::Locked(shown))) => self.told(by, shown),
             (_, outcome) => panic!("{invariant}: {about:?} is to be {expected:?}, and is {outcome:?}"),
         }
     }
@@ -259,7 +259,7 @@ impl<G: Ground> Machine<G> {
     async fn check(&self, step: &Step) {
         let now = self.now();
         let there = self.registry().locks(None, 1_000).await.unwrap();
-        let held: Vec<_> = there.into_iter().filter(|lock| lock.holds(now)).collect();
+        let held: Vec<_> = there.into_iter().filter(|lock| lock.is_active(now)).collect();
         let number =
             |lock: &Lock| self.granted.iter().position(|granted| granted.lock.id == lock.id).unwrap();
         for (at, one) in held.iter().enumerate() {
@@ -282,10 +282,10 @@ impl<G: Ground> Machine<G> {
         assert_eq!(held, expected, "{}: after {step:?}", invariant(step));
     }
 
-    fn target(&self, place: Place) -> Target {
+    fn target(&self, place: Place) -> LockTarget {
         match place {
-            Place::Caller(caller) => Target::Caller(self.callers[caller].id.clone()),
-            Place::Path(path) => Target::Resource(path.parse().unwrap()),
+            Place::Caller(caller) => LockTarget::Caller(self.callers[caller].id.clone()),
+            Place::Path(path) => LockTarget::Resource(path.parse().unwrap()),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{CallerEdit, LockToken},
-    registry::{Command, Fault, NewLock, Registry},
+    model::{CallerEdit, LockToken},
+    registry::{Command, RegistryError, NewLock, Registry},
 };
 use tokio::{sync::Barrier, task::JoinSet};
 
@@ -23,7 +23,7 @@ pub async fn of_several_writers_who_name_one_revision_one_succeeds(registry: Arc
             let token = LockToken::generate();
             let new = NewLock { token: token.digest(), ..lock_on(&caller, Duration::from_secs(60)) };
             let lock = registry.acquire_lock(new, &actor()).await.unwrap();
-            hold = Some(Command::Hold { id: lock.id, token, fence: lock.fence });
+            hold = Some(Command::ProveLock { id: lock.id, token, fence: lock.fence });
         }
         let (start, mut writers) = (Arc::new(Barrier::new(WRITERS)), JoinSet::new());
         for writer in 0..WRITERS {
@@ -41,7 +41,7 @@ pub async fn of_several_writers_who_name_one_revision_one_succeeds(registry: Arc
             });
         }
         let outcomes = within(writers.join_all()).await;
-        let lost = |outcome: &&Result<_, _>| matches!(outcome, Err(Fault::Conflict));
+        let lost = |outcome: &&Result<_, _>| matches!(outcome, Err(RegistryError::Conflict));
         assert_eq!(outcomes.iter().filter(lost).count(), WRITERS - 1, "I9: {outcomes:?}");
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "I9: {outcomes:?}");
         let after = registry.caller(&caller.tenant, &caller.id).await.unwrap();

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{Caller, CallerEdit, CallerId, CallerKind, Credential, Entity, Kind, Status, Tenant, Verb},
+    model::{Caller, CallerEdit, CallerId, CallerKind, Credential, Entity, EntityKind, Status, Tenant, ChangeKind},
     clock::{Clock, ManualClock},
-    registry::{Fault, NewCaller, NewLock, Registry},
+    registry::{RegistryError, NewCaller, NewLock, Registry},
 };
 use tokio::task::JoinSet;
 
@@ -30,17 +30,17 @@ pub async fn a_caller_of_any_kind_is_made_and_read_back(
     for new in news {
         clock.advance(Duration::from_nanos(1));
         let made = registry.create_caller(new.clone(), &actor()).await.unwrap();
-        assert_eq!(made, new.at(clock.now().time));
+        assert_eq!(made, new.into_caller(clock.now().time));
         assert_eq!((made.revision, made.status), (1, Status::Enabled));
         assert_eq!(registry.caller(&made.tenant, &made.id).await.unwrap(), made);
     }
 }
 
 pub async fn a_caller_needs_its_tenant_and_its_plan(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
-    refused!(registry, Fault::NotFound, registry.create_caller(client("t", "name"), &actor()));
+    refused!(registry, RegistryError::NotFound, registry.create_caller(client("t", "name"), &actor()));
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let on_plan = NewCaller { plan: Some("p".parse().unwrap()), ..client("t", "name") };
-    refused!(registry, Fault::NotFound, registry.create_caller(on_plan.clone(), &actor()));
+    refused!(registry, RegistryError::NotFound, registry.create_caller(on_plan.clone(), &actor()));
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     registry.create_caller(on_plan, &actor()).await.unwrap();
 }
@@ -50,7 +50,7 @@ pub async fn a_callers_id_is_taken_once(registry: Arc<dyn Registry>, _: Arc<Manu
     registry.create_tenant(tenant("u"), &actor()).await.unwrap();
     for tenant in ["t", "u"] {
         let again = NewCaller { id: made.id.clone(), ..client(tenant, "other") };
-        refused!(registry, Fault::Conflict, registry.create_caller(again, &actor()));
+        refused!(registry, RegistryError::Conflict, registry.create_caller(again, &actor()));
     }
 }
 
@@ -61,7 +61,7 @@ pub async fn a_name_is_taken_once_for_a_tenant_and_kind(registry: Arc<dyn Regist
         let registry = registry.clone();
         async move { registry.create_caller(new, &actor()).await }
     };
-    refused!(registry, Fault::NameTaken, make(client("t", "name")));
+    refused!(registry, RegistryError::NameTaken, make(client("t", "name")));
     // Byte by byte, and only in that tenant and among that kind.
     for new in [client("t", "Name"), client("t", "name "), client("u", "name"), app("t", "name", "key")] {
         make(new).await.unwrap();
@@ -75,7 +75,7 @@ pub async fn an_app_key_is_taken_once_for_all_tenants(registry: Arc<dyn Registry
     registry.create_tenant(tenant("u"), &actor()).await.unwrap();
     for tenant in ["t", "u"] {
         let again = app(tenant, "other", "key");
-        refused!(registry, Fault::KeyTaken, registry.create_caller(again, &actor()));
+        refused!(registry, RegistryError::KeyTaken, registry.create_caller(again, &actor()));
     }
     registry.create_caller(app("u", "name", "Key"), &actor()).await.unwrap();
     registry.delete_caller(&made.tenant, &made.id, None, &actor()).await.unwrap();
@@ -91,8 +91,8 @@ pub async fn a_full_tenant_takes_no_more_callers_of_that_kind(
     registry.create_tenant(tenant("u"), &actor()).await.unwrap();
     registry.create_caller(client("t", "1"), &actor()).await.unwrap();
     let second = registry.create_caller(client("t", "2"), &actor()).await.unwrap();
-    refused!(registry, Fault::Full(2), registry.create_caller(client("t", "3"), &actor()));
-    refused!(registry, Fault::Full(0), registry.create_caller(client("none", "1"), &actor()));
+    refused!(registry, RegistryError::LimitReached(2), registry.create_caller(client("t", "3"), &actor()));
+    refused!(registry, RegistryError::LimitReached(0), registry.create_caller(client("none", "1"), &actor()));
     registry.create_caller(app("t", "1", "key"), &actor()).await.unwrap();
     registry.create_caller(client("u", "1"), &actor()).await.unwrap();
     registry.delete_caller(&second.tenant, &second.id, None, &actor()).await.unwrap();
@@ -113,7 +113,7 @@ pub async fn fifty_callers_at_once_fill_a_tenant_and_no_more(
     while let Some(outcome) = within(all.join_next()).await {
         match outcome.unwrap() {
             Ok(caller) => made.push(caller.id),
-            Err(Fault::Full(30)) => refused += 1,
+            Err(RegistryError::LimitReached(30)) => refused += 1,
             Err(fault) => panic!("{fault:?}"),
         }
     }
@@ -135,18 +135,18 @@ pub async fn another_tenants_caller_is_not_found(registry: Arc<dyn Registry>, _:
     // From the other side of the wall, and from a tenant that is not there.
     for from in [&theirs.tenant, &"nobody".parse().unwrap()] {
         let (id, by) = (&ours.id, &actor());
-        refused!(registry, Fault::NotFound, registry.caller(from, id));
-        refused!(registry, Fault::NotFound, registry.update_caller(from, id, None, edit(), by));
-        refused!(registry, Fault::NotFound, registry.update_caller(from, id, Some(9), edit(), by));
-        refused!(registry, Fault::NotFound, registry.delete_caller(from, id, None, by));
+        refused!(registry, RegistryError::NotFound, registry.caller(from, id));
+        refused!(registry, RegistryError::NotFound, registry.update_caller(from, id, None, edit(), by));
+        refused!(registry, RegistryError::NotFound, registry.update_caller(from, id, Some(9), edit(), by));
+        refused!(registry, RegistryError::NotFound, registry.delete_caller(from, id, None, by));
         let status = Status::Disabled;
-        refused!(registry, Fault::NotFound, registry.set_credential_status(from, &key.id, status, by));
+        refused!(registry, RegistryError::NotFound, registry.set_credential_status(from, &key.id, status, by));
     }
     // Nor is one that is nowhere.
     let (tenant, id, by) = (&ours.tenant, &"nowhere".parse().unwrap(), &actor());
-    refused!(registry, Fault::NotFound, registry.caller(tenant, id));
-    refused!(registry, Fault::NotFound, registry.update_caller(tenant, id, None, edit(), by));
-    refused!(registry, Fault::NotFound, registry.delete_caller(tenant, id, None, by));
+    refused!(registry, RegistryError::NotFound, registry.caller(tenant, id));
+    refused!(registry, RegistryError::NotFound, registry.update_caller(tenant, id, None, edit(), by));
+    refused!(registry, RegistryError::NotFound, registry.delete_caller(tenant, id, None, by));
 }
 
 pub async fn a_deleted_caller_takes_its_credentials_and_locks_along(
@@ -170,14 +170,14 @@ pub async fn a_deleted_caller_takes_its_credentials_and_locks_along(
     registry.delete_caller(&gone.tenant, &gone.id, None, &actor()).await.unwrap();
 
     let deleted = registry.changes(before.seq, 100).await.unwrap();
-    assert!(deleted.iter().all(|change| change.verb == Verb::Deleted && change.at == clock.now().time));
+    assert!(deleted.iter().all(|change| change.verb == ChangeKind::Deleted && change.at == clock.now().time));
     let deleted: Vec<_> = deleted.iter().map(|it| (it.entity.kind(), it.entity.id())).collect();
     let of = |kind| ["1", "2", "3"].map(|id| (kind, id));
-    let expected = [&of(Kind::Credential)[..], &of(Kind::Lock), &[(Kind::Caller, gone.id.as_str())]].concat();
+    let expected = [&of(EntityKind::Credential)[..], &of(EntityKind::Lock), &[(EntityKind::Caller, gone.id.as_str())]].concat();
     assert_eq!(deleted, expected);
-    refused!(registry, Fault::NotFound, registry.delete_caller(&gone.tenant, &gone.id, None, &actor()));
+    refused!(registry, RegistryError::NotFound, registry.delete_caller(&gone.tenant, &gone.id, None, &actor()));
     let left: Vec<_> = registry.snapshot().await.unwrap().entities.iter().map(Entity::kind).collect();
-    assert_eq!(left, [Kind::Tenant, Kind::Caller, Kind::Credential, Kind::Lock]);
+    assert_eq!(left, [EntityKind::Tenant, EntityKind::Caller, EntityKind::Credential, EntityKind::Lock]);
     // What it had is free again.
     let heir = registry.create_caller(client("t", "gone"), &actor()).await.unwrap();
     registry.create_credential(key(&heir, "1"), &actor()).await.unwrap();
@@ -196,10 +196,10 @@ pub async fn the_first_of_several_reasons_to_refuse_a_caller_is_given(
         async move { registry.create_caller(new, &actor()).await }
     };
     // No tenant, full, id, name, key, no plan.
-    refused!(registry, Fault::Conflict, make(new(same.clone(), "name", "key")));
-    refused!(registry, Fault::NameTaken, make(new(other, "name", "key")));
-    refused!(registry, Fault::KeyTaken, make(new("other".parse().unwrap(), "new", "key")));
-    refused!(registry, Fault::NotFound, make(new("other".parse().unwrap(), "new", "new")));
+    refused!(registry, RegistryError::Conflict, make(new(same.clone(), "name", "key")));
+    refused!(registry, RegistryError::NameTaken, make(new(other, "name", "key")));
+    refused!(registry, RegistryError::KeyTaken, make(new("other".parse().unwrap(), "new", "key")));
+    refused!(registry, RegistryError::NotFound, make(new("other".parse().unwrap(), "new", "new")));
     make(app("t", "last", "last")).await.unwrap();
-    refused!(registry, Fault::Full(2), make(new(same, "name", "key")));
+    refused!(registry, RegistryError::LimitReached(2), make(new(same, "name", "key")));
 }

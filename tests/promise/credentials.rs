@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use portcullis::{
-    app::{
+    model::{
         Access, Caller, Credential, CredentialEdit, CredentialId, CredentialKind, Entity, Scope, Scopes,
-        SealKey, Sealer, Secret, Status, Verb,
+        SealKey, Sealer, Secret, Status, ChangeKind,
     },
     clock::{Clock, ManualClock},
-    registry::{Fault, Registry},
+    registry::{RegistryError, Registry},
 };
 
 use crate::records::{actor, client, key, lock_on, log, tenant};
@@ -38,15 +38,15 @@ pub async fn a_credential_is_made_at_the_registrys_time(
     assert_eq!(made, Credential { revision: 1, created_at: now, updated_at: now, ..given });
     assert!(registry.snapshot().await.unwrap().entities.contains(&Entity::Credential(made.clone())));
     let last = log(&*registry).await.pop().unwrap();
-    assert_eq!((last.verb, last.entity), (Verb::Created, Entity::Credential(made)));
+    assert_eq!((last.verb, last.entity), (ChangeKind::Created, Entity::Credential(made)));
 }
 
 pub async fn a_credential_needs_its_caller(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = callers(&*registry).await;
     let nobody = Credential { caller: "nobody".parse().unwrap(), ..key(&ours, "key") };
-    refused!(registry, Fault::NotFound, registry.create_credential(nobody, &actor()));
+    refused!(registry, RegistryError::NotFound, registry.create_credential(nobody, &actor()));
     let across = Credential { tenant: theirs.tenant.clone(), ..key(&ours, "key") };
-    refused!(registry, Fault::NotFound, registry.create_credential(across, &actor()));
+    refused!(registry, RegistryError::NotFound, registry.create_credential(across, &actor()));
 }
 
 pub async fn a_credentials_id_and_digest_are_taken_once_for_all_tenants(
@@ -57,8 +57,8 @@ pub async fn a_credentials_id_and_digest_are_taken_once_for_all_tenants(
     let made = registry.create_credential(key(&ours, "key"), &actor()).await.unwrap();
     for caller in [&ours, &theirs] {
         let same_id = Credential { id: made.id.clone(), ..key(caller, "other") };
-        refused!(registry, Fault::Conflict, registry.create_credential(same_id, &actor()));
-        refused!(registry, Fault::Conflict, registry.create_credential(key(caller, "key"), &actor()));
+        refused!(registry, RegistryError::Conflict, registry.create_credential(same_id, &actor()));
+        refused!(registry, RegistryError::Conflict, registry.create_credential(key(caller, "key"), &actor()));
     }
     registry.create_credential(key(&theirs, "other"), &actor()).await.unwrap();
 }
@@ -71,14 +71,14 @@ pub async fn a_credentials_status_is_set_once(registry: Arc<dyn Registry>, clock
         let registry = registry.clone();
         async move { registry.set_credential_status(tenant, id, Status::Disabled, &actor()).await }
     };
-    refused!(registry, Fault::NotFound, set(&theirs.tenant, &made.id));
+    refused!(registry, RegistryError::NotFound, set(&theirs.tenant, &made.id));
     let nowhere = "nowhere".parse().unwrap();
-    refused!(registry, Fault::NotFound, set(&ours.tenant, &nowhere));
+    refused!(registry, RegistryError::NotFound, set(&ours.tenant, &nowhere));
     let disabled = set(&ours.tenant, &made.id).await.unwrap();
     let updated_at = clock.now().time;
     assert_eq!(disabled, Credential { status: Status::Disabled, revision: 2, updated_at, ..made.clone() });
     let last = log(&*registry).await.pop().unwrap();
-    assert_eq!((last.verb, last.entity), (Verb::Updated, Entity::Credential(disabled.clone())));
+    assert_eq!((last.verb, last.entity), (ChangeKind::Updated, Entity::Credential(disabled.clone())));
 
     clock.advance(Duration::from_secs(1));
     assert_eq!(no_change!(registry, set(&ours.tenant, &made.id)), disabled);
@@ -109,7 +109,7 @@ pub async fn an_edit_of_a_credential_changes_what_it_names_and_not_its_digest(
         let registry = registry.clone();
         async move { registry.update_credential(tenant, id, None, edit, &actor()).await }
     };
-    refused!(registry, Fault::NotFound, edited(&theirs.tenant, &made.id, edit.clone()));
+    refused!(registry, RegistryError::NotFound, edited(&theirs.tenant, &made.id, edit.clone()));
     let after = edited(&ours.tenant, &made.id, edit.clone()).await.unwrap();
     let expected = Credential {
         name: "another".into(),
@@ -125,7 +125,7 @@ pub async fn an_edit_of_a_credential_changes_what_it_names_and_not_its_digest(
     };
     assert_eq!(after, expected);
     assert_eq!(registry.credential(&ours.tenant, &after.id).await.unwrap(), after);
-    refused!(registry, Fault::NotFound, registry.credential(&theirs.tenant, &after.id));
+    refused!(registry, RegistryError::NotFound, registry.credential(&theirs.tenant, &after.id));
     assert_eq!(no_change!(registry, edited(&ours.tenant, &after.id, edit)), after);
     assert_eq!(no_change!(registry, edited(&ours.tenant, &after.id, CredentialEdit::default())), after);
 }
@@ -139,12 +139,12 @@ pub async fn a_lost_update_of_a_credential_is_refused(registry: Arc<dyn Registry
         async move { registry.update_credential(tenant, id, Some(expected), edit, &actor()).await }
     };
     rename(1, "second").await.unwrap();
-    refused!(registry, Fault::Conflict, rename(1, "third"));
+    refused!(registry, RegistryError::Conflict, rename(1, "third"));
     let delete = |expected| {
         let (registry, tenant, id) = (registry.clone(), &caller.tenant, &made.id);
         async move { registry.delete_credential(tenant, id, Some(expected), &actor()).await }
     };
-    refused!(registry, Fault::Conflict, delete(1));
+    refused!(registry, RegistryError::Conflict, delete(1));
     delete(2).await.unwrap();
 }
 
@@ -160,12 +160,12 @@ pub async fn a_deleted_credential_is_gone_and_its_digest_free(
         let (registry, id) = (registry.clone(), &made.id);
         async move { registry.delete_credential(tenant, id, None, &actor()).await }
     };
-    refused!(registry, Fault::NotFound, delete(&theirs.tenant));
+    refused!(registry, RegistryError::NotFound, delete(&theirs.tenant));
     delete(&ours.tenant).await.unwrap();
     let last = log(&*registry).await.pop().unwrap();
-    assert_eq!((last.verb, last.entity), (Verb::Deleted, Entity::Credential(made.clone())));
-    refused!(registry, Fault::NotFound, delete(&ours.tenant));
-    refused!(registry, Fault::NotFound, registry.credential(&ours.tenant, &made.id));
+    assert_eq!((last.verb, last.entity), (ChangeKind::Deleted, Entity::Credential(made.clone())));
+    refused!(registry, RegistryError::NotFound, delete(&ours.tenant));
+    refused!(registry, RegistryError::NotFound, registry.credential(&ours.tenant, &made.id));
     registry.create_credential(key(&theirs, "key"), &actor()).await.unwrap();
 }
 
@@ -178,15 +178,15 @@ pub async fn the_last_use_of_a_credential_is_kept_and_is_no_change(
     let second = registry.create_credential(key(&theirs, "second"), &actor()).await.unwrap();
     let gone: CredentialId = "gone".parse().unwrap();
     let ids = [second.id.clone(), gone.clone(), first.id.clone()];
-    assert_eq!(registry.last_uses(&ids).await.unwrap(), [None, None, None]);
+    assert_eq!(registry.last_used(&ids).await.unwrap(), [None, None, None]);
     let now = clock.now().time;
     let (early, late) = (now + Duration::from_secs(1), now + Duration::from_secs(2));
-    no_change!(registry, registry.note_uses(&[(first.id.clone(), late), (gone, late)]));
-    no_change!(registry, registry.note_uses(&[(first.id.clone(), early), (second.id.clone(), early)]));
+    no_change!(registry, registry.record_last_used(&[(first.id.clone(), late), (gone, late)]));
+    no_change!(registry, registry.record_last_used(&[(first.id.clone(), early), (second.id.clone(), early)]));
     let whole = |at: Timestamp| Timestamp::from_second(at.as_second()).ok();
-    assert_eq!(registry.last_uses(&ids).await.unwrap(), [whole(early), None, whole(late)]);
+    assert_eq!(registry.last_used(&ids).await.unwrap(), [whole(early), None, whole(late)]);
     registry.delete_credential(&theirs.tenant, &second.id, None, &actor()).await.unwrap();
-    assert_eq!(registry.last_uses(&ids).await.unwrap(), [None, None, whole(late)]);
+    assert_eq!(registry.last_used(&ids).await.unwrap(), [None, None, whole(late)]);
 }
 
 pub async fn a_caller_has_no_more_credentials_of_a_kind_than_it_may(
@@ -196,7 +196,7 @@ pub async fn a_caller_has_no_more_credentials_of_a_kind_than_it_may(
     let [ours, theirs] = callers(&*registry).await;
     registry.create_credential_within(1, key(&ours, "first"), &actor()).await.unwrap();
     let second = key(&ours, "second");
-    refused!(registry, Fault::Full(1), registry.create_credential_within(1, second.clone(), &actor()));
+    refused!(registry, RegistryError::LimitReached(1), registry.create_credential_within(1, second.clone(), &actor()));
     registry.create_credential_within(2, second, &actor()).await.unwrap();
     registry.create_credential_within(1, key(&theirs, "theirs"), &actor()).await.unwrap();
     let sealer = Sealer::new(SealKey::new(1, &[3; 32]));

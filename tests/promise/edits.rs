@@ -3,9 +3,9 @@
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use portcullis::{
-    app::{App, Caller, CallerEdit, CallerKind, Role, SealKey, Sealer, Secret, Status},
+    model::{App, Caller, CallerEdit, CallerKind, Role, SealKey, Sealer, Secret, Status},
     clock::{Clock, ManualClock},
-    registry::{Fault, NewCaller, Registry},
+    registry::{RegistryError, NewCaller, Registry},
 };
 
 use crate::records::{actor, app, caller, client, lock_on, plan, tenant, within};
@@ -88,10 +88,10 @@ pub async fn an_edit_takes_only_what_is_free(registry: Arc<dyn Registry>, _: Arc
     let key = |key: &str| CallerEdit { key: Some(key.into()), ..CallerEdit::default() };
     let on = |plan: &str| CallerEdit { plan: Some(Some(plan.parse().unwrap())), ..CallerEdit::default() };
 
-    refused!(registry, Fault::NameTaken, edit(name("theirs")));
-    refused!(registry, Fault::KeyTaken, edit(key("their key")));
-    refused!(registry, Fault::KeyTaken, edit(key("another tenant's key")));
-    refused!(registry, Fault::NotFound, edit(on("none")));
+    refused!(registry, RegistryError::NameTaken, edit(name("theirs")));
+    refused!(registry, RegistryError::KeyTaken, edit(key("their key")));
+    refused!(registry, RegistryError::KeyTaken, edit(key("another tenant's key")));
+    refused!(registry, RegistryError::NotFound, edit(on("none")));
     // Its own name and key are not in its way, nor are names of another kind or tenant.
     edit(CallerEdit { status: Some(Status::Disabled), ..name("ours") }).await.unwrap();
     edit(CallerEdit { remark: Some("new".into()), ..key("our key") }).await.unwrap();
@@ -108,13 +108,13 @@ pub async fn a_lost_update_is_refused(registry: Arc<dyn Registry>, _: Arc<Manual
         let (registry, made) = (registry.clone(), made.clone());
         async move { registry.update_caller(&made.tenant, &made.id, expected, edit, &actor()).await }
     };
-    refused!(registry, Fault::Conflict, update(Some(0), name("new")));
-    refused!(registry, Fault::Conflict, update(Some(2), name("new")));
+    refused!(registry, RegistryError::Conflict, update(Some(0), name("new")));
+    refused!(registry, RegistryError::Conflict, update(Some(2), name("new")));
     assert_eq!(update(Some(1), name("new")).await.unwrap().revision, 2);
-    refused!(registry, Fault::Conflict, update(Some(1), name("newer")));
+    refused!(registry, RegistryError::Conflict, update(Some(1), name("newer")));
     // Not even when it would change nothing: what it was based on is gone.
-    refused!(registry, Fault::Conflict, update(Some(1), name("new")));
-    refused!(registry, Fault::Conflict, update(Some(u64::MAX), name("newer")));
+    refused!(registry, RegistryError::Conflict, update(Some(1), name("new")));
+    refused!(registry, RegistryError::Conflict, update(Some(u64::MAX), name("newer")));
     assert_eq!(update(None, name("newer")).await.unwrap().revision, 3);
     assert_eq!(update(Some(3), name("newest")).await.unwrap().revision, 4);
 }
@@ -131,7 +131,7 @@ pub async fn of_two_updates_of_one_revision_one_is_made(registry: Arc<dyn Regist
         let (left, right) = (update("left"), update("right"));
         let (left, right) = within(async { (left.await.unwrap(), right.await.unwrap()) }).await;
         let made = match (left, right) {
-            (Ok(made), Err(Fault::Conflict)) | (Err(Fault::Conflict), Ok(made)) => made,
+            (Ok(made), Err(RegistryError::Conflict)) | (Err(RegistryError::Conflict), Ok(made)) => made,
             both => panic!("{both:?}"),
         };
         assert_eq!(registry.caller(&made.tenant, &made.id).await.unwrap(), made);
@@ -186,12 +186,12 @@ pub async fn the_first_of_several_reasons_to_refuse_an_edit_is_given(
         async move { registry.update_caller(&ours.tenant, &ours.id, expected, edit, &actor()).await }
     };
     // Not found, locked, revision, name, key, no plan.
-    refused!(registry, Fault::Locked(_), edit(Some(9), "theirs", "their key"));
+    refused!(registry, RegistryError::Locked(_), edit(Some(9), "theirs", "their key"));
     clock.advance(second);
-    refused!(registry, Fault::Conflict, edit(Some(9), "theirs", "their key"));
-    refused!(registry, Fault::NameTaken, edit(Some(1), "theirs", "their key"));
-    refused!(registry, Fault::KeyTaken, edit(Some(1), "new", "their key"));
-    refused!(registry, Fault::NotFound, edit(Some(1), "new", "new"));
+    refused!(registry, RegistryError::Conflict, edit(Some(9), "theirs", "their key"));
+    refused!(registry, RegistryError::NameTaken, edit(Some(1), "theirs", "their key"));
+    refused!(registry, RegistryError::KeyTaken, edit(Some(1), "new", "their key"));
+    refused!(registry, RegistryError::NotFound, edit(Some(1), "new", "new"));
 }
 
 pub async fn a_role_is_an_administrators_to_have(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{Caller, Entity, EnvironmentId, Grant, GrantId, GrantRole, Kind, Verb},
+    model::{Caller, Entity, EnvironmentId, Grant, GrantId, GrantRole, EntityKind, ChangeKind},
     clock::ManualClock,
-    registry::{Callers, Command, Fault, Grants, Registry},
+    registry::{CallerFilter, Command, RegistryError, GrantFilter, Registry},
 };
 
 use crate::records::{actor, app, log, tenant};
@@ -46,33 +46,33 @@ pub async fn a_grant_is_given_once_and_taken_back(registry: Arc<dyn Registry>, c
     assert_ne!(registry.put_grant(elsewhere, &actor()).await.unwrap().id, given.id);
 
     assert_eq!(registry.grant(&ours.tenant, &given.id).await.unwrap(), given);
-    refused!(registry, Fault::NotFound, registry.grant(&theirs.tenant, &given.id));
-    refused!(registry, Fault::NotFound, registry.delete_grant(&theirs.tenant, &given.id, &actor()));
+    refused!(registry, RegistryError::NotFound, registry.grant(&theirs.tenant, &given.id));
+    refused!(registry, RegistryError::NotFound, registry.delete_grant(&theirs.tenant, &given.id, &actor()));
     registry.delete_grant(&ours.tenant, &given.id, &actor()).await.unwrap();
-    refused!(registry, Fault::NotFound, registry.grant(&ours.tenant, &given.id));
-    refused!(registry, Fault::NotFound, registry.delete_grant(&ours.tenant, &given.id, &actor()));
+    refused!(registry, RegistryError::NotFound, registry.grant(&ours.tenant, &given.id));
+    refused!(registry, RegistryError::NotFound, registry.delete_grant(&ours.tenant, &given.id, &actor()));
     let last = log(&*registry).await.pop().unwrap();
-    assert_eq!((last.verb, last.entity), (Verb::Deleted, Entity::Grant(given.clone())));
+    assert_eq!((last.verb, last.entity), (ChangeKind::Deleted, Entity::Grant(given.clone())));
     let again = registry.put_grant(given.clone(), &actor()).await.unwrap();
     assert_eq!(again, Grant { created_at: now + Duration::from_secs(1), ..given });
-    registry.execute(vec![Command::Expect(Entity::Grant(again))], &actor()).await.unwrap();
+    registry.execute(vec![Command::AssertUnchanged(Entity::Grant(again))], &actor()).await.unwrap();
 }
 
 pub async fn a_grant_needs_its_caller_and_an_id_of_its_own(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     let stranger = Grant { tenant: theirs.tenant.clone(), ..grant(&ours, "orders") };
-    refused!(registry, Fault::NotFound, registry.put_grant(stranger, &actor()));
+    refused!(registry, RegistryError::NotFound, registry.put_grant(stranger, &actor()));
     let nobody = Grant { caller: "nobody".parse().unwrap(), ..grant(&ours, "orders") };
-    refused!(registry, Fault::NotFound, registry.put_grant(nobody, &actor()));
+    refused!(registry, RegistryError::NotFound, registry.put_grant(nobody, &actor()));
     let given = registry.put_grant(grant(&ours, "orders"), &actor()).await.unwrap();
     let taken = Grant { id: given.id, ..grant(&theirs, "orders") };
-    refused!(registry, Fault::Conflict, registry.put_grant(taken, &actor()));
+    refused!(registry, RegistryError::Conflict, registry.put_grant(taken, &actor()));
     // Of several that are asked for together, none is made.
     let both =
         [grant(&theirs, "orders"), Grant { caller: "nobody".parse().unwrap(), ..grant(&theirs, "bills") }];
     let outcome = registry.execute(both.map(Command::PutGrant).into(), &actor()).await;
-    assert!(matches!(outcome, Err(Fault::NotFound)));
-    assert_eq!(registry.count_grants(&Grants::default()).await.unwrap(), 1);
+    assert!(matches!(outcome, Err(RegistryError::NotFound)));
+    assert_eq!(registry.count_grants(&GrantFilter::default()).await.unwrap(), 1);
 }
 
 pub async fn a_deleted_caller_takes_its_grants_along(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
@@ -84,8 +84,8 @@ pub async fn a_deleted_caller_takes_its_grants_along(registry: Arc<dyn Registry>
     let before = log(&*registry).await.len();
     registry.delete_caller(&ours.tenant, &ours.id, None, &actor()).await.unwrap();
     let kinds: Vec<_> = log(&*registry).await[before..].iter().map(|change| change.entity.kind()).collect();
-    assert_eq!(kinds, [Kind::Grant, Kind::Grant, Kind::Caller]);
-    assert_eq!(registry.count_grants(&Grants::default()).await.unwrap(), 2);
+    assert_eq!(kinds, [EntityKind::Grant, EntityKind::Grant, EntityKind::Caller]);
+    assert_eq!(registry.count_grants(&GrantFilter::default()).await.unwrap(), 2);
     assert_eq!(registry.count_grants_of(&[ours.id, theirs.id]).await.unwrap(), [0, 2]);
 }
 
@@ -100,21 +100,21 @@ pub async fn grants_are_listed_newest_first_by_what_was_asked_for(
         made.push(registry.put_grant(grant(caller, route), &actor()).await.unwrap());
     }
     made.reverse();
-    let all = Grants { limit: 100, ..Grants::default() };
+    let all = GrantFilter { limit: 100, ..GrantFilter::default() };
     let t = Some(ours.tenant.clone());
     for (which, expected) in [
         (all.clone(), vec![0, 1, 2, 3]),
-        (Grants { offset: 1, limit: 2, ..all.clone() }, vec![1, 2]),
-        (Grants { offset: u64::MAX, ..all.clone() }, vec![]),
-        (Grants { tenant: t.clone(), ..all.clone() }, vec![0, 2, 3]),
-        (Grants { callers: Some(vec![theirs.id.clone(), "gone".parse().unwrap()]), ..all.clone() }, vec![1]),
-        (Grants { callers: Some(vec![]), ..all.clone() }, vec![]),
-        (Grants { caller_contains: Some("OF T".into()), ..all.clone() }, vec![0, 2, 3]),
-        (Grants { route: Some("orders".parse().unwrap()), ..all.clone() }, vec![1, 3]),
-        (Grants { route_contains: Some("Orders".into()), ..all.clone() }, vec![0, 1, 3]),
-        (Grants { route_contains: Some("%".into()), ..all.clone() }, vec![]),
-        (Grants { environment: Some("test".parse().unwrap()), ..all.clone() }, vec![]),
-        (Grants { environment: Some(EnvironmentId::release()), tenant: t, ..all.clone() }, vec![0, 2, 3]),
+        (GrantFilter { offset: 1, limit: 2, ..all.clone() }, vec![1, 2]),
+        (GrantFilter { offset: u64::MAX, ..all.clone() }, vec![]),
+        (GrantFilter { tenant: t.clone(), ..all.clone() }, vec![0, 2, 3]),
+        (GrantFilter { callers: Some(vec![theirs.id.clone(), "gone".parse().unwrap()]), ..all.clone() }, vec![1]),
+        (GrantFilter { callers: Some(vec![]), ..all.clone() }, vec![]),
+        (GrantFilter { caller_contains: Some("OF T".into()), ..all.clone() }, vec![0, 2, 3]),
+        (GrantFilter { route: Some("orders".parse().unwrap()), ..all.clone() }, vec![1, 3]),
+        (GrantFilter { route_contains: Some("Orders".into()), ..all.clone() }, vec![0, 1, 3]),
+        (GrantFilter { route_contains: Some("%".into()), ..all.clone() }, vec![]),
+        (GrantFilter { environment: Some("test".parse().unwrap()), ..all.clone() }, vec![]),
+        (GrantFilter { environment: Some(EnvironmentId::release()), tenant: t, ..all.clone() }, vec![0, 2, 3]),
     ] {
         let expected: Vec<_> = expected.into_iter().map(|at: usize| made[at].clone()).collect();
         assert_eq!(registry.grants(&which).await.unwrap(), expected, "{which:?}");
@@ -124,7 +124,7 @@ pub async fn grants_are_listed_newest_first_by_what_was_asked_for(
     }
     registry.create_caller(app("t", "without", "without"), &actor()).await.unwrap();
     for (granted, expected) in [(None, 3), (Some(true), 2), (Some(false), 1)] {
-        let which = Callers { granted, limit: 9, ..Callers::default() };
+        let which = CallerFilter { granted, limit: 9, ..CallerFilter::default() };
         assert_eq!(registry.count_callers(&which).await.unwrap(), expected);
         assert_eq!(registry.callers(&which).await.unwrap().len() as u64, expected);
     }

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis::{
-    app::{
-        Caller, Credential, Entity, EnvironmentId, Grant, GrantRole, Kind, Lock, Plan, Target, Tenant, Verb,
+    model::{
+        Caller, Credential, Entity, EnvironmentId, Grant, GrantRole, EntityKind, Lock, Plan, LockTarget, Tenant, ChangeKind,
     },
     clock::{Clock, ManualClock},
-    registry::{Clash, Command, End, Fault, Registry, Transaction, Work, clash},
+    registry::{ImportConflict, Command, Outcome, RegistryError, Registry, Transaction, UnitOfWork, find_conflict},
 };
 use serde_json::json;
 
@@ -20,9 +20,9 @@ pub fn entities() -> Vec<Entity> {
     let then: Timestamp = "2020-02-02T02:02:02.000000002Z".parse().unwrap();
     let at = |caller: Caller| Caller { revision: 9, created_at: then, ..caller };
     let tenants = [tenant("t"), tenant("u"), gateway("g", "project", "instance")];
-    let mut client = at(client("t", "name").at(then));
+    let mut client = at(client("t", "name").into_caller(then));
     client.plan = Some("p".parse().unwrap());
-    let app = at(app("g", "app", "app key").at(then));
+    let app = at(app("g", "app", "app key").into_caller(then));
     let (first, second) = (key(&client, "first"), key(&app, "second"));
     let grant = Grant {
         id: "g".parse().unwrap(),
@@ -56,19 +56,19 @@ pub async fn what_is_imported_is_there_as_it_was(registry: Arc<dyn Registry>, cl
     let snapshot = registry.snapshot().await.unwrap();
     assert_eq!(crate::records::sorted(snapshot.entities), crate::records::sorted(all.clone()));
     let log = log(&*registry).await;
-    assert!(log.iter().all(|change| change.verb == Verb::Created && change.at == clock.now().time));
+    assert!(log.iter().all(|change| change.verb == ChangeKind::Created && change.at == clock.now().time));
     assert!(log.iter().map(|change| &change.entity).eq(&all));
     // A plan may be there already, as a configuration puts it.
     no_change!(registry, registry.execute(imports(&all[3..5]), &actor()));
 }
 
-struct Ask(Entity, Option<Clash>);
+struct Ask(Entity, Option<ImportConflict>);
 
 #[async_trait]
-impl Work for Ask {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
-        self.1 = clash(tx, &self.0).await?;
-        Ok(End::GiveUp)
+impl UnitOfWork for Ask {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+        self.1 = find_conflict(tx, &self.0).await?;
+        Ok(Outcome::Rollback)
     }
 }
 
@@ -76,7 +76,7 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {
-    let below = |path: &str| Target::Resource(path.parse().unwrap());
+    let below = |path: &str| LockTarget::Resource(path.parse().unwrap());
     // Before the others: it clears away what has expired.
     let held = registry.acquire_lock(lock(below("/a/b"), Duration::from_secs(1)), &actor()).await.unwrap();
     let all = entities();
@@ -104,40 +104,40 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
     let caller = Entity::Caller;
     let credential = Entity::Credential;
     for (entity, expected) in [
-        (Entity::Tenant(t.clone()), Some(Clash::Taken("id"))),
-        (Entity::Tenant(Tenant { id: nowhere(), ..g.clone() }), Some(Clash::Taken("gateway"))),
-        (Entity::Tenant(Tenant { revision: 0, ..tenant("v") }), Some(Clash::Impossible("revision"))),
-        (Entity::Tenant(Tenant { revision: u64::MAX, ..tenant("v") }), Some(Clash::Impossible("revision"))),
-        (Entity::Plan(plan("p", 7)), Some(Clash::Taken("id"))),
+        (Entity::Tenant(t.clone()), Some(ImportConflict::Taken("id"))),
+        (Entity::Tenant(Tenant { id: nowhere(), ..g.clone() }), Some(ImportConflict::Taken("gateway"))),
+        (Entity::Tenant(Tenant { revision: 0, ..tenant("v") }), Some(ImportConflict::Impossible("revision"))),
+        (Entity::Tenant(Tenant { revision: u64::MAX, ..tenant("v") }), Some(ImportConflict::Impossible("revision"))),
+        (Entity::Plan(plan("p", 7)), Some(ImportConflict::Taken("id"))),
         (Entity::Plan(Plan::clone(p)), None),
         (caller(fresh.clone()), None),
-        (caller(client.clone()), Some(Clash::Taken("id"))),
-        (caller(Caller { tenant: nowhere(), ..fresh.clone() }), Some(Clash::Missing("tenant"))),
-        (caller(Caller { plan: Some("r".parse().unwrap()), ..fresh.clone() }), Some(Clash::Missing("plan"))),
-        (caller(Caller { id: nobody(), ..client.clone() }), Some(Clash::Taken("name"))),
+        (caller(client.clone()), Some(ImportConflict::Taken("id"))),
+        (caller(Caller { tenant: nowhere(), ..fresh.clone() }), Some(ImportConflict::Missing("tenant"))),
+        (caller(Caller { plan: Some("r".parse().unwrap()), ..fresh.clone() }), Some(ImportConflict::Missing("plan"))),
+        (caller(Caller { id: nobody(), ..client.clone() }), Some(ImportConflict::Taken("name"))),
         (
             caller(Caller { tenant: t.id.clone(), id: nobody(), ..app.clone() }),
-            Some(Clash::Taken("kind.app.key")),
+            Some(ImportConflict::Taken("kind.app.key")),
         ),
-        (caller(Caller { revision: 0, ..fresh.clone() }), Some(Clash::Impossible("revision"))),
+        (caller(Caller { revision: 0, ..fresh.clone() }), Some(ImportConflict::Impossible("revision"))),
         (credential(other.clone()), None),
-        (credential(first.clone()), Some(Clash::Taken("id"))),
-        (credential(Credential { id: first.id.clone(), ..other.clone() }), Some(Clash::Taken("id"))),
-        (credential(Credential { digest: first.digest, ..other.clone() }), Some(Clash::Taken("digest"))),
-        (credential(Credential { caller: nobody(), ..other.clone() }), Some(Clash::Missing("caller"))),
-        (credential(Credential { tenant: g.id.clone(), ..other.clone() }), Some(Clash::Missing("caller"))),
-        (credential(Credential { revision: 0, ..other }), Some(Clash::Impossible("revision"))),
-        (Entity::Lock(expired.clone()), Some(Clash::Taken("id"))),
+        (credential(first.clone()), Some(ImportConflict::Taken("id"))),
+        (credential(Credential { id: first.id.clone(), ..other.clone() }), Some(ImportConflict::Taken("id"))),
+        (credential(Credential { digest: first.digest, ..other.clone() }), Some(ImportConflict::Taken("digest"))),
+        (credential(Credential { caller: nobody(), ..other.clone() }), Some(ImportConflict::Missing("caller"))),
+        (credential(Credential { tenant: g.id.clone(), ..other.clone() }), Some(ImportConflict::Missing("caller"))),
+        (credential(Credential { revision: 0, ..other }), Some(ImportConflict::Impossible("revision"))),
+        (Entity::Lock(expired.clone()), Some(ImportConflict::Taken("id"))),
         (Entity::Lock(Lock { id: "m".parse().unwrap(), ..expired.clone() }), None),
-        (Entity::Lock(unlike(below("/a"))), Some(Clash::Taken("target"))),
-        (Entity::Lock(unlike(below("/a/b/c"))), Some(Clash::Taken("target"))),
+        (Entity::Lock(unlike(below("/a"))), Some(ImportConflict::Taken("target"))),
+        (Entity::Lock(unlike(below("/a/b/c"))), Some(ImportConflict::Taken("target"))),
         (Entity::Lock(unlike(below("/b"))), None),
         (Entity::Lock(Lock { expires_at: expired.expires_at, ..unlike(below("/a")) }), None),
-        (Entity::Lock(Lock { fence: u64::MAX, ..unlike(below("/b")) }), Some(Clash::Impossible("fence"))),
-        (Entity::Grant(grant.clone()), Some(Clash::Taken("id"))),
-        (Entity::Grant(Grant { id: "other".parse().unwrap(), ..grant.clone() }), Some(Clash::Taken("route"))),
-        (Entity::Grant(Grant { caller: nobody(), ..grant.clone() }), Some(Clash::Missing("caller"))),
-        (Entity::Grant(Grant { tenant: t.id.clone(), ..grant.clone() }), Some(Clash::Missing("caller"))),
+        (Entity::Lock(Lock { fence: u64::MAX, ..unlike(below("/b")) }), Some(ImportConflict::Impossible("fence"))),
+        (Entity::Grant(grant.clone()), Some(ImportConflict::Taken("id"))),
+        (Entity::Grant(Grant { id: "other".parse().unwrap(), ..grant.clone() }), Some(ImportConflict::Taken("route"))),
+        (Entity::Grant(Grant { caller: nobody(), ..grant.clone() }), Some(ImportConflict::Missing("caller"))),
+        (Entity::Grant(Grant { tenant: t.id.clone(), ..grant.clone() }), Some(ImportConflict::Missing("caller"))),
     ] {
         let mut ask = Ask(entity.clone(), None);
         no_change!(registry, registry.transact(&mut ask, &actor()));
@@ -146,10 +146,10 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
             let before = registry.snapshot().await.unwrap();
             let outcome = registry.execute(vec![Command::Import(entity.clone())], &actor()).await;
             let fault = match clash {
-                Clash::Missing(_) => Fault::NotFound,
-                Clash::Taken("name") => Fault::NameTaken,
-                Clash::Taken("kind.app.key") => Fault::KeyTaken,
-                Clash::Taken(_) | Clash::Impossible(_) => Fault::Conflict,
+                ImportConflict::Missing(_) => RegistryError::NotFound,
+                ImportConflict::Taken("name") => RegistryError::NameTaken,
+                ImportConflict::Taken("kind.app.key") => RegistryError::KeyTaken,
+                ImportConflict::Taken(_) | ImportConflict::Impossible(_) => RegistryError::Conflict,
             };
             assert_eq!(outcome.unwrap_err().to_string(), fault.to_string(), "{entity:?}");
             assert_unchanged!(registry, before);
@@ -157,7 +157,7 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
     }
 }
 
-fn nowhere() -> portcullis::app::TenantId {
+fn nowhere() -> portcullis::model::TenantId {
     "nobody".parse().unwrap()
 }
 
@@ -167,7 +167,7 @@ pub async fn an_import_takes_more_callers_than_a_tenant_may_have(
     _: Arc<ManualClock>,
 ) {
     let tenant = Tenant { max_callers: 1, revision: 1, ..tenant("t") };
-    let callers = ["a", "b"].map(|name| Entity::Caller(client("t", name).at(Timestamp::UNIX_EPOCH)));
+    let callers = ["a", "b"].map(|name| Entity::Caller(client("t", name).into_caller(Timestamp::UNIX_EPOCH)));
     let all: Vec<_> = [Entity::Tenant(tenant)].into_iter().chain(callers).collect();
     registry.execute(imports(&all), &actor()).await.unwrap();
     assert_eq!(registry.snapshot().await.unwrap().entities.len(), 3);
@@ -181,7 +181,7 @@ pub async fn a_view_is_of_one_moment_however_long_it_is_read(
     let mut all = entities();
     // Of one kind more than a page of any registry here.
     all.extend((0..2_345).map(|at| Entity::Plan(plan(&format!("plan-{at}"), 1))));
-    all.sort_by_key(|entity| Kind::ALL.iter().position(|kind| *kind == entity.kind()));
+    all.sort_by_key(|entity| EntityKind::ALL.iter().position(|kind| *kind == entity.kind()));
     registry.execute(imports(&all), &actor()).await.unwrap();
     let used: Vec<_> = all
         .iter()
@@ -190,12 +190,12 @@ pub async fn a_view_is_of_one_moment_however_long_it_is_read(
             _ => None,
         })
         .collect();
-    registry.note_uses(&used).await.unwrap();
+    registry.record_last_used(&used).await.unwrap();
 
     let mut view = registry.view().await.unwrap();
     let mut pages = vec![view.next().await.unwrap()];
     registry.put_plan(plan("late", 1), &actor()).await.unwrap();
-    registry.note_uses(&[(used[0].0.clone(), clock.now().time + Duration::from_hours(1))]).await.unwrap();
+    registry.record_last_used(&[(used[0].0.clone(), clock.now().time + Duration::from_hours(1))]).await.unwrap();
     registry.delete_plan(&"plan-2344".parse().unwrap(), &actor()).await.unwrap();
     while !pages.last().unwrap().is_empty() {
         pages.push(view.next().await.unwrap());
@@ -203,7 +203,7 @@ pub async fn a_view_is_of_one_moment_however_long_it_is_read(
     assert!(pages.len() > 2 && view.next().await.unwrap().is_empty(), "still the end");
     assert_eq!(view.seq(), all.len() as u64);
     let entities: Vec<_> = pages.iter().flat_map(|page| page.entities.clone()).collect();
-    let place = |entity: &Entity| Kind::ALL.iter().position(|kind| *kind == entity.kind());
+    let place = |entity: &Entity| EntityKind::ALL.iter().position(|kind| *kind == entity.kind());
     assert!(entities.is_sorted_by_key(place), "what something stands on comes first");
     assert_eq!(crate::records::sorted(entities), crate::records::sorted(all));
     let second = Timestamp::from_second(clock.now().time.as_second()).unwrap();

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{CallerEdit, Creator, Standing, Status},
+    model::{CallerEdit, Creator, SubscriptionStatus, Status},
     clock::ManualClock,
-    registry::{Callers, Credentials, NewCaller, Order, Registry, Tenants},
+    registry::{CallerFilter, CredentialFilter, NewCaller, Order, Registry, TenantFilter},
 };
 
 use crate::records::{actor, app, client, key, lock_on, plan, tenant};
@@ -52,20 +52,20 @@ pub async fn pages_follow_each_other_without_gap_or_overlap(
         }};
     }
     let tenants = pages!(id, |after, limit| {
-        let which = Tenants { after: after.clone(), limit, ..Tenants::default() };
+        let which = TenantFilter { after: after.clone(), limit, ..TenantFilter::default() };
         let registry = registry.clone();
         async move { registry.tenants(&which).await }
     });
     assert_eq!(tenants, 2);
     assert_eq!(pages!(id, |after, limit| registry.locks(after.as_ref(), limit)), 10);
     let callers = pages!(id, |after, limit| {
-        let which = Callers { after: after.clone(), limit, ..Callers::default() };
+        let which = CallerFilter { after: after.clone(), limit, ..CallerFilter::default() };
         let registry = registry.clone();
         async move { registry.callers(&which).await }
     });
     assert_eq!(callers, 10);
     let credentials = pages!(id, |after, limit| {
-        let which = Credentials { after: after.clone(), limit, ..Credentials::default() };
+        let which = CredentialFilter { after: after.clone(), limit, ..CredentialFilter::default() };
         let registry = registry.clone();
         async move { registry.credentials(&which).await }
     });
@@ -77,36 +77,36 @@ pub async fn pages_follow_each_other_without_gap_or_overlap(
 
 pub async fn a_listing_shows_only_what_was_asked_for(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     fill(&*registry).await;
-    let all = Callers { limit: 100, ..Callers::default() };
+    let all = CallerFilter { limit: 100, ..CallerFilter::default() };
     let (t, named) = (Some("t".parse().unwrap()), Some("client 0".to_owned()));
     for (which, count) in [
-        (Callers { tenant: t.clone(), ..all.clone() }, 9),
-        (Callers { kind: Some("app"), ..all.clone() }, 2),
-        (Callers { kind: Some("operator"), ..all.clone() }, 0),
-        (Callers { name: named.clone(), ..all.clone() }, 3),
-        (Callers { tenant: t.clone(), kind: Some("api_client"), name: named.clone(), ..all.clone() }, 1),
-        (Callers { name: Some("client".into()), ..all.clone() }, 0),
-        (Callers { status: Some(Status::Disabled), ..all.clone() }, 0),
-        (Callers { status: Some(Status::Enabled), ..all.clone() }, 10),
+        (CallerFilter { tenant: t.clone(), ..all.clone() }, 9),
+        (CallerFilter { kind: Some("app"), ..all.clone() }, 2),
+        (CallerFilter { kind: Some("operator"), ..all.clone() }, 0),
+        (CallerFilter { name: named.clone(), ..all.clone() }, 3),
+        (CallerFilter { tenant: t.clone(), kind: Some("api_client"), name: named.clone(), ..all.clone() }, 1),
+        (CallerFilter { name: Some("client".into()), ..all.clone() }, 0),
+        (CallerFilter { status: Some(Status::Disabled), ..all.clone() }, 0),
+        (CallerFilter { status: Some(Status::Enabled), ..all.clone() }, 10),
     ] {
         assert_eq!(registry.callers(&which).await.unwrap().len(), count, "{which:?}");
     }
-    let theirs = Callers { tenant: Some("u".parse().unwrap()), ..all.clone() };
+    let theirs = CallerFilter { tenant: Some("u".parse().unwrap()), ..all.clone() };
     let caller = registry.callers(&theirs).await.unwrap().pop().unwrap();
     clock.advance(Duration::from_secs(1));
     let edit = CallerEdit { status: Some(Status::Disabled), ..CallerEdit::default() };
     let caller = registry.update_caller(&caller.tenant, &caller.id, None, edit, &actor()).await.unwrap();
-    let disabled = Callers { status: Some(Status::Disabled), ..all };
+    let disabled = CallerFilter { status: Some(Status::Disabled), ..all };
     assert_eq!(registry.callers(&disabled).await.unwrap(), std::slice::from_ref(&caller));
 
     let on_plan = NewCaller { plan: Some("u".parse().unwrap()), ..client("u", "on a plan") };
     let on_plan = registry.create_caller(on_plan, &actor()).await.unwrap();
-    let of_plan = |plan: &str| Callers { plan: Some(plan.parse().unwrap()), limit: 9, ..Callers::default() };
+    let of_plan = |plan: &str| CallerFilter { plan: Some(plan.parse().unwrap()), limit: 9, ..CallerFilter::default() };
     assert_eq!(registry.callers(&of_plan("u")).await.unwrap(), [on_plan]);
     assert_eq!(registry.callers(&of_plan("t")).await.unwrap(), []);
 
-    registry.set_standing(&"u".parse().unwrap(), Standing::Lapsed, &actor()).await.unwrap();
-    let (lapsed, active) = (Some(Standing::Lapsed), Some(Standing::Active));
+    registry.set_standing(&"u".parse().unwrap(), SubscriptionStatus::Lapsed, &actor()).await.unwrap();
+    let (lapsed, active) = (Some(SubscriptionStatus::Lapsed), Some(SubscriptionStatus::Active));
     for (name, standing, found) in [
         (None, None, &["t", "u"][..]),
         (Some("the tenant t"), None, &["t"]),
@@ -115,21 +115,21 @@ pub async fn a_listing_shows_only_what_was_asked_for(registry: Arc<dyn Registry>
         (None, active, &["t"]),
         (Some("the tenant t"), lapsed, &[]),
     ] {
-        let which = Tenants { name: name.map(str::to_owned), standing, after: None, limit: 9 };
+        let which = TenantFilter { name: name.map(str::to_owned), standing, after: None, limit: 9 };
         let tenants = registry.tenants(&which).await.unwrap();
         assert!(tenants.iter().map(|tenant| tenant.id.as_str()).eq(found.iter().copied()), "{which:?}");
     }
 
-    let all = Credentials { limit: 100, ..Credentials::default() };
-    let of_caller = Credentials { caller: Some(caller.id.clone()), ..all.clone() };
-    let of_tenant = Credentials { tenant: Some(caller.tenant.clone()), ..all.clone() };
-    let elsewhere = Credentials { tenant: t.clone(), ..of_caller.clone() };
+    let all = CredentialFilter { limit: 100, ..CredentialFilter::default() };
+    let of_caller = CredentialFilter { caller: Some(caller.id.clone()), ..all.clone() };
+    let of_tenant = CredentialFilter { tenant: Some(caller.tenant.clone()), ..all.clone() };
+    let elsewhere = CredentialFilter { tenant: t.clone(), ..of_caller.clone() };
     let found = registry.credentials(&of_caller).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].caller, caller.id);
     assert_eq!(registry.credentials(&of_tenant).await.unwrap(), found);
     assert_eq!(registry.credentials(&elsewhere).await.unwrap(), []);
-    assert_eq!(registry.credentials(&Credentials { tenant: t, ..all }).await.unwrap().len(), 9);
+    assert_eq!(registry.credentials(&CredentialFilter { tenant: t, ..all }).await.unwrap().len(), 9);
 }
 
 pub async fn callers_are_listed_newest_first_and_counted(
@@ -146,37 +146,37 @@ pub async fn callers_are_listed_newest_first_and_counted(
     }
     made.sort_by_key(|caller| std::cmp::Reverse((caller.created_at, caller.id.clone())));
     let ids: Vec<_> = made.iter().map(|caller| caller.id.clone()).collect();
-    let newest = Callers { order: Order::Newest, limit: 100, ..Callers::default() };
-    let listed = async |which: &Callers| -> Vec<_> {
+    let newest = CallerFilter { order: Order::Newest, limit: 100, ..CallerFilter::default() };
+    let listed = async |which: &CallerFilter| -> Vec<_> {
         registry.callers(which).await.unwrap().into_iter().map(|caller| caller.id).collect()
     };
     assert_eq!(listed(&newest).await, ids);
     for (offset, limit) in [(0, 2), (2, 2), (4, 100), (6, 1), (u64::MAX, u32::MAX), (0, 0)] {
-        let page = Callers { offset, limit, ..newest.clone() };
+        let page = CallerFilter { offset, limit, ..newest.clone() };
         let from = usize::try_from(offset).unwrap().min(6);
         let expected = &ids[from..6.min(from.saturating_add(limit as usize))];
         assert_eq!(listed(&page).await, expected, "{offset} {limit}");
         assert_eq!(registry.count_callers(&page).await.unwrap(), 6, "a count is of all pages");
-        let by_id = Callers { order: Order::Id, ..page };
+        let by_id = CallerFilter { order: Order::Id, ..page };
         assert_eq!(listed(&by_id).await.len(), expected.len(), "{offset} {limit}");
     }
 
     let some = [ids[3].clone(), ids[1].clone(), "nobody".parse().unwrap()];
     for (which, expected) in [
-        (Callers { contains: Some("aPP_".into()), ..newest.clone() }, 6),
-        (Callers { contains: Some("_3".into()), ..newest.clone() }, 1),
-        (Callers { contains: Some("%".into()), ..newest.clone() }, 0),
-        (Callers { app_key: Some("key 3".into()), ..newest.clone() }, 1),
-        (Callers { app_key: Some("key".into()), ..newest.clone() }, 0),
-        (Callers { creator: Some(Creator::Market), ..newest.clone() }, 6),
-        (Callers { creator: Some(Creator::User), ..newest.clone() }, 0),
-        (Callers { among: Some(some.to_vec()), ..newest.clone() }, 2),
-        (Callers { among: Some(vec![]), ..newest.clone() }, 0),
-        (Callers { tenant: Some("u".parse().unwrap()), ..newest.clone() }, 0),
+        (CallerFilter { contains: Some("aPP_".into()), ..newest.clone() }, 6),
+        (CallerFilter { contains: Some("_3".into()), ..newest.clone() }, 1),
+        (CallerFilter { contains: Some("%".into()), ..newest.clone() }, 0),
+        (CallerFilter { app_key: Some("key 3".into()), ..newest.clone() }, 1),
+        (CallerFilter { app_key: Some("key".into()), ..newest.clone() }, 0),
+        (CallerFilter { creator: Some(Creator::Market), ..newest.clone() }, 6),
+        (CallerFilter { creator: Some(Creator::User), ..newest.clone() }, 0),
+        (CallerFilter { among: Some(some.to_vec()), ..newest.clone() }, 2),
+        (CallerFilter { among: Some(vec![]), ..newest.clone() }, 0),
+        (CallerFilter { tenant: Some("u".parse().unwrap()), ..newest.clone() }, 0),
     ] {
         assert_eq!(registry.callers(&which).await.unwrap().len(), expected, "{which:?}");
         assert_eq!(registry.count_callers(&which).await.unwrap(), expected as u64, "{which:?}");
     }
-    let picked = Callers { among: Some(some.to_vec()), ..newest };
+    let picked = CallerFilter { among: Some(some.to_vec()), ..newest };
     assert_eq!(listed(&picked).await, [ids[1].clone(), ids[3].clone()], "in the order of the list");
 }

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{Actor, Caller, CallerEdit, Covers, Entity, Lease, Lock, LockToken, MAX_LOCKS, Target, Verb},
+    model::{Actor, Caller, CallerEdit, LockedRequests, Entity, Lease, Lock, LockToken, MAX_LOCKS, LockTarget, ChangeKind},
     clock::{Clock, ManualClock},
-    registry::{Command, Fault, NewLock, Registry, memory::Memory},
+    registry::{Command, RegistryError, NewLock, Registry, memory::Memory},
 };
 use tokio::task::JoinSet;
 
@@ -23,12 +23,12 @@ fn new_name(name: &str) -> CallerEdit {
     CallerEdit { name: Some(name.into()), ..CallerEdit::default() }
 }
 
-async fn rename(registry: &dyn Registry, caller: &Caller, name: &str) -> Result<Caller, Fault> {
+async fn rename(registry: &dyn Registry, caller: &Caller, name: &str) -> Result<Caller, RegistryError> {
     registry.update_caller(&caller.tenant, &caller.id, None, new_name(name), &actor()).await
 }
 
-fn path(path: &str) -> Target {
-    Target::Resource(path.parse().unwrap())
+fn path(path: &str) -> LockTarget {
+    LockTarget::Resource(path.parse().unwrap())
 }
 
 fn lease(length: Duration) -> Lease {
@@ -36,14 +36,14 @@ fn lease(length: Duration) -> Lease {
 }
 
 /// A lock of a second, and its token.
-async fn acquired(registry: &dyn Registry, target: Target) -> (Lock, LockToken) {
+async fn acquired(registry: &dyn Registry, target: LockTarget) -> (Lock, LockToken) {
     let token = LockToken::generate();
     let new = NewLock { token: token.digest(), ..lock(target, SECOND) };
     (registry.acquire_lock(new, &actor()).await.unwrap(), token)
 }
 
 fn hold(lock: &Lock, token: &LockToken) -> Command {
-    Command::Hold { id: lock.id.clone(), token: token.clone(), fence: lock.fence }
+    Command::ProveLock { id: lock.id.clone(), token: token.clone(), fence: lock.fence }
 }
 
 fn update(caller: &Caller, name: &str) -> Command {
@@ -56,25 +56,25 @@ pub async fn a_lock_is_acquired_and_released(registry: Arc<dyn Registry>, clock:
     let before = registry.snapshot().await.unwrap().entities;
     let token = LockToken::generate();
     let ours = Some(caller.tenant.clone());
-    let on_path = NewLock { tenant: ours, covers: Covers::All, ..lock(path("/a/b"), SECOND) };
+    let on_path = NewLock { tenant: ours, covers: LockedRequests::All, ..lock(path("/a/b"), SECOND) };
     for given in [lock_on(&caller, SECOND), on_path] {
         let given = NewLock { token: token.digest(), ..given };
         let made = registry.acquire_lock(given.clone(), &actor()).await.unwrap();
-        assert_eq!(made, given.at(clock.now().time, made.fence));
+        assert_eq!(made, given.into_lock(clock.now().time, made.fence));
         assert_eq!(registry.lock(&made.id).await.unwrap(), made);
         assert!(registry.snapshot().await.unwrap().entities.contains(&Entity::Lock(made.clone())));
         refused!(
             registry,
-            Fault::LockLost,
+            RegistryError::LockLost,
             registry.release_lock(&made.id, &LockToken::generate(), &actor())
         );
         registry.release_lock(&made.id, &token, &actor()).await.unwrap();
         assert_eq!(registry.snapshot().await.unwrap().entities, before);
         let log = log(&*registry).await;
         let (gone, came) = (&log[log.len() - 1], &log[log.len() - 2]);
-        assert_eq!((came.verb, &came.entity), (Verb::Created, &Entity::Lock(made.clone())));
-        assert_eq!((gone.verb, &gone.entity), (Verb::Deleted, &Entity::Lock(made.clone())));
-        refused!(registry, Fault::NotFound, registry.lock(&made.id));
+        assert_eq!((came.verb, &came.entity), (ChangeKind::Created, &Entity::Lock(made.clone())));
+        assert_eq!((gone.verb, &gone.entity), (ChangeKind::Deleted, &Entity::Lock(made.clone())));
+        refused!(registry, RegistryError::NotFound, registry.lock(&made.id));
     }
     rename(&*registry, &caller, "new").await.unwrap();
 }
@@ -98,7 +98,7 @@ pub async fn a_lock_that_is_gone_or_has_expired_is_released(
 pub async fn what_one_has_locked_nobody_else_locks(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [one, other] = [("t", "one"), ("t", "other")].map(|(of, name)| caller(&*registry, of, name));
     let (one, other) = (one.await, other.await);
-    let on = |caller: &Caller| Target::Caller(caller.id.clone());
+    let on = |caller: &Caller| LockTarget::Caller(caller.id.clone());
     for (held, wanted, in_the_way) in [
         ((path("/a/b"), None), (path("/a/b"), None), true),
         ((path("/a/b"), None), (path("/a"), None), true),
@@ -119,15 +119,15 @@ pub async fn what_one_has_locked_nobody_else_locks(registry: Arc<dyn Registry>, 
         ((path(&format!("/{}", one.id)), None), (on(&one), None), false),
     ] {
         let about = format!("{held:?} {wanted:?}");
-        let new = |(target, tenant): (Target, Option<&str>)| {
+        let new = |(target, tenant): (LockTarget, Option<&str>)| {
             let tenant = tenant.map(|tenant| tenant.parse().unwrap());
             NewLock { tenant, ..lock(target, SECOND) }
         };
         let first = registry.acquire_lock(new(held), &actor()).await.unwrap();
-        let second = NewLock { covers: Covers::All, ..new(wanted) };
+        let second = NewLock { covers: LockedRequests::All, ..new(wanted) };
         let before = registry.snapshot().await.unwrap();
         match registry.acquire_lock(second, &actor()).await {
-            Err(Fault::Locked(shown)) => {
+            Err(RegistryError::Locked(shown)) => {
                 assert!(in_the_way && *shown == first, "{about}");
                 assert_unchanged!(registry, before);
             }
@@ -151,7 +151,7 @@ pub async fn the_longest_of_the_locks_in_the_way_is_shown(
     let longest = clock.now().time + SECOND * 3;
     for _ in 0..3 {
         match registry.acquire_lock(lock(path("/a"), SECOND), &actor()).await {
-            Err(Fault::Locked(shown)) => assert_eq!(shown.expires_at, longest),
+            Err(RegistryError::Locked(shown)) => assert_eq!(shown.expires_at, longest),
             other => panic!("{other:?}"),
         }
         clock.advance(SECOND);
@@ -166,13 +166,13 @@ pub async fn a_locks_id_is_taken_for_as_long_as_it_holds(
     let first = registry.acquire_lock(lock(path("/a"), SECOND), &actor()).await.unwrap();
     let again = |at| NewLock { id: first.id.clone(), ..lock(path(at), SECOND) };
     clock.advance(SECOND - NANOSECOND);
-    refused!(registry, Fault::Conflict, registry.acquire_lock(again("/b"), &actor()));
-    refused!(registry, Fault::Conflict, registry.acquire_lock(again("/a"), &actor()));
+    refused!(registry, RegistryError::Conflict, registry.acquire_lock(again("/b"), &actor()));
+    refused!(registry, RegistryError::Conflict, registry.acquire_lock(again("/a"), &actor()));
     clock.advance(NANOSECOND);
     let second = registry.acquire_lock(again("/b"), &actor()).await.unwrap();
     let log: Vec<_> = log(&*registry).await.into_iter().map(|it| (it.verb, it.entity)).collect();
     let [first, second] = [first, second].map(Entity::Lock);
-    let changes = [(Verb::Created, first.clone()), (Verb::Deleted, first), (Verb::Created, second)];
+    let changes = [(ChangeKind::Created, first.clone()), (ChangeKind::Deleted, first), (ChangeKind::Created, second)];
     assert_eq!(log, changes);
 }
 
@@ -185,8 +185,8 @@ pub async fn an_owner_holds_as_many_locks_as_it_may_and_no_more(
     for n in 1..MAX_LOCKS {
         registry.acquire_lock(new(n), &actor()).await.unwrap();
     }
-    refused!(registry, Fault::Full(64), registry.acquire_lock(new(MAX_LOCKS), &actor()));
-    refused!(registry, Fault::Locked(_), registry.acquire_lock(new(1), &actor()));
+    refused!(registry, RegistryError::LimitReached(64), registry.acquire_lock(new(MAX_LOCKS), &actor()));
+    refused!(registry, RegistryError::Locked(_), registry.acquire_lock(new(1), &actor()));
     let somebody_else = NewLock { owner: "somebody else".into(), ..new(MAX_LOCKS) };
     registry.acquire_lock(somebody_else, &actor()).await.unwrap();
     // A caller is told by its id: neither another name nor that of somebody else changes what it holds.
@@ -197,16 +197,16 @@ pub async fn an_owner_holds_as_many_locks_as_it_may_and_no_more(
     for n in 0..MAX_LOCKS {
         registry.acquire_lock(by_caller(n, "owner"), &actor()).await.unwrap();
     }
-    refused!(registry, Fault::Full(64), registry.acquire_lock(by_caller(MAX_LOCKS, "renamed"), &actor()));
+    refused!(registry, RegistryError::LimitReached(64), registry.acquire_lock(by_caller(MAX_LOCKS, "renamed"), &actor()));
     registry.break_lock(&first.id, &actor()).await.unwrap();
     registry.acquire_lock(new(0), &actor()).await.unwrap();
-    refused!(registry, Fault::Full(64), registry.acquire_lock(new(MAX_LOCKS + 1), &actor()));
+    refused!(registry, RegistryError::LimitReached(64), registry.acquire_lock(new(MAX_LOCKS + 1), &actor()));
     // Half of them expire.
     clock.advance(SECOND);
     for n in 0..MAX_LOCKS / 2 {
         registry.acquire_lock(new(1_000 + n), &actor()).await.unwrap();
     }
-    refused!(registry, Fault::Full(64), registry.acquire_lock(new(2_000), &actor()));
+    refused!(registry, RegistryError::LimitReached(64), registry.acquire_lock(new(2_000), &actor()));
 }
 
 pub async fn a_fence_is_greater_than_all_before_however_those_ended(
@@ -226,7 +226,7 @@ pub async fn a_fence_is_greater_than_all_before_however_those_ended(
                 clock.advance(SECOND);
                 let new = Command::AcquireLock(self::lock(path("/a"), SECOND));
                 let batch = vec![new, Command::BreakLock("none".parse().unwrap())];
-                refused!(registry, Fault::NotFound, registry.execute(batch, &actor()));
+                refused!(registry, RegistryError::NotFound, registry.execute(batch, &actor()));
             }
             _ => {}
         }
@@ -271,31 +271,31 @@ pub async fn a_lock_is_refreshed_while_it_holds_and_never_after(
         async move { registry.refresh_lock(&id, &token, lease(SECOND * seconds), &actor()).await }
     };
     clock.advance(SECOND - NANOSECOND);
-    refused!(registry, Fault::LockLost, refresh(&LockToken::generate(), 5));
+    refused!(registry, RegistryError::LockLost, refresh(&LockToken::generate(), 5));
     let refreshed = refresh(&token, 5).await.unwrap();
     assert_eq!(refreshed, Lock { expires_at: clock.now().time + SECOND * 5, ..made.clone() });
     let last = log(&*registry).await.pop().unwrap();
-    assert_eq!((last.verb, last.entity), (Verb::Updated, Entity::Lock(refreshed.clone())));
+    assert_eq!((last.verb, last.entity), (ChangeKind::Updated, Entity::Lock(refreshed.clone())));
     // Again, and for a time that would end before: neither changes anything.
     assert_eq!(no_change!(registry, refresh(&token, 5)), refreshed);
     assert_eq!(no_change!(registry, refresh(&token, 1)), refreshed);
 
     clock.advance(SECOND * 5);
-    refused!(registry, Fault::LockLost, refresh(&token, 5));
+    refused!(registry, RegistryError::LockLost, refresh(&token, 5));
     let (next, _) = acquired(&*registry, path("/a")).await;
-    refused!(registry, Fault::LockLost, refresh(&token, 5));
+    refused!(registry, RegistryError::LockLost, refresh(&token, 5));
     assert_eq!(registry.lock(&next.id).await.unwrap(), next);
 }
 
 pub async fn a_broken_lock_is_lost_to_its_holder(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let caller = caller(&*registry, "t", "name").await;
-    let (lock, token) = acquired(&*registry, Target::Caller(caller.id.clone())).await;
+    let (lock, token) = acquired(&*registry, LockTarget::Caller(caller.id.clone())).await;
     registry.break_lock(&lock.id, &actor()).await.unwrap();
-    refused!(registry, Fault::NotFound, registry.break_lock(&lock.id, &actor()));
+    refused!(registry, RegistryError::NotFound, registry.break_lock(&lock.id, &actor()));
     let refresh = registry.refresh_lock(&lock.id, &token, lease(SECOND), &actor()).await;
-    assert!(matches!(refresh, Err(Fault::LockLost)), "{refresh:?}");
+    assert!(matches!(refresh, Err(RegistryError::LockLost)), "{refresh:?}");
     let batch = vec![hold(&lock, &token), update(&caller, "new")];
-    refused!(registry, Fault::LockLost, registry.execute(batch, &actor()));
+    refused!(registry, RegistryError::LockLost, registry.execute(batch, &actor()));
     no_change!(registry, registry.release_lock(&lock.id, &token, &actor()));
     rename(&*registry, &caller, "new").await.unwrap();
 }
@@ -305,32 +305,32 @@ pub async fn who_proves_its_lock_changes_what_it_locked(
     clock: Arc<ManualClock>,
 ) {
     let caller = caller(&*registry, "t", "name").await;
-    let (lock, token) = acquired(&*registry, Target::Caller(caller.id.clone())).await;
+    let (lock, token) = acquired(&*registry, LockTarget::Caller(caller.id.clone())).await;
     clock.advance(SECOND - NANOSECOND);
     let batch = vec![hold(&lock, &token), update(&caller, "one"), update(&caller, "two")];
     let done = registry.execute(batch, &actor()).await.unwrap();
     assert_eq!(done[0], Entity::Lock(lock.clone()));
     assert_eq!(done[2], Entity::Caller(registry.caller(&caller.tenant, &caller.id).await.unwrap()));
     // Only in the batch that proves it, and only behind the proof.
-    refused!(registry, Fault::Locked(_), rename(&*registry, &caller, "three"));
+    refused!(registry, RegistryError::Locked(_), rename(&*registry, &caller, "three"));
     let late = vec![update(&caller, "three"), hold(&lock, &token)];
-    refused!(registry, Fault::Locked(_), registry.execute(late, &actor()));
+    refused!(registry, RegistryError::Locked(_), registry.execute(late, &actor()));
     no_change!(registry, registry.execute(vec![hold(&lock, &token)], &actor()));
 
     let delete =
         Command::DeleteCaller { tenant: caller.tenant.clone(), id: caller.id.clone(), expected: Some(3) };
     registry.execute(vec![hold(&lock, &token), delete], &actor()).await.unwrap();
-    refused!(registry, Fault::NotFound, registry.lock(&lock.id));
+    refused!(registry, RegistryError::NotFound, registry.lock(&lock.id));
 }
 
 pub async fn who_does_not_hold_a_lock_changes_nothing(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let caller = caller(&*registry, "t", "name").await;
-    let target = Target::Caller(caller.id.clone());
+    let target = LockTarget::Caller(caller.id.clone());
     let (earlier, earlier_token) = acquired(&*registry, target.clone()).await;
     registry.break_lock(&earlier.id, &actor()).await.unwrap();
     let (lock, token) = acquired(&*registry, target).await;
     let (other, other_token) = acquired(&*registry, path("/a")).await;
-    let proof = |lock: &Lock, token: &LockToken, fence| Command::Hold {
+    let proof = |lock: &Lock, token: &LockToken, fence| Command::ProveLock {
         id: lock.id.clone(),
         token: token.clone(),
         fence,
@@ -348,15 +348,15 @@ pub async fn who_does_not_hold_a_lock_changes_nothing(registry: Arc<dyn Registry
         let before = registry.snapshot().await.unwrap();
         let batch = vec![Command::CreateTenant(tenant("u")), proof, update(&caller, "new")];
         match registry.execute(batch, &actor()).await {
-            Err(Fault::LockLost) => assert!(lost, "{about}"),
-            Err(Fault::Locked(shown)) => assert!(!lost && *shown == lock, "{about}"),
+            Err(RegistryError::LockLost) => assert!(lost, "{about}"),
+            Err(RegistryError::Locked(shown)) => assert!(!lost && *shown == lock, "{about}"),
             outcome => panic!("{about}: {outcome:?}"),
         }
         assert_unchanged!(registry, before);
     }
     clock.advance(SECOND);
     let batch = vec![hold(&lock, &token), update(&caller, "new")];
-    refused!(registry, Fault::LockLost, registry.execute(batch, &actor()));
+    refused!(registry, RegistryError::LockLost, registry.execute(batch, &actor()));
 }
 
 pub async fn a_locked_caller_stays_as_it_is_until_the_nanosecond_the_lock_expires(
@@ -367,13 +367,13 @@ pub async fn a_locked_caller_stays_as_it_is_until_the_nanosecond_the_lock_expire
     let lock = registry.acquire_lock(lock_on(&caller, SECOND), &actor()).await.unwrap();
     clock.advance(SECOND - NANOSECOND);
     match rename(&*registry, &caller, "new").await {
-        Err(Fault::Locked(shown)) => assert_eq!(*shown, lock),
+        Err(RegistryError::Locked(shown)) => assert_eq!(*shown, lock),
         other => panic!("{other:?}"),
     }
-    refused!(registry, Fault::Locked(_), rename(&*registry, &caller, "new"));
+    refused!(registry, RegistryError::Locked(_), rename(&*registry, &caller, "new"));
     // Not even an edit that would change nothing gets past it.
-    refused!(registry, Fault::Locked(_), rename(&*registry, &caller, "name"));
-    refused!(registry, Fault::Locked(_), registry.delete_caller(&caller.tenant, &caller.id, None, &actor()));
+    refused!(registry, RegistryError::Locked(_), rename(&*registry, &caller, "name"));
+    refused!(registry, RegistryError::Locked(_), registry.delete_caller(&caller.tenant, &caller.id, None, &actor()));
     clock.advance(NANOSECOND);
     rename(&*registry, &caller, "new").await.unwrap();
     registry.delete_caller(&caller.tenant, &caller.id, None, &actor()).await.unwrap();
@@ -392,7 +392,7 @@ pub async fn a_lock_holds_only_what_it_stands_on(registry: Arc<dyn Registry>, _:
 
     let own = NewLock { tenant: Some(ours.tenant.clone()), ..lock_on(&ours, SECOND) };
     let own = registry.acquire_lock(own, &actor()).await.unwrap();
-    refused!(registry, Fault::Locked(_), rename(&*registry, &ours, "newer"));
+    refused!(registry, RegistryError::Locked(_), rename(&*registry, &ours, "newer"));
     registry.break_lock(&own.id, &actor()).await.unwrap();
     registry.delete_caller(&ours.tenant, &ours.id, None, &actor()).await.unwrap();
 }
@@ -413,12 +413,12 @@ pub async fn expired_locks_are_cleared_away_by_the_next(
     let changes = registry.changes(before.seq, 100).await.unwrap();
     assert!(changes.iter().all(|change| change.actor == sweeper));
     let expired = sorted(before.entities).into_iter().filter(|entity| match entity {
-        Entity::Lock(lock) => !lock.holds(clock.now().time),
+        Entity::Lock(lock) => !lock.is_active(clock.now().time),
         _ => false,
     });
-    let mut expected: Vec<_> = expired.map(|entity| (Verb::Deleted, entity)).collect();
+    let mut expected: Vec<_> = expired.map(|entity| (ChangeKind::Deleted, entity)).collect();
     assert_eq!(expected.len(), 2);
-    expected.push((Verb::Created, Entity::Lock(made)));
+    expected.push((ChangeKind::Created, Entity::Lock(made)));
     let changes: Vec<_> = changes.into_iter().map(|change| (change.verb, change.entity)).collect();
     assert_eq!(changes, expected);
     assert_eq!(registry.snapshot().await.unwrap().entities.len(), 3);
@@ -436,7 +436,7 @@ pub async fn of_many_who_acquire_at_once_one_holds(registry: Arc<dyn Registry>, 
         let granted: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
         let [granted] = granted[..] else { panic!("{outcomes:?}") };
         for refused in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
-            assert!(matches!(refused, Fault::Locked(holder) if **holder == *granted), "{refused:?}");
+            assert!(matches!(refused, RegistryError::Locked(holder) if **holder == *granted), "{refused:?}");
         }
         assert!(granted.fence > last);
         last = granted.fence;

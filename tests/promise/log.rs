@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{
-        Actor, Caller, CallerEdit, Covers, Credential, Entity, EnvironmentId, Grant, GrantId, GrantRole,
-        Kind, LockToken, Standing, Status, Target, Verb,
+    model::{
+        Actor, Caller, CallerEdit, LockedRequests, Credential, Entity, EnvironmentId, Grant, GrantId, GrantRole,
+        EntityKind, LockToken, SubscriptionStatus, Status, LockTarget, ChangeKind,
     },
     clock::{Clock, ManualClock},
     directory::Directory,
-    limit::Budgets,
-    registry::{Changes, Command, NewCaller, NewLock, Registry, follow, load},
+    limit::CallerBuckets,
+    registry::{ChangeFilter, Command, NewCaller, NewLock, Registry, follow, load},
 };
 use tokio::join;
 
@@ -47,14 +47,14 @@ async fn busy_day(registry: &dyn Registry, round: u32) -> Vec<Caller> {
     let late = Credential { id: id("late").parse().unwrap(), ..key(&callers[0], &id("late")) };
     registry.create_credential(late.clone(), by).await.unwrap();
     registry.set_credential_status(&tenant.id, &late.id, Status::Disabled, by).await.unwrap();
-    registry.set_standing(&tenant.id, Standing::Lapsed, by).await.unwrap();
+    registry.set_standing(&tenant.id, SubscriptionStatus::Lapsed, by).await.unwrap();
     registry.delete_caller(&tenant.id, &callers[2].id, None, by).await.unwrap();
     let token = LockToken::generate();
     let on_path = |path: &str| {
-        let target = Target::Resource(path.parse().unwrap());
+        let target = LockTarget::Resource(path.parse().unwrap());
         NewLock { owner: id("owner"), token: token.digest(), ..lock(target, MINUTE) }
     };
-    let ours = NewLock { tenant: Some(tenant.id.clone()), covers: Covers::All, ..on_path("/ours") };
+    let ours = NewLock { tenant: Some(tenant.id.clone()), covers: LockedRequests::All, ..on_path("/ours") };
     for lock in [ours, on_path(&id("/everybodys/things")), lock_on(&callers[0], MINUTE)] {
         registry.acquire_lock(lock, by).await.unwrap();
     }
@@ -88,20 +88,20 @@ pub async fn changes_say_what_was_done_when_and_by_whom(
     tick();
     registry.set_credential_status(&made.id, &key.id, Status::Disabled, &by("")).await.unwrap();
     tick();
-    registry.set_standing(&made.id, Standing::Lapsed, &by("g")).await.unwrap();
+    registry.set_standing(&made.id, SubscriptionStatus::Lapsed, &by("g")).await.unwrap();
     tick();
     registry.delete_caller(&made.id, &caller.id, None, &by("h")).await.unwrap();
 
     let expected = [
-        (0, "a", Verb::Created, Kind::Tenant, "t"),
-        (1, "b", Verb::Created, Kind::Plan, "p"),
-        (2, "c", Verb::Created, Kind::Caller, caller.id.as_str()),
-        (3, "d", Verb::Created, Kind::Credential, key.id.as_str()),
-        (4, "e 'quoted' ☃", Verb::Updated, Kind::Caller, caller.id.as_str()),
-        (5, "", Verb::Updated, Kind::Credential, key.id.as_str()),
-        (6, "g", Verb::Updated, Kind::Tenant, "t"),
-        (7, "h", Verb::Deleted, Kind::Credential, key.id.as_str()),
-        (7, "h", Verb::Deleted, Kind::Caller, caller.id.as_str()),
+        (0, "a", ChangeKind::Created, EntityKind::Tenant, "t"),
+        (1, "b", ChangeKind::Created, EntityKind::Plan, "p"),
+        (2, "c", ChangeKind::Created, EntityKind::Caller, caller.id.as_str()),
+        (3, "d", ChangeKind::Created, EntityKind::Credential, key.id.as_str()),
+        (4, "e 'quoted' ☃", ChangeKind::Updated, EntityKind::Caller, caller.id.as_str()),
+        (5, "", ChangeKind::Updated, EntityKind::Credential, key.id.as_str()),
+        (6, "g", ChangeKind::Updated, EntityKind::Tenant, "t"),
+        (7, "h", ChangeKind::Deleted, EntityKind::Credential, key.id.as_str()),
+        (7, "h", ChangeKind::Deleted, EntityKind::Caller, caller.id.as_str()),
     ];
     let log = log(&*registry).await;
     assert_eq!(log.len(), expected.len());
@@ -141,12 +141,12 @@ pub async fn the_history_shows_what_was_before_and_only_what_was_asked_for(
     let (tenant_id, plan_id) = ("t".parse().unwrap(), "t".parse().unwrap());
     let made = registry.create_tenant(tenant("t"), &by("admin:1 from ::1")).await.unwrap();
     registry.put_plan(plan("t", 1), &by("config")).await.unwrap();
-    let lapsed = registry.set_standing(&tenant_id, Standing::Lapsed, &by("admin:1")).await.unwrap();
+    let lapsed = registry.set_standing(&tenant_id, SubscriptionStatus::Lapsed, &by("admin:1")).await.unwrap();
     registry.put_plan(plan("t", 2), &by("admin:12 from ::1")).await.unwrap();
     registry.delete_plan(&plan_id, &by("admin:1 from x from y")).await.unwrap();
     registry.put_plan(plan("t", 3), &by("")).await.unwrap();
 
-    let all = Changes { limit: 100, ..Changes::default() };
+    let all = ChangeFilter { limit: 100, ..ChangeFilter::default() };
     let history = registry.history(&all).await.unwrap();
     assert!(history.changes.iter().map(|past| past.change.clone()).eq(log(&*registry).await));
     assert_eq!(history.next, None);
@@ -156,21 +156,21 @@ pub async fn the_history_shows_what_was_before_and_only_what_was_asked_for(
     assert_eq!(history.changes[2].change.entity, Entity::Tenant(lapsed));
 
     let (kind, who) = (
-        |kind| Changes { kind: Some(kind), ..all.clone() },
-        |who: &str| Changes { actor: Some(who.into()), ..all.clone() },
+        |kind| ChangeFilter { kind: Some(kind), ..all.clone() },
+        |who: &str| ChangeFilter { actor: Some(who.into()), ..all.clone() },
     );
     for (which, expected) in [
-        (kind(Kind::Tenant), &[1, 3][..]),
-        (kind(Kind::Lock), &[]),
-        (Changes { id: Some("t".into()), ..all.clone() }, &[1, 2, 3, 4, 5, 6]),
-        (Changes { id: Some("t".into()), after: 3, ..kind(Kind::Plan) }, &[4, 5, 6]),
-        (Changes { id: Some("u".into()), ..all.clone() }, &[]),
+        (kind(EntityKind::Tenant), &[1, 3][..]),
+        (kind(EntityKind::Lock), &[]),
+        (ChangeFilter { id: Some("t".into()), ..all.clone() }, &[1, 2, 3, 4, 5, 6]),
+        (ChangeFilter { id: Some("t".into()), after: 3, ..kind(EntityKind::Plan) }, &[4, 5, 6]),
+        (ChangeFilter { id: Some("u".into()), ..all.clone() }, &[]),
         (who("admin:1"), &[1, 3, 5]),
         (who("admin:12"), &[4]),
         (who("config"), &[2]),
         (who(""), &[6]),
         (who("admin:1 from"), &[]),
-        (Changes { kind: Some(Kind::Plan), ..who("admin:1") }, &[5]),
+        (ChangeFilter { kind: Some(EntityKind::Plan), ..who("admin:1") }, &[5]),
     ] {
         let found = registry.history(&which).await.unwrap().changes;
         assert!(
@@ -185,7 +185,7 @@ pub async fn a_page_of_history_says_where_the_next_begins(registry: Arc<dyn Regi
         registry.put_plan(plan("p", n), &actor()).await.unwrap();
         registry.put_plan(plan("q", n), &actor()).await.unwrap();
     }
-    let of = |id: Option<&str>| Changes { id: id.map(str::to_owned), ..Changes::default() };
+    let of = |id: Option<&str>| ChangeFilter { id: id.map(str::to_owned), ..ChangeFilter::default() };
     for (which, after, limit, expected, next) in [
         (of(None), 0, 4, &[1, 2, 3, 4][..], Some(4)),
         (of(None), 4, 4, &[5, 6, 7, 8], Some(8)),
@@ -198,7 +198,7 @@ pub async fn a_page_of_history_says_where_the_next_begins(registry: Arc<dyn Regi
         (of(Some("p")), 3, 9, &[5, 7, 9], None),
         (of(Some("p")), 5, 2, &[7, 9], Some(9)),
     ] {
-        let which = Changes { after, limit, ..which };
+        let which = ChangeFilter { after, limit, ..which };
         let history = registry.history(&which).await.unwrap();
         let found: Vec<_> = history.changes.iter().map(|past| past.change.seq).collect();
         assert_eq!((&*found, history.next), (expected, next), "{which:?}");
@@ -230,10 +230,10 @@ pub async fn an_entity_of_each_kind_is_found_in_the_history_by_its_id(
         vec![Command::CreateQuota { quota, most: None }, Command::CreateThrottle { throttle, most: None }];
     registry.execute(commands, by).await.unwrap();
     let all = log(&*registry).await;
-    for kind in Kind::ALL {
+    for kind in EntityKind::ALL {
         let change = all.iter().find(|change| change.entity.kind() == kind);
         let change = change.unwrap_or_else(|| panic!("there is none of kind {kind:?}"));
-        let which = Changes { id: Some(change.entity.id().into()), limit: 10, ..Changes::default() };
+        let which = ChangeFilter { id: Some(change.entity.id().into()), limit: 10, ..ChangeFilter::default() };
         let found = registry.history(&which).await.unwrap().changes;
         assert_eq!(found.iter().map(|past| past.change.seq).collect::<Vec<_>>(), [change.seq], "{kind:?}");
     }
@@ -252,7 +252,7 @@ pub async fn a_snapshot_has_first_what_others_stand_on(registry: Arc<dyn Registr
     let snapshot = registry.snapshot().await.unwrap();
     assert_eq!(snapshot.seq, log(&*registry).await.last().unwrap().seq);
     let place = |kind| {
-        let order = Kind::ALL;
+        let order = EntityKind::ALL;
         order.iter().position(|it| *it == kind).unwrap()
     };
     let kinds: Vec<_> = snapshot.entities.iter().map(|entity| place(entity.kind())).collect();
@@ -287,8 +287,8 @@ pub async fn waiting_for_a_change_that_is_there_ends_at_once(
 ) {
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     registry.put_plan(plan("p", 2), &actor()).await.unwrap();
-    within(registry.changed(0)).await;
-    within(registry.changed(1)).await;
+    within(registry.wait_for_change(0)).await;
+    within(registry.wait_for_change(1)).await;
 }
 
 pub async fn waiting_ends_when_a_change_is_made(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
@@ -298,7 +298,7 @@ pub async fn waiting_ends_when_a_change_is_made(registry: Arc<dyn Registry>, _: 
         let change = registry.put_plan(plan("p", u32::try_from(seq).unwrap() + 1), &actor);
         let ((), (), made) = within(async {
             let by = registry.clone();
-            join!(biased; registry.changed(seq), async { by.changed(seq).await }, change)
+            join!(biased; registry.wait_for_change(seq), async { by.wait_for_change(seq).await }, change)
         })
         .await;
         made.unwrap();
@@ -316,7 +316,7 @@ fn answers(directory: &Directory, clock: &ManualClock, rounds: u32) -> Vec<Strin
             let found = directory.find(&format!("{name}{round}"));
             answers.push(found.as_ref().map_or("none".into(), |key| {
                 let caller = key.caller();
-                let plan = caller.budgets.as_ref().map(Budgets::plan);
+                let plan = caller.budgets.as_ref().map(CallerBuckets::plan);
                 let (name, standing) = (&caller.name, caller.tenant().standing);
                 format!("{name} {:?} {plan:?} {standing:?} {} {:?}", caller.status, key.id, key.status())
             }));

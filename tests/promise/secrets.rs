@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{Credential, CredentialKind, SealKey, Sealer, Secret, Verb},
+    model::{Credential, CredentialKind, SealKey, Sealer, Secret, ChangeKind},
     clock::ManualClock,
-    registry::{Command, Fault, Registry, SecretOf, reseal},
+    registry::{Command, RegistryError, Registry, SecretRef, reseal},
 };
 
 use crate::records::{actor, app, client, key, lock_on, log, tenant};
@@ -23,7 +23,7 @@ pub async fn secrets_are_sealed_anew_whatever_locks_stand_on_them_and_nothing_el
     let mut wanted = app("t", "app", "key");
     let secret =
         old.seal(&Secret::from("app secret".to_owned()), &["t", "app", wanted.id.as_str(), "secret"]);
-    let portcullis::app::CallerKind::App(it) = &mut wanted.kind else { unreachable!() };
+    let portcullis::model::CallerKind::App(it) = &mut wanted.kind else { unreachable!() };
     it.secret = secret;
     let before = registry.create_caller(wanted, &actor()).await.unwrap();
     let mut code = key(&before, "code");
@@ -37,7 +37,7 @@ pub async fn secrets_are_sealed_anew_whatever_locks_stand_on_them_and_nothing_el
     clock.advance(Duration::from_secs(1));
 
     let told = reseal(&*registry, &new, &actor()).await.unwrap();
-    assert_eq!((told.anew, told.already, told.unreadable.len()), (2, 0, 0));
+    assert_eq!((told.resealed, told.up_to_date, told.unreadable.len()), (2, 0, 0));
     let after = registry.caller(&before.tenant, &before.id).await.unwrap();
     let sealed = after.app().unwrap().secret.clone();
     assert_eq!(sealed.key(), 2);
@@ -55,12 +55,12 @@ pub async fn secrets_are_sealed_anew_whatever_locks_stand_on_them_and_nothing_el
     assert_eq!(Credential { kind: code.kind.clone(), ..now }, code);
     assert_eq!(registry.credential(&plain.tenant, &plain.id).await.unwrap(), plain);
     let changes = log(&*registry).await;
-    assert_eq!(changes[seq..].iter().map(|change| change.verb).collect::<Vec<_>>(), [Verb::Updated; 2]);
+    assert_eq!(changes[seq..].iter().map(|change| change.verb).collect::<Vec<_>>(), [ChangeKind::Updated; 2]);
 
     let told = reseal(&*registry, &new, &actor()).await.unwrap();
-    assert_eq!((told.anew, told.already), (0, 2));
+    assert_eq!((told.resealed, told.up_to_date), (0, 2));
     let none = reseal(&*registry, &Sealer::new(seal_key(3)), &actor()).await.unwrap();
-    assert_eq!((none.anew, none.unreadable.len()), (0, 2), "what it cannot read stays");
+    assert_eq!((none.resealed, none.unreadable.len()), (0, 2), "what it cannot read stays");
     assert_eq!(registry.caller(&before.tenant, &before.id).await.unwrap(), after);
 }
 
@@ -77,12 +77,12 @@ pub async fn a_secret_that_changed_meanwhile_is_not_sealed_anew_as_it_was(
         expected,
         sealed: sealed.clone(),
     };
-    let it = SecretOf::App(caller.id.clone());
-    refused!(registry, Fault::Conflict, registry.execute(vec![command(it, caller.revision + 1)], &actor()));
+    let it = SecretRef::App(caller.id.clone());
+    refused!(registry, RegistryError::Conflict, registry.execute(vec![command(it, caller.revision + 1)], &actor()));
     let client = registry.create_caller(client("t", "client"), &actor()).await.unwrap();
-    let it = SecretOf::App(client.id.clone());
-    refused!(registry, Fault::NotFound, registry.execute(vec![command(it, 1)], &actor()));
+    let it = SecretRef::App(client.id.clone());
+    refused!(registry, RegistryError::NotFound, registry.execute(vec![command(it, 1)], &actor()));
     let plain = registry.create_credential(key(&client, "plain"), &actor()).await.unwrap();
-    let it = SecretOf::Credential(plain.id.clone());
-    refused!(registry, Fault::NotFound, registry.execute(vec![command(it, 1)], &actor()));
+    let it = SecretRef::Credential(plain.id.clone());
+    refused!(registry, RegistryError::NotFound, registry.execute(vec![command(it, 1)], &actor()));
 }

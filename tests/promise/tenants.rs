@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{CallerEdit, Entity, Gateway, Standing, Tenant, TenantEdit, Verb},
+    model::{CallerEdit, Entity, ApigInstance, SubscriptionStatus, Tenant, TenantEdit, ChangeKind},
     clock::{Clock, ManualClock},
-    registry::{Command, Fault, NewCaller, Registry},
+    registry::{Command, RegistryError, NewCaller, Registry},
 };
 
 use crate::records::{actor, client, gateway, log, plan, tenant};
@@ -21,7 +21,7 @@ pub async fn a_tenant_is_made_at_the_registrys_time(registry: Arc<dyn Registry>,
     assert_eq!(registry.tenant(&made.id).await.unwrap(), made);
     assert_eq!(registry.gateway("project", "instance").await.unwrap(), made);
     let log = log(&*registry).await;
-    assert_eq!((log[0].verb, log[0].at), (Verb::Created, now));
+    assert_eq!((log[0].verb, log[0].at), (ChangeKind::Created, now));
     assert_eq!(log[0].entity, Entity::Tenant(made));
 }
 
@@ -31,8 +31,8 @@ pub async fn a_tenants_id_and_place_are_taken_once(registry: Arc<dyn Registry>, 
         async move { registry.create_tenant(tenant, &actor()).await }
     };
     make(gateway("t", "project", "instance")).await.unwrap();
-    refused!(registry, Fault::Conflict, make(tenant("t")));
-    refused!(registry, Fault::Conflict, make(gateway("u", "project", "instance")));
+    refused!(registry, RegistryError::Conflict, make(tenant("t")));
+    refused!(registry, RegistryError::Conflict, make(gateway("u", "project", "instance")));
     // Project and instance only count together, and no gateway at all is no place to be taken.
     make(gateway("u", "project", "other")).await.unwrap();
     make(gateway("v", "other", "instance")).await.unwrap();
@@ -43,24 +43,24 @@ pub async fn a_tenants_id_and_place_are_taken_once(registry: Arc<dyn Registry>, 
 pub async fn a_tenant_that_is_not_there_is_not_found(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let id = "other".parse().unwrap();
     registry.create_tenant(gateway("t", "project", "instance"), &actor()).await.unwrap();
-    refused!(registry, Fault::NotFound, registry.tenant(&id));
-    refused!(registry, Fault::NotFound, registry.gateway("project", "other"));
-    refused!(registry, Fault::NotFound, registry.gateway("other", "instance"));
-    refused!(registry, Fault::NotFound, registry.gateway("project", ""));
-    refused!(registry, Fault::NotFound, registry.set_standing(&id, Standing::Lapsed, &actor()));
+    refused!(registry, RegistryError::NotFound, registry.tenant(&id));
+    refused!(registry, RegistryError::NotFound, registry.gateway("project", "other"));
+    refused!(registry, RegistryError::NotFound, registry.gateway("other", "instance"));
+    refused!(registry, RegistryError::NotFound, registry.gateway("project", ""));
+    refused!(registry, RegistryError::NotFound, registry.set_standing(&id, SubscriptionStatus::Lapsed, &actor()));
 }
 
 pub async fn a_standing_is_set_once(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let made = registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let bystander = registry.create_tenant(tenant("u"), &actor()).await.unwrap();
     clock.advance(Duration::from_nanos(1));
-    let set = registry.set_standing(&made.id, Standing::Lapsed, &actor()).await.unwrap();
+    let set = registry.set_standing(&made.id, SubscriptionStatus::Lapsed, &actor()).await.unwrap();
     let updated_at = clock.now().time;
-    assert_eq!(set, Tenant { standing: Standing::Lapsed, revision: 2, updated_at, ..made.clone() });
-    assert_eq!(log(&*registry).await[2].verb, Verb::Updated);
+    assert_eq!(set, Tenant { standing: SubscriptionStatus::Lapsed, revision: 2, updated_at, ..made.clone() });
+    assert_eq!(log(&*registry).await[2].verb, ChangeKind::Updated);
 
     clock.advance(Duration::from_secs(1));
-    let again = no_change!(registry, registry.set_standing(&made.id, Standing::Lapsed, &actor()));
+    let again = no_change!(registry, registry.set_standing(&made.id, SubscriptionStatus::Lapsed, &actor()));
     assert_eq!(again, set);
     assert_eq!(registry.tenant(&made.id).await.unwrap(), set);
     assert_eq!(registry.tenant(&bystander.id).await.unwrap(), bystander);
@@ -73,7 +73,7 @@ pub async fn a_plan_is_made_replaced_and_left_alone(registry: Arc<dyn Registry>,
     no_change!(registry, registry.put_plan(plan("p", 2), &actor()));
 
     let log: Vec<_> = log(&*registry).await.into_iter().map(|it| (it.verb, it.entity)).collect();
-    let changes = [(Verb::Created, "p", 1), (Verb::Updated, "p", 2), (Verb::Created, "q", 2)];
+    let changes = [(ChangeKind::Created, "p", 1), (ChangeKind::Updated, "p", 2), (ChangeKind::Created, "q", 2)];
     assert_eq!(log, changes.map(|(verb, id, quota)| (verb, Entity::Plan(plan(id, quota)))));
     let held = registry.snapshot().await.unwrap().entities;
     assert_eq!(held, [Entity::Plan(plan("p", 2)), Entity::Plan(plan("q", 2))]);
@@ -92,10 +92,10 @@ pub async fn an_edit_of_a_tenant_changes_what_it_names(registry: Arc<dyn Registr
         let (registry, id, edit) = (registry.clone(), &made.id, edit.clone());
         async move { registry.update_tenant(id, expected, edit, &actor()).await }
     };
-    refused!(registry, Fault::Conflict, edited(Some(2), &edit));
+    refused!(registry, RegistryError::Conflict, edited(Some(2), &edit));
     let after = edited(Some(1), &edit).await.unwrap();
     let updated_at = clock.now().time;
-    let place = Some(Gateway { custom_keys: false, ..made.gateway.clone().unwrap() });
+    let place = Some(ApigInstance { custom_keys: false, ..made.gateway.clone().unwrap() });
     let expected = Tenant {
         name: "new".into(),
         gateway: place,
@@ -126,8 +126,8 @@ pub async fn a_plan_is_deleted_when_nobody_is_on_it(registry: Arc<dyn Registry>,
         let (registry, id) = (registry.clone(), id.parse().unwrap());
         async move { registry.delete_plan(&id, &actor()).await }
     };
-    refused!(registry, Fault::NotFound, delete("r"));
-    refused!(registry, Fault::InUse, delete("p"));
+    refused!(registry, RegistryError::NotFound, delete("r"));
+    refused!(registry, RegistryError::InUse, delete("p"));
     delete("q").await.unwrap();
     let edit = CallerEdit { plan: Some(None), ..CallerEdit::default() };
     registry.update_caller(&caller.tenant, &caller.id, None, edit, &actor()).await.unwrap();
@@ -140,10 +140,10 @@ pub async fn a_plan_is_made_once(registry: Arc<dyn Registry>, _: Arc<ManualClock
         let registry = registry.clone();
         async move { registry.execute(vec![Command::CreatePlan(plan("p", quota))], &actor()).await }
     };
-    refused!(registry, Fault::NotFound, registry.plan(&"p".parse().unwrap()));
+    refused!(registry, RegistryError::NotFound, registry.plan(&"p".parse().unwrap()));
     assert_eq!(make(1).await.unwrap(), [Entity::Plan(plan("p", 1))]);
-    refused!(registry, Fault::Conflict, make(1));
-    refused!(registry, Fault::Conflict, make(2));
+    refused!(registry, RegistryError::Conflict, make(1));
+    refused!(registry, RegistryError::Conflict, make(2));
     assert_eq!(registry.plan(&"p".parse().unwrap()).await.unwrap(), plan("p", 1));
 }
 
@@ -154,13 +154,13 @@ pub async fn a_tenant_is_deleted_when_it_has_no_callers(registry: Arc<dyn Regist
         let (registry, id) = (registry.clone(), id.parse().unwrap());
         async move { registry.delete_tenant(&id, expected, &actor()).await }
     };
-    refused!(registry, Fault::NotFound, delete("u", None));
-    refused!(registry, Fault::InUse, delete("t", None));
-    refused!(registry, Fault::Conflict, delete("t", Some(2)));
+    refused!(registry, RegistryError::NotFound, delete("u", None));
+    refused!(registry, RegistryError::InUse, delete("t", None));
+    refused!(registry, RegistryError::Conflict, delete("t", Some(2)));
     registry.delete_caller(&made.id, &caller.id, None, &actor()).await.unwrap();
-    refused!(registry, Fault::Conflict, delete("t", Some(2)));
+    refused!(registry, RegistryError::Conflict, delete("t", Some(2)));
     delete("t", Some(1)).await.unwrap();
-    refused!(registry, Fault::NotFound, registry.tenant(&made.id));
+    refused!(registry, RegistryError::NotFound, registry.tenant(&made.id));
     assert_eq!(log(&*registry).await.last().unwrap().entity, Entity::Tenant(made));
     // Its place is free again.
     registry.create_tenant(gateway("u", "project", "instance"), &actor()).await.unwrap();

@@ -3,12 +3,12 @@
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use portcullis::{
-    app::{
-        Binding, BindingId, BoundQuota, CallLimits, Caller, CallerEdit, CallerId, Entity, Kind, Period,
-        Quota, QuotaId, Special, SpecialId, SpecialOf, Throttle, ThrottleId, TimeUnit, Verb,
+    model::{
+        Binding, BindingId, BoundQuota, CallLimits, Caller, CallerEdit, CallerId, Entity, EntityKind, Period,
+        Quota, QuotaId, ThrottleOverride, SpecialId, OverrideSubject, Throttle, ThrottleId, TimeUnit, ChangeKind,
     },
     clock::ManualClock,
-    registry::{Callers, Clash, Command, End, Fault, Registry, Transaction, Work, clash},
+    registry::{CallerFilter, ImportConflict, Command, Outcome, RegistryError, Registry, Transaction, UnitOfWork, find_conflict},
 };
 
 use crate::records::{actor, app, log, tenant};
@@ -54,9 +54,9 @@ pub fn quota(tenant: &str, name: &str) -> Quota {
     }
 }
 
-fn special(app: &CallerId) -> Special {
+fn special(app: &CallerId) -> ThrottleOverride {
     let created_at = jiff::Timestamp::UNIX_EPOCH;
-    Special { id: SpecialId::random(), of: SpecialOf::App(app.clone()), limit: some(1), created_at }
+    ThrottleOverride { id: SpecialId::random(), of: OverrideSubject::App(app.clone()), limit: some(1), created_at }
 }
 
 fn create(throttle: &Throttle) -> Command {
@@ -67,7 +67,7 @@ fn create_quota(quota: &Quota) -> Command {
     Command::CreateQuota { quota: quota.clone(), most: Some(3) }
 }
 
-async fn done(registry: &dyn Registry, command: Command) -> Result<Entity, Fault> {
+async fn done(registry: &dyn Registry, command: Command) -> Result<Entity, RegistryError> {
     Ok(registry.execute(vec![command], &actor()).await?.pop().unwrap())
 }
 
@@ -104,7 +104,7 @@ pub async fn a_throttle_is_made_changed_and_deleted(registry: Arc<dyn Registry>,
     made(&*registry, &throttle("u", "one", &["a"])).await;
     assert_eq!(registry.throttles(&ours.tenant).await.unwrap(), [second.clone(), first.clone()]);
     assert_eq!(registry.throttle(&ours.tenant, &first.id).await.unwrap(), first);
-    refused!(registry, Fault::NotFound, registry.throttle(&theirs.tenant, &first.id));
+    refused!(registry, RegistryError::NotFound, registry.throttle(&theirs.tenant, &first.id));
 
     let wanted = Throttle { remark: "another".into(), specials: vec![special(&ours.id)], ..first.clone() };
     let after = done(&*registry, Command::UpdateThrottle(wanted.clone())).await.unwrap();
@@ -113,7 +113,7 @@ pub async fn a_throttle_is_made_changed_and_deleted(registry: Arc<dyn Registry>,
         other => panic!("{other:?}"),
     };
     assert_eq!(after, Throttle { revision: 2, ..wanted.clone() });
-    refused!(registry, Fault::Conflict, done(&*registry, Command::UpdateThrottle(wanted)));
+    refused!(registry, RegistryError::Conflict, done(&*registry, Command::UpdateThrottle(wanted)));
     let count = log(&*registry).await.len();
     assert_eq!(
         done(&*registry, Command::UpdateThrottle(after.clone())).await.unwrap(),
@@ -125,35 +125,35 @@ pub async fn a_throttle_is_made_changed_and_deleted(registry: Arc<dyn Registry>,
         let (tenant, id) = (throttle.tenant.clone(), throttle.id.clone());
         Command::DeleteThrottle { tenant, id, expected }
     };
-    refused!(registry, Fault::InUse, done(&*registry, delete(&after, None)));
+    refused!(registry, RegistryError::InUse, done(&*registry, delete(&after, None)));
     let free = Throttle { bindings: Vec::new(), ..after };
     done(&*registry, Command::UpdateThrottle(free.clone())).await.unwrap();
-    refused!(registry, Fault::Conflict, done(&*registry, delete(&free, Some(2))));
+    refused!(registry, RegistryError::Conflict, done(&*registry, delete(&free, Some(2))));
     let elsewhere = Throttle { tenant: theirs.tenant.clone(), ..free.clone() };
-    refused!(registry, Fault::NotFound, done(&*registry, delete(&elsewhere, None)));
+    refused!(registry, RegistryError::NotFound, done(&*registry, delete(&elsewhere, None)));
     done(&*registry, delete(&free, Some(3))).await.unwrap();
-    refused!(registry, Fault::NotFound, done(&*registry, delete(&free, None)));
+    refused!(registry, RegistryError::NotFound, done(&*registry, delete(&free, None)));
     assert_eq!(registry.throttles(&ours.tenant).await.unwrap(), [second]);
 }
 
 pub async fn a_throttle_has_its_name_and_its_routes_alone(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
-    refused!(registry, Fault::NotFound, done(&*registry, create(&throttle("nobody", "one", &[]))));
+    refused!(registry, RegistryError::NotFound, done(&*registry, create(&throttle("nobody", "one", &[]))));
     let first = made(&*registry, &throttle("t", "one", &["a", "b"])).await;
-    refused!(registry, Fault::NameTaken, done(&*registry, create(&throttle("t", "one", &[]))));
-    refused!(registry, Fault::Conflict, done(&*registry, create(&throttle("t", "two", &["b"]))));
-    refused!(registry, Fault::Conflict, done(&*registry, create(&throttle("t", "two", &["c", "c"]))));
+    refused!(registry, RegistryError::NameTaken, done(&*registry, create(&throttle("t", "one", &[]))));
+    refused!(registry, RegistryError::Conflict, done(&*registry, create(&throttle("t", "two", &["b"]))));
+    refused!(registry, RegistryError::Conflict, done(&*registry, create(&throttle("t", "two", &["c", "c"]))));
     let same = Throttle { id: first.id.clone(), ..throttle("u", "two", &[]) };
-    refused!(registry, Fault::Conflict, done(&*registry, create(&same)));
+    refused!(registry, RegistryError::Conflict, done(&*registry, create(&same)));
     let foreign = Throttle { specials: vec![special(&theirs.id)], ..throttle("t", "two", &[]) };
-    refused!(registry, Fault::NotFound, done(&*registry, create(&foreign)));
+    refused!(registry, RegistryError::NotFound, done(&*registry, create(&foreign)));
     let second = made(&*registry, &throttle("t", "two", &["c"])).await;
     let renamed = Throttle { name: "one".into(), ..second.clone() };
-    refused!(registry, Fault::NameTaken, done(&*registry, Command::UpdateThrottle(renamed)));
+    refused!(registry, RegistryError::NameTaken, done(&*registry, Command::UpdateThrottle(renamed)));
     let moved = Throttle { bindings: first.bindings.clone(), ..second.clone() };
-    refused!(registry, Fault::Conflict, done(&*registry, Command::UpdateThrottle(moved.clone())));
+    refused!(registry, RegistryError::Conflict, done(&*registry, Command::UpdateThrottle(moved.clone())));
     made(&*registry, &throttle("t", "three", &[])).await;
-    refused!(registry, Fault::Full(3), done(&*registry, create(&throttle("t", "four", &[]))));
+    refused!(registry, RegistryError::LimitReached(3), done(&*registry, create(&throttle("t", "four", &[]))));
 
     // A route moves from one to the other in one piece.
     let left = Throttle { bindings: Vec::new(), ..first };
@@ -166,21 +166,21 @@ pub async fn a_throttle_has_its_name_and_its_routes_alone(registry: Arc<dyn Regi
 pub async fn a_quota_is_an_apps_until_it_is_deleted(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     let other = registry.create_caller(app("t", "Another", "other"), &actor()).await.unwrap();
-    refused!(registry, Fault::NotFound, done(&*registry, create_quota(&quota("nobody", "one"))));
+    refused!(registry, RegistryError::NotFound, done(&*registry, create_quota(&quota("nobody", "one"))));
     let first = made_quota(&*registry, &quota("t", "one")).await;
     assert_eq!((first.revision, first.created_at), (1, ours.created_at));
-    refused!(registry, Fault::NameTaken, done(&*registry, create_quota(&quota("t", "one"))));
+    refused!(registry, RegistryError::NameTaken, done(&*registry, create_quota(&quota("t", "one"))));
     refused!(
         registry,
-        Fault::Conflict,
+        RegistryError::Conflict,
         done(&*registry, create_quota(&Quota { id: first.id.clone(), ..quota("u", "x") }))
     );
     clock.advance(Duration::from_secs(1));
     let second = made_quota(&*registry, &quota("t", "two")).await;
     made_quota(&*registry, &quota("t", "three")).await;
-    refused!(registry, Fault::Full(3), done(&*registry, create_quota(&quota("t", "four"))));
+    refused!(registry, RegistryError::LimitReached(3), done(&*registry, create_quota(&quota("t", "four"))));
     assert_eq!(registry.quota(&ours.tenant, &first.id).await.unwrap(), first);
-    refused!(registry, Fault::NotFound, registry.quota(&theirs.tenant, &first.id));
+    refused!(registry, RegistryError::NotFound, registry.quota(&theirs.tenant, &first.id));
     assert_eq!(registry.quotas(&ours.tenant).await.unwrap().last(), Some(&first));
 
     let bind = |app: &Caller, quota: &Quota| Command::UpdateCaller {
@@ -192,11 +192,11 @@ pub async fn a_quota_is_an_apps_until_it_is_deleted(registry: Arc<dyn Registry>,
             ..CallerEdit::default()
         },
     };
-    refused!(registry, Fault::NotFound, done(&*registry, bind(&theirs, &first)));
+    refused!(registry, RegistryError::NotFound, done(&*registry, bind(&theirs, &first)));
     registry.execute(vec![bind(&ours, &first), bind(&other, &second)], &actor()).await.unwrap();
     let with = async |quota: Option<&Quota>| {
         let quota = Some(quota.map(|quota| quota.id.clone()));
-        let which = Callers { tenant: Some(ours.tenant.clone()), quota, limit: 10, ..Callers::default() };
+        let which = CallerFilter { tenant: Some(ours.tenant.clone()), quota, limit: 10, ..CallerFilter::default() };
         let found = registry.callers(&which).await.unwrap();
         assert_eq!(registry.count_callers(&which).await.unwrap(), found.len() as u64);
         found.into_iter().map(|app| app.id).collect::<Vec<_>>()
@@ -208,18 +208,18 @@ pub async fn a_quota_is_an_apps_until_it_is_deleted(registry: Arc<dyn Registry>,
     assert_eq!(with(None).await, []);
 
     let renamed = Quota { name: "two".into(), ..first.clone() };
-    refused!(registry, Fault::NameTaken, done(&*registry, Command::UpdateQuota(renamed)));
+    refused!(registry, RegistryError::NameTaken, done(&*registry, Command::UpdateQuota(renamed)));
     let wider = Quota { limit: some(6), ..first.clone() };
     done(&*registry, Command::UpdateQuota(wider.clone())).await.unwrap();
-    refused!(registry, Fault::Conflict, done(&*registry, Command::UpdateQuota(wider.clone())));
+    refused!(registry, RegistryError::Conflict, done(&*registry, Command::UpdateQuota(wider.clone())));
 
     let delete = Command::DeleteQuota { tenant: first.tenant.clone(), id: first.id.clone() };
     done(&*registry, delete.clone()).await.unwrap();
-    refused!(registry, Fault::NotFound, done(&*registry, delete));
+    refused!(registry, RegistryError::NotFound, done(&*registry, delete));
     assert_eq!(with(None).await, std::slice::from_ref(&ours.id));
     let log = log(&*registry).await;
     let last: Vec<_> = log.iter().rev().take(2).map(|it| (it.verb, it.entity.kind())).collect();
-    assert_eq!(last, [(Verb::Deleted, Kind::Quota), (Verb::Updated, Kind::Caller)]);
+    assert_eq!(last, [(ChangeKind::Deleted, EntityKind::Quota), (ChangeKind::Updated, EntityKind::Caller)]);
 }
 
 pub async fn who_is_deleted_leaves_no_throttle_or_quota_behind(
@@ -239,15 +239,15 @@ pub async fn who_is_deleted_leaves_no_throttle_or_quota_behind(
 }
 
 /// Asks about entities within one transaction.
-struct Asking(Vec<(Entity, Option<Clash>)>);
+struct Asking(Vec<(Entity, Option<ImportConflict>)>);
 
 #[async_trait::async_trait]
-impl Work for Asking {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+impl UnitOfWork for Asking {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         for (entity, expected) in &self.0 {
-            assert_eq!(clash(tx, entity).await?, *expected, "{entity:?}");
+            assert_eq!(find_conflict(tx, entity).await?, *expected, "{entity:?}");
         }
-        Ok(End::GiveUp)
+        Ok(Outcome::Rollback)
     }
 }
 
@@ -260,7 +260,7 @@ pub async fn an_imported_throttle_or_quota_stands_on_what_is_there(
     let one = made_quota(&*registry, &quota("t", "one")).await;
     let bound = |quota: &Quota| {
         let mut caller = Caller { id: CallerId::random(), name: "new".into(), ..ours.clone() };
-        if let portcullis::app::CallerKind::App(app) = &mut caller.kind {
+        if let portcullis::model::CallerKind::App(app) = &mut caller.kind {
             app.key = "new".into();
             app.quota = Some(BoundQuota { id: quota.id.clone(), bound_at: quota.created_at });
         }
@@ -268,29 +268,29 @@ pub async fn an_imported_throttle_or_quota_stands_on_what_is_there(
     };
     let special = |app: &Caller| vec![special(&app.id)];
     let asked = vec![
-        (Entity::Throttle(throttle("nobody", "x", &[])), Some(Clash::Missing("tenant"))),
+        (Entity::Throttle(throttle("nobody", "x", &[])), Some(ImportConflict::Missing("tenant"))),
         (
             Entity::Throttle(Throttle { id: first.id.clone(), ..throttle("u", "x", &[]) }),
-            Some(Clash::Taken("id")),
+            Some(ImportConflict::Taken("id")),
         ),
-        (Entity::Throttle(throttle("t", "one", &[])), Some(Clash::Taken("name"))),
-        (Entity::Throttle(throttle("t", "x", &["a"])), Some(Clash::Taken("bindings"))),
-        (Entity::Throttle(throttle("t", "x", &["b", "b"])), Some(Clash::Taken("bindings"))),
+        (Entity::Throttle(throttle("t", "one", &[])), Some(ImportConflict::Taken("name"))),
+        (Entity::Throttle(throttle("t", "x", &["a"])), Some(ImportConflict::Taken("bindings"))),
+        (Entity::Throttle(throttle("t", "x", &["b", "b"])), Some(ImportConflict::Taken("bindings"))),
         (
             Entity::Throttle(Throttle { specials: special(&theirs), ..throttle("t", "x", &[]) }),
-            Some(Clash::Missing("specials")),
+            Some(ImportConflict::Missing("specials")),
         ),
         (
             Entity::Throttle(Throttle { revision: 0, ..throttle("t", "x", &[]) }),
-            Some(Clash::Impossible("revision")),
+            Some(ImportConflict::Impossible("revision")),
         ),
         (Entity::Throttle(Throttle { specials: special(&ours), ..throttle("t", "x", &["b"]) }), None),
-        (Entity::Quota(quota("nobody", "x")), Some(Clash::Missing("tenant"))),
-        (Entity::Quota(Quota { id: one.id.clone(), ..quota("u", "x") }), Some(Clash::Taken("id"))),
-        (Entity::Quota(quota("t", "one")), Some(Clash::Taken("name"))),
-        (Entity::Quota(Quota { revision: 0, ..quota("t", "x") }), Some(Clash::Impossible("revision"))),
+        (Entity::Quota(quota("nobody", "x")), Some(ImportConflict::Missing("tenant"))),
+        (Entity::Quota(Quota { id: one.id.clone(), ..quota("u", "x") }), Some(ImportConflict::Taken("id"))),
+        (Entity::Quota(quota("t", "one")), Some(ImportConflict::Taken("name"))),
+        (Entity::Quota(Quota { revision: 0, ..quota("t", "x") }), Some(ImportConflict::Impossible("revision"))),
         (Entity::Quota(quota("u", "one")), None),
-        (bound(&quota("t", "x")), Some(Clash::Missing("kind.app.quota"))),
+        (bound(&quota("t", "x")), Some(ImportConflict::Missing("kind.app.quota"))),
         (bound(&one), None),
     ];
     registry.transact(&mut Asking(asked), &actor()).await.unwrap();

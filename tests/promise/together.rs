@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use portcullis::{
     admission::Identity,
-    app::{
+    model::{
         Acl, AclKind, Actor, Caller, CallerEdit, CallerKind, Credential, CredentialEdit, Entity, Role,
-        Scopes, Standing, Status,
+        Scopes, SubscriptionStatus, Status,
     },
     clock::{Clock, ManualClock},
     directory::Directory,
-    registry::{Command, Fault, NewCaller, Registry, load},
+    registry::{Command, RegistryError, NewCaller, Registry, load},
 };
 
 use crate::records::{actor, app, caller, client, key, lock_on, log, peppers, plan, tenant};
@@ -24,7 +24,7 @@ pub async fn what_is_done_together_is_seen_by_what_follows(registry: Arc<dyn Reg
         Command::PutPlan(plan("p", 1)),
         Command::CreateCaller(caller.clone()),
         Command::CreateCredential {
-            credential: key(&caller.at(jiff::Timestamp::UNIX_EPOCH), "key"),
+            credential: key(&caller.into_caller(jiff::Timestamp::UNIX_EPOCH), "key"),
             most: None,
         },
         Command::UpdateCaller { tenant: tenant_id.clone(), id: id.clone(), expected: Some(1), edit },
@@ -59,12 +59,12 @@ pub async fn of_what_is_asked_together_all_is_done_or_nothing(
             Command::DeleteCaller { tenant: of.clone(), id: id.clone(), expected: None },
         ]
     };
-    refused!(registry, Fault::NotFound, registry.execute(all(), &actor()));
+    refused!(registry, RegistryError::NotFound, registry.execute(all(), &actor()));
     assert_eq!(registry.caller(&of, &id).await.unwrap(), first);
     let mut good = all();
     good.pop();
     registry.execute(good, &actor()).await.unwrap();
-    refused!(registry, Fault::NotFound, registry.caller(&of, &id));
+    refused!(registry, RegistryError::NotFound, registry.caller(&of, &id));
 }
 
 pub async fn nothing_is_done_unless_what_is_expected_stands(
@@ -82,19 +82,19 @@ pub async fn nothing_is_done_unless_what_is_expected_stands(
         Entity::Caller(caller.clone()),
         Entity::Credential(key.clone()),
     ] {
-        let commands = vec![Command::Expect(stands.clone())];
+        let commands = vec![Command::AssertUnchanged(stands.clone())];
         assert_eq!(no_change!(registry, registry.execute(commands, &actor())), [stands]);
     }
     for does_not in [
         Entity::Plan(plan("p", 2)),
         Entity::Plan(plan("q", 1)),
         Entity::Caller(changed(Status::Disabled)),
-        Entity::Lock(lock_on(&caller, std::time::Duration::from_secs(1)).at(clock.now().time, 1)),
+        Entity::Lock(lock_on(&caller, std::time::Duration::from_secs(1)).into_lock(clock.now().time, 1)),
     ] {
-        let commands = vec![Command::PutPlan(plan("p", 3)), Command::Expect(does_not)];
-        refused!(registry, Fault::Conflict, registry.execute(commands, &actor()));
+        let commands = vec![Command::PutPlan(plan("p", 3)), Command::AssertUnchanged(does_not)];
+        refused!(registry, RegistryError::Conflict, registry.execute(commands, &actor()));
     }
-    let commands = vec![Command::Expect(Entity::Plan(plan("p", 1))), Command::PutPlan(plan("p", 2))];
+    let commands = vec![Command::AssertUnchanged(Entity::Plan(plan("p", 1))), Command::PutPlan(plan("p", 2))];
     registry.execute(commands, &actor()).await.unwrap();
 }
 
@@ -102,8 +102,8 @@ pub async fn nothing_is_done_unless_what_is_expected_stands(
 async fn asking(registry: &dyn Registry, credential: &Credential) -> Actor {
     let directory = Directory::new(peppers());
     load(registry, &directory).await.unwrap();
-    let key = directory.with_digest(credential.digest).unwrap();
-    Actor::of("surface", Identity { key }.authority(None))
+    let key = directory.find_by_digest(credential.digest).unwrap();
+    Actor::with_authority("surface", Identity { key }.authority(None))
 }
 
 pub async fn nothing_is_done_once_the_credential_that_asked_is_not_accepted_any_more(
@@ -137,8 +137,8 @@ pub async fn nothing_is_done_once_the_credential_that_asked_is_not_accepted_any_
         [(status(Status::Disabled), status(Status::Enabled)), (role(Role::ReadOnly), role(Role::Operator))]
     {
         edit_caller(taken).await;
-        refused!(registry, Fault::Revoked, registry.execute(commands(), &by));
-        refused!(registry, Fault::Revoked, registry.authorize(&by, clock.now().time));
+        refused!(registry, RegistryError::NotAuthorized, registry.execute(commands(), &by));
+        refused!(registry, RegistryError::NotAuthorized, registry.authorize(&by, clock.now().time));
         edit_caller(given).await;
     }
     edit_caller(role(Role::Owner)).await;
@@ -151,8 +151,8 @@ pub async fn nothing_is_done_once_the_credential_that_asked_is_not_accepted_any_
         (scopes(Scopes::Listed(vec![])), scopes(Scopes::All)),
     ] {
         edit_key(taken).await;
-        refused!(registry, Fault::Revoked, registry.execute(commands(), &by));
-        refused!(registry, Fault::Revoked, registry.authorize(&by, clock.now().time));
+        refused!(registry, RegistryError::NotAuthorized, registry.execute(commands(), &by));
+        refused!(registry, RegistryError::NotAuthorized, registry.authorize(&by, clock.now().time));
         edit_key(given).await;
     }
 
@@ -160,12 +160,12 @@ pub async fn nothing_is_done_once_the_credential_that_asked_is_not_accepted_any_
     edit_key(CredentialEdit { not_after: Some(Some(end)), ..CredentialEdit::default() }).await;
     registry.execute(commands(), &by).await.unwrap();
     clock.advance(std::time::Duration::from_secs(1));
-    refused!(registry, Fault::Revoked, registry.execute(commands(), &by));
-    refused!(registry, Fault::Revoked, registry.authorize(&by, clock.now().time));
+    refused!(registry, RegistryError::NotAuthorized, registry.execute(commands(), &by));
+    refused!(registry, RegistryError::NotAuthorized, registry.authorize(&by, clock.now().time));
 
     registry.delete_credential(&made.tenant, &made.id, None, &actor()).await.unwrap();
-    refused!(registry, Fault::Revoked, registry.execute(commands(), &by));
-    refused!(registry, Fault::Revoked, registry.authorize(&by, clock.now().time));
+    refused!(registry, RegistryError::NotAuthorized, registry.execute(commands(), &by));
+    refused!(registry, RegistryError::NotAuthorized, registry.authorize(&by, clock.now().time));
 }
 
 pub async fn nothing_is_done_under_a_subscription_that_has_lapsed(
@@ -175,12 +175,12 @@ pub async fn nothing_is_done_under_a_subscription_that_has_lapsed(
     let tenant = registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let by = actor().subscribed(tenant.id.clone());
     registry.put_plan(plan("p", 1), &by).await.unwrap();
-    registry.set_standing(&tenant.id, Standing::Lapsed, &actor()).await.unwrap();
-    refused!(registry, Fault::Lapsed, registry.put_plan(plan("p", 2), &by));
-    registry.set_standing(&tenant.id, Standing::Active, &actor()).await.unwrap();
+    registry.set_standing(&tenant.id, SubscriptionStatus::Lapsed, &actor()).await.unwrap();
+    refused!(registry, RegistryError::Lapsed, registry.put_plan(plan("p", 2), &by));
+    registry.set_standing(&tenant.id, SubscriptionStatus::Active, &actor()).await.unwrap();
     registry.put_plan(plan("p", 2), &by).await.unwrap();
     registry.delete_tenant(&tenant.id, None, &actor()).await.unwrap();
-    refused!(registry, Fault::NotFound, registry.put_plan(plan("p", 3), &by));
+    refused!(registry, RegistryError::NotFound, registry.put_plan(plan("p", 3), &by));
 }
 
 /// An app that signs with its own secret has no credential in the store: it is its own.
@@ -192,12 +192,12 @@ pub async fn an_app_that_asks_with_its_own_secret_is_held_to_its_address_list(
     let app = registry.create_caller(app("t", "app", "app-key"), &actor()).await.unwrap();
     let directory = Directory::new(peppers());
     load(&*registry, &directory).await.unwrap();
-    let identity = Identity { key: directory.app("app-key").unwrap() };
-    let at = |address: &str| Actor::of("surface", identity.authority(address.parse().ok()));
+    let identity = Identity { key: directory.find_app_key("app-key").unwrap() };
+    let at = |address: &str| Actor::with_authority("surface", identity.authority(address.parse().ok()));
     registry.put_plan(plan("p", 1), &at("192.0.2.1")).await.unwrap();
     let acl = Acl::new(AclKind::Permit, vec!["192.0.2.1".parse().unwrap()]).unwrap();
     let edit = CallerEdit { acl: Some(Some(acl)), ..CallerEdit::default() };
     registry.update_caller(&app.tenant, &app.id, None, edit, &actor()).await.unwrap();
     registry.put_plan(plan("p", 2), &at("192.0.2.1")).await.unwrap();
-    refused!(registry, Fault::Revoked, registry.put_plan(plan("p", 3), &at("192.0.2.2")));
+    refused!(registry, RegistryError::NotAuthorized, registry.put_plan(plan("p", 3), &at("192.0.2.2")));
 }

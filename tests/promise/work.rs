@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis::{
-    app::{Credential, CredentialId, PlanId},
+    model::{Credential, CredentialId, PlanId},
     clock::{Clock, ManualClock},
-    registry::{Command, End, Fault, Registry, Transaction, Work, execute},
+    registry::{Command, Outcome, RegistryError, Registry, Transaction, UnitOfWork, execute},
 };
 
 use crate::records::{actor, client, key, plan, tenant};
@@ -15,21 +15,21 @@ use crate::records::{actor, client, key, plan, tenant};
 /// Makes what there is in an empty registry, notes a use, and ends as it is told.
 struct Day {
     /// `None` fails.
-    end: Option<End>,
+    end: Option<Outcome>,
     key: Credential,
     used: Timestamp,
 }
 
 impl Day {
-    fn new(clock: &ManualClock, end: Option<End>) -> Self {
-        let caller = client("t", "name").at(Timestamp::UNIX_EPOCH);
+    fn new(clock: &ManualClock, end: Option<Outcome>) -> Self {
+        let caller = client("t", "name").into_caller(Timestamp::UNIX_EPOCH);
         Self { end, key: key(&caller, "key"), used: clock.now().time }
     }
 }
 
 #[async_trait]
-impl Work for Day {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+impl UnitOfWork for Day {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         assert_eq!(tx.now(), self.used, "by the registry's clock");
         assert!(tx.is_empty().await?);
         execute(tx, vec![Command::PutPlan(plan("p", 1))]).await?;
@@ -43,45 +43,45 @@ impl Work for Day {
         assert!(!tx.is_empty().await?);
         assert!(tx.has_credential(&self.key.id).await? && tx.has_digest(&self.key.digest).await?);
         assert!(!tx.has_credential(&CredentialId::random()).await?);
-        tx.note_use(&self.key.id, self.used).await?;
-        tx.note_use(&CredentialId::random(), self.used).await?;
-        self.end.ok_or(Fault::Full(7))
+        tx.record_last_used(&self.key.id, self.used).await?;
+        tx.record_last_used(&CredentialId::random(), self.used).await?;
+        self.end.ok_or(RegistryError::LimitReached(7))
     }
 }
 
 pub async fn work_that_is_given_up_or_fails_never_was(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
-    for end in [Some(End::GiveUp), None] {
+    for end in [Some(Outcome::Rollback), None] {
         let mut day = Day::new(&clock, end);
         let outcome =
             no_change!(registry, async { Ok::<_, ()>(registry.transact(&mut day, &actor()).await) });
-        assert!(matches!((outcome, end), (Ok(()), Some(_)) | (Err(Fault::Full(7)), None)));
-        assert_eq!(registry.last_uses(&[day.key.id]).await.unwrap(), [None]);
+        assert!(matches!((outcome, end), (Ok(()), Some(_)) | (Err(RegistryError::LimitReached(7)), None)));
+        assert_eq!(registry.last_used(&[day.key.id]).await.unwrap(), [None]);
     }
 }
 
 pub async fn work_that_is_kept_is_all_there(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
-    let mut day = Day::new(&clock, Some(End::Keep));
+    let mut day = Day::new(&clock, Some(Outcome::Commit));
     registry.transact(&mut day, &actor()).await.unwrap();
     let snapshot = registry.snapshot().await.unwrap();
     assert_eq!((snapshot.seq, snapshot.entities.len()), (4, 4));
     let second = Timestamp::from_second(day.used.as_second()).ok();
-    assert_eq!(registry.last_uses(&[day.key.id.clone()]).await.unwrap(), [second]);
+    assert_eq!(registry.last_used(&[day.key.id.clone()]).await.unwrap(), [second]);
     // Whoever waits for a change hears of it.
-    crate::records::within(registry.changed(3)).await;
+    crate::records::within(registry.wait_for_change(3)).await;
 }
 
 /// Takes back what it did to what was there before.
 struct Undone(Credential);
 
 #[async_trait]
-impl Work for Undone {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+impl UnitOfWork for Undone {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         let Credential { tenant, id, .. } = self.0.clone();
-        tx.note_use(&id, tx.now() + std::time::Duration::from_hours(1)).await?;
+        tx.record_last_used(&id, tx.now() + std::time::Duration::from_hours(1)).await?;
         execute(tx, vec![Command::DeleteCredential { tenant, id: id.clone(), expected: None }]).await?;
         execute(tx, vec![Command::CreateCredential { credential: self.0.clone(), most: None }]).await?;
-        tx.note_use(&id, tx.now()).await?;
-        Ok(End::GiveUp)
+        tx.record_last_used(&id, tx.now()).await?;
+        Ok(Outcome::Rollback)
     }
 }
 
@@ -89,18 +89,18 @@ pub async fn a_use_that_was_noted_before_is_there_when_work_is_given_up(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
-    registry.transact(&mut Day::new(&clock, Some(End::Keep)), &actor()).await.unwrap();
+    registry.transact(&mut Day::new(&clock, Some(Outcome::Commit)), &actor()).await.unwrap();
     let snapshot = registry.snapshot().await.unwrap();
     let kept = snapshot.entities.iter().find_map(|entity| match entity {
-        portcullis::app::Entity::Credential(credential) => Some(credential.clone()),
+        portcullis::model::Entity::Credential(credential) => Some(credential.clone()),
         _ => None,
     });
     let kept = kept.unwrap();
-    let before = registry.last_uses(std::slice::from_ref(&kept.id)).await.unwrap();
+    let before = registry.last_used(std::slice::from_ref(&kept.id)).await.unwrap();
     no_change!(registry, registry.transact(&mut Undone(kept.clone()), &actor()));
-    assert_eq!(registry.last_uses(std::slice::from_ref(&kept.id)).await.unwrap(), before);
+    assert_eq!(registry.last_used(std::slice::from_ref(&kept.id)).await.unwrap(), before);
     // With the credential goes when it was used: another one of its id was not.
     registry.delete_credential(&kept.tenant, &kept.id, None, &actor()).await.unwrap();
     registry.create_credential(kept.clone(), &actor()).await.unwrap();
-    assert_eq!(registry.last_uses(&[kept.id]).await.unwrap(), [None]);
+    assert_eq!(registry.last_used(&[kept.id]).await.unwrap(), [None]);
 }

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use portcullis::{
-    app::{
-        Actor, App, Caller, CallerId, CallerKind, Change, Covers, Creator, Credential, CredentialId,
-        CredentialKind, Entity, Gateway, Kind, Limit, LockId, LockToken, Pepper, Peppers, Plan, Promise,
-        Scopes, SealKey, Sealer, Secret, Standing, Status, Target, Tenant, Verb,
+    model::{
+        Actor, App, Caller, CallerId, CallerKind, Change, LockedRequests, Creator, Credential, CredentialId,
+        CredentialKind, Entity, ApigInstance, EntityKind, Limit, LockId, LockToken, Pepper, Peppers, Plan, WindowGuarantee,
+        Scopes, SealKey, Sealer, Secret, SubscriptionStatus, Status, LockTarget, Tenant, ChangeKind,
     },
     clock::ManualClock,
     registry::{NewCaller, NewLock, Registry},
@@ -30,7 +30,7 @@ pub fn tenant(id: &str) -> Tenant {
         id: id.parse().unwrap(),
         name: format!("the tenant {id}"),
         gateway: None,
-        standing: Standing::Active,
+        standing: SubscriptionStatus::Active,
         max_callers: 100,
         revision: 77,
         created_at: ELSEWHEN,
@@ -40,7 +40,7 @@ pub fn tenant(id: &str) -> Tenant {
 
 pub fn gateway(id: &str, project_id: &str, instance_id: &str) -> Tenant {
     let (project_id, instance_id) = (project_id.to_owned(), instance_id.to_owned());
-    Tenant { gateway: Some(Gateway { project_id, instance_id, custom_keys: true }), ..tenant(id) }
+    Tenant { gateway: Some(ApigInstance { project_id, instance_id, custom_keys: true }), ..tenant(id) }
 }
 
 pub fn caller(tenant: &str, name: &str, kind: CallerKind) -> NewCaller {
@@ -93,12 +93,12 @@ pub fn key(caller: &Caller, text: &str) -> Credential {
 }
 
 pub fn plan(id: &str, quota: u32) -> Plan {
-    let limit = Limit::new("minute", quota, 60, 1, Promise::Average).unwrap();
+    let limit = Limit::new("minute", quota, 60, 1, WindowGuarantee::Average).unwrap();
     Plan::new(id.parse().unwrap(), vec![limit]).unwrap()
 }
 
 /// A lock for so long, of nobody's tenant, whose token nobody has.
-pub fn lock(target: Target, lasts: Duration) -> NewLock {
+pub fn lock(target: LockTarget, lasts: Duration) -> NewLock {
     NewLock {
         id: LockId::random(),
         tenant: None,
@@ -106,14 +106,14 @@ pub fn lock(target: Target, lasts: Duration) -> NewLock {
         owner: "owner".into(),
         holder: None,
         reason: "reason".into(),
-        covers: Covers::Writes,
+        covers: LockedRequests::Writes,
         lasts: lasts.try_into().unwrap(),
         token: LockToken::generate().digest(),
     }
 }
 
 pub fn lock_on(caller: &Caller, lasts: Duration) -> NewLock {
-    lock(Target::Caller(caller.id.clone()), lasts)
+    lock(LockTarget::Caller(caller.id.clone()), lasts)
 }
 
 /// Ends a test that would otherwise wait for ever. No test waits for it.
@@ -141,9 +141,9 @@ pub fn replay(log: &[Change]) -> Vec<Entity> {
         let (place, entity) = (place(&change.entity), change.entity.clone());
         let about = format!("change {}", change.seq);
         match change.verb {
-            Verb::Created => assert_eq!(entities.insert(place, entity), None, "{about}"),
-            Verb::Updated => assert!(entities.insert(place, entity).is_some(), "{about}"),
-            Verb::Deleted => assert_eq!(entities.remove(&place), Some(entity), "{about}"),
+            ChangeKind::Created => assert_eq!(entities.insert(place, entity), None, "{about}"),
+            ChangeKind::Updated => assert!(entities.insert(place, entity).is_some(), "{about}"),
+            ChangeKind::Deleted => assert_eq!(entities.remove(&place), Some(entity), "{about}"),
         }
     }
     entities.into_values().collect()
@@ -167,14 +167,14 @@ pub fn sorted(mut entities: Vec<Entity>) -> Vec<Entity> {
 
 fn place(entity: &Entity) -> (u8, String) {
     let kind = match entity.kind() {
-        Kind::Tenant => 0,
-        Kind::Plan => 1,
-        Kind::Quota => 2,
-        Kind::Caller => 3,
-        Kind::Credential => 4,
-        Kind::Lock => 5,
-        Kind::Grant => 6,
-        Kind::Throttle => 7,
+        EntityKind::Tenant => 0,
+        EntityKind::Plan => 1,
+        EntityKind::Quota => 2,
+        EntityKind::Caller => 3,
+        EntityKind::Credential => 4,
+        EntityKind::Lock => 5,
+        EntityKind::Grant => 6,
+        EntityKind::Throttle => 7,
     };
     (kind, entity.id().to_owned())
 }

@@ -9,11 +9,11 @@ use std::{
 };
 
 use portcullis::{
-    app::{CallerKind, Entity},
+    model::{CallerKind, Entity},
     clock::SystemClock,
     config::SecretsFile,
     registry::{Command, Registry, memory::Memory, sqlite::Sqlite},
-    transfer::{Export, Secrets},
+    transfer::{Export, SecretFingerprints},
 };
 use sha2::{Digest, Sha256};
 
@@ -176,7 +176,7 @@ async fn a_running_gateway_takes_the_keys_that_were_imported_beside_it() {
 /// Many entities of a site's secrets, as a file.
 async fn large(site: &Site) -> Vec<u8> {
     let secrets = SecretsFile::load(&secrets_file(site)).unwrap();
-    let mut all = vec![Entity::Tenant(portcullis::app::Tenant { revision: 1, ..tenant("t") })];
+    let mut all = vec![Entity::Tenant(portcullis::model::Tenant { revision: 1, ..tenant("t") })];
     let peppers = secrets.peppers();
     let mut keys = Vec::new();
     for at in 0..600 {
@@ -189,7 +189,7 @@ async fn large(site: &Site) -> Vec<u8> {
     all.extend(keys);
     let memory = Memory::new(clock());
     memory.execute(all.into_iter().map(Command::Import).collect(), &actor()).await.unwrap();
-    let known = Secrets::of(&peppers, &secrets.sealer());
+    let known = SecretFingerprints::new(&peppers, &secrets.sealer());
     let mut export = Export::begin(&memory, &known, jiff::Timestamp::UNIX_EPOCH).await.unwrap();
     let mut file = Vec::new();
     while let Some(lines) = export.next().await.unwrap() {

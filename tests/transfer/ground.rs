@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis::{
-    app::{
+    model::{
         Access, App, Caller, CallerKind, Creator, Credential, CredentialId, CredentialKind, Entity, Limit,
-        Pepper, Peppers, Plan, Promise, Role, Scope, Scopes, SealKey, Sealed, Sealer, Secret, Standing,
+        Pepper, Peppers, Plan, WindowGuarantee, Role, Scope, Scopes, SealKey, Sealed, Sealer, Secret, SubscriptionStatus,
         Status, Tenant,
     },
     clock::Clock,
     registry::{Command, Registry, Snapshot, memory::Memory, sqlite::Sqlite},
-    transfer::{Export, Import, Imported, Refused, Secrets},
+    transfer::{Export, Import, Imported, ImportError, SecretFingerprints},
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -67,14 +67,14 @@ impl Ground {
         file
     }
 
-    pub async fn import(&self, file: &[u8]) -> Result<Imported, Refused> {
+    pub async fn import(&self, file: &[u8]) -> Result<Imported, ImportError> {
         let mut file = file;
         Import::new(&mut file, secrets()).run(&*self.registry, &actor()).await
     }
 
-    pub async fn add(&self, file: &[u8]) -> Result<Imported, Refused> {
+    pub async fn add(&self, file: &[u8]) -> Result<Imported, ImportError> {
         let mut file = file;
-        Import::new(&mut file, secrets()).adding(true).run(&*self.registry, &actor()).await
+        Import::new(&mut file, secrets()).into_existing(true).run(&*self.registry, &actor()).await
     }
 
     pub async fn content(&self) -> Content {
@@ -86,7 +86,7 @@ impl Ground {
         let before = self.content().await;
         let refused = self.add(file).await;
         let about = String::from_utf8_lossy(file).into_owned();
-        let Err(Refused::Mistakes(mistakes)) = refused else { panic!("{refused:?}: {about}") };
+        let Err(ImportError::Mistakes(mistakes)) = refused else { panic!("{refused:?}: {about}") };
         let [mistake] = &*mistakes else { panic!("{mistakes:?}: {about}") };
         assert_eq!((mistake.line, &*mistake.member), (line, member), "{mistake}: {about}");
         assert!(mistake.what.contains(what), "{mistake}: {about}");
@@ -109,7 +109,7 @@ pub async fn content(registry: &dyn Registry) -> Content {
         _ => None,
     };
     let ids: Vec<_> = entities.iter().filter_map(credential).collect();
-    let uses = registry.last_uses(&ids).await.unwrap();
+    let uses = registry.last_used(&ids).await.unwrap();
     let uses = ids.into_iter().zip(uses).filter_map(|(id, at)| Some((id, at?))).collect();
     Content { seq, entities: sorted(entities), uses }
 }
@@ -122,8 +122,8 @@ pub fn sealer() -> Sealer {
     Sealer::new(SealKey::new(5, &[5; 32])).with_previous(SealKey::new(4, &[4; 32]))
 }
 
-pub fn secrets() -> Secrets {
-    Secrets::of(&peppers(), &sealer())
+pub fn secrets() -> SecretFingerprints {
+    SecretFingerprints::new(&peppers(), &sealer())
 }
 
 /// Of another time than the registry's.
@@ -173,10 +173,10 @@ pub fn key(caller: &Caller, id: &str) -> Credential {
 
 /// Some of everything that an entity can be.
 pub fn entities() -> Vec<Entity> {
-    let lapsed = Tenant { standing: Standing::Lapsed, max_callers: 1, revision: 4, ..tenant("t") };
+    let lapsed = Tenant { standing: SubscriptionStatus::Lapsed, max_callers: 1, revision: 4, ..tenant("t") };
     let tenants = [lapsed, gateway("g", "project", "instance"), tenant("administration")];
     let limit = |name, promise| Limit::new(name, 100, 60, 20, promise).unwrap();
-    let limits = vec![limit("a", Promise::Average), limit("b", Promise::Ceiling)];
+    let limits = vec![limit("a", WindowGuarantee::Average), limit("b", WindowGuarantee::Ceiling)];
     let plans = [("p", limits), ("free", vec![])].map(|(id, limits)| Plan::new(id.parse().unwrap(), limits));
 
     let mut client = caller("t", "client", CallerKind::ApiClient);
@@ -261,7 +261,7 @@ pub async fn fill(registry: &dyn Registry) {
     let commands = entities().into_iter().map(Command::Import).collect();
     registry.execute(commands, &actor()).await.unwrap();
     let uses = ["plain", "old"].map(|id| (id.parse().unwrap(), then()));
-    registry.note_uses(&uses).await.unwrap();
+    registry.record_last_used(&uses).await.unwrap();
     registry.delete_plan(&"free".parse().unwrap(), &actor()).await.unwrap();
 }
 

@@ -7,16 +7,16 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use portcullis::{
-    app::{
-        Access, ApiKey as Key, Caller, CallerKind, Credential, CredentialKind, Entity, KeyPrefix, Pepper,
+    model::{
+        Access, GeneratedKey as Key, Caller, CallerKind, Credential, CredentialKind, Entity, KeyPrefix, Pepper,
         Peppers, Role, Scope, Scopes, Status, Tenant,
     },
     clock::{Clock, ManualClock},
     directory::Directory,
     policy::ApiKey,
-    registry::{Credentials, NewCaller, Registry, load},
+    registry::{CredentialFilter, NewCaller, Registry, load},
     tower::PortcullisLayer,
-    transfer::{Form, ImportedKeys, KeyImport, Mistake, Refused, Rows},
+    transfer::{KeyFileFormat, ImportedKeys, KeyImport, LineError, ImportError, KeyRows},
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -43,14 +43,14 @@ async fn prepare(registry: &dyn Registry) -> [Caller; 2] {
     [ours, registry.create_caller(named("other", "theirs"), &actor()).await.unwrap()]
 }
 
-async fn import(ground: &Ground, text: &str, form: Form) -> Result<ImportedKeys, Refused> {
-    let rows = Rows::read(text.as_bytes(), form)?;
-    KeyImport::new(rows, &peppers()).making_callers(true).run(&*ground.registry, &actor()).await
+async fn import(ground: &Ground, text: &str, form: KeyFileFormat) -> Result<ImportedKeys, ImportError> {
+    let rows = KeyRows::read(text.as_bytes(), form)?;
+    KeyImport::new(rows, &peppers()).create_callers(true).run(&*ground.registry, &actor()).await
 }
 
 /// All credentials, by their names.
 async fn stored(ground: &Ground) -> Vec<Credential> {
-    let all = Credentials { limit: 9, ..Credentials::default() };
+    let all = CredentialFilter { limit: 9, ..CredentialFilter::default() };
     let mut stored = ground.registry.credentials(&all).await.unwrap();
     stored.sort_by(|one, other| one.name.cmp(&other.name));
     stored
@@ -97,7 +97,7 @@ async fn a_digest_admits_the_key_it_is_of_and_nothing_else() {
         prepare(&*ground.registry).await;
         let ours = Key::generate(&KeyPrefix::default());
         assert_eq!(presented(&ground, texts[0]).await, Err(401));
-        let imported = import(&ground, &rows, Form::Ndjson).await.unwrap();
+        let imported = import(&ground, &rows, KeyFileFormat::Ndjson).await.unwrap();
         assert_eq!(imported, ImportedKeys { keys: 4, callers: 0 });
         ground.is_sound().await;
         for text in texts {
@@ -129,7 +129,7 @@ async fn a_key_that_stands_there_is_taken_whatever_its_form() {
     let csv = format!("tenant,caller,name,key\nacme,billing,a,{}\nacme,billing,b,{foreign}\n", ours.expose());
     for ground in Ground::each().await {
         prepare(&*ground.registry).await;
-        import(&ground, &csv, Form::Csv).await.unwrap();
+        import(&ground, &csv, KeyFileFormat::Csv).await.unwrap();
         assert_eq!(presented(&ground, ours.expose()).await.as_deref(), Ok("billing"));
         assert_eq!(presented(&ground, foreign).await.as_deref(), Ok("billing"));
         let stored = stored(&ground).await;
@@ -151,9 +151,9 @@ async fn a_row_makes_what_it_says() {
         .replace("DIGEST", &hex(&sha256("another")));
     for ground in Ground::each().await {
         prepare(&*ground.registry).await;
-        let made = import(&ground, &row.to_string(), Form::Ndjson).await.unwrap();
+        let made = import(&ground, &row.to_string(), KeyFileFormat::Ndjson).await.unwrap();
         assert_eq!(made, ImportedKeys { keys: 1, callers: 1 });
-        assert_eq!(import(&ground, &csv, Form::Csv).await.unwrap(), ImportedKeys { keys: 1, callers: 0 });
+        assert_eq!(import(&ground, &csv, KeyFileFormat::Csv).await.unwrap(), ImportedKeys { keys: 1, callers: 0 });
         let caller = ground.registry.caller(&"acme".parse().unwrap(), &"new".parse().unwrap()).await.unwrap();
         assert_eq!(
             (&*caller.name, &caller.kind, caller.revision),
@@ -176,9 +176,9 @@ async fn a_row_makes_what_it_says() {
     }
 }
 
-fn told(refused: Refused) -> Vec<String> {
-    let Refused::Mistakes(mistakes) = refused else { panic!("{refused:?}") };
-    mistakes.iter().map(Mistake::to_string).collect()
+fn told(refused: ImportError) -> Vec<String> {
+    let ImportError::Mistakes(mistakes) = refused else { panic!("{refused:?}") };
+    mistakes.iter().map(LineError::to_string).collect()
 }
 
 #[test]
@@ -248,14 +248,14 @@ fn a_row_that_is_wrong_is_told_by_line_and_member_and_not_quoted() {
         ("[]".into(), "is no JSON object"),
         ("{".into(), "is no JSON object"),
     ] {
-        let found = told(Rows::read(format!("\n{row}\n").as_bytes(), Form::Ndjson).unwrap_err());
+        let found = told(KeyRows::read(format!("\n{row}\n").as_bytes(), KeyFileFormat::Ndjson).unwrap_err());
         assert_eq!(found, [format!("line 2: {told_as}")], "{row}");
         assert!(!found[0].contains("hunter2"));
     }
     // All that is wrong at once, of all rows.
     let two =
         format!("{}\n{}\n", row(&[("tenant", json!("a b")), ("status", json!("x"))]), row(&[("plan", text)]));
-    assert_eq!(told(Rows::read(two.as_bytes(), Form::Ndjson).unwrap_err()).len(), 3);
+    assert_eq!(told(KeyRows::read(two.as_bytes(), KeyFileFormat::Ndjson).unwrap_err()).len(), 3);
 }
 
 #[test]
@@ -280,13 +280,13 @@ fn rows_of_csv_have_the_fields_of_their_header() {
             "line 2: name: is longer than 255 characters, or has an invisible one",
         ),
     ] {
-        let found = told(Rows::read(text.as_bytes(), Form::Csv).unwrap_err());
+        let found = told(KeyRows::read(text.as_bytes(), KeyFileFormat::Csv).unwrap_err());
         assert_eq!(found[0], told_as, "{text}");
     }
     let whole = format!("\u{FEFF}tenant,caller,name,digest\n\nt,c,n,{digest}");
-    assert_eq!(Rows::read(whole.as_bytes(), Form::Csv).unwrap().len(), 1);
-    assert!(Rows::read(b"", Form::Csv).unwrap().is_empty());
-    assert_eq!(told(Rows::read(b"a\n\xFF", Form::Csv).unwrap_err()), ["line 2: is no UTF-8"]);
+    assert_eq!(KeyRows::read(whole.as_bytes(), KeyFileFormat::Csv).unwrap().len(), 1);
+    assert!(KeyRows::read(b"", KeyFileFormat::Csv).unwrap().is_empty());
+    assert_eq!(told(KeyRows::read(b"a\n\xFF", KeyFileFormat::Csv).unwrap_err()), ["line 2: is no UTF-8"]);
 }
 
 #[test]
@@ -294,14 +294,14 @@ fn there_are_no_more_rows_and_no_more_mistakes_than_may_be() {
     let row = |at: usize| format!("t,c,n,{}\n", hex(&sha256(&at.to_string())));
     let mut text = String::from("tenant,caller,name,digest\n");
     text.extend((0..100_000).map(row));
-    assert_eq!(Rows::read(text.as_bytes(), Form::Csv).unwrap().len(), 100_000);
+    assert_eq!(KeyRows::read(text.as_bytes(), KeyFileFormat::Csv).unwrap().len(), 100_000);
     text += &row(100_000);
-    let found = told(Rows::read(text.as_bytes(), Form::Csv).unwrap_err());
+    let found = told(KeyRows::read(text.as_bytes(), KeyFileFormat::Csv).unwrap_err());
     assert_eq!(found, ["line 100002: is one of more than 100000 rows"]);
     let wrong = "x\n".repeat(100_000);
-    assert_eq!(told(Rows::read(wrong.as_bytes(), Form::Ndjson).unwrap_err()).len(), 100);
+    assert_eq!(told(KeyRows::read(wrong.as_bytes(), KeyFileFormat::Ndjson).unwrap_err()).len(), 100);
     let long = vec![b'\n'; (64 << 20) + 1];
-    assert!(told(Rows::read(&long, Form::Ndjson).unwrap_err())[0].contains("more than 67108864 bytes"));
+    assert!(told(KeyRows::read(&long, KeyFileFormat::Ndjson).unwrap_err())[0].contains("more than 67108864 bytes"));
 }
 
 fn rows(rows: &[(&str, &str, &str, &str)]) -> String {
@@ -342,7 +342,7 @@ async fn what_does_not_fit_is_told_by_line_and_member_and_nothing_is_made() {
             ("acme", "three", "k", ""),
             ("acme", "four", "l", ""),
         ]);
-        let found = told(import(&ground, &text, Form::Csv).await.unwrap_err());
+        let found = told(import(&ground, &text, KeyFileFormat::Csv).await.unwrap_err());
         assert_eq!(
             found,
             [
@@ -359,7 +359,7 @@ async fn what_does_not_fit_is_told_by_line_and_member_and_nothing_is_made() {
         );
         assert_eq!(ground.content().await, before);
         // Nor are callers made by whom it was not asked.
-        let rows = Rows::read(rows(&[("acme", "one", "h", "")]).as_bytes(), Form::Csv).unwrap();
+        let rows = KeyRows::read(rows(&[("acme", "one", "h", "")]).as_bytes(), KeyFileFormat::Csv).unwrap();
         let refused = KeyImport::new(rows, &peppers()).run(&*ground.registry, &actor()).await;
         assert_eq!(told(refused.unwrap_err()), ["line 2: caller: is not there"]);
         assert_eq!(ground.content().await, before);
@@ -374,11 +374,11 @@ async fn one_key_in_clear_and_as_its_digest_is_one_key() {
     for ground in Ground::each().await {
         prepare(&*ground.registry).await;
         assert_eq!(
-            told(import(&ground, &both, Form::Csv).await.unwrap_err()),
+            told(import(&ground, &both, KeyFileFormat::Csv).await.unwrap_err()),
             ["line 3: key: is that of line 2"]
         );
-        import(&ground, &rows(&[("acme", "billing", key.expose(), "")]), Form::Csv).await.unwrap();
-        let found = told(import(&ground, &clear, Form::Csv).await.unwrap_err());
+        import(&ground, &rows(&[("acme", "billing", key.expose(), "")]), KeyFileFormat::Csv).await.unwrap();
+        let found = told(import(&ground, &clear, KeyFileFormat::Csv).await.unwrap_err());
         assert_eq!(found, ["line 2: key: is that of a credential that is there"]);
     }
 }
@@ -389,13 +389,13 @@ async fn a_dry_run_of_keys_says_what_would_be_and_does_nothing() {
     for ground in Ground::each().await {
         prepare(&*ground.registry).await;
         let before = ground.content().await;
-        let rows = Rows::read(text.as_bytes(), Form::Csv).unwrap();
+        let rows = KeyRows::read(text.as_bytes(), KeyFileFormat::Csv).unwrap();
         let peppers = peppers();
-        let dry = KeyImport::new(rows, &peppers).making_callers(true).dry_run(true);
+        let dry = KeyImport::new(rows, &peppers).create_callers(true).dry_run(true);
         let made = dry.run(&*ground.registry, &actor()).await.unwrap();
         assert_eq!(made, ImportedKeys { keys: 2, callers: 1 });
         assert_eq!(ground.content().await, before);
-        assert_eq!(import(&ground, &text, Form::Csv).await.unwrap(), made);
+        assert_eq!(import(&ground, &text, KeyFileFormat::Csv).await.unwrap(), made);
     }
 }
 
@@ -407,7 +407,7 @@ async fn a_key_that_came_from_elsewhere_survives_another_pepper_and_ends_when_it
     let row = json!({
         "tenant": "acme", "caller": "billing", "name": "n", "key": "0123456789abcdef", "not_after": end,
     });
-    import(&memory, &row.to_string(), Form::Ndjson).await.unwrap();
+    import(&memory, &row.to_string(), KeyFileFormat::Ndjson).await.unwrap();
     let rotated = Peppers::new(Pepper::new(3, &[3; 32])).with_previous(peppers().current().clone());
     let directory = Directory::new(rotated);
     load(&*memory.registry, &directory).await.unwrap();

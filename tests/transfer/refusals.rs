@@ -1,6 +1,6 @@
 //! What is no whole file of ours leaves nothing behind.
 
-use portcullis::transfer::Refused;
+use portcullis::transfer::ImportError;
 use serde_json::{Value, json};
 
 use crate::ground::{Ground, file, lines, written};
@@ -62,7 +62,7 @@ async fn a_file_in_which_any_byte_was_flipped_is_refused() {
         let mut text = sample.text.clone();
         text[at] ^= [0x01, 0x20, 0x80][at / 2 % 3];
         let refused = memory.add(&text).await;
-        assert!(matches!(refused, Err(Refused::Mistakes(_))), "byte {at}: {refused:?}");
+        assert!(matches!(refused, Err(ImportError::Mistakes(_))), "byte {at}: {refused:?}");
     }
     assert_eq!(memory.content().await, before);
     let [_, sqlite] = Ground::each().await;

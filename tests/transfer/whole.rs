@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 use portcullis::{
-    app::{CredentialKind, Entity, Verb},
+    model::{CredentialKind, Entity, ChangeKind},
     directory::Directory,
     registry::load,
-    transfer::{Import, Refused, Secrets},
+    transfer::{Import, ImportError, SecretFingerprints},
 };
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ async fn what_goes_out_of_any_registry_comes_back_in_any() {
             // Whoever follows the log hears of all of it, and of who it was.
             let log = log(&*to.registry).await;
             assert_eq!(log.len(), entities.len());
-            assert!(log.iter().all(|change| change.verb == Verb::Created && change.actor == actor()));
+            assert!(log.iter().all(|change| change.verb == ChangeKind::Created && change.actor == actor()));
             assert_eq!(to.export().await.len(), to.export().await.len());
         }
     }
@@ -53,7 +53,7 @@ async fn what_was_imported_admits_signs_locks_and_opens_as_before() {
             let opens = |kind: &CredentialKind, place: &[&str]| {
                 sealer().unseal(kind.sealed().unwrap(), place).unwrap().expose().to_owned()
             };
-            let signer = directory.signer("sign").unwrap();
+            let signer = directory.find_signing_key("sign").unwrap();
             assert_eq!(opens(signer.kind(), &["g", "credential", "sign", "secret"]), "the code");
             let app = to.registry.caller(&"g".parse().unwrap(), &"app".parse().unwrap()).await.unwrap();
             let secret = sealer().unseal(&app.app().unwrap().secret, &["g", "app", "app", "secret"]).unwrap();
@@ -120,7 +120,7 @@ async fn what_is_made_while_a_file_is_written_is_not_in_it() {
         let mut export =
             portcullis::transfer::Export::begin(&*from.registry, &secrets(), clock_now()).await.unwrap();
         from.registry.create_tenant(tenant("late"), &actor()).await.unwrap();
-        from.registry.note_uses(&[("late".parse().unwrap(), clock_now())]).await.unwrap();
+        from.registry.record_last_used(&[("late".parse().unwrap(), clock_now())]).await.unwrap();
         let mut text = Vec::new();
         while let Some(lines) = export.next().await.unwrap() {
             text.extend(lines);
@@ -143,7 +143,7 @@ async fn a_registry_with_nothing_but_plans_counts_as_empty() {
         to.import(&file).await.unwrap();
         assert_eq!(to.content().await.entities.len(), 22 + 1);
         to.is_sound().await;
-        assert!(matches!(to.import(&file).await, Err(Refused::NotEmpty)));
+        assert!(matches!(to.import(&file).await, Err(ImportError::NotEmpty)));
     }
     for to in Ground::each().await {
         let file = Ground::filled().await[0].export().await;
@@ -158,7 +158,7 @@ async fn a_registry_with_something_in_it_takes_more_when_it_is_told_to() {
     for to in Ground::each().await {
         to.registry.create_tenant(tenant("ours"), &actor()).await.unwrap();
         let (file, before) = (from.export().await, to.content().await);
-        assert!(matches!(to.import(&file).await, Err(Refused::NotEmpty)));
+        assert!(matches!(to.import(&file).await, Err(ImportError::NotEmpty)));
         assert_eq!(to.content().await, before);
         to.add(&file).await.unwrap();
         assert_eq!(to.content().await.entities.len(), 22 + 1);
@@ -178,7 +178,7 @@ async fn a_dry_run_says_what_would_be_and_does_nothing() {
         assert_eq!(to.content().await, before);
         let cut = &text[..text.len() - 9];
         let refused = Import::new(&mut &*cut, secrets()).dry_run(true).run(&*to.registry, &actor()).await;
-        assert!(matches!(refused, Err(Refused::Mistakes(_))));
+        assert!(matches!(refused, Err(ImportError::Mistakes(_))));
         assert_eq!(dry.unwrap(), to.import(&text).await.unwrap());
     }
 }
@@ -192,7 +192,7 @@ async fn a_file_is_refused_where_the_secrets_at_hand_are_not_its_own() {
         lines.iter().position(|line| line[kind][member] == value).unwrap() as u64 + 1
     };
     let app = lines(&text).iter().position(|line| line["caller"]["kind"]["app"].is_object()).unwrap() as u64;
-    let but = |edit: fn(&mut Secrets)| {
+    let but = |edit: fn(&mut SecretFingerprints)| {
         let mut secrets = secrets();
         edit(&mut secrets);
         secrets
@@ -224,10 +224,10 @@ async fn a_file_is_refused_where_the_secrets_at_hand_are_not_its_own() {
                 "caller.kind.app.secret",
                 "another seal key 5 than",
             ),
-            (Secrets::default(), app + 1, "caller.kind.app.secret", "not at hand"),
+            (SecretFingerprints::default(), app + 1, "caller.kind.app.secret", "not at hand"),
         ] {
             let refused = Import::new(&mut &*text, secrets).run(&*to.registry, &actor()).await;
-            let Err(Refused::Mistakes(mistakes)) = refused else { panic!("{refused:?}") };
+            let Err(ImportError::Mistakes(mistakes)) = refused else { panic!("{refused:?}") };
             assert_eq!((mistakes[0].line, &*mistakes[0].member), (line, member), "{mistakes:?}");
             assert!(mistakes[0].what.contains(what), "{mistakes:?}");
             assert_eq!(to.content().await, before);

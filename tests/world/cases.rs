@@ -5,15 +5,15 @@ use std::time::Duration;
 use http::{Request, request::Parts};
 use portcullis::{
     Admission, Denial, Head, Policy, Stop,
-    app::{Access, CallerId, Covers, PlanId, Scope, Scopes},
+    model::{Access, CallerId, LockedRequests, PlanId, Scope, Scopes},
     clock::Moment,
-    policy::{self, Accept, ApiKey, ContentType, Lock, RateLimit, Strict},
+    policy::{self, Accept, ApiKey, ContentType, RequireUnlocked, RateLimit, StrictHttp},
 };
 
 use super::World;
 
 /// What four bars and the scope are made of, in the documented order.
-pub type Chain = (ContentType, Accept, ApiKey, policy::Scope, Lock, RateLimit);
+pub type Chain = (ContentType, Accept, ApiKey, policy::RequireScope, RequireUnlocked, RateLimit);
 
 pub fn chain(world: &World) -> Chain {
     let directory = || world.directory.clone();
@@ -21,8 +21,8 @@ pub fn chain(world: &World) -> Chain {
         ContentType::new(["application/json"]).expect("a media type"),
         Accept::new(["application/json", "text/csv"]).expect("media types"),
         ApiKey::new(directory()),
-        policy::Scope::new("orders"),
-        Lock::new(directory()),
+        policy::RequireScope::new("orders"),
+        RequireUnlocked::new(directory()),
         RateLimit::new(),
     )
 }
@@ -96,11 +96,11 @@ pub fn decide(
     admission: &mut Admission,
     now: Moment,
 ) -> Result<(), Denial> {
-    let outcome = admission.ask(policy, Head::of(request, None, content, now));
-    drop(admission.take_permits().serve());
+    let outcome = admission.evaluate(policy, Head::from_parts(request, None, content, now));
+    drop(admission.take_permits().commit());
     outcome.map_err(|stop| match stop {
         Stop::Deny(denial) => denial,
-        Stop::Wait(_) | Stop::Content(_) => unreachable!("no policy here waits"),
+        Stop::Wait(_) | Stop::NeedsBody(_) => unreachable!("no policy here waits"),
     })
 }
 
@@ -113,9 +113,9 @@ const IMAGE: (&str, &str) = ("accept", "image/png");
 /// All cases; `quiet` holds no lock, `busy` a thousand on other paths and one on `/orders/7`.
 pub fn cases(quiet: &World, busy: &World, now: Moment) -> Vec<Case> {
     for other in 0..1_000 {
-        busy.lock_path(&format!("/bills/{other}"), Covers::All, Duration::from_secs(3_600));
+        busy.lock_path(&format!("/bills/{other}"), LockedRequests::All, Duration::from_secs(3_600));
     }
-    busy.lock_path("/orders/7", Covers::Writes, Duration::from_secs(3_600));
+    busy.lock_path("/orders/7", LockedRequests::Writes, Duration::from_secs(3_600));
     let tiny = quiet.plan("tiny", &[("second", u32::MAX, 1), ("day", 1, 86_400)]);
     let key = key_on(quiet, &ample(quiet));
     let spent = key_on(quiet, &tiny);
@@ -140,16 +140,16 @@ pub fn cases(quiet: &World, busy: &World, now: Moment) -> Vec<Case> {
     let known_to = |world, key: &str, case: Case| Case { recognised: recognise(world, key), ..case };
 
     let nothing = || Box::new(()) as Box<dyn Policy>;
-    let strict = || Box::new(Strict::new()) as Box<dyn Policy>;
+    let strict = || Box::new(StrictHttp::new()) as Box<dyn Policy>;
     let content_type =
         || Box::new(ContentType::new(["application/json"]).expect("a media type")) as Box<dyn Policy>;
     let accept =
         || Box::new(Accept::new(["application/json", "text/csv"]).expect("media types")) as Box<dyn Policy>;
     let api_key = || Box::new(ApiKey::new(quiet.directory.clone())) as Box<dyn Policy>;
-    let scope = || Box::new(policy::Scope::new("orders")) as Box<dyn Policy>;
-    let other_scope = || Box::new(policy::Scope::new("bills")) as Box<dyn Policy>;
-    let no_lock = || Box::new(Lock::new(quiet.directory.clone())) as Box<dyn Policy>;
-    let locks = || Box::new(Lock::new(busy.directory.clone())) as Box<dyn Policy>;
+    let scope = || Box::new(policy::RequireScope::new("orders")) as Box<dyn Policy>;
+    let other_scope = || Box::new(policy::RequireScope::new("bills")) as Box<dyn Policy>;
+    let no_lock = || Box::new(RequireUnlocked::new(quiet.directory.clone())) as Box<dyn Policy>;
+    let locks = || Box::new(RequireUnlocked::new(busy.directory.clone())) as Box<dyn Policy>;
     let rate_limit = || Box::new(RateLimit::new()) as Box<dyn Policy>;
     let whole = || Box::new(chain(quiet)) as Box<dyn Policy>;
 

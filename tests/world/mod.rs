@@ -15,10 +15,10 @@ use std::{
 
 use jiff::Timestamp;
 use portcullis::{
-    app::{
-        Actor, ApiKey, Caller, CallerId, CallerKind, Change, Covers, Credential, CredentialId,
-        CredentialKind, Entity, KeyPrefix, Limit, Lock, LockId, Pepper, Peppers, Plan, PlanId, Promise,
-        Scopes, Standing, Status, Target, Tenant, TenantId, Verb,
+    model::{
+        Actor, GeneratedKey, Caller, CallerId, CallerKind, Change, LockedRequests, Credential, CredentialId,
+        CredentialKind, Entity, KeyPrefix, Limit, Lock, LockId, Pepper, Peppers, Plan, PlanId, WindowGuarantee,
+        Scopes, SubscriptionStatus, Status, LockTarget, Tenant, TenantId, ChangeKind,
     },
     clock::{Clock, ManualClock},
     directory::Directory,
@@ -45,12 +45,12 @@ impl World {
             peppers,
             seq: AtomicU64::new(0),
         };
-        world.tenant_is(Standing::Active);
+        world.tenant_is(SubscriptionStatus::Active);
         world
     }
 
     /// The tenant is in this standing from now on.
-    pub fn tenant_is(&self, standing: Standing) {
+    pub fn tenant_is(&self, standing: SubscriptionStatus) {
         self.put(Entity::Tenant(Tenant {
             id: tenant(),
             name: "tenant".into(),
@@ -68,10 +68,10 @@ impl World {
     }
 
     fn put(&self, entity: Entity) {
-        self.change(Verb::Created, entity);
+        self.change(ChangeKind::Created, entity);
     }
 
-    fn change(&self, verb: Verb, entity: Entity) {
+    fn change(&self, verb: ChangeKind, entity: Entity) {
         let seq = self.seq.fetch_add(1, Ordering::SeqCst) + 1;
         self.directory.apply(Change { seq, at: self.now(), actor: Actor::system("test"), verb, entity });
     }
@@ -79,7 +79,7 @@ impl World {
     /// A plan of limits, each `(name, quota, window)` with the whole quota as its burst.
     pub fn plan(&self, id: &str, limits: &[(&str, u32, u32)]) -> PlanId {
         let limit = |(name, quota, window): &(&str, u32, u32)| {
-            Limit::new(*name, *quota, *window, *quota, Promise::Average).expect(VALID)
+            Limit::new(*name, *quota, *window, *quota, WindowGuarantee::Average).expect(VALID)
         };
         let id: PlanId = id.parse().expect(VALID);
         self.put(Entity::Plan(Plan::new(id.clone(), limits.iter().map(limit).collect()).expect(VALID)));
@@ -127,7 +127,7 @@ impl World {
     }
 
     pub fn new_credential(&self, caller: &CallerId) -> (Credential, String) {
-        let key = ApiKey::generate(&KeyPrefix::default());
+        let key = GeneratedKey::generate(&KeyPrefix::default());
         let credential = Credential {
             id: CredentialId::random(),
             tenant: tenant(),
@@ -149,11 +149,11 @@ impl World {
         (credential, key.expose().to_owned())
     }
 
-    pub fn lock_path(&self, path: &str, covers: Covers, held: Duration) -> Lock {
-        self.lock(Target::Resource(path.parse().expect(VALID)), covers, held)
+    pub fn lock_path(&self, path: &str, covers: LockedRequests, held: Duration) -> Lock {
+        self.lock(LockTarget::Resource(path.parse().expect(VALID)), covers, held)
     }
 
-    pub fn lock(&self, target: Target, covers: Covers, held: Duration) -> Lock {
+    pub fn lock(&self, target: LockTarget, covers: LockedRequests, held: Duration) -> Lock {
         let lock = Lock {
             id: LockId::random(),
             tenant: None,
@@ -172,7 +172,7 @@ impl World {
     }
 
     pub fn unlock(&self, lock: Lock) {
-        self.change(Verb::Deleted, Entity::Lock(lock));
+        self.change(ChangeKind::Deleted, Entity::Lock(lock));
     }
 }
 

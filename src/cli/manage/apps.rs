@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::Value;
 
-use super::{Desk, encoded, given, tenants};
-use crate::app::ADMINISTRATION;
+use super::{CommandContext, encoded, object_of, tenants};
+use crate::model::ADMIN_TENANT;
 
 /// Operations on callers.
 #[derive(Debug, Subcommand)]
@@ -14,7 +14,7 @@ pub enum Apps {
     List {
         /// The tenant.
         #[command(flatten)]
-        of: Of,
+        of: CallerArgs,
         /// Only callers of this kind.
         #[arg(long, value_parser = ["api_client", "app", "operator", "administrator"])]
         kind: Option<String>,
@@ -32,7 +32,7 @@ pub enum Apps {
     Show {
         /// The tenant.
         #[command(flatten)]
-        of: Of,
+        of: CallerArgs,
         /// The caller's id.
         #[arg(value_name = "CALLER")]
         app: String,
@@ -41,7 +41,7 @@ pub enum Apps {
     Create {
         /// The tenant.
         #[command(flatten)]
-        of: Of,
+        of: CallerArgs,
         /// The caller's name: unique in the tenant, among callers of its kind.
         name: String,
         /// The kind of caller. Default: app in a tenant that is an APIG gateway, administrator in the tenant
@@ -65,7 +65,7 @@ pub enum Apps {
     Edit {
         /// The tenant.
         #[command(flatten)]
-        of: Of,
+        of: CallerArgs,
         /// The caller's id.
         #[arg(value_name = "CALLER")]
         app: String,
@@ -92,7 +92,7 @@ pub enum Apps {
     Delete {
         /// The tenant.
         #[command(flatten)]
-        of: Of,
+        of: CallerArgs,
         /// The caller's id.
         #[arg(value_name = "CALLER")]
         app: String,
@@ -101,13 +101,13 @@ pub enum Apps {
 
 /// The tenant that an operation is about.
 #[derive(Debug, Args)]
-pub struct Of {
+pub struct CallerArgs {
     /// The tenant's id.
     #[arg(long, short, env = "PORTCULLIS_TENANT")]
     pub(super) tenant: String,
 }
 
-impl Of {
+impl CallerArgs {
     /// Where the tenant's callers are.
     pub(super) fn callers(&self) -> String {
         format!("{}/callers", tenants::path(&self.tenant))
@@ -118,7 +118,7 @@ impl Of {
     }
 }
 
-pub(super) async fn run(command: Apps, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+pub(super) async fn run(command: Apps, desk: &mut CommandContext<'_>) -> anyhow::Result<()> {
     match command {
         Apps::List { of, kind, name, status, plan } => {
             let columns = [
@@ -144,39 +144,39 @@ pub(super) async fn run(command: Apps, desk: &mut Desk<'_>) -> anyhow::Result<()
                 Some(kind) => kind,
                 None => usual_kind(&of, desk).await?.to_owned(),
             };
-            let body = given([
+            let body = object_of([
                 ("name", Some(name.into())),
                 ("kind", Some(kind.into())),
                 ("id", id.map(Into::into)),
                 ("role", role.map(Into::into)),
                 ("plan", plan.map(Into::into)),
-                ("app", remark.map(|remark| given([("remark", Some(remark.into()))]))),
+                ("app", remark.map(|remark| object_of([("remark", Some(remark.into()))]))),
             ]);
-            desk.make(&of.callers(), &body, &["/app/secret"]).await
+            desk.create(&of.callers(), &body, &["/app/secret"]).await
         }
         Apps::Edit { of, app, name, status, plan, no_plan, role, remark } => {
             let plan = if no_plan { Some(Value::Null) } else { plan.map(Into::into) };
-            let patch = given([
+            let patch = object_of([
                 ("name", name.map(Into::into)),
                 ("status", status.map(Into::into)),
                 ("plan", plan),
                 ("role", role.map(Into::into)),
-                ("app", remark.map(|remark| given([("remark", Some(remark.into()))]))),
+                ("app", remark.map(|remark| object_of([("remark", Some(remark.into()))]))),
             ]);
-            desk.change(&of.caller(&app), &patch).await
+            desk.edit(&of.caller(&app), &patch).await
         }
         Apps::Delete { of, app } => {
             desk.delete(&of.caller(&app), "").await?;
-            desk.say(&format!("{app} is deleted, with its keys"))
+            desk.write_line(&format!("{app} is deleted, with its keys"))
         }
     }
 }
 
 /// The kind of caller that a tenant usually has.
-async fn usual_kind(of: &Of, desk: &Desk<'_>) -> anyhow::Result<&'static str> {
-    if of.tenant == ADMINISTRATION {
+async fn usual_kind(of: &CallerArgs, desk: &CommandContext<'_>) -> anyhow::Result<&'static str> {
+    if of.tenant == ADMIN_TENANT {
         return Ok("administrator");
     }
-    let tenant = desk.api.ask(Method::GET, &tenants::path(&of.tenant), &[], None).await?.body;
+    let tenant = desk.api.send(Method::GET, &tenants::path(&of.tenant), &[], None).await?.body;
     Ok(if tenant.get("gateway").is_some_and(Value::is_object) { "app" } else { "api_client" })
 }

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Desk, apps::Of, encoded, given, tenants};
+use super::{CommandContext, apps::CallerArgs, encoded, object_of, tenants};
 use crate::clock::{Clock, SystemClock};
 
 /// Operations on keys.
@@ -16,7 +16,7 @@ pub enum Keys {
     List {
         /// The tenant.
         #[command(flatten)]
-        of: Of,
+        of: CallerArgs,
         /// The caller's id.
         #[arg(value_name = "CALLER")]
         app: String,
@@ -25,7 +25,7 @@ pub enum Keys {
     Show {
         /// The tenant.
         #[command(flatten)]
-        of: Of,
+        of: CallerArgs,
         /// The key's id.
         key: String,
     },
@@ -33,13 +33,13 @@ pub enum Keys {
     Create {
         /// The tenant.
         #[command(flatten)]
-        of: Of,
+        of: CallerArgs,
         /// The caller's id.
         #[arg(value_name = "CALLER")]
         app: String,
         /// Its properties.
         #[command(flatten)]
-        with: With,
+        with: KeyArgs,
         /// Create an access key and a secret that signs requests, for `portcullis sign`, instead of an API key.
         #[arg(long)]
         signing: bool,
@@ -51,12 +51,12 @@ pub enum Keys {
     Edit {
         /// The tenant.
         #[command(flatten)]
-        of: Of,
+        of: CallerArgs,
         /// The key's id.
         key: String,
         /// Its properties.
         #[command(flatten)]
-        with: With,
+        with: KeyArgs,
         /// The new state: a disabled key is refused.
         #[arg(long, value_parser = ["enabled", "disabled"])]
         status: Option<String>,
@@ -68,7 +68,7 @@ pub enum Keys {
     Rotate {
         /// The tenant.
         #[command(flatten)]
-        of: Of,
+        of: CallerArgs,
         /// The id of the key to replace.
         key: String,
         /// The number of seconds for which the old key is still accepted. Default: a day.
@@ -79,7 +79,7 @@ pub enum Keys {
     Revoke {
         /// The tenant.
         #[command(flatten)]
-        of: Of,
+        of: CallerArgs,
         /// The key's id.
         key: String,
         /// The most seconds to wait until the gateway refuses the key; with --url.
@@ -90,7 +90,7 @@ pub enum Keys {
 
 /// What a key is made or changed with.
 #[derive(Debug, clap::Args)]
-pub struct With {
+pub struct KeyArgs {
     /// A name, for people.
     #[arg(long)]
     name: Option<String>,
@@ -100,7 +100,7 @@ pub struct With {
     scopes: Vec<Value>,
 }
 
-impl With {
+impl KeyArgs {
     fn scopes(&self) -> Option<Value> {
         (!self.scopes.is_empty()).then(|| self.scopes.clone().into())
     }
@@ -112,7 +112,7 @@ fn scope(text: &str) -> Result<Value, &'static str> {
         return Err("a scope is RESOURCE:ACCESS, such as orders:read, or RESOURCE:ACCESS:ID,ID");
     };
     let targets = parts.next().map(|ids| ids.split(',').map(Value::from).collect::<Vec<_>>().into());
-    Ok(given([("resource", Some(resource.into())), ("access", Some(access.into())), ("targets", targets)]))
+    Ok(object_of([("resource", Some(resource.into())), ("access", Some(access.into())), ("targets", targets)]))
 }
 
 /// The secret members of a new key.
@@ -127,11 +127,11 @@ fn expire(key: &mut Value, now: Timestamp) {
     }
 }
 
-fn path(of: &Of, key: &str) -> String {
+fn path(of: &CallerArgs, key: &str) -> String {
     format!("{}/keys/{}", tenants::path(&of.tenant), encoded(key))
 }
 
-pub(super) async fn run(command: Keys, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+pub(super) async fn run(command: Keys, desk: &mut CommandContext<'_>) -> anyhow::Result<()> {
     match command {
         Keys::List { of, app } => {
             let columns = [
@@ -148,51 +148,51 @@ pub(super) async fn run(command: Keys, desk: &mut Desk<'_>) -> anyhow::Result<()
             desk.list_as(&format!("{}/keys", of.caller(&app)), &[], &columns, present).await
         }
         Keys::Show { of, key } => {
-            let mut shown = desk.api.ask(Method::GET, &path(&of, &key), &[], None).await?.body;
+            let mut shown = desk.api.send(Method::GET, &path(&of, &key), &[], None).await?.body;
             if !desk.json {
                 expire(&mut shown, SystemClock::new().now().time);
             }
-            desk.tell(&shown)
+            desk.print(&shown)
         }
         Keys::Create { of, app, with, signing, not_after } => {
             let scopes = with.scopes();
-            let body = given([
+            let body = object_of([
                 ("kind", signing.then(|| "signing".into())),
                 ("name", with.name.map(Into::into)),
                 ("scopes", scopes),
                 ("not_after", not_after.map(Into::into)),
             ]);
-            desk.make(&format!("{}/keys", of.caller(&app)), &body, SECRET).await
+            desk.create(&format!("{}/keys", of.caller(&app)), &body, SECRET).await
         }
         Keys::Edit { of, key, with, status, not_after } => {
             let scopes = with.scopes();
             let not_after = not_after.map(|end| if end == "never" { Value::Null } else { end.into() });
-            let patch = given([
+            let patch = object_of([
                 ("name", with.name.map(Into::into)),
                 ("scopes", scopes),
                 ("status", status.map(Into::into)),
                 ("not_after", not_after),
             ]);
-            desk.change(&path(&of, &key), &patch).await
+            desk.edit(&path(&of, &key), &patch).await
         }
         Keys::Rotate { of, key, overlap } => {
-            let body = given([("overlap", overlap.map(Into::into))]);
+            let body = object_of([("overlap", overlap.map(Into::into))]);
             let reply = desk
                 .api
-                .ask(Method::POST, &format!("{}/rotation", path(&of, &key)), &[], Some(&body))
+                .send(Method::POST, &format!("{}/rotation", path(&of, &key)), &[], Some(&body))
                 .await?;
-            desk.tell_made(&reply.body, SECRET)
+            desk.print_created(&reply.body, SECRET)
         }
         Keys::Revoke { of, key, wait } => {
             // This process takes no requests: that it refuses the key says nothing.
             ensure!(wait.is_none() || desk.api.is_served(), "--wait asks a gateway: say which, with --url");
             let query = wait.map(|seconds| format!("?wait={seconds}")).unwrap_or_default();
             let reply = desk.delete(&path(&of, &key), &query).await?;
-            desk.tell(&reply.body)?;
+            desk.print(&reply.body)?;
             match (wait, reply.status) {
-                (Some(_), StatusCode::NO_CONTENT) => desk.say(&format!("{key} is revoked, and refused")),
-                (Some(_), _) => desk.say(&format!("{key} is revoked, and not refused everywhere yet")),
-                (None, _) => desk.say(&format!("{key} is revoked")),
+                (Some(_), StatusCode::NO_CONTENT) => desk.write_line(&format!("{key} is revoked, and refused")),
+                (Some(_), _) => desk.write_line(&format!("{key} is revoked, and not refused everywhere yet")),
+                (None, _) => desk.write_line(&format!("{key} is revoked")),
             }
         }
     }

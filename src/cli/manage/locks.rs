@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::Value;
 
-use super::{Desk, encoded, given};
+use super::{CommandContext, encoded, object_of};
 
 /// Operations on locks.
 #[derive(Debug, Subcommand)]
@@ -76,13 +76,13 @@ fn path(lock: &str) -> String {
 }
 
 /// Where the lock is whose token is given; the token begins with its id.
-fn held(desk: &Desk<'_>) -> anyhow::Result<String> {
+fn held(desk: &CommandContext<'_>) -> anyhow::Result<String> {
     let token =
         desk.lock_token.as_deref().context("this takes PORTCULLIS_LOCK_TOKEN, or --lock-token-file")?;
     Ok(path(token.split(':').next().unwrap_or_default()))
 }
 
-pub(super) async fn run(command: Locks, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow::Result<()> {
     match command {
         Locks::List => {
             let columns = [
@@ -101,15 +101,15 @@ pub(super) async fn run(command: Locks, desk: &mut Desk<'_>) -> anyhow::Result<(
         Locks::Show { lock } => desk.show(&path(&lock)).await,
         Locks::Acquire { target, tenant, reason, covers, lasts } => {
             let target =
-                given([("caller", target.caller.map(Into::into)), ("resource", target.path.map(Into::into))]);
-            let body = given([
+                object_of([("caller", target.caller.map(Into::into)), ("resource", target.path.map(Into::into))]);
+            let body = object_of([
                 ("target", Some(target)),
                 ("tenant", tenant.map(Into::into)),
                 ("reason", Some(reason.into())),
                 ("covers", covers.map(Into::into)),
                 ("lasts", Some(lasts.into())),
             ]);
-            let mut lock = desk.api.ask(Method::POST, "/locks", &[], Some(&body)).await?.body;
+            let mut lock = desk.api.send(Method::POST, "/locks", &[], Some(&body)).await?.body;
             let warnings = lock.get("warnings").and_then(Value::as_array).cloned().unwrap_or_default();
             for warning in warnings.iter().filter_map(Value::as_str) {
                 // A closed standard error is no reason to hide the token.
@@ -118,22 +118,22 @@ pub(super) async fn run(command: Locks, desk: &mut Desk<'_>) -> anyhow::Result<(
             if let Some(members) = lock.as_object_mut().filter(|_| !desk.json) {
                 members.remove("warnings");
             }
-            desk.tell(&lock)
+            desk.print(&lock)
         }
         Locks::Refresh { lasts } => {
-            let body = given([("lasts", Some(lasts.into()))]);
+            let body = object_of([("lasts", Some(lasts.into()))]);
             let path = format!("{}/refresh", held(desk)?);
-            let reply = desk.api.ask(Method::POST, &path, &desk.proof(), Some(&body)).await?;
-            desk.tell(&reply.body)
+            let reply = desk.api.send(Method::POST, &path, &desk.proof(), Some(&body)).await?;
+            desk.print(&reply.body)
         }
         Locks::Release => {
-            desk.api.ask(Method::DELETE, &held(desk)?, &desk.proof(), None).await?;
-            desk.say("released")
+            desk.api.send(Method::DELETE, &held(desk)?, &desk.proof(), None).await?;
+            desk.write_line("released")
         }
         Locks::Break { lock } => {
             let tag = desk.tag(&path(&lock)).await?;
-            desk.api.ask(Method::DELETE, &path(&lock), &[("if-match", &tag)], None).await?;
-            desk.say(&format!("lock {lock} is broken"))
+            desk.api.send(Method::DELETE, &path(&lock), &[("if-match", &tag)], None).await?;
+            desk.write_line(&format!("lock {lock} is broken"))
         }
     }
 }

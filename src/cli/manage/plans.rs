@@ -4,8 +4,8 @@ use clap::Subcommand;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::{Desk, encoded, given};
-use crate::cli::api::Refused;
+use super::{CommandContext, encoded, object_of};
+use crate::cli::client::ApiError;
 
 /// Operations on plans.
 #[derive(Debug, Subcommand)]
@@ -55,7 +55,7 @@ fn path(plan: &str) -> String {
     format!("/plans/{}", encoded(plan))
 }
 
-pub(super) async fn run(command: Plans, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+pub(super) async fn run(command: Plans, desk: &mut CommandContext<'_>) -> anyhow::Result<()> {
     match command {
         Plans::List => {
             let columns = [("ID", "/id"), ("LIMITS", "/limits")];
@@ -70,13 +70,13 @@ pub(super) async fn run(command: Plans, desk: &mut Desk<'_>) -> anyhow::Result<(
                 Err(error) => return Err(error),
             };
             let field = tag.as_deref().map_or(("if-none-match", "*"), |tag| ("if-match", tag));
-            let body = given([("limits", Some(limits.into()))]);
-            let reply = desk.api.ask(Method::PUT, &path(&plan), &[field], Some(&body)).await?;
-            desk.tell(&reply.body)
+            let body = object_of([("limits", Some(limits.into()))]);
+            let reply = desk.api.send(Method::PUT, &path(&plan), &[field], Some(&body)).await?;
+            desk.print(&reply.body)
         }
         Plans::Delete { plan } => {
             desk.delete(&path(&plan), "").await?;
-            desk.say(&format!("plan {plan} is deleted"))
+            desk.write_line(&format!("plan {plan} is deleted"))
         }
     }
 }
@@ -95,5 +95,5 @@ fn summarize_limits(plan: &mut Value) {
 }
 
 fn is_missing(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == StatusCode::NOT_FOUND.as_u16())
+    error.downcast_ref::<ApiError>().is_some_and(|refused| refused.status == StatusCode::NOT_FOUND.as_u16())
 }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Desk, encoded};
+use super::{CommandContext, encoded};
 
 /// Operations on routes. They are defined in the configuration file.
 #[derive(Debug, Subcommand)]
@@ -16,7 +16,7 @@ pub enum Routes {
     },
 }
 
-pub(super) async fn run(command: Routes, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+pub(super) async fn run(command: Routes, desk: &mut CommandContext<'_>) -> anyhow::Result<()> {
     match command {
         Routes::List => {
             let columns = [

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Desk, encoded, given};
+use super::{CommandContext, encoded, object_of};
 
 /// Operations on tenants.
 #[derive(Debug, Subcommand)]
@@ -66,7 +66,7 @@ pub enum Tenants {
     },
 }
 
-pub(super) async fn run(command: Tenants, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+pub(super) async fn run(command: Tenants, desk: &mut CommandContext<'_>) -> anyhow::Result<()> {
     match command {
         Tenants::List { name, standing } => {
             let columns = [
@@ -85,26 +85,26 @@ pub(super) async fn run(command: Tenants, desk: &mut Desk<'_>) -> anyhow::Result
             let gateway = project.zip(instance).map(|(project, instance)| {
                 json!({"project_id": project, "instance_id": instance, "custom_keys": custom_keys})
             });
-            let body = given([
+            let body = object_of([
                 ("name", Some(name.into())),
                 ("id", id.map(Into::into)),
                 ("gateway", gateway),
                 ("max_callers", max_callers.map(Into::into)),
             ]);
-            desk.make("/tenants", &body, &[]).await
+            desk.create("/tenants", &body, &[]).await
         }
         Tenants::Edit { tenant, name, standing, custom_keys, max_callers } => {
-            let patch = given([
+            let patch = object_of([
                 ("name", name.map(Into::into)),
                 ("standing", standing.map(Into::into)),
                 ("gateway", custom_keys.map(|custom_keys| json!({"custom_keys": custom_keys}))),
                 ("max_callers", max_callers.map(Into::into)),
             ]);
-            desk.change(&path(&tenant), &patch).await
+            desk.edit(&path(&tenant), &patch).await
         }
         Tenants::Delete { tenant } => {
             desk.delete(&path(&tenant), "").await?;
-            desk.say(&format!("tenant {tenant} is deleted"))
+            desk.write_line(&format!("tenant {tenant} is deleted"))
         }
     }
 }

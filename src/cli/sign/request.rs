@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Uri, header, uri::Scheme};
 use jiff::Timestamp;
 
 use super::Arguments;
-use crate::signature::{Parts, UNSIGNED_PAYLOAD, X_SDK_CONTENT_SHA256, X_SDK_DATE, hash, written};
+use crate::signature::{Parts, UNSIGNED_PAYLOAD, X_SDK_CONTENT_SHA256, X_SDK_DATE, hash, format_date};
 
 pub(super) struct Request {
     method: String,
@@ -37,7 +37,7 @@ impl Request {
             bail!("the date is given twice: with --date, and as a header");
         }
         if !headers.contains_key(&X_SDK_DATE) {
-            headers.insert(&X_SDK_DATE, written(arguments.date.unwrap_or(now)).parse()?);
+            headers.insert(&X_SDK_DATE, format_date(arguments.date.unwrap_or(now)).parse()?);
         }
         if arguments.unsigned_payload {
             headers.insert(&X_SDK_CONTENT_SHA256, HeaderValue::from_static(UNSIGNED_PAYLOAD));

@@ -4,7 +4,7 @@ use http::{HeaderName, Method, header};
 
 use crate::{
     config::{Backend, Config, HostName, Lapsed, Report, Route, Surface, document::Step},
-    policy::Source,
+    policy::KeySource,
 };
 
 /// Fields that describe the message or its connection, and carry no credential.
@@ -58,7 +58,7 @@ impl OfRoute<'_> {
 
     /// A route's name and the line it stands on.
     fn called(&self, config: &Config, at: usize) -> String {
-        let name = config.routes[at].name_at(self.report.origin("routes", at));
+        let name = config.routes[at].name_or(self.report.origin("routes", at));
         match self.report.line(&["routes".into(), at.into(), "path".into()]) {
             Some(line) => format!("the route \"{name}\" (line {line})"),
             None => format!("the route \"{name}\""),
@@ -66,7 +66,7 @@ impl OfRoute<'_> {
     }
 
     fn path(&mut self, config: &Config, route: &Route) {
-        let broken = route.path.breaks().without(route.relax.rules());
+        let broken = route.path.breaks().difference(route.relax.rules());
         if !broken.is_empty() {
             let names: Vec<_> = broken.names().map(|name| format!("\"{name}\"")).collect();
             let names = names.join(", ");
@@ -164,7 +164,7 @@ impl OfRoute<'_> {
             if sources[..at].contains(source) {
                 self.error(&place, "a source of policies.api_key is named twice");
             }
-            if let Source::Field(name) = &source.0 {
+            if let KeySource::Field(name) = &source.0 {
                 if NO_CREDENTIAL.contains(name) {
                     self.error(
                         &place,
@@ -214,7 +214,7 @@ impl OfRoute<'_> {
         if route.name.as_ref().is_some_and(|name| !is_name(name.get_ref())) {
             self.error(&["name"], "a route's name is 1 to 64 characters of A-Z a-z 0-9 - _ .");
         }
-        let name_of = |report: &Report, at: usize| config.routes[at].name_at(report.origin("routes", at));
+        let name_of = |report: &Report, at: usize| config.routes[at].name_or(report.origin("routes", at));
         let name = name_of(self.report, self.at);
         if let Some(earlier) = (0..self.at).find(|earlier| name_of(self.report, *earlier) == name) {
             let earlier = self.called(config, earlier);

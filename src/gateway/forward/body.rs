@@ -18,14 +18,14 @@ use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     Denial,
-    admission::Altered,
+    admission::DigestMismatch,
     gateway::{
-        answer::BodyError,
+        response_body::BoxError,
         client_body::ClientBody,
         framing,
-        pool::{Keep, Link, Patience},
+        pool::{UpstreamPool, UpstreamConnection, LazyDeadline},
     },
-    limit::{Meter, Pace},
+    limit::{RateMeter, MinDataRate},
     tower,
 };
 
@@ -40,7 +40,7 @@ struct State {
     done: AtomicBool,
     /// Whether the next bytes are the client's to send.
     starved: AtomicBool,
-    fault: OnceLock<BodyFault>,
+    fault: OnceLock<BodyError>,
 }
 
 impl Progress {
@@ -56,7 +56,7 @@ impl Progress {
 
     /// When the service behind was last given something, or could have been.
     pub(in crate::gateway) fn last(&self) -> Instant {
-        if self.is_starved() { Instant::now() } else { self.moved_at() }
+        if self.waiting_on_client() { Instant::now() } else { self.moved_at() }
     }
 
     fn moved_at(&self) -> Instant {
@@ -72,19 +72,19 @@ impl Progress {
     /// service's fault.
     pub(in crate::gateway) fn fault(&self) -> Option<Denial> {
         self.0.fault.get().map(|fault| match fault {
-            BodyFault::Broken => Denial::bad_request("The request's content cannot be read to its end."),
-            BodyFault::TooLarge(limit) => Denial::ContentTooLarge { limit: *limit },
-            BodyFault::TooSlow => Denial::RequestTimeout,
-            BodyFault::Altered => Denial::content_altered(),
+            BodyError::Broken => Denial::bad_request("The request's content cannot be read to its end."),
+            BodyError::TooLarge(limit) => Denial::ContentTooLarge { limit: *limit },
+            BodyError::TooSlow => Denial::RequestTimeout,
+            BodyError::Altered => Denial::content_mismatch(),
         })
     }
 
-    fn failed(&self, fault: BodyFault) -> BodyFault {
+    fn failed(&self, fault: BodyError) -> BodyError {
         *self.0.fault.get_or_init(|| fault)
     }
 
     /// Whether it is the client that is waited for.
-    fn is_starved(&self) -> bool {
+    fn waiting_on_client(&self) -> bool {
         self.0.starved.load(Ordering::Relaxed)
     }
 
@@ -95,7 +95,7 @@ impl Progress {
 
 /// What can be wrong with a client's body.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-pub(in crate::gateway) enum BodyFault {
+pub(in crate::gateway) enum BodyError {
     #[error("the client's content broke off or is malformed")]
     Broken,
     #[error("the client's content is more than {0} bytes")]
@@ -120,10 +120,10 @@ struct Content {
     progress: Progress,
     limit: Option<u64>,
     taken: u64,
-    meter: Meter,
+    meter: RateMeter,
     /// The time since when the client is waited for.
     since: Option<Instant>,
-    patience: Option<Patience>,
+    patience: Option<LazyDeadline>,
 }
 
 impl RequestBody {
@@ -136,7 +136,7 @@ impl RequestBody {
     pub(in crate::gateway) fn new(
         body: tower::RequestBody<ClientBody>,
         limit: Option<u64>,
-        pace: Pace,
+        pace: MinDataRate,
     ) -> (Self, Option<Progress>) {
         if body.is_end_stream() {
             return (Self(None), None);
@@ -160,36 +160,36 @@ impl Content {
         self.progress.0.done.store(true, Ordering::Relaxed);
     }
 
-    fn taken(&mut self, bytes: usize) -> Result<(), BodyFault> {
+    fn taken(&mut self, bytes: usize) -> Result<(), BodyError> {
         self.taken = self.taken.saturating_add(bytes as u64);
         self.meter.moved(bytes as u64);
         match self.limit {
-            Some(limit) if self.taken > limit => Err(self.progress.failed(BodyFault::TooLarge(limit))),
+            Some(limit) if self.taken > limit => Err(self.progress.failed(BodyError::TooLarge(limit))),
             _ => Ok(()),
         }
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
             self.progress.0.starved.store(true, Ordering::Relaxed);
-            let patience = self.patience.get_or_insert_with(Patience::new);
+            let patience = self.patience.get_or_insert_with(LazyDeadline::new);
             if self.since.is_none() {
                 let now = Instant::now();
                 self.since = Some(now);
-                patience.until(now + self.meter.patience());
+                patience.set(now + self.meter.time_left());
             }
             ready!(patience.poll(cx));
-            return Poll::Ready(Some(Err(self.progress.failed(BodyFault::TooSlow))));
+            return Poll::Ready(Some(Err(self.progress.failed(BodyError::TooSlow))));
         };
         if let Some(since) = self.since.take() {
-            self.meter.waited(since.elapsed());
+            self.meter.set_waiting(since.elapsed());
         }
         self.progress.0.starved.store(false, Ordering::Relaxed);
         self.progress.moved();
         Poll::Ready(match frame {
             Some(Err(error)) => {
                 let fault =
-                    if Altered::is_cause_of(&*error) { BodyFault::Altered } else { BodyFault::Broken };
+                    if DigestMismatch::is_cause_of(&*error) { BodyError::Altered } else { BodyError::Broken };
                 Some(Err(self.progress.failed(fault)))
             }
             Some(Ok(frame)) => match frame.into_data() {
@@ -214,12 +214,12 @@ impl Content {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = BodyFault;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
             Some(content) => content.poll_frame(cx),
             None => Poll::Ready(None),
@@ -238,20 +238,20 @@ impl Body for RequestBody {
 /// Who drives the connection of an exchange whose answer has begun.
 enum Driver {
     /// Whoever asks for more of the answer.
-    Us(Link),
+    Inline(UpstreamConnection),
     /// A task of its own, which ends with this.
-    Task {
+    Spawned {
         _task: JoinSet<()>,
-        patience: Patience,
+        patience: LazyDeadline,
     },
-    Nobody,
+    Done,
 }
 
 impl Driver {
-    fn task(mut link: Link) -> Self {
+    fn task(mut link: UpstreamConnection) -> Self {
         let mut task = JoinSet::new();
         task.spawn(poll_fn(move |cx| link.drive(cx)));
-        Self::Task { _task: task, patience: Patience::new() }
+        Self::Spawned { _task: task, patience: LazyDeadline::new() }
     }
 }
 
@@ -263,7 +263,7 @@ pub(in crate::gateway) struct UpstreamBody {
     waiting: bool,
     driver: Driver,
     /// The pool for the connection, when it may carry another exchange.
-    keep: Option<Keep>,
+    keep: Option<UpstreamPool>,
     request: Option<Progress>,
 }
 
@@ -271,13 +271,13 @@ impl UpstreamBody {
     pub(in crate::gateway) fn new(
         body: Incoming,
         read_timeout: Duration,
-        link: Link,
-        keep: Option<Keep>,
+        link: UpstreamConnection,
+        keep: Option<UpstreamPool>,
         request: Option<Progress>,
     ) -> Self {
         // The request's content must go on while nobody takes the answer's.
         let uploads = request.as_ref().is_some_and(|request| !request.is_done());
-        let driver = if uploads { Driver::task(link) } else { Driver::Us(link) };
+        let driver = if uploads { Driver::task(link) } else { Driver::Inline(link) };
         let mut this = Self { body, read_timeout, waiting: false, driver, keep, request };
         if this.body.is_end_stream() {
             this.keep_connection();
@@ -287,7 +287,7 @@ impl UpstreamBody {
 
     /// A service that answered before the request was through still has the rest of it to read.
     fn keep_connection(&mut self) {
-        if let Driver::Us(link) = std::mem::replace(&mut self.driver, Driver::Nobody)
+        if let Driver::Inline(link) = std::mem::replace(&mut self.driver, Driver::Done)
             && self.request.as_ref().is_none_or(Progress::is_done)
             && let Some(keep) = &self.keep
         {
@@ -297,7 +297,7 @@ impl UpstreamBody {
 
     /// What has come; when nothing has, the connection is driven, and there may be more.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let Driver::Us(link) = &mut self.driver else { return Pin::new(&mut self.body).poll_frame(cx) };
+        let Driver::Inline(link) = &mut self.driver else { return Pin::new(&mut self.body).poll_frame(cx) };
         // Nobody but the connection, driven here, moves the body: it needs not wake us a second time.
         let still = &mut Context::from_waker(Waker::noop());
         let frame = Pin::new(&mut self.body).poll_frame(still);
@@ -319,12 +319,12 @@ fn clean(mut frame: Frame<Bytes>) -> Frame<Bytes> {
 
 impl Body for UpstreamBody {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         match this.poll_body(cx) {
             Poll::Ready(frame) => {
@@ -336,19 +336,19 @@ impl Body for UpstreamBody {
             }
             Poll::Pending => {
                 let patience = match &mut this.driver {
-                    Driver::Us(link) => &mut link.patience,
-                    Driver::Task { patience, .. } => patience,
-                    Driver::Nobody => return Poll::Pending,
+                    Driver::Inline(link) => &mut link.patience,
+                    Driver::Spawned { patience, .. } => patience,
+                    Driver::Done => return Poll::Pending,
                 };
                 if !this.waiting {
                     this.waiting = true;
-                    patience.until(Instant::now() + this.read_timeout);
+                    patience.set(Instant::now() + this.read_timeout);
                 }
                 while patience.poll(cx).is_ready() {
                     // A service that is still sent the request's content may well read that first.
                     match this.request.as_ref().map(Progress::last) {
                         Some(last) if last + this.read_timeout > Instant::now() => {
-                            patience.until(last + this.read_timeout);
+                            patience.set(last + this.read_timeout);
                         }
                         _ => {
                             let stopped = "the service behind stopped in the middle of its answer";

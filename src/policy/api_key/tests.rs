@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    app::{SealKey, Sealer, Secret},
+    model::{SealKey, Sealer, Secret},
     testing::{World, code, request},
 };
 
@@ -32,7 +32,7 @@ fn truth_table() {
     let world = World::new();
     let key = world.key();
     let cut = &key[..key.len() - 1];
-    let foreign = app::ApiKey::generate(&app::KeyPrefix::default());
+    let foreign = model::GeneratedKey::generate(&model::KeyPrefix::default());
     let policy = ApiKey::new(world.directory.clone());
     let bearer = format!("Bearer {key}");
     let rows: [(&[(&str, &str)], _); 11] = [
@@ -60,7 +60,7 @@ fn a_foreign_scheme_beside_the_key_is_none_of_our_business() {
     let fields = [("x-api-key", &*world.key()), ("authorization", "Basic dTpw")];
     let mut admission = ask(&world, &policy, &fields).unwrap();
     let mut request = request("GET", "/", &fields);
-    admission.prepare(&mut request);
+    admission.prepare_upstream(&mut request);
     assert_eq!(request.headers().len(), 1);
     assert!(request.headers().contains_key("authorization"));
 }
@@ -73,19 +73,19 @@ fn a_key_of_another_gateway_is_accepted_in_its_own_form() {
     let policy = ApiKey::new(world.directory.clone());
     let theirs = "Zm9yZWlnbi1rZXktMDAwMQ==";
     assert_eq!(code(ask(&world, &policy, &[("x-api-key", theirs)])), "credential-malformed");
-    for text in [theirs, &"k".repeat(LONGEST), &"k".repeat(LONGEST + 1)] {
+    for text in [theirs, &"k".repeat(MAX_KEY_LEN), &"k".repeat(MAX_KEY_LEN + 1)] {
         world.key_with(|credential| {
             credential.kind = CredentialKind::Sha256Key;
             let peppers = world.directory.peppers();
             credential.digest = peppers.current().digest_of_sha256(&Sha256::digest(text).into());
         });
     }
-    let sha256 = app::hex::hex(&Sha256::digest(theirs));
+    let sha256 = model::hex::encode(&Sha256::digest(theirs));
     for (key, expected) in [
         (theirs, "admitted"),
-        (&"k".repeat(LONGEST), "admitted"),
+        (&"k".repeat(MAX_KEY_LEN), "admitted"),
         (&*world.key(), "admitted"),
-        (&"k".repeat(LONGEST + 1), "credential-malformed"),
+        (&"k".repeat(MAX_KEY_LEN + 1), "credential-malformed"),
         ("", "credential-malformed"),
         (&sha256, "credential-unknown"),
         ("Zm9yZWlnbi1rZXktMDAwMg==", "credential-unknown"),
@@ -97,10 +97,10 @@ fn a_key_of_another_gateway_is_accepted_in_its_own_form() {
 #[test]
 fn a_forwarding_route_leaves_the_credential() {
     let world = World::new();
-    let policy = ApiKey::new(world.directory.clone()).forwarding();
+    let policy = ApiKey::new(world.directory.clone()).forward_credential();
     let fields = [("x-api-key", &*world.key())];
     let mut request = request("GET", "/", &fields);
-    ask(&world, &policy, &fields).unwrap().prepare(&mut request);
+    ask(&world, &policy, &fields).unwrap().prepare_upstream(&mut request);
     assert!(request.headers().contains_key("x-api-key"));
 }
 
@@ -114,7 +114,7 @@ fn who_uses_a_key_that_was_replaced_is_told_so_and_until_when_it_holds() {
     let policy = ApiKey::new(world.directory.clone());
     let stamped = |key: &str| {
         let mut headers = http::HeaderMap::new();
-        ask(&world, &policy, &[("x-api-key", key)]).unwrap().stamp(&mut headers);
+        ask(&world, &policy, &[("x-api-key", key)]).unwrap().add_response_headers(&mut headers);
         headers
     };
     let headers = stamped(&key);
@@ -132,8 +132,8 @@ fn an_access_key_is_not_presented() {
     let key = world.key_with(|credential| credential.kind = CredentialKind::Signing(secret.clone()));
     let policy = ApiKey::new(world.directory.clone());
     assert_eq!(code(ask(&world, &policy, &[("x-api-key", &key)])), "credential-unknown");
-    assert!(world.directory.signer(&key).is_some());
-    assert!(world.directory.signer(&world.key()).is_none());
+    assert!(world.directory.find_signing_key(&key).is_some());
+    assert!(world.directory.find_signing_key(&world.key()).is_none());
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn an_app_code_proves_its_app_in_its_own_field_only() {
         credential.kind = CredentialKind::AppCode(sealed);
     });
     let policy =
-        ApiKey::new(world.directory.clone()).sources([Source::x_api_key(), Source::x_apig_app_code()]);
+        ApiKey::new(world.directory.clone()).sources([KeySource::x_api_key(), KeySource::x_apig_app_code()]);
     let unknown = AppCode::generate();
     for (field, value, expected) in [
         ("x-apig-appcode", code.expose(), "admitted"),
@@ -194,7 +194,7 @@ fn disabled_is_forbidden_not_unknown() {
 fn the_challenge_names_every_source() {
     let world = World::new();
     let policy =
-        ApiKey::new(world.directory.clone()).realm("a\"b\n").sources([Source::x_api_key(), Source::bearer()]);
+        ApiKey::new(world.directory.clone()).realm("a\"b\n").sources([KeySource::x_api_key(), KeySource::bearer()]);
     let Err(Denial::Unauthenticated { challenge, .. }) = ask(&world, &policy, &[]) else { panic!() };
     assert_eq!(challenge, "ApiKey realm=\"ab\", header=\"x-api-key\", Bearer realm=\"ab\"");
 }
@@ -202,6 +202,6 @@ fn the_challenge_names_every_source() {
 #[test]
 fn a_kind_with_no_business_here_is_forbidden() {
     let world = World::new();
-    let policy = ApiKey::new(world.directory.clone()).kinds(&["operator"]);
+    let policy = ApiKey::new(world.directory.clone()).caller_kinds(&["operator"]);
     assert_eq!(code(ask(&world, &policy, &[("x-api-key", &world.key())])), "caller-kind");
 }

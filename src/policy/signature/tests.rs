@@ -4,9 +4,9 @@ use http::{HeaderValue, Request};
 
 use super::*;
 use crate::{
-    app::{App, Caller, CallerKind, Creator, Credential, CredentialId, SealKey, Status},
-    problem::{self, Form},
-    signature::{Signer, UNSIGNED_PAYLOAD, hash, written},
+    model::{App, Caller, CallerKind, Creator, Credential, CredentialId, SealKey, Status},
+    problem::{self, ErrorFormat},
+    signature::{Signer, UNSIGNED_PAYLOAD, hash, format_date},
     testing::{World, code, request, with_content},
 };
 
@@ -62,7 +62,7 @@ impl Site {
         content: &[u8],
     ) -> Request<()> {
         let mut fields = fields.to_vec();
-        let date = written(self.world.now());
+        let date = format_date(self.world.now());
         fields.extend([("host", "gw.example.com"), ("x-sdk-date", &*date)]);
         let mut signed = request(method, uri, &fields);
         let payload = hash(content);
@@ -92,7 +92,7 @@ impl Site {
     fn ask(&self, policy: &impl Policy, request: &Request<()>, admission: &mut Admission) -> String {
         let content = request.method() == "POST";
         let moment = crate::clock::Clock::now(&self.world.clock);
-        match admission.ask(policy, Head::within(request, None, content, moment)) {
+        match admission.evaluate(policy, Head::from_request(request, None, content, moment)) {
             Ok(()) => "admitted".into(),
             Err(Stop::Deny(denial)) => denial.code().into(),
             Err(stop) => format!("{stop:?}"),
@@ -115,7 +115,7 @@ fn an_app_and_a_signing_credential_are_recognised_by_their_signatures() {
         let entry = admission.caller().unwrap();
         assert_eq!((entry.id.as_str(), entry.kind()), (caller, kind));
         assert_eq!(admission.credential.as_ref().unwrap(), "authorization");
-        let forwarding = site.world.ask(&site.policy().forwarding(), &request).unwrap();
+        let forwarding = site.world.ask(&site.policy().forward_credential(), &request).unwrap();
         assert!(forwarding.credential.is_none());
     }
 }
@@ -158,7 +158,7 @@ fn truth_table() {
     ] {
         assert_eq!(site.code(&site.policy(), &request), expected, "{:?}", request.headers());
     }
-    assert_eq!(site.code(&site.policy().kinds(&["operator"]), &well), "caller-kind");
+    assert_eq!(site.code(&site.policy().caller_kinds(&["operator"]), &well), "caller-kind");
     let request = site.signed(APP_KEY, "GET", "/", &unsigned, b"");
     assert_eq!(site.code(&site.policy().only_signed_content(), &request), "admitted");
     let with_content = site.signed(APP_KEY, "POST", "/", &unsigned, b"x");
@@ -196,9 +196,9 @@ fn keys_that_seal_may_be_replaced_while_requests_come() {
     let policy = site.policy();
     let (known, unknown) = (site.get(APP_KEY), site.get("nobodys-key"));
     let next = Sealer::new(SealKey::new(2, &[4; 32]));
-    site.sealer.take_keys(&next.with_previous(SealKey::new(1, &[3; 32])));
+    site.sealer.replace_keys(&next.with_previous(SealKey::new(1, &[3; 32])));
     assert_eq!(site.code(&policy, &known), "admitted");
-    site.sealer.take_keys(&Sealer::new(SealKey::new(2, &[4; 32])));
+    site.sealer.replace_keys(&Sealer::new(SealKey::new(2, &[4; 32])));
     assert_eq!(site.code(&policy, &unknown), "credential-unknown");
     site.app(|_| {});
     assert_eq!(site.code(&policy, &known), "admitted");
@@ -255,12 +255,12 @@ fn a_refusal_names_what_was_received() {
         (old, "signature expired, signature time:20251231T234459Z,server time:20260101T000000Z"),
     ] {
         let (denial, admission) = site.world.deny(&site.policy().realm("o\"rders"), &request);
-        let answer = problem::answer(&denial, Form::Apig, &admission);
+        let answer = problem::render(&denial, ErrorFormat::Apig, &admission);
         let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
         assert_eq!((answer.status().as_u16(), &body["error_code"]), (401, &"APIG.0303".into()));
         assert_eq!(body["error_msg"], format!("Incorrect app authentication information: {text}"));
         assert_eq!(answer.headers()["www-authenticate"], "SDK-HMAC-SHA256 realm=\"orders\"");
-        let answer = problem::answer(&denial, Form::Problem, &admission);
+        let answer = problem::render(&denial, ErrorFormat::Problem, &admission);
         let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
         assert_eq!(body["detail"], format!("The signature does not hold: {text}."));
     }
@@ -275,10 +275,10 @@ fn content_completes_what_was_signed_and_is_asked_for_once() {
         let mut admission = Admission::default();
         assert!(site.ask(&policy, &request, &mut admission).starts_with("Content("));
         assert!(admission.identity.is_none());
-        admission.took_in(Sha256::digest(content).into());
+        admission.set_content_sha256(Sha256::digest(content).into());
         assert_eq!(site.ask(&policy, &request, &mut admission), expected);
         assert_eq!(admission.identity.is_some(), expected == "admitted");
-        assert!(admission.take_owed().is_none());
+        assert!(admission.take_content_check().is_none());
     }
 }
 
@@ -290,15 +290,15 @@ fn content_whose_hash_is_stated_is_owed() {
     let mut request = site.signed(APP_KEY, "POST", "/orders", &stated, b"{}");
     let mut admission = Admission::default();
     assert_eq!(site.ask(&site.policy(), &request, &mut admission), "admitted");
-    let mut owed = admission.take_owed().unwrap();
-    assert_eq!(owed.put("{}".into()), None);
-    assert_eq!(owed.end().unwrap().unwrap(), "{}");
+    let mut owed = admission.take_content_check().unwrap();
+    assert_eq!(owed.push("{}".into()), None);
+    assert_eq!(owed.finish().unwrap().unwrap(), "{}");
     *request.method_mut() = http::Method::GET;
     assert_eq!(site.ask(&site.policy(), &request, &mut Admission::default()), "signature-mismatch");
     let request = site.signed(APP_KEY, "GET", "/orders", &stated, b"");
     assert_eq!(site.ask(&site.policy(), &request, &mut Admission::default()), "content-altered");
     let mut known = Admission::default();
-    known.took_in(Sha256::digest(b"[]").into());
+    known.set_content_sha256(Sha256::digest(b"[]").into());
     let request = site.signed(APP_KEY, "POST", "/orders", &stated, b"{}");
     assert_eq!(site.ask(&site.policy(), &request, &mut known), "content-altered");
 }

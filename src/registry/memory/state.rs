@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, ops::Bound};
 use jiff::Timestamp;
 
 use crate::{
-    app::{
-        Caller, CallerId, Change, Credential, CredentialId, Entity, Grant, GrantId, Kind, Lock, LockId, Plan,
-        PlanId, Quota, QuotaId, Tenant, TenantId, Throttle, ThrottleId, Verb,
+    model::{
+        Caller, CallerId, Change, Credential, CredentialId, Entity, Grant, GrantId, EntityKind, Lock, LockId, Plan,
+        PlanId, Quota, QuotaId, Tenant, TenantId, Throttle, ThrottleId, ChangeKind,
     },
-    registry::{Callers, Grants, Kept, Past},
+    registry::{CallerFilter, GrantFilter, StoredResponse, ChangeWithPrevious},
 };
 
 /// Ordered by id, so that snapshots and listings are.
@@ -27,7 +27,7 @@ pub(super) struct State {
     pub(super) fence: u64,
     pub(super) changes: Vec<Change>,
     pub(super) uses: BTreeMap<CredentialId, Timestamp>,
-    pub(super) kept: BTreeMap<[u8; 32], Kept>,
+    pub(super) kept: BTreeMap<[u8; 32], StoredResponse>,
 }
 
 impl State {
@@ -61,16 +61,16 @@ impl State {
     }
 
     /// All of a kind.
-    pub(super) fn each(&self, kind: Kind, each: &mut (dyn FnMut(Entity) + Send)) {
+    pub(super) fn each(&self, kind: EntityKind, each: &mut (dyn FnMut(Entity) + Send)) {
         match kind {
-            Kind::Tenant => self.tenants.values().cloned().map(Entity::Tenant).for_each(each),
-            Kind::Caller => self.callers.values().cloned().map(Entity::Caller).for_each(each),
-            Kind::Credential => self.credentials.values().cloned().map(Entity::Credential).for_each(each),
-            Kind::Plan => self.plans.values().cloned().map(Entity::Plan).for_each(each),
-            Kind::Lock => self.locks.values().cloned().map(Entity::Lock).for_each(each),
-            Kind::Grant => self.grants.values().cloned().map(Entity::Grant).for_each(each),
-            Kind::Quota => self.quotas.values().cloned().map(Entity::Quota).for_each(each),
-            Kind::Throttle => self.throttles.values().cloned().map(Entity::Throttle).for_each(each),
+            EntityKind::Tenant => self.tenants.values().cloned().map(Entity::Tenant).for_each(each),
+            EntityKind::Caller => self.callers.values().cloned().map(Entity::Caller).for_each(each),
+            EntityKind::Credential => self.credentials.values().cloned().map(Entity::Credential).for_each(each),
+            EntityKind::Plan => self.plans.values().cloned().map(Entity::Plan).for_each(each),
+            EntityKind::Lock => self.locks.values().cloned().map(Entity::Lock).for_each(each),
+            EntityKind::Grant => self.grants.values().cloned().map(Entity::Grant).for_each(each),
+            EntityKind::Quota => self.quotas.values().cloned().map(Entity::Quota).for_each(each),
+            EntityKind::Throttle => self.throttles.values().cloned().map(Entity::Throttle).for_each(each),
         }
     }
 
@@ -84,26 +84,26 @@ impl State {
     }
 
     /// The callers that are asked for, by id.
-    pub(super) fn which<'a>(&'a self, which: &'a Callers) -> impl Iterator<Item = &'a Caller> {
+    pub(super) fn which<'a>(&'a self, which: &'a CallerFilter) -> impl Iterator<Item = &'a Caller> {
         let behind = which.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let found = self.callers.range((behind, Bound::Unbounded)).map(|(_, caller)| caller);
         let granted = |caller: &Caller| self.grants.values().any(|grant| grant.caller == caller.id);
         let fits = move |caller: &Caller| which.granted.is_none_or(|wanted| granted(caller) == wanted);
-        found.filter(|caller| which.take(caller)).filter(move |caller| fits(caller))
+        found.filter(|caller| which.matches(caller)).filter(move |caller| fits(caller))
     }
 
     /// The grants that are asked for, by id.
-    pub(super) fn which_grants<'a>(&'a self, which: &'a Grants) -> impl Iterator<Item = &'a Grant> {
+    pub(super) fn which_grants<'a>(&'a self, which: &'a GrantFilter) -> impl Iterator<Item = &'a Grant> {
         let name = |grant: &Grant| self.callers.get(&grant.caller).map_or("", |caller| &caller.name);
-        self.grants.values().filter(move |grant| which.take(grant, name(grant)))
+        self.grants.values().filter(move |grant| which.matches(grant, name(grant)))
     }
 
     /// A change with what the one before it left of its entity. Nothing in memory is chained.
-    pub(super) fn past(&self, change: &Change) -> Past {
+    pub(super) fn past(&self, change: &Change) -> ChangeWithPrevious {
         let (kind, id) = (change.entity.kind(), change.entity.id());
         let mut earlier = self.changes.iter().rev().skip_while(|other| other.seq >= change.seq);
         let last = earlier.find(|other| other.entity.kind() == kind && other.entity.id() == id);
-        let before = last.filter(|other| other.verb != Verb::Deleted).map(|other| other.entity.clone());
-        Past { change: change.clone(), before, hash: None }
+        let before = last.filter(|other| other.verb != ChangeKind::Deleted).map(|other| other.entity.clone());
+        ChangeWithPrevious { change: change.clone(), before, hash: None }
     }
 }

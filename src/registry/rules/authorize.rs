@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Transaction, refuse_if};
+use super::{Transaction, ensure_not};
 use crate::{
-    app::{Actor, Authority, Caller, Credential, Standing, Tenant},
-    registry::{End, Fault, Work},
+    model::{Actor, Authority, Caller, Credential, SubscriptionStatus, Tenant},
+    registry::{Outcome, RegistryError, UnitOfWork},
 };
 
 /// Work behind the check that its author may still do it.
@@ -14,16 +14,16 @@ use crate::{
 /// Only [`Registry::transact`](crate::registry::Registry::transact) makes one, and a store runs nothing else, so that
 /// no change is made without the check.
 pub struct AuthorizedWork<'a> {
-    work: &'a mut dyn Work,
+    work: &'a mut dyn UnitOfWork,
     actor: &'a Actor,
 }
 
 impl<'a> AuthorizedWork<'a> {
-    pub(in crate::registry) fn new(work: &'a mut dyn Work, actor: &'a Actor) -> Self {
+    pub(in crate::registry) fn new(work: &'a mut dyn UnitOfWork, actor: &'a Actor) -> Self {
         Self { work, actor }
     }
 
-    async fn authorize(&mut self, tx: &mut dyn Transaction) -> Result<(), Fault> {
+    async fn authorize(&mut self, tx: &mut dyn Transaction) -> Result<(), RegistryError> {
         if let Some(authority) = self.actor.authority() {
             let caller = tx.caller(authority.tenant(), authority.caller()).await?;
             let credential = match authority.credential() {
@@ -40,14 +40,14 @@ impl<'a> AuthorizedWork<'a> {
 }
 
 #[async_trait]
-impl Work for AuthorizedWork<'_> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+impl UnitOfWork for AuthorizedWork<'_> {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         self.authorize(tx).await?;
         self.work.run(tx).await
     }
 
     /// The authority may have been lost while the work was done beside the store.
-    async fn confirm(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+    async fn confirm(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         self.authorize(tx).await?;
         self.work.confirm(tx).await
     }
@@ -62,12 +62,12 @@ pub(in crate::registry) fn check(
     caller: Option<&Caller>,
     credential: Option<&Credential>,
     now: Timestamp,
-) -> Result<(), Fault> {
+) -> Result<(), RegistryError> {
     let holds = caller.is_some_and(|caller| authority.still_holds(caller, credential, now));
-    refuse_if(!holds, Fault::Revoked)
+    ensure_not(!holds, RegistryError::NotAuthorized)
 }
 
-fn check_subscription(tenant: Option<&Tenant>) -> Result<(), Fault> {
-    let tenant = tenant.ok_or(Fault::NotFound)?;
-    refuse_if(tenant.standing == Standing::Lapsed, Fault::Lapsed)
+fn check_subscription(tenant: Option<&Tenant>) -> Result<(), RegistryError> {
+    let tenant = tenant.ok_or(RegistryError::NotFound)?;
+    ensure_not(tenant.standing == SubscriptionStatus::Lapsed, RegistryError::Lapsed)
 }

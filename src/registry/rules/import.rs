@@ -5,13 +5,13 @@ use super::{
     throttle::{share_a_route, twice},
 };
 use crate::{
-    app::{Caller, Credential, Entity, Grant, Lock, Quota, SpecialOf, Tenant, Throttle, Verb},
-    registry::Fault,
+    model::{Caller, Credential, Entity, Grant, Lock, Quota, OverrideSubject, Tenant, Throttle, ChangeKind},
+    registry::RegistryError,
 };
 
 /// Why something cannot be put beside what is there, by the name of its member, such as `kind.app.key`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clash {
+pub enum ImportConflict {
     /// Something else has it, and it is only there once.
     Taken(&'static str),
     /// What it names is not there.
@@ -20,13 +20,13 @@ pub enum Clash {
     Impossible(&'static str),
 }
 
-impl Clash {
-    fn fault(self) -> Fault {
+impl ImportConflict {
+    fn fault(self) -> RegistryError {
         match self {
-            Self::Missing(_) => Fault::NotFound,
-            Self::Taken(NAME) => Fault::NameTaken,
-            Self::Taken(APP_KEY) => Fault::KeyTaken,
-            Self::Taken(_) | Self::Impossible(_) => Fault::Conflict,
+            Self::Missing(_) => RegistryError::NotFound,
+            Self::Taken(NAME) => RegistryError::NameTaken,
+            Self::Taken(APP_KEY) => RegistryError::KeyTaken,
+            Self::Taken(_) | Self::Impossible(_) => RegistryError::Conflict,
         }
     }
 }
@@ -40,12 +40,12 @@ const MAX_FENCE: u64 = 1 << 62;
 ///
 /// # Errors
 /// What the transaction answers.
-pub async fn clash(tx: &mut dyn Transaction, entity: &Entity) -> Result<Option<Clash>, Fault> {
+pub async fn find_conflict(tx: &mut dyn Transaction, entity: &Entity) -> Result<Option<ImportConflict>, RegistryError> {
     match entity {
         Entity::Tenant(tenant) => of_tenant(tx, tenant).await,
         Entity::Plan(plan) => {
             let before = tx.plan(plan.id()).await?;
-            Ok(before.filter(|before| before != plan).map(|_| Clash::Taken("id")))
+            Ok(before.filter(|before| before != plan).map(|_| ImportConflict::Taken("id")))
         }
         Entity::Caller(caller) => of_caller(tx, caller).await,
         Entity::Credential(credential) => of_credential(tx, credential).await,
@@ -56,123 +56,123 @@ pub async fn clash(tx: &mut dyn Transaction, entity: &Entity) -> Result<Option<C
     }
 }
 
-async fn of_tenant(tx: &mut dyn Transaction, tenant: &Tenant) -> Result<Option<Clash>, Fault> {
+async fn of_tenant(tx: &mut dyn Transaction, tenant: &Tenant) -> Result<Option<ImportConflict>, RegistryError> {
     if tx.tenant(&tenant.id).await?.is_some() {
-        return Ok(Some(Clash::Taken("id")));
+        return Ok(Some(ImportConflict::Taken("id")));
     }
     if tx.has_tenant(tenant).await? {
-        return Ok(Some(Clash::Taken("gateway")));
+        return Ok(Some(ImportConflict::Taken("gateway")));
     }
     Ok(of_revision(tenant.revision))
 }
 
-async fn of_caller(tx: &mut dyn Transaction, caller: &Caller) -> Result<Option<Clash>, Fault> {
+async fn of_caller(tx: &mut dyn Transaction, caller: &Caller) -> Result<Option<ImportConflict>, RegistryError> {
     if tx.tenant(&caller.tenant).await?.is_none() {
-        return Ok(Some(Clash::Missing("tenant")));
+        return Ok(Some(ImportConflict::Missing("tenant")));
     }
     if tx.has_caller(&caller.id).await? {
-        return Ok(Some(Clash::Taken("id")));
+        return Ok(Some(ImportConflict::Taken("id")));
     }
-    if tx.has_name(caller).await? {
-        return Ok(Some(Clash::Taken(NAME)));
+    if tx.name_taken(caller).await? {
+        return Ok(Some(ImportConflict::Taken(NAME)));
     }
     if caller.app().is_some() && tx.has_app_key(caller).await? {
-        return Ok(Some(Clash::Taken(APP_KEY)));
+        return Ok(Some(ImportConflict::Taken(APP_KEY)));
     }
     if let Some(plan) = &caller.plan
         && tx.plan(plan).await?.is_none()
     {
-        return Ok(Some(Clash::Missing("plan")));
+        return Ok(Some(ImportConflict::Missing("plan")));
     }
     if let Some(bound) = caller.app().and_then(|app| app.quota.as_ref())
         && tx.quota(&caller.tenant, &bound.id).await?.is_none()
     {
-        return Ok(Some(Clash::Missing("kind.app.quota")));
+        return Ok(Some(ImportConflict::Missing("kind.app.quota")));
     }
     Ok(of_revision(caller.revision))
 }
 
-async fn of_credential(tx: &mut dyn Transaction, credential: &Credential) -> Result<Option<Clash>, Fault> {
+async fn of_credential(tx: &mut dyn Transaction, credential: &Credential) -> Result<Option<ImportConflict>, RegistryError> {
     if tx.caller(&credential.tenant, &credential.caller).await?.is_none() {
-        return Ok(Some(Clash::Missing("caller")));
+        return Ok(Some(ImportConflict::Missing("caller")));
     }
     if tx.has_credential(&credential.id).await? {
-        return Ok(Some(Clash::Taken("id")));
+        return Ok(Some(ImportConflict::Taken("id")));
     }
     if tx.has_digest(&credential.digest).await? {
-        return Ok(Some(Clash::Taken("digest")));
+        return Ok(Some(ImportConflict::Taken("digest")));
     }
     Ok(of_revision(credential.revision))
 }
 
 /// What it stands on need not be there.
-async fn of_lock(tx: &mut dyn Transaction, lock: &Lock) -> Result<Option<Clash>, Fault> {
+async fn of_lock(tx: &mut dyn Transaction, lock: &Lock) -> Result<Option<ImportConflict>, RegistryError> {
     if tx.lock(&lock.id).await?.is_some() {
-        return Ok(Some(Clash::Taken("id")));
+        return Ok(Some(ImportConflict::Taken("id")));
     }
     let now = tx.now();
-    let in_the_way = |other: &Lock| other.holds(now) && other.concerns(lock.tenant.as_ref());
-    if lock.holds(now) && tx.locks_on(&lock.target).await?.iter().any(in_the_way) {
-        return Ok(Some(Clash::Taken("target")));
+    let in_the_way = |other: &Lock| other.is_active(now) && other.applies_to(lock.tenant.as_ref());
+    if lock.is_active(now) && tx.locks_on(&lock.target).await?.iter().any(in_the_way) {
+        return Ok(Some(ImportConflict::Taken("target")));
     }
-    Ok((lock.fence > MAX_FENCE).then_some(Clash::Impossible("fence")))
+    Ok((lock.fence > MAX_FENCE).then_some(ImportConflict::Impossible("fence")))
 }
 
-async fn of_grant(tx: &mut dyn Transaction, grant: &Grant) -> Result<Option<Clash>, Fault> {
+async fn of_grant(tx: &mut dyn Transaction, grant: &Grant) -> Result<Option<ImportConflict>, RegistryError> {
     if tx.caller(&grant.tenant, &grant.caller).await?.is_none() {
-        return Ok(Some(Clash::Missing("caller")));
+        return Ok(Some(ImportConflict::Missing("caller")));
     }
     if tx.has_grant(&grant.id).await? {
-        return Ok(Some(Clash::Taken("id")));
+        return Ok(Some(ImportConflict::Taken("id")));
     }
-    Ok(tx.grant_like(grant).await?.map(|_| Clash::Taken("route")))
+    Ok(tx.grant_like(grant).await?.map(|_| ImportConflict::Taken("route")))
 }
 
-async fn of_quota(tx: &mut dyn Transaction, quota: &Quota) -> Result<Option<Clash>, Fault> {
+async fn of_quota(tx: &mut dyn Transaction, quota: &Quota) -> Result<Option<ImportConflict>, RegistryError> {
     if tx.tenant(&quota.tenant).await?.is_none() {
-        return Ok(Some(Clash::Missing("tenant")));
+        return Ok(Some(ImportConflict::Missing("tenant")));
     }
     if tx.has_quota(&quota.id).await? {
-        return Ok(Some(Clash::Taken("id")));
+        return Ok(Some(ImportConflict::Taken("id")));
     }
     if tx.quotas(&quota.tenant).await?.iter().any(|other| other.name == quota.name) {
-        return Ok(Some(Clash::Taken(NAME)));
+        return Ok(Some(ImportConflict::Taken(NAME)));
     }
     Ok(of_revision(quota.revision))
 }
 
-async fn of_throttle(tx: &mut dyn Transaction, throttle: &Throttle) -> Result<Option<Clash>, Fault> {
+async fn of_throttle(tx: &mut dyn Transaction, throttle: &Throttle) -> Result<Option<ImportConflict>, RegistryError> {
     if tx.tenant(&throttle.tenant).await?.is_none() {
-        return Ok(Some(Clash::Missing("tenant")));
+        return Ok(Some(ImportConflict::Missing("tenant")));
     }
     if tx.has_throttle(&throttle.id).await? {
-        return Ok(Some(Clash::Taken("id")));
+        return Ok(Some(ImportConflict::Taken("id")));
     }
     let others = tx.throttles(&throttle.tenant).await?;
     if others.iter().any(|other| other.name == throttle.name) {
-        return Ok(Some(Clash::Taken(NAME)));
+        return Ok(Some(ImportConflict::Taken(NAME)));
     }
     if twice(throttle) || others.iter().any(|other| share_a_route(throttle, other)) {
-        return Ok(Some(Clash::Taken("bindings")));
+        return Ok(Some(ImportConflict::Taken("bindings")));
     }
     for special in &throttle.specials {
-        if let SpecialOf::App(app) = &special.of
+        if let OverrideSubject::App(app) = &special.of
             && tx.caller(&throttle.tenant, app).await?.is_none()
         {
-            return Ok(Some(Clash::Missing("specials")));
+            return Ok(Some(ImportConflict::Missing("specials")));
         }
     }
     Ok(of_revision(throttle.revision))
 }
 
 /// They begin at 1, and a store may keep them with a sign.
-fn of_revision(revision: u64) -> Option<Clash> {
+fn of_revision(revision: u64) -> Option<ImportConflict> {
     let can_be = revision > 0 && i64::try_from(revision).is_ok();
-    (!can_be).then_some(Clash::Impossible("revision"))
+    (!can_be).then_some(ImportConflict::Impossible("revision"))
 }
 
-pub(super) async fn import(tx: &mut dyn Transaction, entity: Entity) -> Result<Entity, Fault> {
-    if let Some(clash) = clash(tx, &entity).await? {
+pub(super) async fn import(tx: &mut dyn Transaction, entity: Entity) -> Result<Entity, RegistryError> {
+    if let Some(clash) = find_conflict(tx, &entity).await? {
         return Err(clash.fault());
     }
     let same = match &entity {
@@ -180,7 +180,7 @@ pub(super) async fn import(tx: &mut dyn Transaction, entity: Entity) -> Result<E
         _ => false,
     };
     if !same {
-        tx.make(Verb::Created, entity.clone()).await?;
+        tx.write(ChangeKind::Created, entity.clone()).await?;
     }
     Ok(entity)
 }

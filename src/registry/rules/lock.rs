@@ -2,26 +2,26 @@
 
 use jiff::Timestamp;
 
-use super::{Rules, refuse_if};
+use super::{Rules, ensure_not};
 use crate::{
-    app::{Caller, Entity, Lease, Lock, LockId, LockToken, MAX_LOCKS, Target, Verb},
-    registry::{Fault, NewLock},
+    model::{Caller, Entity, Lease, Lock, LockId, LockToken, MAX_LOCKS, LockTarget, ChangeKind},
+    registry::{RegistryError, NewLock},
 };
 
 impl Rules<'_> {
-    pub(super) async fn acquire_lock(&mut self, lock: NewLock) -> Result<Entity, Fault> {
+    pub(super) async fn acquire_lock(&mut self, lock: NewLock) -> Result<Entity, RegistryError> {
         for expired in self.tx.expired_locks().await? {
-            self.tx.make(Verb::Deleted, Entity::Lock(expired)).await?;
+            self.tx.write(ChangeKind::Deleted, Entity::Lock(expired)).await?;
         }
         // Every lock that is left holds.
-        refuse_if(self.tx.lock(&lock.id).await?.is_some(), Fault::Conflict)?;
+        ensure_not(self.tx.lock(&lock.id).await?.is_some(), RegistryError::Conflict)?;
         let near = self.tx.locks_on(&lock.target).await?;
-        none_of(near.into_iter().filter(|held| held.concerns(lock.tenant.as_ref())))?;
+        none_of(near.into_iter().filter(|held| held.applies_to(lock.tenant.as_ref())))?;
         let now = self.tx.now();
-        let lock = lock.at(now, after(self.tx.last_fence().await?, now));
+        let lock = lock.into_lock(now, after(self.tx.last_fence().await?, now));
         let full = self.tx.count_held_by(lock.holder()).await? >= u64::from(MAX_LOCKS);
-        refuse_if(full, Fault::Full(MAX_LOCKS))?;
-        self.made(Verb::Created, Entity::Lock(lock)).await
+        ensure_not(full, RegistryError::LimitReached(MAX_LOCKS))?;
+        self.record(ChangeKind::Created, Entity::Lock(lock)).await
     }
 
     pub(super) async fn refresh_lock(
@@ -29,10 +29,10 @@ impl Rules<'_> {
         id: &LockId,
         token: &LockToken,
         lasts: Lease,
-    ) -> Result<Entity, Fault> {
+    ) -> Result<Entity, RegistryError> {
         let before = self.proven(id, token).await?;
         match before.refreshed(lasts, self.tx.now()) {
-            Some(after) => self.made(Verb::Updated, Entity::Lock(after)).await,
+            Some(after) => self.record(ChangeKind::Updated, Entity::Lock(after)).await,
             None => Ok(Entity::Lock(before)),
         }
     }
@@ -41,40 +41,40 @@ impl Rules<'_> {
         &mut self,
         id: &LockId,
         token: &LockToken,
-    ) -> Result<Option<Entity>, Fault> {
+    ) -> Result<Option<Entity>, RegistryError> {
         let now = self.tx.now();
-        let Some(lock) = self.tx.lock(id).await?.filter(|lock| lock.holds(now)) else { return Ok(None) };
-        refuse_if(!lock.is_proven_by(token), Fault::LockLost)?;
-        self.made(Verb::Deleted, Entity::Lock(lock)).await.map(Some)
+        let Some(lock) = self.tx.lock(id).await?.filter(|lock| lock.is_active(now)) else { return Ok(None) };
+        ensure_not(!lock.matches(token), RegistryError::LockLost)?;
+        self.record(ChangeKind::Deleted, Entity::Lock(lock)).await.map(Some)
     }
 
-    pub(super) async fn break_lock(&mut self, id: &LockId) -> Result<Entity, Fault> {
+    pub(super) async fn break_lock(&mut self, id: &LockId) -> Result<Entity, RegistryError> {
         let now = self.tx.now();
-        let lock = self.tx.lock(id).await?.filter(|lock| lock.holds(now)).ok_or(Fault::NotFound)?;
-        self.made(Verb::Deleted, Entity::Lock(lock)).await
+        let lock = self.tx.lock(id).await?.filter(|lock| lock.is_active(now)).ok_or(RegistryError::NotFound)?;
+        self.record(ChangeKind::Deleted, Entity::Lock(lock)).await
     }
 
     /// From here on, what the lock stands on is the one's who asks.
-    pub(super) async fn hold(&mut self, id: &LockId, token: &LockToken, fence: u64) -> Result<Entity, Fault> {
+    pub(super) async fn prove_lock(&mut self, id: &LockId, token: &LockToken, fence: u64) -> Result<Entity, RegistryError> {
         let lock = self.proven(id, token).await?;
-        refuse_if(lock.fence != fence, Fault::LockLost)?;
+        ensure_not(lock.fence != fence, RegistryError::LockLost)?;
         self.held.push(lock.id.clone());
         Ok(Entity::Lock(lock))
     }
 
     /// Whether no lock that is everybody's, or of the caller's own tenant, holds the caller, but for those
     /// that are held here.
-    pub(super) async fn unlocked(&mut self, caller: &Caller) -> Result<(), Fault> {
-        let (now, target) = (self.tx.now(), Target::Caller(caller.id.clone()));
+    pub(super) async fn check_not_locked(&mut self, caller: &Caller) -> Result<(), RegistryError> {
+        let (now, target) = (self.tx.now(), LockTarget::Caller(caller.id.clone()));
         let locks = self.tx.locks_on(&target).await?.into_iter();
         none_of(locks.filter(|lock| lock.holds_caller(caller, now) && !self.held.contains(&lock.id)))
     }
 
     /// A lock that holds, and whose token this is.
-    async fn proven(&mut self, id: &LockId, token: &LockToken) -> Result<Lock, Fault> {
+    async fn proven(&mut self, id: &LockId, token: &LockToken) -> Result<Lock, RegistryError> {
         let now = self.tx.now();
-        let lock = self.tx.lock(id).await?.filter(|lock| lock.holds(now) && lock.is_proven_by(token));
-        lock.ok_or(Fault::LockLost)
+        let lock = self.tx.lock(id).await?.filter(|lock| lock.is_active(now) && lock.matches(token));
+        lock.ok_or(RegistryError::LockLost)
     }
 }
 
@@ -85,6 +85,6 @@ fn after(last: u64, now: Timestamp) -> u64 {
 }
 
 /// Whether there is none; else the one that holds longest: when it ends, the others have.
-fn none_of(locks: impl Iterator<Item = Lock>) -> Result<(), Fault> {
-    locks.max_by_key(|lock| lock.expires_at).map_or(Ok(()), |lock| Err(Fault::Locked(Box::new(lock))))
+fn none_of(locks: impl Iterator<Item = Lock>) -> Result<(), RegistryError> {
+    locks.max_by_key(|lock| lock.expires_at).map_or(Ok(()), |lock| Err(RegistryError::Locked(Box::new(lock))))
 }

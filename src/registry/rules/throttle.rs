@@ -1,9 +1,9 @@
 //! What throttles and quotas are held to.
 
-use super::{Rules, refuse_if, still};
+use super::{Rules, ensure_not, check_revision};
 use crate::{
-    app::{CallerEdit, CallerId, Entity, Quota, QuotaId, SpecialOf, TenantId, Throttle, ThrottleId, Verb},
-    registry::Fault,
+    model::{CallerEdit, CallerId, Entity, Quota, QuotaId, OverrideSubject, TenantId, Throttle, ThrottleId, ChangeKind},
+    registry::RegistryError,
 };
 
 impl Rules<'_> {
@@ -11,36 +11,36 @@ impl Rules<'_> {
         &mut self,
         throttle: Throttle,
         most: Option<u32>,
-    ) -> Result<Entity, Fault> {
-        refuse_if(self.tx.tenant(&throttle.tenant).await?.is_none(), Fault::NotFound)?;
+    ) -> Result<Entity, RegistryError> {
+        ensure_not(self.tx.tenant(&throttle.tenant).await?.is_none(), RegistryError::NotFound)?;
         let others = self.tx.throttles(&throttle.tenant).await?;
         full(others.len(), most)?;
-        refuse_if(self.tx.has_throttle(&throttle.id).await?, Fault::Conflict)?;
+        ensure_not(self.tx.has_throttle(&throttle.id).await?, RegistryError::Conflict)?;
         let throttle = Throttle { revision: 1, created_at: self.tx.now(), ..throttle };
         self.fits_beside(&throttle, &others).await?;
-        self.made(Verb::Created, Entity::Throttle(throttle)).await
+        self.record(ChangeKind::Created, Entity::Throttle(throttle)).await
     }
 
-    pub(super) async fn update_throttle(&mut self, throttle: Throttle) -> Result<Entity, Fault> {
+    pub(super) async fn update_throttle(&mut self, throttle: Throttle) -> Result<Entity, RegistryError> {
         let others = self.tx.throttles(&throttle.tenant).await?;
-        let before = others.iter().find(|other| other.id == throttle.id).ok_or(Fault::NotFound)?;
-        still(Some(throttle.revision), before.revision)?;
+        let before = others.iter().find(|other| other.id == throttle.id).ok_or(RegistryError::NotFound)?;
+        check_revision(Some(throttle.revision), before.revision)?;
         if *before == throttle {
             return Ok(Entity::Throttle(throttle));
         }
         let after = Throttle { revision: before.revision + 1, created_at: before.created_at, ..throttle };
         self.fits_beside(&after, &others).await?;
-        self.made(Verb::Updated, Entity::Throttle(after)).await
+        self.record(ChangeKind::Updated, Entity::Throttle(after)).await
     }
 
     /// Whether a throttle's name and routes are free for it, and the apps that it names are there.
-    async fn fits_beside(&mut self, throttle: &Throttle, others: &[Throttle]) -> Result<(), Fault> {
+    async fn fits_beside(&mut self, throttle: &Throttle, others: &[Throttle]) -> Result<(), RegistryError> {
         let others = || others.iter().filter(|other| other.id != throttle.id);
-        refuse_if(others().any(|other| other.name == throttle.name), Fault::NameTaken)?;
-        refuse_if(twice(throttle) || others().any(|other| share_a_route(throttle, other)), Fault::Conflict)?;
+        ensure_not(others().any(|other| other.name == throttle.name), RegistryError::NameTaken)?;
+        ensure_not(twice(throttle) || others().any(|other| share_a_route(throttle, other)), RegistryError::Conflict)?;
         for special in &throttle.specials {
-            if let SpecialOf::App(app) = &special.of {
-                refuse_if(self.tx.caller(&throttle.tenant, app).await?.is_none(), Fault::NotFound)?;
+            if let OverrideSubject::App(app) = &special.of {
+                ensure_not(self.tx.caller(&throttle.tenant, app).await?.is_none(), RegistryError::NotFound)?;
             }
         }
         Ok(())
@@ -51,54 +51,54 @@ impl Rules<'_> {
         tenant: &TenantId,
         id: &ThrottleId,
         expected: Option<u64>,
-    ) -> Result<Entity, Fault> {
-        let throttle = self.tx.throttle(tenant, id).await?.ok_or(Fault::NotFound)?;
-        still(expected, throttle.revision)?;
-        refuse_if(!throttle.bindings.is_empty(), Fault::InUse)?;
-        self.made(Verb::Deleted, Entity::Throttle(throttle)).await
+    ) -> Result<Entity, RegistryError> {
+        let throttle = self.tx.throttle(tenant, id).await?.ok_or(RegistryError::NotFound)?;
+        check_revision(expected, throttle.revision)?;
+        ensure_not(!throttle.bindings.is_empty(), RegistryError::InUse)?;
+        self.record(ChangeKind::Deleted, Entity::Throttle(throttle)).await
     }
 
     /// An app that is deleted has no limits of its own any more.
-    pub(super) async fn drop_specials(&mut self, tenant: &TenantId, app: &CallerId) -> Result<(), Fault> {
+    pub(super) async fn drop_specials(&mut self, tenant: &TenantId, app: &CallerId) -> Result<(), RegistryError> {
         for mut throttle in self.tx.throttles(tenant).await? {
             let before = throttle.specials.len();
-            throttle.specials.retain(|special| !matches!(&special.of, SpecialOf::App(id) if id == app));
+            throttle.specials.retain(|special| !matches!(&special.of, OverrideSubject::App(id) if id == app));
             if throttle.specials.len() < before {
                 throttle.revision += 1;
-                self.tx.make(Verb::Updated, Entity::Throttle(throttle)).await?;
+                self.tx.write(ChangeKind::Updated, Entity::Throttle(throttle)).await?;
             }
         }
         Ok(())
     }
 
-    pub(super) async fn create_quota(&mut self, quota: Quota, most: Option<u32>) -> Result<Entity, Fault> {
-        refuse_if(self.tx.tenant(&quota.tenant).await?.is_none(), Fault::NotFound)?;
+    pub(super) async fn create_quota(&mut self, quota: Quota, most: Option<u32>) -> Result<Entity, RegistryError> {
+        ensure_not(self.tx.tenant(&quota.tenant).await?.is_none(), RegistryError::NotFound)?;
         let others = self.tx.quotas(&quota.tenant).await?;
         full(others.len(), most)?;
-        refuse_if(self.tx.has_quota(&quota.id).await?, Fault::Conflict)?;
-        refuse_if(others.iter().any(|other| other.name == quota.name), Fault::NameTaken)?;
+        ensure_not(self.tx.has_quota(&quota.id).await?, RegistryError::Conflict)?;
+        ensure_not(others.iter().any(|other| other.name == quota.name), RegistryError::NameTaken)?;
         let quota = Quota { revision: 1, created_at: self.tx.now(), ..quota };
-        self.made(Verb::Created, Entity::Quota(quota)).await
+        self.record(ChangeKind::Created, Entity::Quota(quota)).await
     }
 
-    pub(super) async fn update_quota(&mut self, quota: Quota) -> Result<Entity, Fault> {
+    pub(super) async fn update_quota(&mut self, quota: Quota) -> Result<Entity, RegistryError> {
         let others = self.tx.quotas(&quota.tenant).await?;
-        let before = others.iter().find(|other| other.id == quota.id).ok_or(Fault::NotFound)?;
-        still(Some(quota.revision), before.revision)?;
+        let before = others.iter().find(|other| other.id == quota.id).ok_or(RegistryError::NotFound)?;
+        check_revision(Some(quota.revision), before.revision)?;
         if *before == quota {
             return Ok(Entity::Quota(quota));
         }
         let taken = others.iter().any(|other| other.id != quota.id && other.name == quota.name);
-        refuse_if(taken, Fault::NameTaken)?;
+        ensure_not(taken, RegistryError::NameTaken)?;
         let after = Quota { revision: before.revision + 1, created_at: before.created_at, ..quota };
-        self.made(Verb::Updated, Entity::Quota(after)).await
+        self.record(ChangeKind::Updated, Entity::Quota(after)).await
     }
 
     /// The apps that had it have none any more; a lock on one of them stops it.
-    pub(super) async fn delete_quota(&mut self, tenant: &TenantId, id: &QuotaId) -> Result<Entity, Fault> {
-        let quota = self.tx.quota(tenant, id).await?.ok_or(Fault::NotFound)?;
+    pub(super) async fn delete_quota(&mut self, tenant: &TenantId, id: &QuotaId) -> Result<Entity, RegistryError> {
+        let quota = self.tx.quota(tenant, id).await?.ok_or(RegistryError::NotFound)?;
         loop {
-            let bound = self.tx.some_with(id).await?;
+            let bound = self.tx.apps_with_quota(id).await?;
             if bound.is_empty() {
                 break;
             }
@@ -107,13 +107,13 @@ impl Rules<'_> {
                 self.update_caller(tenant, &app.id, None, edit).await?;
             }
         }
-        self.made(Verb::Deleted, Entity::Quota(quota)).await
+        self.record(ChangeKind::Deleted, Entity::Quota(quota)).await
     }
 }
 
-fn full(there: usize, most: Option<u32>) -> Result<(), Fault> {
+fn full(there: usize, most: Option<u32>) -> Result<(), RegistryError> {
     match most {
-        Some(most) => refuse_if(there >= most as usize, Fault::Full(most)),
+        Some(most) => ensure_not(there >= most as usize, RegistryError::LimitReached(most)),
         None => Ok(()),
     }
 }

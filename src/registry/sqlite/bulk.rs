@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use sqlx::{SqliteConnection, query, query_as, query_scalar};
 
-use super::{chain, fault::fault, open, record};
+use super::{hash_chain, error::fault, open, json};
 use crate::{
-    app::{Kind, Seq},
-    registry::{Clash, End, Fault, Transaction, Work, clash},
+    model::{EntityKind, Seq},
+    registry::{ImportConflict, Outcome, RegistryError, Transaction, UnitOfWork, find_conflict},
 };
 
 /// A copy of the store that is gone when this is dropped.
@@ -18,7 +18,7 @@ pub(super) struct Staging {
 
 impl Staging {
     /// An empty file beside the store: what is in it will be as large, and as secret.
-    pub(super) fn beside(store: &Path) -> Result<Self, Fault> {
+    pub(super) fn beside(store: &Path) -> Result<Self, RegistryError> {
         let mut name = store.as_os_str().to_owned();
         name.push(format!(".import-{}", uuid::Uuid::new_v4().simple()));
         let path = PathBuf::from(name);
@@ -39,13 +39,13 @@ impl Drop for Staging {
 
 /// Work, and what it said of its end.
 pub(super) struct Ended<'a> {
-    pub(super) work: &'a mut dyn Work,
-    pub(super) end: Option<End>,
+    pub(super) work: &'a mut dyn UnitOfWork,
+    pub(super) end: Option<Outcome>,
 }
 
 #[async_trait]
-impl Work for Ended<'_> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
+impl UnitOfWork for Ended<'_> {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         let end = self.work.run(tx).await?;
         self.end = Some(end);
         Ok(end)
@@ -60,11 +60,11 @@ pub(super) const DETACH: &str = "DETACH DATABASE staged";
 pub(super) async fn in_the_way(
     tx: &mut dyn Transaction,
     staged: Vec<(String, String, Vec<u8>)>,
-) -> Result<bool, Fault> {
+) -> Result<bool, RegistryError> {
     for (kind, id, text) in staged {
-        let kind = Kind::named(&kind).ok_or_else(|| Fault::Corrupt("a kind that is not known".into()))?;
-        let entity = record::parse_as(kind, &id, &text)?;
-        if let Some(Clash::Taken(_)) = clash(tx, &entity).await? {
+        let kind = EntityKind::named(&kind).ok_or_else(|| RegistryError::Corrupt("a kind that is not known".into()))?;
+        let entity = json::parse_as(kind, &id, &text)?;
+        if let Some(ImportConflict::Taken(_)) = find_conflict(tx, &entity).await? {
             return Ok(true);
         }
     }
@@ -75,7 +75,7 @@ pub(super) async fn in_the_way(
 pub(super) async fn unguarded(
     conn: &mut SqliteConnection,
     base: Seq,
-) -> Result<Vec<(String, String, Vec<u8>)>, Fault> {
+) -> Result<Vec<(String, String, Vec<u8>)>, RegistryError> {
     query_as(
         "SELECT kind, entity_id, record FROM staged.change
          WHERE seq > $1 AND kind IN ('lock', 'quota', 'throttle')",
@@ -92,8 +92,8 @@ pub(super) async fn put(
     conn: &mut SqliteConnection,
     base: Seq,
     last: Seq,
-    hash: chain::Hash,
-) -> Result<(Seq, chain::Hash), Fault> {
+    hash: hash_chain::Hash,
+) -> Result<(Seq, hash_chain::Hash), RegistryError> {
     let base = base.cast_signed();
     let only_makes: bool =
         query_scalar("SELECT NOT EXISTS (SELECT 1 FROM staged.change WHERE seq > $1 AND verb <> 'created')")
@@ -102,11 +102,11 @@ pub(super) async fn put(
             .await
             .map_err(fault)?;
     if !only_makes {
-        return Err(Fault::Corrupt("bulk work has changed or deleted something".into()));
+        return Err(RegistryError::Corrupt("bulk work has changed or deleted something".into()));
     }
-    for kind in Kind::ALL {
+    for kind in EntityKind::ALL {
         let taken = |error: sqlx::Error| match &error {
-            sqlx::Error::Database(it) if it.is_foreign_key_violation() => Fault::Conflict,
+            sqlx::Error::Database(it) if it.is_foreign_key_violation() => RegistryError::Conflict,
             _ => fault(error),
         };
         query(insert(kind)).bind(base).execute(&mut *conn).await.map_err(taken)?;
@@ -123,12 +123,12 @@ pub(super) async fn put(
     .execute(&mut *conn)
     .await
     .map_err(fault)?;
-    let hash = chain::extend(conn, last, hash).await?;
-    Ok((super::read::last_seq(conn).await?, hash))
+    let hash = hash_chain::extend(conn, last, hash).await?;
+    Ok((super::queries::last_seq(conn).await?, hash))
 }
 
 /// The copy has the columns of the store, in their order.
-fn insert(kind: Kind) -> &'static str {
+fn insert(kind: EntityKind) -> &'static str {
     macro_rules! of {
         ($kind:literal) => {
             concat!(
@@ -143,14 +143,14 @@ fn insert(kind: Kind) -> &'static str {
         };
     }
     match kind {
-        Kind::Tenant => of!("tenant"),
-        Kind::Plan => of!("plan"),
-        Kind::Quota => of!("quota"),
-        Kind::Caller => of!("caller"),
-        Kind::Credential => of!("credential"),
-        Kind::Lock => of!("lock"),
-        Kind::Grant => of!("grant"),
-        Kind::Throttle => of!("throttle"),
+        EntityKind::Tenant => of!("tenant"),
+        EntityKind::Plan => of!("plan"),
+        EntityKind::Quota => of!("quota"),
+        EntityKind::Caller => of!("caller"),
+        EntityKind::Credential => of!("credential"),
+        EntityKind::Lock => of!("lock"),
+        EntityKind::Grant => of!("grant"),
+        EntityKind::Throttle => of!("throttle"),
     }
 }
 

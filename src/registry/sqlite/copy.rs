@@ -4,8 +4,8 @@ use std::path::Path;
 
 use sqlx::{ConnectOptions, Connection, SqliteConnection, query, query_scalar, sqlite::SqliteConnectOptions};
 
-use super::{fault::fault, read};
-use crate::{app::Seq, registry::Fault};
+use super::{error::fault, queries};
+use crate::{model::Seq, registry::RegistryError};
 
 /// Copies a store into an empty file, which keeps its mode; returns the number of the last change in it. The copy is
 /// one file without a write-ahead log. It is not synced.
@@ -15,9 +15,9 @@ use crate::{app::Seq, registry::Fault};
 ///
 /// # Errors
 /// [`Fault::Unavailable`] when one of them cannot be read or written; [`Fault::Corrupt`] when it is no store.
-pub async fn copy(store: &Path, to: &Path) -> Result<Seq, Fault> {
+pub async fn copy(store: &Path, to: &Path) -> Result<Seq, RegistryError> {
     let absolute = |path: &Path| {
-        std::path::absolute(path).map_err(|error| Fault::Unavailable(format!("{}: {error}", path.display())))
+        std::path::absolute(path).map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))
     };
     let (store, to) = (absolute(store)?, absolute(to)?);
     vacuum_into(&store, &to).await?;
@@ -30,20 +30,20 @@ pub async fn copy(store: &Path, to: &Path) -> Result<Seq, Fault> {
     if has_epoch {
         query("UPDATE identity SET epoch = epoch + 1").execute(&mut copy).await.map_err(fault)?;
     }
-    let last = read::last_seq(&mut copy).await?;
+    let last = queries::last_seq(&mut copy).await?;
     copy.close().await.map_err(fault)?;
     Ok(last)
 }
 
 /// Copies a store as it is into an empty file, both of absolute paths.
-pub(super) async fn vacuum_into(store: &Path, to: &Path) -> Result<(), Fault> {
-    let name = to.to_str().ok_or_else(|| Fault::Unavailable("the name of the copy is not UTF-8".into()))?;
+pub(super) async fn vacuum_into(store: &Path, to: &Path) -> Result<(), RegistryError> {
+    let name = to.to_str().ok_or_else(|| RegistryError::Unavailable("the name of the copy is not UTF-8".into()))?;
     let mut conn = connect(store).await?;
     let copied = query("VACUUM INTO $1").bind(name).execute(&mut conn).await.map_err(fault);
     conn.close().await.map_err(fault)?;
     copied.map(drop)
 }
 
-async fn connect(file: &Path) -> Result<SqliteConnection, Fault> {
+async fn connect(file: &Path) -> Result<SqliteConnection, RegistryError> {
     SqliteConnectOptions::new().filename(file).connect().await.map_err(fault)
 }

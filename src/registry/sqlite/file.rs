@@ -19,8 +19,8 @@ use arc_swap::ArcSwap;
 use sqlx::{ConnectOptions, Connection, SqlitePool, query, query_scalar, sqlite::SqliteConnectOptions};
 use tokio::time::{sleep, timeout};
 
-use super::{Options, fault::fault, mark, open, read};
-use crate::registry::{Fault, Mark};
+use super::{Options, error::fault, mark, open, queries};
+use crate::registry::{RegistryError, Mark};
 
 /// The time to wait for calls that still use the file that was there.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -53,9 +53,9 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(path: &Path) -> Result<Self, Fault> {
+    fn read(path: &Path) -> Result<Self, RegistryError> {
         let found =
-            fs::metadata(path).map_err(|error| Fault::Unavailable(format!("{}: {error}", path.display())))?;
+            fs::metadata(path).map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
         Ok(Self { file: identity(&found), length: found.len(), modified: found.modified().ok() })
     }
 }
@@ -107,24 +107,24 @@ pub(super) struct StoreFile {
 }
 
 impl StoreFile {
-    pub(super) async fn open(path: &Path, options: Options) -> Result<Self, Fault> {
+    pub(super) async fn open(path: &Path, options: Options) -> Result<Self, RegistryError> {
         // An absolute path is never one of SQLite's special names (`:memory:`, `file:…`).
         let path = std::path::absolute(path)
-            .map_err(|error| Fault::Unavailable(format!("{}: {error}", path.display())))?;
+            .map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
         let pools = Arc::new(open::pools(&path, &options).await?);
         Self::over(path, options, pools).await
     }
 
     /// To read only: nothing is made, migrated or completed.
-    pub(super) async fn open_to_read(path: &Path, options: Options) -> Result<Self, Fault> {
+    pub(super) async fn open_to_read(path: &Path, options: Options) -> Result<Self, RegistryError> {
         let path = std::path::absolute(path)
-            .map_err(|error| Fault::Unavailable(format!("{}: {error}", path.display())))?;
+            .map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
         let pools = Arc::new(open::pools_to_read(&path, &options).await?);
-        let seen = Seen { stamp: Some(Stamp::of(&path)?), log: None, main: None };
+        let seen = Seen { stamp: Some(Stamp::read(&path)?), log: None, main: None };
         Ok(Self::of(path, options, pools, seen))
     }
 
-    async fn over(path: PathBuf, options: Options, pools: Arc<Pools>) -> Result<Self, Fault> {
+    async fn over(path: PathBuf, options: Options, pools: Arc<Pools>) -> Result<Self, RegistryError> {
         let seen = see(&path).await?;
         Ok(Self::of(path, options, pools, seen))
     }
@@ -151,9 +151,9 @@ impl StoreFile {
 
     /// The connections for reading: to the file that has the name now. That another one was copied over it is not
     /// looked for.
-    pub(super) async fn readers(&self) -> Result<Arc<Pools>, Fault> {
+    pub(super) async fn readers(&self) -> Result<Arc<Pools>, RegistryError> {
         if self.closed.load(Ordering::Acquire)
-            || self.seen().stamp.map(|seen| seen.file) == Some(Stamp::of(&self.path)?.file)
+            || self.seen().stamp.map(|seen| seen.file) == Some(Stamp::read(&self.path)?.file)
         {
             return Ok(self.pools.load_full());
         }
@@ -164,16 +164,16 @@ impl StoreFile {
     ///
     /// # Errors
     /// [`Fault::Unavailable`] when nothing does, or nothing that is a store.
-    pub(super) async fn current(&self) -> Result<Arc<Pools>, Fault> {
-        if self.closed.load(Ordering::Acquire) || self.seen().stamp == Some(Stamp::of(&self.path)?) {
+    pub(super) async fn current(&self) -> Result<Arc<Pools>, RegistryError> {
+        if self.closed.load(Ordering::Acquire) || self.seen().stamp == Some(Stamp::read(&self.path)?) {
             return Ok(self.pools.load_full());
         }
         self.look().await
     }
 
-    async fn look(&self) -> Result<Arc<Pools>, Fault> {
+    async fn look(&self) -> Result<Arc<Pools>, RegistryError> {
         let _one_at_a_time = self.looking.lock().await;
-        let (stamp, seen) = (Stamp::of(&self.path)?, self.seen().clone());
+        let (stamp, seen) = (Stamp::read(&self.path)?, self.seen().clone());
         if self.closed.load(Ordering::Acquire) || seen.stamp == Some(stamp) {
             return Ok(self.pools.load_full());
         }
@@ -198,15 +198,15 @@ impl StoreFile {
 
     /// Whether the main file still holds what it held, and more. While a checkpoint may be writing it, nothing is
     /// concluded from what it says: a verdict must stand for a while, in a file that nobody writes to.
-    async fn verdict(&self, seen: &Seen) -> Result<Verdict, Fault> {
-        let stamp = Stamp::of(&self.path)?;
+    async fn verdict(&self, seen: &Seen) -> Result<Verdict, RegistryError> {
+        let stamp = Stamp::read(&self.path)?;
         let Some(before) = &seen.main else { return Ok(Verdict::Same(stamp)) };
         let is_empty = |log: Metadata| log.len() == 0;
         let settled = fs::metadata(beside(&self.path, "-wal")).map_or(true, is_empty);
         let looks = if settled { LOOKS } else { LOOKS_BESIDE_A_LOG };
         for _ in 0..looks {
             let found = read_main(&self.path, Some(before)).await;
-            if Stamp::of(&self.path)? != stamp {
+            if Stamp::read(&self.path)? != stamp {
                 return Ok(Verdict::Unknown);
             }
             match found {
@@ -220,19 +220,19 @@ impl StoreFile {
     }
 
     /// Makes the connections anew.
-    async fn renew(&self, in_place: bool, seen: &Seen) -> Result<Arc<Pools>, Fault> {
+    async fn renew(&self, in_place: bool, seen: &Seen) -> Result<Arc<Pools>, RegistryError> {
         let (old, log) = (self.pools.load_full(), beside(&self.path, "-wal"));
         let is_stale = |log: &Path| fs::metadata(log).is_ok_and(|found| Some(identity(&found)) == seen.log);
         // Before anything is closed: should the file that was there come back, it is used on.
         if !is_store_by_itself(&self.path).await && (is_stale(&log) || !log.exists()) {
-            return Err(Fault::Unavailable("what stands in the place of the store is none".into()));
+            return Err(RegistryError::Unavailable("what stands in the place of the store is none".into()));
         }
         if in_place && log.exists() {
             // What is in it belongs to the file that was there. On closing, SQLite would write it into this one.
             // It is kept under another name.
             let _ = fs::copy(&log, beside(&log, ".replaced"));
             let cut = OpenOptions::new().write(true).open(&log).and_then(|log| log.set_len(0));
-            cut.map_err(|error| Fault::Unavailable(format!("{}: {error}", log.display())))?;
+            cut.map_err(|error| RegistryError::Unavailable(format!("{}: {error}", log.display())))?;
         }
         // From here on there may be no way back to the connections that there are.
         self.seen().stamp = None;
@@ -244,7 +244,7 @@ impl StoreFile {
             old.close().await;
         };
         if timeout(CLOSING, ending).await.is_err() && in_place {
-            return Err(Fault::Unavailable("the file of the store that was there is still in use".into()));
+            return Err(RegistryError::Unavailable("the file of the store that was there is still in use".into()));
         }
         if !in_place && is_stale(&log) {
             set_aside(&log)?;
@@ -266,7 +266,7 @@ impl StoreFile {
         }
         let _one_at_a_time = self.looking.lock().await;
         let stamp = self.seen().stamp;
-        if self.closed.load(Ordering::Acquire) || Stamp::of(&self.path).ok() != stamp {
+        if self.closed.load(Ordering::Acquire) || Stamp::read(&self.path).ok() != stamp {
             return;
         }
         match checkpoint(&self.path).await {
@@ -301,32 +301,32 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// The file as it is now, after its write-ahead log was moved into it if nobody was in the way.
-async fn see(path: &Path) -> Result<Seen, Fault> {
-    let found = Stamp::of(path)?;
+async fn see(path: &Path) -> Result<Seen, RegistryError> {
+    let found = Stamp::read(path)?;
     let checkpointed = checkpoint(path).await;
     let log = fs::metadata(beside(path, "-wal")).ok().map(|log| identity(&log));
     Ok(match checkpointed {
         Ok(Some(main)) => seen_after(path, Some(found), log, main).await,
-        _ => Seen { stamp: Some(Stamp::of(path)?), log, main: read_main(path, None).await.ok() },
+        _ => Seen { stamp: Some(Stamp::read(path)?), log, main: read_main(path, None).await.ok() },
     })
 }
 
 /// The file after a checkpoint, which has put into it what `main` says. Another one that was put in its place since is
 /// not taken for it: its stamp is not noted.
 async fn seen_after(path: &Path, before: Option<Stamp>, log: Option<(u64, u64)>, main: Mark) -> Seen {
-    let stamp = Stamp::of(path).ok().filter(|now| before.is_some_and(|before| before.file == now.file));
+    let stamp = Stamp::read(path).ok().filter(|now| before.is_some_and(|before| before.file == now.file));
     let holds = read_main(path, Some(&main)).await.is_ok_and(|found| found.continues(&main));
     Seen { stamp: if holds { stamp } else { before }, log, main: Some(main) }
 }
 
 /// Moves the write-ahead log into the file, and cuts it. Returns what the file holds since; nothing when somebody was
 /// in the way.
-async fn checkpoint(path: &Path) -> Result<Option<Mark>, Fault> {
+async fn checkpoint(path: &Path) -> Result<Option<Mark>, RegistryError> {
     let options =
         SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(Duration::ZERO);
     let mut conn = options.connect().await.map_err(fault)?;
     let done = async {
-        let last = read::last_seq(&mut conn).await?;
+        let last = queries::last_seq(&mut conn).await?;
         let held = mark::mark(&mut conn, last).await?;
         let busy: i64 =
             query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut conn).await.map_err(fault)?;
@@ -338,13 +338,13 @@ async fn checkpoint(path: &Path) -> Result<Option<Mark>, Fault> {
 }
 
 /// What the main file says by itself: of the change that was asked about before, or of its last one.
-async fn read_main(path: &Path, before: Option<&Mark>) -> Result<Mark, Fault> {
+async fn read_main(path: &Path, before: Option<&Mark>) -> Result<Mark, RegistryError> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
     let mut conn = options.connect().await.map_err(fault)?;
     let read = async {
         let at = match before {
             Some(before) => before.at,
-            None => read::last_seq(&mut conn).await?,
+            None => queries::last_seq(&mut conn).await?,
         };
         mark::mark(&mut conn, at).await
     };
@@ -363,12 +363,12 @@ async fn is_store_by_itself(path: &Path) -> bool {
 
 /// Takes a write-ahead log away from a file that it does not belong to: SQLite would apply it. One that still holds
 /// something is kept under another name.
-fn set_aside(log: &Path) -> Result<(), Fault> {
+fn set_aside(log: &Path) -> Result<(), RegistryError> {
     let holds_something = fs::metadata(log).is_ok_and(|log| log.len() > 0);
     let done = if holds_something { fs::rename(log, beside(log, ".replaced")) } else { fs::remove_file(log) };
     match done {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Fault::Unavailable(format!("{}: {error}", log.display())))
+            Err(RegistryError::Unavailable(format!("{}: {error}", log.display())))
         }
         _ => Ok(()),
     }

@@ -3,26 +3,26 @@
 use sqlx::{QueryBuilder, SqliteConnection, query_as, query_scalar};
 
 use super::{
-    fault::fault,
-    read::{all, one},
+    error::fault,
+    queries::{all, one},
 };
 use crate::{
-    app::{Caller, CallerId, Grant, GrantId, TenantId},
-    registry::{Fault, Grants},
+    model::{Caller, CallerId, Grant, GrantId, TenantId},
+    registry::{RegistryError, GrantFilter},
 };
 
 pub(super) async fn grant(
     conn: &mut SqliteConnection,
     tenant: &TenantId,
     id: &GrantId,
-) -> Result<Option<Grant>, Fault> {
+) -> Result<Option<Grant>, RegistryError> {
     let query = query_as("SELECT id, record FROM \"grant\" WHERE id = $1 AND tenant = $2")
         .bind(id.as_str())
         .bind(tenant.as_str());
     one(conn, query).await
 }
 
-pub(super) async fn like(conn: &mut SqliteConnection, like: &Grant) -> Result<Option<Grant>, Fault> {
+pub(super) async fn like(conn: &mut SqliteConnection, like: &Grant) -> Result<Option<Grant>, RegistryError> {
     let query =
         query_as("SELECT id, record FROM \"grant\" WHERE caller = $1 AND route = $2 AND environment = $3")
             .bind(like.caller.as_str())
@@ -31,14 +31,14 @@ pub(super) async fn like(conn: &mut SqliteConnection, like: &Grant) -> Result<Op
     one(conn, query).await
 }
 
-pub(super) async fn of(conn: &mut SqliteConnection, caller: &Caller) -> Result<Vec<Grant>, Fault> {
+pub(super) async fn grants_of(conn: &mut SqliteConnection, caller: &Caller) -> Result<Vec<Grant>, RegistryError> {
     let query = query_as("SELECT id, record FROM \"grant\" WHERE tenant = $1 AND caller = $2 ORDER BY id")
         .bind(caller.tenant.as_str())
         .bind(caller.id.as_str());
     all(conn, query).await
 }
 
-pub(super) async fn grants(conn: &mut SqliteConnection, which: &Grants) -> Result<Vec<Grant>, Fault> {
+pub(super) async fn grants(conn: &mut SqliteConnection, which: &GrantFilter) -> Result<Vec<Grant>, RegistryError> {
     let mut query = QueryBuilder::new("SELECT id, record FROM \"grant\"");
     only(&mut query, which)?;
     query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(which.limit);
@@ -46,7 +46,7 @@ pub(super) async fn grants(conn: &mut SqliteConnection, which: &Grants) -> Resul
     all(conn, query.build_query_as()).await
 }
 
-pub(super) async fn count(conn: &mut SqliteConnection, which: &Grants) -> Result<u64, Fault> {
+pub(super) async fn count(conn: &mut SqliteConnection, which: &GrantFilter) -> Result<u64, RegistryError> {
     let mut query = QueryBuilder::new("SELECT count(*) FROM \"grant\"");
     only(&mut query, which)?;
     let count: i64 = query.build_query_scalar().fetch_one(conn).await.map_err(fault)?;
@@ -54,13 +54,13 @@ pub(super) async fn count(conn: &mut SqliteConnection, which: &Grants) -> Result
 }
 
 /// As [`Grants::take`] has it.
-fn only(query: &mut QueryBuilder<sqlx::Sqlite>, which: &Grants) -> Result<(), Fault> {
+fn only(query: &mut QueryBuilder<sqlx::Sqlite>, which: &GrantFilter) -> Result<(), RegistryError> {
     query.push(" WHERE TRUE");
     if let Some(tenant) = &which.tenant {
         query.push(" AND tenant = ").push_bind(tenant.as_str().to_owned());
     }
     if let Some(ids) = &which.callers {
-        let ids = serde_json::to_string(ids).map_err(|error| Fault::Corrupt(error.to_string()))?;
+        let ids = serde_json::to_string(ids).map_err(|error| RegistryError::Corrupt(error.to_string()))?;
         query.push(" AND caller IN (SELECT value FROM json_each(").push_bind(ids).push("))");
     }
     if let Some(text) = &which.caller_contains {
@@ -81,7 +81,7 @@ fn only(query: &mut QueryBuilder<sqlx::Sqlite>, which: &Grants) -> Result<(), Fa
     Ok(())
 }
 
-pub(super) async fn count_of(conn: &mut SqliteConnection, caller: &CallerId) -> Result<u64, Fault> {
+pub(super) async fn count_of(conn: &mut SqliteConnection, caller: &CallerId) -> Result<u64, RegistryError> {
     let count: i64 = query_scalar("SELECT count(*) FROM \"grant\" WHERE caller = $1")
         .bind(caller.as_str())
         .fetch_one(conn)

@@ -2,17 +2,17 @@
 
 use sqlx::{SqliteConnection, query, query_as};
 
-use super::{chain, fault::fault, read};
+use super::{hash_chain, error::fault, queries};
 use crate::{
-    app::Seq,
-    registry::{Fault, Mark, SecretCheck},
+    model::Seq,
+    registry::{RegistryError, Mark, SecretCheck},
 };
 
 /// The mark of a change. To be called in a transaction, so that all of it is of one moment.
-pub(super) async fn mark(conn: &mut SqliteConnection, at: Seq) -> Result<Mark, Fault> {
+pub(super) async fn mark(conn: &mut SqliteConnection, at: Seq) -> Result<Mark, RegistryError> {
     let (store, epoch): (String, i64) =
         query_as("SELECT id, epoch FROM identity").fetch_one(&mut *conn).await.map_err(fault)?;
-    let (last, hash) = (read::last_seq(conn).await?, chain::of(conn, at).await?);
+    let (last, hash) = (queries::last_seq(conn).await?, hash_chain::hash_of(conn, at).await?);
     Ok(Mark { store, epoch: epoch.cast_unsigned(), last, at, hash })
 }
 
@@ -20,7 +20,7 @@ pub(super) async fn mark(conn: &mut SqliteConnection, at: Seq) -> Result<Mark, F
 pub(super) async fn check_secrets(
     conn: &mut SqliteConnection,
     at_hand: &[SecretCheck],
-) -> Result<Vec<String>, Fault> {
+) -> Result<Vec<String>, RegistryError> {
     let known: Vec<(String, u32, String)> = query_as("SELECT kind, version, value FROM secret_check")
         .fetch_all(&mut *conn)
         .await
@@ -48,7 +48,7 @@ pub(super) async fn forget_secret(
     conn: &mut SqliteConnection,
     kind: &str,
     version: u32,
-) -> Result<(), Fault> {
+) -> Result<(), RegistryError> {
     let forget = query("DELETE FROM secret_check WHERE kind = $1 AND version = $2").bind(kind).bind(version);
     forget.execute(conn).await.map(drop).map_err(fault)
 }

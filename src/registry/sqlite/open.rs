@@ -17,11 +17,11 @@ use sqlx::{
 use tokio::time::Instant;
 
 use super::{
-    chain,
-    fault::{fault, is_busy, migration_fault},
+    hash_chain,
+    error::{fault, is_busy, migration_fault},
     file::Pools,
 };
-use crate::registry::Fault;
+use crate::registry::RegistryError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
@@ -74,7 +74,7 @@ impl Options {
 }
 
 /// Connections to a file of an absolute path, which is made when it is not there, with an up-to-date schema.
-pub(super) async fn pools(file: &Path, options: &Options) -> Result<Pools, Fault> {
+pub(super) async fn pools(file: &Path, options: &Options) -> Result<Pools, RegistryError> {
     make(file)?;
     let connect = SqliteConnectOptions::new().filename(file).busy_timeout(options.busy_timeout);
     let write = connect.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
@@ -94,7 +94,7 @@ fn pool() -> SqlitePoolOptions {
 }
 
 /// Connections that only read, to a file of an absolute path as it is: nothing of it is made, migrated or completed.
-pub(super) async fn pools_to_read(file: &Path, options: &Options) -> Result<Pools, Fault> {
+pub(super) async fn pools_to_read(file: &Path, options: &Options) -> Result<Pools, RegistryError> {
     let connect = SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(false)
@@ -103,19 +103,19 @@ pub(super) async fn pools_to_read(file: &Path, options: &Options) -> Result<Pool
     let readers = pool().max_connections(READERS).connect_with(connect).await.map_err(fault)?;
     let mut conn = readers.acquire().await.map_err(fault)?;
     if !is_store(&mut conn).await? {
-        return Err(Fault::Corrupt(format!("{} is not a store", file.display())));
+        return Err(RegistryError::Corrupt(format!("{} is not a store", file.display())));
     }
     let versions: Vec<i64> =
         query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(&mut *conn).await.map_err(fault)?;
     if let Some(later) = versions.iter().find(|version| !MIGRATIONS.version_exists(**version)) {
-        return Err(Fault::Corrupt(format!("migration {later} is of a later version of the program")));
+        return Err(RegistryError::Corrupt(format!("migration {later} is of a later version of the program")));
     }
     drop(conn);
     Ok(Pools { writer: readers.clone(), readers })
 }
 
 /// Whether every migration of this version was made to the store in a file of an absolute path.
-pub(super) async fn is_up_to_date(file: &Path) -> Result<bool, Fault> {
+pub(super) async fn is_up_to_date(file: &Path) -> Result<bool, RegistryError> {
     let connect =
         SqliteConnectOptions::new().filename(file).create_if_missing(false).pragma("query_only", "ON");
     let mut conn = connect.connect().await.map_err(fault)?;
@@ -127,18 +127,18 @@ pub(super) async fn is_up_to_date(file: &Path) -> Result<bool, Fault> {
 }
 
 /// Whether there are a store's tables in a database.
-pub(super) async fn is_store(conn: &mut SqliteConnection) -> Result<bool, Fault> {
+pub(super) async fn is_store(conn: &mut SqliteConnection) -> Result<bool, RegistryError> {
     has_table(conn, "change").await
 }
 
-async fn has_table(conn: &mut SqliteConnection, name: &str) -> Result<bool, Fault> {
+async fn has_table(conn: &mut SqliteConnection, name: &str) -> Result<bool, RegistryError> {
     let question = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1)";
     query_scalar(question).bind(name).fetch_one(conn).await.map_err(fault)
 }
 
 /// Opens the first connection, which switches a new file to WAL. Two processes doing so at once get
 /// `SQLITE_BUSY` without the busy timeout, so that is kept here.
-async fn first<F>(options: &Options, connect: impl Fn() -> F) -> Result<SqlitePool, Fault>
+async fn first<F>(options: &Options, connect: impl Fn() -> F) -> Result<SqlitePool, RegistryError>
 where
     F: Future<Output = Result<SqlitePool, sqlx::Error>>,
 {
@@ -154,20 +154,20 @@ where
 }
 
 /// All or nothing, and one process at a time: the driver itself takes no lock for migrations of SQLite.
-async fn migrate(writer: &SqlitePool) -> Result<(), Fault> {
+async fn migrate(writer: &SqlitePool) -> Result<(), RegistryError> {
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
     // Tables of another program: ours are not made beside them.
     let is_foreign =
         "SELECT count(*) > 0 AND sum(name = '_sqlx_migrations') = 0 FROM sqlite_schema WHERE type = 'table'";
     if sqlx::query_scalar::<_, bool>(is_foreign).fetch_one(&mut *tx).await.map_err(fault)? {
-        return Err(Fault::Corrupt("the file is a database of another program".into()));
+        return Err(RegistryError::Corrupt("the file is a database of another program".into()));
     }
     let had_hashes = has_table(&mut tx, "change_hash").await?;
     // Undocumented, and there for this: the future of `run` on a connection is not `Send`, nor would ours be.
     MIGRATIONS.run_direct(None, &mut *tx, false).await.map_err(migration_fault)?;
     // Later, a change without a hash is one that something else has written: it must not get one.
     if !had_hashes {
-        chain::complete(&mut tx).await?;
+        hash_chain::backfill(&mut tx).await?;
     }
     tx.commit().await.map_err(fault)
 }
@@ -177,12 +177,12 @@ async fn migrate(writer: &SqlitePool) -> Result<(), Fault> {
 /// A file that is there is looked at from outside only. On closing any descriptor of it, POSIX would drop
 /// the locks that other stores of this process have on it, and an older SQLite elsewhere could then take
 /// the write-ahead log away from under them.
-pub(super) fn make(file: &Path) -> Result<(), Fault> {
+pub(super) fn make(file: &Path) -> Result<(), RegistryError> {
     // Nobody here opens the file between its making and the closing of the descriptor it was made with.
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
 
-    let unavailable = |error: io::Error| Fault::Unavailable(format!("{}: {error}", file.display()));
+    let unavailable = |error: io::Error| RegistryError::Unavailable(format!("{}: {error}", file.display()));
     if let Some(folder) = file.parent() {
         private::folder(DirBuilder::new().recursive(true)).create(folder).map_err(unavailable)?;
     }
@@ -193,7 +193,7 @@ pub(super) fn make(file: &Path) -> Result<(), Fault> {
     // SQLite takes what is shorter than any page for an empty database, and would write over it.
     let length = file.metadata().map_err(unavailable)?.len();
     if (1..MIN_PAGE).contains(&length) {
-        return Err(Fault::Corrupt(format!("{} is not a database", file.display())));
+        return Err(RegistryError::Corrupt(format!("{} is not a database", file.display())));
     }
     Ok(())
 }

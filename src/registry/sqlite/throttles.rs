@@ -2,10 +2,10 @@
 
 use sqlx::{SqliteConnection, query_as};
 
-use super::read::{all, one};
+use super::queries::{all, one};
 use crate::{
-    app::{Caller, Quota, QuotaId, TenantId, Throttle, ThrottleId},
-    registry::Fault,
+    model::{Caller, Quota, QuotaId, TenantId, Throttle, ThrottleId},
+    registry::RegistryError,
 };
 
 /// How many callers are looked at together.
@@ -15,7 +15,7 @@ pub(super) async fn throttle(
     conn: &mut SqliteConnection,
     tenant: &TenantId,
     id: &ThrottleId,
-) -> Result<Option<Throttle>, Fault> {
+) -> Result<Option<Throttle>, RegistryError> {
     let query = query_as("SELECT id, record FROM throttle WHERE id = $1 AND tenant = $2")
         .bind(id.as_str())
         .bind(tenant.as_str());
@@ -26,7 +26,7 @@ pub(super) async fn throttle(
 pub(super) async fn throttles(
     conn: &mut SqliteConnection,
     tenant: &TenantId,
-) -> Result<Vec<Throttle>, Fault> {
+) -> Result<Vec<Throttle>, RegistryError> {
     let query =
         query_as("SELECT id, record FROM throttle WHERE tenant = $1 ORDER BY id").bind(tenant.as_str());
     all(conn, query).await
@@ -36,7 +36,7 @@ pub(super) async fn quota(
     conn: &mut SqliteConnection,
     tenant: &TenantId,
     id: &QuotaId,
-) -> Result<Option<Quota>, Fault> {
+) -> Result<Option<Quota>, RegistryError> {
     let query = query_as("SELECT id, record FROM quota WHERE id = $1 AND tenant = $2")
         .bind(id.as_str())
         .bind(tenant.as_str());
@@ -44,12 +44,12 @@ pub(super) async fn quota(
 }
 
 /// By id.
-pub(super) async fn quotas(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<Vec<Quota>, Fault> {
+pub(super) async fn quotas(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<Vec<Quota>, RegistryError> {
     let query = query_as("SELECT id, record FROM quota WHERE tenant = $1 ORDER BY id").bind(tenant.as_str());
     all(conn, query).await
 }
 
-pub(super) async fn some_with(conn: &mut SqliteConnection, quota: &QuotaId) -> Result<Vec<Caller>, Fault> {
+pub(super) async fn some_with(conn: &mut SqliteConnection, quota: &QuotaId) -> Result<Vec<Caller>, RegistryError> {
     let query =
         query_as("SELECT id, record FROM caller WHERE quota = $1 LIMIT $2").bind(quota.as_str()).bind(SOME);
     all(conn, query).await

@@ -15,20 +15,20 @@ use utoipa::{
 
 use super::{
     Surface,
-    answer::{Answer, Refused},
-    call::Call,
+    response::{ApiResponse, ErrorResponse},
+    call_context::CallContext,
     callers::Caller,
     keys::KeyRecord,
     locks::Lock,
     page::Page,
     plans::Plan,
-    spec,
+    openapi,
     tenants::Tenant,
 };
 use crate::{
-    app::{Entity, Kind, Role, Seq, Verb, hex::hex},
-    registry::{Changes, Past},
-    surface::spec::words,
+    model::{Entity, EntityKind, Role, Seq, ChangeKind, hex::encode},
+    registry::{ChangeFilter, ChangeWithPrevious},
+    surface::openapi::schemas,
 };
 
 /// A change.
@@ -45,10 +45,10 @@ pub(super) struct Change {
     #[schema(required)]
     address: Option<String>,
     /// What was done.
-    #[schema(value_type = words::Verb)]
-    verb: Verb,
+    #[schema(value_type = schemas::Verb)]
+    verb: ChangeKind,
     /// To what kind of thing: `tenant`, `caller`, `credential`, `plan`, `lock`, `grant`, `quota` or `throttle`.
-    #[schema(value_type = words::EntityKind)]
+    #[schema(value_type = schemas::EntityKind)]
     kind: &'static str,
     /// To which.
     id: String,
@@ -78,11 +78,11 @@ enum Subject {
     /// A lock.
     Lock(Lock),
     /// A grant.
-    Grant(crate::app::Grant),
+    Grant(crate::model::Grant),
     /// A quota of apps.
-    Quota(crate::app::Quota),
+    Quota(crate::model::Quota),
     /// A throttle.
-    Throttle(crate::app::Throttle),
+    Throttle(crate::model::Throttle),
 }
 
 /// What a change is about, as the surface shows it, or, where nothing else here does, as it is kept.
@@ -110,19 +110,19 @@ impl From<Entity> for Subject {
     }
 }
 
-impl From<Past> for Change {
-    fn from(Past { change, before, hash }: Past) -> Self {
+impl From<ChangeWithPrevious> for Change {
+    fn from(ChangeWithPrevious { change, before, hash }: ChangeWithPrevious) -> Self {
         Self {
             seq: change.seq,
             at: change.at,
-            actor: change.actor.who().to_owned(),
+            actor: change.actor.name().to_owned(),
             address: change.actor.address().map(str::to_owned),
             verb: change.verb,
             kind: change.entity.kind().as_str(),
             id: change.entity.id().to_owned(),
             before: before.map(Subject::from),
-            after: (change.verb != Verb::Deleted).then(|| change.entity.into()),
-            hash: hash.map(|hash| hex(&hash)),
+            after: (change.verb != ChangeKind::Deleted).then(|| change.entity.into()),
+            hash: hash.map(|hash| encode(&hash)),
         }
     }
 }
@@ -138,17 +138,17 @@ fn number(text: &str) -> Option<Seq> {
     path = "/changes",
     tag = "changes",
     operation_id = "list_changes",
-    params(spec::Limit, ("after" = Option<u64>, Query, description = "The number of a change"), ("kind" = Option<words::EntityKind>, Query, description = "Only of this kind of thing"), ("id" = Option<String>, Query, description = "Only of this one"), ("actor" = Option<String>, Query, description = "Only made by this one")),
-    responses(spec::Many<Change>, spec::Any),
+    params(openapi::Limit, ("after" = Option<u64>, Query, description = "The number of a change"), ("kind" = Option<schemas::EntityKind>, Query, description = "Only of this kind of thing"), ("id" = Option<String>, Query, description = "Only of this one"), ("actor" = Option<String>, Query, description = "Only made by this one")),
+    responses(openapi::OkPage<Change>, openapi::CommonErrors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::ReadOnly).await?;
+pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
     let query = call.query(&["kind", "id", "actor", "limit", "after"])?;
-    let which = Changes {
+    let which = ChangeFilter {
         kind: query.chosen(
             "kind",
             "tenant, caller, credential, plan, lock, grant, quota or throttle",
-            Kind::named,
+            EntityKind::named,
         )?,
         id: query.text("id").map(str::to_owned),
         actor: query.text("actor").map(str::to_owned),
@@ -158,5 +158,5 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     let history = surface.admin.registry.history(&which).await.map_err(|fault| surface.refuse(fault))?;
     let next = history.next.map(|next| next.to_string());
     let (page, link) = Page::of(&query, history.changes.into_iter().map(Change::from).collect(), next);
-    Ok(Answer::ok(&page).linked(link))
+    Ok(ApiResponse::ok(&page).with_link(link))
 }

@@ -6,13 +6,13 @@ use http::{HeaderMap, HeaderName, header};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::{Denial, app::hex::hex};
+use crate::{Denial, model::hex::encode};
 
 /// A strong entity tag.
 #[derive(Debug, PartialEq)]
-pub(super) struct Tag(String);
+pub(super) struct ETag(String);
 
-impl Tag {
+impl ETag {
     /// Of what has revisions.
     pub(super) fn revision(revision: u64) -> Self {
         Self(format!("\"{revision}\""))
@@ -21,15 +21,15 @@ impl Tag {
     /// Of what has none.
     pub(super) fn content(document: &impl Serialize) -> Self {
         let hash: [u8; 32] = Sha256::digest(serde_json::to_vec(document).unwrap_or_default()).into();
-        Self(format!("\"{}\"", hex(&hash[..16])))
+        Self(format!("\"{}\"", encode(&hash[..16])))
     }
 
     /// Whether a change may be made to what has this tag.
     ///
     /// # Errors
     /// 428 without `If-Match`; 412 when that names others.
-    pub(super) fn expected(&self, headers: &HeaderMap) -> Result<(), Denial> {
-        if self.matches(headers)? { Ok(()) } else { Err(needed()) }
+    pub(super) fn check_if_match(&self, headers: &HeaderMap) -> Result<(), Denial> {
+        if self.matches(headers)? { Ok(()) } else { Err(precondition_required()) }
     }
 
     /// The same, where a change may also be made without `If-Match`: whether there is one.
@@ -41,17 +41,17 @@ impl Tag {
             return Ok(false);
         }
         let ours = tags(headers, &header::IF_MATCH).any(|tag| tag == self.0 || tag == "*");
-        if ours { Ok(true) } else { Err(moved_on()) }
+        if ours { Ok(true) } else { Err(precondition_failed()) }
     }
 
     /// Whether who reads has it already. Compared weakly.
-    pub(super) fn is_known(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn matches_if_none_match(&self, headers: &HeaderMap) -> bool {
         let same = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag) == self.0 || tag == "*";
         tags(headers, &header::IF_NONE_MATCH).any(same)
     }
 }
 
-impl fmt::Display for Tag {
+impl fmt::Display for ETag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -64,18 +64,18 @@ fn tags<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &
 }
 
 /// Whether `If-None-Match: *` says that nothing is to be replaced.
-pub(super) fn only_new(headers: &HeaderMap) -> bool {
+pub(super) fn if_none_match_any(headers: &HeaderMap) -> bool {
     tags(headers, &header::IF_NONE_MATCH).any(|tag| tag == "*")
 }
 
 /// 428.
-pub(super) fn needed() -> Denial {
+pub(super) fn precondition_required() -> Denial {
     let detail = "This needs If-Match, with the ETag of what is to be changed.";
     Denial::PreconditionRequired { detail: detail.into() }
 }
 
 /// 412.
-pub(super) fn moved_on() -> Denial {
+pub(super) fn precondition_failed() -> Denial {
     Denial::PreconditionFailed { detail: "It is not, or no longer, as If-Match says.".into() }
 }
 
@@ -105,7 +105,7 @@ mod tests {
             (&[""], 412),
             (&["\"77\""], 412),
         ] {
-            let outcome = Tag::revision(7).expected(&fields(&header::IF_MATCH, values));
+            let outcome = ETag::revision(7).check_if_match(&fields(&header::IF_MATCH, values));
             assert_eq!(
                 outcome.map_or_else(|denial| denial.status().as_u16(), |()| 200),
                 status,
@@ -126,15 +126,15 @@ mod tests {
             (&["7"], false),
         ] {
             let headers = fields(&header::IF_NONE_MATCH, values);
-            assert_eq!(Tag::revision(7).is_known(&headers), known, "{values:?}");
-            assert_eq!(only_new(&headers), values == ["*"], "{values:?}");
+            assert_eq!(ETag::revision(7).matches_if_none_match(&headers), known, "{values:?}");
+            assert_eq!(if_none_match_any(&headers), values == ["*"], "{values:?}");
         }
     }
 
     #[test]
     fn what_has_no_revision_has_the_tag_of_its_content() {
-        assert_eq!(Tag::content(&[1]), Tag::content(&[1]));
-        assert_ne!(Tag::content(&[1]), Tag::content(&[2]));
-        assert_eq!(Tag::content(&[1]).to_string().len(), 34);
+        assert_eq!(ETag::content(&[1]), ETag::content(&[1]));
+        assert_ne!(ETag::content(&[1]), ETag::content(&[2]));
+        assert_eq!(ETag::content(&[1]).to_string().len(), 34);
     }
 }

@@ -1,9 +1,9 @@
 //! Locks: leases that are acquired, proven, refreshed, released and broken.
 
 mod enforced;
-mod proof;
+mod lock_token;
 
-pub(super) use proof::Proof;
+pub(super) use lock_token::LockTokenHeader;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,31 +15,31 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    answer::{Answer, Refused},
-    call::Call,
+    response::{ApiResponse, ErrorResponse},
+    call_context::CallContext,
     callers::manages,
     done,
-    etag::{self, Tag},
-    json::{self, Checks},
-    page::{Page, cut},
+    etag::{self, ETag},
+    json::{self, FieldErrors},
+    page::{Page, split_page},
     routes::Route,
-    spec,
+    openapi,
 };
 use crate::{
     Denial,
-    app::{
-        self, CallerId, Covers, Entity, Lease, LockId, LockToken, ResourcePath, Role, TenantId,
+    model::{
+        self, CallerId, LockedRequests, Entity, Lease, LockId, LockToken, ResourcePath, Role, TenantId,
         text::is_label,
     },
-    registry::{Callers, Command, Fault, NewLock},
-    surface::{present, spec::words},
+    registry::{CallerFilter, Command, RegistryError, NewLock},
+    surface::{non_null, openapi::schemas},
 };
 
 /// How long a lock holds, in seconds, unless it is said.
 const LASTS: u32 = 60;
 
 /// The longest reason, in characters.
-const LONGEST_REASON: usize = 255;
+const MAX_REASON_LEN: usize = 255;
 
 /// A lock that holds.
 #[derive(Debug, Serialize, ToSchema)]
@@ -56,8 +56,8 @@ pub(super) struct Lock {
     /// Why; shown to who is refused.
     reason: String,
     /// Which requests it stops.
-    #[schema(value_type = words::Covers)]
-    covers: Covers,
+    #[schema(value_type = schemas::Covers)]
+    covers: LockedRequests,
     /// When it was acquired.
     acquired_at: Timestamp,
     /// The first moment at which it no longer holds, unless it is refreshed.
@@ -73,8 +73,8 @@ pub(super) struct Lock {
 #[schema(min_properties = 1, max_properties = 1)]
 pub(super) struct Target {
     /// A caller: what it sends, and what others would change of it.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = words::Id, required = false)]
+    #[serde(default, deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schemas::Id, required = false)]
     caller: Option<CallerId>,
     /// A path and all below it, such as `/orders/7`, in its normal form: `/a%62` and `/a b` are kept as `/ab` and
     /// `/a%20b`.
@@ -104,22 +104,22 @@ pub(super) struct Acquired {
 /// A lock to be acquired, by who asks.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WantedLock {
+pub(super) struct LockRequest {
     /// Whose requests it is to stop; `null`, or nothing said, is everybody's.
     #[serde(default)]
-    #[schema(value_type = Option<words::Id>)]
+    #[schema(value_type = Option<schemas::Id>)]
     tenant: Option<TenantId>,
     /// What it is to stand on.
     target: Target,
     /// Why; shown to who is refused. 1 to 255 characters, none of them invisible.
-    #[schema(value_type = words::Name)]
+    #[schema(value_type = schemas::Name)]
     reason: String,
     /// Which requests it is to stop; those that may change something, unless it is said.
     #[serde(default)]
-    #[schema(value_type = words::Covers)]
-    covers: Covers,
+    #[schema(value_type = schemas::Covers)]
+    covers: LockedRequests,
     /// How many seconds it is to hold, at most a day; 60, unless it is said.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = u32, required = false, minimum = 1, maximum = 86_400)]
     lasts: Option<u32>,
 }
@@ -129,16 +129,16 @@ pub(super) struct WantedLock {
 #[serde(deny_unknown_fields)]
 pub(super) struct Refresh {
     /// How many seconds, at most a day; 60, unless it is said. Never does it hold shorter than it did.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = u32, required = false, minimum = 1, maximum = 86_400)]
     lasts: Option<u32>,
 }
 
-impl From<app::Lock> for Lock {
-    fn from(lock: app::Lock) -> Self {
+impl From<model::Lock> for Lock {
+    fn from(lock: model::Lock) -> Self {
         let (caller, resource) = match lock.target {
-            app::Target::Caller(id) => (Some(id), None),
-            app::Target::Resource(path) => (None, Some(path)),
+            model::LockTarget::Caller(id) => (Some(id), None),
+            model::LockTarget::Resource(path) => (None, Some(path)),
         };
         Self {
             id: lock.id.to_string(),
@@ -155,26 +155,26 @@ impl From<app::Lock> for Lock {
 }
 
 /// A time as a lease; 422 when it is none.
-fn lease(lasts: Option<u32>, checks: &mut Checks) -> Option<Lease> {
+fn lease(lasts: Option<u32>, checks: &mut FieldErrors) -> Option<Lease> {
     let lease = Lease::try_from(Duration::from_secs(lasts.unwrap_or(LASTS).into()));
-    checks.that(lease.is_ok(), "#/lasts", "a lock holds for 1 to 86400 seconds at a time");
+    checks.ensure(lease.is_ok(), "#/lasts", "a lock holds for 1 to 86400 seconds at a time");
     lease.ok()
 }
 
-impl WantedLock {
+impl LockRequest {
     /// The lock to be acquired by somebody.
-    fn checked(self, (owner, holder): (&str, &CallerId), token: &LockToken) -> Result<NewLock, Refused> {
-        let mut checks = Checks::default();
-        let fits = is_label(&self.reason, 1..=LONGEST_REASON);
-        checks.that(fits, "#/reason", "a reason is 1 to 255 characters, none of them invisible");
+    fn checked(self, (owner, holder): (&str, &CallerId), token: &LockToken) -> Result<NewLock, ErrorResponse> {
+        let mut checks = FieldErrors::default();
+        let fits = is_label(&self.reason, 1..=MAX_REASON_LEN);
+        checks.ensure(fits, "#/reason", "a reason is 1 to 255 characters, none of them invisible");
         let lasts = lease(self.lasts, &mut checks);
         let target = match self.target {
-            Target { caller: Some(id), resource: None } => Some(app::Target::Caller(id)),
-            Target { caller: None, resource: Some(path) } => Some(app::Target::Resource(path)),
+            Target { caller: Some(id), resource: None } => Some(model::LockTarget::Caller(id)),
+            Target { caller: None, resource: Some(path) } => Some(model::LockTarget::Resource(path)),
             _ => None,
         };
-        checks.that(target.is_some(), "#/target", "it is either a caller or a resource");
-        checks.done()?;
+        checks.ensure(target.is_some(), "#/target", "it is either a caller or a resource");
+        checks.finish()?;
         let checked = target.zip(lasts).ok_or_else(|| Denial::internal("what was checked is not there"));
         let (target, lasts) = checked?;
         Ok(NewLock {
@@ -193,30 +193,30 @@ impl WantedLock {
 
 /// Refuses a lock on a path where no route would look at it; of one on a caller, which also keeps others from changing
 /// the caller, returns what it does not stop.
-fn enforcement(routes: &[Route], target: &app::Target) -> Result<Vec<String>, Refused> {
-    let mut checks = Checks::default();
+fn enforcement(routes: &[Route], target: &model::LockTarget) -> Result<Vec<String>, ErrorResponse> {
+    let mut checks = FieldErrors::default();
     let mut warnings = Vec::new();
     // Without routes, something else than this gateway serves requests and enforces locks.
     match target {
         _ if routes.is_empty() => {}
-        app::Target::Resource(path) => checks.that(
+        model::LockTarget::Resource(path) => checks.ensure(
             enforced::on_path(routes, path.as_str()),
             "#/target/resource",
             "no route there looks at locks, so the lock would stop nothing: add `lock = true` to the policies of the \
              route that serves this path",
         ),
-        app::Target::Caller(_) if enforced::on_callers(routes) => {}
-        app::Target::Caller(_) => warnings.push(
+        model::LockTarget::Caller(_) if enforced::on_callers(routes) => {}
+        model::LockTarget::Caller(_) => warnings.push(
             "No route has the policy `lock`: changes of the caller are refused, its requests are not.".to_owned(),
         ),
     }
-    checks.done()?;
+    checks.finish()?;
     Ok(warnings)
 }
 
-fn shown(lock: app::Lock) -> Answer {
+fn shown(lock: model::Lock) -> ApiResponse {
     let lock = Lock::from(lock);
-    Answer::ok(&lock).tagged(&Tag::content(&lock))
+    ApiResponse::ok(&lock).with_etag(&ETag::content(&lock))
 }
 
 /// Lists the locks.
@@ -227,20 +227,20 @@ fn shown(lock: app::Lock) -> Answer {
     path = "/locks",
     tag = "locks",
     operation_id = "list_locks",
-    params(spec::Paging),
-    responses(spec::Many<Lock>, spec::Any),
+    params(openapi::Paging),
+    responses(openapi::OkPage<Lock>, openapi::CommonErrors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::ReadOnly).await?;
+pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
     let query = call.query(&["limit", "after"])?;
     let (limit, after) = (query.limit()?, query.after::<LockId>()?);
     let found = surface.admin.registry.locks(after.as_ref(), limit + 1).await;
     let (mut locks, next) =
-        cut(found.map_err(|fault| surface.refuse(fault))?, limit, |last| last.id.to_string());
+        split_page(found.map_err(|fault| surface.refuse(fault))?, limit, |last| last.id.to_string());
     let now = surface.admin.clock.now().time;
-    locks.retain(|lock| lock.holds(now));
+    locks.retain(|lock| lock.is_active(now));
     let (page, link) = Page::of(&query, locks.into_iter().map(Lock::from).collect(), next);
-    Ok(Answer::ok(&page).linked(link))
+    Ok(ApiResponse::ok(&page).with_link(link))
 }
 
 /// Acquires a lock. Its token is in this answer only. For an operator. A lock on a path is refused (422) where no route
@@ -250,37 +250,37 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     path = "/locks",
     tag = "locks",
     operation_id = "acquire_lock",
-    params(spec::IdempotencyKey, spec::LockToken),
-    request_body(content = WantedLock, content_type = "application/json"),
-    responses(spec::Made<Acquired>, spec::Any, spec::Missing, spec::Unmade),
+    params(openapi::IdempotencyKey, openapi::LockToken),
+    request_body(content = LockRequest, content_type = "application/json"),
+    responses(openapi::Created<Acquired>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
 )]
 pub(super) async fn acquire(
     State(surface): State<Arc<Surface>>,
     request: Request,
-) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::Operator).await?;
+) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::Operator).await?;
     call.query(&[])?;
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
         return Ok(answer);
     }
     let token = LockToken::generate();
-    let wanted = json::read::<WantedLock>(&call.content)?.checked((call.name(), call.caller()), &token)?;
-    if let app::Target::Caller(id) = &wanted.target {
+    let wanted = json::read::<LockRequest>(&call.content)?.checked((call.name(), call.caller()), &token)?;
+    if let model::LockTarget::Caller(id) = &wanted.target {
         surface.may_hold(&call, id).await?;
     }
     surface.can_concern(&wanted).await?;
     let warnings = enforcement(&surface.admin.routes, &wanted.target)?;
     let acquired = surface.execute(&call, ticket.as_ref(), vec![Command::AcquireLock(wanted)], |done| {
         let lock = done!(Lock, done)?.clone();
-        let token = Proof::of(&lock, token).to_string();
+        let token = LockTokenHeader::of(&lock, token).to_string();
         let location = format!("/admin/v1/locks/{}", lock.id);
         let lock = Lock::from(lock);
-        let tag = Tag::content(&lock);
-        Ok(Answer::made(location, &Acquired { token, lock, warnings }).tagged(&tag).secret())
+        let tag = ETag::content(&lock);
+        Ok(ApiResponse::created(location, &Acquired { token, lock, warnings }).with_etag(&tag).secret())
     });
     acquired.await.map_err(|fault| match fault {
-        Fault::Full(most) => {
+        RegistryError::LimitReached(most) => {
             let detail =
                 format!("You hold {most} locks, as many as one owner may. Release one that is not needed.");
             Denial::Conflict { detail: detail.into() }.into()
@@ -295,15 +295,15 @@ pub(super) async fn acquire(
     path = "/locks/{lock}",
     tag = "locks",
     operation_id = "read_lock",
-    params(spec::IfNoneMatch),
-    responses(spec::One<Lock>, spec::Any, spec::Missing),
+    params(openapi::IfNoneMatch),
+    responses(openapi::OkResource<Lock>, openapi::CommonErrors, openapi::NotFound),
 )]
-pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::ReadOnly).await?;
+pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
     call.query(&[])?;
     let lock = surface.lock(&call).await?;
-    let tag = Tag::content(&Lock::from(lock.clone()));
-    Ok(if tag.is_known(&call.headers) { Answer::unmodified(&tag) } else { shown(lock) })
+    let tag = ETag::content(&Lock::from(lock.clone()));
+    Ok(if tag.matches_if_none_match(&call.headers) { ApiResponse::not_modified(&tag) } else { shown(lock) })
 }
 
 /// Lets a lock hold longer, with its token. For an operator.
@@ -312,30 +312,30 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     path = "/locks/{lock}/refresh",
     tag = "locks",
     operation_id = "refresh_lock",
-    params(spec::IdempotencyKey, spec::LockToken),
+    params(openapi::IdempotencyKey, openapi::LockToken),
     request_body(content = Refresh, content_type = "application/json", description = "Without content, nothing is said"),
-    responses(spec::Modified<Lock>, spec::Any, spec::Missing, spec::Unmade, (status = 428, description = "`Lock-Token` is missing", body = spec::Problem, content_type = "application/problem+json")),
+    responses(openapi::Updated<Lock>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors, (status = 428, description = "`Lock-Token` is missing", body = openapi::Problem, content_type = "application/problem+json")),
 )]
 pub(super) async fn refresh(
     State(surface): State<Arc<Surface>>,
     request: Request,
-) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::Operator).await?;
+) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::Operator).await?;
     call.query(&[])?;
-    let id: LockId = call.target()?;
+    let id: LockId = call.path_id()?;
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
         return Ok(answer);
     }
-    let Some(Proof { token, .. }) = Proof::of_lock(&call, &id)? else {
+    let Some(LockTokenHeader { token, .. }) = LockTokenHeader::of_lock(&call, &id)? else {
         let detail = "This needs Lock-Token, with the token of the lock.";
         return Err(Denial::PreconditionRequired { detail: detail.into() }.into());
     };
     let Refresh { lasts } =
         if call.content.is_empty() { Refresh::default() } else { json::read(&call.content)? };
-    let mut checks = Checks::default();
+    let mut checks = FieldErrors::default();
     let lease = lease(lasts, &mut checks);
-    checks.done()?;
+    checks.finish()?;
     let commands = lease.map(|lasts| Command::RefreshLock { id, token, lasts }).into_iter().collect();
     let refreshed =
         surface.execute(&call, ticket.as_ref(), commands, |done| Ok(shown(done!(Lock, done)?.clone())));
@@ -344,7 +344,7 @@ pub(super) async fn refresh(
 
 /// Whether a lock is to be taken from its holder: nothing proves that who asks is that.
 fn is_breaking(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::IF_MATCH) && !headers.contains_key(&proof::FIELD)
+    headers.contains_key(header::IF_MATCH) && !headers.contains_key(&lock_token::FIELD)
 }
 
 /// Releases or breaks a lock.
@@ -355,83 +355,83 @@ fn is_breaking(headers: &HeaderMap) -> bool {
     path = "/locks/{lock}",
     tag = "locks",
     operation_id = "delete_lock",
-    params(spec::IfMatch, spec::LockToken),
-    responses(spec::Removed, spec::Any, spec::Missing, spec::Unchanged)
+    params(openapi::IfMatch, openapi::LockToken),
+    responses(openapi::NoContent, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors)
 )]
-pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
+pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
     let breaks = is_breaking(request.headers());
-    let call = Call::of(request, if breaks { Role::Owner } else { Role::Operator }).await?;
+    let call = CallContext::extract(request, if breaks { Role::Owner } else { Role::Operator }).await?;
     call.query(&[])?;
-    let id: LockId = call.target()?;
-    if let Some(Proof { token, .. }) = Proof::of_lock(&call, &id)? {
+    let id: LockId = call.path_id()?;
+    if let Some(LockTokenHeader { token, .. }) = LockTokenHeader::of_lock(&call, &id)? {
         // Not under its own proof: what does not hold any more is released all the same.
         let release = vec![Command::ReleaseLock { id, token }];
         let released = surface.admin.registry.execute(release, call.actor()).await;
         released.map_err(|fault| surface.refuse(fault))?;
-        return Ok(Answer::nothing());
+        return Ok(ApiResponse::no_content());
     }
     if !breaks {
         let detail = "This needs Lock-Token; an owner breaks a lock with If-Match.";
         return Err(Denial::PreconditionRequired { detail: detail.into() }.into());
     }
     let lock = surface.lock(&call).await?;
-    Tag::content(&Lock::from(lock.clone())).expected(&call.headers)?;
-    surface.change(&call, vec![Command::Expect(Entity::Lock(lock)), Command::BreakLock(id)]).await?;
-    Ok(Answer::nothing())
+    ETag::content(&Lock::from(lock.clone())).check_if_match(&call.headers)?;
+    surface.change(&call, vec![Command::AssertUnchanged(Entity::Lock(lock)), Command::BreakLock(id)]).await?;
+    Ok(ApiResponse::no_content())
 }
 
 impl Surface {
     /// The lock that is asked about, if it holds.
-    async fn lock(&self, call: &Call) -> Result<app::Lock, Refused> {
-        let lock = self.admin.registry.lock(&call.target()?).await.map_err(|fault| self.refuse(fault))?;
-        if lock.holds(self.admin.clock.now().time) { Ok(lock) } else { Err(Denial::NotFound.into()) }
+    async fn lock(&self, call: &CallContext) -> Result<model::Lock, ErrorResponse> {
+        let lock = self.admin.registry.lock(&call.path_id()?).await.map_err(|fault| self.refuse(fault))?;
+        if lock.is_active(self.admin.clock.now().time) { Ok(lock) } else { Err(Denial::NotFound.into()) }
     }
 
     /// Whether who asks may keep others from changing a caller: an administrator is an owner's to manage.
-    async fn may_hold(&self, call: &Call, caller: &CallerId) -> Result<(), Refused> {
-        let which = Callers { among: Some(vec![caller.clone()]), limit: 1, ..Callers::default() };
+    async fn may_hold(&self, call: &CallContext, caller: &CallerId) -> Result<(), ErrorResponse> {
+        let which = CallerFilter { among: Some(vec![caller.clone()]), limit: 1, ..CallerFilter::default() };
         let found = self.admin.registry.callers(&which).await.map_err(|fault| self.refuse(fault))?;
-        let mut checks = Checks::default();
+        let mut checks = FieldErrors::default();
         // It would hold an administrator who is made later.
-        checks.that(!found.is_empty(), "#/target/caller", "there is no such caller");
-        checks.done()?;
-        found.iter().try_for_each(|caller| call.needs(manages(&caller.kind)))
+        checks.ensure(!found.is_empty(), "#/target/caller", "there is no such caller");
+        checks.finish()?;
+        found.iter().try_for_each(|caller| call.require_role(manages(&caller.kind)))
     }
 
     /// Refuses a lock for a tenant that does not exist, or that is not the tenant of the caller to be locked: it would
     /// stop nothing.
-    async fn can_concern(&self, lock: &NewLock) -> Result<(), Refused> {
+    async fn can_concern(&self, lock: &NewLock) -> Result<(), ErrorResponse> {
         let Some(tenant) = &lock.tenant else { return Ok(()) };
         let (found, why) = match &lock.target {
-            app::Target::Caller(id) => (
+            model::LockTarget::Caller(id) => (
                 self.admin.registry.caller(tenant, id).await.map(drop),
                 "the caller is not one of this tenant's",
             ),
-            app::Target::Resource(_) => {
+            model::LockTarget::Resource(_) => {
                 (self.admin.registry.tenant(tenant).await.map(drop), "there is no such tenant")
             }
         };
-        let mut checks = Checks::default();
+        let mut checks = FieldErrors::default();
         match found {
             Ok(()) => {}
-            Err(Fault::NotFound) => checks.that(false, "#/tenant", why),
+            Err(RegistryError::NotFound) => checks.ensure(false, "#/tenant", why),
             Err(fault) => return Err(self.refuse(fault)),
         }
-        checks.done()?;
+        checks.finish()?;
         Ok(())
     }
 
     /// Whether a change may be made that concerns a caller: `If-Match` names the present tag, or `Lock-Token`
     /// proves that who asks holds the caller.
-    pub(super) async fn expects(&self, call: &Call, tag: &Tag, caller: &CallerId) -> Result<(), Refused> {
-        let Some(proof) = &call.proof else { return Ok(tag.expected(&call.headers)?) };
+    pub(super) async fn check_precondition(&self, call: &CallContext, tag: &ETag, caller: &CallerId) -> Result<(), ErrorResponse> {
+        let Some(proof) = &call.proof else { return Ok(tag.check_if_match(&call.headers)?) };
         if tag.matches(&call.headers)? {
             return Ok(());
         }
         match self.admin.registry.lock(&proof.lock).await {
-            Ok(app::Lock { target: app::Target::Caller(held), .. }) if held == *caller => Ok(()),
-            Ok(_) => Err(etag::needed().into()),
-            Err(Fault::NotFound) => Err(self.refuse(Fault::LockLost)),
+            Ok(model::Lock { target: model::LockTarget::Caller(held), .. }) if held == *caller => Ok(()),
+            Ok(_) => Err(etag::precondition_required().into()),
+            Err(RegistryError::NotFound) => Err(self.refuse(RegistryError::LockLost)),
             Err(fault) => Err(self.refuse(fault)),
         }
     }

@@ -125,7 +125,7 @@ impl<T> Page<T> {
 }
 
 /// What is left of things of which one more was read than the page holds, and where the next one begins.
-pub(super) fn cut<E>(
+pub(super) fn split_page<E>(
     mut things: Vec<E>,
     limit: u32,
     id: impl FnOnce(&E) -> String,
@@ -173,8 +173,8 @@ mod tests {
     #[test]
     fn one_more_than_the_page_holds_says_that_there_is_more() {
         let id = |it: &u8| it.to_string();
-        assert_eq!(cut(vec![1, 2, 3], 2, id), (vec![1, 2], Some("2".into())));
-        assert_eq!(cut(vec![1, 2], 2, id), (vec![1, 2], None));
-        assert_eq!(cut(vec![], 2, id), (vec![], None));
+        assert_eq!(split_page(vec![1, 2, 3], 2, id), (vec![1, 2], Some("2".into())));
+        assert_eq!(split_page(vec![1, 2], 2, id), (vec![1, 2], None));
+        assert_eq!(split_page(vec![], 2, id), (vec![], None));
     }
 }

@@ -9,19 +9,19 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    answer::{Answer, Refused},
-    call::Call,
+    response::{ApiResponse, ErrorResponse},
+    call_context::CallContext,
     done,
-    etag::{self, Tag},
-    json::{self, Checks},
-    page::{Page, cut},
-    spec,
+    etag::{self, ETag},
+    json::{self, FieldErrors},
+    page::{Page, split_page},
+    openapi,
 };
 use crate::{
     Denial,
-    app::{self, Entity, InvalidPlan, MAX_LIMITS, PlanId, Promise, Role},
-    registry::{Command, Fault},
-    surface::{present, spec::words},
+    model::{self, Entity, InvalidPlan, MAX_LIMITS, PlanId, WindowGuarantee, Role},
+    registry::{Command, RegistryError},
+    surface::{non_null, openapi::schemas},
 };
 
 /// Plans that a configuration defines. Changes to them would be undone when it is next read, so they are refused (409).
@@ -67,8 +67,8 @@ pub(super) struct Limit {
     /// How many requests may come at once.
     burst: u32,
     /// What holds of every window: on the average the quota, or never more.
-    #[schema(value_type = words::Promise)]
-    promise: Promise,
+    #[schema(value_type = schemas::Promise)]
+    promise: WindowGuarantee,
 }
 
 /// A plan to be put.
@@ -76,8 +76,8 @@ pub(super) struct Limit {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPlan {
     /// That of the path; it may be absent.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Id, required = false)]
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Id, required = false)]
     id: Option<PlanId>,
     /// At most 8, of different names.
     #[schema(max_items = 8)]
@@ -98,18 +98,18 @@ pub(super) struct NewLimit {
     #[schema(minimum = 1, maximum = 31_622_400)]
     window: u32,
     /// How many requests may come at once: unless it is said all of the quota, under a ceiling half of it.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = u64, required = false, minimum = 1, maximum = 4_294_967_295u64)]
     burst: Option<u32>,
     /// What holds of every window; on the average the quota, unless it is said.
     #[serde(default)]
-    #[schema(value_type = words::Promise)]
-    promise: Promise,
+    #[schema(value_type = schemas::Promise)]
+    promise: WindowGuarantee,
 }
 
-impl From<app::Plan> for Plan {
-    fn from(plan: app::Plan) -> Self {
-        let limit = |limit: &app::Limit| Limit {
+impl From<model::Plan> for Plan {
+    fn from(plan: model::Plan) -> Self {
+        let limit = |limit: &model::Limit| Limit {
             name: limit.name().to_owned(),
             quota: limit.quota(),
             window: limit.window(),
@@ -132,26 +132,26 @@ fn member(why: &InvalidPlan) -> &'static str {
 }
 
 impl NewPlan {
-    fn checked(self, id: PlanId) -> Result<app::Plan, Refused> {
-        let mut checks = Checks::default();
-        checks.that(self.id.as_ref().is_none_or(|own| *own == id), "#/id", "it is not that of the path");
+    fn checked(self, id: PlanId) -> Result<model::Plan, ErrorResponse> {
+        let mut checks = FieldErrors::default();
+        checks.ensure(self.id.as_ref().is_none_or(|own| *own == id), "#/id", "it is not that of the path");
         let count = self.limits.len();
-        checks.that(count <= MAX_LIMITS, "#/limits", InvalidPlan::TooManyLimits.to_string());
-        let mut limits: Vec<app::Limit> = Vec::new();
+        checks.ensure(count <= MAX_LIMITS, "#/limits", InvalidPlan::TooManyLimits.to_string());
+        let mut limits: Vec<model::Limit> = Vec::new();
         for (at, new) in self.limits.into_iter().take(MAX_LIMITS).enumerate() {
             let burst = new.burst.unwrap_or(new.promise.usual_burst(new.quota));
             let twice = limits.iter().any(|other| other.name() == new.name);
-            let limit = app::Limit::new(new.name, new.quota, new.window, burst, new.promise);
+            let limit = model::Limit::new(new.name, new.quota, new.window, burst, new.promise);
             match limit {
                 Ok(limit) if !twice => limits.push(limit),
-                Ok(_) => checks.that(false, format!("#/limits/{at}/name"), "another limit has this name"),
+                Ok(_) => checks.ensure(false, format!("#/limits/{at}/name"), "another limit has this name"),
                 Err(why) => {
-                    checks.that(false, format!("#/limits/{at}{}", member(&why)), why.to_string());
+                    checks.ensure(false, format!("#/limits/{at}{}", member(&why)), why.to_string());
                 }
             }
         }
-        checks.done()?;
-        app::Plan::new(id, limits)
+        checks.finish()?;
+        model::Plan::new(id, limits)
             .map_err(|why| Denial::Unprocessable { detail: why.to_string().into() }.into())
     }
 }
@@ -162,18 +162,18 @@ impl NewPlan {
     path = "/plans",
     tag = "plans",
     operation_id = "list_plans",
-    params(spec::Paging),
-    responses(spec::Many<Plan>, spec::Any),
+    params(openapi::Paging),
+    responses(openapi::OkPage<Plan>, openapi::CommonErrors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::ReadOnly).await?;
+pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
     let query = call.query(&["limit", "after"])?;
     let (limit, after) = (query.limit()?, query.after::<PlanId>()?);
     let found = surface.admin.registry.plans(after.as_ref(), limit + 1).await;
     let (plans, next) =
-        cut(found.map_err(|fault| surface.refuse(fault))?, limit, |last| last.id().to_string());
+        split_page(found.map_err(|fault| surface.refuse(fault))?, limit, |last| last.id().to_string());
     let (page, link) = Page::of(&query, plans.into_iter().map(Plan::from).collect(), next);
-    Ok(Answer::ok(&page).linked(link))
+    Ok(ApiResponse::ok(&page).with_link(link))
 }
 
 /// Shows a plan.
@@ -182,16 +182,16 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     path = "/plans/{plan}",
     tag = "plans",
     operation_id = "read_plan",
-    params(spec::IfNoneMatch),
-    responses(spec::One<Plan>, spec::Any, spec::Missing),
+    params(openapi::IfNoneMatch),
+    responses(openapi::OkResource<Plan>, openapi::CommonErrors, openapi::NotFound),
 )]
-pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::ReadOnly).await?;
+pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
     call.query(&[])?;
-    let found = surface.admin.registry.plan(&call.target()?).await;
+    let found = surface.admin.registry.plan(&call.path_id()?).await;
     let plan = Plan::from(found.map_err(|fault| surface.refuse(fault))?);
-    let tag = Tag::content(&plan);
-    Ok(if tag.is_known(&call.headers) { Answer::unmodified(&tag) } else { Answer::ok(&plan).tagged(&tag) })
+    let tag = ETag::content(&plan);
+    Ok(if tag.matches_if_none_match(&call.headers) { ApiResponse::not_modified(&tag) } else { ApiResponse::ok(&plan).with_etag(&tag) })
 }
 
 /// Makes a plan, or puts another in its place. For an owner. A plan that the gateway's configuration defines is
@@ -201,38 +201,38 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     path = "/plans/{plan}",
     tag = "plans",
     operation_id = "put_plan",
-    params(spec::IfMatch, spec::LockToken, spec::IfNoneMatch),
+    params(openapi::IfMatch, openapi::LockToken, openapi::IfNoneMatch),
     request_body(content = NewPlan, content_type = "application/json"),
-    responses(spec::Modified<Plan>, spec::Made<Plan>, spec::Any, spec::Missing, spec::Unchanged),
+    responses(openapi::Updated<Plan>, openapi::Created<Plan>, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors),
 )]
-pub(super) async fn put(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::Owner).await?;
+pub(super) async fn put(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::Owner).await?;
     call.query(&[])?;
-    let id: PlanId = call.target()?;
+    let id: PlanId = call.path_id()?;
     surface.admin.defined_plans.refuse(&id)?;
     let before = match surface.admin.registry.plan(&id).await {
         Ok(plan) => Some(plan),
-        Err(Fault::NotFound) => None,
+        Err(RegistryError::NotFound) => None,
         Err(fault) => return Err(surface.refuse(fault)),
     };
     let commands = match &before {
-        Some(_) if etag::only_new(&call.headers) => {
+        Some(_) if etag::if_none_match_any(&call.headers) => {
             let detail = "If-None-Match says that it is not there, and it is.";
             return Err(Denial::PreconditionFailed { detail: detail.into() }.into());
         }
         Some(plan) => {
-            Tag::content(&Plan::from(plan.clone())).expected(&call.headers)?;
+            ETag::content(&Plan::from(plan.clone())).check_if_match(&call.headers)?;
             let plan_put = json::read::<NewPlan>(&call.content)?.checked(id)?;
-            vec![Command::Expect(Entity::Plan(plan.clone())), Command::PutPlan(plan_put)]
+            vec![Command::AssertUnchanged(Entity::Plan(plan.clone())), Command::PutPlan(plan_put)]
         }
         // Of what is not there, no tag is the present one.
-        None if call.headers.contains_key(http::header::IF_MATCH) => return Err(etag::moved_on().into()),
+        None if call.headers.contains_key(http::header::IF_MATCH) => return Err(etag::precondition_failed().into()),
         None => vec![Command::CreatePlan(json::read::<NewPlan>(&call.content)?.checked(id)?)],
     };
     let done = surface.change(&call, commands).await?;
     let plan = Plan::from(done!(Plan, done).map_err(|fault| surface.refuse(fault))?.clone());
     let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    Ok(Answer::document(status, &plan).tagged(&Tag::content(&plan)))
+    Ok(ApiResponse::document(status, &plan).with_etag(&ETag::content(&plan)))
 }
 
 /// Deletes a plan that no caller is on. For an owner. A plan that the gateway's configuration defines stays (409).
@@ -241,16 +241,16 @@ pub(super) async fn put(State(surface): State<Arc<Surface>>, request: Request) -
     path = "/plans/{plan}",
     tag = "plans",
     operation_id = "delete_plan",
-    params(spec::IfMatch, spec::LockToken),
-    responses(spec::Removed, spec::Any, spec::Missing, spec::Unchanged)
+    params(openapi::IfMatch, openapi::LockToken),
+    responses(openapi::NoContent, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors)
 )]
-pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::Owner).await?;
+pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::Owner).await?;
     call.query(&[])?;
-    let id: PlanId = call.target()?;
+    let id: PlanId = call.path_id()?;
     surface.admin.defined_plans.refuse(&id)?;
     let before = surface.admin.registry.plan(&id).await.map_err(|fault| surface.refuse(fault))?;
-    Tag::content(&Plan::from(before.clone())).expected(&call.headers)?;
-    surface.change(&call, vec![Command::Expect(Entity::Plan(before)), Command::DeletePlan(id)]).await?;
-    Ok(Answer::nothing())
+    ETag::content(&Plan::from(before.clone())).check_if_match(&call.headers)?;
+    surface.change(&call, vec![Command::AssertUnchanged(Entity::Plan(before)), Command::DeletePlan(id)]).await?;
+    Ok(ApiResponse::no_content())
 }

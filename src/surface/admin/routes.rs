@@ -8,13 +8,13 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    answer::{Answer, Refused},
-    call::Call,
-    etag::Tag,
-    page::{Page, cut},
-    spec,
+    response::{ApiResponse, ErrorResponse},
+    call_context::CallContext,
+    etag::ETag,
+    page::{Page, split_page},
+    openapi,
 };
-use crate::{Denial, app::Role};
+use crate::{Denial, model::Role};
 
 /// Which requests go where, past which policies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -44,11 +44,11 @@ pub struct Route {
     path = "/routes",
     tag = "routes",
     operation_id = "list_routes",
-    params(spec::Paging),
-    responses(spec::Many<Route>, spec::Any),
+    params(openapi::Paging),
+    responses(openapi::OkPage<Route>, openapi::CommonErrors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::ReadOnly).await?;
+pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
     let query = call.query(&["limit", "after"])?;
     let (limit, after) = (query.limit()?, query.text("after"));
     // In the order of the configuration, which has a meaning.
@@ -61,9 +61,9 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
         },
     };
     let found: Vec<_> = routes[start..].iter().take(limit as usize + 1).collect();
-    let (routes, next) = cut(found, limit, |last| last.name.clone());
+    let (routes, next) = split_page(found, limit, |last| last.name.clone());
     let (page, link) = Page::of(&query, routes, next);
-    Ok(Answer::ok(&page).linked(link).without_store())
+    Ok(ApiResponse::ok(&page).with_link(link).without_store())
 }
 
 /// Shows a route.
@@ -72,18 +72,18 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     path = "/routes/{route}",
     tag = "routes",
     operation_id = "read_route",
-    params(spec::IfNoneMatch),
-    responses(spec::One<Route>, spec::Any, spec::Missing),
+    params(openapi::IfNoneMatch),
+    responses(openapi::OkResource<Route>, openapi::CommonErrors, openapi::NotFound),
 )]
-pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::ReadOnly).await?;
+pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
     call.query(&[])?;
-    let name: String = call.target()?;
+    let name: String = call.path_id()?;
     let route = surface.admin.routes.iter().find(|route| route.name == name).ok_or(Denial::NotFound)?;
-    let tag = Tag::content(route);
-    Ok(if tag.is_known(&call.headers) {
-        Answer::unmodified(&tag)
+    let tag = ETag::content(route);
+    Ok(if tag.matches_if_none_match(&call.headers) {
+        ApiResponse::not_modified(&tag)
     } else {
-        Answer::ok(route).tagged(&tag).without_store()
+        ApiResponse::ok(route).with_etag(&tag).without_store()
     })
 }

@@ -8,14 +8,14 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    answer::{Answer, Refused},
-    call::Call,
-    spec,
+    response::{ApiResponse, ErrorResponse},
+    call_context::CallContext,
+    openapi,
 };
 use crate::{
-    app::{Role, Seq},
+    model::{Role, Seq},
     directory::Following,
-    surface::spec::words,
+    surface::openapi::schemas,
 };
 
 /// How what answers is doing, and for whom.
@@ -54,7 +54,7 @@ struct Who<'a> {
     /// Its name.
     name: &'a str,
     /// What it may do.
-    #[schema(value_type = words::Role)]
+    #[schema(value_type = schemas::Role)]
     role: Role,
     /// The id of the key that it asks with.
     key: &'a str,
@@ -76,10 +76,10 @@ enum Store {
     path = "/status",
     tag = "status",
     operation_id = "read_status",
-    responses((status = 200, description = "How it is doing", body = Report), spec::Any),
+    responses((status = 200, description = "How it is doing", body = Report), openapi::CommonErrors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::ReadOnly).await?;
+pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
     call.query(&[])?;
     let applied = surface.admin.directory.applied();
     let mark = match surface.admin.registry.mark(applied).await {
@@ -92,7 +92,7 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     }
     let (is_available, mark) = (mark.is_ok(), mark.ok().flatten());
     let following = surface.admin.directory.following();
-    Ok(Answer::ok(&Report {
+    Ok(ApiResponse::ok(&Report {
         caller: Who {
             id: call.caller().as_str(),
             name: call.name(),

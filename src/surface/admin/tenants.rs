@@ -9,21 +9,21 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    answer::{Answer, Refused},
-    call::Call,
+    response::{ApiResponse, ErrorResponse},
+    call_context::CallContext,
     done,
-    etag::Tag,
-    json::{self, Checks},
-    page::{Page, cut},
-    spec,
+    etag::ETag,
+    json::{self, FieldErrors},
+    page::{Page, split_page},
+    openapi,
 };
 use crate::{
-    app::{
-        self, Role, Standing, TenantEdit, TenantId,
+    model::{
+        self, Role, SubscriptionStatus, TenantEdit, TenantId,
         name::{PLAIN_NAME_RULE, is_plain_name},
     },
-    registry::{Command, Tenants},
-    surface::{present, spec::words},
+    registry::{Command, TenantFilter},
+    surface::{non_null, openapi::schemas},
 };
 
 /// How many callers of each kind a tenant may have, unless it is said.
@@ -40,8 +40,8 @@ pub(super) struct Tenant {
     #[schema(required)]
     gateway: Option<Gateway>,
     /// Whether its subscription holds.
-    #[schema(value_type = words::Standing)]
-    standing: Standing,
+    #[schema(value_type = schemas::Standing)]
+    standing: SubscriptionStatus,
     /// How many callers of each kind it may have.
     max_callers: u32,
     /// Grows by one with every change; the `ETag`.
@@ -57,10 +57,10 @@ pub(super) struct Tenant {
 #[serde(deny_unknown_fields)]
 pub(super) struct Gateway {
     /// The project, as it stands in paths; 1 to 64 of `A-Z a-z 0-9 - _ .`.
-    #[schema(value_type = words::Id)]
+    #[schema(value_type = schemas::Id)]
     project_id: String,
     /// The dedicated gateway within the project; likewise.
-    #[schema(value_type = words::Id)]
+    #[schema(value_type = schemas::Id)]
     instance_id: String,
     /// Whether operators may choose the keys and secrets of apps.
     #[serde(default)]
@@ -72,22 +72,22 @@ pub(super) struct Gateway {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewTenant {
     /// Its id; without one it gets a random one.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Id, required = false)]
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Id, required = false)]
     id: Option<TenantId>,
     /// For people; 1 to 255 characters that can be printed.
-    #[schema(value_type = words::Name)]
+    #[schema(value_type = schemas::Name)]
     name: String,
     /// Which APIG gateway it is to be, if it is to be one.
     #[serde(default)]
     gateway: Option<Gateway>,
     /// Whether its subscription holds; it does, unless it is said.
     #[serde(default)]
-    #[schema(value_type = words::Standing)]
-    standing: Standing,
+    #[schema(value_type = schemas::Standing)]
+    standing: SubscriptionStatus,
     /// How many callers of each kind it may have; 50, unless it is said.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Number, required = false)]
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Number, required = false)]
     max_callers: Option<u32>,
 }
 
@@ -96,19 +96,19 @@ pub(super) struct NewTenant {
 #[serde(deny_unknown_fields)]
 pub(super) struct TenantPatch {
     /// A new name.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Name, required = false)]
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Name, required = false)]
     name: Option<String>,
     /// A new standing.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Standing, required = false)]
-    standing: Option<Standing>,
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Standing, required = false)]
+    standing: Option<SubscriptionStatus>,
     /// How many callers of each kind it may have; those that it has stay.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Number, required = false)]
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Number, required = false)]
     max_callers: Option<u32>,
     /// What to change of the APIG gateway; for a tenant that is one.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = GatewayPatch, required = false)]
     gateway: Option<GatewayPatch>,
 }
@@ -118,13 +118,13 @@ pub(super) struct TenantPatch {
 #[serde(deny_unknown_fields)]
 pub(super) struct GatewayPatch {
     /// Whether operators may choose the keys and secrets of apps; those that they have stay.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = bool, required = false)]
     custom_keys: Option<bool>,
 }
 
-impl From<app::Tenant> for Tenant {
-    fn from(tenant: app::Tenant) -> Self {
+impl From<model::Tenant> for Tenant {
+    fn from(tenant: model::Tenant) -> Self {
         Self {
             id: tenant.id.to_string(),
             name: tenant.name,
@@ -143,25 +143,25 @@ impl From<app::Tenant> for Tenant {
 }
 
 /// Holds a name, where there is one, to the rule for tenants and credentials.
-pub(super) fn check_name(checks: &mut Checks, name: Option<&str>) {
-    checks.that(name.is_none_or(is_plain_name), "#/name", PLAIN_NAME_RULE);
+pub(super) fn check_name(checks: &mut FieldErrors, name: Option<&str>) {
+    checks.ensure(name.is_none_or(is_plain_name), "#/name", PLAIN_NAME_RULE);
 }
 
 impl NewTenant {
-    fn checked(self, now: Timestamp) -> Result<app::Tenant, Refused> {
-        let mut checks = Checks::default();
+    fn checked(self, now: Timestamp) -> Result<model::Tenant, ErrorResponse> {
+        let mut checks = FieldErrors::default();
         check_name(&mut checks, Some(&self.name));
         if let Some(gateway) = &self.gateway {
             let is_id = |text: &str| text.parse::<TenantId>().is_ok();
             let what = "it is 1 to 64 characters of A-Z a-z 0-9 - _ .";
-            checks.that(is_id(&gateway.project_id), "#/gateway/project_id", what);
-            checks.that(is_id(&gateway.instance_id), "#/gateway/instance_id", what);
+            checks.ensure(is_id(&gateway.project_id), "#/gateway/project_id", what);
+            checks.ensure(is_id(&gateway.instance_id), "#/gateway/instance_id", what);
         }
-        checks.done()?;
-        Ok(app::Tenant {
+        checks.finish()?;
+        Ok(model::Tenant {
             id: self.id.unwrap_or_else(TenantId::random),
             name: self.name,
-            gateway: self.gateway.map(|gateway| app::Gateway {
+            gateway: self.gateway.map(|gateway| model::ApigInstance {
                 project_id: gateway.project_id,
                 instance_id: gateway.instance_id,
                 custom_keys: gateway.custom_keys,
@@ -175,8 +175,8 @@ impl NewTenant {
     }
 }
 
-fn shown(tenant: &app::Tenant) -> Answer {
-    Answer::ok(&Tenant::from(tenant.clone())).tagged(&Tag::revision(tenant.revision))
+fn shown(tenant: &model::Tenant) -> ApiResponse {
+    ApiResponse::ok(&Tenant::from(tenant.clone())).with_etag(&ETag::revision(tenant.revision))
 }
 
 /// Lists the tenants.
@@ -185,25 +185,25 @@ fn shown(tenant: &app::Tenant) -> Answer {
     path = "/tenants",
     tag = "tenants",
     operation_id = "list_tenants",
-    params(spec::Paging, ("name" = Option<String>, Query, description = "Only of this name"), ("standing" = Option<words::Standing>, Query, description = "Only in this standing")),
-    responses(spec::Many<Tenant>, spec::Any),
+    params(openapi::Paging, ("name" = Option<String>, Query, description = "Only of this name"), ("standing" = Option<schemas::Standing>, Query, description = "Only in this standing")),
+    responses(openapi::OkPage<Tenant>, openapi::CommonErrors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::ReadOnly).await?;
+pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
     let query = call.query(&["name", "standing", "limit", "after"])?;
-    let standings = [Standing::Active, Standing::Lapsed];
+    let standings = [SubscriptionStatus::Active, SubscriptionStatus::Lapsed];
     let standing = |text: &str| standings.into_iter().find(|standing| standing.as_str() == text);
     let limit = query.limit()?;
-    let which = Tenants {
+    let which = TenantFilter {
         name: query.text("name").map(str::to_owned),
         standing: query.chosen("standing", "active or lapsed", standing)?,
         after: query.after()?,
         limit: limit + 1,
     };
     let found = surface.admin.registry.tenants(&which).await.map_err(|fault| surface.refuse(fault))?;
-    let (tenants, next) = cut(found, limit, |last| last.id.to_string());
+    let (tenants, next) = split_page(found, limit, |last| last.id.to_string());
     let (page, link) = Page::of(&query, tenants.into_iter().map(Tenant::from).collect(), next);
-    Ok(Answer::ok(&page).linked(link))
+    Ok(ApiResponse::ok(&page).with_link(link))
 }
 
 /// Makes a tenant. For an owner.
@@ -212,12 +212,12 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     path = "/tenants",
     tag = "tenants",
     operation_id = "create_tenant",
-    params(spec::IdempotencyKey, spec::LockToken),
+    params(openapi::IdempotencyKey, openapi::LockToken),
     request_body(content = NewTenant, content_type = "application/json"),
-    responses(spec::Made<Tenant>, spec::Any, spec::Unmade),
+    responses(openapi::Created<Tenant>, openapi::CommonErrors, openapi::CreateErrors),
 )]
-pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::Owner).await?;
+pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::Owner).await?;
     call.query(&[])?;
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
@@ -228,7 +228,7 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     let made = surface.execute(&call, ticket.as_ref(), commands, |done| {
         let tenant = done!(Tenant, done)?;
         let location = format!("/admin/v1/tenants/{}", tenant.id);
-        Ok(Answer::made(location, &Tenant::from(tenant.clone())).tagged(&Tag::revision(tenant.revision)))
+        Ok(ApiResponse::created(location, &Tenant::from(tenant.clone())).with_etag(&ETag::revision(tenant.revision)))
     });
     made.await.map_err(|fault| surface.refuse(fault))
 }
@@ -239,15 +239,15 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     path = "/tenants/{tenant}",
     tag = "tenants",
     operation_id = "read_tenant",
-    params(spec::IfNoneMatch),
-    responses(spec::One<Tenant>, spec::Any, spec::Missing),
+    params(openapi::IfNoneMatch),
+    responses(openapi::OkResource<Tenant>, openapi::CommonErrors, openapi::NotFound),
 )]
-pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::ReadOnly).await?;
+pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
     call.query(&[])?;
     let tenant = surface.tenant(&call).await?;
-    let tag = Tag::revision(tenant.revision);
-    Ok(if tag.is_known(&call.headers) { Answer::unmodified(&tag) } else { shown(&tenant) })
+    let tag = ETag::revision(tenant.revision);
+    Ok(if tag.matches_if_none_match(&call.headers) { ApiResponse::not_modified(&tag) } else { shown(&tenant) })
 }
 
 /// Changes a tenant. For an owner.
@@ -256,20 +256,20 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     path = "/tenants/{tenant}",
     tag = "tenants",
     operation_id = "modify_tenant",
-    params(spec::IfMatch, spec::LockToken),
+    params(openapi::IfMatch, openapi::LockToken),
     request_body(content((TenantPatch = "application/merge-patch+json"), (TenantPatch = "application/json"))),
-    responses(spec::Modified<Tenant>, spec::Any, spec::Missing, spec::Unchanged),
+    responses(openapi::Updated<Tenant>, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors),
 )]
-pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::Owner).await?;
+pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::Owner).await?;
     call.query(&[])?;
     let before = surface.tenant(&call).await?;
-    Tag::revision(before.revision).expected(&call.headers)?;
+    ETag::revision(before.revision).check_if_match(&call.headers)?;
     let TenantPatch { name, standing, max_callers, gateway } = json::read(&call.content)?;
-    let mut checks = Checks::default();
+    let mut checks = FieldErrors::default();
     check_name(&mut checks, name.as_deref());
-    checks.that(gateway.is_none() || before.gateway.is_some(), "#/gateway", "the tenant is no APIG gateway");
-    checks.done()?;
+    checks.ensure(gateway.is_none() || before.gateway.is_some(), "#/gateway", "the tenant is no APIG gateway");
+    checks.finish()?;
     let custom_keys = gateway.and_then(|gateway| gateway.custom_keys);
     let edit = TenantEdit { name, standing, max_callers, custom_keys };
     let command = Command::UpdateTenant { id: before.id, expected: Some(before.revision), edit };
@@ -283,22 +283,22 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     path = "/tenants/{tenant}",
     tag = "tenants",
     operation_id = "delete_tenant",
-    params(spec::IfMatch, spec::LockToken),
-    responses(spec::Removed, spec::Any, spec::Missing, spec::Unchanged)
+    params(openapi::IfMatch, openapi::LockToken),
+    responses(openapi::NoContent, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors)
 )]
-pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<Answer, Refused> {
-    let call = Call::of(request, Role::Owner).await?;
+pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::Owner).await?;
     call.query(&[])?;
     let before = surface.tenant(&call).await?;
-    Tag::revision(before.revision).expected(&call.headers)?;
+    ETag::revision(before.revision).check_if_match(&call.headers)?;
     let command = Command::DeleteTenant { id: before.id, expected: Some(before.revision) };
     surface.change(&call, vec![command]).await?;
-    Ok(Answer::nothing())
+    Ok(ApiResponse::no_content())
 }
 
 impl Surface {
     /// The tenant that is asked about.
-    pub(super) async fn tenant(&self, call: &Call) -> Result<app::Tenant, Refused> {
+    pub(super) async fn tenant(&self, call: &CallContext) -> Result<model::Tenant, ErrorResponse> {
         let tenant = self.admin.registry.tenant(&call.tenant()?).await;
         tenant.map_err(|fault| self.refuse(fault))
     }

@@ -2,10 +2,10 @@
 
 pub(super) mod import;
 mod spool;
-pub(super) mod told;
-mod within;
+pub(super) mod schemas;
+mod guarded;
 
-pub use spool::Imports;
+pub use spool::ImportOptions;
 
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ use futures_util::stream;
 use http::{HeaderValue, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Admin, Surface, answer::Refused, call::Call, guard, only, spec};
+use super::{Admin, Surface, response::ErrorResponse, call_context::CallContext, guard, only, openapi};
 use crate::{
     Denial,
-    app::Role,
+    model::Role,
     policy::{Accept, ContentType},
-    registry::Fault,
+    registry::RegistryError,
     surface::author::{Author, authored},
-    transfer::{Export, Secrets},
+    transfer::{Export, SecretFingerprints},
 };
 
 /// A JSON object to a line.
@@ -78,7 +78,7 @@ struct Writing {
 }
 
 impl Writing {
-    async fn lines(mut self) -> Result<Option<(Bytes, Self)>, Fault> {
+    async fn lines(mut self) -> Result<Option<(Bytes, Self)>, RegistryError> {
         let lines = match self.next.take() {
             Some(lines) => Some(lines),
             None => self
@@ -102,19 +102,19 @@ impl Writing {
     operation_id = "export",
     responses(
         (status = 200, description = "A JSON object to a line", body = String, content_type = "application/x-ndjson"),
-        spec::Any,
-        spec::Busy
+        openapi::CommonErrors,
+        openapi::Busy
     ),
 )]
 pub(super) async fn export(
     State(surface): State<Arc<Surface>>,
     request: Request,
-) -> Result<Response, Refused> {
-    let (call, _) = Call::begin(request, Role::Owner)?;
+) -> Result<Response, ErrorResponse> {
+    let (call, _) = CallContext::extract_head(request, Role::Owner)?;
     call.query(&[])?;
     let only = one_at_a_time(&surface.exporting, "An export")?;
     let admin = &surface.admin;
-    let secrets = Secrets::of(&admin.directory.peppers(), &admin.sealer);
+    let secrets = SecretFingerprints::new(&admin.directory.peppers(), &admin.sealer);
     let begun = Export::begin(&*admin.registry, &secrets, admin.clock.now().time).await;
     let mut export = begun.map_err(|fault| surface.refuse(fault))?;
     // A store that cannot be read is told as such.

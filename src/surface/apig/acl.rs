@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Apig, Refusal,
-    call::Asked,
-    show::{app_of, show},
-    spec::{Errors, addresses},
+    Apig, ApigError,
+    call_context::CallContext,
+    response::{app_of, show},
+    openapi::{Errors, addresses},
 };
 use crate::{
-    app::{Access, Acl, AclKind, AddressRange, Caller, CallerEdit},
-    surface::{content, object},
+    model::{Access, Acl, AclKind, AddressRange, Caller, CallerEdit},
+    surface::{read_body, parse_object},
 };
 
 /// The body of a setting.
@@ -35,18 +35,18 @@ struct AclBody {
 }
 
 impl AclBody {
-    fn acl(self) -> Result<Acl, Refusal> {
+    fn acl(self) -> Result<Acl, ApigError> {
         let kind = match self.app_acl_type.as_deref() {
-            None | Some("") => return Err(Refusal::Absent("app_acl_type")),
+            None | Some("") => return Err(ApigError::Missing("app_acl_type")),
             Some("PERMIT") => AclKind::Permit,
             Some("DENY") => AclKind::Deny,
-            Some(_) => return Err(Refusal::Invalid("app_acl_type")),
+            Some(_) => return Err(ApigError::Invalid("app_acl_type")),
         };
         let values = self.app_acl_values.filter(|values| !values.is_empty());
-        let values = values.ok_or(Refusal::Absent("app_acl_values"))?;
+        let values = values.ok_or(ApigError::Missing("app_acl_values"))?;
         let ranges: Result<Vec<AddressRange>, _> = values.iter().map(|text| text.parse()).collect();
-        let ranges = ranges.map_err(|_| Refusal::Invalid("app_acl_values"))?;
-        Acl::new(kind, ranges).map_err(|_| Refusal::Invalid("app_acl_values"))
+        let ranges = ranges.map_err(|_| ApigError::Invalid("app_acl_values"))?;
+        Acl::new(kind, ranges).map_err(|_| ApigError::Invalid("app_acl_values"))
     }
 }
 
@@ -64,7 +64,7 @@ struct AclInfo<'a> {
 }
 
 impl<'a> AclInfo<'a> {
-    fn of(asked: &Asked, caller: &'a Caller) -> Result<Self, Refusal> {
+    fn of(asked: &CallContext, caller: &'a Caller) -> Result<Self, ApigError> {
         let acl = app_of(caller)?.acl.as_ref();
         Ok(Self {
             app_id: asked.version.shown(caller.id.as_str()),
@@ -83,10 +83,10 @@ impl<'a> AclInfo<'a> {
     request_body(content = AclBody),
     responses((status = 201, description = "From where it may call", body = AclInfo), Errors),
 )]
-pub(super) async fn set(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+pub(super) async fn set(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
-    let body: AclBody = object(&content(request.into_body()).await?)?;
+    let body: AclBody = parse_object(&read_body(request.into_body()).await?)?;
     let edit = CallerEdit { acl: Some(Some(body.acl()?)), ..CallerEdit::default() };
     let actor = asked.subscriber(&tenant)?;
     let after = surface.edit(&asked, &actor, &tenant, &app, edit).await?;
@@ -101,8 +101,8 @@ pub(super) async fn set(State(surface): State<Arc<Apig>>, request: Request) -> R
     operation_id = "show_app_acl",
     responses((status = 200, description = "From where it may call", body = AclInfo), Errors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
     let caller = surface.find(&tenant, &app, &asked).await?;
     show(StatusCode::OK, &AclInfo::of(&asked, &caller)?)
@@ -118,8 +118,8 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
     operation_id = "delete_app_acl",
     responses((status = 204, description = "It may"), Errors),
 )]
-pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
     let actor = asked.subscriber(&tenant)?;
     let edit = CallerEdit { acl: Some(None), ..CallerEdit::default() };

@@ -9,17 +9,17 @@ use axum::{
 use http::StatusCode;
 
 use super::{
-    Apig, Refusal, Version,
-    call::Asked,
-    fields::{AppBody, AppFields, ResetBody, ResetFields},
+    Apig, ApigError, Version,
+    call_context::CallContext,
+    request::{AppBody, AppFields, ResetBody, ResetFields},
     query::{self, AppsQuery, PageQuery},
-    show::{AppBrief, AppCounts, AppInfo, AppList, app_of, show, telling},
-    spec::Errors,
+    response::{AppBrief, AppCounts, AppInfo, AppList, app_of, show, with_generated_secret},
+    openapi::Errors,
 };
 use crate::{
-    app::{Access, Actor, App, Caller, CallerEdit, CallerId, CallerKind, Creator, Secret, Tenant},
-    registry::{Callers, NewCaller},
-    surface::content,
+    model::{Access, Actor, App, Caller, CallerEdit, CallerId, CallerKind, Creator, Secret, Tenant},
+    registry::{CallerFilter, NewCaller},
+    surface::read_body,
 };
 
 /// Makes an app.
@@ -31,12 +31,12 @@ use crate::{
     request_body(content = AppBody),
     responses((status = 201, description = "The app", body = AppInfo), Errors),
 )]
-pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let id = CallerId::random();
-    asked.may(Access::Write, &id)?;
+    asked.require_access(Access::Write, &id)?;
     let tenant = surface.gateway(&asked).await?;
-    let fields = read_body(request, &asked, &tenant, None).await?;
+    let fields = read_fields(request, &asked, &tenant, None).await?;
     let actor = asked.subscriber(&tenant)?;
     let (secret, generated) = chosen_or_new(fields.secret);
     let app = App {
@@ -53,8 +53,8 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
     let caller = NewCaller { id, tenant: tenant.id, name: fields.name, kind, plan };
     let made = surface.registry.create_caller(caller, &actor).await;
     let made = made.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
-    let answer = show(StatusCode::CREATED, &surface.info(&asked, &made)?)?;
-    Ok(telling(answer, asked.version, generated.as_ref()))
+    let answer = show(StatusCode::CREATED, &surface.app_response(&asked, &made)?)?;
+    Ok(with_generated_secret(answer, asked.version, generated.as_ref()))
 }
 
 /// Lists apps, the newest first.
@@ -66,13 +66,13 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
     params(PageQuery, AppsQuery),
     responses((status = 200, description = "A page of apps", body = AppList), Errors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway(&asked).await?;
     let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let (mut total, mut found) = (0, Vec::new());
     if let Some(which) = query::read::<AppsQuery>(&request)?.callers(&asked, &tenant.id)? {
-        let which = Callers { offset, limit, ..which };
+        let which = CallerFilter { offset, limit, ..which };
         let refuse = |fault| surface.refuse(fault, asked.no_instance());
         total = surface.registry.count_callers(&which).await.map_err(refuse)?;
         found = surface.registry.callers(&which).await.map_err(refuse)?;
@@ -82,7 +82,7 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     let bound = bound.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
     let mut apps = Vec::with_capacity(found.len());
     for (caller, bound) in found.iter().zip(bound) {
-        let mut app = surface.info(&asked, caller)?;
+        let mut app = surface.app_response(&asked, caller)?;
         app.bind_num = Some(bound);
         apps.push(app);
     }
@@ -97,13 +97,13 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     operation_id = "show_app",
     responses((status = 200, description = "The app", body = AppInfo), Errors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let id = asked.app(1)?;
-    asked.may(Access::Read, &id)?;
+    asked.require_access(Access::Read, &id)?;
     let tenant = surface.gateway(&asked).await?;
     let caller = surface.find(&tenant, &id, &asked).await?;
-    show(StatusCode::OK, &surface.info(&asked, &caller)?)
+    show(StatusCode::OK, &surface.app_response(&asked, &caller)?)
 }
 
 /// Changes an app.
@@ -115,13 +115,13 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
     request_body(content = AppBody),
     responses((status = 200, description = "The app", body = AppInfo), Errors),
 )]
-pub(super) async fn modify(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+pub(super) async fn modify(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let id = asked.app(1)?;
-    asked.may(Access::Write, &id)?;
+    asked.require_access(Access::Write, &id)?;
     let tenant = surface.gateway(&asked).await?;
     let before = surface.find(&tenant, &id, &asked).await?;
-    let fields = read_body(request, &asked, &tenant, Some(&before.name)).await?;
+    let fields = read_fields(request, &asked, &tenant, Some(&before.name)).await?;
     let actor = asked.subscriber(&tenant)?;
     let edit = CallerEdit {
         name: Some(fields.name),
@@ -131,7 +131,7 @@ pub(super) async fn modify(State(surface): State<Arc<Apig>>, request: Request) -
         ..CallerEdit::default()
     };
     let after = surface.edit(&asked, &actor, &tenant, &id, edit).await?;
-    show(StatusCode::OK, &surface.info(&asked, &after)?)
+    show(StatusCode::OK, &surface.app_response(&asked, &after)?)
 }
 
 /// Deletes an app, with all that belongs to it.
@@ -144,14 +144,14 @@ pub(super) async fn modify(State(surface): State<Arc<Apig>>, request: Request) -
     operation_id = "delete_app",
     responses((status = 204, description = "It is gone"), Errors),
 )]
-pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let id = asked.app(1)?;
-    asked.may(Access::Write, &id)?;
+    asked.require_access(Access::Write, &id)?;
     let tenant = surface.gateway(&asked).await?;
     let caller = surface.find(&tenant, &id, &asked).await?;
     if app_of(&caller)?.creator == Creator::Market {
-        return Err(Refusal::OfMarket(asked.version));
+        return Err(ApigError::MarketplaceApp(asked.version));
     }
     let gone = surface.registry.delete_caller(&tenant.id, &id, None, asked.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault, asked.no_app(id.as_str())))?;
@@ -170,23 +170,23 @@ pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -
 pub(super) async fn reset_secret(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let id = asked.app(2)?;
-    asked.may(Access::Write, &id)?;
+    asked.require_access(Access::Write, &id)?;
     let tenant = surface.gateway(&asked).await?;
-    let content = content(request.into_body()).await?;
+    let content = read_body(request.into_body()).await?;
     let wanted = ResetFields::read(&content, custom_keys(&tenant), asked.version)?.secret;
     let actor = asked.subscriber(&tenant)?;
     surface.find(&tenant, &id, &asked).await?;
     let (secret, generated) = chosen_or_new(wanted);
     let edit = CallerEdit { secret: Some(surface.seal(&secret, &tenant, &id)), ..CallerEdit::default() };
     let after = surface.edit(&asked, &actor, &tenant, &id, edit).await?;
-    let mut app = surface.info(&asked, &after)?;
+    let mut app = surface.app_response(&asked, &after)?;
     if asked.version == Version::One {
         app.app_type = None;
     }
-    Ok(telling(show(StatusCode::OK, &app)?, asked.version, generated.as_ref()))
+    Ok(with_generated_secret(show(StatusCode::OK, &app)?, asked.version, generated.as_ref()))
 }
 
 /// Verifies that an app exists, for tokens of other gateways, too.
@@ -199,8 +199,8 @@ pub(super) async fn reset_secret(
     operation_id = "verify_app",
     responses((status = 200, description = "There is", body = AppBrief), Errors),
 )]
-pub(super) async fn verify(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of_any_project(&request)?;
+pub(super) async fn verify(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract_any_project(&request)?;
     let caller = surface.find_for_anyone(&asked.app(2)?, &asked).await?;
     let (id, remark) = (asked.version.shown(caller.id.as_str()), &app_of(&caller)?.remark);
     show(StatusCode::OK, &AppBrief { id, name: &caller.name, remark })
@@ -214,10 +214,10 @@ pub(super) async fn verify(State(surface): State<Arc<Apig>>, request: Request) -
     operation_id = "count_apps",
     responses((status = 200, description = "How many there are", body = AppCounts), Errors),
 )]
-pub(super) async fn counts(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+pub(super) async fn counts(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway(&asked).await?;
-    let mut which = Callers { among: asked.among(), ..query::apps(&tenant.id) };
+    let mut which = CallerFilter { among: asked.visible_apps(), ..query::apps(&tenant.id) };
     let refuse = |fault| surface.refuse(fault, asked.no_instance());
     let all = surface.registry.count_callers(&which).await.map_err(refuse)?;
     which.granted = Some(true);
@@ -225,13 +225,13 @@ pub(super) async fn counts(State(surface): State<Arc<Apig>>, request: Request) -
     show(StatusCode::OK, &AppCounts { authed_nums, unauthed_nums: all.saturating_sub(authed_nums) })
 }
 
-async fn read_body(
+async fn read_fields(
     request: Request,
-    asked: &Asked,
+    asked: &CallContext,
     tenant: &Tenant,
     present: Option<&str>,
-) -> Result<AppFields, Refusal> {
-    AppFields::read(&content(request.into_body()).await?, custom_keys(tenant), asked.version, present)
+) -> Result<AppFields, ApigError> {
+    AppFields::read(&read_body(request.into_body()).await?, custom_keys(tenant), asked.version, present)
 }
 
 /// Whether operators may choose keys and secrets.
@@ -251,7 +251,7 @@ fn chosen_or_new(chosen: Option<Secret>) -> (Secret, Option<Secret>) {
 impl Apig {
     /// An app of any gateway. The path names a gateway of the token's project, or the one that the app belongs to: of
     /// other gateways, a token does not learn whether they exist.
-    async fn find_for_anyone(&self, id: &CallerId, asked: &Asked) -> Result<Caller, Refusal> {
+    async fn find_for_anyone(&self, id: &CallerId, asked: &CallContext) -> Result<Caller, ApigError> {
         let missing = || asked.no_app(id.as_str());
         let owner = if asked.is_own_project() {
             self.gateway(asked).await?;
@@ -260,12 +260,12 @@ impl Apig {
             let owner = self.registry.gateway(&asked.project, &asked.instance).await;
             Some(owner.map_err(|fault| self.refuse(fault, missing()))?.id)
         };
-        let which = Callers {
+        let which = CallerFilter {
             tenant: owner,
             kind: Some(CallerKind::APP),
             among: Some(vec![id.clone()]),
             limit: 1,
-            ..Callers::default()
+            ..CallerFilter::default()
         };
         let found = self.registry.callers(&which).await.map_err(|fault| self.refuse(fault, missing()))?;
         found.into_iter().next().ok_or_else(missing)
@@ -273,12 +273,12 @@ impl Apig {
 
     pub(super) async fn edit(
         &self,
-        asked: &Asked,
+        asked: &CallContext,
         actor: &Actor,
         tenant: &Tenant,
         id: &CallerId,
         edit: CallerEdit,
-    ) -> Result<Caller, Refusal> {
+    ) -> Result<Caller, ApigError> {
         let after = self.registry.update_caller(&tenant.id, id, None, edit, actor).await;
         after.map_err(|fault| self.refuse(fault, asked.no_app(id.as_str())))
     }

@@ -9,23 +9,23 @@ use axum::{
 use http::StatusCode;
 
 use super::{
-    Apig, Refusal, Version,
-    auth_query::{ApisQuery, AppsOfQuery, AuthsBody},
-    auth_show::{ApiList, ApiOutline, AuthInfo, AuthList, AuthResult, Authorized},
-    call::{Asked, repeated},
+    Apig, ApigError, Version,
+    auth_request::{ApisQuery, AppsOfQuery, AuthsBody},
+    auth_response::{ApiList, ApiOutline, AuthInfo, AuthList, AuthResult, Authorized},
+    call_context::{CallContext, repeated},
     query::{self, PageQuery},
-    show::show,
-    spec::Errors,
+    response::show,
+    openapi::Errors,
 };
 use crate::{
     Denial,
-    app::{Access, Caller, CallerId, Entity, EnvironmentId, Grant, GrantId, GrantRole, RouteName, Tenant},
-    registry::{Callers, Command, Grants},
-    surface::{content, object, spec::words},
+    model::{Access, Caller, CallerId, Entity, EnvironmentId, Grant, GrantId, GrantRole, RouteName, Tenant},
+    registry::{CallerFilter, Command, GrantFilter},
+    surface::{read_body, parse_object, openapi::schemas},
 };
 
 /// The most pairs of an app and an API in one request.
-const MOST: usize = 500;
+const MAX_GRANTS: usize = 500;
 
 /// Authorizes apps for APIs: each of these apps for each of these APIs.
 #[utoipa::path(
@@ -39,22 +39,22 @@ const MOST: usize = 500;
 pub(super) async fn authorize(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway(&asked).await?;
-    let AuthsBody { env_id, app_ids, api_ids } = object(&content(request.into_body()).await?)?;
-    let environment = env_id.filter(|id| !id.is_empty()).ok_or(Refusal::Absent("env_id"))?;
-    let app_ids = app_ids.filter(|ids| !ids.is_empty()).ok_or(Refusal::Absent("app_ids"))?;
-    let api_ids = api_ids.filter(|ids| !ids.is_empty()).ok_or(Refusal::Absent("api_ids"))?;
+    let AuthsBody { env_id, app_ids, api_ids } = parse_object(&read_body(request.into_body()).await?)?;
+    let environment = env_id.filter(|id| !id.is_empty()).ok_or(ApigError::Missing("env_id"))?;
+    let app_ids = app_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("app_ids"))?;
+    let api_ids = api_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("api_ids"))?;
     let environment = known(&environment)?;
-    if app_ids.len().saturating_mul(api_ids.len()) > MOST {
-        return Err(Refusal::Invalid("api_ids"));
+    if app_ids.len().saturating_mul(api_ids.len()) > MAX_GRANTS {
+        return Err(ApigError::Invalid("api_ids"));
     }
     let actor = asked.subscriber(&tenant)?;
     let mut apps = Vec::with_capacity(app_ids.len());
     for text in &app_ids {
-        let id = asked.kept(text).ok_or_else(|| asked.no_app(text))?;
-        asked.may(Access::Write, &id)?;
+        let id = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
+        asked.require_access(Access::Write, &id)?;
         apps.push(surface.find(&tenant, &id, &asked).await?);
     }
 
@@ -105,14 +105,14 @@ pub(super) async fn authorize(
     operation_id = "cancel_app_auth",
     responses((status = 204, description = "It is gone"), Errors),
 )]
-pub(super) async fn cancel(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+pub(super) async fn cancel(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway(&asked).await?;
-    let missing = || Refusal::UnknownAuth(asked.repeated(1));
+    let missing = || ApigError::UnknownAuth(asked.repeated(1));
     let id: GrantId = asked.segment(1).parse().map_err(|_| missing())?;
     let grant = surface.registry.grant(&tenant.id, &id).await;
     let grant = grant.map_err(|fault| surface.refuse(fault, missing()))?;
-    asked.may(Access::Write, &grant.caller)?;
+    asked.require_access(Access::Write, &grant.caller)?;
     let gone = surface.registry.delete_grant(&tenant.id, &id, asked.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault, missing()))?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -124,21 +124,21 @@ pub(super) async fn cancel(State(surface): State<Arc<Apig>>, request: Request) -
     path = "/app-auths/binded-apis",
     tag = "app-auths",
     operation_id = "list_apis_of_app",
-    params(PageQuery, ApisQuery, ("env_id" = Option<words::MaybeId>, Query, description = "Only in this environment")),
+    params(PageQuery, ApisQuery, ("env_id" = Option<schemas::MaybeId>, Query, description = "Only in this environment")),
     responses((status = 200, description = "A page of authorizations", body = AuthList), Errors),
 )]
 pub(super) async fn apis_of_app(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway(&asked).await?;
     let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<ApisQuery>(&request)?;
     let app = surface.app_asked_for(&asked, &tenant, query.app_id()?).await?;
     let (mut total, mut found) = (0, Vec::new());
     if let Some(which) = query.grants(&tenant.id)? {
-        let which = Grants { callers: Some(vec![app.id.clone()]), offset, limit, ..which };
+        let which = GrantFilter { callers: Some(vec![app.id.clone()]), offset, limit, ..which };
         (total, found) = surface.grants(&asked, &which).await?;
     }
     let rows =
@@ -152,34 +152,34 @@ pub(super) async fn apis_of_app(
     path = "/app-auths/unbinded-apis",
     tag = "app-auths",
     operation_id = "list_other_apis",
-    params(PageQuery, ApisQuery, ("env_id" = words::Id, Query, description = "In this environment")),
+    params(PageQuery, ApisQuery, ("env_id" = schemas::Id, Query, description = "In this environment")),
     responses((status = 200, description = "A page of APIs", body = ApiList), Errors),
 )]
 pub(super) async fn other_apis(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway(&asked).await?;
     let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<ApisQuery>(&request)?;
     let app = surface.app_asked_for(&asked, &tenant, query.app_id()?).await?;
-    let environment = query.environment().ok_or(Refusal::Absent("env_id"))?;
+    let environment = query.environment().ok_or(ApigError::Missing("env_id"))?;
     let environment = known(environment)?;
     let mut apis = Vec::new();
     if let Some(which) = query.grants(&tenant.id)? {
         let callers = Some(vec![app.id]);
         // An app has at most one for each API that there is or ever was.
-        let granted = Grants {
+        let granted = GrantFilter {
             tenant: which.tenant.clone(),
             callers,
             environment: Some(environment),
             limit: u32::MAX,
-            ..Grants::default()
+            ..GrantFilter::default()
         };
         let (_, granted) = surface.grants(&asked, &granted).await?;
         let free = |api: &&RouteName| !granted.iter().any(|grant| grant.route == **api);
-        apis.extend(surface.apis.iter().filter(free).filter(|api| which.names(api)));
+        apis.extend(surface.apis.iter().filter(free).filter(|api| which.matches_route(api)));
     }
     let page = apis.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize);
     let page: Vec<_> = page.map(|api| ApiOutline::of(api)).collect();
@@ -198,17 +198,17 @@ pub(super) async fn other_apis(
 pub(super) async fn apps_of_api(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway(&asked).await?;
     let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let which = query::read::<AppsOfQuery>(&request)?.grants(&asked, &tenant.id)?;
     if let Some(api) = which.route.as_ref().filter(|api| !surface.apis.contains(*api)) {
-        return Err(Refusal::UnknownApi(repeated(api.as_str())));
+        return Err(ApigError::UnknownApi(repeated(api.as_str())));
     }
-    let (total, found) = surface.grants(&asked, &Grants { offset, limit, ..which }).await?;
+    let (total, found) = surface.grants(&asked, &GrantFilter { offset, limit, ..which }).await?;
     let among = Some(found.iter().map(|grant| grant.caller.clone()).collect());
-    let apps = Callers { among, limit, ..query::apps(&tenant.id) };
+    let apps = CallerFilter { among, limit, ..query::apps(&tenant.id) };
     let apps = surface.registry.callers(&apps).await;
     let apps = apps.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
     // Grants whose app was deleted since are left out.
@@ -218,9 +218,9 @@ pub(super) async fn apps_of_api(
 }
 
 /// The environment of an id: there is one.
-fn known(id: &str) -> Result<EnvironmentId, Refusal> {
+fn known(id: &str) -> Result<EnvironmentId, ApigError> {
     let release = EnvironmentId::release();
-    if id == release.as_str() { Ok(release) } else { Err(Refusal::UnknownEnvironment(repeated(id))) }
+    if id == release.as_str() { Ok(release) } else { Err(ApigError::UnknownEnvironment(repeated(id))) }
 }
 
 impl Apig {
@@ -230,13 +230,13 @@ impl Apig {
     }
 
     /// The app that a query names, when the token may look at it.
-    async fn app_asked_for(&self, asked: &Asked, tenant: &Tenant, text: &str) -> Result<Caller, Refusal> {
-        let id: CallerId = asked.kept(text).ok_or_else(|| asked.no_app(text))?;
-        asked.may(Access::Read, &id)?;
+    async fn app_asked_for(&self, asked: &CallContext, tenant: &Tenant, text: &str) -> Result<Caller, ApigError> {
+        let id: CallerId = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
+        asked.require_access(Access::Read, &id)?;
         self.find(tenant, &id, asked).await
     }
 
-    async fn grants(&self, asked: &Asked, which: &Grants) -> Result<(u64, Vec<Grant>), Refusal> {
+    async fn grants(&self, asked: &CallContext, which: &GrantFilter) -> Result<(u64, Vec<Grant>), ApigError> {
         let refuse = |fault| self.refuse(fault, asked.no_instance());
         let total = self.registry.count_grants(which).await.map_err(refuse)?;
         Ok((total, self.registry.grants(which).await.map_err(refuse)?))

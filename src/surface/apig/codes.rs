@@ -12,19 +12,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Apig, Refusal,
-    call::Asked,
+    Apig, ApigError,
+    call_context::CallContext,
     query::{self, PageQuery},
-    show::{STARS, expose, show},
-    spec::Errors,
+    response::{STARS, expose, show},
+    openapi::Errors,
 };
 use crate::{
     Denial,
-    app::{
+    model::{
         Access, AppCode, CallerId, Credential, CredentialId, CredentialKind, Scopes, Secret, Status, Tenant,
     },
-    registry::{Credentials, Fault},
-    surface::{content, object},
+    registry::{CredentialFilter, RegistryError},
+    surface::{read_body, parse_object},
 };
 
 /// How many credentials of an app are read from the registry at once.
@@ -76,12 +76,12 @@ struct AppCodeList<'a> {
     request_body(content = AppCodeBody),
     responses((status = 201, description = "The AppCode", body = AppCodeInfo), Errors),
 )]
-pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
-    let AppCodeBody { app_code } = object(&content(request.into_body()).await?)?;
-    let code = app_code.filter(|code| !code.is_empty()).ok_or(Refusal::Absent("app_code"))?;
-    let code = AppCode::try_from(code).map_err(|_| Refusal::Invalid("app_code"))?;
+    let AppCodeBody { app_code } = parse_object(&read_body(request.into_body()).await?)?;
+    let code = app_code.filter(|code| !code.is_empty()).ok_or(ApigError::Missing("app_code"))?;
+    let code = AppCode::try_from(code).map_err(|_| ApigError::Invalid("app_code"))?;
     surface.make(&asked, &tenant, app, &code).await
 }
 
@@ -98,8 +98,8 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
 pub(super) async fn generate(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
     surface.make(&asked, &tenant, app, &AppCode::generate()).await
 }
@@ -113,13 +113,13 @@ pub(super) async fn generate(
     params(PageQuery),
     responses((status = 200, description = "A page of AppCodes", body = AppCodeList), Errors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
     let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let codes = surface.codes(&asked, &tenant, &app).await?;
     let page = codes.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize);
-    let app_codes = page.map(|code| surface.code_info(&asked, code)).collect::<Result<Vec<_>, Refusal>>()?;
+    let app_codes = page.map(|code| surface.code_info(&asked, code)).collect::<Result<Vec<_>, ApigError>>()?;
     show(StatusCode::OK, &AppCodeList { total: codes.len(), size: app_codes.len(), app_codes })
 }
 
@@ -131,8 +131,8 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     operation_id = "show_app_code",
     responses((status = 200, description = "The AppCode", body = AppCodeInfo), Errors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
     let code = surface.code(&asked, &tenant, &app).await?;
     show(StatusCode::OK, &surface.code_info(&asked, &code)?)
@@ -148,8 +148,8 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
     operation_id = "delete_app_code",
     responses((status = 204, description = "It is gone"), Errors),
 )]
-pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
     let code = surface.code(&asked, &tenant, &app).await?;
     let gone = surface.registry.delete_credential(&tenant.id, &code.id, None, asked.revoker()).await;
@@ -157,15 +157,15 @@ pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn no_code(asked: &Asked) -> Refusal {
-    Refusal::UnknownCode(asked.repeated(3))
+fn no_code(asked: &CallContext) -> ApigError {
+    ApigError::UnknownCode(asked.repeated(3))
 }
 
 impl Apig {
     /// The gateway and the app that the path names, when the token may do that to the app.
-    pub(super) async fn app_of(&self, asked: &Asked, access: Access) -> Result<(Tenant, CallerId), Refusal> {
+    pub(super) async fn app_of(&self, asked: &CallContext, access: Access) -> Result<(Tenant, CallerId), ApigError> {
         let id = asked.app(1)?;
-        asked.may(access, &id)?;
+        asked.require_access(access, &id)?;
         let tenant = self.gateway(asked).await?;
         self.find(&tenant, &id, asked).await?;
         Ok((tenant, id))
@@ -173,23 +173,23 @@ impl Apig {
 
     async fn make(
         &self,
-        asked: &Asked,
+        asked: &CallContext,
         tenant: &Tenant,
         app: CallerId,
         code: &AppCode,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, ApigError> {
         let actor = asked.subscriber(tenant)?;
         let peppers = self.directory.peppers();
         // The registry knows it only by the digest that it would have today.
         if self.directory.find(code.expose()).is_some() {
-            return Err(Refusal::CodeTaken);
+            return Err(ApigError::CodeTaken);
         }
         let (id, now) = (CredentialId::random(), self.clock.now().time);
         let credential = Credential {
             tenant: tenant.id.clone(),
             caller: app.clone(),
             kind: CredentialKind::AppCode(
-                self.sealer.seal(code.secret(), &Credential::place(&tenant.id, &id)),
+                self.sealer.seal(code.secret(), &Credential::seal_context(&tenant.id, &id)),
             ),
             name: "AppCode".into(),
             digest: peppers.current().digest(code.expose()),
@@ -207,15 +207,15 @@ impl Apig {
         };
         let made = self.registry.create_credential_within(self.app_codes, credential, &actor).await;
         let made = made.map_err(|fault| match fault {
-            Fault::Full(_) => Refusal::FullOfCodes,
-            Fault::Conflict => Refusal::CodeTaken,
+            RegistryError::LimitReached(_) => ApigError::TooManyAppCodes,
+            RegistryError::Conflict => ApigError::CodeTaken,
             fault => self.refuse(fault, asked.no_app(app.as_str())),
         })?;
         show(StatusCode::CREATED, &self.code_info(asked, &made)?)
     }
 
     /// The AppCode that the path names.
-    async fn code(&self, asked: &Asked, tenant: &Tenant, app: &CallerId) -> Result<Credential, Refusal> {
+    async fn code(&self, asked: &CallContext, tenant: &Tenant, app: &CallerId) -> Result<Credential, ApigError> {
         let id = asked.segment(3).parse().map_err(|_| no_code(asked))?;
         let code = self.registry.credential(&tenant.id, &id).await;
         let code = code.map_err(|fault| self.refuse(fault, no_code(asked)))?;
@@ -225,15 +225,15 @@ impl Apig {
     /// All AppCodes of an app, the newest first: it has few.
     async fn codes(
         &self,
-        asked: &Asked,
+        asked: &CallContext,
         tenant: &Tenant,
         app: &CallerId,
-    ) -> Result<Vec<Credential>, Refusal> {
-        let mut which = Credentials {
+    ) -> Result<Vec<Credential>, ApigError> {
+        let mut which = CredentialFilter {
             tenant: Some(tenant.id.clone()),
             caller: Some(app.clone()),
             limit: BATCH,
-            ..Credentials::default()
+            ..CredentialFilter::default()
         };
         let mut codes = Vec::new();
         loop {
@@ -248,10 +248,10 @@ impl Apig {
     }
 
     /// An AppCode for who asks, shown to a token that may change the app: who reads it may act as the app.
-    fn code_info<'a>(&self, asked: &Asked, code: &'a Credential) -> Result<AppCodeInfo<'a>, Refusal> {
+    fn code_info<'a>(&self, asked: &CallContext, code: &'a Credential) -> Result<AppCodeInfo<'a>, ApigError> {
         let app_code = match &code.kind {
             CredentialKind::AppCode(sealed) if asked.covers(Access::Write, &code.caller) => {
-                let place = Credential::place(&code.tenant, &code.id);
+                let place = Credential::seal_context(&code.tenant, &code.id);
                 let unsealed = self.sealer.unseal(sealed, &place);
                 unsealed.map_err(|error| Denial::internal(format!("credential {}: {error}", code.id)))?
             }

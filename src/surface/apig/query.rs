@@ -4,12 +4,12 @@ use axum::extract::{Query, Request};
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
-use super::{Refusal, Version, call::Asked};
+use super::{ApigError, Version, call_context::CallContext};
 use crate::{
     Denial,
-    app::{CallerKind, Creator, Status, TenantId},
-    registry::{Callers, Order},
-    surface::spec::words,
+    model::{CallerKind, Creator, Status, TenantId},
+    registry::{CallerFilter, Order},
+    surface::openapi::schemas,
 };
 
 /// How many there are on a page when nobody says, and at most.
@@ -41,16 +41,16 @@ pub(super) struct PageQuery {
 #[into_params(parameter_in = Query)]
 pub(super) struct AppsQuery {
     /// Only this app.
-    #[param(value_type = words::MaybeId, required = false)]
+    #[param(value_type = schemas::MaybeId, required = false)]
     id: Option<String>,
     /// Only apps whose name holds this; exactly this, when `precise_search` says so.
-    #[param(value_type = words::Text, required = false)]
+    #[param(value_type = schemas::Text, required = false)]
     name: Option<String>,
     /// Only apps in this state: 1 enabled, 2 disabled, 3 deleted.
     #[param(value_type = i32, required = false, minimum = 1, maximum = 3)]
     status: Option<String>,
     /// Only the app with this key.
-    #[param(value_type = words::Text, required = false)]
+    #[param(value_type = schemas::Text, required = false)]
     app_key: Option<String>,
     /// Only apps made by `USER` or `MARKET`.
     #[param(value_type = String, required = false, pattern = "^(USER|MARKET)?$")]
@@ -69,7 +69,7 @@ pub(super) fn is_searchable(text: &str) -> bool {
 ///
 /// # Errors
 /// When one stands more than once.
-pub(super) fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
+pub(super) fn read<T: DeserializeOwned>(request: &Request) -> Result<T, ApigError> {
     let read = Query::<T>::try_from_uri(request.uri()).map(|Query(query)| query);
     read.map_err(|error| {
         // Serde names a field of `T` in such an error, never what the request has.
@@ -81,7 +81,7 @@ pub(super) fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal>
 
 impl PageQuery {
     /// How many to leave out, and how many to list at most.
-    pub(super) fn page(&self, version: Version) -> Result<(u64, u32), Refusal> {
+    pub(super) fn page(&self, version: Version) -> Result<(u64, u32), ApigError> {
         match version {
             Version::One => {
                 let size = within(self.page_size.as_deref(), PAGE.into(), LARGEST.into(), "page_size")?;
@@ -112,34 +112,34 @@ pub(super) fn page_of<T>(all: &[T], (offset, limit): (u64, u32)) -> &[T] {
 }
 
 /// A number from 1 on.
-fn within(text: Option<&str>, default: u64, most: u64, name: &'static str) -> Result<u64, Refusal> {
+fn within(text: Option<&str>, default: u64, most: u64, name: &'static str) -> Result<u64, ApigError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(default) };
     let number = text.parse().ok().filter(|number| (1..=most).contains(number));
-    number.ok_or(Refusal::NotTaken(name))
+    number.ok_or(ApigError::NotSupported(name))
 }
 
-fn number(text: Option<&str>, name: &'static str) -> Result<Option<i64>, Refusal> {
+fn number(text: Option<&str>, name: &'static str) -> Result<Option<i64>, ApigError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| Refusal::NotTaken(name))
+    text.parse().map(Some).map_err(|_| ApigError::NotSupported(name))
 }
 
 impl AppsQuery {
     /// The apps it asks for; `None` when there can be none.
-    pub(super) fn callers(self, asked: &Asked, tenant: &TenantId) -> Result<Option<Callers>, Refusal> {
+    pub(super) fn callers(self, asked: &CallContext, tenant: &TenantId) -> Result<Option<CallerFilter>, ApigError> {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let plain = |text: &String| is_searchable(text);
         let precise = match given(self.precise_search).as_deref() {
             None => false,
             Some("name") => true,
-            Some(_) => return Err(Refusal::NotTaken("precise_search")),
+            Some(_) => return Err(ApigError::NotSupported("precise_search")),
         };
         let name = given(self.name);
         if !name.as_ref().is_none_or(plain) {
-            return Err(Refusal::NotTaken("name"));
+            return Err(ApigError::NotSupported("name"));
         }
         let app_key = given(self.app_key);
         if !app_key.as_ref().is_none_or(plain) {
-            return Err(Refusal::NotTaken("app_key"));
+            return Err(ApigError::NotSupported("app_key"));
         }
         let status = match given(self.status).as_deref() {
             None => None,
@@ -147,22 +147,22 @@ impl AppsQuery {
             Some("2") => Some(Status::Disabled),
             // What is deleted is not there.
             Some("3") => return Ok(None),
-            Some(_) => return Err(Refusal::NotTaken("status")),
+            Some(_) => return Err(ApigError::NotSupported("status")),
         };
         let creator = match given(self.creator).as_deref() {
             None => None,
             Some("USER") => Some(Creator::User),
             Some("MARKET") => Some(Creator::Market),
-            Some(_) => return Err(Refusal::NotTaken("creator")),
+            Some(_) => return Err(ApigError::NotSupported("creator")),
         };
-        let mut among = asked.among();
+        let mut among = asked.visible_apps();
         if let Some(id) = given(self.id) {
-            let id = asked.kept(&id).ok_or(Refusal::NotTaken("id"))?;
+            let id = asked.parse_id(&id).ok_or(ApigError::NotSupported("id"))?;
             let sees = among.is_none_or(|among| among.contains(&id));
             among = Some(if sees { vec![id] } else { Vec::new() });
         }
         let (name, contains) = if precise { (name, None) } else { (None, name) };
-        Ok(Some(Callers {
+        Ok(Some(CallerFilter {
             name,
             contains,
             status,
@@ -176,8 +176,8 @@ impl AppsQuery {
 }
 
 /// All apps of a gateway.
-pub(super) fn apps(tenant: &TenantId) -> Callers {
-    Callers { tenant: Some(tenant.clone()), kind: Some(CallerKind::APP), ..Callers::default() }
+pub(super) fn apps(tenant: &TenantId) -> CallerFilter {
+    CallerFilter { tenant: Some(tenant.clone()), kind: Some(CallerKind::APP), ..CallerFilter::default() }
 }
 
 #[cfg(test)]

@@ -17,18 +17,18 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    Apig, Refusal,
-    auth_query::plain,
-    call::{Asked, TRIES, overtaken, repeated},
+    Apig, ApigError,
+    auth_request::plain,
+    call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts, repeated},
     query::{self, PageQuery, page_of},
-    show::show,
-    spec::Errors,
+    response::show,
+    openapi::Errors,
 };
 use crate::{
     Denial,
-    app::{Access, Entity, Quota, QuotaId, Tenant},
-    registry::{Callers, Command, Fault},
-    surface::{content, spec::words},
+    model::{Access, Entity, Quota, QuotaId, Tenant},
+    registry::{CallerFilter, Command, RegistryError},
+    surface::{read_body, openapi::schemas},
 };
 use fields::{QuotaBody, QuotaFields};
 use show::{QuotaInfo, QuotaList};
@@ -38,7 +38,7 @@ use show::{QuotaInfo, QuotaList};
 #[into_params(parameter_in = Query)]
 struct QuotasQuery {
     /// Only those whose name holds this.
-    #[param(value_type = words::Text, required = false)]
+    #[param(value_type = schemas::Text, required = false)]
     name: Option<String>,
 }
 
@@ -54,17 +54,17 @@ struct QuotasQuery {
 pub(in super::super) async fn create(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Write).await?;
-    let fields = QuotaFields::read(&content(request.into_body()).await?)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let fields = QuotaFields::read(&read_body(request.into_body()).await?)?;
     let actor = asked.subscriber(&tenant)?;
     let quota = fields.quota(&tenant.id, surface.clock.now().time);
     let create = Command::CreateQuota { quota, most: Some(surface.quotas) };
     let made = surface.registry.execute(vec![create], &actor).await;
     let made = made.map_err(|fault| match fault {
-        Fault::Full(_) => Refusal::FullOfThese,
-        Fault::NameTaken => Refusal::QuotaTaken,
+        RegistryError::LimitReached(_) => ApigError::TooMany,
+        RegistryError::NameTaken => ApigError::QuotaTaken,
         fault => surface.refuse(fault, asked.no_instance()),
     })?;
     let [Entity::Quota(made)] = &made[..] else { return Err(no_quota_came()) };
@@ -83,9 +83,9 @@ pub(in super::super) async fn create(
 pub(in super::super) async fn list(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Read).await?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let name = plain(query::read::<QuotasQuery>(&request)?.name.as_ref(), "name")?;
     let all = surface.registry.quotas(&tenant.id).await;
@@ -110,9 +110,9 @@ pub(in super::super) async fn list(
 pub(in super::super) async fn read(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Read).await?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Read).await?;
     let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
     surface.show_quota(&asked, &tenant, &quota).await
 }
@@ -129,12 +129,12 @@ pub(in super::super) async fn read(
 pub(in super::super) async fn modify(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Write).await?;
-    let fields = QuotaFields::read(&content(request.into_body()).await?)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let fields = QuotaFields::read(&read_body(request.into_body()).await?)?;
     let actor = asked.subscriber(&tenant)?;
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         let mut quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
         fields.edit(&mut quota);
         let done = surface.registry.execute(vec![Command::UpdateQuota(quota)], &actor).await;
@@ -143,12 +143,12 @@ pub(in super::super) async fn modify(
                 [Entity::Quota(after)] => return surface.show_quota(&asked, &tenant, after).await,
                 _ => return Err(no_quota_came()),
             },
-            Err(Fault::Conflict) => {}
-            Err(Fault::NameTaken) => return Err(Refusal::QuotaTaken),
+            Err(RegistryError::Conflict) => {}
+            Err(RegistryError::NameTaken) => return Err(ApigError::QuotaTaken),
             Err(fault) => return Err(surface.refuse(fault, unknown(&asked, asked.segment(1)))),
         }
     }
-    Err(overtaken())
+    Err(too_many_conflicts())
 }
 
 /// Deletes a quota.
@@ -164,41 +164,41 @@ pub(in super::super) async fn modify(
 pub(in super::super) async fn delete(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Write).await?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let missing = || unknown(&asked, asked.segment(1));
-    let id = asked.kept(asked.segment(1)).ok_or_else(missing)?;
+    let id = asked.parse_id(asked.segment(1)).ok_or_else(missing)?;
     let delete = Command::DeleteQuota { tenant: tenant.id, id };
     let gone = surface.registry.execute(vec![delete], asked.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault, missing()))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn unknown(asked: &Asked, id: &str) -> Refusal {
-    Refusal::UnknownQuota(repeated(&asked.version.shown(id)))
+fn unknown(asked: &CallContext, id: &str) -> ApigError {
+    ApigError::UnknownQuota(repeated(&asked.version.shown(id)))
 }
 
-fn no_quota_came() -> Refusal {
+fn no_quota_came() -> ApigError {
     Denial::internal("a registry answered with something else than a quota").into()
 }
 
 impl Apig {
-    async fn find_quota(&self, asked: &Asked, tenant: &Tenant, id: &str) -> Result<Quota, Refusal> {
+    async fn find_quota(&self, asked: &CallContext, tenant: &Tenant, id: &str) -> Result<Quota, ApigError> {
         let missing = || unknown(asked, id);
-        let kept: QuotaId = asked.kept(id).ok_or_else(missing)?;
+        let kept: QuotaId = asked.parse_id(id).ok_or_else(missing)?;
         let found = self.registry.quota(&tenant.id, &kept).await;
         found.map_err(|fault| self.refuse(fault, missing()))
     }
 
     /// How many apps have a quota.
-    async fn count_bound(&self, asked: &Asked, tenant: &Tenant, quota: &QuotaId) -> Result<u64, Refusal> {
-        let which = Callers { quota: Some(Some(quota.clone())), ..query::apps(&tenant.id) };
+    async fn count_bound(&self, asked: &CallContext, tenant: &Tenant, quota: &QuotaId) -> Result<u64, ApigError> {
+        let which = CallerFilter { quota: Some(Some(quota.clone())), ..query::apps(&tenant.id) };
         let count = self.registry.count_callers(&which).await;
         count.map_err(|fault| self.refuse(fault, asked.no_instance()))
     }
 
-    async fn show_quota(&self, asked: &Asked, tenant: &Tenant, quota: &Quota) -> Result<Response, Refusal> {
+    async fn show_quota(&self, asked: &CallContext, tenant: &Tenant, quota: &Quota) -> Result<Response, ApigError> {
         let bound = self.count_bound(asked, tenant, &quota.id).await?;
         show(StatusCode::OK, &QuotaInfo::of(asked.version, quota, bound))
     }

@@ -8,7 +8,7 @@ use axum::{
 };
 use http::HeaderValue;
 
-use super::{Apig, acl, apps, auths, codes, quotas, refusal::Refusal, throttles, version::Version};
+use super::{Apig, acl, apps, auths, codes, quotas, error::ApigError, throttles, version::Version};
 use crate::Denial;
 
 /// What a version of the contract has.
@@ -133,6 +133,6 @@ fn routes_of_the_second(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>>
         .route(&at("/apps/{id}/app-acl"), acl)
 }
 
-fn not_allowed(methods: &'static str) -> Refusal {
+fn not_allowed(methods: &'static str) -> ApigError {
     Denial::MethodNotAllowed { allow: HeaderValue::from_static(methods) }.into()
 }

@@ -17,17 +17,17 @@ use axum::{
 use http::StatusCode;
 
 use super::{
-    Apig, Refusal,
-    call::{Asked, TRIES, overtaken, repeated},
+    Apig, ApigError,
+    call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts, repeated},
     query::{self, PageQuery, page_of},
-    show::show,
-    spec::Errors,
+    response::show,
+    openapi::Errors,
 };
 use crate::{
     Denial,
-    app::{Access, Actor, Entity, Tenant, Throttle, ThrottleId},
-    registry::{Command, Fault},
-    surface::content,
+    model::{Access, Actor, Entity, Tenant, Throttle, ThrottleId},
+    registry::{Command, RegistryError},
+    surface::read_body,
 };
 use fields::{ThrottleBody, ThrottleFields, ThrottlesQuery};
 use show::{ThrottleInfo, ThrottleList};
@@ -44,17 +44,17 @@ use show::{ThrottleInfo, ThrottleList};
 pub(in super::super) async fn create(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Write).await?;
-    let fields = ThrottleFields::read(&content(request.into_body()).await?, asked.version)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let fields = ThrottleFields::read(&read_body(request.into_body()).await?, asked.version)?;
     let actor = asked.subscriber(&tenant)?;
     let throttle = fields.throttle(&tenant.id, surface.clock.now().time)?;
     let create = Command::CreateThrottle { throttle, most: Some(surface.throttles) };
     let made = surface.registry.execute(vec![create], &actor).await;
     let made = made.map_err(|fault| match fault {
-        Fault::Full(_) => Refusal::FullOfThrottles,
-        Fault::NameTaken => Refusal::ThrottleTaken,
+        RegistryError::LimitReached(_) => ApigError::FullOfThrottles,
+        RegistryError::NameTaken => ApigError::ThrottleTaken,
         fault => surface.refuse(fault, asked.no_instance()),
     })?;
     let [Entity::Throttle(made)] = &made[..] else { return Err(no_throttle_came()) };
@@ -73,9 +73,9 @@ pub(in super::super) async fn create(
 pub(in super::super) async fn list(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Read).await?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let wanted = query::read::<ThrottlesQuery>(&request)?.filter(&asked)?;
     let mut all = surface.all_throttles(&asked, &tenant).await?;
@@ -96,9 +96,9 @@ pub(in super::super) async fn list(
 pub(in super::super) async fn read(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Read).await?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Read).await?;
     let throttle = surface.find_throttle(&asked, &tenant, asked.segment(1)).await?;
     show(StatusCode::OK, &ThrottleInfo::of(asked.version, &throttle))
 }
@@ -115,10 +115,10 @@ pub(in super::super) async fn read(
 pub(in super::super) async fn modify(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Write).await?;
-    let fields = ThrottleFields::read(&content(request.into_body()).await?, asked.version)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let fields = ThrottleFields::read(&read_body(request.into_body()).await?, asked.version)?;
     let actor = asked.subscriber(&tenant)?;
     let edit = |throttle: &mut Throttle| fields.edit(throttle);
     let after = surface.edit_throttle(&asked, &actor, &tenant, asked.segment(1), edit).await?;
@@ -136,37 +136,37 @@ pub(in super::super) async fn modify(
 pub(in super::super) async fn delete(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Write).await?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let missing = || unknown(&asked, asked.segment(1));
-    let id = asked.kept(asked.segment(1)).ok_or_else(missing)?;
+    let id = asked.parse_id(asked.segment(1)).ok_or_else(missing)?;
     let delete = Command::DeleteThrottle { tenant: tenant.id, id, expected: None };
     let gone = surface.registry.execute(vec![delete], asked.revoker()).await;
     gone.map_err(|fault| match fault {
-        Fault::InUse => Refusal::ThrottleBound,
+        RegistryError::InUse => ApigError::ThrottleBound,
         fault => surface.refuse(fault, missing()),
     })?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn unknown(asked: &Asked, id: &str) -> Refusal {
-    Refusal::UnknownThrottle(repeated(&asked.version.shown(id)))
+fn unknown(asked: &CallContext, id: &str) -> ApigError {
+    ApigError::UnknownThrottle(repeated(&asked.version.shown(id)))
 }
 
-fn no_throttle_came() -> Refusal {
+fn no_throttle_came() -> ApigError {
     Denial::internal("a registry answered with something else than a throttle").into()
 }
 
 impl Apig {
-    async fn all_throttles(&self, asked: &Asked, tenant: &Tenant) -> Result<Vec<Throttle>, Refusal> {
+    async fn all_throttles(&self, asked: &CallContext, tenant: &Tenant) -> Result<Vec<Throttle>, ApigError> {
         let all = self.registry.throttles(&tenant.id).await;
         all.map_err(|fault| self.refuse(fault, asked.no_instance()))
     }
 
-    async fn find_throttle(&self, asked: &Asked, tenant: &Tenant, id: &str) -> Result<Throttle, Refusal> {
+    async fn find_throttle(&self, asked: &CallContext, tenant: &Tenant, id: &str) -> Result<Throttle, ApigError> {
         let missing = || unknown(asked, id);
-        let kept: ThrottleId = asked.kept(id).ok_or_else(missing)?;
+        let kept: ThrottleId = asked.parse_id(id).ok_or_else(missing)?;
         let found = self.registry.throttle(&tenant.id, &kept).await;
         found.map_err(|fault| self.refuse(fault, missing()))
     }
@@ -174,35 +174,35 @@ impl Apig {
     /// Changes a throttling policy as it is by then, and tells how it is since.
     async fn edit_throttle(
         &self,
-        asked: &Asked,
+        asked: &CallContext,
         actor: &Actor,
         tenant: &Tenant,
         id: &str,
-        edit: impl Fn(&mut Throttle) -> Result<(), Refusal>,
-    ) -> Result<Throttle, Refusal> {
-        for _ in 0..TRIES {
+        edit: impl Fn(&mut Throttle) -> Result<(), ApigError>,
+    ) -> Result<Throttle, ApigError> {
+        for _ in 0..MAX_ATTEMPTS {
             let mut throttle = self.find_throttle(asked, tenant, id).await?;
             edit(&mut throttle)?;
             if let Some(mut after) = self.put_throttles(asked, actor, vec![throttle]).await? {
                 return after.pop().ok_or_else(no_throttle_came);
             }
         }
-        Err(overtaken())
+        Err(too_many_conflicts())
     }
 
     /// Puts throttling policies in the place of those that they were made from; `None` when somebody else has.
     async fn put_throttles(
         &self,
-        asked: &Asked,
+        asked: &CallContext,
         actor: &Actor,
         throttles: Vec<Throttle>,
-    ) -> Result<Option<Vec<Throttle>>, Refusal> {
+    ) -> Result<Option<Vec<Throttle>>, ApigError> {
         let missing = throttles.last().map_or_else(no_throttle_came, |it| unknown(asked, it.id.as_str()));
         let commands = throttles.into_iter().map(Command::UpdateThrottle).collect();
         let entities = match self.registry.execute(commands, actor).await {
             Ok(entities) => entities,
-            Err(Fault::Conflict) => return Ok(None),
-            Err(Fault::NameTaken) => return Err(Refusal::ThrottleTaken),
+            Err(RegistryError::Conflict) => return Ok(None),
+            Err(RegistryError::NameTaken) => return Err(ApigError::ThrottleTaken),
             Err(fault) => return Err(self.refuse(fault, missing)),
         };
         let throttles = entities.into_iter().map(|entity| match entity {

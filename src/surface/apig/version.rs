@@ -6,8 +6,8 @@ use http::{Uri, uri::PathAndQuery};
 
 use crate::{
     Admission, Denial, Head, Policy, Stop,
-    policy::{ChainOrder, Lock},
-    target,
+    policy::{ChainOrder, RequireUnlocked},
+    normalize_path,
 };
 
 /// A version of the contract.
@@ -77,13 +77,13 @@ fn hyphenated(text: &str) -> Option<String> {
 }
 
 /// Locks, on any of the paths that a resource has: an app is locked in both versions of the contract.
-pub(super) struct BothVersions(pub(super) Lock);
+pub(super) struct BothVersions(pub(super) RequireUnlocked);
 
 impl Policy for BothVersions {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         // The handlers decode nothing: there is no resource on a path that can be read in two ways.
         let path = admission.path(head).map_err(|_| Denial::NotFound)?.to_owned();
-        let own = target::normalise(head.uri.path()).map_err(|_| Denial::NotFound)?.comparable();
+        let own = normalize_path::normalize(head.uri.path()).map_err(|_| Denial::NotFound)?.comparable();
         // Where the surface is nested below another path, locks are on the whole of it.
         let spellings = match path.strip_suffix(&*own) {
             Some(base) => spellings(&own).into_iter().map(|own| format!("{base}{own}")).collect(),
@@ -123,9 +123,9 @@ fn respelled<'a>(rest: &'a str, spell: impl Fn(&'a str) -> Cow<'a, str>) -> Stri
 
 /// Gives a path of the second version the spelling of the first, so that handlers see one path for one app. Stands behind what recognises the caller: a signature is over the path as
 /// it came.
-pub(super) struct OnePath;
+pub(super) struct V1PathSpelling;
 
-impl Policy for OnePath {
+impl Policy for V1PathSpelling {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         if let Some(target) = first_version(admission.target.as_ref().unwrap_or(head.uri)) {
             admission.target = Some(target);

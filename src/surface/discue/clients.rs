@@ -12,19 +12,19 @@ use utoipa::ToSchema;
 
 use super::{
     Discue, Operation,
-    answer::{Gone, Links, Refused, show, show_at},
-    call::{Call, read_body, still, target, unprocessable},
-    rules,
-    spec::Errors,
+    response::{Deleted, Links, ErrorResponse, show, show_at},
+    call_context::{CallContext, read_body, still, target, unprocessable},
+    validation,
+    openapi::Errors,
 };
 use crate::{
     Denial,
-    app::{
+    model::{
         Access, Caller, CallerEdit, CallerId, CallerKind, Entity, TenantId,
-        hex::hex,
+        hex::encode,
         name::{default_api_client_name, is_api_client_name},
     },
-    registry::{Callers, Command, Fault, NewCaller},
+    registry::{CallerFilter, Command, RegistryError, NewCaller},
 };
 
 /// The kind of resource that scopes name.
@@ -48,13 +48,13 @@ pub(super) struct ClientRef {
 
 impl ClientRef {
     /// The id, when there is one.
-    fn id(&self) -> Result<Option<CallerId>, Refused> {
-        let id = |text: &str| rules::resource_id(text).ok_or_else(|| unprocessable("The id is none."));
+    fn id(&self) -> Result<Option<CallerId>, ErrorResponse> {
+        let id = |text: &str| validation::resource_id(text).ok_or_else(|| unprocessable("The id is none."));
         self.id.as_deref().map(id).transpose()
     }
 
     /// The name, when there is one; `present` is one that is taken unseen.
-    fn name(self, present: Option<&str>) -> Result<Option<String>, Refused> {
+    fn name(self, present: Option<&str>) -> Result<Option<String>, ErrorResponse> {
         match self.name {
             Some(name) if Some(&*name) != present && !is_api_client_name(&name) => {
                 Err(unprocessable("A name is a domain, perhaps with a path: example.com/dev."))
@@ -85,13 +85,13 @@ const SUFFIX: usize = 20;
 
 /// The id of a caller whose chosen id another tenant has: the chosen one, a dot, and a hash of its own tenant. Nobody
 /// can choose it, as a chosen id has no dot.
-fn scoped_id(tenant: &TenantId, chosen: &CallerId) -> Result<CallerId, Refused> {
+fn scoped_id(tenant: &TenantId, chosen: &CallerId) -> Result<CallerId, ErrorResponse> {
     let id = format!("{chosen}.{}", suffix(tenant));
     id.parse().map_err(|_| Denial::internal("a scoped id is no id").into())
 }
 
 fn suffix(tenant: &TenantId) -> String {
-    let mut hash = hex(&Sha256::digest(tenant.as_str()));
+    let mut hash = encode(&Sha256::digest(tenant.as_str()));
     hash.truncate(SUFFIX);
     hash
 }
@@ -100,7 +100,7 @@ fn suffix(tenant: &TenantId) -> String {
 fn public_id(caller: &Caller) -> &str {
     let id = caller.id.as_str();
     let chosen = id.strip_suffix(&suffix(&caller.tenant)).and_then(|id| id.strip_suffix('.'));
-    chosen.filter(|id| rules::resource_id::<CallerId>(id).is_some()).unwrap_or(id)
+    chosen.filter(|id| validation::resource_id::<CallerId>(id).is_some()).unwrap_or(id)
 }
 
 /// One api client.
@@ -134,13 +134,13 @@ pub(super) struct All<'a> {
 pub(super) async fn create(
     State(surface): State<Arc<Discue>>,
     request: Request,
-) -> Result<Response, Refused> {
-    surface.offers(Operation::Create)?;
-    let call = Call::of(&request)?;
+) -> Result<Response, ErrorResponse> {
+    surface.ensure_enabled(Operation::Create)?;
+    let call = CallContext::extract(&request)?;
     let body: ClientRef = read_body(request.into_body()).await?;
     let id = body.id()?.unwrap_or_else(CallerId::random);
     call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
-    surface.in_good_standing(&call.tenant).await?;
+    surface.require_active(&call.tenant).await?;
     let name = body.name(None)?.unwrap_or_else(|| default_api_client_name(&id));
     // Who is held to a plan cannot make a caller that is not.
     let plan = call.identity.caller().budgets.as_ref().map(|budgets| budgets.plan().id().clone());
@@ -164,14 +164,14 @@ pub(super) async fn create(
     params(("pretty" = Option<bool>, Query, description = "Written for people")),
     responses((status = 200, description = "The api clients", body = All), Errors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
-    surface.offers(Operation::List)?;
-    let call = Call::of(&request)?;
-    let mut which = Callers {
+pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, ErrorResponse> {
+    surface.ensure_enabled(Operation::List)?;
+    let call = CallContext::extract(&request)?;
+    let mut which = CallerFilter {
         tenant: Some(call.tenant.clone()),
         kind: Some(CallerKind::ApiClient.name()),
         limit: PAGE,
-        ..Callers::default()
+        ..CallerFilter::default()
     };
     let mut callers = Vec::new();
     loop {
@@ -194,9 +194,9 @@ pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -
     params(("id" = String, Path, description = "The api client's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
     responses((status = 200, description = "The api client", body = One), Errors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
-    surface.offers(Operation::Get)?;
-    let (call, id) = (Call::of(&request)?, target::<CallerId>(request.uri())?);
+pub(super) async fn read(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, ErrorResponse> {
+    surface.ensure_enabled(Operation::Get)?;
+    let (call, id) = (CallContext::extract(&request)?, target::<CallerId>(request.uri())?);
     call.may(Access::Read, RESOURCE, Some(id.as_str()))?;
     surface.show_client(&surface.client(&call.tenant, &id).await?, call.pretty)
 }
@@ -214,13 +214,13 @@ pub(super) async fn read(State(surface): State<Arc<Discue>>, request: Request) -
 pub(super) async fn update(
     State(surface): State<Arc<Discue>>,
     request: Request,
-) -> Result<Response, Refused> {
-    surface.offers(Operation::Update)?;
-    let (call, id) = (Call::of(&request)?, target::<CallerId>(request.uri())?);
+) -> Result<Response, ErrorResponse> {
+    surface.ensure_enabled(Operation::Update)?;
+    let (call, id) = (CallContext::extract(&request)?, target::<CallerId>(request.uri())?);
     call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
     let headers = request.headers().clone();
     let body: ClientRef = read_body(request.into_body()).await?;
-    surface.in_good_standing(&call.tenant).await?;
+    surface.require_active(&call.tenant).await?;
     let before = surface.client(&call.tenant, &id).await?;
     if body.id()?.is_some_and(|other| other != id) {
         return Err(Denial::Conflict { detail: "The id of the body is not that of the path.".into() }.into());
@@ -240,28 +240,28 @@ pub(super) async fn update(
     tag = "api_clients",
     operation_id = "delete_api_client",
     params(("id" = String, Path, description = "The api client's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
-    responses((status = 200, description = "What is left", body = Gone), Errors),
+    responses((status = 200, description = "What is left", body = Deleted), Errors),
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Discue>>,
     request: Request,
-) -> Result<Response, Refused> {
-    surface.offers(Operation::Delete)?;
-    let (call, id) = (Call::of(&request)?, target::<CallerId>(request.uri())?);
+) -> Result<Response, ErrorResponse> {
+    surface.ensure_enabled(Operation::Delete)?;
+    let (call, id) = (CallContext::extract(&request)?, target::<CallerId>(request.uri())?);
     call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
     let before = surface.client(&call.tenant, &id).await?;
     still(request.headers(), before.revision)?;
     let expected = Some(before.revision);
     let gone = surface.registry.delete_caller(&call.tenant, &before.id, expected, call.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault))?;
-    show(&Gone { links: surface.links(&format!("/api_clients/{id}")) }, call.pretty)
+    show(&Deleted { links: surface.links(&format!("/api_clients/{id}")) }, call.pretty)
 }
 
 impl Discue {
     /// An api client of the tenant; callers of other kinds do not exist here.
-    async fn client(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, Refused> {
+    async fn client(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, ErrorResponse> {
         let caller = match self.registry.caller(tenant, id).await {
-            Err(Fault::NotFound) if rules::resource_id::<CallerId>(id.as_str()).is_some() => {
+            Err(RegistryError::NotFound) if validation::resource_id::<CallerId>(id.as_str()).is_some() => {
                 self.registry.caller(tenant, &scoped_id(tenant, id)?).await
             }
             found => found,
@@ -271,7 +271,7 @@ impl Discue {
         if is_it { Ok(caller) } else { Err(Denial::NotFound.into()) }
     }
 
-    fn show_client(&self, caller: &Caller, pretty: bool) -> Result<Response, Refused> {
+    fn show_client(&self, caller: &Caller, pretty: bool) -> Result<Response, ErrorResponse> {
         let links = self.links(&format!("/api_clients/{}", public_id(caller)));
         show_at(caller.revision, &One { api_client: Client::of(caller), links }, pretty)
     }

@@ -13,19 +13,19 @@ use utoipa::ToSchema;
 
 use super::{
     Discue, Operation,
-    answer::{Gone, Links, Refused, show, show_at},
-    call::{Call, read_body, still, target, unprocessable},
-    scopes::{self, Wire},
-    spec::Errors,
+    response::{Deleted, Links, ErrorResponse, show, show_at},
+    call_context::{CallContext, read_body, still, target, unprocessable},
+    scopes::{self, ScopeJson},
+    openapi::Errors,
 };
 use crate::{
     Denial,
-    app::{
-        Access, ApiKey, CallerId, Credential, CredentialEdit, CredentialId, CredentialKind, KeyPrefix,
+    model::{
+        Access, GeneratedKey, CallerId, Credential, CredentialEdit, CredentialId, CredentialKind, KeyPrefix,
         Scopes, Status, TenantId, text::is_label,
     },
-    registry::Credentials,
-    surface::spec::words,
+    registry::CredentialFilter,
+    surface::openapi::schemas,
 };
 
 /// The kind of resource that scopes name.
@@ -49,21 +49,21 @@ pub(super) struct KeyRef {
     name: Option<String>,
     /// Whether it is accepted.
     #[serde(default)]
-    #[schema(value_type = Option<words::Status>, required = false)]
+    #[schema(value_type = Option<schemas::Status>, required = false)]
     status: Option<Status>,
     /// All it may be used for.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<Wire>>, required = false)]
-    scopes: Option<Vec<Wire>>,
+    #[schema(value_type = Option<Vec<ScopeJson>>, required = false)]
+    scopes: Option<Vec<ScopeJson>>,
 }
 
 impl KeyRef {
     /// What it asks for, as far as the asking key may give it.
-    fn edit(self, own: &Scopes) -> Result<CredentialEdit, Refused> {
+    fn edit(self, own: &Scopes) -> Result<CredentialEdit, ErrorResponse> {
         if self.name.as_deref().is_some_and(|name| !is_label(name, 1..=LONGEST_NAME)) {
             return Err(unprocessable("A name is 1 to 64 characters, none of them invisible."));
         }
-        let scopes = self.scopes.map(|wanted| scopes::given(wanted.into_iter(), own)).transpose()?;
+        let scopes = self.scopes.map(|wanted| scopes::parse_scopes(wanted.into_iter(), own)).transpose()?;
         Ok(CredentialEdit { name: self.name, status: self.status, scopes, ..CredentialEdit::default() })
     }
 }
@@ -71,7 +71,7 @@ impl KeyRef {
 /// A key as it is shown ever after. Times are milliseconds since the epoch.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApiKey)]
-pub(super) struct Shown<'a> {
+pub(super) struct KeyResponse<'a> {
     /// Its id; not a secret.
     id: &'a str,
     /// For people.
@@ -86,13 +86,13 @@ pub(super) struct Shown<'a> {
     /// How the key begins.
     key: &'a str,
     /// Whether it is accepted.
-    #[schema(value_type = words::Status)]
+    #[schema(value_type = schemas::Status)]
     status: Status,
     /// What it may be used for.
-    scopes: Vec<Wire>,
+    scopes: Vec<ScopeJson>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> KeyResponse<'a> {
     fn of(credential: &'a Credential, used: Option<Timestamp>) -> Self {
         Self {
             id: credential.id.as_str(),
@@ -119,7 +119,7 @@ pub(super) struct One<K> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = AllApiKeys)]
 pub(super) struct All<'a> {
-    api_keys: Vec<Shown<'a>>,
+    api_keys: Vec<KeyResponse<'a>>,
     #[serde(rename = "_links")]
     links: Links,
 }
@@ -137,15 +137,15 @@ pub(super) struct All<'a> {
 pub(super) async fn create(
     State(surface): State<Arc<Discue>>,
     request: Request,
-) -> Result<Response, Refused> {
-    surface.offers(Operation::CreateKey)?;
-    let call = Call::of(&request)?;
+) -> Result<Response, ErrorResponse> {
+    surface.ensure_enabled(Operation::CreateKey)?;
+    let call = CallContext::extract(&request)?;
     call.may(Access::Write, RESOURCE, None)?;
     let edit = read_body::<KeyRef>(request.into_body()).await?.edit(&call.identity.key.scopes)?;
-    surface.in_good_standing(&call.tenant).await?;
+    surface.require_active(&call.tenant).await?;
     let caller = call.identity.caller().id.clone();
     let prefix: KeyPrefix = PREFIX.parse().map_err(|_| Denial::internal("the prefix of keys is none"))?;
-    let (key, id, pepper) = (ApiKey::generate(&prefix), CredentialId::random(), surface.directory.peppers());
+    let (key, id, pepper) = (GeneratedKey::generate(&prefix), CredentialId::random(), surface.directory.peppers());
     let now = surface.clock.now().time;
     let credential = Credential {
         name: edit.name.unwrap_or_else(|| format!("api-key.{id}")),
@@ -156,7 +156,7 @@ pub(super) async fn create(
         kind: CredentialKind::Key,
         hint: key.hint().into(),
         status: edit.status.unwrap_or_default(),
-        scopes: edit.scopes.unwrap_or_else(|| scopes::by_default(&call.identity.key.scopes)),
+        scopes: edit.scopes.unwrap_or_else(|| scopes::default_scopes(&call.identity.key.scopes)),
         // Nor does it outlive its maker.
         not_after: call.identity.key.not_after(),
         deprecated_at: None,
@@ -181,14 +181,14 @@ pub(super) async fn create(
     params(("pretty" = Option<bool>, Query, description = "Written for people")),
     responses((status = 200, description = "The api keys", body = All), Errors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
-    surface.offers(Operation::ListKeys)?;
-    let call = Call::of(&request)?;
+pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, ErrorResponse> {
+    surface.ensure_enabled(Operation::ListKeys)?;
+    let call = CallContext::extract(&request)?;
     let mut keys = surface.keys_of(&call.tenant, &call.identity.caller().id).await?;
     keys.retain(|key| call.covers(Access::Read, RESOURCE, key.id.as_str()));
     let ids: Vec<_> = keys.iter().map(|key| key.id.clone()).collect();
-    let uses = surface.registry.last_uses(&ids).await.map_err(|fault| surface.refuse(fault))?;
-    let api_keys = zip(&keys, uses).map(|(key, used)| Shown::of(key, used)).collect();
+    let uses = surface.registry.last_used(&ids).await.map_err(|fault| surface.refuse(fault))?;
+    let api_keys = zip(&keys, uses).map(|(key, used)| KeyResponse::of(key, used)).collect();
     show(&All { api_keys, links: surface.links("/api_keys") }, call.pretty)
 }
 
@@ -199,11 +199,11 @@ pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -
     tag = "api_keys",
     operation_id = "read_api_key",
     params(("id" = String, Path, description = "The api key's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
-    responses((status = 200, description = "The api key", body = One<Shown>), Errors),
+    responses((status = 200, description = "The api key", body = One<KeyResponse>), Errors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, Refused> {
-    surface.offers(Operation::GetKey)?;
-    let call = Call::of(&request)?;
+pub(super) async fn read(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, ErrorResponse> {
+    surface.ensure_enabled(Operation::GetKey)?;
+    let call = CallContext::extract(&request)?;
     let key = surface.key(&call, Access::Read, request.uri()).await?;
     surface.show_key(&key, call.pretty).await
 }
@@ -216,18 +216,18 @@ pub(super) async fn read(State(surface): State<Arc<Discue>>, request: Request) -
     operation_id = "update_api_key",
     params(("id" = String, Path, description = "The api key's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
     request_body(content = KeyRef, description = "Without a body, nothing is given"),
-    responses((status = 200, description = "The api key", body = One<Shown>), Errors),
+    responses((status = 200, description = "The api key", body = One<KeyResponse>), Errors),
 )]
 pub(super) async fn update(
     State(surface): State<Arc<Discue>>,
     request: Request,
-) -> Result<Response, Refused> {
-    surface.offers(Operation::UpdateKey)?;
-    let call = Call::of(&request)?;
+) -> Result<Response, ErrorResponse> {
+    surface.ensure_enabled(Operation::UpdateKey)?;
+    let call = CallContext::extract(&request)?;
     let before = surface.key(&call, Access::Write, request.uri()).await?;
     let headers = request.headers().clone();
     let edit = read_body::<KeyRef>(request.into_body()).await?.edit(&call.identity.key.scopes)?;
-    surface.in_good_standing(&call.tenant).await?;
+    surface.require_active(&call.tenant).await?;
     still(&headers, before.revision)?;
     let (id, expected) = (&before.id, Some(before.revision));
     let after =
@@ -242,25 +242,25 @@ pub(super) async fn update(
     tag = "api_keys",
     operation_id = "delete_api_key",
     params(("id" = String, Path, description = "The api key's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
-    responses((status = 200, description = "What is left", body = Gone), Errors),
+    responses((status = 200, description = "What is left", body = Deleted), Errors),
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Discue>>,
     request: Request,
-) -> Result<Response, Refused> {
-    surface.offers(Operation::DeleteKey)?;
-    let call = Call::of(&request)?;
+) -> Result<Response, ErrorResponse> {
+    surface.ensure_enabled(Operation::DeleteKey)?;
+    let call = CallContext::extract(&request)?;
     let before = surface.key(&call, Access::Write, request.uri()).await?;
     still(request.headers(), before.revision)?;
     let (id, expected) = (&before.id, Some(before.revision));
     let gone = surface.registry.delete_credential(&call.tenant, id, expected, call.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault))?;
-    show(&Gone { links: surface.links(&format!("/api_keys/{id}")) }, call.pretty)
+    show(&Deleted { links: surface.links(&format!("/api_keys/{id}")) }, call.pretty)
 }
 
 impl Discue {
     /// The key that a request's path names, when the request may do that to it; others' keys are not there.
-    async fn key(&self, call: &Call, access: Access, uri: &Uri) -> Result<Credential, Refused> {
+    async fn key(&self, call: &CallContext, access: Access, uri: &Uri) -> Result<Credential, ErrorResponse> {
         let id: CredentialId = target(uri)?;
         call.may(access, RESOURCE, Some(id.as_str()))?;
         let key = self.registry.credential(&call.tenant, &id).await.map_err(|fault| self.refuse(fault))?;
@@ -268,20 +268,20 @@ impl Discue {
     }
 
     /// An api client's keys; a few more than it may have, should it have more.
-    async fn keys_of(&self, tenant: &TenantId, caller: &CallerId) -> Result<Vec<Credential>, Refused> {
-        let which = Credentials {
+    async fn keys_of(&self, tenant: &TenantId, caller: &CallerId) -> Result<Vec<Credential>, ErrorResponse> {
+        let which = CredentialFilter {
             tenant: Some(tenant.clone()),
             caller: Some(caller.clone()),
             limit: 10 * MOST,
-            ..Credentials::default()
+            ..CredentialFilter::default()
         };
         self.registry.credentials(&which).await.map_err(|fault| self.refuse(fault))
     }
 
-    async fn show_key(&self, key: &Credential, pretty: bool) -> Result<Response, Refused> {
-        let uses = self.registry.last_uses(std::slice::from_ref(&key.id)).await;
+    async fn show_key(&self, key: &Credential, pretty: bool) -> Result<Response, ErrorResponse> {
+        let uses = self.registry.last_used(std::slice::from_ref(&key.id)).await;
         let used = uses.map_err(|fault| self.refuse(fault))?.pop().flatten();
         let links = self.links(&format!("/api_keys/{}", key.id));
-        show_at(key.revision, &One { api_key: Shown::of(key, used), links }, pretty)
+        show_at(key.revision, &One { api_key: KeyResponse::of(key, used), links }, pretty)
     }
 }

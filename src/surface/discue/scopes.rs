@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{answer::Refused, call::unprocessable, rules::resource_id, spec};
+use super::{response::ErrorResponse, call_context::unprocessable, validation::resource_id, openapi};
 use crate::{
     Denial,
-    app::{Access, CredentialId, Scope, Scopes},
+    model::{Access, CredentialId, Scope, Scopes},
     denial::Forbidden,
-    surface::spec::words,
+    surface::openapi::schemas,
 };
 
 /// What scopes that are given through the API may name.
@@ -21,15 +21,15 @@ const ALL: &str = "*";
 /// A scope.
 #[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Scope)]
-pub(super) struct Wire {
+pub(super) struct ScopeJson {
     /// The kind of resource; `api_clients`, `api_keys` and `subscriptions` are shown, and cannot be given.
-    #[schema(value_type = spec::Resource)]
+    #[schema(value_type = openapi::Resource)]
     resource: String,
     /// How deep; writing includes reading.
-    #[schema(value_type = words::Access)]
+    #[schema(value_type = schemas::Access)]
     access: Access,
     /// Which of the kind: all of them, or at least one.
-    #[schema(value_type = spec::Targets)]
+    #[schema(value_type = openapi::Targets)]
     targets: Targets,
 }
 
@@ -43,7 +43,7 @@ enum Targets {
 
 impl Targets {
     /// The ids; `None` is all.
-    fn ids(self) -> Option<Result<Vec<Box<str>>, Refused>> {
+    fn ids(self) -> Option<Result<Vec<Box<str>>, ErrorResponse>> {
         let is_id = |text: &String| resource_id::<CredentialId>(text).is_some();
         match self {
             Self::All(text) if text == ALL => None,
@@ -62,9 +62,9 @@ impl Targets {
 ///
 /// # Errors
 /// 422 for what is none, or protected; 403 for what the asking key has not itself.
-pub(super) fn given(wanted: impl Iterator<Item = Wire>, own: &Scopes) -> Result<Scopes, Refused> {
+pub(super) fn parse_scopes(wanted: impl Iterator<Item = ScopeJson>, own: &Scopes) -> Result<Scopes, ErrorResponse> {
     let mut scopes = Vec::new();
-    for Wire { resource, access, targets } in wanted {
+    for ScopeJson { resource, access, targets } in wanted {
         if PROTECTED.contains(&&*resource) {
             return Err(unprocessable(
                 "api_clients, api_keys and subscriptions are not given through the API.",
@@ -75,8 +75,8 @@ pub(super) fn given(wanted: impl Iterator<Item = Wire>, own: &Scopes) -> Result<
         }
         let targets = targets.ids().transpose()?;
         let has = match &targets {
-            None => own.cover(&resource, access, None),
-            Some(ids) => ids.iter().all(|id| own.cover(&resource, access, Some(id))),
+            None => own.allow(&resource, access, None),
+            Some(ids) => ids.iter().all(|id| own.allow(&resource, access, Some(id))),
         };
         if !has {
             return Err(Denial::Forbidden(Forbidden::Scope { resource: resource.into(), access }).into());
@@ -87,7 +87,7 @@ pub(super) fn given(wanted: impl Iterator<Item = Wire>, own: &Scopes) -> Result<
 }
 
 /// What a new key may do when nobody says: all that its maker may and can give.
-pub(super) fn by_default(own: &Scopes) -> Scopes {
+pub(super) fn default_scopes(own: &Scopes) -> Scopes {
     Scopes::Listed(match own {
         Scopes::All => OPEN.iter().map(|resource| whole(resource)).collect(),
         Scopes::Listed(list) => {
@@ -101,8 +101,8 @@ fn whole(resource: &str) -> Scope {
 }
 
 /// A key's scopes as they are shown.
-pub(super) fn shown(scopes: &Scopes) -> Vec<Wire> {
-    let wire = |scope: Scope| Wire {
+pub(super) fn shown(scopes: &Scopes) -> Vec<ScopeJson> {
+    let wire = |scope: Scope| ScopeJson {
         resource: scope.resource.into(),
         access: scope.access,
         targets: match scope.targets {

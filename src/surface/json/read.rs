@@ -11,7 +11,7 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-use super::{Misfit, Node};
+use super::{MemberError, Node};
 use crate::surface::integral;
 
 impl Node {
@@ -28,9 +28,9 @@ impl Node {
 }
 
 impl<'de> Deserializer<'de> for Node {
-    type Error = Misfit;
+    type Error = MemberError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, MemberError> {
         match self {
             Self::Null => visitor.visit_unit(),
             Self::Truth(truth) => visitor.visit_bool(truth),
@@ -51,7 +51,7 @@ impl<'de> Deserializer<'de> for Node {
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, MemberError> {
         match self {
             Self::Null => visitor.visit_none(),
             node => visitor.visit_some(node),
@@ -62,7 +62,7 @@ impl<'de> Deserializer<'de> for Node {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Misfit> {
+    ) -> Result<V::Value, MemberError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -72,10 +72,10 @@ impl<'de> Deserializer<'de> for Node {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Misfit> {
+    ) -> Result<V::Value, MemberError> {
         match self {
             Self::Object(_) => self.deserialize_any(visitor),
-            other => Err(Misfit::invalid_type(other.unexpected(), &"an object")),
+            other => Err(MemberError::invalid_type(other.unexpected(), &"an object")),
         }
     }
 
@@ -85,13 +85,13 @@ impl<'de> Deserializer<'de> for Node {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Misfit> {
+    ) -> Result<V::Value, MemberError> {
         match self {
             Self::Text(text) => {
-                let name: StringDeserializer<Misfit> = text.into_deserializer();
+                let name: StringDeserializer<MemberError> = text.into_deserializer();
                 visitor.visit_enum(name)
             }
-            other => Err(Misfit::invalid_type(other.unexpected(), &"a string")),
+            other => Err(MemberError::invalid_type(other.unexpected(), &"a string")),
         }
     }
 
@@ -107,9 +107,9 @@ struct Elements {
 }
 
 impl<'de> SeqAccess<'de> for Elements {
-    type Error = Misfit;
+    type Error = MemberError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Misfit> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, MemberError> {
         let Some(node) = self.left.next() else { return Ok(None) };
         let at = self.at;
         self.at += 1;
@@ -124,17 +124,17 @@ struct Members {
 }
 
 impl<'de> MapAccess<'de> for Members {
-    type Error = Misfit;
+    type Error = MemberError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Misfit> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, MemberError> {
         let Some((name, node)) = self.left.next() else { return Ok(None) };
-        let key: StringDeserializer<Misfit> = name.clone().into_deserializer();
+        let key: StringDeserializer<MemberError> = name.clone().into_deserializer();
         self.value = Some((name, node));
         seed.deserialize(key).map(Some)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Misfit> {
-        let (name, node) = self.value.take().ok_or_else(|| Misfit::custom("a value without a name"))?;
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, MemberError> {
+        let (name, node) = self.value.take().ok_or_else(|| MemberError::custom("a value without a name"))?;
         seed.deserialize(node).map_err(|misfit| misfit.within(&name))
     }
 }

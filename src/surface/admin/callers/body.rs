@@ -4,14 +4,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Checks, Refused, check_place};
+use super::{FieldErrors, ErrorResponse, check_place};
 use crate::{
-    app::{
+    model::{
         self, CallerEdit, CallerId, CallerKind, Creator, PlanId, Role, Sealer, Secret, Status, TenantId,
         name::is_app_remark,
     },
     registry,
-    surface::{json::nullable, present, spec::words},
+    surface::{json::nullable, non_null, openapi::schemas},
 };
 
 /// What kind of caller it is.
@@ -48,13 +48,13 @@ pub(in super::super) struct Caller {
     /// What kind of caller it is.
     kind: Kind,
     /// What it may do here, when it is an administrator.
-    #[schema(value_type = Option<words::Role>, required)]
+    #[schema(value_type = Option<schemas::Role>, required)]
     role: Option<Role>,
     /// What it has beyond a caller, when it is an app.
     #[schema(required)]
     app: Option<App>,
     /// Whether its keys are accepted.
-    #[schema(value_type = words::Status)]
+    #[schema(value_type = schemas::Status)]
     status: Status,
     /// The plan that it is on; without one it is unlimited.
     #[schema(required)]
@@ -75,7 +75,7 @@ pub(in super::super) struct App {
     /// The AppKey; not a secret.
     key: String,
     /// Who made it.
-    #[schema(value_type = words::Creator)]
+    #[schema(value_type = schemas::Creator)]
     creator: Creator,
     /// The AppSecret, if it was generated, in the answer that tells of it and nowhere else.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,25 +88,25 @@ pub(in super::super) struct App {
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct NewCaller {
     /// Its id; without one it gets a random one.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Id, required = false)]
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Id, required = false)]
     id: Option<CallerId>,
     /// Unique in the tenant, among callers of its kind, which has a rule for it: of an api client a domain in lower case,
     /// optionally with a path, of an app 3 to 64 letters, digits and underscores, of others 1 to 255 characters.
-    #[schema(value_type = words::Name)]
+    #[schema(value_type = schemas::Name)]
     name: String,
     /// What kind of caller it is to be.
     kind: Kind,
     /// What it may do here: of an administrator, and only of one.
     #[serde(default)]
-    #[schema(value_type = Option<words::Role>)]
+    #[schema(value_type = Option<schemas::Role>)]
     role: Option<Role>,
     /// What an app has beyond a caller: only of one.
     #[serde(default)]
     app: Option<NewApp>,
     /// The plan that it is to be on.
     #[serde(default)]
-    #[schema(value_type = Option<words::Id>)]
+    #[schema(value_type = Option<schemas::Id>)]
     plan: Option<PlanId>,
 }
 
@@ -115,15 +115,15 @@ pub(in super::super) struct NewCaller {
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct NewApp {
     /// For people; at most 255 characters.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Remark, required = false)]
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Remark, required = false)]
     remark: Option<String>,
     /// The AppKey: 8 to 200 of `A-Z a-z 0-9 - _`; generated, unless it is said.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = String, required = false, pattern = "^[A-Za-z0-9_-]{8,200}$")]
     key: Option<String>,
     /// The AppSecret: 8 to 128 printable characters without blanks; generated, unless it is said.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = String, required = false, pattern = "^[!-~]{8,128}$")]
     secret: Option<String>,
 }
@@ -133,29 +133,29 @@ pub(in super::super) struct NewApp {
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct CallerPatch {
     /// A new name.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Name, required = false)]
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Name, required = false)]
     name: Option<String>,
     /// A new status.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Status, required = false)]
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Status, required = false)]
     status: Option<Status>,
     /// Another role, of an administrator.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Role, required = false)]
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Role, required = false)]
     role: Option<Role>,
     /// What to change of an app.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = NewApp, required = false)]
     app: Option<NewApp>,
     /// Another plan; `null` for none.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<words::Id>)]
+    #[schema(value_type = Option<schemas::Id>)]
     plan: Option<Option<PlanId>>,
 }
 
-impl From<app::Caller> for Caller {
-    fn from(caller: app::Caller) -> Self {
+impl From<model::Caller> for Caller {
+    fn from(caller: model::Caller) -> Self {
         let (kind, role, app) = match caller.kind {
             CallerKind::ApiClient => (Kind::ApiClient, None, None),
             CallerKind::App(app) => (Kind::App, None, Some(app)),
@@ -168,7 +168,7 @@ impl From<app::Caller> for Caller {
             name: caller.name,
             kind,
             role,
-            app: app.map(|app::App { remark, key, creator, .. }| App { remark, key, creator, secret: None }),
+            app: app.map(|model::App { remark, key, creator, .. }| App { remark, key, creator, secret: None }),
             status: caller.status,
             plan: caller.plan.map(|plan| plan.to_string()),
             revision: caller.revision,
@@ -189,7 +189,7 @@ impl Caller {
 }
 
 impl NewApp {
-    fn check(&self, checks: &mut Checks) {
+    fn check(&self, checks: &mut FieldErrors) {
         let within = |text: &Option<String>, fits: fn(&str) -> bool| text.as_deref().is_none_or(fits);
         let is_key = |text: &str| {
             let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
@@ -197,20 +197,20 @@ impl NewApp {
         };
         let is_secret =
             |text: &str| (8..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        checks.that(
+        checks.ensure(
             within(&self.remark, is_app_remark),
             "#/app/remark",
             "a remark is at most 255 characters, none of them < or > or invisible",
         );
         let what = "an AppKey is 8 to 200 characters of A-Z a-z 0-9 - _";
-        checks.that(within(&self.key, is_key), "#/app/key", what);
+        checks.ensure(within(&self.key, is_key), "#/app/key", what);
         let what = "an AppSecret is 8 to 128 printable characters without blanks";
-        checks.that(within(&self.secret, is_secret), "#/app/secret", what);
+        checks.ensure(within(&self.secret, is_secret), "#/app/secret", what);
     }
 }
 
-fn seal(sealer: &Sealer, secret: &Secret, tenant: &TenantId, id: &CallerId) -> app::Sealed {
-    sealer.seal(secret, &app::App::place(tenant, id))
+fn seal(sealer: &Sealer, secret: &Secret, tenant: &TenantId, id: &CallerId) -> model::Sealed {
+    sealer.seal(secret, &model::App::seal_context(tenant, id))
 }
 
 impl NewCaller {
@@ -223,19 +223,19 @@ impl NewCaller {
         self,
         tenant: TenantId,
         sealer: &Sealer,
-    ) -> Result<(registry::NewCaller, Option<Secret>), Refused> {
-        let mut checks = Checks::default();
+    ) -> Result<(registry::NewCaller, Option<Secret>), ErrorResponse> {
+        let mut checks = FieldErrors::default();
         let administrator = self.kind == Kind::Administrator;
-        checks.that(!administrator || self.role.is_some(), "#/role", "an administrator has one");
-        checks.that(administrator || self.role.is_none(), "#/role", "only an administrator has one");
-        checks.that(self.kind == Kind::App || self.app.is_none(), "#/app", "only an app has it");
+        checks.ensure(!administrator || self.role.is_some(), "#/role", "an administrator has one");
+        checks.ensure(administrator || self.role.is_none(), "#/role", "only an administrator has one");
+        checks.ensure(self.kind == Kind::App || self.app.is_none(), "#/app", "only an app has it");
         if let Some(app) = &self.app {
             app.check(&mut checks);
         }
         let hex =
             |id: &CallerId| id.as_str().len() == 32 && id.as_str().bytes().all(|b| b.is_ascii_hexdigit());
         let what = "an app's is not 32 hexadecimal digits: APIG's V2 shows a UUID so, and reads it as one with hyphens";
-        checks.that(self.kind != Kind::App || !self.id.as_ref().is_some_and(hex), "#/id", what);
+        checks.ensure(self.kind != Kind::App || !self.id.as_ref().is_some_and(hex), "#/id", what);
         let (id, mut generated) = (self.id.unwrap_or_else(CallerId::random), None);
         let kind = match (self.kind, self.role) {
             (Kind::ApiClient, _) => CallerKind::ApiClient,
@@ -250,7 +250,7 @@ impl NewCaller {
                     },
                     Secret::from,
                 );
-                CallerKind::App(app::App {
+                CallerKind::App(model::App {
                     remark: remark.unwrap_or_default(),
                     key: key.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
                     secret: seal(sealer, &secret, &tenant, &id),
@@ -260,9 +260,9 @@ impl NewCaller {
                 })
             }
         };
-        checks.that(kind.accepts_name(&self.name), "#/name", kind.name_rule());
+        checks.ensure(kind.accepts_name(&self.name), "#/name", kind.name_rule());
         check_place(&mut checks, &tenant, &kind);
-        checks.done()?;
+        checks.finish()?;
         let caller = registry::NewCaller { id, tenant, name: self.name, kind, plan: self.plan };
         Ok((caller, generated))
     }
@@ -270,18 +270,18 @@ impl NewCaller {
 
 impl CallerPatch {
     /// What to change of a caller.
-    pub(super) fn checked(self, before: &app::Caller, sealer: &Sealer) -> Result<CallerEdit, Refused> {
-        let mut checks = Checks::default();
+    pub(super) fn checked(self, before: &model::Caller, sealer: &Sealer) -> Result<CallerEdit, ErrorResponse> {
+        let mut checks = FieldErrors::default();
         // A name of an earlier version, which had no such rules, may stay.
         let fits = |name: &str| name == before.name || before.kind.accepts_name(name);
-        checks.that(self.name.as_deref().is_none_or(fits), "#/name", before.kind.name_rule());
+        checks.ensure(self.name.as_deref().is_none_or(fits), "#/name", before.kind.name_rule());
         let administrator = matches!(before.kind, CallerKind::Administrator(_));
-        checks.that(administrator || self.role.is_none(), "#/role", "only an administrator has one");
-        checks.that(before.app().is_some() || self.app.is_none(), "#/app", "only an app has it");
+        checks.ensure(administrator || self.role.is_none(), "#/role", "only an administrator has one");
+        checks.ensure(before.app().is_some() || self.app.is_none(), "#/app", "only an app has it");
         if let Some(app) = &self.app {
             app.check(&mut checks);
         }
-        checks.done()?;
+        checks.finish()?;
         let NewApp { remark, key, secret } = self.app.unwrap_or_default();
         Ok(CallerEdit {
             name: self.name,

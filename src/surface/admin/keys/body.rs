@@ -6,17 +6,17 @@ use utoipa::ToSchema;
 
 use super::{
     super::{
-        answer::Refused,
-        json::{Checks, moment, nullable},
+        response::ErrorResponse,
+        json::{FieldErrors, moment, nullable},
         tenants::check_name,
     },
-    fresh::{Fresh, Stored},
+    generated::{GeneratedSecret, StoredSecret},
     revocation::Revocation,
 };
 use crate::{
     Denial,
-    app::{self, Access, Caller, CallerKind, Credential, CredentialEdit, CredentialId, Scopes, Status},
-    surface::{present, spec::words},
+    model::{self, Access, Caller, CallerKind, Credential, CredentialEdit, CredentialId, Scopes, Status},
+    surface::{non_null, openapi::schemas},
 };
 
 /// The most scopes of a key, and targets of a scope.
@@ -39,7 +39,7 @@ pub(in super::super) struct KeyRecord {
     /// What may be shown of it: its first characters; the access key of what signs.
     hint: String,
     /// Whether it is accepted.
-    #[schema(value_type = words::Status)]
+    #[schema(value_type = schemas::Status)]
     status: Status,
     /// What it may be used for; `null` is all that its caller may.
     #[schema(required)]
@@ -75,7 +75,7 @@ pub(in super::super) struct Key {
 
 /// A key that was just made. It is shown this once.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in super::super) struct MadeKey {
+pub(in super::super) struct CreatedKey {
     /// The key in clear; of what signs there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -100,11 +100,11 @@ pub(in super::super) struct KeyScope {
     #[schema(pattern = "^[a-z0-9_]{1,64}$")]
     resource: String,
     /// How deep; writing includes reading.
-    #[schema(value_type = words::Access)]
+    #[schema(value_type = schemas::Access)]
     access: Access,
     /// The ids that it is confined to; `null` is all of them.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<words::Id>>, max_items = 1000)]
+    #[schema(value_type = Option<Vec<schemas::Id>>, max_items = 1000)]
     targets: Option<Vec<String>>,
 }
 
@@ -127,12 +127,12 @@ pub(super) struct NewKey {
     #[serde(default)]
     kind: NewKind,
     /// For people; 1 to 255 characters that can be printed. Unless it is said, `key.` and the id.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Name, required = false)]
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Name, required = false)]
     name: Option<String>,
     /// Whether it is accepted; it is, unless it is said.
     #[serde(default)]
-    #[schema(value_type = words::Status)]
+    #[schema(value_type = schemas::Status)]
     status: Status,
     /// What it may be used for, at most 100; `null`, or nothing said, is all that its caller may.
     #[serde(default)]
@@ -148,12 +148,12 @@ pub(super) struct NewKey {
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyPatch {
     /// A new name.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Name, required = false)]
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Name, required = false)]
     name: Option<String>,
     /// A new status.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Status, required = false)]
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Status, required = false)]
     status: Option<Status>,
     /// Other scopes, all of them; `null` for all that its caller may.
     #[serde(default, deserialize_with = "nullable")]
@@ -169,8 +169,8 @@ pub(super) struct KeyPatch {
     deprecated_at: Option<Option<Timestamp>>,
 }
 
-impl From<app::Scope> for KeyScope {
-    fn from(scope: app::Scope) -> Self {
+impl From<model::Scope> for KeyScope {
+    fn from(scope: model::Scope) -> Self {
         let targets = scope.targets.map(|ids| ids.into_iter().map(Into::into).collect());
         Self { resource: scope.resource.into(), access: scope.access, targets }
     }
@@ -208,11 +208,11 @@ impl Key {
     }
 }
 
-impl MadeKey {
-    pub(super) fn of(fresh: &Fresh, shown: Key) -> Self {
+impl CreatedKey {
+    pub(super) fn of(fresh: &GeneratedSecret, shown: Key) -> Self {
         let (key, secret) = match fresh {
-            Fresh::Key(key) => (Some(key.expose().to_owned()), None),
-            Fresh::Signing(secret) => (None, Some(secret.expose().to_owned())),
+            GeneratedSecret::Key(key) => (Some(key.expose().to_owned()), None),
+            GeneratedSecret::Signing(secret) => (None, Some(secret.expose().to_owned())),
         };
         let access_key = secret.is_some().then(|| shown.record.id.clone());
         Self { key, access_key, secret, shown }
@@ -220,23 +220,23 @@ impl MadeKey {
 }
 
 /// Scopes as they are kept.
-fn scopes(wanted: Option<Vec<KeyScope>>, checks: &mut Checks) -> Scopes {
+fn scopes(wanted: Option<Vec<KeyScope>>, checks: &mut FieldErrors) -> Scopes {
     let Some(list) = wanted else { return Scopes::All };
-    checks.that(list.len() <= SCOPES, "#/scopes", format!("at most {SCOPES} are taken"));
+    checks.ensure(list.len() <= SCOPES, "#/scopes", format!("at most {SCOPES} are taken"));
     let scopes = list.into_iter().take(SCOPES).enumerate().map(|(at, scope)| {
         let KeyScope { resource, access, targets } = scope;
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         let fits = (1..=64).contains(&resource.len()) && resource.bytes().all(plain);
-        checks.that(fits, format!("#/scopes/{at}/resource"), "it is 1 to 64 characters of a-z 0-9 _");
+        checks.ensure(fits, format!("#/scopes/{at}/resource"), "it is 1 to 64 characters of a-z 0-9 _");
         let count = targets.as_ref().map_or(0, Vec::len);
         let place = format!("#/scopes/{at}/targets");
-        checks.that(count <= TARGETS, &place, format!("at most {TARGETS} are taken"));
+        checks.ensure(count <= TARGETS, &place, format!("at most {TARGETS} are taken"));
         for (of, id) in targets.iter().flatten().take(TARGETS).enumerate() {
             let fits = id.parse::<CredentialId>().is_ok();
-            checks.that(fits, format!("{place}/{of}"), "an id is 1 to 64 characters of A-Z a-z 0-9 - _ .");
+            checks.ensure(fits, format!("{place}/{of}"), "an id is 1 to 64 characters of A-Z a-z 0-9 - _ .");
         }
         let targets = targets.map(|ids| ids.into_iter().map(Into::into).collect());
-        app::Scope { resource: resource.into(), access, targets }
+        model::Scope { resource: resource.into(), access, targets }
     });
     Scopes::Listed(scopes.collect())
 }
@@ -247,27 +247,27 @@ impl NewKey {
     }
 
     /// What is to prove a caller of this kind.
-    pub(super) fn fresh(&self, caller: &CallerKind) -> Result<Fresh, Denial> {
+    pub(super) fn fresh(&self, caller: &CallerKind) -> Result<GeneratedSecret, Denial> {
         match self.kind {
-            NewKind::Key => Fresh::key(caller),
-            NewKind::Signing => Fresh::signing(),
+            NewKind::Key => GeneratedSecret::key(caller),
+            NewKind::Signing => GeneratedSecret::signing(),
         }
     }
 
     /// The key as it is kept, if nothing was found wrong before either.
     pub(super) fn checked(
         self,
-        mut checks: Checks,
+        mut checks: FieldErrors,
         caller: &Caller,
-        (stored, id, pepper): (Stored, CredentialId, u32),
+        (stored, id, pepper): (StoredSecret, CredentialId, u32),
         now: Timestamp,
-    ) -> Result<Credential, Refused> {
+    ) -> Result<Credential, ErrorResponse> {
         let signs = self.kind == NewKind::Signing;
         let administrator = matches!(caller.kind, CallerKind::Administrator(_));
-        checks.that(!(signs && administrator), "#/kind", "administrators do not sign");
+        checks.ensure(!(signs && administrator), "#/kind", "administrators do not sign");
         check_name(&mut checks, self.name.as_deref());
         let scopes = scopes(self.scopes, &mut checks);
-        checks.done()?;
+        checks.finish()?;
         Ok(Credential {
             name: self.name.unwrap_or_else(|| format!("key.{id}")),
             tenant: caller.tenant.clone(),
@@ -293,13 +293,13 @@ impl KeyPatch {
     /// What to change; `end` says which end a wanted one becomes.
     pub(super) fn checked(
         self,
-        end: impl FnOnce(Option<Timestamp>, &mut Checks) -> Option<Timestamp>,
-    ) -> Result<CredentialEdit, Refused> {
-        let mut checks = Checks::default();
+        end: impl FnOnce(Option<Timestamp>, &mut FieldErrors) -> Option<Timestamp>,
+    ) -> Result<CredentialEdit, ErrorResponse> {
+        let mut checks = FieldErrors::default();
         check_name(&mut checks, self.name.as_deref());
         let scopes = self.scopes.map(|wanted| scopes(wanted, &mut checks));
         let not_after = self.not_after.map(|wanted| end(wanted, &mut checks));
-        checks.done()?;
+        checks.finish()?;
         Ok(CredentialEdit {
             name: self.name,
             status: self.status,

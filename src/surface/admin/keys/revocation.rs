@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::app::{Credential, Status};
+use crate::model::{Credential, Status};
 
 /// How long a key that is not replaced must have been out of use.
 const UNUSED: SignedDuration = SignedDuration::from_hours(30 * 24);

@@ -10,25 +10,25 @@ use utoipa::ToSchema;
 use super::{
     super::{
         Surface,
-        answer::{Answer, Refused},
-        call::Call,
+        response::{ApiResponse, ErrorResponse},
+        call_context::CallContext,
         callers::managing,
         done,
-        json::{self, Checks},
-        spec,
+        json::{self, FieldErrors},
+        openapi,
         tenants::check_name,
     },
-    MOST,
-    body::{Key, MadeKey},
+    MAX_SCOPES,
+    body::{Key, CreatedKey},
     end,
-    fresh::{Fresh, Stored},
+    generated::{GeneratedSecret, StoredSecret},
     keep_owner, location, tag, update,
 };
 use crate::{
     Denial,
-    app::{Credential, CredentialEdit, CredentialId, CredentialKind, Entity, Status},
-    registry::{Command, Fault},
-    surface::{present, spec::words},
+    model::{Credential, CredentialEdit, CredentialId, CredentialKind, Entity, Status},
+    registry::{Command, RegistryError},
+    surface::{non_null, openapi::schemas},
 };
 
 /// How long the old key still holds, in seconds: unless it is said, and at most.
@@ -40,12 +40,12 @@ const OVERLAP: (u32, u32) = (24 * 60 * 60, 30 * 24 * 60 * 60);
 pub(in super::super) struct Rotation {
     /// How many seconds the old key still holds, at most 30 days and not beyond its end; a day, or until its end,
     /// unless it is said.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = u32, required = false, maximum = 2_592_000)]
     overlap: Option<u32>,
     /// The name of the new key; that of the old one, unless it is said.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = words::Name, required = false)]
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Name, required = false)]
     name: Option<String>,
 }
 
@@ -53,7 +53,7 @@ pub(in super::super) struct Rotation {
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct Rotated {
     #[serde(flatten)]
-    made: MadeKey,
+    made: CreatedKey,
     /// The old key: deprecated, and until when it holds.
     replaces: Key,
 }
@@ -82,16 +82,16 @@ fn is_rotated(key: &Credential, now: Timestamp) -> Result<(), Denial> {
     path = "/tenants/{tenant}/keys/{key}/rotation",
     tag = "keys",
     operation_id = "rotate_key",
-    params(spec::IdempotencyKey, spec::LockToken, spec::IfMatch),
+    params(openapi::IdempotencyKey, openapi::LockToken, openapi::IfMatch),
     request_body(content = Rotation, content_type = "application/json", description = "Without content, nothing is said"),
-    responses(spec::Made<Rotated>, spec::Any, spec::Missing, spec::Unmade),
+    responses(openapi::Created<Rotated>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
 )]
 pub(in super::super) async fn rotate(
     State(surface): State<Arc<Surface>>,
     request: Request,
-) -> Result<Answer, Refused> {
+) -> Result<ApiResponse, ErrorResponse> {
     let needed = managing(&request);
-    let call = Call::of(request, needed).await?;
+    let call = CallContext::extract(request, needed).await?;
     call.query(&[])?;
     // First: the answer is the same when what it was about is gone.
     let ticket = surface.ticket(&call)?;
@@ -102,25 +102,25 @@ pub(in super::super) async fn rotate(
     tag(&old).matches(&call.headers)?;
     let Rotation { overlap, name } =
         if call.content.is_empty() { Rotation::default() } else { json::read(&call.content)? };
-    let mut checks = Checks::default();
+    let mut checks = FieldErrors::default();
     check_name(&mut checks, name.as_deref());
     let (usual, most) = OVERLAP;
     let now = surface.admin.clock.now().time;
     let bounded = overlap.filter(|overlap| *overlap <= most);
     if let (Some(overlap), Some(end)) = (bounded, old.not_after.filter(|end| now < *end)) {
         let fits = now + SignedDuration::from_secs(overlap.into()) <= end;
-        checks.that(fits, "#/overlap", "the key ends before that");
+        checks.ensure(fits, "#/overlap", "the key ends before that");
     }
     let overlap = overlap.unwrap_or(usual);
-    checks.that(overlap <= most, "#/overlap", format!("at most {most} seconds are taken"));
+    checks.ensure(overlap <= most, "#/overlap", format!("at most {most} seconds are taken"));
     let bound = end(&call, &caller, None, &mut checks);
-    checks.done()?;
+    checks.finish()?;
     is_rotated(&old, now)?;
 
-    let fresh = Fresh::like(&old.kind, &caller.kind)?;
+    let fresh = GeneratedSecret::same_kind_as(&old.kind, &caller.kind)?;
     let peppers = surface.admin.directory.peppers();
     let (id, pepper) = (CredentialId::random(), peppers.current());
-    let Stored { kind, digest, hint } = fresh.stored(&caller.tenant, &id, pepper, &surface.admin.sealer);
+    let StoredSecret { kind, digest, hint } = fresh.stored(&caller.tenant, &id, pepper, &surface.admin.sealer);
     let new = Credential {
         id,
         name: name.unwrap_or_else(|| old.name.clone()),
@@ -140,7 +140,7 @@ pub(in super::super) async fn rotate(
     };
     let used = surface.used(&old).await?;
     let keep_owner = keep_owner(&old, &caller, edit.not_after.flatten(), now);
-    let commands = vec![Command::CreateCredential { credential: new, most: Some(MOST) }, update(&old, edit)];
+    let commands = vec![Command::CreateCredential { credential: new, most: Some(MAX_SCOPES) }, update(&old, edit)];
     let commands = commands.into_iter().chain(keep_owner).collect();
     let rotated = surface.execute(&call, ticket.as_ref(), commands, |done| {
         let replaces = done!(Credential, done)?.clone();
@@ -148,14 +148,14 @@ pub(in super::super) async fn rotate(
             Entity::Credential(made) if Some(&made.id) == replaces.replaced_by.as_ref() => Some(made),
             _ => None,
         });
-        let made = made.ok_or_else(|| Fault::Corrupt("a registry made no key".into()))?;
+        let made = made.ok_or_else(|| RegistryError::Corrupt("a registry made no key".into()))?;
         let (made_at, tag) = (location(made), tag(made));
-        let made = MadeKey::of(&fresh, Key::of(made.clone(), None, now));
+        let made = CreatedKey::of(&fresh, Key::of(made.clone(), None, now));
         let document = Rotated { made, replaces: Key::of(replaces, used, now) };
-        Ok(Answer::made(made_at, &document).tagged(&tag).secret())
+        Ok(ApiResponse::created(made_at, &document).with_etag(&tag).secret())
     });
     rotated.await.map_err(|fault| match fault {
-        Fault::Conflict => Denial::Conflict { detail: "It has changed meanwhile.".into() }.into(),
+        RegistryError::Conflict => Denial::Conflict { detail: "It has changed meanwhile.".into() }.into(),
         fault => surface.refuse(fault),
     })
 }

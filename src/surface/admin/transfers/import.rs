@@ -16,24 +16,24 @@ use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::spawn_blocking};
 
 use super::{
     super::{
-        ADMINISTRATION, Surface,
-        answer::{Answer, Refused},
-        call::Call,
-        once::Ticket,
+        ADMIN_TENANT, Surface,
+        response::{ApiResponse, ErrorResponse},
+        call_context::CallContext,
+        idempotency::IdempotencyKey,
         page::Query,
-        spec,
+        openapi,
     },
     ROWS, one_at_a_time,
-    spool::{Imports, Spool},
-    told,
-    within::Within,
+    spool::{ImportOptions, Spool},
+    schemas,
+    guarded::GuardedWork,
 };
 use crate::{
     Denial,
-    app::Role,
-    denial::Wrong,
-    registry::Work,
-    transfer::{self, Form, Import, KeyImport, LONGEST_ROWS, Mistake, Rows, Secrets},
+    model::Role,
+    denial::FieldError,
+    registry::UnitOfWork,
+    transfer::{self, KeyFileFormat, Import, KeyImport, MAX_FILE_BYTES, LineError, KeyRows, SecretFingerprints},
 };
 
 /// What was imported, or would have been.
@@ -45,15 +45,15 @@ struct Told<T> {
     dry_run: bool,
 }
 
-fn told(imported: impl Serialize, dry_run: bool) -> Answer {
-    Answer::ok(&Told { imported, dry_run })
+fn told(imported: impl Serialize, dry_run: bool) -> ApiResponse {
+    ApiResponse::ok(&Told { imported, dry_run })
 }
 
 /// A file that is there whole, and who wants it imported.
 struct Task {
     surface: Arc<Surface>,
-    call: Call,
-    ticket: Option<Ticket>,
+    call: CallContext,
+    ticket: Option<IdempotencyKey>,
     file: File,
     dry_run: bool,
     _only: OwnedSemaphorePermit,
@@ -70,19 +70,19 @@ struct Task {
     operation_id = "import",
     params(
         ("dry_run" = Option<bool>, Query, description = "Whether it is taken back again"),
-        spec::IdempotencyKey,
-        spec::LockToken
+        openapi::IdempotencyKey,
+        openapi::LockToken
     ),
     request_body(content = String, content_type = "application/x-ndjson", description = "What an export wrote"),
-    responses((status = 200, description = "What was put in", body = told::Imported), spec::Any, spec::Unmade),
+    responses((status = 200, description = "What was put in", body = schemas::Imported), openapi::CommonErrors, openapi::CreateErrors),
 )]
 pub(in super::super) async fn import(
     State(surface): State<Arc<Surface>>,
     request: Request,
-) -> Result<Answer, Refused> {
-    let (call, body) = Call::begin(request, Role::Owner)?;
+) -> Result<ApiResponse, ErrorResponse> {
+    let (call, body) = CallContext::extract_head(request, Role::Owner)?;
     let dry_run = flag(&call.query(&["dry_run"])?, "dry_run")?;
-    let most = surface.admin.imports.most;
+    let most = surface.admin.imports.max_bytes;
     match Task::begin(surface, call, body, most, dry_run).await? {
         Ok(task) => aside(move |here| here.block_on(task.import())).await,
         Err(earlier) => Ok(earlier),
@@ -98,28 +98,28 @@ pub(in super::super) async fn import(
     params(
         ("dry_run" = Option<bool>, Query, description = "Whether it is taken back again"),
         ("make_callers" = Option<bool>, Query, description = "Whether callers are made that are not there"),
-        spec::IdempotencyKey,
-        spec::LockToken
+        openapi::IdempotencyKey,
+        openapi::LockToken
     ),
     request_body(
         content((String = "application/x-ndjson"), (String = "text/csv")),
         description = "A key to a row"
     ),
     responses(
-        (status = 200, description = "What was made", body = told::ImportedKeys),
-        spec::Any,
-        spec::Missing,
-        spec::Unmade
+        (status = 200, description = "What was made", body = schemas::ImportedKeys),
+        openapi::CommonErrors,
+        openapi::NotFound,
+        openapi::CreateErrors
     ),
 )]
 pub(in super::super) async fn import_keys(
     State(surface): State<Arc<Surface>>,
     request: Request,
-) -> Result<Answer, Refused> {
-    let (call, body) = Call::begin(request, Role::Owner)?;
+) -> Result<ApiResponse, ErrorResponse> {
+    let (call, body) = CallContext::extract_head(request, Role::Owner)?;
     let query = call.query(&["dry_run", "make_callers"])?;
     let (dry_run, make_callers) = (flag(&query, "dry_run")?, flag(&query, "make_callers")?);
-    let most = surface.admin.imports.most.min(LONGEST_ROWS as u64);
+    let most = surface.admin.imports.max_bytes.min(MAX_FILE_BYTES as u64);
     match Task::begin(surface, call, body, most, dry_run).await? {
         Ok(task) => aside(move |here| here.block_on(task.import_keys(make_callers))).await,
         Err(earlier) => Ok(earlier),
@@ -133,8 +133,8 @@ fn flag(query: &Query, name: &str) -> Result<bool, Denial> {
 /// Requests are served on the thread that asks for this: a file is read and parsed on another one. It goes on there
 /// when who asks has gone.
 async fn aside(
-    work: impl FnOnce(Handle) -> Result<Answer, Refused> + Send + 'static,
-) -> Result<Answer, Refused> {
+    work: impl FnOnce(Handle) -> Result<ApiResponse, ErrorResponse> + Send + 'static,
+) -> Result<ApiResponse, ErrorResponse> {
     let here = Handle::current();
     let done = spawn_blocking(move || work(here)).await;
     done.unwrap_or_else(|error| Err(Denial::internal(format!("an import ended early: {error}")).into()))
@@ -144,14 +144,14 @@ impl Task {
     /// Takes the file in; or the first answer, when it was imported before.
     async fn begin(
         surface: Arc<Surface>,
-        call: Call,
+        call: CallContext,
         body: Body,
         most: u64,
         dry_run: bool,
-    ) -> Result<Result<Self, Answer>, Refused> {
+    ) -> Result<Result<Self, ApiResponse>, ErrorResponse> {
         let turn = surface.turn(&call)?;
         let only = one_at_a_time(&surface.importing, "An import")?;
-        let imports = Imports { most, ..surface.admin.imports.clone() };
+        let imports = ImportOptions { max_bytes: most, ..surface.admin.imports.clone() };
         let Spool { file, sha256 } = Spool::receive(body, &imports).await?;
         let ticket = turn.map(|turn| turn.ticket(&call, &sha256));
         if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
@@ -160,13 +160,13 @@ impl Task {
         Ok(Ok(Self { surface, call, ticket, file, dry_run, _only: only }))
     }
 
-    async fn import(self) -> Result<Answer, Refused> {
+    async fn import(self) -> Result<ApiResponse, ErrorResponse> {
         let admin = &self.surface.admin;
-        let secrets = Secrets::of(&admin.directory.peppers(), &admin.sealer);
-        let own = ADMINISTRATION.parse().map_err(|_| Denial::internal("no id of a tenant"))?;
+        let secrets = SecretFingerprints::new(&admin.directory.peppers(), &admin.sealer);
+        let own = ADMIN_TENANT.parse().map_err(|_| Denial::internal("no id of a tenant"))?;
         let mut file = BufReader::new(&self.file);
         let import =
-            Import::new(&mut file, secrets).adding(true).without_administrators(own).dry_run(self.dry_run);
+            Import::new(&mut file, secrets).into_existing(true).skip_tenant(own).dry_run(self.dry_run);
         let answer = |import: &Import<'_>| import.imported().map(|imported| told(imported, false));
         match self.run(import, answer).await? {
             Ok(import) => self.outcome(import.outcome()),
@@ -174,16 +174,16 @@ impl Task {
         }
     }
 
-    async fn import_keys(self, make_callers: bool) -> Result<Answer, Refused> {
+    async fn import_keys(self, make_callers: bool) -> Result<ApiResponse, ErrorResponse> {
         let mut text = Vec::new();
-        let read = (&self.file).read_to_end(&mut text).map_err(transfer::Refused::Read);
+        let read = (&self.file).read_to_end(&mut text).map_err(transfer::ImportError::Read);
         let content_type = self.call.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
-        let form = if essence.trim().eq_ignore_ascii_case(ROWS) { Form::Csv } else { Form::Ndjson };
-        let rows = read.and_then(|_| Rows::read(&text, form)).map_err(|refused| self.refuse(refused))?;
+        let form = if essence.trim().eq_ignore_ascii_case(ROWS) { KeyFileFormat::Csv } else { KeyFileFormat::Ndjson };
+        let rows = read.and_then(|_| KeyRows::read(&text, form)).map_err(|refused| self.refuse(refused))?;
         drop(text);
         let peppers = self.surface.admin.directory.peppers();
-        let import = KeyImport::new(rows, &peppers).making_callers(make_callers).dry_run(self.dry_run);
+        let import = KeyImport::new(rows, &peppers).create_callers(make_callers).dry_run(self.dry_run);
         let answer = |import: &KeyImport<'_>| import.imported().map(|imported| told(imported, false));
         match self.run(import, answer).await? {
             Ok(import) => self.outcome(import.outcome()),
@@ -192,14 +192,14 @@ impl Task {
     }
 
     /// Runs an import to its end; or the first answer, when it was done before.
-    async fn run<W: Work>(
+    async fn run<W: UnitOfWork>(
         &self,
         work: W,
-        told: fn(&W) -> Option<Answer>,
-    ) -> Result<Result<W, Answer>, Refused> {
+        told: fn(&W) -> Option<ApiResponse>,
+    ) -> Result<Result<W, ApiResponse>, ErrorResponse> {
         let admin = &self.surface.admin;
-        let hold = self.call.proven(Vec::new());
-        let mut within = Within { admin, ticket: self.ticket.as_ref(), hold, work, told, earlier: None };
+        let hold = self.call.with_lock_proof(Vec::new());
+        let mut within = GuardedWork { admin, ticket: self.ticket.as_ref(), hold, work, told, earlier: None };
         let done = admin.registry.transact_bulk(&mut within, self.call.actor()).await;
         done.map_err(|fault| self.surface.refuse(fault))?;
         Ok(match within.earlier {
@@ -208,18 +208,18 @@ impl Task {
         })
     }
 
-    fn outcome<T: Serialize>(&self, outcome: Result<T, transfer::Refused>) -> Result<Answer, Refused> {
+    fn outcome<T: Serialize>(&self, outcome: Result<T, transfer::ImportError>) -> Result<ApiResponse, ErrorResponse> {
         outcome.map(|imported| told(imported, self.dry_run)).map_err(|refused| self.refuse(refused))
     }
 
-    fn refuse(&self, refused: transfer::Refused) -> Refused {
+    fn refuse(&self, refused: transfer::ImportError) -> ErrorResponse {
         match refused {
-            transfer::Refused::Mistakes(all) => {
-                Denial::WrongValues { wrong: all.into_iter().map(wrong).collect() }.into()
+            transfer::ImportError::Mistakes(all) => {
+                Denial::InvalidValues { wrong: all.into_iter().map(wrong).collect() }.into()
             }
-            transfer::Refused::Store(fault) => self.surface.refuse(fault),
-            transfer::Refused::NotEmpty => Denial::internal("an import was to be the first thing").into(),
-            transfer::Refused::Read(error) => {
+            transfer::ImportError::Store(fault) => self.surface.refuse(fault),
+            transfer::ImportError::NotEmpty => Denial::internal("an import was to be the first thing").into(),
+            transfer::ImportError::Read(error) => {
                 tracing::error!("a file that is imported cannot be read: {error}");
                 Denial::unavailable("The file cannot be read here just now.", super::RETRY_AFTER).into()
             }
@@ -228,9 +228,9 @@ impl Task {
 }
 
 /// A mistake as a problem tells it: the members of its path are plain names and numbers.
-fn wrong(mistake: Mistake) -> Wrong {
-    let Mistake { line, member, what } = mistake;
+fn wrong(mistake: LineError) -> FieldError {
+    let LineError { line, member, what } = mistake;
     let way = member.split(['.', '[', ']']).filter(|name| !name.is_empty());
     let pointer = way.fold("#".to_owned(), |way, name| way + "/" + name);
-    Wrong { pointer, line: Some(line), detail: what.into() }
+    FieldError { pointer, line: Some(line), detail: what.into() }
 }

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     Denial,
-    limit::{Meter, Pace},
+    limit::{RateMeter, MinDataRate},
 };
 
 /// How much is written at once.
@@ -26,17 +26,17 @@ const PIECE: usize = 256 * 1024;
 
 /// How files are taken in.
 #[derive(Debug, Clone)]
-pub struct Imports {
+pub struct ImportOptions {
     /// The most bytes of one; beyond it 413.
-    pub most: u64,
+    pub max_bytes: u64,
     /// Where it is kept while it arrives: under no name, so that it is gone with the process. There is one at a time.
     pub folder: PathBuf,
 }
 
 /// 1 GiB, in the system's folder for such files.
-impl Default for Imports {
+impl Default for ImportOptions {
     fn default() -> Self {
-        Self { most: 1 << 30, folder: std::env::temp_dir() }
+        Self { max_bytes: 1 << 30, folder: std::env::temp_dir() }
     }
 }
 
@@ -51,15 +51,15 @@ impl Spool {
     ///
     /// # Errors
     /// 400 when it broke off, 408 when it came too slowly, 413 when it is too long; 503 when it cannot be written.
-    pub(super) async fn receive(mut body: Body, imports: &Imports) -> Result<Self, Denial> {
-        let limit = imports.most;
+    pub(super) async fn receive(mut body: Body, imports: &ImportOptions) -> Result<Self, Denial> {
+        let limit = imports.max_bytes;
         if body.size_hint().lower() > limit {
             return Err(Denial::ContentTooLarge { limit });
         }
         let folder = imports.folder.clone();
         let mut file = aside(move || tempfile::tempfile_in(folder)).await?;
         let (mut piece, mut hash) = (BytesMut::new(), Sha256::new());
-        let (mut taken, mut meter) = (0_u64, Pace::default().meter());
+        let (mut taken, mut meter) = (0_u64, MinDataRate::default().meter());
         while let Some(data) = next(&mut body, &mut meter).await? {
             taken = taken.saturating_add(data.len() as u64);
             if taken > limit {
@@ -78,11 +78,11 @@ impl Spool {
 }
 
 /// The next data of a body, which may not come more slowly than a pace.
-async fn next(body: &mut Body, meter: &mut Meter) -> Result<Option<Bytes>, Denial> {
+async fn next(body: &mut Body, meter: &mut RateMeter) -> Result<Option<Bytes>, Denial> {
     loop {
         let begun = Instant::now();
-        let frame = timeout(meter.patience(), body.frame()).await.map_err(|_| Denial::RequestTimeout)?;
-        meter.waited(begun.elapsed());
+        let frame = timeout(meter.time_left(), body.frame()).await.map_err(|_| Denial::RequestTimeout)?;
+        meter.set_waiting(begun.elapsed());
         match frame {
             None => return Ok(None),
             Some(Err(_)) => {

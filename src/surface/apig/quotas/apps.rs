@@ -16,19 +16,19 @@ use super::{
     unknown,
 };
 use crate::{
-    app::{Access, BoundQuota, Caller, CallerEdit, CallerId, Entity, Quota, QuotaId, Tenant},
-    registry::{Callers, Command, Fault, Order},
+    model::{Access, BoundQuota, Caller, CallerEdit, CallerId, Entity, Quota, QuotaId, Tenant},
+    registry::{CallerFilter, Command, RegistryError, Order},
     surface::{
         apig::{
-            Apig, Refusal,
-            auth_query::plain,
-            call::{Asked, TRIES, overtaken},
+            Apig, ApigError,
+            auth_request::plain,
+            call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts},
             query::{self, PageQuery},
-            show::{app_of, show},
-            spec::Errors,
+            response::{app_of, show},
+            openapi::Errors,
         },
-        content, object,
-        spec::words,
+        read_body, parse_object,
+        openapi::schemas,
     },
 };
 
@@ -41,7 +41,7 @@ const MOST: usize = 500;
 struct BindBody {
     /// The apps.
     #[serde(default)]
-    #[schema(value_type = Vec<words::Id>, required = true, min_items = 1, max_items = 500)]
+    #[schema(value_type = Vec<schemas::Id>, required = true, min_items = 1, max_items = 500)]
     app_ids: Option<Vec<String>>,
 }
 
@@ -50,7 +50,7 @@ struct BindBody {
 #[into_params(parameter_in = Query)]
 struct AppsQuery {
     /// Only apps whose name holds this.
-    #[param(value_type = words::Text, required = false)]
+    #[param(value_type = schemas::Text, required = false)]
     app_name: Option<String>,
 }
 
@@ -68,19 +68,19 @@ struct AppsQuery {
 pub(in super::super::super) async fn bind_quota(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Write).await?;
-    let BindBody { app_ids } = object(&content(request.into_body()).await?)?;
-    let texts = app_ids.filter(|ids| !ids.is_empty()).ok_or(Refusal::Absent("app_ids"))?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let BindBody { app_ids } = parse_object(&read_body(request.into_body()).await?)?;
+    let texts = app_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("app_ids"))?;
     if texts.len() > MOST {
-        return Err(Refusal::Invalid("app_ids"));
+        return Err(ApigError::Invalid("app_ids"));
     }
     let actor = asked.subscriber(&tenant)?;
     let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
     let mut apps: Vec<Caller> = Vec::with_capacity(texts.len());
     for text in &texts {
-        let id: CallerId = asked.kept(text).ok_or_else(|| asked.no_app(text))?;
+        let id: CallerId = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
         if !apps.iter().any(|app| app.id == id) {
             apps.push(surface.find(&tenant, &id, &asked).await?);
         }
@@ -123,25 +123,25 @@ fn edit(tenant: &Tenant, app: &CallerId, expected: Option<u64>, quota: Option<Bo
 pub(in super::super::super) async fn unbind_quota(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Write).await?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
     let text = asked.segment(3);
     let missing = || asked.no_app(text);
-    let id: CallerId = asked.kept(text).ok_or_else(missing)?;
-    for _ in 0..TRIES {
+    let id: CallerId = asked.parse_id(text).ok_or_else(missing)?;
+    for _ in 0..MAX_ATTEMPTS {
         let app = surface.find(&tenant, &id, &asked).await?;
         // An app without this quota is none of its apps.
         app_of(&app)?.quota.as_ref().filter(|bound| bound.id == quota.id).ok_or_else(missing)?;
         let unbind = edit(&tenant, &id, Some(app.revision), None);
         match surface.registry.execute(vec![unbind], asked.revoker()).await {
             Ok(_) => return Ok(StatusCode::NO_CONTENT.into_response()),
-            Err(Fault::Conflict) => {}
+            Err(RegistryError::Conflict) => {}
             Err(fault) => return Err(surface.refuse(fault, missing())),
         }
     }
-    Err(overtaken())
+    Err(too_many_conflicts())
 }
 
 /// Lists the apps that have a quota.
@@ -156,10 +156,10 @@ pub(in super::super::super) async fn unbind_quota(
 pub(in super::super::super) async fn bound_apps(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let queries = (query::read(&request)?, query::read(&request)?);
-    let tenant = surface.whole(&asked, Access::Read).await?;
+    let tenant = surface.gateway_for(&asked, Access::Read).await?;
     let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
     surface.apps_with(&asked, &tenant, queries, Some(&quota)).await
 }
@@ -178,10 +178,10 @@ pub(in super::super::super) async fn bound_apps(
 pub(in super::super::super) async fn bindable_apps(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let queries = (query::read(&request)?, query::read(&request)?);
-    let tenant = surface.whole(&asked, Access::Read).await?;
+    let tenant = surface.gateway_for(&asked, Access::Read).await?;
     surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
     surface.apps_with(&asked, &tenant, queries, None).await
 }
@@ -199,8 +199,8 @@ pub(in super::super::super) async fn bindable_apps(
 pub(in super::super::super) async fn quota_of_app(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
     let caller = surface.find(&tenant, &app, &asked).await?;
     match &app_of(&caller)?.quota {
@@ -217,15 +217,15 @@ impl Apig {
     /// A page of apps with a quota, or of those without any.
     async fn apps_with(
         &self,
-        asked: &Asked,
+        asked: &CallContext,
         tenant: &Tenant,
         (page, filter): (PageQuery, AppsQuery),
         quota: Option<&Quota>,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, ApigError> {
         let (offset, limit) = page.page(asked.version)?;
         let contains = plain(filter.app_name.as_ref(), "app_name")?;
         let id: Option<QuotaId> = quota.map(|quota| quota.id.clone());
-        let which = Callers {
+        let which = CallerFilter {
             quota: Some(id),
             contains,
             order: Order::Newest,

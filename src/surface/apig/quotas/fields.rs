@@ -7,14 +7,14 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
-    app::{Period, Quota, QuotaId, TenantId, name::is_app_remark},
+    model::{Period, Quota, QuotaId, TenantId, name::is_app_remark},
     surface::{
         apig::{
-            Refusal,
-            fields::{count, holds, is_quota_name, period},
+            ApigError,
+            request::{count, holds, is_quota_name, period},
         },
-        object,
-        spec::words,
+        parse_object,
+        openapi::schemas,
     },
 };
 
@@ -30,15 +30,15 @@ pub(super) struct QuotaBody {
     name: Option<String>,
     /// How often each app may call in a period.
     #[serde(default)]
-    #[schema(value_type = words::Count, required = true)]
+    #[schema(value_type = schemas::Count, required = true)]
     call_limits: Option<i64>,
     /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
     #[serde(default)]
-    #[schema(value_type = words::TimeUnit, required = true)]
+    #[schema(value_type = schemas::TimeUnit, required = true)]
     time_unit: Option<String>,
     /// How many of them are a period.
     #[serde(default)]
-    #[schema(value_type = words::Count, required = true)]
+    #[schema(value_type = schemas::Count, required = true)]
     time_interval: Option<i64>,
     /// When a period begins, from which all others are counted: `2020-09-20 00:00:00`, in UTC. Without it, each
     /// begins with the first call behind the one before.
@@ -47,7 +47,7 @@ pub(super) struct QuotaBody {
     reset_time: Option<String>,
     /// At most 255 characters.
     #[serde(default)]
-    #[schema(value_type = Option<words::Remark>, required = false)]
+    #[schema(value_type = Option<schemas::Remark>, required = false)]
     remark: Option<String>,
 }
 
@@ -61,15 +61,15 @@ pub(super) struct QuotaFields {
 }
 
 impl QuotaFields {
-    pub(super) fn read(content: &[u8]) -> Result<Self, Refusal> {
-        let body: QuotaBody = object(content)?;
-        let name = body.name.filter(|name| !name.is_empty()).ok_or(Refusal::Absent("name"))?;
+    pub(super) fn read(content: &[u8]) -> Result<Self, ApigError> {
+        let body: QuotaBody = parse_object(content)?;
+        let name = body.name.filter(|name| !name.is_empty()).ok_or(ApigError::Missing("name"))?;
         holds(is_quota_name(&name), "name")?;
-        let limit = count(body.call_limits.ok_or(Refusal::Absent("call_limits"))?, "call_limits")?;
+        let limit = count(body.call_limits.ok_or(ApigError::Missing("call_limits"))?, "call_limits")?;
         let period = period(body.time_unit.as_deref(), body.time_interval)?;
         let reset_time = body.reset_time.filter(|text| !text.is_empty());
         let reset_at =
-            reset_time.map(|text| moment(&text).ok_or(Refusal::Invalid("reset_time"))).transpose()?;
+            reset_time.map(|text| moment(&text).ok_or(ApigError::Invalid("reset_time"))).transpose()?;
         let remark = body.remark.filter(|remark| !remark.is_empty());
         holds(remark.as_deref().is_none_or(is_app_remark), "remark")?;
         Ok(Self { name, limit, period, reset_at, remark })

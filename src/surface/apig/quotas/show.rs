@@ -8,10 +8,10 @@ use utoipa::ToSchema;
 
 use super::fields::MOMENT;
 use crate::{
-    app::{BoundQuota, Caller, Quota, Status},
+    model::{BoundQuota, Caller, Quota, Status},
     surface::{
-        apig::{Refusal, Version, show::app_of},
-        spec::words,
+        apig::{ApigError, Version, response::app_of},
+        openapi::schemas,
     },
 };
 
@@ -26,7 +26,7 @@ pub(super) struct QuotaInfo<'a> {
     /// How often each app may call in a period.
     call_limits: u32,
     /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
-    #[schema(value_type = words::TimeUnit)]
+    #[schema(value_type = schemas::TimeUnit)]
     time_unit: &'static str,
     /// How many of them are a period.
     time_interval: u32,
@@ -151,7 +151,7 @@ impl<'a> QuotaApp<'a> {
         version: Version,
         caller: &'a Caller,
         quota: Option<&'a Quota>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, ApigError> {
         let app = app_of(caller)?;
         Ok(Self {
             app_id: version.shown(caller.id.as_str()),

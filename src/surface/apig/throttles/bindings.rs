@@ -14,18 +14,18 @@ use super::show::{
     AllApplied, ApiOfThrottle, ApisOfThrottle, Applied, NotUnbound, ThrottleOfApi, ThrottlesOfApi, Unbound,
 };
 use crate::{
-    app::{Access, Actor, Binding, BindingId, EnvironmentId, RouteName, Tenant, Throttle},
+    model::{Access, Actor, Binding, BindingId, EnvironmentId, RouteName, Tenant, Throttle},
     surface::{
         apig::{
-            Apig, Refusal,
-            auth_query::{given, plain},
-            call::{Asked, TRIES, overtaken, repeated},
+            Apig, ApigError,
+            auth_request::{given, plain},
+            call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts, repeated},
             query::{self, PageQuery, contains, page_of},
-            show::show,
-            spec::Errors,
+            response::show,
+            openapi::Errors,
         },
-        content, object,
-        spec::words,
+        read_body, parse_object,
+        openapi::schemas,
     },
 };
 
@@ -38,11 +38,11 @@ const MOST: usize = 500;
 struct BindBody {
     /// The throttling policy.
     #[serde(default)]
-    #[schema(value_type = words::Id, required = true)]
+    #[schema(value_type = schemas::Id, required = true)]
     strategy_id: Option<String>,
     /// The publications of the APIs that it is to hold for: their ids.
     #[serde(default)]
-    #[schema(value_type = Vec<words::Id>, required = true, min_items = 1, max_items = 500)]
+    #[schema(value_type = Vec<schemas::Id>, required = true, min_items = 1, max_items = 500)]
     publish_ids: Option<Vec<String>>,
 }
 
@@ -69,7 +69,7 @@ struct ActionQuery {
 #[into_params(parameter_in = Query)]
 struct ApisQuery {
     /// The throttling policy. Mandatory.
-    #[param(value_type = words::Id, required = true)]
+    #[param(value_type = schemas::Id, required = true)]
     throttle_id: Option<String>,
     /// Only this environment.
     #[param(value_type = String, required = false)]
@@ -78,10 +78,10 @@ struct ApisQuery {
     #[param(value_type = String, required = false)]
     group_id: Option<String>,
     /// Only this API.
-    #[param(value_type = words::Text, required = false)]
+    #[param(value_type = schemas::Text, required = false)]
     api_id: Option<String>,
     /// Only APIs whose name holds this.
-    #[param(value_type = words::Text, required = false)]
+    #[param(value_type = schemas::Text, required = false)]
     api_name: Option<String>,
 }
 
@@ -90,13 +90,13 @@ struct ApisQuery {
 #[into_params(parameter_in = Query)]
 struct ThrottlesOfQuery {
     /// The API. Mandatory.
-    #[param(value_type = words::Id, required = true)]
+    #[param(value_type = schemas::Id, required = true)]
     api_id: Option<String>,
     /// Only this throttling policy.
-    #[param(value_type = words::MaybeId, required = false)]
+    #[param(value_type = schemas::MaybeId, required = false)]
     throttle_id: Option<String>,
     /// Only those whose name holds this.
-    #[param(value_type = words::Text, required = false)]
+    #[param(value_type = schemas::Text, required = false)]
     throttle_name: Option<String>,
     /// Only this environment.
     #[param(value_type = String, required = false)]
@@ -104,11 +104,11 @@ struct ThrottlesOfQuery {
 }
 
 impl ApisQuery {
-    fn throttle_id(&self) -> Result<&str, Refusal> {
-        given(self.throttle_id.as_ref()).ok_or(Refusal::Absent("throttle_id"))
+    fn throttle_id(&self) -> Result<&str, ApigError> {
+        given(self.throttle_id.as_ref()).ok_or(ApigError::Missing("throttle_id"))
     }
 
-    fn filter(&self) -> Result<impl Fn(&RouteName) -> bool, Refusal> {
+    fn filter(&self) -> Result<impl Fn(&RouteName) -> bool, ApigError> {
         let name = plain(self.api_name.as_ref(), "api_name")?;
         let id = plain(self.api_id.as_ref(), "api_id")?;
         let none = given(self.group_id.as_ref()).is_some() || !released(self.env_id.as_ref());
@@ -139,17 +139,17 @@ fn released(environment: Option<&String>) -> bool {
 pub(in super::super::super) async fn bind(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Write).await?;
-    let BindBody { strategy_id, publish_ids } = object(&content(request.into_body()).await?)?;
-    let id = strategy_id.filter(|id| !id.is_empty()).ok_or(Refusal::Absent("strategy_id"))?;
-    let publish_ids = publish_ids.filter(|ids| !ids.is_empty()).ok_or(Refusal::Absent("publish_ids"))?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let BindBody { strategy_id, publish_ids } = parse_object(&read_body(request.into_body()).await?)?;
+    let id = strategy_id.filter(|id| !id.is_empty()).ok_or(ApigError::Missing("strategy_id"))?;
+    let publish_ids = publish_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("publish_ids"))?;
     if publish_ids.len() > MOST {
-        return Err(Refusal::Invalid("publish_ids"));
+        return Err(ApigError::Invalid("publish_ids"));
     }
     let actor = asked.subscriber(&tenant)?;
-    let api = |id: &String| surface.api(id).ok_or_else(|| Refusal::UnknownApi(repeated(id)));
+    let api = |id: &String| surface.api(id).ok_or_else(|| ApigError::UnknownApi(repeated(id)));
     let apis = publish_ids.iter().map(api).collect::<Result<Vec<_>, _>>()?;
     let throttle = surface.bound(&asked, &actor, &tenant, &id, &apis).await?;
     let binding = |api: &RouteName| throttle.bindings.iter().find(|binding| binding.route == *api);
@@ -169,13 +169,13 @@ pub(in super::super::super) async fn bind(
 pub(in super::super::super) async fn unbind(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Write).await?;
-    let id = asked.kept(asked.segment(1)).ok_or(Refusal::UnknownBinding)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let id = asked.parse_id(asked.segment(1)).ok_or(ApigError::UnknownBinding)?;
     match surface.unbound(&asked, &tenant, &[id]).await? {
         1 => Ok(StatusCode::NO_CONTENT.into_response()),
-        _ => Err(Refusal::UnknownBinding),
+        _ => Err(ApigError::UnknownBinding),
     }
 }
 
@@ -192,24 +192,24 @@ pub(in super::super::super) async fn unbind(
 pub(in super::super::super) async fn unbind_all(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Write).await?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
     match given(query::read::<ActionQuery>(&request)?.action.as_ref()) {
-        None => return Err(Refusal::Absent("action")),
+        None => return Err(ApigError::Missing("action")),
         Some("delete") => {}
-        Some(_) => return Err(Refusal::Invalid("action")),
+        Some(_) => return Err(ApigError::Invalid("action")),
     }
-    let UnbindBody { throttle_bindings } = object(&content(request.into_body()).await?)?;
+    let UnbindBody { throttle_bindings } = parse_object(&read_body(request.into_body()).await?)?;
     let texts = throttle_bindings.unwrap_or_default();
     if texts.len() > MOST {
-        return Err(Refusal::Invalid("throttle_bindings"));
+        return Err(ApigError::Invalid("throttle_bindings"));
     }
     let all = surface.all_throttles(&asked, &tenant).await?;
     let known = |id: &BindingId| all.iter().flat_map(|it| &it.bindings).any(|binding| binding.id == *id);
     let (mut ids, mut failure) = (Vec::new(), Vec::new());
     for text in &texts {
-        match asked.kept(text).filter(|id| known(id) && !ids.contains(id)) {
+        match asked.parse_id(text).filter(|id| known(id) && !ids.contains(id)) {
             Some(id) => ids.push(id),
             None => failure.push(NotUnbound {
                 bind_id: repeated(text),
@@ -234,9 +234,9 @@ pub(in super::super::super) async fn unbind_all(
 pub(in super::super::super) async fn apis_of_throttle(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Read).await?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<ApisQuery>(&request)?;
     let throttle = surface.find_throttle(&asked, &tenant, query.throttle_id()?).await?;
@@ -259,9 +259,9 @@ pub(in super::super::super) async fn apis_of_throttle(
 pub(in super::super::super) async fn other_apis(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Read).await?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<ApisQuery>(&request)?;
     let throttle = surface.find_throttle(&asked, &tenant, query.throttle_id()?).await?;
@@ -284,16 +284,16 @@ pub(in super::super::super) async fn other_apis(
 pub(in super::super::super) async fn throttles_of_api(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Read).await?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<ThrottlesOfQuery>(&request)?;
-    let api = given(query.api_id.as_ref()).ok_or(Refusal::Absent("api_id"))?;
-    let api = surface.api(api).ok_or_else(|| Refusal::UnknownApi(repeated(api)))?;
+    let api = given(query.api_id.as_ref()).ok_or(ApigError::Missing("api_id"))?;
+    let api = surface.api(api).ok_or_else(|| ApigError::UnknownApi(repeated(api)))?;
     let name = plain(query.throttle_name.as_ref(), "throttle_name")?;
     let id = given(query.throttle_id.as_ref());
-    let id = id.map(|id| asked.kept(id).ok_or(Refusal::NotTaken("throttle_id"))).transpose()?;
+    let id = id.map(|id| asked.parse_id(id).ok_or(ApigError::NotSupported("throttle_id"))).transpose()?;
     let all = surface.all_throttles(&asked, &tenant).await?;
     let wanted = |throttle: &&Throttle| {
         id.as_ref().is_none_or(|id| throttle.id == *id)
@@ -316,13 +316,13 @@ impl Apig {
     /// The throttling policy since it holds for these APIs, and no other does.
     async fn bound(
         &self,
-        asked: &Asked,
+        asked: &CallContext,
         actor: &Actor,
         tenant: &Tenant,
         id: &str,
         apis: &[RouteName],
-    ) -> Result<Throttle, Refusal> {
-        for _ in 0..TRIES {
+    ) -> Result<Throttle, ApigError> {
+        for _ in 0..MAX_ATTEMPTS {
             let mut throttle = self.find_throttle(asked, tenant, id).await?;
             let now = self.clock.now().time;
             for api in apis {
@@ -346,12 +346,12 @@ impl Apig {
                 return Ok(throttle);
             }
         }
-        Err(overtaken())
+        Err(too_many_conflicts())
     }
 
     /// How many of these bindings were there and are gone.
-    async fn unbound(&self, asked: &Asked, tenant: &Tenant, ids: &[BindingId]) -> Result<usize, Refusal> {
-        for _ in 0..TRIES {
+    async fn unbound(&self, asked: &CallContext, tenant: &Tenant, ids: &[BindingId]) -> Result<usize, ApigError> {
+        for _ in 0..MAX_ATTEMPTS {
             let (mut changed, mut gone) = (Vec::new(), 0);
             for mut throttle in self.all_throttles(asked, tenant).await? {
                 let before = throttle.bindings.len();
@@ -365,6 +365,6 @@ impl Apig {
                 return Ok(gone);
             }
         }
-        Err(overtaken())
+        Err(too_many_conflicts())
     }
 }

@@ -7,16 +7,16 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::{
-    Refusal,
-    auth_query::{given, plain},
-    call::Asked,
-    fields::{count, holds, is_name, period},
+    ApigError,
+    auth_request::{given, plain},
+    call_context::CallContext,
+    request::{count, holds, is_name, period},
     query::contains,
     version::Version,
 };
 use crate::{
-    app::{CallLimits, Period, TenantId, Throttle, ThrottleId, name::is_app_remark},
-    surface::{object, spec::words},
+    model::{CallLimits, Period, TenantId, Throttle, ThrottleId, name::is_app_remark},
+    surface::{parse_object, openapi::schemas},
 };
 
 /// The body of a creation and of a modification.
@@ -28,27 +28,27 @@ pub(super) struct ThrottleBody {
     name: Option<String>,
     /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
     #[serde(default)]
-    #[schema(value_type = words::TimeUnit, required = true)]
+    #[schema(value_type = schemas::TimeUnit, required = true)]
     time_unit: Option<String>,
     /// How many of them are a period.
     #[serde(default)]
-    #[schema(value_type = words::Count, required = true)]
+    #[schema(value_type = schemas::Count, required = true)]
     time_interval: Option<i64>,
     /// How often an API may be called in each.
     #[serde(default)]
-    #[schema(value_type = words::Count, required = true)]
+    #[schema(value_type = schemas::Count, required = true)]
     api_call_limits: Option<i64>,
     /// How often by one user: at most as often.
     #[serde(default)]
-    #[schema(value_type = Option<words::Count>, required = false)]
+    #[schema(value_type = Option<schemas::Count>, required = false)]
     user_call_limits: Option<i64>,
     /// How often by one app: at most as often as by one user.
     #[serde(default)]
-    #[schema(value_type = Option<words::Count>, required = false)]
+    #[schema(value_type = Option<schemas::Count>, required = false)]
     app_call_limits: Option<i64>,
     /// How often from one address: at most as often as in all.
     #[serde(default)]
-    #[schema(value_type = Option<words::Count>, required = false)]
+    #[schema(value_type = Option<schemas::Count>, required = false)]
     ip_call_limits: Option<i64>,
     /// 1: each API has limits of its own. 2: all that it is bound to share them.
     #[serde(default)]
@@ -56,7 +56,7 @@ pub(super) struct ThrottleBody {
     r#type: Option<i64>,
     /// At most 255 characters.
     #[serde(default)]
-    #[schema(value_type = Option<words::Remark>, required = false)]
+    #[schema(value_type = Option<schemas::Remark>, required = false)]
     remark: Option<String>,
     /// `FALSE`: `TRUE` is not supported.
     #[serde(default)]
@@ -78,18 +78,18 @@ pub(super) struct ThrottleFields {
 }
 
 impl ThrottleFields {
-    pub(super) fn read(content: &[u8], version: Version) -> Result<Self, Refusal> {
-        let body: ThrottleBody = object(content)?;
-        let name = body.name.filter(|name| !name.is_empty()).ok_or(Refusal::Absent("name"))?;
+    pub(super) fn read(content: &[u8], version: Version) -> Result<Self, ApigError> {
+        let body: ThrottleBody = parse_object(content)?;
+        let name = body.name.filter(|name| !name.is_empty()).ok_or(ApigError::Missing("name"))?;
         let period = period(body.time_unit.as_deref(), body.time_interval)?;
-        let api = body.api_call_limits.ok_or(Refusal::Absent("api_call_limits"))?;
+        let api = body.api_call_limits.ok_or(ApigError::Missing("api_call_limits"))?;
         let limit = |number: Option<i64>, member| number.map(|number| count(number, member)).transpose();
         let remark = body.remark.filter(|remark| !remark.is_empty());
         holds(remark.as_deref().is_none_or(is_app_remark), "remark")?;
         match body.enable_adaptive_control.as_deref() {
             None | Some("" | "FALSE") => {}
-            Some("TRUE") => return Err(Refusal::NotTaken("enable_adaptive_control")),
-            Some(_) => return Err(Refusal::NoneOfThese("enable_adaptive_control")),
+            Some("TRUE") => return Err(ApigError::NotSupported("enable_adaptive_control")),
+            Some(_) => return Err(ApigError::UnknownValue("enable_adaptive_control")),
         }
         Ok(Self {
             version,
@@ -103,14 +103,14 @@ impl ThrottleFields {
                 None => None,
                 Some(1) => Some(false),
                 Some(2) => Some(true),
-                Some(_) => return Err(Refusal::NoneOfThese("type")),
+                Some(_) => return Err(ApigError::UnknownValue("type")),
             },
             remark,
         })
     }
 
     /// A new throttling policy.
-    pub(super) fn throttle(self, tenant: &TenantId, now: Timestamp) -> Result<Throttle, Refusal> {
+    pub(super) fn throttle(self, tenant: &TenantId, now: Timestamp) -> Result<Throttle, ApigError> {
         let mut throttle = Throttle {
             id: ThrottleId::random(),
             tenant: tenant.clone(),
@@ -129,7 +129,7 @@ impl ThrottleFields {
     }
 
     /// Changes what is named of one; what is not stays.
-    pub(super) fn edit(&self, throttle: &mut Throttle) -> Result<(), Refusal> {
+    pub(super) fn edit(&self, throttle: &mut Throttle) -> Result<(), ApigError> {
         holds(self.name == throttle.name || is_name(&self.name, self.version), "name")?;
         let before = throttle.limits;
         let limits = CallLimits {
@@ -158,10 +158,10 @@ impl ThrottleFields {
 #[into_params(parameter_in = Query)]
 pub(super) struct ThrottlesQuery {
     /// Only this one.
-    #[param(value_type = words::MaybeId, required = false)]
+    #[param(value_type = schemas::MaybeId, required = false)]
     id: Option<String>,
     /// Only those whose name holds this; exactly this, when `precise_search` says so.
-    #[param(value_type = words::Text, required = false)]
+    #[param(value_type = schemas::Text, required = false)]
     name: Option<String>,
     /// `name`: names match exactly.
     #[param(value_type = String, required = false, pattern = "^(name)?$")]
@@ -169,13 +169,13 @@ pub(super) struct ThrottlesQuery {
 }
 
 impl ThrottlesQuery {
-    pub(super) fn filter(self, asked: &Asked) -> Result<impl Fn(&Throttle) -> bool, Refusal> {
+    pub(super) fn filter(self, asked: &CallContext) -> Result<impl Fn(&Throttle) -> bool, ApigError> {
         let precise = match given(self.precise_search.as_ref()) {
             None => false,
             Some("name") => true,
-            Some(_) => return Err(Refusal::NotTaken("precise_search")),
+            Some(_) => return Err(ApigError::NotSupported("precise_search")),
         };
-        let id = given(self.id.as_ref()).map(|id| asked.kept(id).ok_or(Refusal::NotTaken("id")));
+        let id = given(self.id.as_ref()).map(|id| asked.parse_id(id).ok_or(ApigError::NotSupported("id")));
         let id: Option<ThrottleId> = id.transpose()?;
         let name = plain(self.name.as_ref(), "name")?;
         Ok(move |throttle: &Throttle| {

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::{Version, auth_show::RELEASE};
+use super::super::{Version, auth_response::RELEASE};
 use crate::{
-    app::{Binding, EnvironmentId, RouteName, Throttle},
-    surface::spec::words,
+    model::{Binding, EnvironmentId, RouteName, Throttle},
+    surface::openapi::schemas,
 };
 
 /// A throttling policy.
@@ -37,7 +37,7 @@ pub(super) struct ThrottleInfo<'a> {
     /// How many units a period has.
     time_interval: u32,
     /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
-    #[schema(value_type = words::TimeUnit)]
+    #[schema(value_type = schemas::TimeUnit)]
     time_unit: &'static str,
     /// Its description.
     remark: &'a str,

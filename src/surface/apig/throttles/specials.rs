@@ -11,19 +11,19 @@ use axum::{
 use http::StatusCode;
 
 use crate::{
-    app::{Access, CallerId, Special, SpecialId, SpecialOf, Tenant, Throttle},
-    registry::Callers,
+    model::{Access, CallerId, ThrottleOverride, SpecialId, OverrideSubject, Tenant, Throttle},
+    registry::CallerFilter,
     surface::{
         apig::{
-            Apig, Refusal, Version,
-            auth_query::{given, plain},
-            call::Asked,
-            fields::count,
+            Apig, ApigError, Version,
+            auth_request::{given, plain},
+            call_context::CallContext,
+            request::count,
             query::{self, PageQuery, contains, page_of},
-            show::show,
-            spec::Errors,
+            response::show,
+            openapi::Errors,
         },
-        content, object,
+        read_body, parse_object,
     },
 };
 
@@ -46,34 +46,34 @@ const MOST: usize = 30;
 pub(in super::super::super) async fn create_special(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Write).await?;
-    let content = content(request.into_body()).await?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let content = read_body(request.into_body()).await?;
     let WantedSpecial { throttle, id, kind, limit } = WantedSpecial::read(&content, &asked)?;
     let actor = asked.subscriber(&tenant)?;
     surface.find_throttle(&asked, &tenant, &throttle).await?;
     let (of, name) = surface.object(&asked, &tenant, &id, &kind).await?;
-    let special = Special { id: SpecialId::random(), of, limit, created_at: surface.clock.now().time };
+    let special = ThrottleOverride { id: SpecialId::random(), of, limit, created_at: surface.clock.now().time };
     let add = |throttle: &mut Throttle| add(throttle, &special);
     let after = surface.edit_throttle(&asked, &actor, &tenant, &throttle, add).await?;
     show(StatusCode::CREATED, &show_one(asked.version, &after, &(special, name)))
 }
 
-fn add(throttle: &mut Throttle, special: &Special) -> Result<(), Refusal> {
+fn add(throttle: &mut Throttle, special: &ThrottleOverride) -> Result<(), ApigError> {
     if throttle.specials.iter().any(|other| other.of == special.of) {
-        return Err(Refusal::SpecialTaken);
+        return Err(ApigError::SpecialTaken);
     }
-    let alike = |other: &&Special| is_app(other) == is_app(special);
+    let alike = |other: &&ThrottleOverride| is_app(other) == is_app(special);
     if throttle.specials.iter().filter(alike).count() >= MOST {
-        return Err(Refusal::FullOfThese);
+        return Err(ApigError::TooMany);
     }
     throttle.specials.push(special.clone());
     Ok(())
 }
 
-fn is_app(special: &Special) -> bool {
-    matches!(special.of, SpecialOf::App(_))
+fn is_app(special: &ThrottleOverride) -> bool {
+    matches!(special.of, OverrideSubject::App(_))
 }
 
 /// Lists the excluded configurations of a throttling policy.
@@ -88,9 +88,9 @@ fn is_app(special: &Special) -> bool {
 pub(in super::super::super) async fn list_specials(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Read).await?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<SpecialsQuery>(&request)?;
     let throttle = surface.find_throttle(&asked, &tenant, asked.segment(1)).await?;
@@ -99,7 +99,7 @@ pub(in super::super::super) async fn list_specials(
         Version::Two => (given(query.object_type.as_ref()), "object_type"),
     };
     if kind.is_some_and(|kind| kind != "APP" && kind != "USER") {
-        return Err(Refusal::NotTaken(member));
+        return Err(ApigError::NotSupported(member));
     }
     let app_name = plain(query.app_name.as_ref(), "app_name")?;
     let user = plain(query.user.as_ref(), "user")?;
@@ -131,21 +131,21 @@ pub(in super::super::super) async fn list_specials(
 pub(in super::super::super) async fn modify_special(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Write).await?;
-    let LimitBody { call_limits } = object(&content(request.into_body()).await?)?;
-    let limit = count(call_limits.ok_or(Refusal::Absent("call_limits"))?, "call_limits")?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let LimitBody { call_limits } = parse_object(&read_body(request.into_body()).await?)?;
+    let limit = count(call_limits.ok_or(ApigError::Missing("call_limits"))?, "call_limits")?;
     let actor = asked.subscriber(&tenant)?;
-    let id: SpecialId = asked.kept(asked.segment(3)).ok_or(Refusal::UnknownSpecial)?;
+    let id: SpecialId = asked.parse_id(asked.segment(3)).ok_or(ApigError::UnknownSpecial)?;
     let edit = |throttle: &mut Throttle| {
         let special = throttle.specials.iter_mut().find(|special| special.id == id);
-        special.ok_or(Refusal::UnknownSpecial)?.limit = limit;
+        special.ok_or(ApigError::UnknownSpecial)?.limit = limit;
         Ok(())
     };
     let after = surface.edit_throttle(&asked, &actor, &tenant, asked.segment(1), edit).await?;
     let named = surface.named(&asked, &tenant, &after).await?;
-    let named = named.iter().find(|(special, _)| special.id == id).ok_or(Refusal::UnknownSpecial)?;
+    let named = named.iter().find(|(special, _)| special.id == id).ok_or(ApigError::UnknownSpecial)?;
     show(StatusCode::OK, &show_one(asked.version, &after, named))
 }
 
@@ -160,14 +160,14 @@ pub(in super::super::super) async fn modify_special(
 pub(in super::super::super) async fn delete_special(
     State(surface): State<Arc<Apig>>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let asked = Asked::of(&request)?;
-    let tenant = surface.whole(&asked, Access::Write).await?;
-    let id: SpecialId = asked.kept(asked.segment(3)).ok_or(Refusal::UnknownSpecial)?;
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let id: SpecialId = asked.parse_id(asked.segment(3)).ok_or(ApigError::UnknownSpecial)?;
     let edit = |throttle: &mut Throttle| {
         let before = throttle.specials.len();
         throttle.specials.retain(|special| special.id != id);
-        if throttle.specials.len() < before { Ok(()) } else { Err(Refusal::UnknownSpecial) }
+        if throttle.specials.len() < before { Ok(()) } else { Err(ApigError::UnknownSpecial) }
     };
     surface.edit_throttle(&asked, asked.revoker(), &tenant, asked.segment(1), edit).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -177,46 +177,46 @@ impl Apig {
     /// What a body names, with its name: an app of the gateway, or its one user.
     async fn object(
         &self,
-        asked: &Asked,
+        asked: &CallContext,
         tenant: &Tenant,
         id: &str,
         kind: &str,
-    ) -> Result<(SpecialOf, String), Refusal> {
+    ) -> Result<(OverrideSubject, String), ApigError> {
         let (id_member, kind_member) = match asked.version {
             Version::One => ("instance_id", "instance_type"),
             Version::Two => ("object_id", "object_type"),
         };
         match kind {
             "APP" => {
-                let app: CallerId = asked.kept(id).ok_or_else(|| asked.no_app(id))?;
+                let app: CallerId = asked.parse_id(id).ok_or_else(|| asked.no_app(id))?;
                 let caller = self.find(tenant, &app, asked).await?;
-                Ok((SpecialOf::App(app), caller.name))
+                Ok((OverrideSubject::App(app), caller.name))
             }
-            "USER" if id == asked.project => Ok((SpecialOf::User(id.to_owned()), id.to_owned())),
-            "USER" => Err(Refusal::NotTaken(id_member)),
-            _ => Err(Refusal::NoneOfThese(kind_member)),
+            "USER" if id == asked.project => Ok((OverrideSubject::User(id.to_owned()), id.to_owned())),
+            "USER" => Err(ApigError::NotSupported(id_member)),
+            _ => Err(ApigError::UnknownValue(kind_member)),
         }
     }
 
     /// All of a throttling policy's, each with the name of its object.
     async fn named(
         &self,
-        asked: &Asked,
+        asked: &CallContext,
         tenant: &Tenant,
         throttle: &Throttle,
-    ) -> Result<Vec<Named>, Refusal> {
-        let app = |special: &Special| match &special.of {
-            SpecialOf::App(id) => Some(id.clone()),
-            SpecialOf::User(_) => None,
+    ) -> Result<Vec<Named>, ApigError> {
+        let app = |special: &ThrottleOverride| match &special.of {
+            OverrideSubject::App(id) => Some(id.clone()),
+            OverrideSubject::User(_) => None,
         };
         let among: Vec<_> = throttle.specials.iter().filter_map(app).collect();
         let limit = u32::try_from(among.len()).unwrap_or(u32::MAX);
-        let apps = Callers { among: Some(among), limit, ..query::apps(&tenant.id) };
+        let apps = CallerFilter { among: Some(among), limit, ..query::apps(&tenant.id) };
         let apps = self.registry.callers(&apps).await;
         let apps = apps.map_err(|fault| self.refuse(fault, asked.no_instance()))?;
-        let name = |special: &Special| match &special.of {
-            SpecialOf::App(id) => apps.iter().find(|app| app.id == *id).map(|app| app.name.clone()),
-            SpecialOf::User(id) => Some(id.clone()),
+        let name = |special: &ThrottleOverride| match &special.of {
+            OverrideSubject::App(id) => apps.iter().find(|app| app.id == *id).map(|app| app.name.clone()),
+            OverrideSubject::User(id) => Some(id.clone()),
         };
         // One whose app was deleted meanwhile is left out.
         let specials = throttle.specials.iter();

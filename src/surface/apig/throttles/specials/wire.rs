@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    app::{Special, SpecialOf, Throttle},
+    model::{ThrottleOverride, OverrideSubject, Throttle},
     surface::{
-        apig::{Refusal, Version, call::Asked, fields::count},
-        object,
-        spec::words,
+        apig::{ApigError, Version, call_context::CallContext, request::count},
+        parse_object,
+        openapi::schemas,
     },
 };
 
@@ -20,22 +20,22 @@ use crate::{
 #[expect(dead_code, reason = "it only describes the bodies of both versions")]
 pub(super) struct SpecialBody {
     /// How often it may call in each period.
-    #[schema(value_type = words::Count)]
+    #[schema(value_type = schemas::Count)]
     call_limits: i64,
     /// V2: the app's id, or the user's: its project's.
-    #[schema(value_type = words::Id)]
+    #[schema(value_type = schemas::Id)]
     object_id: String,
     /// V2: `APP` or `USER`.
-    #[schema(value_type = words::SpecialOf)]
+    #[schema(value_type = schemas::SpecialOf)]
     object_type: String,
     /// V1: as `object_id`.
-    #[schema(value_type = words::Id)]
+    #[schema(value_type = schemas::Id)]
     instance_id: String,
     /// V1: as `object_type`.
-    #[schema(value_type = words::SpecialOf)]
+    #[schema(value_type = schemas::SpecialOf)]
     instance_type: String,
     /// V1: the throttling policy.
-    #[schema(value_type = words::Id)]
+    #[schema(value_type = schemas::Id)]
     strategy_id: String,
 }
 
@@ -68,28 +68,28 @@ pub(super) struct WantedSpecial {
 
 impl WantedSpecial {
     /// Reads a body; in the second version, the path names the throttling policy.
-    pub(super) fn read(content: &[u8], asked: &Asked) -> Result<Self, Refusal> {
+    pub(super) fn read(content: &[u8], asked: &CallContext) -> Result<Self, ApigError> {
         let (throttle, id, kind, limit) = match asked.version {
             Version::One => {
-                let body: FirstBody = object(content)?;
+                let body: FirstBody = parse_object(content)?;
                 let throttle = text(body.strategy_id, "strategy_id")?;
                 let id = text(body.instance_id, "instance_id")?;
                 (throttle, id, text(body.instance_type, "instance_type")?, body.call_limits)
             }
             Version::Two => {
-                let body: SecondBody = object(content)?;
+                let body: SecondBody = parse_object(content)?;
                 let id = text(body.object_id, "object_id")?;
                 (asked.segment(1).to_owned(), id, text(body.object_type, "object_type")?, body.call_limits)
             }
         };
-        let limit = count(limit.ok_or(Refusal::Absent("call_limits"))?, "call_limits")?;
+        let limit = count(limit.ok_or(ApigError::Missing("call_limits"))?, "call_limits")?;
         Ok(Self { throttle, id, kind, limit })
     }
 }
 
 /// A mandatory member that is a text.
-fn text(text: Option<String>, member: &'static str) -> Result<String, Refusal> {
-    text.filter(|text| !text.is_empty()).ok_or(Refusal::Absent(member))
+fn text(text: Option<String>, member: &'static str) -> Result<String, ApigError> {
+    text.filter(|text| !text.is_empty()).ok_or(ApigError::Missing(member))
 }
 
 /// The body of a modification.
@@ -97,7 +97,7 @@ fn text(text: Option<String>, member: &'static str) -> Result<String, Refusal> {
 pub(super) struct LimitBody {
     /// How often it may call in each period.
     #[serde(default)]
-    #[schema(value_type = words::Count, required = true)]
+    #[schema(value_type = schemas::Count, required = true)]
     pub(super) call_limits: Option<i64>,
 }
 
@@ -112,10 +112,10 @@ pub(super) struct SpecialsQuery {
     #[param(value_type = String, required = false, pattern = "^(APP|USER)?$")]
     pub(super) instance_type: Option<String>,
     /// Only apps whose name holds this.
-    #[param(value_type = words::Text, required = false)]
+    #[param(value_type = schemas::Text, required = false)]
     pub(super) app_name: Option<String>,
     /// Only users whose name holds this.
-    #[param(value_type = words::Text, required = false)]
+    #[param(value_type = schemas::Text, required = false)]
     pub(super) user: Option<String>,
 }
 
@@ -145,7 +145,7 @@ pub(super) struct SpecialInfo<'a> {
     instance_id: Option<Cow<'a, str>>,
     /// V1: `APP` or `USER`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = words::SpecialOf, required = false)]
+    #[schema(value_type = schemas::SpecialOf, required = false)]
     instance_type: Option<&'static str>,
     /// V1: the throttling policy.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,7 +157,7 @@ pub(super) struct SpecialInfo<'a> {
     object_id: Option<Cow<'a, str>>,
     /// V2: `APP` or `USER`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = words::SpecialOf, required = false)]
+    #[schema(value_type = schemas::SpecialOf, required = false)]
     object_type: Option<&'static str>,
     /// V2: the throttling policy.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,7 +177,7 @@ pub(super) struct SpecialList<'a> {
 }
 
 /// A special with the name of its object.
-pub(super) type Named = (Special, String);
+pub(super) type Named = (ThrottleOverride, String);
 
 pub(super) fn show_one<'a>(
     version: Version,
@@ -185,10 +185,10 @@ pub(super) fn show_one<'a>(
     (special, name): &'a Named,
 ) -> SpecialInfo<'a> {
     let (id, kind) = match &special.of {
-        SpecialOf::App(id) => (version.shown(id.as_str()), "APP"),
-        SpecialOf::User(id) => (id.into(), "USER"),
+        OverrideSubject::App(id) => (version.shown(id.as_str()), "APP"),
+        OverrideSubject::User(id) => (id.into(), "USER"),
     };
-    let app = matches!(special.of, SpecialOf::App(_));
+    let app = matches!(special.of, OverrideSubject::App(_));
     let throttle = version.shown(throttle.id.as_str());
     let (first, second) = (version == Version::One, version == Version::Two);
     SpecialInfo {

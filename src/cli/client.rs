@@ -1,0 +1,270 @@
+//! The admin API, wherever it is: served by a gateway, or by this process over the store.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use axum::body::Body;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use jiff::Timestamp;
+use serde_json::Value;
+use tower_service::Service;
+
+use crate::{
+    model::{
+        GeneratedKey, Caller, CallerKind, Credential, CredentialId, CredentialKind, Entity, KeyPrefix, Role,
+        Scopes, Secret, SubscriptionStatus, Status, Tenant, text::escaped,
+    },
+    clock::{Clock, SystemClock},
+    config::Config,
+    directory::Directory,
+    gateway::{self, GatewayState},
+    registry::Registry,
+    surface::admin::ADMIN_TENANT,
+};
+
+/// Who changes what this process serves to itself; it stands in the record of changes.
+const LOCAL_ADMIN: &str = "command-line";
+
+/// The admin API, and a key to it.
+pub struct AdminClient {
+    place: Place,
+    key: Secret,
+}
+
+enum Place {
+    /// Of a gateway, by what its addresses start with.
+    Served(String, Box<reqwest::Client>),
+    /// Over the store, in this process.
+    Own(axum::Router, Arc<dyn Registry>),
+}
+
+/// What the API answered.
+#[derive(Debug)]
+pub struct Reply {
+    /// A success.
+    pub status: StatusCode,
+    /// The fields of the answer.
+    pub headers: HeaderMap,
+    /// Its content; `null` when there is none.
+    pub body: Value,
+}
+
+/// Why the API refused: a problem (RFC 9457).
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct ApiError {
+    /// The status.
+    pub status: u16,
+    text: String,
+    /// The problem as it came.
+    pub problem: Value,
+}
+
+impl ApiError {
+    fn from_reply(status: StatusCode, problem: Value) -> Self {
+        // What a problem quotes, such as the reason of a lock, may be of a store that an earlier version filled.
+        let said = |name: &str| escaped(problem.get(name).and_then(Value::as_str).unwrap_or_default());
+        let mut text = format!("{} {}", status.as_u16(), said("title"));
+        if !said("detail").is_empty() && said("detail") != said("title") {
+            text = format!("{text}: {}", said("detail"));
+        }
+        for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
+            let said = |name: &str| escaped(error.get(name).and_then(Value::as_str).unwrap_or_default());
+            let line = error.get("line").map(|line| format!("line {line}: ")).unwrap_or_default();
+            text = format!("{text}\n  {line}{}: {}", said("pointer"), said("detail"));
+        }
+        Self { status: status.as_u16(), text, problem }
+    }
+}
+
+impl AdminClient {
+    /// That of a gateway, whose addresses start so: `https://127.0.0.1:9001`.
+    ///
+    /// # Errors
+    /// When it is no such address.
+    pub fn connect(url: &str, key: Secret) -> anyhow::Result<Self> {
+        let url = url.trim_end_matches('/');
+        let scheme = url.split("://").next().unwrap_or_default();
+        ensure!(
+            matches!(scheme, "http" | "https") && url.contains("://"),
+            "{url} is no http or https address"
+        );
+        // One crypto provider for the whole process; another command may have set it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
+        Ok(Self { place: Place::Served(url.to_owned(), Box::new(client.context("starting a client")?)), key })
+    }
+
+    /// Over a configuration's store, whether or not a gateway runs; who may write to the store may do all.
+    ///
+    /// # Errors
+    /// When secrets or store cannot be read.
+    pub async fn in_process(config: &Config) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let (store, secrets) = gateway::store::open_existing(config, clock.clone()).await?;
+        let registry: Arc<dyn Registry> = Arc::new(store);
+        let directory = Arc::new(Directory::new(secrets.peppers()));
+        let key = admit_local_admin(&directory, clock.now().time)?;
+        let shared =
+            GatewayState { clock, registry: registry.clone(), directory, sealer: Arc::new(secrets.sealer()) };
+        let router = gateway::admin_api(config, &shared, |_| None, Some(LOCAL_ADMIN.parse()?));
+        Ok(Self { place: Place::Own(router, registry), key })
+    }
+
+    /// Closes the store, if it is this process that has it open.
+    pub async fn close(&self) {
+        if let Place::Own(_, registry) = &self.place {
+            registry.close().await;
+        }
+    }
+
+    /// Whether it is a gateway's.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        matches!(self.place, Place::Served(..))
+    }
+
+    /// Asks for a path below `/admin/v1`.
+    ///
+    /// # Errors
+    /// [`Refused`], or that the gateway cannot be reached.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> anyhow::Result<Reply> {
+        let path = format!("/admin/v1{path}");
+        let (status, headers, content) = match &self.place {
+            Place::Served(url, client) => {
+                let mut request =
+                    client.request(method, format!("{url}{path}")).bearer_auth(self.key.expose());
+                for (name, value) in fields {
+                    request = request.header(*name, *value);
+                }
+                if let Some(body) = body {
+                    request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
+                }
+                let response = request.send().await.with_context(|| format!("asking {url}"))?;
+                let (status, headers) = (response.status(), response.headers().clone());
+                (status, headers, response.bytes().await.with_context(|| format!("hearing {url}"))?)
+            }
+            Place::Own(router, _) => {
+                let mut request = Request::builder().method(method).uri(path);
+                request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.key.expose()));
+                for (name, value) in fields {
+                    request = request.header(*name, *value);
+                }
+                let content = body.map(Value::to_string);
+                if content.is_some() {
+                    request = request.header(header::CONTENT_TYPE, "application/json");
+                }
+                let request = request.body(content.map_or(Body::empty(), Body::from))?;
+                let Ok(response) = router.clone().call(request).await;
+                let (parts, body) = response.into_parts();
+                (parts.status, parts.headers, body.collect().await?.to_bytes())
+            }
+        };
+        let body = if content.is_empty() {
+            Value::Null
+        } else {
+            match serde_json::from_slice(&content) {
+                Ok(body) => body,
+                Err(_) => bail!("{} is answered, and no JSON: is this the admin API?", status.as_u16()),
+            }
+        };
+        // Every refusal of the admin API is a problem, with a code.
+        let ours = status.is_success() || body.get("code").is_some();
+        ensure!(
+            ours,
+            "{} is answered, and not as the admin API does: is it another listener?",
+            status.as_u16()
+        );
+        if status.is_success() {
+            Ok(Reply { status, headers, body })
+        } else {
+            Err(ApiError::from_reply(status, body).into())
+        }
+    }
+}
+
+impl AdminClient {
+    /// Asks a gateway for what is too large to be held, or has content that is.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask); when it is no gateway.
+    pub async fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        content: Option<(HeaderValue, reqwest::Body)>,
+    ) -> anyhow::Result<reqwest::Response> {
+        let Place::Served(url, client) = &self.place else { bail!("only a gateway is asked for this") };
+        let request = client.request(method, format!("{url}/admin/v1{path}")).bearer_auth(self.key.expose());
+        let request = match content {
+            Some((media_type, body)) => request.header(header::CONTENT_TYPE, media_type).body(body),
+            None => request,
+        };
+        let response = request.send().await.with_context(|| format!("asking {url}"))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let problem = response.bytes().await.with_context(|| format!("hearing {url}"))?;
+        match serde_json::from_slice(&problem) {
+            Ok(problem) => Err(ApiError::from_reply(status, problem).into()),
+            Err(_) => bail!("{} is answered, and no JSON: is this the admin API?", status.as_u16()),
+        }
+    }
+}
+
+/// Lets this process into a directory, as an owner that is in no store; returns its key.
+fn admit_local_admin(directory: &Directory, now: Timestamp) -> anyhow::Result<Secret> {
+    let prefix: KeyPrefix = "pca".parse()?;
+    let (key, peppers) = (GeneratedKey::generate(&prefix), directory.peppers());
+    let tenant = Tenant {
+        id: ADMIN_TENANT.parse()?,
+        name: ADMIN_TENANT.into(),
+        gateway: None,
+        standing: SubscriptionStatus::Active,
+        max_callers: 0,
+        revision: 1,
+        created_at: now,
+        updated_at: now,
+    };
+    let caller = Caller {
+        id: LOCAL_ADMIN.parse()?,
+        tenant: tenant.id.clone(),
+        name: LOCAL_ADMIN.into(),
+        kind: CallerKind::Administrator(Role::Owner),
+        status: Status::Enabled,
+        plan: None,
+        revision: 1,
+        created_at: now,
+        updated_at: now,
+    };
+    let credential = Credential {
+        id: CredentialId::random(),
+        tenant: tenant.id.clone(),
+        caller: caller.id.clone(),
+        name: LOCAL_ADMIN.into(),
+        kind: CredentialKind::Key,
+        digest: peppers.current().digest(key.expose()),
+        pepper: peppers.current().version(),
+        hint: key.hint().into(),
+        status: Status::Enabled,
+        scopes: Scopes::All,
+        not_after: None,
+        deprecated_at: None,
+        replaced_by: None,
+        revision: 1,
+        created_at: now,
+        updated_at: now,
+    };
+    directory.load_one(Entity::Tenant(tenant));
+    directory.load_one(Entity::Caller(caller));
+    directory.load_one(Entity::Credential(credential));
+    Ok(Secret::from(key.expose().to_owned()))
+}

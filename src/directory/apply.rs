@@ -1,0 +1,267 @@
+//! How the directory follows the registry.
+
+use std::sync::{Arc, MutexGuard, PoisonError, atomic::Ordering};
+
+use super::{
+    Directory,
+    entry::{CallerEntry, KeyEntry, TenantSlot},
+    index::WriterIndex,
+};
+use crate::{
+    model::{
+        Acl, Caller, CallerId, Change, Credential, Digest, Entity, EnvironmentId, Grant, Lock, Plan,
+        RouteName, Scopes, Seq, LockTarget, Tenant, ChangeKind,
+    },
+    limit::PlanRules,
+};
+
+impl Directory {
+    /// Fills the directory from a snapshot of the registry taken at change `seq`.
+    pub fn load(&self, entities: impl IntoIterator<Item = Entity>, seq: Seq) {
+        entities.into_iter().for_each(|entity| self.load_one(entity));
+        self.finish_load(seq);
+    }
+
+    /// Fills the directory, one by one; what something stands on comes before it. [`filled`](Self::filled) ends it.
+    pub fn load_one(&self, entity: Entity) {
+        self.put(&mut self.writing(), entity);
+    }
+
+    /// All that there was at change `seq` has been filled in.
+    pub fn finish_load(&self, seq: Seq) {
+        self.applied_seq.send_replace(seq);
+    }
+
+    /// Applies one change; one that was applied already changes nothing.
+    pub fn apply(&self, change: Change) {
+        let mut roster = self.writing();
+        if change.seq <= self.applied() {
+            return;
+        }
+        match change.verb {
+            ChangeKind::Created | ChangeKind::Updated => self.put(&mut roster, change.entity),
+            ChangeKind::Deleted => self.remove(&mut roster, change.entity),
+        }
+        self.applied_seq.send_replace(change.seq);
+    }
+
+    pub(super) fn writing(&self) -> MutexGuard<'_, WriterIndex> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, roster: &mut WriterIndex, entity: Entity) {
+        match entity {
+            Entity::Tenant(tenant) => self.put_tenant(tenant),
+            Entity::Caller(caller) => self.put_caller(roster, &caller),
+            Entity::Credential(credential) => self.put_key(roster, &credential),
+            Entity::Plan(plan) => self.put_plan(roster, plan),
+            Entity::Quota(quota) => self.throttles.put_quota(&mut roster.rules, quota),
+            Entity::Throttle(throttle) => self.throttles.put_throttle(&mut roster.rules, throttle),
+            Entity::Grant(grant) => self.edit_grants(roster, &grant, |routes| {
+                if let Err(at) = routes.binary_search(&grant.route) {
+                    routes.insert(at, grant.route.clone());
+                }
+            }),
+            // A lock that is refreshed takes the place of what it was; its target is the same.
+            Entity::Lock(lock) => self.edit_locks(&lock.target.clone(), |locks| {
+                locks.retain(|other| other.id != lock.id);
+                locks.push(Arc::new(lock));
+            }),
+        }
+    }
+
+    fn remove(&self, roster: &mut WriterIndex, entity: Entity) {
+        match entity {
+            Entity::Tenant(tenant) => drop(self.tenants.pin().remove(&tenant.id)),
+            Entity::Caller(caller) => self.remove_caller(roster, &caller.id),
+            Entity::Credential(credential) => {
+                self.hide(&credential.digest);
+                roster.remove_key(&credential.caller, &credential.id);
+            }
+            Entity::Plan(plan) => drop(self.budgets.pin().remove(plan.id())),
+            Entity::Quota(quota) => self.throttles.remove_quota(&mut roster.rules, &quota),
+            Entity::Throttle(throttle) => self.throttles.remove_throttle(&mut roster.rules, &throttle),
+            Entity::Grant(grant) => {
+                self.edit_grants(roster, &grant, |routes| routes.retain(|route| *route != grant.route));
+            }
+            Entity::Lock(lock) => {
+                self.edit_locks(&lock.target, |locks| locks.retain(|other| other.id != lock.id));
+            }
+        }
+    }
+
+    pub(super) fn remove_caller(&self, roster: &mut WriterIndex, caller: &CallerId) {
+        // First nobody can be recognised as it any more, then what confined it goes. Requests that are being decided learn
+        // that it was removed.
+        let row = roster.remove(caller);
+        if let Some(row) = &row {
+            row.caller.remove();
+            for key in row.keys() {
+                self.hide_key(key);
+            }
+        }
+        self.apps.remove(&mut roster.apps, caller);
+        self.granted.pin().remove(caller);
+        self.put_acl(caller, None);
+        self.throttles.bind(&mut roster.rules, caller, None);
+    }
+
+    fn put_tenant(&self, tenant: Tenant) {
+        let tenants = self.tenants.pin();
+        match tenants.get(&tenant.id) {
+            Some(slot) => slot.store(tenant),
+            None => drop(tenants.insert(tenant.id.clone(), Arc::new(TenantSlot::new(tenant)))),
+        }
+    }
+
+    fn put_caller(&self, roster: &mut WriterIndex, caller: &Caller) {
+        // Before its credentials can be found.
+        self.put_acl(&caller.id, caller.app().and_then(|app| app.acl.as_ref()));
+        let Some(tenant) = self.tenants.pin().get(&caller.tenant).cloned() else {
+            tracing::error!(caller = %caller.id, tenant = %caller.tenant, "a caller came before its tenant");
+            return;
+        };
+        let quota = caller.app().and_then(|app| app.quota.as_ref()).map(|bound| &bound.id);
+        if !self.throttles.bind(&mut roster.rules, &caller.id, quota) {
+            // Better unknown than unlimited.
+            tracing::error!(caller = %caller.id, ?quota, "an app came before its quota");
+            return;
+        }
+        let budget = caller.plan.as_ref().and_then(|plan| self.budgets.pin().get(plan).cloned());
+        if caller.plan.is_some() && budget.is_none() {
+            // Better unknown than unlimited.
+            tracing::error!(caller = %caller.id, plan = ?caller.plan, "a caller came before its plan");
+            return;
+        }
+        let before = roster.caller(&caller.id);
+        let after = CallerEntry::new(caller, tenant, budget, before.map(|before| &**before));
+        self.show(roster.insert(after));
+        match caller.app().zip(roster.caller(&caller.id).cloned()) {
+            Some((app, entry)) => {
+                let digest = self.peppers.load().current().digest(&app.key);
+                let signs = KeyEntry::for_app(app, digest, roster.scopes(&Scopes::All), entry);
+                self.apps.put(&mut roster.apps, &app.key, signs);
+            }
+            None => self.apps.remove(&mut roster.apps, &caller.id),
+        }
+    }
+
+    fn put_key(&self, roster: &mut WriterIndex, credential: &Credential) {
+        let Some(caller) = roster.caller(&credential.caller).cloned() else {
+            tracing::error!(credential = %credential.id, "a credential came before its caller");
+            return;
+        };
+        let scopes = roster.scopes(&credential.scopes);
+        let mut key = KeyEntry::new(credential, scopes, caller);
+        let keys = self.key_count.pin();
+        if let Some(before) = keys.get(&key.digest.prefix()).filter(|before| before.id == key.id) {
+            key.copy_last_use(before);
+        }
+        let key = Arc::new(key);
+        // A credential has one caller and one digest: what it was found by before finds nothing any more.
+        if let Some(before) =
+            keys.get(&key.digest.prefix()).filter(|before| before.caller.id != key.caller.id)
+        {
+            roster.remove_key(&before.caller.id, &before.id);
+        }
+        if let Some(before) = roster.insert_key(&key).filter(|before| before.digest != key.digest) {
+            self.hide(&before.digest);
+        }
+        self.show([key]);
+    }
+
+    fn put_plan(&self, roster: &mut WriterIndex, plan: Plan) {
+        let budget = Arc::new(PlanRules::new(plan));
+        self.budgets.pin().insert(budget.plan().id().clone(), budget.clone());
+        let after: Vec<_> = roster.callers().filter_map(|caller| caller.with_rules(&budget)).collect();
+        for caller in after {
+            let id = caller.id.clone();
+            self.show(roster.insert(caller));
+            if let Some(caller) = roster.caller(&id) {
+                self.apps.follow(&roster.apps, caller);
+            }
+        }
+    }
+
+    /// Lets decisions see keys as they are now, and their callers with them.
+    fn show(&self, keys: impl IntoIterator<Item = Arc<KeyEntry>>) {
+        let map = self.key_count.pin();
+        for key in keys {
+            let now = usize::from(key.by_sha256);
+            let before =
+                map.insert(key.digest.prefix(), key).map_or(0, |before| usize::from(before.by_sha256));
+            self.by_sha256.fetch_add(now.wrapping_sub(before), Ordering::AcqRel);
+        }
+    }
+
+    /// Lets decisions see no key of this digest.
+    pub(super) fn hide(&self, digest: &Digest) {
+        if self.key_count.pin().remove(&digest.prefix()).is_some_and(|key| key.by_sha256) {
+            self.by_sha256.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn put_acl(&self, caller: &CallerId, acl: Option<&Acl>) {
+        let acls = self.acls.pin();
+        match acl {
+            Some(acl) => {
+                if acls.insert(caller.clone(), Arc::new(acl.clone())).is_none() {
+                    self.held.fetch_add(1, Ordering::AcqRel);
+                }
+            }
+            None => {
+                if acls.remove(caller).is_some() {
+                    self.held.fetch_sub(1, Ordering::AcqRel);
+                }
+            }
+        }
+    }
+
+    fn edit_grants(&self, roster: &mut WriterIndex, grant: &Grant, edit: impl FnOnce(&mut Vec<RouteName>)) {
+        if grant.environment.as_str() != EnvironmentId::RELEASE {
+            return;
+        }
+        let granted = self.granted.pin();
+        let mut routes = granted.get(&grant.caller).map(|routes| routes.to_vec()).unwrap_or_default();
+        edit(&mut routes);
+        if routes.is_empty() {
+            granted.remove(&grant.caller);
+        } else {
+            granted.insert(grant.caller.clone(), roster.routes(&routes));
+        }
+    }
+
+    pub(super) fn edit_locks(&self, target: &LockTarget, edit: impl FnOnce(&mut Vec<Arc<Lock>>)) {
+        let edited = |locks: Option<&Arc<[Arc<Lock>]>>| {
+            let mut locks = locks.map(|locks| locks.to_vec()).unwrap_or_default();
+            let before = locks.len();
+            edit(&mut locks);
+            (before, locks)
+        };
+        let (before, after) = match target {
+            LockTarget::Caller(id) => {
+                let map = self.caller_locks.pin();
+                let (before, locks) = edited(map.get(id));
+                let after = locks.len();
+                if locks.is_empty() {
+                    map.remove(id)
+                } else {
+                    map.insert(id.clone(), locks.into())
+                };
+                (before, after)
+            }
+            LockTarget::Resource(path) => {
+                let map = self.resource_locks.pin();
+                let (before, locks) = edited(map.get(path.as_str()));
+                let after = locks.len();
+                if locks.is_empty() {
+                    map.remove(path.as_str())
+                } else {
+                    map.insert(path.as_str().into(), locks.into())
+                };
+                (before, after)
+            }
+        };
+        self.locks.fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,49 @@
+//! Values that many have in common, each kept once.
+
+use std::{collections::HashSet, hash::Hash, sync::Arc};
+
+/// Those in use, and for a while those that were.
+#[derive(Debug)]
+pub(super) struct Interner<T: ?Sized> {
+    all: HashSet<Arc<T>>,
+    /// How many there may be before those nobody has any more are dropped.
+    sweep_at: usize,
+}
+
+impl<T: ?Sized> Default for Interner<T> {
+    fn default() -> Self {
+        Self { all: HashSet::new(), sweep_at: 0 }
+    }
+}
+
+impl<T: Eq + Hash + ?Sized> Interner<T> {
+    /// This value, made if nobody has it.
+    pub(super) fn intern(&mut self, value: &T, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
+        if let Some(shared) = self.all.get(value) {
+            return shared.clone();
+        }
+        if self.all.len() >= self.sweep_at {
+            self.all.retain(|value| Arc::strong_count(value) > 1);
+            self.sweep_at = 2 * self.all.len().max(32);
+        }
+        let shared = make();
+        self.all.insert(shared.clone());
+        shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_is_one_and_what_nobody_has_is_dropped() {
+        let mut all = Interner::<str>::default();
+        let mut of = |text: &str| all.intern(text, || text.into());
+        let kept = of("kept");
+        assert!(Arc::ptr_eq(&kept, &of("kept")));
+        (0..1_000).for_each(|at| drop(of(&at.to_string())));
+        assert!(Arc::ptr_eq(&kept, &of("kept")));
+        assert!(all.all.len() <= 64, "{}", all.all.len());
+    }
+}

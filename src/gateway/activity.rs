@@ -1,0 +1,203 @@
+//! How a connection is used, and when that is over.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::config::Limits;
+
+/// How long a connection on which nothing was ever asked has to say goodbye.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// The requests of one connection.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectionActivity(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    /// How many more requests may come.
+    left: u32,
+    running: u32,
+    /// Whether an answer waits for its client to take it.
+    blocked: bool,
+    /// Since when there is neither, and whether there ever was a request.
+    since: Instant,
+    fresh: bool,
+    /// Whether a client took a request back before it had an answer.
+    takes_back: bool,
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.running == 0 && !self.blocked
+    }
+}
+
+impl ConnectionActivity {
+    pub(super) fn new(requests: u32) -> Self {
+        let since = Instant::now();
+        let state =
+            State { left: requests, running: 0, blocked: false, since, fresh: true, takes_back: false };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A request has come; it runs until the guard is dropped.
+    pub(super) fn request(&self) -> RequestGuard {
+        self.with(|state| {
+            state.fresh = false;
+            state.running += 1;
+            state.left = state.left.saturating_sub(1);
+        });
+        RequestGuard { usage: self.clone(), answered: false }
+    }
+
+    /// An answer waits for its client to take it, or does no more.
+    pub(super) fn set_write_blocked(&self, blocked: bool) {
+        self.with(|state| {
+            state.blocked = blocked;
+            state.since = Instant::now();
+        });
+    }
+
+    /// Whether the last request has come.
+    pub(super) fn requests_exhausted(&self) -> bool {
+        self.with(|state| state.left == 0)
+    }
+
+    /// Resolves when nothing has been asked for too long: for `first` on a connection on which nothing was
+    /// ever, for `later` on another.
+    pub(super) async fn idle(&self, first: Duration, later: Duration) {
+        loop {
+            let idle = self.with(|state| {
+                let most = if state.fresh { first } else { later };
+                state.is_idle().then_some(state.since + most)
+            });
+            match idle {
+                Some(until) if until <= Instant::now() => return,
+                Some(until) => sleep_until(until).await,
+                None => sleep(later).await,
+            }
+        }
+    }
+
+    /// Whether nothing was ever asked.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.with(|state| state.fresh)
+    }
+
+    /// How long a connection without a request has to say goodbye. An answer that is through may still lie in
+    /// a buffer: a client that ever asked has the time it always has to take it.
+    pub(super) fn close_grace(&self, limits: &Limits) -> Duration {
+        if self.is_fresh() { CLOSE_GRACE } else { limits.write_timeout.duration() }
+    }
+
+    /// Resolves when no request has been running for a time, from now on.
+    pub(super) async fn drained(&self, most: Duration) {
+        let start = Instant::now();
+        loop {
+            let since = self.with(|state| (state.running == 0).then_some(state.since.max(start)));
+            match since {
+                Some(since) if since.elapsed() >= most => return,
+                _ => sleep(most).await,
+            }
+        }
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct RequestGuard {
+    usage: ConnectionActivity,
+    answered: bool,
+}
+
+impl RequestGuard {
+    /// Whether another one of its connection was taken back: this one may be, too.
+    pub(super) fn client_cancels(&self) -> bool {
+        self.usage.with(|state| state.takes_back)
+    }
+
+    /// Its answer has begun.
+    pub(super) fn answered(&mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.usage.with(|state| {
+            state.running = state.running.saturating_sub(1);
+            state.since = Instant::now();
+            state.takes_back |= !self.answered;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_secs(10);
+    const LATER: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_is_idle_sooner_than_who_has_asked() {
+        let start = Instant::now();
+        ConnectionActivity::new(9).idle(FIRST, LATER).await;
+        assert_eq!(start.elapsed(), FIRST);
+
+        let usage = ConnectionActivity::new(9);
+        let running = usage.request();
+        let idle = tokio::spawn({
+            let usage = usage.clone();
+            async move { usage.idle(FIRST, LATER).await }
+        });
+        tokio::time::advance(LATER * 3).await;
+        assert!(!idle.is_finished(), "a request is running");
+        drop(running);
+        let start = Instant::now();
+        idle.await.unwrap();
+        assert!(start.elapsed() >= LATER);
+    }
+
+    #[tokio::test]
+    async fn who_has_asked_has_time_to_take_the_answer() {
+        let (limits, usage) = (Limits::default(), ConnectionActivity::new(9));
+        assert_eq!(usage.close_grace(&limits), CLOSE_GRACE);
+        drop(usage.request());
+        assert_eq!(usage.close_grace(&limits), limits.write_timeout.duration());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_still_takes_an_answer_is_not_idle() {
+        let usage = ConnectionActivity::new(9);
+        drop(usage.request());
+        usage.set_write_blocked(true);
+        let idle = tokio::spawn({
+            let usage = usage.clone();
+            async move { usage.idle(FIRST, LATER).await }
+        });
+        tokio::time::sleep(LATER * 3).await;
+        assert!(!idle.is_finished());
+        usage.set_write_blocked(false);
+        let start = Instant::now();
+        idle.await.unwrap();
+        assert!(start.elapsed() >= LATER);
+    }
+
+    #[test]
+    fn requests_are_counted_down() {
+        let usage = ConnectionActivity::new(2);
+        let _first = usage.request();
+        assert!(!usage.requests_exhausted());
+        let _second = usage.request();
+        assert!(usage.requests_exhausted());
+    }
+}

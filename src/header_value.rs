@@ -1,0 +1,125 @@
+//! Names and values of fields, without an allocation where that is possible.
+
+use http::HeaderValue;
+
+/// `000` to `999`, one after the other.
+#[allow(clippy::cast_possible_truncation, reason = "each digit is below ten")]
+const DIGITS: [u8; 3_000] = {
+    let mut digits = [0; 3_000];
+    let mut at = 0;
+    while at < digits.len() {
+        let number = at / 3;
+        digits[at] = b'0' + (number / 100) as u8;
+        digits[at + 1] = b'0' + (number / 10 % 10) as u8;
+        digits[at + 2] = b'0' + (number % 10) as u8;
+        at += 3;
+    }
+    digits
+};
+static BELOW_A_THOUSAND: &str = match std::str::from_utf8(&DIGITS) {
+    Ok(digits) => digits,
+    Err(_) => "",
+};
+
+/// Returns `true` if a server may take one field name, in lower case, for the other.
+///
+/// CGI, and what descends from it (WSGI, PHP, Rack, Perl), writes every byte of a name that is no letter or digit
+/// as `_`: `X.Caller_Id` and `X-Caller-Id` are one variable.
+pub(crate) fn eq_ignore_case(name: &str, other: &str) -> bool {
+    let alike = |(a, b): (u8, u8)| a == b || !a.is_ascii_alphanumeric() && !b.is_ascii_alphanumeric();
+    name.len() == other.len() && name.bytes().zip(other.bytes()).all(alike)
+}
+
+/// Reads a number in the one spelling that every reader agrees on: digits, without a sign or a leading zero.
+pub(crate) fn parse_u64(digits: &[u8]) -> Option<u64> {
+    let is_plain = digits.iter().all(u8::is_ascii_digit) && (digits == b"0" || !digits.starts_with(b"0"));
+    // `parse` alone would take a sign and leading zeros.
+    str::from_utf8(digits).ok().filter(|_| is_plain)?.parse().ok()
+}
+
+/// A number as a field's value. Those of three digits, as most lengths and waits have, are not allocated.
+pub(crate) fn from_u64(number: u64) -> HeaderValue {
+    let short = usize::try_from(number).ok().filter(|number| *number < 1_000);
+    let text = short.and_then(|number| {
+        let zeros = usize::from(number < 100) + usize::from(number < 10);
+        BELOW_A_THOUSAND.get(3 * number + zeros..3 * number + 3)
+    });
+    text.map_or_else(|| long(number), HeaderValue::from_static)
+}
+
+/// `HeaderValue::from` would allocate twice.
+fn long(number: u64) -> HeaderValue {
+    HeaderValue::from_str(itoa::Buffer::new().format(number)).unwrap_or_else(|_| number.into())
+}
+
+/// A text that is put together where it stands, of at most `N` bytes.
+pub(crate) struct HeaderBuf<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> HeaderBuf<N> {
+    pub(crate) fn new() -> Self {
+        Self { bytes: [0; N], len: 0 }
+    }
+
+    /// Adds a piece; one for which there is no room is left out whole.
+    pub(crate) fn push(&mut self, piece: &str) {
+        let end = self.len + piece.len();
+        if let Some(room) = self.bytes.get_mut(self.len..end) {
+            room.copy_from_slice(piece.as_bytes());
+            self.len = end;
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_takes_what_it_has_room_for() {
+        let mut text = HeaderBuf::<6>::new();
+        for piece in ["ab", "cde", "fg", "h", "i"] {
+            text.push(piece);
+        }
+        assert_eq!(text.as_bytes(), b"abcdeh");
+    }
+
+    #[test]
+    fn names_fold_where_only_their_signs_differ() {
+        for (name, other, folds) in [
+            ("x-caller-id", "x-caller-id", true),
+            ("x_caller.id", "x-caller-id", true),
+            ("x-caller-id", "x~caller!id", true),
+            ("x-caller-ids", "x-caller-id", false),
+            ("xacaller-id", "x-caller-id", false),
+            ("x--caller-id", "x-caller-id", false),
+        ] {
+            assert_eq!(eq_ignore_case(name, other), folds, "{name} {other}");
+        }
+    }
+
+    #[test]
+    fn a_number_has_one_spelling() {
+        for (digits, number) in [("0", Some(0)), ("10", Some(10)), ("18446744073709551615", Some(u64::MAX))] {
+            assert_eq!(parse_u64(digits.as_bytes()), number);
+        }
+        for digits in
+            ["", "00", "010", "+1", "-1", " 1", "1 ", "1,1", "0x1", "1e3", "18446744073709551616", "\u{661}"]
+        {
+            assert_eq!(parse_u64(digits.as_bytes()), None, "{digits}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_written_as_it_is() {
+        for expected in (0..=1_100).chain([9_999, u64::from(u32::MAX), u64::MAX]) {
+            assert_eq!(from_u64(expected), expected.to_string());
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The slowest rate at which a client may send or take content.
+
+use std::time::Duration;
+
+/// The slowest rate at which a client may send content, or take that of a response.
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::limit::Pace;
+///
+/// let mut meter = Pace { timeout: Duration::from_secs(30), rate: 240 }.meter();
+/// assert_eq!(meter.patience().as_secs(), 30);
+/// meter.waited(Duration::from_secs(29));
+/// assert_eq!(meter.patience().as_secs(), 1);
+/// meter.moved(240 * 60);
+/// assert_eq!(meter.patience().as_secs(), 30, "never more than the timeout");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinDataRate {
+    /// The time that a client may stand still.
+    pub timeout: Duration,
+    /// Bytes a second, beyond the first `timeout`.
+    pub rate: u32,
+}
+
+impl MinDataRate {
+    /// Begins to measure one transfer.
+    #[must_use]
+    pub fn meter(self) -> RateMeter {
+        RateMeter { pace: self, credit: self.timeout }
+    }
+
+    /// The time that a number of bytes takes at the slowest rate.
+    #[must_use]
+    pub fn time_of(self, bytes: u64) -> Duration {
+        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.rate.max(1));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+/// 30 s, and 240 bytes a second.
+impl Default for MinDataRate {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), rate: 240 }
+    }
+}
+
+/// The patience that is left with one transfer.
+///
+/// Waiting for the client spends it, and bytes that move restore it, at the rate of the pace. It never exceeds the
+/// timeout, so that a client cannot save up hours by sending quickly at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateMeter {
+    pace: MinDataRate,
+    credit: Duration,
+}
+
+impl RateMeter {
+    /// The time that the client may keep the other side waiting from now on.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        self.credit
+    }
+
+    /// Notes a time in which the client was waited for.
+    pub fn set_waiting(&mut self, time: Duration) {
+        self.credit = self.credit.saturating_sub(time);
+    }
+
+    /// Notes bytes that the client sent or took.
+    pub fn moved(&mut self, bytes: u64) {
+        // Mostly there is nothing to restore.
+        if self.credit < self.pace.timeout {
+            self.restore(self.pace.time_of(bytes));
+        }
+    }
+
+    /// Notes bytes that took a time: only as far as that is more than they may take, the patience is spent.
+    pub fn record(&mut self, time: Duration, bytes: u64) {
+        let earned = self.credit.saturating_add(self.pace.time_of(bytes));
+        self.credit = earned.saturating_sub(time).min(self.pace.timeout);
+    }
+
+    /// Gives a time back, up to the timeout.
+    pub fn restore(&mut self, time: Duration) {
+        self.credit = self.credit.saturating_add(time).min(self.pace.timeout);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACE: MinDataRate = MinDataRate { timeout: Duration::from_secs(30), rate: 240 };
+
+    /// The seconds that a transfer lasts which moves so many bytes each second, up to an hour.
+    fn lasts(at_first: u64, bytes_a_second: u64) -> u64 {
+        let mut meter = PACE.meter();
+        meter.moved(at_first);
+        for second in 0..3_600 {
+            if meter.time_left() < Duration::from_secs(1) {
+                return second;
+            }
+            meter.set_waiting(Duration::from_secs(1));
+            meter.moved(bytes_a_second);
+        }
+        3_600
+    }
+
+    #[test]
+    fn a_transfer_below_the_rate_ends_and_one_at_the_rate_does_not() {
+        assert_eq!(lasts(0, 0), 30);
+        assert_eq!(lasts(0, 1), 30);
+        assert_eq!(lasts(0, 120), 59);
+        assert_eq!(lasts(0, 240), 3_600);
+    }
+
+    #[test]
+    fn bytes_that_moved_quickly_buy_no_time_beyond_the_timeout() {
+        assert_eq!(lasts(9_000_000, 0), 30);
+        assert_eq!(lasts(9_000_000, 120), 59);
+        assert_eq!(PACE.time_of(u64::MAX), Duration::from_nanos(u64::MAX));
+    }
+}

@@ -1,0 +1,307 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::WindowGuarantee;
+
+fn budgets(limits: Vec<Limit>) -> CallerBuckets {
+    CallerBuckets::new(PlanRules::new(Plan::new("p".parse().unwrap(), limits).unwrap()).into())
+}
+
+fn limit(name: &str, quota: u32, window: u32, burst: u32) -> Limit {
+    Limit::new(name, quota, window, burst, WindowGuarantee::Average).unwrap()
+}
+
+fn lines(budgets: &CallerBuckets, reading: &LimitSnapshot) -> Vec<LimitStatus> {
+    budgets.statuses(reading).collect()
+}
+
+fn admitted(budgets: &CallerBuckets, now: u64) -> bool {
+    matches!(budgets.check(now), Decision::Admitted(_))
+}
+
+#[test]
+fn a_refusal_by_one_limit_spends_from_none() {
+    let both = budgets(vec![limit("second", 1, 1, 1), limit("day", 10, 86_400, 10)]);
+    assert!(admitted(&both, 0));
+    for _ in 0..100 {
+        let Decision::Refused { reading, retry_after } = both.check(0) else { panic!("admitted") };
+        let lines = lines(&both, &reading);
+        assert_eq!(retry_after, 1);
+        assert_eq!((lines[0].violated, lines[1].violated, lines[1].remaining), (true, false, 9));
+    }
+    let Decision::Admitted(reading) = both.check(NANOS) else { panic!("refused") };
+    assert_eq!(lines(&both, &reading)[1].remaining, 8);
+}
+
+#[test]
+fn the_longest_wait_of_all_limits_is_told() {
+    let both = budgets(vec![limit("second", 1, 1, 1), limit("minute", 1, 60, 1)]);
+    assert!(admitted(&both, 0));
+    assert!(matches!(both.check(0), Decision::Refused { retry_after: 60, .. }));
+}
+
+#[test]
+fn a_limit_changed_at_run_time_keeps_what_was_spent() {
+    let ten = budgets(vec![limit("x", 10, 1, 10)]);
+    assert_eq!((0..20).filter(|_| admitted(&ten, 0)).count(), 10);
+    let two = Plan::new("p".parse().unwrap(), vec![limit("x", 2, 1, 2)]).unwrap();
+    let two = ten.with_rules(PlanRules::new(two).into());
+    assert!(!admitted(&two, 0));
+    assert!(!admitted(&two, NANOS / 2 - 1));
+    assert!(admitted(&two, NANOS / 2));
+}
+
+#[test]
+fn a_limit_keeps_its_bucket_by_name_wherever_it_stands() {
+    let one = budgets(vec![limit("x", 1, 60, 1)]);
+    assert!(admitted(&one, 0));
+    let plan = Plan::new("p".parse().unwrap(), vec![limit("y", 9, 60, 9), limit("x", 1, 60, 1)]).unwrap();
+    let two = one.with_rules(PlanRules::new(plan).into());
+    let Decision::Refused { reading, .. } = two.check(0) else { panic!() };
+    let lines = lines(&two, &reading);
+    assert_eq!((lines[0].remaining, lines[1].violated), (9, true));
+}
+
+#[test]
+fn a_debt_of_days_does_not_outlive_a_plan_of_seconds() {
+    let day = budgets(vec![limit("x", 1, 86_400, 1)]);
+    assert!(admitted(&day, 0));
+    let plan = Plan::new("q".parse().unwrap(), vec![limit("x", 1, 1, 1)]).unwrap();
+    assert!(matches!(day.with_rules(PlanRules::new(plan).into()).check(0), Decision::Refused { retry_after: 1, .. }));
+}
+
+fn changed(before: &CallerBuckets, to: Limit) -> CallerBuckets {
+    before.with_rules(PlanRules::new(Plan::new("p".parse().unwrap(), vec![to]).unwrap()).into())
+}
+
+fn remaining(budgets: &CallerBuckets, now: u64) -> u32 {
+    let (Decision::Admitted(reading) | Decision::Refused { reading, .. }) = budgets.check(now);
+    budgets.refund(&reading, now);
+    lines(budgets, &reading)[0].remaining + u32::from(!reading.is_denial())
+}
+
+#[test]
+fn limit_that_is_raised_counts_the_requests_that_were_used() {
+    let ten = budgets(vec![limit("x", 10, 86_400, 10)]);
+    assert_eq!((0..20).filter(|_| admitted(&ten, 0)).count(), 10);
+    let raised = changed(&ten, limit("x", 1_000, 86_400, 1_000));
+    assert_eq!(remaining(&raised, 0), 990);
+    let one = budgets(vec![limit("x", 1, 86_400, 1)]);
+    assert!(admitted(&one, 0) && !admitted(&one, 0));
+    assert_eq!(remaining(&changed(&one, limit("x", 100, 1, 100)), 0), 99);
+}
+
+#[test]
+fn limit_that_is_lowered_owes_no_more_than_its_own_burst() {
+    let ten = budgets(vec![limit("x", 10, 86_400, 10)]);
+    (0..10).for_each(|_| assert!(admitted(&ten, 0)));
+    let five = changed(&ten, limit("x", 5, 100, 5));
+    assert!(matches!(five.check(0), Decision::Refused { retry_after: 20, .. }));
+    assert_eq!(remaining(&five, 100 * NANOS), 5);
+}
+
+#[test]
+fn limit_that_is_changed_again_and_again_keeps_its_count() {
+    let mut now = budgets(vec![limit("x", 10, 86_400, 10)]);
+    (0..4).for_each(|_| assert!(admitted(&now, 0)));
+    for (at, quota) in [1_000_u32, 20, 500, 50].into_iter().enumerate() {
+        now = changed(&now, limit("x", quota, 86_400, quota));
+        if at % 2 == 0 {
+            assert_eq!(remaining(&now, 0), quota - 4);
+        }
+    }
+    assert_eq!(remaining(&now, 0), 46);
+    let other = limit("y", 9, 60, 9);
+    let plan = Plan::new("p".parse().unwrap(), vec![other, limit("x", 7, 60, 7)]).unwrap();
+    let Decision::Admitted(reading) = now.with_rules(PlanRules::new(plan).into()).check(0) else { panic!() };
+    assert_eq!(reading.violated, 0);
+}
+
+#[test]
+fn request_under_the_old_figures_is_given_back_under_the_new() {
+    let old = budgets(vec![limit("x", 2, 60, 2)]);
+    let (Decision::Admitted(first), true) = (old.check(0), admitted(&old, 0)) else { panic!("refused") };
+    let new = changed(&old, limit("x", 100, 60, 100));
+    old.refund(&first, 0);
+    assert_eq!(remaining(&new, 0), 99);
+}
+
+/// Whoever is refused by the second has not held a request of the day meanwhile: with one left of the day, no
+/// thread is ever told to wait for that.
+#[test]
+fn refused_requests_at_once_are_told_to_wait_for_the_limit_that_refuses_them() {
+    for limits in [["second", "day"], ["day", "second"]] {
+        for _ in 0..50 {
+            let figures = |name: &str| match name {
+                "second" => limit(name, 1, 1, 1),
+                _ => limit(name, 3, 86_400, 3),
+            };
+            let both = budgets(limits.iter().map(|name| figures(name)).collect());
+            let start = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                let threads = [(); 4].map(|()| {
+                    scope.spawn(|| {
+                        start.wait();
+                        (0..20).map(|_| both.check(0)).collect::<Vec<_>>()
+                    })
+                });
+                let all = threads.into_iter().flat_map(|thread| thread.join().unwrap());
+                let (refused, admitted): (Vec<_>, Vec<_>) =
+                    all.partition(|verdict| matches!(verdict, Decision::Refused { .. }));
+                assert_eq!(admitted.len(), 1);
+                for verdict in refused {
+                    assert!(matches!(verdict, Decision::Refused { retry_after: 1, .. }), "{verdict:?}");
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn what_came_back_by_itself_is_not_given_back_again() {
+    let one = budgets(vec![limit("x", 1, 10, 1)]);
+    let Decision::Admitted(charge) = one.check(0) else { panic!("refused") };
+    assert!(admitted(&one, 20 * NANOS));
+    one.refund(&charge, 20 * NANOS);
+    assert!(!admitted(&one, 20 * NANOS));
+}
+
+#[test]
+fn what_was_taken_under_the_old_plan_is_given_back_under_the_new() {
+    let old = budgets(vec![limit("x", 1, 60, 1)]);
+    let Decision::Admitted(charge) = old.check(0) else { panic!("refused") };
+    let plan = Plan::new("p".parse().unwrap(), vec![limit("y", 9, 60, 9), limit("x", 1, 60, 1)]).unwrap();
+    let new = old.with_rules(PlanRules::new(plan).into());
+    assert!(!admitted(&new, 0));
+    old.refund(&charge, 0);
+    assert!(admitted(&new, 0));
+}
+
+#[test]
+fn two_threads_spend_no_more_than_there_is() {
+    let one = budgets(vec![limit("x", 1_000, 3_600, 1_000)]);
+    let spent: usize = std::thread::scope(|scope| {
+        let threads = [(); 2].map(|()| scope.spawn(|| (0..900).filter(|_| admitted(&one, 0)).count()));
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(spent, 1_000);
+}
+
+fn any_limit() -> impl Strategy<Value = Limit> {
+    (1_u32..500, 1_u32..5_000, 1_u32..500, any::<bool>()).prop_map(|(quota, window, burst, ceiling)| {
+        if ceiling && quota > 1 {
+            Limit::new("x", quota, window, burst.min(quota - 1), WindowGuarantee::Ceiling).unwrap()
+        } else {
+            Limit::new("x", quota, window, burst.min(quota), WindowGuarantee::Average).unwrap()
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn who_waits_retry_after_is_admitted_and_nobody_is_earlier(
+        limits in prop::collection::vec(any_limit(), 1..4),
+        gaps in prop::collection::vec(0_u64..3 * NANOS, 1..60),
+    ) {
+        let rename = |(at, limit): (usize, &Limit)| Limit::new(
+            format!("l{at}"), limit.quota(), limit.window(), limit.burst(), limit.promise()).unwrap();
+        let one = budgets(limits.iter().enumerate().map(rename).collect());
+        let mut now = 0;
+        for gap in gaps {
+            now += gap;
+            let Decision::Refused { retry_after, .. } = one.check(now) else { continue };
+            // Not a second earlier: the exact moment lies within the last second of the wait.
+            prop_assert!(retry_after == 1 || !admitted(&one, now + (retry_after - 1) * NANOS));
+            prop_assert!(admitted(&one, now + retry_after * NANOS));
+            now += retry_after * NANOS;
+        }
+    }
+
+    #[test]
+    fn changed_limit_has_left_what_was_not_used(
+        before in any_limit(),
+        after in any_limit(),
+        used in 0_u32..600,
+        now in 0..NANOS,
+    ) {
+        let old = budgets(vec![before.clone()]);
+        let used = (0..used).filter(|_| admitted(&old, now)).count();
+        let new = changed(&old, after.clone());
+        let left = (0..=after.burst()).filter(|_| admitted(&new, now)).count();
+        prop_assert_eq!(left, (after.burst() as usize).saturating_sub(used));
+        let Decision::Refused { retry_after, .. } = new.check(now) else { panic!("admitted") };
+        prop_assert!(retry_after == 1 || !admitted(&new, now + (retry_after - 1) * NANOS));
+        prop_assert!(admitted(&new, now + retry_after * NANOS));
+    }
+
+    #[test]
+    fn refusal_names_the_limits_that_would_refuse_alone(
+        limits in prop::collection::vec(any_limit(), 1..4),
+        gaps in prop::collection::vec(0_u64..3 * NANOS, 1..60),
+    ) {
+        let rename = |(at, limit): (usize, &Limit)| Limit::new(
+            format!("l{at}"), limit.quota(), limit.window(), limit.burst(), limit.promise()).unwrap();
+        let limits: Vec<_> = limits.iter().enumerate().map(rename).collect();
+        let together = budgets(limits.clone());
+        // The oracle: each limit by itself, spent from only when all admit.
+        let alone: Vec<_> = limits.iter().map(|limit| budgets(vec![limit.clone()])).collect();
+        let mut now = 0;
+        for gap in gaps {
+            now += gap;
+            let each: Vec<_> = alone.iter().map(|one| one.check(now)).collect();
+            let wait = |verdict: &Decision| match verdict {
+                Decision::Admitted(_) => 0,
+                Decision::Refused { retry_after, .. } => *retry_after,
+            };
+            let longest = each.iter().map(wait).max().unwrap_or_default();
+            let found = together.check(now);
+            prop_assert_eq!(wait(&found), longest);
+            let (Decision::Admitted(reading) | Decision::Refused { reading, .. }) = found;
+            for (at, verdict) in each.iter().enumerate() {
+                prop_assert_eq!(reading.violated(at), wait(verdict) > 0);
+                if let (true, Decision::Admitted(spent)) = (longest > 0, verdict) {
+                    alone[at].refund(spent, now);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_window_admits_more_than_its_promise(
+        limit in any_limit(),
+        gaps in prop::collection::vec(0_u64..2 * NANOS, 1..400),
+    ) {
+        let one = budgets(vec![limit.clone()]);
+        let mut now = 0;
+        let mut times = Vec::new();
+        for gap in gaps {
+            now += gap;
+            if admitted(&one, now) {
+                times.push(now);
+            }
+        }
+        let most = match limit.promise() {
+            WindowGuarantee::Average => limit.quota() + limit.burst(),
+            WindowGuarantee::Ceiling => limit.quota(),
+        } as usize;
+        let window = u64::from(limit.window()) * NANOS;
+        for (at, start) in times.iter().enumerate() {
+            let within = times[at..].iter().take_while(|time| **time < start + window).count();
+            prop_assert!(within <= most, "{within} in one window of {limit:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_spent_again(limit in any_limit(), now in 0..NANOS) {
+        let one = budgets(vec![limit.clone()]);
+        let mut last = None;
+        for _ in 0..limit.burst() {
+            let Decision::Admitted(charge) = one.check(now) else { panic!("refused") };
+            last = Some(charge);
+        }
+        prop_assert!(!admitted(&one, now));
+        one.refund(&last.unwrap(), now);
+        prop_assert!(admitted(&one, now));
+        prop_assert!(!admitted(&one, now));
+    }
+}

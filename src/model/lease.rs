@@ -1,0 +1,74 @@
+//! How long a lock is to hold.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Why a time is no lease: it is shorter than [`Lease::SHORTEST`] or longer than [`Lease::LONGEST`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a lock holds for 1 second to 24 hours at a time")]
+pub struct InvalidLease;
+
+/// How long a lock is to hold, from when it is acquired or refreshed. Who asks gives no moment, so that only
+/// the registry's clock counts.
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::app::Lease;
+///
+/// assert!(Lease::try_from(Duration::from_secs(30)).is_ok());
+/// assert!(Lease::try_from(Duration::MAX).is_err());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lease(Duration);
+
+impl Lease {
+    /// One second: what a `Retry-After` can tell.
+    pub const SHORTEST: Duration = Duration::from_secs(1);
+    /// 24 hours: what is to stand longer is no lock.
+    pub const LONGEST: Duration = Duration::from_hours(24);
+
+    /// How long it is.
+    #[must_use]
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+
+    /// The first moment that is no longer within it, when it starts now.
+    #[must_use]
+    pub fn expires_at(self, now: Timestamp) -> Timestamp {
+        now.checked_add(self.0).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl TryFrom<Duration> for Lease {
+    type Error = InvalidLease;
+
+    fn try_from(length: Duration) -> Result<Self, InvalidLease> {
+        if (Self::SHORTEST..=Self::LONGEST).contains(&length) { Ok(Self(length)) } else { Err(InvalidLease) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_neither_for_ever_nor_for_nothing() {
+        let nanosecond = Duration::from_nanos(1);
+        for good in [Lease::SHORTEST, Lease::LONGEST, Lease::SHORTEST + nanosecond] {
+            assert_eq!(Lease::try_from(good).unwrap().duration(), good);
+        }
+        for bad in [Duration::ZERO, Lease::SHORTEST - nanosecond, Lease::LONGEST + nanosecond, Duration::MAX]
+        {
+            assert_eq!(Lease::try_from(bad), Err(InvalidLease), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_lease_ends_with_time_itself() {
+        let lease = Lease::try_from(Lease::LONGEST).unwrap();
+        assert_eq!(lease.expires_at(Timestamp::UNIX_EPOCH).as_second(), 24 * 60 * 60);
+        assert_eq!(lease.expires_at(Timestamp::MAX), Timestamp::MAX);
+    }
+}

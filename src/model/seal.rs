@@ -1,0 +1,226 @@
+//! Secrets that must be readable again: encrypted at rest, bound to the row they stand in.
+
+use std::{fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+use chacha20poly1305::{
+    KeyInit, XChaCha20Poly1305, XNonce,
+    aead::{Aead, Payload},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Secret, hex::encode};
+
+/// A secret under XChaCha20-Poly1305: the key's version, a random nonce, the ciphertext.
+///
+/// Readable only with the same [`Sealer`] and the same place it was sealed for.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    key_version: u32,
+    nonce: [u8; 24],
+    ciphertext: Vec<u8>,
+}
+
+impl Sealed {
+    /// The version of the key that it needs.
+    #[must_use]
+    pub fn key(&self) -> u32 {
+        self.key_version
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed(key {}, ***)", self.key_version)
+    }
+}
+
+/// One version of the key that seals.
+#[derive(Clone)]
+pub struct SealKey {
+    version: u32,
+    cipher: XChaCha20Poly1305,
+}
+
+impl SealKey {
+    /// A key of the given version, from 32 secret random bytes.
+    #[must_use]
+    pub fn new(version: u32, secret: &[u8; 32]) -> Self {
+        Self { version, cipher: XChaCha20Poly1305::new(secret.into()) }
+    }
+
+    /// The version that sealed secrets name it by.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// What tells it from another key of its version; nothing of it can be computed from that: the tag of no
+    /// text at all, under a nonce that no secret has.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let payload = Payload { msg: &[], aad: b"check" };
+        encode(&self.cipher.encrypt(&XNonce::default(), payload).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealKey({}, ***)", self.version)
+    }
+}
+
+/// Why a sealed secret stays shut: its key's version is not loaded, or it was moved or changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnsealError {
+    /// No key of this version is loaded.
+    #[error("no key of version {0} to unseal with")]
+    NoKey(u32),
+    /// The ciphertext does not belong to this key and this place.
+    #[error("a sealed secret was changed, or does not belong where it stands")]
+    Foreign,
+}
+
+/// Seals with the current key, unseals with any loaded one.
+///
+/// ```
+/// use portcullis::app::{SealKey, Sealer, Secret};
+///
+/// let sealer = Sealer::new(SealKey::new(1, &[7; 32]));
+/// let sealed = sealer.seal(&Secret::from("s3cret".to_owned()), &["tenant", "app", "secret"]);
+/// assert_eq!(sealer.unseal(&sealed, &["tenant", "app", "secret"]).unwrap().expose(), "s3cret");
+/// assert!(sealer.unseal(&sealed, &["tenant", "another app", "secret"]).is_err());
+/// ```
+///
+/// Its keys can be exchanged while it is used; clones have the same keys.
+#[derive(Debug, Clone)]
+pub struct Sealer {
+    keys: Arc<ArcSwap<Keys>>,
+}
+
+#[derive(Debug, Clone)]
+struct Keys {
+    current: SealKey,
+    previous: Vec<SealKey>,
+}
+
+impl Sealer {
+    /// Only a current key.
+    #[must_use]
+    pub fn new(current: SealKey) -> Self {
+        Self { keys: Arc::new(ArcSwap::from_pointee(Keys { current, previous: Vec::new() })) }
+    }
+
+    /// Adds a key that sealed secrets still at rest. Clones made before do not have it.
+    #[must_use]
+    pub fn with_previous(self, key: SealKey) -> Self {
+        let mut keys = Keys::clone(&self.keys.load());
+        keys.previous.push(key);
+        Self { keys: Arc::new(ArcSwap::from_pointee(keys)) }
+    }
+
+    /// Takes another's keys from now on, and all clones with it.
+    pub fn replace_keys(&self, other: &Self) {
+        self.keys.store(other.keys.load_full());
+    }
+
+    /// The version of the key that seals.
+    #[must_use]
+    pub fn current(&self) -> u32 {
+        self.keys.load().current.version
+    }
+
+    /// All of its keys, the current one first.
+    #[must_use]
+    pub fn keys(&self) -> Vec<SealKey> {
+        let keys = self.keys.load();
+        std::iter::once(&keys.current).chain(&keys.previous).cloned().collect()
+    }
+
+    /// Seals a secret for a place: tenant, row and column, from the outside in.
+    ///
+    /// # Panics
+    /// When the system has no random source.
+    #[must_use]
+    pub fn seal(&self, secret: &Secret, place: &[&str]) -> Sealed {
+        let mut nonce = [0; 24];
+        getrandom::fill(&mut nonce).expect("the system's random source works");
+        let payload = Payload { msg: secret.expose().as_bytes(), aad: &bound(place) };
+        let keys = self.keys.load();
+        let ciphertext = keys
+            .current
+            .cipher
+            .encrypt(&XNonce::from(nonce), payload)
+            .expect("a secret is shorter than the cipher's limit of 256 GiB");
+        Sealed { key_version: keys.current.version, nonce, ciphertext }
+    }
+
+    /// Reads a sealed secret back.
+    ///
+    /// # Errors
+    /// [`Unsealable`] when its key is not loaded, or it was changed or moved to another place.
+    pub fn unseal(&self, sealed: &Sealed, place: &[&str]) -> Result<Secret, UnsealError> {
+        let keys = self.keys.load();
+        let key = std::iter::once(&keys.current)
+            .chain(&keys.previous)
+            .find(|key| key.version == sealed.key_version)
+            .ok_or(UnsealError::NoKey(sealed.key_version))?;
+        let payload = Payload { msg: &sealed.ciphertext, aad: &bound(place) };
+        let plain =
+            key.cipher.decrypt(&XNonce::from(sealed.nonce), payload).map_err(|_| UnsealError::Foreign)?;
+        String::from_utf8(plain).map(Secret::from).map_err(|_| UnsealError::Foreign)
+    }
+}
+
+/// Length-prefixed, so that no two places have the same bytes.
+fn bound(place: &[&str]) -> Vec<u8> {
+    place.iter().flat_map(|part| (part.len() as u64).to_be_bytes().into_iter().chain(part.bytes())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_cannot_be_spelt_in_two_ways() {
+        let sealer = Sealer::new(SealKey::new(1, &[7; 32]));
+        let sealed = sealer.seal(&Secret::from("s".to_owned()), &["ab", "c"]);
+        assert_eq!(sealer.unseal(&sealed, &["a", "bc"]), Err(UnsealError::Foreign));
+    }
+
+    #[test]
+    fn a_previous_key_still_unseals_and_an_unloaded_one_is_named() {
+        let place = ["t", "r"];
+        let old = Sealer::new(SealKey::new(1, &[1; 32]));
+        let sealed = old.seal(&Secret::from("s".to_owned()), &place);
+        let new = Sealer::new(SealKey::new(2, &[2; 32]));
+        assert_eq!(new.unseal(&sealed, &place), Err(UnsealError::NoKey(1)));
+        let both = new.with_previous(SealKey::new(1, &[1; 32]));
+        assert_eq!(both.unseal(&sealed, &place).unwrap().expose(), "s");
+    }
+
+    #[test]
+    fn a_check_tells_keys_of_one_version_apart() {
+        assert_eq!(SealKey::new(1, &[7; 32]).fingerprint(), SealKey::new(2, &[7; 32]).fingerprint());
+        assert_ne!(SealKey::new(1, &[7; 32]).fingerprint(), SealKey::new(1, &[8; 32]).fingerprint());
+        assert_eq!(SealKey::new(1, &[7; 32]).fingerprint().len(), 32);
+    }
+
+    #[test]
+    fn keys_are_exchanged_under_all_who_use_them() {
+        let (place, secret) = (["t"], Secret::from("s".to_owned()));
+        let sealer = Sealer::new(SealKey::new(1, &[1; 32]));
+        let (clone, old) = (sealer.clone(), sealer.seal(&secret, &place));
+        let next = Sealer::new(SealKey::new(2, &[2; 32])).with_previous(SealKey::new(1, &[1; 32]));
+        sealer.replace_keys(&next);
+        assert_eq!(clone.current(), 2);
+        assert_eq!(clone.unseal(&old, &place).unwrap().expose(), "s");
+        assert_eq!(clone.seal(&secret, &place).key(), 2);
+    }
+
+    #[test]
+    fn nothing_of_a_sealed_secret_is_printed() {
+        let sealed = Sealer::new(SealKey::new(3, &[1; 32])).seal(&Secret::from("s".to_owned()), &[]);
+        assert_eq!(format!("{sealed:?}"), "Sealed(key 3, ***)");
+    }
+}

@@ -1,0 +1,303 @@
+//! Content that must be known before its request is decided about.
+
+mod shared_space;
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
+
+use super::Lockout;
+use crate::{Denial, limit::MinDataRate};
+use shared_space::{ReservationGuard, SharedSpace};
+
+/// When to come back once there is no room for content that waits to be decided about.
+const RETRY_AFTER: u64 = 1;
+
+/// The time that a client may stand still before it has proved anything, and the rate that it must keep.
+const UNPROVED: MinDataRate = MinDataRate { timeout: Duration::from_secs(10), rate: 4 * 1024 };
+/// The time in which all of the content must arrive.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Bounds on content that is taken in before its request is decided about: the size and the pace of one request's, and
+/// the space of all such requests together. Clones share the space.
+///
+/// The space is shared fairly, because nobody who uses it has proved anything yet. One address (an IPv6 host's /64) and
+/// one credential fill at most a quarter of it. Where it is full, the content that has not moved for longest, of
+/// whichever address holds most, makes room for content that moves; its request is answered with 503.
+///
+/// ```
+/// use portcullis::{limit::Pace, policy::Intake};
+///
+/// let intake = Intake::new(1024 * 1024, Pace::default(), 64 * 1024 * 1024);
+/// ```
+#[derive(Debug, Clone)]
+pub struct BodyBuffering {
+    most: u64,
+    data_rate: MinDataRate,
+    deadline: Duration,
+    room: Arc<SharedSpace>,
+    charge: Option<Box<Charge>>,
+}
+
+/// The parties that content is charged to.
+#[derive(Debug, Clone)]
+struct Charge {
+    peer: Option<IpAddr>,
+    credential: Box<str>,
+    /// Counts a bad attempt, made at a tick of the clock, unless the content arrives.
+    attempt: Option<(Arc<Lockout>, u64)>,
+}
+
+impl BodyBuffering {
+    /// Takes so many bytes of one request, and so many of all requests that wait at once. Before a client has proved
+    /// anything it may stand still for 10 s at most, must send 4 KiB a second beyond that, and has 60 s for everything,
+    /// unless the pace asks for more.
+    #[must_use]
+    pub fn new(most: u64, pace: MinDataRate, in_all: u64) -> Self {
+        let pace = MinDataRate { timeout: pace.timeout.min(UNPROVED.timeout), rate: pace.rate.max(UNPROVED.rate) };
+        let room = Arc::new(SharedSpace::new(in_all, most));
+        Self { most, data_rate: pace, deadline: DEADLINE, room, charge: None }
+    }
+
+    /// Sets the time in which all of the content must arrive.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The same, where a request may not have more content than this anyway.
+    pub(super) fn capped_at(&self, limit: Option<u64>) -> Self {
+        Self { most: limit.map_or(self.most, |limit| limit.min(self.most)), ..self.clone() }
+    }
+
+    /// Charges the content to an address and to the credential that is claimed. When it does not arrive, that is a bad
+    /// attempt, made at a tick of the clock.
+    pub(super) fn charged_to(
+        mut self,
+        peer: Option<IpAddr>,
+        credential: &str,
+        attempt: Option<(Arc<Lockout>, u64)>,
+    ) -> Self {
+        self.charge = Some(Box::new(Charge { peer, credential: credential.into(), attempt }));
+        self
+    }
+
+    /// Forgets that it would be a bad attempt.
+    fn without_charge(&mut self) {
+        if let Some(charge) = &mut self.charge {
+            charge.attempt = None;
+        }
+    }
+
+    /// The slowest pace at which the content may come.
+    #[must_use]
+    pub fn pace(&self) -> MinDataRate {
+        self.data_rate
+    }
+
+    /// The time in which all of the content must arrive.
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        self.deadline
+    }
+
+    /// Nothing is taken in yet. `announced` is how much is to come at least.
+    ///
+    /// # Errors
+    /// When that is too much.
+    pub fn start(self, announced: u64) -> Result<BufferedBody, Denial> {
+        if announced > self.most {
+            return Err(Denial::ContentTooLarge { limit: self.most });
+        }
+        let charge = self.charge.as_ref();
+        let credential = charge.map_or("", |charge| &*charge.credential);
+        let holding = self.room.reserve(charge.and_then(|charge| charge.peer), credential);
+        Ok(BufferedBody { intake: self, holding, content: BytesMut::new(), hash: Sha256::new() })
+    }
+}
+
+/// Content that has come of a request. Dropped, it makes room for others, and counts as a bad attempt unless it was
+/// finished or refused.
+#[derive(Debug)]
+pub struct BufferedBody {
+    intake: BodyBuffering,
+    holding: ReservationGuard,
+    content: BytesMut,
+    hash: Sha256,
+}
+
+impl BufferedBody {
+    /// Takes a piece.
+    ///
+    /// # Errors
+    /// When it is more than one request may have, or when there is no room for it.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), Denial> {
+        let bytes = piece.len() as u64;
+        if self.bytes().saturating_add(bytes) > self.intake.most {
+            self.intake.without_charge();
+            return Err(Denial::ContentTooLarge { limit: self.intake.most });
+        }
+        if !self.holding.grow(bytes) {
+            return Err(self.evict());
+        }
+        self.content.extend_from_slice(piece);
+        self.hash.update(piece);
+        Ok(())
+    }
+
+    /// Resolves when the content has to make room for others, to the answer to its request.
+    pub fn poll_evicted(&mut self, cx: &mut Context<'_>) -> Poll<Denial> {
+        self.holding.poll_evicted(cx).map(|()| self.evict())
+    }
+
+    /// That there is no room is not the client's doing.
+    fn evict(&mut self) -> Denial {
+        self.intake.without_charge();
+        Denial::unavailable("Too much content waits to be decided about just now.", RETRY_AFTER)
+    }
+
+    /// How much has come.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.content.len() as u64
+    }
+
+    /// The slowest pace at which the rest may come.
+    #[must_use]
+    pub fn data_rate(&self) -> MinDataRate {
+        self.intake.data_rate
+    }
+
+    /// The time in which all of it must arrive.
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        self.intake.deadline
+    }
+
+    /// All of it, and what it hashes to.
+    #[must_use]
+    pub fn finish(mut self) -> (Bytes, [u8; 32]) {
+        self.intake.without_charge();
+        (std::mem::take(&mut self.content).freeze(), std::mem::take(&mut self.hash).finalize().into())
+    }
+}
+
+impl Drop for BufferedBody {
+    fn drop(&mut self) {
+        if let Some(charge) = &self.intake.charge
+            && let Some((lockout, ticks)) = &charge.attempt
+        {
+            lockout.note_at(charge.peer, *ticks);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn status(outcome: Result<(), Denial>) -> u16 {
+        outcome.map_or_else(|denial| denial.status().as_u16(), |()| 200)
+    }
+
+    fn from(intake: &BodyBuffering, host: u8, credential: &str) -> BufferedBody {
+        let peer = Some(IpAddr::from([192, 0, 2, host]));
+        intake.capped_at(None).charged_to(peer, credential, None).start(0).unwrap()
+    }
+
+    #[test]
+    fn a_request_has_so_much_content() {
+        let intake = BodyBuffering::new(10, MinDataRate::default(), 100);
+        assert_eq!(intake.clone().start(11).unwrap_err().status(), 413);
+        let mut one = intake.clone().start(10).unwrap();
+        assert_eq!(status(one.push(b"0123456789")), 200);
+        assert_eq!(status(one.push(b"a")), 413);
+        let (content, hash) = one.finish();
+        assert_eq!((&*content, hash), (&b"0123456789"[..], Sha256::digest(b"0123456789").into()));
+        assert_eq!(intake.room.held(), 0);
+    }
+
+    #[test]
+    fn what_fills_all_space_alone_is_refused() {
+        let intake = BodyBuffering::new(100, MinDataRate::default(), 15);
+        let mut one = intake.clone().start(0).unwrap();
+        let full = one.push(&[0; 16]).unwrap_err();
+        assert_eq!((full.status().as_u16(), full.retry_after()), (503, Some(1)));
+    }
+
+    /// Ten hosts that claim the credential of somebody else, and whose content stops.
+    #[test]
+    fn content_that_moves_finds_room_where_content_that_does_not_fills_it() {
+        let intake = BodyBuffering::new(12 * MIB as u64, MinDataRate::default(), 64 * MIB as u64);
+        for (hosts, host) in [(1, 1), (1, 99), (10, 1), (10, 99)] {
+            let mut held: Vec<_> = (0..10).map(|at| from(&intake, at % hosts + 1, "known")).collect();
+            for taken in &mut held {
+                let _ = taken.push(&vec![0; 7 * MIB]);
+            }
+            assert!(intake.room.held() <= 16 * MIB as u64, "one credential has a quarter");
+            for credential in ["known", "other"] {
+                let mut good = from(&intake, host, credential);
+                assert_eq!(status(good.push(&vec![0; 5 * MIB])), 200, "{hosts} {host} {credential}");
+                assert_eq!(status(good.push(&vec![0; 5 * MIB])), 200, "{hosts} {host} {credential}");
+                let _ = good.finish();
+            }
+        }
+        assert_eq!(intake.room.held(), 0);
+    }
+
+    #[test]
+    fn the_address_that_holds_most_makes_room_first() {
+        let intake = BodyBuffering::new(4, MinDataRate::default(), 16);
+        let mut few: Vec<_> = (0..3).map(|host| from(&intake, host, &host.to_string())).collect();
+        for taken in &mut few {
+            assert_eq!(status(taken.push(&[0; 2])), 200);
+        }
+        let mut most: Vec<_> = (0..2).map(|at| from(&intake, 9, &format!("of 9: {at}"))).collect();
+        assert_eq!(status(most[0].push(&[0; 3])), 200);
+        assert_eq!(status(most[1].push(&[0; 1])), 200);
+        let mut more: Vec<_> = (10..13).map(|host| from(&intake, host, &host.to_string())).collect();
+        for taken in &mut more {
+            assert_eq!(status(taken.push(&[0; 2])), 200);
+            assert_eq!(status(taken.push(&[0; 1])), 200);
+        }
+        assert_eq!(status(most[0].push(&[0; 1])), 503, "it had to make room");
+        assert_eq!(status(few[0].push(&[0; 1])), 200, "others had not");
+    }
+
+    #[test]
+    fn content_that_does_not_arrive_is_a_bad_attempt() {
+        let minute = Duration::from_secs(60);
+        let lockout = Arc::new(Lockout::new(2, minute, minute));
+        let intake = BodyBuffering::new(10, MinDataRate::default(), 100);
+        let begin = || {
+            let peer = Some(IpAddr::from([192, 0, 2, 1]));
+            intake.capped_at(None).charged_to(peer, "x", Some((lockout.clone(), 7))).start(0).unwrap()
+        };
+        let _ = begin().finish();
+        assert_eq!(status(begin().push(&[0; 11])), 413);
+        assert_eq!(lockout.remembered(), 0, "neither what arrives nor what is refused");
+        drop(begin());
+        assert_eq!(lockout.remembered(), 1);
+    }
+
+    #[test]
+    fn the_smaller_of_two_limits_holds() {
+        let intake = BodyBuffering::new(10, MinDataRate::default(), 100);
+        assert_eq!([None, Some(3), Some(30)].map(|limit| intake.capped_at(limit).most), [10, 3, 10]);
+    }
+
+    #[test]
+    fn a_stranger_has_little_time() {
+        let pace = BodyBuffering::new(10, MinDataRate::default(), 100).pace();
+        assert_eq!((pace.timeout.as_secs(), pace.rate), (10, 4096));
+    }
+}

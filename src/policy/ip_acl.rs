@@ -1,0 +1,113 @@
+//! May the caller call from there (403)?
+
+use std::sync::Arc;
+
+use super::{ChainOrder, Policy, Stop, recognised};
+use crate::{Admission, Denial, Head, denial::Forbidden, directory::Directory};
+
+/// Holds callers to their [address lists](crate::app::Acl): those that have one.
+///
+/// It stands behind what recognises the caller, and asks for the address that the face says the request came
+/// from. When the face knows none, a caller with a list is refused.
+#[derive(Debug, Clone)]
+pub struct IpAcl {
+    directory: Arc<Directory>,
+}
+
+impl IpAcl {
+    /// Asks this directory for the lists.
+    #[must_use]
+    pub fn new(directory: Arc<Directory>) -> Self {
+        Self { directory }
+    }
+}
+
+impl Policy for IpAcl {
+    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        let caller = recognised(admission)?.caller();
+        // A caller that was deleted meanwhile has lost its list, too: that is looked at after the list.
+        if self.directory.address_allowed(&caller.id, head.peer) && !caller.is_removed() {
+            return Ok(());
+        }
+        Err(Denial::Forbidden(Forbidden::AddressNotAllowed).into())
+    }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        order.needs_caller("Addresses");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::{
+        model::{Acl, AclKind, App, CallerKind, Creator, SealKey, Sealer, Secret},
+        policy::ApiKey,
+        testing::{World, code, request},
+    };
+
+    fn with(world: &World, acl: Option<Acl>) {
+        let secret = Sealer::new(SealKey::new(1, &[3; 32])).seal(&Secret::from(String::new()), &[]);
+        let app = App {
+            remark: String::new(),
+            key: "key".into(),
+            secret,
+            creator: Creator::User,
+            acl,
+            quota: None,
+        };
+        world.edit_caller(|caller| caller.kind = CallerKind::App(app));
+    }
+
+    fn acl(kind: AclKind, range: &str) -> Acl {
+        Acl::new(kind, vec![range.parse().unwrap()]).unwrap()
+    }
+
+    /// Deletes the caller between what recognises it and what holds it to its list.
+    struct Deletes<'a>(&'a World);
+
+    impl Policy for Deletes<'_> {
+        fn admit(&self, _: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+            let caller = admission.caller().map(|caller| caller.id.clone()).unwrap();
+            self.0.delete_caller(&caller);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn caller_that_is_deleted_while_it_is_decided_about_does_not_escape_its_list() {
+        let world = World::new();
+        let key = world.key();
+        with(&world, Some(acl(AclKind::Permit, "192.0.2.1")));
+        let directory = || world.directory.clone();
+        let chain = (ApiKey::new(directory()), Deletes(&world), IpAcl::new(directory()));
+        let mut request = request("GET", "/", &[("x-api-key", &key)]);
+        request.extensions_mut().insert::<IpAddr>("192.0.2.2".parse().unwrap());
+        assert_eq!(code(world.ask(&chain, &request)), "address");
+        assert_eq!(code(world.ask(&chain, &request)), "credential-unknown");
+    }
+
+    #[test]
+    fn a_caller_calls_from_where_its_list_lets_it() {
+        let world = World::new();
+        let key = world.key();
+        let chain = (ApiKey::new(world.directory.clone()), IpAcl::new(world.directory.clone()));
+        let ask = |from: Option<&str>| {
+            let mut request = request("GET", "/", &[("x-api-key", &key)]);
+            if let Some(from) = from {
+                request.extensions_mut().insert::<IpAddr>(from.parse().unwrap());
+            }
+            code(world.ask(&chain, &request))
+        };
+        let from = [Some("192.0.2.1"), Some("::ffff:192.0.2.1"), Some("192.0.2.2"), None];
+        assert_eq!(from.map(ask), ["admitted"; 4]);
+        with(&world, Some(acl(AclKind::Permit, "192.0.2.1")));
+        assert_eq!(from.map(ask), ["admitted", "admitted", "address", "address"]);
+        with(&world, Some(acl(AclKind::Deny, "192.0.2.1")));
+        assert_eq!(from.map(ask), ["address", "address", "admitted", "address"]);
+        with(&world, None);
+        assert_eq!(from.map(ask), ["admitted"; 4]);
+    }
+}

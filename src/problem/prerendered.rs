@@ -1,0 +1,119 @@
+//! Problems that are rendered before they are needed: refusals come in floods.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use smallvec::SmallVec;
+
+use crate::{
+    Denial,
+    denial::{Forbidden, Unauthenticated},
+    header_value,
+};
+
+/// A body, and its length as a field.
+pub(super) type Body = (Bytes, HeaderValue);
+
+/// One of these for each denial whose body is the same every time.
+static FIXED: [OnceLock<&'static [u8]>; 8] = [const { OnceLock::new() }; 8];
+
+/// The problem of a denial; `render` writes it where nothing is prepared.
+pub(super) fn body(denial: &Denial, render: impl FnOnce(&Denial) -> Bytes) -> Body {
+    let bytes = match (fixed(denial), denial) {
+        // Kept for good, and so neither counted nor given back; they are eight.
+        (Some(place), _) => Bytes::from_static(FIXED[place].get_or_init(|| render(denial).to_vec().leak())),
+        (None, Denial::RateLimited { violated, retry_after }) => {
+            rate_limited(violated, *retry_after).unwrap_or_else(|| render(denial))
+        }
+        (None, _) => render(denial),
+    };
+    let length = header_value::from_u64(bytes.len() as u64);
+    (bytes, length)
+}
+
+fn fixed(denial: &Denial) -> Option<usize> {
+    match denial {
+        Denial::Unauthenticated { cause, .. } => match cause {
+            Unauthenticated::Missing => Some(0),
+            Unauthenticated::Malformed => Some(1),
+            Unauthenticated::Unknown => Some(2),
+            Unauthenticated::Expired => Some(3),
+            Unauthenticated::Signature(_) => None,
+        },
+        Denial::Forbidden(Forbidden::CredentialDisabled) => Some(4),
+        Denial::Forbidden(Forbidden::CallerDisabled) => Some(5),
+        Denial::Forbidden(Forbidden::WrongCallerKind) => Some(6),
+        Denial::NotFound => Some(7),
+        _ => None,
+    }
+}
+
+const HEAD: &[u8] = br#"{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too Many Requests","status":429,"detail":"Used up: "#;
+
+/// Only names and seconds change. `None` for names that JSON would have to escape, and for none at all: no
+/// plan has such.
+fn rate_limited(violated: &[Arc<str>], retry_after: u64) -> Option<Bytes> {
+    let plain =
+        |name: &Arc<str>| name.bytes().all(|b| (b' '..=b'~').contains(&b) && !matches!(b, b'"' | b'\\'));
+    if violated.is_empty() || !violated.iter().all(plain) {
+        return None;
+    }
+    let mut digits = itoa::Buffer::new();
+    let seconds = digits.format(retry_after).as_bytes();
+    let mut text = SmallVec::<[u8; 512]>::from_slice(HEAD);
+    list(&mut text, violated, b", ");
+    text.extend_from_slice(b". There is room again in ");
+    text.extend_from_slice(seconds);
+    text.extend_from_slice(br#" s.","code":"rate-limited","retry-after":"#);
+    text.extend_from_slice(seconds);
+    text.extend_from_slice(br#","violated-policies":[""#);
+    list(&mut text, violated, br#"",""#);
+    text.extend_from_slice(br#""]}"#);
+    Some(Bytes::copy_from_slice(&text))
+}
+
+fn list(text: &mut SmallVec<[u8; 512]>, names: &[Arc<str>], between: &[u8]) {
+    for (at, name) in names.iter().enumerate() {
+        if at > 0 {
+            text.extend_from_slice(between);
+        }
+        text.extend_from_slice(name.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::problem;
+
+    #[test]
+    fn what_is_prepared_is_what_would_be_rendered() {
+        let challenge = HeaderValue::from_static("ApiKey");
+        let causes = [
+            Unauthenticated::Missing,
+            Unauthenticated::Malformed,
+            Unauthenticated::Unknown,
+            Unauthenticated::Expired,
+        ];
+        let unauthenticated =
+            causes.map(|cause| Denial::Unauthenticated { cause, challenge: challenge.clone() });
+        let forbidden = [Forbidden::CredentialDisabled, Forbidden::CallerDisabled, Forbidden::WrongCallerKind];
+        let limited =
+            [(&["a"][..], 1), (&["a", "b.c-D_9"], 999), (&["x"; 8], u64::MAX), (&["\"", "é\n"], 7), (&[], 7)]
+                .map(|(names, retry_after)| Denial::RateLimited {
+                    violated: names.iter().map(|name| Arc::from(*name)).collect(),
+                    retry_after,
+                });
+        let unproved = Denial::content_mismatch();
+        let all = unauthenticated.into_iter().chain(forbidden.map(Denial::Forbidden)).chain(limited);
+        for denial in all.chain([Denial::NotFound, Denial::RequestTimeout, unproved]) {
+            // Twice: the second time it is there.
+            for _ in 0..2 {
+                let (bytes, length) = body(&denial, problem);
+                assert_eq!(bytes, problem(&denial), "{denial:?}");
+                assert_eq!(length, bytes.len().to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The change log, as it is read.
+
+use sqlx::{FromRow, QueryBuilder, SqliteConnection, query_as};
+
+use super::{hash_chain, error::fault, queries::last_seq, json::parse_as};
+use crate::{
+    model::{Actor, Change, Entity, EntityKind, Seq, ChangeKind},
+    registry::{ChangeFilter, RegistryError, History, ChangeWithPrevious},
+};
+
+/// A change as it stands in the file. The record in bytes, because text that is no UTF-8 must be traced to its
+/// row too.
+#[derive(FromRow)]
+struct Row {
+    seq: i64,
+    at: String,
+    actor: String,
+    verb: String,
+    kind: String,
+    entity_id: String,
+    record: Vec<u8>,
+}
+
+impl Row {
+    fn read(self) -> Result<Change, RegistryError> {
+        let seq = self.seq;
+        let corrupt = |what| RegistryError::Corrupt(format!("change {seq} has no {what} that is known"));
+        let kind = EntityKind::named(&self.kind).ok_or_else(|| corrupt("kind"))?;
+        Ok(Change {
+            seq: seq.cast_unsigned(),
+            at: self.at.parse().map_err(|_| corrupt("time"))?,
+            actor: Actor::recorded(self.actor),
+            verb: ChangeKind::named(&self.verb).ok_or_else(|| corrupt("verb"))?,
+            entity: parse_as(kind, &self.entity_id, &self.record).map_err(|fault| match fault {
+                RegistryError::Corrupt(reason) => RegistryError::Corrupt(format!("change {seq}: {reason}")),
+                fault => fault,
+            })?,
+        })
+    }
+}
+
+fn number(seq: Seq) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+pub(super) async fn changes(
+    conn: &mut SqliteConnection,
+    after: Seq,
+    limit: u32,
+) -> Result<Vec<Change>, RegistryError> {
+    let rows: Vec<Row> = query_as(
+        "SELECT seq, at, actor, verb, kind, entity_id, record FROM change
+         WHERE seq > $1 ORDER BY seq LIMIT $2",
+    )
+    .bind(number(after))
+    .bind(limit)
+    .fetch_all(conn)
+    .await
+    .map_err(fault)?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// What the change before this one left of the entity.
+pub(super) async fn before(conn: &mut SqliteConnection, change: &Change) -> Result<Option<Entity>, RegistryError> {
+    let (kind, id) = (change.entity.kind(), change.entity.id());
+    let row: Option<(String, Vec<u8>)> = query_as(
+        "SELECT verb, record FROM change WHERE kind = $1 AND entity_id = $2 AND seq < $3
+         ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(kind.as_str())
+    .bind(id)
+    .bind(number(change.seq))
+    .fetch_optional(conn)
+    .await
+    .map_err(fault)?;
+    let there = row.filter(|(verb, _)| verb != ChangeKind::Deleted.as_str());
+    there.map(|(_, text)| parse_as(kind, id, &text)).transpose()
+}
+
+/// To be called in a transaction, so that all of it is of one moment.
+pub(super) async fn history(conn: &mut SqliteConnection, which: &ChangeFilter) -> Result<History, RegistryError> {
+    let last = last_seq(conn).await?;
+    let mut query =
+        QueryBuilder::new("SELECT seq, at, actor, verb, kind, entity_id, record FROM change WHERE seq > ");
+    query.push_bind(number(which.after)).push(" AND seq <= ").push_bind(number(which.until(last)));
+    if let Some(kind) = which.kind {
+        query.push(" AND kind = ").push_bind(kind.as_str());
+    } else if which.id.is_some() {
+        // The index on changes begins with the kind: naming every kind makes the lookup by id use it.
+        query.push(" AND kind IN (");
+        let mut kinds = query.separated(", ");
+        for kind in EntityKind::ALL {
+            kinds.push_bind(kind.as_str());
+        }
+        query.push(")");
+    }
+    if let Some(id) = &which.id {
+        query.push(" AND entity_id = ").push_bind(id);
+    }
+    if let Some(who) = &which.actor {
+        let from = format!("{who}{}", Actor::ADDRESS_SEPARATOR);
+        query
+            .push(" AND (actor = ")
+            .push_bind(who)
+            .push(" OR substr(actor, 1, length(")
+            .push_bind(from.clone());
+        query.push(")) = ").push_bind(from).push(")");
+    }
+    query.push(" ORDER BY seq LIMIT ").push_bind(which.limit);
+    let rows: Vec<Row> = query.build_query_as().fetch_all(&mut *conn).await.map_err(fault)?;
+    let mut changes = Vec::with_capacity(rows.len());
+    for row in rows {
+        let change = row.read()?;
+        let (before, hash) = (before(conn, &change).await?, hash_chain::hash_of(conn, change.seq).await?);
+        changes.push(ChangeWithPrevious { change, before, hash });
+    }
+    let next = which.next(&changes, last);
+    Ok(History { changes, next })
+}

@@ -1,0 +1,161 @@
+//! What a request to the surface asks for.
+
+use std::str::FromStr;
+
+use axum::{body::Body, extract::Request};
+use http::{HeaderMap, Uri, header};
+use serde::de::DeserializeOwned;
+
+use super::response::{ErrorResponse, etag};
+use crate::{
+    Denial,
+    admission::Identity,
+    model::{Access, Actor, TenantId},
+    denial::Forbidden,
+    surface::{self, BodyError, author, parse_object},
+};
+
+/// Who asks, and how the answer is to look.
+pub(super) struct CallContext {
+    pub(super) identity: Identity,
+    pub(super) tenant: TenantId,
+    pub(super) pretty: bool,
+    actor: Actor,
+}
+
+impl CallContext {
+    pub(super) fn extract(request: &Request) -> Result<Self, ErrorResponse> {
+        let (actor, identity) = author::of(request.extensions())?;
+        let tenant = identity.caller().tenant().id.clone();
+        Ok(Self { identity, tenant, pretty: pretty(request.uri().query().unwrap_or_default())?, actor })
+    }
+
+    /// Whether the key's scopes cover one resource of a kind, or, without an id, any.
+    pub(super) fn may(&self, access: Access, resource: &str, id: Option<&str>) -> Result<(), ErrorResponse> {
+        if self.identity.key.scopes.allow(resource, access, id) {
+            return Ok(());
+        }
+        Err(Denial::Forbidden(Forbidden::Scope { resource: resource.into(), access }).into())
+    }
+
+    /// Whether one of a list is the asking key's to see.
+    pub(super) fn covers(&self, access: Access, resource: &str, id: &str) -> bool {
+        self.identity.key.scopes.allow(resource, access, Some(id))
+    }
+
+    /// The author of a change that is made only under an active subscription.
+    pub(super) fn subscriber(&self) -> Actor {
+        self.actor.clone().subscribed(self.tenant.clone())
+    }
+
+    /// The author of a change that takes something away, which is made under a lapsed subscription too.
+    pub(super) fn revoker(&self) -> &Actor {
+        &self.actor
+    }
+}
+
+/// Returns `true` if the query of a request asks for an answer on several lines (`pretty=true`).
+#[must_use]
+pub fn is_pretty(uri: &Uri) -> bool {
+    pretty(uri.query().unwrap_or_default()).unwrap_or(false)
+}
+
+/// `pretty`, `pretty=true`, `pretty=false`, at most once.
+fn pretty(query: &str) -> Result<bool, ErrorResponse> {
+    let of = |parameter: &str| match parameter.split_once('=').unwrap_or((parameter, "true")) {
+        ("pretty", "true") => Some(Ok(true)),
+        ("pretty", "false") => Some(Ok(false)),
+        ("pretty", _) => Some(Err(Denial::bad_request("The parameter pretty is true or false."))),
+        _ => None,
+    };
+    let mut given = query.split('&').filter_map(of);
+    match (given.next(), given.next()) {
+        (None, _) => Ok(false),
+        (Some(pretty), None) => Ok(pretty?),
+        (Some(_), Some(_)) => Err(Denial::bad_request("The parameter pretty stands more than once.").into()),
+    }
+}
+
+/// The id at the end of the path; what is no id is not found.
+pub(super) fn target<I: FromStr>(uri: &Uri) -> Result<I, ErrorResponse> {
+    // The path as it came: an id needs no percent-encoding, and a lock on the path would not see through it.
+    let last = uri.path().rsplit('/').next().unwrap_or_default();
+    last.parse().map_err(|_| Denial::NotFound.into())
+}
+
+/// Whether a change may be made to an entity at a revision.
+///
+/// # Errors
+/// 409 when `If-Match` names another one.
+pub(super) fn still(headers: &HeaderMap, revision: u64) -> Result<(), ErrorResponse> {
+    if matches(headers, &etag(revision)) {
+        return Ok(());
+    }
+    Err(Denial::Conflict { detail: "If-Match names another revision.".into() }.into())
+}
+
+/// Whether `If-Match` is absent or names this entity tag (RFC 9110, section 13.1.1).
+fn matches(headers: &HeaderMap, etag: &str) -> bool {
+    let mut tags = headers.get_all(header::IF_MATCH).iter().peekable();
+    let names = |value: &str| value.split(',').map(str::trim).any(|tag| tag == etag || tag == "*");
+    tags.peek().is_none() || tags.any(|value| value.to_str().is_ok_and(names))
+}
+
+/// The body of a request as an object of known members; no body is an object of none.
+pub(super) async fn read_body<T: DeserializeOwned + Default>(body: Body) -> Result<T, ErrorResponse> {
+    let refused = |error: BodyError| error.denial(|error| Denial::bad_request(error.to_string()));
+    let content = surface::read_body(body).await.map_err(refused)?;
+    if content.trim_ascii().is_empty() {
+        return Ok(T::default());
+    }
+    parse_object(&content).map_err(|error| Denial::bad_request(error.to_string()).into())
+}
+
+pub(super) fn unprocessable(detail: &'static str) -> ErrorResponse {
+    Denial::Unprocessable { detail: detail.into() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pretty_is_a_boolean() {
+        for (query, expected) in [
+            ("", Some(false)),
+            ("x=1&y", Some(false)),
+            ("pretty", Some(true)),
+            ("pretty=true", Some(true)),
+            ("x=1&pretty=false", Some(false)),
+            ("pretty=", None),
+            ("pretty=1", None),
+            ("pretty=TRUE", None),
+            ("pretty&pretty", None),
+            ("pretty=true&pretty=no", None),
+        ] {
+            assert_eq!(pretty(query).ok(), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn if_match_is_compared_strongly() {
+        for (fields, expected) in [
+            (&[][..], true),
+            (&["*"], true),
+            (&["\"7\""], true),
+            (&["\"6\" , \"7\""], true),
+            (&["\"6\"", "\"7\""], true),
+            (&["\"6\""], false),
+            (&["W/\"7\""], false),
+            (&["7"], false),
+            (&[""], false),
+            (&["\"77\""], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for field in fields {
+                headers.append(header::IF_MATCH, field.parse().unwrap());
+            }
+            assert_eq!(matches(&headers, "\"7\""), expected, "{fields:?}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The lines of an export.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::secrets::{SecretFingerprint, SecretRequirement};
+use crate::model::{CredentialId, Entity, EntityKind, Seq};
+
+/// What such a file is called in its first line.
+pub(super) const FORMAT: &str = "portcullis-export";
+/// The version that is written, and the last that is read.
+pub(super) const VERSION: u64 = 1;
+/// The longest line, in bytes, with its end.
+pub(super) const LONGEST: usize = 16 << 20;
+
+pub(super) const HEAD: &str = "head";
+pub(super) const USE: &str = "use";
+pub(super) const END: &str = "end";
+
+/// The lines that are no entities.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum MetaLine {
+    Head(Header),
+    Use(LastUse),
+    End(Trailer),
+}
+
+/// The first line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Header {
+    pub(super) format: String,
+    pub(super) version: u64,
+    /// The version of the program that wrote it.
+    pub(super) program: String,
+    /// The last change it contains.
+    pub(super) seq: Seq,
+    /// When it was written.
+    pub(super) at: Timestamp,
+    pub(super) peppers: Vec<SecretFingerprint>,
+    pub(super) seal_keys: Vec<SecretFingerprint>,
+}
+
+/// When a credential was last used.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LastUse {
+    pub(super) credential: CredentialId,
+    pub(super) at: Timestamp,
+}
+
+/// The last line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Trailer {
+    pub(super) counts: BTreeMap<String, u64>,
+    pub(super) peppers: Vec<u32>,
+    pub(super) seal_keys: Vec<u32>,
+    pub(super) sha256: String,
+}
+
+/// What a last line says of the lines before it, counted as they come.
+#[derive(Debug, Default)]
+pub(super) struct LineCounts {
+    counts: BTreeMap<String, u64>,
+    peppers: BTreeSet<u32>,
+    seal_keys: BTreeSet<u32>,
+}
+
+impl LineCounts {
+    pub(super) fn count(&mut self, tag: &str) {
+        match self.counts.get_mut(tag) {
+            Some(count) => *count += 1,
+            None => drop(self.counts.insert(tag.to_owned(), 1)),
+        }
+    }
+
+    pub(super) fn need(&mut self, need: SecretRequirement) {
+        match need {
+            SecretRequirement::Pepper(version) => self.peppers.insert(version),
+            SecretRequirement::SealKey(version) => self.seal_keys.insert(version),
+        };
+    }
+
+    pub(super) fn end(self, sha256: String) -> Trailer {
+        let (peppers, seal_keys) = (self.peppers.into_iter().collect(), self.seal_keys.into_iter().collect());
+        Trailer { counts: self.counts, peppers, seal_keys, sha256 }
+    }
+}
+
+/// What a line holds: the name of its only member.
+pub(super) fn tag(line: &[u8]) -> Option<&str> {
+    let (name, _) = str::from_utf8(line.strip_prefix(b"{\"")?).ok()?.split_once('"')?;
+    name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_').then_some(name)
+}
+
+/// Where lines of this tag stand among those between the first and the last.
+pub(super) fn place(tag: &str) -> Option<usize> {
+    let kinds = EntityKind::ALL.iter().position(|kind| kind.as_str() == tag);
+    kinds.or((tag == USE).then_some(EntityKind::ALL.len()))
+}
+
+/// A line's end is no part of it here.
+pub(super) fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, (String, String)> {
+    let mut line = serde_json::Deserializer::from_slice(line);
+    let value = serde_path_to_error::deserialize(&mut line).map_err(|error| {
+        let path = error.path().to_string();
+        // What broke off before its name was known has none.
+        let path = path.trim_end_matches(".?").to_owned();
+        (if path == "." { String::new() } else { path }, wrong(error.inner()))
+    })?;
+    line.end().map_err(|_| (String::new(), "something follows the object".to_owned()))?;
+    Ok(value)
+}
+
+/// The parser's own words would quote what stands there.
+fn wrong(error: &serde_json::Error) -> String {
+    if !error.is_data() {
+        return "is no JSON".to_owned();
+    }
+    let text = error.to_string();
+    let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
+    match missing {
+        Some((name, _)) => format!("{name} is missing"),
+        None => "is not what stands there".to_owned(),
+    }
+}
+
+/// The path of a member that was read and is not kept: of a later version of the program, it means something.
+pub(super) fn unknown(line: &[u8], entity: &Entity) -> Option<String> {
+    let kept = serde_json::to_vec(entity).unwrap_or_default();
+    if kept == line {
+        return None;
+    }
+    let read = |text: &[u8]| serde_json::from_slice::<Value>(text).unwrap_or_default();
+    let (mut read, kept) = (read(line), read(&kept));
+    // Earlier releases kept the paths of locks as they were given; now they are kept in their normal form.
+    if let (Entity::Lock(_), Some(given), Some(normal)) =
+        (entity, read.pointer_mut(LOCKED_PATH), kept.pointer(LOCKED_PATH))
+        && given.is_string()
+    {
+        *given = normal.clone();
+    }
+    left_out(&read, &kept)
+}
+
+/// Where the path of a lock stands in its line.
+const LOCKED_PATH: &str = "/lock/target/resource";
+
+fn left_out(read: &Value, kept: &Value) -> Option<String> {
+    let below = |name: String, read, kept: Option<&Value>| match kept.map(|kept| left_out(read, kept)) {
+        None => Some(name),
+        Some(None) => None,
+        Some(Some(path)) if path.is_empty() => Some(name),
+        Some(Some(path)) => Some(format!("{name}.{path}")),
+    };
+    match (read, kept) {
+        (Value::Object(read), Value::Object(kept)) => {
+            read.iter().find_map(|(name, value)| below(name.clone(), value, kept.get(name)))
+        }
+        (Value::Array(read), Value::Array(kept)) if read.len() == kept.len() => {
+            read.iter().enumerate().find_map(|(at, value)| below(at.to_string(), value, kept.get(at)))
+        }
+        (read, kept) => (read != kept).then(String::new),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_told_by_its_only_member() {
+        for (line, expected) in [
+            (r#"{"tenant":{}}"#, Some("tenant")),
+            (r#"{"":{}}"#, Some("")),
+            (r#"{"Tenant":{}}"#, None),
+            (r#"{ "tenant":{}}"#, None),
+            (r#"{"tenant"#, None),
+            ("[]", None),
+            ("", None),
+        ] {
+            assert_eq!(tag(line.as_bytes()), expected, "{line}");
+        }
+        assert_eq!(place("tenant"), Some(0));
+        assert!(place("lock") < place(USE));
+        assert_eq!((place(HEAD), place(END), place("")), (None, None, None));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_not_quoted() {
+        for (line, path, what) in [
+            (r#"{"plan":{"id":"p","limits":"hunter2"}}"#, "plan.limits", "is not what stands there"),
+            (r#"{"plan":{"limits":[]}}"#, "plan", "id is missing"),
+            (r#"{"plan":{"id":"hunter 2","limits":[]}}"#, "plan.id", "is not what stands there"),
+            (r#"{"plan":{"id":"p","#, "plan", "is no JSON"),
+            (r#"{"plan":{"id":"p","limits":[]}} {}"#, "", "something follows the object"),
+        ] {
+            let error = parse::<Entity>(line.as_bytes()).unwrap_err();
+            assert_eq!(error, (path.to_owned(), what.to_owned()), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_would_be_lost_is_named() {
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        for (given, kept, expected) in [
+            ("{}", r#"{"later":null}"#, None),
+            (r#"{"a":{"b":[{"c":1}]}}"#, r#"{"a":{"b":[{"c":1,"d":2}]}}"#, None),
+            (r#"{"a":{"b":[{"c":1}]}}"#, r#"{"a":{"b":[{}]}}"#, Some("a.b.0.c")),
+            (r#"{"a":{"b":1}}"#, r#"{"a":{"b":2}}"#, Some("a.b")),
+            (r#"{"a":[1,2]}"#, r#"{"a":[1]}"#, Some("a")),
+            (r#"{"a":null}"#, "{}", Some("a")),
+        ] {
+            assert_eq!(left_out(&read(given), &read(kept)).as_deref(), expected, "{given} {kept}");
+        }
+    }
+}
