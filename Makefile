@@ -1,4 +1,4 @@
-# Two commands do everything: `make run` and `make test`. The rest are their parts.
+# `make run` and `make test` are all that a user needs. The other targets are for development.
 
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
@@ -7,63 +7,63 @@ GATEWAY = $(CARGO_TARGET_DIR)/release/portcullis
 
 .PHONY: run test lint schemathesis sdk clients counts counts-proxied counts-record bench compare growth attack instructions fuzz packages help
 
-help: ## What there is to make
+help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
-run: packages ## The gateway on an embedded store in ./data, with a demo service behind it
+run: packages ## Run the gateway with an embedded store in ./data and a demo upstream
 	cargo build --locked --release --features gateway --bin portcullis
 	@scripts/run $(GATEWAY)
 
-test: packages ## Every test
+test: packages ## Run all tests
 	cargo test --locked --all-features
 
-lint: packages ## What CI checks beside the tests
+lint: packages ## Check format, lints, docs and licences, as CI does
 	scripts/lint
 
-schemathesis: packages ## What each surface answers, held to its own description
+schemathesis: packages ## Test each management API against its OpenAPI description
 	cargo build --locked --all-features --bin portcullis
 	@scripts/schemathesis $(CARGO_TARGET_DIR)/debug/portcullis
 
-sdk: packages ## The vendor's own SDK against the APIG surface
+sdk: packages ## Test the APIG surface with the vendor's own SDK
 	cargo build --locked --all-features --bin portcullis
 	@scripts/sdk $(CARGO_TARGET_DIR)/debug/portcullis
 
-clients: packages ## Clients generated from each surface's description, and calls with them
+clients: packages ## Generate clients from the OpenAPI descriptions and test the APIs with them
 	cargo build --locked --all-features --bin portcullis
 	@scripts/clients/generate $(CARGO_TARGET_DIR)/debug/portcullis
 
-counts: packages ## What a decision costs, in instructions, against what is recorded
+counts: packages ## Compare the instructions of a decision with the recorded figures
 	@scripts/counts --check
 
-counts-proxied: packages ## What a proxied request costs, in instructions, against what is recorded
+counts-proxied: packages ## Compare the instructions of a proxied request with the recorded figures
 	@COMPARE_PEERS=portcullis,valgrind benches/compare/setup
 	@benches/compare/instructions --check
 
-counts-record: packages ## Records that anew
+counts-record: packages ## Record the figures of counts and counts-proxied
 	@scripts/counts --record
 	@COMPARE_PEERS=portcullis,valgrind benches/compare/setup
 	@benches/compare/instructions --record
 
-bench: packages ## The benches; each says what it measures, and what it does not
+bench: packages ## Run the benches; each documents what it measures
 	cargo bench --all-features
 
-compare: packages ## Our gateway beside others: COMPARE_PEERS, COMPARE_CELLS, COMPARE_ROUNDS; see docs/performance
+compare: packages ## Compare the gateway with others (COMPARE_PEERS, COMPARE_CELLS, COMPARE_ROUNDS; see docs/performance)
 	@benches/compare/setup
 	@benches/compare/compare
 
-growth: packages ## How the cost of our gateway grows, with keys, routes, connections and more
+growth: packages ## Measure how the cost grows with keys, routes, connections and more
 	@COMPARE_PEERS=portcullis benches/compare/setup
 	@benches/compare/growth
 
-attack: packages ## What attackers do to a client that behaves
+attack: packages ## Measure the latency of a regular client during attacks
 	@COMPARE_PEERS=portcullis benches/compare/setup
 	@benches/attack/attack
 
-instructions: packages ## Instructions of one request, under Valgrind
+instructions: packages ## Count the instructions of one proxied request under Valgrind
 	@COMPARE_PEERS=portcullis,valgrind benches/compare/setup
 	@benches/compare/instructions
 
-fuzz: packages ## Every fuzz target, FUZZ_SECONDS (60) each; FUZZ_TARGET=strict, connection or responses for one
+fuzz: packages ## Run each fuzz target for FUZZ_SECONDS (60); FUZZ_TARGET=strict, connection or responses runs one
 	@scripts/fuzz
 
 packages:

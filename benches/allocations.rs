@@ -1,12 +1,12 @@
-//! How often does a decision allocate?
+//! Counts the allocations of a decision.
 //!
-//! `cargo bench --bench allocations` prints allocations and bytes of each bar and of the whole chain, and
-//! ends with an error when one that admits allocates. Counted on the deciding thread, with the admission's
-//! end included, after one decision to warm up.
+//! `cargo bench --bench allocations` prints allocations and bytes of each policy and of the whole chain, and fails if
+//! one that admits allocates. It counts on the deciding thread, including the drop of the admission, after one
+//! decision to warm up.
 //!
-//! It does not measure time, nor what the servers allocate around a decision (parsing a head, a
-//! connection's buffers). Three lines at the end put the count into proportion: what it costs to write a
-//! refusal, and what the Tower face adds to carry an admission.
+//! Does not measure time, or the allocations of servers around a decision (parsing a head, a connection's buffers).
+//! The last three lines are for comparison: the cost of rendering a denial, and the Tower face's cost of carrying an
+//! admission.
 
 #[path = "../tests/world/mod.rs"]
 mod world;
@@ -67,7 +67,7 @@ fn line(name: &str, counted: &AllocationInfo) {
     println!("{name:<28}{:>12}{:>8}", counted.count_total, counted.bytes_total);
 }
 
-/// A service that answers at once, behind a layer; the request is made beforehand.
+/// A service that responds immediately, inside of a layer; the request is created beforehand.
 fn through_tower(world: &World, policy: impl portcullis::Policy) -> AllocationInfo {
     let key = key_on(world, &ample(world));
     let layer = PortcullisLayer::new(policy).clock(world.clock.clone());

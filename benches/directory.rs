@@ -1,11 +1,11 @@
-//! What does a million callers cost in memory?
+//! Measures the memory of a million callers.
 //!
-//! `cargo bench --bench directory` fills a directory with callers that have a plan of two limits and a key
-//! with two scopes each, and prints what stays allocated for each: in all, and beside the texts (a
-//! caller's id and name, a key's id). Counted by the allocator: what it keeps for itself (8 bytes for each
-//! allocation, rounded up to 16, with glibc) comes on top; `blocks` says of how many.
+//! `cargo bench --bench directory` fills a directory with callers that have a plan of two limits and a key with two
+//! scopes each, and prints the allocated memory of each: in total, and without the texts (a caller's id and name, a
+//! key's id). The allocator's own overhead (8 bytes for each allocation, rounded up to 16, with glibc) is not
+//! included; `blocks` is the number of allocations.
 //!
-//! It does not measure time, or what the change log and the store keep.
+//! Does not measure time, or the memory of the change log and the store.
 
 #[path = "../tests/world/mod.rs"]
 mod world;
@@ -24,7 +24,7 @@ fn main() {
         let world = World::new();
         let plan = ample(&world);
         let kept = measure(|| (0..*size).for_each(|_| drop(key_on(&world, &plan))));
-        // Two ids of 36 characters with the two counts of an `Arc`, and a name of 15.
+        // Two ids of 36 characters with the two counts of an `Arc`, and a name of 15 characters.
         let texts = 2.0 * (16.0 + 36.0) + 15.0;
         #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
         let each = |count: i64| count as f64 / f64::from(*size);

@@ -1,17 +1,17 @@
-//! How long does a decision take?
+//! Measures the time of a decision.
 //!
-//! `bars`: each policy by itself, and the whole chain, admitting and refusing; `no policy` is what asking
-//! and measuring cost. `keys`: the API key and the whole chain against directories of 1, 10,000 and
-//! 1,000,000 callers with a key each; every decision is about another caller, so that the processor's
-//! caches help no more than they would in service. `around`: what a face adds to every decision (one
-//! reading of the clock) and to a refusal (writing it).
+//! `bars`: each policy alone, and the whole chain, admitting and denying; `no policy` is the overhead of the call and
+//! of the measurement. `keys`: the API key and the whole chain with directories of 1, 10,000 and 1,000,000 callers
+//! with a key each; every decision is about another caller, so that the processor's caches help no more than in
+//! production. `around`: the cost that a face adds to every decision (one reading of the clock) and to a denial
+//! (rendering it).
 //!
-//! A request is made outside of the measured time and lies warm in the cache, as it does for a server that
-//! has just parsed it. Policies are called through `Box<dyn Policy>`, as the gateway calls a route's chain.
+//! Requests are created outside of the measured time and are warm in the cache, as in a server that has just parsed
+//! them. Policies are called through `Box<dyn Policy>`, like the chain of a gateway's route.
 //!
-//! It does not measure: a server, sockets, parsing a head, fields stamped on the answer, contention of
-//! several threads for one caller's budget, a wait for a shared limit. `cargo bench` fills a million keys
-//! once, which takes some seconds; run as a test it does each thing once and leaves the large ones out.
+//! Does not measure: a server, sockets, parsing a head, headers added to the response, contention of several threads
+//! for one caller's limits, a wait for a shared limit. `cargo bench` fills a million keys once, which takes some
+//! seconds; run as a test, it does everything once and skips the large directories.
 
 #[path = "../tests/world/mod.rs"]
 mod world;
@@ -31,8 +31,8 @@ use world::{
     cases::{ample, cases, chain, decide, key_on, request},
 };
 
-/// Requests are made in batches of this size, then timed: few enough to stay in the first-level cache,
-/// enough for the reading of the timer not to show.
+/// Requests are created in batches of this size, then timed: few enough to stay in the first-level cache, enough to
+/// hide the reading of the timer.
 const BATCH: BatchSize = BatchSize::NumIterations(16);
 
 fn bars(criterion: &mut Criterion) {
@@ -77,7 +77,7 @@ fn keys(criterion: &mut Criterion) {
 fn decisions(bencher: &mut Bencher<'_>, policy: &dyn Policy, keys: &[String], now: Moment) {
     let mut at = 0;
     let mut next = || {
-        // A prime step visits all keys in an order that no prefetcher foresees.
+        // A prime step visits all keys in an order that no prefetcher predicts.
         at = (at + 611_953) % keys.len();
         let accept = ("accept", "application/json");
         (request("GET", &keys[at], &[accept]), Admission::default())

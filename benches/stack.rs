@@ -1,17 +1,16 @@
-//! What does the Tower layer add to a service, and how do others do the same work?
+//! Compares the cost of the Tower layer with the cost of other layers for similar work.
 //!
-//! The inner service answers at once, so what is measured is the layers. `bare` is that service alone. Ours
-//! is `ApiKey` and `RateLimit`; beside it stands what one would otherwise stack: tower-http's
-//! `ValidateRequestHeaderLayer` with a look-up of the key's SHA-256 in a map behind a lock, and
-//! `tower_governor` with a limiter for each key. Both refuse with a body of a few words, ours with a problem.
-//! `hit`: a known caller within its limits; `miss`: an unknown key (401); `refuse`: a caller whose limit is
-//! used up (429). Callers take turns in an order no prefetcher foresees; requests are made beforehand.
+//! The inner service responds immediately, so only the layers are measured. `bare` is that service alone. Ours is
+//! `ApiKey` and `RateLimit`; theirs is a usual stack: tower-http's `ValidateRequestHeaderLayer` with a lookup of the
+//! key's SHA-256 in a set behind a lock, and `tower_governor` with a limiter for each key. Theirs deny with a body of
+//! a few words, ours with a problem. `hit`: a known caller within its limits; `miss`: an unknown key (401); `refuse`:
+//! a caller whose limit is used up (429). The requests alternate between callers in an order that no prefetcher
+//! predicts, and are created beforehand.
 //!
-//! With two threads both send requests of all callers; the time is that of one request on the slower one.
+//! With two threads, both send requests of all callers; the time is that of one request on the slower thread.
 //!
-//! It does not measure: servers, sockets, bodies, waiting. Ours also writes `RateLimit` and
-//! `RateLimit-Policy`, and leaves an admission in the extensions; theirs do neither. `cargo bench` fills a
-//! million keys twice, which takes a minute.
+//! Does not measure: servers, sockets, bodies, waiting. Ours also adds `RateLimit` and `RateLimit-Policy` and puts an
+//! admission into the extensions; theirs do neither. `cargo bench` fills a million keys twice, which takes a minute.
 
 #[path = "../tests/world/mod.rs"]
 mod world;
@@ -50,7 +49,7 @@ use world::World;
 
 type Asked = Request<Empty<Bytes>>;
 
-/// Answers at once.
+/// A service that responds immediately.
 #[derive(Clone)]
 struct Inner;
 
@@ -68,7 +67,7 @@ impl Service<Asked> for Inner {
     }
 }
 
-/// The keys that are known, as one would keep them beside `tower-http`.
+/// The known keys, as a service with `tower-http` would store them.
 #[derive(Clone)]
 struct KnownKeys(Arc<RwLock<HashSet<[u8; 32]>>>);
 
@@ -101,13 +100,13 @@ impl KeyExtractor for ByKey {
     }
 }
 
-/// Everybody may a million at once, except for those whose limit is one a day.
+/// Allows a million requests at once, or one a day for callers whose limit is to be used up.
 fn governed(period: Duration, burst: u32) -> GovernorConfig<ByKey, NoOpMiddleware> {
     let mut config = GovernorConfigBuilder::default().key_extractor(ByKey);
     config.period(period).burst_size(burst).finish().expect("a valid limiter")
 }
 
-/// Keys of callers that are known and may, that are unknown, and that have used up what they may.
+/// Keys of known callers within their limits, of unknown callers, and of callers whose limit is used up.
 struct Keys {
     known: Vec<String>,
     unknown: Vec<String>,
@@ -141,7 +140,7 @@ fn answer<S: Service<Asked>>(service: &mut S, request: Asked) -> bool {
     matches!(answered, Poll::Ready(Ok(_)))
 }
 
-/// The time that `rounds` requests of each thread take on one of them, requests made beforehand.
+/// Returns the time of `rounds` requests on the slowest thread; requests are created beforehand.
 fn timed<S: Service<Asked> + Clone + Send + Sync>(
     service: &S,
     keys: &[String],
@@ -156,7 +155,7 @@ fn timed<S: Service<Asked> + Clone + Send + Sync>(
             let size = BATCH.min(usize::try_from(left).unwrap_or(BATCH));
             let requests: Vec<_> = (0..size)
                 .map(|_| {
-                    // A prime step visits all keys in an order that no prefetcher foresees.
+                    // A prime step visits all keys in an order that no prefetcher predicts.
                     at = (at + 611_953) % keys.len();
                     request(&keys[at])
                 })

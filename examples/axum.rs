@@ -1,13 +1,12 @@
-//! An axum service behind the four bars: who is calling, how much may they, is it locked, do we speak the
-//! same format.
+//! An axum service with four kinds of policies: authentication, rate limit, lock and content negotiation.
 //!
 //! ```text
 //! cargo run --example axum --features axum
 //! ```
 //!
-//! It prints the key of its one caller, and a line to try it with. The plan is 5 requests a minute: the
-//! sixth is 429, and says when the next will be admitted. Without the key it is 401, with
-//! `Accept: text/html` 406, and a `POST` of anything but JSON 415.
+//! Prints the key of its only caller in a curl command. The plan allows 5 requests a minute: the sixth is answered
+//! with 429 and the time of the next admission. Without the key the response is 401, with `Accept: text/html` 406,
+//! and to a `POST` of anything but JSON 415.
 
 mod setup;
 
@@ -16,7 +15,7 @@ use std::error::Error;
 use axum::{Extension, Json, Router, routing::get};
 use portcullis::{
     Admission,
-    policy::{Accept, ApiKey, ContentType, RequireUnlocked, RateLimit},
+    policy::{Accept, ApiKey, ContentType, RateLimit, RequireUnlocked},
     tower::PortcullisLayer,
 };
 use serde_json::{Value, json};
@@ -40,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The policies have left what they learnt among the request's extensions.
+/// The policies have added an [`Admission`] to the request's extensions.
 async fn orders(Extension(admission): Extension<Admission>) -> Json<Value> {
     let caller = admission.caller().map(|caller| &caller.name);
     let left: Vec<_> = admission.remaining().map(|(limit, spent)| (limit, spent.remaining)).collect();

@@ -1,14 +1,13 @@
-//! A Pingora proxy of your own behind the four bars: the same policies as in the `axum` example, asked
-//! from three hooks of `ProxyHttp`.
+//! A Pingora proxy of your own with the policies of the `axum` example, which three hooks of `ProxyHttp` call.
 //!
 //! ```text
 //! python3 -m http.server -b 127.0.0.1 9000 &
 //! cargo run --example pingora_proxy --features pingora
 //! ```
 //!
-//! It listens on 127.0.0.1:6188 and forwards what it admits to 127.0.0.1:9000. It prints the key of its
-//! one caller, and a line to try it with. The plan is 5 requests a minute: the sixth is 429. The key stays
-//! in the proxy: the service behind sees `X-Caller-Id` instead.
+//! Listens on 127.0.0.1:6188 and forwards admitted requests to 127.0.0.1:9000. Prints the key of its only caller in a
+//! curl command. The plan allows 5 requests a minute: the sixth is answered with 429. The proxy does not forward the
+//! key: the upstream receives `X-Caller-Id` instead.
 
 mod setup;
 
@@ -25,12 +24,12 @@ use pingora::{
 use portcullis::{
     Admission,
     pingora::PingoraGate,
-    policy::{ApiKey, ContentType, RequireUnlocked, RateLimit, StrictHttp},
+    policy::{ApiKey, ContentType, RateLimit, RequireUnlocked, StrictHttp},
 };
 
 const UPSTREAM: (&str, u16) = ("127.0.0.1", 9000);
 
-/// Strict comes first: what two readers could understand differently goes no further.
+/// `StrictHttp` comes first: requests that two parsers could interpret differently are denied at once.
 type Policies = (StrictHttp, ContentType, ApiKey, RequireUnlocked, RateLimit);
 
 struct Proxy {

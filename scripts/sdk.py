@@ -1,6 +1,6 @@
-"""Every operation of the vendor's SDK that has an endpoint here, against a running gateway.
+"""Calls every supported operation of the vendor's SDK against a running gateway.
 
-Usage: sdk.py URL FILE, where FILE has what `portcullis key create --signing --json` printed.
+Usage: sdk.py URL FILE, where FILE contains the output of `portcullis key create --signing --json`.
 """
 
 import json
@@ -45,7 +45,7 @@ def equal(found, expected):
 
 
 def refused(status, code, operation, body=None, **parameters):
-    """Expects an operation to be refused; the SDK reads code, text and request id from the answer."""
+    """Expects an operation to fail; the SDK reads code, text and request id from the response."""
     try:
         call(operation, body, **parameters)
     except ClientRequestException as error:
@@ -53,7 +53,7 @@ def refused(status, code, operation, body=None, **parameters):
         assert error.error_msg, error
         assert error.request_id, "no request id"
         return error.error_msg
-    raise AssertionError(f"{operation} is not refused")
+    raise AssertionError(f"{operation} did not fail")
 
 
 def apps():
@@ -138,7 +138,7 @@ def throttles(app):
     shown = call("show_details_of_request_throttling_policy_v2", throttle_id=made.id)
     equal((shown.api_call_limits, shown.bind_num, shown.type), (900, 0, 1))
 
-    # Its excluded configurations.
+    # Excluded configurations.
     body = v2.ThrottleSpecialCreate(call_limits=700, object_id=app.id, object_type="APP")
     special = call("create_special_throttling_configuration_v2", body, throttle_id=made.id)
     equal((special.call_limits, special.object_name, special.app_id), (700, app.name, app.id))
@@ -150,7 +150,7 @@ def throttles(app):
     call("delete_special_throttling_configuration_v2", **named)
     equal(call("list_special_throttling_configurations_v2", throttle_id=made.id).total, 0)
 
-    # Its bindings.
+    # Bindings.
     free = call("list_apis_unbinded_to_request_throttling_policy_v2", throttle_id=made.id)
     equal([api.id for api in free.apis], ["orders"])
     body = v2.ThrottleApiBindingCreate(strategy_id=made.id, publish_ids=["orders"])
@@ -204,4 +204,4 @@ quotas(app)
 call("delete_app_v2", app_id=app.id)
 call("delete_app_v2", app_id=app.other)
 refused(404, "APIG.3002", "show_details_of_app_v2", app_id=app.id)
-print(f"{calls} calls of the SDK are answered as it expects")
+print(f"{calls} SDK calls returned the expected results")

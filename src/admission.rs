@@ -1,11 +1,11 @@
-//! What the policies learnt while admitting, and what a client sees of it on success.
+//! The results of admitting a request, and the response headers that report them to the client.
 
 mod content_digest;
 mod permit;
 
 pub use content_digest::{DigestMismatch, DigestVerifier};
 pub(crate) use permit::Permit;
-pub use permit::{Permits, Committed};
+pub use permit::{Committed, Permits};
 
 use std::{borrow::Cow, fmt::Write, net::IpAddr, sync::Arc};
 
@@ -14,14 +14,14 @@ use jiff::{Timestamp, fmt::rfc2822};
 
 use crate::{
     Denial, Head, Policy, Stop,
-    model::{Authority, CallerKind, CredentialId, Limit, MAX_LIMITS, Plan},
     directory::{CallerEntry, KeyEntry},
     header_value::{self, HeaderBuf},
     limit::{CallerBuckets, LimitSnapshot, LimitStatus},
     media::MediaType,
+    model::{Authority, CallerKind, CredentialId, Limit, MAX_LIMITS, Plan},
+    normalize_path::{self, PathRules},
     policy::RateLimitFields,
     problem::ErrorFormat,
-    normalize_path::{self, PathRules},
 };
 
 static DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
@@ -32,7 +32,7 @@ static X_RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-lim
 static X_RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 static X_RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Who was recognised, by which credential: both as they were when the request was decided.
+/// The recognised caller and its credential, both in the state in which the request was decided.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// The credential.
@@ -40,14 +40,14 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The credential's caller.
+    /// Returns the credential's caller.
     #[must_use]
     pub fn caller(&self) -> &CallerEntry {
         self.key.caller()
     }
 
-    /// The authority of the credential, for the [`Actor`](crate::app::Actor) of a change that was asked for from an
-    /// address.
+    /// Returns the authority of the credential, for the [`Actor`](crate::app::Actor) of a change that was requested
+    /// from `address`.
     #[must_use]
     pub fn authority(&self, address: Option<IpAddr>) -> Authority {
         let (key, caller) = (&self.key, self.caller());
@@ -63,7 +63,7 @@ impl Identity {
     }
 }
 
-/// What the limits of the recognised caller said, for the fields that report it.
+/// The state of the recognised caller's rate limits, for the headers that report it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RateLimitReport {
     pub(crate) reading: LimitSnapshot,
@@ -71,10 +71,10 @@ pub(crate) struct RateLimitReport {
     pub(crate) at: Timestamp,
 }
 
-/// What the policies learnt and took while admitting a request.
+/// The results of the policies that admitted a request, and the permits that they acquired.
 ///
-/// A handler finds it among the request's extensions. A clone carries what was learnt, never what was
-/// taken: budgets and slots stay with the one that took them.
+/// A handler finds it among the request's extensions. A clone carries the results but no permits, which stay with the
+/// original.
 #[derive(Debug, Default)]
 pub struct Admission {
     pub(crate) identity: Option<Identity>,
@@ -84,24 +84,24 @@ pub struct Admission {
     pub(crate) varies: bool,
     pub(crate) target: Option<Uri>,
     pub(crate) path_violations: PathRules,
-    /// The path to decide on in its normal form, when that is not how the client wrote it.
+    /// The normalized path to decide on, if it differs from the path that the client sent.
     pub(crate) path: Option<Box<str>>,
-    /// Set once the path to decide on is known to be in its normal form.
+    /// Set once the path to decide on is known to be normalized.
     pub(crate) is_normal: bool,
     pub(crate) body_limit: Option<u64>,
-    /// Bytes of content that a proxy has passed on.
+    /// Bytes of the body that a proxy has passed on.
     pub(crate) passed_on: u64,
-    /// What the content hashes to, when it was taken in.
+    /// SHA-256 of the body, if the body was buffered.
     pub(crate) content: Option<Box<[u8; 32]>>,
-    /// What it must hash to, and nobody has checked yet.
+    /// SHA-256 that the body must have, if nothing has checked it yet.
     pub(crate) owed: Option<Box<DigestVerifier>>,
-    /// Which of its routes a gateway found.
+    /// Index of the route that a gateway found.
     pub(crate) route: Option<usize>,
-    /// The form of a refusal, where it is another one than the face's.
+    /// Format of a denial, if it differs from the format of the face.
     pub(crate) form: Option<ErrorFormat>,
     pub(crate) permits: Permits,
     peer: Option<IpAddr>,
-    /// Steps passed in this asking, and in the asking that ended in a wait.
+    /// Steps passed in this evaluation, and in the evaluation that ended in a wait.
     at: u32,
     passed: u32,
 }
@@ -133,17 +133,17 @@ impl Clone for Admission {
 }
 
 impl Admission {
-    /// Asks a policy, or a chain of them, whether a request may pass.
+    /// Evaluates a policy, or a chain of policies, for a request.
     ///
-    /// After a [`Stop::Wait`] or a [`Stop::Content`], ask again with the same policy and this admission: the chain
-    /// resumes at the policy that waited. After a denial, everything taken has been given back.
+    /// After a [`Stop::Wait`] or a [`Stop::NeedsBody`], evaluate the policy again with this admission: the chain
+    /// resumes at the policy that waited. After a denial, all permits have been refunded.
     ///
     /// # Errors
-    /// The denial, or what to wait for.
+    /// The denial, or the future to wait for.
     pub fn evaluate(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
         self.at = 0;
         if self.passed == 0 {
-            // Another layer found these, perhaps of another target.
+            // Another layer computed these, perhaps for another target.
             (self.path, self.is_normal) = (None, false);
         }
         self.peer = head.peer;
@@ -157,19 +157,19 @@ impl Admission {
         outcome
     }
 
-    /// Gives everything back that was taken.
+    /// Refunds all permits.
     pub(crate) fn refund(&mut self) {
         self.passed = 0;
         self.permits.refund();
-        // What was given back is not reported as spent.
+        // A refunded permit is not reported as spent.
         self.report.take_if(|report| !report.reading.is_denial());
     }
 
-    /// Runs one part of a composition, unless an earlier asking passed it. For policies that are made
-    /// of others.
+    /// Runs one part of a composed policy, unless an earlier evaluation passed it. For policies that consist of other
+    /// policies.
     ///
     /// # Errors
-    /// What the part says.
+    /// The result of the part.
     pub fn run_step(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
         let start = self.at;
         let end = start + policy.steps();
@@ -180,32 +180,32 @@ impl Admission {
         let outcome = policy.admit(head, self);
         match &outcome {
             Ok(()) => self.at = end,
-            // Parts counted more steps than the whole admits to: resume at its beginning, not past it.
+            // The parts counted more steps than the whole has: resume at the beginning of the whole, not after it.
             Err(_) if self.at >= end => self.at = start,
             Err(_) => {}
         }
         outcome
     }
 
-    /// Who calls, when a policy recognised somebody.
+    /// Returns the caller and its credential, if a policy recognised them.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
 
-    /// Where the request came from, as far as the face knew.
+    /// Returns the client's address, if the face knew it.
     #[must_use]
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer
     }
 
-    /// The caller, when a policy recognised one.
+    /// Returns the caller, if a policy recognised one.
     #[must_use]
     pub fn caller(&self) -> Option<&CallerEntry> {
         self.identity.as_ref().map(Identity::caller)
     }
 
-    /// The media type to answer in, when [`Accept`](crate::policy::Accept) negotiated one.
+    /// Returns the media type for the response, if [`Accept`](crate::policy::Accept) negotiated one.
     ///
     /// ```
     /// use axum::{Extension, http::header, response::IntoResponse};
@@ -223,7 +223,7 @@ impl Admission {
         self.offers.as_ref().and_then(|(offers, chosen)| offers.get(*chosen))
     }
 
-    /// What is left of each limit of the caller's plan, by the limit's name.
+    /// Returns the remaining requests of each limit of the caller's plan, with the limit's name.
     pub fn remaining(&self) -> impl Iterator<Item = (&str, LimitStatus)> {
         let reported = self.report.as_ref().zip(self.budgets());
         reported
@@ -236,36 +236,40 @@ impl Admission {
         self.caller().and_then(|caller| caller.budgets.as_ref())
     }
 
-    /// Notes who calls. What was reported of somebody else's limits is nothing to this caller.
+    /// Sets the identity. A report about the limits of an earlier identity is dropped.
     pub(crate) fn set_identity(&mut self, identity: Identity) {
         self.report = None;
         self.identity = Some(identity);
     }
 
-    /// Takes the permits out, to be kept while the request is served.
+    /// Takes the permits out of the admission, to be held while the request is served.
     #[must_use]
     pub fn take_permits(&mut self) -> Permits {
         std::mem::take(&mut self.permits)
     }
 
-    /// The path to decide on: the one that the client sent, in its [normal form](crate::target).
+    /// Returns the path to decide on: the path that the client sent, [normalized](crate::target).
     ///
     /// # Errors
-    /// 400 when it has none, or breaks a rule that no [`Strict`](crate::policy::Strict) before relaxed. The target `*`
-    /// of an `OPTIONS` request is its own normal form.
+    /// 400 if the path cannot be normalized, or violates a rule that no earlier [`StrictHttp`](crate::policy::StrictHttp)
+    /// relaxed. The target `*` of an `OPTIONS` request needs no normalization.
     pub fn path<'a>(&'a mut self, head: Head<'a>) -> Result<&'a str, Denial> {
         self.normalize(head)?;
         Ok(self.normalized_path(head))
     }
 
-    /// Brings the path to decide on into its normal form, once for a chain.
+    /// Normalizes the path to decide on, once for a chain.
     #[inline]
     pub(crate) fn normalize(&mut self, head: Head<'_>) -> Result<(), Denial> {
         if self.is_normal { Ok(()) } else { self.normalize_relaxing(head, self.path_violations).map(drop) }
     }
 
-    /// Brings the path to decide on into its normal form, and tells which of the relaxed rules it breaks.
-    pub(crate) fn normalize_relaxing(&mut self, head: Head<'_>, relaxed: PathRules) -> Result<PathRules, Denial> {
+    /// Normalizes the path to decide on, and returns the relaxed rules that the path violates.
+    pub(crate) fn normalize_relaxing(
+        &mut self,
+        head: Head<'_>,
+        relaxed: PathRules,
+    ) -> Result<PathRules, Denial> {
         let path = head.original.path();
         let mut breaks = PathRules::NONE;
         if path != "*" || head.method != Method::OPTIONS {
@@ -283,36 +287,36 @@ impl Admission {
         Ok(breaks)
     }
 
-    /// The path to decide on, of a chain in which something has [normalised](Self::normalise) it.
+    /// Returns the path to decide on, in a chain that has already [normalized](Self::normalise) it.
     pub(crate) fn normalized_path<'a>(&'a self, head: Head<'a>) -> &'a str {
         self.path.as_deref().unwrap_or(head.original.path())
     }
 
-    /// How many bytes of content may be taken, when a policy says so: an obligation of whoever reads them.
+    /// Returns the maximum length of the body in bytes, if a policy set one. The reader of the body must enforce it.
     #[must_use]
     pub fn body_limit(&self) -> Option<u64> {
         self.body_limit
     }
 
-    /// What the content must hash to, when it was signed and is not read yet: an obligation of whoever reads it.
+    /// Takes the check of a signed body that was not read yet. The reader of the body must perform it.
     #[must_use]
     pub fn take_content_check(&mut self) -> Option<Box<DigestVerifier>> {
         self.owed.take()
     }
 
-    /// Notes the SHA-256 of the content, which a policy asked for ([`Stop::Content`]).
+    /// Sets the SHA-256 of the body, which a policy asked for ([`Stop::NeedsBody`]).
     pub fn set_content_sha256(&mut self, hash: [u8; 32]) {
         self.content = Some(Box::new(hash));
     }
 
-    /// The rules that the path breaks and that a route may relax.
+    /// Returns the path rules that the path violates and that a route may relax.
     #[must_use]
     pub fn breaks(&self) -> PathRules {
         self.path_violations
     }
 
-    /// Makes a request ready for the service behind: the target in its normal form, and without the
-    /// credential, unless the route forwards it.
+    /// Prepares a request for the upstream: sets the normalized target, and removes the credential unless the route
+    /// forwards it.
     pub fn prepare_upstream<B>(&mut self, request: &mut Request<B>) {
         if let Some(target) = self.target.take() {
             *request.uri_mut() = target;
@@ -322,14 +326,14 @@ impl Admission {
         }
     }
 
-    /// Sets a field of a request for the service behind to the caller's id. A client's own field of this name is
-    /// removed, in every spelling that servers take for it, such as `X_Caller.Id`.
+    /// Sets a header of an upstream request to the caller's id. A header of this name that the client sent is
+    /// removed, in every spelling that servers treat alike, such as `X_Caller.Id`.
     pub fn set_caller_header(&self, headers: &mut HeaderMap, field: &HeaderName) {
         set_own(headers, field, self.caller_header_value());
     }
 
-    /// Sets a field of a request for the service behind to the media type that was [chosen](Self::media_type). A
-    /// client's own field of this name is removed, as by [`identify`](Self::identify).
+    /// Sets a header of an upstream request to the [negotiated media type](Self::media_type). A header of this name
+    /// that the client sent is removed, like by [`identify`](Self::identify).
     pub fn set_media_type_headers(&self, headers: &mut HeaderMap, field: &HeaderName) {
         let chosen = self.media_type().and_then(|chosen| HeaderValue::from_str(chosen.as_str()).ok());
         set_own(headers, field, chosen);
@@ -339,11 +343,12 @@ impl Admission {
         HeaderValue::from_str(self.caller()?.id.as_str()).ok()
     }
 
-    /// Adds to an answer, a refusal too, what the client should know: `Vary`, that an answer to a recognised caller is
-    /// for that caller only (`Cache-Control: private`, unless the answer has caching fields of its own), that its
-    /// credential is to be replaced (`Deprecation`, RFC 9745), when that one ends (`Sunset`, RFC 8594), and the state of its limits.
+    /// Adds the headers that inform the client to a response, which may be a denial: `Vary`; `Cache-Control: private`
+    /// for a recognised caller, unless the response has caching headers of its own; `Deprecation` (RFC 9745) if the
+    /// caller should replace its credential, and `Sunset` (RFC 8594) with the end of that credential; and the state
+    /// of its rate limits.
     ///
-    /// `RateLimit` and `RateLimit-Policy` are those of draft-ietf-httpapi-ratelimit-headers-10.
+    /// `RateLimit` and `RateLimit-Policy` follow draft-ietf-httpapi-ratelimit-headers-10.
     pub fn add_response_headers(&self, headers: &mut HeaderMap) {
         if self.varies {
             vary(headers, &ACCEPT);
@@ -367,11 +372,11 @@ impl Admission {
 }
 
 impl Admission {
-    /// Keeps shared caches from answering one caller with another's response.
+    /// Prevents shared caches from serving the response of one caller to another.
     ///
-    /// They hold back from responses to requests with `Authorization` (RFC 9111, section 3.5), but know no other field
-    /// for a credential. A service that does not see the credential may name a freshness as if everybody got the
-    /// same response: such a response varies by the credential's field.
+    /// Shared caches do not store responses to requests with `Authorization` (RFC 9111, section 3.5), but they know
+    /// no other header for a credential. An upstream that does not see the credential may set a freshness lifetime,
+    /// as if all callers got the same response: such a response varies by the header of the credential.
     fn restrict_caching(&self, headers: &mut HeaderMap) {
         let is_decided = decides_caching(headers);
         if !is_decided {
@@ -387,7 +392,7 @@ impl Admission {
     }
 }
 
-/// Returns `true` if the service says for how long, or for whom, the response may be stored.
+/// Returns `true` if the upstream's headers determine how long, or for whom, the response may be stored.
 fn decides_caching(headers: &HeaderMap) -> bool {
     const DECIDING: [&str; 8] = [
         "public",
@@ -410,14 +415,14 @@ fn decides_caching(headers: &HeaderMap) -> bool {
         })
 }
 
-/// Returns `true` for fields that caches of one kind obey in place of `Cache-Control` (RFC 9213).
+/// Returns `true` for headers that replace `Cache-Control` for one kind of cache (RFC 9213).
 fn is_targeted_caching(name: &HeaderName) -> bool {
     name.as_str()
         .strip_suffix("-control")
         .is_some_and(|rest| rest.ends_with("-cache") || matches!(rest, "surrogate" | "edge"))
 }
 
-/// Returns `true` if no shared cache answers with the response without asking again.
+/// Returns `true` if shared caches must not store the response, or must revalidate it before they reuse it.
 fn is_unshared(headers: &HeaderMap) -> bool {
     let directives = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     let mut directives = directives.flat_map(|value| value.split(',')).map(str::trim);
@@ -425,9 +430,10 @@ fn is_unshared(headers: &HeaderMap) -> bool {
     directives.any(|one| unshared.iter().any(|directive| one.eq_ignore_ascii_case(directive)))
 }
 
-/// Sets a field that only a gateway sets.
+/// Sets a header that only the gateway may set.
 fn set_own(headers: &mut HeaderMap, field: &HeaderName, value: Option<HeaderValue>) {
-    let folded = |name: &&HeaderName| *name != field && header_value::eq_ignore_case(name.as_str(), field.as_str());
+    let folded =
+        |name: &&HeaderName| *name != field && header_value::eq_ignore_case(name.as_str(), field.as_str());
     if headers.keys().any(|name| folded(&name)) {
         let names: Vec<HeaderName> = headers.keys().filter(folded).cloned().collect();
         for name in names {
@@ -443,7 +449,7 @@ fn set_own(headers: &mut HeaderMap, field: &HeaderName, value: Option<HeaderValu
 #[cold]
 fn stamp_deprecation(since: Timestamp, end: Option<Timestamp>, headers: &mut HeaderMap) {
     headers.insert(&DEPRECATION, value(format!("@{}", since.as_second()).as_bytes()));
-    // Rounded down to the second: the credential holds until then in any case.
+    // Rounded down to the second: the credential is valid at least until then.
     if let Some(end) =
         end.and_then(|end| rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&end).ok())
     {
@@ -451,11 +457,14 @@ fn stamp_deprecation(since: Timestamp, end: Option<Timestamp>, headers: &mut Hea
     }
 }
 
-fn limits<'a>(budgets: &'a CallerBuckets, report: &'a RateLimitReport) -> impl Iterator<Item = (&'a Limit, LimitStatus)> {
+fn limits<'a>(
+    budgets: &'a CallerBuckets,
+    report: &'a RateLimitReport,
+) -> impl Iterator<Item = (&'a Limit, LimitStatus)> {
     budgets.plan().limits().iter().zip(budgets.statuses(&report.reading))
 }
 
-/// The value of `RateLimit-Policy`.
+/// Returns the value of `RateLimit-Policy`.
 fn policy_field(plan: &Plan) -> HeaderValue {
     let mut text = String::new();
     for limit in plan.limits() {
@@ -465,7 +474,7 @@ fn policy_field(plan: &Plan) -> HeaderValue {
     value(text.as_bytes())
 }
 
-/// The value of `RateLimit`.
+/// Returns the value of `RateLimit`.
 fn state_field(budgets: &CallerBuckets, report: &RateLimitReport) -> HeaderValue {
     let mut text = HeaderBuf::<LONGEST_STATE>::new();
     let mut digits = itoa::Buffer::new();
@@ -482,15 +491,15 @@ fn state_field(budgets: &CallerBuckets, report: &RateLimitReport) -> HeaderValue
     value(text.as_bytes())
 }
 
-/// A name of 32 characters, two numbers of 10 digits, and what stands between them, for each limit.
+/// For each limit: a name of 32 characters, two numbers of 10 digits, and the text between them.
 const LONGEST_STATE: usize = MAX_LIMITS * 64;
 
-/// A plan's names are plain by construction.
+/// Limit names are plain ASCII by construction.
 fn value(text: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// One limit stands for all: the one that will refuse first. `Reset` is in seconds since the epoch.
+/// Reports the limit that will deny first. `Reset` is in seconds since the epoch.
 fn stamp_x(budgets: &CallerBuckets, report: &RateLimitReport, headers: &mut HeaderMap) {
     let first = limits(budgets, report).min_by_key(|(_, spent)| (spent.remaining, u32::MAX - spent.reset));
     let Some((limit, spent)) = first else { return };
@@ -503,7 +512,7 @@ fn stamp_x(budgets: &CallerBuckets, report: &RateLimitReport, headers: &mut Head
 static PRIVATE: HeaderValue = HeaderValue::from_static("private");
 static ACCEPT: HeaderValue = HeaderValue::from_static("accept");
 
-/// Adds a field name to `Vary`, unless it is there or everything varies.
+/// Adds a header name to `Vary`, unless the name or `*` is already there.
 fn vary(headers: &mut HeaderMap, name: &HeaderValue) {
     let listed = |value: &HeaderValue| {
         let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);

@@ -1,8 +1,8 @@
-//! What the `portcullis` binary does beside serving, one module for each command.
+//! The commands of the `portcullis` binary other than `serve`, one module for each.
 
-pub mod client;
 pub mod backup;
 pub mod check;
+pub mod client;
 pub mod introduction;
 pub mod manage;
 pub mod secrets;

@@ -1,8 +1,9 @@
-//! Network addresses as far as they tell who is who.
+//! Client addresses as the unit of per-client limits.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// What counts as one address: an IPv6 host has a whole /64 to choose from.
+/// Returns the unit that per-client limits count: an IPv4 address, or the /64 prefix of an IPv6 address, because an
+/// IPv6 host can use any address of its /64.
 pub(crate) fn client_prefix(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

@@ -1,4 +1,4 @@
-//! The time, as a value: whoever decides is handed a [`Moment`] and reads no clock.
+//! Clocks. Policies receive the time as a [`Moment`] and read no clock themselves.
 
 #![allow(clippy::disallowed_methods, reason = "this is where the clocks are read")]
 
@@ -12,18 +12,18 @@ use std::{
 
 use jiff::Timestamp;
 
-/// A point in time, on both of the clocks that decisions need.
+/// A point in time on both clocks that decisions need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
-    /// Nanoseconds on a clock that never goes back; what limits count on.
+    /// Nanoseconds on a monotonic clock, which limits count on.
     pub ticks: u64,
-    /// The time of day; what expiry dates and locks are compared with.
+    /// The time of day, which expiry dates and locks are compared with.
     pub time: Timestamp,
 }
 
 /// A source of moments.
 pub trait Clock: Send + Sync + 'static {
-    /// The present moment.
+    /// Returns the present moment.
     fn now(&self) -> Moment;
 }
 
@@ -33,14 +33,14 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
     }
 }
 
-/// The machine's clocks. All of them in a process agree, whenever they were made.
+/// The machine's clocks. All instances in a process agree, regardless of when they were created.
 ///
-/// One reading costs one read of the monotonic clock: the time of day is derived from it and corrected
-/// against the machine's once a second, so that a step of that clock is followed within a second.
+/// A reading costs one read of the monotonic clock. The time of day is derived from it and corrected against the
+/// machine's time of day once a second, so a step of the machine's clock takes effect within a second.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock(&'static Source);
 
-/// The one source of the process: limits that are counted by one layer and by another count on the same ticks.
+/// The single source of the process: limits that several layers count use the same ticks.
 static SOURCE: LazyLock<Source> = LazyLock::new(|| Source {
     start: Instant::now(),
     read_in: AtomicU64::new(0),
@@ -57,7 +57,7 @@ struct Source {
 }
 
 impl SystemClock {
-    /// The clock of the process, whose ticks started at zero when it was first asked for.
+    /// Returns the clock of the process. Its ticks started at zero when the clock was first used.
     #[must_use]
     pub fn new() -> Self {
         Self(&SOURCE)
@@ -84,7 +84,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until told otherwise, for tests.
+/// A clock that only moves when a test advances it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -102,13 +102,13 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that stands at a time of day.
+    /// Creates a clock that shows this time of day.
     #[must_use]
     pub fn at(start: Timestamp) -> Self {
         Self { start, ticks: AtomicU64::new(0) }
     }
 
-    /// Moves both clocks on.
+    /// Advances both clocks.
     pub fn advance(&self, by: Duration) {
         self.ticks.fetch_add(ticks(by), Ordering::SeqCst);
     }
@@ -121,7 +121,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// Nanoseconds; 584 years fit.
+/// Converts to nanoseconds; 584 years fit.
 fn ticks(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -144,6 +144,6 @@ mod tests {
         let (before, between) = (first.now(), SystemClock::new());
         let (middle, after) = (between.now(), first.now());
         assert!(before.ticks <= middle.ticks && middle.ticks <= after.ticks);
-        assert!(std::ptr::eq(first.0, between.0), "they read one source");
+        assert!(std::ptr::eq(first.0, between.0), "both clocks read the same source");
     }
 }

@@ -1,6 +1,6 @@
-//! The gateway's configuration: a typed file, read once, in which nothing unknown stands.
+//! The configuration of the gateway: a typed TOML file that is read once and rejects unknown names.
 //!
-//! `config/gateway.toml` is an annotated example of everything there is.
+//! `config/gateway.toml` is an annotated example of every setting.
 
 mod admin;
 mod check;
@@ -25,12 +25,12 @@ pub use removed::RemovedFields;
 pub use report::{ConfigError, Finding, Report, Severity};
 pub use review::Review;
 pub use route::{
-    ApiKeyPolicy, Backend, MediaTypes, KindName, Lapsed, LockoutPolicy, Policies, RateLimitPolicy, RelaxedRules,
-    Route, SignaturePolicy, Surface, Toggle, kinds,
+    ApiKeyPolicy, Backend, KindName, Lapsed, LockoutPolicy, MediaTypes, Policies, RateLimitPolicy,
+    RelaxedRules, Route, SignaturePolicy, Surface, Toggle, kinds,
 };
 pub use route_path::RoutePath;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
-pub use value::{FieldName, HostName, ConfigDuration, SourceName};
+pub use value::{ConfigDuration, FieldName, HostName, SourceName};
 
 use std::{
     collections::BTreeMap,
@@ -52,56 +52,56 @@ pub struct Config {
     /// The file that this was read from.
     #[serde(skip)]
     pub file: Option<PathBuf>,
-    /// What holds for the whole process.
+    /// Settings of the whole process.
     #[serde(default)]
     pub server: Server,
-    /// What a stranger can make the gateway hold.
+    /// Resource limits for clients.
     #[serde(default)]
     pub limits: Limits,
-    /// Where the registry is kept.
+    /// The store of the registry.
     pub store: Store,
-    /// The secrets that key digests and seal app secrets.
+    /// The peppers, which key the digests of credentials, and the seal keys, which encrypt app secrets.
     pub secrets: Secrets,
-    /// Where to listen; at least one.
+    /// The listeners; at least one.
     pub listeners: Vec<Listener>,
-    /// Where the native admin API is served; nowhere, unless it is said.
+    /// The native admin API. Default: not served.
     pub admin: Option<Admin>,
     /// The access log.
     #[serde(default)]
     pub access_log: AccessLog,
-    /// Where metrics are told; nowhere, unless it is said.
+    /// The metrics endpoint. Default: none.
     pub metrics: Option<Metrics>,
-    /// Plans that callers can be put on. The registry has them from here at every start.
+    /// The plans that the file defines. They are written to the registry at every start.
     #[serde(default)]
     pub plans: Vec<Spanned<Plan>>,
-    /// The services behind, by name.
+    /// The upstreams, by name.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Upstream>,
-    /// The published management contracts.
+    /// The management APIs with published contracts.
     #[serde(default)]
     pub surfaces: Surfaces,
-    /// Which requests go where, past which policies.
+    /// The routes: match, policies and backend.
     #[serde(default)]
     pub routes: Vec<Route>,
 }
 
-/// What holds for the whole process.
+/// Settings of the whole process.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
-    /// Worker threads; 0 is one for each processor.
+    /// The number of worker threads; 0 means one per processor.
     pub threads: usize,
-    /// How long requests may go on after SIGTERM.
+    /// The maximum time for open requests to finish after SIGTERM or SIGQUIT.
     pub shutdown_grace: ConfigDuration,
-    /// Proxies in front of this gateway, by network: their `X-Forwarded-For` and `X-Forwarded-Proto` are
-    /// believed, and they may have more connections than `limits.connections_per_address`.
+    /// The networks of trusted proxies in front of this gateway. Their `X-Forwarded-For` and `X-Forwarded-Proto` are
+    /// trusted, and they may exceed `limits.connections_per_address`.
     pub trusted_proxies: Vec<IpNet>,
-    /// The field by which the service behind learns the caller's id; a client's own copy is removed.
+    /// The header that carries the caller's id to the upstream. A copy that the client sends is removed.
     pub identity_field: FieldName,
-    /// The field that carries the media type the `accept` policy chose to the service behind; none unless it is
-    /// configured. A client's own copy is removed.
+    /// The header that carries the media type chosen by the `accept` policy to the upstream. Default: none. A copy that
+    /// the client sends is removed.
     pub media_type_field: Option<FieldName>,
-    /// The request fields that are removed before a request is forwarded.
+    /// The request headers that are removed before a request is forwarded.
     pub removed_fields: RemovedFields,
 }
 
@@ -118,61 +118,62 @@ impl Default for Server {
     }
 }
 
-/// Where the registry is kept.
+/// The store of the registry.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
-    /// The SQLite file. `portcullis init` and imports make it; `serve` does not start without it.
+    /// The path of the SQLite file. `portcullis init` and `portcullis import` create it; `serve` does not start without
+    /// it.
     pub path: PathBuf,
 }
 
-/// The secrets that key digests and seal app secrets.
+/// The peppers, which key the digests of credentials, and the seal keys, which encrypt app secrets.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Secrets {
-    /// A file that `portcullis init` makes and nobody else may read.
+    /// The path of the secrets file, which `portcullis init` creates. Only its owner may read it.
     pub file: PathBuf,
-    /// A variable of the environment that, when it is set, holds what would stand in the file.
+    /// The name of an environment variable that, if it is set, contains the text of the secrets file.
     #[serde(default)]
     pub environment: Option<String>,
 }
 
 impl Secrets {
-    /// The variable, when it is set.
+    /// Returns the name of the environment variable, if it is set.
     #[must_use]
     pub fn variable(&self) -> Option<&str> {
         self.environment.as_deref().filter(|name| std::env::var_os(name).is_some())
     }
 
-    /// Reads the secrets from where they are.
+    /// Reads the secrets from the environment variable, if it is set, or from the file.
     ///
     /// # Errors
-    /// When they are missing or malformed, or others may read the file.
+    /// If the secrets are missing or malformed, or users other than the owner may read the file.
     pub fn load(&self) -> Result<SecretsFile, SecretsError> {
         self.variable().map_or_else(|| SecretsFile::load(&self.file), SecretsFile::from_environment)
     }
 }
 
-/// A place to listen at.
+/// A listener.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// Address and port.
+    /// The address and port.
     pub address: SocketAddr,
-    /// With it, only TLS is spoken here; HTTP/2 and HTTP/1.1 by ALPN.
+    /// The certificate for TLS. ALPN selects HTTP/2 or HTTP/1.1. Default: no TLS.
     pub tls: Option<Tls>,
-    /// HTTP/2 without TLS, by prior knowledge. Beside TLS it has no meaning and is refused.
+    /// Whether HTTP/2 is accepted without TLS, by prior knowledge. The combination with TLS is an error.
     #[serde(default)]
     pub h2c: bool,
 }
 
-/// A certificate and its key.
+/// A certificate and its private key.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
-    /// The certificate chain, PEM.
+    /// The path of the certificate chain (PEM).
     pub certificate: PathBuf,
-    /// Its private key, PEM.
+    /// The path of the private key (PEM).
     pub key: PathBuf,
 }
 
@@ -180,7 +181,7 @@ pub struct Tls {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccessLog {
-    /// Whether it is written.
+    /// Whether the access log is written.
     pub enabled: bool,
 }
 
@@ -190,39 +191,40 @@ impl Default for AccessLog {
     }
 }
 
-/// Where metrics are told: `GET /metrics`, in the text format of Prometheus, to whoever asks.
+/// The metrics endpoint: serves `GET /metrics` in the text format of Prometheus, without authentication.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
-    /// Address and port.
+    /// The address and port.
     pub address: SocketAddr,
 }
 
 impl Metrics {
-    /// The listener that serves them.
+    /// Returns the listener that serves the metrics.
     #[must_use]
     pub fn listener(&self) -> Listener {
         Listener { address: self.address, tls: None, h2c: false }
     }
 }
 
-/// A service behind.
+/// An upstream.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// Address and port; HTTP/1.1 is spoken to it.
+    /// The address and port. The gateway uses HTTP/1.1.
     pub address: SocketAddr,
-    /// How long connecting may take; then 504.
+    /// The maximum time to connect; beyond it, the response is 504.
     #[serde(default = "Upstream::connect_timeout")]
     pub connect_timeout: ConfigDuration,
-    /// How long the answer may make us wait: for its head (then 504), and between two parts of its body
-    /// (then the connection to the client is cut, since the status is already said).
+    /// The maximum time to wait for the head of the response (beyond it, 504) and between two parts of its body (beyond
+    /// it, the connection to the client is aborted because the status has already been sent).
     #[serde(default = "Upstream::read_timeout")]
     pub read_timeout: ConfigDuration,
-    /// How many idle connections each worker thread keeps.
+    /// The maximum number of idle connections per worker thread.
     #[serde(default = "Upstream::idle_connections")]
     pub idle_connections: usize,
-    /// How long an idle connection is kept, to the second. Less than the service's own keep-alive time.
+    /// The maximum time that a connection stays idle, with a resolution of one second. It should be shorter than the
+    /// keep-alive timeout of the upstream.
     #[serde(default = "Upstream::idle_timeout")]
     pub idle_timeout: ConfigDuration,
 }
@@ -242,7 +244,7 @@ impl Upstream {
     }
 }
 
-/// The published management contracts.
+/// The management APIs with published contracts.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Surfaces {
@@ -258,19 +260,20 @@ pub struct Surfaces {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApigSurface {
-    /// How many AppCodes an app may have.
+    /// The maximum number of AppCodes per app.
     pub app_codes: u32,
-    /// How many throttling policies a gateway may have.
+    /// The maximum number of throttling policies per gateway.
     pub throttles: u32,
-    /// How many quotas a gateway may have.
+    /// The maximum number of app quotas per gateway.
     pub quotas: u32,
-    /// When an address that sends bad tokens and signatures is refused for a while.
+    /// The lockout of addresses that send invalid tokens and signatures.
     pub lockout: LockoutPolicy,
 }
 
 impl Default for ApigSurface {
     fn default() -> Self {
-        let (attempts, minutes) = (NonZeroU32::new(5).unwrap_or(NonZeroU32::MIN), ConfigDuration::from_secs(300));
+        let (attempts, minutes) =
+            (NonZeroU32::new(5).unwrap_or(NonZeroU32::MIN), ConfigDuration::from_secs(300));
         let lockout = LockoutPolicy { attempts, within: minutes, lasts: minutes };
         Self { app_codes: 5, throttles: 300, quotas: 300, lockout }
     }
@@ -280,11 +283,11 @@ impl Default for ApigSurface {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DiscueSurface {
-    /// What links start with.
+    /// The base URL of links.
     pub base_url: String,
-    /// When an address that sends bad keys is refused for a while.
+    /// The lockout of addresses that send invalid keys.
     pub lockout: LockoutPolicy,
-    /// Operations that answer 501, such as `create` or `delete_key`.
+    /// The disabled operations, such as `create` or `delete_key`, whose response is 501.
     pub switched_off: Vec<crate::surface::discue::Operation>,
 }
 
@@ -299,8 +302,8 @@ impl Config {
     /// Reads and checks a file. Relative paths in it are relative to the file.
     ///
     /// # Errors
-    /// When it cannot be read, is no TOML, holds what is unknown, or does not hold together: every mistake, with line
-    /// and column where there is one.
+    /// If the file cannot be read, is not TOML, contains unknown names or contradicts itself. The error lists every
+    /// mistake, with line and column if known.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Review::of_file(path)?.finish().map(|(config, _)| config)
     }
@@ -308,12 +311,12 @@ impl Config {
     /// Reads and checks a text. Relative paths in it are relative to the working directory.
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// The errors of [`load`](Self::load), except for those of reading the file.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         Review::of_text(text).finish().map(|(config, _)| config)
     }
 
-    /// The ids of the plans that the file defines.
+    /// Returns the ids of the plans that the file defines.
     pub fn plan_ids(&self) -> impl Iterator<Item = &PlanId> {
         self.plans.iter().map(|plan| plan.get_ref().id())
     }

@@ -1,4 +1,4 @@
-//! Why a request stops: a closed list, each with all that its answer needs.
+//! Reasons to deny a request: a closed enum whose variants hold all that the response needs.
 
 mod detail;
 mod signature_error;
@@ -13,161 +13,161 @@ use serde::Serialize;
 use smallvec::SmallVec;
 
 use crate::{
-    model::{Access, Lock, Role},
     header_value,
-    limit::{LimitedBy, LimitExceeded},
+    limit::{LimitExceeded, LimitedBy},
     media::MediaType,
-    signature::ALGORITHM,
+    model::{Access, Lock, Role},
     normalize_path::{PathError, PathRules},
+    signature::ALGORITHM,
 };
 
 static ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 static ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
-/// What is wrong with a presented credential, or with its absence (401).
+/// A fault of a presented credential, or its absence (401).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unauthenticated {
-    /// There is none.
+    /// The request has no credential.
     Missing,
-    /// It has not the form or the checksum of one.
+    /// The credential has an invalid form or checksum.
     Malformed,
-    /// Nobody has it.
+    /// The credential belongs to no caller.
     Unknown,
-    /// Its time is over.
+    /// The credential has expired.
     Expired,
-    /// It is a signature, and does not hold.
+    /// The credential is a signature that is invalid.
     Signature(Box<SignatureError>),
 }
 
-/// Why a known caller is refused (403).
+/// A reason to deny a request of a known caller (403).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Forbidden {
     /// The credential is disabled.
     CredentialDisabled,
     /// The caller is disabled.
     CallerDisabled,
-    /// The caller is of a kind that has no business here.
+    /// Callers of this kind may not use the resource.
     WrongCallerKind,
-    /// Too many bad credentials came from where the request comes from; in `retry_after` seconds it may again.
+    /// Too many bad credentials came from the client's address; it may retry in `retry_after` seconds.
     Lockout {
         /// Whole seconds, rounded up.
         retry_after: u64,
     },
-    /// The caller's role does not go so far.
+    /// The caller's role does not allow the operation.
     RoleTooLow {
-        /// The role that does.
+        /// The lowest role that allows the operation.
         needed: Role,
     },
-    /// The caller may not call from where the request comes from.
+    /// The caller's address list does not allow the client's address.
     AddressNotAllowed,
     /// The caller has no grant for the route.
     NoGrant,
-    /// A browser sends the request for a page of another site.
+    /// A browser sent the request for a web page of another origin.
     Origin,
-    /// The credential's scopes do not cover the request.
+    /// The credential's scopes do not allow the request.
     Scope {
-        /// What the request is about.
+        /// The resource that the request is for.
         resource: Arc<str>,
-        /// How deep it goes.
+        /// The access that the request needs.
         access: Access,
     },
 }
 
-/// What is wrong with content, at one place.
+/// A fault at one place of a body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// Where: a JSON Pointer as a URI fragment (RFC 6901, section 6), such as `#/limits/0/quota`.
+    /// The place: a JSON Pointer as a URI fragment (RFC 6901, section 6), such as `#/limits/0/quota`.
     pub pointer: String,
-    /// On which line of the content, from 1, where that is lines; the pointer is within what stands there.
+    /// The line of the body, from 1, if the body consists of lines; the pointer is relative to that line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
-    /// What, in words; never what stood there.
+    /// The fault in words, without the value found there.
     pub detail: Cow<'static, str>,
 }
 
-/// Names of limits; the first two of them in place.
+/// Names of limits; the first two are stored inline.
 pub type Names = SmallVec<[Arc<str>; 2]>;
 
-/// Why a request stops.
+/// A reason to deny a request.
 ///
-/// [`code`](Self::code) is stable: programs may rely on it. [`detail`](Self::detail) is for people and
-/// never says more than the caller may know.
+/// [`code`](Self::code) is stable: programs may rely on it. [`detail`](Self::detail) is for people and only contains
+/// information that the caller may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each variant is its status, and `detail` explains it")]
 pub enum Denial {
-    /// 400: it can be read in two ways, or not at all.
+    /// 400: the request is invalid or ambiguous.
     BadRequest { detail: Cow<'static, str> },
-    /// 400: content without the members that it must have, of the types that they must have, and no others.
+    /// 400: the body lacks a required member, has a member of the wrong type, or has an unknown member.
     InvalidShape { wrong: Box<[FieldError]> },
-    /// 401, with what a client may try.
+    /// 401, with the authentication challenge for the client.
     Unauthenticated { cause: Unauthenticated, challenge: HeaderValue },
-    /// 402: the tenant's subscription has lapsed, or holds no more.
+    /// 402: the tenant's subscription has lapsed or is used up.
     PaymentRequired { detail: Cow<'static, str> },
-    /// 403: the caller is known, and may not.
+    /// 403: the caller is known but not allowed to do this.
     Forbidden(Forbidden),
-    /// 404: missing, or somebody else's, which look the same.
+    /// 404: the resource does not exist or belongs to another tenant; both look alike.
     NotFound,
-    /// 405, with the methods that are there.
+    /// 405, with the methods that the resource supports.
     MethodNotAllowed { allow: HeaderValue },
-    /// 406, with what there is to choose from.
+    /// 406, with the available media types.
     NotAcceptable { available: Arc<[MediaType]> },
-    /// 408: the head or the content did not come in time.
+    /// 408: the head or the body did not arrive in time.
     RequestTimeout,
-    /// 409: somebody else was there first.
+    /// 409: the request conflicts with another change.
     Conflict { detail: Cow<'static, str> },
-    /// 412: what the change is based on is no longer so.
+    /// 412: the state that the change is based on has changed.
     PreconditionFailed { detail: Cow<'static, str> },
-    /// 413: more bytes than are taken here.
+    /// 413: the body is longer than the limit, in bytes.
     ContentTooLarge { limit: u64 },
-    /// 414: a longer target than is taken here, in bytes.
+    /// 414: the target is longer than the limit, in bytes.
     TargetTooLong { limit: usize },
-    /// 415, for the media type: what is taken instead, as the value of `Accept`.
+    /// 415 for the media type, with the supported ones as the value of `Accept`.
     UnsupportedMediaType { taken: HeaderValue, method: Method },
-    /// 415, for the content coding: what is taken instead, as the value of `Accept-Encoding`.
+    /// 415 for the content coding, with the supported ones as the value of `Accept-Encoding`.
     UnsupportedCoding { taken: HeaderValue },
-    /// 421: sent to a host that is not answered here.
+    /// 421: the request is for a host that this server does not serve.
     Misdirected { detail: Cow<'static, str> },
-    /// 422: well-formed, and still makes no sense.
+    /// 422: the request is well-formed, but cannot be processed.
     Unprocessable { detail: Cow<'static, str> },
-    /// 422: content of the right shape, with values that are out of place.
+    /// 422: the body has the right shape, but values that are not allowed.
     InvalidValues { wrong: Box<[FieldError]> },
-    /// 423: held by somebody, until `lock.expires_at`.
+    /// 423: the resource is locked until `lock.expires_at`.
     Locked { lock: Arc<Lock>, now: Timestamp },
-    /// 431: a larger head than is taken here, in bytes.
+    /// 431: the head is larger than the limit, in bytes.
     HeadTooLarge { limit: usize },
-    /// 428: the request must say what it takes to be there.
+    /// 428: the request lacks a required precondition.
     PreconditionRequired { detail: Cow<'static, str> },
-    /// 429: these limits are used up; in `retry_after` seconds there is room again.
+    /// 429: these rate limits are exceeded; a retry may succeed in `retry_after` seconds.
     RateLimited { violated: Names, retry_after: u64 },
-    /// 429: a throttle's limit, or a quota, is used up.
+    /// 429: the limit of a throttle, or a quota, is used up.
     Exhausted(LimitExceeded),
-    /// 500: our fault; `inside` is for the log only.
+    /// 500: an internal error; `inside` is for the log only.
     Internal { inside: Cow<'static, str> },
-    /// 501: switched off here.
+    /// 501: the operation is disabled.
     NotImplemented { detail: Cow<'static, str> },
-    /// 502: the service behind cannot be reached, or makes no sense; `inside` is for the log only.
+    /// 502: the upstream cannot be reached or sent an invalid response; `inside` is for the log only.
     BadGateway { inside: Cow<'static, str> },
-    /// 503: for now, through no fault of the caller.
+    /// 503: the server is temporarily unavailable, through no fault of the caller.
     Unavailable { detail: Cow<'static, str>, retry_after: u64 },
-    /// 504: the service behind did not answer in time; `inside` is for the log only.
+    /// 504: the upstream did not respond in time; `inside` is for the log only.
     GatewayTimeout { inside: Cow<'static, str> },
 }
 
 impl Denial {
-    /// A 400 with its reason.
+    /// A 400 with an explanation.
     pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::BadRequest { detail: detail.into() }
     }
 
-    /// A 400 for a path that has no normal form.
+    /// A 400 for a path that cannot be normalized.
     pub(crate) fn ambiguous(why: PathError) -> Self {
-        Self::bad_request(format!("In the target, {why}."))
+        Self::bad_request(format!("The request target is invalid: {why}."))
     }
 
-    /// A 400 for a path that breaks rules which are not relaxed.
+    /// A 400 for a path that violates path rules that are not relaxed.
     pub(crate) fn path_violation(rules: PathRules) -> Self {
         let names = rules.names().collect::<Vec<_>>().join(", ");
-        Self::bad_request(format!("The path breaks rules that are not relaxed here: {names}."))
+        Self::bad_request(format!("The path violates these path rules: {names}."))
     }
 
     /// A 500 with a reason for the log.
@@ -175,19 +175,19 @@ impl Denial {
         Self::Internal { inside: inside.into() }
     }
 
-    /// A 503 with its reason, and when to come back, in seconds.
+    /// A 503 with an explanation, and the seconds until a retry makes sense.
     pub fn unavailable(detail: impl Into<Cow<'static, str>>, retry_after: u64) -> Self {
         Self::Unavailable { detail: detail.into(), retry_after }
     }
 
-    /// A 401 for content that is not what its request's signature says.
+    /// A 401 for a body that does not match the SHA-256 that the request's signature covers.
     #[must_use]
     pub fn content_mismatch() -> Self {
         let cause = Unauthenticated::Signature(Box::new(SignatureError::ContentMismatch));
         Self::Unauthenticated { cause, challenge: HeaderValue::from_static(ALGORITHM) }
     }
 
-    /// The status code of the answer.
+    /// Returns the status code of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -220,7 +220,7 @@ impl Denial {
         }
     }
 
-    /// The reason in one stable word, for programs.
+    /// Returns the reason as a stable word for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -272,7 +272,7 @@ impl Denial {
         }
     }
 
-    /// What only the log may say.
+    /// Returns the detail that only the log may contain.
     #[must_use]
     pub fn internal_detail(&self) -> Option<&str> {
         match self {
@@ -283,7 +283,7 @@ impl Denial {
         }
     }
 
-    /// In how many seconds a retry makes sense, when that is known.
+    /// Returns the seconds until a retry makes sense, if known.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
@@ -296,8 +296,8 @@ impl Denial {
         }
     }
 
-    /// Adds the fields that the status calls for (RFC 9110): `WWW-Authenticate`, `Allow`, `Accept` and
-    /// its kin, `Retry-After`.
+    /// Adds the headers that the status requires (RFC 9110): `WWW-Authenticate`, `Allow`, `Accept` and its relatives,
+    /// `Retry-After`.
     pub fn add_headers(&self, headers: &mut HeaderMap) {
         match self {
             Self::Unauthenticated { challenge, .. } => {
@@ -333,7 +333,7 @@ impl fmt::Display for Denial {
 
 impl std::error::Error for Denial {}
 
-/// Whole seconds, rounded up: who waits that long finds the moment passed. At least 1.
+/// Returns the seconds until `moment`, rounded up so that a client that waits that long is not early. At least 1.
 fn seconds_until(moment: Timestamp, now: Timestamp) -> u64 {
     let nanos = moment.as_nanosecond() - now.as_nanosecond();
     u64::try_from((nanos + 999_999_999).div_euclid(1_000_000_000)).unwrap_or(0).max(1)

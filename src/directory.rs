@@ -1,16 +1,17 @@
-//! The synchronous, in-memory read side of the registry: what policies ask.
+//! The synchronous, in-memory read side of the registry, used by policies.
 //!
-//! It holds every credential's digest, so that no request waits for a store and a store's outage stops
-//! no traffic. It follows the registry's change log, see [`registry::follow()`](crate::registry::follow()).
+//! The directory contains the digest of every credential, so that no request waits for a store, and requests are
+//! still served when the store fails. It follows the registry's change log, see
+//! [`registry::follow()`](crate::registry::follow()).
 
+mod apply;
 mod apps;
 mod entry;
-mod lookup;
-mod reload;
 mod index;
 mod interner;
+mod lookup;
+mod reload;
 mod throttles;
-mod apply;
 
 pub use entry::{CallerEntry, KeyEntry};
 pub use reload::Following;
@@ -31,16 +32,18 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::{
-    model::{Acl, CallerId, LockedRequests, CredentialId, Lock, Peppers, PlanId, RouteName, Seq, Tenant, TenantId},
-    limit::{QuotaCounter, PlanRules, ThrottleCounter},
+    limit::{PlanRules, QuotaCounter, ThrottleCounter},
+    model::{
+        Acl, CallerId, CredentialId, Lock, LockedRequests, Peppers, PlanId, RouteName, Seq, Tenant, TenantId,
+    },
 };
 use apps::Apps;
 use entry::TenantSlot;
-use reload::Health;
 use index::WriterIndex;
+use reload::Health;
 use throttles::Throttles;
 
-/// A digest is uniformly distributed already: its first bytes are its hash.
+/// A hasher for digests. They are uniformly distributed, so their first bytes are the hash.
 #[derive(Default)]
 struct FirstBytes(u64);
 
@@ -52,7 +55,7 @@ impl Hasher for FirstBytes {
         self.0 = u64::from_le_bytes(first);
     }
 
-    /// Array lengths are hashed too; they say nothing here.
+    /// Ignores the length of the array, which is constant.
     fn write_usize(&mut self, _: usize) {}
 
     fn finish(&self) -> u64 {
@@ -60,9 +63,9 @@ impl Hasher for FirstBytes {
     }
 }
 
-/// Every tenant, caller, credential, plan, lock and grant, as decisions need them.
+/// All tenants, callers, credentials, plans, locks and grants, as decisions need them.
 ///
-/// Reads take no lock; writes take one among themselves.
+/// Readers take no lock. Writers share one.
 #[derive(Debug)]
 pub struct Directory {
     peppers: ArcSwap<Peppers>,
@@ -73,25 +76,25 @@ pub struct Directory {
     caller_locks: HashMap<CallerId, Arc<[Arc<Lock>]>>,
     resource_locks: HashMap<Box<str>, Arc<[Arc<Lock>]>>,
     locks: AtomicUsize,
-    /// How many of the keys are kept by their SHA-256.
+    /// The number of keys that are stored by their SHA-256.
     by_sha256: AtomicUsize,
-    /// From which addresses callers may call, of those that may not from all.
+    /// The address lists of callers that have one.
     acls: HashMap<CallerId, Arc<Acl>>,
-    /// How many of them there are.
+    /// The number of address lists.
     held: AtomicUsize,
-    /// The routes that callers have grants for, in order.
+    /// The routes that callers have grants for, sorted.
     granted: HashMap<CallerId, Arc<[RouteName]>>,
     throttles: Throttles,
     applied_seq: watch::Sender<Seq>,
     health: Health,
-    /// The number of tasks that follow a registry's change log into it.
+    /// The number of tasks that apply a registry's change log to this directory.
     followers: AtomicUsize,
-    /// Held by who writes.
+    /// The data that only writers need. Its mutex serialises them.
     roster: Mutex<WriterIndex>,
 }
 
 impl Directory {
-    /// An empty directory that digests presented credentials with these peppers.
+    /// Creates an empty directory that computes the digests of credentials with these peppers.
     #[must_use]
     pub fn new(peppers: Peppers) -> Self {
         Self {
@@ -115,14 +118,16 @@ impl Directory {
         }
     }
 
-    /// The credential that a presented text proves, with its caller; disabled and expired ones too.
+    /// Returns the credential whose secret is this text, with its caller. Disabled and expired credentials are
+    /// included.
     #[must_use]
     pub fn find(&self, presented: &str) -> Option<Arc<KeyEntry>> {
         let found = self.digests_of(presented).filter(|key| key.kind().is_bearer());
         found.or_else(|| self.find_by_sha256(presented))
     }
 
-    /// The same among the keys of which only the SHA-256 was known when they came; they are of any form.
+    /// Returns the credential whose secret is this text, of those that were imported as a SHA-256. They may have
+    /// any format.
     #[must_use]
     pub fn find_by_sha256(&self, presented: &str) -> Option<Arc<KeyEntry>> {
         if !self.has_by_sha256() {
@@ -136,19 +141,20 @@ impl Directory {
         })
     }
 
-    /// Whether there are such keys.
+    /// Returns `true` if there are keys that were imported as a SHA-256.
     #[must_use]
     pub fn has_by_sha256(&self) -> bool {
         self.by_sha256.load(Ordering::Acquire) > 0
     }
 
-    /// The credential that signs under this access key, with its caller; disabled and expired ones too.
+    /// Returns the signing credential with this access key, with its caller. Disabled and expired credentials are
+    /// included.
     #[must_use]
     pub fn find_signing_key(&self, access_key: &str) -> Option<Arc<KeyEntry>> {
         self.digests_of(access_key).filter(|key| !key.kind().is_bearer())
     }
 
-    /// The app that has this AppKey, as the credential that it signs with: its id is the app's.
+    /// Returns the app with this AppKey, as its own signing credential. The credential has the app's id.
     #[must_use]
     pub fn find_app_key(&self, app_key: &str) -> Option<Arc<KeyEntry>> {
         self.apps.find(app_key)
@@ -162,27 +168,28 @@ impl Directory {
         })
     }
 
-    /// What credentials are digested with.
+    /// Returns the peppers with which digests of credentials are computed.
     #[must_use]
     pub fn peppers(&self) -> Arc<Peppers> {
         self.peppers.load_full()
     }
 
-    /// Digests with other peppers from now on; credentials whose pepper is not among them are no longer found.
+    /// Replaces the peppers. Credentials whose pepper is not among them are no longer found.
     pub fn set_peppers(&self, peppers: Peppers) {
         self.peppers.store(peppers.into());
     }
 
-    /// The tenant of an id.
+    /// Returns the tenant with this id.
     #[must_use]
     pub fn tenant(&self, id: &TenantId) -> Option<Arc<Tenant>> {
         self.tenants.pin().get(id).map(|slot| slot.load())
     }
 
-    /// The lock that stops a request longest, if any does: on the caller, or on the path or one above it.
+    /// Returns the lock that denies a request for the longest time, if there is one: on the caller, or on the path
+    /// or a path above it.
     ///
-    /// `path` is in its [normal form](crate::target), which [`Admission::path`](crate::Admission::path) gives; it is
-    /// matched byte for byte, segment by segment.
+    /// `path` is in its [normal form](crate::target), as returned by [`Admission::path`](crate::Admission::path).
+    /// It is compared byte by byte, segment by segment.
     #[must_use]
     pub fn lock(
         &self,
@@ -206,54 +213,56 @@ impl Directory {
         all.filter(stops).max_by_key(|lock| lock.expires_at).cloned()
     }
 
-    /// Whether a caller may call from an address.
+    /// Returns `true` if a caller may call from this address.
     #[must_use]
     pub fn address_allowed(&self, caller: &CallerId, address: Option<IpAddr>) -> bool {
         self.held.load(Ordering::Acquire) == 0
             || self.acls.pin().get(caller).is_none_or(|acl| acl.allows(address))
     }
 
-    /// Whether a caller has a grant for a route.
+    /// Returns `true` if a caller has a grant for a route.
     #[must_use]
     pub fn has_grant(&self, caller: &CallerId, route: &RouteName) -> bool {
         self.granted.pin().get(caller).is_some_and(|routes| routes.binary_search(route).is_ok())
     }
 
-    /// What a tenant's throttle has counted on a route, when the tenant bound one to it.
+    /// Returns the counter of the throttle that the tenant bound to the route, if any.
     #[must_use]
     pub fn throttle(&self, tenant: &TenantId, route: &RouteName) -> Option<Arc<ThrottleCounter>> {
         self.throttles.for_route(tenant, route)
     }
 
-    /// What is left to a caller of its quota, when it has one.
+    /// Returns the counter of the caller's quota, if it has one.
     #[must_use]
     pub fn quota(&self, caller: &CallerId) -> Option<Arc<QuotaCounter>> {
         self.throttles.for_caller(caller)
     }
 
-    /// The number of the last change applied.
+    /// Returns the number of the last applied change.
     #[must_use]
     pub fn applied(&self) -> Seq {
         *self.applied_seq.borrow()
     }
 
-    /// How many credentials it holds.
+    /// Returns the number of credentials.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.key_count.len()
     }
 
-    /// The credentials that were used in a moment's second or later, and when: within ten seconds, and by this process.
+    /// Returns the credentials that were used in the second of this moment or later, with the time of use. Times
+    /// are accurate to ten seconds. Only uses by this process are included.
     #[must_use]
     pub fn used_since(&self, moment: Timestamp) -> Vec<(CredentialId, Timestamp)> {
-        // Uses are kept in whole seconds: one later in the same second is told again rather than never.
+        // Uses are stored in whole seconds. A later use in the same second is reported again, because otherwise it
+        // would never be reported.
         let since = |used: &Timestamp| used.as_second() >= moment.as_second();
         let used = |key: &Arc<KeyEntry>| Some((key.id.clone(), key.used().filter(since)?));
         self.key_count.pin().values().filter_map(used).collect()
     }
 }
 
-/// `/a`, `/a/b`, `/a/b/c` of `/a/b/c`: every path a lock could stand on, up to the longest there can be.
+/// Returns every path that a lock could have, up to the maximum length: `/a`, `/a/b`, `/a/b/c` of `/a/b/c`.
 fn prefixes(path: &str) -> impl Iterator<Item = &str> {
     let bytes = path.as_bytes();
     (1..=bytes.len().min(1024))

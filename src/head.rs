@@ -1,4 +1,4 @@
-//! What a policy may see of a request.
+//! The part of a request that policies see.
 
 mod common_headers;
 
@@ -9,10 +9,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use crate::clock::Moment;
 use common_headers::CommonHeaders;
 
-/// The part of a request a policy may read: borrowed, without a body, with the moment of arrival.
+/// The part of a request that a policy may read: borrowed, without a body, with the moment of arrival.
 ///
-/// Making one looks through all fields once and notes where those stand that policies ask for most, so
-/// that [`only`](Self::only) costs them next to nothing.
+/// The constructors scan all headers once and remember the positions of those that policies read most, so that
+/// [`only`](Self::only) is cheap for these.
 ///
 /// ```
 /// use portcullis::{clock::{Clock, SystemClock}, Head};
@@ -25,33 +25,38 @@ use common_headers::CommonHeaders;
 pub struct Head<'a> {
     /// The method.
     pub method: &'a Method,
-    /// The request target, as the service behind is given it.
+    /// The request target that the inner service receives.
     pub uri: &'a Uri,
-    /// The request target, as the client sent it; see [`originally`](Self::originally).
+    /// The request target that the client sent; see [`originally`](Self::originally).
     pub original: &'a Uri,
-    /// The protocol's version.
+    /// The HTTP version.
     pub version: Version,
-    /// All fields.
+    /// All headers.
     pub headers: &'a HeaderMap,
-    /// The address the request came from, when the face knows it.
+    /// The client's address, if the face knows it.
     pub peer: Option<IpAddr>,
-    /// Whether content follows, as the message's framing says.
+    /// Whether a body follows, according to the framing of the message.
     pub content: bool,
-    /// When the request arrived: the one clock reading of its decision.
+    /// The moment of arrival: the only clock reading of the decision.
     pub now: Moment,
     known: CommonHeaders<'a>,
 }
 
 impl<'a> Head<'a> {
-    /// The head of a request that was taken apart.
+    /// Creates the head from the parts of a request.
     #[must_use]
-    pub fn from_parts(parts: &'a http::request::Parts, peer: Option<IpAddr>, content: bool, now: Moment) -> Self {
+    pub fn from_parts(
+        parts: &'a http::request::Parts,
+        peer: Option<IpAddr>,
+        content: bool,
+        now: Moment,
+    ) -> Self {
         let http::request::Parts { method, uri, version, headers, .. } = parts;
         let known = CommonHeaders::from_headers(headers);
         Self { method, uri, original: uri, version: *version, headers, peer, content, now, known }
     }
 
-    /// The head of a request that is still whole.
+    /// Creates the head of a whole request.
     #[must_use]
     pub fn from_request<B>(
         request: &'a http::Request<B>,
@@ -73,18 +78,19 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// Sets the target that the client sent, for a router that takes a prefix off the path of what it passes on,
-    /// as axum's `nest` does. Policies decide on this one: a lock, for example, is on the path that clients see.
+    /// Sets the target that the client sent, for a router that strips a prefix from the path before the inner
+    /// service, like axum's `nest`. Policies decide on this target: a lock, for example, applies to the path that
+    /// clients see.
     #[must_use]
     pub fn with_original_uri(mut self, original: &'a Uri) -> Self {
         self.original = original;
         self
     }
 
-    /// The one value of a field that may stand once.
+    /// Returns the value of a header that must not be repeated.
     ///
     /// # Errors
-    /// [`Repeated`] when it stands more than once: which one counts would be a guess.
+    /// [`RepeatedHeader`] if the header is repeated: which value counts would be a guess.
     #[inline]
     pub fn single(&self, name: &HeaderName) -> Result<Option<&'a HeaderValue>, RepeatedHeader> {
         if let Some(known) = self.known.single(name) {
@@ -97,14 +103,14 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// Whether the method is safe (RFC 9110, section 9.2.1): it only reads.
+    /// Returns `true` if the method is safe (RFC 9110, section 9.2.1), that is, if it only reads.
     #[must_use]
     pub fn is_safe(&self) -> bool {
         self.method.is_safe()
     }
 }
 
-/// A field that may stand once stands twice.
+/// A header that must not be repeated is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RepeatedHeader;
 

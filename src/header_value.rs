@@ -1,8 +1,8 @@
-//! Names and values of fields, without an allocation where that is possible.
+//! Names and values of headers, with few allocations.
 
 use http::HeaderValue;
 
-/// `000` to `999`, one after the other.
+/// The numbers `000` to `999` in a row.
 #[allow(clippy::cast_possible_truncation, reason = "each digit is below ten")]
 const DIGITS: [u8; 3_000] = {
     let mut digits = [0; 3_000];
@@ -21,23 +21,24 @@ static BELOW_A_THOUSAND: &str = match std::str::from_utf8(&DIGITS) {
     Err(_) => "",
 };
 
-/// Returns `true` if a server may take one field name, in lower case, for the other.
+/// Returns `true` if a server may treat two header names, in lower case, as the same.
 ///
-/// CGI, and what descends from it (WSGI, PHP, Rack, Perl), writes every byte of a name that is no letter or digit
-/// as `_`: `X.Caller_Id` and `X-Caller-Id` are one variable.
+/// CGI and its descendants (WSGI, PHP, Rack, Perl) replace every byte of a name that is not a letter or digit by `_`:
+/// `X.Caller_Id` and `X-Caller-Id` become the same variable.
 pub(crate) fn eq_ignore_case(name: &str, other: &str) -> bool {
     let alike = |(a, b): (u8, u8)| a == b || !a.is_ascii_alphanumeric() && !b.is_ascii_alphanumeric();
     name.len() == other.len() && name.bytes().zip(other.bytes()).all(alike)
 }
 
-/// Reads a number in the one spelling that every reader agrees on: digits, without a sign or a leading zero.
+/// Parses a number in the only spelling that all parsers agree on: digits without a sign or a leading zero.
 pub(crate) fn parse_u64(digits: &[u8]) -> Option<u64> {
     let is_plain = digits.iter().all(u8::is_ascii_digit) && (digits == b"0" || !digits.starts_with(b"0"));
-    // `parse` alone would take a sign and leading zeros.
+    // `parse` alone would accept a sign and leading zeros.
     str::from_utf8(digits).ok().filter(|_| is_plain)?.parse().ok()
 }
 
-/// A number as a field's value. Those of three digits, as most lengths and waits have, are not allocated.
+/// Returns a number as a header value. Numbers of up to three digits, such as most lengths and waits, need no
+/// allocation.
 pub(crate) fn from_u64(number: u64) -> HeaderValue {
     let short = usize::try_from(number).ok().filter(|number| *number < 1_000);
     let text = short.and_then(|number| {
@@ -47,12 +48,12 @@ pub(crate) fn from_u64(number: u64) -> HeaderValue {
     text.map_or_else(|| long(number), HeaderValue::from_static)
 }
 
-/// `HeaderValue::from` would allocate twice.
+/// Avoids the second allocation of `HeaderValue::from`.
 fn long(number: u64) -> HeaderValue {
     HeaderValue::from_str(itoa::Buffer::new().format(number)).unwrap_or_else(|_| number.into())
 }
 
-/// A text that is put together where it stands, of at most `N` bytes.
+/// A stack-allocated string of at most `N` bytes.
 pub(crate) struct HeaderBuf<const N: usize> {
     bytes: [u8; N],
     len: usize,
@@ -63,7 +64,7 @@ impl<const N: usize> HeaderBuf<N> {
         Self { bytes: [0; N], len: 0 }
     }
 
-    /// Adds a piece; one for which there is no room is left out whole.
+    /// Appends a piece; a piece that does not fit is omitted as a whole.
     pub(crate) fn push(&mut self, piece: &str) {
         let end = self.len + piece.len();
         if let Some(room) = self.bytes.get_mut(self.len..end) {

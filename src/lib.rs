@@ -1,37 +1,38 @@
 //! # Portcullis
 //!
-//! Anyone who puts an API in front of customers needs the same four bars: *who is calling* (401, 403),
-//! *how much may they* (402, 429), *is it locked just now* (423), *do we speak the same format* (406, 415).
+//! API gateway policies as Tower layers, and a gateway built from them. A policy answers one question about a
+//! request: *who is the caller* (401, 403), *how many requests may it send* (402, 429), *is the resource locked*
+//! (423), *do client and server support the same format* (406, 415).
 //!
-//! Each bar is a [`Policy`]: synchronous, without I/O, over a borrowed [`Head`]. A chain of them either
-//! admits and leaves an [`Admission`] (who, how much is left, which media type), or denies with a
-//! [`Denial`], which [`problem`] writes as HTTP.
+//! Each rule is a [`Policy`]: synchronous, without I/O, over a borrowed [`Head`]. A chain of policies either admits
+//! the request and returns an [`Admission`] (caller, remaining requests, negotiated media type), or denies it with a
+//! [`Denial`], which [`problem`] renders as an HTTP response.
 //!
-//! How policies meet a server is a *face*: [`mod@tower`] (feature `tower`, on by default) for axum and
-//! everything else on tower; [`mod@pingora`] (feature `pingora`) for an existing `ProxyHttp` proxy; and the
-//! `portcullis` gateway (feature `gateway`), which serves the same tower stack.
+//! A *face* connects policies to a server: [`mod@tower`] (feature `tower`, on by default) for axum and all other
+//! Tower services; [`mod@pingora`] (feature `pingora`) for an existing `ProxyHttp` proxy; and the `portcullis`
+//! gateway (feature `gateway`), which serves the same Tower stack.
 //!
-//! The callers, keys, plans and locks live in a [`registry`]; policies read them from the in-memory
-//! [`directory`], which follows the registry's change log. Two published contracts and an admin API of our own
-//! manage them over HTTP: [`surface`] (feature `surface`).
+//! A [`registry`] stores callers, keys, plans and locks. Policies read them from the in-memory [`directory`], which
+//! follows the registry's change log. Two published contracts and an admin API of our own manage them over HTTP:
+//! [`surface`] (feature `surface`).
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods))]
 
-mod client_prefix;
 pub mod admission;
-pub mod model;
+mod client_prefix;
 pub mod clock;
 pub mod denial;
 pub mod directory;
-mod header_value;
 mod head;
+mod header_value;
 pub mod limit;
 pub mod media;
+pub mod model;
+pub mod normalize_path;
 pub mod policy;
 pub mod problem;
 pub mod registry;
 pub mod signature;
-pub mod normalize_path;
 pub mod transfer;
 
 #[cfg(feature = "gateway")]
@@ -55,7 +56,7 @@ pub use denial::Denial;
 pub use head::{Head, RepeatedHeader};
 pub use policy::{Policy, Stop, Wait};
 
-/// The README's example runs with the documentation's.
+/// Compiles the README's example as a doctest.
 #[cfg(all(doctest, feature = "tower"))]
 #[doc = include_str!("../README.md")]
 mod readme {}

@@ -1,19 +1,19 @@
-//! Budgets: the synchronous part a rate limit spends from. Windows in which a throttle or a quota counts. And how
-//! slow a client may be.
+//! Rate limits, counters of throttles and quotas, and the minimum data rate of clients. All of them are
+//! synchronous.
 
-mod quota_counter;
 mod bucket;
 mod buckets;
-mod plan_rules;
 mod min_data_rate;
+mod plan_rules;
+mod quota_counter;
 mod throttle_counter;
 mod window;
 
+pub use bucket::Bucket;
+pub use min_data_rate::{MinDataRate, RateMeter};
+pub use plan_rules::{CallerBuckets, Decision, LimitSnapshot, LimitStatus, PlanRules};
 pub use quota_counter::QuotaCounter;
 pub(crate) use quota_counter::QuotaPermit;
-pub use bucket::Bucket;
-pub use plan_rules::{PlanRules, CallerBuckets, LimitSnapshot, LimitStatus, Decision};
-pub use min_data_rate::{RateMeter, MinDataRate};
 pub use throttle_counter::ThrottleCounter;
-pub(crate) use throttle_counter::{ThrottlePermit, ThrottleCounts};
-pub use window::{LimitedBy, LimitExceeded};
+pub(crate) use throttle_counter::{ThrottleCounts, ThrottlePermit};
+pub use window::{LimitExceeded, LimitedBy};

@@ -1,4 +1,4 @@
-//! The `portcullis` binary: arguments and start-up, nothing else.
+//! The `portcullis` binary: command-line arguments and start-up.
 
 use std::{
     fmt,
@@ -12,41 +12,42 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use portcullis::{
-    model::text::{escaped, escaped_json},
     cli::{
+        backup, check,
         client::ApiError,
-        backup, check, introduction,
+        introduction,
         manage::{self, Manage},
         secrets, sign, transfer,
     },
     clock::{Clock, SystemClock},
     config::{Config, ConfigError},
     gateway::{self, LogWriter, audit},
+    model::text::{escaped, escaped_json},
 };
 use tracing_subscriber::{EnvFilter, prelude::*};
 
-/// A request is some twenty pieces of memory, each soon given back: the system's allocator spends a fifth of
-/// a request's instructions on putting them together again.
+/// The global allocator. A request makes about twenty short-lived allocations, and the system allocator spends a fifth
+/// of the request's instructions on merging freed blocks.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// A gateway that stands in front of an API: who is calling, how much may they, is it locked just now, do
-/// we speak the same format.
+/// An API gateway: it authenticates callers, enforces their limits and locks, and negotiates media types.
 #[derive(Parser)]
 #[command(
     version,
     about,
     after_help = "\
 Start here:
-  portcullis init  --config config/gateway.toml     first tenant, app and key; shows the key once
-  portcullis serve --config config/gateway.toml     until SIGTERM or SIGQUIT (requests finish) or SIGINT (at once)
+  portcullis init  --config config/gateway.toml     creates the first tenants, callers and keys; shows the keys once
+  portcullis serve --config config/gateway.toml     runs until SIGTERM or SIGQUIT (graceful) or SIGINT (immediate)
 
-SIGHUP, SIGUSR1 and SIGUSR2 are ignored, with a log line.
+`serve` logs and ignores SIGHUP, SIGUSR1 and SIGUSR2.
 
-What it logs goes to standard output as JSON lines; RUST_LOG chooses what (default: info, of the libraries
-warnings or errors; RUST_LOG=debug for more, RUST_LOG=info,access=off to leave out the access log). A reader
-that is too slow misses lines, which are counted; nothing waits for it. Exit status: 0 done, 1 failed, 2 usage,
-3 refused by the admin API."
+`serve` logs JSON lines to standard output. RUST_LOG selects them (default: info, and warnings or errors of
+libraries; RUST_LOG=debug logs more, RUST_LOG=info,access=off omits the access log). If the reader of the log is
+too slow, lines are dropped and counted; requests never wait for it.
+
+Exit status: 0 success, 1 failure, 2 wrong usage, 3 denied by the admin API."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -55,45 +56,46 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the gateway that a configuration describes.
+    /// Run the gateway with a configuration.
     Serve(ConfigFile),
-    /// Check a configuration and report everything that is wrong with it, each with line and column: syntax, names,
-    /// routes that no request can reach, settings without effect, files. Opens no listener and no store.
+    /// Check a configuration and report every error and warning with line and column: syntax, unknown names, routes
+    /// that no request can reach, settings without effect, missing files. Opens no listener and no store.
     Check {
         #[command(flatten)]
         file: ConfigFile,
         #[command(flatten)]
         arguments: check::Arguments,
     },
-    /// Make secrets and store, and in an empty store a first tenant, app and key, which is shown once.
+    /// Create the secrets file and the store and, in an empty store, the first tenants, callers and keys. The keys are
+    /// shown only once.
     Init {
         #[command(flatten)]
         file: ConfigFile,
-        /// Make new keys in the place of those that an earlier run showed, which are then refused: for when what
-        /// it showed was lost.
+        /// Replace the keys that an earlier run showed, for example because they were lost. The old keys are no longer
+        /// accepted.
         #[arg(long)]
         new_keys: bool,
     },
-    /// Copy the store to a file, consistently and whether or not a gateway runs. It holds every digest and every
-    /// sealed secret; the secrets file is not in it.
+    /// Copy the store to a file, consistently, even while a gateway runs. The copy contains every digest and every
+    /// sealed secret, but not the secrets file.
     Backup {
         #[command(flatten)]
         file: ConfigFile,
-        /// A file that is not there yet.
+        /// The file to create; it must not exist.
         #[arg(value_name = "FILE")]
         to: PathBuf,
     },
-    /// Account for changes: who made which, when, and whether the record of them is whole.
+    /// List and verify the changes: each with its author and time.
     #[command(subcommand)]
     Audit(Audit),
-    /// Manage tenants: customers, each with its callers.
+    /// Manage tenants: customers with their callers.
     Tenant {
         #[command(flatten)]
         place: AdminTarget,
         #[command(subcommand)]
         command: manage::Tenants,
     },
-    /// Manage the callers of a tenant: api clients, apps, operators, administrators.
+    /// Manage the callers of a tenant: API clients, apps, operators, administrators.
     App {
         #[command(flatten)]
         place: AdminTarget,
@@ -114,7 +116,7 @@ enum Command {
         #[command(subcommand)]
         command: manage::Plans,
     },
-    /// Lock callers and paths while they are worked on.
+    /// Manage locks on callers and paths.
     Lock {
         #[command(flatten)]
         place: AdminTarget,
@@ -128,45 +130,45 @@ enum Command {
         #[command(subcommand)]
         command: manage::Routes,
     },
-    /// Write a script that completes these commands, for a shell.
+    /// Print a completion script for a shell.
     Completions {
-        /// Which shell.
+        /// The shell.
         shell: Shell,
     },
-    /// Write everything in the store to one file: tenants, plans, callers, credentials, locks. Keys as their
-    /// digests, app secrets sealed.
+    /// Export the store to one file: tenants, plans, callers, credentials, locks. The file contains keys as digests and
+    /// app secrets in sealed form.
     Export {
         #[command(flatten)]
         file: ConfigFile,
         #[command(flatten)]
         arguments: transfer::Export,
     },
-    /// Read what an export wrote into the store.
+    /// Import a file that `export` wrote.
     Import {
         #[command(flatten)]
         file: ConfigFile,
         #[command(flatten)]
         arguments: transfer::Import,
     },
-    /// Make credentials of another gateway's keys, or of their SHA-256.
+    /// Import the keys of another gateway, or their SHA-256 digests.
     ImportKeys {
         #[command(flatten)]
         file: ConfigFile,
         #[command(flatten)]
         arguments: transfer::ImportKeys,
     },
-    /// Sign a request (SDK-HMAC-SHA256) and show every step of it, or say why a signature does not hold.
+    /// Sign a request (SDK-HMAC-SHA256) and show every step, or explain why a signature is invalid.
     Sign(Box<sign::Arguments>),
-    /// Rotate what keys the digests of credentials and what seals secrets.
+    /// Manage the peppers (keys of the credential digests) and the seal keys (encryption keys of stored secrets).
     Secrets {
         #[command(flatten)]
         file: ConfigFile,
         #[command(subcommand)]
         command: secrets::Secrets,
     },
-    /// Run a service to put behind a first gateway: it answers every request with what reached it.
+    /// Run a demo upstream that responds to every request with a description of that request.
     Demo {
-        /// Where to listen.
+        /// The address and port to listen on.
         #[arg(long, default_value = "127.0.0.1:9000")]
         listen: SocketAddr,
     },
@@ -174,32 +176,32 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Audit {
-    /// Prove that the store holds what was written through the program and nothing else. Prints a number and
-    /// a hash: keep it elsewhere, and give it to a later run, which proves that nothing before it was altered.
+    /// Verify that nothing but this program has changed the store. Prints a head (the number and hash of the last
+    /// change): keep it elsewhere and pass it to a later run, which then proves that no earlier change was altered.
     Verify {
         #[command(flatten)]
         file: ConfigFile,
-        /// What an earlier run printed, as NUMBER:HASH.
+        /// The head that an earlier run printed.
         #[arg(long, value_name = "NUMBER:HASH")]
         head: Option<audit::ChainHead>,
     },
-    /// List the changes, oldest first, without digests and secrets.
+    /// List the changes, oldest first. Digests and secrets are omitted.
     List {
         #[command(flatten)]
         file: ConfigFile,
-        /// Only those after this number.
+        /// Only changes after this number.
         #[arg(long, default_value_t = 0)]
         after: u64,
-        /// At most so many.
+        /// The maximum number of changes.
         #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
         limit: u64,
-        /// As JSON lines, with all that was before and is after.
+        /// Print JSON lines that contain the complete state before and after each change.
         #[arg(long)]
         json: bool,
     },
 }
 
-/// Where the admin API is, or the store.
+/// The configuration and the admin API to use.
 #[derive(clap::Args)]
 struct AdminTarget {
     #[command(flatten)]
@@ -217,7 +219,8 @@ impl AdminTarget {
 
 #[derive(clap::Args)]
 struct ConfigFile {
-    /// The configuration, TOML; `config/gateway.toml` shows all there is. Relative paths in it are relative to it.
+    /// The configuration file (TOML); `config/gateway.toml` documents every setting. Relative paths in the file are
+    /// relative to its folder.
     #[arg(
         long,
         short,
@@ -230,7 +233,7 @@ struct ConfigFile {
 }
 
 impl Command {
-    /// Returns `true` if the output has a secret that is shown once.
+    /// Returns `true` if the output contains a secret that is shown only once.
     fn shows_secret(&self) -> bool {
         matches!(
             self,
@@ -241,7 +244,7 @@ impl Command {
     }
 }
 
-/// The exit status of a command that the admin API has refused.
+/// The exit status of a command that the admin API denied.
 const REFUSED: u8 = 3;
 
 fn main() -> ExitCode {
@@ -252,16 +255,16 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) && shows_secret => {
             let _ = writeln!(
                 io::stderr(),
-                "portcullis: the output was closed before it was read. What the command made is in the store, and its \
-                 secret is shown only once: remove it, and make another one"
+                "portcullis: standard output was closed before the result was written. The new entry is in the store, but \
+                 its secret is shown only once: delete the entry and create another one"
             );
             ExitCode::FAILURE
         }
-        // Whoever reads the output has seen enough.
+        // The reader closed the pipe because it needs no more output.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Each mistake in a configuration has its own line, which begins with file, line and column. Nobody may be
-            // reading this either.
+            // Each error of a configuration is a line that begins with file, line and column. Standard error may be
+            // closed, too.
             let _ = match error.downcast_ref::<ConfigError>() {
                 Some(mistakes) => writeln!(io::stderr(), "{mistakes}"),
                 None => writeln!(io::stderr(), "portcullis: {error:#}"),
@@ -298,7 +301,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             let config = Config::load(&file.config)?;
             let anchor = runtime()?.block_on(audit::verify(&config, head))?;
             say(format_args!(
-                "{}: verified: no change in the log was altered, and the tables match it\nhead {anchor}",
+                "{}: verified: no change in the log was altered, and the tables match the log\nhead {anchor}",
                 config.store.path.display()
             ))
         }
@@ -318,7 +321,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Lock { place, command } => place.run(Manage::Locks(command)),
         Command::Route { place, command } => place.run(Manage::Routes(command)),
         Command::Completions { shell } => {
-            // Into memory: the library panics when it cannot write.
+            // The script is generated in memory because the library panics on write errors.
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "portcullis", &mut script);
             Ok(io::stdout().lock().write_all(&script)?)
@@ -326,8 +329,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Export { file, arguments } => {
             let done = transfer::export(|| Ok(Config::load(&file.config)?), &arguments);
             let exported = runtime()?.block_on(done)?;
-            // The file is whole, whether or not anybody reads this.
-            let _ = writeln!(io::stderr(), "exported: {exported}");
+            // The file is complete even if this message cannot be written.
+            let _ = writeln!(io::stderr(), "exported {exported}");
             Ok(())
         }
         Command::Import { file, arguments } => {
@@ -352,7 +355,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// A change for people: who did what to which, and what is different since.
+/// Writes a change as one line of text: its author, the action, the entity and the changed members.
 fn print_change(out: &mut impl Write, change: &audit::ChangeRecord) -> io::Result<()> {
     let audit::ChangeRecord { seq, at, actor, verb, kind, id, .. } = change;
     write!(out, "{seq:>6}  {at:.3}  {}  {} {kind} {}", escaped(actor), verb.as_str(), escaped(id))?;
@@ -378,19 +381,19 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-/// Logs to standard output from here on.
+/// Starts logging to standard output.
 fn init_logging() -> anyhow::Result<LogWriter> {
-    // What h2 and rustls warn of, a client can cause as often as it likes.
+    // Clients can provoke the warnings of h2 and rustls at will.
     const DEFAULT: &str = "info,pingora_core=warn,pingora=warn,sqlx=warn,h2=error,rustls=error";
 
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
-    let writer = LogWriter::stdout().context("starting the log")?;
+    let writer = LogWriter::stdout().context("cannot start the log")?;
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
     tracing_subscriber::registry().with(filter).with(lines.with_writer(writer.clone())).init();
     Ok(writer)
 }
 
-/// Logs errors of a command to standard error: an answer says that the store failed, the log says why.
+/// Logs errors of a command to standard error. A response only says that the store failed; the log contains the cause.
 fn log_errors() {
     let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(io::stderr);
     lines.without_time().with_target(false).log_internal_errors(false).init();
@@ -400,12 +403,12 @@ fn init(config: &Config, new_keys: bool) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let Some(start) = runtime.block_on(gateway::bootstrap(config, new_keys))? else {
         return say(format_args!(
-            "The store {} has its tenants already; nothing was made. Were the keys lost that the first run showed? \
-             `portcullis init --new-keys` makes others in their place.",
+            "The store {} already has tenants; nothing was created. If the keys of the first run are lost, replace \
+             them with `portcullis init --new-keys`.",
             config.store.path.display()
         ));
     };
-    // All of it at once, and before any key is stored: what could not be shown proves nobody.
+    // The keys are shown at once and before any of them is stored, so that a key that was not shown is never accepted.
     let shown = {
         let mut out = io::stdout().lock();
         introduction::introduction(config, &start)
@@ -415,8 +418,9 @@ fn init(config: &Config, new_keys: bool) -> anyhow::Result<()> {
     };
     if let Err(error) = shown {
         runtime.block_on(start.abandon());
-        // Not as its cause: for other commands, a closed pipe is no failure.
-        anyhow::bail!("standard output: {error}; no key was stored: run `portcullis init` again");
+        // The I/O error is not attached as the cause: a closed pipe would then count as success, as it does for other
+        // commands.
+        anyhow::bail!("standard output failed: {error}; no key was stored. Run `portcullis init` again");
     }
-    runtime.block_on(start.store()).context("what is shown above could not be stored and is worth nothing")
+    runtime.block_on(start.store()).context("cannot store the keys above; they are not valid")
 }

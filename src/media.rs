@@ -1,9 +1,9 @@
-//! Media types, media ranges and weights (RFC 9110 sections 8.3.1, 12.4.2 and 12.5.1); no HTTP around them.
+//! Media types, media ranges and weights (RFC 9110 sections 8.3.1, 12.4.2 and 12.5.1), independent of HTTP.
 //!
-//! A route says what it offers as [`MediaType`]s and what it takes as [`MediaRange`]s, both parsed
-//! once. A request's field values stay borrowed: [`negotiate`] picks an offer for its `Accept`,
-//! [`ContentType`] reads its `Content-Type`. Neither allocates, and the time they take grows with
-//! the length of the field times the number of offers, whatever the client sends.
+//! A route offers [`MediaType`]s and accepts [`MediaRange`]s; both are parsed once. The header values of a request
+//! stay borrowed: [`negotiate`] selects an offer for its `Accept`, [`ContentType`] parses its `Content-Type`. Neither
+//! allocates, and their run time is at most proportional to the length of the header times the number of offers, for
+//! any input.
 //!
 //! ```
 //! use portcullis::media::{ContentType, MediaRange, MediaType, negotiate};
@@ -17,27 +17,26 @@
 //! # Ok::<(), portcullis::media::InvalidMedia>(())
 //! ```
 //!
-//! # What is read although it is malformed
+//! # Leniency
 //!
-//! In `Accept`, a weight without its leading zero (`q=.2`) and a bare `*` for `*/*`: old Java
-//! clients send both. In every field, what lists and parameters allow between their separators:
-//! nothing at all (`,,` and `;;`), spaces and tabs. Any other malformed element of an `Accept` is
-//! skipped and the rest of the list counts.
+//! `Accept` may contain a weight without its leading zero (`q=.2`) and a bare `*` for `*/*`: old Java clients send
+//! both. Every header may contain the empty elements that lists and parameters allow (`,,` and `;;`), spaces and
+//! tabs. Any other malformed element of an `Accept` is skipped, and the rest of the list counts.
 
 use std::error::Error;
 use std::fmt;
 use std::iter;
 use std::str::FromStr;
 
-/// RFC 9110 section 5.6.3: optional whitespace.
+/// Optional whitespace (RFC 9110 section 5.6.3).
 const BLANKS: [char; 2] = [' ', '\t'];
 
-/// One media type, with its parameters, as a route offers it: `application/json;charset=utf-8`.
+/// A media type with its parameters, as a route offers it: `application/json;charset=utf-8`.
 ///
-/// It keeps the text it was parsed from, which is ASCII without control characters other than a tab
-/// and so can be sent as a `Content-Type`. Two are equal when they mean the same type: letter case
-/// of names and of the `charset` value, quoting, blanks and the order of parameters do not matter
-/// (RFC 9110 section 8.3.1).
+/// Keeps the text from which it was parsed. That text is ASCII without control characters other than tabs and can
+/// therefore be sent as a `Content-Type`. Two media types are equal if they mean the same type: letter case of names
+/// and of the `charset` value, quoting, whitespace and the order of parameters do not matter (RFC 9110 section
+/// 8.3.1).
 ///
 /// ```
 /// use portcullis::media::MediaType;
@@ -56,7 +55,7 @@ pub struct MediaType {
 }
 
 impl MediaType {
-    /// The media type as it was written, without outer blanks.
+    /// Returns the media type as it was written, without surrounding whitespace.
     ///
     /// ```
     /// use portcullis::media::MediaType;
@@ -69,7 +68,8 @@ impl MediaType {
         &self.text
     }
 
-    /// How closely `range` (`type/subtype` without parameters) names this type, if it covers it.
+    /// Returns the precision with which `range` (`type/subtype` without parameters) covers this type, or `None` if it
+    /// does not.
     fn precision(&self, range: &str) -> Option<Precision> {
         if range == "*/*" || range == "*" {
             Some(Precision::Anything)
@@ -86,10 +86,10 @@ impl MediaType {
 impl FromStr for MediaType {
     type Err = InvalidMedia;
 
-    /// Reads one media type; wildcards, a `q` and a repeated parameter are refused.
+    /// Parses one media type; rejects wildcards, a `q` and a repeated parameter.
     ///
     /// # Errors
-    /// The [`InvalidMedia`] that says what is wrong with `text`.
+    /// The [`InvalidMedia`] that describes the fault of `text`.
     fn from_str(text: &str) -> Result<Self, InvalidMedia> {
         let text = text.trim_matches(BLANKS);
         let (essence, parameters) = split_params(text);
@@ -110,7 +110,7 @@ impl fmt::Display for MediaType {
 
 impl PartialEq for MediaType {
     fn eq(&self, other: &Self) -> bool {
-        // No name repeats within one type, so equal counts and one-way containment are equal sets.
+        // No name repeats within one type, so equal counts and one-way containment mean equal sets.
         self.essence == other.essence
             && self.parameters.len() == other.parameters.len()
             && self.parameters.iter().all(|parameter| other.parameters.contains(parameter))
@@ -119,11 +119,11 @@ impl PartialEq for MediaType {
 
 impl Eq for MediaType {}
 
-/// A set of media types a route takes as `Content-Type`.
+/// A set of media types that a route accepts as `Content-Type`.
 ///
-/// One of `application/json`, `application/*`, `*/*`, `application/*+json` and `*/*+json`, the last
-/// two for every type with that structured syntax suffix (RFC 6838 section 4.2.8). Parameters narrow
-/// it: each must be in the content type, with this value.
+/// The forms are `application/json`, `application/*`, `*/*`, `application/*+json` and `*/*+json`, the last two for
+/// every type with that structured syntax suffix (RFC 6838 section 4.2.8). Parameters narrow the range: the content
+/// type must have each of them, with the same value.
 ///
 /// ```
 /// use portcullis::media::{ContentType, MediaRange};
@@ -136,7 +136,7 @@ impl Eq for MediaType {}
 #[derive(Clone, Debug)]
 pub struct MediaRange {
     text: Box<str>,
-    /// `None` is every type.
+    /// `None` means every type.
     kind: Option<Box<str>>,
     subtype: Subtypes,
     parameters: Box<[Parameter]>,
@@ -150,7 +150,8 @@ enum Subtypes {
 }
 
 impl MediaRange {
-    /// The range as it was written, without outer blanks; fit for an `Accept` field on a 415.
+    /// Returns the range as it was written, without surrounding whitespace; suitable for the `Accept` header of a
+    /// 415.
     ///
     /// ```
     /// use portcullis::media::MediaRange;
@@ -163,15 +164,15 @@ impl MediaRange {
         &self.text
     }
 
-    /// Whether it is one type without parameters, so that its own text is in it.
+    /// Returns `true` if the range is a single type without parameters, so that its text is a member of it.
     pub(crate) fn is_plain(&self) -> bool {
         self.kind.is_some() && matches!(self.subtype, Subtypes::One(_)) && !self.text.contains(';')
     }
 
-    /// Whether `content_type` is in this range (RFC 9110 section 8.3.1).
+    /// Returns `true` if `content_type` is in this range (RFC 9110 section 8.3.1).
     ///
-    /// A content type that repeats a parameter this range asks for must give it the same value every
-    /// time: which one its reader will go by is unknown.
+    /// A content type that repeats a parameter of this range must give it the same value every time, because parsers
+    /// differ in which value they use.
     ///
     /// ```
     /// use portcullis::media::{ContentType, MediaRange};
@@ -192,10 +193,10 @@ impl MediaRange {
 impl FromStr for MediaRange {
     type Err = InvalidMedia;
 
-    /// Reads a configured range; a `q`, a repeated parameter and a bare `*` are refused.
+    /// Parses a configured range; rejects a `q`, a repeated parameter and a bare `*`.
     ///
     /// # Errors
-    /// The [`InvalidMedia`] that says what is wrong with `text`.
+    /// The [`InvalidMedia`] that describes the fault of `text`.
     fn from_str(text: &str) -> Result<Self, InvalidMedia> {
         let text = text.trim_matches(BLANKS);
         let (essence, parameters) = split_params(text);
@@ -218,7 +219,7 @@ impl fmt::Display for MediaRange {
 
 impl Subtypes {
     fn parse(text: &str) -> Result<Self, InvalidMedia> {
-        // The suffix of a type follows its last plus, so one with a plus in it would never be found.
+        // The suffix of a type follows its last plus, so a suffix with a plus would never match.
         let suffix = text.strip_prefix("*+").filter(|name| !name.is_empty() && !name.contains(['*', '+']));
         match suffix {
             Some(suffix) => Ok(Self::Suffixed(suffix.into())),
@@ -239,7 +240,7 @@ impl Subtypes {
     }
 }
 
-/// The media type of a body as a client states it: a `Content-Type` field value, borrowed.
+/// The media type of a body according to the client: a borrowed `Content-Type` value.
 ///
 /// ```
 /// use portcullis::media::{ContentType, MediaRange};
@@ -252,14 +253,14 @@ impl Subtypes {
 pub struct ContentTypeHeader<'a> {
     kind: &'a str,
     subtype: &'a str,
-    /// What follows the first semicolon; every parameter in it is well formed.
+    /// The text after the first semicolon; all of its parameters are well-formed.
     parameters: &'a str,
 }
 
 impl<'a> ContentTypeHeader<'a> {
-    /// Reads a `Content-Type` field value (RFC 9110 section 8.3) without allocating.
+    /// Parses a `Content-Type` value (RFC 9110 section 8.3) without allocating.
     ///
-    /// Blanks around it and around `;` are allowed, so are empty and repeated parameters.
+    /// Whitespace around it and around `;` is allowed, and so are empty and repeated parameters.
     ///
     /// ```
     /// use portcullis::media::{ContentType, InvalidMedia};
@@ -269,8 +270,8 @@ impl<'a> ContentTypeHeader<'a> {
     /// ```
     ///
     /// # Errors
-    /// The [`InvalidMedia`] that says what is wrong: `value` is empty, a list, has a `*` in its type,
-    /// or a parameter that is not `name=value`.
+    /// The [`InvalidMedia`] that describes the fault: `value` is empty, is a list, has a `*` in its type, or has a
+    /// parameter that is not `name=value`.
     pub fn parse(value: &'a str) -> Result<Self, InvalidMedia> {
         let (essence, rest) = split_params(value.trim_matches(BLANKS));
         let (kind, subtype) = parse_essence(essence)?;
@@ -278,7 +279,7 @@ impl<'a> ContentTypeHeader<'a> {
         Ok(Self { kind, subtype, parameters: rest })
     }
 
-    /// Whether `wanted` is here, and never with another value.
+    /// Returns `true` if the parameter `wanted` is present, and never with another value.
     fn agrees_on(&self, wanted: &Parameter) -> bool {
         let mut same_name =
             parameters(self.parameters).flatten().filter(|sent| wanted.has_name_of(*sent)).peekable();
@@ -286,7 +287,7 @@ impl<'a> ContentTypeHeader<'a> {
     }
 }
 
-/// How much a client wants an offer: 0 (not at all) to 1000 thousandths (RFC 9110 section 12.4.2).
+/// The weight of an offer for a client: 0 (not acceptable) to 1000 thousandths (RFC 9110 section 12.4.2).
 ///
 /// ```
 /// use portcullis::media::{MediaType, Weight, quality};
@@ -303,10 +304,10 @@ pub struct Weight(u16);
 impl Weight {
     /// Not acceptable, `q=0`.
     pub const ZERO: Self = Self(0);
-    /// Wanted most, `q=1`, and what no `q` at all means.
+    /// Most preferred, `q=1`, which is also the default.
     pub const ONE: Self = Self(1000);
 
-    /// The weight in thousandths, 0 to 1000.
+    /// Returns the weight in thousandths, 0 to 1000.
     ///
     /// ```
     /// use portcullis::media::Weight;
@@ -318,7 +319,7 @@ impl Weight {
         self.0
     }
 
-    /// `None` for anything but the grammar's 0 to 1 with up to three decimals, or those alone (`.2`).
+    /// Parses 0 to 1 with up to three decimals (the grammar), or the decimals alone (`.2`); otherwise returns `None`.
     fn parse(text: &str) -> Option<Self> {
         let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
         if decimals.len() > 3 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -335,15 +336,14 @@ impl Weight {
     }
 }
 
-/// The weight of `offer` under one `Accept` field value (RFC 9110 section 12.5.1).
+/// Returns the weight of `offer` for one `Accept` value (RFC 9110 section 12.5.1).
 ///
-/// The most specific range that covers the offer decides: an exact type with more parameters before
-/// one with fewer, then `type/*`, then `*/*`; the highest weight among equally specific ones. Every
-/// parameter of a range except `q`, before it or after it, must be in the offer. [`Weight::ZERO`] when
-/// no range covers the offer.
+/// The most specific range that covers the offer decides: an exact type with more parameters before one with fewer,
+/// then `type/*`, then `*/*`; the highest weight among equally specific ranges. The offer must have every parameter
+/// of a range except `q`, before or after it. Returns [`Weight::ZERO`] if no range covers the offer.
 ///
-/// An element is skipped as if it were not there when its range or a parameter is malformed, when its
-/// weight is (`q=1.5`, `q=0.1234`, `q=high`), or when it has two.
+/// An element is skipped if its range, a parameter or its weight (`q=1.5`, `q=0.1234`, `q=high`) is malformed, or if
+/// it has two weights.
 ///
 /// ```
 /// use portcullis::media::{MediaType, Weight, quality};
@@ -359,12 +359,12 @@ pub fn quality(accept: &str, offer: &MediaType) -> Weight {
     combined_quality(iter::once(accept), offer)
 }
 
-/// The index of the best of `offers` for a request's `Accept` field values, one item a field line.
+/// Returns the index of the best of `offers` for the `Accept` values of a request, one item for each header line.
 ///
-/// The lines count as one list. Equal weights go to the earlier offer: the order of `offers` is the
-/// server's preference. Without any line everything is acceptable, so the first offer is best. A list
-/// that names nothing, an empty line included, accepts nothing (RFC 9110 section 12.5.1). `None` means
-/// that no offer is acceptable: a 406. Ranges and weights are read as [`quality`] reads them.
+/// The lines count as one list. Of equal weights, the earlier offer wins: the order of `offers` is the server's
+/// preference. Without any line everything is acceptable, so the first offer is best. A list without elements, such
+/// as an empty line, accepts nothing (RFC 9110 section 12.5.1). `None` means that no offer is acceptable: a 406.
+/// Ranges and weights are read as in [`quality`].
 ///
 /// ```
 /// use portcullis::media::{MediaType, negotiate};
@@ -401,9 +401,9 @@ pub fn negotiate<'v>(
     best.0
 }
 
-/// The answer for what most clients send: one type, without parameters, or anything at all.
+/// Handles the values that most clients send: one type without parameters, or `*/*`.
 fn exact_match(accept: &str, offers: &[MediaType]) -> Option<usize> {
-    // A type with parameters has no short cut: an earlier offer may have those and more, and tie.
+    // A type with parameters has no shortcut: an earlier offer may have these parameters and more, and tie.
     offers.iter().position(|offer| accept == "*/*" || accept == &*offer.essence)
 }
 
@@ -415,8 +415,8 @@ fn combined_quality<'v>(accept_values: impl Iterator<Item = &'v str>, offer: &Me
         .map_or(Weight::ZERO, |best| best.weight)
 }
 
-/// What one element of an `Accept` says about an offer. The greatest decides: the order of the fields
-/// is the rule.
+/// The match of one element of an `Accept` with an offer. The greatest match decides; the order of the members
+/// defines the comparison.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Match {
     precision: Precision,
@@ -432,7 +432,7 @@ enum Precision {
 }
 
 impl Match {
-    /// `None` when `element` does not cover `offer` or is malformed.
+    /// Returns `None` if `element` does not cover `offer` or is malformed.
     fn of(element: &str, offer: &MediaType) -> Option<Self> {
         let (range, rest) = split_params(element);
         let precision = offer.precision(range.trim_matches(BLANKS))?;
@@ -454,12 +454,12 @@ impl Match {
     }
 }
 
-/// A parameter of a configured type or range; equal to another when it means the same.
+/// A parameter of a configured type or range; equal to another if both mean the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Parameter {
     /// In lower case.
     name: Box<str>,
-    /// Without quotes and escapes; of a `charset` in lower case.
+    /// Without quotes and escapes; the value of a `charset` in lower case.
     value: Box<str>,
 }
 
@@ -477,11 +477,11 @@ impl Parameter {
     }
 }
 
-/// A well-formed parameter where it stands in a field value.
+/// A well-formed parameter, borrowed from a header value.
 #[derive(Clone, Copy)]
 struct RawParameter<'a> {
     name: &'a str,
-    /// A token, or what stands between the quotes.
+    /// A token, or the text between the quotes.
     escaped: &'a str,
 }
 
@@ -495,8 +495,8 @@ impl<'a> RawParameter<'a> {
         }
     }
 
-    /// The characters of the value in the form [`Parameter::value`] has. A token has no backslash, so
-    /// nothing is lost by reading it as if it had been quoted.
+    /// Returns the characters of the value in the form of [`Parameter::value`]. A token contains no backslash, so it
+    /// can be read like a quoted string.
     fn value(self) -> impl Iterator<Item = char> {
         let any_case = self.name.eq_ignore_ascii_case("charset");
         let mut chars = self.escaped.chars();
@@ -506,7 +506,7 @@ impl<'a> RawParameter<'a> {
     }
 }
 
-/// The parameters of a configured type or range, whose text will be sent in a field.
+/// Parses the parameters of a configured type or range, whose text will be sent in a header.
 fn parse_params(text: &str) -> Result<Box<[Parameter]>, InvalidMedia> {
     let mut all: Vec<Parameter> = Vec::new();
     for raw in parameters(text) {
@@ -533,15 +533,15 @@ fn parameters(text: &str) -> impl Iterator<Item = Result<RawParameter<'_>, Inval
         .map(RawParameter::parse)
 }
 
-/// What stands before the first semicolon and what behind it.
+/// Splits a text at its first semicolon.
 fn split_params(text: &str) -> (&str, &str) {
     text.split_once(';').unwrap_or((text, ""))
 }
 
-/// Type and subtype of one media type.
+/// Returns type and subtype of one media type.
 fn parse_essence(essence: &str) -> Result<(&str, &str), InvalidMedia> {
     let names = tokens(essence)?;
-    // A token may hold a star, a registered name may not (RFC 6838 section 4.2).
+    // A token may contain a star, a registered name may not (RFC 6838 section 4.2).
     if essence.contains('*') { Err(InvalidMedia::Wildcard) } else { Ok(names) }
 }
 
@@ -552,7 +552,7 @@ fn tokens(essence: &str) -> Result<(&str, &str), InvalidMedia> {
     }
 }
 
-/// The parts of `text` between the separators that stand outside quoted-strings.
+/// Splits `text` at the separators outside of quoted strings.
 fn split_unquoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     iter::from_fn(move || {
@@ -574,7 +574,7 @@ fn first_unquoted(separator: u8, text: &str) -> Option<usize> {
     })
 }
 
-/// RFC 9110 section 5.6.2.
+/// Returns `true` for a token (RFC 9110 section 5.6.2).
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }
@@ -584,8 +584,8 @@ const fn is_token_byte(byte: u8) -> bool {
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }
 
-/// The content of a quoted-string with its escapes, or `None` if `text` is not exactly one
-/// (RFC 9110 section 5.6.4).
+/// Returns the content of a quoted string with its escapes, or `None` if `text` is not exactly one (RFC 9110 section
+/// 5.6.4).
 fn inside_quotes(text: &str) -> Option<&str> {
     let content = text.strip_prefix('"')?.strip_suffix('"')?;
     let mut escaped = false;
@@ -597,7 +597,7 @@ fn inside_quotes(text: &str) -> Option<&str> {
     (well_formed && !escaped).then_some(content)
 }
 
-/// Why a text is not a media type, or not a media range.
+/// A reason why a text is not a media type, or not a media range.
 ///
 /// ```
 /// use portcullis::media::{InvalidMedia, MediaType};
@@ -608,15 +608,15 @@ fn inside_quotes(text: &str) -> Option<&str> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidMedia {
-    /// Not two tokens with a slash between them.
+    /// The text is not two tokens with a slash between them.
     Shape,
-    /// A `*` where a name must stand, or where no wildcard has a meaning.
+    /// A `*` replaces a name, or has no meaning at its place.
     Wildcard,
-    /// A parameter that is not `name=value` with a token or a quoted-string as value.
+    /// A parameter is not `name=value` with a token or a quoted string as value.
     Parameter,
-    /// The same parameter twice.
+    /// A parameter is repeated.
     Repeated,
-    /// A `q`, which `Accept` reserves for weights.
+    /// A parameter is named `q`, which `Accept` reserves for weights.
     Weight,
 }
 
@@ -624,10 +624,10 @@ impl fmt::Display for InvalidMedia {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Shape => "not of the form type/subtype",
-            Self::Wildcard => "a `*` where it has no meaning",
+            Self::Wildcard => "a `*` is not allowed at this place",
             Self::Parameter => "a parameter is not of the form name=value",
-            Self::Repeated => "a parameter is given twice",
-            Self::Weight => "`q` is a weight and cannot be a parameter of a media type",
+            Self::Repeated => "a parameter is repeated",
+            Self::Weight => "`q` is reserved for weights and cannot be a parameter of a media type",
         })
     }
 }

@@ -1,20 +1,21 @@
-//! The domain as plain data: who owns what, and what was changed.
+//! The domain as plain data: tenants, callers, credentials, plans, locks, and the log of their changes.
 //!
-//! Nothing here does I/O, reads a clock or knows HTTP. Types that must not hold nonsense parse it away
-//! (`FromStr`, `TryFrom`); types that hold a secret print it as `***`.
+//! These types do no I/O, read no clock and know nothing of HTTP. A type with invalid values rejects them when it
+//! is parsed (`FromStr`, `TryFrom`). A type that holds a secret prints it as `***`.
 
 mod acl;
+mod api_key;
+mod app_code;
 mod authority;
 mod caller;
 mod change;
-mod app_code;
 mod credential;
 mod grant;
 pub(crate) mod hex;
 mod id;
-mod api_key;
 mod lease;
 mod lock;
+mod lock_token;
 pub mod name;
 mod pepper;
 mod period;
@@ -25,22 +26,22 @@ mod secret;
 mod tenant;
 pub mod text;
 mod throttle;
-mod lock_token;
 
 pub use acl::{Acl, AclKind, AddressRange, InvalidAcl, InvalidRange};
+pub use api_key::{GeneratedKey, InvalidKey, KeyPrefix};
+pub use app_code::AppCode;
 pub use authority::Authority;
 pub use caller::{App, Caller, CallerEdit, CallerKind, Creator, Role, Status};
-pub use change::{Actor, Change, Entity, EntityKind, Seq, ChangeKind};
-pub use app_code::AppCode;
+pub use change::{Actor, Change, ChangeKind, Entity, EntityKind, Seq};
 pub use credential::{Access, Credential, CredentialEdit, CredentialKind, Resource, Scope, Scopes};
 pub use grant::{Grant, GrantRole};
 pub use id::{
     BindingId, CallerId, CredentialId, EnvironmentId, GrantId, InvalidId, LockId, PlanId, QuotaId, RouteName,
     SpecialId, TenantId, ThrottleId,
 };
-pub use api_key::{GeneratedKey, InvalidKey, KeyPrefix};
 pub use lease::{InvalidLease, Lease};
-pub use lock::{LockedRequests, InvalidPath, Lock, MAX_LOCKS, ResourcePath, LockTarget};
+pub use lock::{InvalidPath, Lock, LockTarget, LockedRequests, MAX_LOCKS, ResourcePath};
+pub use lock_token::{InvalidToken, LockToken, TokenDigest};
 pub use pepper::{Digest, Pepper, Peppers};
 pub use period::{Period, TimeUnit};
 pub use plan::{InvalidPlan, Limit, MAX_LIMITS, Plan, WindowGuarantee};
@@ -48,5 +49,4 @@ pub use quota::{BoundQuota, Quota};
 pub use seal::{SealKey, Sealed, Sealer, UnsealError};
 pub use secret::Secret;
 pub use tenant::{ADMIN_TENANT, ApigInstance, SubscriptionStatus, Tenant, TenantEdit};
-pub use throttle::{Binding, CallLimits, ThrottleOverride, OverrideSubject, Throttle};
-pub use lock_token::{InvalidToken, LockToken, TokenDigest};
+pub use throttle::{Binding, CallLimits, OverrideSubject, Throttle, ThrottleOverride};

@@ -1,28 +1,36 @@
-//! The path of a request target, in its one normal form.
+//! Normalization of request paths.
 //!
-//! What policies and routes match must be what the service behind receives, so a path is normalised once,
-//! by rules that change nothing about its meaning (RFC 3986, section 6.2.2), and refused when that cannot
-//! be done:
+//! Policies and routes must match the path that the upstream receives. A path is therefore normalized once, by rules
+//! that do not change its meaning (RFC 3986, section 6.2.2), and rejected if that is impossible:
 //!
 //! | in the path | becomes |
 //! |---|---|
 //! | a percent-encoded unreserved character (`%41`, `%7e`) | the character |
 //! | hexadecimal digits in lower case (`%3a`) | in upper case |
-//! | a `.` or `..` segment, however it is written | refused |
-//! | an encoded control character, NUL among them | refused |
-//! | a percent sign without two hexadecimal digits | refused |
-//! | a character that no path has unencoded (`"` `<` `\` `^` `{` `|`, all beyond ASCII) | refused |
-//! | an empty segment (`//`) | refused, unless [`Rules::EMPTY_SEGMENTS`] is relaxed |
-//! | an encoded slash or backslash | refused, unless [`Rules::ENCODED_SLASHES`] is relaxed |
-//! | a path parameter (`;`, encoded too) | refused, unless [`Rules::PARAMETERS`] is relaxed |
-//! | encoded bytes that are no UTF-8, overlong ones among them | refused, unless [`Rules::NOT_UTF8`] is relaxed |
-//! | an encoded percent sign before two hexadecimal digits | refused, unless [`Rules::DOUBLE_ENCODING`] is relaxed |
+//! | a `.` or `..` segment, in any encoding
+//! rejected |
+//! | an encoded control character, such as NUL
+//! rejected |
+//! | a percent sign without two hexadecimal digits
+//! rejected |
+//! | a character that must be encoded in a path (`"` `<` `\` `^` `{` and the like, all non-ASCII)
+//! rejected |
+//! | an empty segment (`//`)
+//! rejected, unless [`Rules::EMPTY_SEGMENTS`] is relaxed |
+//! | an encoded slash or backslash
+//! rejected, unless [`Rules::ENCODED_SLASHES`] is relaxed |
+//! | a path parameter (`;`, also encoded)
+//! rejected, unless [`Rules::PARAMETERS`] is relaxed |
+//! | encoded bytes that are not UTF-8, such as overlong forms
+//! rejected, unless [`Rules::NOT_UTF8`] is relaxed |
+//! | an encoded percent sign before two hexadecimal digits
+//! rejected, unless [`Rules::DOUBLE_ENCODING`] is relaxed |
 //!
-//! Policies, routes and locks compare a form in which the other characters that a path may have unencoded are decoded,
-//! too; see [`Normal::comparable`].
+//! Policies, routes and locks compare a form in which the other characters that need no encoding in a path are
+//! decoded, too; see [`NormalizedPath::comparable`].
 //!
-//! The query is passed on as it is; nothing here is decided by it. A fragment never gets this far: a
-//! target has none, and the server drops it.
+//! The query is passed on unchanged; no policy decides on it here. A target never contains a fragment, because the
+//! server drops it.
 
 use std::{
     borrow::Cow,
@@ -30,23 +38,23 @@ use std::{
     str::FromStr,
 };
 
-/// Rules that a route may relax, each at its own risk: a service behind that reads such a path otherwise
-/// than the gateway is reached past the gateway's policies.
+/// Path rules that a route may relax at its own risk: if the upstream reads such a path differently than the gateway,
+/// requests bypass the gateway's policies.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct PathRules(u8);
 
 impl PathRules {
-    /// None.
+    /// The empty set.
     pub const NONE: Self = Self(0);
-    /// `//`: services that merge slashes see another path than the policies did.
+    /// `//`: upstreams that merge slashes see another path than the policies.
     pub const EMPTY_SEGMENTS: Self = Self(1);
-    /// `%2F` and `%5C`: services that decode them see more segments than the policies did.
+    /// `%2F` and `%5C`: upstreams that decode them see more segments than the policies.
     pub const ENCODED_SLASHES: Self = Self(1 << 1);
-    /// `;`: services that cut parameters off see a shorter path than the policies did.
+    /// `;`: upstreams that strip parameters see a shorter path than the policies.
     pub const PARAMETERS: Self = Self(1 << 2);
-    /// Bytes that are no UTF-8: services that replace them, or read overlong forms, see other characters.
+    /// Bytes that are not UTF-8: upstreams that replace them, or that decode overlong forms, see other characters.
     pub const NOT_UTF8: Self = Self(1 << 3);
-    /// `%2561`: services that decode twice see what the policies did not.
+    /// `%2561`: upstreams that decode twice see another path than the policies.
     pub const DOUBLE_ENCODING: Self = Self(1 << 4);
 
     const NAMES: [(&'static str, Self); 5] = [
@@ -57,19 +65,19 @@ impl PathRules {
         ("double_encoding", Self::DOUBLE_ENCODING),
     ];
 
-    /// These and those.
+    /// Returns the rules of both sets.
     #[must_use]
     pub fn union(self, others: Self) -> Self {
         Self(self.0 | others.0)
     }
 
-    /// The ones of these that are not among those.
+    /// Returns the rules of this set that are not in `others`.
     #[must_use]
     pub fn difference(self, others: Self) -> Self {
         Self(self.0 & !others.0)
     }
 
-    /// Whether there are none.
+    /// Returns `true` if the set is empty.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
@@ -93,23 +101,23 @@ impl FromStr for PathRules {
         let known = Self::NAMES.into_iter().find(|(known, _)| *known == name);
         known
             .map(|(_, rule)| rule)
-            .ok_or("a rule is one of empty_segments, encoded_slashes, parameters, not_utf8, double_encoding")
+            .ok_or("expected one of empty_segments, encoded_slashes, parameters, not_utf8, double_encoding")
     }
 }
 
-/// A path in its normal form.
+/// A normalized path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NormalizedPath<'a> {
-    /// The path; borrowed when it was normal already.
+    /// The path; borrowed if it was already normalized.
     pub path: Cow<'a, str>,
-    /// The rules it holds only to because they can be relaxed.
+    /// The relaxable rules that the path violates.
     pub breaks: PathRules,
 }
 
 impl<'a> NormalizedPath<'a> {
-    /// The path to decide on: the normal form, in which characters that a path may have unencoded are decoded, too
-    /// (`%3A` is `:`). Their two spellings are different paths to some services and the same to most, so that both are
-    /// guarded alike. What is forwarded keeps the spelling of the client.
+    /// Returns the path to decide on: the normalized path, in which characters that need no encoding in a path are
+    /// decoded, too (`%3A` becomes `:`). Most upstreams treat both spellings alike, and some do not, so policies
+    /// guard both alike. The upstream receives the client's spelling.
     ///
     /// ```
     /// use portcullis::target::normalise;
@@ -138,38 +146,39 @@ impl<'a> NormalizedPath<'a> {
     }
 }
 
-/// Why a path has no normal form.
+/// A reason why a path cannot be normalized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// A `.` or `..` segment.
-    #[error("the path has a dot segment")]
+    #[error("the path has a dot segment (`.` or `..`)")]
     DotSegment,
     /// An encoded control character.
-    #[error("the path has an encoded control character")]
+    #[error("the path has a percent-encoded control character")]
     Control,
     /// A percent sign without two hexadecimal digits.
-    #[error("the path has a percent sign without two hexadecimal digits")]
+    #[error("the path has a percent sign without two hexadecimal digits after it")]
     Percent,
     /// A character that must be encoded.
     #[error("the path has a character that must be percent-encoded")]
     Character,
-    /// It does not begin with a slash.
+    /// A path that does not begin with a slash.
     #[error("the path does not begin with a slash")]
     Relative,
 }
 
-/// Whether a path may be passed over without a closer look: most have nothing but these.
+/// Returns `true` for bytes that need no closer look; most paths consist of them.
 fn plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'/')
 }
 
-/// Returns `true` if a path is in its normal form at first sight, as most are, and breaks no rule.
+/// Returns `true` if a path is already normalized and violates no rule, as far as a quick scan can tell. Most paths
+/// are.
 fn is_plain(path: &[u8]) -> bool {
     const WORD: usize = size_of::<u64>();
     let word =
         |at: usize| path.get(at..at + WORD).and_then(|word| word.try_into().ok()).map(u64::from_le_bytes);
     let Some(last) = path.len().checked_sub(WORD).and_then(word) else { return is_plain_by_bytes(path) };
-    // Each word begins with the last byte of the one before, so that no two slashes lie in two words.
+    // Each word overlaps the previous one by a byte, so that two adjacent slashes always share a word.
     let mut words = (0..path.len() - WORD).step_by(WORD - 1).map_while(word).chain([last]);
     words.all(is_plain_word) || is_plain_by_bytes(path)
 }
@@ -183,15 +192,15 @@ fn is_plain_by_bytes(path: &[u8]) -> bool {
     })
 }
 
-/// Returns `true` if eight bytes are all letters, digits, hyphens and slashes, of which no two follow each other: every
-/// decision about a path looks at each of its bytes, and this way at eight at once.
+/// Returns `true` if eight bytes are all letters, digits, hyphens and slashes, without two adjacent slashes. Every
+/// decision about a path scans all of its bytes, so this scans eight at once.
 fn is_plain_word(word: u64) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = ONES << 7;
     if word & HIGH != 0 {
         return false;
     }
-    // The high bit of each byte says whether it is at least so much; no byte of ASCII carries into the next.
+    // The high bit of each byte is set if the byte is at least `least`; no ASCII byte carries into the next one.
     let at_least = |bytes: u64, least: u8| bytes + ONES * u64::from(0x80 - least);
     let lower = word | (ONES * 0x20);
     let (from_slash, behind_slash) = (at_least(word, b'/'), at_least(word, b'/' + 1));
@@ -202,7 +211,7 @@ fn is_plain_word(word: u64) -> bool {
     (letters | digits_and_slashes | hyphens) & HIGH == HIGH && slashes & (slashes >> 8) == 0
 }
 
-/// The other characters a segment may have (RFC 3986, section 3.3); `;` and `.` are looked at elsewhere.
+/// Returns `true` for the other characters of a segment (RFC 3986, section 3.3). Other code checks `;` and `.`.
 fn allowed(byte: u8) -> bool {
     matches!(
         byte,
@@ -210,7 +219,7 @@ fn allowed(byte: u8) -> bool {
     )
 }
 
-/// Brings a path into its normal form.
+/// Normalizes a path.
 ///
 /// ```
 /// use portcullis::target::{Rules, normalise};
@@ -222,7 +231,7 @@ fn allowed(byte: u8) -> bool {
 /// ```
 ///
 /// # Errors
-/// [`Ambiguous`] when it has none, whatever a route relaxes.
+/// [`PathError`] if the path cannot be normalized, regardless of relaxed rules.
 pub fn normalize(path: &str) -> Result<NormalizedPath<'_>, PathError> {
     let bytes = path.as_bytes();
     if bytes.first() != Some(&b'/') {
@@ -247,8 +256,8 @@ pub fn normalize(path: &str) -> Result<NormalizedPath<'_>, PathError> {
     Ok(NormalizedPath { path, breaks })
 }
 
-/// Whether a segment is `.` or `..`, also to who decodes what separates, and cuts parameters off: a rule that
-/// is relaxed does not let these past.
+/// Returns `true` if a segment is `.` or `..`, also for upstreams that decode separators and strip parameters. A
+/// relaxed rule must not admit such segments.
 fn dotted(path: &str) -> bool {
     let within = |segment: &str| segment.split("%2F").flat_map(|part| part.split("%5C")).any(is_dots);
     path.split('/').any(within)
@@ -259,8 +268,8 @@ fn is_dots(segment: &str) -> bool {
     matches!(name, Some("." | ".."))
 }
 
-/// Percent-encodes the characters that no path has unencoded, so that people may write a path as they read it:
-/// spaces, quotes, and what is beyond ASCII. A backslash stays, because services disagree about what it is.
+/// Percent-encodes the characters that a path must encode (spaces, quotes, non-ASCII), so that people may write a
+/// path as they read it. A backslash stays, because servers disagree about its meaning.
 pub(crate) fn encode(path: &str) -> Cow<'_, str> {
     let stays = |byte: u8| plain(byte) || allowed(byte) || matches!(byte, b'%' | b'\\');
     if path.bytes().all(stays) {
@@ -277,7 +286,7 @@ pub(crate) fn encode(path: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Decodes what is unreserved, and looks at the rest of what is encoded.
+/// Decodes unreserved characters, and checks all other encoded characters.
 fn decoded<'a>(path: &'a str, breaks: &mut PathRules) -> Result<Cow<'a, str>, PathError> {
     let mut text = String::with_capacity(path.len());
     let mut encoded = Vec::new();
@@ -285,7 +294,7 @@ fn decoded<'a>(path: &'a str, breaks: &mut PathRules) -> Result<Cow<'a, str>, Pa
     while let Some(at) = rest.find('%') {
         text.push_str(&rest[..at]);
         let byte = triplet(&rest[at..]).ok_or(PathError::Percent)?;
-        // Encoded bytes beyond ASCII belong together as long as they follow each other.
+        // Adjacent encoded non-ASCII bytes form one sequence.
         if at > 0 || byte < 0x80 {
             end_of_run(&mut encoded, breaks);
         }
@@ -308,7 +317,7 @@ fn decoded<'a>(path: &'a str, breaks: &mut PathRules) -> Result<Cow<'a, str>, Pa
     }
     end_of_run(&mut encoded, breaks);
     text.push_str(rest);
-    // Looked for in what was decoded: the digits may have been encoded themselves.
+    // Searched in the decoded text, because the digits may have been encoded themselves.
     if text.match_indices("%25").any(|(at, percent)| triplet(&text[at + percent.len() - 1..]).is_some()) {
         *breaks = breaks.union(PathRules::DOUBLE_ENCODING);
     }
@@ -322,10 +331,10 @@ fn end_of_run(encoded: &mut Vec<u8>, breaks: &mut PathRules) {
     encoded.clear();
 }
 
-/// The byte that the two digits behind the first character of a text stand for, such as those of `%XX`.
+/// Returns the byte of the two hexadecimal digits after the first character of a text, such as those of `%XX`.
 fn triplet(text: &str) -> Option<u8> {
     let digits = text.as_bytes().get(1..3)?;
-    // `from_str_radix` would take a sign for a digit.
+    // `from_str_radix` would accept a sign.
     digits.iter().all(u8::is_ascii_hexdigit).then_some(())?;
     u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
@@ -448,7 +457,7 @@ mod tests {
             let _ = normalize(&path);
         }
 
-        /// As a lenient service would read it: no dot segment, control character or slash comes up.
+        /// No lenient decoder finds a dot segment, control character or further slash in an admitted path.
         #[test]
         fn decoding_what_was_admitted_shows_no_new_path(path in "/([a-z.;/%]|%[0-9a-fA-F]{2}){0,40}") {
             let Ok(NormalizedPath { path, breaks }) = normalize(&path) else { return Ok(()) };

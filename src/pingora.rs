@@ -1,7 +1,7 @@
-//! The Pingora face: the same policies in an existing `ProxyHttp` proxy.
+//! The Pingora face: policies in an existing `ProxyHttp` proxy.
 //!
-//! Keep a [`Gate`] in the proxy and an [`Admission`] in its `CTX`, and call one method from each of three
-//! hooks, or of four where a policy looks at content. `examples/pingora_proxy.rs` is a whole proxy.
+//! Store a [`Gate`] in the proxy and an [`Admission`] in its `CTX`, and call one method from each of three hooks, or
+//! of four if a policy checks request bodies. `examples/pingora_proxy.rs` is a complete proxy.
 //!
 //! ```no_run
 //! # use async_trait::async_trait;
@@ -52,7 +52,7 @@ use crate::{
     problem::{self, ErrorFormat},
 };
 
-/// Policies, ready to be asked from a proxy's hooks.
+/// Policies for the hooks of a proxy.
 pub struct PingoraGate<P> {
     policy: P,
     error_format: ErrorFormat,
@@ -61,84 +61,91 @@ pub struct PingoraGate<P> {
     checks_content: bool,
 }
 
-/// A proxy has the content only when it sends it on.
-const NO_CONTENT: &str = "Content that is signed is taken here only with X-Sdk-Content-Sha256.";
+/// A Pingora proxy reads the body only while it forwards it.
+const NO_CONTENT: &str = "Signed bodies are supported only with X-Sdk-Content-Sha256. Add this header.";
 
 impl<P: Policy> PingoraGate<P> {
-    /// Guards with a policy, or with a chain of them, refusing in RFC 9457 problems.
+    /// Creates a gate from a policy or a chain of policies. Denials are rendered as RFC 9457 problems.
     ///
     /// # Panics
-    /// When a policy that decides about the caller, such as [`RateLimit`](crate::policy::RateLimit), stands before
-    /// every policy that recognises one, such as [`ApiKey`](crate::policy::ApiKey): all requests would be refused. See
-    /// [`try_new`](Self::try_new), and [`inner`](Self::inner) for a second gate over one admission.
+    /// If a policy that decides about the caller, such as [`RateLimit`](crate::policy::RateLimit), is placed before
+    /// all policies that recognise one, such as [`ApiKey`](crate::policy::ApiKey): it would deny every request. See
+    /// [`try_new`](Self::try_new), and [`inner`](Self::inner) for a second gate with the same admission.
     #[must_use]
     #[track_caller]
-    #[allow(clippy::panic, reason = "a chain is built when a program starts, and no request has part in it")]
+    #[allow(clippy::panic, reason = "chains are built at program start, independently of requests")]
     pub fn new(policy: P) -> Self {
         Self::try_new(policy).unwrap_or_else(|misplaced| panic!("{misplaced}"))
     }
 
-    /// Guards with a policy, or with a chain of them, refusing in RFC 9457 problems.
+    /// Creates a gate from a policy or a chain of policies. Denials are rendered as RFC 9457 problems.
     ///
     /// # Errors
-    /// When a policy that decides about the caller stands before every policy that recognises one.
+    /// If a policy that decides about the caller is placed before all policies that recognise one.
     pub fn try_new(policy: P) -> Result<Self, Misplaced> {
         ChainOrder::check(&policy).map(|()| Self::inner(policy))
     }
 
-    /// Guards like [`new`](Self::new), behind another gate that recognises the caller in the same admission.
+    /// Creates a gate like [`new`](Self::new), for use after another gate that recognises the caller in the same
+    /// admission.
     ///
-    /// Where none does after all, policies that decide about the caller answer with 401.
+    /// If no earlier gate recognises the caller, policies that decide about the caller deny with 401.
     #[must_use]
     pub fn inner(policy: P) -> Self {
         let clock = Arc::new(SystemClock::new());
-        Self { policy, error_format: ErrorFormat::Problem, clock, identity_field: None, checks_content: false }
+        Self {
+            policy,
+            error_format: ErrorFormat::Problem,
+            clock,
+            identity_field: None,
+            checks_content: false,
+        }
     }
 
-    /// Refuses in this form instead.
+    /// Sets the format of denials. The default is RFC 9457 problems.
     #[must_use]
     pub fn form(mut self, form: ErrorFormat) -> Self {
         self.error_format = form;
         self
     }
 
-    /// Takes the time from here, instead of from the process's [`SystemClock`]. Gates over one directory must share a
-    /// clock: its ticks are what the limits count on.
+    /// Sets the clock. The default is the [`SystemClock`] of the process. Gates over one directory must share a
+    /// clock, because the limits count in its ticks.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Says that [`request_body_filter`](Self::request_body_filter) is called, too. Without it, requests whose content
-    /// must be what was signed are answered with 500, and those with a body of unannounced length with 413 where a
-    /// [`BodyLimit`](crate::policy::BodyLimit) bounds it.
+    /// Declares that the proxy calls [`request_body_filter`](Self::request_body_filter), too. Without it, a request
+    /// whose signed body must be verified is answered with 500, and a body without an announced length with 413 if a
+    /// [`BodyLimit`](crate::policy::BodyLimit) applies.
     #[must_use]
     pub fn verify_content(mut self) -> Self {
         self.checks_content = true;
         self
     }
 
-    /// Names the caller to the service behind in this field; a client's own copy is removed, in every spelling that
-    /// servers take for the field, such as `X_Caller.Id`.
+    /// Sets the header that names the caller to the upstream. A header of this name that the client sent is removed,
+    /// in every spelling that servers treat alike, such as `X_Caller.Id`.
     #[must_use]
     pub fn identity_field(mut self, field: HeaderName) -> Self {
         self.identity_field = Some(field);
         self
     }
 
-    /// To be called first in `ProxyHttp::request_filter`, before any cache is asked: decides, and when
-    /// the request is refused, answers it and returns true. The connection stays open, unless the client
-    /// still has content to send.
+    /// Decides about the request. Call this first in `ProxyHttp::request_filter`, before any cache lookup. If the
+    /// request is denied, this writes the response and returns `true`. The connection stays open, unless the client
+    /// has not sent the whole body yet.
     ///
     /// # Errors
-    /// When the refusal cannot be written.
+    /// If the response of a denial cannot be written.
     pub async fn request_filter(&self, session: &mut Session, admission: &mut Admission) -> Result<bool> {
         loop {
             match self.evaluate(session, admission) {
                 Ok(()) if admission.owed.is_some() && !self.checks_content => {
                     let denial =
-                        Denial::internal("a policy needs the content to be checked: Gate::checking_content");
+                        Denial::internal("a policy needs the request body: use Gate::checking_content");
                     admission.refund();
                     self.deny(session, &denial, admission).await?;
                     return Ok(true);
@@ -166,7 +173,7 @@ impl<P: Policy> PingoraGate<P> {
         }
     }
 
-    /// Returns `true` if nobody would notice that there is too much content.
+    /// Returns `true` if an excess of the body limit would not be detected.
     fn cannot_count(&self, session: &mut Session) -> bool {
         let announced = session.req_header().headers.contains_key(header::CONTENT_LENGTH);
         !self.checks_content && !announced && !session.is_body_empty()
@@ -175,12 +182,13 @@ impl<P: Policy> PingoraGate<P> {
     fn evaluate(&self, session: &mut Session, admission: &mut Admission) -> Result<(), Stop> {
         let content = !session.is_body_empty();
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
-        admission.evaluate(&self.policy, Head::from_parts(session.req_header(), peer, content, self.clock.now()))
+        admission
+            .evaluate(&self.policy, Head::from_parts(session.req_header(), peer, content, self.clock.now()))
     }
 
     async fn deny(&self, session: &mut Session, denial: &Denial, admission: &Admission) -> Result<()> {
         let (parts, body) = problem::render(denial, self.error_format, admission).into_parts();
-        // A response to HEAD states the length of its content, and has none (RFC 9110, section 9.3.2).
+        // A response to HEAD has the length of the body, but no body (RFC 9110, section 9.3.2).
         if session.req_header().method == Method::HEAD {
             return session.write_response_header(Box::new(parts.into()), true).await;
         }
@@ -188,11 +196,11 @@ impl<P: Policy> PingoraGate<P> {
         session.write_response_body(Some(body), true).await
     }
 
-    /// To be called in `ProxyHttp::upstream_request_filter`: the target travels on in its normal form, the
-    /// credential does not travel on, and the caller is named.
+    /// Prepares the request for the upstream: sets the normalized target, removes the credential and names the
+    /// caller. Call this in `ProxyHttp::upstream_request_filter`.
     ///
     /// # Errors
-    /// When a field cannot be added.
+    /// If a header cannot be added.
     pub fn upstream_request_filter(&self, request: &mut RequestHeader, admission: &Admission) -> Result<()> {
         if let Some(target) = &admission.target {
             request.set_uri(target.clone());
@@ -213,12 +221,13 @@ impl<P: Policy> PingoraGate<P> {
         Ok(())
     }
 
-    /// To be called in `ProxyHttp::request_body_filter` of a gate that is [checking content](Self::checking_content):
-    /// holds content to what was signed while it passes, and to the limit of a [`BodyLimit`](crate::policy::BodyLimit).
+    /// Verifies a signed body while it is streamed, and enforces the limit of a
+    /// [`BodyLimit`](crate::policy::BodyLimit). Call this in `ProxyHttp::request_body_filter` of a gate that is
+    /// [checking bodies](Self::checking_content).
     ///
     /// # Errors
-    /// 401, when it is something else, and 413, when it is more. The service behind does not get its end, and the answer
-    /// is Pingora's own.
+    /// 401 if the body does not match the signature, and 413 if it exceeds the limit. The upstream does not receive
+    /// the end of the body, and Pingora writes the response.
     pub fn request_body_filter(
         &self,
         body: &mut Option<Bytes>,
@@ -229,7 +238,7 @@ impl<P: Policy> PingoraGate<P> {
         admission.passed_on = admission.passed_on.saturating_add(bytes);
         if admission.body_limit.is_some_and(|limit| admission.passed_on > limit) {
             *body = None;
-            return Error::e_explain(ErrorType::HTTPStatus(413), "the content is more than is taken");
+            return Error::e_explain(ErrorType::HTTPStatus(413), "the request body exceeds its limit");
         }
         let Some(owed) = admission.owed.as_mut() else { return Ok(()) };
         let before = body.take().and_then(|piece| owed.push(piece));
@@ -238,24 +247,24 @@ impl<P: Policy> PingoraGate<P> {
             admission.owed = None;
         }
         let Ok(last) = last else {
-            return Error::e_explain(ErrorType::HTTPStatus(401), "the content is not what was signed");
+            return Error::e_explain(ErrorType::HTTPStatus(401), "the body differs from the signed one");
         };
         *body = match (before, last) {
             (Some(before), Some(last)) => Some([before, last].concat().into()),
             (Some(piece), None) | (None, Some(piece)) => Some(piece),
-            // Without any, the content would be over.
+            // `None` would end the body.
             (None, None) => Some(Bytes::new()).filter(|_| !end_of_stream),
         };
         Ok(())
     }
 
-    /// To be called in `ProxyHttp::response_filter`: says what the client should know of its limits, and
-    /// on what the answer depends.
+    /// Adds the headers that inform the client of its limits, of caching and of the headers that the response varies
+    /// by. Call this in `ProxyHttp::response_filter`.
     ///
     /// # Errors
-    /// When a field cannot be added.
+    /// If a header cannot be added.
     pub fn response_filter(&self, response: &mut ResponseHeader, admission: &Admission) -> Result<()> {
-        // Pingora keeps its headers' case beside them, so they change through its own methods only.
+        // Pingora stores the letter case of header names separately, so only its own methods may change the headers.
         let mut stamped = HeaderMap::new();
         for name in [header::CACHE_CONTROL, header::EXPIRES, header::VARY] {
             for value in response.headers.get_all(&name) {

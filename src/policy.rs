@@ -1,18 +1,19 @@
-//! Policies: one rule each, over a [`Head`], and how they compose.
+//! Policies: rules over a [`Head`], and their composition.
 //!
-//! A policy is synchronous, does no I/O, reads no clock and allocates nothing when it admits. Several
-//! compose without any further type: a tuple runs its parts in order, `Option` switches one off, `Arc`
-//! shares one, `Box<dyn Policy>` and `Vec` build a chain at run time.
+//! A policy is synchronous, does no I/O, reads no clock and allocates nothing when it admits a request. Policies
+//! compose without further types: a tuple runs its parts in order, `Option` can disable one, `Arc` shares one, and
+//! `Box<dyn Policy>` and `Vec` build a chain at run time.
 
 mod accept;
-mod ip_acl;
 mod api_key;
+mod api_throttle;
+mod body_buffering;
 mod body_limit;
+mod caller_kinds;
 mod content_type;
 mod grant;
 mod head_limit;
-mod body_buffering;
-mod caller_kinds;
+mod ip_acl;
 mod lock;
 mod lockout;
 mod order;
@@ -20,16 +21,16 @@ mod rate_limit;
 mod scope;
 mod signature;
 mod strict_http;
-mod api_throttle;
 
 pub use accept::Accept;
-pub use ip_acl::IpAcl;
 pub use api_key::{ApiKey, KeySource};
+pub use api_throttle::ApiThrottle;
+pub use body_buffering::{BodyBuffering, BufferedBody};
 pub use body_limit::BodyLimit;
 pub use content_type::ContentType;
 pub use grant::RequireGrant;
 pub use head_limit::HeadLimit;
-pub use body_buffering::{BodyBuffering, BufferedBody};
+pub use ip_acl::IpAcl;
 pub use lock::RequireUnlocked;
 pub use lockout::Lockout;
 pub use order::{ChainOrder, Misplaced};
@@ -37,7 +38,6 @@ pub use rate_limit::{RateLimit, RateLimitFields};
 pub use scope::RequireScope;
 pub use signature::{Signature, SignatureOr};
 pub use strict_http::StrictHttp;
-pub use api_throttle::ApiThrottle;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -45,17 +45,17 @@ use http::HeaderValue;
 
 use crate::{Admission, Denial, Head, admission::Identity, denial::Unauthenticated};
 
-/// What a cold answer is awaited with: resolves when asking again is worth it.
+/// A future that resolves when the policy should be evaluated again.
 pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Why a policy did not admit.
+/// The reason why a policy did not admit a request.
 pub enum Stop {
-    /// The request is refused.
+    /// The request is denied.
     Deny(Denial),
-    /// The answer must come from elsewhere: await this, then ask again.
+    /// The decision needs an answer from elsewhere. Await the future, then evaluate again.
     Wait(Wait),
-    /// The answer depends on the content: take it in, tell the admission what it hashes to
-    /// ([`Admission::took_in`]), then ask again. The request then goes on with the content that was taken in.
+    /// The decision needs the request body. Buffer it, pass its SHA-256 to [`Admission::set_content_sha256`], and evaluate
+    /// again. The request then continues with the buffered body.
     NeedsBody(BodyBuffering),
 }
 
@@ -75,12 +75,12 @@ impl From<Denial> for Stop {
     }
 }
 
-/// One rule over a head.
+/// A rule that admits or denies a request by its head.
 ///
 /// ```
 /// use portcullis::{Admission, Denial, Head, Policy, Stop};
 ///
-/// /// Only HTTPS from here on.
+/// /// Denies all requests on Sundays.
 /// struct NotOnSundays;
 ///
 /// impl Policy for NotOnSundays {
@@ -94,29 +94,29 @@ impl From<Denial> for Stop {
 /// }
 /// ```
 pub trait Policy: Send + Sync {
-    /// Decides about a request, and notes in the admission what it learnt and took.
+    /// Decides about a request. The policy stores what it learned, and the permits that it took, in the admission.
     ///
-    /// Faces call [`Admission::ask`], which calls this.
+    /// Faces call [`Admission::evaluate`], which calls this method.
     ///
     /// # Errors
-    /// The [`Denial`] to answer with, or what to wait for; later policies do not run.
+    /// [`Stop`] with the [`Denial`] of the request, or with what to wait for. Later policies do not run.
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop>;
 
-    /// How many single policies this one is made of: a chain that waited resumes at the one that
-    /// waited. Only compositions say other than 1; the number never changes.
+    /// Returns the number of single policies in this one. A chain that waited resumes at the policy that waited.
+    /// Only compositions return a number other than 1; the number never changes.
     fn steps(&self) -> u32 {
         1
     }
 
-    /// Says what this policy has to do with the caller, so that a face can refuse a chain in an order that cannot work
-    /// when it is built. A policy that neither recognises a caller nor decides about one says nothing; a composition
-    /// passes the question on to its parts, in order.
+    /// Reports the policy's relation to the caller, so that a face can reject a chain in an impossible order when
+    /// it is built. A policy that neither identifies a caller nor needs one reports nothing. A composition calls
+    /// this method on its parts, in order.
     fn check_order(&self, _: &mut ChainOrder) {}
 }
 
-/// The caller that a policy decides about. A layer checks when it is built that one is recognised before; where an
-/// inner layer has nothing around it that does, the request has no proven caller, and its answer is that of a missing
-/// credential.
+/// Returns the caller that a policy decides about. A layer checks when it is built that an earlier policy
+/// identifies the caller. An inner layer may have no such layer around it: then the request has no proven caller,
+/// and is denied like one without a credential.
 fn recognised(admission: &Admission) -> Result<&Identity, Denial> {
     admission.identity().ok_or_else(|| Denial::Unauthenticated {
         cause: Unauthenticated::Missing,
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    /// Admits, and counts how often it was asked; waits on the first asking when told to.
+    /// Admits and counts its evaluations. It waits at evaluation `waits_at`.
     #[derive(Default)]
     struct Counting {
         asked: AtomicU32,
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(asked, [1, 2, 1, 2, 1]);
     }
 
-    /// A composition that forgot `steps`: its parts may be asked twice, but none is ever passed over.
+    /// Without a correct `steps`, parts of a composition may be evaluated twice, but none is skipped.
     #[test]
     fn a_composition_that_miscounts_its_steps_lets_nobody_past() {
         struct Miscounting(Arc<Counting>, Arc<Counting>, Arc<Counting>);

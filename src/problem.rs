@@ -1,4 +1,4 @@
-//! A denial written as HTTP: the one place where refusals get their bytes.
+//! Renders denials as HTTP responses. No other module writes the bodies of denials.
 
 mod prerendered;
 
@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::{
     Admission, Denial,
-    denial::{Forbidden, Unauthenticated, FieldError},
+    denial::{FieldError, Forbidden, Unauthenticated},
     header_value,
-    limit::{LimitedBy, LimitExceeded},
+    limit::{LimitExceeded, LimitedBy},
     media::MediaType,
 };
 
@@ -18,27 +18,28 @@ static PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
 static JSON_IN_UTF_8: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
-/// The form of a refusal's body: whose contract the answer keeps.
+/// The format of a denial's body: the contract that the response follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ErrorFormat {
-    /// RFC 9457, `application/problem+json`: our own routes.
+    /// RFC 9457, `application/problem+json`: the format of the gateway's own routes.
     #[default]
     Problem,
-    /// `{"title","status"}`: the discue surface.
+    /// `{"title","status"}`: the format of the discue surface.
     Discue,
-    /// discue's errors on several lines: for a request with `?pretty=true`.
+    /// The discue format, pretty-printed: for a request with `?pretty=true`.
     DiscuePretty,
-    /// `{"error_code","error_msg"}`, with the statuses that APIG's contract has: to apps.
+    /// `{"error_code","error_msg"}`, with the statuses of APIG's contract: the format for apps.
     Apig,
-    /// The same to operators: their signatures are no app's, but IAM's (APIG.0301). The APIG surface.
+    /// The APIG format for operators, whose signatures are IAM's and no app's (APIG.0301): the format of the APIG
+    /// surface.
     ApigManagement,
 }
 
-/// Stands among the extensions of every refusal: the denial's [`code`](Denial::code), for logs.
+/// Response extension of every denial: its [`code`](Denial::code), for logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DenialCode(pub &'static str);
 
-/// A denial, ready to be sent: status, fields and body.
+/// Renders a denial as a response with status, headers and body.
 ///
 /// ```
 /// use portcullis::{Admission, Denial, problem::{self, Form}};
@@ -55,7 +56,9 @@ pub fn render(denial: &Denial, form: ErrorFormat, admission: &Admission) -> Resp
     let (status, media_type, (body, length)) = match form {
         ErrorFormat::Problem => (denial.status(), &PROBLEM, prerendered::body(denial, problem)),
         ErrorFormat::Discue => (denial.status(), &JSON_IN_UTF_8, measured(discue(denial.status(), false))),
-        ErrorFormat::DiscuePretty => (denial.status(), &JSON_IN_UTF_8, measured(discue(denial.status(), true))),
+        ErrorFormat::DiscuePretty => {
+            (denial.status(), &JSON_IN_UTF_8, measured(discue(denial.status(), true)))
+        }
         ErrorFormat::Apig | ErrorFormat::ApigManagement => {
             let (status, body) = apig(denial, form);
             (status, &JSON, measured(body))
@@ -64,21 +67,21 @@ pub fn render(denial: &Denial, form: ErrorFormat, admission: &Admission) -> Resp
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    // As many as a refusal usually has: the map is made once.
+    // Most denials have at most this many headers, so the map is allocated once.
     headers.reserve(6);
     headers.insert(header::CONTENT_TYPE, media_type.clone());
     headers.insert(header::CONTENT_LENGTH, length);
     denial.add_headers(headers);
     admission.add_response_headers(headers);
     if matches!(form, ErrorFormat::Discue | ErrorFormat::DiscuePretty | ErrorFormat::ApigManagement) {
-        // Management answers are not stored, those before a surface included.
+        // Responses about management are not stored, including denials before a surface.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response.extensions_mut().insert(DenialCode(denial.code()));
     response
 }
 
-/// The members of a problem (RFC 9457, section 3.1) and our extensions.
+/// Members of a problem (RFC 9457, section 3.1), with our extensions.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Problem<'a> {
@@ -146,22 +149,22 @@ struct DiscueError<'a> {
     status: u16,
 }
 
-/// A discue error: its status decides all of it.
+/// Renders a discue error, whose content depends on the status alone.
 pub(crate) fn discue(status: StatusCode, pretty: bool) -> Bytes {
     let error = DiscueError { title: status.canonical_reason().unwrap_or_default(), status: status.as_u16() };
-    // Two members that can be written: there is nothing that could fail.
+    // Serializing these two members cannot fail.
     if pretty { serde_json::to_vec_pretty(&error).unwrap_or_default().into() } else { json(&error) }
 }
 
-/// An APIG error as its management contract writes it.
+/// An APIG error in the format of the management contract.
 #[derive(Serialize)]
 pub(crate) struct ApigError<'a> {
     pub(crate) error_code: &'a str,
     pub(crate) error_msg: &'a str,
 }
 
-/// The contract of the first version knows 400, 401, 403, 404 and 500; what it has no status for becomes
-/// the nearest it has.
+/// Renders an APIG error. The contract of the first version knows 400, 401, 403, 404 and 500; a denial with another
+/// status becomes the nearest one.
 fn apig(denial: &Denial, form: ErrorFormat) -> (StatusCode, Bytes) {
     let (status, code, message): (u16, _, _) = match denial {
         Denial::Unauthenticated { cause, .. } => match cause {
@@ -235,9 +238,9 @@ fn apig(denial: &Denial, form: ErrorFormat) -> (StatusCode, Bytes) {
 }
 
 fn json(value: &impl Serialize) -> Bytes {
-    // Longer than most are: one that grew would be moved about.
+    // Large enough for most problems, so that the buffer does not grow.
     let mut text = Vec::with_capacity(512);
-    // Strings and numbers into memory: there is nothing that could fail.
+    // Serializing strings and numbers into memory cannot fail.
     let _ = serde_json::to_writer(&mut text, value);
     text.into()
 }

@@ -1,4 +1,4 @@
-//! Requests that are signed instead of carrying a secret: SDK-HMAC-SHA256, in its `Access=` form.
+//! Request signatures with SDK-HMAC-SHA256 in its `Access=` form, which transmit no secret.
 //!
 //! ```text
 //! canonical request = METHOD \n path \n query \n headers \n signed headers \n payload hash
@@ -7,9 +7,9 @@
 //! Authorization     = SDK-HMAC-SHA256 Access=KEY, SignedHeaders=a;b;c, Signature=hex
 //! ```
 //!
-//! What of a request goes into it in which form says [`Canonical`]. Who checks a signature builds the canonical
-//! request from the headers that `SignedHeaders` names and from nothing else: other headers may come and go on
-//! the way. Neither signing nor checking allocates; only showing does.
+//! [`Canonical`] describes the canonical form. A verifier builds the canonical request only from the headers that
+//! `SignedHeaders` names, because proxies may add and remove other headers. Signing and verifying do not allocate;
+//! only formatting does.
 //!
 //! ```
 //! use http::{HeaderMap, HeaderValue};
@@ -31,31 +31,30 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Where public signers differ
+//! # Differences between public signers
 //!
 //! * A `+` in the query is a plus sign, not a space.
-//! * Of a header that stands several times every value counts, sorted, on a line of its own.
-//! * A pair without a name and a value (`a=1&&b=2`) does not count.
-//! * Dot segments stay.
-//! * A method is signed in upper case. Who checks refuses any other: `get` is another method than `GET`, and nobody
-//!   has signed it.
-//! * The form with `Credential=` has the same name and is another scheme, with a derived key. It is told apart,
-//!   and not taken.
+//! * All values of a repeated header count, sorted, each on its own line.
+//! * A pair without a name and a value (`a=1&&b=2`) is ignored.
+//! * Dot segments are not removed.
+//! * A method is signed in upper case. The verifier rejects other methods: `get` and `GET` are different methods, and
+//!   no client signs `get`.
+//! * The form with `Credential=` is another scheme of the same name, with a derived key. It is detected and rejected.
 //!
-//! Nothing tells a request from its copy: who records a signed request can repeat it until its date is 15 minutes
+//! There is no replay protection: an attacker who records a signed request can repeat it until its date is 15 minutes
 //! old.
 
 mod authorization;
 mod canonical;
 mod date;
-mod verify;
 mod signer;
+mod verify;
 
 pub use authorization::{Authorization, SignedHeaders};
 pub use canonical::{Canonical, Parts, canonical_query, string_to_sign};
-pub use date::{parse_date, format_date};
-pub use verify::{PayloadHash, RequestSignature};
+pub use date::{format_date, parse_date};
 pub use signer::{Signed, Signer, sign};
+pub use verify::{PayloadHash, RequestSignature};
 
 use http::HeaderName;
 use jiff::Timestamp;
@@ -63,62 +62,62 @@ use sha2::{Digest, Sha256};
 
 /// The name of the scheme, in `Authorization` and in the string to sign.
 pub const ALGORITHM: &str = "SDK-HMAC-SHA256";
-/// The header that says when a request was signed; the only one that must be signed.
+/// The header with the date of the signature; the only header that must be signed.
 pub static X_SDK_DATE: HeaderName = HeaderName::from_static("x-sdk-date");
-/// The header that says what the content hashes to, in place of the content itself.
+/// The header with the SHA-256 of the body, which replaces the actual hash of the body.
 pub static X_SDK_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-sdk-content-sha256");
-/// What stands for the content's hash when the content is not signed.
+/// The value that replaces the hash of the body if the body is not signed.
 pub const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
-/// How far a request's date may be from the time of whoever checks it, in seconds, either way.
+/// The maximum difference between a request's date and the verifier's clock, in seconds, in either direction.
 pub const TOLERANCE: i64 = 15 * 60;
 
-/// What is wrong with a signature, before any secret is looked at.
+/// A fault of a signature that can be detected without the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureFormatError {
-    /// A header stands more than once of which only one can count.
-    #[error("the header {0} stands more than once")]
+    /// A header that must not be repeated is repeated.
+    #[error("the header {0} is repeated")]
     Repeated(HeaderName),
-    /// `Authorization` is of another scheme, or is not there.
-    #[error("there is no Authorization: SDK-HMAC-SHA256")]
+    /// `Authorization` is missing or has another scheme.
+    #[error("the request has no header Authorization: SDK-HMAC-SHA256")]
     Absent,
-    /// It is of the scheme with the same name that derives its key.
-    #[error("the form with Credential= is not taken here: sign with Access=")]
+    /// `Authorization` has the scheme of the same name that derives its key.
+    #[error("the form with Credential= is not supported: sign with Access=")]
     Derived,
     /// `Access` is empty or missing.
     #[error("Access or Credential is empty in Authorization")]
     NoAccess,
-    /// `Authorization` is not `Access=…, SignedHeaders=…, Signature=…`, each once.
-    #[error("Authorization is not SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…")]
+    /// `Authorization` does not consist of `Access=…, SignedHeaders=…, Signature=…`, each once.
+    #[error("Authorization does not have the form SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…")]
     Malformed,
-    /// The method has letters in lower case.
-    #[error("the method is not in upper case, in which it is signed")]
+    /// The method contains lower-case letters.
+    #[error("the method must be in upper case")]
     Method,
-    /// `SignedHeaders` are not names in lower case, sorted, each once.
-    #[error("SignedHeaders are not names in lower case, sorted, each once, joined by semicolons")]
+    /// `SignedHeaders` is not a list of distinct, sorted names in lower case.
+    #[error("SignedHeaders must list distinct, sorted header names in lower case, joined by semicolons")]
     Names,
-    /// A header is signed and not there.
+    /// A signed header is missing.
     #[error("SignedHeaders names a header that the request does not have: {0}")]
     Lacking(Box<str>),
     /// `X-Sdk-Date` is not among the signed headers.
     #[error("SignedHeaders does not name x-sdk-date")]
     DateUnsigned,
-    /// `X-Sdk-Date` is not there, or no date in its form.
-    #[error("X-Sdk-Date is not of the form YYYYMMDDTHHMMSSZ")]
+    /// `X-Sdk-Date` is missing or has another form.
+    #[error("X-Sdk-Date is missing or does not have the form YYYYMMDDTHHMMSSZ")]
     Date,
     /// `X-Sdk-Content-Sha256` is neither a hash nor [`UNSIGNED_PAYLOAD`].
     #[error("X-Sdk-Content-Sha256 is neither 64 hexadecimal digits nor UNSIGNED-PAYLOAD")]
     ContentHash,
-    /// The date is too far away.
+    /// The date differs too much from the verifier's clock.
     #[error("signature expired, signature time:{},server time:{}", format_date(*signed), format_date(*now))]
     Expired {
-        /// When the request was signed.
+        /// The time at which the request was signed.
         signed: Timestamp,
-        /// When that was checked.
+        /// The time at which the signature was checked.
         now: Timestamp,
     },
 }
 
-/// 32 bytes as 64 hexadecimal digits in lower case, where they stand.
+/// 32 bytes as 64 hexadecimal digits in lower case, stored inline.
 ///
 /// ```
 /// use portcullis::signature::Hex;
@@ -132,7 +131,7 @@ pub enum SignatureFormatError {
 pub struct Hex([u8; 64]);
 
 impl Hex {
-    /// These bytes.
+    /// Encodes bytes.
     #[must_use]
     pub fn encode(bytes: &[u8; 32]) -> Self {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -144,7 +143,7 @@ impl Hex {
         Self(text)
     }
 
-    /// The bytes that such a text stands for, in upper or lower case; `None` for any other text.
+    /// Decodes a text with digits in upper or lower case; returns `None` for other texts.
     #[must_use]
     pub fn parse(text: &str) -> Option<[u8; 32]> {
         let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
@@ -156,7 +155,7 @@ impl Hex {
         Some(bytes)
     }
 
-    /// The digits.
+    /// Returns the digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
@@ -172,7 +171,7 @@ fn digit(byte: u8) -> Option<u8> {
     }
 }
 
-/// What content hashes to.
+/// Returns the SHA-256 of a body.
 #[must_use]
 pub fn hash(content: &[u8]) -> Hex {
     Hex::encode(&Sha256::digest(content).into())

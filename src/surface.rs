@@ -1,12 +1,12 @@
 //! The management APIs, each an axum router over a registry.
 //!
-//! [`discue`] manages api clients and [`apig`] manages apps, each exactly as its published contract says;
-//! [`admin`] is our own, and manages everything. What they share is below HTTP: the registry, the guard's
-//! policies, and how content is read.
+//! [`discue`] manages API clients and [`apig`] manages apps, each exactly as its published contract requires.
+//! [`admin`] is Portcullis's own API and manages everything. The three share what is below HTTP: the registry, the
+//! policies of the guard, and the code that reads request bodies.
 //!
-//! Each router is a whole service: what it does not know it refuses in its own form, and its guard stands
-//! before everything, so that a stranger learns nothing from it. Serve each on a host, a listener or a
-//! nested path of its own.
+//! Each router is a complete service. It answers unknown paths in the error format of its own contract, and its guard
+//! runs before everything else, so that an unauthenticated client learns nothing from it. Serve each router on a
+//! host, a listener or a nested path of its own.
 
 pub mod admin;
 pub mod apig;
@@ -28,44 +28,46 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use crate::{Denial, admission::DigestMismatch, denial::Unauthenticated, registry::RegistryError};
 
-/// The most bytes of content a surface reads.
+/// Maximum size of a request body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// How long content may take to arrive.
+/// Maximum time for a request body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// When to come back to a store that cannot be reached.
+/// `Retry-After`, in seconds, while the store is unavailable.
 const RETRY_AFTER: u64 = 5;
 
-/// Why content cannot be used. Says where, never what stood there: it may be a secret.
+/// Reasons why a request body cannot be used. Messages name the place, but never repeat the value there, because it
+/// may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum BodyError {
-    #[error("at most {MAX_BODY_BYTES} bytes are taken")]
+    #[error("the body is larger than {MAX_BODY_BYTES} bytes")]
     TooLong,
-    #[error("the content broke off, or did not arrive within {} s", BODY_TIMEOUT.as_secs())]
+    #[error("the body was incomplete or did not arrive within {} s", BODY_TIMEOUT.as_secs())]
     Missing,
-    #[error("the content is not what was signed")]
+    #[error("the body does not match the signature")]
     Altered,
-    #[error("the content is not JSON, at line {0}, column {1}")]
+    #[error("the body is not valid JSON at line {0}, column {1}")]
     Syntax(usize, usize),
-    #[error("lists and objects lie more than {} deep within each other, at {place}", json::MAX_DEPTH)]
+    #[error("arrays and objects are nested more than {} levels deep at {place}", json::MAX_DEPTH)]
     Depth { place: String },
-    /// The member, and why it does not fit.
+    /// The member, and the reason why it is not accepted.
     #[error("{0}")]
     Shape(String),
 }
 
 impl BodyError {
-    /// As a surface says it; what was not signed is 401 on all of them.
+    /// Converts this into a denial. A body that does not match its signature is 401 on every surface; `otherwise`
+    /// converts all other reasons.
     fn denial(self, otherwise: impl FnOnce(Self) -> Denial) -> Denial {
         if self == Self::Altered { Denial::content_mismatch() } else { otherwise(self) }
     }
 }
 
-/// All the content of a request.
+/// Reads the body of a request, of at most [`MOST`] bytes.
 async fn read_body(body: Body) -> Result<Bytes, BodyError> {
     read_body_within(body, MAX_BODY_BYTES).await
 }
 
-/// The same, of at most so many bytes.
+/// Reads the body of a request, of at most `most` bytes.
 async fn read_body_within(body: Body, most: usize) -> Result<Bytes, BodyError> {
     arrived(body, most, BODY_TIMEOUT).await
 }
@@ -79,16 +81,16 @@ async fn arrived(body: Body, most: usize, within: Duration) -> Result<Bytes, Bod
     }
 }
 
-/// Reads content as an object of a published contract: members that the contract does not know are ignored, optional
-/// members may be `null`, and a member of the contract may be there once.
+/// Parses a body as an object of a published contract. Members that the contract does not define are ignored,
+/// optional members may be `null`, and each member of the contract may appear only once.
 ///
-/// A type for it has an `Option` for each member, with `#[serde(default)]`.
+/// The target type has an `Option` for each member, with `#[serde(default)]`.
 fn parse_object<T: DeserializeOwned>(content: &[u8]) -> Result<T, BodyError> {
     json::read_published(content)
 }
 
-/// Marks an answer of a management API as not to be stored by any cache. That takes the place of the weaker `private`, which
-/// the guard adds to every answer to a known caller. Any other `Cache-Control` of a handler is left alone.
+/// Forbids every cache to store a response of a management API. `no-store` replaces the weaker `private`, which the
+/// guard adds to every response to a known caller. Any other `Cache-Control` of a handler is kept.
 async fn no_store(mut response: Response) -> Response {
     let headers = response.headers_mut();
     if headers.get(header::CACHE_CONTROL).is_none_or(|value| value == "private") {
@@ -97,44 +99,44 @@ async fn no_store(mut response: Response) -> Response {
     response
 }
 
-/// A member that may be absent, but not `null`.
+/// Deserializes a member that may be absent, but not `null`.
 fn non_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(member: D) -> Result<Option<T>, D::Error> {
     T::deserialize(member).map(Some)
 }
 
-/// A registry's fault as a denial; `challenge` goes with a credential that is not accepted any more.
+/// Converts a registry error into a denial; `challenge` is sent with a credential that is no longer accepted.
 fn denial(fault: RegistryError, now: Timestamp, challenge: &HeaderValue) -> Denial {
     match fault {
         RegistryError::NotFound => Denial::NotFound,
-        RegistryError::NameTaken => Denial::Unprocessable { detail: "The name is taken.".into() },
-        RegistryError::KeyTaken => Denial::Unprocessable { detail: "The key is taken.".into() },
+        RegistryError::NameTaken => Denial::Unprocessable { detail: "The name is already in use.".into() },
+        RegistryError::KeyTaken => Denial::Unprocessable { detail: "The key is already in use.".into() },
         RegistryError::Conflict => {
-            Denial::Conflict { detail: "It has changed meanwhile, or is there already.".into() }
+            Denial::Conflict { detail: "Another request changed it, or it already exists.".into() }
         }
-        RegistryError::InUse => Denial::Conflict { detail: "Something still stands on it.".into() },
-        RegistryError::IdempotencyKeyReused => Denial::Unprocessable { detail: "Another request was made under this key.".into() },
+        RegistryError::InUse => Denial::Conflict { detail: "Other resources use it. Delete them first.".into() },
+        RegistryError::IdempotencyKeyReused => Denial::Unprocessable { detail: "This key was sent with another request.".into() },
         RegistryError::LimitReached(most) => {
             let detail = format!(
-                "The tenant has {most} callers of this kind, as many as it may have. Delete one, or have its limit raised."
+                "The tenant has {most} callers of this kind, which is its limit. Delete one, or ask for a higher limit."
             );
             Denial::PaymentRequired { detail: detail.into() }
         }
         RegistryError::Locked(lock) => Denial::Locked { lock: (*lock).into(), now },
         RegistryError::LockLost => Denial::PreconditionFailed {
-            detail: "The lock is not held any more, or not with this token and fence.".into(),
+            detail: "The lock is no longer held with this token and fence. Acquire it again.".into(),
         },
         RegistryError::NotAuthorized => {
             Denial::Unauthenticated { cause: Unauthenticated::Unknown, challenge: challenge.clone() }
         }
-        RegistryError::Lapsed => Denial::PaymentRequired { detail: "The subscription has lapsed.".into() },
+        RegistryError::Lapsed => Denial::PaymentRequired { detail: "The tenant's subscription has lapsed.".into() },
         RegistryError::LastOwner => Denial::Conflict {
-            detail: "No other owner has a key that is accepted then: make one for another owner first."
+            detail: "No other owner would have an accepted key after this change. Create one for another owner first."
                 .into(),
         },
         RegistryError::Unavailable(inside) => {
-            tracing::error!("the registry is unavailable: {inside}");
+            tracing::error!("registry unavailable: {inside}");
             Denial::unavailable(
-                "The store could not be read or written. Try again later; the log has the reason.",
+                "The store could not be read or written. Try again later; the gateway's log has the reason.",
                 RETRY_AFTER,
             )
         }
@@ -142,8 +144,9 @@ fn denial(fault: RegistryError, now: Timestamp, challenge: &HeaderValue) -> Deni
     }
 }
 
-/// What a number is that is whole and written with a fraction or an exponent: `7.0` is `7` (RFC 8259 knows one kind
-/// of number). Beyond 2^53 not every whole number is one of these.
+/// Converts a whole number that is written with a fraction or an exponent: `7.0` is `7`, because RFC 8259 has only
+/// one kind of number. Returns `None` for other numbers and beyond 2^53, where doubles do not represent every whole
+/// number.
 fn integral(number: f64) -> Option<i64> {
     let exact = number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0;
     exact.then(|| format!("{number:.0}").parse().ok()).flatten()
@@ -168,7 +171,7 @@ mod tests {
         list: Option<Vec<String>>,
     }
 
-    /// A body of nothing, for ever.
+    /// A body that never yields a frame.
     struct Silent;
 
     impl http_body::Body for Silent {
@@ -185,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_lock_that_is_not_held_is_a_precondition_that_failed() {
-        let denial = denial(RegistryError::LockLost, Timestamp::UNIX_EPOCH, &HeaderValue::from_static("Bearer"));
+        let denial =
+            denial(RegistryError::LockLost, Timestamp::UNIX_EPOCH, &HeaderValue::from_static("Bearer"));
         assert_eq!((denial.status().as_u16(), denial.retry_after()), (412, None));
     }
 
@@ -212,24 +216,24 @@ mod tests {
             (r#"{"number":7}"#, Ok(number(7))),
             (r#"{"number":7.0}"#, Ok(number(7))),
             (r#"{"number":-1e2}"#, Ok(number(-100))),
-            ("", Err("the content is not JSON, at line 1, column 0")),
-            ("nul", Err("the content is not JSON, at line 1, column 3")),
-            (r#"{"text":"a"} {}"#, Err("the content is not JSON, at line 1, column 14")),
-            (r#"{"text":"a",}"#, Err("the content is not JSON, at line 1, column 13")),
-            (r#"{"text":"\ud800"}"#, Err("the content is not JSON, at line 1, column 16")),
-            ("\u{feff}{}", Err("the content is not JSON, at line 1, column 1")),
-            (&deep, Err("lists and objects lie more than 16 deep within each other, at line 1, column 25")),
-            ("null", Err("an object is expected, not null")),
-            ("\"a\"", Err("an object is expected, not a string")),
-            (r#"["a"]"#, Err("an object is expected, not a list")),
-            (r#"{"text":1}"#, Err("text: a string is expected, not a number")),
-            (r#"{"text":{}}"#, Err("text: a string is expected, not an object")),
-            (r#"{"number":"hunter2"}"#, Err("number: a whole number is expected, not a string")),
-            (r#"{"number":1.5}"#, Err("number: a whole number is expected, not a number with a fraction")),
-            (r#"{"list":"a"}"#, Err("list: a list is expected, not a string")),
-            (r#"{"list":["a",null]}"#, Err("list/1: a string is expected, not null")),
-            (r#"{"text":"a","text":"a"}"#, Err("text: it stands more than once")),
-            (r#"{"text":"a","te\u0078t":null}"#, Err("text: it stands more than once")),
+            ("", Err("the body is not valid JSON at line 1, column 0")),
+            ("nul", Err("the body is not valid JSON at line 1, column 3")),
+            (r#"{"text":"a"} {}"#, Err("the body is not valid JSON at line 1, column 14")),
+            (r#"{"text":"a",}"#, Err("the body is not valid JSON at line 1, column 13")),
+            (r#"{"text":"\ud800"}"#, Err("the body is not valid JSON at line 1, column 16")),
+            ("\u{feff}{}", Err("the body is not valid JSON at line 1, column 1")),
+            (&deep, Err("arrays and objects are nested more than 16 levels deep at line 1, column 25")),
+            ("null", Err("expected an object, got null")),
+            ("\"a\"", Err("expected an object, got a string")),
+            (r#"["a"]"#, Err("expected an object, got an array")),
+            (r#"{"text":1}"#, Err("text: expected a string, got a number")),
+            (r#"{"text":{}}"#, Err("text: expected a string, got an object")),
+            (r#"{"number":"hunter2"}"#, Err("number: expected a whole number, got a string")),
+            (r#"{"number":1.5}"#, Err("number: expected a whole number, got a number with a fraction")),
+            (r#"{"list":"a"}"#, Err("list: expected an array, got a string")),
+            (r#"{"list":["a",null]}"#, Err("list/1: expected a string, got null")),
+            (r#"{"text":"a","text":"a"}"#, Err("text: the member is repeated")),
+            (r#"{"text":"a","te\u0078t":null}"#, Err("text: the member is repeated")),
         ] {
             let read = parse_object::<Members>(content.as_bytes()).map_err(|error| error.to_string());
             assert_eq!(read, expected.map_err(str::to_owned), "{}", &content[..content.len().min(60)]);

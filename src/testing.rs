@@ -1,4 +1,4 @@
-//! A small world for the crate's own unit tests: one tenant, one caller, a clock that stands still.
+//! Fixture for the crate's unit tests: one tenant, one caller and a manual clock.
 
 use std::{
     sync::{
@@ -13,16 +13,16 @@ use jiff::Timestamp;
 
 use crate::{
     Admission, Denial, Head, Policy, Stop,
-    model::{
-        Actor, GeneratedKey, Caller, CallerId, CallerKind, Change, LockedRequests, Credential, CredentialId,
-        CredentialKind, Entity, KeyPrefix, Limit, Lock, LockId, Pepper, Peppers, Plan, Scopes, SubscriptionStatus,
-        Status, LockTarget, Tenant, ChangeKind,
-    },
     clock::{Clock, ManualClock, Moment},
     directory::Directory,
+    model::{
+        Actor, Caller, CallerId, CallerKind, Change, ChangeKind, Credential, CredentialId, CredentialKind,
+        Entity, GeneratedKey, KeyPrefix, Limit, Lock, LockId, LockTarget, LockedRequests, Pepper, Peppers,
+        Plan, Scopes, Status, SubscriptionStatus, Tenant,
+    },
 };
 
-/// A request; its extension [`Content`] says whether content follows.
+/// Builds a request; its extension [`Content`] determines whether a body follows.
 pub(crate) fn request(method: &str, uri: &str, fields: &[(&str, &str)]) -> Request<()> {
     let mut request = Request::builder().method(method).uri(uri);
     for (name, value) in fields {
@@ -52,7 +52,7 @@ fn at(request: &Request<()>, now: Moment) -> Head<'_> {
     Head::from_request(request, peer, content.is_some(), now)
 }
 
-/// `admitted`, or the denial's code.
+/// Returns `admitted`, or the denial's code.
 pub(crate) fn code(outcome: Result<Admission, Denial>) -> &'static str {
     outcome.map_or_else(|denial| denial.code(), |_| "admitted")
 }
@@ -90,7 +90,7 @@ impl World {
         world
     }
 
-    /// The caller is on a plan of these limits.
+    /// Puts the caller on a plan with these limits.
     pub(crate) fn with_plan(limits: Vec<Limit>) -> Self {
         let world = Self::new();
         world.put_plan(limits);
@@ -137,12 +137,12 @@ impl World {
         }
     }
 
-    /// Deletes a caller; only its id counts.
+    /// Deletes a caller; only its id matters.
     pub(crate) fn delete_caller(&self, id: &CallerId) {
         self.change(ChangeKind::Deleted, Entity::Caller(Caller { id: id.clone(), ..self.new_caller() }));
     }
 
-    /// A new key of the caller.
+    /// Creates a key of the caller.
     pub(crate) fn key(&self) -> String {
         self.key_with(|_| {})
     }
@@ -210,7 +210,7 @@ impl World {
         Ok(admission)
     }
 
-    /// A denial, with the admission it left.
+    /// Returns a denial, with its admission.
     pub(crate) fn deny(&self, policy: &impl Policy, request: &Request<()>) -> (Denial, Admission) {
         let (outcome, admission) = self.decide(policy, request);
         (outcome.expect_err("denied"), admission)

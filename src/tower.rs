@@ -19,16 +19,17 @@
 //! let app: Router = Router::new().route("/orders", get(orders)).layer(PortcullisLayer::new(policies));
 //! ```
 //!
-//! Layers stack: an inner one goes on with the [`Admission`] that an outer one left among the request's
-//! extensions, and when it refuses, what the outer one took is given back. Responses carry the innermost
-//! admission among their extensions, and refusals a [`Code`](problem::Code), for logs further out. A layer of policies
-//! that decide about a caller, inside of one that recognises it, is built with [`PortcullisLayer::inner`].
+//! Layers can be nested. An inner layer continues with the [`Admission`] of the outer one, which is among the
+//! request's extensions; if the inner layer denies the request, the outer layer refunds its permits. Responses carry
+//! the innermost admission among their extensions, and denials a [`DenialCode`](problem::Code), for logs in outer layers.
+//! If a layer has policies that decide about a caller, and an outer layer recognises the caller, build it with
+//! [`PortcullisLayer::inner`].
 //!
-//! Policies decide on the path that the client sent. In an axum router that is nested in another, a layer is given the
-//! rest of the path only: with the feature `axum`, it finds the whole one by itself.
+//! Policies decide on the path that the client sent. A layer in a nested axum router only receives the rest of the
+//! path; with the feature `axum`, the layer finds the whole path by itself.
 //!
-//! A policy that must know the content, as [`Signature`](crate::policy::Signature) does, or count it, as
-//! [`BodyLimit`](crate::policy::BodyLimit) does, needs a layer that [looks at it](PortcullisLayer::checking_content).
+//! A policy that must know the body, such as [`Signature`](crate::policy::Signature), or count its bytes, such as
+//! [`BodyLimit`](crate::policy::BodyLimit), needs a layer that [checks bodies](PortcullisLayer::verify_content).
 
 mod body;
 mod body_mode;
@@ -41,9 +42,9 @@ mod original;
 mod request_body;
 
 pub use body::ResponseBody;
-pub use body_mode::{PassThrough, VerifyContent, BodyMode};
+pub use body_mode::{BodyMode, PassThrough, VerifyContent};
 pub use future::ResponseFuture;
-pub use request_body::{LengthLimit, BoxError, RequestBody, TooLarge};
+pub use request_body::{BoxError, LengthLimit, RequestBody, TooLarge};
 
 use std::{
     marker::PhantomData,
@@ -65,26 +66,25 @@ use crate::{
     problem::{self, ErrorFormat},
 };
 
-/// The address a request came from, as whoever accepted the connection puts it among the request's
-/// extensions. See [`PortcullisLayer::peer_from`] for servers that put something of their own there.
+/// Request extension with the client's address, which the acceptor of the connection sets. See
+/// [`PortcullisLayer::peer_from`] for servers that set an extension of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddr(pub IpAddr);
 
 impl PeerAddr {
-    /// The address among a request's extensions, when it was put there.
+    /// Returns the address among a request's extensions, if it was set.
     #[must_use]
     pub fn find(extensions: &Extensions) -> Option<IpAddr> {
         extensions.get::<Self>().map(|peer| peer.0)
     }
 }
 
-/// Stands among the extensions of a response that is a refusal by a policy: layers further out give back
-/// what they took.
+/// Response extension of denials by policies: outer layers refund their permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Denied;
 
-/// Stands among the extensions of a response that no service made, such as a proxy's 502: the layers that admitted
-/// the request give back what they took, so that it counts towards no limit.
+/// Response extension for responses that no service produced, such as a proxy's 502. The layers that admitted the
+/// request refund their permits, so that the request counts towards no limit.
 ///
 /// ```
 /// use http::{Response, StatusCode};
@@ -101,7 +101,7 @@ pub struct Denied;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unserved;
 
-/// Guards a service with policies.
+/// Layer that applies policies to the requests of a service.
 pub struct PortcullisLayer<P, C = PassThrough> {
     gate: Arc<Gate<P>>,
     content: PhantomData<fn() -> C>,
@@ -126,30 +126,32 @@ impl<P> Clone for Gate<P> {
 }
 
 impl<P: Policy> PortcullisLayer<P> {
-    /// Guards with a policy, or with a chain of them, refusing in RFC 9457 problems.
+    /// Creates a layer from a policy or a chain of policies. Denials are rendered as RFC 9457 problems.
     ///
     /// # Panics
-    /// When a policy that decides about the caller, such as [`RateLimit`](crate::policy::RateLimit), stands before
-    /// every policy that recognises one, such as [`ApiKey`](crate::policy::ApiKey): all requests would be refused. See
-    /// [`try_new`](Self::try_new), and [`inner`](Self::inner) for a layer inside of another one that recognises it.
+    /// If a policy that decides about the caller, such as [`RateLimit`](crate::policy::RateLimit), is placed before
+    /// all policies that recognise one, such as [`ApiKey`](crate::policy::ApiKey): it would deny every request. See
+    /// [`try_new`](Self::try_new), and [`inner`](Self::inner) for a layer inside of another one that recognises the
+    /// caller.
     #[must_use]
     #[track_caller]
-    #[allow(clippy::panic, reason = "a chain is built when a program starts, and no request has part in it")]
+    #[allow(clippy::panic, reason = "chains are built at program start, independently of requests")]
     pub fn new(policy: P) -> Self {
         Self::try_new(policy).unwrap_or_else(|misplaced| panic!("{misplaced}"))
     }
 
-    /// Guards with a policy, or with a chain of them, refusing in RFC 9457 problems.
+    /// Creates a layer from a policy or a chain of policies. Denials are rendered as RFC 9457 problems.
     ///
     /// # Errors
-    /// When a policy that decides about the caller stands before every policy that recognises one.
+    /// If a policy that decides about the caller is placed before all policies that recognise one.
     pub fn try_new(policy: P) -> Result<Self, Misplaced> {
         ChainOrder::check(&policy).map(|()| Self::inner(policy))
     }
 
-    /// Guards like [`new`](Self::new), inside of another [`PortcullisLayer`] that recognises the caller.
+    /// Creates a layer like [`new`](Self::new), for use inside of another [`PortcullisLayer`] that recognises the
+    /// caller.
     ///
-    /// Where none does after all, policies that decide about the caller answer with 401.
+    /// If no outer layer recognises the caller, policies that decide about the caller deny with 401.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -171,11 +173,11 @@ impl<P: Policy> PortcullisLayer<P> {
         Self { gate: Arc::new(gate), content: PhantomData }
     }
 
-    /// Looks at requests' content where a policy asks for it: takes it in before it decides, holds it to what was signed
-    /// while it passes, and counts it where its length is not announced ([`BodyLimit`](crate::policy::BodyLimit)).
-    /// Content beyond the limit is 413 as long as the service behind has not answered, whatever that says; after that
-    /// the body ends in [`TooLarge`]. The service behind is given a [`RequestBody`], which axum's routers take as it is.
-    /// Needs tokio's runtime.
+    /// Checks request bodies for the policies that need it: buffers a body before the decision, verifies a signed
+    /// body while it is streamed, and counts the bytes of a body without an announced length
+    /// ([`BodyLimit`](crate::policy::BodyLimit)). If a body exceeds its limit before the inner service has responded,
+    /// the response is 413 regardless of the inner service's response; after that, the body ends in [`TooLarge`]. The
+    /// inner service receives a [`RequestBody`], which axum's routers accept as it is. Needs the Tokio runtime.
     #[must_use]
     pub fn verify_content(self) -> PortcullisLayer<P, VerifyContent> {
         PortcullisLayer { gate: self.gate, content: PhantomData }
@@ -183,35 +185,35 @@ impl<P: Policy> PortcullisLayer<P> {
 }
 
 impl<P: Policy, C> PortcullisLayer<P, C> {
-    /// Refuses in this form instead.
+    /// Sets the format of denials. The default is RFC 9457 problems.
     #[must_use]
     pub fn error_format(self, form: ErrorFormat) -> Self {
         self.with(|gate| gate.form = form)
     }
 
-    /// Takes the time from here, instead of from the process's [`SystemClock`]. Layers over one directory must share a
-    /// clock: its ticks are what the limits count on.
+    /// Sets the clock. The default is the [`SystemClock`] of the process. Layers over one directory must share a
+    /// clock, because the limits count in its ticks.
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         self.with(|gate| gate.clock = clock)
     }
 
-    /// Finds the peer's address among a request's extensions in this way; with axum's `ConnectInfo`:
+    /// Sets the function that finds the client's address among a request's extensions. For axum's `ConnectInfo`:
     /// `|ext| ext.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())`.
     #[must_use]
     pub fn peer_from(self, peer: fn(&Extensions) -> Option<IpAddr>) -> Self {
         self.with(|gate| gate.peer = peer)
     }
 
-    /// Finds the target that the client sent among a request's extensions in this way, where a router takes a prefix
-    /// off the path of what it passes on. Without it, that is axum's `OriginalUri` with the feature `axum`, and
-    /// otherwise the target as the layer is given it.
+    /// Sets the function that finds the target that the client sent among a request's extensions, for routers that
+    /// strip a prefix from the path. The default is axum's `OriginalUri` with the feature `axum`, and otherwise the
+    /// target that the layer receives.
     #[must_use]
     pub fn original_from(self, original: fn(&Extensions) -> Option<&Uri>) -> Self {
         self.with(|gate| gate.original = original)
     }
 
-    /// Changes this layer: its clones, and services that it has made, stay as they are.
+    /// Changes this layer, but not its clones or the services that it has created.
     fn with(mut self, change: impl FnOnce(&mut Gate<P>)) -> Self {
         change(Arc::make_mut(&mut self.gate));
         self
@@ -232,7 +234,7 @@ impl<S, P, C> Layer<S> for PortcullisLayer<P, C> {
     }
 }
 
-/// A service behind policies; made by [`PortcullisLayer`].
+/// A service with policies in front of it; created by [`PortcullisLayer`].
 pub struct Portcullis<S, P, C = PassThrough> {
     inner: S,
     gate: Arc<Gate<P>>,
@@ -246,8 +248,13 @@ impl<S: Clone, P, C> Clone for Portcullis<S, P, C> {
 }
 
 impl<P: Policy> Gate<P> {
-    /// Decides about a request, whose content may lie elsewhere.
-    fn evaluate<B>(&self, request: &Request<B>, content: bool, admission: &mut Admission) -> Result<(), Stop> {
+    /// Decides about a request, whose body may have been moved elsewhere.
+    fn evaluate<B>(
+        &self,
+        request: &Request<B>,
+        content: bool,
+        admission: &mut Admission,
+    ) -> Result<(), Stop> {
         let peer = (self.peer)(request.extensions());
         let mut head = Head::from_request(request, peer, content, self.clock.now());
         if let Some(original) = (self.original)(request.extensions()) {
@@ -256,7 +263,8 @@ impl<P: Policy> Gate<P> {
         admission.evaluate(&*self.policy, head)
     }
 
-    /// The response of a refusal; to `HEAD` it states the length of its content, and has none (RFC 9110, section 9.3.2).
+    /// Returns the response of a denial. For `HEAD` it has the length of the body, but no body (RFC 9110, section
+    /// 9.3.2).
     fn deny(&self, denial: &Denial, admission: Admission, head: bool) -> Response<Bytes> {
         let form = admission.form.unwrap_or(self.form);
         let mut response = problem::render(denial, form, &admission);
@@ -295,7 +303,7 @@ where
             }
             Err(stop) => stop,
         };
-        // The service that was polled ready waits with the request; its clone stays here.
+        // The service that was polled ready moves into the future; its clone stays here.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
         ResponseFuture::waiting(stop, request, admission, ready, self.gate.clone())

@@ -1,8 +1,8 @@
-//! Everything in a registry as one file and back, and keys that come from other gateways.
+//! Export and import of a whole registry as one file, and import of keys from other gateways.
 //!
-//! [`Export`] writes JSON, an object to a line: first what the file is, then one line for each entity, in an
-//! order in which each stands behind those it needs, then when credentials were last used, and last what proves
-//! that nothing is missing or altered:
+//! [`Export`] writes one JSON object per line: first a header, then one line for each entity, each after the entities
+//! that it refers to, then the last uses of credentials, and finally a trailer that proves that nothing is missing or
+//! altered:
 //!
 //! ```text
 //! {"head":{"format":"portcullis-export","version":1,"program":"0.1.0","seq":41,"at":"2026-01-01T00:00:00Z",…}}
@@ -16,13 +16,13 @@
 //! {"end":{"counts":{…},"peppers":[1],"seal_keys":[1],"sha256":"…"}}
 //! ```
 //!
-//! Secrets stay as they are in the store: keys as their keyed digests, app secrets sealed. Both are worth
-//! something only with the secrets of the installation that wrote the file. Which of them it needs is said by
-//! version at its end; `head` tells them from others of the same version by a check, from which nothing of them
-//! can be computed. `sha256` is over all lines before the last.
+//! Secrets stay as they are in the store: keys as their keyed digests, app secrets sealed. Both are useless without the
+//! secrets of the installation that wrote the file. The trailer lists the versions of the secrets that the file needs.
+//! The header distinguishes them from other secrets of the same version by a fingerprint, from which the secrets cannot
+//! be computed. `sha256` covers all lines before the trailer.
 //!
-//! [`Import`] reads such a file into a registry, whole or not at all. [`KeyImport`] reads [`Rows`] of keys, or of
-//! their SHA-256 as other gateways keep them, and makes credentials of them.
+//! [`Import`] reads such a file into a registry, completely or not at all. [`KeyImport`] reads [`KeyRows`] of keys, or of
+//! the SHA-256 digests that other gateways store, and creates credentials from them.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -52,18 +52,18 @@
 //! ```
 
 mod csv;
+mod error;
 mod export;
 mod fields;
 mod import;
+mod key_rows;
 mod keys;
 mod ndjson;
-mod error;
-mod key_rows;
 mod secrets;
 
+pub use error::{ImportError, LineError};
 pub use export::Export;
 pub use import::{Import, Imported};
+pub use key_rows::{KeyFileFormat, KeyRows, MAX_FILE_BYTES, MAX_ROWS};
 pub use keys::{ImportedKeys, KeyImport};
-pub use error::{LineError, ImportError};
-pub use key_rows::{KeyFileFormat, MAX_FILE_BYTES, MAX_ROWS, KeyRows};
 pub use secrets::{SecretFingerprint, SecretFingerprints};

@@ -1,5 +1,5 @@
-//! The Tower face and the `ProxyHttp` face answer alike: every denial and every kind of admission, through
-//! both, over HTTP/1.1, compared in status, fields and bytes.
+//! Equality of the Tower face and the `ProxyHttp` face: every denial and every kind of admission is sent through
+//! both over HTTP/1.1, and status, headers and bodies are compared.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
@@ -34,11 +34,12 @@ use pingora::{
 };
 use portcullis::{
     Admission, Denial, Head, Policy, Stop,
+    denial::{FieldError, Forbidden, Unauthenticated},
+    limit::{LimitExceeded, LimitedBy},
     model::{
-        Access, CallerKind, LockedRequests, Period, PlanId, Scope, Scopes, SealKey, Sealer, Status, LockTarget, TimeUnit,
+        Access, CallerKind, LockTarget, LockedRequests, Period, PlanId, Scope, Scopes, SealKey, Sealer,
+        Status, TimeUnit,
     },
-    denial::{Forbidden, Unauthenticated, FieldError},
-    limit::{LimitedBy, LimitExceeded},
     pingora::PingoraGate,
     policy::{self, Accept, ApiKey, ContentType, RateLimit, RateLimitFields, Signature, StrictHttp},
     problem::ErrorFormat,
@@ -51,17 +52,17 @@ use tokio::{
 };
 use world::World;
 
-/// How long anything here may take before the test has failed.
+/// Timeout of every single step.
 const DEADLINE: Duration = Duration::from_secs(30);
 const FORMS: [ErrorFormat; 3] = [ErrorFormat::Problem, ErrorFormat::Discue, ErrorFormat::Apig];
 
-/// Fields in which the two servers differ by themselves: `date` is the time of the answer; `connection` is
-/// written by Pingora on every answer and by hyper only where it is not the default. Nothing else differs.
+/// Headers in which the two servers differ: `date` is the time of the response; Pingora writes `connection` in
+/// every response, hyper only if it is not the default. All other headers are equal.
 const HOP_FIELDS: [HeaderName; 2] = [header::DATE, header::CONNECTION];
 
 // ------------------------------------------------------------------------------------------ policies
 
-/// Picks a chain by the first segment of the path, as a gateway's routes do.
+/// Selects a chain by the first segment of the path, like a gateway's routes.
 struct Routes(BTreeMap<&'static str, Box<dyn Policy>>);
 
 impl Policy for Routes {
@@ -75,7 +76,7 @@ impl Policy for Routes {
     }
 }
 
-/// Denies with the denial whose place in [`every_denial`] is the last segment of the path.
+/// Denies with the denial of [`every_denial`] whose index is the last segment of the path.
 struct Denies(Vec<Denial>);
 
 impl Policy for Denies {
@@ -85,7 +86,7 @@ impl Policy for Denies {
     }
 }
 
-/// Counts how often it is asked.
+/// Counts its evaluations.
 #[derive(Default)]
 struct Counts(AtomicU32);
 
@@ -96,7 +97,7 @@ impl Policy for Counts {
     }
 }
 
-/// Waits the first two times it is asked.
+/// Waits at its first two evaluations.
 #[derive(Default)]
 struct WaitsTwice(Counts);
 
@@ -107,7 +108,7 @@ impl Policy for WaitsTwice {
     }
 }
 
-/// Ready on the second poll.
+/// A future that is ready at the second poll.
 async fn one_turn() {
     let mut polled = false;
     poll_fn(|cx| {
@@ -120,7 +121,7 @@ async fn one_turn() {
     .await;
 }
 
-/// One denial of every variant; the match is there so that a new variant is not forgotten.
+/// Returns one denial of each variant. The match ensures that a new variant is not forgotten.
 fn every_denial() -> Vec<Denial> {
     let world = World::new();
     let lock = world.lock_path("/x", LockedRequests::All, Duration::from_millis(1_500));
@@ -196,8 +197,7 @@ fn every_denial() -> Vec<Denial> {
     denials
 }
 
-/// What one face of one form is guarded with. Directory and clock are the world's; only what a test counts
-/// is the face's own.
+/// The policies of one face in one format that count. The directory and the clock are those of the fixture.
 #[derive(Default)]
 struct Counted {
     before: Arc<Counts>,
@@ -234,7 +234,7 @@ fn routes(world: &World, counted: &Counted) -> Arc<Routes> {
 
 // ------------------------------------------------------------------------------------------- servers
 
-/// The service behind: answers with what it was asked, varies on its own, and remembers every head.
+/// An upstream that responds with the request line, sets `vary` itself, and records every head.
 #[derive(Clone, Default)]
 struct Origin(Arc<Mutex<Vec<HeaderMap>>>);
 
@@ -303,7 +303,7 @@ impl ProxyHttp for Proxy {
     }
 }
 
-/// The server runs until the test process ends.
+/// A shutdown signal that never arrives: the server runs until the test process ends.
 struct Never;
 
 #[async_trait]
@@ -313,7 +313,7 @@ impl ShutdownSignalWatch for Never {
     }
 }
 
-/// Serves each proxy on an address of its own; returns when all of them answer.
+/// Serves each proxy on its own address. Returns when all of them accept connections.
 async fn serve_pingora(proxies: Vec<Proxy>) -> Vec<SocketAddr> {
     let held: Vec<_> = proxies.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let addresses: Vec<_> = held.iter().map(|listener| listener.local_addr().unwrap()).collect();
@@ -340,7 +340,7 @@ async fn serve_pingora(proxies: Vec<Proxy>) -> Vec<SocketAddr> {
     addresses
 }
 
-/// One face, speaking one form.
+/// A face with one error format.
 struct Face {
     name: &'static str,
     address: SocketAddr,
@@ -348,7 +348,7 @@ struct Face {
     counted: Counted,
 }
 
-/// Both faces in every form, over one world.
+/// Both faces in every error format, over one fixture.
 struct Faces {
     world: World,
     pairs: Vec<(ErrorFormat, [Face; 2])>,
@@ -362,7 +362,8 @@ impl Faces {
         let mut behind = Vec::new();
         for form in FORMS {
             let (origin, counted) = (Origin::default(), Counted::default());
-            let layer = PortcullisLayer::new(routes(&world, &counted)).error_format(form).clock(world.clock.clone());
+            let layer =
+                PortcullisLayer::new(routes(&world, &counted)).error_format(form).clock(world.clock.clone());
             let address = serve(origin.app().layer(layer)).await;
             towers.push(Face { name: "tower", address, origin, counted });
 
@@ -417,12 +418,12 @@ async fn send(connection: &mut SendRequest<Full<Bytes>>, request: Request<Full<B
 
 // ------------------------------------------------------------------------------------------ the table
 
-/// Whose key takes the place of `{key}` in a row. Every sending has a caller of its own.
+/// The caller whose key replaces `{key}` in a row. Each run of a row has its own caller.
 #[derive(Debug, Clone, Copy)]
 enum Who {
     Client,
     Operator,
-    /// On a plan of two requests a minute and a hundred a day.
+    /// A caller on a plan of two requests per minute and a hundred per day.
     Limited,
     ReadsOrders,
     Expired,
@@ -466,9 +467,9 @@ struct Row {
     path: String,
     fields: Vec<(&'static str, &'static str)>,
     content: &'static str,
-    /// How often it is sent by the same caller, each time on a connection of its own.
+    /// The number of times that one caller sends the request, each time on a new connection.
     times: u32,
-    /// The status in the problem form, and the problem's code or `""` for an admission.
+    /// The status in the problem format, with the problem's code, or `""` for an admission.
     last: (u16, &'static str),
 }
 
@@ -508,10 +509,10 @@ const BEARER: (&str, &str) = ("authorization", "Bearer {key}");
 const JSON: (&str, &str) = ("content-type", "application/json");
 const CSV: (&str, &str) = ("content-type", "text/csv");
 const BROTLI: (&str, &str) = ("content-encoding", "br");
-/// Well formed, checksum included, and nobody's.
+/// A well-formed key, including its checksum, that no caller has.
 const NOBODYS: (&str, &str) = ("x-api-key", "pcl_0000000000000000000000000000000000000NOBODY0BfPJm");
 
-/// Of the form of a signature, and nobody's.
+/// A well-formed signature with an access key that no caller has.
 const SIGNED: (&str, &str) = (
     "authorization",
     "SDK-HMAC-SHA256 Access=nobody, SignedHeaders=host;x-sdk-date, \
@@ -523,7 +524,7 @@ const LONG_AGO: (&str, &str) = ("x-sdk-date", "20251231T000000Z");
 fn rows() -> Vec<Row> {
     let admitted = (201, "");
     let mut rows = vec![
-        // who is calling
+        // API keys
         row(("GET", "/open/a?b=c"), &[KEY], admitted),
         row(("GET", "/open"), &[BEARER], admitted),
         row(("POST", "/open"), &[KEY], admitted).with("content"),
@@ -544,12 +545,12 @@ fn rows() -> Vec<Row> {
         row(("GET", "/operators"), &[KEY], admitted).by(Who::Operator),
         row(("GET", "/orders"), &[KEY], admitted).by(Who::ReadsOrders),
         row(("DELETE", "/orders"), &[KEY], (403, "scope")).by(Who::ReadsOrders),
-        // what can be read in two ways
+        // ambiguous requests
         row(("GET", "/strict/a%2fb"), &[], (400, "bad-request")),
         row(("GET", "/strict//b"), &[], (400, "bad-request")),
         row(("GET", "/strict"), &[("connection", "x-api-key")], (400, "bad-request")),
         row(("GET", "/strict"), &[CSV, JSON], (400, "bad-request")),
-        // do we speak the same format
+        // media types
         row(("GET", "/formats"), &[KEY], admitted),
         row(("GET", "/formats"), &[KEY, ("accept", "text/*;q=.2")], admitted),
         row(("GET", "/formats"), &[KEY, CSV], admitted),
@@ -562,7 +563,7 @@ fn rows() -> Vec<Row> {
         row(("PUT", "/formats"), &[KEY], (415, "unsupported-media-type")).with("{}"),
         row(("PUT", "/formats"), &[KEY, JSON, BROTLI], (415, "unsupported-coding")).with("{}"),
         row(("PUT", "/formats"), &[KEY, JSON, CSV], (400, "bad-request")).with("{}"),
-        // who signed it
+        // signatures
         row(("GET", "/signed"), &[], (401, "credential-missing")),
         row(("HEAD", "/signed"), &[], (401, "credential-missing")),
         row(
@@ -576,7 +577,7 @@ fn rows() -> Vec<Row> {
         row(("GET", "/either"), &[KEY], admitted),
         row(("GET", "/either"), &[KEY, SIGNED, JUST_NOW], (400, "bad-request")),
         row(("GET", "/either"), &[SIGNED, JUST_NOW], (401, "credential-unknown")),
-        // is it locked
+        // locks
         row(("GET", "/locked"), &[KEY], admitted).by(Who::LockedForWrites),
         row(("PUT", "/locked"), &[KEY], (423, "locked")).by(Who::LockedForWrites),
         row(("GET", "/locked"), &[KEY], (423, "locked")).by(Who::Locked),
@@ -584,7 +585,7 @@ fn rows() -> Vec<Row> {
         row(("GET", "/locked/writes/1"), &[KEY], admitted),
         row(("PUT", "/locked/writes/1"), &[KEY], (423, "locked")),
         row(("GET", "/locked/all"), &[KEY], (423, "locked")),
-        // how much may they
+        // rate limits
         row(("GET", "/limited"), &[KEY], admitted),
         row(("GET", "/limited"), &[KEY], admitted).by(Who::Limited).times(2),
         row(("GET", "/limited"), &[KEY], (429, "rate-limited")).by(Who::Limited).times(3),
@@ -634,7 +635,7 @@ async fn both_faces_answer_every_row_alike() {
     assert_eq!(codes.len(), 36, "every code there is: {codes:?}");
 }
 
-/// The table shows that both say the same; this, that it is the right thing.
+/// The table shows that both faces respond equally; this test shows that they respond correctly.
 #[tokio::test]
 async fn an_admission_adds_to_what_the_service_says_and_takes_nothing_away() {
     let faces = Faces::start().await;
@@ -685,8 +686,7 @@ async fn a_refused_request_does_not_reach_the_service_behind() {
     }
 }
 
-/// One connection, refusals and an admission in turn: it is the same one to the end, because this client
-/// opens no other.
+/// Denials and an admission alternate on one connection. This client never opens another one.
 #[tokio::test]
 async fn a_connection_outlives_a_refusal() {
     let faces = Faces::start().await;

@@ -1,7 +1,7 @@
-//! What [`Registry`](portcullis::registry::Registry) promises, held against every implementation.
+//! The promises of [`Registry`](portcullis::registry::Registry), tested with every implementation.
 //!
-//! To hold it against yours, add a line to the end of this file. Each promise gets an empty registry
-//! and the clock it runs on; after each, the change log must tell all that the registry holds.
+//! To test your implementation, add a line to the end of this file. Each test gets an empty registry and its clock.
+//! After each test, the change log must contain everything that the registry holds.
 
 #[macro_use]
 mod promise {
@@ -24,13 +24,13 @@ mod promise {
 }
 mod records;
 
-/// One test for each promise, named by it.
+/// Generates one test for each promise, with the promise's name.
 macro_rules! keeps {
     ($open:expr; $($area:ident { $($promise:ident,)+ })+) => {$($(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $promise() {
             let clock = crate::records::clock();
-            // What is opened may stand on something that must live as long, such as a folder.
+            // The registry may depend on a value that must live as long, such as a folder.
             let (registry, _ground): (std::sync::Arc<dyn portcullis::registry::Registry>, _) =
                 $open(clock.clone()).await;
             crate::promise::$area::$promise(registry.clone(), clock).await;
@@ -196,7 +196,7 @@ mod sqlite {
         },
     };
 
-    /// Does not look for other processes' changes, so that waiting ends only when it is woken.
+    /// Opens a registry that does not poll for changes of other processes, so that waiting ends only by a notification.
     async fn open(clock: Arc<ManualClock>) -> (Arc<dyn Registry>, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let options = Options::default().poll(Duration::from_hours(1));

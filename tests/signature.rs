@@ -5,7 +5,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use portcullis::signature::{
-    PayloadHash, SignatureFormatError, Hex, Parts, RequestSignature, Signer, UNSIGNED_PAYLOAD, parse_date, hash, string_to_sign, format_date,
+    Hex, Parts, PayloadHash, RequestSignature, SignatureFormatError, Signer, UNSIGNED_PAYLOAD, format_date,
+    hash, parse_date, string_to_sign,
 };
 use proptest::prelude::*;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! What a registry in a file promises beyond any other: that it keeps, shares and guards the file.
+//! Promises of the registry in a file beyond those of every registry: it persists, shares and protects the file.
 
 mod records;
 
@@ -11,13 +11,14 @@ use std::{
 };
 
 use portcullis::{
-    model::{
-        Caller, CallerEdit, CallerId, Entity, EnvironmentId, Grant, GrantId, GrantRole, Lock, LockToken,
-        MAX_LOCKS, LockTarget, Tenant,
-    },
     clock::{Clock, ManualClock, SystemClock},
+    model::{
+        Caller, CallerEdit, CallerId, Entity, EnvironmentId, Grant, GrantId, GrantRole, Lock, LockTarget,
+        LockToken, MAX_LOCKS, Tenant,
+    },
     registry::{
-        CallerFilter, Command as Change, Outcome, RegistryError, Order, Registry, Transaction, UnitOfWork, execute,
+        CallerFilter, Command as Change, Order, Outcome, Registry, RegistryError, Transaction, UnitOfWork,
+        execute,
         sqlite::{Options, Sqlite},
     },
     transfer::{Export, Import, SecretFingerprint, SecretFingerprints},
@@ -30,14 +31,14 @@ use sqlx::{
 };
 use tempfile::TempDir;
 
-/// A folder, and the path of a store that is not there yet.
+/// Returns a folder, and the path of a store that does not exist yet.
 fn ground() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
     (folder, path)
 }
 
-/// Gives up soon.
+/// Returns options with a short timeout.
 fn hasty() -> Options {
     Options::default().busy_timeout(Duration::from_millis(100)).poll(Duration::from_millis(20))
 }
@@ -53,19 +54,19 @@ async fn reason(path: &Path) -> RegistryError {
     }
 }
 
-/// Another program at the file: somebody's `sqlite3`.
+/// Opens the file like another program, such as `sqlite3`.
 async fn outside(path: &Path) -> SqliteConnection {
     SqliteConnectOptions::new().filename(path).connect().await.unwrap()
 }
 
-/// Another process, that runs only this test: tell it by a variable what for.
+/// Returns a command that runs only this test in another process. Pass its task in an environment variable.
 fn this_test_again(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]).stdout(Stdio::piped());
     command
 }
 
-/// Some of everything; gives back one caller.
+/// Creates entities of all kinds and returns a caller.
 async fn fill(registry: &dyn Registry) -> Caller {
     let by = &actor();
     registry.create_tenant(tenant("t"), by).await.unwrap();
@@ -103,7 +104,7 @@ async fn what_was_there_is_there_when_opened_again() {
     assert_eq!(store.snapshot().await.unwrap().entities, snapshot.entities);
     assert_eq!(log(&store).await, changes);
     assert_eq!(store.caller(&caller.tenant, &caller.id).await.unwrap(), caller);
-    // The numbers go on where they stopped.
+    // The numbering of changes continues.
     store.put_plan(plan("p", 2), &actor()).await.unwrap();
     assert_eq!(store.snapshot().await.unwrap().seq, snapshot.seq + 1);
     the_log_tells_all(&store).await;
@@ -127,7 +128,7 @@ async fn a_closed_store_is_unavailable_and_lets_nobody_wait() {
 const WRITE_TO: &str = "PORTCULLIS_TEST_WRITE_TO";
 const ACKNOWLEDGED: &str = "acknowledged ";
 
-/// The process to be killed: makes callers, four at a time, and says so of each that is acknowledged.
+/// The process to be killed: creates callers, four at a time, and prints each that is acknowledged.
 #[tokio::main]
 async fn write_for_ever(path: &Path) {
     let store = Arc::new(Sqlite::open(path, Arc::new(SystemClock::new())).await.unwrap());
@@ -147,8 +148,8 @@ async fn write_for_ever(path: &Path) {
     all.join_next().await.unwrap().unwrap();
 }
 
-/// Starts this test again as a process that writes, and kills it once it has acknowledged so many. Gives
-/// back what it acknowledged, including what it still said in the meantime.
+/// Runs this test in another process that writes, and kills it once it has acknowledged `count` callers. Returns all
+/// acknowledged callers, including those printed in the meantime.
 fn killed_after(path: &Path, count: usize) -> Vec<CallerId> {
     let mut child =
         this_test_again("an_acknowledged_change_survives_kill_9").env(WRITE_TO, path).spawn().unwrap();
@@ -159,7 +160,7 @@ fn killed_after(path: &Path, count: usize) -> Vec<CallerId> {
         if let Some((_, id)) = line.unwrap().split_once(ACKNOWLEDGED) {
             acknowledged.push(id.parse().unwrap());
             if acknowledged.len() == count {
-                // SIGKILL; what is still in the pipe is read on.
+                // SIGKILL; the rest of the pipe is still read.
                 child.kill().unwrap();
             }
         }
@@ -183,7 +184,7 @@ fn an_acknowledged_change_survives_kill_9() {
     }
 }
 
-/// Opens what a killed process left behind: it is sound, and all that was acknowledged is there.
+/// Opens the store of a killed process: it is intact and contains everything that was acknowledged.
 #[tokio::main]
 async fn in_order_with(path: &Path, acknowledged: &[CallerId]) {
     let store = open(path).await;
@@ -230,8 +231,8 @@ async fn while_another_process_writes_changes_are_unavailable_and_reads_go_on() 
     the_log_tells_all(&store).await;
 }
 
-/// On some errors, such as a full disk, SQLite ends the transaction by itself, and the driver does not
-/// notice. The connection must not be used again.
+/// On some errors, such as a full disk, SQLite ends the transaction itself, and the driver does not notice. The
+/// connection must not be used again.
 #[tokio::test]
 async fn a_transaction_that_sqlite_ends_by_itself_leaves_the_writer_usable() {
     let (_folder, path) = ground();
@@ -245,7 +246,10 @@ async fn a_transaction_that_sqlite_ends_by_itself_leaves_the_writer_usable() {
     let before = store.snapshot().await.unwrap();
     for _ in 0..3 {
         let refused = store.create_caller(client("t", "new"), &actor()).await;
-        assert!(matches!(&refused, Err(RegistryError::Corrupt(reason)) if reason.contains("broken")), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(RegistryError::Corrupt(reason)) if reason.contains("broken")),
+            "{refused:?}"
+        );
     }
     assert_eq!(store.snapshot().await.unwrap().entities, before.entities);
     other.execute("DROP TRIGGER broken").await.unwrap();
@@ -266,11 +270,11 @@ async fn a_record_that_does_not_parse_is_corrupt_and_only_that() {
         "'hunter2'",
         "''",
         r#"'{"hunter2":1}'"#,
-        // Text in this column, and no UTF-8.
+        // Text that is not UTF-8.
         "CAST(x'68756e74657232ff' AS TEXT)",
-        // Another row's.
+        // The record of another row.
         "(SELECT record FROM caller WHERE name = 'intact')",
-        // Of its shape, with a value that cannot be.
+        // A record of the right shape with an invalid value.
         "json_set(record, '$.status', 'hunter2')",
     ];
     for record in records {
@@ -293,7 +297,7 @@ async fn a_record_that_does_not_parse_is_corrupt_and_only_that() {
         }
         assert_eq!(store.caller(tenant, &intact.id).await.unwrap(), intact);
     }
-    // The log still has it as it was.
+    // The log still has the record in its original state.
     let last = log(&store).await.into_iter().rfind(|change| change.entity.id() == id);
     assert_eq!(last.unwrap().entity, Entity::Caller(caller));
 }
@@ -362,7 +366,7 @@ async fn a_store_is_proven_and_a_head_that_was_kept_still_stands() {
     assert_eq!(store.hash(kept.changes).await.unwrap(), Some(kept.head));
 }
 
-/// Whatever somebody does to the file beside the program, with the triggers out of the way.
+/// Every manipulation of the file by another program, with the triggers removed.
 #[tokio::test]
 async fn a_row_that_was_tampered_with_is_found() {
     let unguarded = "DROP TRIGGER change_is_not_updated; DROP TRIGGER change_is_not_deleted;
@@ -373,7 +377,7 @@ async fn a_row_that_was_tampered_with_is_found() {
         ("UPDATE change SET at = '2026-01-01T00:00:01Z' WHERE seq = 4", "change 4"),
         ("UPDATE change SET verb = 'updated' WHERE seq = 1", "change 1"),
         ("UPDATE change SET record = json_set(record, '$.name', 'x') WHERE seq = 5", "change 5"),
-        // Moved from one column into the next.
+        // A character moved from one column into the next.
         ("UPDATE change SET actor = 'testcre', verb = 'ated' WHERE seq = 2", "change 2"),
         ("DELETE FROM change_hash WHERE seq = 6; DELETE FROM change WHERE seq = 6", "change 6"),
         ("DELETE FROM change WHERE seq = 8", "changes 8 to 8"),
@@ -421,7 +425,7 @@ async fn changes_of_a_time_without_hashes_are_hashed_when_the_store_is_opened() 
     assert_eq!(open(&path).await.verify().await.unwrap(), whole);
 }
 
-/// A store as it was before changes had hashes.
+/// Turns a store into one from before changes had hashes.
 const WITHOUT_HASHES: &str = "DROP TABLE change_hash; DROP INDEX change_entity;
     DELETE FROM _sqlx_migrations WHERE version = 3;";
 
@@ -447,7 +451,7 @@ async fn a_change_that_was_appended_without_its_hash_is_found_and_gets_none() {
         let store = Sqlite::open_to_read(&path, clock()).await.unwrap();
         found(store.verify().await);
         store.close().await;
-        // Nor does opening it to write, nor a change, make the forged one good. Changes go on.
+        // Neither opening the store to write nor a change validates the forged change. Changes remain possible.
         let store = open(&path).await;
         found(store.verify().await);
         store.put_plan(plan("q", u32::try_from(log(&store).await.len()).unwrap()), &actor()).await.unwrap();
@@ -471,7 +475,7 @@ async fn a_store_that_is_opened_to_read_is_left_as_it_is() {
     store.close().await;
     assert!(std::fs::read(&path).unwrap() == bytes, "it was written to");
 
-    // One of an earlier version, as it would be once it was brought up to date.
+    // The store is from an earlier version: a migrated copy of it is verified.
     let mut other = outside(&path).await;
     other.execute(WITHOUT_HASHES).await.unwrap();
     other.close().await.unwrap();
@@ -486,7 +490,7 @@ async fn a_store_that_is_opened_to_read_is_left_as_it_is() {
     assert!(!path.with_file_name("none.db").exists());
 }
 
-/// Each way in which another file comes to stand under the name of a store that is in use.
+/// Every way to replace the file of a store that is in use.
 #[tokio::test]
 async fn a_store_that_was_replaced_is_seen_and_written_where_it_stands() {
     type Replace = fn(&Path, &Path);
@@ -516,12 +520,12 @@ async fn a_store_that_was_replaced_is_seen_and_written_where_it_stands() {
             store.create_caller(client("t", &format!("lost {n}")), &actor()).await.unwrap();
         }
         let last = log(&store).await.last().unwrap().seq;
-        // What was not checkpointed yet is in the log, and what is copied over the file would be mixed with it.
+        // Changes that are not checkpointed yet are in the log, and would be mixed with the copied file.
         while path.with_extension("db-wal").metadata().unwrap().len() > 0 {
             let _ = tokio::time::timeout(Duration::from_millis(60), store.wait_for_change(last)).await;
         }
         replace(&older, &path);
-        // At once: the write goes to the file that is there now.
+        // The write goes to the new file at once.
         store.create_caller(client("t", "kept"), &actor()).await.unwrap();
         within(store.wait_for_change(last)).await;
         let log = log(&store).await;
@@ -555,7 +559,7 @@ async fn a_store_whose_file_is_gone_takes_no_changes_until_it_is_back() {
     store.verify().await.unwrap();
 }
 
-/// A file of which the rest comes when it is let through; it says when it is waited for.
+/// A file whose second part is delivered on request. It notifies when a reader waits for that part.
 struct Slow {
     first: std::io::Cursor<Vec<u8>>,
     rest: Option<std::sync::mpsc::Receiver<Vec<u8>>>,
@@ -586,8 +590,10 @@ async fn a_revocation_does_not_wait_for_an_import() {
         for n in 0..1_500 {
             elsewhere.create_credential(key(&moved, &format!("imported {n}")), &actor()).await.unwrap();
         }
-        let secrets =
-            || SecretFingerprints { peppers: vec![SecretFingerprint { version: 1, check: "x".into() }], seal_keys: vec![] };
+        let secrets = || SecretFingerprints {
+            peppers: vec![SecretFingerprint { version: 1, check: "x".into() }],
+            seal_keys: vec![],
+        };
         let mut export = Export::begin(&elsewhere, &secrets(), clock().now().time).await.unwrap();
         let mut file = Vec::new();
         while let Some(lines) = export.next().await.unwrap() {
@@ -612,7 +618,7 @@ async fn a_revocation_does_not_wait_for_an_import() {
             }
         });
         within(waiting).await.unwrap();
-        // The import has read half of its file, and goes no further before this is done.
+        // The import has read half of its file and is blocked until this is done.
         within(store.delete_credential(&caller.tenant, &revoked.id, None, &actor())).await.unwrap();
         assert!(!import.is_finished());
         let_through.send(rest).unwrap();
@@ -635,13 +641,13 @@ async fn a_revocation_does_not_wait_for_an_import() {
     }
 }
 
-/// What somebody else makes while a file is read may be what the file has.
+/// Another client may create entities of the file while the import reads it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_import_is_refused_as_a_whole_when_its_place_was_taken_meanwhile() {
     let (_folder, path) = ground();
     let store = open(&path).await;
     fill(&store).await;
-    /// Makes a tenant, and has another one made meanwhile.
+    /// Creates a tenant while another client creates one.
     struct Making<'a>(&'a Path, &'a str);
     #[async_trait::async_trait]
     impl UnitOfWork for Making<'_> {
@@ -693,7 +699,7 @@ async fn uses_of_many_credentials_are_noted_in_many_transactions() {
     );
 }
 
-/// In a file as it was before locks had fences and tokens.
+/// A file from before locks had fences and tokens.
 #[tokio::test]
 async fn a_lock_of_a_time_before_fences_holds_on_and_is_broken() {
     let (_folder, path) = ground();
@@ -730,7 +736,7 @@ async fn a_lock_of_a_time_before_fences_holds_on_and_is_broken() {
     let token = LockToken::generate();
     let unproven = store.release_lock(&old.id, &token, &actor()).await;
     assert!(matches!(unproven, Err(RegistryError::LockLost)), "{unproven:?}");
-    // It counts for its owner.
+    // The lock counts for its owner.
     for n in 2..MAX_LOCKS {
         store.acquire_lock(on(&format!("/{n}")), &actor()).await.unwrap();
     }
@@ -769,7 +775,7 @@ async fn two_handles_on_one_file_see_each_others_changes() {
     let (one, two) = (open(&path).await, open(&path).await);
     one.create_tenant(tenant("t"), &actor()).await.unwrap();
     for (seq, (writes, reads)) in (1..).zip([(&one, &two), (&two, &one), (&one, &two), (&two, &one)]) {
-        // One waits first, and is not told by who writes.
+        // One waits first, and is not notified by the writer.
         let caller = async {
             tokio::task::yield_now().await;
             writes.create_caller(client("t", &format!("name {seq}")), &actor()).await.unwrap()
@@ -779,7 +785,7 @@ async fn two_handles_on_one_file_see_each_others_changes() {
         assert_eq!(changes.len(), 1);
         assert_eq!((changes[0].seq, &changes[0].entity), (seq + 1, &Entity::Caller(made.clone())));
         assert_eq!(reads.caller(&made.tenant, &made.id).await.unwrap(), made);
-        // What is there already is not waited for.
+        // An existing change is returned without waiting.
         within(reads.wait_for_change(seq)).await;
     }
     the_log_tells_all(&one).await;
@@ -812,15 +818,15 @@ mod linux {
 
     use super::*;
 
-    /// POSIX drops all locks that a process has on a file when it closes any descriptor of that file.
-    /// Another process, the next to close the store, would believe itself the last and take the write-ahead
-    /// log away from under the one that still writes to it. (SQLite 3.51 notices; older ones lose changes.)
+    /// POSIX drops all locks of a process on a file when the process closes any descriptor of the file. The next
+    /// process that closes the store would consider itself the last one, and remove the write-ahead log while another
+    /// process still writes to it. (SQLite 3.51 detects this; older versions lose changes.)
     #[tokio::test]
     async fn opening_a_store_again_leaves_the_locks_of_the_first_in_place() {
         let (_folder, path) = ground();
         let first = open(&path).await;
         let (device, inode) = (path.metadata().unwrap().dev(), path.metadata().unwrap().ino());
-        // Of this file's descriptors: /proc/locks tells twice, or not at all, what stands where others come and go.
+        // Read the descriptors of this file: /proc/locks lists an entry twice or not at all while other locks change.
         let locks = || {
             let mut found = BTreeSet::new();
             for descriptor in std::fs::read_dir("/proc/self/fd").unwrap().map(|it| it.unwrap()) {
@@ -903,7 +909,7 @@ async fn a_store_of_a_later_version_is_refused_and_left_alone() {
 
 const OPEN_HERE: &str = "PORTCULLIS_TEST_OPEN_HERE";
 
-/// In a folder of its own: another process's, since only relative names are special.
+/// Runs in a process with its own working directory, because only relative names are special.
 #[tokio::test]
 async fn a_name_that_is_special_to_sqlite_is_a_file_like_any_other() {
     if let Some(name) = std::env::var_os(OPEN_HERE) {
@@ -943,10 +949,10 @@ async fn apps_of_an_earlier_version_are_listed_by_what_their_records_say() {
     assert_eq!(when, ["2026-01-01T00:00:00.000000007", "2026-01-01T00:00:00.000000007"]);
 }
 
-/// How many apps of one gateway are listed from.
+/// The number of apps of the listed gateway.
 const APPS: u64 = 30_000;
 
-/// Run with `PORTCULLIS_TEST_APPS=1000000 … --nocapture` it says what a page costs of so many.
+/// Run with `PORTCULLIS_TEST_APPS=1000000 … --nocapture` to print the time of a page of that many apps.
 #[tokio::test]
 async fn a_page_of_many_apps_is_read_without_reading_the_others() {
     let count = std::env::var("PORTCULLIS_TEST_APPS").map_or(APPS, |text| text.parse().unwrap());
@@ -954,7 +960,7 @@ async fn a_page_of_many_apps_is_read_without_reading_the_others() {
     let store = open(&path).await;
     store.create_tenant(gateway("g", "project", "instance"), &actor()).await.unwrap();
     let made = store.create_caller(app("g", "app_000000", "key_000000"), &actor()).await.unwrap();
-    // One by one each would be a synced transaction: the others are written beside the program, after its like.
+    // Single creations would each be a synced transaction: another connection writes the other apps in the same format.
     let mut outside = outside(&path).await;
     let like = format!(
         "INSERT INTO caller (id, record, revision, tenant, kind, name, app_key, created_at, status, creator)
@@ -995,7 +1001,7 @@ async fn a_page_of_many_apps_is_read_without_reading_the_others() {
     println!("resident before {memory} KiB, at most {} KiB", resident());
 }
 
-/// The most memory that this process had in its hands so far, where the system says so.
+/// Returns the maximum resident memory of this process so far, if the system reports it.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,4 +1,4 @@
-//! The Tower face as its users meet it: layers that stack, policies that wait, bodies that stream.
+//! The Tower face from the user's view: layers that stack, policies that wait, bodies that stream.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
@@ -24,9 +24,9 @@ use http_body_util::{BodyExt, Full};
 use portcullis::{
     Admission, Head, Policy, Stop,
     model::{LockedRequests, PlanId},
-    policy::{Accept, ApiKey, BodyLimit, RequireUnlocked, RateLimit},
+    policy::{Accept, ApiKey, BodyLimit, RateLimit, RequireUnlocked},
     problem::DenialCode,
-    tower::{PortcullisLayer, Denied, Unserved},
+    tower::{Denied, PortcullisLayer, Unserved},
 };
 use tokio::sync::mpsc;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -41,12 +41,12 @@ fn layer<P: Policy>(world: &World, policy: P) -> PortcullisLayer<P> {
     PortcullisLayer::new(policy).clock(world.clock.clone())
 }
 
-/// A layer inside of another that recognises the caller.
+/// Returns a layer inside another one that identifies the caller.
 fn inner<P: Policy>(world: &World, policy: P) -> PortcullisLayer<P> {
     PortcullisLayer::inner(policy).clock(world.clock.clone())
 }
 
-/// Answers with what the policies learnt.
+/// Responds with what the policies stored in the admission.
 async fn tells(request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
     let admission = request.extensions().get::<Admission>().expect("the admission is there");
     let left: Vec<_> = admission.remaining().map(|(limit, spent)| (limit, spent.remaining)).collect();
@@ -63,12 +63,12 @@ where
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
-/// One poll, by somebody who does not come back.
+/// Polls a future once, without waking it later.
 fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Waits on what it is given the first time it is asked, and admits from then on.
+/// Waits for a future at its first evaluation, and admits afterwards.
 struct Waits<F> {
     on: F,
     asked: AtomicU32,
@@ -93,7 +93,7 @@ where
     }
 }
 
-/// A caller who may send two requests a minute.
+/// Creates a caller on a plan of two requests per minute.
 fn two_a_minute(world: &World) -> (PlanId, String) {
     let plan = world.plan("small", &[("minute", 2, 60)]);
     let key = world.key_on(&plan);
@@ -125,7 +125,7 @@ async fn layers_of_one_policy_each_share_the_admission() {
     assert_eq!(response.extensions().get(), Some(&DenialCode("credential-malformed")));
 }
 
-/// The lock refuses what the limit had admitted: in one chain, and across two layers.
+/// The lock denies a request that the rate limit had admitted: in one chain, and in two layers.
 #[tokio::test]
 async fn a_refusal_further_in_gives_back_what_was_taken_further_out() {
     let world = World::new();
@@ -159,7 +159,7 @@ async fn a_refusal_further_in_gives_back_what_was_taken_further_out() {
     }
 }
 
-/// What the service behind answers is its own affair: only a refusal by a policy gives back.
+/// Responses of the inner service never refund: only a denial by a policy does.
 #[tokio::test]
 async fn an_error_of_the_service_behind_is_paid_for() {
     let world = World::new();
@@ -180,7 +180,7 @@ async fn an_error_of_the_service_behind_is_paid_for() {
     assert_eq!(service.oneshot(request("GET", &key)).await.unwrap().status(), 429);
 }
 
-/// A proxy's 502, say: neither layer charges for a request that no service served.
+/// For example the 502 of a proxy: neither layer charges for a request that no service served.
 #[tokio::test]
 async fn a_request_that_no_service_served_is_not_paid_for() {
     let world = World::new();
@@ -288,8 +288,8 @@ async fn a_denial_after_a_wait_gives_back() {
 
 // ---------------------------------------------------------------------------------------- readiness
 
-/// Ready when `open`; counts its calls; to call it before it said that it is ready is an error, and what
-/// one instance said does not hold for its clone.
+/// A service that is ready when `open`, and counts its calls. A call without previous readiness is an error, and
+/// readiness is not inherited by a clone.
 #[derive(Default)]
 struct Shy {
     open: Arc<AtomicBool>,
@@ -333,7 +333,7 @@ async fn a_guarded_service_is_ready_when_the_one_behind_is() {
     assert!(service.call(request("GET", "")).await.is_ok());
 }
 
-/// The one that said it is ready is the one that is called, even when a wait lies between.
+/// The instance that reported readiness is called, even if a policy waits in between.
 #[tokio::test]
 async fn the_service_that_was_ready_waits_with_the_request() {
     let shy = Shy::default();
@@ -357,7 +357,7 @@ async fn a_refused_request_does_not_reach_the_service_behind() {
 
 // ------------------------------------------------------------------------------------------- bodies
 
-/// A body that is written while it is read.
+/// A body whose frames are sent while it is read.
 struct Frames(mpsc::UnboundedReceiver<Frame<Bytes>>);
 
 impl http_body::Body for Frames {
@@ -372,7 +372,7 @@ impl http_body::Body for Frames {
     }
 }
 
-/// Nothing below the layer removes it: a server of HTTP/2 sends what it is given.
+/// The layer itself removes the body of a response to HEAD: an HTTP/2 server would send it.
 #[tokio::test]
 async fn a_refusal_of_head_states_the_length_of_its_content_and_has_none() {
     let world = World::new();
@@ -386,7 +386,7 @@ async fn a_refusal_of_head_states_the_length_of_its_content_and_has_none() {
     }
 }
 
-/// The service behind sends back what it gets, so both directions are looked at.
+/// The inner service returns the request body, so both directions are tested.
 #[tokio::test]
 async fn bodies_stream_frame_by_frame_in_both_directions() {
     let service = PortcullisLayer::new(()).layer(service_fn(async |request: Request<Frames>| {
@@ -419,7 +419,7 @@ async fn the_length_of_a_body_passes() {
 
 // --------------------------------------------------------------------------------------------- axum
 
-/// Content without an announced length, piece by piece.
+/// Returns a request whose body has no announced length and arrives in pieces.
 fn unannounced(pieces: &[&'static str]) -> Request<axum::body::Body> {
     let (writer, frames) = mpsc::unbounded_channel();
     for piece in pieces {
@@ -434,7 +434,7 @@ async fn content_whose_length_is_not_announced_is_counted_as_it_arrives() {
     use http_body_util::Limited;
 
     let whole = async |body: Bytes| body;
-    // Whatever the service makes of it.
+    // A handler that reads the body itself and ignores errors.
     let started = async |body: axum::body::Body| {
         let read = Limited::new(body, 100).collect().await.is_ok();
         if read { "all" } else { "a part" }
@@ -451,7 +451,7 @@ async fn content_whose_length_is_not_announced_is_counted_as_it_arrives() {
     }
 }
 
-/// There it could not be counted.
+/// Such a layer could not count the bytes.
 #[tokio::test]
 async fn a_layer_that_does_not_check_content_refuses_unannounced_content_under_a_limit() {
     let app = Router::new().route("/", axum::routing::post(async || "served"));
@@ -461,7 +461,7 @@ async fn a_layer_that_does_not_check_content_refuses_unannounced_content_under_a
     assert_eq!(app.oneshot(unannounced(&["abc"])).await.unwrap().status(), 413);
 }
 
-/// The example of the readme, on a real socket.
+/// The example of the README, on a real socket.
 #[tokio::test]
 async fn an_axum_service_is_guarded_in_one_layer() {
     async fn orders(Extension(admission): Extension<Admission>) -> String {
@@ -480,7 +480,7 @@ async fn an_axum_service_is_guarded_in_one_layer() {
     let url = format!("http://{}/orders", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
 
-    // rustls is told which crypto it has; another test of this process may have done so.
+    // rustls needs a crypto provider; another test of this process may have installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let get = async |fields: &[(&str, &str)]| {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""One attacker: `attackers.py KIND HOST PORT KEYS SECONDS`. Each keeps to a pace, so that what it costs the
-gateway's other clients is the gateway's doing, not the scheduler's. KEYS is a file of keys, so many that no limit of a
-caller ends an attack before it hurts. Only loopback is attacked."""
+"""An attacker: `attackers.py KIND HOST PORT KEYS SECONDS`. Each kind has a fixed rate, so that the cost for other
+clients is caused by the gateway, not by the scheduler. KEYS is a file of so many keys that no rate limit of a caller
+ends an attack early. HOST must be a loopback address."""
 import itertools
 import resource
 import socket
@@ -16,7 +16,7 @@ END_STREAM, END_HEADERS = 1, 4
 
 
 def head(keys, more):
-    """Of a request with the next key."""
+    """Returns the head of a request with the next key."""
     return f"POST /api/item HTTP/1.1\r\nhost: api.example\r\nx-api-key: {next(keys)}\r\n{more}\r\n".encode()
 
 
@@ -30,7 +30,7 @@ def connect(to, source="127.0.0.2"):
 
 
 def send(connection, data):
-    """False when the gateway has ended the connection. What it does not take is not sent."""
+    """Sends without blocking, and drops unsent data. Returns False if the gateway has ended the connection."""
     try:
         try:
             while connection.recv(65536):
@@ -48,7 +48,7 @@ def send(connection, data):
 
 
 def paced(per_second, end):
-    """As often as that, until the end."""
+    """Runs at a fixed rate until the end."""
     start = time.monotonic()
     for at in itertools.count():
         wait = start + at / per_second - time.monotonic()
@@ -60,7 +60,7 @@ def paced(per_second, end):
 
 
 def drip(to, end, begin, drop):
-    """200 connections of which each sends a few bytes a second, and starts again when it is closed."""
+    """Opens 200 connections that send a few bytes a second each, and reopens closed ones."""
     connections = [None] * 200
     for at in paced(400, end):
         slot = at % len(connections)
@@ -78,7 +78,7 @@ def slow_bodies(to, keys, end):
 
 
 def connections(to, keys, end):
-    """1000 new connections a second from 8 addresses, of which as many are held as the gateway leaves open."""
+    """Opens 1000 connections a second from 8 addresses, and holds those that the gateway leaves open."""
     held = deque()
     for at in paced(1000, end):
         try:
@@ -90,7 +90,7 @@ def connections(to, keys, end):
 
 
 def repeated(to, end, per_second, compose):
-    """A request on a new connection each time, which is read until the gateway ends it or a quarter second is over."""
+    """Sends each request on a new connection, and reads until the gateway ends it, at most a quarter second."""
     open_ones = deque()
     for _ in paced(per_second, end):
         connection = connect(to)
@@ -131,14 +131,14 @@ def frame(kind, flags, stream, content=b""):
 
 
 def block(keys):
-    """POST http /api/item, with the next key."""
+    """Returns the header block of POST /api/item with the next key."""
     literal = lambda text: bytes([len(text)]) + text.encode()
     return (b"\x83\x86\x04" + literal("/api/item") + b"\x01" + literal("api.example")
             + b"\x00" + literal("x-api-key") + literal(next(keys)))
 
 
 def http2(to, end, per_second, frames, start=lambda: b"", several=1):
-    """Frames on a few connections in turn; one that the gateway ends is opened again."""
+    """Sends frames on a few connections in turn; reopens connections that the gateway ends."""
     slots = [None] * several
     for at in paced(per_second, end):
         slot = at % several
@@ -152,7 +152,7 @@ def http2(to, end, per_second, frames, start=lambda: b"", several=1):
 
 
 def h2_reset(to, keys, end):
-    """Requests that are taken back at once, 2000 a second."""
+    """Sends 2000 requests a second and resets each at once."""
     def ten(stream):
         numbers = range(10 * stream - 9, 10 * stream + 11, 2)
         return b"".join(frame(HEADERS, END_HEADERS, number, block(keys))
@@ -161,18 +161,18 @@ def h2_reset(to, keys, end):
 
 
 def h2_continuation(to, keys, end):
-    """Heads without an end: 1000 CONTINUATION frames of 1 KiB a second."""
+    """Sends endless heads: 1000 CONTINUATION frames of 1 KiB a second."""
     more = frame(CONTINUATION, 0, 1, (b"\x00\x03x-a\x01b" * 200)[:1024])
     http2(to, end, 1000, lambda stream: more, lambda: frame(HEADERS, 0, 1, block(keys)))
 
 
 def h2_streams(to, keys, end):
-    """Requests whose content never comes, on 8 connections: as many streams as are allowed, and more."""
+    """Sends requests without their bodies on 8 connections: more streams than are allowed."""
     http2(to, end, 1000, lambda stream: frame(HEADERS, END_HEADERS, stream, block(keys)), several=8)
 
 
 def h2_pings(to, keys, end):
-    """2000 PING and 2000 SETTINGS a second, whose answers nobody reads."""
+    """Sends 2000 PING and 2000 SETTINGS a second, and reads no responses."""
     flood = (frame(PING, 0, 0, b"\0" * 8) + frame(SETTINGS, 0, 0)) * 20
     http2(to, end, 100, lambda stream: flood)
 
@@ -184,7 +184,7 @@ KINDS = {one.__name__: one for one in (
 if __name__ == "__main__":
     name, host, port, file, seconds = sys.argv[1:]
     if not host.startswith("127."):
-        sys.exit("only loopback is attacked")
+        sys.exit("HOST must be a loopback address")
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     known = itertools.cycle(open(file).read().split())

@@ -1,4 +1,4 @@
-"""Bars and lines as SVG, small enough to read as text."""
+"""Bar and line charts as SVG, small enough to read as text."""
 from math import log10
 from xml.sax.saxutils import escape
 
@@ -24,7 +24,7 @@ class Drawing:
                           f'font-weight="{weight}" fill="{color}">{escape(str(text))}</text>')
 
     def bars(self, title, rows):
-        """Rows of name, value and whether it is ours. A bar far beyond the others is cut, and says so."""
+        """Draws rows of name, value and whether it is ours. A bar far longer than the others is cut and marked."""
         left, top = self.panel(26 + 20 * len(rows))
         self.text(left, top + 12, title, weight="bold")
         values = sorted(value for _, value, _ in rows)
@@ -40,7 +40,7 @@ class Drawing:
             self.text(left + 116 + length, y + 12, f"{shown}{cut}")
 
     def lines(self, title, unit, series, *, logarithmic=True):
-        """Series by name, each of points; x is shown as it is, at even steps or by its logarithm."""
+        """Draws series of points by name; x is shown at even steps or by its logarithm."""
         left, top = self.panel(230)
         self.text(left, top + 12, title, weight="bold")
         self.text(left, top + 28, unit, size=11)

@@ -1,6 +1,6 @@
-"""What the measurements share: stores, gateways, loads, and what they cost.
+"""Common parts of the measurements: stores, gateways, loads, and their cost.
 
-Everything made here lies below target/compare.
+All files are created below target/compare.
 """
 import json
 import os
@@ -26,16 +26,16 @@ GATEWAY_CORE, LOAD_CORE = "0", "1"
 TICKS = os.sysconf("SC_CLK_TCK")
 PLENTY = {"RATE": "1000000", "BURST": "100000"}
 
-# Who is ended ends what it started.
+# A terminated script terminates the processes that it started.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
 
 
 class Unsupported(Exception):
-    """A gateway says that it cannot do what was asked."""
+    """Raised if a gateway reports that it does not support a workload."""
 
 
 def option(name, default):
-    """A variable of the command line, such as `make compare COMPARE_ROUNDS=2`."""
+    """Returns a variable of the command line, such as `make compare COMPARE_ROUNDS=2`."""
     return os.environ.get(name) or str(default)
 
 
@@ -44,7 +44,7 @@ def options(name, default):
 
 
 def store(keys):
-    """A folder with a store of that many callers, and their keys. Made once."""
+    """Returns a folder with a store of that many callers, and their keys. Creates it once."""
     folder = COMPARE / "stores" / str(keys)
     if not folder.exists():
         print(f"filling a store with {keys:,} keys", flush=True)
@@ -59,7 +59,7 @@ def store(keys):
 
 
 def some_keys(folder, name, count):
-    """A file with some keys of a store, in no order: a search from the start finds them nowhere near it."""
+    """Returns a file with random keys of a store, so that a linear search does not find them early."""
     keys = (folder / f"{name}.txt").read_text().split()
     random.Random(1).shuffle(keys)
     path = RUN / f"{name}-{count}.txt"
@@ -68,7 +68,7 @@ def some_keys(folder, name, count):
 
 
 def family(pid):
-    """A process and all that it started."""
+    """Returns a process and all of its descendants."""
     children = {}
     for other in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -84,7 +84,7 @@ def family(pid):
 
 
 def cpu(pid):
-    """Seconds of user and system time of a process and all that it started."""
+    """Returns the user and system time of a process and its descendants, in seconds."""
     total = 0
     for one in family(pid):
         try:
@@ -96,7 +96,7 @@ def cpu(pid):
 
 
 def memory(pid, field="VmHWM"):
-    """MiB: the most that was ever held, or with VmRSS what is held now."""
+    """Returns the peak memory in MiB, or with VmRSS the current one."""
     kib = 0
     for one in family(pid):
         try:
@@ -108,17 +108,17 @@ def memory(pid, field="VmHWM"):
 
 
 def stolen():
-    """Seconds in which the machine under this one, if there is one, gave the processors to others."""
+    """Returns the seconds that the hypervisor, if any, gave to other machines (steal time)."""
     return int(Path("/proc/stat").read_text().split(maxsplit=9)[8]) / TICKS
 
 
 def busy(core):
-    """Seconds in which a core was not idle."""
+    """Returns the seconds in which a core was not idle."""
     for line in open("/proc/stat"):
         if line.startswith(f"cpu{core} "):
             fields = [int(field) for field in line.split()[1:9]]
             return (sum(fields) - fields[3] - fields[4]) / TICKS
-    raise SystemExit(f"there is no core {core}: gateway and load need one each")
+    raise SystemExit(f"core {core} does not exist: gateway and load need one core each")
 
 
 def listens(address, process, patience):
@@ -134,7 +134,7 @@ def listens(address, process, patience):
 
 
 def stop(process, patience=2):
-    """Ends a process that was started here and what it started, by their ids."""
+    """Terminates a process that this script started and its descendants, by their ids."""
     started = family(process.pid)
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
@@ -152,15 +152,15 @@ def stop(process, patience=2):
 
 @contextmanager
 def upstream(core=LOAD_CORE):
-    """The service behind."""
+    """Runs the upstream."""
     RUN.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", int(UPSTREAM.rsplit(":", 1)[1]))) == 0:
-            sys.exit(f"something listens on {UPSTREAM} already")
+            sys.exit(f"another process already listens on {UPSTREAM}")
     process = subprocess.Popen(["taskset", "-c", core, TOOLS / "upstream", UPSTREAM])
     try:
         if not listens(UPSTREAM, process, 5):
-            sys.exit("the service behind did not start")
+            sys.exit("the upstream did not start")
         yield process
     finally:
         stop(process)
@@ -168,7 +168,7 @@ def upstream(core=LOAD_CORE):
 
 @contextmanager
 def gateway(peer, keys, *, core=GATEWAY_CORE, patience=120, listen=LISTEN, **variables):
-    """A gateway, with a store's keys. Variables in capitals are its start script's."""
+    """Runs a gateway with a store's keys. Variables in capitals are passed to its start script."""
     work = RUN / f"gateway-{listen.rpartition(':')[2]}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -182,7 +182,7 @@ def gateway(peer, keys, *, core=GATEWAY_CORE, patience=120, listen=LISTEN, **var
                                    stderr=output, stdin=subprocess.DEVNULL, env={**os.environ, **given})
         try:
             if not listens(listen, process, patience):
-                last = (log.read_text(errors="replace").strip().splitlines() or ["no word"])[-1]
+                last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
                 if process.poll() == 77:
                     raise Unsupported(last)
                 raise RuntimeError(f"did not start: {last[:200]}")
@@ -195,7 +195,7 @@ def gateway(peer, keys, *, core=GATEWAY_CORE, patience=120, listen=LISTEN, **var
 
 def load(seconds, *, rate=0, keys=None, protocol="h1", connections=32, body=0, routes=0, source=None,
          requests=0, core=LOAD_CORE):
-    """Loads what is on LISTEN. Over HTTP/2 an eighth of the connections, with eight streams each."""
+    """Sends load to LISTEN. Over HTTP/2 an eighth of the connections, with eight streams each."""
     streams = 8 if protocol == "h2" and connections >= 8 else 1
     command = ["taskset", "-c", core, TOOLS / "load", "--to", LISTEN, "--seconds", seconds, "--rate", rate,
                "--protocol", protocol, "--connections", connections // streams, "--streams", streams,
@@ -210,19 +210,19 @@ def load(seconds, *, rate=0, keys=None, protocol="h1", connections=32, body=0, r
 
 
 def measured(process, run):
-    """What a load came to, and what it cost."""
+    """Returns the results of a load, and its cost."""
     before, other, start = cpu(process.pid), busy(GATEWAY_CORE), time.monotonic()
     result = run()
     spent, wall = cpu(process.pid) - before, time.monotonic() - start
     result["cpu_per_million"] = round(spent / max(result["requests"], 1) * 1e6, 2)
     result["gateway_busy"] = round(100 * spent / wall, 1)
-    # What others had of the gateway's core; much of it, and throughput and latency are not the gateway's.
+    # Share of the gateway's core that other processes used. If it is large, throughput and latency are not valid.
     result["others_busy"] = round(100 * (busy(GATEWAY_CORE) - other - spent) / wall, 1)
     return result
 
 
 def share(result, status):
-    """Percent of the requests that were answered with a status."""
+    """Returns the percentage of the requests with this response status."""
     wanted = result["statuses"].get(str(status), 0)
     return round(100 * wanted / max(sum(result["statuses"].values()) + result["errors"], 1), 2)
 

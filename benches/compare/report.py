@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tables (Markdown) and charts (SVG) of what was measured. Run by itself, it writes them again."""
+"""Tables (Markdown) and charts (SVG) of the measurements. Run as a program, it writes them again."""
 import json
 import platform
 from pathlib import Path
@@ -29,7 +29,7 @@ def values(records, *path):
 
 
 def least(records, *path):
-    """What others do on a machine that is shared only adds."""
+    """Returns the least value: other load on a shared machine only adds."""
     return min(values(records, *path))
 
 
@@ -65,8 +65,8 @@ def comparison(records, folder):
     cost = {place: {peer: least(good, "full", "cpu_per_million") for peer, every in peers.items()
                     if (good := [one for one in every if "full" in one])} for place, peers in cells.items()}
     rounds = max(record["round"] for record in records)
-    text = ["# The comparison", "", f"The least of {rounds} interleaved round{'s' * (rounds > 1)} on {processor()}: what others do on a "
-            "shared machine only adds. What is measured, and how to run it: [gateway.md](gateway.md). Written by `make compare`.", ""]
+    text = ["# The comparison", "", f"The least of {rounds} interleaved round{'s' * (rounds > 1)} on {processor()}: other load on a "
+            "shared machine only adds. For the method, see [gateway.md](gateway.md). Written by `make compare`.", ""]
     for protocol, spoken in PROTOCOLS.items():
         names = [name for name in CELLS if cost.get((name, protocol))]
         if not names:
@@ -106,7 +106,7 @@ def comparison(records, folder):
 
 
 def growth(records, starts, folder):
-    """Records of what grew, the series, how much of it, and the cost."""
+    """Writes the report from records of quantity, series, amount and cost."""
     folder.mkdir(parents=True, exist_ok=True)
     charted, drawing = {}, charts.Drawing()
     for record in records:
@@ -114,7 +114,7 @@ def growth(records, starts, folder):
         series = charted.setdefault(record["what"], {}).setdefault(name, {})
         series.setdefault(record["count"], []).append(record)
     text = ["# How the cost grows", "", f"CPU seconds of our gateway per million requests, the least of all rounds, on {processor()}. "
-            "What is measured: [gateway.md](gateway.md). Written by `make growth`.", "",
+            "For the method, see [gateway.md](gateway.md). Written by `make growth`.", "",
             "![How the cost grows](growth.svg)", ""]
     for what, series in charted.items():
         lines = {name: [(count, least(good, "full", "cpu_per_million")) for count, good in points.items()]

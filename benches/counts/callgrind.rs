@@ -1,8 +1,8 @@
-//! Reads what callgrind wrote: one file for each counted round, numbered in order.
+//! Reads the output of callgrind: one file for each counted round, numbered in order.
 
 use std::{fs, path::Path};
 
-/// The instructions of each dump in a folder, in the order they were written.
+/// Returns the instructions of each dump in a folder, in the order of the dumps.
 pub fn instructions(folder: &str) -> Vec<u64> {
     let entries = fs::read_dir(folder).unwrap_or_else(|fault| panic!("{folder}: {fault}"));
     let mut dumps: Vec<(u64, u64)> = entries
@@ -14,7 +14,7 @@ pub fn instructions(folder: &str) -> Vec<u64> {
     dumps.into_iter().map(|(_, instructions)| instructions).collect()
 }
 
-/// Dumps end with a number; the file without one is of the program's end.
+/// Returns the number of a dump. The file without a number covers the end of the program.
 fn number(path: &Path) -> Option<u64> {
     path.extension()?.to_str()?.parse().ok()
 }

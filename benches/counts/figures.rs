@@ -1,21 +1,21 @@
-//! The recorded figures, and what grew since.
+//! Comparison with the recorded figures.
 
 use std::{collections::BTreeMap, fmt::Write, fs, process::ExitCode};
 
 use serde::Deserialize;
 
-/// By how much a count may grow before it is called growth: compilers differ a little from one release to
-/// the next, and random keys lie a little differently in the tables.
+/// The relative growth of a count that is tolerated: compilers differ a little from one release to the next, and
+/// random keys have slightly different places in the hash tables.
 const TOLERANCE: f64 = 0.03;
-/// The same for what looks paths up among a thousand, where chance decides how far it must look: eighteen runs of
-/// one program counted from 2,724 to 4,518.
+/// The tolerated growth of scenarios that look up one of a thousand paths, where the length of the search depends on
+/// chance: eighteen runs of one program counted from 2,724 to 4,518.
 const TOLERANCE_OF_CHANCE: f64 = 1.0;
 const OF_CHANCE: [&str; 2] = ["lock: 423", "lock: read under a lock"];
-/// What a short count may grow by in any case.
+/// The growth of a short count that is tolerated in any case.
 const LEAST: u64 = 12;
 
 const HEADER: &str = "\
-# What a decision costs, in instructions (callgrind's, without SHA-256's compression) and allocations.
+# The cost of a decision in instructions (callgrind's, without SHA-256's compression) and allocations.
 # Recorded by `make counts-record`; `make counts` fails when one of them grows.
 ";
 
@@ -26,10 +26,10 @@ pub struct Figure {
     pub allocations: u64,
 }
 
-/// By the scenario's name.
+/// Figures by the scenario's name.
 pub type Figures = BTreeMap<String, Figure>;
 
-/// Compares with what is recorded; prints everything, and fails when something grew.
+/// Compares the figures with the recorded ones; prints all of them, and fails if one grew.
 pub fn check(now: &Figures, file: &str) -> ExitCode {
     let text = fs::read_to_string(file).unwrap_or_else(|fault| panic!("{file}: {fault}"));
     let before: Figures = toml::from_str(&text).unwrap_or_else(|fault| panic!("{file}: {fault}"));
@@ -37,7 +37,7 @@ pub fn check(now: &Figures, file: &str) -> ExitCode {
     println!("{:<34}{:>14}{:>10}{:>14}{:>10}", "", "instructions", "recorded", "allocations", "recorded");
     for (name, figure) in now {
         let Some(old) = before.get(name) else {
-            faults.push(format!("{name}: is counted, and not recorded"));
+            faults.push(format!("{name}: counted but not recorded"));
             continue;
         };
         let Figure { instructions, allocations } = figure;
@@ -48,7 +48,7 @@ pub fn check(now: &Figures, file: &str) -> ExitCode {
         faults.extend(grown(name, *old, *figure));
     }
     let gone = before.keys().filter(|name| !now.contains_key(*name));
-    faults.extend(gone.map(|name| format!("{name}: is recorded, and no longer counted")));
+    faults.extend(gone.map(|name| format!("{name}: recorded but no longer counted")));
     for fault in &faults {
         eprintln!("{fault}");
     }
@@ -56,12 +56,12 @@ pub fn check(now: &Figures, file: &str) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     eprintln!(
-        "A decision costs more than benches/counts.toml says. If it must, record it: make counts-record"
+        "A decision costs more than benches/counts.toml allows. To accept that, run make counts-record"
     );
     ExitCode::FAILURE
 }
 
-/// What grew, in words.
+/// Describes the growth of a figure.
 fn grown(name: &str, old: Figure, new: Figure) -> Vec<String> {
     let mut faults = Vec::new();
     #[allow(clippy::cast_precision_loss, reason = "counts of some thousands")]
@@ -77,7 +77,7 @@ fn grown(name: &str, old: Figure, new: Figure) -> Vec<String> {
     faults
 }
 
-/// Writes what is counted now.
+/// Writes the current figures.
 pub fn record(now: &Figures, file: &str) -> ExitCode {
     let text = now.iter().fold(HEADER.to_owned(), |mut text, (name, figure)| {
         let Figure { instructions, allocations } = figure;

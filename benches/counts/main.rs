@@ -1,17 +1,16 @@
-//! What does a decision cost, counted in instructions and allocations rather than in time?
+//! Counts the instructions and allocations of a decision.
 //!
-//! Counts are the same on a busy machine and on an idle one, so they can be kept: `make counts` compares
-//! them with `benches/counts.toml` and names what grew, `make counts-record` writes that file anew. The
-//! list of what is counted is [`scenarios`]; a scenario prepares what it needs and hands over the work to be
-//! counted.
+//! Counts are the same on a busy and on an idle machine, so they can be recorded: `make counts` compares them with
+//! `benches/counts.toml` and reports growth, and `make counts-record` updates that file. [`scenarios`] lists the
+//! counted work; a scenario prepares its input and passes the work to the counter.
 //!
-//! Instructions are callgrind's, of the thread that decides, the middle one of a few rounds. SHA-256's
-//! compression is left out: valgrind knows no processor's own SHA instructions, so the library would
-//! fall back to code that no server runs, six times as long as all the rest. Allocations are counted by the allocator, in a run
-//! of their own.
+//! Instructions are callgrind's, of the deciding thread, the median of a few rounds. SHA-256's compression is
+//! excluded: valgrind does not know the SHA instructions of processors, so the library would use fallback code that
+//! no server runs and that takes six times as long as everything else. The allocator counts the allocations, in a
+//! separate run.
 //!
-//! It does not measure time, caches or several threads: `benches/policy.rs` and `benches/stack.rs` do. For
-//! orientation, `cargo bench --bench counts` prints allocations, bytes and the shortest time of many rounds.
+//! Does not measure time, caches or several threads: `benches/policy.rs` and `benches/stack.rs` do. For orientation,
+//! `cargo bench --bench counts` prints allocations, bytes and the shortest time of many rounds.
 
 mod callgrind;
 mod figures;
@@ -25,7 +24,7 @@ use allocation_counter::measure;
 use figures::{Figure, Figures};
 use scenarios::Scenario;
 
-/// Rounds counted of each scenario.
+/// Counted rounds of each scenario.
 const ROUNDS: usize = 5;
 
 fn main() -> ExitCode {
@@ -41,16 +40,16 @@ fn main() -> ExitCode {
 }
 
 fn under_callgrind(scenario: &Scenario) {
-    // Whatever is made at the first use, by the scenario or by what it uses, is made before it counts.
+    // The first rounds are not counted, because they initialize everything that is created on first use.
     (0..ROUNDS).for_each(|_| scenario.once(&mut |work| work()));
     (0..ROUNDS).for_each(|_| scenario.once(&mut counted_by_callgrind));
 }
 
-/// The name that callgrind is told to count within, and to write a dump after.
+/// The function in which callgrind counts, and after which it writes a dump.
 #[inline(never)]
 fn counted_by_callgrind(work: &mut dyn FnMut()) {
     work();
-    // Without something to come back to, the call would be a jump, and this function over before it.
+    // Prevents a tail call, which would end this function before the work.
     black_box(());
 }
 
@@ -67,7 +66,7 @@ fn counted(dumps: &str) -> Figures {
     figures.collect::<BTreeMap<_, _>>()
 }
 
-/// How often a scenario allocates, and how many bytes in all.
+/// Returns the number of allocations of a scenario, and their total bytes.
 fn allocations(scenario: &Scenario) -> (u64, u64) {
     let mut counted = (0, 0);
     for _ in 0..ROUNDS {
@@ -87,7 +86,7 @@ fn show() {
     }
 }
 
-/// The shortest of many rounds, less what reading the timer takes: what disturbs a round only adds to it.
+/// Returns the shortest of many rounds, minus the time to read the timer: disturbances only add time.
 fn shortest(scenario: &Scenario) -> u128 {
     let mut best = u128::MAX;
     let mut timed = |work: &mut dyn FnMut()| {

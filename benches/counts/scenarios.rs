@@ -1,4 +1,4 @@
-//! What is counted: a list, to which a scenario is added by writing one more.
+//! The list of counted scenarios.
 
 use std::{
     convert::Infallible,
@@ -24,17 +24,17 @@ use crate::world::{
     cases::{Case, ample, cases, chain, key_on, request},
 };
 
-/// Counts, or times, the work it is handed.
+/// Counts or times the work that it is given.
 pub type Counter<'a> = &'a mut dyn FnMut(&mut dyn FnMut());
 
-/// One thing that is done again and again.
+/// Repeatable work to be counted.
 pub struct Scenario {
     name: String,
     round: Box<dyn Fn(Counter<'_>)>,
 }
 
 impl Scenario {
-    /// A round prepares what it needs and hands the work to the counter, once.
+    /// Creates a scenario. A round prepares its input and passes the work to the counter, once.
     fn new(name: impl Into<String>, round: impl Fn(Counter<'_>) + 'static) -> Self {
         Self { name: name.into(), round: Box::new(round) }
     }
@@ -48,7 +48,7 @@ impl Scenario {
     }
 }
 
-/// All of them, in the order they are run.
+/// Returns all scenarios, in the order in which they run.
 pub fn all() -> Vec<Scenario> {
     let (quiet, busy) = (Rc::new(World::new()), World::new());
     let now = quiet.clock.now();
@@ -68,7 +68,7 @@ pub fn all() -> Vec<Scenario> {
     decided.chain(answered).chain(towers).chain(refused).collect()
 }
 
-/// A decision of the core, to its admission's end.
+/// A decision of the core, until the admission is dropped.
 fn decision(case: Rc<Case>, world: &World) -> Scenario {
     let now = world.clock.now();
     Scenario::new(case.name, move |counter| {
@@ -80,7 +80,7 @@ fn decision(case: Rc<Case>, world: &World) -> Scenario {
     })
 }
 
-/// A decision that denies, and its answer as HTTP.
+/// A decision that denies, and its rendering as HTTP.
 fn refusal(case: Rc<Case>, world: &World) -> Scenario {
     let now = world.clock.now();
     Scenario::new(format!("written: {}", case.name), move |counter| {
@@ -95,7 +95,7 @@ fn refusal(case: Rc<Case>, world: &World) -> Scenario {
     })
 }
 
-/// A request through the Tower layer to a service that answers at once.
+/// A request through the Tower layer to a service that responds immediately.
 fn through_tower(name: &str, world: &World, policy: impl Policy + 'static, parts: Parts) -> Scenario {
     let layer = PortcullisLayer::new(policy).clock(world.clock.clone());
     let service = layer.layer(service_fn(async |_: Request<Empty<Bytes>>| {

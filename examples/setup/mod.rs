@@ -1,25 +1,25 @@
-//! What both examples start from: a registry in memory with one tenant, one plan, one caller and its key,
-//! and the directory that policies read.
+//! Set-up of both examples: an in-memory registry with one tenant, one plan, one caller and its key, and the
+//! directory that policies read.
 //!
-//! A service of yours keeps its registry in a store and lets `registry::follow` carry every later change
-//! into the directory.
+//! A real service uses a registry with a persistent store, and `registry::follow` applies every later change to the
+//! directory.
 
 use std::{error::Error, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis::{
-    model::{
-        Actor, GeneratedKey, CallerKind, Credential, CredentialId, CredentialKind, KeyPrefix, Limit, Pepper,
-        Peppers, Plan, WindowGuarantee, Scopes, SubscriptionStatus, Status, Tenant,
-    },
     clock::SystemClock,
     directory::Directory,
+    model::{
+        Actor, CallerKind, Credential, CredentialId, CredentialKind, GeneratedKey, KeyPrefix, Limit, Pepper,
+        Peppers, Plan, Scopes, Status, SubscriptionStatus, Tenant, WindowGuarantee,
+    },
     registry::{self, NewCaller, Registry, memory::Memory},
 };
 
-/// The directory, and the key of the one caller in it.
+/// Returns the directory, and the key of its only caller.
 pub async fn directory() -> Result<(Arc<Directory>, GeneratedKey), Box<dyn Error>> {
-    // This registry ends with the process, and so may its pepper. One that lasts needs one that lasts.
+    // This registry and its pepper end with the process. A persistent registry needs a persistent pepper.
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)?;
     let peppers = Peppers::new(Pepper::new(1, &secret));

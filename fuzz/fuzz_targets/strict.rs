@@ -1,8 +1,7 @@
-//! A request's head, asked of [`Strict`]: what it admits, and what everything behind it then sees.
+//! Fuzzes [`StrictHttp`] with request heads: checks the heads that it admits, and the request that the upstream receives.
 //!
-//! The input is written like a head of HTTP/1.1: `METHOD target [version]`, then `name: value` lines; lines
-//! end with LF, and a CR before it is dropped. What the `http` crate cannot hold never reaches a policy, so
-//! it is no input.
+//! The input resembles a head of HTTP/1.1: `METHOD target [version]`, then `name: value` lines; lines end with LF,
+//! and a CR before it is dropped. Heads that the `http` crate cannot represent never reach a policy and are skipped.
 
 #![no_main]
 
@@ -56,23 +55,23 @@ fn every_rule() -> Rules {
     .fold(Rules::NONE, Rules::and)
 }
 
-/// The normal form by itself.
+/// Checks the normalized path alone.
 fn path(raw: &str) {
     let Ok(Normal { path: normal, breaks }) = normalise(raw) else { return };
 
-    let again = normalise(&normal).expect("a normal form has a normal form");
-    assert_eq!(again.path, normal, "a normal form is its own");
-    assert_eq!(again.breaks, breaks, "a normal form breaks what the raw one does");
+    let again = normalise(&normal).expect("a normalized path can be normalized");
+    assert_eq!(again.path, normal, "normalization is idempotent");
+    assert_eq!(again.breaks, breaks, "normalization keeps the violations");
 
-    // What is normalised means what it meant: the same bytes.
+    // Normalization does not change the meaning: both decode to the same bytes.
     assert_eq!(decode(normal.as_bytes()), decode(raw.as_bytes()));
     assert!(normal.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"#<>?\\^`{|}".contains(&byte)));
-    // Relaxed or not, and with parameters cut off or not, no segment leads elsewhere.
+    // No segment is a dot segment, with relaxed rules or not, with parameters or without.
     assert!(!normal.split('/').any(|segment| dots(segment.as_bytes())));
     assert!(!decode(normal.as_bytes()).iter().any(u8::is_ascii_control));
 
     if breaks.is_empty() {
-        // Nor for a service that decodes twice, merges slashes, and reads a backslash as a slash.
+        // The same holds for an upstream that decodes twice, merges slashes, and treats a backslash as a slash.
         let mut decoded = normal.as_bytes().to_vec();
         for _ in 0..2 {
             decoded = decode(&decoded);
@@ -83,19 +82,19 @@ fn path(raw: &str) {
             assert_eq!(
                 slashes(&decoded),
                 slashes(normal.as_bytes()),
-                "no segment more than the policies saw"
+                "no more segments than the policies saw"
             );
         }
-        std::str::from_utf8(&decoded).expect("UTF-8, when no rule is broken");
+        std::str::from_utf8(&decoded).expect("UTF-8 unless a rule is violated");
     }
 }
 
-/// `.` or `..`, with parameters or without.
+/// Returns `true` for `.` and `..`, with parameters or without.
 fn dots(segment: &[u8]) -> bool {
     matches!(segment.split(|byte| *byte == b';').next(), Some(b"." | b".."))
 }
 
-/// As a lenient service decodes: what is no triplet stands for itself.
+/// Decodes like a lenient server: a percent sign without two digits stays.
 fn decode(path: &[u8]) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let (mut bytes, mut rest) = (Vec::new(), path);
@@ -113,7 +112,7 @@ fn decode(path: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The policy, and what it leaves.
+/// Evaluates the policy and returns its admission.
 fn admission(request: &Request<()>) {
     let strict = ask(Strict::new(), request);
     let relaxed = ask(Strict::new().relaxing(every_rule()), request);
@@ -121,7 +120,7 @@ fn admission(request: &Request<()>) {
     assert_eq!(
         strict.as_ref().map(|admission| format!("{admission:?}")),
         once_more.as_ref().map(|admission| format!("{admission:?}")),
-        "the same head has the same answer",
+        "equal heads have equal outcomes",
     );
 
     match (strict, relaxed) {
@@ -133,14 +132,14 @@ fn admission(request: &Request<()>) {
             admitted(relaxed, request, Strict::new().relaxing(every_rule()));
         }
         (Err(_), Ok(relaxed)) => {
-            assert!(!relaxed.breaks().is_empty(), "what breaks no rule, strict admits");
-            // Relaxing just what is broken is enough.
+            assert!(!relaxed.breaks().is_empty(), "strict admits paths that violate no rule");
+            // It suffices to relax the violated rules.
             let just = Strict::new().relaxing(relaxed.breaks());
             assert!(ask(just, request).is_ok());
             admitted(relaxed, request, just);
         }
         (Err(_), Err(_)) => {}
-        (Ok(_), Err(why)) => panic!("relaxing refused: {why}"),
+        (Ok(_), Err(why)) => panic!("denied with relaxed rules: {why}"),
     }
 }
 
@@ -161,11 +160,11 @@ fn admitted(mut admission: Admission, raw: &Request<()>, strict: Strict) {
         assert_eq!(request.uri().path(), "*");
     } else {
         let normal = normalise(raw.uri().path()).expect("admitted");
-        assert_eq!(request.uri().path(), normal.path, "the normal form is sent on");
-        assert_eq!(decided, normal.comparable(), "its comparable form is decided about");
+        assert_eq!(request.uri().path(), normal.path, "the upstream receives the normalized path");
+        assert_eq!(decided, normal.comparable(), "policies decide on its comparable form");
     }
 
-    let mut again = ask(strict, &request).expect("what was admitted, prepared, is admitted again");
+    let mut again = ask(strict, &request).expect("an admitted and prepared request is admitted again");
     assert_eq!(again.path(head(&request)).expect("admitted"), decided);
     assert_eq!(again.breaks(), breaks);
     let prepared = request.uri().clone();
@@ -173,7 +172,7 @@ fn admitted(mut admission: Admission, raw: &Request<()>, strict: Strict) {
     assert_eq!(request.uri().to_string(), prepared.to_string());
 }
 
-/// Framing, host and connection, read as the RFCs have them and not as the policy does.
+/// Checks framing, host and connection as the RFCs define them, independently of the policy.
 fn unambiguous(request: &Request<()>) {
     let all = |name: HeaderName| -> Vec<&[u8]> {
         request.headers().get_all(name).iter().map(HeaderValue::as_bytes).collect()
@@ -212,7 +211,7 @@ fn ask(strict: Strict, request: &Request<()>) -> Result<Admission, String> {
     match admission.ask(&strict, head(request)) {
         Ok(()) => Ok(admission),
         Err(Stop::Deny(denial)) => Err(format!("{denial:?}")),
-        Err(Stop::Wait(_) | Stop::Content(_)) => panic!("strict waits for nobody"),
+        Err(Stop::Wait(_) | Stop::Content(_)) => panic!("strict never waits"),
     }
 }
 

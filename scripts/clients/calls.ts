@@ -1,4 +1,4 @@
-// Calls with the types that openapi-typescript generated: this file compiles only while they are complete.
+// Calls with the types that openapi-typescript generated. The file compiles only if the types are complete.
 
 import createClient from "openapi-fetch";
 import type { paths as AdminPaths } from "./admin.js";
@@ -18,7 +18,7 @@ function equal<T>(found: T, expected: T): void {
 }
 
 function present<T>(value: T | undefined): T {
-    if (value === undefined) throw new Error("no content");
+    if (value === undefined) throw new Error("no body");
     return value;
 }
 
@@ -93,4 +93,4 @@ await discue();
 await first();
 await second();
 await admin();
-console.log("the TypeScript clients are answered as they expect");
+console.log("the TypeScript clients received the expected responses");

@@ -1,16 +1,16 @@
-//! Content that must be what was signed, while it passes.
+//! Verifies that a request body has the signed SHA-256 while the body is streamed.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-/// The content is another than the one that its request's signature says: the end of it is never passed on.
+/// The body does not have the SHA-256 that the request's signature covers; its end was not passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the content is not what was signed")]
+#[error("the body does not match the signed SHA-256")]
 pub struct DigestMismatch;
 
 impl DigestMismatch {
-    /// Whether it is why a body broke off, whatever wrapped the error on its way and names it as its source.
-    /// `std::io::Error` does not: it names the source of what it wraps.
+    /// Returns `true` if `error` or one of its sources is this error. An `std::io::Error` hides it, because it
+    /// reports the source of the error that it wraps, not that error itself.
     #[must_use]
     pub fn is_cause_of(error: &(dyn std::error::Error + 'static)) -> bool {
         std::iter::successors(Some(error), |error| error.source())
@@ -18,10 +18,10 @@ impl DigestMismatch {
     }
 }
 
-/// What a request's content must hash to, and how far that is known: an obligation of whoever passes it on.
+/// Verifies a streamed body against its expected SHA-256. The proxy that passes the body on must use it.
 ///
-/// Each piece is passed on when the next one has come, and the last one when all of it is known to be right: so
-/// nobody ever has the whole of anything else.
+/// Each chunk is passed on when the next one has arrived, and the last one when the hash of the whole body is known
+/// to match. A receiver therefore never has the whole of a body that does not match.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -45,13 +45,13 @@ pub struct DigestVerifier {
 }
 
 impl DigestVerifier {
-    /// Content must have this SHA-256.
+    /// Creates a verifier of a body that must have this SHA-256.
     #[must_use]
     pub fn new(to: [u8; 32]) -> Self {
         Self { to, hash: Sha256::new(), last: None }
     }
 
-    /// Keeps a piece, and gives the one before.
+    /// Buffers a chunk and returns the chunk before it.
     pub fn push(&mut self, piece: Bytes) -> Option<Bytes> {
         if piece.is_empty() {
             return None;
@@ -60,16 +60,16 @@ impl DigestVerifier {
         self.last.replace(piece)
     }
 
-    /// How many bytes came that were not passed on.
+    /// Returns the number of received bytes that were not passed on yet.
     #[must_use]
     pub fn buffered_len(&self) -> usize {
         self.last.as_ref().map_or(0, Bytes::len)
     }
 
-    /// The last piece, when all was right.
+    /// Returns the last chunk if the body matches.
     ///
     /// # Errors
-    /// When it was not.
+    /// If the body does not match.
     pub fn finish(&mut self) -> Result<Option<Bytes>, DigestMismatch> {
         let found: [u8; 32] = std::mem::take(&mut self.hash).finalize().into();
         if found == self.to { Ok(self.last.take()) } else { Err(DigestMismatch) }

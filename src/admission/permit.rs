@@ -1,4 +1,4 @@
-//! What policies take while they admit, and how it is kept or given back.
+//! Permits: the shares of limits that policies acquire while they admit a request.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use smallvec::SmallVec;
 use crate::{
     clock::Moment,
     directory::KeyEntry,
-    limit::{ThrottlePermit, LimitSnapshot, QuotaPermit},
+    limit::{LimitSnapshot, QuotaPermit, ThrottlePermit},
 };
 
-/// What a policy took.
+/// A share of a limit that a policy acquired.
 #[derive(Debug)]
 pub(crate) enum Permit {
-    /// One request from every budget of a key's caller.
+    /// One request of every limit of a key's caller.
     Budget(Arc<KeyEntry>, LimitSnapshot),
     /// One call that a throttle counted.
     Call(ThrottlePermit),
@@ -33,12 +33,12 @@ impl Permit {
     }
 }
 
-/// What was taken for a request that is not decided yet. Dropped, everything is given back: a chain
-/// that denies, or a client that leaves while it waits, costs nobody anything.
+/// The permits of a request that is not decided yet. Dropping them refunds all of them: a chain that denies, or a
+/// client that disconnects during a wait, uses up no limit.
 #[derive(Debug, Default)]
 pub struct Permits {
     taken: SmallVec<[Permit; 1]>,
-    /// When the policies were last asked, in ticks.
+    /// The moment of the last evaluation of the policies, in ticks.
     now: u64,
 }
 
@@ -47,15 +47,15 @@ impl Permits {
         self.taken.push(permit);
     }
 
-    /// Notes the moment, for what is given back without another one to go by.
+    /// Sets the moment for refunds that happen without a later one.
     pub(crate) fn set_now(&mut self, now: Moment) {
         self.now = now.ticks;
     }
 
-    /// Gives everything back, as of the moment the policies were last asked.
+    /// Refunds all permits, as of the last evaluation of the policies.
     #[inline]
     pub fn refund(&mut self) {
-        // Most requests are served, or refused before anything was taken.
+        // Most requests are served, or denied before a policy acquired a permit.
         if !self.taken.is_empty() {
             self.refund_all();
         }
@@ -67,7 +67,7 @@ impl Permits {
         self.taken.drain(..).for_each(|permit| permit.refund(now));
     }
 
-    /// The request is being served: from now on what was taken is kept.
+    /// Commits the permits: the request is being served, and its permits stay spent.
     #[must_use]
     pub fn commit(mut self) -> Committed {
         Committed(std::mem::take(&mut self.taken))
@@ -80,12 +80,12 @@ impl Drop for Permits {
     }
 }
 
-/// What was taken for a request that is being served. Dropped, budgets stay spent.
+/// The permits of a request that is being served. They stay spent when this is dropped.
 #[derive(Debug)]
 pub struct Committed(SmallVec<[Permit; 1]>);
 
 impl Committed {
-    /// The service behind turned out to be guarded too, and refused: everything is given back.
+    /// Refunds all permits, because the request was not served after all, such as when an inner layer denied it.
     pub fn refund(mut self, now: Moment) {
         self.0.drain(..).for_each(|permit| permit.refund(now.ticks));
     }

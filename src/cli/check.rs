@@ -16,15 +16,15 @@ use crate::{
 /// The arguments of `portcullis check`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Fail on warnings, too.
+    /// Exit with an error if there are warnings.
     #[arg(long)]
     strict: bool,
 }
 
-/// Reads a file and adds everything that the machine can tell about it.
+/// Reads a file and adds the findings that depend on this machine.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// If the file cannot be read.
 pub fn reviewed(file: &Path) -> Result<Review, ConfigError> {
     let mut review = Review::of_file(file)?;
     review.inspect_files();
@@ -32,20 +32,20 @@ pub fn reviewed(file: &Path) -> Result<Review, ConfigError> {
     Ok(review)
 }
 
-/// Checks a file. Errors and warnings go to standard error, a line for each.
+/// Checks a file. Writes each error and warning to standard error as one line.
 ///
 /// # Errors
-/// When there is an error, or, if asked for, a warning.
+/// If there is an error or, with `--strict`, a warning.
 pub fn run(file: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     let review = reviewed(file)?;
     let findings = review.findings();
     for warning in findings.iter().filter(|finding| finding.severity() == Severity::Warning) {
-        // Whether anybody reads them does not change the exit status.
+        // A closed standard error does not change the exit status.
         let _ = writeln!(io::stderr(), "{warning}");
     }
     let (config, warnings) = review.finish()?;
     let count = warnings.len();
-    ensure!(!arguments.strict || count == 0, "{}: {count} warnings, and --strict", file.display());
+    ensure!(!arguments.strict || count == 0, "{}: {count} warnings with --strict", file.display());
     writeln!(
         io::stdout(),
         "{}: {} listeners, {} routes, {} upstreams, {} plans: {}",
@@ -55,7 +55,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         config.upstreams.len(),
         config.plans.len(),
         match count {
-            0 => "all right".to_owned(),
+            0 => "no errors, no warnings".to_owned(),
             1 => "1 warning".to_owned(),
             _ => format!("{count} warnings"),
         }

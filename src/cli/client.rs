@@ -1,4 +1,4 @@
-//! The admin API, wherever it is: served by a gateway, or by this process over the store.
+//! Client of the admin API, which a gateway serves or this process runs on the store.
 
 use std::sync::Arc;
 
@@ -11,59 +11,59 @@ use serde_json::Value;
 use tower_service::Service;
 
 use crate::{
-    model::{
-        GeneratedKey, Caller, CallerKind, Credential, CredentialId, CredentialKind, Entity, KeyPrefix, Role,
-        Scopes, Secret, SubscriptionStatus, Status, Tenant, text::escaped,
-    },
     clock::{Clock, SystemClock},
     config::Config,
     directory::Directory,
     gateway::{self, GatewayState},
+    model::{
+        Caller, CallerKind, Credential, CredentialId, CredentialKind, Entity, GeneratedKey, KeyPrefix, Role,
+        Scopes, Secret, Status, SubscriptionStatus, Tenant, text::escaped,
+    },
     registry::Registry,
     surface::admin::ADMIN_TENANT,
 };
 
-/// Who changes what this process serves to itself; it stands in the record of changes.
+/// The administrator as whom this process changes the store; its id appears in the change log.
 const LOCAL_ADMIN: &str = "command-line";
 
-/// The admin API, and a key to it.
+/// An admin API and a key for it.
 pub struct AdminClient {
     place: Place,
     key: Secret,
 }
 
 enum Place {
-    /// Of a gateway, by what its addresses start with.
+    /// The admin API of a gateway, by its base URL.
     Served(String, Box<reqwest::Client>),
-    /// Over the store, in this process.
+    /// An admin API in this process, on the store.
     Own(axum::Router, Arc<dyn Registry>),
 }
 
-/// What the API answered.
+/// A successful response of the API.
 #[derive(Debug)]
 pub struct Reply {
-    /// A success.
+    /// The status.
     pub status: StatusCode,
-    /// The fields of the answer.
+    /// The headers.
     pub headers: HeaderMap,
-    /// Its content; `null` when there is none.
+    /// The body; `null` if there is none.
     pub body: Value,
 }
 
-/// Why the API refused: a problem (RFC 9457).
+/// An error response of the API: a problem (RFC 9457).
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct ApiError {
     /// The status.
     pub status: u16,
     text: String,
-    /// The problem as it came.
+    /// The problem, as received.
     pub problem: Value,
 }
 
 impl ApiError {
     fn from_reply(status: StatusCode, problem: Value) -> Self {
-        // What a problem quotes, such as the reason of a lock, may be of a store that an earlier version filled.
+        // A problem may quote unescaped text, such as the reason of a lock, that an earlier version stored.
         let said = |name: &str| escaped(problem.get(name).and_then(Value::as_str).unwrap_or_default());
         let mut text = format!("{} {}", status.as_u16(), said("title"));
         if !said("detail").is_empty() && said("detail") != said("title") {
@@ -79,27 +79,28 @@ impl ApiError {
 }
 
 impl AdminClient {
-    /// That of a gateway, whose addresses start so: `https://127.0.0.1:9001`.
+    /// Makes a client for a gateway with a base URL such as `https://127.0.0.1:9001`.
     ///
     /// # Errors
-    /// When it is no such address.
+    /// If the URL has no `http` or `https` scheme.
     pub fn connect(url: &str, key: Secret) -> anyhow::Result<Self> {
         let url = url.trim_end_matches('/');
         let scheme = url.split("://").next().unwrap_or_default();
         ensure!(
             matches!(scheme, "http" | "https") && url.contains("://"),
-            "{url} is no http or https address"
+            "{url} is not an http or https URL"
         );
-        // One crypto provider for the whole process; another command may have set it.
+        // The process has one crypto provider, which another command may have set.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
-        Ok(Self { place: Place::Served(url.to_owned(), Box::new(client.context("starting a client")?)), key })
+        Ok(Self { place: Place::Served(url.to_owned(), Box::new(client.context("no HTTP client")?)), key })
     }
 
-    /// Over a configuration's store, whether or not a gateway runs; who may write to the store may do all.
+    /// Opens the store of a configuration, whether or not a gateway runs. A process that can write the store may do
+    /// everything.
     ///
     /// # Errors
-    /// When secrets or store cannot be read.
+    /// If the secrets or the store cannot be read.
     pub async fn in_process(config: &Config) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let (store, secrets) = gateway::store::open_existing(config, clock.clone()).await?;
@@ -112,23 +113,23 @@ impl AdminClient {
         Ok(Self { place: Place::Own(router, registry), key })
     }
 
-    /// Closes the store, if it is this process that has it open.
+    /// Closes the store if this process opened it.
     pub async fn close(&self) {
         if let Place::Own(_, registry) = &self.place {
             registry.close().await;
         }
     }
 
-    /// Whether it is a gateway's.
+    /// Returns `true` if a gateway serves the API.
     #[must_use]
     pub fn is_served(&self) -> bool {
         matches!(self.place, Place::Served(..))
     }
 
-    /// Asks for a path below `/admin/v1`.
+    /// Sends a request for a path below `/admin/v1`.
     ///
     /// # Errors
-    /// [`Refused`], or that the gateway cannot be reached.
+    /// [`Refused`], or an I/O error if the gateway cannot be reached.
     pub async fn send(
         &self,
         method: Method,
@@ -147,9 +148,9 @@ impl AdminClient {
                 if let Some(body) = body {
                     request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
                 }
-                let response = request.send().await.with_context(|| format!("asking {url}"))?;
+                let response = request.send().await.with_context(|| format!("cannot reach {url}"))?;
                 let (status, headers) = (response.status(), response.headers().clone());
-                (status, headers, response.bytes().await.with_context(|| format!("hearing {url}"))?)
+                (status, headers, response.bytes().await.with_context(|| format!("cannot read {url}"))?)
             }
             Place::Own(router, _) => {
                 let mut request = Request::builder().method(method).uri(path);
@@ -172,14 +173,14 @@ impl AdminClient {
         } else {
             match serde_json::from_slice(&content) {
                 Ok(body) => body,
-                Err(_) => bail!("{} is answered, and no JSON: is this the admin API?", status.as_u16()),
+                Err(_) => bail!("status {} without JSON: is this the admin API?", status.as_u16()),
             }
         };
-        // Every refusal of the admin API is a problem, with a code.
+        // Every error response of the admin API is a problem with a code.
         let ours = status.is_success() || body.get("code").is_some();
         ensure!(
             ours,
-            "{} is answered, and not as the admin API does: is it another listener?",
+            "status {} without a problem or result: is this the URL of the admin API?",
             status.as_u16()
         );
         if status.is_success() {
@@ -191,36 +192,36 @@ impl AdminClient {
 }
 
 impl AdminClient {
-    /// Asks a gateway for what is too large to be held, or has content that is.
+    /// Sends a request to a gateway and streams the bodies, which may be too large for memory.
     ///
     /// # Errors
-    /// As [`ask`](Self::ask); when it is no gateway.
+    /// The errors of [`ask`](Self::ask), or an error if no gateway serves the API.
     pub async fn stream(
         &self,
         method: Method,
         path: &str,
         content: Option<(HeaderValue, reqwest::Body)>,
     ) -> anyhow::Result<reqwest::Response> {
-        let Place::Served(url, client) = &self.place else { bail!("only a gateway is asked for this") };
+        let Place::Served(url, client) = &self.place else { bail!("this needs a gateway's admin API") };
         let request = client.request(method, format!("{url}/admin/v1{path}")).bearer_auth(self.key.expose());
         let request = match content {
             Some((media_type, body)) => request.header(header::CONTENT_TYPE, media_type).body(body),
             None => request,
         };
-        let response = request.send().await.with_context(|| format!("asking {url}"))?;
+        let response = request.send().await.with_context(|| format!("cannot reach {url}"))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
-        let problem = response.bytes().await.with_context(|| format!("hearing {url}"))?;
+        let problem = response.bytes().await.with_context(|| format!("cannot read {url}"))?;
         match serde_json::from_slice(&problem) {
             Ok(problem) => Err(ApiError::from_reply(status, problem).into()),
-            Err(_) => bail!("{} is answered, and no JSON: is this the admin API?", status.as_u16()),
+            Err(_) => bail!("status {} without JSON: is this the admin API?", status.as_u16()),
         }
     }
 }
 
-/// Lets this process into a directory, as an owner that is in no store; returns its key.
+/// Adds this process to a directory as an owner that is in no store, and returns its key.
 fn admit_local_admin(directory: &Directory, now: Timestamp) -> anyhow::Result<Secret> {
     let prefix: KeyPrefix = "pca".parse()?;
     let (key, peppers) = (GeneratedKey::generate(&prefix), directory.peppers());

@@ -1,4 +1,4 @@
-//! Output of `portcullis init`: the keys that it made, and requests to try them with.
+//! Output of `portcullis init`: the new keys and example requests.
 
 use std::{
     fmt::{self, Write},
@@ -7,25 +7,25 @@ use std::{
 
 use crate::{
     config::{Backend, Config, Route, Surface},
-    gateway::{Bootstrap, NAMES, DemoNames},
+    gateway::{Bootstrap, DemoNames, NAMES},
     policy::KeySource,
 };
 
-/// The keys of a first start, and requests for the routes that the configuration has.
+/// Returns the keys of a first start and example requests for the routes of the configuration.
 ///
 /// # Errors
-/// Never: writing to a text does not fail.
+/// Never, because writing to a `String` cannot fail.
 pub fn introduction(config: &Config, start: &Bootstrap) -> Result<String, fmt::Error> {
     let [key, token, owner] = [&start.api_key, &start.operator_token, &start.owner_token];
     let first = key.is_some() || token.is_some();
     let mut text = String::new();
     if first {
-        writeln!(text, "Created a tenant on each surface, an api client, an app, an operator.")?;
+        writeln!(text, "Created a tenant for each management API, an API client, an app and an operator.")?;
     }
     if owner.is_some() {
         writeln!(text, "Created an administrator with the role owner.")?;
     }
-    writeln!(text, "Their keys are shown this once and cannot be shown again; store them now:\n")?;
+    writeln!(text, "The keys below are shown only once. Store them now:\n")?;
     for (label, key, wanted) in [
         ("API key", key, first),
         ("Operator token", token, first),
@@ -33,7 +33,7 @@ pub fn introduction(config: &Config, start: &Bootstrap) -> Result<String, fmt::E
     ] {
         match key {
             Some(key) => writeln!(text, "  {label:<16} {}", key.expose())?,
-            None if wanted => writeln!(text, "  {label:<16} was shown before")?,
+            None if wanted => writeln!(text, "  {label:<16} (shown by an earlier run)")?,
             None => {}
         }
     }
@@ -43,7 +43,7 @@ pub fn introduction(config: &Config, start: &Bootstrap) -> Result<String, fmt::E
         let base = base(admin.listen, admin.tls.is_some());
         writeln!(
             text,
-            "\nThe admin API:\n\n  curl -i {base}/admin/v1/status -H 'Authorization: Bearer {}'",
+            "\nA request to the admin API:\n\n  curl -i {base}/admin/v1/status -H 'Authorization: Bearer {}'",
             owner.expose()
         )?;
     }
@@ -56,12 +56,12 @@ pub fn introduction(config: &Config, start: &Bootstrap) -> Result<String, fmt::E
         .flatten()
         .collect();
     if !examples.is_empty() {
-        writeln!(text, "\nRequests to try:\n\n{}", examples.join("\n\n"))?;
+        writeln!(text, "\nExample requests:\n\n{}", examples.join("\n\n"))?;
     }
     Ok(text)
 }
 
-/// The beginning of a listener's URLs, as this machine reaches it.
+/// Returns the base URL of a listener, as seen from this machine.
 fn base(address: SocketAddr, tls: bool) -> String {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -71,7 +71,7 @@ fn base(address: SocketAddr, tls: bool) -> String {
     format!("{}://{}", if tls { "https" } else { "http" }, SocketAddr::new(ip, address.port()))
 }
 
-/// A request to a service, by the first route that takes GET requests with an API key.
+/// Returns a request to the first route that accepts GET requests with an API key and forwards them to an upstream.
 fn guarded(config: &Config, base: &str, key: &str) -> Option<String> {
     let takes_get = |route: &&Route| route.methods.is_empty() || route.methods.contains(&http::Method::GET);
     let leads_on = |route: &&Route| route.upstream.is_some() && route.policies.scope.is_none();
@@ -90,7 +90,7 @@ fn guarded(config: &Config, base: &str, key: &str) -> Option<String> {
     Some(format!("  curl -i '{base}{path}'{host} -H '{credential}'"))
 }
 
-/// A change through discue's contract.
+/// Returns a request that changes the API client through the discue surface.
 fn api_clients(config: &Config, base: &str, key: &str) -> Option<String> {
     let DemoNames { api_client, .. } = NAMES;
     let prefixes = ["/v1/api_clients", "/api_clients"];
@@ -102,7 +102,7 @@ fn api_clients(config: &Config, base: &str, key: &str) -> Option<String> {
     ))
 }
 
-/// A change through APIG's contract.
+/// Returns a request that changes the app through the APIG surface.
 fn apps(config: &Config, base: &str, token: &str) -> Option<String> {
     let DemoNames { project, instance, app, .. } = NAMES;
     let paths =

@@ -26,65 +26,66 @@ use super::{
     table::{Column, lines, table},
 };
 use crate::{
-    model::{Secret, text::escaped_json},
     config::Config,
+    model::{Secret, text::escaped_json},
 };
 
-/// The variable of the environment with the key to the admin API.
+/// The environment variable with the key for the admin API.
 const VARIABLE: &str = "PORTCULLIS_TOKEN";
-/// The variable of the environment with the token of a lock.
+/// The environment variable with the token of a lock.
 const LOCK_VARIABLE: &str = "PORTCULLIS_LOCK_TOKEN";
-/// How many are asked for at once.
+/// The number of entries to request per page.
 const PAGE: u32 = 500;
 
-/// Whose admin API is asked.
+/// The options that select the admin API of a gateway.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct Remote {
-    /// The admin API of a gateway, such as `http://127.0.0.1:9001`; it takes a key, in `PORTCULLIS_TOKEN` or
-    /// --token-file.
-    /// Without it: the store of the configuration, whether or not a gateway runs.
+    /// The URL of a gateway's admin API, such as `http://127.0.0.1:9001`. It needs a key, in `PORTCULLIS_TOKEN` or
+    /// --token-file. Default: use the store of the configuration directly, whether or not a gateway runs.
     #[arg(long, global = true, value_name = "URL", env = "PORTCULLIS_URL", help_heading = "Where")]
     url: Option<String>,
-    /// A file with the key of an administrator; it is never an argument, those stand in the list of processes.
+    /// A file with the key of an administrator. The key cannot be an argument because arguments are visible in the
+    /// process list.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Where")]
     token_file: Option<PathBuf>,
 }
 
 impl Remote {
-    /// That of a gateway, if one is named.
+    /// Returns a client for the admin API of the gateway, if one is named.
     ///
     /// # Errors
-    /// When it is no address, or there is no key to it.
+    /// If the URL is invalid, or there is no key.
     pub fn api(&self) -> anyhow::Result<Option<AdminClient>> {
         let Some(url) = &self.url else { return Ok(None) };
         let key = match &self.token_file {
             Some(file) => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
             None => match std::env::var(VARIABLE) {
                 Ok(key) => key,
-                Err(_) => bail!("{url} takes a key: set {VARIABLE}, or give --token-file"),
+                Err(_) => bail!("{url} needs a key: set {VARIABLE} or pass --token-file"),
             },
         };
         AdminClient::connect(url, Secret::from(key.trim().to_owned())).map(Some)
     }
 }
 
-/// Where the admin API is, and how its answers are told.
+/// The options that select the admin API and the output format.
 #[derive(Debug, Args)]
 pub struct Target {
-    /// Whose it is.
+    /// The gateway, if any.
     #[command(flatten)]
     served: Remote,
-    /// A file with the token of a lock; what stands on the lock may be changed with it. Or `PORTCULLIS_LOCK_TOKEN`.
+    /// A file with the token of a lock, which allows changes of the locked caller or path. Default:
+    /// `PORTCULLIS_LOCK_TOKEN`.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Where")]
     lock_token_file: Option<PathBuf>,
-    /// As JSON: one thing as it is answered, of many one on each line.
+    /// Print JSON: a single entry as the API returns it, or one line for each entry of a list.
     #[arg(long, global = true, help_heading = "Where")]
     json: bool,
 }
 
 impl Target {
-    /// The token of a lock, if one is given.
+    /// Returns the token of a lock, if one is given.
     fn lock_token(&self) -> anyhow::Result<Option<String>> {
         let token = match &self.lock_token_file {
             Some(file) => Some(std::fs::read_to_string(file).with_context(|| file.display().to_string())?),
@@ -93,7 +94,7 @@ impl Target {
         Ok(token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()))
     }
 
-    /// The API that is meant.
+    /// Returns a client for the selected API.
     async fn api(&self, config: impl FnOnce() -> anyhow::Result<Config>) -> anyhow::Result<AdminClient> {
         match self.served.api()? {
             Some(api) => Ok(api),
@@ -102,7 +103,7 @@ impl Target {
     }
 }
 
-/// What can be managed.
+/// The management commands.
 pub enum Manage {
     /// Tenants.
     Tenants(Tenants),
@@ -118,10 +119,10 @@ pub enum Manage {
     Routes(Routes),
 }
 
-/// Does it, and tells of it.
+/// Runs a command and writes its result to `out`.
 ///
 /// # Errors
-/// [`Refused`](super::api::Refused), or that the API cannot be reached.
+/// [`Refused`](super::api::Refused), or an I/O error if the API cannot be reached.
 pub async fn run(
     what: Manage,
     place: &Target,
@@ -142,7 +143,7 @@ pub async fn run(
     done
 }
 
-/// An API, and where its answers are told.
+/// The context of a command: the API and the output.
 struct CommandContext<'a> {
     api: AdminClient,
     lock_token: Option<String>,
@@ -151,7 +152,7 @@ struct CommandContext<'a> {
 }
 
 impl CommandContext<'_> {
-    /// Shows all of a collection, page by page.
+    /// Prints a collection, page by page.
     async fn list(
         &mut self,
         path: &str,
@@ -161,7 +162,7 @@ impl CommandContext<'_> {
         self.list_as(path, filters, columns, |_| {}).await
     }
 
-    /// Shows all of a collection, each row of a table as `present` rewrites it for people.
+    /// Prints a collection, page by page. `present` rewrites the rows of a table for display.
     async fn list_as(
         &mut self,
         path: &str,
@@ -193,37 +194,37 @@ impl CommandContext<'_> {
         }
     }
 
-    /// Tells one thing.
+    /// Prints one entry.
     async fn show(&mut self, path: &str) -> anyhow::Result<()> {
         let reply = self.api.send(Method::GET, path, &[], None).await?;
         self.print(&reply.body)
     }
 
-    /// Makes something and shows it, with a word about those of its members that are secret.
+    /// Creates an entry and prints it, with a note about its secret members.
     async fn create(&mut self, path: &str, body: &Value, secrets: &[&str]) -> anyhow::Result<()> {
         let reply = self.api.send(Method::POST, path, &[], Some(body)).await?;
         self.print_created(&reply.body, secrets)
     }
 
-    /// Changes what is there, and tells what it is since. What changed meanwhile is not changed.
+    /// Changes an entry and prints the result. Fails if the entry changes concurrently.
     async fn edit(&mut self, path: &str, patch: &Value) -> anyhow::Result<()> {
         let tag = self.tag(path).await?;
         let reply = self.api.send(Method::PATCH, path, &self.expecting(&tag), Some(patch)).await?;
         self.print(&reply.body)
     }
 
-    /// Deletes what is there; `query` is put behind its path then.
+    /// Deletes an entry. Appends `query` to the path of the DELETE request.
     async fn delete(&mut self, path: &str, query: &str) -> anyhow::Result<Reply> {
         let tag = self.tag(path).await?;
         self.api.send(Method::DELETE, &format!("{path}{query}"), &self.expecting(&tag), None).await
     }
 
-    /// What proves that a lock is held, if one is given.
+    /// Returns the header that proves a lock, if a token is given.
     fn proof(&self) -> Vec<(&'static str, &str)> {
         self.lock_token.iter().map(|token| ("lock-token", &**token)).collect()
     }
 
-    /// That, and the tag that a change is based on.
+    /// Returns the header that proves a lock, if any, and the `If-Match` header for a tag.
     fn expecting<'a>(&'a self, tag: &'a str) -> Vec<(&'static str, &'a str)> {
         let mut fields = self.proof();
         fields.push(("if-match", tag));
@@ -245,22 +246,21 @@ impl CommandContext<'_> {
         Ok(())
     }
 
-    /// Shows something that was just made, and says that its secret members are in this answer only.
+    /// Prints a new entry, after a note that its secret members are shown only once.
     fn print_created(&mut self, made: &Value, secrets: &[&str]) -> anyhow::Result<()> {
-        self.print(made)?;
         let has = |pointer: &&str| made.pointer(pointer).is_some_and(Value::is_string);
         let shown: Vec<_> = secrets.iter().copied().filter(has).collect();
-        if shown.is_empty() {
-            return Ok(());
-        }
         let names: Vec<_> = shown.iter().map(|pointer| pointer[1..].replace('/', ".")).collect();
-        self.write_line(&format!(
-            "\nStore it now: {} is shown this once and cannot be shown again.",
-            names.join(", ")
-        ))
+        if !names.is_empty() {
+            self.say(&format!(
+                "The secret below ({}) is shown only once. Store it now.\n",
+                names.join(", ")
+            ))?;
+        }
+        self.tell(made)
     }
 
-    /// Says that something is done, to people.
+    /// Prints a message, unless the output is JSON.
     fn write_line(&mut self, what: &str) -> anyhow::Result<()> {
         if !self.json {
             writeln!(self.out, "{what}")?;
@@ -269,7 +269,7 @@ impl CommandContext<'_> {
     }
 }
 
-/// A value for a query or a segment of a path: all but the unreserved characters percent-encoded.
+/// Percent-encodes all but the unreserved characters of a value for a query or a path segment.
 fn encoded(text: &str) -> String {
     let one = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
@@ -278,7 +278,7 @@ fn encoded(text: &str) -> String {
     text.bytes().map(one).collect()
 }
 
-/// The members that are given: an object without the rest.
+/// Makes an object of the members that are given.
 fn object_of<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
     Value::Object(members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
 }

@@ -1,4 +1,5 @@
-//! `portcullis secrets`: rotates what keys the digests of credentials and what seals secrets.
+//! `portcullis secrets`: manages peppers (keys of the credential digests) and seal keys (encryption keys of stored
+//! secrets).
 
 use std::{collections::BTreeMap, io::Write};
 
@@ -6,48 +7,48 @@ use anyhow::{bail, ensure};
 use clap::{Subcommand, ValueEnum};
 
 use crate::{
-    model::{Actor, Entity, Sealed},
     clock::SystemClock,
     config::{Config, SecretKind, SecretsFile},
     gateway,
+    model::{Actor, Entity, Sealed},
     registry::{Registry, SecretCheck, reseal, sqlite::Sqlite},
 };
 
-/// What to do with the secrets.
+/// Operations on the secrets.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
-A rotation, under running gateways, which take a changed file within seconds:
+A rotation while gateways run (they read a changed file within seconds):
 
-  portcullis secrets add seal-key       a fresh one, which unseals only
-  portcullis secrets use seal-key 2     once every gateway has it: it seals from now on
-  portcullis secrets rewrap             what another key sealed is sealed with it
-  portcullis secrets drop seal-key 1    refused while anything needs it
+  portcullis secrets add seal-key       creates key 2, which only unseals at first
+  portcullis secrets use seal-key 2     seals with key 2, once every gateway has it
+  portcullis secrets rewrap             seals the secrets of other keys again with key 2
+  portcullis secrets drop seal-key 1    fails while a stored secret needs it
 
-A pepper rotates likewise, but for rewrap: what it made is a digest, which only a new credential replaces.")]
+A pepper rotates in the same way, but without rewrap: only a new credential replaces the digest of an old one.")]
 pub enum Secrets {
-    /// Tell the versions, and how much in the store stands on each.
+    /// List the versions, each with the number of store entries that use it.
     List,
-    /// Add a fresh one, which is not used for anything new yet.
+    /// Add a random secret, which is not used for new entries yet.
     Add {
-        /// Of which kind.
+        /// The kind of secret.
         kind: Kind,
     },
-    /// Use one for all that is made from now on.
+    /// Use a version for all new entries.
     Use {
-        /// Of which kind.
+        /// The kind of secret.
         kind: Kind,
-        /// Which.
+        /// The version.
         version: u32,
     },
-    /// Seal every secret with the current key that is sealed with another.
+    /// Seal every stored secret with the current seal key.
     Rewrap,
-    /// Remove one that nothing stands on any more.
+    /// Remove a version that no store entry uses.
     Drop {
-        /// Of which kind.
+        /// The kind of secret.
         kind: Kind,
-        /// Which.
+        /// The version.
         version: u32,
-        /// Remove it all the same: what stands on it is worth nothing from then on.
+        /// Remove the version even if store entries use it. Those entries become unusable.
         #[arg(long)]
         force: bool,
     },
@@ -56,9 +57,9 @@ pub enum Secrets {
 /// A kind of secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// Keys the digests of credentials.
+    /// The key of the credential digests.
     Pepper,
-    /// Seals what must be readable again.
+    /// The encryption key of stored secrets.
     SealKey,
 }
 
@@ -71,7 +72,7 @@ impl From<Kind> for SecretKind {
     }
 }
 
-/// How much stands on each version.
+/// The number of store entries that use each version.
 #[derive(Default)]
 struct Use {
     peppers: BTreeMap<u32, u64>,
@@ -101,10 +102,10 @@ impl Use {
     }
 }
 
-/// Does it, and tells of it.
+/// Runs a command and writes its result to `out`.
 ///
 /// # Errors
-/// When the file of secrets or the store cannot be read or written, or the version is none that it can be done with.
+/// If the secrets file or the store cannot be read or written, or the version is not suitable.
 pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> anyhow::Result<()> {
     match command {
         Secrets::List => {
@@ -115,22 +116,22 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
                 for (at, version) in versions.iter().enumerate() {
                     let count = uses.get(version).copied().unwrap_or_default();
                     let current = if at == 0 { "  current" } else { "" };
-                    writeln!(out, "{name} {version}  {count} in the store{current}")?;
+                    writeln!(out, "{name} {version}  used by {count} in the store{current}")?;
                 }
                 for (version, count) in uses.iter().filter(|(version, _)| !versions.contains(version)) {
-                    writeln!(out, "{name} {version}  {count} in the store  MISSING")?;
+                    writeln!(out, "{name} {version}  used by {count} in the store  MISSING")?;
                 }
             }
             Ok(())
         }
         Secrets::Add { kind } => {
             let version = edit(config, |secrets| secrets.add((*kind).into()))?;
-            writeln!(out, "{} {version} is there; gateways take it within seconds", name(*kind))?;
+            writeln!(out, "added {} {version}; gateways read it within seconds", name(*kind))?;
             Ok(())
         }
         Secrets::Use { kind, version } => {
             edit(config, |secrets| secrets.promote((*kind).into(), *version))?;
-            writeln!(out, "{} {version} is the current one", name(*kind))?;
+            writeln!(out, "{} {version} is now current", name(*kind))?;
             Ok(())
         }
         Secrets::Rewrap => {
@@ -141,7 +142,7 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
             let told = told?;
             writeln!(
                 out,
-                "sealed anew with key {}: {}; were so before: {}",
+                "resealed with key {}: {}; already sealed with it: {}",
                 sealer.current(),
                 told.resealed,
                 told.up_to_date
@@ -151,7 +152,7 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
             }
             ensure!(
                 told.unreadable.is_empty(),
-                "{} could not be read, and are as they were",
+                "{} secrets cannot be unsealed and were not changed",
                 told.unreadable.len()
             );
             Ok(())
@@ -161,7 +162,7 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
             let count = used.count_in(*kind).get(version).copied().unwrap_or_default();
             if count > 0 && !force {
                 bail!(
-                    "{count} in the store stand on {} {version}; --force drops it all the same",
+                    "{count} entries in the store use {} {version}; to remove it and make them unusable, pass --force",
                     name(*kind)
                 );
             }
@@ -175,7 +176,7 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
             };
             store.close().await;
             forgotten?;
-            writeln!(out, "{} {version} is gone", name(*kind))?;
+            writeln!(out, "removed {} {version}", name(*kind))?;
             Ok(())
         }
     }
@@ -202,7 +203,7 @@ async fn used(config: &Config) -> anyhow::Result<(SecretsFile, Use)> {
 
 fn edit<T>(config: &Config, edit: impl FnOnce(&mut SecretsFile) -> Result<T, String>) -> anyhow::Result<T> {
     if let Some(variable) = config.secrets.variable() {
-        bail!("the secrets are in ${variable}: what sets it has to change them");
+        bail!("the secrets come from the environment variable ${variable}: change them where it is set");
     }
     Ok(SecretsFile::edit(&config.secrets.file, edit)?)
 }

@@ -1,4 +1,4 @@
-//! What people read: tables of many, lines of one.
+//! Text output for people: a table for a list, lines for a single entry.
 
 use std::io::{self, Write};
 
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::model::text::{escaped, escaped_json};
 
-/// A column: its heading, and where in each row its value is (a JSON pointer).
+/// A column: its heading and the JSON pointer of its value in each row.
 pub type Column = (&'static str, &'static str);
 
-/// A value for people, on one line.
+/// Formats a value on one line.
 pub fn text(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".into(),
@@ -26,10 +26,10 @@ pub fn text(value: Option<&Value>) -> String {
     }
 }
 
-/// Writes rows under headings, each column as wide as it needs.
+/// Writes rows under headings. Each column is as wide as its widest cell.
 ///
 /// # Errors
-/// When they cannot be written.
+/// If `out` cannot be written.
 pub fn table(out: &mut dyn Write, columns: &[Column], rows: &[Value], headings: bool) -> io::Result<()> {
     let cells: Vec<Vec<String>> =
         rows.iter().map(|row| columns.iter().map(|(_, place)| text(row.pointer(place))).collect()).collect();
@@ -48,10 +48,10 @@ pub fn table(out: &mut dyn Write, columns: &[Column], rows: &[Value], headings: 
     cells.iter().try_for_each(|row| line(&row.iter().map(String::as_str).collect::<Vec<_>>()))
 }
 
-/// Writes the members of one thing, a line for each; those within others by their path.
+/// Writes the members of an entry, one line for each. Nested members are named by their path.
 ///
 /// # Errors
-/// When they cannot be written.
+/// If `out` cannot be written.
 pub fn lines(out: &mut dyn Write, thing: &Value) -> io::Result<()> {
     let mut all = Vec::new();
     flatten("", thing, &mut all);

@@ -1,7 +1,7 @@
-//! `portcullis export`, `import` and `import-keys`: a store as one file and back, and keys of other gateways.
+//! `portcullis export`, `import` and `import-keys`: transfer of a store by a file, and of keys of other gateways.
 //!
-//! They work on the store itself, whether a gateway runs or not; one that runs follows the change log. With `--url`,
-//! a gateway's admin API does the same.
+//! The commands work on the store directly, whether or not a gateway runs; a running gateway follows the change log.
+//! With `--url`, they use the admin API of a gateway.
 
 pub(crate) mod atomic_file;
 mod remote;
@@ -17,77 +17,80 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    model::Actor,
     cli::manage::Remote,
     clock::{Clock, SystemClock},
     config::Config,
     gateway,
+    model::Actor,
     registry::sqlite::Sqlite,
-    transfer::{self, KeyFileFormat, Imported, KeyImport, MAX_FILE_BYTES, LineError, ImportError, KeyRows, SecretFingerprints},
+    transfer::{
+        self, ImportError, Imported, KeyFileFormat, KeyImport, KeyRows, LineError, MAX_FILE_BYTES,
+        SecretFingerprints,
+    },
 };
 use atomic_file::AtomicFile;
 
-/// Where everything goes.
+/// The options of `export`.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub struct Export {
-    /// A file that is not there yet, or - for standard output.
+    /// The file to create, which must not exist, or - for standard output.
     #[arg(long, value_name = "FILE", default_value = "-")]
     to: TransferTarget,
-    /// Of a gateway, where one is named.
+    /// The gateway to export, if any.
     #[command(flatten)]
     served: Remote,
 }
 
-/// Where everything comes from.
+/// The options of `import`.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 #[command(after_help = "\
-All of it is imported or nothing; while it runs, nobody else can change anything in the store. The secrets file is
-that of the installation that exported: without it, keys and app secrets are worth nothing.
+An import is atomic. Other changes are possible while it runs; it fails if one of them conflicts with the file. It needs
+the secrets file of the installation that exported: without that file, the keys and app secrets are unusable.
 
-A gateway that is asked with --url has something already: its administrators. It always adds, and leaves out those of
+With --url, the gateway already has administrators. The import always adds to its store and skips the administrators of
 the file.")]
 pub struct Import {
-    /// What an export wrote, or - for standard input.
+    /// The file that `export` wrote, or - for standard input.
     #[arg(value_name = "FILE")]
     from: TransferTarget,
-    /// Into a gateway, where one is named.
+    /// The gateway to import into, if any.
     #[command(flatten)]
     served: Remote,
-    /// Into a store in which there is something already; what the file has must not be there.
+    /// Add to a store that is not empty. None of the entries in the file may exist there.
     #[arg(long)]
     add: bool,
-    /// Do everything, and take it back.
+    /// Run the import, then roll it back.
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Where keys come from.
+/// The options of `import-keys`.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 #[command(after_help = "\
-A row has tenant, caller, name, and digest (SHA-256 of the key, hexadecimal or Base64) or key; and may have hint,
-status (enabled, disabled), scopes (all, or RESOURCE:read and RESOURCE:write with spaces between), not_after
-(RFC 3339) and plan. All rows are imported or none, 100000 at most:
+A row has tenant, caller, name, and digest (SHA-256 of the key, hexadecimal or Base64) or key. It may have hint,
+status (enabled, disabled), scopes (all, or RESOURCE:read and RESOURCE:write, separated by spaces), not_after
+(RFC 3339) and plan. At most 100000 rows, and either all are imported or none:
 
   tenant,caller,name,digest,scopes
   acme,billing,production,n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=,orders:read invoices:write")]
 pub struct ImportKeys {
-    /// Rows of keys, or - for standard input.
+    /// The file with the rows, or - for standard input.
     #[arg(value_name = "FILE")]
     from: TransferTarget,
-    /// Into a gateway, where one is named.
+    /// The gateway to import into, if any.
     #[command(flatten)]
     served: Remote,
-    /// How they are written: ndjson or csv. Unless it is said: csv when the file is named so, else ndjson.
+    /// The format: ndjson or csv. Default: csv if the file name ends in .csv, otherwise ndjson.
     #[arg(long, value_name = "FORM")]
     format: Option<KeyFileFormat>,
-    /// Make the callers that are not there: api clients, named `api-client.ID`, or `api-client.id/ID` where that is no
-    /// domain.
+    /// Create missing callers, as API clients that are named `api-client.ID`, or `api-client.id/ID` if that is not a
+    /// domain name.
     #[arg(long)]
     make_callers: bool,
-    /// Do everything, and take it back.
+    /// Run the import, then roll it back.
     #[arg(long)]
     dry_run: bool,
 }
@@ -119,7 +122,7 @@ impl TransferTarget {
     }
 }
 
-/// Where everything is written to.
+/// The output of an export.
 enum Output<'a> {
     File(AtomicFile, &'a Path),
     Standard(io::StdoutLock<'static>),
@@ -146,17 +149,19 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Writes everything in the store of a configuration, or in that of a gateway, to one file. What it was is told.
+/// Writes the contents of the store of a configuration or of a gateway to one file. Returns a description of the
+/// export.
 ///
 /// # Errors
-/// When there is no store, or something cannot be read or written; then there is no file.
+/// If the store does not exist or cannot be read, or the file cannot be written. No file is left behind.
 pub async fn export(
     config: impl FnOnce() -> anyhow::Result<Config>,
     arguments: &Export,
 ) -> anyhow::Result<String> {
     let mut written = 0;
     if let Some(api) = arguments.served.api()? {
-        // Who may not, or asks nobody, leaves nothing behind: the first lines come before the file.
+        // The file is created after the first lines have arrived, so that a denied or failed request leaves no file
+        // behind.
         let mut output = None;
         remote::export(&api, |lines| {
             let output = match &mut output {
@@ -179,7 +184,7 @@ pub async fn export(
     Ok(format!("{} bytes", exported?))
 }
 
-/// Writes everything in a registry; returns how many bytes that was.
+/// Writes the contents of a registry. Returns the number of bytes.
 async fn export_all(
     registry: &Sqlite,
     secrets: &SecretFingerprints,
@@ -197,12 +202,12 @@ async fn export_all(
     Ok(written)
 }
 
-/// Reads what an export wrote into the store of a configuration, which is made when it is not there, or into that of
-/// a gateway. What was imported is told.
+/// Imports an export into the store of a configuration, which is created if it does not exist, or into that of a
+/// gateway. Returns a description of the import.
 ///
 /// # Errors
-/// When the file is wrong or does not fit the store, with its line; when secrets or store cannot be read. Then
-/// nothing was imported.
+/// If the file is invalid or conflicts with the store (with the line), or the secrets or the store cannot be read.
+/// Nothing is imported.
 pub async fn import(
     config: impl FnOnce() -> anyhow::Result<Config>,
     arguments: &Import,
@@ -214,11 +219,11 @@ pub async fn import(
         let imported = remote::import(&api, "/import", &given, remote::LINES, file).await?;
         let counts = imported["counts"].as_object().into_iter().flatten();
         let counts: Vec<_> = counts.map(|(kind, count)| format!("{kind} {count}")).collect();
-        let left_out = format!("; {} lines of administrators were left out", imported["left_out"]);
+        let left_out = format!("; skipped {} lines about administrators", imported["left_out"]);
         return Ok(told(*dry_run, &counts.join(", ")) + &left_out);
     }
     let config = &config()?;
-    config.secrets.load().context("a file is imported with the secrets that it was exported with")?;
+    config.secrets.load().context("an import needs the secrets file of the installation that exported")?;
     let (registry, secrets) = gateway::store::open(config, Arc::new(SystemClock::new())).await?;
     let secrets = SecretFingerprints::new(&secrets.peppers(), &secrets.sealer());
     let import = transfer::Import::new(&mut *file, secrets).into_existing(*add).dry_run(*dry_run);
@@ -230,30 +235,35 @@ pub async fn import(
             Ok(told(*dry_run, &counts.join(", ")))
         }
         Err(ImportError::NotEmpty) => bail!(
-            "{}: there is something in it already; --add imports beside it",
+            "{}: the store is not empty; to add the entries of the file, pass --add",
             config.store.path.display()
         ),
         Err(refused) => bail!("{from}: {refused}"),
     }
 }
 
-/// Makes credentials of rows of keys, in the store of a configuration or of a gateway. What was made is told.
+/// Creates credentials from rows of keys, in the store of a configuration or of a gateway. Returns a description of the
+/// import.
 ///
 /// # Errors
-/// When rows are wrong or do not fit the store, with their lines; when secrets or store cannot be read. Then
-/// nothing was made.
+/// If rows are invalid or conflict with the store (with their lines), or the secrets or the store cannot be read.
+/// Nothing is created.
 pub async fn import_keys(
     config: impl FnOnce() -> anyhow::Result<Config>,
     arguments: &ImportKeys,
 ) -> anyhow::Result<String> {
     let ImportKeys { from, served, format, make_callers, dry_run } = arguments;
     let named = from.0.as_deref().and_then(Path::extension);
-    let form = format.unwrap_or(if named.is_some_and(|it| it == "csv") { KeyFileFormat::Csv } else { KeyFileFormat::Ndjson });
+    let form = format.unwrap_or(if named.is_some_and(|it| it == "csv") {
+        KeyFileFormat::Csv
+    } else {
+        KeyFileFormat::Ndjson
+    });
     if let Some(api) = served.api()? {
         let given = [("dry_run", *dry_run), ("make_callers", *make_callers)];
         let media_type = if form == KeyFileFormat::Csv { remote::ROWS } else { remote::LINES };
         let made = remote::import(&api, "/keys/import", &given, media_type, from.open()?).await?;
-        return Ok(told(*dry_run, &format!("{} keys, {} callers", made["keys"], made["callers"])));
+        return Ok(told(*dry_run, &format!("keys {}, callers {}", made["keys"], made["callers"])));
     }
     let config = &config()?;
     let mut text = Vec::new();
@@ -267,14 +277,14 @@ pub async fn import_keys(
     let made = import.run(&registry, &Actor::system("import-keys")).await;
     registry.close().await;
     let made = made.map_err(|refused| mistakes(from, refused))?;
-    Ok(told(*dry_run, &format!("{} keys, {} callers", made.keys, made.callers)))
+    Ok(told(*dry_run, &format!("keys {}, callers {}", made.keys, made.callers)))
 }
 
 fn told(dry_run: bool, what: &str) -> String {
-    if dry_run { format!("would be imported: {what}; nothing was") } else { format!("imported: {what}") }
+    if dry_run { format!("would import: {what}; nothing was changed") } else { format!("imported: {what}") }
 }
 
-/// Each mistake on a line of its own.
+/// Formats each mistake on its own line.
 fn mistakes(from: &TransferTarget, refused: ImportError) -> anyhow::Error {
     match refused {
         ImportError::Mistakes(all) => {

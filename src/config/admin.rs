@@ -1,4 +1,4 @@
-//! Where the native admin API is served.
+//! Configuration of the native admin API.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -6,23 +6,25 @@ use serde::Deserialize;
 
 use super::{Listener, LockoutPolicy, Report, Tls};
 
-/// The native admin API, on a listener of its own.
+/// The native admin API, which has its own listener.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
-    /// Address and port.
+    /// The address and port.
     pub listen: SocketAddr,
-    /// With it, only TLS is spoken here; HTTP/2 and HTTP/1.1 by ALPN.
+    /// The certificate for TLS. ALPN selects HTTP/2 or HTTP/1.1. Default: no TLS.
     pub tls: Option<Tls>,
-    /// Whether keys may travel in the clear to an address that others than this machine reach: because what stands
-    /// before it speaks TLS, for example.
+    /// Whether keys may be sent without TLS to an address that other machines can reach, for example because a proxy in
+    /// front of it terminates TLS.
     pub plaintext: bool,
-    /// Names in `Host` that are answered, beside `localhost`, loopback addresses and the address of `listen`. Others
-    /// are 421, so that no site reaches the listener through a browser by a name of its own.
+    /// The names that are accepted in `Host`, in addition to `localhost`, loopback addresses and the address of
+    /// `listen`. The response to other names is 421, so that a website cannot use DNS rebinding to reach the listener
+    /// through a browser.
     pub hosts: Vec<String>,
-    /// When an address that sends bad keys is refused for a while.
+    /// The lockout of addresses that send invalid keys.
     pub lockout: LockoutPolicy,
-    /// Bytes of a file that is imported; beyond it 413. While it arrives it is kept beside the store.
+    /// The maximum size of an imported file in bytes; beyond it, the response is 413. The upload is buffered in a file
+    /// beside the store.
     pub import_bytes: u64,
 }
 
@@ -41,7 +43,7 @@ impl Default for Admin {
 }
 
 impl Admin {
-    /// The listener that it is served on.
+    /// Returns the listener of the admin API.
     #[must_use]
     pub fn listener(&self) -> Listener {
         Listener { address: self.listen, tls: self.tls.clone(), h2c: false }
@@ -52,18 +54,18 @@ impl Admin {
             |name: &&String| !name.is_empty() && !name.contains(['/', '@', '*', ' ']) && !has_port(name);
         if let Some(name) = self.hosts.iter().find(|name| !is_host(name)) {
             let why = format!(
-                "admin.hosts has {name:?}, which is no host name: neither a port nor a pattern is taken"
+                "admin.hosts contains {name:?}, which is not a host name; ports and patterns are not supported"
             );
             report.error(&["admin".into(), "hosts".into()], why);
         }
         if self.tls.is_some() && self.plaintext {
-            let why = "admin has both tls and plaintext: with TLS, nothing is sent in the clear";
+            let why = "admin has both tls and plaintext; remove one of them";
             report.error(&["admin".into(), "plaintext".into()], why);
         }
         if self.tls.is_none() && !self.plaintext && !self.listen.ip().is_loopback() {
             let why = format!(
-                "admin.listen {} is not of this machine alone, and administrators' keys would travel in the clear: \
-                 add [admin.tls], or, if something before it speaks TLS, admin.plaintext = true",
+                "other machines can reach admin.listen {}, and administrators' keys would be sent without TLS: \
+                 add [admin.tls] or, if a proxy in front of it terminates TLS, admin.plaintext = true",
                 self.listen
             );
             report.error(&["admin".into(), "listen".into()], why);

@@ -1,5 +1,4 @@
-//! Checks that types cannot express: that names refer to something, that nothing contradicts itself, and that no
-//! setting is silently without effect.
+//! Checks that types cannot express: references, contradictions, and settings without effect.
 
 mod addresses;
 mod routes;
@@ -8,13 +7,13 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::{Config, FieldName, ConfigDuration, Report};
+use super::{Config, ConfigDuration, FieldName, Report};
 use crate::header_value::eq_ignore_case;
 
-/// The start of the names of header fields that the gateway sets itself.
+/// The prefix of headers that the gateway sets itself.
 const FORWARDED: &str = "x-forwarded-";
 
-/// Header fields that have another meaning than the caller's id.
+/// Headers that have a standard meaning and cannot carry the caller's id.
 const RESERVED: [&str; 26] = [
     "accept",
     "authorization",
@@ -44,13 +43,13 @@ const RESERVED: [&str; 26] = [
     "x-api-key",
 ];
 
-/// A time limit below this ends connections that are merely far away.
+/// The shortest sensible timeout. Below it, connections over long distances fail.
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// More worker threads than any machine has processors for.
+/// The maximum number of worker threads.
 const MAX_THREADS: usize = 1024;
 
-/// Every check that needs nothing but the configuration.
+/// Runs all checks that need only the configuration.
 pub(super) fn all(config: &Config, report: &mut Report) {
     addresses::check(config, report);
     server(config, report);
@@ -62,44 +61,44 @@ pub(super) fn all(config: &Config, report: &mut Report) {
 
 fn server(config: &Config, report: &mut Report) {
     let (identity, media_type) = (&config.server.identity_field, config.server.media_type_field.as_ref());
-    // A service may take another spelling for the same name.
+    // An upstream may treat another spelling as the same name.
     for (setting, field) in [("identity_field", Some(identity)), ("media_type_field", media_type)] {
         let Some(field) = field.map(FieldName::as_str) else { continue };
         let forwarded = field.get(..FORWARDED.len()).is_some_and(|start| eq_ignore_case(start, FORWARDED));
         if forwarded || RESERVED.iter().any(|name| eq_ignore_case(field, name)) {
             let why = format!(
-                "server.{setting} cannot be {field}: it has a meaning; take a field such as x-caller-id"
+                "server.{setting} cannot be {field}, which has another meaning; use a header such as x-caller-id"
             );
             report.error(&["server".into(), setting.into()], why);
         }
     }
     if media_type.is_some_and(|field| eq_ignore_case(field.as_str(), identity.as_str())) {
-        let why = "server.media_type_field is the same field as server.identity_field".to_owned();
+        let why = "server.media_type_field and server.identity_field are the same header".to_owned();
         report.error(&["server".into(), "media_type_field".into()], why);
     }
     for (at, network) in config.server.trusted_proxies.iter().enumerate() {
         if network.prefix_len() == 0 {
             let why = format!(
-                "{network} is every address: each client can then claim any address in X-Forwarded-For; name the \
-                 networks of your load balancers"
+                "{network} contains every address, so each client could claim any address in X-Forwarded-For; list \
+                 only the networks of your load balancers"
             );
             report.warning(&["server".into(), "trusted_proxies".into(), at.into()], why);
         }
     }
     if config.server.threads > MAX_THREADS {
-        let why = format!("more than {MAX_THREADS} worker threads; 0 is one for each processor");
+        let why = format!("there are at most {MAX_THREADS} worker threads; 0 means one per processor");
         report.error(&["server".into(), "threads".into()], why);
     }
     let environment = config.secrets.environment.as_deref();
     if environment.is_some_and(|name| name.is_empty() || name.contains(['=', '\0'])) {
         report.error(
             &["secrets".into(), "environment".into()],
-            "no variable of the environment has such a name",
+            "this is not a valid name of an environment variable",
         );
     }
     if config.secrets.file == config.store.path {
         report
-            .warning(&["secrets".into(), "file".into()], "the secrets and the store cannot be the same file");
+            .warning(&["secrets".into(), "file".into()], "the secrets file and the store are the same file");
     }
     for (table, name, path) in
         [("store", "path", &config.store.path), ("secrets", "file", &config.secrets.file)]
@@ -109,7 +108,7 @@ fn server(config: &Config, report: &mut Report) {
         if text.is_empty() || is_url || text.ends_with('/') {
             report.error(
                 &[table.into(), name.into()],
-                "this is the path of a file, such as \"data/portcullis.db\"",
+                "this must be the path of a file, such as \"data/portcullis.db\"",
             );
         }
     }
@@ -121,9 +120,9 @@ fn limits(config: &Config, report: &mut Report) {
         ("connections_per_address", limits.connections_per_address, "connections", limits.connections),
         ("target_bytes", limits.target_bytes, "head_bytes", limits.head_bytes),
     ] {
-        // Only what somebody wrote: the defaults of the two may be on either side of a changed one.
+        // A default is not reported: the user changed only the other of the two values.
         if bound > beyond && report.has(&["limits".into(), name.into()]) {
-            let why = format!("{name} is above {of} ({beyond}) and never reached");
+            let why = format!("{name} is greater than {of} ({beyond}), so it has no effect");
             report.warning(&["limits".into(), name.into()], why);
         }
     }
@@ -145,7 +144,7 @@ fn limits(config: &Config, report: &mut Report) {
     if config.admin.as_ref().is_some_and(|admin| admin.import_bytes == 0) {
         report.error(
             &["admin".into(), "import_bytes".into()],
-            "nothing could be imported: a file has at least a byte",
+            "with 0, nothing can be imported; set at least 1",
         );
     }
 }
@@ -153,7 +152,7 @@ fn limits(config: &Config, report: &mut Report) {
 fn short(path: &[&str], time: ConfigDuration, report: &mut Report) {
     if time.duration() < MIN_TIMEOUT {
         let path: Vec<_> = path.iter().map(|step| (*step).into()).collect();
-        report.warning(&path, "below 100ms: clients and services that are merely far away will fail");
+        report.warning(&path, "below 100ms, distant clients and upstreams will time out");
     }
 }
 
@@ -164,7 +163,7 @@ fn plans(config: &Config, report: &mut Report) {
         if let Some(line) = earlier.and_then(|earlier| report.line(&["plans".into(), earlier.into()])) {
             report.error(
                 &["plans".into(), at.into(), "id".into()],
-                format!("a second plan is named \"{id}\"; the first is on line {line}"),
+                format!("the plan \"{id}\" is already defined on line {line}"),
             );
         }
     }
@@ -173,7 +172,7 @@ fn plans(config: &Config, report: &mut Report) {
             || route.policies.rate_limit.as_ref().is_some_and(|limit| limit.get().is_some())
     });
     if !config.plans.is_empty() && !limited && config.admin.is_none() && report.is_whole() {
-        let why = "no route has policies.rate_limit: plans limit nothing here";
+        let why = "no route has policies.rate_limit, so plans have no effect";
         report.warning(&["plans".into(), 0.into()], why);
     }
 }
@@ -185,7 +184,7 @@ fn surfaces(config: &Config, report: &mut Report) {
         if report.has(&place) && !routed && report.is_whole() {
             report.warning(
                 &place,
-                format!("no route leads to the surface {}: this has no effect", surface.name()),
+                format!("no route uses the surface {}, so this has no effect", surface.name()),
             );
         }
     }
@@ -195,7 +194,7 @@ fn surfaces(config: &Config, report: &mut Report) {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
     });
     if !absolute || base_url.contains(['?', '#']) {
-        let why = "links start with this: an absolute URL without query, such as \"https://api.example.com\"";
+        let why = "base_url must be an absolute URL without query, such as \"https://api.example.com\"";
         report.error(&["surfaces".into(), "discue".into(), "base_url".into()], why);
     }
 }

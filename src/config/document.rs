@@ -1,7 +1,7 @@
-//! A configuration file as TOML values with their positions.
+//! The values of a configuration file and their positions.
 //!
-//! Deserialization stops at the first mistake. To report all of them, the offending entry is taken out of a copy of
-//! the file and the rest is read again, until nothing is left to complain about.
+//! Deserialization stops at the first mistake. To report all of them, the reader removes the wrong entry from a copy of
+//! the file and reads the rest again until no mistake is left.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -13,10 +13,11 @@ use toml::{
 
 use super::{Config, variables};
 
-/// The most mistakes that one reading reports.
+/// The maximum number of mistakes to report.
 const MAX_ROUNDS: usize = 100;
 
-/// Required tables and what stands in for them once they were found wrong, so that the others are checked, too.
+/// Required tables and replacements for them. A replacement is used after a mistake in a table so that the other tables
+/// are checked, too.
 const STAND_INS: [(&str, &str); 3] = [
     ("store", "stand_in = { path = \"store\" }"),
     ("secrets", "stand_in = { file = \"secrets\" }"),
@@ -83,7 +84,7 @@ impl Positions {
         path.iter().try_fold(self, |at, step| at.child(*step)).is_some()
     }
 
-    /// The first byte of an entry, or of the innermost one around it that the file has.
+    /// Returns the first byte of an entry, or of the innermost enclosing entry in the file.
     pub(super) fn find(&self, path: &[Step<'_>]) -> Option<usize> {
         let (mut at, mut found) = (self, None);
         for step in path {
@@ -95,7 +96,7 @@ impl Positions {
     }
 }
 
-/// A mistake and the byte where it is.
+/// A mistake and its byte position, if known.
 pub(super) type Mistake = (Option<usize>, String);
 
 /// The readable part of a file.
@@ -103,12 +104,12 @@ pub(super) type Mistake = (Option<usize>, String);
 pub(super) struct Document {
     pub(super) positions: Positions,
     pub(super) mistakes: Vec<Mistake>,
-    /// For each list of tables, which of its items were read: those with mistakes are left out.
+    /// For each list of tables, the indices of the items that were read. Items with mistakes are left out.
     origins: BTreeMap<String, Vec<usize>>,
 }
 
 impl Document {
-    /// Reads a file. Without a configuration there is at least one mistake.
+    /// Reads a file. Returns no configuration only if there is a mistake.
     pub(super) fn read(text: &str) -> (Self, Option<Config>) {
         match DeTable::parse(text) {
             Ok(table) => Reading::new(table).finish(),
@@ -119,7 +120,7 @@ impl Document {
         }
     }
 
-    /// The position in the file of an item of a list of tables, counted among those that were read.
+    /// Converts an index among the items that were read to the index in the file's list.
     pub(super) fn origin(&self, list: &str, index: usize) -> usize {
         self.origins.get(list).and_then(|origins| origins.get(index)).copied().unwrap_or(index)
     }
@@ -135,9 +136,9 @@ struct Reading<'t> {
     original: Spanned<DeTable<'t>>,
     rest: DeTable<'t>,
     mistakes: Vec<Mistake>,
-    /// The tables that entries were taken out of, by their first byte, and the names of those.
+    /// The removed entries: the first byte of the table and the name.
     removed: Vec<(Option<usize>, String)>,
-    /// The first bytes of items of lists, and of entries of `upstreams`, that have a mistake.
+    /// The first bytes of list items and entries of `upstreams` with mistakes.
     wrong: Vec<usize>,
 }
 
@@ -159,11 +160,11 @@ impl<'t> Reading<'t> {
         (Document { positions, mistakes: self.mistakes, origins }, config)
     }
 
-    /// A variable left in a value is reported as that, not as the malformed address or number it makes.
+    /// Reports unexpanded variables before deserialization, which would report a malformed address or number instead.
     fn take_out_variables(&mut self) {
         while self.mistakes.len() < MAX_ROUNDS {
             let Some((path, start, variable)) = find_variable(&self.rest) else { break };
-            let what = format!("{variable} is not expanded in this file: write the value itself");
+            let what = format!("{variable} is not expanded in this file; write the value itself");
             self.mistakes.push((Some(start), what));
             self.take_out(&path);
         }
@@ -205,7 +206,7 @@ impl<'t> Reading<'t> {
         true
     }
 
-    /// Takes an entry out of the rest, and notes the item of a list that it belongs to.
+    /// Removes an entry from the rest, and records the list item that contains it.
     fn take_out(&mut self, path: &[Place]) {
         let noted = match path {
             [Place::Key(_), Place::Index(_), ..] => Some(2),
@@ -253,7 +254,7 @@ fn key_of<K: AsRef<str>>(key: &Spanned<K>) -> Place {
     Place::Key(key.get_ref().as_ref().to_owned())
 }
 
-/// The innermost entry that a span belongs to; `None` is the file itself.
+/// Returns the path of the innermost entry that contains a span; `None` means the file itself.
 fn locate(table: &DeTable<'_>, span: &Range<usize>) -> Option<Vec<Place>> {
     table.iter().find_map(|(key, value)| {
         let mut path = match locate_in(value, span) {
@@ -286,7 +287,7 @@ fn covers(outer: &Range<usize>, inner: &Range<usize>) -> bool {
     outer.start <= inner.start && inner.end <= outer.end && !outer.is_empty()
 }
 
-/// The first variable in a text of the file, with the path to it and its first byte.
+/// Returns the first variable in a string of the file, with its path and first byte.
 fn find_variable(table: &DeTable<'_>) -> Option<(Vec<Place>, usize, String)> {
     table.iter().find_map(|(key, value)| {
         let (mut path, start, variable) = find_variable_in(value)?;

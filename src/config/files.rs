@@ -1,4 +1,4 @@
-//! Files that a configuration names: where they are, and whether they can be there.
+//! Files that a configuration names: path resolution and checks.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 
 use super::{Config, Report, document::Step};
 
-/// A path in the configuration, and the entry that it stands in.
+/// A path in the configuration and its entry.
 struct Named<'c> {
     place: Vec<Step<'static>>,
     path: &'c mut PathBuf,
@@ -35,13 +35,13 @@ fn named(config: &mut Config) -> Vec<Named<'_>> {
 
 /// Makes relative paths relative to the file that names them.
 ///
-/// Earlier versions looked them up in the working directory. A file that is there, and not beside the configuration,
-/// is an error: a second, empty store would be made otherwise.
+/// Earlier versions resolved them in the working directory. A file that exists only there is an error; otherwise `init`
+/// would create a second, empty store.
 pub(super) fn resolve(config: &mut Config, file: &Path, report: &mut Report) {
     let folder = file.parent().unwrap_or(Path::new(""));
     for Named { place, path } in named(config) {
         if path.starts_with("~") {
-            report.error(&place, "~ is not expanded in this file: write the path of the folder itself");
+            report.error(&place, "~ is not expanded in this file; write the path of the folder itself");
         }
         if path.is_absolute() {
             continue;
@@ -50,8 +50,8 @@ pub(super) fn resolve(config: &mut Config, file: &Path, report: &mut Report) {
         let earlier = std::mem::replace(path, resolved);
         if !path.exists() && earlier.exists() && !is_same(path, &earlier) {
             let why = format!(
-                "relative paths are relative to this file, so this is {}, which does not exist; {} does, in the \
-                 working directory, where earlier versions looked for it: move it, or write its path here",
+                "relative paths are relative to this file, so this is {}, which does not exist; {} exists in the \
+                 working directory, where earlier versions looked for it: move the file or write its path here",
                 path.display(),
                 earlier.display()
             );
@@ -60,7 +60,7 @@ pub(super) fn resolve(config: &mut Config, file: &Path, report: &mut Report) {
     }
 }
 
-/// Returns `true` if two paths would be the same file, whether or not it exists.
+/// Returns `true` if two paths name the same file, whether or not it exists.
 fn is_same(one: &Path, other: &Path) -> bool {
     let whole = |path: &Path| {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -69,7 +69,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
     whole(one).is_some_and(|one| whole(other) == Some(one))
 }
 
-/// The path without `folder/..`, where that is certain to be the same: the folder is there and is no link.
+/// Removes `folder/..` from a path if the folder exists and is not a symbolic link.
 fn tidy(path: &Path) -> PathBuf {
     let mut tidied = PathBuf::new();
     for part in path.components() {
@@ -84,7 +84,7 @@ fn tidy(path: &Path) -> PathBuf {
     tidied
 }
 
-/// Checks what the secrets and the store are just now. Nothing is opened or made.
+/// Checks that the secrets and the store exist or can be created. Opens and creates nothing.
 pub(super) fn check(config: &Config, report: &mut Report) {
     let (store, secrets) = (&config.store.path, &config.secrets.file);
     let from_environment = config.secrets.variable().is_some();
@@ -92,21 +92,21 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         [(["store".into(), "path".into()], store), (["secrets".into(), "file".into()], secrets)]
     {
         if path.is_dir() {
-            report.error(&place, format!("{} is a folder, and not a file", path.display()));
+            report.error(&place, format!("{} is a folder, not a file", path.display()));
         } else if let Some(wrong) = unmakeable(path) {
             report.error(
                 &place,
-                format!("{} cannot be made: {} is not a folder", path.display(), wrong.display()),
+                format!("{} cannot be created: {} is not a folder", path.display(), wrong.display()),
             );
         }
     }
     let place: [Step<'_>; 2] = ["secrets".into(), "file".into()];
     if !secrets.exists() && !from_environment {
         let variable = config.secrets.environment.as_ref();
-        let unset = variable.map(|name| format!(", and the variable {name} is not set")).unwrap_or_default();
+        let unset = variable.map(|name| format!(" and the variable {name} is not set")).unwrap_or_default();
         if store.exists() {
             let why = format!(
-                "{} does not exist{unset}, and without it nothing in {} can be used: put it back",
+                "{} does not exist{unset}; without it, the keys and secrets in {} are unusable: restore it",
                 secrets.display(),
                 store.display()
             );
@@ -127,12 +127,12 @@ pub(super) fn check(config: &Config, report: &mut Report) {
             Some(folder) => format!("the folder {} does not exist yet", folder.display()),
             None => format!("{} does not exist yet", store.display()),
         };
-        let why = format!("{what}: `portcullis init` makes it, and the store in it");
+        let why = format!("{what}; `portcullis init` creates the store");
         report.warning(&["store".into(), "path".into()], why);
     }
 }
 
-/// The obstacle to making a file's folders, if there is one.
+/// Returns the file that stands in the way of creating a folder, if there is one.
 fn unmakeable(path: &Path) -> Option<&Path> {
     let above = path.ancestors().skip(1).find(|above| above.exists())?;
     (!above.is_dir()).then_some(above)

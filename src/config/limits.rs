@@ -1,4 +1,4 @@
-//! What a stranger can make the gateway hold, and for how long.
+//! Resource limits for clients.
 
 use std::num::NonZeroU32;
 
@@ -7,58 +7,58 @@ use serde::Deserialize;
 use super::ConfigDuration;
 use crate::limit::MinDataRate;
 
-/// Bounds on connections and requests. Every one has a default, and what happens beyond it is said.
+/// Limits on connections and requests. Every limit has a default.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Open connections in all; beyond it new ones are closed at once. Lowered at start if the limit of open
-    /// files is too low for twice as many.
+    /// The maximum number of open connections; beyond it, new connections are closed at once. It is lowered at start if
+    /// the limit of open files is less than twice this number.
     pub connections: NonZeroU32,
-    /// Open connections of one address, an IPv6 address counting with its /64; beyond it new ones are
-    /// closed at once.
+    /// The maximum number of open connections per client address (per /64 network for IPv6); beyond it, new connections
+    /// are closed at once.
     pub connections_per_address: NonZeroU32,
-    /// Requests on one connection; the last of them is answered with `Connection: close`, or on HTTP/2
-    /// with GOAWAY.
+    /// The maximum number of requests per connection. The response to the last one has `Connection: close`, or a GOAWAY
+    /// frame on HTTP/2.
     pub requests_per_connection: NonZeroU32,
-    /// How old a connection may get; then it ends as after its last request.
+    /// The maximum age of a connection. It then closes in the same way as after `requests_per_connection`.
     pub connection_age: ConfigDuration,
-    /// Bytes of a request's target, its query included; beyond it 414.
+    /// The maximum size of a request target with its query, in bytes; beyond it, the response is 414.
     pub target_bytes: NonZeroU32,
-    /// Bytes of a request's head, its target included; beyond it 431. To say which of the two it was, up
-    /// to 80 KiB more are read; beyond that it is 431.
+    /// The maximum size of a request head with its target, in bytes; beyond it, the response is 431. Up to 80 KiB more
+    /// are read to tell a long target (414) from a long head; beyond that, the response is 431.
     pub head_bytes: NonZeroU32,
-    /// Fields of a request's head; beyond it 431.
+    /// The maximum number of headers of a request; beyond it, the response is 431.
     pub head_fields: NonZeroU32,
-    /// How long a client may take to send a request's head, counted from the connection's start or from
-    /// the last answer; beyond it 408. An idle connection is kept for as long, and then closed. So long
-    /// may a TLS handshake take, too.
+    /// The maximum time for a client to send a request head, from the start of the connection or the end of the
+    /// previous response; beyond it, the response is 408. An idle HTTP/1.1 connection is closed after this time. It
+    /// also limits TLS handshakes.
     pub head_timeout: ConfigDuration,
-    /// How long an HTTP/2 connection may have no request on it; beyond it the connection ends. On HTTP/1.1
-    /// `head_timeout` counts.
+    /// The maximum time for which an HTTP/2 connection may have no request; beyond it, the connection is closed. On
+    /// HTTP/1.1, `head_timeout` applies.
     pub idle_timeout: ConfigDuration,
-    /// Bytes of a request's body, unless its route says otherwise; beyond it 413.
+    /// The maximum size of a request body in bytes, unless the route has its own limit; beyond it, the response is 413.
     pub body_bytes: u64,
-    /// How long a client may take for the next bytes of a request's body; beyond it 408.
+    /// The maximum time to wait for the next bytes of a request body; beyond it, the response is 408.
     pub body_timeout: ConfigDuration,
-    /// Bytes a second of a request's body, counted over the time in which the client is waited for, beyond
-    /// the first `body_timeout`; slower is 408. Bytes a second of a response, too, beyond the first
-    /// `write_timeout`; slower, the connection is closed, or the stream is reset. What comes faster saves
-    /// up no more than these timeouts.
+    /// The minimum data rate in bytes per second. A request body that is slower after the first `body_timeout`,
+    /// measured over the time spent waiting for the client, gets 408. If a client reads a response more slowly after
+    /// the first `write_timeout`, the connection is closed or the stream is reset. Faster transfer builds up a reserve
+    /// of at most these timeouts.
     pub body_rate: NonZeroU32,
-    /// How long a client may take none of the bytes it asked for; beyond it the connection is closed.
+    /// The maximum time for which a client may read nothing of a response; beyond it, the connection is closed.
     pub write_timeout: ConfigDuration,
-    /// Streams a client may have open on one HTTP/2 connection; beyond it they are refused.
+    /// The maximum number of concurrent streams on an HTTP/2 connection; beyond it, new streams are refused.
     pub streams: NonZeroU32,
 }
 
 impl Limits {
-    /// How slow a request's body may come.
+    /// Returns the minimum data rate of request bodies.
     #[must_use]
     pub fn pace(&self) -> MinDataRate {
         MinDataRate { timeout: self.body_timeout.duration(), rate: self.body_rate.get() }
     }
 
-    /// The slowest pace at which a response may be taken.
+    /// Returns the minimum data rate at which clients must read responses.
     #[must_use]
     pub fn write_pace(&self) -> MinDataRate {
         MinDataRate { timeout: self.write_timeout.duration(), rate: self.body_rate.get() }

@@ -1,4 +1,4 @@
-//! Files that only their owner may read, written whole or not at all.
+//! Files that only their owner may read, written atomically.
 
 use std::{
     fs::{self, File},
@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-/// The folder that a file stands in.
+/// Returns the folder of a file.
 fn folder_of(file: &Path) -> &Path {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -16,10 +16,10 @@ fn folder_of(file: &Path) -> &Path {
     }
 }
 
-/// Writes a file that is not there yet.
+/// Creates a file that must not exist.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] when it is there; what the system answers.
+/// [`io::ErrorKind::AlreadyExists`] if it exists; other errors of the operating system.
 pub(super) fn create(file: &Path, text: &str) -> io::Result<()> {
     platform::create_folder(folder_of(file))?;
     let draft = write_beside(file, text)?;
@@ -27,12 +27,12 @@ pub(super) fn create(file: &Path, text: &str) -> io::Result<()> {
     sync_folder(file)
 }
 
-/// Puts a text in the place of a file that is there. Its owner and its mode stay.
+/// Replaces the contents of an existing file. Keeps its owner and mode.
 ///
 /// # Errors
-/// Those of the system; the file is then unchanged.
+/// Errors of the operating system. The file is then unchanged.
 pub(super) fn replace(file: &Path, text: &str) -> io::Result<()> {
-    // What a link names is replaced, not the link.
+    // Replace the target of a symbolic link, not the link.
     let file = &fs::canonicalize(file)?;
     let draft = write_beside(file, text)?;
     platform::copy_owner_and_mode(&fs::metadata(file)?, draft.as_file())?;
@@ -44,28 +44,28 @@ pub(super) fn replace(file: &Path, text: &str) -> io::Result<()> {
 /// Locks a file against other edits until the handle is dropped.
 ///
 /// # Errors
-/// Those of the system.
+/// Errors of the operating system.
 pub(super) fn lock(file: &Path) -> io::Result<File> {
     loop {
         let open = File::open(file)?;
         open.lock()?;
-        // While this one waited, the file may have been replaced by another: then the lock is on the old one.
+        // The file may have been replaced while this process waited; the lock is then on the old file.
         if platform::is_same(&open.metadata()?, &fs::metadata(file)?) {
             return Ok(open);
         }
     }
 }
 
-/// Writes a text under another name. Dropped before it gets its own, it never was.
+/// Writes a text to a temporary file beside `file`. The temporary file is deleted when dropped, unless it is renamed.
 fn write_beside(file: &Path, text: &str) -> io::Result<NamedTempFile> {
-    // Only its owner may read it: the library makes such files so.
+    // The library creates temporary files that only their owner may read.
     let mut draft = NamedTempFile::with_prefix_in(".secrets-", folder_of(file))?;
     draft.write_all(text.as_bytes())?;
     draft.as_file().sync_all()?;
     Ok(draft)
 }
 
-/// A new name lasts when the folder is written, too.
+/// Syncs the folder of a file, so that its new name survives a crash.
 fn sync_folder(file: &Path) -> io::Result<()> {
     platform::sync_folder(folder_of(file))
 }
@@ -79,7 +79,7 @@ mod platform {
         path::Path,
     };
 
-    /// A folder that is made here is made for its owner only: the store stands in it, too.
+    /// Creates a folder for its owner only, because it also contains the store.
     pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)
     }

@@ -1,16 +1,15 @@
-//! The request fields that are removed before a request is forwarded.
+//! The request headers that are removed before a request is forwarded.
 
 use http::HeaderName;
 use serde::{Deserialize, Deserializer, de};
 
-/// The entry that stands for [`DEFAULTS`].
+/// The entry that expands to [`DEFAULTS`].
 const DEFAULT: &str = "default";
 
-/// Fields through which a client could claim what only a gateway or its front proxy may assert: its address
-/// and scheme, another method or target, or an identity that another proxy in this place would have proved.
-/// A `*` at the end stands for any rest.
+/// Headers that only a gateway or a proxy in front of it may set: the client's address and scheme, another method or
+/// target, or an authenticated identity. A trailing `*` matches any suffix.
 const DEFAULTS: &[&str] = &[
-    // The request's origin and its way here.
+    // The origin and the path of the request through proxies.
     "forwarded",
     "forwarded-for",
     "x-forwarded",
@@ -51,9 +50,9 @@ const DEFAULTS: &[&str] = &[
     "front-end-https",
     "proxy-ssl",
     "x-envoy-*",
-    // CGI programs read `Proxy` as `HTTP_PROXY`, which names the proxy for their own requests (CVE-2016-5385).
+    // CGI programs read `Proxy` as `HTTP_PROXY`, the proxy for their own requests (CVE-2016-5385).
     "proxy",
-    // Another method or target than the policies saw.
+    // A method or target other than the one that the policies checked.
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -67,11 +66,11 @@ const DEFAULTS: &[&str] = &[
     "script-name",
     "x-script-name",
     "path-info",
-    // Frameworks and servers that take instructions for themselves from requests.
+    // Instructions to frameworks and servers.
     "x-middleware-*",
     "x-sendfile-type",
     "x-accel-*",
-    // Identities and certificates, as proxies assert them.
+    // Identities and certificates that proxies assert.
     "remote-*",
     "x-remote-*",
     "x-auth-request-*",
@@ -126,15 +125,15 @@ const DEFAULTS: &[&str] = &[
     "ssl-client-*",
 ];
 
-/// A set of request fields that are removed before a request is forwarded.
+/// A set of request headers that are removed before a request is forwarded.
 ///
-/// It is written as a list of names. A name may end in `*`, which stands for any rest; `default` stands for the
-/// built-in list; a name with a leading `!` is kept although another entry covers it.
+/// The configuration writes it as a list of names. A name may end in `*`, which matches any suffix; `default` is the
+/// built-in list; a name with a leading `!` is kept even if another entry matches.
 #[derive(Debug, Clone)]
 pub struct RemovedFields {
-    /// By [`bucket`], so that a name is compared with few entries.
+    /// The entries by [`bucket`], so that a name is compared with few of them.
     entries: Vec<Vec<Entry>>,
-    /// Entries too short to have a bucket.
+    /// The entries that are too short for a bucket.
     short: Vec<Entry>,
     kept: Vec<Box<str>>,
 }
@@ -142,7 +141,7 @@ pub struct RemovedFields {
 #[derive(Debug, Clone)]
 struct Entry {
     name: Box<str>,
-    /// Set if longer names are meant, too.
+    /// Whether the entry also matches longer names.
     prefix: bool,
 }
 
@@ -154,7 +153,7 @@ impl Entry {
 
 const BUCKETS: usize = 256;
 
-/// The bucket of a name and of all names that it is the start of: its first character, or the first behind `x-`.
+/// Returns the bucket of a name and of all names with that prefix: the first character, or the first after `x-`.
 fn bucket(name: &str) -> Option<usize> {
     match name.as_bytes() {
         [] | [b'x'] | [b'x', b'-'] => None,
@@ -184,9 +183,9 @@ impl RemovedFields {
         let (name, kept) = entry.strip_prefix('!').map_or((entry, false), |name| (name, true));
         let (name, prefix) = name.strip_suffix('*').map_or((name, false), |name| (name, true));
         if kept && prefix {
-            return Err(format!("\"{entry}\" is not a field: what is kept is named in full"));
+            return Err(format!("\"{entry}\" is not valid: an entry with ! must be a full header name"));
         }
-        let name = name.parse::<HeaderName>().map_err(|_| format!("\"{entry}\" is not a field's name"))?;
+        let name = name.parse::<HeaderName>().map_err(|_| format!("\"{entry}\" is not a header name"))?;
         let name: Box<str> = name.as_str().into();
         if kept {
             self.kept.push(name);
@@ -198,7 +197,7 @@ impl RemovedFields {
         Ok(())
     }
 
-    /// Returns `true` if a field of this name, in lower case, is removed.
+    /// Returns `true` if the header of this name, in lower case, is removed.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         let bucket = bucket(name).map_or(&[][..], |bucket| &self.entries[bucket]);
@@ -209,7 +208,7 @@ impl RemovedFields {
 
 impl Default for RemovedFields {
     fn default() -> Self {
-        // The built-in list consists of names.
+        // The built-in list contains only valid names.
         Self::new([DEFAULT]).unwrap_or_else(|_| Self::none())
     }
 }

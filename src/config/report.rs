@@ -1,19 +1,19 @@
-//! Findings about a configuration: what is wrong with it, and where.
+//! Errors and warnings about a configuration, with their positions.
 
 use std::{fmt, path::Path};
 
 use super::document::{Document, Step};
 
-/// The weight of a finding.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The configuration cannot be served.
+    /// The gateway cannot serve the configuration.
     Error,
-    /// It can be served, and probably does not do what it was written for.
+    /// The gateway can serve the configuration, but it probably does not do what its author intended.
     Warning,
 }
 
-/// Something that is wrong with a configuration, with file, line and column where there is one.
+/// An error or warning about a configuration, with file, line and column if known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     file: Option<String>,
@@ -23,7 +23,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// The weight.
+    /// Returns the severity.
     #[must_use]
     pub fn severity(&self) -> Severity {
         self.severity
@@ -48,7 +48,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Every error of a configuration, one on each line.
+/// The errors of a configuration, displayed one per line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(Vec<Finding>);
 
@@ -57,7 +57,7 @@ impl ConfigError {
         Self(findings)
     }
 
-    /// The errors among findings.
+    /// Returns the errors among findings, if there are any.
     pub(super) fn of(findings: &[Finding]) -> Option<Self> {
         let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
         let errors: Vec<_> = errors.cloned().collect();
@@ -74,7 +74,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Collects findings about a configuration, by the path of the entry that each is about.
+/// A collector of findings about a configuration.
 #[derive(Debug)]
 pub struct Report {
     file: Option<String>,
@@ -97,39 +97,39 @@ impl Report {
         report
     }
 
-    /// Adds an error about an entry, or about the innermost one around it that the file has.
+    /// Adds an error at an entry, or at the innermost enclosing entry in the file.
     pub fn error(&mut self, path: &[Step<'_>], message: impl Into<String>) {
         let position = self.position(path);
         self.push(Severity::Error, position, message.into());
     }
 
-    /// Adds a warning about an entry, or about the innermost one around it that the file has.
+    /// Adds a warning at an entry, or at the innermost enclosing entry in the file.
     pub fn warning(&mut self, path: &[Step<'_>], message: impl Into<String>) {
         let position = self.position(path);
         self.push(Severity::Warning, position, message.into());
     }
 
-    /// Returns `true` if the file has this entry, well-formed or not.
+    /// Returns `true` if the file has this entry, valid or not.
     pub(super) fn has(&self, path: &[Step<'_>]) -> bool {
         self.document.positions.has(path)
     }
 
-    /// Returns `true` if every entry of the file could be read.
+    /// Returns `true` if every entry of the file was read.
     pub(super) fn is_whole(&self) -> bool {
         self.whole
     }
 
-    /// The position in the file's list of an item, counted among those that could be read.
+    /// Converts an index among the items that were read to the index in the file's list.
     pub(super) fn origin(&self, list: &str, index: usize) -> usize {
         self.document.origin(list, index)
     }
 
-    /// The line of an entry.
+    /// Returns the line of an entry.
     pub(super) fn line(&self, path: &[Step<'_>]) -> Option<usize> {
         self.position(path).map(|(line, _)| line)
     }
 
-    /// The findings so far, in the order of the file.
+    /// Returns the findings so far, in the order of the file.
     pub(super) fn findings(&self) -> Vec<Finding> {
         let mut findings = self.findings.clone();
         findings.sort_by_key(|finding| finding.position);
@@ -153,7 +153,7 @@ impl Report {
     }
 }
 
-/// Line and column of a byte, both from 1, the column in characters.
+/// Returns the line and column of a byte, both starting at 1, the column in characters.
 fn position(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.rfind('\n').map_or(0, |end| end + 1);

@@ -1,4 +1,4 @@
-//! The reading of a whole file: what it says, and everything that is wrong with it.
+//! Reading and checking of a whole configuration file.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ impl Review {
     /// Reads and checks a file. Relative paths in it are relative to the file.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn of_file(path: &Path) -> Result<Self, ConfigError> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -56,28 +56,29 @@ impl Review {
         review
     }
 
-    /// Adds what another check finds, if the file can be read at all.
+    /// Runs another check and adds its findings, if the file was read.
     pub fn inspect(&mut self, check: impl FnOnce(&Config, &mut Report)) {
         if let Some(config) = &self.config {
             check(config, &mut self.report);
         }
     }
 
-    /// Adds what the files that the configuration names show: missing secrets, a store without a folder.
+    /// Adds findings about the files that the configuration names, such as a missing secrets file or a store in a
+    /// missing folder.
     pub fn inspect_files(&mut self) {
         self.inspect(files::check);
     }
 
-    /// Everything that was found, in the order of the file.
+    /// Returns all findings, in the order of the file.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         self.report.findings()
     }
 
-    /// The configuration, with the warnings about it.
+    /// Returns the configuration and its warnings.
     ///
     /// # Errors
-    /// All errors, if there is one.
+    /// All errors, if there are any.
     pub fn finish(self) -> Result<(Config, Vec<Finding>), ConfigError> {
         let findings = self.report.findings();
         match (ConfigError::of(&findings), self.config) {

@@ -1,4 +1,4 @@
-//! Routes, as they are written.
+//! Configuration of routes.
 
 use std::num::{NonZeroU8, NonZeroU32};
 
@@ -6,49 +6,49 @@ use http::Method;
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::{HostName, ConfigDuration, RoutePath, SourceName};
+use super::{ConfigDuration, HostName, RoutePath, SourceName};
 use crate::{
-    model::RouteName,
     media::InvalidMedia,
-    policy::{Accept, ContentType, Lockout, RateLimitFields, KeySource},
+    model::RouteName,
     normalize_path::PathRules,
+    policy::{Accept, ContentType, KeySource, Lockout, RateLimitFields},
 };
 
-/// Which requests, past which policies, where to.
+/// A route: the requests that it matches, their policies, and the upstream or surface.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// What the admin API calls it, and apps are authorized for: 1 to 64 of `A-Z a-z 0-9 - _ .`; unless it is said,
-    /// `route-` and its number.
+    /// The name in the admin API and in grants for apps: 1 to 64 characters of `A-Z a-z 0-9 - _ .`. Default: `route-`
+    /// and the number of the route.
     pub name: Option<Spanned<String>>,
-    /// Only for this host; a route with a host is looked at before those without.
+    /// The host that the route matches. Default: any. Routes with a host take precedence over routes without one.
     pub host: Option<HostName>,
-    /// This path and all below it; `/` is everything. The longest that fits is taken. It may be written as people read
-    /// it or percent-encoded: `/café` and `/caf%C3%A9` are the same.
+    /// The path that the route matches, with everything below it; `/` matches every path. The longest match wins. Plain
+    /// and percent-encoded spellings are equal: `/café` and `/caf%C3%A9`.
     pub path: RoutePath,
-    /// Only these methods; others are 405. Empty is all.
+    /// The methods that the route accepts; the response to others is 405. Empty: all methods.
     #[serde(default, deserialize_with = "methods")]
     pub methods: Vec<Method>,
-    /// The name of the service behind.
+    /// The name of the upstream.
     pub upstream: Option<Spanned<String>>,
-    /// A published management contract instead of a service behind. It has its own policies.
+    /// The surface that handles the requests, instead of an upstream. A surface has its own policies.
     pub surface: Option<Surface>,
-    /// Rules of the path's normal form that do not hold here, by name; see [`Rules`] for what each risks.
+    /// The path rules that the route does not enforce, by name; [`Rules`] describes the risk of each.
     #[serde(default)]
     pub relax: RelaxedRules,
-    /// Bytes of a request's body; beyond it 413. Without it `limits.body_bytes` counts.
+    /// The maximum size of a request body in bytes; beyond it, the response is 413. Default: `limits.body_bytes`.
     pub body_bytes: Option<u64>,
-    /// What a request must pass.
+    /// The policies of the route.
     #[serde(default)]
     pub policies: Policies,
 }
 
-/// Relaxed rules, by name.
+/// A set of relaxed path rules.
 #[derive(Debug, Clone, Default)]
 pub struct RelaxedRules(PathRules);
 
 impl RelaxedRules {
-    /// The rules.
+    /// Returns the rules.
     #[must_use]
     pub fn rules(&self) -> PathRules {
         self.0
@@ -63,20 +63,20 @@ impl<'de> Deserialize<'de> for RelaxedRules {
     }
 }
 
-/// What the gateway answers itself.
+/// An API that the gateway serves itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Surface {
-    /// discue's api clients.
+    /// The API clients and API keys of discue.
     Discue,
-    /// APIG's apps.
+    /// The apps of APIG.
     Apig,
-    /// The descriptions of the surfaces (OpenAPI), and a page that shows them.
+    /// The OpenAPI descriptions of the surfaces, and a page that displays them.
     Docs,
 }
 
 impl Surface {
-    /// Its name, as it is written.
+    /// Returns the name in the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -86,7 +86,7 @@ impl Surface {
         }
     }
 
-    /// The paths below which it answers. The descriptions are shown wherever a route puts them.
+    /// Returns the base paths that the surface serves. `Docs` serves any path.
     pub(super) fn paths(self) -> &'static [&'static str] {
         match self {
             Self::Discue => &["/v1/api_clients", "/v1/api_keys", "/api_clients", "/api_keys"],
@@ -96,71 +96,71 @@ impl Surface {
     }
 }
 
-/// Where a route leads.
+/// The backend of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend<'a> {
-    /// To the service of this name.
+    /// The upstream of this name.
     Upstream(&'a str),
-    /// To a surface.
+    /// A surface.
     Surface(Surface),
 }
 
-/// What a request must pass, in this order, whatever the order they are written in.
+/// The policies of a route. They run in the order of the fields, not in that of the file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policies {
-    /// The media types of requests' content that the service reads.
+    /// The media types of request bodies that the upstream accepts.
     pub content_type: Option<MediaTypes<ContentType>>,
-    /// The media types it can answer in, the preferred first.
+    /// The media types of responses that the upstream offers, preferred first.
     pub accept: Option<MediaTypes<Accept>>,
-    /// Callers are known by an API key.
+    /// Authentication by API key.
     pub api_key: Option<Toggle<ApiKeyPolicy>>,
-    /// Callers are known by their signatures. Beside `api_key`, whoever does not sign needs a key.
+    /// Authentication by signature. With `api_key`, an unsigned request needs a key.
     pub signature: Option<Toggle<SignaturePolicy>>,
-    /// The treatment of callers whose tenant's subscription has lapsed.
+    /// The treatment of callers of a tenant whose subscription has lapsed.
     #[serde(default)]
     pub lapsed: Lapsed,
-    /// The kind of resource that the key's scopes must cover.
+    /// The kind of resource that the scopes of the key must include.
     pub scope: Option<String>,
-    /// The segment of the path that names the resource, from 1. Without it, a key that is confined to some resources of
-    /// the kind is refused.
+    /// The number of the path segment that names the resource, starting at 1. Without it, a key that is restricted to
+    /// some resources of the kind is denied.
     pub scope_target: Option<NonZeroU8>,
-    /// Only callers that have a grant for the route.
+    /// Whether callers need a grant for the route.
     #[serde(default)]
     pub grants: bool,
-    /// Locks hold here.
+    /// Whether locks apply to the route.
     #[serde(default)]
     pub lock: bool,
-    /// Callers' plans hold here.
+    /// Rate limits by the plans of callers.
     pub rate_limit: Option<Toggle<RateLimitPolicy>>,
 }
 
-/// The treatment of callers whose tenant's subscription has lapsed.
+/// The treatment of callers of a tenant whose subscription has lapsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lapsed {
-    /// They are refused (402).
+    /// Deny (402).
     #[default]
     Refuse,
-    /// They are admitted like all others.
+    /// Admit, like other callers.
     Admit,
 }
 
-/// A kind of callers, by its name.
+/// The name of a kind of callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KindName {
-    /// Calls APIs.
+    /// A client of APIs, of the discue surface.
     ApiClient,
-    /// Calls APIs.
+    /// A client of APIs, of the APIG surface.
     App,
-    /// Manages what its tenant has.
+    /// A manager of its tenant.
     Operator,
-    /// Manages the gateway.
+    /// A manager of the gateway.
     Administrator,
 }
 
-/// The names of kinds, when some are listed.
+/// Returns the names of the listed kinds, or `None` if the list is empty.
 #[must_use]
 pub fn kinds(listed: &[KindName]) -> Option<Vec<&'static str>> {
     let name = |kind: &KindName| match kind {
@@ -172,35 +172,36 @@ pub fn kinds(listed: &[KindName]) -> Option<Vec<&'static str>> {
     (!listed.is_empty()).then(|| listed.iter().map(name).collect())
 }
 
-/// How API keys are looked for.
+/// Settings of authentication by API key.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiKeyPolicy {
-    /// Where; empty is `X-API-KEY`, `Authorization: Bearer` and `Authorization: ApiKey`.
+    /// The headers that may contain the key. Empty: `X-API-KEY`, `Authorization: Bearer` and `Authorization: ApiKey`.
     pub sources: Vec<SourceName>,
-    /// The realm that a 401 names.
+    /// The realm in `WWW-Authenticate` of a 401 response.
     pub realm: Option<String>,
-    /// The kinds of callers that are admitted; empty is those that call APIs: `api_client` and `app`.
+    /// The kinds of callers to admit. Empty: `api_client` and `app`.
     pub kinds: Vec<KindName>,
-    /// Whether the key travels on to the service behind.
+    /// Whether the key is forwarded to the upstream.
     pub forward: bool,
-    /// How many bad keys lock an address out.
+    /// The lockout of addresses that send invalid keys. Default: none.
     pub lockout: Option<LockoutPolicy>,
 }
 
-/// How signatures are taken.
+/// Settings of authentication by signature.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SignaturePolicy {
-    /// The realm that a 401 names.
+    /// The realm in `WWW-Authenticate` of a 401 response.
     pub realm: Option<String>,
-    /// The kinds of callers that are admitted; empty is those that call APIs: `api_client` and `app`.
+    /// The kinds of callers to admit. Empty: `api_client` and `app`.
     pub kinds: Vec<KindName>,
-    /// Whether the signature travels on to the service behind.
+    /// Whether the signature is forwarded to the upstream.
     pub forward: bool,
-    /// Whether content may be left out of what is signed (`UNSIGNED-PAYLOAD`).
+    /// Whether requests with an unsigned body (`UNSIGNED-PAYLOAD`) are admitted.
     pub unsigned_content: bool,
-    /// How many bad signatures lock an address out; bad keys of the same route count, too.
+    /// The lockout of addresses that send invalid signatures. Invalid keys of the same route count as well. Default:
+    /// none.
     pub lockout: Option<LockoutPolicy>,
 }
 
@@ -210,19 +211,19 @@ impl Default for SignaturePolicy {
     }
 }
 
-/// When an address that sends bad keys is refused for a while.
+/// The lockout of addresses that send invalid credentials.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockoutPolicy {
-    /// So many bad keys,
+    /// The number of invalid credentials that starts a lockout.
     pub attempts: NonZeroU32,
-    /// within such a time,
+    /// The period in which they are counted.
     pub within: ConfigDuration,
-    /// and from there only good ones are taken for so long.
+    /// The time for which the address is admitted only with a valid credential.
     pub lasts: ConfigDuration,
 }
 
-/// As [`Lockout::default`].
+/// Returns the values of [`Lockout::default`].
 impl Default for LockoutPolicy {
     fn default() -> Self {
         let minute = ConfigDuration::from_secs(60);
@@ -231,7 +232,7 @@ impl Default for LockoutPolicy {
 }
 
 impl LockoutPolicy {
-    /// The policy, with nobody locked out yet.
+    /// Returns the policy, without any locked-out address.
     #[must_use]
     pub fn lockout(&self) -> Lockout {
         Lockout::new(self.attempts.get(), self.within.duration(), self.lasts.duration())
@@ -239,13 +240,13 @@ impl LockoutPolicy {
 }
 
 impl Policies {
-    /// How API keys are looked for, when they are.
+    /// Returns the settings of authentication by API key, if enabled.
     #[must_use]
     pub fn api_key(&self) -> Option<&ApiKeyPolicy> {
         self.api_key.as_ref().and_then(Toggle::get)
     }
 
-    /// How signatures are taken, when they are.
+    /// Returns the settings of authentication by signature, if enabled.
     #[must_use]
     pub fn signature(&self) -> Option<&SignaturePolicy> {
         self.signature.as_ref().and_then(Toggle::get)
@@ -253,20 +254,20 @@ impl Policies {
 }
 
 impl ApiKeyPolicy {
-    /// The places to look at, when some are named.
+    /// Returns the configured sources, or `None` if there are none.
     #[must_use]
     pub fn places(&self) -> Option<Vec<KeySource>> {
         (!self.sources.is_empty()).then(|| self.sources.iter().map(|source| source.0.clone()).collect())
     }
 }
 
-/// How the state of the limits is told.
+/// The response headers that report the state of the limits.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RateLimitPolicy {
-    /// As draft-ietf-httpapi-ratelimit-headers-10 has it: `RateLimit` and `RateLimit-Policy`.
+    /// Whether responses have `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
     pub draft_10: bool,
-    /// As `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+    /// Whether responses have `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`.
     pub x_ratelimit: bool,
 }
 
@@ -283,12 +284,12 @@ impl From<RateLimitPolicy> for RateLimitFields {
     }
 }
 
-/// `true` and `false`, or a table that says more.
+/// A setting that is `true`, `false` or a table of details.
 #[derive(Debug, Clone)]
 pub struct Toggle<T>(Option<T>);
 
 impl<T> Toggle<T> {
-    /// The settings, when it is on.
+    /// Returns the settings, if enabled.
     pub fn get(&self) -> Option<&T> {
         self.0.as_ref()
     }
@@ -318,7 +319,7 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Toggle<T> {
     }
 }
 
-/// A policy made from a list of media types.
+/// A policy that is built from a list of media types.
 #[derive(Debug, Clone)]
 pub struct MediaTypes<P>(pub P);
 
@@ -340,36 +341,36 @@ fn checked<'de, D: Deserializer<'de>, P>(
 ) -> Result<MediaTypes<P>, D::Error> {
     let list = Vec::<String>::deserialize(list)?;
     if list.is_empty() {
-        return Err(de::Error::custom("an empty list would refuse everything: name a media type"));
+        return Err(de::Error::custom("an empty list would deny every request; name a media type"));
     }
-    policy(&list).map(MediaTypes).map_err(|error| de::Error::custom(format!("no media type: {error}")))
+    policy(&list).map(MediaTypes).map_err(|error| de::Error::custom(format!("invalid media type: {error}")))
 }
 
 fn methods<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Method>, D::Error> {
     let known = |name: String| match name.parse::<Method>() {
         Ok(method) if matches!(method.as_str(), "CONNECT" | "TRACE" | "TRACK") => {
-            Err(de::Error::custom(format!("{name} is not forwarded: no route can take it")))
+            Err(de::Error::custom(format!("{name} is not supported; no route can accept it")))
         }
         Ok(method) if name.bytes().all(|b| b.is_ascii_uppercase()) => Ok(method),
-        _ => Err(de::Error::custom(format!("\"{name}\" is no method: they are upper case, such as \"GET\""))),
+        _ => Err(de::Error::custom(format!("\"{name}\" is not a method; use upper case, such as \"GET\""))),
     };
     Vec::<String>::deserialize(list)?.into_iter().map(known).collect()
 }
 
 impl Route {
-    /// Its name, as so many routes stand before it.
+    /// Returns the name of the route, or the default name for its index.
     #[must_use]
     pub fn name_or(&self, before: usize) -> String {
         self.name.as_ref().map_or_else(|| format!("route-{}", before + 1), |name| name.get_ref().clone())
     }
 
-    /// What callers need a grant for, when they need one.
+    /// Returns the name for which callers need a grant, if they need one.
     #[must_use]
     pub fn grant_name(&self) -> Option<RouteName> {
         self.name.as_ref().filter(|_| self.policies.grants)?.get_ref().parse().ok()
     }
 
-    /// Where it leads.
+    /// Returns the backend, if exactly one is configured.
     #[must_use]
     pub fn backend(&self) -> Option<Backend<'_>> {
         match (&self.upstream, self.surface) {

@@ -1,4 +1,4 @@
-//! The path of a route, in the normal form of requests' paths.
+//! Normalized paths of routes.
 
 use std::{fmt::Write, str::FromStr};
 
@@ -6,10 +6,9 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::normalize_path::{self, PathError, PathRules};
 
-/// A path that requests are matched against: itself and everything below it.
+/// A path that matches requests to it and to everything below it.
 ///
-/// It is kept in the form that requests' paths are brought into before they are matched: `/café` is kept as
-/// `/caf%C3%A9`, and `/%7Ea` as `/~a`.
+/// The path is normalized in the same way as request paths: `/café` becomes `/caf%C3%A9`, and `/%7Ea` becomes `/~a`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoutePath {
     text: Box<str>,
@@ -17,13 +16,13 @@ pub struct RoutePath {
 }
 
 impl RoutePath {
-    /// The path, as text.
+    /// Returns the normalized path.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The rules that a request to this path breaks: unless its route relaxes them, there is none.
+    /// Returns the path rules that a request to this path violates. The route must relax them to receive requests.
     #[must_use]
     pub fn breaks(&self) -> PathRules {
         self.breaks
@@ -42,38 +41,38 @@ impl FromStr for RoutePath {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if !text.starts_with('/') {
-            return Err("a path starts with /".into());
+            return Err("a path must start with /".into());
         }
         if text.len() > 1 && text.ends_with('/') {
             return Err(
-                "a path is written without / at its end: it stands for itself and everything below it".into(),
+                "a path must not end with /, because it matches itself and everything below it".into()
             );
         }
         if let Some(sign) = wildcard(text) {
             return Err(format!(
-                "`{sign}` is no pattern here, and no request has it in its path: a path stands for itself and \
-                 everything below it, so write only the part before it"
+                "`{sign}` is not supported: a path has no patterns and matches itself and everything below it, so write \
+                 only the part before the pattern"
             ));
         }
         if let Some(sign) = text.chars().find(|sign| matches!(sign, '?' | '#')) {
             return Err(format!(
-                "a route is found by the path alone, without query or fragment: leave out `{sign}`"
+                "a route matches only the path, not the query or fragment: leave out `{sign}`"
             ));
         }
         if let Some(sign) = text.chars().find(|sign| is_invisible(*sign)) {
-            return Err(format!("the path has the invisible character U+{:04X}", u32::from(sign)));
+            return Err(format!("the path contains the invisible character U+{:04X}", u32::from(sign)));
         }
         if text.split('/').any(|segment| segment.trim() != segment) {
             return Err(
-                "a segment of the path begins or ends with a space; if that is meant, write %20".into()
+                "a segment of the path begins or ends with a space; if this is intended, write %20".into()
             );
         }
         let encoded = encoded(text);
         let normal = normalize_path::normalize(&encoded).map_err(|why| match why {
             PathError::Percent => {
-                "a percent sign is followed by two hexadecimal digits; write %25 for the sign".into()
+                "two hexadecimal digits must follow a percent sign; write %25 for the sign".into()
             }
-            why => format!("no request has this path, because {why}"),
+            why => format!("no request can have this path: {why}"),
         })?;
         Ok(Self { breaks: normal.breaks, text: normal.comparable().into() })
     }
@@ -85,7 +84,8 @@ impl<'de> Deserialize<'de> for RoutePath {
     }
 }
 
-/// A sign that other programs take for a pattern: it would be matched literally, and guard nothing.
+/// Returns a part that other programs treat as a pattern. Here it would be matched literally, and the route would
+/// protect nothing.
 fn wildcard(path: &str) -> Option<&str> {
     if let Some(at) = path.find(['*', '{', '}', '<', '>', '[', ']', '^', '\\', '|', '`', '"']) {
         return path.get(at..=at);
@@ -102,14 +102,14 @@ fn wildcard(path: &str) -> Option<&str> {
     path.ends_with('$').then_some("$")
 }
 
-/// Characters that nobody sees, or that reorder those around them.
+/// Returns `true` for characters that are invisible or that reorder the text around them.
 fn is_invisible(sign: char) -> bool {
     sign.is_control()
         || matches!(sign, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(sign, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{a0}' | '\u{3000}')
 }
 
-/// The path with everything percent-encoded that no request sends unencoded.
+/// Percent-encodes the characters of a path that requests never send unencoded.
 fn encoded(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for sign in path.chars() {
@@ -117,7 +117,7 @@ fn encoded(path: &str) -> String {
             text.push(sign);
         } else {
             for byte in sign.encode_utf8(&mut [0; 4]).bytes() {
-                // Writing to a text cannot fail.
+                // Writing to a `String` cannot fail.
                 let _ = write!(text, "%{byte:02X}");
             }
         }
@@ -151,21 +151,21 @@ mod tests {
     #[test]
     fn a_path_that_no_request_has_is_refused() {
         for (text, why) in [
-            ("", "starts with /"),
-            ("a", "starts with /"),
-            ("/a/", "without / at its end"),
-            ("/w/*", "`*` is no pattern"),
-            ("/w/**/x", "`*` is no pattern"),
-            ("/w/{id}", "`{` is no pattern"),
-            ("/w/:id", "`:id` is no pattern"),
-            ("/w/<id>", "`<` is no pattern"),
-            ("/w/[0-9]+", "`[` is no pattern"),
-            (r"/w/\d+", r"`\` is no pattern"),
-            ("/w/.+", "`.+` is no pattern"),
-            ("/(a|b)", "`|` is no pattern"),
-            ("/(orders)", "`(orders)` is no pattern"),
-            ("/w/...", "`...` is no pattern"),
-            ("/orders$", "`$` is no pattern"),
+            ("", "must start with /"),
+            ("a", "must start with /"),
+            ("/a/", "must not end with /"),
+            ("/w/*", "`*` is not supported"),
+            ("/w/**/x", "`*` is not supported"),
+            ("/w/{id}", "`{` is not supported"),
+            ("/w/:id", "`:id` is not supported"),
+            ("/w/<id>", "`<` is not supported"),
+            ("/w/[0-9]+", "`[` is not supported"),
+            (r"/w/\d+", r"`\` is not supported"),
+            ("/w/.+", "`.+` is not supported"),
+            ("/(a|b)", "`|` is not supported"),
+            ("/(orders)", "`(orders)` is not supported"),
+            ("/w/...", "`...` is not supported"),
+            ("/orders$", "`$` is not supported"),
             ("/a?b=1", "leave out `?`"),
             ("/a#b", "leave out `#`"),
             ("/a/../b", "dot segment"),

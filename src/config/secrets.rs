@@ -1,4 +1,4 @@
-//! The file of secrets: what keys digests, what seals app secrets.
+//! The secrets file: peppers, which key the digests of credentials, and seal keys, which encrypt app secrets.
 
 use std::{
     fs, io,
@@ -11,11 +11,11 @@ use zeroize::Zeroizing;
 use super::private_file;
 use crate::model::{
     Pepper, Peppers, SealKey, Sealer,
-    hex::{encode, decode},
+    hex::{decode, encode},
 };
 
-/// Versioned secrets, the current one of each kind first. Whoever has this file and the store can test
-/// guesses of keys and read app secrets.
+/// Versioned secrets of each kind, the current one first. With this file and the store, an attacker can test guesses of
+/// keys and read app secrets.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecretsFile {
@@ -31,16 +31,16 @@ struct Versioned {
     secret: Zeroizing<String>,
 }
 
-/// The two kinds of secret.
+/// The kinds of secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretKind {
-    /// Keys the digests of credentials.
+    /// The key of the credential digests.
     Pepper,
-    /// Seals what must be readable again.
+    /// The encryption key of stored secrets.
     SealKey,
 }
 
-/// Why a file of secrets cannot be used.
+/// An error about the secrets file.
 #[derive(Debug, thiserror::Error)]
 #[error("secrets file {}: {what}", file.display())]
 pub struct SecretsError {
@@ -49,24 +49,24 @@ pub struct SecretsError {
 }
 
 impl SecretsFile {
-    /// Reads a file of secrets.
+    /// Reads a secrets file.
     ///
     /// # Errors
-    /// When it is missing, malformed, or others than its owner may read it.
+    /// If the file is missing or malformed, or users other than its owner may read it.
     pub fn load(file: &Path) -> Result<Self, SecretsError> {
         let error = |what: String| SecretsError { file: file.to_owned(), what };
         let text = Zeroizing::new(fs::read_to_string(file).map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound => error("is not there; portcullis init makes it".into()),
+            io::ErrorKind::NotFound => error("does not exist; create it with `portcullis init`".into()),
             _ => error(format!("cannot be read: {cause}")),
         })?);
         private(file).map_err(error)?;
         Self::parse(&text).map_err(error)
     }
 
-    /// Reads what a variable of the environment holds: what would stand in a file.
+    /// Reads the text of a secrets file from an environment variable.
     ///
     /// # Errors
-    /// When it is not set, or malformed.
+    /// If the variable is not set or malformed.
     pub fn from_environment(variable: &str) -> Result<Self, SecretsError> {
         let error = |what: String| SecretsError { file: format!("${variable}").into(), what };
         let text = std::env::var(variable).map_err(|cause| error(cause.to_string()))?;
@@ -74,7 +74,7 @@ impl SecretsFile {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        // The parser's own message would quote the line, and with it a secret.
+        // The message of the parser is dropped because it would quote a line with a secret.
         let secrets: Self = toml::from_str(text).map_err(|_| "is malformed".to_owned())?;
         let well = |list: &[Versioned]| !list.is_empty() && list.iter().all(|one| one.bytes().is_some());
         if !well(&secrets.peppers) || !well(&secrets.seal_keys) {
@@ -84,49 +84,49 @@ impl SecretsFile {
             let mut versions: Vec<_> = list.iter().map(|one| one.version).collect();
             versions.sort_unstable();
             if versions.windows(2).any(|pair| pair[0] == pair[1]) {
-                return Err("has one version twice".into());
+                return Err("contains a version twice".into());
             }
         }
         Ok(secrets)
     }
 
-    /// The versions of one kind, the current one first.
+    /// Returns the versions of one kind, the current one first.
     #[must_use]
     pub fn versions(&self, kind: SecretKind) -> Vec<u32> {
         self.list(kind).iter().map(|one| one.version).collect()
     }
 
-    /// Adds a fresh secret, which is not the current one yet; returns its version.
+    /// Adds a random secret without making it current. Returns its version.
     ///
     /// # Errors
-    /// When the system has no random source, or no version is left.
+    /// If the system has no random source, or no version number is left.
     pub fn add(&mut self, kind: SecretKind) -> Result<u32, String> {
         let last = self.list(kind).iter().map(|one| one.version).max().unwrap_or_default();
-        let version = last.checked_add(1).ok_or("there are no more versions")?;
+        let version = last.checked_add(1).ok_or("no version number is left")?;
         self.list_mut(kind).push(Versioned::fresh(version)?);
         Ok(version)
     }
 
-    /// Makes a secret the current one; those before it still recognise and unseal what they made.
+    /// Makes a secret the current one. Earlier secrets still verify and unseal existing entries.
     ///
     /// # Errors
-    /// When there is none of this version.
+    /// If there is no such version.
     pub fn promote(&mut self, kind: SecretKind, version: u32) -> Result<(), String> {
         let list = self.list_mut(kind);
-        let at = list.iter().position(|one| one.version == version).ok_or("there is none of this version")?;
+        let at = list.iter().position(|one| one.version == version).ok_or("there is no such version")?;
         list[..=at].rotate_right(1);
         Ok(())
     }
 
-    /// Removes a secret: what it made is worth nothing from now on.
+    /// Removes a secret. Entries that were made with it become unusable.
     ///
     /// # Errors
-    /// When there is none of this version, or it is the current one.
+    /// If there is no such version, or it is the current one.
     pub fn remove(&mut self, kind: SecretKind, version: u32) -> Result<(), String> {
         let list = self.list_mut(kind);
         match list.iter().position(|one| one.version == version) {
-            None => Err("there is none of this version".into()),
-            Some(0) => Err("it is the current one: make another the current one first".into()),
+            None => Err("there is no such version".into()),
+            Some(0) => Err("this version is current; make another version current first".into()),
             Some(at) => {
                 list.remove(at);
                 Ok(())
@@ -134,22 +134,22 @@ impl SecretsFile {
         }
     }
 
-    /// Puts these secrets in the place of a file: whoever reads it reads the one or the other, whole. Owner and mode
-    /// of the file stay. To change a file, use [`edit`](Self::edit).
+    /// Atomically replaces a file with these secrets. Keeps the owner and the mode of the file. To change a file, use
+    /// [`edit`](Self::edit).
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If the file cannot be written.
     pub fn replace(&self, file: &Path) -> Result<(), SecretsError> {
         let error = |what: String| SecretsError { file: file.to_owned(), what };
         let text = self.text().map_err(error)?;
         private_file::replace(file, &text).map_err(|cause| error(format!("cannot be written: {cause}")))
     }
 
-    /// Reads a file, changes the secrets and writes them back, with the file locked from the first to the last: of
-    /// two edits at once, the second sees what the first one wrote.
+    /// Reads a file, changes the secrets and writes them back, with the file locked. Of two concurrent edits, the
+    /// second sees the result of the first.
     ///
     /// # Errors
-    /// When the file cannot be read, locked or written, or `edit` refuses; then the file is as it was.
+    /// If the file cannot be read, locked or written, or `edit` fails. The file is then unchanged.
     pub fn edit<T>(
         file: &Path,
         edit: impl FnOnce(&mut Self) -> Result<T, String>,
@@ -157,7 +157,7 @@ impl SecretsFile {
         let error = |what: String| SecretsError { file: file.to_owned(), what };
         let _locked = match private_file::lock(file) {
             Ok(locked) => Some(locked),
-            // The reading says what to do about it.
+            // `load` below returns an error that says what to do.
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
             Err(cause) => return Err(error(format!("cannot be locked: {cause}"))),
         };
@@ -184,15 +184,15 @@ impl SecretsFile {
     fn text(&self) -> Result<Zeroizing<String>, String> {
         let text = Zeroizing::new(toml::to_string(self).map_err(|cause| cause.to_string())?);
         Ok(Zeroizing::new(format!(
-            "# Made by portcullis init. Without it no key and no app secret can be read.\n{}",
+            "# Created by `portcullis init`. Without this file, all keys and app secrets are unusable.\n{}",
             *text
         )))
     }
 
-    /// Makes a file of fresh secrets that only its owner may read.
+    /// Creates a file of random secrets that only its owner may read.
     ///
     /// # Errors
-    /// When it is there already, or cannot be written.
+    /// If the file exists or cannot be written.
     pub fn create(file: &Path) -> Result<Self, SecretsError> {
         let error = |what: String| SecretsError { file: file.to_owned(), what };
         let fresh = || Versioned::fresh(1).map(|one| vec![one]).map_err(error);
@@ -202,7 +202,7 @@ impl SecretsFile {
         Ok(secrets)
     }
 
-    /// The peppers.
+    /// Returns the peppers.
     #[must_use]
     pub fn peppers(&self) -> Peppers {
         let mut all =
@@ -211,7 +211,7 @@ impl SecretsFile {
         all.fold(Peppers::new(current), Peppers::with_previous)
     }
 
-    /// The keys that seal.
+    /// Returns the sealer with the seal keys.
     #[must_use]
     pub fn sealer(&self) -> Sealer {
         let mut all =
@@ -224,7 +224,7 @@ impl SecretsFile {
 impl Versioned {
     fn fresh(version: u32) -> Result<Self, String> {
         let mut bytes = Zeroizing::new([0_u8; 32]);
-        getrandom::fill(&mut *bytes).map_err(|cause| format!("no random source: {cause}"))?;
+        getrandom::fill(&mut *bytes).map_err(|cause| format!("the system has no random source: {cause}"))?;
         Ok(Self { version, secret: Zeroizing::new(encode(&*bytes)) })
     }
 
@@ -241,7 +241,7 @@ fn private(file: &Path) -> Result<(), String> {
     if mode.trailing_zeros() >= 6 {
         Ok(())
     } else {
-        Err(format!("others may read it (mode {:o}): chmod 600", mode & 0o777))
+        Err(format!("is readable by other users (mode {:o}): run chmod 600", mode & 0o777))
     }
 }
 
@@ -271,7 +271,7 @@ mod tests {
         let old = secrets.peppers().current().digest("x");
         assert_eq!(secrets.add(SecretKind::Pepper), Ok(2));
         assert_eq!(secrets.add(SecretKind::Pepper), Ok(3));
-        assert_eq!(secrets.peppers().current().version(), 1, "not before it is said");
+        assert_eq!(secrets.peppers().current().version(), 1, "not before it is promoted");
         secrets.promote(SecretKind::Pepper, 3).unwrap();
         assert_eq!(secrets.versions(SecretKind::Pepper), [3, 1, 2]);
         assert_eq!(secrets.versions(SecretKind::SealKey), [1]);
@@ -285,7 +285,7 @@ mod tests {
         assert!(!secrets.peppers().digests("x").any(|digest| digest == old));
     }
 
-    /// Each edit reads the file before it writes it: without the lock, one of two that do so at once is lost.
+    /// Each edit reads the file before it writes it. Without the lock, one of two concurrent edits is lost.
     #[test]
     fn edits_at_once_are_all_kept() {
         const WRITERS: u32 = 8;

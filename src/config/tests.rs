@@ -1,4 +1,4 @@
-//! What a configuration may say.
+//! Tests of parsing and checking configurations.
 
 use super::*;
 
@@ -24,23 +24,23 @@ fn what_is_wrong_is_pointed_at() {
         ("[server]\nthread = 1", "5:1", "unknown field `thread`"),
         ("[server]\nthreads = -1", "5:11", "invalid value"),
         ("[server]\nshutdown_grace = \"10\"", "5:18", "a duration"),
-        (route, "6:12", "no upstream is named \"up\""),
+        (route, "6:12", "the upstream \"up\" is not defined"),
         (&format!("{up}{route}{route}"), "10:8", "the same host, path and method"),
         (&format!("{up}{route}surface = \"discue\""), "9:11", "either an upstream or a surface"),
         ("[[routes]]\npath = \"/a\"\n", "5:8", "either an upstream or a surface"),
-        (&format!("{up}{route}policies.rate_limit = true"), "9:23", "needs policies.api_key"),
+        (&format!("{up}{route}policies.rate_limit = true"), "9:23", "add policies.api_key"),
         (&format!("{up}{route}policies.accept = [\"json\"]"), "9:19", "media type"),
         (
             "plans = [{ id = \"p\", limits = [{ name = \"x\", quota = 0, window = 1 }] }]",
             "4:",
             "a quota is at least 1",
         ),
-        ("[[routes]]\npath = \"a\"\n", "5:8", "starts with /"),
-        (&format!("{up}{route}name = \"a b\"\n"), "9:8", "a route's name is"),
+        ("[[routes]]\npath = \"a\"\n", "5:8", "must start with /"),
+        (&format!("{up}{route}name = \"a b\"\n"), "9:8", "the name of a route must be"),
         (
             &format!("{up}{route}name = \"route-2\"\n[[routes]]\npath = \"/b\"\nupstream = \"up\"\n"),
             "11:8",
-            "another route is named \"route-2\"",
+            "the name \"route-2\" is already used",
         ),
     ] {
         let error = error(rest);
@@ -53,10 +53,10 @@ fn what_is_wrong_is_pointed_at() {
 fn what_cannot_be_together_is_refused() {
     let two = HEAD.replace("0\" }]", "1\" }, { address = \"127.0.0.1:1\" }]");
     assert!(Config::parse(&two).unwrap_err().to_string().contains("two listeners"));
-    assert!(error("server.identity_field = \"Host\"").contains("it has a meaning"));
+    assert!(error("server.identity_field = \"Host\"").contains("which has another meaning"));
     let sources = "policies.api_key = { sources = [\"x-api-key\", \"X-API-KEY\"] }";
     let route = "[upstreams.up]\naddress = \"127.0.0.1:1\"\n[[routes]]\npath = \"/\"\nupstream = \"up\"\n";
-    assert!(error(&format!("{route}{sources}")).contains("named twice"));
+    assert!(error(&format!("{route}{sources}")).contains("listed twice"));
 }
 
 /// The lines of all findings.
@@ -108,14 +108,14 @@ policies.rate_limit = true
         ("9:11: ", "host names are not resolved"),
         ("11:11: ", "${HOST} is not expanded"),
         ("14:7: ", "expected a boolean"),
-        ("18:11: ", "an address is an IP address and a port"),
+        ("18:11: ", "an address must be an IP address and a port"),
         ("20:8: ", "without its port"),
-        ("21:11: ", "is no method"),
-        ("22:8: ", "`*` is no pattern"),
+        ("21:11: ", "is not a method"),
+        ("22:8: ", "`*` is not supported"),
         ("24:1: ", "`path` is missing"),
-        ("28:12: ", "no upstream is named \"none\""),
+        ("28:12: ", "the upstream \"none\" is not defined"),
         ("30:8: ", "the same host, path and method: the route \"route-3\" (line 27)"),
-        ("32:23: ", "needs policies.api_key"),
+        ("32:23: ", "add policies.api_key"),
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (line, (place, what)) in found.iter().zip(expected) {
@@ -136,7 +136,7 @@ fn a_missing_table_does_not_hide_other_mistakes() {
 #[test]
 fn an_unquoted_value_is_explained() {
     for text in ["listeners = [{ address = 127.0.0.1:80 }]", "store.path = data/x.db", "a = 10s"] {
-        assert!(findings(text)[0].contains("text is written in quotes"), "{text}: {:?}", findings(text));
+        assert!(findings(text)[0].contains("text must be in quotes"), "{text}: {:?}", findings(text));
     }
 }
 
@@ -146,14 +146,14 @@ fn a_route_that_no_request_reaches_is_refused() {
     let route = |rest: &str| format!("[[routes]]\nupstream = \"up\"\n{rest}\n");
     let plain = route("path = \"/a\"");
     for (routes, what) in [
-        (route("path = \"/w/*\""), "`*` is no pattern"),
-        (route("path = \"/w/{id}\""), "`{` is no pattern"),
+        (route("path = \"/w/*\""), "`*` is not supported"),
+        (route("path = \"/w/{id}\""), "`{` is not supported"),
         (route("path = \"/a//b\""), "relax = [\"empty_segments\"]"),
         (route("path = \"/a;b\""), "relax = [\"parameters\"]"),
         (route("path = \"/a\"\nmethods = [\"CONNECT\"]"), "CONNECT is "),
-        (route("path = \"/a\"\nmethods = [\"GET\", \"GET\"]"), "GET is named twice"),
-        (route("path = \"/a\"\nhost = \"a..b\""), "a host is a name"),
-        (route("path = \"/a\"\nhost = \"*.example\""), "no patterns of hosts"),
+        (route("path = \"/a\"\nmethods = [\"GET\", \"GET\"]"), "GET is listed twice"),
+        (route("path = \"/a\"\nhost = \"a..b\""), "a host must be a name"),
+        (route("path = \"/a\"\nhost = \"*.example\""), "host patterns are not supported"),
         (route(&format!("path = \"/{}\"", "a".repeat(9000))), "limits.target_bytes"),
         (format!("{plain}{}", route("path = \"/%61\"")), "the same host, path and method"),
         (
@@ -204,26 +204,26 @@ fn a_setting_without_effect_is_reported() {
     let route = "[[routes]]\npath = \"/\"\nupstream = \"up\"\n";
     let docs = "[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n";
     for (rest, what) in [
-        (up.to_owned(), "warning: no route leads to the upstream \"up\""),
+        (up.to_owned(), "warning: no route uses the upstream \"up\""),
         (String::new(), "warning: there is no route"),
-        (format!("{docs}body_bytes = 5"), "a surface has its own bound"),
+        (format!("{docs}body_bytes = 5"), "a surface has its own limit"),
         (format!("{docs}policies.lock = true"), "a surface has the policies of its contract"),
-        ("[[routes]]\npath = \"/manage\"\nsurface = \"discue\"".to_owned(), "answers below /v1/api_clients"),
-        (format!("surfaces.apig.app_codes = 3\n{up}{route}"), "warning: no route leads to the surface apig"),
+        ("[[routes]]\npath = \"/manage\"\nsurface = \"discue\"".to_owned(), "below /v1/api_clients"),
+        (format!("surfaces.apig.app_codes = 3\n{up}{route}"), "warning: no route uses the surface apig"),
         ("surfaces.discue.base_url = \"api.discue.io\"".to_owned(), "an absolute URL"),
         ("server.trusted_proxies = [\"10.0.0.0/8\", \"0.0.0.0/0\"]".to_owned(), "5:0"),
         ("server.threads = 100000".to_owned(), "worker threads"),
         ("server.shutdown_grace = \"1ms\"".to_owned(), "warning: below 100ms"),
         (
             "limits.connections_per_address = 20000".to_owned(),
-            "warning: connections_per_address is above connections",
+            "warning: connections_per_address is greater than connections",
         ),
-        (format!("{up}{route}policies = {{ api_key = true, scope = \"\" }}"), "a scope names a kind"),
-        (format!("{up}{route}policies.api_key.sources = [\"Host\"]"), "carries no credential"),
+        (format!("{up}{route}policies = {{ api_key = true, scope = \"\" }}"), "a scope must name a kind"),
+        (format!("{up}{route}policies.api_key.sources = [\"Host\"]"), "cannot carry a credential"),
         (format!("{up}{route}policies.api_key.sources = [\"x-caller-id\"]"), "is server.identity_field"),
         ("upstreams.up.address = \"127.0.0.1:0\"".to_owned(), "port 0"),
-        ("metrics.address = \"127.0.0.1:9001\"\n[admin]".to_owned(), "metrics and admin are both on"),
-        ("admin.import_bytes = 0".to_owned(), "nothing could be imported"),
+        ("metrics.address = \"127.0.0.1:9001\"\n[admin]".to_owned(), "metrics and admin both use"),
+        ("admin.import_bytes = 0".to_owned(), "nothing can be imported"),
         (
             format!("{up}{route}[[plans]]\nid = \"p\"\nlimits = []"),
             "warning: no route has policies.rate_limit",
@@ -232,11 +232,11 @@ fn a_setting_without_effect_is_reported() {
             format!(
                 "{up}{route}policies.api_key = true\n[[routes]]\nhost = \"a.example\"\npath = \"/\"\nupstream = \"up\""
             ),
-            "requests of the host a.example do not reach this route",
+            "requests for the host a.example do not reach this route",
         ),
     ] {
         let found = findings(&format!("{HEAD}{rest}"));
-        let what = if what == "5:0" { "4:41: warning: 0.0.0.0/0 is every address" } else { what };
+        let what = if what == "5:0" { "4:41: warning: 0.0.0.0/0 contains every address" } else { what };
         assert!(found.iter().any(|line| line.contains(what)), "{rest}: {found:?}");
     }
 }
@@ -258,7 +258,7 @@ fn sockets_that_cannot_both_be_bound_are_refused() {
     let loops = "[upstreams.up]\naddress = \"127.0.0.1:7\"\n[[routes]]\npath = \"/\"\nupstream = \"up\"\n";
     let text = HEAD.replace("127.0.0.1:0", "0.0.0.0:7");
     let error = Config::parse(&format!("{text}{loops}")).unwrap_err().to_string();
-    assert!(error.contains("of this gateway listens there"), "{error}");
+    assert!(error.contains("of this gateway uses this address"), "{error}");
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn administrators_keys_do_not_travel_in_the_clear_unless_it_is_said() {
         ("listen = \"127.9.9.9:1\"\nplaintext = true", None),
         ("listen = \"192.0.2.1:1\"", Some("add [admin.tls]")),
         ("listen = \"0.0.0.0:1\"", Some("admin.plaintext = true")),
-        ("listen = \"[::]:1\"", Some("in the clear")),
+        ("listen = \"[::]:1\"", Some("without TLS")),
         ("listen = \"0.0.0.0:1\"\nplaintext = true", None),
         (&format!("listen = \"0.0.0.0:1\"\n{tls}"), None),
         (&format!("{tls}\nplaintext = true"), Some("both tls and plaintext")),
@@ -287,7 +287,7 @@ fn administrators_keys_do_not_travel_in_the_clear_unless_it_is_said() {
     }
     let both = HEAD.replace("127.0.0.1:0", "127.0.0.1:9001");
     let error = Config::parse(&format!("{both}[admin]")).unwrap_err().to_string();
-    assert!(error.contains("admin and a listener are both on 127.0.0.1:9001"), "{error}");
+    assert!(error.contains("admin and a listener both use 127.0.0.1:9001"), "{error}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Values of the configuration that are more than a text or a number.
+//! Types of configuration values: durations, header names, host names, credential sources.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -11,7 +11,7 @@ fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(text: D) -> 
     String::deserialize(text)?.parse().map_err(de::Error::custom)
 }
 
-/// A duration: a whole number and `ms`, `s`, `m` or `h`, such as `500ms`; 1 ms to 24 h.
+/// A duration from 1 ms to 24 h, written as a whole number and `ms`, `s`, `m` or `h`, such as `500ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConfigDuration(Duration);
 
@@ -20,7 +20,7 @@ impl ConfigDuration {
         Self(Duration::from_secs(secs))
     }
 
-    /// The duration.
+    /// Returns the duration.
     #[must_use]
     pub fn duration(self) -> Duration {
         self.0
@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for ConfigDuration {
     }
 }
 
-/// The name of a header field.
+/// The name of a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldName(HeaderName);
 
@@ -62,13 +62,13 @@ impl FieldName {
         Self(HeaderName::from_static(name))
     }
 
-    /// As text, in lower case.
+    /// Returns the name in lower case.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// As a header name.
+    /// Returns the header name.
     #[must_use]
     pub fn name(&self) -> &HeaderName {
         &self.0
@@ -81,13 +81,13 @@ impl<'de> Deserialize<'de> for FieldName {
     }
 }
 
-/// A host name without port, in lower case and without the dot of the root; a name beyond ASCII in its A-labels
-/// (RFC 5890), as clients send it.
+/// A host name in lower case, without a port and without the trailing dot. Non-ASCII names are converted to A-labels
+/// (RFC 5890), as clients send them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostName(Box<str>);
 
 impl HostName {
-    /// As text.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -98,24 +98,24 @@ impl FromStr for HostName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const WRONG: &str = "a host is a name without port, such as \"api.example.com\"";
+        const WRONG: &str = "a host must be a name without a port, such as \"api.example.com\"";
         if text.contains('*') {
             return Err(
-                "there are no patterns of hosts: name the host, or leave it out for all of them".into()
+                "host patterns are not supported: name the host, or leave it out to match all hosts".into()
             );
         }
         if let Some((host, port)) = text.rsplit_once(':')
             && !port.is_empty()
             && port.bytes().all(|b| b.is_ascii_digit())
         {
-            return Err(format!("a host is written without its port: \"{host}\" stands for all ports"));
+            return Err(format!("a host must be written without its port: \"{host}\" matches all ports"));
         }
-        // Lookups are of names without the dot of the root, which a request may have.
+        // Requests may have a trailing dot, which is removed before the lookup.
         let name = text.strip_suffix('.').unwrap_or(text);
         let name = if name.is_ascii() {
             name.to_ascii_lowercase()
         } else {
-            idna::domain_to_ascii(name).map_err(|_| "this is no internationalized domain name".to_owned())?
+            idna::domain_to_ascii(name).map_err(|_| "invalid internationalized domain name".to_owned())?
         };
         let plain =
             |label: &str| label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
@@ -130,7 +130,7 @@ impl<'de> Deserialize<'de> for HostName {
     }
 }
 
-/// Where a credential may stand: the name of a field, or `Authorization: <scheme>`.
+/// The source of a credential: the name of a header, or `Authorization: <scheme>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceName(pub KeySource);
 
@@ -138,7 +138,7 @@ impl FromStr for SourceName {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "a source is a field's name, or \"Authorization: <scheme>\"";
+        const WRONG: &str = "a source is a header name, or \"Authorization: <scheme>\"";
         let Some((name, scheme)) = text.split_once(':') else {
             let name: HeaderName = text.parse().map_err(|_| WRONG)?;
             let bare = name == http::header::AUTHORIZATION;

@@ -1,6 +1,6 @@
-//! Variables of a shell or a template that were left in a value: this file expands none.
+//! Detection of shell and template variables in values. The configuration file expands none.
 
-/// The first of them in a text: `${NAME}`, `$(command)`, `{{ name }}`, or `$NAME` at the start of a part.
+/// Returns the first variable in a text: `${NAME}`, `$(command)`, `{{ name }}`, or `$NAME` at the start of a part.
 pub(super) fn unexpanded(text: &str) -> Option<&str> {
     let closed = |open: &str, close: &str| {
         let start = text.find(open)?;
@@ -10,7 +10,8 @@ pub(super) fn unexpanded(text: &str) -> Option<&str> {
     closed("${", "}").or_else(|| closed("$(", ")")).or_else(|| closed("{{", "}}")).or_else(|| named(text))
 }
 
-/// `$NAME` in capitals, as variables of the environment are written. `$metadata` is a name in a path.
+/// Returns the first `$NAME` in capitals, as environment variables are written. `$metadata`, for example, is part of a
+/// path.
 fn named(text: &str) -> Option<&str> {
     text.match_indices('$').find_map(|(at, _)| {
         let starts_part = text[..at].chars().next_back().is_none_or(|before| "/:@,=".contains(before));

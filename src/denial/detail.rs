@@ -1,15 +1,15 @@
-//! What a denial says to people.
+//! Explanations of denials for the developers of clients.
 
 use std::borrow::Cow;
 
 use super::{Denial, Forbidden, Unauthenticated};
 use crate::{
+    limit::{LimitExceeded, LimitedBy},
     model::{Access, LockedRequests},
-    limit::{LimitedBy, LimitExceeded},
 };
 
 impl Denial {
-    /// The reason for people: what was wrong, and what would be right.
+    /// Returns an explanation for people: what is wrong with the request, and how to correct it.
     #[must_use]
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
@@ -24,76 +24,82 @@ impl Denial {
             | Self::Unavailable { detail, .. } => detail.clone(),
             Self::Unauthenticated { cause, .. } => match cause {
                 Unauthenticated::Missing => {
-                    "This resource needs a credential, and the request has none.".into()
+                    "The request has no credential. Send one as WWW-Authenticate describes.".into()
                 }
                 Unauthenticated::Malformed => {
-                    "The credential has not the form of one: was it cut or mistyped?".into()
+                    "The credential is malformed. Check that it was copied completely.".into()
                 }
-                Unauthenticated::Unknown => "The credential is not known here.".into(),
-                Unauthenticated::Expired => "The credential has expired.".into(),
-                Unauthenticated::Signature(why) => format!("The signature does not hold: {why}.").into(),
+                Unauthenticated::Unknown => "The credential is unknown. Check it, or get a new one.".into(),
+                Unauthenticated::Expired => "The credential has expired. Replace it with a new one.".into(),
+                Unauthenticated::Signature(why) => format!("The signature is invalid: {why}.").into(),
             },
             Self::Forbidden(why) => match why {
-                Forbidden::CredentialDisabled => "The credential is disabled.".into(),
-                Forbidden::CallerDisabled => "The caller is disabled.".into(),
-                Forbidden::WrongCallerKind => "A credential of this kind is not for this resource.".into(),
+                Forbidden::CredentialDisabled => "The credential is disabled. Use another one.".into(),
+                Forbidden::CallerDisabled => "The caller is disabled. Ask the operator to enable it.".into(),
+                Forbidden::WrongCallerKind => "Callers of this kind may not use this resource.".into(),
                 Forbidden::Lockout { retry_after } => {
-                    format!("Too many bad credentials came from here. Come back in {retry_after} s.").into()
+                    format!("This address sent too many bad credentials. Retry in {retry_after} s.").into()
                 }
-                Forbidden::RoleTooLow { needed } => format!("This needs the role {}.", needed.as_str()).into(),
-                Forbidden::AddressNotAllowed => "The caller may not call from this address.".into(),
-                Forbidden::NoGrant => "The caller is not authorized for this API.".into(),
-                Forbidden::Origin => "A page of another site may not ask this.".into(),
+                Forbidden::RoleTooLow { needed } => {
+                    format!("The role {} is required.", needed.as_str()).into()
+                }
+                Forbidden::AddressNotAllowed => {
+                    "The caller's address list does not allow this client address.".into()
+                }
+                Forbidden::NoGrant => {
+                    "The caller has no grant for this API. Ask the operator for one.".into()
+                }
+                Forbidden::Origin => "Web pages of other origins may not send this request.".into(),
                 Forbidden::Scope { resource, access } => {
                     let verb = if *access == Access::Read { "read" } else { "write" };
-                    format!("The credential's scopes do not let it {verb} {resource}.").into()
+                    format!("The credential's scopes do not allow it to {verb} {resource}.").into()
                 }
             },
             Self::InvalidShape { .. } => {
-                "The content does not have the documented form. `errors` says which member, and why.".into()
+                "The body does not match the documented schema. `errors` lists each member and reason.".into()
             }
             Self::InvalidValues { .. } => {
-                "The content has values that are not allowed. `errors` says which, and why.".into()
+                "The body has values that are not allowed. `errors` lists each value and reason.".into()
             }
-            Self::NotFound => "Nothing is here, or nothing of yours.".into(),
+            Self::NotFound => "No resource at this path is visible to the caller. Check the path.".into(),
             Self::MethodNotAllowed { .. } => {
-                "The resource is here; this method is not one of its own.".into()
+                "The resource does not support this method. The Allow header lists the supported ones.".into()
             }
             Self::NotAcceptable { .. } => {
-                "None of the available media types is acceptable to the request.".into()
+                "The Accept header matches none of the available media types. Request one of them.".into()
             }
-            Self::RequestTimeout => "The request did not come in time, or came too slowly.".into(),
-            Self::ContentTooLarge { limit } => format!("At most {limit} bytes are taken here.").into(),
+            Self::RequestTimeout => "The request did not arrive in time. Send it again, faster.".into(),
+            Self::ContentTooLarge { limit } => format!("The body exceeds the limit of {limit} bytes.").into(),
             Self::TargetTooLong { limit } => {
-                format!("A request's target may have {limit} bytes here, its query included.").into()
+                format!("The request target, including the query, exceeds the limit of {limit} bytes.").into()
             }
             Self::HeadTooLarge { limit } => {
-                format!("A request's target and fields may have {limit} bytes here in all.").into()
+                format!("The request target and headers together exceed the limit of {limit} bytes.").into()
             }
-            Self::UnsupportedMediaType { .. } => "The content's media type is not taken here.".into(),
-            Self::UnsupportedCoding { .. } => "The content's coding is not taken here.".into(),
+            Self::UnsupportedMediaType { .. } => "Send a Content-Type from this response's Accept.".into(),
+            Self::UnsupportedCoding { .. } => "Send a Content-Encoding that Accept-Encoding lists.".into(),
             Self::Locked { lock, .. } => {
                 let what = if lock.covers == LockedRequests::All { "all requests" } else { "changes" };
-                format!("Locked for {what} by {}: {}", lock.owner, lock.reason).into()
+                format!("A lock held by {} blocks {what} ({}). Retry later.", lock.owner, lock.reason).into()
             }
             Self::Exhausted(LimitExceeded { by, limit, period, retry_after }) => {
                 let by = match by {
-                    LimitedBy::Api => "This API may be called",
-                    LimitedBy::User => "The tenant may call this API",
-                    LimitedBy::App => "The app may call this API",
-                    LimitedBy::Ip => "This API may be called from one address",
-                    LimitedBy::Quota => "The app's quota lets it call",
+                    LimitedBy::Api => "The limit of this API",
+                    LimitedBy::User => "The tenant's limit on this API",
+                    LimitedBy::App => "The app's limit on this API",
+                    LimitedBy::Ip => "The limit per address on this API",
+                    LimitedBy::Quota => "The app's quota",
                 };
-                format!("{by} {limit} times in {period}. Come back in {retry_after} s.").into()
+                format!("{by} is used up ({limit} calls in {period}). Retry in {retry_after} s.").into()
             }
             Self::RateLimited { violated, retry_after } => {
-                format!("Used up: {}. There is room again in {retry_after} s.", violated.join(", ")).into()
+                format!("Rate limit exceeded: {}. Retry in {retry_after} s.", violated.join(", ")).into()
             }
-            Self::Internal { .. } => "The request failed here, through no fault of its own.".into(),
+            Self::Internal { .. } => "An internal error occurred. If it persists, tell the operator.".into(),
             Self::BadGateway { .. } => {
-                "The service behind could not be reached or did not make sense.".into()
+                "The upstream could not be reached or sent an invalid response. Retry later.".into()
             }
-            Self::GatewayTimeout { .. } => "The service behind did not answer in time.".into(),
+            Self::GatewayTimeout { .. } => "The upstream timed out. The request may have succeeded.".into(),
         }
     }
 }

@@ -1,34 +1,35 @@
-//! Why a signature proves nobody (401).
+//! Reasons to reject a signature (401).
 
 use std::{borrow::Cow, fmt};
 
 use crate::signature::{Canonical, SignatureFormatError};
 
-/// Why a signature proves nobody. Its text names what was received, so that whoever signs can find the
-/// difference; nothing in it is secret.
+/// A reason to reject a signature. The text quotes the received request, so that the developer of the client can find
+/// the difference; nothing in it is secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignatureError {
-    /// It is not well-formed, or too old.
+    /// The signature is malformed or too old.
     Malformed(SignatureFormatError),
-    /// Nobody signs under this access key.
+    /// No credential has this access key.
     UnknownAccessKey(Box<str>),
-    /// It is of something else, or made with another secret. This is what was received.
+    /// The signature does not match the received request: the client signed another request or used another secret.
+    /// Holds the canonical form of the received request.
     Mismatch(Box<str>),
-    /// It leaves out the content, which must be signed here.
+    /// The signature does not cover the body, and this service requires signed bodies.
     UnsignedContent,
-    /// The content is another than the one that was signed.
+    /// The body differs from the signed one.
     ContentMismatch,
 }
 
 impl SignatureError {
-    /// It does not fit what was received; of the canonical request that was received.
+    /// A signature that does not match the received request, whose canonical form is `received`.
     #[must_use]
     pub fn mismatch(received: &Canonical<'_>) -> Self {
-        // On one line, as the contract of APIG has it.
+        // The contract of APIG has the canonical request on one line.
         Self::Mismatch(received.text().replace('\n', "|").into())
     }
 
-    /// The reason in one stable word, for programs.
+    /// Returns the reason as a stable word for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -41,7 +42,7 @@ impl SignatureError {
         }
     }
 
-    /// As it is told to an operator, who has an access key and is no app.
+    /// Returns the text for an operator, who has an access key but is no app.
     #[must_use]
     pub fn operator_message(&self) -> Cow<'static, str> {
         match self {
@@ -51,15 +52,15 @@ impl SignatureError {
     }
 }
 
-/// As APIG words it, where it does (contract, section 3.3).
+/// Writes the text in APIG's words where its contract has them (section 3.3).
 impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(flaw) => flaw.fmt(f),
             Self::UnknownAccessKey(access) => write!(f, "app not found, appkey {access}"),
             Self::Mismatch(canonical) => write!(f, "verify signature fail, canonicalRequest:{canonical}"),
-            Self::UnsignedContent => f.write_str("UNSIGNED-PAYLOAD is not taken here: sign the content"),
-            Self::ContentMismatch => f.write_str("the content is not what was signed"),
+            Self::UnsignedContent => f.write_str("UNSIGNED-PAYLOAD is not accepted here: sign the body"),
+            Self::ContentMismatch => f.write_str("the body does not match the signed SHA-256"),
         }
     }
 }

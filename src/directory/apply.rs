@@ -1,4 +1,4 @@
-//! How the directory follows the registry.
+//! Application of changes of the registry.
 
 use std::sync::{Arc, MutexGuard, PoisonError, atomic::Ordering};
 
@@ -8,31 +8,31 @@ use super::{
     index::WriterIndex,
 };
 use crate::{
-    model::{
-        Acl, Caller, CallerId, Change, Credential, Digest, Entity, EnvironmentId, Grant, Lock, Plan,
-        RouteName, Scopes, Seq, LockTarget, Tenant, ChangeKind,
-    },
     limit::PlanRules,
+    model::{
+        Acl, Caller, CallerId, Change, ChangeKind, Credential, Digest, Entity, EnvironmentId, Grant, Lock,
+        LockTarget, Plan, RouteName, Scopes, Seq, Tenant,
+    },
 };
 
 impl Directory {
-    /// Fills the directory from a snapshot of the registry taken at change `seq`.
+    /// Loads a snapshot of the registry as of change `seq`.
     pub fn load(&self, entities: impl IntoIterator<Item = Entity>, seq: Seq) {
         entities.into_iter().for_each(|entity| self.load_one(entity));
         self.finish_load(seq);
     }
 
-    /// Fills the directory, one by one; what something stands on comes before it. [`filled`](Self::filled) ends it.
+    /// Loads one entity. Each entity must follow those that it refers to. [`filled`](Self::filled) ends the load.
     pub fn load_one(&self, entity: Entity) {
         self.put(&mut self.writing(), entity);
     }
 
-    /// All that there was at change `seq` has been filled in.
+    /// Ends a load: all entities that existed at change `seq` are loaded.
     pub fn finish_load(&self, seq: Seq) {
         self.applied_seq.send_replace(seq);
     }
 
-    /// Applies one change; one that was applied already changes nothing.
+    /// Applies one change. A change that was applied already is ignored.
     pub fn apply(&self, change: Change) {
         let mut roster = self.writing();
         if change.seq <= self.applied() {
@@ -62,7 +62,7 @@ impl Directory {
                     routes.insert(at, grant.route.clone());
                 }
             }),
-            // A lock that is refreshed takes the place of what it was; its target is the same.
+            // A refreshed lock replaces its previous state; its target is unchanged.
             Entity::Lock(lock) => self.edit_locks(&lock.target.clone(), |locks| {
                 locks.retain(|other| other.id != lock.id);
                 locks.push(Arc::new(lock));
@@ -91,8 +91,8 @@ impl Directory {
     }
 
     pub(super) fn remove_caller(&self, roster: &mut WriterIndex, caller: &CallerId) {
-        // First nobody can be recognised as it any more, then what confined it goes. Requests that are being decided learn
-        // that it was removed.
+        // The caller's credentials are removed first, so that no request is identified as this caller any more, and
+        // its restrictions afterwards. Requests that are being decided learn that the caller was removed.
         let row = roster.remove(caller);
         if let Some(row) = &row {
             row.caller.remove();
@@ -115,22 +115,22 @@ impl Directory {
     }
 
     fn put_caller(&self, roster: &mut WriterIndex, caller: &Caller) {
-        // Before its credentials can be found.
+        // The address list is stored before the caller's credentials can be found.
         self.put_acl(&caller.id, caller.app().and_then(|app| app.acl.as_ref()));
         let Some(tenant) = self.tenants.pin().get(&caller.tenant).cloned() else {
-            tracing::error!(caller = %caller.id, tenant = %caller.tenant, "a caller came before its tenant");
+            tracing::error!(caller = %caller.id, tenant = %caller.tenant, "caller ignored: unknown tenant");
             return;
         };
         let quota = caller.app().and_then(|app| app.quota.as_ref()).map(|bound| &bound.id);
         if !self.throttles.bind(&mut roster.rules, &caller.id, quota) {
-            // Better unknown than unlimited.
-            tracing::error!(caller = %caller.id, ?quota, "an app came before its quota");
+            // An unknown app is better than one without its limit.
+            tracing::error!(caller = %caller.id, ?quota, "app ignored: unknown quota");
             return;
         }
         let budget = caller.plan.as_ref().and_then(|plan| self.budgets.pin().get(plan).cloned());
         if caller.plan.is_some() && budget.is_none() {
-            // Better unknown than unlimited.
-            tracing::error!(caller = %caller.id, plan = ?caller.plan, "a caller came before its plan");
+            // An unknown caller is better than one without its limits.
+            tracing::error!(caller = %caller.id, plan = ?caller.plan, "caller ignored: unknown plan");
             return;
         }
         let before = roster.caller(&caller.id);
@@ -148,7 +148,7 @@ impl Directory {
 
     fn put_key(&self, roster: &mut WriterIndex, credential: &Credential) {
         let Some(caller) = roster.caller(&credential.caller).cloned() else {
-            tracing::error!(credential = %credential.id, "a credential came before its caller");
+            tracing::error!(credential = %credential.id, "credential ignored: unknown caller");
             return;
         };
         let scopes = roster.scopes(&credential.scopes);
@@ -158,7 +158,7 @@ impl Directory {
             key.copy_last_use(before);
         }
         let key = Arc::new(key);
-        // A credential has one caller and one digest: what it was found by before finds nothing any more.
+        // A credential has one caller and one digest: its previous digest no longer finds it.
         if let Some(before) =
             keys.get(&key.digest.prefix()).filter(|before| before.caller.id != key.caller.id)
         {
@@ -183,7 +183,7 @@ impl Directory {
         }
     }
 
-    /// Lets decisions see keys as they are now, and their callers with them.
+    /// Publishes the present state of keys and of their callers.
     fn show(&self, keys: impl IntoIterator<Item = Arc<KeyEntry>>) {
         let map = self.key_count.pin();
         for key in keys {
@@ -194,7 +194,7 @@ impl Directory {
         }
     }
 
-    /// Lets decisions see no key of this digest.
+    /// Removes the key with this digest from the view of decisions.
     pub(super) fn hide(&self, digest: &Digest) {
         if self.key_count.pin().remove(&digest.prefix()).is_some_and(|key| key.by_sha256) {
             self.by_sha256.fetch_sub(1, Ordering::AcqRel);

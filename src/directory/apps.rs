@@ -1,4 +1,4 @@
-//! Apps, by the `AppKeys` under which they sign.
+//! Apps by the `AppKeys` with which they sign.
 
 use std::{collections, sync::Arc};
 
@@ -7,11 +7,11 @@ use papaya::HashMap;
 use super::entry::{CallerEntry, KeyEntry};
 use crate::model::CallerId;
 
-/// Reads take no lock; writes are the directory's, which takes one.
+/// The apps by AppKey. Readers take no lock; the directory serialises its writers.
 #[derive(Debug, Default)]
 pub(super) struct Apps(HashMap<Box<str>, Arc<KeyEntry>>);
 
-/// Which AppKey each app has now. Only who writes needs it.
+/// The present AppKey of each app, which only writers need.
 pub(super) type AppKeys = collections::HashMap<CallerId, Box<str>>;
 
 impl Apps {
@@ -19,7 +19,7 @@ impl Apps {
         self.0.pin().get(app_key).cloned()
     }
 
-    /// Puts what an app signs with under its AppKey, and under no other any more.
+    /// Stores an app's signing credential under its AppKey, and removes it from a previous one.
     pub(super) fn put(&self, keys: &mut AppKeys, app_key: &str, signs: KeyEntry) {
         let caller = signs.caller().id.clone();
         if keys.get(&caller).is_some_and(|before| **before != *app_key) {
@@ -29,7 +29,7 @@ impl Apps {
         keys.insert(caller, app_key.into());
     }
 
-    /// The same app of its caller's new state.
+    /// Replaces the app's caller by its new state.
     pub(super) fn follow(&self, keys: &AppKeys, caller: &Arc<CallerEntry>) {
         let apps = self.0.pin();
         let Some((key, before)) = keys.get(&caller.id).and_then(|key| Some((key, apps.get(key)?))) else {
@@ -41,7 +41,7 @@ impl Apps {
     pub(super) fn remove(&self, keys: &mut AppKeys, caller: &CallerId) {
         let Some(key) = keys.remove(caller) else { return };
         let apps = self.0.pin();
-        // Another app may have it by now.
+        // Another app may have this AppKey by now.
         if apps.get(&key).is_some_and(|app| app.caller().id == *caller) {
             apps.remove(&key);
         }
@@ -52,7 +52,8 @@ impl Apps {
 mod tests {
     use crate::{
         model::{
-            App, Caller, CallerKind, Creator, Entity, Limit, WindowGuarantee, SealKey, Sealer, Secret, Status, ChangeKind,
+            App, Caller, CallerKind, ChangeKind, Creator, Entity, Limit, SealKey, Sealer, Secret, Status,
+            WindowGuarantee,
         },
         testing::World,
     };
@@ -81,7 +82,10 @@ mod tests {
         app(&world, "one", "key-of-one", |caller| caller.plan = Some("plan".parse().unwrap()));
         let found = world.directory.find_app_key("key-of-one").unwrap();
         assert_eq!((found.id.as_str(), found.caller().kind()), ("one", "app"));
-        assert!(world.directory.find_app_key("key-of-two").is_none() && world.directory.find("key-of-one").is_none());
+        assert!(
+            world.directory.find_app_key("key-of-two").is_none()
+                && world.directory.find("key-of-one").is_none()
+        );
         assert!(world.directory.find_signing_key("key-of-one").is_none());
 
         world.put_plan(vec![limit(3)]);
@@ -105,7 +109,10 @@ mod tests {
         app(&world, "one", "another", |_| {});
         assert_eq!(world.directory.find_app_key("key").unwrap().id.as_str(), "two");
         world.change(ChangeKind::Deleted, Entity::Caller(two));
-        assert!(world.directory.find_app_key("key").is_none() && world.directory.find_app_key("another").is_some());
+        assert!(
+            world.directory.find_app_key("key").is_none()
+                && world.directory.find_app_key("another").is_some()
+        );
         world.edit_caller(|caller| caller.id = "one".parse().unwrap());
         assert!(world.directory.find_app_key("another").is_none(), "it is no app any more");
     }

@@ -1,7 +1,6 @@
-//! What the directory holds of a tenant, a caller and a key.
+//! The directory's entries for tenants, callers and keys.
 //!
-//! There are millions of callers and keys, so what many have in common they share, and what few have is
-//! boxed.
+//! There are millions of callers and keys. Therefore common values are shared, and rare ones are boxed.
 
 use std::sync::{
     Arc,
@@ -12,18 +11,18 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::{
+    limit::{CallerBuckets, PlanRules},
     model::{
         App, Caller, CallerId, CallerKind, Credential, CredentialId, CredentialKind, Digest, Role, Scopes,
-        SubscriptionStatus, Status, Tenant,
+        Status, SubscriptionStatus, Tenant,
     },
-    limit::{PlanRules, CallerBuckets},
 };
 
-/// A tenant as it is now, shared by all its callers.
+/// The present state of a tenant, shared by all its callers.
 #[derive(Debug)]
 pub(super) struct TenantSlot {
     tenant: ArcSwap<Tenant>,
-    /// Set while its subscription has lapsed: every decision asks, and one load is all that it takes here.
+    /// `true` while the tenant's subscription has lapsed. Every decision needs it, and this makes it a single load.
     is_lapsed: AtomicBool,
 }
 
@@ -43,23 +42,23 @@ impl TenantSlot {
     }
 }
 
-/// A caller as decisions need it.
+/// A caller, as decisions need it.
 #[derive(Debug)]
 pub struct CallerEntry {
-    /// Its id.
+    /// The caller's id.
     pub id: CallerId,
-    /// Its name.
+    /// The caller's name.
     pub name: Box<str>,
-    /// Whether its credentials are accepted.
+    /// Decides whether the caller's credentials are accepted.
     pub status: Status,
     kind: Kind,
     is_removed: AtomicBool,
-    /// What it may still spend; `None` is unlimited.
+    /// The caller's rate limits; `None` means unlimited.
     pub budgets: Option<CallerBuckets>,
     tenant: Arc<TenantSlot>,
 }
 
-/// A caller's kind, in one byte.
+/// The kind of a caller, in one byte.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     ApiClient,
@@ -69,7 +68,7 @@ enum Kind {
 }
 
 impl CallerEntry {
-    /// A caller's new state; its buckets stay.
+    /// Creates the entry of a caller's new state. Its buckets are preserved.
     pub(super) fn new(
         caller: &Caller,
         tenant: Arc<TenantSlot>,
@@ -96,7 +95,7 @@ impl CallerEntry {
         }
     }
 
-    /// The same under the new figures of a plan; `None` when the caller is not on it.
+    /// Returns the entry with the new values of a plan; `None` if the caller is not on it.
     pub(super) fn with_rules(&self, budget: &Arc<PlanRules>) -> Option<Self> {
         let budgets = self.budgets.as_ref().filter(|old| old.plan().id() == budget.plan().id())?;
         Some(Self {
@@ -110,7 +109,7 @@ impl CallerEntry {
         })
     }
 
-    /// The kind's short name: `api_client`, `app`, `operator` or `administrator`.
+    /// Returns the kind's short name: `api_client`, `app`, `operator` or `administrator`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self.kind {
@@ -121,7 +120,7 @@ impl CallerEntry {
         }
     }
 
-    /// Its kind, as one bit of a set of kinds.
+    /// Returns the kind as one bit of a set of kinds.
     pub(crate) fn kind_bit(&self) -> u8 {
         match self.kind {
             Kind::ApiClient => 1,
@@ -131,13 +130,14 @@ impl CallerEntry {
         }
     }
 
-    /// Returns `true` if its tenant's subscription has lapsed.
+    /// Returns `true` if the tenant's subscription has lapsed.
     #[must_use]
     pub fn is_lapsed(&self) -> bool {
         self.tenant.is_lapsed.load(Ordering::Acquire)
     }
 
-    /// Returns `true` if it was deleted after it was recognised, so that what it was confined to may be gone.
+    /// Returns `true` if the caller was deleted after it was identified, so that its restrictions may already be
+    /// gone.
     #[must_use]
     pub fn is_removed(&self) -> bool {
         self.is_removed.load(Ordering::Acquire)
@@ -147,39 +147,39 @@ impl CallerEntry {
         self.is_removed.store(true, Ordering::Release);
     }
 
-    /// What it may do on the admin API, when it is an administrator.
+    /// Returns the role on the admin API, if the caller is an administrator.
     #[must_use]
     pub fn role(&self) -> Option<Role> {
         if let Kind::Administrator(role) = self.kind { Some(role) } else { None }
     }
 
-    /// Its tenant, as it is now.
+    /// Returns the present state of the tenant.
     #[must_use]
     pub fn tenant(&self) -> Arc<Tenant> {
         self.tenant.load()
     }
 }
 
-/// A credential as decisions need it, with its caller as both were when it was looked up.
+/// A credential, as decisions need it, with its caller. Both are in the state of the look-up.
 #[derive(Debug)]
 pub struct KeyEntry {
-    /// Its id; not a secret.
+    /// The credential's id; not a secret.
     pub id: CredentialId,
-    /// What it may be used for.
+    /// The scopes of the credential.
     pub scopes: Arc<Scopes>,
     pub(super) digest: Digest,
     pub(super) caller: Arc<CallerEntry>,
-    /// Whether the digest is that of its SHA-256. Where other gateways' keys came from, most are.
+    /// Whether the digest is that of the key's SHA-256, as for most keys that were imported from other gateways.
     pub(super) by_sha256: bool,
-    /// When it was last used, in seconds since the epoch; 0 is never since this process began.
+    /// Time of the last use, in seconds since the epoch; 0 means none since this process started.
     used: AtomicU32,
     rare_fields: Option<Box<RareFields>>,
 }
 
-/// How many seconds of use are one: so seldom is what all who decide share written to.
+/// Seconds between two recorded uses. They are rare, because each writes to memory that all workers share.
 const USE: u32 = 10;
 
-/// What most keys have not: another kind, a state other than enabled, an end.
+/// The rare properties of a key: another kind, a state other than enabled, an end.
 #[derive(Debug, Clone, PartialEq)]
 struct RareFields {
     kind: CredentialKind,
@@ -188,7 +188,7 @@ struct RareFields {
     deprecated_at: Option<Timestamp>,
 }
 
-/// What keys have that have none of it.
+/// The properties of common keys.
 const COMMON: RareFields =
     RareFields { kind: CredentialKind::Key, status: Status::Enabled, not_after: None, deprecated_at: None };
 const COMMON_BY_SHA256: RareFields = RareFields { kind: CredentialKind::Sha256Key, ..COMMON };
@@ -213,7 +213,7 @@ impl KeyEntry {
         }
     }
 
-    /// What an app signs with: its own secret. The app is its own credential, and may all that it may.
+    /// Creates an app's own signing credential. The app is its own credential, with all rights of the app.
     pub(super) fn for_app(app: &App, digest: Digest, scopes: Arc<Scopes>, caller: Arc<CallerEntry>) -> Self {
         let kind = CredentialKind::Signing(app.secret.clone());
         Self {
@@ -227,7 +227,7 @@ impl KeyEntry {
         }
     }
 
-    /// The same key of its caller's new state.
+    /// Returns the key with its caller's new state.
     pub(super) fn with_caller(&self, caller: Arc<CallerEntry>) -> Self {
         Self {
             id: self.id.clone(),
@@ -240,12 +240,12 @@ impl KeyEntry {
         }
     }
 
-    /// Takes over when another state of the same key was used.
+    /// Copies the time of the last use from another state of the same key.
     pub(super) fn copy_last_use(&mut self, before: &Self) {
         *self.used.get_mut() = before.used.load(Ordering::Relaxed);
     }
 
-    /// Notes that it is used; what [`Directory::used_since`](super::Directory::used_since) tells.
+    /// Records a use, which [`Directory::used_since`](super::Directory::used_since) reports.
     #[inline]
     pub fn note_use(&self, now: Timestamp) {
         let now = u32::try_from(now.as_second()).unwrap_or_default();
@@ -254,38 +254,38 @@ impl KeyEntry {
         }
     }
 
-    /// When it was last used since this process began, ten seconds more or less.
+    /// Returns the time of the last use since this process started, accurate to ten seconds.
     #[must_use]
     pub fn used(&self) -> Option<Timestamp> {
         let used = self.used.load(Ordering::Relaxed);
         if used == 0 { None } else { Timestamp::from_second(used.into()).ok() }
     }
 
-    /// Whose it is.
+    /// Returns the caller that the credential belongs to.
     #[must_use]
     pub fn caller(&self) -> &CallerEntry {
         &self.caller
     }
 
-    /// What it is.
+    /// Returns the kind of the credential.
     #[must_use]
     pub fn kind(&self) -> &CredentialKind {
         &self.restriction().kind
     }
 
-    /// Whether it is accepted.
+    /// Returns the status, which decides whether the credential is accepted.
     #[must_use]
     pub fn status(&self) -> Status {
         self.restriction().status
     }
 
-    /// The first moment at which it is no longer accepted.
+    /// Returns the first moment at which the credential is no longer accepted.
     #[must_use]
     pub fn not_after(&self) -> Option<Timestamp> {
         self.restriction().not_after
     }
 
-    /// Since when whoever uses it is told to use another one.
+    /// Returns the moment since which responses advise to use another credential.
     #[must_use]
     pub fn deprecated_at(&self) -> Option<Timestamp> {
         self.restriction().deprecated_at
@@ -301,7 +301,7 @@ impl KeyEntry {
 mod tests {
     use super::*;
 
-    /// What a million of them cost: both fit, with the counts of their `Arc`, into 96 bytes.
+    /// Limits the memory of millions of entries: with the counts of its `Arc`, each fits into 96 bytes.
     #[test]
     fn entries_are_small() {
         assert!(size_of::<KeyEntry>() <= 80, "{}", size_of::<KeyEntry>());

@@ -1,4 +1,4 @@
-//! What the directory's writers know: which keys a caller has. Nobody who decides looks here.
+//! The writers' index from callers to their keys. Decisions never read it.
 
 use std::{
     borrow::Borrow,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::model::{CallerId, CredentialId, RouteName, Scopes};
 
-/// Callers with their keys, and the scopes and sets of routes that are in use.
+/// The callers with their keys, and the scopes and sets of routes that are in use.
 #[derive(Debug, Default)]
 pub(super) struct WriterIndex {
     callers: HashSet<CallerRow>,
@@ -23,18 +23,18 @@ pub(super) struct WriterIndex {
     pub(super) rules: ThrottleIndex,
     scopes: Interner<Scopes>,
     routes: Interner<[RouteName]>,
-    /// As many as a gateway ever had routes.
+    /// The names of routes: as many as the gateway ever had routes.
     names: HashSet<RouteName>,
 }
 
-/// A caller as it is now, with its keys as they are now.
+/// The present state of a caller and of its keys.
 #[derive(Debug)]
 pub(super) struct CallerRow {
     pub(super) caller: Arc<CallerEntry>,
     keys: Keys,
 }
 
-/// Most callers have one key.
+/// The keys of a caller. Most callers have one.
 #[derive(Debug, Default)]
 enum Keys {
     #[default]
@@ -67,7 +67,7 @@ impl FromIterator<Arc<KeyEntry>> for Keys {
     }
 }
 
-/// A row is found by its caller's id, which so need not stand beside it once more.
+/// Finds a row by its caller's id, which therefore need not be stored twice.
 impl Borrow<CallerId> for CallerRow {
     fn borrow(&self) -> &CallerId {
         &self.caller.id
@@ -103,12 +103,12 @@ impl WriterIndex {
         self.callers.iter().map(|row| &row.caller)
     }
 
-    /// Every caller, with its keys.
+    /// Returns every caller with its keys.
     pub(super) fn rows(&self) -> impl Iterator<Item = &CallerRow> {
         self.callers.iter()
     }
 
-    /// Puts a caller's new state, and gives its keys as they are with it.
+    /// Stores a caller's new state, and returns its keys with that state.
     pub(super) fn insert(&mut self, caller: CallerEntry) -> Vec<Arc<KeyEntry>> {
         let caller = Arc::new(caller);
         let before = self.callers.take(&caller.id);
@@ -118,12 +118,12 @@ impl WriterIndex {
         keys
     }
 
-    /// Takes a caller out, with its keys.
+    /// Removes a caller with its keys.
     pub(super) fn remove(&mut self, id: &CallerId) -> Option<CallerRow> {
         self.callers.take(id)
     }
 
-    /// Puts a key beside the others of its caller, or in place of what it was: that is given back.
+    /// Adds a key to those of its caller, or replaces its previous state, which is returned.
     pub(super) fn insert_key(&mut self, key: &Arc<KeyEntry>) -> Option<Arc<KeyEntry>> {
         let row = self.callers.get(&key.caller.id)?;
         let before = row.keys().iter().find(|other| other.id == key.id).cloned();
@@ -144,15 +144,15 @@ impl WriterIndex {
         }
     }
 
-    /// These scopes, shared by all keys that have the same.
+    /// Returns these scopes, shared by all keys with equal scopes.
     pub(super) fn scopes(&mut self, scopes: &Scopes) -> Arc<Scopes> {
         self.scopes.intern(scopes, || Arc::new(scopes.clone()))
     }
 
-    /// These routes, shared by all callers that have grants for the same.
+    /// Returns these routes, shared by all callers with equal grants.
     pub(super) fn routes(&mut self, routes: &[RouteName]) -> Arc<[RouteName]> {
         let Self { routes: sets, names, .. } = self;
-        // Each grant came with a name of its own.
+        // Each grant was decoded with its own copy of the name.
         let one = |name: &RouteName| names.get(name).cloned().unwrap_or_else(|| name.clone());
         let shared = sets.intern(routes, || routes.iter().map(one).collect());
         names.extend(shared.iter().cloned());

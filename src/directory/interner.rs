@@ -1,12 +1,12 @@
-//! Values that many have in common, each kept once.
+//! Interning: values that many entries have in common are stored once.
 
 use std::{collections::HashSet, hash::Hash, sync::Arc};
 
-/// Those in use, and for a while those that were.
+/// The interned values: those in use, and some that are no longer used.
 #[derive(Debug)]
 pub(super) struct Interner<T: ?Sized> {
     all: HashSet<Arc<T>>,
-    /// How many there may be before those nobody has any more are dropped.
+    /// The number of values at which unused ones are removed.
     sweep_at: usize,
 }
 
@@ -17,7 +17,7 @@ impl<T: ?Sized> Default for Interner<T> {
 }
 
 impl<T: Eq + Hash + ?Sized> Interner<T> {
-    /// This value, made if nobody has it.
+    /// Returns the interned value, which is created if it does not exist.
     pub(super) fn intern(&mut self, value: &T, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
         if let Some(shared) = self.all.get(value) {
             return shared.clone();

@@ -1,11 +1,11 @@
-//! What those who manage callers ask of the directory, beside those who decide.
+//! Directory look-ups for the management APIs.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use super::{Directory, KeyEntry};
 use crate::model::Digest;
 
-/// One that follows; see [`Directory::is_followed`].
+/// A guard that marks a directory as followed; see [`Directory::is_followed`].
 pub(crate) struct Follower<'a>(&'a Directory);
 
 impl Drop for Follower<'_> {
@@ -15,32 +15,33 @@ impl Drop for Follower<'_> {
 }
 
 impl Directory {
-    /// The credential of a digest, with its caller; disabled and expired ones too.
+    /// Returns the credential with this digest, with its caller. Disabled and expired credentials are included.
     #[must_use]
     pub fn find_by_digest(&self, digest: Digest) -> Option<Arc<KeyEntry>> {
         let keys = self.key_count.pin();
         keys.get(&digest.prefix()).filter(|key| key.digest == digest).cloned()
     }
 
-    /// Returns `true` if something follows a registry's change log into the directory: a change is applied soon.
+    /// Returns `true` if a task applies a registry's change log to this directory, so that a change is applied
+    /// soon.
     #[must_use]
     pub fn is_followed(&self) -> bool {
         self.followers.load(Ordering::Acquire) > 0
     }
 
-    /// Notes that something follows a registry's change log into the directory, until the guard is dropped.
+    /// Marks the directory as followed until the guard is dropped.
     pub(crate) fn follower(&self) -> Follower<'_> {
         self.followers.fetch_add(1, Ordering::AcqRel);
         Follower(self)
     }
 
-    /// Returns when something is so: at once if it is, otherwise when a change has made it so.
+    /// Waits until the condition is true: returns at once if it is, otherwise after the change that makes it true.
     pub async fn wait_until(&self, so: impl Fn(&Self) -> bool) {
         let mut applied = self.applied_seq.subscribe();
         loop {
-            // Marked as seen before the question, so that a change behind it ends the wait below. The question itself is
-            // asked without the channel's lock: it may read the channel again, which would wait for a writer that waits
-            // for this reader.
+            // The version is marked as seen before the condition is checked, so that a later change ends the wait
+            // below. The condition is evaluated without the channel's lock: it may read the channel again, and
+            // would wait for a writer that waits for this reader.
             applied.mark_unchanged();
             if so(self) || applied.changed().await.is_err() {
                 return;
@@ -55,7 +56,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Credential, Entity, Status, ChangeKind},
+        model::{ChangeKind, Credential, Entity, Status},
         testing::World,
     };
 
@@ -100,7 +101,7 @@ mod tests {
                 world.change(ChangeKind::Updated, Entity::Credential(made.clone()));
             }
         });
-        // A guard against hanging, not a measure.
+        // The timeout only prevents that the test hangs.
         wait.recv_timeout(std::time::Duration::from_secs(60)).expect("the wait ends");
         changes.join().unwrap();
     }

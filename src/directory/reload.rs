@@ -1,4 +1,4 @@
-//! Everything anew, under decisions that go on: what is not there any more is dropped.
+//! Reload of the whole directory while decisions continue. Entities that no longer exist are removed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,22 +9,22 @@ use std::{
 };
 
 use super::{Directory, entry::KeyEntry};
-use crate::model::{CallerId, Entity, EntityKind, PlanId, QuotaId, RouteName, Seq, LockTarget, TenantId};
+use crate::model::{CallerId, Entity, EntityKind, LockTarget, PlanId, QuotaId, RouteName, Seq, TenantId};
 
-/// The state of following the registry.
+/// The state of the replication from the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Following {
     /// Every change that was read is applied.
     Current,
-    /// The registry holds something that this version of the program cannot read. Everything else is applied; what
-    /// cannot be read is not accepted.
+    /// The registry contains something that this version of the program cannot read. Everything else is applied;
+    /// entities that cannot be read are not accepted.
     Incomplete,
     /// The registry cannot be read: nothing newer than the last applied change is known.
     Stalled,
 }
 
 impl Following {
-    /// Its name, for people and programs.
+    /// Returns the name of the state, for people and programs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Following {
     }
 }
 
-/// The state of following, for status and metrics.
+/// The state of the replication, for status and metrics.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     stalled: AtomicU8,
@@ -44,7 +44,7 @@ pub(super) struct Health {
 }
 
 impl Directory {
-    /// The state of following the registry.
+    /// Returns the state of the replication from the registry.
     #[must_use]
     pub fn following(&self) -> Following {
         if self.health.stalled.load(Ordering::Acquire) > 0 {
@@ -56,7 +56,7 @@ impl Directory {
         }
     }
 
-    /// The number of times that the store was found to have gone back, or to be another one.
+    /// Returns the number of times that the store was found to be older than before, or to be another one.
     #[must_use]
     pub fn regressions(&self) -> u64 {
         self.health.regressions.load(Ordering::Relaxed)
@@ -73,12 +73,12 @@ impl Directory {
         self.health.stalled.store(u8::from(following == Following::Stalled), Ordering::Release);
     }
 
-    /// The registry can be read again; what could not be read of it before still cannot.
+    /// Records that the registry can be read again. Entities that could not be read before still cannot.
     pub(crate) fn follows_again(&self) {
         self.health.stalled.store(0, Ordering::Release);
     }
 
-    /// Begins to load everything anew.
+    /// Starts to load everything again.
     pub(crate) fn reload(&self) -> Reload<'_> {
         Reload { directory: self, seen: Seen::default() }
     }
@@ -91,7 +91,7 @@ impl Directory {
     }
 }
 
-/// The ids of everything that a reload has found.
+/// The ids of all entities that a reload has found.
 #[derive(Debug, Default)]
 struct Seen {
     tenants: HashSet<TenantId>,
@@ -105,7 +105,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// Notes an entity, unless what it stands on is missing: then it must not be accepted either.
+    /// Records an entity. Returns `false` if an entity that it refers to is missing: then it must not be accepted
+    /// either.
     fn note(&mut self, entity: &Entity) -> bool {
         match entity {
             Entity::Tenant(it) => drop(self.tenants.insert(it.id.clone())),
@@ -137,21 +138,21 @@ impl Seen {
     }
 }
 
-/// A directory that is loaded anew, one entity after the other; what something stands on comes before it.
+/// A reload of the directory, one entity after the other. Each entity follows those that it refers to.
 pub(crate) struct Reload<'d> {
     directory: &'d Directory,
     seen: Seen,
 }
 
 impl Reload<'_> {
-    /// Puts an entity.
+    /// Stores an entity.
     pub(crate) fn put(&mut self, entity: Entity) {
         if self.seen.note(&entity) {
             self.directory.load_one(entity);
         }
     }
 
-    /// Leaves what cannot be read as it is where dropping it would let more through: locks and throttles.
+    /// Keeps an unreadable entity as it is if its removal would admit more requests: locks and throttles.
     pub(crate) fn leave(&mut self, kind: EntityKind, id: &str) {
         match kind {
             EntityKind::Lock => drop(self.seen.locks.insert(id.to_owned())),
@@ -160,7 +161,8 @@ impl Reload<'_> {
         }
     }
 
-    /// Drops what was not put. All is as of change `seq`, which may be before the one that was applied last.
+    /// Removes all entities that were not stored. The state is that of change `seq`, which may precede the last
+    /// applied one.
     pub(crate) fn end(self, seq: Seq) {
         let Self { directory, seen } = self;
         directory.keep_callers(&seen);

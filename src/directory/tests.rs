@@ -1,10 +1,10 @@
-//! The directory as those see it who decide.
+//! Tests of the directory as policies use it.
 
 use std::time::Duration;
 
 use super::*;
 use crate::{
-    model::{CallerKind, Credential, CredentialId, CredentialKind, Entity, Status, LockTarget, ChangeKind},
+    model::{CallerKind, ChangeKind, Credential, CredentialId, CredentialKind, Entity, LockTarget, Status},
     testing::World,
 };
 
@@ -73,7 +73,7 @@ fn a_key_of_which_only_the_sha_256_was_known_is_found_by_itself() {
     let key = world.directory.find("their key").unwrap();
     assert_eq!((key.kind(), key.status()), (&CredentialKind::Sha256Key, Status::Enabled));
     assert!(world.directory.find_signing_key("their key").is_none());
-    // Not by what somebody who has read the SHA-256 could present.
+    // Knowledge of the SHA-256 does not help an attacker to find the key.
     let sha256 = crate::model::hex::encode(&Sha256::digest("their key"));
     for presented in [&sha256, &format!("sha256{sha256}"), &String::from(kept.digest)] {
         assert_eq!(found(presented), None, "{presented}");
@@ -136,7 +136,10 @@ fn a_key_remembers_when_it_was_used_whatever_else_of_it_changes() {
     assert_eq!(world.directory.used_since(start), [(credential.id.clone(), start)], "ten seconds are one");
     world.clock.advance(Duration::from_secs(1));
     ask();
-    world.change(ChangeKind::Updated, Entity::Credential(Credential { name: "b".into(), ..credential.clone() }));
+    world.change(
+        ChangeKind::Updated,
+        Entity::Credential(Credential { name: "b".into(), ..credential.clone() }),
+    );
     named(&world, "caller", Status::Enabled);
     assert_eq!(world.directory.used_since(world.now()), [(credential.id, world.now())]);
     assert!(world.directory.find(&idle).unwrap().used().is_none());
@@ -159,7 +162,8 @@ fn a_use_within_the_second_that_is_asked_about_is_told() {
 #[test]
 fn a_refreshed_lock_is_there_once_and_gone_when_it_is_released() {
     let world = World::new();
-    for target in [LockTarget::Resource("/x".parse().unwrap()), LockTarget::Caller("caller".parse().unwrap())] {
+    for target in [LockTarget::Resource("/x".parse().unwrap()), LockTarget::Caller("caller".parse().unwrap())]
+    {
         let first = world.lock(target, LockedRequests::All, Duration::from_secs(1));
         let refreshed = Lock { expires_at: first.expires_at + Duration::from_secs(9), ..first };
         world.change(ChangeKind::Updated, Entity::Lock(refreshed.clone()));

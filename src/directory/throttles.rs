@@ -1,4 +1,4 @@
-//! Throttles by the routes that they hold for, and quotas by the apps that have them.
+//! Throttles by the routes that they apply to, and quotas by the apps that have them.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -8,11 +8,11 @@ use std::{
 use papaya::HashMap as Shared;
 
 use crate::{
+    limit::{QuotaCounter, ThrottleCounter, ThrottleCounts},
     model::{CallerId, Quota, QuotaId, RouteName, TenantId, Throttle, ThrottleId},
-    limit::{QuotaCounter, ThrottleCounts, ThrottleCounter},
 };
 
-/// What decisions ask for.
+/// The counters that decisions use.
 #[derive(Debug, Default)]
 pub(super) struct Throttles {
     routes: Shared<TenantId, Arc<ByRoute>>,
@@ -21,7 +21,7 @@ pub(super) struct Throttles {
 
 type ByRoute = HashMap<RouteName, Arc<ThrottleCounter>>;
 
-/// What the writers know beside.
+/// The additional state that only writers need.
 #[derive(Debug, Default)]
 pub(super) struct ThrottleIndex {
     throttles: BTreeMap<ThrottleId, Arc<Throttle>>,
@@ -49,8 +49,8 @@ impl Throttles {
         self.show(rules, &throttle.tenant);
     }
 
-    /// Lets decisions see a tenant's throttles as they are now. What one has counted it keeps, wherever it still
-    /// holds.
+    /// Publishes the present throttles of a tenant. The counts of a throttle are preserved wherever it still
+    /// applies.
     fn show(&self, rules: &ThrottleIndex, tenant: &TenantId) {
         let routes = self.routes.pin();
         let before = routes.get(tenant);
@@ -67,7 +67,8 @@ impl Throttles {
         };
         let mut after = ByRoute::new();
         for throttle in rules.throttles.values().filter(|throttle| throttle.tenant == *tenant) {
-            let all: Option<Arc<ThrottleCounts>> = throttle.shared.then(|| was(throttle, None).unwrap_or_default());
+            let all: Option<Arc<ThrottleCounts>> =
+                throttle.shared.then(|| was(throttle, None).unwrap_or_default());
             for binding in &throttle.bindings {
                 let own = || was(throttle, Some(&binding.route)).unwrap_or_default();
                 let counts = all.clone().unwrap_or_else(own);
@@ -87,12 +88,13 @@ impl Throttles {
         let allowances = self.allowances.pin();
         for app in rules.apps.get(&quota.id).into_iter().flatten() {
             let before = allowances.get(app).cloned();
-            let after = before.map_or_else(|| QuotaCounter::new(quota.clone()), |it| it.with_quota(quota.clone()));
+            let after =
+                before.map_or_else(|| QuotaCounter::new(quota.clone()), |it| it.with_quota(quota.clone()));
             allowances.insert(app.clone(), after.into());
         }
     }
 
-    /// Nobody has it any more.
+    /// Removes a quota from all apps that have it.
     pub(super) fn remove_quota(&self, rules: &mut ThrottleIndex, quota: &Quota) {
         rules.quotas.remove(&quota.id);
         let allowances = self.allowances.pin();
@@ -101,8 +103,13 @@ impl Throttles {
         }
     }
 
-    /// Drops all quotas and throttles but these.
-    pub(super) fn keep(&self, rules: &mut ThrottleIndex, quotas: &HashSet<QuotaId>, throttles: &HashSet<String>) {
+    /// Removes all quotas and throttles but these.
+    pub(super) fn keep(
+        &self,
+        rules: &mut ThrottleIndex,
+        quotas: &HashSet<QuotaId>,
+        throttles: &HashSet<String>,
+    ) {
         let gone: Vec<_> = rules.quotas.values().filter(|it| !quotas.contains(&it.id)).cloned().collect();
         for quota in &gone {
             self.remove_quota(rules, quota);
@@ -114,8 +121,8 @@ impl Throttles {
         }
     }
 
-    /// Gives a caller the quota that it has, or none. Of the one that it has already, it keeps what it has used.
-    /// Whether there is such a quota.
+    /// Binds a caller to its quota, or to none. If it already has this quota, the used calls are preserved. Returns
+    /// `false` if the quota does not exist.
     pub(super) fn bind(&self, rules: &mut ThrottleIndex, caller: &CallerId, quota: Option<&QuotaId>) -> bool {
         let allowances = self.allowances.pin();
         let before = allowances.get(caller).map(|allowance| allowance.quota().id.clone());

@@ -1,4 +1,4 @@
-//! The access log: a line for each request, when its answer is through.
+//! The access log: one line for each request, written when its response is finished.
 
 use std::{
     future::Future,
@@ -14,17 +14,17 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::{
+    activity::RequestGuard,
+    h2_streams::{WaitingOn, set_waiting_on},
     metrics::HeadError,
     request_id::RequestId,
-    h2_streams::{WaitingOn, set_waiting_on},
-    activity::RequestGuard,
 };
-use crate::{Admission, problem::DenialCode, normalize_path};
+use crate::{Admission, normalize_path, problem::DenialCode};
 
-/// Bytes of the largest HTTP/2 frame that every client takes (RFC 9113, section 4.2).
+/// The size of the largest HTTP/2 frame that every client accepts, in bytes (RFC 9113, section 4.2).
 const FRAME: usize = 16 * 1024;
 
-/// What the log says of a request. Written when dropped: when the answer is through, or the client gone.
+/// The access log line of a request. It is written on drop: when the response is finished, or the client is gone.
 pub(super) struct AccessRecord {
     start: Instant,
     peer: Option<IpAddr>,
@@ -34,14 +34,15 @@ pub(super) struct AccessRecord {
     status: u16,
     caller: Option<String>,
     code: Option<&'static str>,
-    /// Of an answer of the gateway's own, which tells the client the same.
+    /// Set for responses by the gateway itself, which send the same id to the client.
     request_id: Option<RequestId>,
     bytes: u64,
     complete: bool,
 }
 
 impl AccessRecord {
-    /// The path goes into the log, the query does not: people put secrets there.
+    /// Starts the record of a request. The log contains the path but not the query, because queries often contain
+    /// secrets.
     pub(super) fn new<B>(request: &Request<B>, peer: Option<IpAddr>) -> Self {
         Self {
             start: Instant::now(),
@@ -87,18 +88,18 @@ impl Drop for AccessRecord {
     }
 }
 
-/// The path that policies and the service behind see; when it has none, the one that was sent.
+/// Returns the normalized path, which policies and upstreams see, or the original path if it cannot be normalized.
 fn logged_path(path: &str) -> String {
     normalize_path::normalize(path).map_or_else(|_| path.to_owned(), |normal| normal.path.into_owned())
 }
 
-/// A line for a head that is refused before there is a request.
+/// Logs a head that was rejected before there was a request.
 pub(super) fn unread(why: HeadError, peer: IpAddr, id: Option<&RequestId>) {
     let (status, code, request_id) = (why.status().as_u16(), why.code(), id.map(RequestId::as_str));
     tracing::info!(target: "access", %peer, status, code, request_id, complete = true);
 }
 
-/// The first bytes of a frame; the rest is kept.
+/// Splits off the first bytes of a frame, and stores the rest.
 fn first(frame: Frame<Bytes>, most: usize, rest: &mut Bytes) -> Frame<Bytes> {
     match frame.into_data() {
         Ok(mut data) if data.len() > most => {
@@ -111,14 +112,15 @@ fn first(frame: Frame<Bytes>, most: usize, rest: &mut Bytes) -> Frame<Bytes> {
 }
 
 pin_project! {
-    /// A response future, and then its body, with a record of them; the request runs for as long.
+    /// A response future, and later the response body, with its access log record. The request counts as open until it
+    /// is dropped.
     pub(super) struct Logged<T> {
         #[pin]
         inner: T,
         record: Option<AccessRecord>,
         running: Option<RequestGuard>,
         begun: bool,
-        // The most bytes that are given at once, and what is left of a larger piece.
+        // The most bytes of a DATA frame, and the rest of a larger one.
         most: usize,
         rest: Bytes,
     }
@@ -129,8 +131,8 @@ impl<T> Logged<T> {
         Self { inner, record, running: Some(running), begun: false, most: usize::MAX, rest: Bytes::new() }
     }
 
-    /// Gives the body in pieces of one HTTP/2 frame. Larger ones would disappear in hyper's buffers, and how quickly the
-    /// client takes them could not be seen.
+    /// Splits the body into pieces of one HTTP/2 frame. Larger pieces would disappear in hyper's buffers, and the rate
+    /// at which the client reads them could not be measured.
     pub(super) fn in_frames(mut self, version: Version) -> Self {
         if version == Version::HTTP_2 {
             self.most = FRAME;
@@ -144,9 +146,11 @@ impl<F: Future<Output = Result<Response<B>, E>>, B: Body, E> Future for Logged<F
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        // A request that its client has taken back by now ends here, when others go first: what was sent on for
-        // it would cost a connection to the service behind. That costs 4 µs, so it is not done for everybody.
-        if !std::mem::replace(this.begun, true) && this.running.as_ref().is_some_and(RequestGuard::client_cancels) {
+        // Yields once, so that a request that its client has already cancelled ends here: forwarding it would cost an
+        // upstream connection. That takes 4 µs, so it is done only for clients that cancel requests.
+        if !std::mem::replace(this.begun, true)
+            && this.running.as_ref().is_some_and(RequestGuard::client_cancels)
+        {
             cx.waker().wake_by_ref();
             set_waiting_on(WaitingOn::Upstream);
             return Poll::Pending;
@@ -159,7 +163,7 @@ impl<F: Future<Output = Result<Response<B>, E>>, B: Body, E> Future for Logged<F
         let mut record = this.record.take();
         if let Some(record) = &mut record {
             record.answered(&response);
-            // An answer to HEAD is through with its head.
+            // A response to HEAD is complete with its head.
             record.complete = response.body().is_end_stream() || record.method == http::Method::HEAD;
         }
         let mut running = this.running.take();

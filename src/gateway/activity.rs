@@ -1,4 +1,4 @@
-//! How a connection is used, and when that is over.
+//! Tracks the requests of a connection and decides when it is idle or exhausted.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::Limits;
 
-/// How long a connection on which nothing was ever asked has to say goodbye.
+/// The time to close a connection that never had a request.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// The requests of one connection.
@@ -18,15 +18,15 @@ pub(super) struct ConnectionActivity(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// How many more requests may come.
+    /// The number of further requests that the connection may have.
     left: u32,
     running: u32,
-    /// Whether an answer waits for its client to take it.
+    /// Set while a response waits for the client to read it.
     blocked: bool,
-    /// Since when there is neither, and whether there ever was a request.
+    /// The time since when there is neither a request nor a blocked response. `fresh` is set until the first request.
     since: Instant,
     fresh: bool,
-    /// Whether a client took a request back before it had an answer.
+    /// Set if the client has cancelled a request before its response began.
     takes_back: bool,
 }
 
@@ -48,7 +48,7 @@ impl ConnectionActivity {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A request has come; it runs until the guard is dropped.
+    /// Records a new request. The request is open until the guard is dropped.
     pub(super) fn request(&self) -> RequestGuard {
         self.with(|state| {
             state.fresh = false;
@@ -58,7 +58,7 @@ impl ConnectionActivity {
         RequestGuard { usage: self.clone(), answered: false }
     }
 
-    /// An answer waits for its client to take it, or does no more.
+    /// Records whether a response waits for the client to read it.
     pub(super) fn set_write_blocked(&self, blocked: bool) {
         self.with(|state| {
             state.blocked = blocked;
@@ -66,13 +66,13 @@ impl ConnectionActivity {
         });
     }
 
-    /// Whether the last request has come.
+    /// Returns `true` if the connection has had its last request.
     pub(super) fn requests_exhausted(&self) -> bool {
         self.with(|state| state.left == 0)
     }
 
-    /// Resolves when nothing has been asked for too long: for `first` on a connection on which nothing was
-    /// ever, for `later` on another.
+    /// Completes when the connection has been idle for too long: for `first` if it never had a request, and for `later`
+    /// otherwise.
     pub(super) async fn idle(&self, first: Duration, later: Duration) {
         loop {
             let idle = self.with(|state| {
@@ -87,18 +87,18 @@ impl ConnectionActivity {
         }
     }
 
-    /// Whether nothing was ever asked.
+    /// Returns `true` if the connection never had a request.
     pub(super) fn is_fresh(&self) -> bool {
         self.with(|state| state.fresh)
     }
 
-    /// How long a connection without a request has to say goodbye. An answer that is through may still lie in
-    /// a buffer: a client that ever asked has the time it always has to take it.
+    /// Returns the time to close a connection without an open request. A finished response may still be buffered: a
+    /// client that has sent a request gets the full write timeout to read it.
     pub(super) fn close_grace(&self, limits: &Limits) -> Duration {
         if self.is_fresh() { CLOSE_GRACE } else { limits.write_timeout.duration() }
     }
 
-    /// Resolves when no request has been running for a time, from now on.
+    /// Completes when there has been no open request for a time, counted from this call at the earliest.
     pub(super) async fn drained(&self, most: Duration) {
         let start = Instant::now();
         loop {
@@ -111,7 +111,7 @@ impl ConnectionActivity {
     }
 }
 
-/// A request that is being answered.
+/// An open request.
 #[derive(Debug)]
 pub(super) struct RequestGuard {
     usage: ConnectionActivity,
@@ -119,12 +119,12 @@ pub(super) struct RequestGuard {
 }
 
 impl RequestGuard {
-    /// Whether another one of its connection was taken back: this one may be, too.
+    /// Returns `true` if the client has cancelled another request of the connection, and may cancel this one, too.
     pub(super) fn client_cancels(&self) -> bool {
         self.usage.with(|state| state.takes_back)
     }
 
-    /// Its answer has begun.
+    /// Records that the response has begun.
     pub(super) fn answered(&mut self) {
         self.answered = true;
     }

@@ -9,29 +9,30 @@ use jiff::Timestamp;
 
 use super::{
     GatewayState,
-    hosts::{self, Hosts},
     client_addr::ClientAddr,
+    hosts::{self, Hosts},
 };
 use crate::{
-    model::{CallerId, CallerKind, Credential, Role, Status},
     config::{self, Config, Toggle},
-    registry::{CallerFilter, CredentialFilter, RegistryError, Registry},
+    model::{CallerId, CallerKind, Credential, Role, Status},
+    registry::{CallerFilter, CredentialFilter, Registry, RegistryError},
     surface::admin::{self, ADMIN_TENANT},
 };
 
-/// How many are read from the registry at once.
+/// The number of objects that are read from the registry at once.
 const PAGE: u32 = 100;
 
-/// The surface over what is shared, when it is configured.
+/// Creates the admin API on the shared state, if it is configured.
 pub(super) fn router(config: &Config, shared: &GatewayState) -> Option<Router> {
     let settings = config.admin.as_ref()?;
     let api = admin_api(config, shared, ClientAddr::peer_of, None);
-    // Outside of everything that counts: a browser must not lock its user out on behalf of another site.
+    // This layer runs before everything that counts: another site must not be able to lock out a user through the
+    // user's browser.
     Some(api.layer(middleware::from_fn_with_state(Arc::new(Hosts::new(settings)), hosts::checked)))
 }
 
-/// The surface over what is shared, whether or not it is configured. `oneself` is an administrator whom the store does
-/// not know.
+/// Creates the admin API on the shared state, whether or not it is configured. `oneself` is an administrator that is
+/// not in the store.
 pub fn admin_api(
     config: &Config,
     shared: &GatewayState,
@@ -60,14 +61,14 @@ pub fn admin_api(
     })
 }
 
-/// Files are kept beside the store: they are as large, and as secret.
+/// Uploaded files are kept beside the store, because they are as large and as secret as the store.
 fn imports(config: &Config) -> admin::ImportOptions {
     let most = config.admin.clone().unwrap_or_default().import_bytes;
     let beside = config.store.path.parent().filter(|folder| !folder.as_os_str().is_empty());
     admin::ImportOptions { max_bytes: most, folder: beside.unwrap_or(Path::new(".")).to_owned() }
 }
 
-/// A route as the surface shows it.
+/// Describes a route for the admin API.
 fn shown(at: usize, route: &config::Route) -> admin::Route {
     let (upstream, surface) = match route.backend() {
         Some(config::Backend::Upstream(name)) => (Some(name.to_owned()), None),
@@ -95,29 +96,29 @@ fn shown(at: usize, route: &config::Route) -> admin::Route {
     }
 }
 
-/// Says so loudly when nobody can use the admin API, if it is served. The gateway starts all the same: traffic does not
-/// depend on who manages it, and an owner that is made later is let in.
+/// Logs an error if the admin API is configured but no owner has a valid key. The gateway starts nevertheless: traffic
+/// does not depend on administrators, and an owner that is created later can log in.
 ///
 /// # Errors
-/// When the registry cannot be read.
+/// Fails if the registry cannot be read.
 pub(super) async fn check(config: &Config, shared: &GatewayState) -> anyhow::Result<()> {
     if config.admin.is_none() {
         return Ok(());
     }
     let now = shared.clock.now().time;
-    if !is_managed(&*shared.registry, now).await.context("looking for an administrator")? {
+    if !is_managed(&*shared.registry, now).await.context("administrator lookup failed")? {
         tracing::error!(
-            "[admin] is configured, and no administrator of the role owner has a key that is accepted: run \
-             `portcullis init`, which makes one, or leave [admin] out"
+            "[admin] is configured, but no administrator with the role owner has a valid key: run \
+             `portcullis init` to create one, or remove [admin]"
         );
     }
     Ok(())
 }
 
-/// Whether there is an owner with a key that is accepted.
+/// Returns `true` if there is an owner with a valid key.
 pub(super) async fn is_managed(registry: &dyn Registry, now: Timestamp) -> Result<bool, RegistryError> {
     let mut which = CallerFilter {
-        tenant: Some(ADMIN_TENANT.parse().map_err(|_| RegistryError::Corrupt("no id of a tenant".into()))?),
+        tenant: Some(ADMIN_TENANT.parse().map_err(|_| RegistryError::Corrupt("invalid tenant id".into()))?),
         kind: Some(CallerKind::Administrator(Role::Owner).name()),
         status: Some(Status::Enabled),
         limit: PAGE,
@@ -129,7 +130,8 @@ pub(super) async fn is_managed(registry: &dyn Registry, now: Timestamp) -> Resul
         which.after = Some(last.id.clone());
         for caller in callers {
             let owns = caller.kind == CallerKind::Administrator(Role::Owner);
-            let of_it = CredentialFilter { caller: Some(caller.id), limit: PAGE, ..CredentialFilter::default() };
+            let of_it =
+                CredentialFilter { caller: Some(caller.id), limit: PAGE, ..CredentialFilter::default() };
             let keys = if owns { registry.credentials(&of_it).await? } else { Vec::new() };
             if keys.iter().any(|key| is_accepted(key, now)) {
                 return Ok(true);

@@ -1,4 +1,4 @@
-//! The change log, for whoever has to account for it.
+//! Reads and verifies the change log, for auditors.
 
 use std::str::FromStr;
 
@@ -8,20 +8,20 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    model::{
-        Change, Seq, ChangeKind,
-        hex::{encode, decode},
-    },
     clock::SystemClock,
     config::Config,
+    model::{
+        Change, ChangeKind, Seq,
+        hex::{decode, encode},
+    },
     registry::{Registry, sqlite::Sqlite},
 };
 
-/// How many changes are read at once.
+/// The number of changes that are read at once.
 const PAGE: u32 = 500;
 
-/// A change's number and hash, as `41:9f86d081…`: kept elsewhere, it proves later that this change and all before
-/// it are what they were.
+/// The number and the hash of a change, written as `41:9f86d081…`. If it is kept elsewhere, it later proves that this
+/// change and all changes before it are unmodified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChainHead {
     seq: Seq,
@@ -39,34 +39,34 @@ impl FromStr for ChainHead {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts = text.split_once(':').and_then(|(seq, hash)| Some((seq.parse().ok()?, decode(hash)?)));
-        let (seq, hash) = parts.ok_or("a change's number, a colon, and 64 hexadecimal digits")?;
+        let (seq, hash) = parts.ok_or("expected a change number, a colon and 64 hexadecimal digits")?;
         Ok(Self { seq, hash })
     }
 }
 
-/// A change as it is told: what there was before and after, without digests and secrets.
+/// A change as shown to users: the object before and after, without digests and secrets.
 #[derive(Debug, Serialize)]
 pub struct ChangeRecord {
-    /// Its number.
+    /// The number of the change.
     pub seq: Seq,
-    /// When.
+    /// The time of the change.
     pub at: Timestamp,
-    /// Who.
+    /// The actor that made the change.
     pub actor: String,
-    /// What was done.
+    /// The operation.
     pub verb: ChangeKind,
-    /// To what kind of thing.
+    /// The kind of the changed object.
     pub kind: &'static str,
-    /// To which.
+    /// The id of the changed object.
     pub id: String,
-    /// What it was; `null` when it was not there.
+    /// The object before the change. `null` if it did not exist.
     pub before: Option<Value>,
-    /// What it is since; `null` when it is gone.
+    /// The object after the change. `null` if it was deleted.
     pub after: Option<Value>,
 }
 
 impl ChangeRecord {
-    /// The members that are different since, each with what it was and what it is.
+    /// Returns the members that changed, each with its old and its new value.
     pub fn differences(&self) -> impl Iterator<Item = (&str, &Value, &Value)> {
         let before = self.before.as_ref().and_then(Value::as_object);
         let after = self.after.as_ref().and_then(Value::as_object);
@@ -78,21 +78,21 @@ impl ChangeRecord {
     }
 }
 
-/// The store of a configuration, as it is: nothing of it is made or changed.
+/// Opens the store of a configuration for reading. The store is neither created nor changed.
 async fn store(config: &Config) -> anyhow::Result<Sqlite> {
     let path = &config.store.path;
     if !path.exists() {
-        bail!("there is no store {}", path.display());
+        bail!("store {} does not exist", path.display());
     }
     let opened = Sqlite::open_to_read(path, std::sync::Arc::new(SystemClock::new())).await;
     opened.with_context(|| format!("store {}", path.display()))
 }
 
-/// Proves that the store holds what was written through a registry, and nothing else; and, given an anchor, that
-/// the changes up to it are those that it was made of. Returns the anchor of today.
+/// Verifies that the store holds exactly the changes that were written through a registry. With an anchor, also
+/// verifies that the changes up to the anchor are unmodified. Returns the current anchor.
 ///
 /// # Errors
-/// The first thing that is not so; when there is no store, or it cannot be read.
+/// Fails at the first violation, or if the store does not exist or cannot be read.
 pub async fn verify(config: &Config, kept: Option<ChainHead>) -> anyhow::Result<ChainHead> {
     let store = store(config).await?;
     let proven = compare(&store, kept).await;
@@ -104,20 +104,20 @@ async fn compare(store: &Sqlite, kept: Option<ChainHead>) -> anyhow::Result<Chai
     let proof = store.verify().await?;
     if let Some(kept) = kept {
         match store.hash(kept.seq).await? {
-            // What an empty log begins with: all of it is behind that.
+            // The default anchor stands for an empty log: every log extends it.
             None if kept == ChainHead::default() => {}
             Some(hash) if hash == kept.hash => {}
-            Some(_) => bail!("change {} has another hash than was kept: the log was written anew", kept.seq),
-            None => bail!("change {} was kept and is not there: the log was cut off", kept.seq),
+            Some(_) => bail!("change {} differs from the given head: the log was rewritten", kept.seq),
+            None => bail!("change {} of the given head does not exist: the log was truncated", kept.seq),
         }
     }
     Ok(ChainHead { seq: proof.changes, hash: proof.head })
 }
 
-/// Tells the changes after a number, at most so many, one by one.
+/// Passes the changes after a number to a callback, one by one, up to a limit.
 ///
 /// # Errors
-/// When there is no store, it cannot be read, or the telling fails.
+/// Fails if the store does not exist or cannot be read, or if the callback fails.
 pub async fn list(
     config: &Config,
     after: Seq,

@@ -1,4 +1,5 @@
-//! What stands at the end of a route.
+//! Sends a request to the backend of its route: an upstream or a surface. The route was found during admission, by
+//! [`Routes`] as a policy.
 
 use std::{
     convert::Infallible,
@@ -15,13 +16,13 @@ use tower_service::Service;
 
 use super::{
     GatewayState,
-    response_body::GatewayBody,
+    client_addr::ClientAddr,
     client_body::ClientBody,
     forward::Forward,
     lockouts::Lockouts,
     max_forwards::{self, Next},
-    client_addr::ClientAddr,
     request_id::OwnAnswer,
+    response_body::GatewayBody,
     routes::Routes,
 };
 use crate::{
@@ -31,7 +32,7 @@ use crate::{
     tower::RequestBody,
 };
 
-/// The surfaces, built once, shared by all routes to them.
+/// The surfaces. Each is created once and shared by all routes to it.
 pub(super) struct Surfaces {
     discue: Router,
     apig: Router,
@@ -74,7 +75,7 @@ impl Surfaces {
     }
 }
 
-/// What stands at the end of a route.
+/// The backend of a route.
 #[derive(Clone)]
 pub(super) enum Backend {
     Forward(Forward),
@@ -105,7 +106,7 @@ impl Service<Request<RequestBody<ClientBody>>> for Backend {
     }
 }
 
-/// Sends a request to the end of the route that was found for it.
+/// Sends a request to the backend of the route that was found during admission.
 #[derive(Clone)]
 pub(super) struct Dispatch(pub(super) Arc<Routes>);
 

@@ -1,82 +1,83 @@
-//! The first start: secrets, a tenant on each surface, an app, an administrator, keys.
+//! The first start: creates secrets, a tenant for each surface, an app, an administrator and keys.
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
 use super::{GatewayState, admin};
 use crate::{
-    model::{
-        Actor, GeneratedKey, App, CallerEdit, CallerKind, Creator, Credential, CredentialId, CredentialKind,
-        Entity, ApigInstance, KeyPrefix, Peppers, PlanId, Role, Scopes, Secret, SubscriptionStatus, Status, Tenant,
-        TenantId,
-    },
     config::{Config, SecretsFile},
-    registry::{CredentialFilter, RegistryError, NewCaller},
+    model::{
+        Actor, ApigInstance, App, CallerEdit, CallerKind, Creator, Credential, CredentialId, CredentialKind,
+        Entity, GeneratedKey, KeyPrefix, Peppers, PlanId, Role, Scopes, Secret, Status, SubscriptionStatus,
+        Tenant, TenantId,
+    },
+    registry::{CredentialFilter, NewCaller, RegistryError},
     surface::admin::ADMIN_TENANT,
 };
 
-/// What a first start is about to make. Its keys are here and nowhere else: show them, then
-/// [`store`](Self::store) them.
+/// The result of a first start that is not stored yet. The keys exist only here: show them, then [`store`](Self::store)
+/// them.
 pub struct Bootstrap {
     shared: GatewayState,
     peppers: Peppers,
     actor: Actor,
     now: Timestamp,
-    /// Set if keys that were shown before are replaced.
+    /// Set if the keys of an earlier start are replaced.
     new_keys: bool,
-    /// The key of the api client, unless one was shown before.
+    /// The key of the API client, unless an earlier start has shown one.
     pub api_key: Option<GeneratedKey>,
-    /// The token of the operator, unless one was shown before.
+    /// The token of the operator, unless an earlier start has shown one.
     pub operator_token: Option<GeneratedKey>,
-    /// The token of the administrator that owns everything, if the admin API is configured and nobody could use it.
+    /// The token of the administrator with the role owner, if the admin API is configured and no owner has a valid key.
     pub owner_token: Option<GeneratedKey>,
 }
 
-/// The project and instance that are made.
+/// The project and the instance that are created.
 const PROJECT: &str = "demo-project";
 const INSTANCE: &str = "demo-instance";
 const ORGANIZATION: &str = "demo";
 const GATEWAY: &str = "demo-gateway";
 const OPERATOR: &str = "demo-operator";
 const OWNER: &str = "portcullis-owner";
-/// The name of the keys that are shown.
+/// The name of the created keys.
 const FIRST: &str = "first";
-/// The ids that the two published documents use in their examples.
+/// The ids that the two published API documents use in their examples.
 const API_CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
 const APP: &str = "14b399ac-967f-4115-bb62-c0346b4537e9";
 
-/// The names of what is made, for showing how to use it.
+/// The names of the created objects, used to print examples.
 pub struct DemoNames {
-    /// The api client.
+    /// The id of the API client.
     pub api_client: &'static str,
-    /// The project and the instance of the gateway that the app belongs to.
+    /// The project of the gateway that the app belongs to.
     pub project: &'static str,
-    /// See `project`.
+    /// The instance of the gateway that the app belongs to.
     pub instance: &'static str,
-    /// The app.
+    /// The id of the app.
     pub app: &'static str,
 }
 
-/// What a first start makes.
-pub const NAMES: DemoNames = DemoNames { api_client: API_CLIENT, project: PROJECT, instance: INSTANCE, app: APP };
+/// The names of the objects that a first start creates.
+pub const NAMES: DemoNames =
+    DemoNames { api_client: API_CLIENT, project: PROJECT, instance: INSTANCE, app: APP };
 
-/// Makes what a first try needs: secrets, a tenant on each surface, an api client, an app, an operator; and, when
-/// the admin API is configured, an administrator that owns everything. What is there already stays; a start that
-/// was interrupted is taken up again. In a registry that holds tenants of somebody's own, only the administrator is
-/// made, and only if none could use the admin API: who can run this can also let itself in again. `None` when
-/// nothing is left to make.
+/// Creates all objects that a first try needs: secrets, a tenant for each surface, an API client, an app and an
+/// operator; and an administrator with the role owner if the admin API is configured. Existing objects are kept, and a
+/// start that was interrupted is continued. If the registry holds tenants that `init` did not create, only the
+/// administrator is created, and only if no owner has a valid key: a user who can run this command may restore their
+/// own access. Returns `None` if there is nothing to create.
 ///
-/// The api client is on the plan `demo` when the configuration has one.
+/// The API client gets the plan `demo` if the configuration has one.
 ///
-/// With `new_keys`, what an earlier start showed is refused from then on, and others are made in its place.
+/// With `new_keys`, the keys that an earlier start has shown are deleted and replaced by new ones.
 ///
 /// # Errors
-/// When secrets or store cannot be made, read or written; when the secrets are gone and the store is not.
+/// Fails if the secrets or the store cannot be created, read or written, or if the store exists without its secrets.
 pub async fn bootstrap(config: &Config, new_keys: bool) -> anyhow::Result<Option<Bootstrap>> {
     if config.secrets.variable().is_none() && !config.secrets.file.exists() {
         if config.store.path.exists() {
             bail!(
-                "{} is gone, and without it nothing in {} can be used: put it back",
+                "{} does not exist, but the store {} cannot be used without it: restore the file",
                 config.secrets.file.display(),
                 config.store.path.display()
             );
@@ -94,11 +95,11 @@ pub async fn bootstrap(config: &Config, new_keys: bool) -> anyhow::Result<Option
 
 async fn begin(config: &Config, shared: GatewayState, new_keys: bool) -> anyhow::Result<Option<Bootstrap>> {
     let peppers = config.secrets.load()?.peppers();
-    let known = shared.registry.snapshot().await.context("reading the registry")?.entities;
+    let known = shared.registry.snapshot().await.context("failed to read the registry")?.entities;
     let is_ours = |id: &TenantId| [ORGANIZATION, GATEWAY, ADMIN_TENANT].contains(&id.as_str());
     let somebodys =
         known.iter().any(|entity| matches!(entity, Entity::Tenant(tenant) if !is_ours(&tenant.id)));
-    // A credential is stored after it was shown: one that is there is one that somebody has.
+    // A credential is stored only after it was shown: the holder of a stored credential has it.
     let has_key = |caller: &str| {
         known.iter().any(|entity| matches!(entity, Entity::Credential(key) if key.caller.as_str() == caller))
     };
@@ -107,7 +108,7 @@ async fn begin(config: &Config, shared: GatewayState, new_keys: bool) -> anyhow:
         prefix.map(|prefix| needed.then(|| GeneratedKey::generate(&prefix)))
     };
     let now = shared.clock.now().time;
-    let managed = admin::is_managed(&*shared.registry, now).await.context("looking for an administrator")?;
+    let managed = admin::is_managed(&*shared.registry, now).await.context("administrator lookup failed")?;
     let start = Bootstrap {
         now,
         actor: Actor::system("init"),
@@ -129,7 +130,7 @@ async fn begin(config: &Config, shared: GatewayState, new_keys: bool) -> anyhow:
     Ok(Some(start))
 }
 
-/// What is there already is what was to be made.
+/// Treats an object that exists already as created.
 fn unless_there<T>(made: Result<T, RegistryError>) -> anyhow::Result<()> {
     match made {
         Ok(_) | Err(RegistryError::Conflict | RegistryError::NameTaken) => Ok(()),
@@ -141,14 +142,14 @@ impl Bootstrap {
     /// Stores the digests of the keys that were shown, and closes the store.
     ///
     /// # Errors
-    /// When the store cannot be written: then what was shown is worth nothing.
+    /// Fails if the store cannot be written. The keys that were shown are then invalid.
     pub async fn store(self) -> anyhow::Result<()> {
         let stored = self.store_keys().await;
         self.shared.registry.close().await;
         stored
     }
 
-    /// Stores none of the keys, and closes the store.
+    /// Closes the store without storing the keys.
     pub async fn abandon(self) {
         self.shared.registry.close().await;
     }
@@ -170,9 +171,13 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// The keys of a caller that an earlier start showed.
+    /// Returns the keys of a caller that an earlier start has shown.
     async fn shown_before(&self, caller: &str) -> anyhow::Result<Vec<Credential>> {
-        let which = CredentialFilter { caller: Some(caller.parse()?), limit: u32::MAX, ..CredentialFilter::default() };
+        let which = CredentialFilter {
+            caller: Some(caller.parse()?),
+            limit: u32::MAX,
+            ..CredentialFilter::default()
+        };
         let mut keys = self.shared.registry.credentials(&which).await?;
         keys.retain(|key| key.name == FIRST);
         Ok(keys)
@@ -184,7 +189,8 @@ impl Bootstrap {
         self.tenant(ORGANIZATION, "Demo organization", None).await?;
         self.caller(ORGANIZATION, API_CLIENT, "example.com/dev", CallerKind::ApiClient, plan).await?;
 
-        let gateway = ApigInstance { project_id: PROJECT.into(), instance_id: INSTANCE.into(), custom_keys: true };
+        let gateway =
+            ApigInstance { project_id: PROJECT.into(), instance_id: INSTANCE.into(), custom_keys: true };
         self.tenant(GATEWAY, "Demo gateway", Some(gateway)).await?;
         self.caller(GATEWAY, OPERATOR, "operator", CallerKind::Operator, None).await?;
         let secret = Secret::from(uuid::Uuid::new_v4().simple().to_string());
@@ -200,7 +206,8 @@ impl Bootstrap {
         self.caller(GATEWAY, APP, "app_000", app, None).await
     }
 
-    /// An administrator that owns everything. One that is there, and was disabled or demoted, is one again.
+    /// Creates an administrator with the role owner. If it exists, but was disabled or demoted, it is enabled and
+    /// promoted again.
     async fn owner(&self) -> anyhow::Result<()> {
         self.tenant(ADMIN_TENANT, "Administration", None).await?;
         let kind = CallerKind::Administrator(Role::Owner);

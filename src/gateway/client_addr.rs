@@ -1,4 +1,4 @@
-//! Where a request comes from: the connection's other side, or who a trusted proxy says stands behind it.
+//! The client address of a request: the peer of the connection, or the address that a trusted proxy reports.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,13 +11,13 @@ use ipnet::{IpNet, Ipv4Net};
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Where a request came from, for the policies, the log, and the service behind.
+/// The client address of a request, for policies, the log and upstreams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ClientAddr {
-    /// The client's address; `None` when a trusted proxy did not say it, or said it in a way that cannot be read.
+    /// The address of the client. `None` if a trusted proxy did not report it, or not in a readable form.
     pub(super) peer: Option<IpAddr>,
     pub(super) secure: bool,
-    /// The address as a field says it: written once for a connection, not for each request.
+    /// The address as a header value, formatted once for each connection instead of for each request.
     forwarded_for: HeaderValue,
 }
 
@@ -28,23 +28,23 @@ impl ClientAddr {
         Self { peer: Some(peer), secure, forwarded_for: written.expect("an address is printable ASCII") }
     }
 
-    /// A request whose client is not known.
+    /// The origin of a request with an unknown client.
     fn unknown(secure: bool) -> Self {
         Self { peer: None, secure, forwarded_for: HeaderValue::from_static("unknown") }
     }
 
-    /// The client's address, for layers that look for it among a request's extensions.
+    /// Returns the client's address, for layers that look it up in the extensions of a request.
     pub(super) fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
         extensions.get::<Self>().and_then(|origin| origin.peer)
     }
 
-    /// The value of `X-Forwarded-For`.
+    /// Returns the value of `X-Forwarded-For`.
     pub(super) fn written(&self) -> HeaderValue {
         self.forwarded_for.clone()
     }
 }
 
-/// The proxies whose word on a request's way is taken.
+/// The proxies that are trusted to report the client address.
 #[derive(Debug, Clone)]
 pub(super) struct TrustedProxies(Arc<[IpNet]>);
 
@@ -57,13 +57,13 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Where a request comes from that came by this connection.
+    /// Returns the client address of a request that arrived on a connection.
     ///
-    /// Each proxy appends to `X-Forwarded-For` the address that it was asked from. So the list is read from its end, as
-    /// bytes, for as long as the writer of an entry is trusted; the first address that is no proxy's is the client's,
-    /// and whatever stands before it is only the client's own word. Empty entries say nothing (RFC 9110, section 5.6.1).
-    /// An entry of a trusted proxy that is no address, such as `unknown`, means that the client is not known: it is
-    /// never the proxy itself, which may be admitted where the client is not.
+    /// Each proxy appends the address of its own peer to `X-Forwarded-For`. So the list is read from its end, as bytes,
+    /// as long as the author of an entry is trusted. The first address that is not a trusted proxy is the client; all
+    /// entries before it are unverified claims of the client. Empty entries are ignored (RFC 9110, section 5.6.1). If a
+    /// trusted proxy wrote an entry that is not an address, such as `unknown`, the client is unknown. The proxy's own
+    /// address is not used instead, because a proxy may be allowed where the client is not.
     pub(super) fn client_addr(&self, connection: &ClientAddr, headers: &HeaderMap) -> ClientAddr {
         let Some(proxy) = connection.peer.filter(|peer| self.trusts(*peer)) else {
             return connection.clone();
@@ -77,7 +77,7 @@ impl TrustedProxies {
                 break;
             }
         }
-        // The last proxy's word: what another proxy, or the client, told that one is not ours to weigh.
+        // Only the entry of the last proxy counts. That proxy was responsible for checking earlier entries.
         let schemes = headers.get_all(&FORWARDED_PROTO).iter().rev();
         let schemes = schemes.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
         let secure = schemes
@@ -88,7 +88,8 @@ impl TrustedProxies {
     }
 }
 
-/// The canonical form of a network: of IPv4 where it was written as IPv4-mapped IPv6: addresses are compared in that form.
+/// Returns the canonical form of a network: IPv4 for an IPv4-mapped IPv6 network, because addresses are compared in
+/// that form.
 fn canonical(network: IpNet) -> IpNet {
     let IpNet::V6(mapped) = network else { return network };
     let (address, prefix) = (mapped.network().to_ipv4_mapped(), mapped.prefix_len().checked_sub(96));
@@ -96,7 +97,7 @@ fn canonical(network: IpNet) -> IpNet {
     of_v4.map_or(network, IpNet::V4)
 }
 
-/// An address as proxies write it: bare, with a port, an IPv6 address in brackets.
+/// Parses an address in the forms that proxies write: bare, with a port, or an IPv6 address in brackets.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let entry = std::str::from_utf8(entry).ok()?;
     let bare = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
@@ -161,7 +162,7 @@ mod tests {
         }
         let lines =
             [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "10.2.2.2")];
-        assert_eq!(origin("10.0.0.1", &lines).0, "1.1.1.1", "several lines are one list");
+        assert_eq!(origin("10.0.0.1", &lines).0, "1.1.1.1", "repeated headers are one list");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The body of a client's request, and the discarding of what is not read of it.
+//! The body of a client's request. Discards the part that is not read.
 
 use std::{
     pin::Pin,
@@ -16,20 +16,21 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-/// Bytes of an unread body that are discarded so that an HTTP/1.1 connection can be kept. Beyond it, the
+/// The most bytes of an unread body that are discarded to keep an HTTP/1.1 connection open. If more bytes are left, the
 /// connection is closed.
 const KEEP_ALIVE_BYTES: u64 = 64 * 1024;
-/// Bytes of an unread body that are discarded on an HTTP/2 stream: as many as its window lets a client send at once.
+/// The most bytes of an unread body that are discarded on an HTTP/2 stream: as many as the stream's window allows a
+/// client to send at once.
 const STREAM_BYTES: u64 = 1024 * 1024;
-/// The time in which the rest of an unread body must arrive. After it, the connection is closed, or the HTTP/2
+/// The time in which the rest of an unread body must arrive. After this time, the connection is closed, or the HTTP/2
 /// stream is reset.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The body of a client's request. When it is dropped before its end, the rest is read and discarded, within
-/// bounds, while the response is on its way.
+/// The body of a client's request. If it is dropped before its end, the rest is read and discarded, within limits,
+/// while the response is sent.
 ///
-/// Without that, HTTP/1.1 could not use the connection again, and HTTP/2 would reset the stream at once: clients that
-/// see the reset before they have read the response lose the response (RFC 9113, section 8.1).
+/// Without that, an HTTP/1.1 connection could not be used again, and an HTTP/2 stream would be reset at once: a client
+/// that sees the reset before it has read the response loses the response (RFC 9113, section 8.1).
 #[derive(Debug)]
 pub(super) struct ClientBody(Option<Content>);
 
@@ -39,45 +40,46 @@ struct Content {
     shared: Arc<Mutex<State>>,
 }
 
-/// The part that is not read yet.
+/// The part of the body that is not read yet.
 #[derive(Debug)]
 struct UnreadBody {
     incoming: Incoming,
     http2: bool,
-    /// The client waits for `100 (Continue)`, which the first poll sends.
+    /// Set if the client waits for `100 (Continue)`, which the first poll sends.
     waits_for_continue: bool,
 }
 
 #[derive(Debug)]
 enum State {
-    /// The body is being read, or is about to be.
+    /// The body is being read, or will be.
     Reading,
-    /// The body was dropped before there was a response.
+    /// The body was dropped before the response began.
     Dropped(UnreadBody),
-    /// The response has begun; the connection is kept, or is closed behind it.
+    /// The response has begun. The connection is kept open, or closed after the response.
     Answered { keep: bool },
     /// The body was read to its end.
     Ended,
 }
 
-/// The connection's view on a [`ClientBody`].
+/// A handle on the state of a [`ClientBody`], for its connection.
 #[derive(Debug, Clone)]
 pub(super) struct BodyProgress(Option<Arc<Mutex<State>>>);
 
-/// The reasons that a response has to be the last one of an HTTP/1.1 connection.
+/// Reasons to close an HTTP/1.1 connection after the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Close {
-    /// None but those that the body has.
+    /// No reason besides the state of the body.
     Unneeded,
-    /// A refusal of the body's size: its rest is not worth waiting for unless that is known to be small.
+    /// The response denies the request because of its size. The rest of the body is discarded only if it is known to be
+    /// small.
     UnlessSmall,
-    /// The request may be read in two ways, or did not come in time.
+    /// The request is ambiguous, or did not arrive in time.
     Always,
 }
 
 impl BodyProgress {
-    /// Decides on the rest of the body when the response begins, and returns `true` if an HTTP/1.1 connection has to
-    /// be closed behind it.
+    /// Decides what happens to the rest of the body when the response begins. Returns `true` if an HTTP/1.1 connection
+    /// must be closed after the response.
     pub(super) fn respond(&self, close: Close) -> bool {
         let Some(shared) = &self.0 else { return close == Close::Always };
         let mut state = lock(shared);
@@ -100,13 +102,13 @@ fn lock(shared: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl ClientBody {
-    /// Wraps the body of a request, and returns a view on its progress.
+    /// Wraps the body of a request, and returns a handle on its state.
     pub(super) fn wrap(request: Request<Incoming>) -> (Request<Self>, BodyProgress) {
         if request.body().is_end_stream() {
             return (request.map(|_| Self(None)), BodyProgress(None));
         }
         let http2 = request.version() == Version::HTTP_2;
-        // On HTTP/2, hyper does not act on the expectation.
+        // On HTTP/2, hyper ignores `Expect: 100-continue`.
         let waits_for_continue = !http2 && request.headers().contains_key(header::EXPECT);
         let shared = Arc::new(Mutex::new(State::Reading));
         let progress = BodyProgress(Some(shared.clone()));
@@ -119,16 +121,16 @@ impl ClientBody {
 }
 
 impl UnreadBody {
-    /// Returns `true` if an HTTP/1.1 connection can be kept for it.
+    /// Returns `true` if the rest is small enough to keep an HTTP/1.1 connection open.
     fn is_small(&self, must_be_known: bool) -> bool {
         let rest = self.incoming.size_hint();
-        // Reading would send `100 (Continue)` behind the refusal (RFC 9110, section 10.1.1).
+        // Reading would send `100 (Continue)` after the denial (RFC 9110, section 10.1.1).
         !self.waits_for_continue
             && rest.lower() <= KEEP_ALIVE_BYTES
             && (rest.upper().is_some() || !must_be_known)
     }
 
-    /// Discards it in a task of its own, because the response does not wait for it.
+    /// Discards the rest in a separate task, because the response does not wait for it.
     fn discard(self, keep: bool) {
         if let Ok(runtime) = Handle::try_current()
             && (keep || self.http2)
@@ -142,13 +144,13 @@ impl UnreadBody {
         let most = if self.http2 { STREAM_BYTES } else { KEEP_ALIVE_BYTES };
         let ended = timeout_at(deadline, discard_up_to(most, &mut self.incoming)).await;
         if self.http2 && matches!(ended, Ok(Discarded::Most)) {
-            // The client has the time to read the response before the stream is reset.
+            // Gives the client time to read the response before the stream is reset.
             sleep_until(deadline).await;
         }
     }
 }
 
-/// The part of a body that was discarded.
+/// The result of discarding a body.
 enum Discarded {
     All,
     Most,

@@ -1,4 +1,4 @@
-//! A stream whose other side must take what it asked for, and that is closed without losing the last answer.
+//! A client stream with a write timeout and a lingering close.
 
 use std::{
     future::Future,
@@ -15,20 +15,20 @@ use tokio::{
 };
 
 use super::activity::ConnectionActivity;
-use crate::limit::{RateMeter, MinDataRate};
+use crate::limit::{MinDataRate, RateMeter};
 
-/// How long what a client still sends is read and dropped after the last answer. Closed at once, a
-/// connection is reset, and a client that is busy sending never reads why.
+/// The time after the last response in which data from the client is still read and dropped. If the connection were
+/// closed at once, it would be reset, and a client that is still sending would never read the response.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Fails when what is written is taken too slowly, or not at all for a time; lingers when it is closed.
+/// A stream that fails if the client reads too slowly or not at all, and that lingers when it is closed.
 pub(super) struct ClientStream<I> {
     io: I,
-    /// What was read to see how the stream begins; the first to be read again.
+    /// Bytes that were read to detect the protocol. They are the first to be read again.
     begin: Vec<u8>,
     usage: ConnectionActivity,
     meter: RateMeter,
-    /// The time since when the client is waited for, or was not any more.
+    /// The time since when the stream waits for the client, or does not wait any more.
     since: Instant,
     waiting: Option<Pin<Box<Sleep>>>,
     lingering: Option<Pin<Box<Sleep>>>,
@@ -40,8 +40,8 @@ impl<I> ClientStream<I> {
         Self { io, begin: Vec::new(), usage, meter, since, waiting: None, lingering: None }
     }
 
-    /// A write that moves ends the wait; one that does not begins it, and fails when the patience is over. Bytes that
-    /// are taken restore it, and so does the time in which the client is not waited for.
+    /// Applies the write timeout. A pending write starts the wait, and fails when the time is used up. A completed
+    /// write ends the wait. Bytes that the client reads restore the time, and so does time without a pending write.
     fn watch<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             if self.waiting.take().is_some() {
@@ -60,7 +60,7 @@ impl<I> ClientStream<I> {
         waiting.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Notes a write whose bytes were taken.
+    /// Applies the write timeout to a write, and records the bytes that were written.
     fn watch_write(
         &mut self,
         written: Poll<io::Result<usize>>,
@@ -75,7 +75,8 @@ impl<I> ClientStream<I> {
 }
 
 impl<I: AsyncRead + Unpin> ClientStream<I> {
-    /// Whether the stream begins with these bytes. Reads until that is clear; all of it can be read again.
+    /// Returns `true` if the stream begins with the given bytes. Reads until that is decided; all bytes can be read
+    /// again.
     pub(super) async fn peek_preface(&mut self, preface: &[u8]) -> io::Result<bool> {
         loop {
             match preface.strip_prefix(&*self.begin) {
@@ -221,7 +222,7 @@ mod tests {
             let mut near = stall(near);
             let writing = tokio::spawn(async move { near.write_all(&[7; 320]).await });
             let mut taken = vec![0; bytes_at_once];
-            // For each 16 seconds, as far as something comes.
+            // Reads a piece every 16 seconds, until the stream fails.
             for _ in 0..320 / bytes_at_once {
                 tokio::time::sleep(Duration::from_secs(16)).await;
                 if far.read_exact(&mut taken).await.is_err() {
@@ -232,7 +233,7 @@ mod tests {
         }
     }
 
-    /// However many bytes were taken quickly.
+    /// Tests the timeout after many bytes were read quickly.
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_stops_is_given_up_after_the_timeout() {
         let (near, mut far) = tokio::io::duplex(1024);

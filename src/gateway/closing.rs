@@ -1,4 +1,4 @@
-//! The orderly end of the store: what was observed last is noted, and the file is closed.
+//! Closes the store in order: records the last uses of keys and closes the file.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,38 +6,39 @@ use tokio::{runtime::Handle, task::AbortHandle, time::timeout};
 
 use crate::{clock::Clock, directory::Directory, registry::Registry};
 
-/// The longest time that the end of the process waits for the store.
+/// The maximum time that the shutdown waits for the store.
 const MAX_DURATION: Duration = Duration::from_secs(5);
-/// Longer than the time between two notings of uses, so that none falls between the last one and the end.
+/// The period of uses that are recorded at the end. It is longer than the interval between two regular recordings, so
+/// that no use is lost.
 const POLL_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Closes the store when the process ends, so that the one file holds everything.
+/// Closes the store when the process ends, so that one file contains everything.
 #[derive(Clone)]
 pub(super) struct Closing {
     pub(super) registry: Arc<dyn Registry>,
     pub(super) directory: Arc<Directory>,
     pub(super) clock: Arc<dyn Clock>,
-    /// The runtime that the registry lives on.
+    /// The runtime of the registry.
     pub(super) runtime: Handle,
-    /// The tasks that use the store until then.
+    /// The tasks that use the store until it is closed.
     pub(super) tasks: Vec<AbortHandle>,
 }
 
 impl Closing {
-    /// Stops the tasks, notes the last uses of keys and closes the store. Returns after a bounded time in any case:
-    /// what was acknowledged is in the write-ahead log even if the store cannot be closed in time.
+    /// Stops the tasks, records the last uses of keys and closes the store. Always returns after a limited time: if the
+    /// store cannot be closed in time, all committed changes are in the write-ahead log.
     pub(super) async fn run(&self) {
         self.tasks.iter().for_each(AbortHandle::abort);
         let Self { registry, directory, clock, .. } = self.clone();
         let closed = self.runtime.spawn(async move {
             let uses = directory.used_since(clock.now().time - POLL_INTERVAL);
             if let Err(fault) = registry.record_last_used(&uses).await {
-                tracing::warn!(%fault, "the last uses of keys are not noted");
+                tracing::warn!(%fault, "failed to record the last uses of keys");
             }
             registry.close().await;
         });
         if !matches!(timeout(MAX_DURATION, closed).await, Ok(Ok(()))) {
-            tracing::warn!("the store is not closed: its write-ahead log stays beside it");
+            tracing::warn!("store not closed: keep its write-ahead log (-wal) beside it");
         }
     }
 

@@ -1,4 +1,4 @@
-//! One connection from a client: hyper over a stream, requests into the routes.
+//! Serves a client connection: runs hyper on the stream and passes the requests to the routes.
 
 use std::{
     convert::Infallible, future::poll_fn, net::IpAddr, pin::Pin, sync::Arc, task::Poll, time::Duration,
@@ -25,70 +25,71 @@ use tower_service::Service;
 
 use super::{
     GatewayState,
-    response_body::{self, GatewayBody},
-    backend::Dispatch,
-    client_body::{BodyProgress, ClientBody, Close},
-    frame_budget::FrameBudget,
-    access_log::{self, Logged, AccessRecord},
-    metrics::{WorkerMetrics, Metrics, HeadError},
-    client_addr::{ClientAddr, TrustedProxies},
-    request_id::{self, RequestId},
-    routes::Routes,
-    client_stream::ClientStream,
-    h2_streams::StreamExecutor,
+    access_log::{self, AccessRecord, Logged},
     activity::ConnectionActivity,
+    backend::Dispatch,
+    client_addr::{ClientAddr, TrustedProxies},
+    client_body::{BodyProgress, ClientBody, Close},
+    client_stream::ClientStream,
+    frame_budget::FrameBudget,
+    h2_streams::StreamExecutor,
+    metrics::{HeadError, Metrics, WorkerMetrics},
+    request_id::{self, RequestId},
+    response_body::{self, GatewayBody},
+    routes::Routes,
 };
 use crate::{
     config::{Config, Limits},
     problem::DenialCode,
-    tower::{VerifyContent, Portcullis, PortcullisLayer, ResponseBody},
+    tower::{Portcullis, PortcullisLayer, ResponseBody, VerifyContent},
 };
 
 type LoggedBody = Logged<ResponseBody<GatewayBody>>;
 
-/// How an HTTP/2 connection begins (RFC 9113, section 3.4).
+/// The HTTP/2 connection preface (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What is read beyond the largest head that is taken, to answer which part of it is too large: more than
-/// the longest target that hyper tells from a large head (64 KiB).
+/// The number of bytes that are read beyond the largest allowed head, so that the response can tell which part of the
+/// head is too large. More than the longest target (64 KiB) for which hyper reports a long target instead of a large
+/// head.
 const BEYOND: u32 = 80 * 1024;
 
-/// The fields of a head that hyper takes if it is told nothing.
+/// The maximum number of headers that hyper accepts by default.
 const FIELDS: u32 = 100;
 
-/// Which protocol is spoken on a connection.
+/// The HTTP version of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1.
     Http1,
     /// HTTP/2.
     Http2,
-    /// Whichever the client begins with.
+    /// HTTP/1.1 or HTTP/2, by the first bytes from the client.
     Auto,
 }
 
-/// Why a connection is not driven any more.
+/// Reasons to stop driving a connection.
 enum DriveEnd {
-    /// It is closed.
+    /// The connection is closed.
     Closed,
-    /// It has been idle for too long.
+    /// The connection has been idle for too long.
     Idle,
-    /// It is to take no further requests: it is old, has had its last one, or the server goes down.
+    /// The connection accepts no further requests: it is too old, has had its last request, or the server shuts down.
     Over,
 }
 
-/// Where a connection comes from.
+/// The properties of a client connection.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionInfo {
-    /// Its address.
+    /// The IP address of the peer.
     pub peer: IpAddr,
-    /// Whether TLS is spoken on it.
+    /// Whether the connection uses TLS.
     pub secure: bool,
-    /// Which protocol is.
+    /// The HTTP version of the connection.
     pub protocol: Protocol,
 }
 
-/// All that a gateway does with a connection, wherever that comes from.
+/// Serves client connections with the routes of a gateway, independently of the transport.
 #[derive(Clone)]
 pub struct ConnectionHandler {
     service: Portcullis<Dispatch, Arc<Routes>, VerifyContent>,
@@ -105,13 +106,13 @@ fn service(routes: Routes, shared: &GatewayState) -> Portcullis<Dispatch, Arc<Ro
     layer
         .clock(shared.clock.clone())
         .peer_from(ClientAddr::peer_of)
-        // Nothing before this layer changes a target.
+        // No layer before this one changes the target.
         .original_from(|_| None)
         .layer(Dispatch(routes))
 }
 
 impl ConnectionHandler {
-    /// The routes of a configuration, over what [`Shared::open`] opened.
+    /// Creates a handler for the routes of a configuration, with the state that [`Shared::open`] opened.
     #[must_use]
     pub fn new(config: &Config, shared: &GatewayState) -> Self {
         let metrics = Metrics::default();
@@ -125,23 +126,23 @@ impl ConnectionHandler {
         }
     }
 
-    /// The same for one surface instead of the routes; what is counted is counted together.
+    /// Creates a handler for one surface instead of the routes. It shares the metrics of this handler.
     pub(super) fn with_surface(&self, surface: Router, config: &Config, shared: &GatewayState) -> Self {
         Self { service: service(Routes::only(surface, config), shared), ..self.clone() }
     }
 
-    /// One service instead of the routes, which is neither counted nor logged.
+    /// Creates a handler for one service instead of the routes. Its requests are neither counted nor logged.
     pub(super) fn uncounted(&self, router: Router, config: &Config, shared: &GatewayState) -> Self {
         let metrics = Metrics::default();
         Self { logs: false, counts: metrics.worker(), metrics, ..self.with_surface(router, config, shared) }
     }
 
-    /// What all workers have counted.
+    /// Returns the metrics of all workers.
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// The same for a worker, which counts for itself.
+    /// Creates a copy for a worker, which has counters of its own.
     pub(super) fn for_worker(&self) -> Self {
         Self { counts: self.metrics.worker(), ..self.clone() }
     }
@@ -150,7 +151,7 @@ impl ConnectionHandler {
         &self.counts
     }
 
-    /// Serves a connection until the client ends it, or `down` becomes true and the requests on it are
+    /// Serves a connection until the client closes it, or until `down` becomes true and all requests on it are
     /// answered.
     pub async fn serve<I>(&self, io: I, client: ConnectionInfo, down: watch::Receiver<bool>)
     where
@@ -164,9 +165,9 @@ impl ConnectionHandler {
             Protocol::Auto => {
                 let mut ending = down.clone();
                 let ends = async {
-                    // Without a sender there is no server any more either.
+                    // If the sender is dropped, the server has stopped, too.
                     drop(ending.wait_for(|down| *down).await);
-                    // What it begins with may be on its way.
+                    // The first bytes may be on their way.
                     sleep(usage.close_grace(&self.limits)).await;
                 };
                 tokio::select! {
@@ -185,7 +186,7 @@ impl ConnectionHandler {
         let served = if protocol == Protocol::Http2 {
             let io = FrameBudget::new(io, || {
                 self.counts.flood();
-                tracing::debug!(%peer, "a client sends too many frames that carry nothing");
+                tracing::debug!(%peer, "HTTP/2 frame budget exhausted, closing connection");
             });
             let http = self.http2().serve_connection(TokioIo::new(io), service);
             tokio::pin!(http);
@@ -219,16 +220,16 @@ impl ConnectionHandler {
             if let Some(why) = HeadError::from_error(&error) {
                 self.reject_head(why, peer, None);
             } else {
-                tracing::debug!(%error, %peer, "a client's connection ended");
+                tracing::debug!(%error, %peer, "client connection failed");
             }
         }
     }
 
-    /// Ends an HTTP/1.1 connection: who has begun a request and not come to its end in time is told.
+    /// Closes an HTTP/1.1 connection. A client that has sent only a part of a request in time gets 408.
     async fn finish(&self, mut io: impl AsyncWrite + Unpin, begun: &[u8], peer: IpAddr) {
         if begun.is_empty() {
-            // After a request with `Upgrade`, hyper leaves this to us. Whether or not it can be done, the
-            // connection is over.
+            // After a request with `Upgrade`, hyper leaves the shutdown to its caller. The connection is closed whether
+            // or not the shutdown succeeds.
             let _ = io.shutdown().await;
         } else {
             let id = RequestId::generate();
@@ -237,13 +238,13 @@ impl ConnectionHandler {
         }
     }
 
-    /// A head was refused before there was a request.
+    /// Counts and logs a head that was rejected before there was a request.
     fn reject_head(&self, why: HeadError, peer: IpAddr, id: Option<&RequestId>) {
         self.counts.unread(why);
         access_log::unread(why, peer, id);
     }
 
-    /// One request of a connection.
+    /// Handles one request of a connection.
     fn handle_request(
         &self,
         request: Request<Incoming>,
@@ -269,7 +270,7 @@ impl ConnectionHandler {
         Logged::new(answer, record, running).in_frames(version)
     }
 
-    /// Drives a connection until it, or its use, is over.
+    /// Drives a connection until it is closed, idle or exhausted, or the server shuts down.
     async fn drive<C: Future<Output = hyper::Result<()>>>(
         &self,
         mut connection: Pin<&mut C>,
@@ -281,11 +282,12 @@ impl ConnectionHandler {
             tokio::select! {
                 () = sleep(self.limits.connection_age.duration()) => DriveEnd::Over,
                 () = usage.idle(self.limits.head_timeout.duration(), idle) => DriveEnd::Idle,
-                // Without a sender there is no server any more either.
+                // If the sender is dropped, the server has stopped, too.
                 _ = down.wait_for(|down| *down) => DriveEnd::Over,
             }
         };
-        // So they are looked at when one of them has come, and not each time the connection moves.
+        // The future is polled only when one of its events has occurred, and not each time the connection makes
+        // progress.
         let mut ends: FuturesUnordered<_> = [ends].into_iter().collect();
         poll_fn(|cx| {
             if let Poll::Ready(served) = connection.as_mut().poll(cx) {
@@ -299,8 +301,8 @@ impl ConnectionHandler {
         .await
     }
 
-    /// Takes no further requests. Those that run may finish, and their answers be taken; who has none has
-    /// said its last word.
+    /// Shuts a connection down gracefully: open requests may finish and their responses may be read, but no further
+    /// requests are accepted.
     async fn graceful_shutdown<C: Future<Output = hyper::Result<()>>>(
         &self,
         mut connection: Pin<&mut C>,
@@ -308,7 +310,7 @@ impl ConnectionHandler {
         usage: &ConnectionActivity,
     ) -> hyper::Result<()> {
         if usage.is_fresh() {
-            // Its first request may be on its way; hyper would close the connection at once.
+            // The first request may be on its way. hyper would close the connection at once.
             tokio::select! {
                 served = &mut connection => return served,
                 () = sleep(usage.close_grace(&self.limits)) => {}
@@ -316,7 +318,7 @@ impl ConnectionHandler {
         }
         stop(connection.as_mut());
         tokio::select! {
-            // What it says last must go out, even when nothing is to be waited for.
+            // The last frames must be sent, even if there is nothing to wait for.
             biased;
             served = &mut connection => served,
             () = usage.drained(usage.close_grace(&self.limits)) => Ok(()),
@@ -326,9 +328,9 @@ impl ConnectionHandler {
     fn http1(&self) -> http1::Builder {
         let limits = &self.limits;
         let mut http = http1::Builder::new();
-        // How long a head takes is looked after with how long nothing comes: one timer for a connection.
+        // The timeout of a head is checked together with the idle timeout, to use one timer for each connection.
         http.header_read_timeout(None).max_buf_size(limits.head_bytes.get().saturating_add(BEYOND) as usize);
-        // Told its default, hyper would make room for the fields of each request on the heap.
+        // hyper heap-allocates the header table when `max_headers` is set, even to its default.
         if limits.head_fields.get() != FIELDS {
             http.max_headers(limits.head_fields.get() as usize);
         }
@@ -346,34 +348,38 @@ impl ConnectionHandler {
     }
 }
 
-/// Decides about the unread rest of the request. A response that leaves much of it unread, or that refuses a request
-/// which can be read in two ways, is the last one on its HTTP/1.1 connection: nothing behind that request's head is ever
-/// taken for another request.
-fn close_after_denial<B>(mut response: Response<B>, version: Version, progress: &BodyProgress) -> Response<B> {
+/// Decides what happens to the unread rest of the request. An HTTP/1.1 connection is closed after a response that
+/// leaves much of the request unread, or that denies an ambiguous request: no bytes after the head of such a request
+/// are parsed as another request.
+fn close_after_denial<B>(
+    mut response: Response<B>,
+    version: Version,
+    progress: &BodyProgress,
+) -> Response<B> {
     let close = match response.status() {
         _ if response.extensions().get::<DenialCode>().is_none() => Close::Unneeded,
         StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT => Close::Always,
         StatusCode::PAYLOAD_TOO_LARGE => Close::UnlessSmall,
         _ => Close::Unneeded,
     };
-    // HTTP/2 frames its streams: one cannot run into another.
+    // HTTP/2 frames each stream separately, so unread data cannot be parsed as another request.
     if progress.respond(close) && version < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-/// Removes the content of a response that must not have any: one to `HEAD` (RFC 9110, section 9.3.2; hyper removes it on
-/// HTTP/1.1 only), and one whose status excludes it (section 6.4.1).
+/// Removes the body of a response that must not have one: a response to `HEAD` (RFC 9110, section 9.3.2; hyper removes
+/// it on HTTP/1.1 only), or a response whose status forbids it (section 6.4.1).
 fn without_content<B: Body<Data = Bytes>>(
     mut response: Response<ResponseBody<B>>,
     head: bool,
 ) -> Response<ResponseBody<B>> {
     let status = response.status();
-    // Not even an empty one is announced (section 8.6).
+    // Such responses must not have a `Content-Length`, not even 0 (section 8.6).
     if status == StatusCode::NO_CONTENT
         || status.is_informational()
-        // Unlike that of a 304, the length of a 205 describes content that does not follow.
+        // The `Content-Length` of a 205 describes a body that does not follow, unlike that of a 304.
         || status == StatusCode::RESET_CONTENT && !head
     {
         response.headers_mut().remove(header::CONTENT_LENGTH);
@@ -398,9 +404,9 @@ pub(super) mod tests {
 
     use super::*;
     use crate::{
-        model::{Pepper, Peppers, SealKey, Sealer},
         clock::SystemClock,
         directory::Directory,
+        model::{Pepper, Peppers, SealKey, Sealer},
         registry::memory::Memory,
     };
 
@@ -416,7 +422,7 @@ pub(super) mod tests {
         ConnectionHandler::new(&Config::parse(&format!("{head}{text}")).unwrap(), &shared)
     }
 
-    /// For the gateway an answer is through when it lies in a buffer; for a slow client it has just begun.
+    /// For the gateway, a response is finished when it is buffered. A slow client has only begun to read it then.
     #[tokio::test(start_paused = true)]
     async fn the_last_answer_on_a_connection_is_not_cut_while_it_is_taken() {
         let (near, mut far) = tokio::io::duplex(64);

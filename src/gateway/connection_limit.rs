@@ -1,4 +1,4 @@
-//! How many connections may be open: in all, and from one address.
+//! Limits the open connections: in total, and for each client address.
 
 use std::{
     collections::HashMap,
@@ -9,21 +9,21 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{log_throttle::LogThrottle, metrics::ConnectionOutcome, client_addr::TrustedProxies};
+use super::{client_addr::TrustedProxies, log_throttle::LogThrottle, metrics::ConnectionOutcome};
 use crate::{client_prefix::client_prefix, config::Limits};
 
-/// The interval between two lines about connections that are turned away.
+/// The interval between two log lines about rejected connections.
 const REFUSED_LINES: Duration = Duration::from_secs(1);
 
-/// The interval between two lines about connections that cannot be accepted.
+/// The interval between two log lines about connections that cannot be accepted.
 const FAILED_LINES: Duration = Duration::from_secs(10);
 
-/// Counts open connections, and turns away those beyond the limits.
+/// Counts open connections, and rejects connections over the limits.
 #[derive(Debug)]
 pub(super) struct ConnectionLimit {
     most: u32,
     most_of_one: u32,
-    /// Many stand behind one of these.
+    /// Addresses without a limit of their own, because many clients share each of them.
     proxies: TrustedProxies,
     open: Mutex<Open>,
     refused: LogThrottle,
@@ -33,15 +33,15 @@ pub(super) struct ConnectionLimit {
 #[derive(Debug, Default)]
 struct Open {
     all: u32,
-    /// Only addresses that have a connection: never more entries than connections.
+    /// The addresses that have a connection, so there are never more entries than connections.
     by_address: HashMap<IpAddr, u32>,
 }
 
-/// Why a connection is turned away.
+/// The rejection of a connection.
 #[derive(Debug)]
 pub(super) struct Rejected {
     pub(super) fate: ConnectionOutcome,
-    /// How many there were since this was last told, when it is time to tell it.
+    /// The number of rejections since the last log line, if it is time for another line.
     pub(super) tell: Option<u64>,
 }
 
@@ -57,10 +57,10 @@ impl ConnectionLimit {
         })
     }
 
-    /// A place for a connection.
+    /// Acquires a permit for a connection.
     ///
     /// # Errors
-    /// When there is none left.
+    /// Fails if a limit is reached.
     pub(super) fn try_acquire(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionPermit, Rejected> {
         let trusted = self.proxies.trusts(address.to_canonical());
         let address = client_prefix(address);
@@ -81,24 +81,24 @@ impl ConnectionLimit {
         Rejected { fate, tell: self.refused.record(Instant::now()) }
     }
 
-    /// Counts a connection that could not be accepted. Returns how many there were since the last line about
-    /// it, if it is time for another one.
+    /// Counts a failure to accept a connection. Returns the number of failures since the last log line, if it is time
+    /// for another line.
     pub(super) fn accept_failed(&self) -> Option<u64> {
         self.failed.record(Instant::now())
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     pub(super) fn open(&self) -> u32 {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).all
     }
 }
 
-/// How many connections are open, through all doors there are.
+/// Returns the number of open connections of all given connection limits.
 pub(super) fn open_connections(doors: &[Arc<ConnectionLimit>]) -> u32 {
     doors.iter().map(|doors| doors.open()).sum()
 }
 
-/// The place of an open connection.
+/// The permit of an open connection.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     doors: Arc<ConnectionLimit>,
@@ -143,7 +143,10 @@ mod tests {
     fn one_address_cannot_take_every_place() {
         let doors = doors(3, 2);
         let seats: Vec<_> = (0..2).map(|_| doors.try_acquire(address("192.0.2.1")).unwrap()).collect();
-        assert_eq!(turned_away(doors.try_acquire(address("192.0.2.1"))), ConnectionOutcome::NoPlaceForAddress);
+        assert_eq!(
+            turned_away(doors.try_acquire(address("192.0.2.1"))),
+            ConnectionOutcome::NoPlaceForAddress
+        );
         let written_otherwise = doors.try_acquire(address("::ffff:192.0.2.1"));
         assert_eq!(turned_away(written_otherwise), ConnectionOutcome::NoPlaceForAddress);
         let other = doors.try_acquire(address("192.0.2.2")).unwrap();

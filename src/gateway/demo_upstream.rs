@@ -1,4 +1,4 @@
-//! A service to stand behind a first gateway: it tells what reached it.
+//! A demo upstream for a first gateway. Each response describes the request that reached it.
 
 use std::net::SocketAddr;
 
@@ -6,16 +6,16 @@ use anyhow::Context;
 use axum::{Json, Router, extract::Request};
 use serde_json::{Value, json};
 
-/// Serves on an address until the process ends: every request is answered with its own method, target
-/// and fields, as JSON.
+/// Serves on an address until the process ends. The response to each request is its method, target and headers, as
+/// JSON.
 ///
 /// # Errors
-/// When it cannot listen there.
+/// Fails if the address cannot be bound.
 pub async fn demo(address: SocketAddr) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}"))?;
-    axum::serve(listener, Router::new().fallback(tell)).await.context("serving")
+    axum::serve(listener, Router::new().fallback(tell)).await.context("failed to serve")
 }
 
 async fn tell(request: Request) -> Json<Value> {

@@ -1,8 +1,7 @@
-//! File descriptors: as many as the system allows, shared out so that no use of them starves another.
+//! Divides the file descriptors that the system allows, so that no use of them starves another.
 //!
-//! A client's connection usually needs a second one to an upstream, so clients and upstreams get the same
-//! share. What the management listeners get is theirs alone: an administrator comes in while the public
-//! listeners are full.
+//! A client connection usually needs a second connection, to an upstream, so clients and upstreams get equal shares.
+//! The management listeners have shares of their own: an administrator can connect while the public listeners are full.
 
 use std::num::NonZeroU32;
 
@@ -10,41 +9,40 @@ use rlimit::Resource;
 
 use crate::config::Limits;
 
-/// Kept for the store, the log, secrets and other files.
+/// Reserved for the store, the log, secrets and other files.
 const FILES: u64 = 48;
 
-/// Kept for each worker: its event queue, its waker, its signal pipe, and a margin.
+/// Reserved for each worker: its event queue, its waker, its signal pipe, and a margin.
 const PER_WORKER: u64 = 6;
 
-/// The most that each management listener gets.
+/// The maximum share of each management listener.
 const MANAGEMENT: u64 = 512;
 
-/// The least that clients get, however few descriptors there are.
+/// The minimum share of client connections, however few descriptors there are.
 const LEAST: u64 = 16;
 
-/// Raises the process's soft limit of open files as far as the system allows. Returns the limit that then
-/// holds.
+/// Raises the soft limit of open files of the process as far as the system allows. Returns the resulting limit.
 pub(super) fn raise_limit() -> u64 {
     rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {
         let limit = Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
-        tracing::debug!(%error, limit, "the limit of open files stays as it is");
+        tracing::debug!(%error, limit, "failed to raise the limit of open files");
         limit
     })
 }
 
-/// The connections that each kind of listener may have open, and the upstreams.
+/// The maximum number of open connections for each kind of listener, and for upstreams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct DescriptorShares {
-    /// Of all public listeners together.
+    /// The share of all public listeners together.
     pub(super) public: u32,
-    /// Of the admin listener, and as many of the metrics listener.
+    /// The share of the admin listener. The metrics listener has a share of the same size.
     pub(super) management: u32,
-    /// To all upstreams together.
+    /// The share of all upstreams together.
     pub(super) upstream: u32,
 }
 
 impl DescriptorShares {
-    /// Shares out a limit of open files, for so many workers that each accept from so many listeners.
+    /// Divides a limit of open files for a number of workers that each accept from a number of listeners.
     pub(super) fn divide(limit: u64, workers: u64, listeners: u64) -> Self {
         let kept = FILES + workers * (PER_WORKER + listeners);
         let free = limit.saturating_sub(kept);
@@ -54,18 +52,18 @@ impl DescriptorShares {
         Self { public: number(public), management: number(management), upstream: number(public) }
     }
 
-    /// The configured limits of the public listeners, as far as the descriptors allow them.
+    /// Returns the configured limits of the public listeners, lowered if there are not enough descriptors.
     pub(super) fn public_limits(self, configured: &Limits) -> Limits {
         clamped(configured, self.public)
     }
 
-    /// The share of one management listener.
+    /// Returns the configured limits, lowered to the share of one management listener.
     pub(super) fn management_limits(self, configured: &Limits) -> Limits {
         clamped(configured, self.management)
     }
 }
 
-/// At most so many connections; if that is fewer than configured, one address cannot take more than half.
+/// Lowers the limits to a number of connections. If that is fewer than configured, one address may have at most half.
 fn clamped(configured: &Limits, most: u32) -> Limits {
     let most = NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN);
     if configured.connections <= most {

@@ -1,4 +1,4 @@
-//! The request fields that do not reach a service behind.
+//! Removes request headers that must not reach an upstream.
 
 use http::{HeaderName, header};
 use smallvec::SmallVec;
@@ -8,11 +8,11 @@ use crate::{
     header_value::eq_ignore_case,
 };
 
-/// The request fields that are removed before a request is forwarded, whatever belongs to its connection apart.
+/// The request headers that are removed before a request is forwarded, in addition to hop-by-hop headers.
 #[derive(Debug, Clone)]
 pub(super) struct FieldFilter {
     removed: RemovedFields,
-    /// The names of fields that only the gateway sets.
+    /// The names of the headers that only the gateway sets.
     own: SmallVec<[HeaderName; 2]>,
 }
 
@@ -23,19 +23,19 @@ impl FieldFilter {
         Self { removed: server.removed_fields.clone(), own }
     }
 
-    /// Returns `true` if a client's field of this name is removed.
+    /// Returns `true` if a client's header of this name is removed.
     ///
-    /// Names of anything else than letters, digits and hyphens are: CGI and its descendants fold such signs to
-    /// the one that hyphens become, so that `X_Caller_Id` or `X.Forwarded.For` would be taken for a field of ours.
-    /// nginx ignores them, too (`ignore_invalid_headers`, `underscores_in_headers`).
+    /// Names with other characters than letters, digits and hyphens are always removed: CGI and its descendants replace
+    /// such characters and hyphens by the same character, so that `X_Caller_Id` or `X.Forwarded.For` would be read as a
+    /// header of the gateway. nginx ignores such headers, too (`ignore_invalid_headers`, `underscores_in_headers`).
     pub(super) fn removes(&self, name: &HeaderName) -> bool {
         let text = name.as_str();
         let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         !is_plain
-            // The server has already answered it with 100.
+            // The server has already answered `Expect` with 100.
             || *name == header::EXPECT
-            // Trailers are not forwarded: no policy saw them, and a service that reads them as fields of the head
-            // would take an identity from them.
+            // Trailers are not forwarded: no policy has checked them, and an upstream that merges them into the headers
+            // could read an identity from them.
             || *name == header::TRAILER
             || self.own.iter().any(|own| eq_ignore_case(text, own.as_str()))
             || self.removed.contains(text)

@@ -1,4 +1,4 @@
-//! The service at the end of a route: one request to the service behind, one answer back.
+//! Forwards a request to an upstream and returns its response.
 
 mod body;
 
@@ -21,13 +21,13 @@ use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
 use super::{
-    response_body::GatewayBody,
+    client_addr::ClientAddr,
     client_body::ClientBody,
     field_filter::FieldFilter,
     framing::{self, Reuse},
     hop_headers::{self, UnclaimedKeys},
-    client_addr::ClientAddr,
-    pool::{UpstreamPool, UpstreamConnection},
+    pool::{UpstreamConnection, UpstreamPool},
+    response_body::GatewayBody,
 };
 use crate::{
     Admission, Denial,
@@ -37,7 +37,7 @@ use crate::{
 };
 use body::Progress;
 
-/// A service behind.
+/// An upstream of the configuration.
 #[derive(Debug)]
 pub(super) struct Upstream {
     name: String,
@@ -75,13 +75,13 @@ impl Upstream {
         let (mut head, body) = request.into_parts();
         let admission = head.extensions.remove::<Admission>().unwrap_or_default();
         let Some(origin) = head.extensions.remove::<ClientAddr>() else {
-            return Err(Denial::internal("a request without an origin came to be forwarded"));
+            return Err(Denial::internal("request to forward has no client address"));
         };
         head.extensions.clear();
-        // A key that no policy here asked for is none of the service's business.
+        // A key that no policy checked is of no use to the upstream.
         let keys = if admission.identity().is_none() { UnclaimedKeys::Drop } else { UnclaimedKeys::Keep };
         hop_headers::rewrite_request(&mut head, &origin, &self.filter, keys);
-        // HTTP/1.0 may leave it out; we speak HTTP/1.1, which may not.
+        // HTTP/1.0 requests may omit `Host`. The request is forwarded as HTTP/1.1, which requires it.
         if !head.headers.contains_key(header::HOST)
             && let Ok(host) = HeaderValue::try_from(self.address().to_string())
         {
@@ -97,7 +97,7 @@ impl Upstream {
         let (link, response) = self.exchange(Request::from_parts(head, body), progress.as_ref()).await?;
         let (mut head, body) = response.into_parts();
         let reuse = framing::check(&method, &mut head).map_err(|error| self.unreachable(&error))?;
-        // What it speaks ends here; the server says what the client speaks.
+        // The version is that of the upstream's connection. The server sets the version that the client uses.
         head.version = Version::default();
         hop_headers::strip_response(&mut head.headers);
         let keep = (reuse == Reuse::Allowed).then(|| self.keep.clone());
@@ -105,9 +105,9 @@ impl Upstream {
         Ok(Response::from_parts(head, GatewayBody::Upstream(body)))
     }
 
-    /// Sends a request on an idle connection if there is one, which may turn out to be closed: then it is sent once
-    /// more, on a fresh connection, if nothing of a response came and the service cannot have acted upon it twice
-    /// (RFC 9110, section 9.2.2).
+    /// Sends a request on an idle connection if there is one. If the connection turns out to be closed, the request is
+    /// sent again on a new connection, provided that no response was read and the upstream cannot have processed the
+    /// request twice (RFC 9110, section 9.2.2).
     async fn exchange(
         &self,
         request: Request<RequestBody>,
@@ -122,7 +122,7 @@ impl Upstream {
         let recorded = || link.exchange.repeatable(&method).filter(|_| progress.is_none());
         match error.take_message().or_else(|| Some(recorded()?.map(|()| RequestBody::empty()))) {
             Some(request) => {
-                tracing::debug!(upstream = %self.name, error = %error.error(), "retrying on a fresh connection");
+                tracing::debug!(upstream = %self.name, error = %error.error(), "retrying on a new connection");
                 drop(link);
                 self.exchange_afresh(request, progress).await
             }
@@ -142,7 +142,7 @@ impl Upstream {
         }
     }
 
-    /// The denial for an exchange that failed: a fault in the client's content is not the service's.
+    /// Returns the denial for an exchange that failed. An error in the client's body is not blamed on the upstream.
     fn failed(&self, error: TrySendError<Request<RequestBody>>, progress: Option<&Progress>) -> Denial {
         let fault = progress.and_then(Progress::fault);
         fault.unwrap_or_else(|| self.unreachable(&error.into_error()))
@@ -150,14 +150,13 @@ impl Upstream {
 
     async fn connect(&self) -> Result<UpstreamConnection, Denial> {
         let Ok(connected) = timeout(self.connect_timeout, self.keep.connect()).await else {
-            let inside = format!("{} ({}) does not take connections", self.name, self.address());
+            let inside = format!("upstream {} ({}): connect timed out", self.name, self.address());
             return Err(Denial::GatewayTimeout { inside: inside.into() });
         };
         connected.map_err(|error| self.unreachable(&error))
     }
 
-    /// Waits for the answer's head: as long as the request is still on its way, and then for as long as
-    /// the service behind may take.
+    /// Waits for the head of the response: until the request is sent, and then for up to the read timeout.
     async fn await_response(
         &self,
         link: &mut UpstreamConnection,
@@ -170,14 +169,14 @@ impl Upstream {
         link.patience.set(deadline);
         poll_fn(|cx| {
             let _ = link.drive(cx);
-            // Nobody but the connection, driven just now, moves it: it needs not wake us a second time.
+            // Only the connection, which was driven just now, completes the response: a second wake-up is not needed.
             if let Poll::Ready(answer) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 return Poll::Ready(Ok(answer));
             }
-            // Asked with our waker each time: when this task has had its turn, tokio makes everything pend,
-            // the answer above too, and wakes whom it was asked by.
+            // The timer is polled with the task's waker each time: if the task has used up its budget, tokio returns
+            // `Pending` from everything, also from the response above, and wakes only the waker of the last poll.
             while link.patience.poll(cx).is_ready() {
-                // A client that keeps us waiting has a limit of its own.
+                // A client that sends its body slowly has a timeout of its own.
                 let last = progress.map(Progress::last);
                 if let Some(later) =
                     last.map(|last| last + self.read_timeout).filter(|later| *later > deadline)
@@ -185,7 +184,7 @@ impl Upstream {
                     deadline = later;
                     link.patience.set(later);
                 } else {
-                    let inside = format!("{} ({}) does not answer", self.name, self.address());
+                    let inside = format!("upstream {} ({}): response timed out", self.name, self.address());
                     return Poll::Ready(Err(Denial::GatewayTimeout { inside: inside.into() }));
                 }
             }
@@ -195,30 +194,30 @@ impl Upstream {
     }
 
     fn unreachable(&self, error: &dyn std::error::Error) -> Denial {
-        Denial::BadGateway { inside: format!("{} ({}): {error}", self.name, self.address()).into() }
+        Denial::BadGateway { inside: format!("upstream {} ({}): {error}", self.name, self.address()).into() }
     }
 }
 
-/// Frames a request's content for HTTP/1.1, whatever framed it before.
+/// Frames the body of a request for HTTP/1.1, independently of its framing by the client.
 fn frame_request(head: &mut request::Parts, body: &impl Body) {
     if !body.is_end_stream() {
-        // Of itself, hyper sends a GET without a length as one without content.
+        // By default, hyper sends a GET of unknown length as a request without a body.
         if body.size_hint().exact().is_none() {
             head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     } else if expects_content(&head.method) && !head.headers.contains_key(header::CONTENT_LENGTH) {
-        // RFC 9110, section 8.6: some services answer 411 otherwise.
+        // Some upstreams return 411 otherwise (RFC 9110, section 8.6).
         head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
 }
 
-/// Returns `true` if a method anticipates content: POST, PUT, PATCH, and those that HTTP itself does not define.
+/// Returns `true` if a method anticipates a body: POST, PUT, PATCH, and methods that HTTP itself does not define.
 fn expects_content(method: &Method) -> bool {
     ![Method::GET, Method::HEAD, Method::DELETE, Method::OPTIONS, Method::TRACE, Method::CONNECT]
         .contains(method)
 }
 
-/// Forwards to a service behind.
+/// Forwards requests to an upstream.
 #[derive(Clone)]
 pub(super) struct Forward(pub(super) Arc<Upstream>);
 
@@ -235,8 +234,8 @@ impl Service<Request<tower::RequestBody<ClientBody>>> for Forward {
         let upstream = self.0.clone();
         Box::pin(async move {
             Ok(upstream.forward(request).await.unwrap_or_else(|denial| match denial {
-                // The client broke off its content after the service had begun to read it: that counts towards the
-                // client's limits, or else it could use up the service for nothing.
+                // The client aborted its body after the upstream had begun to read it. That counts towards the client's
+                // limits: otherwise the client could load the upstream for free.
                 Denial::BadRequest { .. } | Denial::RequestTimeout => GatewayBody::denial_response(&denial),
                 _ => GatewayBody::unserved(&denial),
             }))

@@ -1,9 +1,9 @@
-//! HTTP/2 frames that carry nothing, and how many of them a client may send.
+//! Limits the HTTP/2 frames without content that a client may send.
 //!
-//! PRIORITY, `WINDOW_UPDATE`, PING, SETTINGS and their like cost a client next to nothing and the gateway a
-//! little each; hyper bounds only some of them. A connection has a budget for them: whatever moves content or
-//! answers requests earns more, so no ratio that a working client needs is ever refused, and a flood ends its
-//! connection with GOAWAY. Envoy bounds the same frames by what was sent before.
+//! PRIORITY, `WINDOW_UPDATE`, PING, SETTINGS and similar frames cost a client almost nothing and the gateway a little
+//! each. hyper limits only some of them. Each connection has a budget for such frames. Body data and responses add to
+//! the budget, so that every ratio that a working client needs is allowed. A flood ends the connection with GOAWAY.
+//! Envoy limits these frames by the amount of data sent before, too.
 
 use std::{
     io,
@@ -16,53 +16,53 @@ use tokio::{
     time::Instant,
 };
 
-/// The client connection preface (RFC 9113, section 3.4), which comes before the first frame.
+/// The length of the client connection preface (RFC 9113, section 3.4), which precedes the first frame.
 const PREFACE_BYTES: usize = 24;
 
-/// The bytes of a frame's head (RFC 9113, section 4.1).
+/// The length of a frame header (RFC 9113, section 4.1).
 const HEAD_BYTES: usize = 9;
 
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
 const PADDED: u8 = 0x8;
 
-/// The frames that may come before anything was earned.
+/// The initial budget of a connection, in frames.
 const INITIAL: u32 = 1_000;
 
-/// The most that can be saved up.
+/// The maximum budget of a connection, in frames.
 const LARGEST: u32 = 1 << 16;
 
-/// The frames that a connection earns each second, whatever happens on it: a long stream may be kept alive by PING.
+/// The frames that a connection earns each second, independently of its traffic: PING may keep a long stream alive.
 const PER_SECOND: u32 = 10;
 
-/// The frames that an answer earns.
+/// The frames that a response earns.
 const PER_ANSWER: u32 = 16;
 
-/// The frames that a frame of an answer's content earns, besides its bytes.
+/// The frames that each DATA frame of a response earns, in addition to its bytes.
 const PER_CONTENT_FRAME: u32 = 4;
 
-/// The bytes of an answer's content that earn one more frame: clients may update their windows as often.
+/// The bytes of a response body that earn one more frame. Clients may update their windows as often.
 const ANSWER_BYTES: u32 = 32;
 
-/// The bytes of a request's content that earn one more frame.
+/// The bytes of a request body that earn one more frame.
 const REQUEST_BYTES: u32 = 256;
 
-/// The head of a frame, as far as the budget needs it.
+/// The parts of a frame header that the budget needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Frame {
     kind: u8,
     stream: u32,
-    /// Bytes of its payload, without padding.
+    /// The length of the payload in bytes, without padding.
     content: u32,
 }
 
-/// Finds the frames in one direction of a connection, however its bytes are cut into pieces.
+/// Finds the frames in one direction of a connection, for any division of the bytes into reads.
 #[derive(Debug, Default)]
 struct Scanner {
-    /// The head, and for padded content one byte more, as far as it has come.
+    /// The bytes of the frame header read so far, and one byte more for padded DATA frames.
     head: [u8; HEAD_BYTES + 1],
     filled: usize,
-    /// Bytes that still belong to the preface or to the last frame's payload.
+    /// The bytes left of the preface or of the last frame's payload.
     skip: usize,
 }
 
@@ -89,7 +89,7 @@ impl Scanner {
             self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
             self.filled += taken;
             bytes = &bytes[taken..];
-            // With its head complete, a frame may turn out to have one more byte to look at.
+            // When its header is complete, a frame may turn out to have one more byte to read.
             if self.filled == self.wanted() {
                 let (frame, skip) = self.frame();
                 (self.filled, self.skip) = (0, skip);
@@ -98,14 +98,14 @@ impl Scanner {
         }
     }
 
-    /// Bytes that are looked at of the frame that has begun.
+    /// Returns the number of bytes to read at the beginning of the current frame.
     fn wanted(&self) -> usize {
         let [high, middle, low, kind, flags, ..] = self.head;
         let has_padding = kind == DATA && flags & PADDED != 0 && (high, middle, low) != (0, 0, 0);
         if self.filled >= HEAD_BYTES && has_padding { HEAD_BYTES + 1 } else { HEAD_BYTES }
     }
 
-    /// The frame whose head is complete, and how many more bytes it has.
+    /// Returns the frame whose header is complete, and the number of its bytes that are left.
     fn frame(&self) -> (Frame, usize) {
         let [high, middle, low, kind, _, stream @ .., padding] = self.head;
         let length = u32::from_be_bytes([0, high, middle, low]);
@@ -117,11 +117,11 @@ impl Scanner {
     }
 }
 
-/// Frames without content that a client may still send.
+/// The number of frames without content that a client may still send.
 #[derive(Debug)]
 struct Budget {
     left: u32,
-    /// The time up to which the connection has had what it earns each second.
+    /// The time up to which the budget for each second was added.
     paid: Instant,
 }
 
@@ -134,7 +134,7 @@ impl Budget {
         self.left = self.left.saturating_add(frames).min(LARGEST);
     }
 
-    /// Returns `false` if nothing is left. The clock is read only then.
+    /// Spends one frame. Returns `false` if the budget is used up. The clock is read only in that case.
     fn spend(&mut self, now: impl FnOnce() -> Instant) -> bool {
         if self.left == 0 {
             let seconds = now().saturating_duration_since(self.paid).as_secs();
@@ -148,7 +148,7 @@ impl Budget {
         true
     }
 
-    /// Takes a client's frame into account. Returns `false` if it is one too many.
+    /// Accounts for a frame of the client. Returns `false` if the budget is used up.
     fn received(&mut self, frame: Frame, now: impl FnOnce() -> Instant) -> bool {
         if frame.kind == DATA && frame.content > 0 {
             self.earn(frame.content / REQUEST_BYTES);
@@ -157,7 +157,7 @@ impl Budget {
         self.spend(now)
     }
 
-    /// Takes a frame to the client into account.
+    /// Accounts for a frame sent to the client.
     fn sent(&mut self, frame: Frame) {
         match frame.kind {
             HEADERS => self.earn(PER_ANSWER),
@@ -167,14 +167,14 @@ impl Budget {
     }
 }
 
-/// The stream of an HTTP/2 connection. When its client's budget is used up, it is told so with
-/// `GOAWAY(ENHANCE_YOUR_CALM)`, and nothing more is read from it.
+/// The stream of an HTTP/2 connection. When the client has used up its budget, the stream sends
+/// `GOAWAY(ENHANCE_YOUR_CALM)` and reads nothing more.
 pub(super) struct FrameBudget<I, F> {
     io: I,
     received: Scanner,
     sent: Scanner,
     budget: Budget,
-    /// The highest stream that the client has begun.
+    /// The highest stream id that the client has used.
     last_stream: u32,
     exhausted: bool,
     /// Called when the budget is used up.
@@ -194,7 +194,7 @@ impl<I, F: FnMut() + Unpin> FrameBudget<I, F> {
         }
     }
 
-    /// Takes bytes of the client into account.
+    /// Accounts for bytes read from the client.
     fn account(&mut self, bytes: &[u8]) {
         let Self { received, budget, last_stream, exhausted, .. } = self;
         received.scan(bytes, |frame| {
@@ -207,8 +207,8 @@ impl<I, F: FnMut() + Unpin> FrameBudget<I, F> {
 }
 
 impl<I: AsyncWrite + Unpin, F> FrameBudget<I, F> {
-    /// Says goodbye, if that can be done without waiting: not in the middle of another frame, nor to a
-    /// client that takes nothing.
+    /// Sends GOAWAY if that is possible without waiting: not in the middle of another frame, and not if the client is
+    /// not reading.
     fn go_away(&mut self, cx: &mut Context<'_>) {
         if self.sent.is_between_frames() {
             let goaway = goaway(self.last_stream);
@@ -219,7 +219,7 @@ impl<I: AsyncWrite + Unpin, F> FrameBudget<I, F> {
     }
 }
 
-/// `GOAWAY(ENHANCE_YOUR_CALM)` (RFC 9113, section 6.8).
+/// Returns the frame `GOAWAY(ENHANCE_YOUR_CALM)` (RFC 9113, section 6.8).
 fn goaway(last_stream: u32) -> [u8; HEAD_BYTES + 8] {
     const GOAWAY: u8 = 0x7;
     const ENHANCE_YOUR_CALM: u32 = 0xb;
@@ -245,7 +245,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() + Unpin> AsyncRead for FrameB
         ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
         self.account(&buffer.filled()[before..]);
         if self.exhausted {
-            // An end, not an error: so the connection is closed in order, and the client reads why.
+            // Reports the end of the stream instead of an error, so that the connection is closed in order and the
+            // client can read the GOAWAY frame.
             buffer.set_filled(before);
             (self.on_flood)();
             self.go_away(cx);
@@ -257,7 +258,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() + Unpin> AsyncRead for FrameB
 impl<I: AsyncWrite + Unpin, F: FnMut() + Unpin> AsyncWrite for FrameBudget<I, F> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.exhausted {
-            // Nothing follows GOAWAY.
+            // GOAWAY is the last frame.
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;

@@ -1,15 +1,15 @@
-//! The framing of the responses of services behind (RFC 9112, section 6).
+//! Checks the framing of upstream responses (RFC 9112, section 6).
 //!
-//! A response is held to the same rules as a request: whatever two readers could frame differently is not forwarded.
-//! Its body is framed anew for the client, so that exactly one framing goes out.
+//! Responses follow the same rules as requests: a response that two recipients could frame differently is not
+//! forwarded. The body is framed again for the client, so that the response has exactly one framing.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, response};
 
 use super::hop_headers;
 use crate::header_value;
 
-/// Fields that stand once in a response, and mean different things to different readers when there are two of them.
-/// The first one is kept, as by nginx.
+/// Headers that a response may have only once, and that recipients interpret differently if they are repeated. The
+/// first value is kept, as in nginx.
 const ONCE: [HeaderName; 12] = [
     header::AGE,
     header::CONTENT_DISPOSITION,
@@ -25,7 +25,7 @@ const ONCE: [HeaderName; 12] = [
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
 ];
 
-/// Fields that a recipient may not take from trailers (RFC 9110, section 6.5.1): framing, routing, authentication,
+/// Fields that a recipient may not accept from trailers (RFC 9110, section 6.5.1): framing, routing, authentication,
 /// control data, and the format of the content.
 const NO_TRAILERS: [HeaderName; 24] = [
     header::AGE,
@@ -54,57 +54,59 @@ const NO_TRAILERS: [HeaderName; 24] = [
     header::WWW_AUTHENTICATE,
 ];
 
-/// The permission to carry another exchange on a connection.
+/// The permission to use a connection for another exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reuse {
     Allowed,
-    /// Nobody can be sure where the next response on the connection begins, or which version it takes.
+    /// The beginning or the HTTP version of the next response on the connection is uncertain.
     Denied,
 }
 
-/// The reason why a response is not forwarded.
+/// The reason not to forward a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidResponse {
-    #[error("the status {0} is not a final status of HTTP")]
+    #[error("status {0} is not a final HTTP status")]
     Status(StatusCode),
-    #[error("the transfer coding is not exactly chunked")]
+    #[error("Transfer-Encoding is not exactly `chunked`")]
     TransferCoding,
-    #[error("the Content-Length is not exactly one plain number")]
+    #[error("Content-Length is not a single decimal number")]
     Length,
 }
 
-/// Checks the framing of a response, and removes what is not to be forwarded of it.
+/// Checks the framing of a response, and removes the headers that must not be forwarded.
 ///
 /// # Errors
-/// When the response cannot be framed in exactly one way (502).
+/// Fails if the response cannot be framed in exactly one way (502).
 pub(super) fn check(request: &Method, head: &mut response::Parts) -> Result<Reuse, InvalidResponse> {
     if head.status.is_informational() || head.status.as_u16() > 599 {
         return Err(InvalidResponse::Status(head.status));
     }
     let chunked = is_chunked(&head.headers)?;
     let length = length(&head.headers)?;
-    // On a connection on which HTTP/1.0 was once spoken, hyper sends HTTP/1.0, in which content of unknown length
-    // cannot be sent.
+    // If an upstream has used HTTP/1.0 on a connection, hyper continues with HTTP/1.0, in which a body of unknown
+    // length cannot be sent.
     let mut reuse = if head.version == Version::HTTP_11 { Reuse::Allowed } else { Reuse::Denied };
     if chunked && head.version != Version::HTTP_11 {
         return Err(InvalidResponse::TransferCoding);
     }
     if chunked && length.is_some() {
-        // RFC 9112, section 6.3: chunked wins, and an intermediary removes the length. As it may be the trace of an
-        // attack, nothing else is read from this connection.
+        // RFC 9112, section 6.3: chunked takes precedence, and an intermediary removes the length. Because this may be
+        // an attack, no other response is read from the connection.
         head.headers.remove(header::CONTENT_LENGTH);
         reuse = Reuse::Denied;
     }
     let has_no_content = head.status == StatusCode::NO_CONTENT;
     if has_no_content && (chunked || length.is_some()) {
-        // RFC 9110, section 8.6: a server must not send it. A service that does may send content, too.
+        // RFC 9110, section 8.6: a server must not send `Content-Length` with a 204. An upstream that does may send a
+        // body, too.
         head.headers.remove(header::CONTENT_LENGTH);
         if length != Some(0) {
             reuse = Reuse::Denied;
         }
     }
-    // A response to HEAD describes content that it does not have, and some services send it all the same. What comes
-    // at once, hyper notices; what came later could be taken for the response to another request.
+    // A response to HEAD describes a body that it does not have, and some upstreams send the body nevertheless. hyper
+    // detects a body that arrives at once. A body that arrives later could be parsed as the response to another
+    // request.
     let describes_content = chunked || *request == Method::HEAD && length != Some(0);
     if describes_content && (*request == Method::HEAD || head.status == StatusCode::NOT_MODIFIED) {
         reuse = Reuse::Denied;
@@ -115,8 +117,8 @@ pub(super) fn check(request: &Method, head: &mut response::Parts) -> Result<Reus
     Ok(reuse)
 }
 
-/// Removes from the trailers of a response what no recipient may take from there, and what belongs to the connection:
-/// HTTP/2 resets a stream over such a field.
+/// Removes from the trailers of a response the fields that recipients may not accept there, and hop-by-hop fields:
+/// clients reset an HTTP/2 stream over such a field.
 pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
     hop_headers::strip_response(trailers);
     for name in &NO_TRAILERS {
@@ -124,7 +126,7 @@ pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-/// Returns `true` if the content is chunked. No other coding was asked for: requests are forwarded without `TE`.
+/// Returns `true` if the body is chunked. Requests are forwarded without `TE`, so no other coding is expected.
 fn is_chunked(headers: &HeaderMap) -> Result<bool, InvalidResponse> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -143,12 +145,12 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, InvalidResponse> {
     }
 }
 
-/// A number in the one spelling that every reader agrees on: digits, without a sign or a leading zero.
+/// Parses a number in the only spelling that all recipients agree on: digits, without a sign or leading zeros.
 pub(super) fn plain_number(value: &HeaderValue) -> Option<u64> {
     header_value::parse_u64(value.as_bytes())
 }
 
-/// Keeps the first value of fields that have only one.
+/// Keeps only the first value of headers that may occur once.
 #[cold]
 fn keep_first(headers: &mut HeaderMap) {
     for name in &ONCE {

@@ -1,5 +1,5 @@
-//! The streams of an HTTP/2 connection, of which each has its own task: one whose client takes nothing of
-//! its answer is given up, however well the others do.
+//! The write timeout of HTTP/2 streams. Each stream has a task of its own and is reset if its client stops reading the
+//! response, independently of other streams.
 
 use std::{
     cell::Cell,
@@ -12,37 +12,37 @@ use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::limit::{RateMeter, MinDataRate};
+use crate::limit::{MinDataRate, RateMeter};
 
 thread_local! {
-    /// The bytes that the client took at once while the stream was polled just now.
+    /// The bytes that the client read at once during the current poll of the stream.
     static TAKEN: Cell<u64> = const { Cell::new(0) };
-    /// What the stream that is polled just now was found to wait for.
+    /// The side that the stream waits for, as found during its current poll.
     static WAITING_ON: Cell<WaitingOn> = const { Cell::new(WaitingOn::Client) };
 }
 
-/// Whose turn it is on a stream.
+/// The side that a stream waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WaitingOn {
-    /// The gateway's: the service behind has not said more.
+    /// The stream waits for the gateway: the upstream has not sent more.
     Upstream,
-    /// The client's, which has just been given so many bytes.
+    /// The stream waits for the client, which was just given this number of bytes.
     Delivered(u64),
-    /// The client's still: nothing was asked of the answer.
+    /// The stream still waits for the client: no more of the response was requested.
     Client,
 }
 
-/// Says whose turn it is, whenever an answer or its body was asked for more.
+/// Records which side the stream waits for. Called whenever a response or its body is polled.
 pub(super) fn set_waiting_on(turn: WaitingOn) {
     if let WaitingOn::Delivered(bytes) = WAITING_ON.replace(turn) {
         TAKEN.set(TAKEN.get().saturating_add(bytes));
     }
 }
 
-/// Runs each stream, for as long as its client takes what it asked for.
+/// Runs each stream as a task, as long as its client reads the response.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StreamExecutor {
-    /// The slowest pace at which a client may take a response.
+    /// The slowest rate at which a client may read a response.
     pub(super) pace: MinDataRate,
 }
 
@@ -58,7 +58,7 @@ pin_project! {
         inner: F,
         pace: MinDataRate,
         meter: RateMeter,
-        // The bytes that the client was given last, and the time since when it is waited for.
+        // The bytes that the client was given last, and the time since when the stream waits for it.
         given: u64,
         since: Option<Instant>,
         waiting: Option<Pin<Box<Sleep>>>,
@@ -85,7 +85,7 @@ impl<F: Future> Future for Stream<F> {
         if turn != WaitingOn::Client
             && let Some(since) = this.since.take()
         {
-            // Who is asked for more has taken what was given.
+            // A client that requests more has read what it was given.
             this.meter.record(since.elapsed(), this.given.saturating_add(TAKEN.get()));
         }
         match turn {
@@ -103,11 +103,11 @@ impl<F: Future> Future for Stream<F> {
             }
             WaitingOn::Client => {}
         }
-        // What is dropped is reset.
+        // A dropped stream is reset.
         match this.waiting {
             Some(waiting) => {
                 ready!(waiting.as_mut().poll(cx));
-                tracing::debug!("a stream was given up: its client takes nothing of it");
+                tracing::debug!("HTTP/2 stream reset: write timeout expired");
                 Poll::Ready(())
             }
             None => Poll::Pending,
@@ -123,7 +123,8 @@ mod tests {
 
     const PACE: MinDataRate = MinDataRate { timeout: Duration::from_secs(30), rate: 1024 };
 
-    /// How long a stream lasts whose turns are these, one each ten seconds, and the last one for ever.
+    /// Returns the seconds that a stream lasts with the given turns, one every ten seconds; the last one stays for
+    /// ever.
     async fn lasts(turns: &'static [WaitingOn]) -> u64 {
         let start = Instant::now();
         let mut left = turns.iter();
@@ -145,10 +146,18 @@ mod tests {
     async fn who_takes_nothing_is_given_up_and_who_waits_for_us_is_not() {
         use WaitingOn::{Delivered, Upstream};
         assert_eq!(lasts(&[Delivered(10)]).await, 30);
-        assert_eq!(lasts(&[Delivered(10 * 1024), Delivered(10 * 1024)]).await, 50, "it takes, if slowly");
-        assert_eq!(lasts(&[Delivered(10), Delivered(10), Delivered(10), Delivered(10)]).await, 30, "a little now and then");
-        assert_eq!(lasts(&[Delivered(1 << 30), Delivered(10)]).await, 40, "what was taken quickly buys no time");
-        assert_eq!(lasts(&[Delivered(100 * 1024)]).await, 130, "more takes longer");
+        assert_eq!(lasts(&[Delivered(10 * 1024), Delivered(10 * 1024)]).await, 50, "a slow client");
+        assert_eq!(
+            lasts(&[Delivered(10), Delivered(10), Delivered(10), Delivered(10)]).await,
+            30,
+            "few bytes at a time"
+        );
+        assert_eq!(
+            lasts(&[Delivered(1 << 30), Delivered(10)]).await,
+            40,
+            "bytes that were read quickly buy no time"
+        );
+        assert_eq!(lasts(&[Delivered(100 * 1024)]).await, 130, "more bytes take longer");
         assert_eq!(lasts(&[Delivered(10), Upstream]).await, 3_600);
         assert_eq!(lasts(&[]).await, 3_600, "nothing was given yet");
     }

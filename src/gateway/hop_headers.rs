@@ -1,10 +1,10 @@
-//! What a message loses and gains between two hops (RFC 9110, section 7.6).
+//! Rewrites messages between two hops (RFC 9110, section 7.6).
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request, uri::PathAndQuery};
 
 use smallvec::SmallVec;
 
-use super::{field_filter::FieldFilter, client_addr::ClientAddr};
+use super::{client_addr::ClientAddr, field_filter::FieldFilter};
 use crate::model::GeneratedKey;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -14,10 +14,10 @@ static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Names to be removed: mostly none.
+/// A list of headers to remove. It is usually empty.
 type Names = SmallVec<[HeaderName; 4]>;
 
-/// Whether a field belongs to the connection it came by.
+/// Returns `true` if a header is a hop-by-hop header.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     [
         &header::CONNECTION,
@@ -33,9 +33,9 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     .contains(&name)
 }
 
-/// What the values of `Connection` name.
+/// Returns the names that the `Connection` header lists.
 fn connection_tokens(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
-    // Item by item: one that is no name does not hide the others.
+    // Each item is parsed separately, so that an invalid name does not hide the others.
     let values = headers.get_all(header::CONNECTION).iter();
     let items = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     items.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
@@ -47,7 +47,7 @@ fn remove(headers: &mut HeaderMap, names: Names) {
     }
 }
 
-/// Removes from an answer what belongs to the connection it came by, and what its `Connection` names.
+/// Removes hop-by-hop headers from a response, including those that `Connection` lists.
 pub(super) fn strip_response(headers: &mut HeaderMap) {
     let mut gone: Names = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
     if gone.contains(&header::CONNECTION) {
@@ -56,24 +56,29 @@ pub(super) fn strip_response(headers: &mut HeaderMap) {
     remove(headers, gone);
 }
 
-/// What becomes of keys of ours in a request.
+/// The treatment of the gateway's keys in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UnclaimedKeys {
-    /// A policy has looked for them, and removed the one it found unless its route forwards it.
+    /// A policy has checked the key, and removed it unless the route forwards it.
     Keep,
-    /// Nobody here asked for one: they go.
+    /// No policy has checked the key: it is removed.
     Drop,
 }
 
 fn is_a_key(value: &HeaderValue) -> bool {
-    // Word by word: beside a key may stand what is no text.
+    // Each word is checked separately, because the words beside a key may be invalid text.
     let mut words = value.as_bytes().split(u8::is_ascii_whitespace);
     words.any(|word| str::from_utf8(word).is_ok_and(|word| GeneratedKey::parse(word).is_ok()))
 }
 
-/// Makes a request's head one that is sent to the service behind: origin form, HTTP/1.1, one `Host`, one
-/// `Cookie`, and `X-Forwarded-*` that say what we saw. What the client says of its own way is removed.
-pub(super) fn rewrite_request(head: &mut request::Parts, origin: &ClientAddr, filter: &FieldFilter, keys: UnclaimedKeys) {
+/// Rewrites the head of a request for an upstream: origin form, HTTP/1.1, one `Host`, one `Cookie`, and `X-Forwarded-*`
+/// with the values that the gateway has observed. The values that the client has sent are removed.
+pub(super) fn rewrite_request(
+    head: &mut request::Parts,
+    origin: &ClientAddr,
+    filter: &FieldFilter,
+    keys: UnclaimedKeys,
+) {
     let mut gone = Names::new();
     let mut cookies = 0;
     for (name, value) in &head.headers {
@@ -115,7 +120,7 @@ pub(super) fn rewrite_request(head: &mut request::Parts, origin: &ClientAddr, fi
     }
 }
 
-/// HTTP/2 splits `Cookie` into several fields; HTTP/1.1 has one (RFC 9113, section 8.2.3).
+/// Joins `Cookie` headers, which HTTP/2 may split, to the single one of HTTP/1.1 (RFC 9113, section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let cookies: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
@@ -135,7 +140,12 @@ mod tests {
         }
         let mut head = request.body(()).unwrap().into_parts().0;
         let filter = FieldFilter::new(&Server::default());
-        rewrite_request(&mut head, &ClientAddr::new("192.0.2.7".parse().unwrap(), true), &filter, UnclaimedKeys::Keep);
+        rewrite_request(
+            &mut head,
+            &ClientAddr::new("192.0.2.7".parse().unwrap(), true),
+            &filter,
+            UnclaimedKeys::Keep,
+        );
         head
     }
 
@@ -208,7 +218,12 @@ mod tests {
         let request = request.header("authorization", bearer).header("x-other", &*beside);
         let mut head = request.body(()).unwrap().into_parts().0;
         let filter = FieldFilter::new(&Server::default());
-        rewrite_request(&mut head, &ClientAddr::new("192.0.2.7".parse().unwrap(), true), &filter, UnclaimedKeys::Drop);
+        rewrite_request(
+            &mut head,
+            &ClientAddr::new("192.0.2.7".parse().unwrap(), true),
+            &filter,
+            UnclaimedKeys::Drop,
+        );
         assert!(!head.headers.contains_key("authorization") && !head.headers.contains_key("x-other"));
         assert!(head.headers.contains_key("x-mine"));
     }

@@ -1,8 +1,10 @@
-//! The names under which a private listener is asked: what a browser sends on behalf of another site is refused.
+//! Checks the host names of requests to a private listener. Requests that a browser sends on behalf of another site are
+//! denied.
 //!
-//! A page of another site can make a browser send requests to an address that only this machine reaches, by its address
-//! or, with DNS rebinding, by a name of that site. Such a request names a host that is not ours, or comes from an origin
-//! that is not the listener itself. It is refused before anything counts it, so that it locks nobody out.
+//! A page of another site can make a browser send requests to an address that only this machine can reach, either by
+//! the address or, with DNS rebinding, by a name of that site. Such a request names a host that does not belong to the
+//! listener, or has an origin other than the listener. It is denied before anything counts it, so that it cannot lock
+//! out a user.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -19,7 +21,7 @@ use crate::{Admission, Denial, config, denial::Forbidden, problem};
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// The hosts that a listener answers to.
+/// The hosts that a listener accepts.
 #[derive(Debug)]
 pub(super) struct Hosts {
     listen: IpAddr,
@@ -27,7 +29,8 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    /// Those of the admin listener: this machine's own names, the address that it listens on, and those configured.
+    /// Creates the hosts of the admin listener: the names of this machine, the address that it listens on, and the
+    /// configured names.
     pub(super) fn new(admin: &config::Admin) -> Self {
         Self { listen: admin.listen.ip(), names: admin.hosts.clone() }
     }
@@ -35,7 +38,8 @@ impl Hosts {
     fn contains(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
         if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-            // No site owns a number: an address is only ours, and which one it is matters where we listen on one.
+            // No site owns an IP address, so DNS rebinding cannot use one. The address must match if the listener is
+            // bound to one address.
             let ip = ip.to_canonical();
             return self.listen.is_unspecified()
                 || ip == self.listen.to_canonical()
@@ -49,13 +53,13 @@ impl Hosts {
         self.names.iter().any(|name| name.eq_ignore_ascii_case(host))
     }
 
-    /// Checks where a request is sent to, and on behalf of whom.
+    /// Checks the host of a request, and the site that it was sent for.
     ///
     /// # Errors
-    /// 421 for another host; 403 for another site.
+    /// Returns 421 for another host, and 403 for another site.
     fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Denial> {
         let misdirected = || Denial::Misdirected {
-            detail: "This listener does not answer to that host; admin.hosts lists further names.".into(),
+            detail: "This listener does not serve this host. Operators can add it to admin.hosts.".into(),
         };
         let host = authority(uri, headers).ok_or_else(misdirected)?;
         if !self.contains(host.host()) {
@@ -68,7 +72,7 @@ impl Hosts {
     }
 }
 
-/// The one authority that a request is sent to.
+/// Returns the authority that a request is sent to, if there is exactly one.
 fn authority(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
     let mut fields = headers.get_all(header::HOST).iter();
     let field = fields.next().map(|value| Authority::try_from(value.as_bytes()));
@@ -78,11 +82,11 @@ fn authority(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
         (Some(authority), Some(Ok(field)), None) if *authority == field => Some(field),
         _ => None,
     };
-    // Userinfo is no part of a host, and is read in more than one way.
+    // Userinfo is not a part of a host, and recipients parse it differently.
     authority.filter(|authority| !authority.as_str().contains('@'))
 }
 
-/// Returns `true` if a browser sends the request for a page that is not this listener's.
+/// Returns `true` if a browser sends the request for a page of another site.
 fn is_of_another_site(method: &Method, headers: &HeaderMap, host: &Authority) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let ours = |origin: &[u8]| {
@@ -101,12 +105,12 @@ fn is_of_another_site(method: &Method, headers: &HeaderMap, host: &Authority) ->
     let says = |name: &HeaderName, words: &[&[u8]]| {
         headers.get_all(name).iter().all(|value| words.contains(&value.as_bytes()))
     };
-    // A link to the documentation may stand anywhere; a page cannot add a key to it.
+    // Any site may link to the documentation. A link cannot carry a key.
     let is_a_link = method.is_safe() && headers.get(&SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate");
     !says(&SEC_FETCH_SITE, &[b"same-origin", b"none"]) && !is_a_link
 }
 
-/// The middleware of [`Hosts`].
+/// Applies [`Hosts`] as a middleware.
 pub(super) async fn checked(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
     match hosts.check(request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,

@@ -1,4 +1,4 @@
-//! Where connections come in: each is let in or turned away before a byte of it is read.
+//! Accepts TCP connections. Connections over the limit are closed before anything is read.
 
 use std::{
     io,
@@ -16,33 +16,34 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    connection::{ConnectionInfo, ConnectionHandler, Protocol},
+    connection::{ConnectionHandler, ConnectionInfo, Protocol},
     connection_limit::{ConnectionLimit, Rejected},
     metrics::ConnectionOutcome,
     tls,
 };
 use crate::config;
 
-/// Connections that the kernel holds until a worker takes them; more than that are not answered.
+/// The number of connections that the kernel queues until a worker accepts them. The kernel does not answer more.
 const BACKLOG: u32 = 4096;
 
-/// The number of attempts at an address that is in use, and the pause between two tries: two seconds, as nginx does.
+/// The number of attempts to bind an address that is in use, and the pause between two attempts: two seconds in total,
+/// as in nginx.
 const BIND_ATTEMPTS: u32 = 5;
 const BIND_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long nothing is accepted when the machine has no descriptor or memory for it.
+/// The pause before the next accept when the machine is out of file descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// What a listener speaks.
+/// The transport of a listener.
 #[derive(Clone)]
 enum Transport {
-    /// TLS, and then what ALPN agreed on.
+    /// TLS, with the protocol that ALPN selects.
     Tls(TlsAcceptor),
-    /// HTTP/1.1 in the clear, or whichever the client begins with.
+    /// Plain text: HTTP/1.1, or the protocol that the client begins with.
     Plain(Protocol),
 }
 
-/// A socket that listens. Every worker accepts from it; the kernel wakes them, and who is idle is first.
+/// A listening socket shared by all workers. The kernel hands each connection to an idle worker.
 pub(super) struct Listener {
     socket: std::net::TcpListener,
     speaks: Transport,
@@ -52,7 +53,7 @@ impl Listener {
     /// Binds an address. Must be called inside a runtime.
     ///
     /// # Errors
-    /// When the address cannot be had, or its certificate not be used.
+    /// Fails if the address cannot be bound or its certificate cannot be used.
     pub(super) fn bind(listener: &config::Listener) -> anyhow::Result<Self> {
         let speaks = match &listener.tls {
             Some(tls) => Transport::Tls(tls::acceptor(tls)?),
@@ -64,20 +65,20 @@ impl Listener {
         Ok(Self { socket, speaks })
     }
 
-    /// The same socket, for another worker.
+    /// Duplicates the socket for another worker.
     pub(super) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self { socket: self.socket.try_clone()?, speaks: self.speaks.clone() })
     }
 }
 
-/// Binds a listening socket. While another process still has the address, tries again for a moment: one that
-/// is being replaced has been told to stop and is about to close it. Must be called inside a runtime.
+/// Binds a listening socket. If another process has the address, retries for a moment: a process that is being replaced
+/// was told to stop and will close it soon. Must be called inside a runtime.
 #[allow(clippy::disallowed_methods, reason = "nothing is served yet")]
 fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     for _ in 1..BIND_ATTEMPTS {
         match try_bind(address) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                tracing::warn!(%address, "the address is in use, trying again");
+                tracing::warn!(%address, "address in use, retrying");
                 std::thread::sleep(BIND_PAUSE);
             }
             bound => return bound,
@@ -93,33 +94,33 @@ fn try_bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// What becomes of connections.
+/// Accepts connections, applies the connection limit and serves them.
 #[derive(Clone)]
 pub(super) struct Acceptor {
     pub(super) front: ConnectionHandler,
     pub(super) doors: Arc<ConnectionLimit>,
-    /// How long a TLS handshake may take.
+    /// The timeout of a TLS handshake.
     pub(super) handshake: Duration,
     pub(super) down: watch::Receiver<bool>,
 }
 
 impl Acceptor {
-    /// Takes connections in until the server goes down; those that wait by then are still taken.
+    /// Accepts connections until the server shuts down. Connections that are queued by then are still accepted.
     pub(super) async fn run(mut self, listener: Listener) -> io::Result<()> {
         let socket = TcpListener::from_std(listener.socket)?;
         loop {
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,
-                // Without a sender there is no server any more either.
+                // If the sender is dropped, the server has stopped, too.
                 _ = self.down.wait_for(|down| *down) => break,
             };
             match accepted {
                 Ok((stream, address)) => self.spawn(stream, address.ip(), &listener.speaks),
-                // A client that was gone before it came in.
+                // The client closed the connection before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     if let Some(failures) = self.doors.accept_failed() {
-                        tracing::error!(%error, failures, "connections cannot be accepted for a moment");
+                        tracing::error!(%error, failures, "accepting connections failed, retrying");
                     }
                     sleep(ACCEPT_BACKOFF).await;
                 }
@@ -147,14 +148,14 @@ impl Acceptor {
                 counts.connection(fate);
                 if let Some(turned_away) = tell {
                     let (open, why) = (self.doors.open(), fate.name());
-                    tracing::warn!(%peer, open, why, turned_away, "connections beyond the limits are turned away");
+                    tracing::warn!(%peer, open, why, turned_away, "connections rejected, limit reached");
                 }
                 return;
             }
         };
-        // Answers are written whole; waiting for more of them only delays the last.
+        // Responses are written whole. Nagle's algorithm would only delay their last segment.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, %peer, "a connection was gone before it was served");
+            tracing::debug!(%error, %peer, "connection closed before it was served");
             return;
         }
         let (reception, speaks) = (self.clone(), speaks.clone());
@@ -176,15 +177,17 @@ impl Acceptor {
                     counts.connection(ConnectionOutcome::Served);
                     let agreed = stream.get_ref().1.alpn_protocol();
                     let protocol = if agreed == Some(tls::H2) { Protocol::Http2 } else { Protocol::Http1 };
-                    self.front.serve(stream, ConnectionInfo { peer, secure: true, protocol }, self.down).await;
+                    self.front
+                        .serve(stream, ConnectionInfo { peer, secure: true, protocol }, self.down)
+                        .await;
                 }
                 Ok(Err(error)) => {
                     counts.connection(ConnectionOutcome::NoHandshake);
-                    tracing::debug!(%error, %peer, "no TLS came about");
+                    tracing::debug!(%error, %peer, "TLS handshake failed");
                 }
                 Err(_) => {
                     counts.connection(ConnectionOutcome::NoHandshake);
-                    tracing::debug!(%peer, "a TLS handshake did not come about in time");
+                    tracing::debug!(%peer, "TLS handshake timed out");
                 }
             },
         }
@@ -198,7 +201,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Limits,
-        gateway::{connection::tests::front, client_addr::TrustedProxies},
+        gateway::{client_addr::TrustedProxies, connection::tests::front},
     };
 
     #[tokio::test]

@@ -1,5 +1,5 @@
-//! The lockouts of a gateway: routes and surfaces of the same settings count together, so that whoever guesses at keys
-//! does not begin anew on the next route.
+//! The lockouts of a gateway. Routes and surfaces with the same settings share one lockout, so that a client that
+//! guesses keys cannot start again on the next route.
 
 use std::{
     collections::BTreeMap,
@@ -9,12 +9,12 @@ use std::{
 
 use crate::{config::LockoutPolicy, policy::Lockout};
 
-/// One lockout for each of the settings.
+/// The lockouts by their settings.
 #[derive(Default)]
 pub(super) struct Lockouts(Mutex<BTreeMap<(u32, Duration, Duration), Arc<Lockout>>>);
 
 impl Lockouts {
-    /// The lockout of these settings.
+    /// Returns the lockout with the given settings, and creates it if necessary.
     pub(super) fn new(&self, policy: &LockoutPolicy) -> Arc<Lockout> {
         let settings = (policy.attempts.get(), policy.within.duration(), policy.lasts.duration());
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

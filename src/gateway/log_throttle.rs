@@ -1,4 +1,4 @@
-//! A limit on repeated log lines: a flood of events is not a flood of lines.
+//! Limits repeated log lines, so that a flood of events does not become a flood of lines.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Lets one line through per interval and counts the events in between.
+/// Allows one log line in each interval and counts the events in between.
 #[derive(Debug)]
 pub(super) struct LogThrottle {
     interval: Duration,
@@ -25,8 +25,8 @@ impl LogThrottle {
         Self { interval, state: Mutex::new(State { events: 0, last_line: None }) }
     }
 
-    /// Counts an event. Returns how many there were since the last line, this one included, if it is time
-    /// for another line.
+    /// Counts an event. If it is time for another line, returns the number of events since the last one, including this
+    /// event.
     pub(super) fn record(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.events += 1;

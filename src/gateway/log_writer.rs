@@ -1,13 +1,12 @@
-//! Log lines on their way to standard output, written by a thread of their own.
+//! Writes log lines to standard output in a thread of its own.
 //!
-//! Logging appends to a bounded queue in memory and never waits. Only the thread waits for the reader of the
-//! output, so a pipe that nobody reads stops neither a request nor the end of the process.
+//! Logging appends to a bounded queue in memory and never waits. Only the log thread waits for the reader of the
+//! output, so a pipe that is not read blocks neither requests nor the shutdown.
 //!
-//! `tracing-appender` does nearly the same; its guard prints to standard output when the queue is full while
-//! it is dropped, which blocks for ever on the very pipe that is stuck, and its queue is bounded in lines
-//! instead of bytes.
+//! `tracing-appender` does nearly the same. But its guard prints to standard output if the queue is full when it is
+//! dropped, which blocks for ever on a pipe that is not read, and its queue is limited in lines instead of bytes.
 
-#![allow(clippy::disallowed_methods, reason = "the log's own thread may sleep, and nobody else waits for it")]
+#![allow(clippy::disallowed_methods, reason = "only the log thread sleeps, and no other thread waits for it")]
 
 use std::{
     fs::File,
@@ -23,25 +22,25 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The most bytes of lines that wait to be written. As many again may be with the thread that writes them.
+/// The most bytes of lines that wait to be written. The log thread may hold as many again.
 const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
-/// The capacity that the two buffers keep when a burst is over.
+/// The capacity that each of the two buffers retains after a burst.
 const KEPT_BYTES: usize = 256 * 1024;
 
-/// The pause before another try when the output is in non-blocking mode and full.
+/// The pause before a retry if the output is in non-blocking mode and full.
 const FULL: Duration = Duration::from_millis(10);
 
-/// A writer for whole log lines that never blocks: a line for which there is no room is dropped and counted.
+/// A writer for whole log lines that never blocks. If a line does not fit into the queue, it is dropped and counted.
 #[derive(Debug, Clone)]
 pub struct LogWriter(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// Signalled when there are lines to write.
+    /// Notified when there are lines to write.
     filled: Condvar,
-    /// Signalled when all lines are written.
+    /// Notified when all lines are written.
     drained: Condvar,
     dropped: AtomicU64,
     limit: usize,
@@ -51,7 +50,7 @@ struct Shared {
 struct Queue {
     bytes: Vec<u8>,
     lines: u64,
-    /// Set while the thread holds lines that it has not written yet.
+    /// Set while the log thread holds lines that it has not written yet.
     writing: bool,
 }
 
@@ -59,9 +58,9 @@ impl LogWriter {
     /// Starts a thread that writes to standard output.
     ///
     /// # Errors
-    /// When the descriptor cannot be duplicated or the thread cannot be started.
+    /// Fails if the descriptor cannot be duplicated or the thread cannot be started.
     pub fn stdout() -> io::Result<Self> {
-        // Not through `std::io::Stdout`: its lock would be held while a write blocks.
+        // Does not use `std::io::Stdout`, because its lock would be held while a write blocks.
         let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         Self::start(output, QUEUE_BYTES)
     }
@@ -79,13 +78,13 @@ impl LogWriter {
         Ok(Self(shared))
     }
 
-    /// The number of lines dropped so far.
+    /// Returns the number of lines dropped so far.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything logged so far is written, at most for the given time. Returns `true` if it is.
+    /// Waits until all lines are written, at most for the given time. Returns `true` if they are.
     pub fn flush(&self, at_most: Duration) -> bool {
         let pending = |queue: &mut Queue| queue.writing || !queue.bytes.is_empty();
         let waited = self.0.drained.wait_timeout_while(self.0.queue(), at_most, pending);
@@ -115,7 +114,7 @@ impl Shared {
         }
     }
 
-    /// Writes what is queued, for as long as the process lives.
+    /// Writes the queued lines, as long as the process lives.
     fn write_to(&self, mut output: impl Write) {
         let mut batch = Vec::new();
         let mut reported = 0;
@@ -125,7 +124,7 @@ impl Shared {
             batch.clear();
             batch.shrink_to(KEPT_BYTES);
             if written.is_err() {
-                // A closed pipe or a full disk: later lines may get through.
+                // The pipe is closed or the disk is full. Later lines may succeed.
                 self.dropped.fetch_add(lines, Ordering::Relaxed);
                 continue;
             }
@@ -133,14 +132,14 @@ impl Shared {
             if dropped > reported {
                 tracing::warn!(
                     dropped = dropped - reported,
-                    "log lines were dropped: standard output was not read fast enough, or could not be written"
+                    "log lines dropped: standard output was read too slowly or could not be written"
                 );
                 reported = dropped;
             }
         }
     }
 
-    /// Waits for lines and takes all of them; how many there are.
+    /// Waits for lines, moves them into the batch, and returns their number.
     fn next(&self, batch: &mut Vec<u8>) -> u64 {
         let mut queue = self.queue();
         queue.writing = false;
@@ -155,7 +154,7 @@ impl Shared {
     }
 }
 
-/// As [`Write::write_all`], and patient with an output that another process has made non-blocking.
+/// Writes all bytes, like [`SqliteTransaction::write_all`], and retries if another process has set the output to non-blocking mode.
 fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match output.write(bytes) {
@@ -170,7 +169,7 @@ fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 impl Write for &LogWriter {
-    /// Queues one line, all of it or nothing.
+    /// Queues one line, or drops it as a whole.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line);
         Ok(line.len())
@@ -207,7 +206,7 @@ mod tests {
         let (mut reader, pipe) = io::pipe().unwrap();
         let writer = LogWriter::start(pipe, 100_000).unwrap();
         let line = format!("{}\n", "x".repeat(999));
-        // More than the pipe, the thread and the queue hold together.
+        // More than the pipe, the log thread and the queue hold together.
         for _ in 0..1_000 {
             log(&writer, &line);
         }
@@ -216,7 +215,7 @@ mod tests {
         let dropped = writer.dropped();
         thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
         assert!(writer.flush(PATIENCE));
-        assert_eq!(writer.dropped(), dropped, "what was queued is written");
+        assert_eq!(writer.dropped(), dropped, "queued lines are written");
     }
 
     #[test]

@@ -1,26 +1,27 @@
-//! `Max-Forwards` of OPTIONS requests (RFC 9110, section 7.6.2). TRACE, the other method that it is for, is refused.
+//! `Max-Forwards` of OPTIONS requests (RFC 9110, section 7.6.2). The gateway denies TRACE, the other method that uses
+//! it.
 
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use http::{HeaderValue, Method};
 
-use super::{response_body::GatewayBody, framing::plain_number};
+use super::{framing::plain_number, response_body::GatewayBody};
 use crate::{Denial, header_value};
 
-/// The methods of a resource that takes all of them: those that HTTP defines and that are forwarded.
+/// The methods of a resource that allows all of them: the methods that HTTP defines and the gateway forwards.
 const ALL_METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 
-/// The next step for a request by its `Max-Forwards`.
+/// The next step for a request, by its `Max-Forwards`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Forward,
-    /// This gateway is its final recipient.
+    /// The gateway is the final recipient, and sends the response.
     Answer,
 }
 
-/// Counts one forwarding down.
+/// Decrements `Max-Forwards`.
 ///
 /// # Errors
-/// When the field stands twice or is no plain number (400).
+/// Returns 400 if the header is repeated or not a decimal number.
 pub(super) fn count_down(headers: &mut HeaderMap) -> Result<Next, Denial> {
     const NAME: HeaderName = header::MAX_FORWARDS;
     let mut values = headers.get_all(NAME).iter();
@@ -30,7 +31,7 @@ pub(super) fn count_down(headers: &mut HeaderMap) -> Result<Next, Denial> {
         _ => None,
     };
     match left {
-        None => Err(Denial::bad_request("Max-Forwards is not exactly one plain number.")),
+        None => Err(Denial::bad_request("Header Max-Forwards must be a single decimal number.")),
         Some(0) => Ok(Next::Answer),
         Some(left) => {
             headers.insert(NAME, header_value::from_u64(left - 1));
@@ -39,7 +40,7 @@ pub(super) fn count_down(headers: &mut HeaderMap) -> Result<Next, Denial> {
     }
 }
 
-/// The methods of a resource, as `Allow` lists them; none named stands for all.
+/// Returns the value of `Allow` for the methods of a resource. An empty list means all methods.
 pub(super) fn allow(methods: &[Method]) -> HeaderValue {
     let mut names: Vec<&str> = methods.iter().map(Method::as_str).collect();
     names.sort_unstable();
@@ -48,7 +49,7 @@ pub(super) fn allow(methods: &[Method]) -> HeaderValue {
     listed.unwrap_or(HeaderValue::from_static(ALL_METHODS))
 }
 
-/// The answer to OPTIONS of its final recipient.
+/// Returns the response to an OPTIONS request of which the gateway is the final recipient.
 pub(super) fn options(methods: &[Method]) -> Response<GatewayBody> {
     let mut response = Response::new(GatewayBody::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;

@@ -1,7 +1,7 @@
-//! What is counted, and how it is told: in the text format of Prometheus (`OpenMetrics`).
+//! Collects metrics and renders them in the text format of Prometheus (`OpenMetrics`).
 //!
-//! Each worker counts for itself, so that counting is no shared memory that they wait for; whoever asks
-//! gets the sums. The labels are closed lists: nothing a client sends becomes one.
+//! Each worker has counters of its own, so that counting does not contend for shared memory; the sums are computed when
+//! the metrics are read. The values of labels are closed lists: data from clients never becomes a label.
 
 use std::{
     collections::BTreeMap,
@@ -30,16 +30,16 @@ use crate::{
     problem::DenialCode,
 };
 
-/// What becomes of a connection.
+/// The outcome of a connection attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConnectionOutcome {
-    /// HTTP is spoken on it.
+    /// The connection is served.
     Served,
-    /// `limits.connections` are open.
+    /// `limits.connections` is reached.
     NoPlace,
-    /// Its address has `limits.connections_per_address`.
+    /// `limits.connections_per_address` is reached for the client's address.
     NoPlaceForAddress,
-    /// TLS did not come about, or not in time.
+    /// The TLS handshake failed or timed out.
     NoHandshake,
 }
 
@@ -56,7 +56,7 @@ impl ConnectionOutcome {
     }
 }
 
-/// Why the engine refused a head before there was a request.
+/// The reason that a head was rejected before there was a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeadError {
     Malformed,
@@ -68,10 +68,10 @@ pub(super) enum HeadError {
 impl HeadError {
     const ALL: [Self; 4] = [Self::Malformed, Self::TooLarge, Self::TargetTooLong, Self::Late];
 
-    /// What hyper made of it.
+    /// Classifies an error of hyper.
     pub(super) fn from_error(error: &hyper::Error) -> Option<Self> {
         match error {
-            // hyper tells the two apart, but only in words.
+            // hyper distinguishes the two cases only in the text of the error.
             error if error.is_parse_too_large() && error.to_string().contains("URI") => {
                 Some(Self::TargetTooLong)
             }
@@ -101,16 +101,16 @@ impl HeadError {
     }
 }
 
-/// What one worker has counted.
+/// The counters of one worker.
 #[derive(Debug)]
 pub(super) struct WorkerMetrics {
     fates: [AtomicU64; ConnectionOutcome::ALL.len()],
     unread: [AtomicU64; HeadError::ALL.len()],
-    /// HTTP/2 connections that were ended over frames that carry nothing.
+    /// HTTP/2 connections that were closed because of frames without content.
     floods: AtomicU64,
-    /// By status, from 100 on.
+    /// Responses by status, starting with 100.
     answers: Box<[AtomicU64]>,
-    /// By code. Only the worker itself and who asks for the sums take this lock.
+    /// Denials by code. Only the worker itself and readers of the metrics acquire this lock.
     refusals: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -139,12 +139,12 @@ impl WorkerMetrics {
         add(self.unread.get(unread as usize));
     }
 
-    /// An HTTP/2 connection that is ended over frames that carry nothing.
+    /// Counts an HTTP/2 connection that is closed because of frames without content.
     pub(super) fn flood(&self) {
         add(Some(&self.floods));
     }
 
-    /// An answer, and its code when it is a refusal by us.
+    /// Counts a response, and its code if the gateway denied the request.
     pub(super) fn answer(&self, status: StatusCode, code: Option<&DenialCode>) {
         add(self.answers.get(usize::from(status.as_u16() - 100)));
         if let Some(code) = code {
@@ -153,7 +153,7 @@ impl WorkerMetrics {
     }
 }
 
-/// The counts of all workers.
+/// The counters of all workers.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Metrics(Arc<Mutex<Vec<Arc<WorkerMetrics>>>>);
 
@@ -162,7 +162,7 @@ impl Metrics {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Where another worker counts.
+    /// Creates the counters of another worker.
     pub(super) fn worker(&self) -> Arc<WorkerMetrics> {
         let counts = Arc::new(WorkerMetrics::new());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(counts.clone());
@@ -170,7 +170,7 @@ impl Metrics {
     }
 }
 
-/// What is told: all counts, and what there is now.
+/// The metrics endpoint: renders all counters and the current gauges.
 #[derive(Debug, Clone)]
 pub(super) struct MetricsEndpoint {
     pub(super) metrics: Metrics,
@@ -188,7 +188,7 @@ impl MetricsEndpoint {
         Ok(text)
     }
 
-    /// Answers `GET /metrics`.
+    /// Creates a router for `GET /metrics`.
     pub(super) fn router(self) -> Router {
         const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         let answer = move || {
@@ -202,7 +202,7 @@ impl MetricsEndpoint {
     }
 }
 
-/// One name, and a value for each value of one label.
+/// Encodes one counter family, with a value for each value of one label.
 fn counters(
     encoder: &mut DescriptorEncoder<'_>,
     (name, help): (&str, &str),
@@ -226,22 +226,22 @@ impl Collector for MetricsEndpoint {
                 .map(|count| count.load(Ordering::Relaxed))
                 .sum()
         };
-        let fates =
-            ConnectionOutcome::ALL.map(|fate| (fate.name().to_owned(), sum(&|counts| counts.fates.get(fate as usize))));
+        let fates = ConnectionOutcome::ALL
+            .map(|fate| (fate.name().to_owned(), sum(&|counts| counts.fates.get(fate as usize))));
         counters(
             &mut encoder,
-            ("connections", "Connections, by what became of them"),
+            ("connections", "Client connections that were served or rejected, by outcome"),
             "fate",
             fates.into_iter(),
         )?;
         let unread =
             HeadError::ALL.map(|why| (why.code().to_owned(), sum(&|counts| counts.unread.get(why as usize))));
-        let help = "Heads refused before there was a request";
+        let help = "Request heads rejected before there was a request";
         counters(&mut encoder, ("unread_heads", help), "code", unread.into_iter())?;
         let answers = (0..900)
             .map(|at| ((at + 100).to_string(), sum(&|counts| counts.answers.get(at))))
             .filter(|(_, count)| *count > 0);
-        counters(&mut encoder, ("answers", "Answers to requests, by status"), "status", answers)?;
+        counters(&mut encoder, ("answers", "Responses to requests, by status"), "status", answers)?;
         let mut refusals = BTreeMap::<&str, u64>::new();
         for counts in &workers {
             for (code, count) in &*counts.refusals.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -249,9 +249,9 @@ impl Collector for MetricsEndpoint {
             }
         }
         let refusals = refusals.into_iter().map(|(code, count)| (code.to_owned(), count));
-        counters(&mut encoder, ("refusals", "Answers of the gateway's own, by code"), "code", refusals)?;
+        counters(&mut encoder, ("refusals", "Denials by the gateway, by code"), "code", refusals)?;
         let floods = ConstCounter::new(sum(&|counts| Some(&counts.floods)));
-        let help = "HTTP/2 connections ended because their client sent too many frames that carry nothing";
+        let help = "HTTP/2 connections closed because the client sent too many frames without content";
         floods.encode(encoder.encode_descriptor(
             "http2_floods",
             help,
@@ -268,21 +268,21 @@ impl Collector for MetricsEndpoint {
             MetricType::Counter,
         )?)?;
         for (name, help, value) in [
-            ("open_connections", "Connections that are open", u64::from(open_connections(&self.doors))),
-            ("keys", "Keys that the directory knows", self.directory.keys() as u64),
+            ("open_connections", "Open connections", u64::from(open_connections(&self.doors))),
+            ("keys", "Keys in the directory", self.directory.keys() as u64),
             (
                 "applied_change",
-                "The number of the last change of the registry that is applied",
+                "Sequence number of the last registry change that the directory has applied",
                 self.directory.applied(),
             ),
             (
                 "following",
-                "Whether every change of the registry is applied: 1, or 0 when something of it cannot be read",
+                "1 if every change of the registry is applied, 0 if a part of the registry cannot be read",
                 u64::from(self.directory.following() == Following::Current),
             ),
             (
                 "store_regressions",
-                "How often the store was found to have gone back, or to be another one",
+                "Number of times that the store was found older than before, or replaced by another store",
                 self.directory.regressions(),
             ),
         ] {

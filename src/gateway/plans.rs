@@ -1,15 +1,15 @@
-//! The plans of the configuration, in the registry.
+//! Writes the plans of the configuration to the registry.
 
 use crate::{
-    model::{Actor, Plan},
     config::Config,
-    registry::{RegistryError, Registry},
+    model::{Actor, Plan},
+    registry::{Registry, RegistryError},
 };
 
-/// Puts the configured plans into the registry: for a plan that the configuration defines, it decides.
+/// Writes the configured plans to the registry. The configuration overrides the registry for each plan that it defines.
 ///
-/// The admin API and the commands refuse to change such a plan, so a difference comes from an edited configuration, or
-/// from another node with another one. Each is logged.
+/// The admin API and the commands refuse to change a configured plan, so a difference is the result of an edited
+/// configuration, or of another node with a different one. Each difference is logged.
 pub(super) async fn store(config: &Config, registry: &dyn Registry) -> Result<(), RegistryError> {
     let actor = Actor::system("config");
     for plan in config.plans.iter().map(toml::Spanned::get_ref) {
@@ -31,7 +31,7 @@ pub(super) async fn store(config: &Config, registry: &dyn Registry) -> Result<()
     Ok(())
 }
 
-/// The limits of a plan, for people.
+/// Returns a readable description of the limits of a plan.
 fn limits(plan: &Plan) -> String {
     let limit = |limit: &crate::model::Limit| {
         format!("{}: {} per {} s, burst {}", limit.name(), limit.quota(), limit.window(), limit.burst())

@@ -1,4 +1,4 @@
-//! Connections to the services behind: a pool for each worker thread, so that none is shared.
+//! Connections to upstreams. Each worker thread has its own pool, so that no pool is shared.
 
 use std::{
     cell::RefCell,
@@ -26,52 +26,51 @@ use super::{
 };
 use crate::config;
 
-/// How often idle connections are looked after.
+/// The interval between two checks of the idle connections.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// By the service's number.
+    /// Idle connections, indexed by the number of the upstream.
     static IDLE: RefCell<Vec<Vec<Idle>>> = const { RefCell::new(Vec::new()) };
 }
 
 struct Idle {
     link: UpstreamConnection,
-    /// How many more rounds it is kept.
+    /// The number of further checks that the connection is kept for.
     rounds: u64,
 }
 
-/// A connection to a service behind.
+/// A connection to an upstream.
 ///
-/// It has no task of its own: whoever waits for something on it [drives](Self::drive) it, so that no second
-/// task has to be woken for an exchange.
+/// The connection has no task of its own: the code that waits for it [drives](Self::drive) it, so that an exchange does
+/// not have to wake a second task.
 pub(super) struct UpstreamConnection {
     pub(super) sender: SendRequest<RequestBody>,
-    /// Until it is over.
+    /// `None` when the connection is closed.
     connection: Option<Pin<Box<Connection<TokioIo<UpstreamStream>, RequestBody>>>>,
     pub(super) exchange: Arc<Exchange>,
     pub(super) patience: LazyDeadline,
 }
 
 impl UpstreamConnection {
-    /// Moves what can be moved; woken when there is more. Ready when the connection is over.
+    /// Makes progress on the connection, and registers the waker for more. Ready when the connection is closed.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(()) };
         let end = ready!(connection.as_mut().poll(cx));
         self.connection = None;
         if let Err(error) = end {
-            tracing::debug!(%error, "a connection to a service behind ended");
+            tracing::debug!(%error, "upstream connection failed");
         }
         Poll::Ready(())
     }
 
-    /// Whether another exchange can begin on it.
+    /// Returns `true` if another exchange can begin on the connection.
     fn is_free(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
     }
 }
 
-/// A deadline that moves with every exchange, on a timer that is set anew only when it rings: the deadline
-/// moves often, and it is rarely reached.
+/// A deadline that is extended often and rarely reached. The timer is reset only when it fires.
 #[derive(Debug)]
 pub(super) struct LazyDeadline {
     timer: Pin<Box<Sleep>>,
@@ -102,17 +101,17 @@ impl LazyDeadline {
     }
 }
 
-/// How a service's connections are kept.
+/// The connection pool of an upstream.
 #[derive(Debug, Clone)]
 pub(super) struct UpstreamPool {
-    /// A place in every thread's pool, of which no two services have the same.
+    /// The index into the pool of each thread, unique for each upstream.
     number: usize,
     pub(super) address: SocketAddr,
     connections: usize,
     time: Duration,
 }
 
-/// The next service's number.
+/// The number of the next upstream.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 impl UpstreamPool {
@@ -125,7 +124,7 @@ impl UpstreamPool {
         }
     }
 
-    /// The connection used last, if one is idle: it is the likeliest to be open still.
+    /// Takes the idle connection that was used last, if there is one: it is the most likely to be still open.
     pub(super) fn get(&self) -> Option<UpstreamConnection> {
         IDLE.with_borrow_mut(|idle| {
             let stack = idle.get_mut(self.number)?;
@@ -136,7 +135,7 @@ impl UpstreamPool {
         })
     }
 
-    /// Keeps a connection whose exchange is over, unless something of it is still to send.
+    /// Returns a connection to the pool after an exchange, unless a part of the request is still to be sent.
     pub(super) fn put(&self, mut link: UpstreamConnection) {
         if !link.is_free() {
             return;
@@ -153,18 +152,23 @@ impl UpstreamPool {
         });
     }
 
-    /// A new connection.
+    /// Opens a new connection.
     pub(super) async fn connect(&self) -> io::Result<UpstreamConnection> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let (stream, exchange) = UpstreamStream::new(stream);
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        Ok(UpstreamConnection { sender, connection: Some(Box::pin(connection)), exchange, patience: LazyDeadline::new() })
+        Ok(UpstreamConnection {
+            sender,
+            connection: Some(Box::pin(connection)),
+            exchange,
+            patience: LazyDeadline::new(),
+        })
     }
 }
 
-/// Closes this thread's connections that the other side has closed, or that have been idle for too long; as
-/// long as the thread lives.
+/// Closes the connections of this thread that the upstream has closed, or that have been idle for too long. Runs as
+/// long as the thread.
 pub(super) async fn reap_idle() {
     let mut rounds = interval(REAP_INTERVAL);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);

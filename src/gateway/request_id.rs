@@ -1,4 +1,4 @@
-//! The id of a request that the gateway answers itself: in `X-Request-Id`, and in the access log.
+//! The id of a request that the gateway answers itself: sent in `X-Request-Id` and written to the access log.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
@@ -6,26 +6,26 @@ use crate::problem::DenialCode;
 
 static FIELD: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest id that is taken from a trusted proxy, in bytes.
+/// The maximum length of an id from a trusted proxy, in bytes.
 const LONGEST: usize = 128;
 
-/// An id of 32 hexadecimal digits, or one of a trusted proxy.
+/// A request id: 32 hexadecimal digits, or the id that a trusted proxy has set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RequestId(HeaderValue);
 
-/// An extension of a response that a surface of the gateway made.
+/// Marks a response that was made by a surface of the gateway (response extension).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OwnAnswer;
 
 impl RequestId {
-    /// An id that no other request has.
+    /// Returns a new, unique id.
     pub(super) fn generate() -> Self {
-        // Random, not counted: an id must not tell how much else is refused here.
+        // Random instead of a counter: an id must not reveal how many other requests are denied.
         let id = HeaderValue::try_from(uuid::Uuid::new_v4().simple().to_string());
-        Self(id.expect("hexadecimal digits are a field value"))
+        Self(id.expect("hexadecimal digits are a valid header value"))
     }
 
-    /// The id that a trusted proxy gave a request, if there is exactly one of at most 128 visible characters.
+    /// Returns the id that a trusted proxy has set, if there is exactly one, of 1 to 128 visible ASCII characters.
     pub(super) fn of_proxy(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(&FIELD).iter();
         let (first, second) = (values.next()?, values.next());
@@ -33,19 +33,19 @@ impl RequestId {
         (second.is_none() && is_id(first.as_bytes())).then(|| Self(first.clone()))
     }
 
-    /// As text.
+    /// Returns the id as text.
     pub(super) fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
     }
 
-    /// Puts the id into an answer: for the client, and for the log.
+    /// Adds the id to a response: as a header for the client, and as an extension for the log.
     pub(super) fn put<B>(self, answer: &mut Response<B>) {
         answer.headers_mut().insert(FIELD.clone(), self.0.clone());
         answer.extensions_mut().insert(self);
     }
 }
 
-/// Returns `true` if the gateway made this answer and no upstream did.
+/// Returns `true` if the gateway made this response and no upstream did.
 pub(super) fn is_own<B>(answer: &Response<B>) -> bool {
     let extensions = answer.extensions();
     extensions.get::<DenialCode>().is_some() || extensions.get::<OwnAnswer>().is_some()

@@ -1,4 +1,4 @@
-//! The bodies of what comes back.
+//! Response bodies.
 
 use std::{
     pin::Pin,
@@ -18,10 +18,10 @@ use crate::{
     tower::{ResponseBody, Unserved},
 };
 
-/// Whatever can go wrong while a body is read.
+/// An error that occurs while a body is read.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a route answers with: the body of the service behind, of a surface, or of our own.
+/// The body of a response: from an upstream, from a surface, or from the gateway itself.
 pub(super) enum GatewayBody {
     Upstream(UpstreamBody),
     Surface(SurfaceBody),
@@ -29,27 +29,27 @@ pub(super) enum GatewayBody {
 }
 
 impl GatewayBody {
-    /// A refusal by the gateway itself.
+    /// Creates the response to a request that the gateway denies.
     pub(super) fn denial_response(denial: &Denial) -> Response<Self> {
         problem::render(denial, ErrorFormat::Problem, &Admission::default())
             .map(|bytes| Self::Local(ResponseBody::refusal(bytes)))
     }
 
-    /// A refusal by the gateway itself of an admitted request that no service served: what was taken for it is
-    /// given back.
+    /// Creates the response to an admitted request that the gateway denies before a service has processed it. The
+    /// permits of the request are refunded.
     pub(super) fn unserved(denial: &Denial) -> Response<Self> {
         let mut response = Self::denial_response(denial);
         response.extensions_mut().insert(Unserved);
         response
     }
 
-    /// No content.
+    /// Creates an empty body.
     pub(super) fn empty() -> Self {
         Self::Local(ResponseBody::refusal(Bytes::new()))
     }
 }
 
-/// Tells a client that its head did not come in time, on a connection that hyper has given up.
+/// Sends 408 to a client that has not sent a complete head in time, on a connection that hyper has given up.
 pub(super) async fn write_request_timeout(mut io: impl AsyncWrite + Unpin, head: bool, id: RequestId) {
     let mut answer = problem::render(&Denial::RequestTimeout, ErrorFormat::Problem, &Admission::default());
     id.put(&mut answer);
@@ -61,11 +61,11 @@ pub(super) async fn write_request_timeout(mut io: impl AsyncWrite + Unpin, head:
         bytes.extend_from_slice(b"\r\n");
     }
     bytes.extend_from_slice(b"\r\n");
-    // A response to HEAD has none.
+    // A response to HEAD has no body.
     if !head {
         bytes.extend_from_slice(answer.body());
     }
-    // Who does not take it is gone.
+    // If the write fails, the client is gone.
     if io.write_all(&bytes).await.is_ok() {
         let _ = io.shutdown().await;
     }

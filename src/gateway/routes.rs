@@ -1,4 +1,4 @@
-//! Which request goes where, past which policies.
+//! Finds the route of a request and evaluates its policies.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -15,42 +15,42 @@ use super::{
 use crate::{
     Admission, Denial, Head, Policy, Stop,
     config::{self, Config},
+    normalize_path::PathRules,
     policy::{
-        IpAcl, ApiKey, BodyLimit, RequireGrant, HeadLimit, BodyBuffering, RequireUnlocked, RateLimit, RequireScope, Signature, StrictHttp,
-        ApiThrottle,
+        ApiKey, ApiThrottle, BodyBuffering, BodyLimit, HeadLimit, IpAcl, RateLimit, RequireGrant,
+        RequireScope, RequireUnlocked, Signature, StrictHttp,
     },
     problem::ErrorFormat,
     surface::discue::is_pretty,
-    normalize_path::PathRules,
 };
 
-/// All routes, the most specific first, and what stands before all of them.
+/// All routes, the most specific first, and the policies that run before all of them.
 ///
-/// One policy for the whole gateway: what every request must pass, then the finding of its route, then the
-/// route's own chain. A request for which there is no route is refused like any other, and a request is
-/// decided about in one layer, however many routes there are.
+/// This is one policy for the whole gateway: it evaluates the policies for all requests, finds the route, and then
+/// evaluates the policies of the route. A request without a route is denied like any other, and one layer decides each
+/// request, independently of the number of routes.
 pub(super) struct Routes {
     first: (HeadLimit, StrictHttp),
-    /// In the order of host and path.
+    /// Sorted by host and path.
     all: Vec<Route>,
     by_host: BTreeMap<Box<str>, Paths>,
     of_any_host: Paths,
-    /// Of the longest chain: asked for with each request.
+    /// The number of steps of the longest chain. It is read for each request.
     steps: u32,
 }
 
-/// Which routes stand on a path, by path: the one without methods is the last.
+/// The routes of one host, or of all hosts, by path. On each path, a route without methods is the last.
 #[derive(Default)]
 struct Paths {
     routes: BTreeMap<Box<str>, Range<usize>>,
-    /// The longest of the paths, in bytes.
+    /// The length of the longest path, in bytes.
     longest: usize,
 }
 
 impl Paths {
-    /// The routes of the longest path that is this one or above it.
+    /// Returns the routes of the longest path that equals the given one or is above it.
     fn find(&self, path: &str) -> Option<Range<usize>> {
-        // Whatever is longer than any of them is not looked at: a path may have thousands of segments.
+        // Bytes beyond the longest path are skipped: a request path may have thousands of segments.
         let end = path.len().min(self.longest);
         let ends = (1..=end).rev().filter(|end| path.as_bytes().get(*end).is_none_or(|byte| *byte == b'/'));
         let found = ends.filter_map(|end| path.get(..end)).find_map(|above| self.routes.get(above));
@@ -64,7 +64,7 @@ struct Route {
     methods: Vec<Method>,
     relaxed: PathRules,
     policies: Box<dyn Policy>,
-    /// In which it refuses.
+    /// The error format of denials on the route.
     form: ErrorFormat,
     backend: Backend,
 }
@@ -73,8 +73,10 @@ impl Policy for Routes {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let decided = self.decide(head, admission);
         if matches!(decided, Err(Stop::Deny(_))) {
-            // Whoever asks a surface gets its contract's errors, from what stands before it too.
-            let path = || self.candidates(host(head), admission.normalized_path(head)).map(|found| found.start);
+            // A client of a surface gets errors in the format of its contract, also from policies that run before the
+            // surface.
+            let path =
+                || self.candidates(host(head), admission.normalized_path(head)).map(|found| found.start);
             let found = admission.route.or_else(path);
             admission.form = found.and_then(|at| self.all.get(at)).map(|route| match route.form {
                 ErrorFormat::Discue if is_pretty(head.uri) => ErrorFormat::DiscuePretty,
@@ -91,14 +93,14 @@ impl Policy for Routes {
 
 impl Route {
     fn allows_method(&self, method: &Method) -> bool {
-        // Who answers GET answers HEAD (RFC 9110, section 9.3.2).
+        // A route for GET accepts HEAD, too (RFC 9110, section 9.3.2).
         let asked = if method == Method::HEAD { &Method::GET } else { method };
         self.methods.is_empty() || self.methods.contains(method) || self.methods.contains(asked)
     }
 }
 
 impl Routes {
-    /// The routes of a configuration.
+    /// Creates the routes of a configuration.
     pub(super) fn new<'a>(config: &'a Config, shared: &GatewayState) -> Self {
         let upstream = |(name, upstream): (&'a String, _)| {
             (name.as_str(), Arc::new(Upstream::new(name, upstream, config)))
@@ -127,11 +129,11 @@ impl Routes {
                 backend,
             })
         };
-        // A configuration that was checked has a backend for every route.
+        // A valid configuration has a backend for every route.
         Self::of(config.routes.iter().filter_map(route).collect(), config)
     }
 
-    /// One route, to a surface.
+    /// Creates a single route, to a surface.
     pub(super) fn only(surface: Router, config: &Config) -> Self {
         let route = Route {
             host: None,
@@ -146,7 +148,7 @@ impl Routes {
     }
 
     fn of(mut routes: Vec<Route>, config: &Config) -> Self {
-        // Of routes with one host and path, one without methods takes what the others leave.
+        // Among routes with the same host and path, a route without methods accepts the methods that the others do not.
         routes.sort_by(|one, other| {
             let key = |route: &Route| (route.host.clone(), route.path.clone(), route.methods.is_empty());
             key(one).cmp(&key(other))
@@ -164,7 +166,7 @@ impl Routes {
         let head = HeadLimit::new(limits.head_bytes.get() as usize)
             .fields(limits.head_fields.get() as usize)
             .target(limits.target_bytes.get() as usize);
-        // What at least one route relaxes.
+        // The rules that at least one route relaxes.
         let relaxed = routes.iter().fold(PathRules::NONE, |rules, route| rules.union(route.relaxed));
         let first = (head, StrictHttp::new().relax(relaxed));
         let longest = routes.iter().map(|route| route.policies.steps()).max();
@@ -172,13 +174,13 @@ impl Routes {
         Self { first, all: routes, by_host, of_any_host, steps }
     }
 
-    /// The backend of the route that an admission found, and the methods that the route names.
+    /// Returns the backend of the route that the admission found, and the methods of the route.
     pub(super) fn backend(&self, admission: &Admission) -> Option<(&Backend, &[Method])> {
         let route = self.all.get(admission.route?)?;
         Some((&route.backend, &route.methods))
     }
 
-    /// What every request must pass, its route, and the route's own chain.
+    /// Evaluates the policies for all requests, finds the route, and evaluates the policies of the route.
     fn decide(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         admission.run_step(&self.first, head)?;
         let at = self.find(host(head), admission.normalized_path(head), head.method, admission.breaks())?;
@@ -186,22 +188,30 @@ impl Routes {
         admission.run_step(&self.all[at].policies, head)
     }
 
-    /// The routes of the longest path that fits, of the host before those of any.
+    /// Returns the routes of the longest matching path. Routes with the request's host take precedence over routes for
+    /// any host.
     fn candidates(&self, host: Option<&str>, path: &str) -> Option<Range<usize>> {
         let of_host = host.filter(|_| !self.by_host.is_empty()).and_then(|host| {
-            // A name may be written with the dot of the root.
+            // A host name may end with the dot of the root domain.
             let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
             self.by_host.get(&*host)?.find(path)
         });
         of_host.or_else(|| self.of_any_host.find(path))
     }
 
-    /// Among them, the one that takes the method.
-    fn find(&self, host: Option<&str>, path: &str, method: &Method, breaks: PathRules) -> Result<usize, Denial> {
+    /// Returns the route, among the routes of the path, that accepts the method.
+    fn find(
+        &self,
+        host: Option<&str>,
+        path: &str,
+        method: &Method,
+        breaks: PathRules,
+    ) -> Result<usize, Denial> {
         let fitting = self.candidates(host, path).ok_or(Denial::NotFound)?;
-        // TRACE returns what reaches the service, credentials of the gateway's included, to whoever asks (RFC 9110,
-        // section 9.3.8): it is not forwarded, whatever its `Max-Forwards`.
-        let taken = (!is_trace(method)).then(|| fitting.clone().find(|at| self.all[*at].allows_method(method)));
+        // TRACE returns the request as the upstream received it, including credentials of the gateway, to any client
+        // (RFC 9110, section 9.3.8). It is never forwarded, whatever its `Max-Forwards`.
+        let taken =
+            (!is_trace(method)).then(|| fitting.clone().find(|at| self.all[*at].allows_method(method)));
         if let Some(at) = taken.flatten() {
             let broken = breaks.difference(self.all[at].relaxed);
             return if broken.is_empty() { Ok(at) } else { Err(StrictHttp::violation(broken)) };
@@ -215,12 +225,12 @@ impl Routes {
     }
 }
 
-/// Returns `true` for TRACE, and for the name under which some servers have it.
+/// Returns `true` for TRACE, and for its name on some servers, TRACK.
 fn is_trace(method: &Method) -> bool {
     *method == Method::TRACE || method.as_str() == "TRACK"
 }
 
-/// The form in which a surface refuses.
+/// Returns the error format of a surface.
 fn form(surface: config::Surface) -> ErrorFormat {
     match surface {
         config::Surface::Discue => ErrorFormat::Discue,
@@ -229,10 +239,10 @@ fn form(surface: config::Surface) -> ErrorFormat {
     }
 }
 
-/// A route's policies, in the order that is documented.
+/// Creates the policies of a route, in the documented order.
 fn route_policies(route: &config::Route, config: &Config, recognition: &Recognition<'_>) -> Box<dyn Policy> {
     let (policies, directory) = (&route.policies, &recognition.shared.directory);
-    // A surface has its own bound on content, and its own answer.
+    // A surface has its own body limit and its own error response for it.
     let body_limit = route.upstream.is_some().then(|| route.body_bytes.unwrap_or(config.limits.body_bytes));
     let lapsed = policies.lapsed == config::Lapsed::Admit;
     let api_key = policies.api_key().map(|settings| recognition.api_key(settings, lapsed));
@@ -241,7 +251,7 @@ fn route_policies(route: &config::Route, config: &Config, recognition: &Recognit
         (Some(api_key), Some(signature)) => (None, None, Some(signature.or(api_key))),
         (api_key, signature) => (api_key, signature, None),
     };
-    // Whoever is known may have a list.
+    // Every identified caller may have an address list.
     let known = api_key.is_some() || signature.is_some() || either.is_some();
     let addresses = known.then(|| IpAcl::new(directory.clone()));
     let rate_limit = policies.rate_limit.as_ref().and_then(config::Toggle::get);
@@ -272,7 +282,7 @@ fn scope(resource: &str, policies: &config::Policies) -> RequireScope {
     }
 }
 
-/// Parts that all routes of a gateway share to recognise callers.
+/// The parts that all routes of a gateway share for the identification of callers.
 struct Recognition<'a> {
     shared: &'a GatewayState,
     intake: BodyBuffering,
@@ -322,12 +332,12 @@ impl Recognition<'_> {
     }
 }
 
-/// The host that a request is for: the target's, or else the field's.
+/// Returns the host of a request: from the target, or else from the `Host` header.
 fn host(head: Head<'_>) -> Option<&str> {
     head.uri.host().or_else(|| Some(host_of(head.headers.get(header::HOST)?.to_str().ok()?)))
 }
 
-/// The host of a `Host` field, without its port; an IPv6 address keeps its brackets.
+/// Returns the host of a `Host` header without its port. An IPv6 address keeps its brackets.
 fn host_of(value: &str) -> &str {
     match value.rfind(':') {
         Some(at) if !value[at..].contains(']') => &value[..at],

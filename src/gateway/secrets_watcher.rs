@@ -1,4 +1,4 @@
-//! Follows the file of secrets, so that they rotate under a running gateway.
+//! Watches the secrets file, so that secrets can be rotated while the gateway runs.
 
 use std::{
     fs,
@@ -8,29 +8,29 @@ use std::{
 };
 
 use crate::{
-    model::{Peppers, Sealer},
     config::{SecretKind, SecretsFile},
     directory::Directory,
-    registry::{RegistryError, Registry, SecretCheck},
+    model::{Peppers, Sealer},
+    registry::{Registry, RegistryError, SecretCheck},
 };
 
-/// How often the file is looked at.
+/// The interval between two checks of the file.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What uses secrets, and where they come from.
+/// The secrets file and the users of its secrets.
 pub(super) struct SecretsWatcher {
     pub(super) file: PathBuf,
     pub(super) directory: Arc<Directory>,
     pub(super) sealer: Arc<Sealer>,
-    /// Knows which secrets its store is used with.
+    /// Checks the secrets against those that its store is used with.
     pub(super) registry: Arc<dyn Registry>,
 }
 
 impl SecretsWatcher {
-    /// Takes what stands in the file whenever it has changed, for ever. While it cannot be used, what was read before
-    /// stays in use.
+    /// Reloads the file whenever it has changed, for ever. While the file cannot be used, the previous secrets stay in
+    /// use.
     pub(super) async fn follow(self) {
-        // They may have changed since they were read at the start.
+        // The file may have changed since it was read at the start.
         let mut seen = None;
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -42,44 +42,44 @@ impl SecretsWatcher {
                 Ok(Some(secrets)) => tracing::info!(
                     peppers = ?secrets.versions(SecretKind::Pepper),
                     seal_keys = ?secrets.versions(SecretKind::SealKey),
-                    "took other secrets"
+                    "secrets reloaded"
                 ),
                 Ok(None) => {}
                 Err(error) => {
                     if error.is::<RegistryError>() {
-                        tracing::warn!(%error, "the secrets have changed; they are taken when the store can be asked");
+                        tracing::warn!(%error, "changed secrets not loaded yet: store not available");
                         continue;
                     }
-                    tracing::error!(%error, "the secrets have changed and cannot be used; the old ones stay");
+                    tracing::error!(%error, "changed secrets rejected, previous secrets stay in use");
                 }
             }
             seen = now;
         }
     }
 
-    /// Takes what stands in the file into use; `None` when it is in use already.
+    /// Loads the file and activates its secrets. Returns `None` if they are in use already.
     async fn take(&self) -> anyhow::Result<Option<SecretsFile>> {
         let secrets = SecretsFile::load(&self.file)?;
         let (peppers, sealer) = (secrets.peppers(), secrets.sealer());
         if checks(&peppers, &sealer) == checks(&self.directory.peppers(), &self.sealer) {
             return Ok(None);
         }
-        // While the store cannot be asked, they are not taken: the next look asks again.
+        // If the store cannot be reached, the secrets are not activated. The next check tries again.
         let misfits = self.registry.check_secrets(&SecretCheck::all(&peppers, &sealer)).await?;
-        anyhow::ensure!(misfits.is_empty(), "they are not those of the store: {}", misfits.join("; "));
+        anyhow::ensure!(misfits.is_empty(), "the secrets do not match the store: {}", misfits.join("; "));
         self.directory.set_peppers(peppers);
         self.sealer.replace_keys(&sealer);
         Ok(Some(secrets))
     }
 
-    /// What tells one state of the file from another.
+    /// Returns a fingerprint of the file, to detect changes.
     fn seen(&self) -> Option<(SystemTime, u64)> {
         let found = fs::metadata(&self.file).ok()?;
         Some((found.modified().ok()?, found.len()))
     }
 }
 
-/// What tells secrets from others, in their order.
+/// Returns the fingerprints of the secrets, in their order.
 fn checks(peppers: &Peppers, sealer: &Sealer) -> (Vec<(u32, String)>, Vec<(u32, String)>) {
     let peppers = peppers.all().map(|pepper| (pepper.version(), pepper.fingerprint()));
     let keys = sealer.keys().into_iter().map(|key| (key.version(), key.fingerprint()));

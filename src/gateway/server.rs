@@ -1,4 +1,4 @@
-//! Pingora's server, with our workers in it.
+//! Pingora's server, with the workers of the gateway.
 
 use std::thread::available_parallelism;
 
@@ -8,14 +8,14 @@ use tokio::runtime;
 
 use super::{
     GatewayState, admin,
+    client_addr::TrustedProxies,
     closing::Closing,
     connection::ConnectionHandler,
-    descriptors::{self, DescriptorShares},
     connection_limit::ConnectionLimit,
+    descriptors::{self, DescriptorShares},
     listener::Listener,
     log_writer::LogWriter,
     metrics::MetricsEndpoint,
-    client_addr::TrustedProxies,
     secrets_watcher::SecretsWatcher,
     shutdown::{self, Signals},
     store, tls,
@@ -26,7 +26,7 @@ use crate::{
     registry,
 };
 
-/// Checks what only the machine can tell: that certificates can be used.
+/// Checks the parts of a configuration that depend on the machine: that certificates can be used.
 pub fn check(config: &Config, report: &mut Report) {
     for (at, listener) in config.listeners.iter().enumerate() {
         let place = ["listeners".into(), at.into(), "tls".into()];
@@ -44,11 +44,11 @@ fn check_certificate(tls: Option<&config::Tls>, place: &[Step<'_>], report: &mut
 
 /// Runs the gateway until a signal ends the process.
 ///
-/// The directory is loaded before the first listener opens. The registry lives on a runtime of its own,
-/// apart from the workers.
+/// The directory is loaded before the first listener opens. The registry has a runtime of its own, separate from the
+/// workers.
 ///
 /// # Errors
-/// When it cannot start: secrets, store, certificates, addresses.
+/// Fails if the gateway cannot start, because of its secrets, store, certificates or addresses.
 pub fn serve(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     let served = run(config, log);
     log.flush(shutdown::LAST_LINES);
@@ -62,9 +62,9 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
         .thread_name("registry")
         .enable_all()
         .build()
-        .context("starting the registry's runtime")?;
+        .context("failed to start the registry runtime")?;
     let inside = control.enter();
-    shutdown::ignore_other_signals().context("handling signals")?;
+    shutdown::ignore_other_signals().context("failed to install signal handlers")?;
     drop(inside);
     store::ensure_there(config)?;
     let shared = control.block_on(GatewayState::open(config))?;
@@ -83,7 +83,9 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     if config.secrets.variable().is_none() {
         let (directory, sealer) = (shared.directory.clone(), shared.sealer.clone());
         let registry = shared.registry.clone();
-        control.spawn(SecretsWatcher { file: config.secrets.file.clone(), directory, sealer, registry }.follow());
+        control.spawn(
+            SecretsWatcher { file: config.secrets.file.clone(), directory, sealer, registry }.follow(),
+        );
     }
 
     let inside = control.enter();
@@ -97,7 +99,7 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     let bind = |listeners: &[config::Listener]| {
         listeners.iter().map(Listener::bind).collect::<anyhow::Result<Vec<_>>>()
     };
-    // Who manages and who watches come in first: once the front door opens, everything is open.
+    // The admin and metrics listeners are bound first: when the public listeners open, all others are open.
     let manages = match config.admin.as_ref().zip(admin::router(config, &shared)) {
         Some((admin, router)) => Some(ListenerGroup {
             listeners: bind(&[admin.listener()])?,
@@ -107,7 +109,7 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
         None => None,
     };
     let watched = match &config.metrics {
-        Some(metrics) => Some(bind(&[metrics.listener()]).context("the metrics listener")?),
+        Some(metrics) => Some(bind(&[metrics.listener()]).context("metrics listener")?),
         None => None,
     };
     let public = ListenerGroup {
@@ -117,7 +119,7 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     };
     let mut houses: Vec<_> = [public].into_iter().chain(manages).collect();
     if let Some(listeners) = watched {
-        // Scrapes are not counted among what they report.
+        // Connections of the metrics listener are not counted in the metrics.
         let counted: Vec<_> = houses.iter().map(|house| house.doors.clone()).collect();
         let (metrics, directory) = (front.metrics().clone(), shared.directory.clone());
         let page = MetricsEndpoint { metrics, doors: counted, directory, log: log.clone() };
@@ -147,17 +149,17 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Panics go to the log, as everything else does: nobody waits for a reader of standard error.
+/// Logs panics like everything else, because writing to standard error could block if it is not read.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
         let thread = std::thread::current();
         let message = panic.payload_as_str().unwrap_or("no message");
-        tracing::error!(thread = thread.name(), location, "a thread panicked: {message}");
+        tracing::error!(thread = thread.name(), location, "thread panicked: {message}");
     }));
 }
 
-/// Raises the limit of open files, shares it out, and says so when it is too low for the configuration.
+/// Raises the limit of open files and divides it. Logs a warning if it is too low for the configuration.
 fn descriptor_shares(config: &Config, threads: usize) -> DescriptorShares {
     let limit = descriptors::raise_limit();
     let listeners = config.listeners.len() + 2;
@@ -168,14 +170,14 @@ fn descriptor_shares(config: &Config, threads: usize) -> DescriptorShares {
             open_files = limit,
             configured,
             connections = shares.public,
-            "limits.connections is lowered: the limit of open files (ulimit -n, LimitNOFILE) is too low for it"
+            "limits.connections lowered: raise the limit of open files (ulimit -n, LimitNOFILE)"
         );
     }
     shares
 }
 
 fn settings(config: &Config) -> ServerConf {
-    // Longer than ours: the process ends by itself, see `shutdown`.
+    // Longer than the gateway's own grace period: the process ends itself, see `shutdown`.
     let grace = config.server.shutdown_grace.duration().as_secs() + 60;
     ServerConf {
         grace_period_seconds: Some(grace),

@@ -1,6 +1,6 @@
-//! Signals, and the end of the process: requests that are being served may finish, within a time.
+//! Signals and shutdown: open requests may finish within a grace period.
 
-#![allow(clippy::disallowed_methods, reason = "a thread of its own waits for the end, and ends the process")]
+#![allow(clippy::disallowed_methods, reason = "a separate thread waits and then ends the process")]
 
 use std::{
     io,
@@ -21,65 +21,70 @@ use super::{
     log_writer::LogWriter,
 };
 
-/// How long there must have been no connection: one may just be on its way from the listener.
+/// The time without any connection after which the process ends. A connection may still be on its way from the
+/// listener.
 const QUIET_PERIOD: Duration = Duration::from_millis(100);
 
-/// The longest wait at the end for log lines to be written.
+/// The maximum wait for log lines to be written at the end.
 pub(super) const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Catches the signals that would end the process by default although they ask for something else. Must be
-/// called inside a runtime, which then reports them.
+/// Catches the signals that would end the process by default but do not ask for that. Each one is logged and ignored.
+/// Must be called inside a runtime.
 ///
 /// # Errors
-/// When the system refuses a handler.
+/// Fails if the system rejects a signal handler.
 pub(super) fn ignore_other_signals() -> io::Result<()> {
     for (kind, name, purpose) in [
-        (SignalKind::hangup(), "SIGHUP", "reloading the configuration is not supported yet: restart instead"),
-        (SignalKind::user_defined1(), "SIGUSR1", "it has no meaning here"),
-        (SignalKind::user_defined2(), "SIGUSR2", "it has no meaning here"),
+        (SignalKind::hangup(), "SIGHUP", "configuration reload is not supported, restart instead"),
+        (SignalKind::user_defined1(), "SIGUSR1", "it has no effect"),
+        (SignalKind::user_defined2(), "SIGUSR2", "it has no effect"),
     ] {
         let mut signals = signal(kind)?;
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                tracing::warn!(signal = name, "ignored: {purpose}");
+                tracing::warn!(signal = name, "signal ignored: {purpose}");
             }
         });
     }
     Ok(())
 }
 
-/// SIGTERM and SIGQUIT let requests finish; SIGINT ends at once, also while requests finish.
+/// Handles the shutdown signals. SIGTERM and SIGQUIT allow open requests to finish. SIGINT ends the process
+/// immediately, also during a graceful shutdown.
 #[derive(Clone)]
 pub(super) struct Signals {
-    /// Of all listeners.
+    /// The connection limits of all listeners.
     pub(super) doors: Vec<Arc<ConnectionLimit>>,
     pub(super) grace: Duration,
     pub(super) log: LogWriter,
-    /// The last thing that is done.
+    /// Closes the store, as the last step.
     pub(super) closing: Closing,
 }
 
 impl Signals {
-    /// Ends the process when there has been no connection for a moment, at the latest after the grace period
-    /// or when `now` becomes true.
+    /// Ends the process when there has been no connection for a moment, when the grace period expires, or when `now`
+    /// becomes true.
     ///
-    /// Pingora would sleep through the whole time, however little there is to wait for.
+    /// Pingora would always sleep for the whole grace period.
     fn end_process(&self, now: &AtomicBool) -> ! {
         let start = Instant::now();
         let mut quiet_since = None;
         loop {
             if now.load(Ordering::Relaxed) {
-                tracing::warn!(connections = open_connections(&self.doors), "SIGINT: ending at once");
+                tracing::warn!(
+                    connections = open_connections(&self.doors),
+                    "SIGINT received, stopping immediately"
+                );
                 break;
             }
             if open_connections(&self.doors) > 0 {
                 quiet_since = None;
             } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= QUIET_PERIOD {
-                tracing::info!("all requests served, ending");
+                tracing::info!("all connections closed, stopping");
                 break;
             }
             if start.elapsed() >= self.grace {
-                tracing::warn!(connections = open_connections(&self.doors), "time is over, ending");
+                tracing::warn!(connections = open_connections(&self.doors), "shutdown grace period expired");
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -89,9 +94,9 @@ impl Signals {
         std::process::exit(0);
     }
 
-    /// Begins the end.
+    /// Begins a graceful shutdown.
     fn drain(&self, signal: &str, mut interrupt: Signal) {
-        tracing::info!(grace = ?self.grace, "{signal}: no new connections, requests may finish");
+        tracing::info!(grace = ?self.grace, "{signal} received, shutting down gracefully");
         let now = Arc::new(AtomicBool::new(false));
         let interrupted = now.clone();
         tokio::spawn(async move {
@@ -109,7 +114,7 @@ impl ShutdownSignalWatch for Signals {
         let (Ok(mut terminate), Ok(mut quit), Ok(mut interrupt)) =
             (signal(SignalKind::terminate()), signal(SignalKind::quit()), signal(SignalKind::interrupt()))
         else {
-            tracing::error!("no signals can be waited for: the process ends when it is killed");
+            tracing::error!("failed to install signal handlers, no graceful shutdown");
             return std::future::pending().await;
         };
         let signal = tokio::select! {
@@ -118,7 +123,8 @@ impl ShutdownSignalWatch for Signals {
                 return ShutdownSignal::FastShutdown;
             }
             _ = terminate.recv() => "SIGTERM",
-            // Pingora would hand its listeners over to another process here; ours are not its listeners.
+            // Pingora would pass its listeners to another process on SIGQUIT. The gateway's listeners are not
+            // Pingora's.
             _ = quit.recv() => "SIGQUIT",
         };
         self.drain(signal, interrupt);

@@ -1,4 +1,4 @@
-//! The store of a configuration, opened with the secrets that it is used with.
+//! Opens the store of a configuration with its secrets.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::{
     registry::{Registry, SecretCheck, sqlite::Sqlite},
 };
 
-/// Opens the store of a configuration, which is made when it is not there.
+/// Opens the store of a configuration. The store is created if it does not exist.
 ///
 /// # Errors
-/// When secrets or store cannot be read, or do not belong together.
+/// Fails if the secrets or the store cannot be read, or do not match.
 pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Sqlite, SecretsFile)> {
     let (secrets, path) = (config.secrets.load()?, &config.store.path);
     let store = Sqlite::open(path, clock).await.with_context(|| format!("store {}", path.display()))?;
@@ -29,17 +29,17 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resu
         .variable()
         .map_or_else(|| config.secrets.file.display().to_string(), |it| format!("${it}"));
     bail!(
-        "the secrets of {file} are not those of the store {}: {}. Put back the secrets file of this store, or name the \
-         store that belongs to the file",
+        "the secrets of {file} do not match the store {}: {}. Restore the secrets file of this store, or configure the \
+         store that belongs to these secrets",
         path.display(),
         misfits.join("; ")
     )
 }
 
-/// The same, of a store that must be there.
+/// Opens the store of a configuration, which must exist.
 ///
 /// # Errors
-/// Likewise, and when there is none.
+/// Fails if the secrets or the store cannot be read, do not match, or if the store does not exist.
 pub(crate) async fn open_existing(
     config: &Config,
     clock: Arc<dyn Clock>,
@@ -48,16 +48,16 @@ pub(crate) async fn open_existing(
     open(config, clock).await
 }
 
-/// Whether there is a store.
+/// Checks that the store exists.
 ///
 /// # Errors
-/// When there is none, or an empty file in its place.
+/// Fails if the store does not exist, or if its file has no tables.
 pub(crate) fn ensure_there(config: &Config) -> anyhow::Result<()> {
     let path = &config.store.path;
-    // Who lost it must not be given an empty one: every key would be refused.
+    // A lost store must not be replaced by an empty one: every key would be denied.
     ensure!(
         path.exists(),
-        "there is no store {}: put it back if there was one; portcullis init makes one",
+        "store {} does not exist: restore it, or run `portcullis init` to create a new one",
         path.display()
     );
     let length = path.metadata().with_context(|| format!("store {}", path.display()))?.len();
@@ -66,11 +66,11 @@ pub(crate) fn ensure_there(config: &Config) -> anyhow::Result<()> {
     let has_log = std::path::Path::new(&log).metadata().is_ok_and(|log| log.len() > 0);
     ensure!(
         has_log || length > LENGTH_WITHOUT_TABLES,
-        "store {} has no tables: was it copied without its write-ahead log (-wal)? `portcullis backup` makes whole copies",
+        "store {} has no tables: its write-ahead log (-wal) may be missing. Use `portcullis backup` to copy a store",
         path.display()
     );
     Ok(())
 }
 
-/// A file that was switched to write-ahead logging and has nothing else has one page.
+/// The length of a file without tables: a file that was only switched to write-ahead logging has one page.
 const LENGTH_WITHOUT_TABLES: u64 = 4096;

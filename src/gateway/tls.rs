@@ -1,4 +1,4 @@
-//! Certificates, and what TLS is spoken with them.
+//! TLS with the configured certificates.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::Tls;
 
-/// TLS 1.2 and 1.3, with HTTP/2 or HTTP/1.1 in it.
+/// Creates an acceptor for TLS 1.2 and 1.3, with HTTP/2 or HTTP/1.1.
 ///
 /// # Errors
-/// When a file cannot be read, holds no certificate or key, or they do not belong together.
+/// Fails if a file cannot be read or holds no certificate or key, or if the certificate and the key do not match.
 pub(super) fn acceptor(tls: &Tls) -> anyhow::Result<TlsAcceptor> {
     let place = || format!("certificate {}", tls.certificate.display());
     let certificates = CertificateDer::pem_file_iter(&tls.certificate)
@@ -33,5 +33,5 @@ pub(super) fn acceptor(tls: &Tls) -> anyhow::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// What ALPN calls HTTP/2.
+/// The ALPN name of HTTP/2.
 pub(super) const H2: &[u8] = b"h2";

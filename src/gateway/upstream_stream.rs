@@ -1,4 +1,4 @@
-//! The byte stream to a service behind, with a record of the request that is under way.
+//! The byte stream to an upstream. Records the request that is in flight.
 
 use std::{
     io,
@@ -16,17 +16,17 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A stream to a service behind. From the second exchange on it records each request's head, so that a request
-/// without content can be sent again on another connection when this one turns out to be closed.
+/// A stream to an upstream. From the second exchange on, the head of each request is recorded. If the connection turns
+/// out to be closed, a request without a body can then be sent again on another connection.
 ///
-/// The bytes are recorded as they are written, since a copy of the head's fields would cost more with every request.
+/// The bytes are recorded when they are written, because a copy of the headers would cost more for each request.
 #[derive(Debug)]
 pub(super) struct UpstreamStream {
     stream: TcpStream,
     exchange: Arc<Exchange>,
 }
 
-/// The state of the exchange on a stream, as far as the stream sees it.
+/// The state of the exchange on a stream, as seen by the stream.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
     /// Set if anything was read since the last request began.
@@ -36,9 +36,9 @@ pub(super) struct Exchange {
 
 #[derive(Debug, Default)]
 struct Recorded {
-    /// The request's head, when it went out in one piece and without content.
+    /// The head of the request, if it was written in one piece and without a body.
     head: Vec<u8>,
-    /// Set if any of it reached the socket.
+    /// Set if any of the request reached the socket.
     sent: bool,
 }
 
@@ -65,14 +65,14 @@ impl Exchange {
                 request.head.extend_from_slice(bytes);
             }
         } else if sent {
-            // More of it than a head in one piece.
+            // More was written than a head in one piece.
             request.head.clear();
         }
         request.sent |= sent;
     }
 
-    /// The request that is under way, when nothing of a response was read and sending it again does no harm: its
-    /// method is idempotent, or none of it was sent.
+    /// Returns the request in flight if no response was read and the request may be sent again: its method is
+    /// idempotent, or none of it was sent.
     pub(super) fn repeatable(&self, method: &Method) -> Option<Request<()>> {
         if self.answered.load(Ordering::Relaxed) {
             return None;
@@ -85,7 +85,7 @@ impl Exchange {
     }
 }
 
-/// Reads back a head that hyper wrote.
+/// Parses a request head that hyper wrote.
 #[cold]
 fn parse(head: &[u8]) -> Option<Request<()>> {
     let mut fields = vec![httparse::EMPTY_HEADER; head.split(|byte| *byte == b'\n').count()];
@@ -140,7 +140,7 @@ impl AsyncWrite for UpstreamStream {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
-        // A head with content behind it is not sent again.
+        // A head that is followed by a body is not sent again.
         let head = if let [head] = pieces { &**head } else { &[][..] };
         self.exchange.wrote(head, &written);
         written

@@ -1,4 +1,4 @@
-//! The workers: threads that share nothing on a request's way.
+//! The worker threads. Workers share no memory while they handle a request.
 
 use std::{io, sync::Arc, thread};
 
@@ -13,23 +13,24 @@ use tokio::runtime;
 use super::{
     connection::ConnectionHandler,
     connection_limit::ConnectionLimit,
-    listener::{Listener, Acceptor},
+    listener::{Acceptor, Listener},
     pool,
 };
 use crate::config::Limits;
 
-/// What is served on some listeners, and who is let in there: nobody who comes in elsewhere takes a place.
+/// A group of listeners with their connection handler and connection limit. Connections of other groups do not count
+/// towards the limit.
 pub(super) struct ListenerGroup {
     pub(super) listeners: Vec<Listener>,
     pub(super) front: ConnectionHandler,
     pub(super) doors: Arc<ConnectionLimit>,
 }
 
-/// A service of Pingora's server: its start and its end are the server's, its threads are its own.
+/// A service of Pingora's server. The server starts and stops it; its threads are its own.
 ///
-/// Each worker is a thread with a runtime of its own and accepts from every listener. A connection stays on
-/// its thread, and so do the connections to the services behind it. Pingora's own listening service would
-/// put its buffered stream around each connection, whose cost is a sixth of a proxied request's.
+/// Each worker is a thread with a runtime of its own and accepts from every listener. A connection stays on its thread,
+/// and so do the connections to upstreams. Pingora's own listening service would wrap each connection into its buffered
+/// stream, which costs a sixth of a proxied request.
 pub(super) struct Workers {
     pub(super) threads: usize,
     pub(super) houses: Vec<ListenerGroup>,
@@ -55,9 +56,9 @@ impl Workers {
             tokio::spawn(pool::reap_idle());
             let all = open.into_iter().map(|(reception, listener)| reception.run(listener));
             if let Err(error) = try_join_all(all).await {
-                tracing::error!(%error, "a worker cannot listen");
+                tracing::error!(%error, "worker failed to listen");
             }
-            // What is being served goes on; the process ends when it is through.
+            // Open connections are still served. The process ends when they are closed.
             std::future::pending::<()>().await;
         };
         thread::Builder::new().name(format!("worker-{number}")).spawn(move || runtime.block_on(work))?;
@@ -70,10 +71,10 @@ impl Service for Workers {
     async fn start_service(&mut self, _: Option<ListenFds>, mut down: ShutdownWatch, _: usize) {
         for number in 0..self.threads {
             if let Err(error) = self.start(&down, number) {
-                tracing::error!(%error, number, "a worker cannot start");
+                tracing::error!(%error, number, "worker failed to start");
             }
         }
-        // From here on the sockets are the workers' alone: they close when the last of them lets go.
+        // From here on, only the workers own the sockets. A socket closes when the last worker drops it.
         self.houses.clear();
         let _ = down.wait_for(|down| *down).await;
     }

@@ -1,15 +1,15 @@
-//! Where the fields stand that policies ask for most.
+//! Positions of the headers that policies read most.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::RepeatedHeader;
 
-/// How many they are.
+/// The number of these headers.
 const COUNT: usize = 10;
 
-/// A field's place. A chain over constants: the compiler makes a jump of it, and a loop over a list of
-/// names none.
-#[allow(clippy::inline_always, reason = "called for every field, and small once it is a jump")]
+/// Returns the index of a header. The compiler turns this chain of comparisons with constants into a jump, but not a
+/// loop over a list of names.
+#[allow(clippy::inline_always, reason = "called for every header, and small once it is a jump")]
 #[inline(always)]
 fn index_of(name: &HeaderName) -> Option<usize> {
     if *name == header::HOST {
@@ -37,14 +37,14 @@ fn index_of(name: &HeaderName) -> Option<usize> {
     }
 }
 
-/// The first value of each of them, and which have a second one.
+/// The first value of each of these headers, and a bit for each that is repeated.
 ///
-/// A look-up in a [`HeaderMap`] hashes the name byte by byte, which takes longer than comparing it with
-/// every name of a usual head: most of those are one byte each. So one pass replaces all look-ups.
+/// A lookup in a [`HeaderMap`] hashes the name byte by byte, which takes longer than a comparison with every name of
+/// a usual head, most of which are a single byte each. One pass therefore replaces all lookups.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CommonHeaders<'a> {
     first: [Option<&'a HeaderValue>; COUNT],
-    /// A bit for each place.
+    /// One bit for each index.
     repeated: u16,
 }
 
@@ -61,9 +61,12 @@ impl<'a> CommonHeaders<'a> {
         known
     }
 
-    /// `None` when it is none of them.
+    /// Returns `None` if the header is not one of these.
     #[inline]
-    pub(super) fn single(&self, name: &HeaderName) -> Option<Result<Option<&'a HeaderValue>, RepeatedHeader>> {
+    pub(super) fn single(
+        &self,
+        name: &HeaderName,
+    ) -> Option<Result<Option<&'a HeaderValue>, RepeatedHeader>> {
         let at = index_of(name)?;
         let once = self.repeated & 1 << at == 0;
         Some(if once { Ok(self.first[at]) } else { Err(RepeatedHeader) })

@@ -1,4 +1,4 @@
-//! Eight bytes of state that a governor limiter drives.
+//! An atomic eight-byte state for governor's rate limiter.
 
 use std::{
     cell::Cell,
@@ -13,17 +13,17 @@ use governor::{
 
 use crate::model::Limit;
 
-/// The state of one limit for one caller: the theoretical arrival time of GCRA, in ticks. Zero is full.
+/// The state of one limit for one caller: the theoretical arrival time of GCRA, in ticks. Zero means full.
 ///
-/// It stands in the caller's record and outlives the limit's figures: what was spent stays spent when
-/// a limit changes, in requests and not in time.
+/// The state is part of the caller's record and survives changes of the limit's values: the number of consumed
+/// requests, not the time, stays unchanged.
 #[derive(Debug, Default)]
 pub struct Bucket(AtomicU64);
 
-/// One limit's rule over any number of buckets: GCRA by governor.
+/// The rule of one limit for any number of buckets: GCRA by governor.
 ///
-/// governor keeps a start and a clock of its own in every limiter, which would tie a bucket to one
-/// limiter. So it is handed time zero, and each bucket's state relative to the present moment.
+/// Each governor limiter has its own start and clock, which would bind a bucket to one limiter. Therefore governor
+/// gets time zero and each bucket's state relative to the present.
 #[derive(Debug)]
 pub(super) struct Gcra {
     limiter: RateLimiter<Lead, Relative, Present, NoOpMiddleware<Nanos>>,
@@ -31,18 +31,18 @@ pub(super) struct Gcra {
     full: u64,
 }
 
-/// How a bucket's time reads as requests, under the limit that filled it.
+/// The conversion between a bucket's time and requests, under the limit that filled it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Scale {
     interval: u64,
     full: u64,
 }
 
-/// What one attempt found.
+/// The result of an attempt to consume a request.
 pub(super) enum Outcome {
-    /// One request was spent. At `until`, in ticks, everything spent has come back by itself.
+    /// One request was consumed. At `until`, in ticks, the bucket is full again.
     Admitted { until: u64 },
-    /// Nothing was spent; after this many ticks it would be admitted.
+    /// Nothing was consumed. After this many ticks a request would be admitted.
     Refused { wait: u64 },
 }
 
@@ -62,7 +62,7 @@ impl Gcra {
     pub(super) fn check(&self, bucket: &Bucket, now: u64) -> Outcome {
         let mut seen = bucket.0.load(Ordering::Relaxed);
         loop {
-            // A debt from a limit that was slower is cut to this one's: an empty bucket, no emptier.
+            // A debt from a slower limit is capped at that of an empty bucket of this limit.
             let lead = Lead(Cell::new(seen.saturating_sub(now).min(self.full)));
             if let Err(until) = self.limiter.check_key(&lead) {
                 return Outcome::Refused { wait: wait(&until) };
@@ -75,57 +75,58 @@ impl Gcra {
         }
     }
 
-    /// How this rule's buckets read.
+    /// Returns the conversion for buckets of this rule.
     pub(super) fn scale(&self) -> Scale {
         Scale { interval: self.interval, full: self.full }
     }
 
-    /// Returns `true` if a bucket reads the same under both rules.
+    /// Returns `true` if both rules interpret a bucket's time equally.
     pub(super) fn reads_like(&self, other: &Self) -> bool {
         self.interval == other.interval
     }
 
-    /// Order in which limits are asked: the one that comes back first is the first.
+    /// Returns the interval, by which limits are ordered: the shortest is checked first.
     pub(super) fn interval(&self) -> u64 {
         self.interval
     }
 
-    /// The ticks after which one request would be admitted, when none would be now. Nothing is spent.
+    /// Returns the ticks after which a request would be admitted; `None` if it would be admitted now. Nothing is
+    /// consumed.
     pub(super) fn wait(&self, bucket: &Bucket, now: u64) -> Option<u64> {
         let lead = Self::until(bucket).saturating_sub(now).min(self.full);
         let wait = lead.saturating_add(self.interval).saturating_sub(self.full);
         (wait > 0).then_some(wait)
     }
 
-    /// A bucket of this rule from which as many requests are spent as from one of an earlier rule, and no more than
-    /// there are. A part of a request that has come back counts as that part.
+    /// Returns a bucket of this rule with the consumed requests of a bucket of an earlier rule, at most its
+    /// capacity. A partially regained request counts as that part.
     pub(super) fn carry(&self, from: &Bucket, scale: Scale, now: u64) -> Bucket {
         let lead = Self::until(from).saturating_sub(now).min(scale.full);
         let lead = u128::from(lead) * u128::from(self.interval) / u128::from(scale.interval.max(1));
         let lead = u64::try_from(lead).unwrap_or(u64::MAX).min(self.full);
-        // Zero says full, whatever the time is.
+        // Zero means full at any time.
         Bucket(AtomicU64::new(if lead == 0 { 0 } else { now.saturating_add(lead) }))
     }
 
-    /// Gives one request back that was spent `until` then: as much of it as has not come back by itself.
+    /// Refunds one request that was consumed `until` then: the part that the bucket has not regained since.
     pub(super) fn refund(&self, bucket: &Bucket, until: u64, now: u64) {
         let owed = until.saturating_sub(now).min(self.interval);
         let less = |seen: u64| Some(seen.saturating_sub(owed));
         let _ = bucket.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// When everything spent so far has come back by itself, in ticks.
+    /// Returns the tick at which the bucket is full again.
     pub(super) fn until(bucket: &Bucket) -> u64 {
         bucket.0.load(Ordering::Relaxed)
     }
 
-    /// How many requests may come at once at `now`, when everything spent has come back at `until`.
+    /// Returns the number of requests that may arrive at once at `now`, if the bucket is full at `until`.
     pub(super) fn remaining(&self, until: u64, now: u64) -> u32 {
         let lead = until.saturating_sub(now).min(self.full);
         u32::try_from((self.full - lead) / self.interval).unwrap_or(u32::MAX)
     }
 
-    /// Ticks until one request more than at `now` may come at once; zero when full.
+    /// Returns the ticks after `now` until the bucket regains one more request; zero when it is full.
     pub(super) fn until_next(&self, until: u64, now: u64) -> u64 {
         let lead = until.saturating_sub(now).min(self.full);
         match lead % self.interval {
@@ -139,12 +140,12 @@ fn wait(until: &NotUntil<Nanos>) -> u64 {
     until.earliest_possible().as_u64()
 }
 
-/// How far a bucket's arrival time lies ahead of now, in ticks: governor's key, and its state.
+/// The distance of a bucket's arrival time from the present, in ticks. It is governor's key and state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Lead(Cell<u64>);
 
 impl Hash for Lead {
-    /// governor wants hashable keys for its maps; no map holds this one.
+    /// No-op: governor requires hashable keys for its maps, but no map contains this one.
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 

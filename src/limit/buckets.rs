@@ -1,51 +1,52 @@
-//! Where the buckets of one caller stand.
+//! The storage of a caller's buckets.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::bucket::{Bucket, Gcra, Scale};
 
-/// One bucket for each limit of the plan.
+/// The buckets of a caller, one for each limit of the plan.
 #[derive(Debug)]
 pub(super) enum Buckets {
-    /// All in one piece.
+    /// All buckets in one allocation.
     Own(Arc<[Bucket]>),
-    /// Some in the piece of an earlier plan with other limits, where who spent from them gives back to.
+    /// Some buckets in the allocation of an earlier plan with other limits, so that requests of that plan refund to
+    /// them.
     #[allow(clippy::box_collection, reason = "rare, and every caller has room for it")]
     Kept(Box<Vec<BucketSlot>>),
 }
 
-/// The place of a bucket.
+/// The slot of a bucket.
 #[derive(Debug, Clone)]
 pub(super) enum BucketSlot {
-    /// A piece, and where in it.
+    /// An allocation and an index in it.
     In(Arc<[Bucket]>, usize),
-    /// A bucket that takes over from one of a limit with other figures.
+    /// A bucket that continues the count of a limit with other values.
     Carried(Arc<Carried>),
 }
 
-/// The bucket of a limit whose figures were changed.
+/// The bucket of a limit whose values were changed.
 ///
-/// What a bucket holds is a time, and what was used of a limit is a number of requests: it takes the interval of the
-/// limit to tell one from the other. So a bucket is not shared between two limits of different intervals. The new one
-/// takes over at its first use, because only then there is a present moment to go by.
+/// A bucket stores a time, but consumption is a number of requests: the conversion needs the limit's interval.
+/// Therefore limits of different intervals do not share a bucket. The new bucket takes over the count at its first
+/// use, because the conversion needs the present time.
 #[derive(Debug)]
 pub(super) struct Carried {
     bucket: OnceLock<Bucket>,
-    /// What it takes over from, until it has.
+    /// The bucket whose count is taken over; `None` afterwards.
     from: Mutex<Option<(BucketSlot, Scale)>>,
 }
 
 impl BucketSlot {
-    /// A full bucket of its own.
+    /// Creates a full bucket.
     pub(super) fn new() -> Self {
         Self::In([Bucket::default()].into(), 0)
     }
 
-    /// A bucket that takes over, in units, what was used of this one under an earlier limit.
+    /// Returns a bucket that takes over this one's count of requests under an earlier limit.
     pub(super) fn carried(self, scale: Scale) -> Self {
         let pending = match &self {
             Self::In(..) => None,
-            // Never used: it is passed over, so that many changes make no long line.
+            // A bucket that was never used is skipped, so that many changes do not form a long chain.
             Self::Carried(carried) => carried.from.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         };
         let from = Mutex::new(Some(pending.unwrap_or((self, scale))));
@@ -67,7 +68,7 @@ impl Carried {
         let Some((place, scale)) = from else { return Bucket::default() };
         match &place {
             BucketSlot::In(piece, at) => piece.get(*at).map(|bucket| rule.carry(bucket, scale, now)),
-            // It was used: that it takes over itself has begun.
+            // The bucket is in use, so its own takeover has begun.
             BucketSlot::Carried(carried) => Some(rule.carry(carried.bucket.wait(), scale, now)),
         }
         .unwrap_or_default()

@@ -1,8 +1,8 @@
-//! The slowest rate at which a client may send or take content.
+//! The minimum data rate of clients.
 
 use std::time::Duration;
 
-/// The slowest rate at which a client may send content, or take that of a response.
+/// The minimum data rate at which a client must send a request body or read a response body.
 ///
 /// ```
 /// use std::time::Duration;
@@ -17,20 +17,20 @@ use std::time::Duration;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MinDataRate {
-    /// The time that a client may stand still.
+    /// The maximum time without progress.
     pub timeout: Duration,
-    /// Bytes a second, beyond the first `timeout`.
+    /// Bytes per second, required after the first `timeout`.
     pub rate: u32,
 }
 
 impl MinDataRate {
-    /// Begins to measure one transfer.
+    /// Starts to measure one transfer.
     #[must_use]
     pub fn meter(self) -> RateMeter {
         RateMeter { pace: self, credit: self.timeout }
     }
 
-    /// The time that a number of bytes takes at the slowest rate.
+    /// Returns the time that a number of bytes takes at the minimum rate.
     #[must_use]
     pub fn time_of(self, bytes: u64) -> Duration {
         let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.rate.max(1));
@@ -38,17 +38,17 @@ impl MinDataRate {
     }
 }
 
-/// 30 s, and 240 bytes a second.
+/// Returns 30 s and 240 bytes per second.
 impl Default for MinDataRate {
     fn default() -> Self {
         Self { timeout: Duration::from_secs(30), rate: 240 }
     }
 }
 
-/// The patience that is left with one transfer.
+/// The time budget of one transfer.
 ///
-/// Waiting for the client spends it, and bytes that move restore it, at the rate of the pace. It never exceeds the
-/// timeout, so that a client cannot save up hours by sending quickly at first.
+/// Waiting for the client consumes it, and transferred bytes restore it at the minimum rate. It never exceeds the
+/// timeout, so that a client cannot accumulate hours by sending quickly at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateMeter {
     pace: MinDataRate,
@@ -56,32 +56,32 @@ pub struct RateMeter {
 }
 
 impl RateMeter {
-    /// The time that the client may keep the other side waiting from now on.
+    /// Returns the time for which the client may make no progress from now on.
     #[must_use]
     pub fn time_left(&self) -> Duration {
         self.credit
     }
 
-    /// Notes a time in which the client was waited for.
+    /// Subtracts a time in which the other side waited for the client.
     pub fn set_waiting(&mut self, time: Duration) {
         self.credit = self.credit.saturating_sub(time);
     }
 
-    /// Notes bytes that the client sent or took.
+    /// Adds the time for bytes that the client sent or read.
     pub fn moved(&mut self, bytes: u64) {
-        // Mostly there is nothing to restore.
+        // Usually the budget is full.
         if self.credit < self.pace.timeout {
             self.restore(self.pace.time_of(bytes));
         }
     }
 
-    /// Notes bytes that took a time: only as far as that is more than they may take, the patience is spent.
+    /// Records a transfer of bytes in a time. Only the excess over the time that the bytes may take is subtracted.
     pub fn record(&mut self, time: Duration, bytes: u64) {
         let earned = self.credit.saturating_add(self.pace.time_of(bytes));
         self.credit = earned.saturating_sub(time).min(self.pace.timeout);
     }
 
-    /// Gives a time back, up to the timeout.
+    /// Restores a time, up to the timeout.
     pub fn restore(&mut self, time: Duration) {
         self.credit = self.credit.saturating_add(time).min(self.pace.timeout);
     }
@@ -93,7 +93,7 @@ mod tests {
 
     const PACE: MinDataRate = MinDataRate { timeout: Duration::from_secs(30), rate: 240 };
 
-    /// The seconds that a transfer lasts which moves so many bytes each second, up to an hour.
+    /// Returns the seconds until a transfer with this many bytes per second ends, up to an hour.
     fn lasts(at_first: u64, bytes_a_second: u64) -> u64 {
         let mut meter = PACE.meter();
         meter.moved(at_first);

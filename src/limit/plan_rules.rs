@@ -1,4 +1,4 @@
-//! A caller's budgets: one bucket for each limit of its plan.
+//! The rate limits of a caller: one bucket for each limit of its plan.
 
 use std::{
     cmp::Ordering,
@@ -9,26 +9,26 @@ use http::HeaderValue;
 
 use super::{
     bucket::{Bucket, Gcra, Outcome},
-    buckets::{Buckets, BucketSlot},
+    buckets::{BucketSlot, Buckets},
 };
 use crate::model::{Limit, MAX_LIMITS, Plan};
 
 const NANOS: u64 = 1_000_000_000;
 
-/// A plan with the rules that enforce it; shared by all callers on the plan.
+/// A plan with the rules that enforce it, shared by all callers on the plan.
 #[derive(Debug)]
 pub struct PlanRules {
     plan: Plan,
     rules: Box<[Gcra]>,
-    /// The order in which limits are spent from: the one that comes back first is the first. So who is refused by a
-    /// short limit has never held a request of a long one, which others would have missed meanwhile.
+    /// The order in which limits are checked: the one with the shortest interval first. Therefore a request that is
+    /// denied by a short limit never consumes from a long one, which other requests would miss meanwhile.
     order: Box<[u8]>,
-    /// The plan as a field describes it: rendered once, by who writes fields.
+    /// The description of the plan in a header, rendered once.
     described: OnceLock<HeaderValue>,
 }
 
 impl PlanRules {
-    /// The rules of a plan.
+    /// Creates the rules of a plan.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         let rules: Box<[_]> = plan.limits().iter().map(Gcra::new).collect();
@@ -37,63 +37,63 @@ impl PlanRules {
         Self { plan, rules, order, described: OnceLock::new() }
     }
 
-    /// The plan as a field describes it, which `render` writes when asked first.
+    /// Returns the description of the plan in a header. `render` writes it at the first call.
     pub(crate) fn described(&self, render: impl FnOnce(&Plan) -> HeaderValue) -> &HeaderValue {
         self.described.get_or_init(|| render(&self.plan))
     }
 
-    /// The plan.
+    /// Returns the plan.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 }
 
-/// What is left of one limit after a decision.
+/// The status of a limit after a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitStatus {
-    /// How many more requests may come at once.
+    /// The number of further requests that may arrive at once.
     pub remaining: u32,
-    /// Seconds, rounded up, until one more may; 0 when the limit is untouched.
+    /// Seconds, rounded up, until one more request is available; 0 when the limit is full.
     pub reset: u32,
-    /// Whether this limit refused.
+    /// Whether this limit denied the request.
     pub violated: bool,
 }
 
-/// Where a caller's buckets stood when one request was decided: [`Budgets::lines`] says what was left, and
-/// [`Budgets::give_back`] undoes what it took.
+/// A snapshot of a caller's buckets at a decision. [`CallerBuckets::statuses`] returns the status of each limit, and
+/// [`CallerBuckets::refund`] refunds the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitSnapshot {
-    /// The moment of the decision, in ticks.
+    /// The time of the decision, in ticks.
     at: u64,
-    /// For each limit, in the plan's order: when everything spent has come back by itself; for a violated
-    /// one, when it has room again.
+    /// For each limit, in the plan's order, the tick at which the bucket is full again; for a violated limit, the
+    /// tick at which it has room again.
     until: [u64; MAX_LIMITS],
-    /// A bit for each violated limit.
+    /// One bit for each violated limit.
     violated: u8,
 }
 
 impl LimitSnapshot {
-    /// Whether some limit refused.
+    /// Returns `true` if a limit denied the request.
     #[must_use]
     pub fn is_denial(&self) -> bool {
         self.violated != 0
     }
 
-    /// Whether the limit at this place of the plan refused.
+    /// Returns `true` if the limit at this index of the plan denied the request.
     #[must_use]
     pub fn violated(&self, limit: usize) -> bool {
         limit < MAX_LIMITS && self.violated >> limit & 1 == 1
     }
 }
 
-/// The verdict over all limits of a plan.
+/// The decision of all limits of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// One request was spent from every limit.
+    /// One request was consumed from every limit.
     Admitted(LimitSnapshot),
-    /// Nothing was spent. Admitted again after `retry_after` seconds, rounded up and at least 1, if nobody
-    /// else spends.
+    /// Nothing was consumed. After `retry_after` seconds, rounded up and at least 1, a request is admitted if no
+    /// other request consumes meanwhile.
     Refused {
         /// The state of each limit.
         reading: LimitSnapshot,
@@ -121,15 +121,15 @@ pub struct CallerBuckets {
 }
 
 impl CallerBuckets {
-    /// Full buckets.
+    /// Creates full buckets.
     #[must_use]
     pub fn new(budget: Arc<PlanRules>) -> Self {
         let buckets = Buckets::Own(budget.rules.iter().map(|_| Bucket::default()).collect());
         Self { rules: budget, buckets }
     }
 
-    /// The same caller under another plan, or the same plan changed: a limit of a name that was there
-    /// keeps the number of requests that were spent of it, whatever its figures are now.
+    /// Returns the buckets of the caller under another or a changed plan. A limit whose name existed before retains
+    /// the number of consumed requests, whatever its values are now.
     #[must_use]
     pub fn with_rules(&self, budget: Arc<PlanRules>) -> Self {
         let (before, after) = (self.rules.plan.limits(), budget.plan.limits());
@@ -148,13 +148,13 @@ impl CallerBuckets {
         Self { rules: budget, buckets }
     }
 
-    /// The plan in force.
+    /// Returns the plan in force.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.rules.plan
     }
 
-    /// What all callers on the plan share.
+    /// Returns the rules that all callers on the plan share.
     #[must_use]
     pub fn budget(&self) -> &PlanRules {
         &self.rules
@@ -169,7 +169,7 @@ impl CallerBuckets {
         (0..).map_while(move |at| self.limit(at, now))
     }
 
-    /// Spends one request from every limit, or from none.
+    /// Consumes one request from every limit, or from none.
     ///
     /// `now` is in ticks, see [`Moment`](crate::clock::Moment).
     #[must_use]
@@ -188,8 +188,8 @@ impl CallerBuckets {
         Decision::Admitted(reading)
     }
 
-    /// The limit at the place `refused` of the order refused. What those before it gave goes back to them; of those
-    /// behind it nothing is taken: they are asked only whether they would refuse, too.
+    /// Completes a denial by the limit at position `refused` of the order. The request is refunded to the limits
+    /// before it. Nothing is consumed from those after it; they are only checked for whether they would deny, too.
     #[cold]
     fn deny(&self, mut reading: LimitSnapshot, refused: usize, wait: u64) -> Decision {
         let (now, mut longest) = (reading.at, 0);
@@ -217,7 +217,8 @@ impl CallerBuckets {
         Decision::Refused { reading, retry_after: longest.div_ceil(NANOS).max(1) }
     }
 
-    /// What is left of each limit, in the plan's order, going by what one [`spend`](Self::spend) found.
+    /// Returns the status of each limit, in the plan's order, according to the snapshot of one
+    /// [`spend`](Self::spend).
     pub fn statuses(&self, reading: &LimitSnapshot) -> impl Iterator<Item = LimitStatus> {
         let LimitSnapshot { at: now, until, .. } = *reading;
         let reading = *reading;
@@ -230,8 +231,8 @@ impl CallerBuckets {
         })
     }
 
-    /// Gives back what one [`spend`](Self::spend) took, as far as it has not come back by itself: who was
-    /// never served does not make room twice.
+    /// Refunds what one [`spend`](Self::spend) consumed, except for the part that the buckets have regained since:
+    /// a request that was not served does not make room twice.
     pub fn refund(&self, reading: &LimitSnapshot, now: u64) {
         for (at, ((rule, bucket), until)) in self.limits(now).zip(reading.until).enumerate() {
             if !reading.violated(at) {

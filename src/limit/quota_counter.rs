@@ -1,11 +1,11 @@
-//! What is left to an app of its quota.
+//! The counter of an app's quota.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::window::{LimitedBy, LimitExceeded, Window};
+use super::window::{LimitExceeded, LimitedBy, Window};
 use crate::model::Quota;
 
-/// An app's quota, and what the app has used of it.
+/// An app's quota with the calls that the app has used.
 #[derive(Debug)]
 pub struct QuotaCounter {
     quota: Arc<Quota>,
@@ -18,7 +18,7 @@ struct Used {
     calls: u32,
 }
 
-/// One call of an allowance.
+/// The permit of one call.
 #[derive(Debug)]
 pub(crate) struct QuotaPermit {
     used: Arc<Mutex<Used>>,
@@ -26,25 +26,25 @@ pub(crate) struct QuotaPermit {
 }
 
 impl QuotaCounter {
-    /// One of which nothing is used.
+    /// Creates a counter without used calls.
     #[must_use]
     pub fn new(quota: Arc<Quota>) -> Self {
         Self { quota, used: Arc::default() }
     }
 
-    /// The same with the quota's new figures: what was used stays used.
+    /// Returns the counter for a changed quota. Used calls stay used.
     #[must_use]
     pub fn with_quota(&self, quota: Arc<Quota>) -> Self {
         Self { quota, used: self.used.clone() }
     }
 
-    /// The quota.
+    /// Returns the quota.
     #[must_use]
     pub fn quota(&self) -> &Quota {
         &self.quota
     }
 
-    /// Returns why a call would be refused, if it would be. Nothing is used.
+    /// Returns the reason why a call would be denied, if it would be. No call is used.
     pub(crate) fn exhausted(&self, now: i64) -> Option<LimitExceeded> {
         let Quota { period, limit, reset_at, .. } = &*self.quota;
         let origin = reset_at.map(jiff::Timestamp::as_second);
@@ -63,7 +63,7 @@ impl QuotaCounter {
     /// Uses one call.
     ///
     /// # Errors
-    /// When there is none left in this period.
+    /// [`LimitExceeded`] if no call is left in this period.
     pub(crate) fn check(&self, now: i64) -> Result<QuotaPermit, LimitExceeded> {
         let Quota { period, limit, reset_at, .. } = &*self.quota;
         let origin = reset_at.map(jiff::Timestamp::as_second);
@@ -73,7 +73,12 @@ impl QuotaCounter {
         }
         if used.calls >= limit.get() {
             let retry_after = used.window.map_or(1, |window| window.remaining_secs(*period, now));
-            return Err(LimitExceeded { by: LimitedBy::Quota, limit: limit.get(), period: *period, retry_after });
+            return Err(LimitExceeded {
+                by: LimitedBy::Quota,
+                limit: limit.get(),
+                period: *period,
+                retry_after,
+            });
         }
         used.calls += 1;
         Ok(QuotaPermit { used: self.used.clone(), window: used.window })
@@ -81,7 +86,7 @@ impl QuotaCounter {
 }
 
 impl QuotaPermit {
-    /// The call was not served: within its period, it never was.
+    /// Refunds the call if its period has not ended.
     pub(crate) fn refund(self) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if used.window == self.window {

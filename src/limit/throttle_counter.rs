@@ -1,4 +1,4 @@
-//! A throttle at work on a route.
+//! The counter of a throttle on a route.
 
 use std::{
     collections::HashMap,
@@ -8,24 +8,24 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::window::{LimitedBy, LimitExceeded, Window};
+use super::window::{LimitExceeded, LimitedBy, Window};
 use crate::{
     client_prefix::client_prefix,
     model::{CallerId, Throttle},
 };
 
-/// From how many addresses calls are counted each by itself; those from all others are counted together, so that
-/// nobody fills the memory with addresses.
+/// Maximum number of addresses whose calls are counted separately. Those of all other addresses are counted
+/// together, so that clients cannot exhaust the memory with addresses.
 const ADDRESSES: usize = 65_536;
 
-/// A throttle, and what it has counted.
+/// A throttle with its counts.
 #[derive(Debug)]
 pub struct ThrottleCounter {
     throttle: Arc<Throttle>,
     counts: Arc<ThrottleCounts>,
 }
 
-/// What has been counted in this window.
+/// The counts of the present window.
 #[derive(Debug, Default)]
 pub(crate) struct ThrottleCounts(Mutex<Counted>);
 
@@ -37,14 +37,14 @@ struct Counted {
     by_address: HashMap<ClientKey, u32>,
 }
 
-/// Where calls come from, as far as they are counted apart.
+/// The client address by which calls are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum ClientKey {
     Address(IpAddr),
     Anywhere,
 }
 
-/// A call that was counted.
+/// The permit of a counted call.
 #[derive(Debug)]
 pub(crate) struct ThrottlePermit {
     counts: Arc<ThrottleCounts>,
@@ -58,7 +58,7 @@ impl ThrottleCounter {
         Self { throttle, counts }
     }
 
-    /// The throttle.
+    /// Returns the throttle.
     #[must_use]
     pub fn throttle(&self) -> &Throttle {
         &self.throttle
@@ -68,11 +68,11 @@ impl ThrottleCounter {
         &self.counts
     }
 
-    /// Counts a call against every limit there is, or against none. All callers are the tenant's: what they call
-    /// together is what its user calls.
+    /// Counts a call against every limit, or against none. All callers belong to the tenant, so all their calls
+    /// together are the calls of its user.
     ///
     /// # Errors
-    /// The first limit that is used up: of the API, the user, the app, the address.
+    /// [`LimitExceeded`] for the first limit that is used up, in the order API, user, app, address.
     pub(crate) fn count(
         &self,
         app: &CallerId,
@@ -137,7 +137,7 @@ impl ThrottleCounts {
 }
 
 impl ThrottlePermit {
-    /// The call was not served: within its window, it never was.
+    /// Refunds the call if its window has not ended.
     pub(crate) fn refund(self) {
         let mut counted = self.counts.lock();
         if counted.window != self.window {

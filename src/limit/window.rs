@@ -1,24 +1,24 @@
-//! Fixed windows: calls are counted from the beginning of a period to its end.
+//! Fixed windows: calls are counted from the start of a period to its end.
 
 use crate::model::Period;
 
-/// Which limit of this sort is used up.
+/// The limit that is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitedBy {
-    /// That of an API.
+    /// The limit of an API.
     Api,
-    /// That of a user.
+    /// The limit of a user.
     User,
-    /// That of an app.
+    /// The limit of an app.
     App,
-    /// That of an address.
+    /// The limit of an address.
     Ip,
     /// An app's quota.
     Quota,
 }
 
 impl LimitedBy {
-    /// Its name, as APIG has it.
+    /// Returns the limit's name in APIG.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -31,41 +31,41 @@ impl LimitedBy {
     }
 }
 
-/// A limit that is used up.
+/// An error for a limit that is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitExceeded {
-    /// Which.
+    /// The limit.
     pub by: LimitedBy,
-    /// How many calls it lets pass.
+    /// The number of calls that the limit allows.
     pub limit: u32,
-    /// In which period.
+    /// The period of the limit.
     pub period: Period,
-    /// Seconds until it begins anew, at least 1.
+    /// Seconds until the next period, at least 1.
     pub retry_after: u64,
 }
 
-/// Since when calls are counted, in seconds since the epoch.
+/// The start of a window, in seconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Window(i64);
 
 impl Window {
-    /// The window of a call, when there is none yet: it begins with the call, or, when there is a moment from
-    /// which all are counted, with the last one before it.
+    /// Returns the window that contains a call. It starts with the call; with an `origin`, from which all windows
+    /// are counted, it starts with the last multiple of the period before the call.
     pub(super) fn containing(period: Period, origin: Option<i64>, now: i64) -> Self {
         Self(origin.map_or(now, |origin| now - now.saturating_sub(origin).rem_euclid(period.seconds())))
     }
 
-    /// Whether a moment lies in it.
+    /// Returns `true` if the window contains this moment.
     pub(super) fn contains(self, period: Period, origin: Option<i64>, now: i64) -> bool {
         match origin {
             Some(_) => Self::containing(period, origin, now) == self,
-            // A moment just before the window is that of a call which was overtaken; one long before it, that of a
-            // clock which was set back.
+            // A moment shortly before the window belongs to a call that was overtaken. A moment long before it
+            // means that the clock was set back.
             None => now.abs_diff(self.0) < period.seconds().unsigned_abs(),
         }
     }
 
-    /// Seconds until its end.
+    /// Returns the seconds until the end of the window, at least 1.
     pub(super) fn remaining_secs(self, period: Period, now: i64) -> u64 {
         u64::try_from(self.0.saturating_add(period.seconds()).saturating_sub(now)).unwrap_or(0).max(1)
     }

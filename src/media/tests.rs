@@ -1,4 +1,4 @@
-//! What a media type is, and which ranges match it.
+//! Tests of media types and of the ranges that match them.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! From which addresses an app may call.
+//! Lists of the addresses from which an app may call.
 
 use std::{
     fmt,
@@ -8,19 +8,19 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text names no addresses.
+/// An error for a text that names no range of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an address, a range of them such as 192.0.2.1-192.0.2.9, or a block such as 192.0.2.0/24")]
 pub struct InvalidRange;
 
-/// Why a list of addresses is none.
+/// An error for an address list that is empty or too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("1 to {} addresses, ranges or blocks", Acl::MAX_RANGES)]
 pub struct InvalidAcl;
 
-/// Addresses next to each other: one, a range, or a block. Written as it was.
+/// A contiguous range of addresses: one address, a range, or a block. It is displayed as it was written.
 ///
-/// An IPv4 address and the IPv6 address that maps it are the same.
+/// An IPv4 address equals the IPv6 address that maps it.
 ///
 /// ```
 /// use portcullis::app::AddressRange;
@@ -35,13 +35,13 @@ pub struct InvalidAcl;
 #[serde(try_from = "String", into = "String")]
 pub struct AddressRange {
     text: Box<str>,
-    /// Both of one family.
+    /// First and last address, both of one family.
     first: IpAddr,
     last: IpAddr,
 }
 
 impl AddressRange {
-    /// Whether an address is one of them.
+    /// Returns `true` if the range contains an address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
@@ -58,7 +58,7 @@ impl FromStr for AddressRange {
             (address(first)?.to_canonical(), address(last)?.to_canonical())
         } else if let Some((inside, length)) = text.split_once('/') {
             let (first, last) = block(address(inside)?, number(length)?)?;
-            // A block of addresses that all map IPv4 ones is a block of those.
+            // A block of addresses that all map IPv4 ones is the block of those IPv4 addresses.
             match (first.to_canonical(), last.to_canonical()) {
                 (IpAddr::V4(first), IpAddr::V4(last)) => (first.into(), last.into()),
                 _ => (first, last),
@@ -74,13 +74,13 @@ impl FromStr for AddressRange {
     }
 }
 
-/// `parse` would take a sign, and zeros in front.
+/// Parses a decimal number. `str::parse` would accept a sign and leading zeros.
 fn number(text: &str) -> Result<u32, InvalidRange> {
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
     if plain { text.parse().map_err(|_| InvalidRange) } else { Err(InvalidRange) }
 }
 
-/// The first and the last address of a block.
+/// Returns the first and the last address of a block.
 fn block(inside: IpAddr, length: u32) -> Result<(IpAddr, IpAddr), InvalidRange> {
     match inside {
         IpAddr::V4(inside) => {
@@ -124,18 +124,18 @@ impl fmt::Debug for AddressRange {
     }
 }
 
-/// What is done with the addresses of a list.
+/// The effect of an address list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum AclKind {
-    /// Only they may.
+    /// Only the listed addresses are allowed.
     Permit,
-    /// All others may.
+    /// All addresses but the listed ones are allowed.
     Deny,
 }
 
 impl AclKind {
-    /// The kind's name in the store, and on the APIG surface.
+    /// Returns the kind's name in the store and on the APIG surface.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -145,7 +145,7 @@ impl AclKind {
     }
 }
 
-/// From which addresses an app may call: at least one range, at most 100.
+/// The list of addresses from which an app may, or may not, call: 1 to 100 ranges.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawAcl")]
 pub struct Acl {
@@ -169,31 +169,31 @@ impl TryFrom<RawAcl> for Acl {
 }
 
 impl Acl {
-    /// The most ranges: each is compared with, at each request of the app.
+    /// Maximum number of ranges. Each request of the app is compared with every range.
     pub const MAX_RANGES: usize = 100;
 
-    /// Permits, or denies, these.
+    /// Creates a list that permits or denies these ranges.
     ///
     /// # Errors
-    /// When there are none, or more than [`MOST`](Self::MOST).
+    /// [`InvalidAcl`] when there are no ranges, or more than [`MOST`](Self::MOST).
     pub fn new(kind: AclKind, ranges: Vec<AddressRange>) -> Result<Self, InvalidAcl> {
         let fits = (1..=Self::MAX_RANGES).contains(&ranges.len());
         if fits { Ok(Self { kind, ranges: ranges.into() }) } else { Err(InvalidAcl) }
     }
 
-    /// What is done with the ranges.
+    /// Returns the effect of the list.
     #[must_use]
     pub fn kind(&self) -> AclKind {
         self.kind
     }
 
-    /// The ranges, as they were given.
+    /// Returns the ranges as they were given.
     #[must_use]
     pub fn ranges(&self) -> &[AddressRange] {
         &self.ranges
     }
 
-    /// Whether who comes from an address may call; who comes from nowhere may not.
+    /// Returns `true` if a client at this address may call. A client of unknown address may not.
     #[must_use]
     pub fn allows(&self, address: Option<IpAddr>) -> bool {
         address.is_some_and(|address| {
@@ -270,7 +270,10 @@ mod tests {
         assert!(!permit.as_ref().unwrap().allows(None) && !deny.unwrap().allows(None));
         assert_eq!(Acl::new(AclKind::Deny, vec![]), Err(InvalidAcl));
         assert!(Acl::new(AclKind::Deny, vec!["::1".parse().unwrap(); Acl::MAX_RANGES]).is_ok());
-        assert_eq!(Acl::new(AclKind::Deny, vec!["::1".parse().unwrap(); Acl::MAX_RANGES + 1]), Err(InvalidAcl));
+        assert_eq!(
+            Acl::new(AclKind::Deny, vec!["::1".parse().unwrap(); Acl::MAX_RANGES + 1]),
+            Err(InvalidAcl)
+        );
         let text = serde_json::to_string(&permit.unwrap()).unwrap();
         assert_eq!(text, r#"{"kind":"PERMIT","ranges":["192.0.2.1","2001:db8::/32"]}"#);
         assert!(serde_json::from_str::<Acl>(&text).is_ok());

@@ -5,19 +5,19 @@ use std::{fmt, str::FromStr};
 use super::Secret;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// 62^43 is just above 2^256.
+/// Digits of the random part: 62^43 is just above 2^256.
 const RANDOM: usize = 43;
-/// 62^6 is above 2^32.
+/// Digits of the checksum: 62^6 is above 2^32.
 const CHECKSUM: usize = 6;
 
 /// The readable start of an API key, by which people and secret scanners recognise it.
 ///
-/// 2 to 16 characters of `a-z 0-9 _`, starting with a letter; a key has `_` after it.
+/// 2 to 16 characters of `a-z 0-9 _`, starting with a letter. In a key, `_` follows the prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyPrefix(Box<str>);
 
 impl KeyPrefix {
-    /// The prefix without the `_` that follows it.
+    /// Returns the prefix without the `_` that follows it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -44,15 +44,15 @@ impl FromStr for KeyPrefix {
     }
 }
 
-/// Why a text is no API key of ours. Deliberately says nothing about the text itself.
+/// An error for a text that is no API key of Portcullis. It deliberately says nothing about the text itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an API key")]
 pub struct InvalidKey;
 
-/// An API key whose form and checksum hold: `<prefix>_<43 base62 characters><6 base62 checksum>`.
+/// A generated API key: `<prefix>_<43 base62 characters><6 base62 checksum>`.
 ///
-/// The checksum is the CRC-32 of all that precedes it. It proves nothing about the key being known; it
-/// tells a key from junk and from a mistyped key without a look-up.
+/// The checksum is the CRC-32 of everything before it. A valid checksum does not prove that the key is known; it
+/// distinguishes a key from junk and from a mistyped key without a look-up.
 ///
 /// ```
 /// use portcullis::app::{ApiKey, KeyPrefix};
@@ -67,7 +67,7 @@ pub struct InvalidKey;
 pub struct GeneratedKey(Secret);
 
 impl GeneratedKey {
-    /// A new key with 256 bits from the system's random source.
+    /// Generates a key with 256 bits from the system's random source.
     ///
     /// # Panics
     /// When the system has no random source.
@@ -86,7 +86,7 @@ impl GeneratedKey {
         Self(Secret::from(text))
     }
 
-    /// Checks form and checksum of a presented key, of any prefix, without copying it.
+    /// Checks format and checksum of a key from a request, with any prefix, without copying it.
     ///
     /// # Errors
     /// [`InvalidKey`] when the text was never issued as a key, whatever the registry holds.
@@ -95,7 +95,7 @@ impl GeneratedKey {
         let (body, sum) = text.as_bytes().split_at(body);
         let start = body.len().checked_sub(RANDOM + 1).ok_or(InvalidKey)?;
         let long = start > 16;
-        // Without an early end: the compiler looks at many bytes at once.
+        // The fold has no early exit, so that the compiler can check many bytes at once.
         let plain = body[start + 1..].iter().fold(true, |plain, byte| plain & byte.is_ascii_alphanumeric());
         if long || body[start] != b'_' || !plain {
             return Err(InvalidKey);
@@ -103,13 +103,13 @@ impl GeneratedKey {
         if checksum(crc32fast::hash(body)) == *sum { Ok(text) } else { Err(InvalidKey) }
     }
 
-    /// The whole key. It is shown once, to who made it.
+    /// Returns the whole key, which is displayed once, when it is created.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
 
-    /// What may be shown of the key for good: its prefix and its first four random characters.
+    /// Returns the part that may always be displayed: the prefix and the first four random characters.
     #[must_use]
     pub fn hint(&self) -> &str {
         let text = self.expose();
@@ -123,7 +123,7 @@ impl fmt::Debug for GeneratedKey {
     }
 }
 
-/// The number, most significant byte first, in exactly `N` digits of base 62.
+/// Converts the number, most significant byte first, to exactly `N` digits of base 62.
 fn base62<const N: usize>(mut number: [u8; 32]) -> [u8; N] {
     let mut digits = [b'0'; N];
     for digit in digits.iter_mut().rev() {
@@ -160,7 +160,9 @@ mod tests {
         for bit in 0..256 {
             let mut random = [0; 32];
             random[bit / 8] = 1 << (bit % 8);
-            assert!(seen.insert(GeneratedKey::from_random(&KeyPrefix::default(), random).expose().to_owned()));
+            assert!(
+                seen.insert(GeneratedKey::from_random(&KeyPrefix::default(), random).expose().to_owned())
+            );
         }
     }
 
@@ -171,7 +173,11 @@ mod tests {
         for at in 0..text.len() {
             let mut changed = text.as_bytes().to_vec();
             changed[at] = if changed[at] == b'a' { b'b' } else { b'a' };
-            assert_eq!(GeneratedKey::parse(std::str::from_utf8(&changed).unwrap()), Err(InvalidKey), "at {at}");
+            assert_eq!(
+                GeneratedKey::parse(std::str::from_utf8(&changed).unwrap()),
+                Err(InvalidKey),
+                "at {at}"
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! The form of an AppCode: what an APIG app presents by itself, chosen or generated.
+//! The format of an AppCode: the bearer credential of an APIG app, chosen by a person or generated.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use super::{InvalidKey, Secret};
 pub struct AppCode(Secret);
 
 impl AppCode {
-    /// A new AppCode: 64 hexadecimal digits with 256 bits from the system's random source.
+    /// Generates an AppCode: 64 hexadecimal digits with 256 bits from the system's random source.
     ///
     /// # Panics
     /// When the system has no random source.
@@ -28,10 +28,10 @@ impl AppCode {
         Self(Secret::from(super::hex::encode(&random)))
     }
 
-    /// Checks the form of a presented AppCode without copying it.
+    /// Checks the format of an AppCode from a request without copying it.
     ///
     /// # Errors
-    /// [`InvalidKey`] when the text can be none, whatever the registry holds.
+    /// [`InvalidKey`] when the text is no AppCode, whatever the registry holds.
     pub fn parse(text: &str) -> Result<&str, InvalidKey> {
         let first = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
         let inner = |b: u8| first(b) || matches!(b, b'_' | b'!' | b'@' | b'#' | b'$' | b'%' | b'-' | b'=');
@@ -43,19 +43,19 @@ impl AppCode {
         }
     }
 
-    /// The whole AppCode.
+    /// Returns the whole AppCode.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
 
-    /// As a secret to be sealed.
+    /// Returns the AppCode as a secret that can be sealed.
     #[must_use]
     pub fn secret(&self) -> &Secret {
         &self.0
     }
 
-    /// What may be shown of it for good: its first four characters.
+    /// Returns the part that may always be displayed: the first four characters.
     #[must_use]
     pub fn hint(&self) -> &str {
         &self.expose()[..4]

@@ -1,4 +1,4 @@
-//! The proof that travels with a change: which credential asked for it, and what it was let in for.
+//! The authority behind a change: the credential that requested it, with the rights it had when it was admitted.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::{Caller, CallerId, Credential, CredentialId, Role, Scopes, Status, TenantId};
 
-/// The credential that asked for something, as it was when it was let in.
+/// A credential that requested a change, as it was when its request was admitted.
 ///
-/// Content takes its time to arrive, and a credential may be revoked meanwhile. A registry therefore checks the
-/// authority of an [`Actor`](super::Actor) again, in the transaction of the change.
+/// A request body takes time to arrive, and the credential may be revoked meanwhile. A registry therefore checks
+/// the authority of an [`Actor`](super::Actor) again, in the transaction of the change.
 ///
 /// ```
 /// use portcullis::{Admission, app::Authority};
@@ -23,32 +23,32 @@ pub struct Authority {
     /// `None` for an app that signed with its own secret: the app is its own credential.
     pub(crate) credential: Option<CredentialId>,
     pub(crate) scopes: Arc<Scopes>,
-    /// The role of an administrator.
+    /// The role, when the caller is an administrator.
     pub(crate) role: Option<Role>,
     pub(crate) address: Option<IpAddr>,
 }
 
 impl Authority {
-    /// The tenant of the caller that asked.
+    /// Returns the tenant of the caller.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// The caller that asked.
+    /// Returns the caller that sent the request.
     #[must_use]
     pub fn caller(&self) -> &CallerId {
         &self.caller
     }
 
-    /// The credential that it asked with; `None` for an app that signed with its own secret.
+    /// Returns the credential of the request; `None` for an app that signed with its own secret.
     #[must_use]
     pub fn credential(&self) -> Option<&CredentialId> {
         self.credential.as_ref()
     }
 
-    /// Returns `true` if the caller and its credential, as they are now, may still do all that they might when the
-    /// request was let in.
+    /// Returns `true` if the caller and its credential still have all the rights that they had when the request was
+    /// admitted.
     #[must_use]
     pub fn still_holds(&self, caller: &Caller, credential: Option<&Credential>, now: Timestamp) -> bool {
         let enabled = caller.status == Status::Enabled;

@@ -1,23 +1,23 @@
-//! Callers: who a credential belongs to.
+//! Callers: the owners of credentials.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ADMIN_TENANT, Acl, BoundQuota, CallerId, PlanId, Sealed, TenantId};
 
-/// Whether a caller or a credential is in use.
+/// The status of a caller or a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// In use.
     #[default]
     Enabled,
-    /// Known, and refused (403).
+    /// Known, but denied (403).
     Disabled,
 }
 
 impl Status {
-    /// The status's name in the store.
+    /// Returns the status's name in the store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -27,7 +27,7 @@ impl Status {
     }
 }
 
-/// Who made an app.
+/// The creator of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Creator {
@@ -39,7 +39,7 @@ pub enum Creator {
 }
 
 impl Creator {
-    /// The creator's name in the store, and on the APIG surface.
+    /// Returns the creator's name in the store and on the APIG surface.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -49,48 +49,48 @@ impl Creator {
     }
 }
 
-/// What an APIG app has beyond a caller.
+/// The properties that an APIG app has in addition to those of every caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
     /// At most 255 characters.
     pub remark: String,
     /// The AppKey: unique in the whole registry, not a secret.
     pub key: String,
-    /// The AppSecret, sealed for [its place](Self::place).
+    /// The AppSecret, sealed with [the app's associated data](Self::place).
     pub secret: Sealed,
-    /// Who made it.
+    /// The creator of the app.
     pub creator: Creator,
-    /// From which addresses it may call; without, from any.
+    /// The addresses from which the app may call; `None` allows any address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acl: Option<Acl>,
-    /// How often it may call; without, as often as it likes.
+    /// The app's quota; `None` means no quota.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<BoundQuota>,
 }
 
 impl App {
-    /// What the secret of a tenant's app is sealed for: its tenant, its row and its column. Wherever else it is put, it
-    /// cannot be read.
+    /// Returns the associated data with which the secret of a tenant's app is sealed: tenant, row and column. A
+    /// sealed secret that is copied to another place cannot be decrypted.
     #[must_use]
     pub fn seal_context<'a>(tenant: &'a TenantId, id: &'a CallerId) -> [&'a str; 4] {
         [tenant.as_str(), "app", id.as_str(), "secret"]
     }
 }
 
-/// What an administrator may do; each may what those after it may.
+/// The role of an administrator. Each role includes the rights of those after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Everything: tenants, plans, other administrators, export and import too.
+    /// Full access, including tenants, plans, other administrators, export and import.
     Owner,
-    /// What changes from day to day: callers, credentials, locks.
+    /// Write access to callers, credentials and locks.
     Operator,
-    /// Look.
+    /// Read access.
     ReadOnly,
 }
 
 impl Role {
-    /// The role's name.
+    /// Returns the role's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -100,14 +100,14 @@ impl Role {
         }
     }
 
-    /// Whether who has it may do what needs another one.
+    /// Returns `true` if the role includes the rights of the needed one.
     #[must_use]
     pub fn allows(self, needed: Self) -> bool {
         self <= needed
     }
 }
 
-/// What kind of caller it is.
+/// The kind of a caller, with the properties of that kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallerKind {
@@ -122,10 +122,10 @@ pub enum CallerKind {
 }
 
 impl CallerKind {
-    /// The [name](Self::name) of apps.
+    /// The [name](Self::name) of the kind of apps.
     pub const APP: &'static str = "app";
 
-    /// A short name: `api_client`, `app`, `operator` or `administrator`.
+    /// Returns a short name: `api_client`, `app`, `operator` or `administrator`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -137,38 +137,38 @@ impl CallerKind {
     }
 }
 
-/// Who calls.
+/// A client of the API: an api client, an app, an operator or an administrator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
     /// Unique in the registry.
     pub id: CallerId,
-    /// Who the caller belongs to.
+    /// The tenant that the caller belongs to.
     pub tenant: TenantId,
     /// Unique in the tenant, among callers of its kind.
     pub name: String,
-    /// What kind of caller it is.
+    /// The kind of caller.
     pub kind: CallerKind,
-    /// Whether its credentials are accepted.
+    /// Decides whether the caller's credentials are accepted.
     pub status: Status,
-    /// How much it may; without one it is unlimited.
+    /// The plan whose limits apply to the caller; `None` means unlimited.
     pub plan: Option<PlanId>,
-    /// Grows by one with every change; what a lost update is told by.
+    /// Revision number, incremented by every change. Lost updates are detected by it.
     pub revision: u64,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
 impl Caller {
-    /// Returns `true` if it is an administrator that owns everything, and is enabled.
+    /// Returns `true` if the caller is an enabled administrator with the role of an owner.
     #[must_use]
     pub fn owns_everything(&self) -> bool {
         let owns = self.kind == CallerKind::Administrator(Role::Owner);
         owns && self.status == Status::Enabled && self.tenant.as_str() == ADMIN_TENANT
     }
 
-    /// The app's part, when the caller is one.
+    /// Returns the properties of the app, if the caller is one.
     #[must_use]
     pub fn app(&self) -> Option<&App> {
         match &self.kind {
@@ -177,19 +177,19 @@ impl Caller {
         }
     }
 
-    /// The role, when the caller is an administrator.
+    /// Returns the role, if the caller is an administrator.
     #[must_use]
     pub fn role(&self) -> Option<Role> {
         if let CallerKind::Administrator(role) = self.kind { Some(role) } else { None }
     }
 
-    /// A short name of the kind: callers of one kind share a space of names.
+    /// Returns a short name of the kind. Names of callers are unique within a kind.
     #[must_use]
     pub fn kind_name(&self) -> &'static str {
         self.kind.name()
     }
 
-    /// The caller as it is after an edit, or `None` when the edit changes nothing.
+    /// Returns the caller after an edit, or `None` if the edit changes nothing.
     #[must_use]
     pub fn apply(&self, edit: CallerEdit, now: Timestamp) -> Option<Self> {
         let mut after = self.clone();
@@ -216,25 +216,25 @@ impl Caller {
     }
 }
 
-/// What to change of a caller; what is `None` stays.
+/// Changes to a caller. A field that is `None` stays unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct CallerEdit {
     /// A new name.
     pub name: Option<String>,
     /// A new status.
     pub status: Option<Status>,
-    /// Another plan, or `Some(None)` for none.
+    /// A new plan; `Some(None)` removes it.
     pub plan: Option<Option<PlanId>>,
-    /// A new remark; ignored for callers that are no apps, as are the next four.
+    /// A new remark. Ignored, like the next four fields, for callers that are no apps.
     pub remark: Option<String>,
     /// A new AppKey.
     pub key: Option<String>,
     /// A new AppSecret.
     pub secret: Option<Sealed>,
-    /// Other addresses, or `Some(None)` for any.
+    /// A new address list; `Some(None)` removes it.
     pub acl: Option<Option<Acl>>,
-    /// Another quota, or `Some(None)` for none.
+    /// A new quota; `Some(None)` removes it.
     pub quota: Option<Option<BoundQuota>>,
-    /// Another role; ignored for callers that are no administrators.
+    /// A new role; ignored for callers that are no administrators.
     pub role: Option<Role>,
 }

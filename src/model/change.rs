@@ -6,13 +6,14 @@ use serde_json::Value;
 
 use super::{Authority, Caller, Credential, Grant, Lock, Plan, Quota, Tenant, TenantId, Throttle};
 
-/// A change's number. The first is 1; each is one greater than the last.
+/// The number of a change. The first change has number 1, and each change one more than the change before it.
 pub type Seq = u64;
 
-/// The author of a change: a surface and a caller (`discue:5bc2…`), or a command (`init`); and from where.
+/// The author of a change: a surface and a caller (`discue:5bc2…`), or a command (`init`), with the client's
+/// address.
 ///
-/// One that stands for a request carries the [`Authority`] of its credential, which a registry checks in the
-/// transaction of every change. The change log keeps the text alone.
+/// An actor that was made for a request carries the [`Authority`] of its credential, which a registry checks in the
+/// transaction of every change. The change log stores only the text.
 ///
 /// ```
 /// use portcullis::app::Actor;
@@ -33,65 +34,68 @@ pub struct Actor {
 impl Actor {
     pub(crate) const ADDRESS_SEPARATOR: &str = " from ";
 
-    /// This process itself: a command, or its configuration. It may change everything, so nothing that comes over a
-    /// network may be done in its name.
+    /// Creates an actor for this process itself: a command, or its configuration. It may change everything, so no
+    /// request from the network may be executed with it.
     #[must_use]
     pub fn system(name: impl Into<String>) -> Self {
         Self { text: name.into(), authority: None, subscriber: None }
     }
 
-    /// The author of a change as the change log has it.
+    /// Creates an actor from the text of the change log.
     #[must_use]
     pub fn recorded(text: impl Into<String>) -> Self {
         Self::system(text)
     }
 
-    /// The sender of a request to a surface, with the authority of its credential.
+    /// Creates an actor for the sender of a request to a surface, with the authority of its credential.
     #[must_use]
     pub fn with_authority(surface: &str, authority: Authority) -> Self {
-        let from = authority.address.map(|address| format!("{}{address}", Self::ADDRESS_SEPARATOR)).unwrap_or_default();
+        let from = authority
+            .address
+            .map(|address| format!("{}{address}", Self::ADDRESS_SEPARATOR))
+            .unwrap_or_default();
         let text = format!("{surface}:{}{from}", authority.caller);
         Self { text, authority: Some(Box::new(authority)), subscriber: None }
     }
 
-    /// This author, for a change that needs the active subscription of a tenant.
+    /// Returns the actor with the condition that this tenant's subscription is active.
     #[must_use]
     pub fn subscribed(self, tenant: TenantId) -> Self {
         Self { subscriber: Some(tenant), ..self }
     }
 
-    /// The authority that the change stands on; `None` for this process itself.
+    /// Returns the authority that the registry checks for the change; `None` for this process itself.
     #[must_use]
     pub fn authority(&self) -> Option<&Authority> {
         self.authority.as_deref()
     }
 
-    /// The tenant whose subscription must be active for the change.
+    /// Returns the tenant whose subscription must be active for the change.
     #[must_use]
     pub fn subscriber(&self) -> Option<&TenantId> {
         self.subscriber.as_ref()
     }
 
-    /// The text that the change log keeps.
+    /// Returns the text that the change log stores.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The surface and caller, or the command.
+    /// Returns the surface and the caller, or the command.
     #[must_use]
     pub fn name(&self) -> &str {
         self.text.split_once(Self::ADDRESS_SEPARATOR).map_or(&*self.text, |(who, _)| who)
     }
 
-    /// The address it came from, when it came from one.
+    /// Returns the client's address, if it is known.
     #[must_use]
     pub fn address(&self) -> Option<&str> {
         self.text.split_once(Self::ADDRESS_SEPARATOR).map(|(_, address)| address)
     }
 }
 
-/// Two are the same author if the change log says the same of both.
+/// Compares the texts that the change log stores.
 impl PartialEq for Actor {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -112,20 +116,20 @@ impl From<Actor> for String {
     }
 }
 
-/// What happened to an entity.
+/// The effect of a change on an entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
-    /// It is new.
+    /// The entity was created.
     Created,
-    /// It is different.
+    /// The entity was updated.
     Updated,
-    /// It is gone; the change holds what it was.
+    /// The entity was deleted. The change holds its last state.
     Deleted,
 }
 
 impl ChangeKind {
-    /// The verb's name in the store.
+    /// Returns the verb's name in the store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -135,14 +139,14 @@ impl ChangeKind {
         }
     }
 
-    /// The verb of a name.
+    /// Returns the verb with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         [Self::Created, Self::Updated, Self::Deleted].into_iter().find(|verb| verb.as_str() == name)
     }
 }
 
-/// What can change.
+/// An entity of the registry, as a change contains it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Entity {
@@ -164,7 +168,7 @@ pub enum Entity {
     Throttle(Throttle),
 }
 
-/// The kinds of entity.
+/// The kind of an entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntityKind {
     /// A tenant.
@@ -186,7 +190,7 @@ pub enum EntityKind {
 }
 
 impl EntityKind {
-    /// All of them, each behind those that it stands on.
+    /// All kinds. Each kind follows those that it refers to.
     pub const ALL: [Self; 8] = [
         Self::Tenant,
         Self::Plan,
@@ -198,7 +202,7 @@ impl EntityKind {
         Self::Throttle,
     ];
 
-    /// The kind's name in the store.
+    /// Returns the kind's name in the store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -213,7 +217,7 @@ impl EntityKind {
         }
     }
 
-    /// The kind of a name.
+    /// Returns the kind with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
@@ -221,7 +225,7 @@ impl EntityKind {
 }
 
 impl Entity {
-    /// Its kind.
+    /// Returns the kind of the entity.
     #[must_use]
     pub fn kind(&self) -> EntityKind {
         match self {
@@ -236,7 +240,7 @@ impl Entity {
         }
     }
 
-    /// Its id.
+    /// Returns the id of the entity.
     #[must_use]
     pub fn id(&self) -> &str {
         match self {
@@ -253,8 +257,8 @@ impl Entity {
 }
 
 impl Entity {
-    /// It as JSON, without what only the registry may know: digests, of keys and of lock tokens, and sealed
-    /// secrets.
+    /// Returns the entity as JSON without the data that only the registry may know: digests of keys and of lock
+    /// tokens, and sealed secrets.
     #[must_use]
     pub fn redacted(&self) -> Value {
         let shown = match self {
@@ -282,17 +286,17 @@ impl Entity {
     }
 }
 
-/// One row of the change log.
+/// A row of the change log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Its number.
+    /// The number of the change.
     pub seq: Seq,
-    /// When it was made, by the registry's clock.
+    /// The time of the change, by the registry's clock.
     pub at: Timestamp,
-    /// Who made it.
+    /// The author of the change.
     pub actor: Actor,
-    /// What happened.
+    /// The effect of the change.
     pub verb: ChangeKind,
-    /// The entity as it is since, or, when deleted, as it last was.
+    /// The entity after the change, or its last state if it was deleted.
     pub entity: Entity,
 }

@@ -1,47 +1,47 @@
-//! Credentials: what proves a caller, and what each may be used for.
+//! Credentials, and the scopes that limit their use.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{CallerId, CredentialId, Digest, Sealed, Status, TenantId};
 
-/// What a caller wants to do to a resource. Writing includes reading.
+/// The access to a resource that a request needs. Write access includes read access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
-    /// Look.
+    /// Read.
     Read,
-    /// Look and change.
+    /// Read and write.
     Write,
 }
 
-/// The name of a kind of resource, such as `api_clients`: 1 to 64 of `a-z 0-9 _`.
+/// The name of a kind of resource, such as `api_clients`: 1 to 64 characters of `a-z 0-9 _`.
 pub type Resource = Box<str>;
 
-/// One permission: to a kind of resource, how deep, and to which of them.
+/// A permission: the kind of resource, the access, and the resources it is limited to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scope {
     /// The kind of resource.
     pub resource: Resource,
-    /// How deep.
+    /// The access.
     pub access: Access,
-    /// The ids it is confined to; `None` is all of them.
+    /// The ids that the scope is limited to; `None` means all.
     pub targets: Option<Vec<Box<str>>>,
 }
 
-/// What a credential may be used for.
+/// The scopes of a credential.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scopes {
-    /// Everything its caller may.
+    /// All rights of its caller.
     #[default]
     All,
-    /// Only what is listed.
+    /// Only the listed scopes.
     Listed(Vec<Scope>),
 }
 
 impl Scopes {
-    /// Whether they cover an access to a kind of resource, and to one of its kind when named.
+    /// Returns `true` if the scopes allow the access to this kind of resource, and to the target if one is given.
     ///
     /// ```
     /// use portcullis::app::{Access, Scope, Scopes};
@@ -60,7 +60,7 @@ impl Scopes {
         })
     }
 
-    /// Whether they cover an access to at least one resource of a kind.
+    /// Returns `true` if the scopes allow the access to at least one resource of this kind.
     #[must_use]
     pub fn allow_any(&self, resource: &str, access: Access) -> bool {
         self.any(resource, access, |_| true)
@@ -75,25 +75,26 @@ impl Scopes {
     }
 }
 
-/// What a credential is, and how it proves its caller.
+/// The kind of a credential, with its sealed secret if it has one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CredentialKind {
-    /// An API key or an operator's token: presented, and kept nowhere but as its digest.
+    /// An API key or an operator's token: a bearer credential, stored only as a digest.
     #[default]
     Key,
-    /// An API key of which only the SHA-256 was known when it came here, from another gateway: presented like any
-    /// other, and kept as the [digest of its SHA-256](super::Pepper::digest_of_sha256).
+    /// An API key that was imported from another gateway as a SHA-256. It is a bearer credential like any other API
+    /// key, and is stored as the [digest of its SHA-256](super::Pepper::digest_of_sha256).
     Sha256Key,
-    /// An AppCode: presented too, and readable again, sealed for [its place](Credential::place).
+    /// An AppCode: a bearer credential that can be displayed again, sealed with
+    /// [its associated data](Credential::seal_context).
     AppCode(Sealed),
-    /// An access key, which only names who signs, and the secret that signs, sealed likewise. The digest is the
-    /// access key's; presenting it proves nothing.
+    /// An access key, which only names the signer, and its signing secret, sealed with the same associated data.
+    /// The digest is that of the access key, which proves nothing by itself.
     Signing(Sealed),
 }
 
 impl CredentialKind {
-    /// A short name: `key`, `app_code` or `signing`.
+    /// Returns a short name: `key`, `app_code` or `signing`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -103,7 +104,7 @@ impl CredentialKind {
         }
     }
 
-    /// What is sealed of it.
+    /// Returns the sealed secret, if the kind has one.
     #[must_use]
     pub fn sealed(&self) -> Option<&Sealed> {
         match self {
@@ -112,7 +113,7 @@ impl CredentialKind {
         }
     }
 
-    /// What it is, when it is presented as it stands to prove its caller.
+    /// Returns `true` for a bearer credential: the request contains it, and that proves the caller.
     #[must_use]
     pub fn is_bearer(&self) -> bool {
         !matches!(self, Self::Signing(_))
@@ -123,54 +124,56 @@ impl CredentialKind {
     }
 }
 
-/// A credential as it is kept: an API key's digest, never itself.
+/// A credential as the registry stores it: an API key's digest, never the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credential {
     /// Unique in the registry; not a secret.
     pub id: CredentialId,
-    /// Whose caller it proves.
+    /// The tenant of its caller.
     pub tenant: TenantId,
-    /// Who it proves.
+    /// The caller that it proves.
     pub caller: CallerId,
-    /// What it is.
+    /// The kind of credential.
     #[serde(default, skip_serializing_if = "CredentialKind::is_key")]
     pub kind: CredentialKind,
-    /// For people.
+    /// A name for people.
     pub name: String,
-    /// The keyed digest it is found and checked by.
+    /// The keyed digest by which it is found and checked.
     pub digest: Digest,
-    /// The version of the pepper under the digest.
+    /// The version of the pepper of the digest.
     pub pepper: u32,
-    /// What may be shown of it: the prefix and a few characters.
+    /// The part that may be displayed: the prefix and a few characters.
     pub hint: String,
-    /// Whether it is accepted.
+    /// Decides whether the credential is accepted.
     pub status: Status,
-    /// What it may be used for.
+    /// The scopes of the credential.
     pub scopes: Scopes,
-    /// The first moment at which it is no longer accepted; `None` is never.
+    /// The first moment at which it is no longer accepted; `None` means never.
     pub not_after: Option<Timestamp>,
-    /// Since when whoever uses it is told to use another one (`Deprecation`, RFC 9745); `None` is not yet.
+    /// The moment since which responses advise to use another credential (`Deprecation`, RFC 9745); `None` means
+    /// not deprecated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deprecated_at: Option<Timestamp>,
-    /// The one that was made in its place.
+    /// The credential that replaces it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced_by: Option<CredentialId>,
-    /// Grows by one with every change.
+    /// Revision number, incremented by every change.
     pub revision: u64,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
 impl Credential {
-    /// What the secret of a tenant's credential is sealed for: its tenant, its row and its column.
+    /// Returns the associated data with which the secret of a tenant's credential is sealed: tenant, row and
+    /// column.
     #[must_use]
     pub fn seal_context<'a>(tenant: &'a TenantId, id: &'a CredentialId) -> [&'a str; 4] {
         [tenant.as_str(), "credential", id.as_str(), "secret"]
     }
 
-    /// The credential as it is after an edit, or `None` when the edit changes nothing.
+    /// Returns the credential after an edit, or `None` if the edit changes nothing.
     #[must_use]
     pub fn apply(&self, edit: CredentialEdit, now: Timestamp) -> Option<Self> {
         let mut after = self.clone();
@@ -199,7 +202,7 @@ impl Credential {
     }
 }
 
-/// What to change of a credential; what is `None` stays. The secret itself never changes: another secret
+/// Changes to a credential. A field that is `None` stays unchanged. The secret itself never changes: another secret
 /// is another credential.
 #[derive(Debug, Clone, Default)]
 pub struct CredentialEdit {
@@ -207,15 +210,15 @@ pub struct CredentialEdit {
     pub name: Option<String>,
     /// A new status.
     pub status: Option<Status>,
-    /// Other scopes, all of them.
+    /// New scopes, which replace all previous ones.
     pub scopes: Option<Scopes>,
-    /// Another end, or `Some(None)` for none.
+    /// A new end; `Some(None)` removes it.
     pub not_after: Option<Option<Timestamp>>,
-    /// Another moment since which it is deprecated, or `Some(None)` for none.
+    /// A new moment of deprecation; `Some(None)` removes it.
     pub deprecated_at: Option<Option<Timestamp>>,
-    /// Another one in its place, or `Some(None)` for none.
+    /// A new replacement; `Some(None)` removes it.
     pub replaced_by: Option<Option<CredentialId>>,
-    /// The same secret, sealed with another key.
+    /// The unchanged secret, sealed with another key.
     pub kind: Option<CredentialKind>,
 }
 

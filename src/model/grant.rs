@@ -1,23 +1,23 @@
-//! Grants: which of a gateway's APIs an app may call.
+//! Grants: the permission of an app to call one of a gateway's APIs.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{CallerId, EnvironmentId, GrantId, RouteName, TenantId};
 
-/// Who gave a grant.
+/// The party that created a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum GrantRole {
-    /// Who offers the API.
+    /// The party that offers the API.
     #[default]
     Provider,
-    /// Who uses it.
+    /// The party that uses the API.
     Consumer,
 }
 
 impl GrantRole {
-    /// The role's name in the store, and on the APIG surface.
+    /// Returns the role's name in the store and on the APIG surface.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -27,27 +27,27 @@ impl GrantRole {
     }
 }
 
-/// That a caller may use a route, where the route asks for it.
+/// The permission of a caller to use a route that requires a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// Unique in the registry.
     pub id: GrantId,
-    /// Whose caller it is.
+    /// The tenant of the caller.
     pub tenant: TenantId,
-    /// Who may.
+    /// The caller that may use the route.
     pub caller: CallerId,
-    /// Use what.
+    /// The route.
     pub route: RouteName,
-    /// In which environment. Decisions know [`EnvironmentId::RELEASE`] only.
+    /// The environment. Decisions know only [`EnvironmentId::RELEASE`].
     pub environment: EnvironmentId,
-    /// Who gave it.
+    /// The party that created it.
     pub role: GrantRole,
-    /// When it was given.
+    /// Creation time.
     pub created_at: Timestamp,
 }
 
 impl Grant {
-    /// Whether it grants the same as another: one of them is enough.
+    /// Returns `true` if both grants have the same caller, route and environment. One of them is enough.
     #[must_use]
     pub fn is_same_grant(&self, other: &Self) -> bool {
         self.caller == other.caller && self.route == other.route && self.environment == other.environment

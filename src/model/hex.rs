@@ -1,4 +1,4 @@
-//! 32 bytes as 64 hexadecimal digits, and back.
+//! Conversion between 32 bytes and 64 hexadecimal digits.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
 
 pub(crate) fn decode(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
-    // `from_str_radix` would take a sign for a digit.
+    // `from_str_radix` accepts a sign, which is no hexadecimal digit.
     (text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit())).then_some(())?;
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
         *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;

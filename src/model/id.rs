@@ -1,11 +1,11 @@
-//! Identifiers. Each kind of thing has its own type, so that none is passed for another.
+//! Identifiers. Each kind of entity has its own type, so that an id cannot be passed for one of another kind.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is no identifier: it is empty, longer than 64 bytes, or holds something other than
-/// letters, digits, `-`, `_` and `.`; or it is `.` or `..`, which a path takes away.
+/// An error for a text that is no identifier: it is empty, longer than 64 bytes, or contains something other than
+/// letters, digits, `-`, `_` and `.`; or it is `.` or `..`, which are removed from paths.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an id is 1 to 64 characters of A-Z a-z 0-9 - _ ., and neither . nor ..")]
 pub struct InvalidId;
@@ -20,19 +20,19 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// 1 to 64 characters of `A-Z a-z 0-9 - _ .`, neither `.` nor `..`; cloning one copies a pointer.
+        /// 1 to 64 characters of `A-Z a-z 0-9 - _ .`, neither `.` nor `..`. Cloning copies a pointer.
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String")]
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// A new random identifier: a version-4 UUID with hyphens.
+            /// Creates a random identifier: a version-4 UUID with hyphens.
             #[must_use]
             pub fn random() -> Self {
                 Self(uuid::Uuid::new_v4().to_string().into())
             }
 
-            /// The identifier as text.
+            /// Returns the identifier as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -96,7 +96,7 @@ id! {
     ThrottleId
 }
 id! {
-    /// Names a [`Special`](super::Special) of a throttle.
+    /// Names a [`ThrottleOverride`](super::ThrottleOverride) of a throttle.
     SpecialId
 }
 id! {
@@ -108,7 +108,7 @@ id! {
     QuotaId
 }
 id! {
-    /// Names a route of a gateway, as its configuration does.
+    /// Names a route of a gateway's configuration.
     RouteName
 }
 id! {
@@ -117,17 +117,17 @@ id! {
 }
 
 impl EnvironmentId {
-    /// The environment that every gateway has.
+    /// The id of the environment that every gateway has.
     pub const RELEASE: &'static str = "DEFAULT_ENVIRONMENT_RELEASE_ID";
 
-    /// The environment that every gateway has.
+    /// Returns the id of the environment that every gateway has.
     #[must_use]
     pub fn release() -> Self {
         Self(Self::RELEASE.into())
     }
 }
 
-/// What an app signs with has no id of its own: it is the app's.
+/// Converts the id of an app to that of its own signing credential, which has no other id.
 impl From<&CallerId> for CredentialId {
     fn from(id: &CallerId) -> Self {
         Self(id.0.clone())

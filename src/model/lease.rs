@@ -1,16 +1,16 @@
-//! How long a lock is to hold.
+//! The duration of a lock.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Why a time is no lease: it is shorter than [`Lease::SHORTEST`] or longer than [`Lease::LONGEST`].
+/// An error for a duration that is shorter than [`Lease::SHORTEST`] or longer than [`Lease::LONGEST`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a lock holds for 1 second to 24 hours at a time")]
 pub struct InvalidLease;
 
-/// How long a lock is to hold, from when it is acquired or refreshed. Who asks gives no moment, so that only
-/// the registry's clock counts.
+/// The duration of a lock, counted from the moment it is acquired or refreshed. The client sends a duration and not
+/// a moment, so that only the registry's clock counts.
 ///
 /// ```
 /// use std::time::Duration;
@@ -23,18 +23,18 @@ pub struct InvalidLease;
 pub struct Lease(Duration);
 
 impl Lease {
-    /// One second: what a `Retry-After` can tell.
+    /// One second, the resolution of `Retry-After`.
     pub const SHORTEST: Duration = Duration::from_secs(1);
-    /// 24 hours: what is to stand longer is no lock.
+    /// 24 hours. A longer restriction should not be a lock.
     pub const LONGEST: Duration = Duration::from_hours(24);
 
-    /// How long it is.
+    /// Returns the duration.
     #[must_use]
     pub fn duration(self) -> Duration {
         self.0
     }
 
-    /// The first moment that is no longer within it, when it starts now.
+    /// Returns the first moment after the lease if it starts now.
     #[must_use]
     pub fn expires_at(self, now: Timestamp) -> Timestamp {
         now.checked_add(self.0).unwrap_or(Timestamp::MAX)

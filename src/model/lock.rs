@@ -1,4 +1,4 @@
-//! Locks: a caller or a resource that is held just now.
+//! Locks: temporary holds on a caller or a resource.
 
 use std::str::FromStr;
 
@@ -9,46 +9,46 @@ use crate::normalize_path;
 
 use super::{Caller, CallerId, Lease, LockId, LockToken, TenantId, TokenDigest};
 
-/// The most locks that one owner holds at a time.
+/// Maximum number of locks that an owner holds at a time.
 pub const MAX_LOCKS: u32 = 64;
 
-/// Which requests a lock stops.
+/// The requests that a lock denies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LockedRequests {
-    /// Those that may change something; GET, HEAD, OPTIONS and TRACE pass.
+    /// Requests that may change something. GET, HEAD, OPTIONS and TRACE are allowed.
     #[default]
     Writes,
     /// Every request.
     All,
 }
 
-/// The path that a lock is on, with all below it, in the [normal form](crate::target) in which requests' paths are
-/// compared with it.
+/// The path of a lock, which includes all paths below it, in the [normal form](crate::target) that request paths
+/// are compared with.
 ///
-/// Parsing it percent-encodes what no path has unencoded, such as spaces: `/a b` is `/a%20b`, and `/%61` is `/a`. A path
-/// starts with `/`, has no empty, `.` or `..` segment and no trailing `/`, and is at most 1024 bytes long. One that has
-/// no normal form is refused, because no request could be stopped by a lock on it.
+/// Parsing percent-encodes characters that a path cannot contain, such as spaces: `/a b` becomes `/a%20b`, and
+/// `/%61` becomes `/a`. A path starts with `/`, has no empty, `.` or `..` segment and no trailing `/`, and is at
+/// most 1024 bytes long. A path without a normal form is rejected, because a lock on it would match no request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ResourcePath(Box<str>);
 
-/// Why a text is no path that a lock may stand on.
+/// An error for a text that is no path of a lock.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a path is as /orders/7: no empty, . or .. segment, no / at its end, no ? or #, no control character, % only before \
-     two hexadecimal digits, at most 1024 bytes"
+    "a path has the form /orders/7: no empty, . or .. segment, no / at its end, no ? or #, no control character, \
+     % only before two hexadecimal digits, at most 1024 bytes"
 )]
 pub struct InvalidPath;
 
 impl ResourcePath {
-    /// The path as text.
+    /// Returns the path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// It and every path above it: `/a`, `/a/b` and `/a/b/c` of `/a/b/c`.
+    /// Returns an iterator over the path and every path above it: `/a`, `/a/b` and `/a/b/c` of `/a/b/c`.
     pub fn ancestors(&self) -> impl Iterator<Item = &str> {
         let ends = self.0.match_indices('/').map(|(slash, _)| slash).skip(1);
         ends.chain([self.0.len()]).map(|end| &self.0[..end])
@@ -64,7 +64,7 @@ impl FromStr for ResourcePath {
         }
         let encoded = normalize_path::encode(path);
         let normal = normalize_path::normalize(&encoded).map_err(|_| InvalidPath)?.comparable();
-        // What was decoded or encoded changes the length.
+        // Decoding and encoding change the length.
         if is_resource(&normal) { Ok(Self(normal.into())) } else { Err(InvalidPath) }
     }
 }
@@ -74,8 +74,8 @@ fn is_resource(path: &str) -> bool {
     path.len() <= 1024 && path.strip_prefix('/').is_some_and(|path| path.split('/').all(plain))
 }
 
-/// Reads what a registry keeps. Earlier versions kept paths as they were given: those get their normal form here, and
-/// one that has none stays as it is, because a store must remain readable.
+/// Reads a stored path. Earlier versions stored paths as they were given: those are normalised here. A path without
+/// a normal form stays unchanged, because a store must remain readable.
 impl TryFrom<String> for ResourcePath {
     type Error = InvalidPath;
 
@@ -84,18 +84,18 @@ impl TryFrom<String> for ResourcePath {
     }
 }
 
-/// What a lock stands on.
+/// The target of a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LockTarget {
-    /// A caller: what it sends, and what others would change of it.
+    /// A caller: its requests, and changes to it by others.
     Caller(CallerId),
-    /// A path and all below it.
+    /// A path and all paths below it.
     Resource(ResourcePath),
 }
 
 impl LockTarget {
-    /// Whether something is on both: they are the same, or one is a path above the other.
+    /// Returns `true` if the targets overlap: they are equal, or one is a path above the other.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
@@ -111,74 +111,75 @@ impl LockTarget {
 
 /// A lock: held by an owner, for a reason, until a moment.
 ///
-/// While it holds, nobody acquires another that would stop the same requests: on its target, or a path above
-/// or below, and of its tenant or everybody's.
+/// While it is active, no other lock that would deny the same requests can be acquired: one on its target or a path
+/// above or below, for its tenant or for all tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
     /// Unique in the registry.
     pub id: LockId,
-    /// Whose requests it stops; `None` is everybody's.
+    /// The tenant whose requests it denies; `None` means all tenants.
     pub tenant: Option<TenantId>,
-    /// What it stands on.
+    /// The target of the lock.
     pub target: LockTarget,
-    /// Who holds it; shown to who is refused.
+    /// The name of the owner, which denied clients can read.
     pub owner: String,
-    /// The caller that holds it, whatever its name is by now; `None` where the owner is no caller.
+    /// The caller that holds it, independent of its present name; `None` if the owner is no caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<CallerId>,
-    /// Why; shown to who is refused.
+    /// The reason, which denied clients can read.
     pub reason: String,
-    /// Which requests it stops.
+    /// The requests that it denies.
     pub covers: LockedRequests,
-    /// When it was taken.
+    /// The time at which it was acquired.
     pub acquired_at: Timestamp,
-    /// The first moment at which it no longer holds.
+    /// The first moment at which it is no longer active.
     pub expires_at: Timestamp,
-    /// The fencing token: greater than that of every lock that the registry granted before, and than those of
-    /// the registry that it was restored or moved from. Whoever keeps the greatest that it has seen can tell a
-    /// holder that came too late. 0: of a time before there were any.
+    /// The fencing token: greater than that of every lock that the registry granted before, and than those of the
+    /// registry that it was restored or moved from. A service that stores the greatest fence that it has seen can
+    /// reject a holder whose lock expired. Locks of versions without fencing tokens have 0.
     #[serde(default)]
     pub fence: u64,
-    /// What its token is known by. `None`: of a time before there were any; it ends by itself, or is broken.
+    /// The digest of its token. Locks of versions without tokens have `None`: they expire, or are broken.
     #[serde(default)]
     pub token: Option<TokenDigest>,
 }
 
 impl Lock {
-    /// Whether it holds at a moment.
+    /// Returns `true` if the lock is active at this moment.
     #[must_use]
     pub fn is_active(&self, now: Timestamp) -> bool {
         now < self.expires_at
     }
 
-    /// The key by which its owner's locks are counted: the id of the caller, or the owner's name where that is no caller.
+    /// Returns the key by which locks of an owner are counted: the id of the caller, or the owner's name if it is
+    /// no caller.
     #[must_use]
     pub fn holder(&self) -> &str {
         self.holder.as_ref().map_or(&*self.owner, CallerId::as_str)
     }
 
-    /// Whether a token is its own.
+    /// Returns `true` if the token belongs to this lock.
     #[must_use]
     pub fn matches(&self, token: &LockToken) -> bool {
         self.token.is_some_and(|digest| digest == token.digest())
     }
 
-    /// Whether it would stop requests of a tenant; `None` is everybody's.
+    /// Returns `true` if the lock would deny requests of this tenant; `None` means any tenant.
     #[must_use]
     pub fn applies_to(&self, tenant: Option<&TenantId>) -> bool {
         self.tenant.is_none() || tenant.is_none() || self.tenant.as_ref() == tenant
     }
 
-    /// The lock as it is when a lease starts anew, or `None` when that changes nothing. Never does it hold
-    /// shorter: a message that came late would take away what its holder relies on.
+    /// Returns the lock with a new lease, or `None` if that changes nothing. A refresh never shortens a lock: a
+    /// delayed message would take away time that the holder relies on.
     #[must_use]
     pub fn refreshed(&self, lasts: Lease, now: Timestamp) -> Option<Self> {
         let expires_at = lasts.expires_at(now);
         (expires_at > self.expires_at).then(|| Self { expires_at, ..self.clone() })
     }
 
-    /// Whether a caller must not be changed at a moment because of it: it stands on the caller, holds, and
-    /// is not of another tenant, whose lock is nothing to this one's.
+    /// Returns `true` if the lock forbids to change this caller now: it is active, its target is the caller, and it
+    /// is not a lock of another tenant.
     #[must_use]
     pub fn holds_caller(&self, caller: &Caller, now: Timestamp) -> bool {
         let on_it = matches!(&self.target, LockTarget::Caller(id) if *id == caller.id);
@@ -244,7 +245,7 @@ mod tests {
         assert_eq!(deep.ancestors().collect::<Vec<_>>(), ["/a", "/a/bc", "/a/bc/d"]);
     }
 
-    /// As the registry kept it when it had neither fences nor tokens.
+    /// A lock as versions without fences and tokens stored it.
     const OLD: &str = r#"{"id":"l","tenant":null,"target":{"resource":"/a"},"owner":"o","reason":"r",
         "covers":"writes","acquired_at":"2026-01-01T00:00:00Z","expires_at":"2026-01-02T00:00:00Z"}"#;
 

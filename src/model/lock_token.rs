@@ -1,4 +1,4 @@
-//! What proves that somebody holds a lock.
+//! The tokens that prove the possession of a lock.
 
 use std::{fmt, str::FromStr};
 
@@ -8,22 +8,23 @@ use subtle::ConstantTimeEq;
 
 use super::{
     Secret,
-    hex::{encode, decode},
+    hex::{decode, encode},
 };
 
-/// By which people and secret scanners recognise one.
+/// The prefix by which people and secret scanners recognise a token.
 const PREFIX: &str = "pcl_lock_";
-/// 128 bits.
+/// Hexadecimal digits: 128 bits.
 const DIGITS: usize = 32;
 
-/// Why a text is no lock token. Deliberately says nothing about the text itself.
+/// An error for a text that is no lock token. It deliberately says nothing about the text itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a lock token")]
 pub struct InvalidToken;
 
-/// Proves that a lock is held by who presents it: `pcl_lock_` and 32 hexadecimal digits.
+/// A token that proves the possession of a lock: `pcl_lock_` and 32 hexadecimal digits.
 ///
-/// It is shown once, to who acquired the lock, and kept nowhere: the registry has its [digest](TokenDigest).
+/// The token is displayed once, to the client that acquired the lock, and is not stored: the registry has only its
+/// [digest](TokenDigest).
 ///
 /// ```
 /// use portcullis::app::LockToken;
@@ -37,7 +38,7 @@ pub struct InvalidToken;
 pub struct LockToken(Secret);
 
 impl LockToken {
-    /// A new token with 128 bits from the system's random source.
+    /// Generates a token with 128 bits from the system's random source.
     ///
     /// # Panics
     /// When the system has no random source.
@@ -48,13 +49,13 @@ impl LockToken {
         Self(Secret::from(format!("{PREFIX}{}", encode(&random))))
     }
 
-    /// The whole token. It is shown once, to who acquired the lock.
+    /// Returns the whole token, which is displayed once, to the client that acquired the lock.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
 
-    /// What the registry keeps of it. Nobody guesses 128 random bits: it needs no pepper.
+    /// Returns the digest that the registry stores. It needs no pepper: 128 random bits cannot be guessed.
     #[must_use]
     pub fn digest(&self) -> TokenDigest {
         TokenDigest(Sha256::digest(self.expose()).into())
@@ -66,7 +67,7 @@ impl FromStr for LockToken {
 
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
         let digits = text.strip_prefix(PREFIX).ok_or(InvalidToken)?;
-        // One spelling: the digest is over the text.
+        // Only one spelling is accepted, because the digest is computed over the text.
         let plain = digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
         if plain && digits.len() == DIGITS {
             Ok(Self(Secret::from(text.to_owned())))
@@ -82,14 +83,14 @@ impl fmt::Debug for LockToken {
     }
 }
 
-/// SHA-256 of a lock token. Whoever reads one cannot present it.
+/// SHA-256 of a lock token. A leaked digest cannot be used as the token.
 ///
-/// Serialises as 64 hexadecimal digits.
+/// The serialised form is 64 hexadecimal digits.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TokenDigest([u8; 32]);
 
-/// In constant time.
+/// Compares in constant time.
 impl PartialEq for TokenDigest {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()

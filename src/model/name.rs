@@ -1,14 +1,14 @@
-//! The rules for names, one for each kind of caller; every way in holds to them.
+//! The rules for names, one for each kind of caller. All surfaces, the import and the command line apply them.
 
 use super::{CallerId, CallerKind, text::is_label};
 
-/// The longest name of an api client: as long as a domain name may be.
+/// Maximum length of an api client's name: that of a domain name.
 const LONGEST_DOMAIN: usize = 253;
-/// The longest name of what has no rule of its own, and the longest remark and reason, in characters.
+/// Maximum length, in characters, of names without a rule of their own, and of remarks and reasons.
 pub const LONGEST_NAME: usize = 255;
 
 impl CallerKind {
-    /// Returns `true` if a caller of this kind may have a name.
+    /// Returns `true` if the name is valid for a caller of this kind.
     #[must_use]
     pub fn accepts_name(&self, name: &str) -> bool {
         match self {
@@ -18,7 +18,7 @@ impl CallerKind {
         }
     }
 
-    /// The rule for names of this kind, in words.
+    /// Returns the rule for names of this kind in words.
     #[must_use]
     pub fn name_rule(&self) -> &'static str {
         match self {
@@ -33,18 +33,18 @@ impl CallerKind {
     }
 }
 
-/// The rule of [`is_plain_name`], in words.
+/// The rule of [`is_plain_name`] in words.
 pub const PLAIN_NAME_RULE: &str =
     "a name is 1 to 255 characters, none of them a control, formatting or otherwise invisible character";
 
-/// Returns `true` if a tenant, an operator, an administrator or a credential may have a name.
+/// Returns `true` if the name is valid for a tenant, an operator, an administrator or a credential.
 #[must_use]
 pub fn is_plain_name(name: &str) -> bool {
     is_label(name, 1..=LONGEST_NAME)
 }
 
-/// Returns `true` if an api client may have a name: a domain in lower case, optionally with a path, of at most 253
-/// characters.
+/// Returns `true` if the name is valid for an api client: a domain in lower case, optionally with a path, of at
+/// most 253 characters.
 ///
 /// ```
 /// use portcullis::app::name::is_api_client_name;
@@ -65,29 +65,29 @@ pub fn is_api_client_name(name: &str) -> bool {
         && parts.all(|part| all(part, step))
 }
 
-/// A name for an api client that was made without one: `api-client.` and its id where that makes a domain, and the id
-/// as a path otherwise.
+/// Returns the name of an api client that was created without one: `api-client.` and its id if that is a valid
+/// domain, and otherwise a name with the id as a path.
 #[must_use]
 pub fn default_api_client_name(id: &CallerId) -> String {
     let name = format!("api-client.{id}");
     if is_api_client_name(&name) { name } else { format!("api-client.id/{id}") }
 }
 
-/// Returns `true` if an app may have a name: 3 to 64 letters, digits and underscores, a letter first. Letters are ASCII
-/// letters and Chinese characters.
+/// Returns `true` if the name is valid for an app: 3 to 64 letters, digits and underscores, a letter first. Letters
+/// are ASCII letters and Chinese characters.
 #[must_use]
 pub fn is_app_name(name: &str) -> bool {
     is_identifier(name, 64, |c| c.is_ascii_alphabetic() || is_chinese(c))
 }
 
-/// Returns `true` if an app, a throttling policy or a quota may have a remark: at most 255 characters, without `<` and
-/// `>`.
+/// Returns `true` if the remark is valid for an app, a throttling policy or a quota: at most 255 characters,
+/// without `<` and `>`.
 #[must_use]
 pub fn is_app_remark(remark: &str) -> bool {
     is_label(remark, 0..=LONGEST_NAME) && !remark.contains(['<', '>'])
 }
 
-/// Returns `true` if a text is 3 to `longest` characters: letters, digits and underscores, a letter first.
+/// Returns `true` if the text has 3 to `longest` characters: letters, digits and underscores, a letter first.
 #[must_use]
 pub fn is_identifier(text: &str, longest: usize, is_letter: fn(char) -> bool) -> bool {
     (3..=longest).contains(&text.chars().count())
@@ -95,7 +95,7 @@ pub fn is_identifier(text: &str, longest: usize, is_letter: fn(char) -> bool) ->
         && text.chars().all(|c| is_letter(c) || c.is_ascii_digit() || c == '_')
 }
 
-/// Returns `true` for the Chinese characters that APIG takes in names: `[\u4e00-\u9fa5]`.
+/// Returns `true` for the Chinese characters that APIG accepts in names: `[\u4e00-\u9fa5]`.
 #[must_use]
 pub fn is_chinese(c: char) -> bool {
     ('\u{4e00}'..='\u{9fa5}').contains(&c)

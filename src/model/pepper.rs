@@ -1,4 +1,4 @@
-//! How a key is kept: as HMAC-SHA-256 under a versioned pepper.
+//! The digests of keys: HMAC-SHA-256 under a versioned pepper.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 
-use super::hex::{encode, decode};
+use super::hex::{decode, encode};
 
-/// The keyed digest of a credential. Whoever reads one cannot present it, nor test guesses without
-/// the pepper.
+/// The keyed digest of a credential. A leaked digest cannot be used as the credential, and guesses cannot be tested
+/// against it without the pepper.
 ///
-/// Prints as the first four bytes only; serialises as 64 hexadecimal digits.
+/// `Debug` prints only the first four bytes. The serialised form is 64 hexadecimal digits.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(pub(super) [u8; 32]);
 
 impl Digest {
-    /// The first 16 bytes: enough to find a record by, while the comparison stays over all 32.
+    /// Returns the first 16 bytes. They are enough to find a record; the comparison always covers all 32 bytes.
     #[must_use]
     pub fn prefix(&self) -> [u8; 16] {
         let mut prefix = [0; 16];
@@ -28,8 +28,8 @@ impl Digest {
 }
 
 impl Digest {
-    /// In words: compared byte by byte, in constant time, 32 bytes take longer than the tables they are
-    /// looked up in.
+    /// Returns the digest as words. A constant-time comparison of 32 single bytes takes longer than the look-up of
+    /// the digest in its table.
     fn words(&self) -> [u64; 4] {
         let mut words = [0; 4];
         for (word, bytes) in words.iter_mut().zip(self.0.as_chunks().0) {
@@ -39,7 +39,7 @@ impl Digest {
     }
 }
 
-/// In constant time.
+/// Compares in constant time.
 impl PartialEq for Digest {
     fn eq(&self, other: &Self) -> bool {
         let pairs = self.words().into_iter().zip(other.words());
@@ -69,7 +69,7 @@ impl TryFrom<String> for Digest {
     }
 }
 
-/// One version of the secret that keys the digests of credentials.
+/// A version of the secret that keys the digests of credentials.
 #[derive(Clone)]
 pub struct Pepper {
     version: u32,
@@ -77,35 +77,37 @@ pub struct Pepper {
 }
 
 impl Pepper {
-    /// A pepper of the given version, from 32 secret random bytes.
+    /// Creates a pepper of this version from 32 secret random bytes.
     #[must_use]
     pub fn new(version: u32, secret: &[u8; 32]) -> Self {
-        // HMAC fills a short key up with zeros to the hash's block.
+        // HMAC pads a short key with zeros to the block size of the hash.
         let mut block = [0; 64];
         block[..32].copy_from_slice(secret);
         Self { version, mac: Hmac::new(&block.into()) }
     }
 
-    /// What tells it from another pepper of its version; nothing of it can be computed from that.
+    /// Returns a fingerprint that distinguishes this pepper from another one of the same version. It reveals
+    /// nothing of the pepper.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         encode(&self.digest_text(b"\xFFcheck", &[]).0[..8])
     }
 
-    /// The version that digests made with it are stored under.
+    /// Returns the version that is stored with digests of this pepper.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
     }
 
-    /// The digest of a credential under this pepper.
+    /// Returns the digest of a credential under this pepper.
     #[must_use]
     pub fn digest(&self, credential: &str) -> Digest {
         self.digest_text(&[], credential.as_bytes())
     }
 
-    /// The digest of a credential of which only the SHA-256 is known. Begun with a byte that no text has, it is
-    /// never that of a text: the SHA-256 itself, however it is presented, proves nothing.
+    /// Returns the digest of a credential of which only the SHA-256 is known. Its input begins with a byte that no
+    /// text contains, so it never equals the digest of a text: a client cannot authenticate with the SHA-256
+    /// itself.
     #[must_use]
     pub fn digest_of_sha256(&self, sha256: &[u8; 32]) -> Digest {
         self.digest_text(b"\xFFsha256", sha256)
@@ -125,7 +127,7 @@ impl fmt::Debug for Pepper {
     }
 }
 
-/// The peppers in force: the current one makes new digests; older ones still recognise theirs.
+/// All peppers in use. The current one makes new digests; previous ones still verify theirs.
 ///
 /// ```
 /// use portcullis::app::{Pepper, Peppers};
@@ -142,37 +144,37 @@ pub struct Peppers {
 }
 
 impl Peppers {
-    /// Only a current pepper.
+    /// Creates a set with only a current pepper.
     #[must_use]
     pub fn new(current: Pepper) -> Self {
         Self { current, previous: Vec::new() }
     }
 
-    /// Adds a pepper that made digests still in the registry. Tried in the order added: put the most
-    /// used first, and drop those that no digest uses any more.
+    /// Adds a pepper of digests that are still in the registry. Previous peppers are tried in the order in which
+    /// they were added: add the most used first, and remove those that no digest uses any more.
     #[must_use]
     pub fn with_previous(mut self, pepper: Pepper) -> Self {
         self.previous.push(pepper);
         self
     }
 
-    /// The pepper for new digests.
+    /// Returns the pepper for new digests.
     #[must_use]
     pub fn current(&self) -> &Pepper {
         &self.current
     }
 
-    /// All of them, the current one first.
+    /// Returns all peppers, the current one first.
     pub fn all(&self) -> impl Iterator<Item = &Pepper> {
         std::iter::once(&self.current).chain(&self.previous)
     }
 
-    /// The digests a presented credential may be stored as, the current pepper's first.
+    /// Returns the digests under which a credential may be stored, that of the current pepper first.
     pub fn digests(&self, credential: &str) -> impl Iterator<Item = Digest> {
         self.all().map(move |pepper| pepper.digest(credential))
     }
 
-    /// The digests a credential may be stored as of which only the SHA-256 was known.
+    /// Returns the digests under which a credential may be stored of which only the SHA-256 was known.
     pub fn digests_of_sha256(&self, sha256: &[u8; 32]) -> impl Iterator<Item = Digest> {
         self.all().map(move |pepper| pepper.digest_of_sha256(sha256))
     }
@@ -205,11 +207,11 @@ mod tests {
         assert_eq!(Digest::try_from(text).unwrap(), digest);
     }
 
-    /// Were it otherwise, whoever has read a SHA-256 elsewhere could present it.
+    /// Otherwise an attacker could authenticate with a SHA-256 that leaked elsewhere.
     #[test]
     fn a_sha_256_presented_as_a_text_is_not_what_it_is_the_sha_256_of() {
         let pepper = Pepper::new(1, &[7; 32]);
-        // Every byte of it is a character.
+        // Every byte is an ASCII character.
         let sha256 = [b'a'; 32];
         let kept = pepper.digest_of_sha256(&sha256);
         let text = "a".repeat(32);

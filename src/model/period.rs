@@ -1,10 +1,10 @@
-//! Periods in which calls are counted.
+//! Periods for counting calls.
 
 use std::{fmt, num::NonZeroU32};
 
 use serde::{Deserialize, Serialize};
 
-/// What a [`Period`] is counted in.
+/// The unit of a [`Period`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum TimeUnit {
@@ -19,10 +19,10 @@ pub enum TimeUnit {
 }
 
 impl TimeUnit {
-    /// All of them.
+    /// All units.
     pub const ALL: [Self; 4] = [Self::Second, Self::Minute, Self::Hour, Self::Day];
 
-    /// The unit's name in the store, and on the APIG surface.
+    /// Returns the unit's name in the store and on the APIG surface.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl TimeUnit {
         }
     }
 
-    /// How many seconds it has.
+    /// Returns the number of seconds of the unit.
     #[must_use]
     pub fn seconds(self) -> i64 {
         match self {
@@ -45,7 +45,7 @@ impl TimeUnit {
     }
 }
 
-/// How long calls are counted before the count begins anew.
+/// A period in which calls are counted. The count starts again from zero in the next period.
 ///
 /// ```
 /// use portcullis::app::{Period, TimeUnit};
@@ -55,21 +55,21 @@ impl TimeUnit {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Period {
-    /// How many units.
+    /// The number of units.
     pub interval: NonZeroU32,
-    /// Of which.
+    /// The unit.
     pub unit: TimeUnit,
 }
 
 impl Period {
-    /// Its length in seconds: 1 s to 2³² days.
+    /// Returns the length in seconds: 1 s to 2³² days.
     #[must_use]
     pub fn seconds(self) -> i64 {
         i64::from(self.interval.get()) * self.unit.seconds()
     }
 }
 
-/// As APIG writes it in a refusal: `5 minute`.
+/// Formats the period like APIG's error messages: `5 minute`.
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.interval, self.unit.as_str().to_ascii_lowercase())

@@ -1,4 +1,4 @@
-//! Plans: how much a caller may.
+//! Plans: the rate limits of callers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,42 +6,42 @@ use serde::{Deserialize, Serialize};
 
 use super::PlanId;
 
-/// The most limits one plan may have. A caller's record holds one bucket of 8 bytes for each.
+/// Maximum number of limits in a plan. A caller's record contains one bucket of 8 bytes for each.
 pub const MAX_LIMITS: usize = 8;
-/// 366 days: a longer window is a contract, not a rate.
+/// 366 days: a limit over a longer window belongs in a contract, not in a rate limiter.
 const MAX_WINDOW: u32 = 366 * 24 * 60 * 60;
 
-/// Why a plan or one of its limits holds no sense.
+/// Errors in a plan or one of its limits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPlan {
-    /// More than [`MAX_LIMITS`] limits.
+    /// The plan has more than [`MAX_LIMITS`] limits.
     #[error("a plan has at most {MAX_LIMITS} limits")]
     TooManyLimits,
-    /// Two limits with one name.
+    /// Two limits have the same name.
     #[error("two limits are named {0:?}")]
     DuplicateName(String),
-    /// A name that could not stand in a `RateLimit-Policy` field.
+    /// The name cannot be part of a `RateLimit-Policy` header.
     #[error("a limit's name is 1 to 32 characters of a-z A-Z 0-9 - _ .")]
     Name,
-    /// A quota of zero admits nobody: disable the caller instead.
+    /// The quota is zero, which would deny every request. Disable the caller instead.
     #[error("a quota is at least 1")]
     Quota,
-    /// A window out of range.
+    /// The window is out of range.
     #[error("a window is 1 second to 366 days")]
     Window,
-    /// A burst out of range for its promise.
-    #[error("a burst is at least 1 and at most the quota; under a ceiling, below it")]
+    /// The burst is out of range for the limit's guarantee.
+    #[error("a burst is 1 to the quota; with the promise ceiling, it is less than the quota")]
     Burst,
-    /// A bucket that would take more than a hundred years to fill.
-    #[error("quota, window and burst together fill too slowly to count")]
+    /// The bucket would take more than a hundred years to fill.
+    #[error("quota, window and burst together refill too slowly: more than 100 years")]
     TooSlow,
 }
 
-/// What a limit promises of every window, however the requests arrive.
+/// The guarantee that a limit gives for every window, independent of when requests arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WindowGuarantee {
-    /// The quota is the long-run rate; a burst comes on top: at most quota + burst in any one window.
+    /// The quota is the long-run rate, and a burst is allowed in addition: at most quota + burst in any one window.
     #[default]
     Average,
     /// At most the quota in any one window, the burst included.
@@ -49,7 +49,7 @@ pub enum WindowGuarantee {
 }
 
 impl WindowGuarantee {
-    /// How much of a quota may come at once, unless it is said.
+    /// Returns the default burst of a quota.
     #[must_use]
     pub fn usual_burst(self, quota: u32) -> u32 {
         match self {
@@ -59,7 +59,7 @@ impl WindowGuarantee {
     }
 }
 
-/// One limit of a plan: a quota for each window, and how much of it may come at once.
+/// A limit of a plan: a quota for each window, and the burst that may be used at once.
 ///
 /// ```
 /// use portcullis::app::{Limit, Promise};
@@ -102,10 +102,10 @@ impl TryFrom<RawLimit> for Limit {
 }
 
 impl Limit {
-    /// A limit of `quota` requests per `window` seconds, of which `burst` may come at once.
+    /// Creates a limit of `quota` requests per `window` seconds, of which `burst` may arrive at once.
     ///
     /// # Errors
-    /// [`InvalidPlan`] when a value is out of the range its variant names.
+    /// [`InvalidPlan`] when a value is out of its range; the variant names the value.
     pub fn new(
         name: impl Into<String>,
         quota: u32,
@@ -139,44 +139,44 @@ impl Limit {
         }
     }
 
-    /// The name, as it stands in `RateLimit-Policy`.
+    /// Returns the name, as `RateLimit-Policy` contains it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The name, to be kept.
+    /// Returns a shared reference to the name.
     #[must_use]
     pub fn shared_name(&self) -> Arc<str> {
         self.name.clone()
     }
 
-    /// Requests per window, at least 1.
+    /// Returns the number of requests per window, at least 1.
     #[must_use]
     pub fn quota(&self) -> u32 {
         self.quota
     }
 
-    /// The window in seconds, 1 s to 366 days.
+    /// Returns the window in seconds, 1 s to 366 days.
     #[must_use]
     pub fn window(&self) -> u32 {
         self.window
     }
 
-    /// How many requests may come at once, 1 to the quota.
+    /// Returns the number of requests that may arrive at once, 1 to the quota.
     #[must_use]
     pub fn burst(&self) -> u32 {
         self.burst
     }
 
-    /// What holds of every window.
+    /// Returns the guarantee for every window.
     #[must_use]
     pub fn promise(&self) -> WindowGuarantee {
         self.promise
     }
 
-    /// The time in which one request's worth comes back. Rounded up to the nanosecond, so that a
-    /// promise is never broken by rounding.
+    /// Returns the time after which the bucket has regained one request. It is rounded up to the nanosecond, so
+    /// that rounding never breaks the guarantee.
     #[must_use]
     pub fn interval(&self) -> Duration {
         let spread = match self.promise {
@@ -187,7 +187,7 @@ impl Limit {
     }
 }
 
-/// Named limits that hold together: a request needs room in every one, and spends from every one.
+/// A set of named limits. A request is allowed only if every limit has room, and it consumes from every limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawPlan")]
 pub struct Plan {
@@ -211,10 +211,10 @@ impl TryFrom<RawPlan> for Plan {
 }
 
 impl Plan {
-    /// A plan of these limits; none at all means unlimited.
+    /// Creates a plan of these limits. A plan without limits is unlimited.
     ///
     /// # Errors
-    /// [`InvalidPlan`] when there are more than [`MAX_LIMITS`], or two of one name.
+    /// [`InvalidPlan`] when there are more than [`MAX_LIMITS`] limits, or two with the same name.
     pub fn new(id: PlanId, limits: Vec<Limit>) -> Result<Self, InvalidPlan> {
         if limits.len() > MAX_LIMITS {
             return Err(InvalidPlan::TooManyLimits);
@@ -227,13 +227,13 @@ impl Plan {
         Ok(Self { id, limits })
     }
 
-    /// The plan's name.
+    /// Returns the plan's name.
     #[must_use]
     pub fn id(&self) -> &PlanId {
         &self.id
     }
 
-    /// The limits, in the order they are reported.
+    /// Returns the limits in the order in which they are reported.
     #[must_use]
     pub fn limits(&self) -> &[Limit] {
         &self.limits

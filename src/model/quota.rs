@@ -1,4 +1,4 @@
-//! Quotas: how often each of some apps may call, whatever it calls.
+//! Quotas: limits on the calls of apps to all APIs of a gateway.
 
 use std::num::NonZeroU32;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Period, QuotaId, TenantId};
 
-/// How often each app that is bound to it may call a gateway's APIs, all together.
+/// A limit on the calls of each bound app to a gateway's APIs, all together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
     /// Unique in the registry.
     pub id: QuotaId,
-    /// Whose apps may be bound to it.
+    /// The tenant whose apps may be bound to it.
     pub tenant: TenantId,
     /// Unique in the tenant.
     pub name: String,
@@ -20,23 +20,23 @@ pub struct Quota {
     pub remark: String,
     /// Calls in each period.
     pub limit: NonZeroU32,
-    /// How long a period is.
+    /// The length of a period.
     pub period: Period,
-    /// When a period begins, from which all others are counted; without it, each begins with the first call
-    /// behind the one before.
+    /// The start of a period, from which all periods are counted. `None` means that each period starts with the
+    /// first call after the previous one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset_at: Option<Timestamp>,
-    /// Grows by one with every change.
+    /// Revision number, incremented by every change.
     pub revision: u64,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
 }
 
 /// The quota of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoundQuota {
-    /// Which.
+    /// The id of the quota.
     pub id: QuotaId,
-    /// Since when.
+    /// The time at which the app was bound.
     pub bound_at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! Secrets that must be readable again: encrypted at rest, bound to the row they stand in.
+//! Encryption at rest of secrets that must be readable again. Each is bound to its row.
 
 use std::{fmt, sync::Arc};
 
@@ -13,7 +13,8 @@ use super::{Secret, hex::encode};
 
 /// A secret under XChaCha20-Poly1305: the key's version, a random nonce, the ciphertext.
 ///
-/// Readable only with the same [`Sealer`] and the same place it was sealed for.
+/// It can be decrypted only with a [`Sealer`] that has the key, and with the associated data that it was sealed
+/// with.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
     key_version: u32,
@@ -22,7 +23,7 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// The version of the key that it needs.
+    /// Returns the version of the key that decrypts it.
     #[must_use]
     pub fn key(&self) -> u32 {
         self.key_version
@@ -35,7 +36,7 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// One version of the key that seals.
+/// A version of the key that encrypts secrets.
 #[derive(Clone)]
 pub struct SealKey {
     version: u32,
@@ -43,20 +44,20 @@ pub struct SealKey {
 }
 
 impl SealKey {
-    /// A key of the given version, from 32 secret random bytes.
+    /// Creates a key of this version from 32 secret random bytes.
     #[must_use]
     pub fn new(version: u32, secret: &[u8; 32]) -> Self {
         Self { version, cipher: XChaCha20Poly1305::new(secret.into()) }
     }
 
-    /// The version that sealed secrets name it by.
+    /// Returns the version that is stored with sealed secrets.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
     }
 
-    /// What tells it from another key of its version; nothing of it can be computed from that: the tag of no
-    /// text at all, under a nonce that no secret has.
+    /// Returns a fingerprint that distinguishes this key from another one of the same version. It is the tag of an
+    /// empty text under a nonce that no secret has, and reveals nothing of the key.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let payload = Payload { msg: &[], aad: b"check" };
@@ -70,18 +71,18 @@ impl fmt::Debug for SealKey {
     }
 }
 
-/// Why a sealed secret stays shut: its key's version is not loaded, or it was moved or changed.
+/// An error of decrypting a sealed secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnsealError {
     /// No key of this version is loaded.
-    #[error("no key of version {0} to unseal with")]
+    #[error("no key of version {0} is loaded to unseal a secret")]
     NoKey(u32),
-    /// The ciphertext does not belong to this key and this place.
-    #[error("a sealed secret was changed, or does not belong where it stands")]
+    /// The ciphertext does not belong to this key and this associated data.
+    #[error("a sealed secret was changed, or copied from another row")]
     Foreign,
 }
 
-/// Seals with the current key, unseals with any loaded one.
+/// Encrypts secrets with the current key and decrypts them with any loaded key.
 ///
 /// ```
 /// use portcullis::app::{SealKey, Sealer, Secret};
@@ -92,7 +93,7 @@ pub enum UnsealError {
 /// assert!(sealer.unseal(&sealed, &["tenant", "another app", "secret"]).is_err());
 /// ```
 ///
-/// Its keys can be exchanged while it is used; clones have the same keys.
+/// The keys can be replaced while the sealer is in use. Clones share the keys.
 #[derive(Debug, Clone)]
 pub struct Sealer {
     keys: Arc<ArcSwap<Keys>>,
@@ -105,13 +106,13 @@ struct Keys {
 }
 
 impl Sealer {
-    /// Only a current key.
+    /// Creates a sealer with only a current key.
     #[must_use]
     pub fn new(current: SealKey) -> Self {
         Self { keys: Arc::new(ArcSwap::from_pointee(Keys { current, previous: Vec::new() })) }
     }
 
-    /// Adds a key that sealed secrets still at rest. Clones made before do not have it.
+    /// Adds a key of secrets that are still stored. Clones that were made before do not get it.
     #[must_use]
     pub fn with_previous(self, key: SealKey) -> Self {
         let mut keys = Keys::clone(&self.keys.load());
@@ -119,25 +120,25 @@ impl Sealer {
         Self { keys: Arc::new(ArcSwap::from_pointee(keys)) }
     }
 
-    /// Takes another's keys from now on, and all clones with it.
+    /// Replaces the keys of this sealer and of all its clones by those of another.
     pub fn replace_keys(&self, other: &Self) {
         self.keys.store(other.keys.load_full());
     }
 
-    /// The version of the key that seals.
+    /// Returns the version of the key that encrypts.
     #[must_use]
     pub fn current(&self) -> u32 {
         self.keys.load().current.version
     }
 
-    /// All of its keys, the current one first.
+    /// Returns all keys, the current one first.
     #[must_use]
     pub fn keys(&self) -> Vec<SealKey> {
         let keys = self.keys.load();
         std::iter::once(&keys.current).chain(&keys.previous).cloned().collect()
     }
 
-    /// Seals a secret for a place: tenant, row and column, from the outside in.
+    /// Encrypts a secret with its associated data: tenant, row and column, from the outermost to the innermost.
     ///
     /// # Panics
     /// When the system has no random source.
@@ -155,10 +156,10 @@ impl Sealer {
         Sealed { key_version: keys.current.version, nonce, ciphertext }
     }
 
-    /// Reads a sealed secret back.
+    /// Decrypts a sealed secret.
     ///
     /// # Errors
-    /// [`Unsealable`] when its key is not loaded, or it was changed or moved to another place.
+    /// [`UnsealError`] when its key is not loaded, or when it was changed or copied to another row.
     pub fn unseal(&self, sealed: &Sealed, place: &[&str]) -> Result<Secret, UnsealError> {
         let keys = self.keys.load();
         let key = std::iter::once(&keys.current)
@@ -172,7 +173,7 @@ impl Sealer {
     }
 }
 
-/// Length-prefixed, so that no two places have the same bytes.
+/// Encodes the parts with their lengths, so that different lists of parts never have equal bytes.
 fn bound(place: &[&str]) -> Vec<u8> {
     place.iter().flat_map(|part| (part.len() as u64).to_be_bytes().into_iter().chain(part.bytes())).collect()
 }

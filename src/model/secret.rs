@@ -1,10 +1,10 @@
-//! Text that nobody may read by accident.
+//! A text that is not exposed by accident.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A secret text: prints as `***`, is wiped from memory when dropped, and is read only by [`expose`].
+/// A secret text: it prints as `***`, is wiped from memory when dropped, and is read only with [`expose`].
 ///
 /// [`expose`]: Secret::expose
 ///
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// The secret itself. Every call is a place to review.
+    /// Returns the secret itself. Every call needs a review.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

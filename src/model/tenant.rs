@@ -1,23 +1,23 @@
-//! Tenants: the wall between customers.
+//! Tenants: the isolation between customers.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::TenantId;
 
-/// Whether a tenant's subscription holds.
+/// The state of a tenant's subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SubscriptionStatus {
     /// Paid, or free of charge.
     #[default]
     Active,
-    /// Lapsed: the tenant may look, not change (402 where the surface knows it).
+    /// Lapsed: the tenant may read, but not change (402 where the surface has that status).
     Lapsed,
 }
 
 impl SubscriptionStatus {
-    /// The standing's name in the store.
+    /// Returns the standing's name in the store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -27,43 +27,43 @@ impl SubscriptionStatus {
     }
 }
 
-/// The tenant whose callers are the administrators, and which has no others.
+/// The tenant of all administrators. It has no other callers.
 pub const ADMIN_TENANT: &str = "administration";
 
-/// Which APIG gateway a tenant is: a project and one of its instances.
+/// The APIG gateway of a tenant: a project and one of its instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApigInstance {
-    /// The project, as it stands in the path and in the operators' tokens.
+    /// The project, as in request paths and in the operators' tokens.
     pub project_id: String,
     /// The dedicated gateway within the project.
     pub instance_id: String,
-    /// Whether callers' keys and secrets may be chosen by the operator.
+    /// Allows the operator to choose callers' keys and secrets.
     pub custom_keys: bool,
 }
 
-/// A customer. Nothing of one tenant is visible to another.
+/// A customer. Data of a tenant is invisible to other tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
     /// Unique in the registry.
     pub id: TenantId,
-    /// For people.
+    /// A name for people.
     pub name: String,
-    /// Set when the tenant is an APIG gateway; a discue organization has none.
+    /// The gateway, if the tenant is one; `None` for a discue organization.
     pub gateway: Option<ApigInstance>,
-    /// Whether the subscription holds.
+    /// The state of the subscription.
     pub standing: SubscriptionStatus,
-    /// How many callers of each kind the tenant may have.
+    /// Maximum number of callers of each kind.
     pub max_callers: u32,
-    /// Grows by one with every change.
+    /// Revision number, incremented by every change.
     pub revision: u64,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
 impl Tenant {
-    /// The tenant as it is after an edit, or `None` when the edit changes nothing.
+    /// Returns the tenant after an edit, or `None` if the edit changes nothing.
     #[must_use]
     pub fn apply(&self, edit: TenantEdit, now: Timestamp) -> Option<Self> {
         let mut after = self.clone();
@@ -83,15 +83,15 @@ impl Tenant {
     }
 }
 
-/// What to change of a tenant; what is `None` stays.
+/// Changes to a tenant. A field that is `None` stays unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct TenantEdit {
     /// A new name.
     pub name: Option<String>,
-    /// A new standing.
+    /// A new state of the subscription.
     pub standing: Option<SubscriptionStatus>,
-    /// How many callers of each kind it may have; those that it has stay.
+    /// A new maximum number of callers of each kind. Callers above it are not removed.
     pub max_callers: Option<u32>,
-    /// Whether callers' keys and secrets may be chosen by the operator; means nothing for what is no gateway.
+    /// Allows the operator to choose callers' keys and secrets; ignored for a tenant that is no gateway.
     pub custom_keys: Option<bool>,
 }

@@ -4,10 +4,10 @@ use std::{borrow::Cow, fmt::Write, ops::RangeInclusive};
 
 /// Returns `true` if a character may be part of a name, a remark or a reason.
 ///
-/// Excluded are control characters, line and paragraph separators, noncharacters, and characters without a shape of their
-/// own: what Unicode calls default-ignorable, such as zero-width and bidirectional formatting characters, other
-/// formatting characters, and blanks that are no white space. They would make two names
-/// look the same, or change how a terminal or a page shows what is around them.
+/// Control characters, line and paragraph separators, noncharacters, and characters without a glyph are excluded:
+/// those that Unicode calls default-ignorable, such as zero-width and bidirectional formatting characters, other
+/// formatting characters, and blanks that are no white space. They would make two names look alike, or change how a
+/// terminal or a page displays the text around them.
 ///
 /// ```
 /// use portcullis::app::text::is_displayable;
@@ -23,8 +23,8 @@ pub fn is_displayable(c: char) -> bool {
         && !is_shapeless(c)
 }
 
-/// Formatting characters that are not default-ignorable (Unicode's category `Cf`), the blanks of Braille and musical
-/// notation, and noncharacters.
+/// Returns `true` for formatting characters that are not default-ignorable (Unicode's category `Cf`), the blanks of
+/// Braille and musical notation, and noncharacters.
 fn is_shapeless(c: char) -> bool {
     matches!(
         c,
@@ -42,7 +42,8 @@ fn is_shapeless(c: char) -> bool {
     ) || u32::from(c) & 0xfffe == 0xfffe
 }
 
-/// Unicode's property `Default_Ignorable_Code_Point`. Its ranges are reserved for such characters, assigned or not.
+/// Returns `true` for Unicode's property `Default_Ignorable_Code_Point`. Its ranges are reserved for such
+/// characters, assigned or not.
 fn is_ignorable(c: char) -> bool {
     matches!(
         c,
@@ -66,15 +67,16 @@ fn is_ignorable(c: char) -> bool {
     )
 }
 
-/// Returns `true` if a text has a length, in characters, and consists of [displayable](is_displayable) ones; if it may
-/// not be empty, not of white space alone.
+/// Returns `true` if the number of characters is within `length` and all of them are [displayable](is_displayable).
+/// A text that must not be empty must also contain more than white space.
 #[must_use]
 pub fn is_label(text: &str, length: RangeInclusive<usize>) -> bool {
     let is_blank = *length.start() > 0 && text.trim().is_empty();
     length.contains(&text.chars().count()) && !is_blank && text.chars().all(is_displayable)
 }
 
-/// A text with each character that is not [displayable](is_displayable) as `\u{…}`: safe to write to a terminal.
+/// Escapes each character that is not [displayable](is_displayable) as `\u{…}`, so that the text is safe to write
+/// to a terminal.
 ///
 /// ```
 /// use portcullis::app::text::escaped;
@@ -92,8 +94,9 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     text.chars().map(escape).collect::<String>().into()
 }
 
-/// JSON text with each character that is not [displayable](is_displayable) as `\uXXXX`: the same JSON, safe to write to
-/// a terminal. Such characters are only found within strings; line feeds between values stay.
+/// Escapes each character that is not [displayable](is_displayable) in JSON text as `\uXXXX`. The result is
+/// equivalent JSON that is safe to write to a terminal. Such characters occur only within strings; line feeds
+/// between values stay.
 #[must_use]
 pub fn escaped_json(json: &str) -> Cow<'_, str> {
     let stays = |c: char| is_displayable(c) || c == '\n';

@@ -1,4 +1,4 @@
-//! Can we answer in a format the client reads (406)?
+//! Negotiation of the response's media type by `Accept` (406).
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::{
     media::{self, InvalidMedia, MediaType},
 };
 
-/// Chooses the media type of the answer by the request's `Accept` (RFC 9110, section 12.5.1).
+/// Chooses the media type of the response by the request's `Accept` (RFC 9110, section 12.5.1).
 ///
-/// The offer that weighs most wins, the earlier one of equals; without the field the first offer does.
-/// The choice is [`Admission::media_type`]. When nothing is acceptable, 406 lists the offers. Every
-/// answer, whatever its status, has `Vary: accept`.
+/// The offer with the highest weight wins, and the earlier one of equal offers; without an `Accept` header the
+/// first offer wins. The choice is [`Admission::media_type`]. If no offer is acceptable, the response is 406 with a
+/// list of the offers. Every response, whatever its status, has `Vary: accept`.
 ///
 /// ```
 /// use portcullis::policy::Accept;
@@ -28,10 +28,10 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// Offers these media types, the preferred first.
+    /// Creates a policy that offers these media types, the preferred first.
     ///
     /// # Errors
-    /// The first that is no media type.
+    /// [`InvalidMedia`] for the first text that is no media type.
     pub fn new<'a>(offers: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidMedia> {
         Ok(Self { offers: offers.into_iter().map(str::parse).collect::<Result<_, _>>()? })
     }
@@ -45,7 +45,7 @@ impl Accept {
     }
 }
 
-/// A value that is no text lists nothing.
+/// Returns the value as text. A value that is no text lists no media types.
 fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Who is calling (401, 403): exactly one API key, known, in force.
+//! Authentication by API key (401, 403): exactly one key, known and in force.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -8,43 +8,43 @@ use super::{ChainOrder, Lockout, Policy, Stop, caller_kinds::CallerKinds};
 use crate::{
     Admission, Denial, Head,
     admission::Identity,
-    model::{self, AppCode, CredentialKind, Status},
     clock::Moment,
     denial::{Forbidden, Unauthenticated},
     directory::{Directory, KeyEntry},
+    model::{self, AppCode, CredentialKind, Status},
 };
 
 static X_APIG_APP_CODE: HeaderName = HeaderName::from_static("x-apig-appcode");
 
-/// Where a credential may stand in a request.
+/// The place of a credential in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
-    /// A field of its own, such as `X-API-KEY`.
+    /// A header of its own, such as `X-API-KEY`.
     Field(HeaderName),
-    /// `Authorization` with this scheme, such as `Bearer`; schemes are compared without case.
+    /// `Authorization` with this scheme, such as `Bearer`. Schemes are case-insensitive.
     Authorization(Box<str>),
 }
 
 impl KeySource {
-    /// `X-API-KEY`.
+    /// Returns the header `X-API-KEY`.
     #[must_use]
     pub fn x_api_key() -> Self {
         Self::Field(HeaderName::from_static("x-api-key"))
     }
 
-    /// `Authorization: Bearer`.
+    /// Returns `Authorization: Bearer`.
     #[must_use]
     pub fn bearer() -> Self {
         Self::Authorization("Bearer".into())
     }
 
-    /// `X-Apig-AppCode`, which carries AppCodes, and they stand nowhere else.
+    /// Returns the header `X-Apig-AppCode`. AppCodes are accepted only in this header.
     #[must_use]
     pub fn x_apig_app_code() -> Self {
         Self::Field(X_APIG_APP_CODE.clone())
     }
 
-    /// Whether what stands here is an AppCode.
+    /// Returns `true` if this source contains an AppCode.
     fn is_of_codes(&self) -> bool {
         matches!(self, Self::Field(name) if *name == X_APIG_APP_CODE)
     }
@@ -57,21 +57,21 @@ impl KeySource {
     }
 }
 
-/// The longest key of another gateway, in bytes: what is longer is not even hashed.
+/// Maximum length in bytes of a key of another gateway. A longer text is not hashed.
 const MAX_KEY_LEN: usize = 1_024;
 
-/// Recognises a caller by its API key.
+/// Identifies a caller by its API key.
 ///
-/// Keys that came from other gateways ([`CredentialKind::Sha256Key`]) have their
-/// form, at most 1,024 bytes; as long as there are none, a text that is no key of ours is refused without a look-up.
+/// Keys that were imported from other gateways ([`CredentialKind::Sha256Key`]) have the format of that gateway,
+/// with at most 1,024 bytes. If there are no such keys, a text that is not a Portcullis key is denied without a
+/// look-up.
 ///
-/// A request has exactly one credential: two fields of one name, or two of the sources at once, are
-/// answered with 400. A missing, malformed, unknown or expired key is 401 with `WWW-Authenticate`; a
-/// disabled key or caller is 403, as are [kinds](Self::kinds) of callers that have no business here; one whose tenant's
-/// subscription has lapsed is 402. The key does not travel on to the service behind, unless
-/// [`forwarding`](Self::forwarding) says so.
+/// A request must have exactly one credential: a repeated header, or credentials in two sources, are answered with
+/// 400. A missing, malformed, unknown or expired key is 401 with `WWW-Authenticate`. A disabled key, a disabled
+/// caller or a caller of [another kind](Self::kinds) is 403. A caller whose tenant's subscription has lapsed is
+/// 402. The key is removed from the request before it is forwarded, unless [`forwarding`](Self::forwarding) is set.
 ///
-/// The field `X-Apig-AppCode`, where it is one of the sources, carries AppCodes; all others carry keys.
+/// The header `X-Apig-AppCode`, if it is one of the sources, contains AppCodes; all others contain keys.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -92,10 +92,11 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// Looks for `X-API-KEY`, `Authorization: Bearer` and `Authorization: ApiKey`.
+    /// Creates a policy with the sources `X-API-KEY`, `Authorization: Bearer` and `Authorization: ApiKey`.
     #[must_use]
     pub fn new(directory: Arc<Directory>) -> Self {
-        let sources = vec![KeySource::x_api_key(), KeySource::bearer(), KeySource::Authorization("ApiKey".into())];
+        let sources =
+            vec![KeySource::x_api_key(), KeySource::bearer(), KeySource::Authorization("ApiKey".into())];
         let challenge = HeaderValue::from_static("");
         let realm = "portcullis".into();
         Self {
@@ -110,44 +111,44 @@ impl ApiKey {
         .add_challenge()
     }
 
-    /// Looks in these places instead, in this order.
+    /// Replaces the sources. They are searched in this order.
     #[must_use]
     pub fn sources(mut self, sources: impl IntoIterator<Item = KeySource>) -> Self {
         self.sources = sources.into_iter().collect();
         self.add_challenge()
     }
 
-    /// The realm that `WWW-Authenticate` names; quotes, backslashes and control characters are left out.
+    /// Sets the realm of `WWW-Authenticate`. Quotes, backslashes and control characters are removed.
     #[must_use]
     pub fn realm(mut self, realm: &str) -> Self {
         self.realm = quotable(realm);
         self.add_challenge()
     }
 
-    /// Admits only callers of these kinds (`api_client`, `app`, `operator`, `administrator`); others are 403. Without
-    /// it, those are admitted that call APIs: `api_client` and `app`.
+    /// Admits only callers of these kinds (`api_client`, `app`, `operator`, `administrator`); others are 403. The
+    /// default is `api_client` and `app`, the kinds that call APIs.
     #[must_use]
     pub fn caller_kinds(mut self, kinds: &[&str]) -> Self {
         self.admits.kinds = CallerKinds::from_names(kinds);
         self
     }
 
-    /// Admits callers of tenants whose subscription has lapsed, too; others are 402.
+    /// Also admits callers of tenants whose subscription has lapsed. By default they are 402.
     #[must_use]
     pub fn admit_lapsed(mut self) -> Self {
         self.admits.lapsed = true;
         self
     }
 
-    /// Leaves the credential in the request for the service behind.
+    /// Keeps the credential in the request that is forwarded.
     #[must_use]
     pub fn forward_credential(mut self) -> Self {
         self.forward = true;
         self
     }
 
-    /// Refuses addresses from which too many bad keys came, unless they present a good one. Clones of this policy count
-    /// together, and all that have one lockout.
+    /// Denies addresses that sent too many bad keys, unless they send a valid one. Clones of this policy share the
+    /// counts, as do all policies with the same lockout.
     #[must_use]
     pub fn lockout(mut self, lockout: impl Into<Arc<Lockout>>) -> Self {
         self.lockout = Some(lockout.into());
@@ -161,7 +162,7 @@ impl ApiKey {
             let comma = if text.is_empty() { "" } else { ", " };
             let realm = &self.realm;
             let _ = match source {
-                // The scheme stands in the challenge already, with the field's name.
+                // The challenge of the header already names this scheme.
                 KeySource::Authorization(scheme) if own && scheme.eq_ignore_ascii_case("ApiKey") => Ok(()),
                 KeySource::Authorization(scheme) => write!(text, "{comma}{scheme} realm=\"{realm}\""),
                 KeySource::Field(name) => write!(text, "{comma}ApiKey realm=\"{realm}\", header=\"{name}\""),
@@ -171,7 +172,7 @@ impl ApiKey {
         self
     }
 
-    /// A credential that may be a guess.
+    /// Returns the denial of a credential that may be a guess, and counts the attempt.
     fn invalid_credential(&self, head: Head<'_>, cause: Unauthenticated) -> Denial {
         if let Some(lockout) = &self.lockout {
             lockout.note(head);
@@ -183,12 +184,12 @@ impl ApiKey {
         Denial::Unauthenticated { cause, challenge: self.challenge.clone() }
     }
 
-    /// Whether a text that was never issued here may be a key of another gateway that came from there.
+    /// Returns `true` if a text that is not a Portcullis key may be an imported key of another gateway.
     fn may_be_foreign(&self, presented: &str) -> bool {
         (1..=MAX_KEY_LEN).contains(&presented.len()) && self.directory.has_by_sha256()
     }
 
-    /// Whether a request has something where a key may stand.
+    /// Returns `true` if one of the request's sources has a value.
     pub(super) fn has_credential(&self, head: Head<'_>) -> bool {
         let within = |source: &KeySource| match head.single(source.field()) {
             Ok(value) => value.is_some_and(|value| within(source, value).is_some()),
@@ -197,12 +198,12 @@ impl ApiKey {
         self.sources.iter().any(within)
     }
 
-    /// The one credential of a request and the source it stood in.
+    /// Returns the only credential of a request with its source.
     fn find_credential<'h>(&self, head: Head<'h>) -> Result<(&KeySource, &'h str), Denial> {
         let mut found = None;
         for source in &self.sources {
             let value = head.single(source.field()).map_err(|_| {
-                Denial::bad_request(format!("The field {} stands more than once.", source.field()))
+                Denial::bad_request(format!("Header {} is repeated. Send it once.", source.field()))
             })?;
             let Some(value) = value else { continue };
             let Some(credential) = within(source, value) else { continue };
@@ -218,10 +219,10 @@ impl ApiKey {
     }
 }
 
-/// A credential with bytes that are no text.
+/// An error for a credential that is not UTF-8.
 struct NotText;
 
-/// The credential within a field's value; `None` when the value is of another scheme.
+/// Returns the credential in a header value; `None` if the value has another scheme.
 fn within<'h>(source: &KeySource, value: &'h HeaderValue) -> Option<Result<&'h str, NotText>> {
     let KeySource::Authorization(scheme) = source else {
         return Some(text(value.as_bytes()));
@@ -234,21 +235,21 @@ fn within<'h>(source: &KeySource, value: &'h HeaderValue) -> Option<Result<&'h s
     Some(text(rest))
 }
 
-/// Whether the text is one of a key, its checksum says.
+/// Returns the bytes as text. The checksum decides later whether the text is a key.
 fn text(bytes: &[u8]) -> Result<&str, NotText> {
     std::str::from_utf8(bytes.trim_ascii()).map_err(|_| NotText)
 }
 
-/// Of a text, what may stand in quotes.
+/// Removes the characters that a quoted string cannot contain.
 pub(super) fn quotable(text: &str) -> Box<str> {
     text.chars().filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\')).collect()
 }
 
-/// Which callers are admitted, of those that are proved and enabled.
+/// The callers that are admitted, if they are authenticated and enabled.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Acceptance {
     pub(super) kinds: CallerKinds,
-    /// Those whose tenant's subscription has lapsed, too.
+    /// Includes callers whose tenant's subscription has lapsed.
     pub(super) lapsed: bool,
 }
 
@@ -258,7 +259,7 @@ impl Default for Acceptance {
     }
 }
 
-/// Whether a credential that was proved is in force, and its caller is one that may be here.
+/// Checks that an authenticated credential is in force and that its caller is admitted.
 pub(super) fn check_usable(
     key: &KeyEntry,
     admits: Acceptance,
@@ -299,7 +300,8 @@ impl ApiKey {
         let (source, presented) = self.find_credential(head)?;
         let codes = source.is_of_codes();
         let found = if codes {
-            let code = AppCode::parse(presented).map_err(|_| self.invalid_credential(head, Unauthenticated::Malformed))?;
+            let code = AppCode::parse(presented)
+                .map_err(|_| self.invalid_credential(head, Unauthenticated::Malformed))?;
             self.directory.find(code)
         } else {
             match model::GeneratedKey::parse(presented) {

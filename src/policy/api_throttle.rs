@@ -1,17 +1,17 @@
-//! How often may the tenant's callers call this API, and this app any (429)?
+//! The throttles of a tenant's routes and the quotas of its apps (429).
 
 use std::sync::Arc;
 
 use super::{ChainOrder, Policy, Stop, recognised};
 use crate::{
-    Admission, Denial, Head, admission::Permit, model::RouteName, denial::Forbidden, directory::Directory,
+    Admission, Denial, Head, admission::Permit, denial::Forbidden, directory::Directory, model::RouteName,
 };
 
-/// Holds callers to the [throttle](crate::app::Throttle) that their tenant has bound to a route, and to their own
+/// Enforces the [throttle](crate::app::Throttle) that the caller's tenant has bound to a route, and the caller's
 /// [quota](crate::app::Quota).
 ///
-/// A request counts against all of their limits, or against none: a refusal costs nothing. It stands behind what
-/// recognises the caller.
+/// A request counts against all these limits, or against none if it is denied. The policy follows the one that
+/// identifies the caller.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct ApiThrottle {
 }
 
 impl ApiThrottle {
-    /// Asks this directory for the throttles of the route of this name, and for quotas.
+    /// Creates a policy that reads the throttles of this route, and quotas, from the directory.
     #[must_use]
     pub fn new(directory: Arc<Directory>, route: RouteName) -> Self {
         Self { directory, route }
@@ -44,7 +44,8 @@ impl Policy for ApiThrottle {
             let project = tenant.gateway.as_ref().map(|gateway| &*gateway.project_id);
             let counted = throttling.count(&caller.id, project, head.peer, now);
             let call = counted.map_err(|mut exhausted| {
-                // Whoever waits for the one must not find the other used up.
+                // The time to wait must cover both limits: a client that waits for the throttle must not find the
+                // quota used up.
                 let quota = self.directory.quota(&caller.id).and_then(|it| it.exhausted(now));
                 let longest = quota.map_or(0, |quota| quota.retry_after);
                 exhausted.retry_after = exhausted.retry_after.max(longest);
@@ -54,11 +55,11 @@ impl Policy for ApiThrottle {
         }
         let allowance = self.directory.quota(&caller.id);
         if allowance.is_none() && caller.is_removed() {
-            // Its quota went with it.
+            // The quota was removed together with the caller.
             return Err(Denial::Forbidden(Forbidden::CallerDisabled).into());
         }
         if let Some(allowance) = allowance {
-            // What the throttle counted is given back with all that was taken.
+            // If the quota denies the request, the throttle's count is refunded with all other permits.
             let spending = allowance.check(now).map_err(Denial::Exhausted)?;
             admission.permits.push(Permit::Quota(spending));
         }

@@ -1,4 +1,4 @@
-//! Content that must be known before its request is decided about.
+//! Buffering of bodies that a decision depends on.
 
 mod shared_space;
 
@@ -16,20 +16,21 @@ use super::Lockout;
 use crate::{Denial, limit::MinDataRate};
 use shared_space::{ReservationGuard, SharedSpace};
 
-/// When to come back once there is no room for content that waits to be decided about.
+/// `Retry-After` in seconds of a response for lack of buffer space.
 const RETRY_AFTER: u64 = 1;
 
-/// The time that a client may stand still before it has proved anything, and the rate that it must keep.
+/// Maximum idle time and minimum data rate of a client that is not authenticated yet.
 const UNPROVED: MinDataRate = MinDataRate { timeout: Duration::from_secs(10), rate: 4 * 1024 };
-/// The time in which all of the content must arrive.
+/// The time in which the whole body must arrive.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Bounds on content that is taken in before its request is decided about: the size and the pace of one request's, and
-/// the space of all such requests together. Clones share the space.
+/// Limits for bodies that are buffered before the decision: size and data rate of one body, and the space of all
+/// buffered bodies together. Clones share the space.
 ///
-/// The space is shared fairly, because nobody who uses it has proved anything yet. One address (an IPv6 host's /64) and
-/// one credential fill at most a quarter of it. Where it is full, the content that has not moved for longest, of
-/// whichever address holds most, makes room for content that moves; its request is answered with 503.
+/// The space is shared fairly, because its users are not authenticated yet. One address (the /64 of an IPv6 host)
+/// and one credential fill at most a quarter of it. When the space is full, a body that is idle is evicted in
+/// favour of one that makes progress: the body that has been idle longest, of the address that holds most. Its
+/// request is denied with 503.
 ///
 /// ```
 /// use portcullis::{limit::Pace, policy::Intake};
@@ -45,40 +46,41 @@ pub struct BodyBuffering {
     charge: Option<Box<Charge>>,
 }
 
-/// The parties that content is charged to.
+/// The address and the credential that a body is charged to.
 #[derive(Debug, Clone)]
 struct Charge {
     peer: Option<IpAddr>,
     credential: Box<str>,
-    /// Counts a bad attempt, made at a tick of the clock, unless the content arrives.
+    /// A bad attempt at a tick of the clock, counted unless the body arrives.
     attempt: Option<(Arc<Lockout>, u64)>,
 }
 
 impl BodyBuffering {
-    /// Takes so many bytes of one request, and so many of all requests that wait at once. Before a client has proved
-    /// anything it may stand still for 10 s at most, must send 4 KiB a second beyond that, and has 60 s for everything,
-    /// unless the pace asks for more.
+    /// Creates limits: `most` bytes for one request, and `in_all` bytes for all requests that are buffered at once.
+    /// A client that is not authenticated yet may be idle for at most 10 s, must send 4 KiB per second beyond that,
+    /// and has 60 s for the whole body, unless the pace is stricter.
     #[must_use]
     pub fn new(most: u64, pace: MinDataRate, in_all: u64) -> Self {
-        let pace = MinDataRate { timeout: pace.timeout.min(UNPROVED.timeout), rate: pace.rate.max(UNPROVED.rate) };
+        let pace =
+            MinDataRate { timeout: pace.timeout.min(UNPROVED.timeout), rate: pace.rate.max(UNPROVED.rate) };
         let room = Arc::new(SharedSpace::new(in_all, most));
         Self { most, data_rate: pace, deadline: DEADLINE, room, charge: None }
     }
 
-    /// Sets the time in which all of the content must arrive.
+    /// Sets the time in which the whole body must arrive.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// The same, where a request may not have more content than this anyway.
+    /// Returns these limits, with the size of a body limited further.
     pub(super) fn capped_at(&self, limit: Option<u64>) -> Self {
         Self { most: limit.map_or(self.most, |limit| limit.min(self.most)), ..self.clone() }
     }
 
-    /// Charges the content to an address and to the credential that is claimed. When it does not arrive, that is a bad
-    /// attempt, made at a tick of the clock.
+    /// Charges the body to an address and to the credential that the request claims. A body that does not arrive
+    /// counts as a bad attempt at this tick of the clock.
     pub(super) fn charged_to(
         mut self,
         peer: Option<IpAddr>,
@@ -89,29 +91,29 @@ impl BodyBuffering {
         self
     }
 
-    /// Forgets that it would be a bad attempt.
+    /// Removes the pending bad attempt.
     fn without_charge(&mut self) {
         if let Some(charge) = &mut self.charge {
             charge.attempt = None;
         }
     }
 
-    /// The slowest pace at which the content may come.
+    /// Returns the slowest pace at which the body may arrive.
     #[must_use]
     pub fn pace(&self) -> MinDataRate {
         self.data_rate
     }
 
-    /// The time in which all of the content must arrive.
+    /// Returns the time in which the whole body must arrive.
     #[must_use]
     pub fn time(&self) -> Duration {
         self.deadline
     }
 
-    /// Nothing is taken in yet. `announced` is how much is to come at least.
+    /// Starts to buffer a body. `announced` is its minimum length.
     ///
     /// # Errors
-    /// When that is too much.
+    /// [`Denial::ContentTooLarge`] if that exceeds the limit.
     pub fn start(self, announced: u64) -> Result<BufferedBody, Denial> {
         if announced > self.most {
             return Err(Denial::ContentTooLarge { limit: self.most });
@@ -123,8 +125,8 @@ impl BodyBuffering {
     }
 }
 
-/// Content that has come of a request. Dropped, it makes room for others, and counts as a bad attempt unless it was
-/// finished or refused.
+/// The buffered part of a request body. Dropping it frees its space, and counts a bad attempt unless the body was
+/// finished or denied.
 #[derive(Debug)]
 pub struct BufferedBody {
     intake: BodyBuffering,
@@ -134,10 +136,10 @@ pub struct BufferedBody {
 }
 
 impl BufferedBody {
-    /// Takes a piece.
+    /// Appends a chunk.
     ///
     /// # Errors
-    /// When it is more than one request may have, or when there is no room for it.
+    /// A denial if the body exceeds the limit of one request, or if there is no space for the chunk.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), Denial> {
         let bytes = piece.len() as u64;
         if self.bytes().saturating_add(bytes) > self.intake.most {
@@ -152,36 +154,36 @@ impl BufferedBody {
         Ok(())
     }
 
-    /// Resolves when the content has to make room for others, to the answer to its request.
+    /// Resolves to the denial of the request when its body is evicted in favour of others.
     pub fn poll_evicted(&mut self, cx: &mut Context<'_>) -> Poll<Denial> {
         self.holding.poll_evicted(cx).map(|()| self.evict())
     }
 
-    /// That there is no room is not the client's doing.
+    /// Lack of space is not the client's fault, so it counts as no bad attempt.
     fn evict(&mut self) -> Denial {
         self.intake.without_charge();
-        Denial::unavailable("Too much content waits to be decided about just now.", RETRY_AFTER)
+        Denial::unavailable("Too many request bodies are buffered at present. Retry later.", RETRY_AFTER)
     }
 
-    /// How much has come.
+    /// Returns the number of buffered bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.content.len() as u64
     }
 
-    /// The slowest pace at which the rest may come.
+    /// Returns the slowest pace at which the rest may arrive.
     #[must_use]
     pub fn data_rate(&self) -> MinDataRate {
         self.intake.data_rate
     }
 
-    /// The time in which all of it must arrive.
+    /// Returns the time in which the whole body must arrive.
     #[must_use]
     pub fn time(&self) -> Duration {
         self.intake.deadline
     }
 
-    /// All of it, and what it hashes to.
+    /// Returns the whole body and its SHA-256.
     #[must_use]
     pub fn finish(mut self) -> (Bytes, [u8; 32]) {
         self.intake.without_charge();
@@ -234,7 +236,7 @@ mod tests {
         assert_eq!((full.status().as_u16(), full.retry_after()), (503, Some(1)));
     }
 
-    /// Ten hosts that claim the credential of somebody else, and whose content stops.
+    /// Up to ten hosts claim the credential of another caller and stop sending.
     #[test]
     fn content_that_moves_finds_room_where_content_that_does_not_fills_it() {
         let intake = BodyBuffering::new(12 * MIB as u64, MinDataRate::default(), 64 * MIB as u64);

@@ -1,15 +1,14 @@
-//! How much may a request's content be (413)?
+//! The limit on the size of a request body (413).
 
 use http::header;
 
 use super::{Policy, Stop};
 use crate::{Admission, Denial, Head};
 
-/// Refuses a request whose head announces more content than is taken, and leaves the limit in the
-/// admission for content whose length is not announced, which is counted as it arrives
-/// ([`Admission::body_limit`]). The gateway counts it, a Tower layer that is
-/// [checking content](crate::tower::PortcullisLayer::checking_content), and the Pingora plug from its
-/// `request_body_filter`; a layer or plug that is not checking content refuses it.
+/// Denies a request whose `Content-Length` exceeds the limit. A body without `Content-Length` is counted as it
+/// arrives: the policy leaves the limit in the admission ([`Admission::body_limit`]). The gateway enforces it, as
+/// do a Tower layer that is [checking content](crate::tower::PortcullisLayer::verify_content) and the Pingora
+/// plug in its `request_body_filter`. A layer or plug that does not check content denies such a request.
 ///
 /// ```
 /// use portcullis::policy::BodyLimit;
@@ -22,7 +21,7 @@ pub struct BodyLimit {
 }
 
 impl BodyLimit {
-    /// Takes this many bytes.
+    /// Creates a policy that admits bodies of at most this many bytes.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
         Self { bytes }
@@ -33,7 +32,8 @@ impl Policy for BodyLimit {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         admission.body_limit = Some(self.bytes);
         let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        // A length that is no number is not for this policy to refuse; one too large for a number is.
+        // An invalid length is not the concern of this policy. A length that exceeds the range of `u64` is too
+        // large.
         let digits = announced.filter(|length| length.bytes().all(|digit| digit.is_ascii_digit()));
         let fits = digits.is_none_or(|length| length.parse().is_ok_and(|length: u64| length <= self.bytes));
         if fits { Ok(()) } else { Err(Denial::ContentTooLarge { limit: self.bytes }.into()) }

@@ -6,14 +6,14 @@ use crate::directory::CallerEntry;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CallerKinds(u8);
 
-/// In the order of the bits that [`CallerEntry::kind_bit`] gives.
+/// Names of the kinds, in the order of the bits of [`CallerEntry::kind_bit`].
 const NAMES: [&str; 4] = ["api_client", "app", "operator", "administrator"];
 
 impl CallerKinds {
-    /// Those that call APIs. Operators and administrators manage, with keys that reach much further.
+    /// The kinds that call APIs. Operators and administrators manage them, with keys that have many more rights.
     pub(super) const CALLERS: Self = Self(0b11);
 
-    /// The kinds of these names; a name that is none stands for nobody.
+    /// Returns the kinds with these names. Unknown names are ignored.
     pub(super) fn from_names(names: &[&str]) -> Self {
         let bit = |name: &&str| NAMES.iter().position(|known| known == name).map_or(0, |at| 1 << at);
         Self(names.iter().fold(0, |bits, name| bits | bit(name)))

@@ -1,4 +1,4 @@
-//! Do we read the format the client sends (415)?
+//! The check of a request's `Content-Type` and `Content-Encoding` (415).
 
 use http::{HeaderValue, header};
 
@@ -8,12 +8,11 @@ use crate::{
     media::{self, InvalidMedia, MediaRange},
 };
 
-/// Takes content only of the media types, and in the content codings, that the route reads.
+/// Admits request bodies only in the media types and content codings that the route accepts.
 ///
-/// A request without content passes, whatever its `Content-Type`. Content without a `Content-Type` is
-/// refused: guessing one is how two readers come to differ. A refusal says what is taken: in `Accept`,
-/// and in `Accept-Post` or `Accept-Patch` where the method has one; or in `Accept-Encoding` when it is
-/// the coding that is not taken.
+/// A request without a body is admitted, whatever its `Content-Type`. A body without a `Content-Type` is denied:
+/// two servers may guess different types. The response names the accepted types in `Accept`, and in `Accept-Post`
+/// or `Accept-Patch` for these methods; or the accepted codings in `Accept-Encoding`, if the coding was the reason.
 ///
 /// ```
 /// use portcullis::policy::ContentType;
@@ -23,17 +22,17 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct ContentType {
     ranges: Vec<MediaRange>,
-    /// Those that are one type without parameters: what most clients send, letter for letter.
+    /// The ranges that are single types without parameters, which most clients send literally.
     plain: Vec<Box<str>>,
     taken: HeaderValue,
     codings: Option<(Vec<Box<str>>, HeaderValue)>,
 }
 
 impl ContentType {
-    /// Takes these media ranges, in any content coding.
+    /// Creates a policy that accepts these media ranges, in any content coding.
     ///
     /// # Errors
-    /// The first that is no media range.
+    /// [`InvalidMedia`] for the first text that is no media range.
     pub fn new<'a>(ranges: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidMedia> {
         let ranges = ranges.into_iter().map(str::parse).collect::<Result<Vec<MediaRange>, _>>()?;
         let taken = ranges.iter().map(MediaRange::as_str).collect::<Vec<_>>().join(", ");
@@ -43,8 +42,8 @@ impl ContentType {
         Ok(Self { ranges, plain, taken, codings: None })
     }
 
-    /// Takes only these content codings besides `identity`, such as `gzip`; none at all means plain
-    /// content only. Names that could not stand in a field are left out.
+    /// Accepts only these content codings besides `identity`, such as `gzip`. An empty list accepts only uncoded
+    /// bodies. Names that a header cannot contain are ignored.
     #[must_use]
     pub fn codings<'a>(mut self, codings: impl IntoIterator<Item = &'a str>) -> Self {
         let token =
@@ -83,7 +82,7 @@ impl Policy for ContentType {
     fn admit(&self, head: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
         let value = head
             .single(&header::CONTENT_TYPE)
-            .map_err(|_| Denial::bad_request("The field content-type stands more than once."))?;
+            .map_err(|_| Denial::bad_request("Header content-type is repeated. Send it once."))?;
         if !head.content {
             return Ok(());
         }

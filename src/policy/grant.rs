@@ -1,13 +1,13 @@
-//! Is the caller authorized for this route (403)?
+//! The check that a caller has a grant for the route (403).
 
 use std::sync::Arc;
 
 use super::{ChainOrder, Policy, Stop, recognised};
-use crate::{Admission, Denial, Head, model::RouteName, denial::Forbidden, directory::Directory};
+use crate::{Admission, Denial, Head, denial::Forbidden, directory::Directory, model::RouteName};
 
-/// Refuses callers that have no [grant](crate::app::Grant) for a route.
+/// Denies callers that have no [grant](crate::app::Grant) for a route.
 ///
-/// It stands behind what recognises the caller.
+/// It follows the policy that identifies the caller.
 #[derive(Debug, Clone)]
 pub struct RequireGrant {
     directory: Arc<Directory>,
@@ -15,7 +15,7 @@ pub struct RequireGrant {
 }
 
 impl RequireGrant {
-    /// Asks this directory for grants of the route of this name.
+    /// Creates a policy that reads the grants of this route from the directory.
     #[must_use]
     pub fn new(directory: Arc<Directory>, route: RouteName) -> Self {
         Self { directory, route }
@@ -40,7 +40,7 @@ impl Policy for RequireGrant {
 mod tests {
     use super::*;
     use crate::{
-        model::{self, Entity, EnvironmentId, GrantId, GrantRole, ChangeKind},
+        model::{self, ChangeKind, Entity, EnvironmentId, GrantId, GrantRole},
         policy::ApiKey,
         testing::{World, code, request},
     };

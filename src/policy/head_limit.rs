@@ -1,13 +1,13 @@
-//! How much may a request's head be (414, 431)?
+//! Limits on the size of a request's head (414, 431).
 
 use super::{Policy, Stop};
 use crate::{Admission, Denial, Head};
 
-/// Refuses a target (414) or a head (431) that is longer than what is taken.
+/// Denies a request whose target (414) or head (431) exceeds the limit.
 ///
-/// A server that takes heads apart has a bound of its own, which must be higher for these answers to be
-/// given; the gateway's is. The head is counted as HTTP/1.1 writes it: method, target, and for each field its
-/// name, its value and four bytes.
+/// A server that parses heads has its own limit, which must be higher for these responses to be sent; that of the
+/// gateway is. The size of a head is counted as in HTTP/1.1: method, target, and for each header its name, its
+/// value and four bytes.
 ///
 /// ```
 /// use portcullis::policy::HeadLimit;
@@ -22,20 +22,20 @@ pub struct HeadLimit {
 }
 
 impl HeadLimit {
-    /// Takes heads of this many bytes, whatever they are made of.
+    /// Creates a policy that admits heads of at most this many bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self { bytes, target: bytes, fields: usize::MAX }
     }
 
-    /// Takes heads of this many fields.
+    /// Admits heads of at most this many headers.
     #[must_use]
     pub fn fields(mut self, number: usize) -> Self {
         self.fields = number;
         self
     }
 
-    /// Takes targets of this many bytes, the query included.
+    /// Admits targets of at most this many bytes, including the query.
     #[must_use]
     pub fn target(mut self, bytes: usize) -> Self {
         self.target = bytes;
@@ -75,7 +75,7 @@ mod tests {
             ("/1234567890", "", "target-too-long"),
             ("/1234?67890", "", "target-too-long"),
             ("http://a.b/1234567", "", "target-too-long"),
-            // GET, 1 + 3 + 4.
+            // GET, and 1 + 3 + 4 bytes of the header.
             ("/", "12", "admitted"),
             ("/", "1234567890123", "admitted"),
             ("/", "12345678901234", "head-too-large"),

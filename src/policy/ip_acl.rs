@@ -1,21 +1,21 @@
-//! May the caller call from there (403)?
+//! Enforcement of callers' address lists (403).
 
 use std::sync::Arc;
 
 use super::{ChainOrder, Policy, Stop, recognised};
 use crate::{Admission, Denial, Head, denial::Forbidden, directory::Directory};
 
-/// Holds callers to their [address lists](crate::app::Acl): those that have one.
+/// Enforces the [address list](crate::app::Acl) of a caller that has one.
 ///
-/// It stands behind what recognises the caller, and asks for the address that the face says the request came
-/// from. When the face knows none, a caller with a list is refused.
+/// It follows the policy that identifies the caller, and uses the client address that the face provides. If the
+/// face does not know the address, a caller with a list is denied.
 #[derive(Debug, Clone)]
 pub struct IpAcl {
     directory: Arc<Directory>,
 }
 
 impl IpAcl {
-    /// Asks this directory for the lists.
+    /// Creates a policy that reads the lists from this directory.
     #[must_use]
     pub fn new(directory: Arc<Directory>) -> Self {
         Self { directory }
@@ -25,7 +25,8 @@ impl IpAcl {
 impl Policy for IpAcl {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let caller = recognised(admission)?.caller();
-        // A caller that was deleted meanwhile has lost its list, too: that is looked at after the list.
+        // A caller that was deleted meanwhile has also lost its list. Therefore its removal is checked after the
+        // list.
         if self.directory.address_allowed(&caller.id, head.peer) && !caller.is_removed() {
             return Ok(());
         }
@@ -65,7 +66,7 @@ mod tests {
         Acl::new(kind, vec![range.parse().unwrap()]).unwrap()
     }
 
-    /// Deletes the caller between what recognises it and what holds it to its list.
+    /// Deletes the caller between the policy that identifies it and the one that enforces its list.
     struct Deletes<'a>(&'a World);
 
     impl Policy for Deletes<'_> {

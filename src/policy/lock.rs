@@ -1,4 +1,4 @@
-//! Is it locked just now (423)?
+//! The check for locks on the caller and the path (423).
 
 use std::sync::Arc;
 
@@ -8,30 +8,30 @@ use crate::{
     directory::{CallerEntry, Directory},
 };
 
-/// Refuses what is locked: requests of a locked caller, and requests to a locked path or below it.
+/// Denies requests of a locked caller, and requests to a locked path or a path below it.
 ///
-/// Reads pass (safe methods, RFC 9110 section 9.2.1) unless the lock covers all. `Retry-After` is the
-/// end of the lock that lasts longest.
+/// Safe methods (RFC 9110, section 9.2.1) are allowed unless the lock covers all requests. `Retry-After` is the end
+/// of the lock that lasts longest.
 ///
-/// A path is compared in its [normal form](crate::target), as the client sent it, whatever router passes the request
-/// on: `/orders/%37` is `/orders/7`. A path that has no normal form is answered with 400; so is one that breaks a
-/// [rule](crate::target::Rules) which no [`Strict`](super::Strict) in front relaxes.
+/// Paths are compared in their [normal form](crate::target), as the client sent them, independent of the router
+/// that forwards the request: `/orders/%37` is `/orders/7`. A path without a normal form is answered with 400, as
+/// is a path that violates a [rule](crate::target::Rules) that no earlier [`StrictHttp`](super::StrictHttp) relaxes.
 ///
-/// It stands behind what recognises the caller; without a caller only locks on resources apply that
-/// hold for every tenant.
+/// It follows the policy that identifies the caller. Without a caller, only locks on resources apply that hold for
+/// every tenant.
 #[derive(Debug, Clone)]
 pub struct RequireUnlocked {
     directory: Arc<Directory>,
 }
 
 impl RequireUnlocked {
-    /// Asks this directory for locks.
+    /// Creates a policy that reads the locks from this directory.
     #[must_use]
     pub fn new(directory: Arc<Directory>) -> Self {
         Self { directory }
     }
 
-    /// Decides on several spellings of one path: a lock on any of them stops the request.
+    /// Decides about several spellings of one path. A lock on any of them denies the request.
     pub(crate) fn admit_on<'a>(
         &self,
         head: Head<'_>,
@@ -65,7 +65,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{LockedRequests, LockTarget},
+        model::{LockTarget, LockedRequests},
         policy::ApiKey,
         testing::{World, code, request},
     };

@@ -1,4 +1,4 @@
-//! Who guesses at credentials is refused for a while (403).
+//! Protection against guessing of credentials: a lockout of the client's address (403).
 
 use std::{
     collections::HashMap,
@@ -13,27 +13,27 @@ use std::{
 use super::Stop;
 use crate::{Denial, Head, client_prefix::client_prefix, denial::Forbidden};
 
-/// The most addresses that are remembered. Beyond, those whose time is over are forgotten, and then a part of the
-/// others: those that are locked out last, and the oldest first.
+/// Maximum number of addresses that are remembered. At this number, expired records are removed; if there are none,
+/// a part of the others: the oldest first, and locked addresses last.
 const MAX_RECORDS: usize = 65_536;
 
-/// The number of other addresses that are forgotten at once, so that not each further address looks through all.
+/// The number of records that are removed at once, so that the map is not scanned for each further address.
 const RETENTION: usize = MAX_RECORDS / 8;
 
-/// In ticks of the clock, which are nanoseconds.
+/// A second in ticks of the clock, which are nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
-/// Refuses what comes from an address for a while after several bad credentials came from there within a short time.
+/// Denies requests from an address for a while after several bad credentials came from it within a short time.
 ///
-/// A valid credential is admitted all the same: others may share the address, and whoever has one need not guess.
-/// Everything else gets one and the same answer meanwhile, so that it says nothing about a guess: not even whether
+/// A valid credential is still admitted: other clients may share the address, and a client with a valid credential
+/// does not guess. All other requests get the same response, which reveals nothing about a guess, not even whether
 /// a credential is unknown, expired or disabled.
 ///
-/// A credential is bad when nobody has it, or when it has not the form of one; that one is missing, expired
-/// or disabled counts for nothing. An IPv6 host is its /64. Requests whose address is not known are never
-/// locked out. What is counted is this process's, and ends with it.
+/// A credential is bad if it is unknown or malformed. Missing, expired and disabled credentials are not counted. An
+/// IPv6 host is its /64. Requests whose address is unknown are never locked out. The counts belong to this process
+/// and end with it.
 ///
-/// Part of [`ApiKey`](super::ApiKey::lockout).
+/// See [`ApiKey::lockout`](super::ApiKey::lockout).
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,21 +46,21 @@ pub struct Lockout {
     attempts: u32,
     within: u64,
     lasts: u64,
-    /// How many addresses are remembered: mostly none, and then nobody waits for the others' lock.
+    /// The number of remembered addresses. It is usually zero, and then no request takes the mutex.
     remembered: AtomicUsize,
     addresses: Mutex<HashMap<IpAddr, Record>>,
 }
 
-/// In ticks of the clock.
+/// The bad credentials of an address. Times are ticks of the clock.
 #[derive(Debug, Clone, Copy)]
 struct Record {
     bad: u32,
-    /// Until then bad credentials are added up, or, once there were too many, all but valid ones are refused.
+    /// The end of the period in which bad credentials are counted, or of the lockout.
     until: u64,
     locked: bool,
 }
 
-/// Ten bad credentials within a minute, then nothing for a minute.
+/// Locks an address out for a minute after ten bad credentials within a minute.
 impl Default for Lockout {
     fn default() -> Self {
         Self::new(10, Duration::from_secs(60), Duration::from_secs(60))
@@ -68,7 +68,8 @@ impl Default for Lockout {
 }
 
 impl Lockout {
-    /// After this many bad credentials (at least 1) within a time, nothing is taken for another.
+    /// Locks an address out for the time `lasts` after this many bad credentials (at least 1) within the time
+    /// `within`.
     #[must_use]
     pub fn new(attempts: u32, within: Duration, lasts: Duration) -> Self {
         let ticks = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -81,7 +82,8 @@ impl Lockout {
         }
     }
 
-    /// Admits what `recognise` recognises; what it refuses is told of the lockout instead, where there was one before.
+    /// Runs `recognise`. If the address was locked out before, a denial by `recognise` is replaced by that of the
+    /// lockout.
     pub(super) fn guard(
         &self,
         head: Head<'_>,
@@ -94,7 +96,7 @@ impl Lockout {
         }
     }
 
-    /// Whether the address of a request is locked out.
+    /// Checks that the address of a request is not locked out.
     fn check(&self, head: Head<'_>) -> Result<(), Denial> {
         let Some(peer) = head.peer.filter(|_| self.remembered.load(Ordering::Relaxed) > 0) else {
             return Ok(());
@@ -109,12 +111,12 @@ impl Lockout {
         }
     }
 
-    /// Notes a bad credential.
+    /// Counts a bad credential.
     pub(super) fn note(&self, head: Head<'_>) {
         self.note_at(head.peer, head.now.ticks);
     }
 
-    /// Notes a bad credential that came from an address at a tick of the clock.
+    /// Counts a bad credential from an address at a tick of the clock.
     pub(super) fn note_at(&self, peer: Option<IpAddr>, now: u64) {
         let Some(peer) = peer else { return };
         let mut addresses = self.addresses();
@@ -129,7 +131,7 @@ impl Lockout {
         record.bad = record.bad.saturating_add(1);
         if record.bad >= self.attempts && !record.locked {
             (record.locked, record.until) = (true, now.saturating_add(self.lasts));
-            tracing::warn!(%peer, bad = record.bad, "too many bad credentials from here: refused for a while");
+            tracing::warn!(%peer, bad = record.bad, "address locked out after too many bad credentials");
         }
         self.remembered.store(addresses.len(), Ordering::Relaxed);
     }
@@ -144,7 +146,7 @@ impl Lockout {
     }
 }
 
-/// Forgets the addresses whose time is over, and when there are none, a part of the others.
+/// Removes the expired records, and if there are none, a part of the others.
 fn make_room(addresses: &mut HashMap<IpAddr, Record>, now: u64) {
     addresses.retain(|_, record| now < record.until);
     if addresses.len() < MAX_RECORDS {
@@ -152,7 +154,7 @@ fn make_room(addresses: &mut HashMap<IpAddr, Record>, now: u64) {
     }
     let mut order: Vec<_> = addresses.values().map(Record::order).collect();
     let last = *order.select_nth_unstable(RETENTION - 1).1;
-    // Of those that are as old as the last, only as many as are left to forget.
+    // Of the records that are as old as the last, only as many are removed as are still needed.
     let mut left = RETENTION - addresses.values().filter(|record| record.order() < last).count();
     addresses.retain(|_, record| {
         let is_equal = record.order() == last && left > 0;
@@ -162,7 +164,7 @@ fn make_room(addresses: &mut HashMap<IpAddr, Record>, now: u64) {
 }
 
 impl Record {
-    /// The least is the first to be forgotten.
+    /// Returns the key by which records are removed, the smallest first.
     fn order(&self) -> (bool, u64) {
         (self.locked, self.until)
     }
@@ -226,7 +228,7 @@ mod tests {
             assert_eq!(ask(&world, &policy, here, bad), "lockout", "{bad}");
             assert_eq!(ask(&world, &policy, here, &key), "admitted");
         }
-        // What was answered meanwhile makes it no longer, and a valid credential no shorter.
+        // Denied requests do not prolong the lockout, and a valid credential does not end it.
         world.clock.advance(A_SECOND * 20);
         assert_eq!(ask(&world, &policy, here, unknown.expose()), "credential-unknown");
     }

@@ -1,19 +1,19 @@
-//! The order of a chain: policies that decide about the caller stand behind one that recognises it.
+//! The order of a chain: policies that need the caller follow one that identifies it.
 
 use super::Policy;
 
-/// A chain whose policies cannot work in their order.
+/// An error for a chain whose policies cannot work in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{policy} decides about the caller, and no policy in front of it recognises one: put ApiKey or Signature first, or \
-     build an inner layer with `inner` when another layer around it does"
+    "{policy} needs the caller, but no policy before it identifies one: put ApiKey or Signature first, or build an \
+     inner layer with `inner` if an outer layer identifies the caller"
 )]
 pub struct Misplaced {
-    /// The policy that stands too early.
+    /// The policy that comes too early.
     pub policy: &'static str,
 }
 
-/// Collects what the policies of a chain say about their order, see [`Policy::check_order`].
+/// Collects the reports of the policies of a chain about their order, see [`Policy::check_order`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -28,23 +28,23 @@ pub struct Misplaced {
 #[derive(Debug, Default)]
 pub struct ChainOrder {
     is_recognised: bool,
-    /// The first policy that would have used the caller, and does without.
+    /// The first policy that uses the caller but does not need one.
     without: Option<&'static str>,
     misplaced: Option<Misplaced>,
 }
 
 impl ChainOrder {
-    /// Checks a chain that has no other around it.
+    /// Checks a chain that has no layer around it.
     ///
     /// # Errors
-    /// When a policy that decides about the caller stands before those that recognise one.
+    /// [`Misplaced`] if a policy that decides about the caller precedes those that identify it.
     pub fn check(policy: &(impl Policy + ?Sized)) -> Result<(), Misplaced> {
         let mut order = Self::default();
         policy.check_order(&mut order);
         order.misplaced.map_or(Ok(()), Err)
     }
 
-    /// From here on, the caller is known.
+    /// Reports that the caller is known to all later policies.
     pub fn recognises_caller(&mut self) {
         if let Some(policy) = self.without.filter(|_| !self.is_recognised) {
             self.misplaced.get_or_insert(Misplaced { policy });
@@ -52,15 +52,15 @@ impl ChainOrder {
         self.is_recognised = true;
     }
 
-    /// The policy of this name decides about the caller, and refuses all requests without one.
+    /// Reports that the policy of this name decides about the caller, and denies all requests without one.
     pub fn needs_caller(&mut self, policy: &'static str) {
         if !self.is_recognised {
             self.misplaced.get_or_insert(Misplaced { policy });
         }
     }
 
-    /// The policy of this name decides about the caller when there is one: it may stand in a chain that recognises
-    /// nobody, but not before the policy that does.
+    /// Reports that the policy of this name decides about the caller if there is one. A chain that identifies no
+    /// caller may contain it; in other chains it must follow the policy that identifies the caller.
     pub fn uses_caller(&mut self, policy: &'static str) {
         self.without.get_or_insert(policy);
     }
@@ -72,7 +72,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        policy::{IpAcl, ApiKey, RequireGrant, RequireUnlocked, RateLimit, RequireScope, Signature, ApiThrottle},
+        policy::{
+            ApiKey, ApiThrottle, IpAcl, RateLimit, RequireGrant, RequireScope, RequireUnlocked, Signature,
+        },
         testing::World,
     };
 
@@ -112,7 +114,8 @@ mod tests {
     #[test]
     fn lock_without_any_caller_is_in_order_and_before_its_recognition_is_not() {
         let world = World::new();
-        let (lock, key) = (RequireUnlocked::new(world.directory.clone()), ApiKey::new(world.directory.clone()));
+        let (lock, key) =
+            (RequireUnlocked::new(world.directory.clone()), ApiKey::new(world.directory.clone()));
         assert_eq!(ChainOrder::check(&lock), Ok(()));
         assert_eq!(ChainOrder::check(&(key.clone(), lock.clone())), Ok(()));
         assert_eq!(ChainOrder::check(&(key.clone(), lock.clone(), key.clone())), Ok(()));

@@ -1,19 +1,19 @@
-//! How much may they (429)?
+//! The limits of a caller's plan (429).
 
 use super::{ChainOrder, Policy, Stop, recognised};
 use crate::{
     Admission, Denial, Head,
     admission::{Permit, RateLimitReport},
-    limit::{CallerBuckets, LimitSnapshot, Decision},
+    limit::{CallerBuckets, Decision, LimitSnapshot},
 };
 
-/// Which fields report the state of the limits to the client, on success and on refusal.
+/// The headers that report the state of the limits to the client, in responses and in denials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimitFields {
-    /// `RateLimit` and `RateLimit-Policy`, as draft-ietf-httpapi-ratelimit-headers-10 has them.
+    /// `RateLimit` and `RateLimit-Policy`, as in draft-ietf-httpapi-ratelimit-headers-10.
     pub draft_10: bool,
-    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds since the epoch), for one limit: the one
-    /// that will refuse first.
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds since the epoch), for one limit: the one that will
+    /// be exceeded first.
     pub x_ratelimit: bool,
 }
 
@@ -23,23 +23,23 @@ impl Default for RateLimitFields {
     }
 }
 
-/// Holds a caller to every limit of its plan.
+/// Enforces every limit of a caller's plan.
 ///
-/// A request spends one from each limit, or from none: a refusal costs nothing. A caller without a plan
-/// is unlimited. Stands behind what recognises the caller.
+/// A request consumes one from each limit, or nothing at all if it is denied. A caller without a plan is unlimited.
+/// The policy follows the one that identifies the caller.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RateLimit {
     fields: RateLimitFields,
 }
 
 impl RateLimit {
-    /// Reports in the IETF draft's fields.
+    /// Creates a policy that reports in the headers of the IETF draft.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reports in these fields instead.
+    /// Sets the headers that report the state of the limits.
     #[must_use]
     pub fn fields(mut self, fields: RateLimitFields) -> Self {
         self.fields = fields;
@@ -137,8 +137,11 @@ mod tests {
         let world = World::with_plan(vec![limit("x", 1, 60, 1)]);
         let key = world.key();
         let put = request("PUT", "/x", &[("x-api-key", &key)]);
-        let chain =
-            (ApiKey::new(world.directory.clone()), RateLimit::new(), RequireUnlocked::new(world.directory.clone()));
+        let chain = (
+            ApiKey::new(world.directory.clone()),
+            RateLimit::new(),
+            RequireUnlocked::new(world.directory.clone()),
+        );
         let lock = world.lock(
             crate::model::LockTarget::Resource("/x".parse().unwrap()),
             crate::model::LockedRequests::All,

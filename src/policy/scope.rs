@@ -1,15 +1,16 @@
-//! What a credential may be used for (403).
+//! The check of a credential's scopes (403).
 
 use std::sync::Arc;
 
 use super::{ChainOrder, Policy, Stop, recognised};
-use crate::{Admission, Denial, Head, model::Access, denial::Forbidden};
+use crate::{Admission, Denial, Head, denial::Forbidden, model::Access};
 
-/// Holds a credential to its scopes: safe methods need read access to a kind of resource, others write.
+/// Enforces the scopes of a credential: safe methods need read access to a kind of resource, others write access.
 ///
-/// Stands behind [`ApiKey`](super::ApiKey). A credential that is confined to some resources of the kind is admitted to
-/// those only: [`target_segment`](Self::target_segment) says where the path names the one that is asked for. Without it,
-/// such a credential is refused, unless the service behind [checks that itself](Self::any_target).
+/// The policy follows [`ApiKey`](super::ApiKey). A credential that is limited to some resources of the kind is
+/// admitted only to those: [`target_segment`](Self::target_segment) is the segment of the path that names the
+/// requested resource. Without it, such a credential is denied, unless the upstream
+/// [checks the resource](Self::any_target).
 ///
 /// ```
 /// use portcullis::policy::Scope;
@@ -23,34 +24,35 @@ pub struct RequireScope {
     target: Target,
 }
 
-/// Which resource of the kind is asked for.
+/// The resource of the kind that a request asks for.
 #[derive(Debug, Clone, Copy)]
 enum Target {
-    /// Perhaps all of them.
+    /// Possibly all resources of the kind.
     Unknown,
-    /// The one that a segment of the path names; the first one is 1.
+    /// The resource named by a segment of the path. The first segment is 1.
     Segment(usize),
-    /// The service behind looks itself.
+    /// Any resource; the upstream checks it.
     Any,
 }
 
 impl RequireScope {
-    /// Guards a kind of resource, such as `orders`.
+    /// Creates a policy for a kind of resource, such as `orders`.
     #[must_use]
     pub fn new(resource: &str) -> Self {
         Self { resource: resource.into(), target: Target::Unknown }
     }
 
-    /// Takes a segment of the path for the resource that is asked for; the first segment is 1. It is compared in its
-    /// [normal form](crate::target). Where the path is shorter, all resources of the kind are asked for.
+    /// Sets the segment of the path that names the requested resource; the first segment is 1. It is compared in
+    /// its [normal form](crate::target). If the path is shorter, the request needs access to all resources of the
+    /// kind.
     #[must_use]
     pub fn target_segment(mut self, segment: usize) -> Self {
         self.target = Target::Segment(segment);
         self
     }
 
-    /// Admits a credential that is confined to any resources of the kind: the service behind checks which one is asked
-    /// for, with [`Scopes::cover`](crate::app::Scopes::cover).
+    /// Admits a credential that is limited to any resources of the kind. The upstream checks the requested resource
+    /// with [`Scopes::allow`](crate::app::Scopes::allow).
     #[must_use]
     pub fn any_target(mut self) -> Self {
         self.target = Target::Any;
@@ -153,6 +155,9 @@ mod tests {
     #[test]
     fn without_a_caller_nothing_is_covered() {
         let world = World::new();
-        assert_eq!(code(world.ask(&RequireScope::new("orders"), &request("GET", "/", &[]))), "credential-missing");
+        assert_eq!(
+            code(world.ask(&RequireScope::new("orders"), &request("GET", "/", &[]))),
+            "credential-missing"
+        );
     }
 }

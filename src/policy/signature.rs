@@ -1,4 +1,4 @@
-//! Who is calling (401, 403): a caller that signs its requests instead of sending a secret.
+//! Authentication by signature (401, 403): the caller signs its requests and sends no secret.
 
 use std::sync::Arc;
 
@@ -6,52 +6,57 @@ use http::{HeaderValue, Uri, header};
 use sha2::{Digest, Sha256};
 
 use super::{
-    ApiKey, ChainOrder, BodyBuffering, Lockout, Policy, Stop,
+    ApiKey, BodyBuffering, ChainOrder, Lockout, Policy, Stop,
     api_key::{Acceptance, check_usable, quotable},
     caller_kinds::CallerKinds,
 };
 use crate::{
     Admission, Denial, Head,
-    admission::{Identity, DigestVerifier},
-    model::{App, Credential, CredentialKind, Sealed, Sealer, Secret},
-    denial::{Unauthenticated, SignatureError},
+    admission::{DigestVerifier, Identity},
+    denial::{SignatureError, Unauthenticated},
     directory::{Directory, KeyEntry},
     limit::MinDataRate,
-    signature::{ALGORITHM, Authorization, PayloadHash, SignatureFormatError, Hex, Parts, RequestSignature, canonical_query},
+    model::{App, Credential, CredentialKind, Sealed, Sealer, Secret},
+    signature::{
+        ALGORITHM, Authorization, Hex, Parts, PayloadHash, RequestSignature, SignatureFormatError,
+        canonical_query,
+    },
 };
 
-/// The most content whose hash only the signature knows: what the contract says may be signed (12 MB).
+/// Maximum size of a body whose hash is known only from the signature: 12 MB by the contract.
 const MAX_BODY_BYTES: u64 = 12 * 1024 * 1024;
-/// The most of it that waits to be decided about at once, in all requests.
+/// Maximum size of all such bodies that are buffered at once.
 const MAX_BUFFERED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Recognises a caller by the signature of its request: `Authorization: SDK-HMAC-SHA256` with `Access=`, see
+/// Identifies a caller by the signature of its request: `Authorization: SDK-HMAC-SHA256` with `Access=`, see
 /// [`signature`](crate::signature).
 ///
-/// Who signs is an app, by its AppKey and AppSecret, or the caller of a signing credential. A signature that is
-/// missing, malformed, more than 15 minutes old or early, of nobody, or of something else is 401; the answer names
-/// what was received, so that whoever signs can find the difference (`portcullis sign --verify` helps). The
-/// signature does not travel on, unless [`forwarding`](Self::forwarding) says so.
+/// The signer is an app, with its AppKey and AppSecret, or the caller of a signing credential. A signature is
+/// denied with 401 if it is missing, malformed, more than 15 minutes old or early, made with an unknown access key,
+/// or does not match the request. The response names what was received, so that the author of the client can find
+/// the difference (`portcullis sign --verify` helps). The signature is removed from the request before it is
+/// forwarded, unless [`forwarding`](Self::forwarding) is set.
 ///
-/// Content is signed, too:
+/// The body is signed, too:
 ///
-/// * With `X-Sdk-Content-Sha256` the signature is proved by the head. Content that is not what the field says breaks
-///   off before its end, wherever it is on its way by then; see [`Admission::take_owed`].
-/// * Without it, only the content completes what was signed: it is taken in whole before the request is decided
-///   about ([`Stop::Content`]), because until then nobody has proved anything, and a service behind might act on
-///   the head alone. So much of it is taken, and no more: see [`intake`](Self::intake). Content that does not arrive
-///   counts as a bad signature for the [lockout](Self::lockout).
-/// * `UNSIGNED-PAYLOAD` leaves it out, where that is [taken](Self::only_signed_content).
+/// * With `X-Sdk-Content-Sha256` the head alone proves the signature. A body that does not match the header is
+///   aborted before its end, whatever part was forwarded by then; see [`Admission::take_content_check`].
+/// * Without it, the signature can be verified only with the body. The whole body is buffered before the decision
+///   ([`Stop::NeedsBody`]), because until then the caller is not authenticated, and the upstream might act on the
+///   head alone. The size is limited: see [`intake`](Self::intake). A body that does not arrive counts as a bad
+///   signature for the [lockout](Self::lockout).
+/// * With `UNSIGNED-PAYLOAD` the body is not signed, which [`only_signed_content`](Self::only_signed_content)
+///   forbids.
 ///
-/// Several queries have one form in which they are signed (`a=1+2` and `a=1%2B2`), and a service may read them in several
-/// ways. So the query travels on in that form, which is what the vendor's SDKs send anyway: sorted by name and value,
-/// with `%2B` for `+`, and with a `=` behind each name. The path travels on as it was sent: the form in which it is signed
-/// leaves open whether it ends with a slash, and whether a slash was encoded
-/// ([`Strict`](super::Strict) refuses those that were).
+/// Different queries have the same signed form (`a=1+2` and `a=1%2B2`), and an upstream may read them in different
+/// ways. Therefore the query is forwarded in the signed form, which is what the vendor's SDKs send anyway: sorted
+/// by name and value, with `%2B` for `+`, and with a `=` after each name. The path is forwarded as it was sent. Its
+/// signed form does not tell whether it ends with a slash, nor whether a slash was encoded
+/// ([`StrictHttp`](super::StrictHttp) rejects encoded slashes).
 ///
-/// A request may be repeated by whoever recorded it, until its date is too old: the contract allows it.
+/// A recorded request can be replayed until its date is too old: the contract allows it.
 ///
-/// Secrets are unsealed for the one check that needs them, and wiped; that is where this policy allocates.
+/// Secrets are decrypted for the one check that needs them, and then wiped. This check allocates memory.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -72,15 +77,16 @@ pub struct Signature {
     require_signed_content: bool,
     lockout: Option<Arc<Lockout>>,
     buffering: BodyBuffering,
-    /// Opened and tried for an access key that nobody has, so that this takes as long as a wrong signature.
+    /// A secret that is decrypted and tried for an unknown access key, so that this takes as long as a wrong
+    /// signature.
     decoy: Sealed,
 }
 
-/// Where the decoy is sealed for.
+/// The associated data of the decoy.
 const DECOY: [&str; 3] = ["decoy", "", "secret"];
 
 impl Signature {
-    /// Looks up who signs in a directory, and opens their secrets with a sealer.
+    /// Creates a policy that finds signers in the directory and decrypts their secrets with the sealer.
     #[must_use]
     pub fn new(directory: Arc<Directory>, sealer: Arc<Sealer>) -> Self {
         let decoy = sealer.seal(&Secret::from(uuid::Uuid::new_v4().simple().to_string()), &DECOY);
@@ -98,7 +104,7 @@ impl Signature {
         .realm("portcullis")
     }
 
-    /// The realm that `WWW-Authenticate` names; quotes, backslashes and control characters are left out.
+    /// Sets the realm of `WWW-Authenticate`. Quotes, backslashes and control characters are removed.
     #[must_use]
     pub fn realm(mut self, realm: &str) -> Self {
         let challenge = HeaderValue::try_from(format!("{ALGORITHM} realm=\"{}\"", quotable(realm)));
@@ -106,71 +112,74 @@ impl Signature {
         self
     }
 
-    /// Admits only callers of these kinds (`api_client`, `app`, `operator`, `administrator`); others are 403. Without
-    /// it, those are admitted that call APIs: `api_client` and `app`.
+    /// Admits only callers of these kinds (`api_client`, `app`, `operator`, `administrator`); others are 403. The
+    /// default is `api_client` and `app`, the kinds that call APIs.
     #[must_use]
     pub fn caller_kinds(mut self, kinds: &[&str]) -> Self {
         self.admits.kinds = CallerKinds::from_names(kinds);
         self
     }
 
-    /// Admits callers of tenants whose subscription has lapsed, too; others are 402.
+    /// Also admits callers of tenants whose subscription has lapsed. By default they are 402.
     #[must_use]
     pub fn admit_lapsed(mut self) -> Self {
         self.admits.lapsed = true;
         self
     }
 
-    /// Leaves the signature in the request for the service behind.
+    /// Keeps the signature in the request that is forwarded.
     #[must_use]
     pub fn forward_credential(mut self) -> Self {
         self.forward = true;
         self
     }
 
-    /// Refuses `UNSIGNED-PAYLOAD` for requests that have content.
+    /// Denies `UNSIGNED-PAYLOAD` for requests with a body.
     #[must_use]
     pub fn only_signed_content(mut self) -> Self {
         self.require_signed_content = true;
         self
     }
 
-    /// Refuses addresses from which too many bad signatures came, unless they present a good one. Policies that share one count together.
+    /// Denies addresses that sent too many bad signatures, unless they send a valid one. Policies with the same
+    /// lockout share the counts.
     #[must_use]
     pub fn lockout(mut self, lockout: impl Into<Arc<Lockout>>) -> Self {
         self.lockout = Some(lockout.into());
         self
     }
 
-    /// The bounds within which content is taken in that must be known first, unless others are said: 12 MiB of a
-    /// request, and 64 MiB of all requests that wait at once, of which one address or access key has a quarter.
+    /// Returns the default limits for bodies that are buffered before the decision: 12 MiB for one request, and 64
+    /// MiB for all buffered requests, of which one address or access key may fill a quarter.
     #[must_use]
     pub fn buffering_for(pace: MinDataRate) -> BodyBuffering {
         BodyBuffering::new(MAX_BODY_BYTES, pace, MAX_BUFFERED_BYTES)
     }
 
-    /// Takes content in within these bounds instead. Policies that share them count together.
+    /// Sets the limits for bodies that are buffered before the decision. Policies with the same limits share the
+    /// space.
     #[must_use]
     pub fn intake(mut self, intake: BodyBuffering) -> Self {
         self.buffering = intake;
         self
     }
 
-    /// Recognises by its key whoever does not sign. A request that has both is answered with 400. Both count bad
-    /// credentials together, when one of them counts any.
+    /// Adds authentication by key for requests without a signature. A request with both is answered with 400. If
+    /// one of the policies has a lockout, bad credentials of both are counted together.
     #[must_use]
     pub fn or(mut self, mut api_key: ApiKey) -> SignatureOr {
         let both = [api_key.challenge.as_bytes(), b", ", self.challenge.as_bytes()].concat();
         if let Ok(both) = HeaderValue::try_from(both) {
             (self.challenge, api_key.challenge) = (both.clone(), both);
         }
-        // One count, or a guesser would have twice as many attempts: the signature's, where both have one.
+        // With two counts an attacker would have twice as many attempts. If both have a lockout, the signature's is
+        // used.
         self.lockout = self.lockout.or(api_key.lockout.take());
         api_key.lockout.clone_from(&self.lockout);
         SignatureOr { signature: self, api_key }
     }
 
-    /// A signature that may be a guess.
+    /// Returns the denial of a signature that may be a guess, and counts the attempt.
     fn invalid_credential(&self, head: Head<'_>, why: SignatureError) -> Denial {
         if let Some(lockout) = &self.lockout {
             lockout.note(head);
@@ -189,7 +198,7 @@ impl Signature {
     fn find_signature<'h>(&self, head: Head<'h>) -> Result<RequestSignature<'h>, Denial> {
         let value = head
             .single(&header::AUTHORIZATION)
-            .map_err(|_| Denial::bad_request("The field authorization stands more than once."))?;
+            .map_err(|_| Denial::bad_request("Header authorization is repeated. Send it once."))?;
         let value = value
             .filter(|value| Authorization::is_ours(value.as_bytes()))
             .ok_or_else(|| self.deny(Unauthenticated::Missing))?;
@@ -200,21 +209,29 @@ impl Signature {
             authority: head.original.authority().map(http::uri::Authority::as_str),
             headers: head.headers,
         };
-        let read =
-            value.to_str().map_err(|_| SignatureFormatError::Malformed).and_then(|value| RequestSignature::parse(parts, value));
+        let read = value
+            .to_str()
+            .map_err(|_| SignatureFormatError::Malformed)
+            .and_then(|value| RequestSignature::parse(parts, value));
         read.map_err(|flaw| match flaw {
-            SignatureFormatError::Repeated(name) => Denial::bad_request(format!("The field {name} stands more than once.")),
+            SignatureFormatError::Repeated(name) => {
+                Denial::bad_request(format!("Header {name} is repeated. Send it once."))
+            }
             flaw => self.invalid_credential(head, SignatureError::Malformed(flaw)),
         })
     }
 
-    /// Who signs under an access key: an app, a signing credential, or one of each.
+    /// Returns the signers with an access key: an app, a signing credential, or one of each.
     fn signers(&self, access: &str) -> [Option<Arc<KeyEntry>>; 2] {
         [self.directory.find_app_key(access), self.directory.find_signing_key(access)]
     }
 
-    /// Whose secret made the signature.
-    fn verify(&self, presented: &RequestSignature<'_>, payload: &str) -> Result<Option<Arc<KeyEntry>>, Denial> {
+    /// Returns the credential whose secret made the signature.
+    fn verify(
+        &self,
+        presented: &RequestSignature<'_>,
+        payload: &str,
+    ) -> Result<Option<Arc<KeyEntry>>, Denial> {
         let mut tried = false;
         for (at, key) in self.signers(presented.access_key()).into_iter().enumerate() {
             let Some(key) = key else { continue };
@@ -230,7 +247,7 @@ impl Signature {
             }
         }
         if !tried {
-            // The key that sealed it may be gone by now; nothing depends on what it says.
+            // The key that sealed the decoy may have been removed. The value of the decoy is irrelevant.
             let decoy = self.sealer.unseal(&self.decoy, &DECOY).unwrap_or(Secret::from(String::new()));
             let _ = presented.verify(decoy.expose().as_bytes(), payload);
         }
@@ -270,11 +287,11 @@ impl Signature {
         let presented = self.find_signature(head)?;
         presented.check_date(head.now.time).map_err(|flaw| self.reject(SignatureError::Malformed(flaw)))?;
         let signed = presented.content();
-        // Without content there is nothing that could be unsigned.
+        // A request without a body has nothing unsigned.
         if signed == PayloadHash::Unsigned && self.require_signed_content && head.content {
             return Err(self.reject(SignatureError::UnsignedContent).into());
         }
-        // What the content hashes to, as far as that is known.
+        // The SHA-256 of the body, if it is known.
         let content = match &admission.content {
             Some(hash) => Some(**hash),
             None => (!head.content).then(|| Sha256::digest(b"").into()),
@@ -282,7 +299,7 @@ impl Signature {
         let hash = content.as_ref().map(Hex::encode);
         let payload = match presented.payload(hash.as_ref()) {
             Some(payload) => payload,
-            // Nobody makes us take anything in who does not even know an access key.
+            // Only requests with a known access key may use buffer space.
             None if self.is_known(presented.access_key()) => {
                 let intake = self.buffering.capped_at(admission.body_limit);
                 let attempt = self.lockout.clone().map(|lockout| (lockout, head.now.ticks));
@@ -307,7 +324,7 @@ impl Signature {
         }
         if let Some(query) = head.uri.query().and_then(canonical_query) {
             let target = with_query(admission.target.as_ref().unwrap_or(head.uri), &query);
-            let too_long = || Denial::bad_request("The query is too long in the form in which it is signed.");
+            let too_long = || Denial::bad_request("The query is too long in its canonical form.");
             admission.target = Some(target.ok_or_else(too_long)?);
         }
         if !self.forward {
@@ -319,7 +336,7 @@ impl Signature {
     }
 }
 
-/// A target with another query.
+/// Returns the target with another query.
 fn with_query(uri: &Uri, query: &str) -> Option<Uri> {
     let separator = if query.is_empty() { "" } else { "?" };
     let mut parts = uri.clone().into_parts();
@@ -327,7 +344,7 @@ fn with_query(uri: &Uri, query: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Recognises a caller by its signature, or else by its key; made by [`Signature::or`].
+/// Identifies a caller by its signature, or by its key if there is no signature. Made by [`Signature::or`].
 #[derive(Debug, Clone)]
 pub struct SignatureOr {
     signature: Signature,
@@ -339,7 +356,7 @@ impl Policy for SignatureOr {
         let signed = match head.single(&header::AUTHORIZATION) {
             Ok(value) => value.is_some_and(|value| Authorization::is_ours(value.as_bytes())),
             Err(_) => {
-                return Err(Denial::bad_request("The field authorization stands more than once.").into());
+                return Err(Denial::bad_request("Header authorization is repeated. Send it once.").into());
             }
         };
         if !signed {

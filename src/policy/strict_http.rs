@@ -1,4 +1,4 @@
-//! What can be read in two ways is not read at all (400).
+//! Rejection of ambiguous HTTP (400).
 
 mod host;
 
@@ -16,33 +16,32 @@ use crate::{
     normalize_path::{self, PathRules},
 };
 
-/// Refuses requests that two readers could understand differently. It stands before everything else.
+/// Denies requests that two servers could interpret differently. It must be the first policy of a chain.
 ///
-/// * **Target**: brought into its normal form, by the rules of [`target`]; what has none
-///   is refused. From here on everything sees the normal form, the service behind too. Policies that decide on the path,
-///   such as [`Lock`](super::Lock), do so on its normal form without this one, too.
-/// * **Framing**: `Transfer-Encoding` other than exactly `chunked`, beside `Content-Length`, or on
-///   HTTP/1.0; `Content-Length` that is no plain number, or has a leading zero.
-/// * **Fields that stand once**: a second `Host`, `Content-Length`, `Content-Type`, `Authorization`,
+/// * **Target**: normalised by the rules of [`target`]; a target without a normal form is denied. All later steps
+///   see the normal form, including the upstream. Policies that decide by path, such as [`Lock`](super::Lock), use
+///   the normal form without this policy, too.
+/// * **Framing**: `Transfer-Encoding` with a value other than `chunked`, together with `Content-Length`, or on
+///   HTTP/1.0; `Content-Length` that is not a plain number, or has a leading zero.
+/// * **Headers that may occur only once**: a second `Host`, `Content-Length`, `Content-Type`, `Authorization` or
 ///   `Idempotency-Key`.
-/// * **Host**: missing, unless on HTTP/1.0; no DNS name, IPv4 address or bracketed IPv6 address, perhaps with a
-///   port; another than the target's authority.
-/// * **`Connection`** that names a field of the message rather than of the connection: it asks the next
-///   hop to remove what others rely on.
-/// * **CONNECT**, which makes a gateway a tunnel.
+/// * **Host**: missing, except on HTTP/1.0; not a DNS name, an IPv4 address or a bracketed IPv6 address, with an
+///   optional port; different from the target's authority.
+/// * **`Connection`** that names an end-to-end header: it would make the next hop remove a header that others rely
+///   on.
+/// * **CONNECT**, which would make the gateway a tunnel.
 ///
-/// `Upgrade` alone is no refusal: it offers, and who answers with anything but 101 has declined (RFC 9110,
-/// section 7.8). The gateway declines: it removes the field, and a 101 of a service behind is a 502.
+/// `Upgrade` alone is not denied: it is an offer, which any response other than 101 declines (RFC 9110, section
+/// 7.8). The gateway declines it: it removes the header, and turns a 101 of an upstream into a 502.
 ///
-/// A server that takes heads apart itself may have settled some of this before: hyper drops a
-/// `Content-Length` that stands beside `Transfer-Encoding`, and the gateway frames what it sends on anew, so
-/// that nobody behind it reads the two.
+/// A server that parses heads itself may have resolved some of these cases before: hyper drops a `Content-Length`
+/// next to `Transfer-Encoding`. The gateway frames forwarded requests anew, so that no upstream reads both headers.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StrictHttp {
     relaxed: PathRules,
 }
 
-/// Fields that say different things to different readers when there are two of them.
+/// Headers that different servers interpret differently when they are repeated.
 const ONCE: [HeaderName; 5] = [
     header::HOST,
     header::CONTENT_LENGTH,
@@ -52,21 +51,22 @@ const ONCE: [HeaderName; 5] = [
 ];
 
 impl StrictHttp {
-    /// Relaxes nothing.
+    /// Creates a policy that relaxes no rule.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Admits paths that break these rules too. [`Admission::breaks`] says which of them one does, so that
-    /// a later step can refuse it after all.
+    /// Admits paths that violate these rules. [`Admission::path_violations`] returns the rules that a path violates, so that
+    /// a later step can still deny it.
     #[must_use]
     pub fn relax(mut self, rules: PathRules) -> Self {
         self.relaxed = rules;
         self
     }
 
-    /// The refusal of a path that breaks these rules, for who relaxes them for some requests only.
+    /// Returns the denial of a path that violates these rules, for a later step that relaxes them only for some
+    /// requests.
     #[must_use]
     pub fn violation(rules: PathRules) -> Denial {
         Denial::path_violation(rules)
@@ -77,8 +77,8 @@ impl StrictHttp {
         if head.uri.path() == head.original.path() && admission.path.is_none() {
             return Ok(());
         }
-        // The service behind is given the normal form, which is not always the one that is compared, and below a nested
-        // router only a part of the path.
+        // The upstream gets the normal form of its own target, which may differ from the compared form: below a
+        // nested router it is only a part of the path.
         let normal = normalize_path::normalize(head.uri.path()).map_err(Denial::ambiguous)?;
         let broken = normal.breaks.difference(self.relaxed);
         if !broken.is_empty() {
@@ -98,22 +98,20 @@ fn with_path(uri: &Uri, path: &str) -> Result<Uri, Denial> {
     };
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = PathAndQuery::try_from(target).ok();
-    Uri::from_parts(parts).map_err(|_| deny("The target has no normal form."))
+    Uri::from_parts(parts).map_err(|_| deny("The request target has no normal form."))
 }
 
 impl Policy for StrictHttp {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         if head.method == Method::CONNECT {
-            return Err(deny("CONNECT is not served here.").into());
+            return Err(deny("CONNECT is not supported.").into());
         }
         if is_misspelled(head.method) {
-            return Err(
-                deny("The method is one of HTTP in another case: methods are case-sensitive.").into()
-            );
+            return Err(deny("HTTP methods are case-sensitive, but this method is in the wrong case.").into());
         }
-        // HTTP/1.1 trims values; on HTTP/2 such a request is malformed (RFC 9113, section 8.2.1).
+        // HTTP/1.1 trims values. On HTTP/2 such a request is malformed (RFC 9113, section 8.2.1).
         if head.version == Version::HTTP_2 && head.headers.values().any(is_padded) {
-            return Err(deny("A field's value begins or ends with white space.").into());
+            return Err(deny("A header value begins or ends with white space.").into());
         }
         for name in &ONCE {
             once(head, name)?;
@@ -129,7 +127,8 @@ fn deny(detail: impl Into<Cow<'static, str>>) -> Denial {
     Denial::bad_request(detail)
 }
 
-/// Returns `true` for `get` and its like: an extension method to some, and GET to services that fold the case.
+/// Returns `true` for `get` and the like: some services treat it as an extension method, others ignore case and
+/// treat it as GET.
 fn is_misspelled(method: &Method) -> bool {
     const KNOWN: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
     let name = method.as_str();
@@ -141,58 +140,58 @@ fn is_padded(value: &HeaderValue) -> bool {
     is_space(value.as_bytes().first()) || is_space(value.as_bytes().last())
 }
 
-/// The one value of a field, a second one of which is a second meaning.
+/// Returns the value of a header, and denies the request if the header is repeated.
 fn once<'a>(head: Head<'a>, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Denial> {
-    head.single(name).map_err(|_| deny(format!("The field {name} stands more than once.")))
+    head.single(name).map_err(|_| deny(format!("Header {name} is repeated. Send it once.")))
 }
 
 fn framing(head: Head<'_>) -> Result<(), Denial> {
     let length = once(head, &header::CONTENT_LENGTH)?;
-    // A leading zero, too: some readers take `010` for eight.
+    // Leading zeros are denied, because some parsers read `010` as eight.
     if length.is_some_and(|length| header_value::parse_u64(length.as_bytes()).is_none()) {
-        return Err(deny("The content-length is no plain number."));
+        return Err(deny("Header content-length is not a plain number."));
     }
     match once(head, &header::TRANSFER_ENCODING)? {
         None => Ok(()),
-        Some(_) if length.is_some() => Err(deny("The content's length is given in two ways.")),
+        Some(_) if length.is_some() => Err(deny("The request has content-length and transfer-encoding.")),
         Some(_) if head.version != Version::HTTP_11 => {
-            Err(deny("A transfer-encoding is of HTTP/1.1 only."))
+            Err(deny("Header transfer-encoding is only allowed in HTTP/1.1."))
         }
         Some(coding) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        Some(_) => Err(deny("The transfer-encoding is not chunked.")),
+        Some(_) => Err(deny("The transfer-encoding is not chunked, the only supported one.")),
     }
 }
 
 fn host(head: Head<'_>) -> Result<(), Denial> {
     let authority = head.uri.authority().map(Authority::as_str);
     if authority.is_some_and(|authority| !is_host(authority.as_bytes())) {
-        return Err(deny("The target's authority is not a host and a port."));
+        return Err(deny("The authority of the target is not a host with an optional port."));
     }
     match (once(head, &header::HOST)?, authority) {
-        // Older versions have no such field; on later ones `:authority` may stand for it.
-        (None, None) if head.version > Version::HTTP_10 => Err(deny("The field host is missing.")),
+        // HTTP/1.0 has no such header. In later versions `:authority` may replace it.
+        (None, None) if head.version > Version::HTTP_10 => Err(deny("Header host is missing.")),
         (Some(host), _) if !is_host(host.as_bytes()) => {
-            Err(deny("The field host is not a host and a port."))
+            Err(deny("Header host is not a host with an optional port."))
         }
         (Some(host), Some(authority)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {
-            Err(deny("The field host is not the target's."))
+            Err(deny("Header host differs from the authority of the target."))
         }
         _ => Ok(()),
     }
 }
 
-/// A client that names a field in `Connection` asks the next hop to remove it: ours are not its to remove.
+/// Checks `Connection`. The next hop removes the headers that it names, which must not be those of the gateway.
 fn connection(head: Head<'_>) -> Result<(), Denial> {
     if head.single(&header::CONNECTION) == Ok(None) {
         return Ok(());
     }
     for value in head.headers.get_all(header::CONNECTION) {
-        let names = value.to_str().map_err(|_| deny("The field connection is not readable."))?;
+        let names = value.to_str().map_err(|_| deny("Header connection has invalid characters."))?;
         for name in names.split(',').map(str::trim) {
             let ends_here =
                 ["", "close", "keep-alive", "te", "upgrade", "http2-settings", "proxy-connection"];
             if !ends_here.iter().any(|known| known.eq_ignore_ascii_case(name)) {
-                return Err(deny("The field connection names a field that is not the connection's."));
+                return Err(deny("Header connection names a header that is not hop-by-hop."));
             }
         }
     }
@@ -235,7 +234,11 @@ mod tests {
             (&[HOST, ("connection", "x-api-key")], "bad-request"),
         ];
         for (fields, expected) in rows {
-            assert_eq!(code(world.ask(&StrictHttp::new(), &request("GET", "/", fields))), expected, "{fields:?}");
+            assert_eq!(
+                code(world.ask(&StrictHttp::new(), &request("GET", "/", fields))),
+                expected,
+                "{fields:?}"
+            );
         }
     }
 
@@ -259,7 +262,11 @@ mod tests {
             ("PROPFIND", "admitted"),
             ("propfind", "admitted"),
         ] {
-            assert_eq!(code(world.ask(&StrictHttp::new(), &request(method, "/", &[HOST]))), expected, "{method}");
+            assert_eq!(
+                code(world.ask(&StrictHttp::new(), &request(method, "/", &[HOST]))),
+                expected,
+                "{method}"
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! Problems that are rendered before they are needed: refusals come in floods.
+//! Prerendered problems: denials often come in floods.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,16 +12,16 @@ use crate::{
     header_value,
 };
 
-/// A body, and its length as a field.
+/// A body and its length as a header value.
 pub(super) type Body = (Bytes, HeaderValue);
 
-/// One of these for each denial whose body is the same every time.
+/// One cell for each denial whose body is always identical.
 static FIXED: [OnceLock<&'static [u8]>; 8] = [const { OnceLock::new() }; 8];
 
-/// The problem of a denial; `render` writes it where nothing is prepared.
+/// Returns the problem of a denial; calls `render` if no body is prepared.
 pub(super) fn body(denial: &Denial, render: impl FnOnce(&Denial) -> Bytes) -> Body {
     let bytes = match (fixed(denial), denial) {
-        // Kept for good, and so neither counted nor given back; they are eight.
+        // Leaked on purpose, so that clones need no reference count; there are only eight.
         (Some(place), _) => Bytes::from_static(FIXED[place].get_or_init(|| render(denial).to_vec().leak())),
         (None, Denial::RateLimited { violated, retry_after }) => {
             rate_limited(violated, *retry_after).unwrap_or_else(|| render(denial))
@@ -49,10 +49,10 @@ fn fixed(denial: &Denial) -> Option<usize> {
     }
 }
 
-const HEAD: &[u8] = br#"{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too Many Requests","status":429,"detail":"Used up: "#;
+const HEAD: &[u8] = br#"{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too Many Requests","status":429,"detail":"Rate limit exceeded: "#;
 
-/// Only names and seconds change. `None` for names that JSON would have to escape, and for none at all: no
-/// plan has such.
+/// Renders a rate-limit problem, in which only names and seconds vary. Returns `None` for names that JSON would have
+/// to escape, and for no names at all: no plan has such limits.
 fn rate_limited(violated: &[Arc<str>], retry_after: u64) -> Option<Bytes> {
     let plain =
         |name: &Arc<str>| name.bytes().all(|b| (b' '..=b'~').contains(&b) && !matches!(b, b'"' | b'\\'));
@@ -63,7 +63,7 @@ fn rate_limited(violated: &[Arc<str>], retry_after: u64) -> Option<Bytes> {
     let seconds = digits.format(retry_after).as_bytes();
     let mut text = SmallVec::<[u8; 512]>::from_slice(HEAD);
     list(&mut text, violated, b", ");
-    text.extend_from_slice(b". There is room again in ");
+    text.extend_from_slice(b". Retry in ");
     text.extend_from_slice(seconds);
     text.extend_from_slice(br#" s.","code":"rate-limited","retry-after":"#);
     text.extend_from_slice(seconds);
@@ -98,7 +98,8 @@ mod tests {
         ];
         let unauthenticated =
             causes.map(|cause| Denial::Unauthenticated { cause, challenge: challenge.clone() });
-        let forbidden = [Forbidden::CredentialDisabled, Forbidden::CallerDisabled, Forbidden::WrongCallerKind];
+        let forbidden =
+            [Forbidden::CredentialDisabled, Forbidden::CallerDisabled, Forbidden::WrongCallerKind];
         let limited =
             [(&["a"][..], 1), (&["a", "b.c-D_9"], 999), (&["x"; 8], u64::MAX), (&["\"", "é\n"], 7), (&[], 7)]
                 .map(|(names, retry_after)| Denial::RateLimited {
@@ -108,7 +109,7 @@ mod tests {
         let unproved = Denial::content_mismatch();
         let all = unauthenticated.into_iter().chain(forbidden.map(Denial::Forbidden)).chain(limited);
         for denial in all.chain([Denial::NotFound, Denial::RequestTimeout, unproved]) {
-            // Twice: the second time it is there.
+            // The second time, the body comes from the cache.
             for _ in 0..2 {
                 let (bytes, length) = body(&denial, problem);
                 assert_eq!(bytes, problem(&denial), "{denial:?}");

@@ -1,4 +1,4 @@
-//! What can be asked of a registry, as data.
+//! Commands to a registry, as data.
 
 use jiff::Timestamp;
 
@@ -10,23 +10,23 @@ use crate::model::{
 
 use super::NewLock;
 
-/// A caller to be made.
+/// A caller to be created.
 #[derive(Debug, Clone)]
 pub struct NewCaller {
-    /// Its id; the registry refuses one that is taken with [`Fault::Conflict`](super::Fault::Conflict).
+    /// The id of the caller. A taken id fails with [`RegistryError::Conflict`](super::RegistryError::Conflict).
     pub id: CallerId,
-    /// Whose it is.
+    /// The tenant of the caller.
     pub tenant: TenantId,
-    /// Its name.
+    /// The name of the caller.
     pub name: String,
-    /// What kind of caller it is.
+    /// The kind of caller.
     pub kind: CallerKind,
-    /// Its plan.
+    /// The plan of the caller.
     pub plan: Option<PlanId>,
 }
 
 impl NewCaller {
-    /// The caller as it is at first.
+    /// Returns the caller in its initial state.
     #[must_use]
     pub fn into_caller(self, now: Timestamp) -> Caller {
         Caller {
@@ -43,220 +43,227 @@ impl NewCaller {
     }
 }
 
-/// Whose secret is meant.
+/// The owner of a secret.
 #[derive(Debug, Clone)]
 pub enum SecretRef {
-    /// An app's AppSecret.
+    /// The AppSecret of an app.
     App(CallerId),
-    /// What is sealed of a credential.
+    /// The sealed secret of a credential.
     Credential(CredentialId),
 }
 
-/// One thing to be done to a registry, by [`Registry::execute`](super::Registry::execute).
+/// A change of a registry, executed by [`Registry::execute`](super::Registry::execute).
 ///
-/// `expected` is the revision that it is based on; `None` takes what is there.
+/// `expected` is the revision that the change is based on; `None` accepts any revision.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Command {
-    /// Nothing, if an entity stands exactly so; otherwise [`Fault::Conflict`](super::Fault::Conflict), and none
-    /// of what is asked together is done.
+    /// Requires that an entity is exactly in the given state. Otherwise the transaction fails with
+    /// [`RegistryError::Conflict`](super::RegistryError::Conflict).
     AssertUnchanged(Entity),
-    /// As [`Registry::create_tenant`](super::Registry::create_tenant).
+    /// Creates a tenant: [`Registry::create_tenant`](super::Registry::create_tenant).
     CreateTenant(Tenant),
-    /// As [`Registry::update_tenant`](super::Registry::update_tenant).
+    /// Changes a tenant: [`Registry::update_tenant`](super::Registry::update_tenant).
     UpdateTenant {
-        /// Which.
+        /// The id of the tenant.
         id: TenantId,
-        /// The revision that the edit is based on.
+        /// The revision that the change is based on.
         expected: Option<u64>,
-        /// What to change.
+        /// The new values.
         edit: TenantEdit,
     },
-    /// As [`Registry::delete_tenant`](super::Registry::delete_tenant).
+    /// Deletes a tenant: [`Registry::delete_tenant`](super::Registry::delete_tenant).
     DeleteTenant {
-        /// Which.
+        /// The id of the tenant.
         id: TenantId,
-        /// The revision that is to go.
+        /// The revision of the tenant to delete.
         expected: Option<u64>,
     },
-    /// As [`Registry::create_caller`](super::Registry::create_caller).
+    /// Creates a caller: [`Registry::create_caller`](super::Registry::create_caller).
     CreateCaller(NewCaller),
-    /// The same, for an id that somebody chose who must not learn what other tenants have: a caller of another tenant
-    /// that has it is no conflict, and the new one then has the other id.
+    /// Creates a caller whose id was chosen by a client that must not learn about other tenants. If a caller of another
+    /// tenant has the id, that is no conflict: the new caller gets the other id.
     ///
-    /// Fails with [`Fault::Conflict`](super::Fault::Conflict) when the tenant itself has a caller of either id.
+    /// Fails with [`RegistryError::Conflict`](super::RegistryError::Conflict) when the tenant itself has a caller with either id.
     CreateCallerOr {
-        /// What to make.
+        /// The caller to create.
         caller: NewCaller,
-        /// The id that it has when another tenant has its own; no other tenant may have this one.
+        /// The id for the case that another tenant has the preferred one. No other tenant may have this id.
         otherwise: CallerId,
     },
-    /// As [`Registry::update_caller`](super::Registry::update_caller).
+    /// Changes a caller: [`Registry::update_caller`](super::Registry::update_caller).
     UpdateCaller {
-        /// Whose.
+        /// The tenant of the caller.
         tenant: TenantId,
-        /// Which.
+        /// The id of the caller.
         id: CallerId,
-        /// The revision that the edit is based on.
+        /// The revision that the change is based on.
         expected: Option<u64>,
-        /// What to change.
+        /// The new values.
         edit: CallerEdit,
     },
-    /// As [`Registry::delete_caller`](super::Registry::delete_caller).
+    /// Deletes a caller: [`Registry::delete_caller`](super::Registry::delete_caller).
     DeleteCaller {
-        /// Whose.
+        /// The tenant of the caller.
         tenant: TenantId,
-        /// Which.
+        /// The id of the caller.
         id: CallerId,
-        /// The revision that is to go.
+        /// The revision of the caller to delete.
         expected: Option<u64>,
     },
-    /// As [`Registry::create_credential`](super::Registry::create_credential).
+    /// Creates a credential: [`Registry::create_credential`](super::Registry::create_credential).
     CreateCredential {
-        /// What to make.
+        /// The credential to create.
         credential: Credential,
-        /// How many of its kind its caller may have; `None` is any number.
+        /// The maximum number of credentials of this kind that the caller may have; `None` is unlimited.
         most: Option<u32>,
     },
-    /// As [`Registry::update_credential`](super::Registry::update_credential).
+    /// Changes a credential: [`Registry::update_credential`](super::Registry::update_credential).
     UpdateCredential {
-        /// Whose.
+        /// The tenant of the credential.
         tenant: TenantId,
-        /// Which.
+        /// The id of the credential.
         id: CredentialId,
-        /// The revision that the edit is based on.
+        /// The revision that the change is based on.
         expected: Option<u64>,
-        /// What to change.
+        /// The new values.
         edit: CredentialEdit,
     },
-    /// As [`Registry::delete_credential`](super::Registry::delete_credential).
+    /// Deletes a credential: [`Registry::delete_credential`](super::Registry::delete_credential).
     DeleteCredential {
-        /// Whose.
+        /// The tenant of the credential.
         tenant: TenantId,
-        /// Which.
+        /// The id of the credential.
         id: CredentialId,
-        /// The revision that is to go.
+        /// The revision of the credential to delete.
         expected: Option<u64>,
     },
-    /// A new plan; [`Fault::Conflict`](super::Fault::Conflict) when there is one of its id.
+    /// Creates a plan. Fails with [`RegistryError::Conflict`](super::RegistryError::Conflict) when a plan with its id exists.
     CreatePlan(Plan),
-    /// Puts the same secret, sealed with another key, in the place of one. Locks do not hold it, and neither
-    /// revision nor times change: to whoever looks at the entity, nothing has.
+    /// Replaces a sealed secret by the same secret, sealed with another key. Locks do not prevent this, and neither the
+    /// revision nor the times of the entity change, because its visible state does not.
     ///
-    /// Fails with [`Fault::NotFound`](super::Fault::NotFound) when there is no such secret, and
-    /// [`Fault::Conflict`](super::Fault::Conflict) when `expected` is not the present revision.
+    /// Fails with [`RegistryError::NotFound`](super::RegistryError::NotFound) when there is no such secret, and with
+    /// [`RegistryError::Conflict`](super::RegistryError::Conflict) when `expected` is not the current revision.
     Reseal {
-        /// Whose.
+        /// The tenant of the secret's owner.
         tenant: TenantId,
-        /// Which.
+        /// The owner of the secret.
         secret: SecretRef,
-        /// The revision of the entity that was looked at.
+        /// The revision of the entity that the secret was read from.
         expected: u64,
-        /// The secret.
+        /// The secret, sealed with the new key.
         sealed: Sealed,
     },
-    /// As [`Registry::put_plan`](super::Registry::put_plan).
+    /// Creates or replaces a plan: [`Registry::put_plan`](super::Registry::put_plan).
     PutPlan(Plan),
-    /// As [`Registry::delete_plan`](super::Registry::delete_plan).
+    /// Deletes a plan: [`Registry::delete_plan`](super::Registry::delete_plan).
     DeletePlan(PlanId),
-    /// As [`Registry::acquire_lock`](super::Registry::acquire_lock).
+    /// Acquires a lock: [`Registry::acquire_lock`](super::Registry::acquire_lock).
     AcquireLock(NewLock),
-    /// As [`Registry::refresh_lock`](super::Registry::refresh_lock).
+    /// Extends a lock: [`Registry::refresh_lock`](super::Registry::refresh_lock).
     RefreshLock {
-        /// Which.
+        /// The id of the lock.
         id: LockId,
-        /// Its own.
+        /// The token of the lock.
         token: LockToken,
-        /// How long it is to hold from now on.
+        /// The duration of the lock from now on.
         lasts: Lease,
     },
-    /// As [`Registry::release_lock`](super::Registry::release_lock).
+    /// Releases a lock: [`Registry::release_lock`](super::Registry::release_lock).
     ReleaseLock {
-        /// Which.
+        /// The id of the lock.
         id: LockId,
-        /// Its own.
+        /// The token of the lock.
         token: LockToken,
     },
-    /// As [`Registry::break_lock`](super::Registry::break_lock).
+    /// Breaks a lock: [`Registry::break_lock`](super::Registry::break_lock).
     BreakLock(LockId),
-    /// Proves that who asks holds a lock, or fails with [`Fault::LockLost`](super::Fault::LockLost). To what
-    /// follows in the same [`execute`](super::Registry::execute), the lock is its own, and stops nothing.
-    /// It answers with the lock.
+    /// Proves that the client holds a lock, and returns the lock. Otherwise the transaction fails with
+    /// [`RegistryError::LockLost`](super::RegistryError::LockLost). The lock does not stop the commands that follow in the same
+    /// [`execute`](super::Registry::execute).
     ProveLock {
-        /// Which.
+        /// The id of the lock.
         id: LockId,
-        /// Its own.
+        /// The token of the lock.
         token: LockToken,
-        /// Its own: that of the grant on which what follows is based.
+        /// The fence of the lock when it was acquired. A lock with another fence is not the one that the changes are
+        /// based on.
         fence: u64,
     },
-    /// Nothing, if there is an owner with a key that is accepted now and beyond a moment; otherwise
-    /// [`Fault::LastOwner`](super::Fault::LastOwner), and none of what is asked together is done. To be asked behind what
-    /// takes an owner's key away.
+    /// Requires that an owner has a key that is accepted now and after a given time. Otherwise the transaction fails
+    /// with [`RegistryError::LastOwner`](super::RegistryError::LastOwner). Put this after commands that take a key away from an owner.
     KeepOwner {
-        /// The moment; `None` is now.
+        /// The time after which the key must still be accepted; `None` is now.
         beyond: Option<Timestamp>,
     },
-    /// Puts something beside what is there, with its id, times and revision: what was taken out of a registry.
-    /// How many callers a tenant may have does not count. A plan that is there and the same is left alone.
+    /// Inserts an entity that was exported from a registry, with its id, times and revision. The maximum number of
+    /// callers of a tenant does not apply. An identical plan that exists already is left unchanged.
     ///
-    /// Fails with [`Fault::NotFound`](super::Fault::NotFound) without what it stands on, with
-    /// [`Fault::NameTaken`](super::Fault::NameTaken), [`Fault::KeyTaken`](super::Fault::KeyTaken), and with
-    /// [`Fault::Conflict`](super::Fault::Conflict) when anything else is taken that is only there once;
-    /// [`clash()`](super::clash) says what it is.
+    /// Fails with [`RegistryError::NotFound`](super::RegistryError::NotFound) when an entity that it refers to does not exist, with
+    /// [`RegistryError::NameTaken`](super::RegistryError::NameTaken), [`RegistryError::KeyTaken`](super::RegistryError::KeyTaken), and with
+    /// [`RegistryError::Conflict`](super::RegistryError::Conflict) when another unique value is taken. [`clash()`](super::clash)
+    /// returns the conflicting member.
     Import(Entity),
-    /// As [`Registry::put_grant`](super::Registry::put_grant).
+    /// Creates a grant: [`Registry::put_grant`](super::Registry::put_grant).
     PutGrant(Grant),
-    /// As [`Registry::delete_grant`](super::Registry::delete_grant).
+    /// Deletes a grant: [`Registry::delete_grant`](super::Registry::delete_grant).
     DeleteGrant {
-        /// Whose.
+        /// The tenant of the grant.
         tenant: TenantId,
-        /// Which.
+        /// The id of the grant.
         id: GrantId,
     },
-    /// A new throttle; `revision` and time are set by the registry. [`Fault::NotFound`](super::Fault::NotFound)
-    /// without its tenant or an app that it names, [`Fault::Full`](super::Fault::Full),
-    /// [`Fault::NameTaken`](super::Fault::NameTaken), or [`Fault::Conflict`](super::Fault::Conflict) when its id or
-    /// one of its routes is taken.
+    /// Creates a throttle. The registry sets its `revision` and its time. Fails with
+    /// [`RegistryError::NotFound`](super::RegistryError::NotFound) when its tenant or an app that it names does not exist, with
+    /// [`RegistryError::LimitReached`](super::RegistryError::Full), [`RegistryError::NameTaken`](super::RegistryError::NameTaken), or
+    /// [`RegistryError::Conflict`](super::RegistryError::Conflict) when its id or one of its routes is taken.
     CreateThrottle {
-        /// What to make.
+        /// The throttle to create.
         throttle: Throttle,
-        /// How many its tenant may have; `None` is any number.
+        /// The maximum number of throttles that the tenant may have; `None` is unlimited.
         most: Option<u32>,
     },
-    /// Puts a throttle in the place of the one that it was made from: that of its `revision`, which then grows.
-    /// As above, and [`Fault::Conflict`](super::Fault::Conflict) when that is not the present one.
+    /// Replaces a throttle. Its `revision` is the revision that the change is based on, and grows. Fails like
+    /// [`CreateThrottle`](Self::CreateThrottle), and with [`RegistryError::Conflict`](super::RegistryError::Conflict) when `revision`
+    /// is not the current revision.
     UpdateThrottle(Throttle),
-    /// Deletes a throttle that is bound to no route; otherwise [`Fault::InUse`](super::Fault::InUse).
+    /// Deletes a throttle that is bound to no route; otherwise fails with [`RegistryError::InUse`](super::RegistryError::InUse).
     DeleteThrottle {
-        /// Whose.
+        /// The tenant of the throttle.
         tenant: TenantId,
-        /// Which.
+        /// The id of the throttle.
         id: ThrottleId,
-        /// The revision that is to go.
+        /// The revision of the throttle to delete.
         expected: Option<u64>,
     },
-    /// A new quota; likewise.
+    /// Creates a quota. The registry sets its `revision` and its time. Fails with
+    /// [`RegistryError::NotFound`](super::RegistryError::NotFound) when its tenant does not exist, with
+    /// [`RegistryError::LimitReached`](super::RegistryError::Full), [`RegistryError::NameTaken`](super::RegistryError::NameTaken), or
+    /// [`RegistryError::Conflict`](super::RegistryError::Conflict) when its id is taken.
     CreateQuota {
-        /// What to make.
+        /// The quota to create.
         quota: Quota,
-        /// How many its tenant may have; `None` is any number.
+        /// The maximum number of quotas that the tenant may have; `None` is unlimited.
         most: Option<u32>,
     },
-    /// Puts a quota in the place of the one that it was made from, likewise.
+    /// Replaces a quota. Its `revision` is the revision that the change is based on, and grows. Fails with
+    /// [`RegistryError::NotFound`](super::RegistryError::NotFound), [`RegistryError::NameTaken`](super::RegistryError::NameTaken), or
+    /// [`RegistryError::Conflict`](super::RegistryError::Conflict) when `revision` is not the current revision.
     UpdateQuota(Quota),
-    /// Deletes a quota, and takes it from all apps that have it, unless one of them is
-    /// [locked](super::Fault::Locked).
+    /// Deletes a quota, and removes it from all apps that have it, unless one of them is
+    /// [locked](super::RegistryError::Locked).
     DeleteQuota {
-        /// Whose.
+        /// The tenant of the quota.
         tenant: TenantId,
-        /// Which.
+        /// The id of the quota.
         id: QuotaId,
     },
 }
 
 impl Command {
-    /// The command's name: that of the method which does it alone, if there is one.
+    /// Returns the name of the command, which is the name of the corresponding [`Registry`](super::Registry) method if
+    /// there is one.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {

@@ -1,53 +1,53 @@
-//! Why a registry refuses.
+//! Errors of a registry.
 
 use crate::model::Lock;
 
-/// Why a registry did not do what was asked.
+/// The reason for which a registry did not execute a request.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// There is no such thing, or it is another tenant's.
+    /// The entity does not exist, or belongs to another tenant.
     #[error("not found")]
     NotFound,
     /// The name is taken by another caller of the same kind and tenant.
     #[error("the name is taken")]
     NameTaken,
-    /// The AppKey is taken by another app, of whatever tenant.
-    #[error("the key is taken")]
+    /// The AppKey is taken by another app of any tenant.
+    #[error("the AppKey is taken")]
     KeyTaken,
-    /// The entity has moved on, or is there already.
-    #[error("it has changed meanwhile, or is there already")]
+    /// The entity has changed since the expected revision, or exists already.
+    #[error("the entity was changed meanwhile, or exists already")]
     Conflict,
-    /// Something still stands on it: callers of a tenant, or on a plan.
-    #[error("it is in use")]
+    /// Another entity still refers to the entity, such as a caller to its tenant or plan.
+    #[error("the entity is in use")]
     InUse,
-    /// What names a request that takes effect once named another one before.
-    #[error("another request was made under this key")]
+    /// The key of an idempotent request was used for a different request before.
+    #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,
-    /// There are as many of one kind as there may be: callers of a tenant, credentials of a caller, locks of
-    /// an owner.
-    #[error("there are as many of this kind as there may be: {0}")]
+    /// The maximum number of entities of a kind exists: callers of a tenant, credentials of a caller, or locks of an
+    /// owner.
+    #[error("the maximum of {0} entities of this kind is reached")]
     LimitReached(u32),
-    /// A lock stands on it: of those in the way, the one that holds longest.
+    /// A lock is held on the target. Of several conflicting locks, this is the one that expires last.
     #[error("locked by {}", .0.owner)]
     Locked(Box<Lock>),
-    /// The lock that was to be held does not hold, or not by who asks: it is gone or has expired, or its token
-    /// or its fence is another. Which of these is not told.
-    #[error("the lock is not held, or not with this token and fence")]
+    /// The lock is not held by the client: it is gone or has expired, or the token or the fence is wrong. The error
+    /// deliberately does not distinguish these cases.
+    #[error("the lock is not held, or its token or fence is wrong")]
     LockLost,
-    /// The authority of the [`Actor`](crate::app::Actor) no longer holds: its credential or caller was deleted,
-    /// disabled or narrowed since the request was let in, or has expired.
-    #[error("the credential is not accepted any more")]
+    /// The authority of the [`Actor`](crate::app::Actor) no longer holds: since the request was admitted, its
+    /// credential or caller was deleted, disabled or restricted, or has expired.
+    #[error("the credential is no longer accepted")]
     NotAuthorized,
     /// The subscription that the change needs has lapsed.
     #[error("the subscription has lapsed")]
     Lapsed,
-    /// Nobody would be left who owns everything and has a key that is accepted, now or at the moment in question.
-    #[error("no owner would be left with a key that is accepted")]
+    /// No owner of everything with an accepted key would remain, now or at the given time.
+    #[error("no owner with an accepted key would remain")]
     LastOwner,
     /// The store cannot be reached, or does not answer. The reason is for the log.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// The store holds what cannot be. The reason is for the log.
+    /// The store holds invalid data. The reason is for the log.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
 }

@@ -1,75 +1,75 @@
-//! What a listing asks for: a page of entities, in the order of their ids unless it says otherwise.
+//! Filters of listings. A listing is a page of entities, ordered by id unless stated otherwise.
 
 use std::cmp::Reverse;
 
 use jiff::Timestamp;
 
 use crate::model::{
-    Caller, CallerId, Change, Creator, CredentialId, Entity, EnvironmentId, Grant, EntityKind, PlanId, QuotaId,
-    RouteName, Seq, SubscriptionStatus, Status, TenantId,
+    Caller, CallerId, Change, Creator, CredentialId, Entity, EntityKind, EnvironmentId, Grant, PlanId,
+    QuotaId, RouteName, Seq, Status, SubscriptionStatus, TenantId,
 };
 
-/// A page of tenants.
+/// A filter for a page of tenants.
 #[derive(Debug, Clone, Default)]
 pub struct TenantFilter {
-    /// Only those with exactly this name.
+    /// Only tenants with exactly this name.
     pub name: Option<String>,
-    /// Only those of this standing.
+    /// Only tenants with this subscription status.
     pub standing: Option<SubscriptionStatus>,
-    /// Only those behind this one.
+    /// Only tenants after this id.
     pub after: Option<TenantId>,
-    /// At most so many.
+    /// The maximum number of tenants.
     pub limit: u32,
 }
 
-/// In which order callers are listed.
+/// The order in which callers are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
-    /// By id.
+    /// Ascending by id.
     #[default]
     Id,
-    /// Those made last first; of those made at once, the greater id.
+    /// The newest first. Callers of the same time are ordered by descending id.
     Newest,
 }
 
-/// A page of callers, or, without regard to `offset` and `limit`, all that are counted.
+/// A filter for a page of callers. Counts ignore `offset` and `limit`.
 #[derive(Debug, Clone, Default)]
 pub struct CallerFilter {
-    /// Only those of this tenant.
+    /// Only callers of this tenant.
     pub tenant: Option<TenantId>,
-    /// Only those of this kind, by its [name](crate::app::Caller::kind_name).
+    /// Only callers of this kind, by its [name](crate::app::Caller::kind_name).
     pub kind: Option<&'static str>,
-    /// Only those with exactly this name.
+    /// Only callers with exactly this name.
     pub name: Option<String>,
-    /// Only those whose name holds this text; ASCII letters count without their case.
+    /// Only callers whose name contains this text; the case of ASCII letters is ignored.
     pub contains: Option<String>,
-    /// Only those in this state.
+    /// Only callers in this state.
     pub status: Option<Status>,
-    /// Only those on this plan.
+    /// Only callers with this plan.
     pub plan: Option<PlanId>,
     /// Only the app with this AppKey.
     pub app_key: Option<String>,
-    /// Only apps made by such.
+    /// Only apps with this creator.
     pub creator: Option<Creator>,
-    /// Only those with grants, or only those without.
+    /// Only callers with grants (`true`), or only callers without (`false`).
     pub granted: Option<bool>,
-    /// Only apps with this quota; `Some(None)` is those without any.
+    /// Only apps with this quota; `Some(None)` selects apps without one.
     pub quota: Option<Option<QuotaId>>,
-    /// Only these.
+    /// Only the callers with these ids.
     pub among: Option<Vec<CallerId>>,
-    /// Only those whose id is behind this one.
+    /// Only callers after this id.
     pub after: Option<CallerId>,
-    /// In which order.
+    /// The order of the callers.
     pub order: Order,
-    /// Without the first so many.
+    /// The number of callers to skip.
     pub offset: u64,
-    /// At most so many.
+    /// The maximum number of callers.
     pub limit: u32,
 }
 
 impl CallerFilter {
-    /// Whether a caller is one of those that are asked for, on whatever page; of its grants, the caller's
-    /// record tells nothing.
+    /// Returns `true` if a caller matches the filter, on any page. The record of a caller does not contain its grants,
+    /// so `granted` is not checked.
     #[must_use]
     pub fn matches(&self, caller: &Caller) -> bool {
         let app = caller.app();
@@ -89,49 +89,49 @@ impl CallerFilter {
     }
 }
 
-/// A page of credentials.
+/// A filter for a page of credentials.
 #[derive(Debug, Clone, Default)]
 pub struct CredentialFilter {
-    /// Only those of this tenant.
+    /// Only credentials of this tenant.
     pub tenant: Option<TenantId>,
-    /// Only those of this caller.
+    /// Only credentials of this caller.
     pub caller: Option<CallerId>,
-    /// Only those behind this one.
+    /// Only credentials after this id.
     pub after: Option<CredentialId>,
-    /// At most so many.
+    /// The maximum number of credentials.
     pub limit: u32,
 }
 
-/// A page of grants, or, without regard to `offset` and `limit`, all that are counted.
+/// A filter for a page of grants. Counts ignore `offset` and `limit`.
 #[derive(Debug, Clone, Default)]
 pub struct GrantFilter {
-    /// Only those of this tenant.
+    /// Only grants of this tenant.
     pub tenant: Option<TenantId>,
-    /// Only those of these callers.
+    /// Only grants of these callers.
     pub callers: Option<Vec<CallerId>>,
-    /// Only those of callers whose name holds this text; ASCII letters count without their case.
+    /// Only grants of callers whose name contains this text; the case of ASCII letters is ignored.
     pub caller_contains: Option<String>,
-    /// Only those for this route.
+    /// Only grants for this route.
     pub route: Option<RouteName>,
-    /// Only those for routes whose name holds this text, likewise.
+    /// Only grants for routes whose name contains this text; the case of ASCII letters is ignored.
     pub route_contains: Option<String>,
-    /// Only those for this environment.
+    /// Only grants for this environment.
     pub environment: Option<EnvironmentId>,
-    /// Without the first so many.
+    /// The number of grants to skip.
     pub offset: u64,
-    /// At most so many.
+    /// The maximum number of grants.
     pub limit: u32,
 }
 
 impl GrantFilter {
-    /// Whether a route is one that grants are asked for of.
+    /// Returns `true` if a route matches the filter.
     #[must_use]
     pub fn matches_route(&self, route: &RouteName) -> bool {
         self.route.as_ref().is_none_or(|asked| route == asked)
             && self.route_contains.as_ref().is_none_or(|text| holds(route.as_str(), text))
     }
 
-    /// Whether a grant is one of those that are asked for, on whatever page; its caller has this name.
+    /// Returns `true` if a grant, whose caller has this name, matches the filter, on any page.
     #[must_use]
     pub fn matches(&self, grant: &Grant, caller: &str) -> bool {
         self.tenant.as_ref().is_none_or(|tenant| grant.tenant == *tenant)
@@ -142,43 +142,44 @@ impl GrantFilter {
     }
 }
 
-/// Those made last first; of those made at once, the greater id.
+/// Sorts the newest first. Items of the same time are ordered by descending id.
 pub(super) fn newest_first<T, I: Ord>(mut all: Vec<T>, made: impl Fn(&T) -> (Timestamp, I)) -> Vec<T> {
     all.sort_by_cached_key(|it| Reverse(made(it)));
     all
 }
 
-/// Whether a name holds a text; ASCII letters count without their case.
+/// Returns `true` if a name contains a text; the case of ASCII letters is ignored.
 fn holds(name: &str, text: &str) -> bool {
     name.to_ascii_lowercase().contains(&text.to_ascii_lowercase())
 }
 
-/// How many changes are looked through for one page, unless it is asked for those of one entity: somebody who
-/// changed nothing would otherwise be looked for in all of the log.
+/// The maximum number of changes that are examined for one page, unless the page is of one entity. Without it, a search
+/// for an actor without changes would read the whole log.
 pub(super) const LOOKED_THROUGH: u64 = 100_000;
 
-/// A page of the change log, in its order.
+/// A filter for a page of the change log, in its order.
 #[derive(Debug, Clone, Default)]
 pub struct ChangeFilter {
-    /// Only those of entities of this kind.
+    /// Only changes of entities of this kind.
     pub kind: Option<EntityKind>,
-    /// Only those of entities with this id.
+    /// Only changes of entities with this id.
     pub id: Option<String>,
-    /// Only those made by [who](crate::app::Actor::who) this is.
+    /// Only changes by this [actor](crate::app::Actor::name).
     pub actor: Option<String>,
-    /// Only those after this one.
+    /// Only changes after this number.
     pub after: Seq,
-    /// At most so many.
+    /// The maximum number of changes.
     pub limit: u32,
 }
 
 impl ChangeFilter {
-    /// The last change to look at, of so many.
+    /// Returns the last change to examine, given the number of the last change of the log.
     pub(super) fn until(&self, last: Seq) -> Seq {
         if self.id.is_some() { last } else { last.min(self.after.saturating_add(LOOKED_THROUGH)) }
     }
 
-    /// Where to go on, when so many were found, up to a number.
+    /// Returns the change after which the next page begins, given the changes that were found and the last change of
+    /// the log.
     pub(super) fn next(&self, found: &[ChangeWithPrevious], last: Seq) -> Option<Seq> {
         let end = match found.last() {
             Some(past) if found.len() >= self.limit as usize => past.change.seq,
@@ -188,23 +189,23 @@ impl ChangeFilter {
     }
 }
 
-/// A change, and what there was before it.
+/// A change with the previous state of its entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeWithPrevious {
     /// The change.
     pub change: Change,
-    /// The entity as it was before, when it was there.
+    /// The entity before the change, if it existed.
     pub before: Option<Entity>,
-    /// What chains it to the changes before, when the registry chains them.
+    /// The hash of the change in the hash chain, if the registry has one.
     pub hash: Option<[u8; 32]>,
 }
 
-/// A page of the change log, and where the next one begins.
+/// A page of the change log with the position of the next page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
-    /// What was found: not always as many as were asked for, even when there are more.
+    /// The changes that were found. There may be fewer than the limit even when more follow.
     pub changes: Vec<ChangeWithPrevious>,
-    /// After which change to go on; `None` at the end of the log.
+    /// The change after which to continue; `None` at the end of the log.
     pub next: Option<Seq>,
 }
 

@@ -1,4 +1,4 @@
-//! Requests that take effect once, however often they are sent.
+//! Idempotent requests: each takes effect once, however often it is sent.
 
 use std::time::Duration;
 
@@ -7,61 +7,66 @@ use jiff::Timestamp;
 use super::{Command, RegistryError, Transaction, execute};
 use crate::model::Entity;
 
-/// How long the record of a request is kept.
+/// The retention of a stored response.
 const RETENTION: Duration = Duration::from_hours(24);
 
-/// The most records that are kept. One that was dropped early would let its request take effect twice, so
-/// beyond that no more are taken.
+/// The maximum number of stored responses. If an older response were removed early, its request could take effect
+/// twice; so at the limit new requests are refused.
 const MAX_RESPONSE_BYTES: u64 = 100_000;
 
-/// Makes the answer to a request of what was done for it.
+/// Builds the response to a request from the entities that its commands returned.
 type Answer<'a> = Box<dyn FnOnce(&[Entity]) -> Result<Vec<u8>, RegistryError> + Send + 'a>;
 
-/// What a request that takes effect once is known by, and what is kept of it.
+/// An idempotent request: its key and the response to store.
 pub struct IdempotentRequest<'a> {
-    /// Names it: a hash over who asks and the key that they chose.
+    /// The key: a hash of the caller and the key that the caller chose.
     pub key: [u8; 32],
-    /// A hash over all that it asks for.
+    /// The fingerprint: a hash of the whole request.
     pub fingerprint: [u8; 32],
-    /// Makes the answer to be kept; with an error of it, nothing is done. It may hold secrets: seal them.
+    /// Builds the response to store; its error rolls the transaction back. A response may contain secrets: seal them.
     pub answer: Answer<'a>,
 }
 
-/// What is kept of a request that took effect.
+/// The stored response to a request that took effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredResponse {
-    /// As [`Once::fingerprint`].
+    /// The [fingerprint](IdempotentRequest::fingerprint) of the request.
     pub fingerprint: [u8; 32],
-    /// Its answer.
+    /// The response.
     pub answer: Vec<u8>,
-    /// The first moment at which it is no longer kept.
+    /// The first moment at which the response is no longer stored.
     pub expires_at: Timestamp,
 }
 
 impl StoredResponse {
-    /// The answer, when it is that to a request of this fingerprint.
+    /// Returns the response if it belongs to a request with this fingerprint.
     ///
     /// # Errors
-    /// [`Fault::Reused`].
+    /// [`RegistryError::IdempotencyKeyReused`] otherwise.
     pub fn answers(self, fingerprint: &[u8; 32]) -> Result<Vec<u8>, RegistryError> {
-        if self.fingerprint == *fingerprint { Ok(self.answer) } else { Err(RegistryError::IdempotencyKeyReused) }
+        if self.fingerprint == *fingerprint {
+            Ok(self.answer)
+        } else {
+            Err(RegistryError::IdempotencyKeyReused)
+        }
     }
 }
 
-/// What became of a request that takes effect once: its answer.
+/// The outcome of an idempotent request, with its response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdempotentOutcome {
-    /// It took effect.
+    /// The request took effect now.
     Executed(Vec<u8>),
-    /// It took effect before.
+    /// The request took effect before.
     Replayed(Vec<u8>),
 }
 
-/// The answer to a request that took effect before, when one is kept; else, room for it. To be asked in a
-/// transaction before anything is done for the request, whose answer [`keep`] keeps there.
+/// Returns the stored response of a request that took effect before, or `None` after it has made room for one. Call
+/// this in a transaction before you do anything for the request, and store its response there with [`keep`].
 ///
 /// # Errors
-/// [`Fault::Reused`] when it was another request; [`Fault::Unavailable`] when as many are kept as may be.
+/// [`RegistryError::IdempotencyKeyReused`] when the key was used for a different request; [`RegistryError::Unavailable`] when the maximum number of
+/// responses is stored.
 pub async fn find_replay(
     tx: &mut dyn Transaction,
     key: &[u8; 32],
@@ -72,15 +77,17 @@ pub async fn find_replay(
         return kept.answers(fingerprint).map(Some);
     }
     if tx.purge_expired().await? >= MAX_RESPONSE_BYTES {
-        return Err(RegistryError::Unavailable(format!("{MAX_RESPONSE_BYTES} answers are kept for a day, and no more")));
+        return Err(RegistryError::Unavailable(format!(
+            "{MAX_RESPONSE_BYTES} idempotent responses are stored: retry later"
+        )));
     }
     Ok(None)
 }
 
-/// Keeps the answer to a request for which something was done in this transaction.
+/// Stores the response to a request that took effect in this transaction.
 ///
 /// # Errors
-/// What the transaction answers.
+/// The errors of the transaction.
 pub async fn store_response(
     tx: &mut dyn Transaction,
     key: &[u8; 32],
@@ -91,10 +98,11 @@ pub async fn store_response(
     tx.store_response(key, StoredResponse { fingerprint, answer, expires_at }).await
 }
 
-/// As [`execute`], unless it was done before. To be called in a transaction, as that is.
+/// Executes commands, unless they were executed before under the same key. Call this in a transaction, like
+/// [`execute`].
 ///
 /// # Errors
-/// As [`Registry::execute_once`](super::Registry::execute_once). The transaction is then to be given up.
+/// The errors of [`Registry::execute_idempotent`](super::Registry::execute_once). Roll the transaction back after an error.
 pub async fn execute_idempotent(
     tx: &mut dyn Transaction,
     commands: Vec<Command>,

@@ -1,8 +1,8 @@
-//! What a lock is acquired by.
+//! The parameters of a new lock.
 
 use jiff::Timestamp;
 
-use crate::model::{CallerId, LockedRequests, Lease, Lock, LockId, LockTarget, TenantId, TokenDigest};
+use crate::model::{CallerId, Lease, Lock, LockId, LockTarget, LockedRequests, TenantId, TokenDigest};
 
 /// A lock to be acquired.
 ///
@@ -27,36 +27,36 @@ use crate::model::{CallerId, LockedRequests, Lease, Lock, LockId, LockTarget, Te
 ///     token: token.digest(),
 /// };
 /// let lock = registry.acquire_lock(lock, &Actor::system("example")).await?;
-/// // To its holder, once: the id, the fence, and the token, which nobody else has.
+/// // The holder gets the id, the fence and, only once, the token, which is stored nowhere.
 /// println!("{} {} {}", lock.id, lock.fence, token.expose());
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone)]
 pub struct NewLock {
-    /// Its id; the registry refuses one that is taken with [`Fault::Conflict`](super::Fault::Conflict).
+    /// The id of the lock. A taken id fails with [`RegistryError::Conflict`](super::RegistryError::Conflict).
     pub id: LockId,
-    /// Whose requests it is to stop; `None` is everybody's.
+    /// The tenant whose requests the lock stops; `None` is every tenant.
     pub tenant: Option<TenantId>,
-    /// What it is to stand on.
+    /// The target of the lock.
     pub target: LockTarget,
-    /// The name of its owner; shown to whoever is refused.
+    /// The name of the owner, which is shown to stopped callers.
     pub owner: String,
-    /// The caller that is to hold it, where the owner is one. Who holds at most [`MAX_LOCKS`](crate::app::MAX_LOCKS) is
-    /// told by this id, or else by the owner's name.
+    /// The caller that holds the lock, if the owner is a caller. The maximum number of locks,
+    /// [`MAX_LOCKS`](crate::app::MAX_LOCKS), applies to this id, or else to the owner's name.
     pub holder: Option<CallerId>,
-    /// Why; shown to who is refused.
+    /// The reason, which is shown to stopped callers.
     pub reason: String,
-    /// Which requests it is to stop.
+    /// The requests that the lock stops.
     pub covers: LockedRequests,
-    /// How long it is to hold.
+    /// The duration of the lock.
     pub lasts: Lease,
-    /// What its token is to be known by.
+    /// The digest of the lock's token.
     pub token: TokenDigest,
 }
 
 impl NewLock {
-    /// The lock as it is at first.
+    /// Returns the lock in its initial state.
     #[must_use]
     pub fn into_lock(self, now: Timestamp, fence: u64) -> Lock {
         Lock {

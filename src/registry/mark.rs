@@ -1,4 +1,4 @@
-//! A place in the history of a store, by which it is recognised.
+//! A position in the history of a store, by which the store is recognised.
 
 use crate::model::Seq;
 
@@ -13,13 +13,13 @@ pub struct Mark {
     pub last: Seq,
     /// The number of the change that was asked about.
     pub at: Seq,
-    /// The hash of that change, which is over all changes before it, when the store has one.
+    /// The hash of that change, which covers all changes before it, if the store has hashes.
     pub hash: Option<[u8; 32]>,
 }
 
 impl Mark {
-    /// Returns `true` if a store that says this has the history of one that said `before` of the same change: it is
-    /// the same store, or a copy of it, and nothing that was there is missing.
+    /// Returns `true` if a store with this mark continues the history that `before` describes: both marks are of the
+    /// same change, it is the same store or a copy of it, and no change is missing.
     #[must_use]
     pub fn continues(&self, before: &Self) -> bool {
         (&self.store, self.epoch) == (&before.store, before.epoch)

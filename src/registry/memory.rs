@@ -1,9 +1,9 @@
-//! A registry in the process's memory: for tests, and for services that fill it themselves at start.
+//! A registry in memory, for tests and for services that fill it at startup.
 //!
-//! Nothing survives the end of the process.
+//! All data is lost at the end of the process.
 
-mod transaction;
 mod state;
+mod transaction;
 
 use std::{
     cmp::Reverse,
@@ -19,18 +19,18 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    AuthorizedWork, CallerFilter, ChangeFilter, CredentialFilter, Outcome, RegistryError, GrantFilter, History, StoredResponse, Order, Registry,
-    TenantFilter, UnitOfWork, filter::newest_first,
+    AuthorizedWork, CallerFilter, ChangeFilter, CredentialFilter, GrantFilter, History, Order, Outcome,
+    Registry, RegistryError, StoredResponse, TenantFilter, UnitOfWork, filter::newest_first,
 };
 use crate::{
-    model::{
-        Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, ApigInstance, Grant, GrantId, EntityKind,
-        Lock, LockId, Plan, PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle, ThrottleId,
-    },
     clock::Clock,
+    model::{
+        Actor, ApigInstance, Caller, CallerId, Change, Credential, CredentialId, Entity, EntityKind, Grant,
+        GrantId, Lock, LockId, Plan, PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle, ThrottleId,
+    },
 };
-use transaction::MemoryTransaction;
 use state::State;
+use transaction::MemoryTransaction;
 
 /// A registry in memory.
 ///
@@ -47,7 +47,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// An empty registry.
+    /// Creates an empty registry.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, state: Mutex::default(), seq: watch::Sender::new(0) }
@@ -58,7 +58,7 @@ impl Memory {
     }
 }
 
-/// A page of what is kept by id.
+/// Returns a page of a map, ordered by id.
 fn page<I: Ord, T: Clone>(
     all: &BTreeMap<I, T>,
     after: Option<&I>,
@@ -76,13 +76,17 @@ fn paged<'a, T: Clone + 'a>(found: impl Iterator<Item = &'a T>, offset: u64, lim
 
 #[async_trait]
 impl Registry for Memory {
-    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), RegistryError> {
+    async fn run_transaction(
+        &self,
+        work: &mut AuthorizedWork<'_>,
+        actor: &Actor,
+    ) -> Result<(), RegistryError> {
         let (mut state, now) = (self.state(), self.clock.now().time);
         let mut draft = MemoryTransaction::begin(&mut state, now, actor);
-        // Nothing in it may wait, so that the lock is not held across a wait.
+        // The work may only wait for this transaction, which never waits, so the mutex is not held across an await.
         let end = match pin!(work.run(&mut draft)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(end) => end?,
-            Poll::Pending => return Err(RegistryError::Unavailable("a transaction in memory waited".into())),
+            Poll::Pending => return Err(RegistryError::Unavailable("a memory transaction waited".into())),
         };
         if end == Outcome::Commit {
             draft.commit();
@@ -101,7 +105,8 @@ impl Registry for Memory {
     }
 
     async fn gateway(&self, project_id: &str, instance_id: &str) -> Result<Tenant, RegistryError> {
-        let is = |gateway: &ApigInstance| gateway.project_id == project_id && gateway.instance_id == instance_id;
+        let is =
+            |gateway: &ApigInstance| gateway.project_id == project_id && gateway.instance_id == instance_id;
         let is = |tenant: &&Tenant| tenant.gateway.as_ref().is_some_and(is);
         self.state().tenants.values().find(is).cloned().ok_or(RegistryError::NotFound)
     }

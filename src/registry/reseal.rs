@@ -1,25 +1,25 @@
-//! Seals every secret anew with the current key, beside whoever uses the registry.
+//! Seals all secrets again with the current key while the registry is in use.
 
-use super::{CallerFilter, Command, CredentialFilter, RegistryError, Registry, SecretRef};
+use super::{CallerFilter, Command, CredentialFilter, Registry, RegistryError, SecretRef};
 use crate::model::{Actor, App, Credential, Sealed, Sealer, TenantId, UnsealError};
 
-/// How many are read, and changed together, at once.
+/// The number of secrets that are read, and changed in one transaction.
 const PAGE: u32 = 100;
-/// How often what changed meanwhile is looked at again.
+/// The maximum number of attempts for a secret that changes meanwhile.
 const ROUNDS: u32 = 10;
 
-/// What sealing anew came to.
+/// The result of sealing all secrets again.
 #[derive(Debug, Default)]
 pub struct Resealed {
-    /// How many were sealed anew.
+    /// The number of secrets that were sealed again.
     pub resealed: u64,
-    /// How many were sealed with the current key before.
+    /// The number of secrets that were sealed with the current key already.
     pub up_to_date: u64,
-    /// Which could not be read, and why.
+    /// The secrets that could not be unsealed, each with the reason.
     pub unreadable: Vec<(String, UnsealError)>,
 }
 
-/// A secret that is sealed with another key than the current one.
+/// A secret that is sealed with a key other than the current one.
 struct StaleSecret {
     tenant: TenantId,
     secret: SecretRef,
@@ -28,7 +28,7 @@ struct StaleSecret {
 }
 
 impl StaleSecret {
-    /// The command that seals it anew.
+    /// Returns the command that replaces the secret by one sealed with the current key.
     fn anew(self, sealer: &Sealer) -> Result<Command, (String, UnsealError)> {
         let place = match &self.secret {
             SecretRef::App(id) => App::seal_context(&self.tenant, id),
@@ -46,14 +46,18 @@ impl StaleSecret {
     }
 }
 
-/// Seals every secret of a registry with the sealer's current key that is sealed with another, a few in each
-/// transaction. What was done stays when it is broken off; done again, it goes on. Whoever changes a secret
-/// meanwhile wins.
+/// Seals every secret of a registry with the sealer's current key, unless it is sealed with that key already. Each
+/// transaction changes a few secrets. After an interruption the finished part stays, and another run continues. When
+/// another client changes a secret meanwhile, that change wins.
 ///
 /// # Errors
-/// Only [`Fault::Unavailable`] and [`Fault::Corrupt`], and [`Fault::Conflict`] when secrets change faster than they
-/// can be sealed.
-pub async fn reseal(registry: &dyn Registry, sealer: &Sealer, actor: &Actor) -> Result<Resealed, RegistryError> {
+/// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`], and [`RegistryError::Conflict`] when secrets change faster than they can
+/// be sealed.
+pub async fn reseal(
+    registry: &dyn Registry,
+    sealer: &Sealer,
+    actor: &Actor,
+) -> Result<Resealed, RegistryError> {
     let mut told = Resealed::default();
     let mut apps = CallerFilter { kind: Some("app"), limit: PAGE, ..CallerFilter::default() };
     loop {
@@ -107,7 +111,7 @@ impl Resealed {
         }
         match registry.execute(commands.clone(), actor).await {
             Ok(done) => self.resealed += done.len() as u64,
-            // One of them has changed: one by one, those that have not.
+            // One of the secrets has changed: run the commands one by one, so that the others succeed.
             Err(RegistryError::Conflict | RegistryError::NotFound) => {
                 for command in commands {
                     self.one(registry, sealer, actor, command).await?;
@@ -118,7 +122,7 @@ impl Resealed {
         Ok(())
     }
 
-    /// A secret that may change, or go, meanwhile.
+    /// Seals a single secret, which may be changed or deleted meanwhile.
     async fn one(
         &mut self,
         registry: &dyn Registry,

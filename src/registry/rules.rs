@@ -1,4 +1,4 @@
-//! What every registry holds its changes to, whatever it keeps them in.
+//! Integrity rules shared by all registries.
 
 mod authorize;
 mod import;
@@ -12,144 +12,151 @@ pub use import::{ImportConflict, find_conflict};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Command, RegistryError, StoredResponse, NewCaller, SecretRef};
+use super::{Command, NewCaller, RegistryError, SecretRef, StoredResponse};
 use crate::model::{
-    Access, Caller, CallerEdit, CallerId, CallerKind, Credential, CredentialEdit, CredentialId,
-    CredentialKind, Digest, Entity, Grant, GrantId, Lock, LockId, Plan, PlanId, Quota, QuotaId, Sealed,
-    Status, LockTarget, Tenant, TenantId, Throttle, ThrottleId, ChangeKind,
+    Access, Caller, CallerEdit, CallerId, CallerKind, ChangeKind, Credential, CredentialEdit, CredentialId,
+    CredentialKind, Digest, Entity, Grant, GrantId, Lock, LockId, LockTarget, Plan, PlanId, Quota, QuotaId,
+    Sealed, Status, Tenant, TenantId, Throttle, ThrottleId,
 };
 
-/// The kind of resource that an administrator's scopes name.
+/// The kind of resource in an administrator's scopes.
 const ADMIN_RESOURCE: &str = "admin";
 
-/// A store within one transaction: what the rules ask of it, and how they change it.
+/// A transaction of a store: the queries and changes that the rules need.
 ///
-/// Nobody else writes while it is open. What it reads includes what it has written. Every reading may fail
-/// with [`Fault::Unavailable`] and [`Fault::Corrupt`].
+/// There is no other writer while the transaction is open. Its queries see its own changes. Every query may fail with
+/// [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
 #[async_trait]
 pub trait Transaction: Send {
-    /// The moment of everything in it, by the registry's clock.
+    /// Returns the time of the transaction by the registry's clock.
     fn now(&self) -> Timestamp;
 
-    /// A tenant.
+    /// Returns a tenant.
     async fn tenant(&mut self, id: &TenantId) -> Result<Option<Tenant>, RegistryError>;
 
-    /// Whether there is a tenant with this one's id, or with its project and instance.
+    /// Returns `true` if there is a tenant with the id of this one, or with its project and instance.
     async fn has_tenant(&mut self, like: &Tenant) -> Result<bool, RegistryError>;
 
-    /// Whether a tenant has a caller.
+    /// Returns `true` if a tenant has a caller.
     async fn has_callers(&mut self, tenant: &TenantId) -> Result<bool, RegistryError>;
 
-    /// A caller of a tenant.
+    /// Returns a caller of a tenant.
     async fn caller(&mut self, tenant: &TenantId, id: &CallerId) -> Result<Option<Caller>, RegistryError>;
 
-    /// Whether any tenant has a caller of this id.
+    /// Returns `true` if any tenant has a caller with this id.
     async fn has_caller(&mut self, id: &CallerId) -> Result<bool, RegistryError>;
 
-    /// How many callers of this one's kind its tenant has.
+    /// Returns the number of callers with the tenant and the kind of this one.
     async fn count_same_kind(&mut self, caller: &Caller) -> Result<u64, RegistryError>;
 
-    /// Whether another caller of this one's tenant and kind has its name.
+    /// Returns `true` if another caller of the same tenant and kind has the name of this one.
     async fn name_taken(&mut self, caller: &Caller) -> Result<bool, RegistryError>;
 
-    /// Whether another caller, of any tenant, has this one's AppKey.
+    /// Returns `true` if another caller of any tenant has the AppKey of this one.
     async fn has_app_key(&mut self, caller: &Caller) -> Result<bool, RegistryError>;
 
-    /// A credential of a tenant.
-    async fn credential(&mut self, tenant: &TenantId, id: &CredentialId)
-    -> Result<Option<Credential>, RegistryError>;
+    /// Returns a credential of a tenant.
+    async fn credential(
+        &mut self,
+        tenant: &TenantId,
+        id: &CredentialId,
+    ) -> Result<Option<Credential>, RegistryError>;
 
-    /// Whether any tenant has a credential of this id.
+    /// Returns `true` if any tenant has a credential with this id.
     async fn has_credential(&mut self, id: &CredentialId) -> Result<bool, RegistryError>;
 
-    /// Whether any tenant has a credential of this digest.
+    /// Returns `true` if any tenant has a credential with this digest.
     async fn has_digest(&mut self, digest: &Digest) -> Result<bool, RegistryError>;
 
-    /// The administrators that own everything and are enabled.
+    /// Returns the enabled administrators that own everything.
     async fn owners(&mut self) -> Result<Vec<Caller>, RegistryError>;
 
-    /// The credentials of a caller, by id.
+    /// Returns the credentials of a caller, ordered by id.
     async fn credentials_of(&mut self, caller: &Caller) -> Result<Vec<Credential>, RegistryError>;
 
-    /// A plan.
+    /// Returns a plan.
     async fn plan(&mut self, id: &PlanId) -> Result<Option<Plan>, RegistryError>;
 
-    /// Whether a caller is on a plan.
+    /// Returns `true` if a caller has the plan.
     async fn plan_in_use(&mut self, plan: &PlanId) -> Result<bool, RegistryError>;
 
-    /// A lock, expired or not.
+    /// Returns a lock, expired or not.
     async fn lock(&mut self, id: &LockId) -> Result<Option<Lock>, RegistryError>;
 
-    /// Every lock whose target [meets](Target::meets) this one, by id: expired ones, and those of other tenants
-    /// too.
+    /// Returns every lock whose target [meets](Target::meets) this one, ordered by id. Expired locks and locks of other
+    /// tenants are included.
     async fn locks_on(&mut self, target: &LockTarget) -> Result<Vec<Lock>, RegistryError>;
 
-    /// The number of locks of this [holder](Lock::holder), expired ones too.
+    /// Returns the number of locks of this [holder](Lock::holder), including expired ones.
     async fn count_held_by(&mut self, holder: &str) -> Result<u64, RegistryError>;
 
-    /// The greatest fence that a lock was ever made with, whatever became of it; 0 when there was none.
+    /// Returns the greatest fence that any lock ever had, including deleted locks, or 0.
     async fn last_fence(&mut self) -> Result<u64, RegistryError>;
 
-    /// Every lock that no longer holds, by id.
+    /// Returns every expired lock, ordered by id.
     async fn expired_locks(&mut self) -> Result<Vec<Lock>, RegistryError>;
 
-    /// A grant of a tenant.
+    /// Returns a grant of a tenant.
     async fn grant(&mut self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>, RegistryError>;
 
-    /// Whether any tenant has a grant of this id.
+    /// Returns `true` if any tenant has a grant with this id.
     async fn has_grant(&mut self, id: &GrantId) -> Result<bool, RegistryError>;
 
-    /// The grant that [is like](Grant::is_like) this one.
+    /// Returns the grant that [is like](Grant::is_same_grant) this one.
     async fn grant_like(&mut self, like: &Grant) -> Result<Option<Grant>, RegistryError>;
 
-    /// The grants of a caller, by id.
+    /// Returns the grants of a caller, ordered by id.
     async fn grants_of(&mut self, caller: &Caller) -> Result<Vec<Grant>, RegistryError>;
 
-    /// A throttle of a tenant.
-    async fn throttle(&mut self, tenant: &TenantId, id: &ThrottleId) -> Result<Option<Throttle>, RegistryError>;
+    /// Returns a throttle of a tenant.
+    async fn throttle(
+        &mut self,
+        tenant: &TenantId,
+        id: &ThrottleId,
+    ) -> Result<Option<Throttle>, RegistryError>;
 
-    /// Whether any tenant has a throttle of this id.
+    /// Returns `true` if any tenant has a throttle with this id.
     async fn has_throttle(&mut self, id: &ThrottleId) -> Result<bool, RegistryError>;
 
-    /// The throttles of a tenant, by id.
+    /// Returns the throttles of a tenant, ordered by id.
     async fn throttles(&mut self, tenant: &TenantId) -> Result<Vec<Throttle>, RegistryError>;
 
-    /// A quota of a tenant.
+    /// Returns a quota of a tenant.
     async fn quota(&mut self, tenant: &TenantId, id: &QuotaId) -> Result<Option<Quota>, RegistryError>;
 
-    /// Whether any tenant has a quota of this id.
+    /// Returns `true` if any tenant has a quota with this id.
     async fn has_quota(&mut self, id: &QuotaId) -> Result<bool, RegistryError>;
 
-    /// The quotas of a tenant, by id.
+    /// Returns the quotas of a tenant, ordered by id.
     async fn quotas(&mut self, tenant: &TenantId) -> Result<Vec<Quota>, RegistryError>;
 
-    /// Some of the apps that have a quota, if any has.
+    /// Returns some of the apps that have a quota. The result is empty only if no app has it.
     async fn apps_with_quota(&mut self, quota: &QuotaId) -> Result<Vec<Caller>, RegistryError>;
 
-    /// Whether there is nothing, or nothing but plans: those come from a configuration too.
+    /// Returns `true` if the store is empty except for plans, which a configuration may have created.
     async fn is_empty(&mut self) -> Result<bool, RegistryError>;
 
-    /// Makes a change and its row in the change log.
+    /// Writes a change and its row in the change log.
     async fn write(&mut self, verb: ChangeKind, entity: Entity) -> Result<(), RegistryError>;
 
-    /// Notes when a credential that is there was last used, unless a later use is noted. Not a change.
+    /// Records the last use of an existing credential, unless a later use is recorded. A last use is not a change.
     async fn record_last_used(&mut self, id: &CredentialId, at: Timestamp) -> Result<(), RegistryError>;
 
-    /// The record of a request that takes effect once, expired or not.
+    /// Returns the stored response of an idempotent request, expired or not.
     async fn stored_response(&mut self, key: &[u8; 32]) -> Result<Option<StoredResponse>, RegistryError>;
 
-    /// Keeps such a record. No change: the log does not tell of it.
+    /// Stores the response of an idempotent request. This is not a change and does not appear in the change log.
     async fn store_response(&mut self, key: &[u8; 32], kept: StoredResponse) -> Result<(), RegistryError>;
 
-    /// Drops the records that have expired, and says how many are left.
+    /// Removes expired responses and returns the number of those that remain.
     async fn purge_expired(&mut self) -> Result<u64, RegistryError>;
 }
 
-/// Does one thing after the other; returns, for each, the entity as it is since, or as it last was, as
-/// [`Registry::execute`](super::Registry::execute) says.
+/// Executes commands in order and returns an entity for each, as described at
+/// [`Registry::execute`](super::Registry::execute).
 ///
 /// # Errors
-/// That of the first which cannot be done. The transaction is then to be given up.
+/// The error of the first command that fails. Roll the transaction back after an error.
 pub async fn execute(tx: &mut dyn Transaction, commands: Vec<Command>) -> Result<Vec<Entity>, RegistryError> {
     let mut done = Vec::with_capacity(commands.len());
     let mut rules = Rules { tx, held: Vec::new() };
@@ -161,12 +168,13 @@ pub async fn execute(tx: &mut dyn Transaction, commands: Vec<Command>) -> Result
 
 struct Rules<'a> {
     tx: &'a mut dyn Transaction,
-    /// The locks that who asks has proven to hold.
+    /// The locks that the client has proven to hold.
     held: Vec<LockId>,
 }
 
 impl Rules<'_> {
-    /// The entity as it is since, or as it last was; none when there is nothing left to release, or to tell.
+    /// Executes a command. Returns the entity in its new or last state, or `None` when the command has no entity to
+    /// return.
     async fn execute(&mut self, command: Command) -> Result<Option<Entity>, RegistryError> {
         let done = match command {
             Command::AssertUnchanged(entity) => {
@@ -256,7 +264,7 @@ impl Rules<'_> {
         done.map(Some)
     }
 
-    /// Whether there is an owner with a key that is accepted now and beyond a moment, for changes.
+    /// Checks that an owner has a key that is accepted now and after `beyond`, and that permits changes.
     async fn keep_owner(&mut self, beyond: Option<Timestamp>) -> Result<(), RegistryError> {
         let beyond = beyond.unwrap_or(Timestamp::MIN).max(self.tx.now());
         for owner in self.tx.owners().await? {
@@ -273,7 +281,7 @@ impl Rules<'_> {
         Err(RegistryError::LastOwner)
     }
 
-    /// What stands in the place of an entity.
+    /// Returns the current state of an entity.
     async fn current(&mut self, like: &Entity) -> Result<Option<Entity>, RegistryError> {
         Ok(match like {
             Entity::Tenant(it) => self.tx.tenant(&it.id).await?.map(Entity::Tenant),
@@ -359,7 +367,7 @@ impl Rules<'_> {
         self.record(ChangeKind::Deleted, Entity::Caller(caller)).await
     }
 
-    /// Whether name and key of a caller are free for it, and its plan and its quota are there.
+    /// Checks that the name and the AppKey of a caller are free, and that its plan and its quota exist.
     async fn check_references(&mut self, caller: &Caller) -> Result<(), RegistryError> {
         ensure_not(self.tx.name_taken(caller).await?, RegistryError::NameTaken)?;
         ensure_not(caller.app().is_some() && self.tx.has_app_key(caller).await?, RegistryError::KeyTaken)?;
@@ -452,7 +460,7 @@ fn ensure_not(so: bool, fault: RegistryError) -> Result<(), RegistryError> {
     if so { Err(fault) } else { Ok(()) }
 }
 
-/// Whether an entity is still at the revision that a change is based on.
+/// Checks that an entity still has the revision that a change is based on.
 fn check_revision(expected: Option<u64>, revision: u64) -> Result<(), RegistryError> {
     ensure_not(expected.is_some_and(|expected| expected != revision), RegistryError::Conflict)
 }

@@ -1,25 +1,25 @@
-//! The secrets that a store is used with, by values that tell them apart and reveal nothing.
+//! Fingerprints of the secrets that a store is used with. They distinguish secrets and reveal nothing.
 
 use crate::model::{Peppers, Sealer};
 
-/// One version of a secret, by what may be known of it.
+/// The fingerprint of one version of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretCheck {
     /// `pepper` or `seal key`.
     pub kind: &'static str,
-    /// Its version.
+    /// The version of the secret.
     pub version: u32,
-    /// A value that tells it from another of its version.
+    /// A value that distinguishes the secret from another one with the same version.
     pub value: String,
 }
 
-/// The kind of what keys the digests of credentials.
+/// The kind of the secrets that key the digests of credentials.
 pub(crate) const PEPPER: &str = "pepper";
-/// The kind of what seals secrets that must be readable again.
+/// The kind of the secrets that seal readable secrets.
 pub(crate) const SEAL_KEY: &str = "seal key";
 
 impl SecretCheck {
-    /// Those of all secrets at hand.
+    /// Returns the fingerprints of all secrets at hand.
     #[must_use]
     pub fn all(peppers: &Peppers, sealer: &Sealer) -> Vec<Self> {
         let peppers = peppers.all().map(|one| (PEPPER, one.version(), one.fingerprint()));
@@ -27,11 +27,11 @@ impl SecretCheck {
         peppers.chain(keys).map(|(kind, version, value)| Self { kind, version, value }).collect()
     }
 
-    /// Returns a sentence for each secret at hand that is not one of those which a store was used with before, given as kind,
-    /// version and value; none if they fit.
+    /// Returns a sentence for each secret at hand that differs from the secrets that a store was used with before,
+    /// which are given as kind, version and value. Returns nothing if all secrets match.
     ///
-    /// A version that the store knows must be the same secret. One that it does not know is new, unless none of its kind
-    /// is known: then these are the secrets of another store.
+    /// A version that the store knows must be the same secret. A version that it does not know is new, unless no known
+    /// secret of its kind is at hand: then the secrets belong to another store.
     #[must_use]
     pub fn mismatches(known: &[(String, u32, String)], at_hand: &[Self]) -> Vec<String> {
         let mut mismatches = Vec::new();
@@ -46,14 +46,14 @@ impl SecretCheck {
                         others = true;
                         let version = check.version;
                         mismatches.push(format!(
-                            "{kind} {version} is another one than that which the store was used with"
+                            "{kind} {version} is not the one that the store was used with before"
                         ));
                     }
                     None => {}
                 }
             }
             if !fits && !others {
-                mismatches.push(format!("none of its {kind}s is one that the store was used with"));
+                mismatches.push(format!("none of the {kind}s was used with the store before"));
             }
         }
         mismatches
@@ -77,10 +77,10 @@ mod tests {
         for (at_hand, misfit) in [
             (vec![check(PEPPER, 1, "a"), check(SEAL_KEY, 1, "c")], None),
             (vec![check(PEPPER, 2, "b"), check(PEPPER, 3, "d"), check(SEAL_KEY, 1, "c")], None),
-            (vec![check(PEPPER, 1, "x"), check(SEAL_KEY, 1, "c")], Some("pepper 1 is another one")),
+            (vec![check(PEPPER, 1, "x"), check(SEAL_KEY, 1, "c")], Some("pepper 1 is not the one")),
             (vec![check(PEPPER, 1, "x"), check(PEPPER, 2, "b"), check(SEAL_KEY, 1, "c")], Some("pepper 1")),
-            (vec![check(PEPPER, 3, "x"), check(SEAL_KEY, 1, "c")], Some("none of its peppers")),
-            (vec![check(PEPPER, 1, "a"), check(SEAL_KEY, 1, "x")], Some("seal key 1 is another one")),
+            (vec![check(PEPPER, 3, "x"), check(SEAL_KEY, 1, "c")], Some("none of the peppers")),
+            (vec![check(PEPPER, 1, "a"), check(SEAL_KEY, 1, "x")], Some("seal key 1 is not the one")),
         ] {
             let found = SecretCheck::mismatches(&before, &at_hand);
             assert_eq!(found.len(), usize::from(misfit.is_some()), "{at_hand:?}: {found:?}");
@@ -88,7 +88,7 @@ mod tests {
         }
         assert!(
             SecretCheck::mismatches(&[], &[check(PEPPER, 1, "a")]).is_empty(),
-            "a store that was used with none"
+            "a store without recorded secrets"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Everything in a registry, read page by page.
+//! Reads all entities of a registry page by page.
 
 use std::vec::IntoIter;
 
@@ -8,42 +8,42 @@ use jiff::Timestamp;
 use super::RegistryError;
 use crate::model::{CredentialId, Entity, Seq};
 
-/// Some of the things that a registry keeps.
+/// A page of entities and last uses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SnapshotPage {
-    /// What its changes came to.
+    /// Entities in their current state.
     pub entities: Vec<Entity>,
-    /// When credentials were last used, in whole seconds: no changes.
+    /// The last uses of credentials, in whole seconds. Last uses are not changes.
     pub uses: Vec<(CredentialId, Timestamp)>,
 }
 
 impl SnapshotPage {
-    /// Whether nothing is on it.
+    /// Returns `true` if the page has neither entities nor last uses.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entities.is_empty() && self.uses.is_empty()
     }
 }
 
-/// Everything in a registry as of one change; see [`Registry::view`](super::Registry::view). Whoever has one and
-/// reads no further may hold up what the store has to clear away: end it soon.
+/// A reader of all entities in a registry as of one change; see [`Registry::view`](super::Registry::view). An open view
+/// may keep the store from removing old data: drop it soon.
 #[async_trait]
 pub trait SnapshotReader: Send {
-    /// The number of the last change it contains.
+    /// The number of the last change that the view contains.
     fn seq(&self) -> Seq;
 
-    /// The next page: entities, each behind those that it stands on, and then the last uses. An empty one is the
-    /// end.
+    /// Returns the next page: first entities, each after the entities that it refers to, and then the last uses. An
+    /// empty page is the end.
     ///
     /// # Errors
-    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
     async fn next(&mut self) -> Result<SnapshotPage, RegistryError>;
 }
 
-/// How much of what is held is handed over at once.
+/// The maximum number of items on a page.
 const PAGE: usize = 1_000;
 
-/// All of it, held.
+/// A view whose data is held in memory.
 pub(super) struct BufferedSnapshot {
     seq: Seq,
     entities: IntoIter<Entity>,
@@ -65,7 +65,7 @@ impl BufferedSnapshot {
         &self.credentials
     }
 
-    /// When these credentials were used, in their order.
+    /// Sets the last uses of the credentials, in the order of [`credentials`](Self::credentials).
     pub(super) fn note(&mut self, uses: Vec<Option<Timestamp>>) {
         let uses = std::mem::take(&mut self.credentials).into_iter().zip(uses);
         self.uses = uses.filter_map(|(id, at)| Some((id, at?))).collect::<Vec<_>>().into_iter();

@@ -1,8 +1,8 @@
 //! A registry in a SQLite file.
 //!
-//! What is acknowledged is in the file, synced, before the answer is given. One connection writes, in
-//! `BEGIN IMMEDIATE` transactions; a few read beside it (WAL). Several processes may share a file on a
-//! local disk, such as a gateway and a command: each sees the changes of the others.
+//! A change is in the file and synced before it is acknowledged. One connection writes, in `BEGIN IMMEDIATE`
+//! transactions. A few connections read concurrently (WAL). Several processes on the same host, such as a gateway and a
+//! command, may share a file on a local disk: each sees the changes of the others.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), portcullis::registry::Fault> {
@@ -17,23 +17,23 @@
 //! ```
 
 mod bulk;
-mod hash_chain;
+mod change_log;
+mod columns;
 mod copy;
 mod error;
 mod file;
 mod grants;
-mod change_log;
+mod hash_chain;
+mod json;
 mod mark;
 mod open;
 mod queries;
-mod json;
-mod columns;
-mod throttles;
 mod snapshot;
+mod throttles;
 mod transaction;
 
-pub use hash_chain::Verification;
 pub use copy::copy;
+pub use hash_chain::Verification;
 pub use open::Options;
 
 use std::{path::Path, pin::Pin, sync::Arc, time::Duration};
@@ -45,15 +45,16 @@ use sqlx::{SqlitePool, pool::PoolConnection};
 use tokio::sync::watch;
 
 use super::{
-    AuthorizedWork, CallerFilter, ChangeFilter, CredentialFilter, Outcome, RegistryError, GrantFilter, History, StoredResponse, Mark, Registry,
-    SecretCheck, TenantFilter, Unreadable, SnapshotReader, UnitOfWork, filter::newest_first,
+    AuthorizedWork, CallerFilter, ChangeFilter, CredentialFilter, GrantFilter, History, Mark, Outcome,
+    Registry, RegistryError, SecretCheck, SnapshotReader, StoredResponse, TenantFilter, UnitOfWork,
+    Unreadable, filter::newest_first,
 };
 use crate::{
+    clock::Clock,
     model::{
         Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Grant, GrantId, Lock, LockId,
         Plan, PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle, ThrottleId,
     },
-    clock::Clock,
 };
 use bulk::{Ended, Staging};
 use error::fault;
@@ -61,23 +62,23 @@ use file::{Pools, StoreFile};
 use snapshot::SqliteSnapshot;
 use transaction::SqliteTransaction;
 
-/// The most uses of credentials that are noted in one transaction.
+/// The maximum number of last uses that are recorded in one transaction.
 const USES_AT_ONCE: usize = 500;
 
 /// A registry in a SQLite file.
 ///
-/// To be used within a Tokio runtime.
+/// Requires a Tokio runtime.
 pub struct Sqlite {
     file: StoreFile,
     clock: Arc<dyn Clock>,
     poll: Duration,
-    /// The connections that were used last; they are others when the file is another one.
+    /// The connections of the latest access. They are replaced when the file is replaced.
     used: ArcSwap<Pools>,
-    /// What is looked at in the place of the store, gone when this is dropped.
+    /// The copy that is read instead of the store, deleted when this is dropped.
     _copy: Option<Staging>,
-    /// Held by bulk work.
+    /// Serializes bulk work.
     bulk: tokio::sync::Mutex<()>,
-    /// The last change committed through this handle, to the file that was used last.
+    /// The last change committed through this handle to the current file.
     committed: watch::Sender<Seq>,
 }
 
@@ -85,28 +86,32 @@ impl Sqlite {
     /// Opens a file with the default [`Options`]. See [`open_with`](Self::open_with).
     ///
     /// # Errors
-    /// As [`open_with`](Self::open_with).
+    /// The errors of [`open_with`](Self::open_with).
     pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
         Self::open_with(path, clock, Options::default()).await
     }
 
-    /// Opens a file, and brings its schema up to date. One that is not there is made, with its folder,
+    /// Opens a file and migrates its schema to the current version. A missing file is created, with its folder,
     /// readable by its owner only.
     ///
     /// # Errors
-    /// [`Fault::Unavailable`] when the file cannot be made, opened or locked; [`Fault::Corrupt`] when it
-    /// is no database, or another version's.
-    pub async fn open_with(path: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, RegistryError> {
+    /// [`RegistryError::Unavailable`] when the file cannot be created, opened or locked; [`RegistryError::Corrupt`] when it is not a
+    /// database, or is from a later version of the program.
+    pub async fn open_with(
+        path: &Path,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<Self, RegistryError> {
         let poll = options.poll;
         Self::over(StoreFile::open(path, options).await?, clock, poll).await
     }
 
-    /// Opens a file that is there, to look at it as it is: nothing of it is made, brought up to date or changed. What
-    /// would change it is [`Fault::Unavailable`] or [`Fault::Corrupt`].
+    /// Opens an existing file to read it. The file is not created, migrated or changed: a call that would change it
+    /// fails with [`RegistryError::Unavailable`] or [`RegistryError::Corrupt`].
     ///
     /// # Errors
-    /// [`Fault::Unavailable`] when the file cannot be opened; [`Fault::Corrupt`] when it is no store, or a later
-    /// version's.
+    /// [`RegistryError::Unavailable`] when the file cannot be opened; [`RegistryError::Corrupt`] when it is not a store, or is from a
+    /// later version of the program.
     pub async fn open_to_read(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
         let options = Options::default();
         let poll = options.poll;
@@ -115,7 +120,7 @@ impl Sqlite {
         if open::is_up_to_date(&path).await? {
             return Self::over(StoreFile::open_to_read(&path, options).await?, clock, poll).await;
         }
-        // An earlier version's: a copy of it is brought up to date, and looked at.
+        // The file is from an earlier version: migrate a copy of it and read that.
         let copy = Staging::beside(&path)?;
         copy::vacuum_into(&path, &copy.path).await?;
         let store = Self::over(StoreFile::open(&copy.path, options).await?, clock, poll).await?;
@@ -135,58 +140,58 @@ impl Sqlite {
         })
     }
 
-    /// Lets what is under way finish, moves the write-ahead log into the file and closes it. Every later
-    /// call is answered with [`Fault::Unavailable`].
+    /// Waits for running operations, moves the write-ahead log into the file and closes it. Every later call fails with
+    /// [`RegistryError::Unavailable`].
     pub async fn close(&self) {
         self.file.close().await;
     }
 
-    /// Forgets a version of a secret that the store [was used with](Registry::check_secrets), so that another may bear
-    /// its number.
+    /// Forgets a version of a secret that the store [was used with](Registry::check_secrets), so that another secret
+    /// may have its version number.
     ///
     /// # Errors
-    /// Only [`Fault::Unavailable`].
+    /// Only [`RegistryError::Unavailable`].
     pub async fn forget_secret(&self, check: &SecretCheck) -> Result<(), RegistryError> {
         let pools = self.current().await?;
         mark::forget_secret(&mut *pools.writer.acquire().await.map_err(fault)?, check.kind, check.version)
             .await
     }
 
-    /// Whether the file holds what was written through a registry, and nothing else: every change is what it was
-    /// when it was made, none is missing between two others, and the tables hold what the changes come to.
+    /// Verifies that the file holds exactly what was written through a registry: no change was altered, no change
+    /// is missing between two others, and the tables match the change log.
     ///
-    /// Each change is hashed with the hash before it. Who can write to the file can also hash anew all
-    /// that follows; that shows in [`Proof::head`], and, as do changes cut off at the end, only to who kept an
-    /// earlier one.
+    /// Each change is hashed together with the hash before it. A user that can write to the file can also hash all
+    /// later changes again. Such a forgery changes [`Proof::head`]. The removal of the latest changes shows in it, too.
+    /// Both are detected only by comparison with a head that was recorded earlier.
     ///
     /// # Errors
-    /// [`Fault::Corrupt`] names the first thing that is not so; [`Fault::Unavailable`].
+    /// [`RegistryError::Corrupt`] describes the first violation; [`RegistryError::Unavailable`].
     pub async fn verify(&self) -> Result<Verification, RegistryError> {
         let mut tx = self.readers().await?.begin().await.map_err(fault)?;
         hash_chain::verify(&mut tx).await
     }
 
-    /// The hash of a change, when there is one of that number.
+    /// Returns the hash of a change, if a change with that number exists.
     ///
     /// # Errors
-    /// Only [`Fault::Unavailable`].
+    /// Only [`RegistryError::Unavailable`].
     pub async fn hash(&self, seq: Seq) -> Result<Option<[u8; 32]>, RegistryError> {
         hash_chain::hash_of(&mut *self.reader().await?, seq).await
     }
 
-    /// The entity of a change as it was before, when it was there.
+    /// Returns the entity of a change in its state before the change, if it existed.
     ///
     /// # Errors
-    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
     pub async fn before(&self, change: &Change) -> Result<Option<Entity>, RegistryError> {
         change_log::before(&mut *self.reader().await?, change).await
     }
 
-    /// The connections to what stands under the name of the file now.
+    /// Returns the connections to the file that has the store's name now.
     async fn current(&self) -> Result<Arc<Pools>, RegistryError> {
         let pools = self.file.current().await?;
         if !Arc::ptr_eq(&self.used.swap(pools.clone()), &pools) {
-            // Its changes have numbers of their own.
+            // The changes of another file have their own numbers.
             self.committed.send_replace(0);
         }
         Ok(pools)
@@ -216,7 +221,7 @@ impl Sqlite {
         Ok(end)
     }
 
-    /// To be asked after a commit: whether what was committed stands under the name of the file.
+    /// Call this after a commit: checks that the file that was written to still has the store's name.
     async fn still(&self, pools: &Arc<Pools>) -> Result<(), RegistryError> {
         if Arc::ptr_eq(&self.current().await?, pools) {
             return Ok(());
@@ -233,7 +238,11 @@ impl Sqlite {
 
 #[async_trait]
 impl Registry for Sqlite {
-    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), RegistryError> {
+    async fn run_transaction(
+        &self,
+        work: &mut AuthorizedWork<'_>,
+        actor: &Actor,
+    ) -> Result<(), RegistryError> {
         let pools = self.current().await?;
         let tx = pools.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
         let mut write = SqliteTransaction::begin(tx, self.clock.now().time, actor, &self.committed).await?;
@@ -246,13 +255,13 @@ impl Registry for Sqlite {
         }
     }
 
-    /// On a copy of the store, so that nobody waits for a file to be read or for rows to be checked. What was made there
-    /// is then put in by a few statements, in one transaction.
+    /// Runs the work on a copy of the store, so that other writers need not wait while a file is read and rows are
+    /// checked. A single transaction with few statements then inserts the results into the store.
     async fn transact_bulk(&self, work: &mut dyn UnitOfWork, actor: &Actor) -> Result<(), RegistryError> {
         let _one_at_a_time = self.bulk.lock().await;
         let staging = Staging::beside(self.file.path())?;
         copy::vacuum_into(self.file.path(), &staging.path).await?;
-        // Boxed: a store within a store would be a future of no known size.
+        // Boxed, because a store within a store would make the future recursive.
         let copied: Pin<Box<dyn Future<Output = Result<Self, RegistryError>> + Send>> =
             Box::pin(Self::open(&staging.path, self.clock.clone()));
         let copy = copied.await?;
@@ -273,7 +282,7 @@ impl Registry for Sqlite {
         sqlx::query(bulk::ATTACH).bind(name).execute(&pools.writer).await.map_err(fault)?;
         let put = self.put_staged(&pools, base, work, actor).await;
         if let Err(error) = sqlx::query(bulk::DETACH).execute(&pools.writer).await {
-            tracing::warn!(%error, "the copy that an import was made on stays attached");
+            tracing::warn!(%error, "failed to detach the copy of an import");
         }
         if put? == Outcome::Commit {
             self.still(&pools).await?;
@@ -293,7 +302,9 @@ impl Registry for Sqlite {
     }
 
     async fn gateway(&self, project_id: &str, instance_id: &str) -> Result<Tenant, RegistryError> {
-        queries::gateway(&mut *self.reader().await?, project_id, instance_id).await?.ok_or(RegistryError::NotFound)
+        queries::gateway(&mut *self.reader().await?, project_id, instance_id)
+            .await?
+            .ok_or(RegistryError::NotFound)
     }
 
     async fn tenants(&self, which: &TenantFilter) -> Result<Vec<Tenant>, RegistryError> {
@@ -377,7 +388,7 @@ impl Registry for Sqlite {
 
     async fn record_last_used(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), RegistryError> {
         let pools = self.current().await?;
-        // Each batch is a transaction of its own, so that a change waits for one batch at most.
+        // Each batch is its own transaction, so that a change waits for one batch at most.
         for batch in uses.chunks(USES_AT_ONCE) {
             let mut tx = pools.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
             for (id, at) in batch {
@@ -447,15 +458,15 @@ impl Registry for Sqlite {
     async fn wait_for_change(&self, after: Seq) {
         let mut committed = self.committed.subscribe();
         let before = self.used.load_full();
-        // A commit after this look at it wakes the wait below.
+        // A commit after this check wakes the wait below.
         while *committed.borrow_and_update() <= after {
-            // What another process wrote is only in the file. When that cannot be read, or is another one, or
-            // holds less than it did, there may be a change: whoever asks for it learns of it.
+            // The changes of another process are only in the file. If it cannot be read, was replaced or holds fewer
+            // changes, there may be a change, too: return, and the next read finds out.
             let is_same = self.current().await.is_ok_and(|now| Arc::ptr_eq(&now, &before));
             if !is_same || !matches!(self.last_seq().await, Ok(last) if last == after) {
                 return;
             }
-            // Woken or not, the next round looks again.
+            // Check again after a wakeup and after a timeout.
             if tokio::time::timeout(self.poll, committed.changed()).await.is_err() {
                 self.file.tidy().await;
             }

@@ -4,61 +4,61 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{RegistryError, Mark, Registry};
+use super::{Mark, Registry, RegistryError};
 use crate::{
-    model::{EntityKind, Seq},
     clock::Clock,
     directory::{Directory, Following},
+    model::{EntityKind, Seq},
 };
 
-/// How many changes are read at once.
+/// The number of changes that are read at once.
 const BATCH: u32 = 1_000;
-/// How long to leave a store alone that failed.
+/// The pause after a failed attempt to read the store.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The longest time between two looks at the store, whatever the registry says of changes.
+/// The longest time between two checks of the store, even when the registry reports no change.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// How often uses of credentials are noted.
+/// The interval at which last uses of credentials are recorded.
 const NOTING: Duration = Duration::from_secs(10);
 
-/// Something in a store that this version of the program cannot read.
+/// An entity in a store that this version of the program cannot read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
     /// The kind of entity.
     pub kind: EntityKind,
-    /// Which.
+    /// The id of the entity.
     pub id: String,
-    /// The reason, without any of the content.
+    /// The reason, without any content of the entity.
     pub reason: String,
 }
 
-/// Fills a directory with all that a registry holds. To be awaited before the first request is taken.
+/// Fills a directory with all entities of a registry. Await this before you accept the first request.
 ///
 /// # Errors
-/// When the registry cannot be read.
+/// The registry cannot be read.
 pub async fn load(registry: &dyn Registry, directory: &Directory) -> Result<(), RegistryError> {
     let seq = registry.for_each(&mut |entity| directory.load_one(entity)).await?;
     directory.finish_load(seq);
     Ok(())
 }
 
-/// Applies every change of a registry to a directory, for ever. While the store cannot be read, the
-/// directory keeps what it has, and [says so](Directory::following).
+/// Applies every change of a registry to a directory and never returns. While the store cannot be read, the directory
+/// keeps its data and [reports it](Directory::following).
 ///
-/// When the store has gone back, or another one stands in its place, or the change log has something that this version
-/// cannot read, everything that can be read is loaded anew: what is not there is not accepted any more.
+/// When the store was rolled back or replaced, or when this version cannot read an entry of the change log, everything
+/// that can be read is reloaded. Entities that are missing then are no longer accepted.
 pub async fn follow(registry: Arc<dyn Registry>, directory: Arc<Directory>) {
     let followed = directory.clone();
     let _following = followed.follower();
-    // As early as can be: a store that is replaced before would be taken for the one that was loaded.
+    // Read the mark as early as possible: a store that is replaced before this line would be taken for the loaded one.
     let known = registry.mark(directory.applied()).await.unwrap_or_default();
     let mut follower = Follower { registry, directory, known, batch: BATCH };
     loop {
         let changed = follower.registry.wait_for_change(follower.directory.applied());
-        // Whether or not there is a change, the store may be another one.
+        // Check the mark even without a change, because the store may have been replaced.
         let _ = timeout(LOOK, changed).await;
         if let Err(fault) = follower.step().await {
-            tracing::error!(%fault, applied = follower.directory.applied(), "cannot follow the change log");
+            tracing::error!(%fault, applied = follower.directory.applied(), "failed to follow the change log");
             follower.directory.set_following(Following::Stalled);
             sleep(PAUSE).await;
         }
@@ -68,13 +68,13 @@ pub async fn follow(registry: Arc<dyn Registry>, directory: Arc<Directory>) {
 struct Follower {
     registry: Arc<dyn Registry>,
     directory: Arc<Directory>,
-    /// The store's mark of the last change that is applied.
+    /// The store's mark of the last applied change.
     known: Option<Mark>,
     batch: u32,
 }
 
 impl Follower {
-    /// Applies what there is to apply.
+    /// Applies the next batch of changes.
     async fn step(&mut self) -> Result<(), RegistryError> {
         let applied = self.directory.applied();
         let now = self.registry.mark(applied).await?;
@@ -88,7 +88,7 @@ impl Follower {
                 store_before = before.store,
                 epoch_before = before.epoch,
                 applied,
-                "the store has gone back or is another one: everything is loaded anew"
+                "the store was rolled back or replaced: reloading everything"
             );
             self.directory.count_regression();
             return self.reload(Following::Current).await;
@@ -107,7 +107,7 @@ impl Follower {
                 self.directory.follows_again();
                 Ok(())
             }
-            // One by one up to the one that cannot be read.
+            // Read single changes up to the one that cannot be read.
             Err(RegistryError::Corrupt(_)) if self.batch > 1 => {
                 self.batch = 1;
                 Ok(())
@@ -116,7 +116,7 @@ impl Follower {
                 tracing::error!(
                     applied,
                     reason,
-                    "a change cannot be read by this version of the program: everything that can is loaded anew"
+                    "this version of the program cannot read a change: reloading everything that can be read"
                 );
                 self.reload(Following::Incomplete).await
             }
@@ -124,14 +124,14 @@ impl Follower {
         }
     }
 
-    /// Loads everything that can be read anew; what the directory has besides is dropped.
+    /// Reloads everything that can be read, and removes all other entities from the directory.
     async fn reload(&mut self, then: Following) -> Result<(), RegistryError> {
         let (begun, mut complete) = (Instant::now(), true);
         let mut reload = self.directory.reload();
         let mut each = |read| match read {
             Ok(entity) => reload.put(entity),
             Err(Unreadable { kind, id, reason }) => {
-                tracing::error!(kind = kind.as_str(), id, reason, "an entity cannot be read");
+                tracing::error!(kind = kind.as_str(), id, reason, "failed to read an entity");
                 reload.leave(kind, &id);
                 complete = false;
             }
@@ -141,15 +141,16 @@ impl Follower {
         self.batch = BATCH;
         self.known = self.registry.mark(seq).await?;
         self.directory.set_following(if complete { then } else { Following::Incomplete });
-        tracing::warn!(change = seq, keys = self.directory.keys(), "everything was loaded anew");
-        // Should many changes be so, the process is not to do nothing else.
+        tracing::warn!(change = seq, keys = self.directory.keys(), "everything was reloaded");
+        // Pause, so that many such changes do not keep the process busy with reloading alone.
         sleep(begun.elapsed()).await;
         Ok(())
     }
 }
 
-/// Notes in a registry, for ever, when the credentials of a directory were used: all uses of some seconds at
-/// once. Those of the last seconds before the end of the process are lost, unless they are noted at its end.
+/// Records the last use of a directory's credentials in a registry and never returns. The uses of some seconds are
+/// recorded at once. The uses of the last seconds before the end of the process are lost, unless they are recorded at
+/// shutdown.
 pub async fn record_last_used(registry: Arc<dyn Registry>, directory: Arc<Directory>, clock: Arc<dyn Clock>) {
     let mut noted = clock.now().time;
     loop {
@@ -162,8 +163,8 @@ pub async fn record_last_used(registry: Arc<dyn Registry>, directory: Arc<Direct
         }
         match registry.record_last_used(&uses).await {
             Ok(()) => noted = now,
-            // The next time, all of it again.
-            Err(fault) => tracing::error!(%fault, "the last uses of keys cannot be noted"),
+            // The next round records them again.
+            Err(fault) => tracing::error!(%fault, "failed to record the last uses of keys"),
         }
     }
 }

@@ -1,21 +1,22 @@
-//! What is done within one transaction.
+//! Work that runs within one transaction.
 
 use async_trait::async_trait;
 
-use super::{Command, RegistryError, IdempotentRequest, IdempotentOutcome, Transaction, execute, execute_idempotent};
+use super::{
+    Command, IdempotentOutcome, IdempotentRequest, RegistryError, Transaction, execute, execute_idempotent,
+};
 use crate::model::Entity;
 
-/// What becomes of what was done in a transaction.
+/// The end of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is kept.
+    /// Commit.
     Commit,
-    /// It never was.
+    /// Roll back.
     Rollback,
 }
 
-/// Something that decides, in one transaction, what to do by what it reads there; see
-/// [`Registry::transact`](super::Registry::transact).
+/// Work that reads and changes data in one transaction; see [`Registry::transact`](super::Registry::transact).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -28,7 +29,7 @@ pub enum Outcome {
 ///     registry::{Command, End, Fault, Registry, Transaction, Work, execute, memory::Memory},
 /// };
 ///
-/// /// Deletes a plan that nobody is on.
+/// /// Deletes a plan that no caller has.
 /// struct Tidy(PlanId);
 ///
 /// #[async_trait]
@@ -49,24 +50,24 @@ pub enum Outcome {
 /// ```
 #[async_trait]
 pub trait UnitOfWork: Send {
-    /// Does it. It waits for nothing but the transaction.
+    /// Runs the work. It must wait for nothing but the transaction.
     ///
     /// # Errors
-    /// Nothing of it is done then.
+    /// An error rolls the transaction back.
     async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError>;
 
-    /// Says whether what was done beside the store, by [`Registry::transact_bulk`](super::Registry::transact_bulk), may
-    /// be kept: asked in the transaction that makes it last, before anything of it is there. What must hold at that
-    /// moment is asked again here.
+    /// Decides whether the results of work that ran beside the store, by
+    /// [`Registry::transact_bulk`](super::Registry::transact_bulk), are committed. Called in the transaction that
+    /// commits them, before any result is inserted. Check every condition here again that must hold at that moment.
     ///
     /// # Errors
-    /// Nothing of it is done then.
+    /// An error rolls the transaction back.
     async fn confirm(&mut self, _tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         Ok(Outcome::Commit)
     }
 }
 
-/// Commands, one after the other.
+/// Commands to be executed in order.
 pub(super) struct CommandBatch {
     commands: Vec<Command>,
     done: Vec<Entity>,
@@ -90,7 +91,7 @@ impl UnitOfWork for CommandBatch {
     }
 }
 
-/// The same, unless they were done before.
+/// Commands to be executed in order, unless they were executed before.
 pub(super) struct IdempotentBatch<'a> {
     asked: Option<(Vec<Command>, IdempotentRequest<'a>)>,
     outcome: Option<IdempotentOutcome>,
@@ -102,7 +103,7 @@ impl<'a> IdempotentBatch<'a> {
     }
 
     pub(super) fn outcome(self) -> Result<IdempotentOutcome, RegistryError> {
-        self.outcome.ok_or_else(|| RegistryError::Corrupt("a registry did not what it was asked to".into()))
+        self.outcome.ok_or_else(|| RegistryError::Corrupt("the registry did not run the transaction".into()))
     }
 }
 

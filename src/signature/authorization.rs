@@ -2,19 +2,19 @@
 
 use super::{ALGORITHM, SignatureFormatError};
 
-/// What a signed request's `Authorization` says.
+/// The parsed `Authorization` header of a signed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Authorization<'a> {
-    /// Who signs: the access key, which is no secret.
+    /// The access key of the signer, which is not a secret.
     pub access: &'a str,
-    /// What of the headers is signed.
+    /// The names of the signed headers.
     pub signed_headers: SignedHeaders<'a>,
-    /// The signature, as it was sent.
+    /// The signature as the client sent it.
     pub signature: &'a str,
 }
 
 impl<'a> Authorization<'a> {
-    /// Reads a value of `Authorization`. The scheme is compared without case; the three parts may stand in any
+    /// Parses a value of `Authorization`. The comparison of the scheme ignores case; the three parts may have any
     /// order.
     ///
     /// ```
@@ -27,7 +27,7 @@ impl<'a> Authorization<'a> {
     /// ```
     ///
     /// # Errors
-    /// [`Flaw::Absent`] for another scheme; what is wrong with this one otherwise.
+    /// [`SignatureFormatError::Absent`] for another scheme; otherwise the fault of this one.
     pub fn parse(value: &'a str) -> Result<Self, SignatureFormatError> {
         let parts = trim(value).ok_or(SignatureFormatError::Absent)?;
         let (mut access, mut names, mut signature) = (None, None, None);
@@ -50,7 +50,7 @@ impl<'a> Authorization<'a> {
         Ok(Self { access, signed_headers, signature })
     }
 
-    /// Whether a value of `Authorization` is of this scheme, well-formed or not.
+    /// Returns `true` if a value of `Authorization` has this scheme, even if it is malformed.
     #[must_use]
     pub fn is_ours(value: &[u8]) -> bool {
         let scheme = value.split(u8::is_ascii_whitespace).next().unwrap_or_default();
@@ -58,42 +58,42 @@ impl<'a> Authorization<'a> {
     }
 }
 
-/// What stands behind the scheme.
+/// Returns the text after the scheme.
 fn trim(value: &str) -> Option<&str> {
     let (scheme, rest) = value.split_at_checked(ALGORITHM.len())?;
     let ours = scheme.eq_ignore_ascii_case(ALGORITHM);
     (ours && rest.chars().next().is_none_or(|c| c.is_ascii_whitespace())).then_some(rest)
 }
 
-/// The names of the signed headers: in lower case, sorted, each once, joined by `;`.
+/// The names of the signed headers: distinct and sorted, in lower case, joined by `;`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignedHeaders<'a>(&'a str);
 
 impl<'a> SignedHeaders<'a> {
-    /// Reads a list of names.
+    /// Parses a list of names.
     ///
     /// # Errors
-    /// [`Flaw::Names`].
+    /// [`SignatureFormatError::Names`].
     pub fn parse(list: &'a str) -> Result<Self, SignatureFormatError> {
         let plain = |name: &str| !name.is_empty() && name.bytes().all(is_of_a_name);
-        // Who signs has sorted them, and then no name can stand twice.
+        // A sorted list contains no name twice.
         let sorted = list.split(';').zip(list.split(';').skip(1)).all(|(one, next)| one < next);
         if sorted && list.split(';').all(plain) { Ok(Self(list)) } else { Err(SignatureFormatError::Names) }
     }
 
-    /// The list.
+    /// Returns the list.
     #[must_use]
     pub fn as_str(self) -> &'a str {
         self.0
     }
 
-    /// The names.
+    /// Returns the names.
     pub fn names(self) -> impl Iterator<Item = &'a str> {
         self.0.split(';')
     }
 }
 
-/// What a field's name is made of (RFC 9110, section 5.6.2), without upper case.
+/// Returns `true` for the bytes of header names (RFC 9110, section 5.6.2), except upper case.
 fn is_of_a_name(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -112,22 +112,40 @@ mod tests {
             ("", Err(SignatureFormatError::Absent)),
             ("SDK-HMAC-SHA25", Err(SignatureFormatError::Absent)),
             ("SDK-HMAC-SHA2567 Access=AK, SignedHeaders=a, Signature=ab", Err(SignatureFormatError::Absent)),
-            ("AWS4-HMAC-SHA256 Credential=AK/x, SignedHeaders=a, Signature=ab", Err(SignatureFormatError::Absent)),
+            (
+                "AWS4-HMAC-SHA256 Credential=AK/x, SignedHeaders=a, Signature=ab",
+                Err(SignatureFormatError::Absent),
+            ),
             (
                 "SDK-HMAC-SHA256 Credential=AK/20260101/r/s/sdk_request, SignedHeaders=a, Signature=ab",
                 Err(SignatureFormatError::Derived),
             ),
-            ("SDK-HMAC-SHA256 Access=, SignedHeaders=host;x-sdk-date, Signature=00", Err(SignatureFormatError::NoAccess)),
+            (
+                "SDK-HMAC-SHA256 Access=, SignedHeaders=host;x-sdk-date, Signature=00",
+                Err(SignatureFormatError::NoAccess),
+            ),
             ("SDK-HMAC-SHA256 SignedHeaders=a, Signature=ab", Err(SignatureFormatError::NoAccess)),
             ("SDK-HMAC-SHA256", Err(SignatureFormatError::Malformed)),
             ("SDK-HMAC-SHA256, Access=AK, SignedHeaders=a, Signature=ab", Err(SignatureFormatError::Absent)),
             ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a", Err(SignatureFormatError::Malformed)),
             ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a, Signature=", Err(SignatureFormatError::Malformed)),
             ("SDK-HMAC-SHA256 Access=AK, Signature=ab", Err(SignatureFormatError::Malformed)),
-            ("SDK-HMAC-SHA256 Access=AK, Access=AK, SignedHeaders=a, Signature=ab", Err(SignatureFormatError::Malformed)),
-            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a, Signature=ab, More=1", Err(SignatureFormatError::Malformed)),
-            ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=a, Signature=ab,", Err(SignatureFormatError::Malformed)),
-            ("SDK-HMAC-SHA256 Access=A K, SignedHeaders=a, Signature=ab", Err(SignatureFormatError::Malformed)),
+            (
+                "SDK-HMAC-SHA256 Access=AK, Access=AK, SignedHeaders=a, Signature=ab",
+                Err(SignatureFormatError::Malformed),
+            ),
+            (
+                "SDK-HMAC-SHA256 Access=AK, SignedHeaders=a, Signature=ab, More=1",
+                Err(SignatureFormatError::Malformed),
+            ),
+            (
+                "SDK-HMAC-SHA256 Access=AK, SignedHeaders=a, Signature=ab,",
+                Err(SignatureFormatError::Malformed),
+            ),
+            (
+                "SDK-HMAC-SHA256 Access=A K, SignedHeaders=a, Signature=ab",
+                Err(SignatureFormatError::Malformed),
+            ),
             ("SDK-HMAC-SHA256 Access=AK, SignedHeaders=, Signature=ab", Err(SignatureFormatError::Names)),
         ] {
             assert_eq!(Authorization::parse(value), expected, "{value}");

@@ -1,4 +1,4 @@
-//! The canonical request: the one form in which both sides see what is signed.
+//! The canonical request, which signer and verifier build alike.
 
 use std::cmp::Ordering;
 
@@ -6,25 +6,25 @@ use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
-use super::{ALGORITHM, SignatureFormatError, Hex, SignedHeaders, digit};
+use super::{ALGORITHM, Hex, SignatureFormatError, SignedHeaders, digit};
 
-/// What of a request can be signed, its content apart.
+/// The parts of a request that can be signed, except the body.
 #[derive(Debug, Clone, Copy)]
 pub struct Parts<'a> {
     /// The method.
     pub method: &'a str,
-    /// The target's path, as it was sent.
+    /// The target's path as the client sent it.
     pub path: &'a str,
-    /// The target's query, as it was sent; without one it is empty.
+    /// The target's query as the client sent it; empty if there is none.
     pub query: &'a str,
-    /// The target's authority: what counts as `host` where no header says it, as on HTTP/2.
+    /// The target's authority, which replaces a missing `host` header, such as on HTTP/2.
     pub authority: Option<&'a str>,
     /// The headers.
     pub headers: &'a HeaderMap,
 }
 
 impl<'a> Parts<'a> {
-    /// What counts of a header, without outer blanks, sorted; mostly it is one value.
+    /// Returns the values of a header, without surrounding whitespace, sorted; usually one value.
     fn values(&self, name: &str) -> SmallVec<[&'a [u8]; 2]> {
         let values = self.headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
         let mut values: SmallVec<[_; 2]> = values.collect();
@@ -40,16 +40,16 @@ impl<'a> Parts<'a> {
 ///
 /// ```text
 /// METHOD
-/// /path/                  percent-decoded once, encoded anew, with a slash at its end
-/// a=1&b=2                 decoded, sorted by name and then by value, encoded anew; `=` always stands
-/// host:gw.example.com     name in lower case, value without outer blanks; a line for each value
+/// /path/                  percent-decoded once, encoded again, with a slash at its end
+/// a=1&b=2                 decoded, sorted by name and then by value, encoded again; `=` is never omitted
+/// host:gw.example.com     name in lower case, value without surrounding whitespace; a line for each value
 /// x-sdk-date:…
 ///                         (an empty line)
 /// host;x-sdk-date
-/// e3b0c442…               what the content hashes to, or UNSIGNED-PAYLOAD
+/// e3b0c442…               SHA-256 of the body, or UNSIGNED-PAYLOAD
 /// ```
 ///
-/// Encoded is every byte but `A-Z a-z 0-9 - _ . ~`, as `%XX` with digits in upper case.
+/// Every byte except `A-Z a-z 0-9 - _ . ~` is encoded as `%XX` with digits in upper case.
 #[derive(Debug, Clone, Copy)]
 pub struct Canonical<'a> {
     pub(super) parts: Parts<'a>,
@@ -58,18 +58,22 @@ pub struct Canonical<'a> {
 }
 
 impl<'a> Canonical<'a> {
-    /// The canonical request over these headers and this last line.
+    /// Creates the canonical request of these headers and this last line.
     ///
     /// # Errors
-    /// [`Flaw::Lacking`] when one of the headers is not there.
-    pub fn new(parts: Parts<'a>, signed: SignedHeaders<'a>, payload: &'a str) -> Result<Self, SignatureFormatError> {
+    /// [`SignatureFormatError::Lacking`] if a signed header is missing.
+    pub fn new(
+        parts: Parts<'a>,
+        signed: SignedHeaders<'a>,
+        payload: &'a str,
+    ) -> Result<Self, SignatureFormatError> {
         match signed.names().find(|name| parts.values(name).is_empty()) {
             Some(lacking) => Err(SignatureFormatError::Lacking(lacking.into())),
             None => Ok(Self { parts, signed, payload }),
         }
     }
 
-    /// What it hashes to.
+    /// Returns the SHA-256 of the canonical request.
     #[must_use]
     pub fn hash(&self) -> Hex {
         let mut hash = Sha256::new();
@@ -77,7 +81,8 @@ impl<'a> Canonical<'a> {
         Hex::encode(&hash.finalize().into())
     }
 
-    /// It as text. Bytes of headers that are no UTF-8 are replaced: for people, not for hashing.
+    /// Returns the canonical request as text for people. It is not suitable for hashing: header bytes that are not
+    /// UTF-8 are replaced.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = Vec::new();
@@ -109,7 +114,7 @@ impl<'a> Canonical<'a> {
     }
 }
 
-/// What is signed in the end.
+/// Returns the string to sign.
 ///
 /// ```
 /// use portcullis::signature::{hash, string_to_sign};
@@ -125,7 +130,7 @@ pub fn string_to_sign(date: &str, hash: &Hex) -> String {
 fn write_path(path: &str, out: &mut Buffer<impl FnMut(&[u8])>) {
     let mut last = 0;
     for byte in Decoded(path.as_bytes()) {
-        // What was an encoded slash is one that separates.
+        // A decoded slash separates segments, too.
         if byte == b'/' {
             out.push(byte);
         } else {
@@ -138,8 +143,8 @@ fn write_path(path: &str, out: &mut Buffer<impl FnMut(&[u8])>) {
     }
 }
 
-/// A query in the form in which it is signed, where it has another. Queries of one form are one query to whoever signs,
-/// and not always to whoever reads them: `+` is a space to many services, and `%2B` never is.
+/// Returns the canonical form of a query, or `None` if the query already has it. Queries with the same canonical form
+/// are one query for the signer, but not for every upstream: to many, `+` is a space, and `%2B` never is.
 ///
 /// ```
 /// use portcullis::signature::canonical_query;
@@ -157,7 +162,7 @@ pub fn canonical_query(query: &str) -> Option<String> {
         return None;
     }
     let mut canonical = String::new();
-    // It is ASCII, whatever the query was.
+    // The output is always ASCII.
     let mut written =
         Buffer::new(|bytes: &[u8]| canonical.extend(bytes.iter().map(|byte| char::from(*byte))));
     write_query(query, &mut written);
@@ -188,7 +193,7 @@ fn compare(one: &[u8], other: &[u8]) -> Ordering {
     Decoded(one).cmp(Decoded(other))
 }
 
-/// Percent-decoded bytes. A percent sign without two digits stands for itself.
+/// Decodes percent-encoded bytes. A percent sign without two digits stays.
 #[derive(Clone)]
 struct Decoded<'a>(&'a [u8]);
 
@@ -208,7 +213,7 @@ impl Iterator for Decoded<'_> {
     }
 }
 
-/// Gathers bytes: a hash takes many at once as quickly as one.
+/// Buffers bytes: a hash processes many bytes at once as quickly as one.
 struct Buffer<F> {
     bytes: [u8; 128],
     len: usize,

@@ -1,8 +1,8 @@
-//! `X-Sdk-Date`: when a request was signed, in whole seconds of UTC.
+//! `X-Sdk-Date`: the time of signing, in whole seconds of UTC.
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
-/// The moment that a text of the form `YYYYMMDDTHHMMSSZ` names; `None` for any other text.
+/// Parses a time of the form `YYYYMMDDTHHMMSSZ`; returns `None` for other texts.
 ///
 /// ```
 /// use portcullis::signature::{at, written};
@@ -29,7 +29,7 @@ pub fn parse_date(text: &str) -> Option<Timestamp> {
     TimeZone::UTC.to_timestamp(date.ok()?).ok()
 }
 
-/// A moment in that form, without its fraction.
+/// Formats a time as `YYYYMMDDTHHMMSSZ`, without its fraction of a second.
 #[must_use]
 pub fn format_date(moment: Timestamp) -> String {
     moment.strftime("%Y%m%dT%H%M%SZ").to_string()

@@ -1,28 +1,28 @@
-//! The side that signs.
+//! Signing of requests.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::{ALGORITHM, Canonical, SignatureFormatError, Hex, Parts, SignedHeaders, X_SDK_DATE, parse_date};
+use super::{ALGORITHM, Canonical, Hex, Parts, SignatureFormatError, SignedHeaders, X_SDK_DATE, parse_date};
 
-/// Signs requests in the name of an access key.
+/// Signs requests with an access key and its secret.
 pub struct Signer<'a> {
     access: &'a str,
     secret: &'a [u8],
 }
 
 impl<'a> Signer<'a> {
-    /// Signs with this secret.
+    /// Creates a signer with this access key and secret.
     #[must_use]
     pub fn new(access: &'a str, secret: &'a [u8]) -> Self {
         Self { access, secret }
     }
 
-    /// Signs a request, which has its `X-Sdk-Date` already. The payload is what its content hashes to, or
+    /// Signs a request that already has its `X-Sdk-Date`. The payload is the hash of its body or
     /// [`UNSIGNED_PAYLOAD`](super::UNSIGNED_PAYLOAD).
     ///
     /// # Errors
-    /// When the names are not well-formed, one of the headers is not there, or the date is not among them.
+    /// If the list of names is malformed, a signed header is missing, or the date is not signed.
     pub fn sign(
         &self,
         parts: Parts<'a>,
@@ -37,7 +37,7 @@ impl<'a> Signer<'a> {
     }
 }
 
-/// A request's date, which must be signed.
+/// Returns a request's date, which must be signed.
 pub(super) fn date<'a>(parts: Parts<'a>, signed: SignedHeaders<'_>) -> Result<&'a str, SignatureFormatError> {
     let mut values = parts.headers.get_all(&X_SDK_DATE).iter();
     let (first, more) = (values.next().ok_or(SignatureFormatError::Date)?, values.next());
@@ -46,13 +46,17 @@ pub(super) fn date<'a>(parts: Parts<'a>, signed: SignedHeaders<'_>) -> Result<&'
     }
     let text = first.to_str().map_err(|_| SignatureFormatError::Date)?.trim();
     parse_date(text).ok_or(SignatureFormatError::Date)?;
-    if signed.names().any(|name| name == X_SDK_DATE.as_str()) { Ok(text) } else { Err(SignatureFormatError::DateUnsigned) }
+    if signed.names().any(|name| name == X_SDK_DATE.as_str()) {
+        Ok(text)
+    } else {
+        Err(SignatureFormatError::DateUnsigned)
+    }
 }
 
-/// The signature over the hash of a canonical request.
+/// Returns the signature over the hash of a canonical request.
 ///
 /// # Panics
-/// Never: HMAC takes keys of any length.
+/// Never, because HMAC accepts keys of any length.
 #[must_use]
 pub fn sign(secret: &[u8], date: &str, hash: &Hex) -> Hex {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
@@ -72,25 +76,25 @@ pub struct Signed<'a> {
 }
 
 impl Signed<'_> {
-    /// The canonical request that was signed.
+    /// Returns the canonical request that was signed.
     #[must_use]
     pub fn canonical(&self) -> &Canonical<'_> {
         &self.canonical
     }
 
-    /// The value of `X-Sdk-Date`.
+    /// Returns the value of `X-Sdk-Date`.
     #[must_use]
     pub fn date(&self) -> &str {
         self.date
     }
 
-    /// The signature.
+    /// Returns the signature.
     #[must_use]
     pub fn signature(&self) -> &str {
         self.signature.as_str()
     }
 
-    /// The value of `Authorization`.
+    /// Returns the value of `Authorization`.
     #[must_use]
     pub fn authorization(&self) -> String {
         let Self { access, canonical, .. } = self;

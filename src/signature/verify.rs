@@ -1,15 +1,16 @@
-//! The side that checks.
+//! Verification of signatures.
 
 use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 use subtle::ConstantTimeEq;
 
 use super::{
-    Authorization, Canonical, SignatureFormatError, Hex, Parts, TOLERANCE, UNSIGNED_PAYLOAD, X_SDK_CONTENT_SHA256, parse_date,
+    Authorization, Canonical, Hex, Parts, SignatureFormatError, TOLERANCE, UNSIGNED_PAYLOAD,
+    X_SDK_CONTENT_SHA256, parse_date,
     signer::{date, sign},
 };
 
-/// A signature as a request presents it: well-formed, and not proved yet.
+/// A well-formed signature of a request, not verified yet.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestSignature<'a> {
     parts: Parts<'a>,
@@ -18,22 +19,22 @@ pub struct RequestSignature<'a> {
     stated: Option<&'a str>,
 }
 
-/// What a signature says of the content.
+/// The part of a signature that concerns the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PayloadHash {
-    /// It is signed, and only its own hash completes what was signed.
+    /// The body is signed. The canonical request needs the body's own hash.
     Required,
-    /// It is signed, and must hash to this.
+    /// The body is signed and must have this SHA-256.
     Sha256([u8; 32]),
-    /// It is not signed.
+    /// The body is not signed.
     Unsigned,
 }
 
 impl<'a> RequestSignature<'a> {
-    /// Reads what a request presents; `authorization` is the value of that header.
+    /// Parses the signature of a request; `authorization` is the value of that header.
     ///
     /// # Errors
-    /// What is wrong with its form: see [`Flaw`].
+    /// The [`SignatureFormatError`] that makes the signature malformed.
     pub fn parse(parts: Parts<'a>, authorization: &'a str) -> Result<Self, SignatureFormatError> {
         let authorization = Authorization::parse(authorization)?;
         let date = date(parts, authorization.signed_headers)?;
@@ -48,16 +49,16 @@ impl<'a> RequestSignature<'a> {
         Canonical::new(parts, authorization.signed_headers, "").map(|_| this)
     }
 
-    /// Who signs.
+    /// Returns the access key.
     #[must_use]
     pub fn access_key(&self) -> &'a str {
         self.authorization.access
     }
 
-    /// Whether its date is near enough.
+    /// Checks that the request's date is close enough to `now`.
     ///
     /// # Errors
-    /// [`Flaw::Expired`] when it is more than [`TOLERANCE`] seconds away, either way.
+    /// [`SignatureFormatError::Expired`] if the date differs by more than [`TOLERANCE`] seconds, in either direction.
     pub fn check_date(&self, now: Timestamp) -> Result<(), SignatureFormatError> {
         let signed = parse_date(self.date).ok_or(SignatureFormatError::Date)?;
         let away = now.as_nanosecond().abs_diff(signed.as_nanosecond());
@@ -65,7 +66,7 @@ impl<'a> RequestSignature<'a> {
         if near { Ok(()) } else { Err(SignatureFormatError::Expired { signed, now }) }
     }
 
-    /// What is signed of the content.
+    /// Returns the part of the signature that concerns the body.
     #[must_use]
     pub fn content(&self) -> PayloadHash {
         match self.stated {
@@ -74,8 +75,8 @@ impl<'a> RequestSignature<'a> {
         }
     }
 
-    /// The last line of the canonical request: what `X-Sdk-Content-Sha256` says, or else what the content
-    /// hashes to. `None` when neither is known.
+    /// Returns the last line of the canonical request: the value of `X-Sdk-Content-Sha256`, or else the hash of the
+    /// body. `None` if neither is known.
     #[must_use]
     pub fn payload<'h>(&self, content: Option<&'h Hex>) -> Option<&'h str>
     where
@@ -84,7 +85,7 @@ impl<'a> RequestSignature<'a> {
         self.stated.or(content.map(Hex::as_str))
     }
 
-    /// The canonical request that must have been signed.
+    /// Returns the canonical request that a valid signature covers.
     #[must_use]
     pub fn canonical<'h>(&self, payload: &'h str) -> Canonical<'h>
     where
@@ -93,7 +94,7 @@ impl<'a> RequestSignature<'a> {
         Canonical { parts: self.parts, signed: self.authorization.signed_headers, payload }
     }
 
-    /// Whether it was signed with this secret; compared in constant time.
+    /// Returns `true` if the request was signed with this secret. Compares in constant time.
     #[must_use]
     pub fn verify(&self, secret: &[u8], payload: &str) -> bool {
         let expected = sign(secret, self.date, &self.canonical(payload).hash());
@@ -101,12 +102,14 @@ impl<'a> RequestSignature<'a> {
     }
 }
 
-/// The one value of a header.
+/// Returns the only value of a header.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, SignatureFormatError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(|text| Some(text.trim())).map_err(|_| SignatureFormatError::ContentHash),
+        (Some(value), None) => {
+            value.to_str().map(|text| Some(text.trim())).map_err(|_| SignatureFormatError::ContentHash)
+        }
         (Some(_), Some(_)) => Err(SignatureFormatError::Repeated(name.clone())),
     }
 }

@@ -1,4 +1,4 @@
-//! The native admin API: tenants, callers, keys, plans, and the record of their changes.
+//! The admin API of Portcullis: tenants, callers, keys, plans, locks, routes and the change log.
 //!
 //! ```text
 //! GET POST         /admin/v1/tenants                                    ?name= &standing=
@@ -16,98 +16,103 @@
 //! GET              /admin/v1/routes, /admin/v1/routes/{route}
 //! GET              /admin/v1/changes                                    ?kind= &id= &actor=
 //! GET              /admin/v1/status
-//! GET              /admin/v1/export                                     everything, as one file
+//! GET              /admin/v1/export                                     all data, as one file
 //! POST             /admin/v1/import                                     ?dry_run=
 //! POST             /admin/v1/keys/import                                ?dry_run= &make_callers=
 //! GET              /admin/v1/docs/                                      for a browser; `admin.json` for programs
 //! ```
 //!
-//! **Who asks** is a caller of kind `administrator`, by its key in `Authorization: Bearer`. Its
-//! [role](crate::app::Role) says how far it goes: `read_only` reads; `operator` also manages callers, but for
-//! administrators, and their keys; `owner` does everything. Administrators stand in the tenant
-//! [`administration`](ADMINISTRATION), and nobody else does. A key whose scopes are listed does only what they
-//! say of the resource `admin`. A key that ends makes no key for an administrator that ends later. Nobody
-//! deletes, disables or demotes itself, or the key that it asks with, or takes from that what it may here. A change is
-//! 409 if no key of an owner would be accepted after it, or after the end that it gives to a key: so there is always an
-//! owner left. A change is made only if who asked for it is still let in then: the content of a request takes
-//! its time, and somebody may have revoked its key meanwhile (401). The same holds for what is shown.
+//! **Authentication.** A client is a caller of kind `administrator` and sends its key in `Authorization: Bearer`. Its
+//! [role](crate::app::Role) limits what it may do: `read_only` reads; `operator` also manages callers other than
+//! administrators, and their keys; `owner` does everything. Administrators belong to the tenant
+//! [`administration`](ADMINISTRATION), and no other callers do. A key with a list of scopes may do only what they
+//! allow for the resource `admin`. A key that expires cannot create a key for an administrator that expires later. An
+//! administrator cannot delete, disable or demote itself, nor delete, disable or restrict the key that it uses. A
+//! change is 409 if no key of an owner would be accepted after it, or after the end that it sets for a key, so that
+//! an owner always remains. The key is checked again in the transaction of every change, because it may have been
+//! revoked while the body arrived: then nothing changes and the response is 401. The key is also checked again before
+//! data is returned.
 //!
-//! **A change is answered** once this node decides by it. Where that takes longer than two seconds the change is made
-//! all the same, and the answer has `X-Portcullis-Pending`, with the number of the change that has to be applied. The
-//! deletion of a key is 202, and not 204, while this node applies no changes.
+//! **Changes** are answered once this node enforces them. If that takes longer than two seconds, the change is
+//! committed all the same, and the response has `X-Portcullis-Pending` with the number of the change that the node
+//! still has to apply. The deletion of a key is answered with 202 instead of 204 while this node applies no changes.
 //!
-//! **Faults** are problems (RFC 9457). Content that is not JSON, or has not the documented members, each once
-//! and of its type, is 400; content of the right shape whose values are out of place is 422. Both say in
-//! `errors` where, as a JSON Pointer: of the shape the first fault, of the values all. An id or a name that is
-//! taken is 409, and so are a deletion that something stands in the way of and a change of a plan that the
-//! configuration defines. A query parameter that is unknown,
-//! repeated or out of place is 400. More than 1 MiB of content is 413, but for files.
+//! **Errors** are problems (RFC 9457). A body that is not JSON or does not match the documented schema (unknown,
+//! missing or repeated members, wrong types) is 400; a body that matches the schema but has invalid values is 422.
+//! Both list the places in `errors`, as JSON Pointers: 400 lists the first error, 422 lists all. An id or a name that
+//! is in use is 409, and so are a deletion that other resources prevent and a change of a plan that the configuration
+//! defines. A query parameter that is unknown, repeated or invalid is 400. A body of more than 1 MiB is 413, except
+//! for files.
 //!
-//! **One thing** is answered bare, with its revision as a strong `ETag` (a plan and a route have a hash of their
-//! content). `If-None-Match` may make it 304; that a key was used is no change of it. `PATCH` (a JSON merge
-//! patch, RFC 7396), `PUT` over something and `DELETE` need `If-Match`: without it 428, with another revision
-//! 412. `If-None-Match: *` on `PUT` makes, and never replaces. **Many** are `{"items", "next"}` in the order of
-//! their ids; `next` goes into `after`, and is absent at the end. `limit` is 1 to 500, by default 100.
+//! **A single resource** is returned without an envelope, with its revision as a strong `ETag` (a plan, a lock and a
+//! route have a hash of their content). With `If-None-Match` the response may be 304; the use of a key does not
+//! change its `ETag`. `PATCH` (a JSON merge patch, RFC 7396), `PUT` on an existing resource and `DELETE` require
+//! `If-Match`: without it the response is 428, with another revision 412. `PUT` with `If-None-Match: *` creates a
+//! resource and never replaces one. **Lists** are `{"items", "next"}`, ordered by id; routes are in the order of the
+//! configuration, and changes in the order of their numbers. `next` is the value of `after` for the next page, and is
+//! absent on the last one. `limit` is 1 to 500 and defaults to 100.
 //!
-//! **Once**: a `POST` with an `Idempotency-Key` (a string of structured fields, `"…"`) takes effect once within a
-//! day. Sent again it gets the first answer again, byte for byte, with `Idempotency-Replayed: true`; 409 while
-//! the first is under way here; 422 when it is another request. A refusal is not kept: it had no effect. The
-//! keys of one administrator are nothing to another's. A key that was revoked meanwhile gets no kept answer (401).
+//! **Idempotency.** A `POST` with an `Idempotency-Key` (a string of structured fields, `"…"`) takes effect once
+//! within a day. A repeated request gets the first response again, byte for byte, with `Idempotency-Replayed: true`.
+//! It gets 409 while the first request is in progress on this node, and 422 if it differs from the first request. A
+//! denial is not stored, because it had no effect. Each administrator has its own idempotency keys. No stored
+//! response is sent if the administrator's API key was revoked meanwhile (401).
 //!
-//! **A name** follows the rule of its kind: an api client's is a domain, optionally with a path (`example.com/dev`), an
-//! app's is 3 to 64 letters, digits and underscores. A name of an earlier version stays until it is changed. Names,
-//! remarks and reasons have no control characters and no others that cannot be seen.
+//! **Names** follow the rule of their kind: the name of an API client is a domain, optionally with a path
+//! (`example.com/dev`); the name of an app is 3 to 64 letters, digits and underscores. A name that an earlier version
+//! accepted remains until it is changed. Names, remarks and reasons contain no control characters and no other
+//! invisible characters.
 //!
-//! **A key** of kind `signing`, which is said when it is made, is an access key, its id, and a secret that signs
-//! requests (SDK-HMAC-SHA256); the secret is shown once. Administrators have none: requests are not signed here.
+//! **Signing keys** have the kind `signing`, which is chosen at creation. They consist of an access key, which is the
+//! id, and a secret that signs requests (SDK-HMAC-SHA256); the secret is shown once. Administrators cannot have
+//! signing keys, because this API does not accept signed requests.
 //!
-//! **Locks** are leases. Acquiring one shows its token, this once; `Lock-Token` with it refreshes and releases the
-//! lock, and proves with any change that it is held: what is changed under a lock that was lost is 412, and changed
-//! is nothing. Where the lock stands on the caller in question, the proof stands for `If-Match`, and the lock does
-//! not stop the change. An owner breaks a lock, with `If-Match`. Locks on paths stop nothing here: they could not be
-//! broken otherwise. A lock on a path where no route has the policy `lock` is 422; one on a caller, where no route has
-//! it, is acquired and answered with `warnings`.
+//! **Locks** are leases. Only the response to acquiring a lock shows its token. `Lock-Token` with this token
+//! refreshes and releases the lock. With any other change, it proves that the lock is held: if the lock was lost, the
+//! request fails with 412 and changes nothing. If the lock is on the caller that the request changes, the token
+//! replaces `If-Match`, and the lock does not stop the change. An owner can break a lock, with `If-Match`. Locks on
+//! paths do not stop requests to this API, because they could not be broken otherwise. A lock on a path is 422 if no
+//! route there has the policy `lock`. A lock on a caller is acquired even if no route has that policy; the response
+//! then has `warnings`.
 //!
-//! **Everything as one file** ([`transfer`](crate::transfer)) is for owners: it has every digest and every sealed
-//! secret. There is one export at a time, and one import; a second is 409. An export is written as it is read, as
-//! `application/x-ndjson`; one that broke off lacks its last line. An import takes such a file beside what is there,
-//! all of it or nothing: what the file has must not be there, but for plans that are the same. It leaves out the
-//! tenant `administration`, of which this gateway has its own: a file makes no administrators. Keys of another gateway
-//! are rows as [`transfer::Rows`](crate::transfer::Rows) reads them, `application/x-ndjson` or `text/csv`. Content is
-//! kept in a file until all of it is there, so that a slow client holds up nobody, and then imported to its end, even
-//! when who asked has gone. What is wrong is 422, on which `line` of it, in `errors`. `dry_run=true` does everything and
-//! takes it back. Other changes are made meanwhile; one that takes a place which the import needs makes it fail. A
-//! `Lock-Token` proves that its lock is held, no more.
+//! **Export and import** ([`transfer`](crate::transfer)) are for owners, because the file contains every digest and
+//! every sealed secret. At most one export and one import run at a time; a second one is 409. An export is streamed
+//! as `application/x-ndjson`; an incomplete one lacks its last line. An import adds such a file to the existing data,
+//! all of it or nothing: nothing in the file may exist already, except for equal plans. It leaves out the tenant
+//! `administration`, because this gateway has its own: a file creates no administrators. Keys of another gateway are
+//! rows in the format of [`transfer::KeyRows`](crate::transfer::KeyRows), as `application/x-ndjson` or `text/csv`. An
+//! uploaded file is stored on disk until it is complete, so that a slow client blocks no others. It is then imported
+//! to its end, even if the client disconnects. Errors are 422, with the `line` of each in `errors`. `dry_run=true`
+//! runs the whole import and rolls it back. Other changes are possible during an import, and the import fails if one
+//! of them conflicts with it. For an import, `Lock-Token` only proves that its lock is held.
 //!
-//! **The description** (OpenAPI 3.1) and its page ask nobody who it is: a browser that opens a page has no key to
-//! send, and they say nothing but what is published with the program. All other paths, known or not, are 401 for a
-//! stranger.
+//! **The description** (OpenAPI 3.1) and its page need no credential: a browser that opens a page has no key to send,
+//! and both contain only what is published with the program. Every other path, known or not, is 401 without a key.
 //!
-//! Ids have one spelling: percent-encoded, they are not found, unless a gateway in front has brought the path into its
-//! normal form.
+//! Ids have one spelling: a percent-encoded id is not found, unless a gateway in front has normalized the path.
 
-#![allow(clippy::option_option, reason = "what a patch leaves out and what it sets to null are two things")]
+#![allow(clippy::option_option, reason = "a patch distinguishes absent members from null members")]
 
-mod response;
 mod call_context;
 mod callers;
 mod changes;
 mod etag;
+mod idempotency;
 mod keys;
 mod locks;
-mod idempotency;
+mod openapi;
 mod page;
 mod plans;
+mod response;
 mod routes;
-mod openapi;
 mod status;
 mod tenants;
 mod transfers;
 
 pub use crate::model::ADMIN_TENANT;
+pub use openapi::description;
 pub use plans::DefinedPlans;
 pub use routes::Route;
-pub use openapi::description;
 pub use transfers::ImportOptions;
 
 use std::{net::IpAddr, sync::Arc};
@@ -124,75 +129,75 @@ use tokio::sync::Semaphore;
 use super::{json, no_store};
 use crate::{
     Admission, Denial, Head,
-    model::{CallerId, Entity, Sealer},
     clock::Clock,
     directory::Directory,
-    policy::{Accept, ApiKey, ContentType, Lockout, Policy, RateLimit, KeySource, Stop},
-    registry::{Command, RegistryError, Registry},
+    model::{CallerId, Entity, Sealer},
+    policy::{Accept, ApiKey, ContentType, KeySource, Lockout, Policy, RateLimit, Stop},
+    registry::{Command, Registry, RegistryError},
     surface::{
         author::{Author, authored},
         documentation,
     },
     tower::PortcullisLayer,
 };
-use response::{ApiResponse, ErrorResponse};
 use call_context::CallContext;
-use idempotency::{InFlight, IdempotencyKey};
+use idempotency::{IdempotencyKey, InFlight};
+use response::{ApiResponse, ErrorResponse};
 
-/// What is told to whom the key does not let in any more.
+/// The challenge in the response to a key that is no longer accepted.
 static CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"admin\"");
 
-/// What every path of the surface begins with.
+/// The prefix of every path of the API.
 const BASE: &str = "/admin/v1";
 
-/// What a command answered with, of the kind that it answers with.
+/// Extracts the entity that the last command returned, if it has the expected kind.
 macro_rules! done {
     ($kind:ident, $done:expr) => {
         match $done.last() {
             Some(crate::model::Entity::$kind(it)) => Ok(it),
-            _ => Err(crate::registry::RegistryError::Corrupt("a registry answered with another thing".into())),
+            _ => Err(crate::registry::RegistryError::Corrupt("the registry returned another entity".into())),
         }
     };
 }
 use done;
 
-/// What the surface stands on.
+/// Dependencies and options of the admin API.
 #[derive(Clone)]
 pub struct Admin {
-    /// Where all of it lives.
+    /// The registry that the API manages.
     pub registry: Arc<dyn Registry>,
-    /// Where administrators' keys are looked up; it follows the registry.
+    /// The directory for looking up administrators' keys. It follows the registry.
     pub directory: Arc<Directory>,
-    /// What limits count on.
+    /// The clock for timestamps, expiry and rate limits.
     pub clock: Arc<dyn Clock>,
-    /// What seals the secrets of apps, and the answers that are kept.
+    /// Seals the secrets of apps and the stored responses of idempotent requests.
     pub sealer: Arc<Sealer>,
-    /// Finds a request's address among its extensions, as
+    /// Finds the client's address among the extensions of a request, as
     /// [`PortcullisLayer::peer_from`](crate::tower::PortcullisLayer::peer_from) does.
     pub peer: fn(&Extensions) -> Option<IpAddr>,
-    /// When an address that sends bad keys is refused for a while.
+    /// Denies addresses for a while that send too many bad keys.
     pub lockout: Arc<Lockout>,
-    /// An administrator whom no store knows: this process, where it serves itself.
+    /// An administrator that is in no store: this process, when it calls the API itself.
     pub local_admin: Option<CallerId>,
-    /// The routes that are served, for reading. Unless there are none, a lock on a path is refused (422) when no route
+    /// The configured routes, for reading. Unless the list is empty, a lock on a path is denied (422) if no route
     /// there has the policy `lock`.
     pub routes: Vec<Route>,
-    /// Plans that are defined elsewhere, and are not changed here.
+    /// Plans that the configuration defines. The API does not change them.
     pub defined_plans: DefinedPlans,
-    /// How files are taken in.
+    /// Options for uploaded files.
     pub imports: ImportOptions,
 }
 
-/// What the handlers share.
+/// The state shared by the handlers.
 struct Surface {
     admin: Admin,
     running: InFlight,
-    /// There is one export at a time, and one import.
+    /// Permits for exports and imports: at most one of each runs at a time.
     exporting: Arc<Semaphore>,
     importing: Arc<Semaphore>,
 }
 
-/// The surface as a router.
+/// Returns the admin API as a router.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -216,12 +221,12 @@ struct Surface {
 /// ```
 ///
 /// # Panics
-/// Never: the media types it names are media types.
+/// Never: the media types in the code are valid.
 pub fn router(admin: Admin) -> Router {
     let content =
-        |types: &[&str]| ContentType::new(types.iter().copied()).expect("they are media types").codings([]);
+        |types: &[&str]| ContentType::new(types.iter().copied()).expect("valid media types").codings([]);
     let formats = (
-        Accept::new(["application/json"]).expect("it is a media type"),
+        Accept::new(["application/json"]).expect("valid media type"),
         Content {
             whole: content(&["application/json"]),
             patch: content(&["application/merge-patch+json", "application/json"]),
@@ -281,12 +286,12 @@ pub fn router(admin: Admin) -> Router {
         .nest_service(&at("/docs"), documentation([("admin", description())]))
 }
 
-/// A fault that is the same for every operation.
+/// Converts a registry error that means the same for every operation.
 fn refused(fault: RegistryError, now: Timestamp) -> ErrorResponse {
     super::denial(fault, now, &CHALLENGE).into()
 }
 
-/// What stands before every route; `formats` says what it takes and answers.
+/// Returns the policies in front of every route; `formats` checks the media types of requests and responses.
 fn guard<P: Policy + 'static>(admin: &Admin, formats: P) -> PortcullisLayer<impl Policy + use<P>> {
     let key = ApiKey::new(admin.directory.clone())
         .sources([KeySource::bearer()])
@@ -298,13 +303,13 @@ fn guard<P: Policy + 'static>(admin: &Admin, formats: P) -> PortcullisLayer<impl
     PortcullisLayer::new(guard).clock(admin.clock.clone()).peer_from(admin.peer)
 }
 
-/// Other methods are 405.
+/// Answers other methods with 405.
 fn only(methods: MethodRouter<Arc<Surface>>, allow: &'static str) -> MethodRouter<Arc<Surface>> {
     let allow = HeaderValue::from_static(allow);
     methods.fallback(|| async { ErrorResponse::from(Denial::MethodNotAllowed { allow }) })
 }
 
-/// What may be sent: a patch has a media type of its own.
+/// The media types of request bodies: a patch has its own.
 struct Content {
     whole: ContentType,
     patch: ContentType,
@@ -318,7 +323,8 @@ impl Policy for Content {
 }
 
 impl Surface {
-    /// Does something for a caller, once if it is to be done once; `answer` is made of what was done.
+    /// Executes commands for a caller, idempotently if there is a ticket. `answer` makes the response of the
+    /// resulting entities.
     async fn execute(
         &self,
         call: &CallContext,
@@ -333,33 +339,33 @@ impl Surface {
         }
     }
 
-    /// Changes what is there, at the revision that the caller expects.
+    /// Executes a change of a resource at the revision that the caller expects.
     async fn change(&self, call: &CallContext, commands: Vec<Command>) -> Result<Vec<Entity>, ErrorResponse> {
         let done = self.admin.registry.execute(call.with_lock_proof(commands), call.actor()).await;
         done.map_err(|fault| self.refuse_change(fault))
     }
 
-    /// A fault, to who made something.
+    /// Converts a registry error of a request that creates a resource.
     fn refuse(&self, fault: RegistryError) -> ErrorResponse {
         let conflict = |detail: &'static str| Denial::Conflict { detail: detail.into() };
         match fault {
-            RegistryError::NameTaken => conflict("The name is taken by another caller of this kind.").into(),
-            RegistryError::KeyTaken => conflict("The AppKey is taken by another app.").into(),
-            RegistryError::Conflict => conflict("The id is taken.").into(),
-            RegistryError::InUse => conflict("Something still stands on it: callers.").into(),
+            RegistryError::NameTaken => conflict("Another caller of this kind has this name.").into(),
+            RegistryError::KeyTaken => conflict("Another app has this AppKey.").into(),
+            RegistryError::Conflict => conflict("The id is already in use.").into(),
+            RegistryError::InUse => conflict("Callers still use it. Delete or change them first.").into(),
             RegistryError::LimitReached(most) => Denial::Conflict {
-                detail: format!("The limit of {most} is reached: delete one that is not needed.").into(),
+                detail: format!("The limit of {most} is reached. Delete one that is not needed.").into(),
             }
             .into(),
             RegistryError::IdempotencyKeyReused => Denial::Unprocessable {
-                detail: "The Idempotency-Key was sent with another request before.".into(),
+                detail: "The Idempotency-Key was already used for a different request.".into(),
             }
             .into(),
             fault => refused(fault, self.admin.clock.now().time),
         }
     }
 
-    /// A fault, to who changed something at a revision.
+    /// Converts a registry error of a request that changes a resource at a revision.
     fn refuse_change(&self, fault: RegistryError) -> ErrorResponse {
         match fault {
             RegistryError::Conflict => etag::precondition_failed().into(),

@@ -1,5 +1,5 @@
-//! The layer between a surface's guard and its handlers: it names the author of every change, checks the author of what
-//! is shown, and answers a change once this node decides by it.
+//! The middleware between a surface's guard and its handlers. It names the author of every change, checks that the
+//! author may still see what is returned, and answers a change once this node enforces it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,28 +13,30 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use crate::{
     Admission, Denial,
     admission::Identity,
-    model::{Actor, CallerId},
     clock::Clock,
     directory::Directory,
-    registry::{RegistryError, Registry},
+    model::{Actor, CallerId},
+    registry::{Registry, RegistryError},
 };
 
-/// The longest wait for this node to decide by a change. A change is made by then, whether or not it is followed.
+/// Maximum time to wait until this node applies a change. The change is committed by then, whether or not the wait
+/// succeeds.
 const APPLIED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Stands in the answer to a change by which this node does not decide yet: the number of the change that it has to
-/// apply.
+/// A header in the response to a change that this node has not applied yet. Its value is the number of the change
+/// that the node still has to apply.
 static PENDING: HeaderName = HeaderName::from_static("x-portcullis-pending");
 
-/// Stands among the extensions of a response that says nothing of the store, and is given while that is unavailable.
+/// A response extension for responses that do not depend on the store. They are sent even while the store is
+/// unavailable.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WithoutStore;
 
 /// Names and checks the author of a surface's requests.
 ///
-/// Handlers get the [`Actor`] from the request's extensions, and have no other; the registry checks it again in the
-/// transaction of every change. An answer to a safe method is given only if the store still accepts the credential
-/// after everything was read for it.
+/// Handlers get the [`Actor`] from the request's extensions and have no other source for it. The registry checks the
+/// actor again in the transaction of every change. A response to a safe method is sent only if the store still
+/// accepts the credential after everything for the response was read.
 #[derive(Clone)]
 pub(super) struct Author {
     /// The surface's name, for the change log.
@@ -42,9 +44,9 @@ pub(super) struct Author {
     pub(super) registry: Arc<dyn Registry>,
     pub(super) directory: Arc<Directory>,
     pub(super) clock: Arc<dyn Clock>,
-    /// A caller that is this process itself, and in no store.
+    /// A caller that is this process itself and is in no store.
     pub(super) oneself: Option<CallerId>,
-    /// The surface's answer to a fault.
+    /// Converts a registry error into a response of the surface.
     pub(super) refuse: fn(RegistryError, jiff::Timestamp) -> Response,
 }
 
@@ -58,7 +60,7 @@ impl Author {
         Some(Actor::with_authority(self.surface, authority))
     }
 
-    /// Checks that an answer may be given to its author.
+    /// Checks that the author of a request may receive the response.
     async fn check(&self, actor: &Actor, without_store: bool) -> Result<(), Response> {
         let now = self.clock.now().time;
         match self.registry.authorize(actor, now).await {
@@ -67,7 +69,8 @@ impl Author {
         }
     }
 
-    /// Waits until this node decides by everything that the store has now, and says so if it does not in time.
+    /// Waits until this node has applied everything that the store has now. Adds [`PENDING`] to the response if that
+    /// takes too long.
     async fn apply(&self, response: &mut Response) {
         if !self.directory.is_followed() {
             return;
@@ -78,20 +81,20 @@ impl Author {
             tracing::warn!(
                 change = last,
                 applied = self.directory.applied(),
-                "a change is not applied in time"
+                "timed out waiting for a change to be applied"
             );
             response.headers_mut().insert(&PENDING, HeaderValue::from(last));
         }
     }
 }
 
-/// The middleware of an [`Author`].
+/// Middleware that runs an [`Author`].
 pub(super) async fn authored(State(author): State<Author>, mut request: Request, next: Next) -> Response {
     let Some(actor) = author.actor(&request) else { return next.run(request).await };
     request.extensions_mut().insert(actor.clone());
     let is_safe = request.method().is_safe();
     let mut response = next.run(request).await;
-    // An answer of 202 says already that the change is not applied.
+    // A 202 response already says that the change is not applied yet.
     if !response.status().is_success() || response.status() == StatusCode::ACCEPTED {
         return response;
     }
@@ -103,12 +106,12 @@ pub(super) async fn authored(State(author): State<Author>, mut request: Request,
     author.check(&actor, without_store).await.map_or_else(|refused| refused, |()| response)
 }
 
-/// The author and the identity of a request that a guard let in.
+/// Returns the author and the identity of a request that the guard admitted.
 ///
 /// # Errors
-/// 500 when the handler does not stand behind a guard and [`authored`].
+/// 500 if the handler is not behind a guard and [`authored`].
 pub(super) fn of(extensions: &http::Extensions) -> Result<(Actor, Identity), Denial> {
     let identity = extensions.get::<Admission>().and_then(Admission::identity).cloned();
     let actor = extensions.get::<Actor>().cloned();
-    actor.zip(identity).ok_or_else(|| Denial::internal("the surface is not behind its guard"))
+    actor.zip(identity).ok_or_else(|| Denial::internal("the handler runs without the surface's guard"))
 }

@@ -1,60 +1,58 @@
-//! The api clients and api keys of discue.io.
+//! Manages the api clients and api keys of discue.io.
 //!
 //! ```text
 //! POST   /api_clients         {"name"?, "id"?}               a new api client
-//! GET    /api_clients                                        all of the organization
+//! GET    /api_clients                                        all api clients of the organization
 //! GET    /api_clients/{id}
 //! PUT    /api_clients/{id}    {"name"?, "id"?}
 //! DELETE /api_clients/{id}                                   with its keys
-//! POST   /api_keys            {"name"?, "status"?, "scopes"?} a new key, shown this once
-//! GET    /api_keys                                           all of the api client that asks
+//! POST   /api_keys            {"name"?, "status"?, "scopes"?} a new key, shown only in this response
+//! GET    /api_keys                                           all keys of the calling api client
 //! GET    /api_keys/{id}
 //! PUT    /api_keys/{id}       {"name"?, "status"?, "scopes"?}
 //! DELETE /api_keys/{id}
 //! ```
 //!
-//! All of them under `/v1` too; links are without. `?pretty` writes an answer for people, an error too. Success is always
-//! 200: the entity or the list under its name beside `_links`, with an `ETag` for one entity; what was deleted
-//! leaves `_links` alone. Every error is exactly `{"title","status"}`. The organization comes from the key in
-//! `X-API-KEY`, never from the path.
+//! Every path exists under `/v1`, too; links have no `/v1`. `?pretty` indents the response, errors included. Every
+//! success is 200: the entity or the list under its name, beside `_links`. The response for one entity has an `ETag`;
+//! the response to a deletion has only `_links`. Every error body is exactly `{"title","status"}`. The key in
+//! `X-API-KEY` determines the organization; the path does not name it.
 //!
 //! Where the contract is silent:
 //!
-//! * A body of nothing but blanks is no body. Members that the contract does not know are ignored, and `null` is an absent
-//!   member. A repeated member is 400, as is one of another type, and a body beyond 64 KiB.
-//! * No answer may be stored (`Cache-Control: no-store`).
-//! * 409 is a lost update: somebody else changed the entity while it was being changed, or `If-Match` names
-//!   another revision than the present one. It is also a body's `id` that is not the path's, and a new api
-//!   client's `id` that the organization has already.
-//! * An `id` is unique within the organization. Where another one has it, too, the two api clients look the same here,
-//!   each to its own organization; the services behind the gateway, and the admin API, know the later one by its `id`,
-//!   a dot and a hash of its organization.
-//! * 422 is a name that is taken or is none, an `id` that is none, and scopes that cannot be given.
-//! * 402 is a lapsed subscription, which may still look and revoke; one that holds no more api clients; and the
-//!   key after an api client's hundredth.
-//! * 403 is a scope that does not cover the request, and for a minute everything without a valid key from an address
-//!   that sent ten bad keys within one.
-//! * A key is 64 characters. Reads show its first ones as `key`. `last_used_at` is `null` for one that was never
-//!   used; it may be some seconds old.
-//! * An api client has its own keys and sees no other's. Scopes that a key gives must be within its own, and a key
-//!   that ends at some time makes only keys that end with it. Without
-//!   `scopes`, a new key may do all that its maker may, but for what is protected (`api_clients`, `api_keys`,
-//!   `subscriptions`), which nobody gives through the API.
-//! * Lists hold everything that the asking key's scopes cover, in the order of the ids.
-//! * A change is made only if the key is still accepted, and the subscription active, when its body has arrived (401,
-//!   402). Once it is answered, this node decides by it; if that takes longer than two seconds, the answer has
-//!   `X-Portcullis-Pending`.
-//! * Locks on resources name paths without `/v1`; they hold for both.
-//! * An id has one spelling: percent-encoded, it is not found, unless a gateway in front has brought the path into its
-//!   normal form.
+//! * A blank body counts as absent. Members that the contract does not define are ignored, and `null` is an absent
+//!   member. A repeated member is 400, and so are a member of the wrong type and a body beyond 64 KiB.
+//! * No response may be stored by a cache (`Cache-Control: no-store`).
+//! * 409 is a lost update: the entity was changed by another request in the meantime, or `If-Match` names a revision
+//!   other than the current one. An `id` in the body that differs from the path is also 409, and so is a new api client
+//!   with an `id` that exists in the organization.
+//! * An `id` is unique within the organization. Two organizations may use one `id`: each sees its own api client under
+//!   this `id`. The upstreams behind the gateway and the admin API know the later one by its `id`, a dot and a hash of
+//!   its organization.
+//! * 422 is a name that is taken or invalid, an invalid `id`, and scopes that cannot be granted.
+//! * 402 is a lapsed subscription, under which keys may still read and delete; a subscription that allows no more api
+//!   clients; and the key after the hundredth of an api client.
+//! * 403 is a scope that does not cover the request. An address that sent ten invalid keys within a minute gets 403 for
+//!   every request without a valid key, for a minute.
+//! * A key has 64 characters. Reads show its first characters as `key`. `last_used_at` is `null` for a key that was
+//!   never used; it may be some seconds old.
+//! * An api client sees only its own keys. The scopes that it grants must be within those of the calling key, and a key
+//!   with an expiry creates only keys with this expiry. Without `scopes`, a new key has all scopes of the calling key
+//!   except the protected ones (`api_clients`, `api_keys`, `subscriptions`), which cannot be granted through the API.
+//! * Lists contain everything that the scopes of the calling key cover, in the order of the ids.
+//! * A change is committed only if the key is still accepted, and the subscription active, when the body has arrived
+//!   (otherwise 401 or 402). The response is sent once this node applies the change; if that takes longer than two
+//!   seconds, the response has `X-Portcullis-Pending`.
+//! * Locks on resources name paths without `/v1` and apply to both paths.
+//! * Ids have one spelling: a percent-encoded id is not found, unless a gateway in front has normalized the path.
 
-mod response;
 mod call_context;
 mod clients;
 mod keys;
-mod validation;
-mod scopes;
 mod openapi;
+mod response;
+mod scopes;
+mod validation;
 
 pub use call_context::is_pretty;
 pub use openapi::description;
@@ -72,27 +70,27 @@ use super::{
 };
 use crate::{
     Admission, Denial, Head,
-    model::{SubscriptionStatus, TenantId},
     clock::Clock,
     directory::Directory,
+    model::{SubscriptionStatus, TenantId},
+    normalize_path,
     policy::{
-        Accept, ApiKey, ChainOrder, ContentType, RequireUnlocked, Lockout, Policy, RateLimit, RateLimitFields, RequireScope,
-        KeySource, Stop,
+        Accept, ApiKey, ChainOrder, ContentType, KeySource, Lockout, Policy, RateLimit, RateLimitFields,
+        RequireScope, RequireUnlocked, Stop,
     },
     problem::ErrorFormat,
-    registry::{RegistryError, Registry},
-    normalize_path,
+    registry::{Registry, RegistryError},
     tower::PortcullisLayer,
 };
-use response::{Links, ErrorResponse};
+use response::{ErrorResponse, Links};
 
-/// The challenge of a key that is not accepted any more; that of the guard.
+/// The challenge for a key that is no longer accepted. Equal to the guard's challenge.
 static CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"discue\", header=\"x-api-key\"");
 
-/// UTF-8 is the only charset JSON has: asking for it asks for nothing else.
+/// The media types of responses. JSON is always UTF-8, so the charset parameter changes nothing.
 const MEDIA_TYPES: [&str; 2] = ["application/json", "application/json;charset=utf-8"];
 
-/// An operation of the surface.
+/// An operation of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
@@ -118,28 +116,28 @@ pub enum Operation {
     DeleteKey,
 }
 
-/// What the surface stands on.
+/// Dependencies and settings of the discue management API.
 #[derive(Clone)]
 pub struct Discue {
-    /// Where the api clients live.
+    /// The registry that stores the api clients.
     pub registry: Arc<dyn Registry>,
-    /// Where keys and locks are looked up; it follows the registry.
+    /// The directory for lookups of keys and locks; it follows the registry.
     pub directory: Arc<Directory>,
-    /// What limits and locks count on.
+    /// The clock of limits and locks.
     pub clock: Arc<dyn Clock>,
-    /// What links start with, such as `https://api.discue.io`.
+    /// The base URL of links, such as `https://api.discue.io`.
     pub base_url: String,
-    /// Finds a request's address among its extensions, as
-    /// [`PortcullisLayer::peer_from`](crate::tower::PortcullisLayer::peer_from) does: who guesses at keys is
-    /// refused by it. [`Peer::find`](crate::tower::Peer::find) is the layer's own.
+    /// Finds the peer's address in the extensions of a request, as
+    /// [`PortcullisLayer::peer_from`](crate::tower::PortcullisLayer::peer_from) does. The lockout denies clients that
+    /// guess keys by this address. [`PeerAddr::find`](crate::tower::PeerAddr::find) is the layer's own function.
     pub peer: fn(&Extensions) -> Option<IpAddr>,
-    /// When an address that sends bad keys is refused for a while.
+    /// The lockout of addresses that send invalid keys.
     pub lockout: Arc<Lockout>,
-    /// What is answered with 501.
+    /// Disabled operations; requests to them are answered with 501.
     pub switched_off: Vec<Operation>,
 }
 
-/// The surface as a router.
+/// Returns the discue management API as a router.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -159,12 +157,12 @@ pub struct Discue {
 /// ```
 ///
 /// # Panics
-/// Never: the media types it names are media types.
+/// Never: the media types are constants, and all of them are valid.
 pub fn router(surface: Discue) -> Router {
     let fields = RateLimitFields { draft_10: false, x_ratelimit: true };
     let guard = (
-        Accept::new(MEDIA_TYPES).expect("they are media types"),
-        ContentType::new(["application/json"]).expect("it is a media range").codings([]),
+        Accept::new(MEDIA_TYPES).expect("valid media types"),
+        ContentType::new(["application/json"]).expect("a valid media range").codings([]),
         ApiKey::new(surface.directory.clone())
             .sources([KeySource::x_api_key()])
             .caller_kinds(&["api_client"])
@@ -172,15 +170,17 @@ pub fn router(surface: Discue) -> Router {
             .realm("discue")
             .lockout(surface.lockout.clone()),
         Scoped {
-            // The handlers know which one is asked for.
+            // The handlers check the scope for the api client or key itself.
             clients: RequireScope::new(clients::RESOURCE).any_target(),
             keys: RequireScope::new(keys::RESOURCE).any_target(),
         },
         BothSpellings(RequireUnlocked::new(surface.directory.clone())),
         RateLimit::new().fields(fields),
     );
-    let guard =
-        PortcullisLayer::new(guard).error_format(ErrorFormat::Discue).clock(surface.clock.clone()).peer_from(surface.peer);
+    let guard = PortcullisLayer::new(guard)
+        .error_format(ErrorFormat::Discue)
+        .clock(surface.clock.clone())
+        .peer_from(surface.peer);
     let author = Author {
         surface: "discue",
         registry: surface.registry.clone(),
@@ -220,7 +220,7 @@ pub fn router(surface: Discue) -> Router {
         .layer(middleware::map_response(no_store))
 }
 
-/// Holds a key to the kind of resource that a path is about.
+/// Checks the scopes of a key for the resource in the path.
 struct Scoped {
     clients: RequireScope,
     keys: RequireScope,
@@ -238,14 +238,14 @@ impl Policy for Scoped {
     }
 }
 
-/// Locks, on either of the two paths that a resource has: with and without the version.
+/// Denies a request if either path of its resource is locked: the path with the version or the one without.
 struct BothSpellings(RequireUnlocked);
 
 impl Policy for BothSpellings {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        // The handlers decode nothing: there is no resource on a path that can be read in two ways.
+        // The handlers do not percent-decode paths, so no resource has an ambiguous path.
         let path = admission.path(head).map_err(|_| Denial::NotFound)?.to_owned();
-        // Where the surface is nested below another path, locks are on the whole of it.
+        // If the surface is nested below another path, locks name the whole path.
         let own = normalize_path::normalize(head.uri.path()).map_err(|_| Denial::NotFound)?.comparable();
         let base = path.strip_suffix(&*own).unwrap_or_default();
         let base = base.strip_suffix("/v1").unwrap_or(base);
@@ -258,7 +258,7 @@ impl Policy for BothSpellings {
     }
 }
 
-/// So that a resource has one path for the handlers.
+/// Removes `/v1` from the path, so that handlers see one path for each resource.
 async fn unversioned(mut request: Request) -> Request {
     let target = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
     let rest = target.strip_prefix("/v1").filter(|rest| rest.starts_with('/'));
@@ -276,7 +276,7 @@ fn not_allowed(methods: &'static str) -> ErrorResponse {
     Denial::MethodNotAllowed { allow: HeaderValue::from_static(methods) }.into()
 }
 
-/// A fault as this surface refuses.
+/// Converts a registry error to an error response.
 fn refused(fault: RegistryError, now: Timestamp) -> ErrorResponse {
     denial(fault, now, &CHALLENGE).into()
 }
@@ -286,14 +286,14 @@ impl Discue {
         if !self.switched_off.contains(&operation) {
             return Ok(());
         }
-        Err(Denial::NotImplemented { detail: "This operation is switched off here.".into() }.into())
+        Err(Denial::NotImplemented { detail: "This operation is disabled.".into() }.into())
     }
 
     fn links(&self, path: &str) -> Links {
         Links::to(&self.base_url, path)
     }
 
-    /// Whether the tenant may change anything.
+    /// Checks that the subscription of the tenant is active, as every change but a deletion requires.
     async fn require_active(&self, tenant: &TenantId) -> Result<(), ErrorResponse> {
         match self.registry.tenant(tenant).await.map_err(|fault| self.refuse(fault))?.standing {
             SubscriptionStatus::Active => Ok(()),

@@ -1,12 +1,12 @@
-//! Content, read into what is documented, with the exact place of what is not.
+//! Parses request bodies into documented types and reports the exact place of each error.
 //!
-//! `serde_path_to_error` also finds places, but not what kind of fault there is: that a member is missing, or
-//! of another type, or has a value out of place stands only in the words of `serde_json`'s errors. So content
-//! is read into a tree first, and the tree into what is documented, with an [error](Misfit) of our own.
+//! `serde_path_to_error` also finds places, but not kinds: only the text of `serde_json`'s errors tells a missing
+//! member from a wrong type or an invalid value. Therefore a body is parsed into a tree first, and the tree is
+//! deserialized with an [error type](Misfit) of our own.
 
 #![allow(
     clippy::option_option,
-    reason = "a member that a patch leaves out and one that it sets to null are two things"
+    reason = "an absent member and a null member of a patch have different meanings"
 )]
 
 mod field_error;
@@ -25,10 +25,10 @@ use serde_json::{Number, error::Category};
 use super::BodyError;
 use crate::Denial;
 
-/// How deep lists and objects may lie within each other.
+/// Maximum nesting depth of arrays and objects.
 pub(super) const MAX_DEPTH: usize = 16;
 
-/// Content as it stands; what stands twice in an object stands twice here.
+/// A JSON value. An object keeps all of its repeated members, so that they can be reported.
 enum Node {
     Null,
     Truth(bool),
@@ -38,23 +38,23 @@ enum Node {
     Object(Vec<(String, Self)>),
 }
 
-/// Content as what is documented.
+/// Parses a body into a documented type.
 ///
 /// # Errors
-/// 400 for what is not JSON, or of another shape; 422 for values that are out of place.
+/// 400 for a body that is not JSON or does not match the schema; 422 for invalid values.
 pub(super) fn read<T: DeserializeOwned>(content: &[u8]) -> Result<T, Denial> {
     let tree = tree(content).map_err(|unreadable| {
         Denial::bad_request(match unreadable {
             BodyError::Syntax(line, column) => {
-                format!("The content is not JSON, at line {line}, column {column}.")
+                format!("The body is not valid JSON at line {line}, column {column}.")
             }
-            other => format!("The content is not taken: {other}."),
+            other => format!("The body cannot be used: {other}."),
         })
     })?;
     T::deserialize(tree).map_err(MemberError::denial)
 }
 
-/// Reads content into a type that describes an object of a published contract.
+/// Parses a body into a type that describes an object of a published contract.
 ///
 /// # Errors
 /// [`Unreadable`], which names the member that does not fit.
@@ -68,14 +68,14 @@ fn tree(content: &[u8]) -> Result<Node, BodyError> {
     node.map_err(|error| {
         let (line, column) = (error.line(), error.column());
         match error.classify() {
-            // The only thing that a tree does not take.
+            // The depth limit is the only rule that the tree itself enforces.
             Category::Data => BodyError::Depth { place: format!("line {line}, column {column}") },
             _ => BodyError::Syntax(line, column),
         }
     })
 }
 
-/// Reads what lies so deep.
+/// Deserializes a value at a nesting depth.
 #[derive(Clone, Copy)]
 struct Depth(usize);
 
@@ -141,28 +141,28 @@ impl<'de> Visitor<'de> for Depth {
     }
 }
 
-/// A member that may be absent, and may be `null`: that says that there is to be none.
+/// Deserializes a member of a patch that may be absent or `null`; `null` removes the value.
 pub(super) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     member: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(member).map(Some)
 }
 
-/// A moment as RFC 3339 writes it. What stands there instead is not repeated.
+/// Timestamps in the format of RFC 3339. Errors do not repeat the invalid value.
 pub(super) mod moment {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, de::Error};
 
     fn parsed<E: Error>(text: &str) -> Result<Timestamp, E> {
-        let wrong = || E::custom("a time is written as in 2026-11-23T03:00:00Z (RFC 3339)");
+        let wrong = || E::custom("must be a time such as 2026-11-23T03:00:00Z (RFC 3339)");
         if !is_rfc_3339(text) {
             return Err(wrong());
         }
-        text.parse().map_err(|_| E::custom("it is no day or no time, or later than 9999-12-30T22:00:00Z"))
+        text.parse().map_err(|_| E::custom("must be an existing date and time, at most 9999-12-30T22:00:00Z"))
     }
 
-    /// Whether it has the form; whether there is such a day and time is another question. Names of zones, which others
-    /// take, are none of it.
+    /// Returns `true` if the text has the form of RFC 3339. The day and the time need not exist. Time zone names,
+    /// which other parsers accept, do not belong to that form.
     fn is_rfc_3339(text: &str) -> bool {
         let fits = |text: &str, form: &str| {
             let same =
@@ -204,7 +204,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[allow(dead_code, reason = "what is read is not looked at")]
+    #[allow(dead_code, reason = "the parsed values are not read")]
     struct Outer {
         name: String,
         #[serde(default, deserialize_with = "non_null")]
@@ -219,7 +219,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[allow(dead_code, reason = "what is read is not looked at")]
+    #[allow(dead_code, reason = "the parsed values are not read")]
     struct Inner {
         #[serde(rename = "a/b~ü")]
         kind: Kind,
@@ -232,7 +232,7 @@ mod tests {
         Other,
     }
 
-    /// `ok`, or the status and where.
+    /// Returns `ok`, or the status and the pointers of the errors.
     fn outcome(text: &str) -> String {
         match read::<Outer>(text.as_bytes()) {
             Ok(_) => "ok".into(),

@@ -1,4 +1,4 @@
-//! The surfaces' descriptions, and the page that shows them.
+//! The OpenAPI descriptions of the surfaces, and the page that shows them.
 
 pub(super) mod schemas;
 
@@ -26,50 +26,50 @@ use utoipa_swagger_ui::{Config, Url};
 /// The media type of problems (RFC 9457).
 const PROBLEM: &str = "application/problem+json";
 
-/// A description whose every operation needs a credential in a field.
+/// Returns a description whose operations all require a credential in a header.
 pub(super) fn with_key(description: OpenApi, field: &str) -> OpenApi {
     with(description, "key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(field))))
 }
 
-/// A description whose every operation needs a credential as `Authorization: Bearer`.
+/// Returns a description whose operations all require a credential in `Authorization: Bearer`.
 pub(super) fn with_bearer(description: OpenApi) -> OpenApi {
     with(description, "key", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)))
 }
 
-/// A description whose every operation may be signed instead of bringing another credential.
+/// Returns a description whose operations may be signed instead of sending another credential.
 pub(super) fn with_signature(description: OpenApi) -> OpenApi {
-    let how = "SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…: a signature by an access key, of the request with its \
-               content, the time in X-Sdk-Date included";
+    let how = "SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…: a signature over the request and its body, \
+               with the secret of an access key. The signed headers include X-Sdk-Date, which has the time";
     let signature = ApiKeyValue::with_description("Authorization", how);
     with(description, "signature", SecurityScheme::ApiKey(ApiKey::Header(signature)))
 }
 
-/// Adds a scheme beside those that there are: one of them is enough.
+/// Adds a security scheme as an alternative: one of all schemes is enough.
 fn with(mut description: OpenApi, name: &str, scheme: SecurityScheme) -> OpenApi {
     description.components.get_or_insert_default().add_security_scheme(name, scheme);
     let alternatives = description.security.get_or_insert_default();
     alternatives.push(SecurityRequirement::new(name, Vec::<String>::new()));
-    // Paths are relative to the place that the description was loaded from.
+    // Paths are relative to the host that served the description.
     description.servers = Some(vec![Server::new("/")]);
     description
 }
 
-/// A refusal (RFC 9457) of what is not yet known to be for a surface.
+/// A problem (RFC 9457) for a request that was denied before it reached the API.
 #[derive(Serialize, ToSchema)]
 pub(super) struct GatewayProblem {
-    /// The kind of problem.
+    /// The kind of problem, as a URI.
     r#type: String,
     /// The reason phrase of the status.
     title: String,
-    /// The status.
+    /// The HTTP status code.
     status: u16,
-    /// The cause, for people.
+    /// An explanation for people.
     detail: String,
-    /// The cause, for programs.
+    /// A code for programs.
     code: String,
 }
 
-/// A description whose paths begin with a base. What has a name in a path is an id.
+/// Prefixes the paths of a description with a base and describes their path parameters as ids.
 pub(super) fn below(base: &str, mut description: OpenApi) -> OpenApi {
     let id = |name: &str| -> RefOr<Parameter> {
         let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some(schemas::ID));
@@ -90,7 +90,7 @@ pub(super) fn below(base: &str, mut description: OpenApi) -> OpenApi {
     description
 }
 
-/// A description in which the requests of some operations, by their ids, need no content.
+/// Makes the request bodies of some operations optional; `which` selects them by operation id.
 pub(super) fn optional_content(mut description: OpenApi, which: impl Fn(&str) -> bool) -> OpenApi {
     let operations = description.paths.paths.values_mut().flat_map(|path| [&mut path.post, &mut path.put]);
     for operation in operations.flatten().filter(|it| it.operation_id.as_deref().is_some_and(&which)) {
@@ -101,10 +101,11 @@ pub(super) fn optional_content(mut description: OpenApi, which: impl Fn(&str) ->
     description
 }
 
-/// What an operation refuses, and why: each with a body of this media type and schema.
+/// Returns the error responses of an operation from statuses and descriptions. Each has a body of this media type and
+/// schema.
 ///
-/// A request that is refused before it is known to be for a surface, such as one whose path can be read in two ways, is
-/// answered with a problem: of the surface's own schema where that is one, and a [`GatewayProblem`] otherwise.
+/// A request that is denied before it is known to be for a surface, such as a request with an ambiguous path, is
+/// answered with a problem: of the surface's own schema if that is a problem, and a [`GatewayProblem`] otherwise.
 pub(super) fn refusals(
     media_type: &str,
     schema: &str,
@@ -114,7 +115,7 @@ pub(super) fn refusals(
     let problem = Ref::from_schema_name(GatewayProblem::name());
     let problem = ContentBuilder::new().schema(Some(problem)).build();
     let response = |(status, why): &(u16, &str)| {
-        // Generated clients take the first media type for the answer's own.
+        // Generated clients use the first media type of a response.
         let mut response = ResponseBuilder::new().description(*why).content(media_type, content.clone());
         if *status == 400 && media_type != PROBLEM {
             response = response.content(PROBLEM, problem.clone());
@@ -124,13 +125,14 @@ pub(super) fn refusals(
     table.iter().map(response).collect()
 }
 
-/// What the page shows: for each surface its name and its description.
+/// The contents of the page: the name and the description of each surface.
 type Shown = Arc<[(&'static str, OpenApi)]>;
 
-/// The descriptions of surfaces, as JSON, and a page that shows them; it loads nothing from anywhere else.
+/// Returns a router that serves the descriptions of surfaces as JSON, and a page that shows them. The page loads
+/// nothing from other hosts.
 ///
-/// Wherever it stands: a path that ends with a slash is the page, `{name}.json` at the end of one is a description.
-/// Descriptions are no secrets: nobody is asked who it is.
+/// The router works below any prefix: a path that ends with a slash is the page, and a path that ends with
+/// `{name}.json` is a description. Descriptions are public, so no credential is needed.
 ///
 /// ```
 /// use portcullis::surface::{discue, documentation};
@@ -149,8 +151,8 @@ async fn page(State(shown): State<Shown>, OriginalUri(uri): OriginalUri) -> Resp
     }
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'~');
     if file.bytes().all(is_plain) {
-        // The page's own addresses are relative: they need its path to end with a slash. The target is relative too, and
-        // of such characters only: with a colon, a backslash or an escape it could name another host.
+        // The links of the page are relative, so its path must end with a slash. The redirect target is relative,
+        // too, and limited to these characters: with a colon, a backslash or an escape it could name another host.
         return Redirect::permanent(&format!("{file}/")).into_response();
     }
     let described =
@@ -158,14 +160,14 @@ async fn page(State(shown): State<Shown>, OriginalUri(uri): OriginalUri) -> Resp
     match described.map(|(_, description)| description.to_json()) {
         Some(Ok(json)) => answer("application/json", json.into_bytes()),
         Some(Err(error)) => {
-            tracing::error!(%error, "a description cannot be written");
+            tracing::error!(%error, "failed to serialize an OpenAPI description");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
         None => serve(&shown, file),
     }
 }
 
-/// A file of the page.
+/// Serves a file of the page.
 fn serve(shown: &Shown, file: &str) -> Response {
     let files: Vec<_> = shown.iter().map(|(name, _)| (*name, format!("{name}.json"))).collect();
     let config = Config::new(files.iter().map(|(name, file)| Url::new(name, file)))
@@ -175,13 +177,14 @@ fn serve(shown: &Shown, file: &str) -> Response {
         Ok(Some(file)) => answer(&file.content_type, file.bytes.into_owned()),
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => {
-            tracing::error!(%error, "the page of the descriptions cannot be written");
+            tracing::error!(%error, "failed to render the documentation page");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
-/// The page asks nobody but this server, and nobody frames it: somebody types a key into it.
+/// The content security policy of the page: it may load from this server only and may not be framed, because people
+/// type keys into it.
 const POLICY: &str =
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
 

@@ -1,4 +1,4 @@
-//! The body of a guarded response.
+//! Response bodies of a [`Portcullis`](super::Portcullis) service.
 
 use std::{
     pin::Pin,
@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of the service behind, or of a refusal.
+    /// The body of the inner service's response, or of a denial.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -28,12 +28,12 @@ pin_project! {
 }
 
 impl<B> ResponseBody<B> {
-    /// The body of the service behind.
+    /// Wraps the body of the inner service's response.
     pub(crate) fn inner(body: B) -> Self {
         Self { kind: Kind::Inner { body } }
     }
 
-    /// All of a refusal's body.
+    /// Creates the complete body of a denial.
     #[must_use]
     pub fn refusal(bytes: Bytes) -> Self {
         Self { kind: Kind::Refusal { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()) } }

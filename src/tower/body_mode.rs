@@ -1,4 +1,4 @@
-//! What a layer does with a request's content: nothing, or what policies ask for.
+//! Treatment of request bodies by a layer: pass-through, or buffering and verification for policies.
 
 use std::{
     pin::Pin,
@@ -18,34 +18,34 @@ use crate::{
     policy::{BodyBuffering, BufferedBody},
 };
 
-/// What a layer does with a request's content; one of [`AsItCame`] and [`Checked`].
+/// Treatment of request bodies by a layer: [`PassThrough`] or [`Checked`].
 pub trait BodyMode<B>: Sized {
-    /// The body that the service behind is given.
+    /// The body that the inner service receives.
     type Body;
 
-    /// The request as it came, whose content must hash to what is owed, and keep a bound.
+    /// Wraps the unread body of a request, which must have the hash that is owed, and stay within a bound.
     ///
     /// # Errors
-    /// When that cannot be checked here.
+    /// If this layer cannot check that.
     fn wrap(
         request: Request<B>,
         owed: Option<Box<DigestVerifier>>,
         bound: Option<LengthLimit>,
     ) -> Result<Request<Self::Body>, Denial>;
 
-    /// Content that was taken in.
+    /// Wraps a buffered body.
     ///
     /// # Errors
-    /// When nothing is taken in here.
+    /// If this layer does not buffer.
     fn from_buffered(content: Bytes) -> Result<Self::Body, Denial>;
 
-    /// Takes content in.
+    /// Buffers a body.
     fn poll(reading: &mut Buffering<B>, cx: &mut Context<'_>) -> Poll<Result<(Bytes, [u8; 32]), Denial>>;
 }
 
-/// The service behind is given the body that came. A policy that needs to know the content is answered with 500; content
-/// whose length is not announced, with 413 where a [`BodyLimit`](crate::policy::BodyLimit) bounds it, because it could
-/// not be counted here.
+/// The inner service receives the request's body unchanged. A policy that needs the body causes a 500. A body without
+/// an announced length causes a 413 if a [`BodyLimit`](crate::policy::BodyLimit) applies, because this layer cannot
+/// count its bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct PassThrough;
 
@@ -75,12 +75,12 @@ impl<B> BodyMode<B> for PassThrough {
 
 pub(super) fn unsupported() -> Denial {
     Denial::internal(
-        "a policy needs the content, and this layer does not look at it: PortcullisLayer::checking_content",
+        "a policy needs the request body: build the layer with PortcullisLayer::checking_content",
     )
 }
 
-/// The service behind is given a [`RequestBody`], which is what its signature says and keeps the limit of a
-/// [`BodyLimit`](crate::policy::BodyLimit), or breaks off.
+/// The inner service receives a [`RequestBody`], which ends in an error if it does not match the signature or exceeds
+/// the limit of a [`BodyLimit`](crate::policy::BodyLimit).
 #[derive(Debug, Clone, Copy)]
 pub struct VerifyContent;
 
@@ -108,14 +108,14 @@ where
     }
 }
 
-/// Content that is being taken in.
+/// A body that is being buffered.
 pub struct Buffering<B> {
     body: Pin<Box<B>>,
     taken: Result<BufferedBody, Option<Denial>>,
     meter: RateMeter,
-    /// The time at which all of the content must be here.
+    /// The deadline for the whole body.
     deadline: Instant,
-    /// The time since when the client is waited for, and the end of the patience with it.
+    /// The start of the current wait for the client, and the timer that ends it.
     since: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
@@ -151,7 +151,7 @@ impl<B: Body<Data = Bytes>> Buffering<B> {
             }
             match frame {
                 Some(Ok(frame)) => {
-                    // Trailers are not signed, and go no further.
+                    // Trailers are not signed and therefore dropped.
                     if let Ok(data) = frame.into_data() {
                         self.meter.moved(data.len() as u64);
                         taken.push(&data)?;
@@ -168,5 +168,5 @@ impl<B: Body<Data = Bytes>> Buffering<B> {
 }
 
 fn broken() -> Denial {
-    Denial::bad_request("The request's content cannot be read to its end.")
+    Denial::bad_request("The request body could not be read completely.")
 }

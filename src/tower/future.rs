@@ -1,4 +1,4 @@
-//! The one future of a guarded service.
+//! The response future of a [`Portcullis`](super::Portcullis) service.
 
 use std::{
     future::Future,
@@ -14,14 +14,14 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    BodyMode, Gate, Denied, ResponseBody, Unserved,
+    BodyMode, Denied, Gate, ResponseBody, Unserved,
     body_mode::{Buffering, unsupported},
     request_body::LengthLimit,
 };
 use crate::{Admission, Denial, Policy, Stop, Wait, admission::Committed};
 
 pin_project! {
-    /// Resolves to the service's response, or to a refusal.
+    /// Resolves to the inner service's response, or to a denial.
     pub struct ResponseFuture<S, P, C, B>
     where
         C: BodyMode<B>,
@@ -53,10 +53,10 @@ pin_project! {
     }
 }
 
-/// What is kept while a cold answer is on its way. Boxed: it is rare, and large.
+/// A request that waits for its decision. Boxed, because it is rare and large.
 struct Suspended<S, P, C: BodyMode<B>, B> {
     waits_for: WaitFor<B>,
-    /// Without its content.
+    /// The request without its body.
     request: Request<()>,
     has_content: bool,
     body: BodyState<B>,
@@ -66,18 +66,18 @@ struct Suspended<S, P, C: BodyMode<B>, B> {
     content: std::marker::PhantomData<fn() -> C>,
 }
 
-/// What an undecided request waits for.
-#[allow(clippy::large_enum_variant, reason = "what it stands in is boxed")]
+/// The event that an undecided request waits for.
+#[allow(clippy::large_enum_variant, reason = "the struct that contains it is boxed")]
 enum WaitFor<B> {
     External(Wait),
     Content(Buffering<B>),
 }
 
-/// The content of an undecided request.
+/// The body of an undecided request.
 enum BodyState<B> {
-    /// Not looked at yet.
+    /// Not read yet.
     Unread(B),
-    /// Being taken in, or lost on the way.
+    /// Being buffered, or lost in a failed attempt.
     Taken,
     Buffered(Bytes),
 }
@@ -91,7 +91,7 @@ where
         self.request.method() == Method::HEAD
     }
 
-    /// Ready when asking again is worth it.
+    /// Ready when the policies can be evaluated again.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Denial>> {
         match &mut self.waits_for {
             WaitFor::External(wait) => wait.as_mut().poll(cx).map(Ok),
@@ -104,7 +104,7 @@ where
         }
     }
 
-    /// Waits for something else.
+    /// Starts the next wait.
     fn wait(&mut self, stop: Stop) -> Result<(), Denial> {
         self.waits_for = match stop {
             Stop::Deny(denial) => return Err(denial),
@@ -114,7 +114,9 @@ where
                     let announced = body.size_hint().lower();
                     WaitFor::Content(Buffering::new(body, intake, announced))
                 }
-                BodyState::Taken | BodyState::Buffered(_) => return Err(Denial::internal("content was asked for twice")),
+                BodyState::Taken | BodyState::Buffered(_) => {
+                    return Err(Denial::internal("body requested twice"));
+                }
             },
         };
         Ok(())
@@ -219,7 +221,7 @@ where
             let next = match state.as_mut().project() {
                 StateProjection::Serving { future, served, admission, gate, head, bound } => {
                     let outcome = ready!(future.poll(cx));
-                    // The service behind answered to a part of the content.
+                    // The inner service has responded to a part of the body only.
                     if let Some(bound) = bound.as_ref().filter(|bound| bound.is_exceeded()) {
                         if let Some(served) = served.take() {
                             served.refund(gate.clock.now());
@@ -250,21 +252,26 @@ where
                 StateProjection::Waiting { cold: kept } => {
                     let cold = kept.as_mut().expect("the state is replaced when the wait is over");
                     let again = ready!(cold.poll(cx)).map_err(Stop::Deny);
-                    let again = again
-                        .and_then(|()| cold.gate.evaluate(&cold.request, cold.has_content, &mut cold.admission));
+                    let again = again.and_then(|()| {
+                        cold.gate.evaluate(&cold.request, cold.has_content, &mut cold.admission)
+                    });
                     match again {
                         Ok(()) => {
                             let cold = kept.take().expect("it was there just above");
                             let head = cold.is_head();
                             let Suspended { request, body, mut admission, mut service, gate, .. } = *cold;
                             let bound = match &body {
-                                BodyState::Unread(body) => LengthLimit::from_admission(admission.body_limit(), body),
+                                BodyState::Unread(body) => {
+                                    LengthLimit::from_admission(admission.body_limit(), body)
+                                }
                                 BodyState::Taken | BodyState::Buffered(_) => None,
                             };
                             let request = match body {
-                                BodyState::Unread(body) => {
-                                    C::wrap(request.map(|()| body), admission.take_content_check(), bound.clone())
-                                }
+                                BodyState::Unread(body) => C::wrap(
+                                    request.map(|()| body),
+                                    admission.take_content_check(),
+                                    bound.clone(),
+                                ),
                                 BodyState::Buffered(content) => {
                                     C::from_buffered(content).map(|body| request.map(|()| body))
                                 }

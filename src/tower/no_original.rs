@@ -1,4 +1,4 @@
-//! Stands for `original.rs` where axum is not known: the target is the one that the layer is given.
+//! Replaces `original.rs` without the feature `axum`: the layer uses the target that it receives.
 
 use http::{Extensions, Uri};
 

@@ -1,4 +1,4 @@
-//! The request target as axum received it, before `nest` took a prefix off its path.
+//! The request target that axum received, before `nest` stripped a prefix from its path.
 
 use axum::extract::OriginalUri;
 use http::{Extensions, Uri};

@@ -1,4 +1,4 @@
-//! The body of an admitted request, where it must be what was signed.
+//! Bodies of admitted requests, with verification and limits.
 
 use std::{
     pin::Pin,
@@ -15,15 +15,15 @@ use pin_project_lite::pin_project;
 
 use crate::admission::DigestVerifier;
 
-/// The content of a request is more than may be taken, which showed while it arrived.
+/// The request body exceeds its limit. The excess was found while the body arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the content is more than {limit} bytes")]
+#[error("the request body exceeds the limit of {limit} bytes")]
 pub struct TooLarge {
-    /// The most bytes that are taken.
+    /// The limit, in bytes.
     pub limit: u64,
 }
 
-/// A bound on content whose length is not known from the start. Clones watch the same content.
+/// A limit for a body whose length is not known in advance. Clones observe the same body.
 #[derive(Debug, Clone)]
 pub struct LengthLimit {
     limit: u64,
@@ -31,20 +31,20 @@ pub struct LengthLimit {
 }
 
 impl LengthLimit {
-    /// The bound that a limit sets to a body, unless the body says that it keeps it.
+    /// Creates the bound for a limit, unless the body's size hint already respects the limit.
     pub(super) fn from_admission(limit: Option<u64>, body: &impl Body) -> Option<Self> {
         let limit = limit?;
         let keeps = body.size_hint().upper().is_some_and(|most| most <= limit);
         (!keeps).then(|| Self { limit, exceeded: Arc::default() })
     }
 
-    /// The most bytes that are taken.
+    /// Returns the limit, in bytes.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Returns `true` if more content came than is taken.
+    /// Returns `true` if the body exceeded the limit.
     #[must_use]
     pub fn is_exceeded(&self) -> bool {
         self.exceeded.load(Ordering::Relaxed)
@@ -56,16 +56,18 @@ impl LengthLimit {
     }
 }
 
-/// Whatever can go wrong while a body is read.
+/// The error type of request bodies.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 pin_project! {
-    /// The body of an admitted request, made by a layer that [checks content](super::PortcullisLayer::checking_content).
+    /// The body of an admitted request, created by a layer that [checks
+    /// bodies](super::PortcullisLayer::checking_content).
     ///
-    /// What must hash to something is passed on one piece late: the last piece waits until all of it is known to be
-    /// right. Otherwise the body ends in [`Altered`](crate::admission::Altered), and whoever reads it has less than was announced.
+    /// A body that must have a certain hash is passed on with a delay of one chunk: the last chunk is held back until
+    /// the hash of the whole body is known to match. Otherwise the body ends in
+    /// [`DigestMismatch`](crate::admission::DigestMismatch), and the reader receives less than the announced length.
     ///
-    /// Content beyond the limit of a [`BodyLimit`](crate::policy::BodyLimit) ends in [`TooLarge`].
+    /// A body that exceeds the limit of a [`BodyLimit`](crate::policy::BodyLimit) ends in [`TooLarge`].
     #[derive(Debug)]
     pub struct RequestBody<B> {
         #[pin]
@@ -100,7 +102,7 @@ impl<B> RequestBody<B> {
     }
 }
 
-/// The next frame that arrives, before it is held to what was signed.
+/// Returns the next frame that arrives, before the verification of the hash.
 fn poll_arrived<B>(
     body: Pin<&mut B>,
     bound: Option<&LengthLimit>,
@@ -149,7 +151,7 @@ where
                     Some(Ok(frame)) => frame.into_data().ok(),
                     None => None,
                 };
-                // Trailers are not signed, and go no further.
+                // Trailers are not signed and therefore dropped.
                 let Some(piece) = piece else {
                     *over = true;
                     return Poll::Ready(match owed.finish() {
@@ -188,7 +190,8 @@ where
                 hint
             }
         };
-        // So a layer further in knows that it is counted. Never a length: whether there is any is not known.
+        // Tells inner layers that the bytes are counted. The hint is never exact: whether a body follows is not
+        // known.
         if let (Some(bound), None) = (&self.bound, hint.upper()) {
             let most = bound.limit.saturating_sub(self.taken);
             hint.set_upper(most.max(hint.lower().saturating_add(1)));
@@ -207,7 +210,7 @@ mod tests {
     use super::*;
     use crate::admission::DigestMismatch;
 
-    /// Pieces, and what is none.
+    /// Frames, and `None` for a pending poll.
     struct Pieces(VecDeque<Option<Frame<Bytes>>>);
 
     impl Body for Pieces {
@@ -231,7 +234,7 @@ mod tests {
         }
     }
 
-    #[allow(clippy::unnecessary_wraps, reason = "as a body has it")]
+    #[allow(clippy::unnecessary_wraps, reason = "the parameter of RequestBody::new")]
     fn owed(content: &[u8]) -> Option<Box<DigestVerifier>> {
         Some(Box::new(DigestVerifier::new(Sha256::digest(content).into())))
     }
@@ -240,7 +243,7 @@ mod tests {
         Pieces(texts.iter().map(|text| Some(Frame::data(Bytes::from_static(text.as_bytes())))).collect())
     }
 
-    /// All that is passed on, and whether it ended well.
+    /// Returns all chunks that were passed on, and whether the body ended without an error.
     fn read(mut body: RequestBody<Pieces>) -> (Vec<String>, bool) {
         let mut seen = Vec::new();
         loop {
@@ -300,7 +303,10 @@ mod tests {
     fn content_beyond_a_limit_ends_in_an_error() {
         for owed in [None, owed(b"abcdef")] {
             let body = pieces(&["ab", "cd", "ef"]);
-            assert!(LengthLimit::from_admission(None, &body).is_none() && LengthLimit::from_admission(Some(6), &body).is_none());
+            assert!(
+                LengthLimit::from_admission(None, &body).is_none()
+                    && LengthLimit::from_admission(Some(6), &body).is_none()
+            );
             let bound = LengthLimit::from_admission(Some(5), &body).unwrap();
             let mut body = RequestBody::new(body, owed, Some(bound.clone()));
             let error = loop {

@@ -1,9 +1,9 @@
-//! CSV, RFC 4180, and nothing that could be read in two ways.
+//! A strict reader of CSV (RFC 4180) that rejects ambiguous input.
 
-/// Where a record begins, and its fields; or where something is wrong, and what.
+/// The first line of a record and its fields, or the line of an error and its description.
 pub(super) type Record = Result<(u64, Vec<String>), (u64, &'static str)>;
 
-/// The records of a text; lines on which nothing stands are none. Ends with the first fault.
+/// Returns the records of a text, without empty lines. Ends after the first error.
 pub(super) fn records(text: &str) -> impl Iterator<Item = Record> {
     let (mut rest, mut line, mut failed) = (text, 1, false);
     std::iter::from_fn(move || {
@@ -24,7 +24,7 @@ pub(super) fn records(text: &str) -> impl Iterator<Item = Record> {
     })
 }
 
-/// Takes a record off a text, with its line's end.
+/// Removes a record with its line end from the start of a text.
 fn record(rest: &mut &str, line: &mut u64) -> Result<Vec<String>, &'static str> {
     let mut fields = Vec::new();
     loop {
@@ -43,7 +43,7 @@ fn record(rest: &mut &str, line: &mut u64) -> Result<Vec<String>, &'static str> 
         match next {
             Some(next) => (*rest, *line) = (next, *line + 1),
             None if rest.is_empty() => {}
-            None => return Err("something follows a closing quote, or a line ends with CR alone"),
+            None => return Err("text follows a closing quote, or a line ends with CR alone"),
         }
         return Ok(fields);
     }
@@ -53,7 +53,7 @@ fn plain(rest: &mut &str) -> Result<String, &'static str> {
     let (field, next) = rest.split_at(rest.find([',', '\r', '\n']).unwrap_or(rest.len()));
     *rest = next;
     if field.contains('"') {
-        Err("a quote stands within a field that has none around it")
+        Err("a field without quotes around it contains a quote")
     } else {
         Ok(field.to_owned())
     }
@@ -62,7 +62,7 @@ fn plain(rest: &mut &str) -> Result<String, &'static str> {
 fn within_quotes(rest: &mut &str, line: &mut u64) -> Result<String, &'static str> {
     let mut field = String::new();
     loop {
-        let (part, next) = rest.split_once('"').ok_or("a quote is opened and not closed")?;
+        let (part, next) = rest.split_once('"').ok_or("a quoted field has no closing quote")?;
         field.push_str(part);
         *line += part.matches('\n').count() as u64;
         let Some(more) = next.strip_prefix('"') else {

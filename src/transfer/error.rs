@@ -1,17 +1,17 @@
-//! What is wrong with a file, and where.
+//! Errors in a file, with their lines.
 
 use std::{fmt, io};
 
 use crate::registry::RegistryError;
 
-/// What is wrong with a line of a file.
+/// An error in a line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineError {
-    /// The line, from 1.
+    /// The number of the line, beginning with 1.
     pub line: u64,
-    /// The path of the member that is wrong, such as `credential.caller`; empty when it is the line as a whole.
+    /// The path of the invalid member, such as `credential.caller`; empty if the line as a whole is invalid.
     pub member: String,
-    /// What is wrong with it, without what stands there.
+    /// The description of the error, which never quotes the value.
     pub what: String,
 }
 
@@ -31,14 +31,14 @@ impl fmt::Display for LineError {
     }
 }
 
-/// Why nothing was imported.
+/// The reason for which nothing was imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The file is wrong, or does not fit what is there: the first hundred reasons, at least one.
+    /// The file is invalid, or conflicts with existing entities: at least one error, at most a hundred.
     #[error("{}", first(.0))]
     Mistakes(Vec<LineError>),
-    /// There is something in the registry already.
-    #[error("there is something in the registry already")]
+    /// The registry is not empty.
+    #[error("the registry is not empty")]
     NotEmpty,
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
@@ -56,7 +56,7 @@ impl From<LineError> for ImportError {
 
 fn first(mistakes: &[LineError]) -> String {
     match mistakes {
-        [] => "the file is wrong".to_owned(),
+        [] => "the file is invalid".to_owned(),
         [only] => only.to_string(),
         [first, more @ ..] => format!("{first} (and {} more)", more.len()),
     }

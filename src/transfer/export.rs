@@ -1,38 +1,42 @@
-//! A registry as a file.
+//! Exports a registry as a file.
 
 use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    ndjson::{FORMAT, Header, LONGEST, MetaLine, LineCounts, USE, LastUse, VERSION},
+    ndjson::{FORMAT, Header, LONGEST, LastUse, LineCounts, MetaLine, USE, VERSION},
     secrets::{SecretFingerprints, needs},
 };
 use crate::{
     model::hex::encode,
-    registry::{RegistryError, SnapshotPage, Registry, SnapshotReader},
+    registry::{Registry, RegistryError, SnapshotPage, SnapshotReader},
 };
 
-/// A file that is being written, page by page: no more of it is held. See the [module](super).
+/// An export in progress. At most one page of it is in memory. See the [module](super).
 pub struct Export {
     view: Box<dyn SnapshotReader>,
     hash: Sha256,
-    /// `None` once the last line is written.
+    /// `None` after the last line.
     tally: Option<LineCounts>,
-    /// The first line, until it is handed over.
+    /// The first line, until it is returned.
     head: Option<Header>,
 }
 
 impl Export {
-    /// Begins to write what a registry holds now. `secrets` are those of its installation, `now` is told in the
-    /// file.
+    /// Begins an export of the current data of a registry. `secrets` are those of its installation. `now` is written to
+    /// the file.
     ///
-    /// As long as it is there it may hold a connection to the store, and keep the store from clearing away what is
-    /// older: read on, or drop it.
+    /// An open export may occupy a connection to the store and keep the store from removing old data: continue it or
+    /// drop it.
     ///
     /// # Errors
-    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    pub async fn begin(registry: &dyn Registry, secrets: &SecretFingerprints, now: Timestamp) -> Result<Self, RegistryError> {
+    /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
+    pub async fn begin(
+        registry: &dyn Registry,
+        secrets: &SecretFingerprints,
+        now: Timestamp,
+    ) -> Result<Self, RegistryError> {
         let view = registry.view().await?;
         let SecretFingerprints { peppers, seal_keys } = secrets.clone();
         let head = Header {
@@ -47,11 +51,11 @@ impl Export {
         Ok(Self { view, hash: Sha256::new(), tally: Some(LineCounts::default()), head: Some(head) })
     }
 
-    /// The next lines; `None` at the end.
+    /// Returns the next lines; `None` at the end.
     ///
     /// # Errors
-    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`]. What was written by then is no whole file, and an import
-    /// refuses it.
+    /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`]. The lines up to then are not a complete file, and an import
+    /// rejects them.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, RegistryError> {
         let Some(tally) = &mut self.tally else { return Ok(None) };
         let mut lines = Vec::new();
@@ -81,13 +85,13 @@ impl Export {
     }
 }
 
-/// Writes a line, and sees that it can be read again.
+/// Writes a line and checks that an import can read it.
 fn write(lines: &mut Vec<u8>, line: &impl Serialize) -> Result<(), RegistryError> {
     let start = lines.len();
     let written = serde_json::to_writer(&mut *lines, line);
     lines.push(b'\n');
     if written.is_err() || lines.len() - start > LONGEST {
-        return Err(RegistryError::Corrupt("something is too long to be exported, or cannot be written".into()));
+        return Err(RegistryError::Corrupt("an entity is too long to export, or cannot be written".into()));
     }
     Ok(())
 }

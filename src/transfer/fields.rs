@@ -1,4 +1,4 @@
-//! What stands in a row, member by member.
+//! Reads the members of a row.
 
 use std::{collections::BTreeMap, ops::RangeInclusive, str::FromStr};
 
@@ -16,18 +16,18 @@ use super::{
 };
 use crate::model::{Access, GeneratedKey, Scope, Scopes, Secret, Status, hex::decode, text::is_label};
 
-/// How long a key may be, in bytes: shorter ones are guessed, and longer ones refused when they are presented.
+/// The length of a key in bytes: shorter keys can be guessed, and longer keys are rejected when they are presented.
 const KEY: RangeInclusive<usize> = 16..=1_024;
 const MAX_NAME_LEN: usize = 255;
 const MAX_HINT_LEN: usize = 64;
 
-/// What a row may have.
+/// The known members of a row.
 pub(super) const MEMBERS: [&str; 10] =
     ["tenant", "caller", "name", "digest", "key", "hint", "status", "scopes", "not_after", "plan"];
 
-const ID: &str = "is no id: 1 to 64 characters of A-Z a-z 0-9 - _ .";
+const ID: &str = "must be 1 to 64 characters of A-Z a-z 0-9 - _ .";
 
-/// What is not taken yet, and what was wrong with what was.
+/// The members that were not read yet, and the errors in those that were.
 pub(super) struct Fields {
     line: u64,
     given: BTreeMap<String, Value>,
@@ -40,15 +40,15 @@ impl Fields {
         for (name, value) in given {
             if !MEMBERS.contains(&&*name) {
                 let name: String = name.chars().take(32).collect();
-                fields.mistake("", format!("has a member {name:?}, which is not known"));
+                fields.mistake("", format!("has the unknown member {name:?}"));
             } else if fields.given.insert(name.clone(), value).is_some() {
-                fields.mistake(&name, "stands more than once");
+                fields.mistake(&name, "is repeated");
             }
         }
         fields
     }
 
-    /// The row, or all that is wrong with it.
+    /// Returns the row, or all its errors.
     pub(super) fn row(mut self) -> Result<Row, Vec<LineError>> {
         let (tenant, caller) = (self.needed("tenant"), self.needed("caller"));
         let (name, proof) = (self.name(), self.proof());
@@ -62,7 +62,7 @@ impl Fields {
             }
         }
         let (status, scopes) = (self.status(), self.scopes());
-        let (not_after, plan) = (self.parsed("not_after", "is no RFC 3339 time"), self.parsed("plan", ID));
+        let (not_after, plan) = (self.parsed("not_after", "must be in RFC 3339"), self.parsed("plan", ID));
         let line = self.line;
         match (tenant, caller, name, proof, status, scopes) {
             (Some(tenant), Some(caller), Some(name), Some((proof, shown)), Some(status), Some(scopes))
@@ -79,13 +79,13 @@ impl Fields {
         self.mistakes.push(LineError::new(self.line, member, what));
     }
 
-    /// A member's text; none when it is not there, `null` or empty.
+    /// Returns the text of a member; `None` if the member is missing, `null` or empty.
     fn plain(&mut self, member: &str) -> Option<String> {
         match self.given.remove(member)? {
             Value::Null => None,
             Value::String(text) => (!text.is_empty()).then_some(text),
             _ => {
-                self.mistake(member, "is no text");
+                self.mistake(member, "is not a string");
                 None
             }
         }
@@ -121,7 +121,7 @@ impl Fields {
         match self.plain("status").as_deref() {
             None | Some("enabled") => return Some(Status::Enabled),
             Some("disabled") => return Some(Status::Disabled),
-            Some(_) => self.mistake("status", "is neither enabled nor disabled"),
+            Some(_) => self.mistake("status", "must be enabled or disabled"),
         }
         None
     }
@@ -135,13 +135,13 @@ impl Fields {
         Some(text)
     }
 
-    /// What is known of the key, and what may be shown of it.
+    /// Returns the known part of the key and its visible part.
     fn proof(&mut self) -> Option<(KeyMaterial, String)> {
         let before = self.mistakes.len();
         match (self.plain("digest"), self.plain("key").map(Secret::from)) {
             _ if self.mistakes.len() > before => {}
-            (Some(_), Some(_)) => self.mistake("key", "stands beside digest"),
-            (None, None) => self.mistake("digest", "is missing, and so is key"),
+            (Some(_), Some(_)) => self.mistake("key", "must not be given beside digest"),
+            (None, None) => self.mistake("digest", "is missing: give digest or key"),
             (Some(digest), None) => match decode(&digest).or_else(|| unbase64(&digest)) {
                 Some(sha256) => return Some((KeyMaterial::Sha256("digest", sha256), String::new())),
                 None => self.mistake("digest", "is not 32 bytes in hexadecimal digits or Base64"),
@@ -150,14 +150,18 @@ impl Fields {
                 let text = key.expose();
                 if !KEY.contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
                     let (least, most) = KEY.into_inner();
-                    self.mistake("key", format!("is not {least} to {most} visible characters of ASCII"));
+                    self.mistake("key", format!("must be {least} to {most} visible ASCII characters"));
                     return None;
                 }
-                let start =
-                    if GeneratedKey::parse(text).is_ok() { text.rfind('_').map_or(0, |at| at + 1) } else { 0 };
+                let start = if GeneratedKey::parse(text).is_ok() {
+                    text.rfind('_').map_or(0, |at| at + 1)
+                } else {
+                    0
+                };
                 let shown = text.get(..start + 4).unwrap_or_default().to_owned();
                 let sha256 = Sha256::digest(text).into();
-                let proof = if start > 0 { KeyMaterial::Key(key) } else { KeyMaterial::Sha256("key", sha256) };
+                let proof =
+                    if start > 0 { KeyMaterial::Key(key) } else { KeyMaterial::Sha256("key", sha256) };
                 return Some((proof, shown));
             }
         }
@@ -178,13 +182,13 @@ impl Fields {
                 .map(Scopes::Listed),
         };
         if scopes.is_none() {
-            self.mistake("scopes", "are neither all nor a list of resources with read or write");
+            self.mistake("scopes", "must be all, or a list of resources with read or write access");
         }
         scopes
     }
 }
 
-/// 32 bytes of either alphabet, padded or not.
+/// Decodes 32 bytes of either Base64 alphabet, padded or not.
 fn unbase64(text: &str) -> Option<[u8; 32]> {
     const LENIENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -203,7 +207,7 @@ fn scope(text: &str) -> Option<Scope> {
     Listed { resource: resource.to_owned(), access, targets: None }.scope()
 }
 
-/// A scope as it stands in a list.
+/// A scope as an element of a JSON list.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Listed {

@@ -1,4 +1,4 @@
-//! A file into a registry.
+//! Imports a file into a registry.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -12,37 +12,41 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
+    error::{ImportError, LineError},
     ndjson::{
-        END, Trailer as Last, FORMAT, HEAD, Header, LONGEST, MetaLine, LineCounts, USE, VERSION, parse, place, tag, unknown,
+        END, FORMAT, HEAD, Header, LONGEST, LineCounts, MetaLine, Trailer as Last, USE, VERSION, parse,
+        place, tag, unknown,
     },
-    error::{LineError, ImportError},
     secrets::{SecretFingerprints, needs},
 };
 use crate::{
     model::{Actor, Caller, CallerKind, CredentialId, Entity, Seq, TenantId, hex::encode},
-    registry::{ImportConflict, Command, Outcome, RegistryError, Registry, Transaction, UnitOfWork, find_conflict, execute},
+    registry::{
+        Command, ImportConflict, Outcome, Registry, RegistryError, Transaction, UnitOfWork, execute,
+        find_conflict,
+    },
 };
 
-/// The most credentials that are left out: they are remembered.
+/// The maximum number of skipped credentials, because their ids are held in memory.
 const MAX_SKIPPED: usize = 100_000;
 
-/// What an import put in, or would have.
+/// The result of an import, or of its dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Imported {
-    /// How many lines of each kind, those that were left out, too.
+    /// The number of lines of each kind, including skipped lines.
     pub counts: BTreeMap<String, u64>,
-    /// How many lines were [left out](Import::without_administrators).
+    /// The number of lines that were [skipped](Import::skip_tenant).
     pub left_out: u64,
-    /// The last change that the file contains, by the registry it is of.
+    /// The last change that the file contains, by the numbers of the exported registry.
     pub seq: Seq,
-    /// When the file was written.
+    /// The time at which the file was written.
     pub at: Timestamp,
 }
 
-/// Reads an [export](super::Export) into a registry, in one transaction: ids, times and revisions stay. A line of
-/// it at a time is held.
+/// Imports an [export](super::Export) into a registry in one transaction. Ids, times and revisions stay. One line at a
+/// time is in memory.
 ///
-/// A plan that is there and the same is left alone. A registry in which nothing but plans is counts as empty.
+/// An identical plan that exists already is left unchanged. A registry that has nothing but plans counts as empty.
 pub struct Import<'a> {
     lines: Lines<'a>,
     secrets: SecretFingerprints,
@@ -53,49 +57,49 @@ pub struct Import<'a> {
 }
 
 impl<'a> Import<'a> {
-    /// Of a file, into an empty registry whose installation has these secrets.
+    /// Creates an import of a file into an empty registry, whose installation has these secrets.
     pub fn new(file: &'a mut (dyn BufRead + Send), secrets: SecretFingerprints) -> Self {
         let lines = Lines { file, number: 0, hash: Sha256::new(), line: Vec::new() };
         Self { lines, secrets, left_out: SkippedTenant::default(), add: false, dry_run: false, outcome: None }
     }
 
-    /// Into one in which there is something already. What the file has must not be there.
+    /// Allows an import into a registry that is not empty. The entities of the file must not exist there.
     #[must_use]
     pub fn into_existing(self, add: bool) -> Self {
         Self { add, ..self }
     }
 
-    /// Leaves out the administrators, and all that is of the tenant that they stand in: of that the registry has its
-    /// own. One in another tenant is a mistake.
+    /// Skips the administrators, and all other entities of their tenant, because the registry has its own. An
+    /// administrator in another tenant is an error.
     #[must_use]
     pub fn skip_tenant(self, tenant: TenantId) -> Self {
         Self { left_out: SkippedTenant { tenant: Some(tenant), ..SkippedTenant::default() }, ..self }
     }
 
-    /// Does everything, and takes it back.
+    /// Runs the whole import and rolls it back.
     #[must_use]
     pub fn dry_run(self, dry_run: bool) -> Self {
         Self { dry_run, ..self }
     }
 
-    /// Does it. Others write to the registry while the file is read, where it can have that.
+    /// Runs the import. Other clients can write to the registry while the file is read, if the registry supports that.
     ///
     /// # Errors
-    /// [`Refused`]; then nothing of it was done.
+    /// [`Refused`]; then nothing was imported.
     pub async fn run(mut self, registry: &dyn Registry, actor: &Actor) -> Result<Imported, ImportError> {
         registry.transact_bulk(&mut self, actor).await?;
         self.outcome()
     }
 
-    /// What came of it, when it was [run](Work::run) as a part of something else.
+    /// Returns the outcome, when the import was [run](UnitOfWork::run) as a part of other work.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// The errors of [`run`](Self::run).
     pub fn outcome(self) -> Result<Imported, ImportError> {
         self.outcome.unwrap_or_else(|| Err(RegistryError::Corrupt("the import was not run".into()).into()))
     }
 
-    /// What was put in, or would have been, as far as it has been [run](Work::run).
+    /// Returns the result, if the import was [run](UnitOfWork::run) successfully.
     #[must_use]
     pub fn imported(&self) -> Option<&Imported> {
         self.outcome.as_ref()?.as_ref().ok()
@@ -111,16 +115,16 @@ impl<'a> Import<'a> {
         loop {
             self.lines.next()?;
             let Some(name) = tag(&self.lines.line) else {
-                return Err(self.lines.mistake("", "is no line of such a file"));
+                return Err(self.lines.mistake("", "is not a line of an export"));
             };
             if name == END {
                 break;
             }
             let Some(at) = place(name) else {
-                return Err(self.lines.mistake("", "holds what this version of the program does not know"));
+                return Err(self.lines.mistake("", "has a kind that this version does not know"));
             };
             if at < last {
-                return Err(self.lines.mistake(name, "stands behind what needs it"));
+                return Err(self.lines.mistake(name, "must come before the lines that need it"));
             }
             last = at;
             tally.count(name);
@@ -143,9 +147,9 @@ impl<'a> Import<'a> {
         if found["format"] != FORMAT {
             return Err(self.lines.mistake("", "is not the first line of an export"));
         }
-        // What a later version has besides is not read before its number.
+        // The rest of the header of a later version is not read.
         if found["version"] != VERSION {
-            let what = format!("is of another version of the format than {VERSION}, which is read here");
+            let what = format!("is another format version than {VERSION}, which this program reads");
             return Err(self.lines.mistake("head.version", what));
         }
         match parse(line) {
@@ -177,19 +181,19 @@ impl UnitOfWork for Import<'_> {
     }
 }
 
-/// What of a file is left out.
+/// The part of a file that is skipped.
 #[derive(Default)]
 struct SkippedTenant {
-    /// Whose it is.
+    /// The tenant whose entities are skipped.
     tenant: Option<TenantId>,
-    /// How many lines it had so far.
+    /// The number of lines skipped so far.
     lines: u64,
-    /// Its credentials, which are named once more where they are used.
+    /// The skipped credentials, whose last uses are skipped, too.
     credentials: HashSet<CredentialId>,
 }
 
 impl SkippedTenant {
-    /// Whether it is to be left out.
+    /// Returns `true` if an entity is to be skipped.
     fn has(&self, entity: &Entity) -> bool {
         let of = match entity {
             Entity::Tenant(tenant) => Some(&tenant.id),
@@ -204,7 +208,7 @@ impl SkippedTenant {
         of.is_some() && of == self.tenant.as_ref()
     }
 
-    /// Whether it would be an administrator all the same.
+    /// Returns `true` if an entity is not skipped although it is an administrator.
     fn misses(&self, entity: &Entity) -> bool {
         let administers =
             |caller: &Caller| matches!(caller.kind, CallerKind::Administrator(_)) && self.tenant.is_some();
@@ -219,18 +223,18 @@ impl SkippedTenant {
         if self.credentials.len() <= MAX_SKIPPED {
             return Ok(());
         }
-        Err(format!("is one of more than {MAX_SKIPPED} credentials that are to be left out"))
+        Err(format!("is one of more than {MAX_SKIPPED} credentials that would be skipped"))
     }
 }
 
-/// A file, line by line.
+/// A file that is read line by line.
 struct Lines<'a> {
     file: &'a mut (dyn BufRead + Send),
-    /// Of the line that is held, from 1.
+    /// The number of the current line, beginning with 1.
     number: u64,
-    /// Over those before it.
+    /// The hash of the lines before the current one.
     hash: Sha256,
-    /// Without its end.
+    /// The current line without its line end.
     line: Vec<u8>,
 }
 
@@ -250,9 +254,9 @@ impl Lines<'_> {
         match self.line.pop() {
             Some(b'\n') => Ok(()),
             Some(_) if self.line.len() + 1 == LONGEST => {
-                Err(self.mistake("", "is longer than a line may be"))
+                Err(self.mistake("", "exceeds the maximum length of a line"))
             }
-            _ => Err(self.mistake("", "is not there to its end: the file was cut off")),
+            _ => Err(self.mistake("", "is incomplete: the file was cut off")),
         }
     }
 
@@ -275,29 +279,35 @@ impl Lines<'_> {
             tally.need(need);
         }
         if left_out.misses(&entity) {
-            return Err(self.mistake("caller.kind", "is an administrator, in a tenant that has none"));
+            return Err(self.mistake("caller.kind", "is an administrator outside of their tenant"));
         }
         if leaves_out {
             return left_out.note(entity).map_err(|what| self.mistake("", what));
         }
         let fault = match execute(tx, vec![Command::Import(entity.clone())]).await {
             Ok(_) => return Ok(()),
-            Err(fault @ (RegistryError::Unavailable(_) | RegistryError::Corrupt(_))) => return Err(fault.into()),
+            Err(fault @ (RegistryError::Unavailable(_) | RegistryError::Corrupt(_))) => {
+                return Err(fault.into());
+            }
             Err(fault) => fault,
         };
         let (member, what) = match find_conflict(tx, &entity).await? {
             Some(ImportConflict::Taken(member)) => (member, "is taken"),
-            Some(ImportConflict::Missing(member)) => (member, "is not there"),
-            Some(ImportConflict::Impossible(member)) => (member, "cannot be"),
+            Some(ImportConflict::Missing(member)) => (member, "does not exist"),
+            Some(ImportConflict::Impossible(member)) => (member, "has an impossible value"),
             None => return Err(fault.into()),
         };
         Err(self.mistake(format!("{}.{member}", entity.kind().as_str()), what))
     }
 
-    async fn note_use(&mut self, tx: &mut dyn Transaction, left_out: &mut SkippedTenant) -> Result<(), ImportError> {
+    async fn note_use(
+        &mut self,
+        tx: &mut dyn Transaction,
+        left_out: &mut SkippedTenant,
+    ) -> Result<(), ImportError> {
         let used = match parse(&self.line) {
             Ok(MetaLine::Use(used)) => used,
-            Ok(_) => return Err(self.mistake("", "is no line of such a file")),
+            Ok(_) => return Err(self.mistake("", "is not a line of an export")),
             Err((member, what)) => return Err(self.mistake(member, what)),
         };
         if left_out.credentials.contains(&used.credential) {
@@ -305,17 +315,17 @@ impl Lines<'_> {
             return Ok(());
         }
         if !tx.has_credential(&used.credential).await? {
-            return Err(self.mistake("use.credential", "is not there"));
+            return Err(self.mistake("use.credential", "does not exist"));
         }
         Ok(tx.record_last_used(&used.credential, used.at).await?)
     }
 
-    /// Whether the last line is what the lines before it come to, to the byte, and is the last. The counts.
+    /// Checks that the last line matches the lines before it exactly and that nothing follows. Returns the counts.
     fn end(&mut self, tally: LineCounts) -> Result<BTreeMap<String, u64>, ImportError> {
         let expected = tally.end(encode(&self.hash.clone().finalize()));
         let found = match parse(&self.line) {
             Ok(MetaLine::End(found)) => found,
-            Ok(_) => return Err(self.mistake("", "is no line of such a file")),
+            Ok(_) => return Err(self.mistake("", "is not a line of an export")),
             Err((member, what)) => return Err(self.mistake(member, what)),
         };
         let Last { counts, peppers, seal_keys, sha256 } = &expected;
@@ -327,13 +337,13 @@ impl Lines<'_> {
             ("end", serde_json::to_vec(&MetaLine::End(found)).is_ok_and(|line| line == self.line)),
         ] {
             if !same {
-                return Err(self.mistake(member, "is not what the lines before it come to"));
+                return Err(self.mistake(member, "does not match the lines before it"));
             }
         }
         if self.file.fill_buf()?.is_empty() {
             return Ok(expected.counts);
         }
         self.number += 1;
-        Err(self.mistake("", "stands behind the last line"))
+        Err(self.mistake("", "follows the last line"))
     }
 }

@@ -1,4 +1,4 @@
-//! Rows of keys, as they come from another gateway.
+//! Rows of keys that were exported from another gateway.
 
 use std::{fmt, str::FromStr};
 
@@ -12,24 +12,24 @@ use sha2::{Digest, Sha256};
 
 use super::{
     csv,
+    error::{ImportError, LineError},
     fields::{Fields, MEMBERS},
-    error::{LineError, ImportError},
 };
 use crate::model::{CallerId, PlanId, Scopes, Secret, Status, TenantId};
 
-/// The most rows that are read at once.
+/// The maximum number of rows that are read at once.
 pub const MAX_ROWS: usize = 100_000;
-/// The longest text of rows that is read, in bytes: 64 MiB.
+/// The maximum length of a text of rows in bytes: 64 MiB.
 pub const MAX_FILE_BYTES: usize = 64 << 20;
-/// The most mistakes that are told.
+/// The maximum number of errors that are reported.
 pub(super) const MAX_ERRORS: usize = 100;
 
-/// How rows are written.
+/// The format of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyFileFormat {
-    /// A JSON object to a line.
+    /// One JSON object per line.
     Ndjson,
-    /// CSV (RFC 4180), whose first record names the members.
+    /// CSV (RFC 4180), whose first record is a header with the names of the members.
     Csv,
 }
 
@@ -45,18 +45,18 @@ impl FromStr for KeyFileFormat {
     }
 }
 
-/// Rows that hold what they must, one by one; whether they fit a registry is not said yet.
+/// Valid rows of keys. Conflicts with a registry are detected by the import.
 ///
 /// | member | |
 /// |---|---|
 /// | `tenant`, `caller` | ids |
-/// | `name` | the credential's, for people |
+/// | `name` | the name of the credential, for people |
 /// | `digest` or `key` | the SHA-256 of the key, in hexadecimal digits or Base64 of either alphabet; or the key |
-/// | `hint` | what may be shown of the key; of a key that stands here, its first characters otherwise |
-/// | `status` | `enabled` (when there is none) or `disabled` |
-/// | `scopes` | `all` (when there is none); `RESOURCE:read` and `RESOURCE:write`, with spaces between them; or, in JSON, a list of `{"resource", "access", "targets"}` |
-/// | `not_after` | the first moment at which it is no longer accepted, RFC 3339 |
-/// | `plan` | the plan of a caller that is made; of one that is there, its plan |
+/// | `hint` | the visible part of the key; by default the first characters of `key` |
+/// | `status` | `enabled` (the default) or `disabled` |
+/// | `scopes` | `all` (the default); `RESOURCE:read` and `RESOURCE:write`, separated by spaces; or, in JSON, a list of `{"resource", "access", "targets"}` |
+/// | `not_after` | the first moment at which the key is no longer accepted, RFC 3339 |
+/// | `plan` | the plan of a caller that is created; for an existing caller, it must be the caller's plan |
 ///
 /// ```
 /// use portcullis::transfer::{Form, Rows};
@@ -82,12 +82,12 @@ pub(super) struct Row {
     pub(super) plan: Option<PlanId>,
 }
 
-/// What is known of a key.
+/// The known part of a key.
 #[derive(Debug)]
 pub(super) enum KeyMaterial {
-    /// A key of our own form.
+    /// A key in the format of this gateway's keys.
     Key(Secret),
-    /// By the member that it stood in.
+    /// The SHA-256 of a key, with the name of the member that it was read from.
     Sha256(&'static str, [u8; 32]),
 }
 
@@ -111,18 +111,20 @@ impl KeyRows {
     /// Reads rows.
     ///
     /// # Errors
-    /// [`Refused::Mistakes`] with the first hundred of what is wrong; no member's value is quoted.
+    /// [`Refused::Mistakes`] with the first hundred errors, which quote no values.
     pub fn read(text: &[u8], form: KeyFileFormat) -> Result<Self, ImportError> {
         if text.len() > MAX_FILE_BYTES {
-            return Err(LineError::new(1, "", format!("is one of more than {MAX_FILE_BYTES} bytes")).into());
+            return Err(
+                LineError::new(1, "", format!("the text has more than {MAX_FILE_BYTES} bytes")).into()
+            );
         }
         let text = str::from_utf8(text).map_err(|error| {
             let before = text.get(..error.valid_up_to()).unwrap_or_default();
             let line = before.split(|byte| *byte == b'\n').count() as u64;
-            LineError::new(line, "", "is no UTF-8")
+            LineError::new(line, "", "is not UTF-8")
         })?;
         let mut reading = Reading::default();
-        // As spreadsheets write it.
+        // Spreadsheets write a byte order mark.
         let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
         match form {
             KeyFileFormat::Ndjson => reading.ndjson(text),
@@ -135,13 +137,13 @@ impl KeyRows {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Returns `true` if there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -166,7 +168,7 @@ impl Reading {
             }
             match serde_json::from_str::<Members>(text) {
                 Ok(Members(given)) => self.row(line, given),
-                Err(_) => self.mistakes.push(LineError::new(line, "", "is no JSON object")),
+                Err(_) => self.mistakes.push(LineError::new(line, "", "is not a JSON object")),
             }
         }
     }
@@ -189,7 +191,7 @@ impl Reading {
                 return;
             }
             if fields.len() != names.len() {
-                let what = format!("has {} fields, and the header {}", fields.len(), names.len());
+                let what = format!("has {} fields, but the header {}", fields.len(), names.len());
                 self.mistakes.push(LineError::new(line, "", what));
                 continue;
             }
@@ -198,11 +200,11 @@ impl Reading {
         }
     }
 
-    /// Whether another row is read.
+    /// Counts a row, and returns `true` if it is to be read.
     fn goes_on(&mut self, line: u64) -> bool {
         self.read += 1;
         if self.read > MAX_ROWS {
-            self.mistakes.push(LineError::new(line, "", format!("is one of more than {MAX_ROWS} rows")));
+            self.mistakes.push(LineError::new(line, "", format!("there are more than {MAX_ROWS} rows")));
         }
         self.read <= MAX_ROWS && self.mistakes.len() < MAX_ERRORS
     }
@@ -218,13 +220,13 @@ impl Reading {
     }
 }
 
-/// Whether a header names members, each once. What stands there is not quoted: where somebody left the header
-/// out, it is a row, with a key perhaps.
+/// Checks that a header names known members, each once. The error quotes nothing: if the header was left out, the first
+/// record is a row, which may contain a key.
 fn header(line: u64, names: &[String]) -> Result<(), LineError> {
     for (at, name) in names.iter().enumerate() {
         let what = match name {
-            name if !MEMBERS.contains(&&**name) => "names no member that is known",
-            name if names[..at].contains(name) => "names a member once more",
+            name if !MEMBERS.contains(&&**name) => "is not a known member",
+            name if names[..at].contains(name) => "repeats a member",
             _ => continue,
         };
         return Err(LineError::new(line, "", format!("field {} of the header {what}", at + 1)));
@@ -232,7 +234,7 @@ fn header(line: u64, names: &[String]) -> Result<(), LineError> {
     Ok(())
 }
 
-/// An object's members as they stand, those that stand twice too.
+/// The members of an object in their order, including repeated ones.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {

@@ -1,4 +1,4 @@
-//! Rows of keys into a registry.
+//! Imports rows of keys into a registry.
 
 use std::collections::HashMap;
 
@@ -6,31 +6,34 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use super::{
-    error::{LineError, ImportError},
-    key_rows::{MAX_ERRORS, KeyMaterial, Row, KeyRows},
+    error::{ImportError, LineError},
+    key_rows::{KeyMaterial, KeyRows, MAX_ERRORS, Row},
 };
 use crate::{
     model::{
         ADMIN_TENANT, Actor, Caller, CallerKind, Credential, CredentialId, CredentialKind, Digest, Entity,
         Peppers, TenantId, name::default_api_client_name,
     },
-    registry::{ImportConflict, Command, Outcome, RegistryError, NewCaller, Registry, Transaction, UnitOfWork, find_conflict, execute},
+    registry::{
+        Command, ImportConflict, NewCaller, Outcome, Registry, RegistryError, Transaction, UnitOfWork,
+        execute, find_conflict,
+    },
 };
 
-/// What an import of keys made, or would have.
+/// The result of an import of keys, or of its dry run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct ImportedKeys {
-    /// How many credentials.
+    /// The number of created credentials.
     pub keys: u64,
-    /// How many callers.
+    /// The number of created callers.
     pub callers: u64,
 }
 
-/// Makes credentials of [`Rows`], all of them or none, in one transaction.
+/// Creates credentials from [`KeyRows`], all of them or none, in one transaction.
 ///
-/// A key of which only the SHA-256 is known is accepted when it is presented, as a
-/// [`Sha256Key`](CredentialKind::Sha256Key); so is one that stands there and is not of our own form. Neither is made
-/// for operators and administrators: what proves them is made here.
+/// If only the SHA-256 of a key is known, or the key does not have the format of this gateway's keys, the credential is
+/// a [`Sha256Key`](CredentialKind::Sha256Key), which accepts the key when it is presented. No keys are imported for
+/// operators and administrators: create theirs in this gateway.
 pub struct KeyImport<'a> {
     rows: KeyRows,
     peppers: &'a Peppers,
@@ -40,42 +43,42 @@ pub struct KeyImport<'a> {
 }
 
 impl<'a> KeyImport<'a> {
-    /// Of rows, for callers that are there, with the current of these peppers.
+    /// Creates an import for existing callers. Digests are keyed with the current one of these peppers.
     #[must_use]
     pub fn new(rows: KeyRows, peppers: &'a Peppers) -> Self {
         Self { rows, peppers, make_callers: false, dry_run: false, outcome: None }
     }
 
-    /// Makes callers that are not there: api clients, named by [`default_api_client_name`]. Tenants are not made.
+    /// Creates missing callers: api clients, named by [`default_api_client_name`]. Missing tenants are not created.
     #[must_use]
     pub fn create_callers(self, make_callers: bool) -> Self {
         Self { make_callers, ..self }
     }
 
-    /// Does everything, and takes it back.
+    /// Runs the whole import and rolls it back.
     #[must_use]
     pub fn dry_run(self, dry_run: bool) -> Self {
         Self { dry_run, ..self }
     }
 
-    /// Does it.
+    /// Runs the import.
     ///
     /// # Errors
-    /// [`Refused`]; then nothing of it was done.
+    /// [`Refused`]; then nothing was imported.
     pub async fn run(mut self, registry: &dyn Registry, actor: &Actor) -> Result<ImportedKeys, ImportError> {
         registry.transact_bulk(&mut self, actor).await?;
         self.outcome()
     }
 
-    /// What came of it, when it was [run](Work::run) as a part of something else.
+    /// Returns the outcome, when the import was [run](UnitOfWork::run) as a part of other work.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// The errors of [`run`](Self::run).
     pub fn outcome(self) -> Result<ImportedKeys, ImportError> {
         self.outcome.unwrap_or_else(|| Err(RegistryError::Corrupt("the import was not run".into()).into()))
     }
 
-    /// What was made, or would have been, as far as it has been [run](Work::run).
+    /// Returns the imported numbers, if the import was [run](UnitOfWork::run) successfully.
     #[must_use]
     pub fn imported(&self) -> Option<ImportedKeys> {
         self.outcome.as_ref()?.as_ref().ok().copied()
@@ -118,16 +121,16 @@ impl UnitOfWork for KeyImport<'_> {
     }
 }
 
-/// Rows on their way into a transaction.
+/// An import in progress within a transaction.
 struct KeyWriter<'a> {
     tx: &'a mut dyn Transaction,
     peppers: &'a Peppers,
     make_callers: bool,
     made: ImportedKeys,
-    /// On which line each key stood.
+    /// The line of each key.
     seen: HashMap<[u8; 32], u64>,
-    /// How many more api clients each tenant may have; `None` when it is not there. Counting them for each that
-    /// is made would take as long as all of them together.
+    /// The number of api clients that each tenant may still have; `None` if the tenant does not exist. Counting the
+    /// callers again for each new one would take quadratic time.
     rooms: HashMap<TenantId, Option<u64>>,
 }
 
@@ -137,23 +140,23 @@ impl KeyWriter<'_> {
         let (sha256, member) = (row.proof.sha256(), row.proof.member());
         if let Some(line) = self.seen.insert(sha256, row.line) {
             self.seen.insert(sha256, line);
-            return mistake(member, &format!("is that of line {line}"));
+            return mistake(member, &format!("duplicates line {line}"));
         }
         for digest in self.digests(&row.proof, &sha256) {
             if self.tx.has_digest(&digest).await? {
-                return mistake(member, "is that of a credential that is there");
+                return mistake(member, "belongs to an existing credential");
             }
         }
         if self.room(&row).await?.is_none() {
-            return mistake("tenant", "is not there");
+            return mistake("tenant", "does not exist");
         }
         match self.tx.caller(&row.tenant, &row.caller).await? {
             None => self.make_caller(&row).await?,
             Some(Caller { kind: CallerKind::Operator | CallerKind::Administrator(_), .. }) => {
-                return mistake("caller", "is an operator or administrator: their keys are made here");
+                return mistake("caller", "is an operator or administrator: create its keys here");
             }
             Some(caller) if row.plan.is_some() && row.plan != caller.plan => {
-                return mistake("plan", "is not that of the caller, who is there");
+                return mistake("plan", "differs from the plan of the existing caller");
             }
             Some(_) => {}
         }
@@ -163,7 +166,7 @@ impl KeyWriter<'_> {
         Ok(())
     }
 
-    /// What a credential of this key may be there as, whatever it was made of.
+    /// Returns all digests under which a credential of this key may be stored.
     fn digests(&self, proof: &KeyMaterial, sha256: &[u8; 32]) -> Vec<Digest> {
         let by_sha256 = self.peppers.digests_of_sha256(sha256);
         match proof {
@@ -190,10 +193,10 @@ impl KeyWriter<'_> {
     async fn make_caller(&mut self, row: &Row) -> Result<(), ImportError> {
         let mistake = |member: &str, what: &str| Err(LineError::new(row.line, member, what).into());
         if !self.make_callers {
-            return mistake("caller", "is not there");
+            return mistake("caller", "does not exist");
         }
         if row.tenant.as_str() == ADMIN_TENANT {
-            return mistake("tenant", "is that of the administrators: they are made here");
+            return mistake("tenant", "is the tenant of the administrators: create them here");
         }
         let Some(Some(room @ 1..)) = self.rooms.get_mut(&row.tenant) else {
             return mistake(
@@ -203,9 +206,9 @@ impl KeyWriter<'_> {
         };
         let caller = Entity::Caller(new_caller(row).into_caller(self.tx.now()));
         match find_conflict(self.tx, &caller).await? {
-            Some(ImportConflict::Missing(_)) => return mistake("plan", "is not there"),
-            Some(ImportConflict::Taken("id")) => return mistake("caller", "is another tenant's"),
-            Some(_) => return mistake("caller", "is the name of another caller"),
+            Some(ImportConflict::Missing(_)) => return mistake("plan", "does not exist"),
+            Some(ImportConflict::Taken("id")) => return mistake("caller", "belongs to another tenant"),
+            Some(_) => return mistake("caller", "has the name of another caller"),
             None => drop(execute(self.tx, vec![Command::Import(caller)]).await?),
         }
         *room -= 1;

@@ -1,4 +1,4 @@
-//! The lines of an export.
+//! Lines of an export.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,18 +9,18 @@ use serde_json::Value;
 use super::secrets::{SecretFingerprint, SecretRequirement};
 use crate::model::{CredentialId, Entity, EntityKind, Seq};
 
-/// What such a file is called in its first line.
+/// The name of the format in the first line.
 pub(super) const FORMAT: &str = "portcullis-export";
-/// The version that is written, and the last that is read.
+/// The format version that is written and read.
 pub(super) const VERSION: u64 = 1;
-/// The longest line, in bytes, with its end.
+/// The maximum length of a line in bytes, including the line end.
 pub(super) const LONGEST: usize = 16 << 20;
 
 pub(super) const HEAD: &str = "head";
 pub(super) const USE: &str = "use";
 pub(super) const END: &str = "end";
 
-/// The lines that are no entities.
+/// Lines that are not entities.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum MetaLine {
@@ -35,17 +35,17 @@ pub(super) enum MetaLine {
 pub(super) struct Header {
     pub(super) format: String,
     pub(super) version: u64,
-    /// The version of the program that wrote it.
+    /// The version of the program that wrote the file.
     pub(super) program: String,
-    /// The last change it contains.
+    /// The number of the last change that the file contains.
     pub(super) seq: Seq,
-    /// When it was written.
+    /// The time at which the file was written.
     pub(super) at: Timestamp,
     pub(super) peppers: Vec<SecretFingerprint>,
     pub(super) seal_keys: Vec<SecretFingerprint>,
 }
 
-/// When a credential was last used.
+/// The last use of a credential.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LastUse {
@@ -63,7 +63,7 @@ pub(super) struct Trailer {
     pub(super) sha256: String,
 }
 
-/// What a last line says of the lines before it, counted as they come.
+/// The contents of the last line, collected from the lines before it.
 #[derive(Debug, Default)]
 pub(super) struct LineCounts {
     counts: BTreeMap<String, u64>,
@@ -92,45 +92,45 @@ impl LineCounts {
     }
 }
 
-/// What a line holds: the name of its only member.
+/// Returns the kind of a line, which is the name of its only member.
 pub(super) fn tag(line: &[u8]) -> Option<&str> {
     let (name, _) = str::from_utf8(line.strip_prefix(b"{\"")?).ok()?.split_once('"')?;
     name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_').then_some(name)
 }
 
-/// Where lines of this tag stand among those between the first and the last.
+/// Returns the position of a kind of lines in the order of a file, between the first and the last line.
 pub(super) fn place(tag: &str) -> Option<usize> {
     let kinds = EntityKind::ALL.iter().position(|kind| kind.as_str() == tag);
     kinds.or((tag == USE).then_some(EntityKind::ALL.len()))
 }
 
-/// A line's end is no part of it here.
+/// Parses a line without its line end. An error consists of the path of the invalid member and a description.
 pub(super) fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, (String, String)> {
     let mut line = serde_json::Deserializer::from_slice(line);
     let value = serde_path_to_error::deserialize(&mut line).map_err(|error| {
         let path = error.path().to_string();
-        // What broke off before its name was known has none.
+        // A member that ended before its name has no name.
         let path = path.trim_end_matches(".?").to_owned();
         (if path == "." { String::new() } else { path }, wrong(error.inner()))
     })?;
-    line.end().map_err(|_| (String::new(), "something follows the object".to_owned()))?;
+    line.end().map_err(|_| (String::new(), "text follows the object".to_owned()))?;
     Ok(value)
 }
 
-/// The parser's own words would quote what stands there.
+/// Describes an error in own words, because the parser's message would quote the value.
 fn wrong(error: &serde_json::Error) -> String {
     if !error.is_data() {
-        return "is no JSON".to_owned();
+        return "is not JSON".to_owned();
     }
     let text = error.to_string();
     let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
     match missing {
         Some((name, _)) => format!("{name} is missing"),
-        None => "is not what stands there".to_owned(),
+        None => "is invalid or unknown".to_owned(),
     }
 }
 
-/// The path of a member that was read and is not kept: of a later version of the program, it means something.
+/// Returns the path of a member that would be lost: a later version of the program may have written it.
 pub(super) fn unknown(line: &[u8], entity: &Entity) -> Option<String> {
     let kept = serde_json::to_vec(entity).unwrap_or_default();
     if kept == line {
@@ -138,7 +138,7 @@ pub(super) fn unknown(line: &[u8], entity: &Entity) -> Option<String> {
     }
     let read = |text: &[u8]| serde_json::from_slice::<Value>(text).unwrap_or_default();
     let (mut read, kept) = (read(line), read(&kept));
-    // Earlier releases kept the paths of locks as they were given; now they are kept in their normal form.
+    // Earlier releases stored the paths of locks unnormalized; now they are normalized.
     if let (Entity::Lock(_), Some(given), Some(normal)) =
         (entity, read.pointer_mut(LOCKED_PATH), kept.pointer(LOCKED_PATH))
         && given.is_string()
@@ -148,7 +148,7 @@ pub(super) fn unknown(line: &[u8], entity: &Entity) -> Option<String> {
     left_out(&read, &kept)
 }
 
-/// Where the path of a lock stands in its line.
+/// The pointer to the path of a lock in its line.
 const LOCKED_PATH: &str = "/lock/target/resource";
 
 fn left_out(read: &Value, kept: &Value) -> Option<String> {
@@ -194,11 +194,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_and_not_quoted() {
         for (line, path, what) in [
-            (r#"{"plan":{"id":"p","limits":"hunter2"}}"#, "plan.limits", "is not what stands there"),
+            (r#"{"plan":{"id":"p","limits":"hunter2"}}"#, "plan.limits", "is invalid or unknown"),
             (r#"{"plan":{"limits":[]}}"#, "plan", "id is missing"),
-            (r#"{"plan":{"id":"hunter 2","limits":[]}}"#, "plan.id", "is not what stands there"),
-            (r#"{"plan":{"id":"p","#, "plan", "is no JSON"),
-            (r#"{"plan":{"id":"p","limits":[]}} {}"#, "", "something follows the object"),
+            (r#"{"plan":{"id":"hunter 2","limits":[]}}"#, "plan.id", "is invalid or unknown"),
+            (r#"{"plan":{"id":"p","#, "plan", "is not JSON"),
+            (r#"{"plan":{"id":"p","limits":[]}} {}"#, "", "text follows the object"),
         ] {
             let error = parse::<Entity>(line.as_bytes()).unwrap_err();
             assert_eq!(error, (path.to_owned(), what.to_owned()), "{line}");

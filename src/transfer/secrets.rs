@@ -1,39 +1,40 @@
-//! Which secrets a file needs, and whether they are those at hand.
+//! The secrets that a file needs, and their comparison with the secrets at hand.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Entity, Peppers, SealKey, Sealed, Sealer};
 
-/// A secret by what may be known of it.
+/// The fingerprint of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecretFingerprint {
-    /// Its version.
+    /// The version of the secret.
     pub version: u32,
-    /// What tells it from another of its version.
+    /// A value that distinguishes the secret from another one with the same version.
     pub check: String,
 }
 
-/// The secrets at hand, by what may be known of them.
+/// The fingerprints of the secrets at hand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SecretFingerprints {
-    /// What keys are digested with.
+    /// The peppers, which key the digests of keys.
     pub peppers: Vec<SecretFingerprint>,
-    /// What seals app secrets.
+    /// The keys that seal app secrets.
     pub seal_keys: Vec<SecretFingerprint>,
 }
 
 impl SecretFingerprints {
-    /// What may be known of these.
+    /// Returns the fingerprints of these secrets.
     #[must_use]
     pub fn new(peppers: &Peppers, sealer: &Sealer) -> Self {
-        let pepper = peppers.all().map(|one| SecretFingerprint { version: one.version(), check: one.fingerprint() });
+        let pepper =
+            peppers.all().map(|one| SecretFingerprint { version: one.version(), check: one.fingerprint() });
         let key = |one: SealKey| SecretFingerprint { version: one.version(), check: one.fingerprint() };
         Self { peppers: pepper.collect(), seal_keys: sealer.keys().into_iter().map(key).collect() }
     }
 }
 
-/// A secret that something needs.
+/// A secret that an entity needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SecretRequirement {
     Pepper(u32),
@@ -41,24 +42,31 @@ pub(super) enum SecretRequirement {
 }
 
 impl SecretRequirement {
-    /// Why it cannot be used with the secrets at hand, where it was made with others of these checks.
-    pub(super) fn check(self, made_with: &SecretFingerprints, at_hand: &SecretFingerprints) -> Option<String> {
+    /// Returns the reason for which the secret is not among those at hand. `made_with` has the fingerprints of the
+    /// file.
+    pub(super) fn check(
+        self,
+        made_with: &SecretFingerprints,
+        at_hand: &SecretFingerprints,
+    ) -> Option<String> {
         let (name, version, theirs, ours) = match self {
             Self::Pepper(version) => ("pepper", version, &made_with.peppers, &at_hand.peppers),
             Self::SealKey(version) => ("seal key", version, &made_with.seal_keys, &at_hand.seal_keys),
         };
-        let of = |list: &[SecretFingerprint]| list.iter().find(|one| one.version == version).map(|one| one.check.clone());
+        let of = |list: &[SecretFingerprint]| {
+            list.iter().find(|one| one.version == version).map(|one| one.check.clone())
+        };
         match (of(theirs), of(ours)) {
-            (_, None) => Some(format!("needs {name} {version}, which is not at hand")),
+            (_, None) => Some(format!("needs {name} {version}, which is missing here")),
             (Some(theirs), Some(ours)) if theirs != ours => {
-                Some(format!("needs another {name} {version} than the one at hand"))
+                Some(format!("needs another {name} {version} than this installation has"))
             }
             (_, Some(_)) => None,
         }
     }
 }
 
-/// What an entity needs, with the path of the member that needs it.
+/// Returns the secrets that an entity needs, each with the path of the member that needs it.
 pub(super) fn needs(entity: &Entity) -> impl Iterator<Item = (SecretRequirement, &'static str)> {
     let seal_key = |sealed: &Sealed| SecretRequirement::SealKey(sealed.key());
     let (pepper, sealed) = match entity {

@@ -1,4 +1,4 @@
-//! Cases of what a stranger can make the gateway hold, do or say: slow, many and huge.
+//! Cases of resource limits: slow, many and huge requests, and information that the gateway discloses.
 
 use std::{
     fs,
@@ -16,10 +16,10 @@ use crate::{
     wire::{self, Exchange, Wire},
 };
 
-/// How often a slow client sends a byte.
+/// The interval at which a slow client sends a byte.
 const DRIP: Duration = Duration::from_millis(50);
 
-/// Sends a head, and then a byte now and then, until the gateway has enough of it.
+/// Sends a head, and then single bytes until the gateway closes the connection.
 fn drip(gateway: &Gateway, head: &[u8], patience: Duration) -> Exchange {
     let mut wire = Wire::new(gateway.address);
     wire.stream.write_all(head).unwrap();
@@ -85,7 +85,7 @@ fn content_that_drips() {
     assert!(stands.closed, "{}", case.id);
 }
 
-/// What came quickly buys no time for what does not.
+/// Bytes that arrived quickly buy no time for later ones.
 #[test]
 fn content_that_drips_after_much_of_it_came_quickly_is_cut() {
     let ground = Ground::with("body_timeout = \"500ms\"\nbody_rate = 1000", "", "");
@@ -130,7 +130,7 @@ fn a_refused_head_says_which_part_is_too_large() {
         let head = format!("GET /{target} HTTP/1.1\r\nHost: a\r\nX-A: {field}\r\n\r\n");
         let answer = wire.ask(head.as_bytes());
         assert_eq!(answer.status(), status, "{answer:?}");
-        // What the engine refuses has no content.
+        // A response by hyper itself has no body.
         assert!(answer.body.is_empty() || answer.text().contains(code), "{answer:?}");
         assert_eq!(answer.body.is_empty(), target.len() > 65_534);
     }
@@ -139,7 +139,7 @@ fn a_refused_head_says_which_part_is_too_large() {
     assert_eq!((&last["status"], &last["code"]), (&414.into(), &"target-too-long".into()), "{log:#?}");
 }
 
-/// A request with some key, in one connection with the others.
+/// A request with a given key, to send several on one connection.
 fn with_key(key: &str) -> Vec<u8> {
     format!("GET /v1/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\n\r\n").into_bytes()
 }
@@ -161,7 +161,7 @@ fn guessed_keys_leave_nothing_behind() {
     assert_eq!(answer.values("ratelimit").len(), 1, "{}: known keys keep their state: {answer:?}", case.id);
 }
 
-/// Processor time of a process, in hundredths of a second.
+/// Returns the processor time of a process, in hundredths of a second.
 fn processor(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
@@ -181,7 +181,7 @@ fn with_few_file_descriptors_it_turns_connections_away_and_recovers() {
     assert_eq!(clients[999].read(wire::PATIENCE), Some(false), "{}: the last one has no place", case.id);
     let open = fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count();
     assert!(open < 256, "{}: {open} descriptors are open, and none is left for anything else", case.id);
-    // Nothing is to be done: a full gateway does not spend its time on trying.
+    // The gateway must not use processor time for retries while it is full.
     let (before, mut waiting) = (processor(gateway.pid()), Wire::new(gateway.address));
     let window = Duration::from_secs(1);
     let start = Instant::now();
@@ -195,7 +195,7 @@ fn with_few_file_descriptors_it_turns_connections_away_and_recovers() {
     assert!(spent < 50, "{}: {spent} hundredths of a second in one second", case.id);
 }
 
-/// A request to the management of api clients, with the key that `init` made.
+/// A request to the management of API clients, with the key that `init` created.
 fn manage(ground: &Ground, method: &str, path: &str, fields: &str, content: &[u8]) -> Vec<u8> {
     let mut bytes = format!(
         "{method} /v1/api_clients{path} HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nContent-Type: application/json\r\n\
@@ -259,7 +259,8 @@ fn letters_are_those_of_ascii() {
     let case = case::case("UNI-04");
     let ground = Ground::new();
     let gateway = ground.start();
-    // The Kelvin sign is no k, the dotless i no i: neither in a name, nor in an id, nor in a key.
+    // Unicode case folding maps the Kelvin sign to k and the dotless i to i. The gateway must not, in names, ids and
+    // keys.
     for name in ["\u{212a}.example", "\u{131}.example", "\u{df}.example", "K.example"] {
         let content = format!("{{\"name\":\"{name}\"}}");
         let answer = wire::exchange(gateway.address, &manage(&ground, "POST", "", "", content.as_bytes()));
@@ -284,7 +285,7 @@ fn answers_tell_nothing_of_others() {
         answer
     };
     let case = case::case("ORC-01");
-    // The second caller's id, which is of another tenant, and one that nobody has.
+    // The id of the second caller, which belongs to another tenant, and an id that does not exist.
     let (foreign, missing) = (ask(&format!("/{}", crate::ground::FOREIGN)), ask("/-nobody-has-this-id--"));
     case.check_status(foreign.status());
     assert_eq!(foreign, missing, "{}", case.id);
@@ -299,7 +300,7 @@ fn answers_tell_nothing_of_others() {
     }
 }
 
-/// LOG-02: everything is said, to a gateway that logs all it can.
+/// LOG-02: all log levels are enabled.
 #[test]
 fn no_secret_is_in_the_log_at_any_level() {
     let case = case::case("LOG-02");
@@ -348,7 +349,7 @@ fn no_secret_is_in_the_log_at_any_level() {
     assert!(!access(&log).is_empty());
 }
 
-/// LOG-05: whatever place a key stands in, it goes no further.
+/// LOG-05: a key is not forwarded, wherever the request has it.
 #[test]
 fn a_key_goes_no_further() {
     let ground = Ground::new();
@@ -361,7 +362,7 @@ fn a_key_goes_no_further() {
     }
 }
 
-/// IPX-03: whom a trusted proxy was asked by is the client; what that one says of itself is its own word.
+/// IPX-03: the address that a trusted proxy reports is the client's. Entries by the client itself are not trusted.
 #[test]
 fn a_trusted_proxy_says_who_the_client_is() {
     let mut ground = Ground::new();
@@ -380,7 +381,7 @@ fn a_trusted_proxy_says_who_the_client_is() {
     assert!(request.values("forwarded").is_empty(), "IPX-03");
 }
 
-/// The metrics, without their values.
+/// Returns the lines of the metrics without their values.
 fn series(address: std::net::SocketAddr) -> Vec<String> {
     let answer = Wire::new(address).ask(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(answer.status(), 200);
@@ -390,7 +391,7 @@ fn series(address: std::net::SocketAddr) -> Vec<String> {
     lines.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
 }
 
-/// LOG-04: what a client sends never becomes a label.
+/// LOG-04: data from clients never becomes a label.
 #[test]
 fn metrics_are_of_bounded_number() {
     let mut ground = Ground::new();
@@ -413,7 +414,7 @@ fn metrics_are_of_bounded_number() {
     assert_eq!(series(address), before, "LOG-04");
 }
 
-/// IPX-05: the address is the connection's, in its shortest form.
+/// IPX-05: the forwarded address is that of the connection, in its shortest form.
 #[test]
 fn the_clients_address_is_the_connections() {
     let mut ground = Ground::new();

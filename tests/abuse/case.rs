@@ -1,8 +1,8 @@
-//! The cases, as they are written.
+//! The cases of `tests/data/abuse.json`.
 
 use serde::Deserialize;
 
-/// What cannot be seen in an answer: the connection, or the stream, ended without one.
+/// The status of a case in which the connection, or the stream, ends without a response.
 pub const NO_ANSWER: u16 = 0;
 
 #[derive(Deserialize)]
@@ -16,7 +16,7 @@ pub struct Case {
     pub class: String,
     pub raw: Option<String>,
     expected: Expected,
-    /// What the gateway does instead, and why that is.
+    /// The behaviour of the gateway if it differs, and the reason for it.
     ours: Option<Expected>,
     why: Option<String>,
 }
@@ -24,7 +24,7 @@ pub struct Case {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Expected {
-    /// Any of these; nothing is any status. [`NO_ANSWER`] is none.
+    /// The allowed status codes. An empty list allows all. [`NO_ANSWER`] stands for no response.
     pub status: Vec<u16>,
     pub upstream_requests: Option<usize>,
     pub connection: Option<String>,
@@ -32,7 +32,7 @@ pub struct Expected {
 }
 
 impl Case {
-    /// What is checked: what is expected of anybody, or what we do instead.
+    /// Returns the expectation to check: that of the gateway if there is one, or else the general one.
     pub fn checked(&self) -> &Expected {
         assert_eq!(self.ours.is_some(), self.why.is_some(), "{}: what is ours has its reason", self.id);
         self.ours.as_ref().unwrap_or(&self.expected)
@@ -42,7 +42,7 @@ impl Case {
         self.ours.is_some()
     }
 
-    /// Its bytes, with what the placeholders stand for.
+    /// Returns the bytes of the case, with the placeholders replaced.
     pub fn bytes(&self, host: &str, [a, b]: [&str; 2]) -> Vec<u8> {
         let raw = self.raw.as_ref().expect("a case with bytes");
         let text = raw.replace("{HOST}", host).replace("{KEY_A}", a).replace("{KEY_B}", b);
@@ -61,13 +61,13 @@ pub fn all() -> Vec<Case> {
     file.cases
 }
 
-/// The cases of a class that are bytes of HTTP/1.1.
+/// Returns the cases of a class that are bytes of HTTP/1.1.
 pub fn heads(class: &str) -> Vec<Case> {
     let of_class = |case: &Case| case.class == class && case.raw.is_some();
     all().into_iter().filter(of_class).collect()
 }
 
-/// A case by its id.
+/// Returns the case with the given id.
 pub fn case(id: &str) -> Case {
     all().into_iter().find(|case| case.id == id).unwrap_or_else(|| panic!("{id} is not among the cases"))
 }

@@ -1,4 +1,4 @@
-//! HTTP/2 frames that carry nothing: floods of them end their connection, work never does.
+//! HTTP/2 frames without content: a flood closes the connection, normal use does not.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::{
     wire::PATIENCE,
 };
 
-/// Far more than any budget, and far fewer than a flood of seconds.
+/// The number of frames in a flood: far more than any budget allows, and few enough to be sent in seconds.
 const FLOOD: usize = 200_000;
 
 fn fields(ground: &Ground) -> Vec<(&str, &str)> {
@@ -24,7 +24,7 @@ fn fields(ground: &Ground) -> Vec<(&str, &str)> {
     ]
 }
 
-/// The code of the GOAWAY that ends a connection.
+/// Returns the code of the GOAWAY frame that ends a connection.
 fn end(connection: &mut Connection) -> Option<u32> {
     let deadline = Instant::now() + PATIENCE;
     while let Some(left) = deadline.checked_duration_since(Instant::now()) {
@@ -48,7 +48,7 @@ fn a_flood_of_frames_that_carry_nothing_ends_its_connection() {
         (PING, 0, 0, &[0; 8]),
         (PING, ACK, 0, &[0; 8]),
         (SETTINGS, 0, 0, &[]),
-        // GREASE, and whatever else has no meaning here (RFC 9113, section 5.5).
+        // GREASE, and other unknown frame types (RFC 9113, section 5.5).
         (0x0b, 0, 0, b"x"),
     ] {
         let mut connection = Connection::new(gateway.address);
@@ -60,7 +60,7 @@ fn a_flood_of_frames_that_carry_nothing_ends_its_connection() {
         }
         assert_eq!(end(&mut connection), Some(ENHANCE_YOUR_CALM), "{kind}");
     }
-    // Others are served.
+    // Other connections are still served.
     let mut connection = Connection::new(gateway.address);
     connection.request(1, &fields(&ground), None);
     assert_eq!(connection.outcome(1), Outcome::Status(200));
@@ -75,8 +75,8 @@ fn an_upload_in_small_frames_is_served() {
     let mut connection = Connection::new(gateway.address);
     let block = h2::block(&fields(&ground));
     assert!(connection.send(&h2::frame(HEADERS, END_HEADERS, 1, &block)));
-    // A stream of messages as small as those of gRPC may be. Their sender is asked now and then whether it is
-    // still there: h2 bounds the small frames that wait to be read.
+    // A stream of small messages, as gRPC may send. The test waits for the reply to a PING now and then: h2 limits the
+    // small frames that wait to be read.
     for _ in 0..50 {
         assert!(connection.send(&h2::frame(DATA, 0, 1, b"0123456789").repeat(100)));
         assert!(connection.send(&h2::frame(PING, 0, 0, &[0; 8])));
@@ -96,7 +96,7 @@ fn an_upload_in_small_frames_is_served() {
     assert_eq!(seen[0].requests[0].body.len(), 50_000);
 }
 
-/// Neither `:authority` nor `Host` says which host such a request is for.
+/// Such a request has no host, neither in `:authority` nor in `Host`.
 #[test]
 fn a_request_without_a_host_is_refused() {
     let ground = Ground::with("", "h2c = true", "");

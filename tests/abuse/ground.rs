@@ -1,12 +1,12 @@
-//! A gateway with routes for the cases, two tenants' keys, and a service behind that remembers everything.
+//! A gateway with routes for the cases, keys of two tenants, and an upstream that records everything.
 
 use portcullis::{
-    model::{
-        Access, Actor, GeneratedKey, CallerKind, Credential, CredentialId, CredentialKind, KeyPrefix, PlanId,
-        Scope, Scopes, SubscriptionStatus, Status, Tenant,
-    },
     clock::{Clock, SystemClock},
     config::SecretsFile,
+    model::{
+        Access, Actor, CallerKind, Credential, CredentialId, CredentialKind, GeneratedKey, KeyPrefix, PlanId,
+        Scope, Scopes, Status, SubscriptionStatus, Tenant,
+    },
     registry::{NewCaller, Registry, sqlite::Sqlite},
 };
 use serde_json::Value;
@@ -19,20 +19,20 @@ use crate::{
     wire::{self, Exchange, Message, latin},
 };
 
-/// The callers, each of a tenant of its own, and their plans. What a plan holds is in the configuration.
+/// The callers, each with a tenant of its own and a plan. The limits of the plans are in the configuration.
 const CALLERS: [(&str, &str, Option<&str>); 3] = [
     ("alpha", "caller-a", Some("demo")),
     ("beta", FOREIGN, Some("demo")),
     ("gamma", "caller-c", Some("small")),
 ];
 
-/// A caller whose id is one that discue's contract has.
+/// The id of a caller, in the format of discue's contract.
 pub const FOREIGN: &str = "caller-b-of-the-test-";
 
-/// What a plan `small` admits at once.
+/// The burst of the plan `small`.
 pub const SMALL: usize = 50;
 
-/// Fields of the connection, and those that would make a service read another request than the gateway did.
+/// Hop-by-hop headers, and headers that could make an upstream read another request than the gateway.
 const NEVER_BEHIND: [&str; 22] = [
     "connection",
     "keep-alive",
@@ -61,11 +61,11 @@ const NEVER_BEHIND: [&str; 22] = [
 pub struct Ground {
     pub site: Site,
     pub upstream: Upstream,
-    /// In the order of the callers.
+    /// The keys, in the order of the callers.
     pub keys: Vec<String>,
 }
 
-/// What came of a case.
+/// The result of a case.
 pub struct Run {
     pub exchange: Exchange,
     pub seen: Vec<Seen>,
@@ -73,7 +73,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// The requests that the service behind saw.
+    /// Returns the requests that the upstream received.
     pub fn requests(&self) -> Vec<&Message> {
         self.seen.iter().flat_map(|seen| &seen.requests).collect()
     }
@@ -90,7 +90,7 @@ impl Ground {
         Self::with("", "", "")
     }
 
-    /// With more lines in `[server]`, of the listener, and in `[upstreams.up]`.
+    /// Creates a gateway with additional lines in `[limits]`, the listener and `[upstreams.up]`.
     pub fn with(limits: &str, listener: &str, of_upstream: &str) -> Self {
         let upstream = Upstream::start();
         let address = free_address();
@@ -153,18 +153,18 @@ surface = "apig"
         case.bytes(&self.site.address.to_string(), [&self.keys[0], &self.keys[1]])
     }
 
-    /// A request with a first caller's key, to go on with after an attack.
+    /// Returns a valid request with the key of the first caller, to send after an attack.
     pub fn good(&self) -> Vec<u8> {
         format!("GET /v1/echo/good HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\n\r\n", self.keys[0]).into_bytes()
     }
 
-    /// Everything that nobody but its owner may see.
+    /// Returns all secrets that only their owners may see.
     pub fn secrets(&self) -> Vec<&str> {
         let own = [self.site.api_key.as_str(), self.site.operator_token.as_str()];
         self.keys.iter().map(String::as_str).chain(own).collect()
     }
 
-    /// Sends the bytes of a case to a gateway that is started for them, so that all it did and saw is known.
+    /// Sends the bytes of a case to a gateway that is started for them, so that its log contains only this case.
     pub fn run(&self, case: &Case) -> Run {
         self.send(&self.bytes(case))
     }
@@ -176,7 +176,7 @@ surface = "apig"
         Run { exchange, seen: self.upstream.take(), log }
     }
 
-    /// What holds whatever was sent: every request that the service behind saw was admitted as it is.
+    /// Checks an invariant of all cases: every request that the upstream received was admitted in this form.
     pub fn check_admitted(&self, seen: &[Seen], log: &[String]) {
         let mut lines: Vec<Value> = access(log);
         for seen in seen {
@@ -220,13 +220,13 @@ surface = "apig"
     }
 }
 
-/// The lines of the access log.
+/// Returns the lines of the access log.
 pub fn access(log: &[String]) -> Vec<Value> {
     let lines = log.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines.filter(|line| line["target"] == "access").collect()
 }
 
-/// Two tenants more, each with a caller; their keys.
+/// Creates the tenants and callers of the cases, and returns the keys.
 async fn make_callers(site: &Site) -> Vec<String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let registry = Sqlite::open(&site.store(), clock.clone()).await.unwrap();

@@ -1,4 +1,4 @@
-//! HTTP/2 as frames that nobody checks, fields without compression.
+//! An HTTP/2 client that sends unchecked frames, with uncompressed headers.
 
 use std::{
     io::Write,
@@ -35,13 +35,13 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The 32 bits of `RST_STREAM`'s code, or of `GOAWAY`'s.
+    /// Returns the error code of a `RST_STREAM` or `GOAWAY` frame.
     pub fn code(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
     }
 
-    /// `:status`, which stands first.
+    /// Returns `:status`, which is the first header.
     fn status(&self) -> u16 {
         let mut block = &self.payload[..];
         while block[0] & 0xe0 == 0x20 {
@@ -55,7 +55,7 @@ impl Frame {
             0x8c => 400,
             0x8d => 404,
             0x8e => 500,
-            // A literal whose name is `:status`, in one of its forms.
+            // A literal with the name `:status`, in one of its forms.
             0x48 | 0x08 | 0x18 => {
                 let length = usize::from(block[1] & 0x7f);
                 let value = &block[2..2 + length];
@@ -70,7 +70,7 @@ fn digits(value: &[u8]) -> u16 {
     std::str::from_utf8(value).unwrap().parse().unwrap()
 }
 
-/// Digits are 5 or 6 bits long (RFC 7541, appendix B).
+/// Decodes Huffman-coded digits, which are 5 or 6 bits long (RFC 7541, appendix B).
 fn huffman_digits(value: &[u8]) -> u16 {
     let bits: Vec<u8> = value.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
     let number = |bits: &[u8]| bits.iter().fold(0_u16, |number, bit| number * 2 + u16::from(*bit));
@@ -86,7 +86,7 @@ fn huffman_digits(value: &[u8]) -> u16 {
     status
 }
 
-/// Fields as literals that are not indexed.
+/// Encodes headers as literals without indexing.
 pub fn block(fields: &[Field<'_>]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -117,7 +117,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What became of a stream.
+/// The outcome of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Status(u16),
@@ -128,7 +128,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// 0 when there was no answer.
+    /// Returns the status, or 0 if there was no response.
     pub fn status(self) -> u16 {
         match self {
             Self::Status(status) => status,
@@ -143,7 +143,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// With no compression towards us, and room for all answers.
+    /// Opens a connection without header compression by the server, and with windows for all responses.
     pub fn new(address: SocketAddr) -> Self {
         let mut connection = Self { wire: Wire::new(address), unread: Vec::new() };
         let mut start = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -153,7 +153,7 @@ impl Connection {
         connection
     }
 
-    /// Whether it could be sent.
+    /// Sends bytes. Returns `true` if that succeeded.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
         self.wire.stream.write_all(bytes).is_ok()
     }
@@ -167,7 +167,7 @@ impl Connection {
         self.send(&bytes)
     }
 
-    /// The next frame: an error is the connection's end, `None` that nothing came.
+    /// Reads the next frame. Returns `None` if none arrives in time, and an error if the connection is closed.
     pub fn read(&mut self, patience: Duration) -> Result<Option<Frame>, Closed> {
         let deadline = Instant::now() + patience;
         loop {
@@ -190,7 +190,7 @@ impl Connection {
         }
     }
 
-    /// Reads until a stream has its answer, or will have none.
+    /// Reads until a stream has its response or is closed.
     pub fn outcome(&mut self, stream: u32) -> Outcome {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -207,12 +207,12 @@ impl Connection {
         }
     }
 
-    /// The status that a frame carries, when it begins an answer.
+    /// Returns the stream and the status of a frame that begins a response.
     pub fn answered(frame: &Frame) -> Option<(u32, u16)> {
         (frame.kind == HEADERS && frame.flags & END_HEADERS != 0).then(|| (frame.stream, frame.status()))
     }
 }
 
-/// The connection has ended.
+/// The error of a closed connection.
 #[derive(Debug)]
 pub struct Closed;

@@ -37,7 +37,7 @@ fn content_is_not_asked_for_in_vain() {
     every("body");
 }
 
-/// Every case of a class; all that fail are told.
+/// Runs every case of a class, and reports all failures.
 fn every(class: &str) {
     let ground = Ground::new();
     let cases = case::heads(class);
@@ -69,10 +69,11 @@ fn check(ground: &Ground, case: &Case, run: &Run) {
     by_hand(id, run);
 }
 
-/// What the invariants of single cases demand beyond what holds for all.
+/// Checks the invariants of single cases, in addition to those of all cases.
 fn by_hand(id: &str, run: &Run) {
     match id {
-        // One request, and what stands behind it on its own: not found, without a caller.
+        // The upstream receives one request. The bytes after it are a request of their own: not found, without a
+        // caller.
         "SMG-21" => {
             assert_eq!(run.only_request().target(), "/v1/echo");
             assert!(run.exchange.answers[1..].iter().all(|answer| answer.status() == 404), "{id}");
@@ -92,7 +93,7 @@ fn by_hand(id: &str, run: &Run) {
         "BDY-09" => assert!(run.exchange.interim.is_empty(), "{id}: the content was asked for"),
         _ => {}
     }
-    // The head that was refused over its content is not the beginning of another request.
+    // A head that was denied because of its body is not parsed as the beginning of another request.
     for request in run.requests().iter().filter(|request| !request.whole) {
         assert_eq!(request.target(), "/v1/echo", "{id}: {request:?}");
     }

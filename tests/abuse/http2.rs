@@ -13,16 +13,16 @@ use crate::{
     wire::{Exchange, PATIENCE, Wire},
 };
 
-/// How much of anything is sent in a flood.
+/// The number of frames or streams in a flood.
 const FLOOD: u32 = 20_000;
-/// What a flood may make the gateway hold, in KiB.
+/// The maximum growth of the gateway's memory during a flood, in KiB.
 pub const HELD: u64 = 32 * 1024;
 
 fn ground() -> Ground {
     Ground::with("", "h2c = true", "")
 }
 
-/// A request's fields, with a caller's key.
+/// Returns the headers of a request with the key of a caller.
 fn fields<'a>(ground: &'a Ground, more: &[Field<'a>]) -> Vec<Field<'a>> {
     let mut fields = vec![
         (":method", "POST"),
@@ -35,7 +35,8 @@ fn fields<'a>(ground: &'a Ground, more: &[Field<'a>]) -> Vec<Field<'a>> {
     fields
 }
 
-/// Each on a connection of its own: what became of it, and that the service behind saw nothing amiss.
+/// Sends each request on a connection of its own and returns the outcomes. Checks that the upstream received only
+/// admitted requests.
 fn each(id: &str, requests: &[(Vec<Field<'_>>, Option<&[u8]>)], ground: &Ground) -> Vec<Outcome> {
     let case = case::case(id);
     let mut outcomes = Vec::new();
@@ -61,11 +62,12 @@ fn each(id: &str, requests: &[(Vec<Field<'_>>, Option<&[u8]>)], ground: &Ground)
 #[test]
 fn what_http_1_would_read_otherwise_does_not_get_there() {
     let ground = ground();
-    // SMG-33: what would be another line, and what would be no name. Blanks around a value: see below.
+    // SMG-33: values that would be another line in HTTP/1.1, and an invalid name. Spaces around a value have a separate
+    // test.
     let odd = [("x-a", "x\r\nX-Consumer-Id: evil"), ("x-a", "x\0"), ("", "x")];
     each("SMG-33", &odd.map(|field| (fields(&ground, &[field]), None)), &ground);
 
-    // SMG-34: content of another length than said; the service behind sees at most a request broken off.
+    // SMG-34: a body of another length than announced. The upstream receives at most an aborted request.
     for content in [&[b'x'; 20][..], b"x"] {
         each("SMG-34", &[(fields(&ground, &[("content-length", "5")]), Some(content))], &ground);
     }
@@ -80,7 +82,7 @@ fn what_http_1_would_read_otherwise_does_not_get_there() {
     each("SMG-35", &of_connection.map(|field| (fields(&ground, &[field]), None)), &ground);
 }
 
-/// SMG-33: blanks around a value are not part of it on the other side of the hop either.
+/// SMG-33: spaces around a value are not a part of it for the upstream, either.
 #[test]
 fn blanks_around_a_value_change_nothing_behind() {
     let ground = ground();
@@ -98,7 +100,7 @@ fn blanks_around_a_value_change_nothing_behind() {
     }
 }
 
-/// RFC 9110, section 8.6. HTTP/2 needs no length, and some services of HTTP/1.1 answer 411 without one.
+/// RFC 9110, section 8.6: HTTP/2 does not need a length, but some HTTP/1.1 servers return 411 without one.
 #[test]
 fn a_method_that_anticipates_content_has_a_length_behind_without_content() {
     let ground = ground();
@@ -136,7 +138,8 @@ pub fn memory(gateway: &Gateway) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Sends a flood as far as the gateway takes it: how many were taken, and with which code it was ended.
+/// Sends a flood until the gateway closes the connection. Returns the number of frames that were sent, and the code of
+/// the GOAWAY frame.
 fn flood(connection: &mut Connection, next: impl Fn(u32) -> Vec<u8>) -> (u32, Option<u32>) {
     let deadline = Instant::now() + 4 * PATIENCE;
     for number in 0..FLOOD {
@@ -148,7 +151,7 @@ fn flood(connection: &mut Connection, next: impl Fn(u32) -> Vec<u8>) -> (u32, Op
     (FLOOD, goaway(connection))
 }
 
-/// The code of a GOAWAY, when one is there or comes soon.
+/// Returns the code of a GOAWAY frame, if one arrives soon.
 fn goaway(connection: &mut Connection) -> Option<u32> {
     let deadline = Instant::now() + PATIENCE / 4;
     while let Some(left) = deadline.checked_duration_since(Instant::now()) {
@@ -161,7 +164,8 @@ fn goaway(connection: &mut Connection) -> Option<u32> {
     None
 }
 
-/// A flood leaves the gateway as it was: others are answered, and it holds no more than before.
+/// Checks that a flood does not affect the gateway: other connections are served, and it uses no more memory than
+/// before.
 fn unharmed(id: &str, ground: &Ground, attack: impl FnOnce(&Gateway)) {
     let gateway = ground.start();
     let mut good = Wire::new(gateway.address);
@@ -195,7 +199,7 @@ fn streams_that_are_reset_at_once_end_their_connection() {
     });
 }
 
-/// Else each would cost a connection to the service behind: the first of a connection does.
+/// Otherwise, each stream would cost an upstream connection. The first one of a connection does.
 #[test]
 fn streams_that_are_taken_back_at_once_do_not_reach_the_service_behind() {
     let ground = ground();
@@ -227,7 +231,7 @@ fn empty_frames_are_held_by_nobody() {
         connection.send(&h2::frame(HEADERS, END_HEADERS, 1, &h2::block(&fields(&ground, &[]))));
         flood(&mut connection, |_| h2::frame(DATA, 0, 1, b""));
     });
-    // A head that never ends: CVE-2024-27316.
+    // A head that never ends (CVE-2024-27316).
     unharmed("H2X-05 as CONTINUATION", &ground, |gateway| {
         let mut connection = Connection::new(gateway.address);
         connection.send(&h2::frame(HEADERS, 0, 1, &h2::block(&fields(&ground, &[]))));
@@ -243,18 +247,18 @@ fn control_frames_are_held_by_nobody() {
     for (kind, payload) in [(PING, &[0_u8; 8][..]), (SETTINGS, &[])] {
         unharmed("H2X-06", &ground, |gateway| {
             let mut connection = Connection::new(gateway.address);
-            // Nothing is read meanwhile: what the gateway answers has nowhere to go.
+            // The client reads nothing in the meantime, so the gateway cannot send its replies.
             let (_, code) = flood(&mut connection, |_| h2::frame(kind, 0, 0, payload));
             assert!(code.is_none_or(|code| code == ENHANCE_YOUR_CALM), "{code:?}");
         });
     }
-    // An answer to settings that nobody sent is taken for one.
+    // The gateway accepts an ACK of settings that it has not sent.
     unharmed("H2X-06 as ACK", &ground, |gateway| {
         flood(&mut Connection::new(gateway.address), |_| h2::frame(SETTINGS, ACK, 0, &[]));
     });
 }
 
-/// A thousand streams of one connection, a hundred at once: each is counted.
+/// Sends a thousand streams on one connection, a hundred at once. Each of them is counted.
 #[test]
 fn limits_count_streams_not_connections() {
     let ground = ground();
@@ -284,7 +288,7 @@ fn limits_count_streams_not_connections() {
     ground.check_admitted(&seen, &log);
 }
 
-/// A stream that is given nowhere to put its answer would hold it, and a connection to the service behind.
+/// A stream without a window for its response would occupy the stream and an upstream connection.
 #[test]
 fn an_answer_that_is_not_taken_is_given_up() {
     let ground = Ground::with("write_timeout = \"300ms\"", "h2c = true", "");
@@ -296,7 +300,7 @@ fn an_answer_that_is_not_taken_is_given_up() {
     connection.request(1, &request, None);
     assert_eq!(connection.outcome(1), Outcome::Status(200));
     assert!(matches!(connection.outcome(1), Outcome::Reset(_)), "its time is over");
-    // The connection goes on: a stream that has a window is answered.
+    // The connection stays open: a stream with a window gets a response.
     let window = h2::frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff]);
     assert!(connection.send(&window));
     connection.request(3, &request, None);

@@ -1,4 +1,4 @@
-//! The same heads through the Tower layer: it refuses what the gateway refuses.
+//! Sends the cases through the Tower layer, which must deny the same requests as the gateway.
 
 use std::convert::Infallible;
 
@@ -18,20 +18,20 @@ use crate::{
     world::World,
 };
 
-/// Heads that the `http` crate has no words for, so no layer ever sees them.
+/// Heads that the `http` crate cannot represent, so that no layer ever receives them.
 const NO_REQUEST: [&str; 6] = ["SMG-16", "SMG-27", "HDR-07", "HDR-11", "PTH-14", "PTH-11"];
-/// What the engine reads out of the head before a layer sees it, or what is wrong with the content.
+/// Cases in which hyper changes the head before a layer sees it, or in which the body is invalid.
 const NOT_THE_HEAD: [&str; 8] =
     ["SMG-01", "SMG-02", "SMG-05", "SMG-24", "SMG-25", "SMG-26", "SMG-28", "SMG-29"];
 
-/// A head as a request, where the `http` crate can say it.
+/// Converts a head to a request, if the `http` crate can represent it.
 fn request(bytes: &[u8]) -> Option<Request<Full<Bytes>>> {
     let end = wire::find(bytes, b"\r\n\r\n")?;
     let mut lines =
         bytes[..end].split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let start: Vec<&[u8]> = lines.next()?.split(|byte| *byte == b' ').collect();
     let [method, target, version] = start[..] else { return None };
-    // The crate would drop a fragment.
+    // The crate would remove a fragment.
     if target.contains(&b'#') {
         return None;
     }

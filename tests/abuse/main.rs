@@ -1,8 +1,8 @@
-//! A hostile wire: the cases of `tests/data/abuse.json`, against the real binary, with a service behind it
-//! that remembers every byte.
+//! A hostile client: the cases of `tests/data/abuse.json`, against the real binary, with an upstream that records every
+//! byte.
 //!
-//! A case that is answered otherwise than it expects has members `ours` and `why`, and `ours` is checked.
-//! Status 0 there is a connection, or a stream, that ends without an answer.
+//! If the gateway's response differs from the expected one, the case has the members `ours` and `why`, and `ours` is
+//! checked. Status 0 stands for a connection or a stream that ends without a response.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
@@ -22,13 +22,13 @@ mod wire;
 #[path = "../world/mod.rs"]
 mod world;
 
-/// Cases that are no single head; each has a test that names it.
+/// Cases that are not a single head. Each has a test that names it.
 const DESCRIBED: [&str; 28] = [
     "BDY-01", "BDY-03", "BDY-08", "BDY-10", "BDY-11", "H2X-01", "H2X-05", "H2X-06", "H2X-08", "H2X-09",
     "H2X-10", "IPX-03", "IPX-05", "LOG-02", "LOG-04", "LOG-05", "ORC-01", "ORC-04", "RES-01", "RES-02",
     "RES-04", "RES-05", "RES-07", "RES-13", "SMG-33", "SMG-34", "SMG-35", "UNI-04",
 ];
-/// Cases of what there is not; each says so.
+/// Cases of features that the gateway does not have. Each has a reason.
 const WITHOUT: [&str; 2] = ["IPX-04", "RES-12"];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Refusals of requests whose content nobody reads, and of `HEAD`, which has no content in return.
+//! Denials of requests whose body is not read, and responses to `HEAD`, which have no body.
 
 use std::{io::Write, process::Command};
 
@@ -11,7 +11,7 @@ use crate::{
     wire::{PATIENCE, Wire, exchange, latin},
 };
 
-/// A gateway with a route for each kind of refusal.
+/// A gateway with a route for each kind of denial.
 struct Routes {
     site: Site,
     _upstream: Upstream,
@@ -78,7 +78,7 @@ surface = "apig"
 
 type Fields = Vec<(&'static str, String)>;
 
-/// Requests that are refused: path, more fields, and the status.
+/// Returns the denied requests: path, additional headers and status.
 fn refused() -> Vec<(String, Fields, u16)> {
     let unknown = GeneratedKey::generate(&KeyPrefix::default()).expose().to_owned();
     let json = ("content-type", "application/json".to_owned());
@@ -103,7 +103,7 @@ fn h2_fields<'a>(method: &'a str, path: &'a str, more: &'a Fields) -> Vec<h2::Fi
     start.into_iter().chain(more.iter().map(|(name, value)| (*name, value.as_str()))).collect()
 }
 
-/// The frames of a response up to its end.
+/// Reads the frames of a response up to its end.
 fn response(connection: &mut Connection, stream: u32) -> Vec<Frame> {
     let mut frames = Vec::new();
     loop {
@@ -123,7 +123,7 @@ fn status(frames: &[Frame]) -> u16 {
     frames.iter().find_map(Connection::answered).map_or(0, |(_, status)| status)
 }
 
-/// The frames that came on a stream by the time the server has seen a ping.
+/// Reads the frames of a stream that arrive before the server acknowledges a PING.
 fn until_ping(connection: &mut Connection, stream: u32) -> Vec<Frame> {
     assert!(connection.send(&h2::frame(PING, 0, 0, &[7; 8])));
     let mut frames = Vec::new();
@@ -185,7 +185,7 @@ fn a_head_request_that_does_not_end_in_time_is_answered_without_content() {
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with("\r\n\r\n"), "{answer}");
 }
 
-/// Requests with content that are refused before it is read.
+/// Returns requests with a body that are denied before the body is read.
 fn refused_with_content() -> Vec<(String, Fields, u16)> {
     let more =
         [("/typed".into(), vec![("content-type", "text/plain".into())], 415), ("/small".into(), vec![], 413)];
@@ -199,9 +199,9 @@ fn a_refused_http_2_stream_ends_without_a_reset_when_its_content_is_small() {
     let mut connection = Connection::new(gateway.address);
     let mut stream = 1;
     for (path, more, expected) in refused_with_content() {
-        // With the head, and once the response is there.
+        // Sends the body together with the head, and after the response.
         for early in [true, false] {
-            // Content whose length is not announced is too large once it is there.
+            // A body of unknown length is denied as too large only after it has arrived.
             if !early && expected == 413 {
                 continue;
             }
@@ -244,7 +244,7 @@ fn an_http_1_connection_is_kept_when_the_content_of_a_refused_request_is_small()
     let routes = Routes::new();
     let gateway = routes.start();
     for (path, more, expected) in refused_with_content() {
-        // These may be read in two ways, or have no end that is known.
+        // These requests are ambiguous, or have no known end.
         let closes = expected == 400 || expected == 431;
         let length = "Content-Length: 1\r\n\r\nx";
         let chunked = "Transfer-Encoding: chunked\r\n\r\n3\r\nx=1\r\n0\r\n\r\n";
@@ -259,7 +259,7 @@ fn an_http_1_connection_is_kept_when_the_content_of_a_refused_request_is_small()
                 assert_eq!(answer.status(), expected, "{path}: {answer:?}");
                 assert!(answer.values("connection").is_empty(), "{path}: {answer:?}");
             }
-            // Content that comes behind the response.
+            // The end of the body arrives after the response.
             let (head, rest) = request.split_at(request.len() - 1);
             assert_eq!(wire.ask(head.as_bytes()).status(), expected, "{path}");
             wire.stream.write_all(rest.as_bytes()).unwrap();
@@ -290,7 +290,7 @@ fn an_http_1_connection_ends_when_the_content_of_a_refused_request_is_large_or_d
     }
 }
 
-/// A client that waits for `100 (Continue)` is refused instead, and its content is not waited for.
+/// A client that waits for `100 (Continue)` gets the denial instead, and the gateway does not wait for the body.
 #[test]
 fn a_refused_expectation_is_not_continued_and_ends_the_connection() {
     let routes = Routes::new();
@@ -304,7 +304,7 @@ fn a_refused_expectation_is_not_continued_and_ends_the_connection() {
     }
 }
 
-/// curl 7.88 loses a response when the stream is reset before it has read it.
+/// curl 7.88 loses a response if the stream is reset before curl has read it.
 #[test]
 fn curl_gets_every_refusal_of_a_post_over_http_2() {
     let routes = Routes::new();

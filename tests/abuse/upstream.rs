@@ -1,4 +1,4 @@
-//! A service that remembers every byte and every request it saw.
+//! An upstream that records every byte and every request.
 
 use std::{
     io::{Read, Write},
@@ -10,13 +10,13 @@ use std::{
 
 use super::wire::{Message, PATIENCE};
 
-/// What was seen on one connection.
+/// The data received on one connection.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
     pub bytes: Vec<u8>,
-    /// Also those whose body did not come to its end.
+    /// The requests, including those with an incomplete body.
     pub requests: Vec<Message>,
-    /// What a strict reader has against it.
+    /// The violation that a strict parser found.
     pub fault: Option<String>,
 }
 
@@ -29,7 +29,7 @@ pub struct Upstream {
 struct State {
     connections: Vec<Arc<Mutex<Seen>>>,
     threads: Vec<(SocketAddr, JoinHandle<()>)>,
-    /// Where our own connections come from, which mark how far the others are.
+    /// The addresses of the test's own connections, which mark the order of accepted connections.
     accepted: Vec<SocketAddr>,
 }
 
@@ -53,8 +53,8 @@ impl Upstream {
         Self { address, state }
     }
 
-    /// All that was seen since the last time, when the gateway has ended: connections are accepted in their
-    /// order, so all of the gateway's have been when one of ours is.
+    /// Returns everything that was received since the last call. The gateway must have ended before: connections are
+    /// accepted in their order, so all connections of the gateway were accepted when a later one of the test is.
     pub fn take(&self) -> Vec<Seen> {
         let mark = TcpStream::connect(self.address).unwrap().local_addr().unwrap();
         let deadline = Instant::now() + PATIENCE;
@@ -71,16 +71,16 @@ impl Upstream {
         seen.filter(|seen| !seen.bytes.is_empty()).collect()
     }
 
-    /// How many connections were.
+    /// Returns the number of connections.
     pub fn connections(&self) -> usize {
         self.state.lock().unwrap().connections.len()
     }
 }
 
-/// Answers each request when it is whole.
+/// Answers each request when it is complete.
 fn serve(mut stream: TcpStream, seen: &Mutex<Seen>) {
     let (mut unread, mut part) = (Vec::new(), vec![0; 64 * 1024]);
-    // The request whose head has been read, and not yet its body.
+    // Set while the head of a request was read, but not its body.
     let mut open = false;
     loop {
         let read = stream.read(&mut part).unwrap_or(0);

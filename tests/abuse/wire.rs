@@ -1,4 +1,4 @@
-//! HTTP/1.1 as bytes: a parser of our own, stricter than anybody needs, and a client that sends anything.
+//! HTTP/1.1 as bytes: a strict parser that shares no code with the gateway, and a client that sends any bytes.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -6,24 +6,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a client waits for a first answer, or for the connection's end.
+/// The time that a client waits for the first response, or for the end of the connection.
 pub const PATIENCE: Duration = Duration::from_secs(4);
-/// How long it waits for more behind an answer.
+/// The time that a client waits for more data after a response.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// A request or an answer.
+/// A request or a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
-    /// Request line or status line.
+    /// The request line or the status line.
     pub start: String,
     pub fields: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Whether the body came to its end.
+    /// Whether the body is complete.
     pub whole: bool,
 }
 
 impl Message {
-    /// All values of a field.
+    /// Returns all values of a header.
     pub fn values(&self, name: &str) -> Vec<&str> {
         let named = self.fields.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value.as_str()).collect()
@@ -37,7 +37,7 @@ impl Message {
         self.start.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// The target without its query.
+    /// Returns the target without its query.
     pub fn path(&self) -> &str {
         self.target().split('?').next().unwrap_or_default()
     }
@@ -50,10 +50,11 @@ impl Message {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Reads a message from the start of some bytes: it, as far as it is there, and how many bytes of it.
+    /// Parses a message from the start of some bytes. Returns the message, which may be incomplete, and its length in
+    /// bytes.
     ///
     /// # Errors
-    /// What a strict reader has against it.
+    /// Returns the violation that a strict parser finds.
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, String> {
         let Some(end) = find(bytes, b"\r\n\r\n") else { return Ok(None) };
         let mut message = Self::default();
@@ -92,7 +93,7 @@ impl Message {
     }
 }
 
-/// A chunked body, when it is there to its end, and how many bytes it takes.
+/// Decodes a chunked body, if it is complete. Returns the body and its encoded length.
 fn chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
@@ -124,19 +125,19 @@ pub fn latin(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// What came of some bytes on a connection of their own.
+/// The result of sending some bytes on a connection of their own.
 #[derive(Debug, Default)]
 pub struct Exchange {
-    /// Final answers.
+    /// The final responses.
     pub answers: Vec<Message>,
-    /// Status codes of interim ones.
+    /// The status codes of interim responses.
     pub interim: Vec<u16>,
-    /// Whether the server ended the connection, without being asked to by its end of ours.
+    /// Whether the server closed the connection first.
     pub closed: bool,
 }
 
 impl Exchange {
-    /// The status of the first final answer, 0 when there is none.
+    /// Returns the status of the first final response, or 0 if there is none.
     pub fn status(&self) -> u16 {
         self.answers.first().map_or(super::case::NO_ANSWER, Message::status)
     }
@@ -146,7 +147,7 @@ impl Exchange {
     }
 }
 
-/// A connection that sends what it is told to.
+/// A connection that sends arbitrary bytes.
 pub struct Wire {
     pub stream: TcpStream,
     read: Vec<u8>,
@@ -160,7 +161,7 @@ impl Wire {
         Self { stream, read: Vec::new() }
     }
 
-    /// Reads once; whether the connection goes on, `None` when nothing came in time.
+    /// Reads once. Returns `false` if the connection is closed, and `None` if nothing arrives in time.
     pub fn read(&mut self, patience: Duration) -> Option<bool> {
         self.stream.set_read_timeout(Some(patience.max(Duration::from_millis(1)))).unwrap();
         let mut part = [0; 16 * 1024];
@@ -176,19 +177,19 @@ impl Wire {
         }
     }
 
-    /// What was read and not yet taken.
+    /// Removes and returns the bytes that were read.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.read)
     }
 
-    /// Takes the next answer off what was read, when it is there as a whole.
+    /// Removes and returns the next response, if it is complete.
     pub fn next(&mut self) -> Option<Message> {
         let (message, used) = Message::parse(&self.read).expect("the gateway's answers are well formed")?;
         message.whole.then(|| self.read.drain(..used));
         message.whole.then_some(message)
     }
 
-    /// Sends a request that is answered, and waits for its final answer.
+    /// Sends a request and waits for its final response.
     pub fn ask(&mut self, bytes: &[u8]) -> Message {
         self.stream.write_all(bytes).expect("the request goes out");
         let deadline = Instant::now() + crate::site::PATIENCE;
@@ -206,10 +207,10 @@ impl Wire {
     }
 }
 
-/// Sends bytes and reads all that comes back: until the server closes, or has been quiet for a while.
+/// Sends bytes and reads until the server closes the connection or sends nothing for a while.
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Exchange {
     let mut wire = Wire::new(address);
-    // A server that refuses early may close before it has read everything.
+    // A server that denies early may close the connection before it has read everything.
     let _ = wire.stream.write_all(bytes);
     let mut exchange = Exchange::default();
     let deadline = Instant::now() + PATIENCE;

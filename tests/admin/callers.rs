@@ -1,4 +1,4 @@
-//! Callers: api clients, apps, operators, administrators.
+//! Callers: API clients, apps, operators, administrators.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ async fn a_caller_is_made_read_changed_and_deleted() {
     document["plan"] = Value::Null;
     document["revision"] = json!(2);
     shown(&site.patch(path, patch).await, 200, 2, &document);
-    // What is absent stays, and what changes nothing is no change.
+    // Absent members stay unchanged, and a patch without an effect is no change.
     shown(&site.patch(path, json!({ "plan": null })).await, 200, 2, &document);
 
     assert_eq!(site.delete(path).await.status, 204);
@@ -171,7 +171,7 @@ async fn an_apps_id_is_no_uuid_without_hyphens() {
     let site = Site::new().await;
     let hex = "14b399ac967f4115bb62c0346b4537e9";
     let body = |kind: &str| json!({ "id": hex, "name": "app_x", "kind": kind });
-    // APIG's second version shows another app so, and reads it as that one.
+    // APIG V2 shows the UUID of an app in this form and would read this id as another app.
     refused(&site.post("/tenants/acme/callers", body("app")).await, 422, "wrong-values", &["#/id"]);
     assert_eq!(site.post("/tenants/acme/callers", body("operator")).await.status, 201);
     let hyphens = json!({ "id": "14b399ac-967f-4115-bb62-c0346b4537e9", "name": "app_x", "kind": "app" });

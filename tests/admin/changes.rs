@@ -1,9 +1,9 @@
-//! The change log, as it is told.
+//! The change log endpoint.
 
 use std::time::Duration;
 
 use portcullis::{
-    model::{CallerKind, LockedRequests, LockTarget},
+    model::{CallerKind, LockTarget, LockedRequests},
     registry::Registry,
 };
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Content that is not what is documented.
+//! Request bodies that do not match the documentation.
 
 use serde_json::json;
 
@@ -107,7 +107,7 @@ async fn a_patch_may_be_called_one_and_nothing_else_may() {
     refused(&coded, 415, "unsupported-coding", &[]);
 }
 
-/// JSON knows one kind of number: `7.0` is as whole as `7`.
+/// JSON has one kind of number: `7.0` is the whole number `7`.
 #[tokio::test]
 async fn a_whole_number_may_be_written_with_a_fraction() {
     let site = Site::new().await;

@@ -1,4 +1,4 @@
-//! The surface and its description say the same.
+//! The API matches its OpenAPI description.
 
 use std::collections::BTreeSet;
 
@@ -26,13 +26,13 @@ async fn every_path_has_the_methods_that_its_description_names() {
         assert_eq!(answer.status, 405, "{path}");
         let allowed = answer.field("allow")[0].to_lowercase();
         let mut named = members(operations);
-        // Not an operation: the ids of the path.
+        // The parameters of a path are not an operation.
         assert_eq!(named.remove("parameters"), path.contains('{'), "{path}");
         assert_eq!(allowed.split(", ").filter(|method| *method != "head").collect::<BTreeSet<_>>(), named);
     }
 }
 
-/// A path without a description would be found by nobody: the router's own text tells of all.
+/// The test reads the router's source text, because nothing else lists a path without a description.
 #[test]
 fn every_path_of_the_router_is_described() {
     let named =
@@ -74,7 +74,7 @@ fn every_operation_has_a_name_of_its_own_and_every_reference_leads_somewhere() {
     }
 }
 
-/// Somebody who opens it in a browser has no key to send with it.
+/// A browser that opens the page has no key to send.
 #[tokio::test]
 async fn the_description_and_its_page_need_no_key_and_nothing_else_goes_without() {
     let site = Site::new().await;

@@ -1,4 +1,4 @@
-//! Files into a registry, over HTTP: whole or not at all.
+//! Imports over HTTP: the whole file or nothing.
 
 use portcullis::{
     model::{CallerKind, Role},
@@ -19,7 +19,7 @@ const LINES: (&str, &str) = ("content-type", "application/x-ndjson");
 const ROWS: (&str, &str) = ("content-type", "text/csv; charset=utf-8");
 
 impl Site {
-    /// The surface with nobody but an owner.
+    /// Starts the API with an owner as its only caller.
     pub async fn bare() -> Self {
         let world = World::new();
         world.tenant("administration", None, 9).await;
@@ -29,7 +29,7 @@ impl Site {
         Self { world, server, owner, operator: String::new(), reader: String::new() }
     }
 
-    /// Sends a file, as the owner.
+    /// Imports a file as the owner.
     async fn import(&self, path: &str, fields: &[(&str, &str)], file: &str) -> Answer {
         self.import_by(&self.owner, path, fields, file).await
     }
@@ -46,7 +46,7 @@ impl Site {
         self.world.memory.changes(0, u32::MAX).await.unwrap().len()
     }
 
-    /// Sends the head of a request, and less content than it says.
+    /// Sends the head of a request and one byte less than its body.
     async fn begin(&self, path: &str, content: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.server.address).await.unwrap();
         let head = format!(
@@ -61,7 +61,7 @@ impl Site {
     }
 }
 
-/// A gateway with something of everything, and what it exports.
+/// Starts a gateway with entities of each kind and returns its export.
 async fn exported() -> (Site, String) {
     let site = Site::new().await;
     site.world.caller("acme", "boss", "boss", CallerKind::Operator).await;
@@ -73,7 +73,7 @@ async fn exported() -> (Site, String) {
     (site, file.text)
 }
 
-/// Lines between the first and the last, but for those of administrators.
+/// Returns the lines between the first and the last, except those of administrators.
 fn inner(file: &str) -> Vec<&str> {
     let lines: Vec<_> = file.lines().collect();
     let ours = |line: &&&str| {
@@ -91,13 +91,13 @@ async fn what_one_gateway_exports_another_imports_but_for_its_administrators() {
     let tried = other.import("/import?dry_run=true", &[LINES], &file).await;
     assert_eq!((tried.status.as_u16(), &tried.json()["dry_run"]), (200, &json!(true)), "{tried:?}");
     let before = other.changes().await;
-    assert_eq!(before, 3, "that was taken back");
+    assert_eq!(before, 3, "the dry run was rolled back");
 
     let imported = other.import("/import", &[LINES], &file).await;
     assert_eq!(imported.status, 200, "{imported:?}");
     let told = imported.json();
     assert_eq!((&told["counts"]["tenant"], &told["dry_run"]), (&json!(2), &json!(false)));
-    // A tenant, three callers, three keys and the use of one.
+    // Left out: a tenant, three callers, three keys and the last use of one of them.
     assert_eq!((&told["left_out"], told["seq"].as_u64()), (&json!(8), Some(one.world.directory.applied())));
     let back = other.get("/export").await.text;
     assert!(inner(&file).len() > 6);
@@ -178,7 +178,7 @@ async fn there_is_one_import_at_a_time_and_one_that_breaks_off_leaves_nothing() 
     let before = other.changes().await;
     for path in ["/import", "/keys/import"] {
         let half = other.begin(path, &file).await;
-        // Until it has been heard of, the place is free; nothing is written by who asks.
+        // Other imports are possible until the server has read the head. A dry run writes nothing.
         let busy = loop {
             let answer = other.import("/import?dry_run=true", &[LINES], &file).await;
             if answer.status != 200 {
@@ -192,12 +192,12 @@ async fn there_is_one_import_at_a_time_and_one_that_breaks_off_leaves_nothing() 
         while other.import("/import?dry_run=true", &[LINES], &file).await.status == 409 {}
         assert_eq!(other.changes().await, before, "{path}");
     }
-    // One that does come to its end is looked at.
+    // A complete upload is processed.
     let mut whole = other.begin("/import", &file).await;
     whole.write_all(b"\n").await.unwrap();
     let mut answer = vec![0; 12];
     whole.read_exact(&mut answer).await.unwrap();
-    assert_eq!(answer, b"HTTP/1.1 422", "a byte behind the last line");
+    assert_eq!(answer, b"HTTP/1.1 422", "a byte after the last line");
     assert_eq!(other.changes().await, before);
 }
 
@@ -231,7 +231,8 @@ async fn only_an_owner_imports_what_is_of_the_right_type_and_size() {
 #[tokio::test]
 async fn keys_of_another_gateway_are_imported_as_lines_or_rows_once() {
     let site = Site::new().await;
-    let digest = |key: &str| portcullis::signature::Hex::encode(&Sha256::digest(key).into()).as_str().to_owned();
+    let digest =
+        |key: &str| portcullis::signature::Hex::encode(&Sha256::digest(key).into()).as_str().to_owned();
     let line = |caller: &str, key: &str| {
         json!({ "tenant": "acme", "caller": caller, "name": "old", "digest": digest(key) }).to_string()
     };

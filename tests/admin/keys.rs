@@ -1,4 +1,4 @@
-//! Keys: made, shown, rotated, taken away.
+//! Keys: creation, display, rotation, deletion.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{ANY, Site, listed, refused, shown, start};
 const KEYS: &str = "/tenants/acme/callers/shop/keys";
 const FIRST: &str = "/tenants/acme/keys/first";
 
-/// Whether a key of an api client is one, and in force, as this node knows it.
+/// Returns `true` if this node accepts a key.
 fn is_known(site: &Site, key: &str) -> bool {
     let now = site.world.now();
     let found = site.world.directory.find(key);
@@ -37,7 +37,7 @@ async fn a_key_is_shown_once() {
         "deprecated_at": null, "replaced_by": null, "revision": 1, "created_at": start(),
         "updated_at": start(), "last_used_at": null,
         "safe_to_revoke": {
-            "safe": false, "because": "it is new, made 0 hours ago, and may be about to be used",
+            "safe": false, "because": "it was made only 0 hours ago and may not be in use yet",
         },
     });
     shown(&made, 201, 1, &expected);
@@ -167,7 +167,7 @@ async fn use_is_told_as_it_is_noted_and_as_this_node_knows_it() {
     let shown = site.get(&path).await;
     assert_eq!(shown.json()["last_used_at"], "2026-01-01T00:01:40Z");
     assert_eq!(shown.json()["safe_to_revoke"]["because"], "it was used at 2026-01-01T00:01:40Z");
-    // Another node notes a later one.
+    // Another node records a later use.
     let later = site.world.now() + Duration::from_secs(50);
     let id = made["id"].as_str().unwrap().parse().unwrap();
     site.world.memory.record_last_used(&[(id, later)]).await.unwrap();
@@ -217,7 +217,7 @@ async fn a_rotated_key_and_its_successor_both_hold_for_a_while() {
 async fn only_what_is_in_force_and_was_not_rotated_is() {
     let site = Site::new().await;
     let rotation = |id: &str| format!("/tenants/acme/keys/{id}/rotation");
-    // A day, unless it is said; an end that is earlier stays, the successor's too.
+    // The overlap defaults to a day. An earlier end of the key remains, and its successor gets it, too.
     let end = "2026-01-01T12:00:00Z";
     assert_eq!(site.patch(FIRST, json!({ "not_after": end })).await.status, 200);
     let rotated = site.ask(&site.owner, "POST", &rotation("first"), &[], None).await.json();
@@ -284,7 +284,7 @@ async fn a_deletion_may_be_waited_for() {
     });
     let deleted = site.world.directory.applied() + 1;
     site.world.memory.wait_for_change(deleted - 1).await;
-    assert!(!waiting.is_finished() && is_known(&site, &key), "it is gone from the store, and not yet here");
+    assert!(!waiting.is_finished() && is_known(&site, &key), "deleted from the store, but not yet here");
     site.world.settle().await;
     let answer = waiting.await.unwrap();
     assert_eq!((answer.status.as_u16(), &*answer.text), (204, ""));
@@ -334,13 +334,13 @@ async fn a_key_that_ends_makes_none_for_an_administrator_that_ends_later() {
     refused(&post(theirs, later.clone()).await, 422, "wrong-values", &["#/not_after"]);
     let sooner = json!({ "not_after": "2026-01-01T00:30:00Z" });
     assert_eq!(post(theirs, sooner.clone()).await.json()["not_after"], sooner["not_after"]);
-    // Clients' keys may stay when it is gone.
+    // A key of an API client may end later than the key that creates it.
     assert_eq!(post(KEYS, json!({})).await.json()["not_after"], Value::Null);
     let own = "/tenants/administration/keys/owners-key";
     let patched = site.ask(&guest, "PATCH", own, &[ANY], Some(&later)).await;
     refused(&patched, 422, "wrong-values", &["#/not_after"]);
     let rotation = "/tenants/administration/keys/owners-key/rotation";
-    // Then nobody would be left.
+    // The rotation would leave no owner.
     refused(&post(rotation, json!({})).await, 409, "conflict", &[]);
     site.world.key("administration", "owner").await;
     let rotated = post(rotation, json!({})).await.json();
@@ -377,7 +377,7 @@ async fn a_key_does_not_end_in_the_past() {
         refused(&answer, 422, "wrong-values", &["#/not_after"]);
     }
     refused(&site.patch(FIRST, past.clone()).await, 422, "wrong-values", &["#/not_after"]);
-    // At this very moment, a key is ended; said again later, that is no change.
+    // An end at this very moment ends the key. The same end again later is no change.
     assert_eq!(site.patch(FIRST, json!({ "not_after": start() })).await.status, 200);
     site.world.clock.advance(std::time::Duration::from_secs(60));
     assert_eq!(site.patch(FIRST, json!({ "not_after": start(), "name": "ended" })).await.status, 200);

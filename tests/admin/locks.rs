@@ -1,4 +1,4 @@
-//! Locks: acquired, proven, refreshed, released, broken.
+//! Locks: acquisition, proof, refresh, release and breaking.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::common::Answer;
 
 const SHOP: &str = "/tenants/acme/callers/shop";
 
-/// A lock on the caller that the site has, and what proves it.
+/// Acquires a lock on the caller and returns its id and its token.
 async fn held(site: &Site) -> (String, String) {
     let body = json!({ "target": { "caller": "shop" }, "reason": "moving", "lasts": 100 });
     let acquired = site.ask(&site.operator, "POST", "/locks", &[], Some(&body)).await;
@@ -82,7 +82,7 @@ async fn what_is_held_is_423_to_others() {
             (&json!("operator"), &json!("moving"))
         );
     }
-    // A lock of other things, and of other tenants' requests, is nothing to it.
+    // Locks on other targets do not affect the caller.
     for target in [json!({ "resource": "/orders/shop" }), json!({ "caller": "reader" })] {
         assert_eq!(site.post("/locks", json!({ "target": target, "reason": "x" })).await.status, 201);
     }
@@ -94,12 +94,12 @@ async fn what_is_held_is_423_to_others() {
 async fn a_lock_is_on_a_caller_that_is_there_or_on_a_path() {
     let site = Site::new().await;
     let wanted = |target: Value| site.post("/locks", json!({ "target": target, "reason": "x" }));
-    // It would hold an administrator who is made later, whoever acquired it.
+    // The lock would apply to an administrator that is created later, whatever the role of its holder.
     refused(&wanted(json!({ "caller": "later" })).await, 422, "wrong-values", &["#/target/caller"]);
     for path in ["/", "orders", "/a/../b"] {
         let answer = wanted(json!({ "resource": path })).await;
         refused(&answer, 422, "wrong-values", &["#/target/resource"]);
-        assert!(answer.json()["errors"][0]["detail"].as_str().unwrap().starts_with("a path is as /orders/7"));
+        assert!(answer.json()["errors"][0]["detail"].as_str().unwrap().starts_with("a path has the form"));
     }
 }
 
@@ -130,19 +130,19 @@ async fn a_lock_that_would_stop_nothing_is_refused() {
 async fn who_proves_the_lock_changes_what_it_stands_on() {
     let site = Site::new().await;
     let (_, token) = held(&site).await;
-    // The proof stands for If-Match, of the caller and of its keys.
+    // The token replaces If-Match, for the caller and for its keys.
     let patched = with(&site, &token, "PATCH", SHOP, Some(&json!({ "status": "disabled" }))).await;
     assert_eq!((patched.status.as_u16(), patched.field("etag")), (200, vec!["\"2\""]));
     let key =
         with(&site, &token, "PATCH", "/tenants/acme/keys/first", Some(&json!({ "name": "example.com/x" })))
             .await;
     assert_eq!(key.status, 200);
-    // An If-Match beside it holds too.
+    // An If-Match beside the token is checked, too.
     let fields = [("lock-token", &*token), ("if-match", "\"1\"")];
     let stale =
         site.ask(&site.operator, "PATCH", SHOP, &fields, Some(&json!({ "name": "example.com/x" }))).await;
     refused(&stale, 412, "precondition-failed", &[]);
-    // Of what it does not stand on, it says nothing.
+    // The token does not replace If-Match for other resources.
     let body = json!({ "name": "till", "id": "till", "kind": "operator" });
     assert_eq!(with(&site, &token, "POST", "/tenants/acme/callers", Some(&body)).await.status, 201);
     let till = with(&site, &token, "PATCH", "/tenants/acme/callers/till", Some(&json!({}))).await;
@@ -198,7 +198,7 @@ async fn a_lock_is_broken_by_an_owner_on_purpose() {
     refused(&site.delete(&path).await, 404, "not-found", &[]);
     let late = with(&site, &token, "PATCH", SHOP, Some(&json!({ "name": "late" }))).await;
     refused(&late, 412, "precondition-failed", &[]);
-    // The next holder's fence is greater.
+    // The fence of the next holder is greater.
     let fence = |token: &str| token.split(':').nth(1).unwrap().parse::<u64>().unwrap();
     assert!(fence(&held(&site).await.1) > fence(&token));
 }

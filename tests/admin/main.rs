@@ -1,4 +1,4 @@
-//! The native admin API, over a real socket.
+//! The admin API, over a real socket.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use common::{Answer, Server, World};
 use portcullis::{
-    model::{CallerKind, LockedRequests, LockToken, Role, LockTarget},
+    model::{CallerKind, LockTarget, LockToken, LockedRequests, Role},
     registry::{NewLock, Registry},
     surface::admin::{Admin, DefinedPlans, ImportOptions, Route, router},
 };
@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 const JSON: (&str, &str) = ("content-type", "application/json");
 const ANY: (&str, &str) = ("if-match", "*");
 
-/// The surface with an administrator of each role, and a tenant with a caller that has a key.
+/// The API with an administrator of each role, and a tenant with a caller that has a key.
 struct Site {
     world: World,
     server: Server,
@@ -77,7 +77,7 @@ impl Site {
         Self { world, server, owner, operator, reader }
     }
 
-    /// As anybody, with these fields.
+    /// Sends a request with a key and headers.
     async fn ask(
         &self,
         token: &str,
@@ -98,7 +98,7 @@ impl Site {
         answer
     }
 
-    /// As the owner.
+    /// Sends a request as the owner.
     async fn send(&self, method: &str, path: &str, fields: &[(&str, &str)], body: Value) -> Answer {
         self.ask(&self.owner, method, path, fields, Some(&body)).await
     }
@@ -147,7 +147,7 @@ fn surface(world: &World) -> Admin {
     }
 }
 
-/// A problem (RFC 9457) with this status and code, and, at these places, something wrong.
+/// Asserts that the response is a problem (RFC 9457) with this status, this code and errors at these places.
 #[track_caller]
 fn refused(answer: &Answer, status: u16, code: &str, places: &[&str]) {
     assert_eq!(answer.status, status, "{answer:?}");
@@ -164,7 +164,7 @@ fn refused(answer: &Answer, status: u16, code: &str, places: &[&str]) {
     assert!(answer.field("etag").is_empty());
 }
 
-/// A document at a revision.
+/// Asserts that the response has this document and revision.
 #[track_caller]
 fn shown(answer: &Answer, status: u16, revision: u64, document: &Value) {
     assert_eq!((answer.status.as_u16(), &answer.json()), (status, document), "{answer:?}");
@@ -172,7 +172,7 @@ fn shown(answer: &Answer, status: u16, revision: u64, document: &Value) {
     assert_eq!(answer.field("etag"), [format!("\"{revision}\"")]);
 }
 
-/// What is listed, by a member.
+/// Returns the values of a member of all listed items.
 #[track_caller]
 fn listed<'a>(answer: &'a Value, member: &str) -> Vec<&'a str> {
     answer["items"].as_array().unwrap().iter().map(|item| item[member].as_str().unwrap()).collect()

@@ -1,10 +1,10 @@
-//! Requests with an `Idempotency-Key`.
+//! Requests with the header `Idempotency-Key`.
 
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    model::{LockToken, SealKey, Sealer},
     clock::SystemClock,
+    model::{LockToken, SealKey, Sealer},
     registry::{Registry, follow, load, sqlite::Sqlite},
 };
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ async fn post(site: &Site, path: &str, key: &str, body: &Value) -> Answer {
     site.ask(&site.owner, "POST", path, &[("idempotency-key", key)], Some(body)).await
 }
 
-/// The same answer again, byte for byte.
+/// Asserts that the second response replays the first, byte for byte.
 #[track_caller]
 fn replayed(first: &Answer, again: &Answer) {
     assert_eq!((first.status, &first.text), (again.status, &again.text));
@@ -43,7 +43,7 @@ async fn a_request_sent_again_gets_the_first_answer() {
         assert_eq!(first.status, 201, "{first:?}");
         let changes = site.world.directory.applied();
         replayed(&first, &post(&site, path, &key, &body).await);
-        // Whatever became of it since, the answer is the first one.
+        // The stored response does not change with time.
         site.world.clock.advance(Duration::from_secs(1));
         replayed(&first, &post(&site, path, &key, &body).await);
         assert_eq!(site.world.directory.applied(), changes, "{path}");
@@ -69,7 +69,7 @@ async fn a_request_about_what_is_gone_by_now_gets_its_first_answer() {
     refused(&post(&site, KEYS, "\"c\"", &json!({})).await, 404, "not-found", &[]);
 }
 
-/// The answer is sealed: it goes with the key that was dropped. What it was the answer to is not done again.
+/// The stored response is sealed and lost with the dropped key. The request is still not executed again.
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_any_more_is_409() {
     let site = Site::new().await;
@@ -94,7 +94,7 @@ async fn another_request_with_the_same_key_is_422() {
     ] {
         refused(&post(&site, path, "\"1\"", &body).await, 422, "unprocessable", &[]);
     }
-    // Another administrator's keys are its own.
+    // Administrators do not share idempotency keys.
     let theirs = [("idempotency-key", "\"1\"")];
     let other = site.ask(&site.operator, "POST", KEYS, &theirs, Some(&json!({ "name": "y" }))).await;
     assert_eq!((other.status.as_u16(), other.field("idempotency-replayed")), (201, vec![]));
@@ -167,7 +167,7 @@ async fn of_one_request_sent_twenty_times_at_once_one_takes_effect() {
     assert_eq!(listed(&site.get(KEYS).await.json(), "id").len(), 2);
 }
 
-/// What is kept is in the store, and outlives the process.
+/// Stored responses are in the store and survive a restart.
 #[tokio::test]
 async fn the_first_answer_is_given_after_a_restart_too() {
     let folder = tempfile::tempdir().unwrap();
@@ -208,7 +208,7 @@ async fn the_first_answer_is_given_after_a_restart_too() {
     }
     assert_eq!(answers[0].status, 201, "{:?}", answers[0]);
     replayed(&answers[0], &answers[1]);
-    // Nobody who reads the file finds the key in it.
+    // The file does not contain the key in clear.
     let key = answers[0].json()["key"].as_str().unwrap().to_owned();
     for name in ["store.db", "store.db-wal"] {
         let bytes = std::fs::read(folder.path().join(name)).unwrap_or_default();
@@ -216,7 +216,7 @@ async fn the_first_answer_is_given_after_a_restart_too() {
     }
 }
 
-/// What makes an entity like one that was made.
+/// Returns the command that creates an equal entity.
 fn repeated(entity: portcullis::model::Entity) -> portcullis::registry::Command {
     use portcullis::{
         model::Entity,

@@ -1,11 +1,11 @@
-//! Lists, their pages and filters; and what is only read.
+//! Lists with their pages and filters, and read-only resources.
 
 use portcullis::model::{CallerKind, Status};
 use serde_json::{Value, json};
 
 use super::{Site, listed, refused};
 
-/// The ids of all pages of so many.
+/// Reads all pages of a list and returns the ids.
 async fn all(site: &Site, path: &str, limit: u32) -> Vec<String> {
     let (mut found, mut target) = (Vec::new(), format!("{path}?limit={limit}"));
     loop {
@@ -61,7 +61,7 @@ async fn what_changes_between_two_pages_moves_nothing_else() {
     let path = "/tenants/acme/callers";
     let first = site.get(&format!("{path}?limit=3")).await.json();
     assert_eq!(listed(&first, "id"), ["c0", "c1", "c2"]);
-    // The one that the page ended with goes, one before it and one behind it come.
+    // The last caller of the page is deleted; one before it and one after it are created.
     assert_eq!(site.delete(&format!("{path}/c2")).await.status, 204);
     for id in ["a", "c3a"] {
         site.world.caller("acme", id, id, CallerKind::Operator).await;

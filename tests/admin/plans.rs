@@ -25,7 +25,7 @@ async fn a_plan_is_put_read_replaced_and_deleted() {
     let read = site.get("/plans/gold").await;
     assert_eq!((read.json(), read.field("etag")), (document.clone(), vec![&*tag]));
 
-    // What was read can be put.
+    // A plan can be put as it was read.
     let same = site.send("PUT", "/plans/gold", &[("if-match", &tag)], document).await;
     assert_eq!((same.status.as_u16(), same.field("etag")), (200, vec![&*tag]));
     let other = json!({ "limits": [] });

@@ -1,7 +1,7 @@
-//! Who is not let in, and what cannot be answered.
+//! Requests that are denied or cannot be answered.
 
 use portcullis::{
-    model::{GeneratedKey, CallerKind, LockedRequests, KeyPrefix, Status, LockTarget},
+    model::{CallerKind, GeneratedKey, KeyPrefix, LockTarget, LockedRequests, Status},
     registry::RegistryError,
 };
 use serde_json::json;
@@ -55,7 +55,7 @@ async fn who_guesses_is_locked_out_and_nobody_else_is() {
     refused(&answer, 403, "lockout", &[]);
     assert_eq!(answer.field("retry-after"), ["60"]);
     assert_eq!(site.get("/status").await.status, 200);
-    // An administrator is not kept out by others who guess from the same address.
+    // Wrong keys from the same address do not lock out an administrator.
     let answer = guessing.send("GET", "/admin/v1/status", &[("authorization", &bearer)], None).await;
     assert_eq!(answer.status, 200);
 }
@@ -156,7 +156,7 @@ async fn a_store_that_fails_is_503_or_500_and_no_reason_gets_out() {
             let expected: &[&str] = if status == 503 { &["5"] } else { &[] };
             assert_eq!(answer.field("retry-after"), expected, "{method} {path}");
         }
-        // One that fails only when it writes, too.
+        // The response is the same if only the write fails.
         for (command, method, path, body) in [
             ("create_tenant", "POST", "/tenants", Some(json!({ "name": "example.com/x" }))),
             (

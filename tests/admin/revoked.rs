@@ -1,4 +1,4 @@
-//! Keys that are revoked while their requests are under way.
+//! Keys that are revoked while their requests are in progress.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::common::underway::{Case, Loss};
 const ASKING: &str = "asking";
 const ADMINISTRATION: &str = "administration";
 
-/// An owner's second key, and the token of a lock by its id.
+/// The API with a second key of the owner, and with the id and the token of a lock.
 struct Ground {
     site: Site,
     key: String,
@@ -29,13 +29,13 @@ async fn ground() -> Ground {
     Ground { lock: (text("id"), text("token")), site, key }
 }
 
-/// What an export of an empty registry is.
+/// Returns the export of an empty registry.
 async fn empty_file() -> String {
     let site = Site::bare().await;
     site.get("/export").await.text
 }
 
-/// A request of an operation that succeeds; an operation without one fails the test.
+/// Returns a successful request for an operation. Panics for an unknown operation, so that each has a case.
 fn case(ground: &Ground, operation: &str, key: &str, file: &str) -> Case {
     let (lock, token) = &ground.lock;
     let body = |body: Value| Some(body.to_string());
@@ -134,14 +134,14 @@ async fn every_operation_with_content_is_refused_when_its_key_is_revoked_while_t
     }
 }
 
-/// The first answer shows a key.
+/// The stored response contains a key.
 #[tokio::test]
 async fn a_stored_answer_is_not_repeated_for_a_key_that_is_revoked_meanwhile() {
     let ground = ground().await;
     let Ground { site, key, .. } = &ground;
     let case = case(&ground, "create_key", key, "").field("idempotency-key", "\"once\"");
     assert_eq!(case.send(&site.server).await.0, 201);
-    assert_eq!(case.send(&site.server).await.0, 201, "the same again");
+    assert_eq!(case.send(&site.server).await.0, 201, "the response is replayed");
     site.world.settle().await;
     let asking = (ADMINISTRATION, ASKING);
     site.world.assert_refused_underway(&site.server, &case, asking, Loss::Deleted).await;

@@ -13,7 +13,7 @@ const READER: usize = 1;
 const OPERATOR: usize = 2;
 const OWNER: usize = 3;
 
-/// A request, the least of the roles that may make it, and the status that it then gets.
+/// A request, the lowest role that may make it, and its status with that role.
 fn table() -> Vec<(&'static str, &'static str, Option<Value>, usize, u16)> {
     let (acme, shop) = ("/tenants/acme", "/tenants/acme/callers/shop");
     let name = || Some(json!({ "name": "new" }));
@@ -52,7 +52,7 @@ fn table() -> Vec<(&'static str, &'static str, Option<Value>, usize, u16)> {
         ("GET", "/locks/held", None, READER, 200),
         ("POST", "/locks/held/refresh", None, OPERATOR, 428),
         ("DELETE", "/locks/held", None, OWNER, 204),
-        // Administrators are an owner's to manage.
+        // Only owners manage administrators.
         ("GET", "/tenants/administration/callers", None, READER, 200),
         ("POST", "/tenants/administration/callers", peer(), OWNER, 201),
         ("PATCH", "/tenants/administration/callers/reader", name(), OWNER, 200),
@@ -95,7 +95,7 @@ async fn every_role_may_what_is_its_own_and_no_more() {
                 refused(&answer, 403, "role", &[]);
                 let needed = ["", "read_only", "operator", "owner"][least];
                 let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-                assert_eq!(detail, format!("This needs the role {needed}."), "{what}");
+                assert_eq!(detail, format!("The role {needed} is required."), "{what}");
             }
         }
     }
@@ -135,7 +135,7 @@ async fn a_role_that_was_taken_away_is_gone_at_once() {
     refused(&site.ask(&site.operator, "GET", "/status", &[], None).await, 403, "caller-disabled", &[]);
 }
 
-/// A request that is under way: who asks has been let in, and its content has not come.
+/// A request in progress: it was admitted, and its body has not arrived.
 struct Underway<'a> {
     stream: TcpStream,
     content: &'a str,
@@ -151,14 +151,14 @@ impl<'a> Underway<'a> {
             content.len(),
         );
         stream.write_all(head.as_bytes()).await.unwrap();
-        // What is said once the content is wanted.
+        // The server sends this once it reads the body.
         let mut wanted = [0; 25];
         stream.read_exact(&mut wanted).await.unwrap();
         assert_eq!(&wanted, b"HTTP/1.1 100 Continue\r\n\r\n");
         Self { stream, content }
     }
 
-    /// The status, after the content.
+    /// Sends the body and returns the status and the response.
     async fn end(mut self) -> (u16, String) {
         self.stream.write_all(self.content.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -233,7 +233,7 @@ async fn nobody_takes_from_its_own_key_what_it_asks_with() {
     assert_eq!(site.patch(own, json!({ "scopes": null })).await.status, 200);
 }
 
-/// Whoever could would leave nobody behind, at once or when the last key ends.
+/// Otherwise no owner would be left, at once or when the last key ends.
 #[tokio::test]
 async fn the_last_owner_keeps_a_key_that_is_accepted() {
     let site = Site::new().await;
@@ -241,7 +241,7 @@ async fn the_last_owner_keeps_a_key_that_is_accepted() {
     let soon = json!({ "not_after": "2026-01-01T00:00:04Z" });
     refused(&site.patch(own, soon.clone()).await, 409, "conflict", &[]);
     refused(&site.patch(own, json!({ "not_after": "2099-01-01T00:00:00Z" })).await, 409, "conflict", &[]);
-    // A key of the same owner that ends later will do; one that ends with it will not.
+    // Another key of the owner must end later; one with the same end is not enough.
     let keys = "/tenants/administration/callers/owner/keys";
     let post = site.post(keys, json!({ "not_after": "2026-01-01T00:00:04Z" })).await;
     assert_eq!(post.status, 201, "{post:?}");
@@ -260,7 +260,7 @@ async fn another_owner_is_not_taken_away_when_nobody_else_is_let_in() {
     let made = site.post("/tenants/administration/callers/other/keys", json!({})).await;
     let (key, id) =
         (made.json()["key"].as_str().unwrap().to_owned(), made.json()["id"].as_str().unwrap().to_owned());
-    // The other one takes away the first, and is then the last.
+    // The other owner disables the first one and is then the last one.
     let path = "/tenants/administration/callers/owner";
     let disabled = json!({ "status": "disabled" });
     let done = site.ask(&key, "PATCH", path, &[crate::ANY], Some(&disabled)).await;

@@ -1,4 +1,4 @@
-//! Keys that sign: an access key and a secret, in place of a key that is presented.
+//! Signing keys: an access key and a secret.
 
 use portcullis::{
     model::{CallerKind, CredentialKind, SealKey, Sealer},
@@ -16,7 +16,7 @@ async fn site() -> Site {
     site
 }
 
-/// Its access key and its secret.
+/// Returns the access key and the secret of a new signing key.
 fn told(document: &Value) -> (String, String) {
     let text = |name: &str| document[name].as_str().unwrap().to_owned();
     assert_eq!(document["access_key"], document["id"]);
@@ -24,7 +24,7 @@ fn told(document: &Value) -> (String, String) {
     (text("access_key"), text("secret"))
 }
 
-/// What signs under an access key, as this node knows it: as the store has it sealed.
+/// Returns the secret of an access key as this node knows it: sealed, as in the store.
 fn unsealed(site: &Site, access: &str) -> Option<String> {
     let key = site.world.directory.find_signing_key(access)?;
     let CredentialKind::Signing(sealed) = key.kind() else { panic!("{access} does not sign") };
@@ -47,7 +47,7 @@ async fn an_access_key_and_its_secret_are_told_once_and_the_secret_is_kept_seale
     let (access, secret) = told(&made.json());
     assert!(secret.starts_with("pcs_") && secret.len() == 53);
     assert_eq!(unsealed(&site, &access).unwrap(), secret);
-    assert_eq!(site.send("POST", KEYS, &once, body).await.text, made.text, "and once more to who asked");
+    assert_eq!(site.send("POST", KEYS, &once, body).await.text, made.text, "the response is replayed");
 
     let path = format!("/tenants/acme/keys/{access}");
     let (shown, list, changes) = (site.get(&path).await, site.get(KEYS).await, site.get("/changes").await);

@@ -122,7 +122,7 @@ async fn a_change_says_what_it_is_based_on() {
         refused(&site.send("PATCH", "/tenants/acme", fields, name("x")).await, status, code, &[]);
         refused(&site.ask(&site.owner, "DELETE", "/tenants/acme", fields, None).await, status, code, &[]);
     }
-    // What is not there has no revision.
+    // A missing resource has no revision.
     refused(&site.send("PATCH", "/tenants/none", &[], name("x")).await, 404, "not-found", &[]);
     assert_eq!(
         site.send("PATCH", "/tenants/acme", &[("if-match", "\"9\", \"1\"")], name("x")).await.status,

@@ -1,8 +1,8 @@
-//! Everything as one file, over HTTP.
+//! Exports over HTTP.
 
 use portcullis::{
     model::{Pepper, Peppers, SealKey, Sealer},
-    registry::{RegistryError, Registry, memory::Memory},
+    registry::{Registry, RegistryError, memory::Memory},
     transfer::{Import, SecretFingerprints},
 };
 use serde_json::Value;
@@ -16,7 +16,7 @@ fn secrets() -> SecretFingerprints {
     SecretFingerprints::new(&Peppers::new(Pepper::new(1, &[7; 32])), &Sealer::new(SealKey::new(1, &[8; 32])))
 }
 
-/// More than lies between a server and a client that reads nothing: 20 MiB.
+/// Adds 20 MiB of data: more than fits into the buffers between a server and a client that does not read.
 async fn fill(site: &Site) {
     let name = "x".repeat(4 << 20);
     for at in 0..5 {
@@ -27,14 +27,14 @@ async fn fill(site: &Site) {
     site.world.settle().await;
 }
 
-/// Asks for an export, of which nothing is read yet.
+/// Starts an export without reading it.
 async fn begin(site: &Site) -> reqwest::Response {
     let url = format!("http://{}/admin/v1/export", site.server.address);
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     client.get(url).bearer_auth(&site.owner).send().await.unwrap()
 }
 
-/// The same, as soon as there is none under way.
+/// Starts an export as soon as no other is in progress.
 async fn begun(site: &Site) -> reqwest::Response {
     loop {
         let answer = begin(site).await;

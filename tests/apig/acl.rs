@@ -1,8 +1,8 @@
-//! From which addresses an app may call.
+//! Address lists of apps.
 
 use std::{net::IpAddr, time::Duration};
 
-use portcullis::model::{Access, LockedRequests, Scope, Scopes, LockTarget};
+use portcullis::model::{Access, LockTarget, LockedRequests, Scope, Scopes};
 use serde_json::json;
 
 use super::{APP, Answer, Site, apps::at, refused};
@@ -37,7 +37,7 @@ async fn addresses_are_set_shown_and_taken_away() {
     assert_eq!((read.status.as_u16(), &*read.text), (200, SHOWN));
     assert!(site.lets("192.168.0.7").await && !site.lets("192.168.0.4").await);
 
-    // What else of the app changes, leaves them.
+    // Other changes to the app leave the list unchanged.
     assert_eq!(site.put(APP, r#"{"name":"app_001"}"#).await.status, 200);
     let deny = r#"{"app_acl_type":"DENY","app_acl_values":["2001:db8::/32"]}"#;
     assert!(!site.lets("2001:db8::1").await);
@@ -137,8 +137,10 @@ async fn who_may_not_see_or_change_the_app_does_not_see_or_change_its_addresses(
     }
     let unknown = "The API does not exist or has not been published in the environment.";
     refused(&site.ask(1, "GET", &format!("/apps/{APP}/app-acl"), None).await, 404, "APIG.0101", unknown);
-    site.world.lock(LockTarget::Caller(APP.parse().unwrap()), LockedRequests::Writes, Duration::from_secs(60)).await;
-    let locked = "Locked for changes by migration: being moved";
+    site.world
+        .lock(LockTarget::Caller(APP.parse().unwrap()), LockedRequests::Writes, Duration::from_secs(60))
+        .await;
+    let locked = "A lock held by migration blocks changes (being moved). Retry later.";
     refused(&site.acl("PUT", Some(EXAMPLE)).await, 403, "APIG.1104", locked);
     refused(&site.acl("DELETE", None).await, 403, "APIG.1104", locked);
     site.world.lapse("gateway").await;

@@ -1,14 +1,14 @@
-//! Apps in both versions: one app, two spellings.
+//! Apps in both versions: one app, two spellings of its id.
 
 use portcullis::{
-    model::{Access, CallerKind, LockedRequests, Scope, Scopes, LockTarget},
+    model::{Access, CallerKind, LockTarget, LockedRequests, Scope, Scopes},
     registry::Registry,
 };
 use serde_json::{Value, json};
 
 use super::{APP, Answer, INSTANCE, KEY, PROJECT, SEED_BODY, Site, app, one, refused};
 
-/// The second version's spelling of [`APP`].
+/// The V2 spelling of [`APP`].
 const PLAIN: &str = "14b399ac967f4115bb62c0346b4537e9";
 
 pub fn at(version: u8, path: &str) -> String {
@@ -58,7 +58,7 @@ async fn both_versions_see_one_app_each_in_its_own_spelling() {
     assert_eq!((&first["id"], &first["app_secret"]), (&APP.into(), &"******".into()));
     let second = second.json();
     assert_eq!((&second["id"], &second["app_secret"]), (&PLAIN.into(), &"the first secret".into()));
-    assert_eq!(site.ask(2, "GET", &format!("/apps/{APP}"), None).await.json(), second, "hyphens are taken");
+    assert_eq!(site.ask(2, "GET", &format!("/apps/{APP}"), None).await.json(), second, "hyphens are valid");
     refused(&site.get(PLAIN).await, 404, "APIG.3002", &format!("App {PLAIN} does not exist"));
     let none = "c0a80101000040008000000000000003";
     for spelling in [none, "c0a80101-0000-4000-8000-000000000003"] {
@@ -105,7 +105,7 @@ async fn the_first_version_tells_a_generated_secret_once_and_in_no_body() {
     assert!(secrets.iter().flatten().count() == 3 && secrets[0] != secrets[1] && secrets[1] != secrets[2]);
     assert_eq!(site.secret(&site.stored(&id).await).expose(), secrets[2].as_deref().unwrap());
 
-    // What was chosen is known, and what is looked at is not told again.
+    // A chosen secret is never shown, and a generated one is not shown again by later requests.
     let chosen = site.ask(1, "PUT", &reset, Some(r#"{"app_secret":"chosen_by_me"}"#)).await;
     let with = site.post(r#"{"name":"app_003","app_secret":"chosen_by_me"}"#).await;
     let put = site.put(&id, r#"{"name":"app_001","app_secret":"chosen_by_me"}"#).await;
@@ -162,7 +162,7 @@ async fn a_deleted_app_is_gone_with_its_name_and_key() {
     let again = site.post(&format!(r#"{{"name":"app_000","app_key":"{KEY}"}}"#)).await;
     assert_eq!(again.status, 201);
     let id = again.json()["id"].as_str().unwrap().to_owned();
-    assert_eq!(site.send("DELETE", &one(&id), None).await.status, 204, "in the first version too");
+    assert_eq!(site.send("DELETE", &one(&id), None).await.status, 204, "in V1, too");
 }
 
 #[tokio::test]
@@ -170,21 +170,23 @@ async fn what_must_not_be_deleted_stays() {
     let site = Site::new().await;
     let market = "c0a80101-0000-4000-8000-000000000001";
     let CallerKind::App(theirs) = app(&site.world, market, "market_key") else { unreachable!() };
-    let kind = CallerKind::App(portcullis::model::App { creator: portcullis::model::Creator::Market, ..theirs });
+    let kind =
+        CallerKind::App(portcullis::model::App { creator: portcullis::model::Creator::Market, ..theirs });
     site.world.caller("gateway", market, "market", kind).await;
     let denied = "No permissions to perform operations on this app.";
     let path = format!("/apps/{market}");
     refused(&site.ask(1, "DELETE", &path, None).await, 409, "APIG.1104", denied);
     refused(&site.ask(2, "DELETE", &path, None).await, 403, "APIG.1104", denied);
 
-    // One lock stands on the app itself, the other on the path of the first version.
+    // One lock is on the app itself, the other on its V1 path.
     let targets = [LockTarget::Caller(APP.parse().unwrap()), LockTarget::Resource(one(APP).parse().unwrap())];
     for target in targets {
         let lock = site.world.lock(target, LockedRequests::Writes, std::time::Duration::from_secs(60)).await;
         for (version, id) in [(1, APP), (2, PLAIN), (2, APP)] {
             for (method, path) in [("DELETE", format!("/apps/{id}")), ("PUT", format!("/apps/{id}"))] {
                 let answer = site.ask(version, method, &path, Some(SEED_BODY)).await;
-                refused(&answer, 403, "APIG.1104", "Locked for changes by migration: being moved");
+                let locked = "A lock held by migration blocks changes (being moved). Retry later.";
+                refused(&answer, 403, "APIG.1104", locked);
             }
         }
         site.world.memory.break_lock(&lock, &super::common::actor()).await.unwrap();
@@ -293,7 +295,7 @@ async fn a_list_is_filtered_by_what_the_contract_names() {
         let answer = site.ask(1, "GET", &format!("/apps{query}"), None).await;
         refused(&answer, 400, "APIG.2012", &not_a_value(name));
     }
-    let twice = "Parameter error: the query parameter name stands more than once";
+    let twice = "Parameter error: The query parameter name is repeated.";
     refused(&site.ask(1, "GET", "/apps?name=a&name=b", None).await, 400, "APIG.2000", twice);
 }
 
@@ -325,7 +327,7 @@ async fn a_token_lists_and_counts_what_it_may_see_and_verifies_what_it_may_not()
     let brief = json!({ "id": PLAIN, "name": "app_000", "remark": "Zeroth app" });
     assert_eq!(get(&confined, &format!("/apps/validation/{PLAIN}")).await, brief);
 
-    // Who may only look does not learn what acts as the app.
+    // A token that may only read does not see secrets that give access as the app.
     let list = get(&reader, "/apps").await;
     assert_eq!((&list["total"], &list["apps"][1]["app_secret"]), (&2.into(), &"******".into()));
     assert_eq!(get(&reader, &format!("/apps/{APP}")).await["app_secret"], "******");
@@ -358,13 +360,13 @@ async fn an_app_is_verified_for_operators_of_other_gateways_too() {
         (answer.status.as_u16(), answer.json())
     };
     let brief = |id: &str, name: &str| (200, json!({ "id": id, "name": name, "remark": "Zeroth app" }));
-    // The path names the operator's own gateway, or the app's.
+    // The path names the operator's own gateway, or that of the app.
     assert_eq!(get(&token, project, instance, APP).await, brief(APP, "app_000"));
     assert_eq!(get(&token, PROJECT, INSTANCE, APP).await, brief(APP, "app_000"));
     assert_eq!(get(&site.token, PROJECT, INSTANCE, theirs).await, brief(theirs, "their_app"));
     assert_eq!(get(&site.token, project, instance, theirs).await, brief(theirs, "their_app"));
 
-    // Nothing else is told of a gateway of another project, not even that it exists.
+    // The response reveals nothing else about a gateway of another project, not even that it exists.
     for (project, instance, id) in
         [(project, instance, APP), (project, "none", theirs), ("none", "none", theirs)]
     {
@@ -372,11 +374,11 @@ async fn an_app_is_verified_for_operators_of_other_gateways_too() {
         assert_eq!(get(&site.token, project, instance, id).await, (404, missing), "{project} {instance}");
     }
     assert_eq!(get(&site.token, PROJECT, "none", theirs).await.1["error_code"], "APIG.3030");
-    // Callers of other kinds are no apps.
+    // Callers of other kinds are not apps.
     assert_eq!(get(&token, PROJECT, INSTANCE, "operator").await.0, 404);
     let path = format!("/v1/{PROJECT}/apigw/instances/{INSTANCE}/apps/{APP}");
     let read = site.server.send("GET", &path, &[("x-auth-token", &token)], None).await;
-    assert_eq!(read.status, 403, "everything but the verification is for the project's own tokens");
+    assert_eq!(read.status, 403, "only the verification accepts tokens of other projects");
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
-//! What apps are authorized for.
+//! Authorizations of apps for APIs.
 
 use portcullis::{
     model::{Access, Scope, Scopes},
-    registry::{RegistryError, GrantFilter, Registry},
+    registry::{GrantFilter, Registry, RegistryError},
 };
 use serde_json::{Value, json};
 
@@ -201,7 +201,7 @@ async fn the_apps_of_an_api_are_listed_and_counted() {
     let counts = site.ask(2, "GET", "/resources/outline/apps", None).await;
     assert_eq!(counts.text, r#"{"authed_nums":2,"unauthed_nums":0}"#);
     site.ask(2, "DELETE", &format!("/apps/{OTHER}"), None).await;
-    assert_eq!(site.auths(2, "binded-apps").await["total"], 1, "an app takes its authorizations along");
+    assert_eq!(site.auths(2, "binded-apps").await["total"], 1, "deleting an app deletes its authorizations");
     let left = site.world.memory.count_grants(&GrantFilter::default()).await.unwrap();
     assert_eq!(left, 1);
 }

@@ -1,10 +1,10 @@
-//! What the contract takes for an app, member by member.
+//! Validation of request bodies, member by member.
 
 use portcullis::registry::Registry;
 
 use super::{APP, Site, one, refused};
 
-/// Sends a body to create and to modify, and expects the same refusal and no change.
+/// Sends a body to create and to modify an app, and expects one error from both and no change.
 async fn both_refuse(site: &Site, body: &str, code: &str, message: &str) {
     refused(&site.put(APP, body).await, 400, code, message);
     refused(&site.post(body).await, 400, code, message);
@@ -109,8 +109,8 @@ async fn keys_and_secrets_are_not_taken_where_the_gateway_makes_them() {
 async fn a_body_that_is_not_the_documented_object_says_where_and_repeats_nothing() {
     let site = Site::new().await;
     let secret = "s3cret_s3cret";
-    let syntax = "the content is not JSON, at line 1";
-    let object = "an object is expected, not ";
+    let syntax = "the body is not valid JSON at line 1";
+    let object = "expected an object, got ";
     let deep = format!(r#"{{"remark":{}"#, "[".repeat(30_000));
     for (body, why) in [
         ("", syntax),
@@ -122,17 +122,17 @@ async fn a_body_that_is_not_the_documented_object_says_where_and_repeats_nothing
         ("null", object),
         (r#""s3cret_s3cret""#, object),
         (r#"["app_001","First app"]"#, object),
-        (r#"{"name":1}"#, "name: a string is expected, not a number"),
-        (r#"{"name":["app_001"]}"#, "name: a string is expected, not a list"),
-        (r#"{"name":"app_001","remark":true}"#, "remark: a string is expected, not a boolean"),
+        (r#"{"name":1}"#, "name: expected a string, got a number"),
+        (r#"{"name":["app_001"]}"#, "name: expected a string, got an array"),
+        (r#"{"name":"app_001","remark":true}"#, "remark: expected a string, got a boolean"),
         (
             r#"{"name":"app_001","app_secret":["s3cret_s3cret"]}"#,
-            "app_secret: a string is expected, not a list",
+            "app_secret: expected a string, got an array",
         ),
-        (r#"{"name":"app_001","name":"app_002"}"#, "name: it stands more than once"),
-        (r#"{"name":null,"name":"app_002"}"#, "name: it stands more than once"),
-        (r#"{"name":"app_001","n\u0061me":"app_002"}"#, "name: it stands more than once"),
-        (&deep, "lists and objects lie more than 16 deep within each other"),
+        (r#"{"name":"app_001","name":"app_002"}"#, "name: the member is repeated"),
+        (r#"{"name":null,"name":"app_002"}"#, "name: the member is repeated"),
+        (r#"{"name":"app_001","n\u0061me":"app_002"}"#, "name: the member is repeated"),
+        (&deep, "arrays and objects are nested more than 16 levels deep"),
     ] {
         for answer in [site.put(APP, body).await, site.post(body).await] {
             let shown = &body[..body.len().min(60)];
@@ -160,13 +160,13 @@ async fn sixty_four_kibibytes_are_taken_and_one_more_is_not() {
     let body = r#"{"name":"app_001"}"#;
     let exactly = format!("{body}{}", " ".repeat(64 * 1024 - body.len()));
     assert_eq!(site.post(&exactly).await.status, 201);
-    let message = "Parameter error: Serialization error: at most 65536 bytes are taken";
+    let message = "Parameter error: Serialization error: the body is larger than 65536 bytes";
     for body in [format!("{exactly} "), " ".repeat(10 * 1024 * 1024)] {
         both_refuse(&site, &body, "APIG.2000", message).await;
     }
 }
 
-/// Every operation that reads content, in each version that has it, and a body that it would take.
+/// Every operation that reads a body, in each version that has it, with a valid body.
 fn all_that_read(throttle: &str, quota: &str) -> Vec<(&'static [u8], &'static str, String, String)> {
     let period = r#""time_unit":"DAY","time_interval":1"#;
     let auths =
@@ -206,7 +206,7 @@ fn all_that_read(throttle: &str, quota: &str) -> Vec<(&'static [u8], &'static st
     ]
 }
 
-/// Makes a throttling policy and a quota, and returns their ids, the former with hyphens.
+/// Creates a throttling policy and a quota, and returns their ids, the former with hyphens.
 async fn throttle_and_quota(site: &Site) -> (String, String) {
     let made = site
         .ask(
@@ -264,7 +264,7 @@ async fn no_operation_takes_what_is_no_object_of_its_members_and_none_does_anyth
             }
         }
     }
-    assert_eq!(site.world.registry.changes(0, 1_000).await.unwrap().len(), before, "nothing is half written");
+    assert_eq!(site.world.registry.changes(0, 1_000).await.unwrap().len(), before, "nothing is written");
 }
 
 #[tokio::test]

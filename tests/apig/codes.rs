@@ -2,13 +2,13 @@
 
 use portcullis::{
     model::{Access, AppCode, CredentialKind, Scope, Scopes},
-    registry::{CredentialFilter, RegistryError, Registry},
+    registry::{CredentialFilter, Registry, RegistryError},
 };
 
 use super::{APP, Answer, Site, app, apps::at, refused};
 
 const PLAIN: &str = "14b399ac967f4115bb62c0346b4537e9";
-/// The contract's example.
+/// The AppCode of the contract's example.
 const CODE: &str = "GjOD3g80AABuuFeEJpVQADBlAjBh3UzC7W+gr4VJBB5BtJ4fdVOQoSvoji3gFxUDb5pWBz9wUcw9+8/bFZ1B/4pq29wCMQC0pQWX6zTndljDEl99As1pw+WntAU9xcq+ffagoH6zDpKUvdxV6Ezj8LcCcPZN6BU=";
 const DONE: &str = "The operation has already been performed.";
 
@@ -64,7 +64,7 @@ async fn a_chosen_and_a_generated_app_code_are_made_read_and_deleted() {
         let message = format!("AppCode {plain} does not exist");
         refused(&site.code(method, &id(&chosen), None).await, 404, "APIG.3082", &message);
     }
-    assert_eq!(site.choose(CODE).await.status, 201, "it is free again");
+    assert_eq!(site.choose(CODE).await.status, 201, "the AppCode is free again");
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn an_app_code_proves_one_app_only_and_no_other_credential() {
         let answer = site.ask(2, "POST", &format!("/apps/{app}/app-codes"), Some(&theirs)).await;
         refused(&answer, 400, "APIG.3309", DONE);
     }
-    // Nor may it be what a key is already.
+    // An AppCode must not equal an existing key either.
     let code = AppCode::generate();
     site.world
         .key_with("gateway", APP, |key| {
@@ -131,11 +131,15 @@ async fn an_app_code_proves_one_app_only_and_no_other_credential() {
     for method in ["GET", "DELETE"] {
         refused(&site.ask(2, method, &path, None).await, 404, "APIG.3082", &missing);
     }
-    let key =
-        site.world.memory.credentials(&CredentialFilter { limit: 100, ..CredentialFilter::default() }).await.unwrap();
+    let key = site
+        .world
+        .memory
+        .credentials(&CredentialFilter { limit: 100, ..CredentialFilter::default() })
+        .await
+        .unwrap();
     let key = key.iter().find(|one| one.kind == CredentialKind::Key && one.caller.as_str() == APP).unwrap();
     let answer = site.code("DELETE", &format!("/{}", key.id), None).await;
-    assert_eq!(answer.json()["error_code"], "APIG.3082", "a key is no AppCode");
+    assert_eq!(answer.json()["error_code"], "APIG.3082", "a key is not an AppCode");
 }
 
 #[tokio::test(flavor = "multi_thread")]

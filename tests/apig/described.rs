@@ -1,4 +1,4 @@
-//! The surface and its descriptions say the same.
+//! The OpenAPI descriptions match the router.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use utoipa::openapi::RefOr;
 
 use crate::{APP, INSTANCE, PROJECT, Site};
 
-/// The version, its paths without what they begin with, and all of its description.
+/// Returns each version with its paths, without their common prefix, and with its whole description.
 fn described() -> Vec<(&'static str, Vec<(String, Value)>, Value)> {
     let base = |version| format!("/{version}/{{project_id}}/apigw/instances/{{instance_id}}");
     let versions = descriptions().into_iter().zip(["v1", "v2"]);
@@ -25,7 +25,7 @@ fn described() -> Vec<(&'static str, Vec<(String, Value)>, Value)> {
         .collect()
 }
 
-/// A path with this in the place of its names.
+/// Returns a path with all parameters replaced by a value.
 fn filled(path: &str, with: &str) -> String {
     let parts: Vec<_> = path.split('/').map(|part| if part.starts_with('{') { with } else { part }).collect();
     parts.join("/")
@@ -51,7 +51,7 @@ async fn every_path_has_the_methods_that_its_description_names() {
     }
 }
 
-/// A path without a description would be found by nobody: the router's own text tells of all.
+/// No other test would find a path without a description, so this one reads the paths from the source of the router.
 #[test]
 fn every_path_of_the_router_is_described() {
     let source = include_str!("../../src/surface/apig/routes.rs");
@@ -126,7 +126,8 @@ fn the_versions_differ_where_the_contract_does() {
     assert!(market(&first) && !market(&second));
 }
 
-/// Generators of clients take the first media type of an answer, and give no type to what mixes alternatives with members.
+/// Client generators use the first media type of a response, and generate no type for a schema that mixes alternatives
+/// with members.
 #[test]
 fn a_description_has_one_type_for_each_answer_and_member() {
     for (_, description) in descriptions() {
@@ -159,6 +160,6 @@ fn a_description_has_one_type_for_each_answer_and_member() {
             (&schemes["key"]["name"], &schemes["signature"]["name"]),
             (&json!("X-Auth-Token"), &json!("Authorization"))
         );
-        assert_eq!(all["security"], json!([{ "key": [] }, { "signature": [] }]), "one of them is enough");
+        assert_eq!(all["security"], json!([{ "key": [] }, { "signature": [] }]), "one scheme is enough");
     }
 }

@@ -1,4 +1,4 @@
-//! The apps of a dedicated APIG gateway, over a real socket: every answer of the published contract.
+//! Tests of the APIG management API over a real socket: every response of the published contract.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use common::{Answer, Server, World};
 use portcullis::{
-    model::{App, Caller, CallerKind, Creator, ApigInstance, PlanId, Secret, ChangeKind},
+    model::{ApigInstance, App, Caller, CallerKind, ChangeKind, Creator, PlanId, Secret},
     policy::Lockout,
     registry::Registry,
     surface::apig::{Apig, router},
@@ -35,10 +35,10 @@ const APP: &str = "14b399ac-967f-4115-bb62-c0346b4537e9";
 const KEY: &str = "d49b1cbf-cc81-4a5f-b2a0-61b568e376eb";
 
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
-/// Nobody is locked out: most tests send bad credentials from one address.
+/// Disables the lockout, because most tests send invalid credentials from one address.
 const NEVER: u32 = u32::MAX;
 
-/// The surface with one gateway, its operator and one app.
+/// A server of the API with one gateway, its operator and one app.
 struct Site {
     world: World,
     server: Server,
@@ -46,7 +46,7 @@ struct Site {
 }
 
 impl Site {
-    /// Operators may choose keys and secrets.
+    /// A gateway that allows operators to choose keys and secrets.
     async fn new() -> Self {
         Self::with(true, None).await
     }
@@ -55,12 +55,12 @@ impl Site {
         Self::of(custom_keys, quota, 4, NEVER).await
     }
 
-    /// With room for so many apps.
+    /// A gateway with this maximum number of apps.
     async fn with_room(most: u32) -> Self {
         Self::of(true, None, most, NEVER).await
     }
 
-    /// Where so many bad credentials from one address lock it out, as the contract says for how long.
+    /// A gateway that locks out an address after this many invalid credentials, for the time in the contract.
     async fn locking_out_after(attempts: u32) -> Self {
         Self::of(true, None, 4, attempts).await
     }
@@ -141,7 +141,7 @@ fn one(id: &str) -> String {
     format!("{}/{id}", all())
 }
 
-/// The members of an app in the contract's order, byte for byte.
+/// Returns the response for an app, with the members in the contract's order.
 fn document(id: &str, name: &str, key: &str, remark: &str, updated: &str) -> String {
     format!(
         r#"{{"id":"{id}","name":"{name}","status":1,"app_key":"{key}","app_secret":"******","creator":"USER","remark":"{remark}","register_time":"2026-01-01T00:00:00Z","update_time":"{updated}","app_type":"apig"}}"#
@@ -156,7 +156,7 @@ fn succeeded(answer: &Answer, status: u16, document: &str) {
     assert!(others.iter().all(|name| answer.field(name).is_empty()), "{answer:?}");
 }
 
-/// Exactly the two members of the contract's errors.
+/// Checks an error response: exactly the two members of the contract.
 #[track_caller]
 fn refused(answer: &Answer, status: u16, code: &str, message: &str) {
     let expected = format!(
@@ -221,8 +221,10 @@ async fn an_app_is_read_with_get_and_head() {
 #[tokio::test]
 async fn an_app_that_is_switched_off_or_of_the_marketplace_says_so() {
     let site = Site::new().await;
-    let edit =
-        portcullis::model::CallerEdit { status: Some(portcullis::model::Status::Disabled), ..Default::default() };
+    let edit = portcullis::model::CallerEdit {
+        status: Some(portcullis::model::Status::Disabled),
+        ..Default::default()
+    };
     let (tenant, id) = ("gateway".parse().unwrap(), APP.parse().unwrap());
     site.world.memory.update_caller(&tenant, &id, None, edit, &common::actor()).await.unwrap();
     assert_eq!(site.get(APP).await.json()["status"], 2);
@@ -308,23 +310,26 @@ async fn the_change_log_says_which_operator_did_what_and_from_where() {
     let said: Vec<_> = changes.iter().map(|change| (change.actor.as_str(), change.verb)).collect();
     assert_eq!(
         said,
-        [("apig:operator from 127.0.0.1", ChangeKind::Updated), ("apig:operator from 127.0.0.1", ChangeKind::Created)]
+        [
+            ("apig:operator from 127.0.0.1", ChangeKind::Updated),
+            ("apig:operator from 127.0.0.1", ChangeKind::Created)
+        ]
     );
 }
 
-/// A version-4 UUID in lower case with hyphens.
+/// Returns `true` for a version-4 UUID in lower case with hyphens.
 fn is_uuid_v4(text: &str) -> bool {
     let groups: Vec<_> = text.split('-').map(str::len).collect();
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-';
     groups == [8, 4, 4, 4, 12] && text.bytes().all(hex) && &text[14..15] == "4"
 }
 
-/// A refusal of a member.
+/// Returns the error text about a member.
 fn see(what: &str, member: &str) -> String {
     format!("{what},parameterName:{member}. Please refer to the support documentation")
 }
 
-/// A body with other members, or more.
+/// Returns a body with some members replaced or added.
 fn with(mut body: Value, members: &Value) -> Value {
     for (member, value) in members.as_object().unwrap() {
         body[member] = value.clone();

@@ -38,7 +38,7 @@ async fn a_quota_is_shown_as_the_contract_has_it() {
     let bound = site.tell(2, "POST", &format!("{path}/binding-apps"), &json!({ "app_ids": [PLAIN] })).await;
     assert_eq!(bound.status, 201);
     let changed = site.tell(2, "PUT", &path, &with(body("renamed"), &json!({ "call_limits": 5 }))).await;
-    assert_eq!((changed.status.as_u16(), changed.json()), (200, shown("renamed", 5, 1)), "the rest stays");
+    assert_eq!((changed.status.as_u16(), changed.json()), (200, shown("renamed", 5, 1)), "others stay");
     assert_eq!(site.read(2, &path).await, shown("renamed", 5, 1));
     assert_eq!(site.read(2, &format!("/apps/{PLAIN}/bound-quota")).await, shown("renamed", 5, 1));
     let later = site

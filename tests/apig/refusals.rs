@@ -1,10 +1,10 @@
-//! Every other error of the contract, by a request that earns it.
+//! Every other error of the contract, each caused by a request.
 
 use std::time::Duration;
 
 use portcullis::{
-    model::{Access, CallerKind, LockedRequests, Scope, Scopes, Status, LockTarget},
-    registry::{RegistryError, Registry},
+    model::{Access, CallerKind, LockTarget, LockedRequests, Scope, Scopes, Status},
+    registry::{Registry, RegistryError},
 };
 
 use super::{APP, INSTANCE, KEY, PROJECT, Site, all, app, document, gateway, one, refused, succeeded};
@@ -43,7 +43,7 @@ async fn a_token_that_is_missing_wrong_or_expired_is_401() {
 async fn two_tokens_are_400() {
     let site = Site::new().await;
     let fields = [("x-auth-token", &*site.token), ("x-auth-token", &*site.token)];
-    let message = "Parameter error: The field x-auth-token stands more than once.";
+    let message = "Parameter error: Header x-auth-token is repeated. Send it once.";
     refused(&site.server.send("GET", &one(APP), &fields, None).await, 400, "APIG.2000", message);
 }
 
@@ -160,7 +160,8 @@ async fn what_is_locked_is_403_until_the_lock_ends() {
         let lock = site.world.lock(target, LockedRequests::Writes, Duration::from_millis(59_500)).await;
         assert_eq!(site.get(APP).await.status, 200);
         let answer = site.put(APP, BODY).await;
-        refused(&answer, 403, "APIG.1104", "Locked for changes by migration: being moved");
+        let locked = "A lock held by migration blocks changes (being moved). Retry later.";
+        refused(&answer, 403, "APIG.1104", locked);
         assert_eq!(answer.field("retry-after"), ["60"]);
         site.world.memory.break_lock(&lock, &actor()).await.unwrap();
         site.world.settle().await;
@@ -217,7 +218,7 @@ async fn a_store_that_fails_is_500_and_when_it_may_recover_says_when_to_come_bac
             assert_eq!(answer.field("retry-after"), retry_after);
         }
     }
-    // Two random ids that are the same: not the operator's fault.
+    // A collision of random ids is not an error of the operator.
     site.world.registry.fail(Some("create_caller"), || RegistryError::Conflict);
     refused(&site.post(BODY).await, 500, "APIG.9999", "System error.");
     site.world.registry.recover();

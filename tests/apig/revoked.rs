@@ -1,4 +1,4 @@
-//! Credentials that are revoked while their requests are under way.
+//! Credentials that are revoked while a request with them is in progress.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,8 @@ use crate::common::underway::{Case, Loss, Underway};
 const ASKING: &str = "asking";
 const RELEASE: &str = "DEFAULT_ENVIRONMENT_RELEASE_ID";
 
-/// A gateway with something of everything, and the ids of it by the names that the descriptions have for them.
+/// Returns a gateway with one object of each kind, the ids of these objects by their names in the descriptions, and the
+/// token.
 async fn site() -> (Site, BTreeMap<&'static str, String>, String) {
     let site = Site::new().await;
     let made = async |path: &str, body: Value| {
@@ -51,7 +52,7 @@ async fn site() -> (Site, BTreeMap<&'static str, String>, String) {
     (site, ids.into(), token)
 }
 
-/// The content, and the query, with which an operation succeeds; an operation without one fails the test.
+/// Returns a body and a query with which an operation succeeds. Panics for an unknown operation.
 fn with(operation: &str, version: &str, ids: &BTreeMap<&str, String>) -> (Option<Value>, String) {
     let throttle = ids["throttle_id"].as_str();
     let query = |text: &str| (None, text.to_owned());
@@ -115,7 +116,7 @@ fn with(operation: &str, version: &str, ids: &BTreeMap<&str, String>) -> (Option
     }
 }
 
-/// Every operation of a version: its id, its method, its path.
+/// Returns every operation of a version: its id, its method and its path.
 fn operations() -> Vec<(&'static str, String, &'static str, String)> {
     let mut all = Vec::new();
     for ((_, description), version) in descriptions().into_iter().zip(["v1", "v2"]) {
@@ -142,7 +143,7 @@ fn case(
     ids: &BTreeMap<&str, String>,
     token: &str,
 ) -> Case {
-    // The first version writes ids with hyphens.
+    // V1 spells ids with hyphens.
     let hyphenated = |id: &String| match uuid::Uuid::parse_str(id) {
         Ok(id) if *version == "v1" => id.hyphenated().to_string(),
         _ => id.clone(),
@@ -205,7 +206,7 @@ async fn a_subscription_that_lapses_while_content_arrives_changes_nothing() {
         site.world.lapse("gateway").await;
         let before = site.world.directory.applied();
         let (status, answer) = underway.end().await;
-        // Taking away is allowed.
+        // Operations that only remove something are allowed.
         let takes_away = operation.1 == "unbind_throttles";
         assert_eq!(status, if takes_away { 200 } else { 403 }, "{operation:?} {answer}");
         site.world.settle().await;

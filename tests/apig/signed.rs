@@ -1,4 +1,4 @@
-//! Operators that sign (AK/SK, SDK-HMAC-SHA256) instead of bringing a token.
+//! Operators that sign requests (AK/SK, SDK-HMAC-SHA256) instead of sending a token.
 
 use std::{fmt::Write, time::Duration};
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use portcullis::{
     model::{CallerKind, Status},
     registry::Registry,
-    signature::{Parts, Signer, UNSIGNED_PAYLOAD, hash, format_date},
+    signature::{Parts, Signer, UNSIGNED_PAYLOAD, format_date, hash},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -19,7 +19,7 @@ use crate::common::{Answer, actor};
 const BODY: &str = r#"{"name":"app_001"}"#;
 const NOT_PERMITTED: &str = "No permissions to request this method";
 
-/// What is signed of a request, by whom, and how.
+/// A request to sign, with its signing key.
 #[derive(Clone, Copy)]
 struct Sign<'a> {
     access: &'a str,
@@ -28,7 +28,7 @@ struct Sign<'a> {
     target: &'a str,
     content: &'a str,
     at: Timestamp,
-    /// What `X-Sdk-Content-Sha256` says, where it stands.
+    /// The value of `X-Sdk-Content-Sha256`, if the request has this header.
     told: Option<&'a str>,
 }
 
@@ -44,10 +44,11 @@ impl<'a> Sign<'a> {
         Self { access, secret, method, target, content, at: site.world.now(), told: None }
     }
 
-    /// The fields that prove it, all but `Host`.
+    /// Returns the headers of the signed request, except `Host`.
     fn fields(self, site: &Site) -> Vec<(&'static str, String)> {
         let (path, query) = self.target.split_once('?').unwrap_or((self.target, ""));
-        let mut fields = vec![("x-sdk-date", format_date(self.at)), ("content-type", "application/json".into())];
+        let mut fields =
+            vec![("x-sdk-date", format_date(self.at)), ("content-type", "application/json".into())];
         fields.extend(self.told.map(|told| ("x-sdk-content-sha256", told.to_owned())));
         let mut headers = http::HeaderMap::new();
         headers.insert("host", site.server.address.to_string().parse().unwrap());
@@ -66,12 +67,12 @@ impl<'a> Sign<'a> {
         fields
     }
 
-    /// Sends what was signed.
+    /// Sends the signed request.
     async fn send(self, site: &Site) -> Answer {
         self.send_with(site, self.content, &[]).await
     }
 
-    /// Sends other content, and more fields.
+    /// Sends the signed request with another body and additional headers.
     async fn send_with(self, site: &Site, content: &str, more: &[(&str, &str)]) -> Answer {
         let fields = self.fields(site);
         let mut all = borrowed(&fields);
@@ -80,7 +81,8 @@ impl<'a> Sign<'a> {
         site.server.send(self.method, self.target, &all, body).await
     }
 
-    /// Sends content in chunks of these, without saying how long it is. The status, and what follows the head.
+    /// Sends the signed request with a chunked body, without a length. Returns the status and the response after its
+    /// head.
     async fn send_chunked(self, site: &Site, chunks: &[&str]) -> (u16, String) {
         let mut text =
             format!("{} {} HTTP/1.1\r\nhost: {}\r\n", self.method, self.target, site.server.address);
@@ -108,7 +110,7 @@ fn second(id: &str) -> String {
     format!("/v2/{PROJECT}/apigw/instances/{INSTANCE}/apps{id}")
 }
 
-/// A refusal by this code whose text begins so.
+/// Checks an error response about the signature whose text starts with `text`.
 #[track_caller]
 fn unproved(answer: &Answer, text: &str) {
     let (code, message) = (answer.json()["error_code"].clone(), answer.json()["error_msg"].clone());
@@ -129,19 +131,19 @@ async fn five_misses_from_an_address_lock_it_out_for_five_minutes_and_nobody_els
     let (right, guess) = (borrowed(&right), borrowed(&guess));
     let guessing = site.server.at("127.0.0.7");
     let from_there = async |fields: &[(&str, &str)]| guessing.send("GET", &target, fields, None).await;
-    // Signatures and tokens count together.
+    // Signatures and tokens are counted together.
     for fields in [&guess, &vec![("x-auth-token", "MIIDkgYJKoZI")], &guess, &guess, &guess] {
         assert_eq!(from_there(fields).await.status, 401);
     }
     let token = vec![("x-auth-token", &*site.token)];
-    let locked_out = format!("{NOT_PERMITTED}: Too many bad credentials came from here. Come back in 300 s.");
+    let locked_out = format!("{NOT_PERMITTED}: This address sent too many bad credentials. Retry in 300 s.");
     let wrong = vec![("x-auth-token", "MIIDkgYJKoZI")];
     for fields in [&guess, &wrong] {
         let answer = from_there(fields).await;
         refused(&answer, 403, "APIG.1005", &locked_out);
         assert_eq!(answer.field("retry-after"), ["300"]);
     }
-    // What is valid passes, from there too.
+    // Valid credentials are accepted from this address, too.
     for fields in [&right, &token] {
         assert_eq!(from_there(fields).await.status, 200);
     }
@@ -206,9 +208,9 @@ async fn what_an_operator_did_not_sign_is_refused_and_nothing_is_written() {
     let altered = r#"{"name":"app_666"}"#;
     unproved(&well.send_with(&site, altered, &[]).await, mismatch);
     let answer = told.send_with(&site, altered, &[]).await;
-    let text = "Incorrect IAM authentication information: the content is not what was signed";
+    let text = "Incorrect IAM authentication information: the body does not match the signed SHA-256";
     refused(&answer, 401, "APIG.0301", text);
-    for (sign, says) in [(well, mismatch), (told, "the content is not what was signed")] {
+    for (sign, says) in [(well, mismatch), (told, "the body does not match the signed SHA-256")] {
         for chunks in [&[altered][..], &[&altered[..7], &altered[7..]], &[BODY, " "], &[&BODY[..9]]] {
             let (status, body) = sign.send_chunked(&site, chunks).await;
             assert_eq!(status, 401, "{body}");
@@ -220,17 +222,17 @@ async fn what_an_operator_did_not_sign_is_refused_and_nothing_is_written() {
         unproved(&Sign { at, ..well }.send(&site).await, "signature expired, signature time:");
     }
     let unsigned = Sign { told: Some(UNSIGNED_PAYLOAD), ..well };
-    unproved(&unsigned.send(&site).await, "UNSIGNED-PAYLOAD is not taken here");
+    unproved(&unsigned.send(&site).await, "UNSIGNED-PAYLOAD is not accepted here");
     let token = [("x-auth-token", &*site.token)];
     let message = "Parameter error: The request has more than one credential.";
     refused(&well.send_with(&site, BODY, &token).await, 400, "APIG.2000", message);
     let large = format!(r#"{{"name":"app_001","remark":"{}"}}"#, "x".repeat(70_000));
     let large = Sign { content: &large, ..well };
-    let message = "Parameter error: At most 65536 bytes are taken here.";
+    let message = "Parameter error: The body exceeds the limit of 65536 bytes.";
     refused(&large.send(&site).await, 400, "APIG.2000", message);
 
     assert_eq!(site.world.memory.changes(0, 1000).await.unwrap().len(), seq, "nothing was written");
-    // What was refused was refused for its fault alone.
+    // Without the faults above, these requests succeed.
     let (status, body) = told.send_chunked(&site, &[&BODY[..5], &BODY[5..]]).await;
     assert_eq!(status, 200, "{body}");
     assert_eq!(well.send(&site).await.status, 200);
@@ -263,7 +265,7 @@ async fn a_key_that_is_not_accepted_or_not_an_operators_is_refused() {
     refused(&send(expired).await, 401, "APIG.1001", message);
     assert_eq!(site.stored(APP).await.revision, before);
 
-    // The access key names who signs; it proves nobody.
+    // An access key identifies the signer but does not authenticate it.
     let live = site.world.signing("gateway", "operator", |_| {}).await;
     let answer = site.server.send("GET", &target, &[("x-auth-token", &*live.0)], None).await;
     refused(&answer, 401, "APIG.1002", "Incorrect token or token resolution failed.");

@@ -1,4 +1,4 @@
-//! Throttling policies, the APIs that they hold for, and whose limits are others.
+//! Throttling policies, their bindings to APIs, and excluded configurations.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl Site {
     }
 }
 
-/// The names in a list.
+/// Returns the names in a list.
 fn names<'v>(list: &'v Value, of: &str) -> Vec<&'v str> {
     let rows = list[of].as_array().unwrap();
     assert_eq!(list["size"], rows.len());
@@ -208,7 +208,7 @@ async fn an_api_has_the_policy_that_was_bound_to_it_last() {
     );
     assert_eq!((rows.len(), &rows[2]), (3, &rows[0]));
     let again = site.bind(&first, &["orders"]).await.json();
-    assert_eq!(again["throttle_applys"][0], rows[0], "it is bound already");
+    assert_eq!(again["throttle_applys"][0], rows[0], "already bound");
 
     assert_eq!(site.bind(&second, &["bills"]).await.status, 201);
     let bound = |throttle: &str| format!("/throttle-bindings/binded-apis?throttle_id={throttle}");
@@ -358,14 +358,14 @@ async fn an_app_and_the_user_have_limits_of_their_own() {
     for (query, expected) in [
         ("", &["USER", "APP"][..]),
         ("?object_type=APP", &["APP"]),
-        // A parameter of the other version is an unknown one.
+        // A parameter of the other version is unknown and ignored.
         ("?object_type=APP&instance_type=NONE", &["APP"]),
         ("?app_name=none", &[]),
         ("?limit=1&offset=1", &["APP"]),
     ] {
         assert_eq!(kinds(&site.read(2, &format!("{path}{query}")).await), expected, "{query}");
     }
-    // The first version names the members otherwise, and the policy in the body.
+    // V1 has other names for the members, and names the policy in the body.
     let hyphens = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-");
     let first = site.read(1, &format!("/throttle-specials/{hyphens}")).await;
     for (version, path, member) in
@@ -392,10 +392,10 @@ async fn an_app_and_the_user_have_limits_of_their_own() {
         json!({ "instance_id": APP, "instance_type": "APP", "strategy_id": hyphens, "call_limits": 5 });
     assert_eq!(site.tell(1, "POST", "/throttle-specials", &of_first).await.status, 201);
     let mixed = site.tell(2, "POST", &path, &of_first).await;
-    // Members of the other version are unknown ones.
+    // Members of the other version are unknown and ignored.
     refused(&mixed, 400, "APIG.2001", &see("The request parameters must be specified", "object_id"));
 
-    // With the app goes what it had.
+    // Deleting an app deletes its excluded configurations.
     assert_eq!(site.ask(2, "DELETE", &format!("/apps/{PLAIN}"), None).await.status, 204);
     assert_eq!(kinds(&site.read(2, &path).await), ["USER"]);
 }

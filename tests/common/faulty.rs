@@ -1,4 +1,4 @@
-//! A registry that fails on demand, and lets a test act between two of its calls.
+//! A registry that fails on demand, and that lets a test act between two of its calls.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,26 +11,27 @@ use portcullis::{
         LockId, Plan, PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle, ThrottleId,
     },
     registry::{
-        AuthorizedWork, CallerFilter, ChangeFilter, Command, CredentialFilter, RegistryError, GrantFilter, History, StoredResponse, IdempotentRequest, IdempotentOutcome,
-        Registry, TenantFilter, memory::Memory,
+        AuthorizedWork, CallerFilter, ChangeFilter, Command, CredentialFilter, GrantFilter, History,
+        IdempotentOutcome, IdempotentRequest, Registry, RegistryError, StoredResponse, TenantFilter,
+        memory::Memory,
     },
 };
 
-/// What a registry answers instead of doing anything.
+/// An error that a registry returns instead of executing a call.
 pub type Failure = fn() -> RegistryError;
 
 /// Delegates to a registry in memory.
 pub struct Faulty {
     pub inner: Arc<Memory>,
-    /// All calls fail so, or only those of the named method.
+    /// The failure of all calls, or only of the named method.
     failing: Mutex<Option<(Option<&'static str>, Failure)>>,
-    /// What is done once waits here until it is let through.
+    /// A gate at which idempotent requests wait.
     gate: tokio::sync::RwLock<()>,
-    /// How many wait there, or have.
+    /// The number of requests that have arrived at the gate.
     arrived: tokio::sync::watch::Sender<u32>,
-    /// Edits made by somebody else right after the next reading of a caller.
+    /// An edit by another actor, made right after the next read of a caller.
     meanwhile: Mutex<Option<CallerEdit>>,
-    /// A credential that is deleted before the next call does anything.
+    /// A credential that is deleted before the next call is executed.
     revoked: Mutex<Option<(TenantId, CredentialId)>>,
 }
 
@@ -46,12 +47,12 @@ impl Faulty {
         }
     }
 
-    /// Holds up what is done once, until the guard is dropped.
+    /// Blocks idempotent requests until the guard is dropped.
     pub async fn hold(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
         self.gate.write().await
     }
 
-    /// Returns when so many have asked for something to be done once.
+    /// Waits until this many idempotent requests have arrived.
     pub async fn arrived(&self, count: u32) {
         self.arrived.subscribe().wait_for(|arrived| *arrived >= count).await.unwrap();
     }
@@ -75,7 +76,7 @@ impl Faulty {
 
     fn check(&self, method: &'static str) -> Result<&Memory, RegistryError> {
         if let Some((tenant, id)) = self.revoked.lock().unwrap().take() {
-            // A registry in memory does not wait.
+            // A registry in memory never waits.
             let by = Actor::system("somebody else");
             let deleted = self.inner.delete_credential(&tenant, &id, None, &by).now_or_never();
             deleted.expect("it waited").unwrap();
@@ -110,7 +111,11 @@ impl Registry for Faulty {
         self.inner.execute_idempotent(commands, actor, once).await
     }
 
-    async fn run_transaction(&self, work: &mut AuthorizedWork<'_>, actor: &Actor) -> Result<(), RegistryError> {
+    async fn run_transaction(
+        &self,
+        work: &mut AuthorizedWork<'_>,
+        actor: &Actor,
+    ) -> Result<(), RegistryError> {
         self.check("transact")?.run_transaction(work, actor).await
     }
 

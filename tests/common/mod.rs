@@ -1,4 +1,4 @@
-//! A surface on a real socket, over a registry in memory and a clock that stands still.
+//! A surface on a real socket, over a registry in memory and a clock that does not advance by itself.
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
@@ -16,13 +16,13 @@ use faulty::Faulty;
 use http::{Extensions, HeaderMap, StatusCode};
 use jiff::Timestamp;
 use portcullis::{
-    model::{
-        Actor, GeneratedKey, Caller, CallerId, CallerKind, LockedRequests, Credential, CredentialId, CredentialKind,
-        ApigInstance, KeyPrefix, Limit, LockId, LockToken, Pepper, Peppers, Plan, PlanId, WindowGuarantee, SealKey,
-        Sealer, Secret, SubscriptionStatus, Status, LockTarget, Tenant, TenantId,
-    },
     clock::{Clock, ManualClock},
     directory::Directory,
+    model::{
+        Actor, ApigInstance, Caller, CallerId, CallerKind, Credential, CredentialId, CredentialKind,
+        GeneratedKey, KeyPrefix, Limit, LockId, LockTarget, LockToken, LockedRequests, Pepper, Peppers, Plan,
+        PlanId, SealKey, Sealer, Secret, Status, SubscriptionStatus, Tenant, TenantId, WindowGuarantee,
+    },
     registry::{NewCaller, NewLock, Registry, memory::Memory},
 };
 use serde_json::Value;
@@ -59,7 +59,7 @@ impl World {
         self.clock.now().time
     }
 
-    /// Brings the directory up to date with the registry.
+    /// Applies all changes of the registry to the directory.
     pub async fn settle(&self) {
         for change in self.memory.changes(self.directory.applied(), u32::MAX).await.unwrap() {
             self.directory.apply(change);
@@ -101,7 +101,7 @@ impl World {
         caller
     }
 
-    /// A plan of one limit: so many at once, and one more in each window's share.
+    /// Stores a plan with one limit. Its burst is the whole quota.
     pub async fn plan(&self, id: &str, quota: u32, window: u32) -> PlanId {
         let limit = Limit::new("limit", quota, window, quota, WindowGuarantee::Average).unwrap();
         let plan = Plan::new(id.parse().unwrap(), vec![limit]).unwrap();
@@ -110,7 +110,7 @@ impl World {
         plan.id().clone()
     }
 
-    /// A new key of a caller.
+    /// Creates a key of a caller.
     pub async fn key(&self, tenant: &str, caller: &str) -> String {
         self.key_with(tenant, caller, |_| {}).await
     }
@@ -141,7 +141,7 @@ impl World {
         key.expose().to_owned()
     }
 
-    /// A new access key of a caller, and the secret that signs under it.
+    /// Creates a signing credential of a caller, and returns its access key and its secret.
     pub async fn signing(
         &self,
         tenant: &str,
@@ -161,7 +161,10 @@ impl World {
     }
 
     pub async fn lapse(&self, tenant: &str) {
-        self.memory.set_standing(&tenant.parse().unwrap(), SubscriptionStatus::Lapsed, &actor()).await.unwrap();
+        self.memory
+            .set_standing(&tenant.parse().unwrap(), SubscriptionStatus::Lapsed, &actor())
+            .await
+            .unwrap();
         self.settle().await;
     }
 
@@ -188,7 +191,7 @@ impl World {
     }
 }
 
-/// A router on a socket of its own, and a client of it.
+/// A router on its own socket, with a client.
 pub struct Server {
     pub address: SocketAddr,
     client: reqwest::Client,
@@ -200,24 +203,24 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
-        // The client wants to know, though nothing here is encrypted.
+        // reqwest needs a crypto provider, even without TLS.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { address, client: reqwest::Client::builder().no_proxy().build().unwrap() }
     }
 
-    /// Finds who asks, as a surface is told to.
+    /// Returns the client's address, as a surface is configured to find it.
     pub fn peer(extensions: &Extensions) -> Option<IpAddr> {
         extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
     }
 
-    /// The same server, asked from another address.
+    /// Returns a client of this server with another address.
     pub fn at(&self, address: &str) -> Self {
         let from: IpAddr = address.parse().unwrap();
         let client = reqwest::Client::builder().no_proxy().local_address(from).build().unwrap();
         Self { address: self.address, client }
     }
 
-    /// Sends a request with these fields, and no others but what HTTP itself needs and `Accept: */*`.
+    /// Sends a request with these headers. reqwest adds only those that HTTP requires, and `Accept: */*`.
     pub async fn send(
         &self,
         method: &str,
@@ -239,7 +242,7 @@ impl Server {
     }
 }
 
-/// An answer, whole.
+/// A complete response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -248,7 +251,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// All values of a field.
+    /// Returns all values of a header.
     pub fn field(&self, name: &str) -> Vec<&str> {
         self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
     }

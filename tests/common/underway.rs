@@ -1,4 +1,4 @@
-//! Requests whose credential is revoked between the moment when they are let in and the moment when they take effect.
+//! Requests whose credential is revoked after their admission and before they take effect.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{Server, World, actor};
 
-/// A request that succeeds for an accepted credential.
+/// A request that succeeds with an accepted credential.
 #[derive(Debug, Clone)]
 pub struct Case {
     pub method: &'static str,
@@ -29,7 +29,7 @@ impl Case {
         self
     }
 
-    /// Sends it whole; the status, and the answer as text.
+    /// Sends the complete request, and returns the status and the response as text.
     pub async fn send(&self, server: &Server) -> (u16, String) {
         let fields: Vec<_> = self.fields.iter().map(|(name, value)| (*name, &**value)).collect();
         let body = self.body.clone().map(String::into_bytes);
@@ -38,14 +38,14 @@ impl Case {
     }
 }
 
-/// A request that was let in, and whose content has not arrived but for a byte.
+/// An admitted request of whose body only one byte has arrived.
 pub struct Underway {
     stream: TcpStream,
     rest: Vec<u8>,
 }
 
 impl Underway {
-    /// Sends the head of a request and a byte of its content; returns once the server asks for the content.
+    /// Sends the head of a request and one byte of its body. Returns when the server asks for the body.
     pub async fn begin(address: SocketAddr, case: &Case) -> Self {
         let content = case.body.clone().unwrap_or_default().into_bytes();
         let fields: Vec<String> =
@@ -68,7 +68,7 @@ impl Underway {
         Self { stream, rest: rest.to_owned() }
     }
 
-    /// Sends the rest; the status, and the answer as text.
+    /// Sends the rest of the body, and returns the status and the response as text.
     pub async fn end(mut self) -> (u16, String) {
         self.stream.write_all(&self.rest).await.unwrap();
         let mut answer = String::new();
@@ -77,7 +77,7 @@ impl Underway {
     }
 }
 
-/// What a credential can lose while its request is under way.
+/// The rights that a credential can lose while its request is in progress.
 #[derive(Debug, Clone, Copy)]
 pub enum Loss {
     Deleted,
@@ -91,7 +91,7 @@ impl Loss {
     pub const ALL: [Self; 5] =
         [Self::Deleted, Self::Disabled, Self::Expired, Self::Narrowed, Self::CallerDisabled];
 
-    /// Takes it from a credential in the store; the directory knows of it later.
+    /// Applies the loss to a credential in the store. The directory learns of it later.
     pub async fn take(self, registry: &impl Registry, tenant: &str, key: &str, now: jiff::Timestamp) {
         use portcullis::model::{CallerEdit, CredentialEdit, Scopes, Status};
 
@@ -116,18 +116,20 @@ impl Loss {
 }
 
 impl World {
-    /// Asserts that a request is refused with 401 and changes nothing when its credential is revoked right after it
-    /// was let in: before the handler first asks the store, and, when it has content, while that arrives.
+    /// Asserts that a request is denied with 401 and changes nothing if its credential is revoked right after its
+    /// admission: before the handler's first access to the store and, if the request has a body, while the body
+    /// arrives.
     pub async fn assert_needs_its_credential(&self, server: &Server, case: &Case, tenant: &str, key: &str) {
         let before = self.memory.last_change().await.unwrap();
         self.registry.revoke_before_next(tenant.parse().unwrap(), key.parse().unwrap());
         let (status, answer) = case.send(server).await;
         assert_eq!(status, 401, "{case:?} {answer}");
-        // The revocation is the one change.
+        // The revocation is the only change.
         assert_eq!(self.memory.last_change().await.unwrap(), before + 1, "{case:?}");
     }
 
-    /// Asserts the same for a credential that loses something while the content arrives.
+    /// Asserts that a request is denied with 401 and changes nothing if its credential suffers a loss while the
+    /// body arrives.
     pub async fn assert_refused_underway(
         &self,
         server: &Server,

@@ -43,7 +43,11 @@ async fn callers_of_a_tenant_whose_subscription_has_lapsed_are_402_until_it_is_a
     let policy = || ApiKey::new(world.directory.clone());
     let (app, lenient) = (app(guard(&world, policy())), app(guard(&world, policy().admit_lapsed())));
     let key = world.key();
-    for (standing, expected) in [(SubscriptionStatus::Active, 200), (SubscriptionStatus::Lapsed, 402), (SubscriptionStatus::Active, 200)] {
+    for (standing, expected) in [
+        (SubscriptionStatus::Active, 200),
+        (SubscriptionStatus::Lapsed, 402),
+        (SubscriptionStatus::Active, 200),
+    ] {
         world.tenant_is(standing);
         let answer = send(&app, "GET", "/orders/7", &key).await;
         assert_eq!(answer.status(), expected);

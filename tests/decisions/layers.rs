@@ -8,7 +8,7 @@ use std::{
 use axum::{Router, routing::get};
 use portcullis::{
     Policy,
-    policy::{ApiKey, RequireUnlocked, Lockout, Misplaced, RateLimit, RequireScope},
+    policy::{ApiKey, Lockout, Misplaced, RateLimit, RequireScope, RequireUnlocked},
     problem::ErrorFormat,
     tower::PortcullisLayer,
 };
@@ -56,7 +56,10 @@ async fn setters_of_a_layer_that_was_cloned_work_and_leave_the_clone_alone() {
     let world = World::new();
     let first = PortcullisLayer::new(ApiKey::new(world.directory.clone())).clock(world.clock.clone());
     let made = app().layer(first.clone());
-    let second = first.clone().error_format(ErrorFormat::Discue).clock(Arc::new(portcullis::clock::SystemClock::new()));
+    let second = first
+        .clone()
+        .error_format(ErrorFormat::Discue)
+        .clock(Arc::new(portcullis::clock::SystemClock::new()));
     let problem = send(&app().layer(first.clone()), "GET", "/", "").await;
     let discue = send(&app().layer(second), "GET", "/", "").await;
     let earlier = send(&made, "GET", "/", "").await;

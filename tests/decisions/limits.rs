@@ -1,4 +1,4 @@
-//! Limits whose figures change while they are in use.
+//! Limits whose values change while they are in use.
 
 use axum::{Router, routing::get};
 use portcullis::{
@@ -9,7 +9,7 @@ use portcullis::{
 use super::send;
 use crate::world::World;
 
-/// The status, and what is left of the limit.
+/// Sends a request, and returns the status and the remaining requests of the limit.
 async fn ask(app: &Router, key: &str) -> (u16, String) {
     let answer = send(app, "GET", "/", key).await;
     let left = answer.headers()["ratelimit"].to_str().unwrap();

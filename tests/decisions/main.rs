@@ -1,4 +1,4 @@
-//! Decisions as a service meets them that stacks the layer into axum: on which path, in which order, by which clock, about whom.
+//! Decisions of layers that a service stacks into axum: paths, order of layers, clocks and callers.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 

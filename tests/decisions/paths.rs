@@ -1,4 +1,4 @@
-//! The path that policies decide on: the client's, in its normal form.
+//! The path that policies use: that of the client, in its normal form.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use axum::{Router, extract::Path, routing::any};
 use portcullis::{
     Admission, Head, Policy, Stop,
     model::LockedRequests,
-    policy::{ApiKey, RequireUnlocked, StrictHttp},
     normalize_path::PathRules,
+    policy::{ApiKey, RequireUnlocked, StrictHttp},
     tower::PortcullisLayer,
 };
 
@@ -16,14 +16,15 @@ use crate::world::World;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Answers with the id that the handler sees.
+/// Returns a router that responds with the id that the handler sees.
 fn orders() -> Router {
     Router::new().route("/orders/{id}", any(async |Path(id): Path<String>| id))
 }
 
 fn guard(world: &World) -> PortcullisLayer<(ApiKey, RequireUnlocked)> {
     let directory = || world.directory.clone();
-    PortcullisLayer::new((ApiKey::new(directory()), RequireUnlocked::new(directory()))).clock(world.clock.clone())
+    PortcullisLayer::new((ApiKey::new(directory()), RequireUnlocked::new(directory())))
+        .clock(world.clock.clone())
 }
 
 #[tokio::test]
@@ -36,7 +37,7 @@ async fn lock_holds_for_every_spelling_of_its_path() {
         assert_eq!(status(&app, "GET", path, &key).await, 200, "{path}");
     }
     assert_eq!(status(&app, "PUT", "/orders/%38", &key).await, 200);
-    // A path may have these characters encoded or not; what is encoded where it is locked is the same, too.
+    // Clients may encode these characters in a path or not. A lock on an encoded spelling matches both, too.
     world.lock_path("/orders/a:b", LockedRequests::Writes, MINUTE);
     world.lock_path("/orders/a%2Bb", LockedRequests::Writes, MINUTE);
     for path in ["/orders/a:b", "/orders/a%3Ab", "/orders/a%3ab", "/orders/a+b", "/orders/a%2bb"] {
@@ -72,7 +73,8 @@ async fn path_that_can_be_read_in_two_ways_is_400_whether_or_not_something_is_lo
 #[tokio::test]
 async fn rule_that_is_relaxed_further_out_is_relaxed_for_locks() {
     let world = World::new();
-    let strict = PortcullisLayer::new(StrictHttp::new().relax(PathRules::PARAMETERS)).clock(world.clock.clone());
+    let strict =
+        PortcullisLayer::new(StrictHttp::new().relax(PathRules::PARAMETERS)).clock(world.clock.clone());
     let (app, key) = (orders().layer(guard(&world)).layer(strict), world.key());
     world.lock_path("/orders/7;b", LockedRequests::All, MINUTE);
     for (path, expected) in [("/orders/7;a", 200), ("/orders/7;%62", 423), ("/orders//7", 400)] {
@@ -129,7 +131,7 @@ async fn strict_in_a_nested_router_passes_the_rest_of_the_path_on_in_its_normal_
     }
 }
 
-/// A policy of somebody's own that looks at the path.
+/// A user-defined policy that reads the path.
 struct NotBelow(&'static str);
 
 impl Policy for NotBelow {

@@ -23,7 +23,7 @@ async fn a_list_holds_the_organizations_api_clients_in_the_order_of_their_ids() 
         );
         assert!(answer.field("etag").is_empty());
     }
-    // Whatever its id is, what is listed is there.
+    // Every listed api client can be read, whatever form its id has.
     site.world.caller("org", "zz", "example.com/zz", CallerKind::ApiClient).await;
     assert_eq!(site.get("/api_clients").await.json()["api_clients"][2]["id"], "zz");
     assert_eq!(site.get("/api_clients/zz").await.status, 200);
@@ -86,7 +86,7 @@ async fn address_that_guesses_at_keys_is_refused_for_a_while_unless_it_has_a_val
     assert_eq!(guesser.send("GET", &target, &wrong, None).await.status, 401);
 }
 
-/// Each organization has its own ids: that another one has the same is not told by anything.
+/// Each organization has its own ids. No response reveals that another organization uses an id.
 #[tokio::test]
 async fn an_id_that_another_organization_has_is_free() {
     let site = Site::new().await;
@@ -108,9 +108,9 @@ async fn an_id_that_another_organization_has_is_free() {
         let ids = listed["api_clients"].as_array().unwrap();
         assert_eq!(ids.iter().filter(|client| client["id"] == id).count(), 1, "{listed}");
         succeeded(&site.put(id, r#"{"name":"example.com/mine"}"#).await, id, "example.com/mine", 2);
-        assert_eq!(site.world.stored("elsewhere", id).await, before, "theirs is as it was");
+        assert_eq!(site.world.stored("elsewhere", id).await, before, "the other is unchanged");
 
-        // Neither does the other one's end change anything, nor is there a second way to write it.
+        // Deleting the other api client changes nothing, and the api client has no second id.
         let memory = &site.world.memory;
         memory.delete_caller(&before.tenant, &before.id, None, &crate::common::actor()).await.unwrap();
         refused(&site.post(&body).await, 409, "Conflict");
@@ -122,7 +122,7 @@ async fn an_id_that_another_organization_has_is_free() {
             ..Default::default()
         };
         let kept = memory.callers(&mine).await.unwrap().remove(0).id;
-        assert_ne!(kept.as_str(), id, "the services behind tell the two apart");
+        assert_ne!(kept.as_str(), id, "upstreams see different ids");
         refused(&site.get(&format!("/api_clients/{kept}")).await, 404, "Not Found");
         let answer = site.send("DELETE", &target, &[], None).await;
         assert_eq!(answer.status, 200, "{answer:?}");

@@ -1,4 +1,4 @@
-//! The surface and its description say the same.
+//! The OpenAPI description matches the router.
 
 use portcullis::surface::discue::description;
 use serde_json::Value;

@@ -1,11 +1,11 @@
-//! Api keys.
+//! Operations on api keys.
 
 use portcullis::model::{Access, Credential, CredentialId, Scope, Scopes, Status};
 use serde_json::{Value, json};
 
 use super::*;
 
-/// What a key of the contract looks like, once and ever after.
+/// The alphabet of keys in the contract.
 const ALPHABET: fn(char) -> bool = |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
 
 fn scope(resource: &str, access: Access, targets: Option<&[&str]>) -> Scope {
@@ -14,7 +14,7 @@ fn scope(resource: &str, access: Access, targets: Option<&[&str]>) -> Scope {
 }
 
 impl Site {
-    /// Makes a key: itself, and its id.
+    /// Creates a key, and returns the key and its id.
     async fn make(&self, body: &str) -> (String, String) {
         let answer = self.send("POST", "/api_keys", &[JSON], Some(body)).await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -38,7 +38,7 @@ impl Site {
         answer
     }
 
-    /// A key of the site's api client with these scopes.
+    /// Creates a key of the api client with these scopes.
     async fn limited(&self, scopes: Vec<Scope>) -> String {
         self.world.key_with("org", ID, |key| key.scopes = Scopes::Listed(scopes)).await
     }
@@ -68,7 +68,7 @@ async fn a_new_key_is_shown_once_and_works() {
         let read = site.get(&format!("{prefix}/api_keys/{id}")).await;
         assert_eq!(read.status, 200, "{read:?}");
         assert!(!read.text.contains(key));
-        // It has no protected scope; which it would be told by 403, a stranger by 401.
+        // The key has no protected scope, so the response is 403. An unknown key would get 401.
         site.world.settle().await;
         assert_eq!(site.with_key(key, "GET", "/api_keys", None).await.status, 403);
         let kept = site.kept(id).await;
@@ -119,12 +119,12 @@ async fn a_list_holds_the_api_clients_own_keys() {
     assert_eq!(document["_links"], json!({"self": {"href": "https://api.discue.io/api_keys"}}));
     let listed = document["api_keys"].as_array().unwrap();
     let ids: Vec<_> = listed.iter().map(|key| key["id"].as_str().unwrap()).collect();
-    assert!(ids.is_sorted() && ids.len() == 3, "with the one that asks: {ids:?}");
+    assert!(ids.is_sorted() && ids.len() == 3, "with the calling key: {ids:?}");
     assert!(ids.contains(&&*first) && ids.contains(&&*second));
     for key in listed {
         assert_eq!(*key, site.shown(key["id"].as_str().unwrap()).await);
     }
-    // The other api client has its own, and no way to these.
+    // The other api client has its own key, and no access to these.
     let list = site.with_key(&theirs, "GET", "/api_keys", None).await.json();
     assert_eq!(list["api_keys"].as_array().unwrap().len(), 1);
     for (method, body) in [("GET", None), ("PUT", Some("{}")), ("DELETE", None)] {
@@ -152,7 +152,7 @@ async fn an_update_changes_what_it_names_and_replaces_scopes_whole() {
     let disabled = site.with_key(&key, "GET", "/nothing", None).await;
     refused(&disabled, 403, "Forbidden");
     assert_eq!(site.kept(&id).await.name, "new");
-    // An update of nothing is none.
+    // An update without members changes nothing.
     let nothing = site.send("PUT", &target, &[("content-length", "0")], None).await;
     assert_eq!(nothing.field("etag"), ["\"3\""]);
 
@@ -179,7 +179,7 @@ async fn a_deleted_key_leaves_links_alone_and_opens_nothing() {
     for (method, body) in [("GET", None), ("PUT", Some("{}")), ("DELETE", None)] {
         refused(&site.send(method, &target, &[JSON], body).await, 404, "Not Found");
     }
-    // Even the key that asks.
+    // An api client can also delete the calling key.
     let list = site.get("/api_keys").await.json();
     let own = list["api_keys"][0]["id"].as_str().unwrap();
     assert_eq!(site.send("DELETE", &format!("/api_keys/{own}"), &[], None).await.status, 200);
@@ -261,7 +261,7 @@ async fn a_key_gives_no_more_than_it_has() {
             assert_eq!(answer.status, if may { 200 } else { 403 }, "{method} {body}: {answer:?}");
         }
     }
-    // Without a word, all that the maker has and can give.
+    // Without `scopes`, the new key has all scopes of the calling key that it may grant.
     let answer = site.with_key(&maker, "POST", "/api_keys", Some("{}")).await.json();
     let href = answer["_links"]["self"]["href"].as_str().unwrap();
     let made = site.kept(href.rsplit('/').next().unwrap()).await;
@@ -330,16 +330,16 @@ async fn an_api_client_has_a_hundred_keys_and_no_more() {
     refused(&site.send("POST", "/api_keys", &[], None).await, 402, "Payment Required");
 }
 
-/// What the vendor's own client sends and expects, where that is the wire form of the contract here.
+/// The requests and expectations of the vendor's own client, where it uses this form of the contract.
 #[tokio::test]
 async fn the_vendors_client_finds_what_it_expects() {
     let site = Site::new().await;
-    // Without a version in the path; a status that is not said is enabled.
+    // The path has no version. An absent status means enabled.
     let (_, id) = site.make(r#"{"name":"my-key.1_x"}"#).await;
     let made = site.shown(&id).await;
     assert_eq!((&made["status"], &made["name"]), (&json!("enabled"), &json!("my-key.1_x")));
     assert_eq!(made["id"], *id);
-    // An update answers with the entity, a deletion with an object that has none.
+    // The response to an update has the entity, the response to a deletion has none.
     let put = site.send("PUT", &format!("/api_keys/{id}"), &[JSON], Some(r#"{"status":"disabled"}"#)).await;
     assert_eq!((put.status.as_u16(), &put.json()["api_key"]["id"]), (200, &json!(id)));
     let gone = site.send("DELETE", &format!("/api_keys/{id}"), &[], None).await;

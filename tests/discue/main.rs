@@ -1,4 +1,4 @@
-//! The api clients of discue.io, over a real socket: every answer of the published contract.
+//! Tests of the discue management API over a real socket: every response of the published contract.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -21,13 +21,13 @@ use portcullis::{
     surface::discue::{Discue, Operation, router},
 };
 
-/// The api client of the contract's example; the key is its own.
+/// The api client of the contract's example, and the owner of the key.
 const ID: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
-/// Another one of the same organization.
+/// Another api client of the organization.
 const OTHER: &str = "MbCS6UB_m7NdvyDOE8stT";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// The surface with one organization and two api clients.
+/// A server of the API with one organization and two api clients.
 struct Site {
     world: World,
     server: Server,
@@ -39,7 +39,8 @@ impl Site {
         Self::with(vec![], None).await
     }
 
-    /// With operations switched off, and the caller on a plan: so many at once and a minute.
+    /// A site with disabled operations. With a quota, the caller has a plan that allows this many requests at once and
+    /// per minute.
     async fn with(switched_off: Vec<Operation>, quota: Option<u32>) -> Self {
         let world = World::new();
         world.tenant("org", None, 5).await;
@@ -85,7 +86,7 @@ impl Site {
     }
 }
 
-/// An api client in the contract's form, byte for byte.
+/// Returns the response for an api client in the contract's form.
 fn document(id: &str, name: &str) -> String {
     format!(
         r#"{{"api_client":{{"id":"{id}","name":"{name}"}},"_links":{{"self":{{"href":"https://api.discue.io/api_clients/{id}"}}}}}}"#
@@ -101,7 +102,7 @@ fn succeeded(answer: &Answer, id: &str, name: &str, revision: u64) {
     assert_eq!(answer.field("vary"), ["accept"]);
 }
 
-/// Exactly the two members of the contract's errors, and the fields that every refusal has.
+/// Checks an error response: exactly the two members of the contract, and the headers of every error.
 #[track_caller]
 fn refused(answer: &Answer, status: u16, title: &str) {
     assert_eq!(answer.status, status, "{answer:?}");

@@ -1,10 +1,10 @@
-//! Every error of the contract, by a request that earns it.
+//! Every error of the contract, each caused by a request.
 
 use std::time::Duration;
 
 use portcullis::{
-    model::{Access, CallerKind, LockedRequests, Scope, Scopes, Status, LockTarget},
-    registry::{RegistryError, Registry},
+    model::{Access, CallerKind, LockTarget, LockedRequests, Scope, Scopes, Status},
+    registry::{Registry, RegistryError},
     surface::discue::Operation,
 };
 
@@ -95,7 +95,7 @@ async fn a_key_that_is_missing_wrong_or_expired_is_401() {
         &[("authorization", &bearer)],
         &[("x-auth-token", &site.key)],
     ] {
-        // Each from another address, so that none is taken for one who guesses.
+        // Each request has its own address, so that none of them causes a lockout.
         let targets = ["/api_clients/none", &format!("/v1/api_clients/{ID}"), "/nothing/here", "/api_keys"];
         for (at, target) in targets.into_iter().enumerate() {
             let server = site.server.at(&format!("127.0.0.{}", at + 2));

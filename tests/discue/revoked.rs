@@ -1,4 +1,4 @@
-//! Credentials that are revoked while their requests are under way.
+//! Credentials that are revoked while a request with them is in progress.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{ID, OTHER, Site};
 use crate::common::underway::{Case, Loss, Underway};
 
-/// The key that asks, and another one of its api client.
+/// The calling key, and another key of its api client.
 const ASKING: &str = "MbCS6UB_m7NdvyDOE8st1";
 const SPARE: &str = "MbCS6UB_m7NdvyDOE8st2";
 
@@ -19,7 +19,7 @@ async fn site() -> (Site, String) {
     (site, key)
 }
 
-/// A request of an operation that succeeds; an operation without one fails the test.
+/// Returns a request with which an operation succeeds. Panics for an unknown operation.
 fn case(operation: &str, key: &str) -> Case {
     let body = |text: &str| Some(text.to_owned());
     let case = match operation {
@@ -87,7 +87,7 @@ async fn a_subscription_that_lapses_while_content_arrives_changes_nothing() {
     assert_eq!(site.world.directory.applied(), before);
 }
 
-/// What is taken away is its own key: the answer to that is still given.
+/// A key that deletes itself still gets the response.
 #[tokio::test]
 async fn a_key_may_delete_itself() {
     let (site, key) = site().await;

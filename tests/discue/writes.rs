@@ -1,4 +1,4 @@
-//! Changes that meet: nothing is lost, nothing is made twice.
+//! Concurrent changes: no change is lost, and nothing is created twice.
 
 use portcullis::model::{CallerEdit, ChangeKind};
 use portcullis::registry::Registry;

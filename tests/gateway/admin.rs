@@ -1,4 +1,4 @@
-//! The native admin API as the gateway serves it: its listener, its first administrator.
+//! The native admin API as the gateway serves it: its listener and its first administrator.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -6,8 +6,8 @@ use std::{
 };
 
 use portcullis::{
-    model::{Actor, CallerEdit, Status},
     clock::SystemClock,
+    model::{Actor, CallerEdit, Status},
     registry::{Registry, sqlite::Sqlite},
 };
 use reqwest::{Certificate, Client, Response};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, Service, Site, certificate, client, free_address, provider};
 
-/// A site with the admin API, and the token that `init` showed.
+/// Creates a site with the admin API. Returns the token that `init` printed, too.
 pub async fn managed(more: &str) -> (Site, SocketAddr, String) {
     let (service, admin) = (Service::echo().await, free_address());
     let mut site = Site::with(service.address, "api_key = true\nlock = true", "", more);
@@ -62,7 +62,7 @@ async fn the_admin_api_is_served_on_its_own_listener_and_nowhere_else() {
     });
     assert_eq!(routes["items"][0], route);
     assert_eq!(routes["items"][1]["surface"], "discue");
-    // The key of an administrator is none of a caller.
+    // The key of an administrator is not the key of a caller.
     assert_eq!(gateway.access("/admin/v1/status")["status"], 403);
     assert!(gateway.end().iter().all(|line| !line.contains(&token)), "no key is logged");
 }
@@ -113,16 +113,16 @@ async fn a_gateway_that_nobody_could_manage_serves_and_says_so() {
     };
     unmanaged(&site).await;
 
-    // The store is somebody's already: only an administrator is made.
+    // The store has tenants already: only an administrator is created.
     let made = site.init();
     let token = shown(&made);
-    assert!(token.starts_with("pca_") && !made.contains("API key") && !made.contains("api client"), "{made}");
+    assert!(token.starts_with("pca_") && !made.contains("API key") && !made.contains("API client"), "{made}");
     assert!(shown(&site.init()).is_empty(), "there is one");
     let gateway = site.start();
     assert_eq!(ask(admin, &token, "GET", "/status", None).await.status(), 200);
     drop(gateway);
 
-    // Whoever can run `init` lets itself in again.
+    // A user who can run `init` can restore the access of the owner.
     let store = Sqlite::open(&site.store(), Arc::new(SystemClock::new())).await.unwrap();
     let (tenant, id) = ("administration".parse().unwrap(), "portcullis-owner".parse().unwrap());
     let edit = CallerEdit { status: Some(Status::Disabled), ..CallerEdit::default() };

@@ -1,5 +1,5 @@
-//! Who makes a change is proved when it is made, and whoever made it finds it made: on every management surface, over
-//! the store that the gateway has.
+//! Changes are authorized when they are made, and their authors can read them back: on every management API, over the
+//! store of the gateway.
 
 use std::{io::Read, io::Write, net::SocketAddr, net::TcpStream};
 
@@ -15,7 +15,7 @@ use crate::{
 const APPS: &str = "/v2/demo-project/apigw/instances/demo-instance/apps";
 const CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
 
-/// Asks the admin API, as the owner.
+/// Sends a request to the admin API, as the owner.
 async fn ask(admin: SocketAddr, token: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
     let url = format!("http://{admin}/admin/v1{path}");
     let request = client().request(method.parse().unwrap(), url).bearer_auth(token).header("if-match", "*");
@@ -27,7 +27,7 @@ async fn ask(admin: SocketAddr, token: &str, method: &str, path: &str, body: Opt
     (answer.status().as_u16(), answer.json().await.unwrap_or_default())
 }
 
-/// A request of which only the head and a byte of content were sent, and which was let in.
+/// An admitted request of which only the head and one byte of the body were sent.
 struct Underway(TcpStream, String);
 
 impl Underway {
@@ -90,7 +90,7 @@ async fn a_request_whose_credential_is_revoked_while_its_content_arrives_changes
     }
 }
 
-/// A signed request, at once: its status, and what it says of it.
+/// Sends a signed request once. Returns its status and its body.
 async fn signed(gateway: &Gateway, key: &str, secret: &str) -> (u16, Value) {
     let now = Timestamp::now();
     let get = Sign { key, secret, method: "GET", target: "/orders", content: "", at: now, told: false };

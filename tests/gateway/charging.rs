@@ -1,4 +1,4 @@
-//! What counts towards a caller's limits, and what shared caches may do with a caller's responses.
+//! Tests which requests count towards a caller's limits, and how shared caches may use a caller's responses.
 
 use std::net::SocketAddr;
 
@@ -10,12 +10,12 @@ use crate::{
     scripted::{Reaction, Scripted, ok},
 };
 
-/// A gateway whose caller may send three requests an hour to a service.
+/// Starts a gateway whose caller may send three requests per hour to an upstream.
 fn gateway(service: SocketAddr) -> (Site, Gateway) {
     with(service, "")
 }
 
-/// The same with more settings of the upstream.
+/// Starts a gateway like [`gateway`], with additional settings of the upstream.
 fn with(service: SocketAddr, of_upstream: &str) -> (Site, Gateway) {
     let address = free_address();
     let text = format!(
@@ -42,7 +42,7 @@ policies = {{ api_key = true, rate_limit = true }}
     (site, gateway)
 }
 
-/// The status of a request with the caller's key, and its response.
+/// Sends a request with the caller's key. Returns the status and the response.
 fn ask(site: &Site, gateway: &Gateway, method: &str, path: &str, content: &str) -> (u16, String) {
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-API-Key: {}\r\n",
@@ -52,7 +52,7 @@ fn ask(site: &Site, gateway: &Gateway, method: &str, path: &str, content: &str) 
     (answer.get(9..12).unwrap_or_default().parse().unwrap_or(0), answer)
 }
 
-/// Asks for what succeeds until the limit refuses: as often as the budget had room.
+/// Sends successful requests until the limit denies one. Returns their number: the budget that was left.
 fn room(site: &Site, gateway: &Gateway) -> usize {
     (0..10).take_while(|_| ask(site, gateway, "GET", "/ok", "\r\n").0 == 200).count()
 }
@@ -118,7 +118,7 @@ async fn a_request_that_was_served_or_broken_off_by_its_client_counts() {
     });
     let (site, gateway) = gateway(service.address);
     assert_eq!(ask(&site, &gateway, "GET", "/fails", "\r\n").0, 500);
-    // The service has begun to read it.
+    // The upstream has begun to read the body.
     assert_eq!(ask(&site, &gateway, "POST", "/", "Content-Length: 10\r\n\r\nab").0, 408);
     assert_eq!(room(&site, &gateway), 1);
 }
@@ -156,7 +156,7 @@ async fn a_recognised_callers_response_is_private_unless_the_service_decides() {
         };
         assert_eq!((values("cache-control"), values("vary")), (strings(caching), strings(vary)), "{sent}");
     }
-    // RFC 9111, section 3.5: shared caches know this field.
+    // Shared caches know this header (RFC 9111, section 3.5).
     let bearer = format!("Bearer {}", site.api_key);
     let response =
         gateway.get("/x?cache-control=max-age=9").header("authorization", bearer).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! The command line: what it says, and how it ends.
+//! The command line: its output and its exit status.
 
 use std::{fs, net::TcpListener};
 
@@ -111,15 +111,15 @@ fn audit_proves_the_store_and_tells_its_changes() {
     assert_eq!(run(&format!("audit verify --head {head}")).0, Some(0));
     let (number, hash) = head.split_once(':').unwrap();
     for (kept, what) in [
-        (format!("{number}:{}", hash.chars().rev().collect::<String>()), "the log was written anew"),
-        (format!("{}:{hash}", number.parse::<u64>().unwrap() + 1), "the log was cut off"),
+        (format!("{number}:{}", hash.chars().rev().collect::<String>()), "the log was rewritten"),
+        (format!("{}:{hash}", number.parse::<u64>().unwrap() + 1), "the log was truncated"),
     ] {
         let (code, _, why) = run(&format!("audit verify --head {kept}"));
         assert_eq!(code, Some(1));
         assert!(why.contains(what), "{why}");
     }
     assert_eq!(run("audit verify --head x").0, Some(2));
-    // What a log begins with that has no changes yet.
+    // The head of an empty change log.
     assert_eq!(run(&format!("audit verify --head 0:{}", "0".repeat(64))).0, Some(0));
 
     let (code, list, _) = run("audit list --json");
@@ -139,7 +139,7 @@ fn audit_proves_the_store_and_tells_its_changes() {
     fs::remove_dir_all(site.folder.path().join("data")).unwrap();
     let (code, _, why) = run("audit verify");
     assert_eq!(code, Some(1));
-    assert!(why.contains("there is no store data/portcullis.db"), "{why}");
+    assert!(why.contains("store data/portcullis.db does not exist"), "{why}");
     assert!(!site.store().exists());
 }
 
@@ -150,11 +150,11 @@ fn init_does_not_replace_secrets_that_the_store_needs() {
     fs::remove_file(&secrets).unwrap();
     let output = site.command("init").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("put it back"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("does not exist"), "{}", stderr(&output));
     assert!(!secrets.exists());
 }
 
-/// Killed at any moment, a first start can be taken up again: in the end there is a key that was shown.
+/// An interrupted first start can be continued, whenever it was killed: in the end, there is a key that was printed.
 #[tokio::test]
 async fn an_interrupted_first_start_is_taken_up_again() {
     for millis in (0..60).step_by(4) {

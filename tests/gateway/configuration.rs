@@ -1,4 +1,4 @@
-//! Configuration files, as the commands read them: what is refused, what is warned about, what paths mean.
+//! Configuration files as the commands read them: errors, warnings, and the meaning of paths.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{
 
 const CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
 
-/// Exit status, standard output and standard error.
+/// Returns the exit status, the standard output and the standard error of a command.
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = command
         .env_remove("PORTCULLIS_URL")
@@ -31,7 +31,7 @@ fn in_folder(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String)
     run(Command::new(env!("CARGO_BIN_EXE_portcullis")).args(arguments).current_dir(folder))
 }
 
-/// The least configuration with one guarded route.
+/// Returns the smallest configuration with one guarded route.
 fn minimal(more: &str) -> String {
     format!(
         "store.path = \"data/portcullis.db\"\nsecrets.file = \"data/secrets.toml\"\n\
@@ -96,8 +96,8 @@ fn mistakes_are_reported_all_at_once_by_every_command_that_reads_the_file() {
         let expected = [
             ("gateway.toml:5:11: ", "expected usize"),
             ("gateway.toml:7:11: ", "${SERVICE} is not expanded"),
-            ("gateway.toml:9:8: ", "`*` is no pattern"),
-            ("gateway.toml:13:12: ", "no upstream is named \"gone\""),
+            ("gateway.toml:9:8: ", "`*` is not supported"),
+            ("gateway.toml:13:12: ", "the upstream \"gone\" is not defined"),
         ];
         assert_eq!(lines.len(), expected.len(), "{command}: {error}");
         for (line, (place, what)) in lines.iter().zip(expected) {
@@ -116,13 +116,10 @@ fn warnings_fail_a_check_only_if_it_is_strict() {
     assert_eq!(code, Some(0), "{error}");
     assert!(out.contains("1 routes, 1 upstreams") && out.trim_end().ends_with(": 1 warning"), "{out}");
     assert_eq!(error.lines().count(), 1);
-    assert!(
-        error.starts_with("gateway.toml:4:11: warning: no route leads to the upstream \"idle\""),
-        "{error}"
-    );
+    assert!(error.starts_with("gateway.toml:4:11: warning: no route uses the upstream \"idle\""), "{error}");
     let (code, out, error) = run(&mut site.command("check --strict"));
     assert_eq!((code, &*out), (Some(1), ""));
-    assert!(error.contains("no route leads to the upstream \"idle\""), "{error}");
+    assert!(error.contains("no route uses the upstream \"idle\""), "{error}");
 }
 
 #[test]
@@ -147,14 +144,14 @@ fn check_reports_missing_secrets_and_a_missing_store() {
     });
     let (code, _, error) = run(&mut site.command("check"));
     assert_eq!(code, Some(1));
-    assert!(error.contains("gateway.toml:1:14: gateway.toml/x.db cannot be made"), "{error}");
+    assert!(error.contains("gateway.toml:1:14: gateway.toml/x.db cannot be created"), "{error}");
     assert!(error.contains("gateway.toml:2:16: ~ is not expanded"), "{error}");
 }
 
 #[test]
 fn relative_paths_are_relative_to_the_file_that_names_them() {
     let folder = tempfile::tempdir().unwrap();
-    // A folder of its own on every level that a path of the file could lead to.
+    // A separate folder for each level that a path of the file could lead to.
     let root = folder.path().join("root");
     let etc = root.join("etc");
     fs::create_dir_all(&etc).unwrap();
@@ -163,10 +160,10 @@ fn relative_paths_are_relative_to_the_file_that_names_them() {
     let (code, _, error) = in_folder(&root, &["init", "--config", "etc/gateway.toml"]);
     assert_eq!(code, Some(0), "{error}");
     assert!(root.join("data/portcullis.db").exists() && root.join("data/secrets.toml").exists());
-    // Another working directory, the same installation.
+    // Another working directory, but the same installation.
     let (code, out, error) = in_folder(&etc, &["init", "--config", "gateway.toml"]);
     assert_eq!(code, Some(0), "{error}");
-    assert!(out.contains("nothing was made"), "{out}");
+    assert!(out.contains("nothing was created"), "{out}");
     let (code, out, error) = in_folder(
         Path::new("/"),
         &["tenant", "list", "--config", etc.join("gateway.toml").to_str().unwrap()],
@@ -190,7 +187,7 @@ fn an_installation_in_the_working_directory_is_not_left_behind() {
             "etc/gateway.toml:1:14: ",
             "etc/data/portcullis.db",
             "etc/data/secrets.toml",
-            "; data/portcullis.db does",
+            "; data/portcullis.db exists",
         ] {
             assert!(error.contains(what), "{command}: {what}: {error}");
         }
@@ -219,7 +216,7 @@ async fn a_plan_in_the_configuration_is_changed_there_only() {
     assert!(problem["detail"].as_str().unwrap().contains("gateway.toml"), "{problem}");
     gateway.end();
 
-    // An edited file decides, and says so.
+    // An edited file overrides the store, and the change is logged.
     site.rewrite(|text| text.replace("quota = 20000", "quota = 7"));
     let lines = site.start().end();
     let replaced = lines.iter().find(|line| line.contains("plan replaced")).unwrap();
@@ -227,7 +224,7 @@ async fn a_plan_in_the_configuration_is_changed_there_only() {
     let lines = site.start().end();
     assert!(!lines.iter().any(|line| line.contains("plan replaced")), "{lines:?}");
 
-    // What the file no longer defines stays, and is changed like any other plan.
+    // A plan that the file no longer defines stays, and can be changed like any other plan.
     site.rewrite(|text| {
         let (head, rest) = text.split_once("[[plans]]").unwrap();
         format!("{head}{}", &rest[rest.find("[upstreams.up]").unwrap()..])
@@ -264,7 +261,7 @@ fn init_shows_requests_for_routes_that_the_configuration_has() {
     let none =
         Site::uninitialised(&minimal("[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n"), free_address());
     let shown = none.init();
-    assert!(shown.contains("API key") && shown.contains("shown this once"), "{shown}");
+    assert!(shown.contains("API key") && shown.contains("shown only once"), "{shown}");
     assert!(shown.contains("portcullis serve --config gateway.toml"), "{shown}");
     assert!(!shown.contains("curl"), "{shown}");
 

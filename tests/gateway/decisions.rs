@@ -1,4 +1,4 @@
-//! Decisions of a running gateway: about which callers, on which path, from which address.
+//! Decisions of a running gateway: for different callers, paths and client addresses.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -16,7 +16,7 @@ struct Ground {
 }
 
 impl Ground {
-    /// A gateway with the admin API, and routes by their paths and policies.
+    /// Starts a gateway with the admin API, and routes given by their paths and policies.
     async fn new(routes: &[(&str, &str)], more: &str) -> Self {
         let (service, address, admin) = (Service::echo().await, free_address(), free_address());
         let route = |(path, policies): &(&str, &str)| {
@@ -54,7 +54,7 @@ impl Ground {
         (answer.status(), answer.json().await.unwrap())
     }
 
-    /// Waits until a change acts.
+    /// Waits until a change has taken effect.
     async fn becomes(&self, method: Method, path: &str, status: u16) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {

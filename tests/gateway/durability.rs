@@ -1,4 +1,4 @@
-//! What was acknowledged is there again.
+//! Acknowledged changes survive a crash.
 
 use std::{
     collections::BTreeSet,
@@ -62,7 +62,7 @@ async fn every_put_acknowledged_before_kill_9_is_there_again() {
                     let put = client.put(&url).header("x-api-key", &key).json(&json!({ "name": name }));
                     match put.send().await {
                         Ok(answer) if answer.status() == 200 => acknowledged.lock().unwrap().push(name),
-                        // Another writer was first: a lost update, refused.
+                        // Another writer was first: the update was rejected, to prevent a lost update.
                         Ok(answer) if answer.status() == 409 => {}
                         Ok(answer) => panic!("{}", answer.status()),
                         Err(_) => return,
@@ -92,7 +92,7 @@ async fn every_put_acknowledged_before_kill_9_is_there_again() {
     assert!(lost.is_empty(), "{lost:?}");
 }
 
-/// Whoever gets no answer asks again with the same `Idempotency-Key`.
+/// A client that gets no response repeats the request with the same `Idempotency-Key`.
 #[tokio::test]
 async fn a_thousand_keys_made_across_a_kill_9_are_all_there_and_none_twice() {
     const OWNERS: usize = 10;
@@ -124,7 +124,7 @@ async fn a_thousand_keys_made_across_a_kill_9_are_all_there_and_none_twice() {
                             .json(&body);
                         match post.send().await.map(|answer| answer.status().as_u16()) {
                             Ok(201) => break,
-                            // The store is busy, or the first asking of this is under way.
+                            // The store is busy, or the first request with this key is still running.
                             Ok(409 | 503) | Err(_) => {}
                             Ok(status) => panic!("{status}"),
                         }
@@ -157,7 +157,7 @@ async fn a_thousand_keys_made_across_a_kill_9_are_all_there_and_none_twice() {
     assert!(site.command("audit verify").status().unwrap().success());
 }
 
-/// The names the change log says the api client has had, in order.
+/// Returns the names of the API client in the change log, in order.
 async fn logged_names(site: &Site) -> Vec<String> {
     use sqlx::Connection;
 
@@ -192,7 +192,7 @@ async fn a_second_start_finds_its_data_and_makes_nothing() {
         assert_eq!(gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap().status(), 200);
         gateway.signal("-TERM");
         assert!(gateway.wait().success());
-        assert!(site.init().contains("nothing was made"));
+        assert!(site.init().contains("nothing was created"));
     }
 }
 

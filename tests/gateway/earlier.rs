@@ -1,4 +1,4 @@
-//! What an earlier release left behind.
+//! Stores and secrets of an earlier release.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -8,7 +8,7 @@ use crate::harness::{Service, Site};
 
 const THEIRS: &str = "tests/data/store-31fc17a";
 
-/// A site with the store and the secrets of the earlier release, or only its secrets.
+/// Creates a site with the store and the secrets of the earlier release, or only with its secrets.
 async fn site(with_store: bool) -> Site {
     let service = Service::echo().await;
     let configured = Site::new(service.address, "api_key = true");
@@ -58,7 +58,7 @@ async fn store_of_an_earlier_release_is_opened_and_its_keys_work() {
     let site = site(true).await;
     let head = known()["head"].as_str().unwrap().to_owned();
     let head = head.strip_prefix("head ").unwrap_or(&head).trim().to_owned();
-    // As it is, and once it was brought up to date.
+    // Verifies the store before and after its migration.
     done(&site, &format!("audit verify --head {head}"));
     done(&site, "tenant list");
     done(&site, &format!("audit verify --head {head}"));

@@ -1,4 +1,4 @@
-//! The hop to the service behind.
+//! Forwarding to the upstream.
 
 use std::{
     io::{Read, Write},
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::harness::{Service, Site, client, free_address, values};
 
-/// Both directions at once: neither side's next part is sent before the other's last one has arrived.
+/// Both directions stream at once: each side sends its next part only after the other side's last part has arrived.
 #[tokio::test]
 async fn bodies_stream_both_ways() {
     let service = Service::start(Router::new().route(
@@ -41,7 +41,7 @@ async fn bodies_stream_both_ways() {
     assert_eq!(answer.chunk().await.unwrap(), None);
 }
 
-/// A service may answer before it has read, and a client may send all before it reads.
+/// An upstream may respond before it has read the request, and a client may send its whole request before it reads.
 #[tokio::test(flavor = "multi_thread")]
 async fn content_goes_on_while_nobody_takes_the_answer() {
     const LARGE: usize = 16 << 20;
@@ -118,7 +118,7 @@ async fn connections_to_the_service_are_used_again() {
     let site = Site::with(service.address, "", "", "server.threads = 1");
     let gateway = site.start();
     for _ in 0..20 {
-        // A new connection to the gateway each time.
+        // Opens a new connection to the gateway each time.
         assert_eq!(client().get(gateway.url("/")).send().await.unwrap().status(), 200);
     }
     assert_eq!(service.connections(), 1);
@@ -126,7 +126,7 @@ async fn connections_to_the_service_are_used_again() {
 
 #[tokio::test]
 async fn a_connection_the_service_closed_meanwhile_costs_no_request() {
-    // Answers one request on each connection, says nothing of closing it, and closes it.
+    // Answers one request on each connection, and closes it without having announced that.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -175,7 +175,7 @@ async fn a_service_that_speaks_no_http_is_502() {
 
 #[tokio::test]
 async fn a_service_that_does_not_answer_is_504() {
-    // Takes connections, and keeps them.
+    // Accepts connections and sends nothing.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let site = Site::with(listener.local_addr().unwrap(), "", "read_timeout = \"200ms\"", "");
     let gateway = site.start();
@@ -189,7 +189,7 @@ async fn a_long_upload_is_no_slow_answer() {
     let service = Service::echo().await;
     let site = Site::with(service.address, "", "read_timeout = \"300ms\"", "");
     let gateway = site.start();
-    // The upload takes longer than the read timeout, but never stands still for as long.
+    // The whole upload takes longer than the read timeout, but each part takes less.
     let part = async |_| {
         tokio::time::sleep(Duration::from_millis(100)).await;
         Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
@@ -235,7 +235,7 @@ async fn an_answer_comes_through_without_what_its_connection_names() {
     assert_eq!(http::Response::from(response).into_body().collect().await.unwrap().to_bytes(), "short");
 }
 
-/// Answers every request on a connection with these bytes, and closes it.
+/// Answers every request on a connection with the given bytes, and closes the connection.
 fn answers(bytes: &'static [u8]) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -279,7 +279,7 @@ async fn a_body_beyond_its_limit_is_413_announced_or_not() {
         let chunked = reqwest::Body::wrap_stream(futures_util::stream::iter([part]));
         match gateway.put("/").body(chunked).send().await {
             Ok(answer) => assert_eq!(answer.status(), status, "{bytes} chunked"),
-            // Cut while still sending: the answer may be lost with the connection.
+            // The connection was closed while the client was still sending, so the response may be lost.
             Err(error) => assert!(status == 413 && bytes > 1 << 20, "{bytes} chunked: {error}"),
         }
     }

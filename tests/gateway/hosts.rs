@@ -1,9 +1,9 @@
-//! Which host a request is for.
+//! Tests how the gateway determines the host of a request.
 
 use crate::harness::{Gateway, Service, Site, free_address, raw};
 
-/// A route of one host, and one of any host: whatever is not understood must not fall from the first to the
-/// second.
+/// Creates a site with a route for one host and a route for any host. A host that the gateway cannot parse must not
+/// fall back from the first to the second.
 async fn site(service: &Service) -> Site {
     let address = free_address();
     let text = format!(
@@ -79,7 +79,7 @@ async fn a_host_that_is_none_is_refused_and_never_another_route() {
     ] {
         assert_eq!(status(&gateway, host), 400, "{host:?}");
     }
-    // The target's own authority is held to the same.
+    // The same rules apply to the authority of the target.
     let target = "GET http://a.example../ HTTP/1.1\r\nHost: a.example..\r\nConnection: close\r\n\r\n";
     assert!(raw(gateway.address, target.as_bytes()).starts_with("HTTP/1.1 400"));
 }

@@ -1,4 +1,4 @@
-//! A store that is another one, older, or of a later version, and secrets that do not belong to it.
+//! Stores that were replaced, that are older or of a later version, and secrets that do not match the store.
 
 use std::{fs, path::Path, time::Instant};
 
@@ -37,7 +37,7 @@ impl Managed {
         self.ask("GET", "/status", None).await.json().await.unwrap()
     }
 
-    /// A key that is accepted, and its id.
+    /// Creates a valid key. Returns the key and its id.
     async fn key(&self) -> (String, String) {
         let made: Value = self.ask("POST", KEYS, Some(json!({}))).await.json().await.unwrap();
         let key = made["key"].as_str().unwrap().to_owned();
@@ -45,7 +45,7 @@ impl Managed {
         (key, made["id"].as_str().unwrap().to_owned())
     }
 
-    /// Returns when a request with a key is answered so.
+    /// Waits until a request with the key has the given status.
     async fn until(&self, key: &str, status: u16) {
         let deadline = Instant::now() + PATIENCE;
         while self.gateway.get("/").header("x-api-key", key).send().await.unwrap().status() != status {
@@ -54,7 +54,7 @@ impl Managed {
         }
     }
 
-    /// What was logged besides requests.
+    /// Returns the log without its access lines.
     fn told(&self) -> Vec<String> {
         self.gateway.log().into_iter().filter(|line| !line.contains("\"access\"")).collect()
     }
@@ -87,10 +87,10 @@ async fn secrets_of_another_installation_are_refused_by_serve_and_by_commands() 
         fs::write(site.folder.path().join("x.ndjson"), "").unwrap();
         let (code, said) = said(&site, command);
         assert_eq!(code, Some(1), "{command}: {said}");
-        assert!(said.contains("secrets.toml are not those of the store"), "{command}: {said}");
+        assert!(said.contains("secrets.toml do not match the store"), "{command}: {said}");
         assert!(said.contains("pepper 1") && said.contains("seal key 1"), "{command}: {said}");
     }
-    // One pepper that is another one is enough.
+    // A single different pepper is enough.
     let text = String::from_utf8(kept.clone()).unwrap();
     let secret = text.split("secret = \"").nth(1).unwrap().split('"').next().unwrap();
     fs::write(&ours, text.replacen(secret, &"0".repeat(64), 1)).unwrap();
@@ -101,10 +101,10 @@ async fn secrets_of_another_installation_are_refused_by_serve_and_by_commands() 
     fs::write(&ours, kept).unwrap();
     let gateway = site.start();
     assert_eq!(gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap().status(), 200);
-    // Under a running gateway, likewise.
+    // A running gateway rejects such secrets, too.
     fs::copy(&theirs, &ours).unwrap();
     let deadline = Instant::now() + PATIENCE;
-    while !gateway.log().iter().any(|line| line.contains("they are not those of the store")) {
+    while !gateway.log().iter().any(|line| line.contains("the secrets do not match the store")) {
         assert!(Instant::now() < deadline, "{:?}", gateway.log());
         tokio::task::yield_now().await;
     }
@@ -128,7 +128,7 @@ fn serve_refuses_a_store_that_is_missing_or_has_no_tables() {
     let aside = site.folder.path().join("aside.db");
     fs::rename(site.store(), &aside).unwrap();
     let (code, why) = said(&site, "serve");
-    assert!(code == Some(1) && why.contains("there is no store"), "{why}");
+    assert!(code == Some(1) && why.contains("does not exist: restore it"), "{why}");
     assert!(!site.store().exists(), "none is made");
     fs::write(site.store(), "").unwrap();
     let (code, why) = said(&site, "serve");
@@ -171,7 +171,7 @@ async fn an_older_copy_under_a_running_gateway_is_loaded_anew() {
             replace(&older, &here.site.store());
             here.until(&lost, 401).await;
             here.until(&old, 200).await;
-            assert!(here.logged("has gone back or is another one"), "{how}: {:?}", here.gateway.log());
+            assert!(here.logged("was rolled back or replaced"), "{how}: {:?}", here.gateway.log());
             let status = here.status().await;
             assert_eq!(
                 (&status["regressions"], &status["ready"]),
@@ -179,7 +179,7 @@ async fn an_older_copy_under_a_running_gateway_is_loaded_anew() {
                 "{how}: {status}"
             );
             assert_eq!(status["epoch"], if backup { 2 } else { 1 }, "{how}");
-            // Revocations reach what is there now, from wherever they come.
+            // Revocations apply to the current store, wherever it came from.
             let revoked = here.ask("DELETE", &format!("/tenants/demo/keys/{id}?wait=60"), None).await;
             assert_eq!(revoked.status(), 204, "{how}");
             here.until(&old, 401).await;
@@ -199,10 +199,10 @@ async fn another_store_under_a_running_gateway_is_loaded_anew() {
     fs::rename(other.store(), here.site.store()).unwrap();
     here.until(&key, 401).await;
     here.until(&here.site.api_key, 401).await;
-    assert!(here.logged("has gone back or is another one"));
+    assert!(here.logged("was rolled back or replaced"));
 }
 
-/// As a later version writes it in a rolling upgrade.
+/// Changes that a later version writes during a rolling upgrade.
 const LATER: &str = "INSERT INTO change (seq, at, actor, verb, kind, entity_id, record)
     SELECT seq + 1, at, 'later', 'created', 'ban', 'x', '{}' FROM change ORDER BY seq DESC LIMIT 1";
 const LATER_VERB: &str = "INSERT INTO change (seq, at, actor, verb, kind, entity_id, record)
@@ -229,7 +229,7 @@ async fn revocations_are_applied_behind_a_change_that_this_version_cannot_read()
             (&json!("incomplete"), &json!(false)),
             "{status}"
         );
-        assert!(here.logged("a change cannot be read"), "{row}");
+        assert!(here.logged("cannot read a change"), "{row}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The gateway from outside: the real binary, real sockets, a real store.
+//! Tests of the gateway from outside: the real binary, real sockets, a real store.
 
 mod admin;
 mod authority;

@@ -126,7 +126,7 @@ async fn who_guesses_at_keys_is_locked_out_where_the_route_says_so() {
     }
 }
 
-/// From one end to the other: the key that was just made opens the door, and soon after it is deleted, no more.
+/// End to end: a new key is accepted, and is denied soon after it was deleted.
 #[tokio::test]
 async fn a_key_made_through_the_surface_works_at_the_gate_until_it_is_deleted() {
     let service = Service::echo().await;
@@ -151,7 +151,7 @@ async fn a_key_made_through_the_surface_works_at_the_gate_until_it_is_deleted() 
     becomes(401).await;
 }
 
-/// The same for what an app presents.
+/// End to end: a new app code is accepted, and is denied soon after it was deleted.
 #[tokio::test]
 async fn an_app_code_made_through_the_surface_works_at_the_gate_until_it_is_deleted() {
     let service = Service::echo().await;
@@ -266,7 +266,7 @@ async fn an_app_calls_from_its_addresses_only() {
     {
         assert_eq!(from(address).await.0, status, "{address}");
     }
-    // Who asks itself comes from where it is, whatever it says.
+    // Without `X-Forwarded-For`, the client address is that of the connection.
     let itself = gateway.get("/").header("x-apig-appcode", code).send().await.unwrap();
     assert_eq!(itself.status(), 403);
 }

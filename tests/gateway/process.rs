@@ -1,4 +1,4 @@
-//! The process: its log, its signals, its replacement, its file descriptors.
+//! The process: its log, its signals, its replacement and its file descriptors.
 
 use std::{
     fs,
@@ -50,12 +50,12 @@ upstream = "up"
         Self { site: Site::from_text(&text, public), admin, metrics }
     }
 
-    /// What the metrics listener reports, by a client of its own.
+    /// Returns the response of the metrics listener, requested with the given client.
     async fn metrics(&self, client: &Client) -> String {
         client.get(format!("http://{}/metrics", self.metrics)).send().await.unwrap().text().await.unwrap()
     }
 
-    /// The status of an answer of the admin API to a stranger.
+    /// Returns the status of an unauthenticated request to the admin API.
     async fn admin(&self) -> u16 {
         let url = format!("http://{}/admin/v1/status", self.admin);
         client().get(url).send().await.unwrap().status().as_u16()
@@ -67,7 +67,7 @@ fn value(metrics: &str, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {name}: {metrics}")).parse().unwrap()
 }
 
-/// Waits for a line of the log.
+/// Waits for a log line that contains the given text.
 fn wait_for_line(gateway: &Gateway, part: &str) {
     let deadline = Instant::now() + PATIENCE;
     while !gateway.log().iter().any(|line| line.contains(part)) {
@@ -82,7 +82,7 @@ async fn a_log_that_nobody_reads_stops_neither_requests_nor_the_end() {
     let listeners = Listeners::new(&service, "limits.requests_per_connection = 1000000");
     let (mut gateway, unread) = listeners.site.start_unread();
     let (client, scraper) = (client(), crate::harness::client());
-    // Each line is as long as its path: together they are more than pipe and queue hold.
+    // Each line is as long as its path. Together, the lines are larger than the pipe and the queue.
     let path = gateway.url(&format!("/{}", "x".repeat(7_000)));
     let mut dropped = 0;
     for round in 0.. {
@@ -169,7 +169,7 @@ async fn a_replacement_takes_every_listener_while_the_old_process_finishes_its_r
     assert!(old.wait().success());
 }
 
-/// Connections without a request, from an address of this machine.
+/// Opens connections without a request, from a loopback address.
 async fn idle(count: usize, from: &str, to: SocketAddr) -> Vec<tokio::net::TcpStream> {
     let mut streams = Vec::new();
     for _ in 0..count {
@@ -189,10 +189,10 @@ async fn with_few_descriptors_the_admin_api_answers_while_the_public_listener_is
     limited.args(["-c", "ulimit -n 300; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
     limited.current_dir(listeners.site.folder.path()).env_remove("RUST_LOG").process_group(0);
     let gateway = listeners.site.start_by(limited);
-    wait_for_line(&gateway, "limits.connections is lowered");
+    wait_for_line(&gateway, "limits.connections lowered");
     let mut clients = idle(240, "127.0.0.1", gateway.address).await;
     clients.extend(idle(240, "127.0.0.2", gateway.address).await);
-    // The last one of each address has no place: it is closed at once.
+    // The last connection of each address is over the limit: it is closed at once.
     for last in [239, 479] {
         let mut byte = [0];
         let read = tokio::io::AsyncReadExt::read(&mut clients[last], &mut byte);
@@ -205,10 +205,10 @@ async fn with_few_descriptors_the_admin_api_answers_while_the_public_listener_is
     assert!(open < 300, "{open} descriptors are open");
     drop(clients);
     let log = gateway.end();
-    assert!(!log.iter().any(|line| line.contains("cannot be accepted")), "{log:#?}");
+    assert!(!log.iter().any(|line| line.contains("accepting connections failed")), "{log:#?}");
 }
 
-/// The last thing that the gateway does at its start.
+/// Waits for the last step of the gateway's start.
 fn wait_until_sigterm_is_handled(gateway: &Gateway) {
     const SIGTERM: u64 = 1 << (15 - 1);
     let deadline = Instant::now() + PATIENCE;
@@ -233,15 +233,15 @@ async fn connections_that_cannot_be_accepted_are_few_log_lines_and_served_later(
         let hard = Resource::NOFILE.get_hard().unwrap();
         prlimit(pid, Resource::NOFILE, Some((soft, hard)), None).unwrap();
     };
-    // The only worker runs: it needs no further descriptors for itself.
+    // The only worker is running: it needs no further descriptors for itself.
     assert_eq!(gateway.get("/").send().await.unwrap().status(), 200);
     wait_until_sigterm_is_handled(&gateway);
     let start = Instant::now();
-    // Every open descriptor is beyond it: none can be added.
+    // All open descriptors are over this limit: none can be added.
     soft(1);
     let mut waiting = TcpStream::connect(gateway.address).unwrap();
-    wait_for_line(&gateway, "cannot be accepted");
-    // Meanwhile it is tried ten times a second.
+    wait_for_line(&gateway, "accepting connections failed");
+    // In the meantime, the gateway retries ten times a second.
     waiting.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     assert!(waiting.read(&mut [0]).is_err(), "nothing comes");
     soft(1_024);
@@ -250,7 +250,7 @@ async fn connections_that_cannot_be_accepted_are_few_log_lines_and_served_later(
     let mut answer = String::new();
     waiting.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let lines = gateway.log().iter().filter(|line| line.contains("cannot be accepted")).count() as u64;
+    let lines = gateway.log().iter().filter(|line| line.contains("connections failed")).count() as u64;
     assert!(lines <= 1 + start.elapsed().as_secs() / 10, "{:#?}", gateway.log());
 }
 

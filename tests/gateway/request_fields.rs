@@ -1,4 +1,4 @@
-//! The fields of requests on their way to the service.
+//! Request headers on their way to the upstream.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::{
     scripted::Scripted,
 };
 
-/// The request as the service saw it, of a GET with more fields.
+/// Sends a GET with additional headers. Returns the request as the upstream received it.
 fn echo(gateway: &Gateway, fields: &str) -> Value {
     let answer =
         gateway.raw(format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n").as_bytes());
@@ -15,7 +15,7 @@ fn echo(gateway: &Gateway, fields: &str) -> Value {
     serde_json::from_str(&answer[content..]).unwrap()
 }
 
-/// The names of an echo's fields, without those that the gateway sets.
+/// Returns the names of the headers of an echo, without those that the gateway sets.
 fn names(echo: &Value) -> Vec<&str> {
     let fields = echo["fields"].as_array().unwrap().iter().map(|pair| pair[0].as_str().unwrap());
     let mut names: Vec<_> = fields
@@ -100,7 +100,7 @@ async fn the_chosen_media_type_is_passed_on_where_it_is_configured() {
             assert!(values(&echo, "x_media_type").is_empty());
         }
     }
-    // A route that negotiates nothing has no type, and the client's is not taken for one.
+    // A route without content negotiation has no media type, and the client's header is not used instead.
     let service = Service::echo().await;
     let site = Site::with(service.address, "", "", "server.media_type_field = \"x-media-type\"");
     let gateway = site.start();
@@ -189,6 +189,6 @@ async fn trace_is_refused_and_options_end_where_max_forwards_says() {
         let answer = ask("OPTIONS", "/x", &format!("Max-Forwards: {wrong}\r\n"));
         assert!(answer.starts_with("http/1.1 400"), "{wrong}: {answer}");
     }
-    // Other methods are free to ignore it (RFC 9110, section 7.6.2).
+    // Other methods may ignore the header (RFC 9110, section 7.6.2).
     assert!(ask("GET", "/x", "Max-Forwards: 0\r\n").starts_with("http/1.1 200"));
 }

@@ -1,4 +1,4 @@
-//! The id by which a client and the access log mean the same request.
+//! The request id, which identifies a request to the client and in the access log.
 
 use reqwest::Response;
 use serde_json::Value;
@@ -13,7 +13,7 @@ fn is_generated(id: &str) -> bool {
     id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// The same in the log as in the answer.
+/// Returns the status and the id of a request, and checks that the log has the same id.
 async fn logged(gateway: &Gateway, path: &str) -> (u16, String) {
     let answer = gateway.get(path).header("x-request-id", "of-a-client").send().await.unwrap();
     let id = id(&answer).unwrap_or_else(|| panic!("no id: {answer:?}"));
@@ -55,7 +55,7 @@ async fn every_answer_of_the_gateway_itself_has_an_id_that_the_log_has_too() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), count, "no two are the same");
-    // What an upstream answers is its own.
+    // A response from an upstream gets no id.
     let forwarded = gateway.get("/x").header("x-api-key", &site.api_key).send().await.unwrap();
     assert_eq!((forwarded.status().as_u16(), id(&forwarded)), (200, None));
 }

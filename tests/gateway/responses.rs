@@ -1,4 +1,4 @@
-//! The framing of services' responses on their way to the client.
+//! The framing of upstream responses on their way to the client.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::{
     scripted::{Reaction, Scripted, ok},
 };
 
-/// A gateway of one worker, with HTTP/2 on its listener beside HTTP/1.1, before a service.
+/// Starts a gateway with one worker, with HTTP/1.1 and HTTP/2 on its listener, in front of an upstream.
 fn gateway(service: &Scripted) -> (Site, Gateway) {
     let mut site = Site::with(service.address, "", "", "server.threads = 1");
     let listener = format!("address = \"{}\"", site.address);
@@ -18,7 +18,7 @@ fn gateway(service: &Scripted) -> (Site, Gateway) {
     (site, gateway)
 }
 
-/// The response to a GET on a connection that the client ends, as text.
+/// Sends a GET with `Connection: close`. Returns the response as text.
 fn get(gateway: &Gateway, path: &str) -> String {
     gateway.raw(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes())
 }
@@ -27,7 +27,7 @@ fn status(answer: &str) -> &str {
     answer.get(9..12).unwrap_or_default()
 }
 
-/// A response's field lines, in lower case.
+/// Returns the header lines of a response, in lower case.
 fn head(answer: &str) -> String {
     answer.split("\r\n\r\n").next().unwrap_or_default().to_ascii_lowercase()
 }
@@ -85,7 +85,7 @@ async fn a_response_that_can_be_framed_in_two_ways_is_502() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunked_response_with_a_length_is_chunked() {
-    // Longer than what the length says, and in more pieces than one.
+    // The content is longer than the length says, and has more than one chunk.
     let content = "0123456789".repeat(3_490);
     let mut chunked = String::new();
     for piece in content.as_bytes().chunks(1_000) {
@@ -209,7 +209,7 @@ async fn trailers_of_a_response_are_not_taken_for_its_head() {
     assert!(answer.ends_with("0\r\nx-sum: 1\r\n\r\n"), "{answer}");
 }
 
-/// hyper takes a connection on which HTTP/1.0 was once spoken for one of HTTP/1.0, and sends no chunked content on it.
+/// hyper uses HTTP/1.0 on a connection on which an upstream has once used it, and sends no chunked content on it.
 #[tokio::test(flavor = "multi_thread")]
 async fn content_arrives_at_a_service_that_answers_in_http_1_0() {
     let service = Scripted::start(|_| {

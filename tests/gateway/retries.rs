@@ -1,11 +1,11 @@
-//! Requests on connections that the service closes.
+//! Requests on connections that the upstream closes.
 
 use crate::{
     harness::{Gateway, Site},
     scripted::{Arrived, Reaction, Scripted, ok},
 };
 
-/// A service that ends each connection upon its second request, without a response.
+/// Starts an upstream that closes each connection at its second request, without a response.
 fn closes_upon_the_second() -> Scripted {
     Scripted::start(|request| if request.request == 0 { Reaction::Send(ok("ok")) } else { Reaction::Close })
 }
@@ -16,7 +16,7 @@ fn gateway(service: &Scripted) -> (Site, Gateway) {
     (site, gateway)
 }
 
-/// The status that a method without content is answered with; content is given by its framing.
+/// Returns the status of a request without a body, or with the body that the framing describes.
 fn status(gateway: &Gateway, method: &str, framing: &str) -> String {
     let request =
         format!("{method} /x?y=1 HTTP/1.1\r\nHost: a\r\nX-Mine: 1\r\nConnection: close\r\n{framing}");
@@ -42,7 +42,7 @@ async fn an_idempotent_request_is_sent_again_when_a_used_connection_ends_without
         };
         let arrived = service.arrived();
         assert!(arrived.iter().all(|request| fields(request) == fields(&arrived[0])), "{arrived:?}");
-        // HEAD does not leave a connection behind.
+        // A HEAD request does not leave a reusable connection.
         assert_eq!(times(&service, method), if method == "HEAD" { 6 } else { 11 });
     }
 }
@@ -67,7 +67,7 @@ async fn a_request_that_may_have_been_acted_upon_is_not_sent_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_sent_again_once() {
-    // Only the first connection is answered on.
+    // Only the first connection gets a response.
     let service = Scripted::start(|request| match (request.connection, request.request) {
         (0, 0) => Reaction::Send(ok("ok")),
         _ => Reaction::Close,

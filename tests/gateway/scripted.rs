@@ -1,4 +1,4 @@
-//! A service that answers with bytes of a test's choosing.
+//! An upstream that sends the bytes of a test.
 
 use std::{
     io::{Read, Write},
@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-/// A request as it arrived, with the numbers of its connection and of itself on that connection, both from 0.
+/// A request as it was received, with the number of its connection, and its own number on that connection, both from 0.
 #[derive(Debug, Clone)]
 pub struct Arrived {
     pub connection: usize,
@@ -25,7 +25,7 @@ impl Arrived {
         self.head.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// All values of a field.
+    /// Returns all values of a header.
     pub fn values(&self, name: &str) -> Vec<&str> {
         let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
         fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
@@ -34,15 +34,15 @@ impl Arrived {
 
 /// The reaction to a request.
 pub enum Reaction {
-    /// Bytes; the connection goes on.
+    /// Sends bytes and keeps the connection open.
     Send(Vec<u8>),
-    /// Bytes, and the connection's end.
+    /// Sends bytes and closes the connection.
     SendAndClose(Vec<u8>),
-    /// The connection's end.
+    /// Closes the connection.
     Close,
 }
 
-/// A response that is framed well, and says which connection it came on.
+/// Returns a well-framed response with the given content.
 pub fn ok(content: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{content}", content.len()).into_bytes()
 }
@@ -67,12 +67,12 @@ impl Scripted {
         Self { address, arrived }
     }
 
-    /// A service that answers every request with these bytes and leaves the connection open.
+    /// Starts an upstream that answers every request with the given bytes and keeps the connection open.
     pub fn answering(bytes: &'static [u8]) -> Self {
         Self::start(move |_| Reaction::Send(bytes.to_vec()))
     }
 
-    /// All requests so far.
+    /// Returns all requests so far.
     pub fn arrived(&self) -> Vec<Arrived> {
         self.arrived.lock().unwrap().clone()
     }
@@ -100,7 +100,7 @@ fn serve(
     }
 }
 
-/// Reads a request whose content has a length or is chunked.
+/// Reads a request whose body has a length or is chunked.
 fn read(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
     loop {
         if let Some(end) = find(unread, b"\r\n\r\n") {

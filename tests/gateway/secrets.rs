@@ -1,4 +1,4 @@
-//! Secrets that rotate under a running gateway.
+//! Rotation of secrets under a running gateway.
 
 use std::{fs, time::Instant};
 
@@ -8,7 +8,7 @@ use crate::harness::{Gateway, PATIENCE, Service, Site};
 
 const APP: &str = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
 
-/// Runs `portcullis secrets …`; what it says, and whether it was done.
+/// Runs `portcullis secrets …`. Returns the output, and whether it succeeded.
 fn secrets(site: &Site, arguments: &str) -> (String, bool) {
     let output = site.command(&format!("secrets {arguments}")).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
@@ -21,10 +21,10 @@ fn done(site: &Site, arguments: &str) -> String {
     said
 }
 
-/// Returns when the gateway has taken such versions.
+/// Waits until the gateway has loaded the given versions.
 fn taken(gateway: &Gateway, versions: &str) {
     let deadline = Instant::now() + PATIENCE;
-    while !gateway.log().iter().any(|line| line.contains("took other secrets") && line.contains(versions)) {
+    while !gateway.log().iter().any(|line| line.contains("secrets reloaded") && line.contains(versions)) {
         assert!(Instant::now() < deadline, "{versions}: {:?}", gateway.log());
         std::thread::yield_now();
     }
@@ -45,19 +45,19 @@ async fn a_seal_key_rotates_under_a_running_gateway() {
     let length = before.1.as_str().unwrap().len();
     assert!(length > 8, "in clear: the second version of the contract");
 
-    assert!(done(&site, "add seal-key").starts_with("seal-key 2 is there"));
+    assert!(done(&site, "add seal-key").starts_with("added seal-key 2"));
     taken(&gateway, "seal_keys\":\"[1, 2]");
     done(&site, "use seal-key 2");
     taken(&gateway, "seal_keys\":\"[2, 1]");
     let (refused, dropped) = secrets(&site, "drop seal-key 1");
-    assert!(!dropped && refused.contains("1 in the store stand on seal-key 1"), "{refused}");
-    assert_eq!(done(&site, "rewrap"), "sealed anew with key 2: 1; were so before: 0\n");
-    assert_eq!(done(&site, "rewrap"), "sealed anew with key 2: 0; were so before: 1\n");
+    assert!(!dropped && refused.contains("1 entries in the store use seal-key 1"), "{refused}");
+    assert_eq!(done(&site, "rewrap"), "resealed with key 2: 1; already sealed with it: 0\n");
+    assert_eq!(done(&site, "rewrap"), "resealed with key 2: 0; already sealed with it: 1\n");
     done(&site, "drop seal-key 1");
     taken(&gateway, "seal_keys\":\"[2]");
     assert_eq!(read().await, before);
     let listed = done(&site, "list");
-    assert!(listed.ends_with("seal-key 2  1 in the store  current\n"), "{listed}");
+    assert!(listed.ends_with("seal-key 2  used by 1 in the store  current\n"), "{listed}");
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_pepper_rotates_under_a_running_gateway() {
     done(&site, "drop pepper 1 --force");
     taken(&gateway, "peppers\":\"[2]");
     assert_eq!((status(key).await, status(&site.api_key).await), (200, 401));
-    assert!(done(&site, "list").contains("pepper 1  2 in the store  MISSING"));
+    assert!(done(&site, "list").contains("pepper 1  used by 2 in the store  MISSING"));
 }
 
 #[tokio::test]
@@ -95,8 +95,8 @@ async fn secrets_that_cannot_be_used_are_not_taken_and_commands_say_why() {
     let site = Site::new(service.address, "api_key = true");
     let gateway = site.start();
     for (arguments, why) in [
-        ("use pepper 7", "none of this version"),
-        ("drop pepper 1 --force", "make another the current one first"),
+        ("use pepper 7", "there is no such version"),
+        ("drop pepper 1 --force", "make another version current first"),
         ("add salt", "invalid value 'salt'"),
     ] {
         let (said, done) = secrets(&site, arguments);
@@ -105,7 +105,7 @@ async fn secrets_that_cannot_be_used_are_not_taken_and_commands_say_why() {
     let file = site.store().with_file_name("secrets.toml");
     fs::write(&file, "peppers = [").unwrap();
     let deadline = Instant::now() + PATIENCE;
-    while !gateway.log().iter().any(|line| line.contains("the old ones stay")) {
+    while !gateway.log().iter().any(|line| line.contains("previous secrets stay in use")) {
         assert!(Instant::now() < deadline, "{:?}", gateway.log());
         std::thread::yield_now();
     }
@@ -113,7 +113,7 @@ async fn secrets_that_cannot_be_used_are_not_taken_and_commands_say_why() {
     assert_eq!(response.status(), 200);
 }
 
-/// What holds the file's text may be a variable; then there is no file at all.
+/// The secrets may be in an environment variable. Then there is no file at all.
 #[tokio::test]
 async fn secrets_come_from_the_environment_when_it_has_them() {
     let service = Service::echo().await;

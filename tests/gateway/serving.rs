@@ -1,4 +1,4 @@
-//! Listeners, protocols, the log, and the end.
+//! Listeners, protocols, the log and the shutdown.
 
 use std::{
     io::{Read, Write},
@@ -48,7 +48,7 @@ async fn tls_speaks_http_2_and_http_1_as_alpn_agrees() {
     }
 }
 
-/// Who is connected counts, whether or not TLS has come about.
+/// Each connection counts towards the limit, whether or not its TLS handshake is complete.
 #[tokio::test]
 async fn a_handshake_has_a_place_and_a_time() {
     provider();
@@ -63,7 +63,7 @@ async fn a_handshake_has_a_place_and_a_time() {
     let limited = format!("limits.connections_per_address = 2\n{text}");
     let site = Site::from_text(&limited, address);
     let gateway = site.start();
-    // The metrics listener has the same limits: while an earlier scrape is being closed, it refuses a third.
+    // The metrics listener has the same limits: while an earlier scrape is being closed, it rejects a third connection.
     let metrics = async || {
         loop {
             if let Ok(answer) = client().get(format!("http://{told}/metrics")).send().await {
@@ -71,7 +71,7 @@ async fn a_handshake_has_a_place_and_a_time() {
             }
         }
     };
-    // The harness has asked whether the gateway is up.
+    // The harness has opened a connection to check that the gateway is up.
     while !metrics().await.contains("portcullis_open_connections 0") {}
     let mut read = [0; 1];
     let mut silent: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
@@ -104,7 +104,7 @@ async fn http_2_in_the_clear_is_spoken_only_when_switched_on() {
     }
 }
 
-/// A client with small windows sends thousands of `WINDOW_UPDATE` frames for one answer: they are not a flood.
+/// A client with small windows sends thousands of `WINDOW_UPDATE` frames for one response. They are not a flood.
 #[tokio::test]
 async fn a_reader_that_updates_its_window_often_gets_the_whole_answer() {
     const LENGTH: usize = 2 << 20;
@@ -130,7 +130,7 @@ async fn a_head_that_drips_is_cut() {
     stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let mut ended = false;
     for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: ".iter().chain(std::iter::repeat_n(&b'x', 200)) {
-        // The read's own timeout paces the dripping.
+        // The read timeout is the interval between two bytes.
         ended = stream.write_all(&[*byte]).is_err() || matches!(stream.read(&mut [0; 1024]), Ok(0));
         if ended {
             break;
@@ -155,7 +155,7 @@ async fn the_access_log_says_who_what_and_how_it_ended() {
     assert_eq!((&line["bytes"], &line["complete"]), (&length.into(), &true.into()));
     assert_eq!(gateway.get("/refused").send().await.unwrap().status(), 401);
     assert_eq!(gateway.access("/refused")["code"], "credential-missing");
-    // A line break in a path would be a second line.
+    // A line break in a path must not begin another log line.
     gateway.raw(b"GET /a%0d%0a%22%7b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert_eq!(gateway.access("/a%0d%0a%22%7b")["status"], 400);
     let log = gateway.log();
@@ -163,7 +163,7 @@ async fn the_access_log_says_who_what_and_how_it_ended() {
     assert!(!log.concat().contains("s3cret") && !log.concat().contains(&site.api_key));
 }
 
-/// A service that tells when a request has arrived, and answers when it is told to.
+/// Starts an upstream that reports when a request has arrived, and answers on demand.
 pub async fn slow() -> (Service, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (arrived, arrivals) = mpsc::channel(1);
     let (release, released) = mpsc::channel(1);
@@ -219,7 +219,7 @@ async fn an_idle_connection_does_not_delay_the_end() {
     assert!(gateway.wait().success());
 }
 
-/// Somebody types a key into the page: nothing in it may come from elsewhere.
+/// Users type a key into the page, so it must not load anything from another site.
 #[tokio::test]
 async fn the_surfaces_descriptions_are_shown_by_a_page_that_needs_nobody_else() {
     let service = Service::echo().await;

@@ -1,4 +1,4 @@
-//! `portcullis sign`: every step of a signature, and what is wrong with another one.
+//! `portcullis sign`: every step of a signature, and the diagnosis of a wrong signature.
 
 use std::{
     io::Write,
@@ -106,7 +106,7 @@ fn headers_and_content_are_signed_and_stand_in_the_command() {
     assert_eq!(told["headers"][1], serde_json::json!(["X-Sdk-Content-Sha256", "UNSIGNED-PAYLOAD"]));
 }
 
-/// What a check says of a signature.
+/// Returns the exit status and the diagnosis of a signature.
 fn checked(authorization: &str, words: &[&[&str]]) -> (Option<i32>, String) {
     let output = signed(&[&KEY, &DATE, &["--verify", authorization], &words.concat()]);
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
@@ -123,7 +123,10 @@ fn a_signature_that_holds_is_said_to_hold() {
     for value in [&value, &format!("Authorization: {value}")] {
         let (code, says) = checked(value, &[&headers, &URL]);
         assert_eq!(code, Some(0), "{says}");
-        assert!(says.contains("it holds") && says.contains("more than 15 minutes from now"), "{says}");
+        assert!(
+            says.contains("--- check\nvalid\n") && says.contains("more than 15 minutes from now"),
+            "{says}"
+        );
     }
 }
 
@@ -135,18 +138,22 @@ fn what_is_wrong_with_a_signature_is_said() {
     for (value, words, why) in [
         ("Bearer x", &URL[..], "Authorization: there is no"),
         (&*well.replace("Access=", "Credential="), &URL, "sign with Access="),
-        (&authorization("host;x-note;x-sdk-date", SIGNATURE), &URL, "signed headers: x-note is among them"),
+        (
+            &authorization("host;x-note;x-sdk-date", SIGNATURE),
+            &URL,
+            "signed headers: x-note is signed but missing",
+        ),
         (&authorization("host", SIGNATURE), &URL, "signed headers: SignedHeaders does not name x-sdk-date"),
         (&authorization("x-sdk-date;host", SIGNATURE), &URL, "sorted"),
-        (&well.replace("0001", "0002"), &URL, "access key: it is apikey-test-0002"),
-        (&authorization(names, &SIGNATURE.to_ascii_uppercase()), &URL, "in upper case"),
         (
-            &authorization(names, &SIGNATURE.replace('4', "5")),
+            &well.replace("0001", "0002"),
             &URL,
-            "neither this secret nor a usual mistake",
+            "access key: expected apikey-test-0001, found apikey-test-0002",
         ),
+        (&authorization(names, &SIGNATURE.to_ascii_uppercase()), &URL, "in upper case"),
+        (&authorization(names, &SIGNATURE.replace('4', "5")), &URL, "no common mistake explains it"),
         (&well, &port, "the host was signed without its port"),
-        (&well, &["--data", "x", "GET", URL[1]], "the content was left out"),
+        (&well, &["--data", "x", "GET", URL[1]], "the body was left out"),
         (&well, &["GET", "https://gw.example.com/orders/42?a=b"], "the query was left out"),
     ] {
         let (code, says) = checked(value, &[words]);
@@ -155,18 +162,18 @@ fn what_is_wrong_with_a_signature_is_said() {
     }
 }
 
-/// The mistakes are those of real signers: here one that signs as asked, told to sign something else.
+/// Tests mistakes that real signers make, here by telling a correct signer to sign another request.
 #[test]
 fn a_usual_mistake_is_named_and_two_at_once_too() {
     let url = |rest: &str| format!("https://gw.example.com{rest}");
     for (signed_url, content, url_sent, content_sent, whys) in [
         ("/s?q=a%20b", "", "/s?q=a+b", "", &["a + in the query was signed as a space"][..]),
         ("/%2541", "", "/%41b/", "", &[]),
-        ("/a%25C3%25A9", "", "/a%C3%A9", "", &["encoded although it was encoded already"]),
+        ("/a%25C3%25A9", "", "/a%C3%A9", "", &["the path was encoded twice"]),
         (":443/s", "", ":8443/s", "", &["the host was signed without its port"]),
-        ("/s", "", "/s", "{}", &["the content was left out"]),
-        ("/s", "{}\n", "/s?a=1", "{}", &["the query was left out", "with a line end behind it"]),
-        ("/s", "{}", "/s?a=1", "{}\n", &["the query was left out", "without the line end behind it"]),
+        ("/s", "", "/s", "{}", &["the body was left out"]),
+        ("/s", "{}\n", "/s?a=1", "{}", &["the query was left out", "with a line break at its end"]),
+        ("/s", "{}", "/s?a=1", "{}\n", &["the query was left out", "without the line break at its end"]),
     ] {
         let (signed_url, url_sent) = (url(signed_url), url(url_sent));
         let wrong = signed(&[&KEY, &DATE, &["--json", "--data", content, "POST", &signed_url]]);
@@ -176,7 +183,7 @@ fn a_usual_mistake_is_named_and_two_at_once_too() {
         assert_eq!(code, Some(1));
         let named = says.lines().filter(|line| line.starts_with("* signature")).count();
         assert_eq!(named, whys.len().max(1), "{says}");
-        let whys = if whys.is_empty() { &["neither this secret"] } else { whys };
+        let whys = if whys.is_empty() { &["no common mistake"] } else { whys };
         assert!(whys.iter().all(|why| says.contains(why)), "{whys:?}: {says}");
     }
 }

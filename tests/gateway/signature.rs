@@ -3,20 +3,20 @@
 use std::{io::Write, process::Command, time::Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis::signature::{Parts, Signer, hash, format_date};
+use portcullis::signature::{Parts, Signer, format_date, hash};
 use reqwest::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::harness::{Gateway, PATIENCE, Service, Site, client, values};
 
 const APP: &str = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
-/// The same app, as the first version names it.
+/// The path of the app in version 1 of the API.
 const FIRST: &str =
     "/v1/demo-project/apigw/instances/demo-instance/apps/14b399ac-967f-4115-bb62-c0346b4537e9";
 const DATE: HeaderName = HeaderName::from_static("x-sdk-date");
 const HASH: HeaderName = HeaderName::from_static("x-sdk-content-sha256");
 
-/// The key and the secret of the app that `init` made.
+/// Returns the key and the secret of the app that `init` created.
 async fn app(site: &Site, gateway: &Gateway) -> (String, String) {
     let app = gateway.get(APP).header("x-auth-token", &site.operator_token).send().await.unwrap();
     let app: Value = app.json().await.unwrap();
@@ -24,7 +24,7 @@ async fn app(site: &Site, gateway: &Gateway) -> (String, String) {
     (text("app_key"), text("app_secret"))
 }
 
-/// What is signed of a request, and how.
+/// A request to sign, and the way to sign it.
 pub struct Sign<'a> {
     pub key: &'a str,
     pub secret: &'a str,
@@ -32,12 +32,12 @@ pub struct Sign<'a> {
     pub target: &'a str,
     pub content: &'a str,
     pub at: Timestamp,
-    /// Whether the content's hash stands in a field, so that the content can be held to it as it passes.
+    /// Whether the body's hash is in a header, so that the body can be verified while it is streamed.
     pub told: bool,
 }
 
 impl Sign<'_> {
-    /// The fields that prove it.
+    /// Returns the headers of the signature.
     pub fn fields(&self, gateway: &Gateway) -> HeaderMap {
         let (path, query) = self.target.split_once('?').unwrap_or((self.target, ""));
         let payload = hash(self.content.as_bytes());
@@ -126,7 +126,7 @@ async fn content_is_what_was_signed_or_reaches_nobody() {
     }
 }
 
-/// `+` and `%2B` are signed alike, and are not alike to a service.
+/// The signature does not distinguish `+` and `%2B`, but an upstream does.
 #[tokio::test]
 async fn the_query_that_travels_on_is_the_one_that_was_signed() {
     let service = Service::echo().await;
@@ -141,7 +141,7 @@ async fn the_query_that_travels_on_is_the_one_that_was_signed() {
     }
 }
 
-/// The access key is no secret: anybody can claim it, and send content whose signature is never to be checked.
+/// The access key is not secret: any client can claim it, and send a body whose signature is never verified.
 #[tokio::test]
 async fn a_signed_request_is_served_while_content_that_stops_fills_its_space() {
     let service = Service::echo().await;
@@ -167,7 +167,7 @@ async fn a_signed_request_is_served_while_content_that_stops_fills_its_space() {
         let attack = |_| {
             let mut stream = std::net::TcpStream::connect(address).unwrap();
             stream.write_all(head.as_bytes()).unwrap();
-            // It may be cut off.
+            // The gateway may close the connection.
             let _ = stream.write_all(&vec![b'x'; 6_900_000]);
             stream
         };
@@ -211,7 +211,7 @@ async fn whoever_does_not_sign_needs_a_key_where_both_are_taken() {
     }
 }
 
-/// What `portcullis sign` says is to be sent, signed now.
+/// Signs a request with `portcullis sign`, with the current time. Returns its headers.
 fn signed(gateway: &Gateway, key: &Value, method: &str, target: &str, content: &str) -> HeaderMap {
     let text = |name: &str| key[name].as_str().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
@@ -235,7 +235,7 @@ fn signed(gateway: &Gateway, key: &Value, method: &str, target: &str, content: &
 async fn an_operator_manages_apps_with_what_the_command_line_made_and_signed() {
     let service = Service::echo().await;
     let mut site = Site::new(service.address, "api_key = true");
-    // Asking until the key is known is what guessing looks like.
+    // Requests that are repeated until the key is known look like guesses.
     let patient = "[surfaces.apig]\nlockout = { attempts = 1000000, within = \"1s\", lasts = \"1s\" }";
     site.rewrite(|text| format!("{text}\n{patient}\n"));
     let gateway = site.start();
@@ -244,7 +244,7 @@ async fn an_operator_manages_apps_with_what_the_command_line_made_and_signed() {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let mut key: Value = serde_json::from_slice(&made.stdout).unwrap();
 
-    // The gateway follows the store.
+    // The gateway follows the store with a delay.
     let deadline = Instant::now() + PATIENCE;
     while send(&gateway, "GET", APP, signed(&gateway, &key, "GET", APP, ""), "").await.0 == 401 {
         assert!(Instant::now() < deadline, "the access key is not known");

@@ -1,5 +1,5 @@
-//! The store as a file: whole after every command, copied while a gateway runs, private, and kept when whoever reads
-//! the output goes away.
+//! The store as a file: complete after every command, copied while a gateway runs, private, and intact if the reader of
+//! the output closes the pipe.
 
 use std::{
     fs,
@@ -28,7 +28,7 @@ fn done(site: &Site, command: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The number and hash of the last change.
+/// Returns the number and the hash of the last change.
 fn head(site: &Site) -> String {
     let proven = done(site, "audit verify");
     proven.lines().find_map(|line| line.strip_prefix("head ")).unwrap().to_owned()
@@ -38,7 +38,7 @@ fn log_beside(store: &Path) -> PathBuf {
     store.with_extension("db-wal")
 }
 
-/// The head of a copy of nothing but the one file.
+/// Returns the head of a copy of the database file alone.
 fn head_of_file_alone(site: &Site) -> String {
     let alone = Site::uninitialised(
         &fs::read_to_string(site.folder.path().join("gateway.toml")).unwrap(),
@@ -128,7 +128,7 @@ async fn backup_is_whole_private_and_never_overwrites_while_a_gateway_runs() {
     assert_eq!(left.len(), 3, "nothing is left beside it: {left:?}");
     drop(gateway);
 
-    // Restored as the documentation says.
+    // Restores the store as documented.
     for file in ["portcullis.db", "portcullis.db-wal", "portcullis.db-shm"] {
         let _ = fs::remove_file(site.store().with_file_name(file));
     }
@@ -145,7 +145,7 @@ fn init_makes_its_folder_for_its_owner_only() {
     assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
-/// A pipe that nobody reads.
+/// Creates a pipe whose reader is closed.
 fn closed_pipe() -> std::io::PipeWriter {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -209,7 +209,7 @@ async fn init_stores_no_key_that_could_not_be_shown() {
     let mut site = Site::uninitialised(&config, configured.address);
     let output = site.command("init").stdout(closed_pipe()).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    assert!(text(&output).contains("run `portcullis init` again"), "{}", text(&output));
+    assert!(text(&output).contains("Run `portcullis init` again"), "{}", text(&output));
     let shown = site.init();
     site.api_key = shown.split_whitespace().find(|word| word.starts_with("pcl_")).unwrap().to_owned();
     assert!(shown.contains("pco_"), "{shown}");

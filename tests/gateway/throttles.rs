@@ -1,4 +1,4 @@
-//! Throttling policies and quotas of APIG, where the APIs are called.
+//! Throttling policies and quotas of APIG, applied to API calls.
 
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,7 @@ impl Ground {
         self.call(path).await.status().as_u16()
     }
 
-    /// A change acts soon, and not at once.
+    /// Waits for a change, which takes effect soon but not at once.
     async fn becomes(&self, path: &str, expected: u16) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while self.status(path).await != expected {
@@ -90,9 +90,10 @@ async fn an_api_is_called_as_often_as_its_throttling_policy_says() {
     assert!((86_000..=86_400).contains(&wait), "{wait}");
     let body: Value = refused.json().await.unwrap();
     assert_eq!((&body["code"], &body["violated-policies"]), (&json!("throttled"), &json!(["api"])));
-    assert_eq!(body["detail"], format!("This API may be called 3 times in 1 day. Come back in {wait} s."));
+    let detail = format!("The limit of this API is used up (3 calls in 1 day). Retry in {wait} s.");
+    assert_eq!(body["detail"], detail);
 
-    // Three were counted: with a limit of five, two more pass.
+    // Three requests were counted: with a limit of five, two more are allowed.
     ground.manage("PUT", &format!("/throttles/{id}"), Some(throttle(5)), 200).await;
     ground.becomes("/orders", 200).await;
     assert_eq!([ground.status("/orders").await, ground.status("/orders").await], [200, 429]);

@@ -9,9 +9,9 @@ use std::{
 };
 
 use portcullis::{
-    model::{LockId, LockToken, LockTarget},
     clock::SystemClock,
-    registry::{self, RegistryError, NewLock, Registry, sqlite::Sqlite},
+    model::{LockId, LockTarget, LockToken},
+    registry::{self, NewLock, Registry, RegistryError, sqlite::Sqlite},
 };
 
 use crate::records::{actor, lock, the_log_tells_all};
@@ -101,7 +101,8 @@ async fn after(path: &Path, last: &Granted) -> u64 {
     let next = store.acquire_lock(new("/b", &token), &actor()).await.unwrap();
     assert!(next.fence > last.fence, "I7: granted {} after {}", next.fence, last.fence);
 
-    let proof = registry::Command::ProveLock { id: last.id.clone(), token: last.token.clone(), fence: last.fence };
+    let proof =
+        registry::Command::ProveLock { id: last.id.clone(), token: last.token.clone(), fence: last.fence };
     let proven = store.execute(vec![proof], &actor()).await;
     if let Some(lock) = there.first() {
         assert!(lock.fence >= last.fence, "I7: {lock:?} after {}", last.fence);

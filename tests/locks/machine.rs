@@ -5,9 +5,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use portcullis::{
     Denial,
-    model::{Caller, CallerEdit, Entity, Lease, Lock, LockToken, LockTarget, TenantId},
     clock::{Clock, ManualClock},
-    registry::{Command, RegistryError, NewLock, Registry},
+    model::{Caller, CallerEdit, Entity, Lease, Lock, LockTarget, LockToken, TenantId},
+    registry::{Command, NewLock, Registry, RegistryError},
 };
 
 use crate::{

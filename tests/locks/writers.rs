@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use portcullis::{
     model::{CallerEdit, LockToken},
-    registry::{Command, RegistryError, NewLock, Registry},
+    registry::{Command, NewLock, Registry, RegistryError},
 };
 use tokio::{sync::Barrier, task::JoinSet};
 

@@ -1,17 +1,19 @@
-//! Callers: making, finding and deleting them.
+//! Creating, finding and deleting callers.
 
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    model::{Caller, CallerEdit, CallerId, CallerKind, Credential, Entity, EntityKind, Status, Tenant, ChangeKind},
     clock::{Clock, ManualClock},
-    registry::{RegistryError, NewCaller, NewLock, Registry},
+    model::{
+        Caller, CallerEdit, CallerId, CallerKind, ChangeKind, Credential, Entity, EntityKind, Status, Tenant,
+    },
+    registry::{NewCaller, NewLock, Registry, RegistryError},
 };
 use tokio::task::JoinSet;
 
 use crate::records::{actor, app, caller, client, key, lock_on, log, plan, tenant, within};
 
-/// A tenant and a caller.
+/// Creates a tenant and a caller.
 async fn with_caller(registry: &dyn Registry, new: NewCaller) -> Caller {
     let _ = registry.create_tenant(tenant(new.tenant.as_str()), &actor()).await;
     registry.create_caller(new, &actor()).await.unwrap()
@@ -23,7 +25,7 @@ pub async fn a_caller_of_any_kind_is_made_and_read_back(
 ) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
-    // A name may hold anything, and one name may be a caller's of each kind.
+    // A name may contain any character, and one caller of each kind may have the name.
     let name = "O'Näme \u{0} \u{202E}%_\" -- ☃";
     let mut news = [client("t", name), app("t", name, "key"), caller("t", name, CallerKind::Operator)];
     news[1].plan = Some("p".parse().unwrap());
@@ -62,7 +64,7 @@ pub async fn a_name_is_taken_once_for_a_tenant_and_kind(registry: Arc<dyn Regist
         async move { registry.create_caller(new, &actor()).await }
     };
     refused!(registry, RegistryError::NameTaken, make(client("t", "name")));
-    // Byte by byte, and only in that tenant and among that kind.
+    // Names are compared byte by byte, and only within a tenant and a kind.
     for new in [client("t", "Name"), client("t", "name "), client("u", "name"), app("t", "name", "key")] {
         make(new).await.unwrap();
     }
@@ -132,7 +134,7 @@ pub async fn another_tenants_caller_is_not_found(registry: Arc<dyn Registry>, _:
     let theirs = with_caller(&*registry, client("u", "name")).await;
     let key = registry.create_credential(key(&ours, "ours"), &actor()).await.unwrap();
     let edit = || CallerEdit { name: Some("new".into()), ..CallerEdit::default() };
-    // From the other side of the wall, and from a tenant that is not there.
+    // From another tenant, and from a tenant that does not exist.
     for from in [&theirs.tenant, &"nobody".parse().unwrap()] {
         let (id, by) = (&ours.id, &actor());
         refused!(registry, RegistryError::NotFound, registry.caller(from, id));
@@ -140,9 +142,13 @@ pub async fn another_tenants_caller_is_not_found(registry: Arc<dyn Registry>, _:
         refused!(registry, RegistryError::NotFound, registry.update_caller(from, id, Some(9), edit(), by));
         refused!(registry, RegistryError::NotFound, registry.delete_caller(from, id, None, by));
         let status = Status::Disabled;
-        refused!(registry, RegistryError::NotFound, registry.set_credential_status(from, &key.id, status, by));
+        refused!(
+            registry,
+            RegistryError::NotFound,
+            registry.set_credential_status(from, &key.id, status, by)
+        );
     }
-    // Nor is one that is nowhere.
+    // A caller that does not exist.
     let (tenant, id, by) = (&ours.tenant, &"nowhere".parse().unwrap(), &actor());
     refused!(registry, RegistryError::NotFound, registry.caller(tenant, id));
     refused!(registry, RegistryError::NotFound, registry.update_caller(tenant, id, None, edit(), by));
@@ -156,11 +162,11 @@ pub async fn a_deleted_caller_takes_its_credentials_and_locks_along(
     let gone = with_caller(&*registry, client("t", "gone")).await;
     let stays = with_caller(&*registry, client("t", "stays")).await;
     let second = Duration::from_secs(1);
-    // Neither made in the order of their ids nor in the opposite one.
+    // Created neither in the order of their ids nor in the opposite order.
     for (caller, id) in [(&gone, "2"), (&stays, "4"), (&gone, "1"), (&gone, "3")] {
         let key = Credential { id: id.parse().unwrap(), ..key(caller, id) };
         registry.create_credential(key, &actor()).await.unwrap();
-        // Each in another tenant's name, so that none is in another's way.
+        // Each lock applies to another tenant, so that the locks do not conflict.
         let lock = lock_on(caller, second);
         let lock = NewLock { id: id.parse().unwrap(), tenant: Some(id.parse().unwrap()), ..lock };
         registry.acquire_lock(lock, &actor()).await.unwrap();
@@ -173,12 +179,18 @@ pub async fn a_deleted_caller_takes_its_credentials_and_locks_along(
     assert!(deleted.iter().all(|change| change.verb == ChangeKind::Deleted && change.at == clock.now().time));
     let deleted: Vec<_> = deleted.iter().map(|it| (it.entity.kind(), it.entity.id())).collect();
     let of = |kind| ["1", "2", "3"].map(|id| (kind, id));
-    let expected = [&of(EntityKind::Credential)[..], &of(EntityKind::Lock), &[(EntityKind::Caller, gone.id.as_str())]].concat();
+    let expected =
+        [&of(EntityKind::Credential)[..], &of(EntityKind::Lock), &[(EntityKind::Caller, gone.id.as_str())]]
+            .concat();
     assert_eq!(deleted, expected);
-    refused!(registry, RegistryError::NotFound, registry.delete_caller(&gone.tenant, &gone.id, None, &actor()));
+    refused!(
+        registry,
+        RegistryError::NotFound,
+        registry.delete_caller(&gone.tenant, &gone.id, None, &actor())
+    );
     let left: Vec<_> = registry.snapshot().await.unwrap().entities.iter().map(Entity::kind).collect();
     assert_eq!(left, [EntityKind::Tenant, EntityKind::Caller, EntityKind::Credential, EntityKind::Lock]);
-    // What it had is free again.
+    // Its name is free again.
     let heir = registry.create_caller(client("t", "gone"), &actor()).await.unwrap();
     registry.create_credential(key(&heir, "1"), &actor()).await.unwrap();
 }
@@ -195,7 +207,7 @@ pub async fn the_first_of_several_reasons_to_refuse_a_caller_is_given(
         let registry = registry.clone();
         async move { registry.create_caller(new, &actor()).await }
     };
-    // No tenant, full, id, name, key, no plan.
+    // No tenant, limit reached, id, name, key, no plan.
     refused!(registry, RegistryError::Conflict, make(new(same.clone(), "name", "key")));
     refused!(registry, RegistryError::NameTaken, make(new(other, "name", "key")));
     refused!(registry, RegistryError::KeyTaken, make(new("other".parse().unwrap(), "new", "key")));

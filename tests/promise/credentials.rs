@@ -4,17 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use portcullis::{
-    model::{
-        Access, Caller, Credential, CredentialEdit, CredentialId, CredentialKind, Entity, Scope, Scopes,
-        SealKey, Sealer, Secret, Status, ChangeKind,
-    },
     clock::{Clock, ManualClock},
-    registry::{RegistryError, Registry},
+    model::{
+        Access, Caller, ChangeKind, Credential, CredentialEdit, CredentialId, CredentialKind, Entity, Scope,
+        Scopes, SealKey, Sealer, Secret, Status,
+    },
+    registry::{Registry, RegistryError},
 };
 
 use crate::records::{actor, client, key, lock_on, log, tenant};
 
-/// A caller of each of two tenants.
+/// Creates a caller in each of two tenants.
 async fn callers(registry: &dyn Registry) -> [Caller; 2] {
     let mut callers = Vec::new();
     for id in ["t", "u"] {
@@ -154,7 +154,7 @@ pub async fn a_deleted_credential_is_gone_and_its_digest_free(
 ) {
     let [ours, theirs] = callers(&*registry).await;
     let made = registry.create_credential(key(&ours, "key"), &actor()).await.unwrap();
-    // Not even a lock keeps a key from being revoked.
+    // Even a lock does not protect a key from revocation.
     registry.acquire_lock(lock_on(&ours, Duration::from_secs(1)), &actor()).await.unwrap();
     let delete = |tenant| {
         let (registry, id) = (registry.clone(), &made.id);
@@ -196,7 +196,11 @@ pub async fn a_caller_has_no_more_credentials_of_a_kind_than_it_may(
     let [ours, theirs] = callers(&*registry).await;
     registry.create_credential_within(1, key(&ours, "first"), &actor()).await.unwrap();
     let second = key(&ours, "second");
-    refused!(registry, RegistryError::LimitReached(1), registry.create_credential_within(1, second.clone(), &actor()));
+    refused!(
+        registry,
+        RegistryError::LimitReached(1),
+        registry.create_credential_within(1, second.clone(), &actor())
+    );
     registry.create_credential_within(2, second, &actor()).await.unwrap();
     registry.create_credential_within(1, key(&theirs, "theirs"), &actor()).await.unwrap();
     let sealer = Sealer::new(SealKey::new(1, &[3; 32]));

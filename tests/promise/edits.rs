@@ -3,9 +3,9 @@
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use portcullis::{
-    model::{App, Caller, CallerEdit, CallerKind, Role, SealKey, Sealer, Secret, Status},
     clock::{Clock, ManualClock},
-    registry::{RegistryError, NewCaller, Registry},
+    model::{App, Caller, CallerEdit, CallerKind, Role, SealKey, Sealer, Secret, Status},
+    registry::{NewCaller, Registry, RegistryError},
 };
 
 use crate::records::{actor, app, caller, client, lock_on, plan, tenant, within};
@@ -65,7 +65,7 @@ pub async fn an_edit_changes_what_it_names(registry: Arc<dyn Registry>, clock: A
 pub async fn an_edit_that_changes_nothing_is_no_change(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let made = with_caller(&*registry, client("t", "name")).await;
     clock.advance(Duration::from_secs(1));
-    // What only apps have is nothing to other callers.
+    // Members of apps do not apply to other callers.
     let key = CallerEdit { key: Some("key".into()), ..CallerEdit::default() };
     for edit in [CallerEdit::default(), name("name"), key] {
         for expected in [None, Some(1)] {
@@ -92,12 +92,12 @@ pub async fn an_edit_takes_only_what_is_free(registry: Arc<dyn Registry>, _: Arc
     refused!(registry, RegistryError::KeyTaken, edit(key("their key")));
     refused!(registry, RegistryError::KeyTaken, edit(key("another tenant's key")));
     refused!(registry, RegistryError::NotFound, edit(on("none")));
-    // Its own name and key are not in its way, nor are names of another kind or tenant.
+    // A caller does not conflict with its own name and key, nor with names of another kind or tenant.
     edit(CallerEdit { status: Some(Status::Disabled), ..name("ours") }).await.unwrap();
     edit(CallerEdit { remark: Some("new".into()), ..key("our key") }).await.unwrap();
     edit(name("a client's")).await.unwrap();
     edit(name("another tenant's")).await.unwrap();
-    // What it had before is free.
+    // Its previous key is free.
     edit(key("new key")).await.unwrap();
     with_caller(&*registry, app("t", "ours", "our key")).await;
 }
@@ -112,7 +112,7 @@ pub async fn a_lost_update_is_refused(registry: Arc<dyn Registry>, _: Arc<Manual
     refused!(registry, RegistryError::Conflict, update(Some(2), name("new")));
     assert_eq!(update(Some(1), name("new")).await.unwrap().revision, 2);
     refused!(registry, RegistryError::Conflict, update(Some(1), name("newer")));
-    // Not even when it would change nothing: what it was based on is gone.
+    // Fails even if nothing would change, because the expected revision is outdated.
     refused!(registry, RegistryError::Conflict, update(Some(1), name("new")));
     refused!(registry, RegistryError::Conflict, update(Some(u64::MAX), name("newer")));
     assert_eq!(update(None, name("newer")).await.unwrap().revision, 3);
@@ -139,8 +139,8 @@ pub async fn of_two_updates_of_one_revision_one_is_made(registry: Arc<dyn Regist
     }
 }
 
-/// Dropped after one wake-up, after two, and so on: a client that hangs up. How far a change comes with
-/// so many is chance, hence the rounds.
+/// Drops the future after one wakeup, after two, and so on, like a client that disconnects. How far a change proceeds
+/// until then is random, hence the rounds.
 pub async fn an_edit_given_up_midway_is_made_wholly_or_not_at_all(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
@@ -162,7 +162,7 @@ pub async fn an_edit_given_up_midway_is_made_wholly_or_not_at_all(
         }));
         finished |= outcome.await.is_some();
         drop(change);
-        // The next one is neither in its way nor built on half of it.
+        // The next edit is neither blocked nor based on a partial change.
         let next = registry.update_caller(tenant, id, None, name(&format!("made {round}")), &by);
         let next = within(next).await.unwrap();
         assert_eq!(registry.caller(tenant, id).await.unwrap(), next);

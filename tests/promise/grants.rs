@@ -1,11 +1,11 @@
-//! Who may use which routes.
+//! Grants of routes to apps.
 
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    model::{Caller, Entity, EnvironmentId, Grant, GrantId, GrantRole, EntityKind, ChangeKind},
     clock::ManualClock,
-    registry::{CallerFilter, Command, RegistryError, GrantFilter, Registry},
+    model::{Caller, ChangeKind, Entity, EntityKind, EnvironmentId, Grant, GrantId, GrantRole},
+    registry::{CallerFilter, Command, GrantFilter, Registry, RegistryError},
 };
 
 use crate::records::{actor, app, log, tenant};
@@ -22,7 +22,7 @@ fn grant(caller: &Caller, route: &str) -> Grant {
     }
 }
 
-/// Two tenants with an app each.
+/// Creates two tenants with an app each.
 async fn two(registry: &dyn Registry) -> [Caller; 2] {
     let mut callers = Vec::new();
     for id in ["t", "u"] {
@@ -67,7 +67,7 @@ pub async fn a_grant_needs_its_caller_and_an_id_of_its_own(registry: Arc<dyn Reg
     let given = registry.put_grant(grant(&ours, "orders"), &actor()).await.unwrap();
     let taken = Grant { id: given.id, ..grant(&theirs, "orders") };
     refused!(registry, RegistryError::Conflict, registry.put_grant(taken, &actor()));
-    // Of several that are asked for together, none is made.
+    // If one of several grants fails, none is created.
     let both =
         [grant(&theirs, "orders"), Grant { caller: "nobody".parse().unwrap(), ..grant(&theirs, "bills") }];
     let outcome = registry.execute(both.map(Command::PutGrant).into(), &actor()).await;
@@ -107,14 +107,20 @@ pub async fn grants_are_listed_newest_first_by_what_was_asked_for(
         (GrantFilter { offset: 1, limit: 2, ..all.clone() }, vec![1, 2]),
         (GrantFilter { offset: u64::MAX, ..all.clone() }, vec![]),
         (GrantFilter { tenant: t.clone(), ..all.clone() }, vec![0, 2, 3]),
-        (GrantFilter { callers: Some(vec![theirs.id.clone(), "gone".parse().unwrap()]), ..all.clone() }, vec![1]),
+        (
+            GrantFilter { callers: Some(vec![theirs.id.clone(), "gone".parse().unwrap()]), ..all.clone() },
+            vec![1],
+        ),
         (GrantFilter { callers: Some(vec![]), ..all.clone() }, vec![]),
         (GrantFilter { caller_contains: Some("OF T".into()), ..all.clone() }, vec![0, 2, 3]),
         (GrantFilter { route: Some("orders".parse().unwrap()), ..all.clone() }, vec![1, 3]),
         (GrantFilter { route_contains: Some("Orders".into()), ..all.clone() }, vec![0, 1, 3]),
         (GrantFilter { route_contains: Some("%".into()), ..all.clone() }, vec![]),
         (GrantFilter { environment: Some("test".parse().unwrap()), ..all.clone() }, vec![]),
-        (GrantFilter { environment: Some(EnvironmentId::release()), tenant: t, ..all.clone() }, vec![0, 2, 3]),
+        (
+            GrantFilter { environment: Some(EnvironmentId::release()), tenant: t, ..all.clone() },
+            vec![0, 2, 3],
+        ),
     ] {
         let expected: Vec<_> = expected.into_iter().map(|at: usize| made[at].clone()).collect();
         assert_eq!(registry.grants(&which).await.unwrap(), expected, "{which:?}");

@@ -1,21 +1,24 @@
-//! What is put in as it was taken out.
+//! Imports of entities exactly as they were exported.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis::{
-    model::{
-        Caller, Credential, Entity, EnvironmentId, Grant, GrantRole, EntityKind, Lock, Plan, LockTarget, Tenant, ChangeKind,
-    },
     clock::{Clock, ManualClock},
-    registry::{ImportConflict, Command, Outcome, RegistryError, Registry, Transaction, UnitOfWork, find_conflict},
+    model::{
+        Caller, ChangeKind, Credential, Entity, EntityKind, EnvironmentId, Grant, GrantRole, Lock,
+        LockTarget, Plan, Tenant,
+    },
+    registry::{
+        Command, ImportConflict, Outcome, Registry, RegistryError, Transaction, UnitOfWork, find_conflict,
+    },
 };
 use serde_json::json;
 
 use crate::records::{actor, app, client, gateway, key, lock, log, plan, tenant};
 
-/// Some of everything, of other times and revisions; each behind what it stands on.
+/// Returns entities of all kinds with different times and revisions, each after the entities that it refers to.
 pub fn entities() -> Vec<Entity> {
     let then: Timestamp = "2020-02-02T02:02:02.000000002Z".parse().unwrap();
     let at = |caller: Caller| Caller { revision: 9, created_at: then, ..caller };
@@ -58,7 +61,7 @@ pub async fn what_is_imported_is_there_as_it_was(registry: Arc<dyn Registry>, cl
     let log = log(&*registry).await;
     assert!(log.iter().all(|change| change.verb == ChangeKind::Created && change.at == clock.now().time));
     assert!(log.iter().map(|change| &change.entity).eq(&all));
-    // A plan may be there already, as a configuration puts it.
+    // A plan may exist already, if a configuration has created it.
     no_change!(registry, registry.execute(imports(&all[3..5]), &actor()));
 }
 
@@ -77,7 +80,7 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
     _: Arc<ManualClock>,
 ) {
     let below = |path: &str| LockTarget::Resource(path.parse().unwrap());
-    // Before the others: it clears away what has expired.
+    // Acquire this lock before the others, because acquiring removes expired locks.
     let held = registry.acquire_lock(lock(below("/a/b"), Duration::from_secs(1)), &actor()).await.unwrap();
     let all = entities();
     registry.execute(imports(&all), &actor()).await.unwrap();
@@ -107,13 +110,19 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
         (Entity::Tenant(t.clone()), Some(ImportConflict::Taken("id"))),
         (Entity::Tenant(Tenant { id: nowhere(), ..g.clone() }), Some(ImportConflict::Taken("gateway"))),
         (Entity::Tenant(Tenant { revision: 0, ..tenant("v") }), Some(ImportConflict::Impossible("revision"))),
-        (Entity::Tenant(Tenant { revision: u64::MAX, ..tenant("v") }), Some(ImportConflict::Impossible("revision"))),
+        (
+            Entity::Tenant(Tenant { revision: u64::MAX, ..tenant("v") }),
+            Some(ImportConflict::Impossible("revision")),
+        ),
         (Entity::Plan(plan("p", 7)), Some(ImportConflict::Taken("id"))),
         (Entity::Plan(Plan::clone(p)), None),
         (caller(fresh.clone()), None),
         (caller(client.clone()), Some(ImportConflict::Taken("id"))),
         (caller(Caller { tenant: nowhere(), ..fresh.clone() }), Some(ImportConflict::Missing("tenant"))),
-        (caller(Caller { plan: Some("r".parse().unwrap()), ..fresh.clone() }), Some(ImportConflict::Missing("plan"))),
+        (
+            caller(Caller { plan: Some("r".parse().unwrap()), ..fresh.clone() }),
+            Some(ImportConflict::Missing("plan")),
+        ),
         (caller(Caller { id: nobody(), ..client.clone() }), Some(ImportConflict::Taken("name"))),
         (
             caller(Caller { tenant: t.id.clone(), id: nobody(), ..app.clone() }),
@@ -123,9 +132,18 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
         (credential(other.clone()), None),
         (credential(first.clone()), Some(ImportConflict::Taken("id"))),
         (credential(Credential { id: first.id.clone(), ..other.clone() }), Some(ImportConflict::Taken("id"))),
-        (credential(Credential { digest: first.digest, ..other.clone() }), Some(ImportConflict::Taken("digest"))),
-        (credential(Credential { caller: nobody(), ..other.clone() }), Some(ImportConflict::Missing("caller"))),
-        (credential(Credential { tenant: g.id.clone(), ..other.clone() }), Some(ImportConflict::Missing("caller"))),
+        (
+            credential(Credential { digest: first.digest, ..other.clone() }),
+            Some(ImportConflict::Taken("digest")),
+        ),
+        (
+            credential(Credential { caller: nobody(), ..other.clone() }),
+            Some(ImportConflict::Missing("caller")),
+        ),
+        (
+            credential(Credential { tenant: g.id.clone(), ..other.clone() }),
+            Some(ImportConflict::Missing("caller")),
+        ),
         (credential(Credential { revision: 0, ..other }), Some(ImportConflict::Impossible("revision"))),
         (Entity::Lock(expired.clone()), Some(ImportConflict::Taken("id"))),
         (Entity::Lock(Lock { id: "m".parse().unwrap(), ..expired.clone() }), None),
@@ -133,11 +151,20 @@ pub async fn what_cannot_be_imported_is_named_by_its_member(
         (Entity::Lock(unlike(below("/a/b/c"))), Some(ImportConflict::Taken("target"))),
         (Entity::Lock(unlike(below("/b"))), None),
         (Entity::Lock(Lock { expires_at: expired.expires_at, ..unlike(below("/a")) }), None),
-        (Entity::Lock(Lock { fence: u64::MAX, ..unlike(below("/b")) }), Some(ImportConflict::Impossible("fence"))),
+        (
+            Entity::Lock(Lock { fence: u64::MAX, ..unlike(below("/b")) }),
+            Some(ImportConflict::Impossible("fence")),
+        ),
         (Entity::Grant(grant.clone()), Some(ImportConflict::Taken("id"))),
-        (Entity::Grant(Grant { id: "other".parse().unwrap(), ..grant.clone() }), Some(ImportConflict::Taken("route"))),
+        (
+            Entity::Grant(Grant { id: "other".parse().unwrap(), ..grant.clone() }),
+            Some(ImportConflict::Taken("route")),
+        ),
         (Entity::Grant(Grant { caller: nobody(), ..grant.clone() }), Some(ImportConflict::Missing("caller"))),
-        (Entity::Grant(Grant { tenant: t.id.clone(), ..grant.clone() }), Some(ImportConflict::Missing("caller"))),
+        (
+            Entity::Grant(Grant { tenant: t.id.clone(), ..grant.clone() }),
+            Some(ImportConflict::Missing("caller")),
+        ),
     ] {
         let mut ask = Ask(entity.clone(), None);
         no_change!(registry, registry.transact(&mut ask, &actor()));
@@ -161,7 +188,7 @@ fn nowhere() -> portcullis::model::TenantId {
     "nobody".parse().unwrap()
 }
 
-/// More callers than a tenant may have were there when its bound was lowered.
+/// A tenant may have more callers than its maximum, if the maximum was lowered later.
 pub async fn an_import_takes_more_callers_than_a_tenant_may_have(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
@@ -179,7 +206,7 @@ pub async fn a_view_is_of_one_moment_however_long_it_is_read(
 ) {
     assert!(registry.view().await.unwrap().next().await.unwrap().is_empty());
     let mut all = entities();
-    // Of one kind more than a page of any registry here.
+    // More entities of one kind than fit on a page of any registry.
     all.extend((0..2_345).map(|at| Entity::Plan(plan(&format!("plan-{at}"), 1))));
     all.sort_by_key(|entity| EntityKind::ALL.iter().position(|kind| *kind == entity.kind()));
     registry.execute(imports(&all), &actor()).await.unwrap();
@@ -195,7 +222,10 @@ pub async fn a_view_is_of_one_moment_however_long_it_is_read(
     let mut view = registry.view().await.unwrap();
     let mut pages = vec![view.next().await.unwrap()];
     registry.put_plan(plan("late", 1), &actor()).await.unwrap();
-    registry.record_last_used(&[(used[0].0.clone(), clock.now().time + Duration::from_hours(1))]).await.unwrap();
+    registry
+        .record_last_used(&[(used[0].0.clone(), clock.now().time + Duration::from_hours(1))])
+        .await
+        .unwrap();
     registry.delete_plan(&"plan-2344".parse().unwrap(), &actor()).await.unwrap();
     while !pages.last().unwrap().is_empty() {
         pages.push(view.next().await.unwrap());

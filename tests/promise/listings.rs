@@ -1,16 +1,16 @@
-//! Pages of what there is.
+//! Pages of entities.
 
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    model::{CallerEdit, Creator, SubscriptionStatus, Status},
     clock::ManualClock,
+    model::{CallerEdit, Creator, Status, SubscriptionStatus},
     registry::{CallerFilter, CredentialFilter, NewCaller, Order, Registry, TenantFilter},
 };
 
 use crate::records::{actor, app, client, key, lock_on, plan, tenant};
 
-/// Two tenants, of which the first has many callers, two of them apps, each with a key.
+/// Creates two tenants. The first has many callers, two of them apps, each with a key.
 async fn fill(registry: &dyn Registry) {
     for id in ["t", "u"] {
         registry.create_tenant(tenant(id), &actor()).await.unwrap();
@@ -30,7 +30,7 @@ pub async fn pages_follow_each_other_without_gap_or_overlap(
     _: Arc<ManualClock>,
 ) {
     fill(&*registry).await;
-    /// Reads all pages of so many, and the order they must be in.
+    /// Reads all pages of the given size and checks their order.
     macro_rules! pages {
         ($id:ident, |$after:ident, $limit:ident| $page:expr) => {{
             let mut lists = Vec::new();
@@ -101,7 +101,8 @@ pub async fn a_listing_shows_only_what_was_asked_for(registry: Arc<dyn Registry>
 
     let on_plan = NewCaller { plan: Some("u".parse().unwrap()), ..client("u", "on a plan") };
     let on_plan = registry.create_caller(on_plan, &actor()).await.unwrap();
-    let of_plan = |plan: &str| CallerFilter { plan: Some(plan.parse().unwrap()), limit: 9, ..CallerFilter::default() };
+    let of_plan =
+        |plan: &str| CallerFilter { plan: Some(plan.parse().unwrap()), limit: 9, ..CallerFilter::default() };
     assert_eq!(registry.callers(&of_plan("u")).await.unwrap(), [on_plan]);
     assert_eq!(registry.callers(&of_plan("t")).await.unwrap(), []);
 
@@ -138,7 +139,7 @@ pub async fn callers_are_listed_newest_first_and_counted(
 ) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let mut made = Vec::new();
-    // Times whose fractions have different numbers of digits, and two of one moment.
+    // Times whose fractions have different numbers of digits, and two equal times.
     for (at, nanos) in [1_000_000_000, 1, 10, 500_000_000, 0, 499_999_989].into_iter().enumerate() {
         clock.advance(Duration::from_nanos(nanos));
         let app = app("t", &format!("App_{at}"), &format!("key {at}"));

@@ -1,11 +1,14 @@
-//! Locks: who is granted one, what it holds, and how it ends.
+//! Locks: acquiring them, their effect, and their end.
 
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    model::{Actor, Caller, CallerEdit, LockedRequests, Entity, Lease, Lock, LockToken, MAX_LOCKS, LockTarget, ChangeKind},
     clock::{Clock, ManualClock},
-    registry::{Command, RegistryError, NewLock, Registry, memory::Memory},
+    model::{
+        Actor, Caller, CallerEdit, ChangeKind, Entity, Lease, Lock, LockTarget, LockToken, LockedRequests,
+        MAX_LOCKS,
+    },
+    registry::{Command, NewLock, Registry, RegistryError, memory::Memory},
 };
 use tokio::task::JoinSet;
 
@@ -35,7 +38,7 @@ fn lease(length: Duration) -> Lease {
     length.try_into().unwrap()
 }
 
-/// A lock of a second, and its token.
+/// Acquires a lock of one second, and returns it with its token.
 async fn acquired(registry: &dyn Registry, target: LockTarget) -> (Lock, LockToken) {
     let token = LockToken::generate();
     let new = NewLock { token: token.digest(), ..lock(target, SECOND) };
@@ -89,7 +92,7 @@ pub async fn a_lock_that_is_gone_or_has_expired_is_released(
     let (expired, token) = acquired(&*registry, path("/a")).await;
     clock.advance(SECOND);
     no_change!(registry, registry.release_lock(&expired.id, &token, &actor()));
-    // Whoever asks: there is nothing to hold any more.
+    // Any client may release it, because it is no longer held.
     no_change!(registry, registry.release_lock(&expired.id, &LockToken::generate(), &actor()));
     let (_, other) = acquired(&*registry, path("/a")).await;
     no_change!(registry, registry.release_lock(&expired.id, &other, &actor()));
@@ -172,7 +175,8 @@ pub async fn a_locks_id_is_taken_for_as_long_as_it_holds(
     let second = registry.acquire_lock(again("/b"), &actor()).await.unwrap();
     let log: Vec<_> = log(&*registry).await.into_iter().map(|it| (it.verb, it.entity)).collect();
     let [first, second] = [first, second].map(Entity::Lock);
-    let changes = [(ChangeKind::Created, first.clone()), (ChangeKind::Deleted, first), (ChangeKind::Created, second)];
+    let changes =
+        [(ChangeKind::Created, first.clone()), (ChangeKind::Deleted, first), (ChangeKind::Created, second)];
     assert_eq!(log, changes);
 }
 
@@ -189,7 +193,7 @@ pub async fn an_owner_holds_as_many_locks_as_it_may_and_no_more(
     refused!(registry, RegistryError::Locked(_), registry.acquire_lock(new(1), &actor()));
     let somebody_else = NewLock { owner: "somebody else".into(), ..new(MAX_LOCKS) };
     registry.acquire_lock(somebody_else, &actor()).await.unwrap();
-    // A caller is told by its id: neither another name nor that of somebody else changes what it holds.
+    // The maximum applies to the caller's id: another owner's name does not change it.
     let by_caller = |n: u32, owner: &str| {
         let holder = Some("caller".parse().unwrap());
         NewLock { owner: owner.into(), holder, ..lock(path(&format!("/caller/{n}")), SECOND) }
@@ -197,11 +201,15 @@ pub async fn an_owner_holds_as_many_locks_as_it_may_and_no_more(
     for n in 0..MAX_LOCKS {
         registry.acquire_lock(by_caller(n, "owner"), &actor()).await.unwrap();
     }
-    refused!(registry, RegistryError::LimitReached(64), registry.acquire_lock(by_caller(MAX_LOCKS, "renamed"), &actor()));
+    refused!(
+        registry,
+        RegistryError::LimitReached(64),
+        registry.acquire_lock(by_caller(MAX_LOCKS, "renamed"), &actor())
+    );
     registry.break_lock(&first.id, &actor()).await.unwrap();
     registry.acquire_lock(new(0), &actor()).await.unwrap();
     refused!(registry, RegistryError::LimitReached(64), registry.acquire_lock(new(MAX_LOCKS + 1), &actor()));
-    // Half of them expire.
+    // Half of the locks expire.
     clock.advance(SECOND);
     for n in 0..MAX_LOCKS / 2 {
         registry.acquire_lock(new(1_000 + n), &actor()).await.unwrap();
@@ -235,7 +243,7 @@ pub async fn a_fence_is_greater_than_all_before_however_those_ended(
     assert!(other.fence > last);
 }
 
-/// From an older copy, which does not know of every lock there was.
+/// The registry was restored from an older copy, which does not contain all locks.
 pub async fn what_was_moved_here_grants_greater_fences_than_were_granted_there(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
@@ -253,7 +261,7 @@ pub async fn what_was_moved_here_grants_greater_fences_than_were_granted_there(
     registry.execute(copy.into_iter().map(Command::Import).collect(), &actor()).await.unwrap();
     let (next, _) = acquired(&*registry, path("/b")).await;
     assert!(next.fence > last, "{} after {last}", next.fence);
-    // Who held a lock there holds it here.
+    // The holder of a lock in the old registry holds it here, too.
     no_change!(registry, registry.execute(vec![hold(&held, &token)], &actor()));
 
     let ahead = Lock { id: "ahead".parse().unwrap(), target: path("/c"), fence: next.fence * 2, ..held };
@@ -276,7 +284,7 @@ pub async fn a_lock_is_refreshed_while_it_holds_and_never_after(
     assert_eq!(refreshed, Lock { expires_at: clock.now().time + SECOND * 5, ..made.clone() });
     let last = log(&*registry).await.pop().unwrap();
     assert_eq!((last.verb, last.entity), (ChangeKind::Updated, Entity::Lock(refreshed.clone())));
-    // Again, and for a time that would end before: neither changes anything.
+    // Once more, and for a time that would end earlier: neither changes anything.
     assert_eq!(no_change!(registry, refresh(&token, 5)), refreshed);
     assert_eq!(no_change!(registry, refresh(&token, 1)), refreshed);
 
@@ -311,7 +319,7 @@ pub async fn who_proves_its_lock_changes_what_it_locked(
     let done = registry.execute(batch, &actor()).await.unwrap();
     assert_eq!(done[0], Entity::Lock(lock.clone()));
     assert_eq!(done[2], Entity::Caller(registry.caller(&caller.tenant, &caller.id).await.unwrap()));
-    // Only in the batch that proves it, and only behind the proof.
+    // Only in the batch that proves the lock, and only after the proof.
     refused!(registry, RegistryError::Locked(_), rename(&*registry, &caller, "three"));
     let late = vec![update(&caller, "three"), hold(&lock, &token)];
     refused!(registry, RegistryError::Locked(_), registry.execute(late, &actor()));
@@ -341,7 +349,7 @@ pub async fn who_does_not_hold_a_lock_changes_nothing(registry: Arc<dyn Registry
         (proof(&lock, &token, earlier.fence), true),
         (proof(&lock, &token, lock.fence + 1), true),
         (proof(&earlier, &earlier_token, earlier.fence), true),
-        // What is proven is another lock than the one that is in the way.
+        // The proven lock is not the conflicting one.
         (proof(&other, &other_token, other.fence), false),
     ] {
         let about = format!("{proof:?}");
@@ -371,9 +379,13 @@ pub async fn a_locked_caller_stays_as_it_is_until_the_nanosecond_the_lock_expire
         other => panic!("{other:?}"),
     }
     refused!(registry, RegistryError::Locked(_), rename(&*registry, &caller, "new"));
-    // Not even an edit that would change nothing gets past it.
+    // Even an edit that would change nothing fails.
     refused!(registry, RegistryError::Locked(_), rename(&*registry, &caller, "name"));
-    refused!(registry, RegistryError::Locked(_), registry.delete_caller(&caller.tenant, &caller.id, None, &actor()));
+    refused!(
+        registry,
+        RegistryError::Locked(_),
+        registry.delete_caller(&caller.tenant, &caller.id, None, &actor())
+    );
     clock.advance(NANOSECOND);
     rename(&*registry, &caller, "new").await.unwrap();
     registry.delete_caller(&caller.tenant, &caller.id, None, &actor()).await.unwrap();
@@ -383,7 +395,7 @@ pub async fn a_lock_holds_only_what_it_stands_on(registry: Arc<dyn Registry>, _:
     let ours = caller(&*registry, "t", "name").await;
     let neighbour = caller(&*registry, "t", "neighbour").await;
     let theirs = caller(&*registry, "u", "name").await;
-    // On another caller, on a path, and on this caller but in another tenant's name.
+    // On another caller, on a path, and on this caller but for another tenant.
     registry.acquire_lock(lock_on(&neighbour, SECOND), &actor()).await.unwrap();
     registry.acquire_lock(lock(path("/name"), SECOND), &actor()).await.unwrap();
     let foreign = NewLock { tenant: Some(theirs.tenant.clone()), ..lock_on(&ours, SECOND) };

@@ -1,15 +1,15 @@
-//! The change log, snapshots, and what follows them.
+//! The change log, snapshots, and directories that follow them.
 
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    model::{
-        Actor, Caller, CallerEdit, LockedRequests, Credential, Entity, EnvironmentId, Grant, GrantId, GrantRole,
-        EntityKind, LockToken, SubscriptionStatus, Status, LockTarget, ChangeKind,
-    },
     clock::{Clock, ManualClock},
     directory::Directory,
     limit::CallerBuckets,
+    model::{
+        Actor, Caller, CallerEdit, ChangeKind, Credential, Entity, EntityKind, EnvironmentId, Grant, GrantId,
+        GrantRole, LockTarget, LockToken, LockedRequests, Status, SubscriptionStatus,
+    },
     registry::{ChangeFilter, Command, NewCaller, NewLock, Registry, follow, load},
 };
 use tokio::join;
@@ -21,7 +21,7 @@ use crate::records::{
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// One or more of everything that a registry can do, some of it to `others` of an earlier round.
+/// Performs every operation of a registry at least once, some of them on `others` of an earlier round.
 async fn busy_day(registry: &dyn Registry, round: u32) -> Vec<Caller> {
     let by = &actor();
     let id = |what: &str| format!("{what}{round}");
@@ -233,7 +233,8 @@ pub async fn an_entity_of_each_kind_is_found_in_the_history_by_its_id(
     for kind in EntityKind::ALL {
         let change = all.iter().find(|change| change.entity.kind() == kind);
         let change = change.unwrap_or_else(|| panic!("there is none of kind {kind:?}"));
-        let which = ChangeFilter { id: Some(change.entity.id().into()), limit: 10, ..ChangeFilter::default() };
+        let which =
+            ChangeFilter { id: Some(change.entity.id().into()), limit: 10, ..ChangeFilter::default() };
         let found = registry.history(&which).await.unwrap().changes;
         assert_eq!(found.iter().map(|past| past.change.seq).collect::<Vec<_>>(), [change.seq], "{kind:?}");
     }
@@ -293,7 +294,7 @@ pub async fn waiting_for_a_change_that_is_there_ends_at_once(
 
 pub async fn waiting_ends_when_a_change_is_made(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     for seq in 0..20 {
-        // The two that wait are asked first.
+        // The two waiting futures are polled first.
         let actor = actor();
         let change = registry.put_plan(plan("p", u32::try_from(seq).unwrap() + 1), &actor);
         let ((), (), made) = within(async {
@@ -305,7 +306,7 @@ pub async fn waiting_ends_when_a_change_is_made(registry: Arc<dyn Registry>, _: 
     }
 }
 
-/// What a directory answers, for every key and path there ever was.
+/// Returns the answers of a directory for every key and path of all rounds.
 fn answers(directory: &Directory, clock: &ManualClock, rounds: u32) -> Vec<String> {
     let mut answers = vec![format!("{} keys at {}", directory.keys(), directory.applied())];
     for round in 0..rounds {

@@ -1,18 +1,18 @@
-//! Requests that take effect once, however often they are sent.
+//! Idempotent requests.
 
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    model::{Entity, Tenant},
     clock::{Clock, ManualClock},
-    registry::{Command, RegistryError, StoredResponse, IdempotentRequest, IdempotentOutcome, Registry},
+    model::{Entity, Tenant},
+    registry::{Command, IdempotentOutcome, IdempotentRequest, Registry, RegistryError, StoredResponse},
 };
 
 use crate::records::{actor, log, tenant};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A record under this key, of a request of this fingerprint; its answer names what was made.
+/// Returns an idempotent request with this key and fingerprint. Its response contains the created entities.
 fn once(key: u8, fingerprint: u8) -> IdempotentRequest<'static> {
     let answer = |done: &[Entity]| Ok(done.iter().flat_map(|entity| entity.id().bytes()).collect());
     IdempotentRequest { key: [key; 32], fingerprint: [fingerprint; 32], answer: Box::new(answer) }
@@ -38,12 +38,16 @@ pub async fn a_request_sent_again_gets_the_first_answer_and_has_no_effect(
     let kept = StoredResponse { fingerprint: [1; 32], answer: of("a"), expires_at };
     assert_eq!(registry.stored_response(&key).await.unwrap(), Some(kept.clone()));
 
-    // What would be done is not looked at.
+    // The commands of the repeated request are not considered.
     for commands in [make("a"), make("b"), vec![]] {
         let again = no_change!(registry, registry.execute_idempotent(commands, &actor(), once(1, 1)));
         assert_eq!(again, IdempotentOutcome::Replayed(of("a")));
     }
-    refused!(registry, RegistryError::IdempotencyKeyReused, registry.execute_idempotent(make("b"), &actor(), once(1, 2)));
+    refused!(
+        registry,
+        RegistryError::IdempotencyKeyReused,
+        registry.execute_idempotent(make("b"), &actor(), once(1, 2))
+    );
     assert_eq!(kept.clone().answers(&[1; 32]).unwrap(), of("a"));
     assert!(matches!(kept.answers(&[2; 32]), Err(RegistryError::IdempotencyKeyReused)));
     let other = registry.execute_idempotent(make("b"), &actor(), once(2, 1)).await.unwrap();
@@ -56,10 +60,14 @@ pub async fn a_request_that_is_refused_may_be_made_again(registry: Arc<dyn Regis
     let both = || [make("b"), make("a")].concat();
     refused!(registry, RegistryError::Conflict, registry.execute_idempotent(both(), &actor(), once(1, 1)));
     assert_eq!(registry.stored_response(&[1; 32]).await.unwrap(), None);
-    // An answer that cannot be made undoes what it was to answer for.
+    // An error while building the response rolls the changes back.
     let answer = |_: &[Entity]| Err(RegistryError::Unavailable("no paper".into()));
     let mute = || IdempotentRequest { answer: Box::new(answer), ..once(1, 1) };
-    refused!(registry, RegistryError::Unavailable(_), registry.execute_idempotent(make("b"), &actor(), mute()));
+    refused!(
+        registry,
+        RegistryError::Unavailable(_),
+        registry.execute_idempotent(make("b"), &actor(), mute())
+    );
     assert_eq!(registry.stored_response(&[1; 32]).await.unwrap(), None);
     let done = registry.execute_idempotent(make("b"), &actor(), once(1, 2)).await.unwrap();
     assert_eq!(done, IdempotentOutcome::Executed(of("b")));
@@ -89,7 +97,9 @@ pub async fn of_one_request_sent_fifty_times_at_once_one_takes_effect(
         .map(|at| {
             let registry = registry.clone();
             let commands = make(&format!("t{at}"));
-            tokio::spawn(async move { registry.execute_idempotent(commands, &actor(), once(1, 1)).await.unwrap() })
+            tokio::spawn(
+                async move { registry.execute_idempotent(commands, &actor(), once(1, 1)).await.unwrap() },
+            )
         })
         .collect();
     let mut done = Vec::new();

@@ -1,6 +1,6 @@
-//! What was refused, or changed nothing, leaves nothing behind.
+//! Failed calls, and calls without effect, leave no trace.
 
-/// A call gives this fault, and nothing has changed.
+/// Asserts that a call fails with this fault and changes nothing.
 macro_rules! refused {
     ($registry:expr, $fault:pat, $call:expr $(,)?) => {{
         let before = $registry.snapshot().await.unwrap();
@@ -15,7 +15,7 @@ macro_rules! refused {
     }};
 }
 
-/// A call succeeds, and nothing has changed.
+/// Asserts that a call succeeds and changes nothing.
 macro_rules! no_change {
     ($registry:expr, $call:expr $(,)?) => {{
         let before = $registry.snapshot().await.unwrap();

@@ -1,11 +1,11 @@
-//! Secrets that are sealed with another key.
+//! Sealing secrets again with another key.
 
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    model::{Credential, CredentialKind, SealKey, Sealer, Secret, ChangeKind},
     clock::ManualClock,
-    registry::{Command, RegistryError, Registry, SecretRef, reseal},
+    model::{ChangeKind, Credential, CredentialKind, SealKey, Sealer, Secret},
+    registry::{Command, Registry, RegistryError, SecretRef, reseal},
 };
 
 use crate::records::{actor, app, client, key, lock_on, log, tenant};
@@ -78,7 +78,11 @@ pub async fn a_secret_that_changed_meanwhile_is_not_sealed_anew_as_it_was(
         sealed: sealed.clone(),
     };
     let it = SecretRef::App(caller.id.clone());
-    refused!(registry, RegistryError::Conflict, registry.execute(vec![command(it, caller.revision + 1)], &actor()));
+    refused!(
+        registry,
+        RegistryError::Conflict,
+        registry.execute(vec![command(it, caller.revision + 1)], &actor())
+    );
     let client = registry.create_caller(client("t", "client"), &actor()).await.unwrap();
     let it = SecretRef::App(client.id.clone());
     refused!(registry, RegistryError::NotFound, registry.execute(vec![command(it, 1)], &actor()));

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis::{
-    model::{CallerEdit, Entity, ApigInstance, SubscriptionStatus, Tenant, TenantEdit, ChangeKind},
     clock::{Clock, ManualClock},
-    registry::{Command, RegistryError, NewCaller, Registry},
+    model::{ApigInstance, CallerEdit, ChangeKind, Entity, SubscriptionStatus, Tenant, TenantEdit},
+    registry::{Command, NewCaller, Registry, RegistryError},
 };
 
 use crate::records::{actor, client, gateway, log, plan, tenant};
@@ -33,7 +33,7 @@ pub async fn a_tenants_id_and_place_are_taken_once(registry: Arc<dyn Registry>, 
     make(gateway("t", "project", "instance")).await.unwrap();
     refused!(registry, RegistryError::Conflict, make(tenant("t")));
     refused!(registry, RegistryError::Conflict, make(gateway("u", "project", "instance")));
-    // Project and instance only count together, and no gateway at all is no place to be taken.
+    // Project and instance are unique only together, and several tenants may have no gateway.
     make(gateway("u", "project", "other")).await.unwrap();
     make(gateway("v", "other", "instance")).await.unwrap();
     make(tenant("w")).await.unwrap();
@@ -47,7 +47,11 @@ pub async fn a_tenant_that_is_not_there_is_not_found(registry: Arc<dyn Registry>
     refused!(registry, RegistryError::NotFound, registry.gateway("project", "other"));
     refused!(registry, RegistryError::NotFound, registry.gateway("other", "instance"));
     refused!(registry, RegistryError::NotFound, registry.gateway("project", ""));
-    refused!(registry, RegistryError::NotFound, registry.set_standing(&id, SubscriptionStatus::Lapsed, &actor()));
+    refused!(
+        registry,
+        RegistryError::NotFound,
+        registry.set_standing(&id, SubscriptionStatus::Lapsed, &actor())
+    );
 }
 
 pub async fn a_standing_is_set_once(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
@@ -73,7 +77,8 @@ pub async fn a_plan_is_made_replaced_and_left_alone(registry: Arc<dyn Registry>,
     no_change!(registry, registry.put_plan(plan("p", 2), &actor()));
 
     let log: Vec<_> = log(&*registry).await.into_iter().map(|it| (it.verb, it.entity)).collect();
-    let changes = [(ChangeKind::Created, "p", 1), (ChangeKind::Updated, "p", 2), (ChangeKind::Created, "q", 2)];
+    let changes =
+        [(ChangeKind::Created, "p", 1), (ChangeKind::Updated, "p", 2), (ChangeKind::Created, "q", 2)];
     assert_eq!(log, changes.map(|(verb, id, quota)| (verb, Entity::Plan(plan(id, quota)))));
     let held = registry.snapshot().await.unwrap().entities;
     assert_eq!(held, [Entity::Plan(plan("p", 2)), Entity::Plan(plan("q", 2))]);
@@ -162,6 +167,6 @@ pub async fn a_tenant_is_deleted_when_it_has_no_callers(registry: Arc<dyn Regist
     delete("t", Some(1)).await.unwrap();
     refused!(registry, RegistryError::NotFound, registry.tenant(&made.id));
     assert_eq!(log(&*registry).await.last().unwrap().entity, Entity::Tenant(made));
-    // Its place is free again.
+    // Its project and instance are free again.
     registry.create_tenant(gateway("u", "project", "instance"), &actor()).await.unwrap();
 }

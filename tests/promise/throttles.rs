@@ -1,14 +1,18 @@
-//! How often routes may be called, and apps may call.
+//! Throttles of routes and quotas of apps.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use portcullis::{
-    model::{
-        Binding, BindingId, BoundQuota, CallLimits, Caller, CallerEdit, CallerId, Entity, EntityKind, Period,
-        Quota, QuotaId, ThrottleOverride, SpecialId, OverrideSubject, Throttle, ThrottleId, TimeUnit, ChangeKind,
-    },
     clock::ManualClock,
-    registry::{CallerFilter, ImportConflict, Command, Outcome, RegistryError, Registry, Transaction, UnitOfWork, find_conflict},
+    model::{
+        Binding, BindingId, BoundQuota, CallLimits, Caller, CallerEdit, CallerId, ChangeKind, Entity,
+        EntityKind, OverrideSubject, Period, Quota, QuotaId, SpecialId, Throttle, ThrottleId,
+        ThrottleOverride, TimeUnit,
+    },
+    registry::{
+        CallerFilter, Command, ImportConflict, Outcome, Registry, RegistryError, Transaction, UnitOfWork,
+        find_conflict,
+    },
 };
 
 use crate::records::{actor, app, log, tenant};
@@ -56,7 +60,12 @@ pub fn quota(tenant: &str, name: &str) -> Quota {
 
 fn special(app: &CallerId) -> ThrottleOverride {
     let created_at = jiff::Timestamp::UNIX_EPOCH;
-    ThrottleOverride { id: SpecialId::random(), of: OverrideSubject::App(app.clone()), limit: some(1), created_at }
+    ThrottleOverride {
+        id: SpecialId::random(),
+        of: OverrideSubject::App(app.clone()),
+        limit: some(1),
+        created_at,
+    }
 }
 
 fn create(throttle: &Throttle) -> Command {
@@ -85,7 +94,7 @@ async fn made_quota(registry: &dyn Registry, quota: &Quota) -> Quota {
     }
 }
 
-/// Two tenants with an app each.
+/// Creates two tenants with an app each.
 async fn two(registry: &dyn Registry) -> [Caller; 2] {
     let mut callers = Vec::new();
     for id in ["t", "u"] {
@@ -155,7 +164,7 @@ pub async fn a_throttle_has_its_name_and_its_routes_alone(registry: Arc<dyn Regi
     made(&*registry, &throttle("t", "three", &[])).await;
     refused!(registry, RegistryError::LimitReached(3), done(&*registry, create(&throttle("t", "four", &[]))));
 
-    // A route moves from one to the other in one piece.
+    // A route moves from one throttle to the other in one transaction.
     let left = Throttle { bindings: Vec::new(), ..first };
     let both = vec![Command::UpdateThrottle(left), Command::UpdateThrottle(moved)];
     registry.execute(both, &actor()).await.unwrap();
@@ -196,7 +205,8 @@ pub async fn a_quota_is_an_apps_until_it_is_deleted(registry: Arc<dyn Registry>,
     registry.execute(vec![bind(&ours, &first), bind(&other, &second)], &actor()).await.unwrap();
     let with = async |quota: Option<&Quota>| {
         let quota = Some(quota.map(|quota| quota.id.clone()));
-        let which = CallerFilter { tenant: Some(ours.tenant.clone()), quota, limit: 10, ..CallerFilter::default() };
+        let which =
+            CallerFilter { tenant: Some(ours.tenant.clone()), quota, limit: 10, ..CallerFilter::default() };
         let found = registry.callers(&which).await.unwrap();
         assert_eq!(registry.count_callers(&which).await.unwrap(), found.len() as u64);
         found.into_iter().map(|app| app.id).collect::<Vec<_>>()
@@ -238,7 +248,7 @@ pub async fn who_is_deleted_leaves_no_throttle_or_quota_behind(
     assert_eq!(registry.quotas(&ours.tenant).await.unwrap(), []);
 }
 
-/// Asks about entities within one transaction.
+/// Checks entities for conflicts within one transaction.
 struct Asking(Vec<(Entity, Option<ImportConflict>)>);
 
 #[async_trait::async_trait]
@@ -288,7 +298,10 @@ pub async fn an_imported_throttle_or_quota_stands_on_what_is_there(
         (Entity::Quota(quota("nobody", "x")), Some(ImportConflict::Missing("tenant"))),
         (Entity::Quota(Quota { id: one.id.clone(), ..quota("u", "x") }), Some(ImportConflict::Taken("id"))),
         (Entity::Quota(quota("t", "one")), Some(ImportConflict::Taken("name"))),
-        (Entity::Quota(Quota { revision: 0, ..quota("t", "x") }), Some(ImportConflict::Impossible("revision"))),
+        (
+            Entity::Quota(Quota { revision: 0, ..quota("t", "x") }),
+            Some(ImportConflict::Impossible("revision")),
+        ),
         (Entity::Quota(quota("u", "one")), None),
         (bound(&quota("t", "x")), Some(ImportConflict::Missing("kind.app.quota"))),
         (bound(&one), None),

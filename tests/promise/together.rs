@@ -1,16 +1,16 @@
-//! Several things done at once.
+//! Several commands in one transaction.
 
 use std::sync::Arc;
 
 use portcullis::{
     admission::Identity,
-    model::{
-        Acl, AclKind, Actor, Caller, CallerEdit, CallerKind, Credential, CredentialEdit, Entity, Role,
-        Scopes, SubscriptionStatus, Status,
-    },
     clock::{Clock, ManualClock},
     directory::Directory,
-    registry::{Command, RegistryError, NewCaller, Registry, load},
+    model::{
+        Acl, AclKind, Actor, Caller, CallerEdit, CallerKind, Credential, CredentialEdit, Entity, Role,
+        Scopes, Status, SubscriptionStatus,
+    },
+    registry::{Command, NewCaller, Registry, RegistryError, load},
 };
 
 use crate::records::{actor, app, caller, client, key, lock_on, log, peppers, plan, tenant};
@@ -47,7 +47,7 @@ pub async fn of_what_is_asked_together_all_is_done_or_nothing(
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     let first = registry.create_caller(client("t", "first"), &actor()).await.unwrap();
     registry.create_credential(key(&first, "key"), &actor()).await.unwrap();
-    // Something made, replaced, changed and deleted, and then what cannot be.
+    // Commands that create, replace, change and delete, followed by one that fails.
     let edit = CallerEdit { name: Some("renamed".into()), ..CallerEdit::default() };
     let (of, id) = (first.tenant.clone(), first.id.clone());
     let all = || {
@@ -98,7 +98,7 @@ pub async fn nothing_is_done_unless_what_is_expected_stands(
     registry.execute(commands, &actor()).await.unwrap();
 }
 
-/// A surface's actor for a credential, as the directory knows both now.
+/// Returns the actor of a credential, as a surface builds it from the directory's current data.
 async fn asking(registry: &dyn Registry, credential: &Credential) -> Actor {
     let directory = Directory::new(peppers());
     load(registry, &directory).await.unwrap();
@@ -183,7 +183,7 @@ pub async fn nothing_is_done_under_a_subscription_that_has_lapsed(
     refused!(registry, RegistryError::NotFound, registry.put_plan(plan("p", 3), &by));
 }
 
-/// An app that signs with its own secret has no credential in the store: it is its own.
+/// An app that signs with its own secret has no credential in the store: the app itself is the credential.
 pub async fn an_app_that_asks_with_its_own_secret_is_held_to_its_address_list(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,

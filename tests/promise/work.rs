@@ -1,18 +1,18 @@
-//! What is decided within a transaction.
+//! Work that decides within a transaction.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis::{
-    model::{Credential, CredentialId, PlanId},
     clock::{Clock, ManualClock},
-    registry::{Command, Outcome, RegistryError, Registry, Transaction, UnitOfWork, execute},
+    model::{Credential, CredentialId, PlanId},
+    registry::{Command, Outcome, Registry, RegistryError, Transaction, UnitOfWork, execute},
 };
 
 use crate::records::{actor, client, key, plan, tenant};
 
-/// Makes what there is in an empty registry, notes a use, and ends as it is told.
+/// Creates entities in an empty registry, records a use, and ends as requested.
 struct Day {
     /// `None` fails.
     end: Option<Outcome>,
@@ -66,11 +66,11 @@ pub async fn work_that_is_kept_is_all_there(registry: Arc<dyn Registry>, clock: 
     assert_eq!((snapshot.seq, snapshot.entities.len()), (4, 4));
     let second = Timestamp::from_second(day.used.as_second()).ok();
     assert_eq!(registry.last_used(&[day.key.id.clone()]).await.unwrap(), [second]);
-    // Whoever waits for a change hears of it.
+    // A waiting client is notified of the change.
     crate::records::within(registry.wait_for_change(3)).await;
 }
 
-/// Takes back what it did to what was there before.
+/// Changes existing entities and rolls the changes back.
 struct Undone(Credential);
 
 #[async_trait]
@@ -99,7 +99,7 @@ pub async fn a_use_that_was_noted_before_is_there_when_work_is_given_up(
     let before = registry.last_used(std::slice::from_ref(&kept.id)).await.unwrap();
     no_change!(registry, registry.transact(&mut Undone(kept.clone()), &actor()));
     assert_eq!(registry.last_used(std::slice::from_ref(&kept.id)).await.unwrap(), before);
-    // With the credential goes when it was used: another one of its id was not.
+    // The last use is deleted with the credential: a new credential with the same id has none.
     registry.delete_credential(&kept.tenant, &kept.id, None, &actor()).await.unwrap();
     registry.create_credential(kept.clone(), &actor()).await.unwrap();
     assert_eq!(registry.last_used(&[kept.id]).await.unwrap(), [None]);

@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use portcullis::{
-    model::{
-        Actor, App, Caller, CallerId, CallerKind, Change, LockedRequests, Creator, Credential, CredentialId,
-        CredentialKind, Entity, ApigInstance, EntityKind, Limit, LockId, LockToken, Pepper, Peppers, Plan, WindowGuarantee,
-        Scopes, SealKey, Sealer, Secret, SubscriptionStatus, Status, LockTarget, Tenant, ChangeKind,
-    },
     clock::ManualClock,
+    model::{
+        Actor, ApigInstance, App, Caller, CallerId, CallerKind, Change, ChangeKind, Creator, Credential,
+        CredentialId, CredentialKind, Entity, EntityKind, Limit, LockId, LockTarget, LockToken,
+        LockedRequests, Pepper, Peppers, Plan, Scopes, SealKey, Sealer, Secret, Status, SubscriptionStatus,
+        Tenant, WindowGuarantee,
+    },
     registry::{NewCaller, NewLock, Registry},
 };
 

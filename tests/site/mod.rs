@@ -1,4 +1,4 @@
-//! Starts the binary, and a service to stand behind it.
+//! Starts the binary, and an upstream for it.
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
@@ -17,10 +17,10 @@ use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Longer than anything here takes; a guard against hanging, not a measure.
+/// A timeout against hanging tests. It is longer than any operation takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An address nobody listens on.
+/// Returns an address that no process listens on.
 pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -29,7 +29,7 @@ pub fn portcullis(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_portcullis")).args(arguments).output().unwrap()
 }
 
-/// A configuration in a folder of its own, and what `init` showed.
+/// A configuration in a folder of its own, with the keys that `init` printed.
 pub struct Site {
     pub folder: TempDir,
     pub address: SocketAddr,
@@ -38,12 +38,12 @@ pub struct Site {
 }
 
 impl Site {
-    /// A site whose route `/` leads to a service, past the given policies.
+    /// Creates a site with the route `/` to an upstream, with the given policies.
     pub fn new(upstream: SocketAddr, policies: &str) -> Self {
         Self::with(upstream, policies, "", "")
     }
 
-    /// With more lines in `[upstreams.up]`, and more at the top of the file.
+    /// Creates a site with additional lines in `[upstreams.up]`, and at the top of the file.
     pub fn with(upstream: SocketAddr, policies: &str, of_upstream: &str, of_file: &str) -> Self {
         let address = free_address();
         let text = format!(
@@ -92,14 +92,14 @@ surface = "apig"
         site
     }
 
-    /// Only the configuration.
+    /// Creates only the configuration, without running `init`.
     pub fn uninitialised(text: &str, address: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("gateway.toml"), text).unwrap();
         Self { folder, address, api_key: String::new(), operator_token: String::new() }
     }
 
-    /// Writes the configuration anew.
+    /// Rewrites the configuration.
     pub fn rewrite(&mut self, rewrite: impl FnOnce(String) -> String) {
         let file = self.folder.path().join("gateway.toml");
         fs::write(&file, rewrite(fs::read_to_string(&file).unwrap())).unwrap();
@@ -129,7 +129,7 @@ surface = "apig"
         self.start_by(self.command("serve"))
     }
 
-    /// By a command of one's own.
+    /// Starts the gateway with the given command.
     pub fn start_by(&self, mut command: Command) -> Gateway {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
@@ -143,8 +143,8 @@ surface = "apig"
         self.once_it_listens(Gateway { child, address: self.address, log, reader: Some(reader) })
     }
 
-    /// With standard output and standard error going to one pipe, whose reading end is returned and which
-    /// nobody reads.
+    /// Starts the gateway with one pipe for standard output and standard error. The reading end is returned, and
+    /// nothing is read from it.
     pub fn start_unread(&self) -> (Gateway, PipeReader) {
         let (reader, writer) = std::io::pipe().unwrap();
         let mut command = self.command("serve");
@@ -166,12 +166,12 @@ surface = "apig"
     }
 }
 
-/// Whether somebody else listens there: asked often enough, a socket may be connected to itself.
+/// Returns `true` if another process listens on the address. After many attempts, a socket can be connected to itself.
 pub fn listens(address: SocketAddr) -> bool {
     TcpStream::connect(address).is_ok_and(|stream| stream.local_addr().ok() != stream.peer_addr().ok())
 }
 
-/// A running gateway; killed when dropped.
+/// A running gateway. It is killed on drop.
 pub struct Gateway {
     child: Child,
     pub address: SocketAddr,
@@ -184,7 +184,7 @@ impl Gateway {
         self.child.id()
     }
 
-    /// Ends it once its requests are served; all that it logged.
+    /// Stops the gateway after it has served its requests, and returns its log.
     pub fn end(mut self) -> Vec<String> {
         self.signal("-TERM");
         self.wait();
@@ -212,7 +212,7 @@ impl Gateway {
         self.log.lock().unwrap().clone()
     }
 
-    /// The line of the access log about a path, once it is written.
+    /// Returns the line of the access log for a path, and waits until it is written.
     pub fn access(&self, path: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -243,13 +243,13 @@ impl Gateway {
         }
     }
 
-    /// See [`raw`].
+    /// Sends bytes to the gateway and reads until the connection is closed.
     pub fn raw(&self, bytes: &[u8]) -> String {
         raw(self.address, bytes)
     }
 }
 
-/// Sends bytes and reads what comes back until the connection is closed.
+/// Sends bytes and reads until the connection is closed.
 pub fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -266,24 +266,24 @@ impl Drop for Gateway {
     }
 }
 
-/// A client with connections of its own.
+/// Creates a client with connections of its own.
 pub fn client() -> Client {
     provider();
     Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
 }
 
-/// A client that speaks HTTP/2 by prior knowledge.
+/// Creates a client that uses HTTP/2 by prior knowledge.
 pub fn http2_client() -> Client {
     provider();
     Client::builder().no_proxy().timeout(PATIENCE).http2_prior_knowledge().build().unwrap()
 }
 
-/// rustls is told which crypto it has, once.
+/// Installs the cryptography of rustls, once.
 pub fn provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Writes a self-signed certificate for `localhost` and its key.
+/// Creates a self-signed certificate for `localhost`, and writes it and its key.
 pub fn certificate(folder: &Path) -> (PathBuf, PathBuf, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (folder.join("chain.pem"), folder.join("key.pem"));
@@ -292,7 +292,7 @@ pub fn certificate(folder: &Path) -> (PathBuf, PathBuf, String) {
     (certificate, key, made.cert.pem())
 }
 
-/// Serves a router on an address of its own; counts connections.
+/// A router that is served on an address of its own. Counts its connections.
 pub struct Service {
     pub address: SocketAddr,
     pub connections: Arc<std::sync::atomic::AtomicUsize>,
@@ -313,7 +313,7 @@ impl Service {
         Self { address, connections }
     }
 
-    /// Answers every request with its method, target and fields, as JSON.
+    /// Starts a service that answers every request with its method, target and headers, as JSON.
     pub async fn echo() -> Self {
         Self::start(axum::Router::new().fallback(echo)).await
     }
@@ -338,7 +338,7 @@ pub async fn echo(request: axum::extract::Request) -> axum::Json<Value> {
     }))
 }
 
-/// All values of a field in an echo.
+/// Returns all values of a header in an echo response.
 pub fn values<'v>(echo: &'v Value, name: &str) -> Vec<&'v str> {
     let fields = echo["fields"].as_array().unwrap();
     fields.iter().filter(|pair| pair[0] == name).map(|pair| pair[1].as_str().unwrap()).collect()

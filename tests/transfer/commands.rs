@@ -1,4 +1,4 @@
-//! The commands, on a store that a gateway may run on.
+//! The commands on a store, while a gateway may run on it.
 
 use std::{
     fs,
@@ -9,9 +9,9 @@ use std::{
 };
 
 use portcullis::{
-    model::{CallerKind, Entity},
     clock::SystemClock,
     config::SecretsFile,
+    model::{CallerKind, Entity},
     registry::{Command, Registry, memory::Memory, sqlite::Sqlite},
     transfer::{Export, SecretFingerprints},
 };
@@ -26,7 +26,7 @@ use crate::{
 const CONFIG: &str = "store.path = \"data/portcullis.db\"\nsecrets.file = \"data/secrets.toml\"\n\
                       listeners = [{ address = \"127.0.0.1:0\" }]\n";
 
-/// A site without a store, with the secrets of another.
+/// Returns a site without a store, which has the secrets of another site.
 fn beside(other: &Site) -> Site {
     let site = Site::uninitialised(CONFIG, free_address());
     fs::create_dir(site.folder.path().join("data")).unwrap();
@@ -60,7 +60,7 @@ async fn a_store_moves_to_another_site_with_its_secrets() {
     assert_eq!(code, Some(0), "{told}");
     let file = from.folder.path().join("all.ndjson");
     let bytes = fs::read(&file).unwrap();
-    assert_eq!(told, format!("exported: {} bytes\n", bytes.len()));
+    assert_eq!(told, format!("exported {} bytes\n", bytes.len()));
     assert_eq!(lines(&bytes).len(), before.entities.len() + 2);
     let (code, text, _) = run(&from, "export");
     assert_eq!((code, text.lines().count()), (Some(0), before.entities.len() + 2));
@@ -71,7 +71,7 @@ async fn a_store_moves_to_another_site_with_its_secrets() {
     let name = file.display();
     let (code, told, _) = run(&to, &format!("import {name} --dry-run"));
     assert_eq!(code, Some(0));
-    assert!(told.starts_with("would be imported: ") && told.ends_with("; nothing was\n"), "{told}");
+    assert!(told.starts_with("would import: ") && told.ends_with("; nothing was changed\n"), "{told}");
     assert_eq!(stored(&to.store()).await.entities, []);
     let (code, told, why) = run(&to, &format!("import {name}"));
     assert_eq!((code, &*told), (Some(0), "imported: caller 3, credential 2, plan 1, tenant 2\n"), "{why}");
@@ -80,7 +80,12 @@ async fn a_store_moves_to_another_site_with_its_secrets() {
 
     let (code, _, why) = run(&to, &format!("import {name}"));
     assert_eq!(code, Some(1));
-    assert!(why.contains("data/portcullis.db: there is something in it already; --add"), "{why}");
+    assert!(
+        why.contains(
+            "data/portcullis.db: the store is not empty; to add the entries of the file, pass --add"
+        ),
+        "{why}"
+    );
     let (code, _, why) = run(&to, &format!("import {name} --add"));
     assert_eq!(code, Some(1));
     assert!(why.contains("all.ndjson: line 2: tenant.id: is taken"), "{why}");
@@ -101,22 +106,22 @@ async fn what_cannot_be_done_is_said_and_ends_with_1() {
         (&site, "export --to all.ndjson", "all.ndjson: entity already exists"),
         (&site, "export --to no/such/folder/all.ndjson", "no/such/folder/all.ndjson: "),
         (&site, "import missing.ndjson", "missing.ndjson: cannot be read: "),
-        (&site, "import all.ndjson --add", "all.ndjson: line 1: is not there to its end"),
+        (&site, "import all.ndjson --add", "all.ndjson: line 1: is incomplete"),
         (
             &apart,
             &format!("import {}", exported.display()),
-            "caller.kind.app.secret: needs another seal key 1 than the one at hand",
+            "caller.kind.app.secret: needs another seal key 1 than this installation has",
         ),
         (&site, "import-keys missing.csv", "missing.csv: cannot be read: "),
         (&site, "import-keys keys.csv", "nothing was imported:\n  line 2: digest: is not 32 bytes"),
         (&site, "import-keys keys.csv", "\n  line 3: tenant: is missing\n  line 3: digest: "),
-        (&site, "import-keys keys.csv --format ndjson", "line 1: is no JSON object"),
-        (&bare, "export", "there is no store data/portcullis.db"),
+        (&site, "import-keys keys.csv --format ndjson", "line 1: is not a JSON object"),
+        (&bare, "export", "store data/portcullis.db does not exist"),
         (&bare, "import-keys keys.csv", "keys.csv: cannot be read"),
         (
             &bare,
             &format!("import {}", exported.display()),
-            "a file is imported with the secrets that it was exported with",
+            "an import needs the secrets file of the installation that exported",
         ),
     ] {
         let (code, _, why) = run(site, words);
@@ -156,24 +161,24 @@ async fn a_running_gateway_takes_the_keys_that_were_imported_beside_it() {
     fs::write(site.folder.path().join("keys.csv"), rows).unwrap();
     let (code, _, why) = run(&site, "import-keys keys.csv");
     assert_eq!(code, Some(1));
-    assert!(why.contains("line 2: caller: is not there"), "{why}");
+    assert!(why.contains("line 2: caller: does not exist"), "{why}");
     let (_, told, _) = run(&site, "import-keys keys.csv --make-callers --dry-run");
-    assert_eq!(told, "would be imported: 1 keys, 1 callers; nothing was\n");
+    assert_eq!(told, "would import: keys 1, callers 1; nothing was changed\n");
     let (code, told, why) = run(&site, "import-keys keys.csv --make-callers");
-    assert_eq!((code, &*told), (Some(0), "imported: 1 keys, 1 callers\n"), "{why}");
+    assert_eq!((code, &*told), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
     let deadline = std::time::Instant::now() + crate::harness::PATIENCE;
     while ask(foreign).await != 200 {
         assert!(std::time::Instant::now() < deadline, "the gateway does not follow");
     }
     assert_eq!(ask(&digest).await, 401);
     assert_eq!(ask(&site.api_key).await, 200);
-    // What goes out while it runs is whole.
+    // An export during the import is complete.
     let (code, text, _) = run(&site, "export");
     assert_eq!(code, Some(0));
     assert!(lines(text.as_bytes()).last().unwrap()["end"]["counts"]["credential"] == 3);
 }
 
-/// Many entities of a site's secrets, as a file.
+/// Returns a file with many entities, sealed with a site's secrets.
 async fn large(site: &Site) -> Vec<u8> {
     let secrets = SecretsFile::load(&secrets_file(site)).unwrap();
     let mut all = vec![Entity::Tenant(portcullis::model::Tenant { revision: 1, ..tenant("t") })];
@@ -198,7 +203,7 @@ async fn large(site: &Site) -> Vec<u8> {
     file
 }
 
-/// Killed with so much of the file read, with or without its end said.
+/// Kills an import after it has received `read` bytes of the file and, if `ends`, the end of its input.
 async fn killed_with(from: &Site, file: &[u8], read: usize, ends: bool) -> usize {
     let to = beside(from);
     let mut child = to.command("import -").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
@@ -221,7 +226,7 @@ async fn an_import_that_is_killed_leaves_nothing_or_all() {
     let from = Site::new(free_address(), "");
     let file = large(&from).await;
     let whole = 1_201;
-    // More than a pipe holds: of what was written, all but that was read.
+    // More than a pipe holds: the rest of the written data was read.
     assert!(file.len() / 4 > 65_536 + 8_192, "{}", file.len());
     for part in 1..=4 {
         assert_eq!(killed_with(&from, &file, file.len() * part / 4, false).await, 0, "part {part}");

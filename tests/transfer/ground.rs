@@ -1,17 +1,17 @@
-//! Registries of either kind, and some of everything to put into them.
+//! Registries of both kinds, and entities to import into them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis::{
+    clock::Clock,
     model::{
         Access, App, Caller, CallerKind, Creator, Credential, CredentialId, CredentialKind, Entity, Limit,
-        Pepper, Peppers, Plan, WindowGuarantee, Role, Scope, Scopes, SealKey, Sealed, Sealer, Secret, SubscriptionStatus,
-        Status, Tenant,
+        Pepper, Peppers, Plan, Role, Scope, Scopes, SealKey, Sealed, Sealer, Secret, Status,
+        SubscriptionStatus, Tenant, WindowGuarantee,
     },
-    clock::Clock,
     registry::{Command, Registry, Snapshot, memory::Memory, sqlite::Sqlite},
-    transfer::{Export, Import, Imported, ImportError, SecretFingerprints},
+    transfer::{Export, Import, ImportError, Imported, SecretFingerprints},
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::records::{actor, clock, gateway, sorted, tenant, the_log_tells_all};
 
-/// A registry, and what it stands on.
+/// A registry with the values that it depends on.
 pub struct Ground {
     pub registry: Arc<dyn Registry>,
     sqlite: Option<(Arc<Sqlite>, TempDir)>,
@@ -36,7 +36,7 @@ impl Ground {
         Self { registry: store.clone(), sqlite: Some((store, folder)) }
     }
 
-    /// One of each.
+    /// Creates a registry of each kind.
     pub async fn each() -> [Self; 2] {
         [Self::memory(), Self::sqlite().await]
     }
@@ -49,7 +49,7 @@ impl Ground {
         each
     }
 
-    /// What must hold at any time.
+    /// Checks the invariants of the registry.
     pub async fn is_sound(&self) {
         the_log_tells_all(&*self.registry).await;
         if let Some((store, _)) = &self.sqlite {
@@ -81,7 +81,7 @@ impl Ground {
         content(&*self.registry).await
     }
 
-    /// It is refused for what is wrong with a line, and nothing of it is there.
+    /// Asserts that a file is rejected with an error in this line, and that nothing of it was imported.
     pub async fn refuses(&self, file: &[u8], line: u64, member: &str, what: &str) {
         let before = self.content().await;
         let refused = self.add(file).await;
@@ -94,7 +94,7 @@ impl Ground {
     }
 }
 
-/// All that a registry holds.
+/// The content of a registry.
 #[derive(Debug, PartialEq)]
 pub struct Content {
     pub seq: u64,
@@ -126,7 +126,7 @@ pub fn secrets() -> SecretFingerprints {
     SecretFingerprints::new(&peppers(), &sealer())
 }
 
-/// Of another time than the registry's.
+/// Returns a time that differs from the registry's clock.
 fn then() -> Timestamp {
     "2020-02-02T02:02:02.000000002Z".parse().unwrap()
 }
@@ -149,7 +149,7 @@ pub fn caller(tenant: &str, id: &str, kind: CallerKind) -> Caller {
     }
 }
 
-/// A key whose text is its id's.
+/// Returns a credential whose key is its id.
 pub fn key(caller: &Caller, id: &str) -> Credential {
     Credential {
         id: id.parse().unwrap(),
@@ -171,7 +171,7 @@ pub fn key(caller: &Caller, id: &str) -> Credential {
     }
 }
 
-/// Some of everything that an entity can be.
+/// Returns entities of all kinds and variants.
 pub fn entities() -> Vec<Entity> {
     let lapsed = Tenant { standing: SubscriptionStatus::Lapsed, max_callers: 1, revision: 4, ..tenant("t") };
     let tenants = [lapsed, gateway("g", "project", "instance"), tenant("administration")];
@@ -265,13 +265,13 @@ pub async fn fill(registry: &dyn Registry) {
     registry.delete_plan(&"free".parse().unwrap(), &actor()).await.unwrap();
 }
 
-/// The lines of a file.
+/// Parses the lines of a file.
 pub fn lines(file: &[u8]) -> Vec<Value> {
     let text = str::from_utf8(file).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A file of these lines whose last says what the others come to.
+/// Returns a file of these lines with a matching trailer.
 pub fn file(mut lines: Vec<Value>) -> Vec<u8> {
     let mut end = lines.pop().unwrap();
     let mut counts = BTreeMap::new();
@@ -287,7 +287,7 @@ pub fn file(mut lines: Vec<Value>) -> Vec<u8> {
     text
 }
 
-/// Lines as they stand in a file.
+/// Serializes lines as in a file.
 pub fn written(lines: &[Value]) -> Vec<u8> {
     lines.iter().flat_map(|line| format!("{line}\n").into_bytes()).collect()
 }

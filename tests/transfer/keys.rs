@@ -1,4 +1,4 @@
-//! Keys that come from other gateways.
+//! Imports of keys from other gateways.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -7,16 +7,16 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use portcullis::{
-    model::{
-        Access, GeneratedKey as Key, Caller, CallerKind, Credential, CredentialKind, Entity, KeyPrefix, Pepper,
-        Peppers, Role, Scope, Scopes, Status, Tenant,
-    },
     clock::{Clock, ManualClock},
     directory::Directory,
+    model::{
+        Access, Caller, CallerKind, Credential, CredentialKind, Entity, GeneratedKey as Key, KeyPrefix,
+        Pepper, Peppers, Role, Scope, Scopes, Status, Tenant,
+    },
     policy::ApiKey,
     registry::{CredentialFilter, NewCaller, Registry, load},
     tower::PortcullisLayer,
-    transfer::{KeyFileFormat, ImportedKeys, KeyImport, LineError, ImportError, KeyRows},
+    transfer::{ImportError, ImportedKeys, KeyFileFormat, KeyImport, KeyRows, LineError},
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -31,7 +31,7 @@ fn sha256(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
-/// Two tenants, with a caller each, one of them on a plan.
+/// Creates two tenants with a caller each, one of which has a plan.
 async fn prepare(registry: &dyn Registry) -> [Caller; 2] {
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     for id in ["acme", "other"] {
@@ -48,7 +48,7 @@ async fn import(ground: &Ground, text: &str, form: KeyFileFormat) -> Result<Impo
     KeyImport::new(rows, &peppers()).create_callers(true).run(&*ground.registry, &actor()).await
 }
 
-/// All credentials, by their names.
+/// Returns all credentials, ordered by name.
 async fn stored(ground: &Ground) -> Vec<Credential> {
     let all = CredentialFilter { limit: 9, ..CredentialFilter::default() };
     let mut stored = ground.registry.credentials(&all).await.unwrap();
@@ -56,7 +56,7 @@ async fn stored(ground: &Ground) -> Vec<Credential> {
     stored
 }
 
-/// What the Tower stack answers to a key: who it is, or the status.
+/// Returns the response of the Tower stack to a key: the caller, or the status.
 async fn presented(ground: &Ground, key: &str) -> Result<String, u16> {
     let directory = Arc::new(Directory::new(peppers()));
     load(&*ground.registry, &directory).await.unwrap();
@@ -78,7 +78,7 @@ async fn presented(ground: &Ground, key: &str) -> Result<String, u16> {
 
 #[tokio::test]
 async fn a_digest_admits_the_key_it_is_of_and_nothing_else() {
-    // Every byte of one digest is a character that a field may hold.
+    // Every byte of one digest is a character that is allowed in a header.
     let texts = ["k-0001-from-elsewhere", "k-0002-from-elsewhere", "k-0003-from-elsewhere", "sk_live/4+5=="];
     let digests = [
         hex(&sha256(texts[0])),
@@ -116,7 +116,7 @@ async fn a_digest_admits_the_key_it_is_of_and_nothing_else() {
             assert_eq!(credential.kind, CredentialKind::Sha256Key);
             let kept = String::from(credential.digest);
             assert_eq!(presented(&ground, &kept).await, Err(401));
-            // The store alone does not tell which key it is: neither it nor its SHA-256 is there.
+            // The store alone does not reveal the key: it contains neither the key nor its SHA-256.
             let record = serde_json::to_string(credential).unwrap();
             assert!(texts.iter().all(|text| !record.contains(text) && !record.contains(&hex(&sha256(text)))));
         }
@@ -153,7 +153,10 @@ async fn a_row_makes_what_it_says() {
         prepare(&*ground.registry).await;
         let made = import(&ground, &row.to_string(), KeyFileFormat::Ndjson).await.unwrap();
         assert_eq!(made, ImportedKeys { keys: 1, callers: 1 });
-        assert_eq!(import(&ground, &csv, KeyFileFormat::Csv).await.unwrap(), ImportedKeys { keys: 1, callers: 0 });
+        assert_eq!(
+            import(&ground, &csv, KeyFileFormat::Csv).await.unwrap(),
+            ImportedKeys { keys: 1, callers: 0 }
+        );
         let caller = ground.registry.caller(&"acme".parse().unwrap(), &"new".parse().unwrap()).await.unwrap();
         assert_eq!(
             (&*caller.name, &caller.kind, caller.revision),
@@ -194,8 +197,8 @@ fn a_row_that_is_wrong_is_told_by_line_and_member_and_not_quoted() {
     let text = json!("hunter2 hunter2 ");
     for (row, told_as) in [
         (row(&[("tenant", json!(""))]), "tenant: is missing"),
-        (row(&[("tenant", json!("a b"))]), "tenant: is no id: 1 to 64 characters of A-Z a-z 0-9 - _ ."),
-        (row(&[("caller", json!(7))]), "caller: is no text"),
+        (row(&[("tenant", json!("a b"))]), "tenant: must be 1 to 64 characters of A-Z a-z 0-9 - _ ."),
+        (row(&[("caller", json!(7))]), "caller: is not a string"),
         (row(&[("name", json!(null))]), "name: is missing"),
         (
             row(&[("name", json!("a\u{202e}"))]),
@@ -206,53 +209,53 @@ fn a_row_that_is_wrong_is_told_by_line_and_member_and_not_quoted() {
             row(&[("name", json!("x".repeat(256)))]),
             "name: is longer than 255 characters, or has an invisible one",
         ),
-        (row(&[("digest", json!(null))]), "digest: is missing, and so is key"),
+        (row(&[("digest", json!(null))]), "digest: is missing: give digest or key"),
         (row(&[("digest", text.clone())]), "digest: is not 32 bytes in hexadecimal digits or Base64"),
         (row(&[("digest", json!("aGVsbG8="))]), "digest: is not 32 bytes in hexadecimal digits or Base64"),
-        (row(&[("key", json!("0123456789abcdef"))]), "key: stands beside digest"),
+        (row(&[("key", json!("0123456789abcdef"))]), "key: must not be given beside digest"),
         (
             row(&[("digest", json!(null)), ("key", json!("0123456789abcde"))]),
-            "key: is not 16 to 1024 visible characters of ASCII",
+            "key: must be 16 to 1024 visible ASCII characters",
         ),
         (
             row(&[("digest", json!(null)), ("key", text.clone())]),
-            "key: is not 16 to 1024 visible characters of ASCII",
+            "key: must be 16 to 1024 visible ASCII characters",
         ),
         (
             row(&[("digest", json!(null)), ("key", json!("k".repeat(1_025)))]),
-            "key: is not 16 to 1024 visible characters of ASCII",
+            "key: must be 16 to 1024 visible ASCII characters",
         ),
         (row(&[("hint", json!("x"))]), "hint: is the key itself"),
         (row(&[("name", json!("x"))]), "name: is the key itself"),
-        (row(&[("status", text.clone())]), "status: is neither enabled nor disabled"),
-        (row(&[("not_after", text.clone())]), "not_after: is no RFC 3339 time"),
-        (row(&[("plan", text.clone())]), "plan: is no id: 1 to 64 characters of A-Z a-z 0-9 - _ ."),
+        (row(&[("status", text.clone())]), "status: must be enabled or disabled"),
+        (row(&[("not_after", text.clone())]), "not_after: must be in RFC 3339"),
+        (row(&[("plan", text.clone())]), "plan: must be 1 to 64 characters of A-Z a-z 0-9 - _ ."),
         (
             row(&[("scopes", json!("orders:hunter2"))]),
-            "scopes: are neither all nor a list of resources with read or write",
+            "scopes: must be all, or a list of resources with read or write access",
         ),
         (
             row(&[("scopes", json!(" "))]),
-            "scopes: are neither all nor a list of resources with read or write",
+            "scopes: must be all, or a list of resources with read or write access",
         ),
         (
             row(&[("scopes", json!([{ "resource": "A", "access": "read" }]))]),
-            "scopes: are neither all nor a list of resources with read or write",
+            "scopes: must be all, or a list of resources with read or write access",
         ),
         (
             row(&[("scopes", json!([{ "resource": "a", "access": "read", "targets": [] }]))]),
-            "scopes: are neither all nor a list of resources with read or write",
+            "scopes: must be all, or a list of resources with read or write access",
         ),
-        (row(&[("robot", json!(1))]), "has a member \"robot\", which is not known"),
-        (format!("{},\"name\":\"m\"}}", row(&[]).trim_end_matches('}')), "name: stands more than once"),
-        ("[]".into(), "is no JSON object"),
-        ("{".into(), "is no JSON object"),
+        (row(&[("robot", json!(1))]), "has the unknown member \"robot\""),
+        (format!("{},\"name\":\"m\"}}", row(&[]).trim_end_matches('}')), "name: is repeated"),
+        ("[]".into(), "is not a JSON object"),
+        ("{".into(), "is not a JSON object"),
     ] {
         let found = told(KeyRows::read(format!("\n{row}\n").as_bytes(), KeyFileFormat::Ndjson).unwrap_err());
         assert_eq!(found, [format!("line 2: {told_as}")], "{row}");
         assert!(!found[0].contains("hunter2"));
     }
-    // All that is wrong at once, of all rows.
+    // All errors of all rows are reported at once.
     let two =
         format!("{}\n{}\n", row(&[("tenant", json!("a b")), ("status", json!("x"))]), row(&[("plan", text)]));
     assert_eq!(told(KeyRows::read(two.as_bytes(), KeyFileFormat::Ndjson).unwrap_err()).len(), 3);
@@ -262,18 +265,18 @@ fn a_row_that_is_wrong_is_told_by_line_and_member_and_not_quoted() {
 fn rows_of_csv_have_the_fields_of_their_header() {
     let digest = hex(&sha256("x"));
     for (text, told_as) in [
-        (format!("tenant,caller,name,digest\nt,c,n,{digest},x\n"), "line 2: has 5 fields, and the header 4"),
+        (format!("tenant,caller,name,digest\nt,c,n,{digest},x\n"), "line 2: has 5 fields, but the header 4"),
         (
             format!("tenant,caller,name,hunter2\nt,c,n,{digest}\n"),
-            "line 1: field 4 of the header names no member that is known",
+            "line 1: field 4 of the header is not a known member",
         ),
         (
             format!("tenant,tenant,name,digest\nt,c,n,{digest}\n"),
-            "line 1: field 2 of the header names a member once more",
+            "line 1: field 2 of the header repeats a member",
         ),
         (
             format!("tenant,caller,name,digest\nt,c,\"n,{digest}\n"),
-            "line 2: a quote is opened and not closed",
+            "line 2: a quoted field has no closing quote",
         ),
         (
             format!("tenant,caller,name\nt,c,\"a\nb\"\nt,c,n\n{digest}"),
@@ -286,7 +289,7 @@ fn rows_of_csv_have_the_fields_of_their_header() {
     let whole = format!("\u{FEFF}tenant,caller,name,digest\n\nt,c,n,{digest}");
     assert_eq!(KeyRows::read(whole.as_bytes(), KeyFileFormat::Csv).unwrap().len(), 1);
     assert!(KeyRows::read(b"", KeyFileFormat::Csv).unwrap().is_empty());
-    assert_eq!(told(KeyRows::read(b"a\n\xFF", KeyFileFormat::Csv).unwrap_err()), ["line 2: is no UTF-8"]);
+    assert_eq!(told(KeyRows::read(b"a\n\xFF", KeyFileFormat::Csv).unwrap_err()), ["line 2: is not UTF-8"]);
 }
 
 #[test]
@@ -297,11 +300,14 @@ fn there_are_no_more_rows_and_no_more_mistakes_than_may_be() {
     assert_eq!(KeyRows::read(text.as_bytes(), KeyFileFormat::Csv).unwrap().len(), 100_000);
     text += &row(100_000);
     let found = told(KeyRows::read(text.as_bytes(), KeyFileFormat::Csv).unwrap_err());
-    assert_eq!(found, ["line 100002: is one of more than 100000 rows"]);
+    assert_eq!(found, ["line 100002: there are more than 100000 rows"]);
     let wrong = "x\n".repeat(100_000);
     assert_eq!(told(KeyRows::read(wrong.as_bytes(), KeyFileFormat::Ndjson).unwrap_err()).len(), 100);
     let long = vec![b'\n'; (64 << 20) + 1];
-    assert!(told(KeyRows::read(&long, KeyFileFormat::Ndjson).unwrap_err())[0].contains("more than 67108864 bytes"));
+    assert!(
+        told(KeyRows::read(&long, KeyFileFormat::Ndjson).unwrap_err())[0]
+            .contains("more than 67108864 bytes")
+    );
 }
 
 fn rows(rows: &[(&str, &str, &str, &str)]) -> String {
@@ -319,7 +325,7 @@ async fn what_does_not_fit_is_told_by_line_and_member_and_nothing_is_made() {
             let new = NewCaller { id: id.parse().unwrap(), kind, ..client("acme", id) };
             ground.registry.create_caller(new, &actor()).await.unwrap();
         }
-        // By an older pepper, and in clear of our own form.
+        // A key that was digested with an older pepper, and a key in clear in the format of this gateway.
         let old = peppers().all().last().unwrap().clone();
         let mut kept = key(&ours, "kept");
         (kept.kind, kept.pepper) = (CredentialKind::Sha256Key, old.version());
@@ -346,22 +352,22 @@ async fn what_does_not_fit_is_told_by_line_and_member_and_nothing_is_made() {
         assert_eq!(
             found,
             [
-                "line 3: digest: is that of line 2",
-                "line 4: tenant: is not there",
-                "line 5: caller: is another tenant's",
-                "line 6: caller: is an operator or administrator: their keys are made here",
-                "line 7: caller: is an operator or administrator: their keys are made here",
-                "line 8: digest: is that of a credential that is there",
-                "line 9: plan: is not that of the caller, who is there",
-                "line 10: plan: is not there",
+                "line 3: digest: duplicates line 2",
+                "line 4: tenant: does not exist",
+                "line 5: caller: belongs to another tenant",
+                "line 6: caller: is an operator or administrator: create its keys here",
+                "line 7: caller: is an operator or administrator: create its keys here",
+                "line 8: digest: belongs to an existing credential",
+                "line 9: plan: differs from the plan of the existing caller",
+                "line 10: plan: does not exist",
                 "line 15: caller: the tenant has as many callers of this kind as its max_callers allows: raise max_callers, or import fewer",
             ]
         );
         assert_eq!(ground.content().await, before);
-        // Nor are callers made by whom it was not asked.
+        // Callers are created only on request.
         let rows = KeyRows::read(rows(&[("acme", "one", "h", "")]).as_bytes(), KeyFileFormat::Csv).unwrap();
         let refused = KeyImport::new(rows, &peppers()).run(&*ground.registry, &actor()).await;
-        assert_eq!(told(refused.unwrap_err()), ["line 2: caller: is not there"]);
+        assert_eq!(told(refused.unwrap_err()), ["line 2: caller: does not exist"]);
         assert_eq!(ground.content().await, before);
     }
 }
@@ -375,11 +381,11 @@ async fn one_key_in_clear_and_as_its_digest_is_one_key() {
         prepare(&*ground.registry).await;
         assert_eq!(
             told(import(&ground, &both, KeyFileFormat::Csv).await.unwrap_err()),
-            ["line 3: key: is that of line 2"]
+            ["line 3: key: duplicates line 2"]
         );
         import(&ground, &rows(&[("acme", "billing", key.expose(), "")]), KeyFileFormat::Csv).await.unwrap();
         let found = told(import(&ground, &clear, KeyFileFormat::Csv).await.unwrap_err());
-        assert_eq!(found, ["line 2: key: is that of a credential that is there"]);
+        assert_eq!(found, ["line 2: key: belongs to an existing credential"]);
     }
 }
 

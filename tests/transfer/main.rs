@@ -1,4 +1,4 @@
-//! Everything in a registry as one file and back, and keys that come from other gateways.
+//! Export and import of a whole registry, and imports of keys from other gateways.
 
 mod commands;
 mod ground;

@@ -1,11 +1,11 @@
-//! What is no whole file of ours leaves nothing behind.
+//! A file that is not a complete export changes nothing.
 
 use portcullis::transfer::ImportError;
 use serde_json::{Value, json};
 
 use crate::ground::{Ground, file, lines, written};
 
-/// A file, and the lines of each kind in it.
+/// A file with its lines.
 struct Sample {
     text: Vec<u8>,
     lines: Vec<Value>,
@@ -21,12 +21,12 @@ impl Sample {
         String::from_utf8(self.text.clone()).unwrap()
     }
 
-    /// Where the line of a kind with this id stands, from 0.
+    /// Returns the index of the line of an entity.
     fn at(&self, kind: &str, id: &str) -> usize {
         self.lines.iter().position(|line| line[kind]["id"] == id).unwrap()
     }
 
-    /// Sealed anew after an edit.
+    /// Returns the file after an edit, with a matching trailer.
     fn with(&self, edit: impl FnOnce(&mut Vec<Value>)) -> Vec<u8> {
         let mut lines = self.lines.clone();
         edit(&mut lines);
@@ -44,7 +44,7 @@ async fn a_file_that_was_cut_off_anywhere_is_refused() {
             let line = cut.split(|byte| *byte == b'\n').count() as u64;
             to.refuses(cut, line, "", "was cut off").await;
         }
-        // At the end of a line too: what is missing is what proves that nothing is.
+        // Cut off at a line end, too: only the trailer proves that the file is complete.
         let mut text = sample.text.clone();
         text.pop();
         let end = text.iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
@@ -80,16 +80,16 @@ async fn a_first_line_of_another_kind_or_version_is_refused() {
     let head = |edit: fn(&mut Value)| sample.with(|all| edit(&mut all[0]["head"]));
     for to in Ground::each().await {
         for (text, member, what) in [
-            (head(|it| it["version"] = 2.into()), "head.version", "another version of the format"),
-            // What else is different in a later version is not looked at.
+            (head(|it| it["version"] = 2.into()), "head.version", "another format version"),
+            // Other differences of a later version are not considered.
             (
                 head(|it| *it = json!({ "format": it["format"], "version": 2 })),
                 "head.version",
-                "another version",
+                "another format version",
             ),
             (head(|it| it["format"] = "csv".into()), "", "not the first line"),
-            (head(|it| it["later"] = 1.into()), "head.later", "is not what stands there"),
-            (head(|it| it["seq"] = "x".into()), "head.seq", "is not what stands there"),
+            (head(|it| it["later"] = 1.into()), "head.later", "is invalid or unknown"),
+            (head(|it| it["seq"] = "x".into()), "head.seq", "is invalid or unknown"),
             (sample.with(|all| drop(all.remove(0))), "", "not the first line"),
             (b"tenant,caller,name\n".to_vec(), "", "not the first line"),
         ] {
@@ -112,12 +112,12 @@ async fn lines_that_are_none_or_not_in_their_place_are_refused() {
         for (text, line, member, what) in [
             (sample.with(|all| all.insert(1, all[0].clone())), 2, "", "does not know"),
             (sample.with(|all| all[1] = json!({ "robot": {} })), 2, "", "does not know"),
-            (sample.with(|all| all[1] = json!([])), 2, "", "no line of such a file"),
-            (moved(1, 4), 5, "tenant", "stands behind"),
-            (moved(sample.at("credential", "scoped"), used), used as u64 + 1, "credential", "stands behind"),
-            (moved(used, 2), 3, "use.credential", "is not there"),
-            ([&*sample.text, b"\n"].concat(), used as u64 + 3, "", "behind the last line"),
-            (sample.text.repeat(2), used as u64 + 3, "", "behind the last line"),
+            (sample.with(|all| all[1] = json!([])), 2, "", "not a line of an export"),
+            (moved(1, 4), 5, "tenant", "come before"),
+            (moved(sample.at("credential", "scoped"), used), used as u64 + 1, "credential", "come before"),
+            (moved(used, 2), 3, "use.credential", "does not exist"),
+            ([&*sample.text, b"\n"].concat(), used as u64 + 3, "", "follows the last line"),
+            (sample.text.repeat(2), used as u64 + 3, "", "follows the last line"),
         ] {
             to.refuses(&text, line, member, what).await;
         }
@@ -143,14 +143,14 @@ async fn a_last_line_that_is_not_what_the_others_come_to_is_refused() {
             (end(|it| it["seal_keys"] = json!([])), "end.seal_keys"),
             (end(|it| it["sha256"] = "0".repeat(64).into()), "end.sha256"),
             (end(|it| it["sha256"] = it["sha256"].as_str().unwrap().to_uppercase().into()), "end.sha256"),
-            // Of lines before it, which fit together all the same.
+            // The lines are altered consistently, so that only the trailer detects it.
             (sample.text().replacen("\"seq\":", "\"seq\":1", 1).into_bytes(), "end.sha256"),
             (sample.text().replacen("stocktaking", "something else", 1).into_bytes(), "end.sha256"),
             (sample.text().replacen("{\"end\":{", "{\"end\": {", 1).into_bytes(), "end"),
         ] {
-            to.refuses(&text, last as u64 + 1, member, "is not what the lines before it come to").await;
+            to.refuses(&text, last as u64 + 1, member, "does not match the lines before it").await;
         }
-        to.refuses(&end(|it| it["later"] = 1.into()), last as u64 + 1, "end.later", "is not what").await;
+        to.refuses(&end(|it| it["later"] = 1.into()), last as u64 + 1, "end.later", "is invalid").await;
     }
 }
 
@@ -189,14 +189,14 @@ async fn what_names_nothing_or_cannot_be_is_named_and_not_quoted() {
     let sample = Sample::new().await;
     for to in Ground::each().await {
         for (kind, id, member, value, what) in [
-            ("caller", "client", "tenant", json!("nowhere"), "is not there"),
-            ("caller", "client", "plan", json!("none"), "is not there"),
-            ("credential", "plain", "caller", json!("nobody"), "is not there"),
-            ("tenant", "t", "revision", json!(0), "cannot be"),
-            ("credential", "plain", "revision", json!(u64::MAX), "cannot be"),
-            ("credential", "plain", "digest", json!("hunter2"), "is not what stands there"),
-            ("credential", "plain", "status", json!("hunter2"), "is not what stands there"),
-            ("tenant", "t", "max_callers", json!(-1), "is not what stands there"),
+            ("caller", "client", "tenant", json!("nowhere"), "does not exist"),
+            ("caller", "client", "plan", json!("none"), "does not exist"),
+            ("credential", "plain", "caller", json!("nobody"), "does not exist"),
+            ("tenant", "t", "revision", json!(0), "has an impossible value"),
+            ("credential", "plain", "revision", json!(u64::MAX), "has an impossible value"),
+            ("credential", "plain", "digest", json!("hunter2"), "is invalid or unknown"),
+            ("credential", "plain", "status", json!("hunter2"), "is invalid or unknown"),
+            ("tenant", "t", "max_callers", json!(-1), "is invalid or unknown"),
             ("tenant", "t", "later", json!("hunter2"), "is not known to this version"),
             ("credential", "plain", "later", json!(null), "is not known to this version"),
         ] {
@@ -204,13 +204,13 @@ async fn what_names_nothing_or_cannot_be_is_named_and_not_quoted() {
             let text = sample.with(|all| all[at][kind][member] = value);
             to.refuses(&text, at as u64 + 1, &format!("{kind}.{member}"), what).await;
         }
-        // On the other side of its caller's wall.
+        // The caller belongs to another tenant.
         let at = sample.at("credential", "plain");
         let text = sample.with(|all| all[at]["credential"]["tenant"] = "g".into());
-        to.refuses(&text, at as u64 + 1, "credential.caller", "is not there").await;
+        to.refuses(&text, at as u64 + 1, "credential.caller", "does not exist").await;
         let used = sample.lines.len() - 2;
         let text = sample.with(|all| all[used]["use"]["credential"] = "nobody".into());
-        to.refuses(&text, used as u64 + 1, "use.credential", "is not there").await;
+        to.refuses(&text, used as u64 + 1, "use.credential", "does not exist").await;
     }
 }
 
@@ -221,5 +221,5 @@ async fn a_line_without_end_is_not_read_for_ever() {
     let head = sample.text.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     let mut text = sample.text[..head].to_vec();
     text.extend(std::iter::repeat_n(b'x', 17 << 20));
-    memory.refuses(&text, 2, "", "longer than a line may be").await;
+    memory.refuses(&text, 2, "", "exceeds the maximum length").await;
 }

@@ -1,4 +1,4 @@
-//! The commands on gateways that run, by their admin API.
+//! The commands on running gateways, through the admin API.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use crate::{
     records::{actor, tenant},
 };
 
-/// A gateway that runs, and how it is asked.
+/// A running gateway with its admin API.
 struct Served {
     site: Site,
     admin: SocketAddr,
@@ -29,14 +29,14 @@ struct Served {
 }
 
 impl Served {
-    /// With what `init` makes where nothing is.
+    /// Starts a gateway with the data that `init` creates.
     fn demo() -> Self {
         let (mut site, admin) = (Site::new(free_address(), ""), free_address());
         site.rewrite(|text| format!("{text}\n[admin]\nlisten = \"{admin}\"\n"));
         Self::start(site, admin)
     }
 
-    /// With one tenant and an administrator, and the secrets of another.
+    /// Starts a gateway with one tenant and an administrator, which has the secrets of another site.
     async fn beside(other: &Site) -> Self {
         let (address, admin) = (free_address(), free_address());
         let text = format!(
@@ -73,7 +73,7 @@ impl Served {
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     }
 
-    /// What the store holds, in lines, but for the first and the last.
+    /// Returns the lines of an export of the store without the first and the last.
     fn lines(&self) -> Vec<String> {
         let (code, text, why) = self.run("export");
         assert_eq!(code, Some(0), "{why}");
@@ -89,16 +89,16 @@ async fn a_gateway_that_runs_moves_to_another_one_that_runs() {
     let file = from.site.folder.path().join("all.ndjson");
     let (code, _, told) = from.run("export --to all.ndjson");
     assert_eq!(code, Some(0), "{told}");
-    assert_eq!(told, format!("exported: {} bytes\n", fs::read(&file).unwrap().len()));
+    assert_eq!(told, format!("exported {} bytes\n", fs::read(&file).unwrap().len()));
 
     let (own, name) = (to.lines(), file.display());
     let (code, told, why) = to.run(&format!("import {name} --dry-run"));
     assert_eq!(code, Some(0), "{why}");
-    assert!(told.starts_with("would be imported: caller 4, credential 3, "), "{told}");
+    assert!(told.starts_with("would import: caller 4, credential 3, "), "{told}");
     assert_eq!(to.lines(), own);
     let (code, told, why) = to.run(&format!("import {name}"));
     assert_eq!(code, Some(0), "{why}");
-    assert!(told.ends_with("; 3 lines of administrators were left out\n"), "{told}");
+    assert!(told.ends_with("; skipped 3 lines about administrators\n"), "{told}");
     let theirs = from.lines().into_iter().filter(|line| !line.contains("\"administration\""));
     let (mut expected, mut found) = (own.into_iter().chain(theirs).collect::<Vec<_>>(), to.lines());
     expected.sort_unstable();
@@ -111,9 +111,9 @@ async fn a_gateway_that_runs_moves_to_another_one_that_runs() {
     let digest = hex(&Sha256::digest("old key"));
     fs::write(&keys, format!("tenant,caller,name,digest\nown,new,old,{digest}\n")).unwrap();
     let (code, _, why) = to.run("import-keys keys.csv");
-    assert!(code == Some(3) && why.contains("line 2: #/caller: is not there"), "{code:?} {why}");
+    assert!(code == Some(3) && why.contains("line 2: #/caller: does not exist"), "{code:?} {why}");
     let (code, told, why) = to.run("import-keys keys.csv --make-callers");
-    assert_eq!((code, &*told), (Some(0), "imported: 1 keys, 1 callers\n"), "{why}");
+    assert_eq!((code, &*told), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
     assert!(to.lines().iter().any(|line| line.contains("\"sha256_key\"")));
     let verified = to.site.command("audit verify").output().unwrap();
     assert!(verified.status.success());
@@ -159,7 +159,7 @@ fn what_a_gateway_refuses_ends_with_3_and_leaves_no_file() {
     assert!(code == Some(3) && why.contains("401 Unauthorized"), "{why}");
     fs::write(served.site.folder.path().join("large.ndjson"), "x".repeat(32 << 20)).unwrap();
     let (code, _, why) = served.run_with("import large.ndjson", "pca_nobody");
-    // Whether the answer is heard or the closing first is nobody's to say.
+    // The client may read the response or notice the closed connection first.
     assert!(matches!(code, Some(1 | 3)), "{why}");
     let (code, _, why) = served.run("import large.ndjson");
     assert!(code == Some(3) && why.contains("line 1: "), "{why}");
@@ -168,7 +168,7 @@ fn what_a_gateway_refuses_ends_with_3_and_leaves_no_file() {
     assert_eq!(output.status.code(), Some(1));
     assert!(!file.exists() && !file.with_extension("ndjson.draft").exists());
     assert_eq!(fs::read_dir(served.site.store().parent().unwrap()).unwrap().count(), {
-        // The store, its two files beside it, and the secrets: nothing of what was taken in.
+        // The store, its two files beside it, and the secrets: no part of the uploaded file remains.
         4
     });
 }

@@ -1,9 +1,9 @@
-//! What goes out comes back.
+//! An export that is imported yields the same content.
 
 use jiff::Timestamp;
 use portcullis::{
-    model::{CredentialKind, Entity, ChangeKind},
     directory::Directory,
+    model::{ChangeKind, CredentialKind, Entity},
     registry::load,
     transfer::{Import, ImportError, SecretFingerprints},
 };
@@ -27,7 +27,7 @@ async fn what_goes_out_of_any_registry_comes_back_in_any() {
             assert_eq!(imported.seq, content.seq);
             assert_eq!(imported.counts.values().sum::<u64>(), 22 + 2, "{imported:?}");
             to.is_sound().await;
-            // Whoever follows the log hears of all of it, and of who it was.
+            // The change log contains all entities and the actor of the import.
             let log = log(&*to.registry).await;
             assert_eq!(log.len(), entities.len());
             assert!(log.iter().all(|change| change.verb == ChangeKind::Created && change.actor == actor()));
@@ -92,7 +92,7 @@ async fn a_file_says_what_it_is_and_what_it_needs() {
                 "tenant": 3, "plan": 1, "caller": 5, "credential": 8, "lock": 2, "grant": 1, "quota": 1, "throttle": 1, "use": 2
             })
         );
-        // No secret stands there: neither a key, nor what is sealed, nor what seals.
+        // The file contains no secret: neither a key, nor a sealed text in clear, nor a sealing key.
         let text = String::from_utf8(text).unwrap();
         for secret in ["the app's secret", "the code", &"02".repeat(32), &"05".repeat(32)] {
             assert!(!text.contains(secret), "{secret}");
@@ -163,7 +163,7 @@ async fn a_registry_with_something_in_it_takes_more_when_it_is_told_to() {
         to.add(&file).await.unwrap();
         assert_eq!(to.content().await.entities.len(), 22 + 1);
         to.is_sound().await;
-        // Once more, and what is first in the way is named.
+        // The second import reports the first conflict.
         to.refuses(&file, 2, "tenant.id", "is taken").await;
     }
 }
@@ -204,7 +204,7 @@ async fn a_file_is_refused_where_the_secrets_at_hand_are_not_its_own() {
                 but(|it| it.peppers.retain(|one| one.version != 1)),
                 at("credential", "pepper", 1),
                 "credential.pepper",
-                "pepper 1, which is not at hand",
+                "pepper 1, which is missing here",
             ),
             (
                 but(|it| it.peppers[0].check = "0".repeat(16)),
@@ -216,7 +216,7 @@ async fn a_file_is_refused_where_the_secrets_at_hand_are_not_its_own() {
                 but(|it| it.seal_keys.retain(|one| one.version != 5)),
                 app + 1,
                 "caller.kind.app.secret",
-                "seal key 5, which is not at hand",
+                "seal key 5, which is missing here",
             ),
             (
                 but(|it| it.seal_keys[0].check.clear()),
@@ -224,7 +224,7 @@ async fn a_file_is_refused_where_the_secrets_at_hand_are_not_its_own() {
                 "caller.kind.app.secret",
                 "another seal key 5 than",
             ),
-            (SecretFingerprints::default(), app + 1, "caller.kind.app.secret", "not at hand"),
+            (SecretFingerprints::default(), app + 1, "caller.kind.app.secret", "which is missing here"),
         ] {
             let refused = Import::new(&mut &*text, secrets).run(&*to.registry, &actor()).await;
             let Err(ImportError::Mistakes(mistakes)) = refused else { panic!("{refused:?}") };
@@ -232,13 +232,13 @@ async fn a_file_is_refused_where_the_secrets_at_hand_are_not_its_own() {
             assert!(mistakes[0].what.contains(what), "{mistakes:?}");
             assert_eq!(to.content().await, before);
         }
-        // What it does not need may be missing, or another: seal key 4.
+        // A secret that the file does not need may be missing or different: seal key 4.
         let enough = but(|it| it.seal_keys.truncate(1));
         Import::new(&mut &*text, enough).run(&*to.registry, &actor()).await.unwrap();
     }
 }
 
-/// As a version before would have written it: what it did not know is as if it were not there.
+/// A file of an earlier version: members that it did not know are treated as missing.
 #[tokio::test]
 async fn a_member_that_is_younger_than_the_file_is_not_missed() {
     let [from, to] = Ground::filled().await;
@@ -251,7 +251,7 @@ async fn a_member_that_is_younger_than_the_file_is_not_missed() {
             }
         }
     }
-    // Nothing but keys is left.
+    // Without `kind`, all credentials are keys, so that only the app secret needs a seal key.
     lines.last_mut().unwrap()["end"]["seal_keys"] = json!([5]);
     for to in Ground::each().await {
         to.import(&file(lines.clone())).await.unwrap();

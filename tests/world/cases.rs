@@ -1,18 +1,18 @@
-//! Decisions to be measured: every bar, and the whole chain, admitting and refusing.
+//! Decisions for benchmarks: every policy, and the whole chain, admitting and denying.
 
 use std::time::Duration;
 
 use http::{Request, request::Parts};
 use portcullis::{
     Admission, Denial, Head, Policy, Stop,
-    model::{Access, CallerId, LockedRequests, PlanId, Scope, Scopes},
     clock::Moment,
-    policy::{self, Accept, ApiKey, ContentType, RequireUnlocked, RateLimit, StrictHttp},
+    model::{Access, CallerId, LockedRequests, PlanId, Scope, Scopes},
+    policy::{self, Accept, ApiKey, ContentType, RateLimit, RequireUnlocked, StrictHttp},
 };
 
 use super::World;
 
-/// What four bars and the scope are made of, in the documented order.
+/// The chain of policies to measure, in the documented order.
 pub type Chain = (ContentType, Accept, ApiKey, policy::RequireScope, RequireUnlocked, RateLimit);
 
 pub fn chain(world: &World) -> Chain {
@@ -27,12 +27,12 @@ pub fn chain(world: &World) -> Chain {
     )
 }
 
-/// A plan of two limits that no measurement uses up.
+/// Stores a plan of two limits that no benchmark exhausts.
 pub fn ample(world: &World) -> PlanId {
     world.plan("ample", &[("second", u32::MAX, 1), ("minute", u32::MAX, 60)])
 }
 
-/// A key of a caller that may write orders and read bills.
+/// Creates a key of a caller with write access to orders and read access to bills.
 pub fn key_on(world: &World, plan: &PlanId) -> String {
     let caller = world.caller(|caller| caller.plan = Some(plan.clone()));
     scoped_key(world, &caller)
@@ -44,7 +44,7 @@ pub fn scoped_key(world: &World, caller: &CallerId) -> String {
     world.key_of(caller, |key| key.scopes = Scopes::Listed(scopes))
 }
 
-/// A request like those of API clients: a dozen fields, the key among them.
+/// Returns a typical request of an API client: a dozen headers, including the key.
 pub fn request(method: &str, key: &str, fields: &[(&str, &str)]) -> Parts {
     let mut request = Request::builder().method(method).uri("/orders/7/lines?page=2");
     let usual = [
@@ -63,7 +63,7 @@ pub fn request(method: &str, key: &str, fields: &[(&str, &str)]) -> Parts {
     request.body(()).expect("a valid request").into_parts().0
 }
 
-/// One decision.
+/// A decision to measure.
 pub struct Case {
     pub name: &'static str,
     pub admits: bool,
@@ -74,7 +74,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// An admission to decide with: empty, or with a caller for bars that need one.
+    /// Returns an admission to decide with: empty, or with a caller for policies that need one.
     pub fn admission(&self) -> Admission {
         self.recognised.clone()
     }
@@ -83,7 +83,7 @@ impl Case {
         &self.request
     }
 
-    /// Decides, and keeps what was taken, as a face does.
+    /// Decides and commits the permits, like a face.
     pub fn decide(&self, admission: &mut Admission, now: Moment) -> Result<(), Denial> {
         decide(&*self.policy, &self.request, self.content, admission, now)
     }
@@ -110,7 +110,7 @@ const BROWSER: (&str, &str) =
     ("accept", "text/html, application/xhtml+xml, application/xml;q=0.9, image/avif, */*;q=0.8");
 const IMAGE: (&str, &str) = ("accept", "image/png");
 
-/// All cases; `quiet` holds no lock, `busy` a thousand on other paths and one on `/orders/7`.
+/// Returns all cases. `quiet` has no lock; `busy` has a thousand on other paths and one on `/orders/7`.
 pub fn cases(quiet: &World, busy: &World, now: Moment) -> Vec<Case> {
     for other in 0..1_000 {
         busy.lock_path(&format!("/bills/{other}"), LockedRequests::All, Duration::from_secs(3_600));
@@ -183,7 +183,7 @@ pub fn cases(quiet: &World, busy: &World, now: Moment) -> Vec<Case> {
         case("whole chain: 401", false, &whole, request("GET", &unknown, &[JSON])),
         case("whole chain: 429", false, &whole, request("GET", &spent, &[JSON])),
     ];
-    // The first request of a day is admitted; from then on the plan is used up.
+    // The first request of a day is admitted; afterwards the plan is exhausted.
     let mut first = recognise(quiet, &spent);
     let parts = request("GET", &spent, &[]);
     decide(&RateLimit::new(), &parts, false, &mut first, now).expect("the first request of a plan");

@@ -1,5 +1,5 @@
-//! A small world for tests and benches, through the public API only: one tenant, callers with keys, plans
-//! and locks, put into a directory as its registry would, and a clock that stands still.
+//! A small fixture for tests and benchmarks, which uses only the public API: one tenant, callers with keys, plans
+//! and locks, applied to a directory like a registry's changes, and a clock that does not advance by itself.
 
 #![allow(dead_code, reason = "each test and bench uses a part of it")]
 
@@ -15,16 +15,16 @@ use std::{
 
 use jiff::Timestamp;
 use portcullis::{
-    model::{
-        Actor, GeneratedKey, Caller, CallerId, CallerKind, Change, LockedRequests, Credential, CredentialId,
-        CredentialKind, Entity, KeyPrefix, Limit, Lock, LockId, Pepper, Peppers, Plan, PlanId, WindowGuarantee,
-        Scopes, SubscriptionStatus, Status, LockTarget, Tenant, TenantId, ChangeKind,
-    },
     clock::{Clock, ManualClock},
     directory::Directory,
+    model::{
+        Actor, Caller, CallerId, CallerKind, Change, ChangeKind, Credential, CredentialId, CredentialKind,
+        Entity, GeneratedKey, KeyPrefix, Limit, Lock, LockId, LockTarget, LockedRequests, Pepper, Peppers,
+        Plan, PlanId, Scopes, Status, SubscriptionStatus, Tenant, TenantId, WindowGuarantee,
+    },
 };
 
-/// What is written here as a literal is valid.
+/// The reason of `expect` for literals.
 const VALID: &str = "a valid literal";
 
 pub struct World {
@@ -35,7 +35,7 @@ pub struct World {
 }
 
 impl World {
-    /// One tenant, nobody in it.
+    /// Creates a fixture with one tenant without callers.
     pub fn new() -> Self {
         let peppers = Peppers::new(Pepper::new(1, &[7; 32]));
         let start = "2026-01-01T00:00:00Z".parse().expect(VALID);
@@ -49,7 +49,7 @@ impl World {
         world
     }
 
-    /// The tenant is in this standing from now on.
+    /// Sets the state of the tenant's subscription.
     pub fn tenant_is(&self, standing: SubscriptionStatus) {
         self.put(Entity::Tenant(Tenant {
             id: tenant(),
@@ -76,7 +76,7 @@ impl World {
         self.directory.apply(Change { seq, at: self.now(), actor: Actor::system("test"), verb, entity });
     }
 
-    /// A plan of limits, each `(name, quota, window)` with the whole quota as its burst.
+    /// Stores a plan of limits, each `(name, quota, window)` with the whole quota as its burst.
     pub fn plan(&self, id: &str, limits: &[(&str, u32, u32)]) -> PlanId {
         let limit = |(name, quota, window): &(&str, u32, u32)| {
             Limit::new(*name, *quota, *window, *quota, WindowGuarantee::Average).expect(VALID)
@@ -86,7 +86,7 @@ impl World {
         id
     }
 
-    /// A caller with an id of its own.
+    /// Creates a caller with a random id.
     pub fn caller(&self, edit: impl FnOnce(&mut Caller)) -> CallerId {
         let mut caller = self.new_caller();
         edit(&mut caller);
@@ -109,12 +109,12 @@ impl World {
         }
     }
 
-    /// A key of a new caller without a plan.
+    /// Creates a key of a new caller without a plan.
     pub fn key(&self) -> String {
         self.key_of(&self.caller(|_| {}), |_| {})
     }
 
-    /// A key of a new caller on a plan.
+    /// Creates a key of a new caller on a plan.
     pub fn key_on(&self, plan: &PlanId) -> String {
         self.key_of(&self.caller(|caller| caller.plan = Some(plan.clone())), |_| {})
     }

@@ -1,16 +1,16 @@
-//! What a client of HTTP/1.1 gets.
+//! Checks of the bytes that an HTTP/1.1 client receives.
 
-/// How many final answers there are; they must follow each other without a byte between them, and only
-/// the last may be cut.
+/// Returns the number of final responses. They must follow each other without a byte between them, and only the last
+/// one may be incomplete.
 pub fn count(mut bytes: &[u8]) -> usize {
     let mut answers = 0;
     while !bytes.is_empty() {
         let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
-            assert!(begins(bytes), "no answer: {}", bytes.escape_ascii());
+            assert!(begins(bytes), "no response: {}", bytes.escape_ascii());
             return answers;
         };
         let head = &bytes[..end];
-        assert!(begins(head) && head.len() >= 12, "no answer: {}", bytes.escape_ascii());
+        assert!(begins(head) && head.len() >= 12, "no response: {}", bytes.escape_ascii());
         let status = &head[9..12];
         let text = String::from_utf8_lossy(head).to_ascii_lowercase();
         bytes = &bytes[end + 4..];
@@ -21,7 +21,7 @@ pub fn count(mut bytes: &[u8]) -> usize {
         let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let (length, coding) = (value("content-length:"), value("transfer-encoding:"));
         assert!(length.is_none() || coding.is_none(), "two framings: {text}");
-        // An answer to HEAD says the length of a body that it does not have.
+        // A response to HEAD has the length of a body, but no body.
         if begins(bytes) || status == b"204" || status == b"304" {
             continue;
         }
@@ -31,7 +31,7 @@ pub fn count(mut bytes: &[u8]) -> usize {
                 assert_eq!(coding, "chunked");
                 chunks(bytes)
             }
-            // It ends with the connection.
+            // The body ends with the connection.
             (None, None) => None,
         };
         let Some(body) = body.filter(|body| *body <= bytes.len()) else { return answers };
@@ -45,7 +45,7 @@ fn begins(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes[..len] == b"HTTP/1."[..len]
 }
 
-/// The length of a chunked body, when it has its end.
+/// Returns the length of a chunked body, if it is complete.
 fn chunks(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {

@@ -1,7 +1,7 @@
-//! A byte stream into the gateway's connection handler, against a model of a service behind.
+//! Sends a byte stream to the gateway's connection handler, and checks the requests at a model of an upstream.
 //!
-//! In the input, `{KEY}` stands for the API key, so that the fuzzer gets past the guard, and `{WAIT}` for a
-//! pause until nothing moves: bytes that come later. With `FUZZ_SHOW` set, the program says what it saw.
+//! In the input, `{KEY}` is replaced by the API key, so that the fuzzer passes the policies, and `{WAIT}` is a pause
+//! until no more bytes move: the rest arrives later. With `FUZZ_SHOW` set, the program prints what it observed.
 
 #![no_main]
 
@@ -34,11 +34,11 @@ use upstream::Log;
 
 fuzz_target!(|input: &[u8]| WORLD.run(input));
 
-/// Whose the key is: the api client that a first start makes.
+/// The owner of the key: the api client that the first start creates.
 const CALLER: &[u8] = b"5bc2be68-7498-4853-aa64-4be0ca62934e";
 const PEER: &str = "192.0.2.7";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// So many turns of the event loop without anything moving are a standstill.
+/// The number of turns of the event loop without a transfer after which the connection counts as idle.
 const STILL: u32 = 12;
 /// Longer than any pause of a machine, shorter than any timeout of the gateway.
 const HANG: Duration = Duration::from_secs(4);
@@ -61,7 +61,7 @@ impl World {
             let address = listener.local_addr().expect("a port");
             tokio::spawn(upstream::listen(listener, log.clone()));
 
-            // What was opened stays open; nothing here reads the files again.
+            // Opened files stay open, and nothing reads the files again.
             let folder = tempfile::tempdir().expect("a folder");
             let config = format!(
                 r#"
@@ -102,7 +102,7 @@ impl World {
         world
     }
 
-    /// Behind a guard that nobody passes there would be nothing to find.
+    /// Checks that the key passes the policies; otherwise fuzzing would find nothing behind them.
     fn passes_the_guard(&self) {
         let request = format!("GET /guarded HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\n\r\n", self.key);
         let answers = self.runtime.block_on(self.exchange(&[request.into_bytes()]));
@@ -133,7 +133,7 @@ impl World {
         }
     }
 
-    /// Sends the parts, ends the stream, and returns what came back.
+    /// Sends the parts, ends the stream, and returns the response bytes.
     async fn exchange(&self, parts: &[Vec<u8>]) -> Vec<u8> {
         let (client, server) = tokio::io::duplex(1 << 16);
         let peer: IpAddr = PEER.parse().expect("an address");
@@ -142,7 +142,7 @@ impl World {
         let answers = RefCell::new(Vec::new());
         let write = async {
             for part in parts {
-                // The gateway may have had enough.
+                // The gateway may have closed the connection.
                 if writer.write_all(part).await.is_err() {
                     break;
                 }
@@ -163,8 +163,8 @@ impl World {
         answers.take()
     }
 
-    /// Returns when nothing moves any more. All sides are tasks of one thread, and what is written to a
-    /// loopback socket can be read at once: so it is enough to look a few times.
+    /// Waits until nothing moves any more. All sides are tasks of one thread, and bytes written to a loopback socket
+    /// can be read at once, so a few turns suffice.
     async fn standstill(&self) {
         let mut last = (self.log.moves.load(Ordering::Relaxed), 0);
         while last.1 < STILL {
@@ -174,7 +174,7 @@ impl World {
         }
     }
 
-    /// What must be true of everything the service behind sees.
+    /// Checks the invariants of every request that the upstream receives.
     fn admitted(&self, request: &Request) {
         let Head { target, .. } = &request.head;
         let head = &request.head;
@@ -182,26 +182,27 @@ impl World {
         let below =
             |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let normal = normalise(path).unwrap_or_else(|why| panic!("{why}: {path}"));
-        assert_eq!(normal.path, path, "the path is sent on in its normal form");
+        assert_eq!(normal.path, path, "the upstream receives the normalized path");
         assert!(normal.breaks.is_empty() || below("/loose"), "rules that are relaxed elsewhere: {path}");
         if below("/guarded") {
             assert_eq!(head.one("x-caller-id"), Some(CALLER), "{request:?}");
-            assert_eq!(head.all("x-api-key").count(), 0, "the key travels on: {request:?}");
+            assert_eq!(head.all("x-api-key").count(), 0, "the key was forwarded: {request:?}");
             for value in head.all("authorization") {
                 let value = value.to_ascii_lowercase();
                 assert!(!value.starts_with(b"bearer ") && !value.starts_with(b"apikey "), "{request:?}");
             }
         } else {
             assert!(below("/open") || below("/loose"), "no route: {path}");
-            assert_eq!(head.all("x-caller-id").count(), 0, "an identity of the client's: {request:?}");
-            // Where a policy asks for one, it takes that one; a copy elsewhere is the client's to send.
+            assert_eq!(head.all("x-caller-id").count(), 0, "an identity from the client: {request:?}");
+            // A policy that expects a key removes the header with that key; the client may send a copy in another
+            // header.
             let key = self.key.as_bytes();
             let holds = |value: &[u8]| value.split(u8::is_ascii_whitespace).any(|word| word == key);
-            assert!(!head.fields.iter().any(|(_, value)| holds(value)), "a key travels on: {request:?}");
+            assert!(!head.fields.iter().any(|(_, value)| holds(value)), "a key was forwarded: {request:?}");
         }
 
         let host = head.one("host").filter(|host| !host.is_empty()).expect("one host");
-        // A client of HTTP/1.0 may have named none; then the gateway names the service.
+        // A client of HTTP/1.0 may have sent no host; then the gateway adds the upstream's.
         assert!(
             head.all("x-forwarded-host").count() <= 1
                 && head.all("x-forwarded-host").all(|said| said == host)
@@ -218,12 +219,12 @@ impl World {
             "te",
             "upgrade",
         ] {
-            assert_eq!(head.all(gone).count(), 0, "{gone} travels on: {request:?}");
+            assert_eq!(head.all(gone).count(), 0, "{gone} was forwarded: {request:?}");
         }
         for once in ["authorization", "content-type", "cookie", "idempotency-key"] {
-            assert!(head.all(once).count() <= 1, "{once} stands twice: {request:?}");
+            assert!(head.all(once).count() <= 1, "{once} is repeated: {request:?}");
         }
-        // Some services read trailers as fields of the head.
+        // Some servers treat trailers as headers.
         for (name, _) in &request.trailers {
             let ours =
                 ["x-caller-id", "x-api-key", "authorization", "host", "content-length", "transfer-encoding"];
@@ -232,7 +233,7 @@ impl World {
     }
 }
 
-/// Every request that was seen is one that was sent, in the same order: none was made of another's body.
+/// Checks that every received request was sent, in the same order: none was smuggled in another's body.
 fn sent_so(mut bytes: &[u8], seen: &[Request]) {
     let mut seen = seen.iter().peekable();
     while let Some(next) = seen.peek() {
@@ -240,7 +241,7 @@ fn sent_so(mut bytes: &[u8], seen: &[Request]) {
         let Ok(Some((head, start))) = sent else { panic!("never sent, but {sent:?}: {next:?}") };
         let (sent, used) = match message::body(head, &bytes[start..], Reading::Lenient) {
             Ok((request, used)) if !request.last => (request, used),
-            // Nobody knows what comes then.
+            // The following bytes have no defined meaning.
             Ok((request, _)) | Err((request, _)) => (request, bytes.len() - start),
         };
         bytes = &bytes[start + used..];

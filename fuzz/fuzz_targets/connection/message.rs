@@ -1,12 +1,12 @@
-//! A reader of HTTP/1.1 requests that shares no code with the gateway's.
+//! A parser of HTTP/1.1 requests that shares no code with the gateway.
 
-/// How a request is read.
+/// The strictness of the parser.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// As nobody can read it otherwise: what the service behind must get.
+    /// Accepts only unambiguous requests, such as the upstream must receive.
     Strict,
-    /// As servers do: what a client may send. Lines may end in a bare LF, empty lines may stand before the
-    /// head, and chunks may have extensions.
+    /// Accepts the requests that servers accept: lines may end in a bare LF, empty lines may precede the head, and
+    /// chunks may have extensions.
     Lenient,
 }
 
@@ -23,9 +23,9 @@ pub struct Request {
     pub head: Head,
     pub body: Vec<u8>,
     pub trailers: Vec<(String, Vec<u8>)>,
-    /// Whether the body has its end.
+    /// Whether the body is complete.
     pub whole: bool,
-    /// Whether nothing that comes behind it may be read as a request.
+    /// Whether no bytes after it may be parsed as a request.
     pub last: bool,
 }
 
@@ -36,14 +36,14 @@ impl Head {
         self.fields.iter().filter(move |(field, _)| field == name).map(|(_, value)| &**value)
     }
 
-    /// The value of a field that must stand exactly once.
+    /// Returns the value of a header that must occur exactly once.
     pub fn one(&self, name: &str) -> Option<&[u8]> {
         let mut all = self.fields.iter().filter(|(field, _)| field == name).map(|(_, value)| &**value);
         all.next().filter(|_| all.next().is_none())
     }
 }
 
-/// Reads one head from the beginning of some bytes, and says how long it is; `None` when it has no end yet.
+/// Parses one head at the start of some bytes, and returns its length; `None` if the head is incomplete.
 pub fn head(bytes: &[u8], reading: Reading) -> Result<Option<(Head, usize)>, Wrong> {
     let mut at = 0;
     let mut lines = Vec::new();
@@ -69,9 +69,9 @@ pub fn head(bytes: &[u8], reading: Reading) -> Result<Option<(Head, usize)>, Wro
         return Err("the version");
     }
     if !token(method) {
-        return Err("the method is no token");
+        return Err("the method is not a token");
     }
-    let target = str::from_utf8(target).map_err(|_| "the target is no UTF-8")?;
+    let target = str::from_utf8(target).map_err(|_| "the target is not UTF-8")?;
     if target.is_empty() || target.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return Err("the target has a control character");
     }
@@ -80,15 +80,15 @@ pub fn head(bytes: &[u8], reading: Reading) -> Result<Option<(Head, usize)>, Wro
     Ok(Some((Head { method, target: target.to_owned(), fields }, at)))
 }
 
-/// Reads a body, which begins at the beginning of some bytes. The request has what there is of it; the
-/// length is that of a whole one.
+/// Parses a body at the start of some bytes. The request contains the available part; the length is that of the whole
+/// body.
 pub fn body(head: Head, bytes: &[u8], reading: Reading) -> Result<(Request, usize), (Request, Wrong)> {
     let mut request = Request { head, ..Request::default() };
     let mut lengths: Vec<_> = request.head.all("content-length").map(<[u8]>::to_vec).collect();
     let codings: Vec<_> = request.head.all("transfer-encoding").map(<[u8]>::to_vec).collect();
     if reading == Reading::Lenient {
-        // hyper says the same length once, and forgets it beside a coding: RFC 9112, section 6.3, lets it
-        // when the connection ends there.
+        // hyper accepts repeated equal lengths, and ignores the length beside a coding: RFC 9112, section 6.3,
+        // permits it if the connection ends there.
         lengths.dedup_by_key(|length| number(length).unwrap_or(u64::MAX));
         request.last = !lengths.is_empty() && !codings.is_empty();
         if request.last {
@@ -104,7 +104,7 @@ pub fn body(head: Head, bytes: &[u8], reading: Reading) -> Result<(Request, usiz
             let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
             let length =
                 str::from_utf8(length).ok().filter(|_| digits).and_then(|text| text.parse::<u64>().ok());
-            let Some(length) = length else { return Err((request, "the length is no number")) };
+            let Some(length) = length else { return Err((request, "the length is not a number")) };
             let there = usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len());
             request.body = bytes[..there].to_vec();
             request.whole = there as u64 == length;
@@ -116,12 +116,12 @@ pub fn body(head: Head, bytes: &[u8], reading: Reading) -> Result<(Request, usiz
                 Err(wrong) => Err((request, wrong)),
             }
         }
-        _ => Err((request, "the framing can be read in two ways")),
+        _ => Err((request, "the framing is ambiguous")),
     }
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
-    // `parse` would take a sign.
+    // `parse` would accept a sign.
     let plain = digits.iter().all(u8::is_ascii_digit);
     str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
@@ -154,7 +154,8 @@ fn chunks(request: &mut Request, bytes: &[u8], reading: Reading) -> Result<usize
         }
     }
     if reading == Reading::Lenient && !bytes[at..].starts_with(b"\r\n") {
-        // hyper looks for their end, and only then at them: a bare LF is of one of them, whatever follows.
+        // hyper searches the end of the trailers first and parses them then: a bare LF belongs to them, regardless of
+        // what follows.
         let end = bytes[at..].windows(4).position(|window| window == b"\r\n\r\n");
         request.whole = end.is_some();
         return Ok(end.map_or(bytes.len(), |end| at + end + 4));
@@ -170,7 +171,7 @@ fn chunks(request: &mut Request, bytes: &[u8], reading: Reading) -> Result<usize
     }
 }
 
-/// The bytes up to the first end of a line, and their length with it.
+/// Returns the bytes up to the first line ending, and their length with it.
 fn line(bytes: &[u8], reading: Reading) -> Result<Option<(&[u8], usize)>, Wrong> {
     match any_line(bytes, reading)? {
         Some((line, _)) if line.contains(&0) => Err("NUL"),
@@ -178,7 +179,7 @@ fn line(bytes: &[u8], reading: Reading) -> Result<Option<(&[u8], usize)>, Wrong>
     }
 }
 
-/// The same, with whatever stands in it: hyper drops a chunk's extension without looking at it.
+/// Returns the bytes of a line without restrictions: hyper drops a chunk's extension without parsing it.
 fn any_line(bytes: &[u8], reading: Reading) -> Result<Option<(&[u8], usize)>, Wrong> {
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
     let line = match (bytes[..end].strip_suffix(b"\r"), reading) {
@@ -193,14 +194,14 @@ fn any_line(bytes: &[u8], reading: Reading) -> Result<Option<(&[u8], usize)>, Wr
 }
 
 fn field(line: &[u8]) -> Result<(String, Vec<u8>), Wrong> {
-    let colon = line.iter().position(|byte| *byte == b':').ok_or("a field without a colon")?;
-    // White space before the name (a folded line) or before the colon is no token either.
+    let colon = line.iter().position(|byte| *byte == b':').ok_or("a header without a colon")?;
+    // Whitespace before the name (a folded line) or before the colon is not part of a token either.
     if !token(&line[..colon]) {
-        return Err("a field's name is no token");
+        return Err("a header name is not a token");
     }
     let value = line[colon + 1..].trim_ascii();
     if value.iter().any(|byte| (byte.is_ascii_control() && *byte != b'\t') || *byte == 0) {
-        return Err("a field's value has a control character");
+        return Err("a header value has a control character");
     }
     let name = String::from_utf8_lossy(&line[..colon]).to_ascii_lowercase();
     Ok((name, value.to_vec()))

@@ -1,4 +1,4 @@
-//! The service behind: it records what it sees, and answers 200.
+//! The upstream: records the requests that it receives, and responds with 200.
 
 use std::sync::{
     Arc, Mutex,
@@ -14,9 +14,9 @@ use crate::message::{self, Reading, Request};
 
 #[derive(Default)]
 pub struct Log {
-    /// Requests in the order in which their heads came, whole or not.
+    /// Requests in the order in which their heads arrived, complete or not.
     pub seen: Mutex<Vec<Request>>,
-    /// Grows whenever something moves, here or at the client.
+    /// Increases with every transfer, here or at the client.
     pub moves: AtomicU64,
 }
 
@@ -43,7 +43,7 @@ async fn serve(mut stream: TcpStream, log: Arc<Log>) {
             (seen[at].head.method.clone(), seen[at].head.target.clone())
         };
         let answer = answer(&method, &target);
-        // A gateway whose client is gone may be gone too.
+        // The gateway may close its side when its client has disconnected.
         if stream.write_all(answer).await.is_err() || answer.starts_with(b"HTTP/1.0") {
             return;
         }
@@ -51,7 +51,7 @@ async fn serve(mut stream: TcpStream, log: Arc<Log>) {
     }
 }
 
-/// Reads a request and records it, as far as it goes; its place in the log when it is whole.
+/// Reads a request and records the received part. Returns its index in the log if it is complete.
 async fn request(stream: &mut TcpStream, bytes: &mut Vec<u8>, log: &Log) -> Option<usize> {
     let mut place = None;
     loop {
@@ -74,9 +74,9 @@ async fn request(stream: &mut TcpStream, bytes: &mut Vec<u8>, log: &Log) -> Opti
                 return Some(at);
             }
         }
-        // An error is an end, too: connections are cut when a client is.
+        // An error ends the request, too: the gateway cuts the connection when its client disconnects.
         if !matches!(stream.read_buf(bytes).await, Ok(1..)) {
-            assert!(bytes.is_empty() || place.is_some(), "a head is sent whole: {}", bytes.escape_ascii());
+            assert!(bytes.is_empty() || place.is_some(), "the head is incomplete: {}", bytes.escape_ascii());
             return None;
         }
         log.moved();

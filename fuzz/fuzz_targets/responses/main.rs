@@ -1,8 +1,9 @@
-//! The bytes of a service behind, on their way through the gateway's connection handler to a client.
+//! Sends the bytes of an upstream through the gateway's connection handler to a client.
 //!
-//! The first byte of the input chooses the method and whether the service closes its connection behind the bytes; the
-//! rest is sent in response to the request, with a pause for each `{WAIT}`, until nothing moves. Then the client
-//! sends another request, which the service answers well. With `FUZZ_SHOW` set, the program says what it saw.
+//! The first byte of the input selects the method, and whether the upstream closes its connection after the bytes.
+//! The rest is the response to the request, with a pause for each `{WAIT}`, until no more bytes move. Then the client
+//! sends another request, to which the upstream responds correctly. With `FUZZ_SHOW` set, the program prints what it
+//! observed.
 
 #![no_main]
 
@@ -35,14 +36,14 @@ fuzz_target!(|input: &[u8]| WORLD.run(input));
 
 const METHODS: [&str; 4] = ["GET", "HEAD", "POST", "DELETE"];
 const OWN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nits own.";
-/// So many turns of the event loop without anything moving are a standstill.
+/// The number of turns of the event loop without a transfer after which the connection counts as idle.
 const STILL: u32 = 12;
 /// Longer than any pause of a machine, shorter than any timeout of the gateway.
 const HANG: Duration = Duration::from_secs(4);
 
 static WORLD: LazyLock<World> = LazyLock::new(World::new);
 
-/// What the service sends, and what moved.
+/// The response of the upstream, and a count of transfers.
 #[derive(Default)]
 struct Script {
     bytes: Mutex<Vec<u8>>,
@@ -55,8 +56,8 @@ impl Script {
         self.moves.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns when nothing moves any more. All sides are tasks of one thread, and what is written to a loopback
-    /// socket can be read at once: so it is enough to look a few times.
+    /// Waits until nothing moves any more. All sides are tasks of one thread, and bytes written to a loopback socket
+    /// can be read at once, so a few turns suffice.
     async fn standstill(&self) {
         let mut last = (self.moves.load(Ordering::Relaxed), 0);
         while last.1 < STILL {
@@ -81,7 +82,7 @@ impl World {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("a port");
             tokio::spawn(listen(listener, script.clone()));
-            // What was opened stays open; nothing here reads the files again.
+            // Opened files stay open, and nothing reads the files again.
             let folder = tempfile::tempdir().expect("a folder");
             let config = format!(
                 r#"
@@ -113,13 +114,13 @@ impl World {
         if std::env::var_os("FUZZ_SHOW").is_some() {
             eprintln!("{method}: {}\nthen: {}", first.escape_ascii(), then.escape_ascii());
         }
-        assert_eq!(own(&then), OWN[OWN.len() - 8..], "another request's response: {}", then.escape_ascii());
+        assert_eq!(own(&then), OWN[OWN.len() - 8..], "another response: {}", then.escape_ascii());
         let sent = split(bytes, b"{WAIT}").collect::<Vec<_>>().concat();
         check(&first, &sent, method == "HEAD", closes);
     }
 
-    /// Two requests of one client: what came in response to each. The second one goes on the same connection if that
-    /// can still be used, and on another one otherwise.
+    /// Sends two requests of one client and returns both responses. The second request uses the same connection if
+    /// possible, and another one otherwise.
     async fn exchanges(&self, method: &str) -> (Vec<u8>, Vec<u8>) {
         let mut client = self.connect();
         let length = if method == "POST" { "Content-Length: 0\r\n" } else { "" };
@@ -148,7 +149,7 @@ impl World {
         client
     }
 
-    /// Sends a request, and returns what came back until nothing moved, and whether the connection ended.
+    /// Sends a request, and returns the bytes received until nothing moves, and whether the connection ended.
     async fn ask(&self, client: &mut DuplexStream, request: &str) -> (Vec<u8>, bool) {
         let _ = client.write_all(request.as_bytes()).await;
         let mut bytes = Vec::new();
@@ -209,7 +210,7 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>) {
     }
 }
 
-/// The body of the one response of 200 that there must be.
+/// Returns the body of the only response, which must be a 200.
 fn own(bytes: &[u8]) -> Vec<u8> {
     let read = read(bytes, false, Reading::Strict)
         .unwrap_or_else(|wrong| panic!("{wrong}: {}", bytes.escape_ascii()));
@@ -218,7 +219,7 @@ fn own(bytes: &[u8]) -> Vec<u8> {
     response.body
 }
 
-/// What must be true of the response to a client, whatever a service sent.
+/// Checks the invariants of the response that a client receives, for any response of the upstream.
 fn check(bytes: &[u8], sent: &[u8], to_head: bool, closes: bool) {
     let shown = bytes.escape_ascii();
     let got = match read(bytes, to_head, Reading::Strict) {
@@ -228,7 +229,7 @@ fn check(bytes: &[u8], sent: &[u8], to_head: bool, closes: bool) {
             response
         }
         Ok(None) => {
-            assert!(bytes.is_empty() && !closes, "half a head: {shown}");
+            assert!(bytes.is_empty() && !closes, "an incomplete head: {shown}");
             return;
         }
         Err(wrong) => panic!("{wrong}: {shown}"),
@@ -237,20 +238,21 @@ fn check(bytes: &[u8], sent: &[u8], to_head: bool, closes: bool) {
         return;
     }
     let Some(expected) = final_response(sent, to_head) else {
-        assert!(!got.whole, "whole, but the service's response is not: {shown}");
+        assert!(!got.whole, "complete, but the upstream's response is not: {shown}");
         return;
     };
     assert_eq!(got.status, expected.status, "{shown}");
-    assert!(expected.body.starts_with(&got.body), "other content: {shown}");
-    assert!(!got.whole || got.body == expected.body && expected.whole, "it looks whole: {shown}");
+    assert!(expected.body.starts_with(&got.body), "another body: {shown}");
+    assert!(!got.whole || got.body == expected.body && expected.whole, "it looks complete: {shown}");
 }
 
-/// The first response of a service that is not informational, when it can be read.
+/// Returns the first final response of an upstream, if it can be parsed.
 fn final_response(mut sent: &[u8], to_head: bool) -> Option<Response> {
     loop {
         let (response, used) = match read(sent, to_head, Reading::Lenient) {
             Ok(read) => read?,
-            // Some of a body that turns out to be malformed may have been forwarded: its head was all right.
+            // The gateway may have forwarded a part of a body that turns out to be malformed, because its head was
+            // valid.
             Err(_) => return None,
         };
         if response.status >= 200 {

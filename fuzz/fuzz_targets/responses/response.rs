@@ -1,11 +1,12 @@
-//! A reader of HTTP/1.1 responses that shares no code with the gateway's.
+//! A parser of HTTP/1.1 responses that shares no code with the gateway.
 
-/// How a response is read.
+/// The strictness of the parser.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// What a client must get: exactly one framing, no control characters, lines that end in CRLF.
+    /// Accepts only responses that a client may receive: exactly one framing, no control characters, lines that end
+    /// in CRLF.
     Strict,
-    /// What a service may send: lines may end in a bare LF, and chunks may have extensions.
+    /// Accepts the responses that an upstream may send: lines may end in a bare LF, and chunks may have extensions.
     Lenient,
 }
 
@@ -15,7 +16,7 @@ pub struct Response {
     /// Names in lower case.
     pub fields: Vec<(String, Vec<u8>)>,
     pub body: Vec<u8>,
-    /// Whether the body has its end.
+    /// Whether the body is complete.
     pub whole: bool,
 }
 
@@ -27,8 +28,8 @@ impl Response {
     }
 }
 
-/// Reads one response from the beginning of some bytes, of which no more come, and its length in bytes; `None` when
-/// its head has no end.
+/// Parses one response at the start of some bytes that are complete, and returns its length in bytes; `None` if its
+/// head has no end.
 pub fn read(bytes: &[u8], to_head: bool, reading: Reading) -> Result<Option<(Response, usize)>, Wrong> {
     let (mut at, mut lines) = (0, Vec::new());
     loop {
@@ -56,7 +57,7 @@ pub fn read(bytes: &[u8], to_head: bool, reading: Reading) -> Result<Option<(Res
     Ok(Some((response, at + used)))
 }
 
-/// Reads the body, and says how many bytes of it are there.
+/// Parses the body, and returns the number of its available bytes.
 fn body(response: &mut Response, bytes: &[u8], to_head: bool, reading: Reading) -> Result<usize, Wrong> {
     let codings: Vec<_> = response.all("transfer-encoding").map(<[u8]>::to_ascii_lowercase).collect();
     let lengths: Vec<_> = response.all("content-length").map(<[u8]>::to_vec).collect();
@@ -133,12 +134,12 @@ fn chunks(response: &mut Response, bytes: &[u8], reading: Reading) -> Result<usi
         let (name, _) = field(trailer)?;
         let framing = ["content-length", "transfer-encoding", "set-cookie", "connection"];
         if reading == Reading::Strict && framing.contains(&&*name) {
-            return Err("a field of the head among the trailers");
+            return Err("a header of the head among the trailers");
         }
     }
 }
 
-/// The bytes up to the first end of a line, and their length with it.
+/// Returns the bytes up to the first line ending, and their length with it.
 fn line(bytes: &[u8], reading: Reading) -> Result<Option<(&[u8], usize)>, Wrong> {
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
     let line = match (bytes[..end].strip_suffix(b"\r"), reading) {
@@ -153,14 +154,14 @@ fn line(bytes: &[u8], reading: Reading) -> Result<Option<(&[u8], usize)>, Wrong>
 }
 
 fn field(line: &[u8]) -> Result<(String, Vec<u8>), Wrong> {
-    let colon = line.iter().position(|byte| *byte == b':').ok_or("a field without a colon")?;
+    let colon = line.iter().position(|byte| *byte == b':').ok_or("a header without a colon")?;
     let tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     if colon == 0 || !line[..colon].iter().all(tchar) {
-        return Err("a field's name is no token");
+        return Err("a header name is not a token");
     }
     let value = line[colon + 1..].trim_ascii();
     if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
-        return Err("a field's value has a control character");
+        return Err("a header value has a control character");
     }
     Ok((String::from_utf8_lossy(&line[..colon]).to_ascii_lowercase(), value.to_vec()))
 }

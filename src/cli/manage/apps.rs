@@ -10,7 +10,7 @@ use crate::model::ADMIN_TENANT;
 /// Operations on callers.
 #[derive(Debug, Subcommand)]
 pub enum Apps {
-    /// List the callers of a tenant: api clients, apps, operators, administrators.
+    /// List the callers of a tenant: API clients, apps, operators, administrators.
     List {
         /// The tenant.
         #[command(flatten)]
@@ -45,7 +45,7 @@ pub enum Apps {
         /// The caller's name: unique in the tenant, among callers of its kind.
         name: String,
         /// The kind of caller. Default: app in a tenant that is an APIG gateway, administrator in the tenant
-        /// administration, `api_client` in all others.
+        /// `administration`, `api_client` in all others.
         #[arg(long, value_parser = ["api_client", "app", "operator", "administrator"])]
         kind: Option<String>,
         /// The caller's id. Default: a random one.
@@ -72,13 +72,13 @@ pub enum Apps {
         /// A new name.
         #[arg(long)]
         name: Option<String>,
-        /// The new state: the keys of a disabled caller are refused.
+        /// The new state: the keys of a disabled caller are rejected.
         #[arg(long, value_parser = ["enabled", "disabled"])]
         status: Option<String>,
         /// A new plan.
         #[arg(long, conflicts_with = "no_plan")]
         plan: Option<String>,
-        /// Take the caller off its plan: it is unlimited.
+        /// Remove the plan: the caller is unlimited.
         #[arg(long)]
         no_plan: bool,
         /// The role of an administrator.
@@ -99,7 +99,7 @@ pub enum Apps {
     },
 }
 
-/// The tenant that an operation is about.
+/// The tenant of an operation.
 #[derive(Debug, Args)]
 pub struct CallerArgs {
     /// The tenant's id.
@@ -108,7 +108,7 @@ pub struct CallerArgs {
 }
 
 impl CallerArgs {
-    /// Where the tenant's callers are.
+    /// Returns the path of the tenant's callers.
     pub(super) fn callers(&self) -> String {
         format!("{}/callers", tenants::path(&self.tenant))
     }
@@ -167,12 +167,12 @@ pub(super) async fn run(command: Apps, desk: &mut CommandContext<'_>) -> anyhow:
         }
         Apps::Delete { of, app } => {
             desk.delete(&of.caller(&app), "").await?;
-            desk.write_line(&format!("{app} is deleted, with its keys"))
+            desk.write_line(&format!("deleted caller {app} and its keys"))
         }
     }
 }
 
-/// The kind of caller that a tenant usually has.
+/// Returns the default kind of caller in a tenant.
 async fn usual_kind(of: &CallerArgs, desk: &CommandContext<'_>) -> anyhow::Result<&'static str> {
     if of.tenant == ADMIN_TENANT {
         return Ok("administrator");

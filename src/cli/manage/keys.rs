@@ -29,7 +29,7 @@ pub enum Keys {
         /// The key's id.
         key: String,
     },
-    /// Create a key. It is shown only once.
+    /// Create a key. The key is shown only once.
     Create {
         /// The tenant.
         #[command(flatten)]
@@ -37,13 +37,13 @@ pub enum Keys {
         /// The caller's id.
         #[arg(value_name = "CALLER")]
         app: String,
-        /// Its properties.
+        /// The properties of the key.
         #[command(flatten)]
         with: KeyArgs,
-        /// Create an access key and a secret that signs requests, for `portcullis sign`, instead of an API key.
+        /// Create an access key and a secret for signing requests (`portcullis sign`) instead of an API key.
         #[arg(long)]
         signing: bool,
-        /// The first moment at which it is no longer accepted, as 2030-01-01T00:00:00Z.
+        /// The time from which the key is rejected, such as 2030-01-01T00:00:00Z.
         #[arg(long, value_name = "TIME")]
         not_after: Option<String>,
     },
@@ -54,48 +54,49 @@ pub enum Keys {
         of: CallerArgs,
         /// The key's id.
         key: String,
-        /// Its properties.
+        /// The properties of the key.
         #[command(flatten)]
         with: KeyArgs,
-        /// The new state: a disabled key is refused.
+        /// The new state: a disabled key is rejected.
         #[arg(long, value_parser = ["enabled", "disabled"])]
         status: Option<String>,
-        /// The first moment at which it is no longer accepted, or `never`.
+        /// The time from which the key is rejected, or `never`.
         #[arg(long, value_name = "TIME")]
         not_after: Option<String>,
     },
-    /// Replace a key. The old one is accepted for a while; responses to it announce its end (Deprecation, Sunset).
+    /// Replace a key. The new key is shown only once. The old key is accepted for a while; responses to its requests
+    /// announce its end (`Deprecation`, `Sunset`).
     Rotate {
         /// The tenant.
         #[command(flatten)]
         of: CallerArgs,
         /// The id of the key to replace.
         key: String,
-        /// The number of seconds for which the old key is still accepted. Default: a day.
+        /// The number of seconds for which the old key is accepted. Default: one day.
         #[arg(long, value_name = "SECONDS")]
         overlap: Option<u32>,
     },
-    /// Delete a key: it is refused from now on.
+    /// Delete a key. Requests with the key are rejected from now on.
     Revoke {
         /// The tenant.
         #[command(flatten)]
         of: CallerArgs,
         /// The key's id.
         key: String,
-        /// The most seconds to wait until the gateway refuses the key; with --url.
+        /// The maximum number of seconds to wait until the gateway rejects the key; needs --url.
         #[arg(long, value_name = "SECONDS")]
         wait: Option<u32>,
     },
 }
 
-/// What a key is made or changed with.
+/// The properties of a key that `create` and `edit` set.
 #[derive(Debug, clap::Args)]
 pub struct KeyArgs {
-    /// A name, for people.
+    /// A name for display.
     #[arg(long)]
     name: Option<String>,
-    /// What it may be used for, as orders:read, orders:write or orders:read:ID,ID; may be repeated. Without any: all
-    /// that its caller may.
+    /// A scope of the key, such as orders:read, orders:write or orders:read:ID,ID; may be repeated. Default: everything
+    /// that its caller may do.
     #[arg(long = "scope", value_name = "RESOURCE:ACCESS[:IDS]", value_parser = scope)]
     scopes: Vec<Value>,
 }
@@ -109,16 +110,20 @@ impl KeyArgs {
 fn scope(text: &str) -> Result<Value, &'static str> {
     let mut parts = text.splitn(3, ':');
     let (Some(resource), Some(access)) = (parts.next(), parts.next()) else {
-        return Err("a scope is RESOURCE:ACCESS, such as orders:read, or RESOURCE:ACCESS:ID,ID");
+        return Err("a scope has the form RESOURCE:ACCESS, such as orders:read, or RESOURCE:ACCESS:ID,ID");
     };
     let targets = parts.next().map(|ids| ids.split(',').map(Value::from).collect::<Vec<_>>().into());
-    Ok(object_of([("resource", Some(resource.into())), ("access", Some(access.into())), ("targets", targets)]))
+    Ok(object_of([
+        ("resource", Some(resource.into())),
+        ("access", Some(access.into())),
+        ("targets", targets),
+    ]))
 }
 
 /// The secret members of a new key.
 const SECRET: &[&str] = &["/key", "/secret"];
 
-/// Shows a key that is enabled and past its end as expired.
+/// Sets the displayed status of an enabled key to `expired` if its end has passed.
 fn expire(key: &mut Value, now: Timestamp) {
     let end = key.get("not_after").and_then(Value::as_str).and_then(|end| end.parse::<Timestamp>().ok());
     let enabled = key.get("status").is_some_and(|status| status == "enabled");
@@ -137,9 +142,9 @@ pub(super) async fn run(command: Keys, desk: &mut CommandContext<'_>) -> anyhow:
             let columns = [
                 ("ID", "/id"),
                 ("NAME", "/name"),
-                ("KEY", "/hint"),
+                ("KEY HINT", "/hint"),
                 ("STATUS", "/status"),
-                ("ENDS", "/not_after"),
+                ("EXPIRES", "/not_after"),
                 ("LAST USED", "/last_used_at"),
                 ("SAFE TO REVOKE", "/safe_to_revoke/safe"),
             ];
@@ -184,15 +189,17 @@ pub(super) async fn run(command: Keys, desk: &mut CommandContext<'_>) -> anyhow:
             desk.print_created(&reply.body, SECRET)
         }
         Keys::Revoke { of, key, wait } => {
-            // This process takes no requests: that it refuses the key says nothing.
-            ensure!(wait.is_none() || desk.api.is_served(), "--wait asks a gateway: say which, with --url");
+            // This process serves no traffic, so its own rejection of the key proves nothing.
+            ensure!(wait.is_none() || desk.api.is_served(), "--wait needs a gateway: pass --url");
             let query = wait.map(|seconds| format!("?wait={seconds}")).unwrap_or_default();
             let reply = desk.delete(&path(&of, &key), &query).await?;
             desk.print(&reply.body)?;
             match (wait, reply.status) {
-                (Some(_), StatusCode::NO_CONTENT) => desk.write_line(&format!("{key} is revoked, and refused")),
-                (Some(_), _) => desk.write_line(&format!("{key} is revoked, and not refused everywhere yet")),
-                (None, _) => desk.write_line(&format!("{key} is revoked")),
+                (Some(_), StatusCode::NO_CONTENT) => {
+                    desk.write_line(&format!("revoked {key}; denied everywhere"))
+                }
+                (Some(_), _) => desk.write_line(&format!("revoked {key}; not denied everywhere yet")),
+                (None, _) => desk.write_line(&format!("revoked {key}")),
             }
         }
     }

@@ -12,8 +12,8 @@ use super::{CommandContext, encoded, object_of};
 /// Operations on locks.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
-`lock acquire` shows a token, only once. With the token in PORTCULLIS_LOCK_TOKEN or --lock-token-file the lock is
-refreshed and released, and only its holder changes what is locked:
+`lock acquire` shows a token only once. Pass the token in PORTCULLIS_LOCK_TOKEN or --lock-token-file to refresh or
+release the lock and to change the locked caller or path:
 
   export PORTCULLIS_LOCK_TOKEN=$(portcullis lock acquire --caller ID --reason 'moving' --json | jq -r .token)
   portcullis app edit --tenant demo ID --plan other
@@ -31,28 +31,28 @@ pub enum Locks {
         /// The target of the lock.
         #[command(flatten)]
         target: Target,
-        /// Stop the requests of this tenant only. Default: those of every tenant.
+        /// Deny only requests of this tenant. Default: requests of every tenant.
         #[arg(long)]
         tenant: Option<String>,
-        /// The reason, shown to clients that are refused.
+        /// The reason, shown to clients whose requests are denied.
         #[arg(long)]
         reason: String,
-        /// The requests to stop: those that change something (the default), or all.
+        /// The requests to deny: those that change something (the default), or all.
         #[arg(long, value_parser = ["writes", "all"])]
         covers: Option<String>,
-        /// The number of seconds until the lock ends, unless it is refreshed; at most a day.
+        /// The number of seconds until the lock expires unless it is refreshed; at most one day.
         #[arg(long, value_name = "SECONDS", default_value_t = 60)]
         lasts: u32,
     },
     /// Extend the lock whose token is given.
     Refresh {
-        /// The number of seconds from now until it ends; a lock is never shortened.
+        /// The number of seconds from now until the lock expires; a lock is never shortened.
         #[arg(long, value_name = "SECONDS", default_value_t = 60)]
         lasts: u32,
     },
     /// Release the lock whose token is given.
     Release,
-    /// Break a lock. Its holder is refused when it next presents the token.
+    /// Break a lock. The token of its holder is no longer accepted.
     Break {
         /// The lock's id.
         lock: String,
@@ -63,10 +63,10 @@ pub enum Locks {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Target {
-    /// A caller: its requests, and changes of it by others.
+    /// A caller: denies its requests, and changes of the caller by others.
     #[arg(long, value_name = "ID")]
     caller: Option<String>,
-    /// A path and everything below it, such as /orders/7, on routes with the policy `lock`.
+    /// A path, such as /orders/7, and everything below it, on routes with the policy `lock`.
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
 }
@@ -75,10 +75,10 @@ fn path(lock: &str) -> String {
     format!("/locks/{}", encoded(lock))
 }
 
-/// Where the lock is whose token is given; the token begins with its id.
+/// Returns the path of the lock whose token is given; the token begins with the id of the lock.
 fn held(desk: &CommandContext<'_>) -> anyhow::Result<String> {
     let token =
-        desk.lock_token.as_deref().context("this takes PORTCULLIS_LOCK_TOKEN, or --lock-token-file")?;
+        desk.lock_token.as_deref().context("no token: set PORTCULLIS_LOCK_TOKEN or --lock-token-file")?;
     Ok(path(token.split(':').next().unwrap_or_default()))
 }
 
@@ -92,7 +92,7 @@ pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow
                 ("PATH", "/target/resource"),
                 ("OWNER", "/owner"),
                 ("REASON", "/reason"),
-                ("COVERS", "/covers"),
+                ("DENIES", "/covers"),
                 ("EXPIRES", "/expires_at"),
                 ("FENCE", "/fence"),
             ];
@@ -100,8 +100,10 @@ pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow
         }
         Locks::Show { lock } => desk.show(&path(&lock)).await,
         Locks::Acquire { target, tenant, reason, covers, lasts } => {
-            let target =
-                object_of([("caller", target.caller.map(Into::into)), ("resource", target.path.map(Into::into))]);
+            let target = object_of([
+                ("caller", target.caller.map(Into::into)),
+                ("resource", target.path.map(Into::into)),
+            ]);
             let body = object_of([
                 ("target", Some(target)),
                 ("tenant", tenant.map(Into::into)),
@@ -112,13 +114,13 @@ pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow
             let mut lock = desk.api.send(Method::POST, "/locks", &[], Some(&body)).await?.body;
             let warnings = lock.get("warnings").and_then(Value::as_array).cloned().unwrap_or_default();
             for warning in warnings.iter().filter_map(Value::as_str) {
-                // A closed standard error is no reason to hide the token.
+                // The token must be shown even if standard error is closed.
                 let _ = writeln!(std::io::stderr(), "portcullis: warning: {warning}");
             }
             if let Some(members) = lock.as_object_mut().filter(|_| !desk.json) {
                 members.remove("warnings");
             }
-            desk.print(&lock)
+            desk.tell_made(&lock, &["/token"])
         }
         Locks::Refresh { lasts } => {
             let body = object_of([("lasts", Some(lasts.into()))]);
@@ -128,12 +130,12 @@ pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow
         }
         Locks::Release => {
             desk.api.send(Method::DELETE, &held(desk)?, &desk.proof(), None).await?;
-            desk.write_line("released")
+            desk.write_line("released the lock")
         }
         Locks::Break { lock } => {
             let tag = desk.tag(&path(&lock)).await?;
             desk.api.send(Method::DELETE, &path(&lock), &[("if-match", &tag)], None).await?;
-            desk.write_line(&format!("lock {lock} is broken"))
+            desk.write_line(&format!("broke lock {lock}"))
         }
     }
 }

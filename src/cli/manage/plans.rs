@@ -17,16 +17,16 @@ pub enum Plans {
         /// The plan's id.
         plan: String,
     },
-    /// Create a plan, or replace its limits. A plan in the configuration file is changed there.
+    /// Create a plan, or replace its limits. A plan that the configuration file defines can only be changed there.
     Set {
         /// The plan's id.
         plan: String,
-        /// A limit, as name=minute,quota=600,window=60 and perhaps burst=300 and promise=ceiling or average; may be
-        /// repeated. Without any, callers on the plan are unlimited.
+        /// A limit, such as name=minute,quota=600,window=60 with an optional burst=300 and promise=ceiling or average;
+        /// may be repeated. Default: no limit.
         #[arg(long = "limit", value_parser = limit)]
         limits: Vec<Value>,
     },
-    /// Delete a plan that no caller is on.
+    /// Delete a plan that no caller has.
     Delete {
         /// The plan's id.
         plan: String,
@@ -36,14 +36,14 @@ pub enum Plans {
 fn limit(text: &str) -> Result<Value, String> {
     let mut limit = serde_json::Map::new();
     for pair in text.split(',') {
-        let (name, value) = pair.split_once('=').ok_or_else(|| format!("{pair} is no NAME=VALUE"))?;
+        let (name, value) = pair.split_once('=').ok_or_else(|| format!("{pair} is not NAME=VALUE"))?;
         let value = match name {
             "name" | "promise" => Value::from(value),
             "quota" | "window" | "burst" => {
-                value.parse::<u32>().map(Value::from).map_err(|_| format!("{name} is a whole number"))?
+                value.parse::<u32>().map(Value::from).map_err(|_| format!("{name} must be a whole number"))?
             }
             other => {
-                return Err(format!("a limit has name, quota, window, burst and promise, and no {other}"));
+                return Err(format!("unknown {other}: a limit has name, quota, window, burst, promise"));
             }
         };
         limit.insert(name.to_owned(), value);
@@ -63,7 +63,7 @@ pub(super) async fn run(command: Plans, desk: &mut CommandContext<'_>) -> anyhow
         }
         Plans::Show { plan } => desk.show(&path(&plan)).await,
         Plans::Set { plan, limits } => {
-            // What is there is replaced as it was seen; what is not, is made.
+            // An existing plan is replaced only if it is unchanged since this read; a missing plan is created.
             let tag = match desk.tag(&path(&plan)).await {
                 Ok(tag) => Some(tag),
                 Err(error) if is_missing(&error) => None,
@@ -76,12 +76,12 @@ pub(super) async fn run(command: Plans, desk: &mut CommandContext<'_>) -> anyhow
         }
         Plans::Delete { plan } => {
             desk.delete(&path(&plan), "").await?;
-            desk.write_line(&format!("plan {plan} is deleted"))
+            desk.write_line(&format!("deleted plan {plan}"))
         }
     }
 }
 
-/// Rewrites the limits of a plan as one line, such as `minute: 600 per 60 s, burst 300, ceiling`.
+/// Replaces the limits of a plan with one line, such as `minute: 600 per 60 s, burst 300, ceiling`.
 fn summarize_limits(plan: &mut Value) {
     let one = |limit: &Value| {
         let number = |name: &str| limit.get(name).and_then(Value::as_u64).unwrap_or_default();

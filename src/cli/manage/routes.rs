@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{CommandContext, encoded};
 
-/// Operations on routes. They are defined in the configuration file.
+/// Operations on routes, which the configuration file defines.
 #[derive(Debug, Subcommand)]
 pub enum Routes {
     /// List all routes, in the order of the configuration.

@@ -24,21 +24,21 @@ pub enum Tenants {
     },
     /// Create a tenant.
     Create {
-        /// The tenant's name, for people.
+        /// The tenant's name, for display.
         name: String,
         /// The tenant's id. Default: a random one.
         #[arg(long)]
         id: Option<String>,
-        /// The project of the APIG gateway that the tenant is; with --instance.
+        /// The project of the APIG gateway that this tenant represents; needs --instance.
         #[arg(long, requires = "instance")]
         project: Option<String>,
-        /// The instance of that gateway; with --project.
+        /// The instance of that gateway; needs --project.
         #[arg(long, requires = "project")]
         instance: Option<String>,
-        /// Whether operators may choose the keys and secrets of the gateway's apps.
+        /// Allow operators to choose the keys and secrets of the gateway's apps.
         #[arg(long, requires = "project")]
         custom_keys: bool,
-        /// The most callers of each kind that the tenant may have.
+        /// The maximum number of callers of each kind.
         #[arg(long, value_name = "COUNT")]
         max_callers: Option<u32>,
     },
@@ -52,10 +52,10 @@ pub enum Tenants {
         /// The new state of its subscription.
         #[arg(long, value_parser = ["active", "lapsed"])]
         standing: Option<String>,
-        /// Whether operators may choose the keys and secrets of its apps, if it is an APIG gateway.
+        /// Allow operators to choose the keys and secrets of the apps (`true`, `false`); only for an APIG gateway.
         #[arg(long, value_name = "BOOL")]
         custom_keys: Option<bool>,
-        /// The most callers of each kind that the tenant may have.
+        /// The maximum number of callers of each kind.
         #[arg(long, value_name = "COUNT")]
         max_callers: Option<u32>,
     },
@@ -72,7 +72,7 @@ pub(super) async fn run(command: Tenants, desk: &mut CommandContext<'_>) -> anyh
             let columns = [
                 ("ID", "/id"),
                 ("NAME", "/name"),
-                ("STANDING", "/standing"),
+                ("SUBSCRIPTION", "/standing"),
                 ("PROJECT", "/gateway/project_id"),
                 ("INSTANCE", "/gateway/instance_id"),
                 ("MAX CALLERS", "/max_callers"),
@@ -104,12 +104,12 @@ pub(super) async fn run(command: Tenants, desk: &mut CommandContext<'_>) -> anyh
         }
         Tenants::Delete { tenant } => {
             desk.delete(&path(&tenant), "").await?;
-            desk.write_line(&format!("tenant {tenant} is deleted"))
+            desk.write_line(&format!("deleted tenant {tenant}"))
         }
     }
 }
 
-/// Where a tenant is.
+/// Returns the path of a tenant.
 pub(super) fn path(tenant: &str) -> String {
     format!("/tenants/{}", encoded(tenant))
 }

@@ -1,23 +1,26 @@
-//! Why a signature is not the one that it should be: what people who write signers get wrong, tried in turn.
+//! Diagnosis of an invalid signature: tries common mistakes of signers, alone and combined.
 
 use std::io::{self, Write};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{request::Request, explain::SigningSteps};
+use super::{explain::SigningSteps, request::Request};
 use crate::{
     model::Secret,
-    signature::{Authorization, SignatureFormatError, RequestSignature, Signer, UNSIGNED_PAYLOAD, X_SDK_CONTENT_SHA256, hash, sign},
+    signature::{
+        Authorization, RequestSignature, SignatureFormatError, Signer, UNSIGNED_PAYLOAD,
+        X_SDK_CONTENT_SHA256, hash, sign,
+    },
 };
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Serialize)]
 pub(super) struct Diagnosis {
     holds: bool,
-    /// What differs, or what is worth knowing though it holds.
+    /// The differences, and remarks on a valid signature.
     says: Vec<String>,
-    /// How it is signed rightly.
+    /// The steps of the correct signature.
     #[serde(flatten)]
     ours: Option<SigningSteps>,
 }
@@ -35,13 +38,19 @@ impl Diagnosis {
         if let Some(ours) = &self.ours {
             ours.write_steps(out)?;
         }
-        writeln!(out, "--- check\n{}", if self.holds { "it holds" } else { "it does not hold" })?;
+        writeln!(out, "--- check\n{}", if self.holds { "valid" } else { "invalid" })?;
         self.says.iter().try_for_each(|line| writeln!(out, "* {line}"))
     }
 }
 
-/// Holds an `Authorization` against the request that it was made for.
-pub(super) fn check(request: &Request, theirs: &str, key: &str, secret: &Secret, now: Timestamp) -> Diagnosis {
+/// Checks an `Authorization` header against its request.
+pub(super) fn check(
+    request: &Request,
+    theirs: &str,
+    key: &str,
+    secret: &Secret,
+    now: Timestamp,
+) -> Diagnosis {
     let parts = request.parts();
     let failed = |why: String| Diagnosis { holds: false, says: vec![why], ours: None };
     let authorization = match Authorization::parse(theirs) {
@@ -53,22 +62,24 @@ pub(super) fn check(request: &Request, theirs: &str, key: &str, secret: &Secret,
         Ok(presented) => presented,
         Err(SignatureFormatError::Lacking(name)) => {
             return failed(format!(
-                "signed headers: {name} is among them, and not given here: -H '{name}: …'"
+                "signed headers: {name} is signed but missing from the request; pass it with -H '{name}: …'"
             ));
         }
-        Err(flaw @ (SignatureFormatError::Date | SignatureFormatError::Repeated(_))) => return failed(format!("date: {flaw}")),
+        Err(flaw @ (SignatureFormatError::Date | SignatureFormatError::Repeated(_))) => {
+            return failed(format!("date: {flaw}"));
+        }
         Err(flaw) => return failed(format!("signed headers: {flaw}")),
     };
     let mut says = Vec::new();
     if presented.access_key() != key {
-        says.push(format!("access key: it is {}, and {key} was to be expected", presented.access_key()));
+        says.push(format!("access_key key: expected {key}, found {}", presented.access_key()));
     }
     if let Err(flaw) = presented.check_date(now) {
-        says.push(format!("date: more than 15 minutes from now, which a gateway refuses: {flaw}"));
+        says.push(format!("date: more than 15 minutes from now; a gateway rejects it: {flaw}"));
     }
     let names = authorization.signed_headers;
     let signer = Signer::new(key, secret.expose().as_bytes());
-    // What could be read can be signed.
+    // A request whose signature was parsed can be signed.
     let ours = signer.sign(parts, names.as_str(), request.payload()).ok();
     let proved = presented.verify(secret.expose().as_bytes(), request.payload());
     if !proved {
@@ -81,7 +92,7 @@ pub(super) fn check(request: &Request, theirs: &str, key: &str, secret: &Secret,
         };
         match sought.find(&canonical) {
             Some(mistakes) if mistakes.is_empty() => {
-                says.push("signature: it is right, and in upper case; it must be in lower case".into());
+                says.push("signature: it is correct but in upper case; it must be in lower case".into());
             }
             Some(mistakes) => says.extend(mistakes.into_iter().map(|why| format!("signature: {why}"))),
             None => says.extend(unexplained(request, names.as_str())),
@@ -96,23 +107,23 @@ pub(super) fn check(request: &Request, theirs: &str, key: &str, secret: &Secret,
 
 fn unexplained(request: &Request, names: &str) -> Vec<String> {
     let mut says = vec![
-        "signature: neither this secret nor a usual mistake makes it. Either the secret is another one, or something \
-         that is signed: compare the canonical request above, line by line, with the signer's own"
+        "signature: no common mistake explains it. Either the secret or the signed request is different: compare the \
+         canonical request above, line by line, with that of the signer"
             .to_owned(),
     ];
     if !request.dated {
-        says.push("date: it was taken to be now; give the request's own X-Sdk-Date with --date".into());
+        says.push("date: the current time was used; pass the X-Sdk-Date of the request with --date".into());
     }
     if names != request.names() {
         says.push(format!(
-            "signed headers: they are {names}; the headers given here are {}",
+            "signed headers: the signature names {names}; the request here has {}",
             request.names()
         ));
     }
     says
 }
 
-/// A signature, and what it is sought with.
+/// A signature to reproduce, and the inputs of the search.
 struct Search<'a> {
     request: &'a Request,
     secret: &'a Secret,
@@ -120,11 +131,12 @@ struct Search<'a> {
     signature: &'a str,
 }
 
-/// How a part may have been written: rightly, or by a mistake that has a name.
+/// The variants of a part: the correct one, and those of named mistakes.
 type Ways = Vec<(Option<&'static str>, String)>;
 
 impl Search<'_> {
-    /// The fewest mistakes that together make the signature. None at all are a right signature in upper case.
+    /// Returns the smallest set of mistakes that reproduces the signature. An empty set means a correct signature in
+    /// upper case.
     fn find(&self, canonical: &str) -> Option<Vec<&'static str>> {
         let ways = self.ways(canonical)?;
         let mut best: Option<Vec<&'static str>> = None;
@@ -137,7 +149,7 @@ impl Search<'_> {
             {
                 best = Some(mistakes);
             }
-            // The next choice, as one counts.
+            // The next combination, in counting order.
             let Some(part) = (0..PARTS).find(|part| at[*part] + 1 < ways[*part].len()) else { return best };
             at[..part].fill(0);
             at[part] += 1;
@@ -164,26 +176,26 @@ impl Search<'_> {
                 path,
                 [
                     ("the path was signed without a slash at its end", without_slash(path)),
-                    ("the path was signed as it stands in the URL", parts.path.to_owned()),
-                    ("the path was encoded although it was encoded already", path.replace('%', "%25")),
+                    ("the path was signed as it is in the URL, without normalization", parts.path.to_owned()),
+                    ("the path was encoded twice", path.replace('%', "%25")),
                 ],
             ),
             ways(
                 query,
                 [
                     (
-                        "the query was signed as it stands in the URL, neither sorted nor encoded",
+                        "the query was signed as it is in the URL, neither sorted nor encoded",
                         parts.query.into(),
                     ),
                     ("the query was left out", String::new()),
                     (
-                        "a + in the query was signed as a space; it is a plus sign",
+                        "a + in the query was signed as a space; it means a plus sign",
                         query.replace("%2B", "%20"),
                     ),
-                    ("spaces in the query were signed as +; they are %20", query.replace("%20", "+")),
+                    ("spaces in the query were signed as +; they must be %20", query.replace("%20", "+")),
                     ("the query was signed in lower case", query.to_ascii_lowercase()),
                     (
-                        "the = of names without a value was left out",
+                        "the = after names without a value was left out",
                         query.replace("=&", "&").trim_end_matches('=').into(),
                     ),
                 ],
@@ -192,21 +204,21 @@ impl Search<'_> {
                 &headers,
                 [
                     (
-                        "there is no empty line between the headers and their names",
+                        "the empty line between the headers and their names is missing",
                         headers.trim_end().to_owned() + "\n",
                     ),
                     ("the host was signed without its port", self.host_without_port(&headers)),
                     ("the host was signed with the port 443", self.host_with(&headers, ":443")),
                     ("the host was signed with the port 80", self.host_with(&headers, ":80")),
-                    ("the headers' values were signed in lower case", headers.to_lowercase()),
+                    ("the header values were signed in lower case", headers.to_lowercase()),
                 ],
             ),
             ways(names, []),
             ways(payload, self.payloads()),
-            ways("", [("the canonical request ends with a line end", "\n".to_owned())]),
+            ways("", [("the canonical request ends with a line break", "\n".to_owned())]),
             ways(
                 secret.expose(),
-                [("the secret was taken with the line end behind it", format!("{}\n", secret.expose()))],
+                [("the line break after the secret was included", format!("{}\n", secret.expose()))],
             ),
         ])
     }
@@ -216,16 +228,16 @@ impl Search<'_> {
         let of = |content: &[u8]| hash(content).as_str().to_owned();
         let shorn = content.strip_suffix(b"\n").unwrap_or(content);
         vec![
-            ("the content was left out: what was hashed is empty", of(b"")),
-            ("the content was signed without the line end behind it", of(shorn)),
-            ("the content was signed with a line end behind it", of(&[content, &b"\n"[..]].concat())),
-            ("the content's hash was written in upper case", of(content).to_ascii_uppercase()),
+            ("the body was left out: the hash is that of an empty body", of(b"")),
+            ("the body was signed without the line break at its end", of(shorn)),
+            ("the body was signed with a line break at its end", of(&[content, &b"\n"[..]].concat())),
+            ("the hash of the body is in upper case", of(content).to_ascii_uppercase()),
             (
-                "UNSIGNED-PAYLOAD was signed, and X-Sdk-Content-Sha256 does not say it",
+                "UNSIGNED-PAYLOAD was signed, but X-Sdk-Content-Sha256 has another value or is missing",
                 UNSIGNED_PAYLOAD.into(),
             ),
             (
-                "the content's hash was signed, and X-Sdk-Content-Sha256 says something else",
+                "the hash of the body was signed, but X-Sdk-Content-Sha256 has another value",
                 if self.request.parts().headers.contains_key(&X_SDK_CONTENT_SHA256) {
                     of(content)
                 } else {
@@ -248,10 +260,10 @@ impl Search<'_> {
     }
 }
 
-/// Method, path, query, headers, their names, the content's hash, what is at the end, the secret.
+/// The number of parts: method, path, query, headers, their names, the hash of the body, the end, the secret.
 const PARTS: usize = 8;
 
-/// The right way, and those that come to something else.
+/// Returns the correct variant and the mistakes that differ from it and from each other.
 fn ways(right: &str, wrong: impl IntoIterator<Item = (&'static str, String)>) -> Ways {
     let mut ways: Ways = vec![(None, right.to_owned())];
     for (mistake, text) in wrong {

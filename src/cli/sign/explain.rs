@@ -1,4 +1,4 @@
-//! How a signature came about, for people and for programs.
+//! The steps of a signature, as text and as JSON.
 
 use std::io::{self, Write};
 
@@ -7,14 +7,14 @@ use serde::Serialize;
 use super::request::Request;
 use crate::signature::{Signed, X_SDK_CONTENT_SHA256, string_to_sign};
 
-/// Every step of a signature.
+/// The steps of a signature.
 #[derive(Serialize)]
 pub(super) struct SigningSteps {
     canonical_request: String,
     hashed_canonical_request: String,
     string_to_sign: String,
     signature: String,
-    /// What the request needs beside what it has.
+    /// The headers to add to the request.
     headers: Vec<(&'static str, String)>,
     curl: String,
 }
@@ -56,7 +56,7 @@ impl SigningSteps {
     }
 }
 
-/// A command that sends the request as it was signed.
+/// Returns a `curl` command that sends the signed request.
 fn curl(request: &Request, headers: &[(&'static str, String)]) -> String {
     let parts = request.parts();
     let url = request.url.to_string();
@@ -66,7 +66,7 @@ fn curl(request: &Request, headers: &[(&'static str, String)]) -> String {
     } else {
         words.extend(["-X".into(), quoted(parts.method)]);
     }
-    // What curl would change of a target.
+    // These options stop curl from changing the target.
     if parts.path.contains("/.") {
         words.push("--path-as-is".into());
     }
@@ -91,7 +91,7 @@ fn curl(request: &Request, headers: &[(&'static str, String)]) -> String {
     words.join(" ")
 }
 
-/// As one word of a shell.
+/// Quotes a text as one word of a shell.
 fn quoted(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b);
     if !text.is_empty() && text.bytes().all(plain) {

@@ -1,4 +1,4 @@
-//! The request that the arguments describe.
+//! The request to sign, as described by the arguments.
 
 use std::fs;
 
@@ -7,24 +7,24 @@ use http::{HeaderMap, HeaderValue, Uri, header, uri::Scheme};
 use jiff::Timestamp;
 
 use super::Arguments;
-use crate::signature::{Parts, UNSIGNED_PAYLOAD, X_SDK_CONTENT_SHA256, X_SDK_DATE, hash, format_date};
+use crate::signature::{Parts, UNSIGNED_PAYLOAD, X_SDK_CONTENT_SHA256, X_SDK_DATE, format_date, hash};
 
 pub(super) struct Request {
     method: String,
     pub(super) url: Uri,
     headers: HeaderMap,
     pub(super) content: Vec<u8>,
-    /// How `curl` is told the content.
+    /// The `curl` option and argument for the body.
     pub(super) data: Option<[String; 2]>,
     names: String,
     payload: String,
-    /// Whether the date was told, or is now.
+    /// Whether the arguments contain the date; otherwise it is the current time.
     pub(super) dated: bool,
 }
 
 impl Request {
     pub(super) fn new(arguments: &Arguments, now: Timestamp) -> anyhow::Result<Self> {
-        let url: Uri = arguments.url.parse().with_context(|| format!("{} is no URL", arguments.url))?;
+        let url: Uri = arguments.url.parse().with_context(|| format!("{} is not a URL", arguments.url))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &arguments.headers {
             headers.append(name, value.clone());
@@ -34,7 +34,7 @@ impl Request {
         }
         let dated = arguments.date.is_some() || headers.contains_key(&X_SDK_DATE);
         if arguments.date.is_some() && headers.contains_key(&X_SDK_DATE) {
-            bail!("the date is given twice: with --date, and as a header");
+            bail!("the date is given twice: with --date and with the header X-Sdk-Date");
         }
         if !headers.contains_key(&X_SDK_DATE) {
             headers.insert(&X_SDK_DATE, format_date(arguments.date.unwrap_or(now)).parse()?);
@@ -44,14 +44,14 @@ impl Request {
         }
         let (content, data) = match (&arguments.body_file, &arguments.data) {
             (Some(file), _) => {
-                let content = fs::read(file).with_context(|| format!("body file {}", file.display()))?;
+                let content = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
                 (content, Some(["--data-binary".into(), format!("@{}", file.display())]))
             }
             (None, Some(text)) => (text.clone().into_bytes(), Some(["--data-raw".into(), text.clone()])),
             (None, None) => (Vec::new(), None),
         };
         let payload = match headers.get(&X_SDK_CONTENT_SHA256) {
-            Some(stated) => stated.to_str().context("X-Sdk-Content-Sha256 is no text")?.to_owned(),
+            Some(stated) => stated.to_str().context("X-Sdk-Content-Sha256 is not ASCII text")?.to_owned(),
             None => hash(&content).as_str().to_owned(),
         };
         let names = match &arguments.signed_headers {
@@ -83,13 +83,13 @@ impl Request {
     }
 }
 
-/// The host that a client names, which leaves out the port that its scheme has anyway.
+/// Returns the `Host` header of a URL, without the default port of its scheme.
 fn host(url: &Uri) -> anyhow::Result<HeaderValue> {
     let (Some(scheme), Some(authority)) = (url.scheme(), url.authority()) else {
-        bail!("{url} has no scheme and host: https://host/path");
+        bail!("{url} needs a scheme and a host, as in https://host/path");
     };
     if authority.as_str().contains('@') {
-        bail!("the URL has a user in it");
+        bail!("the URL must not contain a user name");
     }
     let usual = *scheme == Scheme::HTTPS && authority.port_u16() == Some(443)
         || *scheme == Scheme::HTTP && authority.port_u16() == Some(80);
@@ -97,8 +97,8 @@ fn host(url: &Uri) -> anyhow::Result<HeaderValue> {
     Ok(host.parse()?)
 }
 
-/// The names of all headers, sorted. Those with an underscore are left out, as newer signers do: they are not sent
-/// on by every proxy.
+/// Returns the names of all headers, sorted. Names with an underscore are left out, as newer signers do, because not
+/// every proxy forwards them.
 fn all(headers: &HeaderMap) -> String {
     let mut names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).collect();
     names.retain(|name| *name != header::AUTHORIZATION.as_str() && !name.contains('_'));

@@ -1,4 +1,4 @@
-//! A file that is there whole or not at all.
+//! Atomic creation of a file.
 
 use std::{
     fs::File,
@@ -8,17 +8,17 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-/// A file that only its owner may read, under another name until it is whole. Dropped before, it never was.
+/// A file that only its owner may read. It has a temporary name until it is complete, and is deleted if dropped before.
 pub(crate) struct AtomicFile {
     path: PathBuf,
     file: BufWriter<NamedTempFile>,
 }
 
 impl AtomicFile {
-    /// Begins a file that is not there yet.
+    /// Begins a file at a path that must not exist.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] when it is there; what the system answers.
+    /// [`io::ErrorKind::AlreadyExists`] if the path exists; other errors of the operating system.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         if path.try_exists()? {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -27,7 +27,7 @@ impl AtomicFile {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// The name that it has until it is whole.
+    /// Returns the temporary path.
     pub(crate) fn under(&self) -> &Path {
         self.file.get_ref().path()
     }
@@ -36,10 +36,10 @@ impl AtomicFile {
         self.file.write_all(bytes)
     }
 
-    /// Gives it its name, unless another one has it by now. It is on the disk when this returns.
+    /// Renames the file to its path, unless that exists by now. The file is synced to disk on return.
     ///
     /// # Errors
-    /// As [`of`](Self::of).
+    /// The errors of [`of`](Self::of).
     pub(crate) fn persist(self) -> io::Result<()> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.as_file().sync_all()?;

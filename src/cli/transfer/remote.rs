@@ -1,4 +1,4 @@
-//! The same through a gateway's admin API.
+//! Exports and imports through the admin API of a gateway.
 
 use std::{
     io::{self, BufRead},
@@ -13,14 +13,14 @@ use serde_json::Value;
 
 use crate::cli::client::AdminClient;
 
-/// A JSON object to a line.
+/// The media type of NDJSON: one JSON object per line.
 pub(super) const LINES: &str = "application/x-ndjson";
 pub(super) const ROWS: &str = "text/csv";
 
-/// What is read at once.
+/// The file to send.
 type Input = Box<dyn BufRead + Send + Sync>;
 
-/// A file as a request's content, piece by piece.
+/// A request body that streams a file.
 struct Content(Input);
 
 impl http_body::Body for Content {
@@ -40,7 +40,7 @@ impl http_body::Body for Content {
     }
 }
 
-/// Hands everything over, as it comes.
+/// Streams an export to `each`.
 pub(super) async fn export(
     api: &AdminClient,
     mut each: impl FnMut(&[u8]) -> anyhow::Result<()>,
@@ -52,7 +52,7 @@ pub(super) async fn export(
     Ok(())
 }
 
-/// Sends a file, and returns what was imported. `given` are the parameters that are true.
+/// Sends a file and returns the response of the import. `given` lists the query parameters with their values.
 pub(super) async fn import(
     api: &AdminClient,
     path: &str,

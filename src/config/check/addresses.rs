@@ -1,10 +1,10 @@
-//! Checks of listeners and of the addresses of services behind them.
+//! Checks of the addresses of listeners and upstreams.
 
 use std::net::SocketAddr;
 
 use crate::config::{Config, Report, document::Step};
 
-/// A place to listen at, by the entry of the file that names it.
+/// A listening address and its entry in the file.
 struct Listening<'a> {
     what: String,
     place: Vec<Step<'a>>,
@@ -13,12 +13,12 @@ struct Listening<'a> {
 
 pub(super) fn check(config: &Config, report: &mut Report) {
     if config.listeners.is_empty() && report.is_whole() {
-        report.error(&["listeners".into()], "there is no listener: add [[listeners]]");
+        report.error(&["listeners".into()], "there is no listener; add [[listeners]]");
     }
     for (at, listener) in config.listeners.iter().enumerate() {
         if listener.h2c && listener.tls.is_some() {
             let why = format!(
-                "the listener on {} has both tls and h2c; TLS offers HTTP/2 by itself",
+                "the listener on {} has both tls and h2c; remove h2c, because TLS already offers HTTP/2",
                 listener.address
             );
             report.error(&["listeners".into(), at.into(), "h2c".into()], why);
@@ -31,12 +31,12 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     for (at, one) in all.iter().enumerate() {
         if let Some(other) = all[..at].iter().find(|other| collide(one.address, other.address)) {
             let why = if at < config.listeners.len() {
-                format!("two listeners are on {}", one.address)
+                format!("two listeners use {}", one.address)
             } else if other.address == one.address {
-                format!("{} and {} are both on {}", one.what, other.what, one.address)
+                format!("{} and {} both use {}", one.what, other.what, one.address)
             } else {
                 format!(
-                    "{} on {} and {} on {} take the same port",
+                    "{} on {} and {} on {} use the same port",
                     one.what, one.address, other.what, other.address
                 )
             };
@@ -65,8 +65,8 @@ fn listening(config: &Config) -> Vec<Listening<'_>> {
     listeners.chain(admin).chain(metrics).collect()
 }
 
-/// Returns `true` if no two sockets can have these addresses. An unspecified one takes its port on every address; an
-/// unspecified IPv6 one takes that of IPv4, too.
+/// Returns `true` if two sockets cannot have these addresses at once. An unspecified address occupies its port on every
+/// address; an unspecified IPv6 address also occupies it for IPv4.
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let takes = |one: SocketAddr, other: SocketAddr| {
         one.ip().is_unspecified() && (one.is_ipv4() == other.is_ipv4() || one.is_ipv6())
@@ -76,13 +76,13 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
         && (one.ip() == other.ip() || takes(one, other) || takes(other, one))
 }
 
-/// A service behind that is this gateway itself would get every request again, without end.
+/// Checks upstreams. An upstream that is this gateway itself would receive every request again, endlessly.
 fn upstreams(config: &Config, all: &[Listening<'_>], report: &mut Report) {
     for (name, upstream) in &config.upstreams {
         let place = ["upstreams".into(), name.as_str().into(), "address".into()];
         let (ip, port) = (upstream.address.ip(), upstream.address.port());
         if port == 0 {
-            report.error(&place, "no service listens on port 0");
+            report.error(&place, "an upstream cannot have port 0");
         }
         let own = |one: &&Listening<'_>| {
             let here = one.address.ip() == ip
@@ -93,7 +93,7 @@ fn upstreams(config: &Config, all: &[Listening<'_>], report: &mut Report) {
         if let Some(one) = all.iter().find(own) {
             report.error(
                 &place,
-                format!("{} of this gateway listens there: requests would never arrive", one.what),
+                format!("{} of this gateway uses this address, so requests would loop", one.what),
             );
         }
         let used =
@@ -101,7 +101,7 @@ fn upstreams(config: &Config, all: &[Listening<'_>], report: &mut Report) {
         if !used && report.is_whole() {
             report.warning(
                 &["upstreams".into(), name.as_str().into()],
-                format!("no route leads to the upstream \"{name}\""),
+                format!("no route uses the upstream \"{name}\""),
             );
         }
     }

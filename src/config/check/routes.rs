@@ -1,4 +1,4 @@
-//! Checks of routes: that each can be reached, leads somewhere, and does not ignore what it says.
+//! Checks of routes: each must be reachable, have a backend, and have no setting without effect.
 
 use http::{HeaderName, Method, header};
 
@@ -7,7 +7,7 @@ use crate::{
     policy::KeySource,
 };
 
-/// Fields that describe the message or its connection, and carry no credential.
+/// Headers that describe the message or its connection and cannot carry a credential.
 const NO_CREDENTIAL: [HeaderName; 8] = [
     header::ACCEPT,
     header::CONNECTION,
@@ -21,7 +21,7 @@ const NO_CREDENTIAL: [HeaderName; 8] = [
 
 pub(super) fn check(config: &Config, report: &mut Report) {
     if config.routes.is_empty() && report.is_whole() {
-        report.warning(&[], "there is no route: every request is answered with 404; add [[routes]]");
+        report.warning(&[], "there is no route, so the response to every request is 404; add [[routes]]");
     }
     for (at, route) in config.routes.iter().enumerate() {
         let mut found = OfRoute { report, at };
@@ -35,7 +35,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     }
 }
 
-/// Findings about one route.
+/// The check of one route.
 struct OfRoute<'r> {
     report: &'r mut Report,
     at: usize,
@@ -56,7 +56,7 @@ impl OfRoute<'_> {
         ["routes".into(), self.at.into()].into_iter().chain(below.iter().map(|step| (*step).into())).collect()
     }
 
-    /// A route's name and the line it stands on.
+    /// Returns the name of a route and its line.
     fn called(&self, config: &Config, at: usize) -> String {
         let name = config.routes[at].name_or(self.report.origin("routes", at));
         match self.report.line(&["routes".into(), at.into(), "path".into()]) {
@@ -72,7 +72,7 @@ impl OfRoute<'_> {
             let names = names.join(", ");
             self.error(
                 &["path"],
-                format!("requests with such a path are refused: add relax = [{names}] to this route"),
+                format!("requests with this path are rejected; to accept them, add relax = [{names}] to this route"),
             );
         }
         let path = route.path.as_str();
@@ -80,12 +80,12 @@ impl OfRoute<'_> {
         if path.len() > most {
             self.error(
                 &["path"],
-                format!("requests with so long a path are refused: limits.target_bytes is {most}"),
+                format!("requests with this path are rejected because it is longer than limits.target_bytes ({most})"),
             );
         }
         if path.contains("%CC%") {
-            let why = "the path has a combining character; most clients send letters with accents as one character, \
-                       which is another path";
+            let why = "the path contains a combining character; most clients send an accented letter as one character, \
+                       which is a different path";
             self.warning(&["path"], why);
         }
     }
@@ -93,10 +93,10 @@ impl OfRoute<'_> {
     fn methods(&mut self, route: &Route) {
         for (at, method) in route.methods.iter().enumerate() {
             if *method == Method::CONNECT {
-                self.error(&["methods"], "CONNECT is refused for every route");
+                self.error(&["methods"], "CONNECT is not supported");
             }
             if route.methods[..at].contains(method) {
-                self.error(&["methods"], format!("{method} is named twice"));
+                self.error(&["methods"], format!("{method} is listed twice"));
             }
         }
     }
@@ -104,10 +104,10 @@ impl OfRoute<'_> {
     fn backend(&mut self, config: &Config, route: &Route) {
         match (route.backend(), &route.upstream) {
             (None, None) => {
-                self.error(&["path"], "a route leads to either an upstream or a surface: name one");
+                self.error(&["path"], "a route needs either an upstream or a surface");
             }
             (None, Some(_)) => {
-                self.error(&["surface"], "a route leads to either an upstream or a surface, not to both");
+                self.error(&["surface"], "a route needs either an upstream or a surface, not both");
             }
             (Some(Backend::Upstream(name)), _) => {
                 let known = config.upstreams.contains_key(name)
@@ -115,7 +115,7 @@ impl OfRoute<'_> {
                 if !known {
                     self.error(
                         &["upstream"],
-                        format!("no upstream is named \"{name}\": add [upstreams.{name}]"),
+                        format!("the upstream \"{name}\" is not defined; add [upstreams.{name}]"),
                     );
                 }
             }
@@ -129,14 +129,14 @@ impl OfRoute<'_> {
         let serves = below.iter().any(|base| path.contains(base) || is_within(path.as_str(), base));
         if !serves {
             let why = format!(
-                "the surface {} answers below {} only: requests to this path would all be 404",
+                "the surface {} serves only paths below {}; the response to every request here would be 404",
                 surface.name(),
                 below.join(", ")
             );
             self.error(&["path"], why);
         }
         if route.body_bytes.is_some() {
-            let why = "a surface has its own bound on content: this would have no effect";
+            let why = "a surface has its own limit for bodies, so this has no effect; remove it";
             self.error(&["body_bytes"], why);
         }
         let policies = &route.policies;
@@ -151,7 +151,7 @@ impl OfRoute<'_> {
         if some {
             self.error(
                 &["policies"],
-                "a surface has the policies of its contract; a route to one takes none",
+                "a surface has the policies of its contract; remove the policies of this route",
             );
         }
     }
@@ -162,18 +162,18 @@ impl OfRoute<'_> {
         let place = ["policies", "api_key", "sources"];
         for (at, source) in sources.iter().enumerate() {
             if sources[..at].contains(source) {
-                self.error(&place, "a source of policies.api_key is named twice");
+                self.error(&place, "a source of policies.api_key is listed twice");
             }
             if let KeySource::Field(name) = &source.0 {
                 if NO_CREDENTIAL.contains(name) {
                     self.error(
                         &place,
-                        format!("the field {name} carries no credential: it has another meaning"),
+                        format!("the header {name} cannot carry a credential because it has another meaning"),
                     );
                 }
                 if *name == config.server.identity_field.name() {
                     let why = format!(
-                        "{name} is server.identity_field, which is removed from requests before they are read"
+                        "{name} is server.identity_field, which is removed from requests before authentication"
                     );
                     self.error(&place, why);
                 }
@@ -189,21 +189,21 @@ impl OfRoute<'_> {
         for (name, on) in needing {
             if on && !known && route.surface.is_none() {
                 let why = format!(
-                    "policies.{name} is about a caller, and nothing here recognises one: it needs policies.api_key or \
+                    "policies.{name} needs an authenticated caller: add policies.api_key or \
                      policies.signature"
                 );
                 self.error(&["policies", name], why);
             }
         }
         if policies.scope.as_ref().is_some_and(|scope| scope.trim().is_empty() || scope.contains(':')) {
-            self.error(&["policies", "scope"], "a scope names a kind of resource, such as \"orders\"");
+            self.error(&["policies", "scope"], "a scope must name a kind of resource, such as \"orders\"");
         }
         if policies.scope_target.is_some() && policies.scope.is_none() {
-            let why = "policies.scope_target needs policies.scope, the kind of the resource that it names";
+            let why = "policies.scope_target needs policies.scope, the kind of resource";
             self.error(&["policies", "scope_target"], why);
         }
         if policies.grants && route.name.is_none() {
-            let why = "policies.grants needs the route's name: apps are authorized for it by that";
+            let why = "policies.grants needs the name of the route, because grants refer to it";
             self.error(&["policies", "grants"], why);
         }
     }
@@ -212,18 +212,18 @@ impl OfRoute<'_> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let is_name = |name: &str| (1..=64).contains(&name.len()) && name.bytes().all(plain);
         if route.name.as_ref().is_some_and(|name| !is_name(name.get_ref())) {
-            self.error(&["name"], "a route's name is 1 to 64 characters of A-Z a-z 0-9 - _ .");
+            self.error(&["name"], "the name of a route must be 1 to 64 characters of A-Z a-z 0-9 - _ .");
         }
         let name_of = |report: &Report, at: usize| config.routes[at].name_or(report.origin("routes", at));
         let name = name_of(self.report, self.at);
         if let Some(earlier) = (0..self.at).find(|earlier| name_of(self.report, *earlier) == name) {
             let earlier = self.called(config, earlier);
             let below = if route.name.is_some() { "name" } else { "path" };
-            self.error(&[below], format!("another route is named \"{name}\": {earlier}"));
+            self.error(&[below], format!("the name \"{name}\" is already used by {earlier}"));
         }
     }
 
-    /// Two routes to one place are one too many: no request would reach the second.
+    /// Reports a second route with the same match, which no request could reach.
     fn place(&mut self, config: &Config, route: &Route) {
         let same = |other: &&Route| other.host == route.host && other.path == route.path;
         for (at, other) in config.routes[..self.at].iter().enumerate().filter(|(_, other)| same(other)) {
@@ -248,7 +248,7 @@ impl OfRoute<'_> {
         }
     }
 
-    /// Requests of a host that has routes of its own never reach the guarded routes of any host.
+    /// Warns if requests for a host with its own routes bypass a guarded route without host.
     fn other_hosts(&mut self, config: &Config, route: &Route) {
         if route.host.is_some() || !is_guarded(route) {
             return;
@@ -268,7 +268,7 @@ impl OfRoute<'_> {
             if let Some((at, _)) = nearest.filter(|(_, one)| one.surface.is_none() && !is_guarded(one)) {
                 let taker = self.called(config, at);
                 let why = format!(
-                    "requests of the host {} do not reach this route and need no credential: {taker} takes them",
+                    "requests for the host {} do not reach this route and need no credential: {taker} matches them",
                     host.as_str()
                 );
                 self.warning(&["path"], why);

@@ -1,4 +1,4 @@
-//! Bodies on their way: what they tell about the exchange, and how long they may stand still.
+//! The bodies of requests and responses in transit: their progress and their timeouts.
 
 use std::{
     future::poll_fn,
@@ -20,16 +20,16 @@ use crate::{
     Denial,
     admission::DigestMismatch,
     gateway::{
-        response_body::BoxError,
         client_body::ClientBody,
         framing,
-        pool::{UpstreamPool, UpstreamConnection, LazyDeadline},
+        pool::{LazyDeadline, UpstreamConnection, UpstreamPool},
+        response_body::BoxError,
     },
-    limit::{RateMeter, MinDataRate},
+    limit::{MinDataRate, RateMeter},
     tower,
 };
 
-/// When the request's body last moved, and whether it is through, or broke.
+/// The progress of a request body: the time of its last frame, and whether it is complete or failed.
 #[derive(Debug, Clone)]
 pub(in crate::gateway) struct Progress(Arc<State>);
 
@@ -38,7 +38,7 @@ struct State {
     start: Instant,
     last: AtomicU64,
     done: AtomicBool,
-    /// Whether the next bytes are the client's to send.
+    /// Set while the client has to send the next bytes.
     starved: AtomicBool,
     fault: OnceLock<BodyError>,
 }
@@ -54,7 +54,7 @@ impl Progress {
         }))
     }
 
-    /// When the service behind was last given something, or could have been.
+    /// Returns the last time that the upstream was given data, or was able to read some.
     pub(in crate::gateway) fn last(&self) -> Instant {
         if self.waiting_on_client() { Instant::now() } else { self.moved_at() }
     }
@@ -68,11 +68,11 @@ impl Progress {
         self.0.last.store(millis, Ordering::Relaxed);
     }
 
-    /// What the client did wrong with its body, if it did: then an exchange that failed is not the
-    /// service's fault.
+    /// Returns the error in the client's body, if there was one. A failed exchange is then not the fault of the
+    /// upstream.
     pub(in crate::gateway) fn fault(&self) -> Option<Denial> {
         self.0.fault.get().map(|fault| match fault {
-            BodyError::Broken => Denial::bad_request("The request's content cannot be read to its end."),
+            BodyError::Broken => Denial::bad_request("The request body could not be read completely."),
             BodyError::TooLarge(limit) => Denial::ContentTooLarge { limit: *limit },
             BodyError::TooSlow => Denial::RequestTimeout,
             BodyError::Altered => Denial::content_mismatch(),
@@ -83,7 +83,7 @@ impl Progress {
         *self.0.fault.get_or_init(|| fault)
     }
 
-    /// Whether it is the client that is waited for.
+    /// Returns `true` if the exchange waits for the client.
     fn waiting_on_client(&self) -> bool {
         self.0.starved.load(Ordering::Relaxed)
     }
@@ -93,24 +93,25 @@ impl Progress {
     }
 }
 
-/// What can be wrong with a client's body.
+/// Errors in a client's body.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 pub(in crate::gateway) enum BodyError {
-    #[error("the client's content broke off or is malformed")]
+    #[error("client body incomplete or malformed")]
     Broken,
-    #[error("the client's content is more than {0} bytes")]
+    #[error("client body larger than {0} bytes")]
     TooLarge(u64),
-    #[error("the client's content does not come")]
+    #[error("client body too slow")]
     TooSlow,
-    #[error("the client's content is not what was signed")]
+    #[error("client body does not match the signed digest")]
     Altered,
 }
 
-/// The client's body, on its way to the service behind: no larger and no slower than it may be.
+/// The client's body on its way to the upstream, with a size limit and a minimum rate.
 ///
-/// Trailers stay here: nothing decided about them, and they could hold what a field of ours says.
+/// Trailers are not forwarded: no policy has checked them, and they could contain a header that only the gateway may
+/// set.
 ///
-/// Most requests have none, and all are moved about: so what there is to say of one lies elsewhere.
+/// Most requests have no body, and all of them are moved in memory, so the state of a body is boxed.
 #[derive(Debug)]
 pub(in crate::gateway) struct RequestBody(Option<Box<Content>>);
 
@@ -121,18 +122,18 @@ struct Content {
     limit: Option<u64>,
     taken: u64,
     meter: RateMeter,
-    /// The time since when the client is waited for.
+    /// The time since when the body waits for the client.
     since: Option<Instant>,
     patience: Option<LazyDeadline>,
 }
 
 impl RequestBody {
-    /// No content.
+    /// Creates an empty body.
     pub(in crate::gateway) fn empty() -> Self {
         Self(None)
     }
 
-    /// The body, and when there is anything in it, how it gets on.
+    /// Wraps a body. Returns its progress, too, unless the body is empty.
     pub(in crate::gateway) fn new(
         body: tower::RequestBody<ClientBody>,
         limit: Option<u64>,
@@ -235,11 +236,11 @@ impl Body for RequestBody {
     }
 }
 
-/// Who drives the connection of an exchange whose answer has begun.
+/// The driver of an upstream connection whose response has begun.
 enum Driver {
-    /// Whoever asks for more of the answer.
+    /// The connection is driven when the response body is polled.
     Inline(UpstreamConnection),
-    /// A task of its own, which ends with this.
+    /// The connection is driven by a task of its own, which is aborted on drop.
     Spawned {
         _task: JoinSet<()>,
         patience: LazyDeadline,
@@ -255,14 +256,14 @@ impl Driver {
     }
 }
 
-/// The body of the service behind, on its way to the client. When it is through, its connection goes
-/// back to the pool; when it is dropped before, the connection is closed.
+/// The response body on its way from the upstream to the client. When it is complete, the connection returns to the
+/// pool. When it is dropped earlier, the connection is closed.
 pub(in crate::gateway) struct UpstreamBody {
     body: Incoming,
     read_timeout: Duration,
     waiting: bool,
     driver: Driver,
-    /// The pool for the connection, when it may carry another exchange.
+    /// The pool for the connection. `None` if the connection cannot be used again.
     keep: Option<UpstreamPool>,
     request: Option<Progress>,
 }
@@ -275,7 +276,7 @@ impl UpstreamBody {
         keep: Option<UpstreamPool>,
         request: Option<Progress>,
     ) -> Self {
-        // The request's content must go on while nobody takes the answer's.
+        // The request body must make progress even if the response body is not polled.
         let uploads = request.as_ref().is_some_and(|request| !request.is_done());
         let driver = if uploads { Driver::task(link) } else { Driver::Inline(link) };
         let mut this = Self { body, read_timeout, waiting: false, driver, keep, request };
@@ -285,7 +286,8 @@ impl UpstreamBody {
         this
     }
 
-    /// A service that answered before the request was through still has the rest of it to read.
+    /// Returns the connection to the pool, unless the upstream responded before the request was complete: it still has
+    /// to read the rest.
     fn keep_connection(&mut self) {
         if let Driver::Inline(link) = std::mem::replace(&mut self.driver, Driver::Done)
             && self.request.as_ref().is_none_or(Progress::is_done)
@@ -295,10 +297,10 @@ impl UpstreamBody {
         }
     }
 
-    /// What has come; when nothing has, the connection is driven, and there may be more.
+    /// Polls the response body. If no data is available, drives the connection and polls again.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let Driver::Inline(link) = &mut self.driver else { return Pin::new(&mut self.body).poll_frame(cx) };
-        // Nobody but the connection, driven here, moves the body: it needs not wake us a second time.
+        // Only the connection, which is driven here, moves the body: a second wake-up is not needed.
         let still = &mut Context::from_waker(Waker::noop());
         let frame = Pin::new(&mut self.body).poll_frame(still);
         if frame.is_pending() {
@@ -309,7 +311,7 @@ impl UpstreamBody {
     }
 }
 
-/// Trailers are held to what may stand there.
+/// Removes the fields that must not be in trailers.
 fn clean(mut frame: Frame<Bytes>) -> Frame<Bytes> {
     if let Some(trailers) = frame.trailers_mut() {
         framing::clean_trailers(trailers);
@@ -345,13 +347,13 @@ impl Body for UpstreamBody {
                     patience.set(Instant::now() + this.read_timeout);
                 }
                 while patience.poll(cx).is_ready() {
-                    // A service that is still sent the request's content may well read that first.
+                    // An upstream that is still receiving the request body may read all of it before it continues.
                     match this.request.as_ref().map(Progress::last) {
                         Some(last) if last + this.read_timeout > Instant::now() => {
                             patience.set(last + this.read_timeout);
                         }
                         _ => {
-                            let stopped = "the service behind stopped in the middle of its answer";
+                            let stopped = "upstream stopped in the middle of the response";
                             return Poll::Ready(Some(Err(stopped.into())));
                         }
                     }

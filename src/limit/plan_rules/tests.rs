@@ -67,7 +67,10 @@ fn a_debt_of_days_does_not_outlive_a_plan_of_seconds() {
     let day = budgets(vec![limit("x", 1, 86_400, 1)]);
     assert!(admitted(&day, 0));
     let plan = Plan::new("q".parse().unwrap(), vec![limit("x", 1, 1, 1)]).unwrap();
-    assert!(matches!(day.with_rules(PlanRules::new(plan).into()).check(0), Decision::Refused { retry_after: 1, .. }));
+    assert!(matches!(
+        day.with_rules(PlanRules::new(plan).into()).check(0),
+        Decision::Refused { retry_after: 1, .. }
+    ));
 }
 
 fn changed(before: &CallerBuckets, to: Limit) -> CallerBuckets {
@@ -126,8 +129,8 @@ fn request_under_the_old_figures_is_given_back_under_the_new() {
     assert_eq!(remaining(&new, 0), 99);
 }
 
-/// Whoever is refused by the second has not held a request of the day meanwhile: with one left of the day, no
-/// thread is ever told to wait for that.
+/// A request that is denied by the limit per second must not consume from that per day meanwhile. With one request
+/// left of the day, no thread is ever told to wait for the next day.
 #[test]
 fn refused_requests_at_once_are_told_to_wait_for_the_limit_that_refuses_them() {
     for limits in [["second", "day"], ["day", "second"]] {
@@ -210,7 +213,7 @@ proptest! {
         for gap in gaps {
             now += gap;
             let Decision::Refused { retry_after, .. } = one.check(now) else { continue };
-            // Not a second earlier: the exact moment lies within the last second of the wait.
+            // It is not admitted a second earlier: the exact moment is within the last second of the wait.
             prop_assert!(retry_after == 1 || !admitted(&one, now + (retry_after - 1) * NANOS));
             prop_assert!(admitted(&one, now + retry_after * NANOS));
             now += retry_after * NANOS;
@@ -243,7 +246,7 @@ proptest! {
             format!("l{at}"), limit.quota(), limit.window(), limit.burst(), limit.promise()).unwrap();
         let limits: Vec<_> = limits.iter().enumerate().map(rename).collect();
         let together = budgets(limits.clone());
-        // The oracle: each limit by itself, spent from only when all admit.
+        // The oracle: each limit by itself, which is consumed only if all limits admit the request.
         let alone: Vec<_> = limits.iter().map(|limit| budgets(vec![limit.clone()])).collect();
         let mut now = 0;
         for gap in gaps {

@@ -1,4 +1,4 @@
-//! What is a key, and whose.
+//! Tests of the authentication by API key.
 
 use std::time::Duration;
 
@@ -193,8 +193,9 @@ fn disabled_is_forbidden_not_unknown() {
 #[test]
 fn the_challenge_names_every_source() {
     let world = World::new();
-    let policy =
-        ApiKey::new(world.directory.clone()).realm("a\"b\n").sources([KeySource::x_api_key(), KeySource::bearer()]);
+    let policy = ApiKey::new(world.directory.clone())
+        .realm("a\"b\n")
+        .sources([KeySource::x_api_key(), KeySource::bearer()]);
     let Err(Denial::Unauthenticated { challenge, .. }) = ask(&world, &policy, &[]) else { panic!() };
     assert_eq!(challenge, "ApiKey realm=\"ab\", header=\"x-api-key\", Bearer realm=\"ab\"");
 }

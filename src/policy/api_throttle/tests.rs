@@ -1,12 +1,13 @@
-//! What counts, and against what.
+//! Tests of throttles and quotas.
 
 use std::{net::IpAddr, num::NonZeroU32, time::Duration};
 
 use super::*;
 use crate::{
     model::{
-        self, Binding, BindingId, BoundQuota, CallLimits, CallerKind, Creator, Entity, ApigInstance, Period,
-        Quota, QuotaId, SealKey, Sealer, Secret, ThrottleOverride, SpecialId, OverrideSubject, ThrottleId, TimeUnit, ChangeKind,
+        self, ApigInstance, Binding, BindingId, BoundQuota, CallLimits, CallerKind, ChangeKind, Creator,
+        Entity, OverrideSubject, Period, Quota, QuotaId, SealKey, Sealer, Secret, SpecialId, ThrottleId,
+        ThrottleOverride, TimeUnit,
     },
     policy::{ApiKey, RequireUnlocked},
     problem::{ErrorFormat, render},
@@ -60,7 +61,7 @@ fn quota(world: &World, limit: u32, reset_at: Option<&str>) -> Quota {
     }
 }
 
-/// Gives the caller, as an app, a quota.
+/// Makes the caller an app with a quota.
 fn bind(world: &World, quota: Option<&str>) {
     let secret = Sealer::new(SealKey::new(1, &[3; 32])).seal(&Secret::from(String::new()), &[]);
     let quota = quota.map(|id| BoundQuota { id: id.parse().unwrap(), bound_at: world.now() });
@@ -138,7 +139,10 @@ fn each_limit_is_told_by_its_name() {
             "api over ratelimit,limit:9",
             9,
             None,
-            vec![(OverrideSubject::App("caller".parse().unwrap()), 20), (OverrideSubject::User("project".into()), 20)],
+            vec![
+                (OverrideSubject::App("caller".parse().unwrap()), 20),
+                (OverrideSubject::User("project".into()), 20),
+            ],
         ),
         ("app over ratelimit,limit:5", 5, None, vec![(OverrideSubject::App("other".parse().unwrap()), 1)]),
     ] {
@@ -157,9 +161,9 @@ fn each_limit_is_told_by_its_name() {
         let specials = specials.into_iter().map(special).collect();
         put(&world, &model::Throttle { limits, specials, ..throttle(&world, &["a"], 1) });
         for at in 0..passes {
-            // An address of the same network is the same.
+            // Addresses of one network count as one.
             let from = from.map(|_| format!("2001:db8::{at}"));
-            // From nowhere is from everywhere: each call comes from another network.
+            // Without a fixed address, each call comes from another network.
             let from = from.unwrap_or_else(|| format!("192.0.2.{at}"));
             assert_eq!(ask(&world, &key, "a", Some(&from)), "admitted", "{limit}");
         }
@@ -217,7 +221,8 @@ fn what_is_refused_counts_nowhere() {
     put(&world, &model::Throttle { limits, ..throttle(&world, &["a"], 2) });
     let key = world.key();
     let throttle = || ApiThrottle::new(world.directory.clone(), "a".parse().unwrap());
-    let chain = (ApiKey::new(world.directory.clone()), throttle(), RequireUnlocked::new(world.directory.clone()));
+    let chain =
+        (ApiKey::new(world.directory.clone()), throttle(), RequireUnlocked::new(world.directory.clone()));
     let request = request("PUT", "/x", &[("x-api-key", &key)]);
     let on = model::LockTarget::Resource("/x".parse().unwrap());
     let lock = world.lock(on, model::LockedRequests::All, Duration::from_secs(30));
@@ -287,8 +292,10 @@ fn retry_after_of_a_throttle_covers_a_quota_that_is_used_up_too() {
     world.change(ChangeKind::Updated, Entity::Quota(Quota { period: day, ..quota(&world, 1, None) }));
     bind(&world, Some("quota"));
     assert_eq!(ask(&world, &key, "a", None), "admitted");
-    let chain =
-        (ApiKey::new(world.directory.clone()), ApiThrottle::new(world.directory.clone(), "a".parse().unwrap()));
+    let chain = (
+        ApiKey::new(world.directory.clone()),
+        ApiThrottle::new(world.directory.clone(), "a".parse().unwrap()),
+    );
     let refused = || world.deny(&chain, &request("GET", "/", &[("x-api-key", &key)])).0;
     assert_eq!((refused().code(), refused().retry_after()), ("throttled", Some(86_400)));
     world.clock.advance(Duration::from_secs(60));
@@ -297,7 +304,7 @@ fn retry_after_of_a_throttle_covers_a_quota_that_is_used_up_too() {
     assert_eq!(ask(&world, &key, "a", None), "admitted");
 }
 
-/// Deletes the caller between what recognises it and what holds it to its quota.
+/// Deletes the caller between the policy that identifies it and the one that enforces its quota.
 struct Deletes<'a>(&'a World);
 
 impl Policy for Deletes<'_> {

@@ -1,4 +1,4 @@
-//! Space that requests share which nobody has admitted yet.
+//! Buffer space shared by requests that are not admitted yet.
 
 use std::{
     collections::HashMap,
@@ -14,10 +14,10 @@ use tokio::sync::oneshot;
 
 use crate::client_prefix::client_prefix;
 
-/// The part of the space that one address, or one credential, may fill.
+/// The divisor of the space that one address, or one credential, may fill: a quarter.
 const SHARE: u64 = 4;
 
-/// Space for content, in bytes.
+/// Space for request bodies, in bytes.
 #[derive(Debug)]
 pub(super) struct SharedSpace {
     most: u64,
@@ -28,11 +28,11 @@ pub(super) struct SharedSpace {
 #[derive(Debug, Default)]
 struct State {
     held: u64,
-    /// Counts what moves: the holder with the smallest number has not moved for longest.
+    /// A counter of progress: the holder with the smallest number has been idle longest.
     turn: u64,
     next: u64,
     holders: HashMap<u64, Reservation>,
-    /// Bytes by address and by credential, of those that hold any.
+    /// Bytes by address and by credential. Sums of zero are removed.
     by_address: HashMap<Option<IpAddr>, u64>,
     by_credential: HashMap<Arc<str>, u64>,
 }
@@ -43,18 +43,18 @@ struct Reservation {
     credential: Arc<str>,
     bytes: u64,
     moved: u64,
-    /// Dropped with the holder, which tells the one whom it stands for.
+    /// Dropped with the holder, which notifies the owner of the body.
     _evicts: oneshot::Sender<()>,
 }
 
 impl SharedSpace {
-    /// Space of which one request may fill so much.
+    /// Creates a space of `most` bytes, of which one request may fill `of_one`.
     pub(super) fn new(most: u64, of_one: u64) -> Self {
         let share = (most / SHARE).max(of_one).min(most);
         Self { most, share, state: Mutex::default() }
     }
 
-    /// A holding of nothing yet.
+    /// Registers a body that holds no bytes yet.
     pub(super) fn reserve(self: &Arc<Self>, peer: Option<IpAddr>, credential: &str) -> ReservationGuard {
         let (evicts, evicted) = oneshot::channel();
         let mut state = self.state();
@@ -79,7 +79,7 @@ impl SharedSpace {
     }
 }
 
-/// The group of holders among which room is made.
+/// The group of holders from which one is evicted.
 #[derive(Clone, Copy)]
 enum Group {
     Address,
@@ -88,7 +88,7 @@ enum Group {
 }
 
 impl State {
-    /// The group in which there is too much once a holder has so many bytes more.
+    /// Returns the group that would exceed its part if a holder got this many more bytes.
     fn crowded(&self, room: &SharedSpace, id: u64, bytes: u64) -> Option<Group> {
         let of = self.holders.get(&id)?;
         let over = |held: u64, most| held.saturating_add(bytes) > most;
@@ -103,12 +103,14 @@ impl State {
         }
     }
 
-    /// The holder that makes room for another: of the address that holds most, the one that has not moved for longest.
+    /// Returns the holder to evict in favour of another: of the address that holds most, the one that has been idle
+    /// longest.
     fn victim(&self, id: u64, among: Group) -> Option<u64> {
         let of = self.holders.get(&id)?;
         let others = self.holders.iter().filter(|(other, _)| **other != id);
         let candidates = others.filter(|(_, holder)| holder.bytes > 0 && among.has(of, holder));
-        let of_address = |holder: &Reservation| self.by_address.get(&holder.peer).copied().unwrap_or_default();
+        let of_address =
+            |holder: &Reservation| self.by_address.get(&holder.peer).copied().unwrap_or_default();
         candidates.max_by_key(|(_, holder)| (of_address(holder), u64::MAX - holder.moved)).map(|it| *it.0)
     }
 
@@ -131,7 +133,7 @@ impl State {
     }
 }
 
-/// Takes bytes off a sum, which is forgotten when nothing is left of it.
+/// Subtracts bytes from a sum, and removes the sum when it is zero.
 fn take<K: Eq + Hash>(sums: &mut HashMap<K, u64>, key: &K, bytes: u64) {
     if let Some(sum) = sums.get_mut(key) {
         *sum = sum.saturating_sub(bytes);
@@ -151,7 +153,7 @@ impl Group {
     }
 }
 
-/// A part of the space; given back when it is dropped.
+/// A part of the space, which is released when this is dropped.
 #[derive(Debug)]
 pub(super) struct ReservationGuard {
     room: Arc<SharedSpace>,
@@ -160,7 +162,7 @@ pub(super) struct ReservationGuard {
 }
 
 impl ReservationGuard {
-    /// Makes room for so many bytes more, and returns `true` if there is any.
+    /// Takes this many more bytes, and evicts others if necessary. Returns `false` if there is no space.
     pub(super) fn grow(&mut self, bytes: u64) -> bool {
         let mut state = self.room.state();
         while let Some(among) = state.crowded(&self.room, self.id, bytes) {
@@ -170,7 +172,7 @@ impl ReservationGuard {
         state.add(self.id, bytes)
     }
 
-    /// Resolves once others need the room.
+    /// Resolves when the bytes are evicted in favour of others.
     pub(super) fn poll_evicted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         Pin::new(&mut self.evicted).poll(cx).map(drop)
     }

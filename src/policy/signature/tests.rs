@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     model::{App, Caller, CallerKind, Creator, Credential, CredentialId, SealKey, Status},
     problem::{self, ErrorFormat},
-    signature::{Signer, UNSIGNED_PAYLOAD, hash, format_date},
+    signature::{Signer, UNSIGNED_PAYLOAD, format_date, hash},
     testing::{World, code, request, with_content},
 };
 
@@ -14,7 +14,7 @@ const APP_KEY: &str = "app-key-0001";
 const SECRET: &str = "secret-test-0001";
 const NAMES: &str = "host;x-sdk-date";
 
-/// A world with an app that signs.
+/// A fixture with an app that signs requests.
 struct Site {
     world: World,
     sealer: Arc<Sealer>,
@@ -37,7 +37,7 @@ impl Site {
         });
     }
 
-    /// An access key of the caller, with the same secret.
+    /// Creates an access key of the caller, with the secret of the app.
     fn signing_credential(&self, edit: impl FnOnce(&mut Credential)) -> String {
         self.world.key_with(|credential| {
             credential.id = CredentialId::random();
@@ -52,7 +52,7 @@ impl Site {
         Signature::new(self.world.directory.clone(), self.sealer.clone())
     }
 
-    /// A request, signed now.
+    /// Returns a request that is signed now.
     fn signed(
         &self,
         access: &str,
@@ -88,7 +88,7 @@ impl Site {
         code(self.world.ask(policy, request))
     }
 
-    /// What the asking of an undecided request comes to.
+    /// Returns the outcome of an evaluation as text.
     fn ask(&self, policy: &impl Policy, request: &Request<()>, admission: &mut Admission) -> String {
         let content = request.method() == "POST";
         let moment = crate::clock::Clock::now(&self.world.clock);
@@ -204,7 +204,7 @@ fn keys_that_seal_may_be_replaced_while_requests_come() {
     assert_eq!(site.code(&policy, &known), "admitted");
 }
 
-/// An app may choose its AppKey: nobody is kept out by one that is the same as an access key of somebody else.
+/// An app may choose its AppKey. A key that equals the access key of another caller must not lock that caller out.
 #[test]
 fn an_app_key_that_is_somebodys_access_key_stands_in_nobodys_way() {
     let site = Site::new();
@@ -231,7 +231,7 @@ fn a_signature_is_too_old_after_15_minutes_and_too_early_before() {
     assert_eq!(site.code(&site.policy(), &tomorrow), "signature-expired");
 }
 
-/// The texts of the contract, section 3.3; the same in a problem.
+/// The texts of the contract, section 3.3. The detail of a problem contains them, too.
 #[test]
 fn a_refusal_names_what_was_received() {
     let site = Site::new();
@@ -262,7 +262,7 @@ fn a_refusal_names_what_was_received() {
         assert_eq!(answer.headers()["www-authenticate"], "SDK-HMAC-SHA256 realm=\"orders\"");
         let answer = problem::render(&denial, ErrorFormat::Problem, &admission);
         let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
-        assert_eq!(body["detail"], format!("The signature does not hold: {text}."));
+        assert_eq!(body["detail"], format!("The signature is invalid: {text}."));
     }
 }
 
@@ -341,7 +341,7 @@ fn who_does_not_sign_may_have_a_key_and_nobody_both() {
 #[test]
 fn bad_keys_and_bad_signatures_lock_an_address_out_together() {
     let lockout = || Lockout::new(2, Duration::from_secs(10), Duration::from_secs(10));
-    // Whichever of them has one, or each its own.
+    // Only one of them has a lockout, or each has its own.
     for (of_keys, of_signatures) in [(true, false), (false, true), (true, true)] {
         let site = Site::new();
         let (keys, signatures) = (ApiKey::new(site.world.directory.clone()), site.policy());

@@ -2,15 +2,16 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The longest name, in bytes, without the dot of the root (RFC 1035, section 2.3.4).
+/// Maximum length of a name in bytes, without the dot of the root (RFC 1035, section 2.3.4).
 const NAME_BYTES: usize = 253;
 
-/// The longest label of a name, in bytes.
+/// Maximum length of a label in bytes.
 const LABEL_BYTES: usize = 63;
 
-/// Returns `true` if this is a host and perhaps a port: a name of DNS labels (underscores included, which are
-/// in use), an IPv4 address, or an IPv6 address in brackets. One dot at the end of a name is the root's. No
-/// userinfo, nothing encoded, no scope of an address: every reader takes what is left for the same host.
+/// Returns `true` if the value is a host with an optional port: a name of DNS labels (with underscores, which are
+/// in use), an IPv4 address, or an IPv6 address in brackets. A name may end with the dot of the root. Userinfo,
+/// encoded characters and address scopes are invalid: every server interprets the remaining values as the same
+/// host.
 pub(super) fn is_host(value: &[u8]) -> bool {
     let Ok(value) = std::str::from_utf8(value) else { return false };
     let (is_valid, port) = if let Some(literal) = value.strip_prefix('[') {
@@ -35,7 +36,8 @@ fn is_name(name: &str) -> bool {
     name.len() <= NAME_BYTES && name.split('.').all(is_label) && (!ends_in_number(name) || is_ipv4(name))
 }
 
-/// Returns `true` if URL parsers take a name for an IPv4 address: `127.1` is 127.0.0.1 to some, and a name to others.
+/// Returns `true` if URL parsers read the name as an IPv4 address: `127.1` is 127.0.0.1 for some and a name for
+/// others.
 fn ends_in_number(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
     let digits = last.bytes().all(|byte| byte.is_ascii_digit());
@@ -46,9 +48,9 @@ fn is_ipv4(name: &str) -> bool {
     name.parse::<Ipv4Addr>().is_ok()
 }
 
-/// An empty port is the scheme's own (RFC 3986, section 3.2.3).
+/// Returns `true` if the port is valid. An empty port is the default of the scheme (RFC 3986, section 3.2.3).
 fn is_port(port: &str) -> bool {
-    // `parse` alone would take a sign.
+    // `parse` alone accepts a sign.
     port.is_empty()
         || port.len() <= 5
             && port.bytes().all(|b| b.is_ascii_digit())

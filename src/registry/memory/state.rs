@@ -1,4 +1,4 @@
-//! What is kept.
+//! The data of the registry in memory.
 
 use std::{collections::BTreeMap, ops::Bound};
 
@@ -6,13 +6,13 @@ use jiff::Timestamp;
 
 use crate::{
     model::{
-        Caller, CallerId, Change, Credential, CredentialId, Entity, Grant, GrantId, EntityKind, Lock, LockId, Plan,
-        PlanId, Quota, QuotaId, Tenant, TenantId, Throttle, ThrottleId, ChangeKind,
+        Caller, CallerId, Change, ChangeKind, Credential, CredentialId, Entity, EntityKind, Grant, GrantId,
+        Lock, LockId, Plan, PlanId, Quota, QuotaId, Tenant, TenantId, Throttle, ThrottleId,
     },
-    registry::{CallerFilter, GrantFilter, StoredResponse, ChangeWithPrevious},
+    registry::{CallerFilter, ChangeWithPrevious, GrantFilter, StoredResponse},
 };
 
-/// Ordered by id, so that snapshots and listings are.
+/// All data, in maps ordered by id, because snapshots and listings are ordered by id.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) tenants: BTreeMap<TenantId, Tenant>,
@@ -23,7 +23,7 @@ pub(super) struct State {
     pub(super) grants: BTreeMap<GrantId, Grant>,
     pub(super) quotas: BTreeMap<QuotaId, Quota>,
     pub(super) throttles: BTreeMap<ThrottleId, Throttle>,
-    /// The greatest that there was; also when its transaction was given up.
+    /// The greatest fence so far, including fences of transactions that were rolled back.
     pub(super) fence: u64,
     pub(super) changes: Vec<Change>,
     pub(super) uses: BTreeMap<CredentialId, Timestamp>,
@@ -60,12 +60,14 @@ impl State {
         }
     }
 
-    /// All of a kind.
+    /// Passes all entities of a kind to `each`.
     pub(super) fn each(&self, kind: EntityKind, each: &mut (dyn FnMut(Entity) + Send)) {
         match kind {
             EntityKind::Tenant => self.tenants.values().cloned().map(Entity::Tenant).for_each(each),
             EntityKind::Caller => self.callers.values().cloned().map(Entity::Caller).for_each(each),
-            EntityKind::Credential => self.credentials.values().cloned().map(Entity::Credential).for_each(each),
+            EntityKind::Credential => {
+                self.credentials.values().cloned().map(Entity::Credential).for_each(each)
+            }
             EntityKind::Plan => self.plans.values().cloned().map(Entity::Plan).for_each(each),
             EntityKind::Lock => self.locks.values().cloned().map(Entity::Lock).for_each(each),
             EntityKind::Grant => self.grants.values().cloned().map(Entity::Grant).for_each(each),
@@ -74,7 +76,7 @@ impl State {
         }
     }
 
-    /// In whole seconds.
+    /// Records a last use in whole seconds.
     pub(super) fn note_use(&mut self, id: &CredentialId, at: Timestamp) {
         if self.credentials.contains_key(id) {
             let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
@@ -83,7 +85,7 @@ impl State {
         }
     }
 
-    /// The callers that are asked for, by id.
+    /// Returns the callers that match a filter, ordered by id.
     pub(super) fn which<'a>(&'a self, which: &'a CallerFilter) -> impl Iterator<Item = &'a Caller> {
         let behind = which.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let found = self.callers.range((behind, Bound::Unbounded)).map(|(_, caller)| caller);
@@ -92,13 +94,13 @@ impl State {
         found.filter(|caller| which.matches(caller)).filter(move |caller| fits(caller))
     }
 
-    /// The grants that are asked for, by id.
+    /// Returns the grants that match a filter, ordered by id.
     pub(super) fn which_grants<'a>(&'a self, which: &'a GrantFilter) -> impl Iterator<Item = &'a Grant> {
         let name = |grant: &Grant| self.callers.get(&grant.caller).map_or("", |caller| &caller.name);
         self.grants.values().filter(move |grant| which.matches(grant, name(grant)))
     }
 
-    /// A change with what the one before it left of its entity. Nothing in memory is chained.
+    /// Returns a change with the state of its entity after the previous change. There is no hash chain in memory.
     pub(super) fn past(&self, change: &Change) -> ChangeWithPrevious {
         let (kind, id) = (change.entity.kind(), change.entity.id());
         let mut earlier = self.changes.iter().rev().skip_while(|other| other.seq >= change.seq);

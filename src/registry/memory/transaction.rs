@@ -1,4 +1,4 @@
-//! One transaction that changes something.
+//! A transaction of the registry in memory.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -6,22 +6,23 @@ use jiff::Timestamp;
 use super::state::State;
 use crate::{
     model::{
-        Actor, Caller, CallerId, Change, Credential, CredentialId, Digest, Entity, Grant, GrantId, Lock,
-        LockId, Plan, PlanId, Quota, QuotaId, Seq, LockTarget, Tenant, TenantId, Throttle, ThrottleId, ChangeKind,
+        Actor, Caller, CallerId, Change, ChangeKind, Credential, CredentialId, Digest, Entity, Grant,
+        GrantId, Lock, LockId, LockTarget, Plan, PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle,
+        ThrottleId,
     },
     registry::{RegistryError, StoredResponse, Transaction},
 };
 
-/// A transaction: changes are made at once, and taken back when it ends without being kept.
+/// A transaction. Changes are made at once, and undone when the transaction is dropped before it is committed.
 pub(super) struct MemoryTransaction<'a> {
     state: &'a mut State,
     now: Timestamp,
     actor: &'a Actor,
-    /// For each change, what it made and what stood there before.
+    /// For each change, the new entity and the previous one.
     made: Vec<(Entity, Option<Entity>)>,
-    /// The keys of the records that it keeps.
+    /// The keys of the responses that the transaction stored.
     kept: Vec<[u8; 32]>,
-    /// For each last use that it noted, or that went with its credential, what was noted before.
+    /// For each last use that was recorded, or removed with its credential, the previous value.
     noted: Vec<(CredentialId, Option<Timestamp>)>,
 }
 
@@ -30,7 +31,7 @@ impl<'a> MemoryTransaction<'a> {
         Self { state, now, actor, made: Vec::new(), kept: Vec::new(), noted: Vec::new() }
     }
 
-    /// Makes it last.
+    /// Commits the transaction.
     pub(super) fn commit(mut self) {
         self.made.clear();
         self.kept.clear();
@@ -158,7 +159,11 @@ impl Transaction for MemoryTransaction<'_> {
         Ok(self.state.locks.values().filter(|lock| !lock.is_active(self.now)).cloned().collect())
     }
 
-    async fn throttle(&mut self, tenant: &TenantId, id: &ThrottleId) -> Result<Option<Throttle>, RegistryError> {
+    async fn throttle(
+        &mut self,
+        tenant: &TenantId,
+        id: &ThrottleId,
+    ) -> Result<Option<Throttle>, RegistryError> {
         Ok(self.state.throttles.get(id).filter(|throttle| throttle.tenant == *tenant).cloned())
     }
 
@@ -191,7 +196,7 @@ impl Transaction for MemoryTransaction<'_> {
     }
 
     async fn is_empty(&mut self) -> Result<bool, RegistryError> {
-        // What else there is stands on a tenant.
+        // Every entity but a plan and a lock belongs to a tenant.
         Ok(self.state.tenants.is_empty() && self.state.locks.is_empty())
     }
 
@@ -256,7 +261,7 @@ impl Transaction for MemoryTransaction<'_> {
     }
 }
 
-/// Of one tenant and one kind.
+/// Returns `true` if both callers have the same tenant and kind.
 fn alike(one: &Caller, other: &Caller) -> bool {
     one.tenant == other.tenant && one.kind_name() == other.kind_name()
 }

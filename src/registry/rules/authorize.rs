@@ -1,4 +1,4 @@
-//! The first rule of every transaction: its author may still make changes.
+//! The first rule of every transaction: its actor must still be authorized to make changes.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -9,10 +9,10 @@ use crate::{
     registry::{Outcome, RegistryError, UnitOfWork},
 };
 
-/// Work behind the check that its author may still do it.
+/// Work that first checks that its actor is still authorized.
 ///
-/// Only [`Registry::transact`](crate::registry::Registry::transact) makes one, and a store runs nothing else, so that
-/// no change is made without the check.
+/// Only [`Registry::transact`](crate::registry::Registry::transact) creates this type, and a store runs nothing else,
+/// so that no change is made without the check.
 pub struct AuthorizedWork<'a> {
     work: &'a mut dyn UnitOfWork,
     actor: &'a Actor,
@@ -46,17 +46,17 @@ impl UnitOfWork for AuthorizedWork<'_> {
         self.work.run(tx).await
     }
 
-    /// The authority may have been lost while the work was done beside the store.
+    /// Repeats the check, because the authority may have been lost while the work ran beside the store.
     async fn confirm(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         self.authorize(tx).await?;
         self.work.confirm(tx).await
     }
 }
 
-/// Checks that an authority still holds, by the present caller and credential.
+/// Checks that an authority still holds, given the current caller and credential.
 ///
 /// # Errors
-/// [`Fault::Revoked`].
+/// [`RegistryError::NotAuthorized`].
 pub(in crate::registry) fn check(
     authority: &Authority,
     caller: Option<&Caller>,

@@ -1,22 +1,22 @@
-//! What was taken out of a registry is put into one as it was.
+//! Imports entities of another registry unchanged.
 
 use super::{
     Transaction,
     throttle::{share_a_route, twice},
 };
 use crate::{
-    model::{Caller, Credential, Entity, Grant, Lock, Quota, OverrideSubject, Tenant, Throttle, ChangeKind},
+    model::{Caller, ChangeKind, Credential, Entity, Grant, Lock, OverrideSubject, Quota, Tenant, Throttle},
     registry::RegistryError,
 };
 
-/// Why something cannot be put beside what is there, by the name of its member, such as `kind.app.key`.
+/// A reason not to import an entity, with the path of the member, such as `kind.app.key`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportConflict {
-    /// Something else has it, and it is only there once.
+    /// Another entity has the value, which must be unique.
     Taken(&'static str),
-    /// What it names is not there.
+    /// The entity that the member refers to does not exist.
     Missing(&'static str),
-    /// No registry made this.
+    /// No registry can have created the value.
     Impossible(&'static str),
 }
 
@@ -33,14 +33,17 @@ impl ImportConflict {
 
 const NAME: &str = "name";
 const APP_KEY: &str = "kind.app.key";
-/// Behind it there is room for all that will ever be granted.
+/// The greatest fence that is accepted. Greater values are left for locks to come.
 const MAX_FENCE: u64 = 1 << 62;
 
-/// Why something cannot be put beside what is there as it is; `None` when it can.
+/// Returns the reason not to import an entity as it is, or `None`.
 ///
 /// # Errors
-/// What the transaction answers.
-pub async fn find_conflict(tx: &mut dyn Transaction, entity: &Entity) -> Result<Option<ImportConflict>, RegistryError> {
+/// The errors of the transaction.
+pub async fn find_conflict(
+    tx: &mut dyn Transaction,
+    entity: &Entity,
+) -> Result<Option<ImportConflict>, RegistryError> {
     match entity {
         Entity::Tenant(tenant) => of_tenant(tx, tenant).await,
         Entity::Plan(plan) => {
@@ -56,7 +59,10 @@ pub async fn find_conflict(tx: &mut dyn Transaction, entity: &Entity) -> Result<
     }
 }
 
-async fn of_tenant(tx: &mut dyn Transaction, tenant: &Tenant) -> Result<Option<ImportConflict>, RegistryError> {
+async fn of_tenant(
+    tx: &mut dyn Transaction,
+    tenant: &Tenant,
+) -> Result<Option<ImportConflict>, RegistryError> {
     if tx.tenant(&tenant.id).await?.is_some() {
         return Ok(Some(ImportConflict::Taken("id")));
     }
@@ -66,7 +72,10 @@ async fn of_tenant(tx: &mut dyn Transaction, tenant: &Tenant) -> Result<Option<I
     Ok(of_revision(tenant.revision))
 }
 
-async fn of_caller(tx: &mut dyn Transaction, caller: &Caller) -> Result<Option<ImportConflict>, RegistryError> {
+async fn of_caller(
+    tx: &mut dyn Transaction,
+    caller: &Caller,
+) -> Result<Option<ImportConflict>, RegistryError> {
     if tx.tenant(&caller.tenant).await?.is_none() {
         return Ok(Some(ImportConflict::Missing("tenant")));
     }
@@ -92,7 +101,10 @@ async fn of_caller(tx: &mut dyn Transaction, caller: &Caller) -> Result<Option<I
     Ok(of_revision(caller.revision))
 }
 
-async fn of_credential(tx: &mut dyn Transaction, credential: &Credential) -> Result<Option<ImportConflict>, RegistryError> {
+async fn of_credential(
+    tx: &mut dyn Transaction,
+    credential: &Credential,
+) -> Result<Option<ImportConflict>, RegistryError> {
     if tx.caller(&credential.tenant, &credential.caller).await?.is_none() {
         return Ok(Some(ImportConflict::Missing("caller")));
     }
@@ -105,7 +117,7 @@ async fn of_credential(tx: &mut dyn Transaction, credential: &Credential) -> Res
     Ok(of_revision(credential.revision))
 }
 
-/// What it stands on need not be there.
+/// Checks a lock. Its target need not exist.
 async fn of_lock(tx: &mut dyn Transaction, lock: &Lock) -> Result<Option<ImportConflict>, RegistryError> {
     if tx.lock(&lock.id).await?.is_some() {
         return Ok(Some(ImportConflict::Taken("id")));
@@ -141,7 +153,10 @@ async fn of_quota(tx: &mut dyn Transaction, quota: &Quota) -> Result<Option<Impo
     Ok(of_revision(quota.revision))
 }
 
-async fn of_throttle(tx: &mut dyn Transaction, throttle: &Throttle) -> Result<Option<ImportConflict>, RegistryError> {
+async fn of_throttle(
+    tx: &mut dyn Transaction,
+    throttle: &Throttle,
+) -> Result<Option<ImportConflict>, RegistryError> {
     if tx.tenant(&throttle.tenant).await?.is_none() {
         return Ok(Some(ImportConflict::Missing("tenant")));
     }
@@ -165,7 +180,7 @@ async fn of_throttle(tx: &mut dyn Transaction, throttle: &Throttle) -> Result<Op
     Ok(of_revision(throttle.revision))
 }
 
-/// They begin at 1, and a store may keep them with a sign.
+/// Checks a revision: revisions begin at 1, and a store may use signed integers.
 fn of_revision(revision: u64) -> Option<ImportConflict> {
     let can_be = revision > 0 && i64::try_from(revision).is_ok();
     (!can_be).then_some(ImportConflict::Impossible("revision"))

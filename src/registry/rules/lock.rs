@@ -1,11 +1,11 @@
-//! The rules of locks: who is granted one, and what holding it takes.
+//! Rules of locks: who may acquire one and what proves that a client holds it.
 
 use jiff::Timestamp;
 
 use super::{Rules, ensure_not};
 use crate::{
-    model::{Caller, Entity, Lease, Lock, LockId, LockToken, MAX_LOCKS, LockTarget, ChangeKind},
-    registry::{RegistryError, NewLock},
+    model::{Caller, ChangeKind, Entity, Lease, Lock, LockId, LockTarget, LockToken, MAX_LOCKS},
+    registry::{NewLock, RegistryError},
 };
 
 impl Rules<'_> {
@@ -13,7 +13,7 @@ impl Rules<'_> {
         for expired in self.tx.expired_locks().await? {
             self.tx.write(ChangeKind::Deleted, Entity::Lock(expired)).await?;
         }
-        // Every lock that is left holds.
+        // All remaining locks are held.
         ensure_not(self.tx.lock(&lock.id).await?.is_some(), RegistryError::Conflict)?;
         let near = self.tx.locks_on(&lock.target).await?;
         none_of(near.into_iter().filter(|held| held.applies_to(lock.tenant.as_ref())))?;
@@ -50,27 +50,33 @@ impl Rules<'_> {
 
     pub(super) async fn break_lock(&mut self, id: &LockId) -> Result<Entity, RegistryError> {
         let now = self.tx.now();
-        let lock = self.tx.lock(id).await?.filter(|lock| lock.is_active(now)).ok_or(RegistryError::NotFound)?;
+        let lock =
+            self.tx.lock(id).await?.filter(|lock| lock.is_active(now)).ok_or(RegistryError::NotFound)?;
         self.record(ChangeKind::Deleted, Entity::Lock(lock)).await
     }
 
-    /// From here on, what the lock stands on is the one's who asks.
-    pub(super) async fn prove_lock(&mut self, id: &LockId, token: &LockToken, fence: u64) -> Result<Entity, RegistryError> {
+    /// Proves a lock. The lock does not stop the following commands of the transaction.
+    pub(super) async fn prove_lock(
+        &mut self,
+        id: &LockId,
+        token: &LockToken,
+        fence: u64,
+    ) -> Result<Entity, RegistryError> {
         let lock = self.proven(id, token).await?;
         ensure_not(lock.fence != fence, RegistryError::LockLost)?;
         self.held.push(lock.id.clone());
         Ok(Entity::Lock(lock))
     }
 
-    /// Whether no lock that is everybody's, or of the caller's own tenant, holds the caller, but for those
-    /// that are held here.
+    /// Checks that no lock for all tenants or for the caller's own tenant is held on the caller. Locks proven in this
+    /// transaction do not count.
     pub(super) async fn check_not_locked(&mut self, caller: &Caller) -> Result<(), RegistryError> {
         let (now, target) = (self.tx.now(), LockTarget::Caller(caller.id.clone()));
         let locks = self.tx.locks_on(&target).await?.into_iter();
         none_of(locks.filter(|lock| lock.holds_caller(caller, now) && !self.held.contains(&lock.id)))
     }
 
-    /// A lock that holds, and whose token this is.
+    /// Returns a lock that is held and has this token.
     async fn proven(&mut self, id: &LockId, token: &LockToken) -> Result<Lock, RegistryError> {
         let now = self.tx.now();
         let lock = self.tx.lock(id).await?.filter(|lock| lock.is_active(now) && lock.matches(token));
@@ -78,13 +84,14 @@ impl Rules<'_> {
     }
 }
 
-/// A fence greater than the last. Microseconds, unless there is one for each: what goes on from an older copy of a
-/// registry, or from one that was put in elsewhere, has not the last fence, and must not grant it again.
+/// Returns a fence greater than the last one, which is the time in microseconds unless the last fence is later. A
+/// registry that was restored from an older copy, or imported elsewhere, does not know the last fence and must not
+/// grant it again.
 fn after(last: u64, now: Timestamp) -> u64 {
     u64::try_from(now.as_microsecond()).unwrap_or(0).max(last + 1)
 }
 
-/// Whether there is none; else the one that holds longest: when it ends, the others have.
+/// Fails with the lock that expires last, if there is any: when it expires, the others have expired, too.
 fn none_of(locks: impl Iterator<Item = Lock>) -> Result<(), RegistryError> {
     locks.max_by_key(|lock| lock.expires_at).map_or(Ok(()), |lock| Err(RegistryError::Locked(Box::new(lock))))
 }

@@ -1,8 +1,11 @@
-//! What throttles and quotas are held to.
+//! Rules of throttles and quotas.
 
-use super::{Rules, ensure_not, check_revision};
+use super::{Rules, check_revision, ensure_not};
 use crate::{
-    model::{CallerEdit, CallerId, Entity, Quota, QuotaId, OverrideSubject, TenantId, Throttle, ThrottleId, ChangeKind},
+    model::{
+        CallerEdit, CallerId, ChangeKind, Entity, OverrideSubject, Quota, QuotaId, TenantId, Throttle,
+        ThrottleId,
+    },
     registry::RegistryError,
 };
 
@@ -33,11 +36,14 @@ impl Rules<'_> {
         self.record(ChangeKind::Updated, Entity::Throttle(after)).await
     }
 
-    /// Whether a throttle's name and routes are free for it, and the apps that it names are there.
+    /// Checks that the name and the routes of a throttle are free, and that the apps that it names exist.
     async fn fits_beside(&mut self, throttle: &Throttle, others: &[Throttle]) -> Result<(), RegistryError> {
         let others = || others.iter().filter(|other| other.id != throttle.id);
         ensure_not(others().any(|other| other.name == throttle.name), RegistryError::NameTaken)?;
-        ensure_not(twice(throttle) || others().any(|other| share_a_route(throttle, other)), RegistryError::Conflict)?;
+        ensure_not(
+            twice(throttle) || others().any(|other| share_a_route(throttle, other)),
+            RegistryError::Conflict,
+        )?;
         for special in &throttle.specials {
             if let OverrideSubject::App(app) = &special.of {
                 ensure_not(self.tx.caller(&throttle.tenant, app).await?.is_none(), RegistryError::NotFound)?;
@@ -58,8 +64,12 @@ impl Rules<'_> {
         self.record(ChangeKind::Deleted, Entity::Throttle(throttle)).await
     }
 
-    /// An app that is deleted has no limits of its own any more.
-    pub(super) async fn drop_specials(&mut self, tenant: &TenantId, app: &CallerId) -> Result<(), RegistryError> {
+    /// Removes the limits of a deleted app from all throttles.
+    pub(super) async fn drop_specials(
+        &mut self,
+        tenant: &TenantId,
+        app: &CallerId,
+    ) -> Result<(), RegistryError> {
         for mut throttle in self.tx.throttles(tenant).await? {
             let before = throttle.specials.len();
             throttle.specials.retain(|special| !matches!(&special.of, OverrideSubject::App(id) if id == app));
@@ -71,7 +81,11 @@ impl Rules<'_> {
         Ok(())
     }
 
-    pub(super) async fn create_quota(&mut self, quota: Quota, most: Option<u32>) -> Result<Entity, RegistryError> {
+    pub(super) async fn create_quota(
+        &mut self,
+        quota: Quota,
+        most: Option<u32>,
+    ) -> Result<Entity, RegistryError> {
         ensure_not(self.tx.tenant(&quota.tenant).await?.is_none(), RegistryError::NotFound)?;
         let others = self.tx.quotas(&quota.tenant).await?;
         full(others.len(), most)?;
@@ -94,8 +108,12 @@ impl Rules<'_> {
         self.record(ChangeKind::Updated, Entity::Quota(after)).await
     }
 
-    /// The apps that had it have none any more; a lock on one of them stops it.
-    pub(super) async fn delete_quota(&mut self, tenant: &TenantId, id: &QuotaId) -> Result<Entity, RegistryError> {
+    /// Deletes a quota and removes it from its apps. A lock on one of them prevents this.
+    pub(super) async fn delete_quota(
+        &mut self,
+        tenant: &TenantId,
+        id: &QuotaId,
+    ) -> Result<Entity, RegistryError> {
         let quota = self.tx.quota(tenant, id).await?.ok_or(RegistryError::NotFound)?;
         loop {
             let bound = self.tx.apps_with_quota(id).await?;
@@ -118,13 +136,13 @@ fn full(there: usize, most: Option<u32>) -> Result<(), RegistryError> {
     }
 }
 
-/// Whether a throttle is bound to one route twice.
+/// Returns `true` if a throttle is bound to a route twice.
 pub(super) fn twice(throttle: &Throttle) -> bool {
     let bindings = &throttle.bindings;
     bindings.iter().enumerate().any(|(at, one)| bindings[..at].iter().any(|other| other.route == one.route))
 }
 
-/// Whether both are bound to one route.
+/// Returns `true` if both throttles are bound to a common route.
 pub(super) fn share_a_route(one: &Throttle, other: &Throttle) -> bool {
     one.bindings.iter().any(|own| other.bindings.iter().any(|theirs| theirs.route == own.route))
 }

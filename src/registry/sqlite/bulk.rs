@@ -1,23 +1,24 @@
-//! Bulk work, done on a copy of the store while others write to the store itself, and put in at its end.
+//! Bulk work on a copy of the store, whose results are inserted into the store at the end. Other clients can write to
+//! the store meanwhile.
 
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use sqlx::{SqliteConnection, query, query_as, query_scalar};
 
-use super::{hash_chain, error::fault, open, json};
+use super::{error::fault, hash_chain, json, open};
 use crate::{
     model::{EntityKind, Seq},
     registry::{ImportConflict, Outcome, RegistryError, Transaction, UnitOfWork, find_conflict},
 };
 
-/// A copy of the store that is gone when this is dropped.
+/// A copy of the store that is deleted when this is dropped.
 pub(super) struct Staging {
     pub(super) path: PathBuf,
 }
 
 impl Staging {
-    /// An empty file beside the store: what is in it will be as large, and as secret.
+    /// Creates an empty file beside the store, because the copy will be as large and as confidential as the store.
     pub(super) fn beside(store: &Path) -> Result<Self, RegistryError> {
         let mut name = store.as_os_str().to_owned();
         name.push(format!(".import-{}", uuid::Uuid::new_v4().simple()));
@@ -37,7 +38,7 @@ impl Drop for Staging {
     }
 }
 
-/// Work, and what it said of its end.
+/// Work with the outcome that it returned.
 pub(super) struct Ended<'a> {
     pub(super) work: &'a mut dyn UnitOfWork,
     pub(super) end: Option<Outcome>,
@@ -52,17 +53,19 @@ impl UnitOfWork for Ended<'_> {
     }
 }
 
-/// The name that the copy is attached under.
+/// Attaches the copy under the name `staged`.
 pub(super) const ATTACH: &str = "ATTACH DATABASE $1 AS staged";
 pub(super) const DETACH: &str = "DETACH DATABASE staged";
 
-/// What the work has made on the attached copy, of those kinds that no constraint of the tables keeps apart.
+/// Returns `true` if the store has an entity that conflicts with one of the staged entities. Called for the kinds whose
+/// conflicts no constraint of the tables detects.
 pub(super) async fn in_the_way(
     tx: &mut dyn Transaction,
     staged: Vec<(String, String, Vec<u8>)>,
 ) -> Result<bool, RegistryError> {
     for (kind, id, text) in staged {
-        let kind = EntityKind::named(&kind).ok_or_else(|| RegistryError::Corrupt("a kind that is not known".into()))?;
+        let kind = EntityKind::named(&kind)
+            .ok_or_else(|| RegistryError::Corrupt("unknown kind of entity".into()))?;
         let entity = json::parse_as(kind, &id, &text)?;
         if let Some(ImportConflict::Taken(_)) = find_conflict(tx, &entity).await? {
             return Ok(true);
@@ -71,7 +74,7 @@ pub(super) async fn in_the_way(
     Ok(false)
 }
 
-/// Locks, quotas and throttles that were made on the copy after a change.
+/// Returns the locks, quotas and throttles that were created on the copy after a change.
 pub(super) async fn unguarded(
     conn: &mut SqliteConnection,
     base: Seq,
@@ -86,8 +89,8 @@ pub(super) async fn unguarded(
     .map_err(fault)
 }
 
-/// Puts in what was made on the attached copy after change `base`, behind change `last`, whose hash is given. Returns
-/// the number and the hash of the last change since.
+/// Inserts the entities that were created on the attached copy after change `base`. The store's last change is `last`
+/// with the given hash. Returns the number and the hash of the new last change.
 pub(super) async fn put(
     conn: &mut SqliteConnection,
     base: Seq,
@@ -102,7 +105,7 @@ pub(super) async fn put(
             .await
             .map_err(fault)?;
     if !only_makes {
-        return Err(RegistryError::Corrupt("bulk work has changed or deleted something".into()));
+        return Err(RegistryError::Corrupt("bulk work changed or deleted an entity".into()));
     }
     for kind in EntityKind::ALL {
         let taken = |error: sqlx::Error| match &error {
@@ -127,7 +130,8 @@ pub(super) async fn put(
     Ok((super::queries::last_seq(conn).await?, hash))
 }
 
-/// The copy has the columns of the store, in their order.
+/// Returns the statement that inserts the entities of a kind. The copy has the same columns as the store, in the same
+/// order.
 fn insert(kind: EntityKind) -> &'static str {
     macro_rules! of {
         ($kind:literal) => {
@@ -154,7 +158,7 @@ fn insert(kind: EntityKind) -> &'static str {
     }
 }
 
-/// What is not in the change log: the greatest fence, last uses, answers that are kept.
+/// Statements for data outside of the change log: the greatest fence, last uses and stored responses.
 const OTHERS: &[&str] = &[
     "UPDATE main.fence SET last = max(last, (SELECT last FROM staged.fence))",
     "INSERT INTO main.credential_use SELECT credential, at FROM staged.credential_use AS it

@@ -1,15 +1,14 @@
-//! The change log, as it is read.
+//! Queries of the change log.
 
 use sqlx::{FromRow, QueryBuilder, SqliteConnection, query_as};
 
-use super::{hash_chain, error::fault, queries::last_seq, json::parse_as};
+use super::{error::fault, hash_chain, json::parse_as, queries::last_seq};
 use crate::{
-    model::{Actor, Change, Entity, EntityKind, Seq, ChangeKind},
-    registry::{ChangeFilter, RegistryError, History, ChangeWithPrevious},
+    model::{Actor, Change, ChangeKind, Entity, EntityKind, Seq},
+    registry::{ChangeFilter, ChangeWithPrevious, History, RegistryError},
 };
 
-/// A change as it stands in the file. The record in bytes, because text that is no UTF-8 must be traced to its
-/// row too.
+/// A change as stored in the file. The record is in bytes, so that text that is not UTF-8 can be reported with its row.
 #[derive(FromRow)]
 struct Row {
     seq: i64,
@@ -24,7 +23,7 @@ struct Row {
 impl Row {
     fn read(self) -> Result<Change, RegistryError> {
         let seq = self.seq;
-        let corrupt = |what| RegistryError::Corrupt(format!("change {seq} has no {what} that is known"));
+        let corrupt = |what| RegistryError::Corrupt(format!("change {seq} has an unknown {what}"));
         let kind = EntityKind::named(&self.kind).ok_or_else(|| corrupt("kind"))?;
         Ok(Change {
             seq: seq.cast_unsigned(),
@@ -60,8 +59,11 @@ pub(super) async fn changes(
     rows.into_iter().map(Row::read).collect()
 }
 
-/// What the change before this one left of the entity.
-pub(super) async fn before(conn: &mut SqliteConnection, change: &Change) -> Result<Option<Entity>, RegistryError> {
+/// Returns the entity as the previous change of it left it.
+pub(super) async fn before(
+    conn: &mut SqliteConnection,
+    change: &Change,
+) -> Result<Option<Entity>, RegistryError> {
     let (kind, id) = (change.entity.kind(), change.entity.id());
     let row: Option<(String, Vec<u8>)> = query_as(
         "SELECT verb, record FROM change WHERE kind = $1 AND entity_id = $2 AND seq < $3
@@ -77,8 +79,11 @@ pub(super) async fn before(conn: &mut SqliteConnection, change: &Change) -> Resu
     there.map(|(_, text)| parse_as(kind, id, &text)).transpose()
 }
 
-/// To be called in a transaction, so that all of it is of one moment.
-pub(super) async fn history(conn: &mut SqliteConnection, which: &ChangeFilter) -> Result<History, RegistryError> {
+/// Returns a page of the change log. Call this in a transaction, so that all data is of the same moment.
+pub(super) async fn history(
+    conn: &mut SqliteConnection,
+    which: &ChangeFilter,
+) -> Result<History, RegistryError> {
     let last = last_seq(conn).await?;
     let mut query =
         QueryBuilder::new("SELECT seq, at, actor, verb, kind, entity_id, record FROM change WHERE seq > ");
@@ -86,7 +91,7 @@ pub(super) async fn history(conn: &mut SqliteConnection, which: &ChangeFilter) -
     if let Some(kind) = which.kind {
         query.push(" AND kind = ").push_bind(kind.as_str());
     } else if which.id.is_some() {
-        // The index on changes begins with the kind: naming every kind makes the lookup by id use it.
+        // The index on changes begins with the kind: listing all kinds lets the lookup by id use it.
         query.push(" AND kind IN (");
         let mut kinds = query.separated(", ");
         for kind in EntityKind::ALL {

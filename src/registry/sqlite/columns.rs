@@ -1,15 +1,15 @@
-//! The rows that entities stand in: what a table has beside the record.
+//! The rows of entities: the columns of each table besides the record.
 
 use jiff::Timestamp;
 use sqlx::{SqliteConnection, query};
 
-use crate::model::{Entity, ApigInstance, EntityKind, Lock, PlanId, LockTarget, TenantId, ChangeKind};
+use crate::model::{ApigInstance, ChangeKind, Entity, EntityKind, Lock, LockTarget, PlanId, TenantId};
 
 pub(super) fn place(gateway: Option<&ApigInstance>) -> (Option<&str>, Option<&str>) {
     gateway.map(|it| (it.project_id.as_str(), it.instance_id.as_str())).unzip()
 }
 
-/// Writes an entity's row, or takes it away.
+/// Writes or deletes the row of an entity.
 pub(super) async fn store(
     conn: &mut SqliteConnection,
     verb: ChangeKind,
@@ -63,7 +63,7 @@ pub(super) async fn store(
     row.execute(conn).await.map(drop)
 }
 
-/// A time as text that sorts.
+/// Returns a time as text that sorts chronologically.
 fn sortable(time: Timestamp) -> String {
     time.to_string().trim_end_matches('Z').to_owned()
 }
@@ -82,7 +82,7 @@ fn held_path(lock: &Lock) -> Option<&str> {
     }
 }
 
-/// `$1` is the id, `$2` the record; the others are bound in [`store`]'s order.
+/// Returns the statement for a change. `$1` is the id and `$2` the record; [`store`] binds the others in order.
 fn statement(verb: ChangeKind, kind: EntityKind) -> &'static str {
     match (verb, kind) {
         (ChangeKind::Created, EntityKind::Tenant) => {
@@ -134,7 +134,9 @@ fn statement(verb: ChangeKind, kind: EntityKind) -> &'static str {
         (ChangeKind::Created, EntityKind::Quota) => {
             "INSERT INTO quota (id, record, tenant, name) VALUES ($1, $2, $3, $4)"
         }
-        (ChangeKind::Updated, EntityKind::Quota) => "UPDATE quota SET record = $2, tenant = $3, name = $4 WHERE id = $1",
+        (ChangeKind::Updated, EntityKind::Quota) => {
+            "UPDATE quota SET record = $2, tenant = $3, name = $4 WHERE id = $1"
+        }
         (ChangeKind::Deleted, EntityKind::Quota) => "DELETE FROM quota WHERE id = $1",
         (ChangeKind::Created, EntityKind::Throttle) => {
             "INSERT INTO throttle (id, record, tenant, name) VALUES ($1, $2, $3, $4)"

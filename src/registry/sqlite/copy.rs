@@ -1,4 +1,4 @@
-//! A copy of a store, as of one moment, while others write to it.
+//! Copies a store as of one moment, while other clients write to it.
 
 use std::path::Path;
 
@@ -7,17 +7,18 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection, query, query_scalar, sq
 use super::{error::fault, queries};
 use crate::{model::Seq, registry::RegistryError};
 
-/// Copies a store into an empty file, which keeps its mode; returns the number of the last change in it. The copy is
-/// one file without a write-ahead log. It is not synced.
+/// Copies a store into an empty file, which keeps its mode. Returns the number of the last change in the copy. The copy
+/// is a single file without a write-ahead log. It is not synced.
 ///
-/// The copy bears the next epoch: whoever runs on the store and finds the copy in its place knows that the store
-/// has gone back.
+/// The copy has the next epoch. A program that uses the store detects by the epoch that the store was replaced by the
+/// copy and has gone back.
 ///
 /// # Errors
-/// [`Fault::Unavailable`] when one of them cannot be read or written; [`Fault::Corrupt`] when it is no store.
+/// [`RegistryError::Unavailable`] when a file cannot be read or written; [`RegistryError::Corrupt`] when it is not a store.
 pub async fn copy(store: &Path, to: &Path) -> Result<Seq, RegistryError> {
     let absolute = |path: &Path| {
-        std::path::absolute(path).map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))
+        std::path::absolute(path)
+            .map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))
     };
     let (store, to) = (absolute(store)?, absolute(to)?);
     vacuum_into(&store, &to).await?;
@@ -35,9 +36,10 @@ pub async fn copy(store: &Path, to: &Path) -> Result<Seq, RegistryError> {
     Ok(last)
 }
 
-/// Copies a store as it is into an empty file, both of absolute paths.
+/// Copies a store unchanged into an empty file. Both paths must be absolute.
 pub(super) async fn vacuum_into(store: &Path, to: &Path) -> Result<(), RegistryError> {
-    let name = to.to_str().ok_or_else(|| RegistryError::Unavailable("the name of the copy is not UTF-8".into()))?;
+    let name =
+        to.to_str().ok_or_else(|| RegistryError::Unavailable("the name of the copy is not UTF-8".into()))?;
     let mut conn = connect(store).await?;
     let copied = query("VACUUM INTO $1").bind(name).execute(&mut conn).await.map_err(fault);
     conn.close().await.map_err(fault)?;

@@ -1,8 +1,8 @@
-//! The file of a store and the connections to it, which follow when another file is put in its place.
+//! The file of a store and the connections to it, which are reopened when the file is replaced.
 //!
-//! SQLite keeps the file that it has opened: when another one gets its name, it goes on with the one that is gone;
-//! when another one is copied over it, it goes on with the pages that it remembers. So whoever is about to write
-//! looks at the file first, and the connections are made anew when it is not what it was.
+//! SQLite keeps using the file that it has opened. When another file is moved to its name, SQLite continues with the
+//! removed one. When another file is copied over it, SQLite continues with its cached pages. So every write first
+//! checks the file, and the connections are reopened when the file has been replaced.
 
 use std::{
     fs::{self, Metadata, OpenOptions},
@@ -20,18 +20,18 @@ use sqlx::{ConnectOptions, Connection, SqlitePool, query, query_scalar, sqlite::
 use tokio::time::{sleep, timeout};
 
 use super::{Options, error::fault, mark, open, queries};
-use crate::registry::{RegistryError, Mark};
+use crate::registry::{Mark, RegistryError};
 
-/// The time to wait for calls that still use the file that was there.
+/// The time to wait for calls that still use the previous file.
 const CLOSING: Duration = Duration::from_secs(2);
-/// The number of times that the main file is read before what it says is believed to be another store: a checkpoint may be writing it.
+/// The number of times that the main file is read before it is taken for another store: a checkpoint may be writing it.
 const LOOKS: u32 = 5;
-/// The time between two looks.
+/// The time between two reads.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
-/// The time between two looks beside a write-ahead log that holds something: for so long, no checkpoint stands still.
+/// The number of reads beside a write-ahead log that is not empty. No checkpoint pauses for as long as they take.
 const LOOKS_BESIDE_A_LOG: u32 = 100;
 
-/// The pool of the one writer, and the pool of readers.
+/// The pool of the single writer and the pool of readers.
 pub(super) struct Pools {
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
@@ -44,7 +44,7 @@ impl Pools {
     }
 }
 
-/// What is seen of a file from outside. It is never opened here: on closing it, POSIX would drop SQLite's locks.
+/// The metadata of a file. The file is not opened for it: on closing it, POSIX would drop SQLite's locks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     file: (u64, u64),
@@ -54,13 +54,13 @@ struct Stamp {
 
 impl Stamp {
     fn read(path: &Path) -> Result<Self, RegistryError> {
-        let found =
-            fs::metadata(path).map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
+        let found = fs::metadata(path)
+            .map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
         Ok(Self { file: identity(&found), length: found.len(), modified: found.modified().ok() })
     }
 }
 
-/// The identity of a file among those of its name.
+/// Returns the identity of a file, which differs for another file of the same name.
 #[cfg(unix)]
 fn identity(found: &Metadata) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
@@ -68,40 +68,40 @@ fn identity(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 
-/// Nothing does: only that it was written is seen.
+/// Returns a constant, because the system has no identity of files: only a modification is detected.
 #[cfg(not(unix))]
 fn identity(_: &Metadata) -> (u64, u64) {
     (0, 0)
 }
 
-/// The file as it was last seen.
+/// The state of the file when it was last checked.
 #[derive(Clone)]
 struct Seen {
-    /// None when there are no connections to it that could be used.
+    /// The metadata; `None` when there are no usable connections to the file.
     stamp: Option<Stamp>,
-    /// The write-ahead log that belongs to it.
+    /// The write-ahead log of the file.
     log: Option<(u64, u64)>,
-    /// What the main file says, without the write-ahead log, when that could be read.
+    /// The mark in the main file without the write-ahead log, if it could be read.
     main: Option<Mark>,
 }
 
-/// The verdict on a file that was written to.
+/// The result of examining a modified file.
 enum Verdict {
-    /// It holds what it held, and more; its stamp as of then.
+    /// The file holds its previous content, and possibly more. The stamp is that of the examination.
     Same(Stamp),
-    /// It holds something else.
+    /// The file holds another content.
     Other,
-    /// Somebody is writing it.
+    /// The file is being written.
     Unknown,
 }
 
-/// A file and the connections to what stands in it.
+/// A file and the connections to its content.
 pub(super) struct StoreFile {
     path: PathBuf,
     options: Options,
     pools: ArcSwap<Pools>,
     seen: Mutex<Seen>,
-    /// Held by who looks at the file, and makes connections anew.
+    /// Serializes the check of the file and the reopening of connections.
     looking: tokio::sync::Mutex<()>,
     closed: AtomicBool,
 }
@@ -115,7 +115,7 @@ impl StoreFile {
         Self::over(path, options, pools).await
     }
 
-    /// To read only: nothing is made, migrated or completed.
+    /// Opens a file for reading only. The file is not created, migrated or changed.
     pub(super) async fn open_to_read(path: &Path, options: Options) -> Result<Self, RegistryError> {
         let path = std::path::absolute(path)
             .map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
@@ -149,8 +149,8 @@ impl StoreFile {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connections for reading: to the file that has the name now. That another one was copied over it is not
-    /// looked for.
+    /// Returns the connections for reading the file that has the name now. Does not detect that another file was copied
+    /// over it.
     pub(super) async fn readers(&self) -> Result<Arc<Pools>, RegistryError> {
         if self.closed.load(Ordering::Acquire)
             || self.seen().stamp.map(|seen| seen.file) == Some(Stamp::read(&self.path)?.file)
@@ -160,10 +160,10 @@ impl StoreFile {
         self.look().await
     }
 
-    /// The connections to what stands under the name now.
+    /// Returns the connections to the store that has the name now.
     ///
     /// # Errors
-    /// [`Fault::Unavailable`] when nothing does, or nothing that is a store.
+    /// [`RegistryError::Unavailable`] when there is no file with the name, or it is not a store.
     pub(super) async fn current(&self) -> Result<Arc<Pools>, RegistryError> {
         if self.closed.load(Ordering::Acquire) || self.seen().stamp == Some(Stamp::read(&self.path)?) {
             return Ok(self.pools.load_full());
@@ -184,20 +184,20 @@ impl StoreFile {
                     *self.seen() = Seen { stamp: Some(stamp), ..seen };
                     return Ok(self.pools.load_full());
                 }
-                // The next call looks again.
+                // The next call checks again.
                 Verdict::Unknown => return Ok(self.pools.load_full()),
                 Verdict::Other => {}
             }
         }
         tracing::error!(
             store = %self.path.display(),
-            "the file of the store was replaced by another one while it was in use; it is opened anew"
+            "the file of the store was replaced while it was in use: reopening it"
         );
         self.renew(in_place, &seen).await
     }
 
-    /// Whether the main file still holds what it held, and more. While a checkpoint may be writing it, nothing is
-    /// concluded from what it says: a verdict must stand for a while, in a file that nobody writes to.
+    /// Examines whether the main file still holds its previous content, and possibly more. A checkpoint may be writing
+    /// the file, so a file counts as another one only if several reads say so and it is not modified meanwhile.
     async fn verdict(&self, seen: &Seen) -> Result<Verdict, RegistryError> {
         let stamp = Stamp::read(&self.path)?;
         let Some(before) = &seen.main else { return Ok(Verdict::Same(stamp)) };
@@ -219,32 +219,34 @@ impl StoreFile {
         Ok(Verdict::Other)
     }
 
-    /// Makes the connections anew.
+    /// Reopens the connections.
     async fn renew(&self, in_place: bool, seen: &Seen) -> Result<Arc<Pools>, RegistryError> {
         let (old, log) = (self.pools.load_full(), beside(&self.path, "-wal"));
         let is_stale = |log: &Path| fs::metadata(log).is_ok_and(|found| Some(identity(&found)) == seen.log);
-        // Before anything is closed: should the file that was there come back, it is used on.
+        // Check this before anything is closed: if the previous file comes back, its connections are still used.
         if !is_store_by_itself(&self.path).await && (is_stale(&log) || !log.exists()) {
-            return Err(RegistryError::Unavailable("what stands in the place of the store is none".into()));
+            return Err(RegistryError::Unavailable(
+                "the file in the place of the store is not a store".into(),
+            ));
         }
         if in_place && log.exists() {
-            // What is in it belongs to the file that was there. On closing, SQLite would write it into this one.
-            // It is kept under another name.
+            // The log belongs to the previous file. On closing, SQLite would write it into the new one. Keep it under
+            // another name.
             let _ = fs::copy(&log, beside(&log, ".replaced"));
             let cut = OpenOptions::new().write(true).open(&log).and_then(|log| log.set_len(0));
             cut.map_err(|error| RegistryError::Unavailable(format!("{}: {error}", log.display())))?;
         }
-        // From here on there may be no way back to the connections that there are.
+        // From here on the previous connections may be unusable.
         self.seen().stamp = None;
         let ending = async {
             if !in_place {
-                // Into the file that was there, wherever it is now.
+                // Write the log into the previous file, whatever its name is now.
                 let _ = query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&old.writer).await;
             }
             old.close().await;
         };
         if timeout(CLOSING, ending).await.is_err() && in_place {
-            return Err(RegistryError::Unavailable("the file of the store that was there is still in use".into()));
+            return Err(RegistryError::Unavailable("the previous file of the store is still in use".into()));
         }
         if !in_place && is_stale(&log) {
             set_aside(&log)?;
@@ -257,8 +259,8 @@ impl StoreFile {
         Ok(pools)
     }
 
-    /// Moves the write-ahead log into the file when nobody is in the way, so that a copy of the file alone is of
-    /// lately, and bulk work leaves nothing beside it.
+    /// Moves the write-ahead log into the file if there is no concurrent access, so that a copy of the file alone is
+    /// recent, and bulk work leaves no large log.
     pub(super) async fn tidy(&self) {
         let is_empty = |log: Metadata| log.len() == 0;
         if fs::metadata(beside(&self.path, "-wal")).map_or(true, is_empty) || self.current().await.is_err() {
@@ -274,14 +276,14 @@ impl StoreFile {
                 let log = self.seen().log;
                 *self.seen() = seen_after(&self.path, stamp, log, main).await;
             }
-            // Somebody reads or writes: the next time.
+            // The store is being read or written: the next call tries again.
             Ok(None) => {}
-            Err(fault) => tracing::warn!(%fault, "the write-ahead log stays beside the store"),
+            Err(fault) => tracing::warn!(%fault, "failed to move the write-ahead log into the store"),
         }
     }
 
     pub(super) async fn close(&self) {
-        // A log that belongs to another file than the one that is there must not be moved into it.
+        // The log of another file must not be moved into the current one.
         let pools = match self.current().await {
             Ok(pools) => pools,
             Err(_) => self.pools.load_full(),
@@ -293,14 +295,14 @@ impl StoreFile {
     }
 }
 
-/// A file beside the store, as SQLite names it.
+/// Returns the path of a file beside the store, named as SQLite names it.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// The file as it is now, after its write-ahead log was moved into it if nobody was in the way.
+/// Moves the write-ahead log into the file if there is no concurrent access, and returns the state of the file.
 async fn see(path: &Path) -> Result<Seen, RegistryError> {
     let found = Stamp::read(path)?;
     let checkpointed = checkpoint(path).await;
@@ -311,16 +313,16 @@ async fn see(path: &Path) -> Result<Seen, RegistryError> {
     })
 }
 
-/// The file after a checkpoint, which has put into it what `main` says. Another one that was put in its place since is
-/// not taken for it: its stamp is not noted.
+/// Returns the state of the file after a checkpoint that wrote `main`. If the file was replaced since, its stamp is not
+/// used, so that the replacement is detected.
 async fn seen_after(path: &Path, before: Option<Stamp>, log: Option<(u64, u64)>, main: Mark) -> Seen {
     let stamp = Stamp::read(path).ok().filter(|now| before.is_some_and(|before| before.file == now.file));
     let holds = read_main(path, Some(&main)).await.is_ok_and(|found| found.continues(&main));
     Seen { stamp: if holds { stamp } else { before }, log, main: Some(main) }
 }
 
-/// Moves the write-ahead log into the file, and cuts it. Returns what the file holds since; nothing when somebody was
-/// in the way.
+/// Moves the write-ahead log into the file and truncates it. Returns the mark of the file, or `None` if there was
+/// concurrent access.
 async fn checkpoint(path: &Path) -> Result<Option<Mark>, RegistryError> {
     let options =
         SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(Duration::ZERO);
@@ -337,7 +339,7 @@ async fn checkpoint(path: &Path) -> Result<Option<Mark>, RegistryError> {
     done
 }
 
-/// What the main file says by itself: of the change that was asked about before, or of its last one.
+/// Returns the mark of the main file without the log, at the change of a previous mark or at the file's last change.
 async fn read_main(path: &Path, before: Option<&Mark>) -> Result<Mark, RegistryError> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
     let mut conn = options.connect().await.map_err(fault)?;
@@ -353,7 +355,7 @@ async fn read_main(path: &Path, before: Option<&Mark>) -> Result<Mark, RegistryE
     read
 }
 
-/// Whether there are a store's tables in the main file by itself.
+/// Returns `true` if the main file has the tables of a store without the log.
 async fn is_store_by_itself(path: &Path) -> bool {
     let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
     let Ok(mut conn) = options.connect().await else { return false };
@@ -361,8 +363,8 @@ async fn is_store_by_itself(path: &Path) -> bool {
     conn.close().await.is_ok() && matches!(is_store, Ok(true))
 }
 
-/// Takes a write-ahead log away from a file that it does not belong to: SQLite would apply it. One that still holds
-/// something is kept under another name.
+/// Removes a write-ahead log from a file that it does not belong to, because SQLite would apply it. A log that is not
+/// empty is kept under another name.
 fn set_aside(log: &Path) -> Result<(), RegistryError> {
     let holds_something = fs::metadata(log).is_ok_and(|log| log.len() > 0);
     let done = if holds_something { fs::rename(log, beside(log, ".replaced")) } else { fs::remove_file(log) };

@@ -1,4 +1,4 @@
-//! What is asked of the file about grants.
+//! Queries of grants.
 
 use sqlx::{QueryBuilder, SqliteConnection, query_as, query_scalar};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     model::{Caller, CallerId, Grant, GrantId, TenantId},
-    registry::{RegistryError, GrantFilter},
+    registry::{GrantFilter, RegistryError},
 };
 
 pub(super) async fn grant(
@@ -31,14 +31,20 @@ pub(super) async fn like(conn: &mut SqliteConnection, like: &Grant) -> Result<Op
     one(conn, query).await
 }
 
-pub(super) async fn grants_of(conn: &mut SqliteConnection, caller: &Caller) -> Result<Vec<Grant>, RegistryError> {
+pub(super) async fn grants_of(
+    conn: &mut SqliteConnection,
+    caller: &Caller,
+) -> Result<Vec<Grant>, RegistryError> {
     let query = query_as("SELECT id, record FROM \"grant\" WHERE tenant = $1 AND caller = $2 ORDER BY id")
         .bind(caller.tenant.as_str())
         .bind(caller.id.as_str());
     all(conn, query).await
 }
 
-pub(super) async fn grants(conn: &mut SqliteConnection, which: &GrantFilter) -> Result<Vec<Grant>, RegistryError> {
+pub(super) async fn grants(
+    conn: &mut SqliteConnection,
+    which: &GrantFilter,
+) -> Result<Vec<Grant>, RegistryError> {
     let mut query = QueryBuilder::new("SELECT id, record FROM \"grant\"");
     only(&mut query, which)?;
     query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(which.limit);
@@ -53,7 +59,7 @@ pub(super) async fn count(conn: &mut SqliteConnection, which: &GrantFilter) -> R
     Ok(count.cast_unsigned())
 }
 
-/// As [`Grants::take`] has it.
+/// Adds the conditions of a filter, equivalent to [`GrantFilter::matches`].
 fn only(query: &mut QueryBuilder<sqlx::Sqlite>, which: &GrantFilter) -> Result<(), RegistryError> {
     query.push(" WHERE TRUE");
     if let Some(tenant) = &which.tenant {

@@ -1,4 +1,4 @@
-//! The hashes that chain the change log, and what they prove.
+//! The hash chain of the change log, and its verification.
 
 use sha2::{Digest, Sha256};
 use sqlx::{FromRow, QueryBuilder, SqliteConnection, query, query_as, query_scalar};
@@ -12,13 +12,13 @@ use crate::{
 /// A hash of the chain.
 pub(super) type Hash = [u8; 32];
 
-/// Before the first change.
+/// The hash before the first change.
 pub(super) const START: Hash = [0; 32];
 
-/// How many changes are read at once.
+/// The number of changes that are read at once.
 const PAGE: i64 = 1_000;
 
-/// A change as it stands in the file, with its hash when it has one.
+/// A change as stored in the file, with its hash if it has one.
 #[derive(FromRow)]
 struct Row {
     seq: i64,
@@ -42,8 +42,8 @@ pub(super) struct Parts<'a> {
     pub(super) record: &'a [u8],
 }
 
-/// SHA-256 over the hash before, the number (8 bytes, the most significant first), and each other part behind
-/// its length (likewise).
+/// Returns the SHA-256 over the previous hash, the number (8 bytes, big-endian), and each other part preceded by its
+/// length (8 bytes, big-endian).
 pub(super) fn hash_change(before: &Hash, change: &Parts<'_>) -> Hash {
     let mut hash = Sha256::new();
     hash.update(before);
@@ -63,18 +63,20 @@ impl Row {
     }
 }
 
-/// The number and the hash of the last change that has one.
+/// Returns the number and the hash of the last change that has a hash.
 pub(super) async fn head(conn: &mut SqliteConnection) -> Result<(Seq, Hash), RegistryError> {
     let row: Option<(i64, Vec<u8>)> = query_as("SELECT seq, hash FROM change_hash ORDER BY seq DESC LIMIT 1")
         .fetch_optional(conn)
         .await
         .map_err(fault)?;
     let Some((seq, hash)) = row else { return Ok((0, START)) };
-    let hash = hash.try_into().map_err(|_| RegistryError::Corrupt(format!("the hash of change {seq} is none")))?;
+    let hash = hash
+        .try_into()
+        .map_err(|_| RegistryError::Corrupt(format!("the hash of change {seq} is invalid")))?;
     Ok((seq.cast_unsigned(), hash))
 }
 
-/// The hash of a change.
+/// Returns the hash of a change.
 pub(super) async fn hash_of(conn: &mut SqliteConnection, seq: Seq) -> Result<Option<Hash>, RegistryError> {
     let hash: Option<Vec<u8>> = query_scalar("SELECT hash FROM change_hash WHERE seq = $1")
         .bind(i64::try_from(seq).unwrap_or(i64::MAX))
@@ -82,7 +84,7 @@ pub(super) async fn hash_of(conn: &mut SqliteConnection, seq: Seq) -> Result<Opt
         .await
         .map_err(fault)?;
     let hash = hash.map(Hash::try_from).transpose();
-    hash.map_err(|_| RegistryError::Corrupt(format!("the hash of change {seq} is none")))
+    hash.map_err(|_| RegistryError::Corrupt(format!("the hash of change {seq} is invalid")))
 }
 
 /// Writes the hash of a change.
@@ -91,13 +93,17 @@ pub(super) async fn write(conn: &mut SqliteConnection, seq: i64, hash: &Hash) ->
     row.execute(conn).await.map(drop).map_err(fault)
 }
 
-/// Hashes all changes of a store that was made before there were hashes.
+/// Hashes all changes of a store that was created before changes had hashes.
 pub(super) async fn backfill(conn: &mut SqliteConnection) -> Result<(), RegistryError> {
     extend(conn, 0, START).await.map(drop)
 }
 
-/// Hashes the changes after one, whose hash is given. Returns the last hash.
-pub(super) async fn extend(conn: &mut SqliteConnection, after: Seq, hash: Hash) -> Result<Hash, RegistryError> {
+/// Hashes the changes after one with the given hash. Returns the last hash.
+pub(super) async fn extend(
+    conn: &mut SqliteConnection,
+    after: Seq,
+    hash: Hash,
+) -> Result<Hash, RegistryError> {
     let (mut after, mut hash) = (after.cast_signed(), hash);
     loop {
         let rows = page(conn, after).await?;
@@ -107,7 +113,7 @@ pub(super) async fn extend(conn: &mut SqliteConnection, after: Seq, hash: Hash) 
             hash = row.link(&hash);
             hashes.push((row.seq, hash));
         }
-        // One by one, they would take most of the time of bulk work.
+        // Single inserts would take most of the time of bulk work.
         let mut insert = QueryBuilder::new("INSERT INTO change_hash (seq, hash) ");
         insert.push_values(hashes, |mut row, (seq, hash)| {
             row.push_bind(seq).push_bind(hash.to_vec());
@@ -129,21 +135,21 @@ async fn page(conn: &mut SqliteConnection, after: i64) -> Result<Vec<Row>, Regis
     .map_err(fault)
 }
 
-/// What was proven about a store.
+/// The result of a successful verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
-    /// How many changes there are.
+    /// The number of changes.
     pub changes: Seq,
-    /// The hash of the last one, which is over all before it. Kept elsewhere, it proves later that none of
-    /// these was altered.
+    /// The hash of the last change, which covers all changes before it. Recorded elsewhere, it later proves that none
+    /// of them was altered.
     pub head: [u8; 32],
 }
 
-/// Whether every change is what it was when it was made, and the tables hold what the changes come to. To be
-/// called in a transaction, so that all of it is of one moment.
+/// Verifies that no change was altered or removed, and that the tables match the change log. Call this in a
+/// transaction, so that all data is of the same moment.
 ///
 /// # Errors
-/// [`Fault::Corrupt`] names the first that is not so.
+/// [`RegistryError::Corrupt`] describes the first violation.
 pub(super) async fn verify(conn: &mut SqliteConnection) -> Result<Verification, RegistryError> {
     let (mut changes, mut hash) = (0, START);
     loop {
@@ -154,22 +160,22 @@ pub(super) async fn verify(conn: &mut SqliteConnection) -> Result<Verification, 
         for row in rows {
             changes += 1;
             if row.seq != changes {
-                return Err(RegistryError::Corrupt(format!("change {changes} is not there")));
+                return Err(RegistryError::Corrupt(format!("change {changes} is missing")));
             }
             if row.hash.is_none() {
                 return Err(RegistryError::Corrupt(format!(
-                    "change {changes} has no hash: something else than this program has written it"
+                    "change {changes} has no hash: it was not written by this program"
                 )));
             }
             hash = row.link(&hash);
             if row.hash.as_deref() != Some(&hash[..]) {
-                return Err(RegistryError::Corrupt(format!("change {changes} is not what it was when it was made")));
+                return Err(RegistryError::Corrupt(format!("change {changes} does not match its hash")));
             }
         }
     }
     let hashed = head(conn).await?.0.cast_signed();
     if hashed != changes {
-        return Err(RegistryError::Corrupt(format!("changes {} to {hashed} are not there", changes + 1)));
+        return Err(RegistryError::Corrupt(format!("changes {} to {hashed} are missing", changes + 1)));
     }
     for kind in EntityKind::ALL {
         tables_hold_the_changes(conn, kind).await?;
@@ -178,16 +184,16 @@ pub(super) async fn verify(conn: &mut SqliteConnection) -> Result<Verification, 
     Ok(Verification { changes: changes.cast_unsigned(), head: hash })
 }
 
-/// Whether the greatest fence is that of the locks there were.
+/// Verifies that the stored last fence is the greatest fence in the change log.
 async fn the_last_fence_is_kept(conn: &mut SqliteConnection) -> Result<(), RegistryError> {
     let question = "SELECT last = (SELECT coalesce(max(record ->> '$.fence'), 0) FROM change
          WHERE kind = 'lock' AND json_valid(record)) FROM fence";
     let kept: Option<bool> = query_scalar(question).fetch_optional(conn).await.map_err(fault)?;
-    let corrupt = || RegistryError::Corrupt("the last fence is not that of the locks there were".into());
+    let corrupt = || RegistryError::Corrupt("the last fence is not the greatest of the change log".into());
     kept.filter(|kept| *kept).map(drop).ok_or_else(corrupt)
 }
 
-/// For a kind: an entity that is not as the last change left it, and one that is left out.
+/// Returns two queries for a kind: for an entity that differs from its last change, and for one that is missing.
 macro_rules! questions {
     ($kind:literal) => {
         (
@@ -213,8 +219,8 @@ macro_rules! questions {
     };
 }
 
-/// For a kind: an entity that is looked up by something else than its record says, which is what the changes prove.
-/// Those are the columns of [`row`](super::row); a lock's `expires_at` is an index, and decides nothing.
+/// Returns a query for an entity whose columns differ from its record, which is what the hashes protect. The columns
+/// are those of [`row`](super::row). A lock's `expires_at` is only an index and decides nothing.
 fn misplaced(kind: EntityKind) -> &'static str {
     match kind {
         EntityKind::Tenant => {
@@ -259,7 +265,7 @@ fn misplaced(kind: EntityKind) -> &'static str {
     }
 }
 
-/// Whether a kind's table has exactly the entities that the changes left, as they left them.
+/// Verifies that the table of a kind holds exactly the entities of the change log in their last state.
 async fn tables_hold_the_changes(conn: &mut SqliteConnection, kind: EntityKind) -> Result<(), RegistryError> {
     let (altered, missing) = match kind {
         EntityKind::Tenant => questions!("tenant"),
@@ -273,7 +279,7 @@ async fn tables_hold_the_changes(conn: &mut SqliteConnection, kind: EntityKind) 
     };
     let (questions, kind) = ([altered, missing, misplaced(kind)], kind.as_str());
     let what =
-        ["is not what the last change left", "is not there", "does not stand under what its record says"];
+        ["differs from its last change", "is not in its table", "has columns that differ from its record"];
     for (question, what) in questions.into_iter().zip(what) {
         let found: Option<String> = query_scalar(question).fetch_optional(&mut *conn).await.map_err(fault)?;
         if let Some(id) = found {

@@ -1,13 +1,13 @@
-//! Entities as the text they are kept as.
+//! Entities as JSON records.
 
 use serde::de::DeserializeOwned;
 
 use crate::{
-    model::{Caller, Credential, Entity, Grant, EntityKind, Lock, Plan, Quota, Tenant, Throttle},
+    model::{Caller, Credential, Entity, EntityKind, Grant, Lock, Plan, Quota, Tenant, Throttle},
     registry::RegistryError,
 };
 
-/// What a table holds.
+/// A type of entity that is stored in a table.
 pub(super) trait Record: DeserializeOwned {
     const KIND: EntityKind;
 
@@ -38,24 +38,26 @@ record! {
     Throttle: |it| it.id;
 }
 
-/// The entity of a row.
+/// Parses the entity of a row.
 ///
 /// # Errors
-/// [`Fault::Corrupt`] when the text is not that of an entity, or another's. Names the row and quotes
-/// nothing of it: the parser's own message would.
+/// [`RegistryError::Corrupt`] when the text is not an entity, or is the entity of another row. The message names the row and
+/// quotes nothing of it, unlike the parser's own message.
 pub(super) fn parse<T: Record>(id: &str, text: &[u8]) -> Result<T, RegistryError> {
     let kind = T::KIND.as_str();
     let record: T = serde_json::from_slice(text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        RegistryError::Corrupt(format!("the record of {kind} {id:?} does not parse: line {line}, column {column}"))
+        RegistryError::Corrupt(format!(
+            "the record of {kind} {id:?} does not parse: line {line}, column {column}"
+        ))
     })?;
     if record.id() != id {
-        return Err(RegistryError::Corrupt(format!("the record of {kind} {id:?} is another's")));
+        return Err(RegistryError::Corrupt(format!("the record of {kind} {id:?} has another id")));
     }
     Ok(record)
 }
 
-/// As [`parse`], of a kind known only at run time.
+/// Parses the entity of a row like [`parse`], for a kind that is only known at run time.
 pub(super) fn parse_as(kind: EntityKind, id: &str, text: &[u8]) -> Result<Entity, RegistryError> {
     match kind {
         EntityKind::Tenant => parse(id, text).map(Entity::Tenant),
@@ -69,7 +71,7 @@ pub(super) fn parse_as(kind: EntityKind, id: &str, text: &[u8]) -> Result<Entity
     }
 }
 
-/// The text of an entity.
+/// Returns an entity as JSON.
 pub(super) fn text(entity: &Entity) -> Result<String, RegistryError> {
     let text = match entity {
         Entity::Tenant(it) => serde_json::to_string(it),
@@ -82,7 +84,11 @@ pub(super) fn text(entity: &Entity) -> Result<String, RegistryError> {
         Entity::Throttle(it) => serde_json::to_string(it),
     };
     text.map_err(|_| {
-        RegistryError::Corrupt(format!("{} {:?} cannot be written as JSON", entity.kind().as_str(), entity.id()))
+        RegistryError::Corrupt(format!(
+            "{} {:?} cannot be written as JSON",
+            entity.kind().as_str(),
+            entity.id()
+        ))
     })
 }
 
@@ -92,7 +98,8 @@ mod tests {
 
     #[test]
     fn what_does_not_parse_is_named_and_not_quoted() {
-        let Err(RegistryError::Corrupt(reason)) = parse::<Plan>("p", br#"{"id":"p","limits":"hunter2"}"#) else {
+        let Err(RegistryError::Corrupt(reason)) = parse::<Plan>("p", br#"{"id":"p","limits":"hunter2"}"#)
+        else {
             panic!("limits are no text")
         };
         assert!(reason.starts_with(r#"the record of plan "p" does not parse"#), "{reason}");
@@ -102,6 +109,6 @@ mod tests {
     #[test]
     fn a_record_belongs_to_its_row() {
         let moved = parse::<Plan>("p", br#"{"id":"q","limits":[]}"#);
-        assert!(matches!(moved, Err(RegistryError::Corrupt(reason)) if reason.contains("another's")));
+        assert!(matches!(moved, Err(RegistryError::Corrupt(reason)) if reason.contains("another id")));
     }
 }

@@ -1,14 +1,14 @@
-//! What the store says of itself: its identity, its place in its history, the secrets it is used with.
+//! The identity of the store, its position in its history, and the secrets that it is used with.
 
 use sqlx::{SqliteConnection, query, query_as};
 
-use super::{hash_chain, error::fault, queries};
+use super::{error::fault, hash_chain, queries};
 use crate::{
     model::Seq,
-    registry::{RegistryError, Mark, SecretCheck},
+    registry::{Mark, RegistryError, SecretCheck},
 };
 
-/// The mark of a change. To be called in a transaction, so that all of it is of one moment.
+/// Returns the mark of a change. Call this in a transaction, so that all values are of the same moment.
 pub(super) async fn mark(conn: &mut SqliteConnection, at: Seq) -> Result<Mark, RegistryError> {
     let (store, epoch): (String, i64) =
         query_as("SELECT id, epoch FROM identity").fetch_one(&mut *conn).await.map_err(fault)?;
@@ -16,7 +16,8 @@ pub(super) async fn mark(conn: &mut SqliteConnection, at: Seq) -> Result<Mark, R
     Ok(Mark { store, epoch: epoch.cast_unsigned(), last, at, hash })
 }
 
-/// What does not fit of the secrets at hand. When all do, those that the store does not know yet are noted.
+/// Returns the mismatches of the secrets at hand. When there are none, records the secrets that the store does not
+/// know.
 pub(super) async fn check_secrets(
     conn: &mut SqliteConnection,
     at_hand: &[SecretCheck],
@@ -43,7 +44,7 @@ pub(super) async fn check_secrets(
     Ok(misfits)
 }
 
-/// Forgets a version of a secret, so that another may bear its number.
+/// Forgets a version of a secret, so that another secret may have its version number.
 pub(super) async fn forget_secret(
     conn: &mut SqliteConnection,
     kind: &str,

@@ -1,4 +1,4 @@
-//! From a path to connections with an up-to-date schema.
+//! Opens connections to a file and migrates its schema.
 
 use std::{
     fs::{DirBuilder, OpenOptions},
@@ -17,26 +17,26 @@ use sqlx::{
 use tokio::time::Instant;
 
 use super::{
-    hash_chain,
     error::{fault, is_busy, migration_fault},
     file::Pools,
+    hash_chain,
 };
 use crate::registry::RegistryError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
-/// The smallest page, and so the smallest file, of any database.
+/// The smallest page size of SQLite in bytes, which is the smallest size of a database file.
 const MIN_PAGE: u64 = 512;
-/// Reading goes on while one writes; more readers than this would wait for processors instead.
+/// The number of reading connections. They read while one connection writes; more would only compete for processors.
 const READERS: u32 = 4;
-/// How long a call waits for its turn at a connection.
+/// The time that a call waits for a connection of the pool.
 const TURN: Duration = Duration::from_secs(10);
-/// The longest time to wait for another process's lock that the driver can express without overflow.
+/// The longest busy timeout that the driver can express without overflow.
 const MAX_BUSY: Duration = Duration::from_hours(24);
-/// How long to wait between attempts at a file that another process is making at the same moment.
+/// The pause between attempts to open a file that another process is creating.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How a store is used.
+/// Options of a store.
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,29 +51,29 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Waits 5 seconds for another process's lock, and looks every second for another process's changes.
+    /// Returns options with a busy timeout of 5 seconds and a poll interval of 1 second.
     fn default() -> Self {
         Self { busy_timeout: Duration::from_secs(5), poll: Duration::from_secs(1) }
     }
 }
 
 impl Options {
-    /// How long a write waits while another process writes, at most a day. Then it is
-    /// [`Fault::Unavailable`].
+    /// Sets how long a write waits while another process writes, at most a day. After that it fails with
+    /// [`RegistryError::Unavailable`].
     #[must_use]
     pub fn busy_timeout(self, busy_timeout: Duration) -> Self {
         Self { busy_timeout: busy_timeout.min(MAX_BUSY), ..self }
     }
 
-    /// How often [`changed`](crate::registry::Registry::changed) looks for changes that another process
-    /// made. Changes made through the same [`Sqlite`](super::Sqlite) are seen at once.
+    /// Sets the interval at which [`changed`](crate::registry::Registry::wait_for_change) checks for changes of other
+    /// processes. Changes through the same [`Sqlite`](super::Sqlite) are seen at once.
     #[must_use]
     pub fn poll(self, poll: Duration) -> Self {
         Self { poll, ..self }
     }
 }
 
-/// Connections to a file of an absolute path, which is made when it is not there, with an up-to-date schema.
+/// Opens connections to a file with an absolute path. A missing file is created, and the schema is migrated.
 pub(super) async fn pools(file: &Path, options: &Options) -> Result<Pools, RegistryError> {
     make(file)?;
     let connect = SqliteConnectOptions::new().filename(file).busy_timeout(options.busy_timeout);
@@ -85,15 +85,15 @@ pub(super) async fn pools(file: &Path, options: &Options) -> Result<Pools, Regis
 }
 
 fn pool() -> SqlitePoolOptions {
-    // An idle connection costs little; closing the last one would cost a checkpoint.
+    // An idle connection costs little, and closing the last one costs a checkpoint.
     SqlitePoolOptions::new().acquire_timeout(TURN).idle_timeout(None).max_lifetime(None).before_acquire(
-        // SQLite ends a transaction by itself on some errors (a full disk). The driver then believes
-        // the connection to be in one for ever: it must not come back.
+        // SQLite ends a transaction itself on some errors (a full disk). The driver then considers the connection to be
+        // in a transaction for ever, so the connection must not be used again.
         |conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }),
     )
 }
 
-/// Connections that only read, to a file of an absolute path as it is: nothing of it is made, migrated or completed.
+/// Opens read-only connections to a file with an absolute path. The file is not created, migrated or changed.
 pub(super) async fn pools_to_read(file: &Path, options: &Options) -> Result<Pools, RegistryError> {
     let connect = SqliteConnectOptions::new()
         .filename(file)
@@ -108,13 +108,15 @@ pub(super) async fn pools_to_read(file: &Path, options: &Options) -> Result<Pool
     let versions: Vec<i64> =
         query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(&mut *conn).await.map_err(fault)?;
     if let Some(later) = versions.iter().find(|version| !MIGRATIONS.version_exists(**version)) {
-        return Err(RegistryError::Corrupt(format!("migration {later} is of a later version of the program")));
+        return Err(RegistryError::Corrupt(format!(
+            "migration {later} is from a later version of the program"
+        )));
     }
     drop(conn);
     Ok(Pools { writer: readers.clone(), readers })
 }
 
-/// Whether every migration of this version was made to the store in a file of an absolute path.
+/// Returns `true` if the store in a file with an absolute path has every migration of this version.
 pub(super) async fn is_up_to_date(file: &Path) -> Result<bool, RegistryError> {
     let connect =
         SqliteConnectOptions::new().filename(file).create_if_missing(false).pragma("query_only", "ON");
@@ -122,11 +124,11 @@ pub(super) async fn is_up_to_date(file: &Path) -> Result<bool, RegistryError> {
     let versions: Result<Vec<i64>, _> =
         query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(&mut conn).await;
     conn.close().await.map_err(fault)?;
-    // What has no migrations is no store: whoever opens it says so.
+    // A file without migrations is not a store; opening it reports that.
     Ok(versions.map_or(true, |made| MIGRATIONS.iter().all(|migration| made.contains(&migration.version))))
 }
 
-/// Whether there are a store's tables in a database.
+/// Returns `true` if a database has the tables of a store.
 pub(super) async fn is_store(conn: &mut SqliteConnection) -> Result<bool, RegistryError> {
     has_table(conn, "change").await
 }
@@ -136,8 +138,8 @@ async fn has_table(conn: &mut SqliteConnection, name: &str) -> Result<bool, Regi
     query_scalar(question).bind(name).fetch_one(conn).await.map_err(fault)
 }
 
-/// Opens the first connection, which switches a new file to WAL. Two processes doing so at once get
-/// `SQLITE_BUSY` without the busy timeout, so that is kept here.
+/// Opens the first connection, which switches a new file to WAL. Two processes that do so at once get `SQLITE_BUSY`
+/// without the busy timeout, so this function waits itself.
 async fn first<F>(options: &Options, connect: impl Fn() -> F) -> Result<SqlitePool, RegistryError>
 where
     F: Future<Output = Result<SqlitePool, sqlx::Error>>,
@@ -153,32 +155,32 @@ where
     }
 }
 
-/// All or nothing, and one process at a time: the driver itself takes no lock for migrations of SQLite.
+/// Migrates the schema atomically and in one process at a time, because the driver takes no lock for SQLite migrations.
 async fn migrate(writer: &SqlitePool) -> Result<(), RegistryError> {
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
-    // Tables of another program: ours are not made beside them.
+    // Do not create our tables in a database of another program.
     let is_foreign =
         "SELECT count(*) > 0 AND sum(name = '_sqlx_migrations') = 0 FROM sqlite_schema WHERE type = 'table'";
     if sqlx::query_scalar::<_, bool>(is_foreign).fetch_one(&mut *tx).await.map_err(fault)? {
         return Err(RegistryError::Corrupt("the file is a database of another program".into()));
     }
     let had_hashes = has_table(&mut tx, "change_hash").await?;
-    // Undocumented, and there for this: the future of `run` on a connection is not `Send`, nor would ours be.
+    // `run_direct` is undocumented but intended for this: the future of `run` on a connection is not `Send`.
     MIGRATIONS.run_direct(None, &mut *tx, false).await.map_err(migration_fault)?;
-    // Later, a change without a hash is one that something else has written: it must not get one.
+    // After the migration, a change without a hash was written by another program and must not get one.
     if !had_hashes {
         hash_chain::backfill(&mut tx).await?;
     }
     tx.commit().await.map_err(fault)
 }
 
-/// Makes the file and its folder when they are not there. SQLite gives the files beside it its mode.
+/// Creates the file and its folder if they are missing. SQLite creates the files beside it with the same mode.
 ///
-/// A file that is there is looked at from outside only. On closing any descriptor of it, POSIX would drop
-/// the locks that other stores of this process have on it, and an older SQLite elsewhere could then take
-/// the write-ahead log away from under them.
+/// An existing file is only examined by its metadata. When any descriptor of the file is closed, POSIX drops the locks
+/// that other stores of this process hold on it, and an older SQLite in another process could then remove the
+/// write-ahead log while it is in use.
 pub(super) fn make(file: &Path) -> Result<(), RegistryError> {
-    // Nobody here opens the file between its making and the closing of the descriptor it was made with.
+    // No other thread opens the file before the descriptor that created it is closed.
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
 
@@ -190,7 +192,7 @@ pub(super) fn make(file: &Path) -> Result<(), RegistryError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         outcome => return outcome.map(drop).map_err(unavailable),
     }
-    // SQLite takes what is shorter than any page for an empty database, and would write over it.
+    // SQLite treats a file that is shorter than any page as an empty database and would overwrite it.
     let length = file.metadata().map_err(unavailable)?.len();
     if (1..MIN_PAGE).contains(&length) {
         return Err(RegistryError::Corrupt(format!("{} is not a database", file.display())));
@@ -198,7 +200,7 @@ pub(super) fn make(file: &Path) -> Result<(), RegistryError> {
     Ok(())
 }
 
-/// What only its owner may read.
+/// Restricts new files and folders to their owner.
 #[cfg(unix)]
 mod private {
     use std::{
@@ -215,7 +217,7 @@ mod private {
     }
 }
 
-/// Whatever the system does.
+/// Leaves the mode of new files and folders to the system.
 #[cfg(not(unix))]
 mod private {
     use std::fs::{DirBuilder, OpenOptions};

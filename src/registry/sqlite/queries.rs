@@ -1,4 +1,4 @@
-//! What is asked of the file, within a transaction or outside.
+//! Queries of the file, within a transaction or outside of one.
 
 use jiff::Timestamp;
 use sqlx::{QueryBuilder, SqliteConnection, query_as, query_scalar, sqlite::SqliteArguments};
@@ -9,16 +9,18 @@ use super::{
 };
 use crate::{
     model::{
-        ADMIN_TENANT, Caller, CallerId, CallerKind, Credential, CredentialId, Entity, EntityKind, Lock, LockId,
-        Plan, PlanId, Role, Seq, LockTarget, Tenant, TenantId,
+        ADMIN_TENANT, Caller, CallerId, CallerKind, Credential, CredentialId, Entity, EntityKind, Lock,
+        LockId, LockTarget, Plan, PlanId, Role, Seq, Tenant, TenantId,
     },
-    registry::{CallerFilter, CredentialFilter, RegistryError, StoredResponse, Order, TenantFilter, Unreadable},
+    registry::{
+        CallerFilter, CredentialFilter, Order, RegistryError, StoredResponse, TenantFilter, Unreadable,
+    },
 };
 
-/// How many rows are held at once, as read.
+/// The number of rows that are held in memory at once.
 const PAGE: u32 = 1_000;
 
-/// An id and a record. Bytes, because text that is no UTF-8 must be traced to its row too.
+/// An id and a record. The record is in bytes, so that text that is not UTF-8 can be reported with its row.
 pub(super) type Row = (String, Vec<u8>);
 pub(super) type Query<'q> = sqlx::query::QueryAs<'q, sqlx::Sqlite, Row, SqliteArguments>;
 
@@ -30,17 +32,26 @@ pub(super) async fn one<T: Record>(
     row.map(|(id, text)| parse(&id, &text)).transpose()
 }
 
-pub(super) async fn all<T: Record>(conn: &mut SqliteConnection, query: Query<'_>) -> Result<Vec<T>, RegistryError> {
+pub(super) async fn all<T: Record>(
+    conn: &mut SqliteConnection,
+    query: Query<'_>,
+) -> Result<Vec<T>, RegistryError> {
     let rows = query.fetch_all(conn).await.map_err(fault)?;
     rows.into_iter().map(|(id, text)| parse(&id, &text)).collect()
 }
 
-pub(super) async fn tenant(conn: &mut SqliteConnection, id: &TenantId) -> Result<Option<Tenant>, RegistryError> {
+pub(super) async fn tenant(
+    conn: &mut SqliteConnection,
+    id: &TenantId,
+) -> Result<Option<Tenant>, RegistryError> {
     let query = query_as("SELECT id, record FROM tenant WHERE id = $1").bind(id.as_str());
     one(conn, query).await
 }
 
-pub(super) async fn tenants(conn: &mut SqliteConnection, which: &TenantFilter) -> Result<Vec<Tenant>, RegistryError> {
+pub(super) async fn tenants(
+    conn: &mut SqliteConnection,
+    which: &TenantFilter,
+) -> Result<Vec<Tenant>, RegistryError> {
     let mut query = QueryBuilder::new("SELECT id, record FROM tenant WHERE id > ");
     query.push_bind(which.after.as_ref().map_or("", TenantId::as_str));
     if let Some(name) = &which.name {
@@ -96,7 +107,7 @@ pub(super) async fn credentials_of(
     all(conn, query).await
 }
 
-/// All administrators.
+/// Returns all administrators.
 pub(super) async fn administrators(conn: &mut SqliteConnection) -> Result<Vec<Caller>, RegistryError> {
     let query = query_as("SELECT id, record FROM caller WHERE tenant = $1 AND kind = $2 ORDER BY id")
         .bind(ADMIN_TENANT)
@@ -104,7 +115,10 @@ pub(super) async fn administrators(conn: &mut SqliteConnection) -> Result<Vec<Ca
     all(conn, query).await
 }
 
-pub(super) async fn callers(conn: &mut SqliteConnection, which: &CallerFilter) -> Result<Vec<Caller>, RegistryError> {
+pub(super) async fn callers(
+    conn: &mut SqliteConnection,
+    which: &CallerFilter,
+) -> Result<Vec<Caller>, RegistryError> {
     let mut query = QueryBuilder::new("SELECT id, record FROM caller");
     only(&mut query, which)?;
     query.push(match which.order {
@@ -115,14 +129,17 @@ pub(super) async fn callers(conn: &mut SqliteConnection, which: &CallerFilter) -
     all(conn, query.build_query_as()).await
 }
 
-pub(super) async fn count_callers(conn: &mut SqliteConnection, which: &CallerFilter) -> Result<u64, RegistryError> {
+pub(super) async fn count_callers(
+    conn: &mut SqliteConnection,
+    which: &CallerFilter,
+) -> Result<u64, RegistryError> {
     let mut query = QueryBuilder::new("SELECT count(*) FROM caller");
     only(&mut query, which)?;
     let count: i64 = query.build_query_scalar().fetch_one(conn).await.map_err(fault)?;
     Ok(count.cast_unsigned())
 }
 
-/// As [`Callers::take`] has it.
+/// Adds the conditions of a filter, equivalent to [`CallerFilter::matches`].
 fn only(query: &mut QueryBuilder<sqlx::Sqlite>, which: &CallerFilter) -> Result<(), RegistryError> {
     query.push(" WHERE TRUE");
     if let Some(after) = &which.after {
@@ -184,7 +201,7 @@ pub(super) async fn credentials(
     all(conn, query.build_query_as()).await
 }
 
-/// A page of everything of a kind, by id.
+/// Returns a page of all entities of a kind, ordered by id.
 pub(super) async fn page<T: Record>(
     conn: &mut SqliteConnection,
     after: Option<&str>,
@@ -214,8 +231,11 @@ pub(super) async fn lock(conn: &mut SqliteConnection, id: &LockId) -> Result<Opt
     one(conn, query_as("SELECT id, record FROM lock WHERE id = $1").bind(id.as_str())).await
 }
 
-/// Every lock whose target meets this one: expired ones, and those of other tenants too.
-pub(super) async fn locks_on(conn: &mut SqliteConnection, target: &LockTarget) -> Result<Vec<Lock>, RegistryError> {
+/// Returns every lock whose target overlaps this one, including expired locks and locks of other tenants.
+pub(super) async fn locks_on(
+    conn: &mut SqliteConnection,
+    target: &LockTarget,
+) -> Result<Vec<Lock>, RegistryError> {
     let mut query = QueryBuilder::new("SELECT id, record FROM lock WHERE ");
     match target {
         LockTarget::Caller(id) => {
@@ -227,10 +247,10 @@ pub(super) async fn locks_on(conn: &mut SqliteConnection, target: &LockTarget) -
             for path in path.ancestors() {
                 above.push_bind(path);
             }
-            // What is below comes behind its `/` and before the character after that, `0`.
+            // The paths below this one sort after it with `/` and before it with `0`, the next character.
             let (from, to) = (format!("{}/", path.as_str()), format!("{}0", path.as_str()));
             query.push(") OR (path > ").push_bind(from).push(" AND path < ").push_bind(to).push(")");
-            // Earlier versions kept paths as they were given: what may have another normal form is looked at below.
+            // Earlier versions stored paths unnormalized: rows that may have another normal form are filtered below.
             query.push(" OR path GLOB '*[^-A-Za-z0-9_./~]*'");
         }
     }
@@ -240,14 +260,20 @@ pub(super) async fn locks_on(conn: &mut SqliteConnection, target: &LockTarget) -
     Ok(locks)
 }
 
-/// Every lock that has expired at `millisecond`, and those that do within it.
-pub(super) async fn locks_until(conn: &mut SqliteConnection, millisecond: i64) -> Result<Vec<Lock>, RegistryError> {
+/// Returns every lock that expired before `millisecond` or expires within it.
+pub(super) async fn locks_until(
+    conn: &mut SqliteConnection,
+    millisecond: i64,
+) -> Result<Vec<Lock>, RegistryError> {
     let query = query_as("SELECT id, record FROM lock WHERE expires_at <= $1 ORDER BY id").bind(millisecond);
     all(conn, query).await
 }
 
-/// The record of a request that takes effect once, expired or not.
-pub(super) async fn kept(conn: &mut SqliteConnection, key: &[u8; 32]) -> Result<Option<StoredResponse>, RegistryError> {
+/// Returns the stored response of an idempotent request, expired or not.
+pub(super) async fn kept(
+    conn: &mut SqliteConnection,
+    key: &[u8; 32],
+) -> Result<Option<StoredResponse>, RegistryError> {
     let row: Option<(Vec<u8>, i64, Vec<u8>)> =
         query_as("SELECT fingerprint, expires_at, answer FROM answered WHERE key = $1")
             .bind(&key[..])
@@ -255,7 +281,7 @@ pub(super) async fn kept(conn: &mut SqliteConnection, key: &[u8; 32]) -> Result<
             .await
             .map_err(fault)?;
     let Some((fingerprint, expires_at, answer)) = row else { return Ok(None) };
-    let corrupt = || RegistryError::Corrupt("the record of a request that takes effect once is none".into());
+    let corrupt = || RegistryError::Corrupt("the stored response of an idempotent request is invalid".into());
     let fingerprint = fingerprint.try_into().map_err(|_| corrupt())?;
     let expires_at = Timestamp::from_nanosecond(expires_at.into()).map_err(|_| corrupt())?;
     Ok(Some(StoredResponse { fingerprint, answer, expires_at }))
@@ -270,7 +296,7 @@ pub(super) async fn last_use(
         .fetch_optional(conn)
         .await
         .map_err(fault)?;
-    let corrupt = |_| RegistryError::Corrupt(format!("the last use of credential {id} is no time"));
+    let corrupt = |_| RegistryError::Corrupt(format!("the last use of credential {id} is not a time"));
     at.map(Timestamp::from_second).transpose().map_err(corrupt)
 }
 
@@ -280,7 +306,7 @@ pub(super) async fn last_seq(conn: &mut SqliteConnection) -> Result<Seq, Registr
     Ok(last.cast_unsigned())
 }
 
-/// To be called in a transaction, so that every page and the number are of one moment.
+/// Passes all entities to `each`. Call this in a transaction, so that all pages and the number are of the same moment.
 pub(super) async fn everything(
     conn: &mut SqliteConnection,
     each: &mut (dyn FnMut(Entity) + Send),
@@ -295,7 +321,7 @@ pub(super) async fn everything(
     Ok(seq)
 }
 
-/// The same, without what cannot be read, which is named instead.
+/// Passes all entities to `each`, and reports entities that cannot be read as [`Unreadable`].
 pub(super) async fn readable(
     conn: &mut SqliteConnection,
     each: &mut (dyn FnMut(Result<Entity, Unreadable>) + Send),
@@ -318,11 +344,11 @@ pub(super) async fn readable(
     Ok(seq)
 }
 
-/// Before the first row.
+/// The position before the first row.
 pub(super) const START: i64 = i64::MIN;
 
-/// A page of a kind's rows, in the order in which they lie in the file: by id, which is random, each would be
-/// looked for. The last one's place, unless there was none.
+/// Passes a page of a kind's rows to `each` and returns the position of the last one, or `None` if there was none. Rows
+/// are read in the order of the file: ids are random, so that reading by id would seek for every row.
 pub(super) async fn rows(
     conn: &mut SqliteConnection,
     kind: EntityKind,
@@ -336,7 +362,7 @@ pub(super) async fn rows(
     Ok(rows.last().map(|(last, ..)| *last))
 }
 
-/// Places, ids and records.
+/// Returns the positions, ids and records of a page of rows.
 async fn rows_of(
     conn: &mut SqliteConnection,
     kind: EntityKind,
@@ -350,14 +376,18 @@ async fn rows_of(
             "SELECT rowid, id, record FROM credential WHERE rowid > $1 ORDER BY rowid LIMIT $2"
         }
         EntityKind::Lock => "SELECT rowid, id, record FROM lock WHERE rowid > $1 ORDER BY rowid LIMIT $2",
-        EntityKind::Grant => "SELECT rowid, id, record FROM \"grant\" WHERE rowid > $1 ORDER BY rowid LIMIT $2",
+        EntityKind::Grant => {
+            "SELECT rowid, id, record FROM \"grant\" WHERE rowid > $1 ORDER BY rowid LIMIT $2"
+        }
         EntityKind::Quota => "SELECT rowid, id, record FROM quota WHERE rowid > $1 ORDER BY rowid LIMIT $2",
-        EntityKind::Throttle => "SELECT rowid, id, record FROM throttle WHERE rowid > $1 ORDER BY rowid LIMIT $2",
+        EntityKind::Throttle => {
+            "SELECT rowid, id, record FROM throttle WHERE rowid > $1 ORDER BY rowid LIMIT $2"
+        }
     };
     query_as(sql).bind(after).bind(PAGE).fetch_all(conn).await.map_err(fault)
 }
 
-/// A page of when credentials were last used, likewise.
+/// Passes a page of last uses to `each` and returns the position of the last one, or `None` if there was none.
 pub(super) async fn uses(
     conn: &mut SqliteConnection,
     after: i64,
@@ -371,7 +401,7 @@ pub(super) async fn uses(
             .await
             .map_err(fault)?;
     for (_, id, at) in &rows {
-        let corrupt = || RegistryError::Corrupt(format!("the last use of credential {id:?} is no time"));
+        let corrupt = || RegistryError::Corrupt(format!("the last use of credential {id:?} is not a time"));
         let at = Timestamp::from_second(*at).map_err(|_| corrupt())?;
         each(id.parse().map_err(|_| corrupt())?, at);
     }

@@ -1,4 +1,4 @@
-//! A store as of one change, read page by page.
+//! Reads a store page by page, as of one change.
 
 use async_trait::async_trait;
 
@@ -8,12 +8,12 @@ use crate::{
     registry::{RegistryError, SnapshotPage, SnapshotReader},
 };
 
-/// A transaction that reads, and how far it has read. As long as it is open, the write-ahead log keeps what is
-/// written since.
+/// A read transaction with its progress. While it is open, the write-ahead log cannot be truncated and keeps all later
+/// changes.
 pub(super) struct SqliteSnapshot {
     tx: sqlx::Transaction<'static, sqlx::Sqlite>,
     seq: Seq,
-    /// How many kinds are read to their end; behind the last come the uses, and then nothing.
+    /// The number of kinds that are read completely. The last uses follow the last kind.
     done: usize,
     after: i64,
 }

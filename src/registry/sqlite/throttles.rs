@@ -1,4 +1,4 @@
-//! What is asked of the file about throttles and quotas: a tenant has some hundred of each at most.
+//! Queries of throttles and quotas. A tenant has a few hundred of each at most.
 
 use sqlx::{SqliteConnection, query_as};
 
@@ -8,7 +8,7 @@ use crate::{
     registry::RegistryError,
 };
 
-/// How many callers are looked at together.
+/// The number of callers that are read at once.
 const SOME: u32 = 500;
 
 pub(super) async fn throttle(
@@ -22,7 +22,7 @@ pub(super) async fn throttle(
     one(conn, query).await
 }
 
-/// By id.
+/// Returns the throttles of a tenant, ordered by id.
 pub(super) async fn throttles(
     conn: &mut SqliteConnection,
     tenant: &TenantId,
@@ -43,13 +43,19 @@ pub(super) async fn quota(
     one(conn, query).await
 }
 
-/// By id.
-pub(super) async fn quotas(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<Vec<Quota>, RegistryError> {
+/// Returns the quotas of a tenant, ordered by id.
+pub(super) async fn quotas(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+) -> Result<Vec<Quota>, RegistryError> {
     let query = query_as("SELECT id, record FROM quota WHERE tenant = $1 ORDER BY id").bind(tenant.as_str());
     all(conn, query).await
 }
 
-pub(super) async fn some_with(conn: &mut SqliteConnection, quota: &QuotaId) -> Result<Vec<Caller>, RegistryError> {
+pub(super) async fn some_with(
+    conn: &mut SqliteConnection,
+    quota: &QuotaId,
+) -> Result<Vec<Caller>, RegistryError> {
     let query =
         query_as("SELECT id, record FROM caller WHERE quota = $1 LIMIT $2").bind(quota.as_str()).bind(SOME);
     all(conn, query).await

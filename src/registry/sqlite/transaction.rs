@@ -1,4 +1,4 @@
-//! One transaction that changes something.
+//! A write transaction of the SQLite registry.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -6,21 +6,20 @@ use sqlx::{SqliteConnection, query, query_scalar, sqlite::SqliteArguments};
 use tokio::sync::watch;
 
 use super::{
-    bulk, hash_chain,
-    error::fault,
-    grants, queries, json,
+    bulk,
     columns::{self, place},
-    throttles,
+    error::fault,
+    grants, hash_chain, json, queries, throttles,
 };
 use crate::{
     model::{
-        Actor, Caller, CallerId, Credential, CredentialId, Digest, Entity, Grant, GrantId, Lock, LockId,
-        Plan, PlanId, Quota, QuotaId, Seq, LockTarget, Tenant, TenantId, Throttle, ThrottleId, ChangeKind,
+        Actor, Caller, CallerId, ChangeKind, Credential, CredentialId, Digest, Entity, Grant, GrantId, Lock,
+        LockId, LockTarget, Plan, PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle, ThrottleId,
     },
     registry::{Outcome, RegistryError, StoredResponse, Transaction, UnitOfWork},
 };
 
-/// A transaction that nobody else writes beside. Dropped before [`commit`](Self::commit), it never was.
+/// The only write transaction. When it is dropped before [`commit`](Self::commit), it is rolled back.
 pub(super) struct SqliteTransaction<'a> {
     tx: sqlx::Transaction<'static, sqlx::Sqlite>,
     now: Timestamp,
@@ -40,7 +39,7 @@ impl<'a> SqliteTransaction<'a> {
         let seq = queries::last_seq(&mut tx).await?;
         let (hashed, hash) = hash_chain::head(&mut tx).await?;
         if hashed != seq {
-            // Revocations must go on. The gap stays, and whoever verifies the store is told of it.
+            // Revocations must remain possible. The gap stays, and `Sqlite::verify` reports it.
             tracing::error!(
                 change = seq,
                 hashed,
@@ -50,8 +49,12 @@ impl<'a> SqliteTransaction<'a> {
         Ok(Self { tx, now, seq, hash, actor, committed })
     }
 
-    /// Puts in what bulk work has made on the attached copy after change `base`, if it may be kept.
-    pub(super) async fn put_staged(&mut self, base: Seq, work: &mut dyn UnitOfWork) -> Result<Outcome, RegistryError> {
+    /// Inserts the results of bulk work on the attached copy after change `base`, if the work confirms them.
+    pub(super) async fn put_staged(
+        &mut self,
+        base: Seq,
+        work: &mut dyn UnitOfWork,
+    ) -> Result<Outcome, RegistryError> {
         let end = work.confirm(self).await?;
         if end == Outcome::Rollback {
             return Ok(end);
@@ -66,10 +69,10 @@ impl<'a> SqliteTransaction<'a> {
         Ok(Outcome::Commit)
     }
 
-    /// Makes it last, and tells who waits for changes.
+    /// Commits the transaction and notifies the waiters for changes.
     pub(super) async fn commit(self) -> Result<(), RegistryError> {
         self.tx.commit().await.map_err(fault)?;
-        // Two commits may get here in the other order.
+        // Two commits may arrive here in reverse order.
         self.committed.send_if_modified(|seq| {
             let later = self.seq > *seq;
             *seq = self.seq.max(*seq);
@@ -230,7 +233,11 @@ impl Transaction for SqliteTransaction<'_> {
         grants::grants_of(&mut self.tx, caller).await
     }
 
-    async fn throttle(&mut self, tenant: &TenantId, id: &ThrottleId) -> Result<Option<Throttle>, RegistryError> {
+    async fn throttle(
+        &mut self,
+        tenant: &TenantId,
+        id: &ThrottleId,
+    ) -> Result<Option<Throttle>, RegistryError> {
         throttles::throttle(&mut self.tx, tenant, id).await
     }
 
@@ -261,7 +268,7 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     async fn is_empty(&mut self) -> Result<bool, RegistryError> {
-        // What else there is stands on a tenant.
+        // Every other entity but a plan belongs to a tenant.
         let empty =
             query_scalar("SELECT NOT EXISTS (SELECT 1 FROM tenant) AND NOT EXISTS (SELECT 1 FROM lock)");
         self.holds(empty).await
@@ -271,7 +278,7 @@ impl Transaction for SqliteTransaction<'_> {
         note_use(&mut self.tx, id, at).await
     }
 
-    /// All changes go through here.
+    /// Writes a change. Every change passes through this method.
     async fn write(&mut self, verb: ChangeKind, entity: Entity) -> Result<(), RegistryError> {
         let text = json::text(&entity)?;
         columns::store(&mut self.tx, verb, &entity, &text).await.map_err(fault)?;
@@ -333,12 +340,12 @@ impl Transaction for SqliteTransaction<'_> {
     }
 }
 
-/// Since the epoch; until the year 2262.
+/// Returns nanoseconds since the epoch, saturated in the year 2262.
 fn nanoseconds(moment: Timestamp) -> i64 {
     i64::try_from(moment.as_nanosecond()).unwrap_or(i64::MAX)
 }
 
-/// The last use of a credential that is there, unless a later one is noted.
+/// Records the last use of an existing credential, unless a later use is recorded.
 pub(super) async fn note_use(
     conn: &mut SqliteConnection,
     id: &CredentialId,

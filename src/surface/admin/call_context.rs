@@ -1,4 +1,4 @@
-//! Who asks the surface, and for what.
+//! The context of a request: the client's identity and the request's parts.
 
 use std::str::FromStr;
 
@@ -7,27 +7,27 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use jiff::Timestamp;
 
-use super::{response::ErrorResponse, locks::LockTokenHeader, page::Query};
+use super::{locks::LockTokenHeader, page::Query, response::ErrorResponse};
 use crate::{
     Denial,
     admission::Identity,
-    model::{Access, Actor, CallerId, CredentialId, Role, Scopes, TenantId},
     denial::Forbidden,
+    model::{Access, Actor, CallerId, CredentialId, Role, Scopes, TenantId},
     registry::Command,
     surface::{BodyError, author, read_body_within},
 };
 
-/// The kind of resource that the scopes of an administrator's key name.
+/// The kind of resource in the scopes of an administrator's key.
 const RESOURCE: &str = "admin";
 
-/// The most bytes of content.
+/// Maximum size of a request body, in bytes.
 const MOST: usize = 1024 * 1024;
 
-/// Where the ids of a path stand in it: `/admin/v1/tenants/{tenant}/callers/{caller}`.
+/// Positions of the ids among the segments of a path: `/admin/v1/tenants/{tenant}/callers/{caller}`.
 const FIRST: usize = 4;
 const SECOND: usize = 6;
 
-/// Who asks, and what for.
+/// The context of a request.
 pub(super) struct CallContext {
     identity: Identity,
     role: Role,
@@ -35,16 +35,16 @@ pub(super) struct CallContext {
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
-    /// What proves that it holds a lock.
+    /// The lock token of the request, if it has one.
     pub(super) proof: Option<LockTokenHeader>,
     pub(super) content: Bytes,
 }
 
 impl CallContext {
-    /// Reads a request of somebody who has at least a role.
+    /// Reads a request, with its body, and requires a role.
     ///
     /// # Errors
-    /// 403; 408 and 413 for content.
+    /// 403 for a lower role; 408 and 413 for the body.
     pub(super) async fn extract(request: Request, needed: Role) -> Result<Self, ErrorResponse> {
         let (call, body) = Self::extract_head(request, needed)?;
         let refused = |why| match why {
@@ -55,15 +55,15 @@ impl CallContext {
         Ok(Self { content, ..call })
     }
 
-    /// Reads all of such a request but its content, which is handed over.
+    /// Reads the head of a request and requires a role. Returns the body unread.
     ///
     /// # Errors
-    /// 403.
+    /// 403 for a lower role.
     pub(super) fn extract_head(request: Request, needed: Role) -> Result<(Self, Body), ErrorResponse> {
         let (parts, body) = request.into_parts();
         let (actor, identity) = author::of(&parts.extensions)?;
         let role = identity.caller().role();
-        let role = role.ok_or_else(|| Denial::internal("the surface is not behind its guard"))?;
+        let role = role.ok_or_else(|| Denial::internal("the handler runs without its guard"))?;
         let access = if parts.method.is_safe() { Access::Read } else { Access::Write };
         if !Self::scopes_allow(&identity.key.scopes, access) {
             return Err(Denial::Forbidden(Forbidden::Scope { resource: RESOURCE.into(), access }).into());
@@ -76,40 +76,44 @@ impl CallContext {
         Ok((call, body))
     }
 
-    /// Whether a key of these scopes may do such a thing here.
+    /// Returns `true` if the scopes allow an access to this API.
     pub(super) fn scopes_allow(scopes: &Scopes, access: Access) -> bool {
         scopes.allow(RESOURCE, access, None)
     }
 
-    /// Whether who asks has at least a role.
+    /// Requires that the caller has at least a role.
     ///
     /// # Errors
-    /// 403, naming it.
+    /// 403 that names the role.
     pub(super) fn require_role(&self, needed: Role) -> Result<(), ErrorResponse> {
-        if self.role.allows(needed) { Ok(()) } else { Err(Denial::Forbidden(Forbidden::RoleTooLow { needed }).into()) }
+        if self.role.allows(needed) {
+            Ok(())
+        } else {
+            Err(Denial::Forbidden(Forbidden::RoleTooLow { needed }).into())
+        }
     }
 
-    /// The parameters, of which only these may be there.
+    /// Parses the query parameters, of which only the named ones may be present.
     pub(super) fn query(&self, known: &[&str]) -> Result<Query, Denial> {
         Query::of(&self.uri, known)
     }
 
-    /// The tenant in a path.
+    /// Returns the tenant in a path.
     pub(super) fn tenant_of(uri: &Uri) -> Result<TenantId, Denial> {
         named(uri, FIRST)
     }
 
-    /// The tenant in the path.
+    /// Returns the tenant in the path of the request.
     pub(super) fn tenant(&self) -> Result<TenantId, Denial> {
         Self::tenant_of(&self.uri)
     }
 
-    /// What stands in the path behind its tenant.
+    /// Returns the id in the path below the tenant.
     pub(super) fn child_id<I: FromStr>(&self) -> Result<I, Denial> {
         named(&self.uri, SECOND)
     }
 
-    /// What stands in a path without a tenant.
+    /// Returns the id in a path without a tenant.
     pub(super) fn path_id<I: FromStr>(&self) -> Result<I, Denial> {
         named(&self.uri, FIRST)
     }
@@ -118,7 +122,7 @@ impl CallContext {
         self.role
     }
 
-    /// The caller that asks.
+    /// Returns the id of the caller.
     pub(super) fn caller(&self) -> &CallerId {
         &self.identity.caller().id
     }
@@ -127,28 +131,28 @@ impl CallContext {
         &self.identity.caller().name
     }
 
-    /// The key that it asks with.
+    /// Returns the id of the key in the request.
     pub(super) fn key(&self) -> &CredentialId {
         &self.identity.key.id
     }
 
-    /// When that key ends.
+    /// Returns the end of the key in the request.
     pub(super) fn key_expiry(&self) -> Option<Timestamp> {
         self.identity.key.not_after()
     }
 
-    /// Commands to be done only while the lock is held that is proven to be, if one is.
+    /// Adds a command that checks the lock of the lock token, if there is one, in front of other commands.
     pub(super) fn with_lock_proof(&self, commands: Vec<Command>) -> Vec<Command> {
         self.proof.iter().map(LockTokenHeader::to_command).chain(commands).collect()
     }
 
-    /// The author of every change, whose key the registry checks again: the content took its time.
+    /// Returns the author of every change. The registry checks its key again, because the body may have arrived late.
     pub(super) fn actor(&self) -> &Actor {
         &self.actor
     }
 }
 
-/// As it stands in the path: an id needs no percent-encoding. What is no id is not found.
+/// Parses a segment of the path without percent-decoding, which ids do not need. An invalid id is not found.
 fn named<I: FromStr>(uri: &Uri, at: usize) -> Result<I, Denial> {
     let segment = uri.path().split('/').nth(at).unwrap_or_default();
     segment.parse().map_err(|_| Denial::NotFound)

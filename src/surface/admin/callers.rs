@@ -1,4 +1,4 @@
-//! Callers: api clients, apps, operators, administrators.
+//! The caller endpoints, for API clients, apps, operators and administrators.
 
 mod body;
 
@@ -10,13 +10,13 @@ use axum::extract::{Request, State};
 
 use super::{
     ADMIN_TENANT, Surface,
-    response::{ApiResponse, ErrorResponse},
     call_context::CallContext,
     done,
     etag::ETag,
     json::{self, FieldErrors},
-    page::{Page, split_page},
     openapi,
+    page::{Page, split_page},
+    response::{ApiResponse, ErrorResponse},
 };
 use crate::{
     Denial,
@@ -26,13 +26,13 @@ use crate::{
 };
 use body::{CallerPatch, Kind, NewCaller};
 
-/// The role that it takes to manage callers of the tenant in a path, as far as that says it.
+/// Returns the role that managing callers requires, as far as the tenant in the path determines it.
 pub(super) fn managing(request: &Request) -> Role {
     let reserved = CallContext::tenant_of(request.uri()).is_ok_and(|tenant| tenant.as_str() == ADMIN_TENANT);
     if reserved { Role::Owner } else { Role::Operator }
 }
 
-/// The role that it takes to manage callers of a kind.
+/// Returns the role that managing callers of a kind requires.
 pub(super) fn manages(kind: &CallerKind) -> Role {
     if matches!(kind, CallerKind::Administrator(_)) { Role::Owner } else { Role::Operator }
 }
@@ -41,16 +41,19 @@ fn tag(caller: &model::Caller) -> ETag {
     ETag::revision(caller.revision)
 }
 
-/// Lists the callers of a tenant.
+/// List callers of a tenant
 #[utoipa::path(
     get,
     path = "/tenants/{tenant}/callers",
     tag = "callers",
     operation_id = "list_callers",
-    params(openapi::Paging, ("kind" = Option<Kind>, Query, description = "Only of this kind"), ("name" = Option<String>, Query, description = "Only of this name"), ("status" = Option<schemas::Status>, Query, description = "Only in this status"), ("plan" = Option<schemas::Id>, Query, description = "Only on this plan")),
+    params(openapi::Paging, ("kind" = Option<Kind>, Query, description = "Only callers of this kind"), ("name" = Option<String>, Query, description = "Only callers with this name"), ("status" = Option<schemas::Status>, Query, description = "Only callers with this status"), ("plan" = Option<schemas::Id>, Query, description = "Only callers on this plan")),
     responses(openapi::OkPage<Caller>, openapi::CommonErrors, openapi::NotFound),
 )]
-pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn list(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     let query = call.query(&["kind", "name", "status", "plan", "limit", "after"])?;
     let limit = query.limit()?;
@@ -66,7 +69,7 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     };
     let found = surface.admin.registry.callers(&which).await.map_err(|fault| surface.refuse(fault))?;
     if found.is_empty() {
-        // That nobody is there is something else than that the tenant is not.
+        // Tells an empty tenant from a tenant that does not exist.
         surface.tenant(&call).await?;
     }
     let (callers, next) = split_page(found, limit, |last| last.id.to_string());
@@ -78,7 +81,10 @@ fn status(text: &str) -> Option<Status> {
     [Status::Enabled, Status::Disabled].into_iter().find(|status| status.as_str() == text)
 }
 
-/// Makes a caller. For an operator; an administrator, for an owner.
+/// Create a caller
+///
+/// Requires the role `operator`, or `owner` for an administrator. If the AppSecret of an app is generated, only this
+/// response shows it.
 #[utoipa::path(
     post,
     path = "/tenants/{tenant}/callers",
@@ -88,7 +94,10 @@ fn status(text: &str) -> Option<Status> {
     request_body(content = NewCaller, content_type = "application/json"),
     responses(openapi::Created<Caller>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
 )]
-pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn create(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let needed = managing(&request);
     let call = CallContext::extract(request, needed).await?;
     call.query(&[])?;
@@ -114,7 +123,7 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
         Err(RegistryError::NotFound) if has_plan => Err(surface.no_plan(&tenant).await),
         Err(RegistryError::LimitReached(most)) => {
             let detail = format!(
-                "The tenant has {most} callers of this kind, as many as its max_callers allows. Delete one, or raise \
+                "The tenant has {most} callers of this kind, which is the limit (max_callers). Delete one, or raise \
                  max_callers."
             );
             Err(Denial::Conflict { detail: detail.into() }.into())
@@ -123,7 +132,7 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     }
 }
 
-/// Shows a caller.
+/// Get a caller
 #[utoipa::path(
     get,
     path = "/tenants/{tenant}/callers/{caller}",
@@ -132,7 +141,10 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     params(openapi::IfNoneMatch),
     responses(openapi::OkResource<Caller>, openapi::CommonErrors, openapi::NotFound),
 )]
-pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn read(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     call.query(&[])?;
     let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
@@ -144,7 +156,9 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     })
 }
 
-/// Changes a caller. For an operator; an administrator, for an owner.
+/// Update a caller
+///
+/// Requires the role `operator`, or `owner` for an administrator.
 #[utoipa::path(
     patch,
     path = "/tenants/{tenant}/callers/{caller}",
@@ -154,7 +168,10 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     request_body(content((CallerPatch = "application/merge-patch+json"), (CallerPatch = "application/json"))),
     responses(openapi::Updated<Caller>, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors),
 )]
-pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn modify(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let needed = managing(&request);
     let call = CallContext::extract(request, needed).await?;
     call.query(&[])?;
@@ -186,7 +203,9 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     Ok(ApiResponse::ok(&Caller::from(caller.clone())).with_etag(&tag(caller)))
 }
 
-/// Deletes a caller, with its keys. For an operator; an administrator, for an owner.
+/// Delete a caller and its keys
+///
+/// Requires the role `operator`, or `owner` for an administrator.
 #[utoipa::path(
     delete,
     path = "/tenants/{tenant}/callers/{caller}",
@@ -195,7 +214,10 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     params(openapi::IfMatch, openapi::LockToken),
     responses(openapi::NoContent, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors)
 )]
-pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn delete(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let needed = managing(&request);
     let call = CallContext::extract(request, needed).await?;
     call.query(&[])?;
@@ -212,36 +234,40 @@ pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request
     Ok(ApiResponse::no_content())
 }
 
-/// Who could would leave nobody behind, sooner or later.
+/// Denies an administrator changes that weaken itself: they could leave no administrator in the end.
 fn oneself() -> ErrorResponse {
-    let detail = "An administrator does not delete, disable or demote itself: let another one do it.";
+    let detail = "An administrator cannot delete, disable or demote itself. Ask another administrator.";
     Denial::Conflict { detail: detail.into() }.into()
 }
 
-/// Whether callers of a kind may stand in a tenant.
+/// Checks that callers of a kind may belong to a tenant.
 fn check_place(checks: &mut FieldErrors, tenant: &TenantId, kind: &CallerKind) {
     let reserved = tenant.as_str() == ADMIN_TENANT;
     let administrator = matches!(kind, CallerKind::Administrator(_));
     let what = if reserved {
-        "in this tenant are only administrators"
+        "this tenant is for administrators only"
     } else {
-        "administrators are only in the tenant administration"
+        "administrators must be in the tenant administration"
     };
     checks.ensure(reserved == administrator, "#/kind", what);
 }
 
 impl Surface {
-    pub(super) async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<model::Caller, ErrorResponse> {
+    pub(super) async fn caller(
+        &self,
+        tenant: &TenantId,
+        id: &CallerId,
+    ) -> Result<model::Caller, ErrorResponse> {
         self.admin.registry.caller(tenant, id).await.map_err(|fault| self.refuse(fault))
     }
 
-    /// What is not there, of a tenant and the plan that one of its callers was to be put on.
+    /// Returns the error for a missing plan of a caller, or for the tenant if that is missing.
     async fn no_plan(&self, tenant: &TenantId) -> ErrorResponse {
         if let Err(fault) = self.admin.registry.tenant(tenant).await {
             return self.refuse(fault);
         }
         let mut checks = FieldErrors::default();
-        checks.ensure(false, "#/plan", "there is no such plan");
+        checks.ensure(false, "#/plan", "the plan does not exist");
         checks.finish().map_or_else(ErrorResponse::from, |()| Denial::NotFound.into())
     }
 }

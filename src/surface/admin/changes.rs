@@ -1,4 +1,4 @@
-//! The change log: who changed what, when and from where.
+//! The change log endpoint: lists every change with its author, time and client address.
 
 use std::sync::Arc;
 
@@ -15,55 +15,56 @@ use utoipa::{
 
 use super::{
     Surface,
-    response::{ApiResponse, ErrorResponse},
     call_context::CallContext,
     callers::Caller,
     keys::KeyRecord,
     locks::Lock,
+    openapi,
     page::Page,
     plans::Plan,
-    openapi,
+    response::{ApiResponse, ErrorResponse},
     tenants::Tenant,
 };
 use crate::{
-    model::{Entity, EntityKind, Role, Seq, ChangeKind, hex::encode},
+    model::{ChangeKind, Entity, EntityKind, Role, Seq, hex::encode},
     registry::{ChangeFilter, ChangeWithPrevious},
     surface::openapi::schemas,
 };
 
-/// A change.
+/// An entry of the change log.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Change {
-    /// Its number: one greater than that of the change before.
+    /// The number of the change: one greater than that of the previous change.
     #[schema(value_type = u64)]
     seq: Seq,
-    /// When it was made.
+    /// The time of the change.
     at: Timestamp,
-    /// Who made it: a surface and a caller, such as `admin:5bc2be68-…`, or a command.
+    /// The author: a surface and a caller, such as `admin:5bc2be68-…`, or a command.
     actor: String,
-    /// The address that it was asked for from, when it was over a network.
+    /// The client address, if the change was requested over a network.
     #[schema(required)]
     address: Option<String>,
-    /// What was done.
+    /// The kind of change.
     #[schema(value_type = schemas::Verb)]
     verb: ChangeKind,
-    /// To what kind of thing: `tenant`, `caller`, `credential`, `plan`, `lock`, `grant`, `quota` or `throttle`.
+    /// The kind of the changed entity: `tenant`, `caller`, `credential`, `plan`, `lock`, `grant`, `quota` or
+    /// `throttle`.
     #[schema(value_type = schemas::EntityKind)]
     kind: &'static str,
-    /// To which.
+    /// The id of the changed entity.
     id: String,
-    /// What it was, without secrets; `null` when it was not there.
+    /// The entity before the change, without secrets; `null` if it was created.
     #[schema(schema_with = subject, required)]
     before: Option<Subject>,
-    /// What it is since, likewise; `null` when it is gone.
+    /// The entity after the change, without secrets; `null` if it was deleted.
     #[schema(schema_with = subject, required)]
     after: Option<Subject>,
-    /// SHA-256 over this change and the hash before it, in hexadecimal digits, when the store chains them.
+    /// SHA-256 of this change and the previous hash, in hexadecimal digits, if the store chains changes.
     #[schema(required)]
     hash: Option<String>,
 }
 
-/// What a change is about.
+/// The entity of a change.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Subject {
@@ -85,7 +86,8 @@ enum Subject {
     Throttle(crate::model::Throttle),
 }
 
-/// What a change is about, as the surface shows it, or, where nothing else here does, as it is kept.
+/// Returns the schema of the entity of a change: the schema of this API, or a generic one for entities that this API
+/// does not manage.
 fn subject() -> Schema {
     let kept =
         ObjectBuilder::new().schema_type(Type::Object).description(Some("A grant, a quota or a throttle"));
@@ -127,21 +129,26 @@ impl From<ChangeWithPrevious> for Change {
     }
 }
 
-/// The number of a change; no store counts further than 2^63.
+/// Parses the number of a change. Stores do not count further than 2^63.
 fn number(text: &str) -> Option<Seq> {
     text.parse().ok().filter(|seq| i64::try_from(*seq).is_ok())
 }
 
-/// Lists the changes, the oldest first.
+/// List changes
+///
+/// The oldest change comes first.
 #[utoipa::path(
     get,
     path = "/changes",
     tag = "changes",
     operation_id = "list_changes",
-    params(openapi::Limit, ("after" = Option<u64>, Query, description = "The number of a change"), ("kind" = Option<schemas::EntityKind>, Query, description = "Only of this kind of thing"), ("id" = Option<String>, Query, description = "Only of this one"), ("actor" = Option<String>, Query, description = "Only made by this one")),
+    params(openapi::Limit, ("after" = Option<u64>, Query, description = "Only changes after the change with this number"), ("kind" = Option<schemas::EntityKind>, Query, description = "Only changes of entities of this kind"), ("id" = Option<String>, Query, description = "Only changes of the entity with this id"), ("actor" = Option<String>, Query, description = "Only changes by this author")),
     responses(openapi::OkPage<Change>, openapi::CommonErrors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn list(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     let query = call.query(&["kind", "id", "actor", "limit", "after"])?;
     let which = ChangeFilter {

@@ -1,4 +1,4 @@
-//! Entity tags, and the conditions that requests set with them (RFC 9110, section 13).
+//! Entity tags and the preconditions of requests (RFC 9110, section 13).
 
 use std::fmt;
 
@@ -13,29 +13,29 @@ use crate::{Denial, model::hex::encode};
 pub(super) struct ETag(String);
 
 impl ETag {
-    /// Of what has revisions.
+    /// Returns the tag of a resource with a revision.
     pub(super) fn revision(revision: u64) -> Self {
         Self(format!("\"{revision}\""))
     }
 
-    /// Of what has none.
+    /// Returns the tag of a resource without a revision: a hash of its content.
     pub(super) fn content(document: &impl Serialize) -> Self {
         let hash: [u8; 32] = Sha256::digest(serde_json::to_vec(document).unwrap_or_default()).into();
         Self(format!("\"{}\"", encode(&hash[..16])))
     }
 
-    /// Whether a change may be made to what has this tag.
+    /// Checks that the request may change the resource with this tag.
     ///
     /// # Errors
-    /// 428 without `If-Match`; 412 when that names others.
+    /// 428 without `If-Match`; 412 if it names other tags only.
     pub(super) fn check_if_match(&self, headers: &HeaderMap) -> Result<(), Denial> {
         if self.matches(headers)? { Ok(()) } else { Err(precondition_required()) }
     }
 
-    /// The same, where a change may also be made without `If-Match`: whether there is one.
+    /// Checks a request that may also change the resource without `If-Match`. Returns `true` if it has that header.
     ///
     /// # Errors
-    /// 412 when it names others.
+    /// 412 if the header names other tags only.
     pub(super) fn matches(&self, headers: &HeaderMap) -> Result<bool, Denial> {
         if !headers.contains_key(header::IF_MATCH) {
             return Ok(false);
@@ -44,7 +44,8 @@ impl ETag {
         if ours { Ok(true) } else { Err(precondition_failed()) }
     }
 
-    /// Whether who reads has it already. Compared weakly.
+    /// Returns `true` if `If-None-Match` names this tag, which means that the client has the resource already. The
+    /// comparison is weak.
     pub(super) fn matches_if_none_match(&self, headers: &HeaderMap) -> bool {
         let same = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag) == self.0 || tag == "*";
         tags(headers, &header::IF_NONE_MATCH).any(same)
@@ -57,26 +58,26 @@ impl fmt::Display for ETag {
     }
 }
 
-/// The tags of all fields of a name. No tag of ours has a comma in it.
+/// Returns the tags in all headers of a name. Tags of this API do not contain commas.
 fn tags<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
     let lists = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
     lists.flat_map(|list| list.split(',').map(str::trim))
 }
 
-/// Whether `If-None-Match: *` says that nothing is to be replaced.
+/// Returns `true` if `If-None-Match: *` forbids replacing a resource.
 pub(super) fn if_none_match_any(headers: &HeaderMap) -> bool {
     tags(headers, &header::IF_NONE_MATCH).any(|tag| tag == "*")
 }
 
-/// 428.
+/// Returns the 428 response to a change without `If-Match`.
 pub(super) fn precondition_required() -> Denial {
-    let detail = "This needs If-Match, with the ETag of what is to be changed.";
+    let detail = "The request needs the header If-Match with the ETag of the resource.";
     Denial::PreconditionRequired { detail: detail.into() }
 }
 
-/// 412.
+/// Returns the 412 response to a change whose `If-Match` does not name the current tag.
 pub(super) fn precondition_failed() -> Denial {
-    Denial::PreconditionFailed { detail: "It is not, or no longer, as If-Match says.".into() }
+    Denial::PreconditionFailed { detail: "If-Match does not match the current ETag.".into() }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Requests that take effect once (draft-ietf-httpapi-idempotency-key-header).
+//! Idempotent requests (draft-ietf-httpapi-idempotency-key-header).
 
 use std::{
     collections::HashSet,
@@ -12,34 +12,35 @@ use super::{Admin, ApiResponse, CallContext, ErrorResponse, Surface};
 use crate::{
     Denial,
     model::{Actor, Entity, Sealed, Secret, UnsealError, hex::encode},
-    registry::{self, Command, RegistryError, IdempotentRequest, IdempotentOutcome, Transaction},
+    registry::{self, Command, IdempotentOutcome, IdempotentRequest, RegistryError, Transaction},
 };
 
 const FIELD: &str = "idempotency-key";
 
-/// The longest key, in characters.
+/// Maximum length of an idempotency key, in characters.
 const MAX_KEY_LEN: usize = 255;
 
-/// The requests that are under way here.
+/// The idempotent requests in progress on this node.
 #[derive(Default, Clone)]
 pub(super) struct InFlight(Arc<Mutex<HashSet<[u8; 32]>>>);
 
 impl InFlight {
-    /// Begins a request, unless one of its key is under way.
+    /// Registers a request, unless a request with the same key is in progress.
     fn begin(&self, key: [u8; 32]) -> Option<InFlightGuard> {
         let begun = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
         begun.then(|| InFlightGuard { running: self.clone(), key })
     }
 }
 
-/// A request that is under way, until this is dropped.
+/// A guard for a request in progress. Dropping it ends the registration.
 pub(super) struct InFlightGuard {
     running: InFlight,
     key: [u8; 32],
 }
 
 impl InFlightGuard {
-    /// What a request of this content is known by; a hash of the content will do.
+    /// Returns the idempotency key of the request, with a fingerprint of its body. `content` may also be a hash of
+    /// the body.
     pub(super) fn ticket(self, call: &CallContext, content: &[u8]) -> IdempotencyKey {
         let target = call.uri.path_and_query().map_or("", |target| target.as_str());
         let fingerprint = hash(&[call.method.as_str().as_bytes(), target.as_bytes(), content]);
@@ -53,18 +54,18 @@ impl Drop for InFlightGuard {
     }
 }
 
-/// What a request that takes effect once is known by.
+/// The idempotency key and the fingerprint of a request.
 pub(super) struct IdempotencyKey {
     fingerprint: [u8; 32],
     turn: InFlightGuard,
 }
 
-/// Where the answer stands that is kept under a key: what it is sealed for.
+/// The context for which the stored response of a key is sealed.
 fn place(key: &[u8; 32]) -> [String; 2] {
     ["answered".into(), encode(key)]
 }
 
-/// Each part behind its length, so that no two lists of parts are the same bytes.
+/// Hashes parts with their lengths, so that different lists of parts never hash the same bytes.
 fn hash(parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
@@ -74,14 +75,14 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// The key that a request brings: a string of structured fields (RFC 9651, section 3.3.3), without parameters.
+/// Parses the key of a request: a string of structured fields (RFC 9651, section 3.3.3), without parameters.
 ///
 /// # Errors
-/// 400 when it is none.
+/// 400 for an invalid or repeated key.
 fn chosen(headers: &HeaderMap) -> Result<Option<String>, Denial> {
     let wrong = || {
         Denial::bad_request(format!(
-            "Idempotency-Key is one string of 1 to {MAX_KEY_LEN} printable characters in quotes."
+            "The header Idempotency-Key must be one string of 1 to {MAX_KEY_LEN} printable characters in quotes."
         ))
     };
     let mut values = headers.get_all(FIELD).iter();
@@ -101,31 +102,31 @@ fn chosen(headers: &HeaderMap) -> Result<Option<String>, Denial> {
 }
 
 impl Surface {
-    /// What a request is known by, when it is to take effect once.
+    /// Registers an idempotent request; returns `None` for a request without a key.
     ///
     /// # Errors
-    /// 400 when its key is none; 409 while one of the same key is under way.
+    /// 400 for an invalid key; 409 while a request with the same key is in progress.
     pub(super) fn ticket(&self, call: &CallContext) -> Result<Option<IdempotencyKey>, Denial> {
         Ok(self.turn(call)?.map(|turn| turn.ticket(call, &call.content)))
     }
 
-    /// The first half of it, before there is any content.
+    /// Registers an idempotent request before its body is read.
     ///
     /// # Errors
-    /// As [`ticket`](Self::ticket).
+    /// The errors of [`ticket`](Self::ticket).
     pub(super) fn turn(&self, call: &CallContext) -> Result<Option<InFlightGuard>, Denial> {
         let Some(chosen) = chosen(&call.headers)? else { return Ok(None) };
         let key = hash(&[call.caller().as_str().as_bytes(), chosen.as_bytes()]);
         let turn = self.running.begin(key).ok_or_else(|| Denial::Conflict {
-            detail: "A request with this Idempotency-Key is under way.".into(),
+            detail: "A request with this Idempotency-Key is in progress.".into(),
         })?;
         Ok(Some(turn))
     }
 
-    /// The answer to a request that took effect before.
+    /// Returns the stored response of a request that took effect before.
     ///
     /// # Errors
-    /// 401 when the key is not accepted any more; 422 when that was another one.
+    /// 401 if the API key is no longer accepted; 422 if the earlier request was a different one.
     pub(super) async fn earlier(
         &self,
         call: &CallContext,
@@ -134,7 +135,7 @@ impl Surface {
         let (Some(ticket), Admin { registry, clock, .. }) = (ticket, &self.admin) else { return Ok(None) };
         let kept = registry.stored_response(&ticket.turn.key).await.map_err(|fault| self.refuse(fault))?;
         let Some(kept) = kept else { return Ok(None) };
-        // The answer may show a secret.
+        // The stored response may contain a secret.
         registry.authorize(call.actor(), clock.now().time).await.map_err(|fault| self.refuse(fault))?;
         let answer = kept.answers(&ticket.fingerprint).map(Some);
         let answer = answer.and_then(|answer| answer.map(|it| ticket.open(&self.admin, &it)).transpose());
@@ -143,7 +144,7 @@ impl Surface {
 }
 
 impl IdempotencyKey {
-    /// Does something, unless it was done before.
+    /// Executes commands unless they were executed before.
     pub(super) async fn execute(
         &self,
         admin: &Admin,
@@ -162,7 +163,8 @@ impl IdempotencyKey {
         }
     }
 
-    /// The answer to this request, when it took effect before. To be asked before anything is done for it.
+    /// Returns the stored response if the request took effect before. Callers check this before they execute
+    /// anything.
     pub(super) async fn replay(
         &self,
         admin: &Admin,
@@ -172,7 +174,7 @@ impl IdempotencyKey {
         kept.map(|kept| self.open(admin, &kept).map(ApiResponse::replayed)).transpose()
     }
 
-    /// Keeps its answer in the transaction that it took effect in.
+    /// Stores the response in the transaction in which the request takes effect.
     pub(super) async fn keep(
         &self,
         admin: &Admin,
@@ -183,24 +185,26 @@ impl IdempotencyKey {
         registry::store_response(tx, &self.turn.key, self.fingerprint, answer).await
     }
 
-    /// An answer as it is kept: sealed, as it may show a secret.
+    /// Seals a response for storage, because it may contain a secret.
     fn close(&self, admin: &Admin, answer: &ApiResponse) -> Result<Vec<u8>, RegistryError> {
         let text = serde_json::to_string(answer).map(Secret::from);
         let place = place(&self.turn.key);
         let sealed = text.map(|text| admin.sealer.seal(&text, &place.each_ref().map(String::as_str)));
         let kept = sealed.and_then(|sealed| serde_json::to_vec(&sealed));
-        kept.map_err(|_| RegistryError::Corrupt("an answer cannot be written as JSON".into()))
+        kept.map_err(|_| RegistryError::Corrupt("a response cannot be serialized".into()))
     }
 
     fn open(&self, admin: &Admin, kept: &[u8]) -> Result<ApiResponse, RegistryError> {
-        let corrupt = || RegistryError::Corrupt("an answer that was kept cannot be read any more".into());
+        let corrupt = || RegistryError::Corrupt("a stored response cannot be parsed".into());
         let sealed: Sealed = serde_json::from_slice(kept).map_err(|_| corrupt())?;
         let place = place(&self.turn.key);
         let text = admin.sealer.unseal(&sealed, &place.each_ref().map(String::as_str));
         let text = text.map_err(|error| match error {
-            // It took effect; what was answered went with a key that was dropped since.
+            // The request took effect, but its response was sealed with a key that was dropped since.
             UnsealError::NoKey(_) => RegistryError::Conflict,
-            UnsealError::Foreign => RegistryError::Corrupt(format!("an answer that was kept: {error}")),
+            UnsealError::Foreign => {
+                RegistryError::Corrupt(format!("a stored response cannot be unsealed: {error}"))
+            }
         })?;
         serde_json::from_str(text.expose()).map_err(|_| corrupt())
     }

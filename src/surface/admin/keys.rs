@@ -1,11 +1,11 @@
-//! Keys: what proves a caller.
+//! The key endpoints. A key authenticates a caller.
 
 mod body;
 mod generated;
 mod revocation;
 mod rotation;
 
-pub(super) use body::{Key, KeyRecord, CreatedKey};
+pub(super) use body::{CreatedKey, Key, KeyRecord};
 pub(super) use rotation::{__path_rotate, Rotated, rotate};
 
 use std::{sync::Arc, time::Duration};
@@ -18,30 +18,30 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    response::{ApiResponse, ErrorResponse},
     call_context::CallContext,
     callers::{manages, managing},
     done,
     etag::ETag,
     json::{self, FieldErrors},
-    page::{Page, split_page},
     openapi,
+    page::{Page, split_page},
+    response::{ApiResponse, ErrorResponse},
 };
 use crate::{
     Denial,
-    model::{self, Access, CallerKind, Credential, CredentialEdit, CredentialId, Role, Seq, Status},
     directory::{Directory, Following},
+    model::{self, Access, CallerKind, Credential, CredentialEdit, CredentialId, Role, Seq, Status},
     registry::{Command, CredentialFilter},
 };
 use body::{KeyPatch, NewKey};
 
-/// The most keys that a caller may have.
+/// Maximum number of keys of a caller.
 const MAX_SCOPES: u32 = 100;
 
-/// What is wrong with the end of a key that has passed.
-const IN_THE_PAST: &str = "it is in the past: the key would not be accepted";
+/// The error for an end of a key that has passed.
+const IN_THE_PAST: &str = "must not be in the past: the key would not be accepted";
 
-/// How long a deletion may be waited for, in seconds.
+/// Maximum time to wait for a deletion to take effect, in seconds.
 const MAX_WAIT: u64 = 60;
 
 fn tag(key: &Credential) -> ETag {
@@ -52,7 +52,7 @@ fn location(key: &Credential) -> String {
     format!("/admin/v1/tenants/{}/keys/{}", key.tenant, key.id)
 }
 
-/// The end of a key of a caller: an administrator's is not later than that of the key which asks for it.
+/// Returns the end of a caller's key. An administrator's key cannot end later than the key in the request.
 fn end(
     call: &CallContext,
     caller: &model::Caller,
@@ -61,11 +61,11 @@ fn end(
 ) -> Option<Timestamp> {
     let bound = call.key_expiry().filter(|_| matches!(caller.kind, CallerKind::Administrator(_)));
     let (Some(bound), Some(wanted)) = (bound, wanted) else { return wanted.or(bound) };
-    checks.ensure(wanted <= bound, "#/not_after", "it ends later than the key that asks for it");
+    checks.ensure(wanted <= bound, "#/not_after", "must not be later than the end of the key in the request");
     Some(wanted)
 }
 
-/// Lists the keys of a caller.
+/// List keys of a caller
 #[utoipa::path(
     get,
     path = "/tenants/{tenant}/callers/{caller}/keys",
@@ -74,40 +74,49 @@ fn end(
     params(openapi::Paging),
     responses(openapi::OkPage<Key>, openapi::CommonErrors, openapi::NotFound),
 )]
-pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn list(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     let query = call.query(&["limit", "after"])?;
     let (limit, after) = (query.limit()?, query.after()?);
     let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
-    let which = CredentialFilter { tenant: Some(caller.tenant), caller: Some(caller.id), after, limit: limit + 1 };
+    let which =
+        CredentialFilter { tenant: Some(caller.tenant), caller: Some(caller.id), after, limit: limit + 1 };
     let found = surface.admin.registry.credentials(&which).await.map_err(|fault| surface.refuse(fault))?;
     let (keys, next) = split_page(found, limit, |last| last.id.to_string());
     let (page, link) = Page::of(&query, surface.shown(keys).await?, next);
     Ok(ApiResponse::ok(&page).with_link(link))
 }
 
-/// Makes a key. It is in this answer only. For an operator; an administrator's, for an owner.
+/// Create a key
+///
+/// Only this response shows the key. Requires the role `operator`, or `owner` for a key of an administrator.
 #[utoipa::path(
     post,
     path = "/tenants/{tenant}/callers/{caller}/keys",
     tag = "keys",
     operation_id = "create_key",
     params(openapi::IdempotencyKey, openapi::LockToken),
-    request_body(content = NewKey, content_type = "application/json", description = "Without content, nothing is said"),
+    request_body(content = NewKey, content_type = "application/json", description = "An empty body stands for the defaults"),
     responses(openapi::Created<CreatedKey>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
 )]
-pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn create(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let needed = managing(&request);
     let call = CallContext::extract(request, needed).await?;
     call.query(&[])?;
-    // First: the answer is the same when what it was about is gone.
+    // Replays come first: the response is the same even if the resource has been deleted since.
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
         return Ok(answer);
     }
     let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
     call.require_role(manages(&caller.kind))?;
-    // Nothing has to be said about a key.
+    // The body is optional.
     let body: NewKey = if call.content.is_empty() { NewKey::default() } else { json::read(&call.content)? };
     let (fresh, now) = (body.fresh(&caller.kind)?, surface.admin.clock.now().time);
     let mut checks = FieldErrors::default();
@@ -128,7 +137,7 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     made.await.map_err(|fault| surface.refuse(fault))
 }
 
-/// Shows a key.
+/// Get a key
 #[utoipa::path(
     get,
     path = "/tenants/{tenant}/keys/{key}",
@@ -137,7 +146,10 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     params(openapi::IfNoneMatch),
     responses(openapi::OkResource<Key>, openapi::CommonErrors, openapi::NotFound),
 )]
-pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn read(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     call.query(&[])?;
     let key = surface.key(&call).await?;
@@ -148,7 +160,9 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     surface.show(key).await
 }
 
-/// Changes a key. For an operator; an administrator's, for an owner.
+/// Update a key
+///
+/// Requires the role `operator`, or `owner` for a key of an administrator.
 #[utoipa::path(
     patch,
     path = "/tenants/{tenant}/keys/{key}",
@@ -158,7 +172,10 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     request_body(content((KeyPatch = "application/merge-patch+json"), (KeyPatch = "application/json"))),
     responses(openapi::Updated<Key>, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors),
 )]
-pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn modify(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let needed = managing(&request);
     let call = CallContext::extract(request, needed).await?;
     call.query(&[])?;
@@ -167,13 +184,15 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     let patch: KeyPatch = json::read(&call.content)?;
     let now = surface.admin.clock.now().time;
     let edit = patch.checked(|wanted, checks| {
-        // At this very moment is how a key is ended; earlier would say that it was not accepted when it was.
+        // An end at this very moment ends the key now. An earlier end would claim that the key was not accepted when
+        // it was.
         let fits = wanted.is_none_or(|end| now <= end) || wanted == before.not_after;
         checks.ensure(fits, "#/not_after", IN_THE_PAST);
         end(&call, &caller, wanted, checks)
     })?;
     let ends = edit.not_after.flatten().is_some_and(|end| end <= now);
-    let narrowed = edit.scopes.as_ref().is_some_and(|scopes| !CallContext::scopes_allow(scopes, Access::Write));
+    let narrowed =
+        edit.scopes.as_ref().is_some_and(|scopes| !CallContext::scopes_allow(scopes, Access::Write));
     if before.id == *call.key() && (ends || narrowed || edit.status == Some(Status::Disabled)) {
         return Err(in_use());
     }
@@ -192,8 +211,8 @@ fn update(before: &Credential, edit: CredentialEdit) -> Command {
     Command::UpdateCredential { tenant, id, expected: Some(before.revision), edit }
 }
 
-/// What goes behind a change that takes away a key by which an owner is let in: that somebody is left who owns
-/// everything, beyond the moment at which the key ends.
+/// Returns the command that must follow a change which weakens an accepted key of an owner. The command checks that
+/// an owner with an accepted key remains, beyond the end of the weakened key.
 fn keep_owner(
     key: &Credential,
     caller: &model::Caller,
@@ -205,36 +224,40 @@ fn keep_owner(
 }
 
 fn in_use() -> ErrorResponse {
-    let detail = "The request is made with this very key: rotate it, or use another.";
+    let detail = "The request uses this key itself. Rotate the key, or use another key.";
     Denial::Conflict { detail: detail.into() }.into()
 }
 
-/// How far a deletion has come that was not seen to its end.
+/// The progress of a deletion that this node has not applied yet.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PendingDeletion {
-    /// The key; the store has it no more.
+    /// The id of the key, which is deleted from the store.
     id: String,
-    /// Whether this node refuses it already.
+    /// Whether this node denies the key already.
     refused_here: bool,
-    /// The number of the last change that this node's decisions know of.
+    /// The number of the last change that this node has applied.
     #[schema(value_type = u64)]
     applied: Seq,
 }
 
-/// Deletes a key. For an operator; an administrator's, for an owner.
+/// Delete a key
 ///
-/// Gone from the store before it is answered. With `wait`, this node's decisions are waited for too: 204 says that
-/// it is refused here from now on, 202 that the wait was over first. Without `wait`, 202 says that this node applies no
-/// changes just now, as it cannot read the store.
+/// The key is deleted from the store before the response. With `wait`, the response also waits until this node denies
+/// the key: 204 means that it does, 202 that the time was over first. Without `wait`, 202 means that this node
+/// applies no changes at the moment, because it cannot read the store. Requires the role `operator`, or `owner` for a
+/// key of an administrator.
 #[utoipa::path(
     delete,
     path = "/tenants/{tenant}/keys/{key}",
     tag = "keys",
     operation_id = "delete_key",
-    params(openapi::IfMatch, openapi::LockToken, ("wait" = Option<u64>, Query, description = "How many seconds to wait for its refusal", maximum = 60)),
-    responses(openapi::NoContent, (status = 202, description = "Gone from the store, and not refused here yet", body = PendingDeletion), openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors),
+    params(openapi::IfMatch, openapi::LockToken, ("wait" = Option<u64>, Query, description = "The maximum number of seconds to wait until this node denies the key", maximum = 60)),
+    responses(openapi::NoContent, (status = 202, description = "Deleted from the store, but not denied by this node yet", body = PendingDeletion), openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors),
 )]
-pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn delete(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let needed = managing(&request);
     let call = CallContext::extract(request, needed).await?;
     let query = call.query(&["wait"])?;
@@ -252,7 +275,7 @@ pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request
     let directory = &surface.admin.directory;
     let seconds = match wait {
         Some(seconds) => seconds,
-        // Nobody waits, and it would take for ever: this node applies no changes just now.
+        // This node applies no changes at the moment, so waiting would take too long for a request without `wait`.
         None if directory.following() == Following::Stalled => 0,
         None => return Ok(ApiResponse::no_content()),
     };
@@ -265,14 +288,14 @@ pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request
 }
 
 impl Surface {
-    /// The key that is asked about.
+    /// Returns the key in the path of a request.
     async fn key(&self, call: &CallContext) -> Result<Credential, ErrorResponse> {
         let id: CredentialId = call.child_id()?;
         let key = self.admin.registry.credential(&call.tenant()?, &id).await;
         key.map_err(|fault| self.refuse(fault))
     }
 
-    /// The same with its caller, if who asks may manage it.
+    /// Returns the key in the path of a request and its owner, if the client may manage that owner's keys.
     async fn managed(&self, call: &CallContext) -> Result<(Credential, model::Caller), ErrorResponse> {
         let key = self.key(call).await?;
         let caller = self.caller(&key.tenant, &key.caller).await?;
@@ -280,7 +303,7 @@ impl Surface {
         Ok((key, caller))
     }
 
-    /// When keys were last used: as it is noted, or as this node knows it already.
+    /// Returns the last use of each key: the stored one or the one that this node knows, whichever is later.
     async fn uses(&self, keys: &[Credential]) -> Result<Vec<Option<Timestamp>>, ErrorResponse> {
         let ids: Vec<_> = keys.iter().map(|key| key.id.clone()).collect();
         let noted = self.admin.registry.last_used(&ids).await.map_err(|fault| self.refuse(fault))?;

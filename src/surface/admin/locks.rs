@@ -1,4 +1,4 @@
-//! Locks: leases that are acquired, proven, refreshed, released and broken.
+//! The lock endpoints. Locks are leases that are acquired, refreshed, released and broken.
 
 mod enforced;
 mod lock_token;
@@ -15,120 +15,121 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    response::{ApiResponse, ErrorResponse},
     call_context::CallContext,
     callers::manages,
     done,
     etag::{self, ETag},
     json::{self, FieldErrors},
-    page::{Page, split_page},
-    routes::Route,
     openapi,
+    page::{Page, split_page},
+    response::{ApiResponse, ErrorResponse},
+    routes::Route,
 };
 use crate::{
     Denial,
     model::{
-        self, CallerId, LockedRequests, Entity, Lease, LockId, LockToken, ResourcePath, Role, TenantId,
+        self, CallerId, Entity, Lease, LockId, LockToken, LockedRequests, ResourcePath, Role, TenantId,
         text::is_label,
     },
-    registry::{CallerFilter, Command, RegistryError, NewLock},
+    registry::{CallerFilter, Command, NewLock, RegistryError},
     surface::{non_null, openapi::schemas},
 };
 
-/// How long a lock holds, in seconds, unless it is said.
+/// Default duration of a lock, in seconds.
 const LASTS: u32 = 60;
 
-/// The longest reason, in characters.
+/// Maximum length of a reason, in characters.
 const MAX_REASON_LEN: usize = 255;
 
-/// A lock that holds.
+/// An active lock.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Lock {
-    /// Unique; not a secret.
+    /// The unique id; not a secret.
     id: String,
-    /// Whose requests it stops; `null` is everybody's.
+    /// The id of the tenant whose requests the lock stops; `null` means every tenant.
     #[schema(required)]
     tenant: Option<String>,
-    /// What it stands on.
+    /// The target of the lock.
     target: Target,
-    /// Who holds it; shown to who is refused.
+    /// The name of the holder, for the responses to denied requests.
     owner: String,
-    /// Why; shown to who is refused.
+    /// The reason for the lock, for the responses to denied requests.
     reason: String,
-    /// Which requests it stops.
+    /// The requests that the lock stops.
     #[schema(value_type = schemas::Covers)]
     covers: LockedRequests,
-    /// When it was acquired.
+    /// The time of acquisition.
     acquired_at: Timestamp,
-    /// The first moment at which it no longer holds, unless it is refreshed.
+    /// The time from which the lock is no longer held, unless it is refreshed.
     expires_at: Timestamp,
-    /// Greater than that of every lock that was granted before: whoever keeps the greatest that it has seen can
-    /// tell a holder that came too late.
+    /// A fencing token: greater than that of every lock that was granted before. A service that remembers the
+    /// greatest fence it has seen can reject requests of a former holder.
     fence: u64,
 }
 
-/// What a lock stands on: one of these.
+/// The target of a lock: either a caller or a path.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(min_properties = 1, max_properties = 1)]
 pub(super) struct Target {
-    /// A caller: what it sends, and what others would change of it.
+    /// The id of a caller. The lock stops its requests and changes of it by others.
     #[serde(default, deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schemas::Id, required = false)]
     caller: Option<CallerId>,
-    /// A path and all below it, such as `/orders/7`, in its normal form: `/a%62` and `/a b` are kept as `/ab` and
-    /// `/a%20b`.
+    /// A path with everything below it, such as `/orders/7`. The path is normalized: `/a%62` and `/a b` become `/ab`
+    /// and `/a%20b`.
     #[serde(default, deserialize_with = "path", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, max_length = 1024, pattern = "^(/[^/?#]+)+$")]
     resource: Option<ResourcePath>,
 }
 
-/// A path that a lock may be on. What is read from a store may be older, and is less strict.
+/// Deserializes a path that can be locked. Paths in the store may be older and are checked less strictly.
 fn path<'de, D: Deserializer<'de>>(member: D) -> Result<Option<ResourcePath>, D::Error> {
     String::deserialize(member)?.parse().map(Some).map_err(D::Error::custom)
 }
 
-/// A lock that was just acquired.
+/// A new lock, with its token.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Acquired {
-    /// What proves that it is held, in `Lock-Token`. It is shown this once.
+    /// The token that proves that the lock is held, for `Lock-Token`. No later response shows it.
     token: String,
     #[serde(flatten)]
     lock: Lock,
-    /// Requests that it does not stop, for people.
+    /// The requests that the lock does not stop, for people.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     warnings: Vec<String>,
 }
 
-/// A lock to be acquired, by who asks.
+/// A new lock. The caller that makes the request holds it.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LockRequest {
-    /// Whose requests it is to stop; `null`, or nothing said, is everybody's.
+    /// The id of the tenant whose requests the lock stops. `null` and the default mean every tenant.
     #[serde(default)]
     #[schema(value_type = Option<schemas::Id>)]
     tenant: Option<TenantId>,
-    /// What it is to stand on.
+    /// The target of the lock.
     target: Target,
-    /// Why; shown to who is refused. 1 to 255 characters, none of them invisible.
+    /// The reason for the lock, for the responses to denied requests: 1 to 255 characters, without invisible
+    /// characters.
     #[schema(value_type = schemas::Name)]
     reason: String,
-    /// Which requests it is to stop; those that may change something, unless it is said.
+    /// The requests that the lock stops. Defaults to `writes`.
     #[serde(default)]
     #[schema(value_type = schemas::Covers)]
     covers: LockedRequests,
-    /// How many seconds it is to hold, at most a day; 60, unless it is said.
+    /// The duration of the lock in seconds, at most a day. Defaults to 60.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = u32, required = false, minimum = 1, maximum = 86_400)]
     lasts: Option<u32>,
 }
 
-/// How long a lock is to hold from now on.
+/// The new duration of a lock.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Refresh {
-    /// How many seconds, at most a day; 60, unless it is said. Never does it hold shorter than it did.
+    /// The duration from now on in seconds, at most a day. Defaults to 60. A refresh never shortens a lock.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = u32, required = false, minimum = 1, maximum = 86_400)]
     lasts: Option<u32>,
@@ -154,28 +155,32 @@ impl From<model::Lock> for Lock {
     }
 }
 
-/// A time as a lease; 422 when it is none.
+/// Validates the duration of a lock.
 fn lease(lasts: Option<u32>, checks: &mut FieldErrors) -> Option<Lease> {
     let lease = Lease::try_from(Duration::from_secs(lasts.unwrap_or(LASTS).into()));
-    checks.ensure(lease.is_ok(), "#/lasts", "a lock holds for 1 to 86400 seconds at a time");
+    checks.ensure(lease.is_ok(), "#/lasts", "must be 1 to 86400 seconds");
     lease.ok()
 }
 
 impl LockRequest {
-    /// The lock to be acquired by somebody.
-    fn checked(self, (owner, holder): (&str, &CallerId), token: &LockToken) -> Result<NewLock, ErrorResponse> {
+    /// Validates the body and returns the lock to be acquired by a holder.
+    fn checked(
+        self,
+        (owner, holder): (&str, &CallerId),
+        token: &LockToken,
+    ) -> Result<NewLock, ErrorResponse> {
         let mut checks = FieldErrors::default();
         let fits = is_label(&self.reason, 1..=MAX_REASON_LEN);
-        checks.ensure(fits, "#/reason", "a reason is 1 to 255 characters, none of them invisible");
+        checks.ensure(fits, "#/reason", "must be 1 to 255 characters, none of them invisible");
         let lasts = lease(self.lasts, &mut checks);
         let target = match self.target {
             Target { caller: Some(id), resource: None } => Some(model::LockTarget::Caller(id)),
             Target { caller: None, resource: Some(path) } => Some(model::LockTarget::Resource(path)),
             _ => None,
         };
-        checks.ensure(target.is_some(), "#/target", "it is either a caller or a resource");
+        checks.ensure(target.is_some(), "#/target", "must have either a caller or a resource");
         checks.finish()?;
-        let checked = target.zip(lasts).ok_or_else(|| Denial::internal("what was checked is not there"));
+        let checked = target.zip(lasts).ok_or_else(|| Denial::internal("a validated value is missing"));
         let (target, lasts) = checked?;
         Ok(NewLock {
             id: LockId::random(),
@@ -191,23 +196,23 @@ impl LockRequest {
     }
 }
 
-/// Refuses a lock on a path where no route would look at it; of one on a caller, which also keeps others from changing
-/// the caller, returns what it does not stop.
+/// Denies a lock on a path if no route there checks locks. A lock on a caller also stops changes of the caller by
+/// others, so for such a lock the function returns warnings about requests that it does not stop.
 fn enforcement(routes: &[Route], target: &model::LockTarget) -> Result<Vec<String>, ErrorResponse> {
     let mut checks = FieldErrors::default();
     let mut warnings = Vec::new();
-    // Without routes, something else than this gateway serves requests and enforces locks.
+    // Without routes, another server handles the requests and enforces the locks.
     match target {
         _ if routes.is_empty() => {}
         model::LockTarget::Resource(path) => checks.ensure(
             enforced::on_path(routes, path.as_str()),
             "#/target/resource",
-            "no route there looks at locks, so the lock would stop nothing: add `lock = true` to the policies of the \
+            "no route there checks locks, so the lock would stop nothing: add `lock = true` to the policies of the \
              route that serves this path",
         ),
         model::LockTarget::Caller(_) if enforced::on_callers(routes) => {}
         model::LockTarget::Caller(_) => warnings.push(
-            "No route has the policy `lock`: changes of the caller are refused, its requests are not.".to_owned(),
+            "No route has the policy `lock`: changes of the caller are denied, but its requests are not.".to_owned(),
         ),
     }
     checks.finish()?;
@@ -219,9 +224,9 @@ fn shown(lock: model::Lock) -> ApiResponse {
     ApiResponse::ok(&lock).with_etag(&ETag::content(&lock))
 }
 
-/// Lists the locks.
+/// List locks
 ///
-/// Those that hold: one that has expired is none, though the store may still have it.
+/// The list has active locks only. Expired locks are left out, even if the store still has them.
 #[utoipa::path(
     get,
     path = "/locks",
@@ -230,7 +235,10 @@ fn shown(lock: model::Lock) -> ApiResponse {
     params(openapi::Paging),
     responses(openapi::OkPage<Lock>, openapi::CommonErrors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn list(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     let query = call.query(&["limit", "after"])?;
     let (limit, after) = (query.limit()?, query.after::<LockId>()?);
@@ -243,8 +251,10 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(ApiResponse::ok(&page).with_link(link))
 }
 
-/// Acquires a lock. Its token is in this answer only. For an operator. A lock on a path is refused (422) where no route
-/// has the policy `lock`.
+/// Acquire a lock
+///
+/// Only this response shows the token of the lock. A lock on a path is denied with 422 if no route there has the
+/// policy `lock`. Requires the role `operator`.
 #[utoipa::path(
     post,
     path = "/locks",
@@ -282,14 +292,14 @@ pub(super) async fn acquire(
     acquired.await.map_err(|fault| match fault {
         RegistryError::LimitReached(most) => {
             let detail =
-                format!("You hold {most} locks, as many as one owner may. Release one that is not needed.");
+                format!("You hold {most} locks, which is the limit. Release one that is not needed.");
             Denial::Conflict { detail: detail.into() }.into()
         }
         fault => surface.refuse(fault),
     })
 }
 
-/// Shows a lock that holds.
+/// Get an active lock
 #[utoipa::path(
     get,
     path = "/locks/{lock}",
@@ -298,7 +308,10 @@ pub(super) async fn acquire(
     params(openapi::IfNoneMatch),
     responses(openapi::OkResource<Lock>, openapi::CommonErrors, openapi::NotFound),
 )]
-pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn read(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     call.query(&[])?;
     let lock = surface.lock(&call).await?;
@@ -306,14 +319,16 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(if tag.matches_if_none_match(&call.headers) { ApiResponse::not_modified(&tag) } else { shown(lock) })
 }
 
-/// Lets a lock hold longer, with its token. For an operator.
+/// Refresh a lock
+///
+/// Extends the lock, with its token in `Lock-Token`. Requires the role `operator`.
 #[utoipa::path(
     post,
     path = "/locks/{lock}/refresh",
     tag = "locks",
     operation_id = "refresh_lock",
     params(openapi::IdempotencyKey, openapi::LockToken),
-    request_body(content = Refresh, content_type = "application/json", description = "Without content, nothing is said"),
+    request_body(content = Refresh, content_type = "application/json", description = "An empty body stands for the defaults"),
     responses(openapi::Updated<Lock>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors, (status = 428, description = "`Lock-Token` is missing", body = openapi::Problem, content_type = "application/problem+json")),
 )]
 pub(super) async fn refresh(
@@ -328,7 +343,7 @@ pub(super) async fn refresh(
         return Ok(answer);
     }
     let Some(LockTokenHeader { token, .. }) = LockTokenHeader::of_lock(&call, &id)? else {
-        let detail = "This needs Lock-Token, with the token of the lock.";
+        let detail = "The request needs the header Lock-Token with the token of the lock.";
         return Err(Denial::PreconditionRequired { detail: detail.into() }.into());
     };
     let Refresh { lasts } =
@@ -342,14 +357,15 @@ pub(super) async fn refresh(
     refreshed.await.map_err(|fault| surface.refuse(fault))
 }
 
-/// Whether a lock is to be taken from its holder: nothing proves that who asks is that.
+/// Returns `true` if a request breaks a lock: it has `If-Match`, and no `Lock-Token` that proves the holder.
 fn is_breaking(headers: &HeaderMap) -> bool {
     headers.contains_key(header::IF_MATCH) && !headers.contains_key(&lock_token::FIELD)
 }
 
-/// Releases or breaks a lock.
+/// Release or break a lock
 ///
-/// With its token it is released, whether or not it still held. An owner breaks it with `If-Match`.
+/// With its token in `Lock-Token`, a lock is released, even if it has expired. This requires the role `operator`.
+/// With `If-Match`, a lock is broken. This requires the role `owner`.
 #[utoipa::path(
     delete,
     path = "/locks/{lock}",
@@ -358,20 +374,23 @@ fn is_breaking(headers: &HeaderMap) -> bool {
     params(openapi::IfMatch, openapi::LockToken),
     responses(openapi::NoContent, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors)
 )]
-pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn delete(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let breaks = is_breaking(request.headers());
     let call = CallContext::extract(request, if breaks { Role::Owner } else { Role::Operator }).await?;
     call.query(&[])?;
     let id: LockId = call.path_id()?;
     if let Some(LockTokenHeader { token, .. }) = LockTokenHeader::of_lock(&call, &id)? {
-        // Not under its own proof: what does not hold any more is released all the same.
+        // The release does not check that the lock is held, because an expired lock can be released, too.
         let release = vec![Command::ReleaseLock { id, token }];
         let released = surface.admin.registry.execute(release, call.actor()).await;
         released.map_err(|fault| surface.refuse(fault))?;
         return Ok(ApiResponse::no_content());
     }
     if !breaks {
-        let detail = "This needs Lock-Token; an owner breaks a lock with If-Match.";
+        let detail = "The request needs the header Lock-Token, or If-Match to break the lock as an owner.";
         return Err(Denial::PreconditionRequired { detail: detail.into() }.into());
     }
     let lock = surface.lock(&call).await?;
@@ -381,34 +400,33 @@ pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request
 }
 
 impl Surface {
-    /// The lock that is asked about, if it holds.
+    /// Returns the lock in the path of a request, if it is active.
     async fn lock(&self, call: &CallContext) -> Result<model::Lock, ErrorResponse> {
         let lock = self.admin.registry.lock(&call.path_id()?).await.map_err(|fault| self.refuse(fault))?;
         if lock.is_active(self.admin.clock.now().time) { Ok(lock) } else { Err(Denial::NotFound.into()) }
     }
 
-    /// Whether who asks may keep others from changing a caller: an administrator is an owner's to manage.
+    /// Checks that the client may lock a caller: locking an administrator requires the role `owner`.
     async fn may_hold(&self, call: &CallContext, caller: &CallerId) -> Result<(), ErrorResponse> {
         let which = CallerFilter { among: Some(vec![caller.clone()]), limit: 1, ..CallerFilter::default() };
         let found = self.admin.registry.callers(&which).await.map_err(|fault| self.refuse(fault))?;
         let mut checks = FieldErrors::default();
-        // It would hold an administrator who is made later.
-        checks.ensure(!found.is_empty(), "#/target/caller", "there is no such caller");
+        // A lock on an unknown caller would apply to an administrator that is created later.
+        checks.ensure(!found.is_empty(), "#/target/caller", "the caller does not exist");
         checks.finish()?;
         found.iter().try_for_each(|caller| call.require_role(manages(&caller.kind)))
     }
 
-    /// Refuses a lock for a tenant that does not exist, or that is not the tenant of the caller to be locked: it would
-    /// stop nothing.
+    /// Denies a lock that would stop nothing, because its tenant does not exist or is not the tenant of its caller.
     async fn can_concern(&self, lock: &NewLock) -> Result<(), ErrorResponse> {
         let Some(tenant) = &lock.tenant else { return Ok(()) };
         let (found, why) = match &lock.target {
             model::LockTarget::Caller(id) => (
                 self.admin.registry.caller(tenant, id).await.map(drop),
-                "the caller is not one of this tenant's",
+                "the caller does not belong to this tenant",
             ),
             model::LockTarget::Resource(_) => {
-                (self.admin.registry.tenant(tenant).await.map(drop), "there is no such tenant")
+                (self.admin.registry.tenant(tenant).await.map(drop), "the tenant does not exist")
             }
         };
         let mut checks = FieldErrors::default();
@@ -421,9 +439,14 @@ impl Surface {
         Ok(())
     }
 
-    /// Whether a change may be made that concerns a caller: `If-Match` names the present tag, or `Lock-Token`
-    /// proves that who asks holds the caller.
-    pub(super) async fn check_precondition(&self, call: &CallContext, tag: &ETag, caller: &CallerId) -> Result<(), ErrorResponse> {
+    /// Checks the precondition of a change that concerns a caller: `If-Match` names the current tag, or `Lock-Token`
+    /// proves that the client holds a lock on the caller.
+    pub(super) async fn check_precondition(
+        &self,
+        call: &CallContext,
+        tag: &ETag,
+        caller: &CallerId,
+    ) -> Result<(), ErrorResponse> {
         let Some(proof) = &call.proof else { return Ok(tag.check_if_match(&call.headers)?) };
         if tag.matches(&call.headers)? {
             return Ok(());

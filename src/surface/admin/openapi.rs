@@ -1,7 +1,7 @@
-//! The surface's description.
+//! The OpenAPI description of the admin API.
 //!
-//! An operation names what it answers with, what it refuses and what else it takes by the types here; the ids of its
-//! path are added to it.
+//! The types here describe the responses, errors and parameters that operations share. The ids in the path of an
+//! operation are added to its parameters.
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
@@ -16,9 +16,10 @@ use utoipa::{
 };
 
 use super::{BASE, callers, changes, keys, locks, plans, routes, status, tenants, transfers};
-use crate::surface::openapi::{below, optional_content, refusals, with_bearer, schemas};
+use crate::surface::openapi::{below, optional_content, refusals, schemas, with_bearer};
 
-/// The surface as OpenAPI 3.1, as the code has it. The surface shows it itself, below `/admin/v1/docs/`.
+/// Returns the OpenAPI 3.1 description of the admin API, generated from the code. The API serves it itself, below
+/// `/admin/v1/docs/`.
 ///
 /// ```
 /// let described = portcullis::surface::admin::description();
@@ -35,8 +36,8 @@ pub fn description() -> utoipa::openapi::OpenApi {
     info(
         title = "Portcullis administration",
         version = "1.0.0",
-        description = "Tenants, callers, keys, plans, locks, routes and the record of their changes, for \
-                       administrators. Every refusal is a problem (RFC 9457)."
+        description = "Tenants, callers, keys, plans, locks, routes and the change log, for administrators. Every \
+                       error response is a problem (RFC 9457)."
     ),
     paths(
         tenants::list,
@@ -88,57 +89,57 @@ pub fn description() -> utoipa::openapi::OpenApi {
 )]
 struct Spec;
 
-/// Why something was refused (RFC 9457).
+/// A problem (RFC 9457): the reason why a request failed.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Problem {
-    /// What kind of problem it is.
+    /// The kind of problem, as a URI.
     r#type: String,
-    /// The status's reason phrase.
+    /// The reason phrase of the status.
     title: String,
-    /// The status.
+    /// The HTTP status code.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// Why, for people.
+    /// An explanation for people.
     detail: String,
-    /// Why, for programs.
+    /// A code for programs.
     code: String,
-    /// The media types there are (406).
+    /// The available media types (406).
     #[schema(nullable = false)]
     available: Option<Vec<String>>,
-    /// Who holds the lock (423).
+    /// The holder of the lock (423).
     #[schema(nullable = false)]
     owner: Option<String>,
-    /// Why it is held (423).
+    /// The reason for the lock (423).
     #[schema(nullable = false)]
     reason: Option<String>,
-    /// Until when it is held (423).
+    /// The end of the lock (423).
     #[schema(nullable = false)]
     expires_at: Option<Timestamp>,
-    /// In how many seconds a retry makes sense.
+    /// The number of seconds to wait before a retry.
     #[schema(nullable = false)]
     retry_after: Option<u64>,
-    /// The limits that are used up (429).
+    /// The names of the exhausted limits (429).
     #[schema(nullable = false)]
     violated_policies: Option<Vec<String>>,
-    /// What is wrong with the content, and where (400, 422).
+    /// The errors in the body, with their places (400, 422).
     #[schema(nullable = false)]
     errors: Option<Vec<Wrong>>,
 }
 
-/// What is wrong at a place.
+/// An error at a place in the body.
 #[derive(Serialize, ToSchema)]
 struct Wrong {
-    /// The place, as a JSON Pointer (RFC 6901) with `#` before it.
+    /// The place, as a JSON Pointer (RFC 6901) that starts with `#`.
     pointer: String,
-    /// The line that it is in, from 1, where the content is lines.
+    /// The line number, from 1, if the body consists of lines.
     #[schema(nullable = false)]
     line: Option<u64>,
-    /// What is wrong there, for people.
+    /// An explanation for people.
     detail: String,
 }
 
-/// A success with a document of a schema, and with these fields.
+/// Returns a success response with a schema and with headers.
 fn success(status: u16, what: &str, schema: Option<RefOr<Schema>>, fields: &[(&str, &str)]) -> Responses {
     let mut response = ResponseBuilder::new().description(what);
     if let Some(schema) = schema {
@@ -156,200 +157,200 @@ fn document<T: ToSchema>() -> RefOr<Schema> {
     Ref::from_schema_name(T::name()).into()
 }
 
-const ETAG: (&str, &str) = ("ETag", "Its revision, or a hash of its content: goes into `If-Match`");
-const REPLAYED: (&str, &str) = ("Idempotency-Replayed", "`true` on an answer that was given before");
+const ETAG: (&str, &str) = ("ETag", "The revision of the resource or a hash of its content, for `If-Match`");
+const REPLAYED: (&str, &str) = ("Idempotency-Replayed", "`true` if the response is a stored one");
 
-/// One thing is shown, unless it is known.
+/// Responses of an operation that returns a resource.
 pub(super) struct OkResource<T>(PhantomData<T>);
 
 impl<T: ToSchema> IntoResponses for OkResource<T> {
     fn responses() -> Responses {
-        let mut all = success(200, "It", Some(document::<T>()), &[ETAG]);
-        all.extend(success(304, "`If-None-Match` names it as it is", None, &[ETAG]));
+        let mut all = success(200, "The resource", Some(document::<T>()), &[ETAG]);
+        all.extend(success(304, "The resource still has the `ETag` in `If-None-Match`", None, &[ETAG]));
         all
     }
 }
 
-/// Many things are listed.
+/// Responses of an operation that lists resources.
 pub(super) struct OkPage<T>(PhantomData<T>);
 
 impl<T: ToSchema> IntoResponses for OkPage<T> {
     fn responses() -> Responses {
         let next = ObjectBuilder::new().schema_type(Type::String);
-        let next = next.description(Some("What goes into `after` for the next page; absent at the end"));
+        let next = next.description(Some("The value of `after` for the next page; absent on the last page"));
         let page = ObjectBuilder::new()
             .property("items", Array::new(document::<T>()))
             .property("next", next)
             .required("items");
-        success(200, "A page of them", Some(page.into()), &[("Link", "The next page (`rel=\"next\"`)")])
+        success(200, "A page of resources", Some(page.into()), &[("Link", "The next page (`rel=\"next\"`)")])
     }
 }
 
-/// Something is made.
+/// Responses of an operation that creates a resource.
 pub(super) struct Created<T>(PhantomData<T>);
 
 impl<T: ToSchema> IntoResponses for Created<T> {
     fn responses() -> Responses {
-        let location = ("Location", "Where it is");
-        success(201, "It is made", Some(document::<T>()), &[ETAG, location, REPLAYED])
+        let location = ("Location", "The path of the new resource");
+        success(201, "Created", Some(document::<T>()), &[ETAG, location, REPLAYED])
     }
 }
 
-/// Something is changed.
+/// Responses of an operation that updates a resource.
 pub(super) struct Updated<T>(PhantomData<T>);
 
 impl<T: ToSchema> IntoResponses for Updated<T> {
     fn responses() -> Responses {
-        success(200, "It, as it is since", Some(document::<T>()), &[ETAG])
+        success(200, "The updated resource", Some(document::<T>()), &[ETAG])
     }
 }
 
-/// Something is gone.
+/// Responses of an operation that deletes a resource.
 pub(super) struct NoContent;
 
 impl IntoResponses for NoContent {
     fn responses() -> Responses {
-        success(204, "It is gone", None, &[])
+        success(204, "Deleted", None, &[])
     }
 }
 
-/// Problems.
+/// Returns error responses from statuses and descriptions.
 fn problems(table: &[(u16, &str)]) -> Responses {
     refusals("application/problem+json", "Problem", table)
 }
 
-/// What every operation refuses.
+/// Error responses of every operation.
 pub(super) struct CommonErrors;
 
 impl IntoResponses for CommonErrors {
     fn responses() -> Responses {
         problems(&[
-            (400, "A parameter, a field or the content is not as documented."),
-            (401, "No key, or one that is unknown."),
+            (400, "A parameter, a header or the body is not as documented."),
+            (401, "The key is missing, unknown or expired."),
             (
                 403,
-                "The role or the key's scopes do not go so far, or too many bad keys came from this address.",
+                "The role or the key's scopes do not allow the operation, or the address sent too many bad keys.",
             ),
-            (406, "JSON is not acceptable."),
-            (408, "The content did not come in time."),
-            (413, "More content than is taken: 1 MiB, but for files."),
-            (415, "The content is in another format, or is coded."),
-            (429, "The key's plan is used up for now."),
-            (500, "A fault of ours."),
-            (503, "The store cannot be reached just now."),
+            (406, "`Accept` excludes the media type of the response."),
+            (408, "The body did not arrive in time."),
+            (413, "The body is larger than 1 MiB, or than the limit for files."),
+            (415, "The media type or content coding of the body is not supported."),
+            (429, "A limit of the key's plan is exhausted."),
+            (500, "Internal error."),
+            (503, "The store is unavailable."),
         ])
     }
 }
 
-/// What an operation refuses that is done one at a time.
+/// Error responses of an operation that runs once at a time.
 pub(super) struct Busy;
 
 impl IntoResponses for Busy {
     fn responses() -> Responses {
-        problems(&[(409, "Another one is under way.")])
+        problems(&[(409, "Another request of this kind is in progress.")])
     }
 }
 
-/// What an operation refuses that is about something.
+/// Error responses of an operation on a resource.
 pub(super) struct NotFound;
 
 impl IntoResponses for NotFound {
     fn responses() -> Responses {
-        problems(&[(404, "There is no such thing.")])
+        problems(&[(404, "The resource does not exist.")])
     }
 }
 
-/// What an operation refuses that makes something.
+/// Error responses of an operation that creates a resource.
 pub(super) struct CreateErrors;
 
 impl IntoResponses for CreateErrors {
     fn responses() -> Responses {
         problems(&[
-            (409, "An id or a name is taken, there may be no more, or the same request is under way."),
-            (412, "The lock of `Lock-Token` is not held any more, or `If-Match` names another revision."),
-            (422, "Values are out of place, or the `Idempotency-Key` was sent with another request."),
-            (423, "A lock stands on it."),
+            (409, "An id or a name is in use, a limit is reached, or the same request is in progress."),
+            (412, "The lock of `Lock-Token` is no longer held, or `If-Match` names another revision."),
+            (422, "Values are invalid, or the `Idempotency-Key` was used for a different request."),
+            (423, "The resource is locked."),
         ])
     }
 }
 
-/// What an operation refuses that changes something.
+/// Error responses of an operation that updates or deletes a resource.
 pub(super) struct UpdateErrors;
 
 impl IntoResponses for UpdateErrors {
     fn responses() -> Responses {
         problems(&[
-            (409, "A name is taken, something still stands on it, or it is who asks."),
+            (409, "A name is in use, the resource is in use, or the request itself depends on it."),
             (
                 412,
-                "Another revision than `If-Match` names, or the lock of `Lock-Token` is not held any more.",
+                "`If-Match` does not name the current revision, or the lock of `Lock-Token` is no longer held.",
             ),
-            (422, "Values are out of place."),
-            (423, "A lock stands on it."),
+            (422, "Values are invalid."),
+            (423, "The resource is locked."),
             (428, "`If-Match` is missing."),
         ])
     }
 }
 
-/// Which page of a list.
+/// Parameters that select a page of a list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it only describes parameters")]
 pub(super) struct Paging {
-    /// How many there are on a page at most; 100, unless it is said.
+    /// The maximum number of resources on a page. Defaults to 100.
     #[param(value_type = u32, required = false, minimum = 1, maximum = 500)]
     limit: u32,
-    /// What the page before gave as `next`.
+    /// The `next` of the previous page.
     #[param(value_type = schemas::Id, required = false)]
     after: String,
 }
 
-/// The size of a page.
+/// The parameter for the size of a page.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it only describes parameters")]
 pub(super) struct Limit {
-    /// How many there are on a page at most; 100, unless it is said.
+    /// The maximum number of resources on a page. Defaults to 100.
     #[param(value_type = u32, required = false, minimum = 1, maximum = 500)]
     limit: u32,
 }
 
-/// What is there already.
+/// The header that excludes known versions of a resource.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "it only describes parameters")]
 pub(super) struct IfNoneMatch {
-    /// `ETag`s, or `*`: what has one of them is not shown again (304), and not replaced (412).
+    /// `ETag`s, or `*`. A resource that has one of them is not returned again (304) and not replaced (412).
     #[param(rename = "If-None-Match", value_type = String, required = false)]
     if_none_match: String,
 }
 
-/// What is to be changed.
+/// The header that names the expected version of a resource.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "it only describes parameters")]
 pub(super) struct IfMatch {
-    /// `ETag`s, or `*`: unless the present one is among them, 412.
+    /// `ETag`s, or `*`. If the current `ETag` is not among them, the response is 412.
     #[param(rename = "If-Match", value_type = String, required = false)]
     if_match: String,
 }
 
-/// What makes a request take effect once.
+/// The header that makes a request idempotent.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "it only describes parameters")]
 pub(super) struct IdempotencyKey {
-    /// A string of structured fields: with the same one, a request takes effect once within a day.
+    /// A string of structured fields. Requests with the same string take effect once within a day.
     #[param(rename = "Idempotency-Key", value_type = String, required = false, pattern = r#"^"([ !#-\[\]-~]|\\["\\]){1,255}"$"#)]
     idempotency_key: String,
 }
 
-/// What proves that a lock is held.
+/// The header that proves that a lock is held.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "it only describes parameters")]
 pub(super) struct LockToken {
-    /// The token of a lock, as acquiring it showed it: nothing is done unless it is held.
+    /// The token of a lock, from the response that acquired it. The request has no effect unless the lock is held.
     #[param(rename = "Lock-Token", value_type = String, required = false, pattern = "^[A-Za-z0-9._-]{1,64}:[0-9]{1,18}:pcl_lock_[0-9a-f]{32}$")]
     lock_token: String,
 }

@@ -1,4 +1,4 @@
-//! Query parameters, and the pages that they ask for.
+//! Query parameters and pages of lists.
 
 use std::{fmt::Write, str::FromStr};
 
@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::Denial;
 
-/// How many things a page holds, unless it is said, and at most.
+/// Number of resources on a page: the default and the maximum.
 const LIMITS: (u32, u32) = (100, 500);
 
-/// The parameters of a request, each at most once, and no others than it may have.
+/// The query parameters of a request. Each one is known and appears at most once.
 #[derive(Debug)]
 pub(super) struct Query {
     path: String,
@@ -18,44 +18,46 @@ pub(super) struct Query {
 }
 
 impl Query {
+    /// Parses the query of a URI.
+    ///
     /// # Errors
-    /// 400, naming the parameter that is unknown or repeated.
+    /// 400 that names the unknown or repeated parameter.
     pub(super) fn of(uri: &Uri, known: &[&str]) -> Result<Self, Denial> {
         let parameters = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
         let Ok(axum::extract::Query(parameters)) = parameters else {
-            return Err(Denial::bad_request("The query cannot be read."));
+            return Err(Denial::bad_request("The query cannot be parsed."));
         };
         for (at, (name, _)) in parameters.iter().enumerate() {
             let shown = || name.chars().take(64).collect::<String>();
             if !known.contains(&&**name) {
-                let taken = if known.is_empty() { "none is".into() } else { known.join(", ") };
-                let detail = format!("The parameter {:?} is not taken here; taken: {taken}.", shown());
+                let taken = if known.is_empty() { "none".into() } else { known.join(", ") };
+                let detail = format!("The parameter {:?} is unknown; known parameters: {taken}.", shown());
                 return Err(Denial::bad_request(detail));
             }
             if parameters[..at].iter().any(|(other, _)| other == name) {
-                return Err(Denial::bad_request(format!("The parameter {name} stands more than once.")));
+                return Err(Denial::bad_request(format!("The parameter {name} is repeated.")));
             }
         }
         Ok(Self { path: uri.path().to_owned(), parameters })
     }
 
-    /// A parameter's value.
+    /// Returns the value of a parameter.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(other, _)| other == name).map(|(_, value)| &**value)
     }
 
-    /// A parameter's value as what it must be; `what` says that to people.
+    /// Parses the value of a parameter; `what` describes valid values for people.
     ///
     /// # Errors
-    /// 400.
+    /// 400 for an invalid value.
     pub(super) fn parsed<T: FromStr>(&self, name: &str, what: &str) -> Result<Option<T>, Denial> {
         self.chosen(name, what, |text| text.parse().ok())
     }
 
-    /// A parameter's value as what is chosen by it.
+    /// Converts the value of a parameter; `what` describes valid values for people.
     ///
     /// # Errors
-    /// 400 when nothing is.
+    /// 400 if `choose` returns `None`.
     pub(super) fn chosen<T>(
         &self,
         name: &str,
@@ -63,11 +65,11 @@ impl Query {
         choose: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, Denial> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        let wrong = || Denial::bad_request(format!("The parameter {name} is {what}."));
+        let wrong = || Denial::bad_request(format!("The parameter {name} must be {what}."));
         choose(text).map(Some).ok_or_else(wrong)
     }
 
-    /// How many things the page is to hold.
+    /// Returns the maximum number of resources on the page.
     pub(super) fn limit(&self) -> Result<u32, Denial> {
         let (usual, most) = LIMITS;
         let fits = |text: &str| text.parse().ok().filter(|limit| (1..=most).contains(limit));
@@ -75,12 +77,12 @@ impl Query {
         Ok(limit.unwrap_or(usual))
     }
 
-    /// Behind which one the page begins.
+    /// Returns the id after which the page begins.
     pub(super) fn after<I: FromStr>(&self) -> Result<Option<I>, Denial> {
-        self.parsed("after", "what an earlier page gave as next")
+        self.parsed("after", "the value of next of an earlier page")
     }
 
-    /// The value of `Link` that leads to the page behind this one.
+    /// Returns the value of `Link` for the next page.
     fn link(&self, next: &str) -> String {
         let mut target = self.path.clone();
         let others = self.parameters.iter().filter(|(name, _)| name != "after");
@@ -95,7 +97,7 @@ impl Query {
     }
 }
 
-/// Percent-encodes all but what never needs it.
+/// Percent-encodes all bytes but unreserved characters (RFC 3986, section 2.3).
 fn encode(target: &mut String, text: &str) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -106,25 +108,26 @@ fn encode(target: &mut String, text: &str) {
     }
 }
 
-/// A page of things.
+/// A page of resources.
 #[derive(Debug, Serialize)]
 pub(super) struct Page<T> {
-    /// The things, in their order.
+    /// The resources, in order.
     items: Vec<T>,
-    /// What goes into `after` for the next page; absent at the end.
+    /// The value of `after` for the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
 impl<T> Page<T> {
-    /// A page, and the value of its `Link`.
+    /// Returns a page and the value of its `Link`.
     pub(super) fn of(query: &Query, items: Vec<T>, next: Option<String>) -> (Self, Option<String>) {
         let link = next.as_deref().map(|next| query.link(next));
         (Self { items, next }, link)
     }
 }
 
-/// What is left of things of which one more was read than the page holds, and where the next one begins.
+/// Truncates a list, of which one item more than the limit was read, to a page. Returns the id of its last item if
+/// there is a next page.
 pub(super) fn split_page<E>(
     mut things: Vec<E>,
     limit: u32,
@@ -149,7 +152,7 @@ mod tests {
     fn a_parameter_is_known_and_stands_once() {
         assert_eq!(query("/x?name=a%2Fb+c").unwrap().text("name"), Some("a/b c"));
         assert!(query("/x?nam=1").unwrap_err().contains("\"nam\""));
-        assert!(query("/x?name=1&n%61me=2").unwrap_err().contains("name stands more than once"));
+        assert!(query("/x?name=1&n%61me=2").unwrap_err().contains("name is repeated"));
         assert!(query("/x?").is_ok() && query("/x").is_ok());
     }
 

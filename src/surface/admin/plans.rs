@@ -1,4 +1,4 @@
-//! Plans.
+//! The plan endpoints.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -9,27 +9,28 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    response::{ApiResponse, ErrorResponse},
     call_context::CallContext,
     done,
     etag::{self, ETag},
     json::{self, FieldErrors},
-    page::{Page, split_page},
     openapi,
+    page::{Page, split_page},
+    response::{ApiResponse, ErrorResponse},
 };
 use crate::{
     Denial,
-    model::{self, Entity, InvalidPlan, MAX_LIMITS, PlanId, WindowGuarantee, Role},
+    model::{self, Entity, InvalidPlan, MAX_LIMITS, PlanId, Role, WindowGuarantee},
     registry::{Command, RegistryError},
     surface::{non_null, openapi::schemas},
 };
 
-/// Plans that a configuration defines. Changes to them would be undone when it is next read, so they are refused (409).
+/// Plans that a configuration defines. The API denies changes to them (409), because they would be lost when the
+/// configuration is next read.
 #[derive(Debug, Clone, Default)]
 pub struct DefinedPlans {
     /// The ids of the plans.
     pub ids: BTreeSet<PlanId>,
-    /// Where they are defined, for messages: `the configuration file config/gateway.toml`, for example.
+    /// The place of their definition, for messages, such as `the configuration file config/gateway.toml`.
     pub place: String,
 }
 
@@ -39,69 +40,70 @@ impl DefinedPlans {
             return Ok(());
         }
         let detail = format!(
-            "The plan \"{id}\" is defined in {}: change it there and restart the gateway, or put a plan with another id.",
+            "The plan \"{id}\" is defined in {}. Change it there and restart the gateway, or use another id.",
             self.place
         );
         Err(Denial::Conflict { detail: detail.into() })
     }
 }
 
-/// How much callers may that are on it.
+/// A named set of rate limits for callers.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Plan {
-    /// Its name.
+    /// The id, which is also the name.
     id: String,
-    /// All of them hold; without any, it is unlimited.
+    /// The limits, all of which apply. Without limits, the plan is unlimited.
     limits: Vec<Limit>,
 }
 
-/// So many requests in each window.
+/// A limit on the number of requests in each window.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Limit {
-    /// As it stands in `RateLimit-Policy`.
+    /// The name of the limit in `RateLimit-Policy`.
     name: String,
-    /// Requests in a window.
+    /// The number of requests in a window.
     quota: u32,
-    /// The window, in seconds.
+    /// The length of the window, in seconds.
     window: u32,
-    /// How many requests may come at once.
+    /// The number of requests that may come at once.
     burst: u32,
-    /// What holds of every window: on the average the quota, or never more.
+    /// The guarantee for each window: the quota holds on average, or is never exceeded.
     #[schema(value_type = schemas::Promise)]
     promise: WindowGuarantee,
 }
 
-/// A plan to be put.
+/// A new plan.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPlan {
-    /// That of the path; it may be absent.
+    /// The id in the path. May be absent.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Id, required = false)]
     id: Option<PlanId>,
-    /// At most 8, of different names.
+    /// The limits: at most 8, with different names.
     #[schema(max_items = 8)]
     limits: Vec<NewLimit>,
 }
 
-/// A limit to be put.
+/// A limit of a new plan.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewLimit {
-    /// 1 to 32 of `a-z A-Z 0-9 - _ .`.
+    /// The name: 1 to 32 characters of `a-z A-Z 0-9 - _ .`.
     #[schema(pattern = "^[A-Za-z0-9._-]{1,32}$")]
     name: String,
-    /// Requests in a window, at least 1.
+    /// The number of requests in a window, at least 1.
     #[schema(value_type = u64, minimum = 1, maximum = 4_294_967_295u64)]
     quota: u32,
-    /// The window, 1 second to 366 days, in seconds.
+    /// The length of the window in seconds, from 1 second to 366 days.
     #[schema(minimum = 1, maximum = 31_622_400)]
     window: u32,
-    /// How many requests may come at once: unless it is said all of the quota, under a ceiling half of it.
+    /// The number of requests that may come at once. Defaults to the quota, or to half of it for the promise
+    /// `ceiling`.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = u64, required = false, minimum = 1, maximum = 4_294_967_295u64)]
     burst: Option<u32>,
-    /// What holds of every window; on the average the quota, unless it is said.
+    /// The guarantee for each window. Defaults to `average`.
     #[serde(default)]
     #[schema(value_type = schemas::Promise)]
     promise: WindowGuarantee,
@@ -120,7 +122,7 @@ impl From<model::Plan> for Plan {
     }
 }
 
-/// The member of a limit that is out of place, as a pointer goes on to it.
+/// Returns the invalid member of a limit, as the end of a pointer.
 fn member(why: &InvalidPlan) -> &'static str {
     match why {
         InvalidPlan::Name | InvalidPlan::DuplicateName(_) => "/name",
@@ -134,7 +136,7 @@ fn member(why: &InvalidPlan) -> &'static str {
 impl NewPlan {
     fn checked(self, id: PlanId) -> Result<model::Plan, ErrorResponse> {
         let mut checks = FieldErrors::default();
-        checks.ensure(self.id.as_ref().is_none_or(|own| *own == id), "#/id", "it is not that of the path");
+        checks.ensure(self.id.as_ref().is_none_or(|own| *own == id), "#/id", "must be the id in the path");
         let count = self.limits.len();
         checks.ensure(count <= MAX_LIMITS, "#/limits", InvalidPlan::TooManyLimits.to_string());
         let mut limits: Vec<model::Limit> = Vec::new();
@@ -156,7 +158,7 @@ impl NewPlan {
     }
 }
 
-/// Lists the plans.
+/// List plans
 #[utoipa::path(
     get,
     path = "/plans",
@@ -165,7 +167,10 @@ impl NewPlan {
     params(openapi::Paging),
     responses(openapi::OkPage<Plan>, openapi::CommonErrors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn list(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     let query = call.query(&["limit", "after"])?;
     let (limit, after) = (query.limit()?, query.after::<PlanId>()?);
@@ -176,7 +181,7 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(ApiResponse::ok(&page).with_link(link))
 }
 
-/// Shows a plan.
+/// Get a plan
 #[utoipa::path(
     get,
     path = "/plans/{plan}",
@@ -185,17 +190,25 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     params(openapi::IfNoneMatch),
     responses(openapi::OkResource<Plan>, openapi::CommonErrors, openapi::NotFound),
 )]
-pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn read(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     call.query(&[])?;
     let found = surface.admin.registry.plan(&call.path_id()?).await;
     let plan = Plan::from(found.map_err(|fault| surface.refuse(fault))?);
     let tag = ETag::content(&plan);
-    Ok(if tag.matches_if_none_match(&call.headers) { ApiResponse::not_modified(&tag) } else { ApiResponse::ok(&plan).with_etag(&tag) })
+    Ok(if tag.matches_if_none_match(&call.headers) {
+        ApiResponse::not_modified(&tag)
+    } else {
+        ApiResponse::ok(&plan).with_etag(&tag)
+    })
 }
 
-/// Makes a plan, or puts another in its place. For an owner. A plan that the gateway's configuration defines is
-/// changed there only (409).
+/// Create or replace a plan
+///
+/// A plan that the gateway's configuration defines can be changed only there (409). Requires the role `owner`.
 #[utoipa::path(
     put,
     path = "/plans/{plan}",
@@ -205,7 +218,10 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     request_body(content = NewPlan, content_type = "application/json"),
     responses(openapi::Updated<Plan>, openapi::Created<Plan>, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors),
 )]
-pub(super) async fn put(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn put(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::Owner).await?;
     call.query(&[])?;
     let id: PlanId = call.path_id()?;
@@ -217,7 +233,7 @@ pub(super) async fn put(State(surface): State<Arc<Surface>>, request: Request) -
     };
     let commands = match &before {
         Some(_) if etag::if_none_match_any(&call.headers) => {
-            let detail = "If-None-Match says that it is not there, and it is.";
+            let detail = "The plan exists, and If-None-Match excludes that.";
             return Err(Denial::PreconditionFailed { detail: detail.into() }.into());
         }
         Some(plan) => {
@@ -225,8 +241,10 @@ pub(super) async fn put(State(surface): State<Arc<Surface>>, request: Request) -
             let plan_put = json::read::<NewPlan>(&call.content)?.checked(id)?;
             vec![Command::AssertUnchanged(Entity::Plan(plan.clone())), Command::PutPlan(plan_put)]
         }
-        // Of what is not there, no tag is the present one.
-        None if call.headers.contains_key(http::header::IF_MATCH) => return Err(etag::precondition_failed().into()),
+        // A plan that does not exist has no tag, so `If-Match` cannot match.
+        None if call.headers.contains_key(http::header::IF_MATCH) => {
+            return Err(etag::precondition_failed().into());
+        }
         None => vec![Command::CreatePlan(json::read::<NewPlan>(&call.content)?.checked(id)?)],
     };
     let done = surface.change(&call, commands).await?;
@@ -235,7 +253,10 @@ pub(super) async fn put(State(surface): State<Arc<Surface>>, request: Request) -
     Ok(ApiResponse::document(status, &plan).with_etag(&ETag::content(&plan)))
 }
 
-/// Deletes a plan that no caller is on. For an owner. A plan that the gateway's configuration defines stays (409).
+/// Delete a plan
+///
+/// No caller may be on the plan. A plan that the gateway's configuration defines cannot be deleted here (409).
+/// Requires the role `owner`.
 #[utoipa::path(
     delete,
     path = "/plans/{plan}",
@@ -244,13 +265,18 @@ pub(super) async fn put(State(surface): State<Arc<Surface>>, request: Request) -
     params(openapi::IfMatch, openapi::LockToken),
     responses(openapi::NoContent, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors)
 )]
-pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn delete(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::Owner).await?;
     call.query(&[])?;
     let id: PlanId = call.path_id()?;
     surface.admin.defined_plans.refuse(&id)?;
     let before = surface.admin.registry.plan(&id).await.map_err(|fault| surface.refuse(fault))?;
     ETag::content(&Plan::from(before.clone())).check_if_match(&call.headers)?;
-    surface.change(&call, vec![Command::AssertUnchanged(Entity::Plan(before)), Command::DeletePlan(id)]).await?;
+    surface
+        .change(&call, vec![Command::AssertUnchanged(Entity::Plan(before)), Command::DeletePlan(id)])
+        .await?;
     Ok(ApiResponse::no_content())
 }

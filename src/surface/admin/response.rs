@@ -1,4 +1,4 @@
-//! What the surface answers: a document, or a refusal.
+//! Responses of the admin API: a document, or a problem.
 
 use axum::{
     body::Body,
@@ -16,9 +16,9 @@ use crate::{
 
 static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// A denial as a problem.
+/// A denial that is returned as a problem.
 ///
-/// Boxed, as it is the error of every step on the way to an answer.
+/// The denial is boxed because this is the error type of every step towards a response.
 #[derive(Debug)]
 pub(super) struct ErrorResponse(Box<Denial>);
 
@@ -29,13 +29,13 @@ impl From<Denial> for ErrorResponse {
 }
 
 impl IntoResponse for ErrorResponse {
-    /// The guard around the surface adds what it knows of the admission.
+    /// Renders the problem. The guard around the surface adds the headers that depend on the admission.
     fn into_response(self) -> Response {
         problem::render(&self.0, ErrorFormat::Problem, &Admission::default()).map(Body::from)
     }
 }
 
-/// A success, as it is sent and, where it is to be given again, kept.
+/// A successful response, as it is sent and, for an idempotent request, stored.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ApiResponse {
     status: u16,
@@ -43,11 +43,11 @@ pub(super) struct ApiResponse {
     etag: Option<String>,
     location: Option<String>,
     link: Option<String>,
-    /// Whether it shows a secret.
+    /// Whether the body contains a secret.
     secret: bool,
     #[serde(skip)]
     replayed: bool,
-    /// Whether it says nothing of the store.
+    /// Whether the response does not depend on the store.
     #[serde(skip)]
     without_store: bool,
 }
@@ -67,28 +67,28 @@ impl ApiResponse {
         }
     }
 
-    /// A document.
+    /// Returns a response with a document.
     pub(super) fn document(status: StatusCode, document: &impl Serialize) -> Self {
-        // Strings and numbers into memory: there is nothing that could fail.
+        // Serializing strings and numbers into memory cannot fail.
         Self::new(status, Some(serde_json::to_string(document).unwrap_or_default()))
     }
 
-    /// 200.
+    /// Returns a 200 response with a document.
     pub(super) fn ok(document: &impl Serialize) -> Self {
         Self::document(StatusCode::OK, document)
     }
 
-    /// 201, with where it is from now on.
+    /// Returns a 201 response with a document and the path of the new resource.
     pub(super) fn created(location: String, document: &impl Serialize) -> Self {
         Self { location: Some(location), ..Self::document(StatusCode::CREATED, document) }
     }
 
-    /// 204.
+    /// Returns a 204 response.
     pub(super) fn no_content() -> Self {
         Self::new(StatusCode::NO_CONTENT, None)
     }
 
-    /// 304.
+    /// Returns a 304 response.
     pub(super) fn not_modified(tag: &ETag) -> Self {
         Self::new(StatusCode::NOT_MODIFIED, None).with_etag(tag)
     }
@@ -97,17 +97,17 @@ impl ApiResponse {
         Self { etag: Some(tag.to_string()), ..self }
     }
 
-    /// With the value of `Link`, when there is one.
+    /// Sets the value of `Link`, if there is one.
     pub(super) fn with_link(self, link: Option<String>) -> Self {
         Self { link, ..self }
     }
 
-    /// It shows a secret, which nothing on the way may keep.
+    /// Marks the response as containing a secret, so that no cache stores it.
     pub(super) fn secret(self) -> Self {
         Self { secret: true, ..self }
     }
 
-    /// It says nothing of the store, and is given while that is unavailable.
+    /// Marks the response as independent of the store, so that it is sent even while the store is unavailable.
     pub(super) fn without_store(self) -> Self {
         Self { without_store: true, ..self }
     }

@@ -1,4 +1,4 @@
-//! The routes that are served: what the configuration says, for reading.
+//! The route endpoints, which show the routes of the configuration.
 
 use std::sync::Arc;
 
@@ -8,37 +8,39 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    response::{ApiResponse, ErrorResponse},
     call_context::CallContext,
     etag::ETag,
-    page::{Page, split_page},
     openapi,
+    page::{Page, split_page},
+    response::{ApiResponse, ErrorResponse},
 };
 use crate::{Denial, model::Role};
 
-/// Which requests go where, past which policies.
+/// A route: the requests that it matches, their policies and their destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Route {
-    /// Unique among the routes: 1 to 64 of `A-Z a-z 0-9 - _ .`.
+    /// The unique name: 1 to 64 characters of `A-Z a-z 0-9 - _ .`.
     pub name: String,
-    /// Only for this host; `null` is any.
+    /// The host that the route matches; `null` means any host.
     #[schema(required)]
     pub host: Option<String>,
-    /// This path and all below it.
+    /// The path that the route matches, with everything below it.
     pub path: String,
-    /// Only these methods; none at all is any.
+    /// The methods that the route matches; an empty list means any method.
     pub methods: Vec<String>,
-    /// The service behind it, by its name.
+    /// The name of the upstream that handles the requests.
     #[schema(required)]
     pub upstream: Option<String>,
-    /// The management contract behind it, by its name.
+    /// The name of the management API that handles the requests.
     #[schema(required)]
     pub surface: Option<String>,
-    /// What a request must pass, in this order, by name.
+    /// The names of the policies for the requests, in order.
     pub policies: Vec<String>,
 }
 
-/// Lists the routes, in the order of the configuration.
+/// List routes
+///
+/// The routes are in the order of the configuration.
 #[utoipa::path(
     get,
     path = "/routes",
@@ -47,17 +49,20 @@ pub struct Route {
     params(openapi::Paging),
     responses(openapi::OkPage<Route>, openapi::CommonErrors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn list(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     let query = call.query(&["limit", "after"])?;
     let (limit, after) = (query.limit()?, query.text("after"));
-    // In the order of the configuration, which has a meaning.
+    // The order of the configuration is meaningful, so it is kept.
     let routes = &surface.admin.routes;
     let start = match after {
         None => 0,
         Some(after) => match routes.iter().position(|route| route.name == after) {
             Some(at) => at + 1,
-            None => return Err(Denial::bad_request("The parameter after names no route.").into()),
+            None => return Err(Denial::bad_request("The parameter after must name a route.").into()),
         },
     };
     let found: Vec<_> = routes[start..].iter().take(limit as usize + 1).collect();
@@ -66,7 +71,7 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(ApiResponse::ok(&page).with_link(link).without_store())
 }
 
-/// Shows a route.
+/// Get a route
 #[utoipa::path(
     get,
     path = "/routes/{route}",
@@ -75,7 +80,10 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     params(openapi::IfNoneMatch),
     responses(openapi::OkResource<Route>, openapi::CommonErrors, openapi::NotFound),
 )]
-pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn read(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     call.query(&[])?;
     let name: String = call.path_id()?;

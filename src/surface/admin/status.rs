@@ -1,4 +1,4 @@
-//! Who asks, and how what answers is doing.
+//! The status endpoint: the client's identity and the state of this node.
 
 use std::sync::Arc;
 
@@ -8,87 +8,91 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    response::{ApiResponse, ErrorResponse},
     call_context::CallContext,
     openapi,
+    response::{ApiResponse, ErrorResponse},
 };
 use crate::{
-    model::{Role, Seq},
     directory::Following,
+    model::{Role, Seq},
     surface::openapi::schemas,
 };
 
-/// How what answers is doing, and for whom.
+/// The state of this node and the identity of the client.
 #[derive(Debug, Serialize, ToSchema)]
 struct Report<'a> {
-    /// Who asks.
+    /// The caller that makes the request.
     caller: Who<'a>,
-    /// The version of the program.
+    /// The version of Portcullis.
     version: &'static str,
-    /// The number of the last change that this node's decisions know of.
+    /// The number of the last change that this node has applied.
     #[schema(value_type = u64)]
     applied: Seq,
-    /// Whether the store answers just now.
+    /// The state of the store.
     store: Store,
-    /// How well this node's decisions follow the store: `current`; `incomplete` when the store holds something that
-    /// this version of the program cannot read, everything else being applied; `stalled` when changes are not applied
-    /// at all.
+    /// The state of replication from the store: `current`; `incomplete` if the store holds something that this
+    /// version cannot read, while everything else is applied; `stalled` if no changes are applied.
     following: &'static str,
-    /// Whether changes can be made here, and take effect here.
+    /// Whether changes can be made through this node and are applied by it.
     ready: bool,
-    /// How often the store was found to have gone back, or to be another one, since this node was started.
+    /// The number of times that the store was rolled back or replaced since this node was started.
     regressions: u64,
-    /// The random id of the store, where it has one.
+    /// The random id of the store, if it has one.
     #[schema(required)]
     store_id: Option<String>,
-    /// The epoch of the store, likewise; greater in a copy that was made to be restored.
+    /// The epoch of the store, if it has one. A copy that was made to be restored has a greater epoch.
     #[schema(required)]
     epoch: Option<u64>,
 }
 
-/// Who asks.
+/// The caller that makes the request.
 #[derive(Debug, Serialize, ToSchema)]
 struct Who<'a> {
-    /// The administrator.
+    /// The id of the administrator.
     id: &'a str,
-    /// Its name.
+    /// The name of the administrator.
     name: &'a str,
-    /// What it may do.
+    /// The role of the administrator.
     #[schema(value_type = schemas::Role)]
     role: Role,
-    /// The id of the key that it asks with.
+    /// The id of the key in the request.
     key: &'a str,
 }
 
-/// Whether the store answers. Who is known is decided without it.
+/// The state of the store. Requests are authenticated without the store.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Store {
-    /// It does.
+    /// The store answers.
     Available,
-    /// It does not: nothing can be changed, and all that is known is still served.
+    /// The store does not answer. Nothing can be changed, but known callers are still served.
     Unavailable,
 }
 
-/// Says who asks, and how what answers is doing.
+/// Get the status of the node
+///
+/// The response also names the caller and the key of the request.
 #[utoipa::path(
     get,
     path = "/status",
     tag = "status",
     operation_id = "read_status",
-    responses((status = 200, description = "How it is doing", body = Report), openapi::CommonErrors),
+    responses((status = 200, description = "The status", body = Report), openapi::CommonErrors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn read(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     call.query(&[])?;
     let applied = surface.admin.directory.applied();
     let mark = match surface.admin.registry.mark(applied).await {
-        // What has no mark is asked for something else.
+        // A store without a mark is asked for changes instead, to see whether it answers.
         Ok(None) => surface.admin.registry.changes(applied, 1).await.map(|_| None),
         marked => marked,
     };
     if let Err(fault) = &mark {
-        tracing::warn!(%fault, "the store does not answer");
+        tracing::warn!(%fault, "store unavailable");
     }
     let (is_available, mark) = (mark.is_ok(), mark.ok().flatten());
     let following = surface.admin.directory.following();

@@ -1,4 +1,4 @@
-//! Tenants.
+//! The tenant endpoints.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    response::{ApiResponse, ErrorResponse},
     call_context::CallContext,
     done,
     etag::ETag,
     json::{self, FieldErrors},
-    page::{Page, split_page},
     openapi,
+    page::{Page, split_page},
+    response::{ApiResponse, ErrorResponse},
 };
 use crate::{
     model::{
@@ -26,98 +26,98 @@ use crate::{
     surface::{non_null, openapi::schemas},
 };
 
-/// How many callers of each kind a tenant may have, unless it is said.
+/// Default maximum number of callers of each kind in a tenant.
 const CALLERS: u32 = 50;
 
-/// A customer. Nothing of one tenant is visible to another.
+/// A customer. Tenants cannot see each other's data.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Tenant {
-    /// Unique; not a secret.
+    /// The unique id; not a secret.
     id: String,
-    /// For people.
+    /// The name, for people.
     name: String,
-    /// Which APIG gateway it is, if it is one.
+    /// The APIG gateway that the tenant represents, if any.
     #[schema(required)]
     gateway: Option<Gateway>,
-    /// Whether its subscription holds.
+    /// The state of the tenant's subscription.
     #[schema(value_type = schemas::Standing)]
     standing: SubscriptionStatus,
-    /// How many callers of each kind it may have.
+    /// The maximum number of callers of each kind.
     max_callers: u32,
-    /// Grows by one with every change; the `ETag`.
+    /// The revision: the value of the `ETag`, incremented by every change.
     revision: u64,
-    /// When it was made.
+    /// The time of creation.
     created_at: Timestamp,
-    /// When it last changed.
+    /// The time of the last change.
     updated_at: Timestamp,
 }
 
-/// Which APIG gateway a tenant is.
+/// The APIG gateway that a tenant represents.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Gateway {
-    /// The project, as it stands in paths; 1 to 64 of `A-Z a-z 0-9 - _ .`.
+    /// The project id in paths; 1 to 64 characters of `A-Z a-z 0-9 - _ .`.
     #[schema(value_type = schemas::Id)]
     project_id: String,
-    /// The dedicated gateway within the project; likewise.
+    /// The id of the dedicated gateway within the project; 1 to 64 characters of `A-Z a-z 0-9 - _ .`.
     #[schema(value_type = schemas::Id)]
     instance_id: String,
-    /// Whether operators may choose the keys and secrets of apps.
+    /// Whether operators may choose the AppKeys and AppSecrets of apps.
     #[serde(default)]
     custom_keys: bool,
 }
 
-/// A tenant to be made.
+/// A new tenant.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewTenant {
-    /// Its id; without one it gets a random one.
+    /// The id. Defaults to a random id.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Id, required = false)]
     id: Option<TenantId>,
-    /// For people; 1 to 255 characters that can be printed.
+    /// The name, for people; 1 to 255 printable characters.
     #[schema(value_type = schemas::Name)]
     name: String,
-    /// Which APIG gateway it is to be, if it is to be one.
+    /// The APIG gateway that the tenant represents, if any.
     #[serde(default)]
     gateway: Option<Gateway>,
-    /// Whether its subscription holds; it does, unless it is said.
+    /// The state of the tenant's subscription. Defaults to `active`.
     #[serde(default)]
     #[schema(value_type = schemas::Standing)]
     standing: SubscriptionStatus,
-    /// How many callers of each kind it may have; 50, unless it is said.
+    /// The maximum number of callers of each kind. Defaults to 50.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Number, required = false)]
     max_callers: Option<u32>,
 }
 
-/// What to change of a tenant; what is absent stays.
+/// Changes to a tenant. Absent members stay unchanged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TenantPatch {
-    /// A new name.
+    /// The new name.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Name, required = false)]
     name: Option<String>,
-    /// A new standing.
+    /// The new state of the subscription.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Standing, required = false)]
     standing: Option<SubscriptionStatus>,
-    /// How many callers of each kind it may have; those that it has stay.
+    /// The new maximum number of callers of each kind. Existing callers remain.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Number, required = false)]
     max_callers: Option<u32>,
-    /// What to change of the APIG gateway; for a tenant that is one.
+    /// Changes to the APIG gateway; only for a tenant that represents one.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = GatewayPatch, required = false)]
     gateway: Option<GatewayPatch>,
 }
 
-/// What to change of an APIG gateway; its project and its instance are what it is.
+/// Changes to an APIG gateway. The project and the instance cannot be changed.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GatewayPatch {
-    /// Whether operators may choose the keys and secrets of apps; those that they have stay.
+    /// Whether operators may choose the AppKeys and AppSecrets of apps. Existing ones remain.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = bool, required = false)]
     custom_keys: Option<bool>,
@@ -142,7 +142,7 @@ impl From<model::Tenant> for Tenant {
     }
 }
 
-/// Holds a name, where there is one, to the rule for tenants and credentials.
+/// Checks a name, if there is one, against the rule for tenants and credentials.
 pub(super) fn check_name(checks: &mut FieldErrors, name: Option<&str>) {
     checks.ensure(name.is_none_or(is_plain_name), "#/name", PLAIN_NAME_RULE);
 }
@@ -153,7 +153,7 @@ impl NewTenant {
         check_name(&mut checks, Some(&self.name));
         if let Some(gateway) = &self.gateway {
             let is_id = |text: &str| text.parse::<TenantId>().is_ok();
-            let what = "it is 1 to 64 characters of A-Z a-z 0-9 - _ .";
+            let what = "must be 1 to 64 characters of A-Z a-z 0-9 - _ .";
             checks.ensure(is_id(&gateway.project_id), "#/gateway/project_id", what);
             checks.ensure(is_id(&gateway.instance_id), "#/gateway/instance_id", what);
         }
@@ -179,16 +179,19 @@ fn shown(tenant: &model::Tenant) -> ApiResponse {
     ApiResponse::ok(&Tenant::from(tenant.clone())).with_etag(&ETag::revision(tenant.revision))
 }
 
-/// Lists the tenants.
+/// List tenants
 #[utoipa::path(
     get,
     path = "/tenants",
     tag = "tenants",
     operation_id = "list_tenants",
-    params(openapi::Paging, ("name" = Option<String>, Query, description = "Only of this name"), ("standing" = Option<schemas::Standing>, Query, description = "Only in this standing")),
+    params(openapi::Paging, ("name" = Option<String>, Query, description = "Only tenants with this name"), ("standing" = Option<schemas::Standing>, Query, description = "Only tenants whose subscription has this state")),
     responses(openapi::OkPage<Tenant>, openapi::CommonErrors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn list(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     let query = call.query(&["name", "standing", "limit", "after"])?;
     let standings = [SubscriptionStatus::Active, SubscriptionStatus::Lapsed];
@@ -206,7 +209,9 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     Ok(ApiResponse::ok(&page).with_link(link))
 }
 
-/// Makes a tenant. For an owner.
+/// Create a tenant
+///
+/// Requires the role `owner`.
 #[utoipa::path(
     post,
     path = "/tenants",
@@ -216,7 +221,10 @@ pub(super) async fn list(State(surface): State<Arc<Surface>>, request: Request) 
     request_body(content = NewTenant, content_type = "application/json"),
     responses(openapi::Created<Tenant>, openapi::CommonErrors, openapi::CreateErrors),
 )]
-pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn create(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::Owner).await?;
     call.query(&[])?;
     let ticket = surface.ticket(&call)?;
@@ -228,12 +236,13 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     let made = surface.execute(&call, ticket.as_ref(), commands, |done| {
         let tenant = done!(Tenant, done)?;
         let location = format!("/admin/v1/tenants/{}", tenant.id);
-        Ok(ApiResponse::created(location, &Tenant::from(tenant.clone())).with_etag(&ETag::revision(tenant.revision)))
+        Ok(ApiResponse::created(location, &Tenant::from(tenant.clone()))
+            .with_etag(&ETag::revision(tenant.revision)))
     });
     made.await.map_err(|fault| surface.refuse(fault))
 }
 
-/// Shows a tenant.
+/// Get a tenant
 #[utoipa::path(
     get,
     path = "/tenants/{tenant}",
@@ -242,15 +251,24 @@ pub(super) async fn create(State(surface): State<Arc<Surface>>, request: Request
     params(openapi::IfNoneMatch),
     responses(openapi::OkResource<Tenant>, openapi::CommonErrors, openapi::NotFound),
 )]
-pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn read(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     call.query(&[])?;
     let tenant = surface.tenant(&call).await?;
     let tag = ETag::revision(tenant.revision);
-    Ok(if tag.matches_if_none_match(&call.headers) { ApiResponse::not_modified(&tag) } else { shown(&tenant) })
+    Ok(if tag.matches_if_none_match(&call.headers) {
+        ApiResponse::not_modified(&tag)
+    } else {
+        shown(&tenant)
+    })
 }
 
-/// Changes a tenant. For an owner.
+/// Update a tenant
+///
+/// Requires the role `owner`.
 #[utoipa::path(
     patch,
     path = "/tenants/{tenant}",
@@ -260,7 +278,10 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
     request_body(content((TenantPatch = "application/merge-patch+json"), (TenantPatch = "application/json"))),
     responses(openapi::Updated<Tenant>, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors),
 )]
-pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn modify(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::Owner).await?;
     call.query(&[])?;
     let before = surface.tenant(&call).await?;
@@ -268,7 +289,11 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     let TenantPatch { name, standing, max_callers, gateway } = json::read(&call.content)?;
     let mut checks = FieldErrors::default();
     check_name(&mut checks, name.as_deref());
-    checks.ensure(gateway.is_none() || before.gateway.is_some(), "#/gateway", "the tenant is no APIG gateway");
+    checks.ensure(
+        gateway.is_none() || before.gateway.is_some(),
+        "#/gateway",
+        "the tenant has no APIG gateway",
+    );
     checks.finish()?;
     let custom_keys = gateway.and_then(|gateway| gateway.custom_keys);
     let edit = TenantEdit { name, standing, max_callers, custom_keys };
@@ -277,7 +302,9 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     Ok(shown(done!(Tenant, done).map_err(|fault| surface.refuse(fault))?))
 }
 
-/// Deletes a tenant that has no callers. For an owner.
+/// Delete a tenant
+///
+/// The tenant must not have any callers. Requires the role `owner`.
 #[utoipa::path(
     delete,
     path = "/tenants/{tenant}",
@@ -286,7 +313,10 @@ pub(super) async fn modify(State(surface): State<Arc<Surface>>, request: Request
     params(openapi::IfMatch, openapi::LockToken),
     responses(openapi::NoContent, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors)
 )]
-pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request) -> Result<ApiResponse, ErrorResponse> {
+pub(super) async fn delete(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::Owner).await?;
     call.query(&[])?;
     let before = surface.tenant(&call).await?;
@@ -297,7 +327,7 @@ pub(super) async fn delete(State(surface): State<Arc<Surface>>, request: Request
 }
 
 impl Surface {
-    /// The tenant that is asked about.
+    /// Returns the tenant in the path of a request.
     pub(super) async fn tenant(&self, call: &CallContext) -> Result<model::Tenant, ErrorResponse> {
         let tenant = self.admin.registry.tenant(&call.tenant()?).await;
         tenant.map_err(|fault| self.refuse(fault))

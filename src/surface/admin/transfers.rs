@@ -1,9 +1,9 @@
-//! Everything as one file and back, and keys of other gateways.
+//! The endpoints for exports and imports of all data, and for imports of keys of other gateways.
 
-pub(super) mod import;
-mod spool;
-pub(super) mod schemas;
 mod guarded;
+pub(super) mod import;
+pub(super) mod schemas;
+mod spool;
 
 pub use spool::ImportOptions;
 
@@ -22,7 +22,7 @@ use futures_util::stream;
 use http::{HeaderValue, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Admin, Surface, response::ErrorResponse, call_context::CallContext, guard, only, openapi};
+use super::{Admin, Surface, call_context::CallContext, guard, only, openapi, response::ErrorResponse};
 use crate::{
     Denial,
     model::Role,
@@ -32,22 +32,22 @@ use crate::{
     transfer::{Export, SecretFingerprints},
 };
 
-/// A JSON object to a line.
+/// The media type of files with one JSON object per line.
 const LINES: &str = "application/x-ndjson";
-/// CSV (RFC 4180).
+/// The media type of CSV (RFC 4180).
 const ROWS: &str = "text/csv";
-/// When to come back, in seconds, where a file cannot be kept.
+/// `Retry-After`, in seconds, if a file cannot be stored.
 const RETRY_AFTER: u64 = 5;
 
-/// The routes, each behind a guard of its own: what they take or answer is no JSON.
+/// Returns the routes. Each has a guard of its own, because its media types differ from those of other routes.
 ///
 /// # Panics
-/// Never: the media types it names are media types.
+/// Never: the media types in the code are valid.
 pub(super) fn routes(admin: &Admin, author: &Author) -> Router<Arc<Surface>> {
     let authored = || middleware::from_fn_with_state(author.clone(), authored);
-    let accept = |answers| Accept::new([answers]).expect("it is a media type");
+    let accept = |answers| Accept::new([answers]).expect("valid media type");
     let taking = |types: &[&str]| {
-        let taken = ContentType::new(types.iter().copied()).expect("they are media types").codings([]);
+        let taken = ContentType::new(types.iter().copied()).expect("valid media types").codings([]);
         guard(admin, (accept("application/json"), taken))
     };
     let export = Router::new().route("/admin/v1/export", only(get(export), "GET, HEAD"));
@@ -60,19 +60,19 @@ pub(super) fn routes(admin: &Admin, author: &Author) -> Router<Arc<Surface>> {
         .merge(keys.layer(authored()).layer(taking(&[LINES, ROWS])))
 }
 
-/// The place of the only one of its kind.
+/// Acquires the permit of an operation that runs once at a time.
 ///
 /// # Errors
-/// 409 while it is taken.
+/// 409 while another request has the permit.
 fn one_at_a_time(places: &Arc<Semaphore>, what: &str) -> Result<OwnedSemaphorePermit, Denial> {
-    let detail = || format!("{what} is under way, and there is one at a time.").into();
+    let detail = || format!("{what} is in progress, and only one can run at a time.").into();
     places.clone().try_acquire_owned().map_err(|_| Denial::Conflict { detail: detail() })
 }
 
-/// An export that is being written, and its place as the only one.
+/// An export in progress, with its permit.
 struct Writing {
     export: Export,
-    /// The next lines, when they are there already.
+    /// The next lines, if they were read already.
     next: Option<Vec<u8>>,
     _only: OwnedSemaphorePermit,
 }
@@ -85,23 +85,23 @@ impl Writing {
                 .export
                 .next()
                 .await
-                .inspect_err(|fault| tracing::error!("an export broke off: {fault}"))?,
+                .inspect_err(|fault| tracing::error!("export of all data failed: {fault}"))?,
         };
         Ok(lines.map(|lines| (lines.into(), self)))
     }
 }
 
-/// Exports everything, as one file. For an owner.
+/// Export all data
 ///
-/// All there is, line by line as it is read: no more than a page of it is held. A file that breaks off lacks its
-/// last line, and no import takes it.
+/// The file is streamed line by line as it is read; the gateway buffers no more than a page. An incomplete file lacks
+/// its last line, and no import accepts it. Requires the role `owner`.
 #[utoipa::path(
     get,
     path = "/export",
     tag = "transfers",
     operation_id = "export",
     responses(
-        (status = 200, description = "A JSON object to a line", body = String, content_type = "application/x-ndjson"),
+        (status = 200, description = "One JSON object per line", body = String, content_type = "application/x-ndjson"),
         openapi::CommonErrors,
         openapi::Busy
     ),
@@ -117,9 +117,9 @@ pub(super) async fn export(
     let secrets = SecretFingerprints::new(&admin.directory.peppers(), &admin.sealer);
     let begun = Export::begin(&*admin.registry, &secrets, admin.clock.now().time).await;
     let mut export = begun.map_err(|fault| surface.refuse(fault))?;
-    // A store that cannot be read is told as such.
+    // The first page is read here, so that an unavailable store is reported with an error status.
     let next = export.next().await.map_err(|fault| surface.refuse(fault))?;
-    tracing::info!(caller = %call.caller(), "everything is exported");
+    tracing::info!(caller = %call.caller(), "export of all data started");
     let writing = Writing { export, next, _only: only };
     let mut response = Response::new(Body::from_stream(stream::try_unfold(writing, Writing::lines)));
     let headers = response.headers_mut();

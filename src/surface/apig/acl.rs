@@ -1,4 +1,4 @@
-//! From which addresses an app may call.
+//! Address lists of apps.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -13,22 +13,22 @@ use utoipa::ToSchema;
 use super::{
     Apig, ApigError,
     call_context::CallContext,
-    response::{app_of, show},
     openapi::{Errors, addresses},
+    response::{app_of, show},
 };
 use crate::{
     model::{Access, Acl, AclKind, AddressRange, Caller, CallerEdit},
-    surface::{read_body, parse_object},
+    surface::{parse_object, read_body},
 };
 
-/// The body of a setting.
+/// The request to set the address list of an app.
 #[derive(Deserialize, ToSchema)]
 struct AclBody {
-    /// `PERMIT`: only they may. `DENY`: all others may.
+    /// `PERMIT` allows only the listed addresses, `DENY` all others.
     #[serde(default)]
     #[schema(value_type = String, required = true, pattern = "^(PERMIT|DENY)$")]
     app_acl_type: Option<String>,
-    /// Addresses, ranges such as `192.0.2.1-192.0.2.9`, blocks such as `192.0.2.0/24`; at most 100.
+    /// Addresses, ranges such as `192.0.2.1-192.0.2.9`, and blocks such as `192.0.2.0/24`; at most 100.
     #[serde(default)]
     #[schema(schema_with = addresses, required = true)]
     app_acl_values: Option<Vec<String>>,
@@ -50,16 +50,16 @@ impl AclBody {
     }
 }
 
-/// From which addresses an app may call.
+/// The address list of an app.
 #[derive(Serialize, ToSchema)]
-#[allow(clippy::struct_field_names, reason = "they are the contract's")]
+#[allow(clippy::struct_field_names, reason = "the contract defines the names")]
 struct AclInfo<'a> {
-    /// The app.
+    /// The id of the app.
     #[schema(value_type = String)]
     app_id: Cow<'a, str>,
-    /// `PERMIT` or `DENY`; empty for an app that may call from anywhere.
+    /// `PERMIT` or `DENY`; empty for an app without an address list, which may call from any address.
     app_acl_type: &'static str,
-    /// As they were given.
+    /// The addresses, ranges and blocks, as they were set.
     app_acl_values: Vec<String>,
 }
 
@@ -74,14 +74,14 @@ impl<'a> AclInfo<'a> {
     }
 }
 
-/// Sets from which addresses an app may call.
+/// Sets the address list of an app.
 #[utoipa::path(
     put,
     path = "/apps/{app_id}/app-acl",
     tag = "app-acl",
     operation_id = "set_app_acl",
     request_body(content = AclBody),
-    responses((status = 201, description = "From where it may call", body = AclInfo), Errors),
+    responses((status = 201, description = "The address list", body = AclInfo), Errors),
 )]
 pub(super) async fn set(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
@@ -93,13 +93,13 @@ pub(super) async fn set(State(surface): State<Arc<Apig>>, request: Request) -> R
     show(StatusCode::CREATED, &AclInfo::of(&asked, &after)?)
 }
 
-/// Shows from which addresses an app may call.
+/// Returns the address list of an app.
 #[utoipa::path(
     get,
     path = "/apps/{app_id}/app-acl",
     tag = "app-acl",
     operation_id = "show_app_acl",
-    responses((status = 200, description = "From where it may call", body = AclInfo), Errors),
+    responses((status = 200, description = "The address list", body = AclInfo), Errors),
 )]
 pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
@@ -108,17 +108,20 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
     show(StatusCode::OK, &AclInfo::of(&asked, &caller)?)
 }
 
-/// Lets an app call from anywhere.
+/// Removes the address list of an app.
 ///
-/// An app without a list stays without.
+/// The app may then call from any address. Succeeds for an app without an address list, too.
 #[utoipa::path(
     delete,
     path = "/apps/{app_id}/app-acl",
     tag = "app-acl",
     operation_id = "delete_app_acl",
-    responses((status = 204, description = "It may"), Errors),
+    responses((status = 204, description = "The address list was removed"), Errors),
 )]
-pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+pub(super) async fn delete(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
     let actor = asked.subscriber(&tenant)?;

@@ -1,4 +1,4 @@
-//! Apps.
+//! Operations on apps.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use http::StatusCode;
 use super::{
     Apig, ApigError, Version,
     call_context::CallContext,
-    request::{AppBody, AppFields, ResetBody, ResetFields},
-    query::{self, AppsQuery, PageQuery},
-    response::{AppBrief, AppCounts, AppInfo, AppList, app_of, show, with_generated_secret},
     openapi::Errors,
+    query::{self, AppsQuery, PageQuery},
+    request::{AppBody, AppFields, ResetBody, ResetFields},
+    response::{AppBrief, AppCounts, AppInfo, AppList, app_of, show, with_generated_secret},
 };
 use crate::{
     model::{Access, Actor, App, Caller, CallerEdit, CallerId, CallerKind, Creator, Secret, Tenant},
@@ -22,7 +22,7 @@ use crate::{
     surface::read_body,
 };
 
-/// Makes an app.
+/// Creates an app.
 #[utoipa::path(
     post,
     path = "/apps",
@@ -31,7 +31,10 @@ use crate::{
     request_body(content = AppBody),
     responses((status = 201, description = "The app", body = AppInfo), Errors),
 )]
-pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+pub(super) async fn create(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let id = CallerId::random();
     asked.require_access(Access::Write, &id)?;
@@ -48,7 +51,7 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
         quota: None,
     };
     let kind = CallerKind::App(app);
-    // An operator that is held to a plan cannot make a caller that is not.
+    // An operator under a plan cannot create a caller without one.
     let plan = asked.plan();
     let caller = NewCaller { id, tenant: tenant.id, name: fields.name, kind, plan };
     let made = surface.registry.create_caller(caller, &actor).await;
@@ -57,7 +60,7 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
     Ok(with_generated_secret(answer, asked.version, generated.as_ref()))
 }
 
-/// Lists apps, the newest first.
+/// Lists apps, newest first.
 #[utoipa::path(
     get,
     path = "/apps",
@@ -89,7 +92,7 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     show(StatusCode::OK, &AppList { total, size: apps.len(), apps })
 }
 
-/// Shows an app.
+/// Returns an app.
 #[utoipa::path(
     get,
     path = "/apps/{app_id}",
@@ -106,7 +109,7 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
     show(StatusCode::OK, &surface.app_response(&asked, &caller)?)
 }
 
-/// Changes an app.
+/// Updates an app.
 #[utoipa::path(
     put,
     path = "/apps/{app_id}",
@@ -115,7 +118,10 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
     request_body(content = AppBody),
     responses((status = 200, description = "The app", body = AppInfo), Errors),
 )]
-pub(super) async fn modify(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+pub(super) async fn modify(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let id = asked.app(1)?;
     asked.require_access(Access::Write, &id)?;
@@ -134,17 +140,20 @@ pub(super) async fn modify(State(surface): State<Arc<Apig>>, request: Request) -
     show(StatusCode::OK, &surface.app_response(&asked, &after)?)
 }
 
-/// Deletes an app, with all that belongs to it.
+/// Deletes an app and everything that belongs to it.
 ///
-/// What one would revoke may be revoked when the subscription has lapsed, too.
+/// Allowed under a lapsed subscription, too, so that access can be revoked.
 #[utoipa::path(
     delete,
     path = "/apps/{app_id}",
     tag = "apps",
     operation_id = "delete_app",
-    responses((status = 204, description = "It is gone"), Errors),
+    responses((status = 204, description = "Deleted"), Errors),
 )]
-pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+pub(super) async fn delete(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let id = asked.app(1)?;
     asked.require_access(Access::Write, &id)?;
@@ -158,13 +167,13 @@ pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Gives an app another secret.
+/// Resets the secret of an app.
 #[utoipa::path(
     put,
     path = "/apps/secret/{app_id}",
     tag = "apps",
     operation_id = "reset_app_secret",
-    request_body(content = ResetBody, description = "Without a body, it is generated"),
+    request_body(content = ResetBody, description = "The new secret. Without a body, a secret is generated."),
     responses((status = 200, description = "The app", body = AppInfo), Errors),
 )]
 pub(super) async fn reset_secret(
@@ -189,32 +198,38 @@ pub(super) async fn reset_secret(
     Ok(with_generated_secret(show(StatusCode::OK, &app)?, asked.version, generated.as_ref()))
 }
 
-/// Verifies that an app exists, for tokens of other gateways, too.
+/// Verifies that an app exists; tokens of other projects may ask, too.
 ///
-/// Shows no more than id, name and remark, whatever apps the token is confined to.
+/// Returns only the id, the name and the remark, whichever apps the token is limited to.
 #[utoipa::path(
     get,
     path = "/apps/validation/{app_id}",
     tag = "apps",
     operation_id = "verify_app",
-    responses((status = 200, description = "There is", body = AppBrief), Errors),
+    responses((status = 200, description = "The app exists", body = AppBrief), Errors),
 )]
-pub(super) async fn verify(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+pub(super) async fn verify(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
     let asked = CallContext::extract_any_project(&request)?;
     let caller = surface.find_for_anyone(&asked.app(2)?, &asked).await?;
     let (id, remark) = (asked.version.shown(caller.id.as_str()), &app_of(&caller)?.remark);
     show(StatusCode::OK, &AppBrief { id, name: &caller.name, remark })
 }
 
-/// Counts the apps.
+/// Returns the number of apps.
 #[utoipa::path(
     get,
     path = "/resources/outline/apps",
     tag = "apps",
     operation_id = "count_apps",
-    responses((status = 200, description = "How many there are", body = AppCounts), Errors),
+    responses((status = 200, description = "The number of apps", body = AppCounts), Errors),
 )]
-pub(super) async fn counts(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+pub(super) async fn counts(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway(&asked).await?;
     let mut which = CallerFilter { among: asked.visible_apps(), ..query::apps(&tenant.id) };
@@ -234,12 +249,13 @@ async fn read_fields(
     AppFields::read(&read_body(request.into_body()).await?, custom_keys(tenant), asked.version, present)
 }
 
-/// Whether operators may choose keys and secrets.
+/// Returns `true` if operators may choose keys and secrets.
 fn custom_keys(tenant: &Tenant) -> bool {
     tenant.gateway.as_ref().is_some_and(|gateway| gateway.custom_keys)
 }
 
-/// A secret: the one that was chosen, or a new one of 32 hexadecimal digits, which must be told.
+/// Returns the chosen secret, or a new one of 32 hexadecimal digits. A new one is returned a second time, for the
+/// response that must show it.
 fn chosen_or_new(chosen: Option<Secret>) -> (Secret, Option<Secret>) {
     if let Some(chosen) = chosen {
         return (chosen, None);
@@ -249,8 +265,8 @@ fn chosen_or_new(chosen: Option<Secret>) -> (Secret, Option<Secret>) {
 }
 
 impl Apig {
-    /// An app of any gateway. The path names a gateway of the token's project, or the one that the app belongs to: of
-    /// other gateways, a token does not learn whether they exist.
+    /// Returns an app of any gateway. The path must name a gateway of the token's project, or the gateway that the app
+    /// belongs to: the response must not reveal whether other gateways exist.
     async fn find_for_anyone(&self, id: &CallerId, asked: &CallContext) -> Result<Caller, ApigError> {
         let missing = || asked.no_app(id.as_str());
         let owner = if asked.is_own_project() {

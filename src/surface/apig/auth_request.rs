@@ -1,4 +1,4 @@
-//! What is asked about authorizations.
+//! Requests about authorizations.
 
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -10,7 +10,7 @@ use crate::{
     surface::openapi::schemas,
 };
 
-/// The body of an authorization: each of these apps for each of these APIs.
+/// The request to authorize each of the apps for each of the APIs.
 #[derive(Deserialize, ToSchema)]
 #[schema(example = json!({
     "env_id": "DEFAULT_ENVIRONMENT_RELEASE_ID",
@@ -18,15 +18,15 @@ use crate::{
     "api_ids": ["orders"],
 }))]
 pub(super) struct AuthsBody {
-    /// The environment: `DEFAULT_ENVIRONMENT_RELEASE_ID`.
+    /// The id of the environment: `DEFAULT_ENVIRONMENT_RELEASE_ID`.
     #[serde(default)]
     #[schema(value_type = String, required = true, pattern = "^DEFAULT_ENVIRONMENT_RELEASE_ID$")]
     pub(super) env_id: Option<String>,
-    /// The apps.
+    /// The ids of the apps.
     #[serde(default)]
     #[schema(value_type = Vec<schemas::Id>, required = true, min_items = 1, max_items = 500)]
     pub(super) app_ids: Option<Vec<String>>,
-    /// The APIs.
+    /// The ids of the APIs.
     #[serde(default)]
     #[schema(value_type = Vec<String>, required = true, min_items = 1, max_items = 500)]
     pub(super) api_ids: Option<Vec<String>>,
@@ -36,22 +36,22 @@ pub(super) struct AuthsBody {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ApisQuery {
-    /// The app. Mandatory.
+    /// The id of the app. Mandatory.
     #[param(value_type = schemas::Id, required = true)]
     app_id: Option<String>,
-    /// Only this API.
+    /// Only the API with this id.
     #[param(value_type = schemas::MaybeId, required = false)]
     api_id: Option<String>,
-    /// Only APIs whose name holds this.
+    /// Only APIs with this text in their name.
     #[param(value_type = schemas::Text, required = false)]
     api_name: Option<String>,
-    /// Only APIs of this group; there are none.
+    /// Only APIs of this group. There are no groups: with a value, the list is empty.
     #[param(value_type = String, required = false)]
     group_id: Option<String>,
-    /// Only APIs of groups whose name holds this; there are none.
+    /// Only APIs of groups with this text in their name. There are no groups: with a value, the list is empty.
     #[param(value_type = String, required = false)]
     group_name: Option<String>,
-    /// Only this environment. Mandatory for APIs that the app is not authorized for.
+    /// Only this environment. Mandatory for the list of APIs that the app is not authorized for.
     #[param(ignore)]
     env_id: Option<String>,
 }
@@ -60,26 +60,26 @@ pub(super) struct ApisQuery {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AppsOfQuery {
-    /// Only this API.
+    /// Only the API with this id.
     #[param(value_type = schemas::MaybeId, required = false)]
     api_id: Option<String>,
-    /// Only apps whose name holds this.
+    /// Only apps with this text in their name.
     #[param(value_type = schemas::Text, required = false)]
     app_name: Option<String>,
-    /// Only this app.
+    /// Only the app with this id.
     #[param(value_type = schemas::MaybeId, required = false)]
     app_id: Option<String>,
-    /// Only this environment.
+    /// Only authorizations in this environment.
     #[param(value_type = schemas::MaybeId, required = false)]
     env_id: Option<String>,
 }
 
-/// A parameter with a value.
+/// Returns a parameter that has a value; an empty value counts as absent.
 pub(super) fn given(text: Option<&String>) -> Option<&str> {
     text.map(String::as_str).filter(|text| !text.is_empty())
 }
 
-/// A filter that names are searched for.
+/// Returns a text to search names for.
 pub(super) fn plain(text: Option<&String>, name: &'static str) -> Result<Option<String>, ApigError> {
     match given(text) {
         Some(text) if !is_searchable(text) => Err(ApigError::NotSupported(name)),
@@ -100,7 +100,7 @@ impl ApisQuery {
         given(self.env_id.as_ref())
     }
 
-    /// The grants it asks for, of whatever app; `None` when there can be none.
+    /// Returns the filter for the grants, of any app; `None` if no grant can match.
     pub(super) fn grants(&self, tenant: &TenantId) -> Result<Option<GrantFilter>, ApigError> {
         let grants = GrantFilter {
             tenant: Some(tenant.clone()),
@@ -115,7 +115,7 @@ impl ApisQuery {
 }
 
 impl AppsOfQuery {
-    /// The grants it asks for, of apps that the token may look at.
+    /// Returns the filter for the grants, of apps that the token may read.
     pub(super) fn grants(&self, asked: &CallContext, tenant: &TenantId) -> Result<GrantFilter, ApigError> {
         let mut callers = asked.visible_apps();
         if let Some(id) = given(self.app_id.as_ref()) {

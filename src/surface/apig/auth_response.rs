@@ -1,4 +1,4 @@
-//! Authorizations as the contract shows them.
+//! Responses about authorizations.
 
 use std::borrow::Cow;
 
@@ -9,90 +9,90 @@ use utoipa::ToSchema;
 use super::{ApigError, Version, call_context::repeated, response::app_of};
 use crate::model::{Caller, Grant, RouteName};
 
-/// What the one environment is called.
+/// The name of the only environment.
 pub(super) const RELEASE: &str = "RELEASE";
-/// The only way that apps are authorized in.
+/// The only authorization channel (`auth_tunnel`).
 const NORMAL: &str = "NORMAL";
 
-/// What became of an authorization; in V1 this alone.
+/// The status of one authorization; in V1 the whole result.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 #[schema(as = AuthStatus)]
 pub(super) enum Status {
-    /// It is made.
+    /// The app was authorized.
     Success,
-    /// It was there.
+    /// The app was already authorized.
     Skipped,
-    /// It cannot be.
+    /// The app could not be authorized.
     Failed,
 }
 
-/// What became of an authorization, in V2.
+/// The result of one authorization, in V2.
 #[derive(Serialize, ToSchema)]
 pub(super) struct StatusInfo {
     status: Status,
-    /// Why not, for people.
+    /// The reason as a text; absent on success.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error_msg: Option<String>,
-    /// Why not, for programs.
+    /// The reason as a code; absent on success.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error_code: Option<&'static str>,
-    /// The API that it was not made for.
+    /// The name of an API that was already authorized.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     api_name: Option<String>,
-    /// The app that it was not made for.
+    /// The name of the app; absent on success.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     app_name: Option<String>,
 }
 
-/// What became of an authorization, as each version says it.
+/// The result of one authorization, in the form of either version.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum Outcome {
-    /// V1.
+    /// The V1 form.
     Plain(Status),
-    /// V2.
+    /// The V2 form.
     Whole(StatusInfo),
 }
 
-/// One result of an authorization.
+/// One pair of an app and an API, with its result.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Authorized {
-    /// The authorization's id, when there is one.
+    /// The id of the authorization; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     id: Option<String>,
-    /// The API.
+    /// The id of the API.
     api_id: String,
-    /// The app.
+    /// The id of the app.
     app_id: String,
-    /// When it was made.
+    /// The time of the authorization.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     auth_time: Option<Timestamp>,
-    /// Who made it: `PROVIDER` or `CONSUMER`.
+    /// The authorizing party: `PROVIDER` or `CONSUMER`.
     auth_role: &'static str,
     /// Always `NORMAL`; V2 only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     auth_tunnel: Option<&'static str>,
-    /// What became of it.
+    /// The result.
     auth_result: Outcome,
 }
 
-/// The results of an authorization, in V2; in V1 they stand alone.
+/// The results of an authorization request, in V2. V1 returns the bare array.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AuthResult {
-    /// One for each pair of an app and an API.
+    /// One result for each pair of an app and an API.
     pub(super) auths: Vec<Authorized>,
 }
 
 impl Authorized {
-    /// The grant that stands since, of the one that was wanted.
+    /// Returns the result for a requested grant; `stands` is the stored grant, new or old.
     pub(super) fn granted(version: Version, stands: &Grant, wanted: &Grant, app: &Caller) -> Self {
         let done = stands.id == wanted.id;
         let auth_result = match version {
@@ -123,7 +123,7 @@ impl Authorized {
         }
     }
 
-    /// There is no such API.
+    /// Returns the result for an API that does not exist.
     pub(super) fn failed(version: Version, app: &Caller, api: &str) -> Self {
         let api = repeated(api);
         let auth_result = match version {
@@ -152,43 +152,43 @@ fn tunnel(version: Version) -> Option<&'static str> {
     (version == Version::Two).then_some(NORMAL)
 }
 
-/// An authorization: of an app for an API.
+/// An authorization of an app for an API.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AuthInfo<'a> {
-    /// Its id.
+    /// The id of the authorization.
     #[schema(value_type = String)]
     id: Cow<'a, str>,
-    /// The API.
+    /// The id of the API.
     api_id: &'a str,
-    /// The API's name: its id.
+    /// The name of the API; equal to its id.
     api_name: &'a str,
-    /// The environment.
+    /// The id of the environment.
     env_id: &'a str,
-    /// Who made it: `PROVIDER` or `CONSUMER`.
+    /// The authorizing party: `PROVIDER` or `CONSUMER`.
     auth_role: &'static str,
-    /// When it was made.
+    /// The time of the authorization.
     auth_time: Timestamp,
-    /// The app's name.
+    /// The name of the app.
     app_name: &'a str,
-    /// The app's description.
+    /// The description of the app.
     app_remark: &'a str,
-    /// Always `apig`.
+    /// The type of the app; always `apig`.
     app_type: &'static str,
-    /// `USER` or `MARKET`.
+    /// The creator of the app: `USER` or `MARKET`.
     app_creator: &'static str,
-    /// V1: the app.
+    /// V1: the id of the app.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     appid: Option<Cow<'a, str>>,
-    /// V1: the environment's name.
+    /// V1: the name of the environment.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     envname: Option<&'static str>,
-    /// V2: the app.
+    /// V2: the id of the app.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     app_id: Option<Cow<'a, str>>,
-    /// V2: the environment's name.
+    /// V2: the name of the environment.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     env_name: Option<&'static str>,
@@ -199,7 +199,7 @@ pub(super) struct AuthInfo<'a> {
 }
 
 impl<'a> AuthInfo<'a> {
-    /// A grant of an app.
+    /// Returns a grant of an app in the form of a version.
     pub(super) fn of(version: Version, grant: &'a Grant, caller: &'a Caller) -> Result<Self, ApigError> {
         let app = app_of(caller)?;
         let id = version.shown(caller.id.as_str());
@@ -230,11 +230,11 @@ impl<'a> AuthInfo<'a> {
 /// A page of authorizations.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AuthList<'a> {
-    /// How many there are on all pages together.
+    /// The total number of matches, on all pages.
     total: u64,
-    /// How many there are on this one.
+    /// The number of items on this page.
     size: usize,
-    /// These.
+    /// The authorizations on this page.
     auths: Vec<AuthInfo<'a>>,
 }
 
@@ -247,15 +247,15 @@ impl<'a> AuthList<'a> {
 /// An API that an app is not authorized for.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ApiOutline<'a> {
-    /// Its id.
+    /// The id of the API.
     id: &'a str,
-    /// Its name: its id.
+    /// The name of the API; equal to its id.
     name: &'a str,
-    /// How its callers are known: `APP`.
+    /// The authentication mode; always `APP`.
     auth_type: &'static str,
-    /// The environment that it is published in.
+    /// The id of the environment of the API.
     run_env_id: &'static str,
-    /// That environment's name.
+    /// The name of the environment of the API.
     run_env_name: &'static str,
 }
 
@@ -274,10 +274,10 @@ impl<'a> ApiOutline<'a> {
 /// A page of APIs.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ApiList<'a> {
-    /// How many there are on all pages together.
+    /// The total number of matches, on all pages.
     pub(super) total: usize,
-    /// How many there are on this one.
+    /// The number of items on this page.
     pub(super) size: usize,
-    /// These.
+    /// The APIs on this page.
     pub(super) apis: Vec<ApiOutline<'a>>,
 }

@@ -1,4 +1,4 @@
-//! What apps are authorized for: grants of routes.
+//! Authorizations of apps for APIs, stored as grants of routes.
 
 use std::sync::Arc;
 
@@ -13,28 +13,28 @@ use super::{
     auth_request::{ApisQuery, AppsOfQuery, AuthsBody},
     auth_response::{ApiList, ApiOutline, AuthInfo, AuthList, AuthResult, Authorized},
     call_context::{CallContext, repeated},
+    openapi::Errors,
     query::{self, PageQuery},
     response::show,
-    openapi::Errors,
 };
 use crate::{
     Denial,
     model::{Access, Caller, CallerId, Entity, EnvironmentId, Grant, GrantId, GrantRole, RouteName, Tenant},
     registry::{CallerFilter, Command, GrantFilter},
-    surface::{read_body, parse_object, openapi::schemas},
+    surface::{openapi::schemas, parse_object, read_body},
 };
 
 /// The most pairs of an app and an API in one request.
 const MAX_GRANTS: usize = 500;
 
-/// Authorizes apps for APIs: each of these apps for each of these APIs.
+/// Authorizes each of the given apps for each of the given APIs.
 #[utoipa::path(
     post,
     path = "/app-auths",
     tag = "app-auths",
     operation_id = "authorize_apps",
     request_body(content = AuthsBody),
-    responses((status = 201, description = "What became of each", body = AuthResult), Errors),
+    responses((status = 201, description = "One result for each pair of an app and an API", body = AuthResult), Errors),
 )]
 pub(super) async fn authorize(
     State(surface): State<Arc<Apig>>,
@@ -74,7 +74,8 @@ pub(super) async fn authorize(
     let wanted: Vec<_> = pairs().map(grant).collect();
     let commands = wanted.iter().flatten().cloned().map(Command::PutGrant).collect();
     let done = surface.registry.execute(commands, &actor).await;
-    // An app that was there a moment ago: which one it was, who asks again learns.
+    // An app was deleted since it was found above. The registry does not say which one; the client learns it by
+    // repeating the request.
     let mut done = done.map_err(|fault| surface.refuse(fault, asked.no_app(&app_ids[0])))?.into_iter();
 
     let mut results = Vec::with_capacity(wanted.len());
@@ -84,7 +85,7 @@ pub(super) async fn authorize(
             Some(wanted) => match done.next() {
                 Some(Entity::Grant(stands)) => Authorized::granted(asked.version, &stands, wanted, app),
                 _ => {
-                    return Err(Denial::internal("a registry gave other grants than it was asked for").into());
+                    return Err(Denial::internal("the registry did not return a stored grant").into());
                 }
             },
         });
@@ -95,17 +96,20 @@ pub(super) async fn authorize(
     }
 }
 
-/// Takes an authorization back.
+/// Cancels an authorization.
 ///
-/// What one would revoke may be revoked when the subscription has lapsed, too.
+/// Allowed under a lapsed subscription, too, so that access can be revoked.
 #[utoipa::path(
     delete,
     path = "/app-auths/{app_auth_id}",
     tag = "app-auths",
     operation_id = "cancel_app_auth",
-    responses((status = 204, description = "It is gone"), Errors),
+    responses((status = 204, description = "Canceled"), Errors),
 )]
-pub(super) async fn cancel(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+pub(super) async fn cancel(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway(&asked).await?;
     let missing = || ApigError::UnknownAuth(asked.repeated(1));
@@ -124,7 +128,7 @@ pub(super) async fn cancel(State(surface): State<Arc<Apig>>, request: Request) -
     path = "/app-auths/binded-apis",
     tag = "app-auths",
     operation_id = "list_apis_of_app",
-    params(PageQuery, ApisQuery, ("env_id" = Option<schemas::MaybeId>, Query, description = "Only in this environment")),
+    params(PageQuery, ApisQuery, ("env_id" = Option<schemas::MaybeId>, Query, description = "Only this environment")),
     responses((status = 200, description = "A page of authorizations", body = AuthList), Errors),
 )]
 pub(super) async fn apis_of_app(
@@ -152,7 +156,7 @@ pub(super) async fn apis_of_app(
     path = "/app-auths/unbinded-apis",
     tag = "app-auths",
     operation_id = "list_other_apis",
-    params(PageQuery, ApisQuery, ("env_id" = schemas::Id, Query, description = "In this environment")),
+    params(PageQuery, ApisQuery, ("env_id" = schemas::Id, Query, description = "The id of the environment")),
     responses((status = 200, description = "A page of APIs", body = ApiList), Errors),
 )]
 pub(super) async fn other_apis(
@@ -169,7 +173,7 @@ pub(super) async fn other_apis(
     let mut apis = Vec::new();
     if let Some(which) = query.grants(&tenant.id)? {
         let callers = Some(vec![app.id]);
-        // An app has at most one for each API that there is or ever was.
+        // The number of grants is bounded: an app has at most one for each API that exists or once existed.
         let granted = GrantFilter {
             tenant: which.tenant.clone(),
             callers,
@@ -211,26 +215,31 @@ pub(super) async fn apps_of_api(
     let apps = CallerFilter { among, limit, ..query::apps(&tenant.id) };
     let apps = surface.registry.callers(&apps).await;
     let apps = apps.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
-    // Grants whose app was deleted since are left out.
+    // Grants of apps that were deleted in the meantime are left out.
     let app = |grant: &Grant| apps.iter().find(|app| app.id == grant.caller);
     let rows = found.iter().filter_map(|grant| Some(AuthInfo::of(asked.version, grant, app(grant)?)));
     show(StatusCode::OK, &AuthList::new(total, rows.collect::<Result<_, _>>()?))
 }
 
-/// The environment of an id: there is one.
+/// Returns the environment with this id. There is one environment.
 fn known(id: &str) -> Result<EnvironmentId, ApigError> {
     let release = EnvironmentId::release();
     if id == release.as_str() { Ok(release) } else { Err(ApigError::UnknownEnvironment(repeated(id))) }
 }
 
 impl Apig {
-    /// The route that is an API.
+    /// Returns the route of the API with this id.
     pub(super) fn api(&self, id: &str) -> Option<RouteName> {
         self.apis.get(&id.parse().ok()?).cloned()
     }
 
-    /// The app that a query names, when the token may look at it.
-    async fn app_asked_for(&self, asked: &CallContext, tenant: &Tenant, text: &str) -> Result<Caller, ApigError> {
+    /// Returns the app that a query names, if the token may read it.
+    async fn app_asked_for(
+        &self,
+        asked: &CallContext,
+        tenant: &Tenant,
+        text: &str,
+    ) -> Result<Caller, ApigError> {
         let id: CallerId = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
         asked.require_access(Access::Read, &id)?;
         self.find(tenant, &id, asked).await

@@ -1,4 +1,4 @@
-//! Who asks the surface, and about which gateway and app.
+//! The context of a management request: its author, and the gateway and app that its path names.
 
 use std::str::FromStr;
 
@@ -9,43 +9,43 @@ use super::{ApigError, Version};
 use crate::{
     Denial,
     admission::Identity,
-    model::{Access, Actor, CallerId, PlanId, Scopes, SubscriptionStatus, Tenant},
     denial::Forbidden,
+    model::{Access, Actor, CallerId, PlanId, Scopes, SubscriptionStatus, Tenant},
     surface::author,
 };
 
-/// The kind of resource that scopes name.
+/// The resource of scopes for this API.
 pub(super) const RESOURCE: &str = "apps";
-/// The most of an unknown id that a refusal repeats.
+/// The most characters of an unknown id that an error text repeats.
 const REPEATED: usize = 64;
-/// What of an app has pages whose missing app is APIG.3004; on all others it is APIG.3002.
+/// Sub-resources of an app for which the contract lists a missing app as APIG.3004. Elsewhere it is APIG.3002.
 const PARTS: [&str; 2] = ["app-codes", "app-acl"];
 
-/// Who asks, about what. Ids are as they stand in the path: they need no percent-encoding, and a lock on
-/// the path would not see through it.
+/// The context of a management request. Ids from the path are not percent-decoded: they need no encoding, and a lock
+/// on the path would not match an encoded id.
 pub(super) struct CallContext {
     identity: Identity,
     actor: Actor,
     pub(super) version: Version,
     pub(super) project: String,
     pub(super) instance: String,
-    /// What follows the instance, segment by segment.
+    /// The path segments after the instance.
     rest: Vec<String>,
 }
 
 impl CallContext {
-    /// Reads who the guard admitted, and `/v1/{project_id}/apigw/instances/{instance_id}/…`, whose form the
-    /// router has seen to. The token must be scoped to the project.
+    /// Reads the caller that the guard admitted, and the path `/v1/{project_id}/apigw/instances/{instance_id}/…`,
+    /// whose form the router has checked. The token must be scoped to the project.
     pub(super) fn extract(request: &Request) -> Result<Self, ApigError> {
         let asked = Self::extract_any_project(request)?;
         if asked.is_own_project() { Ok(asked) } else { Err(forbidden(Access::Read)) }
     }
 
-    /// Reads a request whose path may name another project than the token is scoped to.
+    /// Reads a request whose path may name a project other than the token's own.
     pub(super) fn extract_any_project(request: &Request) -> Result<Self, ApigError> {
         let (actor, identity) = author::of(request.extensions())?;
         let version = request.extensions().get::<Version>().copied();
-        let version = version.ok_or_else(|| Denial::internal("a route of the surface has no version"))?;
+        let version = version.ok_or_else(|| Denial::internal("an APIG route has no version"))?;
         let ([project, instance], rest) = named(request.uri());
         if identity.caller().tenant().gateway.is_none() {
             return Err(ApigError::NoProject);
@@ -58,28 +58,28 @@ impl CallContext {
         self.identity.caller().tenant().gateway.as_ref().is_some_and(|own| own.project_id == self.project)
     }
 
-    /// The segment of the path at a place behind the instance.
+    /// Returns the path segment at a position after the instance; empty if there is none.
     pub(super) fn segment(&self, at: usize) -> &str {
         self.rest.get(at).map_or("", String::as_str)
     }
 
-    /// The id of the app, at a place behind the instance.
+    /// Returns the id of the app in the path segment at a position after the instance.
     pub(super) fn app(&self, at: usize) -> Result<CallerId, ApigError> {
         let text = self.segment(at);
         text.parse().map_err(|_| self.no_app(text))
     }
 
-    /// An id that was not read from the path, as it is kept; `None` when it is none.
+    /// Returns an id that was not read from the path, in its stored form; `None` if it is malformed.
     pub(super) fn parse_id<I: FromStr>(&self, text: &str) -> Option<I> {
         self.version.kept(text).parse().ok()
     }
 
-    /// Whether the token's scopes cover this very app.
+    /// Checks that the token's scopes cover this app.
     pub(super) fn require_access(&self, access: Access, id: &CallerId) -> Result<(), ApigError> {
         if self.covers(access, id) { Ok(()) } else { Err(forbidden(access)) }
     }
 
-    /// Whether the token's scopes cover all apps: what is the whole gateway's, is for such a token.
+    /// Checks that the token's scopes cover all apps, as objects that belong to the whole gateway require.
     pub(super) fn require_full_access(&self, access: Access) -> Result<(), ApigError> {
         let covered = self.identity.key.scopes.allow(RESOURCE, access, None);
         if covered { Ok(()) } else { Err(forbidden(access)) }
@@ -89,7 +89,7 @@ impl CallContext {
         self.identity.key.scopes.allow(RESOURCE, access, Some(id.as_str()))
     }
 
-    /// The apps that the token may look at; `None` is all of them.
+    /// Returns the apps that the token may read; `None` means all of them.
     pub(super) fn visible_apps(&self) -> Option<Vec<CallerId>> {
         let scopes = &*self.identity.key.scopes;
         match scopes {
@@ -102,20 +102,21 @@ impl CallContext {
         }
     }
 
-    /// The same, as it may stand in a refusal.
+    /// Returns the path segment at a position after the instance, in the version's spelling and shortened for an error
+    /// text.
     pub(super) fn repeated(&self, at: usize) -> String {
         repeated(&self.version.shown(self.segment(at)))
     }
 
-    /// The plan that the operator is held to.
+    /// Returns the plan of the operator.
     pub(super) fn plan(&self) -> Option<PlanId> {
         self.identity.caller().budgets.as_ref().map(|budgets| budgets.plan().id().clone())
     }
 
-    /// The author of a change that is made only under an active subscription of a gateway.
+    /// Returns the author of a change that requires an active subscription of the gateway.
     ///
     /// # Errors
-    /// 402 in the contract's words, when it is known to have lapsed; the registry checks it again.
+    /// 402, in the contract's error format, if the subscription is known to have lapsed. The registry checks it again.
     pub(super) fn subscriber(&self, tenant: &Tenant) -> Result<Actor, ApigError> {
         match tenant.standing {
             SubscriptionStatus::Active => Ok(self.actor.clone().subscribed(tenant.id.clone())),
@@ -125,12 +126,13 @@ impl CallContext {
         }
     }
 
-    /// The author of a change that takes something away, which is made under a lapsed subscription too.
+    /// Returns the author of a change that only removes something. Such a change is allowed under a lapsed
+    /// subscription, too.
     pub(super) fn revoker(&self) -> &Actor {
         &self.actor
     }
 
-    /// There is no such app; the contract's pages have two codes for that.
+    /// Returns the error for an unknown app. The contract's pages have two codes for it.
     pub(super) fn no_app(&self, id: &str) -> ApigError {
         let id = repeated(&self.version.shown(id));
         let itself = self.segment(0) == RESOURCE && !PARTS.contains(&self.segment(2));
@@ -142,7 +144,7 @@ impl CallContext {
     }
 }
 
-/// Project and instance of a path, and the segments behind them; what it does not name is empty.
+/// Splits a path into project, instance and the segments after them. A missing project or instance is empty.
 fn named(uri: &Uri) -> ([&str; 2], Vec<String>) {
     let mut segments = uri.path().split('/').skip(2);
     let named = [0, 2].map(|skipped| segments.nth(skipped).unwrap_or_default());
@@ -153,12 +155,12 @@ pub(super) fn repeated(id: &str) -> String {
     id.chars().take(REPEATED).collect()
 }
 
-/// How often a change is tried again that somebody else was faster than.
+/// The most attempts at a change that concurrent changes keep conflicting with.
 pub(super) const MAX_ATTEMPTS: u32 = 16;
 
-/// Others were faster, again and again.
+/// Returns the error for a change that lost to concurrent changes on every attempt.
 pub(super) fn too_many_conflicts() -> ApigError {
-    Denial::unavailable("It is being changed by others.", 1).into()
+    Denial::unavailable("The resource is being changed by other requests. Try again.", 1).into()
 }
 
 fn forbidden(access: Access) -> ApigError {

@@ -1,4 +1,4 @@
-//! AppCodes: what an app presents as it stands, kept as credentials of the app.
+//! AppCodes: bearer credentials of an app.
 
 use std::{borrow::Cow, cmp::Reverse, sync::Arc};
 
@@ -14,9 +14,9 @@ use utoipa::ToSchema;
 use super::{
     Apig, ApigError,
     call_context::CallContext,
+    openapi::Errors,
     query::{self, PageQuery},
     response::{STARS, expose, show},
-    openapi::Errors,
 };
 use crate::{
     Denial,
@@ -24,16 +24,16 @@ use crate::{
         Access, AppCode, CallerId, Credential, CredentialId, CredentialKind, Scopes, Secret, Status, Tenant,
     },
     registry::{CredentialFilter, RegistryError},
-    surface::{read_body, parse_object},
+    surface::{parse_object, read_body},
 };
 
-/// How many credentials of an app are read from the registry at once.
+/// The number of credentials that one read from the registry returns.
 const BATCH: u32 = 500;
 
-/// The body of a creation.
+/// The request to add an AppCode.
 #[derive(Deserialize, ToSchema)]
 struct AppCodeBody {
-    /// 64 to 180 characters.
+    /// The AppCode: 64 to 180 characters.
     #[serde(default)]
     #[schema(value_type = String, required = true, pattern = "^[A-Za-z0-9+/][A-Za-z0-9+/_!@#$%=-]{63,179}$")]
     app_code: Option<String>,
@@ -46,28 +46,28 @@ struct AppCodeInfo<'a> {
     #[serde(serialize_with = "expose")]
     #[schema(value_type = String)]
     app_code: Secret,
-    /// Its id.
+    /// The id of the AppCode.
     #[schema(value_type = String)]
     id: Cow<'a, str>,
-    /// The id of its app.
+    /// The id of the app.
     #[schema(value_type = String)]
     app_id: Cow<'a, str>,
-    /// When it was made.
+    /// The time of creation.
     create_time: Timestamp,
 }
 
 /// A page of AppCodes.
 #[derive(Serialize, ToSchema)]
 struct AppCodeList<'a> {
-    /// How many there are on all pages together.
+    /// The total number of matches, on all pages.
     total: usize,
-    /// How many there are on this one.
+    /// The number of items on this page.
     size: usize,
-    /// These.
+    /// The AppCodes on this page.
     app_codes: Vec<AppCodeInfo<'a>>,
 }
 
-/// Makes an AppCode that was chosen.
+/// Adds a given AppCode to an app.
 #[utoipa::path(
     post,
     path = "/apps/{app_id}/app-codes",
@@ -76,7 +76,10 @@ struct AppCodeList<'a> {
     request_body(content = AppCodeBody),
     responses((status = 201, description = "The AppCode", body = AppCodeInfo), Errors),
 )]
-pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+pub(super) async fn create(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
     let AppCodeBody { app_code } = parse_object(&read_body(request.into_body()).await?)?;
@@ -85,9 +88,9 @@ pub(super) async fn create(State(surface): State<Arc<Apig>>, request: Request) -
     surface.make(&asked, &tenant, app, &code).await
 }
 
-/// Makes an AppCode that is generated.
+/// Generates an AppCode for an app.
 ///
-/// Whatever its body says.
+/// The body of the request is ignored.
 #[utoipa::path(
     put,
     path = "/apps/{app_id}/app-codes",
@@ -104,7 +107,7 @@ pub(super) async fn generate(
     surface.make(&asked, &tenant, app, &AppCode::generate()).await
 }
 
-/// Lists the AppCodes of an app, the newest first.
+/// Lists the AppCodes of an app, newest first.
 #[utoipa::path(
     get,
     path = "/apps/{app_id}/app-codes",
@@ -119,11 +122,12 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let codes = surface.codes(&asked, &tenant, &app).await?;
     let page = codes.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize);
-    let app_codes = page.map(|code| surface.code_info(&asked, code)).collect::<Result<Vec<_>, ApigError>>()?;
+    let app_codes =
+        page.map(|code| surface.code_info(&asked, code)).collect::<Result<Vec<_>, ApigError>>()?;
     show(StatusCode::OK, &AppCodeList { total: codes.len(), size: app_codes.len(), app_codes })
 }
 
-/// Shows an AppCode.
+/// Returns an AppCode.
 #[utoipa::path(
     get,
     path = "/apps/{app_id}/app-codes/{app_code_id}",
@@ -140,15 +144,18 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
 
 /// Deletes an AppCode.
 ///
-/// What one would revoke may be revoked when the subscription has lapsed, too.
+/// Allowed under a lapsed subscription, too, so that access can be revoked.
 #[utoipa::path(
     delete,
     path = "/apps/{app_id}/app-codes/{app_code_id}",
     tag = "app-codes",
     operation_id = "delete_app_code",
-    responses((status = 204, description = "It is gone"), Errors),
+    responses((status = 204, description = "Deleted"), Errors),
 )]
-pub(super) async fn delete(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+pub(super) async fn delete(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
     let code = surface.code(&asked, &tenant, &app).await?;
@@ -162,8 +169,12 @@ fn no_code(asked: &CallContext) -> ApigError {
 }
 
 impl Apig {
-    /// The gateway and the app that the path names, when the token may do that to the app.
-    pub(super) async fn app_of(&self, asked: &CallContext, access: Access) -> Result<(Tenant, CallerId), ApigError> {
+    /// Returns the gateway and the app that the path names, if the token has this access to the app.
+    pub(super) async fn app_of(
+        &self,
+        asked: &CallContext,
+        access: Access,
+    ) -> Result<(Tenant, CallerId), ApigError> {
         let id = asked.app(1)?;
         asked.require_access(access, &id)?;
         let tenant = self.gateway(asked).await?;
@@ -180,7 +191,7 @@ impl Apig {
     ) -> Result<Response, ApigError> {
         let actor = asked.subscriber(tenant)?;
         let peppers = self.directory.peppers();
-        // The registry knows it only by the digest that it would have today.
+        // The registry compares digests under the current pepper only. The directory finds older digests, too.
         if self.directory.find(code.expose()).is_some() {
             return Err(ApigError::CodeTaken);
         }
@@ -214,15 +225,20 @@ impl Apig {
         show(StatusCode::CREATED, &self.code_info(asked, &made)?)
     }
 
-    /// The AppCode that the path names.
-    async fn code(&self, asked: &CallContext, tenant: &Tenant, app: &CallerId) -> Result<Credential, ApigError> {
+    /// Returns the AppCode that the path names.
+    async fn code(
+        &self,
+        asked: &CallContext,
+        tenant: &Tenant,
+        app: &CallerId,
+    ) -> Result<Credential, ApigError> {
         let id = asked.segment(3).parse().map_err(|_| no_code(asked))?;
         let code = self.registry.credential(&tenant.id, &id).await;
         let code = code.map_err(|fault| self.refuse(fault, no_code(asked)))?;
         if code.caller == *app && is_code(&code) { Ok(code) } else { Err(no_code(asked)) }
     }
 
-    /// All AppCodes of an app, the newest first: it has few.
+    /// Returns all AppCodes of an app, newest first. An app has few.
     async fn codes(
         &self,
         asked: &CallContext,
@@ -247,7 +263,8 @@ impl Apig {
         Ok(codes)
     }
 
-    /// An AppCode for who asks, shown to a token that may change the app: who reads it may act as the app.
+    /// Returns the response for an AppCode. Only a token that may change the app sees the AppCode itself, because it
+    /// gives full access as the app.
     fn code_info<'a>(&self, asked: &CallContext, code: &'a Credential) -> Result<AppCodeInfo<'a>, ApigError> {
         let app_code = match &code.kind {
             CredentialKind::AppCode(sealed) if asked.covers(Access::Write, &code.caller) => {

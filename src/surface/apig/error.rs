@@ -1,4 +1,4 @@
-//! Why the surface refuses: the codes and texts of the contract, in one table.
+//! Error responses: the codes and texts of the contract, in one table.
 
 use std::borrow::Cow;
 
@@ -17,39 +17,39 @@ use crate::{
     surface::{BodyError, denial},
 };
 
-/// The challenge of a credential that is not accepted any more; that of the guard for a token.
+/// The challenge for a credential that is no longer accepted. Equal to the guard's challenge for a token.
 static CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"apig\", header=\"x-auth-token\"");
 
-/// Why the surface refuses.
+/// An error response of this API.
 #[derive(Debug)]
 pub(super) enum ApigError {
-    /// For a reason that every surface has; the guard's form of it holds here too.
+    /// A denial that every surface has, rendered as the guard renders it.
     Denied(Box<Denial>),
-    /// The token's tenant is no gateway.
+    /// The token's tenant is not a gateway.
     NoProject,
     /// The project has no such gateway.
     UnknownInstance(String),
     /// The gateway has no such app.
     UnknownApp(String),
-    /// The same, about what belongs to an app.
+    /// The gateway has no such app; used for requests about objects that belong to an app.
     UnknownOwner(String),
-    /// There is no such API.
+    /// The API does not exist.
     UnknownApi(String),
-    /// There is no such environment.
+    /// The environment does not exist.
     UnknownEnvironment(String),
-    /// There is no such authorization.
+    /// The authorization does not exist.
     UnknownAuth(String),
     /// The app has no such AppCode.
     UnknownCode(String),
-    /// The AppCode is one already, or another credential.
+    /// The AppCode already exists, as an AppCode or as another credential.
     CodeTaken,
-    /// The app has as many AppCodes as it may.
+    /// The app has the maximum number of AppCodes.
     TooManyAppCodes,
-    /// The app is the marketplace's, and not the operator's to delete.
+    /// The app belongs to the marketplace, so an operator cannot delete it.
     MarketplaceApp(Version),
     /// The gateway has no such throttling policy.
     UnknownThrottle(String),
-    /// There is no such binding of a throttling policy.
+    /// The binding of a throttling policy does not exist.
     UnknownBinding,
     /// The throttling policy has no such excluded configuration.
     UnknownSpecial,
@@ -59,45 +59,45 @@ pub(super) enum ApigError {
     ThrottleTaken,
     /// The throttling policy is bound to APIs.
     ThrottleBound,
-    /// The gateway has as many throttling policies as it may.
+    /// The gateway has the maximum number of throttling policies.
     FullOfThrottles,
-    /// The throttling policy has an excluded configuration for this object.
+    /// The throttling policy already has an excluded configuration for this object.
     SpecialTaken,
     /// Another quota has this name.
     QuotaTaken,
-    /// There are as many as there may be.
+    /// The gateway has the maximum number of quotas, or the throttling policy that of excluded configurations.
     TooMany,
     /// A number is below its minimum.
     TooSmall(&'static str),
     /// A number is above its maximum.
     TooLarge(&'static str),
-    /// A value is none of those that there are.
+    /// A value is outside the allowed values.
     UnknownValue(&'static str),
     /// A mandatory member is missing.
     Missing(&'static str),
-    /// A member is not by its rule.
+    /// A member breaks its rule.
     Invalid(&'static str),
-    /// A member is not taken by this gateway.
+    /// A member or parameter has a value that this gateway does not accept.
     NotSupported(&'static str),
     /// Another app has this name.
     NameTaken,
     /// Another app has this AppKey.
     KeyTaken,
-    /// The gateway has as many apps as it may.
+    /// The gateway has the maximum number of apps.
     Full,
 }
 
 impl ApigError {
-    /// A registry's fault; `missing` is what is not there, when something is not.
+    /// Converts a registry error; `missing` is the response to "not found".
     pub(super) fn of(fault: RegistryError, missing: Self, now: Timestamp) -> Self {
         match fault {
             RegistryError::NotFound => missing,
             RegistryError::NameTaken => Self::NameTaken,
             RegistryError::KeyTaken => Self::KeyTaken,
             RegistryError::LimitReached(_) => Self::Full,
-            // Nobody chooses an id or names a revision here.
+            // Unreachable: requests to this API neither choose an id nor name a revision.
             RegistryError::Conflict | RegistryError::InUse | RegistryError::IdempotencyKeyReused => {
-                Denial::internal("a registry found a conflict where none can be").into()
+                Denial::internal("the registry reported a conflict that cannot occur").into()
             }
             RegistryError::Locked(_)
             | RegistryError::LockLost
@@ -109,7 +109,7 @@ impl ApigError {
         }
     }
 
-    /// Status, code and text.
+    /// Returns the status, code and text of the error.
     fn row(&self) -> Result<Row, &Denial> {
         Ok(match self {
             Self::Denied(denial) => return Err(denial),
@@ -137,7 +137,7 @@ impl ApigError {
                 missing("APIG.3013", "The excluded request throttling configuration does not exist.")
             }
             Self::UnknownQuota(id) => missing("APIG.3093", format!("App quota {id} does not exist")),
-            // The first version lists 409 for this operation, for no other, and says no reason.
+            // V1 lists 409 for this operation and for no other, without a reason.
             Self::MarketplaceApp(version) => row(
                 if *version == Version::One { StatusCode::CONFLICT } else { StatusCode::FORBIDDEN },
                 "APIG.1104",
@@ -174,7 +174,7 @@ impl ApigError {
     }
 }
 
-/// Status, code and text.
+/// The status, code and text of an error.
 type Row = (StatusCode, &'static str, Cow<'static, str>);
 
 fn row(status: StatusCode, code: &'static str, text: impl Into<Cow<'static, str>>) -> Row {
@@ -211,15 +211,17 @@ impl From<BodyError> for ApigError {
 }
 
 impl IntoResponse for ApigError {
-    /// The guard around the surface adds what it knows of the admission.
+    /// Renders the error. The guard around the surface adds the headers of the admission.
     fn into_response(self) -> Response {
         let (status, error_code, error_msg) = match self.row() {
             Ok(row) => row,
             Err(denial) => {
-                return problem::render(denial, ErrorFormat::ApigManagement, &Admission::default()).map(Body::from);
+                return problem::render(denial, ErrorFormat::ApigManagement, &Admission::default())
+                    .map(Body::from);
             }
         };
-        let body = serde_json::to_vec(&problem::ApigError { error_code, error_msg: &error_msg }).unwrap_or_default();
+        let body =
+            serde_json::to_vec(&problem::ApigError { error_code, error_msg: &error_msg }).unwrap_or_default();
         let media_type = HeaderValue::from_static("application/json");
         (status, [(header::CONTENT_TYPE, media_type)], body).into_response()
     }

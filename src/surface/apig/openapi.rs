@@ -1,6 +1,6 @@
-//! The surface's description, for each version of the contract.
+//! OpenAPI descriptions of both versions of the contract.
 //!
-//! Handlers are described as the second version has them, and once: what the first has otherwise is said here.
+//! Handlers are annotated once, for V2. This module applies the differences of V1.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,10 @@ use super::{
     throttles::{self, bindings, specials},
 };
 use crate::surface::openapi::{
-    GatewayProblem, below, optional_content, refusals, with_key, with_signature, schemas,
+    GatewayProblem, below, optional_content, refusals, schemas, with_key, with_signature,
 };
 
-/// The surface as OpenAPI 3.1, as the code has it: each version of the contract under a name.
+/// Returns the OpenAPI 3.1 descriptions of this API, generated from the code: each version of the contract with a name.
 ///
 /// ```
 /// use portcullis::surface::{apig, documentation};
@@ -59,8 +59,8 @@ fn of(version: Version, mut description: utoipa::openapi::OpenApi) -> utoipa::op
     with_signature(with_key(below(&version.base(), description), "X-Auth-Token"))
 }
 
-/// Members of schemas that both versions have, under names of their own: those of the first version, and of the second.
-/// Each version has all of its own.
+/// Members that differ between the versions: the name of the schema, the members that only V1 has, and the members
+/// that only V2 has. All of them are required in their version.
 const MEMBERS: [(&str, &[&str], &[&str]); 4] = [
     ("SpecialBody", &["instance_id", "instance_type", "strategy_id"], &["object_id", "object_type"]),
     (
@@ -72,7 +72,7 @@ const MEMBERS: [(&str, &[&str], &[&str]); 4] = [
     ("Authorized", &[], &["auth_tunnel"]),
 ];
 
-/// Leaves a version's own members in schemas, so that generated clients have exactly one type for each.
+/// Removes the members of the other version from schemas, so that generated clients have one exact type for each.
 fn only_members_of(version: Version, schemas: &mut BTreeMap<String, RefOr<Schema>>) {
     for (name, first, second) in MEMBERS {
         let (own, others) = if version == Version::One { (first, second) } else { (second, first) };
@@ -92,7 +92,7 @@ fn only_members_of(version: Version, schemas: &mut BTreeMap<String, RefOr<Schema
     }
 }
 
-/// A parameter without a value is none, where it may be absent. The patterns of texts take that anyway.
+/// Allows an optional parameter to have an empty value, which counts as absent. The patterns of texts allow it anyway.
 fn or_empty(parameter: &mut RefOr<Parameter>) {
     if let RefOr::T(parameter) = parameter
         && parameter.required == Required::False
@@ -103,13 +103,13 @@ fn or_empty(parameter: &mut RefOr<Parameter>) {
     }
 }
 
-/// What both versions have.
+/// The operations that both versions have under one path.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "APIG apps",
         version = "1.0.0",
-        description = "The apps of a dedicated gateway, and their limits. An error is always `{\"error_code\",\"error_msg\"}`."
+        description = "Apps of a dedicated gateway and their limits. Every error is `{\"error_code\",\"error_msg\"}`."
     ),
     paths(
         apps::create,
@@ -137,16 +137,23 @@ fn or_empty(parameter: &mut RefOr<Parameter>) {
         bindings::other_apis,
         bindings::throttles_of_api,
     ),
-    components(schemas(ApigError, GatewayProblem, schemas::Creator, schemas::Id, schemas::MaybeId, schemas::Text))
+    components(schemas(
+        ApigError,
+        GatewayProblem,
+        schemas::Creator,
+        schemas::Id,
+        schemas::MaybeId,
+        schemas::Text
+    ))
 )]
 struct Both;
 
-/// What both have, under paths of their own.
+/// The operations that each version has under a path of its own.
 #[derive(OpenApi)]
 #[openapi(paths(specials::create_special, specials::list_specials))]
 struct Specials;
 
-/// What only the second version has.
+/// The operations that only V2 has.
 #[derive(OpenApi)]
 #[openapi(paths(
     codes::create,
@@ -172,7 +179,7 @@ struct Specials;
 ))]
 struct Second;
 
-/// What the first version has otherwise.
+/// Applies the differences of V1 to a description.
 fn as_the_first(description: &mut utoipa::openapi::OpenApi) {
     for body in ["AppBody", "ThrottleBody"] {
         if let Some(RefOr::T(Schema::Object(body))) = schemas(description).get_mut(body)
@@ -189,7 +196,7 @@ fn as_the_first(description: &mut utoipa::openapi::OpenApi) {
         }
     }
     let told =
-        HeaderBuilder::new().description(Some("The secret, when it was generated; here and nowhere else"));
+        HeaderBuilder::new().description(Some("The generated secret, which only this response contains"));
     let told = told.build();
     let paths = &mut description.paths.paths;
     let success = |operation: Option<&mut Operation>, status: &str, edit: &dyn Fn(&mut Response)| {
@@ -214,7 +221,7 @@ fn as_the_first(description: &mut utoipa::openapi::OpenApi) {
         paths.insert("/throttle-specials/{strategy_id}".into(), of_one);
     }
     if let Some(delete) = paths.get_mut("/apps/{app_id}").and_then(|path| path.delete.as_mut()) {
-        delete.responses.responses.extend(errors(&[(409, "The app is the marketplace's.")]));
+        delete.responses.responses.extend(errors(&[(409, "The app belongs to the marketplace.")]));
     }
 }
 
@@ -226,13 +233,13 @@ fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut path.get, &mut path.post, &mut path.put, &mut path.delete].into_iter().flatten()
 }
 
-/// Why something was refused.
+/// An error response.
 #[derive(Serialize, ToSchema)]
 struct ApigError {
-    /// For programs.
+    /// The error code.
     #[schema(pattern = r"^APIG\.[0-9]{4}$")]
     error_code: String,
-    /// For people.
+    /// The error as a text.
     error_msg: String,
 }
 
@@ -240,27 +247,27 @@ fn errors(table: &[(u16, &str)]) -> BTreeMap<String, RefOr<Response>> {
     refusals("application/json", "ApigError", table)
 }
 
-/// The refusals that the contract lists, for every operation alike.
+/// The error responses that the contract lists for every operation.
 pub(super) struct Errors;
 
 impl IntoResponses for Errors {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         errors(&[
-            (400, "A parameter or the content is not as documented, or a name is taken."),
-            (401, "No token, or one that is unknown."),
+            (400, "A parameter or the body is invalid, or a name is already taken."),
+            (401, "The token or signature is missing or invalid."),
             (
                 403,
-                "The token is not for it, a lock stands on it, there may be no more, or too many bad tokens came \
-                 from this address.",
+                "The token does not allow the request, the resource is locked, a maximum number is reached, or the \
+                 address is locked out after too many invalid tokens.",
             ),
-            (404, "There is no such thing."),
-            (405, "The path does not know the method."),
-            (500, "A fault of ours, or too many requests."),
+            (404, "The resource does not exist."),
+            (405, "The path does not support the method."),
+            (500, "An internal error, or too many requests."),
         ])
     }
 }
 
-/// Addresses, ranges and blocks of them.
+/// Returns the schema of a list of addresses, address ranges and address blocks.
 pub(super) fn addresses() -> Schema {
     let of = |format| {
         ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(format)))

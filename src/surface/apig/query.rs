@@ -1,4 +1,4 @@
-//! What stands behind the `?` of a list.
+//! Query parameters of lists.
 
 use axum::extract::{Query, Request};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -12,26 +12,27 @@ use crate::{
     surface::openapi::schemas,
 };
 
-/// How many there are on a page when nobody says, and at most.
+/// The default page size.
 const PAGE: u32 = 20;
+/// The maximum page size.
 const LARGEST: u32 = 500;
-/// The longest text that is searched for, in characters.
+/// The maximum length of a search text, in characters.
 const LONGEST: usize = 256;
 
-/// Which page of a list: by number in the first version, by offset in the second.
+/// The page of a list: by number in V1, by offset in V2.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PageQuery {
-    /// V1: the number of the page, from 1.
+    /// V1: the number of the page, starting at 1.
     #[param(value_type = u64, required = false, minimum = 1, maximum = 18_446_744_073_709_551_615u64)]
     page_no: Option<String>,
-    /// V1: how many there are on a page, 1 to 500.
+    /// V1: the page size, 1 to 500. Default: 20.
     #[param(value_type = u32, required = false, minimum = 1, maximum = 500)]
     page_size: Option<String>,
-    /// V2: how many to leave out; below 0 is 0.
+    /// V2: the number of items to skip. A negative value counts as 0.
     #[param(value_type = i64, required = false)]
     offset: Option<String>,
-    /// V2: how many to list; 0 and below is 20, above 500 is 500.
+    /// V2: the page size. A value of 0 or less counts as 20, a value above 500 as 500.
     #[param(value_type = i64, required = false)]
     limit: Option<String>,
 }
@@ -40,47 +41,47 @@ pub(super) struct PageQuery {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AppsQuery {
-    /// Only this app.
+    /// Only the app with this id.
     #[param(value_type = schemas::MaybeId, required = false)]
     id: Option<String>,
-    /// Only apps whose name holds this; exactly this, when `precise_search` says so.
+    /// Only apps with this text in their name, or with exactly this name if `precise_search` is `name`.
     #[param(value_type = schemas::Text, required = false)]
     name: Option<String>,
-    /// Only apps in this state: 1 enabled, 2 disabled, 3 deleted.
+    /// Only apps with this status: 1 enabled, 2 disabled, 3 deleted.
     #[param(value_type = i32, required = false, minimum = 1, maximum = 3)]
     status: Option<String>,
-    /// Only the app with this key.
+    /// Only the app with this AppKey.
     #[param(value_type = schemas::Text, required = false)]
     app_key: Option<String>,
-    /// Only apps made by `USER` or `MARKET`.
+    /// Only apps with this creator: `USER` or `MARKET`.
     #[param(value_type = String, required = false, pattern = "^(USER|MARKET)?$")]
     creator: Option<String>,
-    /// `name`: names match exactly.
+    /// `name` requires `name` to match exactly.
     #[param(value_type = String, required = false, pattern = "^(name)?$")]
     precise_search: Option<String>,
 }
 
-/// Whether a text may be searched for: at most 256 characters, none of them a control character.
+/// Returns `true` if a text may be searched for: at most 256 characters, none of them a control character.
 pub(super) fn is_searchable(text: &str) -> bool {
     text.chars().count() <= LONGEST && !text.chars().any(char::is_control)
 }
 
-/// The parameters of a query that are known; others are nobody's business.
+/// Reads the known parameters of a query; unknown parameters are ignored.
 ///
 /// # Errors
-/// When one stands more than once.
+/// 400 if a known parameter is repeated.
 pub(super) fn read<T: DeserializeOwned>(request: &Request) -> Result<T, ApigError> {
     let read = Query::<T>::try_from_uri(request.uri()).map(|Query(query)| query);
     read.map_err(|error| {
-        // Serde names a field of `T` in such an error, never what the request has.
+        // Serde names a field of `T` in this error, never a value of the request.
         let text = error.body_text();
-        let name = text.split('`').nth(1).unwrap_or("a known one");
-        Denial::bad_request(format!("the query parameter {name} stands more than once")).into()
+        let name = text.split('`').nth(1).unwrap_or("(unknown)");
+        Denial::bad_request(format!("The query parameter {name} is repeated.")).into()
     })
 }
 
 impl PageQuery {
-    /// How many to leave out, and how many to list at most.
+    /// Returns the number of items to skip, and the maximum number of items to return.
     pub(super) fn page(&self, version: Version) -> Result<(u64, u32), ApigError> {
         match version {
             Version::One => {
@@ -99,19 +100,19 @@ impl PageQuery {
     }
 }
 
-/// Whether a name holds a text; ASCII letters count without their case.
+/// Returns `true` if a name contains a text, ignoring ASCII case.
 pub(super) fn contains(name: &str, text: &str) -> bool {
     name.to_ascii_lowercase().contains(&text.to_ascii_lowercase())
 }
 
-/// A page of a list that is all at hand.
+/// Returns a page of a list that is in memory as a whole.
 pub(super) fn page_of<T>(all: &[T], (offset, limit): (u64, u32)) -> &[T] {
     let from = usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
     let behind = &all[from..];
     &behind[..behind.len().min(limit as usize)]
 }
 
-/// A number from 1 on.
+/// Parses a number from 1 to `most`.
 fn within(text: Option<&str>, default: u64, most: u64, name: &'static str) -> Result<u64, ApigError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(default) };
     let number = text.parse().ok().filter(|number| (1..=most).contains(number));
@@ -124,8 +125,12 @@ fn number(text: Option<&str>, name: &'static str) -> Result<Option<i64>, ApigErr
 }
 
 impl AppsQuery {
-    /// The apps it asks for; `None` when there can be none.
-    pub(super) fn callers(self, asked: &CallContext, tenant: &TenantId) -> Result<Option<CallerFilter>, ApigError> {
+    /// Returns the filter for the apps; `None` if no app can match.
+    pub(super) fn callers(
+        self,
+        asked: &CallContext,
+        tenant: &TenantId,
+    ) -> Result<Option<CallerFilter>, ApigError> {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let plain = |text: &String| is_searchable(text);
         let precise = match given(self.precise_search).as_deref() {
@@ -145,7 +150,7 @@ impl AppsQuery {
             None => None,
             Some("1") => Some(Status::Enabled),
             Some("2") => Some(Status::Disabled),
-            // What is deleted is not there.
+            // Deleted apps are not stored.
             Some("3") => return Ok(None),
             Some(_) => return Err(ApigError::NotSupported("status")),
         };
@@ -175,7 +180,7 @@ impl AppsQuery {
     }
 }
 
-/// All apps of a gateway.
+/// Returns the filter for all apps of a gateway.
 pub(super) fn apps(tenant: &TenantId) -> CallerFilter {
     CallerFilter { tenant: Some(tenant.clone()), kind: Some(CallerKind::APP), ..CallerFilter::default() }
 }

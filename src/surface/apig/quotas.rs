@@ -1,4 +1,4 @@
-//! Quotas of apps, in the second version only.
+//! Operations on quotas of apps, in V2 only.
 
 pub(super) mod apps;
 mod fields;
@@ -19,16 +19,16 @@ use utoipa::IntoParams;
 use super::{
     Apig, ApigError,
     auth_request::plain,
-    call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts, repeated},
+    call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+    openapi::Errors,
     query::{self, PageQuery, page_of},
     response::show,
-    openapi::Errors,
 };
 use crate::{
     Denial,
     model::{Access, Entity, Quota, QuotaId, Tenant},
     registry::{CallerFilter, Command, RegistryError},
-    surface::{read_body, openapi::schemas},
+    surface::{openapi::schemas, read_body},
 };
 use fields::{QuotaBody, QuotaFields};
 use show::{QuotaInfo, QuotaList};
@@ -37,12 +37,12 @@ use show::{QuotaInfo, QuotaList};
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct QuotasQuery {
-    /// Only those whose name holds this.
+    /// Only quotas with this text in their name.
     #[param(value_type = schemas::Text, required = false)]
     name: Option<String>,
 }
 
-/// Makes a quota of apps.
+/// Creates a quota of apps.
 #[utoipa::path(
     post,
     path = "/app-quotas",
@@ -71,14 +71,14 @@ pub(in super::super) async fn create(
     show(StatusCode::CREATED, &QuotaInfo::of(asked.version, made, 0))
 }
 
-/// Lists quotas, the newest first.
+/// Lists quotas, newest first.
 #[utoipa::path(
     get,
     path = "/app-quotas",
     tag = "app-quotas",
     operation_id = "list_app_quotas",
     params(PageQuery, QuotasQuery),
-    responses((status = 200, description = "A page of them", body = QuotaList), Errors),
+    responses((status = 200, description = "A page of quotas", body = QuotaList), Errors),
 )]
 pub(in super::super) async fn list(
     State(surface): State<Arc<Apig>>,
@@ -99,7 +99,7 @@ pub(in super::super) async fn list(
     show(StatusCode::OK, &QuotaList { total: all.len(), size: quotas.len(), quotas })
 }
 
-/// Shows a quota.
+/// Returns a quota.
 #[utoipa::path(
     get,
     path = "/app-quotas/{app_quota_id}",
@@ -117,7 +117,7 @@ pub(in super::super) async fn read(
     surface.show_quota(&asked, &tenant, &quota).await
 }
 
-/// Changes a quota.
+/// Updates a quota.
 #[utoipa::path(
     put,
     path = "/app-quotas/{app_quota_id}",
@@ -153,13 +153,13 @@ pub(in super::super) async fn modify(
 
 /// Deletes a quota.
 ///
-/// Its apps have none any more.
+/// Apps that were bound to it have no quota afterwards.
 #[utoipa::path(
     delete,
     path = "/app-quotas/{app_quota_id}",
     tag = "app-quotas",
     operation_id = "delete_app_quota",
-    responses((status = 204, description = "It is gone"), Errors),
+    responses((status = 204, description = "Deleted"), Errors),
 )]
 pub(in super::super) async fn delete(
     State(surface): State<Arc<Apig>>,
@@ -180,7 +180,7 @@ fn unknown(asked: &CallContext, id: &str) -> ApigError {
 }
 
 fn no_quota_came() -> ApigError {
-    Denial::internal("a registry answered with something else than a quota").into()
+    Denial::internal("the registry returned an unexpected entity instead of a quota or app").into()
 }
 
 impl Apig {
@@ -191,14 +191,24 @@ impl Apig {
         found.map_err(|fault| self.refuse(fault, missing()))
     }
 
-    /// How many apps have a quota.
-    async fn count_bound(&self, asked: &CallContext, tenant: &Tenant, quota: &QuotaId) -> Result<u64, ApigError> {
+    /// Returns the number of apps that are bound to a quota.
+    async fn count_bound(
+        &self,
+        asked: &CallContext,
+        tenant: &Tenant,
+        quota: &QuotaId,
+    ) -> Result<u64, ApigError> {
         let which = CallerFilter { quota: Some(Some(quota.clone())), ..query::apps(&tenant.id) };
         let count = self.registry.count_callers(&which).await;
         count.map_err(|fault| self.refuse(fault, asked.no_instance()))
     }
 
-    async fn show_quota(&self, asked: &CallContext, tenant: &Tenant, quota: &Quota) -> Result<Response, ApigError> {
+    async fn show_quota(
+        &self,
+        asked: &CallContext,
+        tenant: &Tenant,
+        quota: &Quota,
+    ) -> Result<Response, ApigError> {
         let bound = self.count_bound(asked, tenant, &quota.id).await?;
         show(StatusCode::OK, &QuotaInfo::of(asked.version, quota, bound))
     }

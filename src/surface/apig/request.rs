@@ -1,4 +1,4 @@
-//! The bodies of requests about apps: what to make, or to change.
+//! Request bodies about apps, and validation rules that other requests share.
 
 use std::{num::NonZeroU32, ops::RangeInclusive};
 
@@ -11,43 +11,43 @@ use crate::{
         Period, Secret, TimeUnit,
         name::{is_app_remark, is_chinese, is_identifier},
     },
-    surface::{parse_object, openapi::schemas},
+    surface::{openapi::schemas, parse_object},
 };
 
-/// The greatest number of calls, and of units of time.
+/// The maximum number of calls, and of units of time.
 const GREATEST: i64 = 2_147_483_647;
 
-/// The body of a creation and of a modification.
+/// The request to create or update an app.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct AppBody {
-    /// 3 to 64 letters, digits and `_`, a letter first; in V2, Chinese characters are letters, too.
+    /// The name: 3 to 64 letters, digits and `_`, starting with a letter. In V2, Chinese characters are letters, too.
     #[serde(default)]
     #[schema(value_type = String, required = true, pattern = r"^[A-Za-z\u4e00-\u9fa5][A-Za-z0-9_\u4e00-\u9fa5]{2,63}$")]
     name: Option<String>,
-    /// At most 255 characters.
+    /// The description: at most 255 characters.
     #[serde(default)]
     #[schema(value_type = Option<schemas::Remark>, required = false)]
     remark: Option<String>,
-    /// 8 to 64 characters, in V2 to 200.
+    /// The AppKey: 8 to 64 characters, in V2 up to 200.
     #[serde(default)]
     #[schema(value_type = Option<String>, required = false, min_length = 8, max_length = 200, pattern = "^[A-Za-z0-9][A-Za-z0-9_-]*$")]
     app_key: Option<String>,
-    /// 8 to 64 characters, in V2 to 128.
+    /// The AppSecret: 8 to 64 characters, in V2 up to 128.
     #[serde(default)]
     #[schema(value_type = Option<String>, required = false, min_length = 8, max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9_!@#$%-]*$")]
     app_secret: Option<String>,
 }
 
-/// The body of a reset of the secret.
+/// The request to reset the secret of an app.
 #[derive(Default, Deserialize, ToSchema)]
 pub(super) struct ResetBody {
-    /// The new secret; without one, it is generated.
+    /// The new secret. Without it, a secret is generated.
     #[serde(default)]
     #[schema(value_type = Option<String>, required = false, min_length = 8, max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9_!@#$%-]*$")]
     app_secret: Option<String>,
 }
 
-/// The members of an app, each by its rule.
+/// The validated members of an [`AppBody`].
 pub(super) struct AppFields {
     pub(super) name: String,
     pub(super) remark: Option<String>,
@@ -56,8 +56,8 @@ pub(super) struct AppFields {
 }
 
 impl AppFields {
-    /// Reads a body; key and secret only where the gateway lets them be chosen. The `present` name of an app may stay,
-    /// whichever version's rule it follows.
+    /// Parses and validates a body. Key and secret are accepted only if the gateway has `custom_keys`. The `present`
+    /// name of an app is accepted under the rule of either version.
     pub(super) fn read(
         content: &[u8],
         custom_keys: bool,
@@ -80,13 +80,13 @@ impl AppFields {
     }
 }
 
-/// What a secret is to be reset to.
+/// The validated members of a [`ResetBody`].
 pub(super) struct ResetFields {
     pub(super) secret: Option<Secret>,
 }
 
 impl ResetFields {
-    /// Reads a body; none is one that names no secret.
+    /// Parses and validates a body. A blank body is accepted and names no secret.
     pub(super) fn read(content: &[u8], custom_keys: bool, version: Version) -> Result<Self, ApigError> {
         let blank = content.trim_ascii().is_empty();
         let ResetBody { app_secret } = if blank { ResetBody::default() } else { parse_object(content)? };
@@ -101,12 +101,12 @@ fn may_choose(secret: Option<&Secret>, custom_keys: bool) -> Result<(), ApigErro
     if custom_keys || secret.is_none() { Ok(()) } else { Err(ApigError::NotSupported("app_secret")) }
 }
 
-/// Whether a member is by its rule.
+/// Checks that a member follows its rule.
 pub(super) fn holds(holds: bool, member: &'static str) -> Result<(), ApigError> {
     if holds { Ok(()) } else { Err(ApigError::Invalid(member)) }
 }
 
-/// A number of calls or of units of time: 1 to 2,147,483,647.
+/// Checks a number of calls or of units of time: 1 to 2,147,483,647.
 pub(super) fn count(number: i64, member: &'static str) -> Result<NonZeroU32, ApigError> {
     if number > GREATEST {
         return Err(ApigError::TooLarge(member));
@@ -114,7 +114,7 @@ pub(super) fn count(number: i64, member: &'static str) -> Result<NonZeroU32, Api
     u32::try_from(number).ok().and_then(NonZeroU32::new).ok_or(ApigError::TooSmall(member))
 }
 
-/// How long calls are counted.
+/// Parses the period in which calls are counted.
 pub(super) fn period(unit: Option<&str>, interval: Option<i64>) -> Result<Period, ApigError> {
     let unit = unit.filter(|unit| !unit.is_empty()).ok_or(ApigError::Missing("time_unit"))?;
     let known = TimeUnit::ALL.into_iter().find(|known| known.as_str() == unit);
@@ -124,17 +124,17 @@ pub(super) fn period(unit: Option<&str>, interval: Option<i64>) -> Result<Period
     })
 }
 
-/// Returns `true` if a quota may have a name: up to 255 characters. Only the second version has quotas.
+/// Returns `true` if a text is a valid name of a quota: up to 255 characters. Only V2 has quotas.
 pub(super) fn is_quota_name(text: &str) -> bool {
     is_identifier(text, 255, letters(Version::Two))
 }
 
-/// Returns `true` if an app or a throttling policy may have a name.
+/// Returns `true` if a text is a valid name of an app or a throttling policy.
 pub(super) fn is_name(text: &str, version: Version) -> bool {
     is_identifier(text, 64, letters(version))
 }
 
-/// The letters of names: the first version's page has ASCII letters, the second version's has Chinese characters, too.
+/// Returns the test for letters of names: ASCII letters in V1, and also Chinese characters in V2, as their pages say.
 fn letters(version: Version) -> fn(char) -> bool {
     match version {
         Version::One => |c| c.is_ascii_alphabetic(),
@@ -142,14 +142,14 @@ fn letters(version: Version) -> fn(char) -> bool {
     }
 }
 
-/// `^[A-Za-z0-9][A-Za-z0-9_-]{7,63}$`, in the second version `{7,199}`.
+/// Returns `true` for `^[A-Za-z0-9][A-Za-z0-9_-]{7,63}$`, in V2 `{7,199}`.
 fn is_key(text: &str, version: Version) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     let most = if version == Version::One { 64 } else { 200 };
     is_text(text, 8..=most, |b| b.is_ascii_alphanumeric(), inner)
 }
 
-/// `^[A-Za-z0-9][A-Za-z0-9_\-!@#$%]{7,63}$`, in the second version `{7,127}`.
+/// Returns `true` for `^[A-Za-z0-9][A-Za-z0-9_\-!@#$%]{7,63}$`, in V2 `{7,127}`.
 fn is_secret(text: &str, version: Version) -> bool {
     let inner =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'!' | b'@' | b'#' | b'$' | b'%');
@@ -157,7 +157,8 @@ fn is_secret(text: &str, version: Version) -> bool {
     is_text(text, 8..=most, |b| b.is_ascii_alphanumeric(), inner)
 }
 
-/// A text of so many characters; all that `inner` takes are ASCII, so bytes count.
+/// Returns `true` if a text has this length, starts with a `first` byte and continues with `inner` bytes. `inner`
+/// accepts only ASCII, so the length in bytes is the length in characters.
 pub(super) fn is_text(
     text: &str,
     length: RangeInclusive<usize>,

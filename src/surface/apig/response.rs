@@ -1,4 +1,4 @@
-//! Apps as the contract shows them.
+//! Responses about apps.
 
 use std::borrow::Cow;
 
@@ -15,21 +15,21 @@ use crate::{
     surface::openapi::schemas,
 };
 
-/// What stands for a secret that is not shown.
+/// The placeholder for a hidden secret.
 pub(super) const STARS: &str = "******";
 
-/// Carries a secret that was generated, in the one answer that tells it.
+/// Carries a generated secret, in the only response that shows it.
 static X_APP_SECRET: HeaderName = HeaderName::from_static("x-app-secret");
 
 /// An app.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AppInfo<'a> {
-    /// Its id, as the version spells it.
+    /// The id of the app, in the spelling of the version.
     #[schema(value_type = String)]
     id: Cow<'a, str>,
-    /// Its name.
+    /// The name of the app.
     name: &'a str,
-    /// 1 enabled, 2 disabled.
+    /// The status: 1 enabled, 2 disabled.
     #[schema(minimum = 1, maximum = 2)]
     status: u8,
     /// The AppKey.
@@ -38,20 +38,20 @@ pub(super) struct AppInfo<'a> {
     #[serde(serialize_with = "expose")]
     #[schema(value_type = String)]
     app_secret: Secret,
-    /// `USER` or `MARKET`.
+    /// The creator: `USER` or `MARKET`.
     #[schema(value_type = schemas::Creator)]
     creator: &'static str,
-    /// Its description.
+    /// The description of the app.
     remark: &'a str,
-    /// When it was made.
+    /// The time of creation.
     register_time: Timestamp,
-    /// When it last changed.
+    /// The time of the last change.
     update_time: Timestamp,
-    /// Always `apig`; left out of V1's answer to a reset of the secret.
+    /// The type of the app; always `apig`. Absent from V1's response to a reset of the secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) app_type: Option<&'static str>,
-    /// How many APIs it is authorized for; in lists only.
+    /// The number of APIs that the app is authorized for; in lists only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) bind_num: Option<u64>,
@@ -60,32 +60,32 @@ pub(super) struct AppInfo<'a> {
 /// A page of apps.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AppList<'a> {
-    /// How many there are on all pages together.
+    /// The total number of matches, on all pages.
     pub(super) total: u64,
-    /// How many there are on this one.
+    /// The number of items on this page.
     pub(super) size: usize,
-    /// These.
+    /// The apps on this page.
     pub(super) apps: Vec<AppInfo<'a>>,
 }
 
-/// What anybody may know of an app.
+/// The part of an app that every token may read.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AppBrief<'a> {
-    /// Its id, as the version spells it.
+    /// The id of the app, in the spelling of the version.
     #[schema(value_type = String)]
     pub(super) id: Cow<'a, str>,
-    /// Its name.
+    /// The name of the app.
     pub(super) name: &'a str,
-    /// Its description.
+    /// The description of the app.
     pub(super) remark: &'a str,
 }
 
-/// How many apps there are.
+/// Numbers of apps.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AppCounts {
-    /// Those that are authorized for an API.
+    /// The number of apps that are authorized for an API.
     pub(super) authed_nums: u64,
-    /// The others.
+    /// The number of apps that are authorized for no API.
     pub(super) unauthed_nums: u64,
 }
 
@@ -93,15 +93,19 @@ pub(super) fn expose<S: Serializer>(secret: &Secret, serializer: S) -> Result<S:
     serializer.serialize_str(secret.expose())
 }
 
-/// The app's part of a caller that is one.
+/// Returns the app of a caller of this kind.
 pub(super) fn app_of(caller: &Caller) -> Result<&App, ApigError> {
-    caller.app().ok_or_else(|| Denial::internal("a caller that is no app was to be shown").into())
+    caller.app().ok_or_else(|| Denial::internal("a caller to show is not an app").into())
 }
 
 impl Apig {
-    /// An app for who asks. The second version shows the secret to a token that may change the app: what reads a
-    /// secret may act as the app.
-    pub(super) fn app_response<'a>(&self, asked: &CallContext, caller: &'a Caller) -> Result<AppInfo<'a>, ApigError> {
+    /// Returns the response for an app. V2 shows the secret only to a token that may change the app, because the secret
+    /// gives full access as the app.
+    pub(super) fn app_response<'a>(
+        &self,
+        asked: &CallContext,
+        caller: &'a Caller,
+    ) -> Result<AppInfo<'a>, ApigError> {
         let app = app_of(caller)?;
         let app_secret = match asked.version {
             Version::Two if asked.covers(Access::Write, &caller.id) => self.unseal(caller)?,
@@ -123,20 +127,25 @@ impl Apig {
     }
 
     fn unseal(&self, caller: &Caller) -> Result<Secret, ApigError> {
-        let unsealed = self.sealer.unseal(&app_of(caller)?.secret, &App::seal_context(&caller.tenant, &caller.id));
+        let unsealed =
+            self.sealer.unseal(&app_of(caller)?.secret, &App::seal_context(&caller.tenant, &caller.id));
         unsealed.map_err(|error| Denial::internal(format!("app {}: {error}", caller.id)).into())
     }
 }
 
-/// A document, in answer to a request that succeeded.
+/// Returns a success response with a JSON body.
 pub(super) fn show(status: StatusCode, document: &impl Serialize) -> Result<Response, ApigError> {
     let body = serde_json::to_vec(document).map_err(|error| Denial::internal(error.to_string()))?;
     let media_type = HeaderValue::from_static("application/json");
     Ok((status, [(header::CONTENT_TYPE, media_type)], body).into_response())
 }
 
-/// Adds a secret that was generated to the first version's answer, whose body never shows one.
-pub(super) fn with_generated_secret(mut response: Response, version: Version, generated: Option<&Secret>) -> Response {
+/// Adds a generated secret to a V1 response as a header. The body of V1 responses never shows a secret.
+pub(super) fn with_generated_secret(
+    mut response: Response,
+    version: Version,
+    generated: Option<&Secret>,
+) -> Response {
     let value = generated.filter(|_| version == Version::One);
     if let Some(mut value) = value.and_then(|secret| HeaderValue::from_str(secret.expose()).ok()) {
         value.set_sensitive(true);

@@ -1,4 +1,4 @@
-//! Which operation stands where, in each version.
+//! The router of each version.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use axum::{
 };
 use http::HeaderValue;
 
-use super::{Apig, acl, apps, auths, codes, quotas, error::ApigError, throttles, version::Version};
+use super::{Apig, acl, apps, auths, codes, error::ApigError, quotas, throttles, version::Version};
 use crate::Denial;
 
-/// What a version of the contract has.
+/// Returns the routes of a version of the contract.
 pub(super) fn routes(version: Version) -> Router<Arc<Apig>> {
     let at = |path: &str| format!("{}{path}", version.base());
     let at = &at;
@@ -39,7 +39,7 @@ pub(super) fn routes(version: Version) -> Router<Arc<Apig>> {
     all.layer(Extension(version))
 }
 
-/// What apps are authorized for.
+/// Returns the routes of authorizations.
 fn routes_of_auths(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
     let auths = routing::post(auths::authorize).fallback(|| async { not_allowed("POST") });
     let auth = routing::delete(auths::cancel).fallback(|| async { not_allowed("DELETE") });
@@ -52,7 +52,7 @@ fn routes_of_auths(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
         .route(&at("/app-auths/binded-apps"), list(routing::get(auths::apps_of_api)))
 }
 
-/// Throttling policies, and the APIs that they hold for.
+/// Returns the routes of throttling policies and their bindings to APIs.
 fn routes_of_throttles(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
     let all = routing::get(throttles::list)
         .post(throttles::create)
@@ -76,7 +76,7 @@ fn routes_of_throttles(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> 
         .route(&at("/throttle-bindings/binded-throttles"), list(routing::get(throttles::throttles_of_api)))
 }
 
-/// What only the first version has: excluded configurations as it knows them.
+/// Returns the routes that only V1 has: its paths of excluded configurations.
 fn routes_of_the_first(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
     let specials = routing::post(throttles::create_special).fallback(|| async { not_allowed("POST") });
     let of_one = routing::get(throttles::list_specials).fallback(|| async { not_allowed("GET, HEAD") });
@@ -85,7 +85,7 @@ fn routes_of_the_first(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> 
         .route(&at("/throttle-specials/{strategy_id}"), of_one)
 }
 
-/// Quotas of apps, and excluded configurations.
+/// Returns the V2 routes of quotas and excluded configurations.
 fn routes_of_limits(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
     let list = |handler: MethodRouter<Arc<Apig>>| handler.fallback(|| async { not_allowed("GET, HEAD") });
     let specials = routing::get(throttles::list_specials)
@@ -114,7 +114,7 @@ fn routes_of_limits(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
         .route(&at("/apps/{id}/bound-quota"), list(routing::get(quotas::quota_of_app)))
 }
 
-/// What only the second version has.
+/// Returns the V2 routes of AppCodes and address lists.
 fn routes_of_the_second(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
     let codes = routing::get(codes::list)
         .post(codes::create)

@@ -1,4 +1,4 @@
-//! Throttling policies.
+//! Operations on throttling policies.
 
 pub(super) mod bindings;
 mod fields;
@@ -18,10 +18,10 @@ use http::StatusCode;
 
 use super::{
     Apig, ApigError,
-    call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts, repeated},
+    call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+    openapi::Errors,
     query::{self, PageQuery, page_of},
     response::show,
-    openapi::Errors,
 };
 use crate::{
     Denial,
@@ -32,7 +32,7 @@ use crate::{
 use fields::{ThrottleBody, ThrottleFields, ThrottlesQuery};
 use show::{ThrottleInfo, ThrottleList};
 
-/// Makes a throttling policy.
+/// Creates a throttling policy.
 #[utoipa::path(
     post,
     path = "/throttles",
@@ -61,14 +61,14 @@ pub(in super::super) async fn create(
     show(StatusCode::CREATED, &ThrottleInfo::of(asked.version, made))
 }
 
-/// Lists throttling policies, the newest first.
+/// Lists throttling policies, newest first.
 #[utoipa::path(
     get,
     path = "/throttles",
     tag = "throttles",
     operation_id = "list_throttles",
     params(PageQuery, ThrottlesQuery),
-    responses((status = 200, description = "A page of them", body = ThrottleList), Errors),
+    responses((status = 200, description = "A page of throttling policies", body = ThrottleList), Errors),
 )]
 pub(in super::super) async fn list(
     State(surface): State<Arc<Apig>>,
@@ -85,7 +85,7 @@ pub(in super::super) async fn list(
     show(StatusCode::OK, &ThrottleList { total: all.len(), size: throttles.len(), throttles })
 }
 
-/// Shows a throttling policy.
+/// Returns a throttling policy.
 #[utoipa::path(
     get,
     path = "/throttles/{throttle_id}",
@@ -103,7 +103,7 @@ pub(in super::super) async fn read(
     show(StatusCode::OK, &ThrottleInfo::of(asked.version, &throttle))
 }
 
-/// Changes a throttling policy.
+/// Updates a throttling policy.
 #[utoipa::path(
     put,
     path = "/throttles/{throttle_id}",
@@ -125,13 +125,13 @@ pub(in super::super) async fn modify(
     show(StatusCode::OK, &ThrottleInfo::of(asked.version, &after))
 }
 
-/// Deletes a throttling policy that is bound to no API.
+/// Deletes a throttling policy. It must not be bound to an API.
 #[utoipa::path(
     delete,
     path = "/throttles/{throttle_id}",
     tag = "throttles",
     operation_id = "delete_throttle",
-    responses((status = 204, description = "It is gone"), Errors),
+    responses((status = 204, description = "Deleted"), Errors),
 )]
 pub(in super::super) async fn delete(
     State(surface): State<Arc<Apig>>,
@@ -155,7 +155,7 @@ fn unknown(asked: &CallContext, id: &str) -> ApigError {
 }
 
 fn no_throttle_came() -> ApigError {
-    Denial::internal("a registry answered with something else than a throttle").into()
+    Denial::internal("the registry returned an unexpected entity instead of a throttling policy").into()
 }
 
 impl Apig {
@@ -164,14 +164,19 @@ impl Apig {
         all.map_err(|fault| self.refuse(fault, asked.no_instance()))
     }
 
-    async fn find_throttle(&self, asked: &CallContext, tenant: &Tenant, id: &str) -> Result<Throttle, ApigError> {
+    async fn find_throttle(
+        &self,
+        asked: &CallContext,
+        tenant: &Tenant,
+        id: &str,
+    ) -> Result<Throttle, ApigError> {
         let missing = || unknown(asked, id);
         let kept: ThrottleId = asked.parse_id(id).ok_or_else(missing)?;
         let found = self.registry.throttle(&tenant.id, &kept).await;
         found.map_err(|fault| self.refuse(fault, missing()))
     }
 
-    /// Changes a throttling policy as it is by then, and tells how it is since.
+    /// Applies an edit to the current state of a throttling policy, and returns the updated policy.
     async fn edit_throttle(
         &self,
         asked: &CallContext,
@@ -190,7 +195,7 @@ impl Apig {
         Err(too_many_conflicts())
     }
 
-    /// Puts throttling policies in the place of those that they were made from; `None` when somebody else has.
+    /// Stores edited throttling policies and returns them as stored; `None` if one of them was changed concurrently.
     async fn put_throttles(
         &self,
         asked: &CallContext,

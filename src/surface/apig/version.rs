@@ -1,13 +1,12 @@
-//! The two versions of the contract, and how each spells an id.
+//! The two versions of the contract, and their spellings of an id.
 
 use std::borrow::Cow;
 
 use http::{Uri, uri::PathAndQuery};
 
 use crate::{
-    Admission, Denial, Head, Policy, Stop,
+    Admission, Denial, Head, Policy, Stop, normalize_path,
     policy::{ChainOrder, RequireUnlocked},
-    normalize_path,
 };
 
 /// A version of the contract.
@@ -20,7 +19,7 @@ pub(super) enum Version {
 }
 
 impl Version {
-    /// What paths of it start with.
+    /// Returns the first segment of the version's paths.
     pub(super) fn prefix(self) -> &'static str {
         match self {
             Self::One => "/v1",
@@ -28,12 +27,12 @@ impl Version {
         }
     }
 
-    /// What paths of a gateway start with.
+    /// Returns the common start of all paths of a gateway.
     pub(super) fn base(self) -> String {
         format!("{}/{{project_id}}/apigw/instances/{{instance_id}}", self.prefix())
     }
 
-    /// An id as this version shows it. One that is no UUID with hyphens is shown as it is.
+    /// Returns an id in the spelling of this version. An id that is not a UUID with hyphens is returned unchanged.
     pub(super) fn shown(self, id: &str) -> Cow<'_, str> {
         match self {
             Self::Two if is_uuid(id) => id.replace('-', "").into(),
@@ -41,7 +40,7 @@ impl Version {
         }
     }
 
-    /// An id that was given in this version, as it is kept.
+    /// Returns the stored form of an id in the spelling of this version.
     pub(super) fn kept(self, id: &str) -> Cow<'_, str> {
         match self {
             Self::Two => hyphenated(id).map_or(id.into(), Cow::Owned),
@@ -49,7 +48,7 @@ impl Version {
         }
     }
 
-    /// A new AppKey: a random UUID as the version spells it.
+    /// Generates an AppKey: a random UUID in the spelling of this version.
     pub(super) fn new_key(self) -> String {
         let key = uuid::Uuid::new_v4();
         match self {
@@ -68,7 +67,7 @@ fn is_uuid(text: &str) -> bool {
     text.len() == 36 && text.bytes().enumerate().all(fits)
 }
 
-/// 32 hexadecimal digits in lower case as the UUID that they are.
+/// Converts 32 hexadecimal digits in lower case to a UUID with hyphens.
 fn hyphenated(text: &str) -> Option<String> {
     (text.len() == 32 && text.bytes().all(is_hex)).then(|| {
         let (a, b, c, d, e) = (&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]);
@@ -76,15 +75,15 @@ fn hyphenated(text: &str) -> Option<String> {
     })
 }
 
-/// Locks, on any of the paths that a resource has: an app is locked in both versions of the contract.
+/// Denies a request if any path of its resource is locked: a lock on an app applies in both versions of the contract.
 pub(super) struct BothVersions(pub(super) RequireUnlocked);
 
 impl Policy for BothVersions {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        // The handlers decode nothing: there is no resource on a path that can be read in two ways.
+        // The handlers do not percent-decode paths, so no resource has an ambiguous path.
         let path = admission.path(head).map_err(|_| Denial::NotFound)?.to_owned();
         let own = normalize_path::normalize(head.uri.path()).map_err(|_| Denial::NotFound)?.comparable();
-        // Where the surface is nested below another path, locks are on the whole of it.
+        // If the surface is nested below another path, locks name the whole path.
         let spellings = match path.strip_suffix(&*own) {
             Some(base) => spellings(&own).into_iter().map(|own| format!("{base}{own}")).collect(),
             None => vec![path],
@@ -97,7 +96,7 @@ impl Policy for BothVersions {
     }
 }
 
-/// A path as it is, and as either version spells it.
+/// Returns a path unchanged and in the spellings of both versions.
 fn spellings(path: &str) -> Vec<String> {
     let mut all = vec![path.to_owned()];
     let of = |version: Version| path.strip_prefix(version.prefix()).filter(|rest| rest.starts_with('/'));
@@ -110,8 +109,8 @@ fn spellings(path: &str) -> Vec<String> {
     all
 }
 
-/// What stands behind a version, with ids spelled by `spell`, but for those up to the instance
-/// (`/{project_id}/apigw/instances/{instance_id}`), which are not ours to spell.
+/// Applies `spell` to the segments of a path without its version. Segments up to the instance
+/// (`/{project_id}/apigw/instances/{instance_id}`) stay unchanged, because their ids are assigned elsewhere.
 fn respelled<'a>(rest: &'a str, spell: impl Fn(&'a str) -> Cow<'a, str>) -> String {
     let mut path = String::with_capacity(rest.len() + 4);
     for (at, segment) in rest.split('/').enumerate().skip(1) {
@@ -121,8 +120,8 @@ fn respelled<'a>(rest: &'a str, spell: impl Fn(&'a str) -> Cow<'a, str>) -> Stri
     path
 }
 
-/// Gives a path of the second version the spelling of the first, so that handlers see one path for one app. Stands behind what recognises the caller: a signature is over the path as
-/// it came.
+/// Rewrites a V2 path to the V1 spelling, so that handlers see one path for one app. Must follow the policies that
+/// authenticate the caller, because a signature covers the original path.
 pub(super) struct V1PathSpelling;
 
 impl Policy for V1PathSpelling {
@@ -134,7 +133,7 @@ impl Policy for V1PathSpelling {
     }
 }
 
-/// The same target in the first version; `None` for what is not of the second.
+/// Returns a V2 target in the V1 spelling; `None` if it is not a V2 target.
 fn first_version(uri: &Uri) -> Option<Uri> {
     let rest = uri.path().strip_prefix(Version::Two.prefix()).filter(|rest| rest.starts_with('/'))?;
     let mut path = format!("{}{}", Version::One.prefix(), respelled(rest, |id| Version::Two.kept(id)));
@@ -158,7 +157,7 @@ mod tests {
     fn each_version_has_its_own_spelling_of_one_id() {
         assert_eq!((&*Version::One.shown(HYPHENS), &*Version::Two.shown(HYPHENS)), (HYPHENS, NONE));
         assert_eq!((&*Version::One.kept(HYPHENS), &*Version::Two.kept(NONE)), (HYPHENS, HYPHENS));
-        assert_eq!(&*Version::One.kept(NONE), NONE, "the first version knows no other spelling");
+        assert_eq!(&*Version::One.kept(NONE), NONE, "V1 has no other spelling");
         for plain in ["app", "14B399AC967F4115BB62C0346B4537E9", "14b399ac967f4115bb62c0346b4537eé", ""] {
             assert_eq!((&*Version::Two.kept(plain), &*Version::Two.shown(plain)), (plain, plain));
         }

@@ -1,4 +1,4 @@
-//! What a request to the surface asks for.
+//! The context of a management request: its author and its parameters.
 
 use std::str::FromStr;
 
@@ -10,12 +10,12 @@ use super::response::{ErrorResponse, etag};
 use crate::{
     Denial,
     admission::Identity,
-    model::{Access, Actor, TenantId},
     denial::Forbidden,
+    model::{Access, Actor, TenantId},
     surface::{self, BodyError, author, parse_object},
 };
 
-/// Who asks, and how the answer is to look.
+/// The context of a management request: the caller, its tenant and the form of the response.
 pub(super) struct CallContext {
     pub(super) identity: Identity,
     pub(super) tenant: TenantId,
@@ -30,7 +30,7 @@ impl CallContext {
         Ok(Self { identity, tenant, pretty: pretty(request.uri().query().unwrap_or_default())?, actor })
     }
 
-    /// Whether the key's scopes cover one resource of a kind, or, without an id, any.
+    /// Checks that the key's scopes cover a resource; without an id, all resources of this kind.
     pub(super) fn may(&self, access: Access, resource: &str, id: Option<&str>) -> Result<(), ErrorResponse> {
         if self.identity.key.scopes.allow(resource, access, id) {
             return Ok(());
@@ -38,55 +38,56 @@ impl CallContext {
         Err(Denial::Forbidden(Forbidden::Scope { resource: resource.into(), access }).into())
     }
 
-    /// Whether one of a list is the asking key's to see.
+    /// Returns `true` if the key's scopes cover a resource of a list.
     pub(super) fn covers(&self, access: Access, resource: &str, id: &str) -> bool {
         self.identity.key.scopes.allow(resource, access, Some(id))
     }
 
-    /// The author of a change that is made only under an active subscription.
+    /// Returns the author of a change that requires an active subscription.
     pub(super) fn subscriber(&self) -> Actor {
         self.actor.clone().subscribed(self.tenant.clone())
     }
 
-    /// The author of a change that takes something away, which is made under a lapsed subscription too.
+    /// Returns the author of a change that only removes something. Such a change is allowed under a lapsed
+    /// subscription, too.
     pub(super) fn revoker(&self) -> &Actor {
         &self.actor
     }
 }
 
-/// Returns `true` if the query of a request asks for an answer on several lines (`pretty=true`).
+/// Returns `true` if the query of a request asks for an indented response (`pretty=true`).
 #[must_use]
 pub fn is_pretty(uri: &Uri) -> bool {
     pretty(uri.query().unwrap_or_default()).unwrap_or(false)
 }
 
-/// `pretty`, `pretty=true`, `pretty=false`, at most once.
+/// Parses `pretty`, `pretty=true` or `pretty=false`, at most once.
 fn pretty(query: &str) -> Result<bool, ErrorResponse> {
     let of = |parameter: &str| match parameter.split_once('=').unwrap_or((parameter, "true")) {
         ("pretty", "true") => Some(Ok(true)),
         ("pretty", "false") => Some(Ok(false)),
-        ("pretty", _) => Some(Err(Denial::bad_request("The parameter pretty is true or false."))),
+        ("pretty", _) => Some(Err(Denial::bad_request("The query parameter pretty must be true or false."))),
         _ => None,
     };
     let mut given = query.split('&').filter_map(of);
     match (given.next(), given.next()) {
         (None, _) => Ok(false),
         (Some(pretty), None) => Ok(pretty?),
-        (Some(_), Some(_)) => Err(Denial::bad_request("The parameter pretty stands more than once.").into()),
+        (Some(_), Some(_)) => Err(Denial::bad_request("The query parameter pretty is repeated.").into()),
     }
 }
 
-/// The id at the end of the path; what is no id is not found.
+/// Returns the id at the end of the path. A malformed id is answered with 404.
 pub(super) fn target<I: FromStr>(uri: &Uri) -> Result<I, ErrorResponse> {
-    // The path as it came: an id needs no percent-encoding, and a lock on the path would not see through it.
+    // The path is not percent-decoded: an id needs no encoding, and a lock on the path would not match an encoded id.
     let last = uri.path().rsplit('/').next().unwrap_or_default();
     last.parse().map_err(|_| Denial::NotFound.into())
 }
 
-/// Whether a change may be made to an entity at a revision.
+/// Checks that `If-Match` allows a change to an entity at a revision.
 ///
 /// # Errors
-/// 409 when `If-Match` names another one.
+/// 409 if `If-Match` names another revision.
 pub(super) fn still(headers: &HeaderMap, revision: u64) -> Result<(), ErrorResponse> {
     if matches(headers, &etag(revision)) {
         return Ok(());
@@ -94,14 +95,14 @@ pub(super) fn still(headers: &HeaderMap, revision: u64) -> Result<(), ErrorRespo
     Err(Denial::Conflict { detail: "If-Match names another revision.".into() }.into())
 }
 
-/// Whether `If-Match` is absent or names this entity tag (RFC 9110, section 13.1.1).
+/// Returns `true` if `If-Match` is absent or names this entity tag (RFC 9110, section 13.1.1).
 fn matches(headers: &HeaderMap, etag: &str) -> bool {
     let mut tags = headers.get_all(header::IF_MATCH).iter().peekable();
     let names = |value: &str| value.split(',').map(str::trim).any(|tag| tag == etag || tag == "*");
     tags.peek().is_none() || tags.any(|value| value.to_str().is_ok_and(names))
 }
 
-/// The body of a request as an object of known members; no body is an object of none.
+/// Parses the body of a request as an object of known members. A blank body counts as an empty object.
 pub(super) async fn read_body<T: DeserializeOwned + Default>(body: Body) -> Result<T, ErrorResponse> {
     let refused = |error: BodyError| error.denial(|error| Denial::bad_request(error.to_string()));
     let content = surface::read_body(body).await.map_err(refused)?;

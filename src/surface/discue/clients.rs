@@ -1,4 +1,4 @@
-//! Api clients.
+//! Operations on api clients.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use utoipa::ToSchema;
 
 use super::{
     Discue, Operation,
-    response::{Deleted, Links, ErrorResponse, show, show_at},
     call_context::{CallContext, read_body, still, target, unprocessable},
-    validation,
     openapi::Errors,
+    response::{Deleted, ErrorResponse, Links, show, show_at},
+    validation,
 };
 use crate::{
     Denial,
@@ -24,40 +24,41 @@ use crate::{
         hex::encode,
         name::{default_api_client_name, is_api_client_name},
     },
-    registry::{CallerFilter, Command, RegistryError, NewCaller},
+    registry::{CallerFilter, Command, NewCaller, RegistryError},
 };
 
-/// The kind of resource that scopes name.
+/// The resource of scopes for api clients.
 pub(super) const RESOURCE: &str = "api_clients";
 
-/// How many are read from the registry at once.
+/// The number of api clients that one read from the registry returns.
 const PAGE: u32 = 500;
 
-/// What to make, or to change, of an api client.
+/// The request to create or update an api client.
 #[derive(Default, Deserialize, ToSchema)]
 pub(super) struct ClientRef {
-    /// A domain, perhaps with a path, such as `example.com/dev`; unique among the organization's api clients.
+    /// The name: a domain, optionally with a path, such as `example.com/dev`. It is unique in the organization.
     #[serde(default)]
     #[schema(value_type = Option<String>, required = false, pattern = r"^[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9._-]+)*$", max_length = 253)]
     name: Option<String>,
-    /// A UUID or 21 characters of `A-Z a-z 0-9 _ -`; in an update that of the path.
+    /// The id: a UUID, or 21 characters of `A-Z a-z 0-9 _ -`. In an update it must equal the id in the path.
     #[serde(default)]
     #[schema(value_type = Option<String>, required = false, pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$")]
     id: Option<String>,
 }
 
 impl ClientRef {
-    /// The id, when there is one.
+    /// Returns the validated id; `None` if it is absent.
     fn id(&self) -> Result<Option<CallerId>, ErrorResponse> {
-        let id = |text: &str| validation::resource_id(text).ok_or_else(|| unprocessable("The id is none."));
+        let id =
+            |text: &str| validation::resource_id(text).ok_or_else(|| unprocessable("The id is invalid."));
         self.id.as_deref().map(id).transpose()
     }
 
-    /// The name, when there is one; `present` is one that is taken unseen.
+    /// Returns the validated name; `None` if it is absent. The `present` name is accepted without validation.
     fn name(self, present: Option<&str>) -> Result<Option<String>, ErrorResponse> {
         match self.name {
             Some(name) if Some(&*name) != present && !is_api_client_name(&name) => {
-                Err(unprocessable("A name is a domain, perhaps with a path: example.com/dev."))
+                Err(unprocessable("The name must be a domain, optionally with a path: example.com/dev."))
             }
             name => Ok(name),
         }
@@ -68,9 +69,9 @@ impl ClientRef {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApiClient)]
 pub(super) struct Client<'a> {
-    /// Its id.
+    /// The id of the api client.
     id: &'a str,
-    /// Its name.
+    /// The name of the api client.
     name: &'a str,
 }
 
@@ -80,14 +81,14 @@ impl<'a> Client<'a> {
     }
 }
 
-/// How many characters of a tenant's hash stand in an id.
+/// The number of characters of a tenant's hash in a scoped id.
 const SUFFIX: usize = 20;
 
-/// The id of a caller whose chosen id another tenant has: the chosen one, a dot, and a hash of its own tenant. Nobody
-/// can choose it, as a chosen id has no dot.
+/// Returns the internal id of a caller whose chosen id exists in another tenant: the chosen id, a dot, and a hash of
+/// its own tenant. Clients cannot choose this id, because a chosen id has no dot.
 fn scoped_id(tenant: &TenantId, chosen: &CallerId) -> Result<CallerId, ErrorResponse> {
     let id = format!("{chosen}.{}", suffix(tenant));
-    id.parse().map_err(|_| Denial::internal("a scoped id is no id").into())
+    id.parse().map_err(|_| Denial::internal("a scoped id is invalid").into())
 }
 
 fn suffix(tenant: &TenantId) -> String {
@@ -96,14 +97,14 @@ fn suffix(tenant: &TenantId) -> String {
     hash
 }
 
-/// The id of an api client as its own tenant knows it.
+/// Returns the id of an api client under which its own tenant knows it.
 fn public_id(caller: &Caller) -> &str {
     let id = caller.id.as_str();
     let chosen = id.strip_suffix(&suffix(&caller.tenant)).and_then(|id| id.strip_suffix('.'));
     chosen.filter(|id| validation::resource_id::<CallerId>(id).is_some()).unwrap_or(id)
 }
 
-/// One api client.
+/// The response with an api client.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OneApiClient)]
 pub(super) struct One<'a> {
@@ -112,7 +113,7 @@ pub(super) struct One<'a> {
     links: Links,
 }
 
-/// All api clients.
+/// The response with all api clients.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AllApiClients)]
 pub(super) struct All<'a> {
@@ -127,8 +128,8 @@ pub(super) struct All<'a> {
     path = "/api_clients",
     tag = "api_clients",
     operation_id = "create_api_client",
-    params(("pretty" = Option<bool>, Query, description = "Written for people")),
-    request_body(content = ClientRef, description = "Without a body, nothing is given"),
+    params(("pretty" = Option<bool>, Query, description = "Indents the response")),
+    request_body(content = ClientRef, description = "Without a body, all members are absent."),
     responses((status = 200, description = "The api client", body = One), Errors),
 )]
 pub(super) async fn create(
@@ -142,16 +143,16 @@ pub(super) async fn create(
     call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
     surface.require_active(&call.tenant).await?;
     let name = body.name(None)?.unwrap_or_else(|| default_api_client_name(&id));
-    // Who is held to a plan cannot make a caller that is not.
+    // A caller under a plan cannot create a caller without one.
     let plan = call.identity.caller().budgets.as_ref().map(|budgets| budgets.plan().id().clone());
     let otherwise = scoped_id(&call.tenant, &id)?;
     let caller = NewCaller { id, tenant: call.tenant.clone(), name, kind: CallerKind::ApiClient, plan };
-    // That another organization has the id is not told.
+    // The response must not reveal that another organization uses the id.
     let create = Command::CreateCallerOr { caller, otherwise };
     let made = surface.registry.execute(vec![create], &call.subscriber()).await;
     match &made.map_err(|fault| surface.refuse(fault))?[..] {
         [Entity::Caller(made)] => surface.show_client(made, call.pretty),
-        _ => Err(Denial::internal("a registry answered with something else than a caller").into()),
+        _ => Err(Denial::internal("the registry returned an unexpected entity instead of a caller").into()),
     }
 }
 
@@ -161,10 +162,13 @@ pub(super) async fn create(
     path = "/api_clients",
     tag = "api_clients",
     operation_id = "list_api_clients",
-    params(("pretty" = Option<bool>, Query, description = "Written for people")),
+    params(("pretty" = Option<bool>, Query, description = "Indents the response")),
     responses((status = 200, description = "The api clients", body = All), Errors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, ErrorResponse> {
+pub(super) async fn list(
+    State(surface): State<Arc<Discue>>,
+    request: Request,
+) -> Result<Response, ErrorResponse> {
     surface.ensure_enabled(Operation::List)?;
     let call = CallContext::extract(&request)?;
     let mut which = CallerFilter {
@@ -185,30 +189,33 @@ pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -
     show(&All { api_clients, links: surface.links("/api_clients") }, call.pretty)
 }
 
-/// Shows an api client.
+/// Returns an api client.
 #[utoipa::path(
     get,
     path = "/api_clients/{id}",
     tag = "api_clients",
     operation_id = "read_api_client",
-    params(("id" = String, Path, description = "The api client's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
+    params(("id" = String, Path, description = "The api client's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Indents the response")),
     responses((status = 200, description = "The api client", body = One), Errors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, ErrorResponse> {
+pub(super) async fn read(
+    State(surface): State<Arc<Discue>>,
+    request: Request,
+) -> Result<Response, ErrorResponse> {
     surface.ensure_enabled(Operation::Get)?;
     let (call, id) = (CallContext::extract(&request)?, target::<CallerId>(request.uri())?);
     call.may(Access::Read, RESOURCE, Some(id.as_str()))?;
     surface.show_client(&surface.client(&call.tenant, &id).await?, call.pretty)
 }
 
-/// Changes an api client.
+/// Updates an api client.
 #[utoipa::path(
     put,
     path = "/api_clients/{id}",
     tag = "api_clients",
     operation_id = "update_api_client",
-    params(("id" = String, Path, description = "The api client's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
-    request_body(content = ClientRef, description = "Without a body, nothing is given"),
+    params(("id" = String, Path, description = "The api client's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Indents the response")),
+    request_body(content = ClientRef, description = "Without a body, all members are absent."),
     responses((status = 200, description = "The api client", body = One), Errors),
 )]
 pub(super) async fn update(
@@ -223,7 +230,7 @@ pub(super) async fn update(
     surface.require_active(&call.tenant).await?;
     let before = surface.client(&call.tenant, &id).await?;
     if body.id()?.is_some_and(|other| other != id) {
-        return Err(Denial::Conflict { detail: "The id of the body is not that of the path.".into() }.into());
+        return Err(Denial::Conflict { detail: "The ids in body and path differ.".into() }.into());
     }
     still(&headers, before.revision)?;
     let edit = CallerEdit { name: body.name(Some(&before.name))?, ..CallerEdit::default() };
@@ -233,14 +240,14 @@ pub(super) async fn update(
     surface.show_client(&after.map_err(|fault| surface.refuse(fault))?, call.pretty)
 }
 
-/// Deletes an api client, with its keys.
+/// Deletes an api client and its keys.
 #[utoipa::path(
     delete,
     path = "/api_clients/{id}",
     tag = "api_clients",
     operation_id = "delete_api_client",
-    params(("id" = String, Path, description = "The api client's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
-    responses((status = 200, description = "What is left", body = Deleted), Errors),
+    params(("id" = String, Path, description = "The api client's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Indents the response")),
+    responses((status = 200, description = "Deleted", body = Deleted), Errors),
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Discue>>,
@@ -258,7 +265,7 @@ pub(super) async fn delete(
 }
 
 impl Discue {
-    /// An api client of the tenant; callers of other kinds do not exist here.
+    /// Returns an api client of the tenant; callers of other kinds count as unknown.
     async fn client(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, ErrorResponse> {
         let caller = match self.registry.caller(tenant, id).await {
             Err(RegistryError::NotFound) if validation::resource_id::<CallerId>(id.as_str()).is_some() => {

@@ -1,4 +1,4 @@
-//! Api keys.
+//! Operations on api keys.
 
 use std::{iter::zip, sync::Arc};
 
@@ -13,82 +13,82 @@ use utoipa::ToSchema;
 
 use super::{
     Discue, Operation,
-    response::{Deleted, Links, ErrorResponse, show, show_at},
     call_context::{CallContext, read_body, still, target, unprocessable},
-    scopes::{self, ScopeJson},
     openapi::Errors,
+    response::{Deleted, ErrorResponse, Links, show, show_at},
+    scopes::{self, ScopeJson},
 };
 use crate::{
     Denial,
     model::{
-        Access, GeneratedKey, CallerId, Credential, CredentialEdit, CredentialId, CredentialKind, KeyPrefix,
+        Access, CallerId, Credential, CredentialEdit, CredentialId, CredentialKind, GeneratedKey, KeyPrefix,
         Scopes, Status, TenantId, text::is_label,
     },
     registry::CredentialFilter,
     surface::openapi::schemas,
 };
 
-/// The kind of resource that scopes name.
+/// The resource of scopes for api keys.
 pub(super) const RESOURCE: &str = "api_keys";
 
-/// With it, a key is the contract's 64 characters.
+/// The prefix of keys. With it, a key has the 64 characters of the contract.
 const PREFIX: &str = "discue_api_key";
 
-/// The longest name of a key, in characters.
+/// The maximum length of the name of a key, in characters.
 const LONGEST_NAME: usize = 64;
 
-/// The most keys that an api client may have.
+/// The most keys of an api client.
 const MOST: u32 = 100;
 
-/// What to make, or to change, of a key.
+/// The request to create or update a key.
 #[derive(Default, Deserialize, ToSchema)]
 pub(super) struct KeyRef {
-    /// For people; no control, formatting or otherwise invisible characters.
+    /// The name, without control, formatting or other invisible characters.
     #[serde(default)]
     #[schema(value_type = Option<String>, required = false, min_length = 1, max_length = 64)]
     name: Option<String>,
-    /// Whether it is accepted.
+    /// The status; a disabled key is denied.
     #[serde(default)]
     #[schema(value_type = Option<schemas::Status>, required = false)]
     status: Option<Status>,
-    /// All it may be used for.
+    /// The scopes of the key. They replace all previous scopes.
     #[serde(default)]
     #[schema(value_type = Option<Vec<ScopeJson>>, required = false)]
     scopes: Option<Vec<ScopeJson>>,
 }
 
 impl KeyRef {
-    /// What it asks for, as far as the asking key may give it.
+    /// Returns the validated edit, if the calling key may grant its scopes.
     fn edit(self, own: &Scopes) -> Result<CredentialEdit, ErrorResponse> {
         if self.name.as_deref().is_some_and(|name| !is_label(name, 1..=LONGEST_NAME)) {
-            return Err(unprocessable("A name is 1 to 64 characters, none of them invisible."));
+            return Err(unprocessable("The name must have 1 to 64 characters, none of them invisible."));
         }
         let scopes = self.scopes.map(|wanted| scopes::parse_scopes(wanted.into_iter(), own)).transpose()?;
         Ok(CredentialEdit { name: self.name, status: self.status, scopes, ..CredentialEdit::default() })
     }
 }
 
-/// A key as it is shown ever after. Times are milliseconds since the epoch.
+/// A key in reads. Times are milliseconds since the epoch.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApiKey)]
 pub(super) struct KeyResponse<'a> {
-    /// Its id; not a secret.
+    /// The id of the key. It is not a secret.
     id: &'a str,
-    /// For people.
+    /// The name of the key.
     name: &'a str,
-    /// When it was made.
+    /// The time of creation.
     created_at: i64,
-    /// When it last changed.
+    /// The time of the last change.
     updated_at: i64,
-    /// When it was last used, within twenty seconds; `null` is never.
+    /// The time of the last use, up to twenty seconds old; `null` if the key was never used.
     #[schema(required)]
     last_used_at: Option<i64>,
-    /// How the key begins.
+    /// The first characters of the key.
     key: &'a str,
-    /// Whether it is accepted.
+    /// The status; a disabled key is denied.
     #[schema(value_type = schemas::Status)]
     status: Status,
-    /// What it may be used for.
+    /// The scopes of the key.
     scopes: Vec<ScopeJson>,
 }
 
@@ -107,7 +107,7 @@ impl<'a> KeyResponse<'a> {
     }
 }
 
-/// One api key.
+/// The response with an api key.
 #[derive(Serialize, ToSchema)]
 pub(super) struct One<K> {
     api_key: K,
@@ -115,7 +115,7 @@ pub(super) struct One<K> {
     links: Links,
 }
 
-/// All api keys.
+/// The response with all api keys of an api client.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AllApiKeys)]
 pub(super) struct All<'a> {
@@ -124,15 +124,15 @@ pub(super) struct All<'a> {
     links: Links,
 }
 
-/// Creates an api key of the asking api client; the whole key is in this answer only.
+/// Creates an api key of the calling api client. Only this response contains the whole key.
 #[utoipa::path(
     post,
     path = "/api_keys",
     tag = "api_keys",
     operation_id = "create_api_key",
-    params(("pretty" = Option<bool>, Query, description = "Written for people")),
-    request_body(content = KeyRef, description = "Without a body, nothing is given"),
-    responses((status = 200, description = "The api key, 64 characters", body = One<String>), Errors),
+    params(("pretty" = Option<bool>, Query, description = "Indents the response")),
+    request_body(content = KeyRef, description = "Without a body, all members are absent."),
+    responses((status = 200, description = "The whole api key, 64 characters", body = One<String>), Errors),
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Discue>>,
@@ -144,8 +144,9 @@ pub(super) async fn create(
     let edit = read_body::<KeyRef>(request.into_body()).await?.edit(&call.identity.key.scopes)?;
     surface.require_active(&call.tenant).await?;
     let caller = call.identity.caller().id.clone();
-    let prefix: KeyPrefix = PREFIX.parse().map_err(|_| Denial::internal("the prefix of keys is none"))?;
-    let (key, id, pepper) = (GeneratedKey::generate(&prefix), CredentialId::random(), surface.directory.peppers());
+    let prefix: KeyPrefix = PREFIX.parse().map_err(|_| Denial::internal("the prefix of keys is invalid"))?;
+    let (key, id, pepper) =
+        (GeneratedKey::generate(&prefix), CredentialId::random(), surface.directory.peppers());
     let now = surface.clock.now().time;
     let credential = Credential {
         name: edit.name.unwrap_or_else(|| format!("api-key.{id}")),
@@ -157,7 +158,7 @@ pub(super) async fn create(
         hint: key.hint().into(),
         status: edit.status.unwrap_or_default(),
         scopes: edit.scopes.unwrap_or_else(|| scopes::default_scopes(&call.identity.key.scopes)),
-        // Nor does it outlive its maker.
+        // The new key expires with the calling key.
         not_after: call.identity.key.not_after(),
         deprecated_at: None,
         replaced_by: None,
@@ -172,16 +173,19 @@ pub(super) async fn create(
     show_at(made.revision, &document, call.pretty)
 }
 
-/// Lists the api keys of the asking api client.
+/// Lists the api keys of the calling api client.
 #[utoipa::path(
     get,
     path = "/api_keys",
     tag = "api_keys",
     operation_id = "list_api_keys",
-    params(("pretty" = Option<bool>, Query, description = "Written for people")),
+    params(("pretty" = Option<bool>, Query, description = "Indents the response")),
     responses((status = 200, description = "The api keys", body = All), Errors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, ErrorResponse> {
+pub(super) async fn list(
+    State(surface): State<Arc<Discue>>,
+    request: Request,
+) -> Result<Response, ErrorResponse> {
     surface.ensure_enabled(Operation::ListKeys)?;
     let call = CallContext::extract(&request)?;
     let mut keys = surface.keys_of(&call.tenant, &call.identity.caller().id).await?;
@@ -192,30 +196,33 @@ pub(super) async fn list(State(surface): State<Arc<Discue>>, request: Request) -
     show(&All { api_keys, links: surface.links("/api_keys") }, call.pretty)
 }
 
-/// Shows an api key, without its secret part.
+/// Returns an api key, without its secret part.
 #[utoipa::path(
     get,
     path = "/api_keys/{id}",
     tag = "api_keys",
     operation_id = "read_api_key",
-    params(("id" = String, Path, description = "The api key's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
+    params(("id" = String, Path, description = "The api key's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Indents the response")),
     responses((status = 200, description = "The api key", body = One<KeyResponse>), Errors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Discue>>, request: Request) -> Result<Response, ErrorResponse> {
+pub(super) async fn read(
+    State(surface): State<Arc<Discue>>,
+    request: Request,
+) -> Result<Response, ErrorResponse> {
     surface.ensure_enabled(Operation::GetKey)?;
     let call = CallContext::extract(&request)?;
     let key = surface.key(&call, Access::Read, request.uri()).await?;
     surface.show_key(&key, call.pretty).await
 }
 
-/// Changes an api key; scopes that are given replace all it had.
+/// Updates an api key. New scopes replace all previous scopes.
 #[utoipa::path(
     put,
     path = "/api_keys/{id}",
     tag = "api_keys",
     operation_id = "update_api_key",
-    params(("id" = String, Path, description = "The api key's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
-    request_body(content = KeyRef, description = "Without a body, nothing is given"),
+    params(("id" = String, Path, description = "The api key's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Indents the response")),
+    request_body(content = KeyRef, description = "Without a body, all members are absent."),
     responses((status = 200, description = "The api key", body = One<KeyResponse>), Errors),
 )]
 pub(super) async fn update(
@@ -235,14 +242,14 @@ pub(super) async fn update(
     surface.show_key(&after.map_err(|fault| surface.refuse(fault))?, call.pretty).await
 }
 
-/// Deletes an api key; it is refused from now on.
+/// Deletes an api key. Requests with it are denied from now on.
 #[utoipa::path(
     delete,
     path = "/api_keys/{id}",
     tag = "api_keys",
     operation_id = "delete_api_key",
-    params(("id" = String, Path, description = "The api key's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Written for people")),
-    responses((status = 200, description = "What is left", body = Deleted), Errors),
+    params(("id" = String, Path, description = "The api key's id", pattern = "^([A-Za-z0-9_-]{21}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"), ("pretty" = Option<bool>, Query, description = "Indents the response")),
+    responses((status = 200, description = "Deleted", body = Deleted), Errors),
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Discue>>,
@@ -259,7 +266,7 @@ pub(super) async fn delete(
 }
 
 impl Discue {
-    /// The key that a request's path names, when the request may do that to it; others' keys are not there.
+    /// Returns the key that the path names, if the request may access it. Keys of other api clients count as unknown.
     async fn key(&self, call: &CallContext, access: Access, uri: &Uri) -> Result<Credential, ErrorResponse> {
         let id: CredentialId = target(uri)?;
         call.may(access, RESOURCE, Some(id.as_str()))?;
@@ -267,7 +274,8 @@ impl Discue {
         if key.caller == call.identity.caller().id { Ok(key) } else { Err(Denial::NotFound.into()) }
     }
 
-    /// An api client's keys; a few more than it may have, should it have more.
+    /// Returns the keys of an api client. The page is larger than the maximum number of keys, in case older keys exceed
+    /// it.
     async fn keys_of(&self, tenant: &TenantId, caller: &CallerId) -> Result<Vec<Credential>, ErrorResponse> {
         let which = CredentialFilter {
             tenant: Some(tenant.clone()),

@@ -1,4 +1,4 @@
-//! The surface's description.
+//! OpenAPI description.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use utoipa::{
 use super::{clients, keys};
 use crate::surface::openapi::{GatewayProblem, optional_content, refusals, with_key};
 
-/// The surface as OpenAPI 3.1, as the code has it.
+/// Returns the OpenAPI 3.1 description of this API, generated from the code.
 #[must_use]
 pub fn description() -> utoipa::openapi::OpenApi {
     with_key(optional_content(Spec::openapi(), |_| true), "X-API-KEY")
@@ -22,8 +22,8 @@ pub fn description() -> utoipa::openapi::OpenApi {
     info(
         title = "discue",
         version = "1.0.0",
-        description = "Api clients and their keys. Every path may begin with `/v1`. The key decides the organization; \
-                       a success is always 200, an error always `{\"title\",\"status\"}`."
+        description = "Api clients and their keys. Every path may begin with `/v1`. The key determines the \
+                       organization. Every success is 200, every error is `{\"title\",\"status\"}`."
     ),
     paths(
         clients::create,
@@ -41,17 +41,17 @@ pub fn description() -> utoipa::openapi::OpenApi {
 )]
 struct Spec;
 
-/// Why something was refused.
+/// An error response.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Problem {
-    /// The status's reason phrase.
+    /// The reason phrase of the status.
     title: String,
-    /// The status.
+    /// The status code.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
 }
 
-/// The refusals that the contract lists, for every operation alike.
+/// The error responses that the contract lists for every operation.
 pub(super) struct Errors;
 
 impl IntoResponses for Errors {
@@ -60,21 +60,21 @@ impl IntoResponses for Errors {
             "application/json",
             "Problem",
             &[
-                (400, "Not an object of the documented members, each once and of its type."),
-                (401, "No key, or one that is unknown."),
-                (402, "The subscription has lapsed, or holds no more."),
-                (403, "The key's scopes do not cover it, or too many bad keys came from this address."),
-                (404, "There is no such thing."),
-                (405, "The path does not know the method."),
-                (406, "JSON is not acceptable."),
-                (409, "It has changed since `If-Match`, is there already, or has another id."),
-                (415, "The content is not JSON."),
-                (422, "A value breaks its rule, or the name is taken."),
-                (423, "A lock stands on it."),
-                (429, "The key's plan is used up for now."),
-                (500, "A fault of ours."),
-                (501, "The operation is switched off."),
-                (503, "The store cannot be reached just now."),
+                (400, "The body does not match the documented schema, or a parameter is invalid."),
+                (401, "The key is missing or invalid."),
+                (402, "The subscription has lapsed, or a maximum number is reached."),
+                (403, "The scopes do not cover the request, or the address is locked out."),
+                (404, "The resource does not exist."),
+                (405, "The path does not support the method."),
+                (406, "The client does not accept JSON."),
+                (409, "The resource has changed, already exists, or has another id."),
+                (415, "The body is not JSON."),
+                (422, "A value is invalid, or the name is already taken."),
+                (423, "The resource is locked."),
+                (429, "A limit of the key's plan is exceeded."),
+                (500, "An internal error."),
+                (501, "The operation is disabled."),
+                (503, "The store is temporarily unavailable."),
             ],
         )
     }
@@ -95,7 +95,7 @@ pub(super) enum Resource {
     Subscriptions,
 }
 
-/// `"*"`, `["*"]`, or ids.
+/// All resources of a kind (`"*"` or `["*"]`), or ids.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "it only describes another type")]
@@ -105,7 +105,7 @@ pub(super) enum Targets {
     Listed(Ids),
 }
 
-/// All of a kind.
+/// All resources of a kind.
 #[derive(Deserialize, ToSchema)]
 pub(super) enum All {
     #[serde(rename = "*")]

@@ -1,4 +1,4 @@
-//! What the surface answers: a document with its links, or a refusal.
+//! Responses: a document with its links, or an error.
 
 use axum::{
     body::Body,
@@ -16,9 +16,9 @@ use crate::{
     problem::{self, ErrorFormat},
 };
 
-/// A denial in the contract's form.
+/// A denial in the contract's error format.
 ///
-/// Boxed, as it is the error of every step on the way to an answer.
+/// The denial is boxed to keep the `Result` of every step small.
 pub(super) struct ErrorResponse(Box<Denial>);
 
 impl From<Denial> for ErrorResponse {
@@ -28,13 +28,13 @@ impl From<Denial> for ErrorResponse {
 }
 
 impl IntoResponse for ErrorResponse {
-    /// The guard around the surface adds what it knows of the admission.
+    /// Renders the denial. The guard around the surface adds the headers of the admission.
     fn into_response(self) -> Response {
         problem::render(&self.0, ErrorFormat::Discue, &Admission::default()).map(Body::from)
     }
 }
 
-/// Writes refusals of requests with `?pretty=true` for people, as successes are.
+/// Indents the error responses to requests with `?pretty=true`, like success responses.
 pub(super) async fn prettify_refusals(request: Request, next: Next) -> Response {
     let pretty = is_pretty(request.uri());
     let mut response = next.run(request).await;
@@ -47,7 +47,7 @@ pub(super) async fn prettify_refusals(request: Request, next: Next) -> Response 
     response
 }
 
-/// The links of an answer.
+/// The links of a response.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Links {
     #[serde(rename = "self")]
@@ -57,25 +57,25 @@ pub(super) struct Links {
 /// A link.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Link {
-    /// Where it leads.
+    /// The URL of the link.
     href: String,
 }
 
 impl Links {
-    /// To a path of the surface.
+    /// Returns the links with a path of this API as `self`.
     pub(super) fn to(base_url: &str, path: &str) -> Self {
         Self { own: Link { href: format!("{}{path}", base_url.trim_end_matches('/')) } }
     }
 }
 
-/// What is left of something deleted.
+/// The response to a deletion.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Deleted {
     #[serde(rename = "_links")]
     pub(super) links: Links,
 }
 
-/// A success, 200.
+/// Returns a success response, 200.
 pub(super) fn show(document: &impl Serialize, pretty: bool) -> Result<Response, ErrorResponse> {
     let write = if pretty { serde_json::to_vec_pretty } else { serde_json::to_vec };
     let body = write(document).map_err(|error| Denial::internal(error.to_string()))?;
@@ -83,15 +83,19 @@ pub(super) fn show(document: &impl Serialize, pretty: bool) -> Result<Response, 
     Ok(([(header::CONTENT_TYPE, media_type)], body).into_response())
 }
 
-/// A success, 200, of an entity at a revision.
-pub(super) fn show_at(revision: u64, document: &impl Serialize, pretty: bool) -> Result<Response, ErrorResponse> {
+/// Returns a success response, 200, for an entity at a revision, with its `ETag`.
+pub(super) fn show_at(
+    revision: u64,
+    document: &impl Serialize,
+    pretty: bool,
+) -> Result<Response, ErrorResponse> {
     let mut response = show(document, pretty)?;
     let tag = HeaderValue::try_from(etag(revision)).map_err(|error| Denial::internal(error.to_string()))?;
     response.headers_mut().insert(header::ETAG, tag);
     Ok(response)
 }
 
-/// The strong entity tag of an entity at a revision.
+/// Returns the strong entity tag of an entity at a revision.
 pub(super) fn etag(revision: u64) -> String {
     format!("\"{revision}\"")
 }

@@ -1,34 +1,34 @@
-//! Scopes as the contract writes them, and which of them a key may give another.
+//! Scopes in the contract's form, and the rule for scopes that a key may grant.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{response::ErrorResponse, call_context::unprocessable, validation::resource_id, openapi};
+use super::{call_context::unprocessable, openapi, response::ErrorResponse, validation::resource_id};
 use crate::{
     Denial,
-    model::{Access, CredentialId, Scope, Scopes},
     denial::Forbidden,
+    model::{Access, CredentialId, Scope, Scopes},
     surface::openapi::schemas,
 };
 
-/// What scopes that are given through the API may name.
+/// Resources of scopes that can be granted through the API.
 const OPEN: [&str; 6] = ["events", "queues", "listeners", "messages", "schemas", "stats"];
-/// What is given otherwise.
+/// Resources of scopes that cannot be granted through the API.
 const PROTECTED: [&str; 3] = ["api_clients", "api_keys", "subscriptions"];
-/// All resources of a kind.
+/// The target that means all resources of a kind.
 const ALL: &str = "*";
 
 /// A scope.
 #[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Scope)]
 pub(super) struct ScopeJson {
-    /// The kind of resource; `api_clients`, `api_keys` and `subscriptions` are shown, and cannot be given.
+    /// The kind of resource. `api_clients`, `api_keys` and `subscriptions` appear in reads but cannot be granted.
     #[schema(value_type = openapi::Resource)]
     resource: String,
-    /// How deep; writing includes reading.
+    /// The access; `write` includes `read`.
     #[schema(value_type = schemas::Access)]
     access: Access,
-    /// Which of the kind: all of them, or at least one.
+    /// The targets: all resources of the kind, or at least one id.
     #[schema(value_type = openapi::Targets)]
     targets: Targets,
 }
@@ -42,7 +42,7 @@ enum Targets {
 }
 
 impl Targets {
-    /// The ids; `None` is all.
+    /// Returns the validated ids; `None` means all resources.
     fn ids(self) -> Option<Result<Vec<Box<str>>, ErrorResponse>> {
         let is_id = |text: &String| resource_id::<CredentialId>(text).is_some();
         match self {
@@ -52,26 +52,29 @@ impl Targets {
                 Some(Ok(list.into_iter().map(Into::into).collect()))
             }
             Self::All(_) | Self::Listed(_) => {
-                Some(Err(unprocessable(r#"Targets are "*", ["*"], or at least one id."#)))
+                Some(Err(unprocessable(r#"The targets must be "*", ["*"], or at least one id."#)))
             }
         }
     }
 }
 
-/// The scopes that a request gives a key.
+/// Returns the scopes that a request grants to a key.
 ///
 /// # Errors
-/// 422 for what is none, or protected; 403 for what the asking key has not itself.
-pub(super) fn parse_scopes(wanted: impl Iterator<Item = ScopeJson>, own: &Scopes) -> Result<Scopes, ErrorResponse> {
+/// 422 for an invalid or protected scope; 403 for a scope that the calling key does not have.
+pub(super) fn parse_scopes(
+    wanted: impl Iterator<Item = ScopeJson>,
+    own: &Scopes,
+) -> Result<Scopes, ErrorResponse> {
     let mut scopes = Vec::new();
     for ScopeJson { resource, access, targets } in wanted {
         if PROTECTED.contains(&&*resource) {
             return Err(unprocessable(
-                "api_clients, api_keys and subscriptions are not given through the API.",
+                "Scopes for api_clients, api_keys and subscriptions cannot be granted.",
             ));
         }
         if !OPEN.contains(&&*resource) {
-            return Err(unprocessable("There is no such resource for a scope."));
+            return Err(unprocessable("The resource of a scope is unknown."));
         }
         let targets = targets.ids().transpose()?;
         let has = match &targets {
@@ -86,7 +89,7 @@ pub(super) fn parse_scopes(wanted: impl Iterator<Item = ScopeJson>, own: &Scopes
     Ok(Scopes::Listed(scopes))
 }
 
-/// What a new key may do when nobody says: all that its maker may and can give.
+/// Returns the default scopes of a new key: all scopes of the calling key that it may grant.
 pub(super) fn default_scopes(own: &Scopes) -> Scopes {
     Scopes::Listed(match own {
         Scopes::All => OPEN.iter().map(|resource| whole(resource)).collect(),
@@ -100,7 +103,7 @@ fn whole(resource: &str) -> Scope {
     Scope { resource: resource.into(), access: Access::Write, targets: None }
 }
 
-/// A key's scopes as they are shown.
+/// Converts the scopes of a key to the contract's form.
 pub(super) fn shown(scopes: &Scopes) -> Vec<ScopeJson> {
     let wire = |scope: Scope| ScopeJson {
         resource: scope.resource.into(),

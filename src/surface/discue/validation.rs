@@ -1,8 +1,8 @@
-//! The rule of the contract for an id.
+//! The contract's rule for ids.
 
 use std::str::FromStr;
 
-/// A `ResourceId`: a UUID in lower case with hyphens, or 21 characters of the nanoid alphabet.
+/// Parses a `ResourceId`: a UUID in lower case with hyphens, or 21 characters of the nanoid alphabet.
 pub(super) fn resource_id<I: FromStr>(text: &str) -> Option<I> {
     if is_nanoid(text) || is_uuid(text) { text.parse().ok() } else { None }
 }

@@ -1,4 +1,4 @@
-//! What does not fit, and where.
+//! Errors in the members of a body, with their places.
 
 use std::{
     borrow::Cow,
@@ -9,16 +9,16 @@ use serde::de::{Error, Expected, Unexpected};
 
 use crate::{Denial, denial::FieldError};
 
-/// The most characters of a name that are repeated.
+/// Maximum number of characters of a member name that an error repeats.
 const REPEATED: usize = 64;
 
-/// What does not fit, and where.
+/// A member that does not match the schema or has an invalid value.
 #[derive(Debug)]
 pub(in super::super) struct MemberError {
-    /// The way to it, from the innermost name on, each as it stands in a pointer.
+    /// The path to the member, from the innermost name outwards, each name escaped for a JSON Pointer.
     way: Vec<String>,
     detail: String,
-    /// Whether it is of the right shape, and its value out of place.
+    /// Whether the shape is right and only the value is invalid: 422 instead of 400.
     value: bool,
 }
 
@@ -31,13 +31,13 @@ impl MemberError {
         Self { value: true, ..Self::shape(detail) }
     }
 
-    /// The same, within a member or an element.
+    /// Adds the name of the enclosing member, or the index of the enclosing element, to the path.
     pub(super) fn within(mut self, name: &str) -> Self {
         self.way.push(escaped(name));
         self
     }
 
-    /// The place and what is wrong there, on one line: `targets/0: a string is expected, not null`.
+    /// Returns the place and the error on one line: `targets/0: expected a string, got null`.
     pub(super) fn described(self) -> String {
         let place = self.way.iter().rev().cloned().collect::<Vec<_>>().join("/");
         if place.is_empty() { self.detail } else { format!("{place}: {}", self.detail) }
@@ -50,7 +50,7 @@ impl MemberError {
     }
 }
 
-/// A name within a pointer (RFC 6901, sections 3 and 6), cut short.
+/// Escapes a name for a JSON Pointer (RFC 6901, sections 3 and 6) and truncates it.
 fn escaped(name: &str) -> String {
     let mut text = String::new();
     for c in name.chars().take(REPEATED) {
@@ -68,7 +68,7 @@ fn escaped(name: &str) -> String {
     text
 }
 
-/// What stood there, without what stood there.
+/// Names the type of the value that was found, without the value.
 fn kind(unexpected: &Unexpected<'_>) -> &'static str {
     match unexpected {
         Unexpected::Bool(_) => "a boolean",
@@ -76,55 +76,55 @@ fn kind(unexpected: &Unexpected<'_>) -> &'static str {
         Unexpected::Float(_) => "a number with a fraction",
         Unexpected::Char(_) | Unexpected::Str(_) => "a string",
         Unexpected::Unit | Unexpected::Option => "null",
-        Unexpected::Seq => "a list",
+        Unexpected::Seq => "an array",
         Unexpected::Map => "an object",
-        _ => "something else",
+        _ => "another type",
     }
 }
 
-/// What is expected, in words.
+/// Names the expected type.
 fn words(expected: &dyn Expected) -> Cow<'static, str> {
     match &*expected.to_string() {
         "u32" => "a whole number from 0 to 4294967295".into(),
         "u64" => "a whole number, 0 or more".into(),
         "i64" => "a whole number".into(),
-        "a sequence" => "a list".into(),
+        "a sequence" => "an array".into(),
         other => other.to_owned().into(),
     }
 }
 
 impl Error for MemberError {
-    /// A text that its type did not take, for example.
+    /// Creates an error with a text of its own, for example that of a type which cannot be parsed from a string.
     fn custom<T: fmt::Display>(why: T) -> Self {
         Self::value(why.to_string())
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::shape(format!("{} is expected, not {}", words(expected), kind(&unexpected)))
+        Self::shape(format!("expected {}, got {}", words(expected), kind(&unexpected)))
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::value(format!("{} is expected", words(expected)))
+        Self::value(format!("expected {}", words(expected)))
     }
 
     fn invalid_length(_: usize, expected: &dyn Expected) -> Self {
-        Self::shape(format!("{} is expected", words(expected)))
+        Self::shape(format!("expected {}", words(expected)))
     }
 
     fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
-        Self::value(format!("one of these is expected: {}", expected.join(", ")))
+        Self::value(format!("expected one of: {}", expected.join(", ")))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self::shape(format!("there is no such member here; there are: {}", expected.join(", "))).within(field)
+        Self::shape(format!("the member is unknown; known members: {}", expected.join(", "))).within(field)
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::shape("this member is required, and missing").within(field)
+        Self::shape("the member is required").within(field)
     }
 
     fn duplicate_field(field: &'static str) -> Self {
-        Self::shape("it stands more than once").within(field)
+        Self::shape("the member is repeated").within(field)
     }
 }
 
@@ -136,12 +136,12 @@ impl fmt::Display for MemberError {
 
 impl std::error::Error for MemberError {}
 
-/// Values that are out of place, gathered, so that all of them can be told at once.
+/// A collection of invalid values, so that all of them are reported at once.
 #[derive(Default)]
 pub(in super::super) struct FieldErrors(Vec<FieldError>);
 
 impl FieldErrors {
-    /// Notes what is wrong at a place, unless something holds.
+    /// Records an error at a place unless `holds` is `true`.
     pub(in super::super) fn ensure(
         &mut self,
         holds: bool,
@@ -153,8 +153,10 @@ impl FieldErrors {
         }
     }
 
+    /// Finishes the checks.
+    ///
     /// # Errors
-    /// 422 with all that was noted.
+    /// 422 with all recorded errors.
     pub(in super::super) fn finish(self) -> Result<(), Denial> {
         if self.0.is_empty() { Ok(()) } else { Err(Denial::InvalidValues { wrong: self.0.into() }) }
     }

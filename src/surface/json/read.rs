@@ -1,4 +1,4 @@
-//! A tree as what is documented.
+//! Deserializes a tree into a documented type.
 
 use std::vec;
 
@@ -66,7 +66,7 @@ impl<'de> Deserializer<'de> for Node {
         visitor.visit_newtype_struct(self)
     }
 
-    /// Not from a list, whose elements would be taken for members in the order they are declared.
+    /// Rejects arrays, because serde would assign their elements to the fields in declaration order.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -79,7 +79,7 @@ impl<'de> Deserializer<'de> for Node {
         }
     }
 
-    /// Only by name.
+    /// Accepts a variant only by its name.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -109,7 +109,10 @@ struct Elements {
 impl<'de> SeqAccess<'de> for Elements {
     type Error = MemberError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, MemberError> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, MemberError> {
         let Some(node) = self.left.next() else { return Ok(None) };
         let at = self.at;
         self.at += 1;

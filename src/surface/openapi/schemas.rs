@@ -1,18 +1,19 @@
-//! What the domain's words and ids look like in descriptions: below the surfaces, nobody knows of descriptions.
+//! Schemas of the domain's words and ids for OpenAPI descriptions. The domain types themselves do not depend on
+//! OpenAPI.
 
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-/// An id: 1 to 64 of `A-Z a-z 0-9 - _ .`.
+/// The pattern of an id: 1 to 64 characters of `A-Z a-z 0-9 - _ .`.
 pub(in super::super) const ID: &str = "^[A-Za-z0-9._-]{1,64}$";
 
-/// An id.
+/// An id: 1 to 64 characters of `A-Z a-z 0-9 - _ .`.
 #[derive(Deserialize, ToSchema)]
 #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
 #[expect(dead_code, reason = "it only describes a text")]
 pub(in super::super) struct Id(String);
 
-/// 1 to 255 characters, none of them a control, formatting or otherwise invisible character.
+/// A text of 1 to 255 characters, without control, formatting or other invisible characters.
 #[derive(Deserialize, ToSchema)]
 #[schema(
     pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]{1,255}$"
@@ -20,7 +21,7 @@ pub(in super::super) struct Id(String);
 #[expect(dead_code, reason = "it only describes a text")]
 pub(in super::super) struct Name(String);
 
-/// At most 255 characters, none of them `<`, `>`, or a control, formatting or otherwise invisible character.
+/// A text of at most 255 characters, without `<`, `>`, and control, formatting or other invisible characters.
 #[derive(Deserialize, ToSchema)]
 #[schema(
     pattern = "^[^<>\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]{0,255}$"
@@ -28,67 +29,67 @@ pub(in super::super) struct Name(String);
 #[expect(dead_code, reason = "it only describes a text")]
 pub(in super::super) struct Remark(String);
 
-/// An id, or nothing.
+/// An id, or an empty string.
 #[derive(Deserialize, ToSchema)]
 #[schema(pattern = "^[A-Za-z0-9._-]{0,64}$")]
 #[expect(dead_code, reason = "it only describes a text")]
 pub(in super::super) struct MaybeId(String);
 
-/// What is searched for: at most 256 characters that can be printed.
+/// A search text of at most 256 printable characters.
 #[derive(Deserialize, ToSchema)]
 #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{0,256}$")]
 #[expect(dead_code, reason = "it only describes a text")]
 pub(in super::super) struct Text(String);
 
-/// A whole number of 32 bits.
+/// An unsigned 32-bit integer.
 #[derive(Deserialize, ToSchema)]
 #[schema(maximum = 4_294_967_295u64)]
 #[expect(dead_code, reason = "it only describes a number")]
 pub(in super::super) struct Number(u64);
 
-/// Whether it is accepted.
+/// The status of a caller or a credential.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in super::super) enum Status {
-    /// It is.
+    /// Requests are accepted.
     Enabled,
-    /// It is known, and refused.
+    /// Requests are denied.
     Disabled,
 }
 
-/// What may be done.
+/// The kind of access that a scope allows.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in super::super) enum Access {
-    /// Look.
+    /// Reading.
     Read,
-    /// Look and change.
+    /// Reading and writing.
     Write,
 }
 
-/// Whether a tenant's subscription holds.
+/// The state of a tenant's subscription.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in super::super) enum Standing {
-    /// It does.
+    /// The subscription is active.
     Active,
-    /// It does not: the tenant may look, not change.
+    /// The subscription has lapsed: the tenant can read, but not make changes.
     Lapsed,
 }
 
-/// What an administrator may do; each may what those after it may.
+/// The role of an administrator. Each role includes the rights of the roles after it.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in super::super) enum Role {
-    /// Everything.
+    /// Manages everything.
     Owner,
-    /// Callers but administrators, their keys, locks.
+    /// Manages callers other than administrators, their keys, and locks.
     Operator,
-    /// Look.
+    /// Reads everything and changes nothing.
     ReadOnly,
 }
 
-/// Who made an app.
+/// The creator of an app.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub(in super::super) enum Creator {
@@ -98,45 +99,45 @@ pub(in super::super) enum Creator {
     Market,
 }
 
-/// Which requests a lock stops.
+/// The requests that a lock stops.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in super::super) enum Covers {
-    /// Those that may change something.
+    /// Requests that may change something.
     Writes,
     /// Every request.
     All,
 }
 
-/// What holds of every window.
+/// The guarantee of a limit for each window.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in super::super) enum Promise {
-    /// On the average the quota.
+    /// The quota holds on average; a burst comes on top.
     Average,
-    /// Never more than the quota.
+    /// No window has more requests than the quota.
     Ceiling,
 }
 
-/// What happened.
+/// The kind of a change.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in super::super) enum Verb {
-    /// It is new.
+    /// The entity was created.
     Created,
-    /// It is different.
+    /// The entity was updated.
     Updated,
-    /// It is gone.
+    /// The entity was deleted.
     Deleted,
 }
 
-/// A number of calls, or of units of time.
+/// A number of requests or of time units.
 #[derive(Deserialize, ToSchema)]
 #[schema(minimum = 1, maximum = 2_147_483_647)]
 #[expect(dead_code, reason = "it only describes a number")]
 pub(in super::super) struct Count(u32);
 
-/// In what time is counted.
+/// The unit of a period of time.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub(in super::super) enum TimeUnit {
@@ -146,17 +147,17 @@ pub(in super::super) enum TimeUnit {
     Day,
 }
 
-/// Whose limit is another one.
+/// The kind of object to which a special limit applies.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub(in super::super) enum SpecialOf {
-    /// An app's.
+    /// An app.
     App,
-    /// A user's.
+    /// A user.
     User,
 }
 
-/// What can change.
+/// The kind of an entity in the change log.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in super::super) enum EntityKind {

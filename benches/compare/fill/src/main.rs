@@ -1,8 +1,8 @@
-//! `fill FOLDER KEYS`: makes a store with that many callers, each with a key, through the registry as anybody
-//! would, and writes down the keys: `keys.txt` has those, `strangers.txt` as many again, at most 1000, that
-//! are well-formed and that the store does not know.
+//! `fill FOLDER KEYS`: creates a store with that many callers, each with a key, through the public registry API, and
+//! writes the keys to files: `keys.txt` has these keys, `strangers.txt` has as many well-formed keys, at most 1000,
+//! that the store does not know.
 //!
-//! A tenant and its callers are one transaction, which is synced; a folder in memory (`/dev/shm`) is faster still;
+//! Each tenant and its callers are created in one synced transaction. A folder in memory (`/dev/shm`) is even faster;
 //! move it afterwards.
 
 use std::{
@@ -23,7 +23,7 @@ use portcullis::{
     registry::{Command, NewCaller, Registry, sqlite::Sqlite},
 };
 
-/// Callers of one tenant: making one counts its tenant's.
+/// Callers of one tenant. Few, because creating one counts all callers of its tenant.
 const TOGETHER: u32 = 100;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -49,7 +49,7 @@ async fn fill(folder: &Path, keys: u32) -> Outcome {
         plan: "fill".parse()?,
         clock,
     };
-    // The gateway's configuration says its limits.
+    // The gateway's configuration sets its limits.
     store.registry.put_plan(Plan::new(store.plan.clone(), Vec::new())?, &store.actor).await?;
 
     let mut known = BufWriter::new(File::create(folder.join("keys.txt"))?);

@@ -1,4 +1,4 @@
-//! A connection: bytes out, bytes in, and between them one of two protocols.
+//! A connection that sends and receives bytes of one of two protocols.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -11,13 +11,13 @@ use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 use crate::{http1::Http1, http2::Http2};
 
-/// A request, composed for one of the protocols.
+/// A request, serialized for one of the protocols.
 pub struct Request {
     pub head: Rc<[u8]>,
     pub body: Rc<[u8]>,
 }
 
-/// What was answered; a status of 0 is a request that was given up.
+/// The result of a request; a status of 0 means that the request was abandoned.
 pub struct Answer {
     pub status: u16,
     pub due: Instant,
@@ -54,7 +54,7 @@ impl Connection {
         Ok(Self { stream, waits_to_write: false, input: Vec::new(), output, written: 0, wire })
     }
 
-    /// Puts a request into the output; [`flush`](Self::flush) sends it.
+    /// Appends a request to the output; [`flush`](Self::flush) sends it.
     pub fn begin(&mut self, request: &Request, due: Instant) {
         match &mut self.wire {
             Wire::Http1(wire) => wire.begin(request, due, &mut self.output),
@@ -62,7 +62,7 @@ impl Connection {
         }
     }
 
-    /// How many requests have no answer yet.
+    /// The number of requests without a response.
     pub fn running(&self) -> usize {
         match &self.wire {
             Wire::Http1(wire) => wire.running(),
@@ -78,7 +78,7 @@ impl Connection {
                     self.waits_to_write = true;
                     return;
                 }
-                // Reading tells that it is closed, perhaps after an answer.
+                // The next read detects the closed connection, perhaps after a response.
                 Err(_) => break,
             }
         }
@@ -87,7 +87,7 @@ impl Connection {
         self.waits_to_write = false;
     }
 
-    /// Takes what has come. False when the connection is of no more use.
+    /// Processes the received bytes. Returns `false` if the connection is no longer usable.
     pub fn read(&mut self, answers: &mut Vec<Answer>) -> bool {
         let mut bytes = [0; 16 * 1024];
         match self.stream.read(&mut bytes) {

@@ -6,7 +6,7 @@ use crate::connection::{Answer, Request};
 
 const END: &[u8] = b"\r\n\r\n";
 
-/// The fields of every request, for both protocols.
+/// Returns the headers of every request, for both protocols.
 pub fn fields(key: Option<&str>, body: usize) -> Vec<(&'static str, String)> {
     let mut fields = vec![("user-agent", "load".into()), ("accept", "application/json".into())];
     fields.extend(key.map(|key| ("x-api-key", key.into())));
@@ -50,7 +50,8 @@ impl Http1 {
     }
 }
 
-/// Status, length of the head and of the content, when all of it is there. A status of 0 is no HTTP.
+/// Returns status, length of the head and length of the body, once all of it has arrived. A status of 0 means that
+/// the bytes are not HTTP.
 fn answer(input: &[u8]) -> Option<(u16, usize, usize)> {
     let head = input.windows(END.len()).position(|it| it == END)? + END.len();
     let text = std::str::from_utf8(&input[..head]).unwrap_or_default();
@@ -60,7 +61,7 @@ fn answer(input: &[u8]) -> Option<(u16, usize, usize)> {
         if name.eq_ignore_ascii_case("content-length") {
             content = value.trim().parse().unwrap_or(0);
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            // The answers are small and end as they should: no chunk is looked into.
+            // The responses are small and well-formed, so chunks are not parsed.
             content = input[head..].windows(5).position(|it| it == b"0\r\n\r\n")? + 5;
         }
     }

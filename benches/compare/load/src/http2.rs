@@ -1,18 +1,18 @@
-//! HTTP/2 with prior knowledge: as much as fixed requests need.
+//! HTTP/2 with prior knowledge, restricted to the needs of fixed requests.
 //!
-//! What is sent has no dynamic table, and what is answered may have none (we say that ours holds nothing), so
-//! the status, the first field, can be read without the rest.
+//! Requests do not use the dynamic table, and responses must not either (our settings give it no size). The status,
+//! which is the first header, can therefore be read without the rest.
 
 use std::{rc::Rc, time::Instant};
 
 use crate::connection::{Answer, Request};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The least that every peer takes.
+/// The smallest window that every peer accepts.
 const MAX_FRAME: usize = 16 * 1024;
-/// Of a connection or stream, at first.
+/// The initial window of a connection or stream.
 const WINDOW: i64 = 65_535;
-/// How much we let a connection send us, once.
+/// The window that we give a connection, once.
 const ROOM: u32 = 1 << 30;
 
 const DATA: u8 = 0;
@@ -29,7 +29,7 @@ const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 32;
 
-/// A header block of literals and of the static table.
+/// Returns a header block of literals and entries of the static table.
 pub fn head(path: &str, fields: &[(&str, String)], post: bool) -> Vec<u8> {
     // :method, :scheme http, :path, :authority
     let mut block = vec![if post { 0x83 } else { 0x82 }, 0x86, 0x04];
@@ -74,10 +74,10 @@ struct Stream {
 pub struct Http2 {
     streams: Vec<Stream>,
     next: u32,
-    /// How much we may send: on the connection, and on a stream at first.
+    /// The send window of the connection, and the initial one of a stream.
     window: i64,
     first_window: i64,
-    /// What we took since we last said so.
+    /// Received bytes since the last window update.
     taken: u32,
     going_away: bool,
 }
@@ -85,7 +85,7 @@ pub struct Http2 {
 impl Http2 {
     pub fn open(output: &mut Vec<u8>) -> Self {
         output.extend_from_slice(PREFACE);
-        // No dynamic table, no push.
+        // Disables the dynamic table and server push.
         frame(output, SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0]);
         frame(output, WINDOW_UPDATE, 0, 0, &ROOM.to_be_bytes());
         let streams = Vec::new();
@@ -159,7 +159,7 @@ impl Http2 {
             (HEADERS, Some(at)) => {
                 let padding = usize::from(flags & PADDED != 0);
                 let priority = if flags & PRIORITY == 0 { 0 } else { 5 };
-                // Trailers have no status; that of the head stays.
+                // Trailers have no status; keep the status of the head.
                 let status = status(content.get(padding + priority..).unwrap_or_default());
                 let stream = &mut self.streams[at];
                 stream.status = status.unwrap_or(stream.status);
@@ -194,9 +194,9 @@ impl Http2 {
     }
 }
 
-/// The status at the start of a header block, RFC 7541 appendix A.
+/// Returns the status at the start of a header block (RFC 7541, appendix A).
 fn status(block: &[u8]) -> Option<u16> {
-    // Changes of the table's size may stand before it; ours is 0.
+    // Size updates of the table may precede it; the size is 0.
     let start = block.iter().position(|byte| byte & 0xe0 != 0x20)?;
     match block[start..] {
         [index @ 0x88..=0x8e, ..] => Some([200, 204, 206, 304, 400, 404, 500][usize::from(index - 0x88)]),
@@ -210,7 +210,7 @@ fn status(block: &[u8]) -> Option<u16> {
     }
 }
 
-/// Three digits in the Huffman code: five bits for 0 to 2, six for the others.
+/// Returns three Huffman-coded digits: five bits for 0 to 2, six for the others.
 fn digits(bytes: &[u8]) -> Option<u16> {
     let bits = u32::from_be_bytes([*bytes.first()?, *bytes.get(1)?, *bytes.get(2).unwrap_or(&0xff), 0]);
     let mut at = 0;

@@ -1,8 +1,8 @@
-//! `load --to ADDRESS …`: requests from one thread, for a time; prints what became of them as JSON.
+//! `load --to ADDRESS …`: sends requests from one thread for some time, and prints the results as JSON.
 //!
-//! Saturated (no `--rate`), every connection sends its next request upon its answer. At a rate, requests are
-//! due at fixed times and latency counts from when one was due: a gateway that stalls is charged for the
-//! queue. Only loopback is loaded.
+//! Without `--rate`, every connection sends its next request upon each response (saturation). With a rate, requests
+//! are due at fixed times, and latency counts from the due time, so a gateway that stalls is charged for the queue.
+//! The target must be a loopback address.
 
 mod connection;
 mod http1;
@@ -21,7 +21,7 @@ use std::{
 use connection::{Connection, Request};
 use rustix::{buffer::spare_capacity, event::epoll, time::Timespec};
 
-/// How long answers are waited for after the last request.
+/// The wait for responses after the last request.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 struct Options {
@@ -29,10 +29,10 @@ struct Options {
     from: Option<IpAddr>,
     http2: bool,
     connections: usize,
-    /// Requests at once on each connection; more than one only over HTTP/2.
+    /// Concurrent requests on each connection; more than one only over HTTP/2.
     streams: usize,
     rate: f64,
-    /// When to end: after a time, or a number of requests.
+    /// The end of the run: after a time, or after a number of requests.
     time: Duration,
     most: u64,
     requests: Vec<Request>,
@@ -59,7 +59,7 @@ impl Options {
             return Err(format!("unknown option {unknown}").into());
         }
         if !to.ip().is_loopback() {
-            return Err("only loopback is loaded".into());
+            return Err("--to must be a loopback address".into());
         }
         let requests = requests(keys.as_deref(), routes as usize, body as usize, http2);
         let time = Duration::from_secs_f64(seconds);
@@ -68,7 +68,7 @@ impl Options {
     }
 }
 
-/// One for each key and route, so that nothing is composed while the time runs.
+/// One request for each key and route, so that none is serialized while the time runs.
 fn requests(keys: Option<&str>, routes: usize, body: usize, http2: bool) -> Vec<Request> {
     let keys: Vec<_> = keys.map_or(vec![None], |keys| keys.lines().map(Some).collect());
     let body: Rc<[u8]> = vec![b'x'; body].into();
@@ -82,7 +82,7 @@ fn requests(keys: Option<&str>, routes: usize, body: usize, http2: bool) -> Vec<
         .collect()
 }
 
-/// What became of the requests.
+/// The results of the requests.
 #[derive(Default)]
 struct Tally {
     statuses: BTreeMap<u16, u64>,
@@ -95,7 +95,7 @@ struct Tally {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse()?;
-    // Of the 50 µs by which the kernel may wake us late, none is the gateway's.
+    // Sets the kernel's timer slack, 50 µs by default, to a minimum, so that late wake-ups do not count as latency.
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
     let (tally, elapsed) = run(&options)?;
     report(tally, elapsed);
@@ -111,7 +111,7 @@ fn run(options: &Options) -> io::Result<(Tally, Duration)> {
         Ok(connection)
     };
     let mut connections = (0..options.connections).map(open).collect::<io::Result<Vec<_>>>()?;
-    // Whose turn it is; a connection stands here once for each request that it may take.
+    // The queue of idle connections; a connection has one entry for each further request that it may send.
     let mut free: VecDeque<usize> = (0..options.streams).flat_map(|_| 0..options.connections).collect();
     let (mut tally, mut running, mut sent) = (Tally::default(), 0_usize, 0_u64);
     let (mut events, mut ended, mut touched) = (Vec::with_capacity(256), Vec::new(), Vec::new());
@@ -181,7 +181,7 @@ fn run(options: &Options) -> io::Result<(Tally, Duration)> {
     }
 }
 
-/// Writes what can be written, and is told when more can be.
+/// Writes as much as possible, and requests an event if more can be written later.
 fn flush(poll: &impl std::os::fd::AsFd, connection: &mut Connection, at: usize) -> io::Result<()> {
     let waited = connection.waits_to_write;
     connection.flush();

@@ -1,10 +1,10 @@
-//! Callers, as they are sent and shown.
+//! The request and response bodies of callers.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{FieldErrors, ErrorResponse, check_place};
+use super::{ErrorResponse, FieldErrors, check_place};
 use crate::{
     model::{
         self, CallerEdit, CallerId, CallerKind, Creator, PlanId, Role, Sealer, Secret, Status, TenantId,
@@ -14,12 +14,12 @@ use crate::{
     surface::{json::nullable, non_null, openapi::schemas},
 };
 
-/// What kind of caller it is.
+/// The kind of a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = CallerKind)]
 pub(in super::super) enum Kind {
-    /// A discue api client.
+    /// A discue API client.
     ApiClient,
     /// An APIG app.
     App,
@@ -30,125 +30,125 @@ pub(in super::super) enum Kind {
 }
 
 impl Kind {
-    /// The name that the registry lists callers of a kind by.
+    /// Returns the name of a kind in the registry's filter.
     pub(super) fn named(text: &str) -> Option<&'static str> {
         ["api_client", "app", "operator", "administrator"].into_iter().find(|name| *name == text)
     }
 }
 
-/// Who a key belongs to.
+/// The owner of keys: an API client, an app, an operator or an administrator.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct Caller {
-    /// Unique; not a secret.
+    /// The unique id; not a secret.
     id: String,
-    /// Whose it is.
+    /// The id of its tenant.
     tenant: String,
-    /// Unique in the tenant, among callers of its kind.
+    /// The name, unique among callers of this kind in the tenant.
     name: String,
-    /// What kind of caller it is.
+    /// The kind of caller.
     kind: Kind,
-    /// What it may do here, when it is an administrator.
+    /// The role of an administrator.
     #[schema(value_type = Option<schemas::Role>, required)]
     role: Option<Role>,
-    /// What it has beyond a caller, when it is an app.
+    /// The additional properties of an app.
     #[schema(required)]
     app: Option<App>,
-    /// Whether its keys are accepted.
+    /// The status. The keys of a disabled caller are not accepted.
     #[schema(value_type = schemas::Status)]
     status: Status,
-    /// The plan that it is on; without one it is unlimited.
+    /// The id of the plan. A caller without a plan has no rate limits.
     #[schema(required)]
     plan: Option<String>,
-    /// Grows by one with every change; the `ETag`.
+    /// The revision: the value of the `ETag`, incremented by every change.
     revision: u64,
-    /// When it was made.
+    /// The time of creation.
     created_at: Timestamp,
-    /// When it last changed.
+    /// The time of the last change.
     updated_at: Timestamp,
 }
 
-/// What an app has beyond a caller.
+/// The additional properties of an app.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct App {
-    /// For people.
+    /// A remark, for people.
     remark: String,
     /// The AppKey; not a secret.
     key: String,
-    /// Who made it.
+    /// The creator of the app.
     #[schema(value_type = schemas::Creator)]
     creator: Creator,
-    /// The AppSecret, if it was generated, in the answer that tells of it and nowhere else.
+    /// The generated AppSecret. Only the response that creates the app has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     secret: Option<String>,
 }
 
-/// A caller to be made.
+/// A new caller.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct NewCaller {
-    /// Its id; without one it gets a random one.
+    /// The id. Defaults to a random id.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Id, required = false)]
     id: Option<CallerId>,
-    /// Unique in the tenant, among callers of its kind, which has a rule for it: of an api client a domain in lower case,
-    /// optionally with a path, of an app 3 to 64 letters, digits and underscores, of others 1 to 255 characters.
+    /// The name, unique among callers of this kind in the tenant. For an API client: a domain in lower case,
+    /// optionally with a path. For an app: 3 to 64 letters, digits and underscores. Otherwise: 1 to 255 characters.
     #[schema(value_type = schemas::Name)]
     name: String,
-    /// What kind of caller it is to be.
+    /// The kind of caller.
     kind: Kind,
-    /// What it may do here: of an administrator, and only of one.
+    /// The role of an administrator. Required for administrators, not allowed for others.
     #[serde(default)]
     #[schema(value_type = Option<schemas::Role>)]
     role: Option<Role>,
-    /// What an app has beyond a caller: only of one.
+    /// The additional properties of an app. Allowed for apps only.
     #[serde(default)]
     app: Option<NewApp>,
-    /// The plan that it is to be on.
+    /// The id of the plan.
     #[serde(default)]
     #[schema(value_type = Option<schemas::Id>)]
     plan: Option<PlanId>,
 }
 
-/// What an app is to have beyond a caller.
+/// The additional properties of a new app, or changes to them.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct NewApp {
-    /// For people; at most 255 characters.
+    /// A remark, for people; at most 255 characters.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Remark, required = false)]
     remark: Option<String>,
-    /// The AppKey: 8 to 200 of `A-Z a-z 0-9 - _`; generated, unless it is said.
+    /// The AppKey: 8 to 200 characters of `A-Z a-z 0-9 - _`. Generated for a new app without one.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = String, required = false, pattern = "^[A-Za-z0-9_-]{8,200}$")]
     key: Option<String>,
-    /// The AppSecret: 8 to 128 printable characters without blanks; generated, unless it is said.
+    /// The AppSecret: 8 to 128 printable ASCII characters without spaces. Generated for a new app without one.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = String, required = false, pattern = "^[!-~]{8,128}$")]
     secret: Option<String>,
 }
 
-/// What to change of a caller; what is absent stays.
+/// Changes to a caller. Absent members stay unchanged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct CallerPatch {
-    /// A new name.
+    /// The new name.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Name, required = false)]
     name: Option<String>,
-    /// A new status.
+    /// The new status.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Status, required = false)]
     status: Option<Status>,
-    /// Another role, of an administrator.
+    /// The new role. Allowed for administrators only.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Role, required = false)]
     role: Option<Role>,
-    /// What to change of an app.
+    /// Changes to the properties of an app. Allowed for apps only.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = NewApp, required = false)]
     app: Option<NewApp>,
-    /// Another plan; `null` for none.
+    /// The id of the new plan; `null` removes the plan.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<schemas::Id>)]
     plan: Option<Option<PlanId>>,
@@ -168,7 +168,12 @@ impl From<model::Caller> for Caller {
             name: caller.name,
             kind,
             role,
-            app: app.map(|model::App { remark, key, creator, .. }| App { remark, key, creator, secret: None }),
+            app: app.map(|model::App { remark, key, creator, .. }| App {
+                remark,
+                key,
+                creator,
+                secret: None,
+            }),
             status: caller.status,
             plan: caller.plan.map(|plan| plan.to_string()),
             revision: caller.revision,
@@ -179,7 +184,7 @@ impl From<model::Caller> for Caller {
 }
 
 impl Caller {
-    /// The same with the secret that was generated for it, if there was one.
+    /// Adds the generated secret, if there is one.
     pub(super) fn showing(mut self, secret: Option<Secret>) -> Self {
         if let (Some(app), Some(secret)) = (&mut self.app, secret) {
             app.secret = Some(secret.expose().to_owned());
@@ -200,11 +205,11 @@ impl NewApp {
         checks.ensure(
             within(&self.remark, is_app_remark),
             "#/app/remark",
-            "a remark is at most 255 characters, none of them < or > or invisible",
+            "must be at most 255 characters, without <, > and invisible characters",
         );
-        let what = "an AppKey is 8 to 200 characters of A-Z a-z 0-9 - _";
+        let what = "must be 8 to 200 characters of A-Z a-z 0-9 - _";
         checks.ensure(within(&self.key, is_key), "#/app/key", what);
-        let what = "an AppSecret is 8 to 128 printable characters without blanks";
+        let what = "must be 8 to 128 printable ASCII characters without spaces";
         checks.ensure(within(&self.secret, is_secret), "#/app/secret", what);
     }
 }
@@ -218,7 +223,7 @@ impl NewCaller {
         self.plan.is_some()
     }
 
-    /// The caller to be made, and the secret of an app when it was generated.
+    /// Validates the body. Returns the new caller, and the secret of an app if it was generated.
     pub(super) fn checked(
         self,
         tenant: TenantId,
@@ -226,15 +231,15 @@ impl NewCaller {
     ) -> Result<(registry::NewCaller, Option<Secret>), ErrorResponse> {
         let mut checks = FieldErrors::default();
         let administrator = self.kind == Kind::Administrator;
-        checks.ensure(!administrator || self.role.is_some(), "#/role", "an administrator has one");
-        checks.ensure(administrator || self.role.is_none(), "#/role", "only an administrator has one");
-        checks.ensure(self.kind == Kind::App || self.app.is_none(), "#/app", "only an app has it");
+        checks.ensure(!administrator || self.role.is_some(), "#/role", "required for an administrator");
+        checks.ensure(administrator || self.role.is_none(), "#/role", "allowed for administrators only");
+        checks.ensure(self.kind == Kind::App || self.app.is_none(), "#/app", "allowed for apps only");
         if let Some(app) = &self.app {
             app.check(&mut checks);
         }
         let hex =
             |id: &CallerId| id.as_str().len() == 32 && id.as_str().bytes().all(|b| b.is_ascii_hexdigit());
-        let what = "an app's is not 32 hexadecimal digits: APIG's V2 shows a UUID so, and reads it as one with hyphens";
+        let what = "must not be 32 hexadecimal digits for an app: APIG V2 reads them as a UUID with hyphens";
         checks.ensure(self.kind != Kind::App || !self.id.as_ref().is_some_and(hex), "#/id", what);
         let (id, mut generated) = (self.id.unwrap_or_else(CallerId::random), None);
         let kind = match (self.kind, self.role) {
@@ -269,15 +274,19 @@ impl NewCaller {
 }
 
 impl CallerPatch {
-    /// What to change of a caller.
-    pub(super) fn checked(self, before: &model::Caller, sealer: &Sealer) -> Result<CallerEdit, ErrorResponse> {
+    /// Validates the body. Returns the changes to the caller.
+    pub(super) fn checked(
+        self,
+        before: &model::Caller,
+        sealer: &Sealer,
+    ) -> Result<CallerEdit, ErrorResponse> {
         let mut checks = FieldErrors::default();
-        // A name of an earlier version, which had no such rules, may stay.
+        // Earlier versions did not have these rules, so the present name is always allowed.
         let fits = |name: &str| name == before.name || before.kind.accepts_name(name);
         checks.ensure(self.name.as_deref().is_none_or(fits), "#/name", before.kind.name_rule());
         let administrator = matches!(before.kind, CallerKind::Administrator(_));
-        checks.ensure(administrator || self.role.is_none(), "#/role", "only an administrator has one");
-        checks.ensure(before.app().is_some() || self.app.is_none(), "#/app", "only an app has it");
+        checks.ensure(administrator || self.role.is_none(), "#/role", "allowed for administrators only");
+        checks.ensure(before.app().is_some() || self.app.is_none(), "#/app", "allowed for apps only");
         if let Some(app) = &self.app {
             app.check(&mut checks);
         }

@@ -1,4 +1,4 @@
-//! Keys, as they are sent and shown.
+//! The request and response bodies of keys.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 
 use super::{
     super::{
-        response::ErrorResponse,
         json::{FieldErrors, moment, nullable},
+        response::ErrorResponse,
         tenants::check_name,
     },
     generated::{GeneratedSecret, StoredSecret},
@@ -19,72 +19,73 @@ use crate::{
     surface::{non_null, openapi::schemas},
 };
 
-/// The most scopes of a key, and targets of a scope.
+/// Maximum number of scopes of a key and of targets of a scope.
 const SCOPES: usize = 100;
 const TARGETS: usize = 1_000;
 
-/// A key as it is kept: never itself.
+/// The stored properties of a key, without the key itself.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct KeyRecord {
-    /// Unique; not a secret.
+    /// The unique id; not a secret.
     id: String,
-    /// Whose it is.
+    /// The id of its tenant.
     tenant: String,
-    /// The caller that it proves.
+    /// The id of the caller that the key authenticates.
     caller: String,
-    /// For people.
+    /// The name, for people.
     name: String,
-    /// `key`, `app_code` or `signing`.
+    /// The kind: `key`, `app_code` or `signing`.
     kind: &'static str,
-    /// What may be shown of it: its first characters; the access key of what signs.
+    /// The public part: the first characters of the key, or the access key of a signing key.
     hint: String,
-    /// Whether it is accepted.
+    /// The status. A disabled key is not accepted.
     #[schema(value_type = schemas::Status)]
     status: Status,
-    /// What it may be used for; `null` is all that its caller may.
+    /// The permissions of the key; `null` allows everything that its caller may do.
     #[schema(required)]
     scopes: Option<Vec<KeyScope>>,
-    /// The first moment at which it is no longer accepted; `null` is never.
+    /// The time from which the key is no longer accepted; `null` means never.
     #[schema(required)]
     not_after: Option<Timestamp>,
-    /// Since when who uses it is told to use another one.
+    /// The time from which responses tell users of the key to replace it.
     #[schema(required)]
     deprecated_at: Option<Timestamp>,
-    /// The key that was made in its place.
+    /// The id of the key that replaces this key.
     #[schema(required)]
     replaced_by: Option<String>,
-    /// Grows by one with every change; the `ETag`.
+    /// The revision: the value of the `ETag`, incremented by every change.
     revision: u64,
-    /// When it was made.
+    /// The time of creation.
     created_at: Timestamp,
-    /// When it last changed.
+    /// The time of the last change.
     updated_at: Timestamp,
 }
 
-/// A key, with its use.
+/// A key, with its last use.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct Key {
     #[serde(flatten)]
     record: KeyRecord,
-    /// When it was last used, some seconds more or less; `null` when it never was. No change of the key.
+    /// The time of the last use, accurate to some seconds; `null` if the key was never used. A use does not change
+    /// the revision.
     #[schema(required)]
     last_used_at: Option<Timestamp>,
-    /// Whether somebody would miss it.
+    /// An assessment whether the key can be revoked without affecting its users.
     safe_to_revoke: Revocation,
 }
 
-/// A key that was just made. It is shown this once.
+/// A new key, in clear. No later response shows it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct CreatedKey {
-    /// The key in clear; of what signs there is none.
+    /// The key in clear; absent for a signing key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     key: Option<String>,
-    /// What names who signs: the id. Only of what signs.
+    /// The access key of a signing key, which is its id.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     access_key: Option<String>,
-    /// What signs, in clear. Only of what signs.
+    /// The secret of a signing key, in clear.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     secret: Option<String>,
@@ -92,78 +93,78 @@ pub(in super::super) struct CreatedKey {
     shown: Key,
 }
 
-/// One permission: to a kind of resource, how deep, and to which of them.
+/// A permission: a kind of resource, an access level and optionally the ids of resources.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct KeyScope {
-    /// The kind of resource; 1 to 64 of `a-z 0-9 _`.
+    /// The kind of resource; 1 to 64 characters of `a-z 0-9 _`.
     #[schema(pattern = "^[a-z0-9_]{1,64}$")]
     resource: String,
-    /// How deep; writing includes reading.
+    /// The access level; `write` includes reading.
     #[schema(value_type = schemas::Access)]
     access: Access,
-    /// The ids that it is confined to; `null` is all of them.
+    /// The ids of the resources that the permission is limited to; `null` means all.
     #[serde(default)]
     #[schema(value_type = Option<Vec<schemas::Id>>, max_items = 1000)]
     targets: Option<Vec<String>>,
 }
 
-/// What kind of key is to be made.
+/// The kind of a new key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum NewKind {
-    /// One that is presented.
+    /// A key that the client sends with its requests.
     #[default]
     Key,
     /// An access key and a secret that signs requests (SDK-HMAC-SHA256); not for administrators.
     Signing,
 }
 
-/// A key to be made.
+/// A new key.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewKey {
-    /// `key`, unless it is said, or `signing`.
+    /// The kind: `key` or `signing`. Defaults to `key`.
     #[serde(default)]
     kind: NewKind,
-    /// For people; 1 to 255 characters that can be printed. Unless it is said, `key.` and the id.
+    /// The name, for people; 1 to 255 printable characters. Defaults to `key.` and the id.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Name, required = false)]
     name: Option<String>,
-    /// Whether it is accepted; it is, unless it is said.
+    /// The status. Defaults to `enabled`.
     #[serde(default)]
     #[schema(value_type = schemas::Status)]
     status: Status,
-    /// What it may be used for, at most 100; `null`, or nothing said, is all that its caller may.
+    /// The permissions of the key, at most 100. `null` and the default allow everything that its caller may do.
     #[serde(default)]
     #[schema(max_items = 100)]
     scopes: Option<Vec<KeyScope>>,
-    /// The first moment at which it is no longer accepted, in the future; `null`, or nothing said, is never.
+    /// The time from which the key is no longer accepted, in the future. `null` and the default mean never.
     #[serde(default, deserialize_with = "moment::maybe")]
     not_after: Option<Timestamp>,
 }
 
-/// What to change of a key; what is absent stays.
+/// Changes to a key. Absent members stay unchanged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyPatch {
-    /// A new name.
+    /// The new name.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Name, required = false)]
     name: Option<String>,
-    /// A new status.
+    /// The new status.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Status, required = false)]
     status: Option<Status>,
-    /// Other scopes, all of them; `null` for all that its caller may.
+    /// The complete list of new permissions; `null` allows everything that its caller may do.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Vec<KeyScope>>, max_items = 100)]
     scopes: Option<Option<Vec<KeyScope>>>,
-    /// Another end, now or in the future; `null` for none.
+    /// The new end, now or in the future; `null` removes the end.
     #[serde(default, deserialize_with = "moment::nullable")]
     #[schema(value_type = Option<Timestamp>)]
     not_after: Option<Option<Timestamp>>,
-    /// Since when who uses it is told to use another one; `null` for not yet.
+    /// The time from which responses tell users of the key to replace it; `null` means not yet.
     #[serde(default, deserialize_with = "moment::nullable")]
     #[schema(value_type = Option<Timestamp>)]
     deprecated_at: Option<Option<Timestamp>>,
@@ -201,7 +202,7 @@ impl From<Credential> for KeyRecord {
 }
 
 impl Key {
-    /// A key that was last used at a time, now.
+    /// Returns a key with its last use, assessed at the time `now`.
     pub(super) fn of(key: Credential, used: Option<Timestamp>, now: Timestamp) -> Self {
         let safe_to_revoke = Revocation::of(&key, used, now);
         Self { record: key.into(), last_used_at: used, safe_to_revoke }
@@ -219,21 +220,21 @@ impl CreatedKey {
     }
 }
 
-/// Scopes as they are kept.
+/// Validates scopes and converts them to stored ones.
 fn scopes(wanted: Option<Vec<KeyScope>>, checks: &mut FieldErrors) -> Scopes {
     let Some(list) = wanted else { return Scopes::All };
-    checks.ensure(list.len() <= SCOPES, "#/scopes", format!("at most {SCOPES} are taken"));
+    checks.ensure(list.len() <= SCOPES, "#/scopes", format!("must be at most {SCOPES}"));
     let scopes = list.into_iter().take(SCOPES).enumerate().map(|(at, scope)| {
         let KeyScope { resource, access, targets } = scope;
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         let fits = (1..=64).contains(&resource.len()) && resource.bytes().all(plain);
-        checks.ensure(fits, format!("#/scopes/{at}/resource"), "it is 1 to 64 characters of a-z 0-9 _");
+        checks.ensure(fits, format!("#/scopes/{at}/resource"), "must be 1 to 64 characters of a-z 0-9 _");
         let count = targets.as_ref().map_or(0, Vec::len);
         let place = format!("#/scopes/{at}/targets");
-        checks.ensure(count <= TARGETS, &place, format!("at most {TARGETS} are taken"));
+        checks.ensure(count <= TARGETS, &place, format!("must be at most {TARGETS}"));
         for (of, id) in targets.iter().flatten().take(TARGETS).enumerate() {
             let fits = id.parse::<CredentialId>().is_ok();
-            checks.ensure(fits, format!("{place}/{of}"), "an id is 1 to 64 characters of A-Z a-z 0-9 - _ .");
+            checks.ensure(fits, format!("{place}/{of}"), "must be 1 to 64 characters of A-Z a-z 0-9 - _ .");
         }
         let targets = targets.map(|ids| ids.into_iter().map(Into::into).collect());
         model::Scope { resource: resource.into(), access, targets }
@@ -246,7 +247,7 @@ impl NewKey {
         self.not_after
     }
 
-    /// What is to prove a caller of this kind.
+    /// Generates the key or secret for a caller of this kind.
     pub(super) fn fresh(&self, caller: &CallerKind) -> Result<GeneratedSecret, Denial> {
         match self.kind {
             NewKind::Key => GeneratedSecret::key(caller),
@@ -254,7 +255,7 @@ impl NewKey {
         }
     }
 
-    /// The key as it is kept, if nothing was found wrong before either.
+    /// Validates the body and returns the stored credential. Errors that `checks` already has count, too.
     pub(super) fn checked(
         self,
         mut checks: FieldErrors,
@@ -264,7 +265,7 @@ impl NewKey {
     ) -> Result<Credential, ErrorResponse> {
         let signs = self.kind == NewKind::Signing;
         let administrator = matches!(caller.kind, CallerKind::Administrator(_));
-        checks.ensure(!(signs && administrator), "#/kind", "administrators do not sign");
+        checks.ensure(!(signs && administrator), "#/kind", "administrators cannot have signing keys");
         check_name(&mut checks, self.name.as_deref());
         let scopes = scopes(self.scopes, &mut checks);
         checks.finish()?;
@@ -290,7 +291,7 @@ impl NewKey {
 }
 
 impl KeyPatch {
-    /// What to change; `end` says which end a wanted one becomes.
+    /// Validates the body and returns the changes. `end` checks a requested end and returns the one to store.
     pub(super) fn checked(
         self,
         end: impl FnOnce(Option<Timestamp>, &mut FieldErrors) -> Option<Timestamp>,

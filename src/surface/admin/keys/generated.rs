@@ -1,22 +1,22 @@
-//! What proves a caller, just generated.
+//! Generated keys and secrets.
 
 use crate::{
     Denial,
     model::{
-        GeneratedKey, CallerKind, Credential, CredentialId, CredentialKind, Digest, KeyPrefix, Pepper, Sealer,
-        Secret, TenantId,
+        CallerKind, Credential, CredentialId, CredentialKind, Digest, GeneratedKey, KeyPrefix, Pepper,
+        Sealer, Secret, TenantId,
     },
 };
 
-/// What proves a caller, just generated: it is shown once, in one answer.
+/// A generated key or secret. It is shown once, in one response.
 pub(super) enum GeneratedSecret {
-    /// It is presented.
+    /// A key that the client sends with its requests.
     Key(GeneratedKey),
-    /// It signs, under its credential's id.
+    /// A secret for signing requests; the access key is the id of the credential.
     Signing(Secret),
 }
 
-/// How it is kept.
+/// The stored form of a generated key or secret.
 pub(super) struct StoredSecret {
     pub(super) kind: CredentialKind,
     pub(super) digest: Digest,
@@ -24,7 +24,7 @@ pub(super) struct StoredSecret {
 }
 
 impl GeneratedSecret {
-    /// A key with the prefix of its caller's kind.
+    /// Generates a key with the prefix of its caller's kind.
     pub(super) fn key(kind: &CallerKind) -> Result<Self, Denial> {
         generate(match kind {
             CallerKind::ApiClient | CallerKind::App(_) => "pcl",
@@ -34,17 +34,18 @@ impl GeneratedSecret {
         .map(Self::Key)
     }
 
-    /// A secret to sign with: scanners recognise it like a key.
+    /// Generates a signing secret. It has a prefix, so that secret scanners recognise it like a key.
     pub(super) fn signing() -> Result<Self, Denial> {
         generate("pcs").map(|secret| Self::Signing(Secret::from(secret.expose().to_owned())))
     }
 
-    /// Another one like that of a credential.
+    /// Generates a key or secret of the kind of a credential.
     pub(super) fn same_kind_as(kind: &CredentialKind, caller: &CallerKind) -> Result<Self, Denial> {
         if let CredentialKind::Signing(_) = kind { Self::signing() } else { Self::key(caller) }
     }
 
-    /// As a credential of this id keeps it. An access key is the id itself: no secret, and to be found again.
+    /// Returns the stored form for a credential with this id. The access key is the id itself, because it is not a
+    /// secret and must be found again.
     pub(super) fn stored(
         &self,
         tenant: &TenantId,
@@ -68,6 +69,6 @@ impl GeneratedSecret {
 }
 
 fn generate(prefix: &str) -> Result<GeneratedKey, Denial> {
-    let prefix: KeyPrefix = prefix.parse().map_err(|_| Denial::internal("the prefix of keys is none"))?;
+    let prefix: KeyPrefix = prefix.parse().map_err(|_| Denial::internal("the key prefix is invalid"))?;
     Ok(GeneratedKey::generate(&prefix))
 }

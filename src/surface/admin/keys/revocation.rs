@@ -1,4 +1,4 @@
-//! Whether somebody would miss a key.
+//! Assesses whether a key is still in use.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -6,21 +6,22 @@ use utoipa::ToSchema;
 
 use crate::model::{Credential, Status};
 
-/// How long a key that is not replaced must have been out of use.
+/// Time without use after which a key that is not deprecated is safe to revoke.
 const UNUSED: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// How long one that is must have been: whoever still used it was told by every answer.
+/// Time without use after which a deprecated key is safe to revoke. It is short, because every response told users of
+/// the key to replace it.
 const REPLACED: SignedDuration = SignedDuration::from_hours(24);
 
-/// Whether a key can be taken away without anybody missing it, as far as its use is known.
+/// An assessment whether a key can be revoked without affecting its users, as far as its use is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Revocation {
-    /// Whether it can.
+    /// Whether the key can be revoked.
     safe: bool,
-    /// Why, for people.
+    /// The reason, for people.
     because: String,
 }
 
-/// A time in whole days, or in hours when there are few.
+/// Formats a duration in whole days, or in hours if it is short.
 fn long(time: SignedDuration) -> String {
     match time.as_hours() {
         hours if hours >= 48 => format!("{} days", hours / 24),
@@ -29,15 +30,15 @@ fn long(time: SignedDuration) -> String {
 }
 
 impl Revocation {
-    /// Of a key that was last used at a time, now.
+    /// Assesses a key with this last use at the time `now`.
     pub(super) fn of(key: &Credential, used: Option<Timestamp>, now: Timestamp) -> Self {
         let safe = |because: String| Self { safe: true, because };
         let unsafe_ = |because: String| Self { safe: false, because };
         if key.status == Status::Disabled {
-            return safe("it is disabled: it is not accepted".into());
+            return safe("it is disabled and not accepted".into());
         }
         if let Some(end) = key.not_after.filter(|end| *end <= now) {
-            return safe(format!("it ended at {end:.0}: it is not accepted"));
+            return safe(format!("it ended at {end:.0} and is not accepted"));
         }
         let since = |moment: Timestamp| now.duration_since(moment);
         if let Some(deprecated) = key.deprecated_at.filter(|moment| *moment <= now) {
@@ -47,7 +48,7 @@ impl Revocation {
                 }
                 Some(used) => safe(format!("it was not used for {}", long(since(used)))),
                 None if since(deprecated) < REPLACED => {
-                    unsafe_(format!("it is deprecated only since {}", long(since(deprecated))))
+                    unsafe_(format!("it was deprecated only {} ago", long(since(deprecated))))
                 }
                 None => {
                     safe(format!("it was not used since it was deprecated, {} ago", long(since(deprecated))))
@@ -58,10 +59,10 @@ impl Revocation {
             Some(used) if since(used) < UNUSED => unsafe_(format!("it was used at {used:.0}")),
             Some(used) => safe(format!("it was not used for {}", long(since(used)))),
             None if since(key.created_at) < UNUSED => unsafe_(format!(
-                "it is new, made {} ago, and may be about to be used",
+                "it was made only {} ago and may not be in use yet",
                 long(since(key.created_at))
             )),
-            None => safe(format!("it was never used, in {}", long(since(key.created_at)))),
+            None => safe(format!("it was never used in {}", long(since(key.created_at)))),
         }
     }
 }
@@ -94,7 +95,7 @@ mod tests {
                 false,
                 "used at",
             ),
-            (old(23), None, false, "deprecated only since 23 hours"),
+            (old(23), None, false, "deprecated only 23 hours ago"),
             (old(24), None, true, "not used since it was deprecated, 24 hours ago"),
             (old(24), Some(ago(25)), true, "not used since it was deprecated"),
             (old(24), Some(ago(24)), true, "not used since it was deprecated"),
@@ -103,8 +104,8 @@ mod tests {
             (old(-1), Some(ago(1)), false, "used at"),
             (made.clone(), Some(ago(30 * 24 - 1)), false, "used at"),
             (made.clone(), Some(ago(30 * 24)), true, "not used for 30 days"),
-            (new(1), None, false, "it is new, made 1 hours ago"),
-            (new(30 * 24), None, true, "never used, in 30 days"),
+            (new(1), None, false, "it was made only 1 hours ago"),
+            (new(30 * 24), None, true, "never used in 30 days"),
         ] {
             let found = Revocation::of(&key, used, now);
             assert_eq!(found.safe, safe, "{found:?}");

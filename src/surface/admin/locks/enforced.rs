@@ -1,22 +1,23 @@
-//! Routes on which a lock stops requests.
+//! Determines the routes on which a lock stops requests.
 
 use super::super::routes::Route;
 
-/// The policy that looks at locks.
+/// The policy that checks locks.
 const LOCK: &str = "lock";
 
 fn looks_at_locks(route: &Route) -> bool {
     route.policies.iter().any(|policy| policy == LOCK)
 }
 
-/// Returns `true` if a path is another one or below it.
+/// Returns `true` if a path is equal to `above` or below it.
 fn is_within(path: &str, above: &str) -> bool {
     above == "/" || path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Returns `true` if some request to a path, or below it, meets a route that looks at locks.
+/// Returns `true` if a request to a path, or below it, can match a route that checks locks.
 ///
-/// A request takes the route of the longest path above its own: among those of its host, or else among those of any.
+/// A request matches the route with the longest path above its own, among the routes of its host first, then among
+/// those of any host.
 pub(super) fn on_path(routes: &[Route], path: &str) -> bool {
     let below = |route: &&Route| looks_at_locks(route) && is_within(&route.path, path);
     if routes.iter().any(|route| below(&route)) {
@@ -29,7 +30,7 @@ pub(super) fn on_path(routes: &[Route], path: &str) -> bool {
     })
 }
 
-/// Returns `true` if some request of a caller meets a route that looks at locks.
+/// Returns `true` if a request of a caller can match a route that checks locks.
 pub(super) fn on_callers(routes: &[Route]) -> bool {
     routes.iter().any(looks_at_locks)
 }
@@ -72,6 +73,6 @@ mod tests {
             assert_eq!(on_path(&routes, path), enforced, "{path}");
         }
         let [root, deep] = [route(None, "/", false), route(None, "/a/b", true)];
-        assert!(on_path(&[root, deep], "/a"), "it stops what is below");
+        assert!(on_path(&[root, deep], "/a"), "it stops requests below");
     }
 }

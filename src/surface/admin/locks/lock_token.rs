@@ -1,4 +1,4 @@
-//! What proves that a lock is held: `Lock-Token`.
+//! The `Lock-Token` header, which proves that a lock is held.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ use crate::{
 
 pub(super) static FIELD: HeaderName = HeaderName::from_static("lock-token");
 
-/// The value of `Lock-Token`, as acquiring the lock showed it: the lock, the fence of its grant, and its token,
-/// with a colon between each.
+/// The value of `Lock-Token`, as the response that acquired the lock shows it: the id of the lock, the fence of its
+/// grant and its token, separated by colons.
 pub(in super::super) struct LockTokenHeader {
     pub(super) lock: LockId,
     fence: u64,
@@ -22,15 +22,15 @@ pub(in super::super) struct LockTokenHeader {
 }
 
 impl LockTokenHeader {
-    /// What proves that a lock is held.
+    /// Creates the proof for an acquired lock.
     pub(super) fn of(lock: &Lock, token: LockToken) -> Self {
         Self { lock: lock.id.clone(), fence: lock.fence, token }
     }
 
-    /// What a request brings, if it does.
+    /// Parses the header of a request, if there is one.
     ///
     /// # Errors
-    /// 400 when it is none.
+    /// 400 for an invalid or repeated header.
     pub(in super::super) fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, Denial> {
         let mut values = headers.get_all(&FIELD).iter();
         let value = match (values.next(), values.next()) {
@@ -43,18 +43,18 @@ impl LockTokenHeader {
             let (fence, token) = rest.split_once(':')?;
             Some(Self { lock: lock.parse().ok()?, fence: fence.parse().ok()?, token: token.parse().ok()? })
         };
-        let wrong = || Denial::bad_request("Lock-Token is one token, as acquiring the lock showed it.");
+        let wrong = || Denial::bad_request("Lock-Token must be exactly one token of an acquired lock.");
         parsed(value.trim()).map(Some).ok_or_else(wrong)
     }
 
-    /// That of a request about a lock.
+    /// Returns the proof of a request that refreshes or deletes a lock, if there is one.
     ///
     /// # Errors
-    /// 412 when it is another lock's.
+    /// 412 if it belongs to another lock.
     pub(super) fn of_lock(call: &CallContext, lock: &LockId) -> Result<Option<Self>, Denial> {
         match &call.proof {
             Some(proof) if proof.lock != *lock => {
-                let detail = "Lock-Token is another lock's.";
+                let detail = "The token in Lock-Token belongs to another lock.";
                 Err(Denial::PreconditionFailed { detail: detail.into() })
             }
             Some(Self { lock, fence, token }) => {
@@ -64,7 +64,7 @@ impl LockTokenHeader {
         }
     }
 
-    /// What goes before the commands that are to be done only while the lock is held.
+    /// Returns the command that checks the lock. It goes before the commands that require the lock.
     pub(in super::super) fn to_command(&self) -> Command {
         Command::ProveLock { id: self.lock.clone(), token: self.token.clone(), fence: self.fence }
     }
@@ -100,7 +100,8 @@ mod tests {
             for value in values {
                 headers.append(&FIELD, value.parse().unwrap());
             }
-            let found = LockTokenHeader::from_headers(&headers).map(|proof| proof.map(|proof| proof.to_string()));
+            let found =
+                LockTokenHeader::from_headers(&headers).map(|proof| proof.map(|proof| proof.to_string()));
             assert_eq!(found.as_ref().map(Option::as_deref).map_err(|_| ()), expected, "{values:?}");
         }
     }

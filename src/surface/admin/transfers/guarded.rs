@@ -1,20 +1,21 @@
-//! An import in its transaction, with what belongs there besides: the lock that is held, the answer that is kept.
+//! The transaction of an import, which also checks a lock and stores the response of an idempotent request.
 
 use async_trait::async_trait;
 
-use super::super::{Admin, response::ApiResponse, idempotency::IdempotencyKey};
+use super::super::{Admin, idempotency::IdempotencyKey, response::ApiResponse};
 use crate::registry::{Command, Outcome, RegistryError, Transaction, UnitOfWork, execute};
 
-/// Work that is done while a lock is held, if one is to be, and once, if it is to be done once.
+/// A unit of work that requires a lock, if the request has a lock token, and that is idempotent, if it has an
+/// idempotency key.
 pub(super) struct GuardedWork<'a, W> {
     pub(super) admin: &'a Admin,
     pub(super) ticket: Option<&'a IdempotencyKey>,
-    /// What proves the lock.
+    /// The command that checks the lock.
     pub(super) hold: Vec<Command>,
     pub(super) work: W,
-    /// The answer to what was done.
+    /// Makes the response from the finished work.
     pub(super) told: fn(&W) -> Option<ApiResponse>,
-    /// The answer to the same request, when that took effect before.
+    /// The stored response, if the request took effect before.
     pub(super) earlier: Option<ApiResponse>,
 }
 
@@ -31,13 +32,14 @@ impl<W: UnitOfWork> UnitOfWork for GuardedWork<'_, W> {
         let end = self.work.run(tx).await?;
         if let (Outcome::Commit, Some(ticket)) = (end, self.ticket) {
             let answer = (self.told)(&self.work);
-            let answer = answer.ok_or_else(|| RegistryError::Corrupt("what was kept has no answer".into()))?;
+            let answer =
+                answer.ok_or_else(|| RegistryError::Corrupt("committed work has no response".into()))?;
             ticket.keep(self.admin, tx, &answer).await?;
         }
         Ok(end)
     }
 
-    /// Whoever asks may have been revoked, or have lost its lock, while the file was read.
+    /// Checks the stored responses and the lock again, because the lock may have been lost while the file was read.
     async fn confirm(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         if let Some(ticket) = self.ticket {
             self.earlier = ticket.replay(self.admin, tx).await?;

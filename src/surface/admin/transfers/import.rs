@@ -1,4 +1,4 @@
-//! Files into the registry.
+//! Imports of files into the registry.
 
 use std::{
     fs::File,
@@ -17,31 +17,33 @@ use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::spawn_blocking};
 use super::{
     super::{
         ADMIN_TENANT, Surface,
-        response::{ApiResponse, ErrorResponse},
         call_context::CallContext,
         idempotency::IdempotencyKey,
-        page::Query,
         openapi,
+        page::Query,
+        response::{ApiResponse, ErrorResponse},
     },
-    ROWS, one_at_a_time,
-    spool::{ImportOptions, Spool},
-    schemas,
+    ROWS,
     guarded::GuardedWork,
+    one_at_a_time, schemas,
+    spool::{ImportOptions, Spool},
 };
 use crate::{
     Denial,
-    model::Role,
     denial::FieldError,
+    model::Role,
     registry::UnitOfWork,
-    transfer::{self, KeyFileFormat, Import, KeyImport, MAX_FILE_BYTES, LineError, KeyRows, SecretFingerprints},
+    transfer::{
+        self, Import, KeyFileFormat, KeyImport, KeyRows, LineError, MAX_FILE_BYTES, SecretFingerprints,
+    },
 };
 
-/// What was imported, or would have been.
+/// The result of an import, or of a dry run.
 #[derive(Serialize)]
 struct Told<T> {
     #[serde(flatten)]
     imported: T,
-    /// Whether it was taken back.
+    /// Whether the import was rolled back.
     dry_run: bool,
 }
 
@@ -49,7 +51,7 @@ fn told(imported: impl Serialize, dry_run: bool) -> ApiResponse {
     ApiResponse::ok(&Told { imported, dry_run })
 }
 
-/// A file that is there whole, and who wants it imported.
+/// A complete uploaded file, with the request that imports it.
 struct Task {
     surface: Arc<Surface>,
     call: CallContext,
@@ -59,22 +61,23 @@ struct Task {
     _only: OwnedSemaphorePermit,
 }
 
-/// Imports a file, all of it or nothing. For an owner.
+/// Import an export
 ///
-/// What an [export](super::export) wrote, beside what is there. Of administrators the registry has its own: whoever
-/// may write a file makes none.
+/// Adds the data of an export to the existing data, all of it or nothing. Administrators in the file are left out,
+/// because this gateway has its own: access to the file must not make anyone an administrator. Requires the role
+/// `owner`.
 #[utoipa::path(
     post,
     path = "/import",
     tag = "transfers",
     operation_id = "import",
     params(
-        ("dry_run" = Option<bool>, Query, description = "Whether it is taken back again"),
+        ("dry_run" = Option<bool>, Query, description = "Whether the import is rolled back in the end"),
         openapi::IdempotencyKey,
         openapi::LockToken
     ),
-    request_body(content = String, content_type = "application/x-ndjson", description = "What an export wrote"),
-    responses((status = 200, description = "What was put in", body = schemas::Imported), openapi::CommonErrors, openapi::CreateErrors),
+    request_body(content = String, content_type = "application/x-ndjson", description = "The file of an export"),
+    responses((status = 200, description = "The result of the import", body = schemas::Imported), openapi::CommonErrors, openapi::CreateErrors),
 )]
 pub(in super::super) async fn import(
     State(surface): State<Arc<Surface>>,
@@ -89,24 +92,26 @@ pub(in super::super) async fn import(
     }
 }
 
-/// Imports keys of another gateway, all of them or none. For an owner.
+/// Import keys of another gateway
+///
+/// Imports all keys or none. Requires the role `owner`.
 #[utoipa::path(
     post,
     path = "/keys/import",
     tag = "transfers",
     operation_id = "import_keys",
     params(
-        ("dry_run" = Option<bool>, Query, description = "Whether it is taken back again"),
-        ("make_callers" = Option<bool>, Query, description = "Whether callers are made that are not there"),
+        ("dry_run" = Option<bool>, Query, description = "Whether the import is rolled back in the end"),
+        ("make_callers" = Option<bool>, Query, description = "Whether missing callers are created"),
         openapi::IdempotencyKey,
         openapi::LockToken
     ),
     request_body(
         content((String = "application/x-ndjson"), (String = "text/csv")),
-        description = "A key to a row"
+        description = "One key per row"
     ),
     responses(
-        (status = 200, description = "What was made", body = schemas::ImportedKeys),
+        (status = 200, description = "The result of the import", body = schemas::ImportedKeys),
         openapi::CommonErrors,
         openapi::NotFound,
         openapi::CreateErrors
@@ -130,18 +135,18 @@ fn flag(query: &Query, name: &str) -> Result<bool, Denial> {
     Ok(query.parsed(name, "true or false")?.unwrap_or_default())
 }
 
-/// Requests are served on the thread that asks for this: a file is read and parsed on another one. It goes on there
-/// when who asks has gone.
+/// Reads and parses a file on a blocking thread, because the calling thread serves requests. The work continues even
+/// if the client disconnects.
 async fn aside(
     work: impl FnOnce(Handle) -> Result<ApiResponse, ErrorResponse> + Send + 'static,
 ) -> Result<ApiResponse, ErrorResponse> {
     let here = Handle::current();
     let done = spawn_blocking(move || work(here)).await;
-    done.unwrap_or_else(|error| Err(Denial::internal(format!("an import ended early: {error}")).into()))
+    done.unwrap_or_else(|error| Err(Denial::internal(format!("an import was aborted: {error}")).into()))
 }
 
 impl Task {
-    /// Takes the file in; or the first answer, when it was imported before.
+    /// Stores the uploaded file. Returns the stored response instead if the request took effect before.
     async fn begin(
         surface: Arc<Surface>,
         call: CallContext,
@@ -163,7 +168,7 @@ impl Task {
     async fn import(self) -> Result<ApiResponse, ErrorResponse> {
         let admin = &self.surface.admin;
         let secrets = SecretFingerprints::new(&admin.directory.peppers(), &admin.sealer);
-        let own = ADMIN_TENANT.parse().map_err(|_| Denial::internal("no id of a tenant"))?;
+        let own = ADMIN_TENANT.parse().map_err(|_| Denial::internal("invalid tenant id"))?;
         let mut file = BufReader::new(&self.file);
         let import =
             Import::new(&mut file, secrets).into_existing(true).skip_tenant(own).dry_run(self.dry_run);
@@ -179,7 +184,11 @@ impl Task {
         let read = (&self.file).read_to_end(&mut text).map_err(transfer::ImportError::Read);
         let content_type = self.call.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
-        let form = if essence.trim().eq_ignore_ascii_case(ROWS) { KeyFileFormat::Csv } else { KeyFileFormat::Ndjson };
+        let form = if essence.trim().eq_ignore_ascii_case(ROWS) {
+            KeyFileFormat::Csv
+        } else {
+            KeyFileFormat::Ndjson
+        };
         let rows = read.and_then(|_| KeyRows::read(&text, form)).map_err(|refused| self.refuse(refused))?;
         drop(text);
         let peppers = self.surface.admin.directory.peppers();
@@ -191,7 +200,7 @@ impl Task {
         }
     }
 
-    /// Runs an import to its end; or the first answer, when it was done before.
+    /// Runs an import to its end. Returns the stored response instead if the request took effect before.
     async fn run<W: UnitOfWork>(
         &self,
         work: W,
@@ -208,7 +217,10 @@ impl Task {
         })
     }
 
-    fn outcome<T: Serialize>(&self, outcome: Result<T, transfer::ImportError>) -> Result<ApiResponse, ErrorResponse> {
+    fn outcome<T: Serialize>(
+        &self,
+        outcome: Result<T, transfer::ImportError>,
+    ) -> Result<ApiResponse, ErrorResponse> {
         outcome.map(|imported| told(imported, self.dry_run)).map_err(|refused| self.refuse(refused))
     }
 
@@ -218,16 +230,18 @@ impl Task {
                 Denial::InvalidValues { wrong: all.into_iter().map(wrong).collect() }.into()
             }
             transfer::ImportError::Store(fault) => self.surface.refuse(fault),
-            transfer::ImportError::NotEmpty => Denial::internal("an import was to be the first thing").into(),
+            transfer::ImportError::NotEmpty => {
+                Denial::internal("an import required an empty registry").into()
+            }
             transfer::ImportError::Read(error) => {
-                tracing::error!("a file that is imported cannot be read: {error}");
-                Denial::unavailable("The file cannot be read here just now.", super::RETRY_AFTER).into()
+                tracing::error!("failed to read an uploaded file: {error}");
+                Denial::unavailable("The gateway could not read the file.", super::RETRY_AFTER).into()
             }
         }
     }
 }
 
-/// A mistake as a problem tells it: the members of its path are plain names and numbers.
+/// Converts an error of an import into an error of a problem. The members of its path are plain names and numbers.
 fn wrong(mistake: LineError) -> FieldError {
     let LineError { line, member, what } = mistake;
     let way = member.split(['.', '[', ']']).filter(|name| !name.is_empty());

@@ -1,4 +1,4 @@
-//! What imports tell, described: what imports themselves knows of no descriptions.
+//! Schemas of the results of imports. The import itself does not depend on OpenAPI.
 
 use std::collections::BTreeMap;
 
@@ -6,30 +6,30 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-/// What the import of a file put in, or would have.
+/// The result of an import, or of a dry run.
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "it only describes another type")]
 pub(in super::super) struct Imported {
-    /// How many lines of each kind, those that were left out, too.
+    /// The number of lines of each kind, including those that were left out.
     counts: BTreeMap<String, u64>,
-    /// How many lines were left out.
+    /// The number of lines that were left out.
     left_out: u64,
-    /// The last change that the file contains, by the registry it is of.
+    /// The number of the last change that the file contains, in the registry that was exported.
     seq: u64,
-    /// When the file was written.
+    /// The time at which the file was written.
     at: Timestamp,
-    /// Whether it was taken back.
+    /// Whether the import was rolled back.
     dry_run: bool,
 }
 
-/// What an import of keys made, or would have.
+/// The result of an import of keys, or of a dry run.
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "it only describes another type")]
 pub(in super::super) struct ImportedKeys {
-    /// How many keys.
+    /// The number of imported keys.
     keys: u64,
-    /// How many callers.
+    /// The number of created callers.
     callers: u64,
-    /// Whether it was taken back.
+    /// Whether the import was rolled back.
     dry_run: bool,
 }

@@ -1,4 +1,4 @@
-//! Content that is kept in a file until all of it is there.
+//! Request bodies that are stored in a file until they are complete.
 
 use std::{
     fs::File,
@@ -18,39 +18,40 @@ use tokio::{
 
 use crate::{
     Denial,
-    limit::{RateMeter, MinDataRate},
+    limit::{MinDataRate, RateMeter},
 };
 
-/// How much is written at once.
+/// Number of bytes that are written at once.
 const PIECE: usize = 256 * 1024;
 
-/// How files are taken in.
+/// Options for uploaded files.
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
-    /// The most bytes of one; beyond it 413.
+    /// Maximum size of a file in bytes; a larger one is 413.
     pub max_bytes: u64,
-    /// Where it is kept while it arrives: under no name, so that it is gone with the process. There is one at a time.
+    /// The folder for a file while it is uploaded. The file has no name, so that it disappears with the process.
+    /// There is one upload at a time.
     pub folder: PathBuf,
 }
 
-/// 1 GiB, in the system's folder for such files.
+/// Files of up to 1 GiB, in the system's folder for temporary files.
 impl Default for ImportOptions {
     fn default() -> Self {
         Self { max_bytes: 1 << 30, folder: std::env::temp_dir() }
     }
 }
 
-/// A file that was taken in whole.
+/// A complete uploaded file.
 pub(super) struct Spool {
     pub(super) file: File,
     pub(super) sha256: [u8; 32],
 }
 
 impl Spool {
-    /// Takes a body in.
+    /// Stores a body.
     ///
     /// # Errors
-    /// 400 when it broke off, 408 when it came too slowly, 413 when it is too long; 503 when it cannot be written.
+    /// 400 for an incomplete body, 408 for a slow one, 413 for one that is too large; 503 if it cannot be stored.
     pub(super) async fn receive(mut body: Body, imports: &ImportOptions) -> Result<Self, Denial> {
         let limit = imports.max_bytes;
         if body.size_hint().lower() > limit {
@@ -77,7 +78,7 @@ impl Spool {
     }
 }
 
-/// The next data of a body, which may not come more slowly than a pace.
+/// Reads the next data of a body and requires a minimum data rate.
 async fn next(body: &mut Body, meter: &mut RateMeter) -> Result<Option<Bytes>, Denial> {
     loop {
         let begun = Instant::now();
@@ -86,9 +87,9 @@ async fn next(body: &mut Body, meter: &mut RateMeter) -> Result<Option<Bytes>, D
         match frame {
             None => return Ok(None),
             Some(Err(_)) => {
-                return Err(Denial::bad_request("The request's content cannot be read to its end."));
+                return Err(Denial::bad_request("The body of the request is incomplete."));
             }
-            // Trailers say nothing here.
+            // Trailers are ignored.
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
                     meter.moved(data.len() as u64);
@@ -103,13 +104,13 @@ async fn append(mut file: File, piece: Bytes) -> Result<File, Denial> {
     aside(move || file.write_all(&piece).map(|()| file)).await
 }
 
-/// Requests are served on the thread that asks for this: files are for another one.
+/// Runs file operations on a blocking thread, because the calling thread serves requests.
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Denial> {
     let done = spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)));
     done.map_err(|error| {
-        tracing::error!("a file that is imported cannot be kept: {error}");
-        Denial::unavailable("The file cannot be kept here just now.", super::RETRY_AFTER)
+        tracing::error!("failed to store an uploaded file: {error}");
+        Denial::unavailable("The gateway could not store the file.", super::RETRY_AFTER)
     })
 }

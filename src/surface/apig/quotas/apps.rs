@@ -1,4 +1,4 @@
-//! Quotas and the apps that have them: an app has one, or none.
+//! Bindings of quotas to apps. An app has at most one quota.
 
 use std::sync::Arc;
 
@@ -17,29 +17,29 @@ use super::{
 };
 use crate::{
     model::{Access, BoundQuota, Caller, CallerEdit, CallerId, Entity, Quota, QuotaId, Tenant},
-    registry::{CallerFilter, Command, RegistryError, Order},
+    registry::{CallerFilter, Command, Order, RegistryError},
     surface::{
         apig::{
             Apig, ApigError,
             auth_request::plain,
             call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts},
+            openapi::Errors,
             query::{self, PageQuery},
             response::{app_of, show},
-            openapi::Errors,
         },
-        read_body, parse_object,
         openapi::schemas,
+        parse_object, read_body,
     },
 };
 
 /// The most apps in one request.
 const MOST: usize = 500;
 
-/// The body of a binding.
+/// The request to bind a quota to apps.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = BindQuotaBody)]
 struct BindBody {
-    /// The apps.
+    /// The ids of the apps.
     #[serde(default)]
     #[schema(value_type = Vec<schemas::Id>, required = true, min_items = 1, max_items = 500)]
     app_ids: Option<Vec<String>>,
@@ -49,21 +49,21 @@ struct BindBody {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct AppsQuery {
-    /// Only apps whose name holds this.
+    /// Only apps with this text in their name.
     #[param(value_type = schemas::Text, required = false)]
     app_name: Option<String>,
 }
 
-/// Gives apps a quota.
+/// Binds a quota to apps.
 ///
-/// All of the apps, or none. Who had another quota has this one since.
+/// The quota is bound to all of the apps or to none. It replaces another quota of an app.
 #[utoipa::path(
     post,
     path = "/app-quotas/{app_quota_id}/binding-apps",
     tag = "app-quotas",
     operation_id = "bind_app_quota",
     request_body(content = BindBody),
-    responses((status = 201, description = "The apps", body = QuotaApplies), Errors),
+    responses((status = 201, description = "The bindings", body = QuotaApplies), Errors),
 )]
 pub(in super::super::super) async fn bind_quota(
     State(surface): State<Arc<Apig>>,
@@ -92,7 +92,8 @@ pub(in super::super::super) async fn bind_quota(
         edit(&tenant, &app.id, None, Some(bound))
     };
     let bound = surface.registry.execute(apps.iter().map(bind).collect(), &actor).await;
-    // The quota and the apps were there a moment ago: what is not any more, who asks again learns.
+    // The quota or an app was deleted since it was found above. The registry does not say which one; the client learns
+    // it by repeating the request.
     let bound = bound.map_err(|fault| surface.refuse(fault, unknown(&asked, asked.segment(1))))?;
     let mut applies = Vec::with_capacity(bound.len());
     for entity in &bound {
@@ -112,13 +113,13 @@ fn edit(tenant: &Tenant, app: &CallerId, expected: Option<u64>, quota: Option<Bo
     }
 }
 
-/// Takes its quota from an app.
+/// Unbinds an app from its quota.
 #[utoipa::path(
     delete,
     path = "/app-quotas/{app_quota_id}/bound-apps/{app_id}",
     tag = "app-quotas",
     operation_id = "unbind_app_quota",
-    responses((status = 204, description = "It has none"), Errors),
+    responses((status = 204, description = "Unbound"), Errors),
 )]
 pub(in super::super::super) async fn unbind_quota(
     State(surface): State<Arc<Apig>>,
@@ -132,7 +133,7 @@ pub(in super::super::super) async fn unbind_quota(
     let id: CallerId = asked.parse_id(text).ok_or_else(missing)?;
     for _ in 0..MAX_ATTEMPTS {
         let app = surface.find(&tenant, &id, &asked).await?;
-        // An app without this quota is none of its apps.
+        // For this quota, an app that is not bound to it does not exist.
         app_of(&app)?.quota.as_ref().filter(|bound| bound.id == quota.id).ok_or_else(missing)?;
         let unbind = edit(&tenant, &id, Some(app.revision), None);
         match surface.registry.execute(vec![unbind], asked.revoker()).await {
@@ -144,7 +145,7 @@ pub(in super::super::super) async fn unbind_quota(
     Err(too_many_conflicts())
 }
 
-/// Lists the apps that have a quota.
+/// Lists the apps that are bound to a quota.
 #[utoipa::path(
     get,
     path = "/app-quotas/{app_quota_id}/bound-apps",
@@ -164,9 +165,9 @@ pub(in super::super::super) async fn bound_apps(
     surface.apps_with(&asked, &tenant, queries, Some(&quota)).await
 }
 
-/// Lists the apps that may be given a quota.
+/// Lists the apps that a quota can be bound to.
 ///
-/// Those without a quota.
+/// These are the apps without a quota.
 #[utoipa::path(
     get,
     path = "/app-quotas/{app_quota_id}/bindable-apps",
@@ -186,9 +187,9 @@ pub(in super::super::super) async fn bindable_apps(
     surface.apps_with(&asked, &tenant, queries, None).await
 }
 
-/// Shows the quota of an app.
+/// Returns the quota of an app.
 ///
-/// An app without a quota has an empty object.
+/// The response for an app without a quota is an empty object.
 #[utoipa::path(
     get,
     path = "/apps/{app_id}/bound-quota",
@@ -214,7 +215,7 @@ pub(in super::super::super) async fn quota_of_app(
 }
 
 impl Apig {
-    /// A page of apps with a quota, or of those without any.
+    /// Returns a page of the apps with a quota, or of the apps without any quota.
     async fn apps_with(
         &self,
         asked: &CallContext,

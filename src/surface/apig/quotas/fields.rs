@@ -1,4 +1,4 @@
-//! What is asked about quotas.
+//! Request bodies about quotas.
 
 use std::num::NonZeroU32;
 
@@ -13,45 +13,45 @@ use crate::{
             ApigError,
             request::{count, holds, is_quota_name, period},
         },
-        parse_object,
         openapi::schemas,
+        parse_object,
     },
 };
 
-/// How the contract writes a moment of a reset, in UTC.
+/// The contract's format of a reset time, in UTC.
 pub(super) const MOMENT: &str = "%Y-%m-%d %H:%M:%S";
 
-/// The body of a creation and of a modification.
+/// The request to create or update a quota.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct QuotaBody {
-    /// 3 to 255 letters (ASCII, Chinese), digits and `_`, a letter first.
+    /// The name: 3 to 255 letters (ASCII or Chinese), digits and `_`, starting with a letter.
     #[serde(default)]
     #[schema(value_type = String, required = true, pattern = r"^[A-Za-z\u4e00-\u9fa5][A-Za-z0-9_\u4e00-\u9fa5]{2,254}$")]
     name: Option<String>,
-    /// How often each app may call in a period.
+    /// The maximum number of calls by each app in a period.
     #[serde(default)]
     #[schema(value_type = schemas::Count, required = true)]
     call_limits: Option<i64>,
-    /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
+    /// The unit of the period: `SECOND`, `MINUTE`, `HOUR` or `DAY`.
     #[serde(default)]
     #[schema(value_type = schemas::TimeUnit, required = true)]
     time_unit: Option<String>,
-    /// How many of them are a period.
+    /// The length of a period, in time units.
     #[serde(default)]
     #[schema(value_type = schemas::Count, required = true)]
     time_interval: Option<i64>,
-    /// When a period begins, from which all others are counted: `2020-09-20 00:00:00`, in UTC. Without it, each
-    /// begins with the first call behind the one before.
+    /// The start of a period, in UTC, such as `2020-09-20 00:00:00`; all other periods follow from it. Without it, a
+    /// period starts with the first call after the end of the previous period.
     #[serde(default)]
     #[schema(value_type = Option<String>, required = false, pattern = "^([0-9]{4}-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9])?$")]
     reset_time: Option<String>,
-    /// At most 255 characters.
+    /// The description: at most 255 characters.
     #[serde(default)]
     #[schema(value_type = Option<schemas::Remark>, required = false)]
     remark: Option<String>,
 }
 
-/// The members of a quota, each by its rule.
+/// The validated members of a [`QuotaBody`].
 pub(super) struct QuotaFields {
     name: String,
     limit: NonZeroU32,
@@ -75,7 +75,7 @@ impl QuotaFields {
         Ok(Self { name, limit, period, reset_at, remark })
     }
 
-    /// A new quota.
+    /// Returns a new quota.
     pub(super) fn quota(&self, tenant: &TenantId, now: Timestamp) -> Quota {
         Quota {
             id: QuotaId::random(),
@@ -90,7 +90,7 @@ impl QuotaFields {
         }
     }
 
-    /// Changes what is named of one; what is not stays.
+    /// Applies the members to a quota. Absent optional members stay unchanged.
     pub(super) fn edit(&self, quota: &mut Quota) {
         quota.name.clone_from(&self.name);
         (quota.limit, quota.period) = (self.limit, self.period);
@@ -101,7 +101,7 @@ impl QuotaFields {
     }
 }
 
-/// A moment as the contract writes it, or as RFC 3339 does.
+/// Parses a time in the contract's format or in that of RFC 3339.
 fn moment(text: &str) -> Option<Timestamp> {
     let civil = DateTime::strptime(MOMENT, text).ok();
     let moment = civil.and_then(|civil| civil.to_zoned(TimeZone::UTC).ok()).map(|zoned| zoned.timestamp());

@@ -1,4 +1,4 @@
-//! Quotas as the contract shows them.
+//! Responses about quotas.
 
 use std::borrow::Cow;
 
@@ -18,27 +18,27 @@ use crate::{
 /// A quota.
 #[derive(Serialize, ToSchema)]
 pub(super) struct QuotaInfo<'a> {
-    /// Its id.
+    /// The id of the quota.
     #[schema(value_type = String)]
     app_quota_id: Cow<'a, str>,
-    /// Its name.
+    /// The name of the quota.
     name: &'a str,
-    /// How often each app may call in a period.
+    /// The maximum number of calls by each app in a period.
     call_limits: u32,
-    /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
+    /// The unit of the period: `SECOND`, `MINUTE`, `HOUR` or `DAY`.
     #[schema(value_type = schemas::TimeUnit)]
     time_unit: &'static str,
-    /// How many of them are a period.
+    /// The length of a period, in time units.
     time_interval: u32,
-    /// Its description.
+    /// The description of the quota.
     remark: &'a str,
-    /// When a period begins, in UTC, when that was said.
+    /// The start of a period, in UTC; absent if none was set.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reset_time: Option<String>,
-    /// When it was made.
+    /// The time of creation.
     create_time: Timestamp,
-    /// How many apps have it.
+    /// The number of apps that are bound to the quota.
     bound_app_num: u64,
 }
 
@@ -58,13 +58,13 @@ impl<'a> QuotaInfo<'a> {
     }
 }
 
-/// The quota of an app.
+/// The quota of an app, or an empty object.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum QuotaOfApp<'a> {
-    /// It has one.
+    /// The quota of the app.
     Bound(QuotaInfo<'a>),
-    /// It has none.
+    /// An empty object: the app has no quota.
     None(NoQuota),
 }
 
@@ -76,24 +76,24 @@ pub(super) struct NoQuota {}
 /// A page of quotas.
 #[derive(Serialize, ToSchema)]
 pub(super) struct QuotaList<'a> {
-    /// How many there are on all pages together.
+    /// The total number of matches, on all pages.
     pub(super) total: usize,
-    /// How many there are on this one.
+    /// The number of items on this page.
     pub(super) size: usize,
-    /// These.
+    /// The quotas on this page.
     pub(super) quotas: Vec<QuotaInfo<'a>>,
 }
 
-/// That an app has a quota.
+/// A binding of a quota to an app.
 #[derive(Serialize, ToSchema)]
 pub(super) struct QuotaApply<'a> {
-    /// The app.
+    /// The id of the app.
     #[schema(value_type = String)]
     app_id: Cow<'a, str>,
-    /// The quota.
+    /// The id of the quota.
     #[schema(value_type = String)]
     app_quota_id: Cow<'a, str>,
-    /// Since when.
+    /// The time of the binding.
     bound_time: Timestamp,
 }
 
@@ -107,40 +107,40 @@ impl<'a> QuotaApply<'a> {
     }
 }
 
-/// The apps that have the quota since.
+/// The bindings of a quota to the requested apps.
 #[derive(Serialize, ToSchema)]
 pub(super) struct QuotaApplies<'a> {
-    /// These.
+    /// One binding for each app.
     pub(super) applies: Vec<QuotaApply<'a>>,
 }
 
-/// An app, with its quota, when it has one.
+/// An app, and its quota if it has one.
 #[derive(Serialize, ToSchema)]
 pub(super) struct QuotaApp<'a> {
-    /// Its id.
+    /// The id of the app.
     #[schema(value_type = String)]
     app_id: Cow<'a, str>,
-    /// Its name.
+    /// The name of the app.
     name: &'a str,
-    /// 1 enabled, 2 disabled.
+    /// The status of the app: 1 enabled, 2 disabled.
     status: u8,
-    /// Its AppKey.
+    /// The AppKey of the app.
     app_key: &'a str,
-    /// Its description.
+    /// The description of the app.
     remark: &'a str,
-    /// When it was made.
+    /// The time of creation.
     register_time: Timestamp,
-    /// When it last changed.
+    /// The time of the last change.
     update_time: Timestamp,
-    /// Its quota.
+    /// The id of the quota.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     app_quota_id: Option<Cow<'a, str>>,
-    /// The quota's name.
+    /// The name of the quota.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     app_quota_name: Option<&'a str>,
-    /// Since when it has it.
+    /// The time of the binding.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     bound_time: Option<Timestamp>,
@@ -171,10 +171,10 @@ impl<'a> QuotaApp<'a> {
 /// A page of apps.
 #[derive(Serialize, ToSchema)]
 pub(super) struct QuotaApps<'a> {
-    /// How many there are on all pages together.
+    /// The total number of matches, on all pages.
     pub(super) total: u64,
-    /// How many there are on this one.
+    /// The number of items on this page.
     pub(super) size: usize,
-    /// These.
+    /// The apps on this page.
     pub(super) apps: Vec<QuotaApp<'a>>,
 }

@@ -1,4 +1,4 @@
-//! Throttling policies and the APIs that they hold for.
+//! Bindings of throttling policies to APIs.
 
 use std::sync::Arc;
 
@@ -19,47 +19,47 @@ use crate::{
         apig::{
             Apig, ApigError,
             auth_request::{given, plain},
-            call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts, repeated},
+            call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+            openapi::Errors,
             query::{self, PageQuery, contains, page_of},
             response::show,
-            openapi::Errors,
         },
-        read_body, parse_object,
         openapi::schemas,
+        parse_object, read_body,
     },
 };
 
 /// The most APIs, and the most bindings, in one request.
 const MOST: usize = 500;
 
-/// The body of a binding.
+/// The request to bind a throttling policy to APIs.
 #[derive(Deserialize, ToSchema)]
 #[schema(example = json!({ "strategy_id": "none", "publish_ids": ["orders"] }))]
 struct BindBody {
-    /// The throttling policy.
+    /// The id of the throttling policy.
     #[serde(default)]
     #[schema(value_type = schemas::Id, required = true)]
     strategy_id: Option<String>,
-    /// The publications of the APIs that it is to hold for: their ids.
+    /// The ids of the APIs' publications, which are the ids of the APIs.
     #[serde(default)]
     #[schema(value_type = Vec<schemas::Id>, required = true, min_items = 1, max_items = 500)]
     publish_ids: Option<Vec<String>>,
 }
 
-/// The body of an unbinding of many.
+/// The request to unbind many APIs.
 #[derive(Deserialize, ToSchema)]
 struct UnbindBody {
-    /// The bindings that are to go.
+    /// The ids of the bindings to remove.
     #[serde(default)]
     #[schema(value_type = Option<Vec<String>>, required = false, max_items = 500)]
     throttle_bindings: Option<Vec<String>>,
 }
 
-/// What is to be done with many bindings.
+/// The action on many bindings.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ActionQuery {
-    /// `delete`. Mandatory.
+    /// The action. Mandatory, always `delete`.
     #[param(value_type = String, required = true, pattern = "^delete$")]
     action: Option<String>,
 }
@@ -68,19 +68,19 @@ struct ActionQuery {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ApisQuery {
-    /// The throttling policy. Mandatory.
+    /// The id of the throttling policy. Mandatory.
     #[param(value_type = schemas::Id, required = true)]
     throttle_id: Option<String>,
-    /// Only this environment.
+    /// Only bindings in this environment.
     #[param(value_type = String, required = false)]
     env_id: Option<String>,
-    /// Only APIs of this group; there are none.
+    /// Only APIs of this group. There are no groups: with a value, the list is empty.
     #[param(value_type = String, required = false)]
     group_id: Option<String>,
-    /// Only this API.
+    /// Only the API with this id.
     #[param(value_type = schemas::Text, required = false)]
     api_id: Option<String>,
-    /// Only APIs whose name holds this.
+    /// Only APIs with this text in their name.
     #[param(value_type = schemas::Text, required = false)]
     api_name: Option<String>,
 }
@@ -89,16 +89,16 @@ struct ApisQuery {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ThrottlesOfQuery {
-    /// The API. Mandatory.
+    /// The id of the API. Mandatory.
     #[param(value_type = schemas::Id, required = true)]
     api_id: Option<String>,
-    /// Only this throttling policy.
+    /// Only the throttling policy with this id.
     #[param(value_type = schemas::MaybeId, required = false)]
     throttle_id: Option<String>,
-    /// Only those whose name holds this.
+    /// Only throttling policies with this text in their name.
     #[param(value_type = schemas::Text, required = false)]
     throttle_name: Option<String>,
-    /// Only this environment.
+    /// Only bindings in this environment.
     #[param(value_type = String, required = false)]
     env_id: Option<String>,
 }
@@ -120,14 +120,14 @@ impl ApisQuery {
     }
 }
 
-/// Whether an environment is the one that there is, or not named.
+/// Returns `true` if a parameter names the only environment, or none.
 fn released(environment: Option<&String>) -> bool {
     given(environment).is_none_or(|id| id == EnvironmentId::RELEASE)
 }
 
 /// Binds a throttling policy to APIs.
 ///
-/// An API has one throttling policy: the one that it is bound to last.
+/// An API has at most one throttling policy: a new binding replaces the previous one.
 #[utoipa::path(
     post,
     path = "/throttle-bindings",
@@ -164,7 +164,7 @@ pub(in super::super::super) async fn bind(
     path = "/throttle-bindings/{throttle_binding_id}",
     tag = "throttles",
     operation_id = "unbind_throttle",
-    responses((status = 204, description = "It is gone"), Errors),
+    responses((status = 204, description = "Unbound"), Errors),
 )]
 pub(in super::super::super) async fn unbind(
     State(surface): State<Arc<Apig>>,
@@ -187,7 +187,7 @@ pub(in super::super::super) async fn unbind(
     operation_id = "unbind_throttles",
     params(ActionQuery),
     request_body(content = UnbindBody),
-    responses((status = 200, description = "What became of each", body = Unbound), Errors),
+    responses((status = 200, description = "The number of removed bindings, and the failures", body = Unbound), Errors),
 )]
 pub(in super::super::super) async fn unbind_all(
     State(surface): State<Arc<Apig>>,
@@ -279,7 +279,7 @@ pub(in super::super::super) async fn other_apis(
     tag = "throttles",
     operation_id = "list_throttles_of_api",
     params(PageQuery, ThrottlesOfQuery),
-    responses((status = 200, description = "One, or none", body = ThrottlesOfApi), Errors),
+    responses((status = 200, description = "The throttling policy, or an empty list", body = ThrottlesOfApi), Errors),
 )]
 pub(in super::super::super) async fn throttles_of_api(
     State(surface): State<Arc<Apig>>,
@@ -313,7 +313,7 @@ pub(in super::super::super) async fn throttles_of_api(
 }
 
 impl Apig {
-    /// The throttling policy since it holds for these APIs, and no other does.
+    /// Binds a throttling policy to these APIs, unbinds all other policies from them, and returns the updated policy.
     async fn bound(
         &self,
         asked: &CallContext,
@@ -349,8 +349,13 @@ impl Apig {
         Err(too_many_conflicts())
     }
 
-    /// How many of these bindings were there and are gone.
-    async fn unbound(&self, asked: &CallContext, tenant: &Tenant, ids: &[BindingId]) -> Result<usize, ApigError> {
+    /// Removes bindings and returns the number of those that existed.
+    async fn unbound(
+        &self,
+        asked: &CallContext,
+        tenant: &Tenant,
+        ids: &[BindingId],
+    ) -> Result<usize, ApigError> {
         for _ in 0..MAX_ATTEMPTS {
             let (mut changed, mut gone) = (Vec::new(), 0);
             for mut throttle in self.all_throttles(asked, tenant).await? {

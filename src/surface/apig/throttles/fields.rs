@@ -1,4 +1,4 @@
-//! What is asked about throttling policies.
+//! Requests about throttling policies.
 
 use std::num::NonZeroU32;
 
@@ -10,61 +10,61 @@ use super::super::{
     ApigError,
     auth_request::{given, plain},
     call_context::CallContext,
-    request::{count, holds, is_name, period},
     query::contains,
+    request::{count, holds, is_name, period},
     version::Version,
 };
 use crate::{
     model::{CallLimits, Period, TenantId, Throttle, ThrottleId, name::is_app_remark},
-    surface::{parse_object, openapi::schemas},
+    surface::{openapi::schemas, parse_object},
 };
 
-/// The body of a creation and of a modification.
+/// The request to create or update a throttling policy.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct ThrottleBody {
-    /// 3 to 64 letters, digits and `_`, a letter first; in V2, Chinese characters are letters, too.
+    /// The name: 3 to 64 letters, digits and `_`, starting with a letter. In V2, Chinese characters are letters, too.
     #[serde(default)]
     #[schema(value_type = String, required = true, pattern = r"^[A-Za-z\u4e00-\u9fa5][A-Za-z0-9_\u4e00-\u9fa5]{2,63}$")]
     name: Option<String>,
-    /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
+    /// The unit of the period: `SECOND`, `MINUTE`, `HOUR` or `DAY`.
     #[serde(default)]
     #[schema(value_type = schemas::TimeUnit, required = true)]
     time_unit: Option<String>,
-    /// How many of them are a period.
+    /// The length of a period, in time units.
     #[serde(default)]
     #[schema(value_type = schemas::Count, required = true)]
     time_interval: Option<i64>,
-    /// How often an API may be called in each.
+    /// The maximum number of calls of an API in a period.
     #[serde(default)]
     #[schema(value_type = schemas::Count, required = true)]
     api_call_limits: Option<i64>,
-    /// How often by one user: at most as often.
+    /// The maximum number of calls by one user, not above `api_call_limits`.
     #[serde(default)]
     #[schema(value_type = Option<schemas::Count>, required = false)]
     user_call_limits: Option<i64>,
-    /// How often by one app: at most as often as by one user.
+    /// The maximum number of calls by one app, not above `user_call_limits`.
     #[serde(default)]
     #[schema(value_type = Option<schemas::Count>, required = false)]
     app_call_limits: Option<i64>,
-    /// How often from one address: at most as often as in all.
+    /// The maximum number of calls from one address, not above `api_call_limits`.
     #[serde(default)]
     #[schema(value_type = Option<schemas::Count>, required = false)]
     ip_call_limits: Option<i64>,
-    /// 1: each API has limits of its own. 2: all that it is bound to share them.
+    /// The scope of the limits. 1: each API is counted separately. 2: all APIs of the policy are counted together.
     #[serde(default)]
     #[schema(value_type = Option<u32>, required = false, minimum = 1, maximum = 2)]
     r#type: Option<i64>,
-    /// At most 255 characters.
+    /// The description: at most 255 characters.
     #[serde(default)]
     #[schema(value_type = Option<schemas::Remark>, required = false)]
     remark: Option<String>,
-    /// `FALSE`: `TRUE` is not supported.
+    /// The adaptive control: `FALSE`. `TRUE` is not supported.
     #[serde(default)]
     #[schema(value_type = Option<String>, required = false, pattern = "^(FALSE)?$")]
     enable_adaptive_control: Option<String>,
 }
 
-/// The members of a throttling policy, each by its rule.
+/// The validated members of a [`ThrottleBody`].
 pub(super) struct ThrottleFields {
     version: Version,
     name: String,
@@ -109,7 +109,7 @@ impl ThrottleFields {
         })
     }
 
-    /// A new throttling policy.
+    /// Returns a new throttling policy.
     pub(super) fn throttle(self, tenant: &TenantId, now: Timestamp) -> Result<Throttle, ApigError> {
         let mut throttle = Throttle {
             id: ThrottleId::random(),
@@ -128,7 +128,7 @@ impl ThrottleFields {
         Ok(throttle)
     }
 
-    /// Changes what is named of one; what is not stays.
+    /// Applies the members to a throttling policy. Absent optional members stay unchanged.
     pub(super) fn edit(&self, throttle: &mut Throttle) -> Result<(), ApigError> {
         holds(self.name == throttle.name || is_name(&self.name, self.version), "name")?;
         let before = throttle.limits;
@@ -157,13 +157,13 @@ impl ThrottleFields {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ThrottlesQuery {
-    /// Only this one.
+    /// Only the throttling policy with this id.
     #[param(value_type = schemas::MaybeId, required = false)]
     id: Option<String>,
-    /// Only those whose name holds this; exactly this, when `precise_search` says so.
+    /// Only throttling policies with this text in their name, or with exactly this name if `precise_search` is `name`.
     #[param(value_type = schemas::Text, required = false)]
     name: Option<String>,
-    /// `name`: names match exactly.
+    /// `name` requires `name` to match exactly.
     #[param(value_type = String, required = false, pattern = "^(name)?$")]
     precise_search: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Throttling policies as the contract shows them.
+//! Responses about throttling policies.
 
 use std::borrow::Cow;
 
@@ -15,41 +15,41 @@ use crate::{
 /// A throttling policy.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ThrottleInfo<'a> {
-    /// Its id.
+    /// The id of the throttling policy.
     #[schema(value_type = String)]
     id: Cow<'a, str>,
-    /// Its name.
+    /// The name of the throttling policy.
     name: &'a str,
-    /// How often an API may be called in each period.
+    /// The maximum number of calls of an API in a period.
     api_call_limits: u32,
-    /// How often by one user.
+    /// The maximum number of calls by one user in a period; absent if there is no such limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     user_call_limits: Option<u32>,
-    /// How often by one app.
+    /// The maximum number of calls by one app in a period; absent if there is no such limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     app_call_limits: Option<u32>,
-    /// How often from one address.
+    /// The maximum number of calls from one address in a period; absent if there is no such limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     ip_call_limits: Option<u32>,
-    /// How many units a period has.
+    /// The length of a period, in time units.
     time_interval: u32,
-    /// `SECOND`, `MINUTE`, `HOUR` or `DAY`.
+    /// The unit of the period: `SECOND`, `MINUTE`, `HOUR` or `DAY`.
     #[schema(value_type = schemas::TimeUnit)]
     time_unit: &'static str,
-    /// Its description.
+    /// The description of the throttling policy.
     remark: &'a str,
-    /// When it was made.
+    /// The time of creation.
     create_time: Timestamp,
-    /// 1: each API has limits of its own. 2: all that it is bound to share them.
+    /// The scope of the limits. 1: each API is counted separately. 2: all APIs of the policy are counted together.
     r#type: u8,
-    /// How many APIs it is bound to.
+    /// The number of APIs that the policy is bound to.
     bind_num: usize,
-    /// 1: somebody has another limit. 2: nobody has.
+    /// 1: the policy has excluded configurations. 2: it has none.
     is_inclu_special_throttle: u8,
-    /// Always `FALSE`.
+    /// The adaptive control; always `FALSE`.
     enable_adaptive_control: &'static str,
 }
 
@@ -78,25 +78,25 @@ impl<'a> ThrottleInfo<'a> {
 /// A page of throttling policies.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ThrottleList<'a> {
-    /// How many there are on all pages together.
+    /// The total number of matches, on all pages.
     pub(super) total: usize,
-    /// How many there are on this one.
+    /// The number of items on this page.
     pub(super) size: usize,
-    /// These.
+    /// The throttling policies on this page.
     pub(super) throttles: Vec<ThrottleInfo<'a>>,
 }
 
-/// A throttling policy, as it is bound to an API.
+/// A throttling policy and its binding to an API.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ThrottleOfApi<'a> {
     #[serde(flatten)]
     throttle: ThrottleInfo<'a>,
-    /// The environment's name.
+    /// The name of the environment.
     env_name: &'static str,
-    /// The binding.
+    /// The id of the binding.
     #[schema(value_type = String)]
     bind_id: Cow<'a, str>,
-    /// When it was made.
+    /// The time of the binding.
     bind_time: Timestamp,
 }
 
@@ -111,30 +111,30 @@ impl<'a> ThrottleOfApi<'a> {
     }
 }
 
-/// The throttling policy of an API: one, or none.
+/// The throttling policy of an API: a list of at most one.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ThrottlesOfApi<'a> {
-    /// How many there are on all pages together.
+    /// The total number of matches, on all pages.
     pub(super) total: usize,
-    /// How many there are on this one.
+    /// The number of items on this page.
     pub(super) size: usize,
-    /// These.
+    /// The throttling policies on this page.
     pub(super) throttles: Vec<ThrottleOfApi<'a>>,
 }
 
-/// A binding that stands since.
+/// A binding of a throttling policy to an API.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Applied<'a> {
-    /// The API's publication: its id.
+    /// The id of the API's publication, which is the id of the API.
     publish_id: &'a str,
-    /// Always 1: the API.
+    /// The scope of the binding; always 1, the API.
     scope: u8,
-    /// The throttling policy.
+    /// The id of the throttling policy.
     #[schema(value_type = String)]
     strategy_id: Cow<'a, str>,
-    /// When it was bound.
+    /// The time of the binding.
     apply_time: Timestamp,
-    /// The binding.
+    /// The id of the binding.
     #[schema(value_type = String)]
     id: Cow<'a, str>,
 }
@@ -151,46 +151,46 @@ impl<'a> Applied<'a> {
     }
 }
 
-/// The bindings that were asked for.
+/// The bindings of a throttling policy to the requested APIs.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AllApplied<'a> {
-    /// One for each API.
+    /// One binding for each API.
     pub(super) throttle_applys: Vec<Applied<'a>>,
 }
 
-/// An API, with what binds it to a throttling policy, when something does.
+/// An API, and its binding to a throttling policy if it is bound.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ApiOfThrottle<'a> {
-    /// Its id.
+    /// The id of the API.
     id: &'a str,
-    /// Its name: its id.
+    /// The name of the API; equal to its id.
     name: &'a str,
-    /// Always 1: it is public.
+    /// The visibility of the API; always 1, public.
     r#type: u8,
-    /// How its callers are known: `APP`.
+    /// The authentication mode; always `APP`.
     auth_type: &'static str,
-    /// Its publication: its id.
+    /// The id of the API's publication, which is the id of the API.
     publish_id: &'a str,
-    /// The environment that it is published in.
+    /// The id of the environment of the API.
     run_env_id: &'static str,
-    /// That environment's name.
+    /// The name of the environment of the API.
     run_env_name: &'static str,
-    /// The binding.
+    /// The id of the binding.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     throttle_apply_id: Option<Cow<'a, str>>,
-    /// When it was bound.
+    /// The time of the binding.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     apply_time: Option<Timestamp>,
-    /// The throttling policy's name.
+    /// The name of the throttling policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     throttle_name: Option<&'a str>,
 }
 
 impl<'a> ApiOfThrottle<'a> {
-    /// An API that it is not bound to.
+    /// Returns an API that the policy is not bound to.
     pub(super) fn unbound(api: &'a RouteName) -> Self {
         Self {
             id: api.as_str(),
@@ -206,7 +206,7 @@ impl<'a> ApiOfThrottle<'a> {
         }
     }
 
-    /// One that it is bound to.
+    /// Returns an API that the policy is bound to.
     pub(super) fn bound(version: Version, throttle: &'a Throttle, binding: &'a Binding) -> Self {
         Self {
             throttle_apply_id: Some(version.shown(binding.id.as_str())),
@@ -220,30 +220,30 @@ impl<'a> ApiOfThrottle<'a> {
 /// A page of APIs.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ApisOfThrottle<'a> {
-    /// How many there are on all pages together.
+    /// The total number of matches, on all pages.
     pub(super) total: usize,
-    /// How many there are on this one.
+    /// The number of items on this page.
     pub(super) size: usize,
-    /// These.
+    /// The APIs on this page.
     pub(super) apis: Vec<ApiOfThrottle<'a>>,
 }
 
-/// What became of many bindings that were to go.
+/// The result of unbinding many APIs.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Unbound {
-    /// How many are gone.
+    /// The number of removed bindings.
     pub(super) success_count: usize,
-    /// The others.
+    /// The bindings that could not be removed.
     pub(super) failure: Vec<NotUnbound>,
 }
 
-/// A binding that was not there.
+/// A binding that does not exist.
 #[derive(Serialize, ToSchema)]
 pub(super) struct NotUnbound {
-    /// Its id, as it was given.
+    /// The id of the binding, as in the request.
     pub(super) bind_id: String,
-    /// Why, for programs.
+    /// The reason as a code.
     pub(super) error_code: &'static str,
-    /// Why, for people.
+    /// The reason as a text.
     pub(super) error_msg: &'static str,
 }

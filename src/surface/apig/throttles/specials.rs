@@ -1,4 +1,4 @@
-//! Excluded configurations: whose limit of a throttling policy is another one.
+//! Excluded configurations: limits for an app or a user that replace those of a throttling policy.
 
 mod wire;
 
@@ -11,30 +11,30 @@ use axum::{
 use http::StatusCode;
 
 use crate::{
-    model::{Access, CallerId, ThrottleOverride, SpecialId, OverrideSubject, Tenant, Throttle},
+    model::{Access, CallerId, OverrideSubject, SpecialId, Tenant, Throttle, ThrottleOverride},
     registry::CallerFilter,
     surface::{
         apig::{
             Apig, ApigError, Version,
             auth_request::{given, plain},
             call_context::CallContext,
-            request::count,
-            query::{self, PageQuery, contains, page_of},
-            response::show,
             openapi::Errors,
+            query::{self, PageQuery, contains, page_of},
+            request::count,
+            response::show,
         },
-        read_body, parse_object,
+        parse_object, read_body,
     },
 };
 
 use wire::{LimitBody, Named, SpecialBody, SpecialInfo, SpecialList, SpecialsQuery, WantedSpecial, show_one};
 
-/// The most of each sort that a throttling policy has.
+/// The most excluded apps of a throttling policy, and the most excluded users.
 const MOST: usize = 30;
 
-/// Excludes an app or a user: it has another limit.
+/// Creates an excluded configuration: another limit for an app or a user.
 ///
-/// In the second version the path names the throttling policy, in the first the body.
+/// The throttling policy is named in the body in V1, and in the path in V2.
 #[utoipa::path(
     post,
     path = "/throttles/{throttle_id}/throttle-specials",
@@ -54,7 +54,8 @@ pub(in super::super::super) async fn create_special(
     let actor = asked.subscriber(&tenant)?;
     surface.find_throttle(&asked, &tenant, &throttle).await?;
     let (of, name) = surface.object(&asked, &tenant, &id, &kind).await?;
-    let special = ThrottleOverride { id: SpecialId::random(), of, limit, created_at: surface.clock.now().time };
+    let special =
+        ThrottleOverride { id: SpecialId::random(), of, limit, created_at: surface.clock.now().time };
     let add = |throttle: &mut Throttle| add(throttle, &special);
     let after = surface.edit_throttle(&asked, &actor, &tenant, &throttle, add).await?;
     show(StatusCode::CREATED, &show_one(asked.version, &after, &(special, name)))
@@ -83,7 +84,7 @@ fn is_app(special: &ThrottleOverride) -> bool {
     tag = "throttles",
     operation_id = "list_throttle_specials",
     params(PageQuery, SpecialsQuery),
-    responses((status = 200, description = "A page of them", body = SpecialList), Errors),
+    responses((status = 200, description = "A page of excluded configurations", body = SpecialList), Errors),
 )]
 pub(in super::super::super) async fn list_specials(
     State(surface): State<Arc<Apig>>,
@@ -119,7 +120,7 @@ pub(in super::super::super) async fn list_specials(
     )
 }
 
-/// Changes an excluded configuration.
+/// Updates an excluded configuration.
 #[utoipa::path(
     put,
     path = "/throttles/{throttle_id}/throttle-specials/{special_id}",
@@ -155,7 +156,7 @@ pub(in super::super::super) async fn modify_special(
     path = "/throttles/{throttle_id}/throttle-specials/{special_id}",
     tag = "throttles",
     operation_id = "delete_throttle_special",
-    responses((status = 204, description = "It is gone"), Errors),
+    responses((status = 204, description = "Deleted"), Errors),
 )]
 pub(in super::super::super) async fn delete_special(
     State(surface): State<Arc<Apig>>,
@@ -174,7 +175,7 @@ pub(in super::super::super) async fn delete_special(
 }
 
 impl Apig {
-    /// What a body names, with its name: an app of the gateway, or its one user.
+    /// Returns the object that a body names, and its name: an app of the gateway, or the gateway's only user.
     async fn object(
         &self,
         asked: &CallContext,
@@ -198,7 +199,7 @@ impl Apig {
         }
     }
 
-    /// All of a throttling policy's, each with the name of its object.
+    /// Returns all excluded configurations of a throttling policy, each with the name of its object.
     async fn named(
         &self,
         asked: &CallContext,
@@ -218,7 +219,7 @@ impl Apig {
             OverrideSubject::App(id) => apps.iter().find(|app| app.id == *id).map(|app| app.name.clone()),
             OverrideSubject::User(id) => Some(id.clone()),
         };
-        // One whose app was deleted meanwhile is left out.
+        // Configurations of apps that were deleted in the meantime are left out.
         let specials = throttle.specials.iter();
         Ok(specials.filter_map(|special| Some((special.clone(), name(special)?))).collect())
     }

@@ -1,5 +1,5 @@
-//! `upstream ADDRESS`: the service behind. Takes a request's content and answers each with the same 100 bytes
-//! of JSON, from one thread, so cheaply that it is not what is measured.
+//! `upstream ADDRESS`: the upstream. Reads the body of each request and responds with the same 100 bytes of JSON,
+//! from one thread, and so cheaply that it does not limit the measurement.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -17,7 +17,7 @@ struct Connection {
     content: Content,
 }
 
-/// What is still to come of a request's content.
+/// The rest of a request's body that has not arrived.
 #[derive(Clone, Copy)]
 enum Content {
     Bytes(usize),
@@ -68,7 +68,7 @@ fn main() -> std::io::Result<()> {
 }
 
 impl Connection {
-    /// Reads once, and answers what is complete. False when the connection has ended.
+    /// Reads once, and responds to complete requests. Returns `false` if the connection has ended.
     fn turn(&mut self, bytes: &mut [u8], answer: &[u8]) -> bool {
         let mut read = match self.stream.read(bytes) {
             Ok(0) => return false,
@@ -89,7 +89,7 @@ impl Connection {
         self.input.extend_from_slice(read);
         loop {
             if let Content::Chunks = self.content {
-                // Nobody sends a second request before the first is answered: the last chunk is the end.
+                // No client sends a second request before the first response, so the last chunk ends the input.
                 if !self.input.ends_with(LAST_CHUNK) {
                     self.input.drain(..self.input.len().saturating_sub(LAST_CHUNK.len() - 1));
                     return true;

@@ -1,4 +1,4 @@
-//! Excluded configurations as they are sent and shown.
+//! Requests and responses about excluded configurations.
 
 use std::{borrow::Cow, num::NonZeroU32};
 
@@ -7,39 +7,39 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    model::{ThrottleOverride, OverrideSubject, Throttle},
+    model::{OverrideSubject, Throttle, ThrottleOverride},
     surface::{
         apig::{ApigError, Version, call_context::CallContext, request::count},
-        parse_object,
         openapi::schemas,
+        parse_object,
     },
 };
 
-/// The body of a creation, as it is described: each version has the members that are its own.
+/// The request to create an excluded configuration.
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "it only describes the bodies of both versions")]
 pub(super) struct SpecialBody {
-    /// How often it may call in each period.
+    /// The maximum number of calls in a period.
     #[schema(value_type = schemas::Count)]
     call_limits: i64,
-    /// V2: the app's id, or the user's: its project's.
+    /// V2: the id of the app, or of the user, which is the id of the project.
     #[schema(value_type = schemas::Id)]
     object_id: String,
-    /// V2: `APP` or `USER`.
+    /// V2: the type of the object, `APP` or `USER`.
     #[schema(value_type = schemas::SpecialOf)]
     object_type: String,
-    /// V1: as `object_id`.
+    /// V1: the id of the app, or of the user, which is the id of the project.
     #[schema(value_type = schemas::Id)]
     instance_id: String,
-    /// V1: as `object_type`.
+    /// V1: the type of the object, `APP` or `USER`.
     #[schema(value_type = schemas::SpecialOf)]
     instance_type: String,
-    /// V1: the throttling policy.
+    /// V1: the id of the throttling policy.
     #[schema(value_type = schemas::Id)]
     strategy_id: String,
 }
 
-/// The body of a creation in the first version.
+/// The V1 request to create an excluded configuration.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct FirstBody {
@@ -49,7 +49,7 @@ struct FirstBody {
     strategy_id: Option<String>,
 }
 
-/// The body of a creation in the second version.
+/// The V2 request to create an excluded configuration.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct SecondBody {
@@ -58,7 +58,7 @@ struct SecondBody {
     object_type: Option<String>,
 }
 
-/// An excluded configuration that is to be made, each member by its rule.
+/// The validated members of a request to create an excluded configuration.
 pub(super) struct WantedSpecial {
     pub(super) throttle: String,
     pub(super) id: String,
@@ -67,7 +67,7 @@ pub(super) struct WantedSpecial {
 }
 
 impl WantedSpecial {
-    /// Reads a body; in the second version, the path names the throttling policy.
+    /// Parses and validates a body. In V2, the path names the throttling policy.
     pub(super) fn read(content: &[u8], asked: &CallContext) -> Result<Self, ApigError> {
         let (throttle, id, kind, limit) = match asked.version {
             Version::One => {
@@ -87,34 +87,34 @@ impl WantedSpecial {
     }
 }
 
-/// A mandatory member that is a text.
+/// Checks that a mandatory text is present and not empty.
 fn text(text: Option<String>, member: &'static str) -> Result<String, ApigError> {
     text.filter(|text| !text.is_empty()).ok_or(ApigError::Missing(member))
 }
 
-/// The body of a modification.
+/// The request to update an excluded configuration.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct LimitBody {
-    /// How often it may call in each period.
+    /// The maximum number of calls in a period.
     #[serde(default)]
     #[schema(value_type = schemas::Count, required = true)]
     pub(super) call_limits: Option<i64>,
 }
 
-/// The filters of a list.
+/// The filters of a list of excluded configurations.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct SpecialsQuery {
-    /// Only `APP`, or only `USER`.
+    /// Only excluded apps (`APP`) or only excluded users (`USER`).
     #[param(value_type = String, required = false, pattern = "^(APP|USER)?$")]
     pub(super) object_type: Option<String>,
-    /// The same in V1.
+    /// V1: only excluded apps (`APP`) or only excluded users (`USER`).
     #[param(value_type = String, required = false, pattern = "^(APP|USER)?$")]
     pub(super) instance_type: Option<String>,
-    /// Only apps whose name holds this.
+    /// Only apps with this text in their name.
     #[param(value_type = schemas::Text, required = false)]
     pub(super) app_name: Option<String>,
-    /// Only users whose name holds this.
+    /// Only users with this text in their name.
     #[param(value_type = schemas::Text, required = false)]
     pub(super) user: Option<String>,
 }
@@ -122,44 +122,44 @@ pub(super) struct SpecialsQuery {
 /// An excluded configuration.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SpecialInfo<'a> {
-    /// Its id.
+    /// The id of the excluded configuration.
     #[schema(value_type = String)]
     id: Cow<'a, str>,
-    /// How often it may call in each period.
+    /// The maximum number of calls in a period.
     call_limits: u32,
-    /// When it was made.
+    /// The time of creation.
     apply_time: Timestamp,
-    /// The app, when it is one.
+    /// The id of the app; absent for a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     app_id: Option<Cow<'a, str>>,
-    /// The app's name.
+    /// The name of the app; absent for a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     app_name: Option<&'a str>,
-    /// The app's name, or the user's: its id.
+    /// The name of the app, or the id of the user.
     object_name: &'a str,
-    /// V1: the app's id, or the user's.
+    /// V1: the id of the app or user.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     instance_id: Option<Cow<'a, str>>,
-    /// V1: `APP` or `USER`.
+    /// V1: the type of the object, `APP` or `USER`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schemas::SpecialOf, required = false)]
     instance_type: Option<&'static str>,
-    /// V1: the throttling policy.
+    /// V1: the id of the throttling policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     strategy_id: Option<Cow<'a, str>>,
-    /// V2: the app's id, or the user's.
+    /// V2: the id of the app or user.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     object_id: Option<Cow<'a, str>>,
-    /// V2: `APP` or `USER`.
+    /// V2: the type of the object, `APP` or `USER`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schemas::SpecialOf, required = false)]
     object_type: Option<&'static str>,
-    /// V2: the throttling policy.
+    /// V2: the id of the throttling policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     throttle_id: Option<Cow<'a, str>>,
@@ -168,15 +168,15 @@ pub(super) struct SpecialInfo<'a> {
 /// A page of excluded configurations.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SpecialList<'a> {
-    /// How many there are on all pages together.
+    /// The total number of matches, on all pages.
     pub(super) total: usize,
-    /// How many there are on this one.
+    /// The number of items on this page.
     pub(super) size: usize,
-    /// These.
+    /// The excluded configurations on this page.
     pub(super) throttle_specials: Vec<SpecialInfo<'a>>,
 }
 
-/// A special with the name of its object.
+/// An excluded configuration and the name of its object.
 pub(super) type Named = (ThrottleOverride, String);
 
 pub(super) fn show_one<'a>(
