@@ -22,12 +22,14 @@ mod copy;
 mod error;
 mod file;
 mod grants;
+mod hold;
 mod change_log;
 mod mark;
 mod open;
 mod queries;
 mod json;
 mod columns;
+mod secrets_in_use;
 mod throttles;
 mod snapshot;
 mod transaction;
@@ -98,6 +100,9 @@ impl Sqlite {
     /// is no database, or another version's.
     pub async fn open_with(path: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, RegistryError> {
         let poll = options.poll;
+        if let Ok(path) = std::path::absolute(path) {
+            hold::remove_copies(&path, clock.now().time.into());
+        }
         Self::over(StoreFile::open(path, options).await?, clock, poll).await
     }
 
@@ -150,6 +155,19 @@ impl Sqlite {
         let pools = self.current().await?;
         mark::forget_secret(&mut *pools.writer.acquire().await.map_err(fault)?, check.kind, check.version)
             .await
+    }
+
+    /// The greatest version of a kind of secret that the store [was used with](Registry::check_secrets); 0 if there
+    /// was none.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    pub async fn last_secret(&self, kind: &str) -> Result<u32, Fault> {
+        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM secret_check WHERE kind = $1")
+            .bind(kind)
+            .fetch_one(&mut *self.reader().await?)
+            .await
+            .map_err(fault)
     }
 
     /// Whether the file holds what was written through a registry, and nothing else: every change is what it was
@@ -218,7 +236,7 @@ impl Sqlite {
 
     /// To be asked after a commit: whether what was committed stands under the name of the file.
     async fn still(&self, pools: &Arc<Pools>) -> Result<(), RegistryError> {
-        if Arc::ptr_eq(&self.current().await?, pools) {
+        if self.file.still(pools).await? {
             return Ok(());
         }
         Err(RegistryError::Unavailable(

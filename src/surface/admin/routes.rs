@@ -36,6 +36,10 @@ pub struct Route {
     pub surface: Option<String>,
     /// What a request must pass, in this order, by name.
     pub policies: Vec<String>,
+    /// The kinds of callers that are recognised and admitted; none at all if the route recognises no caller. Not shown:
+    /// locks are checked against it.
+    #[serde(skip)]
+    pub callers: Vec<String>,
 }
 
 /// Lists the routes, in the order of the configuration.

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     model::{Role, Seq},
     directory::Following,
+    registry::Fault,
     surface::openapi::schemas,
 };
 
@@ -31,8 +32,8 @@ struct Report<'a> {
     /// Whether the store answers just now.
     store: Store,
     /// How well this node's decisions follow the store: `current`; `incomplete` when the store holds something that
-    /// this version of the program cannot read, everything else being applied; `stalled` when changes are not applied
-    /// at all.
+    /// this version of the program cannot read, everything else being applied; `mismatched` when the store was replaced
+    /// or changed, and the secrets in use are not those that it needs; `stalled` when changes are not applied at all.
     following: &'static str,
     /// Whether changes can be made here, and take effect here.
     ready: bool,
@@ -87,6 +88,9 @@ pub(super) async fn read(State(surface): State<Arc<Surface>>, request: Request) 
         Ok(None) => surface.admin.registry.changes(applied, 1).await.map(|_| None),
         marked => marked,
     };
+    if let Err(Fault::Corrupt(reason)) = mark {
+        return Err(surface.refuse(Fault::Unavailable(reason)));
+    }
     if let Err(fault) = &mark {
         tracing::warn!(%fault, "the store does not answer");
     }
