@@ -867,7 +867,7 @@ mod unix {
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode(&inner), 0o700);
         let files: Vec<_> = inner.read_dir().unwrap().map(|file| file.unwrap().path()).collect();
-        assert_eq!(files.len(), 3, "the file, its log and the log's index: {files:?}");
+        assert_eq!(files.len(), 4, "the file, its log, the log's index and the mark of its use: {files:?}");
         assert!(files.iter().all(|file| mode(file) == 0o600), "{files:?}");
     }
 }

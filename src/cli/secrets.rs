@@ -109,7 +109,10 @@ impl Use {
 pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> anyhow::Result<()> {
     match command {
         Secrets::List => {
-            let (secrets, used) = used(config).await?;
+            let (store, secrets, misfits) = open_unchecked(config).await?;
+            let used = used(&store).await;
+            store.close().await;
+            let used = used?;
             for kind in [Kind::Pepper, Kind::SealKey] {
                 let (name, uses) = (name(kind), used.count_in(kind));
                 let versions = secrets.versions(kind.into());
@@ -122,14 +125,15 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
                     writeln!(out, "{name} {version}  used by {count} in the store  MISSING")?;
                 }
             }
-            Ok(())
+            if misfits.is_empty() { Ok(()) } else { Err(gateway::store::misfit(config, &misfits)) }
         }
         Secrets::Add { kind } => {
-            let version = edit(config, |secrets| secrets.add((*kind).into()))?;
-            writeln!(out, "added {} {version}; gateways read it within seconds", name(*kind))?;
+            let version = add(config, *kind).await?;
+            writeln!(out, "{} {version} is there; gateways take it within seconds", name(*kind))?;
             Ok(())
         }
         Secrets::Use { kind, version } => {
+            check_fit(config).await?;
             edit(config, |secrets| secrets.promote((*kind).into(), *version))?;
             writeln!(out, "{} {version} is now current", name(*kind))?;
             Ok(())
@@ -158,25 +162,11 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
             Ok(())
         }
         Secrets::Drop { kind, version, force } => {
-            let (secrets, used) = used(config).await?;
-            let count = used.count_in(*kind).get(version).copied().unwrap_or_default();
-            if count > 0 && !force {
-                bail!(
-                    "{count} entries in the store use {} {version}; to remove it and make them unusable, pass --force",
-                    name(*kind)
-                );
-            }
-            edit(config, |secrets| secrets.remove((*kind).into(), *version))?;
-            let (store, _) = open(config).await?;
-            let dropped = SecretCheck::all(&secrets.peppers(), &secrets.sealer());
-            let dropped = dropped.iter().find(|check| (check.kind, check.version) == (name(*kind), *version));
-            let forgotten = match dropped {
-                Some(dropped) => store.forget_secret(dropped).await,
-                None => Ok(()),
-            };
+            let (store, secrets, misfits) = open_unchecked(config).await?;
+            let dropped = drop_secret(config, (&store, &secrets, &misfits), (*kind, *version), *force).await;
             store.close().await;
-            forgotten?;
-            writeln!(out, "removed {} {version}", name(*kind))?;
+            dropped?;
+            writeln!(out, "{} {version} is gone", name(*kind))?;
             Ok(())
         }
     }
@@ -193,12 +183,77 @@ async fn open(config: &Config) -> anyhow::Result<(Sqlite, SecretsFile)> {
     gateway::store::open_existing(config, std::sync::Arc::new(SystemClock::new())).await
 }
 
-async fn used(config: &Config) -> anyhow::Result<(SecretsFile, Use)> {
-    let ((store, secrets), mut used) = (open(config).await?, Use::default());
-    let read = store.for_each(&mut |entity| used.count(&entity)).await;
+async fn open_unchecked(config: &Config) -> anyhow::Result<(Sqlite, SecretsFile, Vec<String>)> {
+    gateway::store::ensure_there(config)?;
+    gateway::store::open_unchecked(config, std::sync::Arc::new(SystemClock::new())).await
+}
+
+async fn used(store: &Sqlite) -> anyhow::Result<Use> {
+    let mut used = Use::default();
+    store.for_each(&mut |entity| used.count(&entity)).await?;
+    Ok(used)
+}
+
+/// Checks that the secrets fit the store, if there is one.
+async fn check_fit(config: &Config) -> anyhow::Result<()> {
+    if config.secrets.variable().is_none() && config.store.path.exists() {
+        open(config).await?.0.close().await;
+    }
+    Ok(())
+}
+
+/// Adds a secret under a version that the store was never used with, and notes it in the store: a copy of the file that
+/// was made before does not lead to a second secret of the same version.
+async fn add(config: &Config, kind: Kind) -> anyhow::Result<u32> {
+    let add_after = |last| edit(config, |secrets| secrets.add_after(kind.into(), last));
+    if config.secrets.variable().is_some() || !config.store.path.exists() {
+        return add_after(0);
+    }
+    let (store, _) = open(config).await?;
+    let added = async {
+        let version = add_after(store.last_secret(check_kind(kind)).await?)?;
+        let secrets = config.secrets.load()?;
+        store.check_secrets(&SecretCheck::all(&secrets.peppers(), &secrets.sealer())).await?;
+        anyhow::Ok(version)
+    };
+    let added = added.await;
     store.close().await;
-    read?;
-    Ok((secrets, used))
+    added
+}
+
+/// Removes a version from the file and from what the store knows. A version that is not in the file any more is given
+/// up.
+async fn drop_secret(
+    config: &Config,
+    (store, secrets, misfits): (&Sqlite, &SecretsFile, &[String]),
+    (kind, version): (Kind, u32),
+    force: bool,
+) -> anyhow::Result<()> {
+    let is_there = secrets.versions(kind.into()).contains(&version);
+    if is_there && !misfits.is_empty() {
+        return Err(gateway::store::misfit(config, misfits));
+    }
+    let count = used(store).await?.of(kind).get(&version).copied().unwrap_or_default();
+    if count > 0 && !force {
+        bail!("{count} in the store stand on {} {version}; --force drops it all the same", name(kind));
+    }
+    if !is_there && count == 0 && !misfits.is_empty() {
+        return Err(gateway::store::misfit(config, misfits));
+    }
+    let dropped = SecretCheck { kind: check_kind(kind), version, value: String::new() };
+    if is_there || count == 0 {
+        // Refused for a version that is not in the file and that nothing needs.
+        edit(config, |secrets| secrets.remove(kind.into(), version))?;
+    }
+    Ok(store.forget_secret(&dropped).await?)
+}
+
+/// The name of a kind among those that a store knows.
+fn check_kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Pepper => SecretCheck::PEPPER,
+        Kind::SealKey => SecretCheck::SEAL_KEY,
+    }
 }
 
 fn edit<T>(config: &Config, edit: impl FnOnce(&mut SecretsFile) -> Result<T, String>) -> anyhow::Result<T> {

@@ -58,11 +58,43 @@ pub(super) fn lock(file: &Path) -> io::Result<File> {
 
 /// Writes a text to a temporary file beside `file`. The temporary file is deleted when dropped, unless it is renamed.
 fn write_beside(file: &Path, text: &str) -> io::Result<NamedTempFile> {
-    // The library creates temporary files that only their owner may read.
-    let mut draft = NamedTempFile::with_prefix_in(".secrets-", folder_of(file))?;
-    draft.write_all(text.as_bytes())?;
-    draft.as_file().sync_all()?;
-    Ok(draft)
+    loop {
+        // Only its owner may read it: the library makes such files so.
+        let mut draft = NamedTempFile::with_prefix_in(DRAFT, folder_of(file))?;
+        // Locked for as long as it has this name, unless files cannot be locked there.
+        let _ = draft.as_file().lock();
+        // Before it was locked, it may have been taken for a leftover.
+        if !fs::metadata(draft.path())
+            .is_ok_and(|found| draft.as_file().metadata().is_ok_and(|open| platform::is_same(&open, &found)))
+        {
+            continue;
+        }
+        draft.write_all(text.as_bytes())?;
+        draft.as_file().sync_all()?;
+        return Ok(draft);
+    }
+}
+
+/// The start of the name of a file that is not whole yet.
+const DRAFT: &str = ".secrets-";
+
+/// Removes the drafts in the folder of a file that processes left behind which were killed: those that nobody has
+/// locked.
+pub(super) fn remove_drafts(file: &Path) {
+    let Ok(entries) = fs::read_dir(folder_of(file)) else { return };
+    for entry in entries.flatten() {
+        let is_draft = entry.file_name().to_string_lossy().starts_with(DRAFT)
+            && entry.file_type().is_ok_and(|kind| kind.is_file());
+        if !is_draft {
+            continue;
+        }
+        let opened = fs::OpenOptions::new().read(true).write(true).open(entry.path());
+        if let Ok(opened) = opened
+            && opened.try_lock().is_ok()
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Syncs the folder of a file, so that its new name survives a crash.
@@ -123,5 +155,24 @@ mod platform {
 
     pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drafts_are_removed_unless_a_process_writes_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secrets.toml");
+        fs::write(folder.path().join(".secrets-left"), "x").unwrap();
+        fs::write(folder.path().join("other"), "x").unwrap();
+        let draft = write_beside(&file, "text").unwrap();
+        remove_drafts(&file);
+        assert!(draft.path().exists() && folder.path().join("other").exists());
+        assert!(!folder.path().join(".secrets-left").exists());
+        draft.persist_noclobber(&file).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "text");
     }
 }

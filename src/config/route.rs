@@ -26,7 +26,7 @@ pub struct Route {
     /// The path that the route matches, with everything below it; `/` matches every path. The longest match wins. Plain
     /// and percent-encoded spellings are equal: `/café` and `/caf%C3%A9`.
     pub path: RoutePath,
-    /// The methods that the route accepts; the response to others is 405. Empty: all methods.
+    /// Only these methods; others are 405. Without it, all.
     #[serde(default, deserialize_with = "methods")]
     pub methods: Vec<Method>,
     /// The name of the upstream.
@@ -176,11 +176,13 @@ pub fn kinds(listed: &[KindName]) -> Option<Vec<&'static str>> {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiKeyPolicy {
-    /// The headers that may contain the key. Empty: `X-API-KEY`, `Authorization: Bearer` and `Authorization: ApiKey`.
+    /// Where; without it, `X-API-KEY`, `Authorization: Bearer` and `Authorization: ApiKey`.
+    #[serde(deserialize_with = "named")]
     pub sources: Vec<SourceName>,
     /// The realm in `WWW-Authenticate` of a 401 response.
     pub realm: Option<String>,
-    /// The kinds of callers to admit. Empty: `api_client` and `app`.
+    /// The kinds of callers that are admitted; without it, those that call APIs: `api_client` and `app`.
+    #[serde(deserialize_with = "named")]
     pub kinds: Vec<KindName>,
     /// Whether the key is forwarded to the upstream.
     pub forward: bool,
@@ -194,7 +196,8 @@ pub struct ApiKeyPolicy {
 pub struct SignaturePolicy {
     /// The realm in `WWW-Authenticate` of a 401 response.
     pub realm: Option<String>,
-    /// The kinds of callers to admit. Empty: `api_client` and `app`.
+    /// The kinds of callers that are admitted; without it, those that call APIs: `api_client` and `app`.
+    #[serde(deserialize_with = "named")]
     pub kinds: Vec<KindName>,
     /// Whether the signature is forwarded to the upstream.
     pub forward: bool,
@@ -354,7 +357,17 @@ fn methods<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Method>, D::Error> 
         Ok(method) if name.bytes().all(|b| b.is_ascii_uppercase()) => Ok(method),
         _ => Err(de::Error::custom(format!("\"{name}\" is not a method; use upper case, such as \"GET\""))),
     };
-    Vec::<String>::deserialize(list)?.into_iter().map(known).collect()
+    named::<_, String>(list)?.into_iter().map(known).collect()
+}
+
+/// A list that names something: who writes one that does not means none, and would get the default.
+fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(list: D) -> Result<Vec<T>, D::Error> {
+    let list = Vec::<T>::deserialize(list)?;
+    if list.is_empty() {
+        let why = "an empty list names nothing, and does not refuse everything either: leave it out for the default";
+        return Err(de::Error::custom(why));
+    }
+    Ok(list)
 }
 
 impl Route {

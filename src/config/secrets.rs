@@ -63,7 +63,12 @@ impl SecretsFile {
         Self::parse(&text).map_err(error)
     }
 
-    /// Reads the text of a secrets file from an environment variable.
+    /// Removes what processes that were killed while they wrote the file have left beside it.
+    pub(crate) fn remove_drafts(file: &Path) {
+        private_file::remove_drafts(file);
+    }
+
+    /// Reads what a variable of the environment holds: what would stand in a file.
     ///
     /// # Errors
     /// If the variable is not set or malformed.
@@ -101,8 +106,16 @@ impl SecretsFile {
     /// # Errors
     /// If the system has no random source, or no version number is left.
     pub fn add(&mut self, kind: SecretKind) -> Result<u32, String> {
-        let last = self.list(kind).iter().map(|one| one.version).max().unwrap_or_default();
-        let version = last.checked_add(1).ok_or("no version number is left")?;
+        self.add_after(kind, 0)
+    }
+
+    /// Adds a fresh secret with a version greater than `last` and than those that are there; returns its version.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn add_after(&mut self, kind: SecretKind, last: u32) -> Result<u32, String> {
+        let last = self.list(kind).iter().map(|one| one.version).fold(last, u32::max);
+        let version = last.checked_add(1).ok_or("there are no more versions")?;
         self.list_mut(kind).push(Versioned::fresh(version)?);
         Ok(version)
     }
@@ -161,6 +174,7 @@ impl SecretsFile {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
             Err(cause) => return Err(error(format!("cannot be locked: {cause}"))),
         };
+        private_file::remove_drafts(file);
         let mut secrets = Self::load(file)?;
         let edited = edit(&mut secrets).map_err(error)?;
         secrets.replace(file)?;

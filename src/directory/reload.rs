@@ -8,6 +8,9 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
+
 use super::{Directory, entry::KeyEntry};
 use crate::model::{CallerId, Entity, EntityKind, LockTarget, PlanId, QuotaId, RouteName, Seq, TenantId};
 
@@ -19,6 +22,9 @@ pub enum Following {
     /// The registry contains something that this version of the program cannot read. Everything else is applied;
     /// entities that cannot be read are not accepted.
     Incomplete,
+    /// The registry was replaced, or holds something made with a secret that is not at hand, and the secrets in use are
+    /// not those of the registry, or are not known yet to be: credentials that need other secrets are not accepted.
+    Mismatched,
     /// The registry cannot be read: nothing newer than the last applied change is known.
     Stalled,
 }
@@ -30,6 +36,7 @@ impl Following {
         match self {
             Self::Current => "current",
             Self::Incomplete => "incomplete",
+            Self::Mismatched => "mismatched",
             Self::Stalled => "stalled",
         }
     }
@@ -41,6 +48,13 @@ pub(super) struct Health {
     stalled: AtomicU8,
     incomplete: AtomicU8,
     regressions: AtomicU64,
+    /// The versions of the seal keys in use, if something checks secrets whenever they are in doubt.
+    seal_keys: ArcSwapOption<Vec<u32>>,
+    /// The number of times that the secrets in use came into doubt.
+    doubts: AtomicU64,
+    /// The number of doubts after which the secrets were found to fit.
+    fitting: AtomicU64,
+    doubted: Notify,
 }
 
 impl Directory {
@@ -49,6 +63,9 @@ impl Directory {
     pub fn following(&self) -> Following {
         if self.health.stalled.load(Ordering::Acquire) > 0 {
             return Following::Stalled;
+        }
+        if self.secrets_in_doubt() {
+            return Following::Mismatched;
         }
         match self.health.incomplete.load(Ordering::Acquire) {
             0 => Following::Current,
@@ -64,6 +81,53 @@ impl Directory {
 
     pub(crate) fn count_regression(&self) {
         self.health.regressions.fetch_add(1, Ordering::Relaxed);
+        self.doubt_secrets();
+    }
+
+    /// Notes that the secrets in use may not be those of the registry.
+    fn doubt_secrets(&self) {
+        self.health.doubts.fetch_add(1, Ordering::AcqRel);
+        self.health.doubted.notify_one();
+    }
+
+    /// Notes that the secrets in use may not be those of the registry if an entity in it needs another version.
+    pub(crate) fn check_secrets_of(&self, entity: &Entity) {
+        let Some(seal_keys) = self.health.seal_keys.load_full() else { return };
+        let (pepper, sealed) = match entity {
+            Entity::Caller(caller) => (None, caller.app().map(|app| &app.secret)),
+            Entity::Credential(credential) => (Some(credential.pepper), credential.kind.sealed()),
+            _ => return,
+        };
+        let peppers = self.peppers();
+        let lacks_pepper = pepper.is_some_and(|needed| !peppers.all().any(|it| it.version() == needed));
+        if lacks_pepper || sealed.is_some_and(|sealed| !seal_keys.contains(&sealed.key())) {
+            self.doubt_secrets();
+        }
+    }
+
+    /// Notes that something checks the secrets in use whenever they are in doubt, and the seal keys among them.
+    pub(crate) fn set_checked_seal_keys(&self, versions: Vec<u32>) {
+        self.health.seal_keys.store(Some(versions.into()));
+    }
+
+    /// The number of times that the secrets in use came into doubt.
+    pub(crate) fn doubts(&self) -> u64 {
+        self.health.doubts.load(Ordering::Acquire)
+    }
+
+    /// Returns `true` if the secrets in use may not be those of the registry.
+    pub(crate) fn secrets_in_doubt(&self) -> bool {
+        self.health.seal_keys.load().is_some() && self.health.fitting.load(Ordering::Acquire) != self.doubts()
+    }
+
+    /// Notes that the secrets in use are those of the registry as it is after so many doubts.
+    pub(crate) fn secrets_fit(&self, doubts: u64) {
+        self.health.fitting.store(doubts, Ordering::Release);
+    }
+
+    /// Returns when the secrets came into doubt; at once if they did since the last call.
+    pub(crate) async fn doubted(&self) {
+        self.health.doubted.notified().await;
     }
 
     pub(crate) fn set_following(&self, following: Following) {

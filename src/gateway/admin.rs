@@ -1,6 +1,6 @@
 //! The native admin API, as the gateway serves it.
 
-use std::{net::IpAddr, path::Path, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, path::Path, sync::Arc};
 
 use anyhow::Context;
 use axum::{Router, middleware};
@@ -80,6 +80,7 @@ fn shown(at: usize, route: &config::Route) -> admin::Route {
         ("content_type", policies.content_type.is_some()),
         ("accept", policies.accept.is_some()),
         ("api_key", policies.api_key.as_ref().and_then(Toggle::get).is_some()),
+        ("signature", policies.signature().is_some()),
         ("scope", policies.scope.is_some()),
         ("grants", policies.grants),
         ("lock", policies.lock),
@@ -93,11 +94,23 @@ fn shown(at: usize, route: &config::Route) -> admin::Route {
         upstream,
         surface,
         policies: on.into_iter().filter(|(_, on)| *on).map(|(name, _)| name.to_owned()).collect(),
+        callers: callers(policies),
     }
 }
 
-/// Logs an error if the admin API is configured but no owner has a valid key. The gateway starts nevertheless: traffic
-/// does not depend on administrators, and an owner that is created later can log in.
+/// The kinds of callers that a route recognises and admits.
+fn callers(policies: &config::Policies) -> Vec<String> {
+    let listed =
+        [policies.api_key().map(|policy| &*policy.kinds), policies.signature().map(|policy| &*policy.kinds)];
+    let mut kinds = BTreeSet::new();
+    for listed in listed.into_iter().flatten() {
+        kinds.extend(config::kinds(listed).unwrap_or_else(|| vec!["api_client", "app"]));
+    }
+    kinds.into_iter().map(ToOwned::to_owned).collect()
+}
+
+/// Says so loudly when nobody can use the admin API, if it is served. The gateway starts all the same: traffic does not
+/// depend on who manages it, and an owner that is made later is let in.
 ///
 /// # Errors
 /// Fails if the registry cannot be read.

@@ -2,12 +2,13 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use crate::{
+    model::{Peppers, SealKey, Sealer},
     config::{SecretKind, SecretsFile},
     directory::Directory,
     model::{Peppers, Sealer},
@@ -19,47 +20,91 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The secrets file and the users of its secrets.
 pub(super) struct SecretsWatcher {
-    pub(super) file: PathBuf,
+    /// None if they come from the environment, which does not change.
+    pub(super) file: Option<PathBuf>,
     pub(super) directory: Arc<Directory>,
     pub(super) sealer: Arc<Sealer>,
     /// Checks the secrets against those that its store is used with.
     pub(super) registry: Arc<dyn Registry>,
 }
 
+/// The state of a file, by which a change of it is noticed.
+#[derive(PartialEq, Eq)]
+struct Seen {
+    modified: SystemTime,
+    length: u64,
+    /// Device, inode and the time of the last change of the inode, where the system has them: another file may have
+    /// the same length and time of modification.
+    inode: (u64, u64, i64, i64),
+}
+
 impl SecretsWatcher {
-    /// Reloads the file whenever it has changed, for ever. While the file cannot be used, the previous secrets stay in
-    /// use.
+    /// Takes what stands in the file whenever it has changed, for ever. While it cannot be used, what was read before
+    /// stays in use. Checks the secrets in use whenever they are in doubt, such as after the store was replaced, and
+    /// tries the file again until they do.
     pub(super) async fn follow(self) {
-        // The file may have changed since it was read at the start.
-        let mut seen = None;
+        self.note_seal_keys();
+        // They may have changed since they were read at the start.
+        let (mut seen, mut trouble) = (None, None);
         loop {
-            tokio::time::sleep(POLL_INTERVAL).await;
-            let now = self.seen();
-            if now == seen {
+            let _ = tokio::time::timeout(POLL_INTERVAL, self.directory.doubted()).await;
+            let (now, in_doubt) = (self.seen(), self.directory.secrets_in_doubt());
+            if now == seen && !in_doubt && trouble.is_none() {
                 continue;
             }
-            match self.take().await {
-                Ok(Some(secrets)) => tracing::info!(
-                    peppers = ?secrets.versions(SecretKind::Pepper),
-                    seal_keys = ?secrets.versions(SecretKind::SealKey),
-                    "secrets reloaded"
-                ),
-                Ok(None) => {}
-                Err(error) => {
-                    if error.is::<RegistryError>() {
-                        tracing::warn!(%error, "changed secrets not loaded yet: store not available");
-                        continue;
-                    }
-                    tracing::error!(%error, "changed secrets rejected, previous secrets stay in use");
+            let found = self.update().await.err();
+            let text = found.as_ref().map(ToString::to_string);
+            if let Some(error) = found.filter(|_| text != trouble || now != seen) {
+                if error.is::<RegistryError>() {
+                    tracing::warn!(%error, "the secrets have changed; they are taken when the store can be asked");
+                } else if self.directory.secrets_in_doubt() {
+                    tracing::error!(
+                        %error,
+                        "the secrets in use are not those of the store, which was replaced or changed: put back the \
+                         secrets file that belongs to it"
+                    );
+                } else {
+                    tracing::error!(%error, "the secrets have changed and cannot be used; the old ones stay");
                 }
             }
-            seen = now;
+            (seen, trouble) = (now, text);
         }
     }
 
-    /// Loads the file and activates its secrets. Returns `None` if they are in use already.
-    async fn take(&self) -> anyhow::Result<Option<SecretsFile>> {
-        let secrets = SecretsFile::load(&self.file)?;
+    /// Takes what stands in the file, if it is to be used, and checks the secrets in use if they are in doubt.
+    async fn update(&self) -> anyhow::Result<()> {
+        let doubts = self.directory.doubts();
+        let taken = match &self.file {
+            Some(file) => self.take(file).await,
+            None => Ok(None),
+        };
+        if let Ok(Some(secrets)) = &taken {
+            tracing::info!(
+                peppers = ?secrets.versions(SecretKind::Pepper),
+                seal_keys = ?secrets.versions(SecretKind::SealKey),
+                "took other secrets"
+            );
+        }
+        if self.directory.secrets_in_doubt() {
+            // Those that were just taken, too: what the store says of them is asked once more.
+            let in_use = SecretCheck::all(&self.directory.peppers(), &self.sealer);
+            let misfits = self.registry.check_secrets(&in_use).await?;
+            if misfits.is_empty() {
+                self.directory.secrets_fit(doubts);
+            } else if taken.is_ok() {
+                anyhow::bail!("{}", misfits.join("; "));
+            }
+        }
+        taken.map(drop)
+    }
+
+    fn note_seal_keys(&self) {
+        self.directory.set_checked_seal_keys(self.sealer.keys().iter().map(SealKey::version).collect());
+    }
+
+    /// Takes what stands in the file into use; `None` when it is in use already.
+    async fn take(&self, file: &Path) -> anyhow::Result<Option<SecretsFile>> {
+        let secrets = SecretsFile::load(file)?;
         let (peppers, sealer) = (secrets.peppers(), secrets.sealer());
         if checks(&peppers, &sealer) == checks(&self.directory.peppers(), &self.sealer) {
             return Ok(None);
@@ -69,17 +114,30 @@ impl SecretsWatcher {
         anyhow::ensure!(misfits.is_empty(), "the secrets do not match the store: {}", misfits.join("; "));
         self.directory.set_peppers(peppers);
         self.sealer.replace_keys(&sealer);
+        self.note_seal_keys();
         Ok(Some(secrets))
     }
 
-    /// Returns a fingerprint of the file, to detect changes.
-    fn seen(&self) -> Option<(SystemTime, u64)> {
-        let found = fs::metadata(&self.file).ok()?;
-        Some((found.modified().ok()?, found.len()))
+    /// The state of the file; none when it is not there, or there is no file.
+    fn seen(&self) -> Option<Seen> {
+        let found = fs::metadata(self.file.as_ref()?).ok()?;
+        Some(Seen { modified: found.modified().ok()?, length: found.len(), inode: inode(&found) })
     }
 }
 
-/// Returns the fingerprints of the secrets, in their order.
+#[cfg(unix)]
+fn inode(found: &fs::Metadata) -> (u64, u64, i64, i64) {
+    use std::os::unix::fs::MetadataExt;
+
+    (found.dev(), found.ino(), found.ctime(), found.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn inode(_: &fs::Metadata) -> (u64, u64, i64, i64) {
+    (0, 0, 0, 0)
+}
+
+/// What tells secrets from others, in their order.
 fn checks(peppers: &Peppers, sealer: &Sealer) -> (Vec<(u32, String)>, Vec<(u32, String)>) {
     let peppers = peppers.all().map(|pepper| (pepper.version(), pepper.fingerprint()));
     let keys = sealer.keys().into_iter().map(|key| (key.version(), key.fingerprint()));
@@ -99,20 +157,20 @@ mod tests {
         let read = SecretsFile::load(&file).unwrap();
         let (directory, sealer) = (Directory::new(read.peppers()).into(), read.sealer().into());
         let registry = Arc::new(Memory::new(Arc::new(SystemClock::new())));
-        let secrets = SecretsWatcher { file: file.clone(), directory, sealer, registry };
-        assert!(secrets.take().await.unwrap().is_none(), "nothing has changed");
+        let secrets = SecretsWatcher { file: Some(file.clone()), directory, sealer, registry };
+        assert!(secrets.take(&file).await.unwrap().is_none(), "nothing has changed");
         for kind in [SecretKind::Pepper, SecretKind::SealKey] {
             let mut changed = SecretsFile::load(&file).unwrap();
             let version = changed.add(kind).unwrap();
             changed.replace(&file).unwrap();
-            assert!(secrets.take().await.unwrap().is_some(), "{kind:?} {version} was added");
+            assert!(secrets.take(&file).await.unwrap().is_some(), "{kind:?} {version} was added");
             changed.promote(kind, version).unwrap();
             changed.replace(&file).unwrap();
-            assert!(secrets.take().await.unwrap().is_some(), "{kind:?} {version} is current");
-            assert!(secrets.take().await.unwrap().is_none(), "{kind:?} {version} is in use");
+            assert!(secrets.take(&file).await.unwrap().is_some(), "{kind:?} {version} is current");
+            assert!(secrets.take(&file).await.unwrap().is_none(), "{kind:?} {version} is in use");
         }
         fs::write(&file, "peppers = [").unwrap();
-        assert!(secrets.take().await.is_err());
+        assert!(secrets.take(&file).await.is_err());
         assert_eq!((secrets.directory.peppers().current().version(), secrets.sealer.current()), (2, 2));
     }
 }

@@ -80,13 +80,10 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
         tasks: vec![follows.abort_handle(), notes.abort_handle()],
     };
 
-    if config.secrets.variable().is_none() {
-        let (directory, sealer) = (shared.directory.clone(), shared.sealer.clone());
-        let registry = shared.registry.clone();
-        control.spawn(
-            SecretsWatcher { file: config.secrets.file.clone(), directory, sealer, registry }.follow(),
-        );
-    }
+    let (directory, sealer) = (shared.directory.clone(), shared.sealer.clone());
+    let registry = shared.registry.clone();
+    let file = config.secrets.variable().is_none().then(|| config.secrets.file.clone());
+    control.spawn(SecretsWatcher { file, directory, sealer, registry }.follow());
 
     let inside = control.enter();
     let front = ConnectionHandler::new(config, &shared);

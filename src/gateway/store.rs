@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 
 use crate::{
     clock::Clock,
@@ -15,23 +15,53 @@ use crate::{
 /// # Errors
 /// Fails if the secrets or the store cannot be read, or do not match.
 pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Sqlite, SecretsFile)> {
-    let (secrets, path) = (config.secrets.load()?, &config.store.path);
-    let store = Sqlite::open(path, clock).await.with_context(|| format!("store {}", path.display()))?;
-    let checks = SecretCheck::all(&secrets.peppers(), &secrets.sealer());
-    let misfits = store.check_secrets(&checks).await;
-    if matches!(&misfits, Ok(misfits) if misfits.is_empty()) {
+    let (store, secrets, misfits) = open_unchecked(config, clock).await?;
+    if misfits.is_empty() {
         return Ok((store, secrets));
     }
     store.close().await;
-    let misfits = misfits.with_context(|| format!("store {}", path.display()))?;
+    Err(misfit(config, &misfits))
+}
+
+/// Opens the store of a configuration; also returns what does not fit of the secrets.
+///
+/// # Errors
+/// When secrets or store cannot be read.
+pub(crate) async fn open_unchecked(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<(Sqlite, SecretsFile, Vec<String>)> {
+    if config.secrets.variable().is_none() {
+        SecretsFile::remove_drafts(&config.secrets.file);
+    }
+    let (secrets, path) = (config.secrets.load()?, &config.store.path);
+    let store = Sqlite::open(path, clock).await.with_context(|| format!("store {}", path.display()))?;
+    let checks = SecretCheck::all(&secrets.peppers(), &secrets.sealer());
+    match store.check_secrets(&checks).await {
+        Ok(misfits) => Ok((store, secrets, misfits)),
+        Err(fault) => {
+            store.close().await;
+            Err(fault).with_context(|| format!("store {}", path.display()))
+        }
+    }
+}
+
+/// The error about secrets that do not fit the store.
+pub(crate) fn misfit(config: &Config, misfits: &[String]) -> anyhow::Error {
     let file = config
         .secrets
         .variable()
         .map_or_else(|| config.secrets.file.display().to_string(), |it| format!("${it}"));
-    bail!(
-        "the secrets of {file} do not match the store {}: {}. Restore the secrets file of this store, or configure the \
-         store that belongs to these secrets",
-        path.display(),
+    let lost = if misfits.iter().any(|misfit| misfit.contains("is missing")) {
+        ". A copy that was made before a version was added lacks that version; if a missing version is lost, \
+         `portcullis secrets drop KIND VERSION --force` gives up everything that needs it"
+    } else {
+        ""
+    };
+    anyhow!(
+        "the secrets of {file} are not those of the store {}: {}. Put back the secrets file of this store, or name the \
+         store that belongs to the file{lost}",
+        config.store.path.display(),
         misfits.join("; ")
     )
 }

@@ -23,11 +23,15 @@ mod copy;
 mod error;
 mod file;
 mod grants;
-mod hash_chain;
-mod json;
+mod hold;
+mod change_log;
 mod mark;
 mod open;
 mod queries;
+mod json;
+mod columns;
+mod secrets_in_use;
+mod throttles;
 mod snapshot;
 mod throttles;
 mod transaction;
@@ -103,6 +107,9 @@ impl Sqlite {
         options: Options,
     ) -> Result<Self, RegistryError> {
         let poll = options.poll;
+        if let Ok(path) = std::path::absolute(path) {
+            hold::remove_copies(&path, clock.now().time.into());
+        }
         Self::over(StoreFile::open(path, options).await?, clock, poll).await
     }
 
@@ -157,8 +164,21 @@ impl Sqlite {
             .await
     }
 
-    /// Verifies that the file holds exactly what was written through a registry: no change was altered, no change
-    /// is missing between two others, and the tables match the change log.
+    /// The greatest version of a kind of secret that the store [was used with](Registry::check_secrets); 0 if there
+    /// was none.
+    ///
+    /// # Errors
+    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
+    pub async fn last_secret(&self, kind: &str) -> Result<u32, Fault> {
+        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM secret_check WHERE kind = $1")
+            .bind(kind)
+            .fetch_one(&mut *self.reader().await?)
+            .await
+            .map_err(fault)
+    }
+
+    /// Whether the file holds what was written through a registry, and nothing else: every change is what it was
+    /// when it was made, none is missing between two others, and the tables hold what the changes come to.
     ///
     /// Each change is hashed together with the hash before it. A user that can write to the file can also hash all
     /// later changes again. Such a forgery changes [`Proof::head`]. The removal of the latest changes shows in it, too.
@@ -223,7 +243,7 @@ impl Sqlite {
 
     /// Call this after a commit: checks that the file that was written to still has the store's name.
     async fn still(&self, pools: &Arc<Pools>) -> Result<(), RegistryError> {
-        if Arc::ptr_eq(&self.current().await?, pools) {
+        if self.file.still(pools).await? {
             return Ok(());
         }
         Err(RegistryError::Unavailable(

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Mark, Registry, RegistryError};
 use crate::{
+    model::{EntityKind, Seq, Verb},
     clock::Clock,
     directory::{Directory, Following},
     model::{EntityKind, Seq},
@@ -98,6 +99,9 @@ impl Follower {
             Ok(changes) => {
                 let any = !changes.is_empty();
                 for change in changes {
+                    if change.verb != Verb::Deleted {
+                        self.directory.check_secrets_of(&change.entity);
+                    }
                     self.directory.apply(change);
                 }
                 self.batch = BATCH;

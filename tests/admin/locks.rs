@@ -118,12 +118,15 @@ async fn a_lock_that_would_stop_nothing_is_refused() {
     }
     let lock = json!({ "tenant": "administration", "target": { "caller": "shop" }, "reason": "x" });
     refused(&site.post("/locks", lock).await, 422, "wrong-values", &["#/tenant"]);
-    let on_path = wanted(json!({ "resource": "/orders/7" })).await;
-    let on_caller = wanted(json!({ "caller": "shop" })).await;
-    for made in [on_path, on_caller] {
+    for target in [json!({ "resource": "/orders/7" }), json!({ "caller": "shop" })] {
+        let made = site.post("/locks", json!({ "target": target, "reason": "x", "covers": "all" })).await;
         assert_eq!(made.status, 201);
         assert!(made.json().get("warnings").is_none(), "{}", made.text);
     }
+    // The route takes GET only, which a lock on writes does not stop.
+    let made = wanted(json!({ "resource": "/orders/8" })).await;
+    assert_eq!(made.status, 201);
+    assert!(made.text.contains("The lock stops no requests"), "{}", made.text);
 }
 
 #[tokio::test]

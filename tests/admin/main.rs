@@ -129,6 +129,7 @@ fn surface(world: &World) -> Admin {
         upstream: upstream.map(str::to_owned),
         surface: upstream.is_none().then(|| "discue".into()),
         policies: if upstream.is_some() { vec!["api_key".into(), "lock".into()] } else { Vec::new() },
+        callers: if upstream.is_some() { vec!["api_client".into(), "app".into()] } else { Vec::new() },
     };
     Admin {
         registry: world.registry.clone(),

@@ -256,6 +256,59 @@ async fn a_lock_that_no_route_looks_at_is_refused_or_warned_about() {
     assert!(lock["token"].is_string() && lock["warnings"][0].is_string(), "{lock}");
 }
 
+#[tokio::test]
+async fn a_lock_that_some_routes_cannot_enforce_names_them() {
+    let (mut site, _, _) = managed("").await;
+    site.rewrite(|text| {
+        format!(
+            "{text}\n[[routes]]\nname = \"anonymous\"\npath = \"/open\"\nupstream = \"up\"\npolicies.lock = true\n\
+             [[routes]]\nname = \"reading\"\npath = \"/read\"\nmethods = [\"GET\"]\nupstream = \"up\"\n\
+             policies = {{ api_key = true, lock = true }}\n\
+             [[routes]]\nname = \"apps\"\npath = \"/apps\"\nupstream = \"up\"\n\
+             policies = {{ api_key = {{ kinds = [\"app\"] }} }}\n\
+             [[routes]]\nname = \"elsewhere\"\nhost = \"h.example\"\npath = \"/orders\"\nupstream = \"up\"\n"
+        )
+    });
+    for (target, warning) in [
+        ("--path /open/7", ""),
+        (
+            "--path /open/8 --tenant demo",
+            "recognise no caller (policies `api_key` and `signature`): `anonymous`",
+        ),
+        ("--path /read/7", "The lock stops no requests"),
+        ("--path /read/8 --covers all", ""),
+        ("--path /orders/7", "without the policy `lock`: `elsewhere`"),
+        ("--caller 5bc2be68-7498-4853-aa64-4be0ca62934e", ""),
+        ("--caller 14b399ac-967f-4115-bb62-c0346b4537e9", "without the policy `lock`: `apps`"),
+        ("--caller demo-operator", "no route admits callers of the kind operator"),
+    ] {
+        let (code, _, error) = run(&mut site.command(&format!("lock acquire {target} --reason x")));
+        assert_eq!(code, Some(0), "{target}: {error}");
+        assert_eq!(error.contains("warning"), !warning.is_empty(), "{target}: {error}");
+        assert!(error.contains(warning), "{target}: {error}");
+    }
+}
+
+#[test]
+fn empty_lists_of_methods_sources_and_kinds_are_mistakes() {
+    for lists in [
+        "methods = []",
+        "policies.api_key = { sources = [] }",
+        "policies.api_key = { kinds = [] }",
+        "policies.signature = { kinds = [] }",
+    ] {
+        let site = Site::uninitialised(
+            &minimal(&format!(
+                "upstreams.up.address = \"127.0.0.1:9\"\n[[routes]]\npath = \"/\"\nupstream = \"up\"\n{lists}\n"
+            )),
+            free_address(),
+        );
+        let (code, out, error) = run(&mut site.command("check"));
+        assert_eq!(code, Some(1), "{lists}: {out} {error}");
+        assert!(format!("{out}{error}").contains("an empty list names nothing"), "{lists}: {out} {error}");
+    }
+}
+
 #[test]
 fn init_shows_requests_for_routes_that_the_configuration_has() {
     let none =

@@ -14,39 +14,39 @@ use crate::{
 const KEYS: &str = "/tenants/demo/callers/5bc2be68-7498-4853-aa64-4be0ca62934e/keys";
 
 /// A gateway with its admin API.
-struct Managed {
-    site: Site,
-    gateway: Gateway,
-    admin: String,
-    token: String,
+pub struct Managed {
+    pub site: Site,
+    pub gateway: Gateway,
+    pub admin: String,
+    pub token: String,
 }
 
 impl Managed {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let (site, admin, token) = managed("").await;
         Self { gateway: site.start(), site, admin: format!("http://{admin}/admin/v1"), token }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Response {
+    pub async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Response {
         let request = client().request(method.parse().unwrap(), format!("{}{path}", self.admin));
         let request = request.bearer_auth(&self.token).header("if-match", "*");
         body.map_or(request.try_clone().unwrap(), |body| request.json(&body)).send().await.unwrap()
     }
 
-    async fn status(&self) -> Value {
+    pub async fn status(&self) -> Value {
         self.ask("GET", "/status", None).await.json().await.unwrap()
     }
 
-    /// Creates a valid key. Returns the key and its id.
-    async fn key(&self) -> (String, String) {
+    /// A key that is accepted, and its id.
+    pub async fn key(&self) -> (String, String) {
         let made: Value = self.ask("POST", KEYS, Some(json!({}))).await.json().await.unwrap();
         let key = made["key"].as_str().unwrap().to_owned();
         self.until(&key, 200).await;
         (key, made["id"].as_str().unwrap().to_owned())
     }
 
-    /// Waits until a request with the key has the given status.
-    async fn until(&self, key: &str, status: u16) {
+    /// Returns when a request with a key is answered so.
+    pub async fn until(&self, key: &str, status: u16) {
         let deadline = Instant::now() + PATIENCE;
         while self.gateway.get("/").header("x-api-key", key).send().await.unwrap().status() != status {
             assert!(Instant::now() < deadline, "not {status}: {:?}", self.told());
@@ -54,21 +54,21 @@ impl Managed {
         }
     }
 
-    /// Returns the log without its access lines.
-    fn told(&self) -> Vec<String> {
+    /// What was logged besides requests.
+    pub fn told(&self) -> Vec<String> {
         self.gateway.log().into_iter().filter(|line| !line.contains("\"access\"")).collect()
     }
 
-    fn logged(&self, words: &str) -> bool {
+    pub fn logged(&self, words: &str) -> bool {
         self.gateway.log().iter().any(|line| line.contains("ERROR") && line.contains(words))
     }
 }
 
-async fn outside(store: &Path) -> SqliteConnection {
+pub async fn outside(store: &Path) -> SqliteConnection {
     SqliteConnection::connect(&format!("sqlite://{}", store.display())).await.unwrap()
 }
 
-fn said(site: &Site, command: &str) -> (Option<i32>, String) {
+pub fn said(site: &Site, command: &str) -> (Option<i32>, String) {
     let output = site.command(command).output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned())
 }
@@ -109,6 +109,160 @@ async fn secrets_of_another_installation_are_refused_by_serve_and_by_commands() 
         tokio::task::yield_now().await;
     }
     assert_eq!(gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap().status(), 200);
+}
+
+const MAKE_KEY: &str = "key create --tenant demo 5bc2be68-7498-4853-aa64-4be0ca62934e";
+
+#[tokio::test]
+async fn an_older_copy_of_the_secrets_is_refused_by_serve_and_by_commands() {
+    for kind in ["pepper", "seal-key"] {
+        let service = Service::echo().await;
+        let site = Site::new(service.address, "api_key = true");
+        let file = site.store().with_file_name("secrets.toml");
+        let older = fs::read(&file).unwrap();
+        let last = if kind == "pepper" { MAKE_KEY } else { "secrets rewrap" };
+        for command in [&format!("secrets add {kind}"), &format!("secrets use {kind} 2"), last] {
+            let (code, said) = said(&site, command);
+            assert_eq!(code, Some(0), "{command}: {said}");
+        }
+        let newest = fs::read(&file).unwrap();
+        let gateway = site.start();
+        fs::write(&file, &older).unwrap();
+        let missing = format!("{} 2 is missing", kind.replace('-', " "));
+        let deadline = Instant::now() + PATIENCE;
+        while !gateway.log().iter().any(|line| line.contains(&missing)) {
+            assert!(Instant::now() < deadline, "{:?}", gateway.log());
+            tokio::task::yield_now().await;
+        }
+        assert!(gateway.log().iter().any(|line| line.contains("the old ones stay")));
+        gateway.end();
+        let (add, promote) = (format!("secrets add {kind}"), format!("secrets use {kind} 1"));
+        for command in
+            ["serve", "init", "tenant list", "secrets list", "secrets rewrap", &add, &promote, "export"]
+        {
+            let (code, said) = said(&site, command);
+            assert_eq!(code, Some(1), "{command}: {said}");
+            assert!(
+                said.contains(&missing) && said.contains("Put back the secrets file"),
+                "{command}: {said}"
+            );
+        }
+        assert_eq!(fs::read(&file).unwrap(), older, "no version is made anew");
+
+        fs::write(&file, &newest).unwrap();
+        drop(site.start());
+        // It is lost.
+        fs::write(&file, &older).unwrap();
+        let drop_it = format!("secrets drop {kind} 2");
+        assert_eq!(said(&site, &drop_it).0, Some(1), "something needs it");
+        let (code, why) = said(&site, &format!("{drop_it} --force"));
+        assert_eq!(code, Some(0), "{why}");
+        let gateway = site.start();
+        let status = gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap().status();
+        assert_eq!(status, 200);
+    }
+}
+
+#[test]
+fn a_version_that_an_older_copy_lacks_is_not_given_to_another_secret() {
+    let site = Site::new(free_address(), "");
+    let file = site.store().with_file_name("secrets.toml");
+    let older = fs::read(&file).unwrap();
+    let (code, made) = said(&site, "secrets add pepper");
+    assert!(code == Some(0) && made.contains("pepper 2"), "{made}");
+    fs::write(&file, older).unwrap();
+    let (code, made) = said(&site, "secrets add pepper");
+    assert!(code == Some(0) && made.contains("pepper 3"), "nothing needs version 2: {made}");
+}
+
+#[tokio::test]
+async fn secrets_and_store_are_replaced_under_a_running_gateway_in_either_order() {
+    for secrets_first in [false, true] {
+        let (here, other) = (Managed::start().await, managed("").await);
+        let (other_site, _, other_token) = other;
+        let (key, _) = here.key().await;
+        let secrets = here.site.store().with_file_name("secrets.toml");
+        let put_secrets = || fs::copy(other_site.store().with_file_name("secrets.toml"), &secrets).unwrap();
+        let wait = async |line: &str| {
+            let deadline = Instant::now() + PATIENCE;
+            while !here.logged(line) {
+                assert!(Instant::now() < deadline, "no {line}: {:?}", here.told());
+                tokio::task::yield_now().await;
+            }
+        };
+        if secrets_first {
+            put_secrets();
+            wait("the old ones stay").await;
+            here.until(&key, 200).await;
+        }
+        fs::rename(other_site.store(), here.site.store()).unwrap();
+        here.until(&key, 401).await;
+        if !secrets_first {
+            wait("the secrets in use are not those of the store").await;
+            here.until(&other_site.api_key, 401).await;
+            put_secrets();
+        }
+        here.until(&other_site.api_key, 200).await;
+        here.until(&key, 401).await;
+        let deadline = Instant::now() + PATIENCE;
+        let status = async || -> Value {
+            let url = format!("{}/status", here.admin);
+            client().get(url).bearer_auth(&other_token).send().await.unwrap().json().await.unwrap()
+        };
+        while status().await["ready"] != json!(true) {
+            assert!(Instant::now() < deadline, "{}", status().await);
+        }
+        assert_eq!(status().await["following"], "current");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_whose_secrets_do_not_fit_the_store_is_not_ready() {
+    let (site, admin, token) = managed("").await;
+    let [newer, older] = ["newer.db", "older.db"].map(|name| site.folder.path().join(name));
+    let file = site.store().with_file_name("secrets.toml");
+    let before = fs::read(&file).unwrap();
+    for command in
+        ["backup older.db", "secrets add pepper", "secrets use pepper 2", MAKE_KEY, "backup newer.db"]
+    {
+        assert_eq!(said(&site, command).0, Some(0), "{command}");
+    }
+    let newest = fs::read(&file).unwrap();
+    // The gateway runs on the older pair; the newer store comes back without its secrets.
+    fs::write(&file, &before).unwrap();
+    fs::rename(&older, site.store()).unwrap();
+    let here = Managed { gateway: site.start(), site, admin: format!("http://{admin}/admin/v1"), token };
+    assert_eq!(here.status().await["ready"], json!(true));
+    let deadline = Instant::now() + PATIENCE;
+    fs::rename(&newer, here.site.store()).unwrap();
+    while here.status().await["following"] != "mismatched" {
+        assert!(Instant::now() < deadline, "{:?}", here.told());
+    }
+    assert_eq!(here.status().await["ready"], json!(false));
+    while !here.logged("pepper 2 is missing") {
+        assert!(Instant::now() < deadline, "{:?}", here.told());
+    }
+    fs::write(&file, &newest).unwrap();
+    while here.status().await["ready"] != json!(true) {
+        assert!(Instant::now() < deadline, "{:?}", here.told());
+    }
+}
+
+#[tokio::test]
+async fn status_of_a_corrupt_store_is_503() {
+    for damage in [
+        "ALTER TABLE identity RENAME TO lost",
+        "UPDATE caller SET record = '{}' WHERE tenant = 'administration'",
+    ] {
+        let here = Managed::start().await;
+        assert_eq!(here.ask("GET", "/status", None).await.status(), 200);
+        outside(&here.site.store()).await.execute(damage).await.unwrap();
+        let answer = here.ask("GET", "/status", None).await;
+        assert_eq!(answer.status(), 503, "{damage}");
+        assert!(answer.headers().contains_key("retry-after"));
+        let problem: Value = answer.json().await.unwrap();
+        assert!(problem["detail"].as_str().unwrap().contains("store"), "{problem}");
+    }
 }
 
 #[tokio::test]
@@ -171,7 +325,12 @@ async fn an_older_copy_under_a_running_gateway_is_loaded_anew() {
             replace(&older, &here.site.store());
             here.until(&lost, 401).await;
             here.until(&old, 200).await;
-            assert!(here.logged("was rolled back or replaced"), "{how}: {:?}", here.gateway.log());
+            assert!(here.logged("has gone back or is another one"), "{how}: {:?}", here.gateway.log());
+            let deadline = Instant::now() + PATIENCE;
+            // Once the secrets are known to be those of the copy.
+            while here.status().await["ready"] != json!(true) {
+                assert!(Instant::now() < deadline, "{how}: {:?}", here.told());
+            }
             let status = here.status().await;
             assert_eq!(
                 (&status["regressions"], &status["ready"]),

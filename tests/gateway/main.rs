@@ -16,6 +16,7 @@ mod identity;
 mod manage;
 mod policies;
 mod process;
+mod replaced;
 mod request_fields;
 mod request_id;
 mod responses;

@@ -168,7 +168,7 @@ fn what_a_gateway_refuses_ends_with_3_and_leaves_no_file() {
     assert_eq!(output.status.code(), Some(1));
     assert!(!file.exists() && !file.with_extension("ndjson.draft").exists());
     assert_eq!(fs::read_dir(served.site.store().parent().unwrap()).unwrap().count(), {
-        // The store, its two files beside it, and the secrets: no part of the uploaded file remains.
-        4
+        // The store, its two files beside it, the mark of its use, and the secrets: nothing of what was taken in.
+        5
     });
 }

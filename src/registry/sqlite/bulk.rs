@@ -6,7 +6,12 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use sqlx::{SqliteConnection, query, query_as, query_scalar};
 
-use super::{error::fault, hash_chain, json, open};
+use super::{
+    hash_chain,
+    error::error,
+    hold::{Hold, IMPORT, LOCK},
+    open, json,
+};
 use crate::{
     model::{EntityKind, Seq},
     registry::{ImportConflict, Outcome, RegistryError, Transaction, UnitOfWork, find_conflict},
@@ -15,16 +20,20 @@ use crate::{
 /// A copy of the store that is deleted when this is dropped.
 pub(super) struct Staging {
     pub(super) path: PathBuf,
+    /// Tells other processes that it is in use. None where files cannot be locked.
+    _hold: Option<Hold>,
 }
 
 impl Staging {
     /// Creates an empty file beside the store, because the copy will be as large and as confidential as the store.
     pub(super) fn beside(store: &Path) -> Result<Self, RegistryError> {
         let mut name = store.as_os_str().to_owned();
-        name.push(format!(".import-{}", uuid::Uuid::new_v4().simple()));
-        let path = PathBuf::from(name);
+        name.push(format!("{IMPORT}{}", uuid::Uuid::new_v4().simple()));
+        let path = PathBuf::from(name.clone());
+        name.push(LOCK);
+        let hold = Hold::of(name.into()).ok();
         open::make(&path)?;
-        Ok(Self { path })
+        Ok(Self { path, _hold: hold })
     }
 }
 

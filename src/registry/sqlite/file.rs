@@ -19,8 +19,13 @@ use arc_swap::ArcSwap;
 use sqlx::{ConnectOptions, Connection, SqlitePool, query, query_scalar, sqlite::SqliteConnectOptions};
 use tokio::time::{sleep, timeout};
 
-use super::{Options, error::fault, mark, open, queries};
-use crate::registry::{Mark, RegistryError};
+use super::{
+    Options,
+    error::error,
+    hold::{self, Hold},
+    mark, open, queries,
+};
+use crate::registry::{RegistryError, Mark};
 
 /// The time to wait for calls that still use the previous file.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -30,6 +35,10 @@ const LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// The number of reads beside a write-ahead log that is not empty. No checkpoint pauses for as long as they take.
 const LOOKS_BESIDE_A_LOG: u32 = 100;
+/// The number of looks, that far apart, at whether another process has let go of a file that was replaced.
+const RELEASES: u32 = 500;
+/// The number of times that a file is opened which is replaced while it is opened.
+const OPENINGS: u32 = 5;
 
 /// The pool of the single writer and the pool of readers.
 pub(super) struct Pools {
@@ -50,13 +59,21 @@ struct Stamp {
     file: (u64, u64),
     length: u64,
     modified: Option<SystemTime>,
+    /// The time of the last change of the inode: a copy may have the length and the time of modification of the file
+    /// that it is written over.
+    changed: (i64, i64),
 }
 
 impl Stamp {
     fn read(path: &Path) -> Result<Self, RegistryError> {
-        let found = fs::metadata(path)
-            .map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
-        Ok(Self { file: identity(&found), length: found.len(), modified: found.modified().ok() })
+        let found =
+            fs::metadata(path).map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
+        Ok(Self {
+            file: identity(&found),
+            length: found.len(),
+            modified: found.modified().ok(),
+            changed: changed(&found),
+        })
     }
 }
 
@@ -74,7 +91,19 @@ fn identity(_: &Metadata) -> (u64, u64) {
     (0, 0)
 }
 
-/// The state of the file when it was last checked.
+#[cfg(unix)]
+fn changed(found: &Metadata) -> (i64, i64) {
+    use std::os::unix::fs::MetadataExt;
+
+    (found.ctime(), found.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn changed(_: &Metadata) -> (i64, i64) {
+    (0, 0)
+}
+
+/// The file as it was last seen.
 #[derive(Clone)]
 struct Seen {
     /// The metadata; `None` when there are no usable connections to the file.
@@ -104,6 +133,8 @@ pub(super) struct StoreFile {
     /// Serializes the check of the file and the reopening of connections.
     looking: tokio::sync::Mutex<()>,
     closed: AtomicBool,
+    /// Tells other processes which file is used. None where files cannot be locked.
+    hold: Mutex<Option<Hold>>,
 }
 
 impl StoreFile {
@@ -111,8 +142,28 @@ impl StoreFile {
         // An absolute path is never one of SQLite's special names (`:memory:`, `file:…`).
         let path = std::path::absolute(path)
             .map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
-        let pools = Arc::new(open::pools(&path, &options).await?);
-        Self::over(path, options, pools).await
+        open::make(&path)?;
+        for _ in 0..OPENINGS {
+            let before = Stamp::of(&path)?.file;
+            await_release(&path, before).await?;
+            let pools = open::pools(&path, &options).await?;
+            let hold = Hold::on(&path, before.1).ok();
+            // Nothing of a write-ahead log is moved into a file that it may not belong to.
+            if Stamp::of(&path)?.file == before {
+                let seen = see(&path).await?;
+                if seen.stamp.is_some_and(|stamp| stamp.file == before) {
+                    let this = Self::of(path, options, Arc::new(pools), seen);
+                    this.hold(hold);
+                    return Ok(this);
+                }
+            }
+            pools.close().await;
+        }
+        Err(Fault::Unavailable(format!("{}: the file is replaced again and again", path.display())))
+    }
+
+    fn hold(&self, hold: Option<Hold>) {
+        *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = hold;
     }
 
     /// Opens a file for reading only. The file is not created, migrated or changed.
@@ -121,11 +172,6 @@ impl StoreFile {
             .map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
         let pools = Arc::new(open::pools_to_read(&path, &options).await?);
         let seen = Seen { stamp: Some(Stamp::read(&path)?), log: None, main: None };
-        Ok(Self::of(path, options, pools, seen))
-    }
-
-    async fn over(path: PathBuf, options: Options, pools: Arc<Pools>) -> Result<Self, RegistryError> {
-        let seen = see(&path).await?;
         Ok(Self::of(path, options, pools, seen))
     }
 
@@ -138,6 +184,7 @@ impl StoreFile {
             seen,
             looking: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
+            hold: Mutex::default(),
         }
     }
 
@@ -169,6 +216,21 @@ impl StoreFile {
             return Ok(self.pools.load_full());
         }
         self.look().await
+    }
+
+    /// Returns `true` if these connections are still to what stands under the name. While somebody writes the file, so
+    /// that this cannot be told, it is asked again for a while.
+    pub(super) async fn still(&self, pools: &Arc<Pools>) -> Result<bool, Fault> {
+        for _ in 0..LOOKS_BESIDE_A_LOG {
+            if !Arc::ptr_eq(&self.current().await?, pools) {
+                return Ok(false);
+            }
+            if self.closed.load(Ordering::Acquire) || self.seen().stamp == Some(Stamp::of(&self.path)?) {
+                return Ok(true);
+            }
+            sleep(BETWEEN_LOOKS).await;
+        }
+        Ok(true)
     }
 
     async fn look(&self) -> Result<Arc<Pools>, RegistryError> {
@@ -252,7 +314,13 @@ impl StoreFile {
             set_aside(&log)?;
             let _ = fs::remove_file(beside(&self.path, "-shm"));
         }
+        let before = Stamp::of(&self.path)?.file;
         let pools = Arc::new(open::pools(&self.path, &self.options).await?);
+        if Stamp::of(&self.path)?.file != before {
+            pools.close().await;
+            return Err(Fault::Unavailable("the file of the store was replaced once more".into()));
+        }
+        self.hold(Hold::on(&self.path, before.1).ok());
         let seen = see(&self.path).await?;
         *self.seen() = seen;
         self.pools.store(pools.clone());
@@ -292,10 +360,27 @@ impl StoreFile {
             return;
         }
         pools.close().await;
+        self.hold(None);
     }
 }
 
-/// Returns the path of a file beside the store, named as SQLite names it.
+/// Waits until no process uses another file that had the name before: it may write that file's write-ahead log, which
+/// SQLite would take for this file's.
+async fn await_release(path: &Path, file: (u64, u64)) -> Result<(), Fault> {
+    for _ in 0..RELEASES {
+        if !hold::another_in_use(path, file.1) {
+            return Ok(());
+        }
+        sleep(BETWEEN_LOOKS).await;
+    }
+    Err(Fault::Unavailable(format!(
+        "{}: the file was replaced, and another process still uses the one that was there before; a gateway opens the \
+         new one within seconds: try again",
+        path.display()
+    )))
+}
+
+/// A file beside the store, as SQLite names it.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -373,5 +458,29 @@ fn set_aside(log: &Path) -> Result<(), RegistryError> {
             Err(RegistryError::Unavailable(format!("{}: {error}", log.display())))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_written_over_with_equal_length_and_time_has_another_stamp() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.db");
+        fs::write(&path, "one").unwrap();
+        let (before, modified) = (Stamp::of(&path).unwrap(), path.metadata().unwrap().modified().unwrap());
+        // The clock of a file system may be coarse.
+        while Stamp::of(&path).unwrap() == before {
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.set_modified(modified).unwrap();
+            if changed(&path.metadata().unwrap()) != before.changed {
+                break;
+            }
+        }
+        let after = Stamp::of(&path).unwrap();
+        assert_eq!((after.file, after.length, after.modified), (before.file, before.length, before.modified));
+        assert_ne!(after, before);
     }
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{SqliteConnection, query, query_as};
 
-use super::{error::fault, hash_chain, queries};
+use super::{hash_chain, error::error, queries, secrets_in_use};
 use crate::{
     model::Seq,
     registry::{Mark, RegistryError, SecretCheck},
@@ -22,18 +22,17 @@ pub(super) async fn check_secrets(
     conn: &mut SqliteConnection,
     at_hand: &[SecretCheck],
 ) -> Result<Vec<String>, RegistryError> {
-    let known: Vec<(String, u32, String)> = query_as("SELECT kind, version, value FROM secret_check")
-        .fetch_all(&mut *conn)
-        .await
-        .map_err(fault)?;
-    let misfits = SecretCheck::mismatches(&known, at_hand);
+    let known = secrets_in_use::known(conn).await?;
+    let (unverified, verified): (Vec<_>, Vec<_>) = known.into_iter().partition(|one| one.2.is_empty());
+    let mut misfits = SecretCheck::mismatches(&verified, at_hand);
+    misfits.extend(secrets_in_use::missing(conn, verified.iter().chain(&unverified), at_hand).await?);
     if !misfits.is_empty() {
         return Ok(misfits);
     }
     let is_known =
-        |check: &&SecretCheck| known.iter().any(|one| (&*one.0, one.1) == (check.kind, check.version));
+        |check: &&SecretCheck| verified.iter().any(|one| (&*one.0, one.1) == (check.kind, check.version));
     for check in at_hand.iter().filter(|check| !is_known(check)) {
-        query("INSERT INTO secret_check (kind, version, value) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+        query("INSERT INTO secret_check (kind, version, value) VALUES ($1, $2, $3) ON CONFLICT DO UPDATE SET value = $3")
             .bind(check.kind)
             .bind(check.version)
             .bind(&check.value)

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use utoipa::ToSchema;
 
+use self::enforced::Stops;
 use super::{
     Surface,
     call_context::CallContext,
@@ -196,25 +197,25 @@ impl LockRequest {
     }
 }
 
-/// Denies a lock on a path if no route there checks locks. A lock on a caller also stops changes of the caller by
-/// others, so for such a lock the function returns warnings about requests that it does not stop.
-fn enforcement(routes: &[Route], target: &model::LockTarget) -> Result<Vec<String>, ErrorResponse> {
+/// Refuses a lock on a path where no route would look at it; otherwise returns what the lock does not stop. `kind` is
+/// that of the caller that the lock is on.
+fn enforcement(routes: &[Route], lock: &NewLock, kind: Option<&str>) -> Result<Vec<String>, ErrorResponse> {
+    let stops = Stops { covers: lock.covers, of_tenant: lock.tenant.is_some(), kind };
     let mut checks = FieldErrors::default();
-    let mut warnings = Vec::new();
-    // Without routes, another server handles the requests and enforces the locks.
-    match target {
-        _ if routes.is_empty() => {}
-        model::LockTarget::Resource(path) => checks.ensure(
-            enforced::on_path(routes, path.as_str()),
-            "#/target/resource",
-            "no route there checks locks, so the lock would stop nothing: add `lock = true` to the policies of the \
-             route that serves this path",
-        ),
-        model::LockTarget::Caller(_) if enforced::on_callers(routes) => {}
-        model::LockTarget::Caller(_) => warnings.push(
-            "No route has the policy `lock`: changes of the caller are denied, but its requests are not.".to_owned(),
-        ),
-    }
+    // Without routes, something else than this gateway serves requests and enforces locks.
+    let warnings = match &lock.target {
+        _ if routes.is_empty() => Vec::new(),
+        model::LockTarget::Resource(path) => {
+            checks.ensure(
+                enforced::on_path(routes, path.as_str()),
+                "#/target/resource",
+                "no route there looks at locks, so the lock would stop nothing: add `lock = true` to the policies of \
+                 the route ensure serves this path",
+            );
+            stops.gaps_on_path(routes, path.as_str())
+        }
+        model::LockTarget::Caller(_) => stops.gaps_on_caller(routes),
+    };
     checks.finish()?;
     Ok(warnings)
 }
@@ -276,11 +277,12 @@ pub(super) async fn acquire(
     }
     let token = LockToken::generate();
     let wanted = json::read::<LockRequest>(&call.content)?.checked((call.name(), call.caller()), &token)?;
-    if let model::LockTarget::Caller(id) = &wanted.target {
-        surface.may_hold(&call, id).await?;
-    }
+    let kind = match &wanted.target {
+        model::LockTarget::Caller(id) => surface.may_hold(&call, id).await?,
+        model::LockTarget::Resource(_) => None,
+    };
     surface.can_concern(&wanted).await?;
-    let warnings = enforcement(&surface.admin.routes, &wanted.target)?;
+    let warnings = enforcement(&surface.admin.routes, &wanted, kind)?;
     let acquired = surface.execute(&call, ticket.as_ref(), vec![Command::AcquireLock(wanted)], |done| {
         let lock = done!(Lock, done)?.clone();
         let token = LockTokenHeader::of(&lock, token).to_string();
@@ -406,15 +408,16 @@ impl Surface {
         if lock.is_active(self.admin.clock.now().time) { Ok(lock) } else { Err(Denial::NotFound.into()) }
     }
 
-    /// Checks that the client may lock a caller: locking an administrator requires the role `owner`.
-    async fn may_hold(&self, call: &CallContext, caller: &CallerId) -> Result<(), ErrorResponse> {
+    /// Whether who asks may keep others from changing a caller: an administrator is an owner's to manage.
+    async fn may_hold(&self, call: &CallContext, caller: &CallerId) -> Result<Option<&'static str>, ErrorResponse> {
         let which = CallerFilter { among: Some(vec![caller.clone()]), limit: 1, ..CallerFilter::default() };
         let found = self.admin.registry.callers(&which).await.map_err(|fault| self.refuse(fault))?;
         let mut checks = FieldErrors::default();
         // A lock on an unknown caller would apply to an administrator that is created later.
         checks.ensure(!found.is_empty(), "#/target/caller", "the caller does not exist");
         checks.finish()?;
-        found.iter().try_for_each(|caller| call.require_role(manages(&caller.kind)))
+        found.iter().try_for_each(|caller| call.require_role(manages(&caller.kind)))?;
+        Ok(found.first().map(|caller| caller.kind.name()))
     }
 
     /// Denies a lock that would stop nothing, because its tenant does not exist or is not the tenant of its caller.

@@ -36,6 +36,10 @@ pub struct Route {
     pub surface: Option<String>,
     /// The names of the policies for the requests, in order.
     pub policies: Vec<String>,
+    /// The kinds of callers that are recognised and admitted; none at all if the route recognises no caller. Not shown:
+    /// locks are checked against it.
+    #[serde(skip)]
+    pub callers: Vec<String>,
 }
 
 /// List routes

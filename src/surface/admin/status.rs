@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     directory::Following,
-    model::{Role, Seq},
+    registry::Fault,
     surface::openapi::schemas,
 };
 
@@ -30,8 +30,9 @@ struct Report<'a> {
     applied: Seq,
     /// The state of the store.
     store: Store,
-    /// The state of replication from the store: `current`; `incomplete` if the store holds something that this
-    /// version cannot read, while everything else is applied; `stalled` if no changes are applied.
+    /// How well this node's decisions follow the store: `current`; `incomplete` when the store holds something that
+    /// this version of the program cannot read, everything else being applied; `mismatched` when the store was replaced
+    /// or changed, and the secrets in use are not those that it needs; `stalled` when changes are not applied at all.
     following: &'static str,
     /// Whether changes can be made through this node and are applied by it.
     ready: bool,
@@ -91,6 +92,9 @@ pub(super) async fn read(
         Ok(None) => surface.admin.registry.changes(applied, 1).await.map(|_| None),
         marked => marked,
     };
+    if let Err(Fault::Corrupt(reason)) = mark {
+        return Err(surface.refuse(Fault::Unavailable(reason)));
+    }
     if let Err(fault) = &mark {
         tracing::warn!(%fault, "store unavailable");
     }

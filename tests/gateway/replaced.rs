@@ -1,0 +1,189 @@
+//! A store that is replaced at the moment it is used, and what killed processes leave beside it.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use sqlx::Executor;
+
+use crate::{
+    harness::{PATIENCE, Site, free_address},
+    identity::{Managed, outside, said},
+};
+
+const MAKE_TENANT: &str = "tenant create --id acme Acme";
+
+/// A process that is killed when this is dropped.
+struct Running(Child);
+
+impl Running {
+    fn start(site: &Site, command: &str) -> Self {
+        Self(site.command(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
+    /// Says what it printed; it has ended.
+    fn output(mut self) -> (bool, String) {
+        let mut text = String::new();
+        self.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        self.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        (self.0.wait().unwrap().success(), text)
+    }
+
+    fn has_open(&self, file: &Path) -> bool {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.0.id()));
+        open.is_ok_and(|open| open.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|it| it == file)))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn signal(pid: u32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+}
+
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::yield_now();
+    }
+}
+
+/// What stands beside the store under names of its own.
+fn beside(site: &Site, part: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(site.store().parent().unwrap()).unwrap();
+    let files = files.map(|file| file.unwrap().path());
+    files.filter(|file| file.to_string_lossy().contains(part)).collect()
+}
+
+/// Says whether the tenant that was made is in the store that is there now, which must be whole.
+fn has_tenant(site: &Site) -> bool {
+    let (code, why) = said(site, "audit verify");
+    assert_eq!(code, Some(0), "{why}");
+    said(site, "tenant show acme").0 == Some(0)
+}
+
+#[tokio::test]
+async fn a_command_changes_the_store_that_is_put_in_place_while_it_opens_it() {
+    let site = Site::new(free_address(), "");
+    assert_eq!(said(&site, "backup other.db").0, Some(0));
+    // The command waits for this transaction, with the file open.
+    let mut store = outside(&site.store()).await;
+    store.execute("BEGIN IMMEDIATE").await.unwrap();
+    let mut command = Running::start(&site, MAKE_TENANT);
+    let file = fs::canonicalize(site.store()).unwrap();
+    until("the command does not open the store", || {
+        assert!(
+            !command.ended(),
+            "{:?}",
+            std::mem::replace(&mut command, Running::start(&site, "check")).output()
+        );
+        command.has_open(&file)
+    });
+    fs::rename(site.folder.path().join("other.db"), site.store()).unwrap();
+    store.execute("ROLLBACK").await.unwrap();
+    drop(store);
+    until("the command does not end", || command.ended());
+    let (is_done, said) = command.output();
+    assert_eq!(has_tenant(&site), is_done, "what was said to be done is done: {said}");
+}
+
+#[tokio::test]
+async fn a_command_beside_a_gateway_waits_until_that_opens_the_new_store() {
+    let here = Managed::start().await;
+    assert_eq!(said(&here.site, "backup other.db").0, Some(0));
+    signal(here.gateway.pid(), "-STOP");
+    fs::rename(here.site.folder.path().join("other.db"), here.site.store()).unwrap();
+    let mut command = Running::start(&here.site, MAKE_TENANT);
+    let begun = Instant::now();
+    // Time enough to do it wrong.
+    until("", || command.ended() || begun.elapsed() > Duration::from_secs(2));
+    signal(here.gateway.pid(), "-CONT");
+    until("the command does not end", || command.ended());
+    let (is_done, said) = command.output();
+    assert!(is_done, "{said}");
+    until("the gateway does not load the new store", || here.logged("has gone back or is another one"));
+    assert!(has_tenant(&here.site));
+    assert_eq!(here.ask("GET", "/tenants/acme", None).await.status(), 200);
+    drop(here.gateway);
+    assert!(has_tenant(&here.site));
+}
+
+#[tokio::test]
+async fn a_copy_of_equal_length_and_time_is_noticed() {
+    let here = Managed::start().await;
+    let (key, id) = here.key().await;
+    let log = here.site.store().with_extension("db-wal");
+    let is_empty = || !log.metadata().is_ok_and(|log| log.len() > 0);
+    until("the log is not moved into the file", is_empty);
+    let older = here.site.folder.path().join("older.db");
+    fs::copy(here.site.store(), &older).unwrap();
+    let gone = here.ask("DELETE", &format!("/tenants/demo/keys/{id}?wait=60"), None).await;
+    assert_eq!(gone.status(), 204);
+    here.until(&key, 401).await;
+    until("the log is not moved into the file", is_empty);
+    let now = fs::metadata(here.site.store()).unwrap();
+    signal(here.gateway.pid(), "-STOP");
+    fs::copy(&older, here.site.store()).unwrap();
+    let file = File::options().write(true).open(here.site.store()).unwrap();
+    file.set_modified(now.modified().unwrap()).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), now.len());
+    signal(here.gateway.pid(), "-CONT");
+    // Any change looks at the file first.
+    let made = here.ask("POST", "/tenants", Some(json!({ "id": "acme", "name": "Acme" }))).await;
+    here.until(&key, 200).await;
+    assert!(here.logged("has gone back or is another one"));
+    let found = here.ask("GET", "/tenants/acme", None).await;
+    assert_eq!(found.status() == 200, made.status().is_success(), "what was said to be done is done");
+}
+
+#[test]
+fn copies_of_a_killed_import_are_removed_and_those_of_a_living_one_are_not() {
+    let site = Site::new(free_address(), "");
+    let rows: Vec<_> = (0..20_000).map(|at| format!("demo,c,k{at},{at:064x}")).collect();
+    fs::write(
+        site.folder.path().join("keys.csv"),
+        format!("tenant,caller,name,digest\n{}\n", rows.join("\n")),
+    )
+    .unwrap();
+    let mut import = Running::start(&site, "import-keys keys.csv --make-callers");
+    until("no copy is made", || !beside(&site, ".import-").is_empty() || import.ended());
+    signal(import.0.id(), "-STOP");
+    assert!(beside(&site, ".import-").iter().any(|file| file.extension() == Some("lock".as_ref())));
+    assert_eq!(said(&site, "tenant list").0, Some(0));
+    assert!(!beside(&site, ".import-").is_empty(), "it is in use");
+    import.0.kill().unwrap();
+    import.0.wait().unwrap();
+    assert!(!beside(&site, ".import-").is_empty(), "it is left behind");
+    assert_eq!(said(&site, "tenant list").0, Some(0));
+    assert!(beside(&site, ".import-").is_empty());
+    assert!(beside(&site, ".in-use-").is_empty());
+}
+
+#[test]
+fn drafts_of_secrets_that_nobody_writes_are_removed() {
+    let site = Site::new(free_address(), "");
+    for command in ["tenant list", "secrets add pepper", "init"] {
+        let draft = |name: &str| site.store().with_file_name(name);
+        fs::write(draft(".secrets-left"), "x").unwrap();
+        let living = File::create(draft(".secrets-living")).unwrap();
+        living.lock().unwrap();
+        assert_eq!(said(&site, command).0, Some(0));
+        assert_eq!(beside(&site, ".secrets-"), [draft(".secrets-living")], "{command}");
+    }
+}
