@@ -252,12 +252,12 @@ impl CommandContext<'_> {
         let shown: Vec<_> = secrets.iter().copied().filter(has).collect();
         let names: Vec<_> = shown.iter().map(|pointer| pointer[1..].replace('/', ".")).collect();
         if !names.is_empty() {
-            self.say(&format!(
+            self.write_line(&format!(
                 "The secret below ({}) is shown only once. Store it now.\n",
                 names.join(", ")
             ))?;
         }
-        self.tell(made)
+        self.print(made)
     }
 
     /// Prints a message, unless the output is JSON.

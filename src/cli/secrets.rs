@@ -233,7 +233,7 @@ async fn drop_secret(
     if is_there && !misfits.is_empty() {
         return Err(gateway::store::misfit(config, misfits));
     }
-    let count = used(store).await?.of(kind).get(&version).copied().unwrap_or_default();
+    let count = used(store).await?.count_in(kind).get(&version).copied().unwrap_or_default();
     if count > 0 && !force {
         bail!("{count} in the store stand on {} {version}; --force drops it all the same", name(kind));
     }

@@ -8,10 +8,9 @@ use std::{
 };
 
 use crate::{
-    model::{Peppers, SealKey, Sealer},
     config::{SecretKind, SecretsFile},
     directory::Directory,
-    model::{Peppers, Sealer},
+    model::{Peppers, SealKey, Sealer},
     registry::{Registry, RegistryError, SecretCheck},
 };
 

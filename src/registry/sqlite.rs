@@ -5,7 +5,7 @@
 //! command, may share a file on a local disk: each sees the changes of the others.
 //!
 //! ```no_run
-//! # async fn example() -> Result<(), portcullis::registry::Fault> {
+//! # async fn example() -> Result<(), portcullis::registry::RegistryError> {
 //! use std::{path::Path, sync::Arc};
 //! use portcullis::{clock::SystemClock, registry::sqlite::Sqlite};
 //!
@@ -23,15 +23,13 @@ mod copy;
 mod error;
 mod file;
 mod grants;
+mod hash_chain;
 mod hold;
-mod change_log;
+mod json;
 mod mark;
 mod open;
 mod queries;
-mod json;
-mod columns;
 mod secrets_in_use;
-mod throttles;
 mod snapshot;
 mod throttles;
 mod transaction;
@@ -168,8 +166,8 @@ impl Sqlite {
     /// was none.
     ///
     /// # Errors
-    /// Only [`Fault::Unavailable`] and [`Fault::Corrupt`].
-    pub async fn last_secret(&self, kind: &str) -> Result<u32, Fault> {
+    /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
+    pub async fn last_secret(&self, kind: &str) -> Result<u32, RegistryError> {
         sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM secret_check WHERE kind = $1")
             .bind(kind)
             .fetch_one(&mut *self.reader().await?)

@@ -6,10 +6,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Mark, Registry, RegistryError};
 use crate::{
-    model::{EntityKind, Seq, Verb},
     clock::Clock,
     directory::{Directory, Following},
-    model::{EntityKind, Seq},
+    model::{ChangeKind, EntityKind, Seq},
 };
 
 /// The number of changes that are read at once.
@@ -99,7 +98,7 @@ impl Follower {
             Ok(changes) => {
                 let any = !changes.is_empty();
                 for change in changes {
-                    if change.verb != Verb::Deleted {
+                    if change.verb != ChangeKind::Deleted {
                         self.directory.check_secrets_of(&change.entity);
                     }
                     self.directory.apply(change);

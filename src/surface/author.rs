@@ -66,8 +66,8 @@ impl Author {
         match self.registry.authorize(actor, now).await {
             Err(RegistryError::Unavailable(_)) if without_store => Ok(()),
             // The answer is right; only the proof of its author is out of reach.
-            Err(Fault::Corrupt(reason)) if without_store => {
-                Err((self.refuse)(Fault::Unavailable(reason), now))
+            Err(RegistryError::Corrupt(reason)) if without_store => {
+                Err((self.refuse)(RegistryError::Unavailable(reason), now))
             }
             outcome => outcome.map_err(|fault| (self.refuse)(fault, now)),
         }

@@ -120,7 +120,7 @@ pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow
             if let Some(members) = lock.as_object_mut().filter(|_| !desk.json) {
                 members.remove("warnings");
             }
-            desk.tell_made(&lock, &["/token"])
+            desk.print_created(&lock, &["/token"])
         }
         Locks::Refresh { lasts } => {
             let body = object_of([("lasts", Some(lasts.into()))]);

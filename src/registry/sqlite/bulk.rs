@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use sqlx::{SqliteConnection, query, query_as, query_scalar};
 
 use super::{
+    error::fault,
     hash_chain,
-    error::error,
     hold::{Hold, IMPORT, LOCK},
-    open, json,
+    json, open,
 };
 use crate::{
     model::{EntityKind, Seq},

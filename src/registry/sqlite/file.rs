@@ -21,11 +21,11 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     Options,
-    error::error,
+    error::fault,
     hold::{self, Hold},
     mark, open, queries,
 };
-use crate::registry::{RegistryError, Mark};
+use crate::registry::{Mark, RegistryError};
 
 /// The time to wait for calls that still use the previous file.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -66,8 +66,8 @@ struct Stamp {
 
 impl Stamp {
     fn read(path: &Path) -> Result<Self, RegistryError> {
-        let found =
-            fs::metadata(path).map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
+        let found = fs::metadata(path)
+            .map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
         Ok(Self {
             file: identity(&found),
             length: found.len(),
@@ -144,12 +144,12 @@ impl StoreFile {
             .map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
         open::make(&path)?;
         for _ in 0..OPENINGS {
-            let before = Stamp::of(&path)?.file;
+            let before = Stamp::read(&path)?.file;
             await_release(&path, before).await?;
             let pools = open::pools(&path, &options).await?;
             let hold = Hold::on(&path, before.1).ok();
             // Nothing of a write-ahead log is moved into a file that it may not belong to.
-            if Stamp::of(&path)?.file == before {
+            if Stamp::read(&path)?.file == before {
                 let seen = see(&path).await?;
                 if seen.stamp.is_some_and(|stamp| stamp.file == before) {
                     let this = Self::of(path, options, Arc::new(pools), seen);
@@ -159,7 +159,7 @@ impl StoreFile {
             }
             pools.close().await;
         }
-        Err(Fault::Unavailable(format!("{}: the file is replaced again and again", path.display())))
+        Err(RegistryError::Unavailable(format!("{}: the file is replaced again and again", path.display())))
     }
 
     fn hold(&self, hold: Option<Hold>) {
@@ -220,12 +220,12 @@ impl StoreFile {
 
     /// Returns `true` if these connections are still to what stands under the name. While somebody writes the file, so
     /// that this cannot be told, it is asked again for a while.
-    pub(super) async fn still(&self, pools: &Arc<Pools>) -> Result<bool, Fault> {
+    pub(super) async fn still(&self, pools: &Arc<Pools>) -> Result<bool, RegistryError> {
         for _ in 0..LOOKS_BESIDE_A_LOG {
             if !Arc::ptr_eq(&self.current().await?, pools) {
                 return Ok(false);
             }
-            if self.closed.load(Ordering::Acquire) || self.seen().stamp == Some(Stamp::of(&self.path)?) {
+            if self.closed.load(Ordering::Acquire) || self.seen().stamp == Some(Stamp::read(&self.path)?) {
                 return Ok(true);
             }
             sleep(BETWEEN_LOOKS).await;
@@ -314,11 +314,11 @@ impl StoreFile {
             set_aside(&log)?;
             let _ = fs::remove_file(beside(&self.path, "-shm"));
         }
-        let before = Stamp::of(&self.path)?.file;
+        let before = Stamp::read(&self.path)?.file;
         let pools = Arc::new(open::pools(&self.path, &self.options).await?);
-        if Stamp::of(&self.path)?.file != before {
+        if Stamp::read(&self.path)?.file != before {
             pools.close().await;
-            return Err(Fault::Unavailable("the file of the store was replaced once more".into()));
+            return Err(RegistryError::Unavailable("the file of the store was replaced once more".into()));
         }
         self.hold(Hold::on(&self.path, before.1).ok());
         let seen = see(&self.path).await?;
@@ -366,14 +366,14 @@ impl StoreFile {
 
 /// Waits until no process uses another file that had the name before: it may write that file's write-ahead log, which
 /// SQLite would take for this file's.
-async fn await_release(path: &Path, file: (u64, u64)) -> Result<(), Fault> {
+async fn await_release(path: &Path, file: (u64, u64)) -> Result<(), RegistryError> {
     for _ in 0..RELEASES {
         if !hold::another_in_use(path, file.1) {
             return Ok(());
         }
         sleep(BETWEEN_LOOKS).await;
     }
-    Err(Fault::Unavailable(format!(
+    Err(RegistryError::Unavailable(format!(
         "{}: the file was replaced, and another process still uses the one that was there before; a gateway opens the \
          new one within seconds: try again",
         path.display()
@@ -470,16 +470,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.db");
         fs::write(&path, "one").unwrap();
-        let (before, modified) = (Stamp::of(&path).unwrap(), path.metadata().unwrap().modified().unwrap());
+        let (before, modified) = (Stamp::read(&path).unwrap(), path.metadata().unwrap().modified().unwrap());
         // The clock of a file system may be coarse.
-        while Stamp::of(&path).unwrap() == before {
+        while Stamp::read(&path).unwrap() == before {
             let file = OpenOptions::new().write(true).open(&path).unwrap();
             file.set_modified(modified).unwrap();
             if changed(&path.metadata().unwrap()) != before.changed {
                 break;
             }
         }
-        let after = Stamp::of(&path).unwrap();
+        let after = Stamp::read(&path).unwrap();
         assert_eq!((after.file, after.length, after.modified), (before.file, before.length, before.modified));
         assert_ne!(after, before);
     }

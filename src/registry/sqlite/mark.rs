@@ -2,7 +2,7 @@
 
 use sqlx::{SqliteConnection, query, query_as};
 
-use super::{hash_chain, error::error, queries, secrets_in_use};
+use super::{error::fault, hash_chain, queries, secrets_in_use};
 use crate::{
     model::Seq,
     registry::{Mark, RegistryError, SecretCheck},

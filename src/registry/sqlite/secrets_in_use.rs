@@ -2,8 +2,8 @@
 
 use sqlx::{SqliteConnection, query, query_as};
 
-use super::fault::fault;
-use crate::registry::{Fault, SecretCheck};
+use super::error::fault;
+use crate::registry::{RegistryError, SecretCheck};
 
 /// The number of entities that need each version of each kind. A record that cannot be read needs none.
 const IN_USE: &str = "
@@ -21,7 +21,7 @@ const IN_USE: &str = "
 
 /// The versions that the store knows, by kind, version and check value. The value is empty for a version that entities
 /// needed before the store knew any.
-pub(super) async fn known(conn: &mut SqliteConnection) -> Result<Vec<(String, u32, String)>, Fault> {
+pub(super) async fn known(conn: &mut SqliteConnection) -> Result<Vec<(String, u32, String)>, RegistryError> {
     let known = read_known(conn).await?;
     if !known.is_empty() {
         return Ok(known);
@@ -37,12 +37,12 @@ pub(super) async fn known(conn: &mut SqliteConnection) -> Result<Vec<(String, u3
     read_known(conn).await
 }
 
-async fn read_known(conn: &mut SqliteConnection) -> Result<Vec<(String, u32, String)>, Fault> {
+async fn read_known(conn: &mut SqliteConnection) -> Result<Vec<(String, u32, String)>, RegistryError> {
     let known = query_as("SELECT kind, version, value FROM secret_check ORDER BY kind, version");
     known.fetch_all(&mut *conn).await.map_err(fault)
 }
 
-async fn in_use(conn: &mut SqliteConnection) -> Result<Vec<(String, u32, i64)>, Fault> {
+async fn in_use(conn: &mut SqliteConnection) -> Result<Vec<(String, u32, i64)>, RegistryError> {
     query_as(IN_USE).fetch_all(&mut *conn).await.map_err(fault)
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn missing<'a>(
     conn: &mut SqliteConnection,
     known: impl Iterator<Item = &'a (String, u32, String)>,
     at_hand: &[SecretCheck],
-) -> Result<Vec<String>, Fault> {
+) -> Result<Vec<String>, RegistryError> {
     let is_at_hand =
         |kind: &str, version: u32| at_hand.iter().any(|check| (check.kind, check.version) == (kind, version));
     let absent: Vec<_> = known.filter(|(kind, version, _)| !is_at_hand(kind, *version)).collect();

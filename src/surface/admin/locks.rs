@@ -409,7 +409,11 @@ impl Surface {
     }
 
     /// Whether who asks may keep others from changing a caller: an administrator is an owner's to manage.
-    async fn may_hold(&self, call: &CallContext, caller: &CallerId) -> Result<Option<&'static str>, ErrorResponse> {
+    async fn may_hold(
+        &self,
+        call: &CallContext,
+        caller: &CallerId,
+    ) -> Result<Option<&'static str>, ErrorResponse> {
         let which = CallerFilter { among: Some(vec![caller.clone()]), limit: 1, ..CallerFilter::default() };
         let found = self.admin.registry.callers(&which).await.map_err(|fault| self.refuse(fault))?;
         let mut checks = FieldErrors::default();

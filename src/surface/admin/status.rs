@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     directory::Following,
-    registry::Fault,
+    model::{Role, Seq},
+    registry::RegistryError,
     surface::openapi::schemas,
 };
 
@@ -92,8 +93,8 @@ pub(super) async fn read(
         Ok(None) => surface.admin.registry.changes(applied, 1).await.map(|_| None),
         marked => marked,
     };
-    if let Err(Fault::Corrupt(reason)) = mark {
-        return Err(surface.refuse(Fault::Unavailable(reason)));
+    if let Err(RegistryError::Corrupt(reason)) = mark {
+        return Err(surface.refuse(RegistryError::Unavailable(reason)));
     }
     if let Err(fault) = &mark {
         tracing::warn!(%fault, "store unavailable");

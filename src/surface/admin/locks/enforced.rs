@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use http::Method;
 
 use super::super::routes::Route;
-use crate::app::Covers;
+use crate::model::LockedRequests;
 
 /// The policy that checks locks.
 const LOCK: &str = "lock";
@@ -38,7 +38,7 @@ pub(super) fn on_path(routes: &[Route], path: &str) -> bool {
 /// The requests that a lock is to stop.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stops<'a> {
-    pub(super) covers: Covers,
+    pub(super) covers: LockedRequests,
     /// Set if only requests of one tenant are to be stopped.
     pub(super) of_tenant: bool,
     /// The kind of the caller that the lock is on.
@@ -121,7 +121,7 @@ impl Stops<'_> {
     /// Returns `true` if a route takes a method that the lock covers.
     fn covers_some(self, route: &Route) -> bool {
         let is_safe = |method: &String| method.parse::<Method>().is_ok_and(|method| method.is_safe());
-        self.covers == Covers::All || route.methods.is_empty() || !route.methods.iter().all(is_safe)
+        self.covers == LockedRequests::All || route.methods.is_empty() || !route.methods.iter().all(is_safe)
     }
 
     /// Returns `true` if a route admits callers of the kind that the lock is on.
@@ -203,12 +203,12 @@ mod tests {
             named("other", route(Some("h.example"), "/d", false), &[], &["app"]),
             named("sure", route(None, "/e", true), &[], &["app", "api_client"]),
         ];
-        let everybodys = Stops { covers: Covers::Writes, of_tenant: false, kind: None };
+        let everybodys = Stops { covers: LockedRequests::Writes, of_tenant: false, kind: None };
         for (stops, path, gap) in [
             (everybodys, "/a", None),
             (Stops { of_tenant: true, ..everybodys }, "/a", Some("recognise no caller")),
             (everybodys, "/b", Some("take only methods")),
-            (Stops { covers: Covers::All, ..everybodys }, "/b", None),
+            (Stops { covers: LockedRequests::All, ..everybodys }, "/b", None),
             (everybodys, "/c/7", Some("without the policy `lock`: `rest`")),
             (everybodys, "/d", Some("without the policy `lock`: `other`")),
             (Stops { of_tenant: true, ..everybodys }, "/e/7", None),
