@@ -1,4 +1,4 @@
-//! What a route answers to `Accept` and `Content-Type`, held against cases on which RFC 9110 and
+//! Responses of a route to `Accept` and `Content-Type`, checked with cases on which RFC 9110 and
 //! widely used libraries agree (`data/negotiation.json`), and against arbitrary input.
 
 use std::iter;

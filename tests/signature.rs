@@ -158,7 +158,7 @@ fn whoever_has_no_access_key_is_told_so() {
     );
 }
 
-/// Whether somebody has a key is not known here: the policy answers `neg-unknown-key`.
+/// Parsing does not know which keys exist: the policy answers `neg-unknown-key`.
 #[test]
 fn an_access_key_is_read_as_it_stands() {
     let case = negative("neg-unknown-key");
@@ -265,7 +265,7 @@ impl Sample {
         })
     }
 
-    /// What it says, written down in the plainest way: two with the same meaning may share a signature.
+    /// Returns the meaning of the request in a plain form: two requests with one meaning may share a signature.
     fn meaning(&self) -> (String, Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>, String, [u8; 32]) {
         let mut path = decode(&self.path);
         if path.last() != Some(&b'/') {

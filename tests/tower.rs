@@ -378,9 +378,9 @@ async fn a_refusal_of_head_states_the_length_of_its_content_and_has_none() {
     let world = World::new();
     let layer = layer(&world, ApiKey::new(world.directory.clone()));
     let service = layer.layer(service_fn(tells));
-    for (method, length) in [("GET", Some(163)), ("HEAD", Some(0))] {
+    for (method, length) in [("GET", Some(165)), ("HEAD", Some(0))] {
         let response = service.clone().oneshot(request(method, "guess")).await.unwrap();
-        assert_eq!((response.status().as_u16(), &response.headers()["content-length"]), (401, &163.into()));
+        assert_eq!((response.status().as_u16(), &response.headers()["content-length"]), (401, &165.into()));
         assert_eq!(http_body::Body::size_hint(response.body()).exact(), length, "{method}");
         assert_eq!(http_body::Body::is_end_stream(response.body()), method == "HEAD");
     }

@@ -12,8 +12,8 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 use portcullis::{
     Admission, Head, Stop,
     clock::{Clock, Moment, SystemClock},
-    policy::Strict,
-    target::{Normal, Rules, normalise},
+    normalize_path::{NormalizedPath, PathRules, normalize},
+    policy::StrictHttp,
 };
 
 fuzz_target!(|input: &[u8]| -> Corpus {
@@ -43,23 +43,23 @@ fn read(input: &[u8]) -> Option<Request<()>> {
     Some(request)
 }
 
-fn every_rule() -> Rules {
+fn every_rule() -> PathRules {
     [
-        Rules::EMPTY_SEGMENTS,
-        Rules::ENCODED_SLASHES,
-        Rules::PARAMETERS,
-        Rules::NOT_UTF8,
-        Rules::DOUBLE_ENCODING,
+        PathRules::EMPTY_SEGMENTS,
+        PathRules::ENCODED_SLASHES,
+        PathRules::PARAMETERS,
+        PathRules::NOT_UTF8,
+        PathRules::DOUBLE_ENCODING,
     ]
     .into_iter()
-    .fold(Rules::NONE, Rules::and)
+    .fold(PathRules::NONE, PathRules::union)
 }
 
 /// Checks the normalized path alone.
 fn path(raw: &str) {
-    let Ok(Normal { path: normal, breaks }) = normalise(raw) else { return };
+    let Ok(NormalizedPath { path: normal, breaks }) = normalize(raw) else { return };
 
-    let again = normalise(&normal).expect("a normalized path can be normalized");
+    let again = normalize(&normal).expect("a normalized path can be normalized");
     assert_eq!(again.path, normal, "normalization is idempotent");
     assert_eq!(again.breaks, breaks, "normalization keeps the violations");
 
@@ -114,9 +114,9 @@ fn decode(path: &[u8]) -> Vec<u8> {
 
 /// Evaluates the policy and returns its admission.
 fn admission(request: &Request<()>) {
-    let strict = ask(Strict::new(), request);
-    let relaxed = ask(Strict::new().relaxing(every_rule()), request);
-    let once_more = ask(Strict::new(), request);
+    let strict = ask(StrictHttp::new(), request);
+    let relaxed = ask(StrictHttp::new().relaxing(every_rule()), request);
+    let once_more = ask(StrictHttp::new(), request);
     assert_eq!(
         strict.as_ref().map(|admission| format!("{admission:?}")),
         once_more.as_ref().map(|admission| format!("{admission:?}")),
@@ -128,13 +128,13 @@ fn admission(request: &Request<()>) {
             assert!(strict.breaks().is_empty() && relaxed.breaks().is_empty());
             let head = head(request);
             assert_eq!(strict.path(head).expect("admitted"), relaxed.path(head).expect("admitted"));
-            admitted(strict, request, Strict::new());
-            admitted(relaxed, request, Strict::new().relaxing(every_rule()));
+            admitted(strict, request, StrictHttp::new());
+            admitted(relaxed, request, StrictHttp::new().relaxing(every_rule()));
         }
         (Err(_), Ok(relaxed)) => {
             assert!(!relaxed.breaks().is_empty(), "strict admits paths that violate no rule");
             // It suffices to relax the violated rules.
-            let just = Strict::new().relaxing(relaxed.breaks());
+            let just = StrictHttp::new().relaxing(relaxed.breaks());
             assert!(ask(just, request).is_ok());
             admitted(relaxed, request, just);
         }
@@ -159,7 +159,7 @@ fn admitted(mut admission: Admission, raw: &Request<()>, strict: Strict) {
         assert_eq!(raw.method(), Method::OPTIONS);
         assert_eq!(request.uri().path(), "*");
     } else {
-        let normal = normalise(raw.uri().path()).expect("admitted");
+        let normal = normalize(raw.uri().path()).expect("admitted");
         assert_eq!(request.uri().path(), normal.path, "the upstream receives the normalized path");
         assert_eq!(decided, normal.comparable(), "policies decide on its comparable form");
     }

@@ -129,7 +129,7 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
         }
         Secrets::Add { kind } => {
             let version = add(config, *kind).await?;
-            writeln!(out, "{} {version} is there; gateways take it within seconds", name(*kind))?;
+            writeln!(out, "added {} {version}; gateways read it within seconds", name(*kind))?;
             Ok(())
         }
         Secrets::Use { kind, version } => {
@@ -166,7 +166,7 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
             let dropped = drop_secret(config, (&store, &secrets, &misfits), (*kind, *version), *force).await;
             store.close().await;
             dropped?;
-            writeln!(out, "{} {version} is gone", name(*kind))?;
+            writeln!(out, "removed {} {version}", name(*kind))?;
             Ok(())
         }
     }

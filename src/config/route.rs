@@ -26,7 +26,7 @@ pub struct Route {
     /// The path that the route matches, with everything below it; `/` matches every path. The longest match wins. Plain
     /// and percent-encoded spellings are equal: `/café` and `/caf%C3%A9`.
     pub path: RoutePath,
-    /// Only these methods; others are 405. Without it, all.
+    /// The methods that the route accepts; the response to others is 405. Default: all methods.
     #[serde(default, deserialize_with = "methods")]
     pub methods: Vec<Method>,
     /// The name of the upstream.
@@ -176,12 +176,12 @@ pub fn kinds(listed: &[KindName]) -> Option<Vec<&'static str>> {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiKeyPolicy {
-    /// Where; without it, `X-API-KEY`, `Authorization: Bearer` and `Authorization: ApiKey`.
+    /// The headers that may contain the key. Default: `X-API-KEY`, `Authorization: Bearer` and `Authorization: ApiKey`.
     #[serde(deserialize_with = "named")]
     pub sources: Vec<SourceName>,
     /// The realm in `WWW-Authenticate` of a 401 response.
     pub realm: Option<String>,
-    /// The kinds of callers that are admitted; without it, those that call APIs: `api_client` and `app`.
+    /// The kinds of callers to admit. Default: `api_client` and `app`.
     #[serde(deserialize_with = "named")]
     pub kinds: Vec<KindName>,
     /// Whether the key is forwarded to the upstream.
@@ -196,7 +196,7 @@ pub struct ApiKeyPolicy {
 pub struct SignaturePolicy {
     /// The realm in `WWW-Authenticate` of a 401 response.
     pub realm: Option<String>,
-    /// The kinds of callers that are admitted; without it, those that call APIs: `api_client` and `app`.
+    /// The kinds of callers to admit. Default: `api_client` and `app`.
     #[serde(deserialize_with = "named")]
     pub kinds: Vec<KindName>,
     /// Whether the signature is forwarded to the upstream.

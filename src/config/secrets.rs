@@ -63,12 +63,12 @@ impl SecretsFile {
         Self::parse(&text).map_err(error)
     }
 
-    /// Removes what processes that were killed while they wrote the file have left beside it.
+    /// Removes drafts of the file that killed processes left behind.
     pub(crate) fn remove_drafts(file: &Path) {
         private_file::remove_drafts(file);
     }
 
-    /// Reads what a variable of the environment holds: what would stand in a file.
+    /// Reads the text of a secrets file from an environment variable.
     ///
     /// # Errors
     /// If the variable is not set or malformed.
@@ -115,7 +115,7 @@ impl SecretsFile {
     /// As [`add`](Self::add).
     pub fn add_after(&mut self, kind: SecretKind, last: u32) -> Result<u32, String> {
         let last = self.list(kind).iter().map(|one| one.version).fold(last, u32::max);
-        let version = last.checked_add(1).ok_or("there are no more versions")?;
+        let version = last.checked_add(1).ok_or("no version number is left")?;
         self.list_mut(kind).push(Versioned::fresh(version)?);
         Ok(version)
     }

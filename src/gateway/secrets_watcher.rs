@@ -38,12 +38,12 @@ struct Seen {
 }
 
 impl SecretsWatcher {
-    /// Takes what stands in the file whenever it has changed, for ever. While it cannot be used, what was read before
-    /// stays in use. Checks the secrets in use whenever they are in doubt, such as after the store was replaced, and
-    /// tries the file again until they do.
+    /// Reloads the file whenever it has changed, for ever. While the file cannot be used, the previous secrets stay in
+    /// use. Checks the secrets in use whenever they are in doubt, such as after the store was replaced, and reads the
+    /// file again until they fit the store.
     pub(super) async fn follow(self) {
         self.note_seal_keys();
-        // They may have changed since they were read at the start.
+        // The file may have changed since it was read at the start.
         let (mut seen, mut trouble) = (None, None);
         loop {
             let _ = tokio::time::timeout(POLL_INTERVAL, self.directory.doubted()).await;
@@ -55,22 +55,22 @@ impl SecretsWatcher {
             let text = found.as_ref().map(ToString::to_string);
             if let Some(error) = found.filter(|_| text != trouble || now != seen) {
                 if error.is::<RegistryError>() {
-                    tracing::warn!(%error, "the secrets have changed; they are taken when the store can be asked");
+                    tracing::warn!(%error, "changed secrets not loaded yet: store not available");
                 } else if self.directory.secrets_in_doubt() {
                     tracing::error!(
                         %error,
-                        "the secrets in use are not those of the store, which was replaced or changed: put back the \
+                        "the secrets in use do not match the store, which was replaced or changed: restore the \
                          secrets file that belongs to it"
                     );
                 } else {
-                    tracing::error!(%error, "the secrets have changed and cannot be used; the old ones stay");
+                    tracing::error!(%error, "changed secrets rejected, previous secrets stay in use");
                 }
             }
             (seen, trouble) = (now, text);
         }
     }
 
-    /// Takes what stands in the file, if it is to be used, and checks the secrets in use if they are in doubt.
+    /// Loads the file, if there is one, and checks the secrets in use if they are in doubt.
     async fn update(&self) -> anyhow::Result<()> {
         let doubts = self.directory.doubts();
         let taken = match &self.file {
@@ -81,11 +81,11 @@ impl SecretsWatcher {
             tracing::info!(
                 peppers = ?secrets.versions(SecretKind::Pepper),
                 seal_keys = ?secrets.versions(SecretKind::SealKey),
-                "took other secrets"
+                "secrets reloaded"
             );
         }
         if self.directory.secrets_in_doubt() {
-            // Those that were just taken, too: what the store says of them is asked once more.
+            // Secrets that were loaded just now are checked as well.
             let in_use = SecretCheck::all(&self.directory.peppers(), &self.sealer);
             let misfits = self.registry.check_secrets(&in_use).await?;
             if misfits.is_empty() {
@@ -101,7 +101,7 @@ impl SecretsWatcher {
         self.directory.set_checked_seal_keys(self.sealer.keys().iter().map(SealKey::version).collect());
     }
 
-    /// Takes what stands in the file into use; `None` when it is in use already.
+    /// Loads the file and activates its secrets. Returns `None` if they are in use already.
     async fn take(&self, file: &Path) -> anyhow::Result<Option<SecretsFile>> {
         let secrets = SecretsFile::load(file)?;
         let (peppers, sealer) = (secrets.peppers(), secrets.sealer());
@@ -117,7 +117,7 @@ impl SecretsWatcher {
         Ok(Some(secrets))
     }
 
-    /// The state of the file; none when it is not there, or there is no file.
+    /// Returns the state of the file, to detect changes; `None` if there is no file.
     fn seen(&self) -> Option<Seen> {
         let found = fs::metadata(self.file.as_ref()?).ok()?;
         Some(Seen { modified: found.modified().ok()?, length: found.len(), inode: inode(&found) })
@@ -136,7 +136,7 @@ fn inode(_: &fs::Metadata) -> (u64, u64, i64, i64) {
     (0, 0, 0, 0)
 }
 
-/// What tells secrets from others, in their order.
+/// Returns the fingerprints of the secrets, in their order.
 fn checks(peppers: &Peppers, sealer: &Sealer) -> (Vec<(u32, String)>, Vec<(u32, String)>) {
     let peppers = peppers.all().map(|pepper| (pepper.version(), pepper.fingerprint()));
     let keys = sealer.keys().into_iter().map(|key| (key.version(), key.fingerprint()));

@@ -59,7 +59,7 @@ pub(crate) fn misfit(config: &Config, misfits: &[String]) -> anyhow::Error {
         ""
     };
     anyhow!(
-        "the secrets of {file} are not those of the store {}: {}. Put back the secrets file of this store, or name the \
+        "the secrets of {file} do not match the store {}: {}. Restore the secrets file of this store, or configure the \
          store that belongs to the file{lost}",
         config.store.path.display(),
         misfits.join("; ")

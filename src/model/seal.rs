@@ -17,6 +17,7 @@ use super::{Secret, hex::encode};
 /// with.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
+    #[serde(rename = "key")]
     key_version: u32,
     nonce: [u8; 24],
     ciphertext: Vec<u8>,

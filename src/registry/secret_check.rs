@@ -19,12 +19,12 @@ pub(crate) const PEPPER: &str = "pepper";
 pub(crate) const SEAL_KEY: &str = "seal key";
 
 impl SecretCheck {
-    /// The kind of what keys the digests of credentials.
+    /// The kind of a secret that keys the digests of credentials.
     pub const PEPPER: &'static str = PEPPER;
-    /// The kind of what seals secrets that must be readable again.
+    /// The kind of a secret that seals secrets that must be readable again.
     pub const SEAL_KEY: &'static str = SEAL_KEY;
 
-    /// Those of all secrets at hand.
+    /// Returns the fingerprints of all secrets at hand.
     #[must_use]
     pub fn all(peppers: &Peppers, sealer: &Sealer) -> Vec<Self> {
         let peppers = peppers.all().map(|one| (PEPPER, one.version(), one.fingerprint()));

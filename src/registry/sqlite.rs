@@ -162,8 +162,7 @@ impl Sqlite {
             .await
     }
 
-    /// The greatest version of a kind of secret that the store [was used with](Registry::check_secrets); 0 if there
-    /// was none.
+    /// Returns the greatest version of a kind of secret that the store [was used with](Registry::check_secrets), or 0.
     ///
     /// # Errors
     /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
@@ -175,8 +174,8 @@ impl Sqlite {
             .map_err(fault)
     }
 
-    /// Whether the file holds what was written through a registry, and nothing else: every change is what it was
-    /// when it was made, none is missing between two others, and the tables hold what the changes come to.
+    /// Verifies that the file holds exactly what was written through a registry: no change was altered, no change
+    /// is missing between two others, and the tables match the change log.
     ///
     /// Each change is hashed together with the hash before it. A user that can write to the file can also hash all
     /// later changes again. Such a forgery changes [`Proof::head`]. The removal of the latest changes shows in it, too.

@@ -54,7 +54,7 @@ impl Managed {
         }
     }
 
-    /// What was logged besides requests.
+    /// Returns the log lines that are not of requests.
     pub fn told(&self) -> Vec<String> {
         self.gateway.log().into_iter().filter(|line| !line.contains("\"access\"")).collect()
     }
@@ -134,7 +134,7 @@ async fn an_older_copy_of_the_secrets_is_refused_by_serve_and_by_commands() {
             assert!(Instant::now() < deadline, "{:?}", gateway.log());
             tokio::task::yield_now().await;
         }
-        assert!(gateway.log().iter().any(|line| line.contains("the old ones stay")));
+        assert!(gateway.log().iter().any(|line| line.contains("previous secrets stay in use")));
         gateway.end();
         let (add, promote) = (format!("secrets add {kind}"), format!("secrets use {kind} 1"));
         for command in
@@ -143,7 +143,7 @@ async fn an_older_copy_of_the_secrets_is_refused_by_serve_and_by_commands() {
             let (code, said) = said(&site, command);
             assert_eq!(code, Some(1), "{command}: {said}");
             assert!(
-                said.contains(&missing) && said.contains("Put back the secrets file"),
+                said.contains(&missing) && said.contains("Restore the secrets file"),
                 "{command}: {said}"
             );
         }
@@ -192,13 +192,13 @@ async fn secrets_and_store_are_replaced_under_a_running_gateway_in_either_order(
         };
         if secrets_first {
             put_secrets();
-            wait("the old ones stay").await;
+            wait("previous secrets stay in use").await;
             here.until(&key, 200).await;
         }
         fs::rename(other_site.store(), here.site.store()).unwrap();
         here.until(&key, 401).await;
         if !secrets_first {
-            wait("the secrets in use are not those of the store").await;
+            wait("the secrets in use do not match the store").await;
             here.until(&other_site.api_key, 401).await;
             put_secrets();
         }
@@ -325,7 +325,7 @@ async fn an_older_copy_under_a_running_gateway_is_loaded_anew() {
             replace(&older, &here.site.store());
             here.until(&lost, 401).await;
             here.until(&old, 200).await;
-            assert!(here.logged("has gone back or is another one"), "{how}: {:?}", here.gateway.log());
+            assert!(here.logged("was rolled back or replaced"), "{how}: {:?}", here.gateway.log());
             let deadline = Instant::now() + PATIENCE;
             // Once the secrets are known to be those of the copy.
             while here.status().await["ready"] != json!(true) {

@@ -64,7 +64,7 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// What stands beside the store under names of its own.
+/// Returns the names of the files beside the store.
 fn beside(site: &Site, part: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(site.store().parent().unwrap()).unwrap();
     let files = files.map(|file| file.unwrap().path());
@@ -117,7 +117,7 @@ async fn a_command_beside_a_gateway_waits_until_that_opens_the_new_store() {
     until("the command does not end", || command.ended());
     let (is_done, said) = command.output();
     assert!(is_done, "{said}");
-    until("the gateway does not load the new store", || here.logged("has gone back or is another one"));
+    until("the gateway does not load the new store", || here.logged("was rolled back or replaced"));
     assert!(has_tenant(&here.site));
     assert_eq!(here.ask("GET", "/tenants/acme", None).await.status(), 200);
     drop(here.gateway);
@@ -147,7 +147,7 @@ async fn a_copy_of_equal_length_and_time_is_noticed() {
     // Any change looks at the file first.
     let made = here.ask("POST", "/tenants", Some(json!({ "id": "acme", "name": "Acme" }))).await;
     here.until(&key, 200).await;
-    assert!(here.logged("has gone back or is another one"));
+    assert!(here.logged("was rolled back or replaced"));
     let found = here.ask("GET", "/tenants/acme", None).await;
     assert_eq!(found.status() == 200, made.status().is_success(), "what was said to be done is done");
 }

@@ -136,7 +136,7 @@ fn what_is_wrong_with_a_signature_is_said() {
     let well = authorization(names, SIGNATURE);
     let port = ["GET", "https://gw.example.com:8443/orders/42"];
     for (value, words, why) in [
-        ("Bearer x", &URL[..], "Authorization: there is no"),
+        ("Bearer x", &URL[..], "Authorization: the request has no header"),
         (&*well.replace("Access=", "Credential="), &URL, "sign with Access="),
         (
             &authorization("host;x-note;x-sdk-date", SIGNATURE),

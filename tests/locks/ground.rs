@@ -1,4 +1,4 @@
-//! What a registry stands on, and what is left of it when the process ends.
+//! A registry's storage, and its state after the process has ended.
 
 use std::sync::Arc;
 
@@ -60,8 +60,8 @@ pub mod filed {
             &self.store
         }
 
-        /// What the next process finds is what lies in the folder now: nobody closes the file, or moves its
-        /// write-ahead log into it.
+        /// Ends the process without closing the file: the next process finds the folder as it is, with the write-ahead
+        /// log.
         async fn crash(self, clock: Arc<ManualClock>) -> Self {
             let left = tempfile::tempdir().unwrap();
             for file in ["store.db", "store.db-wal"] {

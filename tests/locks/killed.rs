@@ -90,8 +90,8 @@ fn a_fence_never_falls_back_over_kill_9() {
     }
 }
 
-/// What the next process finds: at most one lock, the last that was acknowledged or one after it, still its
-/// holder's. Gives back the fence of the next grant.
+/// Checks the state that the next process finds: at most one lock, the last that was acknowledged or one after it,
+/// still its holder's. Returns the fence of the next grant.
 #[tokio::main]
 async fn after(path: &Path, last: &Granted) -> u64 {
     let store = open(path).await;

@@ -33,7 +33,7 @@ struct Machine<G> {
     /// The greatest fence that something was written with.
     committed: HashMap<Register, u64>,
     writes: u32,
-    /// Since the last grant.
+    /// `true` if the process has crashed since the last grant.
     crashed: bool,
 }
 
@@ -149,7 +149,7 @@ impl<G: Ground> Machine<G> {
         }
     }
 
-    /// What a step asks of the registry.
+    /// Returns the commands of a step.
     fn commands(&mut self, step: &Step, number: Option<usize>) -> Vec<Command> {
         let Some(number) = number else {
             let Step::WriteFreely { caller } = *step else { unreachable!("{step:?}") };
@@ -202,7 +202,7 @@ impl<G: Ground> Machine<G> {
         }
     }
 
-    /// The same again, in the same moment.
+    /// Repeats the commands of a step at the same moment.
     async fn again(&self, step: &Step, commands: Vec<Command>, first: Result<Vec<Entity>, RegistryError>) {
         let before = self.seq().await;
         let again = self.registry().execute(commands, &actor()).await;
@@ -243,7 +243,7 @@ impl<G: Ground> Machine<G> {
         }
     }
 
-    /// What a 423 tells: when all that is in the way has expired, to the second.
+    /// Checks the times of a 423: when all conflicting locks have expired, to the second.
     fn told(&self, by: &[usize], shown: &Lock) {
         let now = self.now();
         let last = by.iter().map(|number| self.model.grants[*number].expires).max().unwrap();
@@ -255,7 +255,7 @@ impl<G: Ground> Machine<G> {
         assert!(by.iter().any(|number| self.granted[*number].lock.id == shown.id), "I8: by {shown:?}");
     }
 
-    /// What holds after every step.
+    /// Checks the invariants after every step.
     async fn check(&self, step: &Step) {
         let now = self.now();
         let there = self.registry().locks(None, 1_000).await.unwrap();
@@ -290,7 +290,7 @@ impl<G: Ground> Machine<G> {
     }
 }
 
-/// What a step that does not come out as it is to breaks.
+/// Returns the invariant that a step violates if its outcome is wrong.
 fn invariant(step: &Step) -> &'static str {
     match step {
         Step::Acquire { .. } | Step::Break { .. } | Step::WriteFreely { .. } => "I1",

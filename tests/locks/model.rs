@@ -1,10 +1,10 @@
-//! What locks are to do: a list of all grants there ever were, and the time.
+//! A model of the locks: a list of all grants, and the time.
 
 use std::time::Duration;
 
 use proptest::{prelude::*, sample::select};
 
-/// What a lock stands on. The callers are of the first tenant.
+/// The target of a lock. The callers belong to the first tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
     Caller(usize),
@@ -32,7 +32,7 @@ impl Place {
     }
 }
 
-/// What is written: a caller, or what a tenant has at a path.
+/// The target of a write: a caller, or a tenant's resource at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Register {
     pub place: Place,
@@ -44,7 +44,7 @@ pub struct Register {
 pub struct Grant {
     pub place: Place,
     pub tenant: Option<&'static str>,
-    /// Since the start.
+    /// The time of expiry, since the start.
     pub expires: Duration,
     /// Released or broken.
     ended: bool,
@@ -61,7 +61,7 @@ impl Grant {
     }
 }
 
-/// Whose token is presented, and which fence with it.
+/// The token and the fence that a step presents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
     Own,
@@ -97,7 +97,7 @@ pub enum Step {
         proof: Proof,
         to: Option<Register>,
     },
-    /// As somebody who knows of no lock.
+    /// A write by a caller that knows of no lock.
     WriteFreely {
         caller: usize,
     },
@@ -129,13 +129,13 @@ impl Step {
     }
 }
 
-/// What is to come of a step. Whatever is refused changes nothing.
+/// The expected outcome of a step. A refused step changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// There is no such grant (yet): nothing is tried.
     Skipped,
     Done,
-    /// It succeeds, and changes nothing.
+    /// Success without a change.
     Unchanged,
     /// By these grants.
     Locked(Vec<usize>),
@@ -168,7 +168,7 @@ impl Model {
         one.place.meets(other.place) && alike(one.tenant, other.tenant)
     }
 
-    /// What a write goes to when it is not said.
+    /// Returns the target of a write that names none.
     pub fn register(&self, number: usize, to: Option<Register>) -> Register {
         let Grant { place, tenant, .. } = self.grants[number];
         let theirs = if matches!(place, Place::Caller(_)) { None } else { tenant };

@@ -1,4 +1,4 @@
-//! What tests of registries share: things to put in, and what must hold of any of them at any time.
+//! Fixtures and invariants that the tests of registries share.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -134,8 +134,8 @@ pub async fn log(registry: &dyn Registry) -> Vec<Change> {
     }
 }
 
-/// What a snapshot must hold once these changes are made. Nothing is made twice, changed or deleted
-/// without being there, or left behind by what it stands on.
+/// Returns the entities that a snapshot must contain after these changes. No entity is created twice, changed or deleted
+/// without existing, or left without the entity that it depends on.
 pub fn replay(log: &[Change]) -> Vec<Entity> {
     let mut entities = BTreeMap::new();
     for change in log {
@@ -150,7 +150,7 @@ pub fn replay(log: &[Change]) -> Vec<Entity> {
     entities.into_values().collect()
 }
 
-/// What holds of any registry at any time: the log has no gaps, and tells all that a snapshot holds.
+/// Checks that the change log has no gaps and contains every entity of a snapshot.
 pub async fn the_log_tells_all(registry: &dyn Registry) {
     let (log, snapshot) = (log(registry).await, registry.snapshot().await.unwrap());
     assert!(log.iter().map(|change| change.seq).eq(1..=snapshot.seq), "numbered from 1 without gaps");

@@ -142,7 +142,7 @@ async fn a_connection_that_is_cut_leaves_nothing_and_makes_room() {
         assert!(Instant::now() < deadline, "nobody hears of it");
     }
     let (code, _, why) = to.run("import all.ndjson --dry-run");
-    assert!(code == Some(3) && why.contains("409 Conflict: An import is under way"), "{why}");
+    assert!(code == Some(3) && why.contains("409 Conflict: An import is in progress"), "{why}");
     drop(cut);
     while to.run("import all.ndjson --dry-run").0 != Some(0) {
         assert!(Instant::now() < deadline, "the place is not given back");

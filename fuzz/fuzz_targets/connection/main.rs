@@ -20,8 +20,8 @@ use libfuzzer_sys::fuzz_target;
 use message::{Head, Reading, Request};
 use portcullis::{
     config::Config,
-    gateway::{self, Client, Front, Protocol, Shared},
-    target::normalise,
+    gateway::{self, ConnectionHandler, ConnectionInfo, GatewayState, Protocol},
+    normalize_path::normalize,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -47,7 +47,7 @@ static WORLD: LazyLock<World> = LazyLock::new(World::new);
 
 struct World {
     runtime: Runtime,
-    front: Front,
+    front: ConnectionHandler,
     key: String,
     log: Arc<Log>,
 }
@@ -94,8 +94,8 @@ impl World {
             let made = gateway::bootstrap(&config, false).await.expect("a store").expect("an empty store");
             let key = made.api_key.clone().expect("a key").expose().to_owned();
             made.store().await.expect("the store");
-            let shared = Shared::open(&config).await.expect("the store");
-            (Front::new(&config, &shared), key)
+            let shared = GatewayState::open(&config).await.expect("the store");
+            (ConnectionHandler::new(&config, &shared), key)
         });
         let world = Self { runtime, front, key, log };
         world.passes_the_guard();
@@ -137,7 +137,7 @@ impl World {
     async fn exchange(&self, parts: &[Vec<u8>]) -> Vec<u8> {
         let (client, server) = tokio::io::duplex(1 << 16);
         let peer: IpAddr = PEER.parse().expect("an address");
-        let client_is = Client { peer, secure: false, protocol: Protocol::Either };
+        let client_is = ConnectionInfo { peer, secure: false, protocol: Protocol::Auto };
         let (mut reader, mut writer) = tokio::io::split(client);
         let answers = RefCell::new(Vec::new());
         let write = async {
@@ -181,7 +181,7 @@ impl World {
         let path = target.split('?').next().expect("the first part");
         let below =
             |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let normal = normalise(path).unwrap_or_else(|why| panic!("{why}: {path}"));
+        let normal = normalize(path).unwrap_or_else(|why| panic!("{why}: {path}"));
         assert_eq!(normal.path, path, "the upstream receives the normalized path");
         assert!(normal.breaks.is_empty() || below("/loose"), "rules that are relaxed elsewhere: {path}");
         if below("/guarded") {
@@ -253,7 +253,7 @@ fn sent_so(mut bytes: &[u8], seen: &[Request]) {
 
 fn same(sent: &Request, seen: &Request) -> bool {
     let Ok(target) = sent.head.target.parse::<http::Uri>() else { return false };
-    let Ok(path) = normalise(target.path()) else { return false };
+    let Ok(path) = normalize(target.path()) else { return false };
     let path = match target.query() {
         Some(query) => format!("{}?{query}", path.path),
         None => path.path.into_owned(),

@@ -21,7 +21,7 @@ use std::{
 use libfuzzer_sys::fuzz_target;
 use portcullis::{
     config::Config,
-    gateway::{self, Client, Front, Protocol, Shared},
+    gateway::{self, ConnectionHandler, ConnectionInfo, GatewayState, Protocol},
 };
 use response::{Reading, Response, read};
 use tokio::{
@@ -70,7 +70,7 @@ impl Script {
 
 struct World {
     runtime: Runtime,
-    front: Front,
+    front: ConnectionHandler,
     script: Arc<Script>,
 }
 
@@ -98,7 +98,7 @@ impl World {
             let config = Config::parse(&config).expect("a configuration");
             let made = gateway::bootstrap(&config, false).await.expect("a store").expect("an empty store");
             made.store().await.expect("the store");
-            Front::new(&config, &Shared::open(&config).await.expect("the store"))
+            ConnectionHandler::new(&config, &GatewayState::open(&config).await.expect("the store"))
         });
         Self { runtime, front, script }
     }
@@ -144,7 +144,9 @@ impl World {
         let front = self.front.clone();
         tokio::spawn(async move {
             let _up = up;
-            front.serve(server, Client { peer, secure: false, protocol: Protocol::Http1 }, down).await;
+            front
+                .serve(server, ConnectionInfo { peer, secure: false, protocol: Protocol::Http1 }, down)
+                .await;
         });
         client
     }

@@ -266,6 +266,8 @@ pub(in crate::gateway) struct UpstreamBody {
     /// The pool for the connection. `None` if the connection cannot be used again.
     keep: Option<UpstreamPool>,
     request: Option<Progress>,
+    /// An error that the next poll returns.
+    failure: Option<BoxError>,
 }
 
 impl UpstreamBody {
@@ -279,7 +281,7 @@ impl UpstreamBody {
         // The request body must make progress even if the response body is not polled.
         let uploads = request.as_ref().is_some_and(|request| !request.is_done());
         let driver = if uploads { Driver::task(link) } else { Driver::Inline(link) };
-        let mut this = Self { body, read_timeout, waiting: false, driver, keep, request };
+        let mut this = Self { body, read_timeout, waiting: false, driver, keep, request, failure: None };
         if this.body.is_end_stream() {
             this.keep_connection();
         }
@@ -328,7 +330,17 @@ impl Body for UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        if let Some(error) = this.failure.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         match this.poll_body(cx) {
+            // hyper discards what it has not written when a body fails. Its flush comes first: otherwise a response that
+            // is cut off right after its head would reach the client as a closed connection without any response.
+            Poll::Ready(Some(Err(error))) => {
+                this.failure = Some(error.into());
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             Poll::Ready(frame) => {
                 this.waiting = false;
                 if frame.is_none() || this.body.is_end_stream() {

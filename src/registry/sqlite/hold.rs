@@ -48,20 +48,20 @@ impl Drop for Hold {
     }
 }
 
-/// The start of what follows a store's name in the name of a file that says which inode is in use.
+/// The infix of the name of a lock file that says which inode of a store is in use.
 const IN_USE: &str = ".in-use-";
-/// The same of a copy that bulk work is done on.
+/// The infix of the name of a copy of a store that an import changes.
 pub(super) const IMPORT: &str = ".import-";
-/// What follows a copy's name in the name of its lock file.
+/// The suffix of the name of a copy's lock file.
 pub(super) const LOCK: &str = ".lock";
 
-/// Returns `true` if a process uses another file than `file` under the name of a store: one that was there before.
+/// Returns `true` if a process uses a file other than `file` under the name of a store: one that was there before.
 pub(super) fn another_in_use(store: &Path, file: u64) -> bool {
     let own = named(store, &format!("{IN_USE}{file:x}"));
     beside(store, IN_USE).into_iter().filter(|path| *path != own).any(|path| !remove_leftover(&path))
 }
 
-/// Removes the copies of a store that processes made which were killed.
+/// Removes the copies of a store that killed processes left behind.
 pub(super) fn remove_copies(store: &Path, now: SystemTime) {
     let files = beside(store, IMPORT);
     let base = named(store, IMPORT).to_string_lossy().len() + 32;

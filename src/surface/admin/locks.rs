@@ -408,7 +408,7 @@ impl Surface {
         if lock.is_active(self.admin.clock.now().time) { Ok(lock) } else { Err(Denial::NotFound.into()) }
     }
 
-    /// Whether who asks may keep others from changing a caller: an administrator is an owner's to manage.
+    /// Requires the role to lock a caller: only owners manage administrators. Returns the caller's kind.
     async fn may_hold(
         &self,
         call: &CallContext,

@@ -31,9 +31,9 @@ struct Report<'a> {
     applied: Seq,
     /// The state of the store.
     store: Store,
-    /// How well this node's decisions follow the store: `current`; `incomplete` when the store holds something that
-    /// this version of the program cannot read, everything else being applied; `mismatched` when the store was replaced
-    /// or changed, and the secrets in use are not those that it needs; `stalled` when changes are not applied at all.
+    /// The state of replication from the store into this node's decisions: `current`; `incomplete` if this version of
+    /// the program cannot read an entity of the store and applies everything else; `mismatched` if the store was
+    /// replaced or changed and needs other secrets than those in use; `stalled` if changes are not applied at all.
     following: &'static str,
     /// Whether changes can be made through this node and are applied by it.
     ready: bool,

@@ -14,12 +14,12 @@ use std::{
 };
 
 use portcullis::{
-    app::{
-        Actor, ApiKey, CallerId, CallerKind, Credential, CredentialId, CredentialKind, KeyPrefix, Pepper,
-        Plan, PlanId, Scopes, Standing, Status, Tenant, TenantId,
-    },
     clock::{Clock, SystemClock},
     config::SecretsFile,
+    model::{
+        Actor, CallerId, CallerKind, Credential, CredentialId, CredentialKind, GeneratedKey, KeyPrefix,
+        Pepper, Plan, PlanId, Scopes, Status, SubscriptionStatus, Tenant, TenantId,
+    },
     registry::{Command, NewCaller, Registry, sqlite::Sqlite},
 };
 
@@ -65,7 +65,7 @@ async fn fill(folder: &Path, keys: u32) -> Outcome {
     known.flush()?;
     let mut strangers = BufWriter::new(File::create(folder.join("strangers.txt"))?);
     for _ in 0..keys.min(1000) {
-        writeln!(strangers, "{}", ApiKey::generate(&KeyPrefix::default()).expose())?;
+        writeln!(strangers, "{}", GeneratedKey::generate(&KeyPrefix::default()).expose())?;
     }
     strangers.flush()?;
     store.registry.close().await;
@@ -86,7 +86,7 @@ impl Store {
             id: id.clone(),
             name: format!("Tenant {at}"),
             gateway: None,
-            standing: Standing::Active,
+            standing: SubscriptionStatus::Active,
             max_callers: TOGETHER,
             revision: 1,
             created_at: now,
@@ -96,7 +96,13 @@ impl Store {
         Ok(id)
     }
 
-    fn caller(&self, tenant: &TenantId, at: u32, pepper: &Pepper, commands: &mut Vec<Command>) -> ApiKey {
+    fn caller(
+        &self,
+        tenant: &TenantId,
+        at: u32,
+        pepper: &Pepper,
+        commands: &mut Vec<Command>,
+    ) -> GeneratedKey {
         let (id, now) = (CallerId::random(), self.clock.now().time);
         let caller = NewCaller {
             id: id.clone(),
@@ -106,7 +112,7 @@ impl Store {
             plan: Some(self.plan.clone()),
         };
         commands.push(Command::CreateCaller(caller));
-        let key = ApiKey::generate(&KeyPrefix::default());
+        let key = GeneratedKey::generate(&KeyPrefix::default());
         let credential = Credential {
             id: CredentialId::random(),
             tenant: tenant.clone(),
