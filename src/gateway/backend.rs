@@ -47,7 +47,7 @@ impl Surfaces {
             clock: shared.clock.clone(),
             base_url: config.surfaces.discue.base_url.clone(),
             peer: ClientAddr::peer_of,
-            lockout: lockouts.new(&config.surfaces.discue.lockout),
+            lockout: lockouts.get(&config.surfaces.discue.lockout),
             switched_off: config.surfaces.discue.switched_off.clone(),
         });
         let apig = apig::router(apig::Apig {
@@ -58,7 +58,7 @@ impl Surfaces {
             app_codes: config.surfaces.apig.app_codes,
             throttles: config.surfaces.apig.throttles,
             quotas: config.surfaces.apig.quotas,
-            lockout: lockouts.new(&config.surfaces.apig.lockout),
+            lockout: lockouts.get(&config.surfaces.apig.lockout),
             apis: config.routes.iter().filter_map(config::Route::grant_name).collect(),
             peer: ClientAddr::peer_of,
         });

@@ -302,7 +302,7 @@ impl Recognition<'_> {
             policy = policy.caller_kinds(&kinds);
         }
         if let Some(lockout) = &settings.lockout {
-            policy = policy.lockout(self.lockouts.new(lockout));
+            policy = policy.lockout(self.lockouts.get(lockout));
         }
         if lapsed {
             policy = policy.admit_lapsed();
@@ -320,7 +320,7 @@ impl Recognition<'_> {
             policy = policy.caller_kinds(&kinds);
         }
         if let Some(lockout) = &settings.lockout {
-            policy = policy.lockout(self.lockouts.new(lockout));
+            policy = policy.lockout(self.lockouts.get(lockout));
         }
         if lapsed {
             policy = policy.admit_lapsed();

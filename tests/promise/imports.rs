@@ -75,6 +75,7 @@ impl UnitOfWork for Ask {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 pub async fn what_cannot_be_imported_is_named_by_its_member(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,

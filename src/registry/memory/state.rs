@@ -66,7 +66,7 @@ impl State {
             EntityKind::Tenant => self.tenants.values().cloned().map(Entity::Tenant).for_each(each),
             EntityKind::Caller => self.callers.values().cloned().map(Entity::Caller).for_each(each),
             EntityKind::Credential => {
-                self.credentials.values().cloned().map(Entity::Credential).for_each(each)
+                self.credentials.values().cloned().map(Entity::Credential).for_each(each);
             }
             EntityKind::Plan => self.plans.values().cloned().map(Entity::Plan).for_each(each),
             EntityKind::Lock => self.locks.values().cloned().map(Entity::Lock).for_each(each),

@@ -62,7 +62,7 @@ pub(super) struct Gateway {
     /// The id of the dedicated gateway within the project; 1 to 64 characters of `A-Z a-z 0-9 - _ .`.
     #[schema(value_type = schemas::Id)]
     instance_id: String,
-    /// Whether operators may choose the AppKeys and AppSecrets of apps.
+    /// Whether operators may choose the `AppKey` and the `AppSecret` of an app.
     #[serde(default)]
     custom_keys: bool,
 }
@@ -117,7 +117,7 @@ pub(super) struct TenantPatch {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GatewayPatch {
-    /// Whether operators may choose the AppKeys and AppSecrets of apps. Existing ones remain.
+    /// Whether operators may choose the `AppKey` and the `AppSecret` of an app. Existing ones remain.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = bool, required = false)]
     custom_keys: Option<bool>,
