@@ -46,7 +46,7 @@ impl Identity {
         self.key.caller()
     }
 
-    /// Returns the authority of the credential, for the [`Actor`](crate::app::Actor) of a change that was requested
+    /// Returns the authority of the credential, for the [`Actor`](crate::model::Actor) of a change that was requested
     /// from `address`.
     #[must_use]
     pub fn authority(&self, address: Option<IpAddr>) -> Authority {
@@ -248,7 +248,7 @@ impl Admission {
         std::mem::take(&mut self.permits)
     }
 
-    /// Returns the path to decide on: the path that the client sent, [normalized](crate::target).
+    /// Returns the path to decide on: the path that the client sent, [normalized](crate::normalize_path).
     ///
     /// # Errors
     /// 400 if the path cannot be normalized, or violates a rule that no earlier [`StrictHttp`](crate::policy::StrictHttp)
@@ -287,7 +287,7 @@ impl Admission {
         Ok(breaks)
     }
 
-    /// Returns the path to decide on, in a chain that has already [normalized](Self::normalise) it.
+    /// Returns the path to decide on, in a chain that has already [normalized](Self::normalize) it.
     pub(crate) fn normalized_path<'a>(&'a self, head: Head<'a>) -> &'a str {
         self.path.as_deref().unwrap_or(head.original.path())
     }
@@ -333,7 +333,7 @@ impl Admission {
     }
 
     /// Sets a header of an upstream request to the [negotiated media type](Self::media_type). A header of this name
-    /// that the client sent is removed, like by [`identify`](Self::identify).
+    /// that the client sent is removed, like by [`set_caller_header`](Self::set_caller_header).
     pub fn set_media_type_headers(&self, headers: &mut HeaderMap, field: &HeaderName) {
         let chosen = self.media_type().and_then(|chosen| HeaderValue::from_str(chosen.as_str()).ok());
         set_own(headers, field, chosen);

@@ -188,7 +188,7 @@ impl Directory {
     /// Returns the lock that denies a request for the longest time, if there is one: on the caller, or on the path
     /// or a path above it.
     ///
-    /// `path` is in its [normal form](crate::target), as returned by [`Admission::path`](crate::Admission::path).
+    /// `path` is in its [normal form](crate::normalize_path), as returned by [`Admission::path`](crate::Admission::path).
     /// It is compared byte by byte, segment by segment.
     #[must_use]
     pub fn lock(

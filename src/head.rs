@@ -12,13 +12,13 @@ use common_headers::CommonHeaders;
 /// The part of a request that a policy may read: borrowed, without a body, with the moment of arrival.
 ///
 /// The constructors scan all headers once and remember the positions of those that policies read most, so that
-/// [`only`](Self::only) is cheap for these.
+/// [`single`](Self::single) is cheap for these.
 ///
 /// ```
 /// use portcullis::{clock::{Clock, SystemClock}, Head};
 ///
 /// let (parts, ()) = http::Request::get("/orders").body(()).unwrap().into_parts();
-/// let head = Head::of(&parts, None, false, SystemClock::new().now());
+/// let head = Head::from_parts(&parts, None, false, SystemClock::new().now());
 /// assert_eq!(head.uri.path(), "/orders");
 /// ```
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ pub struct Head<'a> {
     pub method: &'a Method,
     /// The request target that the inner service receives.
     pub uri: &'a Uri,
-    /// The request target that the client sent; see [`originally`](Self::originally).
+    /// The request target that the client sent; see [`with_original_uri`](Self::with_original_uri).
     pub original: &'a Uri,
     /// The HTTP version.
     pub version: Version,

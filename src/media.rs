@@ -1,19 +1,19 @@
 //! Media types, media ranges and weights (RFC 9110 sections 8.3.1, 12.4.2 and 12.5.1), independent of HTTP.
 //!
 //! A route offers [`MediaType`]s and accepts [`MediaRange`]s; both are parsed once. The header values of a request
-//! stay borrowed: [`negotiate`] selects an offer for its `Accept`, [`ContentType`] parses its `Content-Type`. Neither
+//! stay borrowed: [`negotiate`] selects an offer for its `Accept`, [`ContentTypeHeader`] parses its `Content-Type`. Neither
 //! allocates, and their run time is at most proportional to the length of the header times the number of offers, for
 //! any input.
 //!
 //! ```
-//! use portcullis::media::{ContentType, MediaRange, MediaType, negotiate};
+//! use portcullis::media::{ContentTypeHeader, MediaRange, MediaType, negotiate};
 //!
 //! let offers: Vec<MediaType> = vec!["application/json".parse()?, "text/csv".parse()?];
 //! assert_eq!(negotiate(["text/*, application/json;q=0.5"].into_iter(), &offers), Some(1));
 //! assert_eq!(negotiate(["image/png"].into_iter(), &offers), None);
 //!
 //! let takes: MediaRange = "application/*+json".parse()?;
-//! assert!(takes.matches(&ContentType::parse("application/problem+json; charset=utf-8")?));
+//! assert!(takes.matches(&ContentTypeHeader::parse("application/problem+json; charset=utf-8")?));
 //! # Ok::<(), portcullis::media::InvalidMedia>(())
 //! ```
 //!
@@ -126,11 +126,11 @@ impl Eq for MediaType {}
 /// type must have each of them, with the same value.
 ///
 /// ```
-/// use portcullis::media::{ContentType, MediaRange};
+/// use portcullis::media::{ContentTypeHeader, MediaRange};
 ///
 /// let takes: MediaRange = "application/json;charset=utf-8".parse()?;
-/// assert!(takes.matches(&ContentType::parse(r#"Application/JSON; charset="UTF-8"; v=1"#)?));
-/// assert!(!takes.matches(&ContentType::parse("application/json")?));
+/// assert!(takes.matches(&ContentTypeHeader::parse(r#"Application/JSON; charset="UTF-8"; v=1"#)?));
+/// assert!(!takes.matches(&ContentTypeHeader::parse("application/json")?));
 /// # Ok::<(), portcullis::media::InvalidMedia>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -175,11 +175,11 @@ impl MediaRange {
     /// differ in which value they use.
     ///
     /// ```
-    /// use portcullis::media::{ContentType, MediaRange};
+    /// use portcullis::media::{ContentTypeHeader, MediaRange};
     ///
     /// let takes: MediaRange = "*/*+json".parse()?;
-    /// assert!(takes.matches(&ContentType::parse("image/svg+json")?));
-    /// assert!(!takes.matches(&ContentType::parse("application/json")?));
+    /// assert!(takes.matches(&ContentTypeHeader::parse("image/svg+json")?));
+    /// assert!(!takes.matches(&ContentTypeHeader::parse("application/json")?));
     /// # Ok::<(), portcullis::media::InvalidMedia>(())
     /// ```
     #[must_use]
@@ -243,9 +243,9 @@ impl Subtypes {
 /// The media type of a body according to the client: a borrowed `Content-Type` value.
 ///
 /// ```
-/// use portcullis::media::{ContentType, MediaRange};
+/// use portcullis::media::{ContentTypeHeader, MediaRange};
 ///
-/// let sent = ContentType::parse("application/json;;\t; charset=utf-8;")?;
+/// let sent = ContentTypeHeader::parse("application/json;;\t; charset=utf-8;")?;
 /// assert!("application/*".parse::<MediaRange>()?.matches(&sent));
 /// # Ok::<(), portcullis::media::InvalidMedia>(())
 /// ```
@@ -263,10 +263,10 @@ impl<'a> ContentTypeHeader<'a> {
     /// Whitespace around it and around `;` is allowed, and so are empty and repeated parameters.
     ///
     /// ```
-    /// use portcullis::media::{ContentType, InvalidMedia};
+    /// use portcullis::media::{ContentTypeHeader, InvalidMedia};
     ///
-    /// assert!(ContentType::parse(" text/html ; level=1").is_ok());
-    /// assert_eq!(ContentType::parse("json").unwrap_err(), InvalidMedia::Shape);
+    /// assert!(ContentTypeHeader::parse(" text/html ; level=1").is_ok());
+    /// assert_eq!(ContentTypeHeader::parse("json").unwrap_err(), InvalidMedia::Shape);
     /// ```
     ///
     /// # Errors

@@ -16,15 +16,15 @@
 //! | a character that must be encoded in a path (`"` `<` `\` `^` `{` and the like, all non-ASCII)
 //! rejected |
 //! | an empty segment (`//`)
-//! rejected, unless [`Rules::EMPTY_SEGMENTS`] is relaxed |
+//! rejected, unless [`PathRules::EMPTY_SEGMENTS`] is relaxed |
 //! | an encoded slash or backslash
-//! rejected, unless [`Rules::ENCODED_SLASHES`] is relaxed |
+//! rejected, unless [`PathRules::ENCODED_SLASHES`] is relaxed |
 //! | a path parameter (`;`, also encoded)
-//! rejected, unless [`Rules::PARAMETERS`] is relaxed |
+//! rejected, unless [`PathRules::PARAMETERS`] is relaxed |
 //! | encoded bytes that are not UTF-8, such as overlong forms
-//! rejected, unless [`Rules::NOT_UTF8`] is relaxed |
+//! rejected, unless [`PathRules::NOT_UTF8`] is relaxed |
 //! | an encoded percent sign before two hexadecimal digits
-//! rejected, unless [`Rules::DOUBLE_ENCODING`] is relaxed |
+//! rejected, unless [`PathRules::DOUBLE_ENCODING`] is relaxed |
 //!
 //! Policies, routes and locks compare a form in which the other characters that need no encoding in a path are
 //! decoded, too; see [`NormalizedPath::comparable`].
@@ -120,9 +120,9 @@ impl<'a> NormalizedPath<'a> {
     /// guard both alike. The upstream receives the client's spelling.
     ///
     /// ```
-    /// use portcullis::target::normalise;
+    /// use portcullis::normalize_path::normalize;
     ///
-    /// assert_eq!(normalise("/a%3ab%2B%20c").unwrap().comparable(), "/a:b+%20c");
+    /// assert_eq!(normalize("/a%3ab%2B%20c").unwrap().comparable(), "/a:b+%20c");
     /// ```
     #[must_use]
     pub fn comparable(self) -> Cow<'a, str> {
@@ -222,12 +222,12 @@ fn allowed(byte: u8) -> bool {
 /// Normalizes a path.
 ///
 /// ```
-/// use portcullis::target::{Rules, normalise};
+/// use portcullis::normalize_path::{PathRules, normalize};
 ///
-/// let normal = normalise("/%61/b%3a").unwrap();
-/// assert_eq!((&*normal.path, normal.breaks), ("/a/b%3A", Rules::NONE));
-/// assert!(normalise("/a/%2e%2E/b").is_err());
-/// assert_eq!(normalise("/a//b").unwrap().breaks, Rules::EMPTY_SEGMENTS);
+/// let normal = normalize("/%61/b%3a").unwrap();
+/// assert_eq!((&*normal.path, normal.breaks), ("/a/b%3A", PathRules::NONE));
+/// assert!(normalize("/a/%2e%2E/b").is_err());
+/// assert_eq!(normalize("/a//b").unwrap().breaks, PathRules::EMPTY_SEGMENTS);
 /// ```
 ///
 /// # Errors

@@ -1,14 +1,14 @@
 //! The Pingora face: policies in an existing `ProxyHttp` proxy.
 //!
-//! Store a [`Gate`] in the proxy and an [`Admission`] in its `CTX`, and call one method from each of three hooks, or
+//! Store a [`PingoraGate`] in the proxy and an [`Admission`] in its `CTX`, and call one method from each of three hooks, or
 //! of four if a policy checks request bodies. `examples/pingora_proxy.rs` is a complete proxy.
 //!
 //! ```no_run
 //! # use async_trait::async_trait;
 //! # use pingora::{http::{RequestHeader, ResponseHeader}, prelude::*, proxy::{ProxyHttp, Session}};
-//! use portcullis::{Admission, pingora::Gate, policy::Accept};
+//! use portcullis::{Admission, pingora::PingoraGate, policy::Accept};
 //!
-//! struct Proxy { gate: Gate<Accept> }
+//! struct Proxy { gate: PingoraGate<Accept> }
 //!
 //! #[async_trait]
 //! impl ProxyHttp for Proxy {
@@ -223,7 +223,7 @@ impl<P: Policy> PingoraGate<P> {
 
     /// Verifies a signed body while it is streamed, and enforces the limit of a
     /// [`BodyLimit`](crate::policy::BodyLimit). Call this in `ProxyHttp::request_body_filter` of a gate that is
-    /// [checking bodies](Self::checking_content).
+    /// [checking bodies](Self::verify_content).
     ///
     /// # Errors
     /// 401 if the body does not match the signature, and 413 if it exceeds the limit. The upstream does not receive

@@ -42,9 +42,9 @@ pub struct DenialCode(pub &'static str);
 /// Renders a denial as a response with status, headers and body.
 ///
 /// ```
-/// use portcullis::{Admission, Denial, problem::{self, Form}};
+/// use portcullis::{Admission, Denial, problem::{self, ErrorFormat}};
 ///
-/// let answer = problem::answer(&Denial::NotFound, Form::Problem, &Admission::default());
+/// let answer = problem::render(&Denial::NotFound, ErrorFormat::Problem, &Admission::default());
 /// assert_eq!(answer.status(), 404);
 /// assert_eq!(answer.headers()["content-type"], "application/problem+json");
 /// ```

@@ -7,7 +7,7 @@
 //! # Implementing a registry
 //!
 //! Implement [`Transaction`] over your store, and [`Registry`], whose [`run_transaction`](Registry::run_transaction)
-//! passes a transaction to a [`UnitOfWork`]. [`execute()`] and [`execute_once()`] apply the same rules to every change. The
+//! passes a transaction to a [`UnitOfWork`]. [`execute()`] and [`execute_idempotent()`] apply the same rules to every change. The
 //! suite in `tests/registry.rs` checks what the methods of the trait promise: run it against your registry.
 
 mod command;
@@ -70,7 +70,7 @@ macro_rules! one {
 pub struct Snapshot {
     /// The number of the last change that the snapshot contains.
     pub seq: Seq,
-    /// All entities, grouped by kind in the order of [`Kind::ALL`](crate::app::Kind::ALL). Within a kind they are in no
+    /// All entities, grouped by kind in the order of [`EntityKind::ALL`](crate::model::EntityKind::ALL). Within a kind they are in no
     /// particular order.
     pub entities: Vec<Entity>,
 }
@@ -116,7 +116,7 @@ pub trait Registry: Send + Sync + 'static {
         Ok(batch.done())
     }
 
-    /// Runs work in one transaction. When the work [rolls back](End::GiveUp) or fails, nothing has changed. There is no
+    /// Runs work in one transaction. When the work [rolls back](Outcome::Rollback) or fails, nothing has changed. There is no
     /// other writer during the transaction.
     ///
     /// The transaction first checks that the [authority](Actor::authority) of its actor still holds, and that the
@@ -188,7 +188,7 @@ pub trait Registry: Send + Sync + 'static {
         batch.outcome()
     }
 
-    /// Returns the response that [`execute_once`](Self::execute_once) stored under a key, unless it has expired.
+    /// Returns the response that [`execute_idempotent`](Self::execute_idempotent) stored under a key, unless it has expired.
     ///
     /// # Errors
     /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
@@ -328,18 +328,18 @@ pub trait Registry: Send + Sync + 'static {
     async fn last_used(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, RegistryError>;
 
     /// Passes all entities to `each`, as of one change, and returns the number of that change. Entities are grouped by
-    /// kind in the order of [`Kind::ALL`](crate::app::Kind::ALL). At most one page of them is in memory at a time.
+    /// kind in the order of [`EntityKind::ALL`](crate::model::EntityKind::ALL). At most one page of them is in memory at a time.
     ///
     /// # Errors
     /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`]; some entities may have been passed by then.
     async fn for_each(&self, each: &mut (dyn FnMut(Entity) + Send)) -> Result<Seq, RegistryError>;
 
-    /// Passes all entities to `each` like [`everything`](Self::everything). An entity that this version cannot read is
-    /// reported as [`Unreadable`] instead. The default implementation calls [`everything`](Self::everything), which is
+    /// Passes all entities to `each` like [`for_each`](Self::for_each). An entity that this version cannot read is
+    /// reported as [`Unreadable`] instead. The default implementation calls [`for_each`](Self::for_each), which is
     /// enough for a store whose entities can always be read.
     ///
     /// # Errors
-    /// The errors of [`everything`](Self::everything).
+    /// The errors of [`for_each`](Self::for_each).
     async fn readable(
         &self,
         each: &mut (dyn FnMut(Result<Entity, Unreadable>) + Send),
@@ -370,7 +370,7 @@ pub trait Registry: Send + Sync + 'static {
     /// Returns all entities in memory.
     ///
     /// # Errors
-    /// The errors of [`everything`](Self::everything).
+    /// The errors of [`for_each`](Self::for_each).
     async fn snapshot(&self) -> Result<Snapshot, RegistryError> {
         let mut entities = Vec::new();
         let seq = self.for_each(&mut |entity| entities.push(entity)).await?;
@@ -603,7 +603,7 @@ pub trait Registry: Send + Sync + 'static {
     /// # Errors
     /// [`RegistryError::Conflict`] when the id is that of a lock that is still held; [`RegistryError::Locked`] with the conflicting
     /// lock when one is held on the same target, or on a path above or below it, and applies to the same tenant;
-    /// [`RegistryError::LimitReached`] when the owner holds [`MAX_LOCKS`](crate::app::MAX_LOCKS).
+    /// [`RegistryError::LimitReached`] when the owner holds [`MAX_LOCKS`](crate::model::MAX_LOCKS).
     async fn acquire_lock(&self, lock: NewLock, actor: &Actor) -> Result<Lock, RegistryError> {
         one!(self, Lock, Command::AcquireLock(lock), actor)
     }

@@ -13,7 +13,7 @@
 //!
 //! ```
 //! use http::{HeaderMap, HeaderValue};
-//! use portcullis::signature::{Parts, Presented, Signer, hash};
+//! use portcullis::signature::{Parts, RequestSignature, Signer, hash};
 //!
 //! let mut headers = HeaderMap::new();
 //! headers.insert("host", HeaderValue::from_static("gw.example.com"));
@@ -24,10 +24,10 @@
 //! let signer = Signer::new("apikey-test-0001", b"secret-test-0001");
 //! let signed = signer.sign(parts, "host;x-sdk-date", content.as_str())?;
 //! let authorization = signed.authorization();
-//! let presented = Presented::read(parts, &authorization)?;
-//! assert_eq!(presented.access(), "apikey-test-0001");
-//! assert!(presented.in_time("2026-01-02T03:19:05Z".parse()?).is_ok());
-//! assert!(presented.is_signed_with(b"secret-test-0001", content.as_str()));
+//! let presented = RequestSignature::parse(parts, &authorization)?;
+//! assert_eq!(presented.access_key(), "apikey-test-0001");
+//! assert!(presented.check_date("2026-01-02T03:19:05Z".parse()?).is_ok());
+//! assert!(presented.verify(b"secret-test-0001", content.as_str()));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -122,7 +122,7 @@ pub enum SignatureFormatError {
 /// ```
 /// use portcullis::signature::Hex;
 ///
-/// let hex = Hex::of(&[0xAB; 32]);
+/// let hex = Hex::encode(&[0xAB; 32]);
 /// assert_eq!(hex.as_str(), "ab".repeat(32));
 /// assert_eq!(Hex::parse(&"aB".repeat(32)), Some([0xAB; 32]));
 /// assert_eq!(Hex::parse("ab"), None);

@@ -62,7 +62,7 @@ impl BodyError {
     }
 }
 
-/// Reads the body of a request, of at most [`MOST`] bytes.
+/// Reads the body of a request, of at most [`MAX_BODY_BYTES`] bytes.
 async fn read_body(body: Body) -> Result<Bytes, BodyError> {
     read_body_within(body, MAX_BODY_BYTES).await
 }

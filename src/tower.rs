@@ -3,8 +3,8 @@
 //! ```
 //! use std::sync::Arc;
 //! use axum::{Extension, Router, routing::get};
-//! use portcullis::{Admission, app::{Pepper, Peppers}, directory::Directory};
-//! use portcullis::policy::{Accept, ApiKey, Lock, RateLimit};
+//! use portcullis::{Admission, model::{Pepper, Peppers}, directory::Directory};
+//! use portcullis::policy::{Accept, ApiKey, RequireUnlocked, RateLimit};
 //! use portcullis::tower::PortcullisLayer;
 //!
 //! async fn orders(Extension(admission): Extension<Admission>) -> String {
@@ -14,14 +14,14 @@
 //! let directory = Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32]))));
 //! let policies = (
 //!     Accept::new(["application/json"]).unwrap(),
-//!     (ApiKey::new(directory.clone()), (Lock::new(directory), RateLimit::new())),
+//!     (ApiKey::new(directory.clone()), (RequireUnlocked::new(directory), RateLimit::new())),
 //! );
 //! let app: Router = Router::new().route("/orders", get(orders)).layer(PortcullisLayer::new(policies));
 //! ```
 //!
 //! Layers can be nested. An inner layer continues with the [`Admission`] of the outer one, which is among the
 //! request's extensions; if the inner layer denies the request, the outer layer refunds its permits. Responses carry
-//! the innermost admission among their extensions, and denials a [`DenialCode`](problem::Code), for logs in outer layers.
+//! the innermost admission among their extensions, and denials a [`DenialCode`](problem::DenialCode), for logs in outer layers.
 //! If a layer has policies that decide about a caller, and an outer layer recognises the caller, build it with
 //! [`PortcullisLayer::inner`].
 //!
@@ -156,13 +156,13 @@ impl<P: Policy> PortcullisLayer<P> {
     /// ```
     /// # use std::sync::Arc;
     /// # use axum::{Router, routing::get};
-    /// # use portcullis::{app::{Pepper, Peppers}, directory::Directory};
+    /// # use portcullis::{model::{Pepper, Peppers}, directory::Directory};
     /// # let directory = Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32]))));
-    /// use portcullis::{policy::{ApiKey, RateLimit, Scope}, tower::PortcullisLayer};
+    /// use portcullis::{policy::{ApiKey, RateLimit, RequireScope}, tower::PortcullisLayer};
     ///
     /// let orders = Router::new()
     ///     .route("/orders", get(async || "none"))
-    ///     .layer(PortcullisLayer::inner((Scope::new("orders"), RateLimit::new())));
+    ///     .layer(PortcullisLayer::inner((RequireScope::new("orders"), RateLimit::new())));
     /// let app: Router = orders.layer(PortcullisLayer::new(ApiKey::new(directory)));
     /// ```
     #[must_use]

@@ -29,15 +29,15 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::sync::Arc;
 //! use portcullis::{
-//!     app::{Actor, Pepper, Peppers, SealKey, Sealer},
+//!     model::{Actor, Pepper, Peppers, SealKey, Sealer},
 //!     clock::{Clock, SystemClock},
 //!     registry::memory::Memory,
-//!     transfer::{Export, Import, Secrets},
+//!     transfer::{Export, Import, SecretFingerprints},
 //! };
 //!
 //! let clock = Arc::new(SystemClock::new());
 //! let (peppers, sealer) = (Peppers::new(Pepper::new(1, &[1; 32])), Sealer::new(SealKey::new(1, &[2; 32])));
-//! let secrets = Secrets::of(&peppers, &sealer);
+//! let secrets = SecretFingerprints::new(&peppers, &sealer);
 //!
 //! let mut file = Vec::new();
 //! let mut export = Export::begin(&Memory::new(clock.clone()), &secrets, clock.now().time).await?;

@@ -25,17 +25,17 @@ impl DigestMismatch {
 ///
 /// ```
 /// use bytes::Bytes;
-/// use portcullis::admission::{Altered, Owed};
+/// use portcullis::admission::{DigestMismatch, DigestVerifier};
 /// use sha2::{Digest, Sha256};
 ///
-/// let mut owed = Owed::new(Sha256::digest("abcd").into());
-/// assert_eq!(owed.put(Bytes::from_static(b"ab")), None);
-/// assert_eq!(owed.put(Bytes::from_static(b"cd")).unwrap(), "ab");
-/// assert_eq!(owed.end().unwrap().unwrap(), "cd");
+/// let mut owed = DigestVerifier::new(Sha256::digest("abcd").into());
+/// assert_eq!(owed.push(Bytes::from_static(b"ab")), None);
+/// assert_eq!(owed.push(Bytes::from_static(b"cd")).unwrap(), "ab");
+/// assert_eq!(owed.finish().unwrap().unwrap(), "cd");
 ///
-/// let mut owed = Owed::new(Sha256::digest("abcd").into());
-/// assert_eq!(owed.put(Bytes::from_static(b"abce")), None);
-/// assert_eq!(owed.end(), Err(Altered));
+/// let mut owed = DigestVerifier::new(Sha256::digest("abcd").into());
+/// assert_eq!(owed.push(Bytes::from_static(b"abce")), None);
+/// assert_eq!(owed.finish(), Err(DigestMismatch));
 /// ```
 #[derive(Debug, Clone)]
 pub struct DigestVerifier {

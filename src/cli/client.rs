@@ -129,7 +129,7 @@ impl AdminClient {
     /// Sends a request for a path below `/admin/v1`.
     ///
     /// # Errors
-    /// [`Refused`], or an I/O error if the gateway cannot be reached.
+    /// [`ApiError`], or an I/O error if the gateway cannot be reached.
     pub async fn send(
         &self,
         method: Method,
@@ -195,7 +195,7 @@ impl AdminClient {
     /// Sends a request to a gateway and streams the bodies, which may be too large for memory.
     ///
     /// # Errors
-    /// The errors of [`ask`](Self::ask), or an error if no gateway serves the API.
+    /// The errors of [`send`](Self::send), or an error if no gateway serves the API.
     pub async fn stream(
         &self,
         method: Method,

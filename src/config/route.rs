@@ -33,7 +33,7 @@ pub struct Route {
     pub upstream: Option<Spanned<String>>,
     /// The surface that handles the requests, instead of an upstream. A surface has its own policies.
     pub surface: Option<Surface>,
-    /// The path rules that the route does not enforce, by name; [`Rules`] describes the risk of each.
+    /// The path rules that the route does not enforce, by name; [`PathRules`] describes the risk of each.
     #[serde(default)]
     pub relax: RelaxedRules,
     /// The maximum size of a request body in bytes; beyond it, the response is 413. Default: `limits.body_bytes`.

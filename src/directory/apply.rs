@@ -22,7 +22,7 @@ impl Directory {
         self.finish_load(seq);
     }
 
-    /// Loads one entity. Each entity must follow those that it refers to. [`filled`](Self::filled) ends the load.
+    /// Loads one entity. Each entity must follow those that it refers to. [`finish_load`](Self::finish_load) ends the load.
     pub fn load_one(&self, entity: Entity) {
         self.put(&mut self.writing(), entity);
     }

@@ -112,7 +112,7 @@ fn service(routes: Routes, shared: &GatewayState) -> Portcullis<Dispatch, Arc<Ro
 }
 
 impl ConnectionHandler {
-    /// Creates a handler for the routes of a configuration, with the state that [`Shared::open`] opened.
+    /// Creates a handler for the routes of a configuration, with the state that [`GatewayState::open`] opened.
     #[must_use]
     pub fn new(config: &Config, shared: &GatewayState) -> Self {
         let metrics = Metrics::default();

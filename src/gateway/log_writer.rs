@@ -154,7 +154,7 @@ impl Shared {
     }
 }
 
-/// Writes all bytes, like [`SqliteTransaction::write_all`], and retries if another process has set the output to non-blocking mode.
+/// Writes all bytes, like [`Write::write_all`], and retries if another process has set the output to non-blocking mode.
 fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match output.write(bytes) {

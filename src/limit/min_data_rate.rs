@@ -6,14 +6,14 @@ use std::time::Duration;
 ///
 /// ```
 /// use std::time::Duration;
-/// use portcullis::limit::Pace;
+/// use portcullis::limit::MinDataRate;
 ///
-/// let mut meter = Pace { timeout: Duration::from_secs(30), rate: 240 }.meter();
-/// assert_eq!(meter.patience().as_secs(), 30);
-/// meter.waited(Duration::from_secs(29));
-/// assert_eq!(meter.patience().as_secs(), 1);
+/// let mut meter = MinDataRate { timeout: Duration::from_secs(30), rate: 240 }.meter();
+/// assert_eq!(meter.time_left().as_secs(), 30);
+/// meter.set_waiting(Duration::from_secs(29));
+/// assert_eq!(meter.time_left().as_secs(), 1);
 /// meter.moved(240 * 60);
-/// assert_eq!(meter.patience().as_secs(), 30, "never more than the timeout");
+/// assert_eq!(meter.time_left().as_secs(), 30, "never more than the timeout");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MinDataRate {

@@ -105,14 +105,14 @@ pub enum Decision {
 /// The buckets of one caller under one plan.
 ///
 /// ```
-/// use portcullis::{app::{Limit, Plan, Promise}, limit::{Budget, Budgets, Verdict}};
+/// use portcullis::{model::{Limit, Plan, WindowGuarantee}, limit::{PlanRules, CallerBuckets, Decision}};
 ///
-/// let two_a_minute = Limit::new("minute", 2, 60, 2, Promise::Average).unwrap();
+/// let two_a_minute = Limit::new("minute", 2, 60, 2, WindowGuarantee::Average).unwrap();
 /// let plan = Plan::new("free".parse().unwrap(), vec![two_a_minute]).unwrap();
-/// let budgets = Budgets::new(Budget::new(plan).into());
-/// assert!(matches!(budgets.spend(0), Verdict::Admitted(_)));
-/// assert!(matches!(budgets.spend(0), Verdict::Admitted(_)));
-/// assert!(matches!(budgets.spend(0), Verdict::Refused { retry_after: 30, .. }));
+/// let budgets = CallerBuckets::new(PlanRules::new(plan).into());
+/// assert!(matches!(budgets.check(0), Decision::Admitted(_)));
+/// assert!(matches!(budgets.check(0), Decision::Admitted(_)));
+/// assert!(matches!(budgets.check(0), Decision::Refused { retry_after: 30, .. }));
 /// ```
 #[derive(Debug)]
 pub struct CallerBuckets {
@@ -218,7 +218,7 @@ impl CallerBuckets {
     }
 
     /// Returns the status of each limit, in the plan's order, according to the snapshot of one
-    /// [`spend`](Self::spend).
+    /// [`check`](Self::check).
     pub fn statuses(&self, reading: &LimitSnapshot) -> impl Iterator<Item = LimitStatus> {
         let LimitSnapshot { at: now, until, .. } = *reading;
         let reading = *reading;
@@ -231,7 +231,7 @@ impl CallerBuckets {
         })
     }
 
-    /// Refunds what one [`spend`](Self::spend) consumed, except for the part that the buckets have regained since:
+    /// Refunds what one [`check`](Self::check) consumed, except for the part that the buckets have regained since:
     /// a request that was not served does not make room twice.
     pub fn refund(&self, reading: &LimitSnapshot, now: u64) {
         for (at, ((rule, bucket), until)) in self.limits(now).zip(reading.until).enumerate() {

@@ -23,7 +23,7 @@ pub struct InvalidAcl;
 /// An IPv4 address equals the IPv6 address that maps it.
 ///
 /// ```
-/// use portcullis::app::AddressRange;
+/// use portcullis::model::AddressRange;
 ///
 /// let range: AddressRange = "192.0.2.100/28".parse().unwrap();
 /// assert!(range.contains("192.0.2.96".parse().unwrap()));
@@ -175,7 +175,7 @@ impl Acl {
     /// Creates a list that permits or denies these ranges.
     ///
     /// # Errors
-    /// [`InvalidAcl`] when there are no ranges, or more than [`MOST`](Self::MOST).
+    /// [`InvalidAcl`] when there are no ranges, or more than [`MAX_RANGES`](Self::MAX_RANGES).
     pub fn new(kind: AclKind, ranges: Vec<AddressRange>) -> Result<Self, InvalidAcl> {
         let fits = (1..=Self::MAX_RANGES).contains(&ranges.len());
         if fits { Ok(Self { kind, ranges: ranges.into() }) } else { Err(InvalidAcl) }

@@ -55,13 +55,13 @@ pub struct InvalidKey;
 /// distinguishes a key from junk and from a mistyped key without a look-up.
 ///
 /// ```
-/// use portcullis::app::{ApiKey, KeyPrefix};
+/// use portcullis::model::{GeneratedKey, KeyPrefix};
 ///
-/// let key = ApiKey::generate(&KeyPrefix::default());
+/// let key = GeneratedKey::generate(&KeyPrefix::default());
 /// let text = key.expose().to_owned();
 /// assert!(text.starts_with("pcl_") && text.len() == 53);
-/// assert_eq!(ApiKey::parse(&text).unwrap(), &*text);
-/// assert!(ApiKey::parse(&text.replace("pcl_", "pcl_x")).is_err());
+/// assert_eq!(GeneratedKey::parse(&text).unwrap(), &*text);
+/// assert!(GeneratedKey::parse(&text.replace("pcl_", "pcl_x")).is_err());
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct GeneratedKey(Secret);

@@ -7,7 +7,7 @@ use super::{InvalidKey, Secret};
 /// An AppCode: 64 to 180 letters, digits and `+_!@#$%-/=`, of which the first is a letter, a digit, `+` or `/`.
 ///
 /// ```
-/// use portcullis::app::AppCode;
+/// use portcullis::model::AppCode;
 ///
 /// let code = AppCode::generate();
 /// assert_eq!(AppCode::parse(code.expose()).unwrap(), code.expose());

@@ -12,7 +12,7 @@ use super::{Caller, CallerId, Credential, CredentialId, Role, Scopes, Status, Te
 /// the authority of an [`Actor`](super::Actor) again, in the transaction of the change.
 ///
 /// ```
-/// use portcullis::{Admission, app::Authority};
+/// use portcullis::{Admission, model::Authority};
 ///
 /// let authority = |admission: &Admission| admission.identity().map(|it| it.authority(admission.peer()));
 /// ```

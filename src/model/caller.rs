@@ -56,7 +56,7 @@ pub struct App {
     pub remark: String,
     /// The AppKey: unique in the whole registry, not a secret.
     pub key: String,
-    /// The AppSecret, sealed with [the app's associated data](Self::place).
+    /// The AppSecret, sealed with [the app's associated data](Self::seal_context).
     pub secret: Sealed,
     /// The creator of the app.
     pub creator: Creator,

@@ -16,10 +16,10 @@ pub type Seq = u64;
 /// transaction of every change. The change log stores only the text.
 ///
 /// ```
-/// use portcullis::app::Actor;
+/// use portcullis::model::Actor;
 ///
 /// let actor = Actor::recorded("discue:5bc2 from 203.0.113.7");
-/// assert_eq!((actor.who(), actor.address()), ("discue:5bc2", Some("203.0.113.7")));
+/// assert_eq!((actor.name(), actor.address()), ("discue:5bc2", Some("203.0.113.7")));
 /// assert_eq!(Actor::system("init").as_str(), "init");
 /// ```
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -44,12 +44,12 @@ impl Scopes {
     /// Returns `true` if the scopes allow the access to this kind of resource, and to the target if one is given.
     ///
     /// ```
-    /// use portcullis::app::{Access, Scope, Scopes};
+    /// use portcullis::model::{Access, Scope, Scopes};
     ///
     /// let read = Scope { resource: "queues".into(), access: Access::Read, targets: None };
     /// let scopes = Scopes::Listed(vec![read]);
-    /// assert!(scopes.cover("queues", Access::Read, Some("q1")));
-    /// assert!(!scopes.cover("queues", Access::Write, Some("q1")));
+    /// assert!(scopes.allow("queues", Access::Read, Some("q1")));
+    /// assert!(!scopes.allow("queues", Access::Write, Some("q1")));
     /// ```
     #[must_use]
     pub fn allow(&self, resource: &str, access: Access, target: Option<&str>) -> bool {

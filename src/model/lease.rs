@@ -14,7 +14,7 @@ pub struct InvalidLease;
 ///
 /// ```
 /// use std::time::Duration;
-/// use portcullis::app::Lease;
+/// use portcullis::model::Lease;
 ///
 /// assert!(Lease::try_from(Duration::from_secs(30)).is_ok());
 /// assert!(Lease::try_from(Duration::MAX).is_err());

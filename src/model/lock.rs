@@ -23,7 +23,7 @@ pub enum LockedRequests {
     All,
 }
 
-/// The path of a lock, which includes all paths below it, in the [normal form](crate::target) that request paths
+/// The path of a lock, which includes all paths below it, in the [normal form](crate::normalize_path) that request paths
 /// are compared with.
 ///
 /// Parsing percent-encodes characters that a path cannot contain, such as spaces: `/a b` becomes `/a%20b`, and

@@ -27,7 +27,7 @@ pub struct InvalidToken;
 /// [digest](TokenDigest).
 ///
 /// ```
-/// use portcullis::app::LockToken;
+/// use portcullis::model::LockToken;
 ///
 /// let token = LockToken::generate();
 /// let presented: LockToken = token.expose().parse().unwrap();

@@ -47,7 +47,7 @@ pub fn is_plain_name(name: &str) -> bool {
 /// most 253 characters.
 ///
 /// ```
-/// use portcullis::app::name::is_api_client_name;
+/// use portcullis::model::name::is_api_client_name;
 ///
 /// assert!(is_api_client_name("example.com/dev"));
 /// assert!(!is_api_client_name("example"));

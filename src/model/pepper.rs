@@ -130,7 +130,7 @@ impl fmt::Debug for Pepper {
 /// All peppers in use. The current one makes new digests; previous ones still verify theirs.
 ///
 /// ```
-/// use portcullis::app::{Pepper, Peppers};
+/// use portcullis::model::{Pepper, Peppers};
 ///
 /// let old = Peppers::new(Pepper::new(1, &[1; 32]));
 /// let stored = old.current().digest("pcl_key");

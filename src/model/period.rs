@@ -48,7 +48,7 @@ impl TimeUnit {
 /// A period in which calls are counted. The count starts again from zero in the next period.
 ///
 /// ```
-/// use portcullis::app::{Period, TimeUnit};
+/// use portcullis::model::{Period, TimeUnit};
 ///
 /// let period = Period { interval: 5.try_into().unwrap(), unit: TimeUnit::Minute };
 /// assert_eq!((period.seconds(), period.to_string()), (300, "5 minute".into()));

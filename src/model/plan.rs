@@ -62,13 +62,13 @@ impl WindowGuarantee {
 /// A limit of a plan: a quota for each window, and the burst that may be used at once.
 ///
 /// ```
-/// use portcullis::app::{Limit, Promise};
+/// use portcullis::model::{Limit, WindowGuarantee};
 ///
 /// // 100 a minute in the long run, 20 of them at once: one more every 0.6 s
-/// let limit = Limit::new("burst", 100, 60, 20, Promise::Average).unwrap();
+/// let limit = Limit::new("burst", 100, 60, 20, WindowGuarantee::Average).unwrap();
 /// assert_eq!(limit.interval().as_millis(), 600);
 /// // never more than 100 in any minute: one more every 0.75 s
-/// let limit = Limit::new("minute", 100, 60, 20, Promise::Ceiling).unwrap();
+/// let limit = Limit::new("minute", 100, 60, 20, WindowGuarantee::Ceiling).unwrap();
 /// assert_eq!(limit.interval().as_millis(), 750);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

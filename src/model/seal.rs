@@ -86,7 +86,7 @@ pub enum UnsealError {
 /// Encrypts secrets with the current key and decrypts them with any loaded key.
 ///
 /// ```
-/// use portcullis::app::{SealKey, Sealer, Secret};
+/// use portcullis::model::{SealKey, Sealer, Secret};
 ///
 /// let sealer = Sealer::new(SealKey::new(1, &[7; 32]));
 /// let sealed = sealer.seal(&Secret::from("s3cret".to_owned()), &["tenant", "app", "secret"]);

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 /// [`expose`]: Secret::expose
 ///
 /// ```
-/// let secret = portcullis::app::Secret::from("hunter2".to_owned());
+/// let secret = portcullis::model::Secret::from("hunter2".to_owned());
 /// assert_eq!(format!("{secret:?} {secret}"), "*** ***");
 /// assert_eq!(secret.expose(), "hunter2");
 /// ```

@@ -10,7 +10,7 @@ use std::{borrow::Cow, fmt::Write, ops::RangeInclusive};
 /// terminal or a page displays the text around them.
 ///
 /// ```
-/// use portcullis::app::text::is_displayable;
+/// use portcullis::model::text::is_displayable;
 ///
 /// assert!("Straße 应用 😀".chars().all(is_displayable));
 /// assert!(!['\n', '\u{202e}', '\u{200b}', '\u{2028}'].into_iter().any(is_displayable));
@@ -79,7 +79,7 @@ pub fn is_label(text: &str, length: RangeInclusive<usize>) -> bool {
 /// to a terminal.
 ///
 /// ```
-/// use portcullis::app::text::escaped;
+/// use portcullis::model::text::escaped;
 ///
 /// assert_eq!(escaped("a\u{1b}[2J"), r"a\u{1b}[2J");
 /// ```

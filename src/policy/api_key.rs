@@ -68,17 +68,17 @@ const MAX_KEY_LEN: usize = 1_024;
 ///
 /// A request must have exactly one credential: a repeated header, or credentials in two sources, are answered with
 /// 400. A missing, malformed, unknown or expired key is 401 with `WWW-Authenticate`. A disabled key, a disabled
-/// caller or a caller of [another kind](Self::kinds) is 403. A caller whose tenant's subscription has lapsed is
-/// 402. The key is removed from the request before it is forwarded, unless [`forwarding`](Self::forwarding) is set.
+/// caller or a caller of [another kind](Self::caller_kinds) is 403. A caller whose tenant's subscription has lapsed is
+/// 402. The key is removed from the request before it is forwarded, unless [`forward_credential`](Self::forward_credential) is set.
 ///
 /// The header `X-Apig-AppCode`, if it is one of the sources, contains AppCodes; all others contain keys.
 ///
 /// ```
 /// use std::sync::Arc;
-/// use portcullis::{app::{Pepper, Peppers}, directory::Directory, policy::{ApiKey, Source}};
+/// use portcullis::{model::{Pepper, Peppers}, directory::Directory, policy::{ApiKey, KeySource}};
 ///
 /// let directory = Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32]))));
-/// let policy = ApiKey::new(directory).sources([Source::x_api_key()]).realm("orders");
+/// let policy = ApiKey::new(directory).sources([KeySource::x_api_key()]).realm("orders");
 /// ```
 #[derive(Debug, Clone)]
 pub struct ApiKey {

@@ -7,18 +7,18 @@ use crate::{
     Admission, Denial, Head, admission::Permit, denial::Forbidden, directory::Directory, model::RouteName,
 };
 
-/// Enforces the [throttle](crate::app::Throttle) that the caller's tenant has bound to a route, and the caller's
-/// [quota](crate::app::Quota).
+/// Enforces the [throttle](crate::model::Throttle) that the caller's tenant has bound to a route, and the caller's
+/// [quota](crate::model::Quota).
 ///
 /// A request counts against all these limits, or against none if it is denied. The policy follows the one that
 /// identifies the caller.
 ///
 /// ```
 /// use std::sync::Arc;
-/// use portcullis::{app::{Pepper, Peppers}, directory::Directory, policy::{ApiKey, Throttle}};
+/// use portcullis::{model::{Pepper, Peppers}, directory::Directory, policy::{ApiKey, ApiThrottle}};
 ///
 /// let directory = Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32]))));
-/// let orders = Throttle::new(directory.clone(), "orders".parse().unwrap());
+/// let orders = ApiThrottle::new(directory.clone(), "orders".parse().unwrap());
 /// let guard = (ApiKey::new(directory), orders);
 /// ```
 #[derive(Debug, Clone)]

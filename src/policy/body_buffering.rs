@@ -33,9 +33,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// request is denied with 503.
 ///
 /// ```
-/// use portcullis::{limit::Pace, policy::Intake};
+/// use portcullis::{limit::MinDataRate, policy::BodyBuffering};
 ///
-/// let intake = Intake::new(1024 * 1024, Pace::default(), 64 * 1024 * 1024);
+/// let intake = BodyBuffering::new(1024 * 1024, MinDataRate::default(), 64 * 1024 * 1024);
 /// ```
 #[derive(Debug, Clone)]
 pub struct BodyBuffering {

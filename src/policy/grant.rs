@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{ChainOrder, Policy, Stop, recognised};
 use crate::{Admission, Denial, Head, denial::Forbidden, directory::Directory, model::RouteName};
 
-/// Denies callers that have no [grant](crate::app::Grant) for a route.
+/// Denies callers that have no [grant](crate::model::Grant) for a route.
 ///
 /// It follows the policy that identifies the caller.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{ChainOrder, Policy, Stop, recognised};
 use crate::{Admission, Denial, Head, denial::Forbidden, directory::Directory};
 
-/// Enforces the [address list](crate::app::Acl) of a caller that has one.
+/// Enforces the [address list](crate::model::Acl) of a caller that has one.
 ///
 /// It follows the policy that identifies the caller, and uses the client address that the face provides. If the
 /// face does not know the address, a caller with a list is denied.

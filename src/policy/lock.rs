@@ -13,9 +13,9 @@ use crate::{
 /// Safe methods (RFC 9110, section 9.2.1) are allowed unless the lock covers all requests. `Retry-After` is the end
 /// of the lock that lasts longest.
 ///
-/// Paths are compared in their [normal form](crate::target), as the client sent them, independent of the router
+/// Paths are compared in their [normal form](crate::normalize_path), as the client sent them, independent of the router
 /// that forwards the request: `/orders/%37` is `/orders/7`. A path without a normal form is answered with 400, as
-/// is a path that violates a [rule](crate::target::Rules) that no earlier [`StrictHttp`](super::StrictHttp) relaxes.
+/// is a path that violates a [rule](crate::normalize_path::PathRules) that no earlier [`StrictHttp`](super::StrictHttp) relaxes.
 ///
 /// It follows the policy that identifies the caller. Without a caller, only locks on resources apply that hold for
 /// every tenant.

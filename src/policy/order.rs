@@ -17,7 +17,7 @@ pub struct Misplaced {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use portcullis::{app::{Pepper, Peppers}, directory::Directory};
+/// use portcullis::{model::{Pepper, Peppers}, directory::Directory};
 /// use portcullis::policy::{ApiKey, ChainOrder, RateLimit};
 ///
 /// let directory = Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32]))));

@@ -13,10 +13,10 @@ use crate::{Admission, Denial, Head, denial::Forbidden, model::Access};
 /// [checks the resource](Self::any_target).
 ///
 /// ```
-/// use portcullis::policy::Scope;
+/// use portcullis::policy::RequireScope;
 ///
 /// // `/orders/7` and all below it, for a key with the scope `orders:read:7`
-/// let orders = Scope::new("orders").target_segment(2);
+/// let orders = RequireScope::new("orders").target_segment(2);
 /// ```
 #[derive(Debug, Clone)]
 pub struct RequireScope {
@@ -43,7 +43,7 @@ impl RequireScope {
     }
 
     /// Sets the segment of the path that names the requested resource; the first segment is 1. It is compared in
-    /// its [normal form](crate::target). If the path is shorter, the request needs access to all resources of the
+    /// its [normal form](crate::normalize_path). If the path is shorter, the request needs access to all resources of the
     /// kind.
     #[must_use]
     pub fn target_segment(mut self, segment: usize) -> Self {
@@ -52,7 +52,7 @@ impl RequireScope {
     }
 
     /// Admits a credential that is limited to any resources of the kind. The upstream checks the requested resource
-    /// with [`Scopes::allow`](crate::app::Scopes::allow).
+    /// with [`Scopes::allow`](crate::model::Scopes::allow).
     #[must_use]
     pub fn any_target(mut self) -> Self {
         self.target = Target::Any;

@@ -35,7 +35,7 @@ const MAX_BUFFERED_BYTES: u64 = 64 * 1024 * 1024;
 /// denied with 401 if it is missing, malformed, more than 15 minutes old or early, made with an unknown access key,
 /// or does not match the request. The response names what was received, so that the author of the client can find
 /// the difference (`portcullis sign --verify` helps). The signature is removed from the request before it is
-/// forwarded, unless [`forwarding`](Self::forwarding) is set.
+/// forwarded, unless [`forward_credential`](Self::forward_credential) is set.
 ///
 /// The body is signed, too:
 ///
@@ -60,7 +60,7 @@ const MAX_BUFFERED_BYTES: u64 = 64 * 1024 * 1024;
 ///
 /// ```
 /// use std::sync::Arc;
-/// use portcullis::{app::{Pepper, Peppers, SealKey, Sealer}, directory::Directory};
+/// use portcullis::{model::{Pepper, Peppers, SealKey, Sealer}, directory::Directory};
 /// use portcullis::policy::{ApiKey, Signature};
 ///
 /// let directory = Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32]))));

@@ -18,8 +18,8 @@ use crate::{
 
 /// Denies requests that two servers could interpret differently. It must be the first policy of a chain.
 ///
-/// * **Target**: normalised by the rules of [`target`]; a target without a normal form is denied. All later steps
-///   see the normal form, including the upstream. Policies that decide by path, such as [`Lock`](super::Lock), use
+/// * **Target**: normalised by the rules of [`normalize_path`]; a target without a normal form is denied. All later steps
+///   see the normal form, including the upstream. Policies that decide by path, such as [`RequireUnlocked`](super::RequireUnlocked), use
 ///   the normal form without this policy, too.
 /// * **Framing**: `Transfer-Encoding` with a value other than `chunked`, together with `Content-Length`, or on
 ///   HTTP/1.0; `Content-Length` that is not a plain number, or has a leading zero.
@@ -57,7 +57,7 @@ impl StrictHttp {
         Self::default()
     }
 
-    /// Admits paths that violate these rules. [`Admission::path_violations`] returns the rules that a path violates, so that
+    /// Admits paths that violate these rules. `Admission::path_violations` returns the rules that a path violates, so that
     /// a later step can still deny it.
     #[must_use]
     pub fn relax(mut self, rules: PathRules) -> Self {

@@ -202,7 +202,7 @@ pub enum Command {
     ///
     /// Fails with [`RegistryError::NotFound`](super::RegistryError::NotFound) when an entity that it refers to does not exist, with
     /// [`RegistryError::NameTaken`](super::RegistryError::NameTaken), [`RegistryError::KeyTaken`](super::RegistryError::KeyTaken), and with
-    /// [`RegistryError::Conflict`](super::RegistryError::Conflict) when another unique value is taken. [`clash()`](super::clash)
+    /// [`RegistryError::Conflict`](super::RegistryError::Conflict) when another unique value is taken. [`clash()`](super::find_conflict)
     /// returns the conflicting member.
     Import(Entity),
     /// Creates a grant: [`Registry::put_grant`](super::Registry::put_grant).
@@ -216,7 +216,7 @@ pub enum Command {
     },
     /// Creates a throttle. The registry sets its `revision` and its time. Fails with
     /// [`RegistryError::NotFound`](super::RegistryError::NotFound) when its tenant or an app that it names does not exist, with
-    /// [`RegistryError::LimitReached`](super::RegistryError::Full), [`RegistryError::NameTaken`](super::RegistryError::NameTaken), or
+    /// [`RegistryError::LimitReached`](super::RegistryError::LimitReached), [`RegistryError::NameTaken`](super::RegistryError::NameTaken), or
     /// [`RegistryError::Conflict`](super::RegistryError::Conflict) when its id or one of its routes is taken.
     CreateThrottle {
         /// The throttle to create.
@@ -239,7 +239,7 @@ pub enum Command {
     },
     /// Creates a quota. The registry sets its `revision` and its time. Fails with
     /// [`RegistryError::NotFound`](super::RegistryError::NotFound) when its tenant does not exist, with
-    /// [`RegistryError::LimitReached`](super::RegistryError::Full), [`RegistryError::NameTaken`](super::RegistryError::NameTaken), or
+    /// [`RegistryError::LimitReached`](super::RegistryError::LimitReached), [`RegistryError::NameTaken`](super::RegistryError::NameTaken), or
     /// [`RegistryError::Conflict`](super::RegistryError::Conflict) when its id is taken.
     CreateQuota {
         /// The quota to create.

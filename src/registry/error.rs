@@ -34,7 +34,7 @@ pub enum RegistryError {
     /// deliberately does not distinguish these cases.
     #[error("the lock is not held, or its token or fence is wrong")]
     LockLost,
-    /// The authority of the [`Actor`](crate::app::Actor) no longer holds: since the request was admitted, its
+    /// The authority of the [`Actor`](crate::model::Actor) no longer holds: since the request was admitted, its
     /// credential or caller was deleted, disabled or restricted, or has expired.
     #[error("the credential is no longer accepted")]
     NotAuthorized,

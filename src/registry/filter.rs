@@ -37,7 +37,7 @@ pub enum Order {
 pub struct CallerFilter {
     /// Only callers of this tenant.
     pub tenant: Option<TenantId>,
-    /// Only callers of this kind, by its [name](crate::app::Caller::kind_name).
+    /// Only callers of this kind, by its [name](crate::model::Caller::kind_name).
     pub kind: Option<&'static str>,
     /// Only callers with exactly this name.
     pub name: Option<String>,
@@ -164,7 +164,7 @@ pub struct ChangeFilter {
     pub kind: Option<EntityKind>,
     /// Only changes of entities with this id.
     pub id: Option<String>,
-    /// Only changes by this [actor](crate::app::Actor::name).
+    /// Only changes by this [actor](crate::model::Actor::name).
     pub actor: Option<String>,
     /// Only changes after this number.
     pub after: Seq,

@@ -62,7 +62,7 @@ pub enum IdempotentOutcome {
 }
 
 /// Returns the stored response of a request that took effect before, or `None` after it has made room for one. Call
-/// this in a transaction before you do anything for the request, and store its response there with [`keep`].
+/// this in a transaction before you do anything for the request, and store its response there with [`store_response`].
 ///
 /// # Errors
 /// [`RegistryError::IdempotencyKeyReused`] when the key was used for a different request; [`RegistryError::Unavailable`] when the maximum number of
@@ -102,7 +102,7 @@ pub async fn store_response(
 /// [`execute`].
 ///
 /// # Errors
-/// The errors of [`Registry::execute_idempotent`](super::Registry::execute_once). Roll the transaction back after an error.
+/// The errors of [`Registry::execute_idempotent`](super::Registry::execute_idempotent). Roll the transaction back after an error.
 pub async fn execute_idempotent(
     tx: &mut dyn Transaction,
     commands: Vec<Command>,

@@ -10,7 +10,7 @@ use crate::model::{CallerId, Lease, Lock, LockId, LockTarget, LockedRequests, Te
 /// # async fn example(registry: &dyn portcullis::registry::Registry) -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
 /// use portcullis::{
-///     app::{Actor, Covers, Lease, LockId, LockToken, Target},
+///     model::{Actor, LockedRequests, Lease, LockId, LockToken, LockTarget},
 ///     registry::NewLock,
 /// };
 ///
@@ -18,11 +18,11 @@ use crate::model::{CallerId, Lease, Lock, LockId, LockTarget, LockedRequests, Te
 /// let lock = NewLock {
 ///     id: LockId::random(),
 ///     tenant: None,
-///     target: Target::Resource("/orders/7".parse()?),
+///     target: LockTarget::Resource("/orders/7".parse()?),
 ///     owner: "night shift".into(),
 ///     holder: None,
 ///     reason: "stocktaking".into(),
-///     covers: Covers::Writes,
+///     covers: LockedRequests::Writes,
 ///     lasts: Lease::try_from(Duration::from_secs(60))?,
 ///     token: token.digest(),
 /// };
@@ -43,7 +43,7 @@ pub struct NewLock {
     /// The name of the owner, which is shown to stopped callers.
     pub owner: String,
     /// The caller that holds the lock, if the owner is a caller. The maximum number of locks,
-    /// [`MAX_LOCKS`](crate::app::MAX_LOCKS), applies to this id, or else to the owner's name.
+    /// [`MAX_LOCKS`](crate::model::MAX_LOCKS), applies to this id, or else to the owner's name.
     pub holder: Option<CallerId>,
     /// The reason, which is shown to stopped callers.
     pub reason: String,

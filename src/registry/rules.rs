@@ -83,7 +83,7 @@ pub trait Transaction: Send {
     /// Returns a lock, expired or not.
     async fn lock(&mut self, id: &LockId) -> Result<Option<Lock>, RegistryError>;
 
-    /// Returns every lock whose target [meets](Target::meets) this one, ordered by id. Expired locks and locks of other
+    /// Returns every lock whose target [meets](LockTarget::overlaps) this one, ordered by id. Expired locks and locks of other
     /// tenants are included.
     async fn locks_on(&mut self, target: &LockTarget) -> Result<Vec<Lock>, RegistryError>;
 

@@ -178,7 +178,7 @@ impl Sqlite {
     /// is missing between two others, and the tables match the change log.
     ///
     /// Each change is hashed together with the hash before it. A user that can write to the file can also hash all
-    /// later changes again. Such a forgery changes [`Proof::head`]. The removal of the latest changes shows in it, too.
+    /// later changes again. Such a forgery changes [`Verification::head`]. The removal of the latest changes shows in it, too.
     /// Both are detected only by comparison with a head that was recorded earlier.
     ///
     /// # Errors

@@ -20,26 +20,26 @@ pub enum Outcome {
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), portcullis::registry::Fault> {
+/// # async fn main() -> Result<(), portcullis::registry::RegistryError> {
 /// use std::sync::Arc;
 /// use async_trait::async_trait;
 /// use portcullis::{
-///     app::{Actor, PlanId},
+///     model::{Actor, PlanId},
 ///     clock::SystemClock,
-///     registry::{Command, End, Fault, Registry, Transaction, Work, execute, memory::Memory},
+///     registry::{Command, Outcome, RegistryError, Registry, Transaction, UnitOfWork, execute, memory::Memory},
 /// };
 ///
 /// /// Deletes a plan that no caller has.
 /// struct Tidy(PlanId);
 ///
 /// #[async_trait]
-/// impl Work for Tidy {
-///     async fn run(&mut self, tx: &mut dyn Transaction) -> Result<End, Fault> {
-///         if tx.plan(&self.0).await?.is_none() || tx.is_used(&self.0).await? {
-///             return Ok(End::GiveUp);
+/// impl UnitOfWork for Tidy {
+///     async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+///         if tx.plan(&self.0).await?.is_none() || tx.plan_in_use(&self.0).await? {
+///             return Ok(Outcome::Rollback);
 ///         }
 ///         execute(tx, vec![Command::DeletePlan(self.0.clone())]).await?;
-///         Ok(End::Keep)
+///         Ok(Outcome::Commit)
 ///     }
 /// }
 ///

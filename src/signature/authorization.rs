@@ -18,12 +18,12 @@ impl<'a> Authorization<'a> {
     /// order.
     ///
     /// ```
-    /// use portcullis::signature::{Authorization, Flaw};
+    /// use portcullis::signature::{Authorization, SignatureFormatError};
     ///
     /// let value = "SDK-HMAC-SHA256 Access=AK, SignedHeaders=host;x-sdk-date, Signature=00";
     /// assert_eq!(Authorization::parse(value)?.access, "AK");
-    /// assert_eq!(Authorization::parse("Bearer AK"), Err(Flaw::Absent));
-    /// # Ok::<(), Flaw>(())
+    /// assert_eq!(Authorization::parse("Bearer AK"), Err(SignatureFormatError::Absent));
+    /// # Ok::<(), SignatureFormatError>(())
     /// ```
     ///
     /// # Errors

@@ -5,12 +5,12 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 /// Parses a time of the form `YYYYMMDDTHHMMSSZ`; returns `None` for other texts.
 ///
 /// ```
-/// use portcullis::signature::{at, written};
+/// use portcullis::signature::{parse_date, format_date};
 ///
-/// let moment = at("20260102T030405Z").unwrap();
+/// let moment = parse_date("20260102T030405Z").unwrap();
 /// assert_eq!(moment.to_string(), "2026-01-02T03:04:05Z");
-/// assert_eq!(written(moment), "20260102T030405Z");
-/// assert_eq!(at("2026-01-02T03:04:05Z"), None);
+/// assert_eq!(format_date(moment), "20260102T030405Z");
+/// assert_eq!(parse_date("2026-01-02T03:04:05Z"), None);
 /// ```
 #[must_use]
 pub fn parse_date(text: &str) -> Option<Timestamp> {

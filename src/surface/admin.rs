@@ -23,9 +23,9 @@
 //! ```
 //!
 //! **Authentication.** A client is a caller of kind `administrator` and sends its key in `Authorization: Bearer`. Its
-//! [role](crate::app::Role) limits what it may do: `read_only` reads; `operator` also manages callers other than
+//! [role](crate::model::Role) limits what it may do: `read_only` reads; `operator` also manages callers other than
 //! administrators, and their keys; `owner` does everything. Administrators belong to the tenant
-//! [`administration`](ADMINISTRATION), and no other callers do. A key with a list of scopes may do only what they
+//! [`administration`](ADMIN_TENANT), and no other callers do. A key with a list of scopes may do only what they
 //! allow for the resource `admin`. A key that expires cannot create a key for an administrator that expires later. An
 //! administrator cannot delete, disable or demote itself, nor delete, disable or restrict the key that it uses. A
 //! change is 409 if no key of an owner would be accepted after it, or after the end that it sets for a key, so that
@@ -201,9 +201,9 @@ struct Surface {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use portcullis::{app::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
-/// use portcullis::{registry::memory::Memory, tower::Peer};
-/// use portcullis::surface::admin::{self, Admin, DefinedPlans, Imports};
+/// use portcullis::{model::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
+/// use portcullis::{registry::memory::Memory, tower::PeerAddr};
+/// use portcullis::surface::admin::{self, Admin, DefinedPlans, ImportOptions};
 ///
 /// let clock = Arc::new(SystemClock::new());
 /// let app: axum::Router = admin::router(Admin {
@@ -211,12 +211,12 @@ struct Surface {
 ///     directory: Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32])))),
 ///     clock,
 ///     sealer: Arc::new(Sealer::new(SealKey::new(1, &[0; 32]))),
-///     peer: Peer::find,
+///     peer: PeerAddr::find,
 ///     lockout: Arc::default(),
-///     oneself: None,
+///     local_admin: None,
 ///     routes: vec![],
 ///     defined_plans: DefinedPlans::default(),
-///     imports: Imports::default(),
+///     imports: ImportOptions::default(),
 /// });
 /// ```
 ///

@@ -223,8 +223,8 @@ pub struct Apig {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use portcullis::{app::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
-/// use portcullis::{registry::memory::Memory, surface::apig::{self, Apig}, tower::Peer};
+/// use portcullis::{model::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
+/// use portcullis::{registry::memory::Memory, surface::apig::{self, Apig}, tower::PeerAddr};
 ///
 /// let clock = Arc::new(SystemClock::new());
 /// let app: axum::Router = apig::router(Apig {
@@ -237,7 +237,7 @@ pub struct Apig {
 ///     quotas: 300,
 ///     lockout: Arc::default(),
 ///     apis: ["orders".parse().unwrap()].into(),
-///     peer: Peer::find,
+///     peer: PeerAddr::find,
 /// });
 /// ```
 pub fn router(surface: Apig) -> Router {

@@ -141,8 +141,8 @@ pub struct Discue {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use portcullis::{app::{Pepper, Peppers}, clock::SystemClock, directory::Directory};
-/// use portcullis::{registry::memory::Memory, surface::discue::{self, Discue}, tower::Peer};
+/// use portcullis::{model::{Pepper, Peppers}, clock::SystemClock, directory::Directory};
+/// use portcullis::{registry::memory::Memory, surface::discue::{self, Discue}, tower::PeerAddr};
 ///
 /// let clock = Arc::new(SystemClock::new());
 /// let app: axum::Router = discue::router(Discue {
@@ -150,7 +150,7 @@ pub struct Discue {
 ///     directory: Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32])))),
 ///     clock,
 ///     base_url: "https://api.discue.io".into(),
-///     peer: Peer::find,
+///     peer: PeerAddr::find,
 ///     lockout: Arc::default(),
 ///     switched_off: vec![],
 /// });

@@ -2,7 +2,7 @@
 //!
 //! `serde_path_to_error` also finds places, but not kinds: only the text of `serde_json`'s errors tells a missing
 //! member from a wrong type or an invalid value. Therefore a body is parsed into a tree first, and the tree is
-//! deserialized with an [error type](Misfit) of our own.
+//! deserialized with an [error type](MemberError) of our own.
 
 #![allow(
     clippy::option_option,
@@ -57,7 +57,7 @@ pub(super) fn read<T: DeserializeOwned>(content: &[u8]) -> Result<T, Denial> {
 /// Parses a body into a type that describes an object of a published contract.
 ///
 /// # Errors
-/// [`Unreadable`], which names the member that does not fit.
+/// [`BodyError`], which names the member that does not fit.
 pub(super) fn read_published<T: DeserializeOwned>(content: &[u8]) -> Result<T, BodyError> {
     T::deserialize(tree(content)?).map_err(|misfit| BodyError::Shape(misfit.described()))
 }

@@ -18,7 +18,7 @@ use crate::{
     policy::{BodyBuffering, BufferedBody},
 };
 
-/// Treatment of request bodies by a layer: [`PassThrough`] or [`Checked`].
+/// Treatment of request bodies by a layer: [`PassThrough`] or [`VerifyContent`].
 pub trait BodyMode<B>: Sized {
     /// The body that the inner service receives.
     type Body;

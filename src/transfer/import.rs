@@ -85,7 +85,7 @@ impl<'a> Import<'a> {
     /// Runs the import. Other clients can write to the registry while the file is read, if the registry supports that.
     ///
     /// # Errors
-    /// [`Refused`]; then nothing was imported.
+    /// [`ImportError`]; then nothing was imported.
     pub async fn run(mut self, registry: &dyn Registry, actor: &Actor) -> Result<Imported, ImportError> {
         registry.transact_bulk(&mut self, actor).await?;
         self.outcome()

@@ -59,11 +59,11 @@ impl FromStr for KeyFileFormat {
 /// | `plan` | the plan of a caller that is created; for an existing caller, it must be the caller's plan |
 ///
 /// ```
-/// use portcullis::transfer::{Form, Rows};
+/// use portcullis::transfer::{KeyFileFormat, KeyRows};
 ///
 /// let text = "tenant,caller,name,digest\n\
 ///             acme,billing,production,n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=\n";
-/// assert_eq!(Rows::read(text.as_bytes(), Form::Csv).unwrap().len(), 1);
+/// assert_eq!(KeyRows::read(text.as_bytes(), KeyFileFormat::Csv).unwrap().len(), 1);
 /// ```
 #[derive(Debug, Default)]
 pub struct KeyRows(pub(super) Vec<Row>);
@@ -111,7 +111,7 @@ impl KeyRows {
     /// Reads rows.
     ///
     /// # Errors
-    /// [`Refused::Mistakes`] with the first hundred errors, which quote no values.
+    /// [`ImportError::Mistakes`] with the first hundred errors, which quote no values.
     pub fn read(text: &[u8], form: KeyFileFormat) -> Result<Self, ImportError> {
         if text.len() > MAX_FILE_BYTES {
             return Err(

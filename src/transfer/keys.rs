@@ -64,7 +64,7 @@ impl<'a> KeyImport<'a> {
     /// Runs the import.
     ///
     /// # Errors
-    /// [`Refused`]; then nothing was imported.
+    /// [`ImportError`]; then nothing was imported.
     pub async fn run(mut self, registry: &dyn Registry, actor: &Actor) -> Result<ImportedKeys, ImportError> {
         registry.transact_bulk(&mut self, actor).await?;
         self.outcome()

@@ -39,7 +39,7 @@ impl AtomicFile {
     /// Renames the file to its path, unless that exists by now. The file is synced to disk on return.
     ///
     /// # Errors
-    /// The errors of [`of`](Self::of).
+    /// The errors of [`of`](Self::create).
     pub(crate) fn persist(self) -> io::Result<()> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.as_file().sync_all()?;

@@ -220,7 +220,7 @@ macro_rules! questions {
 }
 
 /// Returns a query for an entity whose columns differ from its record, which is what the hashes protect. The columns
-/// are those of [`row`](super::row). A lock's `expires_at` is only an index and decides nothing.
+/// are those of [`row`](super::columns). A lock's `expires_at` is only an index and decides nothing.
 fn misplaced(kind: EntityKind) -> &'static str {
     match kind {
         EntityKind::Tenant => {
