@@ -235,7 +235,10 @@ async fn drop_secret(
     }
     let count = used(store).await?.count_in(kind).get(&version).copied().unwrap_or_default();
     if count > 0 && !force {
-        bail!("{count} in the store stand on {} {version}; --force drops it all the same", name(kind));
+        bail!(
+            "{count} entries in the store use {} {version}; to remove it and make them unusable, pass --force",
+            name(kind)
+        );
     }
     if !is_there && count == 0 && !misfits.is_empty() {
         return Err(gateway::store::misfit(config, misfits));

@@ -12,7 +12,7 @@ const RETENTION: Duration = Duration::from_hours(24);
 
 /// The maximum number of stored responses. If an older response were removed early, its request could take effect
 /// twice; so at the limit new requests are refused.
-const MAX_RESPONSE_BYTES: u64 = 100_000;
+const MAX_RESPONSES: u64 = 100_000;
 
 /// Builds the response to a request from the entities that its commands returned.
 type Answer<'a> = Box<dyn FnOnce(&[Entity]) -> Result<Vec<u8>, RegistryError> + Send + 'a>;
@@ -76,9 +76,9 @@ pub async fn find_replay(
     if let Some(kept) = tx.stored_response(key).await?.filter(|kept| now < kept.expires_at) {
         return kept.answers(fingerprint).map(Some);
     }
-    if tx.purge_expired().await? >= MAX_RESPONSE_BYTES {
+    if tx.purge_expired().await? >= MAX_RESPONSES {
         return Err(RegistryError::Unavailable(format!(
-            "{MAX_RESPONSE_BYTES} idempotent responses are stored: retry later"
+            "{MAX_RESPONSES} idempotent responses are stored: retry later"
         )));
     }
     Ok(None)

@@ -72,7 +72,7 @@ pub(super) fn check(
     };
     let mut says = Vec::new();
     if presented.access_key() != key {
-        says.push(format!("access_key key: expected {key}, found {}", presented.access_key()));
+        says.push(format!("access key: expected {key}, found {}", presented.access_key()));
     }
     if let Err(flaw) = presented.check_date(now) {
         says.push(format!("date: more than 15 minutes from now; a gateway rejects it: {flaw}"));

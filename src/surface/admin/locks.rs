@@ -210,7 +210,7 @@ fn enforcement(routes: &[Route], lock: &NewLock, kind: Option<&str>) -> Result<V
                 enforced::on_path(routes, path.as_str()),
                 "#/target/resource",
                 "no route there looks at locks, so the lock would stop nothing: add `lock = true` to the policies of \
-                 the route ensure serves this path",
+                 the route that serves this path",
             );
             stops.gaps_on_path(routes, path.as_str())
         }
