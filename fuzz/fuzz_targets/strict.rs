@@ -115,7 +115,7 @@ fn decode(path: &[u8]) -> Vec<u8> {
 /// Evaluates the policy and returns its admission.
 fn admission(request: &Request<()>) {
     let strict = ask(StrictHttp::new(), request);
-    let relaxed = ask(StrictHttp::new().relaxing(every_rule()), request);
+    let relaxed = ask(StrictHttp::new().relax(every_rule()), request);
     let once_more = ask(StrictHttp::new(), request);
     assert_eq!(
         strict.as_ref().map(|admission| format!("{admission:?}")),
@@ -129,12 +129,12 @@ fn admission(request: &Request<()>) {
             let head = head(request);
             assert_eq!(strict.path(head).expect("admitted"), relaxed.path(head).expect("admitted"));
             admitted(strict, request, StrictHttp::new());
-            admitted(relaxed, request, StrictHttp::new().relaxing(every_rule()));
+            admitted(relaxed, request, StrictHttp::new().relax(every_rule()));
         }
         (Err(_), Ok(relaxed)) => {
             assert!(!relaxed.breaks().is_empty(), "strict admits paths that violate no rule");
             // It suffices to relax the violated rules.
-            let just = StrictHttp::new().relaxing(relaxed.breaks());
+            let just = StrictHttp::new().relax(relaxed.breaks());
             assert!(ask(just, request).is_ok());
             admitted(relaxed, request, just);
         }
@@ -143,13 +143,13 @@ fn admission(request: &Request<()>) {
     }
 }
 
-fn admitted(mut admission: Admission, raw: &Request<()>, strict: Strict) {
+fn admitted(mut admission: Admission, raw: &Request<()>, strict: StrictHttp) {
     unambiguous(raw);
     let decided = admission.path(head(raw)).expect("admitted").to_owned();
     let breaks = admission.breaks();
 
     let mut request = raw.clone();
-    admission.prepare(&mut request);
+    admission.prepare_upstream(&mut request);
     assert_eq!(request.uri().query(), raw.uri().query());
     assert_eq!(request.uri().scheme(), raw.uri().scheme());
     assert_eq!(request.uri().authority(), raw.uri().authority());
@@ -168,7 +168,7 @@ fn admitted(mut admission: Admission, raw: &Request<()>, strict: Strict) {
     assert_eq!(again.path(head(&request)).expect("admitted"), decided);
     assert_eq!(again.breaks(), breaks);
     let prepared = request.uri().clone();
-    again.prepare(&mut request);
+    again.prepare_upstream(&mut request);
     assert_eq!(request.uri().to_string(), prepared.to_string());
 }
 
@@ -206,16 +206,16 @@ fn unambiguous(request: &Request<()>) {
     }
 }
 
-fn ask(strict: Strict, request: &Request<()>) -> Result<Admission, String> {
+fn ask(strict: StrictHttp, request: &Request<()>) -> Result<Admission, String> {
     let mut admission = Admission::default();
-    match admission.ask(&strict, head(request)) {
+    match admission.evaluate(&strict, head(request)) {
         Ok(()) => Ok(admission),
         Err(Stop::Deny(denial)) => Err(format!("{denial:?}")),
-        Err(Stop::Wait(_) | Stop::Content(_)) => panic!("strict never waits"),
+        Err(Stop::Wait(_) | Stop::NeedsBody(_)) => panic!("strict never waits"),
     }
 }
 
 fn head(request: &Request<()>) -> Head<'_> {
     static NOW: LazyLock<Moment> = LazyLock::new(|| SystemClock::new().now());
-    Head::within(request, None, false, *NOW)
+    Head::from_request(request, None, false, *NOW)
 }
