@@ -106,27 +106,27 @@ impl Directory {
     }
 
     /// Notes that something checks the secrets in use whenever they are in doubt, and the seal keys among them.
-    pub(crate) fn set_checked_seal_keys(&self, versions: Vec<u32>) {
+    pub fn set_checked_seal_keys(&self, versions: Vec<u32>) {
         self.health.seal_keys.store(Some(versions.into()));
     }
 
     /// The number of times that the secrets in use came into doubt.
-    pub(crate) fn doubts(&self) -> u64 {
+    pub fn doubts(&self) -> u64 {
         self.health.doubts.load(Ordering::Acquire)
     }
 
     /// Returns `true` if the secrets in use may not be those of the registry.
-    pub(crate) fn secrets_in_doubt(&self) -> bool {
+    pub fn secrets_in_doubt(&self) -> bool {
         self.health.seal_keys.load().is_some() && self.health.fitting.load(Ordering::Acquire) != self.doubts()
     }
 
     /// Notes that the secrets in use are those of the registry as it is after so many doubts.
-    pub(crate) fn secrets_fit(&self, doubts: u64) {
+    pub fn secrets_fit(&self, doubts: u64) {
         self.health.fitting.store(doubts, Ordering::Release);
     }
 
     /// Returns when the secrets came into doubt; at once if they did since the last call.
-    pub(crate) async fn doubted(&self) {
+    pub async fn doubted(&self) {
         self.health.doubted.notified().await;
     }
 
