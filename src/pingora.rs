@@ -145,7 +145,7 @@ impl<P: Policy> PingoraGate<P> {
             match self.evaluate(session, admission) {
                 Ok(()) if admission.owed.is_some() && !self.checks_content => {
                     let denial =
-                        Denial::internal("a policy needs the request body: use Gate::checking_content");
+                        Denial::internal("a policy needs the request body: use PingoraGate::verify_content");
                     admission.refund();
                     self.deny(session, &denial, admission).await?;
                     return Ok(true);
