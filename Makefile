@@ -11,25 +11,25 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 run: packages ## Run the gateway with an embedded store in ./data and a demo upstream
-	cargo build --locked --release --features gateway --bin portcullis
+	cargo build --locked --release --package portcullis-gateway
 	@scripts/run $(GATEWAY)
 
 test: packages ## Run all tests
-	cargo test --locked --all-features
+	cargo test --locked --workspace --all-features
 
 lint: packages ## Check format, lints, docs and licences, as CI does
 	scripts/lint
 
 schemathesis: packages ## Test each management API against its OpenAPI description
-	cargo build --locked --all-features --bin portcullis
+	cargo build --locked --package portcullis-gateway
 	@scripts/schemathesis $(CARGO_TARGET_DIR)/debug/portcullis
 
 sdk: packages ## Test the APIG surface with the vendor's own SDK
-	cargo build --locked --all-features --bin portcullis
+	cargo build --locked --package portcullis-gateway
 	@scripts/sdk $(CARGO_TARGET_DIR)/debug/portcullis
 
 clients: packages ## Generate clients from the OpenAPI descriptions and test the APIs with them
-	cargo build --locked --all-features --bin portcullis
+	cargo build --locked --package portcullis-gateway
 	@scripts/clients/generate $(CARGO_TARGET_DIR)/debug/portcullis
 
 counts: packages ## Compare the instructions of a decision with the recorded figures

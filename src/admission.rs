@@ -96,9 +96,11 @@ pub struct Admission {
     /// SHA-256 that the body must have, if nothing has checked it yet.
     pub(crate) owed: Option<Box<DigestVerifier>>,
     /// Index of the route that a gateway found.
-    pub(crate) route: Option<usize>,
+    #[doc(hidden)]
+    pub route: Option<usize>,
     /// Format of a denial, if it differs from the format of the face.
-    pub(crate) form: Option<ErrorFormat>,
+    #[doc(hidden)]
+    pub form: Option<ErrorFormat>,
     pub(crate) permits: Permits,
     peer: Option<IpAddr>,
     /// Steps passed in this evaluation, and in the evaluation that ended in a wait.
@@ -288,7 +290,8 @@ impl Admission {
     }
 
     /// Returns the path to decide on, in a chain that has already [normalized](Self::normalize) it.
-    pub(crate) fn normalized_path<'a>(&'a self, head: Head<'a>) -> &'a str {
+    #[must_use]
+    pub fn normalized_path<'a>(&'a self, head: Head<'a>) -> &'a str {
         self.path.as_deref().unwrap_or(head.original.path())
     }
 
@@ -313,6 +316,17 @@ impl Admission {
     #[must_use]
     pub fn breaks(&self) -> PathRules {
         self.path_violations
+    }
+
+    /// Returns the target that replaces that of the request, if a policy set one.
+    #[must_use]
+    pub fn target(&self) -> Option<&Uri> {
+        self.target.as_ref()
+    }
+
+    /// Replaces the target of the request for the service behind the policies. Policies still see the original one.
+    pub fn set_target(&mut self, target: Uri) {
+        self.target = Some(target);
     }
 
     /// Prepares a request for the upstream: sets the normalized target, and removes the credential unless the route

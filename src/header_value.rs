@@ -25,13 +25,14 @@ static BELOW_A_THOUSAND: &str = match std::str::from_utf8(&DIGITS) {
 ///
 /// CGI and its descendants (WSGI, PHP, Rack, Perl) replace every byte of a name that is not a letter or digit by `_`:
 /// `X.Caller_Id` and `X-Caller-Id` become the same variable.
-pub(crate) fn eq_ignore_case(name: &str, other: &str) -> bool {
+#[must_use]
+pub fn eq_ignore_case(name: &str, other: &str) -> bool {
     let alike = |(a, b): (u8, u8)| a == b || !a.is_ascii_alphanumeric() && !b.is_ascii_alphanumeric();
     name.len() == other.len() && name.bytes().zip(other.bytes()).all(alike)
 }
 
 /// Parses a number in the only spelling that all parsers agree on: digits without a sign or a leading zero.
-pub(crate) fn parse_u64(digits: &[u8]) -> Option<u64> {
+pub fn parse_u64(digits: &[u8]) -> Option<u64> {
     let is_plain = digits.iter().all(u8::is_ascii_digit) && (digits == b"0" || !digits.starts_with(b"0"));
     // `parse` alone would accept a sign and leading zeros.
     str::from_utf8(digits).ok().filter(|_| is_plain)?.parse().ok()
@@ -39,7 +40,7 @@ pub(crate) fn parse_u64(digits: &[u8]) -> Option<u64> {
 
 /// Returns a number as a header value. Numbers of up to three digits, such as most lengths and waits, need no
 /// allocation.
-pub(crate) fn from_u64(number: u64) -> HeaderValue {
+pub fn from_u64(number: u64) -> HeaderValue {
     let short = usize::try_from(number).ok().filter(|number| *number < 1_000);
     let text = short.and_then(|number| {
         let zeros = usize::from(number < 100) + usize::from(number < 10);

@@ -9,22 +9,24 @@
 //! [`Denial`], which [`problem`] renders as an HTTP response.
 //!
 //! A *face* connects policies to a server: [`mod@tower`] (feature `tower`, on by default) for axum and all other
-//! Tower services; [`mod@pingora`] (feature `pingora`) for an existing `ProxyHttp` proxy; and the `portcullis`
-//! gateway (feature `gateway`), which serves the same Tower stack.
+//! Tower services; [`mod@pingora`] (feature `pingora`) for an existing `ProxyHttp` proxy; and the gateway (package
+//! `portcullis-gateway`), which serves the same Tower stack.
 //!
 //! A [`registry`] stores callers, keys, plans and locks. Policies read them from the in-memory [`directory`], which
-//! follows the registry's change log. Two published contracts and an admin API of our own manage them over HTTP:
-//! [`surface`] (feature `surface`).
+//! follows the registry's change log. The package `portcullis-surfaces` manages them over HTTP with two published
+//! contracts and an admin API of our own.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods))]
 
 pub mod admission;
-mod client_prefix;
+#[doc(hidden)] // shared with the gateway package
+pub mod client_prefix;
 pub mod clock;
 pub mod denial;
 pub mod directory;
 mod head;
-mod header_value;
+#[doc(hidden)] // shared with the gateway package
+pub mod header_value;
 pub mod limit;
 pub mod media;
 pub mod model;
@@ -35,16 +37,8 @@ pub mod registry;
 pub mod signature;
 pub mod transfer;
 
-#[cfg(feature = "gateway")]
-pub mod cli;
-#[cfg(feature = "gateway")]
-pub mod config;
-#[cfg(feature = "gateway")]
-pub mod gateway;
 #[cfg(feature = "pingora")]
 pub mod pingora;
-#[cfg(feature = "surface")]
-pub mod surface;
 #[cfg(feature = "tower")]
 pub mod tower;
 

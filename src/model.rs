@@ -11,7 +11,7 @@ mod caller;
 mod change;
 mod credential;
 mod grant;
-pub(crate) mod hex;
+pub mod hex;
 mod id;
 mod lease;
 mod lock;

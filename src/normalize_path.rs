@@ -83,7 +83,8 @@ impl PathRules {
         self.0 == 0
     }
 
-    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+    /// Returns the names of the rules in this set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.into_iter().filter(move |(_, rule)| self.0 & rule.0 != 0).map(|(name, _)| name)
     }
 }

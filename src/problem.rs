@@ -150,7 +150,9 @@ struct DiscueError<'a> {
 }
 
 /// Renders a discue error, whose content depends on the status alone.
-pub(crate) fn discue(status: StatusCode, pretty: bool) -> Bytes {
+#[doc(hidden)]
+#[must_use]
+pub fn discue(status: StatusCode, pretty: bool) -> Bytes {
     let error = DiscueError { title: status.canonical_reason().unwrap_or_default(), status: status.as_u16() };
     // Serializing these two members cannot fail.
     if pretty { serde_json::to_vec_pretty(&error).unwrap_or_default().into() } else { json(&error) }
@@ -158,9 +160,10 @@ pub(crate) fn discue(status: StatusCode, pretty: bool) -> Bytes {
 
 /// An APIG error in the format of the management contract.
 #[derive(Serialize)]
-pub(crate) struct ApigError<'a> {
-    pub(crate) error_code: &'a str,
-    pub(crate) error_msg: &'a str,
+#[doc(hidden)]
+pub struct ApigError<'a> {
+    pub error_code: &'a str,
+    pub error_msg: &'a str,
 }
 
 /// Renders an APIG error. The contract of the first version knows 400, 401, 403, 404 and 500; a denial with another

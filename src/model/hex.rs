@@ -1,15 +1,19 @@
-//! Conversion between 32 bytes and 64 hexadecimal digits.
+//! Conversion between bytes and hexadecimal digits.
 
 use std::fmt::Write;
 
-pub(crate) fn encode(bytes: &[u8]) -> String {
+/// Returns two lowercase hexadecimal digits for each byte.
+#[must_use]
+pub fn encode(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-pub(crate) fn decode(text: &str) -> Option<[u8; 32]> {
+/// Parses exactly 64 hexadecimal digits, uppercase or lowercase, as 32 bytes.
+#[must_use]
+pub fn decode(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     // `from_str_radix` accepts a sign, which is no hexadecimal digit.
     (text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit())).then_some(())?;

@@ -32,7 +32,10 @@ impl RequireUnlocked {
     }
 
     /// Decides about several spellings of one path. A lock on any of them denies the request.
-    pub(crate) fn admit_on<'a>(
+    ///
+    /// # Errors
+    /// [`Denial::Locked`] with the lock that expires last.
+    pub fn admit_on<'a>(
         &self,
         head: Head<'_>,
         caller: Option<&CallerEntry>,

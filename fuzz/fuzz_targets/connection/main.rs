@@ -18,11 +18,9 @@ use std::{
 
 use libfuzzer_sys::fuzz_target;
 use message::{Head, Reading, Request};
-use portcullis::{
-    config::Config,
-    gateway::{self, ConnectionHandler, ConnectionInfo, GatewayState, Protocol},
-    normalize_path::normalize,
-};
+use portcullis::normalize_path::normalize;
+use portcullis_gateway::config::Config;
+use portcullis_gateway::gateway::{self, ConnectionHandler, ConnectionInfo, GatewayState, Protocol};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,

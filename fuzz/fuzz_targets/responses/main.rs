@@ -19,10 +19,8 @@ use std::{
 };
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::{
-    config::Config,
-    gateway::{self, ConnectionHandler, ConnectionInfo, GatewayState, Protocol},
-};
+use portcullis_gateway::config::Config;
+use portcullis_gateway::gateway::{self, ConnectionHandler, ConnectionInfo, GatewayState, Protocol};
 use response::{Reading, Response, read};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},

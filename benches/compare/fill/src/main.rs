@@ -15,13 +15,13 @@ use std::{
 
 use portcullis::{
     clock::{Clock, SystemClock},
-    config::SecretsFile,
     model::{
         Actor, CallerId, CallerKind, Credential, CredentialId, CredentialKind, GeneratedKey, KeyPrefix,
         Pepper, Plan, PlanId, Scopes, Status, SubscriptionStatus, Tenant, TenantId,
     },
     registry::{Command, NewCaller, Registry, sqlite::Sqlite},
 };
+use portcullis_gateway::config::SecretsFile;
 
 /// Callers of one tenant. Few, because creating one counts all callers of its tenant.
 const TOGETHER: u32 = 100;

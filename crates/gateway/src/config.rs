@@ -1,0 +1,326 @@
+//! The configuration of the gateway: a typed TOML file that is read once and rejects unknown names.
+//!
+//! `config/gateway.toml` is an annotated example of every setting.
+
+mod admin;
+mod check;
+mod document;
+mod files;
+mod limits;
+mod private_file;
+mod removed;
+mod report;
+mod review;
+mod route;
+mod route_path;
+mod secrets;
+mod value;
+mod variables;
+mod words;
+
+pub use admin::Admin;
+pub use document::Step;
+pub use limits::Limits;
+pub use removed::RemovedFields;
+pub use report::{ConfigError, Finding, Report, Severity};
+pub use review::Review;
+pub use route::{
+    ApiKeyPolicy, Backend, KindName, Lapsed, LockoutPolicy, MediaTypes, Policies, RateLimitPolicy,
+    RelaxedRules, Route, SignaturePolicy, Surface, Toggle, kinds,
+};
+pub use route_path::RoutePath;
+pub use secrets::{SecretKind, SecretsError, SecretsFile};
+pub use value::{ConfigDuration, FieldName, HostName, SourceName};
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use toml::Spanned;
+
+use portcullis::model::{Plan, PlanId};
+
+/// The whole configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The file that this was read from.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
+    /// Settings of the whole process.
+    #[serde(default)]
+    pub server: Server,
+    /// Resource limits for clients.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The store of the registry.
+    pub store: Store,
+    /// The peppers, which key the digests of credentials, and the seal keys, which encrypt app secrets.
+    pub secrets: Secrets,
+    /// The listeners; at least one.
+    pub listeners: Vec<Listener>,
+    /// The native admin API. Default: not served.
+    pub admin: Option<Admin>,
+    /// The access log.
+    #[serde(default)]
+    pub access_log: AccessLog,
+    /// The metrics endpoint. Default: none.
+    pub metrics: Option<Metrics>,
+    /// The plans that the file defines. They are written to the registry at every start.
+    #[serde(default)]
+    pub plans: Vec<Spanned<Plan>>,
+    /// The upstreams, by name.
+    #[serde(default)]
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// The management APIs with published contracts.
+    #[serde(default)]
+    pub surfaces: Surfaces,
+    /// The routes: match, policies and backend.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+}
+
+/// Settings of the whole process.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// The number of worker threads; 0 means one per processor.
+    pub threads: usize,
+    /// The maximum time for open requests to finish after SIGTERM or SIGQUIT.
+    pub shutdown_grace: ConfigDuration,
+    /// The networks of trusted proxies in front of this gateway. Their `X-Forwarded-For` and `X-Forwarded-Proto` are
+    /// trusted, and they may exceed `limits.connections_per_address`.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header that carries the caller's id to the upstream. A copy that the client sends is removed.
+    pub identity_field: FieldName,
+    /// The header that carries the media type chosen by the `accept` policy to the upstream. Default: none. A copy that
+    /// the client sends is removed.
+    pub media_type_field: Option<FieldName>,
+    /// The request headers that are removed before a request is forwarded.
+    pub removed_fields: RemovedFields,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            shutdown_grace: ConfigDuration::from_secs(10),
+            trusted_proxies: Vec::new(),
+            identity_field: FieldName::from_static("x-caller-id"),
+            media_type_field: None,
+            removed_fields: RemovedFields::default(),
+        }
+    }
+}
+
+/// The store of the registry.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// The path of the SQLite file. `portcullis init` and `portcullis import` create it; `serve` does not start without
+    /// it.
+    pub path: PathBuf,
+}
+
+/// The peppers, which key the digests of credentials, and the seal keys, which encrypt app secrets.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secrets {
+    /// The path of the secrets file, which `portcullis init` creates. Only its owner may read it.
+    pub file: PathBuf,
+    /// The name of an environment variable that, if it is set, contains the text of the secrets file.
+    #[serde(default)]
+    pub environment: Option<String>,
+}
+
+impl Secrets {
+    /// Returns the name of the environment variable, if it is set.
+    #[must_use]
+    pub fn variable(&self) -> Option<&str> {
+        self.environment.as_deref().filter(|name| std::env::var_os(name).is_some())
+    }
+
+    /// Reads the secrets from the environment variable, if it is set, or from the file.
+    ///
+    /// # Errors
+    /// If the secrets are missing or malformed, or users other than the owner may read the file.
+    pub fn load(&self) -> Result<SecretsFile, SecretsError> {
+        self.variable().map_or_else(|| SecretsFile::load(&self.file), SecretsFile::from_environment)
+    }
+}
+
+/// A listener.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// The address and port.
+    pub address: SocketAddr,
+    /// The certificate for TLS. ALPN selects HTTP/2 or HTTP/1.1. Default: no TLS.
+    pub tls: Option<Tls>,
+    /// Whether HTTP/2 is accepted without TLS, by prior knowledge. The combination with TLS is an error.
+    #[serde(default)]
+    pub h2c: bool,
+}
+
+/// A certificate and its private key.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The path of the certificate chain (PEM).
+    pub certificate: PathBuf,
+    /// The path of the private key (PEM).
+    pub key: PathBuf,
+}
+
+/// The access log: a JSON line for each request, on standard output.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessLog {
+    /// Whether the access log is written.
+    pub enabled: bool,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+/// The metrics endpoint: serves `GET /metrics` in the text format of Prometheus, without authentication.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// The address and port.
+    pub address: SocketAddr,
+}
+
+impl Metrics {
+    /// Returns the listener that serves the metrics.
+    #[must_use]
+    pub fn listener(&self) -> Listener {
+        Listener { address: self.address, tls: None, h2c: false }
+    }
+}
+
+/// An upstream.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// The address and port. The gateway uses HTTP/1.1.
+    pub address: SocketAddr,
+    /// The maximum time to connect; beyond it, the response is 504.
+    #[serde(default = "Upstream::connect_timeout")]
+    pub connect_timeout: ConfigDuration,
+    /// The maximum time to wait for the head of the response (beyond it, 504) and between two parts of its body (beyond
+    /// it, the connection to the client is aborted because the status has already been sent).
+    #[serde(default = "Upstream::read_timeout")]
+    pub read_timeout: ConfigDuration,
+    /// The maximum number of idle connections per worker thread.
+    #[serde(default = "Upstream::idle_connections")]
+    pub idle_connections: usize,
+    /// The maximum time that a connection stays idle, with a resolution of one second. It should be shorter than the
+    /// keep-alive timeout of the upstream.
+    #[serde(default = "Upstream::idle_timeout")]
+    pub idle_timeout: ConfigDuration,
+}
+
+impl Upstream {
+    fn connect_timeout() -> ConfigDuration {
+        ConfigDuration::from_secs(2)
+    }
+    fn read_timeout() -> ConfigDuration {
+        ConfigDuration::from_secs(60)
+    }
+    fn idle_connections() -> usize {
+        128
+    }
+    fn idle_timeout() -> ConfigDuration {
+        ConfigDuration::from_secs(30)
+    }
+}
+
+/// The management APIs with published contracts.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Surfaces {
+    /// The discue surface.
+    #[serde(default)]
+    pub discue: DiscueSurface,
+    /// The APIG surface.
+    #[serde(default)]
+    pub apig: ApigSurface,
+}
+
+/// The APIG surface.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApigSurface {
+    /// The maximum number of AppCodes per app.
+    pub app_codes: u32,
+    /// The maximum number of throttling policies per gateway.
+    pub throttles: u32,
+    /// The maximum number of app quotas per gateway.
+    pub quotas: u32,
+    /// The lockout of addresses that send invalid tokens and signatures.
+    pub lockout: LockoutPolicy,
+}
+
+impl Default for ApigSurface {
+    fn default() -> Self {
+        let (attempts, minutes) =
+            (NonZeroU32::new(5).unwrap_or(NonZeroU32::MIN), ConfigDuration::from_secs(300));
+        let lockout = LockoutPolicy { attempts, within: minutes, lasts: minutes };
+        Self { app_codes: 5, throttles: 300, quotas: 300, lockout }
+    }
+}
+
+/// The discue surface.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiscueSurface {
+    /// The base URL of links.
+    pub base_url: String,
+    /// The lockout of addresses that send invalid keys.
+    pub lockout: LockoutPolicy,
+    /// The disabled operations, such as `create` or `delete_key`, whose response is 501.
+    pub switched_off: Vec<portcullis_surfaces::discue::Operation>,
+}
+
+impl Default for DiscueSurface {
+    fn default() -> Self {
+        let base_url = "https://api.discue.io".into();
+        Self { base_url, lockout: LockoutPolicy::default(), switched_off: Vec::new() }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it are relative to the file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not TOML, contains unknown names or contradicts itself. The error lists every
+    /// mistake, with line and column if known.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Review::of_file(path)?.finish().map(|(config, _)| config)
+    }
+
+    /// Reads and checks a text. Relative paths in it are relative to the working directory.
+    ///
+    /// # Errors
+    /// The errors of [`load`](Self::load), except for those of reading the file.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        Review::of_text(text).finish().map(|(config, _)| config)
+    }
+
+    /// Returns the ids of the plans that the file defines.
+    pub fn plan_ids(&self) -> impl Iterator<Item = &PlanId> {
+        self.plans.iter().map(|plan| plan.get_ref().id())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,288 @@
+//! Checks of routes: each must be reachable, have a backend, and have no setting without effect.
+
+use http::{HeaderName, Method, header};
+
+use crate::config::{Backend, Config, HostName, Lapsed, Report, Route, Surface, document::Step};
+use portcullis::policy::KeySource;
+
+/// Headers that describe the message or its connection and cannot carry a credential.
+const NO_CREDENTIAL: [HeaderName; 8] = [
+    header::ACCEPT,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::HOST,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+pub(super) fn check(config: &Config, report: &mut Report) {
+    if config.routes.is_empty() && report.is_whole() {
+        report.warning(&[], "there is no route, so the response to every request is 404; add [[routes]]");
+    }
+    for (at, route) in config.routes.iter().enumerate() {
+        let mut found = OfRoute { report, at };
+        found.path(config, route);
+        found.methods(route);
+        found.backend(config, route);
+        found.policies(config, route);
+        found.name(config, route);
+        found.place(config, route);
+        found.other_hosts(config, route);
+    }
+}
+
+/// The check of one route.
+struct OfRoute<'r> {
+    report: &'r mut Report,
+    at: usize,
+}
+
+impl OfRoute<'_> {
+    fn error(&mut self, below: &[&str], why: impl Into<String>) {
+        let path = self.below(below);
+        self.report.error(&path, why);
+    }
+
+    fn warning(&mut self, below: &[&str], why: impl Into<String>) {
+        let path = self.below(below);
+        self.report.warning(&path, why);
+    }
+
+    fn below<'s>(&self, below: &[&'s str]) -> Vec<Step<'s>> {
+        ["routes".into(), self.at.into()].into_iter().chain(below.iter().map(|step| (*step).into())).collect()
+    }
+
+    /// Returns the name of a route and its line.
+    fn called(&self, config: &Config, at: usize) -> String {
+        let name = config.routes[at].name_or(self.report.origin("routes", at));
+        match self.report.line(&["routes".into(), at.into(), "path".into()]) {
+            Some(line) => format!("the route \"{name}\" (line {line})"),
+            None => format!("the route \"{name}\""),
+        }
+    }
+
+    fn path(&mut self, config: &Config, route: &Route) {
+        let broken = route.path.breaks().difference(route.relax.rules());
+        if !broken.is_empty() {
+            let names: Vec<_> = broken.names().map(|name| format!("\"{name}\"")).collect();
+            let names = names.join(", ");
+            self.error(
+                &["path"],
+                format!("requests with this path are rejected; to accept them, add relax = [{names}] to this route"),
+            );
+        }
+        let path = route.path.as_str();
+        let most = config.limits.target_bytes.get() as usize;
+        if path.len() > most {
+            self.error(
+                &["path"],
+                format!("requests with this path are rejected because it is longer than limits.target_bytes ({most})"),
+            );
+        }
+        if path.contains("%CC%") {
+            let why = "the path contains a combining character; most clients send an accented letter as one character, \
+                       which is a different path";
+            self.warning(&["path"], why);
+        }
+    }
+
+    fn methods(&mut self, route: &Route) {
+        for (at, method) in route.methods.iter().enumerate() {
+            if *method == Method::CONNECT {
+                self.error(&["methods"], "CONNECT is not supported");
+            }
+            if route.methods[..at].contains(method) {
+                self.error(&["methods"], format!("{method} is listed twice"));
+            }
+        }
+    }
+
+    fn backend(&mut self, config: &Config, route: &Route) {
+        match (route.backend(), &route.upstream) {
+            (None, None) => {
+                self.error(&["path"], "a route needs either an upstream or a surface");
+            }
+            (None, Some(_)) => {
+                self.error(&["surface"], "a route needs either an upstream or a surface, not both");
+            }
+            (Some(Backend::Upstream(name)), _) => {
+                let known = config.upstreams.contains_key(name)
+                    || self.report.has(&["upstreams".into(), name.into()]);
+                if !known {
+                    self.error(
+                        &["upstream"],
+                        format!("the upstream \"{name}\" is not defined; add [upstreams.{name}]"),
+                    );
+                }
+            }
+            (Some(Backend::Surface(surface)), _) => self.surface(route, surface),
+        }
+    }
+
+    fn surface(&mut self, route: &Route, surface: Surface) {
+        let path = &route.path;
+        let below = surface.paths();
+        let serves = below.iter().any(|base| path.contains(base) || is_within(path.as_str(), base));
+        if !serves {
+            let why = format!(
+                "the surface {} serves only paths below {}; the response to every request here would be 404",
+                surface.name(),
+                below.join(", ")
+            );
+            self.error(&["path"], why);
+        }
+        if route.body_bytes.is_some() {
+            let why = "a surface has its own limit for bodies, so this has no effect; remove it";
+            self.error(&["body_bytes"], why);
+        }
+        let policies = &route.policies;
+        let some = policies.api_key().is_some()
+            || policies.signature().is_some()
+            || policies.accept.is_some()
+            || policies.content_type.is_some()
+            || policies.lock
+            || policies.grants
+            || policies.scope.is_some()
+            || is_limited(route);
+        if some {
+            self.error(
+                &["policies"],
+                "a surface has the policies of its contract; remove the policies of this route",
+            );
+        }
+    }
+
+    fn policies(&mut self, config: &Config, route: &Route) {
+        let policies = &route.policies;
+        let sources = policies.api_key().map_or(&[][..], |policy| &policy.sources);
+        let place = ["policies", "api_key", "sources"];
+        for (at, source) in sources.iter().enumerate() {
+            if sources[..at].contains(source) {
+                self.error(&place, "a source of policies.api_key is listed twice");
+            }
+            if let KeySource::Field(name) = &source.0 {
+                if NO_CREDENTIAL.contains(name) {
+                    self.error(
+                        &place,
+                        format!("the header {name} cannot carry a credential because it has another meaning"),
+                    );
+                }
+                if *name == config.server.identity_field.name() {
+                    let why = format!(
+                        "{name} is server.identity_field, which is removed from requests before authentication"
+                    );
+                    self.error(&place, why);
+                }
+            }
+        }
+        let known = policies.api_key().is_some() || policies.signature().is_some();
+        let needing = [
+            ("rate_limit", is_limited(route)),
+            ("scope", policies.scope.is_some()),
+            ("grants", policies.grants),
+            ("lapsed", policies.lapsed != Lapsed::default()),
+        ];
+        for (name, on) in needing {
+            if on && !known && route.surface.is_none() {
+                let why = format!(
+                    "policies.{name} needs an authenticated caller: add policies.api_key or \
+                     policies.signature"
+                );
+                self.error(&["policies", name], why);
+            }
+        }
+        if policies.scope.as_ref().is_some_and(|scope| scope.trim().is_empty() || scope.contains(':')) {
+            self.error(&["policies", "scope"], "a scope must name a kind of resource, such as \"orders\"");
+        }
+        if policies.scope_target.is_some() && policies.scope.is_none() {
+            let why = "policies.scope_target needs policies.scope, the kind of resource";
+            self.error(&["policies", "scope_target"], why);
+        }
+        if policies.grants && route.name.is_none() {
+            let why = "policies.grants needs the name of the route, because grants refer to it";
+            self.error(&["policies", "grants"], why);
+        }
+    }
+
+    fn name(&mut self, config: &Config, route: &Route) {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let is_name = |name: &str| (1..=64).contains(&name.len()) && name.bytes().all(plain);
+        if route.name.as_ref().is_some_and(|name| !is_name(name.get_ref())) {
+            self.error(&["name"], "the name of a route must be 1 to 64 characters of A-Z a-z 0-9 - _ .");
+        }
+        let name_of = |report: &Report, at: usize| config.routes[at].name_or(report.origin("routes", at));
+        let name = name_of(self.report, self.at);
+        if let Some(earlier) = (0..self.at).find(|earlier| name_of(self.report, *earlier) == name) {
+            let earlier = self.called(config, earlier);
+            let below = if route.name.is_some() { "name" } else { "path" };
+            self.error(&[below], format!("the name \"{name}\" is already used by {earlier}"));
+        }
+    }
+
+    /// Reports a second route with the same match, which no request could reach.
+    fn place(&mut self, config: &Config, route: &Route) {
+        let same = |other: &&Route| other.host == route.host && other.path == route.path;
+        for (at, other) in config.routes[..self.at].iter().enumerate().filter(|(_, other)| same(other)) {
+            let taken = if route.methods.is_empty() {
+                other.methods.is_empty().then(String::new)
+            } else {
+                let takes = |method: &Method| {
+                    other.methods.contains(method)
+                        || *method == Method::HEAD && other.methods.contains(&Method::GET)
+                };
+                let taken: Vec<_> =
+                    route.methods.iter().filter(|method| takes(method)).map(Method::as_str).collect();
+                (!taken.is_empty()).then(|| format!(" ({})", taken.join(", ")))
+            };
+            if let Some(taken) = taken {
+                let earlier = self.called(config, at);
+                self.error(
+                    &["path"],
+                    format!("an earlier route has the same host, path and method{taken}: {earlier}"),
+                );
+            }
+        }
+    }
+
+    /// Warns if requests for a host with its own routes bypass a guarded route without host.
+    fn other_hosts(&mut self, config: &Config, route: &Route) {
+        if route.host.is_some() || !is_guarded(route) {
+            return;
+        }
+        let mut hosts: Vec<&HostName> = Vec::new();
+        for other in &config.routes {
+            let Some(host) = &other.host else { continue };
+            if hosts.contains(&host) || !other.path.contains(route.path.as_str()) {
+                continue;
+            }
+            hosts.push(host);
+            let of_host =
+                config.routes.iter().enumerate().filter(|(_, one)| {
+                    one.host.as_ref() == Some(host) && one.path.contains(route.path.as_str())
+                });
+            let nearest = of_host.max_by_key(|(_, one)| one.path.as_str().len());
+            if let Some((at, _)) = nearest.filter(|(_, one)| one.surface.is_none() && !is_guarded(one)) {
+                let taker = self.called(config, at);
+                let why = format!(
+                    "requests for the host {} do not reach this route and need no credential: {taker} matches them",
+                    host.as_str()
+                );
+                self.warning(&["path"], why);
+            }
+        }
+    }
+}
+
+fn is_limited(route: &Route) -> bool {
+    route.policies.rate_limit.as_ref().is_some_and(|limit| limit.get().is_some())
+}
+
+fn is_guarded(route: &Route) -> bool {
+    route.policies.api_key().is_some() || route.policies.signature().is_some()
+}
+
+fn is_within(path: &str, base: &str) -> bool {
+    base == "/" || path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

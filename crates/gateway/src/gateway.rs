@@ -1,0 +1,88 @@
+//! The gateway: the Tower stack, served by hyper on Pingora's server.
+//!
+//! Pingora provides the server, its signals and its shutdown. hyper provides HTTP on both sides, to clients and to
+//! upstreams. Between them run the layers that a user adds to an axum application: [`StrictHttp`](portcullis::policy::StrictHttp)
+//! first, then the policies of the route, then a service that forwards the request, or a surface.
+
+mod access_log;
+mod activity;
+mod admin;
+pub mod audit;
+mod backend;
+mod bootstrap;
+mod client_addr;
+mod client_body;
+mod client_stream;
+mod closing;
+mod connection;
+mod connection_limit;
+mod demo_upstream;
+mod descriptors;
+mod field_filter;
+mod forward;
+mod frame_budget;
+mod framing;
+mod h2_streams;
+mod hop_headers;
+mod hosts;
+mod listener;
+mod lockouts;
+mod log_throttle;
+mod log_writer;
+mod max_forwards;
+mod metrics;
+mod plans;
+mod pool;
+mod request_id;
+mod response_body;
+mod routes;
+mod secrets_watcher;
+mod server;
+mod shutdown;
+pub(crate) mod store;
+mod tls;
+mod upstream_stream;
+mod workers;
+
+pub use admin::admin_api;
+pub use bootstrap::{Bootstrap, DemoNames, NAMES, bootstrap};
+pub use connection::{ConnectionHandler, ConnectionInfo, Protocol};
+pub use demo_upstream::demo;
+pub use log_writer::LogWriter;
+pub use server::{check, serve};
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use portcullis::{
+    clock::{Clock, SystemClock},
+    directory::Directory,
+    model::Sealer,
+    registry::{self, Registry},
+};
+
+/// State shared by all parts of a running gateway.
+pub struct GatewayState {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) sealer: Arc<Sealer>,
+}
+
+impl GatewayState {
+    /// Opens the store, writes the configured plans to it, and loads the directory.
+    ///
+    /// # Errors
+    /// Fails if the secrets or the store cannot be read. The error names the file.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        use anyhow::Context;
+
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let (store, secrets) = store::open(config, clock.clone()).await?;
+        let registry: Arc<dyn Registry> = Arc::new(store);
+        plans::store(config, &*registry).await.context("failed to store the configured plans")?;
+        let directory = Arc::new(Directory::new(secrets.peppers()));
+        registry::load(&*registry, &directory).await.context("failed to load the directory")?;
+        Ok(Self { clock, registry, directory, sealer: Arc::new(secrets.sealer()) })
+    }
+}

@@ -1,0 +1,247 @@
+//! A client stream with a write timeout and a lingering close.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::BufMut;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::activity::ConnectionActivity;
+use portcullis::limit::{MinDataRate, RateMeter};
+
+/// The time after the last response in which data from the client is still read and dropped. If the connection were
+/// closed at once, it would be reset, and a client that is still sending would never read the response.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A stream that fails if the client reads too slowly or not at all, and that lingers when it is closed.
+pub(super) struct ClientStream<I> {
+    io: I,
+    /// Bytes that were read to detect the protocol. They are the first to be read again.
+    begin: Vec<u8>,
+    usage: ConnectionActivity,
+    meter: RateMeter,
+    /// The time since when the stream waits for the client, or does not wait any more.
+    since: Instant,
+    waiting: Option<Pin<Box<Sleep>>>,
+    lingering: Option<Pin<Box<Sleep>>>,
+}
+
+impl<I> ClientStream<I> {
+    pub(super) fn new(io: I, usage: ConnectionActivity, pace: MinDataRate) -> Self {
+        let (meter, since) = (pace.meter(), Instant::now());
+        Self { io, begin: Vec::new(), usage, meter, since, waiting: None, lingering: None }
+    }
+
+    /// Applies the write timeout. A pending write starts the wait, and fails when the time is used up. A completed
+    /// write ends the wait. Bytes that the client reads restore the time, and so does time without a pending write.
+    fn watch<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            if self.waiting.take().is_some() {
+                self.usage.set_write_blocked(false);
+                let now = Instant::now();
+                self.meter.set_waiting(now - std::mem::replace(&mut self.since, now));
+            }
+            return written;
+        }
+        let waiting = self.waiting.get_or_insert_with(|| {
+            self.usage.set_write_blocked(true);
+            let now = Instant::now();
+            self.meter.restore(now - std::mem::replace(&mut self.since, now));
+            Box::pin(sleep_until(now + self.meter.time_left()))
+        });
+        waiting.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Applies the write timeout to a write, and records the bytes that were written.
+    fn watch_write(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let written = self.watch(written, cx);
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.meter.moved(*bytes as u64);
+        }
+        written
+    }
+}
+
+impl<I: AsyncRead + Unpin> ClientStream<I> {
+    /// Returns `true` if the stream begins with the given bytes. Reads until that is decided; all bytes can be read
+    /// again.
+    pub(super) async fn peek_preface(&mut self, preface: &[u8]) -> io::Result<bool> {
+        loop {
+            match preface.strip_prefix(&*self.begin) {
+                None => return Ok(false),
+                Some([]) => return Ok(true),
+                Some(rest) if self.io.read_buf(&mut (&mut self.begin).limit(rest.len())).await? == 0 => {
+                    return Ok(false);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for ClientStream<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.begin.is_empty() {
+            let len = self.begin.len().min(buffer.remaining());
+            buffer.put_slice(&self.begin[..len]);
+            self.begin.drain(..len);
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<I> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.watch_write(written, cx)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.watch(flushed, cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lingering.is_none() {
+            let shut = Pin::new(&mut self.io).poll_shutdown(cx);
+            ready!(self.watch(shut, cx))?;
+            self.lingering = Some(Box::pin(sleep_until(Instant::now() + LINGER)));
+        }
+        let mut rest = [0; 4096];
+        loop {
+            if let Some(end) = &mut self.lingering
+                && end.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Ok(()));
+            }
+            let mut rest = ReadBuf::new(&mut rest);
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut rest)) {
+                Ok(()) if !rest.filled().is_empty() => {}
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.watch_write(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const MOST: Duration = Duration::from_secs(30);
+
+    fn stall<I>(io: I) -> ClientStream<I> {
+        ClientStream::new(io, ConnectionActivity::new(1), MinDataRate { timeout: MOST, rate: 1 })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_given_up() {
+        let (near, mut far) = tokio::io::duplex(8);
+        let mut near = stall(near);
+        near.write_all(b"12345678").await.unwrap();
+        let start = Instant::now();
+        assert_eq!(near.write_all(b"9").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() >= MOST);
+        let mut taken = [0; 8];
+        far.read_exact(&mut taken).await.unwrap();
+        assert_eq!(&taken, b"12345678");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_still_sending_is_heard_out_for_a_moment() {
+        let (near, mut far) = tokio::io::duplex(8);
+        let mut near = stall(near);
+        let closing = tokio::spawn(async move { near.shutdown().await });
+        let mut rest = Vec::new();
+        far.read_to_end(&mut rest).await.unwrap();
+        far.write_all(&[7; 100]).await.unwrap();
+        assert!(!closing.is_finished());
+        let start = Instant::now();
+        closing.await.unwrap().unwrap();
+        assert!(start.elapsed() <= LINGER);
+    }
+
+    #[tokio::test]
+    async fn how_a_stream_begins_is_read_again() {
+        for (sent, begins) in
+            [("PRI *", true), ("PRI * H", true), ("PRI ?", false), ("PR", false), ("", false)]
+        {
+            let (near, mut far) = tokio::io::duplex(3);
+            let mut near = stall(near);
+            let sending = async move {
+                for byte in sent.bytes() {
+                    far.write_all(&[byte]).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            };
+            let reading = async {
+                assert_eq!(near.peek_preface(b"PRI *").await.unwrap(), begins, "{sent}");
+                let mut all = String::new();
+                near.read_to_string(&mut all).await.unwrap();
+                assert_eq!(all, sent);
+            };
+            tokio::join!(sending, reading);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_at_the_slowest_rate_is_served_and_a_slower_one_is_not() {
+        for (bytes_at_once, is_served) in [(16, true), (8, false)] {
+            let (near, mut far) = tokio::io::duplex(16);
+            let mut near = stall(near);
+            let writing = tokio::spawn(async move { near.write_all(&[7; 320]).await });
+            let mut taken = vec![0; bytes_at_once];
+            // Reads a piece every 16 seconds, until the stream fails.
+            for _ in 0..320 / bytes_at_once {
+                tokio::time::sleep(Duration::from_secs(16)).await;
+                if far.read_exact(&mut taken).await.is_err() {
+                    break;
+                }
+            }
+            assert_eq!(writing.await.unwrap().is_ok(), is_served, "{bytes_at_once}");
+        }
+    }
+
+    /// Tests the timeout after many bytes were read quickly.
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_stops_is_given_up_after_the_timeout() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let mut near = stall(near);
+        let writing = tokio::spawn(async move { near.write_all(&vec![7; 100_000]).await });
+        far.read_exact(&mut vec![0; 90_000]).await.unwrap();
+        let start = Instant::now();
+        assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() <= MOST);
+    }
+}

@@ -1,0 +1,186 @@
+//! Limits the open connections: in total, and for each client address.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{client_addr::TrustedProxies, log_throttle::LogThrottle, metrics::ConnectionOutcome};
+use crate::config::Limits;
+use portcullis::client_prefix::client_prefix;
+
+/// The interval between two log lines about rejected connections.
+const REFUSED_LINES: Duration = Duration::from_secs(1);
+
+/// The interval between two log lines about connections that cannot be accepted.
+const FAILED_LINES: Duration = Duration::from_secs(10);
+
+/// Counts open connections, and rejects connections over the limits.
+#[derive(Debug)]
+pub(super) struct ConnectionLimit {
+    most: u32,
+    most_of_one: u32,
+    /// Addresses without a limit of their own, because many clients share each of them.
+    proxies: TrustedProxies,
+    open: Mutex<Open>,
+    refused: LogThrottle,
+    failed: LogThrottle,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    all: u32,
+    /// The addresses that have a connection, so there are never more entries than connections.
+    by_address: HashMap<IpAddr, u32>,
+}
+
+/// The rejection of a connection.
+#[derive(Debug)]
+pub(super) struct Rejected {
+    pub(super) fate: ConnectionOutcome,
+    /// The number of rejections since the last log line, if it is time for another line.
+    pub(super) tell: Option<u64>,
+}
+
+impl ConnectionLimit {
+    pub(super) fn new(limits: &Limits, proxies: TrustedProxies) -> Arc<Self> {
+        Arc::new(Self {
+            most: limits.connections.get(),
+            most_of_one: limits.connections_per_address.get(),
+            proxies,
+            open: Mutex::default(),
+            refused: LogThrottle::new(REFUSED_LINES),
+            failed: LogThrottle::new(FAILED_LINES),
+        })
+    }
+
+    /// Acquires a permit for a connection.
+    ///
+    /// # Errors
+    /// Fails if a limit is reached.
+    pub(super) fn try_acquire(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionPermit, Rejected> {
+        let trusted = self.proxies.trusts(address.to_canonical());
+        let address = client_prefix(address);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.all >= self.most {
+            return Err(self.rejected(ConnectionOutcome::NoPlace));
+        }
+        let of_one = open.by_address.entry(address).or_default();
+        if *of_one >= self.most_of_one && !trusted {
+            return Err(self.rejected(ConnectionOutcome::NoPlaceForAddress));
+        }
+        *of_one += 1;
+        open.all += 1;
+        Ok(ConnectionPermit { doors: self.clone(), address })
+    }
+
+    fn rejected(&self, fate: ConnectionOutcome) -> Rejected {
+        Rejected { fate, tell: self.refused.record(Instant::now()) }
+    }
+
+    /// Counts a failure to accept a connection. Returns the number of failures since the last log line, if it is time
+    /// for another line.
+    pub(super) fn accept_failed(&self) -> Option<u64> {
+        self.failed.record(Instant::now())
+    }
+
+    /// Returns the number of open connections.
+    pub(super) fn open(&self) -> u32 {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).all
+    }
+}
+
+/// Returns the number of open connections of all given connection limits.
+pub(super) fn open_connections(doors: &[Arc<ConnectionLimit>]) -> u32 {
+    doors.iter().map(|doors| doors.open()).sum()
+}
+
+/// The permit of an open connection.
+#[derive(Debug)]
+pub(super) struct ConnectionPermit {
+    doors: Arc<ConnectionLimit>,
+    address: IpAddr,
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        let mut open = self.doors.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.all = open.all.saturating_sub(1);
+        if let Some(of_one) = open.by_address.get_mut(&self.address) {
+            *of_one = of_one.saturating_sub(1);
+            if *of_one == 0 {
+                open.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn doors(most: u32, most_of_one: u32) -> Arc<ConnectionLimit> {
+        let limits = Limits {
+            connections: most.try_into().unwrap(),
+            connections_per_address: most_of_one.try_into().unwrap(),
+            ..Limits::default()
+        };
+        ConnectionLimit::new(&limits, TrustedProxies::new(&["198.51.100.0/24".parse().unwrap()]))
+    }
+
+    fn turned_away(entered: Result<ConnectionPermit, Rejected>) -> ConnectionOutcome {
+        entered.unwrap_err().fate
+    }
+
+    #[test]
+    fn one_address_cannot_take_every_place() {
+        let doors = doors(3, 2);
+        let seats: Vec<_> = (0..2).map(|_| doors.try_acquire(address("192.0.2.1")).unwrap()).collect();
+        assert_eq!(
+            turned_away(doors.try_acquire(address("192.0.2.1"))),
+            ConnectionOutcome::NoPlaceForAddress
+        );
+        let written_otherwise = doors.try_acquire(address("::ffff:192.0.2.1"));
+        assert_eq!(turned_away(written_otherwise), ConnectionOutcome::NoPlaceForAddress);
+        let other = doors.try_acquire(address("192.0.2.2")).unwrap();
+        assert_eq!(turned_away(doors.try_acquire(address("192.0.2.3"))), ConnectionOutcome::NoPlace);
+        drop(other);
+        drop(seats);
+        assert_eq!(doors.open(), 0);
+        assert!(doors.open.lock().unwrap().by_address.is_empty());
+    }
+
+    #[test]
+    fn behind_a_trusted_proxy_stand_many() {
+        let doors = doors(3, 1);
+        let _seats: Vec<_> = (0..3).map(|_| doors.try_acquire(address("198.51.100.1")).unwrap()).collect();
+        assert_eq!(turned_away(doors.try_acquire(address("198.51.100.1"))), ConnectionOutcome::NoPlace);
+    }
+
+    #[test]
+    fn a_host_of_ipv6_is_its_network() {
+        let doors = doors(10, 1);
+        let _seat = doors.try_acquire(address("2001:db8:1:2::1")).unwrap();
+        let neighbour = doors.try_acquire(address("2001:db8:1:2:ffff::9"));
+        assert_eq!(turned_away(neighbour), ConnectionOutcome::NoPlaceForAddress);
+        assert!(doors.try_acquire(address("2001:db8:1:3::1")).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_told_of_now_and_then() {
+        let doors = doors(1, 1);
+        let _seat = doors.try_acquire(address("192.0.2.1")).unwrap();
+        let flood = (0..100).filter_map(|_| doors.try_acquire(address("192.0.2.1")).unwrap_err().tell);
+        assert_eq!(flood.collect::<Vec<_>>(), [1]);
+        tokio::time::advance(REFUSED_LINES).await;
+        assert_eq!(doors.try_acquire(address("192.0.2.1")).unwrap_err().tell, Some(100));
+    }
+}

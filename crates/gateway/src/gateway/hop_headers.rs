@@ -1,0 +1,240 @@
+//! Rewrites messages between two hops (RFC 9110, section 7.6).
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request, uri::PathAndQuery};
+
+use smallvec::SmallVec;
+
+use super::{client_addr::ClientAddr, field_filter::FieldFilter};
+use portcullis::model::GeneratedKey;
+
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A list of headers to remove. It is usually empty.
+type Names = SmallVec<[HeaderName; 4]>;
+
+/// Returns `true` if a header is a hop-by-hop header.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    [
+        &header::CONNECTION,
+        &header::TE,
+        &header::TRANSFER_ENCODING,
+        &header::UPGRADE,
+        &header::PROXY_AUTHENTICATE,
+        &header::PROXY_AUTHORIZATION,
+        &KEEP_ALIVE,
+        &PROXY_CONNECTION,
+        &HTTP2_SETTINGS,
+    ]
+    .contains(&name)
+}
+
+/// Returns the names that the `Connection` header lists.
+fn connection_tokens(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    // Each item is parsed separately, so that an invalid name does not hide the others.
+    let values = headers.get_all(header::CONNECTION).iter();
+    let items = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    items.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+}
+
+fn remove(headers: &mut HeaderMap, names: Names) {
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Removes hop-by-hop headers from a response, including those that `Connection` lists.
+pub(super) fn strip_response(headers: &mut HeaderMap) {
+    let mut gone: Names = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    if gone.contains(&header::CONNECTION) {
+        gone.extend(connection_tokens(headers));
+    }
+    remove(headers, gone);
+}
+
+/// The treatment of the gateway's keys in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum UnclaimedKeys {
+    /// A policy has checked the key, and removed it unless the route forwards it.
+    Keep,
+    /// No policy has checked the key: it is removed.
+    Drop,
+}
+
+fn is_a_key(value: &HeaderValue) -> bool {
+    // Each word is checked separately, because the words beside a key may be invalid text.
+    let mut words = value.as_bytes().split(u8::is_ascii_whitespace);
+    words.any(|word| str::from_utf8(word).is_ok_and(|word| GeneratedKey::parse(word).is_ok()))
+}
+
+/// Rewrites the head of a request for an upstream: origin form, HTTP/1.1, one `Host`, one `Cookie`, and `X-Forwarded-*`
+/// with the values that the gateway has observed. The values that the client has sent are removed.
+pub(super) fn rewrite_request(
+    head: &mut request::Parts,
+    origin: &ClientAddr,
+    filter: &FieldFilter,
+    keys: UnclaimedKeys,
+) {
+    let mut gone = Names::new();
+    let mut cookies = 0;
+    for (name, value) in &head.headers {
+        if is_hop_by_hop(name) || filter.removes(name) || keys == UnclaimedKeys::Drop && is_a_key(value) {
+            gone.push(name.clone());
+        }
+        cookies += u32::from(name == header::COOKIE);
+    }
+    if gone.contains(&header::CONNECTION) {
+        gone.extend(connection_tokens(&head.headers));
+    }
+    remove(&mut head.headers, gone);
+    if cookies > 1 {
+        join_cookies(&mut head.headers);
+    }
+    if !head.headers.contains_key(header::HOST)
+        && let Some(authority) = head.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        head.headers.insert(header::HOST, host);
+    }
+    head.headers.insert(&FORWARDED_FOR, origin.written());
+    head.headers
+        .insert(&FORWARDED_PROTO, HeaderValue::from_static(if origin.secure { "https" } else { "http" }));
+    match head.headers.get(header::HOST).cloned() {
+        Some(host) => head.headers.insert(&FORWARDED_HOST, host),
+        None => head.headers.remove(&FORWARDED_HOST),
+    };
+    let via = match head.version {
+        http::Version::HTTP_2 => "2 portcullis",
+        http::Version::HTTP_10 => "1.0 portcullis",
+        _ => "1.1 portcullis",
+    };
+    head.headers.append(header::VIA, HeaderValue::from_static(via));
+    head.version = http::Version::HTTP_11;
+    if head.uri.authority().is_some() {
+        let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+        head.uri = Uri::from(path);
+    }
+}
+
+/// Joins `Cookie` headers, which HTTP/2 may split, to the single one of HTTP/1.1 (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Server;
+
+    fn sent(uri: &str, fields: &[(&'static str, &str)]) -> request::Parts {
+        let mut request = http::Request::get(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let mut head = request.body(()).unwrap().into_parts().0;
+        let filter = FieldFilter::new(&Server::default());
+        rewrite_request(
+            &mut head,
+            &ClientAddr::new("192.0.2.7".parse().unwrap(), true),
+            &filter,
+            UnclaimedKeys::Keep,
+        );
+        head
+    }
+
+    #[test]
+    fn nothing_of_the_connection_travels_on() {
+        let head = sent(
+            "/x",
+            &[
+                ("host", "a"),
+                ("connection", "close, x-mine"),
+                ("x-mine", "1"),
+                ("keep-alive", "5"),
+                ("te", "trailers"),
+                ("trailer", "x-caller-id"),
+                ("upgrade", "h2c"),
+                ("http2-settings", "AAMAAABkAARAAAAAAAIAAAAA"),
+                ("proxy-authorization", "x"),
+                ("x-other", "2"),
+            ],
+        );
+        let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            ["host", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-other"]
+        );
+    }
+
+    #[test]
+    fn the_clients_own_word_on_its_way_is_removed() {
+        let fields = [
+            ("host", "a"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-proto", "http"),
+            ("forwarded", "for=1.1.1.1"),
+        ];
+        let head = sent("/x", &fields);
+        assert_eq!(head.headers["x-forwarded-for"], "192.0.2.7");
+        assert_eq!(head.headers["x-forwarded-proto"], "https");
+        assert!(!head.headers.contains_key("forwarded"));
+    }
+
+    #[test]
+    fn nobody_behind_is_asked_for_another_method_target_or_address() {
+        let names = [
+            "x-http-method-override",
+            "x-http-method",
+            "x-method-override",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-forwarded-prefix",
+            "x-real-ip",
+            "true-client-ip",
+            "cf-connecting-ip",
+            "x-client-ip",
+        ];
+        let mut fields = vec![("host", "a"), ("x-other", "1")];
+        fields.extend(names.map(|name| (name, "/admin")));
+        let head = sent("/x", &fields);
+        assert!(names.iter().all(|name| !head.headers.contains_key(*name)), "{:?}", head.headers);
+        assert!(head.headers.contains_key("x-other"));
+    }
+
+    #[test]
+    fn a_key_that_nobody_asked_for_goes() {
+        let key = GeneratedKey::generate(&portcullis::model::KeyPrefix::default());
+        let bearer = format!("Bearer {}", key.expose());
+        let request = http::Request::get("/").header("host", "a").header("x-mine", "1");
+        let beside = [key.expose().as_bytes(), b" \xff"].concat();
+        let request = request.header("authorization", bearer).header("x-other", &*beside);
+        let mut head = request.body(()).unwrap().into_parts().0;
+        let filter = FieldFilter::new(&Server::default());
+        rewrite_request(
+            &mut head,
+            &ClientAddr::new("192.0.2.7".parse().unwrap(), true),
+            &filter,
+            UnclaimedKeys::Drop,
+        );
+        assert!(!head.headers.contains_key("authorization") && !head.headers.contains_key("x-other"));
+        assert!(head.headers.contains_key("x-mine"));
+    }
+
+    #[test]
+    fn an_absolute_target_becomes_path_and_host() {
+        let head = sent("http://a.example:8080/x?y=1", &[("cookie", "a=1"), ("cookie", "b=2")]);
+        assert_eq!(
+            (head.uri.to_string().as_str(), &head.headers["host"]),
+            ("/x?y=1", &"a.example:8080".parse().unwrap())
+        );
+        assert_eq!(head.headers["cookie"], "a=1; b=2");
+    }
+}

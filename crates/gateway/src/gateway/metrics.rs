@@ -1,0 +1,294 @@
+//! Collects metrics and renders them in the text format of Prometheus (`OpenMetrics`).
+//!
+//! Each worker has counters of its own, so that counting does not contend for shared memory; the sums are computed when
+//! the metrics are read. The values of labels are closed lists: data from clients never becomes a label.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{Router, routing::get};
+use http::{StatusCode, header};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::{Registry, Unit},
+};
+
+use super::{
+    connection_limit::{ConnectionLimit, open_connections},
+    log_writer::LogWriter,
+};
+use portcullis::{
+    directory::{Directory, Following},
+    problem::DenialCode,
+};
+
+/// The outcome of a connection attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ConnectionOutcome {
+    /// The connection is served.
+    Served,
+    /// `limits.connections` is reached.
+    NoPlace,
+    /// `limits.connections_per_address` is reached for the client's address.
+    NoPlaceForAddress,
+    /// The TLS handshake failed or timed out.
+    NoHandshake,
+}
+
+impl ConnectionOutcome {
+    const ALL: [Self; 4] = [Self::Served, Self::NoPlace, Self::NoPlaceForAddress, Self::NoHandshake];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::NoPlace => "no-place",
+            Self::NoPlaceForAddress => "no-place-for-address",
+            Self::NoHandshake => "no-handshake",
+        }
+    }
+}
+
+/// The reason that a head was rejected before there was a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeadError {
+    Malformed,
+    TooLarge,
+    TargetTooLong,
+    Late,
+}
+
+impl HeadError {
+    const ALL: [Self; 4] = [Self::Malformed, Self::TooLarge, Self::TargetTooLong, Self::Late];
+
+    /// Classifies an error of hyper.
+    pub(super) fn from_error(error: &hyper::Error) -> Option<Self> {
+        match error {
+            // hyper distinguishes the two cases only in the text of the error.
+            error if error.is_parse_too_large() && error.to_string().contains("URI") => {
+                Some(Self::TargetTooLong)
+            }
+            error if error.is_parse_too_large() => Some(Self::TooLarge),
+            error if error.is_parse() => Some(Self::Malformed),
+            error if error.is_timeout() => Some(Self::Late),
+            _ => None,
+        }
+    }
+
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::Late => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
+
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::TooLarge => "head-too-large",
+            Self::TargetTooLong => "target-too-long",
+            Self::Late => "request-timeout",
+        }
+    }
+}
+
+/// The counters of one worker.
+#[derive(Debug)]
+pub(super) struct WorkerMetrics {
+    fates: [AtomicU64; ConnectionOutcome::ALL.len()],
+    unread: [AtomicU64; HeadError::ALL.len()],
+    /// HTTP/2 connections that were closed because of frames without content.
+    floods: AtomicU64,
+    /// Responses by status, starting with 100.
+    answers: Box<[AtomicU64]>,
+    /// Denials by code. Only the worker itself and readers of the metrics acquire this lock.
+    refusals: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+fn add(counter: Option<&AtomicU64>) {
+    if let Some(counter) = counter {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl WorkerMetrics {
+    fn new() -> Self {
+        Self {
+            fates: Default::default(),
+            unread: Default::default(),
+            floods: AtomicU64::new(0),
+            answers: (100..1_000).map(|_| AtomicU64::new(0)).collect(),
+            refusals: Mutex::default(),
+        }
+    }
+
+    pub(super) fn connection(&self, fate: ConnectionOutcome) {
+        add(self.fates.get(fate as usize));
+    }
+
+    pub(super) fn unread(&self, unread: HeadError) {
+        add(self.unread.get(unread as usize));
+    }
+
+    /// Counts an HTTP/2 connection that is closed because of frames without content.
+    pub(super) fn flood(&self) {
+        add(Some(&self.floods));
+    }
+
+    /// Counts a response, and its code if the gateway denied the request.
+    pub(super) fn answer(&self, status: StatusCode, code: Option<&DenialCode>) {
+        add(self.answers.get(usize::from(status.as_u16() - 100)));
+        if let Some(code) = code {
+            *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).entry(code.0).or_default() += 1;
+        }
+    }
+}
+
+/// The counters of all workers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Metrics(Arc<Mutex<Vec<Arc<WorkerMetrics>>>>);
+
+impl Metrics {
+    fn workers(&self) -> Vec<Arc<WorkerMetrics>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Creates the counters of another worker.
+    pub(super) fn worker(&self) -> Arc<WorkerMetrics> {
+        let counts = Arc::new(WorkerMetrics::new());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(counts.clone());
+        counts
+    }
+}
+
+/// The metrics endpoint: renders all counters and the current gauges.
+#[derive(Debug, Clone)]
+pub(super) struct MetricsEndpoint {
+    pub(super) metrics: Metrics,
+    pub(super) doors: Vec<Arc<ConnectionLimit>>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) log: LogWriter,
+}
+
+impl MetricsEndpoint {
+    fn text(&self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix("portcullis");
+        registry.register_collector(Box::new(self.clone()));
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
+    /// Creates a router for `GET /metrics`.
+    pub(super) fn router(self) -> Router {
+        const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        let answer = move || {
+            let text = self.text();
+            async move {
+                let text = text.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+                Ok::<_, StatusCode>(([(header::CONTENT_TYPE, TYPE)], text))
+            }
+        };
+        Router::new().route("/metrics", get(answer))
+    }
+}
+
+/// Encodes one counter family, with a value for each value of one label.
+fn counters(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    label: &'static str,
+    values: impl Iterator<Item = (String, u64)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None::<&Unit>, MetricType::Counter)?;
+    for (value, count) in values {
+        ConstCounter::new(count).encode(family.encode_family(&[(label, value)])?)?;
+    }
+    Ok(())
+}
+
+impl Collector for MetricsEndpoint {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let workers = self.metrics.workers();
+        let sum = |counter: &dyn Fn(&WorkerMetrics) -> Option<&AtomicU64>| -> u64 {
+            workers
+                .iter()
+                .filter_map(|counts| counter(counts))
+                .map(|count| count.load(Ordering::Relaxed))
+                .sum()
+        };
+        let fates = ConnectionOutcome::ALL
+            .map(|fate| (fate.name().to_owned(), sum(&|counts| counts.fates.get(fate as usize))));
+        counters(
+            &mut encoder,
+            ("connections", "Client connections that were served or rejected, by outcome"),
+            "fate",
+            fates.into_iter(),
+        )?;
+        let unread =
+            HeadError::ALL.map(|why| (why.code().to_owned(), sum(&|counts| counts.unread.get(why as usize))));
+        let help = "Request heads rejected before there was a request";
+        counters(&mut encoder, ("unread_heads", help), "code", unread.into_iter())?;
+        let answers = (0..900)
+            .map(|at| ((at + 100).to_string(), sum(&|counts| counts.answers.get(at))))
+            .filter(|(_, count)| *count > 0);
+        counters(&mut encoder, ("answers", "Responses to requests, by status"), "status", answers)?;
+        let mut refusals = BTreeMap::<&str, u64>::new();
+        for counts in &workers {
+            for (code, count) in &*counts.refusals.lock().unwrap_or_else(PoisonError::into_inner) {
+                *refusals.entry(code).or_default() += count;
+            }
+        }
+        let refusals = refusals.into_iter().map(|(code, count)| (code.to_owned(), count));
+        counters(&mut encoder, ("refusals", "Denials by the gateway, by code"), "code", refusals)?;
+        let floods = ConstCounter::new(sum(&|counts| Some(&counts.floods)));
+        let help = "HTTP/2 connections closed because the client sent too many frames without content";
+        floods.encode(encoder.encode_descriptor(
+            "http2_floods",
+            help,
+            None::<&Unit>,
+            MetricType::Counter,
+        )?)?;
+        let dropped = ConstCounter::new(self.log.dropped());
+        let help =
+            "Log lines dropped because standard output was not read fast enough or could not be written";
+        dropped.encode(encoder.encode_descriptor(
+            "log_lines_dropped",
+            help,
+            None::<&Unit>,
+            MetricType::Counter,
+        )?)?;
+        for (name, help, value) in [
+            ("open_connections", "Open connections", u64::from(open_connections(&self.doors))),
+            ("keys", "Keys in the directory", self.directory.keys() as u64),
+            (
+                "applied_change",
+                "Sequence number of the last registry change that the directory has applied",
+                self.directory.applied(),
+            ),
+            (
+                "following",
+                "1 if every change of the registry is applied, 0 if a part of the registry cannot be read",
+                u64::from(self.directory.following() == Following::Current),
+            ),
+            (
+                "store_regressions",
+                "Number of times that the store was found older than before, or replaced by another store",
+                self.directory.regressions(),
+            ),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None::<&Unit>, MetricType::Gauge)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! The command line: its output and its exit status.
+
+use std::{fs, net::TcpListener};
+
+use serde_json::Value;
+
+use crate::harness::{Site, certificate, free_address, portcullis};
+
+fn stderr(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn help_says_where_to_start() {
+    let output = portcullis(&["--help"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success());
+    for word in ["serve", "check", "init", "audit", "demo", "config/gateway.toml", "SIGTERM", "RUST_LOG"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert_eq!(portcullis(&["frobnicate"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_example_configuration_holds() {
+    let output = portcullis(&["check", "--config", "../../config/gateway.toml"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn check_points_at_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("g.toml");
+    let config = file.to_str().unwrap();
+    for (text, what) in [
+        ("listeners = [", "g.toml:1:"),
+        ("stroe.path = \"x\"", "g.toml:1:1: unknown field `stroe`"),
+        ("store.path = \"x\"\nlisteners = []\nsecrets.file = \"x\"", "no listener"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let output = portcullis(&["check", "--config", config]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(what), "{text}: {}", stderr(&output));
+    }
+    let output = portcullis(&["check", "--config", "missing.toml"]);
+    assert!(stderr(&output).contains("missing.toml: cannot be read"), "{}", stderr(&output));
+}
+
+#[test]
+fn check_looks_at_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, key, _) = certificate(folder.path());
+    let (_, other_key, _) = {
+        fs::create_dir(folder.path().join("other")).unwrap();
+        certificate(&folder.path().join("other"))
+    };
+    let file = folder.path().join("g.toml");
+    for (chain, key, what) in [
+        (&chain, &key, ""),
+        (&chain, &folder.path().join("none.pem"), "none.pem"),
+        (&key, &key, "holds no certificate"),
+        (&chain, &other_key, "key.pem"),
+    ] {
+        let text = format!(
+            "store.path = \"x\"\nsecrets.file = \"x\"\n\
+             listeners = [{{ address = \"127.0.0.1:0\", tls = {{ certificate = {chain:?}, key = {key:?} }} }}]"
+        );
+        fs::write(&file, text).unwrap();
+        let output = portcullis(&["check", "--config", file.to_str().unwrap()]);
+        assert_eq!(output.status.success(), what.is_empty(), "{}", stderr(&output));
+        assert!(stderr(&output).contains(what), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn serve_says_why_it_cannot() {
+    let site = Site::new(free_address(), "");
+    let taken = TcpListener::bind(site.address).unwrap();
+    let output = site.command("serve").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains(&format!("cannot listen on {}", site.address)), "{}", stderr(&output));
+    drop(taken);
+
+    fs::remove_file(site.folder.path().join("data/secrets.toml")).unwrap();
+    let output = site.command("serve").output().unwrap();
+    assert!(stderr(&output).contains("data/secrets.toml does not exist"), "{}", stderr(&output));
+}
+
+#[test]
+fn serve_names_a_store_that_is_none() {
+    let site = Site::new(free_address(), "");
+    fs::write(site.store(), "this is no database, however long one looks at it ".repeat(100)).unwrap();
+    for other in ["data/portcullis.db-wal", "data/portcullis.db-shm"] {
+        let _ = fs::remove_file(site.folder.path().join(other));
+    }
+    let output = site.command("serve").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("store data/portcullis.db"), "{}", stderr(&output));
+}
+
+#[test]
+fn audit_proves_the_store_and_tells_its_changes() {
+    let site = Site::new(free_address(), "");
+    let run = |words: &str| {
+        let output = site.command(words).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap(), stderr(&output))
+    };
+    let (code, proven, _) = run("audit verify");
+    assert_eq!(code, Some(0));
+    let head = proven.lines().last().and_then(|line| line.strip_prefix("head ")).unwrap();
+    assert_eq!(run(&format!("audit verify --head {head}")).0, Some(0));
+    let (number, hash) = head.split_once(':').unwrap();
+    for (kept, what) in [
+        (format!("{number}:{}", hash.chars().rev().collect::<String>()), "the log was rewritten"),
+        (format!("{}:{hash}", number.parse::<u64>().unwrap() + 1), "the log was truncated"),
+    ] {
+        let (code, _, why) = run(&format!("audit verify --head {kept}"));
+        assert_eq!(code, Some(1));
+        assert!(why.contains(what), "{why}");
+    }
+    assert_eq!(run("audit verify --head x").0, Some(2));
+    // The head of an empty change log.
+    assert_eq!(run(&format!("audit verify --head 0:{}", "0".repeat(64))).0, Some(0));
+
+    let (code, list, _) = run("audit list --json");
+    assert_eq!(code, Some(0));
+    let told: Vec<Value> = list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(told.len(), number.parse::<usize>().unwrap());
+    assert!(told.iter().any(|change| change["kind"] == "credential" && change["before"].is_null()));
+    let app = told.iter().find(|change| change["after"]["kind"]["app"].is_object()).unwrap();
+    assert!(
+        app["after"]["kind"]["app"]["secret"].is_null() && app["after"]["kind"]["app"]["key"].is_string()
+    );
+    assert!(!list.contains("digest"), "{list}");
+    let (_, page, _) = run("audit list --after 1 --limit 2");
+    assert_eq!(page.lines().count(), 2);
+    assert!(page.lines().next().unwrap().trim_start().starts_with("2 "), "{page}");
+
+    fs::remove_dir_all(site.folder.path().join("data")).unwrap();
+    let (code, _, why) = run("audit verify");
+    assert_eq!(code, Some(1));
+    assert!(why.contains("store data/portcullis.db does not exist"), "{why}");
+    assert!(!site.store().exists());
+}
+
+#[test]
+fn init_does_not_replace_secrets_that_the_store_needs() {
+    let site = Site::new(free_address(), "");
+    let secrets = site.folder.path().join("data/secrets.toml");
+    fs::remove_file(&secrets).unwrap();
+    let output = site.command("init").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("does not exist"), "{}", stderr(&output));
+    assert!(!secrets.exists());
+}
+
+/// An interrupted first start can be continued, whenever it was killed: in the end, there is a key that was printed.
+#[tokio::test]
+async fn an_interrupted_first_start_is_taken_up_again() {
+    for millis in (0..60).step_by(4) {
+        let address = free_address();
+        let text = format!(
+            "store.path = \"data/portcullis.db\"\nsecrets.file = \"data/secrets.toml\"\n\
+             listeners = [{{ address = \"{address}\" }}]\n[[routes]]\npath = \"/\"\nsurface = \"discue\"\n"
+        );
+        let site = Site::uninitialised(&text, address);
+        let mut first = site.command("init").stdout(std::process::Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(millis));
+        let _ = first.kill();
+        let shown = String::from_utf8(first.wait_with_output().unwrap().stdout).unwrap();
+        let again = site.init();
+        let keys: Vec<&str> = shown
+            .split_whitespace()
+            .chain(again.split_whitespace())
+            .filter(|word| word.starts_with("pcl_"))
+            .collect();
+        let gateway = site.start();
+        let mut accepted = 0;
+        for key in &keys {
+            let status =
+                gateway.get("/api_clients/x").header("x-api-key", *key).send().await.unwrap().status();
+            accepted += usize::from(status == 404);
+        }
+        assert!(accepted >= 1, "after {millis} ms: {shown} {again}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_init_makes_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let site = Site::new(free_address(), "");
+    for file in ["data/secrets.toml", "data/portcullis.db"] {
+        let mode = fs::metadata(site.folder.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    assert!(site.api_key.starts_with("pcl_") && site.operator_token.starts_with("pco_"));
+}

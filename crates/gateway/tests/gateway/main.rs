@@ -1,0 +1,30 @@
+//! Tests of the gateway from outside: the real binary, real sockets, a real store.
+
+mod admin;
+mod authority;
+mod charging;
+mod commands;
+mod configuration;
+mod decisions;
+mod durability;
+mod earlier;
+mod forwarding;
+#[path = "../../../../tests/site/mod.rs"]
+mod harness;
+mod hosts;
+mod identity;
+mod manage;
+mod policies;
+mod process;
+mod replaced;
+mod request_fields;
+mod request_id;
+mod responses;
+mod retries;
+mod scripted;
+mod secrets;
+mod serving;
+mod sign;
+mod signature;
+mod store;
+mod throttles;

@@ -1,0 +1,273 @@
+//! The caller endpoints, for API clients, apps, operators and administrators.
+
+mod body;
+
+pub(super) use body::Caller;
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+
+use super::{
+    ADMIN_TENANT, Surface,
+    call_context::CallContext,
+    done,
+    etag::ETag,
+    json::{self, FieldErrors},
+    openapi,
+    page::{Page, split_page},
+    response::{ApiResponse, ErrorResponse},
+};
+use crate::openapi::schemas;
+use body::{CallerPatch, Kind, NewCaller};
+use portcullis::{
+    Denial,
+    model::{self, CallerId, CallerKind, Role, Status, TenantId},
+    registry::{CallerFilter, Command, RegistryError},
+};
+
+/// Returns the role that managing callers requires, as far as the tenant in the path determines it.
+pub(super) fn managing(request: &Request) -> Role {
+    let reserved = CallContext::tenant_of(request.uri()).is_ok_and(|tenant| tenant.as_str() == ADMIN_TENANT);
+    if reserved { Role::Owner } else { Role::Operator }
+}
+
+/// Returns the role that managing callers of a kind requires.
+pub(super) fn manages(kind: &CallerKind) -> Role {
+    if matches!(kind, CallerKind::Administrator(_)) { Role::Owner } else { Role::Operator }
+}
+
+fn tag(caller: &model::Caller) -> ETag {
+    ETag::revision(caller.revision)
+}
+
+/// List callers of a tenant
+#[utoipa::path(
+    get,
+    path = "/tenants/{tenant}/callers",
+    tag = "callers",
+    operation_id = "list_callers",
+    params(openapi::Paging, ("kind" = Option<Kind>, Query, description = "Only callers of this kind"), ("name" = Option<String>, Query, description = "Only callers with this name"), ("status" = Option<schemas::Status>, Query, description = "Only callers with this status"), ("plan" = Option<schemas::Id>, Query, description = "Only callers on this plan")),
+    responses(openapi::OkPage<Caller>, openapi::CommonErrors, openapi::NotFound),
+)]
+pub(super) async fn list(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
+    let query = call.query(&["kind", "name", "status", "plan", "limit", "after"])?;
+    let limit = query.limit()?;
+    let which = CallerFilter {
+        tenant: Some(call.tenant()?),
+        kind: query.chosen("kind", "api_client, app, operator or administrator", Kind::named)?,
+        name: query.text("name").map(str::to_owned),
+        status: query.chosen("status", "enabled or disabled", status)?,
+        plan: query.parsed("plan", "the id of a plan")?,
+        after: query.after()?,
+        limit: limit + 1,
+        ..CallerFilter::default()
+    };
+    let found = surface.admin.registry.callers(&which).await.map_err(|fault| surface.refuse(fault))?;
+    if found.is_empty() {
+        // Tells an empty tenant from a tenant that does not exist.
+        surface.tenant(&call).await?;
+    }
+    let (callers, next) = split_page(found, limit, |last| last.id.to_string());
+    let (page, link) = Page::of(&query, callers.into_iter().map(Caller::from).collect(), next);
+    Ok(ApiResponse::ok(&page).with_link(link))
+}
+
+fn status(text: &str) -> Option<Status> {
+    [Status::Enabled, Status::Disabled].into_iter().find(|status| status.as_str() == text)
+}
+
+/// Create a caller
+///
+/// Requires the role `operator`, or `owner` for an administrator. If the AppSecret of an app is generated, only this
+/// response shows it.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/callers",
+    tag = "callers",
+    operation_id = "create_caller",
+    params(openapi::IdempotencyKey, openapi::LockToken),
+    request_body(content = NewCaller, content_type = "application/json"),
+    responses(openapi::Created<Caller>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
+)]
+pub(super) async fn create(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let needed = managing(&request);
+    let call = CallContext::extract(request, needed).await?;
+    call.query(&[])?;
+    let tenant = call.tenant()?;
+    let ticket = surface.ticket(&call)?;
+    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+        return Ok(answer);
+    }
+    let body: NewCaller = json::read(&call.content)?;
+    let has_plan = body.has_plan();
+    let (caller, secret) = body.checked(tenant.clone(), &surface.admin.sealer)?;
+    call.require_role(manages(&caller.kind))?;
+    let made = surface.execute(&call, ticket.as_ref(), vec![Command::CreateCaller(caller)], |done| {
+        let caller = done!(Caller, done)?;
+        let location = format!("/admin/v1/tenants/{}/callers/{}", caller.tenant, caller.id);
+        let shows = secret.is_some();
+        let document = Caller::from(caller.clone()).showing(secret);
+        let answer = ApiResponse::created(location, &document).with_etag(&tag(caller));
+        Ok(if shows { answer.secret() } else { answer })
+    });
+    match made.await {
+        Ok(answer) => Ok(answer),
+        Err(RegistryError::NotFound) if has_plan => Err(surface.no_plan(&tenant).await),
+        Err(RegistryError::LimitReached(most)) => {
+            let detail = format!(
+                "The tenant has {most} callers of this kind, which is the limit (max_callers). Delete one, or raise \
+                 max_callers."
+            );
+            Err(Denial::Conflict { detail: detail.into() }.into())
+        }
+        Err(fault) => Err(surface.refuse(fault)),
+    }
+}
+
+/// Get a caller
+#[utoipa::path(
+    get,
+    path = "/tenants/{tenant}/callers/{caller}",
+    tag = "callers",
+    operation_id = "read_caller",
+    params(openapi::IfNoneMatch),
+    responses(openapi::OkResource<Caller>, openapi::CommonErrors, openapi::NotFound),
+)]
+pub(super) async fn read(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
+    call.query(&[])?;
+    let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
+    let tag = tag(&caller);
+    Ok(if tag.matches_if_none_match(&call.headers) {
+        ApiResponse::not_modified(&tag)
+    } else {
+        ApiResponse::ok(&Caller::from(caller)).with_etag(&tag)
+    })
+}
+
+/// Update a caller
+///
+/// Requires the role `operator`, or `owner` for an administrator.
+#[utoipa::path(
+    patch,
+    path = "/tenants/{tenant}/callers/{caller}",
+    tag = "callers",
+    operation_id = "modify_caller",
+    params(openapi::IfMatch, openapi::LockToken),
+    request_body(content((CallerPatch = "application/merge-patch+json"), (CallerPatch = "application/json"))),
+    responses(openapi::Updated<Caller>, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors),
+)]
+pub(super) async fn modify(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let needed = managing(&request);
+    let call = CallContext::extract(request, needed).await?;
+    call.query(&[])?;
+    let before = surface.caller(&call.tenant()?, &call.child_id()?).await?;
+    call.require_role(manages(&before.kind))?;
+    surface.check_precondition(&call, &tag(&before), &before.id).await?;
+    let patch: CallerPatch = json::read(&call.content)?;
+    let edit = patch.checked(&before, &surface.admin.sealer)?;
+    let weakened = edit.status == Some(Status::Disabled) || edit.role.is_some_and(|role| role != call.role());
+    if before.id == *call.caller() && weakened {
+        return Err(oneself());
+    }
+    let owns = before.owns_everything();
+    let (tenant, id, expected) = (before.tenant, before.id, Some(before.revision));
+    let has_plan = matches!(edit.plan, Some(Some(_)));
+    let weakens = edit.status == Some(Status::Disabled) || edit.role.is_some_and(|role| role != Role::Owner);
+    let keep_owner = (owns && weakens).then_some(Command::KeepOwner { beyond: None });
+    let command = Command::UpdateCaller { tenant: tenant.clone(), id: id.clone(), expected, edit };
+    let commands = call.with_lock_proof([command].into_iter().chain(keep_owner).collect());
+    let done = match surface.admin.registry.execute(commands, call.actor()).await {
+        Ok(done) => done,
+        Err(RegistryError::NotFound) if has_plan => {
+            surface.caller(&tenant, &id).await?;
+            return Err(surface.no_plan(&tenant).await);
+        }
+        Err(fault) => return Err(surface.refuse_change(fault)),
+    };
+    let caller = done!(Caller, done).map_err(|fault| surface.refuse(fault))?;
+    Ok(ApiResponse::ok(&Caller::from(caller.clone())).with_etag(&tag(caller)))
+}
+
+/// Delete a caller and its keys
+///
+/// Requires the role `operator`, or `owner` for an administrator.
+#[utoipa::path(
+    delete,
+    path = "/tenants/{tenant}/callers/{caller}",
+    tag = "callers",
+    operation_id = "delete_caller",
+    params(openapi::IfMatch, openapi::LockToken),
+    responses(openapi::NoContent, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors)
+)]
+pub(super) async fn delete(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let needed = managing(&request);
+    let call = CallContext::extract(request, needed).await?;
+    call.query(&[])?;
+    let before = surface.caller(&call.tenant()?, &call.child_id()?).await?;
+    call.require_role(manages(&before.kind))?;
+    surface.check_precondition(&call, &tag(&before), &before.id).await?;
+    if before.id == *call.caller() {
+        return Err(oneself());
+    }
+    let keep_owner = before.owns_everything().then_some(Command::KeepOwner { beyond: None });
+    let (tenant, id, expected) = (before.tenant, before.id, Some(before.revision));
+    let command = Command::DeleteCaller { tenant, id, expected };
+    surface.change(&call, [command].into_iter().chain(keep_owner).collect()).await?;
+    Ok(ApiResponse::no_content())
+}
+
+/// Denies an administrator changes that weaken itself: they could leave no administrator in the end.
+fn oneself() -> ErrorResponse {
+    let detail = "An administrator cannot delete, disable or demote itself. Ask another administrator.";
+    Denial::Conflict { detail: detail.into() }.into()
+}
+
+/// Checks that callers of a kind may belong to a tenant.
+fn check_place(checks: &mut FieldErrors, tenant: &TenantId, kind: &CallerKind) {
+    let reserved = tenant.as_str() == ADMIN_TENANT;
+    let administrator = matches!(kind, CallerKind::Administrator(_));
+    let what = if reserved {
+        "this tenant is for administrators only"
+    } else {
+        "administrators must be in the tenant administration"
+    };
+    checks.ensure(reserved == administrator, "#/kind", what);
+}
+
+impl Surface {
+    pub(super) async fn caller(
+        &self,
+        tenant: &TenantId,
+        id: &CallerId,
+    ) -> Result<model::Caller, ErrorResponse> {
+        self.admin.registry.caller(tenant, id).await.map_err(|fault| self.refuse(fault))
+    }
+
+    /// Returns the error for a missing plan of a caller, or for the tenant if that is missing.
+    async fn no_plan(&self, tenant: &TenantId) -> ErrorResponse {
+        if let Err(fault) = self.admin.registry.tenant(tenant).await {
+            return self.refuse(fault);
+        }
+        let mut checks = FieldErrors::default();
+        checks.ensure(false, "#/plan", "the plan does not exist");
+        checks.finish().map_or_else(ErrorResponse::from, |()| Denial::NotFound.into())
+    }
+}

@@ -1,0 +1,263 @@
+//! Idempotent requests (draft-ietf-httpapi-idempotency-key-header).
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use http::HeaderMap;
+use sha2::{Digest, Sha256};
+
+use super::{Admin, ApiResponse, CallContext, ErrorResponse, Surface};
+use portcullis::{
+    Denial,
+    model::{Actor, Entity, Sealed, Secret, UnsealError, hex::encode},
+    registry::{self, Command, IdempotentOutcome, IdempotentRequest, RegistryError, Transaction},
+};
+
+const FIELD: &str = "idempotency-key";
+
+/// Maximum length of an idempotency key, in characters.
+const MAX_KEY_LEN: usize = 255;
+
+/// The idempotent requests in progress on this node.
+#[derive(Default, Clone)]
+pub(super) struct InFlight(Arc<Mutex<HashSet<[u8; 32]>>>);
+
+impl InFlight {
+    /// Registers a request, unless a request with the same key is in progress.
+    fn begin(&self, key: [u8; 32]) -> Option<InFlightGuard> {
+        let begun = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        begun.then(|| InFlightGuard { running: self.clone(), key })
+    }
+}
+
+/// A guard for a request in progress. Dropping it ends the registration.
+pub(super) struct InFlightGuard {
+    running: InFlight,
+    key: [u8; 32],
+}
+
+impl InFlightGuard {
+    /// Returns the idempotency key of the request, with a fingerprint of its body. `content` may also be a hash of
+    /// the body.
+    pub(super) fn ticket(self, call: &CallContext, content: &[u8]) -> IdempotencyKey {
+        let target = call.uri.path_and_query().map_or("", |target| target.as_str());
+        let fingerprint = hash(&[call.method.as_str().as_bytes(), target.as_bytes(), content]);
+        IdempotencyKey { fingerprint, turn: self }
+    }
+}
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        self.running.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+/// The idempotency key and the fingerprint of a request.
+pub(super) struct IdempotencyKey {
+    fingerprint: [u8; 32],
+    turn: InFlightGuard,
+}
+
+/// The context for which the stored response of a key is sealed.
+fn place(key: &[u8; 32]) -> [String; 2] {
+    ["answered".into(), encode(key)]
+}
+
+/// Hashes parts with their lengths, so that different lists of parts never hash the same bytes.
+fn hash(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// Parses the key of a request: a string of structured fields (RFC 9651, section 3.3.3), without parameters.
+///
+/// # Errors
+/// 400 for an invalid or repeated key.
+fn chosen(headers: &HeaderMap) -> Result<Option<String>, Denial> {
+    let wrong = || {
+        Denial::bad_request(format!(
+            "The header Idempotency-Key must be one string of 1 to {MAX_KEY_LEN} printable characters in quotes."
+        ))
+    };
+    let mut values = headers.get_all(FIELD).iter();
+    let (value, None) = (values.next(), values.next()) else { return Err(wrong()) };
+    let Some(value) = value else { return Ok(None) };
+    let text = value.to_str().map_err(|_| wrong())?.trim();
+    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).ok_or_else(wrong)?;
+    let (mut key, mut characters) = (String::new(), inner.chars());
+    while let Some(c) = characters.next() {
+        key.push(match c {
+            '\\' => characters.next().filter(|c| matches!(c, '"' | '\\')).ok_or_else(wrong)?,
+            ' '..='~' if c != '"' => c,
+            _ => return Err(wrong()),
+        });
+    }
+    if (1..=MAX_KEY_LEN).contains(&key.len()) { Ok(Some(key)) } else { Err(wrong()) }
+}
+
+impl Surface {
+    /// Registers an idempotent request; returns `None` for a request without a key.
+    ///
+    /// # Errors
+    /// 400 for an invalid key; 409 while a request with the same key is in progress.
+    pub(super) fn ticket(&self, call: &CallContext) -> Result<Option<IdempotencyKey>, Denial> {
+        Ok(self.turn(call)?.map(|turn| turn.ticket(call, &call.content)))
+    }
+
+    /// Registers an idempotent request before its body is read.
+    ///
+    /// # Errors
+    /// The errors of [`ticket`](Self::ticket).
+    pub(super) fn turn(&self, call: &CallContext) -> Result<Option<InFlightGuard>, Denial> {
+        let Some(chosen) = chosen(&call.headers)? else { return Ok(None) };
+        let key = hash(&[call.caller().as_str().as_bytes(), chosen.as_bytes()]);
+        let turn = self.running.begin(key).ok_or_else(|| Denial::Conflict {
+            detail: "A request with this Idempotency-Key is in progress.".into(),
+        })?;
+        Ok(Some(turn))
+    }
+
+    /// Returns the stored response of a request that took effect before.
+    ///
+    /// # Errors
+    /// 401 if the API key is no longer accepted; 422 if the earlier request was a different one.
+    pub(super) async fn earlier(
+        &self,
+        call: &CallContext,
+        ticket: Option<&IdempotencyKey>,
+    ) -> Result<Option<ApiResponse>, ErrorResponse> {
+        let (Some(ticket), Admin { registry, clock, .. }) = (ticket, &self.admin) else { return Ok(None) };
+        let kept = registry.stored_response(&ticket.turn.key).await.map_err(|fault| self.refuse(fault))?;
+        let Some(kept) = kept else { return Ok(None) };
+        // The stored response may contain a secret.
+        registry.authorize(call.actor(), clock.now().time).await.map_err(|fault| self.refuse(fault))?;
+        let answer = kept.answers(&ticket.fingerprint).map(Some);
+        let answer = answer.and_then(|answer| answer.map(|it| ticket.open(&self.admin, &it)).transpose());
+        answer.map(|answer| answer.map(ApiResponse::replayed)).map_err(|fault| self.refuse(fault))
+    }
+}
+
+impl IdempotencyKey {
+    /// Executes commands unless they were executed before.
+    pub(super) async fn execute(
+        &self,
+        admin: &Admin,
+        commands: Vec<Command>,
+        actor: &Actor,
+        answer: impl FnOnce(&[Entity]) -> Result<ApiResponse, RegistryError> + Send,
+    ) -> Result<ApiResponse, RegistryError> {
+        let once = IdempotentRequest {
+            key: self.turn.key,
+            fingerprint: self.fingerprint,
+            answer: Box::new(|done| self.close(admin, &answer(done)?)),
+        };
+        match admin.registry.execute_idempotent(commands, actor, once).await? {
+            IdempotentOutcome::Executed(kept) => self.open(admin, &kept),
+            IdempotentOutcome::Replayed(kept) => self.open(admin, &kept).map(ApiResponse::replayed),
+        }
+    }
+
+    /// Returns the stored response if the request took effect before. Callers check this before they execute
+    /// anything.
+    pub(super) async fn replay(
+        &self,
+        admin: &Admin,
+        tx: &mut dyn Transaction,
+    ) -> Result<Option<ApiResponse>, RegistryError> {
+        let kept = registry::find_replay(tx, &self.turn.key, &self.fingerprint).await?;
+        kept.map(|kept| self.open(admin, &kept).map(ApiResponse::replayed)).transpose()
+    }
+
+    /// Stores the response in the transaction in which the request takes effect.
+    pub(super) async fn keep(
+        &self,
+        admin: &Admin,
+        tx: &mut dyn Transaction,
+        answer: &ApiResponse,
+    ) -> Result<(), RegistryError> {
+        let answer = self.close(admin, answer)?;
+        registry::store_response(tx, &self.turn.key, self.fingerprint, answer).await
+    }
+
+    /// Seals a response for storage, because it may contain a secret.
+    fn close(&self, admin: &Admin, answer: &ApiResponse) -> Result<Vec<u8>, RegistryError> {
+        let text = serde_json::to_string(answer).map(Secret::from);
+        let place = place(&self.turn.key);
+        let sealed = text.map(|text| admin.sealer.seal(&text, &place.each_ref().map(String::as_str)));
+        let kept = sealed.and_then(|sealed| serde_json::to_vec(&sealed));
+        kept.map_err(|_| RegistryError::Corrupt("a response cannot be serialized".into()))
+    }
+
+    fn open(&self, admin: &Admin, kept: &[u8]) -> Result<ApiResponse, RegistryError> {
+        let corrupt = || RegistryError::Corrupt("a stored response cannot be parsed".into());
+        let sealed: Sealed = serde_json::from_slice(kept).map_err(|_| corrupt())?;
+        let place = place(&self.turn.key);
+        let text = admin.sealer.unseal(&sealed, &place.each_ref().map(String::as_str));
+        let text = text.map_err(|error| match error {
+            // The request took effect, but its response was sealed with a key that was dropped since.
+            UnsealError::NoKey(_) => RegistryError::Conflict,
+            UnsealError::Foreign => {
+                RegistryError::Corrupt(format!("a stored response cannot be unsealed: {error}"))
+            }
+        })?;
+        serde_json::from_str(text.expose()).map_err(|_| corrupt())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_a_string_in_quotes() {
+        let longest = format!("\"{}\"", "x".repeat(255));
+        let too_long = format!("\"{}\"", "x".repeat(256));
+        for (values, expected) in [
+            (&[][..], Ok(None)),
+            (&["\"a-1\""], Ok(Some("a-1"))),
+            (&[" \"a b\" "], Ok(Some("a b"))),
+            (&[r#""a\"\\""#], Ok(Some("a\"\\"))),
+            (&[&longest], Ok(Some(&longest[1..256]))),
+            (&[&too_long], Err(())),
+            (&["\"\""], Err(())),
+            (&["\""], Err(())),
+            (&["a"], Err(())),
+            (&["\"a"], Err(())),
+            (&["\"a\"b\""], Err(())),
+            (&[r#""a\b""#], Err(())),
+            (&[r#""a\""#], Err(())),
+            (&["\"a\";p=1"], Err(())),
+            (&["\"a\", \"b\""], Err(())),
+            (&["\"a\"", "\"a\""], Err(())),
+            (&["\"a\tb\""], Err(())),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(FIELD, value.parse().unwrap());
+            }
+            let found = chosen(&headers).map_err(|_| ());
+            assert_eq!(found.as_ref().map(Option::as_deref), expected.as_ref().map(|it| *it), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_under_way_until_its_turn_is_over() {
+        let running = InFlight::default();
+        let turn = running.begin([1; 32]);
+        assert!(turn.is_some() && running.begin([1; 32]).is_none() && running.begin([2; 32]).is_some());
+        drop(turn);
+        assert!(running.begin([1; 32]).is_some());
+    }
+
+    #[test]
+    fn parts_cannot_be_cut_in_two_ways() {
+        assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
+        assert_ne!(hash(&[b"", b"a"]), hash(&[b"a", b""]));
+    }
+}

@@ -1,0 +1,327 @@
+//! The key endpoints. A key authenticates a caller.
+
+mod body;
+mod generated;
+mod revocation;
+mod rotation;
+
+pub(super) use body::{CreatedKey, Key, KeyRecord};
+pub(super) use rotation::{__path_rotate, Rotated, rotate};
+
+use std::{sync::Arc, time::Duration};
+
+use axum::extract::{Request, State};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Surface,
+    call_context::CallContext,
+    callers::{manages, managing},
+    done,
+    etag::ETag,
+    json::{self, FieldErrors},
+    openapi,
+    page::{Page, split_page},
+    response::{ApiResponse, ErrorResponse},
+};
+use body::{KeyPatch, NewKey};
+use portcullis::{
+    Denial,
+    directory::{Directory, Following},
+    model::{self, Access, CallerKind, Credential, CredentialEdit, CredentialId, Role, Seq, Status},
+    registry::{Command, CredentialFilter},
+};
+
+/// Maximum number of keys of a caller.
+const MAX_SCOPES: u32 = 100;
+
+/// The error for an end of a key that has passed.
+const IN_THE_PAST: &str = "must not be in the past: the key would not be accepted";
+
+/// Maximum time to wait for a deletion to take effect, in seconds.
+const MAX_WAIT: u64 = 60;
+
+fn tag(key: &Credential) -> ETag {
+    ETag::revision(key.revision)
+}
+
+fn location(key: &Credential) -> String {
+    format!("/admin/v1/tenants/{}/keys/{}", key.tenant, key.id)
+}
+
+/// Returns the end of a caller's key. An administrator's key cannot end later than the key in the request.
+fn end(
+    call: &CallContext,
+    caller: &model::Caller,
+    wanted: Option<Timestamp>,
+    checks: &mut FieldErrors,
+) -> Option<Timestamp> {
+    let bound = call.key_expiry().filter(|_| matches!(caller.kind, CallerKind::Administrator(_)));
+    let (Some(bound), Some(wanted)) = (bound, wanted) else { return wanted.or(bound) };
+    checks.ensure(wanted <= bound, "#/not_after", "must not be later than the end of the key in the request");
+    Some(wanted)
+}
+
+/// List keys of a caller
+#[utoipa::path(
+    get,
+    path = "/tenants/{tenant}/callers/{caller}/keys",
+    tag = "keys",
+    operation_id = "list_keys",
+    params(openapi::Paging),
+    responses(openapi::OkPage<Key>, openapi::CommonErrors, openapi::NotFound),
+)]
+pub(super) async fn list(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
+    let query = call.query(&["limit", "after"])?;
+    let (limit, after) = (query.limit()?, query.after()?);
+    let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
+    let which =
+        CredentialFilter { tenant: Some(caller.tenant), caller: Some(caller.id), after, limit: limit + 1 };
+    let found = surface.admin.registry.credentials(&which).await.map_err(|fault| surface.refuse(fault))?;
+    let (keys, next) = split_page(found, limit, |last| last.id.to_string());
+    let (page, link) = Page::of(&query, surface.shown(keys).await?, next);
+    Ok(ApiResponse::ok(&page).with_link(link))
+}
+
+/// Create a key
+///
+/// Only this response shows the key. Requires the role `operator`, or `owner` for a key of an administrator.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/callers/{caller}/keys",
+    tag = "keys",
+    operation_id = "create_key",
+    params(openapi::IdempotencyKey, openapi::LockToken),
+    request_body(content = NewKey, content_type = "application/json", description = "An empty body stands for the defaults"),
+    responses(openapi::Created<CreatedKey>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
+)]
+pub(super) async fn create(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let needed = managing(&request);
+    let call = CallContext::extract(request, needed).await?;
+    call.query(&[])?;
+    // Replays come first: the response is the same even if the resource has been deleted since.
+    let ticket = surface.ticket(&call)?;
+    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+        return Ok(answer);
+    }
+    let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
+    call.require_role(manages(&caller.kind))?;
+    // The body is optional.
+    let body: NewKey = if call.content.is_empty() { NewKey::default() } else { json::read(&call.content)? };
+    let (fresh, now) = (body.fresh(&caller.kind)?, surface.admin.clock.now().time);
+    let mut checks = FieldErrors::default();
+    let not_after = end(&call, &caller, body.not_after(), &mut checks);
+    checks.ensure(not_after.is_none_or(|end| now < end), "#/not_after", IN_THE_PAST);
+    let peppers = surface.admin.directory.peppers();
+    let stored =
+        |id: &CredentialId| fresh.stored(&caller.tenant, id, peppers.current(), &surface.admin.sealer);
+    let (id, pepper) = (CredentialId::random(), peppers.current().version());
+    let credential = body.checked(checks, &caller, (stored(&id), id, pepper), now)?;
+    let credential = Credential { not_after, ..credential };
+    let commands = vec![Command::CreateCredential { credential, most: Some(MAX_SCOPES) }];
+    let made = surface.execute(&call, ticket.as_ref(), commands, |done| {
+        let made = done!(Credential, done)?;
+        let document = CreatedKey::of(&fresh, Key::of(made.clone(), None, now));
+        Ok(ApiResponse::created(location(made), &document).with_etag(&tag(made)).secret())
+    });
+    made.await.map_err(|fault| surface.refuse(fault))
+}
+
+/// Get a key
+#[utoipa::path(
+    get,
+    path = "/tenants/{tenant}/keys/{key}",
+    tag = "keys",
+    operation_id = "read_key",
+    params(openapi::IfNoneMatch),
+    responses(openapi::OkResource<Key>, openapi::CommonErrors, openapi::NotFound),
+)]
+pub(super) async fn read(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
+    call.query(&[])?;
+    let key = surface.key(&call).await?;
+    let tag = tag(&key);
+    if tag.matches_if_none_match(&call.headers) {
+        return Ok(ApiResponse::not_modified(&tag));
+    }
+    surface.show(key).await
+}
+
+/// Update a key
+///
+/// Requires the role `operator`, or `owner` for a key of an administrator.
+#[utoipa::path(
+    patch,
+    path = "/tenants/{tenant}/keys/{key}",
+    tag = "keys",
+    operation_id = "modify_key",
+    params(openapi::IfMatch, openapi::LockToken),
+    request_body(content((KeyPatch = "application/merge-patch+json"), (KeyPatch = "application/json"))),
+    responses(openapi::Updated<Key>, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors),
+)]
+pub(super) async fn modify(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let needed = managing(&request);
+    let call = CallContext::extract(request, needed).await?;
+    call.query(&[])?;
+    let (before, caller) = surface.managed(&call).await?;
+    surface.check_precondition(&call, &tag(&before), &caller.id).await?;
+    let patch: KeyPatch = json::read(&call.content)?;
+    let now = surface.admin.clock.now().time;
+    let edit = patch.checked(|wanted, checks| {
+        // An end at this very moment ends the key now. An earlier end would claim that the key was not accepted when
+        // it was.
+        let fits = wanted.is_none_or(|end| now <= end) || wanted == before.not_after;
+        checks.ensure(fits, "#/not_after", IN_THE_PAST);
+        end(&call, &caller, wanted, checks)
+    })?;
+    let ends = edit.not_after.flatten().is_some_and(|end| end <= now);
+    let narrowed =
+        edit.scopes.as_ref().is_some_and(|scopes| !CallContext::scopes_allow(scopes, Access::Write));
+    if before.id == *call.key() && (ends || narrowed || edit.status == Some(Status::Disabled)) {
+        return Err(in_use());
+    }
+    let weakens = edit.not_after.flatten().is_some() || narrowed || edit.status == Some(Status::Disabled);
+    let beyond = edit.not_after.flatten();
+    let mut commands = vec![update(&before, edit)];
+    if weakens {
+        commands.extend(keep_owner(&before, &caller, beyond, now));
+    }
+    let done = surface.change(&call, commands).await?;
+    surface.show(done!(Credential, done).map_err(|fault| surface.refuse(fault))?.clone()).await
+}
+
+fn update(before: &Credential, edit: CredentialEdit) -> Command {
+    let (tenant, id) = (before.tenant.clone(), before.id.clone());
+    Command::UpdateCredential { tenant, id, expected: Some(before.revision), edit }
+}
+
+/// Returns the command that must follow a change which weakens an accepted key of an owner. The command checks that
+/// an owner with an accepted key remains, beyond the end of the weakened key.
+fn keep_owner(
+    key: &Credential,
+    caller: &model::Caller,
+    beyond: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Command> {
+    let lets_in = key.status == Status::Enabled && key.not_after.is_none_or(|end| now < end);
+    (caller.owns_everything() && lets_in).then_some(Command::KeepOwner { beyond })
+}
+
+fn in_use() -> ErrorResponse {
+    let detail = "The request uses this key itself. Rotate the key, or use another key.";
+    Denial::Conflict { detail: detail.into() }.into()
+}
+
+/// The progress of a deletion that this node has not applied yet.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PendingDeletion {
+    /// The id of the key, which is deleted from the store.
+    id: String,
+    /// Whether this node denies the key already.
+    refused_here: bool,
+    /// The number of the last change that this node has applied.
+    #[schema(value_type = u64)]
+    applied: Seq,
+}
+
+/// Delete a key
+///
+/// The key is deleted from the store before the response. With `wait`, the response also waits until this node denies
+/// the key: 204 means that it does, 202 that the time was over first. Without `wait`, 202 means that this node
+/// applies no changes at the moment, because it cannot read the store. Requires the role `operator`, or `owner` for a
+/// key of an administrator.
+#[utoipa::path(
+    delete,
+    path = "/tenants/{tenant}/keys/{key}",
+    tag = "keys",
+    operation_id = "delete_key",
+    params(openapi::IfMatch, openapi::LockToken, ("wait" = Option<u64>, Query, description = "The maximum number of seconds to wait until this node denies the key", maximum = 60)),
+    responses(openapi::NoContent, (status = 202, description = "Deleted from the store, but not denied by this node yet", body = PendingDeletion), openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors),
+)]
+pub(super) async fn delete(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let needed = managing(&request);
+    let call = CallContext::extract(request, needed).await?;
+    let query = call.query(&["wait"])?;
+    let fits = |text: &str| text.parse().ok().filter(|seconds| *seconds <= MAX_WAIT);
+    let wait = query.chosen("wait", &format!("a whole number of seconds, at most {MAX_WAIT}"), fits)?;
+    let (before, caller) = surface.managed(&call).await?;
+    surface.check_precondition(&call, &tag(&before), &caller.id).await?;
+    if before.id == *call.key() {
+        return Err(in_use());
+    }
+    let keep_owner = keep_owner(&before, &caller, None, surface.admin.clock.now().time);
+    let Credential { tenant, id, digest, revision, .. } = before;
+    let command = Command::DeleteCredential { tenant, id: id.clone(), expected: Some(revision) };
+    surface.change(&call, [command].into_iter().chain(keep_owner).collect()).await?;
+    let directory = &surface.admin.directory;
+    let seconds = match wait {
+        Some(seconds) => seconds,
+        // This node applies no changes at the moment, so waiting would take too long for a request without `wait`.
+        None if directory.following() == Following::Stalled => 0,
+        None => return Ok(ApiResponse::no_content()),
+    };
+    let refused = directory.wait_until(|directory: &Directory| directory.find_by_digest(digest).is_none());
+    if tokio::time::timeout(Duration::from_secs(seconds), refused).await.is_ok() {
+        return Ok(ApiResponse::no_content());
+    }
+    let underway = PendingDeletion { id: id.to_string(), refused_here: false, applied: directory.applied() };
+    Ok(ApiResponse::document(StatusCode::ACCEPTED, &underway))
+}
+
+impl Surface {
+    /// Returns the key in the path of a request.
+    async fn key(&self, call: &CallContext) -> Result<Credential, ErrorResponse> {
+        let id: CredentialId = call.child_id()?;
+        let key = self.admin.registry.credential(&call.tenant()?, &id).await;
+        key.map_err(|fault| self.refuse(fault))
+    }
+
+    /// Returns the key in the path of a request and its owner, if the client may manage that owner's keys.
+    async fn managed(&self, call: &CallContext) -> Result<(Credential, model::Caller), ErrorResponse> {
+        let key = self.key(call).await?;
+        let caller = self.caller(&key.tenant, &key.caller).await?;
+        call.require_role(manages(&caller.kind))?;
+        Ok((key, caller))
+    }
+
+    /// Returns the last use of each key: the stored one or the one that this node knows, whichever is later.
+    async fn uses(&self, keys: &[Credential]) -> Result<Vec<Option<Timestamp>>, ErrorResponse> {
+        let ids: Vec<_> = keys.iter().map(|key| key.id.clone()).collect();
+        let noted = self.admin.registry.last_used(&ids).await.map_err(|fault| self.refuse(fault))?;
+        let known = |key: &Credential| self.admin.directory.find_by_digest(key.digest)?.used();
+        Ok(keys.iter().zip(noted).map(|(key, noted)| noted.max(known(key))).collect())
+    }
+
+    async fn used(&self, key: &Credential) -> Result<Option<Timestamp>, ErrorResponse> {
+        Ok(self.uses(std::slice::from_ref(key)).await?.pop().flatten())
+    }
+
+    async fn shown(&self, keys: Vec<Credential>) -> Result<Vec<Key>, ErrorResponse> {
+        let (uses, now) = (self.uses(&keys).await?, self.admin.clock.now().time);
+        Ok(keys.into_iter().zip(uses).map(|(key, used)| Key::of(key, used, now)).collect())
+    }
+
+    async fn show(&self, key: Credential) -> Result<ApiResponse, ErrorResponse> {
+        let (tag, used) = (tag(&key), self.used(&key).await?);
+        Ok(ApiResponse::ok(&Key::of(key, used, self.admin.clock.now().time)).with_etag(&tag))
+    }
+}

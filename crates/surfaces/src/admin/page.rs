@@ -1,0 +1,183 @@
+//! Query parameters and pages of lists.
+
+use std::{fmt::Write, str::FromStr};
+
+use http::Uri;
+use serde::Serialize;
+
+use portcullis::Denial;
+
+/// Number of resources on a page: the default and the maximum.
+const LIMITS: (u32, u32) = (100, 500);
+
+/// The query parameters of a request. Each one is known and appears at most once.
+#[derive(Debug)]
+pub(super) struct Query {
+    path: String,
+    parameters: Vec<(String, String)>,
+}
+
+impl Query {
+    /// Parses the query of a URI.
+    ///
+    /// # Errors
+    /// 400 that names the unknown or repeated parameter.
+    pub(super) fn of(uri: &Uri, known: &[&str]) -> Result<Self, Denial> {
+        let parameters = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
+        let Ok(axum::extract::Query(parameters)) = parameters else {
+            return Err(Denial::bad_request("The query cannot be parsed."));
+        };
+        for (at, (name, _)) in parameters.iter().enumerate() {
+            let shown = || name.chars().take(64).collect::<String>();
+            if !known.contains(&&**name) {
+                let taken = if known.is_empty() { "none".into() } else { known.join(", ") };
+                let detail = format!("The parameter {:?} is unknown; known parameters: {taken}.", shown());
+                return Err(Denial::bad_request(detail));
+            }
+            if parameters[..at].iter().any(|(other, _)| other == name) {
+                return Err(Denial::bad_request(format!("The parameter {name} is repeated.")));
+            }
+        }
+        Ok(Self { path: uri.path().to_owned(), parameters })
+    }
+
+    /// Returns the value of a parameter.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(other, _)| other == name).map(|(_, value)| &**value)
+    }
+
+    /// Parses the value of a parameter; `what` describes valid values for people.
+    ///
+    /// # Errors
+    /// 400 for an invalid value.
+    pub(super) fn parsed<T: FromStr>(&self, name: &str, what: &str) -> Result<Option<T>, Denial> {
+        self.chosen(name, what, |text| text.parse().ok())
+    }
+
+    /// Converts the value of a parameter; `what` describes valid values for people.
+    ///
+    /// # Errors
+    /// 400 if `choose` returns `None`.
+    pub(super) fn chosen<T>(
+        &self,
+        name: &str,
+        what: &str,
+        choose: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Denial> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let wrong = || Denial::bad_request(format!("The parameter {name} must be {what}."));
+        choose(text).map(Some).ok_or_else(wrong)
+    }
+
+    /// Returns the maximum number of resources on the page.
+    pub(super) fn limit(&self) -> Result<u32, Denial> {
+        let (usual, most) = LIMITS;
+        let fits = |text: &str| text.parse().ok().filter(|limit| (1..=most).contains(limit));
+        let limit = self.chosen("limit", &format!("a whole number from 1 to {most}"), fits)?;
+        Ok(limit.unwrap_or(usual))
+    }
+
+    /// Returns the id after which the page begins.
+    pub(super) fn after<I: FromStr>(&self) -> Result<Option<I>, Denial> {
+        self.parsed("after", "the value of next of an earlier page")
+    }
+
+    /// Returns the value of `Link` for the next page.
+    fn link(&self, next: &str) -> String {
+        let mut target = self.path.clone();
+        let others = self.parameters.iter().filter(|(name, _)| name != "after");
+        let all = others.map(|(name, value)| (&**name, &**value)).chain([("after", next)]);
+        for (at, (name, value)) in all.enumerate() {
+            target.push(if at == 0 { '?' } else { '&' });
+            encode(&mut target, name);
+            target.push('=');
+            encode(&mut target, value);
+        }
+        format!("<{target}>; rel=\"next\"")
+    }
+}
+
+/// Percent-encodes all bytes but unreserved characters (RFC 3986, section 2.3).
+fn encode(target: &mut String, text: &str) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            target.push(char::from(byte));
+        } else {
+            let _ = write!(target, "%{byte:02X}");
+        }
+    }
+}
+
+/// A page of resources.
+#[derive(Debug, Serialize)]
+pub(super) struct Page<T> {
+    /// The resources, in order.
+    items: Vec<T>,
+    /// The value of `after` for the next page; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// Returns a page and the value of its `Link`.
+    pub(super) fn of(query: &Query, items: Vec<T>, next: Option<String>) -> (Self, Option<String>) {
+        let link = next.as_deref().map(|next| query.link(next));
+        (Self { items, next }, link)
+    }
+}
+
+/// Truncates a list, of which one item more than the limit was read, to a page. Returns the id of its last item if
+/// there is a next page.
+pub(super) fn split_page<E>(
+    mut things: Vec<E>,
+    limit: u32,
+    id: impl FnOnce(&E) -> String,
+) -> (Vec<E>, Option<String>) {
+    let more = things.len() > limit as usize;
+    things.truncate(limit as usize);
+    let next = things.last().filter(|_| more).map(id);
+    (things, next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(uri: &str) -> Result<Query, String> {
+        let known = ["name", "limit", "after"];
+        Query::of(&uri.parse().unwrap(), &known).map_err(|denial| denial.detail().into_owned())
+    }
+
+    #[test]
+    fn a_parameter_is_known_and_stands_once() {
+        assert_eq!(query("/x?name=a%2Fb+c").unwrap().text("name"), Some("a/b c"));
+        assert!(query("/x?nam=1").unwrap_err().contains("\"nam\""));
+        assert!(query("/x?name=1&n%61me=2").unwrap_err().contains("name is repeated"));
+        assert!(query("/x?").is_ok() && query("/x").is_ok());
+    }
+
+    #[test]
+    fn a_limit_is_in_range() {
+        for (uri, limit) in [("/", Some(100)), ("/?limit=1", Some(1)), ("/?limit=500", Some(500))] {
+            assert_eq!(query(uri).unwrap().limit().ok(), limit, "{uri}");
+        }
+        for text in ["", "0", "501", "-1", "1.0", "99999999999"] {
+            assert!(query(&format!("/?limit={text}")).unwrap().limit().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_link_keeps_what_was_asked_for() {
+        let query = query("/admin/v1/x?after=a&name=a%2Fb%26&limit=7").unwrap();
+        let link = r#"</admin/v1/x?name=a%2Fb%26&limit=7&after=z.9>; rel="next""#;
+        assert_eq!(query.link("z.9"), link);
+    }
+
+    #[test]
+    fn one_more_than_the_page_holds_says_that_there_is_more() {
+        let id = |it: &u8| it.to_string();
+        assert_eq!(split_page(vec![1, 2, 3], 2, id), (vec![1, 2], Some("2".into())));
+        assert_eq!(split_page(vec![1, 2], 2, id), (vec![1, 2], None));
+        assert_eq!(split_page(vec![], 2, id), (vec![], None));
+    }
+}

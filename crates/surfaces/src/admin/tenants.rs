@@ -1,0 +1,335 @@
+//! The tenant endpoints.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Surface,
+    call_context::CallContext,
+    done,
+    etag::ETag,
+    json::{self, FieldErrors},
+    openapi,
+    page::{Page, split_page},
+    response::{ApiResponse, ErrorResponse},
+};
+use crate::{non_null, openapi::schemas};
+use portcullis::{
+    model::{
+        self, Role, SubscriptionStatus, TenantEdit, TenantId,
+        name::{PLAIN_NAME_RULE, is_plain_name},
+    },
+    registry::{Command, TenantFilter},
+};
+
+/// Default maximum number of callers of each kind in a tenant.
+const CALLERS: u32 = 50;
+
+/// A customer. Tenants cannot see each other's data.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Tenant {
+    /// The unique id; not a secret.
+    id: String,
+    /// The name, for people.
+    name: String,
+    /// The APIG gateway that the tenant represents, if any.
+    #[schema(required)]
+    gateway: Option<Gateway>,
+    /// The state of the tenant's subscription.
+    #[schema(value_type = schemas::Standing)]
+    standing: SubscriptionStatus,
+    /// The maximum number of callers of each kind.
+    max_callers: u32,
+    /// The revision: the value of the `ETag`, incremented by every change.
+    revision: u64,
+    /// The time of creation.
+    created_at: Timestamp,
+    /// The time of the last change.
+    updated_at: Timestamp,
+}
+
+/// The APIG gateway that a tenant represents.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gateway {
+    /// The project id in paths; 1 to 64 characters of `A-Z a-z 0-9 - _ .`.
+    #[schema(value_type = schemas::Id)]
+    project_id: String,
+    /// The id of the dedicated gateway within the project; 1 to 64 characters of `A-Z a-z 0-9 - _ .`.
+    #[schema(value_type = schemas::Id)]
+    instance_id: String,
+    /// Whether operators may choose the `AppKey` and the `AppSecret` of an app.
+    #[serde(default)]
+    custom_keys: bool,
+}
+
+/// A new tenant.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewTenant {
+    /// The id. Defaults to a random id.
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Id, required = false)]
+    id: Option<TenantId>,
+    /// The name, for people; 1 to 255 printable characters.
+    #[schema(value_type = schemas::Name)]
+    name: String,
+    /// The APIG gateway that the tenant represents, if any.
+    #[serde(default)]
+    gateway: Option<Gateway>,
+    /// The state of the tenant's subscription. Defaults to `active`.
+    #[serde(default)]
+    #[schema(value_type = schemas::Standing)]
+    standing: SubscriptionStatus,
+    /// The maximum number of callers of each kind. Defaults to 50.
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Number, required = false)]
+    max_callers: Option<u32>,
+}
+
+/// Changes to a tenant. Absent members stay unchanged.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TenantPatch {
+    /// The new name.
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Name, required = false)]
+    name: Option<String>,
+    /// The new state of the subscription.
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Standing, required = false)]
+    standing: Option<SubscriptionStatus>,
+    /// The new maximum number of callers of each kind. Existing callers remain.
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = schemas::Number, required = false)]
+    max_callers: Option<u32>,
+    /// Changes to the APIG gateway; only for a tenant that represents one.
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = GatewayPatch, required = false)]
+    gateway: Option<GatewayPatch>,
+}
+
+/// Changes to an APIG gateway. The project and the instance cannot be changed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GatewayPatch {
+    /// Whether operators may choose the `AppKey` and the `AppSecret` of an app. Existing ones remain.
+    #[serde(default, deserialize_with = "non_null")]
+    #[schema(value_type = bool, required = false)]
+    custom_keys: Option<bool>,
+}
+
+impl From<model::Tenant> for Tenant {
+    fn from(tenant: model::Tenant) -> Self {
+        Self {
+            id: tenant.id.to_string(),
+            name: tenant.name,
+            gateway: tenant.gateway.map(|gateway| Gateway {
+                project_id: gateway.project_id,
+                instance_id: gateway.instance_id,
+                custom_keys: gateway.custom_keys,
+            }),
+            standing: tenant.standing,
+            max_callers: tenant.max_callers,
+            revision: tenant.revision,
+            created_at: tenant.created_at,
+            updated_at: tenant.updated_at,
+        }
+    }
+}
+
+/// Checks a name, if there is one, against the rule for tenants and credentials.
+pub(super) fn check_name(checks: &mut FieldErrors, name: Option<&str>) {
+    checks.ensure(name.is_none_or(is_plain_name), "#/name", PLAIN_NAME_RULE);
+}
+
+impl NewTenant {
+    fn checked(self, now: Timestamp) -> Result<model::Tenant, ErrorResponse> {
+        let mut checks = FieldErrors::default();
+        check_name(&mut checks, Some(&self.name));
+        if let Some(gateway) = &self.gateway {
+            let is_id = |text: &str| text.parse::<TenantId>().is_ok();
+            let what = "must be 1 to 64 characters of A-Z a-z 0-9 - _ .";
+            checks.ensure(is_id(&gateway.project_id), "#/gateway/project_id", what);
+            checks.ensure(is_id(&gateway.instance_id), "#/gateway/instance_id", what);
+        }
+        checks.finish()?;
+        Ok(model::Tenant {
+            id: self.id.unwrap_or_else(TenantId::random),
+            name: self.name,
+            gateway: self.gateway.map(|gateway| model::ApigInstance {
+                project_id: gateway.project_id,
+                instance_id: gateway.instance_id,
+                custom_keys: gateway.custom_keys,
+            }),
+            standing: self.standing,
+            max_callers: self.max_callers.unwrap_or(CALLERS),
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+        })
+    }
+}
+
+fn shown(tenant: &model::Tenant) -> ApiResponse {
+    ApiResponse::ok(&Tenant::from(tenant.clone())).with_etag(&ETag::revision(tenant.revision))
+}
+
+/// List tenants
+#[utoipa::path(
+    get,
+    path = "/tenants",
+    tag = "tenants",
+    operation_id = "list_tenants",
+    params(openapi::Paging, ("name" = Option<String>, Query, description = "Only tenants with this name"), ("standing" = Option<schemas::Standing>, Query, description = "Only tenants whose subscription has this state")),
+    responses(openapi::OkPage<Tenant>, openapi::CommonErrors),
+)]
+pub(super) async fn list(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
+    let query = call.query(&["name", "standing", "limit", "after"])?;
+    let standings = [SubscriptionStatus::Active, SubscriptionStatus::Lapsed];
+    let standing = |text: &str| standings.into_iter().find(|standing| standing.as_str() == text);
+    let limit = query.limit()?;
+    let which = TenantFilter {
+        name: query.text("name").map(str::to_owned),
+        standing: query.chosen("standing", "active or lapsed", standing)?,
+        after: query.after()?,
+        limit: limit + 1,
+    };
+    let found = surface.admin.registry.tenants(&which).await.map_err(|fault| surface.refuse(fault))?;
+    let (tenants, next) = split_page(found, limit, |last| last.id.to_string());
+    let (page, link) = Page::of(&query, tenants.into_iter().map(Tenant::from).collect(), next);
+    Ok(ApiResponse::ok(&page).with_link(link))
+}
+
+/// Create a tenant
+///
+/// Requires the role `owner`.
+#[utoipa::path(
+    post,
+    path = "/tenants",
+    tag = "tenants",
+    operation_id = "create_tenant",
+    params(openapi::IdempotencyKey, openapi::LockToken),
+    request_body(content = NewTenant, content_type = "application/json"),
+    responses(openapi::Created<Tenant>, openapi::CommonErrors, openapi::CreateErrors),
+)]
+pub(super) async fn create(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::Owner).await?;
+    call.query(&[])?;
+    let ticket = surface.ticket(&call)?;
+    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+        return Ok(answer);
+    }
+    let tenant = json::read::<NewTenant>(&call.content)?.checked(surface.admin.clock.now().time)?;
+    let commands = vec![Command::CreateTenant(tenant)];
+    let made = surface.execute(&call, ticket.as_ref(), commands, |done| {
+        let tenant = done!(Tenant, done)?;
+        let location = format!("/admin/v1/tenants/{}", tenant.id);
+        Ok(ApiResponse::created(location, &Tenant::from(tenant.clone()))
+            .with_etag(&ETag::revision(tenant.revision)))
+    });
+    made.await.map_err(|fault| surface.refuse(fault))
+}
+
+/// Get a tenant
+#[utoipa::path(
+    get,
+    path = "/tenants/{tenant}",
+    tag = "tenants",
+    operation_id = "read_tenant",
+    params(openapi::IfNoneMatch),
+    responses(openapi::OkResource<Tenant>, openapi::CommonErrors, openapi::NotFound),
+)]
+pub(super) async fn read(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::ReadOnly).await?;
+    call.query(&[])?;
+    let tenant = surface.tenant(&call).await?;
+    let tag = ETag::revision(tenant.revision);
+    Ok(if tag.matches_if_none_match(&call.headers) {
+        ApiResponse::not_modified(&tag)
+    } else {
+        shown(&tenant)
+    })
+}
+
+/// Update a tenant
+///
+/// Requires the role `owner`.
+#[utoipa::path(
+    patch,
+    path = "/tenants/{tenant}",
+    tag = "tenants",
+    operation_id = "modify_tenant",
+    params(openapi::IfMatch, openapi::LockToken),
+    request_body(content((TenantPatch = "application/merge-patch+json"), (TenantPatch = "application/json"))),
+    responses(openapi::Updated<Tenant>, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors),
+)]
+pub(super) async fn modify(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::Owner).await?;
+    call.query(&[])?;
+    let before = surface.tenant(&call).await?;
+    ETag::revision(before.revision).check_if_match(&call.headers)?;
+    let TenantPatch { name, standing, max_callers, gateway } = json::read(&call.content)?;
+    let mut checks = FieldErrors::default();
+    check_name(&mut checks, name.as_deref());
+    checks.ensure(
+        gateway.is_none() || before.gateway.is_some(),
+        "#/gateway",
+        "the tenant has no APIG gateway",
+    );
+    checks.finish()?;
+    let custom_keys = gateway.and_then(|gateway| gateway.custom_keys);
+    let edit = TenantEdit { name, standing, max_callers, custom_keys };
+    let command = Command::UpdateTenant { id: before.id, expected: Some(before.revision), edit };
+    let done = surface.change(&call, vec![command]).await?;
+    Ok(shown(done!(Tenant, done).map_err(|fault| surface.refuse(fault))?))
+}
+
+/// Delete a tenant
+///
+/// The tenant must not have any callers. Requires the role `owner`.
+#[utoipa::path(
+    delete,
+    path = "/tenants/{tenant}",
+    tag = "tenants",
+    operation_id = "delete_tenant",
+    params(openapi::IfMatch, openapi::LockToken),
+    responses(openapi::NoContent, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors)
+)]
+pub(super) async fn delete(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let call = CallContext::extract(request, Role::Owner).await?;
+    call.query(&[])?;
+    let before = surface.tenant(&call).await?;
+    ETag::revision(before.revision).check_if_match(&call.headers)?;
+    let command = Command::DeleteTenant { id: before.id, expected: Some(before.revision) };
+    surface.change(&call, vec![command]).await?;
+    Ok(ApiResponse::no_content())
+}
+
+impl Surface {
+    /// Returns the tenant in the path of a request.
+    pub(super) async fn tenant(&self, call: &CallContext) -> Result<model::Tenant, ErrorResponse> {
+        let tenant = self.admin.registry.tenant(&call.tenant()?).await;
+        tenant.map_err(|fault| self.refuse(fault))
+    }
+}

@@ -1,0 +1,53 @@
+//! The transaction of an import, which also checks a lock and stores the response of an idempotent request.
+
+use async_trait::async_trait;
+
+use super::super::{Admin, idempotency::IdempotencyKey, response::ApiResponse};
+use portcullis::registry::{Command, Outcome, RegistryError, Transaction, UnitOfWork, execute};
+
+/// A unit of work that requires a lock, if the request has a lock token, and that is idempotent, if it has an
+/// idempotency key.
+pub(super) struct GuardedWork<'a, W> {
+    pub(super) admin: &'a Admin,
+    pub(super) ticket: Option<&'a IdempotencyKey>,
+    /// The command that checks the lock.
+    pub(super) hold: Vec<Command>,
+    pub(super) work: W,
+    /// Makes the response from the finished work.
+    pub(super) told: fn(&W) -> Option<ApiResponse>,
+    /// The stored response, if the request took effect before.
+    pub(super) earlier: Option<ApiResponse>,
+}
+
+#[async_trait]
+impl<W: UnitOfWork> UnitOfWork for GuardedWork<'_, W> {
+    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+        if let Some(ticket) = self.ticket {
+            self.earlier = ticket.replay(self.admin, tx).await?;
+            if self.earlier.is_some() {
+                return Ok(Outcome::Rollback);
+            }
+        }
+        execute(tx, self.hold.clone()).await?;
+        let end = self.work.run(tx).await?;
+        if let (Outcome::Commit, Some(ticket)) = (end, self.ticket) {
+            let answer = (self.told)(&self.work);
+            let answer =
+                answer.ok_or_else(|| RegistryError::Corrupt("committed work has no response".into()))?;
+            ticket.keep(self.admin, tx, &answer).await?;
+        }
+        Ok(end)
+    }
+
+    /// Checks the stored responses and the lock again, because the lock may have been lost while the file was read.
+    async fn confirm(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+        if let Some(ticket) = self.ticket {
+            self.earlier = ticket.replay(self.admin, tx).await?;
+            if self.earlier.is_some() {
+                return Ok(Outcome::Rollback);
+            }
+        }
+        execute(tx, self.hold.clone()).await?;
+        self.work.confirm(tx).await
+    }
+}

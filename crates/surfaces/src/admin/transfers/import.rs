@@ -1,0 +1,250 @@
+//! Imports of files into the registry.
+
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    sync::Arc,
+};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+};
+use http::header;
+use serde::Serialize;
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::spawn_blocking};
+
+use super::{
+    super::{
+        ADMIN_TENANT, Surface,
+        call_context::CallContext,
+        idempotency::IdempotencyKey,
+        openapi,
+        page::Query,
+        response::{ApiResponse, ErrorResponse},
+    },
+    ROWS,
+    guarded::GuardedWork,
+    one_at_a_time, schemas,
+    spool::{ImportOptions, Spool},
+};
+use portcullis::{
+    Denial,
+    denial::FieldError,
+    model::Role,
+    registry::UnitOfWork,
+    transfer::{
+        self, Import, KeyFileFormat, KeyImport, KeyRows, LineError, MAX_FILE_BYTES, SecretFingerprints,
+    },
+};
+
+/// The result of an import, or of a dry run.
+#[derive(Serialize)]
+struct Told<T> {
+    #[serde(flatten)]
+    imported: T,
+    /// Whether the import was rolled back.
+    dry_run: bool,
+}
+
+fn told(imported: impl Serialize, dry_run: bool) -> ApiResponse {
+    ApiResponse::ok(&Told { imported, dry_run })
+}
+
+/// A complete uploaded file, with the request that imports it.
+struct Task {
+    surface: Arc<Surface>,
+    call: CallContext,
+    ticket: Option<IdempotencyKey>,
+    file: File,
+    dry_run: bool,
+    _only: OwnedSemaphorePermit,
+}
+
+/// Import an export
+///
+/// Adds the data of an export to the existing data, all of it or nothing. Administrators in the file are left out,
+/// because this gateway has its own: access to the file must not make anyone an administrator. Requires the role
+/// `owner`.
+#[utoipa::path(
+    post,
+    path = "/import",
+    tag = "transfers",
+    operation_id = "import",
+    params(
+        ("dry_run" = Option<bool>, Query, description = "Whether the import is rolled back in the end"),
+        openapi::IdempotencyKey,
+        openapi::LockToken
+    ),
+    request_body(content = String, content_type = "application/x-ndjson", description = "The file of an export"),
+    responses((status = 200, description = "The result of the import", body = schemas::Imported), openapi::CommonErrors, openapi::CreateErrors),
+)]
+pub(in super::super) async fn import(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let (call, body) = CallContext::extract_head(request, Role::Owner)?;
+    let dry_run = flag(&call.query(&["dry_run"])?, "dry_run")?;
+    let most = surface.admin.imports.max_bytes;
+    match Task::begin(surface, call, body, most, dry_run).await? {
+        Ok(task) => aside(move |here| here.block_on(task.import())).await,
+        Err(earlier) => Ok(earlier),
+    }
+}
+
+/// Import keys of another gateway
+///
+/// Imports all keys or none. Requires the role `owner`.
+#[utoipa::path(
+    post,
+    path = "/keys/import",
+    tag = "transfers",
+    operation_id = "import_keys",
+    params(
+        ("dry_run" = Option<bool>, Query, description = "Whether the import is rolled back in the end"),
+        ("make_callers" = Option<bool>, Query, description = "Whether missing callers are created"),
+        openapi::IdempotencyKey,
+        openapi::LockToken
+    ),
+    request_body(
+        content((String = "application/x-ndjson"), (String = "text/csv")),
+        description = "One key per row"
+    ),
+    responses(
+        (status = 200, description = "The result of the import", body = schemas::ImportedKeys),
+        openapi::CommonErrors,
+        openapi::NotFound,
+        openapi::CreateErrors
+    ),
+)]
+pub(in super::super) async fn import_keys(
+    State(surface): State<Arc<Surface>>,
+    request: Request,
+) -> Result<ApiResponse, ErrorResponse> {
+    let (call, body) = CallContext::extract_head(request, Role::Owner)?;
+    let query = call.query(&["dry_run", "make_callers"])?;
+    let (dry_run, make_callers) = (flag(&query, "dry_run")?, flag(&query, "make_callers")?);
+    let most = surface.admin.imports.max_bytes.min(MAX_FILE_BYTES as u64);
+    match Task::begin(surface, call, body, most, dry_run).await? {
+        Ok(task) => aside(move |here| here.block_on(task.import_keys(make_callers))).await,
+        Err(earlier) => Ok(earlier),
+    }
+}
+
+fn flag(query: &Query, name: &str) -> Result<bool, Denial> {
+    Ok(query.parsed(name, "true or false")?.unwrap_or_default())
+}
+
+/// Reads and parses a file on a blocking thread, because the calling thread serves requests. The work continues even
+/// if the client disconnects.
+async fn aside(
+    work: impl FnOnce(Handle) -> Result<ApiResponse, ErrorResponse> + Send + 'static,
+) -> Result<ApiResponse, ErrorResponse> {
+    let here = Handle::current();
+    let done = spawn_blocking(move || work(here)).await;
+    done.unwrap_or_else(|error| Err(Denial::internal(format!("an import was aborted: {error}")).into()))
+}
+
+impl Task {
+    /// Stores the uploaded file. Returns the stored response instead if the request took effect before.
+    async fn begin(
+        surface: Arc<Surface>,
+        call: CallContext,
+        body: Body,
+        most: u64,
+        dry_run: bool,
+    ) -> Result<Result<Self, ApiResponse>, ErrorResponse> {
+        let turn = surface.turn(&call)?;
+        let only = one_at_a_time(&surface.importing, "An import")?;
+        let imports = ImportOptions { max_bytes: most, ..surface.admin.imports.clone() };
+        let Spool { file, sha256 } = Spool::receive(body, &imports).await?;
+        let ticket = turn.map(|turn| turn.ticket(&call, &sha256));
+        if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+            return Ok(Err(answer));
+        }
+        Ok(Ok(Self { surface, call, ticket, file, dry_run, _only: only }))
+    }
+
+    async fn import(self) -> Result<ApiResponse, ErrorResponse> {
+        let admin = &self.surface.admin;
+        let secrets = SecretFingerprints::new(&admin.directory.peppers(), &admin.sealer);
+        let own = ADMIN_TENANT.parse().map_err(|_| Denial::internal("invalid tenant id"))?;
+        let mut file = BufReader::new(&self.file);
+        let import =
+            Import::new(&mut file, secrets).into_existing(true).skip_tenant(own).dry_run(self.dry_run);
+        let answer = |import: &Import<'_>| import.imported().map(|imported| told(imported, false));
+        match self.run(import, answer).await? {
+            Ok(import) => self.outcome(import.outcome()),
+            Err(earlier) => Ok(earlier),
+        }
+    }
+
+    async fn import_keys(self, make_callers: bool) -> Result<ApiResponse, ErrorResponse> {
+        let mut text = Vec::new();
+        let read = (&self.file).read_to_end(&mut text).map_err(transfer::ImportError::Read);
+        let content_type = self.call.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+        let form = if essence.trim().eq_ignore_ascii_case(ROWS) {
+            KeyFileFormat::Csv
+        } else {
+            KeyFileFormat::Ndjson
+        };
+        let rows = read.and_then(|_| KeyRows::read(&text, form)).map_err(|refused| self.refuse(refused))?;
+        drop(text);
+        let peppers = self.surface.admin.directory.peppers();
+        let import = KeyImport::new(rows, &peppers).create_callers(make_callers).dry_run(self.dry_run);
+        let answer = |import: &KeyImport<'_>| import.imported().map(|imported| told(imported, false));
+        match self.run(import, answer).await? {
+            Ok(import) => self.outcome(import.outcome()),
+            Err(earlier) => Ok(earlier),
+        }
+    }
+
+    /// Runs an import to its end. Returns the stored response instead if the request took effect before.
+    async fn run<W: UnitOfWork>(
+        &self,
+        work: W,
+        told: fn(&W) -> Option<ApiResponse>,
+    ) -> Result<Result<W, ApiResponse>, ErrorResponse> {
+        let admin = &self.surface.admin;
+        let hold = self.call.with_lock_proof(Vec::new());
+        let mut within = GuardedWork { admin, ticket: self.ticket.as_ref(), hold, work, told, earlier: None };
+        let done = admin.registry.transact_bulk(&mut within, self.call.actor()).await;
+        done.map_err(|fault| self.surface.refuse(fault))?;
+        Ok(match within.earlier {
+            Some(earlier) => Err(earlier),
+            None => Ok(within.work),
+        })
+    }
+
+    fn outcome<T: Serialize>(
+        &self,
+        outcome: Result<T, transfer::ImportError>,
+    ) -> Result<ApiResponse, ErrorResponse> {
+        outcome.map(|imported| told(imported, self.dry_run)).map_err(|refused| self.refuse(refused))
+    }
+
+    fn refuse(&self, refused: transfer::ImportError) -> ErrorResponse {
+        match refused {
+            transfer::ImportError::Mistakes(all) => {
+                Denial::InvalidValues { wrong: all.into_iter().map(wrong).collect() }.into()
+            }
+            transfer::ImportError::Store(fault) => self.surface.refuse(fault),
+            transfer::ImportError::NotEmpty => {
+                Denial::internal("an import required an empty registry").into()
+            }
+            transfer::ImportError::Read(error) => {
+                tracing::error!("failed to read an uploaded file: {error}");
+                Denial::unavailable("The gateway could not read the file.", super::RETRY_AFTER).into()
+            }
+        }
+    }
+}
+
+/// Converts an error of an import into an error of a problem. The members of its path are plain names and numbers.
+fn wrong(mistake: LineError) -> FieldError {
+    let LineError { line, member, what } = mistake;
+    let way = member.split(['.', '[', ']']).filter(|name| !name.is_empty());
+    let pointer = way.fold("#".to_owned(), |way, name| way + "/" + name);
+    FieldError { pointer, line: Some(line), detail: what.into() }
+}

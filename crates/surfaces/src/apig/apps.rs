@@ -1,0 +1,301 @@
+//! Operations on apps.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+
+use super::{
+    Apig, ApigError, Version,
+    call_context::CallContext,
+    openapi::Errors,
+    query::{self, AppsQuery, PageQuery},
+    request::{AppBody, AppFields, ResetBody, ResetFields},
+    response::{AppBrief, AppCounts, AppInfo, AppList, app_of, show, with_generated_secret},
+};
+use crate::read_body;
+use portcullis::{
+    model::{Access, Actor, App, Caller, CallerEdit, CallerId, CallerKind, Creator, Secret, Tenant},
+    registry::{CallerFilter, NewCaller},
+};
+
+/// Creates an app.
+#[utoipa::path(
+    post,
+    path = "/apps",
+    tag = "apps",
+    operation_id = "create_app",
+    request_body(content = AppBody),
+    responses((status = 201, description = "The app", body = AppInfo), Errors),
+)]
+pub(super) async fn create(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let id = CallerId::random();
+    asked.require_access(Access::Write, &id)?;
+    let tenant = surface.gateway(&asked).await?;
+    let fields = read_fields(request, &asked, &tenant, None).await?;
+    let actor = asked.subscriber(&tenant)?;
+    let (secret, generated) = chosen_or_new(fields.secret);
+    let app = App {
+        remark: fields.remark.unwrap_or_default(),
+        key: fields.key.unwrap_or_else(|| asked.version.new_key()),
+        secret: surface.seal(&secret, &tenant, &id),
+        creator: Creator::User,
+        acl: None,
+        quota: None,
+    };
+    let kind = CallerKind::App(app);
+    // An operator under a plan cannot create a caller without one.
+    let plan = asked.plan();
+    let caller = NewCaller { id, tenant: tenant.id, name: fields.name, kind, plan };
+    let made = surface.registry.create_caller(caller, &actor).await;
+    let made = made.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
+    let answer = show(StatusCode::CREATED, &surface.app_response(&asked, &made)?)?;
+    Ok(with_generated_secret(answer, asked.version, generated.as_ref()))
+}
+
+/// Lists apps, newest first.
+#[utoipa::path(
+    get,
+    path = "/apps",
+    tag = "apps",
+    operation_id = "list_apps",
+    params(PageQuery, AppsQuery),
+    responses((status = 200, description = "A page of apps", body = AppList), Errors),
+)]
+pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway(&asked).await?;
+    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let (mut total, mut found) = (0, Vec::new());
+    if let Some(which) = query::read::<AppsQuery>(&request)?.callers(&asked, &tenant.id)? {
+        let which = CallerFilter { offset, limit, ..which };
+        let refuse = |fault| surface.refuse(fault, asked.no_instance());
+        total = surface.registry.count_callers(&which).await.map_err(refuse)?;
+        found = surface.registry.callers(&which).await.map_err(refuse)?;
+    }
+    let ids: Vec<_> = found.iter().map(|caller| caller.id.clone()).collect();
+    let bound = surface.registry.count_grants_of(&ids).await;
+    let bound = bound.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
+    let mut apps = Vec::with_capacity(found.len());
+    for (caller, bound) in found.iter().zip(bound) {
+        let mut app = surface.app_response(&asked, caller)?;
+        app.bind_num = Some(bound);
+        apps.push(app);
+    }
+    show(StatusCode::OK, &AppList { total, size: apps.len(), apps })
+}
+
+/// Returns an app.
+#[utoipa::path(
+    get,
+    path = "/apps/{app_id}",
+    tag = "apps",
+    operation_id = "show_app",
+    responses((status = 200, description = "The app", body = AppInfo), Errors),
+)]
+pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let id = asked.app(1)?;
+    asked.require_access(Access::Read, &id)?;
+    let tenant = surface.gateway(&asked).await?;
+    let caller = surface.find(&tenant, &id, &asked).await?;
+    show(StatusCode::OK, &surface.app_response(&asked, &caller)?)
+}
+
+/// Updates an app.
+#[utoipa::path(
+    put,
+    path = "/apps/{app_id}",
+    tag = "apps",
+    operation_id = "update_app",
+    request_body(content = AppBody),
+    responses((status = 200, description = "The app", body = AppInfo), Errors),
+)]
+pub(super) async fn modify(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let id = asked.app(1)?;
+    asked.require_access(Access::Write, &id)?;
+    let tenant = surface.gateway(&asked).await?;
+    let before = surface.find(&tenant, &id, &asked).await?;
+    let fields = read_fields(request, &asked, &tenant, Some(&before.name)).await?;
+    let actor = asked.subscriber(&tenant)?;
+    let edit = CallerEdit {
+        name: Some(fields.name),
+        remark: fields.remark,
+        key: fields.key,
+        secret: fields.secret.map(|secret| surface.seal(&secret, &tenant, &id)),
+        ..CallerEdit::default()
+    };
+    let after = surface.edit(&asked, &actor, &tenant, &id, edit).await?;
+    show(StatusCode::OK, &surface.app_response(&asked, &after)?)
+}
+
+/// Deletes an app and everything that belongs to it.
+///
+/// Allowed under a lapsed subscription, too, so that access can be revoked.
+#[utoipa::path(
+    delete,
+    path = "/apps/{app_id}",
+    tag = "apps",
+    operation_id = "delete_app",
+    responses((status = 204, description = "Deleted"), Errors),
+)]
+pub(super) async fn delete(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let id = asked.app(1)?;
+    asked.require_access(Access::Write, &id)?;
+    let tenant = surface.gateway(&asked).await?;
+    let caller = surface.find(&tenant, &id, &asked).await?;
+    if app_of(&caller)?.creator == Creator::Market {
+        return Err(ApigError::MarketplaceApp(asked.version));
+    }
+    let gone = surface.registry.delete_caller(&tenant.id, &id, None, asked.revoker()).await;
+    gone.map_err(|fault| surface.refuse(fault, asked.no_app(id.as_str())))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Resets the secret of an app.
+#[utoipa::path(
+    put,
+    path = "/apps/secret/{app_id}",
+    tag = "apps",
+    operation_id = "reset_app_secret",
+    request_body(content = ResetBody, description = "The new secret. Without a body, a secret is generated."),
+    responses((status = 200, description = "The app", body = AppInfo), Errors),
+)]
+pub(super) async fn reset_secret(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let id = asked.app(2)?;
+    asked.require_access(Access::Write, &id)?;
+    let tenant = surface.gateway(&asked).await?;
+    let content = read_body(request.into_body()).await?;
+    let wanted = ResetFields::read(&content, custom_keys(&tenant), asked.version)?.secret;
+    let actor = asked.subscriber(&tenant)?;
+    surface.find(&tenant, &id, &asked).await?;
+    let (secret, generated) = chosen_or_new(wanted);
+    let edit = CallerEdit { secret: Some(surface.seal(&secret, &tenant, &id)), ..CallerEdit::default() };
+    let after = surface.edit(&asked, &actor, &tenant, &id, edit).await?;
+    let mut app = surface.app_response(&asked, &after)?;
+    if asked.version == Version::One {
+        app.app_type = None;
+    }
+    Ok(with_generated_secret(show(StatusCode::OK, &app)?, asked.version, generated.as_ref()))
+}
+
+/// Verifies that an app exists; tokens of other projects may ask, too.
+///
+/// Returns only the id, the name and the remark, whichever apps the token is limited to.
+#[utoipa::path(
+    get,
+    path = "/apps/validation/{app_id}",
+    tag = "apps",
+    operation_id = "verify_app",
+    responses((status = 200, description = "The app exists", body = AppBrief), Errors),
+)]
+pub(super) async fn verify(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract_any_project(&request)?;
+    let caller = surface.find_for_anyone(&asked.app(2)?, &asked).await?;
+    let (id, remark) = (asked.version.shown(caller.id.as_str()), &app_of(&caller)?.remark);
+    show(StatusCode::OK, &AppBrief { id, name: &caller.name, remark })
+}
+
+/// Returns the number of apps.
+#[utoipa::path(
+    get,
+    path = "/resources/outline/apps",
+    tag = "apps",
+    operation_id = "count_apps",
+    responses((status = 200, description = "The number of apps", body = AppCounts), Errors),
+)]
+pub(super) async fn counts(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway(&asked).await?;
+    let mut which = CallerFilter { among: asked.visible_apps(), ..query::apps(&tenant.id) };
+    let refuse = |fault| surface.refuse(fault, asked.no_instance());
+    let all = surface.registry.count_callers(&which).await.map_err(refuse)?;
+    which.granted = Some(true);
+    let authed_nums = surface.registry.count_callers(&which).await.map_err(refuse)?;
+    show(StatusCode::OK, &AppCounts { authed_nums, unauthed_nums: all.saturating_sub(authed_nums) })
+}
+
+async fn read_fields(
+    request: Request,
+    asked: &CallContext,
+    tenant: &Tenant,
+    present: Option<&str>,
+) -> Result<AppFields, ApigError> {
+    AppFields::read(&read_body(request.into_body()).await?, custom_keys(tenant), asked.version, present)
+}
+
+/// Returns `true` if operators may choose keys and secrets.
+fn custom_keys(tenant: &Tenant) -> bool {
+    tenant.gateway.as_ref().is_some_and(|gateway| gateway.custom_keys)
+}
+
+/// Returns the chosen secret, or a new one of 32 hexadecimal digits. A new one is returned a second time, for the
+/// response that must show it.
+fn chosen_or_new(chosen: Option<Secret>) -> (Secret, Option<Secret>) {
+    if let Some(chosen) = chosen {
+        return (chosen, None);
+    }
+    let new = Secret::from(uuid::Uuid::new_v4().simple().to_string());
+    (new.clone(), Some(new))
+}
+
+impl Apig {
+    /// Returns an app of any gateway. The path must name a gateway of the token's project, or the gateway that the app
+    /// belongs to: the response must not reveal whether other gateways exist.
+    async fn find_for_anyone(&self, id: &CallerId, asked: &CallContext) -> Result<Caller, ApigError> {
+        let missing = || asked.no_app(id.as_str());
+        let owner = if asked.is_own_project() {
+            self.gateway(asked).await?;
+            None
+        } else {
+            let owner = self.registry.gateway(&asked.project, &asked.instance).await;
+            Some(owner.map_err(|fault| self.refuse(fault, missing()))?.id)
+        };
+        let which = CallerFilter {
+            tenant: owner,
+            kind: Some(CallerKind::APP),
+            among: Some(vec![id.clone()]),
+            limit: 1,
+            ..CallerFilter::default()
+        };
+        let found = self.registry.callers(&which).await.map_err(|fault| self.refuse(fault, missing()))?;
+        found.into_iter().next().ok_or_else(missing)
+    }
+
+    pub(super) async fn edit(
+        &self,
+        asked: &CallContext,
+        actor: &Actor,
+        tenant: &Tenant,
+        id: &CallerId,
+        edit: CallerEdit,
+    ) -> Result<Caller, ApigError> {
+        let after = self.registry.update_caller(&tenant.id, id, None, edit, actor).await;
+        after.map_err(|fault| self.refuse(fault, asked.no_app(id.as_str())))
+    }
+}

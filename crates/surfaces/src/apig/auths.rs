@@ -1,0 +1,253 @@
+//! Authorizations of apps for APIs, stored as grants of routes.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+
+use super::{
+    Apig, ApigError, Version,
+    auth_request::{ApisQuery, AppsOfQuery, AuthsBody},
+    auth_response::{ApiList, ApiOutline, AuthInfo, AuthList, AuthResult, Authorized},
+    call_context::{CallContext, repeated},
+    openapi::Errors,
+    query::{self, PageQuery},
+    response::show,
+};
+use crate::{openapi::schemas, parse_object, read_body};
+use portcullis::{
+    Denial,
+    model::{Access, Caller, CallerId, Entity, EnvironmentId, Grant, GrantId, GrantRole, RouteName, Tenant},
+    registry::{CallerFilter, Command, GrantFilter},
+};
+
+/// The most pairs of an app and an API in one request.
+const MAX_GRANTS: usize = 500;
+
+/// Authorizes each of the given apps for each of the given APIs.
+#[utoipa::path(
+    post,
+    path = "/app-auths",
+    tag = "app-auths",
+    operation_id = "authorize_apps",
+    request_body(content = AuthsBody),
+    responses((status = 201, description = "One result for each pair of an app and an API", body = AuthResult), Errors),
+)]
+pub(super) async fn authorize(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway(&asked).await?;
+    let AuthsBody { env_id, app_ids, api_ids } = parse_object(&read_body(request.into_body()).await?)?;
+    let environment = env_id.filter(|id| !id.is_empty()).ok_or(ApigError::Missing("env_id"))?;
+    let app_ids = app_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("app_ids"))?;
+    let api_ids = api_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("api_ids"))?;
+    let environment = known(&environment)?;
+    if app_ids.len().saturating_mul(api_ids.len()) > MAX_GRANTS {
+        return Err(ApigError::Invalid("api_ids"));
+    }
+    let actor = asked.subscriber(&tenant)?;
+    let mut apps = Vec::with_capacity(app_ids.len());
+    for text in &app_ids {
+        let id = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
+        asked.require_access(Access::Write, &id)?;
+        apps.push(surface.find(&tenant, &id, &asked).await?);
+    }
+
+    let pairs = || apps.iter().flat_map(|app| api_ids.iter().map(move |api| (app, api)));
+    let grant = |(app, api): (&Caller, &String)| {
+        let route = surface.api(api)?;
+        Some(Grant {
+            id: GrantId::random(),
+            tenant: tenant.id.clone(),
+            caller: app.id.clone(),
+            route,
+            environment: environment.clone(),
+            role: GrantRole::Provider,
+            created_at: surface.clock.now().time,
+        })
+    };
+    let wanted: Vec<_> = pairs().map(grant).collect();
+    let commands = wanted.iter().flatten().cloned().map(Command::PutGrant).collect();
+    let done = surface.registry.execute(commands, &actor).await;
+    // An app was deleted since it was found above. The registry does not say which one; the client learns it by
+    // repeating the request.
+    let mut done = done.map_err(|fault| surface.refuse(fault, asked.no_app(&app_ids[0])))?.into_iter();
+
+    let mut results = Vec::with_capacity(wanted.len());
+    for ((app, api), wanted) in pairs().zip(&wanted) {
+        results.push(match wanted {
+            None => Authorized::failed(asked.version, app, api),
+            Some(wanted) => match done.next() {
+                Some(Entity::Grant(stands)) => Authorized::granted(asked.version, &stands, wanted, app),
+                _ => {
+                    return Err(Denial::internal("the registry did not return a stored grant").into());
+                }
+            },
+        });
+    }
+    match asked.version {
+        Version::One => show(StatusCode::CREATED, &results),
+        Version::Two => show(StatusCode::CREATED, &AuthResult { auths: results }),
+    }
+}
+
+/// Cancels an authorization.
+///
+/// Allowed under a lapsed subscription, too, so that access can be revoked.
+#[utoipa::path(
+    delete,
+    path = "/app-auths/{app_auth_id}",
+    tag = "app-auths",
+    operation_id = "cancel_app_auth",
+    responses((status = 204, description = "Canceled"), Errors),
+)]
+pub(super) async fn cancel(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway(&asked).await?;
+    let missing = || ApigError::UnknownAuth(asked.repeated(1));
+    let id: GrantId = asked.segment(1).parse().map_err(|_| missing())?;
+    let grant = surface.registry.grant(&tenant.id, &id).await;
+    let grant = grant.map_err(|fault| surface.refuse(fault, missing()))?;
+    asked.require_access(Access::Write, &grant.caller)?;
+    let gone = surface.registry.delete_grant(&tenant.id, &id, asked.revoker()).await;
+    gone.map_err(|fault| surface.refuse(fault, missing()))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Lists the APIs that an app is authorized for.
+#[utoipa::path(
+    get,
+    path = "/app-auths/binded-apis",
+    tag = "app-auths",
+    operation_id = "list_apis_of_app",
+    params(PageQuery, ApisQuery, ("env_id" = Option<schemas::MaybeId>, Query, description = "Only this environment")),
+    responses((status = 200, description = "A page of authorizations", body = AuthList), Errors),
+)]
+pub(super) async fn apis_of_app(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway(&asked).await?;
+    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let query = query::read::<ApisQuery>(&request)?;
+    let app = surface.app_asked_for(&asked, &tenant, query.app_id()?).await?;
+    let (mut total, mut found) = (0, Vec::new());
+    if let Some(which) = query.grants(&tenant.id)? {
+        let which = GrantFilter { callers: Some(vec![app.id.clone()]), offset, limit, ..which };
+        (total, found) = surface.grants(&asked, &which).await?;
+    }
+    let rows =
+        found.iter().map(|grant| AuthInfo::of(asked.version, grant, &app)).collect::<Result<_, _>>()?;
+    show(StatusCode::OK, &AuthList::new(total, rows))
+}
+
+/// Lists the APIs that an app is not authorized for.
+#[utoipa::path(
+    get,
+    path = "/app-auths/unbinded-apis",
+    tag = "app-auths",
+    operation_id = "list_other_apis",
+    params(PageQuery, ApisQuery, ("env_id" = schemas::Id, Query, description = "The id of the environment")),
+    responses((status = 200, description = "A page of APIs", body = ApiList), Errors),
+)]
+pub(super) async fn other_apis(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway(&asked).await?;
+    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let query = query::read::<ApisQuery>(&request)?;
+    let app = surface.app_asked_for(&asked, &tenant, query.app_id()?).await?;
+    let environment = query.environment().ok_or(ApigError::Missing("env_id"))?;
+    let environment = known(environment)?;
+    let mut apis = Vec::new();
+    if let Some(which) = query.grants(&tenant.id)? {
+        let callers = Some(vec![app.id]);
+        // The number of grants is bounded: an app has at most one for each API that exists or once existed.
+        let granted = GrantFilter {
+            tenant: which.tenant.clone(),
+            callers,
+            environment: Some(environment),
+            limit: u32::MAX,
+            ..GrantFilter::default()
+        };
+        let (_, granted) = surface.grants(&asked, &granted).await?;
+        let free = |api: &&RouteName| !granted.iter().any(|grant| grant.route == **api);
+        apis.extend(surface.apis.iter().filter(free).filter(|api| which.matches_route(api)));
+    }
+    let page = apis.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize);
+    let page: Vec<_> = page.map(|api| ApiOutline::of(api)).collect();
+    show(StatusCode::OK, &ApiList { total: apis.len(), size: page.len(), apis: page })
+}
+
+/// Lists the apps that are authorized for an API.
+#[utoipa::path(
+    get,
+    path = "/app-auths/binded-apps",
+    tag = "app-auths",
+    operation_id = "list_apps_of_api",
+    params(PageQuery, AppsOfQuery),
+    responses((status = 200, description = "A page of authorizations", body = AuthList), Errors),
+)]
+pub(super) async fn apps_of_api(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway(&asked).await?;
+    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let which = query::read::<AppsOfQuery>(&request)?.grants(&asked, &tenant.id)?;
+    if let Some(api) = which.route.as_ref().filter(|api| !surface.apis.contains(*api)) {
+        return Err(ApigError::UnknownApi(repeated(api.as_str())));
+    }
+    let (total, found) = surface.grants(&asked, &GrantFilter { offset, limit, ..which }).await?;
+    let among = Some(found.iter().map(|grant| grant.caller.clone()).collect());
+    let apps = CallerFilter { among, limit, ..query::apps(&tenant.id) };
+    let apps = surface.registry.callers(&apps).await;
+    let apps = apps.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
+    // Grants of apps that were deleted in the meantime are left out.
+    let app = |grant: &Grant| apps.iter().find(|app| app.id == grant.caller);
+    let rows = found.iter().filter_map(|grant| Some(AuthInfo::of(asked.version, grant, app(grant)?)));
+    show(StatusCode::OK, &AuthList::new(total, rows.collect::<Result<_, _>>()?))
+}
+
+/// Returns the environment with this id. There is one environment.
+fn known(id: &str) -> Result<EnvironmentId, ApigError> {
+    let release = EnvironmentId::release();
+    if id == release.as_str() { Ok(release) } else { Err(ApigError::UnknownEnvironment(repeated(id))) }
+}
+
+impl Apig {
+    /// Returns the route of the API with this id.
+    pub(super) fn api(&self, id: &str) -> Option<RouteName> {
+        self.apis.get(&id.parse().ok()?).cloned()
+    }
+
+    /// Returns the app that a query names, if the token may read it.
+    async fn app_asked_for(
+        &self,
+        asked: &CallContext,
+        tenant: &Tenant,
+        text: &str,
+    ) -> Result<Caller, ApigError> {
+        let id: CallerId = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
+        asked.require_access(Access::Read, &id)?;
+        self.find(tenant, &id, asked).await
+    }
+
+    async fn grants(&self, asked: &CallContext, which: &GrantFilter) -> Result<(u64, Vec<Grant>), ApigError> {
+        let refuse = |fault| self.refuse(fault, asked.no_instance());
+        let total = self.registry.count_grants(which).await.map_err(refuse)?;
+        Ok((total, self.registry.grants(which).await.map_err(refuse)?))
+    }
+}

@@ -1,0 +1,215 @@
+//! Operations on quotas of apps, in V2 only.
+
+pub(super) mod apps;
+mod fields;
+mod show;
+
+pub(super) use apps::{bind_quota, bindable_apps, bound_apps, quota_of_app, unbind_quota};
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{
+    Apig, ApigError,
+    auth_request::plain,
+    call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+    openapi::Errors,
+    query::{self, PageQuery, page_of},
+    response::show,
+};
+use crate::{openapi::schemas, read_body};
+use fields::{QuotaBody, QuotaFields};
+use portcullis::{
+    Denial,
+    model::{Access, Entity, Quota, QuotaId, Tenant},
+    registry::{CallerFilter, Command, RegistryError},
+};
+use show::{QuotaInfo, QuotaList};
+
+/// The filter of a list of quotas.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct QuotasQuery {
+    /// Only quotas with this text in their name.
+    #[param(value_type = schemas::Text, required = false)]
+    name: Option<String>,
+}
+
+/// Creates a quota of apps.
+#[utoipa::path(
+    post,
+    path = "/app-quotas",
+    tag = "app-quotas",
+    operation_id = "create_app_quota",
+    request_body(content = QuotaBody),
+    responses((status = 201, description = "The quota", body = QuotaInfo), Errors),
+)]
+pub(in super::super) async fn create(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let fields = QuotaFields::read(&read_body(request.into_body()).await?)?;
+    let actor = asked.subscriber(&tenant)?;
+    let quota = fields.quota(&tenant.id, surface.clock.now().time);
+    let create = Command::CreateQuota { quota, most: Some(surface.quotas) };
+    let made = surface.registry.execute(vec![create], &actor).await;
+    let made = made.map_err(|fault| match fault {
+        RegistryError::LimitReached(_) => ApigError::TooMany,
+        RegistryError::NameTaken => ApigError::QuotaTaken,
+        fault => surface.refuse(fault, asked.no_instance()),
+    })?;
+    let [Entity::Quota(made)] = &made[..] else { return Err(no_quota_came()) };
+    show(StatusCode::CREATED, &QuotaInfo::of(asked.version, made, 0))
+}
+
+/// Lists quotas, newest first.
+#[utoipa::path(
+    get,
+    path = "/app-quotas",
+    tag = "app-quotas",
+    operation_id = "list_app_quotas",
+    params(PageQuery, QuotasQuery),
+    responses((status = 200, description = "A page of quotas", body = QuotaList), Errors),
+)]
+pub(in super::super) async fn list(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Read).await?;
+    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
+    let name = plain(query::read::<QuotasQuery>(&request)?.name.as_ref(), "name")?;
+    let all = surface.registry.quotas(&tenant.id).await;
+    let mut all = all.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
+    all.retain(|quota| name.as_ref().is_none_or(|text| query::contains(&quota.name, text)));
+    let mut quotas = Vec::new();
+    for quota in page_of(&all, page) {
+        let bound = surface.count_bound(&asked, &tenant, &quota.id).await?;
+        quotas.push(QuotaInfo::of(asked.version, quota, bound));
+    }
+    show(StatusCode::OK, &QuotaList { total: all.len(), size: quotas.len(), quotas })
+}
+
+/// Returns a quota.
+#[utoipa::path(
+    get,
+    path = "/app-quotas/{app_quota_id}",
+    tag = "app-quotas",
+    operation_id = "show_app_quota",
+    responses((status = 200, description = "The quota", body = QuotaInfo), Errors),
+)]
+pub(in super::super) async fn read(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Read).await?;
+    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+    surface.show_quota(&asked, &tenant, &quota).await
+}
+
+/// Updates a quota.
+#[utoipa::path(
+    put,
+    path = "/app-quotas/{app_quota_id}",
+    tag = "app-quotas",
+    operation_id = "update_app_quota",
+    request_body(content = QuotaBody),
+    responses((status = 200, description = "The quota", body = QuotaInfo), Errors),
+)]
+pub(in super::super) async fn modify(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let fields = QuotaFields::read(&read_body(request.into_body()).await?)?;
+    let actor = asked.subscriber(&tenant)?;
+    for _ in 0..MAX_ATTEMPTS {
+        let mut quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+        fields.edit(&mut quota);
+        let done = surface.registry.execute(vec![Command::UpdateQuota(quota)], &actor).await;
+        match done {
+            Ok(done) => match &done[..] {
+                [Entity::Quota(after)] => return surface.show_quota(&asked, &tenant, after).await,
+                _ => return Err(no_quota_came()),
+            },
+            Err(RegistryError::Conflict) => {}
+            Err(RegistryError::NameTaken) => return Err(ApigError::QuotaTaken),
+            Err(fault) => return Err(surface.refuse(fault, unknown(&asked, asked.segment(1)))),
+        }
+    }
+    Err(too_many_conflicts())
+}
+
+/// Deletes a quota.
+///
+/// Apps that were bound to it have no quota afterwards.
+#[utoipa::path(
+    delete,
+    path = "/app-quotas/{app_quota_id}",
+    tag = "app-quotas",
+    operation_id = "delete_app_quota",
+    responses((status = 204, description = "Deleted"), Errors),
+)]
+pub(in super::super) async fn delete(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let missing = || unknown(&asked, asked.segment(1));
+    let id = asked.parse_id(asked.segment(1)).ok_or_else(missing)?;
+    let delete = Command::DeleteQuota { tenant: tenant.id, id };
+    let gone = surface.registry.execute(vec![delete], asked.revoker()).await;
+    gone.map_err(|fault| surface.refuse(fault, missing()))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn unknown(asked: &CallContext, id: &str) -> ApigError {
+    ApigError::UnknownQuota(repeated(&asked.version.shown(id)))
+}
+
+fn no_quota_came() -> ApigError {
+    Denial::internal("the registry returned an unexpected entity instead of a quota or app").into()
+}
+
+impl Apig {
+    async fn find_quota(&self, asked: &CallContext, tenant: &Tenant, id: &str) -> Result<Quota, ApigError> {
+        let missing = || unknown(asked, id);
+        let kept: QuotaId = asked.parse_id(id).ok_or_else(missing)?;
+        let found = self.registry.quota(&tenant.id, &kept).await;
+        found.map_err(|fault| self.refuse(fault, missing()))
+    }
+
+    /// Returns the number of apps that are bound to a quota.
+    async fn count_bound(
+        &self,
+        asked: &CallContext,
+        tenant: &Tenant,
+        quota: &QuotaId,
+    ) -> Result<u64, ApigError> {
+        let which = CallerFilter { quota: Some(Some(quota.clone())), ..query::apps(&tenant.id) };
+        let count = self.registry.count_callers(&which).await;
+        count.map_err(|fault| self.refuse(fault, asked.no_instance()))
+    }
+
+    async fn show_quota(
+        &self,
+        asked: &CallContext,
+        tenant: &Tenant,
+        quota: &Quota,
+    ) -> Result<Response, ApigError> {
+        let bound = self.count_bound(asked, tenant, &quota.id).await?;
+        show(StatusCode::OK, &QuotaInfo::of(asked.version, quota, bound))
+    }
+}

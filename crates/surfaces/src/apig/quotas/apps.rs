@@ -1,0 +1,244 @@
+//! Bindings of quotas to apps. An app has at most one quota.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    no_quota_came,
+    show::{NoQuota, QuotaApp, QuotaApplies, QuotaApply, QuotaApps, QuotaInfo, QuotaOfApp},
+    unknown,
+};
+use crate::{
+    apig::{
+        Apig, ApigError,
+        auth_request::plain,
+        call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts},
+        openapi::Errors,
+        query::{self, PageQuery},
+        response::{app_of, show},
+    },
+    openapi::schemas,
+    parse_object, read_body,
+};
+use portcullis::{
+    model::{Access, BoundQuota, Caller, CallerEdit, CallerId, Entity, Quota, QuotaId, Tenant},
+    registry::{CallerFilter, Command, Order, RegistryError},
+};
+
+/// The most apps in one request.
+const MOST: usize = 500;
+
+/// The request to bind a quota to apps.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = BindQuotaBody)]
+struct BindBody {
+    /// The ids of the apps.
+    #[serde(default)]
+    #[schema(value_type = Vec<schemas::Id>, required = true, min_items = 1, max_items = 500)]
+    app_ids: Option<Vec<String>>,
+}
+
+/// The filter of a list of apps.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct AppsQuery {
+    /// Only apps with this text in their name.
+    #[param(value_type = schemas::Text, required = false)]
+    app_name: Option<String>,
+}
+
+/// Binds a quota to apps.
+///
+/// The quota is bound to all of the apps or to none. It replaces another quota of an app.
+#[utoipa::path(
+    post,
+    path = "/app-quotas/{app_quota_id}/binding-apps",
+    tag = "app-quotas",
+    operation_id = "bind_app_quota",
+    request_body(content = BindBody),
+    responses((status = 201, description = "The bindings", body = QuotaApplies), Errors),
+)]
+pub(in super::super::super) async fn bind_quota(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let BindBody { app_ids } = parse_object(&read_body(request.into_body()).await?)?;
+    let texts = app_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("app_ids"))?;
+    if texts.len() > MOST {
+        return Err(ApigError::Invalid("app_ids"));
+    }
+    let actor = asked.subscriber(&tenant)?;
+    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+    let mut apps: Vec<Caller> = Vec::with_capacity(texts.len());
+    for text in &texts {
+        let id: CallerId = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
+        if !apps.iter().any(|app| app.id == id) {
+            apps.push(surface.find(&tenant, &id, &asked).await?);
+        }
+    }
+    let now = surface.clock.now().time;
+    let bind = |app: &Caller| {
+        let has = app.app().and_then(|app| app.quota.clone()).filter(|bound| bound.id == quota.id);
+        let bound = has.unwrap_or(BoundQuota { id: quota.id.clone(), bound_at: now });
+        edit(&tenant, &app.id, None, Some(bound))
+    };
+    let bound = surface.registry.execute(apps.iter().map(bind).collect(), &actor).await;
+    // The quota or an app was deleted since it was found above. The registry does not say which one; the client learns
+    // it by repeating the request.
+    let bound = bound.map_err(|fault| surface.refuse(fault, unknown(&asked, asked.segment(1))))?;
+    let mut applies = Vec::with_capacity(bound.len());
+    for entity in &bound {
+        let Entity::Caller(app) = entity else { return Err(no_quota_came()) };
+        let has = app_of(app)?.quota.as_ref().ok_or_else(no_quota_came)?;
+        applies.push(QuotaApply::of(asked.version, app, has));
+    }
+    show(StatusCode::CREATED, &QuotaApplies { applies })
+}
+
+fn edit(tenant: &Tenant, app: &CallerId, expected: Option<u64>, quota: Option<BoundQuota>) -> Command {
+    Command::UpdateCaller {
+        tenant: tenant.id.clone(),
+        id: app.clone(),
+        expected,
+        edit: CallerEdit { quota: Some(quota), ..CallerEdit::default() },
+    }
+}
+
+/// Unbinds an app from its quota.
+#[utoipa::path(
+    delete,
+    path = "/app-quotas/{app_quota_id}/bound-apps/{app_id}",
+    tag = "app-quotas",
+    operation_id = "unbind_app_quota",
+    responses((status = 204, description = "Unbound"), Errors),
+)]
+pub(in super::super::super) async fn unbind_quota(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let tenant = surface.gateway_for(&asked, Access::Write).await?;
+    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+    let text = asked.segment(3);
+    let missing = || asked.no_app(text);
+    let id: CallerId = asked.parse_id(text).ok_or_else(missing)?;
+    for _ in 0..MAX_ATTEMPTS {
+        let app = surface.find(&tenant, &id, &asked).await?;
+        // For this quota, an app that is not bound to it does not exist.
+        app_of(&app)?.quota.as_ref().filter(|bound| bound.id == quota.id).ok_or_else(missing)?;
+        let unbind = edit(&tenant, &id, Some(app.revision), None);
+        match surface.registry.execute(vec![unbind], asked.revoker()).await {
+            Ok(_) => return Ok(StatusCode::NO_CONTENT.into_response()),
+            Err(RegistryError::Conflict) => {}
+            Err(fault) => return Err(surface.refuse(fault, missing())),
+        }
+    }
+    Err(too_many_conflicts())
+}
+
+/// Lists the apps that are bound to a quota.
+#[utoipa::path(
+    get,
+    path = "/app-quotas/{app_quota_id}/bound-apps",
+    tag = "app-quotas",
+    operation_id = "list_apps_with_quota",
+    params(PageQuery, AppsQuery),
+    responses((status = 200, description = "A page of apps", body = QuotaApps), Errors),
+)]
+pub(in super::super::super) async fn bound_apps(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let queries = (query::read(&request)?, query::read(&request)?);
+    let tenant = surface.gateway_for(&asked, Access::Read).await?;
+    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+    surface.apps_with(&asked, &tenant, queries, Some(&quota)).await
+}
+
+/// Lists the apps that a quota can be bound to.
+///
+/// These are the apps without a quota.
+#[utoipa::path(
+    get,
+    path = "/app-quotas/{app_quota_id}/bindable-apps",
+    tag = "app-quotas",
+    operation_id = "list_apps_without_quota",
+    params(PageQuery, AppsQuery),
+    responses((status = 200, description = "A page of apps", body = QuotaApps), Errors),
+)]
+pub(in super::super::super) async fn bindable_apps(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let queries = (query::read(&request)?, query::read(&request)?);
+    let tenant = surface.gateway_for(&asked, Access::Read).await?;
+    surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+    surface.apps_with(&asked, &tenant, queries, None).await
+}
+
+/// Returns the quota of an app.
+///
+/// The response for an app without a quota is an empty object.
+#[utoipa::path(
+    get,
+    path = "/apps/{app_id}/bound-quota",
+    tag = "app-quotas",
+    operation_id = "show_quota_of_app",
+    responses((status = 200, description = "The quota, or an empty object", body = QuotaOfApp), Errors),
+)]
+pub(in super::super::super) async fn quota_of_app(
+    State(surface): State<Arc<Apig>>,
+    request: Request,
+) -> Result<Response, ApigError> {
+    let asked = CallContext::extract(&request)?;
+    let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
+    let caller = surface.find(&tenant, &app, &asked).await?;
+    match &app_of(&caller)?.quota {
+        None => show(StatusCode::OK, &QuotaOfApp::None(NoQuota {})),
+        Some(bound) => {
+            let quota = surface.find_quota(&asked, &tenant, bound.id.as_str()).await?;
+            let count = surface.count_bound(&asked, &tenant, &quota.id).await?;
+            show(StatusCode::OK, &QuotaOfApp::Bound(QuotaInfo::of(asked.version, &quota, count)))
+        }
+    }
+}
+
+impl Apig {
+    /// Returns a page of the apps with a quota, or of the apps without any quota.
+    async fn apps_with(
+        &self,
+        asked: &CallContext,
+        tenant: &Tenant,
+        (page, filter): (PageQuery, AppsQuery),
+        quota: Option<&Quota>,
+    ) -> Result<Response, ApigError> {
+        let (offset, limit) = page.page(asked.version)?;
+        let contains = plain(filter.app_name.as_ref(), "app_name")?;
+        let id: Option<QuotaId> = quota.map(|quota| quota.id.clone());
+        let which = CallerFilter {
+            quota: Some(id),
+            contains,
+            order: Order::Newest,
+            offset,
+            limit,
+            ..query::apps(&tenant.id)
+        };
+        let refuse = |fault| self.refuse(fault, asked.no_instance());
+        let total = self.registry.count_callers(&which).await.map_err(refuse)?;
+        let apps = self.registry.callers(&which).await.map_err(refuse)?;
+        let apps = apps.iter().map(|app| QuotaApp::of(asked.version, app, quota));
+        let apps = apps.collect::<Result<Vec<_>, _>>()?;
+        show(StatusCode::OK, &QuotaApps { total, size: apps.len(), apps })
+    }
+}

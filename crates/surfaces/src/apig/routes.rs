@@ -1,0 +1,138 @@
+//! The router of each version.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    routing::{self, MethodRouter},
+};
+use http::HeaderValue;
+
+use super::{Apig, acl, apps, auths, codes, error::ApigError, quotas, throttles, version::Version};
+use portcullis::Denial;
+
+/// Returns the routes of a version of the contract.
+pub(super) fn routes(version: Version) -> Router<Arc<Apig>> {
+    let at = |path: &str| format!("{}{path}", version.base());
+    let at = &at;
+    let apps =
+        routing::get(apps::list).post(apps::create).fallback(|| async { not_allowed("GET, HEAD, POST") });
+    let app = routing::get(apps::read)
+        .put(apps::modify)
+        .delete(apps::delete)
+        .fallback(|| async { not_allowed("GET, HEAD, PUT, DELETE") });
+    let secret = routing::put(apps::reset_secret).fallback(|| async { not_allowed("PUT") });
+    let validation = routing::get(apps::verify).fallback(|| async { not_allowed("GET, HEAD") });
+    let counts = routing::get(apps::counts).fallback(|| async { not_allowed("GET, HEAD") });
+    let both = Router::new()
+        .route(&at("/apps"), apps)
+        .route(&at("/apps/{id}"), app)
+        .route(&at("/apps/secret/{id}"), secret)
+        .route(&at("/apps/validation/{id}"), validation)
+        .route(&at("/resources/outline/apps"), counts)
+        .merge(routes_of_auths(at))
+        .merge(routes_of_throttles(at));
+    let all = match version {
+        Version::One => both.merge(routes_of_the_first(at)),
+        Version::Two => both.merge(routes_of_the_second(at)).merge(routes_of_limits(at)),
+    };
+    all.layer(Extension(version))
+}
+
+/// Returns the routes of authorizations.
+fn routes_of_auths(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
+    let auths = routing::post(auths::authorize).fallback(|| async { not_allowed("POST") });
+    let auth = routing::delete(auths::cancel).fallback(|| async { not_allowed("DELETE") });
+    let list = |handler: MethodRouter<Arc<Apig>>| handler.fallback(|| async { not_allowed("GET, HEAD") });
+    Router::new()
+        .route(&at("/app-auths"), auths)
+        .route(&at("/app-auths/{id}"), auth)
+        .route(&at("/app-auths/binded-apis"), list(routing::get(auths::apis_of_app)))
+        .route(&at("/app-auths/unbinded-apis"), list(routing::get(auths::other_apis)))
+        .route(&at("/app-auths/binded-apps"), list(routing::get(auths::apps_of_api)))
+}
+
+/// Returns the routes of throttling policies and their bindings to APIs.
+fn routes_of_throttles(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
+    let all = routing::get(throttles::list)
+        .post(throttles::create)
+        .fallback(|| async { not_allowed("GET, HEAD, POST") });
+    let one = routing::get(throttles::read)
+        .put(throttles::modify)
+        .delete(throttles::delete)
+        .fallback(|| async { not_allowed("GET, HEAD, PUT, DELETE") });
+    let bindings = routing::post(throttles::bind)
+        .put(throttles::unbind_all)
+        .fallback(|| async { not_allowed("POST, PUT") });
+    let binding = routing::delete(throttles::unbind).fallback(|| async { not_allowed("DELETE") });
+    let list = |handler: MethodRouter<Arc<Apig>>| handler.fallback(|| async { not_allowed("GET, HEAD") });
+    Router::new()
+        .route(&at("/throttles"), all)
+        .route(&at("/throttles/{id}"), one)
+        .route(&at("/throttle-bindings"), bindings)
+        .route(&at("/throttle-bindings/{id}"), binding)
+        .route(&at("/throttle-bindings/binded-apis"), list(routing::get(throttles::apis_of_throttle)))
+        .route(&at("/throttle-bindings/unbinded-apis"), list(routing::get(throttles::other_apis)))
+        .route(&at("/throttle-bindings/binded-throttles"), list(routing::get(throttles::throttles_of_api)))
+}
+
+/// Returns the routes that only V1 has: its paths of excluded configurations.
+fn routes_of_the_first(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
+    let specials = routing::post(throttles::create_special).fallback(|| async { not_allowed("POST") });
+    let of_one = routing::get(throttles::list_specials).fallback(|| async { not_allowed("GET, HEAD") });
+    Router::new()
+        .route(&at("/throttle-specials"), specials)
+        .route(&at("/throttle-specials/{strategy_id}"), of_one)
+}
+
+/// Returns the V2 routes of quotas and excluded configurations.
+fn routes_of_limits(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
+    let list = |handler: MethodRouter<Arc<Apig>>| handler.fallback(|| async { not_allowed("GET, HEAD") });
+    let specials = routing::get(throttles::list_specials)
+        .post(throttles::create_special)
+        .fallback(|| async { not_allowed("GET, HEAD, POST") });
+    let special = routing::put(throttles::modify_special)
+        .delete(throttles::delete_special)
+        .fallback(|| async { not_allowed("PUT, DELETE") });
+    let quotas =
+        routing::get(quotas::list).post(quotas::create).fallback(|| async { not_allowed("GET, HEAD, POST") });
+    let quota = routing::get(quotas::read)
+        .put(quotas::modify)
+        .delete(quotas::delete)
+        .fallback(|| async { not_allowed("GET, HEAD, PUT, DELETE") });
+    let bind = routing::post(quotas::bind_quota).fallback(|| async { not_allowed("POST") });
+    let unbind = routing::delete(quotas::unbind_quota).fallback(|| async { not_allowed("DELETE") });
+    Router::new()
+        .route(&at("/throttles/{id}/throttle-specials"), specials)
+        .route(&at("/throttles/{id}/throttle-specials/{part}"), special)
+        .route(&at("/app-quotas"), quotas)
+        .route(&at("/app-quotas/{id}"), quota)
+        .route(&at("/app-quotas/{id}/binding-apps"), bind)
+        .route(&at("/app-quotas/{id}/bound-apps"), list(routing::get(quotas::bound_apps)))
+        .route(&at("/app-quotas/{id}/bindable-apps"), list(routing::get(quotas::bindable_apps)))
+        .route(&at("/app-quotas/{id}/bound-apps/{part}"), unbind)
+        .route(&at("/apps/{id}/bound-quota"), list(routing::get(quotas::quota_of_app)))
+}
+
+/// Returns the V2 routes of AppCodes and address lists.
+fn routes_of_the_second(at: impl Fn(&str) -> String + Copy) -> Router<Arc<Apig>> {
+    let codes = routing::get(codes::list)
+        .post(codes::create)
+        .put(codes::generate)
+        .fallback(|| async { not_allowed("GET, HEAD, POST, PUT") });
+    let code = routing::get(codes::read)
+        .delete(codes::delete)
+        .fallback(|| async { not_allowed("GET, HEAD, DELETE") });
+    let acl = routing::get(acl::read)
+        .put(acl::set)
+        .delete(acl::delete)
+        .fallback(|| async { not_allowed("GET, HEAD, PUT, DELETE") });
+    Router::new()
+        .route(&at("/apps/{id}/app-codes"), codes)
+        .route(&at("/apps/{id}/app-codes/{part}"), code)
+        .route(&at("/apps/{id}/app-acl"), acl)
+}
+
+fn not_allowed(methods: &'static str) -> ApigError {
+    Denial::MethodNotAllowed { allow: HeaderValue::from_static(methods) }.into()
+}

@@ -1,0 +1,359 @@
+//! Every error of the contract, each caused by a request.
+
+use std::time::Duration;
+
+use portcullis::{
+    model::{Access, CallerKind, LockTarget, LockedRequests, Scope, Scopes, Status},
+    registry::{Registry, RegistryError},
+};
+use portcullis_surfaces::discue::Operation;
+
+use super::{ID, JSON, OTHER, Site, refused, succeeded};
+use crate::common::actor;
+
+#[tokio::test]
+async fn a_body_that_is_not_the_documented_object_is_400() {
+    let site = Site::new().await;
+    let deep = format!(r#"{{"name":{}"#, "[".repeat(30_000));
+    let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(64 * 1024));
+    for body in [
+        "not json",
+        "{",
+        "{}{}",
+        r#"{"name":"example.com/dev",}"#,
+        "[object Object]",
+        "null",
+        "[]",
+        r#"["example.com/dev"]"#,
+        r#""example.com/dev""#,
+        r#"{"name":1}"#,
+        r#"{"name":["example.com/dev"]}"#,
+        r#"{"name":{"$ne":""}}"#,
+        r#"{"name":"example.com/a","name":"example.com/b"}"#,
+        r#"{"name":"example.com/a","n\u0061me":"example.com/b"}"#,
+        r#"{"name":"\ud800"}"#,
+        r#"{"name":"\udc00\ud800"}"#,
+        "\u{feff}{}",
+        &deep,
+        &long,
+    ] {
+        refused(&site.put(ID, body).await, 400, "Bad Request");
+        refused(&site.post(body).await, 400, "Bad Request");
+    }
+    assert_eq!(site.stored(ID).await.revision, 1);
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_utf_8_is_400() {
+    let site = Site::new().await;
+    for body in [&b"{\"name\":\"example.com/\xff\"}"[..], b"\xff\xfe{\0}\0", b"{\"name\":\"\xed\xa0\x80\"}"] {
+        let fields = [("x-api-key", &*site.key), JSON];
+        let target = format!("/api_clients/{ID}");
+        refused(&site.server.send("PUT", &target, &fields, Some(body.to_vec())).await, 400, "Bad Request");
+    }
+}
+
+#[tokio::test]
+async fn sixty_four_kibibytes_are_taken_and_one_more_is_400() {
+    let site = Site::new().await;
+    let exactly = format!("{{{}}}", " ".repeat(64 * 1024 - 2));
+    succeeded(&site.put(ID, &exactly).await, ID, "example.com/old", 1);
+    refused(&site.put(ID, &format!("{exactly} ")).await, 400, "Bad Request");
+    refused(&site.put(ID, &" ".repeat(10 * 1024 * 1024)).await, 400, "Bad Request");
+}
+
+#[tokio::test]
+async fn a_request_that_can_be_read_in_two_ways_is_400() {
+    let site = Site::new().await;
+    let target = format!("/api_clients/{ID}");
+    for query in ["?pretty=", "?pretty=1", "?pretty=yes", "?pretty&pretty=false"] {
+        refused(&site.get(&format!("{target}{query}")).await, 400, "Bad Request");
+        refused(&site.put(&format!("{ID}{query}"), r#"{"name":"example.com/x"}"#).await, 400, "Bad Request");
+    }
+    assert_eq!(site.stored(ID).await.revision, 1);
+    let two_keys = site.send("GET", &target, &[("x-api-key", &site.key)], None).await;
+    refused(&two_keys, 400, "Bad Request");
+    let two_types = site.send("PUT", &target, &[JSON, ("content-type", "text/plain")], Some("{}")).await;
+    refused(&two_types, 400, "Bad Request");
+}
+
+#[tokio::test]
+async fn a_key_that_is_missing_wrong_or_expired_is_401() {
+    let site = Site::new().await;
+    let expired = site.world.key_with("org", ID, |key| key.not_after = Some(site.world.now())).await;
+    let other = if site.key.ends_with('x') { 'y' } else { 'x' };
+    let mistyped = format!("{}{other}", &site.key[..site.key.len() - 1]);
+    let foreign = portcullis::model::GeneratedKey::generate(&portcullis::model::KeyPrefix::default());
+    let bearer = format!("Bearer {}", site.key);
+    for fields in [
+        &[][..],
+        &[("x-api-key", "")],
+        &[("x-api-key", "API_KEY")],
+        &[("x-api-key", &mistyped)],
+        &[("x-api-key", foreign.expose())],
+        &[("x-api-key", &expired)],
+        &[("authorization", &bearer)],
+        &[("x-auth-token", &site.key)],
+    ] {
+        // Each request has its own address, so that none of them causes a lockout.
+        let targets = ["/api_clients/none", &format!("/v1/api_clients/{ID}"), "/nothing/here", "/api_keys"];
+        for (at, target) in targets.into_iter().enumerate() {
+            let server = site.server.at(&format!("127.0.0.{}", at + 2));
+            let answer = server.send("GET", target, fields, None).await;
+            refused(&answer, 401, "Unauthorized");
+            assert_eq!(answer.field("www-authenticate"), [r#"ApiKey realm="discue", header="x-api-key""#]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lapsed_subscription_may_look_but_not_change() {
+    let site = Site::new().await;
+    site.world.lapse("org").await;
+    succeeded(&site.get(&format!("/api_clients/{ID}")).await, ID, "example.com/old", 1);
+    refused(&site.put(ID, r#"{"name":"example.com/x"}"#).await, 402, "Payment Required");
+    refused(&site.post("{}").await, 402, "Payment Required");
+    assert_eq!(site.stored(ID).await.revision, 1);
+}
+
+#[tokio::test]
+async fn one_api_client_more_than_the_subscription_holds_is_402() {
+    let site = Site::new().await;
+    for _ in 2..5 {
+        assert_eq!(site.post("{}").await.status, 200);
+    }
+    refused(&site.post("{}").await, 402, "Payment Required");
+}
+
+#[tokio::test]
+async fn a_caller_that_is_known_and_may_not_is_403() {
+    let site = Site::new().await;
+    let (world, target) = (&site.world, format!("/api_clients/{ID}"));
+    let disabled = world.key_with("org", ID, |key| key.status = Status::Disabled).await;
+    world.caller("org", "operator", "operator", CallerKind::Operator).await;
+    let operator = world.key("org", "operator").await;
+    let nothing = world.key_with("org", ID, |key| key.scopes = Scopes::Listed(vec![])).await;
+    let listed = |resource: &str, access, targets: Option<&str>| {
+        let targets = targets.map(|id| vec![id.into()]);
+        Scopes::Listed(vec![Scope { resource: resource.into(), access, targets }])
+    };
+    let queues = listed("queues", Access::Write, None);
+    let elsewhere = world.key_with("org", ID, |key| key.scopes = queues).await;
+    let other = listed("api_clients", Access::Write, Some(OTHER));
+    let confined = world.key_with("org", ID, |key| key.scopes = other).await;
+    let reader = listed("api_clients", Access::Read, None);
+    let reader = world.key_with("org", ID, |key| key.scopes = reader).await;
+    for key in [&disabled, &operator, &nothing, &elsewhere, &confined] {
+        refused(&site.server.send("GET", &target, &[("x-api-key", key)], None).await, 403, "Forbidden");
+    }
+    for key in [&disabled, &operator, &nothing, &elsewhere, &confined, &reader] {
+        refused(&site.server.send("PUT", &target, &[("x-api-key", key)], None).await, 403, "Forbidden");
+        refused(
+            &site.server.send("POST", "/api_clients", &[("x-api-key", key)], None).await,
+            403,
+            "Forbidden",
+        );
+    }
+    let answer = site.server.send("GET", &target, &[("x-api-key", &reader)], None).await;
+    succeeded(&answer, ID, "example.com/old", 1);
+    let answer =
+        site.server.send("PUT", &format!("/api_clients/{OTHER}"), &[("x-api-key", &confined)], None).await;
+    succeeded(&answer, OTHER, "example.com/other", 1);
+}
+
+#[tokio::test]
+async fn what_is_not_there_and_what_is_not_ours_look_the_same() {
+    let site = Site::new().await;
+    let (theirs, operator) = ("c0a80101-0000-4000-8000-00000000000a", "c0a80101-0000-4000-8000-00000000000b");
+    site.world.tenant("another", None, 5).await;
+    site.world.caller("another", theirs, "example.com/theirs", CallerKind::ApiClient).await;
+    site.world.caller("org", operator, "operator", CallerKind::Operator).await;
+    let encoded = format!("%35{}", &ID[1..]);
+    let upper = ID.to_uppercase();
+    let ids =
+        ["c0a80101-0000-4000-8000-00000000000c", theirs, operator, "none", &encoded, &upper, "..", "%2e"];
+    for id in ids {
+        for prefix in ["", "/v1"] {
+            refused(&site.get(&format!("{prefix}/api_clients/{id}")).await, 404, "Not Found");
+        }
+        refused(&site.put(id, r#"{"name":"example.com/mine"}"#).await, 404, "Not Found");
+    }
+    for path in
+        ["/", "/v1", "/v2/api_clients", "/v1/v1/api_clients", "/api_clients/", "/queues", "//api_clients"]
+    {
+        refused(&site.get(path).await, 404, "Not Found");
+    }
+    assert_eq!(site.world.stored("another", theirs).await.revision, 1);
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_there_is_405_and_names_those_that_are() {
+    let site = Site::new().await;
+    let one = format!("/api_clients/{ID}");
+    for (method, target, allow) in [
+        ("POST", &*one, "GET, HEAD, PUT, DELETE"),
+        ("PATCH", &one, "GET, HEAD, PUT, DELETE"),
+        ("OPTIONS", &one, "GET, HEAD, PUT, DELETE"),
+        ("POST", &format!("/api_keys/{ID}"), "GET, HEAD, PUT, DELETE"),
+        ("DELETE", "/api_clients", "GET, HEAD, POST"),
+        ("PUT", "/v1/api_clients", "GET, HEAD, POST"),
+        ("PATCH", "/api_keys", "GET, HEAD, POST"),
+    ] {
+        let answer = site.send(method, target, &[], None).await;
+        refused(&answer, 405, "Method Not Allowed");
+        assert_eq!(answer.field("allow"), [allow], "{method} {target}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_json_is_406() {
+    let site = Site::new().await;
+    for accept in ["text/html", "application/json;q=0", "application/xml, text/*", "application/problem+json"]
+    {
+        let fields = [("accept", accept), JSON];
+        let answer = site.send("PUT", &format!("/api_clients/{ID}"), &fields, Some(super::SEED_BODY)).await;
+        refused(&answer, 406, "Not Acceptable");
+    }
+    assert_eq!(site.stored(ID).await.revision, 1);
+}
+
+#[tokio::test]
+async fn an_id_that_contradicts_another_is_409() {
+    let site = Site::new().await;
+    refused(&site.put(ID, &format!(r#"{{"id":"{OTHER}"}}"#)).await, 409, "Conflict");
+    refused(&site.post(&format!(r#"{{"id":"{OTHER}"}}"#)).await, 409, "Conflict");
+}
+
+#[tokio::test]
+async fn content_that_is_not_plain_json_is_415_and_the_answer_says_what_is_taken() {
+    let site = Site::new().await;
+    let one = format!("/api_clients/{ID}");
+    for fields in
+        [&[][..], &[("content-type", "text/plain")], &[("content-type", "application/json, text/plain")]]
+    {
+        let answer = site.send("PUT", &one, fields, Some("{}")).await;
+        refused(&answer, 415, "Unsupported Media Type");
+        assert_eq!(answer.field("accept"), ["application/json"]);
+        assert!(answer.field("accept-post").is_empty() && answer.field("accept-encoding").is_empty());
+        let answer = site.send("POST", "/api_clients", fields, Some("{}")).await;
+        refused(&answer, 415, "Unsupported Media Type");
+        assert_eq!(answer.field("accept-post"), ["application/json"]);
+    }
+    for coding in ["gzip", "identity, br"] {
+        let answer = site.send("PUT", &one, &[JSON, ("content-encoding", coding)], Some("{}")).await;
+        refused(&answer, 415, "Unsupported Media Type");
+        assert_eq!(answer.field("accept-encoding"), ["identity"]);
+        assert!(answer.field("accept").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_or_is_none_is_422() {
+    let site = Site::new().await;
+    let long = format!(r#"{{"name":"a.{}"}}"#, "b".repeat(252));
+    for body in [
+        r#"{"name":"example.com/other"}"#,
+        r#"{"name":""}"#,
+        r#"{"name":"app_001"}"#,
+        r#"{"name":"Example.com"}"#,
+        r#"{"name":"example.com/"}"#,
+        r#"{"name":"example.com/\u0000"}"#,
+        r#"{"name":"example.com/dev\n"}"#,
+        r#"{"name":"ex\u00e4mple.com"}"#,
+        r#"{"id":"none"}"#,
+        r#"{"id":"5BC2BE68-7498-4853-AA64-4BE0CA62934E"}"#,
+        &long,
+    ] {
+        refused(&site.put(ID, body).await, 422, "Unprocessable Entity");
+        refused(&site.post(body).await, 422, "Unprocessable Entity");
+    }
+    assert_eq!(site.stored(ID).await.revision, 1);
+}
+
+#[tokio::test]
+async fn what_is_locked_is_423_until_the_lock_ends() {
+    let site = Site::new().await;
+    let minute = Duration::from_millis(59_500);
+    let caller = |id: &str| LockTarget::Caller(id.parse().unwrap());
+    let path = |path: &str| LockTarget::Resource(path.parse().unwrap());
+    for target in [caller(ID), caller(OTHER), path(&format!("/api_clients/{OTHER}")), path("/api_clients")] {
+        let lock = site.world.lock(target.clone(), LockedRequests::Writes, minute).await;
+        for prefix in ["", "/v1"] {
+            let one = format!("{prefix}/api_clients/{OTHER}");
+            assert_eq!(site.get(&one).await.status, 200, "{target:?}");
+            let answer = site.send("PUT", &one, &[JSON], Some("{}")).await;
+            refused(&answer, 423, "Locked");
+            assert_eq!(answer.field("retry-after"), ["60"], "{target:?}");
+        }
+        site.world.memory.break_lock(&lock, &actor()).await.unwrap();
+        site.world.settle().await;
+        succeeded(&site.put(OTHER, "{}").await, OTHER, "example.com/other", 1);
+    }
+    site.world.lock(caller(OTHER), LockedRequests::All, minute).await;
+    site.world.clock.advance(Duration::from_secs(60));
+    succeeded(&site.put(OTHER, "{}").await, OTHER, "example.com/other", 1);
+}
+
+#[tokio::test]
+async fn beyond_the_limit_is_429_and_the_answer_says_how_long() {
+    let site = Site::with(vec![], Some(2)).await;
+    let target = format!("/api_clients/{ID}");
+    for _ in 0..2 {
+        assert_eq!(site.get(&target).await.status, 200);
+    }
+    let answer = site.put(ID, r#"{"name":"example.com/x"}"#).await;
+    refused(&answer, 429, "Too Many Requests");
+    assert_eq!(answer.field("retry-after"), ["30"]);
+    assert_eq!(answer.field("x-ratelimit-limit"), ["2"]);
+    assert_eq!(answer.field("x-ratelimit-remaining"), ["0"]);
+    let reset = site.world.now().as_second() + 30;
+    assert_eq!(answer.field("x-ratelimit-reset"), [reset.to_string()]);
+    assert!(answer.field("ratelimit").is_empty() && answer.field("ratelimit-policy").is_empty());
+    site.world.clock.advance(Duration::from_secs(30));
+    assert_eq!(site.get(&target).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_store_that_is_corrupt_is_500() {
+    let site = Site::new().await;
+    let target = format!("/api_clients/{ID}");
+    for method in ["caller", "update_caller", "tenant"] {
+        site.world.registry.fail(Some(method), || RegistryError::Corrupt("row 7 of table callers".into()));
+        refused(&site.put(ID, "{}").await, 500, "Internal Server Error");
+    }
+    site.world.registry.fail(None, || RegistryError::Corrupt("row 7 of table callers".into()));
+    refused(&site.get(&target).await, 500, "Internal Server Error");
+    refused(&site.post("{}").await, 500, "Internal Server Error");
+    site.world.registry.recover();
+    assert_eq!(site.get(&target).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_switched_off_is_501_and_the_rest_is_not() {
+    let site = Site::with(vec![Operation::Create, Operation::Update], None).await;
+    refused(&site.post("{}").await, 501, "Not Implemented");
+    refused(&site.put("none", "not json").await, 501, "Not Implemented");
+    succeeded(&site.get(&format!("/api_clients/{ID}")).await, ID, "example.com/old", 1);
+    let site = Site::with(vec![Operation::Get], None).await;
+    refused(&site.get(&format!("/api_clients/{ID}")).await, 501, "Not Implemented");
+    succeeded(&site.put(ID, "{}").await, ID, "example.com/old", 1);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_reached_is_503_and_says_when_to_come_back() {
+    let site = Site::new().await;
+    let target = format!("/api_clients/{ID}");
+    for method in ["caller", "update_caller", "tenant"] {
+        site.world.registry.fail(Some(method), || RegistryError::Unavailable("connection refused".into()));
+        let answer = site.put(ID, r#"{"name":"example.com/x"}"#).await;
+        refused(&answer, 503, "Service Unavailable");
+        assert_eq!(answer.field("retry-after"), ["5"]);
+    }
+    site.world.registry.fail(None, || RegistryError::Unavailable("connection refused".into()));
+    for answer in [site.get(&target).await, site.post("{}").await] {
+        refused(&answer, 503, "Service Unavailable");
+        assert_eq!(answer.field("retry-after"), ["5"]);
+    }
+    site.world.registry.recover();
+    succeeded(&site.get(&target).await, ID, "example.com/old", 1);
+}
