@@ -2,15 +2,15 @@
 //!
 //! `benches/allocations.rs` prints the counts of the refusals too.
 
-mod world;
+mod directory;
 
 use allocation_counter::measure;
+use directory::{World, cases::cases};
 use portcullis::{
     Admission,
     clock::Clock,
     problem::{self, ErrorFormat},
 };
-use world::{World, cases::cases};
 
 #[test]
 fn an_admitted_request_allocates_nothing() {

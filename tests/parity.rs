@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
-mod world;
+mod directory;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +22,7 @@ use std::{
 use async_trait::async_trait;
 use axum::{Router, response::IntoResponse};
 use bytes::Bytes;
+use directory::World;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -50,7 +51,6 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use world::World;
 
 /// Timeout of every single step.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -4,37 +4,37 @@
 //! After each test, the change log must contain everything that the registry holds.
 
 #[macro_use]
-mod promise {
+mod conformance {
     #[macro_use]
     mod refused;
+    pub mod batches;
     pub mod callers;
     pub mod credentials;
     pub mod edits;
     pub mod grants;
+    pub mod idempotency;
     pub mod imports;
     pub mod listings;
     pub mod locks;
     pub mod log;
-    pub mod once;
     pub mod secrets;
     pub mod tenants;
     pub mod throttles;
-    pub mod together;
-    pub mod work;
+    pub mod units_of_work;
 }
-mod records;
+mod fixtures;
 
 /// Generates one test for each promise, with the promise's name.
 macro_rules! keeps {
     ($open:expr; $($area:ident { $($promise:ident,)+ })+) => {$($(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $promise() {
-            let clock = crate::records::clock();
+            let clock = crate::fixtures::clock();
             // The registry may depend on a value that must live as long, such as a folder.
             let (registry, _ground): (std::sync::Arc<dyn portcullis::registry::Registry>, _) =
                 $open(clock.clone()).await;
-            crate::promise::$area::$promise(registry.clone(), clock).await;
-            crate::records::the_log_tells_all(&*registry).await;
+            crate::conformance::$area::$promise(registry.clone(), clock).await;
+            crate::fixtures::the_log_tells_all(&*registry).await;
         }
     )+)+};
 }
@@ -108,7 +108,7 @@ macro_rules! keeps_all {
                 expired_locks_are_cleared_away_by_the_next,
                 of_many_who_acquire_at_once_one_holds,
             }
-            together {
+            batches {
                 what_is_done_together_is_seen_by_what_follows,
                 of_what_is_asked_together_all_is_done_or_nothing,
                 nothing_is_done_unless_what_is_expected_stands,
@@ -116,13 +116,13 @@ macro_rules! keeps_all {
                 nothing_is_done_under_a_subscription_that_has_lapsed,
                 an_app_that_asks_with_its_own_secret_is_held_to_its_address_list,
             }
-            once {
+            idempotency {
                 a_request_sent_again_gets_the_first_answer_and_has_no_effect,
                 a_request_that_is_refused_may_be_made_again,
                 a_record_is_kept_for_a_day_to_the_nanosecond,
                 of_one_request_sent_fifty_times_at_once_one_takes_effect,
             }
-            work {
+            units_of_work {
                 work_that_is_given_up_or_fails_never_was,
                 work_that_is_kept_is_all_there,
                 a_use_that_was_noted_before_is_there_when_work_is_given_up,

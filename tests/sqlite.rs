@@ -1,6 +1,6 @@
 //! Promises of the registry in a file beyond those of every registry: it persists, shares and protects the file.
 
-mod records;
+mod fixtures;
 
 use std::{
     io::{BufRead, BufReader},
@@ -10,6 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fixtures::{
+    actor, app, client, clock, gateway, key, lock, lock_on, log, plan, tenant, the_log_tells_all, within,
+};
 use portcullis::{
     clock::{Clock, ManualClock, SystemClock},
     model::{
@@ -22,9 +25,6 @@ use portcullis::{
         sqlite::{Options, Sqlite},
     },
     transfer::{Export, Import, SecretFingerprint, SecretFingerprints},
-};
-use records::{
-    actor, app, client, clock, gateway, key, lock, lock_on, log, plan, tenant, the_log_tells_all, within,
 };
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions,

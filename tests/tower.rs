@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
-mod world;
+mod directory;
 
 use std::{
     convert::Infallible,
@@ -18,6 +18,7 @@ use std::{
 
 use axum::{Extension, Router, body::Body, routing::get};
 use bytes::Bytes;
+use directory::World;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full};
@@ -30,7 +31,6 @@ use portcullis::{
 };
 use tokio::sync::mpsc;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use world::World;
 
 fn request(method: &str, key: &str) -> Request<Full<Bytes>> {
     let request = Request::builder().method(method).uri("/x").header("x-api-key", key);

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use crate::{
-    ground::Ground,
     h2::{
         self, ACK, Connection, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, Outcome,
         PING, PRIORITY, SETTINGS, WINDOW_UPDATE,
     },
-    wire::PATIENCE,
+    raw_http::PATIENCE,
+    setup::Ground,
 };
 
 /// The number of frames in a flood: far more than any budget allows, and few enough to be sent in seconds.

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{
     case::{self, Case},
-    ground::{Ground, Run},
+    setup::{Ground, Run},
 };
 
 #[test]

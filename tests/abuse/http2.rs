@@ -4,13 +4,13 @@ use std::{fs, time::Instant};
 
 use crate::{
     case,
-    ground::{Ground, Run, SMALL},
     h2::{
         self, ACK, CONTINUATION, Connection, DATA, END_HEADERS, ENHANCE_YOUR_CALM, Field, GOAWAY, HEADERS,
         Outcome, PING, RST_STREAM, SETTINGS,
     },
-    site::Gateway,
-    wire::{Exchange, PATIENCE, Wire},
+    process::Gateway,
+    raw_http::{Exchange, PATIENCE, Wire},
+    setup::{Ground, Run, SMALL},
 };
 
 /// The number of frames or streams in a flood.

@@ -6,21 +6,21 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
-mod bounds;
 mod case;
+#[path = "../directory/mod.rs"]
+mod directory;
 mod frames;
-mod ground;
 mod h2;
 mod heads;
 mod http2;
 mod in_process;
+mod limits;
+#[path = "../process/mod.rs"]
+mod process;
+mod raw_http;
 mod refused;
-#[path = "../site/mod.rs"]
-mod site;
+mod setup;
 mod upstream;
-mod wire;
-#[path = "../world/mod.rs"]
-mod world;
 
 /// Cases that are not a single head. Each has a test that names it.
 const DESCRIBED: [&str; 28] = [

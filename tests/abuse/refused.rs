@@ -6,9 +6,9 @@ use portcullis::model::{GeneratedKey, KeyPrefix};
 
 use crate::{
     h2::{self, ACK, Connection, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, RST_STREAM},
-    site::{Gateway, Site, free_address},
+    process::{Gateway, Site, free_address},
+    raw_http::{PATIENCE, Wire, exchange, latin},
     upstream::Upstream,
-    wire::{PATIENCE, Wire, exchange, latin},
 };
 
 /// A gateway with a route for each kind of denial.

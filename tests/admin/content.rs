@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{ANY, JSON, Site, refused};
-use crate::common::Answer;
+use crate::management::Answer;
 
 async fn raw(site: &Site, method: &str, path: &str, body: &[u8]) -> Answer {
     let bearer = format!("Bearer {}", site.owner);

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{Site, refused, surface};
-use crate::common::{Answer, Server, World};
+use crate::management::{Answer, Server, World};
 
 const LINES: (&str, &str) = ("content-type", "application/x-ndjson");
 const ROWS: (&str, &str) = ("content-type", "text/csv; charset=utf-8");

@@ -6,7 +6,7 @@ use portcullis::{model::Status, registry::Registry};
 use serde_json::{Value, json};
 
 use super::{ANY, Site, listed, refused, start};
-use crate::common::Answer;
+use crate::management::Answer;
 
 const SHOP: &str = "/tenants/acme/callers/shop";
 

@@ -6,7 +6,7 @@ use portcullis::surface::admin::description;
 use serde_json::{Value, json};
 
 use super::Site;
-use crate::common::underway::{Case, Loss};
+use crate::management::underway::{Case, Loss};
 
 const ASKING: &str = "asking";
 const ADMINISTRATION: &str = "administration";

@@ -100,7 +100,7 @@ async fn its_secret_is_sealed_anew_with_all_others() {
     let (access, secret) = told(&site.post(KEYS, json!({ "kind": "signing" })).await.json());
     let next = Sealer::new(SealKey::new(2, &[9; 32])).with_previous(SealKey::new(1, &[8; 32]));
     site.world.sealer.replace_keys(&next);
-    let told = reseal(&*site.world.memory, &site.world.sealer, &super::common::actor()).await.unwrap();
+    let told = reseal(&*site.world.memory, &site.world.sealer, &super::management::actor()).await.unwrap();
     assert_eq!((told.resealed, told.unreadable.len()), (1, 0));
     site.world.settle().await;
     site.world.sealer.replace_keys(&Sealer::new(SealKey::new(2, &[9; 32])));

@@ -8,7 +8,7 @@ use portcullis::{
 use serde_json::Value;
 
 use super::{Site, refused};
-use crate::common::actor;
+use crate::management::actor;
 
 const LINES: &str = "application/x-ndjson";
 

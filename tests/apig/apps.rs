@@ -189,7 +189,7 @@ async fn what_must_not_be_deleted_stays() {
                 refused(&answer, 403, "APIG.1104", locked);
             }
         }
-        site.world.memory.break_lock(&lock, &super::common::actor()).await.unwrap();
+        site.world.memory.break_lock(&lock, &super::management::actor()).await.unwrap();
         site.world.settle().await;
     }
     assert_eq!(site.stored(APP).await.revision, 1);

@@ -2,15 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "../common/mod.rs"]
-mod common;
+#[path = "../management/mod.rs"]
+mod management;
 
 mod acl;
 mod apps;
 mod auths;
 mod bodies;
 mod codes;
-mod described;
+mod openapi;
 mod quotas;
 mod refusals;
 mod revoked;
@@ -19,7 +19,7 @@ mod throttles;
 
 use std::time::Duration;
 
-use common::{Answer, Server, World};
+use management::{Answer, Server, World};
 use portcullis::{
     model::{ApigInstance, App, Caller, CallerKind, ChangeKind, Creator, PlanId, Secret},
     policy::Lockout,
@@ -226,7 +226,7 @@ async fn an_app_that_is_switched_off_or_of_the_marketplace_says_so() {
         ..Default::default()
     };
     let (tenant, id) = ("gateway".parse().unwrap(), APP.parse().unwrap());
-    site.world.memory.update_caller(&tenant, &id, None, edit, &common::actor()).await.unwrap();
+    site.world.memory.update_caller(&tenant, &id, None, edit, &management::actor()).await.unwrap();
     assert_eq!(site.get(APP).await.json()["status"], 2);
     let market = "c0a80101-0000-4000-8000-000000000001";
     let CallerKind::App(app) = app(&site.world, market, "market_key") else { unreachable!() };

@@ -8,7 +8,7 @@ use portcullis::{
 };
 
 use super::{APP, INSTANCE, KEY, PROJECT, Site, all, app, document, gateway, one, refused, succeeded};
-use crate::common::{actor, faulty::Failure};
+use crate::management::{actor, fault_injection::Failure};
 
 const BODY: &str = r#"{"name":"app_001"}"#;
 const NOT_PERMITTED: &str = "No permissions to request this method";

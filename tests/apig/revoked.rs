@@ -6,7 +6,7 @@ use portcullis::surface::apig::descriptions;
 use serde_json::{Value, json};
 
 use super::{APP, INSTANCE, PROJECT, Site};
-use crate::common::underway::{Case, Loss, Underway};
+use crate::management::underway::{Case, Loss, Underway};
 
 const ASKING: &str = "asking";
 const RELEASE: &str = "DEFAULT_ENVIRONMENT_RELEASE_ID";

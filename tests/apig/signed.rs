@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{APP, INSTANCE, KEY, PROJECT, Site, all, gateway, one, refused};
-use crate::common::{Answer, actor};
+use crate::management::{Answer, actor};
 
 const BODY: &str = r#"{"name":"app_001"}"#;
 const NOT_PERMITTED: &str = "No permissions to request this method";

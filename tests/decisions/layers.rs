@@ -14,7 +14,7 @@ use portcullis::{
 };
 
 use super::{send, status};
-use crate::world::World;
+use crate::directory::World;
 
 fn app() -> Router {
     Router::new().route("/", get(async || "served"))

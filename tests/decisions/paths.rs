@@ -12,7 +12,7 @@ use portcullis::{
 };
 
 use super::{send, status};
-use crate::world::World;
+use crate::directory::World;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

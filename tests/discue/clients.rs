@@ -112,7 +112,7 @@ async fn an_id_that_another_organization_has_is_free() {
 
         // Deleting the other api client changes nothing, and the api client has no second id.
         let memory = &site.world.memory;
-        memory.delete_caller(&before.tenant, &before.id, None, &crate::common::actor()).await.unwrap();
+        memory.delete_caller(&before.tenant, &before.id, None, &crate::management::actor()).await.unwrap();
         refused(&site.post(&body).await, 409, "Conflict");
         succeeded(&site.get(&target).await, id, "example.com/mine", 2);
         let mine = portcullis::registry::CallerFilter {

@@ -2,19 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "../common/mod.rs"]
-mod common;
+#[path = "../management/mod.rs"]
+mod management;
 
 mod clients;
-mod described;
 mod keys;
+mod openapi;
 mod refusals;
 mod revoked;
 mod writes;
 
 use std::sync::Arc;
 
-use common::{Answer, Server, World};
+use management::{Answer, Server, World};
 use portcullis::{
     model::{Caller, CallerKind, PlanId},
     registry::Registry,

@@ -9,7 +9,7 @@ use portcullis::{
 };
 
 use super::{ID, JSON, OTHER, Site, refused, succeeded};
-use crate::common::actor;
+use crate::management::actor;
 
 #[tokio::test]
 async fn a_body_that_is_not_the_documented_object_is_400() {

@@ -6,7 +6,7 @@ use portcullis::surface::discue::description;
 use serde_json::Value;
 
 use super::{ID, OTHER, Site};
-use crate::common::underway::{Case, Loss, Underway};
+use crate::management::underway::{Case, Loss, Underway};
 
 /// The calling key, and another key of its api client.
 const ASKING: &str = "MbCS6UB_m7NdvyDOE8st1";

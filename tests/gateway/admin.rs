@@ -13,7 +13,7 @@ use portcullis::{
 use reqwest::{Certificate, Client, Response};
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Service, Site, certificate, client, free_address, provider};
+use crate::process::{PATIENCE, Service, Site, certificate, client, free_address, provider};
 
 /// Creates a site with the admin API. Returns the token that `init` printed, too.
 pub async fn managed(more: &str) -> (Site, SocketAddr, String) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::managed,
-    harness::{Gateway, PATIENCE, client, provider},
+    process::{Gateway, PATIENCE, client, provider},
     signature::{Sign, send},
 };
 

@@ -6,7 +6,7 @@ use axum::{Router, routing::get};
 use serde_json::Value;
 
 use crate::{
-    harness::{Gateway, Service, Site, free_address},
+    process::{Gateway, Service, Site, free_address},
     scripted::{Reaction, Scripted, ok},
 };
 

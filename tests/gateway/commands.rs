@@ -4,7 +4,7 @@ use std::{fs, net::TcpListener};
 
 use serde_json::Value;
 
-use crate::harness::{Site, certificate, free_address, portcullis};
+use crate::process::{Site, certificate, free_address, portcullis};
 
 fn stderr(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     admin::managed,
-    harness::{Service, Site, free_address},
+    process::{Service, Site, free_address},
 };
 
 const CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
@@ -209,7 +209,7 @@ async fn a_plan_in_the_configuration_is_changed_there_only() {
     }
     let gateway = site.start();
     let url = format!("http://{admin}/admin/v1/plans/demo");
-    let put = crate::harness::client().put(url).bearer_auth(&token).header("if-match", "*");
+    let put = crate::process::client().put(url).bearer_auth(&token).header("if-match", "*");
     let answer = put.json(&serde_json::json!({ "limits": [] })).send().await.unwrap();
     assert_eq!(answer.status(), 409);
     let problem: Value = answer.json().await.unwrap();

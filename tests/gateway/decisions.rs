@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Instant};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, PATIENCE, Service, Site, client, free_address, values};
+use crate::process::{Gateway, PATIENCE, Service, Site, client, free_address, values};
 
 struct Ground {
     site: Site,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::managed,
-    harness::{PATIENCE, Service, Site, client},
+    process::{PATIENCE, Service, Site, client},
 };
 
 const CLIENT: &str = "/v1/api_clients/5bc2be68-7498-4853-aa64-4be0ca62934e";

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::harness::{Service, Site, client, free_address, values};
+use crate::process::{Service, Site, client, free_address, values};
 
 /// Both directions stream at once: each side sends its next part only after the other side's last part has arrived.
 #[tokio::test]
@@ -292,7 +292,7 @@ async fn a_client_that_stops_in_the_middle_is_408_and_not_the_services_fault() {
     let gateway = site.start();
     let answer = tokio::task::spawn_blocking({
         let address = gateway.address;
-        move || crate::harness::raw(address, b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nab")
+        move || crate::process::raw(address, b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nab")
     });
     let answer = answer.await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
@@ -312,7 +312,7 @@ async fn nothing_a_client_says_in_our_name_travels_on() {
     );
     let answer = tokio::task::spawn_blocking({
         let address = gateway.address;
-        move || crate::harness::raw(address, head.as_bytes())
+        move || crate::process::raw(address, head.as_bytes())
     });
     let answer = answer.await.unwrap();
     let echo: Value = serde_json::from_str(&answer[answer.find("{\"").unwrap()..]).unwrap();
@@ -333,7 +333,7 @@ async fn content_arrives_whatever_the_method_and_however_framed() {
         {
             let head = format!("{method} /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{body}");
             let address = gateway.address;
-            let answer = tokio::task::spawn_blocking(move || crate::harness::raw(address, head.as_bytes()));
+            let answer = tokio::task::spawn_blocking(move || crate::process::raw(address, head.as_bytes()));
             let answer = answer.await.unwrap();
             let echo: Value = serde_json::from_str(&answer[answer.find("{\"").unwrap()..]).unwrap();
             assert_eq!((&echo["method"], &echo["bytes"]), (&method.into(), &3.into()), "{body}");

@@ -1,6 +1,6 @@
 //! Tests how the gateway determines the host of a request.
 
-use crate::harness::{Gateway, Service, Site, free_address, raw};
+use crate::process::{Gateway, Service, Site, free_address, raw};
 
 /// Creates a site with a route for one host and a route for any host. A host that the gateway cannot parse must not
 /// fall back from the first to the second.

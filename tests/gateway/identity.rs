@@ -8,7 +8,7 @@ use sqlx::{Connection, Executor, SqliteConnection};
 
 use crate::{
     admin::managed,
-    harness::{Gateway, PATIENCE, Service, Site, client, free_address},
+    process::{Gateway, PATIENCE, Service, Site, client, free_address},
 };
 
 const KEYS: &str = "/tenants/demo/callers/5bc2be68-7498-4853-aa64-4be0ca62934e/keys";

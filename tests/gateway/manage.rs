@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::{
     admin::managed,
-    harness::{Gateway, PATIENCE, Site},
+    process::{Gateway, PATIENCE, Site},
 };
 
 const CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Service, Site, client, values};
+use crate::process::{Service, Site, client, values};
 
 const ALL: &str = r#"
 content_type = ["application/json"]
@@ -188,7 +188,7 @@ async fn an_app_code_made_through_the_surface_works_at_the_gate_until_it_is_dele
 #[tokio::test]
 async fn an_app_uses_a_route_for_as_long_as_it_is_authorized_for_it() {
     let service = Service::echo().await;
-    let address = crate::harness::free_address();
+    let address = crate::process::free_address();
     let route = |name: &str| {
         format!(
             "[[routes]]\npath = \"/{name}\"\nname = \"{name}\"\nupstream = \"up\"\n\
@@ -274,7 +274,7 @@ async fn an_app_calls_from_its_addresses_only() {
 #[tokio::test]
 async fn a_plan_is_held_to_and_the_wait_is_told() {
     let service = Service::echo().await;
-    let address = crate::harness::free_address();
+    let address = crate::process::free_address();
     let text = format!(
         r#"
 store.path = "data/portcullis.db"
@@ -311,7 +311,7 @@ policies = {{ api_key = true, rate_limit = {{ x_ratelimit = true }} }}
 #[tokio::test]
 async fn a_route_is_found_by_host_path_and_method() {
     let service = Service::echo().await;
-    let address = crate::harness::free_address();
+    let address = crate::process::free_address();
     let route = |rest: &str| format!("[[routes]]\nupstream = \"up\"\n{rest}\n");
     let text = format!(
         "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
@@ -345,7 +345,7 @@ async fn a_route_is_found_by_host_path_and_method() {
 #[tokio::test]
 async fn the_service_receives_the_path_that_was_matched() {
     let service = Service::echo().await;
-    let address = crate::harness::free_address();
+    let address = crate::process::free_address();
     let text = format!(
         "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
          [upstreams.up]\naddress = \"{}\"\n\
@@ -365,7 +365,7 @@ async fn the_service_receives_the_path_that_was_matched() {
         let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         let answer = tokio::task::spawn_blocking({
             let raw = gateway.address;
-            move || crate::harness::raw(raw, head.as_bytes())
+            move || crate::process::raw(raw, head.as_bytes())
         });
         let answer = answer.await.unwrap();
         let body = answer.split_once("\r\n\r\n").unwrap().1;

@@ -13,8 +13,8 @@ use serde_json::json;
 use sqlx::Executor;
 
 use crate::{
-    harness::{PATIENCE, Site, free_address},
     identity::{Managed, outside, said},
+    process::{PATIENCE, Site, free_address},
 };
 
 const MAKE_TENANT: &str = "tenant create --id acme Acme";

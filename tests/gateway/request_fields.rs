@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    harness::{Gateway, Service, Site, http2_client, values},
+    process::{Gateway, Service, Site, http2_client, values},
     scripted::Scripted,
 };
 

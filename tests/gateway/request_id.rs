@@ -3,7 +3,7 @@
 use reqwest::Response;
 use serde_json::Value;
 
-use crate::harness::{Gateway, Service, Site, client, free_address, raw};
+use crate::process::{Gateway, Service, Site, client, free_address, raw};
 
 fn id(answer: &Response) -> Option<String> {
     answer.headers().get("x-request-id").map(|id| id.to_str().unwrap().to_owned())

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::{
-    harness::{Gateway, Site, client, http2_client},
+    process::{Gateway, Site, client, http2_client},
     scripted::{Reaction, Scripted, ok},
 };
 

@@ -1,7 +1,7 @@
 //! Requests on connections that the upstream closes.
 
 use crate::{
-    harness::{Gateway, Site},
+    process::{Gateway, Site},
     scripted::{Arrived, Reaction, Scripted, ok},
 };
 

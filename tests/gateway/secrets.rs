@@ -4,7 +4,7 @@ use std::{fs, time::Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, PATIENCE, Service, Site};
+use crate::process::{Gateway, PATIENCE, Service, Site};
 
 const APP: &str = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
 

@@ -11,7 +11,7 @@ use reqwest::{Certificate, Client, Version};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::harness::{PATIENCE, Service, Site, certificate, client, free_address, provider};
+use crate::process::{PATIENCE, Service, Site, certificate, client, free_address, provider};
 
 fn text(service: &Service, listener: &str) -> String {
     format!(
@@ -43,8 +43,8 @@ async fn tls_speaks_http_2_and_http_1_as_alpn_agrees() {
         let response = client.post(&url).body("x").send().await.unwrap();
         assert_eq!((response.status().as_u16(), response.version()), (200, version));
         let echo: serde_json::Value = response.json().await.unwrap();
-        assert_eq!(crate::harness::values(&echo, "x-forwarded-proto"), ["https"]);
-        assert_eq!(crate::harness::values(&echo, "host"), [format!("localhost:{}", address.port())]);
+        assert_eq!(crate::process::values(&echo, "x-forwarded-proto"), ["https"]);
+        assert_eq!(crate::process::values(&echo, "host"), [format!("localhost:{}", address.port())]);
     }
 }
 

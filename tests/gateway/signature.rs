@@ -7,7 +7,7 @@ use portcullis::signature::{Parts, Signer, format_date, hash};
 use reqwest::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use crate::harness::{Gateway, PATIENCE, Service, Site, client, values};
+use crate::process::{Gateway, PATIENCE, Service, Site, client, values};
 
 const APP: &str = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
 /// The path of the app in version 1 of the API.

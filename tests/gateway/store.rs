@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     admin::managed,
-    harness::{Service, Site, client, free_address},
+    process::{Service, Site, client, free_address},
 };
 
 const CALLER: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";

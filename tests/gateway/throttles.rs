@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, Service, Site, client, free_address};
+use crate::process::{Gateway, Service, Site, client, free_address};
 
 const BASE: &str = "/v2/demo-project/apigw/instances/demo-instance";
 const APP: &str = "14b399ac967f4115bb62c0346b4537e9";

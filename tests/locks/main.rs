@@ -14,14 +14,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod ground;
 #[cfg(feature = "sqlite")]
-mod killed;
-mod machine;
-mod model;
+mod crash;
 #[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../records/mod.rs"]
-mod records;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
+mod model;
+mod state_machine;
+mod storage;
 mod writers;
 
 /// Cases that fail are printed as short as they get; they are no files.
@@ -37,7 +37,7 @@ mod memory {
     use proptest::{collection::vec, proptest};
 
     use crate::{
-        config, ground::Kept, machine::play, model::step, records::clock,
+        config, fixtures::clock, model::step, state_machine::play, storage::Kept,
         writers::of_several_writers_who_name_one_revision_one_succeeds,
     };
 
@@ -64,7 +64,7 @@ mod sqlite {
     use proptest::{collection::vec, proptest};
 
     use crate::{
-        config, ground::filed::Filed, machine::play, model::step, records::clock,
+        config, fixtures::clock, model::step, state_machine::play, storage::filed::Filed,
         writers::of_several_writers_who_name_one_revision_one_succeeds,
     };
 

@@ -18,9 +18,9 @@ use portcullis::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    ground::{Content, caller, content, hex, key, lines},
-    harness::{Service, Site, free_address},
-    records::{actor, clock, tenant},
+    fixtures::{actor, clock, tenant},
+    process::{Service, Site, free_address},
+    test_registry::{Content, caller, content, hex, key, lines},
 };
 
 const CONFIG: &str = "store.path = \"data/portcullis.db\"\nsecrets.file = \"data/secrets.toml\"\n\
@@ -166,7 +166,7 @@ async fn a_running_gateway_takes_the_keys_that_were_imported_beside_it() {
     assert_eq!(told, "would import: keys 1, callers 1; nothing was changed\n");
     let (code, told, why) = run(&site, "import-keys keys.csv --make-callers");
     assert_eq!((code, &*told), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
-    let deadline = std::time::Instant::now() + crate::harness::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::process::PATIENCE;
     while ask(foreign).await != 200 {
         assert!(std::time::Instant::now() < deadline, "the gateway does not follow");
     }

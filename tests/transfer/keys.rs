@@ -23,8 +23,8 @@ use sha2::{Digest, Sha256};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::{
-    ground::{Ground, hex, peppers},
-    records::{actor, client, clock, key, plan, tenant},
+    fixtures::{actor, client, clock, key, plan, tenant},
+    test_registry::{Ground, hex, peppers},
 };
 
 fn sha256(text: &str) -> [u8; 32] {

@@ -3,7 +3,7 @@
 use portcullis::transfer::ImportError;
 use serde_json::{Value, json};
 
-use crate::ground::{Ground, file, lines, written};
+use crate::test_registry::{Ground, file, lines, written};
 
 /// A file with its lines.
 struct Sample {

@@ -11,7 +11,7 @@ use portcullis::{
 };
 use tokio::task::JoinSet;
 
-use crate::records::{actor, app, caller, client, key, lock_on, log, plan, tenant, within};
+use crate::fixtures::{actor, app, caller, client, key, lock_on, log, plan, tenant, within};
 
 /// Creates a tenant and a caller.
 async fn with_caller(registry: &dyn Registry, new: NewCaller) -> Caller {

@@ -10,10 +10,10 @@ use std::{
 
 use crate::{
     case,
-    ground::{Ground, access},
     http2::{HELD, memory},
-    site::Gateway,
-    wire::{self, Exchange, Wire},
+    process::Gateway,
+    raw_http::{self, Exchange, Wire},
+    setup::{Ground, access},
 };
 
 /// The interval at which a slow client sends a byte.
@@ -53,7 +53,7 @@ fn a_head_that_drips_is_cut() {
                 scope.spawn(|| {
                     let start = Instant::now();
                     let head = b"GET /v1/public HTTP/1.1\r\nHost: a\r\nX-A: ";
-                    (drip(&gateway, head, wire::PATIENCE), start.elapsed())
+                    (drip(&gateway, head, raw_http::PATIENCE), start.elapsed())
                 })
             })
             .collect();
@@ -62,7 +62,7 @@ fn a_head_that_drips_is_cut() {
         for client in clients {
             let (exchange, took) = client.join().unwrap();
             case.check_status(exchange.status());
-            assert!(exchange.closed && took < wire::PATIENCE, "{}: {took:?} {exchange:?}", case.id);
+            assert!(exchange.closed && took < raw_http::PATIENCE, "{}: {took:?} {exchange:?}", case.id);
         }
     });
 }
@@ -77,10 +77,10 @@ fn content_that_drips() {
         ground.keys[0]
     );
     let gateway = ground.start();
-    let exchange = drip(&gateway, head.as_bytes(), wire::PATIENCE / 2);
+    let exchange = drip(&gateway, head.as_bytes(), raw_http::PATIENCE / 2);
     case.check_status(exchange.status());
     assert_eq!(exchange.closed, case.checked().connection.as_deref() == Some("close"), "{}", case.id);
-    let stands = wire::exchange(gateway.address, head.as_bytes());
+    let stands = raw_http::exchange(gateway.address, head.as_bytes());
     case.check_status(stands.status());
     assert!(stands.closed, "{}", case.id);
 }
@@ -96,7 +96,7 @@ fn content_that_drips_after_much_of_it_came_quickly_is_cut() {
     )
     .into_bytes();
     request.resize(request.len() + 8_000_000, b'x');
-    let exchange = drip(&gateway, &request, 2 * wire::PATIENCE);
+    let exchange = drip(&gateway, &request, 2 * raw_http::PATIENCE);
     assert!(exchange.closed && exchange.status() == 408, "{exchange:?}");
 }
 
@@ -178,7 +178,7 @@ fn with_few_file_descriptors_it_turns_connections_away_and_recovers() {
     limited.current_dir(ground.site.folder.path()).env_remove("RUST_LOG").process_group(0);
     let gateway = ground.site.start_by(limited);
     let mut clients: Vec<Wire> = (0..1_000).map(|_| Wire::new(gateway.address)).collect();
-    assert_eq!(clients[999].read(wire::PATIENCE), Some(false), "{}: the last one has no place", case.id);
+    assert_eq!(clients[999].read(raw_http::PATIENCE), Some(false), "{}: the last one has no place", case.id);
     let open = fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count();
     assert!(open < 256, "{}: {open} descriptors are open, and none is left for anything else", case.id);
     // The gateway must not use processor time for retries while it is full.
@@ -222,7 +222,7 @@ fn management_reads_no_more_than_it_says() {
         ("BDY-11", "", name("a\\u0000b.example")),
     ] {
         let case = case::case(id);
-        let exchange = wire::exchange(gateway.address, &manage(&ground, "POST", "", fields, &content));
+        let exchange = raw_http::exchange(gateway.address, &manage(&ground, "POST", "", fields, &content));
         case.check_status(exchange.status());
         if exchange.status() == 415 {
             assert_eq!(exchange.first().values("accept-encoding").len(), 1, "{id}: {exchange:?}");
@@ -263,13 +263,14 @@ fn letters_are_those_of_ascii() {
     // keys.
     for name in ["\u{212a}.example", "\u{131}.example", "\u{df}.example", "K.example"] {
         let content = format!("{{\"name\":\"{name}\"}}");
-        let answer = wire::exchange(gateway.address, &manage(&ground, "POST", "", "", content.as_bytes()));
+        let answer =
+            raw_http::exchange(gateway.address, &manage(&ground, "POST", "", "", content.as_bytes()));
         assert_eq!(answer.status(), 422, "{}: {name}", case.id);
     }
     let upper = "/5BC2BE68-7498-4853-AA64-4BE0CA62934E";
-    assert_eq!(wire::exchange(gateway.address, &manage(&ground, "GET", upper, "", b"")).status(), 404);
+    assert_eq!(raw_http::exchange(gateway.address, &manage(&ground, "GET", upper, "", b"")).status(), 404);
     let key = ground.keys[0].to_uppercase();
-    assert_eq!(wire::exchange(gateway.address, &with_key(&key)).status(), 401, "{}", case.id);
+    assert_eq!(raw_http::exchange(gateway.address, &with_key(&key)).status(), 401, "{}", case.id);
 }
 
 #[test]
@@ -277,7 +278,7 @@ fn answers_tell_nothing_of_others() {
     let ground = Ground::new();
     let gateway = ground.start();
     let ask = |path: &str| {
-        let exchange = wire::exchange(gateway.address, &manage(&ground, "GET", path, "", b""));
+        let exchange = raw_http::exchange(gateway.address, &manage(&ground, "GET", path, "", b""));
         let mut answer = exchange.first().clone();
         let of_this_request =
             |name: &str| name == "date" || name == "x-request-id" || name.starts_with("x-ratelimit");
@@ -286,14 +287,14 @@ fn answers_tell_nothing_of_others() {
     };
     let case = case::case("ORC-01");
     // The id of the second caller, which belongs to another tenant, and an id that does not exist.
-    let (foreign, missing) = (ask(&format!("/{}", crate::ground::FOREIGN)), ask("/-nobody-has-this-id--"));
+    let (foreign, missing) = (ask(&format!("/{}", crate::setup::FOREIGN)), ask("/-nobody-has-this-id--"));
     case.check_status(foreign.status());
     assert_eq!(foreign, missing, "{}", case.id);
 
     let case = case::case("ORC-04");
     let guess = portcullis::model::GeneratedKey::generate(&portcullis::model::KeyPrefix::default());
     for key in [guess.expose(), "junk", ""] {
-        let exchange = wire::exchange(gateway.address, &with_key(key));
+        let exchange = raw_http::exchange(gateway.address, &with_key(key));
         case.check_status(exchange.status());
         let told = exchange.first().fields.iter().any(|(name, _)| name.contains("ratelimit"));
         assert!(!told, "{}: {exchange:?}", case.id);
@@ -309,10 +310,10 @@ fn no_secret_is_in_the_log_at_any_level() {
     command.env("RUST_LOG", "trace");
     let gateway = ground.site.start_by(command);
     for head in case::all().iter().filter(|case| case.raw.is_some()) {
-        wire::exchange(gateway.address, &ground.bytes(head));
+        raw_http::exchange(gateway.address, &ground.bytes(head));
     }
     let created =
-        wire::exchange(gateway.address, &manage(&ground, "POST", "", "", b"{\"name\":\"b.example\"}"));
+        raw_http::exchange(gateway.address, &manage(&ground, "POST", "", "", b"{\"name\":\"b.example\"}"));
     assert_eq!(created.status(), 200, "{created:?}");
     let content =
         b"{\"name\":\"app_002\",\"app_key\":\"an-app-key-of-ours\",\"app_secret\":\"an-app-secret-of-ours\"}";
@@ -325,7 +326,7 @@ fn no_secret_is_in_the_log_at_any_level() {
     )
     .into_bytes();
     bytes.extend_from_slice(content);
-    let exchange = wire::exchange(gateway.address, &bytes);
+    let exchange = raw_http::exchange(gateway.address, &bytes);
     assert_eq!(exchange.status(), 200, "{exchange:?}");
     let fields = [
         (":method", "GET"),
@@ -371,7 +372,7 @@ fn a_trusted_proxy_says_who_the_client_is() {
     let gateway = ground.start();
     let head = b"GET /v1/public HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6, 192.0.2.2\r\n\
         X-Forwarded-Proto: https\r\nForwarded: for=6.6.6.6\r\n\r\n";
-    assert_eq!(wire::exchange(gateway.address, head).status(), 200);
+    assert_eq!(raw_http::exchange(gateway.address, head).status(), 200);
     let log = gateway.end();
     assert_eq!(access(&log)[0]["peer"], "192.0.2.2", "IPX-03");
     let seen = ground.upstream.take();
@@ -395,7 +396,7 @@ fn series(address: std::net::SocketAddr) -> Vec<String> {
 #[test]
 fn metrics_are_of_bounded_number() {
     let mut ground = Ground::new();
-    let address = crate::site::free_address();
+    let address = crate::process::free_address();
     ground.site.rewrite(|text| format!("{text}\n[metrics]\naddress = \"{address}\"\n"));
     let gateway = ground.start();
     let mut wire = Wire::new(gateway.address);
@@ -418,12 +419,12 @@ fn metrics_are_of_bounded_number() {
 #[test]
 fn the_clients_address_is_the_connections() {
     let mut ground = Ground::new();
-    let port = crate::site::free_address().port();
+    let port = crate::process::free_address().port();
     ground.site.rewrite(|text| format!("{text}\n[[listeners]]\naddress = \"[::]:{port}\"\n"));
     ground.site.address = ([127, 0, 0, 1], port).into();
     let gateway = ground.start();
     let head = b"GET /v1/public HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1, 192.0.2.2\r\n\r\n";
-    let exchange = wire::exchange(gateway.address, head);
+    let exchange = raw_http::exchange(gateway.address, head);
     assert_eq!(exchange.status(), 200);
     let log = gateway.end();
     assert_eq!(access(&log)[0]["peer"], "127.0.0.1", "IPX-05");

@@ -16,7 +16,7 @@ use portcullis::{
 };
 use serde_json::json;
 
-use crate::records::{actor, app, client, gateway, key, lock, log, plan, tenant};
+use crate::fixtures::{actor, app, client, gateway, key, lock, log, plan, tenant};
 
 /// Returns entities of all kinds with different times and revisions, each after the entities that it refers to.
 pub fn entities() -> Vec<Entity> {
@@ -57,7 +57,7 @@ pub async fn what_is_imported_is_there_as_it_was(registry: Arc<dyn Registry>, cl
     let all = entities();
     assert_eq!(registry.execute(imports(&all), &actor()).await.unwrap(), all);
     let snapshot = registry.snapshot().await.unwrap();
-    assert_eq!(crate::records::sorted(snapshot.entities), crate::records::sorted(all.clone()));
+    assert_eq!(crate::fixtures::sorted(snapshot.entities), crate::fixtures::sorted(all.clone()));
     let log = log(&*registry).await;
     assert!(log.iter().all(|change| change.verb == ChangeKind::Created && change.at == clock.now().time));
     assert!(log.iter().map(|change| &change.entity).eq(&all));
@@ -236,7 +236,7 @@ pub async fn a_view_is_of_one_moment_however_long_it_is_read(
     let entities: Vec<_> = pages.iter().flat_map(|page| page.entities.clone()).collect();
     let place = |entity: &Entity| EntityKind::ALL.iter().position(|kind| *kind == entity.kind());
     assert!(entities.is_sorted_by_key(place), "what something stands on comes first");
-    assert_eq!(crate::records::sorted(entities), crate::records::sorted(all));
+    assert_eq!(crate::fixtures::sorted(entities), crate::fixtures::sorted(all));
     let second = Timestamp::from_second(clock.now().time.as_second()).unwrap();
     let uses: Vec<_> = pages.iter().flat_map(|page| page.uses.clone()).collect();
     assert!(uses.len() == 2 && uses.iter().all(|(_, at)| *at == second), "{uses:?}");

@@ -8,7 +8,7 @@ use portcullis::{
     registry::{NewCaller, Registry, RegistryError},
 };
 
-use crate::records::{actor, app, caller, client, lock_on, plan, tenant, within};
+use crate::fixtures::{actor, app, caller, client, lock_on, plan, tenant, within};
 
 async fn with_caller(registry: &dyn Registry, new: NewCaller) -> Caller {
     let _ = registry.create_tenant(tenant(new.tenant.as_str()), &actor()).await;

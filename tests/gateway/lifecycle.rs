@@ -14,7 +14,7 @@ use rlimit::{Resource, prlimit};
 use tokio::net::TcpSocket;
 
 use crate::{
-    harness::{Gateway, PATIENCE, Service, Site, client, free_address, listens},
+    process::{Gateway, PATIENCE, Service, Site, client, free_address, listens},
     serving::slow,
 };
 
@@ -81,7 +81,7 @@ async fn a_log_that_nobody_reads_stops_neither_requests_nor_the_end() {
     let service = Service::echo().await;
     let listeners = Listeners::new(&service, "limits.requests_per_connection = 1000000");
     let (mut gateway, unread) = listeners.site.start_unread();
-    let (client, scraper) = (client(), crate::harness::client());
+    let (client, scraper) = (client(), crate::process::client());
     // Each line is as long as its path. Together, the lines are larger than the pipe and the queue.
     let path = gateway.url(&format!("/{}", "x".repeat(7_000)));
     let mut dropped = 0;

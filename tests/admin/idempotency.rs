@@ -10,7 +10,7 @@ use portcullis::{
 use serde_json::{Value, json};
 
 use super::{Site, listed, refused, surface};
-use crate::common::{Answer, Server, World};
+use crate::management::{Answer, Server, World};
 
 const KEYS: &str = "/tenants/acme/callers/shop/keys";
 

@@ -14,10 +14,10 @@ use portcullis::{
     registry::{self, NewLock, Registry, RegistryError, sqlite::Sqlite},
 };
 
-use crate::records::{actor, lock, the_log_tells_all};
+use crate::fixtures::{actor, lock, the_log_tells_all};
 
 const ACQUIRE_IN: &str = "PORTCULLIS_TEST_ACQUIRE_IN";
-const THIS_TEST: &str = "killed::a_fence_never_falls_back_over_kill_9";
+const THIS_TEST: &str = "crash::a_fence_never_falls_back_over_kill_9";
 const GRANTED: &str = "granted ";
 
 async fn open(path: &Path) -> Sqlite {

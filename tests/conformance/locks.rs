@@ -12,7 +12,7 @@ use portcullis::{
 };
 use tokio::task::JoinSet;
 
-use crate::records::{actor, client, lock, lock_on, log, sorted, tenant, within};
+use crate::fixtures::{actor, client, lock, lock_on, log, sorted, tenant, within};
 
 const SECOND: Duration = Duration::from_secs(1);
 const NANOSECOND: Duration = Duration::from_nanos(1);

@@ -8,7 +8,7 @@ use portcullis::{
     registry::{Command, IdempotentOutcome, IdempotentRequest, Registry, RegistryError, StoredResponse},
 };
 
-use crate::records::{actor, log, tenant};
+use crate::fixtures::{actor, log, tenant};
 
 const DAY: Duration = Duration::from_hours(24);
 

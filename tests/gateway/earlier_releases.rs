@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::Value;
 
-use crate::harness::{Service, Site};
+use crate::process::{Service, Site};
 
 const THEIRS: &str = "tests/data/store-31fc17a";
 

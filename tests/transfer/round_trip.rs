@@ -10,8 +10,8 @@ use portcullis::{
 use serde_json::{Value, json};
 
 use crate::{
-    ground::{Content, Ground, entities, file, lines, peppers, sealer, secrets},
-    records::{actor, clock, log, plan, tenant},
+    fixtures::{actor, clock, log, plan, tenant},
+    test_registry::{Content, Ground, entities, file, lines, peppers, sealer, secrets},
 };
 
 #[tokio::test]

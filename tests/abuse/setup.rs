@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use crate::{
     case::Case,
-    site::{Gateway, Site, free_address},
+    process::{Gateway, Site, free_address},
+    raw_http::{self, Exchange, Message, latin},
     upstream::{Seen, Upstream},
-    wire::{self, Exchange, Message, latin},
 };
 
 /// The callers, each with a tenant of its own and a plan. The limits of the plans are in the configuration.
@@ -171,7 +171,7 @@ surface = "apig"
 
     pub fn send(&self, bytes: &[u8]) -> Run {
         let gateway = self.start();
-        let exchange = wire::exchange(gateway.address, bytes);
+        let exchange = raw_http::exchange(gateway.address, bytes);
         let log = gateway.end();
         Run { exchange, seen: self.upstream.take(), log }
     }

@@ -15,7 +15,7 @@ use portcullis::{
     },
 };
 
-use crate::records::{actor, app, log, tenant};
+use crate::fixtures::{actor, app, log, tenant};
 
 fn some(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap()

@@ -8,7 +8,7 @@ use portcullis::{
     registry::{Command, NewCaller, Registry, RegistryError},
 };
 
-use crate::records::{actor, client, gateway, log, plan, tenant};
+use crate::fixtures::{actor, client, gateway, log, plan, tenant};
 
 pub async fn a_tenant_is_made_at_the_registrys_time(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     clock.advance(Duration::from_nanos(1));

@@ -15,7 +15,7 @@ use portcullis::{
 use tokio::join;
 
 use super::throttles::{quota, throttle};
-use crate::records::{
+use crate::fixtures::{
     actor, app, client, gateway, key, lock, lock_on, log, peppers, plan, replay, sorted, tenant, within,
 };
 

@@ -11,9 +11,9 @@ use portcullis::{
 };
 
 use crate::{
-    ground::Ground,
+    fixtures::{actor, client, clock, lock, plan, sorted, tenant, the_log_tells_all},
     model::{Model, Outcome, Place, Proof, Register, Step, TENANTS},
-    records::{actor, client, clock, lock, plan, sorted, tenant, the_log_tells_all},
+    storage::Ground,
 };
 
 /// A lock as it was granted, with its token.

@@ -13,7 +13,7 @@ use portcullis::{
     registry::{Command, NewCaller, Registry, RegistryError, load},
 };
 
-use crate::records::{actor, app, caller, client, key, lock_on, log, peppers, plan, tenant};
+use crate::fixtures::{actor, app, caller, client, key, lock_on, log, peppers, plan, tenant};
 
 pub async fn what_is_done_together_is_seen_by_what_follows(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let caller = NewCaller { plan: Some("p".parse().unwrap()), ..client("t", "name") };

@@ -15,9 +15,9 @@ use portcullis::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    ground::hex,
-    harness::{Gateway, PATIENCE, Site, free_address},
-    records::{actor, tenant},
+    fixtures::{actor, tenant},
+    process::{Gateway, PATIENCE, Site, free_address},
+    test_registry::hex,
 };
 
 /// A running gateway with its admin API.

@@ -192,7 +192,7 @@ impl Wire {
     /// Sends a request and waits for its final response.
     pub fn ask(&mut self, bytes: &[u8]) -> Message {
         self.stream.write_all(bytes).expect("the request goes out");
-        let deadline = Instant::now() + crate::site::PATIENCE;
+        let deadline = Instant::now() + crate::process::PATIENCE;
         loop {
             match self.next() {
                 Some(answer) if answer.status() >= 200 => return answer,

@@ -8,7 +8,7 @@ use portcullis::{
     registry::{Command, Registry, RegistryError, SecretRef, reseal},
 };
 
-use crate::records::{actor, app, client, key, lock_on, log, tenant};
+use crate::fixtures::{actor, app, client, key, lock_on, log, tenant};
 
 fn seal_key(version: u32) -> SealKey {
     SealKey::new(version, &[u8::try_from(version).unwrap(); 32])

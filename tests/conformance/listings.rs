@@ -8,7 +8,7 @@ use portcullis::{
     registry::{CallerFilter, CredentialFilter, NewCaller, Order, Registry, TenantFilter},
 };
 
-use crate::records::{actor, app, client, key, lock_on, plan, tenant};
+use crate::fixtures::{actor, app, client, key, lock_on, plan, tenant};
 
 /// Creates two tenants. The first has many callers, two of them apps, each with a key.
 async fn fill(registry: &dyn Registry) {

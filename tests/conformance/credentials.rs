@@ -12,7 +12,7 @@ use portcullis::{
     registry::{Registry, RegistryError},
 };
 
-use crate::records::{actor, client, key, lock_on, log, tenant};
+use crate::fixtures::{actor, client, key, lock_on, log, tenant};
 
 /// Creates a caller in each of two tenants.
 async fn callers(registry: &dyn Registry) -> [Caller; 2] {

@@ -10,7 +10,7 @@ use portcullis::{
     registry::{Command, Outcome, Registry, RegistryError, Transaction, UnitOfWork, execute},
 };
 
-use crate::records::{actor, client, key, plan, tenant};
+use crate::fixtures::{actor, client, key, plan, tenant};
 
 /// Creates entities in an empty registry, records a use, and ends as requested.
 struct Day {
@@ -67,7 +67,7 @@ pub async fn work_that_is_kept_is_all_there(registry: Arc<dyn Registry>, clock: 
     let second = Timestamp::from_second(day.used.as_second()).ok();
     assert_eq!(registry.last_used(&[day.key.id.clone()]).await.unwrap(), [second]);
     // A waiting client is notified of the change.
-    crate::records::within(registry.wait_for_change(3)).await;
+    crate::fixtures::within(registry.wait_for_change(3)).await;
 }
 
 /// Changes existing entities and rolls the changes back.

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
-pub mod faulty;
+pub mod fault_injection;
 pub mod underway;
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 };
 
 use axum::{Router, extract::ConnectInfo};
-use faulty::Faulty;
+use fault_injection::Faulty;
 use http::{Extensions, HeaderMap, StatusCode};
 use jiff::Timestamp;
 use portcullis::{

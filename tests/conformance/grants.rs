@@ -8,7 +8,7 @@ use portcullis::{
     registry::{CallerFilter, Command, GrantFilter, Registry, RegistryError},
 };
 
-use crate::records::{actor, app, log, tenant};
+use crate::fixtures::{actor, app, log, tenant};
 
 fn grant(caller: &Caller, route: &str) -> Grant {
     Grant {
