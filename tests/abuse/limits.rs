@@ -13,7 +13,7 @@ use crate::{
     http2::{HELD, memory},
     process::Gateway,
     raw_http::{self, Exchange, Wire},
-    setup::{Ground, access},
+    setup::{Setup, access},
 };
 
 /// The interval at which a slow client sends a byte.
@@ -43,10 +43,10 @@ fn drip(gateway: &Gateway, head: &[u8], patience: Duration) -> Exchange {
 }
 
 #[test]
-fn a_head_that_drips_is_cut() {
+fn dripped_head_is_cut() {
     let case = case::case("RES-01");
-    let ground = Ground::with("head_timeout = \"500ms\"", "", "");
-    let gateway = ground.start();
+    let setup = Setup::with("head_timeout = \"500ms\"", "", "");
+    let gateway = setup.start();
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..50)
             .map(|_| {
@@ -58,7 +58,7 @@ fn a_head_that_drips_is_cut() {
             })
             .collect();
         let mut good = Wire::new(gateway.address);
-        assert_eq!(good.ask(&ground.good()).status(), 200, "others are served");
+        assert_eq!(good.ask(&setup.good()).status(), 200, "others are served");
         for client in clients {
             let (exchange, took) = client.join().unwrap();
             case.check_status(exchange.status());
@@ -68,15 +68,15 @@ fn a_head_that_drips_is_cut() {
 }
 
 #[test]
-fn content_that_drips() {
+fn dripped_content_is_cut() {
     let case = case::case("RES-02");
     let limits = "body_timeout = \"500ms\"\nbody_rate = 1000";
-    let ground = Ground::with(limits, "", "read_timeout = \"300ms\"");
+    let setup = Setup::with(limits, "", "read_timeout = \"300ms\"");
     let head = format!(
         "POST /v1/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nContent-Length: 1000000\r\n\r\n",
-        ground.keys[0]
+        setup.keys[0]
     );
-    let gateway = ground.start();
+    let gateway = setup.start();
     let exchange = drip(&gateway, head.as_bytes(), raw_http::PATIENCE / 2);
     case.check_status(exchange.status());
     assert_eq!(exchange.closed, case.checked().connection.as_deref() == Some("close"), "{}", case.id);
@@ -87,12 +87,12 @@ fn content_that_drips() {
 
 /// Bytes that arrived quickly buy no time for later ones.
 #[test]
-fn content_that_drips_after_much_of_it_came_quickly_is_cut() {
-    let ground = Ground::with("body_timeout = \"500ms\"\nbody_rate = 1000", "", "");
-    let gateway = ground.start();
+fn content_that_slows_to_a_drip_is_cut() {
+    let setup = Setup::with("body_timeout = \"500ms\"\nbody_rate = 1000", "", "");
+    let gateway = setup.start();
     let mut request = format!(
         "POST /v1/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nContent-Length: 9000000\r\n\r\n",
-        ground.keys[0]
+        setup.keys[0]
     )
     .into_bytes();
     request.resize(request.len() + 8_000_000, b'x');
@@ -101,14 +101,14 @@ fn content_that_drips_after_much_of_it_came_quickly_is_cut() {
 }
 
 #[test]
-fn a_head_has_its_size() {
-    let ground = Ground::new();
+fn head_size_is_limited() {
+    let setup = Setup::new();
     let long = "a".repeat(900 * 1024);
     let field = format!("GET /v1/echo HTTP/1.1\r\nHost: a\r\nX-A: {long}\r\n\r\n");
     let target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", &long[..64 * 1024]);
     for (id, head) in [("RES-04", field), ("RES-05", target)] {
         let case = case::case(id);
-        let run = ground.send(head.as_bytes());
+        let run = setup.send(head.as_bytes());
         case.check_status(run.exchange.status());
         assert_eq!(Some(run.requests().len()), case.checked().upstream_requests, "{id}");
         assert!(run.exchange.closed, "{id}");
@@ -116,9 +116,9 @@ fn a_head_has_its_size() {
 }
 
 #[test]
-fn a_refused_head_says_which_part_is_too_large() {
-    let ground = Ground::with("target_bytes = 100\nhead_bytes = 1000", "", "");
-    let gateway = ground.start();
+fn rejected_head_names_the_part_that_is_too_large() {
+    let setup = Setup::with("target_bytes = 100\nhead_bytes = 1000", "", "");
+    let gateway = setup.start();
     let mut wire = Wire::new(gateway.address);
     for (target, field, status, code) in [
         (10, 10, 404, "not-found"),
@@ -145,19 +145,19 @@ fn with_key(key: &str) -> Vec<u8> {
 }
 
 #[test]
-fn guessed_keys_leave_nothing_behind() {
+fn guessed_keys_do_not_accumulate_memory() {
     let case = case::case("RES-07");
-    let ground = Ground::new();
-    let gateway = ground.start();
+    let setup = Setup::new();
+    let gateway = setup.start();
     let mut wire = Wire::new(gateway.address);
-    assert_eq!(wire.ask(&ground.good()).status(), 200);
+    assert_eq!(wire.ask(&setup.good()).status(), 200);
     let before = memory(&gateway);
     for _ in 0..5_000 {
         let guess = portcullis::model::GeneratedKey::generate(&portcullis::model::KeyPrefix::default());
         case.check_status(wire.ask(&with_key(guess.expose())).status());
     }
     assert!(memory(&gateway) - before < HELD, "{}", case.id);
-    let answer = wire.ask(&ground.good());
+    let answer = wire.ask(&setup.good());
     assert_eq!(answer.values("ratelimit").len(), 1, "{}: known keys keep their state: {answer:?}", case.id);
 }
 
@@ -169,14 +169,14 @@ fn processor(pid: u32) -> u64 {
 }
 
 #[test]
-fn with_few_file_descriptors_it_turns_connections_away_and_recovers() {
+fn gateway_recovers_from_few_file_descriptors() {
     let case = case::case("RES-13");
-    let ground = Ground::new();
-    let plain = ground.site.command("serve");
+    let setup = Setup::new();
+    let plain = setup.site.command("serve");
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
-    limited.current_dir(ground.site.folder.path()).env_remove("RUST_LOG").process_group(0);
-    let gateway = ground.site.start_by(limited);
+    limited.current_dir(setup.site.folder.path()).env_remove("RUST_LOG").process_group(0);
+    let gateway = setup.site.start_by(limited);
     let mut clients: Vec<Wire> = (0..1_000).map(|_| Wire::new(gateway.address)).collect();
     assert_eq!(clients[999].read(raw_http::PATIENCE), Some(false), "{}: the last one has no place", case.id);
     let open = fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count();
@@ -191,16 +191,16 @@ fn with_few_file_descriptors_it_turns_connections_away_and_recovers() {
     let spent = processor(gateway.pid()) - before;
     drop(clients);
     let mut good = Wire::new(gateway.address);
-    assert_eq!(good.ask(&ground.good()).status(), 200, "{}: it recovers", case.id);
+    assert_eq!(good.ask(&setup.good()).status(), 200, "{}: it recovers", case.id);
     assert!(spent < 50, "{}: {spent} hundredths of a second in one second", case.id);
 }
 
 /// A request to the management of API clients, with the key that `init` created.
-fn manage(ground: &Ground, method: &str, path: &str, fields: &str, content: &[u8]) -> Vec<u8> {
+fn manage(setup: &Setup, method: &str, path: &str, fields: &str, content: &[u8]) -> Vec<u8> {
     let mut bytes = format!(
         "{method} /v1/api_clients{path} HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n{fields}\r\n",
-        ground.site.api_key,
+        setup.site.api_key,
         content.len()
     )
     .into_bytes();
@@ -209,9 +209,9 @@ fn manage(ground: &Ground, method: &str, path: &str, fields: &str, content: &[u8
 }
 
 #[test]
-fn management_reads_no_more_than_it_says() {
-    let ground = Ground::new();
-    let gateway = ground.start();
+fn management_reads_no_more_than_its_limit() {
+    let setup = Setup::new();
+    let gateway = setup.start();
     let before = memory(&gateway);
     let name = |name: &str| format!("{{\"name\":\"{name}\"}}").into_bytes();
     let huge = name(&"a".repeat(1 << 20));
@@ -222,7 +222,7 @@ fn management_reads_no_more_than_it_says() {
         ("BDY-11", "", name("a\\u0000b.example")),
     ] {
         let case = case::case(id);
-        let exchange = raw_http::exchange(gateway.address, &manage(&ground, "POST", "", fields, &content));
+        let exchange = raw_http::exchange(gateway.address, &manage(&setup, "POST", "", fields, &content));
         case.check_status(exchange.status());
         if exchange.status() == 415 {
             assert_eq!(exchange.first().values("accept-encoding").len(), 1, "{id}: {exchange:?}");
@@ -232,12 +232,12 @@ fn management_reads_no_more_than_it_says() {
 }
 
 #[test]
-fn content_has_its_size() {
+fn content_size_is_limited() {
     let case = case::case("BDY-08");
-    let ground = Ground::new();
+    let setup = Setup::new();
     let mut bytes = format!(
         "POST /v1/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
-        ground.keys[0]
+        setup.keys[0]
     )
     .into_bytes();
     for _ in 0..11 {
@@ -246,8 +246,8 @@ fn content_has_its_size() {
         bytes.extend_from_slice(b"\r\n");
     }
     bytes.extend_from_slice(b"0\r\n\r\n");
-    let run = ground.send(&bytes);
-    ground.check_admitted(&run.seen, &run.log);
+    let run = setup.send(&bytes);
+    setup.check_admitted(&run.seen, &run.log);
     case.check_status(run.exchange.status());
     if case.checked().connection.is_some() {
         assert!(run.exchange.closed, "{}", case.id);
@@ -255,30 +255,29 @@ fn content_has_its_size() {
 }
 
 #[test]
-fn letters_are_those_of_ascii() {
+fn ids_and_keys_are_case_sensitive_ascii() {
     let case = case::case("UNI-04");
-    let ground = Ground::new();
-    let gateway = ground.start();
+    let setup = Setup::new();
+    let gateway = setup.start();
     // Unicode case folding maps the Kelvin sign to k and the dotless i to i. The gateway must not, in names, ids and
     // keys.
     for name in ["\u{212a}.example", "\u{131}.example", "\u{df}.example", "K.example"] {
         let content = format!("{{\"name\":\"{name}\"}}");
-        let answer =
-            raw_http::exchange(gateway.address, &manage(&ground, "POST", "", "", content.as_bytes()));
+        let answer = raw_http::exchange(gateway.address, &manage(&setup, "POST", "", "", content.as_bytes()));
         assert_eq!(answer.status(), 422, "{}: {name}", case.id);
     }
     let upper = "/5BC2BE68-7498-4853-AA64-4BE0CA62934E";
-    assert_eq!(raw_http::exchange(gateway.address, &manage(&ground, "GET", upper, "", b"")).status(), 404);
-    let key = ground.keys[0].to_uppercase();
+    assert_eq!(raw_http::exchange(gateway.address, &manage(&setup, "GET", upper, "", b"")).status(), 404);
+    let key = setup.keys[0].to_uppercase();
     assert_eq!(raw_http::exchange(gateway.address, &with_key(&key)).status(), 401, "{}", case.id);
 }
 
 #[test]
-fn answers_tell_nothing_of_others() {
-    let ground = Ground::new();
-    let gateway = ground.start();
+fn responses_reveal_nothing_of_other_tenants() {
+    let setup = Setup::new();
+    let gateway = setup.start();
     let ask = |path: &str| {
-        let exchange = raw_http::exchange(gateway.address, &manage(&ground, "GET", path, "", b""));
+        let exchange = raw_http::exchange(gateway.address, &manage(&setup, "GET", path, "", b""));
         let mut answer = exchange.first().clone();
         let of_this_request =
             |name: &str| name == "date" || name == "x-request-id" || name.starts_with("x-ratelimit");
@@ -303,17 +302,17 @@ fn answers_tell_nothing_of_others() {
 
 /// LOG-02: all log levels are enabled.
 #[test]
-fn no_secret_is_in_the_log_at_any_level() {
+fn log_contains_no_secret_at_any_level() {
     let case = case::case("LOG-02");
-    let ground = Ground::with("", "h2c = true", "");
-    let mut command = ground.site.command("serve");
+    let setup = Setup::with("", "h2c = true", "");
+    let mut command = setup.site.command("serve");
     command.env("RUST_LOG", "trace");
-    let gateway = ground.site.start_by(command);
+    let gateway = setup.site.start_by(command);
     for head in case::all().iter().filter(|case| case.raw.is_some()) {
-        raw_http::exchange(gateway.address, &ground.bytes(head));
+        raw_http::exchange(gateway.address, &setup.bytes(head));
     }
     let created =
-        raw_http::exchange(gateway.address, &manage(&ground, "POST", "", "", b"{\"name\":\"b.example\"}"));
+        raw_http::exchange(gateway.address, &manage(&setup, "POST", "", "", b"{\"name\":\"b.example\"}"));
     assert_eq!(created.status(), 200, "{created:?}");
     let content =
         b"{\"name\":\"app_002\",\"app_key\":\"an-app-key-of-ours\",\"app_secret\":\"an-app-secret-of-ours\"}";
@@ -321,7 +320,7 @@ fn no_secret_is_in_the_log_at_any_level() {
     let mut bytes = format!(
         "PUT {path} HTTP/1.1\r\nHost: a\r\nX-Auth-Token: {}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n",
-        ground.site.operator_token,
+        setup.site.operator_token,
         content.len()
     )
     .into_bytes();
@@ -333,7 +332,7 @@ fn no_secret_is_in_the_log_at_any_level() {
         (":scheme", "http"),
         (":authority", "a"),
         (":path", "/v1/echo"),
-        ("x-api-key", &*ground.keys[1]),
+        ("x-api-key", &*setup.keys[1]),
     ];
     let mut http2 = crate::h2::Connection::new(gateway.address);
     http2.request(1, &fields, None);
@@ -342,7 +341,7 @@ fn no_secret_is_in_the_log_at_any_level() {
 
     let log = gateway.end();
     assert!(log.iter().any(|line| line.contains("\"TRACE\"")), "all is logged");
-    let mut secrets = ground.secrets();
+    let mut secrets = setup.secrets();
     secrets.push("an-app-secret-of-ours");
     let shown: Vec<_> =
         log.iter().filter(|line| secrets.iter().any(|secret| line.contains(secret))).collect();
@@ -352,30 +351,30 @@ fn no_secret_is_in_the_log_at_any_level() {
 
 /// LOG-05: a key is not forwarded, wherever the request has it.
 #[test]
-fn a_key_goes_no_further() {
-    let ground = Ground::new();
+fn key_is_not_forwarded() {
+    let setup = Setup::new();
     for field in ["X-API-Key: ", "Authorization: Bearer ", "Authorization: ApiKey "] {
-        let head = format!("GET /v1/echo HTTP/1.1\r\nHost: a\r\n{field}{}\r\n\r\n", ground.keys[0]);
-        let run = ground.send(head.as_bytes());
+        let head = format!("GET /v1/echo HTTP/1.1\r\nHost: a\r\n{field}{}\r\n\r\n", setup.keys[0]);
+        let run = setup.send(head.as_bytes());
         assert_eq!(run.exchange.status(), 200, "LOG-05: {field}");
         assert_eq!(run.only_request().values("x-consumer-id"), ["caller-a"], "LOG-05");
-        ground.check_admitted(&run.seen, &run.log);
+        setup.check_admitted(&run.seen, &run.log);
     }
 }
 
 /// IPX-03: the address that a trusted proxy reports is the client's. Entries by the client itself are not trusted.
 #[test]
-fn a_trusted_proxy_says_who_the_client_is() {
-    let mut ground = Ground::new();
+fn trusted_proxy_names_the_client() {
+    let mut setup = Setup::new();
     let trusting = "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]";
-    ground.site.rewrite(|text| text.replace("[server]", trusting));
-    let gateway = ground.start();
+    setup.site.rewrite(|text| text.replace("[server]", trusting));
+    let gateway = setup.start();
     let head = b"GET /v1/public HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6, 192.0.2.2\r\n\
         X-Forwarded-Proto: https\r\nForwarded: for=6.6.6.6\r\n\r\n";
     assert_eq!(raw_http::exchange(gateway.address, head).status(), 200);
     let log = gateway.end();
     assert_eq!(access(&log)[0]["peer"], "192.0.2.2", "IPX-03");
-    let seen = ground.upstream.take();
+    let seen = setup.upstream.take();
     let request = &seen[0].requests[0];
     assert_eq!(request.values("x-forwarded-for"), ["192.0.2.2"], "IPX-03");
     assert_eq!(request.values("x-forwarded-proto"), ["https"], "IPX-03");
@@ -394,14 +393,14 @@ fn series(address: std::net::SocketAddr) -> Vec<String> {
 
 /// LOG-04: data from clients never becomes a label.
 #[test]
-fn metrics_are_of_bounded_number() {
-    let mut ground = Ground::new();
+fn metric_series_are_bounded() {
+    let mut setup = Setup::new();
     let address = crate::process::free_address();
-    ground.site.rewrite(|text| format!("{text}\n[metrics]\naddress = \"{address}\"\n"));
-    let gateway = ground.start();
+    setup.site.rewrite(|text| format!("{text}\n[metrics]\naddress = \"{address}\"\n"));
+    let gateway = setup.start();
     let mut wire = Wire::new(gateway.address);
     let mut ask = |number: u32| {
-        for (path, key) in [("echo", "x"), ("public", "x"), ("echo", &*ground.keys[0])] {
+        for (path, key) in [("echo", "x"), ("public", "x"), ("echo", &*setup.keys[0])] {
             let head = format!(
                 "GET /v1/{path}/{number} HTTP/1.1\r\nHost: {number}.example\r\nX-API-Key: {key}\r\n\
                  User-Agent: {number}\r\n\r\n"
@@ -417,17 +416,17 @@ fn metrics_are_of_bounded_number() {
 
 /// IPX-05: the forwarded address is that of the connection, in its shortest form.
 #[test]
-fn the_clients_address_is_the_connections() {
-    let mut ground = Ground::new();
+fn client_address_is_the_peer_address() {
+    let mut setup = Setup::new();
     let port = crate::process::free_address().port();
-    ground.site.rewrite(|text| format!("{text}\n[[listeners]]\naddress = \"[::]:{port}\"\n"));
-    ground.site.address = ([127, 0, 0, 1], port).into();
-    let gateway = ground.start();
+    setup.site.rewrite(|text| format!("{text}\n[[listeners]]\naddress = \"[::]:{port}\"\n"));
+    setup.site.address = ([127, 0, 0, 1], port).into();
+    let gateway = setup.start();
     let head = b"GET /v1/public HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1, 192.0.2.2\r\n\r\n";
     let exchange = raw_http::exchange(gateway.address, head);
     assert_eq!(exchange.status(), 200);
     let log = gateway.end();
     assert_eq!(access(&log)[0]["peer"], "127.0.0.1", "IPX-05");
-    let seen = ground.upstream.take();
+    let seen = setup.upstream.take();
     assert_eq!(seen[0].requests[0].values("x-forwarded-for"), ["127.0.0.1"], "IPX-05");
 }

@@ -58,7 +58,7 @@ const NEVER_BEHIND: [&str; 22] = [
     "trailer",
 ];
 
-pub struct Ground {
+pub struct Setup {
     pub site: Site,
     pub upstream: Upstream,
     /// The keys, in the order of the callers.
@@ -85,7 +85,7 @@ impl Run {
     }
 }
 
-impl Ground {
+impl Setup {
     pub fn new() -> Self {
         Self::with("", "", "")
     }

@@ -30,7 +30,7 @@ fn replayed(first: &Answer, again: &Answer) {
 }
 
 #[tokio::test]
-async fn a_request_sent_again_gets_the_first_answer() {
+async fn repeated_request_gets_the_first_response() {
     let site = Site::new().await;
     for (path, body) in [
         ("/tenants", json!({ "name": "example.com/x" })),
@@ -54,7 +54,7 @@ async fn a_request_sent_again_gets_the_first_answer() {
 }
 
 #[tokio::test]
-async fn a_request_about_what_is_gone_by_now_gets_its_first_answer() {
+async fn repeated_request_on_a_deleted_entity_gets_its_response() {
     let site = Site::new().await;
     let rotation = "/tenants/acme/keys/first/rotation";
     let first =
@@ -71,7 +71,7 @@ async fn a_request_about_what_is_gone_by_now_gets_its_first_answer() {
 
 /// The stored response is sealed and lost with the dropped key. The request is still not executed again.
 #[tokio::test]
-async fn an_answer_that_cannot_be_read_any_more_is_409() {
+async fn unreadable_stored_response_is_409() {
     let site = Site::new().await;
     assert_eq!(post(&site, KEYS, "\"k\"", &json!({ "name": "example.com/x" })).await.status, 201);
     let changes = site.world.directory.applied();
@@ -82,7 +82,7 @@ async fn an_answer_that_cannot_be_read_any_more_is_409() {
 }
 
 #[tokio::test]
-async fn another_request_with_the_same_key_is_422() {
+async fn different_request_with_the_same_key_is_422() {
     let site = Site::new().await;
     let body = json!({ "name": "example.com/x" });
     assert_eq!(post(&site, KEYS, "\"1\"", &body).await.status, 201);
@@ -101,7 +101,7 @@ async fn another_request_with_the_same_key_is_422() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_none_is_400() {
+async fn malformed_idempotency_key_is_400() {
     let site = Site::new().await;
     let before = site.world.directory.applied();
     for key in ["x", "\"\"", "\"x", "\"a\";b", "\"a\", \"b\"", &format!("\"{}\"", "x".repeat(256))] {
@@ -113,7 +113,7 @@ async fn a_key_that_is_none_is_400() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_refused_may_be_made_anew() {
+async fn rejected_request_can_be_repeated() {
     let site = Site::new().await;
     let wrong = json!({ "name": "", "kind": "operator" });
     let right = json!({ "name": "example.com/x", "kind": "operator" });
@@ -129,7 +129,7 @@ async fn a_request_that_was_refused_may_be_made_anew() {
 }
 
 #[tokio::test]
-async fn while_the_first_is_under_way_the_second_is_409() {
+async fn concurrent_request_with_the_same_key_is_409() {
     let site = Arc::new(Site::new().await);
     let held = site.world.registry.hold().await;
     let asking = site.clone();
@@ -146,7 +146,7 @@ async fn while_the_first_is_under_way_the_second_is_409() {
 }
 
 #[tokio::test]
-async fn of_one_request_sent_twenty_times_at_once_one_takes_effect() {
+async fn one_of_twenty_concurrent_repeats_takes_effect() {
     let site = Arc::new(Site::new().await);
     let all: Vec<_> = (0..20)
         .map(|_| {
@@ -169,7 +169,7 @@ async fn of_one_request_sent_twenty_times_at_once_one_takes_effect() {
 
 /// Stored responses are in the store and survive a restart.
 #[tokio::test]
-async fn the_first_answer_is_given_after_a_restart_too() {
+async fn stored_response_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("store.db");
     let mut answers = Vec::new();

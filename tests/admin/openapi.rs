@@ -16,7 +16,7 @@ fn members(value: &Value) -> BTreeSet<&str> {
 }
 
 #[tokio::test]
-async fn every_path_has_the_methods_that_its_description_names() {
+async fn every_path_has_its_described_methods() {
     let (site, described) = (Site::new().await, described());
     for (path, operations) in described["paths"].as_object().unwrap() {
         let rest = path.strip_prefix("/admin/v1").unwrap();
@@ -48,7 +48,7 @@ fn every_path_of_the_router_is_described() {
 }
 
 #[test]
-fn every_operation_has_a_name_of_its_own_and_every_reference_leads_somewhere() {
+fn operation_ids_are_unique_and_references_resolve() {
     let described = described();
     assert_eq!(described["openapi"], "3.1.0");
     assert_eq!(
@@ -76,7 +76,7 @@ fn every_operation_has_a_name_of_its_own_and_every_reference_leads_somewhere() {
 
 /// A browser that opens the page has no key to send.
 #[tokio::test]
-async fn the_description_and_its_page_need_no_key_and_nothing_else_goes_without() {
+async fn only_the_description_needs_no_key() {
     let site = Site::new().await;
     let get = async |path: &str| site.server.send("GET", &format!("/admin/v1{path}"), &[], None).await;
     assert_eq!(get("/docs/admin.json").await.json(), described());

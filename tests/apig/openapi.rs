@@ -37,7 +37,7 @@ fn methods(operations: &Value) -> BTreeSet<&str> {
 }
 
 #[tokio::test]
-async fn every_path_has_the_methods_that_its_description_names() {
+async fn every_path_has_its_described_methods() {
     let site = Site::new().await;
     for (version, paths, _) in described() {
         for (path, operations) in paths {
@@ -71,7 +71,7 @@ fn every_path_of_the_router_is_described() {
 }
 
 #[test]
-fn every_operation_has_a_name_of_its_own_and_every_reference_leads_somewhere() {
+fn operation_ids_are_unique_and_references_resolve() {
     for (version, paths, all) in described() {
         assert_eq!(all["openapi"], "3.1.0");
         assert_eq!(all["components"]["securitySchemes"]["key"]["name"], "X-Auth-Token");
@@ -93,7 +93,7 @@ fn every_operation_has_a_name_of_its_own_and_every_reference_leads_somewhere() {
 }
 
 #[test]
-fn the_versions_differ_where_the_contract_does() {
+fn versions_differ_where_the_contract_does() {
     let [first, second] = described().try_into().unwrap();
     let operation = |(_, paths, _): &(_, Vec<(String, Value)>, _), path: &str, method: &str| {
         paths.iter().find(|(known, _)| known == path).unwrap().1[method].clone()
@@ -129,7 +129,7 @@ fn the_versions_differ_where_the_contract_does() {
 /// Client generators use the first media type of a response, and generate no type for a schema that mixes alternatives
 /// with members.
 #[test]
-fn a_description_has_one_type_for_each_answer_and_member() {
+fn each_response_and_member_has_one_type() {
     for (_, description) in descriptions() {
         for (path, item) in &description.paths.paths {
             for operation in [&item.get, &item.post, &item.put, &item.delete].into_iter().flatten() {

@@ -15,7 +15,10 @@ use portcullis::{
 
 use crate::fixtures::{actor, app, caller, client, key, lock_on, log, peppers, plan, tenant};
 
-pub async fn what_is_done_together_is_seen_by_what_follows(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn later_commands_see_the_effects_of_earlier_ones(
+    registry: Arc<dyn Registry>,
+    _: Arc<ManualClock>,
+) {
     let caller = NewCaller { plan: Some("p".parse().unwrap()), ..client("t", "name") };
     let (tenant_id, id) = (caller.tenant.clone(), caller.id.clone());
     let edit = CallerEdit { status: Some(Status::Disabled), ..CallerEdit::default() };
@@ -39,10 +42,7 @@ pub async fn what_is_done_together_is_seen_by_what_follows(registry: Arc<dyn Reg
     assert_eq!(registry.execute(vec![], &actor()).await.unwrap(), []);
 }
 
-pub async fn of_what_is_asked_together_all_is_done_or_nothing(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+pub async fn batch_is_atomic(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     let first = registry.create_caller(client("t", "first"), &actor()).await.unwrap();
@@ -67,10 +67,7 @@ pub async fn of_what_is_asked_together_all_is_done_or_nothing(
     refused!(registry, RegistryError::NotFound, registry.caller(&of, &id));
 }
 
-pub async fn nothing_is_done_unless_what_is_expected_stands(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+pub async fn failed_expectation_rejects_the_batch(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let tenant = registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     let caller = registry.create_caller(client("t", "name"), &actor()).await.unwrap();
@@ -106,10 +103,7 @@ async fn asking(registry: &dyn Registry, credential: &Credential) -> Actor {
     Actor::with_authority("surface", Identity { key }.authority(None))
 }
 
-pub async fn nothing_is_done_once_the_credential_that_asked_is_not_accepted_any_more(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+pub async fn revoked_credential_rejects_the_batch(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let boss = caller("t", "boss", CallerKind::Administrator(Role::Operator));
     let boss = registry.create_caller(boss, &actor()).await.unwrap();
@@ -168,10 +162,7 @@ pub async fn nothing_is_done_once_the_credential_that_asked_is_not_accepted_any_
     refused!(registry, RegistryError::NotAuthorized, registry.authorize(&by, clock.now().time));
 }
 
-pub async fn nothing_is_done_under_a_subscription_that_has_lapsed(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+pub async fn lapsed_subscription_rejects_the_batch(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let tenant = registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let by = actor().subscribed(tenant.id.clone());
     registry.put_plan(plan("p", 1), &by).await.unwrap();
@@ -184,10 +175,7 @@ pub async fn nothing_is_done_under_a_subscription_that_has_lapsed(
 }
 
 /// An app that signs with its own secret has no credential in the store: the app itself is the credential.
-pub async fn an_app_that_asks_with_its_own_secret_is_held_to_its_address_list(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+pub async fn app_acl_applies_to_its_own_batch(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let app = registry.create_caller(app("t", "app", "app-key"), &actor()).await.unwrap();
     let directory = Directory::new(peppers());

@@ -19,7 +19,7 @@ async fn with_caller(registry: &dyn Registry, new: NewCaller) -> Caller {
     registry.create_caller(new, &actor()).await.unwrap()
 }
 
-pub async fn a_caller_of_any_kind_is_made_and_read_back(
+pub async fn caller_of_any_kind_is_created_and_read_back(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -38,7 +38,7 @@ pub async fn a_caller_of_any_kind_is_made_and_read_back(
     }
 }
 
-pub async fn a_caller_needs_its_tenant_and_its_plan(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn caller_needs_its_tenant_and_its_plan(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     refused!(registry, RegistryError::NotFound, registry.create_caller(client("t", "name"), &actor()));
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let on_plan = NewCaller { plan: Some("p".parse().unwrap()), ..client("t", "name") };
@@ -47,7 +47,7 @@ pub async fn a_caller_needs_its_tenant_and_its_plan(registry: Arc<dyn Registry>,
     registry.create_caller(on_plan, &actor()).await.unwrap();
 }
 
-pub async fn a_callers_id_is_taken_once(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn caller_id_is_unique(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let made = with_caller(&*registry, client("t", "name")).await;
     registry.create_tenant(tenant("u"), &actor()).await.unwrap();
     for tenant in ["t", "u"] {
@@ -56,7 +56,7 @@ pub async fn a_callers_id_is_taken_once(registry: Arc<dyn Registry>, _: Arc<Manu
     }
 }
 
-pub async fn a_name_is_taken_once_for_a_tenant_and_kind(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn caller_name_is_unique_per_tenant_and_kind(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let made = with_caller(&*registry, client("t", "name")).await;
     registry.create_tenant(tenant("u"), &actor()).await.unwrap();
     let make = |new| {
@@ -72,7 +72,7 @@ pub async fn a_name_is_taken_once_for_a_tenant_and_kind(registry: Arc<dyn Regist
     make(client("t", "name")).await.unwrap();
 }
 
-pub async fn an_app_key_is_taken_once_for_all_tenants(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn app_key_is_unique_across_tenants(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let made = with_caller(&*registry, app("t", "name", "key")).await;
     registry.create_tenant(tenant("u"), &actor()).await.unwrap();
     for tenant in ["t", "u"] {
@@ -84,10 +84,7 @@ pub async fn an_app_key_is_taken_once_for_all_tenants(registry: Arc<dyn Registry
     registry.create_caller(app("u", "other", "key"), &actor()).await.unwrap();
 }
 
-pub async fn a_full_tenant_takes_no_more_callers_of_that_kind(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+pub async fn full_tenant_rejects_more_callers_of_that_kind(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.create_tenant(Tenant { max_callers: 2, ..tenant("t") }, &actor()).await.unwrap();
     registry.create_tenant(Tenant { max_callers: 0, ..tenant("none") }, &actor()).await.unwrap();
     registry.create_tenant(tenant("u"), &actor()).await.unwrap();
@@ -101,7 +98,7 @@ pub async fn a_full_tenant_takes_no_more_callers_of_that_kind(
     registry.create_caller(client("t", "3"), &actor()).await.unwrap();
 }
 
-pub async fn fifty_callers_at_once_fill_a_tenant_and_no_more(
+pub async fn fifty_concurrent_creations_do_not_overfill_a_tenant(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {
@@ -129,7 +126,7 @@ pub async fn fifty_callers_at_once_fill_a_tenant_and_no_more(
     assert!(made.iter().map(CallerId::as_str).eq(logged));
 }
 
-pub async fn another_tenants_caller_is_not_found(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn caller_of_another_tenant_is_not_found(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let ours = with_caller(&*registry, client("t", "name")).await;
     let theirs = with_caller(&*registry, client("u", "name")).await;
     let key = registry.create_credential(key(&ours, "ours"), &actor()).await.unwrap();
@@ -155,7 +152,7 @@ pub async fn another_tenants_caller_is_not_found(registry: Arc<dyn Registry>, _:
     refused!(registry, RegistryError::NotFound, registry.delete_caller(tenant, id, None, by));
 }
 
-pub async fn a_deleted_caller_takes_its_credentials_and_locks_along(
+pub async fn deleted_caller_loses_its_credentials_and_locks(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -195,7 +192,7 @@ pub async fn a_deleted_caller_takes_its_credentials_and_locks_along(
     registry.create_credential(key(&heir, "1"), &actor()).await.unwrap();
 }
 
-pub async fn the_first_of_several_reasons_to_refuse_a_caller_is_given(
+pub async fn first_of_several_errors_of_a_new_caller_is_returned(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {

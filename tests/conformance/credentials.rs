@@ -24,7 +24,7 @@ async fn callers(registry: &dyn Registry) -> [Caller; 2] {
     callers.try_into().unwrap()
 }
 
-pub async fn a_credential_is_made_at_the_registrys_time(
+pub async fn credential_is_created_at_the_registry_time(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -41,7 +41,7 @@ pub async fn a_credential_is_made_at_the_registrys_time(
     assert_eq!((last.verb, last.entity), (ChangeKind::Created, Entity::Credential(made)));
 }
 
-pub async fn a_credential_needs_its_caller(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn credential_needs_its_caller(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = callers(&*registry).await;
     let nobody = Credential { caller: "nobody".parse().unwrap(), ..key(&ours, "key") };
     refused!(registry, RegistryError::NotFound, registry.create_credential(nobody, &actor()));
@@ -49,7 +49,7 @@ pub async fn a_credential_needs_its_caller(registry: Arc<dyn Registry>, _: Arc<M
     refused!(registry, RegistryError::NotFound, registry.create_credential(across, &actor()));
 }
 
-pub async fn a_credentials_id_and_digest_are_taken_once_for_all_tenants(
+pub async fn credential_id_and_digest_are_unique_across_tenants(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {
@@ -63,7 +63,7 @@ pub async fn a_credentials_id_and_digest_are_taken_once_for_all_tenants(
     registry.create_credential(key(&theirs, "other"), &actor()).await.unwrap();
 }
 
-pub async fn a_credentials_status_is_set_once(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn credential_status_is_set_once(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let [ours, theirs] = callers(&*registry).await;
     let made = registry.create_credential(key(&ours, "key"), &actor()).await.unwrap();
     clock.advance(Duration::from_nanos(1));
@@ -86,7 +86,7 @@ pub async fn a_credentials_status_is_set_once(registry: Arc<dyn Registry>, clock
     assert_eq!(enabled.unwrap().revision, 3);
 }
 
-pub async fn an_edit_of_a_credential_changes_what_it_names_and_not_its_digest(
+pub async fn credential_edit_changes_named_members_and_not_the_digest(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -130,7 +130,7 @@ pub async fn an_edit_of_a_credential_changes_what_it_names_and_not_its_digest(
     assert_eq!(no_change!(registry, edited(&ours.tenant, &after.id, CredentialEdit::default())), after);
 }
 
-pub async fn a_lost_update_of_a_credential_is_refused(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn lost_update_of_a_credential_is_rejected(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [caller, _] = callers(&*registry).await;
     let made = registry.create_credential(key(&caller, "key"), &actor()).await.unwrap();
     let rename = |expected, name: &str| {
@@ -148,10 +148,7 @@ pub async fn a_lost_update_of_a_credential_is_refused(registry: Arc<dyn Registry
     delete(2).await.unwrap();
 }
 
-pub async fn a_deleted_credential_is_gone_and_its_digest_free(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+pub async fn deleted_credential_frees_its_digest(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = callers(&*registry).await;
     let made = registry.create_credential(key(&ours, "key"), &actor()).await.unwrap();
     // Even a lock does not protect a key from revocation.
@@ -169,7 +166,7 @@ pub async fn a_deleted_credential_is_gone_and_its_digest_free(
     registry.create_credential(key(&theirs, "key"), &actor()).await.unwrap();
 }
 
-pub async fn the_last_use_of_a_credential_is_kept_and_is_no_change(
+pub async fn last_use_of_a_credential_is_stored_and_is_no_change(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -189,10 +186,7 @@ pub async fn the_last_use_of_a_credential_is_kept_and_is_no_change(
     assert_eq!(registry.last_used(&ids).await.unwrap(), [None, None, whole(late)]);
 }
 
-pub async fn a_caller_has_no_more_credentials_of_a_kind_than_it_may(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+pub async fn credentials_of_a_kind_are_limited_per_caller(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = callers(&*registry).await;
     registry.create_credential_within(1, key(&ours, "first"), &actor()).await.unwrap();
     let second = key(&ours, "second");

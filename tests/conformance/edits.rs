@@ -19,7 +19,7 @@ fn name(name: &str) -> CallerEdit {
     CallerEdit { name: Some(name.into()), ..CallerEdit::default() }
 }
 
-pub async fn an_edit_changes_what_it_names(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn edit_changes_named_members_only(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let mut expected = with_caller(&*registry, app("t", "name", "key")).await;
     let bystander = with_caller(&*registry, client("t", "name")).await;
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
@@ -62,7 +62,7 @@ pub async fn an_edit_changes_what_it_names(registry: Arc<dyn Registry>, clock: A
     assert_eq!(registry.caller(&bystander.tenant, &bystander.id).await.unwrap(), bystander);
 }
 
-pub async fn an_edit_that_changes_nothing_is_no_change(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn edit_without_effect_is_no_change(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let made = with_caller(&*registry, client("t", "name")).await;
     clock.advance(Duration::from_secs(1));
     // Members of apps do not apply to other callers.
@@ -76,7 +76,7 @@ pub async fn an_edit_that_changes_nothing_is_no_change(registry: Arc<dyn Registr
     }
 }
 
-pub async fn an_edit_takes_only_what_is_free(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn edit_rejects_duplicates(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let ours = with_caller(&*registry, app("t", "ours", "our key")).await;
     with_caller(&*registry, app("t", "theirs", "their key")).await;
     with_caller(&*registry, client("t", "a client's")).await;
@@ -102,7 +102,7 @@ pub async fn an_edit_takes_only_what_is_free(registry: Arc<dyn Registry>, _: Arc
     with_caller(&*registry, app("t", "ours", "our key")).await;
 }
 
-pub async fn a_lost_update_is_refused(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn lost_update_is_rejected(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let made = with_caller(&*registry, client("t", "name")).await;
     let update = |expected, edit| {
         let (registry, made) = (registry.clone(), made.clone());
@@ -119,7 +119,7 @@ pub async fn a_lost_update_is_refused(registry: Arc<dyn Registry>, _: Arc<Manual
     assert_eq!(update(Some(3), name("newest")).await.unwrap().revision, 4);
 }
 
-pub async fn of_two_updates_of_one_revision_one_is_made(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn one_of_two_updates_of_one_revision_succeeds(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let mut revision = with_caller(&*registry, client("t", "name")).await;
     for round in 0..20 {
         let update = |side: &str| {
@@ -141,10 +141,7 @@ pub async fn of_two_updates_of_one_revision_one_is_made(registry: Arc<dyn Regist
 
 /// Drops the future after one wakeup, after two, and so on, like a client that disconnects. How far a change proceeds
 /// until then is random, hence the rounds.
-pub async fn an_edit_given_up_midway_is_made_wholly_or_not_at_all(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+pub async fn cancelled_edit_is_complete_or_absent(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let made = with_caller(&*registry, client("t", "name")).await;
     let (tenant, id) = (&made.tenant, &made.id);
     let mut finished = false;
@@ -170,7 +167,7 @@ pub async fn an_edit_given_up_midway_is_made_wholly_or_not_at_all(
     assert!(finished, "some number of wake-ups is enough");
 }
 
-pub async fn the_first_of_several_reasons_to_refuse_an_edit_is_given(
+pub async fn first_of_several_errors_of_an_edit_is_returned(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -194,7 +191,7 @@ pub async fn the_first_of_several_reasons_to_refuse_an_edit_is_given(
     refused!(registry, RegistryError::NotFound, edit(Some(1), "new", "new"));
 }
 
-pub async fn a_role_is_an_administrators_to_have(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn role_is_for_administrators_only(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let administrator = caller("t", "one", CallerKind::Administrator(Role::ReadOnly));
     let edit = CallerEdit { role: Some(Role::Owner), ..CallerEdit::default() };

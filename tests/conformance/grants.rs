@@ -32,7 +32,7 @@ async fn two(registry: &dyn Registry) -> [Caller; 2] {
     callers.try_into().unwrap()
 }
 
-pub async fn a_grant_is_given_once_and_taken_back(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn grant_is_created_once_and_deleted(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     let wanted = grant(&ours, "orders");
     let given = registry.put_grant(wanted.clone(), &actor()).await.unwrap();
@@ -58,7 +58,7 @@ pub async fn a_grant_is_given_once_and_taken_back(registry: Arc<dyn Registry>, c
     registry.execute(vec![Command::AssertUnchanged(Entity::Grant(again))], &actor()).await.unwrap();
 }
 
-pub async fn a_grant_needs_its_caller_and_an_id_of_its_own(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn grant_needs_its_caller_and_a_unique_id(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     let stranger = Grant { tenant: theirs.tenant.clone(), ..grant(&ours, "orders") };
     refused!(registry, RegistryError::NotFound, registry.put_grant(stranger, &actor()));
@@ -75,7 +75,7 @@ pub async fn a_grant_needs_its_caller_and_an_id_of_its_own(registry: Arc<dyn Reg
     assert_eq!(registry.count_grants(&GrantFilter::default()).await.unwrap(), 1);
 }
 
-pub async fn a_deleted_caller_takes_its_grants_along(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn deleted_caller_loses_its_grants(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     for route in ["orders", "bills"] {
         registry.put_grant(grant(&ours, route), &actor()).await.unwrap();
@@ -89,7 +89,7 @@ pub async fn a_deleted_caller_takes_its_grants_along(registry: Arc<dyn Registry>
     assert_eq!(registry.count_grants_of(&[ours.id, theirs.id]).await.unwrap(), [0, 2]);
 }
 
-pub async fn grants_are_listed_newest_first_by_what_was_asked_for(
+pub async fn grants_are_filtered_and_listed_newest_first(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {

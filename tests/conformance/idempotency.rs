@@ -26,7 +26,7 @@ fn of(id: &str) -> Vec<u8> {
     id.as_bytes().to_vec()
 }
 
-pub async fn a_request_sent_again_gets_the_first_answer_and_has_no_effect(
+pub async fn repeated_request_gets_the_first_response_without_effect(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -55,7 +55,7 @@ pub async fn a_request_sent_again_gets_the_first_answer_and_has_no_effect(
     assert_eq!(log(&*registry).await.len(), 2, "records are no changes");
 }
 
-pub async fn a_request_that_is_refused_may_be_made_again(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn rejected_request_can_be_repeated(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.create_tenant(tenant("a"), &actor()).await.unwrap();
     let both = || [make("b"), make("a")].concat();
     refused!(registry, RegistryError::Conflict, registry.execute_idempotent(both(), &actor(), once(1, 1)));
@@ -73,7 +73,7 @@ pub async fn a_request_that_is_refused_may_be_made_again(registry: Arc<dyn Regis
     assert_eq!(done, IdempotentOutcome::Executed(of("b")));
 }
 
-pub async fn a_record_is_kept_for_a_day_to_the_nanosecond(
+pub async fn stored_response_is_retained_for_exactly_a_day(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -89,10 +89,7 @@ pub async fn a_record_is_kept_for_a_day_to_the_nanosecond(
     assert_eq!(registry.tenant(&first.id).await.unwrap(), first);
 }
 
-pub async fn of_one_request_sent_fifty_times_at_once_one_takes_effect(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+pub async fn one_of_fifty_concurrent_repeats_takes_effect(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let sent: Vec<_> = (0..50)
         .map(|at| {
             let registry = registry.clone();

@@ -53,7 +53,7 @@ fn imports(entities: &[Entity]) -> Vec<Command> {
     entities.iter().cloned().map(Command::Import).collect()
 }
 
-pub async fn what_is_imported_is_there_as_it_was(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn imported_entities_are_unchanged(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let all = entities();
     assert_eq!(registry.execute(imports(&all), &actor()).await.unwrap(), all);
     let snapshot = registry.snapshot().await.unwrap();
@@ -76,10 +76,7 @@ impl UnitOfWork for Ask {
 }
 
 #[expect(clippy::too_many_lines, reason = "one table of cases")]
-pub async fn what_cannot_be_imported_is_named_by_its_member(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+pub async fn import_conflict_names_its_member(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let below = |path: &str| LockTarget::Resource(path.parse().unwrap());
     // Acquire this lock before the others, because acquiring removes expired locks.
     let held = registry.acquire_lock(lock(below("/a/b"), Duration::from_secs(1)), &actor()).await.unwrap();
@@ -190,7 +187,7 @@ fn nowhere() -> portcullis::model::TenantId {
 }
 
 /// A tenant may have more callers than its maximum, if the maximum was lowered later.
-pub async fn an_import_takes_more_callers_than_a_tenant_may_have(
+pub async fn import_may_exceed_the_caller_limit_of_a_tenant(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {
@@ -201,7 +198,7 @@ pub async fn an_import_takes_more_callers_than_a_tenant_may_have(
     assert_eq!(registry.snapshot().await.unwrap().entities.len(), 3);
 }
 
-pub async fn a_view_is_of_one_moment_however_long_it_is_read(
+pub async fn snapshot_is_consistent_however_long_it_is_read(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {

@@ -75,7 +75,7 @@ pub async fn pages_follow_each_other_without_gap_or_overlap(
     assert_eq!(registry.plans(None, 0).await.unwrap(), []);
 }
 
-pub async fn a_listing_shows_only_what_was_asked_for(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn listing_matches_its_filter(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     fill(&*registry).await;
     let all = CallerFilter { limit: 100, ..CallerFilter::default() };
     let (t, named) = (Some("t".parse().unwrap()), Some("client 0".to_owned()));

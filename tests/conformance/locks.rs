@@ -54,7 +54,7 @@ fn update(caller: &Caller, name: &str) -> Command {
     Command::UpdateCaller { tenant, id, expected: None, edit: new_name(name) }
 }
 
-pub async fn a_lock_is_acquired_and_released(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn lock_is_acquired_and_released(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let caller = caller(&*registry, "t", "name").await;
     let before = registry.snapshot().await.unwrap().entities;
     let token = LockToken::generate();
@@ -82,7 +82,7 @@ pub async fn a_lock_is_acquired_and_released(registry: Arc<dyn Registry>, clock:
     rename(&*registry, &caller, "new").await.unwrap();
 }
 
-pub async fn a_lock_that_is_gone_or_has_expired_is_released(
+pub async fn releasing_a_missing_or_expired_lock_succeeds(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -98,7 +98,7 @@ pub async fn a_lock_that_is_gone_or_has_expired_is_released(
     no_change!(registry, registry.release_lock(&expired.id, &other, &actor()));
 }
 
-pub async fn what_one_has_locked_nobody_else_locks(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn held_lock_excludes_others(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [one, other] = [("t", "one"), ("t", "other")].map(|(of, name)| caller(&*registry, of, name));
     let (one, other) = (one.await, other.await);
     let on = |caller: &Caller| LockTarget::Caller(caller.id.clone());
@@ -144,7 +144,7 @@ pub async fn what_one_has_locked_nobody_else_locks(registry: Arc<dyn Registry>, 
     }
 }
 
-pub async fn the_longest_of_the_locks_in_the_way_is_shown(
+pub async fn longest_of_the_conflicting_locks_is_returned(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -162,10 +162,7 @@ pub async fn the_longest_of_the_locks_in_the_way_is_shown(
     registry.acquire_lock(lock(path("/a"), SECOND), &actor()).await.unwrap();
 }
 
-pub async fn a_locks_id_is_taken_for_as_long_as_it_holds(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+pub async fn lock_id_is_unique_while_it_is_active(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let first = registry.acquire_lock(lock(path("/a"), SECOND), &actor()).await.unwrap();
     let again = |at| NewLock { id: first.id.clone(), ..lock(path(at), SECOND) };
     clock.advance(SECOND - NANOSECOND);
@@ -180,10 +177,7 @@ pub async fn a_locks_id_is_taken_for_as_long_as_it_holds(
     assert_eq!(log, changes);
 }
 
-pub async fn an_owner_holds_as_many_locks_as_it_may_and_no_more(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+pub async fn locks_are_limited_per_owner(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let new = |n: u32| lock(path(&format!("/{n}")), SECOND + NANOSECOND * (n % 2));
     let first = registry.acquire_lock(new(0), &actor()).await.unwrap();
     for n in 1..MAX_LOCKS {
@@ -217,10 +211,7 @@ pub async fn an_owner_holds_as_many_locks_as_it_may_and_no_more(
     refused!(registry, RegistryError::LimitReached(64), registry.acquire_lock(new(2_000), &actor()));
 }
 
-pub async fn a_fence_is_greater_than_all_before_however_those_ended(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+pub async fn fence_is_greater_than_all_earlier_ones(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let mut last = 0;
     for end in ["released", "broken", "expired", "given up", "still there"] {
         let (lock, token) = acquired(&*registry, path("/a")).await;
@@ -244,7 +235,7 @@ pub async fn a_fence_is_greater_than_all_before_however_those_ended(
 }
 
 /// The registry was restored from an older copy, which does not contain all locks.
-pub async fn what_was_moved_here_grants_greater_fences_than_were_granted_there(
+pub async fn imported_store_grants_greater_fences_than_its_source(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -269,10 +260,7 @@ pub async fn what_was_moved_here_grants_greater_fences_than_were_granted_there(
     assert!(acquired(&*registry, path("/d")).await.0.fence > ahead.fence);
 }
 
-pub async fn a_lock_is_refreshed_while_it_holds_and_never_after(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+pub async fn lock_is_refreshed_only_while_active(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let (made, token) = acquired(&*registry, path("/a")).await;
     let refresh = |token: &LockToken, seconds: u32| {
         let (registry, id, token) = (registry.clone(), made.id.clone(), token.clone());
@@ -295,7 +283,7 @@ pub async fn a_lock_is_refreshed_while_it_holds_and_never_after(
     assert_eq!(registry.lock(&next.id).await.unwrap(), next);
 }
 
-pub async fn a_broken_lock_is_lost_to_its_holder(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn broken_lock_is_lost_to_its_holder(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let caller = caller(&*registry, "t", "name").await;
     let (lock, token) = acquired(&*registry, LockTarget::Caller(caller.id.clone())).await;
     registry.break_lock(&lock.id, &actor()).await.unwrap();
@@ -308,10 +296,7 @@ pub async fn a_broken_lock_is_lost_to_its_holder(registry: Arc<dyn Registry>, _:
     rename(&*registry, &caller, "new").await.unwrap();
 }
 
-pub async fn who_proves_its_lock_changes_what_it_locked(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+pub async fn lock_holder_changes_the_locked_entity(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let caller = caller(&*registry, "t", "name").await;
     let (lock, token) = acquired(&*registry, LockTarget::Caller(caller.id.clone())).await;
     clock.advance(SECOND - NANOSECOND);
@@ -331,7 +316,7 @@ pub async fn who_proves_its_lock_changes_what_it_locked(
     refused!(registry, RegistryError::NotFound, registry.lock(&lock.id));
 }
 
-pub async fn who_does_not_hold_a_lock_changes_nothing(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn change_without_the_lock_is_rejected(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let caller = caller(&*registry, "t", "name").await;
     let target = LockTarget::Caller(caller.id.clone());
     let (earlier, earlier_token) = acquired(&*registry, target.clone()).await;
@@ -367,7 +352,7 @@ pub async fn who_does_not_hold_a_lock_changes_nothing(registry: Arc<dyn Registry
     refused!(registry, RegistryError::LockLost, registry.execute(batch, &actor()));
 }
 
-pub async fn a_locked_caller_stays_as_it_is_until_the_nanosecond_the_lock_expires(
+pub async fn locked_caller_is_unchanged_until_the_lock_expires(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -391,7 +376,7 @@ pub async fn a_locked_caller_stays_as_it_is_until_the_nanosecond_the_lock_expire
     registry.delete_caller(&caller.tenant, &caller.id, None, &actor()).await.unwrap();
 }
 
-pub async fn a_lock_holds_only_what_it_stands_on(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn lock_protects_its_target_only(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let ours = caller(&*registry, "t", "name").await;
     let neighbour = caller(&*registry, "t", "neighbour").await;
     let theirs = caller(&*registry, "u", "name").await;
@@ -409,10 +394,7 @@ pub async fn a_lock_holds_only_what_it_stands_on(registry: Arc<dyn Registry>, _:
     registry.delete_caller(&ours.tenant, &ours.id, None, &actor()).await.unwrap();
 }
 
-pub async fn expired_locks_are_cleared_away_by_the_next(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+pub async fn expired_locks_are_removed_by_the_next(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let held = [SECOND, SECOND + NANOSECOND, SECOND * 2, SECOND];
     for (at, held) in ["/a", "/b", "/c", "/d"].into_iter().zip(held) {
         registry.acquire_lock(lock(path(at), held), &actor()).await.unwrap();
@@ -436,7 +418,10 @@ pub async fn expired_locks_are_cleared_away_by_the_next(
     assert_eq!(registry.snapshot().await.unwrap().entities.len(), 3);
 }
 
-pub async fn of_many_who_acquire_at_once_one_holds(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn one_of_many_concurrent_acquisitions_succeeds(
+    registry: Arc<dyn Registry>,
+    clock: Arc<ManualClock>,
+) {
     let mut last = 0;
     for _ in 0..10 {
         let mut all = JoinSet::new();

@@ -68,10 +68,7 @@ async fn busy_day(registry: &dyn Registry, round: u32) -> Vec<Caller> {
     callers
 }
 
-pub async fn changes_say_what_was_done_when_and_by_whom(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+pub async fn changes_name_action_time_and_actor(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let by = |who: &str| Actor::system(who);
     let start = clock.now().time;
     let tick = || clock.advance(Duration::from_nanos(1));
@@ -133,7 +130,7 @@ pub async fn changes_are_read_in_pages(registry: Arc<dyn Registry>, _: Arc<Manua
     }
 }
 
-pub async fn the_history_shows_what_was_before_and_only_what_was_asked_for(
+pub async fn history_has_the_previous_state_and_matches_its_filter(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {
@@ -180,7 +177,7 @@ pub async fn the_history_shows_what_was_before_and_only_what_was_asked_for(
     }
 }
 
-pub async fn a_page_of_history_says_where_the_next_begins(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn history_page_names_the_start_of_the_next(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     for n in 1..=5 {
         registry.put_plan(plan("p", n), &actor()).await.unwrap();
         registry.put_plan(plan("q", n), &actor()).await.unwrap();
@@ -205,7 +202,7 @@ pub async fn a_page_of_history_says_where_the_next_begins(registry: Arc<dyn Regi
     }
 }
 
-pub async fn an_entity_of_each_kind_is_found_in_the_history_by_its_id(
+pub async fn entity_of_each_kind_is_found_in_the_history_by_id(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {
@@ -240,13 +237,13 @@ pub async fn an_entity_of_each_kind_is_found_in_the_history_by_its_id(
     }
 }
 
-pub async fn an_empty_registry_is_as_of_change_zero(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn empty_registry_is_at_sequence_number_zero(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let snapshot = registry.snapshot().await.unwrap();
     assert_eq!((snapshot.seq, snapshot.entities), (0, vec![]));
     assert_eq!(registry.changes(0, 10).await.unwrap(), []);
 }
 
-pub async fn a_snapshot_has_first_what_others_stand_on(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn snapshot_lists_referenced_entities_first(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     for round in 0..3 {
         busy_day(&*registry, round).await;
     }
@@ -260,7 +257,7 @@ pub async fn a_snapshot_has_first_what_others_stand_on(registry: Arc<dyn Registr
     assert!(kinds.is_sorted(), "{:#?}", snapshot.entities);
 }
 
-pub async fn a_snapshot_amid_changes_is_of_one_moment(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn snapshot_amid_changes_is_consistent(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let writing = tokio::spawn({
         let registry = registry.clone();
         async move {
@@ -282,17 +279,14 @@ pub async fn a_snapshot_amid_changes_is_of_one_moment(registry: Arc<dyn Registry
     }
 }
 
-pub async fn waiting_for_a_change_that_is_there_ends_at_once(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+pub async fn waiting_for_an_existing_change_ends_at_once(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     registry.put_plan(plan("p", 2), &actor()).await.unwrap();
     within(registry.wait_for_change(0)).await;
     within(registry.wait_for_change(1)).await;
 }
 
-pub async fn waiting_ends_when_a_change_is_made(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn waiting_ends_with_the_next_change(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     for seq in 0..20 {
         // The two waiting futures are polled first.
         let actor = actor();
@@ -342,10 +336,7 @@ fn answers(directory: &Directory, clock: &ManualClock, rounds: u32) -> Vec<Strin
     answers
 }
 
-pub async fn a_directory_that_follows_equals_one_that_loads(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+pub async fn followed_directory_equals_a_loaded_one(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let callers = busy_day(&*registry, 0).await;
     let following = Directory::new(peppers());
     load(&*registry, &following).await.unwrap();
@@ -374,7 +365,7 @@ pub async fn a_directory_that_follows_equals_one_that_loads(
     assert!(some("one Enabled") && some("two Disabled Some(Plan") && some("Lapsed") && some("Resource"));
 }
 
-pub async fn a_follower_hears_of_every_change(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn follower_receives_every_change(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let directory = Arc::new(Directory::new(peppers()));
     let following = tokio::spawn(follow(registry.clone(), directory.clone()));
     for round in 0..3 {

@@ -14,7 +14,7 @@ fn seal_key(version: u32) -> SealKey {
     SealKey::new(version, &[u8::try_from(version).unwrap(); 32])
 }
 
-pub async fn secrets_are_sealed_anew_whatever_locks_stand_on_them_and_nothing_else_changes(
+pub async fn resealing_ignores_locks_and_changes_secrets_only(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -64,10 +64,7 @@ pub async fn secrets_are_sealed_anew_whatever_locks_stand_on_them_and_nothing_el
     assert_eq!(registry.caller(&before.tenant, &before.id).await.unwrap(), after);
 }
 
-pub async fn a_secret_that_changed_meanwhile_is_not_sealed_anew_as_it_was(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+pub async fn concurrently_changed_secret_is_not_resealed(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let caller = registry.create_caller(app("t", "app", "key"), &actor()).await.unwrap();
     let sealed = caller.app().unwrap().secret.clone();

@@ -10,7 +10,7 @@ use portcullis::{
 
 use crate::fixtures::{actor, client, gateway, log, plan, tenant};
 
-pub async fn a_tenant_is_made_at_the_registrys_time(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn tenant_is_created_at_the_registry_time(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     clock.advance(Duration::from_nanos(1));
     let now = clock.now().time;
     let given = gateway("t", "project", "instance");
@@ -25,7 +25,7 @@ pub async fn a_tenant_is_made_at_the_registrys_time(registry: Arc<dyn Registry>,
     assert_eq!(log[0].entity, Entity::Tenant(made));
 }
 
-pub async fn a_tenants_id_and_place_are_taken_once(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn tenant_id_and_instance_are_unique(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let make = |tenant| {
         let registry = registry.clone();
         async move { registry.create_tenant(tenant, &actor()).await }
@@ -40,7 +40,7 @@ pub async fn a_tenants_id_and_place_are_taken_once(registry: Arc<dyn Registry>, 
     make(tenant("x")).await.unwrap();
 }
 
-pub async fn a_tenant_that_is_not_there_is_not_found(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn missing_tenant_is_not_found(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let id = "other".parse().unwrap();
     registry.create_tenant(gateway("t", "project", "instance"), &actor()).await.unwrap();
     refused!(registry, RegistryError::NotFound, registry.tenant(&id));
@@ -54,7 +54,7 @@ pub async fn a_tenant_that_is_not_there_is_not_found(registry: Arc<dyn Registry>
     );
 }
 
-pub async fn a_standing_is_set_once(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn tenant_standing_is_set_once(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let made = registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let bystander = registry.create_tenant(tenant("u"), &actor()).await.unwrap();
     clock.advance(Duration::from_nanos(1));
@@ -70,7 +70,7 @@ pub async fn a_standing_is_set_once(registry: Arc<dyn Registry>, clock: Arc<Manu
     assert_eq!(registry.tenant(&bystander.id).await.unwrap(), bystander);
 }
 
-pub async fn a_plan_is_made_replaced_and_left_alone(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn plan_is_created_replaced_and_left_unchanged(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     registry.put_plan(plan("p", 2), &actor()).await.unwrap();
     registry.put_plan(plan("q", 2), &actor()).await.unwrap();
@@ -84,7 +84,7 @@ pub async fn a_plan_is_made_replaced_and_left_alone(registry: Arc<dyn Registry>,
     assert_eq!(held, [Entity::Plan(plan("p", 2)), Entity::Plan(plan("q", 2))]);
 }
 
-pub async fn an_edit_of_a_tenant_changes_what_it_names(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn tenant_edit_changes_named_members_only(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let made = registry.create_tenant(gateway("t", "project", "instance"), &actor()).await.unwrap();
     clock.advance(Duration::from_nanos(1));
     let edit = TenantEdit {
@@ -121,7 +121,7 @@ pub async fn an_edit_of_a_tenant_changes_what_it_names(registry: Arc<dyn Registr
     );
 }
 
-pub async fn a_plan_is_deleted_when_nobody_is_on_it(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn plan_is_deleted_only_if_unused(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     registry.put_plan(plan("q", 1), &actor()).await.unwrap();
@@ -140,7 +140,7 @@ pub async fn a_plan_is_deleted_when_nobody_is_on_it(registry: Arc<dyn Registry>,
     assert_eq!(registry.plans(None, 10).await.unwrap(), []);
 }
 
-pub async fn a_plan_is_made_once(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn plan_is_created_once(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let make = |quota| {
         let registry = registry.clone();
         async move { registry.execute(vec![Command::CreatePlan(plan("p", quota))], &actor()).await }
@@ -152,7 +152,7 @@ pub async fn a_plan_is_made_once(registry: Arc<dyn Registry>, _: Arc<ManualClock
     assert_eq!(registry.plan(&"p".parse().unwrap()).await.unwrap(), plan("p", 1));
 }
 
-pub async fn a_tenant_is_deleted_when_it_has_no_callers(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn tenant_is_deleted_only_without_callers(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let made = registry.create_tenant(gateway("t", "project", "instance"), &actor()).await.unwrap();
     let caller = registry.create_caller(client("t", "name"), &actor()).await.unwrap();
     let delete = |id: &str, expected| {

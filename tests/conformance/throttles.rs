@@ -104,7 +104,7 @@ async fn two(registry: &dyn Registry) -> [Caller; 2] {
     callers.try_into().unwrap()
 }
 
-pub async fn a_throttle_is_made_changed_and_deleted(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn throttle_is_created_changed_and_deleted(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     let first = made(&*registry, &throttle("t", "one", &["a"])).await;
     assert_eq!((first.revision, first.created_at), (1, ours.created_at));
@@ -145,7 +145,7 @@ pub async fn a_throttle_is_made_changed_and_deleted(registry: Arc<dyn Registry>,
     assert_eq!(registry.throttles(&ours.tenant).await.unwrap(), [second]);
 }
 
-pub async fn a_throttle_has_its_name_and_its_routes_alone(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+pub async fn throttle_name_and_routes_are_exclusive(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     refused!(registry, RegistryError::NotFound, done(&*registry, create(&throttle("nobody", "one", &[]))));
     let first = made(&*registry, &throttle("t", "one", &["a", "b"])).await;
@@ -172,7 +172,7 @@ pub async fn a_throttle_has_its_name_and_its_routes_alone(registry: Arc<dyn Regi
     assert_eq!(routes.iter().map(|binding| binding.route.as_str()).collect::<Vec<_>>(), ["a", "b"]);
 }
 
-pub async fn a_quota_is_an_apps_until_it_is_deleted(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn quota_belongs_to_its_app_until_deleted(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     let other = registry.create_caller(app("t", "Another", "other"), &actor()).await.unwrap();
     refused!(registry, RegistryError::NotFound, done(&*registry, create_quota(&quota("nobody", "one"))));
@@ -232,10 +232,7 @@ pub async fn a_quota_is_an_apps_until_it_is_deleted(registry: Arc<dyn Registry>,
     assert_eq!(last, [(ChangeKind::Deleted, EntityKind::Quota), (ChangeKind::Updated, EntityKind::Caller)]);
 }
 
-pub async fn who_is_deleted_leaves_no_throttle_or_quota_behind(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+pub async fn deleted_caller_leaves_no_throttle_or_quota(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, _] = two(&*registry).await;
     let named = Throttle { specials: vec![special(&ours.id)], ..throttle("t", "one", &["a"]) };
     let named = made(&*registry, &named).await;
@@ -261,7 +258,7 @@ impl UnitOfWork for Asking {
     }
 }
 
-pub async fn an_imported_throttle_or_quota_stands_on_what_is_there(
+pub async fn imported_throttle_or_quota_needs_its_references(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {

@@ -49,7 +49,7 @@ impl UnitOfWork for Day {
     }
 }
 
-pub async fn work_that_is_given_up_or_fails_never_was(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn rolled_back_or_failed_work_has_no_effect(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     for end in [Some(Outcome::Rollback), None] {
         let mut day = Day::new(&clock, end);
         let outcome =
@@ -59,7 +59,7 @@ pub async fn work_that_is_given_up_or_fails_never_was(registry: Arc<dyn Registry
     }
 }
 
-pub async fn work_that_is_kept_is_all_there(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+pub async fn committed_work_is_complete(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let mut day = Day::new(&clock, Some(Outcome::Commit));
     registry.transact(&mut day, &actor()).await.unwrap();
     let snapshot = registry.snapshot().await.unwrap();
@@ -85,10 +85,7 @@ impl UnitOfWork for Undone {
     }
 }
 
-pub async fn a_use_that_was_noted_before_is_there_when_work_is_given_up(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+pub async fn recorded_use_survives_a_rollback(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     registry.transact(&mut Day::new(&clock, Some(Outcome::Commit)), &actor()).await.unwrap();
     let snapshot = registry.snapshot().await.unwrap();
     let kept = snapshot.entities.iter().find_map(|entity| match entity {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{ID, Site};
 
 #[tokio::test]
-async fn every_path_has_the_methods_that_its_description_names() {
+async fn every_path_has_its_described_methods() {
     let site = Site::new().await;
     let described = serde_json::to_value(description()).unwrap();
     assert_eq!(described["openapi"], "3.1.0");
@@ -25,7 +25,7 @@ async fn every_path_has_the_methods_that_its_description_names() {
 }
 
 #[test]
-fn a_description_names_the_key_and_lists_the_refusals() {
+fn description_names_the_key_and_lists_the_errors() {
     let described = serde_json::to_value(description()).unwrap();
     assert_eq!(described["components"]["securitySchemes"]["key"]["name"], "X-API-KEY");
     assert_eq!(described["security"][0]["key"], serde_json::json!([]));

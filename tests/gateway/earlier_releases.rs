@@ -54,7 +54,7 @@ async fn keys_work(site: &Site) {
 }
 
 #[tokio::test]
-async fn store_of_an_earlier_release_is_opened_and_its_keys_work() {
+async fn store_of_an_earlier_release_opens_with_working_keys() {
     let site = site(true).await;
     let head = known()["head"].as_str().unwrap().to_owned();
     let head = head.strip_prefix("head ").unwrap_or(&head).trim().to_owned();
@@ -67,7 +67,7 @@ async fn store_of_an_earlier_release_is_opened_and_its_keys_work() {
 }
 
 #[tokio::test]
-async fn export_of_an_earlier_release_is_imported_and_its_keys_work() {
+async fn export_of_an_earlier_release_imports_working_keys() {
     let site = site(false).await;
     fs::copy(Path::new(THEIRS).join("export.ndjson"), site.folder.path().join("export.ndjson")).unwrap();
     done(&site, "import export.ndjson");

@@ -77,7 +77,7 @@ fn wait_for_line(gateway: &Gateway, part: &str) {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_stops_neither_requests_nor_the_end() {
+async fn unread_log_blocks_neither_requests_nor_shutdown() {
     let service = Service::echo().await;
     let listeners = Listeners::new(&service, "limits.requests_per_connection = 1000000");
     let (mut gateway, unread) = listeners.site.start_unread();
@@ -103,7 +103,7 @@ async fn a_log_that_nobody_reads_stops_neither_requests_nor_the_end() {
 }
 
 #[tokio::test]
-async fn signals_that_ask_for_something_else_do_not_end_the_gateway() {
+async fn other_signals_do_not_end_the_gateway() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "");
     let gateway = site.start();
@@ -146,7 +146,7 @@ async fn sigint_ends_at_once_while_requests_finish() {
 }
 
 #[tokio::test]
-async fn a_replacement_takes_every_listener_while_the_old_process_finishes_its_requests() {
+async fn replacement_takes_over_listeners_while_requests_finish() {
     let (service, mut arrivals, release) = slow().await;
     let listeners = Listeners::new(&service, "server.shutdown_grace = \"24h\"");
     let mut old = listeners.site.start();
@@ -181,7 +181,7 @@ async fn idle(count: usize, from: &str, to: SocketAddr) -> Vec<tokio::net::TcpSt
 }
 
 #[tokio::test]
-async fn with_few_descriptors_the_admin_api_answers_while_the_public_listener_is_full() {
+async fn admin_api_answers_while_the_public_listener_is_full() {
     let service = Service::echo().await;
     let listeners = Listeners::new(&service, "limits.head_timeout = \"60s\"\nserver.threads = 2");
     let plain = listeners.site.command("serve");
@@ -224,7 +224,7 @@ fn wait_until_sigterm_is_handled(gateway: &Gateway) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn connections_that_cannot_be_accepted_are_few_log_lines_and_served_later() {
+async fn unacceptable_connections_are_logged_rarely_and_served_later() {
     let service = Service::echo().await;
     let site = Site::with(service.address, "", "", "server.threads = 1");
     let gateway = site.start();
@@ -255,7 +255,7 @@ async fn connections_that_cannot_be_accepted_are_few_log_lines_and_served_later(
 }
 
 #[tokio::test]
-async fn the_metrics_listener_has_the_limits_of_every_listener() {
+async fn metrics_listener_has_the_limits_of_every_listener() {
     let service = Service::echo().await;
     let limits = "limits.connections_per_address = 2\nlimits.head_timeout = \"300ms\"";
     let listeners = Listeners::new(&service, limits);

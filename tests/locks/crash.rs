@@ -17,7 +17,7 @@ use portcullis::{
 use crate::fixtures::{actor, lock, the_log_tells_all};
 
 const ACQUIRE_IN: &str = "PORTCULLIS_TEST_ACQUIRE_IN";
-const THIS_TEST: &str = "crash::a_fence_never_falls_back_over_kill_9";
+const THIS_TEST: &str = "crash::fence_never_decreases_across_kill_9";
 const GRANTED: &str = "granted ";
 
 async fn open(path: &Path) -> Sqlite {
@@ -73,7 +73,7 @@ fn killed_after(path: &Path, count: usize) -> Vec<Granted> {
 }
 
 #[test]
-fn a_fence_never_falls_back_over_kill_9() {
+fn fence_never_decreases_across_kill_9() {
     if let Some(path) = std::env::var_os(ACQUIRE_IN) {
         return acquire_for_ever(Path::new(&path));
     }

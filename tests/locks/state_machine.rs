@@ -13,7 +13,7 @@ use portcullis::{
 use crate::{
     fixtures::{actor, client, clock, lock, plan, sorted, tenant, the_log_tells_all},
     model::{Model, Outcome, Place, Proof, Register, Step, TENANTS},
-    storage::Ground,
+    storage::Storage,
 };
 
 /// A lock as it was granted, with its token.
@@ -23,7 +23,7 @@ struct Granted {
 }
 
 struct Machine<G> {
-    ground: Option<G>,
+    storage: Option<G>,
     clock: Arc<ManualClock>,
     start: Timestamp,
     model: Model,
@@ -38,7 +38,7 @@ struct Machine<G> {
 }
 
 /// Takes all steps, on a registry of its own.
-pub fn play<G: Ground>(steps: Vec<Step>) {
+pub fn play<G: Storage>(steps: Vec<Step>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut machine = Machine::<G>::new().await;
@@ -49,22 +49,22 @@ pub fn play<G: Ground>(steps: Vec<Step>) {
     });
 }
 
-impl<G: Ground> Machine<G> {
+impl<G: Storage> Machine<G> {
     async fn new() -> Self {
         let clock = clock();
-        let ground = G::new(clock.clone()).await;
+        let storage = G::new(clock.clone()).await;
         let mut callers = Vec::new();
         for of in TENANTS {
-            ground.registry().create_tenant(tenant(of), &actor()).await.unwrap();
+            storage.registry().create_tenant(tenant(of), &actor()).await.unwrap();
         }
         for name in ["one", "other"] {
-            let caller = ground.registry().create_caller(client(TENANTS[0], name), &actor()).await.unwrap();
+            let caller = storage.registry().create_caller(client(TENANTS[0], name), &actor()).await.unwrap();
             callers.push(caller);
         }
         let (model, start) = (Model::default(), clock.now().time);
         let (granted, committed) = (Vec::new(), HashMap::new());
         Self {
-            ground: Some(ground),
+            storage: Some(storage),
             clock,
             start,
             model,
@@ -77,7 +77,7 @@ impl<G: Ground> Machine<G> {
     }
 
     fn registry(&self) -> &dyn Registry {
-        self.ground.as_ref().unwrap().registry()
+        self.storage.as_ref().unwrap().registry()
     }
 
     fn now(&self) -> Timestamp {
@@ -219,8 +219,8 @@ impl<G: Ground> Machine<G> {
 
     async fn crash(&mut self) {
         let before = self.registry().snapshot().await.unwrap();
-        let ground = self.ground.take().unwrap();
-        self.ground = Some(ground.crash(self.clock.clone()).await);
+        let storage = self.storage.take().unwrap();
+        self.storage = Some(storage.crash(self.clock.clone()).await);
         self.crashed = true;
         let after = self.registry().snapshot().await.unwrap();
         assert_eq!(after.seq, before.seq, "I7");

@@ -7,7 +7,7 @@ use portcullis::{
     registry::{Registry, memory::Memory},
 };
 
-pub trait Ground: Sized {
+pub trait Storage: Sized {
     async fn new(clock: Arc<ManualClock>) -> Self;
 
     fn registry(&self) -> &dyn Registry;
@@ -17,9 +17,9 @@ pub trait Ground: Sized {
 }
 
 /// In memory: nothing would be left, so it never ends.
-pub struct Kept(Memory);
+pub struct InMemory(Memory);
 
-impl Ground for Kept {
+impl Storage for InMemory {
     async fn new(clock: Arc<ManualClock>) -> Self {
         Self(Memory::new(clock))
     }
@@ -34,24 +34,24 @@ impl Ground for Kept {
 }
 
 #[cfg(feature = "sqlite")]
-pub mod filed {
+pub mod sqlite {
     use portcullis::registry::sqlite::{Options, Sqlite};
     use tempfile::TempDir;
 
     use super::*;
 
     /// In a file.
-    pub struct Filed {
+    pub struct OnDisk {
         store: Sqlite,
         folder: TempDir,
     }
 
-    async fn open(folder: TempDir, clock: Arc<ManualClock>) -> Filed {
+    async fn open(folder: TempDir, clock: Arc<ManualClock>) -> OnDisk {
         let path = folder.path().join("store.db");
-        Filed { store: Sqlite::open_with(&path, clock, Options::default()).await.unwrap(), folder }
+        OnDisk { store: Sqlite::open_with(&path, clock, Options::default()).await.unwrap(), folder }
     }
 
-    impl Ground for Filed {
+    impl Storage for OnDisk {
         async fn new(clock: Arc<ManualClock>) -> Self {
             open(tempfile::tempdir().unwrap(), clock).await
         }

@@ -83,7 +83,7 @@ impl Served {
 }
 
 #[tokio::test]
-async fn a_gateway_that_runs_moves_to_another_one_that_runs() {
+async fn running_gateway_moves_to_another_running_one() {
     let from = Served::demo();
     let to = Served::beside(&from.site).await;
     let file = from.site.folder.path().join("all.ndjson");
@@ -121,7 +121,7 @@ async fn a_gateway_that_runs_moves_to_another_one_that_runs() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_cut_leaves_nothing_and_makes_room() {
+async fn cut_connection_leaves_nothing_and_frees_its_slot() {
     let from = Served::demo();
     let to = Served::beside(&from.site).await;
     let (_, file, _) = from.run("export");
@@ -152,7 +152,7 @@ async fn a_connection_that_is_cut_leaves_nothing_and_makes_room() {
 }
 
 #[test]
-fn what_a_gateway_refuses_ends_with_3_and_leaves_no_file() {
+fn remote_failure_has_exit_status_3_and_leaves_no_file() {
     let served = Served::demo();
     let file = served.site.folder.path().join("all.ndjson");
     let (code, _, why) = served.run_with("export --to all.ndjson", "pca_nobody");

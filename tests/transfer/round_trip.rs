@@ -11,16 +11,16 @@ use serde_json::{Value, json};
 
 use crate::{
     fixtures::{actor, clock, log, plan, tenant},
-    test_registry::{Content, Ground, entities, file, lines, peppers, sealer, secrets},
+    test_registry::{Content, TestRegistry, entities, file, lines, peppers, sealer, secrets},
 };
 
 #[tokio::test]
-async fn what_goes_out_of_any_registry_comes_back_in_any() {
-    for from in Ground::filled().await {
+async fn export_of_any_registry_imports_into_any() {
+    for from in TestRegistry::filled().await {
         let (file, content) = (from.export().await, from.content().await);
         assert_eq!(content.entities.len(), entities().len() - 1, "what was deleted is not there");
         assert_eq!(content.uses.len(), 2);
-        for to in Ground::each().await {
+        for to in TestRegistry::each().await {
             let imported = to.import(&file).await.unwrap();
             let Content { entities, uses, .. } = to.content().await;
             assert_eq!((&entities, &uses), (&content.entities, &content.uses));
@@ -37,10 +37,10 @@ async fn what_goes_out_of_any_registry_comes_back_in_any() {
 }
 
 #[tokio::test]
-async fn what_was_imported_admits_signs_locks_and_opens_as_before() {
-    for from in Ground::filled().await {
+async fn imported_data_authenticates_locks_and_unseals_as_before() {
+    for from in TestRegistry::filled().await {
         let file = from.export().await;
-        for to in Ground::each().await {
+        for to in TestRegistry::each().await {
             to.import(&file).await.unwrap();
             let directory = Directory::new(peppers());
             load(&*to.registry, &directory).await.unwrap();
@@ -70,14 +70,14 @@ fn clock_now() -> Timestamp {
 }
 
 #[tokio::test]
-async fn a_file_says_what_it_is_and_what_it_needs() {
-    for ground in Ground::filled().await {
-        let text = ground.export().await;
+async fn file_header_names_format_and_needed_secrets() {
+    for from in TestRegistry::filled().await {
+        let text = from.export().await;
         let all = lines(&text);
         let head = &all[0]["head"];
         assert_eq!((&head["format"], &head["version"]), (&json!("portcullis-export"), &json!(1)));
         assert_eq!(head["program"], env!("CARGO_PKG_VERSION"));
-        assert_eq!(head["seq"], ground.content().await.seq);
+        assert_eq!(head["seq"], from.content().await.seq);
         assert_eq!(head["at"], json!(clock_now()));
         let versions = |list: &Value| {
             let list = list.as_array().unwrap().iter();
@@ -101,11 +101,11 @@ async fn a_file_says_what_it_is_and_what_it_needs() {
 }
 
 #[tokio::test]
-async fn an_empty_registry_goes_out_and_comes_back_too() {
-    for from in Ground::each().await {
+async fn empty_registry_is_exported_and_imported() {
+    for from in TestRegistry::each().await {
         let text = from.export().await;
         assert_eq!(lines(&text).len(), 2);
-        for to in Ground::each().await {
+        for to in TestRegistry::each().await {
             let imported = to.import(&text).await.unwrap();
             assert_eq!((imported.seq, imported.counts.len()), (0, 0));
             assert_eq!(to.content().await.seq, 0);
@@ -114,8 +114,8 @@ async fn an_empty_registry_goes_out_and_comes_back_too() {
 }
 
 #[tokio::test]
-async fn what_is_made_while_a_file_is_written_is_not_in_it() {
-    for from in Ground::filled().await {
+async fn changes_during_an_export_are_not_in_it() {
+    for from in TestRegistry::filled().await {
         let before = from.content().await;
         let mut export =
             portcullis::transfer::Export::begin(&*from.registry, &secrets(), clock_now()).await.unwrap();
@@ -125,7 +125,7 @@ async fn what_is_made_while_a_file_is_written_is_not_in_it() {
         while let Some(lines) = export.next().await.unwrap() {
             text.extend(lines);
         }
-        for to in Ground::each().await {
+        for to in TestRegistry::each().await {
             assert_eq!(to.import(&text).await.unwrap().seq, before.seq);
             let Content { entities, uses, .. } = to.content().await;
             assert_eq!((&entities, &uses), (&before.entities, &before.uses));
@@ -134,9 +134,9 @@ async fn what_is_made_while_a_file_is_written_is_not_in_it() {
 }
 
 #[tokio::test]
-async fn a_registry_with_nothing_but_plans_counts_as_empty() {
-    for to in Ground::each().await {
-        let file = Ground::filled().await[0].export().await;
+async fn registry_with_plans_only_counts_as_empty() {
+    for to in TestRegistry::each().await {
+        let file = TestRegistry::filled().await[0].export().await;
         let Entity::Plan(same) = entities().remove(3) else { panic!("a plan") };
         to.registry.put_plan(same, &actor()).await.unwrap();
         to.registry.put_plan(plan("other", 1), &actor()).await.unwrap();
@@ -145,17 +145,17 @@ async fn a_registry_with_nothing_but_plans_counts_as_empty() {
         to.is_sound().await;
         assert!(matches!(to.import(&file).await, Err(ImportError::NotEmpty)));
     }
-    for to in Ground::each().await {
-        let file = Ground::filled().await[0].export().await;
+    for to in TestRegistry::each().await {
+        let file = TestRegistry::filled().await[0].export().await;
         to.registry.put_plan(plan("p", 7), &actor()).await.unwrap();
         to.refuses(&file, 5, "plan.id", "is taken").await;
     }
 }
 
 #[tokio::test]
-async fn a_registry_with_something_in_it_takes_more_when_it_is_told_to() {
-    let [from, _] = Ground::filled().await;
-    for to in Ground::each().await {
+async fn filled_registry_accepts_an_import_on_request() {
+    let [from, _] = TestRegistry::filled().await;
+    for to in TestRegistry::each().await {
         to.registry.create_tenant(tenant("ours"), &actor()).await.unwrap();
         let (file, before) = (from.export().await, to.content().await);
         assert!(matches!(to.import(&file).await, Err(ImportError::NotEmpty)));
@@ -169,10 +169,10 @@ async fn a_registry_with_something_in_it_takes_more_when_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn a_dry_run_says_what_would_be_and_does_nothing() {
-    let [from, _] = Ground::filled().await;
+async fn dry_run_reports_and_changes_nothing() {
+    let [from, _] = TestRegistry::filled().await;
     let text = from.export().await;
-    for to in Ground::each().await {
+    for to in TestRegistry::each().await {
         let before = to.content().await;
         let dry = Import::new(&mut &*text, secrets()).dry_run(true).run(&*to.registry, &actor()).await;
         assert_eq!(to.content().await, before);
@@ -184,8 +184,8 @@ async fn a_dry_run_says_what_would_be_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn a_file_is_refused_where_the_secrets_at_hand_are_not_its_own() {
-    let [from, _] = Ground::filled().await;
+async fn file_of_other_secrets_is_rejected() {
+    let [from, _] = TestRegistry::filled().await;
     let text = from.export().await;
     let at = |kind: &str, member: &str, value: u64| {
         let lines = lines(&text);
@@ -197,7 +197,7 @@ async fn a_file_is_refused_where_the_secrets_at_hand_are_not_its_own() {
         edit(&mut secrets);
         secrets
     };
-    for to in Ground::each().await {
+    for to in TestRegistry::each().await {
         let before = to.content().await;
         for (secrets, line, member, what) in [
             (
@@ -240,8 +240,8 @@ async fn a_file_is_refused_where_the_secrets_at_hand_are_not_its_own() {
 
 /// A file of an earlier version: members that it did not know are treated as missing.
 #[tokio::test]
-async fn a_member_that_is_younger_than_the_file_is_not_missed() {
-    let [from, to] = Ground::filled().await;
+async fn member_newer_than_the_file_is_optional() {
+    let [from, to] = TestRegistry::filled().await;
     drop(to);
     let mut lines = lines(&from.export().await);
     for line in &mut lines {
@@ -253,7 +253,7 @@ async fn a_member_that_is_younger_than_the_file_is_not_missed() {
     }
     // Without `kind`, all credentials are keys, so that only the app secret needs a seal key.
     lines.last_mut().unwrap()["end"]["seal_keys"] = json!([5]);
-    for to in Ground::each().await {
+    for to in TestRegistry::each().await {
         to.import(&file(lines.clone())).await.unwrap();
         to.is_sound().await;
     }

@@ -20,12 +20,12 @@ use tempfile::TempDir;
 use crate::fixtures::{actor, clock, gateway, sorted, tenant, the_log_tells_all};
 
 /// A registry with the values that it depends on.
-pub struct Ground {
+pub struct TestRegistry {
     pub registry: Arc<dyn Registry>,
     sqlite: Option<(Arc<Sqlite>, TempDir)>,
 }
 
-impl Ground {
+impl TestRegistry {
     pub fn memory() -> Self {
         Self { registry: Arc::new(Memory::new(clock())), sqlite: None }
     }
@@ -43,8 +43,8 @@ impl Ground {
 
     pub async fn filled() -> [Self; 2] {
         let each = Self::each().await;
-        for ground in &each {
-            fill(&*ground.registry).await;
+        for one in &each {
+            fill(&*one.registry).await;
         }
         each
     }

@@ -73,7 +73,7 @@ mod tests {
     use crate::testing::World;
 
     #[test]
-    fn nobody_misses_what_is_not_accepted_or_out_of_use() {
+    fn unaccepted_or_unused_keys_are_not_waited_for() {
         let (world, mut made) = (World::new(), None);
         world.key_with(|key| made = Some(key.clone()));
         let made: Credential = made.unwrap();
