@@ -8,8 +8,8 @@
 //! The last three lines are for comparison: the cost of rendering a denial, and the Tower face's cost of carrying an
 //! admission.
 
-#[path = "../tests/world/mod.rs"]
-mod world;
+#[path = "../tests/directory/mod.rs"]
+mod directory;
 
 use std::{
     convert::Infallible,
@@ -20,6 +20,10 @@ use std::{
 
 use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
+use directory::{
+    World,
+    cases::{ample, cases, chain, key_on, request},
+};
 use http::{Request, Response};
 use http_body_util::Empty;
 use portcullis::{
@@ -29,10 +33,6 @@ use portcullis::{
     tower::PortcullisLayer,
 };
 use tower::{Layer, Service, service_fn};
-use world::{
-    World,
-    cases::{ample, cases, chain, key_on, request},
-};
 
 fn main() -> ExitCode {
     let (quiet, busy) = (World::new(), World::new());

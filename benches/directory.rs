@@ -7,11 +7,11 @@
 //!
 //! Does not measure time, or the memory of the change log and the store.
 
-#[path = "../tests/world/mod.rs"]
-mod world;
+#[path = "../tests/directory/mod.rs"]
+mod directory;
 
 use allocation_counter::measure;
-use world::{
+use directory::{
     World,
     cases::{ample, key_on},
 };

@@ -12,8 +12,8 @@
 //! Does not measure: servers, sockets, bodies, waiting. Ours also adds `RateLimit` and `RateLimit-Policy` and puts an
 //! admission into the extensions; theirs do neither. `cargo bench` fills a million keys twice, which takes a minute.
 
-#[path = "../tests/world/mod.rs"]
-mod world;
+#[path = "../tests/directory/mod.rs"]
+mod directory;
 
 use std::{
     collections::HashSet,
@@ -29,6 +29,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
+use directory::World;
 use governor::middleware::NoOpMiddleware;
 use http::{Request, Response, StatusCode};
 use http_body_util::Empty;
@@ -45,7 +46,6 @@ use tower_governor::{
     key_extractor::KeyExtractor,
 };
 use tower_http::validate_request::{ValidateRequest, ValidateRequestHeaderLayer};
-use world::World;
 
 type Asked = Request<Empty<Bytes>>;
 

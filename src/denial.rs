@@ -344,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_until_a_moment_are_rounded_up() {
+    fn seconds_until_a_time_are_rounded_up() {
         let now: Timestamp = "2026-01-01T00:00:00.5Z".parse().unwrap();
         for (until, seconds) in [
             ("2026-01-01T00:00:10.5Z", 10),

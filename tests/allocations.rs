@@ -2,18 +2,18 @@
 //!
 //! `benches/allocations.rs` prints the counts of the refusals too.
 
-mod world;
+mod directory;
 
 use allocation_counter::measure;
+use directory::{World, cases::cases};
 use portcullis::{
     Admission,
     clock::Clock,
     problem::{self, ErrorFormat},
 };
-use world::{World, cases::cases};
 
 #[test]
-fn an_admitted_request_allocates_nothing() {
+fn admitted_request_allocates_nothing() {
     let (quiet, busy) = (World::new(), World::new());
     let now = quiet.clock.now();
     for case in cases(&quiet, &busy, now).iter().filter(|case| case.admits) {
@@ -30,7 +30,7 @@ fn an_admitted_request_allocates_nothing() {
 
 /// The counter counts: the test above does not pass for want of an allocator under it.
 #[test]
-fn a_refusal_that_is_written_allocates_its_body() {
+fn denial_allocates_its_body_only() {
     let (quiet, busy) = (World::new(), World::new());
     let now = quiet.clock.now();
     for case in cases(&quiet, &busy, now).iter().filter(|case| !case.admits) {

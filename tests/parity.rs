@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
-mod world;
+mod directory;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +22,7 @@ use std::{
 use async_trait::async_trait;
 use axum::{Router, response::IntoResponse};
 use bytes::Bytes;
+use directory::World;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -50,7 +51,6 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use world::World;
 
 /// Timeout of every single step.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -637,7 +637,7 @@ async fn both_faces_answer_every_row_alike() {
 
 /// The table shows that both faces respond equally; this test shows that they respond correctly.
 #[tokio::test]
-async fn an_admission_adds_to_what_the_service_says_and_takes_nothing_away() {
+async fn admission_adds_response_headers_and_removes_none() {
     let faces = Faces::start().await;
     let plan = faces.world.plan("small", &[("minute", 2, 60), ("day", 100, 86_400)]);
     for (form, face) in faces.all() {
@@ -658,7 +658,7 @@ async fn an_admission_adds_to_what_the_service_says_and_takes_nothing_away() {
 }
 
 #[tokio::test]
-async fn the_credential_stays_at_the_gate() {
+async fn credential_is_not_forwarded() {
     let faces = Faces::start().await;
     let key = faces.world.key();
     for (form, face) in faces.all() {
@@ -677,7 +677,7 @@ async fn the_credential_stays_at_the_gate() {
 }
 
 #[tokio::test]
-async fn a_refused_request_does_not_reach_the_service_behind() {
+async fn denied_request_does_not_reach_the_upstream() {
     let faces = Faces::start().await;
     for (_, face) in faces.all() {
         let request = row(("POST", "/open"), &[], (401, "")).with("content").request("");
@@ -688,7 +688,7 @@ async fn a_refused_request_does_not_reach_the_service_behind() {
 
 /// Denials and an admission alternate on one connection. This client never opens another one.
 #[tokio::test]
-async fn a_connection_outlives_a_refusal() {
+async fn connection_survives_a_denial() {
     let faces = Faces::start().await;
     let key = faces.world.key();
     for (form, face) in faces.all() {
@@ -709,7 +709,7 @@ async fn a_connection_outlives_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_chain_that_waits_is_asked_again_and_charges_once() {
+async fn waiting_chain_resumes_and_charges_once() {
     let faces = Faces::start().await;
     let plan = faces.world.plan("small", &[("minute", 10, 60)]);
     for (form, face) in faces.all() {
@@ -725,7 +725,7 @@ async fn a_chain_that_waits_is_asked_again_and_charges_once() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_head_is_that_of_get_without_content() {
+async fn denial_of_head_is_that_of_get_without_content() {
     let faces = Faces::start().await;
     for (form, face) in faces.all() {
         let mut answers = Vec::new();

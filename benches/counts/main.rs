@@ -13,10 +13,10 @@
 //! `cargo bench --bench counts` prints allocations, bytes and the shortest time of many rounds.
 
 mod callgrind;
+#[path = "../../tests/directory/mod.rs"]
+mod directory;
 mod figures;
 mod scenarios;
-#[path = "../../tests/world/mod.rs"]
-mod world;
 
 use std::{collections::BTreeMap, hint::black_box, process::ExitCode, time::Instant};
 

@@ -72,7 +72,7 @@ mod tests {
     };
 
     #[test]
-    fn truth_table() {
+    fn accept_truth_table() {
         let world = World::new();
         let policy = Accept::new(["application/json", "text/csv"]).unwrap();
         let rows: [(&[(&str, &str)], Option<&str>); 9] = [
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_lists_what_there_is_and_varies() {
+    fn denial_lists_the_offers_and_varies() {
         let world = World::new();
         let policy = Accept::new(["application/json", "text/csv"]).unwrap();
         let (denial, admission) = world.deny(&policy, &request("GET", "/", &[("accept", "image/png")]));

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn caller_that_is_deleted_while_it_is_decided_about_does_not_escape_its_list() {
+    fn caller_deleted_during_admission_stays_under_its_acl() {
         let world = World::new();
         let key = world.key();
         with(&world, Some(acl(AclKind::Permit, "192.0.2.1")));
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_calls_from_where_its_list_lets_it() {
+    fn caller_is_admitted_from_its_allowed_addresses() {
         let world = World::new();
         let key = world.key();
         let chain = (ApiKey::new(world.directory.clone()), IpAcl::new(world.directory.clone()));

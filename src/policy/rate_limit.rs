@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_is_held_to_its_plan_and_told_so() {
+    fn caller_is_limited_by_its_plan_and_informed() {
         let world = World::with_plan(vec![limit("burst", 2, 60, 2), limit("day", 100, 86_400, 100)]);
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
         let request = request("GET", "/", &[("x-api-key", &world.key())]);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_fields_speak_for_the_tightest_limit() {
+    fn older_headers_report_the_tightest_limit() {
         let world = World::with_plan(vec![limit("day", 100, 86_400, 100), limit("burst", 2, 60, 2)]);
         let fields = RateLimitFields { draft_10: false, x_ratelimit: true };
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new().fields(fields));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_policy_denies_costs_nothing() {
+    fn request_denied_by_a_later_policy_consumes_nothing() {
         let world = World::with_plan(vec![limit("x", 1, 60, 1)]);
         let key = world.key();
         let put = request("PUT", "/x", &[("x-api-key", &key)]);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_changed_at_run_time_keeps_what_was_spent() {
+    fn plan_changed_at_run_time_keeps_its_counts() {
         let world = World::with_plan(vec![limit("x", 10, 1, 10)]);
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
         let request = request("GET", "/", &[("x-api-key", &world.key())]);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_without_a_plan_is_unlimited() {
+    fn caller_without_a_plan_is_unlimited() {
         let world = World::new();
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
         let request = request("GET", "/", &[("x-api-key", &world.key())]);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_caller_nobody_passes() {
+    fn request_without_a_caller_is_denied() {
         let world = World::new();
         assert_eq!(code(world.ask(&RateLimit::new(), &request("GET", "/", &[]))), "credential-missing");
     }

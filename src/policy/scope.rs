@@ -96,7 +96,7 @@ mod tests {
     };
 
     #[test]
-    fn reading_needs_read_and_changing_needs_write() {
+    fn read_and_write_requests_need_their_scope() {
         let world = World::new();
         let scope = |access| model::Scope { resource: "orders".into(), access, targets: None };
         let chain = |resource| (ApiKey::new(world.directory.clone()), RequireScope::new(resource));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn credential_that_is_confined_to_targets_is_admitted_to_those_only() {
+    fn credential_is_confined_to_its_targets() {
         let world = World::new();
         let targets = Some(vec!["7".into(), "a b".into()]);
         let scope = model::Scope { resource: "orders".into(), access: Access::Read, targets };
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_caller_nothing_is_covered() {
+    fn request_without_a_caller_has_no_scope() {
         let world = World::new();
         assert_eq!(
             code(world.ask(&RequireScope::new("orders"), &request("GET", "/", &[]))),

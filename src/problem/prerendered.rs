@@ -88,7 +88,7 @@ mod tests {
     use crate::problem::problem;
 
     #[test]
-    fn what_is_prepared_is_what_would_be_rendered() {
+    fn prerendered_body_equals_rendered_body() {
         let challenge = HeaderValue::from_static("ApiKey");
         let causes = [
             Unauthenticated::Missing,

@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
 mod callers;
+#[path = "../directory/mod.rs"]
+mod directory;
 mod layers;
 mod limits;
 mod paths;
-#[path = "../world/mod.rs"]
-mod world;
 
 use axum::{Router, body::Body};
 use http::{Request, Response};

@@ -205,7 +205,7 @@ struct Surface {
 /// use std::sync::Arc;
 /// use portcullis::{model::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
 /// use portcullis::{registry::memory::Memory, tower::PeerAddr};
-/// use portcullis::surface::admin::{self, Admin, DefinedPlans, ImportOptions};
+/// use portcullis_surfaces::admin::{self, Admin, DefinedPlans, ImportOptions};
 ///
 /// let clock = Arc::new(SystemClock::new());
 /// let app: axum::Router = admin::router(Admin {

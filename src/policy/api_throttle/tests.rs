@@ -80,7 +80,7 @@ fn ask(world: &World, key: &str, route: &str, from: Option<&str>) -> &'static st
 }
 
 #[test]
-fn an_api_is_called_so_often_in_a_period_and_then_again() {
+fn api_limit_applies_per_period() {
     let world = World::new();
     let key = world.key();
     let ask = |route| ask(&world, &key, route, None);
@@ -101,7 +101,7 @@ fn an_api_is_called_so_often_in_a_period_and_then_again() {
 }
 
 #[test]
-fn apis_share_a_limit_where_the_throttle_says_so() {
+fn shared_throttle_limits_apis_together() {
     let world = World::new();
     let key = world.key();
     let shared = model::Throttle { shared: true, ..throttle(&world, &["a", "b"], 2) };
@@ -113,7 +113,7 @@ fn apis_share_a_limit_where_the_throttle_says_so() {
 }
 
 #[test]
-fn each_limit_is_told_by_its_name() {
+fn denial_names_the_limit() {
     let refused = |world: &World, key: &str, from: Option<&str>| {
         let throttle = ApiThrottle::new(world.directory.clone(), "a".parse().unwrap());
         let mut request = request("GET", "/", &[("x-api-key", key)]);
@@ -173,7 +173,7 @@ fn each_limit_is_told_by_its_name() {
 }
 
 #[test]
-fn an_app_has_its_quota_wherever_it_calls() {
+fn app_quota_covers_all_routes() {
     let world = World::new();
     world.change(ChangeKind::Created, Entity::Quota(quota(&world, 2, None)));
     bind(&world, Some("quota"));
@@ -197,7 +197,7 @@ fn an_app_has_its_quota_wherever_it_calls() {
 }
 
 #[test]
-fn a_quota_begins_anew_when_it_says() {
+fn quota_restarts_at_its_reset_time() {
     let world = World::new();
     world.change(ChangeKind::Created, Entity::Quota(quota(&world, 1, Some("2030-01-01T00:00:20Z"))));
     bind(&world, Some("quota"));
@@ -213,7 +213,7 @@ fn a_quota_begins_anew_when_it_says() {
 }
 
 #[test]
-fn what_is_refused_counts_nowhere() {
+fn denied_request_counts_nowhere() {
     let world = World::new();
     world.change(ChangeKind::Created, Entity::Quota(quota(&world, 1, None)));
     bind(&world, Some("quota"));
@@ -236,7 +236,7 @@ fn what_is_refused_counts_nowhere() {
 }
 
 #[test]
-fn a_used_up_quota_is_405_to_who_reads_apig() {
+fn exhausted_quota_is_405_in_apig_format() {
     let world = World::new();
     world.change(ChangeKind::Created, Entity::Quota(quota(&world, 1, None)));
     bind(&world, Some("quota"));
@@ -261,7 +261,7 @@ fn a_used_up_quota_is_405_to_who_reads_apig() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_stops_nobody_for_long() {
+fn clock_set_back_does_not_block_for_long() {
     let world = World::new();
     let key = world.key();
     put(&world, &throttle(&world, &["a"], 1));
@@ -277,14 +277,14 @@ fn a_clock_that_is_set_back_stops_nobody_for_long() {
 }
 
 #[test]
-fn without_a_caller_nobody_passes() {
+fn request_without_a_caller_is_denied() {
     let world = World::new();
     let policy = ApiThrottle::new(world.directory.clone(), "a".parse().unwrap());
     assert_eq!(code(world.ask(&policy, &request("GET", "/", &[]))), "credential-missing");
 }
 
 #[test]
-fn retry_after_of_a_throttle_covers_a_quota_that_is_used_up_too() {
+fn retry_after_covers_throttle_and_quota() {
     let world = World::new();
     let key = world.key();
     put(&world, &throttle(&world, &["a"], 1));
@@ -316,7 +316,7 @@ impl Policy for Deletes<'_> {
 }
 
 #[test]
-fn caller_that_is_deleted_while_it_is_decided_about_does_not_escape_its_quota() {
+fn caller_deleted_during_admission_stays_under_its_quota() {
     let world = World::new();
     let key = world.key();
     world.change(ChangeKind::Updated, Entity::Quota(quota(&world, 1, None)));

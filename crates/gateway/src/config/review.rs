@@ -7,7 +7,7 @@ use super::{Config, ConfigError, Finding, Report, check, document::Document, fil
 /// A configuration file that was read and checked.
 ///
 /// ```
-/// use portcullis::config::Review;
+/// use portcullis_gateway::config::Review;
 ///
 /// let review = Review::of_text("store.path = 1\nlisteners = []\n");
 /// let lines: Vec<_> = review.findings().iter().map(ToString::to_string).collect();

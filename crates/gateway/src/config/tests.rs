@@ -10,14 +10,14 @@ fn error(rest: &str) -> String {
 }
 
 #[test]
-fn the_least_configuration_is_three_lines() {
+fn minimal_configuration_has_three_lines() {
     let config = Config::parse(HEAD).unwrap();
     assert_eq!(config.server.identity_field.as_str(), "x-caller-id");
     assert!(config.access_log.enabled);
 }
 
 #[test]
-fn what_is_wrong_is_pointed_at() {
+fn errors_point_at_the_wrong_value() {
     let route = "[[routes]]\npath = \"/a\"\nupstream = \"up\"\n";
     let up = "[upstreams.up]\naddress = \"127.0.0.1:1\"\n";
     for (rest, place, what) in [
@@ -50,7 +50,7 @@ fn what_is_wrong_is_pointed_at() {
 }
 
 #[test]
-fn what_cannot_be_together_is_refused() {
+fn conflicting_settings_are_rejected() {
     let two = HEAD.replace("0\" }]", "1\" }, { address = \"127.0.0.1:1\" }]");
     assert!(Config::parse(&two).unwrap_err().to_string().contains("two listeners"));
     assert!(error("server.identity_field = \"Host\"").contains("which has another meaning"));
@@ -65,7 +65,7 @@ fn findings(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn mistakes_of_every_kind_are_reported_together() {
+fn errors_of_every_kind_are_reported_together() {
     let text = "store.path = 5
 secrets.file = \"x.secrets\"
 [server]
@@ -124,7 +124,7 @@ policies.rate_limit = true
 }
 
 #[test]
-fn a_missing_table_does_not_hide_other_mistakes() {
+fn missing_table_does_not_hide_other_errors() {
     let found = findings("[server]\nthreads = -1\n");
     for what in
         ["`store` is missing", "`secrets` is missing", "`listeners` is missing", "2:11: invalid value"]
@@ -134,14 +134,14 @@ fn a_missing_table_does_not_hide_other_mistakes() {
 }
 
 #[test]
-fn an_unquoted_value_is_explained() {
+fn unquoted_value_is_explained() {
     for text in ["listeners = [{ address = 127.0.0.1:80 }]", "store.path = data/x.db", "a = 10s"] {
         assert!(findings(text)[0].contains("text must be in quotes"), "{text}: {:?}", findings(text));
     }
 }
 
 #[test]
-fn a_route_that_no_request_reaches_is_refused() {
+fn unreachable_route_is_rejected() {
     let up = "[upstreams.up]\naddress = \"127.0.0.1:1\"\n";
     let route = |rest: &str| format!("[[routes]]\nupstream = \"up\"\n{rest}\n");
     let plain = route("path = \"/a\"");
@@ -199,7 +199,7 @@ fn a_route_that_no_request_reaches_is_refused() {
 }
 
 #[test]
-fn a_setting_without_effect_is_reported() {
+fn setting_without_effect_is_reported() {
     let up = "[upstreams.up]\naddress = \"127.0.0.1:1\"\n";
     let route = "[[routes]]\npath = \"/\"\nupstream = \"up\"\n";
     let docs = "[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n";
@@ -242,7 +242,7 @@ fn a_setting_without_effect_is_reported() {
 }
 
 #[test]
-fn sockets_that_cannot_both_be_bound_are_refused() {
+fn conflicting_sockets_are_rejected() {
     let at = |one: &str, other: &str| {
         let text = HEAD.replace("[{ address = \"127.0.0.1:0\" }]", "LISTENERS");
         let list = format!("[{{ address = \"{one}\" }}, {{ address = \"{other}\" }}]");
@@ -262,7 +262,7 @@ fn sockets_that_cannot_both_be_bound_are_refused() {
 }
 
 #[test]
-fn administrators_keys_do_not_travel_in_the_clear_unless_it_is_said() {
+fn plain_text_admin_listener_requires_opt_in() {
     let admin = |text: &str| Config::parse(&format!("{HEAD}{text}")).map(|config| config.admin);
     assert!(admin("").unwrap().is_none());
     assert_eq!(admin("[admin]").unwrap().unwrap().listen.to_string(), "127.0.0.1:9001");
@@ -291,7 +291,7 @@ fn administrators_keys_do_not_travel_in_the_clear_unless_it_is_said() {
 }
 
 #[test]
-fn a_listener_is_needed() {
+fn listener_is_required() {
     let error = Config::parse("store.path = \"x\"\nsecrets.file = \"x\"\nlisteners = []").unwrap_err();
     assert!(error.to_string().contains("no listener"));
 }

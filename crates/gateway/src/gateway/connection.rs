@@ -424,7 +424,7 @@ pub(super) mod tests {
 
     /// For the gateway, a response is finished when it is buffered. A slow client has only begun to read it then.
     #[tokio::test(start_paused = true)]
-    async fn the_last_answer_on_a_connection_is_not_cut_while_it_is_taken() {
+    async fn last_response_is_not_cut_while_it_is_read() {
         let (near, mut far) = tokio::io::duplex(64);
         let front = front("limits.requests_per_connection = 1");
         let (_up, down) = watch::channel(false);

@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_a_field_of_ours_is_removed() {
+    fn gateway_headers_are_removed_in_every_spelling() {
         for settings in ["", "identity_field = \"x.caller_id\"", "media_type_field = \"x_caller_id\""] {
             let filter = filter(settings);
             for name in
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_of_ours_is_removed_in_every_spelling() {
+    fn protected_headers_are_removed_in_every_spelling() {
         let filter = filter("removed_fields = []");
         for name in ["x_forwarded_for", "x.real.ip", "expect", "trailer"] {
             assert!(removes(&filter, name), "{name}");

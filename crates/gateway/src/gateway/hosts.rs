@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_answers_to_its_own_names_only() {
+    fn listener_accepts_its_own_names_only() {
         let own = hosts("127.0.0.1", &["admin.example.com"]);
         let wide = hosts("0.0.0.0", &[]);
         let private = hosts("10.1.2.3", &[]);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_asks_for_pages_of_the_listener_only() {
+    fn cross_origin_browser_requests_are_rejected() {
         let hosts = hosts("127.0.0.1", &[]);
         let here = ("host", "localhost:9001");
         for (method, fields, expected) in [

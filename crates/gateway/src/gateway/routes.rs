@@ -350,7 +350,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_path_above_is_found() {
+    fn longest_matching_prefix_is_found() {
         let mut paths = Paths::default();
         for (at, path) in ["/", "/a", "/a/b", "/a/bc/d"].into_iter().enumerate() {
             paths.longest = paths.longest.max(path.len());
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_field_may_have_a_port() {
+    fn host_header_may_have_a_port() {
         for (value, host) in [
             ("a.example", "a.example"),
             ("a.example:80", "a.example"),

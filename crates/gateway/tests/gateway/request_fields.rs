@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    harness::{Gateway, Service, Site, http2_client, values},
+    process::{Gateway, Service, Site, http2_client, values},
     scripted::Scripted,
 };
 
@@ -28,7 +28,7 @@ fn names(echo: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_spelling_of_a_gateways_field_travels_on() {
+async fn gateway_headers_are_removed_in_every_spelling() {
     for (settings, field) in [
         ("", "x-caller-id"),
         ("server.identity_field = \"x_caller_id\"", "x_caller_id"),
@@ -52,7 +52,7 @@ async fn no_spelling_of_a_gateways_field_travels_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_a_proxy_may_assert_is_removed() {
+async fn headers_only_a_proxy_may_set_are_removed() {
     const CLAIMS: &str = "Proxy: http://evil\r\nX-Forwarded-User: a\r\nX-Forwarded-Client-Cert: a\r\n\
         X-Original-Method: DELETE\r\nX-Envoy-Original-Path: /admin\r\nX-Remote-User: a\r\nRemote-User: a\r\n\
         X-Auth-Request-Email: a\r\nX-SSL-Client-Verify: SUCCESS\r\nClient-Cert: :a:\r\nX-Real-IP: 1.1.1.1\r\n\
@@ -79,7 +79,7 @@ async fn what_only_a_proxy_may_assert_is_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_chosen_media_type_is_passed_on_where_it_is_configured() {
+async fn chosen_media_type_is_forwarded_if_configured() {
     let accept = "accept = [\"application/json\", \"text/csv\"]";
     for (settings, sent) in [("server.media_type_field = \"X-Media-Type\"", true), ("", false)] {
         let service = Service::echo().await;
@@ -108,7 +108,7 @@ async fn the_chosen_media_type_is_passed_on_where_it_is_configured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_length_with_a_leading_zero_is_400() {
+async fn content_length_with_a_leading_zero_is_400() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "");
     let gateway = site.start();
@@ -120,7 +120,7 @@ async fn a_length_with_a_leading_zero_is_400() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_method_that_anticipates_content_has_a_length_without_it() {
+async fn post_without_content_is_forwarded_with_a_length() {
     let service = Scripted::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     let mut site = Site::new(service.address, "");
     let listener = format!("address = \"{}\"", site.address);
@@ -151,7 +151,7 @@ async fn a_method_that_anticipates_content_has_a_length_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trace_is_refused_and_options_end_where_max_forwards_says() {
+async fn trace_is_rejected_and_options_obeys_max_forwards() {
     let service = Service::echo().await;
     let mut site = Site::new(service.address, "");
     site.rewrite(|text| {

@@ -18,9 +18,9 @@ use portcullis_gateway::config::SecretsFile;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    ground::{Content, caller, content, hex, key, lines},
-    harness::{Service, Site, free_address},
-    records::{actor, clock, tenant},
+    fixtures::{actor, clock, tenant},
+    process::{Service, Site, free_address},
+    test_registry::{Content, caller, content, hex, key, lines},
 };
 
 const CONFIG: &str = "store.path = \"data/portcullis.db\"\nsecrets.file = \"data/secrets.toml\"\n\
@@ -53,7 +53,7 @@ async fn stored(path: &Path) -> Content {
 }
 
 #[tokio::test]
-async fn a_store_moves_to_another_site_with_its_secrets() {
+async fn store_moves_to_another_site_with_its_secrets() {
     let from = Site::new(free_address(), "");
     let before = stored(&from.store()).await;
     let (code, _, told) = run(&from, "export --to all.ndjson");
@@ -93,7 +93,7 @@ async fn a_store_moves_to_another_site_with_its_secrets() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_is_said_and_ends_with_1() {
+async fn failure_is_reported_with_exit_status_1() {
     let site = Site::new(free_address(), "");
     let keys = site.folder.path().join("keys.csv");
     fs::write(&keys, "tenant,caller,name,digest\ndemo,nobody,n,x\n,b,n,y\n").unwrap();
@@ -137,7 +137,7 @@ async fn what_cannot_be_done_is_said_and_ends_with_1() {
 
 #[cfg(unix)]
 #[test]
-fn an_export_is_for_its_owner_only() {
+fn export_file_is_private() {
     use std::os::unix::fs::PermissionsExt;
 
     let site = Site::new(free_address(), "");
@@ -149,7 +149,7 @@ fn an_export_is_for_its_owner_only() {
 }
 
 #[tokio::test]
-async fn a_running_gateway_takes_the_keys_that_were_imported_beside_it() {
+async fn running_gateway_accepts_keys_imported_beside_it() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "api_key = true");
     let gateway = site.start();
@@ -166,7 +166,7 @@ async fn a_running_gateway_takes_the_keys_that_were_imported_beside_it() {
     assert_eq!(told, "would import: keys 1, callers 1; nothing was changed\n");
     let (code, told, why) = run(&site, "import-keys keys.csv --make-callers");
     assert_eq!((code, &*told), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
-    let deadline = std::time::Instant::now() + crate::harness::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::process::PATIENCE;
     while ask(foreign).await != 200 {
         assert!(std::time::Instant::now() < deadline, "the gateway does not follow");
     }
@@ -222,7 +222,7 @@ async fn killed_with(from: &Site, file: &[u8], read: usize, ends: bool) -> usize
 }
 
 #[tokio::test]
-async fn an_import_that_is_killed_leaves_nothing_or_all() {
+async fn killed_import_leaves_nothing_or_everything() {
     let from = Site::new(free_address(), "");
     let file = large(&from).await;
     let whole = 1_201;

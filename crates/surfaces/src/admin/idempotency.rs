@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_a_string_in_quotes() {
+    fn key_is_a_quoted_string() {
         let longest = format!("\"{}\"", "x".repeat(255));
         let too_long = format!("\"{}\"", "x".repeat(256));
         for (values, expected) in [
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_under_way_until_its_turn_is_over() {
+    fn key_is_in_flight_until_its_guard_is_dropped() {
         let running = InFlight::default();
         let turn = running.begin([1; 32]);
         assert!(turn.is_some() && running.begin([1; 32]).is_none() && running.begin([2; 32]).is_some());
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_cannot_be_cut_in_two_ways() {
+    fn hashed_parts_are_unambiguous() {
         assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
         assert_ne!(hash(&[b"", b"a"]), hash(&[b"a", b""]));
     }

@@ -22,7 +22,7 @@ use crate::openapi::{below, optional_content, refusals, schemas, with_bearer};
 /// `/admin/v1/docs/`.
 ///
 /// ```
-/// let described = portcullis::surface::admin::description();
+/// let described = portcullis_surfaces::admin::description();
 /// assert!(described.paths.paths.contains_key("/admin/v1/status"));
 /// ```
 #[must_use]

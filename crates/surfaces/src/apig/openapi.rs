@@ -26,7 +26,7 @@ use crate::openapi::{GatewayProblem, below, optional_content, refusals, schemas,
 /// Returns the OpenAPI 3.1 descriptions of this API, generated from the code: each version of the contract with a name.
 ///
 /// ```
-/// use portcullis::surface::{apig, documentation};
+/// use portcullis_surfaces::{apig, documentation};
 ///
 /// let docs: axum::Router = axum::Router::new().nest_service("/docs", documentation(apig::descriptions()));
 /// ```

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Site, refused, shown, start};
 
 #[tokio::test]
-async fn a_caller_is_made_read_changed_and_deleted() {
+async fn caller_is_created_read_changed_and_deleted() {
     let site = Site::new().await;
     let body = json!({ "id": "till", "name": "example.com/till", "kind": "api_client", "plan": "demo" });
     let made = site.post("/tenants/acme/callers", body).await;
@@ -37,7 +37,7 @@ async fn a_caller_is_made_read_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn an_app_shows_a_secret_once_and_only_if_it_was_generated() {
+async fn app_secret_is_shown_once_and_only_if_generated() {
     let site = Site::new().await;
     let own = json!({ "remark": "First", "key": "an-app-key", "secret": "s3cret-s3cret" });
     let made =
@@ -87,7 +87,7 @@ async fn an_app_shows_a_secret_once_and_only_if_it_was_generated() {
 }
 
 #[tokio::test]
-async fn each_kind_has_what_is_its_own() {
+async fn each_kind_has_its_own_members() {
     let site = Site::new().await;
     for (tenant, body, places) in [
         ("acme", json!({ "name": "example.com/x", "kind": "api_client", "role": "owner" }), &["#/role"][..]),
@@ -115,7 +115,7 @@ async fn each_kind_has_what_is_its_own() {
 }
 
 #[tokio::test]
-async fn a_name_or_an_id_that_is_taken_is_409_and_so_is_one_too_many() {
+async fn duplicate_name_or_id_and_full_tenant_are_409() {
     let site = Site::new().await;
     let make = |name: &str, id: &str| {
         let body = json!({ "name": name, "id": id, "kind": "operator" });
@@ -134,7 +134,7 @@ async fn a_name_or_an_id_that_is_taken_is_409_and_so_is_one_too_many() {
 }
 
 #[tokio::test]
-async fn of_ten_that_want_one_name_at_once_one_gets_it() {
+async fn one_of_ten_concurrent_creations_gets_the_name() {
     let site = Arc::new(Site::new().await);
     let makers: Vec<_> = (0..10)
         .map(|_| {
@@ -154,7 +154,7 @@ async fn of_ten_that_want_one_name_at_once_one_gets_it() {
 }
 
 #[tokio::test]
-async fn another_tenants_caller_is_not_found() {
+async fn caller_of_another_tenant_is_not_found() {
     let site = Site::new().await;
     site.world.tenant("other", None, 9).await;
     for (method, body) in [("GET", None), ("PATCH", Some(json!({}))), ("DELETE", None)] {
@@ -167,7 +167,7 @@ async fn another_tenants_caller_is_not_found() {
 }
 
 #[tokio::test]
-async fn an_apps_id_is_no_uuid_without_hyphens() {
+async fn app_id_must_have_hyphens() {
     let site = Site::new().await;
     let hex = "14b399ac967f4115bb62c0346b4537e9";
     let body = |kind: &str| json!({ "id": hex, "name": "app_x", "kind": kind });
@@ -179,7 +179,7 @@ async fn an_apps_id_is_no_uuid_without_hyphens() {
 }
 
 #[tokio::test]
-async fn an_administrator_is_promoted_but_nobody_removes_itself() {
+async fn administrator_is_promoted_but_cannot_remove_itself() {
     let site = Site::new().await;
     let own = "/tenants/administration/callers/owner";
     for body in [json!({ "status": "disabled" }), json!({ "role": "operator" })] {
@@ -198,7 +198,7 @@ async fn an_administrator_is_promoted_but_nobody_removes_itself() {
 }
 
 #[tokio::test]
-async fn a_name_follows_the_rule_of_its_kind_and_no_text_has_invisible_characters() {
+async fn names_follow_their_kind_and_texts_are_visible() {
     let site = Site::new().await;
     let callers = "/tenants/acme/callers";
     for (kind, name, fits) in [
@@ -246,7 +246,7 @@ async fn a_name_follows_the_rule_of_its_kind_and_no_text_has_invisible_character
 }
 
 #[tokio::test]
-async fn a_name_of_an_earlier_version_may_stay() {
+async fn name_of_an_earlier_version_may_stay() {
     let site = Site::new().await;
     site.world.caller("acme", "old", "Old name", CallerKind::ApiClient).await;
     let path = "/tenants/acme/callers/old";
@@ -256,7 +256,7 @@ async fn a_name_of_an_earlier_version_may_stay() {
 }
 
 #[tokio::test]
-async fn no_answer_may_be_stored_by_caches() {
+async fn responses_must_not_be_cached() {
     let site = Site::new().await;
     for (method, path) in [
         ("GET", "/tenants"),

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{Site, refused, surface};
-use crate::common::{Answer, Server, World};
+use crate::management::{Answer, Server, World};
 
 const LINES: (&str, &str) = ("content-type", "application/x-ndjson");
 const ROWS: (&str, &str) = ("content-type", "text/csv; charset=utf-8");
@@ -84,7 +84,7 @@ fn inner(file: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn what_one_gateway_exports_another_imports_but_for_its_administrators() {
+async fn export_is_imported_without_administrators() {
     let ((one, _), other) = (exported().await, Site::bare().await);
     let key = one.world.key("acme", "shop").await;
     let file = one.get("/export").await.text;
@@ -112,7 +112,7 @@ async fn what_one_gateway_exports_another_imports_but_for_its_administrators() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_file_has_its_line_and_nothing_of_it_is_imported() {
+async fn error_names_its_line_and_nothing_is_imported() {
     let (_, file) = exported().await;
     let lines: Vec<_> = file.lines().collect();
     let at = lines.iter().position(|line| line.starts_with(r#"{"caller""#) && line.contains("shop")).unwrap();
@@ -152,7 +152,7 @@ async fn what_is_wrong_with_a_file_has_its_line_and_nothing_of_it_is_imported() 
 }
 
 #[tokio::test]
-async fn a_file_sent_again_with_its_idempotency_key_is_imported_once() {
+async fn repeated_import_with_idempotency_key_runs_once() {
     let (_, file) = exported().await;
     let other = Site::bare().await;
     let once = [LINES, ("idempotency-key", "\"1\"")];
@@ -172,7 +172,7 @@ async fn a_file_sent_again_with_its_idempotency_key_is_imported_once() {
 }
 
 #[tokio::test]
-async fn there_is_one_import_at_a_time_and_one_that_breaks_off_leaves_nothing() {
+async fn imports_run_one_at_a_time_and_aborted_ones_leave_nothing() {
     let (_, file) = exported().await;
     let other = Site::bare().await;
     let before = other.changes().await;
@@ -202,7 +202,7 @@ async fn there_is_one_import_at_a_time_and_one_that_breaks_off_leaves_nothing() 
 }
 
 #[tokio::test]
-async fn only_an_owner_imports_what_is_of_the_right_type_and_size() {
+async fn import_requires_owner_type_and_size() {
     let (site, file) = exported().await;
     let row =
         json!({ "tenant": "acme", "caller": "shop", "name": "example.com/x", "digest": "00".repeat(32) })
@@ -229,7 +229,7 @@ async fn only_an_owner_imports_what_is_of_the_right_type_and_size() {
 }
 
 #[tokio::test]
-async fn keys_of_another_gateway_are_imported_as_lines_or_rows_once() {
+async fn keys_of_another_gateway_are_imported_once() {
     let site = Site::new().await;
     let digest =
         |key: &str| portcullis::signature::Hex::encode(&Sha256::digest(key).into()).as_str().to_owned();

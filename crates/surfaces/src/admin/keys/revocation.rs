@@ -73,7 +73,7 @@ mod tests {
     use portcullis::model::{CredentialKind, Pepper, Scopes};
 
     #[test]
-    fn nobody_misses_what_is_not_accepted_or_out_of_use() {
+    fn unaccepted_or_unused_keys_are_not_waited_for() {
         let created_at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let made = Credential {
             id: "key".parse().unwrap(),
