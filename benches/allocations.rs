@@ -8,9 +8,6 @@
 //! The last three lines are for comparison: the cost of rendering a denial, and the Tower face's cost of carrying an
 //! admission.
 
-#[path = "../tests/directory/mod.rs"]
-mod directory;
-
 use std::{
     convert::Infallible,
     pin::pin,
@@ -20,10 +17,6 @@ use std::{
 
 use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
-use directory::{
-    World,
-    cases::{ample, cases, chain, key_on, request},
-};
 use http::{Request, Response};
 use http_body_util::Empty;
 use portcullis::{
@@ -31,6 +24,10 @@ use portcullis::{
     clock::Clock,
     problem::{self, ErrorFormat},
     tower::PortcullisLayer,
+};
+use portcullis_test::directory::{
+    World,
+    cases::{ample, cases, chain, key_on, request},
 };
 use tower::{Layer, Service, service_fn};
 

@@ -7,11 +7,8 @@
 //!
 //! Does not measure time, or the memory of the change log and the store.
 
-#[path = "../tests/directory/mod.rs"]
-mod directory;
-
 use allocation_counter::measure;
-use directory::{
+use portcullis_test::directory::{
     World,
     cases::{ample, key_on},
 };

@@ -13,22 +13,19 @@
 //! for one caller's limits, a wait for a shared limit. `cargo bench` fills a million keys once, which takes some
 //! seconds; run as a test, it does everything once and skips the large directories.
 
-#[path = "../tests/directory/mod.rs"]
-mod directory;
-
 use std::hint::black_box;
 
 use criterion::{BatchSize, Bencher, Criterion, criterion_group, criterion_main};
-use directory::{
-    World,
-    cases::{ample, cases, chain, decide, key_on, request},
-};
 use http::request::Parts;
 use portcullis::{
     Admission, Policy,
     clock::{Clock, Moment, SystemClock},
     policy::ApiKey,
     problem::{self, ErrorFormat},
+};
+use portcullis_test::directory::{
+    World,
+    cases::{ample, cases, chain, decide, key_on, request},
 };
 
 /// Requests are created in batches of this size, then timed: few enough to stay in the first-level cache, enough to

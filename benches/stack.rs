@@ -12,9 +12,6 @@
 //! Does not measure: servers, sockets, bodies, waiting. Ours also adds `RateLimit` and `RateLimit-Policy` and puts an
 //! admission into the extensions; theirs do neither. `cargo bench` fills a million keys twice, which takes a minute.
 
-#[path = "../tests/directory/mod.rs"]
-mod directory;
-
 use std::{
     collections::HashSet,
     convert::Infallible,
@@ -29,7 +26,6 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use directory::World;
 use governor::middleware::NoOpMiddleware;
 use http::{Request, Response, StatusCode};
 use http_body_util::Empty;
@@ -37,6 +33,7 @@ use portcullis::{
     policy::{ApiKey, RateLimit},
     tower::PortcullisLayer,
 };
+use portcullis_test::directory::World;
 use sha2::{Digest, Sha256};
 use tower::{Layer, Service};
 use tower_governor::{

@@ -2,15 +2,13 @@
 //!
 //! `benches/allocations.rs` prints the counts of the refusals too.
 
-mod directory;
-
 use allocation_counter::measure;
-use directory::{World, cases::cases};
 use portcullis::{
     Admission,
     clock::Clock,
     problem::{self, ErrorFormat},
 };
+use portcullis_test::directory::{World, cases::cases};
 
 #[test]
 fn admitted_request_allocates_nothing() {

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
-mod directory;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::{pending, poll_fn},
@@ -22,7 +20,6 @@ use std::{
 use async_trait::async_trait;
 use axum::{Router, response::IntoResponse};
 use bytes::Bytes;
-use directory::World;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -46,6 +43,7 @@ use portcullis::{
     problem::ErrorFormat,
     tower::PortcullisLayer,
 };
+use portcullis_test::directory::World;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

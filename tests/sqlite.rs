@@ -1,7 +1,5 @@
 //! Promises of the registry in a file beyond those of every registry: it persists, shares and protects the file.
 
-mod fixtures;
-
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -10,9 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fixtures::{
-    actor, app, client, clock, gateway, key, lock, lock_on, log, plan, tenant, the_log_tells_all, within,
-};
 use portcullis::{
     clock::{Clock, ManualClock, SystemClock},
     model::{
@@ -25,6 +20,9 @@ use portcullis::{
         sqlite::{Options, Sqlite},
     },
     transfer::{Export, Import, SecretFingerprint, SecretFingerprints},
+};
+use portcullis_test::fixtures::{
+    actor, app, client, clock, gateway, key, lock, lock_on, log, plan, tenant, the_log_tells_all, within,
 };
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions,

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
-mod directory;
-
 use std::{
     convert::Infallible,
     future::{Future, Ready, pending, ready},
@@ -18,7 +16,6 @@ use std::{
 
 use axum::{Extension, Router, body::Body, routing::get};
 use bytes::Bytes;
-use directory::World;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full};
@@ -29,6 +26,7 @@ use portcullis::{
     problem::DenialCode,
     tower::{Denied, PortcullisLayer, Unserved},
 };
+use portcullis_test::directory::World;
 use tokio::sync::mpsc;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 

@@ -13,8 +13,6 @@
 //! `cargo bench --bench counts` prints allocations, bytes and the shortest time of many rounds.
 
 mod callgrind;
-#[path = "../../tests/directory/mod.rs"]
-mod directory;
 mod figures;
 mod scenarios;
 

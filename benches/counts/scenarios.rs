@@ -19,7 +19,7 @@ use portcullis::{
 };
 use tower::{Layer, Service, service_fn};
 
-use crate::directory::{
+use portcullis_test::directory::{
     World,
     cases::{Case, ample, cases, chain, key_on, request},
 };

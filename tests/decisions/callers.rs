@@ -10,7 +10,7 @@ use portcullis::{
 };
 
 use super::{send, status};
-use crate::directory::World;
+use portcullis_test::directory::World;
 
 fn app(layer: PortcullisLayer<impl portcullis::Policy + 'static>) -> Router {
     Router::new().route("/orders/{id}", any(async || "served")).layer(layer)

@@ -14,7 +14,7 @@ use portcullis::{
 };
 
 use super::{send, status};
-use crate::directory::World;
+use portcullis_test::directory::World;
 
 fn app() -> Router {
     Router::new().route("/", get(async || "served"))

@@ -7,7 +7,7 @@ use portcullis::{
 };
 
 use super::send;
-use crate::directory::World;
+use portcullis_test::directory::World;
 
 /// Sends a request, and returns the status and the remaining requests of the limit.
 async fn ask(app: &Router, key: &str) -> (u16, String) {

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
 mod callers;
-#[path = "../directory/mod.rs"]
-mod directory;
 mod layers;
 mod limits;
 mod paths;

@@ -12,7 +12,7 @@ use portcullis::{
 };
 
 use super::{send, status};
-use crate::directory::World;
+use portcullis_test::directory::World;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

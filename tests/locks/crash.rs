@@ -14,7 +14,7 @@ use portcullis::{
     registry::{self, NewLock, Registry, RegistryError, sqlite::Sqlite},
 };
 
-use crate::fixtures::{actor, lock, the_log_tells_all};
+use portcullis_test::fixtures::{actor, lock, the_log_tells_all};
 
 const ACQUIRE_IN: &str = "PORTCULLIS_TEST_ACQUIRE_IN";
 const THIS_TEST: &str = "crash::fence_never_decreases_across_kill_9";

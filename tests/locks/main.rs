@@ -16,9 +16,6 @@
 
 #[cfg(feature = "sqlite")]
 mod crash;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../fixtures/mod.rs"]
-mod fixtures;
 mod model;
 mod state_machine;
 mod storage;
@@ -37,9 +34,10 @@ mod memory {
     use proptest::{collection::vec, proptest};
 
     use crate::{
-        config, fixtures::clock, model::step, state_machine::play, storage::InMemory,
+        config, model::step, state_machine::play, storage::InMemory,
         writers::one_of_several_writers_at_one_revision_succeeds,
     };
+    use portcullis_test::fixtures::clock;
 
     proptest! {
         #![proptest_config(config(1))]
@@ -64,9 +62,10 @@ mod sqlite {
     use proptest::{collection::vec, proptest};
 
     use crate::{
-        config, fixtures::clock, model::step, state_machine::play, storage::sqlite::OnDisk,
+        config, model::step, state_machine::play, storage::sqlite::OnDisk,
         writers::one_of_several_writers_at_one_revision_succeeds,
     };
+    use portcullis_test::fixtures::clock;
 
     proptest! {
         #![proptest_config(config(8))]

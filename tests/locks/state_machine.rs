@@ -11,10 +11,10 @@ use portcullis::{
 };
 
 use crate::{
-    fixtures::{actor, client, clock, lock, plan, sorted, tenant, the_log_tells_all},
     model::{Model, Outcome, Place, Proof, Register, Step, TENANTS},
     storage::Storage,
 };
+use portcullis_test::fixtures::{actor, client, clock, lock, plan, sorted, tenant, the_log_tells_all};
 
 /// A lock as it was granted, with its token.
 struct Granted {

@@ -8,7 +8,7 @@ use portcullis::{
 };
 use tokio::{sync::Barrier, task::JoinSet};
 
-use crate::fixtures::{actor, client, lock_on, tenant, within};
+use portcullis_test::fixtures::{actor, client, lock_on, tenant, within};
 
 const WRITERS: usize = 4;
 

@@ -224,7 +224,8 @@ pub struct Apig {
 /// ```
 /// use std::sync::Arc;
 /// use portcullis::{model::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
-/// use portcullis::{registry::memory::Memory, surface::apig::{self, Apig}, tower::PeerAddr};
+/// use portcullis::{registry::memory::Memory, tower::PeerAddr};
+/// use portcullis_surfaces::apig::{self, Apig};
 ///
 /// let clock = Arc::new(SystemClock::new());
 /// let app: axum::Router = apig::router(Apig {

@@ -142,7 +142,8 @@ pub struct Discue {
 /// ```
 /// use std::sync::Arc;
 /// use portcullis::{model::{Pepper, Peppers}, clock::SystemClock, directory::Directory};
-/// use portcullis::{registry::memory::Memory, surface::discue::{self, Discue}, tower::PeerAddr};
+/// use portcullis::{registry::memory::Memory, tower::PeerAddr};
+/// use portcullis_surfaces::discue::{self, Discue};
 ///
 /// let clock = Arc::new(SystemClock::new());
 /// let app: axum::Router = discue::router(Discue {

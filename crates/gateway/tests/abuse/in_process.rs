@@ -13,10 +13,10 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::{
     case::{self, Case},
-    directory::World,
     raw_http,
     setup::Setup,
 };
+use portcullis_test::directory::World;
 
 /// Heads that the `http` crate cannot represent, so that no layer ever receives them.
 const NO_REQUEST: [&str; 6] = ["SMG-16", "SMG-27", "HDR-07", "HDR-11", "PTH-14", "PTH-11"];

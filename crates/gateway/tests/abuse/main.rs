@@ -7,8 +7,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
 mod case;
-#[path = "../../../../tests/directory/mod.rs"]
-mod directory;
 mod frames;
 mod h2;
 mod heads;

@@ -18,10 +18,10 @@ use portcullis_gateway::config::SecretsFile;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    fixtures::{actor, clock, tenant},
     process::{Service, Site, free_address},
     test_registry::{Content, caller, content, hex, key, lines},
 };
+use portcullis_test::fixtures::{actor, clock, tenant};
 
 const CONFIG: &str = "store.path = \"data/portcullis.db\"\nsecrets.file = \"data/secrets.toml\"\n\
                       listeners = [{ address = \"127.0.0.1:0\" }]\n";

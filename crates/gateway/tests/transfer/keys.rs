@@ -22,10 +22,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::{
-    fixtures::{actor, client, clock, key, plan, tenant},
-    test_registry::{TestRegistry, hex, peppers},
-};
+use crate::test_registry::{TestRegistry, hex, peppers};
+use portcullis_test::fixtures::{actor, client, clock, key, plan, tenant};
 
 fn sha256(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()

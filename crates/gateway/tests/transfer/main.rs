@@ -1,9 +1,6 @@
 //! Export and import of a whole registry, and imports of keys from other gateways.
 
 mod commands;
-#[allow(dead_code, reason = "takes what it needs")]
-#[path = "../../../../tests/fixtures/mod.rs"]
-mod fixtures;
 mod keys;
 #[path = "../process/mod.rs"]
 mod process;

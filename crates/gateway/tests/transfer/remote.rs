@@ -15,10 +15,10 @@ use portcullis::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    fixtures::{actor, tenant},
     process::{Gateway, PATIENCE, Site, free_address},
     test_registry::hex,
 };
+use portcullis_test::fixtures::{actor, tenant};
 
 /// A running gateway with its admin API.
 struct Served {

@@ -9,10 +9,8 @@ use portcullis::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    fixtures::{actor, clock, log, plan, tenant},
-    test_registry::{Content, TestRegistry, entities, file, lines, peppers, sealer, secrets},
-};
+use crate::test_registry::{Content, TestRegistry, entities, file, lines, peppers, sealer, secrets};
+use portcullis_test::fixtures::{actor, clock, log, plan, tenant};
 
 #[tokio::test]
 async fn export_of_any_registry_imports_into_any() {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::fixtures::{actor, clock, gateway, sorted, tenant, the_log_tells_all};
+use portcullis_test::fixtures::{actor, clock, gateway, sorted, tenant, the_log_tells_all};
 
 /// A registry with the values that it depends on.
 pub struct TestRegistry {

@@ -8,7 +8,16 @@ use portcullis::{
     registry::{Command, IdempotentOutcome, IdempotentRequest, Registry, RegistryError, StoredResponse},
 };
 
+use super::{Promise, promises};
 use crate::fixtures::{actor, log, tenant};
+
+/// The promises of this module.
+pub(super) const PROMISES: &[Promise] = promises![
+    repeated_request_gets_the_first_response_without_effect,
+    rejected_request_can_be_repeated,
+    stored_response_is_retained_for_exactly_a_day,
+    one_of_fifty_concurrent_repeats_takes_effect,
+];
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -26,7 +35,7 @@ fn of(id: &str) -> Vec<u8> {
     id.as_bytes().to_vec()
 }
 
-pub async fn repeated_request_gets_the_first_response_without_effect(
+async fn repeated_request_gets_the_first_response_without_effect(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -55,7 +64,7 @@ pub async fn repeated_request_gets_the_first_response_without_effect(
     assert_eq!(log(&*registry).await.len(), 2, "records are no changes");
 }
 
-pub async fn rejected_request_can_be_repeated(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn rejected_request_can_be_repeated(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.create_tenant(tenant("a"), &actor()).await.unwrap();
     let both = || [make("b"), make("a")].concat();
     refused!(registry, RegistryError::Conflict, registry.execute_idempotent(both(), &actor(), once(1, 1)));
@@ -73,10 +82,7 @@ pub async fn rejected_request_can_be_repeated(registry: Arc<dyn Registry>, _: Ar
     assert_eq!(done, IdempotentOutcome::Executed(of("b")));
 }
 
-pub async fn stored_response_is_retained_for_exactly_a_day(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+async fn stored_response_is_retained_for_exactly_a_day(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let first: Tenant = registry.create_tenant(tenant("a"), &actor()).await.unwrap();
     registry.execute_idempotent(make("b"), &actor(), once(1, 1)).await.unwrap();
     clock.advance(DAY - Duration::from_nanos(1));
@@ -89,7 +95,7 @@ pub async fn stored_response_is_retained_for_exactly_a_day(
     assert_eq!(registry.tenant(&first.id).await.unwrap(), first);
 }
 
-pub async fn one_of_fifty_concurrent_repeats_takes_effect(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn one_of_fifty_concurrent_repeats_takes_effect(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let sent: Vec<_> = (0..50)
         .map(|at| {
             let registry = registry.clone();

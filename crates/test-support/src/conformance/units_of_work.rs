@@ -10,7 +10,15 @@ use portcullis::{
     registry::{Command, Outcome, Registry, RegistryError, Transaction, UnitOfWork, execute},
 };
 
+use super::{Promise, promises};
 use crate::fixtures::{actor, client, key, plan, tenant};
+
+/// The promises of this module.
+pub(super) const PROMISES: &[Promise] = promises![
+    rolled_back_or_failed_work_has_no_effect,
+    committed_work_is_complete,
+    recorded_use_survives_a_rollback,
+];
 
 /// Creates entities in an empty registry, records a use, and ends as requested.
 struct Day {
@@ -49,7 +57,7 @@ impl UnitOfWork for Day {
     }
 }
 
-pub async fn rolled_back_or_failed_work_has_no_effect(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn rolled_back_or_failed_work_has_no_effect(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     for end in [Some(Outcome::Rollback), None] {
         let mut day = Day::new(&clock, end);
         let outcome =
@@ -59,7 +67,7 @@ pub async fn rolled_back_or_failed_work_has_no_effect(registry: Arc<dyn Registry
     }
 }
 
-pub async fn committed_work_is_complete(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn committed_work_is_complete(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let mut day = Day::new(&clock, Some(Outcome::Commit));
     registry.transact(&mut day, &actor()).await.unwrap();
     let snapshot = registry.snapshot().await.unwrap();
@@ -85,7 +93,7 @@ impl UnitOfWork for Undone {
     }
 }
 
-pub async fn recorded_use_survives_a_rollback(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn recorded_use_survives_a_rollback(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     registry.transact(&mut Day::new(&clock, Some(Outcome::Commit)), &actor()).await.unwrap();
     let snapshot = registry.snapshot().await.unwrap();
     let kept = snapshot.entities.iter().find_map(|entity| match entity {

@@ -1,8 +1,6 @@
 //! A small fixture for tests and benchmarks, which uses only the public API: one tenant, callers with keys, plans
 //! and locks, applied to a directory like a registry's changes, and a clock that does not advance by itself.
 
-#![allow(dead_code, reason = "each test and bench uses a part of it")]
-
 pub mod cases;
 
 use std::{

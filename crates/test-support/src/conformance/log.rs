@@ -15,9 +15,26 @@ use portcullis::{
 use tokio::join;
 
 use super::throttles::{quota, throttle};
+use super::{Promise, promises};
 use crate::fixtures::{
     actor, app, client, gateway, key, lock, lock_on, log, peppers, plan, replay, sorted, tenant, within,
 };
+
+/// The promises of this module.
+pub(super) const PROMISES: &[Promise] = promises![
+    changes_name_action_time_and_actor,
+    changes_are_read_in_pages,
+    history_has_the_previous_state_and_matches_its_filter,
+    history_page_names_the_start_of_the_next,
+    entity_of_each_kind_is_found_in_the_history_by_id,
+    empty_registry_is_at_sequence_number_zero,
+    snapshot_lists_referenced_entities_first,
+    snapshot_amid_changes_is_consistent,
+    waiting_for_an_existing_change_ends_at_once,
+    waiting_ends_with_the_next_change,
+    followed_directory_equals_a_loaded_one,
+    follower_receives_every_change,
+];
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -68,7 +85,7 @@ async fn busy_day(registry: &dyn Registry, round: u32) -> Vec<Caller> {
     callers
 }
 
-pub async fn changes_name_action_time_and_actor(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn changes_name_action_time_and_actor(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let by = |who: &str| Actor::system(who);
     let start = clock.now().time;
     let tick = || clock.advance(Duration::from_nanos(1));
@@ -109,7 +126,7 @@ pub async fn changes_name_action_time_and_actor(registry: Arc<dyn Registry>, clo
     }
 }
 
-pub async fn changes_are_read_in_pages(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn changes_are_read_in_pages(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     for n in 1..=5 {
         registry.put_plan(plan("p", n), &actor()).await.unwrap();
     }
@@ -130,7 +147,7 @@ pub async fn changes_are_read_in_pages(registry: Arc<dyn Registry>, _: Arc<Manua
     }
 }
 
-pub async fn history_has_the_previous_state_and_matches_its_filter(
+async fn history_has_the_previous_state_and_matches_its_filter(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {
@@ -177,7 +194,7 @@ pub async fn history_has_the_previous_state_and_matches_its_filter(
     }
 }
 
-pub async fn history_page_names_the_start_of_the_next(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn history_page_names_the_start_of_the_next(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     for n in 1..=5 {
         registry.put_plan(plan("p", n), &actor()).await.unwrap();
         registry.put_plan(plan("q", n), &actor()).await.unwrap();
@@ -202,10 +219,7 @@ pub async fn history_page_names_the_start_of_the_next(registry: Arc<dyn Registry
     }
 }
 
-pub async fn entity_of_each_kind_is_found_in_the_history_by_id(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+async fn entity_of_each_kind_is_found_in_the_history_by_id(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let by = &actor();
     registry.create_tenant(gateway("g", "project", "instance"), by).await.unwrap();
     registry.put_plan(plan("p", 1), by).await.unwrap();
@@ -237,13 +251,13 @@ pub async fn entity_of_each_kind_is_found_in_the_history_by_id(
     }
 }
 
-pub async fn empty_registry_is_at_sequence_number_zero(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn empty_registry_is_at_sequence_number_zero(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let snapshot = registry.snapshot().await.unwrap();
     assert_eq!((snapshot.seq, snapshot.entities), (0, vec![]));
     assert_eq!(registry.changes(0, 10).await.unwrap(), []);
 }
 
-pub async fn snapshot_lists_referenced_entities_first(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn snapshot_lists_referenced_entities_first(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     for round in 0..3 {
         busy_day(&*registry, round).await;
     }
@@ -257,7 +271,7 @@ pub async fn snapshot_lists_referenced_entities_first(registry: Arc<dyn Registry
     assert!(kinds.is_sorted(), "{:#?}", snapshot.entities);
 }
 
-pub async fn snapshot_amid_changes_is_consistent(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn snapshot_amid_changes_is_consistent(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let writing = tokio::spawn({
         let registry = registry.clone();
         async move {
@@ -279,14 +293,14 @@ pub async fn snapshot_amid_changes_is_consistent(registry: Arc<dyn Registry>, _:
     }
 }
 
-pub async fn waiting_for_an_existing_change_ends_at_once(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn waiting_for_an_existing_change_ends_at_once(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     registry.put_plan(plan("p", 2), &actor()).await.unwrap();
     within(registry.wait_for_change(0)).await;
     within(registry.wait_for_change(1)).await;
 }
 
-pub async fn waiting_ends_with_the_next_change(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn waiting_ends_with_the_next_change(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     for seq in 0..20 {
         // The two waiting futures are polled first.
         let actor = actor();
@@ -336,7 +350,7 @@ fn answers(directory: &Directory, clock: &ManualClock, rounds: u32) -> Vec<Strin
     answers
 }
 
-pub async fn followed_directory_equals_a_loaded_one(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn followed_directory_equals_a_loaded_one(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let callers = busy_day(&*registry, 0).await;
     let following = Directory::new(peppers());
     load(&*registry, &following).await.unwrap();
@@ -365,7 +379,7 @@ pub async fn followed_directory_equals_a_loaded_one(registry: Arc<dyn Registry>,
     assert!(some("one Enabled") && some("two Disabled Some(Plan") && some("Lapsed") && some("Resource"));
 }
 
-pub async fn follower_receives_every_change(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn follower_receives_every_change(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let directory = Arc::new(Directory::new(peppers()));
     let following = tokio::spawn(follow(registry.clone(), directory.clone()));
     for round in 0..3 {

@@ -8,7 +8,16 @@ use portcullis::{
     registry::{CallerFilter, Command, GrantFilter, Registry, RegistryError},
 };
 
+use super::{Promise, promises};
 use crate::fixtures::{actor, app, log, tenant};
+
+/// The promises of this module.
+pub(super) const PROMISES: &[Promise] = promises![
+    grant_is_created_once_and_deleted,
+    grant_needs_its_caller_and_a_unique_id,
+    deleted_caller_loses_its_grants,
+    grants_are_filtered_and_listed_newest_first,
+];
 
 fn grant(caller: &Caller, route: &str) -> Grant {
     Grant {
@@ -32,7 +41,7 @@ async fn two(registry: &dyn Registry) -> [Caller; 2] {
     callers.try_into().unwrap()
 }
 
-pub async fn grant_is_created_once_and_deleted(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn grant_is_created_once_and_deleted(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     let wanted = grant(&ours, "orders");
     let given = registry.put_grant(wanted.clone(), &actor()).await.unwrap();
@@ -58,7 +67,7 @@ pub async fn grant_is_created_once_and_deleted(registry: Arc<dyn Registry>, cloc
     registry.execute(vec![Command::AssertUnchanged(Entity::Grant(again))], &actor()).await.unwrap();
 }
 
-pub async fn grant_needs_its_caller_and_a_unique_id(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn grant_needs_its_caller_and_a_unique_id(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     let stranger = Grant { tenant: theirs.tenant.clone(), ..grant(&ours, "orders") };
     refused!(registry, RegistryError::NotFound, registry.put_grant(stranger, &actor()));
@@ -75,7 +84,7 @@ pub async fn grant_needs_its_caller_and_a_unique_id(registry: Arc<dyn Registry>,
     assert_eq!(registry.count_grants(&GrantFilter::default()).await.unwrap(), 1);
 }
 
-pub async fn deleted_caller_loses_its_grants(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn deleted_caller_loses_its_grants(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     for route in ["orders", "bills"] {
         registry.put_grant(grant(&ours, route), &actor()).await.unwrap();
@@ -89,10 +98,7 @@ pub async fn deleted_caller_loses_its_grants(registry: Arc<dyn Registry>, _: Arc
     assert_eq!(registry.count_grants_of(&[ours.id, theirs.id]).await.unwrap(), [0, 2]);
 }
 
-pub async fn grants_are_filtered_and_listed_newest_first(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+async fn grants_are_filtered_and_listed_newest_first(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     let mut made = Vec::new();
     for (caller, route) in [(&ours, "orders"), (&ours, "bills"), (&theirs, "orders"), (&ours, "old_orders")] {

@@ -12,7 +12,28 @@ use portcullis::{
 };
 use tokio::task::JoinSet;
 
+use super::{Promise, promises};
 use crate::fixtures::{actor, client, lock, lock_on, log, sorted, tenant, within};
+
+/// The promises of this module.
+pub(super) const PROMISES: &[Promise] = promises![
+    lock_is_acquired_and_released,
+    releasing_a_missing_or_expired_lock_succeeds,
+    held_lock_excludes_others,
+    longest_of_the_conflicting_locks_is_returned,
+    lock_id_is_unique_while_it_is_active,
+    locks_are_limited_per_owner,
+    fence_is_greater_than_all_earlier_ones,
+    imported_store_grants_greater_fences_than_its_source,
+    lock_is_refreshed_only_while_active,
+    broken_lock_is_lost_to_its_holder,
+    lock_holder_changes_the_locked_entity,
+    change_without_the_lock_is_rejected,
+    locked_caller_is_unchanged_until_the_lock_expires,
+    lock_protects_its_target_only,
+    expired_locks_are_removed_by_the_next,
+    one_of_many_concurrent_acquisitions_succeeds,
+];
 
 const SECOND: Duration = Duration::from_secs(1);
 const NANOSECOND: Duration = Duration::from_nanos(1);
@@ -54,7 +75,7 @@ fn update(caller: &Caller, name: &str) -> Command {
     Command::UpdateCaller { tenant, id, expected: None, edit: new_name(name) }
 }
 
-pub async fn lock_is_acquired_and_released(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn lock_is_acquired_and_released(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let caller = caller(&*registry, "t", "name").await;
     let before = registry.snapshot().await.unwrap().entities;
     let token = LockToken::generate();
@@ -82,10 +103,7 @@ pub async fn lock_is_acquired_and_released(registry: Arc<dyn Registry>, clock: A
     rename(&*registry, &caller, "new").await.unwrap();
 }
 
-pub async fn releasing_a_missing_or_expired_lock_succeeds(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+async fn releasing_a_missing_or_expired_lock_succeeds(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let (released, token) = acquired(&*registry, path("/a")).await;
     registry.release_lock(&released.id, &token, &actor()).await.unwrap();
     no_change!(registry, registry.release_lock(&released.id, &token, &actor()));
@@ -98,7 +116,7 @@ pub async fn releasing_a_missing_or_expired_lock_succeeds(
     no_change!(registry, registry.release_lock(&expired.id, &other, &actor()));
 }
 
-pub async fn held_lock_excludes_others(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn held_lock_excludes_others(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [one, other] = [("t", "one"), ("t", "other")].map(|(of, name)| caller(&*registry, of, name));
     let (one, other) = (one.await, other.await);
     let on = |caller: &Caller| LockTarget::Caller(caller.id.clone());
@@ -144,10 +162,7 @@ pub async fn held_lock_excludes_others(registry: Arc<dyn Registry>, _: Arc<Manua
     }
 }
 
-pub async fn longest_of_the_conflicting_locks_is_returned(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+async fn longest_of_the_conflicting_locks_is_returned(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     for (at, seconds) in [("/a/b", 2), ("/a/c/d", 3), ("/a/e", 1)] {
         registry.acquire_lock(lock(path(at), SECOND * seconds), &actor()).await.unwrap();
     }
@@ -162,7 +177,7 @@ pub async fn longest_of_the_conflicting_locks_is_returned(
     registry.acquire_lock(lock(path("/a"), SECOND), &actor()).await.unwrap();
 }
 
-pub async fn lock_id_is_unique_while_it_is_active(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn lock_id_is_unique_while_it_is_active(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let first = registry.acquire_lock(lock(path("/a"), SECOND), &actor()).await.unwrap();
     let again = |at| NewLock { id: first.id.clone(), ..lock(path(at), SECOND) };
     clock.advance(SECOND - NANOSECOND);
@@ -177,7 +192,7 @@ pub async fn lock_id_is_unique_while_it_is_active(registry: Arc<dyn Registry>, c
     assert_eq!(log, changes);
 }
 
-pub async fn locks_are_limited_per_owner(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn locks_are_limited_per_owner(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let new = |n: u32| lock(path(&format!("/{n}")), SECOND + NANOSECOND * (n % 2));
     let first = registry.acquire_lock(new(0), &actor()).await.unwrap();
     for n in 1..MAX_LOCKS {
@@ -211,7 +226,7 @@ pub async fn locks_are_limited_per_owner(registry: Arc<dyn Registry>, clock: Arc
     refused!(registry, RegistryError::LimitReached(64), registry.acquire_lock(new(2_000), &actor()));
 }
 
-pub async fn fence_is_greater_than_all_earlier_ones(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn fence_is_greater_than_all_earlier_ones(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let mut last = 0;
     for end in ["released", "broken", "expired", "given up", "still there"] {
         let (lock, token) = acquired(&*registry, path("/a")).await;
@@ -235,7 +250,7 @@ pub async fn fence_is_greater_than_all_earlier_ones(registry: Arc<dyn Registry>,
 }
 
 /// The registry was restored from an older copy, which does not contain all locks.
-pub async fn imported_store_grants_greater_fences_than_its_source(
+async fn imported_store_grants_greater_fences_than_its_source(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -260,7 +275,7 @@ pub async fn imported_store_grants_greater_fences_than_its_source(
     assert!(acquired(&*registry, path("/d")).await.0.fence > ahead.fence);
 }
 
-pub async fn lock_is_refreshed_only_while_active(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn lock_is_refreshed_only_while_active(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let (made, token) = acquired(&*registry, path("/a")).await;
     let refresh = |token: &LockToken, seconds: u32| {
         let (registry, id, token) = (registry.clone(), made.id.clone(), token.clone());
@@ -283,7 +298,7 @@ pub async fn lock_is_refreshed_only_while_active(registry: Arc<dyn Registry>, cl
     assert_eq!(registry.lock(&next.id).await.unwrap(), next);
 }
 
-pub async fn broken_lock_is_lost_to_its_holder(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn broken_lock_is_lost_to_its_holder(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let caller = caller(&*registry, "t", "name").await;
     let (lock, token) = acquired(&*registry, LockTarget::Caller(caller.id.clone())).await;
     registry.break_lock(&lock.id, &actor()).await.unwrap();
@@ -296,7 +311,7 @@ pub async fn broken_lock_is_lost_to_its_holder(registry: Arc<dyn Registry>, _: A
     rename(&*registry, &caller, "new").await.unwrap();
 }
 
-pub async fn lock_holder_changes_the_locked_entity(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn lock_holder_changes_the_locked_entity(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let caller = caller(&*registry, "t", "name").await;
     let (lock, token) = acquired(&*registry, LockTarget::Caller(caller.id.clone())).await;
     clock.advance(SECOND - NANOSECOND);
@@ -316,7 +331,7 @@ pub async fn lock_holder_changes_the_locked_entity(registry: Arc<dyn Registry>, 
     refused!(registry, RegistryError::NotFound, registry.lock(&lock.id));
 }
 
-pub async fn change_without_the_lock_is_rejected(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn change_without_the_lock_is_rejected(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let caller = caller(&*registry, "t", "name").await;
     let target = LockTarget::Caller(caller.id.clone());
     let (earlier, earlier_token) = acquired(&*registry, target.clone()).await;
@@ -352,7 +367,7 @@ pub async fn change_without_the_lock_is_rejected(registry: Arc<dyn Registry>, cl
     refused!(registry, RegistryError::LockLost, registry.execute(batch, &actor()));
 }
 
-pub async fn locked_caller_is_unchanged_until_the_lock_expires(
+async fn locked_caller_is_unchanged_until_the_lock_expires(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -376,7 +391,7 @@ pub async fn locked_caller_is_unchanged_until_the_lock_expires(
     registry.delete_caller(&caller.tenant, &caller.id, None, &actor()).await.unwrap();
 }
 
-pub async fn lock_protects_its_target_only(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn lock_protects_its_target_only(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let ours = caller(&*registry, "t", "name").await;
     let neighbour = caller(&*registry, "t", "neighbour").await;
     let theirs = caller(&*registry, "u", "name").await;
@@ -394,7 +409,7 @@ pub async fn lock_protects_its_target_only(registry: Arc<dyn Registry>, _: Arc<M
     registry.delete_caller(&ours.tenant, &ours.id, None, &actor()).await.unwrap();
 }
 
-pub async fn expired_locks_are_removed_by_the_next(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn expired_locks_are_removed_by_the_next(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let held = [SECOND, SECOND + NANOSECOND, SECOND * 2, SECOND];
     for (at, held) in ["/a", "/b", "/c", "/d"].into_iter().zip(held) {
         registry.acquire_lock(lock(path(at), held), &actor()).await.unwrap();
@@ -418,10 +433,7 @@ pub async fn expired_locks_are_removed_by_the_next(registry: Arc<dyn Registry>, 
     assert_eq!(registry.snapshot().await.unwrap().entities.len(), 3);
 }
 
-pub async fn one_of_many_concurrent_acquisitions_succeeds(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+async fn one_of_many_concurrent_acquisitions_succeeds(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let mut last = 0;
     for _ in 0..10 {
         let mut all = JoinSet::new();

@@ -8,7 +8,15 @@ use portcullis::{
     registry::{CallerFilter, CredentialFilter, NewCaller, Order, Registry, TenantFilter},
 };
 
+use super::{Promise, promises};
 use crate::fixtures::{actor, app, client, key, lock_on, plan, tenant};
+
+/// The promises of this module.
+pub(super) const PROMISES: &[Promise] = promises![
+    pages_follow_each_other_without_gap_or_overlap,
+    listing_matches_its_filter,
+    callers_are_listed_newest_first_and_counted,
+];
 
 /// Creates two tenants. The first has many callers, two of them apps, each with a key.
 async fn fill(registry: &dyn Registry) {
@@ -25,10 +33,7 @@ async fn fill(registry: &dyn Registry) {
     }
 }
 
-pub async fn pages_follow_each_other_without_gap_or_overlap(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+async fn pages_follow_each_other_without_gap_or_overlap(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     fill(&*registry).await;
     /// Reads all pages of the given size and checks their order.
     macro_rules! pages {
@@ -75,7 +80,7 @@ pub async fn pages_follow_each_other_without_gap_or_overlap(
     assert_eq!(registry.plans(None, 0).await.unwrap(), []);
 }
 
-pub async fn listing_matches_its_filter(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn listing_matches_its_filter(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     fill(&*registry).await;
     let all = CallerFilter { limit: 100, ..CallerFilter::default() };
     let (t, named) = (Some("t".parse().unwrap()), Some("client 0".to_owned()));
@@ -133,10 +138,7 @@ pub async fn listing_matches_its_filter(registry: Arc<dyn Registry>, clock: Arc<
     assert_eq!(registry.credentials(&CredentialFilter { tenant: t, ..all }).await.unwrap().len(), 9);
 }
 
-pub async fn callers_are_listed_newest_first_and_counted(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+async fn callers_are_listed_newest_first_and_counted(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let mut made = Vec::new();
     // Times whose fractions have different numbers of digits, and two equal times.

@@ -8,9 +8,23 @@ use portcullis::{
     registry::{Command, NewCaller, Registry, RegistryError},
 };
 
+use super::{Promise, promises};
 use crate::fixtures::{actor, client, gateway, log, plan, tenant};
 
-pub async fn tenant_is_created_at_the_registry_time(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+/// The promises of this module.
+pub(super) const PROMISES: &[Promise] = promises![
+    tenant_is_created_at_the_registry_time,
+    tenant_id_and_instance_are_unique,
+    missing_tenant_is_not_found,
+    tenant_standing_is_set_once,
+    plan_is_created_replaced_and_left_unchanged,
+    tenant_edit_changes_named_members_only,
+    plan_is_deleted_only_if_unused,
+    plan_is_created_once,
+    tenant_is_deleted_only_without_callers,
+];
+
+async fn tenant_is_created_at_the_registry_time(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     clock.advance(Duration::from_nanos(1));
     let now = clock.now().time;
     let given = gateway("t", "project", "instance");
@@ -25,7 +39,7 @@ pub async fn tenant_is_created_at_the_registry_time(registry: Arc<dyn Registry>,
     assert_eq!(log[0].entity, Entity::Tenant(made));
 }
 
-pub async fn tenant_id_and_instance_are_unique(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn tenant_id_and_instance_are_unique(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let make = |tenant| {
         let registry = registry.clone();
         async move { registry.create_tenant(tenant, &actor()).await }
@@ -40,7 +54,7 @@ pub async fn tenant_id_and_instance_are_unique(registry: Arc<dyn Registry>, _: A
     make(tenant("x")).await.unwrap();
 }
 
-pub async fn missing_tenant_is_not_found(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn missing_tenant_is_not_found(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let id = "other".parse().unwrap();
     registry.create_tenant(gateway("t", "project", "instance"), &actor()).await.unwrap();
     refused!(registry, RegistryError::NotFound, registry.tenant(&id));
@@ -54,7 +68,7 @@ pub async fn missing_tenant_is_not_found(registry: Arc<dyn Registry>, _: Arc<Man
     );
 }
 
-pub async fn tenant_standing_is_set_once(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn tenant_standing_is_set_once(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let made = registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let bystander = registry.create_tenant(tenant("u"), &actor()).await.unwrap();
     clock.advance(Duration::from_nanos(1));
@@ -70,7 +84,7 @@ pub async fn tenant_standing_is_set_once(registry: Arc<dyn Registry>, clock: Arc
     assert_eq!(registry.tenant(&bystander.id).await.unwrap(), bystander);
 }
 
-pub async fn plan_is_created_replaced_and_left_unchanged(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn plan_is_created_replaced_and_left_unchanged(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     registry.put_plan(plan("p", 2), &actor()).await.unwrap();
     registry.put_plan(plan("q", 2), &actor()).await.unwrap();
@@ -84,7 +98,7 @@ pub async fn plan_is_created_replaced_and_left_unchanged(registry: Arc<dyn Regis
     assert_eq!(held, [Entity::Plan(plan("p", 2)), Entity::Plan(plan("q", 2))]);
 }
 
-pub async fn tenant_edit_changes_named_members_only(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn tenant_edit_changes_named_members_only(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let made = registry.create_tenant(gateway("t", "project", "instance"), &actor()).await.unwrap();
     clock.advance(Duration::from_nanos(1));
     let edit = TenantEdit {
@@ -121,7 +135,7 @@ pub async fn tenant_edit_changes_named_members_only(registry: Arc<dyn Registry>,
     );
 }
 
-pub async fn plan_is_deleted_only_if_unused(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn plan_is_deleted_only_if_unused(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     registry.put_plan(plan("q", 1), &actor()).await.unwrap();
@@ -140,7 +154,7 @@ pub async fn plan_is_deleted_only_if_unused(registry: Arc<dyn Registry>, _: Arc<
     assert_eq!(registry.plans(None, 10).await.unwrap(), []);
 }
 
-pub async fn plan_is_created_once(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn plan_is_created_once(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let make = |quota| {
         let registry = registry.clone();
         async move { registry.execute(vec![Command::CreatePlan(plan("p", quota))], &actor()).await }
@@ -152,7 +166,7 @@ pub async fn plan_is_created_once(registry: Arc<dyn Registry>, _: Arc<ManualCloc
     assert_eq!(registry.plan(&"p".parse().unwrap()).await.unwrap(), plan("p", 1));
 }
 
-pub async fn tenant_is_deleted_only_without_callers(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn tenant_is_deleted_only_without_callers(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let made = registry.create_tenant(gateway("t", "project", "instance"), &actor()).await.unwrap();
     let caller = registry.create_caller(client("t", "name"), &actor()).await.unwrap();
     let delete = |id: &str, expected| {

@@ -12,7 +12,21 @@ use portcullis::{
     registry::{Registry, RegistryError},
 };
 
+use super::{Promise, promises};
 use crate::fixtures::{actor, client, key, lock_on, log, tenant};
+
+/// The promises of this module.
+pub(super) const PROMISES: &[Promise] = promises![
+    credential_is_created_at_the_registry_time,
+    credential_needs_its_caller,
+    credential_id_and_digest_are_unique_across_tenants,
+    credential_status_is_set_once,
+    credential_edit_changes_named_members_and_not_the_digest,
+    credentials_of_a_kind_are_limited_per_caller,
+    lost_update_of_a_credential_is_rejected,
+    deleted_credential_frees_its_digest,
+    last_use_of_a_credential_is_stored_and_is_no_change,
+];
 
 /// Creates a caller in each of two tenants.
 async fn callers(registry: &dyn Registry) -> [Caller; 2] {
@@ -24,10 +38,7 @@ async fn callers(registry: &dyn Registry) -> [Caller; 2] {
     callers.try_into().unwrap()
 }
 
-pub async fn credential_is_created_at_the_registry_time(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+async fn credential_is_created_at_the_registry_time(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let [caller, _] = callers(&*registry).await;
     clock.advance(Duration::from_nanos(1));
     let targets = Some(vec!["q/1".into(), "ключ".into()]);
@@ -41,7 +52,7 @@ pub async fn credential_is_created_at_the_registry_time(
     assert_eq!((last.verb, last.entity), (ChangeKind::Created, Entity::Credential(made)));
 }
 
-pub async fn credential_needs_its_caller(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn credential_needs_its_caller(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = callers(&*registry).await;
     let nobody = Credential { caller: "nobody".parse().unwrap(), ..key(&ours, "key") };
     refused!(registry, RegistryError::NotFound, registry.create_credential(nobody, &actor()));
@@ -49,7 +60,7 @@ pub async fn credential_needs_its_caller(registry: Arc<dyn Registry>, _: Arc<Man
     refused!(registry, RegistryError::NotFound, registry.create_credential(across, &actor()));
 }
 
-pub async fn credential_id_and_digest_are_unique_across_tenants(
+async fn credential_id_and_digest_are_unique_across_tenants(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {
@@ -63,7 +74,7 @@ pub async fn credential_id_and_digest_are_unique_across_tenants(
     registry.create_credential(key(&theirs, "other"), &actor()).await.unwrap();
 }
 
-pub async fn credential_status_is_set_once(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn credential_status_is_set_once(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let [ours, theirs] = callers(&*registry).await;
     let made = registry.create_credential(key(&ours, "key"), &actor()).await.unwrap();
     clock.advance(Duration::from_nanos(1));
@@ -86,7 +97,7 @@ pub async fn credential_status_is_set_once(registry: Arc<dyn Registry>, clock: A
     assert_eq!(enabled.unwrap().revision, 3);
 }
 
-pub async fn credential_edit_changes_named_members_and_not_the_digest(
+async fn credential_edit_changes_named_members_and_not_the_digest(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -130,7 +141,7 @@ pub async fn credential_edit_changes_named_members_and_not_the_digest(
     assert_eq!(no_change!(registry, edited(&ours.tenant, &after.id, CredentialEdit::default())), after);
 }
 
-pub async fn lost_update_of_a_credential_is_rejected(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn lost_update_of_a_credential_is_rejected(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [caller, _] = callers(&*registry).await;
     let made = registry.create_credential(key(&caller, "key"), &actor()).await.unwrap();
     let rename = |expected, name: &str| {
@@ -148,7 +159,7 @@ pub async fn lost_update_of_a_credential_is_rejected(registry: Arc<dyn Registry>
     delete(2).await.unwrap();
 }
 
-pub async fn deleted_credential_frees_its_digest(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn deleted_credential_frees_its_digest(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = callers(&*registry).await;
     let made = registry.create_credential(key(&ours, "key"), &actor()).await.unwrap();
     // Even a lock does not protect a key from revocation.
@@ -166,7 +177,7 @@ pub async fn deleted_credential_frees_its_digest(registry: Arc<dyn Registry>, _:
     registry.create_credential(key(&theirs, "key"), &actor()).await.unwrap();
 }
 
-pub async fn last_use_of_a_credential_is_stored_and_is_no_change(
+async fn last_use_of_a_credential_is_stored_and_is_no_change(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -186,7 +197,7 @@ pub async fn last_use_of_a_credential_is_stored_and_is_no_change(
     assert_eq!(registry.last_used(&ids).await.unwrap(), [None, None, whole(late)]);
 }
 
-pub async fn credentials_of_a_kind_are_limited_per_caller(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn credentials_of_a_kind_are_limited_per_caller(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = callers(&*registry).await;
     registry.create_credential_within(1, key(&ours, "first"), &actor()).await.unwrap();
     let second = key(&ours, "second");

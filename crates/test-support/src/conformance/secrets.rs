@@ -8,13 +8,18 @@ use portcullis::{
     registry::{Command, Registry, RegistryError, SecretRef, reseal},
 };
 
+use super::{Promise, promises};
 use crate::fixtures::{actor, app, client, key, lock_on, log, tenant};
+
+/// The promises of this module.
+pub(super) const PROMISES: &[Promise] =
+    promises![resealing_ignores_locks_and_changes_secrets_only, concurrently_changed_secret_is_not_resealed,];
 
 fn seal_key(version: u32) -> SealKey {
     SealKey::new(version, &[u8::try_from(version).unwrap(); 32])
 }
 
-pub async fn resealing_ignores_locks_and_changes_secrets_only(
+async fn resealing_ignores_locks_and_changes_secrets_only(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -64,7 +69,7 @@ pub async fn resealing_ignores_locks_and_changes_secrets_only(
     assert_eq!(registry.caller(&before.tenant, &before.id).await.unwrap(), after);
 }
 
-pub async fn concurrently_changed_secret_is_not_resealed(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn concurrently_changed_secret_is_not_resealed(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let caller = registry.create_caller(app("t", "app", "key"), &actor()).await.unwrap();
     let sealed = caller.app().unwrap().secret.clone();

@@ -8,7 +8,20 @@ use portcullis::{
     registry::{NewCaller, Registry, RegistryError},
 };
 
+use super::{Promise, promises};
 use crate::fixtures::{actor, app, caller, client, lock_on, plan, tenant, within};
+
+/// The promises of this module.
+pub(super) const PROMISES: &[Promise] = promises![
+    edit_changes_named_members_only,
+    edit_without_effect_is_no_change,
+    role_is_for_administrators_only,
+    edit_rejects_duplicates,
+    lost_update_is_rejected,
+    one_of_two_updates_of_one_revision_succeeds,
+    cancelled_edit_is_complete_or_absent,
+    first_of_several_errors_of_an_edit_is_returned,
+];
 
 async fn with_caller(registry: &dyn Registry, new: NewCaller) -> Caller {
     let _ = registry.create_tenant(tenant(new.tenant.as_str()), &actor()).await;
@@ -19,7 +32,7 @@ fn name(name: &str) -> CallerEdit {
     CallerEdit { name: Some(name.into()), ..CallerEdit::default() }
 }
 
-pub async fn edit_changes_named_members_only(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn edit_changes_named_members_only(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let mut expected = with_caller(&*registry, app("t", "name", "key")).await;
     let bystander = with_caller(&*registry, client("t", "name")).await;
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
@@ -62,7 +75,7 @@ pub async fn edit_changes_named_members_only(registry: Arc<dyn Registry>, clock:
     assert_eq!(registry.caller(&bystander.tenant, &bystander.id).await.unwrap(), bystander);
 }
 
-pub async fn edit_without_effect_is_no_change(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn edit_without_effect_is_no_change(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let made = with_caller(&*registry, client("t", "name")).await;
     clock.advance(Duration::from_secs(1));
     // Members of apps do not apply to other callers.
@@ -76,7 +89,7 @@ pub async fn edit_without_effect_is_no_change(registry: Arc<dyn Registry>, clock
     }
 }
 
-pub async fn edit_rejects_duplicates(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn edit_rejects_duplicates(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let ours = with_caller(&*registry, app("t", "ours", "our key")).await;
     with_caller(&*registry, app("t", "theirs", "their key")).await;
     with_caller(&*registry, client("t", "a client's")).await;
@@ -102,7 +115,7 @@ pub async fn edit_rejects_duplicates(registry: Arc<dyn Registry>, _: Arc<ManualC
     with_caller(&*registry, app("t", "ours", "our key")).await;
 }
 
-pub async fn lost_update_is_rejected(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn lost_update_is_rejected(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let made = with_caller(&*registry, client("t", "name")).await;
     let update = |expected, edit| {
         let (registry, made) = (registry.clone(), made.clone());
@@ -119,7 +132,7 @@ pub async fn lost_update_is_rejected(registry: Arc<dyn Registry>, _: Arc<ManualC
     assert_eq!(update(Some(3), name("newest")).await.unwrap().revision, 4);
 }
 
-pub async fn one_of_two_updates_of_one_revision_succeeds(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn one_of_two_updates_of_one_revision_succeeds(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let mut revision = with_caller(&*registry, client("t", "name")).await;
     for round in 0..20 {
         let update = |side: &str| {
@@ -141,7 +154,7 @@ pub async fn one_of_two_updates_of_one_revision_succeeds(registry: Arc<dyn Regis
 
 /// Drops the future after one wakeup, after two, and so on, like a client that disconnects. How far a change proceeds
 /// until then is random, hence the rounds.
-pub async fn cancelled_edit_is_complete_or_absent(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn cancelled_edit_is_complete_or_absent(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let made = with_caller(&*registry, client("t", "name")).await;
     let (tenant, id) = (&made.tenant, &made.id);
     let mut finished = false;
@@ -167,7 +180,7 @@ pub async fn cancelled_edit_is_complete_or_absent(registry: Arc<dyn Registry>, _
     assert!(finished, "some number of wake-ups is enough");
 }
 
-pub async fn first_of_several_errors_of_an_edit_is_returned(
+async fn first_of_several_errors_of_an_edit_is_returned(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -191,7 +204,7 @@ pub async fn first_of_several_errors_of_an_edit_is_returned(
     refused!(registry, RegistryError::NotFound, edit(Some(1), "new", "new"));
 }
 
-pub async fn role_is_for_administrators_only(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn role_is_for_administrators_only(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let administrator = caller("t", "one", CallerKind::Administrator(Role::ReadOnly));
     let edit = CallerEdit { role: Some(Role::Owner), ..CallerEdit::default() };

@@ -16,7 +16,16 @@ use portcullis::{
 };
 use serde_json::json;
 
+use super::{Promise, promises};
 use crate::fixtures::{actor, app, client, gateway, key, lock, log, plan, tenant};
+
+/// The promises of this module.
+pub(super) const PROMISES: &[Promise] = promises![
+    imported_entities_are_unchanged,
+    import_conflict_names_its_member,
+    import_may_exceed_the_caller_limit_of_a_tenant,
+    snapshot_is_consistent_however_long_it_is_read,
+];
 
 /// Returns entities of all kinds with different times and revisions, each after the entities that it refers to.
 pub fn entities() -> Vec<Entity> {
@@ -53,7 +62,7 @@ fn imports(entities: &[Entity]) -> Vec<Command> {
     entities.iter().cloned().map(Command::Import).collect()
 }
 
-pub async fn imported_entities_are_unchanged(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn imported_entities_are_unchanged(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let all = entities();
     assert_eq!(registry.execute(imports(&all), &actor()).await.unwrap(), all);
     let snapshot = registry.snapshot().await.unwrap();
@@ -76,7 +85,7 @@ impl UnitOfWork for Ask {
 }
 
 #[expect(clippy::too_many_lines, reason = "one table of cases")]
-pub async fn import_conflict_names_its_member(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn import_conflict_names_its_member(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let below = |path: &str| LockTarget::Resource(path.parse().unwrap());
     // Acquire this lock before the others, because acquiring removes expired locks.
     let held = registry.acquire_lock(lock(below("/a/b"), Duration::from_secs(1)), &actor()).await.unwrap();
@@ -187,10 +196,7 @@ fn nowhere() -> portcullis::model::TenantId {
 }
 
 /// A tenant may have more callers than its maximum, if the maximum was lowered later.
-pub async fn import_may_exceed_the_caller_limit_of_a_tenant(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+async fn import_may_exceed_the_caller_limit_of_a_tenant(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let tenant = Tenant { max_callers: 1, revision: 1, ..tenant("t") };
     let callers = ["a", "b"].map(|name| Entity::Caller(client("t", name).into_caller(Timestamp::UNIX_EPOCH)));
     let all: Vec<_> = [Entity::Tenant(tenant)].into_iter().chain(callers).collect();
@@ -198,7 +204,7 @@ pub async fn import_may_exceed_the_caller_limit_of_a_tenant(
     assert_eq!(registry.snapshot().await.unwrap().entities.len(), 3);
 }
 
-pub async fn snapshot_is_consistent_however_long_it_is_read(
+async fn snapshot_is_consistent_however_long_it_is_read(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {

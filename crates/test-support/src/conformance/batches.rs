@@ -13,12 +13,20 @@ use portcullis::{
     registry::{Command, NewCaller, Registry, RegistryError, load},
 };
 
+use super::{Promise, promises};
 use crate::fixtures::{actor, app, caller, client, key, lock_on, log, peppers, plan, tenant};
 
-pub async fn later_commands_see_the_effects_of_earlier_ones(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+/// The promises of this module.
+pub(super) const PROMISES: &[Promise] = promises![
+    later_commands_see_the_effects_of_earlier_ones,
+    batch_is_atomic,
+    failed_expectation_rejects_the_batch,
+    revoked_credential_rejects_the_batch,
+    lapsed_subscription_rejects_the_batch,
+    app_acl_applies_to_its_own_batch,
+];
+
+async fn later_commands_see_the_effects_of_earlier_ones(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let caller = NewCaller { plan: Some("p".parse().unwrap()), ..client("t", "name") };
     let (tenant_id, id) = (caller.tenant.clone(), caller.id.clone());
     let edit = CallerEdit { status: Some(Status::Disabled), ..CallerEdit::default() };
@@ -42,7 +50,7 @@ pub async fn later_commands_see_the_effects_of_earlier_ones(
     assert_eq!(registry.execute(vec![], &actor()).await.unwrap(), []);
 }
 
-pub async fn batch_is_atomic(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn batch_is_atomic(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     let first = registry.create_caller(client("t", "first"), &actor()).await.unwrap();
@@ -67,7 +75,7 @@ pub async fn batch_is_atomic(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     refused!(registry, RegistryError::NotFound, registry.caller(&of, &id));
 }
 
-pub async fn failed_expectation_rejects_the_batch(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn failed_expectation_rejects_the_batch(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let tenant = registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     let caller = registry.create_caller(client("t", "name"), &actor()).await.unwrap();
@@ -103,7 +111,7 @@ async fn asking(registry: &dyn Registry, credential: &Credential) -> Actor {
     Actor::with_authority("surface", Identity { key }.authority(None))
 }
 
-pub async fn revoked_credential_rejects_the_batch(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn revoked_credential_rejects_the_batch(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let boss = caller("t", "boss", CallerKind::Administrator(Role::Operator));
     let boss = registry.create_caller(boss, &actor()).await.unwrap();
@@ -162,7 +170,7 @@ pub async fn revoked_credential_rejects_the_batch(registry: Arc<dyn Registry>, c
     refused!(registry, RegistryError::NotAuthorized, registry.authorize(&by, clock.now().time));
 }
 
-pub async fn lapsed_subscription_rejects_the_batch(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn lapsed_subscription_rejects_the_batch(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let tenant = registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let by = actor().subscribed(tenant.id.clone());
     registry.put_plan(plan("p", 1), &by).await.unwrap();
@@ -175,7 +183,7 @@ pub async fn lapsed_subscription_rejects_the_batch(registry: Arc<dyn Registry>, 
 }
 
 /// An app that signs with its own secret has no credential in the store: the app itself is the credential.
-pub async fn app_acl_applies_to_its_own_batch(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn app_acl_applies_to_its_own_batch(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let app = registry.create_caller(app("t", "app", "app-key"), &actor()).await.unwrap();
     let directory = Directory::new(peppers());

@@ -11,7 +11,22 @@ use portcullis::{
 };
 use tokio::task::JoinSet;
 
+use super::{Promise, promises};
 use crate::fixtures::{actor, app, caller, client, key, lock_on, log, plan, tenant, within};
+
+/// The promises of this module.
+pub(super) const PROMISES: &[Promise] = promises![
+    caller_of_any_kind_is_created_and_read_back,
+    caller_needs_its_tenant_and_its_plan,
+    caller_id_is_unique,
+    caller_name_is_unique_per_tenant_and_kind,
+    app_key_is_unique_across_tenants,
+    full_tenant_rejects_more_callers_of_that_kind,
+    fifty_concurrent_creations_do_not_overfill_a_tenant,
+    caller_of_another_tenant_is_not_found,
+    deleted_caller_loses_its_credentials_and_locks,
+    first_of_several_errors_of_a_new_caller_is_returned,
+];
 
 /// Creates a tenant and a caller.
 async fn with_caller(registry: &dyn Registry, new: NewCaller) -> Caller {
@@ -19,10 +34,7 @@ async fn with_caller(registry: &dyn Registry, new: NewCaller) -> Caller {
     registry.create_caller(new, &actor()).await.unwrap()
 }
 
-pub async fn caller_of_any_kind_is_created_and_read_back(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
+async fn caller_of_any_kind_is_created_and_read_back(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     // A name may contain any character, and one caller of each kind may have the name.
@@ -38,7 +50,7 @@ pub async fn caller_of_any_kind_is_created_and_read_back(
     }
 }
 
-pub async fn caller_needs_its_tenant_and_its_plan(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn caller_needs_its_tenant_and_its_plan(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     refused!(registry, RegistryError::NotFound, registry.create_caller(client("t", "name"), &actor()));
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let on_plan = NewCaller { plan: Some("p".parse().unwrap()), ..client("t", "name") };
@@ -47,7 +59,7 @@ pub async fn caller_needs_its_tenant_and_its_plan(registry: Arc<dyn Registry>, _
     registry.create_caller(on_plan, &actor()).await.unwrap();
 }
 
-pub async fn caller_id_is_unique(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn caller_id_is_unique(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let made = with_caller(&*registry, client("t", "name")).await;
     registry.create_tenant(tenant("u"), &actor()).await.unwrap();
     for tenant in ["t", "u"] {
@@ -56,7 +68,7 @@ pub async fn caller_id_is_unique(registry: Arc<dyn Registry>, _: Arc<ManualClock
     }
 }
 
-pub async fn caller_name_is_unique_per_tenant_and_kind(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn caller_name_is_unique_per_tenant_and_kind(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let made = with_caller(&*registry, client("t", "name")).await;
     registry.create_tenant(tenant("u"), &actor()).await.unwrap();
     let make = |new| {
@@ -72,7 +84,7 @@ pub async fn caller_name_is_unique_per_tenant_and_kind(registry: Arc<dyn Registr
     make(client("t", "name")).await.unwrap();
 }
 
-pub async fn app_key_is_unique_across_tenants(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn app_key_is_unique_across_tenants(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let made = with_caller(&*registry, app("t", "name", "key")).await;
     registry.create_tenant(tenant("u"), &actor()).await.unwrap();
     for tenant in ["t", "u"] {
@@ -84,7 +96,7 @@ pub async fn app_key_is_unique_across_tenants(registry: Arc<dyn Registry>, _: Ar
     registry.create_caller(app("u", "other", "key"), &actor()).await.unwrap();
 }
 
-pub async fn full_tenant_rejects_more_callers_of_that_kind(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn full_tenant_rejects_more_callers_of_that_kind(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     registry.create_tenant(Tenant { max_callers: 2, ..tenant("t") }, &actor()).await.unwrap();
     registry.create_tenant(Tenant { max_callers: 0, ..tenant("none") }, &actor()).await.unwrap();
     registry.create_tenant(tenant("u"), &actor()).await.unwrap();
@@ -98,7 +110,7 @@ pub async fn full_tenant_rejects_more_callers_of_that_kind(registry: Arc<dyn Reg
     registry.create_caller(client("t", "3"), &actor()).await.unwrap();
 }
 
-pub async fn fifty_concurrent_creations_do_not_overfill_a_tenant(
+async fn fifty_concurrent_creations_do_not_overfill_a_tenant(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {
@@ -126,7 +138,7 @@ pub async fn fifty_concurrent_creations_do_not_overfill_a_tenant(
     assert!(made.iter().map(CallerId::as_str).eq(logged));
 }
 
-pub async fn caller_of_another_tenant_is_not_found(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn caller_of_another_tenant_is_not_found(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let ours = with_caller(&*registry, client("t", "name")).await;
     let theirs = with_caller(&*registry, client("u", "name")).await;
     let key = registry.create_credential(key(&ours, "ours"), &actor()).await.unwrap();
@@ -152,7 +164,7 @@ pub async fn caller_of_another_tenant_is_not_found(registry: Arc<dyn Registry>, 
     refused!(registry, RegistryError::NotFound, registry.delete_caller(tenant, id, None, by));
 }
 
-pub async fn deleted_caller_loses_its_credentials_and_locks(
+async fn deleted_caller_loses_its_credentials_and_locks(
     registry: Arc<dyn Registry>,
     clock: Arc<ManualClock>,
 ) {
@@ -192,7 +204,7 @@ pub async fn deleted_caller_loses_its_credentials_and_locks(
     registry.create_credential(key(&heir, "1"), &actor()).await.unwrap();
 }
 
-pub async fn first_of_several_errors_of_a_new_caller_is_returned(
+async fn first_of_several_errors_of_a_new_caller_is_returned(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {

@@ -15,7 +15,17 @@ use portcullis::{
     },
 };
 
+use super::{Promise, promises};
 use crate::fixtures::{actor, app, log, tenant};
+
+/// The promises of this module.
+pub(super) const PROMISES: &[Promise] = promises![
+    throttle_is_created_changed_and_deleted,
+    throttle_name_and_routes_are_exclusive,
+    quota_belongs_to_its_app_until_deleted,
+    deleted_caller_leaves_no_throttle_or_quota,
+    imported_throttle_or_quota_needs_its_references,
+];
 
 fn some(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap()
@@ -104,7 +114,7 @@ async fn two(registry: &dyn Registry) -> [Caller; 2] {
     callers.try_into().unwrap()
 }
 
-pub async fn throttle_is_created_changed_and_deleted(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn throttle_is_created_changed_and_deleted(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     let first = made(&*registry, &throttle("t", "one", &["a"])).await;
     assert_eq!((first.revision, first.created_at), (1, ours.created_at));
@@ -145,7 +155,7 @@ pub async fn throttle_is_created_changed_and_deleted(registry: Arc<dyn Registry>
     assert_eq!(registry.throttles(&ours.tenant).await.unwrap(), [second]);
 }
 
-pub async fn throttle_name_and_routes_are_exclusive(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn throttle_name_and_routes_are_exclusive(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     refused!(registry, RegistryError::NotFound, done(&*registry, create(&throttle("nobody", "one", &[]))));
     let first = made(&*registry, &throttle("t", "one", &["a", "b"])).await;
@@ -172,7 +182,7 @@ pub async fn throttle_name_and_routes_are_exclusive(registry: Arc<dyn Registry>,
     assert_eq!(routes.iter().map(|binding| binding.route.as_str()).collect::<Vec<_>>(), ["a", "b"]);
 }
 
-pub async fn quota_belongs_to_its_app_until_deleted(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
+async fn quota_belongs_to_its_app_until_deleted(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     let other = registry.create_caller(app("t", "Another", "other"), &actor()).await.unwrap();
     refused!(registry, RegistryError::NotFound, done(&*registry, create_quota(&quota("nobody", "one"))));
@@ -232,7 +242,7 @@ pub async fn quota_belongs_to_its_app_until_deleted(registry: Arc<dyn Registry>,
     assert_eq!(last, [(ChangeKind::Deleted, EntityKind::Quota), (ChangeKind::Updated, EntityKind::Caller)]);
 }
 
-pub async fn deleted_caller_leaves_no_throttle_or_quota(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
+async fn deleted_caller_leaves_no_throttle_or_quota(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, _] = two(&*registry).await;
     let named = Throttle { specials: vec![special(&ours.id)], ..throttle("t", "one", &["a"]) };
     let named = made(&*registry, &named).await;
@@ -258,10 +268,7 @@ impl UnitOfWork for Asking {
     }
 }
 
-pub async fn imported_throttle_or_quota_needs_its_references(
-    registry: Arc<dyn Registry>,
-    _: Arc<ManualClock>,
-) {
+async fn imported_throttle_or_quota_needs_its_references(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = two(&*registry).await;
     let first = made(&*registry, &throttle("t", "one", &["a"])).await;
     let one = made_quota(&*registry, &quota("t", "one")).await;
