@@ -83,7 +83,7 @@ async fn management_keys_are_403_unless_the_route_names_them() {
         let (status, said) = setup.call(Method::GET, path, key).await;
         assert_eq!(status, expected, "{path}: {said}");
         if expected == 403 {
-            assert_eq!(said["code"], "caller-kind");
+            assert_eq!(said["code"], "caller-kind-not-allowed");
         }
     }
 }
@@ -118,7 +118,7 @@ async fn lock_is_stored_in_normal_form_and_enforced() {
     for nothing in ["/demo/%zz", "/demo/a%", "/demo/%00", "/demo/%2e%2e/x", "/a\nb"] {
         let body = json!({ "target": { "resource": nothing }, "reason": "counting" });
         let (status, said) = setup.manage(Method::POST, "/locks", body).await;
-        assert_eq!((status.as_u16(), &said["code"]), (422, &"wrong-values".into()), "{nothing:?}: {said}");
+        assert_eq!((status.as_u16(), &said["code"]), (422, &"invalid-values".into()), "{nothing:?}: {said}");
         assert_eq!(said["errors"][0]["pointer"], "#/target/resource");
     }
 }
