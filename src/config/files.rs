@@ -102,7 +102,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     }
     let place: [Step<'_>; 2] = ["secrets".into(), "file".into()];
     if !secrets.exists() && !from_environment {
-        let variable = config.secrets.environment.as_ref();
+        let variable = config.secrets.environment_variable.as_ref();
         let unset = variable.map(|name| format!(" and the variable {name} is not set")).unwrap_or_default();
         if store.exists() {
             let why = format!(
