@@ -276,7 +276,7 @@ async fn lock_warning_names_routes_that_cannot_enforce_it() {
             "recognise no caller (policies `api_key` and `signature`): `anonymous`",
         ),
         ("--path /read/7", "The lock stops no requests"),
-        ("--path /read/8 --covers all", ""),
+        ("--path /read/8 --deny all", ""),
         ("--path /orders/7", "without the policy `lock`: `elsewhere`"),
         ("--caller 5bc2be68-7498-4853-aa64-4be0ca62934e", ""),
         ("--caller 14b399ac-967f-4115-bb62-c0346b4537e9", "without the policy `lock`: `apps`"),
