@@ -539,10 +539,10 @@ fn rows() -> Vec<Row> {
         row(("GET", "/open"), &[BEARER, BEARER], (400, "bad-request")),
         row(("GET", "/open"), &[KEY], (403, "credential-disabled")).by(Who::KeyDisabled),
         row(("GET", "/open"), &[KEY], (403, "caller-disabled")).by(Who::CallerDisabled),
-        row(("GET", "/operators"), &[KEY], (403, "caller-kind")),
+        row(("GET", "/operators"), &[KEY], (403, "caller-kind-not-allowed")),
         row(("GET", "/operators"), &[KEY], admitted).by(Who::Operator),
         row(("GET", "/orders"), &[KEY], admitted).by(Who::ReadsOrders),
-        row(("DELETE", "/orders"), &[KEY], (403, "scope")).by(Who::ReadsOrders),
+        row(("DELETE", "/orders"), &[KEY], (403, "insufficient-scope")).by(Who::ReadsOrders),
         // ambiguous requests
         row(("GET", "/strict/a%2fb"), &[], (400, "bad-request")),
         row(("GET", "/strict//b"), &[], (400, "bad-request")),

@@ -38,7 +38,7 @@ impl SignatureError {
             Self::UnknownAccessKey(_) => "credential-unknown",
             Self::Mismatch(_) => "signature-mismatch",
             Self::UnsignedContent => "content-unsigned",
-            Self::ContentMismatch => "content-altered",
+            Self::ContentMismatch => "content-mismatch",
         }
     }
 

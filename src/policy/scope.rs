@@ -102,10 +102,10 @@ mod tests {
         let chain = |resource| (ApiKey::new(world.directory.clone()), RequireScope::new(resource));
         for (access, method, resource, expected) in [
             (Access::Read, "GET", "orders", "admitted"),
-            (Access::Read, "PUT", "orders", "scope"),
+            (Access::Read, "PUT", "orders", "insufficient-scope"),
             (Access::Write, "PUT", "orders", "admitted"),
             (Access::Write, "GET", "orders", "admitted"),
-            (Access::Write, "GET", "bills", "scope"),
+            (Access::Write, "GET", "bills", "insufficient-scope"),
         ] {
             let key = world.key_with(|credential| credential.scopes = Scopes::Listed(vec![scope(access)]));
             let request = request(method, "/", &[("x-api-key", &key)]);
@@ -135,15 +135,15 @@ mod tests {
             ("/orders/7", "admitted"),
             ("/orders/%37", "admitted"),
             ("/orders/7/lines", "admitted"),
-            ("/orders/8", "scope"),
-            ("/orders/77", "scope"),
-            ("/orders/8/7", "scope"),
-            ("/orders/", "scope"),
-            ("/orders", "scope"),
+            ("/orders/8", "insufficient-scope"),
+            ("/orders/77", "insufficient-scope"),
+            ("/orders/8/7", "insufficient-scope"),
+            ("/orders/", "insufficient-scope"),
+            ("/orders", "insufficient-scope"),
             ("/orders/8/../7", "bad-request"),
         ] {
             assert_eq!(ask(&second, &key, path), told, "{path}");
-            assert_eq!(ask(&plain, &key, path), "scope", "{path}");
+            assert_eq!(ask(&plain, &key, path), "insufficient-scope", "{path}");
             assert_eq!(ask(&any, &key, path), "admitted", "{path}");
             if told != "bad-request" {
                 assert_eq!(ask(&second, &whole, path), "admitted", "{path}");

@@ -134,7 +134,7 @@ pub struct Discue {
     /// The lockout of addresses that send invalid keys.
     pub lockout: Arc<Lockout>,
     /// Disabled operations; requests to them are answered with 501.
-    pub switched_off: Vec<Operation>,
+    pub disabled_operations: Vec<Operation>,
 }
 
 /// Returns the discue management API as a router.
@@ -153,7 +153,7 @@ pub struct Discue {
 ///     base_url: "https://api.discue.io".into(),
 ///     peer: PeerAddr::find,
 ///     lockout: Arc::default(),
-///     switched_off: vec![],
+///     disabled_operations: vec![],
 /// });
 /// ```
 ///
@@ -284,7 +284,7 @@ fn refused(fault: RegistryError, now: Timestamp) -> ErrorResponse {
 
 impl Discue {
     fn ensure_enabled(&self, operation: Operation) -> Result<(), ErrorResponse> {
-        if !self.switched_off.contains(&operation) {
+        if !self.disabled_operations.contains(&operation) {
             return Ok(());
         }
         Err(Denial::NotImplemented { detail: "This operation is disabled.".into() }.into())

@@ -204,5 +204,5 @@ fn challenge_names_every_source() {
 fn other_caller_kind_is_forbidden() {
     let world = World::new();
     let policy = ApiKey::new(world.directory.clone()).caller_kinds(&["operator"]);
-    assert_eq!(code(ask(&world, &policy, &[("x-api-key", &world.key())])), "caller-kind");
+    assert_eq!(code(ask(&world, &policy, &[("x-api-key", &world.key())])), "caller-kind-not-allowed");
 }

@@ -158,7 +158,7 @@ fn signature_truth_table() {
     ] {
         assert_eq!(site.code(&site.policy(), &request), expected, "{:?}", request.headers());
     }
-    assert_eq!(site.code(&site.policy().caller_kinds(&["operator"]), &well), "caller-kind");
+    assert_eq!(site.code(&site.policy().caller_kinds(&["operator"]), &well), "caller-kind-not-allowed");
     let request = site.signed(APP_KEY, "GET", "/", &unsigned, b"");
     assert_eq!(site.code(&site.policy().only_signed_content(), &request), "admitted");
     let with_content = site.signed(APP_KEY, "POST", "/", &unsigned, b"x");
@@ -296,11 +296,11 @@ fn stated_content_hash_is_verified_later() {
     *request.method_mut() = http::Method::GET;
     assert_eq!(site.ask(&site.policy(), &request, &mut Admission::default()), "signature-mismatch");
     let request = site.signed(APP_KEY, "GET", "/orders", &stated, b"");
-    assert_eq!(site.ask(&site.policy(), &request, &mut Admission::default()), "content-altered");
+    assert_eq!(site.ask(&site.policy(), &request, &mut Admission::default()), "content-mismatch");
     let mut known = Admission::default();
     known.set_content_sha256(Sha256::digest(b"[]").into());
     let request = site.signed(APP_KEY, "POST", "/orders", &stated, b"{}");
-    assert_eq!(site.ask(&site.policy(), &request, &mut known), "content-altered");
+    assert_eq!(site.ask(&site.policy(), &request, &mut known), "content-mismatch");
 }
 
 #[test]

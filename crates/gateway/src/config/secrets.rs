@@ -40,6 +40,10 @@ pub enum SecretKind {
     SealKey,
 }
 
+/// The message about a secrets file that does not exist, after its path.
+pub(crate) const MISSING: &str =
+    "does not exist; restore it, or run `portcullis init` to create a new one if there is no store yet";
+
 /// An error about the secrets file.
 #[derive(Debug, thiserror::Error)]
 #[error("secrets file {}: {what}", file.display())]
@@ -56,7 +60,7 @@ impl SecretsFile {
     pub fn load(file: &Path) -> Result<Self, SecretsError> {
         let error = |what: String| SecretsError { file: file.to_owned(), what };
         let text = Zeroizing::new(fs::read_to_string(file).map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound => error("does not exist; create it with `portcullis init`".into()),
+            io::ErrorKind::NotFound => error(MISSING.into()),
             _ => error(format!("cannot be read: {cause}")),
         })?);
         private(file).map_err(error)?;

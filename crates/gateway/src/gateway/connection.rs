@@ -331,8 +331,8 @@ impl ConnectionHandler {
         // The timeout of a head is checked together with the idle timeout, to use one timer for each connection.
         http.header_read_timeout(None).max_buf_size(limits.head_bytes.get().saturating_add(BEYOND) as usize);
         // hyper heap-allocates the header table when `max_headers` is set, even to its default.
-        if limits.head_fields.get() != FIELDS {
-            http.max_headers(limits.head_fields.get() as usize);
+        if limits.header_count.get() != FIELDS {
+            http.max_headers(limits.header_count.get() as usize);
         }
         http
     }
@@ -341,7 +341,7 @@ impl ConnectionHandler {
         let limits = &self.limits;
         let mut http = http2::Builder::new(StreamExecutor { pace: limits.write_pace() });
         http.timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams.get())
+            .max_concurrent_streams(limits.streams_per_connection.get())
             .max_header_list_size(limits.head_bytes.get().saturating_add(BEYOND))
             .keep_alive_interval(Some(Duration::from_secs(60)));
         http

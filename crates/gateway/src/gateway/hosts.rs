@@ -33,7 +33,7 @@ impl Hosts {
     /// Creates the hosts of the admin listener: the names of this machine, the address that it listens on, and the
     /// configured names.
     pub(super) fn new(admin: &config::Admin) -> Self {
-        Self { listen: admin.listen.ip(), names: admin.hosts.clone() }
+        Self { listen: admin.address.ip(), names: admin.hosts.clone() }
     }
 
     fn contains(&self, host: &str) -> bool {

@@ -123,7 +123,7 @@ impl Routes {
                 host: route.host.as_ref().map(|host| host.as_str().into()),
                 path: route.path.as_str().into(),
                 methods: route.methods.clone(),
-                relaxed: route.relax.rules(),
+                relaxed: route.relax_path_rules.rules(),
                 policies: route_policies(route, config, &recognition),
                 form,
                 backend,
@@ -164,7 +164,7 @@ impl Routes {
         }
         let limits = &config.limits;
         let head = HeadLimit::new(limits.head_bytes.get() as usize)
-            .fields(limits.head_fields.get() as usize)
+            .fields(limits.header_count.get() as usize)
             .target(limits.target_bytes.get() as usize);
         // The rules that at least one route relaxes.
         let relaxed = routes.iter().fold(PathRules::NONE, |rules, route| rules.union(route.relaxed));
@@ -244,7 +244,7 @@ fn route_policies(route: &config::Route, config: &Config, recognition: &Recognit
     let (policies, directory) = (&route.policies, &recognition.shared.directory);
     // A surface has its own body limit and its own error response for it.
     let body_limit = route.upstream.is_some().then(|| route.body_bytes.unwrap_or(config.limits.body_bytes));
-    let lapsed = policies.lapsed == config::Lapsed::Admit;
+    let lapsed = policies.lapsed_subscriptions == config::LapsedSubscriptions::Allow;
     let api_key = policies.api_key().map(|settings| recognition.api_key(settings, lapsed));
     let signature = policies.signature().map(|settings| recognition.signature(settings, lapsed));
     let (api_key, signature, either) = match (api_key, signature) {
@@ -276,7 +276,7 @@ fn route_policies(route: &config::Route, config: &Config, recognition: &Recognit
 
 fn scope(resource: &str, policies: &config::Policies) -> RequireScope {
     let scope = RequireScope::new(resource);
-    match policies.scope_target {
+    match policies.scope_target_segment {
         Some(segment) => scope.target_segment(usize::from(segment.get())),
         None => scope,
     }
@@ -298,7 +298,7 @@ impl Recognition<'_> {
         if let Some(realm) = &settings.realm {
             policy = policy.realm(realm);
         }
-        if let Some(kinds) = config::kinds(&settings.kinds) {
+        if let Some(kinds) = config::kinds(&settings.caller_kinds) {
             policy = policy.caller_kinds(&kinds);
         }
         if let Some(lockout) = &settings.lockout {
@@ -307,7 +307,7 @@ impl Recognition<'_> {
         if lapsed {
             policy = policy.admit_lapsed();
         }
-        if settings.forward { policy.forward_credential() } else { policy }
+        if settings.forward_credential { policy.forward_credential() } else { policy }
     }
 
     fn signature(&self, settings: &config::SignaturePolicy, lapsed: bool) -> Signature {
@@ -316,7 +316,7 @@ impl Recognition<'_> {
         if let Some(realm) = &settings.realm {
             policy = policy.realm(realm);
         }
-        if let Some(kinds) = config::kinds(&settings.kinds) {
+        if let Some(kinds) = config::kinds(&settings.caller_kinds) {
             policy = policy.caller_kinds(&kinds);
         }
         if let Some(lockout) = &settings.lockout {
@@ -325,10 +325,10 @@ impl Recognition<'_> {
         if lapsed {
             policy = policy.admit_lapsed();
         }
-        if !settings.unsigned_content {
+        if !settings.allow_unsigned_content {
             policy = policy.only_signed_content();
         }
-        if settings.forward { policy.forward_credential() } else { policy }
+        if settings.forward_credential { policy.forward_credential() } else { policy }
     }
 }
 

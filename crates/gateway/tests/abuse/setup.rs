@@ -100,7 +100,7 @@ store.path = "data/portcullis.db"
 secrets.file = "data/secrets.toml"
 [server]
 threads = 1
-identity_field = "x-consumer-id"
+caller_id_header = "x-consumer-id"
 [limits]
 {limits}
 [[listeners]]

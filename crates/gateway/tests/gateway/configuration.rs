@@ -265,7 +265,7 @@ async fn lock_warning_names_routes_that_cannot_enforce_it() {
              [[routes]]\nname = \"reading\"\npath = \"/read\"\nmethods = [\"GET\"]\nupstream = \"up\"\n\
              policies = {{ api_key = true, lock = true }}\n\
              [[routes]]\nname = \"apps\"\npath = \"/apps\"\nupstream = \"up\"\n\
-             policies = {{ api_key = {{ kinds = [\"app\"] }} }}\n\
+             policies = {{ api_key = {{ caller_kinds = [\"app\"] }} }}\n\
              [[routes]]\nname = \"elsewhere\"\nhost = \"h.example\"\npath = \"/orders\"\nupstream = \"up\"\n"
         )
     });
@@ -276,7 +276,7 @@ async fn lock_warning_names_routes_that_cannot_enforce_it() {
             "recognise no caller (policies `api_key` and `signature`): `anonymous`",
         ),
         ("--path /read/7", "The lock stops no requests"),
-        ("--path /read/8 --covers all", ""),
+        ("--path /read/8 --deny all", ""),
         ("--path /orders/7", "without the policy `lock`: `elsewhere`"),
         ("--caller 5bc2be68-7498-4853-aa64-4be0ca62934e", ""),
         ("--caller 14b399ac-967f-4115-bb62-c0346b4537e9", "without the policy `lock`: `apps`"),
@@ -294,8 +294,8 @@ fn empty_lists_of_methods_sources_and_kinds_are_errors() {
     for lists in [
         "methods = []",
         "policies.api_key = { sources = [] }",
-        "policies.api_key = { kinds = [] }",
-        "policies.signature = { kinds = [] }",
+        "policies.api_key = { caller_kinds = [] }",
+        "policies.signature = { caller_kinds = [] }",
     ] {
         let site = Site::uninitialised(
             &minimal(&format!(

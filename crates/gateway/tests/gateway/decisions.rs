@@ -69,7 +69,7 @@ impl Setup {
 
 #[tokio::test]
 async fn management_keys_are_403_unless_the_route_names_them() {
-    let named = "api_key = { kinds = [\"api_client\", \"app\", \"operator\"] }";
+    let named = "api_key = { caller_kinds = [\"api_client\", \"app\", \"operator\"] }";
     let setup = Setup::new(&[("/", "api_key = true"), ("/named", named)], "").await;
     let (key, operator) = (&*setup.site.api_key, &*setup.site.operator_token);
     for (path, key, expected) in [
@@ -83,14 +83,14 @@ async fn management_keys_are_403_unless_the_route_names_them() {
         let (status, said) = setup.call(Method::GET, path, key).await;
         assert_eq!(status, expected, "{path}: {said}");
         if expected == 403 {
-            assert_eq!(said["code"], "caller-kind");
+            assert_eq!(said["code"], "caller-kind-not-allowed");
         }
     }
 }
 
 #[tokio::test]
 async fn lapsed_tenant_is_402_unless_the_route_admits_it() {
-    let admits = "api_key = true\nlapsed = \"admit\"";
+    let admits = "api_key = true\nlapsed_subscriptions = \"allow\"";
     let setup = Setup::new(&[("/", "api_key = true"), ("/lenient", admits)], "").await;
     setup.becomes(Method::GET, "/", 200).await;
     let (status, _) = setup.manage(Method::PATCH, "/tenants/demo", json!({ "standing": "lapsed" })).await;
@@ -118,14 +118,14 @@ async fn lock_is_stored_in_normal_form_and_enforced() {
     for nothing in ["/demo/%zz", "/demo/a%", "/demo/%00", "/demo/%2e%2e/x", "/a\nb"] {
         let body = json!({ "target": { "resource": nothing }, "reason": "counting" });
         let (status, said) = setup.manage(Method::POST, "/locks", body).await;
-        assert_eq!((status.as_u16(), &said["code"]), (422, &"wrong-values".into()), "{nothing:?}: {said}");
+        assert_eq!((status.as_u16(), &said["code"]), (422, &"invalid-values".into()), "{nothing:?}: {said}");
         assert_eq!(said["errors"][0]["pointer"], "#/target/resource");
     }
 }
 
 #[tokio::test]
 async fn routes_share_one_lockout_that_valid_keys_pass() {
-    let lockout = "api_key = { lockout = { attempts = 2, within = \"1h\", lasts = \"1h\" } }";
+    let lockout = "api_key = { lockout = { attempts = 2, window = \"1h\", duration = \"1h\" } }";
     let setup = Setup::new(&[("/a", lockout), ("/b", lockout), ("/c", "api_key = true")], "").await;
     let key = &*setup.site.api_key;
     for (path, presented, expected) in [

@@ -36,7 +36,7 @@ secrets.file = "data/s.toml"
 [[listeners]]
 address = "{public}"
 [admin]
-listen = "{admin}"
+address = "{admin}"
 [metrics]
 address = "{metrics}"
 [upstreams.up]

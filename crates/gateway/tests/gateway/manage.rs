@@ -172,7 +172,7 @@ fn tables_and_messages_are_clear() {
 #[test]
 fn locked_caller_is_changed_with_the_lock_token_only() {
     let site = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
-    let lock = json(&site, &format!("lock acquire --caller {CLIENT} --reason moving --lasts 600"));
+    let lock = json(&site, &format!("lock acquire --caller {CLIENT} --reason moving --duration 600"));
     let (id, token) = (lock["id"].as_str().unwrap(), lock["token"].as_str().unwrap());
     let with =
         |arguments: &str| site.command(arguments).env("PORTCULLIS_LOCK_TOKEN", token).output().unwrap();
@@ -182,7 +182,7 @@ fn locked_caller_is_changed_with_the_lock_token_only() {
     let edited = with(&edit);
     assert!(edited.status.success(), "{}", String::from_utf8_lossy(&edited.stderr));
     assert!(done(&site, "lock list").contains(id));
-    assert!(with("lock refresh --lasts 900").status.success());
+    assert!(with("lock refresh --duration 900").status.success());
     assert!(with("lock release").status.success());
     assert_eq!(refused(&site, &format!("lock show {id}")).0, Some(3));
     assert!(!with("lock refresh").status.success(), "what was released stays so");

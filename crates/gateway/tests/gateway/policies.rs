@@ -109,7 +109,7 @@ async fn denial_before_a_surface_has_its_format() {
 #[tokio::test]
 async fn guessing_client_is_locked_out_if_configured() {
     let service = Service::echo().await;
-    let lockout = r#"api_key = { lockout = { attempts = 2, within = "1h", lasts = "1h" } }"#;
+    let lockout = r#"api_key = { lockout = { attempts = 2, window = "1h", duration = "1h" } }"#;
     let site = Site::new(service.address, lockout);
     let gateway = site.start();
     for (key, status) in
@@ -349,7 +349,7 @@ async fn upstream_receives_the_matched_path() {
     let text = format!(
         "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
          [upstreams.up]\naddress = \"{}\"\n\
-         [[routes]]\npath = \"/files\"\nupstream = \"up\"\nrelax = [\"encoded_slashes\", \"empty_segments\"]\n\
+         [[routes]]\npath = \"/files\"\nupstream = \"up\"\nrelax_path_rules = [\"encoded_slashes\", \"empty_segments\"]\n\
          [[routes]]\npath = \"/a/b\"\nupstream = \"up\"\n",
         service.address
     );

@@ -161,7 +161,7 @@ fn copies_of_killed_imports_are_removed_and_others_kept() {
         format!("tenant,caller,name,digest\n{}\n", rows.join("\n")),
     )
     .unwrap();
-    let mut import = Running::start(&site, "import-keys keys.csv --make-callers");
+    let mut import = Running::start(&site, "import-keys keys.csv --create-callers");
     until("no copy is made", || !beside(&site, ".import-").is_empty() || import.ended());
     signal(import.0.id(), "-STOP");
     assert!(beside(&site, ".import-").iter().any(|file| file.extension() == Some("lock".as_ref())));

@@ -31,8 +31,8 @@ fn names(echo: &Value) -> Vec<&str> {
 async fn gateway_headers_are_removed_in_every_spelling() {
     for (settings, field) in [
         ("", "x-caller-id"),
-        ("server.identity_field = \"x_caller_id\"", "x_caller_id"),
-        ("server.identity_field = \"X.Caller-Id\"", "x.caller-id"),
+        ("server.caller_id_header = \"x_caller_id\"", "x_caller_id"),
+        ("server.caller_id_header = \"X.Caller-Id\"", "x.caller-id"),
     ] {
         let service = Service::echo().await;
         let site = Site::with(service.address, "api_key = true", "", settings);
@@ -59,8 +59,8 @@ async fn headers_only_a_proxy_may_set_are_removed() {
         X-Tenant: a\r\nTraceparent: 00\r\n";
     for (settings, left) in [
         ("", &["traceparent", "x-tenant"][..]),
-        ("server.removed_fields = [\"default\", \"x-ten*\", \"!x-real-ip\"]", &["traceparent", "x-real-ip"]),
-        ("server.removed_fields = [\"default\", \"X-Tenant\"]", &["traceparent"]),
+        ("server.removed_headers = [\"default\", \"x-ten*\", \"!x-real-ip\"]", &["traceparent", "x-real-ip"]),
+        ("server.removed_headers = [\"default\", \"X-Tenant\"]", &["traceparent"]),
     ] {
         let service = Service::echo().await;
         let site = Site::with(service.address, "", "", settings);
@@ -68,7 +68,7 @@ async fn headers_only_a_proxy_may_set_are_removed() {
         assert_eq!(names(&echo(&gateway, CLAIMS)), left, "{settings}");
     }
     let service = Service::echo().await;
-    let site = Site::with(service.address, "", "", "server.removed_fields = [\"x-tenant\"]");
+    let site = Site::with(service.address, "", "", "server.removed_headers = [\"x-tenant\"]");
     let gateway = site.start();
     let names_left = echo(&gateway, CLAIMS);
     assert!(
@@ -81,7 +81,7 @@ async fn headers_only_a_proxy_may_set_are_removed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn chosen_media_type_is_forwarded_if_configured() {
     let accept = "accept = [\"application/json\", \"text/csv\"]";
-    for (settings, sent) in [("server.media_type_field = \"X-Media-Type\"", true), ("", false)] {
+    for (settings, sent) in [("server.media_type_header = \"X-Media-Type\"", true), ("", false)] {
         let service = Service::echo().await;
         let site = Site::with(service.address, accept, "", settings);
         let gateway = site.start();
@@ -102,7 +102,7 @@ async fn chosen_media_type_is_forwarded_if_configured() {
     }
     // A route without content negotiation has no media type, and the client's header is not used instead.
     let service = Service::echo().await;
-    let site = Site::with(service.address, "", "", "server.media_type_field = \"x-media-type\"");
+    let site = Site::with(service.address, "", "", "server.media_type_header = \"x-media-type\"");
     let gateway = site.start();
     assert!(values(&echo(&gateway, "X-Media-Type: text/html\r\n"), "x-media-type").is_empty());
 }

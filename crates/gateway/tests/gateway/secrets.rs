@@ -119,7 +119,10 @@ async fn secrets_are_read_from_the_environment_if_set() {
     let service = Service::echo().await;
     let mut site = Site::new(service.address, "api_key = true");
     site.rewrite(|text| {
-        text.replace("secrets.file", "secrets.environment = \"PORTCULLIS_TEST_SECRETS\"\nsecrets.file")
+        text.replace(
+            "secrets.file",
+            "secrets.environment_variable = \"PORTCULLIS_TEST_SECRETS\"\nsecrets.file",
+        )
     });
     let file = site.store().with_file_name("secrets.toml");
     let text = fs::read_to_string(&file).unwrap();

@@ -82,10 +82,10 @@ async fn tls_handshake_needs_a_permit_and_has_a_timeout() {
         assert_eq!(silent.read(&mut read).unwrap(), 0, "its time is over");
     }
     let metrics = metrics().await;
-    assert!(metrics.contains("portcullis_connections_total{fate=\"no-place-for-address\"} 1"), "{metrics}");
+    assert!(metrics.contains("portcullis_connections_total{outcome=\"address_limit\"} 1"), "{metrics}");
     assert!(metrics.contains("portcullis_open_connections 0"), "{metrics}");
     let log = gateway.end();
-    assert!(log.iter().any(|line| line.contains("no-place-for-address")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("\"why\":\"address_limit\"")), "{log:#?}");
 }
 
 #[tokio::test]

@@ -236,7 +236,7 @@ async fn operator_manages_apps_with_signatures_of_the_cli() {
     let service = Service::echo().await;
     let mut site = Site::new(service.address, "api_key = true");
     // Requests that are repeated until the key is known look like guesses.
-    let patient = "[surfaces.apig]\nlockout = { attempts = 1000000, within = \"1s\", lasts = \"1s\" }";
+    let patient = "[surfaces.apig]\nlockout = { attempts = 1000000, window = \"1s\", duration = \"1s\" }";
     site.rewrite(|text| format!("{text}\n{patient}\n"));
     let gateway = site.start();
     let made =

@@ -62,7 +62,7 @@ fn store_file_alone_is_complete_after_every_command() {
         "secrets list",
         "secrets add seal-key",
         "secrets rewrap",
-        "export --to all.ndjson",
+        "export --output all.ndjson",
         "import all.ndjson",
         "tenant list",
         "tenant show nobody",

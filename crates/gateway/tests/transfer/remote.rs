@@ -87,7 +87,7 @@ async fn running_gateway_moves_to_another_running_one() {
     let from = Served::demo();
     let to = Served::beside(&from.site).await;
     let file = from.site.folder.path().join("all.ndjson");
-    let (code, _, told) = from.run("export --to all.ndjson");
+    let (code, _, told) = from.run("export --output all.ndjson");
     assert_eq!(code, Some(0), "{told}");
     assert_eq!(told, format!("exported {} bytes\n", fs::read(&file).unwrap().len()));
 
@@ -112,7 +112,7 @@ async fn running_gateway_moves_to_another_running_one() {
     fs::write(&keys, format!("tenant,caller,name,digest\nown,new,old,{digest}\n")).unwrap();
     let (code, _, why) = to.run("import-keys keys.csv");
     assert!(code == Some(3) && why.contains("line 2: #/caller: does not exist"), "{code:?} {why}");
-    let (code, told, why) = to.run("import-keys keys.csv --make-callers");
+    let (code, told, why) = to.run("import-keys keys.csv --create-callers");
     assert_eq!((code, &*told), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
     assert!(to.lines().iter().any(|line| line.contains("\"sha256_key\"")));
     let verified = to.site.command("audit verify").output().unwrap();
@@ -155,7 +155,7 @@ async fn cut_connection_leaves_nothing_and_frees_its_slot() {
 fn remote_failure_has_exit_status_3_and_leaves_no_file() {
     let served = Served::demo();
     let file = served.site.folder.path().join("all.ndjson");
-    let (code, _, why) = served.run_with("export --to all.ndjson", "pca_nobody");
+    let (code, _, why) = served.run_with("export --output all.ndjson", "pca_nobody");
     assert!(code == Some(3) && why.contains("401 Unauthorized"), "{why}");
     fs::write(served.site.folder.path().join("large.ndjson"), "x".repeat(32 << 20)).unwrap();
     let (code, _, why) = served.run_with("import large.ndjson", "pca_nobody");
@@ -163,7 +163,7 @@ fn remote_failure_has_exit_status_3_and_leaves_no_file() {
     assert!(matches!(code, Some(1 | 3)), "{why}");
     let (code, _, why) = served.run("import large.ndjson");
     assert!(code == Some(3) && why.contains("line 1: "), "{why}");
-    let output = served.site.command("export --to all.ndjson --url http://127.0.0.1:1");
+    let output = served.site.command("export --output all.ndjson --url http://127.0.0.1:1");
     let output = { output }.env("PORTCULLIS_TOKEN", "x").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(!file.exists() && !file.with_extension("ndjson.draft").exists());

@@ -81,8 +81,8 @@ async fn app_secret_is_shown_once_and_only_if_generated() {
     let places = ["#/app/remark", "#/app/key", "#/app/secret"];
     let answer =
         site.post("/tenants/acme/callers", json!({ "name": "app_c", "kind": "app", "app": wrong })).await;
-    refused(&answer, 422, "wrong-values", &places);
-    refused(&site.patch(&path, json!({ "app": wrong })).await, 422, "wrong-values", &places);
+    refused(&answer, 422, "invalid-values", &places);
+    refused(&site.patch(&path, json!({ "app": wrong })).await, 422, "invalid-values", &places);
     assert!(!answer.text.contains("with blank"));
 }
 
@@ -99,13 +99,13 @@ async fn each_kind_has_its_own_members() {
         ("acme", json!({ "name": "example.com/x", "kind": "operator", "plan": "none" }), &["#/plan"]),
     ] {
         let answer = site.post(&format!("/tenants/{tenant}/callers"), body).await;
-        refused(&answer, 422, "wrong-values", places);
+        refused(&answer, 422, "invalid-values", places);
     }
     let shop = "/tenants/acme/callers/shop";
-    refused(&site.patch(shop, json!({ "role": "owner" })).await, 422, "wrong-values", &["#/role"]);
-    refused(&site.patch(shop, json!({ "app": {} })).await, 422, "wrong-values", &["#/app"]);
-    refused(&site.patch(shop, json!({ "plan": "none" })).await, 422, "wrong-values", &["#/plan"]);
-    refused(&site.patch(shop, json!({ "kind": "app" })).await, 400, "wrong-shape", &["#/kind"]);
+    refused(&site.patch(shop, json!({ "role": "owner" })).await, 422, "invalid-values", &["#/role"]);
+    refused(&site.patch(shop, json!({ "app": {} })).await, 422, "invalid-values", &["#/app"]);
+    refused(&site.patch(shop, json!({ "plan": "none" })).await, 422, "invalid-values", &["#/plan"]);
+    refused(&site.patch(shop, json!({ "kind": "app" })).await, 400, "invalid-shape", &["#/kind"]);
     let body = json!({ "name": "example.com/x", "kind": "operator" });
     refused(&site.post("/tenants/none/callers", body.clone()).await, 404, "not-found", &[]);
     let mut with_plan = body;
@@ -172,7 +172,7 @@ async fn app_id_must_have_hyphens() {
     let hex = "14b399ac967f4115bb62c0346b4537e9";
     let body = |kind: &str| json!({ "id": hex, "name": "app_x", "kind": kind });
     // APIG V2 shows the UUID of an app in this form and would read this id as another app.
-    refused(&site.post("/tenants/acme/callers", body("app")).await, 422, "wrong-values", &["#/id"]);
+    refused(&site.post("/tenants/acme/callers", body("app")).await, 422, "invalid-values", &["#/id"]);
     assert_eq!(site.post("/tenants/acme/callers", body("operator")).await.status, 201);
     let hyphens = json!({ "id": "14b399ac-967f-4115-bb62-c0346b4537e9", "name": "app_x", "kind": "app" });
     assert_eq!(site.post("/tenants/acme/callers", hyphens).await.status, 201);
@@ -222,27 +222,27 @@ async fn names_follow_their_kind_and_texts_are_visible() {
             assert_eq!(made.status, 201, "{kind} {name:?}: {}", made.text);
             let path = format!("{callers}/{}", made.json()["id"].as_str().unwrap());
             let patch = json!({ "name": format!("{name}\u{202e}") });
-            refused(&site.patch(&path, patch).await, 422, "wrong-values", &["#/name"]);
+            refused(&site.patch(&path, patch).await, 422, "invalid-values", &["#/name"]);
         } else {
-            refused(&made, 422, "wrong-values", &["#/name"]);
+            refused(&made, 422, "invalid-values", &["#/name"]);
         }
     }
     let app = json!({ "name": "app_2", "kind": "app", "app": { "remark": "a\u{200f}" } });
-    refused(&site.post(callers, app).await, 422, "wrong-values", &["#/app/remark"]);
+    refused(&site.post(callers, app).await, 422, "invalid-values", &["#/app/remark"]);
     let hidden = json!({ "name": "a\u{feff}" });
     for (method, path) in
         [("POST", "/tenants"), ("PATCH", "/tenants/acme"), ("POST", "/tenants/acme/callers/shop/keys")]
     {
         let answer = site.send(method, path, &[super::ANY], hidden.clone()).await;
-        refused(&answer, 422, "wrong-values", &["#/name"]);
+        refused(&answer, 422, "invalid-values", &["#/name"]);
     }
     for path in ["/tenants/acme/keys/first", "/tenants/acme/callers/shop"] {
-        refused(&site.patch(path, hidden.clone()).await, 422, "wrong-values", &["#/name"]);
+        refused(&site.patch(path, hidden.clone()).await, 422, "invalid-values", &["#/name"]);
     }
     let rotation = site.post("/tenants/acme/keys/first/rotation", hidden).await;
-    refused(&rotation, 422, "wrong-values", &["#/name"]);
+    refused(&rotation, 422, "invalid-values", &["#/name"]);
     let lock = json!({ "target": { "resource": "/orders" }, "reason": "a\u{202a}b" });
-    refused(&site.post("/locks", lock).await, 422, "wrong-values", &["#/reason"]);
+    refused(&site.post("/locks", lock).await, 422, "invalid-values", &["#/reason"]);
 }
 
 #[tokio::test]
@@ -252,7 +252,7 @@ async fn name_of_an_earlier_version_may_stay() {
     let path = "/tenants/acme/callers/old";
     let patch = json!({ "name": "Old name", "status": "disabled" });
     assert_eq!(site.patch(path, patch).await.json()["status"], "disabled");
-    refused(&site.patch(path, json!({ "name": "Another name" })).await, 422, "wrong-values", &["#/name"]);
+    refused(&site.patch(path, json!({ "name": "Another name" })).await, 422, "invalid-values", &["#/name"]);
 }
 
 #[tokio::test]

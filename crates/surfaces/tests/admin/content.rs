@@ -44,7 +44,7 @@ async fn invalid_json_is_400_everywhere() {
             refused(&raw(&site, method, path, body).await, 400, "bad-request", &[]);
         }
         for body in ["null", "[]", "[{}]", "\"name\"", "7", "true"] {
-            refused(&raw(&site, method, path, body.as_bytes()).await, 400, "wrong-shape", &["#"]);
+            refused(&raw(&site, method, path, body.as_bytes()).await, 400, "invalid-shape", &["#"]);
         }
         for (body, place) in [
             (r#"{"name":1}"#, "#/name"),
@@ -58,7 +58,7 @@ async fn invalid_json_is_400_everywhere() {
             (r#"{"name":"a","n\u0061me":"b"}"#, "#/name"),
             (r#"{"a/b~c d":1}"#, "#/a~1b~0c%20d"),
         ] {
-            refused(&raw(&site, method, path, body.as_bytes()).await, 400, "wrong-shape", &[place]);
+            refused(&raw(&site, method, path, body.as_bytes()).await, 400, "invalid-shape", &[place]);
         }
     }
     for (method, path) in [("POST", "/tenants"), ("PATCH", "/tenants/acme")] {
@@ -116,5 +116,5 @@ async fn integer_may_be_written_with_a_zero_fraction() {
         assert_eq!((patched.status.as_u16(), &patched.json()["max_callers"]), (200, &json!(most)), "{body}");
     }
     let broken = raw(&site, "PATCH", "/tenants/acme", br#"{"max_callers":7.5}"#).await;
-    refused(&broken, 400, "wrong-shape", &["#/max_callers"]);
+    refused(&broken, 400, "invalid-shape", &["#/max_callers"]);
 }

@@ -118,7 +118,7 @@ async fn rejected_request_can_be_repeated() {
     let wrong = json!({ "name": "", "kind": "operator" });
     let right = json!({ "name": "example.com/x", "kind": "operator" });
     let path = "/tenants/acme/callers";
-    refused(&post(&site, path, "\"1\"", &wrong).await, 422, "wrong-values", &["#/name"]);
+    refused(&post(&site, path, "\"1\"", &wrong).await, 422, "invalid-values", &["#/name"]);
     site.world
         .registry
         .fail(Some("create_caller"), || portcullis::registry::RegistryError::Unavailable("gone".into()));

@@ -142,13 +142,13 @@ async fn error_names_its_line_and_nothing_is_imported() {
         (String::new(), 1, "#"),
     ] {
         let answer = other.import("/import", &[LINES], &file).await;
-        refused(&answer, 422, "wrong-values", &[pointer]);
+        refused(&answer, 422, "invalid-values", &[pointer]);
         assert_eq!(answer.json()["errors"][0]["line"], line, "{answer:?}");
         assert_eq!(other.changes().await, before);
     }
     assert_eq!(other.import("/import", &[LINES], &file).await.status, 200);
     let again = other.import("/import", &[LINES], &file).await;
-    refused(&again, 422, "wrong-values", &["#/tenant/id"]);
+    refused(&again, 422, "invalid-values", &["#/tenant/id"]);
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn repeated_import_with_idempotency_key_runs_once() {
     let tried = other.import("/import?dry_run=true", &[LINES, ("idempotency-key", "\"0\"")], &file).await;
     let again = other.import("/import?dry_run=true", &[LINES, ("idempotency-key", "\"0\"")], &file).await;
     assert_eq!((&tried.text, again.field("idempotency-replayed")), (&again.text, vec![]), "it had no effect");
-    refused(&other.import("/import", &once, "x").await, 422, "wrong-values", &["#"]);
+    refused(&other.import("/import", &once, "x").await, 422, "invalid-values", &["#"]);
 
     let first = other.import("/import", &once, &file).await;
     assert_eq!((first.status.as_u16(), first.field("idempotency-replayed")), (200, vec![]), "{first:?}");
@@ -211,7 +211,7 @@ async fn import_requires_owner_type_and_size() {
     for path in ["/import", "/keys/import"] {
         for token in [&site.operator, &site.reader] {
             for file in [&file, &row] {
-                refused(&site.import_by(token, path, &[LINES], file).await, 403, "role", &[]);
+                refused(&site.import_by(token, path, &[LINES], file).await, 403, "insufficient-role", &[]);
             }
         }
         let json = ("content-type", "application/json");
@@ -250,24 +250,24 @@ async fn keys_of_another_gateway_are_imported_once() {
     let before = site.changes().await;
     let wrong = format!("{}\n\n{}\n{{\n", line("nobody", "a"), line("shop", "old-key-1"));
     let answer = site.import("/keys/import", &[LINES], &wrong).await;
-    refused(&answer, 422, "wrong-values", &["#"]);
+    refused(&answer, 422, "invalid-values", &["#"]);
     assert_eq!(answer.json()["errors"][0]["line"], 4);
     let unfit = format!("{}\n\n{}\n", line("nobody", "a"), line("shop", "old-key-1"));
     let answer = site.import("/keys/import", &[LINES], &unfit).await;
-    refused(&answer, 422, "wrong-values", &["#/caller", "#/digest"]);
+    refused(&answer, 422, "invalid-values", &["#/caller", "#/digest"]);
     let lines: Vec<_> =
         answer.json()["errors"].as_array().unwrap().iter().map(|it| it["line"].clone()).collect();
     assert_eq!(lines, [Value::from(1), Value::from(3)]);
     let boss = format!("tenant,caller,name,digest\nadministration,owner,x,{}\n", digest("boss"));
     let answer = site.import("/keys/import", &[ROWS], &boss).await;
-    refused(&answer, 422, "wrong-values", &["#/caller"]);
+    refused(&answer, 422, "invalid-values", &["#/caller"]);
     let client = format!("tenant,caller,name,digest\nadministration,client,x,{}\n", digest("client"));
     let answer = site.import("/keys/import?make_callers=true", &[ROWS], &client).await;
-    refused(&answer, 422, "wrong-values", &["#/tenant"]);
+    refused(&answer, 422, "invalid-values", &["#/tenant"]);
     assert_eq!(site.changes().await, before);
 
     let rows = format!("tenant,caller,name,digest\nacme,new,x,{}\n", digest("old-key-3"));
-    refused(&site.import("/keys/import", &[ROWS], &rows).await, 422, "wrong-values", &["#/caller"]);
+    refused(&site.import("/keys/import", &[ROWS], &rows).await, 422, "invalid-values", &["#/caller"]);
     let made = site.import("/keys/import?make_callers=true", &[ROWS], &rows).await;
     assert_eq!(made.json(), json!({ "keys": 1, "callers": 1, "dry_run": false }));
     assert_eq!(site.world.directory.find("old-key-3").unwrap().caller().id.as_str(), "new");

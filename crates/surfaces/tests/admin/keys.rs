@@ -95,8 +95,8 @@ async fn key_error_has_its_pointer() {
         (json!({ "not_after": "9999-12-31T23:59:59Z" }), &["#/not_after"]),
         (json!({ "status": "on" }), &["#/status"]),
     ] {
-        refused(&site.post(KEYS, body.clone()).await, 422, "wrong-values", places);
-        refused(&site.patch(FIRST, body).await, 422, "wrong-values", places);
+        refused(&site.post(KEYS, body.clone()).await, 422, "invalid-values", places);
+        refused(&site.patch(FIRST, body).await, 422, "invalid-values", places);
     }
     for (body, place) in [
         (json!({ "scopes": [[]] }), "#/scopes/0"),
@@ -106,8 +106,8 @@ async fn key_error_has_its_pointer() {
         (json!({ "digest": "x" }), "#/digest"),
         (json!({ "key": "pcl_x" }), "#/key"),
     ] {
-        refused(&site.post(KEYS, body.clone()).await, 400, "wrong-shape", &[place]);
-        refused(&site.patch(FIRST, body).await, 400, "wrong-shape", &[place]);
+        refused(&site.post(KEYS, body.clone()).await, 400, "invalid-shape", &[place]);
+        refused(&site.patch(FIRST, body).await, 400, "invalid-shape", &[place]);
     }
     refused(&site.post("/tenants/acme/callers/none/keys", json!({})).await, 404, "not-found", &[]);
 }
@@ -238,7 +238,7 @@ async fn only_active_unrotated_keys_are_rotated() {
     }
     let id = rotated["id"].as_str().unwrap();
     for (body, place) in [(json!({ "overlap": 2_592_001 }), "#/overlap"), (json!({ "name": "" }), "#/name")] {
-        refused(&site.post(&rotation(id), body).await, 422, "wrong-values", &[place]);
+        refused(&site.post(&rotation(id), body).await, 422, "invalid-values", &[place]);
     }
     let stale = site.send("POST", &rotation(id), &[("if-match", "\"7\"")], json!({})).await;
     refused(&stale, 412, "precondition-failed", &[]);
@@ -331,14 +331,14 @@ async fn expiring_key_cannot_create_a_longer_lived_one() {
     let theirs = "/tenants/administration/callers/reader/keys";
     assert_eq!(post(theirs, json!({})).await.json()["not_after"], "2026-01-01T01:00:00Z");
     let later = json!({ "not_after": "2026-01-01T01:00:01Z" });
-    refused(&post(theirs, later.clone()).await, 422, "wrong-values", &["#/not_after"]);
+    refused(&post(theirs, later.clone()).await, 422, "invalid-values", &["#/not_after"]);
     let sooner = json!({ "not_after": "2026-01-01T00:30:00Z" });
     assert_eq!(post(theirs, sooner.clone()).await.json()["not_after"], sooner["not_after"]);
     // A key of an API client may end later than the key that creates it.
     assert_eq!(post(KEYS, json!({})).await.json()["not_after"], Value::Null);
     let own = "/tenants/administration/keys/owners-key";
     let patched = site.ask(&guest, "PATCH", own, &[ANY], Some(&later)).await;
-    refused(&patched, 422, "wrong-values", &["#/not_after"]);
+    refused(&patched, 422, "invalid-values", &["#/not_after"]);
     let rotation = "/tenants/administration/keys/owners-key/rotation";
     // The rotation would leave no owner.
     refused(&post(rotation, json!({})).await, 409, "conflict", &[]);
@@ -374,14 +374,14 @@ async fn key_expiry_in_the_past_is_rejected() {
     let past = json!({ "not_after": "2025-12-31T23:59:59Z" });
     for (kind, ends) in [("key", "2025-01-01T00:00:00Z"), ("signing", "2026-01-01T00:00:00Z")] {
         let answer = site.post(KEYS, json!({ "kind": kind, "not_after": ends })).await;
-        refused(&answer, 422, "wrong-values", &["#/not_after"]);
+        refused(&answer, 422, "invalid-values", &["#/not_after"]);
     }
-    refused(&site.patch(FIRST, past.clone()).await, 422, "wrong-values", &["#/not_after"]);
+    refused(&site.patch(FIRST, past.clone()).await, 422, "invalid-values", &["#/not_after"]);
     // An end at this very moment ends the key. The same end again later is no change.
     assert_eq!(site.patch(FIRST, json!({ "not_after": start() })).await.status, 200);
     site.world.clock.advance(std::time::Duration::from_secs(60));
     assert_eq!(site.patch(FIRST, json!({ "not_after": start(), "name": "ended" })).await.status, 200);
-    refused(&site.patch(FIRST, past).await, 422, "wrong-values", &["#/not_after"]);
+    refused(&site.patch(FIRST, past).await, 422, "invalid-values", &["#/not_after"]);
 }
 
 #[tokio::test]
@@ -389,7 +389,7 @@ async fn rotation_overlap_does_not_outlast_the_key() {
     let site = Site::new().await;
     assert_eq!(site.patch(FIRST, json!({ "not_after": "2026-01-01T01:00:00Z" })).await.status, 200);
     let rotation = format!("{FIRST}/rotation");
-    refused(&site.post(&rotation, json!({ "overlap": 3601 })).await, 422, "wrong-values", &["#/overlap"]);
+    refused(&site.post(&rotation, json!({ "overlap": 3601 })).await, 422, "invalid-values", &["#/overlap"]);
     let rotated = site.post(&rotation, json!({ "overlap": 3600 })).await;
     assert_eq!(rotated.json()["replaces"]["not_after"], "2026-01-01T01:00:00Z", "{rotated:?}");
 }

@@ -95,10 +95,10 @@ async fn lock_target_is_an_existing_caller_or_a_path() {
     let site = Site::new().await;
     let wanted = |target: Value| site.post("/locks", json!({ "target": target, "reason": "x" }));
     // The lock would apply to an administrator that is created later, whatever the role of its holder.
-    refused(&wanted(json!({ "caller": "later" })).await, 422, "wrong-values", &["#/target/caller"]);
+    refused(&wanted(json!({ "caller": "later" })).await, 422, "invalid-values", &["#/target/caller"]);
     for path in ["/", "orders", "/a/../b"] {
         let answer = wanted(json!({ "resource": path })).await;
-        refused(&answer, 422, "wrong-values", &["#/target/resource"]);
+        refused(&answer, 422, "invalid-values", &["#/target/resource"]);
         assert!(answer.json()["errors"][0]["detail"].as_str().unwrap().starts_with("a path has the form"));
     }
 }
@@ -109,15 +109,15 @@ async fn lock_without_effect_is_rejected() {
     let wanted = |target: Value| site.post("/locks", json!({ "target": target, "reason": "x" }));
     for path in ["/elsewhere", "/api", "/api/deeper", "/ordersx"] {
         let answer = wanted(json!({ "resource": path })).await;
-        refused(&answer, 422, "wrong-values", &["#/target/resource"]);
+        refused(&answer, 422, "invalid-values", &["#/target/resource"]);
         assert!(answer.text.contains("lock = true"), "{}", answer.text);
     }
     for target in [json!({ "resource": "/orders/7" }), json!({ "caller": "shop" })] {
         let lock = json!({ "tenant": "nobody", "target": target, "reason": "x" });
-        refused(&site.post("/locks", lock).await, 422, "wrong-values", &["#/tenant"]);
+        refused(&site.post("/locks", lock).await, 422, "invalid-values", &["#/tenant"]);
     }
     let lock = json!({ "tenant": "administration", "target": { "caller": "shop" }, "reason": "x" });
-    refused(&site.post("/locks", lock).await, 422, "wrong-values", &["#/tenant"]);
+    refused(&site.post("/locks", lock).await, 422, "invalid-values", &["#/tenant"]);
     for target in [json!({ "resource": "/orders/7" }), json!({ "caller": "shop" })] {
         let made = site.post("/locks", json!({ "target": target, "reason": "x", "covers": "all" })).await;
         assert_eq!(made.status, 201);
@@ -193,7 +193,7 @@ async fn lock_is_broken_by_an_owner_explicitly() {
     let (id, token) = held(&site).await;
     let path = format!("/locks/{id}");
     refused(&site.ask(&site.owner, "DELETE", &path, &[], None).await, 428, "precondition-required", &[]);
-    refused(&site.ask(&site.operator, "DELETE", &path, &[ANY], None).await, 403, "role", &[]);
+    refused(&site.ask(&site.operator, "DELETE", &path, &[ANY], None).await, 403, "insufficient-role", &[]);
     let stale = site.ask(&site.owner, "DELETE", &path, &[("if-match", "\"x\"")], None).await;
     refused(&stale, 412, "precondition-failed", &[]);
     let tag = site.get(&path).await.field("etag")[0].to_owned();
@@ -222,13 +222,13 @@ async fn lock_error_has_its_pointer() {
         (json!({ "target": target, "reason": "x", "owner": "me" }), 400, &["#/owner"]),
         (json!({ "target": "shop", "reason": "x" }), 400, &["#/target"]),
     ] {
-        let code = if status == 422 { "wrong-values" } else { "wrong-shape" };
+        let code = if status == 422 { "invalid-values" } else { "invalid-shape" };
         refused(&site.post("/locks", body).await, status, code, places);
     }
     let (id, token) = held(&site).await;
     let answer =
         with(&site, &token, "POST", &format!("/locks/{id}/refresh"), Some(&json!({ "lasts": 0 }))).await;
-    refused(&answer, 422, "wrong-values", &["#/lasts"]);
+    refused(&answer, 422, "invalid-values", &["#/lasts"]);
 }
 
 #[tokio::test]
@@ -236,7 +236,7 @@ async fn operator_cannot_lock_an_administrator() {
     let site = Site::new().await;
     let body = json!({ "target": { "caller": "owner" }, "reason": "x" });
     let theirs = site.ask(&site.operator, "POST", "/locks", &[], Some(&body)).await;
-    refused(&theirs, 403, "role", &[]);
+    refused(&theirs, 403, "insufficient-role", &[]);
     assert_eq!(site.post("/locks", body).await.status, 201);
 }
 

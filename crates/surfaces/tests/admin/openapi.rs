@@ -74,6 +74,17 @@ fn operation_ids_are_unique_and_references_resolve() {
     }
 }
 
+#[tokio::test]
+async fn created_plan_has_its_described_headers() {
+    let site = Site::new().await;
+    let described = described();
+    let created = described["paths"]["/admin/v1/plans/{plan}"]["put"]["responses"]["201"].clone();
+    assert_eq!(members(&created["headers"]), ["ETag"].into());
+    let answer = site.send("PUT", "/plans/new", &[], json!({ "limits": [] })).await;
+    assert_eq!((answer.status.as_u16(), answer.field("etag").len()), (201, 1));
+    assert!(answer.field("location").is_empty() && answer.field("idempotency-replayed").is_empty());
+}
+
 /// A browser that opens the page has no key to send.
 #[tokio::test]
 async fn only_the_description_needs_no_key() {

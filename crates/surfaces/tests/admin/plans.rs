@@ -104,7 +104,7 @@ async fn plan_error_has_its_pointer() {
         (json!({ "limits": (0..9).map(|at| limit(&at.to_string(), 1)).collect::<Vec<_>>() }), &["#/limits"]),
         (json!({ "id": "other", "limits": [] }), &["#/id"]),
     ] {
-        refused(&put(body).await, 422, "wrong-values", places);
+        refused(&put(body).await, 422, "invalid-values", places);
     }
     for (body, place) in [
         (json!({}), "#/limits"),
@@ -114,7 +114,7 @@ async fn plan_error_has_its_pointer() {
         (json!({ "limits": [{ "name": "a", "quota": 1.5, "window": 1 }] }), "#/limits/0/quota"),
         (json!({ "limits": [{ "name": "a", "quota": 1, "window": 1, "brust": 1 }] }), "#/limits/0/brust"),
     ] {
-        refused(&put(body).await, 400, "wrong-shape", &[place]);
+        refused(&put(body).await, 400, "invalid-shape", &[place]);
     }
     refused(&site.send("PUT", "/plans/a%20b", &[], json!({ "limits": [] })).await, 404, "not-found", &[]);
 }

@@ -23,8 +23,8 @@ async fn only_an_active_administrator_key_is_admitted() {
         (foreign.expose(), 401, "credential-unknown"),
         (&ended, 401, "credential-expired"),
         (&disabled, 403, "credential-disabled"),
-        (&client, 403, "caller-kind"),
-        (&operator, 403, "caller-kind"),
+        (&client, 403, "caller-kind-not-allowed"),
+        (&operator, 403, "caller-kind-not-allowed"),
     ] {
         for path in ["/status", "/tenants", "/nothing/here"] {
             let answer = site.ask(token, "GET", path, &[], None).await;

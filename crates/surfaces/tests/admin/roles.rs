@@ -92,7 +92,7 @@ async fn role_permits_only_its_operations() {
             } else if role >= least {
                 assert_eq!(answer.status, status, "{what}");
             } else {
-                refused(&answer, 403, "role", &[]);
+                refused(&answer, 403, "insufficient-role", &[]);
                 let needed = ["", "read_only", "operator", "owner"][least];
                 let detail = answer.json()["detail"].as_str().unwrap().to_owned();
                 assert_eq!(detail, format!("The role {needed} is required."), "{what}");
@@ -117,11 +117,11 @@ async fn insufficient_role_changes_nothing() {
 async fn role_is_checked_before_the_resource() {
     let site = Site::new().await;
     for path in ["/tenants/none", "/plans/none"] {
-        refused(&site.ask(&site.reader, "DELETE", path, &[], None).await, 403, "role", &[]);
+        refused(&site.ask(&site.reader, "DELETE", path, &[], None).await, 403, "insufficient-role", &[]);
         refused(&site.ask(&site.reader, "GET", path, &[], None).await, 404, "not-found", &[]);
     }
     let answer = site.ask(&site.reader, "POST", "/tenants", &[], Some(&json!("nonsense"))).await;
-    refused(&answer, 403, "role", &[]);
+    refused(&answer, 403, "insufficient-role", &[]);
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn removed_role_ends_at_once() {
     let path = "/tenants/administration/callers/operator";
     assert_eq!(site.patch(path, json!({ "role": "read_only" })).await.status, 200);
     let answer = site.ask(&site.operator, "DELETE", "/tenants/acme/keys/first", &[ANY], None).await;
-    refused(&answer, 403, "role", &[]);
+    refused(&answer, 403, "insufficient-role", &[]);
     assert_eq!(site.patch(path, json!({ "status": "disabled" })).await.status, 200);
     refused(&site.ask(&site.operator, "GET", "/status", &[], None).await, 403, "caller-disabled", &[]);
 }

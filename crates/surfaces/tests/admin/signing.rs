@@ -86,11 +86,11 @@ async fn signing_key_is_changed_rotated_and_deleted() {
 async fn signing_keys_are_not_for_administrators() {
     let site = site().await;
     let theirs = "/tenants/administration/callers/reader/keys";
-    refused(&site.post(theirs, json!({ "kind": "signing" })).await, 422, "wrong-values", &["#/kind"]);
-    refused(&site.post(KEYS, json!({ "kind": "app_code" })).await, 422, "wrong-values", &["#/kind"]);
-    refused(&site.post(KEYS, json!({ "kind": 1 })).await, 400, "wrong-shape", &["#/kind"]);
+    refused(&site.post(theirs, json!({ "kind": "signing" })).await, 422, "invalid-values", &["#/kind"]);
+    refused(&site.post(KEYS, json!({ "kind": "app_code" })).await, 422, "invalid-values", &["#/kind"]);
+    refused(&site.post(KEYS, json!({ "kind": 1 })).await, 400, "invalid-shape", &["#/kind"]);
     let reader = site.ask(&site.reader, "POST", KEYS, &[ANY], Some(&json!({ "kind": "signing" }))).await;
-    refused(&reader, 403, "role", &[]);
+    refused(&reader, 403, "insufficient-role", &[]);
     assert!(site.post(KEYS, json!({ "kind": "key" })).await.json()["key"].as_str().is_some());
 }
 

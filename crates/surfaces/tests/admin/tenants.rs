@@ -77,7 +77,7 @@ async fn duplicate_is_409_and_invalid_value_is_422() {
         "name": "a\nb", "gateway": { "project_id": "", "instance_id": "a/b" },
     });
     let places = ["#/name", "#/gateway/project_id", "#/gateway/instance_id"];
-    refused(&site.post("/tenants", wrong).await, 422, "wrong-values", &places);
+    refused(&site.post("/tenants", wrong).await, 422, "invalid-values", &places);
     for (body, place) in [
         (json!({ "name": "" }), "#/name"),
         (json!({ "name": "example.com/x".repeat(256) }), "#/name"),
@@ -86,9 +86,9 @@ async fn duplicate_is_409_and_invalid_value_is_422() {
         (json!({ "name": "example.com/x", "max_callers": -1 }), "#/max_callers"),
         (json!({ "name": "example.com/x", "max_callers": 4_294_967_296_u64 }), "#/max_callers"),
     ] {
-        refused(&site.post("/tenants", body.clone()).await, 422, "wrong-values", &[place]);
+        refused(&site.post("/tenants", body.clone()).await, 422, "invalid-values", &[place]);
         if body["id"].is_null() {
-            refused(&site.patch("/tenants/acme", body).await, 422, "wrong-values", &[place]);
+            refused(&site.patch("/tenants/acme", body).await, 422, "invalid-values", &[place]);
         }
     }
 }
@@ -97,7 +97,7 @@ async fn duplicate_is_409_and_invalid_value_is_422() {
 async fn apig_instance_is_immutable_except_its_switch() {
     let site = Site::new().await;
     let patch = |gateway| site.patch("/tenants/acme", json!({ "gateway": gateway }));
-    refused(&patch(json!({ "custom_keys": true })).await, 422, "wrong-values", &["#/gateway"]);
+    refused(&patch(json!({ "custom_keys": true })).await, 422, "invalid-values", &["#/gateway"]);
     for (gateway, place) in [
         (json!({ "project_id": "p" }), "#/gateway/project_id"),
         (json!({ "custom_keys": "yes" }), "#/gateway/custom_keys"),
@@ -105,7 +105,7 @@ async fn apig_instance_is_immutable_except_its_switch() {
         (json!(null), "#/gateway"),
         (json!(true), "#/gateway"),
     ] {
-        refused(&patch(gateway).await, 400, "wrong-shape", &[place]);
+        refused(&patch(gateway).await, 400, "invalid-shape", &[place]);
     }
 }
 

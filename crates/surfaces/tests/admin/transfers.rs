@@ -68,7 +68,7 @@ async fn export_is_one_complete_importable_file() {
 async fn export_requires_owner_and_store_failure_is_503() {
     let site = Site::new().await;
     for token in [&site.operator, &site.reader] {
-        refused(&site.ask(token, "GET", "/export", &[], None).await, 403, "role", &[]);
+        refused(&site.ask(token, "GET", "/export", &[], None).await, 403, "insufficient-role", &[]);
     }
     refused(&site.ask("pca_nobody", "GET", "/export", &[], None).await, 401, "credential-malformed", &[]);
     refused(&site.get("/export?a=b").await, 400, "bad-request", &[]);

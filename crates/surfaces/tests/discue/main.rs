@@ -41,7 +41,7 @@ impl Site {
 
     /// A site with disabled operations. With a quota, the caller has a plan that allows this many requests at once and
     /// per minute.
-    async fn with(switched_off: Vec<Operation>, quota: Option<u32>) -> Self {
+    async fn with(disabled_operations: Vec<Operation>, quota: Option<u32>) -> Self {
         let world = World::new();
         world.tenant("org", None, 5).await;
         let plan: Option<PlanId> = match quota {
@@ -58,7 +58,7 @@ impl Site {
             base_url: "https://api.discue.io".into(),
             peer: Server::peer,
             lockout: Arc::default(),
-            switched_off,
+            disabled_operations,
         };
         Self { server: Server::start(router(surface)).await, world, key }
     }
