@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use jiff::{Timestamp, fmt::rfc2822};
 
 use crate::{
-    Denial, Head, Policy, Stop,
+    Denial, Head,
     directory::{CallerEntry, KeyEntry},
     header_value::{self, HeaderBuf},
     limit::{CallerBuckets, LimitSnapshot, LimitStatus},
@@ -100,10 +100,17 @@ pub struct Admission {
     /// Format of a denial, if it differs from the format of the face.
     pub(crate) form: Option<ErrorFormat>,
     pub(crate) permits: Permits,
-    peer: Option<IpAddr>,
-    /// Steps passed in this evaluation, and in the evaluation that ended in a wait.
-    at: u32,
-    passed: u32,
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) cursor: Cursor,
+}
+
+/// The position of an evaluation in a chain of policies, in steps.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cursor {
+    /// The steps passed in this evaluation.
+    pub(crate) at: u32,
+    /// The steps passed in the evaluation that ended in a wait.
+    pub(crate) passed: u32,
 }
 
 impl Clone for Admission {
@@ -126,65 +133,18 @@ impl Clone for Admission {
             form: self.form,
             permits: Permits::default(),
             peer: self.peer,
-            at: 0,
-            passed: 0,
+            cursor: Cursor::default(),
         }
     }
 }
 
 impl Admission {
-    /// Evaluates a policy, or a chain of policies, for a request.
-    ///
-    /// After a [`Stop::Wait`] or a [`Stop::NeedsBody`], evaluate the policy again with this admission: the chain
-    /// resumes at the policy that waited. After a denial, all permits have been refunded.
-    ///
-    /// # Errors
-    /// The denial, or the future to wait for.
-    pub fn evaluate(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
-        self.at = 0;
-        if self.passed == 0 {
-            // Another layer computed these, perhaps for another target.
-            (self.path, self.is_normal) = (None, false);
-        }
-        self.peer = head.peer;
-        self.permits.set_now(head.now);
-        let outcome = self.run_step(policy, head);
-        match &outcome {
-            Ok(()) => self.passed = 0,
-            Err(Stop::Wait(_) | Stop::NeedsBody(_)) => self.passed = self.at,
-            Err(Stop::Deny(_)) => self.refund(),
-        }
-        outcome
-    }
-
     /// Refunds all permits.
     pub(crate) fn refund(&mut self) {
-        self.passed = 0;
+        self.cursor.passed = 0;
         self.permits.refund();
         // A refunded permit is not reported as spent.
         self.report.take_if(|report| !report.reading.is_denial());
-    }
-
-    /// Runs one part of a composed policy, unless an earlier evaluation passed it. For policies that consist of other
-    /// policies.
-    ///
-    /// # Errors
-    /// The result of the part.
-    pub fn run_step(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
-        let start = self.at;
-        let end = start + policy.steps();
-        if end <= self.passed {
-            self.at = end;
-            return Ok(());
-        }
-        let outcome = policy.admit(head, self);
-        match &outcome {
-            Ok(()) => self.at = end,
-            // The parts counted more steps than the whole has: resume at the beginning of the whole, not after it.
-            Err(_) if self.at >= end => self.at = start,
-            Err(_) => {}
-        }
-        outcome
     }
 
     /// Returns the caller and its credential, if a policy recognised them.
