@@ -35,10 +35,12 @@ pub use ip_acl::IpAcl;
 pub use lock::RequireUnlocked;
 pub use lockout::Lockout;
 pub use order::{ChainOrder, Misplaced};
-pub use rate_limit::{RateLimit, RateLimitFields};
+pub use rate_limit::RateLimit;
 pub use scope::RequireScope;
 pub use signature::{Signature, SignatureOr};
 pub use strict_http::StrictHttp;
+
+pub use crate::admission::RateLimitFields;
 
 use std::{fmt, future::Future, pin::Pin};
 
