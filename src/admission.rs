@@ -3,6 +3,7 @@
 mod caching;
 mod content_digest;
 mod headers;
+mod matched_route;
 mod path;
 mod permit;
 mod upstream;
@@ -10,6 +11,7 @@ mod upstream;
 pub use content_digest::{DigestMismatch, DigestVerifier};
 pub use headers::RateLimitFields;
 pub(crate) use headers::RateLimitReport;
+pub use matched_route::MatchedRoute;
 pub(crate) use permit::Permit;
 pub use permit::{Committed, Permits};
 
@@ -22,7 +24,6 @@ use crate::{
     media::MediaType,
     model::{Authority, CallerKind, CredentialId},
     normalize_path::PathRules,
-    problem::ErrorFormat,
 };
 
 /// The recognised caller and its credential, both in the state in which the request was decided.
@@ -80,10 +81,7 @@ pub struct Admission {
     pub(crate) content: Option<Box<[u8; 32]>>,
     /// SHA-256 that the body must have, if nothing has checked it yet.
     pub(crate) owed: Option<Box<DigestVerifier>>,
-    /// Index of the route that a gateway found.
-    pub(crate) route: Option<usize>,
-    /// Format of a denial, if it differs from the format of the face.
-    pub(crate) form: Option<ErrorFormat>,
+    matched_route: Option<&'static MatchedRoute>,
     pub(crate) permits: Permits,
     pub(crate) peer: Option<IpAddr>,
     pub(crate) cursor: Cursor,
@@ -114,8 +112,7 @@ impl Clone for Admission {
             passed_on: self.passed_on,
             content: self.content.clone(),
             owed: self.owed.clone(),
-            route: self.route,
-            form: self.form,
+            matched_route: self.matched_route,
             permits: Permits::default(),
             peer: self.peer,
             cursor: Cursor::default(),
@@ -166,6 +163,17 @@ impl Admission {
     #[must_use]
     pub fn media_type(&self) -> Option<&MediaType> {
         self.offers.as_ref().and_then(|(offers, chosen)| offers.get(*chosen))
+    }
+
+    /// Returns the route that the request matched, if a policy selects routes, such as that of the gateway.
+    #[must_use]
+    pub fn matched_route(&self) -> Option<&'static MatchedRoute> {
+        self.matched_route
+    }
+
+    /// Sets the route that the request matched. For policies that select a route and evaluate its policies.
+    pub fn set_matched_route(&mut self, route: &'static MatchedRoute) {
+        self.matched_route = Some(route);
     }
 
     /// Sets the identity. A report about the limits of an earlier identity is dropped.

@@ -8,7 +8,7 @@ use allocation_counter::measure;
 use portcullis::{
     Admission,
     clock::Clock,
-    problem::{self, ErrorFormat},
+    problem::{self, Problem},
 };
 use world::{World, cases::cases};
 
@@ -37,7 +37,7 @@ fn a_refusal_that_is_written_allocates_its_body() {
         let denial = case.decide(&mut case.admission(), now).expect_err(case.name);
         let mut length = 0;
         let counted = measure(|| {
-            length = problem::render(&denial, ErrorFormat::Problem, &Admission::default()).body().len();
+            length = problem::render(&denial, &Problem, &Admission::default()).body().len();
         });
         assert!(length > 0 && counted.bytes_total >= length as u64, "{}: {counted:?}", case.name);
     }

@@ -65,7 +65,7 @@ mod tests {
     use crate::{
         model::{Limit, WindowGuarantee},
         policy::{ApiKey, RequireUnlocked},
-        problem::{ErrorFormat, render},
+        problem::{Problem, render},
         testing::{World, code, request},
     };
 
@@ -85,7 +85,7 @@ mod tests {
         assert!(world.ask(&chain, &request).is_ok());
 
         let (denial, admission) = world.deny(&chain, &request);
-        let response = render(&denial, ErrorFormat::Problem, &admission);
+        let response = render(&denial, &Problem, &admission);
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "30");
         assert_eq!(response.headers()["ratelimit"], "\"burst\";r=0;t=30, \"day\";r=98;t=864");

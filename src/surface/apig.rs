@@ -151,6 +151,7 @@ mod error;
 mod openapi;
 mod query;
 mod quotas;
+mod render;
 mod request;
 mod response;
 mod routes;
@@ -158,6 +159,7 @@ mod throttles;
 mod version;
 
 pub use openapi::descriptions;
+pub use render::ErrorFormat;
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
@@ -174,7 +176,6 @@ use crate::{
         ApiKey, BodyBuffering, KeySource, Lockout, RateLimit, RateLimitFields, RequireScope, RequireUnlocked,
         Signature,
     },
-    problem::ErrorFormat,
     registry::{Registry, RegistryError},
     surface::{
         MAX_BODY_BYTES,
@@ -263,7 +264,7 @@ pub fn router(surface: Apig) -> Router {
     );
     let guard = PortcullisLayer::new(guard)
         .verify_content()
-        .error_format(ErrorFormat::ApigManagement)
+        .denial_renderer(ErrorFormat::Operators)
         .clock(surface.clock.clone())
         .peer_from(surface.peer);
     let author = Author {

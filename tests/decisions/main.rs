@@ -6,6 +6,7 @@ mod callers;
 mod layers;
 mod limits;
 mod paths;
+mod renderers;
 #[path = "../world/mod.rs"]
 mod world;
 

@@ -9,10 +9,12 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 
-use super::Version;
+use super::{
+    Version,
+    render::{self, ErrorFormat},
+};
 use crate::{
-    Admission, Denial,
-    problem::{self, ErrorFormat},
+    Admission, Denial, problem,
     registry::RegistryError,
     surface::{BodyError, denial},
 };
@@ -216,13 +218,12 @@ impl IntoResponse for ApigError {
         let (status, error_code, error_msg) = match self.row() {
             Ok(row) => row,
             Err(denial) => {
-                return problem::render(denial, ErrorFormat::ApigManagement, &Admission::default())
+                problem::log(denial);
+                return problem::render(denial, &ErrorFormat::Operators, &Admission::default())
                     .map(Body::from);
             }
         };
-        let body =
-            serde_json::to_vec(&problem::ApigError { error_code, error_msg: &error_msg }).unwrap_or_default();
         let media_type = HeaderValue::from_static("application/json");
-        (status, [(header::CONTENT_TYPE, media_type)], body).into_response()
+        (status, [(header::CONTENT_TYPE, media_type)], render::body(error_code, &error_msg)).into_response()
     }
 }
