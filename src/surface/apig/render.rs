@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     Denial,
-    denial::{Forbidden, Unauthenticated},
+    denial::{Forbidden, SignatureError, Unauthenticated},
     limit::{LimitExceeded, LimitedBy},
     problem::{RenderDenial, RenderedDenial},
 };
@@ -49,6 +49,14 @@ pub(super) fn body(error_code: &str, error_msg: &str) -> Bytes {
     serde_json::to_vec(&ErrorBody { error_code, error_msg }).unwrap_or_default().into()
 }
 
+/// Returns the text for an operator, who has an access key but is no app.
+fn operator_message(error: &SignatureError) -> Cow<'static, str> {
+    match error {
+        SignatureError::UnknownAccessKey(access) => format!("access key {access} not found").into(),
+        other => other.to_string().into(),
+    }
+}
+
 /// Returns the status, code and text of a denial. The contract of the first version knows 400, 401, 403, 404 and 500;
 /// a denial with another status becomes the nearest one.
 fn row(denial: &Denial, format: ErrorFormat) -> (u16, &'static str, Cow<'static, str>) {
@@ -64,7 +72,7 @@ fn row(denial: &Denial, format: ErrorFormat) -> (u16, &'static str, Cow<'static,
             Unauthenticated::Signature(why) if format == ErrorFormat::Operators => (
                 401,
                 "APIG.0301",
-                format!("Incorrect IAM authentication information: {}", why.operator_message()).into(),
+                format!("Incorrect IAM authentication information: {}", operator_message(why)).into(),
             ),
             Unauthenticated::Signature(why) => {
                 (401, "APIG.0303", format!("Incorrect app authentication information: {why}").into())
@@ -128,7 +136,6 @@ mod tests {
     use super::*;
     use crate::{
         Admission,
-        denial::SignatureError,
         model::{Period, TimeUnit},
         problem,
         signature::SignatureFormatError,
@@ -222,7 +229,7 @@ mod tests {
         for (denial, status, code) in [
             (Denial::NotFound, 404, "APIG.0101"),
             (Denial::PaymentRequired { detail: "".into() }, 403, "APIG.1005"),
-            (Denial::RateLimited { violated: Default::default(), retry_after: 1 }, 500, "APIG.9008"),
+            (Denial::RateLimited { violated: [].into_iter().collect(), retry_after: 1 }, 500, "APIG.9008"),
             (Denial::ContentTooLarge { limit: 1 }, 400, "APIG.2000"),
             (Denial::unavailable("", 1), 500, "APIG.9999"),
         ] {
