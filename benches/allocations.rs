@@ -22,7 +22,7 @@ use http_body_util::Empty;
 use portcullis::{
     Admission, Denial,
     clock::Clock,
-    problem::{self, ErrorFormat},
+    problem::{self, Problem},
     tower::PortcullisLayer,
 };
 use portcullis_test::directory::{
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     let unauthenticated = Denial::unavailable("closed", 60);
     line(
         "write a refusal",
-        &measure(|| drop(problem::render(&unauthenticated, ErrorFormat::Problem, &Admission::default()))),
+        &measure(|| drop(problem::render(&unauthenticated, &Problem, &Admission::default()))),
     );
     line("Tower face: bare service", &through_tower(&quiet, ()));
     line("Tower face: whole chain", &through_tower(&quiet, chain(&quiet)));

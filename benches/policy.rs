@@ -21,7 +21,7 @@ use portcullis::{
     Admission, Policy,
     clock::{Clock, Moment, SystemClock},
     policy::ApiKey,
-    problem::{self, ErrorFormat},
+    problem::{self, Problem},
 };
 use portcullis_test::directory::{
     World,
@@ -97,7 +97,7 @@ fn around(criterion: &mut Criterion) {
         let mut admission = case.admission();
         let Err(denial) = case.decide(&mut admission, now) else { continue };
         criterion.bench_function(&format!("around/write: {}", case.name), |bencher| {
-            bencher.iter(|| problem::render(black_box(&denial), ErrorFormat::Problem, &admission));
+            bencher.iter(|| problem::render(black_box(&denial), &Problem, &admission));
         });
     }
 }

@@ -6,7 +6,7 @@ use allocation_counter::measure;
 use portcullis::{
     Admission,
     clock::Clock,
-    problem::{self, ErrorFormat},
+    problem::{self, Problem},
 };
 use portcullis_test::directory::{World, cases::cases};
 
@@ -35,7 +35,7 @@ fn denial_allocates_its_body_only() {
         let denial = case.decide(&mut case.admission(), now).expect_err(case.name);
         let mut length = 0;
         let counted = measure(|| {
-            length = problem::render(&denial, ErrorFormat::Problem, &Admission::default()).body().len();
+            length = problem::render(&denial, &Problem, &Admission::default()).body().len();
         });
         assert!(length > 0 && counted.bytes_total >= length as u64, "{}: {counted:?}", case.name);
     }

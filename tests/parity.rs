@@ -40,7 +40,7 @@ use portcullis::{
     },
     pingora::PingoraGate,
     policy::{self, Accept, ApiKey, ContentType, RateLimit, RateLimitFields, Signature, StrictHttp},
-    problem::ErrorFormat,
+    problem::{Problem, RenderDenial, RenderedDenial},
     tower::PortcullisLayer,
 };
 use portcullis_test::directory::World;
@@ -52,11 +52,46 @@ use tokio::{
 
 /// Timeout of every single step.
 const DEADLINE: Duration = Duration::from_secs(30);
-const FORMS: [ErrorFormat; 3] = [ErrorFormat::Problem, ErrorFormat::Discue, ErrorFormat::Apig];
+const FORMATS: [Format; 3] = [Format::Problem, Format::Text, Format::PerRequest];
 
 /// Headers in which the two servers differ: `date` is the time of the response; Pingora writes `connection` in
 /// every response, hyper only if it is not the default. All other headers are equal.
 const HOP_FIELDS: [HeaderName; 2] = [header::DATE, header::CONNECTION];
+
+// ------------------------------------------------------------------------------------- error formats
+
+/// An error format in which the faces deny.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Problem,
+    /// Text that no cache stores.
+    Text,
+    /// Text for requests with a key in `Authorization`, and otherwise a contract that has no 423 and no 429.
+    PerRequest,
+}
+
+impl RenderDenial for Format {
+    fn render(&self, denial: &Denial) -> RenderedDenial {
+        let text = |body: String| RenderedDenial::new(HeaderValue::from_static("text/plain"), body);
+        match self {
+            Self::Problem => Problem.render(denial),
+            Self::Text => text(denial.detail().into_owned()).no_store(),
+            Self::PerRequest => {
+                let status = match denial {
+                    Denial::Locked { .. } => StatusCode::FORBIDDEN,
+                    Denial::RateLimited { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+                    _ => denial.status(),
+                };
+                text(denial.code().to_owned()).with_status(status)
+            }
+        }
+    }
+
+    fn for_request(&self, head: Head<'_>, _: &Admission) -> Option<&dyn RenderDenial> {
+        let is_text = *self == Self::PerRequest && head.headers.contains_key(header::AUTHORIZATION);
+        is_text.then_some(&Self::Text)
+    }
+}
 
 // ------------------------------------------------------------------------------------------ policies
 
@@ -349,7 +384,7 @@ struct Face {
 /// Both faces in every error format, over one fixture.
 struct Faces {
     world: World,
-    pairs: Vec<(ErrorFormat, [Face; 2])>,
+    pairs: Vec<(Format, [Face; 2])>,
 }
 
 impl Faces {
@@ -358,15 +393,17 @@ impl Faces {
         let mut towers = Vec::new();
         let mut proxies = Vec::new();
         let mut behind = Vec::new();
-        for form in FORMS {
+        for form in FORMATS {
             let (origin, counted) = (Origin::default(), Counted::default());
-            let layer =
-                PortcullisLayer::new(routes(&world, &counted)).error_format(form).clock(world.clock.clone());
+            let layer = PortcullisLayer::new(routes(&world, &counted))
+                .denial_renderer(form)
+                .clock(world.clock.clone());
             let address = serve(origin.app().layer(layer)).await;
             towers.push(Face { name: "tower", address, origin, counted });
 
             let (origin, counted) = (Origin::default(), Counted::default());
-            let gate = PingoraGate::new(routes(&world, &counted)).form(form).clock(world.clock.clone());
+            let gate =
+                PingoraGate::new(routes(&world, &counted)).denial_renderer(form).clock(world.clock.clone());
             proxies.push(Proxy { gate, origin: serve(origin.app()).await });
             behind.push((origin, counted));
         }
@@ -377,11 +414,11 @@ impl Faces {
             origin,
             counted,
         });
-        let pairs = FORMS.into_iter().zip(towers.into_iter().zip(pingoras));
+        let pairs = FORMATS.into_iter().zip(towers.into_iter().zip(pingoras));
         Self { world, pairs: pairs.map(|(form, (tower, pingora))| (form, [tower, pingora])).collect() }
     }
 
-    fn all(&self) -> impl Iterator<Item = (ErrorFormat, &Face)> {
+    fn all(&self) -> impl Iterator<Item = (Format, &Face)> {
         self.pairs.iter().flat_map(|(form, pair)| pair.iter().map(|face| (*form, face)))
     }
 }
@@ -620,10 +657,10 @@ async fn both_faces_answer_every_row_alike() {
             assert_eq!(answers[0], answers[1], "{what}");
             let answer = answers[0].last().unwrap();
             let (status, code) = row.last;
-            if *form != ErrorFormat::Apig {
+            if *form != Format::PerRequest {
                 assert_eq!(answer.status, status, "{what}");
             }
-            if *form == ErrorFormat::Problem && status >= 400 && row.method != "HEAD" {
+            if *form == Format::Problem && status >= 400 && row.method != "HEAD" {
                 let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
                 assert_eq!(problem["code"], code, "{what}");
                 codes.insert(code);

@@ -14,7 +14,7 @@ use http_body_util::Empty;
 use portcullis::{
     Policy,
     clock::Clock,
-    problem::{self, ErrorFormat},
+    problem::{self, Problem},
     tower::PortcullisLayer,
 };
 use tower::{Layer, Service, service_fn};
@@ -89,7 +89,7 @@ fn refusal(case: Rc<Case>, world: &World) -> Scenario {
             let Some(mut admission) = admission.take() else { return };
             let answer = case
                 .decide(&mut admission, now)
-                .map_err(|denial| problem::render(&denial, ErrorFormat::Problem, &admission));
+                .map_err(|denial| problem::render(&denial, &Problem, &admission));
             drop((answer, admission));
         });
     })

@@ -67,7 +67,7 @@ impl Policy for Accept {
 mod tests {
     use super::*;
     use crate::{
-        problem::{ErrorFormat, render},
+        problem::{Problem, render},
         testing::{World, request},
     };
 
@@ -98,7 +98,7 @@ mod tests {
         let world = World::new();
         let policy = Accept::new(["application/json", "text/csv"]).unwrap();
         let (denial, admission) = world.deny(&policy, &request("GET", "/", &[("accept", "image/png")]));
-        let response = render(&denial, ErrorFormat::Problem, &admission);
+        let response = render(&denial, &Problem, &admission);
         assert_eq!(
             (response.status().as_u16(), &response.headers()["vary"]),
             (406, &"accept".parse().unwrap())

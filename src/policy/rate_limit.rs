@@ -3,25 +3,9 @@
 use super::{ChainOrder, Policy, Stop, recognised};
 use crate::{
     Admission, Denial, Head,
-    admission::{Permit, RateLimitReport},
+    admission::{Permit, RateLimitFields, RateLimitReport},
     limit::{CallerBuckets, Decision, LimitSnapshot},
 };
-
-/// The headers that report the state of the limits to the client, in responses and in denials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RateLimitFields {
-    /// `RateLimit` and `RateLimit-Policy`, as in draft-ietf-httpapi-ratelimit-headers-10.
-    pub draft_10: bool,
-    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds since the epoch), for one limit: the one that will
-    /// be exceeded first.
-    pub x_ratelimit: bool,
-}
-
-impl Default for RateLimitFields {
-    fn default() -> Self {
-        Self { draft_10: true, x_ratelimit: false }
-    }
-}
 
 /// Enforces every limit of a caller's plan.
 ///
@@ -81,7 +65,7 @@ mod tests {
     use crate::{
         model::{Limit, WindowGuarantee},
         policy::{ApiKey, RequireUnlocked},
-        problem::{ErrorFormat, render},
+        problem::{Problem, render},
         testing::{World, code, request},
     };
 
@@ -101,7 +85,7 @@ mod tests {
         assert!(world.ask(&chain, &request).is_ok());
 
         let (denial, admission) = world.deny(&chain, &request);
-        let response = render(&denial, ErrorFormat::Problem, &admission);
+        let response = render(&denial, &Problem, &admission);
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "30");
         assert_eq!(response.headers()["ratelimit"], "\"burst\";r=0;t=30, \"day\";r=98;t=864");

@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use axum::{Router, routing::get};
+use axum::{Router, http::HeaderValue, routing::get};
 use portcullis::{
-    Policy,
+    Denial, Policy,
     policy::{ApiKey, Lockout, Misplaced, RateLimit, RequireScope, RequireUnlocked},
-    problem::ErrorFormat,
+    problem::RenderedDenial,
     tower::PortcullisLayer,
 };
 
@@ -56,16 +56,14 @@ async fn setters_do_not_change_a_cloned_layer() {
     let world = World::new();
     let first = PortcullisLayer::new(ApiKey::new(world.directory.clone())).clock(world.clock.clone());
     let made = app().layer(first.clone());
-    let second = first
-        .clone()
-        .error_format(ErrorFormat::Discue)
-        .clock(Arc::new(portcullis::clock::SystemClock::new()));
+    let text = |_: &Denial| RenderedDenial::new(HeaderValue::from_static("text/plain"), "denied");
+    let second = first.clone().denial_renderer(text).clock(Arc::new(portcullis::clock::SystemClock::new()));
     let problem = send(&app().layer(first.clone()), "GET", "/", "").await;
-    let discue = send(&app().layer(second), "GET", "/", "").await;
+    let other = send(&app().layer(second), "GET", "/", "").await;
     let earlier = send(&made, "GET", "/", "").await;
     assert_eq!(problem.headers()["content-type"], "application/problem+json");
     assert_eq!(earlier.headers()["content-type"], "application/problem+json");
-    assert_ne!(discue.headers()["content-type"], "application/problem+json");
+    assert_ne!(other.headers()["content-type"], "application/problem+json");
 
     // The expiry of a key is compared with the clock of the layer.
     let ends = world.now();

@@ -6,6 +6,7 @@ mod callers;
 mod layers;
 mod limits;
 mod paths;
+mod renderers;
 
 use axum::{Router, body::Body};
 use http::{Request, Response};

@@ -151,6 +151,7 @@ mod error;
 mod openapi;
 mod query;
 mod quotas;
+mod render;
 mod request;
 mod response;
 mod routes;
@@ -158,6 +159,7 @@ mod throttles;
 mod version;
 
 pub use openapi::descriptions;
+pub use render::ErrorFormat;
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
@@ -181,7 +183,6 @@ use portcullis::{
         ApiKey, BodyBuffering, KeySource, Lockout, RateLimit, RateLimitFields, RequireScope, RequireUnlocked,
         Signature,
     },
-    problem::ErrorFormat,
     registry::{Registry, RegistryError},
     tower::PortcullisLayer,
 };
@@ -264,7 +265,7 @@ pub fn router(surface: Apig) -> Router {
     );
     let guard = PortcullisLayer::new(guard)
         .verify_content()
-        .error_format(ErrorFormat::ApigManagement)
+        .denial_renderer(ErrorFormat::Operators)
         .clock(surface.clock.clone())
         .peer_from(surface.peer);
     let author = Author {

@@ -50,12 +50,14 @@ mod call_context;
 mod clients;
 mod keys;
 mod openapi;
+mod render;
 mod response;
 mod scopes;
 mod validation;
 
 pub use call_context::is_pretty;
 pub use openapi::description;
+pub use render::ErrorFormat;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -78,7 +80,6 @@ use portcullis::{
         Accept, ApiKey, ChainOrder, ContentType, KeySource, Lockout, Policy, RateLimit, RateLimitFields,
         RequireScope, RequireUnlocked, Stop,
     },
-    problem::ErrorFormat,
     registry::{Registry, RegistryError},
     tower::PortcullisLayer,
 };
@@ -179,7 +180,7 @@ pub fn router(surface: Discue) -> Router {
         RateLimit::new().fields(fields),
     );
     let guard = PortcullisLayer::new(guard)
-        .error_format(ErrorFormat::Discue)
+        .denial_renderer(ErrorFormat::Compact)
         .clock(surface.clock.clone())
         .peer_from(surface.peer);
     let author = Author {

@@ -4,13 +4,14 @@ use std::{net::IpAddr, num::NonZeroU32, time::Duration};
 
 use super::*;
 use crate::{
+    limit::LimitExceeded,
     model::{
         self, ApigInstance, Binding, BindingId, BoundQuota, CallLimits, CallerKind, ChangeKind, Creator,
         Entity, OverrideSubject, Period, Quota, QuotaId, SealKey, Sealer, Secret, SpecialId, ThrottleId,
         ThrottleOverride, TimeUnit,
     },
     policy::{ApiKey, RequireUnlocked},
-    problem::{ErrorFormat, render},
+    problem::{Problem, render},
     testing::{World, code, request},
 };
 
@@ -122,21 +123,22 @@ fn denial_names_the_limit() {
         }
         let chain = (ApiKey::new(world.directory.clone()), throttle);
         let (denial, admission) = world.deny(&chain, &request);
-        let answer = render(&denial, ErrorFormat::Apig, &admission);
+        let answer = render(&denial, &Problem, &admission);
         assert_eq!(
             (answer.status().as_u16(), &answer.headers()["retry-after"]),
             (429, &"60".parse().unwrap())
         );
-        String::from_utf8_lossy(answer.body()).into_owned()
+        let Denial::Exhausted(LimitExceeded { by, limit, period, .. }) = denial else { panic!("{denial}") };
+        format!("{},limit:{limit},time:{period}", by.as_str())
     };
     let limits = CallLimits { api: some(9), user: Some(some(8)), app: Some(some(5)), ip: Some(some(2)) };
     for (limit, passes, from, specials) in [
-        ("ip over ratelimit,limit:2", 2, Some("2001:db8::1"), vec![]),
-        ("app over ratelimit,limit:5", 5, None, vec![]),
-        ("user over ratelimit,limit:8", 8, None, vec![(OverrideSubject::App("caller".parse().unwrap()), 20)]),
-        ("app over ratelimit,limit:1", 1, None, vec![(OverrideSubject::App("caller".parse().unwrap()), 1)]),
+        ("ip,limit:2", 2, Some("2001:db8::1"), vec![]),
+        ("app,limit:5", 5, None, vec![]),
+        ("user,limit:8", 8, None, vec![(OverrideSubject::App("caller".parse().unwrap()), 20)]),
+        ("app,limit:1", 1, None, vec![(OverrideSubject::App("caller".parse().unwrap()), 1)]),
         (
-            "api over ratelimit,limit:9",
+            "api,limit:9",
             9,
             None,
             vec![
@@ -144,7 +146,7 @@ fn denial_names_the_limit() {
                 (OverrideSubject::User("project".into()), 20),
             ],
         ),
-        ("app over ratelimit,limit:5", 5, None, vec![(OverrideSubject::App("other".parse().unwrap()), 1)]),
+        ("app,limit:5", 5, None, vec![(OverrideSubject::App("other".parse().unwrap()), 1)]),
     ] {
         let world = World::new();
         world.edit_tenant(|tenant| {
@@ -168,7 +170,7 @@ fn denial_names_the_limit() {
             assert_eq!(ask(&world, &key, "a", Some(&from)), "admitted", "{limit}");
         }
         let text = refused(&world, &key, Some(from.unwrap_or("198.51.100.1")));
-        assert!(text.contains(&format!("APIG.0308\",\"error_msg\":\"The throttling threshold has been reached: policy {limit},time:1 minute")), "{text}");
+        assert_eq!(text, format!("{limit},time:1 minute"));
     }
 }
 
@@ -236,7 +238,7 @@ fn denied_request_counts_nowhere() {
 }
 
 #[test]
-fn exhausted_quota_is_405_in_apig_format() {
+fn exhausted_quota_is_429() {
     let world = World::new();
     world.change(ChangeKind::Created, Entity::Quota(quota(&world, 1, None)));
     bind(&world, Some("quota"));
@@ -245,13 +247,7 @@ fn exhausted_quota_is_405_in_apig_format() {
     let throttle = ApiThrottle::new(world.directory.clone(), "a".parse().unwrap());
     let chain = (ApiKey::new(world.directory.clone()), throttle);
     let (denial, admission) = world.deny(&chain, &request("GET", "/", &[("x-api-key", &key)]));
-    let apig = render(&denial, ErrorFormat::Apig, &admission);
-    assert_eq!(apig.status(), 405);
-    assert_eq!(
-        &**apig.body(),
-        br#"{"error_code":"APIG.0501","error_msg":"The app quota has been used up."}"#
-    );
-    let problem = render(&denial, ErrorFormat::Problem, &admission);
+    let problem = render(&denial, &Problem, &admission);
     assert_eq!((problem.status().as_u16(), &problem.headers()["retry-after"]), (429, &"60".parse().unwrap()));
     let body: serde_json::Value = serde_json::from_slice(problem.body()).unwrap();
     assert_eq!(

@@ -36,6 +36,7 @@ use super::{
     metrics::{HeadError, Metrics, WorkerMetrics},
     request_id::{self, RequestId},
     response_body::{self, GatewayBody},
+    route_renderer::RouteRenderer,
     routes::Routes,
 };
 use crate::config::{Config, Limits};
@@ -104,6 +105,7 @@ fn service(routes: Routes, shared: &GatewayState) -> Portcullis<Dispatch, Arc<Ro
     let routes = Arc::new(routes);
     let layer = PortcullisLayer::new(routes.clone()).verify_content();
     layer
+        .denial_renderer(RouteRenderer(routes.clone()))
         .clock(shared.clock.clone())
         .peer_from(ClientAddr::peer_of)
         // No layer before this one changes the target.

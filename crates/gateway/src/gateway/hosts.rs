@@ -17,7 +17,11 @@ use axum::{
 use http::{HeaderMap, HeaderName, Method, Uri, header, uri::Authority};
 
 use crate::config;
-use portcullis::{Admission, Denial, denial::Forbidden, problem};
+use portcullis::{
+    Admission, Denial,
+    denial::Forbidden,
+    problem::{self, Problem},
+};
 
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -115,9 +119,7 @@ fn is_of_another_site(method: &Method, headers: &HeaderMap, host: &Authority) ->
 pub(super) async fn checked(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
     match hosts.check(request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(denial) => {
-            problem::render(&denial, problem::ErrorFormat::Problem, &Admission::default()).map(Body::from)
-        }
+        Err(denial) => problem::render(&denial, &Problem, &Admission::default()).map(Body::from),
     }
 }
 
