@@ -36,6 +36,7 @@ pub mod policy;
 pub mod problem;
 pub mod registry;
 pub mod signature;
+mod sync;
 pub mod transfer;
 
 #[cfg(feature = "pingora")]

@@ -7,83 +7,76 @@
 //! # Implementing a registry
 //!
 //! Implement [`Transaction`] over your store, and [`Registry`], whose [`run_transaction`](Registry::run_transaction)
-//! passes a transaction to a [`UnitOfWork`]. [`execute()`] and [`execute_idempotent()`] apply the same rules to every change. The
-//! suite in `tests/registry.rs` checks what the methods of the trait promise: run it against your registry.
+//! passes a transaction to a [`UnitOfWork`]. [`RegistryExt`] adds the methods that change data, which apply the same
+//! rules in every registry; within a transaction, [`run()`] and [`run_idempotent()`] do so. The suite in
+//! `tests/registry.rs` checks what the methods of the trait promise: run it against your registry.
 
-mod authorize;
+mod caller;
 mod command;
+mod credential;
 mod error;
+mod ext;
 mod filter;
 mod idempotency;
 mod lock;
 mod mark;
 pub mod memory;
+mod operation;
 mod reseal;
 mod rules;
 mod secret_check;
 mod snapshot_reader;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod stored_response;
 mod sync;
+mod tenant;
 mod transaction;
 mod unit_of_work;
 
-pub use authorize::AuthorizedWork;
-pub use command::{Command, NewCaller, SecretRef};
+pub use caller::NewCaller;
+pub use command::{Command, execute};
+pub use credential::NewCredential;
 pub use error::RegistryError;
+pub use ext::RegistryExt;
 pub use filter::{
     CallerFilter, ChangeFilter, ChangeWithPrevious, CredentialFilter, GrantFilter, History, Order,
     TenantFilter,
 };
-pub use idempotency::{
-    IdempotentOutcome, IdempotentRequest, execute_idempotent, find_replay, store_response,
-};
+pub use idempotency::{IdempotentOutcome, IdempotentRequest, find_replay, run_idempotent, store_response};
 pub use lock::NewLock;
 pub use mark::Mark;
+pub use operation::{Operation, run};
 pub use reseal::{Resealed, reseal};
-pub use rules::{ImportConflict, execute, find_conflict};
+pub use rules::{
+    AcquireLock, AssertUnchanged, AuthorizedWork, BreakLock, CreateCaller, CreateCallerOr, CreateCredential,
+    CreatePlan, CreateQuota, CreateTenant, CreateThrottle, DeleteCaller, DeleteCredential, DeleteGrant,
+    DeletePlan, DeleteQuota, DeleteTenant, DeleteThrottle, ImportConflict, ImportEntity, KeepOwner,
+    ProveLock, PutGrant, PutPlan, RefreshLock, ReleaseLock, Reseal, SecretRef, UpdateCaller,
+    UpdateCredential, UpdateQuota, UpdateTenant, UpdateThrottle, find_conflict,
+};
 pub use secret_check::SecretCheck;
-pub use snapshot_reader::{SnapshotPage, SnapshotReader};
+pub use snapshot_reader::{Snapshot, SnapshotPage, SnapshotReader};
+pub use stored_response::StoredResponse;
 pub use sync::{Unreadable, follow, load, record_last_used};
-pub use transaction::{StoredResponse, Transaction};
+pub use tenant::NewTenant;
+pub use transaction::Transaction;
 pub use unit_of_work::{Outcome, UnitOfWork};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use snapshot_reader::BufferedSnapshot;
-use unit_of_work::{CommandBatch, IdempotentBatch};
 
 use crate::model::{
-    Actor, Caller, CallerEdit, CallerId, Change, Credential, CredentialEdit, CredentialId, Entity, Grant,
-    GrantId, Lease, Lock, LockId, LockToken, Plan, PlanId, Quota, QuotaId, Seq, Status, SubscriptionStatus,
-    Tenant, TenantEdit, TenantId, Throttle, ThrottleId,
+    Actor, Caller, CallerId, Change, Credential, CredentialId, Entity, Grant, GrantId, Lock, LockId, Plan,
+    PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle, ThrottleId,
 };
-
-/// Executes a single command and returns the entity of its kind.
-macro_rules! one {
-    ($registry:ident, $kind:ident, $command:expr, $actor:expr) => {
-        match $registry.execute(vec![$command], $actor).await?.pop() {
-            Some(Entity::$kind(entity)) => Ok(entity),
-            _ => Err(RegistryError::Corrupt("the registry returned an entity of the wrong kind".into())),
-        }
-    };
-}
-
-/// A consistent view of all entities, as of one change.
-#[derive(Debug, Clone, Default)]
-pub struct Snapshot {
-    /// The number of the last change that the snapshot contains.
-    pub seq: Seq,
-    /// All entities, grouped by kind in the order of [`EntityKind::ALL`](crate::model::EntityKind::ALL). Within a kind they are in no
-    /// particular order.
-    pub entities: Vec<Entity>,
-}
 
 /// A store of tenants, callers, credentials, plans and locks.
 ///
 /// # Promises
 ///
-/// * **Atomic.** All commands that are [executed](Self::execute) together, and each method that changes data, are in
+/// * **Atomic.** All operations that are [executed](RegistryExt::run) together, and each method that changes data, are in
 ///   the store and in the change log when the call returns `Ok`. When the call returns an error, nothing has changed.
 ///   Acknowledged changes survive the end of the process, if the implementation is persistent at all.
 /// * **Ordered.** Changes are numbered from 1 without gaps, in the order in which they took effect.
@@ -98,101 +91,37 @@ pub struct Snapshot {
 ///   restarted. The token of a lock that was released, broken or has expired is worthless.
 /// * **Honest.** When the store cannot be reached, the result is [`RegistryError::Unavailable`] and no other error.
 ///
-/// A command that would change nothing is not recorded: it returns the entity as it is and writes no row.
+/// An operation that would change nothing is not recorded: it returns the entity as it is and writes no row.
 ///
-/// The methods that make a single change are built on [`execute`](Self::execute), and that is built on
-/// [`transact`](Self::transact). An implementation provides [`run_transaction`](Self::run_transaction) and the methods
-/// that read.
+/// An implementation provides [`run_transaction`](Self::run_transaction) and the methods that read. Changes are methods
+/// of [`RegistryExt`], and all of them end in [`run_transaction`](Self::run_transaction).
 #[async_trait]
 pub trait Registry: Send + Sync + 'static {
-    /// Executes commands in order in one transaction: all of them, or none. Returns one entity for each command: its
-    /// new state, or, for a deletion, its last state. The release of a lock that is already gone returns no entity. The
-    /// method with the command's name documents the effect of a command and its errors.
-    ///
-    /// To make a change only while a lock is held, put [`Command::ProveLock`], the proof of the lock, before the change.
-    /// Both are checked at the same moment, so no other client can acquire the lock in between.
-    ///
-    /// # Errors
-    /// The error of the first command that fails.
-    async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, RegistryError> {
-        let mut batch = CommandBatch::new(commands);
-        self.transact(&mut batch, actor).await?;
-        Ok(batch.done())
-    }
-
-    /// Runs work in one transaction. When the work [rolls back](Outcome::Rollback) or fails, nothing has changed. There is no
-    /// other writer during the transaction.
-    ///
-    /// The transaction first checks that the [authority](Actor::authority) of its actor still holds, and that the
-    /// subscription that it needs is active.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotAuthorized`] and [`RegistryError::Lapsed`] from that check; the error of the work; [`RegistryError::Unavailable`] and
-    /// [`RegistryError::Corrupt`].
-    async fn transact(&self, work: &mut dyn UnitOfWork, actor: &Actor) -> Result<(), RegistryError> {
-        self.run_transaction(&mut AuthorizedWork::new(work, actor), actor).await
-    }
-
     /// Runs work in one transaction of the store and records the actor as the author of its changes. Stores implement
-    /// this method. Only [`transact`](Self::transact) calls it, after it has added the check of the actor.
+    /// this method. Only [`transact`](RegistryExt::transact) calls it, after it has added the check of the actor.
     ///
     /// # Errors
-    /// The errors of [`transact`](Self::transact).
+    /// The errors of [`transact`](RegistryExt::transact).
     async fn run_transaction(
         &self,
         work: &mut AuthorizedWork<'_>,
         actor: &Actor,
     ) -> Result<(), RegistryError>;
 
-    /// Checks outside of a transaction that the [authority](Actor::authority) of an actor still holds. Call it before
-    /// you show a secret that was read for the actor.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotAuthorized`], [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
-    async fn authorize(&self, actor: &Actor, now: Timestamp) -> Result<(), RegistryError> {
-        let Some(authority) = actor.authority() else { return Ok(()) };
-        let gone = |fault| {
-            if matches!(fault, RegistryError::NotFound) { RegistryError::NotAuthorized } else { fault }
-        };
-        let caller = self.caller(authority.tenant(), authority.caller()).await.map_err(gone)?;
-        let credential = match authority.credential() {
-            Some(id) => Some(self.credential(authority.tenant(), id).await.map_err(gone)?),
-            None => None,
-        };
-        authorize::check(authority, Some(&caller), credential.as_ref(), now)
-    }
-
     /// Runs long work that only creates entities, such as an import. Other clients can write meanwhile: if the store
     /// supports it, the work runs on a copy, and a short transaction at the end inserts the results.
     ///
-    /// The default implementation calls [`transact`](Self::transact).
+    /// The default implementation calls [`transact`](RegistryExt::transact).
     ///
     /// # Errors
-    /// The errors of [`transact`](Self::transact); [`RegistryError::Conflict`] when another client has meanwhile created an
-    /// entity that conflicts with the results.
+    /// The errors of [`transact`](RegistryExt::transact); [`RegistryError::Conflict`] when another client has meanwhile
+    /// created an entity that conflicts with the results.
     async fn transact_bulk(&self, work: &mut dyn UnitOfWork, actor: &Actor) -> Result<(), RegistryError> {
         self.transact(work, actor).await
     }
 
-    /// Executes commands, unless they were executed before under the same key: then nothing changes and the stored
-    /// response is returned. The changes and the stored response are written in one transaction. Responses are stored
-    /// for a day by the registry's clock, and later calls remove expired ones. A request that fails stores no response.
-    ///
-    /// # Errors
-    /// The errors of [`execute`](Self::execute); [`RegistryError::IdempotencyKeyReused`] when the key was used for a different request;
-    /// [`RegistryError::Unavailable`] when the maximum number of responses is stored.
-    async fn execute_idempotent(
-        &self,
-        commands: Vec<Command>,
-        actor: &Actor,
-        once: IdempotentRequest<'_>,
-    ) -> Result<IdempotentOutcome, RegistryError> {
-        let mut batch = IdempotentBatch::new(commands, once);
-        self.transact(&mut batch, actor).await?;
-        batch.outcome()
-    }
-
-    /// Returns the response that [`execute_idempotent`](Self::execute_idempotent) stored under a key, unless it has expired.
+    /// Returns the response that [`run_idempotent`](RegistryExt::run_idempotent) stored under a key, unless it has
+    /// expired.
     ///
     /// # Errors
     /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
@@ -332,7 +261,8 @@ pub trait Registry: Send + Sync + 'static {
     async fn last_used(&self, ids: &[CredentialId]) -> Result<Vec<Option<Timestamp>>, RegistryError>;
 
     /// Passes all entities to `each`, as of one change, and returns the number of that change. Entities are grouped by
-    /// kind in the order of [`EntityKind::ALL`](crate::model::EntityKind::ALL). At most one page of them is in memory at a time.
+    /// kind in the order of [`EntityKind::ALL`](crate::model::EntityKind::ALL). At most one page of them is in memory
+    /// at a time.
     ///
     /// # Errors
     /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`]; some entities may have been passed by then.
@@ -369,16 +299,6 @@ pub trait Registry: Send + Sync + 'static {
     /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
     async fn check_secrets(&self, _at_hand: &[SecretCheck]) -> Result<Vec<String>, RegistryError> {
         Ok(Vec::new())
-    }
-
-    /// Returns all entities in memory.
-    ///
-    /// # Errors
-    /// The errors of [`for_each`](Self::for_each).
-    async fn snapshot(&self) -> Result<Snapshot, RegistryError> {
-        let mut entities = Vec::new();
-        let seq = self.for_each(&mut |entity| entities.push(entity)).await?;
-        Ok(Snapshot { seq, entities })
     }
 
     /// Returns a reader of all entities as of one change, which may be read page by page for as long as necessary. The
@@ -420,250 +340,4 @@ pub trait Registry: Send + Sync + 'static {
     /// Finishes the running operations, writes all data to its final place in the store and releases the store. Every
     /// later call may fail with [`RegistryError::Unavailable`]. The default implementation does nothing.
     async fn close(&self) {}
-
-    /// Creates a tenant. The registry sets `revision` and the times of the given tenant.
-    ///
-    /// # Errors
-    /// [`RegistryError::Conflict`] when the id, or the project and instance, are taken.
-    async fn create_tenant(&self, tenant: Tenant, actor: &Actor) -> Result<Tenant, RegistryError> {
-        one!(self, Tenant, Command::CreateTenant(tenant), actor)
-    }
-
-    /// Changes a tenant.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`], or [`RegistryError::Conflict`] when `expected` is not the current revision.
-    async fn update_tenant(
-        &self,
-        id: &TenantId,
-        expected: Option<u64>,
-        edit: TenantEdit,
-        actor: &Actor,
-    ) -> Result<Tenant, RegistryError> {
-        one!(self, Tenant, Command::UpdateTenant { id: id.clone(), expected, edit }, actor)
-    }
-
-    /// Sets the status of a tenant's subscription.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`].
-    async fn set_standing(
-        &self,
-        id: &TenantId,
-        standing: SubscriptionStatus,
-        actor: &Actor,
-    ) -> Result<Tenant, RegistryError> {
-        let edit = TenantEdit { standing: Some(standing), ..TenantEdit::default() };
-        self.update_tenant(id, None, edit, actor).await
-    }
-
-    /// Deletes a tenant that has no callers.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`], [`RegistryError::InUse`], or [`RegistryError::Conflict`] when `expected` is not the current revision.
-    async fn delete_tenant(
-        &self,
-        id: &TenantId,
-        expected: Option<u64>,
-        actor: &Actor,
-    ) -> Result<(), RegistryError> {
-        let command = Command::DeleteTenant { id: id.clone(), expected };
-        self.execute(vec![command], actor).await.map(drop)
-    }
-
-    /// Creates a caller.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`] when its tenant or plan does not exist, [`RegistryError::LimitReached`] when the tenant has its maximum
-    /// number of callers of this kind, [`RegistryError::NameTaken`], [`RegistryError::KeyTaken`], or [`RegistryError::Conflict`] when the id is
-    /// taken.
-    async fn create_caller(&self, caller: NewCaller, actor: &Actor) -> Result<Caller, RegistryError> {
-        one!(self, Caller, Command::CreateCaller(caller), actor)
-    }
-
-    /// Changes a caller, unless a lock for all tenants or for its own tenant is held on it. The holder of the lock
-    /// proves it by [`Command::ProveLock`].
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`] (the caller, or its new plan), [`RegistryError::Locked`], [`RegistryError::NameTaken`], [`RegistryError::KeyTaken`],
-    /// or [`RegistryError::Conflict`] when `expected` is not the current revision.
-    async fn update_caller(
-        &self,
-        tenant: &TenantId,
-        id: &CallerId,
-        expected: Option<u64>,
-        edit: CallerEdit,
-        actor: &Actor,
-    ) -> Result<Caller, RegistryError> {
-        let command = Command::UpdateCaller { tenant: tenant.clone(), id: id.clone(), expected, edit };
-        one!(self, Caller, command, actor)
-    }
-
-    /// Deletes a caller, its credentials, its grants and the locks on it, unless the caller is locked.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`], [`RegistryError::Locked`], or [`RegistryError::Conflict`] when `expected` is not the current revision.
-    async fn delete_caller(
-        &self,
-        tenant: &TenantId,
-        id: &CallerId,
-        expected: Option<u64>,
-        actor: &Actor,
-    ) -> Result<(), RegistryError> {
-        let command = Command::DeleteCaller { tenant: tenant.clone(), id: id.clone(), expected };
-        self.execute(vec![command], actor).await.map(drop)
-    }
-
-    /// Creates a credential. The registry sets `revision` and the times of the given credential.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`] when its caller does not exist, [`RegistryError::Conflict`] when the id or the digest is taken.
-    async fn create_credential(
-        &self,
-        credential: Credential,
-        actor: &Actor,
-    ) -> Result<Credential, RegistryError> {
-        one!(self, Credential, Command::CreateCredential { credential, most: None }, actor)
-    }
-
-    /// Creates a credential, unless its caller already has `most` credentials of the same kind.
-    ///
-    /// # Errors
-    /// The errors of [`create_credential`](Self::create_credential), or [`RegistryError::LimitReached`].
-    async fn create_credential_within(
-        &self,
-        most: u32,
-        credential: Credential,
-        actor: &Actor,
-    ) -> Result<Credential, RegistryError> {
-        one!(self, Credential, Command::CreateCredential { credential, most: Some(most) }, actor)
-    }
-
-    /// Changes a credential. A lock on its caller does not prevent this: a key can always be revoked.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`], or [`RegistryError::Conflict`] when `expected` is not the current revision.
-    async fn update_credential(
-        &self,
-        tenant: &TenantId,
-        id: &CredentialId,
-        expected: Option<u64>,
-        edit: CredentialEdit,
-        actor: &Actor,
-    ) -> Result<Credential, RegistryError> {
-        let command = Command::UpdateCredential { tenant: tenant.clone(), id: id.clone(), expected, edit };
-        one!(self, Credential, command, actor)
-    }
-
-    /// Sets a credential's status.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`].
-    async fn set_credential_status(
-        &self,
-        tenant: &TenantId,
-        id: &CredentialId,
-        status: Status,
-        actor: &Actor,
-    ) -> Result<Credential, RegistryError> {
-        let edit = CredentialEdit { status: Some(status), ..CredentialEdit::default() };
-        self.update_credential(tenant, id, None, edit, actor).await
-    }
-
-    /// Deletes a credential, which is unknown from now on. A lock on its caller does not prevent this.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`], or [`RegistryError::Conflict`] when `expected` is not the current revision.
-    async fn delete_credential(
-        &self,
-        tenant: &TenantId,
-        id: &CredentialId,
-        expected: Option<u64>,
-        actor: &Actor,
-    ) -> Result<(), RegistryError> {
-        let command = Command::DeleteCredential { tenant: tenant.clone(), id: id.clone(), expected };
-        self.execute(vec![command], actor).await.map(drop)
-    }
-
-    /// Creates a plan, or replaces the limits of an existing one.
-    ///
-    /// # Errors
-    /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
-    async fn put_plan(&self, plan: Plan, actor: &Actor) -> Result<(), RegistryError> {
-        self.execute(vec![Command::PutPlan(plan)], actor).await.map(drop)
-    }
-
-    /// Deletes a plan.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`], or [`RegistryError::InUse`] when a caller has the plan.
-    async fn delete_plan(&self, id: &PlanId, actor: &Actor) -> Result<(), RegistryError> {
-        self.execute(vec![Command::DeletePlan(id.clone())], actor).await.map(drop)
-    }
-
-    /// Acquires a lock for the requested time by the registry's clock. Expired locks are removed first. The returned
-    /// lock has its [fence](Lock::fence).
-    ///
-    /// # Errors
-    /// [`RegistryError::Conflict`] when the id is that of a lock that is still held; [`RegistryError::Locked`] with the conflicting
-    /// lock when one is held on the same target, or on a path above or below it, and applies to the same tenant;
-    /// [`RegistryError::LimitReached`] when the owner holds [`MAX_LOCKS`](crate::model::MAX_LOCKS).
-    async fn acquire_lock(&self, lock: NewLock, actor: &Actor) -> Result<Lock, RegistryError> {
-        one!(self, Lock, Command::AcquireLock(lock), actor)
-    }
-
-    /// Extends a lock by the requested time from now on, or leaves its expiry unchanged when that is later. The fence
-    /// stays. A lock that is no longer held stays lost, even if no other client has locked its target since.
-    ///
-    /// # Errors
-    /// [`RegistryError::LockLost`] when the lock is not held, or the token is not its own.
-    async fn refresh_lock(
-        &self,
-        id: &LockId,
-        token: &LockToken,
-        lasts: Lease,
-        actor: &Actor,
-    ) -> Result<Lock, RegistryError> {
-        let command = Command::RefreshLock { id: id.clone(), token: token.clone(), lasts };
-        one!(self, Lock, command, actor)
-    }
-
-    /// Releases a lock. A lock that is gone or has expired counts as released, which is not a change.
-    ///
-    /// # Errors
-    /// [`RegistryError::LockLost`] when the lock is held, and the token is not its own.
-    async fn release_lock(&self, id: &LockId, token: &LockToken, actor: &Actor) -> Result<(), RegistryError> {
-        let command = Command::ReleaseLock { id: id.clone(), token: token.clone() };
-        self.execute(vec![command], actor).await.map(drop)
-    }
-
-    /// Breaks a lock. Its holder learns of it when it proves the lock the next time.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`], also when the lock has expired.
-    async fn break_lock(&self, id: &LockId, actor: &Actor) -> Result<(), RegistryError> {
-        self.execute(vec![Command::BreakLock(id.clone())], actor).await.map(drop)
-    }
-
-    /// Creates a grant. When an equivalent grant exists, that one stays and is returned.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`] when its caller does not exist, [`RegistryError::Conflict`] when the id is taken.
-    async fn put_grant(&self, grant: Grant, actor: &Actor) -> Result<Grant, RegistryError> {
-        one!(self, Grant, Command::PutGrant(grant), actor)
-    }
-
-    /// Deletes a grant. A lock on its caller does not prevent this.
-    ///
-    /// # Errors
-    /// [`RegistryError::NotFound`].
-    async fn delete_grant(
-        &self,
-        tenant: &TenantId,
-        id: &GrantId,
-        actor: &Actor,
-    ) -> Result<(), RegistryError> {
-        let command = Command::DeleteGrant { tenant: tenant.clone(), id: id.clone() };
-        self.execute(vec![command], actor).await.map(drop)
-    }
 }

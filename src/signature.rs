@@ -50,6 +50,7 @@ mod date;
 mod signer;
 mod verify;
 
+pub use crate::model::hex::Hex;
 pub use authorization::{Authorization, SignedHeaders};
 pub use canonical::{Canonical, Parts, canonical_query, string_to_sign};
 pub use date::{format_date, parse_date};
@@ -115,60 +116,6 @@ pub enum SignatureFormatError {
         /// The time at which the signature was checked.
         now: Timestamp,
     },
-}
-
-/// 32 bytes as 64 hexadecimal digits in lower case, stored inline.
-///
-/// ```
-/// use portcullis::signature::Hex;
-///
-/// let hex = Hex::encode(&[0xAB; 32]);
-/// assert_eq!(hex.as_str(), "ab".repeat(32));
-/// assert_eq!(Hex::parse(&"aB".repeat(32)), Some([0xAB; 32]));
-/// assert_eq!(Hex::parse("ab"), None);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hex([u8; 64]);
-
-impl Hex {
-    /// Encodes bytes.
-    #[must_use]
-    pub fn encode(bytes: &[u8; 32]) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [0; 64];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
-        Self(text)
-    }
-
-    /// Decodes a text with digits in upper or lower case; returns `None` for other texts.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<[u8; 32]> {
-        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-        let pairs: &[[u8; 2]; 32] = pairs.try_into().ok()?;
-        let mut bytes = [0; 32];
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = digit(*high)? << 4 | digit(*low)?;
-        }
-        Some(bytes)
-    }
-
-    /// Returns the digits.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        str::from_utf8(&self.0).unwrap_or_default()
-    }
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
 }
 
 /// Returns the SHA-256 of a body.

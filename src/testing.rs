@@ -16,10 +16,11 @@ use crate::{
     clock::{Clock, ManualClock, Moment},
     directory::Directory,
     model::{
-        Actor, Caller, CallerId, CallerKind, Change, ChangeKind, Credential, CredentialId, CredentialKind,
-        Entity, GeneratedKey, KeyPrefix, Limit, Lock, LockId, LockTarget, LockedRequests, Pepper, Peppers,
-        Plan, Scopes, Status, SubscriptionStatus, Tenant,
+        Actor, Caller, CallerId, CallerKind, Change, ChangeKind, Credential, Entity, GeneratedKey, KeyPrefix,
+        Limit, Lock, LockId, LockTarget, LockedRequests, Pepper, Peppers, Plan, Status, SubscriptionStatus,
+        Tenant,
     },
+    registry::{NewCredential, NewTenant},
 };
 
 /// Builds a request; its extension [`Content`] determines whether a body follows.
@@ -73,19 +74,14 @@ impl World {
             peppers,
             seq: AtomicU64::new(0),
         };
-        world.change(
-            ChangeKind::Created,
-            Entity::Tenant(Tenant {
-                id: "tenant".parse().unwrap(),
-                name: "tenant".into(),
-                gateway: None,
-                standing: SubscriptionStatus::Active,
-                max_callers: 10,
-                revision: 1,
-                created_at: world.now(),
-                updated_at: world.now(),
-            }),
-        );
+        let tenant = NewTenant {
+            id: "tenant".parse().unwrap(),
+            name: "tenant".into(),
+            gateway: None,
+            standing: SubscriptionStatus::Active,
+            max_callers: 10,
+        };
+        world.change(ChangeKind::Created, Entity::Tenant(tenant.into_tenant(world.now())));
         world.edit_caller(|_| {});
         world
     }
@@ -149,24 +145,10 @@ impl World {
 
     pub(crate) fn key_with(&self, edit: impl FnOnce(&mut Credential)) -> String {
         let key = GeneratedKey::generate(&KeyPrefix::default());
-        let mut credential = Credential {
-            id: CredentialId::random(),
-            tenant: "tenant".parse().unwrap(),
-            caller: "caller".parse().unwrap(),
-            name: String::new(),
-            digest: self.peppers.current().digest(key.expose()),
-            pepper: 1,
-            kind: CredentialKind::Key,
-            hint: key.hint().into(),
-            status: Status::Enabled,
-            scopes: Scopes::All,
-            not_after: None,
-            deprecated_at: None,
-            replaced_by: None,
-            revision: 1,
-            created_at: self.now(),
-            updated_at: self.now(),
-        };
+        let (tenant, caller) = ("tenant".parse().unwrap(), "caller".parse().unwrap());
+        let credential = NewCredential::key(tenant, caller, &key, self.peppers.current());
+        let credential = NewCredential { name: String::new(), ..credential };
+        let mut credential = credential.into_credential(self.now());
         edit(&mut credential);
         self.change(ChangeKind::Created, Entity::Credential(credential));
         key.expose().to_owned()

@@ -32,7 +32,7 @@
 //!     model::{Actor, Pepper, Peppers, SealKey, Sealer},
 //!     clock::{Clock, SystemClock},
 //!     registry::memory::Memory,
-//!     transfer::{Export, Import, SecretFingerprints},
+//!     transfer::{Export, Import, ImportJob, SecretFingerprints},
 //! };
 //!
 //! let clock = Arc::new(SystemClock::new());
@@ -46,7 +46,7 @@
 //! }
 //!
 //! let registry = Memory::new(clock);
-//! Import::new(&mut &*file, secrets).run(&registry, &Actor::system("example")).await?;
+//! Import::new(&mut &*file, secrets).import_into(&registry, &Actor::system("example")).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -56,6 +56,7 @@ mod error;
 mod export;
 mod fields;
 mod import;
+mod job;
 mod key_rows;
 mod keys;
 mod ndjson;
@@ -64,6 +65,7 @@ mod secrets;
 pub use error::{ImportError, LineError};
 pub use export::Export;
 pub use import::{Import, Imported};
+pub use job::ImportJob;
 pub use key_rows::{KeyFileFormat, KeyRows, MAX_FILE_BYTES, MAX_ROWS};
 pub use keys::{ImportedKeys, KeyImport};
 pub use secrets::{SecretFingerprint, SecretFingerprints};

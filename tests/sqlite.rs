@@ -12,14 +12,14 @@ use portcullis::{
     clock::{Clock, ManualClock, SystemClock},
     model::{
         Caller, CallerEdit, CallerId, Entity, EnvironmentId, Grant, GrantId, GrantRole, Lock, LockTarget,
-        LockToken, MAX_LOCKS, Tenant,
+        LockToken, MAX_LOCKS,
     },
     registry::{
-        CallerFilter, Command as Change, Order, Outcome, Registry, RegistryError, Transaction, UnitOfWork,
-        execute,
+        CallerFilter, CreateTenant, NewTenant, Order, Outcome, Registry, RegistryError, RegistryExt,
+        Transaction, UnitOfWork, execute,
         sqlite::{Options, Sqlite},
     },
-    transfer::{Export, Import, SecretFingerprint, SecretFingerprints},
+    transfer::{Export, Import, ImportJob, SecretFingerprint, SecretFingerprints},
 };
 use portcullis_test::fixtures::{
     actor, app, client, clock, gateway, key, lock, lock_on, log, plan, tenant, the_log_tells_all, within,
@@ -130,7 +130,7 @@ const ACKNOWLEDGED: &str = "acknowledged ";
 #[tokio::main]
 async fn write_for_ever(path: &Path) {
     let store = Arc::new(Sqlite::open(path, Arc::new(SystemClock::new())).await.unwrap());
-    let _ = store.create_tenant(Tenant { max_callers: u32::MAX, ..tenant("t") }, &actor()).await;
+    let _ = store.create_tenant(NewTenant { max_callers: u32::MAX, ..tenant("t") }, &actor()).await;
     let mut all = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let store = store.clone();
@@ -612,7 +612,7 @@ async fn revocation_does_not_wait_for_an_import() {
             async move {
                 let mut file = BufReader::new(slow);
                 let import = Import::new(&mut file, secrets()).into_existing(true).dry_run(dry_run);
-                import.run(&*store, &actor()).await
+                import.import_into(&*store, &actor()).await
             }
         });
         within(waiting).await.unwrap();
@@ -650,7 +650,7 @@ async fn import_conflicting_with_a_concurrent_change_is_rejected() {
     #[async_trait::async_trait]
     impl UnitOfWork for Making<'_> {
         async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
-            let made = [tenant("first"), tenant("second")].map(Change::CreateTenant);
+            let made = [tenant("first"), tenant("second")].map(|it| CreateTenant(it).into());
             execute(tx, made.into()).await?;
             open(self.0).await.create_tenant(tenant(self.1), &actor()).await?;
             Ok(Outcome::Commit)

@@ -6,15 +6,14 @@
 
 use std::{error::Error, sync::Arc};
 
-use jiff::Timestamp;
 use portcullis::{
     clock::SystemClock,
     directory::Directory,
     model::{
-        Actor, CallerKind, Credential, CredentialId, CredentialKind, GeneratedKey, KeyPrefix, Limit, Pepper,
-        Peppers, Plan, Scopes, Status, SubscriptionStatus, Tenant, WindowGuarantee,
+        Actor, CallerKind, GeneratedKey, KeyPrefix, Limit, Pepper, Peppers, Plan, SubscriptionStatus,
+        WindowGuarantee,
     },
-    registry::{self, NewCaller, Registry, memory::Memory},
+    registry::{self, NewCaller, NewCredential, NewTenant, RegistryExt, memory::Memory},
 };
 
 /// Returns the directory, and the key of its only caller.
@@ -31,16 +30,13 @@ pub async fn directory() -> Result<(Arc<Directory>, GeneratedKey), Box<dyn Error
 }
 
 async fn fill(registry: &Memory, pepper: &Pepper) -> Result<GeneratedKey, Box<dyn Error>> {
-    let (actor, unset) = (Actor::system("example"), Timestamp::UNIX_EPOCH); // the registry sets the times
-    let tenant = Tenant {
+    let actor = Actor::system("example");
+    let tenant = NewTenant {
         id: "acme".parse()?,
         name: "Acme".into(),
         gateway: None,
         standing: SubscriptionStatus::Active,
         max_callers: 10,
-        revision: 1,
-        created_at: unset,
-        updated_at: unset,
     };
     let tenant = registry.create_tenant(tenant, &actor).await?;
     let limits = vec![Limit::new("minute", 5, 60, 5, WindowGuarantee::Average)?];
@@ -54,24 +50,8 @@ async fn fill(registry: &Memory, pepper: &Pepper) -> Result<GeneratedKey, Box<dy
     };
     let caller = registry.create_caller(caller, &actor).await?;
     let key = GeneratedKey::generate(&KeyPrefix::default());
-    let credential = Credential {
-        id: CredentialId::random(),
-        tenant: tenant.id,
-        caller: caller.id,
-        name: "first".into(),
-        digest: pepper.digest(key.expose()),
-        pepper: pepper.version(),
-        kind: CredentialKind::Key,
-        hint: key.hint().into(),
-        status: Status::Enabled,
-        scopes: Scopes::All,
-        not_after: None,
-        deprecated_at: None,
-        replaced_by: None,
-        revision: 1,
-        created_at: unset,
-        updated_at: unset,
-    };
+    let credential = NewCredential::key(tenant.id, caller.id, &key, pepper);
+    let credential = NewCredential { name: "first".into(), ..credential };
     registry.create_credential(credential, &actor).await?;
     Ok(key)
 }

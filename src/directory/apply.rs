@@ -1,6 +1,6 @@
 //! Application of changes of the registry.
 
-use std::sync::{Arc, MutexGuard, PoisonError, atomic::Ordering};
+use std::sync::{Arc, MutexGuard, atomic::Ordering};
 
 use super::{
     Directory,
@@ -13,6 +13,7 @@ use crate::{
         Acl, Caller, CallerId, Change, ChangeKind, Credential, Digest, Entity, EnvironmentId, Grant, Lock,
         LockTarget, Plan, RouteName, Scopes, Seq, Tenant,
     },
+    sync,
 };
 
 impl Directory {
@@ -46,7 +47,7 @@ impl Directory {
     }
 
     pub(super) fn writing(&self) -> MutexGuard<'_, WriterIndex> {
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.roster)
     }
 
     fn put(&self, roster: &mut WriterIndex, entity: Entity) {

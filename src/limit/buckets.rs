@@ -1,8 +1,9 @@
 //! The storage of a caller's buckets.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::bucket::{Bucket, Gcra, Scale};
+use crate::sync;
 
 /// The buckets of a caller, one for each limit of the plan.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl BucketSlot {
         let pending = match &self {
             Self::In(..) => None,
             // A bucket that was never used is skipped, so that many changes do not form a long chain.
-            Self::Carried(carried) => carried.from.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            Self::Carried(carried) => sync::lock(&carried.from).clone(),
         };
         let from = Mutex::new(Some(pending.unwrap_or((self, scale))));
         Self::Carried(Arc::new(Carried { bucket: OnceLock::new(), from }))
@@ -64,7 +65,7 @@ impl BucketSlot {
 impl Carried {
     #[cold]
     fn take_over(&self, rule: &Gcra, now: u64) -> Bucket {
-        let from = self.from.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let from = sync::lock(&self.from).take();
         let Some((place, scale)) = from else { return Bucket::default() };
         match &place {
             BucketSlot::In(piece, at) => piece.get(*at).map(|bucket| rule.carry(bucket, scale, now)),

@@ -1,9 +1,9 @@
 //! The counter of an app's quota.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::window::{LimitExceeded, LimitedBy, Window};
-use crate::model::Quota;
+use crate::{model::Quota, sync};
 
 /// An app's quota with the calls that the app has used.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl QuotaCounter {
     pub(crate) fn exhausted(&self, now: i64) -> Option<LimitExceeded> {
         let Quota { period, limit, reset_at, .. } = &*self.quota;
         let origin = reset_at.map(jiff::Timestamp::as_second);
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = sync::lock(&self.used);
         let window = used.window.filter(|window| window.contains(*period, origin, now))?;
         let retry_after = window.remaining_secs(*period, now);
         let by = LimitedBy::Quota;
@@ -67,7 +67,7 @@ impl QuotaCounter {
     pub(crate) fn check(&self, now: i64) -> Result<QuotaPermit, LimitExceeded> {
         let Quota { period, limit, reset_at, .. } = &*self.quota;
         let origin = reset_at.map(jiff::Timestamp::as_second);
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = sync::lock(&self.used);
         if !used.window.is_some_and(|window| window.contains(*period, origin, now)) {
             *used = Used { window: Some(Window::containing(*period, origin, now)), calls: 0 };
         }
@@ -88,7 +88,7 @@ impl QuotaCounter {
 impl QuotaPermit {
     /// Refunds the call if its period has not ended.
     pub(crate) fn refund(self) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = sync::lock(&self.used);
         if used.window == self.window {
             used.calls = used.calls.saturating_sub(1);
         }

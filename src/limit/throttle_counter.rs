@@ -5,13 +5,14 @@ use std::{
     hash::Hash,
     net::IpAddr,
     num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use super::window::{LimitExceeded, LimitedBy, Window};
 use crate::{
     client_prefix::client_prefix,
     model::{CallerId, Throttle},
+    sync,
 };
 
 /// Maximum number of addresses whose calls are counted separately. Those of all other addresses are counted
@@ -132,7 +133,7 @@ fn add<K: Hash + Eq + Clone>(calls: &mut HashMap<K, u32>, by: &K) {
 
 impl ThrottleCounts {
     fn lock(&self) -> MutexGuard<'_, Counted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.0)
     }
 }
 

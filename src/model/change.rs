@@ -224,6 +224,18 @@ impl EntityKind {
     }
 }
 
+/// Generates the conversion of each kind of entity.
+macro_rules! entities {
+    ($($kind:ident),+) => {$(
+        impl From<$kind> for Entity {
+            fn from(entity: $kind) -> Self {
+                Self::$kind(entity)
+            }
+        }
+    )+};
+}
+entities!(Tenant, Caller, Credential, Plan, Lock, Grant, Quota, Throttle);
+
 impl Entity {
     /// Returns the kind of the entity.
     #[must_use]

@@ -4,14 +4,14 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use super::Stop;
-use crate::{Denial, Head, client_prefix::client_prefix, denial::Forbidden};
+use crate::{Denial, Head, client_prefix::client_prefix, denial::Forbidden, sync};
 
 /// Maximum number of addresses that are remembered. At this number, expired records are removed; if there are none,
 /// a part of the others: the oldest first, and locked addresses last.
@@ -142,7 +142,7 @@ impl Lockout {
     }
 
     fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, Record>> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.addresses)
     }
 }
 

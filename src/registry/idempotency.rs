@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Command, RegistryError, StoredResponse, Transaction, execute};
-use crate::model::Entity;
+use super::{Operation, RegistryError, StoredResponse, Transaction, rules::Rules, run};
 
 /// The retention of a stored response.
 const RETENTION: Duration = Duration::from_hours(24);
@@ -12,17 +11,17 @@ const RETENTION: Duration = Duration::from_hours(24);
 /// twice; so at the limit new requests are refused.
 const MAX_RESPONSES: u64 = 100_000;
 
-/// Builds the response to a request from the entities that its commands returned.
-type Answer<'a> = Box<dyn FnOnce(&[Entity]) -> Result<Vec<u8>, RegistryError> + Send + 'a>;
+/// Builds the response to a request from the [result](Operation::Output) of its operation.
+type Answer<'a, T> = Box<dyn FnOnce(T) -> Result<Vec<u8>, RegistryError> + Send + 'a>;
 
-/// An idempotent request: its key and the response to store.
-pub struct IdempotentRequest<'a> {
+/// An idempotent request: its key and the response to store. `T` is the [result](Operation::Output) of its operation.
+pub struct IdempotentRequest<'a, T> {
     /// The key: a hash of the caller and the key that the caller chose.
     pub key: [u8; 32],
     /// The fingerprint: a hash of the whole request.
     pub fingerprint: [u8; 32],
     /// Builds the response to store; its error rolls the transaction back. A response may contain secrets: seal them.
-    pub answer: Answer<'a>,
+    pub answer: Answer<'a, T>,
 }
 
 /// The outcome of an idempotent request, with its response.
@@ -71,22 +70,39 @@ pub async fn store_response(
     tx.store_response(key, StoredResponse { fingerprint, answer, expires_at }).await
 }
 
-/// Executes commands, unless they were executed before under the same key. Call this in a transaction, like
-/// [`execute`].
+/// Executes an operation, unless it was executed before under the same key. Call this in a transaction, like [`run`].
 ///
 /// # Errors
-/// The errors of [`Registry::execute_idempotent`](super::Registry::execute_idempotent). Roll the transaction back after an error.
-pub async fn execute_idempotent(
+/// The errors of [`RegistryExt::run_idempotent`](super::RegistryExt::run_idempotent). Roll the transaction back after
+/// an error.
+pub async fn run_idempotent<O: Operation>(
     tx: &mut dyn Transaction,
-    commands: Vec<Command>,
-    once: IdempotentRequest<'_>,
+    operation: O,
+    once: IdempotentRequest<'_, O::Output>,
 ) -> Result<IdempotentOutcome, RegistryError> {
-    let IdempotentRequest { key, fingerprint, answer } = once;
-    if let Some(answer) = find_replay(tx, &key, &fingerprint).await? {
-        return Ok(IdempotentOutcome::Replayed(answer));
+    run(tx, Idempotent { operation, once }).await
+}
+
+/// An operation that takes effect once.
+pub(super) struct Idempotent<'a, O: Operation> {
+    pub(super) operation: O,
+    pub(super) once: IdempotentRequest<'a, O::Output>,
+}
+
+impl<O: Operation> Operation for Idempotent<'_, O> {
+    type Output = IdempotentOutcome;
+
+    fn names(&self) -> Vec<&'static str> {
+        self.operation.names()
     }
-    let done = execute(tx, commands).await?;
-    let answer = answer(&done)?;
-    store_response(tx, &key, fingerprint, answer.clone()).await?;
-    Ok(IdempotentOutcome::Executed(answer))
+
+    async fn execute(self, rules: &mut Rules<'_>) -> Result<IdempotentOutcome, RegistryError> {
+        let IdempotentRequest { key, fingerprint, answer } = self.once;
+        if let Some(answer) = find_replay(rules.tx, &key, &fingerprint).await? {
+            return Ok(IdempotentOutcome::Replayed(answer));
+        }
+        let answer = answer(self.operation.execute(rules).await?)?;
+        store_response(rules.tx, &key, fingerprint, answer.clone()).await?;
+        Ok(IdempotentOutcome::Executed(answer))
+    }
 }

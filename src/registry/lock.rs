@@ -11,7 +11,7 @@ use crate::model::{CallerId, Lease, Lock, LockId, LockTarget, LockedRequests, Te
 /// use std::time::Duration;
 /// use portcullis::{
 ///     model::{Actor, LockedRequests, Lease, LockId, LockToken, LockTarget},
-///     registry::NewLock,
+///     registry::{NewLock, RegistryExt},
 /// };
 ///
 /// let token = LockToken::generate();

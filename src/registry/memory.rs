@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     ops::Bound,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, Waker},
 };
 
@@ -28,6 +28,7 @@ use crate::{
         Actor, ApigInstance, Caller, CallerId, Change, Credential, CredentialId, Entity, EntityKind, Grant,
         GrantId, Lock, LockId, Plan, PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle, ThrottleId,
     },
+    sync,
 };
 use state::State;
 use transaction::MemoryTransaction;
@@ -54,7 +55,7 @@ impl Memory {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 

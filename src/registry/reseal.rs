@@ -1,6 +1,6 @@
 //! Seals all secrets again with the current key while the registry is in use.
 
-use super::{CallerFilter, Command, CredentialFilter, Registry, RegistryError, SecretRef};
+use super::{CallerFilter, CredentialFilter, Registry, RegistryError, RegistryExt, Reseal, SecretRef};
 use crate::model::{Actor, App, Credential, Sealed, Sealer, TenantId, UnsealError};
 
 /// The number of secrets that are read, and changed in one transaction.
@@ -28,14 +28,14 @@ struct StaleSecret {
 }
 
 impl StaleSecret {
-    /// Returns the command that replaces the secret by one sealed with the current key.
-    fn anew(self, sealer: &Sealer) -> Result<Command, (String, UnsealError)> {
+    /// Returns the operation that replaces the secret by one sealed with the current key.
+    fn anew(self, sealer: &Sealer) -> Result<Reseal, (String, UnsealError)> {
         let place = match &self.secret {
             SecretRef::App(id) => App::seal_context(&self.tenant, id),
             SecretRef::Credential(id) => Credential::seal_context(&self.tenant, id),
         };
         match sealer.unseal(&self.sealed, &place) {
-            Ok(plain) => Ok(Command::Reseal {
+            Ok(plain) => Ok(Reseal {
                 sealed: sealer.seal(&plain, &place),
                 tenant: self.tenant,
                 expected: self.revision,
@@ -98,23 +98,23 @@ impl Resealed {
         actor: &Actor,
         all: Vec<StaleSecret>,
     ) -> Result<(), RegistryError> {
-        let mut commands = Vec::new();
+        let mut operations = Vec::new();
         for old in all {
             if old.sealed.key() == sealer.current() {
                 self.up_to_date += 1;
                 continue;
             }
             match old.anew(sealer) {
-                Ok(command) => commands.push(command),
+                Ok(operation) => operations.push(operation),
                 Err(unreadable) => self.unreadable.push(unreadable),
             }
         }
-        match registry.execute(commands.clone(), actor).await {
+        match registry.run(operations.clone(), actor).await {
             Ok(done) => self.resealed += done.len() as u64,
-            // One of the secrets has changed: run the commands one by one, so that the others succeed.
+            // One of the secrets has changed: run the operations one by one, so that the others succeed.
             Err(RegistryError::Conflict | RegistryError::NotFound) => {
-                for command in commands {
-                    self.one(registry, sealer, actor, command).await?;
+                for operation in operations {
+                    self.one(registry, sealer, actor, operation).await?;
                 }
             }
             Err(fault) => return Err(fault),
@@ -128,11 +128,11 @@ impl Resealed {
         registry: &dyn Registry,
         sealer: &Sealer,
         actor: &Actor,
-        mut command: Command,
+        mut operation: Reseal,
     ) -> Result<(), RegistryError> {
         for _ in 0..ROUNDS {
-            let Command::Reseal { tenant, secret, .. } = command.clone() else { return Ok(()) };
-            match registry.execute(vec![command], actor).await {
+            let (tenant, secret) = (operation.tenant.clone(), operation.secret.clone());
+            match registry.run(operation, actor).await {
                 Ok(_) => {
                     self.resealed += 1;
                     return Ok(());
@@ -156,7 +156,7 @@ impl Resealed {
                 Err(fault) => return Err(fault),
             };
             match (StaleSecret { tenant, secret, revision, sealed }).anew(sealer) {
-                Ok(again) => command = again,
+                Ok(again) => operation = again,
                 Err(unreadable) => {
                     self.unreadable.push(unreadable);
                     return Ok(());

@@ -8,6 +8,16 @@ use jiff::Timestamp;
 use super::RegistryError;
 use crate::model::{CredentialId, Entity, Seq};
 
+/// A consistent view of all entities, as of one change.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The number of the last change that the snapshot contains.
+    pub seq: Seq,
+    /// All entities, grouped by kind in the order of [`EntityKind::ALL`](crate::model::EntityKind::ALL). Within a kind they are in no
+    /// particular order.
+    pub entities: Vec<Entity>,
+}
+
 /// A page of entities and last uses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SnapshotPage {

@@ -18,6 +18,7 @@
 
 mod bulk;
 mod change_log;
+mod change_row;
 mod columns;
 mod copy;
 mod error;
@@ -48,8 +49,8 @@ use tokio::sync::watch;
 
 use super::{
     AuthorizedWork, CallerFilter, ChangeFilter, CredentialFilter, GrantFilter, History, Mark, Outcome,
-    Registry, RegistryError, SecretCheck, SnapshotReader, StoredResponse, TenantFilter, UnitOfWork,
-    Unreadable, filter::newest_first,
+    Registry, RegistryError, RegistryExt, SecretCheck, SnapshotReader, StoredResponse, TenantFilter,
+    UnitOfWork, Unreadable, filter::newest_first,
 };
 use crate::{
     clock::Clock,

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::RegistryError;
+use super::{RegistryError, StoredResponse};
 use crate::model::{
     Caller, CallerId, ChangeKind, Credential, CredentialId, Digest, Entity, Grant, GrantId, Lock, LockId,
     LockTarget, Plan, PlanId, Quota, QuotaId, Tenant, TenantId, Throttle, ThrottleId,
@@ -137,29 +137,4 @@ pub trait Transaction: Send {
 
     /// Removes expired responses and returns the number of those that remain.
     async fn purge_expired(&mut self) -> Result<u64, RegistryError>;
-}
-
-/// The stored response to a request that took effect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredResponse {
-    /// The [fingerprint](super::IdempotentRequest::fingerprint) of the request.
-    pub fingerprint: [u8; 32],
-    /// The response.
-    pub answer: Vec<u8>,
-    /// The first moment at which the response is no longer stored.
-    pub expires_at: Timestamp,
-}
-
-impl StoredResponse {
-    /// Returns the response if it belongs to a request with this fingerprint.
-    ///
-    /// # Errors
-    /// [`RegistryError::IdempotencyKeyReused`] otherwise.
-    pub fn answers(self, fingerprint: &[u8; 32]) -> Result<Vec<u8>, RegistryError> {
-        if self.fingerprint == *fingerprint {
-            Ok(self.answer)
-        } else {
-            Err(RegistryError::IdempotencyKeyReused)
-        }
-    }
 }

@@ -2,10 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{
-    Command, IdempotentOutcome, IdempotentRequest, RegistryError, Transaction, execute, execute_idempotent,
-};
-use crate::model::Entity;
+use super::{RegistryError, Transaction};
 
 /// The end of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +13,7 @@ pub enum Outcome {
     Rollback,
 }
 
-/// Work that reads and changes data in one transaction; see [`Registry::transact`](super::Registry::transact).
+/// Work that reads and changes data in one transaction; see [`RegistryExt::transact`](super::RegistryExt::transact).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -26,7 +23,9 @@ pub enum Outcome {
 /// use portcullis::{
 ///     model::{Actor, PlanId},
 ///     clock::SystemClock,
-///     registry::{Command, Outcome, RegistryError, Registry, Transaction, UnitOfWork, execute, memory::Memory},
+///     registry::{
+///         DeletePlan, Outcome, RegistryError, RegistryExt, Transaction, UnitOfWork, memory::Memory, run,
+///     },
 /// };
 ///
 /// /// Deletes a plan that no caller has.
@@ -38,7 +37,7 @@ pub enum Outcome {
 ///         if tx.plan(&self.0).await?.is_none() || tx.plan_in_use(&self.0).await? {
 ///             return Ok(Outcome::Rollback);
 ///         }
-///         execute(tx, vec![Command::DeletePlan(self.0.clone())]).await?;
+///         run(tx, DeletePlan(self.0.clone())).await?;
 ///         Ok(Outcome::Commit)
 ///     }
 /// }
@@ -65,54 +64,11 @@ pub trait UnitOfWork: Send {
     async fn confirm(&mut self, _tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         Ok(Outcome::Commit)
     }
-}
 
-/// Commands to be executed in order.
-pub(super) struct CommandBatch {
-    commands: Vec<Command>,
-    done: Vec<Entity>,
-}
-
-impl CommandBatch {
-    pub(super) fn new(commands: Vec<Command>) -> Self {
-        Self { commands, done: Vec::new() }
-    }
-
-    pub(super) fn done(self) -> Vec<Entity> {
-        self.done
-    }
-}
-
-#[async_trait]
-impl UnitOfWork for CommandBatch {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
-        self.done = execute(tx, std::mem::take(&mut self.commands)).await?;
-        Ok(Outcome::Commit)
-    }
-}
-
-/// Commands to be executed in order, unless they were executed before.
-pub(super) struct IdempotentBatch<'a> {
-    asked: Option<(Vec<Command>, IdempotentRequest<'a>)>,
-    outcome: Option<IdempotentOutcome>,
-}
-
-impl<'a> IdempotentBatch<'a> {
-    pub(super) fn new(commands: Vec<Command>, once: IdempotentRequest<'a>) -> Self {
-        Self { asked: Some((commands, once)), outcome: None }
-    }
-
-    pub(super) fn outcome(self) -> Result<IdempotentOutcome, RegistryError> {
-        self.outcome.ok_or_else(|| RegistryError::Corrupt("the registry did not run the transaction".into()))
-    }
-}
-
-#[async_trait]
-impl UnitOfWork for IdempotentBatch<'_> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
-        if let Some((commands, once)) = self.asked.take() {
-            self.outcome = Some(execute_idempotent(tx, commands, once).await?);
-        }
-        Ok(Outcome::Commit)
+    /// Returns the names of the [operations](super::Operation::names) that the work executes, as far as they are known before
+    /// it runs. A registry that wraps another one can tell by them what a transaction is about. The default
+    /// implementation returns none.
+    fn operations(&self) -> Vec<&'static str> {
+        Vec::new()
     }
 }

@@ -6,7 +6,8 @@ use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
-use super::{ALGORITHM, Hex, SignatureFormatError, SignedHeaders, digit};
+use super::{ALGORITHM, Hex, SignatureFormatError, SignedHeaders};
+use crate::model::hex::digit;
 
 /// The parts of a request that can be signed, except the body.
 #[derive(Debug, Clone, Copy)]

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     error::{ImportError, LineError},
+    job::{ImportJob, Progress},
     ndjson::{
         END, FORMAT, HEAD, Header, LONGEST, LineCounts, MetaLine, Trailer as Last, USE, VERSION, parse,
         place, tag, unknown,
@@ -20,10 +21,9 @@ use super::{
     secrets::{SecretFingerprints, needs},
 };
 use crate::{
-    model::{Actor, Caller, CallerKind, CredentialId, Entity, Seq, TenantId, hex::encode},
+    model::{Caller, CallerKind, CredentialId, Entity, Seq, TenantId, hex::encode},
     registry::{
-        Command, ImportConflict, Outcome, Registry, RegistryError, Transaction, UnitOfWork, execute,
-        find_conflict,
+        ImportConflict, ImportEntity, Outcome, RegistryError, Transaction, UnitOfWork, find_conflict, run,
     },
 };
 
@@ -52,15 +52,14 @@ pub struct Import<'a> {
     secrets: SecretFingerprints,
     left_out: SkippedTenant,
     add: bool,
-    dry_run: bool,
-    outcome: Option<Result<Imported, ImportError>>,
+    progress: Progress<Imported>,
 }
 
 impl<'a> Import<'a> {
     /// Creates an import of a file into an empty registry, whose installation has these secrets.
     pub fn new(file: &'a mut (dyn BufRead + Send), secrets: SecretFingerprints) -> Self {
         let lines = Lines { file, number: 0, hash: Sha256::new(), line: Vec::new() };
-        Self { lines, secrets, left_out: SkippedTenant::default(), add: false, dry_run: false, outcome: None }
+        Self { lines, secrets, left_out: SkippedTenant::default(), add: false, progress: Progress::new() }
     }
 
     /// Allows an import into a registry that is not empty. The entities of the file must not exist there.
@@ -74,35 +73,6 @@ impl<'a> Import<'a> {
     #[must_use]
     pub fn skip_tenant(self, tenant: TenantId) -> Self {
         Self { left_out: SkippedTenant { tenant: Some(tenant), ..SkippedTenant::default() }, ..self }
-    }
-
-    /// Runs the whole import and rolls it back.
-    #[must_use]
-    pub fn dry_run(self, dry_run: bool) -> Self {
-        Self { dry_run, ..self }
-    }
-
-    /// Runs the import. Other clients can write to the registry while the file is read, if the registry supports that.
-    ///
-    /// # Errors
-    /// [`ImportError`]; then nothing was imported.
-    pub async fn run(mut self, registry: &dyn Registry, actor: &Actor) -> Result<Imported, ImportError> {
-        registry.transact_bulk(&mut self, actor).await?;
-        self.outcome()
-    }
-
-    /// Returns the outcome, when the import was [run](UnitOfWork::run) as a part of other work.
-    ///
-    /// # Errors
-    /// The errors of [`run`](Self::run).
-    pub fn outcome(self) -> Result<Imported, ImportError> {
-        self.outcome.unwrap_or_else(|| Err(RegistryError::Corrupt("the import was not run".into()).into()))
-    }
-
-    /// Returns the result, if the import was [run](UnitOfWork::run) successfully.
-    #[must_use]
-    pub fn imported(&self) -> Option<&Imported> {
-        self.outcome.as_ref()?.as_ref().ok()
     }
 
     async fn all(&mut self, tx: &mut dyn Transaction) -> Result<Imported, ImportError> {
@@ -160,24 +130,30 @@ impl<'a> Import<'a> {
     }
 }
 
+impl ImportJob for Import<'_> {
+    type Report = Imported;
+
+    fn progress(&self) -> &Progress<Imported> {
+        &self.progress
+    }
+
+    fn progress_mut(&mut self) -> &mut Progress<Imported> {
+        &mut self.progress
+    }
+}
+
 #[async_trait]
 impl UnitOfWork for Import<'_> {
     async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
-        let outcome = match self.all(tx).await {
-            Err(ImportError::Store(fault)) => return Err(fault),
-            outcome => outcome,
-        };
-        let keep = outcome.is_ok() && !self.dry_run;
-        self.outcome = Some(outcome);
-        Ok(if keep { Outcome::Commit } else { Outcome::Rollback })
+        let outcome = self.all(tx).await;
+        self.progress.finish(outcome)
     }
 
     async fn confirm(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         if self.add || tx.is_empty().await? {
             return Ok(Outcome::Commit);
         }
-        self.outcome = Some(Err(ImportError::NotEmpty));
-        Ok(Outcome::Rollback)
+        self.progress.finish(Err(ImportError::NotEmpty))
     }
 }
 
@@ -284,7 +260,7 @@ impl Lines<'_> {
         if leaves_out {
             return left_out.note(entity).map_err(|what| self.mistake("", what));
         }
-        let fault = match execute(tx, vec![Command::Import(entity.clone())]).await {
+        let fault = match run(tx, ImportEntity(entity.clone())).await {
             Ok(_) => return Ok(()),
             Err(fault @ (RegistryError::Unavailable(_) | RegistryError::Corrupt(_))) => {
                 return Err(fault.into());

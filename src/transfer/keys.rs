@@ -8,16 +8,17 @@ use serde::Serialize;
 use super::{
     error::{ImportError, LineError},
     fields::{KeyMaterial, Row},
+    job::{ImportJob, Progress},
     key_rows::{KeyRows, MAX_ERRORS},
 };
 use crate::{
     model::{
-        ADMIN_TENANT, Actor, Caller, CallerKind, Credential, CredentialId, CredentialKind, Digest, Entity,
-        Peppers, TenantId, name::default_api_client_name,
+        ADMIN_TENANT, Caller, CallerKind, CredentialId, CredentialKind, Digest, Entity, Peppers, TenantId,
+        name::default_api_client_name,
     },
     registry::{
-        Command, ImportConflict, NewCaller, Outcome, Registry, RegistryError, Transaction, UnitOfWork,
-        execute, find_conflict,
+        CreateCredential, ImportConflict, ImportEntity, NewCaller, NewCredential, Outcome, RegistryError,
+        Transaction, UnitOfWork, find_conflict, run,
     },
 };
 
@@ -39,50 +40,20 @@ pub struct KeyImport<'a> {
     rows: KeyRows,
     peppers: &'a Peppers,
     make_callers: bool,
-    dry_run: bool,
-    outcome: Option<Result<ImportedKeys, ImportError>>,
+    progress: Progress<ImportedKeys>,
 }
 
 impl<'a> KeyImport<'a> {
     /// Creates an import for existing callers. Digests are keyed with the current one of these peppers.
     #[must_use]
     pub fn new(rows: KeyRows, peppers: &'a Peppers) -> Self {
-        Self { rows, peppers, make_callers: false, dry_run: false, outcome: None }
+        Self { rows, peppers, make_callers: false, progress: Progress::new() }
     }
 
     /// Creates missing callers: api clients, named by [`default_api_client_name`]. Missing tenants are not created.
     #[must_use]
     pub fn create_callers(self, make_callers: bool) -> Self {
         Self { make_callers, ..self }
-    }
-
-    /// Runs the whole import and rolls it back.
-    #[must_use]
-    pub fn dry_run(self, dry_run: bool) -> Self {
-        Self { dry_run, ..self }
-    }
-
-    /// Runs the import.
-    ///
-    /// # Errors
-    /// [`ImportError`]; then nothing was imported.
-    pub async fn run(mut self, registry: &dyn Registry, actor: &Actor) -> Result<ImportedKeys, ImportError> {
-        registry.transact_bulk(&mut self, actor).await?;
-        self.outcome()
-    }
-
-    /// Returns the outcome, when the import was [run](UnitOfWork::run) as a part of other work.
-    ///
-    /// # Errors
-    /// The errors of [`run`](Self::run).
-    pub fn outcome(self) -> Result<ImportedKeys, ImportError> {
-        self.outcome.unwrap_or_else(|| Err(RegistryError::Corrupt("the import was not run".into()).into()))
-    }
-
-    /// Returns the imported numbers, if the import was [run](UnitOfWork::run) successfully.
-    #[must_use]
-    pub fn imported(&self) -> Option<ImportedKeys> {
-        self.outcome.as_ref()?.as_ref().ok().copied()
     }
 
     async fn all(&mut self, tx: &mut dyn Transaction) -> Result<ImportedKeys, ImportError> {
@@ -109,16 +80,23 @@ impl<'a> KeyImport<'a> {
     }
 }
 
+impl ImportJob for KeyImport<'_> {
+    type Report = ImportedKeys;
+
+    fn progress(&self) -> &Progress<ImportedKeys> {
+        &self.progress
+    }
+
+    fn progress_mut(&mut self) -> &mut Progress<ImportedKeys> {
+        &mut self.progress
+    }
+}
+
 #[async_trait]
 impl UnitOfWork for KeyImport<'_> {
     async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
-        let outcome = match self.all(tx).await {
-            Err(ImportError::Store(fault)) => return Err(fault),
-            outcome => outcome,
-        };
-        let keep = outcome.is_ok() && !self.dry_run;
-        self.outcome = Some(outcome);
-        Ok(if keep { Outcome::Commit } else { Outcome::Rollback })
+        let outcome = self.all(tx).await;
+        self.progress.finish(outcome)
     }
 }
 
@@ -162,7 +140,7 @@ impl KeyWriter<'_> {
             Some(_) => {}
         }
         let credential = self.credential(row, &sha256);
-        execute(self.tx, vec![Command::CreateCredential { credential, most: None }]).await?;
+        run(self.tx, CreateCredential { credential, most: None }).await?;
         self.made.keys += 1;
         Ok(())
     }
@@ -210,20 +188,20 @@ impl KeyWriter<'_> {
             Some(ImportConflict::Missing(_)) => return mistake("plan", "does not exist"),
             Some(ImportConflict::Taken("id")) => return mistake("caller", "belongs to another tenant"),
             Some(_) => return mistake("caller", "has the name of another caller"),
-            None => drop(execute(self.tx, vec![Command::Import(caller)]).await?),
+            None => drop(run(self.tx, ImportEntity(caller)).await?),
         }
         *room -= 1;
         self.made.callers += 1;
         Ok(())
     }
 
-    fn credential(&self, row: Row, sha256: &[u8; 32]) -> Credential {
-        let (pepper, now) = (self.peppers.current(), self.tx.now());
+    fn credential(&self, row: Row, sha256: &[u8; 32]) -> NewCredential {
+        let pepper = self.peppers.current();
         let (kind, digest) = match &row.proof {
             KeyMaterial::Key(key) => (CredentialKind::Key, pepper.digest(key.expose())),
             KeyMaterial::Sha256(..) => (CredentialKind::Sha256Key, pepper.digest_of_sha256(sha256)),
         };
-        Credential {
+        NewCredential {
             id: CredentialId::random(),
             tenant: row.tenant,
             caller: row.caller,
@@ -235,11 +213,6 @@ impl KeyWriter<'_> {
             status: row.status,
             scopes: row.scopes,
             not_after: row.not_after,
-            deprecated_at: None,
-            replaced_by: None,
-            revision: 1,
-            created_at: now,
-            updated_at: now,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use portcullis::{
     clock::SystemClock,
     model::{LockId, LockTarget, LockToken},
-    registry::{self, NewLock, Registry, RegistryError, sqlite::Sqlite},
+    registry::{NewLock, ProveLock, Registry, RegistryError, RegistryExt, sqlite::Sqlite},
 };
 
 use portcullis_test::fixtures::{actor, lock, the_log_tells_all};
@@ -101,8 +101,7 @@ async fn after(path: &Path, last: &Granted) -> u64 {
     let next = store.acquire_lock(new("/b", &token), &actor()).await.unwrap();
     assert!(next.fence > last.fence, "I7: granted {} after {}", next.fence, last.fence);
 
-    let proof =
-        registry::Command::ProveLock { id: last.id.clone(), token: last.token.clone(), fence: last.fence };
+    let proof = ProveLock { id: last.id.clone(), token: last.token.clone(), fence: last.fence }.into();
     let proven = store.execute(vec![proof], &actor()).await;
     if let Some(lock) = there.first() {
         assert!(lock.fence >= last.fence, "I7: {lock:?} after {}", last.fence);

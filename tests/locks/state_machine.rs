@@ -7,7 +7,10 @@ use portcullis::{
     Denial,
     clock::{Clock, ManualClock},
     model::{Caller, CallerEdit, Entity, Lease, Lock, LockTarget, LockToken, TenantId},
-    registry::{Command, NewLock, Registry, RegistryError},
+    registry::{
+        BreakLock, Command, NewLock, ProveLock, PutPlan, RefreshLock, Registry, RegistryError, RegistryExt,
+        ReleaseLock, UpdateCaller,
+    },
 };
 
 use crate::{
@@ -161,13 +164,13 @@ impl<G: Storage> Machine<G> {
         let (id, fence) = (lock.id.clone(), lock.fence);
         match *step {
             Step::Refresh { own_token, lasts, .. } => {
-                vec![Command::RefreshLock { id, token: token(own_token), lasts: lease(lasts) }]
+                vec![RefreshLock { id, token: token(own_token), lasts: lease(lasts) }.into()]
             }
-            Step::Release { own_token, .. } => vec![Command::ReleaseLock { id, token: token(own_token) }],
-            Step::Break { .. } => vec![Command::BreakLock(id)],
+            Step::Release { own_token, .. } => vec![ReleaseLock { id, token: token(own_token) }.into()],
+            Step::Break { .. } => vec![BreakLock(id).into()],
             Step::Write { proof, to, .. } => {
                 let token = token(proof != Proof::AnothersToken);
-                let hold = Command::ProveLock { id, token, fence: carried(fence, proof) };
+                let hold = ProveLock { id, token, fence: carried(fence, proof) }.into();
                 vec![hold, self.write(self.model.register(number, to))]
             }
             _ => unreachable!("{step:?}"),
@@ -181,15 +184,16 @@ impl<G: Storage> Machine<G> {
             Place::Caller(caller) => {
                 let caller = &self.callers[caller];
                 let name = Some(format!("write {}", self.writes));
-                Command::UpdateCaller {
+                UpdateCaller {
                     tenant: caller.tenant.clone(),
                     id: caller.id.clone(),
                     expected: None,
                     edit: CallerEdit { name, ..CallerEdit::default() },
                 }
+                .into()
             }
             Place::Path(path) => {
-                Command::PutPlan(plan(&format!("{tenant}{}", path.replace('/', ".")), self.writes))
+                PutPlan(plan(&format!("{tenant}{}", path.replace('/', ".")), self.writes)).into()
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use portcullis::{
     model::{CallerEdit, LockToken},
-    registry::{Command, NewLock, Registry, RegistryError},
+    registry::{NewLock, ProveLock, Registry, RegistryError, RegistryExt, UpdateCaller},
 };
 use tokio::{sync::Barrier, task::JoinSet};
 
@@ -23,16 +23,17 @@ pub async fn one_of_several_writers_at_one_revision_succeeds(registry: Arc<dyn R
             let token = LockToken::generate();
             let new = NewLock { token: token.digest(), ..lock_on(&caller, Duration::from_secs(60)) };
             let lock = registry.acquire_lock(new, &actor()).await.unwrap();
-            hold = Some(Command::ProveLock { id: lock.id, token, fence: lock.fence });
+            hold = Some(ProveLock { id: lock.id, token, fence: lock.fence }.into());
         }
         let (start, mut writers) = (Arc::new(Barrier::new(WRITERS)), JoinSet::new());
         for writer in 0..WRITERS {
-            let write = Command::UpdateCaller {
+            let write = UpdateCaller {
                 tenant: caller.tenant.clone(),
                 id: caller.id.clone(),
                 expected: Some(caller.revision),
                 edit: CallerEdit { name: Some(format!("{writer} in {round}")), ..CallerEdit::default() },
-            };
+            }
+            .into();
             let commands = hold.iter().cloned().chain([write]).collect();
             let (registry, start) = (registry.clone(), start.clone());
             writers.spawn(async move {

@@ -137,9 +137,9 @@ use portcullis::{
     Admission, Denial, Head,
     clock::Clock,
     directory::Directory,
-    model::{CallerId, Entity, Sealer},
+    model::{CallerId, Sealer},
     policy::{Accept, ApiKey, ContentType, KeySource, Lockout, Policy, RateLimit, Stop},
-    registry::{Command, Registry, RegistryError},
+    registry::{Operation, Registry, RegistryError, RegistryExt},
     tower::PortcullisLayer,
 };
 use response::{ApiResponse, ErrorResponse};
@@ -149,19 +149,6 @@ static CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"admin\"
 
 /// The prefix of every path of the API.
 const BASE: &str = "/admin/v1";
-
-/// Extracts the entity that the last command returned, if it has the expected kind.
-macro_rules! done {
-    ($kind:ident, $done:expr) => {
-        match $done.last() {
-            Some(portcullis::model::Entity::$kind(it)) => Ok(it),
-            _ => Err(portcullis::registry::RegistryError::Corrupt(
-                "the registry returned another entity".into(),
-            )),
-        }
-    };
-}
-use done;
 
 /// Dependencies and options of the admin API.
 #[derive(Clone)]
@@ -325,26 +312,32 @@ impl Policy for Content {
 }
 
 impl Surface {
-    /// Executes commands for a caller, idempotently if there is a ticket. `answer` makes the response of the
-    /// resulting entities.
-    async fn execute(
+    /// Executes an operation for a caller, idempotently if there is a ticket. `answer` makes the response of the
+    /// result.
+    async fn execute<O: Operation>(
         &self,
         call: &CallContext,
         ticket: Option<&IdempotencyKey>,
-        commands: Vec<Command>,
-        answer: impl FnOnce(&[Entity]) -> Result<ApiResponse, RegistryError> + Send,
+        operation: O,
+        answer: impl FnOnce(O::Output) -> ApiResponse + Send,
     ) -> Result<ApiResponse, RegistryError> {
-        let (registry, commands) = (&self.admin.registry, call.with_lock_proof(commands));
+        let (registry, operation) = (&self.admin.registry, (call.lock_proof(), operation));
         match ticket {
-            Some(ticket) => ticket.execute(&self.admin, commands, call.actor(), answer).await,
-            None => answer(&registry.execute(commands, call.actor()).await?),
+            Some(ticket) => {
+                ticket.execute(&self.admin, operation, call.actor(), |(_, done)| answer(done)).await
+            }
+            None => registry.run(operation, call.actor()).await.map(|(_, done)| answer(done)),
         }
     }
 
     /// Executes a change of a resource at the revision that the caller expects.
-    async fn change(&self, call: &CallContext, commands: Vec<Command>) -> Result<Vec<Entity>, ErrorResponse> {
-        let done = self.admin.registry.execute(call.with_lock_proof(commands), call.actor()).await;
-        done.map_err(|fault| self.refuse_change(fault))
+    async fn change<O: Operation>(
+        &self,
+        call: &CallContext,
+        operation: O,
+    ) -> Result<O::Output, ErrorResponse> {
+        let done = self.admin.registry.run((call.lock_proof(), operation), call.actor()).await;
+        done.map(|(_, done)| done).map_err(|fault| self.refuse_change(fault))
     }
 
     /// Converts a registry error of a request that creates a resource.

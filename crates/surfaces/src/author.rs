@@ -16,7 +16,7 @@ use portcullis::{
     clock::Clock,
     directory::Directory,
     model::{Actor, CallerId},
-    registry::{Registry, RegistryError},
+    registry::{Registry, RegistryError, RegistryExt},
 };
 
 /// Maximum time to wait until this node applies a change. The change is committed by then, whether or not the wait

@@ -16,10 +16,11 @@ use portcullis::{
     clock::{Clock, ManualClock},
     directory::Directory,
     model::{
-        Actor, Caller, CallerId, CallerKind, Change, ChangeKind, Credential, CredentialId, CredentialKind,
-        Entity, GeneratedKey, KeyPrefix, Limit, Lock, LockId, LockTarget, LockedRequests, Pepper, Peppers,
-        Plan, PlanId, Scopes, Status, SubscriptionStatus, Tenant, TenantId, WindowGuarantee,
+        Actor, Caller, CallerId, CallerKind, Change, ChangeKind, Credential, Entity, GeneratedKey, KeyPrefix,
+        Limit, Lock, LockId, LockTarget, LockedRequests, Pepper, Peppers, Plan, PlanId, Status,
+        SubscriptionStatus, TenantId, WindowGuarantee,
     },
+    registry::{NewCredential, NewTenant},
 };
 
 /// The reason of `expect` for literals.
@@ -49,16 +50,9 @@ impl World {
 
     /// Sets the state of the tenant's subscription.
     pub fn tenant_is(&self, standing: SubscriptionStatus) {
-        self.put(Entity::Tenant(Tenant {
-            id: tenant(),
-            name: "tenant".into(),
-            gateway: None,
-            standing,
-            max_callers: u32::MAX,
-            revision: 1,
-            created_at: self.now(),
-            updated_at: self.now(),
-        }));
+        let tenant =
+            NewTenant { id: tenant(), name: "tenant".into(), gateway: None, standing, max_callers: u32::MAX };
+        self.put(Entity::Tenant(tenant.into_tenant(self.now())));
     }
 
     pub fn now(&self) -> Timestamp {
@@ -126,25 +120,9 @@ impl World {
 
     pub fn new_credential(&self, caller: &CallerId) -> (Credential, String) {
         let key = GeneratedKey::generate(&KeyPrefix::default());
-        let credential = Credential {
-            id: CredentialId::random(),
-            tenant: tenant(),
-            caller: caller.clone(),
-            name: String::new(),
-            digest: self.peppers.current().digest(key.expose()),
-            pepper: self.peppers.current().version(),
-            kind: CredentialKind::Key,
-            hint: key.hint().into(),
-            status: Status::Enabled,
-            scopes: Scopes::All,
-            not_after: None,
-            deprecated_at: None,
-            replaced_by: None,
-            revision: 1,
-            created_at: self.now(),
-            updated_at: self.now(),
-        };
-        (credential, key.expose().to_owned())
+        let credential = NewCredential::key(tenant(), caller.clone(), &key, self.peppers.current());
+        let credential = NewCredential { name: String::new(), ..credential };
+        (credential.into_credential(self.now()), key.expose().to_owned())
     }
 
     pub fn lock_path(&self, path: &str, covers: LockedRequests, held: Duration) -> Lock {

@@ -6,13 +6,13 @@ use std::{
     hash::Hash,
     net::IpAddr,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll},
 };
 
 use tokio::sync::oneshot;
 
-use crate::client_prefix::client_prefix;
+use crate::{client_prefix::client_prefix, sync};
 
 /// The divisor of the space that one address, or one credential, may fill: a quarter.
 const SHARE: u64 = 4;
@@ -70,7 +70,7 @@ impl SharedSpace {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 
     #[cfg(test)]

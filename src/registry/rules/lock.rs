@@ -8,8 +8,60 @@ use crate::{
     registry::{NewLock, RegistryError},
 };
 
+/// Acquires a lock: [`acquire_lock`](crate::registry::RegistryExt::acquire_lock).
+#[derive(Debug, Clone)]
+pub struct AcquireLock(
+    /// The lock to acquire.
+    pub NewLock,
+);
+
+/// Extends a lock: [`refresh_lock`](crate::registry::RegistryExt::refresh_lock).
+#[derive(Debug, Clone)]
+pub struct RefreshLock {
+    /// The id of the lock.
+    pub id: LockId,
+    /// The token of the lock.
+    pub token: LockToken,
+    /// The duration of the lock from now on.
+    pub lasts: Lease,
+}
+
+/// Releases a lock and returns its last state, or `None` if it is already gone:
+/// [`release_lock`](crate::registry::RegistryExt::release_lock).
+#[derive(Debug, Clone)]
+pub struct ReleaseLock {
+    /// The id of the lock.
+    pub id: LockId,
+    /// The token of the lock.
+    pub token: LockToken,
+}
+
+/// Breaks a lock and returns its last state: [`break_lock`](crate::registry::RegistryExt::break_lock).
+#[derive(Debug, Clone)]
+pub struct BreakLock(
+    /// The id of the lock.
+    pub LockId,
+);
+
+/// Proves that the client holds a lock, and returns the lock. Otherwise the transaction fails with
+/// [`RegistryError::LockLost`]. The lock does not stop the operations that follow in the same
+/// [`run`](crate::registry::RegistryExt::run).
+#[derive(Debug, Clone)]
+pub struct ProveLock {
+    /// The id of the lock.
+    pub id: LockId,
+    /// The token of the lock.
+    pub token: LockToken,
+    /// The fence of the lock when it was acquired. A lock with another fence is not the one that the changes are
+    /// based on.
+    pub fence: u64,
+}
+
 impl Rules<'_> {
-    pub(super) async fn acquire_lock(&mut self, lock: NewLock) -> Result<Entity, RegistryError> {
+    pub(in crate::registry) async fn acquire_lock(
+        &mut self,
+        AcquireLock(lock): AcquireLock,
+    ) -> Result<Lock, RegistryError> {
         for expired in self.tx.expired_locks().await? {
             self.tx.write(ChangeKind::Deleted, Entity::Lock(expired)).await?;
         }
@@ -21,51 +73,49 @@ impl Rules<'_> {
         let lock = lock.into_lock(now, after(self.tx.last_fence().await?, now));
         let full = self.tx.count_held_by(lock.holder()).await? >= u64::from(MAX_LOCKS);
         ensure_not(full, RegistryError::LimitReached(MAX_LOCKS))?;
-        self.record(ChangeKind::Created, Entity::Lock(lock)).await
+        self.record(ChangeKind::Created, lock).await
     }
 
-    pub(super) async fn refresh_lock(
+    pub(in crate::registry) async fn refresh_lock(
         &mut self,
-        id: &LockId,
-        token: &LockToken,
-        lasts: Lease,
-    ) -> Result<Entity, RegistryError> {
-        let before = self.proven(id, token).await?;
+        RefreshLock { id, token, lasts }: RefreshLock,
+    ) -> Result<Lock, RegistryError> {
+        let before = self.proven(&id, &token).await?;
         match before.refreshed(lasts, self.tx.now()) {
-            Some(after) => self.record(ChangeKind::Updated, Entity::Lock(after)).await,
-            None => Ok(Entity::Lock(before)),
+            Some(after) => self.record(ChangeKind::Updated, after).await,
+            None => Ok(before),
         }
     }
 
-    pub(super) async fn release_lock(
+    pub(in crate::registry) async fn release_lock(
         &mut self,
-        id: &LockId,
-        token: &LockToken,
-    ) -> Result<Option<Entity>, RegistryError> {
+        ReleaseLock { id, token }: ReleaseLock,
+    ) -> Result<Option<Lock>, RegistryError> {
         let now = self.tx.now();
-        let Some(lock) = self.tx.lock(id).await?.filter(|lock| lock.is_active(now)) else { return Ok(None) };
-        ensure_not(!lock.matches(token), RegistryError::LockLost)?;
-        self.record(ChangeKind::Deleted, Entity::Lock(lock)).await.map(Some)
+        let Some(lock) = self.tx.lock(&id).await?.filter(|lock| lock.is_active(now)) else { return Ok(None) };
+        ensure_not(!lock.matches(&token), RegistryError::LockLost)?;
+        self.record(ChangeKind::Deleted, lock).await.map(Some)
     }
 
-    pub(super) async fn break_lock(&mut self, id: &LockId) -> Result<Entity, RegistryError> {
+    pub(in crate::registry) async fn break_lock(
+        &mut self,
+        BreakLock(id): BreakLock,
+    ) -> Result<Lock, RegistryError> {
         let now = self.tx.now();
         let lock =
-            self.tx.lock(id).await?.filter(|lock| lock.is_active(now)).ok_or(RegistryError::NotFound)?;
-        self.record(ChangeKind::Deleted, Entity::Lock(lock)).await
+            self.tx.lock(&id).await?.filter(|lock| lock.is_active(now)).ok_or(RegistryError::NotFound)?;
+        self.record(ChangeKind::Deleted, lock).await
     }
 
     /// Proves a lock. The lock does not stop the following commands of the transaction.
-    pub(super) async fn prove_lock(
+    pub(in crate::registry) async fn prove_lock(
         &mut self,
-        id: &LockId,
-        token: &LockToken,
-        fence: u64,
-    ) -> Result<Entity, RegistryError> {
-        let lock = self.proven(id, token).await?;
+        ProveLock { id, token, fence }: ProveLock,
+    ) -> Result<Lock, RegistryError> {
+        let lock = self.proven(&id, &token).await?;
         ensure_not(lock.fence != fence, RegistryError::LockLost)?;
         self.held.push(lock.id.clone());
-        Ok(Entity::Lock(lock))
+        Ok(lock)
     }
 
     /// Checks that no lock for all tenants or for the caller's own tenant is held on the caller. Locks proven in this

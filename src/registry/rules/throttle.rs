@@ -1,6 +1,6 @@
 //! Rules of throttles and quotas.
 
-use super::{Rules, check_revision, ensure_not};
+use super::{Rules, UpdateCaller, check_revision, ensure_not};
 use crate::{
     model::{
         CallerEdit, CallerId, ChangeKind, Entity, OverrideSubject, Quota, QuotaId, TenantId, Throttle,
@@ -9,31 +9,94 @@ use crate::{
     registry::RegistryError,
 };
 
+/// Creates a throttle. The registry sets its `revision` and its time. Fails with [`RegistryError::NotFound`] when its
+/// tenant or an app that it names does not exist, with [`RegistryError::LimitReached`],
+/// [`RegistryError::NameTaken`], or [`RegistryError::Conflict`] when its id or one of its routes is taken.
+#[derive(Debug, Clone)]
+pub struct CreateThrottle {
+    /// The throttle to create.
+    pub throttle: Throttle,
+    /// The maximum number of throttles that the tenant may have; `None` is unlimited.
+    pub most: Option<u32>,
+}
+
+/// Replaces a throttle. Its `revision` is the revision that the change is based on, and grows. Fails like
+/// [`CreateThrottle`], and with [`RegistryError::Conflict`] when `revision` is not the current revision.
+#[derive(Debug, Clone)]
+pub struct UpdateThrottle(
+    /// The throttle in its new state.
+    pub Throttle,
+);
+
+/// Deletes a throttle that is bound to no route, and returns its last state; otherwise fails with
+/// [`RegistryError::InUse`].
+#[derive(Debug, Clone)]
+pub struct DeleteThrottle {
+    /// The tenant of the throttle.
+    pub tenant: TenantId,
+    /// The id of the throttle.
+    pub id: ThrottleId,
+    /// The revision of the throttle to delete; `None` accepts any revision.
+    pub expected: Option<u64>,
+}
+
+/// Creates a quota. The registry sets its `revision` and its time. Fails with [`RegistryError::NotFound`] when its
+/// tenant does not exist, with [`RegistryError::LimitReached`], [`RegistryError::NameTaken`], or
+/// [`RegistryError::Conflict`] when its id is taken.
+#[derive(Debug, Clone)]
+pub struct CreateQuota {
+    /// The quota to create.
+    pub quota: Quota,
+    /// The maximum number of quotas that the tenant may have; `None` is unlimited.
+    pub most: Option<u32>,
+}
+
+/// Replaces a quota. Its `revision` is the revision that the change is based on, and grows. Fails with
+/// [`RegistryError::NotFound`], [`RegistryError::NameTaken`], or [`RegistryError::Conflict`] when `revision` is not the
+/// current revision.
+#[derive(Debug, Clone)]
+pub struct UpdateQuota(
+    /// The quota in its new state.
+    pub Quota,
+);
+
+/// Deletes a quota, removes it from all apps that have it, and returns its last state. Fails with
+/// [`RegistryError::Locked`] when one of the apps is locked.
+#[derive(Debug, Clone)]
+pub struct DeleteQuota {
+    /// The tenant of the quota.
+    pub tenant: TenantId,
+    /// The id of the quota.
+    pub id: QuotaId,
+}
+
 impl Rules<'_> {
-    pub(super) async fn create_throttle(
+    pub(in crate::registry) async fn create_throttle(
         &mut self,
-        throttle: Throttle,
-        most: Option<u32>,
-    ) -> Result<Entity, RegistryError> {
+        CreateThrottle { throttle, most }: CreateThrottle,
+    ) -> Result<Throttle, RegistryError> {
         ensure_not(self.tx.tenant(&throttle.tenant).await?.is_none(), RegistryError::NotFound)?;
         let others = self.tx.throttles(&throttle.tenant).await?;
         full(others.len(), most)?;
         ensure_not(self.tx.has_throttle(&throttle.id).await?, RegistryError::Conflict)?;
         let throttle = Throttle { revision: 1, created_at: self.tx.now(), ..throttle };
         self.fits_beside(&throttle, &others).await?;
-        self.record(ChangeKind::Created, Entity::Throttle(throttle)).await
+        self.record(ChangeKind::Created, throttle).await
     }
 
-    pub(super) async fn update_throttle(&mut self, throttle: Throttle) -> Result<Entity, RegistryError> {
+    pub(in crate::registry) async fn update_throttle(
+        &mut self,
+        UpdateThrottle(throttle): UpdateThrottle,
+    ) -> Result<Throttle, RegistryError> {
         let others = self.tx.throttles(&throttle.tenant).await?;
         let before = others.iter().find(|other| other.id == throttle.id).ok_or(RegistryError::NotFound)?;
         check_revision(Some(throttle.revision), before.revision)?;
         if *before == throttle {
-            return Ok(Entity::Throttle(throttle));
+            return Ok(throttle);
         }
         let after = Throttle { revision: before.revision + 1, created_at: before.created_at, ..throttle };
         self.fits_beside(&after, &others).await?;
-        self.record(ChangeKind::Updated, Entity::Throttle(after)).await
+        self.record(ChangeKind::Updated, after).await
     }
 
     /// Checks that the name and the routes of a throttle are free, and that the apps that it names exist.
@@ -52,16 +115,14 @@ impl Rules<'_> {
         Ok(())
     }
 
-    pub(super) async fn delete_throttle(
+    pub(in crate::registry) async fn delete_throttle(
         &mut self,
-        tenant: &TenantId,
-        id: &ThrottleId,
-        expected: Option<u64>,
-    ) -> Result<Entity, RegistryError> {
-        let throttle = self.tx.throttle(tenant, id).await?.ok_or(RegistryError::NotFound)?;
+        DeleteThrottle { tenant, id, expected }: DeleteThrottle,
+    ) -> Result<Throttle, RegistryError> {
+        let throttle = self.tx.throttle(&tenant, &id).await?.ok_or(RegistryError::NotFound)?;
         check_revision(expected, throttle.revision)?;
         ensure_not(!throttle.bindings.is_empty(), RegistryError::InUse)?;
-        self.record(ChangeKind::Deleted, Entity::Throttle(throttle)).await
+        self.record(ChangeKind::Deleted, throttle).await
     }
 
     /// Removes the limits of a deleted app from all throttles.
@@ -81,51 +142,53 @@ impl Rules<'_> {
         Ok(())
     }
 
-    pub(super) async fn create_quota(
+    pub(in crate::registry) async fn create_quota(
         &mut self,
-        quota: Quota,
-        most: Option<u32>,
-    ) -> Result<Entity, RegistryError> {
+        CreateQuota { quota, most }: CreateQuota,
+    ) -> Result<Quota, RegistryError> {
         ensure_not(self.tx.tenant(&quota.tenant).await?.is_none(), RegistryError::NotFound)?;
         let others = self.tx.quotas(&quota.tenant).await?;
         full(others.len(), most)?;
         ensure_not(self.tx.has_quota(&quota.id).await?, RegistryError::Conflict)?;
         ensure_not(others.iter().any(|other| other.name == quota.name), RegistryError::NameTaken)?;
         let quota = Quota { revision: 1, created_at: self.tx.now(), ..quota };
-        self.record(ChangeKind::Created, Entity::Quota(quota)).await
+        self.record(ChangeKind::Created, quota).await
     }
 
-    pub(super) async fn update_quota(&mut self, quota: Quota) -> Result<Entity, RegistryError> {
+    pub(in crate::registry) async fn update_quota(
+        &mut self,
+        UpdateQuota(quota): UpdateQuota,
+    ) -> Result<Quota, RegistryError> {
         let others = self.tx.quotas(&quota.tenant).await?;
         let before = others.iter().find(|other| other.id == quota.id).ok_or(RegistryError::NotFound)?;
         check_revision(Some(quota.revision), before.revision)?;
         if *before == quota {
-            return Ok(Entity::Quota(quota));
+            return Ok(quota);
         }
         let taken = others.iter().any(|other| other.id != quota.id && other.name == quota.name);
         ensure_not(taken, RegistryError::NameTaken)?;
         let after = Quota { revision: before.revision + 1, created_at: before.created_at, ..quota };
-        self.record(ChangeKind::Updated, Entity::Quota(after)).await
+        self.record(ChangeKind::Updated, after).await
     }
 
     /// Deletes a quota and removes it from its apps. A lock on one of them prevents this.
-    pub(super) async fn delete_quota(
+    pub(in crate::registry) async fn delete_quota(
         &mut self,
-        tenant: &TenantId,
-        id: &QuotaId,
-    ) -> Result<Entity, RegistryError> {
-        let quota = self.tx.quota(tenant, id).await?.ok_or(RegistryError::NotFound)?;
+        DeleteQuota { tenant, id }: DeleteQuota,
+    ) -> Result<Quota, RegistryError> {
+        let quota = self.tx.quota(&tenant, &id).await?.ok_or(RegistryError::NotFound)?;
         loop {
-            let bound = self.tx.apps_with_quota(id).await?;
+            let bound = self.tx.apps_with_quota(&id).await?;
             if bound.is_empty() {
                 break;
             }
             for app in bound {
                 let edit = CallerEdit { quota: Some(None), ..CallerEdit::default() };
-                self.update_caller(tenant, &app.id, None, edit).await?;
+                let update = UpdateCaller { tenant: tenant.clone(), id: app.id, expected: None, edit };
+                self.update_caller(update).await?;
             }
         }
-        self.record(ChangeKind::Deleted, Entity::Quota(quota)).await
+        self.record(ChangeKind::Deleted, quota).await
     }
 }
 

@@ -1,26 +1,20 @@
 //! Queries of the change log.
 
-use sqlx::{FromRow, QueryBuilder, SqliteConnection, query_as};
+use sqlx::{SqliteConnection, query_as};
 
-use super::{error::fault, hash_chain, json::parse_as, queries::last_seq};
+use super::{
+    change_row::{ChangeRow, select},
+    error::fault,
+    hash_chain,
+    json::parse_as,
+    queries::last_seq,
+};
 use crate::{
     model::{Actor, Change, ChangeKind, Entity, EntityKind, Seq},
     registry::{ChangeFilter, ChangeWithPrevious, History, RegistryError},
 };
 
-/// A change as stored in the file. The record is in bytes, so that text that is not UTF-8 can be reported with its row.
-#[derive(FromRow)]
-struct Row {
-    seq: i64,
-    at: String,
-    actor: String,
-    verb: String,
-    kind: String,
-    entity_id: String,
-    record: Vec<u8>,
-}
-
-impl Row {
+impl ChangeRow {
     fn read(self) -> Result<Change, RegistryError> {
         let seq = self.seq;
         let corrupt = |what| RegistryError::Corrupt(format!("change {seq} has an unknown {what}"));
@@ -47,16 +41,10 @@ pub(super) async fn changes(
     after: Seq,
     limit: u32,
 ) -> Result<Vec<Change>, RegistryError> {
-    let rows: Vec<Row> = query_as(
-        "SELECT seq, at, actor, verb, kind, entity_id, record FROM change
-         WHERE seq > $1 ORDER BY seq LIMIT $2",
-    )
-    .bind(number(after))
-    .bind(limit)
-    .fetch_all(conn)
-    .await
-    .map_err(fault)?;
-    rows.into_iter().map(Row::read).collect()
+    let mut query = select(" FROM change WHERE seq > ");
+    query.push_bind(number(after)).push(" ORDER BY seq LIMIT ").push_bind(limit);
+    let rows: Vec<ChangeRow> = query.build_query_as().fetch_all(conn).await.map_err(fault)?;
+    rows.into_iter().map(ChangeRow::read).collect()
 }
 
 /// Returns the entity as the previous change of it left it.
@@ -85,8 +73,7 @@ pub(super) async fn history(
     which: &ChangeFilter,
 ) -> Result<History, RegistryError> {
     let last = last_seq(conn).await?;
-    let mut query =
-        QueryBuilder::new("SELECT seq, at, actor, verb, kind, entity_id, record FROM change WHERE seq > ");
+    let mut query = select(" FROM change WHERE seq > ");
     query.push_bind(number(which.after)).push(" AND seq <= ").push_bind(number(which.until(last)));
     if let Some(kind) = which.kind {
         query.push(" AND kind = ").push_bind(kind.as_str());
@@ -112,7 +99,7 @@ pub(super) async fn history(
         query.push(")) = ").push_bind(from).push(")");
     }
     query.push(" ORDER BY seq LIMIT ").push_bind(which.limit);
-    let rows: Vec<Row> = query.build_query_as().fetch_all(&mut *conn).await.map_err(fault)?;
+    let rows: Vec<ChangeRow> = query.build_query_as().fetch_all(&mut *conn).await.map_err(fault)?;
     let mut changes = Vec::with_capacity(rows.len());
     for row in rows {
         let change = row.read()?;

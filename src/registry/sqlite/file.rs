@@ -9,7 +9,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
@@ -27,7 +27,10 @@ use super::{
     open::{self, Pools},
     queries,
 };
-use crate::registry::{Mark, RegistryError};
+use crate::{
+    registry::{Mark, RegistryError},
+    sync,
+};
 
 /// The time to wait for calls that still use the previous file.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -152,7 +155,7 @@ impl StoreFile {
     }
 
     fn hold(&self, hold: Option<Hold>) {
-        *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = hold;
+        *sync::lock(&self.hold) = hold;
     }
 
     /// Opens a file for reading only. The file is not created, migrated or changed.
@@ -182,7 +185,7 @@ impl StoreFile {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.seen)
     }
 
     /// Returns the connections for reading the file that has the name now. Does not detect that another file was copied

@@ -3,7 +3,10 @@
 use sha2::{Digest, Sha256};
 use sqlx::{FromRow, QueryBuilder, SqliteConnection, query, query_as, query_scalar};
 
-use super::error::fault;
+use super::{
+    change_row::{ChangeRow, select},
+    error::fault,
+};
 use crate::{
     model::{EntityKind, Seq},
     registry::RegistryError,
@@ -18,16 +21,11 @@ pub(super) const START: Hash = [0; 32];
 /// The number of changes that are read at once.
 const PAGE: i64 = 1_000;
 
-/// A change as stored in the file, with its hash if it has one.
+/// A change with its hash, if it has one.
 #[derive(FromRow)]
-struct Row {
-    seq: i64,
-    at: String,
-    actor: String,
-    verb: String,
-    kind: String,
-    entity_id: String,
-    record: Vec<u8>,
+struct HashedRow {
+    #[sqlx(flatten)]
+    change: ChangeRow,
     hash: Option<Vec<u8>>,
 }
 
@@ -56,9 +54,9 @@ pub(super) fn hash_change(before: &Hash, change: &Parts<'_>) -> Hash {
     hash.finalize().into()
 }
 
-impl Row {
+impl ChangeRow {
     fn link(&self, before: &Hash) -> Hash {
-        let Self { seq, at, actor, verb, kind, entity_id, record, .. } = self;
+        let Self { seq, at, actor, verb, kind, entity_id, record } = self;
         hash_change(before, &Parts { seq: *seq, at, actor, verb, kind, entity_id, record })
     }
 }
@@ -107,11 +105,11 @@ pub(super) async fn extend(
     let (mut after, mut hash) = (after.cast_signed(), hash);
     loop {
         let rows = page(conn, after).await?;
-        let Some(end) = rows.last().map(|row| row.seq) else { return Ok(hash) };
+        let Some(end) = rows.last().map(|row| row.change.seq) else { return Ok(hash) };
         let mut hashes = Vec::with_capacity(rows.len());
         for row in &rows {
-            hash = row.link(&hash);
-            hashes.push((row.seq, hash));
+            hash = row.change.link(&hash);
+            hashes.push((row.change.seq, hash));
         }
         // Single inserts would take most of the time of bulk work.
         let mut insert = QueryBuilder::new("INSERT INTO change_hash (seq, hash) ");
@@ -123,16 +121,10 @@ pub(super) async fn extend(
     }
 }
 
-async fn page(conn: &mut SqliteConnection, after: i64) -> Result<Vec<Row>, RegistryError> {
-    query_as(
-        "SELECT seq, at, actor, verb, kind, entity_id, record, hash
-         FROM change LEFT JOIN change_hash USING (seq) WHERE seq > $1 ORDER BY seq LIMIT $2",
-    )
-    .bind(after)
-    .bind(PAGE)
-    .fetch_all(conn)
-    .await
-    .map_err(fault)
+async fn page(conn: &mut SqliteConnection, after: i64) -> Result<Vec<HashedRow>, RegistryError> {
+    let mut query = select(", hash FROM change LEFT JOIN change_hash USING (seq) WHERE seq > ");
+    query.push_bind(after).push(" ORDER BY seq LIMIT ").push_bind(PAGE);
+    query.build_query_as().fetch_all(conn).await.map_err(fault)
 }
 
 /// The result of a successful verification.
@@ -159,7 +151,7 @@ pub(super) async fn verify(conn: &mut SqliteConnection) -> Result<Verification, 
         }
         for row in rows {
             changes += 1;
-            if row.seq != changes {
+            if row.change.seq != changes {
                 return Err(RegistryError::Corrupt(format!("change {changes} is missing")));
             }
             if row.hash.is_none() {
@@ -167,7 +159,7 @@ pub(super) async fn verify(conn: &mut SqliteConnection) -> Result<Verification, 
                     "change {changes} has no hash: it was not written by this program"
                 )));
             }
-            hash = row.link(&hash);
+            hash = row.change.link(&hash);
             if row.hash.as_deref() != Some(&hash[..]) {
                 return Err(RegistryError::Corrupt(format!("change {changes} does not match its hash")));
             }

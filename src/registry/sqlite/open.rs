@@ -4,7 +4,7 @@ use std::{
     fs::{DirBuilder, OpenOptions},
     io,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use super::{
     error::{fault, is_busy, migration_fault},
     hash_chain,
 };
-use crate::registry::RegistryError;
+use crate::{registry::RegistryError, sync};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
@@ -194,7 +194,7 @@ async fn migrate(writer: &SqlitePool) -> Result<(), RegistryError> {
 pub(super) fn make(file: &Path) -> Result<(), RegistryError> {
     // No other thread opens the file before the descriptor that created it is closed.
     static MAKING: Mutex<()> = Mutex::new(());
-    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _making = sync::lock(&MAKING);
 
     let unavailable = |error: io::Error| RegistryError::Unavailable(format!("{}: {error}", file.display()));
     if let Some(folder) = file.parent() {

@@ -14,12 +14,15 @@ use std::{
 };
 
 use portcullis::{
-    clock::{Clock, SystemClock},
+    clock::SystemClock,
     model::{
-        Actor, CallerId, CallerKind, Credential, CredentialId, CredentialKind, GeneratedKey, KeyPrefix,
-        Pepper, Plan, PlanId, Scopes, Status, SubscriptionStatus, Tenant, TenantId,
+        Actor, CallerId, CallerKind, GeneratedKey, KeyPrefix, Pepper, Plan, PlanId, SubscriptionStatus,
+        TenantId,
     },
-    registry::{Command, NewCaller, Registry, sqlite::Sqlite},
+    registry::{
+        Command, CreateCaller, CreateCredential, CreateTenant, NewCaller, NewCredential, NewTenant,
+        RegistryExt, sqlite::Sqlite,
+    },
 };
 use portcullis_gateway::config::SecretsFile;
 
@@ -42,12 +45,10 @@ fn main() -> Outcome {
 async fn fill(folder: &Path, keys: u32) -> Outcome {
     std::fs::create_dir_all(folder)?;
     let secrets = SecretsFile::create(&folder.join("secrets.toml"))?.peppers();
-    let clock = Arc::new(SystemClock::new());
     let store = Store {
-        registry: Sqlite::open(&folder.join("store.db"), clock.clone()).await?,
+        registry: Sqlite::open(&folder.join("store.db"), Arc::new(SystemClock::new())).await?,
         actor: Actor::system("fill"),
         plan: "fill".parse()?,
-        clock,
     };
     // The gateway's configuration sets its limits.
     store.registry.put_plan(Plan::new(store.plan.clone(), Vec::new())?, &store.actor).await?;
@@ -76,23 +77,19 @@ struct Store {
     registry: Sqlite,
     actor: Actor,
     plan: PlanId,
-    clock: Arc<SystemClock>,
 }
 
 impl Store {
     fn tenant(&self, at: u32, commands: &mut Vec<Command>) -> Outcome<TenantId> {
-        let (id, now): (TenantId, _) = (format!("tenant-{at}").parse()?, self.clock.now().time);
-        let tenant = Tenant {
+        let id: TenantId = format!("tenant-{at}").parse()?;
+        let tenant = NewTenant {
             id: id.clone(),
             name: format!("Tenant {at}"),
             gateway: None,
             standing: SubscriptionStatus::Active,
             max_callers: TOGETHER,
-            revision: 1,
-            created_at: now,
-            updated_at: now,
         };
-        commands.push(Command::CreateTenant(tenant));
+        commands.push(CreateTenant(tenant).into());
         Ok(id)
     }
 
@@ -103,7 +100,7 @@ impl Store {
         pepper: &Pepper,
         commands: &mut Vec<Command>,
     ) -> GeneratedKey {
-        let (id, now) = (CallerId::random(), self.clock.now().time);
+        let id = CallerId::random();
         let caller = NewCaller {
             id: id.clone(),
             tenant: tenant.clone(),
@@ -111,27 +108,11 @@ impl Store {
             kind: CallerKind::ApiClient,
             plan: Some(self.plan.clone()),
         };
-        commands.push(Command::CreateCaller(caller));
+        commands.push(CreateCaller(caller).into());
         let key = GeneratedKey::generate(&KeyPrefix::default());
-        let credential = Credential {
-            id: CredentialId::random(),
-            tenant: tenant.clone(),
-            caller: id,
-            name: "first".into(),
-            digest: pepper.digest(key.expose()),
-            pepper: pepper.version(),
-            kind: CredentialKind::Key,
-            hint: key.hint().into(),
-            status: Status::Enabled,
-            scopes: Scopes::All,
-            not_after: None,
-            deprecated_at: None,
-            replaced_by: None,
-            revision: 1,
-            created_at: now,
-            updated_at: now,
-        };
-        commands.push(Command::CreateCredential { credential, most: None });
+        let credential = NewCredential::key(tenant.clone(), id, &key, pepper);
+        let credential = NewCredential { name: "first".into(), ..credential };
+        commands.push(CreateCredential { credential, most: None }.into());
         key
     }
 }

@@ -17,11 +17,8 @@ use crate::{
 use portcullis::{
     clock::{Clock, SystemClock},
     directory::Directory,
-    model::{
-        Caller, CallerKind, Credential, CredentialId, CredentialKind, Entity, GeneratedKey, KeyPrefix, Role,
-        Scopes, Secret, Status, SubscriptionStatus, Tenant, text::escaped,
-    },
-    registry::Registry,
+    model::{CallerKind, Entity, GeneratedKey, KeyPrefix, Role, Secret, SubscriptionStatus, text::escaped},
+    registry::{NewCaller, NewCredential, NewTenant, Registry},
 };
 use portcullis_surfaces::admin::ADMIN_TENANT;
 
@@ -227,47 +224,26 @@ impl AdminClient {
 fn admit_local_admin(directory: &Directory, now: Timestamp) -> anyhow::Result<Secret> {
     let prefix: KeyPrefix = "pca".parse()?;
     let (key, peppers) = (GeneratedKey::generate(&prefix), directory.peppers());
-    let tenant = Tenant {
+    let tenant = NewTenant {
         id: ADMIN_TENANT.parse()?,
         name: ADMIN_TENANT.into(),
         gateway: None,
         standing: SubscriptionStatus::Active,
         max_callers: 0,
-        revision: 1,
-        created_at: now,
-        updated_at: now,
     };
-    let caller = Caller {
+    let caller = NewCaller {
         id: LOCAL_ADMIN.parse()?,
         tenant: tenant.id.clone(),
         name: LOCAL_ADMIN.into(),
         kind: CallerKind::Administrator(Role::Owner),
-        status: Status::Enabled,
         plan: None,
-        revision: 1,
-        created_at: now,
-        updated_at: now,
     };
-    let credential = Credential {
-        id: CredentialId::random(),
-        tenant: tenant.id.clone(),
-        caller: caller.id.clone(),
+    let credential = NewCredential {
         name: LOCAL_ADMIN.into(),
-        kind: CredentialKind::Key,
-        digest: peppers.current().digest(key.expose()),
-        pepper: peppers.current().version(),
-        hint: key.hint().into(),
-        status: Status::Enabled,
-        scopes: Scopes::All,
-        not_after: None,
-        deprecated_at: None,
-        replaced_by: None,
-        revision: 1,
-        created_at: now,
-        updated_at: now,
+        ..NewCredential::key(tenant.id.clone(), caller.id.clone(), &key, peppers.current())
     };
-    directory.load_one(Entity::Tenant(tenant));
-    directory.load_one(Entity::Caller(caller));
-    directory.load_one(Entity::Credential(credential));
+    directory.load_one(Entity::Tenant(tenant.into_tenant(now)));
+    directory.load_one(Entity::Caller(caller.into_caller(now)));
+    directory.load_one(Entity::Credential(credential.into_credential(now)));
     Ok(Secret::from(key.expose().to_owned()))
 }

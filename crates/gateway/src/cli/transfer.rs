@@ -27,7 +27,7 @@ use portcullis::{
     model::Actor,
     registry::sqlite::Sqlite,
     transfer::{
-        self, ImportError, Imported, KeyFileFormat, KeyImport, KeyRows, LineError, MAX_FILE_BYTES,
+        self, ImportError, ImportJob, Imported, KeyFileFormat, KeyImport, KeyRows, LineError, MAX_FILE_BYTES,
         SecretFingerprints,
     },
 };
@@ -230,7 +230,7 @@ pub async fn import(
     let (registry, secrets) = gateway::store::open(config, Arc::new(SystemClock::new())).await?;
     let secrets = SecretFingerprints::new(&secrets.peppers(), &secrets.sealer());
     let import = transfer::Import::new(&mut *file, secrets).into_existing(*add).dry_run(*dry_run);
-    let imported = import.run(&registry, &Actor::system("import")).await;
+    let imported = import.import_into(&registry, &Actor::system("import")).await;
     registry.close().await;
     match imported {
         Ok(Imported { counts, .. }) => {
@@ -277,7 +277,7 @@ pub async fn import_keys(
     let (registry, secrets) = gateway::store::open_existing(config, Arc::new(SystemClock::new())).await?;
     let peppers = secrets.peppers();
     let import = KeyImport::new(rows, &peppers).create_callers(*create_callers).dry_run(*dry_run);
-    let made = import.run(&registry, &Actor::system("import-keys")).await;
+    let made = import.import_into(&registry, &Actor::system("import-keys")).await;
     registry.close().await;
     let made = made.map_err(|refused| mistakes(from, refused))?;
     Ok(told(*dry_run, &format!("keys {}, callers {}", made.keys, made.callers)))

@@ -1,17 +1,15 @@
 //! The first start: creates secrets, a tenant for each surface, an app, an administrator and keys.
 
 use anyhow::Context;
-use jiff::Timestamp;
 
 use super::{GatewayState, admin};
 use crate::config::{Config, SecretsFile};
 use portcullis::{
     model::{
-        Actor, ApigInstance, App, CallerEdit, CallerKind, Creator, Credential, CredentialId, CredentialKind,
-        Entity, GeneratedKey, KeyPrefix, Peppers, PlanId, Role, Scopes, Secret, Status, SubscriptionStatus,
-        Tenant, TenantId,
+        Actor, ApigInstance, App, CallerEdit, CallerKind, Creator, Credential, Entity, GeneratedKey,
+        KeyPrefix, Peppers, PlanId, Role, Secret, Status, SubscriptionStatus, TenantId,
     },
-    registry::{CredentialFilter, NewCaller, RegistryError},
+    registry::{CredentialFilter, NewCaller, NewCredential, NewTenant, RegistryError, RegistryExt},
 };
 use portcullis_surfaces::admin::ADMIN_TENANT;
 
@@ -21,7 +19,6 @@ pub struct Bootstrap {
     shared: GatewayState,
     peppers: Peppers,
     actor: Actor,
-    now: Timestamp,
     /// Set if the keys of an earlier start are replaced.
     new_keys: bool,
     /// The key of the API client, unless an earlier start has shown one.
@@ -108,7 +105,6 @@ async fn begin(config: &Config, shared: GatewayState, new_keys: bool) -> anyhow:
     let now = shared.clock.now().time;
     let managed = admin::is_managed(&*shared.registry, now).await.context("administrator lookup failed")?;
     let start = Bootstrap {
-        now,
         actor: Actor::system("init"),
         new_keys,
         api_key: key(!somebodys && (new_keys || !has_key(API_CLIENT)), "pcl")?,
@@ -218,15 +214,12 @@ impl Bootstrap {
     }
 
     async fn tenant(&self, id: &str, name: &str, gateway: Option<ApigInstance>) -> anyhow::Result<()> {
-        let tenant = Tenant {
+        let tenant = NewTenant {
             id: id.parse()?,
             name: name.into(),
             gateway,
             standing: SubscriptionStatus::Active,
             max_callers: 50,
-            revision: 1,
-            created_at: self.now,
-            updated_at: self.now,
         };
         unless_there(self.shared.registry.create_tenant(tenant, &self.actor).await)
     }
@@ -244,25 +237,9 @@ impl Bootstrap {
     }
 
     async fn credential(&self, tenant: &str, caller: &str, key: &GeneratedKey) -> anyhow::Result<()> {
-        let pepper = self.peppers.current();
-        let credential = Credential {
-            id: CredentialId::random(),
-            tenant: tenant.parse()?,
-            caller: caller.parse()?,
-            name: FIRST.into(),
-            digest: pepper.digest(key.expose()),
-            pepper: pepper.version(),
-            kind: CredentialKind::Key,
-            hint: key.hint().into(),
-            status: Status::Enabled,
-            scopes: Scopes::All,
-            not_after: None,
-            deprecated_at: None,
-            replaced_by: None,
-            revision: 1,
-            created_at: self.now,
-            updated_at: self.now,
-        };
+        let (tenant, caller) = (tenant.parse()?, caller.parse()?);
+        let new = NewCredential::key(tenant, caller, key, self.peppers.current());
+        let credential = NewCredential { name: FIRST.into(), ..new };
         self.shared.registry.create_credential(credential, &self.actor).await?;
         Ok(())
     }

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use portcullis::{
     model::{Actor, Plan},
-    registry::{Registry, RegistryError},
+    registry::{Registry, RegistryError, RegistryExt},
 };
 
 /// Writes the configured plans to the registry. The configuration overrides the registry for each plan that it defines.

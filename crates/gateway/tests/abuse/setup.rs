@@ -2,11 +2,8 @@
 
 use portcullis::{
     clock::{Clock, SystemClock},
-    model::{
-        Access, Actor, CallerKind, Credential, CredentialId, CredentialKind, GeneratedKey, KeyPrefix, PlanId,
-        Scope, Scopes, Status, SubscriptionStatus, Tenant,
-    },
-    registry::{NewCaller, Registry, sqlite::Sqlite},
+    model::{Access, Actor, CallerKind, GeneratedKey, KeyPrefix, PlanId, Scope, Scopes, SubscriptionStatus},
+    registry::{NewCaller, NewCredential, NewTenant, RegistryExt, sqlite::Sqlite},
 };
 use portcullis_gateway::config::SecretsFile;
 use serde_json::Value;
@@ -231,18 +228,15 @@ async fn make_callers(site: &Site) -> Vec<String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let registry = Sqlite::open(&site.store(), clock.clone()).await.unwrap();
     let peppers = SecretsFile::load(&site.folder.path().join("data/secrets.toml")).unwrap().peppers();
-    let (now, actor) = (clock.now().time, Actor::system("test"));
+    let actor = Actor::system("test");
     let mut keys = Vec::new();
     for (tenant, id, plan) in CALLERS {
-        let tenant = Tenant {
+        let tenant = NewTenant {
             id: tenant.parse().unwrap(),
             name: tenant.into(),
             gateway: None,
             standing: SubscriptionStatus::Active,
             max_callers: 5,
-            revision: 1,
-            created_at: now,
-            updated_at: now,
         };
         let tenant = registry.create_tenant(tenant, &actor).await.unwrap().id;
         let plan: Option<PlanId> = plan.map(|plan| plan.parse().unwrap());
@@ -252,23 +246,10 @@ async fn make_callers(site: &Site) -> Vec<String> {
         let caller = registry.create_caller(caller, &actor).await.unwrap().id;
         let key = GeneratedKey::generate(&KeyPrefix::default());
         let scope = Scope { resource: "echo".into(), access: Access::Write, targets: None };
-        let credential = Credential {
-            id: CredentialId::random(),
-            tenant,
-            caller,
+        let credential = NewCredential {
             name: String::new(),
-            digest: peppers.current().digest(key.expose()),
-            pepper: peppers.current().version(),
-            kind: CredentialKind::Key,
-            hint: key.hint().into(),
-            status: Status::Enabled,
             scopes: Scopes::Listed(vec![scope]),
-            not_after: None,
-            deprecated_at: None,
-            replaced_by: None,
-            revision: 1,
-            created_at: now,
-            updated_at: now,
+            ..NewCredential::key(tenant, caller, &key, peppers.current())
         };
         registry.create_credential(credential, &actor).await.unwrap();
         keys.push(key.expose().to_owned());

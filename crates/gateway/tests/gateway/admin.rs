@@ -8,7 +8,7 @@ use std::{
 use portcullis::{
     clock::SystemClock,
     model::{Actor, CallerEdit, Status},
-    registry::{Registry, sqlite::Sqlite},
+    registry::{Registry, RegistryExt, sqlite::Sqlite},
 };
 use reqwest::{Certificate, Client, Response};
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use std::{
 use portcullis::{
     clock::SystemClock,
     model::{Actor, CallerEdit, LockTarget, LockToken, LockedRequests, text::is_displayable},
-    registry::{NewLock, Registry, sqlite::Sqlite},
+    registry::{NewLock, RegistryExt, sqlite::Sqlite},
 };
 use serde_json::Value;
 

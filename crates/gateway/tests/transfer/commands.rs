@@ -11,7 +11,7 @@ use std::{
 use portcullis::{
     clock::SystemClock,
     model::{CallerKind, Entity},
-    registry::{Command, Registry, memory::Memory, sqlite::Sqlite},
+    registry::{ImportEntity, RegistryExt, memory::Memory, sqlite::Sqlite},
     transfer::{Export, SecretFingerprints},
 };
 use portcullis_gateway::config::SecretsFile;
@@ -181,7 +181,7 @@ async fn running_gateway_accepts_keys_imported_beside_it() {
 /// Returns a file with many entities, sealed with a site's secrets.
 async fn large(site: &Site) -> Vec<u8> {
     let secrets = SecretsFile::load(&secrets_file(site)).unwrap();
-    let mut all = vec![Entity::Tenant(portcullis::model::Tenant { revision: 1, ..tenant("t") })];
+    let mut all = vec![Entity::Tenant(tenant("t").into_tenant(jiff::Timestamp::UNIX_EPOCH))];
     let peppers = secrets.peppers();
     let mut keys = Vec::new();
     for at in 0..600 {
@@ -193,7 +193,7 @@ async fn large(site: &Site) -> Vec<u8> {
     }
     all.extend(keys);
     let memory = Memory::new(clock());
-    memory.execute(all.into_iter().map(Command::Import).collect(), &actor()).await.unwrap();
+    memory.execute(all.into_iter().map(|it| ImportEntity(it).into()).collect(), &actor()).await.unwrap();
     let known = SecretFingerprints::new(&peppers, &secrets.sealer());
     let mut export = Export::begin(&memory, &known, jiff::Timestamp::UNIX_EPOCH).await.unwrap();
     let mut file = Vec::new();

@@ -11,12 +11,12 @@ use portcullis::{
     directory::Directory,
     model::{
         Access, Caller, CallerKind, Credential, CredentialKind, Entity, GeneratedKey as Key, KeyPrefix,
-        Pepper, Peppers, Role, Scope, Scopes, Status, Tenant,
+        Pepper, Peppers, Role, Scope, Scopes, Status,
     },
     policy::ApiKey,
-    registry::{CredentialFilter, NewCaller, Registry, load},
+    registry::{CredentialFilter, NewCaller, NewTenant, Registry, RegistryExt, load},
     tower::PortcullisLayer,
-    transfer::{ImportError, ImportedKeys, KeyFileFormat, KeyImport, KeyRows, LineError},
+    transfer::{ImportError, ImportJob, ImportedKeys, KeyFileFormat, KeyImport, KeyRows, LineError},
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -33,7 +33,7 @@ fn sha256(text: &str) -> [u8; 32] {
 async fn prepare(registry: &dyn Registry) -> [Caller; 2] {
     registry.put_plan(plan("p", 1), &actor()).await.unwrap();
     for id in ["acme", "other"] {
-        registry.create_tenant(Tenant { max_callers: 4, ..tenant(id) }, &actor()).await.unwrap();
+        registry.create_tenant(NewTenant { max_callers: 4, ..tenant(id) }, &actor()).await.unwrap();
     }
     let named = |tenant: &str, id: &str| NewCaller { id: id.parse().unwrap(), ..client(tenant, id) };
     let ours = NewCaller { plan: Some("p".parse().unwrap()), ..named("acme", "billing") };
@@ -43,7 +43,7 @@ async fn prepare(registry: &dyn Registry) -> [Caller; 2] {
 
 async fn import(to: &TestRegistry, text: &str, form: KeyFileFormat) -> Result<ImportedKeys, ImportError> {
     let rows = KeyRows::read(text.as_bytes(), form)?;
-    KeyImport::new(rows, &peppers()).create_callers(true).run(&*to.registry, &actor()).await
+    KeyImport::new(rows, &peppers()).create_callers(true).import_into(&*to.registry, &actor()).await
 }
 
 /// Returns all credentials, ordered by name.
@@ -364,7 +364,7 @@ async fn conflict_is_named_by_line_and_nothing_is_created() {
         assert_eq!(to.content().await, before);
         // Callers are created only on request.
         let rows = KeyRows::read(rows(&[("acme", "one", "h", "")]).as_bytes(), KeyFileFormat::Csv).unwrap();
-        let refused = KeyImport::new(rows, &peppers()).run(&*to.registry, &actor()).await;
+        let refused = KeyImport::new(rows, &peppers()).import_into(&*to.registry, &actor()).await;
         assert_eq!(told(refused.unwrap_err()), ["line 2: caller: does not exist"]);
         assert_eq!(to.content().await, before);
     }
@@ -396,7 +396,7 @@ async fn dry_run_of_keys_reports_and_changes_nothing() {
         let rows = KeyRows::read(text.as_bytes(), KeyFileFormat::Csv).unwrap();
         let peppers = peppers();
         let dry = KeyImport::new(rows, &peppers).create_callers(true).dry_run(true);
-        let made = dry.run(&*to.registry, &actor()).await.unwrap();
+        let made = dry.import_into(&*to.registry, &actor()).await.unwrap();
         assert_eq!(made, ImportedKeys { keys: 2, callers: 1 });
         assert_eq!(to.content().await, before);
         assert_eq!(import(&to, &text, KeyFileFormat::Csv).await.unwrap(), made);

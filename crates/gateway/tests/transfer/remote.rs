@@ -10,7 +10,7 @@ use std::{
 
 use portcullis::{
     clock::SystemClock,
-    registry::{Registry, sqlite::Sqlite},
+    registry::{RegistryExt, sqlite::Sqlite},
 };
 use sha2::{Digest, Sha256};
 

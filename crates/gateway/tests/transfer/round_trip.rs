@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use portcullis::{
     directory::Directory,
     model::{ChangeKind, CredentialKind, Entity},
-    registry::load,
-    transfer::{Import, ImportError, SecretFingerprints},
+    registry::{RegistryExt, load},
+    transfer::{Import, ImportError, ImportJob, SecretFingerprints},
 };
 use serde_json::{Value, json};
 
@@ -172,10 +172,12 @@ async fn dry_run_reports_and_changes_nothing() {
     let text = from.export().await;
     for to in TestRegistry::each().await {
         let before = to.content().await;
-        let dry = Import::new(&mut &*text, secrets()).dry_run(true).run(&*to.registry, &actor()).await;
+        let dry =
+            Import::new(&mut &*text, secrets()).dry_run(true).import_into(&*to.registry, &actor()).await;
         assert_eq!(to.content().await, before);
         let cut = &text[..text.len() - 9];
-        let refused = Import::new(&mut &*cut, secrets()).dry_run(true).run(&*to.registry, &actor()).await;
+        let refused =
+            Import::new(&mut &*cut, secrets()).dry_run(true).import_into(&*to.registry, &actor()).await;
         assert!(matches!(refused, Err(ImportError::Mistakes(_))));
         assert_eq!(dry.unwrap(), to.import(&text).await.unwrap());
     }
@@ -224,7 +226,7 @@ async fn file_of_other_secrets_is_rejected() {
             ),
             (SecretFingerprints::default(), app + 1, "caller.kind.app.secret", "which is missing here"),
         ] {
-            let refused = Import::new(&mut &*text, secrets).run(&*to.registry, &actor()).await;
+            let refused = Import::new(&mut &*text, secrets).import_into(&*to.registry, &actor()).await;
             let Err(ImportError::Mistakes(mistakes)) = refused else { panic!("{refused:?}") };
             assert_eq!((mistakes[0].line, &*mistakes[0].member), (line, member), "{mistakes:?}");
             assert!(mistakes[0].what.contains(what), "{mistakes:?}");
@@ -232,7 +234,7 @@ async fn file_of_other_secrets_is_rejected() {
         }
         // A secret that the file does not need may be missing or different: seal key 4.
         let enough = but(|it| it.seal_keys.truncate(1));
-        Import::new(&mut &*text, enough).run(&*to.registry, &actor()).await.unwrap();
+        Import::new(&mut &*text, enough).import_into(&*to.registry, &actor()).await.unwrap();
     }
 }
 

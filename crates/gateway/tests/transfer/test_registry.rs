@@ -10,8 +10,8 @@ use portcullis::{
         Pepper, Peppers, Plan, Role, Scope, Scopes, SealKey, Sealed, Sealer, Secret, Status,
         SubscriptionStatus, Tenant, WindowGuarantee,
     },
-    registry::{Command, Registry, Snapshot, memory::Memory, sqlite::Sqlite},
-    transfer::{Export, Import, ImportError, Imported, SecretFingerprints},
+    registry::{ImportEntity, NewTenant, Registry, RegistryExt, Snapshot, memory::Memory, sqlite::Sqlite},
+    transfer::{Export, Import, ImportError, ImportJob, Imported, SecretFingerprints},
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -69,12 +69,12 @@ impl TestRegistry {
 
     pub async fn import(&self, file: &[u8]) -> Result<Imported, ImportError> {
         let mut file = file;
-        Import::new(&mut file, secrets()).run(&*self.registry, &actor()).await
+        Import::new(&mut file, secrets()).import_into(&*self.registry, &actor()).await
     }
 
     pub async fn add(&self, file: &[u8]) -> Result<Imported, ImportError> {
         let mut file = file;
-        Import::new(&mut file, secrets()).into_existing(true).run(&*self.registry, &actor()).await
+        Import::new(&mut file, secrets()).into_existing(true).import_into(&*self.registry, &actor()).await
     }
 
     pub async fn content(&self) -> Content {
@@ -173,8 +173,10 @@ pub fn key(caller: &Caller, id: &str) -> Credential {
 
 /// Returns entities of all kinds and variants.
 pub fn entities() -> Vec<Entity> {
-    let lapsed = Tenant { standing: SubscriptionStatus::Lapsed, max_callers: 1, revision: 4, ..tenant("t") };
+    let lapsed = NewTenant { standing: SubscriptionStatus::Lapsed, max_callers: 1, ..tenant("t") };
     let tenants = [lapsed, gateway("g", "project", "instance"), tenant("administration")];
+    let mut tenants = tenants.map(|it| Tenant { revision: 77, ..it.into_tenant(Timestamp::UNIX_EPOCH) });
+    tenants[0].revision = 4;
     let limit = |name, promise| Limit::new(name, 100, 60, 20, promise).unwrap();
     let limits = vec![limit("a", WindowGuarantee::Average), limit("b", WindowGuarantee::Ceiling)];
     let plans = [("p", limits), ("free", vec![])].map(|(id, limits)| Plan::new(id.parse().unwrap(), limits));
@@ -258,7 +260,7 @@ pub fn entities() -> Vec<Entity> {
 }
 
 pub async fn fill(registry: &dyn Registry) {
-    let commands = entities().into_iter().map(Command::Import).collect();
+    let commands = entities().into_iter().map(|it| ImportEntity(it).into()).collect();
     registry.execute(commands, &actor()).await.unwrap();
     let uses = ["plain", "old"].map(|id| (id.parse().unwrap(), then()));
     registry.record_last_used(&uses).await.unwrap();

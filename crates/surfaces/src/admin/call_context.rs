@@ -14,7 +14,7 @@ use portcullis::{
     admission::Identity,
     denial::Forbidden,
     model::{Access, Actor, CallerId, CredentialId, Role, Scopes, TenantId},
-    registry::Command,
+    registry::ProveLock,
 };
 
 /// The kind of resource in the scopes of an administrator's key.
@@ -141,9 +141,9 @@ impl CallContext {
         self.identity.key.not_after()
     }
 
-    /// Adds a command that checks the lock of the lock token, if there is one, in front of other commands.
-    pub(super) fn with_lock_proof(&self, commands: Vec<Command>) -> Vec<Command> {
-        self.proof.iter().map(LockTokenHeader::to_command).chain(commands).collect()
+    /// Returns the operation that checks the lock of the lock token, if there is one. It goes before other operations.
+    pub(super) fn lock_proof(&self) -> Option<ProveLock> {
+        self.proof.as_ref().map(LockTokenHeader::to_operation)
     }
 
     /// Returns the author of every change. The registry checks its key again, because the body may have arrived late.

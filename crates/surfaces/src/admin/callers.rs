@@ -11,7 +11,6 @@ use axum::extract::{Request, State};
 use super::{
     ADMIN_TENANT, Surface,
     call_context::CallContext,
-    done,
     etag::ETag,
     json::{self, FieldErrors},
     openapi,
@@ -23,7 +22,9 @@ use body::{CallerPatch, Kind, NewCaller};
 use portcullis::{
     Denial,
     model::{self, CallerId, CallerKind, Role, Status, TenantId},
-    registry::{CallerFilter, Command, RegistryError},
+    registry::{
+        CallerFilter, CreateCaller, DeleteCaller, KeepOwner, RegistryError, RegistryExt, UpdateCaller,
+    },
 };
 
 /// Returns the role that managing callers requires, as far as the tenant in the path determines it.
@@ -110,13 +111,13 @@ pub(super) async fn create(
     let has_plan = body.has_plan();
     let (caller, secret) = body.checked(tenant.clone(), &surface.admin.sealer)?;
     call.require_role(manages(&caller.kind))?;
-    let made = surface.execute(&call, ticket.as_ref(), vec![Command::CreateCaller(caller)], |done| {
-        let caller = done!(Caller, done)?;
+    let made = surface.execute(&call, ticket.as_ref(), CreateCaller(caller), |caller| {
         let location = format!("/admin/v1/tenants/{}/callers/{}", caller.tenant, caller.id);
         let shows = secret.is_some();
-        let document = Caller::from(caller.clone()).showing(secret);
-        let answer = ApiResponse::created(location, &document).with_etag(&tag(caller));
-        Ok(if shows { answer.secret() } else { answer })
+        let tag = tag(&caller);
+        let document = Caller::from(caller).showing(secret);
+        let answer = ApiResponse::created(location, &document).with_etag(&tag);
+        if shows { answer.secret() } else { answer }
     });
     match made.await {
         Ok(answer) => Ok(answer),
@@ -188,19 +189,19 @@ pub(super) async fn modify(
     let (tenant, id, expected) = (before.tenant, before.id, Some(before.revision));
     let has_plan = matches!(edit.plan, Some(Some(_)));
     let weakens = edit.status == Some(Status::Disabled) || edit.role.is_some_and(|role| role != Role::Owner);
-    let keep_owner = (owns && weakens).then_some(Command::KeepOwner { beyond: None });
-    let command = Command::UpdateCaller { tenant: tenant.clone(), id: id.clone(), expected, edit };
-    let commands = call.with_lock_proof([command].into_iter().chain(keep_owner).collect());
-    let done = match surface.admin.registry.execute(commands, call.actor()).await {
-        Ok(done) => done,
+    let keep_owner = (owns && weakens).then_some(KeepOwner { beyond: None });
+    let update = UpdateCaller { tenant: tenant.clone(), id: id.clone(), expected, edit };
+    let operation = (call.lock_proof(), update, keep_owner);
+    let caller = match surface.admin.registry.run(operation, call.actor()).await {
+        Ok((_, caller, _)) => caller,
         Err(RegistryError::NotFound) if has_plan => {
             surface.caller(&tenant, &id).await?;
             return Err(surface.no_plan(&tenant).await);
         }
         Err(fault) => return Err(surface.refuse_change(fault)),
     };
-    let caller = done!(Caller, done).map_err(|fault| surface.refuse(fault))?;
-    Ok(ApiResponse::ok(&Caller::from(caller.clone())).with_etag(&tag(caller)))
+    let tag = tag(&caller);
+    Ok(ApiResponse::ok(&Caller::from(caller)).with_etag(&tag))
 }
 
 /// Delete a caller and its keys
@@ -227,10 +228,9 @@ pub(super) async fn delete(
     if before.id == *call.caller() {
         return Err(oneself());
     }
-    let keep_owner = before.owns_everything().then_some(Command::KeepOwner { beyond: None });
+    let keep_owner = before.owns_everything().then_some(KeepOwner { beyond: None });
     let (tenant, id, expected) = (before.tenant, before.id, Some(before.revision));
-    let command = Command::DeleteCaller { tenant, id, expected };
-    surface.change(&call, [command].into_iter().chain(keep_owner).collect()).await?;
+    surface.change(&call, (DeleteCaller { tenant, id, expected }, keep_owner)).await?;
     Ok(ApiResponse::no_content())
 }
 

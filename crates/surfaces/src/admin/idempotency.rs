@@ -11,8 +11,10 @@ use sha2::{Digest, Sha256};
 use super::{Admin, ApiResponse, CallContext, ErrorResponse, Surface};
 use portcullis::{
     Denial,
-    model::{Actor, Entity, Sealed, Secret, UnsealError, hex::encode},
-    registry::{self, Command, IdempotentOutcome, IdempotentRequest, RegistryError, Transaction},
+    model::{Actor, Sealed, Secret, UnsealError, hex::encode},
+    registry::{
+        self, IdempotentOutcome, IdempotentRequest, Operation, RegistryError, RegistryExt, Transaction,
+    },
 };
 
 const FIELD: &str = "idempotency-key";
@@ -144,20 +146,20 @@ impl Surface {
 }
 
 impl IdempotencyKey {
-    /// Executes commands unless they were executed before.
-    pub(super) async fn execute(
+    /// Executes an operation unless it was executed before.
+    pub(super) async fn execute<O: Operation>(
         &self,
         admin: &Admin,
-        commands: Vec<Command>,
+        operation: O,
         actor: &Actor,
-        answer: impl FnOnce(&[Entity]) -> Result<ApiResponse, RegistryError> + Send,
+        answer: impl FnOnce(O::Output) -> ApiResponse + Send,
     ) -> Result<ApiResponse, RegistryError> {
         let once = IdempotentRequest {
             key: self.turn.key,
             fingerprint: self.fingerprint,
-            answer: Box::new(|done| self.close(admin, &answer(done)?)),
+            answer: Box::new(|done| self.close(admin, &answer(done))),
         };
-        match admin.registry.execute_idempotent(commands, actor, once).await? {
+        match admin.registry.run_idempotent(operation, actor, once).await? {
             IdempotentOutcome::Executed(kept) => self.open(admin, &kept),
             IdempotentOutcome::Replayed(kept) => self.open(admin, &kept).map(ApiResponse::replayed),
         }

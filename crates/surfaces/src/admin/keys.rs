@@ -20,7 +20,6 @@ use super::{
     Surface,
     call_context::CallContext,
     callers::{manages, managing},
-    done,
     etag::ETag,
     json::{self, FieldErrors},
     openapi,
@@ -32,7 +31,9 @@ use portcullis::{
     Denial,
     directory::{Directory, Following},
     model::{self, Access, CallerKind, Credential, CredentialEdit, CredentialId, Role, Seq, Status},
-    registry::{Command, CredentialFilter},
+    registry::{
+        CreateCredential, CredentialFilter, DeleteCredential, KeepOwner, NewCredential, UpdateCredential,
+    },
 };
 
 /// Maximum number of keys of a caller.
@@ -126,13 +127,13 @@ pub(super) async fn create(
     let stored =
         |id: &CredentialId| fresh.stored(&caller.tenant, id, peppers.current(), &surface.admin.sealer);
     let (id, pepper) = (CredentialId::random(), peppers.current().version());
-    let credential = body.checked(checks, &caller, (stored(&id), id, pepper), now)?;
-    let credential = Credential { not_after, ..credential };
-    let commands = vec![Command::CreateCredential { credential, most: Some(MAX_SCOPES) }];
-    let made = surface.execute(&call, ticket.as_ref(), commands, |done| {
-        let made = done!(Credential, done)?;
-        let document = CreatedKey::of(&fresh, Key::of(made.clone(), None, now));
-        Ok(ApiResponse::created(location(made), &document).with_etag(&tag(made)).secret())
+    let credential = body.checked(checks, &caller, (stored(&id), id, pepper))?;
+    let credential = NewCredential { not_after, ..credential };
+    let create = CreateCredential { credential, most: Some(MAX_SCOPES) };
+    let made = surface.execute(&call, ticket.as_ref(), create, |made| {
+        let (location, tag) = (location(&made), tag(&made));
+        let document = CreatedKey::of(&fresh, Key::of(made, None, now));
+        ApiResponse::created(location, &document).with_etag(&tag).secret()
     });
     made.await.map_err(|fault| surface.refuse(fault))
 }
@@ -198,29 +199,26 @@ pub(super) async fn modify(
     }
     let weakens = edit.not_after.flatten().is_some() || narrowed || edit.status == Some(Status::Disabled);
     let beyond = edit.not_after.flatten();
-    let mut commands = vec![update(&before, edit)];
-    if weakens {
-        commands.extend(keep_owner(&before, &caller, beyond, now));
-    }
-    let done = surface.change(&call, commands).await?;
-    surface.show(done!(Credential, done).map_err(|fault| surface.refuse(fault))?.clone()).await
+    let keep_owner = if weakens { keep_owner(&before, &caller, beyond, now) } else { None };
+    let (key, _) = surface.change(&call, (update(&before, edit), keep_owner)).await?;
+    surface.show(key).await
 }
 
-fn update(before: &Credential, edit: CredentialEdit) -> Command {
+fn update(before: &Credential, edit: CredentialEdit) -> UpdateCredential {
     let (tenant, id) = (before.tenant.clone(), before.id.clone());
-    Command::UpdateCredential { tenant, id, expected: Some(before.revision), edit }
+    UpdateCredential { tenant, id, expected: Some(before.revision), edit }
 }
 
-/// Returns the command that must follow a change which weakens an accepted key of an owner. The command checks that
-/// an owner with an accepted key remains, beyond the end of the weakened key.
+/// Returns the operation that must follow a change which weakens an accepted key of an owner. It checks that an owner
+/// with an accepted key remains, beyond the end of the weakened key.
 fn keep_owner(
     key: &Credential,
     caller: &model::Caller,
     beyond: Option<Timestamp>,
     now: Timestamp,
-) -> Option<Command> {
+) -> Option<KeepOwner> {
     let lets_in = key.status == Status::Enabled && key.not_after.is_none_or(|end| now < end);
-    (caller.owns_everything() && lets_in).then_some(Command::KeepOwner { beyond })
+    (caller.owns_everything() && lets_in).then_some(KeepOwner { beyond })
 }
 
 fn in_use() -> ErrorResponse {
@@ -270,8 +268,8 @@ pub(super) async fn delete(
     }
     let keep_owner = keep_owner(&before, &caller, None, surface.admin.clock.now().time);
     let Credential { tenant, id, digest, revision, .. } = before;
-    let command = Command::DeleteCredential { tenant, id: id.clone(), expected: Some(revision) };
-    surface.change(&call, [command].into_iter().chain(keep_owner).collect()).await?;
+    let delete = DeleteCredential { tenant, id: id.clone(), expected: Some(revision) };
+    surface.change(&call, (delete, keep_owner)).await?;
     let directory = &surface.admin.directory;
     let seconds = match wait {
         Some(seconds) => seconds,

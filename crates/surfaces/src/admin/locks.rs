@@ -18,7 +18,6 @@ use super::{
     Surface,
     call_context::CallContext,
     callers::manages,
-    done,
     etag::{self, ETag},
     json::{self, FieldErrors},
     openapi,
@@ -33,7 +32,10 @@ use portcullis::{
         self, CallerId, Entity, Lease, LockId, LockToken, LockedRequests, ResourcePath, Role, TenantId,
         text::is_label,
     },
-    registry::{CallerFilter, Command, NewLock, RegistryError},
+    registry::{
+        AcquireLock, AssertUnchanged, BreakLock, CallerFilter, NewLock, RefreshLock, RegistryError,
+        RegistryExt,
+    },
 };
 
 /// Default duration of a lock, in seconds.
@@ -283,13 +285,12 @@ pub(super) async fn acquire(
     };
     surface.can_concern(&wanted).await?;
     let warnings = enforcement(&surface.admin.routes, &wanted, kind)?;
-    let acquired = surface.execute(&call, ticket.as_ref(), vec![Command::AcquireLock(wanted)], |done| {
-        let lock = done!(Lock, done)?.clone();
+    let acquired = surface.execute(&call, ticket.as_ref(), AcquireLock(wanted), |lock| {
         let token = LockTokenHeader::of(&lock, token).to_string();
         let location = format!("/admin/v1/locks/{}", lock.id);
         let lock = Lock::from(lock);
         let tag = ETag::content(&lock);
-        Ok(ApiResponse::created(location, &Acquired { token, lock, warnings }).with_etag(&tag).secret())
+        ApiResponse::created(location, &Acquired { token, lock, warnings }).with_etag(&tag).secret()
     });
     acquired.await.map_err(|fault| match fault {
         RegistryError::LimitReached(most) => {
@@ -353,9 +354,8 @@ pub(super) async fn refresh(
     let mut checks = FieldErrors::default();
     let lease = lease(lasts, &mut checks);
     checks.finish()?;
-    let commands = lease.map(|lasts| Command::RefreshLock { id, token, lasts }).into_iter().collect();
-    let refreshed =
-        surface.execute(&call, ticket.as_ref(), commands, |done| Ok(shown(done!(Lock, done)?.clone())));
+    let lasts = lease.ok_or_else(|| Denial::internal("a validated value is missing"))?;
+    let refreshed = surface.execute(&call, ticket.as_ref(), RefreshLock { id, token, lasts }, shown);
     refreshed.await.map_err(|fault| surface.refuse(fault))
 }
 
@@ -386,8 +386,7 @@ pub(super) async fn delete(
     let id: LockId = call.path_id()?;
     if let Some(LockTokenHeader { token, .. }) = LockTokenHeader::of_lock(&call, &id)? {
         // The release does not check that the lock is held, because an expired lock can be released, too.
-        let release = vec![Command::ReleaseLock { id, token }];
-        let released = surface.admin.registry.execute(release, call.actor()).await;
+        let released = surface.admin.registry.release_lock(&id, &token, call.actor()).await;
         released.map_err(|fault| surface.refuse(fault))?;
         return Ok(ApiResponse::no_content());
     }
@@ -397,7 +396,7 @@ pub(super) async fn delete(
     }
     let lock = surface.lock(&call).await?;
     ETag::content(&Lock::from(lock.clone())).check_if_match(&call.headers)?;
-    surface.change(&call, vec![Command::AssertUnchanged(Entity::Lock(lock)), Command::BreakLock(id)]).await?;
+    surface.change(&call, (AssertUnchanged(Entity::Lock(lock)), BreakLock(id))).await?;
     Ok(ApiResponse::no_content())
 }
 

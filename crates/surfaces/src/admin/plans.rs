@@ -10,7 +10,6 @@ use utoipa::ToSchema;
 use super::{
     Surface,
     call_context::CallContext,
-    done,
     etag::{self, ETag},
     json::{self, FieldErrors},
     openapi,
@@ -21,7 +20,7 @@ use crate::{non_null, openapi::schemas};
 use portcullis::{
     Denial,
     model::{self, Entity, InvalidPlan, MAX_LIMITS, PlanId, Role, WindowGuarantee},
-    registry::{Command, RegistryError},
+    registry::{AssertUnchanged, CreatePlan, DeletePlan, PutPlan, RegistryError},
 };
 
 /// Plans that a configuration defines. The API denies changes to them (409), because they would be lost when the
@@ -231,25 +230,28 @@ pub(super) async fn put(
         Err(RegistryError::NotFound) => None,
         Err(fault) => return Err(surface.refuse(fault)),
     };
-    let commands = match &before {
+    let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    let plan = match before {
         Some(_) if etag::if_none_match_any(&call.headers) => {
             let detail = "The plan exists, and If-None-Match excludes that.";
             return Err(Denial::PreconditionFailed { detail: detail.into() }.into());
         }
         Some(plan) => {
             ETag::content(&Plan::from(plan.clone())).check_if_match(&call.headers)?;
-            let plan_put = json::read::<NewPlan>(&call.content)?.checked(id)?;
-            vec![Command::AssertUnchanged(Entity::Plan(plan.clone())), Command::PutPlan(plan_put)]
+            let put = PutPlan(json::read::<NewPlan>(&call.content)?.checked(id)?);
+            let (_, plan) = surface.change(&call, (AssertUnchanged(Entity::Plan(plan)), put)).await?;
+            plan
         }
         // A plan that does not exist has no tag, so `If-Match` cannot match.
         None if call.headers.contains_key(http::header::IF_MATCH) => {
             return Err(etag::precondition_failed().into());
         }
-        None => vec![Command::CreatePlan(json::read::<NewPlan>(&call.content)?.checked(id)?)],
+        None => {
+            let create = CreatePlan(json::read::<NewPlan>(&call.content)?.checked(id)?);
+            surface.change(&call, create).await?
+        }
     };
-    let done = surface.change(&call, commands).await?;
-    let plan = Plan::from(done!(Plan, done).map_err(|fault| surface.refuse(fault))?.clone());
-    let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    let plan = Plan::from(plan);
     Ok(ApiResponse::document(status, &plan).with_etag(&ETag::content(&plan)))
 }
 
@@ -275,8 +277,6 @@ pub(super) async fn delete(
     surface.admin.defined_plans.refuse(&id)?;
     let before = surface.admin.registry.plan(&id).await.map_err(|fault| surface.refuse(fault))?;
     ETag::content(&Plan::from(before.clone())).check_if_match(&call.headers)?;
-    surface
-        .change(&call, vec![Command::AssertUnchanged(Entity::Plan(before)), Command::DeletePlan(id)])
-        .await?;
+    surface.change(&call, (AssertUnchanged(Entity::Plan(before)), DeletePlan(id))).await?;
     Ok(ApiResponse::no_content())
 }

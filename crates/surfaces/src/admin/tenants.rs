@@ -10,7 +10,6 @@ use utoipa::ToSchema;
 use super::{
     Surface,
     call_context::CallContext,
-    done,
     etag::ETag,
     json::{self, FieldErrors},
     openapi,
@@ -23,7 +22,7 @@ use portcullis::{
         self, Role, SubscriptionStatus, TenantEdit, TenantId,
         name::{PLAIN_NAME_RULE, is_plain_name},
     },
-    registry::{Command, TenantFilter},
+    registry::{self, CreateTenant, DeleteTenant, TenantFilter, UpdateTenant},
 };
 
 /// Default maximum number of callers of each kind in a tenant.
@@ -148,7 +147,7 @@ pub(super) fn check_name(checks: &mut FieldErrors, name: Option<&str>) {
 }
 
 impl NewTenant {
-    fn checked(self, now: Timestamp) -> Result<model::Tenant, ErrorResponse> {
+    fn checked(self) -> Result<registry::NewTenant, ErrorResponse> {
         let mut checks = FieldErrors::default();
         check_name(&mut checks, Some(&self.name));
         if let Some(gateway) = &self.gateway {
@@ -158,7 +157,7 @@ impl NewTenant {
             checks.ensure(is_id(&gateway.instance_id), "#/gateway/instance_id", what);
         }
         checks.finish()?;
-        Ok(model::Tenant {
+        Ok(registry::NewTenant {
             id: self.id.unwrap_or_else(TenantId::random),
             name: self.name,
             gateway: self.gateway.map(|gateway| model::ApigInstance {
@@ -168,15 +167,13 @@ impl NewTenant {
             }),
             standing: self.standing,
             max_callers: self.max_callers.unwrap_or(CALLERS),
-            revision: 1,
-            created_at: now,
-            updated_at: now,
         })
     }
 }
 
-fn shown(tenant: &model::Tenant) -> ApiResponse {
-    ApiResponse::ok(&Tenant::from(tenant.clone())).with_etag(&ETag::revision(tenant.revision))
+fn shown(tenant: model::Tenant) -> ApiResponse {
+    let tag = ETag::revision(tenant.revision);
+    ApiResponse::ok(&Tenant::from(tenant)).with_etag(&tag)
 }
 
 /// List tenants
@@ -231,13 +228,11 @@ pub(super) async fn create(
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
         return Ok(answer);
     }
-    let tenant = json::read::<NewTenant>(&call.content)?.checked(surface.admin.clock.now().time)?;
-    let commands = vec![Command::CreateTenant(tenant)];
-    let made = surface.execute(&call, ticket.as_ref(), commands, |done| {
-        let tenant = done!(Tenant, done)?;
+    let tenant = json::read::<NewTenant>(&call.content)?.checked()?;
+    let made = surface.execute(&call, ticket.as_ref(), CreateTenant(tenant), |tenant| {
         let location = format!("/admin/v1/tenants/{}", tenant.id);
-        Ok(ApiResponse::created(location, &Tenant::from(tenant.clone()))
-            .with_etag(&ETag::revision(tenant.revision)))
+        let tag = ETag::revision(tenant.revision);
+        ApiResponse::created(location, &Tenant::from(tenant)).with_etag(&tag)
     });
     made.await.map_err(|fault| surface.refuse(fault))
 }
@@ -259,11 +254,7 @@ pub(super) async fn read(
     call.query(&[])?;
     let tenant = surface.tenant(&call).await?;
     let tag = ETag::revision(tenant.revision);
-    Ok(if tag.matches_if_none_match(&call.headers) {
-        ApiResponse::not_modified(&tag)
-    } else {
-        shown(&tenant)
-    })
+    Ok(if tag.matches_if_none_match(&call.headers) { ApiResponse::not_modified(&tag) } else { shown(tenant) })
 }
 
 /// Update a tenant
@@ -297,9 +288,8 @@ pub(super) async fn modify(
     checks.finish()?;
     let custom_keys = gateway.and_then(|gateway| gateway.custom_keys);
     let edit = TenantEdit { name, standing, max_callers, custom_keys };
-    let command = Command::UpdateTenant { id: before.id, expected: Some(before.revision), edit };
-    let done = surface.change(&call, vec![command]).await?;
-    Ok(shown(done!(Tenant, done).map_err(|fault| surface.refuse(fault))?))
+    let update = UpdateTenant { id: before.id, expected: Some(before.revision), edit };
+    Ok(shown(surface.change(&call, update).await?))
 }
 
 /// Delete a tenant
@@ -321,8 +311,7 @@ pub(super) async fn delete(
     call.query(&[])?;
     let before = surface.tenant(&call).await?;
     ETag::revision(before.revision).check_if_match(&call.headers)?;
-    let command = Command::DeleteTenant { id: before.id, expected: Some(before.revision) };
-    surface.change(&call, vec![command]).await?;
+    surface.change(&call, DeleteTenant { id: before.id, expected: Some(before.revision) }).await?;
     Ok(ApiResponse::no_content())
 }
 

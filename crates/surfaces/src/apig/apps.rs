@@ -19,7 +19,7 @@ use super::{
 use crate::read_body;
 use portcullis::{
     model::{Access, Actor, App, Caller, CallerEdit, CallerId, CallerKind, Creator, Secret, Tenant},
-    registry::{CallerFilter, NewCaller},
+    registry::{CallerFilter, NewCaller, RegistryExt},
 };
 
 /// Creates an app.

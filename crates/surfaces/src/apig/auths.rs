@@ -19,9 +19,8 @@ use super::{
 };
 use crate::{openapi::schemas, parse_object, read_body};
 use portcullis::{
-    Denial,
-    model::{Access, Caller, CallerId, Entity, EnvironmentId, Grant, GrantId, GrantRole, RouteName, Tenant},
-    registry::{CallerFilter, Command, GrantFilter},
+    model::{Access, Caller, CallerId, EnvironmentId, Grant, GrantId, GrantRole, RouteName, Tenant},
+    registry::{CallerFilter, GrantFilter, PutGrant, RegistryExt},
 };
 
 /// The most pairs of an app and an API in one request.
@@ -72,22 +71,17 @@ pub(super) async fn authorize(
         })
     };
     let wanted: Vec<_> = pairs().map(grant).collect();
-    let commands = wanted.iter().flatten().cloned().map(Command::PutGrant).collect();
-    let done = surface.registry.execute(commands, &actor).await;
+    let puts: Vec<_> = wanted.iter().map(|grant| grant.clone().map(PutGrant)).collect();
+    let done = surface.registry.run(puts, &actor).await;
     // An app was deleted since it was found above. The registry does not say which one; the client learns it by
     // repeating the request.
-    let mut done = done.map_err(|fault| surface.refuse(fault, asked.no_app(&app_ids[0])))?.into_iter();
+    let done = done.map_err(|fault| surface.refuse(fault, asked.no_app(&app_ids[0])))?;
 
     let mut results = Vec::with_capacity(wanted.len());
-    for ((app, api), wanted) in pairs().zip(&wanted) {
-        results.push(match wanted {
+    for ((app, api), (wanted, stands)) in pairs().zip(wanted.iter().zip(&done)) {
+        results.push(match wanted.as_ref().zip(stands.as_ref()) {
             None => Authorized::failed(asked.version, app, api),
-            Some(wanted) => match done.next() {
-                Some(Entity::Grant(stands)) => Authorized::granted(asked.version, &stands, wanted, app),
-                _ => {
-                    return Err(Denial::internal("the registry did not return a stored grant").into());
-                }
-            },
+            Some((wanted, stands)) => Authorized::granted(asked.version, stands, wanted, app),
         });
     }
     match asked.version {

@@ -24,7 +24,7 @@ use portcullis::{
     model::{
         Access, AppCode, CallerId, Credential, CredentialId, CredentialKind, Scopes, Secret, Status, Tenant,
     },
-    registry::{CredentialFilter, RegistryError},
+    registry::{CredentialFilter, NewCredential, RegistryError, RegistryExt},
 };
 
 /// The number of credentials that one read from the registry returns.
@@ -195,8 +195,8 @@ impl Apig {
         if self.directory.find(code.expose()).is_some() {
             return Err(ApigError::CodeTaken);
         }
-        let (id, now) = (CredentialId::random(), self.clock.now().time);
-        let credential = Credential {
+        let id = CredentialId::random();
+        let credential = NewCredential {
             tenant: tenant.id.clone(),
             caller: app.clone(),
             kind: CredentialKind::AppCode(
@@ -209,11 +209,6 @@ impl Apig {
             status: Status::Enabled,
             scopes: Scopes::All,
             not_after: None,
-            deprecated_at: None,
-            replaced_by: None,
-            revision: 1,
-            created_at: now,
-            updated_at: now,
             id,
         };
         let made = self.registry.create_credential_within(self.app_codes, credential, &actor).await;

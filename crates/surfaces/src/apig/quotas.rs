@@ -28,8 +28,8 @@ use crate::{openapi::schemas, read_body};
 use fields::{QuotaBody, QuotaFields};
 use portcullis::{
     Denial,
-    model::{Access, Entity, Quota, QuotaId, Tenant},
-    registry::{CallerFilter, Command, RegistryError},
+    model::{Access, Quota, QuotaId, Tenant},
+    registry::{CallerFilter, CreateQuota, DeleteQuota, RegistryError, RegistryExt, UpdateQuota},
 };
 use show::{QuotaInfo, QuotaList};
 
@@ -60,15 +60,14 @@ pub(in super::super) async fn create(
     let fields = QuotaFields::read(&read_body(request.into_body()).await?)?;
     let actor = asked.subscriber(&tenant)?;
     let quota = fields.quota(&tenant.id, surface.clock.now().time);
-    let create = Command::CreateQuota { quota, most: Some(surface.quotas) };
-    let made = surface.registry.execute(vec![create], &actor).await;
+    let create = CreateQuota { quota, most: Some(surface.quotas) };
+    let made = surface.registry.run(create, &actor).await;
     let made = made.map_err(|fault| match fault {
         RegistryError::LimitReached(_) => ApigError::TooMany,
         RegistryError::NameTaken => ApigError::QuotaTaken,
         fault => surface.refuse(fault, asked.no_instance()),
     })?;
-    let [Entity::Quota(made)] = &made[..] else { return Err(no_quota_came()) };
-    show(StatusCode::CREATED, &QuotaInfo::of(asked.version, made, 0))
+    show(StatusCode::CREATED, &QuotaInfo::of(asked.version, &made, 0))
 }
 
 /// Lists quotas, newest first.
@@ -137,12 +136,8 @@ pub(in super::super) async fn modify(
     for _ in 0..MAX_ATTEMPTS {
         let mut quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
         fields.edit(&mut quota);
-        let done = surface.registry.execute(vec![Command::UpdateQuota(quota)], &actor).await;
-        match done {
-            Ok(done) => match &done[..] {
-                [Entity::Quota(after)] => return surface.show_quota(&asked, &tenant, after).await,
-                _ => return Err(no_quota_came()),
-            },
+        match surface.registry.run(UpdateQuota(quota), &actor).await {
+            Ok(after) => return surface.show_quota(&asked, &tenant, &after).await,
             Err(RegistryError::Conflict) => {}
             Err(RegistryError::NameTaken) => return Err(ApigError::QuotaTaken),
             Err(fault) => return Err(surface.refuse(fault, unknown(&asked, asked.segment(1)))),
@@ -169,8 +164,7 @@ pub(in super::super) async fn delete(
     let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let missing = || unknown(&asked, asked.segment(1));
     let id = asked.parse_id(asked.segment(1)).ok_or_else(missing)?;
-    let delete = Command::DeleteQuota { tenant: tenant.id, id };
-    let gone = surface.registry.execute(vec![delete], asked.revoker()).await;
+    let gone = surface.registry.run(DeleteQuota { tenant: tenant.id, id }, asked.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault, missing()))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -180,7 +174,7 @@ fn unknown(asked: &CallContext, id: &str) -> ApigError {
 }
 
 fn no_quota_came() -> ApigError {
-    Denial::internal("the registry returned an unexpected entity instead of a quota or app").into()
+    Denial::internal("an app that was bound to a quota has none").into()
 }
 
 impl Apig {

@@ -26,9 +26,8 @@ use super::{
 use crate::read_body;
 use fields::{ThrottleBody, ThrottleFields, ThrottlesQuery};
 use portcullis::{
-    Denial,
-    model::{Access, Actor, Entity, Tenant, Throttle, ThrottleId},
-    registry::{Command, RegistryError},
+    model::{Access, Actor, Tenant, Throttle, ThrottleId},
+    registry::{CreateThrottle, DeleteThrottle, Operation, RegistryError, RegistryExt, UpdateThrottle},
 };
 use show::{ThrottleInfo, ThrottleList};
 
@@ -50,15 +49,14 @@ pub(in super::super) async fn create(
     let fields = ThrottleFields::read(&read_body(request.into_body()).await?, asked.version)?;
     let actor = asked.subscriber(&tenant)?;
     let throttle = fields.throttle(&tenant.id, surface.clock.now().time)?;
-    let create = Command::CreateThrottle { throttle, most: Some(surface.throttles) };
-    let made = surface.registry.execute(vec![create], &actor).await;
+    let create = CreateThrottle { throttle, most: Some(surface.throttles) };
+    let made = surface.registry.run(create, &actor).await;
     let made = made.map_err(|fault| match fault {
         RegistryError::LimitReached(_) => ApigError::FullOfThrottles,
         RegistryError::NameTaken => ApigError::ThrottleTaken,
         fault => surface.refuse(fault, asked.no_instance()),
     })?;
-    let [Entity::Throttle(made)] = &made[..] else { return Err(no_throttle_came()) };
-    show(StatusCode::CREATED, &ThrottleInfo::of(asked.version, made))
+    show(StatusCode::CREATED, &ThrottleInfo::of(asked.version, &made))
 }
 
 /// Lists throttling policies, newest first.
@@ -141,8 +139,8 @@ pub(in super::super) async fn delete(
     let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let missing = || unknown(&asked, asked.segment(1));
     let id = asked.parse_id(asked.segment(1)).ok_or_else(missing)?;
-    let delete = Command::DeleteThrottle { tenant: tenant.id, id, expected: None };
-    let gone = surface.registry.execute(vec![delete], asked.revoker()).await;
+    let delete = DeleteThrottle { tenant: tenant.id, id, expected: None };
+    let gone = surface.registry.run(delete, asked.revoker()).await;
     gone.map_err(|fault| match fault {
         RegistryError::InUse => ApigError::ThrottleBound,
         fault => surface.refuse(fault, missing()),
@@ -152,10 +150,6 @@ pub(in super::super) async fn delete(
 
 fn unknown(asked: &CallContext, id: &str) -> ApigError {
     ApigError::UnknownThrottle(repeated(&asked.version.shown(id)))
-}
-
-fn no_throttle_came() -> ApigError {
-    Denial::internal("the registry returned an unexpected entity instead of a throttling policy").into()
 }
 
 impl Apig {
@@ -188,32 +182,28 @@ impl Apig {
         for _ in 0..MAX_ATTEMPTS {
             let mut throttle = self.find_throttle(asked, tenant, id).await?;
             edit(&mut throttle)?;
-            if let Some(mut after) = self.put_throttles(asked, actor, vec![throttle]).await? {
-                return after.pop().ok_or_else(no_throttle_came);
+            let last = throttle.id.clone();
+            if let Some(after) = self.put_throttles(asked, actor, &last, UpdateThrottle(throttle)).await? {
+                return Ok(after);
             }
         }
         Err(too_many_conflicts())
     }
 
-    /// Stores edited throttling policies and returns them as stored; `None` if one of them was changed concurrently.
-    async fn put_throttles(
+    /// Stores edited throttling policies, of which `last` is one, and returns them as stored; `None` if one of them was
+    /// changed concurrently.
+    async fn put_throttles<O: Operation>(
         &self,
         asked: &CallContext,
         actor: &Actor,
-        throttles: Vec<Throttle>,
-    ) -> Result<Option<Vec<Throttle>>, ApigError> {
-        let missing = throttles.last().map_or_else(no_throttle_came, |it| unknown(asked, it.id.as_str()));
-        let commands = throttles.into_iter().map(Command::UpdateThrottle).collect();
-        let entities = match self.registry.execute(commands, actor).await {
-            Ok(entities) => entities,
-            Err(RegistryError::Conflict) => return Ok(None),
-            Err(RegistryError::NameTaken) => return Err(ApigError::ThrottleTaken),
-            Err(fault) => return Err(self.refuse(fault, missing)),
-        };
-        let throttles = entities.into_iter().map(|entity| match entity {
-            Entity::Throttle(throttle) => Ok(throttle),
-            _ => Err(no_throttle_came()),
-        });
-        throttles.collect::<Result<_, _>>().map(Some)
+        last: &ThrottleId,
+        updates: O,
+    ) -> Result<Option<O::Output>, ApigError> {
+        match self.registry.run(updates, actor).await {
+            Ok(after) => Ok(Some(after)),
+            Err(RegistryError::Conflict) => Ok(None),
+            Err(RegistryError::NameTaken) => Err(ApigError::ThrottleTaken),
+            Err(fault) => Err(self.refuse(fault, unknown(asked, last.as_str()))),
+        }
     }
 }

@@ -20,11 +20,11 @@ use super::{
 use portcullis::{
     Denial,
     model::{
-        Access, Caller, CallerEdit, CallerId, CallerKind, Entity, TenantId,
+        Access, Caller, CallerEdit, CallerId, CallerKind, TenantId,
         hex::encode,
         name::{default_api_client_name, is_api_client_name},
     },
-    registry::{CallerFilter, Command, NewCaller, RegistryError},
+    registry::{CallerFilter, CreateCallerOr, NewCaller, RegistryError, RegistryExt},
 };
 
 /// The resource of scopes for api clients.
@@ -148,12 +148,8 @@ pub(super) async fn create(
     let otherwise = scoped_id(&call.tenant, &id)?;
     let caller = NewCaller { id, tenant: call.tenant.clone(), name, kind: CallerKind::ApiClient, plan };
     // The response must not reveal that another organization uses the id.
-    let create = Command::CreateCallerOr { caller, otherwise };
-    let made = surface.registry.execute(vec![create], &call.subscriber()).await;
-    match &made.map_err(|fault| surface.refuse(fault))?[..] {
-        [Entity::Caller(made)] => surface.show_client(made, call.pretty),
-        _ => Err(Denial::internal("the registry returned an unexpected entity instead of a caller").into()),
-    }
+    let made = surface.registry.run(CreateCallerOr { caller, otherwise }, &call.subscriber()).await;
+    surface.show_client(&made.map_err(|fault| surface.refuse(fault))?, call.pretty)
 }
 
 /// Lists the api clients of the organization.

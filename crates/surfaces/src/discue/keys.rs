@@ -22,10 +22,10 @@ use crate::openapi::schemas;
 use portcullis::{
     Denial,
     model::{
-        Access, CallerId, Credential, CredentialEdit, CredentialId, CredentialKind, GeneratedKey, KeyPrefix,
-        Scopes, Status, TenantId, text::is_label,
+        Access, CallerId, Credential, CredentialEdit, CredentialId, GeneratedKey, KeyPrefix, Scopes, Status,
+        TenantId, text::is_label,
     },
-    registry::CredentialFilter,
+    registry::{CredentialFilter, NewCredential, RegistryExt},
 };
 
 /// The resource of scopes for api keys.
@@ -145,27 +145,15 @@ pub(super) async fn create(
     surface.require_active(&call.tenant).await?;
     let caller = call.identity.caller().id.clone();
     let prefix: KeyPrefix = PREFIX.parse().map_err(|_| Denial::internal("the prefix of keys is invalid"))?;
-    let (key, id, pepper) =
-        (GeneratedKey::generate(&prefix), CredentialId::random(), surface.directory.peppers());
-    let now = surface.clock.now().time;
-    let credential = Credential {
-        name: edit.name.unwrap_or_else(|| format!("api-key.{id}")),
-        tenant: call.tenant.clone(),
-        caller,
-        digest: pepper.current().digest(key.expose()),
-        pepper: pepper.current().version(),
-        kind: CredentialKind::Key,
-        hint: key.hint().into(),
+    let (key, peppers) = (GeneratedKey::generate(&prefix), surface.directory.peppers());
+    let new = NewCredential::key(call.tenant.clone(), caller, &key, peppers.current());
+    let credential = NewCredential {
+        name: edit.name.unwrap_or_else(|| format!("api-key.{}", new.id)),
         status: edit.status.unwrap_or_default(),
         scopes: edit.scopes.unwrap_or_else(|| scopes::default_scopes(&call.identity.key.scopes)),
         // The new key expires with the calling key.
         not_after: call.identity.key.not_after(),
-        deprecated_at: None,
-        replaced_by: None,
-        revision: 1,
-        created_at: now,
-        updated_at: now,
-        id,
+        ..new
     };
     let made = surface.registry.create_credential_within(MOST, credential, &call.subscriber()).await;
     let made = made.map_err(|fault| surface.refuse(fault))?;

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use portcullis::{
     clock::SystemClock,
     model::{LockToken, SealKey, Sealer},
-    registry::{Registry, follow, load, sqlite::Sqlite},
+    registry::{
+        CreateCaller, CreateCredential, CreateQuota, CreateTenant, CreateThrottle, PutGrant, PutPlan,
+        Registry, RegistryExt, ReleaseLock, follow, load, sqlite::Sqlite,
+    },
 };
 use serde_json::{Value, json};
 
@@ -218,25 +221,23 @@ async fn stored_response_survives_a_restart() {
 
 /// Returns the command that creates an equal entity.
 fn repeated(entity: portcullis::model::Entity) -> portcullis::registry::Command {
-    use portcullis::{
-        model::Entity,
-        registry::{Command, NewCaller},
-    };
+    use portcullis::{model::Entity, registry::NewCaller};
 
     match entity {
-        Entity::Tenant(it) => Command::CreateTenant(it),
-        Entity::Caller(it) => Command::CreateCaller(NewCaller {
+        Entity::Tenant(it) => CreateTenant(it.into()).into(),
+        Entity::Caller(it) => CreateCaller(NewCaller {
             id: it.id,
             tenant: it.tenant,
             name: it.name,
             kind: it.kind,
             plan: it.plan,
-        }),
-        Entity::Credential(credential) => Command::CreateCredential { credential, most: None },
-        Entity::Plan(it) => Command::PutPlan(it),
-        Entity::Lock(lock) => Command::ReleaseLock { id: lock.id, token: LockToken::generate() },
-        Entity::Grant(it) => Command::PutGrant(it),
-        Entity::Quota(quota) => Command::CreateQuota { quota, most: None },
-        Entity::Throttle(throttle) => Command::CreateThrottle { throttle, most: None },
+        })
+        .into(),
+        Entity::Credential(it) => CreateCredential { credential: it.into(), most: None }.into(),
+        Entity::Plan(it) => PutPlan(it).into(),
+        Entity::Lock(lock) => ReleaseLock { id: lock.id, token: LockToken::generate() }.into(),
+        Entity::Grant(it) => PutGrant(it).into(),
+        Entity::Quota(quota) => CreateQuota { quota, most: None }.into(),
+        Entity::Throttle(throttle) => CreateThrottle { throttle, most: None }.into(),
     }
 }

@@ -27,7 +27,7 @@ use std::time::Duration;
 use management::{Answer, Server, World};
 use portcullis::{
     model::{CallerKind, LockTarget, LockToken, LockedRequests, Role},
-    registry::{NewLock, Registry},
+    registry::{NewLock, RegistryExt},
 };
 use portcullis_surfaces::admin::{Admin, DefinedPlans, ImportOptions, Route, router};
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use portcullis::{
     model::{Pepper, Peppers, SealKey, Sealer},
-    registry::{Registry, RegistryError, memory::Memory},
-    transfer::{Import, SecretFingerprints},
+    registry::{Registry, RegistryError, RegistryExt, memory::Memory},
+    transfer::{Import, ImportJob, SecretFingerprints},
 };
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ async fn fill(site: &Site) {
     for at in 0..5 {
         let mut tenant = site.world.memory.tenant(&"acme".parse().unwrap()).await.unwrap();
         (tenant.id, tenant.name) = (format!("large-{at}").parse().unwrap(), name.clone());
-        site.world.memory.create_tenant(tenant, &actor()).await.unwrap();
+        site.world.memory.create_tenant(tenant.into(), &actor()).await.unwrap();
     }
     site.world.settle().await;
 }
@@ -58,7 +58,8 @@ async fn export_is_one_complete_importable_file() {
     assert!(!file.text.contains(&site.owner), "no key in the clear");
 
     let other = Memory::new(site.world.clock.clone());
-    let imported = Import::new(&mut file.text.as_bytes(), secrets()).run(&other, &actor()).await.unwrap();
+    let imported =
+        Import::new(&mut file.text.as_bytes(), secrets()).import_into(&other, &actor()).await.unwrap();
     assert_eq!(imported.counts["tenant"], 2);
     let head = site.ask(&site.owner, "HEAD", "/export", &[], None).await;
     assert_eq!((head.status.as_u16(), head.field("content-type")), (200, vec![LINES]));

@@ -2,7 +2,7 @@
 
 use portcullis::{
     model::{Access, CallerKind, LockTarget, LockedRequests, Scope, Scopes},
-    registry::Registry,
+    registry::RegistryExt,
 };
 use serde_json::{Value, json};
 

@@ -23,7 +23,7 @@ use management::{Answer, Server, World};
 use portcullis::{
     model::{ApigInstance, App, Caller, CallerKind, ChangeKind, Creator, PlanId, Secret},
     policy::Lockout,
-    registry::Registry,
+    registry::{Registry, RegistryExt},
 };
 use portcullis_surfaces::apig::{Apig, router};
 use serde_json::Value;

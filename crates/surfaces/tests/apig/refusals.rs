@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis::{
     model::{Access, CallerKind, LockTarget, LockedRequests, Scope, Scopes, Status},
-    registry::{Registry, RegistryError},
+    registry::{RegistryError, RegistryExt},
 };
 
 use super::{APP, INSTANCE, KEY, PROJECT, Site, all, app, document, gateway, one, refused, succeeded};

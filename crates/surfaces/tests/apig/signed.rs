@@ -5,7 +5,7 @@ use std::{fmt::Write, time::Duration};
 use jiff::Timestamp;
 use portcullis::{
     model::{CallerKind, Status},
-    registry::Registry,
+    registry::{Registry, RegistryExt},
     signature::{Parts, Signer, UNSIGNED_PAYLOAD, format_date, hash},
 };
 use tokio::{

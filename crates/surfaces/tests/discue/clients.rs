@@ -1,5 +1,6 @@
 //! Lists of api clients, and their deletion.
 
+use portcullis::registry::RegistryExt;
 use serde_json::json;
 
 use super::*;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis::{
     model::{Access, CallerKind, LockTarget, LockedRequests, Scope, Scopes, Status},
-    registry::{Registry, RegistryError},
+    registry::{RegistryError, RegistryExt},
 };
 use portcullis_surfaces::discue::Operation;
 

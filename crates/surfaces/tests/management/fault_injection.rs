@@ -11,9 +11,8 @@ use portcullis::{
         LockId, Plan, PlanId, Quota, QuotaId, Seq, Tenant, TenantId, Throttle, ThrottleId,
     },
     registry::{
-        AuthorizedWork, CallerFilter, ChangeFilter, Command, CredentialFilter, GrantFilter, History,
-        IdempotentOutcome, IdempotentRequest, Registry, RegistryError, StoredResponse, TenantFilter,
-        memory::Memory,
+        AuthorizedWork, CallerFilter, ChangeFilter, CredentialFilter, GrantFilter, History, Registry,
+        RegistryError, RegistryExt, StoredResponse, TenantFilter, UnitOfWork, memory::Memory,
     },
 };
 
@@ -25,9 +24,9 @@ pub struct Faulty {
     pub inner: Arc<Memory>,
     /// The failure of all calls, or only of the named method.
     failing: Mutex<Option<(Option<&'static str>, Failure)>>,
-    /// A gate at which idempotent requests wait.
+    /// A gate at which transactions wait.
     gate: tokio::sync::RwLock<()>,
-    /// The number of requests that have arrived at the gate.
+    /// The number of transactions that have arrived at the gate.
     arrived: tokio::sync::watch::Sender<u32>,
     /// An edit by another actor, made right after the next read of a caller.
     meanwhile: Mutex<Option<CallerEdit>>,
@@ -47,12 +46,12 @@ impl Faulty {
         }
     }
 
-    /// Blocks idempotent requests until the guard is dropped.
+    /// Blocks transactions until the guard is dropped.
     pub async fn hold(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
         self.gate.write().await
     }
 
-    /// Waits until this many idempotent requests have arrived.
+    /// Waits until this many transactions have arrived.
     pub async fn arrived(&self, count: u32) {
         self.arrived.subscribe().wait_for(|arrived| *arrived >= count).await.unwrap();
     }
@@ -90,33 +89,21 @@ impl Faulty {
 
 #[async_trait]
 impl Registry for Faulty {
-    async fn execute(&self, commands: Vec<Command>, actor: &Actor) -> Result<Vec<Entity>, RegistryError> {
-        for command in &commands {
-            self.check(command.name())?;
-        }
-        self.inner.execute(commands, actor).await
-    }
-
-    async fn execute_idempotent(
-        &self,
-        commands: Vec<Command>,
-        actor: &Actor,
-        once: IdempotentRequest<'_>,
-    ) -> Result<IdempotentOutcome, RegistryError> {
-        for command in &commands {
-            self.check(command.name())?;
-        }
-        self.arrived.send_modify(|arrived| *arrived += 1);
-        let _through = self.gate.read().await;
-        self.inner.execute_idempotent(commands, actor, once).await
-    }
-
     async fn run_transaction(
         &self,
         work: &mut AuthorizedWork<'_>,
         actor: &Actor,
     ) -> Result<(), RegistryError> {
-        self.check("transact")?.run_transaction(work, actor).await
+        let operations = work.operations();
+        for operation in &operations {
+            self.check(operation)?;
+        }
+        if operations.is_empty() {
+            self.check("transact")?;
+        }
+        self.arrived.send_modify(|arrived| *arrived += 1);
+        let _through = self.gate.read().await;
+        self.inner.run_transaction(work, actor).await
     }
 
     async fn stored_response(&self, key: &[u8; 32]) -> Result<Option<StoredResponse>, RegistryError> {

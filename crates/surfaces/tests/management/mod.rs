@@ -19,11 +19,11 @@ use portcullis::{
     clock::{Clock, ManualClock},
     directory::Directory,
     model::{
-        Actor, ApigInstance, Caller, CallerId, CallerKind, Credential, CredentialId, CredentialKind,
-        GeneratedKey, KeyPrefix, Limit, LockId, LockTarget, LockToken, LockedRequests, Pepper, Peppers, Plan,
-        PlanId, SealKey, Sealer, Secret, Status, SubscriptionStatus, Tenant, TenantId, WindowGuarantee,
+        Actor, ApigInstance, Caller, CallerId, CallerKind, CredentialId, CredentialKind, GeneratedKey,
+        KeyPrefix, Limit, LockId, LockTarget, LockToken, LockedRequests, Pepper, Peppers, Plan, PlanId,
+        SealKey, Sealer, Secret, SubscriptionStatus, TenantId, WindowGuarantee,
     },
-    registry::{NewCaller, NewLock, Registry, memory::Memory},
+    registry::{NewCaller, NewCredential, NewLock, NewTenant, Registry, RegistryExt, memory::Memory},
 };
 use serde_json::Value;
 
@@ -67,15 +67,12 @@ impl World {
     }
 
     pub async fn tenant(&self, id: &str, gateway: Option<ApigInstance>, max_callers: u32) -> TenantId {
-        let tenant = Tenant {
+        let tenant = NewTenant {
             id: id.parse().unwrap(),
             name: id.into(),
             gateway,
             standing: SubscriptionStatus::Active,
             max_callers,
-            revision: 0,
-            created_at: self.now(),
-            updated_at: self.now(),
         };
         let tenant = self.memory.create_tenant(tenant, &actor()).await.unwrap();
         self.settle().await;
@@ -115,26 +112,16 @@ impl World {
         self.key_with(tenant, caller, |_| {}).await
     }
 
-    pub async fn key_with(&self, tenant: &str, caller: &str, edit: impl FnOnce(&mut Credential)) -> String {
+    pub async fn key_with(
+        &self,
+        tenant: &str,
+        caller: &str,
+        edit: impl FnOnce(&mut NewCredential),
+    ) -> String {
         let key = GeneratedKey::generate(&KeyPrefix::default());
-        let mut credential = Credential {
-            id: CredentialId::random(),
-            tenant: tenant.parse().unwrap(),
-            caller: caller.parse().unwrap(),
-            name: String::new(),
-            digest: self.peppers.current().digest(key.expose()),
-            pepper: 1,
-            kind: CredentialKind::Key,
-            hint: key.hint().into(),
-            status: Status::Enabled,
-            scopes: portcullis::model::Scopes::All,
-            not_after: None,
-            deprecated_at: None,
-            replaced_by: None,
-            revision: 0,
-            created_at: self.now(),
-            updated_at: self.now(),
-        };
+        let (tenant, caller) = (tenant.parse().unwrap(), caller.parse().unwrap());
+        let credential = NewCredential::key(tenant, caller, &key, self.peppers.current());
+        let mut credential = NewCredential { name: String::new(), ..credential };
         edit(&mut credential);
         self.memory.create_credential(credential, &actor()).await.unwrap();
         self.settle().await;
@@ -146,7 +133,7 @@ impl World {
         &self,
         tenant: &str,
         caller: &str,
-        edit: impl FnOnce(&mut Credential),
+        edit: impl FnOnce(&mut NewCredential),
     ) -> (String, String) {
         let (id, secret) = (CredentialId::random(), "secret-test-0001");
         let place = [tenant, "credential", id.as_str(), "secret"];

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use portcullis::registry::Registry;
+use portcullis::registry::{Registry, RegistryExt};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

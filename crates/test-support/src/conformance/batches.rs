@@ -10,7 +10,10 @@ use portcullis::{
         Acl, AclKind, Actor, Caller, CallerEdit, CallerKind, Credential, CredentialEdit, Entity, Role,
         Scopes, Status, SubscriptionStatus,
     },
-    registry::{Command, NewCaller, Registry, RegistryError, load},
+    registry::{
+        AssertUnchanged, CreateCaller, CreateCredential, CreateTenant, DeleteCaller, NewCaller, PutPlan,
+        Registry, RegistryError, RegistryExt, UpdateCaller, load,
+    },
 };
 
 use super::{Promise, promises};
@@ -31,14 +34,15 @@ async fn later_commands_see_the_effects_of_earlier_ones(registry: Arc<dyn Regist
     let (tenant_id, id) = (caller.tenant.clone(), caller.id.clone());
     let edit = CallerEdit { status: Some(Status::Disabled), ..CallerEdit::default() };
     let commands = vec![
-        Command::CreateTenant(tenant("t")),
-        Command::PutPlan(plan("p", 1)),
-        Command::CreateCaller(caller.clone()),
-        Command::CreateCredential {
+        CreateTenant(tenant("t")).into(),
+        PutPlan(plan("p", 1)).into(),
+        CreateCaller(caller.clone()).into(),
+        CreateCredential {
             credential: key(&caller.into_caller(jiff::Timestamp::UNIX_EPOCH), "key"),
             most: None,
-        },
-        Command::UpdateCaller { tenant: tenant_id.clone(), id: id.clone(), expected: Some(1), edit },
+        }
+        .into(),
+        UpdateCaller { tenant: tenant_id.clone(), id: id.clone(), expected: Some(1), edit }.into(),
     ];
     let done = registry.execute(commands, &actor()).await.unwrap();
     let log = log(&*registry).await;
@@ -60,11 +64,11 @@ async fn batch_is_atomic(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let (of, id) = (first.tenant.clone(), first.id.clone());
     let all = || {
         vec![
-            Command::CreateCaller(client("t", "second")),
-            Command::PutPlan(plan("p", 2)),
-            Command::UpdateCaller { tenant: of.clone(), id: id.clone(), expected: None, edit: edit.clone() },
-            Command::DeleteCaller { tenant: of.clone(), id: id.clone(), expected: None },
-            Command::DeleteCaller { tenant: of.clone(), id: id.clone(), expected: None },
+            CreateCaller(client("t", "second")).into(),
+            PutPlan(plan("p", 2)).into(),
+            UpdateCaller { tenant: of.clone(), id: id.clone(), expected: None, edit: edit.clone() }.into(),
+            DeleteCaller { tenant: of.clone(), id: id.clone(), expected: None }.into(),
+            DeleteCaller { tenant: of.clone(), id: id.clone(), expected: None }.into(),
         ]
     };
     refused!(registry, RegistryError::NotFound, registry.execute(all(), &actor()));
@@ -87,7 +91,7 @@ async fn failed_expectation_rejects_the_batch(registry: Arc<dyn Registry>, clock
         Entity::Caller(caller.clone()),
         Entity::Credential(key.clone()),
     ] {
-        let commands = vec![Command::AssertUnchanged(stands.clone())];
+        let commands = vec![AssertUnchanged(stands.clone()).into()];
         assert_eq!(no_change!(registry, registry.execute(commands, &actor())), [stands]);
     }
     for does_not in [
@@ -96,10 +100,10 @@ async fn failed_expectation_rejects_the_batch(registry: Arc<dyn Registry>, clock
         Entity::Caller(changed(Status::Disabled)),
         Entity::Lock(lock_on(&caller, std::time::Duration::from_secs(1)).into_lock(clock.now().time, 1)),
     ] {
-        let commands = vec![Command::PutPlan(plan("p", 3)), Command::AssertUnchanged(does_not)];
+        let commands = vec![PutPlan(plan("p", 3)).into(), AssertUnchanged(does_not).into()];
         refused!(registry, RegistryError::Conflict, registry.execute(commands, &actor()));
     }
-    let commands = vec![Command::AssertUnchanged(Entity::Plan(plan("p", 1))), Command::PutPlan(plan("p", 2))];
+    let commands = vec![AssertUnchanged(Entity::Plan(plan("p", 1))).into(), PutPlan(plan("p", 2)).into()];
     registry.execute(commands, &actor()).await.unwrap();
 }
 
@@ -119,7 +123,7 @@ async fn revoked_credential_rejects_the_batch(registry: Arc<dyn Registry>, clock
     let quotas = std::cell::Cell::new(1);
     let commands = || {
         quotas.set(quotas.get() + 1);
-        vec![Command::PutPlan(plan("p", quotas.get()))]
+        vec![PutPlan(plan("p", quotas.get())).into()]
     };
     let by = asking(&*registry, &made).await;
     let done = registry.execute(commands(), &by).await.unwrap();

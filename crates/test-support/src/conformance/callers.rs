@@ -4,10 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use portcullis::{
     clock::{Clock, ManualClock},
-    model::{
-        Caller, CallerEdit, CallerId, CallerKind, ChangeKind, Credential, Entity, EntityKind, Status, Tenant,
-    },
-    registry::{NewCaller, NewLock, Registry, RegistryError},
+    model::{Caller, CallerEdit, CallerId, CallerKind, ChangeKind, Entity, EntityKind, Status},
+    registry::{NewCaller, NewCredential, NewLock, NewTenant, Registry, RegistryError, RegistryExt},
 };
 use tokio::task::JoinSet;
 
@@ -97,8 +95,8 @@ async fn app_key_is_unique_across_tenants(registry: Arc<dyn Registry>, _: Arc<Ma
 }
 
 async fn full_tenant_rejects_more_callers_of_that_kind(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
-    registry.create_tenant(Tenant { max_callers: 2, ..tenant("t") }, &actor()).await.unwrap();
-    registry.create_tenant(Tenant { max_callers: 0, ..tenant("none") }, &actor()).await.unwrap();
+    registry.create_tenant(NewTenant { max_callers: 2, ..tenant("t") }, &actor()).await.unwrap();
+    registry.create_tenant(NewTenant { max_callers: 0, ..tenant("none") }, &actor()).await.unwrap();
     registry.create_tenant(tenant("u"), &actor()).await.unwrap();
     registry.create_caller(client("t", "1"), &actor()).await.unwrap();
     let second = registry.create_caller(client("t", "2"), &actor()).await.unwrap();
@@ -114,7 +112,7 @@ async fn fifty_concurrent_creations_do_not_overfill_a_tenant(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {
-    registry.create_tenant(Tenant { max_callers: 30, ..tenant("t") }, &actor()).await.unwrap();
+    registry.create_tenant(NewTenant { max_callers: 30, ..tenant("t") }, &actor()).await.unwrap();
     let mut all = JoinSet::new();
     for n in 0..50 {
         let registry = registry.clone();
@@ -173,7 +171,7 @@ async fn deleted_caller_loses_its_credentials_and_locks(
     let second = Duration::from_secs(1);
     // Created neither in the order of their ids nor in the opposite order.
     for (caller, id) in [(&gone, "2"), (&stays, "4"), (&gone, "1"), (&gone, "3")] {
-        let key = Credential { id: id.parse().unwrap(), ..key(caller, id) };
+        let key = NewCredential { id: id.parse().unwrap(), ..key(caller, id) };
         registry.create_credential(key, &actor()).await.unwrap();
         // Each lock applies to another tenant, so that the locks do not conflict.
         let lock = lock_on(caller, second);
@@ -208,7 +206,7 @@ async fn first_of_several_errors_of_a_new_caller_is_returned(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {
-    registry.create_tenant(Tenant { max_callers: 2, ..tenant("t") }, &actor()).await.unwrap();
+    registry.create_tenant(NewTenant { max_callers: 2, ..tenant("t") }, &actor()).await.unwrap();
     let taken = registry.create_caller(app("t", "name", "key"), &actor()).await.unwrap();
     let new = |id, name, key| NewCaller { id, plan: Some("none".parse().unwrap()), ..app("t", name, key) };
     let (same, other) = (taken.id.clone(), "other".parse().unwrap());

@@ -9,7 +9,7 @@ use portcullis::{
         Access, Caller, ChangeKind, Credential, CredentialEdit, CredentialId, CredentialKind, Entity, Scope,
         Scopes, SealKey, Sealer, Secret, Status,
     },
-    registry::{Registry, RegistryError},
+    registry::{NewCredential, Registry, RegistryError, RegistryExt},
 };
 
 use super::{Promise, promises};
@@ -43,10 +43,10 @@ async fn credential_is_created_at_the_registry_time(registry: Arc<dyn Registry>,
     clock.advance(Duration::from_nanos(1));
     let targets = Some(vec!["q/1".into(), "ключ".into()]);
     let scopes = Scopes::Listed(vec![Scope { resource: "queues".into(), access: Access::Write, targets }]);
-    let given = Credential { scopes, status: Status::Disabled, ..key(&caller, "key") };
+    let given = NewCredential { scopes, status: Status::Disabled, ..key(&caller, "key") };
     let made = registry.create_credential(given.clone(), &actor()).await.unwrap();
     let now = clock.now().time;
-    assert_eq!(made, Credential { revision: 1, created_at: now, updated_at: now, ..given });
+    assert_eq!(made, given.into_credential(now));
     assert!(registry.snapshot().await.unwrap().entities.contains(&Entity::Credential(made.clone())));
     let last = log(&*registry).await.pop().unwrap();
     assert_eq!((last.verb, last.entity), (ChangeKind::Created, Entity::Credential(made)));
@@ -54,9 +54,9 @@ async fn credential_is_created_at_the_registry_time(registry: Arc<dyn Registry>,
 
 async fn credential_needs_its_caller(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = callers(&*registry).await;
-    let nobody = Credential { caller: "nobody".parse().unwrap(), ..key(&ours, "key") };
+    let nobody = NewCredential { caller: "nobody".parse().unwrap(), ..key(&ours, "key") };
     refused!(registry, RegistryError::NotFound, registry.create_credential(nobody, &actor()));
-    let across = Credential { tenant: theirs.tenant.clone(), ..key(&ours, "key") };
+    let across = NewCredential { tenant: theirs.tenant.clone(), ..key(&ours, "key") };
     refused!(registry, RegistryError::NotFound, registry.create_credential(across, &actor()));
 }
 
@@ -67,7 +67,7 @@ async fn credential_id_and_digest_are_unique_across_tenants(
     let [ours, theirs] = callers(&*registry).await;
     let made = registry.create_credential(key(&ours, "key"), &actor()).await.unwrap();
     for caller in [&ours, &theirs] {
-        let same_id = Credential { id: made.id.clone(), ..key(caller, "other") };
+        let same_id = NewCredential { id: made.id.clone(), ..key(caller, "other") };
         refused!(registry, RegistryError::Conflict, registry.create_credential(same_id, &actor()));
         refused!(registry, RegistryError::Conflict, registry.create_credential(key(caller, "key"), &actor()));
     }
@@ -210,6 +210,6 @@ async fn credentials_of_a_kind_are_limited_per_caller(registry: Arc<dyn Registry
     registry.create_credential_within(1, key(&theirs, "theirs"), &actor()).await.unwrap();
     let sealer = Sealer::new(SealKey::new(1, &[3; 32]));
     let kind = CredentialKind::AppCode(sealer.seal(&Secret::from("code".to_owned()), &[]));
-    let code = Credential { kind, ..key(&ours, "code") };
+    let code = NewCredential { kind, ..key(&ours, "code") };
     registry.create_credential_within(1, code, &actor()).await.unwrap();
 }

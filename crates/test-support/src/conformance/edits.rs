@@ -5,7 +5,7 @@ use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 use portcullis::{
     clock::{Clock, ManualClock},
     model::{App, Caller, CallerEdit, CallerKind, Role, SealKey, Sealer, Secret, Status},
-    registry::{NewCaller, Registry, RegistryError},
+    registry::{NewCaller, Registry, RegistryError, RegistryExt},
 };
 
 use super::{Promise, promises};

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use portcullis::{
     clock::ManualClock,
     model::{Caller, ChangeKind, Entity, EntityKind, EnvironmentId, Grant, GrantId, GrantRole},
-    registry::{CallerFilter, Command, GrantFilter, Registry, RegistryError},
+    registry::{AssertUnchanged, CallerFilter, GrantFilter, PutGrant, Registry, RegistryError, RegistryExt},
 };
 
 use super::{Promise, promises};
@@ -64,7 +64,7 @@ async fn grant_is_created_once_and_deleted(registry: Arc<dyn Registry>, clock: A
     assert_eq!((last.verb, last.entity), (ChangeKind::Deleted, Entity::Grant(given.clone())));
     let again = registry.put_grant(given.clone(), &actor()).await.unwrap();
     assert_eq!(again, Grant { created_at: now + Duration::from_secs(1), ..given });
-    registry.execute(vec![Command::AssertUnchanged(Entity::Grant(again))], &actor()).await.unwrap();
+    registry.execute(vec![AssertUnchanged(Entity::Grant(again)).into()], &actor()).await.unwrap();
 }
 
 async fn grant_needs_its_caller_and_a_unique_id(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
@@ -79,7 +79,7 @@ async fn grant_needs_its_caller_and_a_unique_id(registry: Arc<dyn Registry>, _: 
     // If one of several grants fails, none is created.
     let both =
         [grant(&theirs, "orders"), Grant { caller: "nobody".parse().unwrap(), ..grant(&theirs, "bills") }];
-    let outcome = registry.execute(both.map(Command::PutGrant).into(), &actor()).await;
+    let outcome = registry.execute(both.map(|it| PutGrant(it).into()).into(), &actor()).await;
     assert!(matches!(outcome, Err(RegistryError::NotFound)));
     assert_eq!(registry.count_grants(&GrantFilter::default()).await.unwrap(), 1);
 }

@@ -11,7 +11,8 @@ use portcullis::{
         LockTarget, Plan, Tenant,
     },
     registry::{
-        Command, ImportConflict, Outcome, Registry, RegistryError, Transaction, UnitOfWork, find_conflict,
+        Command, ImportConflict, ImportEntity, NewTenant, Outcome, Registry, RegistryError, RegistryExt,
+        Transaction, UnitOfWork, find_conflict,
     },
 };
 use serde_json::json;
@@ -32,6 +33,11 @@ pub fn entities() -> Vec<Entity> {
     let then: Timestamp = "2020-02-02T02:02:02.000000002Z".parse().unwrap();
     let at = |caller: Caller| Caller { revision: 9, created_at: then, ..caller };
     let tenants = [tenant("t"), tenant("u"), gateway("g", "project", "instance")];
+    let tenants = tenants.map(|tenant| Tenant { revision: 77, ..tenant.into_tenant(Timestamp::UNIX_EPOCH) });
+    let key = |caller: &Caller, text| Credential {
+        revision: 77,
+        ..key(caller, text).into_credential(Timestamp::UNIX_EPOCH)
+    };
     let mut client = at(client("t", "name").into_caller(then));
     client.plan = Some("p".parse().unwrap());
     let app = at(app("g", "app", "app key").into_caller(then));
@@ -59,7 +65,7 @@ pub fn entities() -> Vec<Entity> {
 }
 
 fn imports(entities: &[Entity]) -> Vec<Command> {
-    entities.iter().cloned().map(Command::Import).collect()
+    entities.iter().cloned().map(|it| ImportEntity(it).into()).collect()
 }
 
 async fn imported_entities_are_unchanged(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
@@ -110,17 +116,15 @@ async fn import_conflict_names_its_member(registry: Arc<dyn Registry>, _: Arc<Ma
     let unlike = |target| Lock { id: "n".parse().unwrap(), target, ..held.clone() };
     let nobody = || "nobody".parse().unwrap();
     let fresh = Caller { id: nobody(), name: "fresh".into(), ..client.clone() };
-    let other = key(client, "other");
+    let (other, v) = (key(client, "other"), tenant("v"));
+    let (other, v) = (other.into_credential(Timestamp::UNIX_EPOCH), v.into_tenant(Timestamp::UNIX_EPOCH));
     let caller = Entity::Caller;
     let credential = Entity::Credential;
     for (entity, expected) in [
         (Entity::Tenant(t.clone()), Some(ImportConflict::Taken("id"))),
         (Entity::Tenant(Tenant { id: nowhere(), ..g.clone() }), Some(ImportConflict::Taken("gateway"))),
-        (Entity::Tenant(Tenant { revision: 0, ..tenant("v") }), Some(ImportConflict::Impossible("revision"))),
-        (
-            Entity::Tenant(Tenant { revision: u64::MAX, ..tenant("v") }),
-            Some(ImportConflict::Impossible("revision")),
-        ),
+        (Entity::Tenant(Tenant { revision: 0, ..v.clone() }), Some(ImportConflict::Impossible("revision"))),
+        (Entity::Tenant(Tenant { revision: u64::MAX, ..v }), Some(ImportConflict::Impossible("revision"))),
         (Entity::Plan(plan("p", 7)), Some(ImportConflict::Taken("id"))),
         (Entity::Plan(Plan::clone(p)), None),
         (caller(fresh.clone()), None),
@@ -178,7 +182,7 @@ async fn import_conflict_names_its_member(registry: Arc<dyn Registry>, _: Arc<Ma
         assert_eq!(ask.1, expected, "{entity:?}");
         if let Some(clash) = expected {
             let before = registry.snapshot().await.unwrap();
-            let outcome = registry.execute(vec![Command::Import(entity.clone())], &actor()).await;
+            let outcome = registry.execute(vec![ImportEntity(entity.clone()).into()], &actor()).await;
             let fault = match clash {
                 ImportConflict::Missing(_) => RegistryError::NotFound,
                 ImportConflict::Taken("name") => RegistryError::NameTaken,
@@ -197,7 +201,7 @@ fn nowhere() -> portcullis::model::TenantId {
 
 /// A tenant may have more callers than its maximum, if the maximum was lowered later.
 async fn import_may_exceed_the_caller_limit_of_a_tenant(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
-    let tenant = Tenant { max_callers: 1, revision: 1, ..tenant("t") };
+    let tenant = NewTenant { max_callers: 1, ..tenant("t") }.into_tenant(Timestamp::UNIX_EPOCH);
     let callers = ["a", "b"].map(|name| Entity::Caller(client("t", name).into_caller(Timestamp::UNIX_EPOCH)));
     let all: Vec<_> = [Entity::Tenant(tenant)].into_iter().chain(callers).collect();
     registry.execute(imports(&all), &actor()).await.unwrap();

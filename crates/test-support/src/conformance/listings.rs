@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use portcullis::{
     clock::ManualClock,
     model::{CallerEdit, Creator, Status, SubscriptionStatus},
-    registry::{CallerFilter, CredentialFilter, NewCaller, Order, Registry, TenantFilter},
+    registry::{CallerFilter, CredentialFilter, NewCaller, Order, Registry, RegistryExt, TenantFilter},
 };
 
 use super::{Promise, promises};

@@ -8,7 +8,10 @@ use portcullis::{
         Actor, Caller, CallerEdit, ChangeKind, Entity, Lease, Lock, LockTarget, LockToken, LockedRequests,
         MAX_LOCKS,
     },
-    registry::{Command, NewLock, Registry, RegistryError, memory::Memory},
+    registry::{
+        AcquireLock, BreakLock, Command, CreateTenant, DeleteCaller, ImportEntity, NewLock, ProveLock,
+        Registry, RegistryError, RegistryExt, UpdateCaller, memory::Memory,
+    },
 };
 use tokio::task::JoinSet;
 
@@ -67,12 +70,12 @@ async fn acquired(registry: &dyn Registry, target: LockTarget) -> (Lock, LockTok
 }
 
 fn hold(lock: &Lock, token: &LockToken) -> Command {
-    Command::ProveLock { id: lock.id.clone(), token: token.clone(), fence: lock.fence }
+    ProveLock { id: lock.id.clone(), token: token.clone(), fence: lock.fence }.into()
 }
 
 fn update(caller: &Caller, name: &str) -> Command {
     let (tenant, id) = (caller.tenant.clone(), caller.id.clone());
-    Command::UpdateCaller { tenant, id, expected: None, edit: new_name(name) }
+    UpdateCaller { tenant, id, expected: None, edit: new_name(name) }.into()
 }
 
 async fn lock_is_acquired_and_released(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
@@ -238,8 +241,8 @@ async fn fence_is_greater_than_all_earlier_ones(registry: Arc<dyn Registry>, clo
             "expired" => clock.advance(SECOND),
             "given up" => {
                 clock.advance(SECOND);
-                let new = Command::AcquireLock(self::lock(path("/a"), SECOND));
-                let batch = vec![new, Command::BreakLock("none".parse().unwrap())];
+                let new = AcquireLock(self::lock(path("/a"), SECOND)).into();
+                let batch = vec![new, BreakLock("none".parse().unwrap()).into()];
                 refused!(registry, RegistryError::NotFound, registry.execute(batch, &actor()));
             }
             _ => {}
@@ -264,14 +267,14 @@ async fn imported_store_grants_greater_fences_than_its_source(
         last = lock.fence;
     }
     clock.advance(Duration::from_millis(1));
-    registry.execute(copy.into_iter().map(Command::Import).collect(), &actor()).await.unwrap();
+    registry.execute(copy.into_iter().map(|it| ImportEntity(it).into()).collect(), &actor()).await.unwrap();
     let (next, _) = acquired(&*registry, path("/b")).await;
     assert!(next.fence > last, "{} after {last}", next.fence);
     // The holder of a lock in the old registry holds it here, too.
     no_change!(registry, registry.execute(vec![hold(&held, &token)], &actor()));
 
     let ahead = Lock { id: "ahead".parse().unwrap(), target: path("/c"), fence: next.fence * 2, ..held };
-    registry.execute(vec![Command::Import(Entity::Lock(ahead.clone()))], &actor()).await.unwrap();
+    registry.execute(vec![ImportEntity(Entity::Lock(ahead.clone())).into()], &actor()).await.unwrap();
     assert!(acquired(&*registry, path("/d")).await.0.fence > ahead.fence);
 }
 
@@ -326,7 +329,7 @@ async fn lock_holder_changes_the_locked_entity(registry: Arc<dyn Registry>, cloc
     no_change!(registry, registry.execute(vec![hold(&lock, &token)], &actor()));
 
     let delete =
-        Command::DeleteCaller { tenant: caller.tenant.clone(), id: caller.id.clone(), expected: Some(3) };
+        DeleteCaller { tenant: caller.tenant.clone(), id: caller.id.clone(), expected: Some(3) }.into();
     registry.execute(vec![hold(&lock, &token), delete], &actor()).await.unwrap();
     refused!(registry, RegistryError::NotFound, registry.lock(&lock.id));
 }
@@ -338,10 +341,8 @@ async fn change_without_the_lock_is_rejected(registry: Arc<dyn Registry>, clock:
     registry.break_lock(&earlier.id, &actor()).await.unwrap();
     let (lock, token) = acquired(&*registry, target).await;
     let (other, other_token) = acquired(&*registry, path("/a")).await;
-    let proof = |lock: &Lock, token: &LockToken, fence| Command::ProveLock {
-        id: lock.id.clone(),
-        token: token.clone(),
-        fence,
+    let proof = |lock: &Lock, token: &LockToken, fence| {
+        ProveLock { id: lock.id.clone(), token: token.clone(), fence }.into()
     };
     for (proof, lost) in [
         (proof(&lock, &LockToken::generate(), lock.fence), true),
@@ -354,7 +355,7 @@ async fn change_without_the_lock_is_rejected(registry: Arc<dyn Registry>, clock:
     ] {
         let about = format!("{proof:?}");
         let before = registry.snapshot().await.unwrap();
-        let batch = vec![Command::CreateTenant(tenant("u")), proof, update(&caller, "new")];
+        let batch = vec![CreateTenant(tenant("u")).into(), proof, update(&caller, "new")];
         match registry.execute(batch, &actor()).await {
             Err(RegistryError::LockLost) => assert!(lost, "{about}"),
             Err(RegistryError::Locked(shown)) => assert!(!lost && *shown == lock, "{about}"),

@@ -7,10 +7,13 @@ use portcullis::{
     directory::Directory,
     limit::CallerBuckets,
     model::{
-        Actor, Caller, CallerEdit, ChangeKind, Credential, Entity, EntityKind, EnvironmentId, Grant, GrantId,
-        GrantRole, LockTarget, LockToken, LockedRequests, Status, SubscriptionStatus,
+        Actor, Caller, CallerEdit, ChangeKind, Entity, EntityKind, EnvironmentId, Grant, GrantId, GrantRole,
+        LockTarget, LockToken, LockedRequests, Status, SubscriptionStatus,
     },
-    registry::{ChangeFilter, Command, NewCaller, NewLock, Registry, follow, load},
+    registry::{
+        ChangeFilter, CreateQuota, CreateThrottle, NewCaller, NewCredential, NewLock, Registry, RegistryExt,
+        follow, load,
+    },
 };
 use tokio::join;
 
@@ -61,7 +64,7 @@ async fn busy_day(registry: &dyn Registry, round: u32) -> Vec<Caller> {
         ..CallerEdit::default()
     };
     registry.update_caller(&tenant.id, &callers[1].id, Some(1), edit, by).await.unwrap();
-    let late = Credential { id: id("late").parse().unwrap(), ..key(&callers[0], &id("late")) };
+    let late = NewCredential { id: id("late").parse().unwrap(), ..key(&callers[0], &id("late")) };
     registry.create_credential(late.clone(), by).await.unwrap();
     registry.set_credential_status(&tenant.id, &late.id, Status::Disabled, by).await.unwrap();
     registry.set_standing(&tenant.id, SubscriptionStatus::Lapsed, by).await.unwrap();
@@ -238,7 +241,7 @@ async fn entity_of_each_kind_is_found_in_the_history_by_id(registry: Arc<dyn Reg
     registry.put_grant(grant, by).await.unwrap();
     let (quota, throttle) = (quota("g", "quota"), throttle("g", "throttle", &["orders"]));
     let commands =
-        vec![Command::CreateQuota { quota, most: None }, Command::CreateThrottle { throttle, most: None }];
+        vec![CreateQuota { quota, most: None }.into(), CreateThrottle { throttle, most: None }.into()];
     registry.execute(commands, by).await.unwrap();
     let all = log(&*registry).await;
     for kind in EntityKind::ALL {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use portcullis::{
     clock::ManualClock,
     model::{ChangeKind, Credential, CredentialKind, SealKey, Sealer, Secret},
-    registry::{Command, Registry, RegistryError, SecretRef, reseal},
+    registry::{Registry, RegistryError, RegistryExt, Reseal, SecretRef, reseal},
 };
 
 use super::{Promise, promises};
@@ -73,11 +73,8 @@ async fn concurrently_changed_secret_is_not_resealed(registry: Arc<dyn Registry>
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let caller = registry.create_caller(app("t", "app", "key"), &actor()).await.unwrap();
     let sealed = caller.app().unwrap().secret.clone();
-    let command = |secret, expected| Command::Reseal {
-        tenant: caller.tenant.clone(),
-        secret,
-        expected,
-        sealed: sealed.clone(),
+    let command = |secret, expected| {
+        Reseal { tenant: caller.tenant.clone(), secret, expected, sealed: sealed.clone() }.into()
     };
     let it = SecretRef::App(caller.id.clone());
     refused!(

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use portcullis::{
     clock::{Clock, ManualClock},
     model::{ApigInstance, CallerEdit, ChangeKind, Entity, SubscriptionStatus, Tenant, TenantEdit},
-    registry::{Command, NewCaller, Registry, RegistryError},
+    registry::{CreatePlan, NewCaller, Registry, RegistryError, RegistryExt},
 };
 
 use super::{Promise, promises};
@@ -29,7 +29,7 @@ async fn tenant_is_created_at_the_registry_time(registry: Arc<dyn Registry>, clo
     let now = clock.now().time;
     let given = gateway("t", "project", "instance");
     let made = registry.create_tenant(given.clone(), &actor()).await.unwrap();
-    assert_eq!(made, Tenant { revision: 1, created_at: now, updated_at: now, ..given });
+    assert_eq!(made, given.into_tenant(now));
 
     clock.advance(Duration::from_secs(1));
     assert_eq!(registry.tenant(&made.id).await.unwrap(), made);
@@ -157,7 +157,7 @@ async fn plan_is_deleted_only_if_unused(registry: Arc<dyn Registry>, _: Arc<Manu
 async fn plan_is_created_once(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let make = |quota| {
         let registry = registry.clone();
-        async move { registry.execute(vec![Command::CreatePlan(plan("p", quota))], &actor()).await }
+        async move { registry.execute(vec![CreatePlan(plan("p", quota)).into()], &actor()).await }
     };
     refused!(registry, RegistryError::NotFound, registry.plan(&"p".parse().unwrap()));
     assert_eq!(make(1).await.unwrap(), [Entity::Plan(plan("p", 1))]);

@@ -10,8 +10,9 @@ use portcullis::{
         ThrottleOverride, TimeUnit,
     },
     registry::{
-        CallerFilter, Command, ImportConflict, Outcome, Registry, RegistryError, Transaction, UnitOfWork,
-        find_conflict,
+        CallerFilter, Command, CreateQuota, CreateThrottle, DeleteQuota, DeleteThrottle, ImportConflict,
+        ImportEntity, Outcome, Registry, RegistryError, RegistryExt, Transaction, UnitOfWork, UpdateCaller,
+        UpdateQuota, UpdateThrottle, find_conflict,
     },
 };
 
@@ -79,11 +80,11 @@ fn special(app: &CallerId) -> ThrottleOverride {
 }
 
 fn create(throttle: &Throttle) -> Command {
-    Command::CreateThrottle { throttle: throttle.clone(), most: Some(3) }
+    CreateThrottle { throttle: throttle.clone(), most: Some(3) }.into()
 }
 
 fn create_quota(quota: &Quota) -> Command {
-    Command::CreateQuota { quota: quota.clone(), most: Some(3) }
+    CreateQuota { quota: quota.clone(), most: Some(3) }.into()
 }
 
 async fn done(registry: &dyn Registry, command: Command) -> Result<Entity, RegistryError> {
@@ -126,27 +127,27 @@ async fn throttle_is_created_changed_and_deleted(registry: Arc<dyn Registry>, cl
     refused!(registry, RegistryError::NotFound, registry.throttle(&theirs.tenant, &first.id));
 
     let wanted = Throttle { remark: "another".into(), specials: vec![special(&ours.id)], ..first.clone() };
-    let after = done(&*registry, Command::UpdateThrottle(wanted.clone())).await.unwrap();
+    let after = done(&*registry, UpdateThrottle(wanted.clone()).into()).await.unwrap();
     let after = match after {
         Entity::Throttle(after) => after,
         other => panic!("{other:?}"),
     };
     assert_eq!(after, Throttle { revision: 2, ..wanted.clone() });
-    refused!(registry, RegistryError::Conflict, done(&*registry, Command::UpdateThrottle(wanted)));
+    refused!(registry, RegistryError::Conflict, done(&*registry, UpdateThrottle(wanted).into()));
     let count = log(&*registry).await.len();
     assert_eq!(
-        done(&*registry, Command::UpdateThrottle(after.clone())).await.unwrap(),
+        done(&*registry, UpdateThrottle(after.clone()).into()).await.unwrap(),
         Entity::Throttle(after.clone())
     );
     assert_eq!(log(&*registry).await.len(), count, "no change");
 
     let delete = |throttle: &Throttle, expected| {
         let (tenant, id) = (throttle.tenant.clone(), throttle.id.clone());
-        Command::DeleteThrottle { tenant, id, expected }
+        DeleteThrottle { tenant, id, expected }.into()
     };
     refused!(registry, RegistryError::InUse, done(&*registry, delete(&after, None)));
     let free = Throttle { bindings: Vec::new(), ..after };
-    done(&*registry, Command::UpdateThrottle(free.clone())).await.unwrap();
+    done(&*registry, UpdateThrottle(free.clone()).into()).await.unwrap();
     refused!(registry, RegistryError::Conflict, done(&*registry, delete(&free, Some(2))));
     let elsewhere = Throttle { tenant: theirs.tenant.clone(), ..free.clone() };
     refused!(registry, RegistryError::NotFound, done(&*registry, delete(&elsewhere, None)));
@@ -168,15 +169,15 @@ async fn throttle_name_and_routes_are_exclusive(registry: Arc<dyn Registry>, _: 
     refused!(registry, RegistryError::NotFound, done(&*registry, create(&foreign)));
     let second = made(&*registry, &throttle("t", "two", &["c"])).await;
     let renamed = Throttle { name: "one".into(), ..second.clone() };
-    refused!(registry, RegistryError::NameTaken, done(&*registry, Command::UpdateThrottle(renamed)));
+    refused!(registry, RegistryError::NameTaken, done(&*registry, UpdateThrottle(renamed).into()));
     let moved = Throttle { bindings: first.bindings.clone(), ..second.clone() };
-    refused!(registry, RegistryError::Conflict, done(&*registry, Command::UpdateThrottle(moved.clone())));
+    refused!(registry, RegistryError::Conflict, done(&*registry, UpdateThrottle(moved.clone()).into()));
     made(&*registry, &throttle("t", "three", &[])).await;
     refused!(registry, RegistryError::LimitReached(3), done(&*registry, create(&throttle("t", "four", &[]))));
 
     // A route moves from one throttle to the other in one transaction.
     let left = Throttle { bindings: Vec::new(), ..first };
-    let both = vec![Command::UpdateThrottle(left), Command::UpdateThrottle(moved)];
+    let both = vec![UpdateThrottle(left).into(), UpdateThrottle(moved).into()];
     registry.execute(both, &actor()).await.unwrap();
     let routes = registry.throttle(&ours.tenant, &second.id).await.unwrap().bindings;
     assert_eq!(routes.iter().map(|binding| binding.route.as_str()).collect::<Vec<_>>(), ["a", "b"]);
@@ -202,14 +203,17 @@ async fn quota_belongs_to_its_app_until_deleted(registry: Arc<dyn Registry>, clo
     refused!(registry, RegistryError::NotFound, registry.quota(&theirs.tenant, &first.id));
     assert_eq!(registry.quotas(&ours.tenant).await.unwrap().last(), Some(&first));
 
-    let bind = |app: &Caller, quota: &Quota| Command::UpdateCaller {
-        tenant: app.tenant.clone(),
-        id: app.id.clone(),
-        expected: None,
-        edit: CallerEdit {
-            quota: Some(Some(BoundQuota { id: quota.id.clone(), bound_at: first.created_at })),
-            ..CallerEdit::default()
-        },
+    let bind = |app: &Caller, quota: &Quota| {
+        UpdateCaller {
+            tenant: app.tenant.clone(),
+            id: app.id.clone(),
+            expected: None,
+            edit: CallerEdit {
+                quota: Some(Some(BoundQuota { id: quota.id.clone(), bound_at: first.created_at })),
+                ..CallerEdit::default()
+            },
+        }
+        .into()
     };
     refused!(registry, RegistryError::NotFound, done(&*registry, bind(&theirs, &first)));
     registry.execute(vec![bind(&ours, &first), bind(&other, &second)], &actor()).await.unwrap();
@@ -228,12 +232,12 @@ async fn quota_belongs_to_its_app_until_deleted(registry: Arc<dyn Registry>, clo
     assert_eq!(with(None).await, []);
 
     let renamed = Quota { name: "two".into(), ..first.clone() };
-    refused!(registry, RegistryError::NameTaken, done(&*registry, Command::UpdateQuota(renamed)));
+    refused!(registry, RegistryError::NameTaken, done(&*registry, UpdateQuota(renamed).into()));
     let wider = Quota { limit: some(6), ..first.clone() };
-    done(&*registry, Command::UpdateQuota(wider.clone())).await.unwrap();
-    refused!(registry, RegistryError::Conflict, done(&*registry, Command::UpdateQuota(wider.clone())));
+    done(&*registry, UpdateQuota(wider.clone()).into()).await.unwrap();
+    refused!(registry, RegistryError::Conflict, done(&*registry, UpdateQuota(wider.clone()).into()));
 
-    let delete = Command::DeleteQuota { tenant: first.tenant.clone(), id: first.id.clone() };
+    let delete: Command = DeleteQuota { tenant: first.tenant.clone(), id: first.id.clone() }.into();
     done(&*registry, delete.clone()).await.unwrap();
     refused!(registry, RegistryError::NotFound, done(&*registry, delete));
     assert_eq!(with(None).await, std::slice::from_ref(&ours.id));
@@ -312,7 +316,10 @@ async fn imported_throttle_or_quota_needs_its_references(registry: Arc<dyn Regis
     ];
     registry.transact(&mut Asking(asked), &actor()).await.unwrap();
     let kept = [Entity::Throttle(throttle("t", "x", &["b"])), Entity::Quota(quota("t", "x")), bound(&one)];
-    registry.execute(kept.iter().cloned().map(Command::Import).collect(), &actor()).await.unwrap();
+    registry
+        .execute(kept.iter().cloned().map(|it| ImportEntity(it).into()).collect(), &actor())
+        .await
+        .unwrap();
     let there = registry.snapshot().await.unwrap().entities;
     assert!(kept.iter().all(|it| there.contains(it)), "with their revisions and times");
 }

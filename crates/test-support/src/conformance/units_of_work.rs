@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use portcullis::{
     clock::{Clock, ManualClock},
     model::{Credential, CredentialId, PlanId},
-    registry::{Command, Outcome, Registry, RegistryError, Transaction, UnitOfWork, execute},
+    registry::{
+        CreateCaller, CreateCredential, CreateTenant, DeleteCredential, NewCredential, Outcome, PutPlan,
+        Registry, RegistryError, RegistryExt, Transaction, UnitOfWork, execute,
+    },
 };
 
 use super::{Promise, promises};
@@ -24,7 +27,7 @@ pub(super) const PROMISES: &[Promise] = promises![
 struct Day {
     /// `None` fails.
     end: Option<Outcome>,
-    key: Credential,
+    key: NewCredential,
     used: Timestamp,
 }
 
@@ -40,14 +43,14 @@ impl UnitOfWork for Day {
     async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         assert_eq!(tx.now(), self.used, "by the registry's clock");
         assert!(tx.is_empty().await?);
-        execute(tx, vec![Command::PutPlan(plan("p", 1))]).await?;
+        execute(tx, vec![PutPlan(plan("p", 1)).into()]).await?;
         assert!(tx.is_empty().await?, "but for plans");
         let id: PlanId = "p".parse().unwrap();
         assert_eq!(tx.plan(&id).await?, Some(plan("p", 1)), "it reads what it wrote");
         let mut caller = client("t", "name");
         caller.id = self.key.caller.clone();
-        let key = Command::CreateCredential { credential: self.key.clone(), most: None };
-        execute(tx, vec![Command::CreateTenant(tenant("t")), Command::CreateCaller(caller), key]).await?;
+        let key = CreateCredential { credential: self.key.clone(), most: None }.into();
+        execute(tx, vec![CreateTenant(tenant("t")).into(), CreateCaller(caller).into(), key]).await?;
         assert!(!tx.is_empty().await?);
         assert!(tx.has_credential(&self.key.id).await? && tx.has_digest(&self.key.digest).await?);
         assert!(!tx.has_credential(&CredentialId::random()).await?);
@@ -86,8 +89,8 @@ impl UnitOfWork for Undone {
     async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         let Credential { tenant, id, .. } = self.0.clone();
         tx.record_last_used(&id, tx.now() + std::time::Duration::from_hours(1)).await?;
-        execute(tx, vec![Command::DeleteCredential { tenant, id: id.clone(), expected: None }]).await?;
-        execute(tx, vec![Command::CreateCredential { credential: self.0.clone(), most: None }]).await?;
+        execute(tx, vec![DeleteCredential { tenant, id: id.clone(), expected: None }.into()]).await?;
+        execute(tx, vec![CreateCredential { credential: self.0.clone().into(), most: None }.into()]).await?;
         tx.record_last_used(&id, tx.now()).await?;
         Ok(Outcome::Rollback)
     }
@@ -106,6 +109,6 @@ async fn recorded_use_survives_a_rollback(registry: Arc<dyn Registry>, clock: Ar
     assert_eq!(registry.last_used(std::slice::from_ref(&kept.id)).await.unwrap(), before);
     // The last use is deleted with the credential: a new credential with the same id has none.
     registry.delete_credential(&kept.tenant, &kept.id, None, &actor()).await.unwrap();
-    registry.create_credential(kept.clone(), &actor()).await.unwrap();
+    registry.create_credential(kept.clone().into(), &actor()).await.unwrap();
     assert_eq!(registry.last_used(&[kept.id]).await.unwrap(), [None]);
 }

@@ -17,6 +17,7 @@ use crate::{non_null, openapi::schemas};
 use portcullis::{
     Denial,
     model::{self, Access, Caller, CallerKind, Credential, CredentialEdit, CredentialId, Scopes, Status},
+    registry::NewCredential,
 };
 
 /// Maximum number of scopes of a key and of targets of a scope.
@@ -255,21 +256,20 @@ impl NewKey {
         }
     }
 
-    /// Validates the body and returns the stored credential. Errors that `checks` already has count, too.
+    /// Validates the body and returns the credential to be created. Errors that `checks` already has count, too.
     pub(super) fn checked(
         self,
         mut checks: FieldErrors,
         caller: &Caller,
         (stored, id, pepper): (StoredSecret, CredentialId, u32),
-        now: Timestamp,
-    ) -> Result<Credential, ErrorResponse> {
+    ) -> Result<NewCredential, ErrorResponse> {
         let signs = self.kind == NewKind::Signing;
         let administrator = matches!(caller.kind, CallerKind::Administrator(_));
         checks.ensure(!(signs && administrator), "#/kind", "administrators cannot have signing keys");
         check_name(&mut checks, self.name.as_deref());
         let scopes = scopes(self.scopes, &mut checks);
         checks.finish()?;
-        Ok(Credential {
+        Ok(NewCredential {
             name: self.name.unwrap_or_else(|| format!("key.{id}")),
             tenant: caller.tenant.clone(),
             caller: caller.id.clone(),
@@ -280,11 +280,6 @@ impl NewKey {
             status: self.status,
             scopes,
             not_after: self.not_after,
-            deprecated_at: None,
-            replaced_by: None,
-            revision: 1,
-            created_at: now,
-            updated_at: now,
             id,
         })
     }

@@ -12,7 +12,6 @@ use super::{
         Surface,
         call_context::CallContext,
         callers::managing,
-        done,
         json::{self, FieldErrors},
         openapi,
         response::{ApiResponse, ErrorResponse},
@@ -27,8 +26,8 @@ use super::{
 use crate::{non_null, openapi::schemas};
 use portcullis::{
     Denial,
-    model::{Credential, CredentialEdit, CredentialId, CredentialKind, Entity, Status},
-    registry::{Command, RegistryError},
+    model::{Credential, CredentialEdit, CredentialId, CredentialKind, Status},
+    registry::{CreateCredential, NewCredential, RegistryError},
 };
 
 /// Time for which the old key remains accepted, in seconds: the default and the maximum.
@@ -124,7 +123,7 @@ pub(in super::super) async fn rotate(
     let (id, pepper) = (CredentialId::random(), peppers.current());
     let StoredSecret { kind, digest, hint } =
         fresh.stored(&caller.tenant, &id, pepper, &surface.admin.sealer);
-    let new = Credential {
+    let new = NewCredential {
         id,
         name: name.unwrap_or_else(|| old.name.clone()),
         kind,
@@ -132,8 +131,7 @@ pub(in super::super) async fn rotate(
         pepper: pepper.version(),
         hint,
         not_after: earlier(old.not_after, bound),
-        deprecated_at: None,
-        ..old.clone()
+        ..old.clone().into()
     };
     let edit = CredentialEdit {
         deprecated_at: Some(earlier(old.deprecated_at, Some(now))),
@@ -143,20 +141,13 @@ pub(in super::super) async fn rotate(
     };
     let used = surface.used(&old).await?;
     let keep_owner = keep_owner(&old, &caller, edit.not_after.flatten(), now);
-    let commands =
-        vec![Command::CreateCredential { credential: new, most: Some(MAX_SCOPES) }, update(&old, edit)];
-    let commands = commands.into_iter().chain(keep_owner).collect();
-    let rotated = surface.execute(&call, ticket.as_ref(), commands, |done| {
-        let replaces = done!(Credential, done)?.clone();
-        let made = done.iter().find_map(|entity| match entity {
-            Entity::Credential(made) if Some(&made.id) == replaces.replaced_by.as_ref() => Some(made),
-            _ => None,
-        });
-        let made = made.ok_or_else(|| RegistryError::Corrupt("the registry made no key".into()))?;
-        let (made_at, tag) = (location(made), tag(made));
-        let made = CreatedKey::of(&fresh, Key::of(made.clone(), None, now));
+    let create = CreateCredential { credential: new, most: Some(MAX_SCOPES) };
+    let rotation = (create, update(&old, edit), keep_owner);
+    let rotated = surface.execute(&call, ticket.as_ref(), rotation, |(made, replaces, _)| {
+        let (made_at, tag) = (location(&made), tag(&made));
+        let made = CreatedKey::of(&fresh, Key::of(made, None, now));
         let document = Rotated { made, replaces: Key::of(replaces, used, now) };
-        Ok(ApiResponse::created(made_at, &document).with_etag(&tag).secret())
+        ApiResponse::created(made_at, &document).with_etag(&tag).secret()
     });
     rotated.await.map_err(|fault| match fault {
         RegistryError::Conflict => {

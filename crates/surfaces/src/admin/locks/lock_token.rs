@@ -8,7 +8,7 @@ use super::CallContext;
 use portcullis::{
     Denial,
     model::{Lock, LockId, LockToken},
-    registry::Command,
+    registry::ProveLock,
 };
 
 pub(super) static FIELD: HeaderName = HeaderName::from_static("lock-token");
@@ -64,9 +64,9 @@ impl LockTokenHeader {
         }
     }
 
-    /// Returns the command that checks the lock. It goes before the commands that require the lock.
-    pub(in super::super) fn to_command(&self) -> Command {
-        Command::ProveLock { id: self.lock.clone(), token: self.token.clone(), fence: self.fence }
+    /// Returns the operation that checks the lock. It goes before the operations that require the lock.
+    pub(in super::super) fn to_operation(&self) -> ProveLock {
+        ProveLock { id: self.lock.clone(), token: self.token.clone(), fence: self.fence }
     }
 }
 

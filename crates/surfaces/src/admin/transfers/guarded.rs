@@ -3,15 +3,15 @@
 use async_trait::async_trait;
 
 use super::super::{Admin, idempotency::IdempotencyKey, response::ApiResponse};
-use portcullis::registry::{Command, Outcome, RegistryError, Transaction, UnitOfWork, execute};
+use portcullis::registry::{Outcome, ProveLock, RegistryError, Transaction, UnitOfWork, run};
 
 /// A unit of work that requires a lock, if the request has a lock token, and that is idempotent, if it has an
 /// idempotency key.
 pub(super) struct GuardedWork<'a, W> {
     pub(super) admin: &'a Admin,
     pub(super) ticket: Option<&'a IdempotencyKey>,
-    /// The command that checks the lock.
-    pub(super) hold: Vec<Command>,
+    /// The operation that checks the lock.
+    pub(super) hold: Option<ProveLock>,
     pub(super) work: W,
     /// Makes the response from the finished work.
     pub(super) told: fn(&W) -> Option<ApiResponse>,
@@ -28,7 +28,7 @@ impl<W: UnitOfWork> UnitOfWork for GuardedWork<'_, W> {
                 return Ok(Outcome::Rollback);
             }
         }
-        execute(tx, self.hold.clone()).await?;
+        run(tx, self.hold.clone()).await?;
         let end = self.work.run(tx).await?;
         if let (Outcome::Commit, Some(ticket)) = (end, self.ticket) {
             let answer = (self.told)(&self.work);
@@ -47,7 +47,7 @@ impl<W: UnitOfWork> UnitOfWork for GuardedWork<'_, W> {
                 return Ok(Outcome::Rollback);
             }
         }
-        execute(tx, self.hold.clone()).await?;
+        run(tx, self.hold.clone()).await?;
         self.work.confirm(tx).await
     }
 }

@@ -32,9 +32,9 @@ use portcullis::{
     Denial,
     denial::FieldError,
     model::Role,
-    registry::UnitOfWork,
     transfer::{
-        self, Import, KeyFileFormat, KeyImport, KeyRows, LineError, MAX_FILE_BYTES, SecretFingerprints,
+        self, Import, ImportJob, KeyFileFormat, KeyImport, KeyRows, LineError, MAX_FILE_BYTES,
+        SecretFingerprints,
     },
 };
 
@@ -172,11 +172,7 @@ impl Task {
         let mut file = BufReader::new(&self.file);
         let import =
             Import::new(&mut file, secrets).into_existing(true).skip_tenant(own).dry_run(self.dry_run);
-        let answer = |import: &Import<'_>| import.imported().map(|imported| told(imported, false));
-        match self.run(import, answer).await? {
-            Ok(import) => self.outcome(import.outcome()),
-            Err(earlier) => Ok(earlier),
-        }
+        self.run(import).await
     }
 
     async fn import_keys(self, make_callers: bool) -> Result<ApiResponse, ErrorResponse> {
@@ -193,34 +189,23 @@ impl Task {
         drop(text);
         let peppers = self.surface.admin.directory.peppers();
         let import = KeyImport::new(rows, &peppers).create_callers(make_callers).dry_run(self.dry_run);
-        let answer = |import: &KeyImport<'_>| import.imported().map(|imported| told(imported, false));
-        match self.run(import, answer).await? {
-            Ok(import) => self.outcome(import.outcome()),
-            Err(earlier) => Ok(earlier),
-        }
+        self.run(import).await
     }
 
     /// Runs an import to its end. Returns the stored response instead if the request took effect before.
-    async fn run<W: UnitOfWork>(
-        &self,
-        work: W,
-        told: fn(&W) -> Option<ApiResponse>,
-    ) -> Result<Result<W, ApiResponse>, ErrorResponse> {
+    async fn run<J: ImportJob<Report: Serialize>>(&self, work: J) -> Result<ApiResponse, ErrorResponse> {
         let admin = &self.surface.admin;
-        let hold = self.call.with_lock_proof(Vec::new());
-        let mut within = GuardedWork { admin, ticket: self.ticket.as_ref(), hold, work, told, earlier: None };
+        let hold = self.call.lock_proof();
+        let told_now: fn(&J) -> Option<ApiResponse> =
+            |work| work.imported().map(|imported| told(imported, false));
+        let ticket = self.ticket.as_ref();
+        let mut within = GuardedWork { admin, ticket, hold, work, told: told_now, earlier: None };
         let done = admin.registry.transact_bulk(&mut within, self.call.actor()).await;
         done.map_err(|fault| self.surface.refuse(fault))?;
-        Ok(match within.earlier {
-            Some(earlier) => Err(earlier),
-            None => Ok(within.work),
-        })
-    }
-
-    fn outcome<T: Serialize>(
-        &self,
-        outcome: Result<T, transfer::ImportError>,
-    ) -> Result<ApiResponse, ErrorResponse> {
+        if let Some(earlier) = within.earlier {
+            return Ok(earlier);
+        }
+        let outcome = within.work.outcome();
         outcome.map(|imported| told(imported, self.dry_run)).map_err(|refused| self.refuse(refused))
     }
 

@@ -28,8 +28,8 @@ use crate::{
     parse_object, read_body,
 };
 use portcullis::{
-    model::{Access, BoundQuota, Caller, CallerEdit, CallerId, Entity, Quota, QuotaId, Tenant},
-    registry::{CallerFilter, Command, Order, RegistryError},
+    model::{Access, BoundQuota, Caller, CallerEdit, CallerId, Quota, QuotaId, Tenant},
+    registry::{CallerFilter, Order, RegistryError, RegistryExt, UpdateCaller},
 };
 
 /// The most apps in one request.
@@ -91,21 +91,21 @@ pub(in super::super::super) async fn bind_quota(
         let bound = has.unwrap_or(BoundQuota { id: quota.id.clone(), bound_at: now });
         edit(&tenant, &app.id, None, Some(bound))
     };
-    let bound = surface.registry.execute(apps.iter().map(bind).collect(), &actor).await;
+    let binds: Vec<_> = apps.iter().map(bind).collect();
+    let bound = surface.registry.run(binds, &actor).await;
     // The quota or an app was deleted since it was found above. The registry does not say which one; the client learns
     // it by repeating the request.
     let bound = bound.map_err(|fault| surface.refuse(fault, unknown(&asked, asked.segment(1))))?;
     let mut applies = Vec::with_capacity(bound.len());
-    for entity in &bound {
-        let Entity::Caller(app) = entity else { return Err(no_quota_came()) };
+    for app in &bound {
         let has = app_of(app)?.quota.as_ref().ok_or_else(no_quota_came)?;
         applies.push(QuotaApply::of(asked.version, app, has));
     }
     show(StatusCode::CREATED, &QuotaApplies { applies })
 }
 
-fn edit(tenant: &Tenant, app: &CallerId, expected: Option<u64>, quota: Option<BoundQuota>) -> Command {
-    Command::UpdateCaller {
+fn edit(tenant: &Tenant, app: &CallerId, expected: Option<u64>, quota: Option<BoundQuota>) -> UpdateCaller {
+    UpdateCaller {
         tenant: tenant.id.clone(),
         id: app.clone(),
         expected,
@@ -136,7 +136,7 @@ pub(in super::super::super) async fn unbind_quota(
         // For this quota, an app that is not bound to it does not exist.
         app_of(&app)?.quota.as_ref().filter(|bound| bound.id == quota.id).ok_or_else(missing)?;
         let unbind = edit(&tenant, &id, Some(app.revision), None);
-        match surface.registry.execute(vec![unbind], asked.revoker()).await {
+        match surface.registry.run(unbind, asked.revoker()).await {
             Ok(_) => return Ok(StatusCode::NO_CONTENT.into_response()),
             Err(RegistryError::Conflict) => {}
             Err(fault) => return Err(surface.refuse(fault, missing())),

@@ -25,7 +25,10 @@ use crate::{
     openapi::schemas,
     parse_object, read_body,
 };
-use portcullis::model::{Access, Actor, Binding, BindingId, EnvironmentId, RouteName, Tenant, Throttle};
+use portcullis::{
+    model::{Access, Actor, Binding, BindingId, EnvironmentId, RouteName, Tenant, Throttle},
+    registry::UpdateThrottle,
+};
 
 /// The most APIs, and the most bindings, in one request.
 const MOST: usize = 500;
@@ -334,13 +337,12 @@ impl Apig {
                 let before = other.bindings.len();
                 other.bindings.retain(|binding| !apis.contains(&binding.route));
                 if other.id != throttle.id && other.bindings.len() < before {
-                    changed.push(other);
+                    changed.push(UpdateThrottle(other));
                 }
             }
-            changed.push(throttle);
-            if let Some(mut after) = self.put_throttles(asked, actor, changed).await?
-                && let Some(throttle) = after.pop()
-            {
+            let last = throttle.id.clone();
+            let updates = (changed, UpdateThrottle(throttle));
+            if let Some((_, throttle)) = self.put_throttles(asked, actor, &last, updates).await? {
                 return Ok(throttle);
             }
         }
@@ -361,10 +363,13 @@ impl Apig {
                 throttle.bindings.retain(|binding| !ids.contains(&binding.id));
                 if throttle.bindings.len() < before {
                     gone += before - throttle.bindings.len();
-                    changed.push(throttle);
+                    changed.push(UpdateThrottle(throttle));
                 }
             }
-            if changed.is_empty() || self.put_throttles(asked, asked.revoker(), changed).await?.is_some() {
+            let Some(last) = changed.last().map(|UpdateThrottle(throttle)| throttle.id.clone()) else {
+                return Ok(gone);
+            };
+            if self.put_throttles(asked, asked.revoker(), &last, changed).await?.is_some() {
                 return Ok(gone);
             }
         }

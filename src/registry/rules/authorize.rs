@@ -3,12 +3,15 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Outcome, RegistryError, Transaction, UnitOfWork, rules::ensure_not};
-use crate::model::{Actor, Authority, Caller, Credential, SubscriptionStatus, Tenant};
+use super::ensure_not;
+use crate::{
+    model::{Actor, Authority, Caller, Credential, SubscriptionStatus, Tenant},
+    registry::{Outcome, RegistryError, Transaction, UnitOfWork},
+};
 
 /// Work that first checks that its actor is still authorized.
 ///
-/// Only [`Registry::transact`](crate::registry::Registry::transact) creates this type, and a store runs nothing else,
+/// Only [`RegistryExt::transact`](crate::registry::RegistryExt::transact) creates this type, and a store runs nothing else,
 /// so that no change is made without the check.
 pub struct AuthorizedWork<'a> {
     work: &'a mut dyn UnitOfWork,
@@ -16,7 +19,7 @@ pub struct AuthorizedWork<'a> {
 }
 
 impl<'a> AuthorizedWork<'a> {
-    pub(super) fn new(work: &'a mut dyn UnitOfWork, actor: &'a Actor) -> Self {
+    pub(in crate::registry) fn new(work: &'a mut dyn UnitOfWork, actor: &'a Actor) -> Self {
         Self { work, actor }
     }
 
@@ -48,13 +51,17 @@ impl UnitOfWork for AuthorizedWork<'_> {
         self.authorize(tx).await?;
         self.work.confirm(tx).await
     }
+
+    fn operations(&self) -> Vec<&'static str> {
+        self.work.operations()
+    }
 }
 
 /// Checks that an authority still holds, given the current caller and credential.
 ///
 /// # Errors
 /// [`RegistryError::NotAuthorized`].
-pub(super) fn check(
+pub(in crate::registry) fn check(
     authority: &Authority,
     caller: Option<&Caller>,
     credential: Option<&Credential>,
