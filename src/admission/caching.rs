@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn vary_is_said_once() {
+    fn vary_is_written_once() {
         let mut headers = HeaderMap::new();
         let admission = Admission { varies: true, ..Admission::default() };
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));

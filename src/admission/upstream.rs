@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_spelling_of_a_field_of_ours_stays() {
+    fn gateway_headers_are_removed_in_every_spelling() {
         let mut headers = HeaderMap::new();
         for name in ["x-caller-id", "x_caller_id", "x.caller-id", "x-caller-ids"] {
             headers.append(name, HeaderValue::from_static("admin"));

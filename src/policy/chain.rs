@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_runs_in_order_and_stops_at_the_first_denial() {
+    fn chain_runs_in_order_and_stops_at_the_first_denial() {
         let [first, last] = [(); 2].map(|()| Arc::new(Counting::default()));
         let denies = Arc::new(Counting { denies: true, ..Counting::default() });
         let chain = (first.clone(), Some(denies.clone()), vec![last.clone()]);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_asked_again_resumes_at_the_policy_that_waited() {
+    fn chain_resumes_at_the_policy_that_waited() {
         let [a, c, e] = [(); 3].map(|()| Arc::new(Counting::default()));
         let (b, d) = (Counting::waits(), Counting::waits());
         let chain = (a.clone(), (Some(b.clone()), None::<()>, (c.clone(),)), vec![d.clone()], e.clone());
@@ -210,7 +210,7 @@ mod tests {
 
     /// Without a correct `steps`, parts of a composition may be evaluated twice, but none is skipped.
     #[test]
-    fn a_composition_that_miscounts_its_steps_lets_nobody_past() {
+    fn composition_that_miscounts_its_steps_admits_nothing() {
         struct Miscounting(Arc<Counting>, Arc<Counting>, Arc<Counting>);
         impl Policy for Miscounting {
             fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn one_admission_serves_chain_after_chain() {
+    fn one_admission_serves_several_chains() {
         let [a, b] = [(); 2].map(|()| Arc::new(Counting::default()));
         let mut admission = Admission::default();
         assert!(ask(&a, &mut admission).is_ok());

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_returns_its_result_as_an_entity() {
+    async fn command_returns_its_result_as_an_entity() {
         let (registry, actor) = (Memory::new(Arc::new(SystemClock::new())), Actor::system("test"));
         let commands: Vec<Command> = vec![CreatePlan(plan("a")).into(), tenant("t").into()];
         let entities = registry.execute(commands, &actor).await.unwrap();

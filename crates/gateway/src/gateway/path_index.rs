@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_path_above_is_found() {
+    fn longest_matching_prefix_is_found() {
         let mut paths = PathIndex::default();
         for (at, path) in ["/", "/a", "/a/b", "/a/bc/d"].into_iter().enumerate() {
             paths.longest = paths.longest.max(path.len());
