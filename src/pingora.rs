@@ -181,7 +181,7 @@ impl<P: Policy> PingoraGate<P> {
 
     async fn deny(&self, session: &mut Session, denial: &Denial, admission: &Admission) -> Result<()> {
         problem::log(denial);
-        let renderer = self.renderer.for_request(self.head(session), admission).unwrap_or(&*self.renderer);
+        let renderer = self.renderer.for_request(&self.head(session), admission).unwrap_or(&*self.renderer);
         let (parts, body) = problem::render(denial, renderer, admission).into_parts();
         // A response to HEAD has the length of the body, but no body (RFC 9110, section 9.3.2).
         if session.req_header().method == Method::HEAD {

@@ -68,6 +68,7 @@ pub fn render(
 pub struct Problem;
 
 impl RenderDenial for Problem {
+    #[inline]
     fn render(&self, denial: &Denial) -> RenderedDenial {
         RenderedDenial::new(PROBLEM.clone(), prerendered::body(denial, problem))
     }

@@ -270,35 +270,28 @@ impl<P: Policy> Gate<P> {
         }
     }
 
-    /// Returns the response of a denial.
-    fn deny(&self, denial: &Denial, admission: Admission, head: Head<'_>) -> Response<Bytes> {
-        let renderer = self.renderer.for_request(head, &admission).unwrap_or(&*self.renderer);
-        let response = problem::render(denial, renderer, &admission);
-        Self::denied(denial, response, admission, head.method == Method::HEAD)
+    /// Returns the renderer for the denial of a request.
+    fn renderer_for(&self, head: &Head<'_>, admission: &Admission) -> &dyn RenderDenial {
+        self.renderer.for_request(head, admission).unwrap_or(&*self.renderer)
     }
+}
 
-    /// Returns the response of a denial whose request has been passed on already.
-    fn deny_late(&self, denial: &Denial, admission: Admission, is_head: bool) -> Response<Bytes> {
-        let response = problem::render(denial, &*self.renderer, &admission);
-        Self::denied(denial, response, admission, is_head)
+/// Returns the response of a denial. For `HEAD` it has the length of the body, but no body (RFC 9110, section
+/// 9.3.2).
+fn deny(
+    denial: &Denial,
+    admission: Admission,
+    renderer: &dyn RenderDenial,
+    is_head: bool,
+) -> Response<Bytes> {
+    problem::log(denial);
+    let mut response = problem::render(denial, renderer, &admission);
+    if is_head {
+        response.body_mut().clear();
     }
-
-    /// Logs a denial and completes its response. For `HEAD` it has the length of the body, but no body (RFC 9110,
-    /// section 9.3.2).
-    fn denied(
-        denial: &Denial,
-        mut response: Response<Bytes>,
-        admission: Admission,
-        is_head: bool,
-    ) -> Response<Bytes> {
-        problem::log(denial);
-        if is_head {
-            response.body_mut().clear();
-        }
-        response.extensions_mut().insert(Denied);
-        response.extensions_mut().insert(admission);
-        response
-    }
+    response.extensions_mut().insert(Denied);
+    response.extensions_mut().insert(admission);
+    response
 }
 
 impl<S, P, C, B, R> Service<Request<B>> for Portcullis<S, P, C>
@@ -323,7 +316,13 @@ where
         let stop = match admission.evaluate(&*self.gate.policy, head) {
             Ok(()) => return ResponseFuture::serve(&mut self.inner, request, admission, self.gate.clone()),
             Err(Stop::Deny(denial)) => {
-                return ResponseFuture::refused(self.gate.deny(&denial, admission, head));
+                let renderer = self.gate.renderer_for(&head, &admission);
+                return ResponseFuture::refused(deny(
+                    &denial,
+                    admission,
+                    renderer,
+                    head.method == Method::HEAD,
+                ));
             }
             Err(stop) => stop,
         };

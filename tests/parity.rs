@@ -87,7 +87,7 @@ impl RenderDenial for Format {
         }
     }
 
-    fn for_request(&self, head: Head<'_>, _: &Admission) -> Option<&dyn RenderDenial> {
+    fn for_request(&self, head: &Head<'_>, _: &Admission) -> Option<&dyn RenderDenial> {
         let is_text = *self == Self::PerRequest && head.headers.contains_key(header::AUTHORIZATION);
         is_text.then_some(&Self::Text)
     }

@@ -60,7 +60,7 @@ pub trait RenderDenial: Send + Sync + 'static {
 
     /// Returns the renderer for the denial of one request, such as that of the request's route, or one that the client
     /// accepts. `None` is this renderer. A face calls this when it denies a request whose head it has.
-    fn for_request(&self, _head: Head<'_>, _admission: &Admission) -> Option<&dyn RenderDenial> {
+    fn for_request(&self, _head: &Head<'_>, _admission: &Admission) -> Option<&dyn RenderDenial> {
         None
     }
 }
@@ -76,7 +76,7 @@ impl<R: RenderDenial + ?Sized> RenderDenial for Arc<R> {
         (**self).render(denial)
     }
 
-    fn for_request(&self, head: Head<'_>, admission: &Admission) -> Option<&dyn RenderDenial> {
+    fn for_request(&self, head: &Head<'_>, admission: &Admission) -> Option<&dyn RenderDenial> {
         (**self).for_request(head, admission)
     }
 }

@@ -16,6 +16,7 @@ use tower_service::Service;
 use super::{
     BodyMode, Denied, Gate, ResponseBody, Unserved,
     body_mode::{Buffering, unsupported},
+    deny,
     request_body::LengthLimit,
 };
 use crate::{Admission, Denial, Policy, Stop, Wait, admission::Committed};
@@ -130,7 +131,9 @@ where
         let mut admission = std::mem::take(&mut self.admission);
         admission.refund();
         let head = self.gate.head(&self.request, self.has_content);
-        State::Refused { response: Some(self.gate.deny(denial, admission, head)) }
+        let renderer = self.gate.renderer_for(&head, &admission);
+        let response = deny(denial, admission, renderer, head.method == Method::HEAD);
+        State::Refused { response: Some(response) }
     }
 }
 
@@ -209,7 +212,7 @@ where
 
     fn refuse(denial: &Denial, head: bool, mut admission: Admission, gate: &Gate<P>) -> Self {
         admission.refund();
-        Self::Refused { response: Some(gate.deny_late(denial, admission, head)) }
+        Self::Refused { response: Some(deny(denial, admission, &*gate.renderer, head)) }
     }
 }
 
@@ -236,7 +239,8 @@ where
                         }
                         admission.report = None;
                         let denial = Denial::ContentTooLarge { limit: bound.limit() };
-                        let response = gate.deny_late(&denial, std::mem::take(admission), *head);
+                        let admission = std::mem::take(admission);
+                        let response = deny(&denial, admission, &*gate.renderer, *head);
                         return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
                     }
                     let mut response = outcome?;

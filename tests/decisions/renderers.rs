@@ -83,7 +83,7 @@ impl RenderDenial for Negotiated {
         Problem.render(denial)
     }
 
-    fn for_request(&self, head: Head<'_>, _: &Admission) -> Option<&dyn RenderDenial> {
+    fn for_request(&self, head: &Head<'_>, _: &Admission) -> Option<&dyn RenderDenial> {
         let is_text = head.headers.get("accept").is_some_and(|value| value == "text/plain");
         is_text.then_some(&Text)
     }
@@ -107,7 +107,7 @@ async fn renderer_selects_the_format_by_the_request() {
         let request = Request::get("/").header("accept", accept).body(Body::empty()).unwrap();
         let denied = app.clone().oneshot(request).await.unwrap();
         assert_eq!(
-            (denied.status().as_u16(), &*denied.headers()["content-type"].to_str().unwrap()),
+            (denied.status().as_u16(), denied.headers()["content-type"].to_str().unwrap()),
             (401, media_type)
         );
     }
