@@ -410,7 +410,7 @@ fn exact_match(accept: &str, offers: &[MediaType]) -> Option<usize> {
 fn combined_quality<'v>(accept_values: impl Iterator<Item = &'v str>, offer: &MediaType) -> Weight {
     accept_values
         .flat_map(|value| split_unquoted(value, b','))
-        .filter_map(|element| Match::of(element, offer))
+        .filter_map(|element| Match::for_offer(element, offer))
         .max()
         .map_or(Weight::ZERO, |best| best.weight)
 }
@@ -433,7 +433,7 @@ enum Precision {
 
 impl Match {
     /// Returns `None` if `element` does not cover `offer` or is malformed.
-    fn of(element: &str, offer: &MediaType) -> Option<Self> {
+    fn for_offer(element: &str, offer: &MediaType) -> Option<Self> {
         let (range, rest) = split_params(element);
         let precision = offer.precision(range.trim_matches(BLANKS))?;
         let mut weight = None;

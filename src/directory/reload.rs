@@ -217,7 +217,7 @@ impl Reload<'_> {
     }
 
     /// Keeps an unreadable entity as it is if its removal would admit more requests: locks and throttles.
-    pub(crate) fn leave(&mut self, kind: EntityKind, id: &str) {
+    pub(crate) fn keep_restriction(&mut self, kind: EntityKind, id: &str) {
         match kind {
             EntityKind::Lock => drop(self.seen.locks.insert(id.to_owned())),
             EntityKind::Throttle => drop(self.seen.throttles.insert(id.to_owned())),
@@ -265,7 +265,7 @@ impl Directory {
                 self.granted.pin().insert(caller, routes);
             }
         }
-        self.throttles.keep(&mut roster.rules, &seen.quotas, &seen.throttles);
+        self.throttles.retain(&mut roster.rules, &seen.quotas, &seen.throttles);
     }
 
     fn keep_others(&self, seen: &Seen) {

@@ -104,7 +104,7 @@ impl Throttles {
     }
 
     /// Removes all quotas and throttles but these.
-    pub(super) fn keep(
+    pub(super) fn retain(
         &self,
         rules: &mut ThrottleIndex,
         quotas: &HashSet<QuotaId>,

@@ -84,7 +84,7 @@ impl Buckets {
         }
     }
 
-    pub(super) fn place(&self, limit: usize) -> Option<BucketSlot> {
+    pub(super) fn slot(&self, limit: usize) -> Option<BucketSlot> {
         match self {
             Self::Own(piece) => Some(BucketSlot::In(piece.clone(), limit)),
             Self::Kept(places) => places.get(limit).cloned(),

@@ -140,7 +140,7 @@ impl CallerBuckets {
         }
         let kept = |(limit, rule): (&Limit, &Gcra)| {
             let at = before.iter().position(|old| old.name() == limit.name())?;
-            let (place, old) = (self.buckets.place(at)?, self.rules.rules.get(at)?);
+            let (place, old) = (self.buckets.slot(at)?, self.rules.rules.get(at)?);
             Some(if old.reads_like(rule) { place } else { place.carried(old.scale()) })
         };
         let places = after.iter().zip(&budget.rules).map(|limit| kept(limit).unwrap_or_else(BucketSlot::new));

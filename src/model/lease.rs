@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// An error for a duration that is shorter than [`Lease::SHORTEST`] or longer than [`Lease::LONGEST`].
+/// An error for a duration that is shorter than [`Lease::MIN`] or longer than [`Lease::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a lock holds for 1 second to 24 hours at a time")]
 pub struct InvalidLease;
@@ -24,9 +24,9 @@ pub struct Lease(Duration);
 
 impl Lease {
     /// One second, the resolution of `Retry-After`.
-    pub const SHORTEST: Duration = Duration::from_secs(1);
+    pub const MIN: Duration = Duration::from_secs(1);
     /// 24 hours. A longer restriction should not be a lock.
-    pub const LONGEST: Duration = Duration::from_hours(24);
+    pub const MAX: Duration = Duration::from_hours(24);
 
     /// Returns the duration.
     #[must_use]
@@ -45,7 +45,7 @@ impl TryFrom<Duration> for Lease {
     type Error = InvalidLease;
 
     fn try_from(length: Duration) -> Result<Self, InvalidLease> {
-        if (Self::SHORTEST..=Self::LONGEST).contains(&length) { Ok(Self(length)) } else { Err(InvalidLease) }
+        if (Self::MIN..=Self::MAX).contains(&length) { Ok(Self(length)) } else { Err(InvalidLease) }
     }
 }
 
@@ -56,18 +56,17 @@ mod tests {
     #[test]
     fn lease_duration_is_bounded() {
         let nanosecond = Duration::from_nanos(1);
-        for good in [Lease::SHORTEST, Lease::LONGEST, Lease::SHORTEST + nanosecond] {
+        for good in [Lease::MIN, Lease::MAX, Lease::MIN + nanosecond] {
             assert_eq!(Lease::try_from(good).unwrap().duration(), good);
         }
-        for bad in [Duration::ZERO, Lease::SHORTEST - nanosecond, Lease::LONGEST + nanosecond, Duration::MAX]
-        {
+        for bad in [Duration::ZERO, Lease::MIN - nanosecond, Lease::MAX + nanosecond, Duration::MAX] {
             assert_eq!(Lease::try_from(bad), Err(InvalidLease), "{bad:?}");
         }
     }
 
     #[test]
     fn lease_ends_at_the_maximum_time() {
-        let lease = Lease::try_from(Lease::LONGEST).unwrap();
+        let lease = Lease::try_from(Lease::MAX).unwrap();
         assert_eq!(lease.expires_at(Timestamp::UNIX_EPOCH).as_second(), 24 * 60 * 60);
         assert_eq!(lease.expires_at(Timestamp::MAX), Timestamp::MAX);
     }

@@ -192,7 +192,7 @@ impl ApiKey {
     /// Returns `true` if one of the request's sources has a value.
     pub(super) fn has_credential(&self, head: Head<'_>) -> bool {
         let within = |source: &KeySource| match head.single(source.field()) {
-            Ok(value) => value.is_some_and(|value| within(source, value).is_some()),
+            Ok(value) => value.is_some_and(|value| credential_in(source, value).is_some()),
             Err(_) => true,
         };
         self.sources.iter().any(within)
@@ -206,7 +206,7 @@ impl ApiKey {
                 Denial::bad_request(format!("Header {} is repeated. Send it once.", source.field()))
             })?;
             let Some(value) = value else { continue };
-            let Some(credential) = within(source, value) else { continue };
+            let Some(credential) = credential_in(source, value) else { continue };
             if found.replace((source, credential)).is_some() {
                 return Err(Denial::bad_request("The request has more than one credential."));
             }
@@ -223,7 +223,7 @@ impl ApiKey {
 struct NotText;
 
 /// Returns the credential in a header value; `None` if the value has another scheme.
-fn within<'h>(source: &KeySource, value: &'h HeaderValue) -> Option<Result<&'h str, NotText>> {
+fn credential_in<'h>(source: &KeySource, value: &'h HeaderValue) -> Option<Result<&'h str, NotText>> {
     let KeySource::Authorization(scheme) = source else {
         return Some(text(value.as_bytes()));
     };

@@ -67,7 +67,7 @@ impl Policy for ApiThrottle {
     }
 
     fn check_order(&self, order: &mut ChainOrder) {
-        order.needs_caller("Throttle");
+        order.needs_caller("ApiThrottle");
     }
 }
 

@@ -34,7 +34,7 @@ impl Policy for IpAcl {
     }
 
     fn check_order(&self, order: &mut ChainOrder) {
-        order.needs_caller("Addresses");
+        order.needs_caller("IpAcl");
     }
 }
 

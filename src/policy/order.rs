@@ -95,7 +95,7 @@ mod tests {
             Box::new(IpAcl::new(directory())),
             Box::new(ApiThrottle::new(directory(), route())),
         ];
-        let names = ["RateLimit", "Scope", "Grant", "Addresses", "Throttle"];
+        let names = ["RateLimit", "RequireScope", "RequireGrant", "IpAcl", "ApiThrottle"];
         for (policy, name) in early.into_iter().zip(names) {
             let policy: Arc<dyn Policy> = policy.into();
             let misplaced = Err(Misplaced { policy: name });
@@ -119,6 +119,6 @@ mod tests {
         assert_eq!(ChainOrder::check(&lock), Ok(()));
         assert_eq!(ChainOrder::check(&(key.clone(), lock.clone())), Ok(()));
         assert_eq!(ChainOrder::check(&(key.clone(), lock.clone(), key.clone())), Ok(()));
-        assert_eq!(ChainOrder::check(&(lock, key)), Err(Misplaced { policy: "Lock" }));
+        assert_eq!(ChainOrder::check(&(lock, key)), Err(Misplaced { policy: "RequireUnlocked" }));
     }
 }

@@ -76,7 +76,7 @@ impl CallerFilter {
         self.tenant.as_ref().is_none_or(|tenant| caller.tenant == *tenant)
             && self.kind.is_none_or(|kind| caller.kind_name() == kind)
             && self.name.as_ref().is_none_or(|name| caller.name == *name)
-            && self.contains.as_ref().is_none_or(|text| holds(&caller.name, text))
+            && self.contains.as_ref().is_none_or(|text| contains(&caller.name, text))
             && self.status.is_none_or(|status| caller.status == status)
             && self.plan.as_ref().is_none_or(|plan| caller.plan.as_ref() == Some(plan))
             && self.app_key.as_ref().is_none_or(|key| app.is_some_and(|app| app.key == *key))
@@ -128,7 +128,7 @@ impl GrantFilter {
     #[must_use]
     pub fn matches_route(&self, route: &RouteName) -> bool {
         self.route.as_ref().is_none_or(|asked| route == asked)
-            && self.route_contains.as_ref().is_none_or(|text| holds(route.as_str(), text))
+            && self.route_contains.as_ref().is_none_or(|text| contains(route.as_str(), text))
     }
 
     /// Returns `true` if a grant, whose caller has this name, matches the filter, on any page.
@@ -136,7 +136,7 @@ impl GrantFilter {
     pub fn matches(&self, grant: &Grant, caller: &str) -> bool {
         self.tenant.as_ref().is_none_or(|tenant| grant.tenant == *tenant)
             && self.callers.as_ref().is_none_or(|ids| ids.contains(&grant.caller))
-            && self.caller_contains.as_ref().is_none_or(|text| holds(caller, text))
+            && self.caller_contains.as_ref().is_none_or(|text| contains(caller, text))
             && self.matches_route(&grant.route)
             && self.environment.as_ref().is_none_or(|environment| grant.environment == *environment)
     }
@@ -149,7 +149,7 @@ pub(super) fn newest_first<T, I: Ord>(mut all: Vec<T>, made: impl Fn(&T) -> (Tim
 }
 
 /// Returns `true` if a name contains a text; the case of ASCII letters is ignored.
-fn holds(name: &str, text: &str) -> bool {
+fn contains(name: &str, text: &str) -> bool {
     name.to_ascii_lowercase().contains(&text.to_ascii_lowercase())
 }
 

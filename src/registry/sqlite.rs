@@ -241,8 +241,8 @@ impl Sqlite {
     }
 
     /// Call this after a commit: checks that the file that was written to still has the store's name.
-    async fn still(&self, pools: &Arc<Pools>) -> Result<(), RegistryError> {
-        if self.file.still(pools).await? {
+    async fn check_still_current(&self, pools: &Arc<Pools>) -> Result<(), RegistryError> {
+        if self.file.is_current(pools).await? {
             return Ok(());
         }
         Err(RegistryError::Unavailable(
@@ -268,7 +268,7 @@ impl Registry for Sqlite {
         match work.run(&mut write).await? {
             Outcome::Commit => {
                 write.commit().await?;
-                self.still(&pools).await
+                self.check_still_current(&pools).await
             }
             Outcome::Rollback => Ok(()),
         }
@@ -304,7 +304,7 @@ impl Registry for Sqlite {
             tracing::warn!(%error, "failed to detach the copy of an import");
         }
         if put? == Outcome::Commit {
-            self.still(&pools).await?;
+            self.check_still_current(&pools).await?;
             self.file.tidy().await;
         }
         Ok(())
@@ -312,7 +312,7 @@ impl Registry for Sqlite {
 
     async fn stored_response(&self, key: &[u8; 32]) -> Result<Option<StoredResponse>, RegistryError> {
         let now = self.clock.now().time;
-        let kept = queries::kept(&mut *self.reader().await?, key).await?;
+        let kept = queries::stored_response(&mut *self.reader().await?, key).await?;
         Ok(kept.filter(|kept| now < kept.expires_at))
     }
 

@@ -135,7 +135,7 @@ impl Follower {
             Ok(entity) => reload.put(entity),
             Err(Unreadable { kind, id, reason }) => {
                 tracing::error!(kind = kind.as_str(), id, reason, "failed to read an entity");
-                reload.leave(kind, &id);
+                reload.keep_restriction(kind, &id);
                 complete = false;
             }
         };

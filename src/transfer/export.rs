@@ -5,7 +5,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    ndjson::{FORMAT, Header, LONGEST, LastUse, LineCounts, MetaLine, USE, VERSION},
+    ndjson::{FORMAT, Header, LastUse, LineCounts, MAX_LINE_LEN, MetaLine, USE, VERSION},
     secrets::{SecretFingerprints, needs},
 };
 use crate::{
@@ -90,7 +90,7 @@ fn write(lines: &mut Vec<u8>, line: &impl Serialize) -> Result<(), RegistryError
     let start = lines.len();
     let written = serde_json::to_writer(&mut *lines, line);
     lines.push(b'\n');
-    if written.is_err() || lines.len() - start > LONGEST {
+    if written.is_err() || lines.len() - start > MAX_LINE_LEN {
         return Err(RegistryError::Corrupt("an entity is too long to export, or cannot be written".into()));
     }
     Ok(())

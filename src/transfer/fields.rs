@@ -76,7 +76,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    pub(super) fn of(line: u64, given: Vec<(String, Value)>) -> Self {
+    pub(super) fn new(line: u64, given: Vec<(String, Value)>) -> Self {
         let mut fields = Self { line, given: BTreeMap::new(), mistakes: Vec::new() };
         for (name, value) in given {
             if !MEMBERS.contains(&&*name) {

@@ -15,8 +15,8 @@ use super::{
     error::{ImportError, LineError},
     job::{ImportJob, Progress},
     ndjson::{
-        END, FORMAT, HEAD, Header, LONGEST, LineCounts, MetaLine, Trailer as Last, USE, VERSION, parse,
-        place, tag, unknown,
+        END, FORMAT, HEAD, Header, LineCounts, MAX_LINE_LEN, MetaLine, Trailer as Last, USE, VERSION, parse,
+        position, tag, unknown,
     },
     secrets::{SecretFingerprints, needs},
 };
@@ -90,7 +90,7 @@ impl<'a> Import<'a> {
             if name == END {
                 break;
             }
-            let Some(at) = place(name) else {
+            let Some(at) = position(name) else {
                 return Err(self.lines.mistake("", "has a kind that this version does not know"));
             };
             if at < last {
@@ -226,10 +226,10 @@ impl Lines<'_> {
         }
         self.number += 1;
         self.line.clear();
-        (&mut *self.file).take(LONGEST as u64).read_until(b'\n', &mut self.line)?;
+        (&mut *self.file).take(MAX_LINE_LEN as u64).read_until(b'\n', &mut self.line)?;
         match self.line.pop() {
             Some(b'\n') => Ok(()),
-            Some(_) if self.line.len() + 1 == LONGEST => {
+            Some(_) if self.line.len() + 1 == MAX_LINE_LEN => {
                 Err(self.mistake("", "exceeds the maximum length of a line"))
             }
             _ => Err(self.mistake("", "is incomplete: the file was cut off")),

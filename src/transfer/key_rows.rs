@@ -168,7 +168,7 @@ impl Reading {
     }
 
     fn row(&mut self, line: u64, given: Vec<(String, Value)>) {
-        match Fields::of(line, given).row() {
+        match Fields::new(line, given).row() {
             Ok(row) => self.rows.push(row),
             Err(mistakes) => {
                 let room = MAX_ERRORS.saturating_sub(self.mistakes.len());

@@ -14,7 +14,7 @@ pub(super) const FORMAT: &str = "portcullis-export";
 /// The format version that is written and read.
 pub(super) const VERSION: u64 = 1;
 /// The maximum length of a line in bytes, including the line end.
-pub(super) const LONGEST: usize = 16 << 20;
+pub(super) const MAX_LINE_LEN: usize = 16 << 20;
 
 pub(super) const HEAD: &str = "head";
 pub(super) const USE: &str = "use";
@@ -99,7 +99,7 @@ pub(super) fn tag(line: &[u8]) -> Option<&str> {
 }
 
 /// Returns the position of a kind of lines in the order of a file, between the first and the last line.
-pub(super) fn place(tag: &str) -> Option<usize> {
+pub(super) fn position(tag: &str) -> Option<usize> {
     let kinds = EntityKind::ALL.iter().position(|kind| kind.as_str() == tag);
     kinds.or((tag == USE).then_some(EntityKind::ALL.len()))
 }
@@ -186,9 +186,9 @@ mod tests {
         ] {
             assert_eq!(tag(line.as_bytes()), expected, "{line}");
         }
-        assert_eq!(place("tenant"), Some(0));
-        assert!(place("lock") < place(USE));
-        assert_eq!((place(HEAD), place(END), place("")), (None, None, None));
+        assert_eq!(position("tenant"), Some(0));
+        assert!(position("lock") < position(USE));
+        assert_eq!((position(HEAD), position(END), position("")), (None, None, None));
     }
 
     #[test]

@@ -128,13 +128,13 @@ impl State {
     fn remove(&mut self, id: u64) {
         let Some(holder) = self.holders.remove(&id) else { return };
         self.held = self.held.saturating_sub(holder.bytes);
-        take(&mut self.by_address, &holder.peer, holder.bytes);
-        take(&mut self.by_credential, &holder.credential, holder.bytes);
+        subtract(&mut self.by_address, &holder.peer, holder.bytes);
+        subtract(&mut self.by_credential, &holder.credential, holder.bytes);
     }
 }
 
 /// Subtracts bytes from a sum, and removes the sum when it is zero.
-fn take<K: Eq + Hash>(sums: &mut HashMap<K, u64>, key: &K, bytes: u64) {
+fn subtract<K: Eq + Hash>(sums: &mut HashMap<K, u64>, key: &K, bytes: u64) {
     if let Some(sum) = sums.get_mut(key) {
         *sum = sum.saturating_sub(bytes);
         if *sum == 0 {

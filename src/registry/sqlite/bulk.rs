@@ -31,7 +31,7 @@ impl Staging {
         name.push(format!("{IMPORT}{}", uuid::Uuid::new_v4().simple()));
         let path = PathBuf::from(name.clone());
         name.push(LOCK);
-        let hold = Hold::of(name.into()).ok();
+        let hold = Hold::create(name.into()).ok();
         open::make(&path)?;
         Ok(Self { path, _hold: hold })
     }
@@ -100,7 +100,7 @@ pub(super) async fn unguarded(
 
 /// Inserts the entities that were created on the attached copy after change `base`. The store's last change is `last`
 /// with the given hash. Returns the number and the hash of the new last change.
-pub(super) async fn put(
+pub(super) async fn insert_copied(
     conn: &mut SqliteConnection,
     base: Seq,
     last: Seq,

@@ -5,7 +5,7 @@ use sqlx::{SqliteConnection, query};
 
 use crate::model::{ApigInstance, ChangeKind, Entity, EntityKind, Lock, LockTarget, PlanId, TenantId};
 
-pub(super) fn place(gateway: Option<&ApigInstance>) -> (Option<&str>, Option<&str>) {
+pub(super) fn instance_ids(gateway: Option<&ApigInstance>) -> (Option<&str>, Option<&str>) {
     gateway.map(|it| (it.project_id.as_str(), it.instance_id.as_str())).unzip()
 }
 
@@ -20,7 +20,7 @@ pub(super) async fn store(
     let row = match (verb, entity) {
         (ChangeKind::Deleted, _) => row,
         (_, Entity::Tenant(it)) => {
-            let (project_id, instance_id) = place(it.gateway.as_ref());
+            let (project_id, instance_id) = instance_ids(it.gateway.as_ref());
             row.bind(text).bind(it.revision.cast_signed()).bind(project_id).bind(instance_id)
         }
         (_, Entity::Plan(_)) => row.bind(text),

@@ -144,8 +144,8 @@ impl StoreFile {
             if Stamp::read(&path)?.file == before {
                 let seen = see(&path).await?;
                 if seen.stamp.is_some_and(|stamp| stamp.file == before) {
-                    let this = Self::of(path, options, Arc::new(pools), seen);
-                    this.hold(hold);
+                    let this = Self::new(path, options, Arc::new(pools), seen);
+                    this.set_hold(hold);
                     return Ok(this);
                 }
             }
@@ -154,7 +154,7 @@ impl StoreFile {
         Err(RegistryError::Unavailable(format!("{}: the file is replaced again and again", path.display())))
     }
 
-    fn hold(&self, hold: Option<Hold>) {
+    fn set_hold(&self, hold: Option<Hold>) {
         *sync::lock(&self.hold) = hold;
     }
 
@@ -164,10 +164,10 @@ impl StoreFile {
             .map_err(|error| RegistryError::Unavailable(format!("{}: {error}", path.display())))?;
         let pools = Arc::new(open::pools_to_read(&path, &options).await?);
         let seen = Seen { stamp: Some(Stamp::read(&path)?), log: None, main: None };
-        Ok(Self::of(path, options, pools, seen))
+        Ok(Self::new(path, options, pools, seen))
     }
 
-    fn of(path: PathBuf, options: Options, pools: Arc<Pools>, seen: Seen) -> Self {
+    fn new(path: PathBuf, options: Options, pools: Arc<Pools>, seen: Seen) -> Self {
         let (pools, seen) = (ArcSwap::new(pools), Mutex::new(seen));
         Self {
             path,
@@ -196,7 +196,7 @@ impl StoreFile {
         {
             return Ok(self.pools.load_full());
         }
-        self.look().await
+        self.reopen_if_replaced().await
     }
 
     /// Returns the connections to the store that has the name now.
@@ -207,12 +207,12 @@ impl StoreFile {
         if self.closed.load(Ordering::Acquire) || self.seen().stamp == Some(Stamp::read(&self.path)?) {
             return Ok(self.pools.load_full());
         }
-        self.look().await
+        self.reopen_if_replaced().await
     }
 
     /// Returns `true` if these connections are still to what stands under the name. While somebody writes the file, so
     /// that this cannot be told, it is asked again for a while.
-    pub(super) async fn still(&self, pools: &Arc<Pools>) -> Result<bool, RegistryError> {
+    pub(super) async fn is_current(&self, pools: &Arc<Pools>) -> Result<bool, RegistryError> {
         for _ in 0..LOOKS_BESIDE_A_LOG {
             if !Arc::ptr_eq(&self.current().await?, pools) {
                 return Ok(false);
@@ -225,7 +225,7 @@ impl StoreFile {
         Ok(true)
     }
 
-    async fn look(&self) -> Result<Arc<Pools>, RegistryError> {
+    async fn reopen_if_replaced(&self) -> Result<Arc<Pools>, RegistryError> {
         let _one_at_a_time = self.looking.lock().await;
         let (stamp, seen) = (Stamp::read(&self.path)?, self.seen().clone());
         if self.closed.load(Ordering::Acquire) || seen.stamp == Some(stamp) {
@@ -312,7 +312,7 @@ impl StoreFile {
             pools.close().await;
             return Err(RegistryError::Unavailable("the file of the store was replaced once more".into()));
         }
-        self.hold(Hold::on(&self.path, before.1).ok());
+        self.set_hold(Hold::on(&self.path, before.1).ok());
         let seen = see(&self.path).await?;
         *self.seen() = seen;
         self.pools.store(pools.clone());
@@ -352,7 +352,7 @@ impl StoreFile {
             return;
         }
         pools.close().await;
-        self.hold(None);
+        self.set_hold(None);
     }
 }
 

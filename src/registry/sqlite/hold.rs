@@ -22,7 +22,7 @@ impl Hold {
     ///
     /// # Errors
     /// Those of the system, also when it has no locks there.
-    pub(super) fn of(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn create(path: PathBuf) -> io::Result<Self> {
         loop {
             let file = private(OpenOptions::new().create(true).truncate(false).read(true).write(true))
                 .open(&path)?;
@@ -36,7 +36,7 @@ impl Hold {
 
     /// The file that says that the store in `file` is in use.
     pub(super) fn on(store: &Path, file: u64) -> io::Result<Self> {
-        Self::of(named(store, &format!("{IN_USE}{file:x}")))
+        Self::create(named(store, &format!("{IN_USE}{file:x}")))
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
             fs::write(file(&format!("{COPY}{suffix}")), "x").unwrap();
         }
         fs::write(file("s.db.important"), "x").unwrap();
-        let hold = Hold::of(file(&format!("{COPY}{LOCK}"))).unwrap();
+        let hold = Hold::create(file(&format!("{COPY}{LOCK}"))).unwrap();
         let all = names(folder.path());
         remove_copies(&store, now());
         assert_eq!(names(folder.path()), all, "in use");

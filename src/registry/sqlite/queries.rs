@@ -270,7 +270,7 @@ pub(super) async fn locks_until(
 }
 
 /// Returns the stored response of an idempotent request, expired or not.
-pub(super) async fn kept(
+pub(super) async fn stored_response(
     conn: &mut SqliteConnection,
     key: &[u8; 32],
 ) -> Result<Option<StoredResponse>, RegistryError> {

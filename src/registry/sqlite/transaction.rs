@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{
     bulk,
-    columns::{self, place},
+    columns::{self, instance_ids},
     error::fault,
     grants, hash_chain, json, queries, throttles,
 };
@@ -65,7 +65,7 @@ impl<'a> SqliteTransaction<'a> {
                 return Err(RegistryError::Conflict);
             }
         }
-        (self.seq, self.hash) = bulk::put(&mut self.tx, base, self.seq, self.hash).await?;
+        (self.seq, self.hash) = bulk::insert_copied(&mut self.tx, base, self.seq, self.hash).await?;
         Ok(Outcome::Commit)
     }
 
@@ -81,7 +81,7 @@ impl<'a> SqliteTransaction<'a> {
         Ok(())
     }
 
-    async fn holds(&mut self, question: Question<'_>) -> Result<bool, RegistryError> {
+    async fn exists(&mut self, question: Question<'_>) -> Result<bool, RegistryError> {
         question.fetch_one(&mut *self.tx).await.map_err(fault)
     }
 }
@@ -97,20 +97,20 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     async fn has_tenant(&mut self, like: &Tenant) -> Result<bool, RegistryError> {
-        let (project_id, instance_id) = place(like.gateway.as_ref());
+        let (project_id, instance_id) = instance_ids(like.gateway.as_ref());
         let taken = query_scalar(
             "SELECT EXISTS (SELECT 1 FROM tenant WHERE id = $1 OR (project_id = $2 AND instance_id = $3))",
         )
         .bind(like.id.as_str())
         .bind(project_id)
         .bind(instance_id);
-        self.holds(taken).await
+        self.exists(taken).await
     }
 
     async fn has_callers(&mut self, tenant: &TenantId) -> Result<bool, RegistryError> {
         let has =
             query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE tenant = $1)").bind(tenant.as_str());
-        self.holds(has).await
+        self.exists(has).await
     }
 
     async fn caller(&mut self, tenant: &TenantId, id: &CallerId) -> Result<Option<Caller>, RegistryError> {
@@ -119,7 +119,7 @@ impl Transaction for SqliteTransaction<'_> {
 
     async fn has_caller(&mut self, id: &CallerId) -> Result<bool, RegistryError> {
         let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE id = $1)").bind(id.as_str());
-        self.holds(taken).await
+        self.exists(taken).await
     }
 
     async fn count_same_kind(&mut self, caller: &Caller) -> Result<u64, RegistryError> {
@@ -140,14 +140,14 @@ impl Transaction for SqliteTransaction<'_> {
         .bind(caller.kind_name())
         .bind(&caller.name)
         .bind(caller.id.as_str());
-        self.holds(taken).await
+        self.exists(taken).await
     }
 
     async fn has_app_key(&mut self, caller: &Caller) -> Result<bool, RegistryError> {
         let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE app_key = $1 AND id <> $2)")
             .bind(caller.app().map(|app| &app.key))
             .bind(caller.id.as_str());
-        self.holds(taken).await
+        self.exists(taken).await
     }
 
     async fn owners(&mut self) -> Result<Vec<Caller>, RegistryError> {
@@ -166,13 +166,13 @@ impl Transaction for SqliteTransaction<'_> {
 
     async fn has_credential(&mut self, id: &CredentialId) -> Result<bool, RegistryError> {
         let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM credential WHERE id = $1)").bind(id.as_str());
-        self.holds(taken).await
+        self.exists(taken).await
     }
 
     async fn has_digest(&mut self, digest: &Digest) -> Result<bool, RegistryError> {
         let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM credential WHERE digest = $1)")
             .bind(String::from(*digest));
-        self.holds(taken).await
+        self.exists(taken).await
     }
 
     async fn credentials_of(&mut self, caller: &Caller) -> Result<Vec<Credential>, RegistryError> {
@@ -185,7 +185,7 @@ impl Transaction for SqliteTransaction<'_> {
 
     async fn plan_in_use(&mut self, plan: &PlanId) -> Result<bool, RegistryError> {
         let used = query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE plan = $1)").bind(plan.as_str());
-        self.holds(used).await
+        self.exists(used).await
     }
 
     async fn lock(&mut self, id: &LockId) -> Result<Option<Lock>, RegistryError> {
@@ -222,7 +222,7 @@ impl Transaction for SqliteTransaction<'_> {
 
     async fn has_grant(&mut self, id: &GrantId) -> Result<bool, RegistryError> {
         let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM \"grant\" WHERE id = $1)").bind(id.as_str());
-        self.holds(taken).await
+        self.exists(taken).await
     }
 
     async fn grant_like(&mut self, like: &Grant) -> Result<Option<Grant>, RegistryError> {
@@ -243,7 +243,7 @@ impl Transaction for SqliteTransaction<'_> {
 
     async fn has_throttle(&mut self, id: &ThrottleId) -> Result<bool, RegistryError> {
         let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM throttle WHERE id = $1)").bind(id.as_str());
-        self.holds(taken).await
+        self.exists(taken).await
     }
 
     async fn throttles(&mut self, tenant: &TenantId) -> Result<Vec<Throttle>, RegistryError> {
@@ -256,7 +256,7 @@ impl Transaction for SqliteTransaction<'_> {
 
     async fn has_quota(&mut self, id: &QuotaId) -> Result<bool, RegistryError> {
         let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM quota WHERE id = $1)").bind(id.as_str());
-        self.holds(taken).await
+        self.exists(taken).await
     }
 
     async fn quotas(&mut self, tenant: &TenantId) -> Result<Vec<Quota>, RegistryError> {
@@ -271,7 +271,7 @@ impl Transaction for SqliteTransaction<'_> {
         // Every other entity but a plan belongs to a tenant.
         let empty =
             query_scalar("SELECT NOT EXISTS (SELECT 1 FROM tenant) AND NOT EXISTS (SELECT 1 FROM lock)");
-        self.holds(empty).await
+        self.exists(empty).await
     }
 
     async fn record_last_used(&mut self, id: &CredentialId, at: Timestamp) -> Result<(), RegistryError> {
@@ -316,7 +316,7 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     async fn stored_response(&mut self, key: &[u8; 32]) -> Result<Option<StoredResponse>, RegistryError> {
-        queries::kept(&mut self.tx, key).await
+        queries::stored_response(&mut self.tx, key).await
     }
 
     async fn store_response(&mut self, key: &[u8; 32], kept: StoredResponse) -> Result<(), RegistryError> {

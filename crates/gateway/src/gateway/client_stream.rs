@@ -121,10 +121,10 @@ mod tests {
 
     use super::*;
 
-    const MOST: Duration = Duration::from_secs(30);
+    const MAX_WAIT: Duration = Duration::from_secs(30);
 
     fn stall<I>(io: I) -> ClientStream<I> {
-        ClientStream::new(io, ConnectionActivity::new(1), MinDataRate { timeout: MOST, rate: 1 })
+        ClientStream::new(io, ConnectionActivity::new(1), MinDataRate { timeout: MAX_WAIT, rate: 1 })
     }
 
     #[tokio::test(start_paused = true)]
@@ -134,7 +134,7 @@ mod tests {
         near.write_all(b"12345678").await.unwrap();
         let start = Instant::now();
         assert_eq!(near.write_all(b"9").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(start.elapsed() >= MOST);
+        assert!(start.elapsed() >= MAX_WAIT);
         let mut taken = [0; 8];
         far.read_exact(&mut taken).await.unwrap();
         assert_eq!(&taken, b"12345678");
@@ -204,6 +204,6 @@ mod tests {
         far.read_exact(&mut vec![0; 90_000]).await.unwrap();
         let start = Instant::now();
         assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(start.elapsed() <= MOST);
+        assert!(start.elapsed() <= MAX_WAIT);
     }
 }

@@ -250,7 +250,7 @@ impl ConnectionHandler {
         let answer = self.service.clone().call(request).map_ok(move |mut answer| {
             counts.answer(answer.status(), answer.extensions().get::<DenialCode>());
             if request_id::is_own(&answer) {
-                id.unwrap_or_else(RequestId::generate).put(&mut answer);
+                id.unwrap_or_else(RequestId::generate).set_header(&mut answer);
             }
             without_content(close_after_denial(answer, version, &progress), head)
         });

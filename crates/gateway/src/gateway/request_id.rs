@@ -7,7 +7,7 @@ use portcullis::problem::DenialCode;
 static FIELD: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The maximum length of an id from a trusted proxy, in bytes.
-const LONGEST: usize = 128;
+const MAX_ID_LEN: usize = 128;
 
 /// A request id: 32 hexadecimal digits, or the id that a trusted proxy has set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl RequestId {
     pub(super) fn of_proxy(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(&FIELD).iter();
         let (first, second) = (values.next()?, values.next());
-        let is_id = |id: &[u8]| (1..=LONGEST).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
+        let is_id = |id: &[u8]| (1..=MAX_ID_LEN).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
         (second.is_none() && is_id(first.as_bytes())).then(|| Self(first.clone()))
     }
 
@@ -39,7 +39,7 @@ impl RequestId {
     }
 
     /// Adds the id to a response: as a header for the client, and as an extension for the log.
-    pub(super) fn put<B>(self, answer: &mut Response<B>) {
+    pub(super) fn set_header<B>(self, answer: &mut Response<B>) {
         answer.headers_mut().insert(FIELD.clone(), self.0.clone());
         answer.extensions_mut().insert(self);
     }

@@ -50,7 +50,7 @@ impl GatewayBody {
 /// Sends 408 to a client that has not sent a complete head in time, on a connection that hyper has given up.
 pub(super) async fn write_request_timeout(mut io: impl AsyncWrite + Unpin, head: bool, id: RequestId) {
     let mut answer = problem::render(&Denial::RequestTimeout, &Problem, &Admission::default());
-    id.put(&mut answer);
+    id.set_header(&mut answer);
     let mut bytes = format!("HTTP/1.1 {}\r\nconnection: close\r\n", answer.status()).into_bytes();
     for (name, value) in answer.headers() {
         bytes.extend_from_slice(name.as_ref());

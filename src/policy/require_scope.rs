@@ -82,7 +82,7 @@ impl Policy for RequireScope {
     }
 
     fn check_order(&self, order: &mut ChainOrder) {
-        order.needs_caller("Scope");
+        order.needs_caller("RequireScope");
     }
 }
 

@@ -58,7 +58,7 @@ impl Policy for RequireUnlocked {
     }
 
     fn check_order(&self, order: &mut ChainOrder) {
-        order.uses_caller("Lock");
+        order.uses_caller("RequireUnlocked");
     }
 }
 

@@ -32,7 +32,7 @@ impl Policy for RequireGrant {
     }
 
     fn check_order(&self, order: &mut ChainOrder) {
-        order.needs_caller("Grant");
+        order.needs_caller("RequireGrant");
     }
 }
 
