@@ -11,10 +11,11 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::{
-    Discue, Operation,
-    call_context::{CallContext, read_body, still, target, unprocessable},
+    call_context::{CallContext, read_body, target, unprocessable},
+    etag::still,
     openapi::Errors,
     response::{Deleted, ErrorResponse, Links, show, show_at},
+    state::{Discue, Operation},
     validation,
 };
 use portcullis::{
@@ -151,7 +152,7 @@ pub(super) async fn create(
     let create = Command::CreateCallerOr { caller, otherwise };
     let made = surface.registry.execute(vec![create], &call.subscriber()).await;
     match &made.map_err(|fault| surface.refuse(fault))?[..] {
-        [Entity::Caller(made)] => surface.show_client(made, call.pretty),
+        [Entity::Caller(made)] => show_client(&surface, made, call.pretty),
         _ => Err(Denial::internal("the registry returned an unexpected entity instead of a caller").into()),
     }
 }
@@ -205,7 +206,7 @@ pub(super) async fn read(
     surface.ensure_enabled(Operation::Get)?;
     let (call, id) = (CallContext::extract(&request)?, target::<CallerId>(request.uri())?);
     call.may(Access::Read, RESOURCE, Some(id.as_str()))?;
-    surface.show_client(&surface.client(&call.tenant, &id).await?, call.pretty)
+    show_client(&surface, &find_client(&surface, &call.tenant, &id).await?, call.pretty)
 }
 
 /// Updates an api client.
@@ -228,7 +229,7 @@ pub(super) async fn update(
     let headers = request.headers().clone();
     let body: ClientRef = read_body(request.into_body()).await?;
     surface.require_active(&call.tenant).await?;
-    let before = surface.client(&call.tenant, &id).await?;
+    let before = find_client(&surface, &call.tenant, &id).await?;
     if body.id()?.is_some_and(|other| other != id) {
         return Err(Denial::Conflict { detail: "The ids in body and path differ.".into() }.into());
     }
@@ -237,7 +238,7 @@ pub(super) async fn update(
     let expected = Some(before.revision);
     let after =
         surface.registry.update_caller(&call.tenant, &before.id, expected, edit, &call.subscriber()).await;
-    surface.show_client(&after.map_err(|fault| surface.refuse(fault))?, call.pretty)
+    show_client(&surface, &after.map_err(|fault| surface.refuse(fault))?, call.pretty)
 }
 
 /// Deletes an api client and its keys.
@@ -256,7 +257,7 @@ pub(super) async fn delete(
     surface.ensure_enabled(Operation::Delete)?;
     let (call, id) = (CallContext::extract(&request)?, target::<CallerId>(request.uri())?);
     call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
-    let before = surface.client(&call.tenant, &id).await?;
+    let before = find_client(&surface, &call.tenant, &id).await?;
     still(request.headers(), before.revision)?;
     let expected = Some(before.revision);
     let gone = surface.registry.delete_caller(&call.tenant, &before.id, expected, call.revoker()).await;
@@ -264,22 +265,20 @@ pub(super) async fn delete(
     show(&Deleted { links: surface.links(&format!("/api_clients/{id}")) }, call.pretty)
 }
 
-impl Discue {
-    /// Returns an api client of the tenant; callers of other kinds count as unknown.
-    async fn client(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, ErrorResponse> {
-        let caller = match self.registry.caller(tenant, id).await {
-            Err(RegistryError::NotFound) if validation::resource_id::<CallerId>(id.as_str()).is_some() => {
-                self.registry.caller(tenant, &scoped_id(tenant, id)?).await
-            }
-            found => found,
-        };
-        let caller = caller.map_err(|fault| self.refuse(fault))?;
-        let is_it = caller.kind == CallerKind::ApiClient && public_id(&caller) == id.as_str();
-        if is_it { Ok(caller) } else { Err(Denial::NotFound.into()) }
-    }
+/// Returns an api client of the tenant; callers of other kinds count as unknown.
+async fn find_client(surface: &Discue, tenant: &TenantId, id: &CallerId) -> Result<Caller, ErrorResponse> {
+    let caller = match surface.registry.caller(tenant, id).await {
+        Err(RegistryError::NotFound) if validation::resource_id::<CallerId>(id.as_str()).is_some() => {
+            surface.registry.caller(tenant, &scoped_id(tenant, id)?).await
+        }
+        found => found,
+    };
+    let caller = caller.map_err(|fault| surface.refuse(fault))?;
+    let is_it = caller.kind == CallerKind::ApiClient && public_id(&caller) == id.as_str();
+    if is_it { Ok(caller) } else { Err(Denial::NotFound.into()) }
+}
 
-    fn show_client(&self, caller: &Caller, pretty: bool) -> Result<Response, ErrorResponse> {
-        let links = self.links(&format!("/api_clients/{}", public_id(caller)));
-        show_at(caller.revision, &One { api_client: Client::of(caller), links }, pretty)
-    }
+fn show_client(surface: &Discue, caller: &Caller, pretty: bool) -> Result<Response, ErrorResponse> {
+    let links = surface.links(&format!("/api_clients/{}", public_id(caller)));
+    show_at(caller.revision, &One { api_client: Client::of(caller), links }, pretty)
 }

@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Discue, Operation,
-    call_context::{CallContext, read_body, still, target, unprocessable},
+    call_context::{CallContext, read_body, target, unprocessable},
+    etag::still,
     openapi::Errors,
     response::{Deleted, ErrorResponse, Links, show, show_at},
     scopes::{self, ScopeJson},
+    state::{Discue, Operation},
 };
 use crate::openapi::schemas;
 use portcullis::{
@@ -188,7 +189,7 @@ pub(super) async fn list(
 ) -> Result<Response, ErrorResponse> {
     surface.ensure_enabled(Operation::ListKeys)?;
     let call = CallContext::extract(&request)?;
-    let mut keys = surface.keys_of(&call.tenant, &call.identity.caller().id).await?;
+    let mut keys = keys_of(&surface, &call.tenant, &call.identity.caller().id).await?;
     keys.retain(|key| call.covers(Access::Read, RESOURCE, key.id.as_str()));
     let ids: Vec<_> = keys.iter().map(|key| key.id.clone()).collect();
     let uses = surface.registry.last_used(&ids).await.map_err(|fault| surface.refuse(fault))?;
@@ -211,8 +212,8 @@ pub(super) async fn read(
 ) -> Result<Response, ErrorResponse> {
     surface.ensure_enabled(Operation::GetKey)?;
     let call = CallContext::extract(&request)?;
-    let key = surface.key(&call, Access::Read, request.uri()).await?;
-    surface.show_key(&key, call.pretty).await
+    let key = find_key(&surface, &call, Access::Read, request.uri()).await?;
+    show_key(&surface, &key, call.pretty).await
 }
 
 /// Updates an api key. New scopes replace all previous scopes.
@@ -231,7 +232,7 @@ pub(super) async fn update(
 ) -> Result<Response, ErrorResponse> {
     surface.ensure_enabled(Operation::UpdateKey)?;
     let call = CallContext::extract(&request)?;
-    let before = surface.key(&call, Access::Write, request.uri()).await?;
+    let before = find_key(&surface, &call, Access::Write, request.uri()).await?;
     let headers = request.headers().clone();
     let edit = read_body::<KeyRef>(request.into_body()).await?.edit(&call.identity.key.scopes)?;
     surface.require_active(&call.tenant).await?;
@@ -239,7 +240,7 @@ pub(super) async fn update(
     let (id, expected) = (&before.id, Some(before.revision));
     let after =
         surface.registry.update_credential(&call.tenant, id, expected, edit, &call.subscriber()).await;
-    surface.show_key(&after.map_err(|fault| surface.refuse(fault))?, call.pretty).await
+    show_key(&surface, &after.map_err(|fault| surface.refuse(fault))?, call.pretty).await
 }
 
 /// Deletes an api key. Requests with it are denied from now on.
@@ -257,7 +258,7 @@ pub(super) async fn delete(
 ) -> Result<Response, ErrorResponse> {
     surface.ensure_enabled(Operation::DeleteKey)?;
     let call = CallContext::extract(&request)?;
-    let before = surface.key(&call, Access::Write, request.uri()).await?;
+    let before = find_key(&surface, &call, Access::Write, request.uri()).await?;
     still(request.headers(), before.revision)?;
     let (id, expected) = (&before.id, Some(before.revision));
     let gone = surface.registry.delete_credential(&call.tenant, id, expected, call.revoker()).await;
@@ -265,31 +266,38 @@ pub(super) async fn delete(
     show(&Deleted { links: surface.links(&format!("/api_keys/{id}")) }, call.pretty)
 }
 
-impl Discue {
-    /// Returns the key that the path names, if the request may access it. Keys of other api clients count as unknown.
-    async fn key(&self, call: &CallContext, access: Access, uri: &Uri) -> Result<Credential, ErrorResponse> {
-        let id: CredentialId = target(uri)?;
-        call.may(access, RESOURCE, Some(id.as_str()))?;
-        let key = self.registry.credential(&call.tenant, &id).await.map_err(|fault| self.refuse(fault))?;
-        if key.caller == call.identity.caller().id { Ok(key) } else { Err(Denial::NotFound.into()) }
-    }
+/// Returns the key that the path names, if the request may access it. Keys of other api clients count as unknown.
+async fn find_key(
+    surface: &Discue,
+    call: &CallContext,
+    access: Access,
+    uri: &Uri,
+) -> Result<Credential, ErrorResponse> {
+    let id: CredentialId = target(uri)?;
+    call.may(access, RESOURCE, Some(id.as_str()))?;
+    let key = surface.registry.credential(&call.tenant, &id).await.map_err(|fault| surface.refuse(fault))?;
+    if key.caller == call.identity.caller().id { Ok(key) } else { Err(Denial::NotFound.into()) }
+}
 
-    /// Returns the keys of an api client. The page is larger than the maximum number of keys, in case older keys exceed
-    /// it.
-    async fn keys_of(&self, tenant: &TenantId, caller: &CallerId) -> Result<Vec<Credential>, ErrorResponse> {
-        let which = CredentialFilter {
-            tenant: Some(tenant.clone()),
-            caller: Some(caller.clone()),
-            limit: 10 * MOST,
-            ..CredentialFilter::default()
-        };
-        self.registry.credentials(&which).await.map_err(|fault| self.refuse(fault))
-    }
+/// Returns the keys of an api client. The page is larger than the maximum number of keys, in case older keys exceed
+/// it.
+async fn keys_of(
+    surface: &Discue,
+    tenant: &TenantId,
+    caller: &CallerId,
+) -> Result<Vec<Credential>, ErrorResponse> {
+    let which = CredentialFilter {
+        tenant: Some(tenant.clone()),
+        caller: Some(caller.clone()),
+        limit: 10 * MOST,
+        ..CredentialFilter::default()
+    };
+    surface.registry.credentials(&which).await.map_err(|fault| surface.refuse(fault))
+}
 
-    async fn show_key(&self, key: &Credential, pretty: bool) -> Result<Response, ErrorResponse> {
-        let uses = self.registry.last_used(std::slice::from_ref(&key.id)).await;
-        let used = uses.map_err(|fault| self.refuse(fault))?.pop().flatten();
-        let links = self.links(&format!("/api_keys/{}", key.id));
-        show_at(key.revision, &One { api_key: KeyResponse::of(key, used), links }, pretty)
-    }
+async fn show_key(surface: &Discue, key: &Credential, pretty: bool) -> Result<Response, ErrorResponse> {
+    let uses = surface.registry.last_used(std::slice::from_ref(&key.id)).await;
+    let used = uses.map_err(|fault| surface.refuse(fault))?.pop().flatten();
+    let links = surface.links(&format!("/api_keys/{}", key.id));
+    show_at(key.revision, &One { api_key: KeyResponse::of(key, used), links }, pretty)
 }

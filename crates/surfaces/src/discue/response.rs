@@ -10,7 +10,7 @@ use http::{HeaderValue, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::call_context::is_pretty;
+use super::{etag::etag, pretty::is_pretty};
 use portcullis::{
     Admission, Denial,
     problem::{self, ErrorFormat},
@@ -93,9 +93,4 @@ pub(super) fn show_at(
     let tag = HeaderValue::try_from(etag(revision)).map_err(|error| Denial::internal(error.to_string()))?;
     response.headers_mut().insert(header::ETAG, tag);
     Ok(response)
-}
-
-/// Returns the strong entity tag of an entity at a revision.
-pub(super) fn etag(revision: u64) -> String {
-    format!("\"{revision}\"")
 }
