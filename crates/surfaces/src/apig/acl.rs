@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Apig, ApigError,
     call_context::CallContext,
+    error::ApigError,
     openapi::{Errors, addresses},
     response::{app_of, show},
+    state::Apig,
 };
 use crate::{parse_object, read_body};
 use portcullis::model::{Access, Acl, AclKind, AddressRange, Caller, CallerEdit};

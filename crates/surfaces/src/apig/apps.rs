@@ -9,16 +9,18 @@ use axum::{
 use http::StatusCode;
 
 use super::{
-    Apig, ApigError, Version,
     call_context::CallContext,
+    error::ApigError,
     openapi::Errors,
     query::{self, AppsQuery, PageQuery},
     request::{AppBody, AppFields, ResetBody, ResetFields},
-    response::{AppBrief, AppCounts, AppInfo, AppList, app_of, show, with_generated_secret},
+    response::{AppBrief, AppCounts, AppInfo, AppList, app_of, app_response, show, with_generated_secret},
+    state::Apig,
+    version::Version,
 };
 use crate::read_body;
 use portcullis::{
-    model::{Access, Actor, App, Caller, CallerEdit, CallerId, CallerKind, Creator, Secret, Tenant},
+    model::{Access, App, Caller, CallerEdit, CallerId, CallerKind, Creator, Secret, Tenant},
     registry::{CallerFilter, NewCaller},
 };
 
@@ -56,7 +58,7 @@ pub(super) async fn create(
     let caller = NewCaller { id, tenant: tenant.id, name: fields.name, kind, plan };
     let made = surface.registry.create_caller(caller, &actor).await;
     let made = made.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
-    let answer = show(StatusCode::CREATED, &surface.app_response(&asked, &made)?)?;
+    let answer = show(StatusCode::CREATED, &app_response(&surface, &asked, &made)?)?;
     Ok(with_generated_secret(answer, asked.version, generated.as_ref()))
 }
 
@@ -85,7 +87,7 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     let bound = bound.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
     let mut apps = Vec::with_capacity(found.len());
     for (caller, bound) in found.iter().zip(bound) {
-        let mut app = surface.app_response(&asked, caller)?;
+        let mut app = app_response(&surface, &asked, caller)?;
         app.bind_num = Some(bound);
         apps.push(app);
     }
@@ -106,7 +108,7 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
     asked.require_access(Access::Read, &id)?;
     let tenant = surface.gateway(&asked).await?;
     let caller = surface.find(&tenant, &id, &asked).await?;
-    show(StatusCode::OK, &surface.app_response(&asked, &caller)?)
+    show(StatusCode::OK, &app_response(&surface, &asked, &caller)?)
 }
 
 /// Updates an app.
@@ -137,7 +139,7 @@ pub(super) async fn modify(
         ..CallerEdit::default()
     };
     let after = surface.edit(&asked, &actor, &tenant, &id, edit).await?;
-    show(StatusCode::OK, &surface.app_response(&asked, &after)?)
+    show(StatusCode::OK, &app_response(&surface, &asked, &after)?)
 }
 
 /// Deletes an app and everything that belongs to it.
@@ -191,7 +193,7 @@ pub(super) async fn reset_secret(
     let (secret, generated) = chosen_or_new(wanted);
     let edit = CallerEdit { secret: Some(surface.seal(&secret, &tenant, &id)), ..CallerEdit::default() };
     let after = surface.edit(&asked, &actor, &tenant, &id, edit).await?;
-    let mut app = surface.app_response(&asked, &after)?;
+    let mut app = app_response(&surface, &asked, &after)?;
     if asked.version == Version::One {
         app.app_type = None;
     }
@@ -213,7 +215,7 @@ pub(super) async fn verify(
     request: Request,
 ) -> Result<Response, ApigError> {
     let asked = CallContext::extract_any_project(&request)?;
-    let caller = surface.find_for_anyone(&asked.app(2)?, &asked).await?;
+    let caller = find_for_anyone(&surface, &asked.app(2)?, &asked).await?;
     let (id, remark) = (asked.version.shown(caller.id.as_str()), &app_of(&caller)?.remark);
     show(StatusCode::OK, &AppBrief { id, name: &caller.name, remark })
 }
@@ -264,38 +266,24 @@ fn chosen_or_new(chosen: Option<Secret>) -> (Secret, Option<Secret>) {
     (new.clone(), Some(new))
 }
 
-impl Apig {
-    /// Returns an app of any gateway. The path must name a gateway of the token's project, or the gateway that the app
-    /// belongs to: the response must not reveal whether other gateways exist.
-    async fn find_for_anyone(&self, id: &CallerId, asked: &CallContext) -> Result<Caller, ApigError> {
-        let missing = || asked.no_app(id.as_str());
-        let owner = if asked.is_own_project() {
-            self.gateway(asked).await?;
-            None
-        } else {
-            let owner = self.registry.gateway(&asked.project, &asked.instance).await;
-            Some(owner.map_err(|fault| self.refuse(fault, missing()))?.id)
-        };
-        let which = CallerFilter {
-            tenant: owner,
-            kind: Some(CallerKind::APP),
-            among: Some(vec![id.clone()]),
-            limit: 1,
-            ..CallerFilter::default()
-        };
-        let found = self.registry.callers(&which).await.map_err(|fault| self.refuse(fault, missing()))?;
-        found.into_iter().next().ok_or_else(missing)
-    }
-
-    pub(super) async fn edit(
-        &self,
-        asked: &CallContext,
-        actor: &Actor,
-        tenant: &Tenant,
-        id: &CallerId,
-        edit: CallerEdit,
-    ) -> Result<Caller, ApigError> {
-        let after = self.registry.update_caller(&tenant.id, id, None, edit, actor).await;
-        after.map_err(|fault| self.refuse(fault, asked.no_app(id.as_str())))
-    }
+/// Returns an app of any gateway. The path must name a gateway of the token's project, or the gateway that the app
+/// belongs to: the response must not reveal whether other gateways exist.
+async fn find_for_anyone(surface: &Apig, id: &CallerId, asked: &CallContext) -> Result<Caller, ApigError> {
+    let missing = || asked.no_app(id.as_str());
+    let owner = if asked.is_own_project() {
+        surface.gateway(asked).await?;
+        None
+    } else {
+        let owner = surface.registry.gateway(&asked.project, &asked.instance).await;
+        Some(owner.map_err(|fault| surface.refuse(fault, missing()))?.id)
+    };
+    let which = CallerFilter {
+        tenant: owner,
+        kind: Some(CallerKind::APP),
+        among: Some(vec![id.clone()]),
+        limit: 1,
+        ..CallerFilter::default()
+    };
+    let found = surface.registry.callers(&which).await.map_err(|fault| surface.refuse(fault, missing()))?;
+    found.into_iter().next().ok_or_else(missing)
 }

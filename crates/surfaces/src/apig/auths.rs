@@ -9,13 +9,15 @@ use axum::{
 use http::StatusCode;
 
 use super::{
-    Apig, ApigError, Version,
     auth_request::{ApisQuery, AppsOfQuery, AuthsBody},
     auth_response::{ApiList, ApiOutline, AuthInfo, AuthList, AuthResult, Authorized},
     call_context::{CallContext, repeated},
+    error::ApigError,
     openapi::Errors,
     query::{self, PageQuery},
     response::show,
+    state::Apig,
+    version::Version,
 };
 use crate::{openapi::schemas, parse_object, read_body};
 use portcullis::{
@@ -139,11 +141,11 @@ pub(super) async fn apis_of_app(
     let tenant = surface.gateway(&asked).await?;
     let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<ApisQuery>(&request)?;
-    let app = surface.app_asked_for(&asked, &tenant, query.app_id()?).await?;
+    let app = app_asked_for(&surface, &asked, &tenant, query.app_id()?).await?;
     let (mut total, mut found) = (0, Vec::new());
     if let Some(which) = query.grants(&tenant.id)? {
         let which = GrantFilter { callers: Some(vec![app.id.clone()]), offset, limit, ..which };
-        (total, found) = surface.grants(&asked, &which).await?;
+        (total, found) = find_grants(&surface, &asked, &which).await?;
     }
     let rows =
         found.iter().map(|grant| AuthInfo::of(asked.version, grant, &app)).collect::<Result<_, _>>()?;
@@ -167,7 +169,7 @@ pub(super) async fn other_apis(
     let tenant = surface.gateway(&asked).await?;
     let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<ApisQuery>(&request)?;
-    let app = surface.app_asked_for(&asked, &tenant, query.app_id()?).await?;
+    let app = app_asked_for(&surface, &asked, &tenant, query.app_id()?).await?;
     let environment = query.environment().ok_or(ApigError::Missing("env_id"))?;
     let environment = known(environment)?;
     let mut apis = Vec::new();
@@ -181,7 +183,7 @@ pub(super) async fn other_apis(
             limit: u32::MAX,
             ..GrantFilter::default()
         };
-        let (_, granted) = surface.grants(&asked, &granted).await?;
+        let (_, granted) = find_grants(&surface, &asked, &granted).await?;
         let free = |api: &&RouteName| !granted.iter().any(|grant| grant.route == **api);
         apis.extend(surface.apis.iter().filter(free).filter(|api| which.matches_route(api)));
     }
@@ -210,7 +212,7 @@ pub(super) async fn apps_of_api(
     if let Some(api) = which.route.as_ref().filter(|api| !surface.apis.contains(*api)) {
         return Err(ApigError::UnknownApi(repeated(api.as_str())));
     }
-    let (total, found) = surface.grants(&asked, &GrantFilter { offset, limit, ..which }).await?;
+    let (total, found) = find_grants(&surface, &asked, &GrantFilter { offset, limit, ..which }).await?;
     let among = Some(found.iter().map(|grant| grant.caller.clone()).collect());
     let apps = CallerFilter { among, limit, ..query::apps(&tenant.id) };
     let apps = surface.registry.callers(&apps).await;
@@ -227,27 +229,24 @@ fn known(id: &str) -> Result<EnvironmentId, ApigError> {
     if id == release.as_str() { Ok(release) } else { Err(ApigError::UnknownEnvironment(repeated(id))) }
 }
 
-impl Apig {
-    /// Returns the route of the API with this id.
-    pub(super) fn api(&self, id: &str) -> Option<RouteName> {
-        self.apis.get(&id.parse().ok()?).cloned()
-    }
+/// Returns the app that a query names, if the token may read it.
+async fn app_asked_for(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    text: &str,
+) -> Result<Caller, ApigError> {
+    let id: CallerId = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
+    asked.require_access(Access::Read, &id)?;
+    surface.find(tenant, &id, asked).await
+}
 
-    /// Returns the app that a query names, if the token may read it.
-    async fn app_asked_for(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        text: &str,
-    ) -> Result<Caller, ApigError> {
-        let id: CallerId = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
-        asked.require_access(Access::Read, &id)?;
-        self.find(tenant, &id, asked).await
-    }
-
-    async fn grants(&self, asked: &CallContext, which: &GrantFilter) -> Result<(u64, Vec<Grant>), ApigError> {
-        let refuse = |fault| self.refuse(fault, asked.no_instance());
-        let total = self.registry.count_grants(which).await.map_err(refuse)?;
-        Ok((total, self.registry.grants(which).await.map_err(refuse)?))
-    }
+async fn find_grants(
+    surface: &Apig,
+    asked: &CallContext,
+    which: &GrantFilter,
+) -> Result<(u64, Vec<Grant>), ApigError> {
+    let refuse = |fault| surface.refuse(fault, asked.no_instance());
+    let total = surface.registry.count_grants(which).await.map_err(refuse)?;
+    Ok((total, surface.registry.grants(which).await.map_err(refuse)?))
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use axum::extract::Request;
 use http::Uri;
 
-use super::{ApigError, Version};
+use super::{error::ApigError, version::Version};
 use crate::author;
 use portcullis::{
     Denial,

@@ -9,7 +9,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 
-use super::Version;
+use super::version::Version;
 use crate::{BodyError, denial};
 use portcullis::{
     Admission, Denial,

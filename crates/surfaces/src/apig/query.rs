@@ -4,7 +4,7 @@ use axum::extract::{Query, Request};
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
-use super::{ApigError, Version, call_context::CallContext};
+use super::{call_context::CallContext, error::ApigError, version::Version};
 use crate::openapi::schemas;
 use portcullis::{
     Denial,

@@ -2,6 +2,7 @@
 
 pub(super) mod apps;
 mod fields;
+mod lookup;
 mod show;
 
 pub(super) use apps::{bind_quota, bindable_apps, bound_apps, quota_of_app, unbind_quota};
@@ -17,19 +18,20 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    Apig, ApigError,
     auth_request::plain,
-    call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+    call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts},
+    error::ApigError,
     openapi::Errors,
     query::{self, PageQuery, page_of},
     response::show,
+    state::Apig,
 };
 use crate::{openapi::schemas, read_body};
 use fields::{QuotaBody, QuotaFields};
+use lookup::{count_bound, find_quota, no_quota_came, unknown};
 use portcullis::{
-    Denial,
-    model::{Access, Entity, Quota, QuotaId, Tenant},
-    registry::{CallerFilter, Command, RegistryError},
+    model::{Access, Entity, Quota, Tenant},
+    registry::{Command, RegistryError},
 };
 use show::{QuotaInfo, QuotaList};
 
@@ -51,7 +53,7 @@ struct QuotasQuery {
     request_body(content = QuotaBody),
     responses((status = 201, description = "The quota", body = QuotaInfo), Errors),
 )]
-pub(in super::super) async fn create(
+pub(super) async fn create(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
@@ -80,10 +82,7 @@ pub(in super::super) async fn create(
     params(PageQuery, QuotasQuery),
     responses((status = 200, description = "A page of quotas", body = QuotaList), Errors),
 )]
-pub(in super::super) async fn list(
-    State(surface): State<Arc<Apig>>,
-    request: Request,
-) -> Result<Response, ApigError> {
+pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway_for(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
@@ -93,7 +92,7 @@ pub(in super::super) async fn list(
     all.retain(|quota| name.as_ref().is_none_or(|text| query::contains(&quota.name, text)));
     let mut quotas = Vec::new();
     for quota in page_of(&all, page) {
-        let bound = surface.count_bound(&asked, &tenant, &quota.id).await?;
+        let bound = count_bound(&surface, &asked, &tenant, &quota.id).await?;
         quotas.push(QuotaInfo::of(asked.version, quota, bound));
     }
     show(StatusCode::OK, &QuotaList { total: all.len(), size: quotas.len(), quotas })
@@ -107,14 +106,11 @@ pub(in super::super) async fn list(
     operation_id = "show_app_quota",
     responses((status = 200, description = "The quota", body = QuotaInfo), Errors),
 )]
-pub(in super::super) async fn read(
-    State(surface): State<Arc<Apig>>,
-    request: Request,
-) -> Result<Response, ApigError> {
+pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
-    surface.show_quota(&asked, &tenant, &quota).await
+    let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
+    show_quota(&surface, &asked, &tenant, &quota).await
 }
 
 /// Updates a quota.
@@ -126,7 +122,7 @@ pub(in super::super) async fn read(
     request_body(content = QuotaBody),
     responses((status = 200, description = "The quota", body = QuotaInfo), Errors),
 )]
-pub(in super::super) async fn modify(
+pub(super) async fn modify(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
@@ -135,12 +131,12 @@ pub(in super::super) async fn modify(
     let fields = QuotaFields::read(&read_body(request.into_body()).await?)?;
     let actor = asked.subscriber(&tenant)?;
     for _ in 0..MAX_ATTEMPTS {
-        let mut quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+        let mut quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
         fields.edit(&mut quota);
         let done = surface.registry.execute(vec![Command::UpdateQuota(quota)], &actor).await;
         match done {
             Ok(done) => match &done[..] {
-                [Entity::Quota(after)] => return surface.show_quota(&asked, &tenant, after).await,
+                [Entity::Quota(after)] => return show_quota(&surface, &asked, &tenant, after).await,
                 _ => return Err(no_quota_came()),
             },
             Err(RegistryError::Conflict) => {}
@@ -161,7 +157,7 @@ pub(in super::super) async fn modify(
     operation_id = "delete_app_quota",
     responses((status = 204, description = "Deleted"), Errors),
 )]
-pub(in super::super) async fn delete(
+pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
@@ -175,41 +171,12 @@ pub(in super::super) async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn unknown(asked: &CallContext, id: &str) -> ApigError {
-    ApigError::UnknownQuota(repeated(&asked.version.shown(id)))
-}
-
-fn no_quota_came() -> ApigError {
-    Denial::internal("the registry returned an unexpected entity instead of a quota or app").into()
-}
-
-impl Apig {
-    async fn find_quota(&self, asked: &CallContext, tenant: &Tenant, id: &str) -> Result<Quota, ApigError> {
-        let missing = || unknown(asked, id);
-        let kept: QuotaId = asked.parse_id(id).ok_or_else(missing)?;
-        let found = self.registry.quota(&tenant.id, &kept).await;
-        found.map_err(|fault| self.refuse(fault, missing()))
-    }
-
-    /// Returns the number of apps that are bound to a quota.
-    async fn count_bound(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        quota: &QuotaId,
-    ) -> Result<u64, ApigError> {
-        let which = CallerFilter { quota: Some(Some(quota.clone())), ..query::apps(&tenant.id) };
-        let count = self.registry.count_callers(&which).await;
-        count.map_err(|fault| self.refuse(fault, asked.no_instance()))
-    }
-
-    async fn show_quota(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        quota: &Quota,
-    ) -> Result<Response, ApigError> {
-        let bound = self.count_bound(asked, tenant, &quota.id).await?;
-        show(StatusCode::OK, &QuotaInfo::of(asked.version, quota, bound))
-    }
+async fn show_quota(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    quota: &Quota,
+) -> Result<Response, ApigError> {
+    let bound = count_bound(surface, asked, tenant, &quota.id).await?;
+    show(StatusCode::OK, &QuotaInfo::of(asked.version, quota, bound))
 }

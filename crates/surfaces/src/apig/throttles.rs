@@ -2,6 +2,7 @@
 
 pub(super) mod bindings;
 mod fields;
+mod lookup;
 mod show;
 pub(super) mod specials;
 
@@ -17,17 +18,18 @@ use axum::{
 use http::StatusCode;
 
 use super::{
-    Apig, ApigError,
-    call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+    call_context::CallContext,
+    error::ApigError,
     openapi::Errors,
     query::{self, PageQuery, page_of},
     response::show,
+    state::Apig,
 };
 use crate::read_body;
 use fields::{ThrottleBody, ThrottleFields, ThrottlesQuery};
+use lookup::{all_throttles, edit_throttle, find_throttle, no_throttle_came, unknown};
 use portcullis::{
-    Denial,
-    model::{Access, Actor, Entity, Tenant, Throttle, ThrottleId},
+    model::{Access, Entity, Throttle},
     registry::{Command, RegistryError},
 };
 use show::{ThrottleInfo, ThrottleList};
@@ -41,7 +43,7 @@ use show::{ThrottleInfo, ThrottleList};
     request_body(content = ThrottleBody),
     responses((status = 201, description = "The throttling policy", body = ThrottleInfo), Errors),
 )]
-pub(in super::super) async fn create(
+pub(super) async fn create(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
@@ -70,15 +72,12 @@ pub(in super::super) async fn create(
     params(PageQuery, ThrottlesQuery),
     responses((status = 200, description = "A page of throttling policies", body = ThrottleList), Errors),
 )]
-pub(in super::super) async fn list(
-    State(surface): State<Arc<Apig>>,
-    request: Request,
-) -> Result<Response, ApigError> {
+pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway_for(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let wanted = query::read::<ThrottlesQuery>(&request)?.filter(&asked)?;
-    let mut all = surface.all_throttles(&asked, &tenant).await?;
+    let mut all = all_throttles(&surface, &asked, &tenant).await?;
     all.retain(wanted);
     let throttles: Vec<_> =
         page_of(&all, page).iter().map(|throttle| ThrottleInfo::of(asked.version, throttle)).collect();
@@ -93,13 +92,10 @@ pub(in super::super) async fn list(
     operation_id = "show_throttle",
     responses((status = 200, description = "The throttling policy", body = ThrottleInfo), Errors),
 )]
-pub(in super::super) async fn read(
-    State(surface): State<Arc<Apig>>,
-    request: Request,
-) -> Result<Response, ApigError> {
+pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let throttle = surface.find_throttle(&asked, &tenant, asked.segment(1)).await?;
+    let throttle = find_throttle(&surface, &asked, &tenant, asked.segment(1)).await?;
     show(StatusCode::OK, &ThrottleInfo::of(asked.version, &throttle))
 }
 
@@ -112,7 +108,7 @@ pub(in super::super) async fn read(
     request_body(content = ThrottleBody),
     responses((status = 200, description = "The throttling policy", body = ThrottleInfo), Errors),
 )]
-pub(in super::super) async fn modify(
+pub(super) async fn modify(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
@@ -121,7 +117,7 @@ pub(in super::super) async fn modify(
     let fields = ThrottleFields::read(&read_body(request.into_body()).await?, asked.version)?;
     let actor = asked.subscriber(&tenant)?;
     let edit = |throttle: &mut Throttle| fields.edit(throttle);
-    let after = surface.edit_throttle(&asked, &actor, &tenant, asked.segment(1), edit).await?;
+    let after = edit_throttle(&surface, &asked, &actor, &tenant, asked.segment(1), edit).await?;
     show(StatusCode::OK, &ThrottleInfo::of(asked.version, &after))
 }
 
@@ -133,7 +129,7 @@ pub(in super::super) async fn modify(
     operation_id = "delete_throttle",
     responses((status = 204, description = "Deleted"), Errors),
 )]
-pub(in super::super) async fn delete(
+pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
@@ -148,72 +144,4 @@ pub(in super::super) async fn delete(
         fault => surface.refuse(fault, missing()),
     })?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-fn unknown(asked: &CallContext, id: &str) -> ApigError {
-    ApigError::UnknownThrottle(repeated(&asked.version.shown(id)))
-}
-
-fn no_throttle_came() -> ApigError {
-    Denial::internal("the registry returned an unexpected entity instead of a throttling policy").into()
-}
-
-impl Apig {
-    async fn all_throttles(&self, asked: &CallContext, tenant: &Tenant) -> Result<Vec<Throttle>, ApigError> {
-        let all = self.registry.throttles(&tenant.id).await;
-        all.map_err(|fault| self.refuse(fault, asked.no_instance()))
-    }
-
-    async fn find_throttle(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        id: &str,
-    ) -> Result<Throttle, ApigError> {
-        let missing = || unknown(asked, id);
-        let kept: ThrottleId = asked.parse_id(id).ok_or_else(missing)?;
-        let found = self.registry.throttle(&tenant.id, &kept).await;
-        found.map_err(|fault| self.refuse(fault, missing()))
-    }
-
-    /// Applies an edit to the current state of a throttling policy, and returns the updated policy.
-    async fn edit_throttle(
-        &self,
-        asked: &CallContext,
-        actor: &Actor,
-        tenant: &Tenant,
-        id: &str,
-        edit: impl Fn(&mut Throttle) -> Result<(), ApigError>,
-    ) -> Result<Throttle, ApigError> {
-        for _ in 0..MAX_ATTEMPTS {
-            let mut throttle = self.find_throttle(asked, tenant, id).await?;
-            edit(&mut throttle)?;
-            if let Some(mut after) = self.put_throttles(asked, actor, vec![throttle]).await? {
-                return after.pop().ok_or_else(no_throttle_came);
-            }
-        }
-        Err(too_many_conflicts())
-    }
-
-    /// Stores edited throttling policies and returns them as stored; `None` if one of them was changed concurrently.
-    async fn put_throttles(
-        &self,
-        asked: &CallContext,
-        actor: &Actor,
-        throttles: Vec<Throttle>,
-    ) -> Result<Option<Vec<Throttle>>, ApigError> {
-        let missing = throttles.last().map_or_else(no_throttle_came, |it| unknown(asked, it.id.as_str()));
-        let commands = throttles.into_iter().map(Command::UpdateThrottle).collect();
-        let entities = match self.registry.execute(commands, actor).await {
-            Ok(entities) => entities,
-            Err(RegistryError::Conflict) => return Ok(None),
-            Err(RegistryError::NameTaken) => return Err(ApigError::ThrottleTaken),
-            Err(fault) => return Err(self.refuse(fault, missing)),
-        };
-        let throttles = entities.into_iter().map(|entity| match entity {
-            Entity::Throttle(throttle) => Ok(throttle),
-            _ => Err(no_throttle_came()),
-        });
-        throttles.collect::<Result<_, _>>().map(Some)
-    }
 }

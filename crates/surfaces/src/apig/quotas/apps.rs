@@ -11,18 +11,18 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    no_quota_came,
+    lookup::{count_bound, find_quota, no_quota_came, unknown},
     show::{NoQuota, QuotaApp, QuotaApplies, QuotaApply, QuotaApps, QuotaInfo, QuotaOfApp},
-    unknown,
 };
 use crate::{
     apig::{
-        Apig, ApigError,
         auth_request::plain,
         call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts},
+        error::ApigError,
         openapi::Errors,
         query::{self, PageQuery},
         response::{app_of, show},
+        state::Apig,
     },
     openapi::schemas,
     parse_object, read_body,
@@ -65,7 +65,7 @@ struct AppsQuery {
     request_body(content = BindBody),
     responses((status = 201, description = "The bindings", body = QuotaApplies), Errors),
 )]
-pub(in super::super::super) async fn bind_quota(
+pub(in crate::apig) async fn bind_quota(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
@@ -77,7 +77,7 @@ pub(in super::super::super) async fn bind_quota(
         return Err(ApigError::Invalid("app_ids"));
     }
     let actor = asked.subscriber(&tenant)?;
-    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+    let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
     let mut apps: Vec<Caller> = Vec::with_capacity(texts.len());
     for text in &texts {
         let id: CallerId = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
@@ -121,13 +121,13 @@ fn edit(tenant: &Tenant, app: &CallerId, expected: Option<u64>, quota: Option<Bo
     operation_id = "unbind_app_quota",
     responses((status = 204, description = "Unbound"), Errors),
 )]
-pub(in super::super::super) async fn unbind_quota(
+pub(in crate::apig) async fn unbind_quota(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+    let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
     let text = asked.segment(3);
     let missing = || asked.no_app(text);
     let id: CallerId = asked.parse_id(text).ok_or_else(missing)?;
@@ -154,15 +154,15 @@ pub(in super::super::super) async fn unbind_quota(
     params(PageQuery, AppsQuery),
     responses((status = 200, description = "A page of apps", body = QuotaApps), Errors),
 )]
-pub(in super::super::super) async fn bound_apps(
+pub(in crate::apig) async fn bound_apps(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let queries = (query::read(&request)?, query::read(&request)?);
     let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
-    surface.apps_with(&asked, &tenant, queries, Some(&quota)).await
+    let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
+    apps_with(&surface, &asked, &tenant, queries, Some(&quota)).await
 }
 
 /// Lists the apps that a quota can be bound to.
@@ -176,15 +176,15 @@ pub(in super::super::super) async fn bound_apps(
     params(PageQuery, AppsQuery),
     responses((status = 200, description = "A page of apps", body = QuotaApps), Errors),
 )]
-pub(in super::super::super) async fn bindable_apps(
+pub(in crate::apig) async fn bindable_apps(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let queries = (query::read(&request)?, query::read(&request)?);
     let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
-    surface.apps_with(&asked, &tenant, queries, None).await
+    find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
+    apps_with(&surface, &asked, &tenant, queries, None).await
 }
 
 /// Returns the quota of an app.
@@ -197,7 +197,7 @@ pub(in super::super::super) async fn bindable_apps(
     operation_id = "show_quota_of_app",
     responses((status = 200, description = "The quota, or an empty object", body = QuotaOfApp), Errors),
 )]
-pub(in super::super::super) async fn quota_of_app(
+pub(in crate::apig) async fn quota_of_app(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
@@ -207,38 +207,36 @@ pub(in super::super::super) async fn quota_of_app(
     match &app_of(&caller)?.quota {
         None => show(StatusCode::OK, &QuotaOfApp::None(NoQuota {})),
         Some(bound) => {
-            let quota = surface.find_quota(&asked, &tenant, bound.id.as_str()).await?;
-            let count = surface.count_bound(&asked, &tenant, &quota.id).await?;
+            let quota = find_quota(&surface, &asked, &tenant, bound.id.as_str()).await?;
+            let count = count_bound(&surface, &asked, &tenant, &quota.id).await?;
             show(StatusCode::OK, &QuotaOfApp::Bound(QuotaInfo::of(asked.version, &quota, count)))
         }
     }
 }
 
-impl Apig {
-    /// Returns a page of the apps with a quota, or of the apps without any quota.
-    async fn apps_with(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        (page, filter): (PageQuery, AppsQuery),
-        quota: Option<&Quota>,
-    ) -> Result<Response, ApigError> {
-        let (offset, limit) = page.page(asked.version)?;
-        let contains = plain(filter.app_name.as_ref(), "app_name")?;
-        let id: Option<QuotaId> = quota.map(|quota| quota.id.clone());
-        let which = CallerFilter {
-            quota: Some(id),
-            contains,
-            order: Order::Newest,
-            offset,
-            limit,
-            ..query::apps(&tenant.id)
-        };
-        let refuse = |fault| self.refuse(fault, asked.no_instance());
-        let total = self.registry.count_callers(&which).await.map_err(refuse)?;
-        let apps = self.registry.callers(&which).await.map_err(refuse)?;
-        let apps = apps.iter().map(|app| QuotaApp::of(asked.version, app, quota));
-        let apps = apps.collect::<Result<Vec<_>, _>>()?;
-        show(StatusCode::OK, &QuotaApps { total, size: apps.len(), apps })
-    }
+/// Returns a page of the apps with a quota, or of the apps without any quota.
+async fn apps_with(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    (page, filter): (PageQuery, AppsQuery),
+    quota: Option<&Quota>,
+) -> Result<Response, ApigError> {
+    let (offset, limit) = page.page(asked.version)?;
+    let contains = plain(filter.app_name.as_ref(), "app_name")?;
+    let id: Option<QuotaId> = quota.map(|quota| quota.id.clone());
+    let which = CallerFilter {
+        quota: Some(id),
+        contains,
+        order: Order::Newest,
+        offset,
+        limit,
+        ..query::apps(&tenant.id)
+    };
+    let refuse = |fault| surface.refuse(fault, asked.no_instance());
+    let total = surface.registry.count_callers(&which).await.map_err(refuse)?;
+    let apps = surface.registry.callers(&which).await.map_err(refuse)?;
+    let apps = apps.iter().map(|app| QuotaApp::of(asked.version, app, quota));
+    let apps = apps.collect::<Result<Vec<_>, _>>()?;
+    show(StatusCode::OK, &QuotaApps { total, size: apps.len(), apps })
 }

@@ -10,17 +10,22 @@ use http::StatusCode;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::show::{
-    AllApplied, ApiOfThrottle, ApisOfThrottle, Applied, NotUnbound, ThrottleOfApi, ThrottlesOfApi, Unbound,
+use super::{
+    lookup::{all_throttles, find_throttle, put_throttles},
+    show::{
+        AllApplied, ApiOfThrottle, ApisOfThrottle, Applied, NotUnbound, ThrottleOfApi, ThrottlesOfApi,
+        Unbound,
+    },
 };
 use crate::{
     apig::{
-        Apig, ApigError,
         auth_request::{given, plain},
         call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+        error::ApigError,
         openapi::Errors,
         query::{self, PageQuery, contains, page_of},
         response::show,
+        state::Apig,
     },
     openapi::schemas,
     parse_object, read_body,
@@ -134,7 +139,7 @@ fn released(environment: Option<&String>) -> bool {
     request_body(content = BindBody),
     responses((status = 201, description = "The bindings", body = AllApplied), Errors),
 )]
-pub(in super::super::super) async fn bind(
+pub(in crate::apig) async fn bind(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
@@ -149,7 +154,7 @@ pub(in super::super::super) async fn bind(
     let actor = asked.subscriber(&tenant)?;
     let api = |id: &String| surface.api(id).ok_or_else(|| ApigError::UnknownApi(repeated(id)));
     let apis = publish_ids.iter().map(api).collect::<Result<Vec<_>, _>>()?;
-    let throttle = surface.bound(&asked, &actor, &tenant, &id, &apis).await?;
+    let throttle = bind_to(&surface, &asked, &actor, &tenant, &id, &apis).await?;
     let binding = |api: &RouteName| throttle.bindings.iter().find(|binding| binding.route == *api);
     let applied = apis.iter().filter_map(binding);
     let throttle_applys = applied.map(|binding| Applied::of(asked.version, &throttle, binding)).collect();
@@ -164,14 +169,14 @@ pub(in super::super::super) async fn bind(
     operation_id = "unbind_throttle",
     responses((status = 204, description = "Unbound"), Errors),
 )]
-pub(in super::super::super) async fn unbind(
+pub(in crate::apig) async fn unbind(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
     let asked = CallContext::extract(&request)?;
     let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let id = asked.parse_id(asked.segment(1)).ok_or(ApigError::UnknownBinding)?;
-    match surface.unbound(&asked, &tenant, &[id]).await? {
+    match remove_bindings(&surface, &asked, &tenant, &[id]).await? {
         1 => Ok(StatusCode::NO_CONTENT.into_response()),
         _ => Err(ApigError::UnknownBinding),
     }
@@ -187,7 +192,7 @@ pub(in super::super::super) async fn unbind(
     request_body(content = UnbindBody),
     responses((status = 200, description = "The number of removed bindings, and the failures", body = Unbound), Errors),
 )]
-pub(in super::super::super) async fn unbind_all(
+pub(in crate::apig) async fn unbind_all(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
@@ -203,7 +208,7 @@ pub(in super::super::super) async fn unbind_all(
     if texts.len() > MOST {
         return Err(ApigError::Invalid("throttle_bindings"));
     }
-    let all = surface.all_throttles(&asked, &tenant).await?;
+    let all = all_throttles(&surface, &asked, &tenant).await?;
     let known = |id: &BindingId| all.iter().flat_map(|it| &it.bindings).any(|binding| binding.id == *id);
     let (mut ids, mut failure) = (Vec::new(), Vec::new());
     for text in &texts {
@@ -216,7 +221,7 @@ pub(in super::super::super) async fn unbind_all(
             }),
         }
     }
-    let success_count = surface.unbound(&asked, &tenant, &ids).await?;
+    let success_count = remove_bindings(&surface, &asked, &tenant, &ids).await?;
     show(StatusCode::OK, &Unbound { success_count, failure })
 }
 
@@ -229,7 +234,7 @@ pub(in super::super::super) async fn unbind_all(
     params(PageQuery, ApisQuery),
     responses((status = 200, description = "A page of APIs", body = ApisOfThrottle), Errors),
 )]
-pub(in super::super::super) async fn apis_of_throttle(
+pub(in crate::apig) async fn apis_of_throttle(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
@@ -237,7 +242,7 @@ pub(in super::super::super) async fn apis_of_throttle(
     let tenant = surface.gateway_for(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<ApisQuery>(&request)?;
-    let throttle = surface.find_throttle(&asked, &tenant, query.throttle_id()?).await?;
+    let throttle = find_throttle(&surface, &asked, &tenant, query.throttle_id()?).await?;
     let wanted = query.filter()?;
     let bound: Vec<_> = throttle.bindings.iter().filter(|binding| wanted(&binding.route)).collect();
     let apis: Vec<_> =
@@ -254,7 +259,7 @@ pub(in super::super::super) async fn apis_of_throttle(
     params(PageQuery, ApisQuery),
     responses((status = 200, description = "A page of APIs", body = ApisOfThrottle), Errors),
 )]
-pub(in super::super::super) async fn other_apis(
+pub(in crate::apig) async fn other_apis(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
@@ -262,7 +267,7 @@ pub(in super::super::super) async fn other_apis(
     let tenant = surface.gateway_for(&asked, Access::Read).await?;
     let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
     let query = query::read::<ApisQuery>(&request)?;
-    let throttle = surface.find_throttle(&asked, &tenant, query.throttle_id()?).await?;
+    let throttle = find_throttle(&surface, &asked, &tenant, query.throttle_id()?).await?;
     let wanted = query.filter()?;
     let bound = |api: &RouteName| throttle.bindings.iter().any(|binding| binding.route == *api);
     let others: Vec<_> = surface.apis.iter().filter(|api| !bound(api) && wanted(api)).collect();
@@ -279,7 +284,7 @@ pub(in super::super::super) async fn other_apis(
     params(PageQuery, ThrottlesOfQuery),
     responses((status = 200, description = "The throttling policy, or an empty list", body = ThrottlesOfApi), Errors),
 )]
-pub(in super::super::super) async fn throttles_of_api(
+pub(in crate::apig) async fn throttles_of_api(
     State(surface): State<Arc<Apig>>,
     request: Request,
 ) -> Result<Response, ApigError> {
@@ -292,7 +297,7 @@ pub(in super::super::super) async fn throttles_of_api(
     let name = plain(query.throttle_name.as_ref(), "throttle_name")?;
     let id = given(query.throttle_id.as_ref());
     let id = id.map(|id| asked.parse_id(id).ok_or(ApigError::NotSupported("throttle_id"))).transpose()?;
-    let all = surface.all_throttles(&asked, &tenant).await?;
+    let all = all_throttles(&surface, &asked, &tenant).await?;
     let wanted = |throttle: &&Throttle| {
         id.as_ref().is_none_or(|id| throttle.id == *id)
             && name.as_ref().is_none_or(|text| contains(&throttle.name, text))
@@ -310,64 +315,62 @@ pub(in super::super::super) async fn throttles_of_api(
     show(StatusCode::OK, &ThrottlesOfApi { total: bound.len(), size: throttles.len(), throttles })
 }
 
-impl Apig {
-    /// Binds a throttling policy to these APIs, unbinds all other policies from them, and returns the updated policy.
-    async fn bound(
-        &self,
-        asked: &CallContext,
-        actor: &Actor,
-        tenant: &Tenant,
-        id: &str,
-        apis: &[RouteName],
-    ) -> Result<Throttle, ApigError> {
-        for _ in 0..MAX_ATTEMPTS {
-            let mut throttle = self.find_throttle(asked, tenant, id).await?;
-            let now = self.clock.now().time;
-            for api in apis {
-                if !throttle.bindings.iter().any(|binding| binding.route == *api) {
-                    let (id, route) = (BindingId::random(), api.clone());
-                    throttle.bindings.push(Binding { id, route, created_at: now });
-                }
-            }
-            let mut changed = Vec::new();
-            for mut other in self.all_throttles(asked, tenant).await? {
-                let before = other.bindings.len();
-                other.bindings.retain(|binding| !apis.contains(&binding.route));
-                if other.id != throttle.id && other.bindings.len() < before {
-                    changed.push(other);
-                }
-            }
-            changed.push(throttle);
-            if let Some(mut after) = self.put_throttles(asked, actor, changed).await?
-                && let Some(throttle) = after.pop()
-            {
-                return Ok(throttle);
+/// Binds a throttling policy to these APIs, unbinds all other policies from them, and returns the updated policy.
+async fn bind_to(
+    surface: &Apig,
+    asked: &CallContext,
+    actor: &Actor,
+    tenant: &Tenant,
+    id: &str,
+    apis: &[RouteName],
+) -> Result<Throttle, ApigError> {
+    for _ in 0..MAX_ATTEMPTS {
+        let mut throttle = find_throttle(surface, asked, tenant, id).await?;
+        let now = surface.clock.now().time;
+        for api in apis {
+            if !throttle.bindings.iter().any(|binding| binding.route == *api) {
+                let (id, route) = (BindingId::random(), api.clone());
+                throttle.bindings.push(Binding { id, route, created_at: now });
             }
         }
-        Err(too_many_conflicts())
+        let mut changed = Vec::new();
+        for mut other in all_throttles(surface, asked, tenant).await? {
+            let before = other.bindings.len();
+            other.bindings.retain(|binding| !apis.contains(&binding.route));
+            if other.id != throttle.id && other.bindings.len() < before {
+                changed.push(other);
+            }
+        }
+        changed.push(throttle);
+        if let Some(mut after) = put_throttles(surface, asked, actor, changed).await?
+            && let Some(throttle) = after.pop()
+        {
+            return Ok(throttle);
+        }
     }
+    Err(too_many_conflicts())
+}
 
-    /// Removes bindings and returns the number of those that existed.
-    async fn unbound(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        ids: &[BindingId],
-    ) -> Result<usize, ApigError> {
-        for _ in 0..MAX_ATTEMPTS {
-            let (mut changed, mut gone) = (Vec::new(), 0);
-            for mut throttle in self.all_throttles(asked, tenant).await? {
-                let before = throttle.bindings.len();
-                throttle.bindings.retain(|binding| !ids.contains(&binding.id));
-                if throttle.bindings.len() < before {
-                    gone += before - throttle.bindings.len();
-                    changed.push(throttle);
-                }
-            }
-            if changed.is_empty() || self.put_throttles(asked, asked.revoker(), changed).await?.is_some() {
-                return Ok(gone);
+/// Removes bindings and returns the number of those that existed.
+async fn remove_bindings(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    ids: &[BindingId],
+) -> Result<usize, ApigError> {
+    for _ in 0..MAX_ATTEMPTS {
+        let (mut changed, mut gone) = (Vec::new(), 0);
+        for mut throttle in all_throttles(surface, asked, tenant).await? {
+            let before = throttle.bindings.len();
+            throttle.bindings.retain(|binding| !ids.contains(&binding.id));
+            if throttle.bindings.len() < before {
+                gone += before - throttle.bindings.len();
+                changed.push(throttle);
             }
         }
-        Err(too_many_conflicts())
+        if changed.is_empty() || put_throttles(surface, asked, asked.revoker(), changed).await?.is_some() {
+            return Ok(gone);
+        }
     }
+    Err(too_many_conflicts())
 }

@@ -6,15 +6,18 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::super::{
-    ApigError,
-    auth_request::{given, plain},
-    call_context::CallContext,
-    query::contains,
-    request::{count, holds, is_name, period},
-    version::Version,
+use crate::{
+    apig::{
+        auth_request::{given, plain},
+        call_context::CallContext,
+        error::ApigError,
+        query::contains,
+        request::{count, holds, is_name, period},
+        version::Version,
+    },
+    openapi::schemas,
+    parse_object,
 };
-use crate::{openapi::schemas, parse_object};
 use portcullis::model::{CallLimits, Period, TenantId, Throttle, ThrottleId, name::is_app_remark};
 
 /// The request to create or update a throttling policy.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    apig::{ApigError, Version, call_context::CallContext, request::count},
+    apig::{call_context::CallContext, error::ApigError, request::count, version::Version},
     openapi::schemas,
     parse_object,
 };
