@@ -9,33 +9,25 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 
 use super::{
-    ADMIN_TENANT, Surface,
     call_context::CallContext,
     done,
     etag::ETag,
-    json::{self, FieldErrors},
     openapi,
     page::{Page, split_page},
     response::{ApiResponse, ErrorResponse},
+    roles::{manages, managing},
+    state::Surface,
 };
-use crate::openapi::schemas;
+use crate::{
+    json::{self, FieldErrors},
+    openapi::schemas,
+};
 use body::{CallerPatch, Kind, NewCaller};
 use portcullis::{
     Denial,
-    model::{self, CallerId, CallerKind, Role, Status, TenantId},
+    model::{self, Role, Status, TenantId},
     registry::{CallerFilter, Command, RegistryError},
 };
-
-/// Returns the role that managing callers requires, as far as the tenant in the path determines it.
-pub(super) fn managing(request: &Request) -> Role {
-    let reserved = CallContext::tenant_of(request.uri()).is_ok_and(|tenant| tenant.as_str() == ADMIN_TENANT);
-    if reserved { Role::Owner } else { Role::Operator }
-}
-
-/// Returns the role that managing callers of a kind requires.
-pub(super) fn manages(kind: &CallerKind) -> Role {
-    if matches!(kind, CallerKind::Administrator(_)) { Role::Owner } else { Role::Operator }
-}
 
 fn tag(caller: &model::Caller) -> ETag {
     ETag::revision(caller.revision)
@@ -120,7 +112,7 @@ pub(super) async fn create(
     });
     match made.await {
         Ok(answer) => Ok(answer),
-        Err(RegistryError::NotFound) if has_plan => Err(surface.no_plan(&tenant).await),
+        Err(RegistryError::NotFound) if has_plan => Err(no_plan(&surface, &tenant).await),
         Err(RegistryError::LimitReached(most)) => {
             let detail = format!(
                 "The tenant has {most} callers of this kind, which is the limit (max_callers). Delete one, or raise \
@@ -195,7 +187,7 @@ pub(super) async fn modify(
         Ok(done) => done,
         Err(RegistryError::NotFound) if has_plan => {
             surface.caller(&tenant, &id).await?;
-            return Err(surface.no_plan(&tenant).await);
+            return Err(no_plan(&surface, &tenant).await);
         }
         Err(fault) => return Err(surface.refuse_change(fault)),
     };
@@ -240,34 +232,12 @@ fn oneself() -> ErrorResponse {
     Denial::Conflict { detail: detail.into() }.into()
 }
 
-/// Checks that callers of a kind may belong to a tenant.
-fn check_place(checks: &mut FieldErrors, tenant: &TenantId, kind: &CallerKind) {
-    let reserved = tenant.as_str() == ADMIN_TENANT;
-    let administrator = matches!(kind, CallerKind::Administrator(_));
-    let what = if reserved {
-        "this tenant is for administrators only"
-    } else {
-        "administrators must be in the tenant administration"
-    };
-    checks.ensure(reserved == administrator, "#/kind", what);
-}
-
-impl Surface {
-    pub(super) async fn caller(
-        &self,
-        tenant: &TenantId,
-        id: &CallerId,
-    ) -> Result<model::Caller, ErrorResponse> {
-        self.admin.registry.caller(tenant, id).await.map_err(|fault| self.refuse(fault))
+/// Returns the error for a missing plan of a caller, or for the tenant if that is missing.
+async fn no_plan(surface: &Surface, tenant: &TenantId) -> ErrorResponse {
+    if let Err(fault) = surface.admin.registry.tenant(tenant).await {
+        return surface.refuse(fault);
     }
-
-    /// Returns the error for a missing plan of a caller, or for the tenant if that is missing.
-    async fn no_plan(&self, tenant: &TenantId) -> ErrorResponse {
-        if let Err(fault) = self.admin.registry.tenant(tenant).await {
-            return self.refuse(fault);
-        }
-        let mut checks = FieldErrors::default();
-        checks.ensure(false, "#/plan", "the plan does not exist");
-        checks.finish().map_or_else(ErrorResponse::from, |()| Denial::NotFound.into())
-    }
+    let mut checks = FieldErrors::default();
+    checks.ensure(false, "#/plan", "the plan does not exist");
+    checks.finish().map_or_else(ErrorResponse::from, |()| Denial::NotFound.into())
 }

@@ -14,7 +14,6 @@ use utoipa::{
 };
 
 use super::{
-    Surface,
     call_context::CallContext,
     callers::Caller,
     keys::KeyRecord,
@@ -23,6 +22,7 @@ use super::{
     page::Page,
     plans::Plan,
     response::{ApiResponse, ErrorResponse},
+    state::Surface,
     tenants::Tenant,
 };
 use crate::openapi::schemas;

@@ -1,14 +1,15 @@
 //! Idempotent requests (draft-ietf-httpapi-idempotency-key-header).
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-};
-
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
-use super::{Admin, ApiResponse, CallContext, ErrorResponse, Surface};
+use super::{
+    call_context::CallContext,
+    in_flight::InFlightGuard,
+    response::{ApiResponse, ErrorResponse},
+    settings::Admin,
+    state::Surface,
+};
 use portcullis::{
     Denial,
     model::{Actor, Entity, Sealed, Secret, UnsealError, hex::encode},
@@ -19,40 +20,6 @@ const FIELD: &str = "idempotency-key";
 
 /// Maximum length of an idempotency key, in characters.
 const MAX_KEY_LEN: usize = 255;
-
-/// The idempotent requests in progress on this node.
-#[derive(Default, Clone)]
-pub(super) struct InFlight(Arc<Mutex<HashSet<[u8; 32]>>>);
-
-impl InFlight {
-    /// Registers a request, unless a request with the same key is in progress.
-    fn begin(&self, key: [u8; 32]) -> Option<InFlightGuard> {
-        let begun = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
-        begun.then(|| InFlightGuard { running: self.clone(), key })
-    }
-}
-
-/// A guard for a request in progress. Dropping it ends the registration.
-pub(super) struct InFlightGuard {
-    running: InFlight,
-    key: [u8; 32],
-}
-
-impl InFlightGuard {
-    /// Returns the idempotency key of the request, with a fingerprint of its body. `content` may also be a hash of
-    /// the body.
-    pub(super) fn ticket(self, call: &CallContext, content: &[u8]) -> IdempotencyKey {
-        let target = call.uri.path_and_query().map_or("", |target| target.as_str());
-        let fingerprint = hash(&[call.method.as_str().as_bytes(), target.as_bytes(), content]);
-        IdempotencyKey { fingerprint, turn: self }
-    }
-}
-
-impl Drop for InFlightGuard {
-    fn drop(&mut self) {
-        self.running.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
-    }
-}
 
 /// The idempotency key and the fingerprint of a request.
 pub(super) struct IdempotencyKey {
@@ -107,7 +74,7 @@ impl Surface {
     /// # Errors
     /// 400 for an invalid key; 409 while a request with the same key is in progress.
     pub(super) fn ticket(&self, call: &CallContext) -> Result<Option<IdempotencyKey>, Denial> {
-        Ok(self.turn(call)?.map(|turn| turn.ticket(call, &call.content)))
+        Ok(self.turn(call)?.map(|turn| IdempotencyKey::new(turn, call, &call.content)))
     }
 
     /// Registers an idempotent request before its body is read.
@@ -141,9 +108,33 @@ impl Surface {
         let answer = answer.and_then(|answer| answer.map(|it| ticket.open(&self.admin, &it)).transpose());
         answer.map(|answer| answer.map(ApiResponse::replayed)).map_err(|fault| self.refuse(fault))
     }
+
+    /// Executes commands for a caller, idempotently if there is a ticket. `answer` makes the response of the
+    /// resulting entities.
+    pub(super) async fn execute(
+        &self,
+        call: &CallContext,
+        ticket: Option<&IdempotencyKey>,
+        commands: Vec<Command>,
+        answer: impl FnOnce(&[Entity]) -> Result<ApiResponse, RegistryError> + Send,
+    ) -> Result<ApiResponse, RegistryError> {
+        let (registry, commands) = (&self.admin.registry, call.with_lock_proof(commands));
+        match ticket {
+            Some(ticket) => ticket.execute(&self.admin, commands, call.actor(), answer).await,
+            None => answer(&registry.execute(commands, call.actor()).await?),
+        }
+    }
 }
 
 impl IdempotencyKey {
+    /// Returns the idempotency key of the request, with a fingerprint of its body. `content` may also be a hash of
+    /// the body.
+    pub(super) fn new(turn: InFlightGuard, call: &CallContext, content: &[u8]) -> Self {
+        let target = call.uri.path_and_query().map_or("", |target| target.as_str());
+        let fingerprint = hash(&[call.method.as_str().as_bytes(), target.as_bytes(), content]);
+        Self { fingerprint, turn }
+    }
+
     /// Executes commands unless they were executed before.
     pub(super) async fn execute(
         &self,
@@ -244,15 +235,6 @@ mod tests {
             let found = chosen(&headers).map_err(|_| ());
             assert_eq!(found.as_ref().map(Option::as_deref), expected.as_ref().map(|it| *it), "{values:?}");
         }
-    }
-
-    #[test]
-    fn a_key_is_under_way_until_its_turn_is_over() {
-        let running = InFlight::default();
-        let turn = running.begin([1; 32]);
-        assert!(turn.is_some() && running.begin([1; 32]).is_none() && running.begin([2; 32]).is_some());
-        drop(turn);
-        assert!(running.begin([1; 32]).is_some());
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod body;
 mod generated;
 mod revocation;
 mod rotation;
+mod rules;
 
 pub(super) use body::{CreatedKey, Key, KeyRecord};
 pub(super) use rotation::{__path_rotate, Rotated, rotate};
@@ -12,58 +13,32 @@ use std::{sync::Arc, time::Duration};
 
 use axum::extract::{Request, State};
 use http::StatusCode;
-use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Surface,
     call_context::CallContext,
-    callers::{manages, managing},
-    done,
-    etag::ETag,
-    json::{self, FieldErrors},
-    openapi,
+    done, openapi,
     page::{Page, split_page},
     response::{ApiResponse, ErrorResponse},
+    roles::{manages, managing},
+    state::Surface,
 };
+use crate::json::{self, FieldErrors};
 use body::{KeyPatch, NewKey};
 use portcullis::{
     Denial,
     directory::{Directory, Following},
-    model::{self, Access, CallerKind, Credential, CredentialEdit, CredentialId, Role, Seq, Status},
+    model::{Access, Credential, CredentialId, Role, Seq, Status},
     registry::{Command, CredentialFilter},
 };
-
-/// Maximum number of keys of a caller.
-const MAX_SCOPES: u32 = 100;
+use rules::{MAX_KEYS, end, find_key, keep_owner, location, managed, tag, update, used, uses};
 
 /// The error for an end of a key that has passed.
 const IN_THE_PAST: &str = "must not be in the past: the key would not be accepted";
 
 /// Maximum time to wait for a deletion to take effect, in seconds.
 const MAX_WAIT: u64 = 60;
-
-fn tag(key: &Credential) -> ETag {
-    ETag::revision(key.revision)
-}
-
-fn location(key: &Credential) -> String {
-    format!("/admin/v1/tenants/{}/keys/{}", key.tenant, key.id)
-}
-
-/// Returns the end of a caller's key. An administrator's key cannot end later than the key in the request.
-fn end(
-    call: &CallContext,
-    caller: &model::Caller,
-    wanted: Option<Timestamp>,
-    checks: &mut FieldErrors,
-) -> Option<Timestamp> {
-    let bound = call.key_expiry().filter(|_| matches!(caller.kind, CallerKind::Administrator(_)));
-    let (Some(bound), Some(wanted)) = (bound, wanted) else { return wanted.or(bound) };
-    checks.ensure(wanted <= bound, "#/not_after", "must not be later than the end of the key in the request");
-    Some(wanted)
-}
 
 /// List keys of a caller
 #[utoipa::path(
@@ -86,7 +61,7 @@ pub(super) async fn list(
         CredentialFilter { tenant: Some(caller.tenant), caller: Some(caller.id), after, limit: limit + 1 };
     let found = surface.admin.registry.credentials(&which).await.map_err(|fault| surface.refuse(fault))?;
     let (keys, next) = split_page(found, limit, |last| last.id.to_string());
-    let (page, link) = Page::of(&query, surface.shown(keys).await?, next);
+    let (page, link) = Page::of(&query, shown(&surface, keys).await?, next);
     Ok(ApiResponse::ok(&page).with_link(link))
 }
 
@@ -128,7 +103,7 @@ pub(super) async fn create(
     let (id, pepper) = (CredentialId::random(), peppers.current().version());
     let credential = body.checked(checks, &caller, (stored(&id), id, pepper), now)?;
     let credential = Credential { not_after, ..credential };
-    let commands = vec![Command::CreateCredential { credential, most: Some(MAX_SCOPES) }];
+    let commands = vec![Command::CreateCredential { credential, most: Some(MAX_KEYS) }];
     let made = surface.execute(&call, ticket.as_ref(), commands, |done| {
         let made = done!(Credential, done)?;
         let document = CreatedKey::of(&fresh, Key::of(made.clone(), None, now));
@@ -152,12 +127,12 @@ pub(super) async fn read(
 ) -> Result<ApiResponse, ErrorResponse> {
     let call = CallContext::extract(request, Role::ReadOnly).await?;
     call.query(&[])?;
-    let key = surface.key(&call).await?;
+    let key = find_key(&surface, &call).await?;
     let tag = tag(&key);
     if tag.matches_if_none_match(&call.headers) {
         return Ok(ApiResponse::not_modified(&tag));
     }
-    surface.show(key).await
+    show(&surface, key).await
 }
 
 /// Update a key
@@ -179,7 +154,7 @@ pub(super) async fn modify(
     let needed = managing(&request);
     let call = CallContext::extract(request, needed).await?;
     call.query(&[])?;
-    let (before, caller) = surface.managed(&call).await?;
+    let (before, caller) = managed(&surface, &call).await?;
     surface.check_precondition(&call, &tag(&before), &caller.id).await?;
     let patch: KeyPatch = json::read(&call.content)?;
     let now = surface.admin.clock.now().time;
@@ -203,24 +178,7 @@ pub(super) async fn modify(
         commands.extend(keep_owner(&before, &caller, beyond, now));
     }
     let done = surface.change(&call, commands).await?;
-    surface.show(done!(Credential, done).map_err(|fault| surface.refuse(fault))?.clone()).await
-}
-
-fn update(before: &Credential, edit: CredentialEdit) -> Command {
-    let (tenant, id) = (before.tenant.clone(), before.id.clone());
-    Command::UpdateCredential { tenant, id, expected: Some(before.revision), edit }
-}
-
-/// Returns the command that must follow a change which weakens an accepted key of an owner. The command checks that
-/// an owner with an accepted key remains, beyond the end of the weakened key.
-fn keep_owner(
-    key: &Credential,
-    caller: &model::Caller,
-    beyond: Option<Timestamp>,
-    now: Timestamp,
-) -> Option<Command> {
-    let lets_in = key.status == Status::Enabled && key.not_after.is_none_or(|end| now < end);
-    (caller.owns_everything() && lets_in).then_some(Command::KeepOwner { beyond })
+    show(&surface, done!(Credential, done).map_err(|fault| surface.refuse(fault))?.clone()).await
 }
 
 fn in_use() -> ErrorResponse {
@@ -263,7 +221,7 @@ pub(super) async fn delete(
     let query = call.query(&["wait"])?;
     let fits = |text: &str| text.parse().ok().filter(|seconds| *seconds <= MAX_WAIT);
     let wait = query.chosen("wait", &format!("a whole number of seconds, at most {MAX_WAIT}"), fits)?;
-    let (before, caller) = surface.managed(&call).await?;
+    let (before, caller) = managed(&surface, &call).await?;
     surface.check_precondition(&call, &tag(&before), &caller.id).await?;
     if before.id == *call.key() {
         return Err(in_use());
@@ -287,41 +245,12 @@ pub(super) async fn delete(
     Ok(ApiResponse::document(StatusCode::ACCEPTED, &underway))
 }
 
-impl Surface {
-    /// Returns the key in the path of a request.
-    async fn key(&self, call: &CallContext) -> Result<Credential, ErrorResponse> {
-        let id: CredentialId = call.child_id()?;
-        let key = self.admin.registry.credential(&call.tenant()?, &id).await;
-        key.map_err(|fault| self.refuse(fault))
-    }
+async fn shown(surface: &Surface, keys: Vec<Credential>) -> Result<Vec<Key>, ErrorResponse> {
+    let (uses, now) = (uses(surface, &keys).await?, surface.admin.clock.now().time);
+    Ok(keys.into_iter().zip(uses).map(|(key, used)| Key::of(key, used, now)).collect())
+}
 
-    /// Returns the key in the path of a request and its owner, if the client may manage that owner's keys.
-    async fn managed(&self, call: &CallContext) -> Result<(Credential, model::Caller), ErrorResponse> {
-        let key = self.key(call).await?;
-        let caller = self.caller(&key.tenant, &key.caller).await?;
-        call.require_role(manages(&caller.kind))?;
-        Ok((key, caller))
-    }
-
-    /// Returns the last use of each key: the stored one or the one that this node knows, whichever is later.
-    async fn uses(&self, keys: &[Credential]) -> Result<Vec<Option<Timestamp>>, ErrorResponse> {
-        let ids: Vec<_> = keys.iter().map(|key| key.id.clone()).collect();
-        let noted = self.admin.registry.last_used(&ids).await.map_err(|fault| self.refuse(fault))?;
-        let known = |key: &Credential| self.admin.directory.find_by_digest(key.digest)?.used();
-        Ok(keys.iter().zip(noted).map(|(key, noted)| noted.max(known(key))).collect())
-    }
-
-    async fn used(&self, key: &Credential) -> Result<Option<Timestamp>, ErrorResponse> {
-        Ok(self.uses(std::slice::from_ref(key)).await?.pop().flatten())
-    }
-
-    async fn shown(&self, keys: Vec<Credential>) -> Result<Vec<Key>, ErrorResponse> {
-        let (uses, now) = (self.uses(&keys).await?, self.admin.clock.now().time);
-        Ok(keys.into_iter().zip(uses).map(|(key, used)| Key::of(key, used, now)).collect())
-    }
-
-    async fn show(&self, key: Credential) -> Result<ApiResponse, ErrorResponse> {
-        let (tag, used) = (tag(&key), self.used(&key).await?);
-        Ok(ApiResponse::ok(&Key::of(key, used, self.admin.clock.now().time)).with_etag(&tag))
-    }
+async fn show(surface: &Surface, key: Credential) -> Result<ApiResponse, ErrorResponse> {
+    let (tag, used) = (tag(&key), used(surface, &key).await?);
+    Ok(ApiResponse::ok(&Key::of(key, used, surface.admin.clock.now().time)).with_etag(&tag))
 }

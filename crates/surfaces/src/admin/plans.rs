@@ -1,6 +1,6 @@
 //! The plan endpoints.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use http::StatusCode;
@@ -8,44 +8,24 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Surface,
     call_context::CallContext,
     done,
     etag::{self, ETag},
-    json::{self, FieldErrors},
     openapi,
     page::{Page, split_page},
     response::{ApiResponse, ErrorResponse},
+    state::Surface,
 };
-use crate::{non_null, openapi::schemas};
+use crate::{
+    json::{self, FieldErrors},
+    non_null,
+    openapi::schemas,
+};
 use portcullis::{
     Denial,
     model::{self, Entity, InvalidPlan, MAX_LIMITS, PlanId, Role, WindowGuarantee},
     registry::{Command, RegistryError},
 };
-
-/// Plans that a configuration defines. The API denies changes to them (409), because they would be lost when the
-/// configuration is next read.
-#[derive(Debug, Clone, Default)]
-pub struct DefinedPlans {
-    /// The ids of the plans.
-    pub ids: BTreeSet<PlanId>,
-    /// The place of their definition, for messages, such as `the configuration file config/gateway.toml`.
-    pub place: String,
-}
-
-impl DefinedPlans {
-    fn refuse(&self, id: &PlanId) -> Result<(), Denial> {
-        if !self.ids.contains(id) {
-            return Ok(());
-        }
-        let detail = format!(
-            "The plan \"{id}\" is defined in {}. Change it there and restart the gateway, or use another id.",
-            self.place
-        );
-        Err(Denial::Conflict { detail: detail.into() })
-    }
-}
 
 /// A named set of rate limits for callers.
 #[derive(Debug, Serialize, ToSchema)]

@@ -3,44 +3,17 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::{
-    Surface,
     call_context::CallContext,
     etag::ETag,
     openapi,
     page::{Page, split_page},
     response::{ApiResponse, ErrorResponse},
+    settings::Route,
+    state::Surface,
 };
 use portcullis::{Denial, model::Role};
-
-/// A route: the requests that it matches, their policies and their destination.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Route {
-    /// The unique name: 1 to 64 characters of `A-Z a-z 0-9 - _ .`.
-    pub name: String,
-    /// The host that the route matches; `null` means any host.
-    #[schema(required)]
-    pub host: Option<String>,
-    /// The path that the route matches, with everything below it.
-    pub path: String,
-    /// The methods that the route matches; an empty list means any method.
-    pub methods: Vec<String>,
-    /// The name of the upstream that handles the requests.
-    #[schema(required)]
-    pub upstream: Option<String>,
-    /// The name of the management API that handles the requests.
-    #[schema(required)]
-    pub surface: Option<String>,
-    /// The names of the policies for the requests, in order.
-    pub policies: Vec<String>,
-    /// The kinds of callers that are recognised and admitted; none at all if the route recognises no caller. Not shown:
-    /// locks are checked against it.
-    #[serde(skip)]
-    pub callers: Vec<String>,
-}
 
 /// List routes
 ///

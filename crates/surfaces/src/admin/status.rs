@@ -7,10 +7,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Surface,
     call_context::CallContext,
     openapi,
     response::{ApiResponse, ErrorResponse},
+    state::Surface,
 };
 use crate::openapi::schemas;
 use portcullis::{

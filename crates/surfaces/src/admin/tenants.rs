@@ -8,21 +8,22 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Surface,
     call_context::CallContext,
     done,
     etag::ETag,
-    json::{self, FieldErrors},
     openapi,
     page::{Page, split_page},
     response::{ApiResponse, ErrorResponse},
+    state::Surface,
+    validation::check_name,
 };
-use crate::{non_null, openapi::schemas};
+use crate::{
+    json::{self, FieldErrors},
+    non_null,
+    openapi::schemas,
+};
 use portcullis::{
-    model::{
-        self, Role, SubscriptionStatus, TenantEdit, TenantId,
-        name::{PLAIN_NAME_RULE, is_plain_name},
-    },
+    model::{self, Role, SubscriptionStatus, TenantEdit, TenantId},
     registry::{Command, TenantFilter},
 };
 
@@ -140,11 +141,6 @@ impl From<model::Tenant> for Tenant {
             updated_at: tenant.updated_at,
         }
     }
-}
-
-/// Checks a name, if there is one, against the rule for tenants and credentials.
-pub(super) fn check_name(checks: &mut FieldErrors, name: Option<&str>) {
-    checks.ensure(name.is_none_or(is_plain_name), "#/name", PLAIN_NAME_RULE);
 }
 
 impl NewTenant {
@@ -324,12 +320,4 @@ pub(super) async fn delete(
     let command = Command::DeleteTenant { id: before.id, expected: Some(before.revision) };
     surface.change(&call, vec![command]).await?;
     Ok(ApiResponse::no_content())
-}
-
-impl Surface {
-    /// Returns the tenant in the path of a request.
-    pub(super) async fn tenant(&self, call: &CallContext) -> Result<model::Tenant, ErrorResponse> {
-        let tenant = self.admin.registry.tenant(&call.tenant()?).await;
-        tenant.map_err(|fault| self.refuse(fault))
-    }
 }

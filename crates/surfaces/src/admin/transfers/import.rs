@@ -14,24 +14,20 @@ use http::header;
 use serde::Serialize;
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::spawn_blocking};
 
-use super::{
-    super::{
-        ADMIN_TENANT, Surface,
-        call_context::CallContext,
-        idempotency::IdempotencyKey,
-        openapi,
-        page::Query,
-        response::{ApiResponse, ErrorResponse},
-    },
-    ROWS,
-    guarded::GuardedWork,
-    one_at_a_time, schemas,
-    spool::{ImportOptions, Spool},
+use super::{ROWS, guarded::GuardedWork, one_at_a_time, schemas, spool::Spool};
+use crate::admin::{
+    call_context::CallContext,
+    idempotency::IdempotencyKey,
+    openapi,
+    page::Query,
+    response::{ApiResponse, ErrorResponse},
+    settings::ImportOptions,
+    state::Surface,
 };
 use portcullis::{
     Denial,
     denial::FieldError,
-    model::Role,
+    model::{ADMIN_TENANT, Role},
     registry::UnitOfWork,
     transfer::{
         self, Import, KeyFileFormat, KeyImport, KeyRows, LineError, MAX_FILE_BYTES, SecretFingerprints,
@@ -79,7 +75,7 @@ struct Task {
     request_body(content = String, content_type = "application/x-ndjson", description = "The file of an export"),
     responses((status = 200, description = "The result of the import", body = schemas::Imported), openapi::CommonErrors, openapi::CreateErrors),
 )]
-pub(in super::super) async fn import(
+pub(in crate::admin) async fn import(
     State(surface): State<Arc<Surface>>,
     request: Request,
 ) -> Result<ApiResponse, ErrorResponse> {
@@ -117,7 +113,7 @@ pub(in super::super) async fn import(
         openapi::CreateErrors
     ),
 )]
-pub(in super::super) async fn import_keys(
+pub(in crate::admin) async fn import_keys(
     State(surface): State<Arc<Surface>>,
     request: Request,
 ) -> Result<ApiResponse, ErrorResponse> {
@@ -158,7 +154,7 @@ impl Task {
         let only = one_at_a_time(&surface.importing, "An import")?;
         let imports = ImportOptions { max_bytes: most, ..surface.admin.imports.clone() };
         let Spool { file, sha256 } = Spool::receive(body, &imports).await?;
-        let ticket = turn.map(|turn| turn.ticket(&call, &sha256));
+        let ticket = turn.map(|turn| IdempotencyKey::new(turn, &call, &sha256));
         if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
             return Ok(Err(answer));
         }
