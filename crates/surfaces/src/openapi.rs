@@ -135,7 +135,7 @@ type Shown = Arc<[(&'static str, OpenApi)]>;
 /// `{name}.json` is a description. Descriptions are public, so no credential is needed.
 ///
 /// ```
-/// use portcullis::surface::{discue, documentation};
+/// use portcullis_surfaces::{discue, documentation};
 ///
 /// let app: axum::Router = axum::Router::new().nest_service("/docs", documentation([("discue", discue::description())]));
 /// ```
