@@ -149,6 +149,7 @@ mod call_context;
 mod codes;
 mod description;
 mod error;
+mod extract;
 mod openapi;
 mod query;
 mod quotas;

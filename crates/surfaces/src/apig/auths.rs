@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
@@ -13,13 +13,14 @@ use super::{
     auth_response::{ApiList, ApiOutline, AuthInfo, AuthList, AuthResult, Authorized},
     call_context::{CallContext, repeated},
     error::ApigError,
+    extract::{Gateway, Json, Page, Params},
     openapi::Errors,
-    query::{self, PageQuery},
+    query::{self, PageQuery, page_of},
     response::show,
     state::Apig,
     version::Version,
 };
-use crate::{openapi::schemas, parse_object, read_body};
+use crate::openapi::schemas;
 use portcullis::{
     Denial,
     model::{Access, Caller, CallerId, Entity, EnvironmentId, Grant, GrantId, GrantRole, RouteName, Tenant},
@@ -40,11 +41,9 @@ const MAX_GRANTS: usize = 500;
 )]
 pub(super) async fn authorize(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    Gateway { asked, tenant }: Gateway,
+    Json(AuthsBody { env_id, app_ids, api_ids }): Json<AuthsBody>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway(&asked).await?;
-    let AuthsBody { env_id, app_ids, api_ids } = parse_object(&read_body(request.into_body()).await?)?;
     let environment = env_id.filter(|id| !id.is_empty()).ok_or(ApigError::Missing("env_id"))?;
     let app_ids = app_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("app_ids"))?;
     let api_ids = api_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("api_ids"))?;
@@ -110,10 +109,8 @@ pub(super) async fn authorize(
 )]
 pub(super) async fn cancel(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    Gateway { asked, tenant }: Gateway,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway(&asked).await?;
     let missing = || ApigError::UnknownAuth(asked.repeated(1));
     let id: GrantId = asked.segment(1).parse().map_err(|_| missing())?;
     let grant = surface.registry.grant(&tenant.id, &id).await;
@@ -135,12 +132,10 @@ pub(super) async fn cancel(
 )]
 pub(super) async fn apis_of_app(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    Gateway { asked, tenant }: Gateway,
+    Page((offset, limit)): Page,
+    Params(query): Params<ApisQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway(&asked).await?;
-    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let query = query::read::<ApisQuery>(&request)?;
     let app = app_asked_for(&surface, &asked, &tenant, query.app_id()?).await?;
     let (mut total, mut found) = (0, Vec::new());
     if let Some(which) = query.grants(&tenant.id)? {
@@ -163,12 +158,10 @@ pub(super) async fn apis_of_app(
 )]
 pub(super) async fn other_apis(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    Gateway { asked, tenant }: Gateway,
+    Page(page): Page,
+    Params(query): Params<ApisQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway(&asked).await?;
-    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let query = query::read::<ApisQuery>(&request)?;
     let app = app_asked_for(&surface, &asked, &tenant, query.app_id()?).await?;
     let environment = query.environment().ok_or(ApigError::Missing("env_id"))?;
     let environment = known(environment)?;
@@ -187,8 +180,7 @@ pub(super) async fn other_apis(
         let free = |api: &&RouteName| !granted.iter().any(|grant| grant.route == **api);
         apis.extend(surface.apis.iter().filter(free).filter(|api| which.matches_route(api)));
     }
-    let page = apis.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize);
-    let page: Vec<_> = page.map(|api| ApiOutline::of(api)).collect();
+    let page: Vec<_> = page_of(&apis, page).iter().map(|api| ApiOutline::of(api)).collect();
     show(StatusCode::OK, &ApiList { total: apis.len(), size: page.len(), apis: page })
 }
 
@@ -203,12 +195,11 @@ pub(super) async fn other_apis(
 )]
 pub(super) async fn apps_of_api(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    Gateway { asked, tenant }: Gateway,
+    Page((offset, limit)): Page,
+    Params(query): Params<AppsOfQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway(&asked).await?;
-    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let which = query::read::<AppsOfQuery>(&request)?.grants(&asked, &tenant.id)?;
+    let which = query.grants(&asked, &tenant.id)?;
     if let Some(api) = which.route.as_ref().filter(|api| !surface.apis.contains(*api)) {
         return Err(ApigError::UnknownApi(repeated(api.as_str())));
     }

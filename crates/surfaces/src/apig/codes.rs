@@ -3,7 +3,7 @@
 use std::{borrow::Cow, cmp::Reverse, sync::Arc};
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
@@ -14,12 +14,12 @@ use utoipa::ToSchema;
 use super::{
     call_context::CallContext,
     error::ApigError,
+    extract::{ExistingApp, Json, Page, Read, Write},
     openapi::Errors,
-    query::{self, PageQuery},
+    query::{PageQuery, page_of},
     response::{STARS, expose, show},
     state::Apig,
 };
-use crate::{parse_object, read_body};
 use portcullis::{
     Denial,
     model::{
@@ -33,7 +33,7 @@ const BATCH: u32 = 500;
 
 /// The request to add an AppCode.
 #[derive(Deserialize, ToSchema)]
-struct AppCodeBody {
+pub(super) struct AppCodeBody {
     /// The AppCode: 64 to 180 characters.
     #[serde(default)]
     #[schema(value_type = String, required = true, pattern = "^[A-Za-z0-9+/][A-Za-z0-9+/_!@#$%=-]{63,179}$")]
@@ -79,14 +79,12 @@ struct AppCodeList<'a> {
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
+    Json(AppCodeBody { app_code }): Json<AppCodeBody>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
-    let AppCodeBody { app_code } = parse_object(&read_body(request.into_body()).await?)?;
     let code = app_code.filter(|code| !code.is_empty()).ok_or(ApigError::Missing("app_code"))?;
     let code = AppCode::try_from(code).map_err(|_| ApigError::Invalid("app_code"))?;
-    create_code(&surface, &asked, &tenant, app, &code).await
+    create_code(&surface, &asked, &tenant, app.id, &code).await
 }
 
 /// Generates an AppCode for an app.
@@ -101,11 +99,9 @@ pub(super) async fn create(
 )]
 pub(super) async fn generate(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
-    create_code(&surface, &asked, &tenant, app, &AppCode::generate()).await
+    create_code(&surface, &asked, &tenant, app.id, &AppCode::generate()).await
 }
 
 /// Lists the AppCodes of an app, newest first.
@@ -117,14 +113,14 @@ pub(super) async fn generate(
     params(PageQuery),
     responses((status = 200, description = "A page of AppCodes", body = AppCodeList), Errors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
-    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let codes = all_codes(&surface, &asked, &tenant, &app).await?;
-    let page = codes.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize);
-    let app_codes =
-        page.map(|code| code_info(&surface, &asked, code)).collect::<Result<Vec<_>, ApigError>>()?;
+pub(super) async fn list(
+    State(surface): State<Arc<Apig>>,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Read>,
+    Page(page): Page,
+) -> Result<Response, ApigError> {
+    let codes = all_codes(&surface, &asked, &tenant, &app.id).await?;
+    let app_codes = page_of(&codes, page).iter().map(|code| code_info(&surface, &asked, code));
+    let app_codes = app_codes.collect::<Result<Vec<_>, _>>()?;
     show(StatusCode::OK, &AppCodeList { total: codes.len(), size: app_codes.len(), app_codes })
 }
 
@@ -136,10 +132,11 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     operation_id = "show_app_code",
     responses((status = 200, description = "The AppCode", body = AppCodeInfo), Errors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
-    let code = find_code(&surface, &asked, &tenant, &app).await?;
+pub(super) async fn read(
+    State(surface): State<Arc<Apig>>,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Read>,
+) -> Result<Response, ApigError> {
+    let code = find_code(&surface, &asked, &tenant, &app.id).await?;
     show(StatusCode::OK, &code_info(&surface, &asked, &code)?)
 }
 
@@ -155,11 +152,9 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
-    let code = find_code(&surface, &asked, &tenant, &app).await?;
+    let code = find_code(&surface, &asked, &tenant, &app.id).await?;
     let gone = surface.registry.delete_credential(&tenant.id, &code.id, None, asked.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault, no_code(&asked)))?;
     Ok(StatusCode::NO_CONTENT.into_response())

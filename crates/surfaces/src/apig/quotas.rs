@@ -10,7 +10,7 @@ pub(super) use apps::{bind_quota, bindable_apps, bound_apps, quota_of_app, unbin
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
@@ -21,16 +21,17 @@ use super::{
     auth_request::plain,
     call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts},
     error::ApigError,
+    extract::{Content, Page, Params, Read, WholeGateway, Write},
     openapi::Errors,
     query::{self, PageQuery, page_of},
     response::show,
     state::Apig,
 };
-use crate::{openapi::schemas, read_body};
+use crate::openapi::schemas;
 use fields::{QuotaBody, QuotaFields};
 use lookup::{count_bound, find_quota, no_quota_came, unknown};
 use portcullis::{
-    model::{Access, Entity, Quota, Tenant},
+    model::{Entity, Quota, Tenant},
     registry::{Command, RegistryError},
 };
 use show::{QuotaInfo, QuotaList};
@@ -38,7 +39,7 @@ use show::{QuotaInfo, QuotaList};
 /// The filter of a list of quotas.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct QuotasQuery {
+pub(super) struct QuotasQuery {
     /// Only quotas with this text in their name.
     #[param(value_type = schemas::Text, required = false)]
     name: Option<String>,
@@ -55,11 +56,10 @@ struct QuotasQuery {
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let fields = QuotaFields::read(&read_body(request.into_body()).await?)?;
+    let fields = QuotaFields::read(&content)?;
     let actor = asked.subscriber(&tenant)?;
     let quota = fields.quota(&tenant.id, surface.clock.now().time);
     let create = Command::CreateQuota { quota, most: Some(surface.quotas) };
@@ -82,11 +82,13 @@ pub(super) async fn create(
     params(PageQuery, QuotasQuery),
     responses((status = 200, description = "A page of quotas", body = QuotaList), Errors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let name = plain(query::read::<QuotasQuery>(&request)?.name.as_ref(), "name")?;
+pub(super) async fn list(
+    State(surface): State<Arc<Apig>>,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    Page(page): Page,
+    Params(query): Params<QuotasQuery>,
+) -> Result<Response, ApigError> {
+    let name = plain(query.name.as_ref(), "name")?;
     let all = surface.registry.quotas(&tenant.id).await;
     let mut all = all.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
     all.retain(|quota| name.as_ref().is_none_or(|text| query::contains(&quota.name, text)));
@@ -106,9 +108,10 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     operation_id = "show_app_quota",
     responses((status = 200, description = "The quota", body = QuotaInfo), Errors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
+pub(super) async fn read(
+    State(surface): State<Arc<Apig>>,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+) -> Result<Response, ApigError> {
     let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
     show_quota(&surface, &asked, &tenant, &quota).await
 }
@@ -124,11 +127,10 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let fields = QuotaFields::read(&read_body(request.into_body()).await?)?;
+    let fields = QuotaFields::read(&content)?;
     let actor = asked.subscriber(&tenant)?;
     for _ in 0..MAX_ATTEMPTS {
         let mut quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
@@ -159,10 +161,8 @@ pub(super) async fn modify(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let missing = || unknown(&asked, asked.segment(1));
     let id = asked.parse_id(asked.segment(1)).ok_or_else(missing)?;
     let delete = Command::DeleteQuota { tenant: tenant.id, id };

@@ -8,7 +8,7 @@ use super::{call_context::CallContext, error::ApigError};
 use portcullis::{
     clock::Clock,
     directory::Directory,
-    model::{Access, Actor, App, Caller, CallerEdit, CallerId, RouteName, Sealed, Sealer, Secret, Tenant},
+    model::{Actor, App, Caller, CallerEdit, CallerId, RouteName, Sealed, Sealer, Secret, Tenant},
     policy::Lockout,
     registry::{Registry, RegistryError},
 };
@@ -48,12 +48,6 @@ impl Apig {
         tenant.map_err(|fault| self.refuse(fault, asked.no_instance()))
     }
 
-    /// Returns the gateway that the path names, if the token has this access to all of its apps.
-    pub(super) async fn gateway_for(&self, asked: &CallContext, access: Access) -> Result<Tenant, ApigError> {
-        asked.require_full_access(access)?;
-        self.gateway(asked).await
-    }
-
     /// Returns an app of the gateway; callers of other kinds count as unknown.
     pub(super) async fn find(
         &self,
@@ -74,19 +68,6 @@ impl Apig {
     /// Converts a registry error to an error response; `missing` is the response to "not found".
     pub(super) fn refuse(&self, fault: RegistryError, missing: ApigError) -> ApigError {
         ApigError::of(fault, missing, self.clock.now().time)
-    }
-
-    /// Returns the gateway and the app that the path names, if the token has this access to the app.
-    pub(super) async fn app_of(
-        &self,
-        asked: &CallContext,
-        access: Access,
-    ) -> Result<(Tenant, CallerId), ApigError> {
-        let id = asked.app(1)?;
-        asked.require_access(access, &id)?;
-        let tenant = self.gateway(asked).await?;
-        self.find(&tenant, &id, asked).await?;
-        Ok((tenant, id))
     }
 
     /// Returns the route of the API with this id.

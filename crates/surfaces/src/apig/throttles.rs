@@ -12,24 +12,23 @@ pub(super) use specials::{create_special, delete_special, list_specials, modify_
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
 
 use super::{
-    call_context::CallContext,
     error::ApigError,
+    extract::{Content, Page, Params, Read, WholeGateway, Write},
     openapi::Errors,
-    query::{self, PageQuery, page_of},
+    query::{PageQuery, page_of},
     response::show,
     state::Apig,
 };
-use crate::read_body;
 use fields::{ThrottleBody, ThrottleFields, ThrottlesQuery};
 use lookup::{all_throttles, edit_throttle, find_throttle, no_throttle_came, unknown};
 use portcullis::{
-    model::{Access, Entity, Throttle},
+    model::{Entity, Throttle},
     registry::{Command, RegistryError},
 };
 use show::{ThrottleInfo, ThrottleList};
@@ -45,11 +44,10 @@ use show::{ThrottleInfo, ThrottleList};
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let fields = ThrottleFields::read(&read_body(request.into_body()).await?, asked.version)?;
+    let fields = ThrottleFields::read(&content, asked.version)?;
     let actor = asked.subscriber(&tenant)?;
     let throttle = fields.throttle(&tenant.id, surface.clock.now().time)?;
     let create = Command::CreateThrottle { throttle, most: Some(surface.throttles) };
@@ -72,11 +70,13 @@ pub(super) async fn create(
     params(PageQuery, ThrottlesQuery),
     responses((status = 200, description = "A page of throttling policies", body = ThrottleList), Errors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let wanted = query::read::<ThrottlesQuery>(&request)?.filter(&asked)?;
+pub(super) async fn list(
+    State(surface): State<Arc<Apig>>,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    Page(page): Page,
+    Params(query): Params<ThrottlesQuery>,
+) -> Result<Response, ApigError> {
+    let wanted = query.filter(&asked)?;
     let mut all = all_throttles(&surface, &asked, &tenant).await?;
     all.retain(wanted);
     let throttles: Vec<_> =
@@ -92,9 +92,10 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     operation_id = "show_throttle",
     responses((status = 200, description = "The throttling policy", body = ThrottleInfo), Errors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
+pub(super) async fn read(
+    State(surface): State<Arc<Apig>>,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+) -> Result<Response, ApigError> {
     let throttle = find_throttle(&surface, &asked, &tenant, asked.segment(1)).await?;
     show(StatusCode::OK, &ThrottleInfo::of(asked.version, &throttle))
 }
@@ -110,11 +111,10 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let fields = ThrottleFields::read(&read_body(request.into_body()).await?, asked.version)?;
+    let fields = ThrottleFields::read(&content, asked.version)?;
     let actor = asked.subscriber(&tenant)?;
     let edit = |throttle: &mut Throttle| fields.edit(throttle);
     let after = edit_throttle(&surface, &asked, &actor, &tenant, asked.segment(1), edit).await?;
@@ -131,10 +131,8 @@ pub(super) async fn modify(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let missing = || unknown(&asked, asked.segment(1));
     let id = asked.parse_id(asked.segment(1)).ok_or_else(missing)?;
     let delete = Command::DeleteThrottle { tenant: tenant.id, id, expected: None };

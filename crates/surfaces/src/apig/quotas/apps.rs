@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
@@ -19,16 +19,16 @@ use crate::{
         auth_request::plain,
         call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts},
         error::ApigError,
+        extract::{ExistingApp, Json, Params, Read, WholeGateway, Write},
         openapi::Errors,
         query::{self, PageQuery},
         response::{app_of, show},
         state::Apig,
     },
     openapi::schemas,
-    parse_object, read_body,
 };
 use portcullis::{
-    model::{Access, BoundQuota, Caller, CallerEdit, CallerId, Entity, Quota, QuotaId, Tenant},
+    model::{BoundQuota, Caller, CallerEdit, CallerId, Entity, Quota, QuotaId, Tenant},
     registry::{CallerFilter, Command, Order, RegistryError},
 };
 
@@ -38,7 +38,7 @@ const MOST: usize = 500;
 /// The request to bind a quota to apps.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = BindQuotaBody)]
-struct BindBody {
+pub(in crate::apig) struct BindBody {
     /// The ids of the apps.
     #[serde(default)]
     #[schema(value_type = Vec<schemas::Id>, required = true, min_items = 1, max_items = 500)]
@@ -48,7 +48,7 @@ struct BindBody {
 /// The filter of a list of apps.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct AppsQuery {
+pub(in crate::apig) struct AppsQuery {
     /// Only apps with this text in their name.
     #[param(value_type = schemas::Text, required = false)]
     app_name: Option<String>,
@@ -67,11 +67,9 @@ struct AppsQuery {
 )]
 pub(in crate::apig) async fn bind_quota(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Json(BindBody { app_ids }): Json<BindBody>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let BindBody { app_ids } = parse_object(&read_body(request.into_body()).await?)?;
     let texts = app_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("app_ids"))?;
     if texts.len() > MOST {
         return Err(ApigError::Invalid("app_ids"));
@@ -123,10 +121,8 @@ fn edit(tenant: &Tenant, app: &CallerId, expected: Option<u64>, quota: Option<Bo
 )]
 pub(in crate::apig) async fn unbind_quota(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
     let text = asked.segment(3);
     let missing = || asked.no_app(text);
@@ -156,13 +152,13 @@ pub(in crate::apig) async fn unbind_quota(
 )]
 pub(in crate::apig) async fn bound_apps(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    asked: CallContext,
+    Params(page): Params<PageQuery>,
+    Params(filter): Params<AppsQuery>,
+    WholeGateway { tenant, .. }: WholeGateway<Read>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let queries = (query::read(&request)?, query::read(&request)?);
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
     let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
-    apps_with(&surface, &asked, &tenant, queries, Some(&quota)).await
+    apps_with(&surface, &asked, &tenant, (page, filter), Some(&quota)).await
 }
 
 /// Lists the apps that a quota can be bound to.
@@ -178,13 +174,13 @@ pub(in crate::apig) async fn bound_apps(
 )]
 pub(in crate::apig) async fn bindable_apps(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    asked: CallContext,
+    Params(page): Params<PageQuery>,
+    Params(filter): Params<AppsQuery>,
+    WholeGateway { tenant, .. }: WholeGateway<Read>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let queries = (query::read(&request)?, query::read(&request)?);
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
     find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
-    apps_with(&surface, &asked, &tenant, queries, None).await
+    apps_with(&surface, &asked, &tenant, (page, filter), None).await
 }
 
 /// Returns the quota of an app.
@@ -199,12 +195,9 @@ pub(in crate::apig) async fn bindable_apps(
 )]
 pub(in crate::apig) async fn quota_of_app(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Read>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
-    let caller = surface.find(&tenant, &app, &asked).await?;
-    match &app_of(&caller)?.quota {
+    match &app_of(&app)?.quota {
         None => show(StatusCode::OK, &QuotaOfApp::None(NoQuota {})),
         Some(bound) => {
             let quota = find_quota(&surface, &asked, &tenant, bound.id.as_str()).await?;

@@ -1,15 +1,16 @@
 //! Bindings of throttling policies to APIs.
 
+mod requests;
+
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
-use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
 
+use self::requests::{ActionQuery, ApisQuery, BindBody, Delete, ThrottlesOfQuery, UnbindBody, released};
 use super::{
     lookup::{all_throttles, find_throttle, put_throttles},
     show::{
@@ -17,116 +18,20 @@ use super::{
         Unbound,
     },
 };
-use crate::{
-    apig::{
-        auth_request::{given, plain},
-        call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
-        error::ApigError,
-        openapi::Errors,
-        query::{self, PageQuery, contains, page_of},
-        response::show,
-        state::Apig,
-    },
-    openapi::schemas,
-    parse_object, read_body,
+use crate::apig::{
+    auth_request::{given, plain},
+    call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+    error::ApigError,
+    extract::{Json, Page, Params, Read, WholeGateway, Write},
+    openapi::Errors,
+    query::{PageQuery, contains, page_of},
+    response::show,
+    state::Apig,
 };
-use portcullis::model::{Access, Actor, Binding, BindingId, EnvironmentId, RouteName, Tenant, Throttle};
+use portcullis::model::{Actor, Binding, BindingId, RouteName, Tenant, Throttle};
 
 /// The most APIs, and the most bindings, in one request.
 const MOST: usize = 500;
-
-/// The request to bind a throttling policy to APIs.
-#[derive(Deserialize, ToSchema)]
-#[schema(example = json!({ "strategy_id": "none", "publish_ids": ["orders"] }))]
-struct BindBody {
-    /// The id of the throttling policy.
-    #[serde(default)]
-    #[schema(value_type = schemas::Id, required = true)]
-    strategy_id: Option<String>,
-    /// The ids of the APIs' publications, which are the ids of the APIs.
-    #[serde(default)]
-    #[schema(value_type = Vec<schemas::Id>, required = true, min_items = 1, max_items = 500)]
-    publish_ids: Option<Vec<String>>,
-}
-
-/// The request to unbind many APIs.
-#[derive(Deserialize, ToSchema)]
-struct UnbindBody {
-    /// The ids of the bindings to remove.
-    #[serde(default)]
-    #[schema(value_type = Option<Vec<String>>, required = false, max_items = 500)]
-    throttle_bindings: Option<Vec<String>>,
-}
-
-/// The action on many bindings.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct ActionQuery {
-    /// The action. Mandatory, always `delete`.
-    #[param(value_type = String, required = true, pattern = "^delete$")]
-    action: Option<String>,
-}
-
-/// The filters of lists of APIs that a throttling policy is, or is not, bound to.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct ApisQuery {
-    /// The id of the throttling policy. Mandatory.
-    #[param(value_type = schemas::Id, required = true)]
-    throttle_id: Option<String>,
-    /// Only bindings in this environment.
-    #[param(value_type = String, required = false)]
-    env_id: Option<String>,
-    /// Only APIs of this group. There are no groups: with a value, the list is empty.
-    #[param(value_type = String, required = false)]
-    group_id: Option<String>,
-    /// Only the API with this id.
-    #[param(value_type = schemas::Text, required = false)]
-    api_id: Option<String>,
-    /// Only APIs with this text in their name.
-    #[param(value_type = schemas::Text, required = false)]
-    api_name: Option<String>,
-}
-
-/// The filters of a list of throttling policies that are bound to an API.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct ThrottlesOfQuery {
-    /// The id of the API. Mandatory.
-    #[param(value_type = schemas::Id, required = true)]
-    api_id: Option<String>,
-    /// Only the throttling policy with this id.
-    #[param(value_type = schemas::MaybeId, required = false)]
-    throttle_id: Option<String>,
-    /// Only throttling policies with this text in their name.
-    #[param(value_type = schemas::Text, required = false)]
-    throttle_name: Option<String>,
-    /// Only bindings in this environment.
-    #[param(value_type = String, required = false)]
-    env_id: Option<String>,
-}
-
-impl ApisQuery {
-    fn throttle_id(&self) -> Result<&str, ApigError> {
-        given(self.throttle_id.as_ref()).ok_or(ApigError::Missing("throttle_id"))
-    }
-
-    fn filter(&self) -> Result<impl Fn(&RouteName) -> bool, ApigError> {
-        let name = plain(self.api_name.as_ref(), "api_name")?;
-        let id = plain(self.api_id.as_ref(), "api_id")?;
-        let none = given(self.group_id.as_ref()).is_some() || !released(self.env_id.as_ref());
-        Ok(move |api: &RouteName| {
-            !none
-                && id.as_ref().is_none_or(|id| api.as_str() == id)
-                && name.as_ref().is_none_or(|text| contains(api.as_str(), text))
-        })
-    }
-}
-
-/// Returns `true` if a parameter names the only environment, or none.
-fn released(environment: Option<&String>) -> bool {
-    given(environment).is_none_or(|id| id == EnvironmentId::RELEASE)
-}
 
 /// Binds a throttling policy to APIs.
 ///
@@ -141,11 +46,9 @@ fn released(environment: Option<&String>) -> bool {
 )]
 pub(in crate::apig) async fn bind(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Json(BindBody { strategy_id, publish_ids }): Json<BindBody>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let BindBody { strategy_id, publish_ids } = parse_object(&read_body(request.into_body()).await?)?;
     let id = strategy_id.filter(|id| !id.is_empty()).ok_or(ApigError::Missing("strategy_id"))?;
     let publish_ids = publish_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("publish_ids"))?;
     if publish_ids.len() > MOST {
@@ -171,10 +74,8 @@ pub(in crate::apig) async fn bind(
 )]
 pub(in crate::apig) async fn unbind(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let id = asked.parse_id(asked.segment(1)).ok_or(ApigError::UnknownBinding)?;
     match remove_bindings(&surface, &asked, &tenant, &[id]).await? {
         1 => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -194,16 +95,10 @@ pub(in crate::apig) async fn unbind(
 )]
 pub(in crate::apig) async fn unbind_all(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    _: Delete,
+    Json(UnbindBody { throttle_bindings }): Json<UnbindBody>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    match given(query::read::<ActionQuery>(&request)?.action.as_ref()) {
-        None => return Err(ApigError::Missing("action")),
-        Some("delete") => {}
-        Some(_) => return Err(ApigError::Invalid("action")),
-    }
-    let UnbindBody { throttle_bindings } = parse_object(&read_body(request.into_body()).await?)?;
     let texts = throttle_bindings.unwrap_or_default();
     if texts.len() > MOST {
         return Err(ApigError::Invalid("throttle_bindings"));
@@ -236,12 +131,10 @@ pub(in crate::apig) async fn unbind_all(
 )]
 pub(in crate::apig) async fn apis_of_throttle(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    Page(page): Page,
+    Params(query): Params<ApisQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let query = query::read::<ApisQuery>(&request)?;
     let throttle = find_throttle(&surface, &asked, &tenant, query.throttle_id()?).await?;
     let wanted = query.filter()?;
     let bound: Vec<_> = throttle.bindings.iter().filter(|binding| wanted(&binding.route)).collect();
@@ -261,12 +154,10 @@ pub(in crate::apig) async fn apis_of_throttle(
 )]
 pub(in crate::apig) async fn other_apis(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    Page(page): Page,
+    Params(query): Params<ApisQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let query = query::read::<ApisQuery>(&request)?;
     let throttle = find_throttle(&surface, &asked, &tenant, query.throttle_id()?).await?;
     let wanted = query.filter()?;
     let bound = |api: &RouteName| throttle.bindings.iter().any(|binding| binding.route == *api);
@@ -286,12 +177,10 @@ pub(in crate::apig) async fn other_apis(
 )]
 pub(in crate::apig) async fn throttles_of_api(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    Page(page): Page,
+    Params(query): Params<ThrottlesOfQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let query = query::read::<ThrottlesOfQuery>(&request)?;
     let api = given(query.api_id.as_ref()).ok_or(ApigError::Missing("api_id"))?;
     let api = surface.api(api).ok_or_else(|| ApigError::UnknownApi(repeated(api)))?;
     let name = plain(query.throttle_name.as_ref(), "throttle_name")?;

@@ -157,7 +157,7 @@ impl ThrottleFields {
 /// The filters of a list of throttling policies.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ThrottlesQuery {
+pub(in crate::apig) struct ThrottlesQuery {
     /// Only the throttling policy with this id.
     #[param(value_type = schemas::MaybeId, required = false)]
     id: Option<String>,

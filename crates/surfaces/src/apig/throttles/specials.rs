@@ -5,28 +5,26 @@ mod wire;
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
 
 use super::lookup::{edit_throttle, find_throttle};
-use crate::{
-    apig::{
-        auth_request::{given, plain},
-        call_context::CallContext,
-        error::ApigError,
-        openapi::Errors,
-        query::{self, PageQuery, contains, page_of},
-        request::count,
-        response::show,
-        state::Apig,
-        version::Version,
-    },
-    parse_object, read_body,
+use crate::apig::{
+    auth_request::{given, plain},
+    call_context::CallContext,
+    error::ApigError,
+    extract::{Content, Json, Page, Params, Read, WholeGateway, Write},
+    openapi::Errors,
+    query::{self, PageQuery, contains, page_of},
+    request::count,
+    response::show,
+    state::Apig,
+    version::Version,
 };
 use portcullis::{
-    model::{Access, CallerId, OverrideSubject, SpecialId, Tenant, Throttle, ThrottleOverride},
+    model::{CallerId, OverrideSubject, SpecialId, Tenant, Throttle, ThrottleOverride},
     registry::CallerFilter,
 };
 
@@ -48,11 +46,9 @@ const MOST: usize = 30;
 )]
 pub(in crate::apig) async fn create_special(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let content = read_body(request.into_body()).await?;
     let WantedSpecial { throttle, id, kind, limit } = WantedSpecial::read(&content, &asked)?;
     let actor = asked.subscriber(&tenant)?;
     find_throttle(&surface, &asked, &tenant, &throttle).await?;
@@ -91,12 +87,10 @@ fn is_app(special: &ThrottleOverride) -> bool {
 )]
 pub(in crate::apig) async fn list_specials(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    Page(page): Page,
+    Params(query): Params<SpecialsQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let query = query::read::<SpecialsQuery>(&request)?;
     let throttle = find_throttle(&surface, &asked, &tenant, asked.segment(1)).await?;
     let (kind, member) = match asked.version {
         Version::One => (given(query.instance_type.as_ref()), "instance_type"),
@@ -134,11 +128,9 @@ pub(in crate::apig) async fn list_specials(
 )]
 pub(in crate::apig) async fn modify_special(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Json(LimitBody { call_limits }): Json<LimitBody>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let LimitBody { call_limits } = parse_object(&read_body(request.into_body()).await?)?;
     let limit = count(call_limits.ok_or(ApigError::Missing("call_limits"))?, "call_limits")?;
     let actor = asked.subscriber(&tenant)?;
     let id: SpecialId = asked.parse_id(asked.segment(3)).ok_or(ApigError::UnknownSpecial)?;
@@ -163,10 +155,8 @@ pub(in crate::apig) async fn modify_special(
 )]
 pub(in crate::apig) async fn delete_special(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let id: SpecialId = asked.parse_id(asked.segment(3)).ok_or(ApigError::UnknownSpecial)?;
     let edit = |throttle: &mut Throttle| {
         let before = throttle.specials.len();
