@@ -98,6 +98,7 @@ mod callers;
 mod changes;
 mod description;
 mod etag;
+mod extract;
 mod idempotency;
 mod in_flight;
 mod keys;

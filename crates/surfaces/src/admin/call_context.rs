@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use jiff::Timestamp;
 
-use super::{lock_token::LockTokenHeader, page::Query, response::ErrorResponse};
+use super::{lock_token::LockTokenHeader, response::ErrorResponse};
 use crate::{BodyError, author, read_body_within};
 use portcullis::{
     Denial,
@@ -91,11 +91,6 @@ impl CallContext {
         } else {
             Err(Denial::Forbidden(Forbidden::RoleTooLow { needed }).into())
         }
-    }
-
-    /// Parses the query parameters, of which only the named ones may be present.
-    pub(super) fn query(&self, known: &[&str]) -> Result<Query, Denial> {
-        Query::of(&self.uri, known)
     }
 
     /// Returns the tenant in a path.

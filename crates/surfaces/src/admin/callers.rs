@@ -6,16 +6,16 @@ pub(super) use body::Caller;
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 
 use super::{
-    call_context::CallContext,
     done,
     etag::ETag,
+    extract::{Call, Parameters},
     openapi,
     page::{Page, split_page},
     response::{ApiResponse, ErrorResponse},
-    roles::{manages, managing},
+    roles::{Manager, ReadOnly, manages},
     state::Surface,
 };
 use crate::{
@@ -33,6 +33,13 @@ fn tag(caller: &model::Caller) -> ETag {
     ETag::revision(caller.revision)
 }
 
+/// The query parameters of the list of callers.
+pub(super) struct CallerParameters;
+
+impl Parameters for CallerParameters {
+    const KNOWN: &'static [&'static str] = &["kind", "name", "status", "plan", "limit", "after"];
+}
+
 /// List callers of a tenant
 #[utoipa::path(
     get,
@@ -44,10 +51,8 @@ fn tag(caller: &model::Caller) -> ETag {
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, query, .. }: Call<ReadOnly, CallerParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    let query = call.query(&["kind", "name", "status", "plan", "limit", "after"])?;
     let limit = query.limit()?;
     let which = CallerFilter {
         tenant: Some(call.tenant()?),
@@ -88,11 +93,8 @@ fn status(text: &str) -> Option<Status> {
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let needed = managing(&request);
-    let call = CallContext::extract(request, needed).await?;
-    call.query(&[])?;
     let tenant = call.tenant()?;
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
@@ -135,10 +137,8 @@ pub(super) async fn create(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    call.query(&[])?;
     let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
     let tag = tag(&caller);
     Ok(if tag.matches_if_none_match(&call.headers) {
@@ -162,11 +162,8 @@ pub(super) async fn read(
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let needed = managing(&request);
-    let call = CallContext::extract(request, needed).await?;
-    call.query(&[])?;
     let before = surface.caller(&call.tenant()?, &call.child_id()?).await?;
     call.require_role(manages(&before.kind))?;
     surface.check_precondition(&call, &tag(&before), &before.id).await?;
@@ -208,11 +205,8 @@ pub(super) async fn modify(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let needed = managing(&request);
-    let call = CallContext::extract(request, needed).await?;
-    call.query(&[])?;
     let before = surface.caller(&call.tenant()?, &call.child_id()?).await?;
     call.require_role(manages(&before.kind))?;
     surface.check_precondition(&call, &tag(&before), &before.id).await?;

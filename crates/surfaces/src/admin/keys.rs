@@ -11,17 +11,19 @@ pub(super) use rotation::{__path_rotate, Rotated, rotate};
 
 use std::{sync::Arc, time::Duration};
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     call_context::CallContext,
-    done, openapi,
+    done,
+    extract::{Call, PageParameters, Parameters},
+    openapi,
     page::{Page, split_page},
     response::{ApiResponse, ErrorResponse},
-    roles::{manages, managing},
+    roles::{Manager, ReadOnly, manages},
     state::Surface,
 };
 use crate::json::{self, FieldErrors};
@@ -29,7 +31,7 @@ use body::{KeyPatch, NewKey};
 use portcullis::{
     Denial,
     directory::{Directory, Following},
-    model::{Access, Credential, CredentialId, Role, Seq, Status},
+    model::{Access, Credential, CredentialId, Seq, Status},
     registry::{Command, CredentialFilter},
 };
 use rules::{MAX_KEYS, end, find_key, keep_owner, location, managed, tag, update, used, uses};
@@ -51,10 +53,8 @@ const MAX_WAIT: u64 = 60;
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, query, .. }: Call<ReadOnly, PageParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    let query = call.query(&["limit", "after"])?;
     let (limit, after) = (query.limit()?, query.after()?);
     let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
     let which =
@@ -79,11 +79,8 @@ pub(super) async fn list(
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let needed = managing(&request);
-    let call = CallContext::extract(request, needed).await?;
-    call.query(&[])?;
     // Replays come first: the response is the same even if the resource has been deleted since.
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
@@ -123,10 +120,8 @@ pub(super) async fn create(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    call.query(&[])?;
     let key = find_key(&surface, &call).await?;
     let tag = tag(&key);
     if tag.matches_if_none_match(&call.headers) {
@@ -149,11 +144,8 @@ pub(super) async fn read(
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let needed = managing(&request);
-    let call = CallContext::extract(request, needed).await?;
-    call.query(&[])?;
     let (before, caller) = managed(&surface, &call).await?;
     surface.check_precondition(&call, &tag(&before), &caller.id).await?;
     let patch: KeyPatch = json::read(&call.content)?;
@@ -198,6 +190,13 @@ pub(super) struct PendingDeletion {
     applied: Seq,
 }
 
+/// The query parameter of the deletion of a key.
+pub(super) struct WaitParameter;
+
+impl Parameters for WaitParameter {
+    const KNOWN: &'static [&'static str] = &["wait"];
+}
+
 /// Delete a key
 ///
 /// The key is deleted from the store before the response. With `wait`, the response also waits until this node denies
@@ -214,11 +213,8 @@ pub(super) struct PendingDeletion {
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, query, .. }: Call<Manager, WaitParameter>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let needed = managing(&request);
-    let call = CallContext::extract(request, needed).await?;
-    let query = call.query(&["wait"])?;
     let fits = |text: &str| text.parse().ok().filter(|seconds| *seconds <= MAX_WAIT);
     let wait = query.chosen("wait", &format!("a whole number of seconds, at most {MAX_WAIT}"), fits)?;
     let (before, caller) = managed(&surface, &call).await?;

@@ -18,11 +18,12 @@ use super::{
     call_context::CallContext,
     done,
     etag::ETag,
+    extract::{Call, PageParameters},
     lock_token::{self, LockTokenHeader},
     openapi,
     page::{Page, split_page},
     response::{ApiResponse, ErrorResponse},
-    roles::manages,
+    roles::{Operator, ReadOnly, RequiredRole, manages},
     settings::Route,
     state::Surface,
 };
@@ -74,10 +75,8 @@ fn shown(lock: model::Lock) -> ApiResponse {
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { query, .. }: Call<ReadOnly, PageParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    let query = call.query(&["limit", "after"])?;
     let (limit, after) = (query.limit()?, query.after::<LockId>()?);
     let found = surface.admin.registry.locks(after.as_ref(), limit + 1).await;
     let (mut locks, next) =
@@ -103,10 +102,8 @@ pub(super) async fn list(
 )]
 pub(super) async fn acquire(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<Operator>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::Operator).await?;
-    call.query(&[])?;
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
         return Ok(answer);
@@ -148,10 +145,8 @@ pub(super) async fn acquire(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    call.query(&[])?;
     let lock = find_lock(&surface, &call).await?;
     let tag = ETag::content(&Lock::from(lock.clone()));
     Ok(if tag.matches_if_none_match(&call.headers) { ApiResponse::not_modified(&tag) } else { shown(lock) })
@@ -171,10 +166,8 @@ pub(super) async fn read(
 )]
 pub(super) async fn refresh(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<Operator>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::Operator).await?;
-    call.query(&[])?;
     let id: LockId = call.path_id()?;
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
@@ -200,6 +193,15 @@ fn is_breaking(headers: &HeaderMap) -> bool {
     headers.contains_key(header::IF_MATCH) && !headers.contains_key(&lock_token::FIELD)
 }
 
+/// The role that removing a lock requires: an owner may break the lock of another administrator.
+pub(super) struct Releaser;
+
+impl RequiredRole for Releaser {
+    fn needed(request: &Request) -> Role {
+        if is_breaking(request.headers()) { Role::Owner } else { Role::Operator }
+    }
+}
+
 /// Release or break a lock
 ///
 /// With its token in `Lock-Token`, a lock is released, even if it has expired. This requires the role `operator`.
@@ -214,11 +216,9 @@ fn is_breaking(headers: &HeaderMap) -> bool {
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<Releaser>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let breaks = is_breaking(request.headers());
-    let call = CallContext::extract(request, if breaks { Role::Owner } else { Role::Operator }).await?;
-    call.query(&[])?;
+    let breaks = is_breaking(&call.headers);
     let id: LockId = call.path_id()?;
     if let Some(token) = call.token_of(&id)? {
         // The release does not check that the lock is held, because an expired lock can be released, too.

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    call_context::CallContext,
     done,
     etag::{self, ETag},
+    extract::{Call, PageParameters},
     openapi,
     page::{Page, split_page},
     response::{ApiResponse, ErrorResponse},
+    roles::{Owner, ReadOnly},
     state::Surface,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 };
 use portcullis::{
     Denial,
-    model::{self, Entity, InvalidPlan, MAX_LIMITS, PlanId, Role, WindowGuarantee},
+    model::{self, Entity, InvalidPlan, MAX_LIMITS, PlanId, WindowGuarantee},
     registry::{Command, RegistryError},
 };
 
@@ -149,10 +150,8 @@ impl NewPlan {
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { query, .. }: Call<ReadOnly, PageParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    let query = call.query(&["limit", "after"])?;
     let (limit, after) = (query.limit()?, query.after::<PlanId>()?);
     let found = surface.admin.registry.plans(after.as_ref(), limit + 1).await;
     let (plans, next) =
@@ -172,10 +171,8 @@ pub(super) async fn list(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    call.query(&[])?;
     let found = surface.admin.registry.plan(&call.path_id()?).await;
     let plan = Plan::from(found.map_err(|fault| surface.refuse(fault))?);
     let tag = ETag::content(&plan);
@@ -200,10 +197,8 @@ pub(super) async fn read(
 )]
 pub(super) async fn put(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::Owner).await?;
-    call.query(&[])?;
     let id: PlanId = call.path_id()?;
     surface.admin.defined_plans.refuse(&id)?;
     let before = match surface.admin.registry.plan(&id).await {
@@ -247,10 +242,8 @@ pub(super) async fn put(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::Owner).await?;
-    call.query(&[])?;
     let id: PlanId = call.path_id()?;
     surface.admin.defined_plans.refuse(&id)?;
     let before = surface.admin.registry.plan(&id).await.map_err(|fault| surface.refuse(fault))?;

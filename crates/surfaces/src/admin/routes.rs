@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 
 use super::{
-    call_context::CallContext,
     etag::ETag,
+    extract::{Call, PageParameters},
     openapi,
     page::{Page, split_page},
     response::{ApiResponse, ErrorResponse},
+    roles::ReadOnly,
     settings::Route,
     state::Surface,
 };
-use portcullis::{Denial, model::Role};
+use portcullis::Denial;
 
 /// List routes
 ///
@@ -28,10 +29,8 @@ use portcullis::{Denial, model::Role};
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { query, .. }: Call<ReadOnly, PageParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    let query = call.query(&["limit", "after"])?;
     let (limit, after) = (query.limit()?, query.text("after"));
     // The order of the configuration is meaningful, so it is kept.
     let routes = &surface.admin.routes;
@@ -59,10 +58,8 @@ pub(super) async fn list(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    call.query(&[])?;
     let name: String = call.path_id()?;
     let route = surface.admin.routes.iter().find(|route| route.name == name).ok_or(Denial::NotFound)?;
     let tag = ETag::content(route);

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    call_context::CallContext,
     done,
     etag::ETag,
+    extract::{Call, Parameters},
     openapi,
     page::{Page, split_page},
     response::{ApiResponse, ErrorResponse},
+    roles::{Owner, ReadOnly},
     state::Surface,
     validation::check_name,
 };
@@ -23,7 +24,7 @@ use crate::{
     openapi::schemas,
 };
 use portcullis::{
-    model::{self, Role, SubscriptionStatus, TenantEdit, TenantId},
+    model::{self, SubscriptionStatus, TenantEdit, TenantId},
     registry::{Command, TenantFilter},
 };
 
@@ -175,6 +176,13 @@ fn shown(tenant: &model::Tenant) -> ApiResponse {
     ApiResponse::ok(&Tenant::from(tenant.clone())).with_etag(&ETag::revision(tenant.revision))
 }
 
+/// The query parameters of the list of tenants.
+pub(super) struct TenantParameters;
+
+impl Parameters for TenantParameters {
+    const KNOWN: &'static [&'static str] = &["name", "standing", "limit", "after"];
+}
+
 /// List tenants
 #[utoipa::path(
     get,
@@ -186,10 +194,8 @@ fn shown(tenant: &model::Tenant) -> ApiResponse {
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { query, .. }: Call<ReadOnly, TenantParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    let query = call.query(&["name", "standing", "limit", "after"])?;
     let standings = [SubscriptionStatus::Active, SubscriptionStatus::Lapsed];
     let standing = |text: &str| standings.into_iter().find(|standing| standing.as_str() == text);
     let limit = query.limit()?;
@@ -219,10 +225,8 @@ pub(super) async fn list(
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::Owner).await?;
-    call.query(&[])?;
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
         return Ok(answer);
@@ -249,10 +253,8 @@ pub(super) async fn create(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    call.query(&[])?;
     let tenant = surface.tenant(&call).await?;
     let tag = ETag::revision(tenant.revision);
     Ok(if tag.matches_if_none_match(&call.headers) {
@@ -276,10 +278,8 @@ pub(super) async fn read(
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::Owner).await?;
-    call.query(&[])?;
     let before = surface.tenant(&call).await?;
     ETag::revision(before.revision).check_if_match(&call.headers)?;
     let TenantPatch { name, standing, max_callers, gateway } = json::read(&call.content)?;
@@ -311,10 +311,8 @@ pub(super) async fn modify(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::Owner).await?;
-    call.query(&[])?;
     let before = surface.tenant(&call).await?;
     ETag::revision(before.revision).check_if_match(&call.headers)?;
     let command = Command::DeleteTenant { id: before.id, expected: Some(before.revision) };

@@ -7,20 +7,15 @@ mod spool;
 
 use std::sync::Arc;
 
-use axum::{
-    body::Body,
-    extract::{Request, State},
-    response::Response,
-};
+use axum::{body::Body, extract::State, response::Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{call_context::CallContext, openapi, response::ErrorResponse, state::Surface};
+use super::{extract::Upload, openapi, response::ErrorResponse, roles::Owner, state::Surface};
 use portcullis::{
     Denial,
-    model::Role,
     registry::RegistryError,
     transfer::{Export, SecretFingerprints},
 };
@@ -80,10 +75,8 @@ impl Writing {
 )]
 pub(super) async fn export(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Upload { call, .. }: Upload<Owner>,
 ) -> Result<Response, ErrorResponse> {
-    let (call, _) = CallContext::extract_head(request, Role::Owner)?;
-    call.query(&[])?;
     let only = one_at_a_time(&surface.exporting, "An export")?;
     let admin = &surface.admin;
     let secrets = SecretFingerprints::new(&admin.directory.peppers(), &admin.sealer);

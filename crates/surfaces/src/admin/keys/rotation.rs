@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,10 +14,11 @@ use super::{
 };
 use crate::{
     admin::{
-        call_context::CallContext,
-        done, openapi,
+        done,
+        extract::Call,
+        openapi,
         response::{ApiResponse, ErrorResponse},
-        roles::managing,
+        roles::Manager,
         state::Surface,
         validation::check_name,
     },
@@ -90,11 +91,8 @@ fn is_rotated(key: &Credential, now: Timestamp) -> Result<(), Denial> {
 )]
 pub(in crate::admin) async fn rotate(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Call { call, .. }: Call<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let needed = managing(&request);
-    let call = CallContext::extract(request, needed).await?;
-    call.query(&[])?;
     // Replays come first: the response is the same even if the resource has been deleted since.
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {

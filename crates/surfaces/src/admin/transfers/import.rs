@@ -6,10 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use axum::{
-    body::Body,
-    extract::{Request, State},
-};
+use axum::{body::Body, extract::State};
 use http::header;
 use serde::Serialize;
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::spawn_blocking};
@@ -17,17 +14,19 @@ use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::spawn_blocking};
 use super::{ROWS, guarded::GuardedWork, one_at_a_time, schemas, spool::Spool};
 use crate::admin::{
     call_context::CallContext,
+    extract::{Parameters, Upload},
     idempotency::IdempotencyKey,
     openapi,
     page::Query,
     response::{ApiResponse, ErrorResponse},
+    roles::Owner,
     settings::ImportOptions,
     state::Surface,
 };
 use portcullis::{
     Denial,
     denial::FieldError,
-    model::{ADMIN_TENANT, Role},
+    model::ADMIN_TENANT,
     registry::UnitOfWork,
     transfer::{
         self, Import, KeyFileFormat, KeyImport, KeyRows, LineError, MAX_FILE_BYTES, SecretFingerprints,
@@ -57,6 +56,13 @@ struct Task {
     _only: OwnedSemaphorePermit,
 }
 
+/// The query parameter of an import.
+pub(in crate::admin) struct ImportParameters;
+
+impl Parameters for ImportParameters {
+    const KNOWN: &'static [&'static str] = &["dry_run"];
+}
+
 /// Import an export
 ///
 /// Adds the data of an export to the existing data, all of it or nothing. Administrators in the file are left out,
@@ -77,15 +83,21 @@ struct Task {
 )]
 pub(in crate::admin) async fn import(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Upload { call, query, body, .. }: Upload<Owner, ImportParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let (call, body) = CallContext::extract_head(request, Role::Owner)?;
-    let dry_run = flag(&call.query(&["dry_run"])?, "dry_run")?;
+    let dry_run = flag(&query, "dry_run")?;
     let most = surface.admin.imports.max_bytes;
     match Task::begin(surface, call, body, most, dry_run).await? {
         Ok(task) => aside(move |here| here.block_on(task.import())).await,
         Err(earlier) => Ok(earlier),
     }
+}
+
+/// The query parameters of an import of keys.
+pub(in crate::admin) struct KeyImportParameters;
+
+impl Parameters for KeyImportParameters {
+    const KNOWN: &'static [&'static str] = &["dry_run", "make_callers"];
 }
 
 /// Import keys of another gateway
@@ -115,10 +127,8 @@ pub(in crate::admin) async fn import(
 )]
 pub(in crate::admin) async fn import_keys(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Upload { call, query, body, .. }: Upload<Owner, KeyImportParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let (call, body) = CallContext::extract_head(request, Role::Owner)?;
-    let query = call.query(&["dry_run", "make_callers"])?;
     let (dry_run, make_callers) = (flag(&query, "dry_run")?, flag(&query, "make_callers")?);
     let most = surface.admin.imports.max_bytes.min(MAX_FILE_BYTES as u64);
     match Task::begin(surface, call, body, most, dry_run).await? {
