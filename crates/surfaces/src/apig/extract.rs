@@ -11,30 +11,13 @@ use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::{call_context::CallContext, error::ApigError, query::PageQuery, state::Apig};
-use crate::{parse_object, read_body};
+use crate::{access::RequiredAccess, parse_object, read_body};
 use portcullis::{
     Denial,
-    model::{Access, Caller, CallerId, Tenant},
+    model::{Caller, CallerId, Tenant},
 };
 
-/// An access that a handler requires.
-pub(super) trait RequiredAccess: Send {
-    const ACCESS: Access;
-}
-
-/// Reading.
-pub(super) struct Read;
-
-impl RequiredAccess for Read {
-    const ACCESS: Access = Access::Read;
-}
-
-/// Reading and writing.
-pub(super) struct Write;
-
-impl RequiredAccess for Write {
-    const ACCESS: Access = Access::Write;
-}
+pub(super) use crate::access::{Read, Write};
 
 impl<S: Sync> FromRequestParts<S> for CallContext {
     type Rejection = ApigError;

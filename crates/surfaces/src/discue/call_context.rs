@@ -2,12 +2,12 @@
 
 use std::str::FromStr;
 
-use axum::{body::Body, extract::Request};
-use http::Uri;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use http::{Uri, request::Parts};
 use serde::de::DeserializeOwned;
 
 use super::{pretty::pretty, response::ErrorResponse};
-use crate::{BodyError, author, parse_object};
+use crate::{BodyError, author, parse_object, read_body};
 use portcullis::{
     Denial,
     admission::Identity,
@@ -24,12 +24,6 @@ pub(super) struct CallContext {
 }
 
 impl CallContext {
-    pub(super) fn extract(request: &Request) -> Result<Self, ErrorResponse> {
-        let (actor, identity) = author::of(request.extensions())?;
-        let tenant = identity.caller().tenant().id.clone();
-        Ok(Self { identity, tenant, pretty: pretty(request.uri().query().unwrap_or_default())?, actor })
-    }
-
     /// Checks that the key's scopes cover a resource; without an id, all resources of this kind.
     pub(super) fn may(&self, access: Access, resource: &str, id: Option<&str>) -> Result<(), ErrorResponse> {
         if self.identity.key.scopes.allow(resource, access, id) {
@@ -62,14 +56,30 @@ pub(super) fn target<I: FromStr>(uri: &Uri) -> Result<I, ErrorResponse> {
     last.parse().map_err(|_| Denial::NotFound.into())
 }
 
-/// Parses the body of a request as an object of known members. A blank body counts as an empty object.
-pub(super) async fn read_body<T: DeserializeOwned + Default>(body: Body) -> Result<T, ErrorResponse> {
-    let refused = |error: BodyError| error.denial(|error| Denial::bad_request(error.to_string()));
-    let content = crate::read_body(body).await.map_err(refused)?;
-    if content.trim_ascii().is_empty() {
-        return Ok(T::default());
+impl<S: Sync> FromRequestParts<S> for CallContext {
+    type Rejection = ErrorResponse;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ErrorResponse> {
+        let (actor, identity) = author::of(&parts.extensions)?;
+        let tenant = identity.caller().tenant().id.clone();
+        Ok(Self { identity, tenant, pretty: pretty(parts.uri.query().unwrap_or_default())?, actor })
     }
-    parse_object(&content).map_err(|error| Denial::bad_request(error.to_string()).into())
+}
+
+/// The body of a request, parsed as an object of known members. A blank body counts as an empty object.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for Json<T> {
+    type Rejection = ErrorResponse;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ErrorResponse> {
+        let refused = |error: BodyError| error.denial(|error| Denial::bad_request(error.to_string()));
+        let content = read_body(request.into_body()).await.map_err(refused)?;
+        if content.trim_ascii().is_empty() {
+            return Ok(Self(T::default()));
+        }
+        parse_object(&content).map(Self).map_err(|error| Denial::bad_request(error.to_string()).into())
+    }
 }
 
 pub(super) fn unprocessable(detail: &'static str) -> ErrorResponse {

@@ -1,23 +1,25 @@
 //! Operations on api clients.
 
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
 use axum::{
-    extract::{Request, State},
+    extract::{FromRequestParts, State},
     response::Response,
 };
+use http::{HeaderMap, request::Parts};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::{
-    call_context::{CallContext, read_body, target, unprocessable},
+    call_context::{CallContext, Json, target, unprocessable},
     etag::still,
     openapi::Errors,
     response::{Deleted, ErrorResponse, Links, show, show_at},
-    state::{Discue, Operation},
+    state::Discue,
     validation,
 };
+use crate::access::{Read, RequiredAccess, Write};
 use portcullis::{
     Denial,
     model::{
@@ -123,6 +125,24 @@ pub(super) struct All<'a> {
     links: Links,
 }
 
+/// The id of an api client at the end of the path, for a key with the access to this api client. It may not exist.
+pub(super) struct NamedClient<A> {
+    call: CallContext,
+    id: CallerId,
+    access: PhantomData<A>,
+}
+
+impl<A: RequiredAccess, S: Sync> FromRequestParts<S> for NamedClient<A> {
+    type Rejection = ErrorResponse;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ErrorResponse> {
+        let call = CallContext::from_request_parts(parts, state).await?;
+        let id: CallerId = target(&parts.uri)?;
+        call.may(A::ACCESS, RESOURCE, Some(id.as_str()))?;
+        Ok(Self { call, id, access: PhantomData })
+    }
+}
+
 /// Creates an api client.
 #[utoipa::path(
     post,
@@ -135,11 +155,9 @@ pub(super) struct All<'a> {
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    call: CallContext,
+    Json(body): Json<ClientRef>,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::Create)?;
-    let call = CallContext::extract(&request)?;
-    let body: ClientRef = read_body(request.into_body()).await?;
     let id = body.id()?.unwrap_or_else(CallerId::random);
     call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
     surface.require_active(&call.tenant).await?;
@@ -168,10 +186,8 @@ pub(super) async fn create(
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    call: CallContext,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::List)?;
-    let call = CallContext::extract(&request)?;
     let mut which = CallerFilter {
         tenant: Some(call.tenant.clone()),
         kind: Some(CallerKind::ApiClient.name()),
@@ -201,11 +217,8 @@ pub(super) async fn list(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    NamedClient { call, id, .. }: NamedClient<Read>,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::Get)?;
-    let (call, id) = (CallContext::extract(&request)?, target::<CallerId>(request.uri())?);
-    call.may(Access::Read, RESOURCE, Some(id.as_str()))?;
     show_client(&surface, &find_client(&surface, &call.tenant, &id).await?, call.pretty)
 }
 
@@ -221,13 +234,10 @@ pub(super) async fn read(
 )]
 pub(super) async fn update(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    NamedClient { call, id, .. }: NamedClient<Write>,
+    headers: HeaderMap,
+    Json(body): Json<ClientRef>,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::Update)?;
-    let (call, id) = (CallContext::extract(&request)?, target::<CallerId>(request.uri())?);
-    call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
-    let headers = request.headers().clone();
-    let body: ClientRef = read_body(request.into_body()).await?;
     surface.require_active(&call.tenant).await?;
     let before = find_client(&surface, &call.tenant, &id).await?;
     if body.id()?.is_some_and(|other| other != id) {
@@ -252,13 +262,11 @@ pub(super) async fn update(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    NamedClient { call, id, .. }: NamedClient<Write>,
+    headers: HeaderMap,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::Delete)?;
-    let (call, id) = (CallContext::extract(&request)?, target::<CallerId>(request.uri())?);
-    call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
     let before = find_client(&surface, &call.tenant, &id).await?;
-    still(request.headers(), before.revision)?;
+    still(&headers, before.revision)?;
     let expected = Some(before.revision);
     let gone = surface.registry.delete_caller(&call.tenant, &before.id, expected, call.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault))?;

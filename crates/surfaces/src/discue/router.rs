@@ -2,13 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::Request, middleware, response::IntoResponse, routing};
+use axum::{
+    Router,
+    extract::{Request, State},
+    handler::Handler,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing,
+};
 use http::{HeaderValue, Uri, uri::PathAndQuery};
 
 use super::{
     clients, keys,
     response::{ErrorResponse, prettify_refusals},
-    state::{Discue, refused},
+    state::{Discue, Operation, refused},
 };
 use crate::{
     author::{Author, authored},
@@ -80,18 +87,33 @@ pub fn router(surface: Discue) -> Router {
         oneself: None,
         refuse: |fault, now| refused(fault, now).into_response(),
     };
-    let all_clients = routing::get(clients::list)
-        .post(clients::create)
+    let surface = Arc::new(surface);
+    routes(&surface)
+        .fallback(|| async { ErrorResponse::from(Denial::NotFound) })
+        .with_state(surface)
+        .layer(middleware::from_fn_with_state(author, authored))
+        .layer(guard)
+        .layer(middleware::map_request(unversioned))
+        .layer(middleware::from_fn(prettify_refusals))
+        .layer(middleware::map_response(no_store))
+}
+
+/// Returns the routes. A disabled operation is 501 whatever else is wrong with the request, so this is checked first.
+fn routes(surface: &Arc<Discue>) -> Router<Arc<Discue>> {
+    let enabled = |operation| middleware::from_fn_with_state((surface.clone(), operation), ensure_enabled);
+    let all_clients = routing::get(clients::list.layer(enabled(Operation::List)))
+        .post(clients::create.layer(enabled(Operation::Create)))
         .fallback(|| async { not_allowed("GET, HEAD, POST") });
-    let client = routing::get(clients::read)
-        .put(clients::update)
-        .delete(clients::delete)
+    let client = routing::get(clients::read.layer(enabled(Operation::Get)))
+        .put(clients::update.layer(enabled(Operation::Update)))
+        .delete(clients::delete.layer(enabled(Operation::Delete)))
         .fallback(|| async { not_allowed("GET, HEAD, PUT, DELETE") });
-    let all_keys =
-        routing::get(keys::list).post(keys::create).fallback(|| async { not_allowed("GET, HEAD, POST") });
-    let key = routing::get(keys::read)
-        .put(keys::update)
-        .delete(keys::delete)
+    let all_keys = routing::get(keys::list.layer(enabled(Operation::ListKeys)))
+        .post(keys::create.layer(enabled(Operation::CreateKey)))
+        .fallback(|| async { not_allowed("GET, HEAD, POST") });
+    let key = routing::get(keys::read.layer(enabled(Operation::GetKey)))
+        .put(keys::update.layer(enabled(Operation::UpdateKey)))
+        .delete(keys::delete.layer(enabled(Operation::DeleteKey)))
         .fallback(|| async { not_allowed("GET, HEAD, PUT, DELETE") });
     Router::new()
         .route("/api_clients", all_clients.clone())
@@ -102,13 +124,16 @@ pub fn router(surface: Discue) -> Router {
         .route("/v1/api_keys", all_keys)
         .route("/api_keys/{id}", key.clone())
         .route("/v1/api_keys/{id}", key)
-        .fallback(|| async { ErrorResponse::from(Denial::NotFound) })
-        .with_state(Arc::new(surface))
-        .layer(middleware::from_fn_with_state(author, authored))
-        .layer(guard)
-        .layer(middleware::map_request(unversioned))
-        .layer(middleware::from_fn(prettify_refusals))
-        .layer(middleware::map_response(no_store))
+}
+
+/// Denies requests to a disabled operation.
+async fn ensure_enabled(
+    State((surface, operation)): State<(Arc<Discue>, Operation)>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ErrorResponse> {
+    surface.ensure_enabled(operation)?;
+    Ok(next.run(request).await)
 }
 
 /// Checks the scopes of a key for the resource in the path.
