@@ -11,9 +11,9 @@ use axum::extract::State;
 use super::{
     done,
     etag::ETag,
-    extract::{Call, Parameters},
+    extract::{Authorized, Parameters},
     openapi,
-    page::{Page, split_page},
+    page::Page,
     response::{ApiResponse, ErrorResponse},
     roles::{Manager, ReadOnly, manages},
     state::Surface,
@@ -51,7 +51,7 @@ impl Parameters for CallerParameters {
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    Call { call, query, .. }: Call<ReadOnly, CallerParameters>,
+    Authorized { call, query, .. }: Authorized<ReadOnly, CallerParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let limit = query.limit()?;
     let which = CallerFilter {
@@ -69,9 +69,8 @@ pub(super) async fn list(
         // Tells an empty tenant from a tenant that does not exist.
         surface.tenant(&call).await?;
     }
-    let (callers, next) = split_page(found, limit, |last| last.id.to_string());
-    let (page, link) = Page::of(&query, callers.into_iter().map(Caller::from).collect(), next);
-    Ok(ApiResponse::ok(&page).with_link(link))
+    let page = Page::of(&query, limit, found, |last| last.id.to_string());
+    Ok(ApiResponse::page(&page.map(Caller::from)))
 }
 
 fn status(text: &str) -> Option<Status> {
@@ -93,7 +92,7 @@ fn status(text: &str) -> Option<Status> {
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<Manager>,
+    Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let tenant = call.tenant()?;
     let ticket = surface.ticket(&call)?;
@@ -137,15 +136,11 @@ pub(super) async fn create(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<ReadOnly>,
+    Authorized { call, .. }: Authorized<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
-    let tag = tag(&caller);
-    Ok(if tag.matches_if_none_match(&call.headers) {
-        ApiResponse::not_modified(&tag)
-    } else {
-        ApiResponse::ok(&Caller::from(caller)).with_etag(&tag)
-    })
+    let document = || ApiResponse::ok(&Caller::from(caller.clone()));
+    Ok(ApiResponse::conditional(&tag(&caller), &call.headers, document))
 }
 
 /// Update a caller
@@ -162,7 +157,7 @@ pub(super) async fn read(
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<Manager>,
+    Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let before = surface.caller(&call.tenant()?, &call.child_id()?).await?;
     call.require_role(manages(&before.kind))?;
@@ -205,7 +200,7 @@ pub(super) async fn modify(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<Manager>,
+    Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let before = surface.caller(&call.tenant()?, &call.child_id()?).await?;
     call.require_role(manages(&before.kind))?;

@@ -15,7 +15,7 @@ use utoipa::{
 
 use super::{
     callers::Caller,
-    extract::{Call, Parameters},
+    extract::{Authorized, Parameters},
     keys::KeyRecord,
     locks::Lock,
     openapi,
@@ -155,7 +155,7 @@ impl Parameters for ChangeParameters {
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    Call { query, .. }: Call<ReadOnly, ChangeParameters>,
+    Authorized { query, .. }: Authorized<ReadOnly, ChangeParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let which = ChangeFilter {
         kind: query.chosen(
@@ -170,6 +170,5 @@ pub(super) async fn list(
     };
     let history = surface.admin.registry.history(&which).await.map_err(|fault| surface.refuse(fault))?;
     let next = history.next.map(|next| next.to_string());
-    let (page, link) = Page::of(&query, history.changes.into_iter().map(Change::from).collect(), next);
-    Ok(ApiResponse::ok(&page).with_link(link))
+    Ok(ApiResponse::page(&Page::new(&query, history.changes, next).map(Change::from)))
 }

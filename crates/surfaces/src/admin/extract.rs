@@ -31,13 +31,13 @@ impl Parameters for PageParameters {
 }
 
 /// A request with its body, for an operation that requires the role `R` and has the query parameters `P`.
-pub(super) struct Call<R, P = NoParameters> {
+pub(super) struct Authorized<R, P = NoParameters> {
     pub(super) call: CallContext,
     pub(super) query: Query,
     required: PhantomData<(R, P)>,
 }
 
-impl<R: RequiredRole, P: Parameters, S: Sync> FromRequest<S> for Call<R, P> {
+impl<R: RequiredRole, P: Parameters, S: Sync> FromRequest<S> for Authorized<R, P> {
     type Rejection = ErrorResponse;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ErrorResponse> {

@@ -19,9 +19,9 @@ use utoipa::ToSchema;
 use super::{
     call_context::CallContext,
     done,
-    extract::{Call, PageParameters, Parameters},
+    extract::{Authorized, PageParameters, Parameters},
     openapi,
-    page::{Page, split_page},
+    page::Page,
     response::{ApiResponse, ErrorResponse},
     roles::{Manager, ReadOnly, manages},
     state::Surface,
@@ -53,16 +53,16 @@ const MAX_WAIT: u64 = 60;
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    Call { call, query, .. }: Call<ReadOnly, PageParameters>,
+    Authorized { call, query, .. }: Authorized<ReadOnly, PageParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let (limit, after) = (query.limit()?, query.after()?);
     let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
     let which =
         CredentialFilter { tenant: Some(caller.tenant), caller: Some(caller.id), after, limit: limit + 1 };
     let found = surface.admin.registry.credentials(&which).await.map_err(|fault| surface.refuse(fault))?;
-    let (keys, next) = split_page(found, limit, |last| last.id.to_string());
-    let (page, link) = Page::of(&query, shown(&surface, keys).await?, next);
-    Ok(ApiResponse::ok(&page).with_link(link))
+    let page = Page::of(&query, limit, found, |last| last.id.to_string());
+    let (mut uses, now) = (uses(&surface, page.items()).await?.into_iter(), surface.admin.clock.now().time);
+    Ok(ApiResponse::page(&page.map(|key| Key::of(key, uses.next().flatten(), now))))
 }
 
 /// Create a key
@@ -79,7 +79,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<Manager>,
+    Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
     // Replays come first: the response is the same even if the resource has been deleted since.
     let ticket = surface.ticket(&call)?;
@@ -120,7 +120,7 @@ pub(super) async fn create(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<ReadOnly>,
+    Authorized { call, .. }: Authorized<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let key = find_key(&surface, &call).await?;
     let tag = tag(&key);
@@ -144,7 +144,7 @@ pub(super) async fn read(
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<Manager>,
+    Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let (before, caller) = managed(&surface, &call).await?;
     surface.check_precondition(&call, &tag(&before), &caller.id).await?;
@@ -213,7 +213,7 @@ impl Parameters for WaitParameter {
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Surface>>,
-    Call { call, query, .. }: Call<Manager, WaitParameter>,
+    Authorized { call, query, .. }: Authorized<Manager, WaitParameter>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let fits = |text: &str| text.parse().ok().filter(|seconds| *seconds <= MAX_WAIT);
     let wait = query.chosen("wait", &format!("a whole number of seconds, at most {MAX_WAIT}"), fits)?;
@@ -239,11 +239,6 @@ pub(super) async fn delete(
     }
     let underway = PendingDeletion { id: id.to_string(), refused_here: false, applied: directory.applied() };
     Ok(ApiResponse::document(StatusCode::ACCEPTED, &underway))
-}
-
-async fn shown(surface: &Surface, keys: Vec<Credential>) -> Result<Vec<Key>, ErrorResponse> {
-    let (uses, now) = (uses(surface, &keys).await?, surface.admin.clock.now().time);
-    Ok(keys.into_iter().zip(uses).map(|(key, used)| Key::of(key, used, now)).collect())
 }
 
 async fn show(surface: &Surface, key: Credential) -> Result<ApiResponse, ErrorResponse> {

@@ -18,10 +18,10 @@ use super::{
     call_context::CallContext,
     done,
     etag::ETag,
-    extract::{Call, PageParameters},
+    extract::{Authorized, PageParameters},
     lock_token::{self, LockTokenHeader},
     openapi,
-    page::{Page, split_page},
+    page::Page,
     response::{ApiResponse, ErrorResponse},
     roles::{Operator, ReadOnly, RequiredRole, manages},
     settings::Route,
@@ -75,16 +75,15 @@ fn shown(lock: model::Lock) -> ApiResponse {
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    Call { query, .. }: Call<ReadOnly, PageParameters>,
+    Authorized { query, .. }: Authorized<ReadOnly, PageParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let (limit, after) = (query.limit()?, query.after::<LockId>()?);
     let found = surface.admin.registry.locks(after.as_ref(), limit + 1).await;
-    let (mut locks, next) =
-        split_page(found.map_err(|fault| surface.refuse(fault))?, limit, |last| last.id.to_string());
+    let found = found.map_err(|fault| surface.refuse(fault))?;
+    let mut page = Page::of(&query, limit, found, |last| last.id.to_string());
     let now = surface.admin.clock.now().time;
-    locks.retain(|lock| lock.is_active(now));
-    let (page, link) = Page::of(&query, locks.into_iter().map(Lock::from).collect(), next);
-    Ok(ApiResponse::ok(&page).with_link(link))
+    page.retain(|lock| lock.is_active(now));
+    Ok(ApiResponse::page(&page.map(Lock::from)))
 }
 
 /// Acquire a lock
@@ -102,7 +101,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn acquire(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<Operator>,
+    Authorized { call, .. }: Authorized<Operator>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
@@ -145,11 +144,11 @@ pub(super) async fn acquire(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<ReadOnly>,
+    Authorized { call, .. }: Authorized<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let lock = find_lock(&surface, &call).await?;
-    let tag = ETag::content(&Lock::from(lock.clone()));
-    Ok(if tag.matches_if_none_match(&call.headers) { ApiResponse::not_modified(&tag) } else { shown(lock) })
+    let lock = Lock::from(lock);
+    Ok(ApiResponse::conditional(&ETag::content(&lock), &call.headers, || ApiResponse::ok(&lock)))
 }
 
 /// Refresh a lock
@@ -166,7 +165,7 @@ pub(super) async fn read(
 )]
 pub(super) async fn refresh(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<Operator>,
+    Authorized { call, .. }: Authorized<Operator>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let id: LockId = call.path_id()?;
     let ticket = surface.ticket(&call)?;
@@ -216,7 +215,7 @@ impl RequiredRole for Releaser {
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<Releaser>,
+    Authorized { call, .. }: Authorized<Releaser>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let breaks = is_breaking(&call.headers);
     let id: LockId = call.path_id()?;

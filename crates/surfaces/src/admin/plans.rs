@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 use super::{
     done,
     etag::{self, ETag},
-    extract::{Call, PageParameters},
+    extract::{Authorized, PageParameters},
     openapi,
-    page::{Page, split_page},
+    page::Page,
     response::{ApiResponse, ErrorResponse},
     roles::{Owner, ReadOnly},
     state::Surface,
@@ -150,14 +150,13 @@ impl NewPlan {
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    Call { query, .. }: Call<ReadOnly, PageParameters>,
+    Authorized { query, .. }: Authorized<ReadOnly, PageParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let (limit, after) = (query.limit()?, query.after::<PlanId>()?);
     let found = surface.admin.registry.plans(after.as_ref(), limit + 1).await;
-    let (plans, next) =
-        split_page(found.map_err(|fault| surface.refuse(fault))?, limit, |last| last.id().to_string());
-    let (page, link) = Page::of(&query, plans.into_iter().map(Plan::from).collect(), next);
-    Ok(ApiResponse::ok(&page).with_link(link))
+    let found = found.map_err(|fault| surface.refuse(fault))?;
+    let page = Page::of(&query, limit, found, |last| last.id().to_string());
+    Ok(ApiResponse::page(&page.map(Plan::from)))
 }
 
 /// Get a plan
@@ -171,16 +170,11 @@ pub(super) async fn list(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<ReadOnly>,
+    Authorized { call, .. }: Authorized<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let found = surface.admin.registry.plan(&call.path_id()?).await;
     let plan = Plan::from(found.map_err(|fault| surface.refuse(fault))?);
-    let tag = ETag::content(&plan);
-    Ok(if tag.matches_if_none_match(&call.headers) {
-        ApiResponse::not_modified(&tag)
-    } else {
-        ApiResponse::ok(&plan).with_etag(&tag)
-    })
+    Ok(ApiResponse::conditional(&ETag::content(&plan), &call.headers, || ApiResponse::ok(&plan)))
 }
 
 /// Create or replace a plan
@@ -197,7 +191,7 @@ pub(super) async fn read(
 )]
 pub(super) async fn put(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<Owner>,
+    Authorized { call, .. }: Authorized<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let id: PlanId = call.path_id()?;
     surface.admin.defined_plans.refuse(&id)?;
@@ -242,7 +236,7 @@ pub(super) async fn put(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<Owner>,
+    Authorized { call, .. }: Authorized<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let id: PlanId = call.path_id()?;
     surface.admin.defined_plans.refuse(&id)?;

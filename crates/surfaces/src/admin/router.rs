@@ -8,12 +8,10 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 use http::{HeaderValue, Method};
-use tokio::sync::Semaphore;
 
 use super::{
     callers, changes,
     description::{BASE, description},
-    in_flight::InFlight,
     keys, locks, plans,
     response::ErrorResponse,
     routes,
@@ -75,10 +73,24 @@ pub fn router(admin: Admin) -> Router {
         refuse: |fault, now| refused(fault, now).into_response(),
     };
     let (guard, transfers) = (guard(&admin, formats), transfer_routes(&admin, &author));
-    let (running, [exporting, importing]) =
-        (InFlight::default(), [1, 1].map(|most| Semaphore::new(most).into()));
-    let surface = Arc::new(Surface { admin, running, exporting, importing });
-    let at = |path: &str| format!("{BASE}{path}");
+    let surface = Arc::new(Surface::new(admin));
+    resources()
+        .fallback(|| async { ErrorResponse::from(Denial::NotFound) })
+        .with_state(surface.clone())
+        .layer(middleware::from_fn_with_state(author, authored))
+        .layer(guard)
+        .merge(transfers.with_state(surface))
+        .layer(middleware::map_response(no_store))
+        .nest_service(&at("/docs"), documentation([("admin", description())]))
+}
+
+/// Returns a path of the API.
+fn at(path: &str) -> String {
+    format!("{BASE}{path}")
+}
+
+/// Returns the routes except those of exports and imports.
+fn resources() -> Router<Arc<Surface>> {
     let reading = |reading: MethodRouter<_>| only(reading, "GET, HEAD");
     let all = |all: MethodRouter<_>| only(all, "GET, HEAD, POST");
     let one = |one: MethodRouter<_>| only(one, "GET, HEAD, PATCH, DELETE");
@@ -111,13 +123,6 @@ pub fn router(admin: Admin) -> Router {
         .route(&at("/routes/{route}"), reading(get(routes::read)))
         .route(&at("/changes"), reading(get(changes::list)))
         .route(&at("/status"), reading(get(status::read)))
-        .fallback(|| async { ErrorResponse::from(Denial::NotFound) })
-        .with_state(surface.clone())
-        .layer(middleware::from_fn_with_state(author, authored))
-        .layer(guard)
-        .merge(transfers.with_state(surface))
-        .layer(middleware::map_response(no_store))
-        .nest_service(&at("/docs"), documentation([("admin", description())]))
 }
 
 /// Returns the routes of exports and imports. Each has a guard of its own, because its media types differ from those of other routes.

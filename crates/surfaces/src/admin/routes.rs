@@ -6,9 +6,9 @@ use axum::extract::State;
 
 use super::{
     etag::ETag,
-    extract::{Call, PageParameters},
+    extract::{Authorized, PageParameters},
     openapi,
-    page::{Page, split_page},
+    page::Page,
     response::{ApiResponse, ErrorResponse},
     roles::ReadOnly,
     settings::Route,
@@ -29,7 +29,7 @@ use portcullis::Denial;
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    Call { query, .. }: Call<ReadOnly, PageParameters>,
+    Authorized { query, .. }: Authorized<ReadOnly, PageParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let (limit, after) = (query.limit()?, query.text("after"));
     // The order of the configuration is meaningful, so it is kept.
@@ -42,9 +42,8 @@ pub(super) async fn list(
         },
     };
     let found: Vec<_> = routes[start..].iter().take(limit as usize + 1).collect();
-    let (routes, next) = split_page(found, limit, |last| last.name.clone());
-    let (page, link) = Page::of(&query, routes, next);
-    Ok(ApiResponse::ok(&page).with_link(link).without_store())
+    let page = Page::of(&query, limit, found, |last| last.name.clone());
+    Ok(ApiResponse::page(&page).without_store())
 }
 
 /// Get a route
@@ -58,14 +57,10 @@ pub(super) async fn list(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<ReadOnly>,
+    Authorized { call, .. }: Authorized<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let name: String = call.path_id()?;
     let route = surface.admin.routes.iter().find(|route| route.name == name).ok_or(Denial::NotFound)?;
-    let tag = ETag::content(route);
-    Ok(if tag.matches_if_none_match(&call.headers) {
-        ApiResponse::not_modified(&tag)
-    } else {
-        ApiResponse::ok(route).with_etag(&tag).without_store()
-    })
+    let document = || ApiResponse::ok(route).without_store();
+    Ok(ApiResponse::conditional(&ETag::content(route), &call.headers, document))
 }

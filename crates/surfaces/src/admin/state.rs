@@ -38,6 +38,11 @@ pub(super) fn refused(fault: RegistryError, now: Timestamp) -> ErrorResponse {
 }
 
 impl Surface {
+    pub(super) fn new(admin: Admin) -> Self {
+        let [exporting, importing] = [1, 1].map(|most| Semaphore::new(most).into());
+        Self { admin, running: InFlight::default(), exporting, importing }
+    }
+
     /// Executes a change of a resource at the revision that the caller expects.
     pub(super) async fn change(
         &self,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    extract::Call,
+    extract::Authorized,
     openapi,
     response::{ApiResponse, ErrorResponse},
     roles::ReadOnly,
@@ -84,7 +84,7 @@ enum Store {
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<ReadOnly>,
+    Authorized { call, .. }: Authorized<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let applied = surface.admin.directory.applied();
     let mark = match surface.admin.registry.mark(applied).await {

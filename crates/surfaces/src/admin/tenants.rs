@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 use super::{
     done,
     etag::ETag,
-    extract::{Call, Parameters},
+    extract::{Authorized, Parameters},
     openapi,
-    page::{Page, split_page},
+    page::Page,
     response::{ApiResponse, ErrorResponse},
     roles::{Owner, ReadOnly},
     state::Surface,
@@ -194,7 +194,7 @@ impl Parameters for TenantParameters {
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    Call { query, .. }: Call<ReadOnly, TenantParameters>,
+    Authorized { query, .. }: Authorized<ReadOnly, TenantParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let standings = [SubscriptionStatus::Active, SubscriptionStatus::Lapsed];
     let standing = |text: &str| standings.into_iter().find(|standing| standing.as_str() == text);
@@ -206,9 +206,8 @@ pub(super) async fn list(
         limit: limit + 1,
     };
     let found = surface.admin.registry.tenants(&which).await.map_err(|fault| surface.refuse(fault))?;
-    let (tenants, next) = split_page(found, limit, |last| last.id.to_string());
-    let (page, link) = Page::of(&query, tenants.into_iter().map(Tenant::from).collect(), next);
-    Ok(ApiResponse::ok(&page).with_link(link))
+    let page = Page::of(&query, limit, found, |last| last.id.to_string());
+    Ok(ApiResponse::page(&page.map(Tenant::from)))
 }
 
 /// Create a tenant
@@ -225,7 +224,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<Owner>,
+    Authorized { call, .. }: Authorized<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
@@ -253,15 +252,10 @@ pub(super) async fn create(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<ReadOnly>,
+    Authorized { call, .. }: Authorized<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let tenant = surface.tenant(&call).await?;
-    let tag = ETag::revision(tenant.revision);
-    Ok(if tag.matches_if_none_match(&call.headers) {
-        ApiResponse::not_modified(&tag)
-    } else {
-        shown(&tenant)
-    })
+    Ok(ApiResponse::conditional(&ETag::revision(tenant.revision), &call.headers, || shown(&tenant)))
 }
 
 /// Update a tenant
@@ -278,7 +272,7 @@ pub(super) async fn read(
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<Owner>,
+    Authorized { call, .. }: Authorized<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let before = surface.tenant(&call).await?;
     ETag::revision(before.revision).check_if_match(&call.headers)?;
@@ -311,7 +305,7 @@ pub(super) async fn modify(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<Owner>,
+    Authorized { call, .. }: Authorized<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let before = surface.tenant(&call).await?;
     ETag::revision(before.revision).check_if_match(&call.headers)?;

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     admin::{
         done,
-        extract::Call,
+        extract::Authorized,
         openapi,
         response::{ApiResponse, ErrorResponse},
         roles::Manager,
@@ -91,7 +91,7 @@ fn is_rotated(key: &Credential, now: Timestamp) -> Result<(), Denial> {
 )]
 pub(in crate::admin) async fn rotate(
     State(surface): State<Arc<Surface>>,
-    Call { call, .. }: Call<Manager>,
+    Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
     // Replays come first: the response is the same even if the resource has been deleted since.
     let ticket = surface.ticket(&call)?;
