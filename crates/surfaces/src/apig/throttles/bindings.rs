@@ -135,12 +135,7 @@ pub(in crate::apig) async fn apis_of_throttle(
     Page(page): Page,
     Params(query): Params<ApisQuery>,
 ) -> Result<Response, ApigError> {
-    let throttle = find_throttle(&surface, &asked, &tenant, query.throttle_id()?).await?;
-    let wanted = query.filter()?;
-    let bound: Vec<_> = throttle.bindings.iter().filter(|binding| wanted(&binding.route)).collect();
-    let apis: Vec<_> =
-        page_of(&bound, page).iter().map(|it| ApiOfThrottle::bound(asked.version, &throttle, it)).collect();
-    show(StatusCode::OK, &ApisOfThrottle { total: bound.len(), size: apis.len(), apis })
+    show_apis(&surface, (&asked, &tenant), page, &query, true).await
 }
 
 /// Lists the APIs that a throttling policy is not bound to.
@@ -158,12 +153,32 @@ pub(in crate::apig) async fn other_apis(
     Page(page): Page,
     Params(query): Params<ApisQuery>,
 ) -> Result<Response, ApigError> {
-    let throttle = find_throttle(&surface, &asked, &tenant, query.throttle_id()?).await?;
+    show_apis(&surface, (&asked, &tenant), page, &query, false).await
+}
+
+/// Returns a page of the APIs that a throttling policy is bound to, or of those that it is not bound to.
+async fn show_apis(
+    surface: &Apig,
+    (asked, tenant): (&CallContext, &Tenant),
+    page: (u64, u32),
+    query: &ApisQuery,
+    bound: bool,
+) -> Result<Response, ApigError> {
+    let throttle = find_throttle(surface, asked, tenant, query.throttle_id()?).await?;
     let wanted = query.filter()?;
-    let bound = |api: &RouteName| throttle.bindings.iter().any(|binding| binding.route == *api);
-    let others: Vec<_> = surface.apis.iter().filter(|api| !bound(api) && wanted(api)).collect();
-    let apis: Vec<_> = page_of(&others, page).iter().map(|api| ApiOfThrottle::unbound(api)).collect();
-    show(StatusCode::OK, &ApisOfThrottle { total: others.len(), size: apis.len(), apis })
+    let is_bound = |api: &RouteName| throttle.bindings.iter().any(|binding| binding.route == *api);
+    let mut all: Vec<(&RouteName, Option<&Binding>)> = if bound {
+        throttle.bindings.iter().map(|binding| (&binding.route, Some(binding))).collect()
+    } else {
+        surface.apis.iter().filter(|api| !is_bound(api)).map(|api| (api, None)).collect()
+    };
+    all.retain(|(api, _)| wanted(api));
+    let shown = |(api, binding)| match binding {
+        Some(binding) => ApiOfThrottle::bound(asked.version, &throttle, binding),
+        None => ApiOfThrottle::unbound(api),
+    };
+    let apis: Vec<_> = page_of(&all, page).iter().copied().map(shown).collect();
+    show(StatusCode::OK, &ApisOfThrottle { total: all.len(), size: apis.len(), apis })
 }
 
 /// Lists the throttling policy that is bound to an API.
