@@ -8,9 +8,6 @@
 //! The last three lines are for comparison: the cost of rendering a denial, and the Tower face's cost of carrying an
 //! admission.
 
-#[path = "../tests/world/mod.rs"]
-mod world;
-
 use std::{
     convert::Infallible,
     pin::pin,
@@ -25,14 +22,14 @@ use http_body_util::Empty;
 use portcullis::{
     Admission, Denial,
     clock::Clock,
-    problem::{self, ErrorFormat},
+    problem::{self, Problem},
     tower::PortcullisLayer,
 };
-use tower::{Layer, Service, service_fn};
-use world::{
+use portcullis_test::directory::{
     World,
     cases::{ample, cases, chain, key_on, request},
 };
+use tower::{Layer, Service, service_fn};
 
 fn main() -> ExitCode {
     let (quiet, busy) = (World::new(), World::new());
@@ -52,7 +49,7 @@ fn main() -> ExitCode {
     let unauthenticated = Denial::unavailable("closed", 60);
     line(
         "write a refusal",
-        &measure(|| drop(problem::render(&unauthenticated, ErrorFormat::Problem, &Admission::default()))),
+        &measure(|| drop(problem::render(&unauthenticated, &Problem, &Admission::default()))),
     );
     line("Tower face: bare service", &through_tower(&quiet, ()));
     line("Tower face: whole chain", &through_tower(&quiet, chain(&quiet)));

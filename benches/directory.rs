@@ -7,11 +7,8 @@
 //!
 //! Does not measure time, or the memory of the change log and the store.
 
-#[path = "../tests/world/mod.rs"]
-mod world;
-
 use allocation_counter::measure;
-use world::{
+use portcullis_test::directory::{
     World,
     cases::{ample, key_on},
 };

@@ -13,9 +13,6 @@
 //! for one caller's limits, a wait for a shared limit. `cargo bench` fills a million keys once, which takes some
 //! seconds; run as a test, it does everything once and skips the large directories.
 
-#[path = "../tests/world/mod.rs"]
-mod world;
-
 use std::hint::black_box;
 
 use criterion::{BatchSize, Bencher, Criterion, criterion_group, criterion_main};
@@ -24,9 +21,9 @@ use portcullis::{
     Admission, Policy,
     clock::{Clock, Moment, SystemClock},
     policy::ApiKey,
-    problem::{self, ErrorFormat},
+    problem::{self, Problem},
 };
-use world::{
+use portcullis_test::directory::{
     World,
     cases::{ample, cases, chain, decide, key_on, request},
 };
@@ -100,7 +97,7 @@ fn around(criterion: &mut Criterion) {
         let mut admission = case.admission();
         let Err(denial) = case.decide(&mut admission, now) else { continue };
         criterion.bench_function(&format!("around/write: {}", case.name), |bencher| {
-            bencher.iter(|| problem::render(black_box(&denial), ErrorFormat::Problem, &admission));
+            bencher.iter(|| problem::render(black_box(&denial), &Problem, &admission));
         });
     }
 }

@@ -12,9 +12,6 @@
 //! Does not measure: servers, sockets, bodies, waiting. Ours also adds `RateLimit` and `RateLimit-Policy` and puts an
 //! admission into the extensions; theirs do neither. `cargo bench` fills a million keys twice, which takes a minute.
 
-#[path = "../tests/world/mod.rs"]
-mod world;
-
 use std::{
     collections::HashSet,
     convert::Infallible,
@@ -36,6 +33,7 @@ use portcullis::{
     policy::{ApiKey, RateLimit},
     tower::PortcullisLayer,
 };
+use portcullis_test::directory::World;
 use sha2::{Digest, Sha256};
 use tower::{Layer, Service};
 use tower_governor::{
@@ -45,7 +43,6 @@ use tower_governor::{
     key_extractor::KeyExtractor,
 };
 use tower_http::validate_request::{ValidateRequest, ValidateRequestHeaderLayer};
-use world::World;
 
 type Asked = Request<Empty<Bytes>>;
 

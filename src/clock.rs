@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_clock_agrees_with_the_machine() {
+    fn system_clock_agrees_with_the_operating_system() {
         let clock = SystemClock::new();
         let (earlier, machine, later) = (clock.now(), Timestamp::now(), clock.now());
         assert!(earlier.ticks <= later.ticks);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn system_clocks_made_at_different_times_agree() {
+    fn system_clocks_created_at_different_times_agree() {
         let first = SystemClock::new();
         let (before, between) = (first.now(), SystemClock::new());
         let (middle, after) = (between.now(), first.now());

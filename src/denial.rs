@@ -225,7 +225,7 @@ impl Denial {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadRequest { .. } => "bad-request",
-            Self::InvalidShape { .. } => "wrong-shape",
+            Self::InvalidShape { .. } => "invalid-shape",
             Self::Unauthenticated { cause, .. } => match cause {
                 Unauthenticated::Missing => "credential-missing",
                 Unauthenticated::Malformed => "credential-malformed",
@@ -237,13 +237,13 @@ impl Denial {
             Self::Forbidden(why) => match why {
                 Forbidden::CredentialDisabled => "credential-disabled",
                 Forbidden::CallerDisabled => "caller-disabled",
-                Forbidden::WrongCallerKind => "caller-kind",
+                Forbidden::WrongCallerKind => "caller-kind-not-allowed",
                 Forbidden::Lockout { .. } => "lockout",
-                Forbidden::RoleTooLow { .. } => "role",
-                Forbidden::AddressNotAllowed => "address",
+                Forbidden::RoleTooLow { .. } => "insufficient-role",
+                Forbidden::AddressNotAllowed => "address-not-allowed",
                 Forbidden::NoGrant => "not-granted",
-                Forbidden::Origin => "origin",
-                Forbidden::Scope { .. } => "scope",
+                Forbidden::Origin => "origin-not-allowed",
+                Forbidden::Scope { .. } => "insufficient-scope",
             },
             Self::NotFound => "not-found",
             Self::MethodNotAllowed { .. } => "method-not-allowed",
@@ -257,7 +257,7 @@ impl Denial {
             Self::UnsupportedCoding { .. } => "unsupported-coding",
             Self::Misdirected { .. } => "misdirected",
             Self::Unprocessable { .. } => "unprocessable",
-            Self::InvalidValues { .. } => "wrong-values",
+            Self::InvalidValues { .. } => "invalid-values",
             Self::Locked { .. } => "locked",
             Self::PreconditionRequired { .. } => "precondition-required",
             Self::RateLimited { .. } => "rate-limited",
@@ -344,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_until_a_moment_are_rounded_up() {
+    fn seconds_until_a_time_are_rounded_up() {
         let now: Timestamp = "2026-01-01T00:00:00.5Z".parse().unwrap();
         for (until, seconds) in [
             ("2026-01-01T00:00:10.5Z", 10),

@@ -120,7 +120,7 @@ mod tests {
     use crate::testing;
 
     #[test]
-    fn a_field_is_found_once_twice_or_not_at_all() {
+    fn header_is_found_once_twice_or_not_at_all() {
         let known = "host accept content-type content-length authorization connection transfer-encoding \
             content-encoding x-api-key idempotency-key";
         for name in known.split(' ').chain(["x-own"]).map(HeaderName::from_static) {

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_takes_what_it_has_room_for() {
+    fn buffer_accepts_text_that_fits() {
         let mut text = HeaderBuf::<6>::new();
         for piece in ["ab", "cde", "fg", "h", "i"] {
             text.push(piece);
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn names_fold_where_only_their_signs_differ() {
+    fn names_that_differ_in_punctuation_fold_together() {
         for (name, other, folds) in [
             ("x-caller-id", "x-caller-id", true),
             ("x_caller.id", "x-caller-id", true),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_has_one_spelling() {
+    fn number_has_one_spelling() {
         for (digits, number) in [("0", Some(0)), ("10", Some(10)), ("18446744073709551615", Some(u64::MAX))] {
             assert_eq!(parse_u64(digits.as_bytes()), number);
         }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_written_as_it_is() {
+    fn number_is_written_in_decimal() {
         for expected in (0..=1_100).chain([9_999, u64::from(u32::MAX), u64::MAX]) {
             assert_eq!(from_u64(expected), expected.to_string());
         }

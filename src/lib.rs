@@ -6,7 +6,8 @@
 //!
 //! Each rule is a [`Policy`]: synchronous, without I/O, over a borrowed [`Head`]. A chain of policies either admits
 //! the request and returns an [`Admission`] (caller, remaining requests, negotiated media type), or denies it with a
-//! [`Denial`], which [`problem`] renders as an HTTP response.
+//! [`Denial`], which [`problem`] renders as an HTTP response: an RFC 9457 problem, or an error format of the service's
+//! own ([`RenderDenial`](problem::RenderDenial)).
 //!
 //! A *face* connects policies to a server: [`mod@tower`] (feature `tower`, on by default) for axum and all other
 //! Tower services; [`mod@pingora`] (feature `pingora`) for an existing `ProxyHttp` proxy; and the gateway (package

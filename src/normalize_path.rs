@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_the_same_becomes_the_same() {
+    fn equivalent_paths_normalize_equally() {
         for (path, same) in [
             ("/", "/"),
             ("/a.b/c..d/...", "/a.b/c..d/..."),
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_read_in_two_ways_is_refused() {
+    fn ambiguous_paths_are_rejected() {
         for (path, why) in [
             ("/a/../b", PathError::DotSegment),
             ("/.", PathError::DotSegment),
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_route_may_relax_is_named() {
+    fn rejection_names_the_rule_to_relax() {
         for (path, rules) in [
             ("/a//b", PathRules::EMPTY_SEGMENTS),
             ("/a%2fb", PathRules::ENCODED_SLASHES),
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_of_a_character_are_compared_as_one() {
+    fn both_spellings_of_a_character_compare_equal() {
         for (path, comparable) in [
             ("/a%3Ab%40%21%24%26%27%28%29%2a%2B%2c%3D", "/a:b@!$&'()*+,="),
             ("/a:b", "/a:b"),
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_has_its_name() {
+    fn every_rule_has_a_name() {
         for (name, rule) in PathRules::NAMES {
             assert_eq!(name.parse(), Ok(rule));
         }
@@ -433,7 +433,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_normal_form_is_its_own(path in "/([a-zA-Z.;/%]|%[0-9a-fA-F]{2}|%25|%3[0-9]|[!-~]){0,40}") {
+        fn normalization_is_idempotent(path in "/([a-zA-Z.;/%]|%[0-9a-fA-F]{2}|%25|%3[0-9]|[!-~]){0,40}") {
             if let Ok(once) = normalize(&path) {
                 let again = normalize(&once.path).unwrap();
                 prop_assert_eq!(&again.path, &once.path);
@@ -442,7 +442,7 @@ mod tests {
         }
 
         #[test]
-        fn plain_paths_are_found_by_words_as_by_bytes(path in "/([a-zA-Z0-9/_~-]|[ -~]|\\PC){0,40}", at in 0..40_usize) {
+        fn word_and_byte_scans_agree_on_plain_paths(path in "/([a-zA-Z0-9/_~-]|[ -~]|\\PC){0,40}", at in 0..40_usize) {
             prop_assert_eq!(is_plain(path.as_bytes()), is_plain_by_bytes(path.as_bytes()));
             let plain = "/orders/0f3d6a52-7c1e/Lines/9";
             for byte in 0..=0x7f_u8 {
@@ -454,13 +454,13 @@ mod tests {
         }
 
         #[test]
-        fn nothing_panics(path in any::<String>()) {
+        fn normalization_never_panics(path in any::<String>()) {
             let _ = normalize(&path);
         }
 
         /// No lenient decoder finds a dot segment, control character or further slash in an admitted path.
         #[test]
-        fn decoding_what_was_admitted_shows_no_new_path(path in "/([a-z.;/%]|%[0-9a-fA-F]{2}){0,40}") {
+        fn decoding_an_admitted_path_yields_no_new_path(path in "/([a-z.;/%]|%[0-9a-fA-F]{2}){0,40}") {
             let Ok(NormalizedPath { path, breaks }) = normalize(&path) else { return Ok(()) };
             if breaks.is_empty() {
                 let decoded: Vec<u8> = decode(&path);

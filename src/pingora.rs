@@ -49,13 +49,13 @@ use crate::{
     clock::{Clock, SystemClock},
     header_value,
     policy::{ChainOrder, Misplaced},
-    problem::{self, ErrorFormat},
+    problem::{self, Problem, RenderDenial},
 };
 
 /// Policies for the hooks of a proxy.
 pub struct PingoraGate<P> {
     policy: P,
-    error_format: ErrorFormat,
+    renderer: Arc<dyn RenderDenial>,
     clock: Arc<dyn Clock>,
     identity_field: Option<HeaderName>,
     checks_content: bool,
@@ -93,19 +93,13 @@ impl<P: Policy> PingoraGate<P> {
     #[must_use]
     pub fn inner(policy: P) -> Self {
         let clock = Arc::new(SystemClock::new());
-        Self {
-            policy,
-            error_format: ErrorFormat::Problem,
-            clock,
-            identity_field: None,
-            checks_content: false,
-        }
+        Self { policy, renderer: Arc::new(Problem), clock, identity_field: None, checks_content: false }
     }
 
-    /// Sets the format of denials. The default is RFC 9457 problems.
+    /// Sets the renderer of denials, which may be a closure. The default is [`Problem`]: RFC 9457 problems.
     #[must_use]
-    pub fn form(mut self, form: ErrorFormat) -> Self {
-        self.error_format = form;
+    pub fn denial_renderer(mut self, renderer: impl RenderDenial) -> Self {
+        self.renderer = Arc::new(renderer);
         self
     }
 
@@ -142,7 +136,7 @@ impl<P: Policy> PingoraGate<P> {
     /// If the response of a denial cannot be written.
     pub async fn request_filter(&self, session: &mut Session, admission: &mut Admission) -> Result<bool> {
         loop {
-            match self.evaluate(session, admission) {
+            match admission.evaluate(&self.policy, self.head(session)) {
                 Ok(()) if admission.owed.is_some() && !self.checks_content => {
                     let denial =
                         Denial::internal("a policy needs the request body: use PingoraGate::verify_content");
@@ -179,15 +173,16 @@ impl<P: Policy> PingoraGate<P> {
         !self.checks_content && !announced && !session.is_body_empty()
     }
 
-    fn evaluate(&self, session: &mut Session, admission: &mut Admission) -> Result<(), Stop> {
+    fn head<'a>(&self, session: &'a mut Session) -> Head<'a> {
         let content = !session.is_body_empty();
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
-        admission
-            .evaluate(&self.policy, Head::from_parts(session.req_header(), peer, content, self.clock.now()))
+        Head::from_parts(session.req_header(), peer, content, self.clock.now())
     }
 
     async fn deny(&self, session: &mut Session, denial: &Denial, admission: &Admission) -> Result<()> {
-        let (parts, body) = problem::render(denial, self.error_format, admission).into_parts();
+        problem::log(denial);
+        let renderer = self.renderer.for_request(self.head(session), admission).unwrap_or(&*self.renderer);
+        let (parts, body) = problem::render(denial, renderer, admission).into_parts();
         // A response to HEAD has the length of the body, but no body (RFC 9110, section 9.3.2).
         if session.req_header().method == Method::HEAD {
             return session.write_response_header(Box::new(parts.into()), true).await;

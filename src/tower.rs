@@ -63,7 +63,7 @@ use crate::{
     Admission, Denial, Head, Policy, Stop,
     clock::{Clock, SystemClock},
     policy::{ChainOrder, Misplaced},
-    problem::{self, ErrorFormat},
+    problem::{self, Problem, RenderDenial},
 };
 
 /// Request extension with the client's address, which the acceptor of the connection sets. See
@@ -112,7 +112,7 @@ type FindOriginal = fn(&Extensions) -> Option<&Uri>;
 
 struct Gate<P> {
     policy: Arc<P>,
-    form: ErrorFormat,
+    renderer: Arc<dyn RenderDenial>,
     clock: Arc<dyn Clock>,
     peer: fn(&Extensions) -> Option<IpAddr>,
     original: FindOriginal,
@@ -120,8 +120,9 @@ struct Gate<P> {
 
 impl<P> Clone for Gate<P> {
     fn clone(&self) -> Self {
-        let Self { policy, form, clock, peer, original } = self;
-        Self { policy: policy.clone(), form: *form, clock: clock.clone(), peer: *peer, original: *original }
+        let Self { policy, renderer, clock, peer, original } = self;
+        let (policy, renderer, clock) = (policy.clone(), renderer.clone(), clock.clone());
+        Self { policy, renderer, clock, peer: *peer, original: *original }
     }
 }
 
@@ -169,7 +170,7 @@ impl<P: Policy> PortcullisLayer<P> {
     pub fn inner(policy: P) -> Self {
         let (policy, clock) = (Arc::new(policy), Arc::new(SystemClock::new()));
         let (peer, original) = (PeerAddr::find as fn(&_) -> _, original::find as FindOriginal);
-        let gate = Gate { policy, form: ErrorFormat::Problem, clock, peer, original };
+        let gate = Gate { policy, renderer: Arc::new(Problem), clock, peer, original };
         Self { gate: Arc::new(gate), content: PhantomData }
     }
 
@@ -185,10 +186,21 @@ impl<P: Policy> PortcullisLayer<P> {
 }
 
 impl<P: Policy, C> PortcullisLayer<P, C> {
-    /// Sets the format of denials. The default is RFC 9457 problems.
+    /// Sets the renderer of denials, which may be a closure. The default is [`Problem`]: RFC 9457 problems.
+    ///
+    /// ```
+    /// use axum::{Router, http::HeaderValue, routing::get};
+    /// use portcullis::{Denial, policy::BodyLimit, problem::RenderedDenial, tower::PortcullisLayer};
+    ///
+    /// let text = |denial: &Denial| {
+    ///     RenderedDenial::new(HeaderValue::from_static("text/plain; charset=utf-8"), denial.detail().into_owned())
+    /// };
+    /// let layer = PortcullisLayer::new(BodyLimit::new(1024)).denial_renderer(text);
+    /// let app: Router = Router::new().route("/orders", get(async || "none")).layer(layer);
+    /// ```
     #[must_use]
-    pub fn error_format(self, form: ErrorFormat) -> Self {
-        self.with(|gate| gate.form = form)
+    pub fn denial_renderer(self, renderer: impl RenderDenial) -> Self {
+        self.with(|gate| gate.renderer = Arc::new(renderer))
     }
 
     /// Sets the clock. The default is the [`SystemClock`] of the process. Layers over one directory must share a
@@ -248,27 +260,39 @@ impl<S: Clone, P, C> Clone for Portcullis<S, P, C> {
 }
 
 impl<P: Policy> Gate<P> {
-    /// Decides about a request, whose body may have been moved elsewhere.
-    fn evaluate<B>(
-        &self,
-        request: &Request<B>,
-        content: bool,
-        admission: &mut Admission,
-    ) -> Result<(), Stop> {
+    /// Returns the head of a request, whose body may have been moved elsewhere.
+    fn head<'a, B>(&self, request: &'a Request<B>, content: bool) -> Head<'a> {
         let peer = (self.peer)(request.extensions());
-        let mut head = Head::from_request(request, peer, content, self.clock.now());
-        if let Some(original) = (self.original)(request.extensions()) {
-            head = head.with_original_uri(original);
+        let head = Head::from_request(request, peer, content, self.clock.now());
+        match (self.original)(request.extensions()) {
+            Some(original) => head.with_original_uri(original),
+            None => head,
         }
-        admission.evaluate(&*self.policy, head)
     }
 
-    /// Returns the response of a denial. For `HEAD` it has the length of the body, but no body (RFC 9110, section
-    /// 9.3.2).
-    fn deny(&self, denial: &Denial, admission: Admission, head: bool) -> Response<Bytes> {
-        let form = admission.form.unwrap_or(self.form);
-        let mut response = problem::render(denial, form, &admission);
-        if head {
+    /// Returns the response of a denial.
+    fn deny(&self, denial: &Denial, admission: Admission, head: Head<'_>) -> Response<Bytes> {
+        let renderer = self.renderer.for_request(head, &admission).unwrap_or(&*self.renderer);
+        let response = problem::render(denial, renderer, &admission);
+        Self::denied(denial, response, admission, head.method == Method::HEAD)
+    }
+
+    /// Returns the response of a denial whose request has been passed on already.
+    fn deny_late(&self, denial: &Denial, admission: Admission, is_head: bool) -> Response<Bytes> {
+        let response = problem::render(denial, &*self.renderer, &admission);
+        Self::denied(denial, response, admission, is_head)
+    }
+
+    /// Logs a denial and completes its response. For `HEAD` it has the length of the body, but no body (RFC 9110,
+    /// section 9.3.2).
+    fn denied(
+        denial: &Denial,
+        mut response: Response<Bytes>,
+        admission: Admission,
+        is_head: bool,
+    ) -> Response<Bytes> {
+        problem::log(denial);
+        if is_head {
             response.body_mut().clear();
         }
         response.extensions_mut().insert(Denied);
@@ -295,10 +319,10 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut admission = request.extensions_mut().remove::<Admission>().unwrap_or_default();
-        let stop = match self.gate.evaluate(&request, !request.body().is_end_stream(), &mut admission) {
+        let head = self.gate.head(&request, !request.body().is_end_stream());
+        let stop = match admission.evaluate(&*self.gate.policy, head) {
             Ok(()) => return ResponseFuture::serve(&mut self.inner, request, admission, self.gate.clone()),
             Err(Stop::Deny(denial)) => {
-                let head = request.method() == Method::HEAD;
                 return ResponseFuture::refused(self.gate.deny(&denial, admission, head));
             }
             Err(stop) => stop,

@@ -2,18 +2,16 @@
 //!
 //! `benches/allocations.rs` prints the counts of the refusals too.
 
-mod world;
-
 use allocation_counter::measure;
 use portcullis::{
     Admission,
     clock::Clock,
-    problem::{self, ErrorFormat},
+    problem::{self, Problem},
 };
-use world::{World, cases::cases};
+use portcullis_test::directory::{World, cases::cases};
 
 #[test]
-fn an_admitted_request_allocates_nothing() {
+fn admitted_request_allocates_nothing() {
     let (quiet, busy) = (World::new(), World::new());
     let now = quiet.clock.now();
     for case in cases(&quiet, &busy, now).iter().filter(|case| case.admits) {
@@ -30,14 +28,14 @@ fn an_admitted_request_allocates_nothing() {
 
 /// The counter counts: the test above does not pass for want of an allocator under it.
 #[test]
-fn a_refusal_that_is_written_allocates_its_body() {
+fn denial_allocates_its_body_only() {
     let (quiet, busy) = (World::new(), World::new());
     let now = quiet.clock.now();
     for case in cases(&quiet, &busy, now).iter().filter(|case| !case.admits) {
         let denial = case.decide(&mut case.admission(), now).expect_err(case.name);
         let mut length = 0;
         let counted = measure(|| {
-            length = problem::render(&denial, ErrorFormat::Problem, &Admission::default()).body().len();
+            length = problem::render(&denial, &Problem, &Admission::default()).body().len();
         });
         assert!(length > 0 && counted.bytes_total >= length as u64, "{}: {counted:?}", case.name);
     }

@@ -44,7 +44,7 @@ fn range(expected_type: &str) -> MediaRange {
 }
 
 #[test]
-fn every_media_type_case_picks_one_of_the_best_offers() {
+fn every_case_selects_one_of_the_best_offers() {
     let data = data();
     let cases = cases(&data, "media-type");
     assert_eq!(cases.len(), 427);
@@ -61,7 +61,7 @@ fn every_media_type_case_picks_one_of_the_best_offers() {
 }
 
 #[test]
-fn every_media_type_case_weighs_each_offer_as_the_rfc_does() {
+fn every_case_weighs_each_offer_like_the_rfc() {
     let data = data();
     for case in cases(&data, "media-type") {
         for offer in offers(&case) {
@@ -91,7 +91,7 @@ fn every_example_of_the_rfc_has_its_weight() {
 }
 
 #[test]
-fn every_content_type_case_is_taken_or_refused() {
+fn every_content_type_case_is_accepted_or_rejected() {
     let data = data();
     let cases = cases(&data, "content-type");
     assert_eq!(cases.len(), 233);
@@ -144,7 +144,7 @@ fn some_offers() -> Vec<MediaType> {
 
 proptest! {
     #[test]
-    fn no_text_makes_a_parser_panic(text in prop_oneof![any::<String>(), near_header()]) {
+    fn parsers_never_panic(text in prop_oneof![any::<String>(), near_header()]) {
         for offer in some_offers() {
             prop_assert!(quality(&text, &offer) <= Weight::ONE);
         }
@@ -156,7 +156,7 @@ proptest! {
     }
 
     #[test]
-    fn the_pick_is_the_first_of_the_highest_weights(accept in near_header()) {
+    fn selection_is_the_first_of_the_highest_weights(accept in near_header()) {
         let offers = some_offers();
         let weights: Vec<Weight> = offers.iter().map(|offer| quality(&accept, offer)).collect();
         let highest = weights.iter().copied().max().filter(|weight| *weight > Weight::ZERO);
@@ -165,7 +165,7 @@ proptest! {
     }
 
     #[test]
-    fn a_list_over_two_lines_is_the_list_in_one(first in near_header(), second in near_header()) {
+    fn list_over_two_lines_equals_the_list_in_one(first in near_header(), second in near_header()) {
         // An open quote swallows the rest of its line, so only a line without quotes can be joined.
         let first = first.replace('"', "");
         let offers = some_offers();
@@ -175,7 +175,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_media_type_is_parsed_from_is_a_content_type_it_takes(text in near_header()) {
+    fn parsed_media_type_accepts_its_own_text(text in near_header()) {
         if let Ok(media) = text.parse::<MediaType>() {
             prop_assert!(range(media.as_str()).matches(&ContentTypeHeader::parse(media.as_str()).unwrap()));
             prop_assert_eq!(quality(media.as_str(), &media), Weight::ONE);

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
-mod world;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::{pending, poll_fn},
@@ -42,23 +40,58 @@ use portcullis::{
     },
     pingora::PingoraGate,
     policy::{self, Accept, ApiKey, ContentType, RateLimit, RateLimitFields, Signature, StrictHttp},
-    problem::ErrorFormat,
+    problem::{Problem, RenderDenial, RenderedDenial},
     tower::PortcullisLayer,
 };
+use portcullis_test::directory::World;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
-use world::World;
 
 /// Timeout of every single step.
 const DEADLINE: Duration = Duration::from_secs(30);
-const FORMS: [ErrorFormat; 3] = [ErrorFormat::Problem, ErrorFormat::Discue, ErrorFormat::Apig];
+const FORMATS: [Format; 3] = [Format::Problem, Format::Text, Format::PerRequest];
 
 /// Headers in which the two servers differ: `date` is the time of the response; Pingora writes `connection` in
 /// every response, hyper only if it is not the default. All other headers are equal.
 const HOP_FIELDS: [HeaderName; 2] = [header::DATE, header::CONNECTION];
+
+// ------------------------------------------------------------------------------------- error formats
+
+/// An error format in which the faces deny.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Problem,
+    /// Text that no cache stores.
+    Text,
+    /// Text for requests with a key in `Authorization`, and otherwise a contract that has no 423 and no 429.
+    PerRequest,
+}
+
+impl RenderDenial for Format {
+    fn render(&self, denial: &Denial) -> RenderedDenial {
+        let text = |body: String| RenderedDenial::new(HeaderValue::from_static("text/plain"), body);
+        match self {
+            Self::Problem => Problem.render(denial),
+            Self::Text => text(denial.detail().into_owned()).no_store(),
+            Self::PerRequest => {
+                let status = match denial {
+                    Denial::Locked { .. } => StatusCode::FORBIDDEN,
+                    Denial::RateLimited { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+                    _ => denial.status(),
+                };
+                text(denial.code().to_owned()).with_status(status)
+            }
+        }
+    }
+
+    fn for_request(&self, head: Head<'_>, _: &Admission) -> Option<&dyn RenderDenial> {
+        let is_text = *self == Self::PerRequest && head.headers.contains_key(header::AUTHORIZATION);
+        is_text.then_some(&Self::Text)
+    }
+}
 
 // ------------------------------------------------------------------------------------------ policies
 
@@ -351,7 +384,7 @@ struct Face {
 /// Both faces in every error format, over one fixture.
 struct Faces {
     world: World,
-    pairs: Vec<(ErrorFormat, [Face; 2])>,
+    pairs: Vec<(Format, [Face; 2])>,
 }
 
 impl Faces {
@@ -360,15 +393,17 @@ impl Faces {
         let mut towers = Vec::new();
         let mut proxies = Vec::new();
         let mut behind = Vec::new();
-        for form in FORMS {
+        for form in FORMATS {
             let (origin, counted) = (Origin::default(), Counted::default());
-            let layer =
-                PortcullisLayer::new(routes(&world, &counted)).error_format(form).clock(world.clock.clone());
+            let layer = PortcullisLayer::new(routes(&world, &counted))
+                .denial_renderer(form)
+                .clock(world.clock.clone());
             let address = serve(origin.app().layer(layer)).await;
             towers.push(Face { name: "tower", address, origin, counted });
 
             let (origin, counted) = (Origin::default(), Counted::default());
-            let gate = PingoraGate::new(routes(&world, &counted)).form(form).clock(world.clock.clone());
+            let gate =
+                PingoraGate::new(routes(&world, &counted)).denial_renderer(form).clock(world.clock.clone());
             proxies.push(Proxy { gate, origin: serve(origin.app()).await });
             behind.push((origin, counted));
         }
@@ -379,11 +414,11 @@ impl Faces {
             origin,
             counted,
         });
-        let pairs = FORMS.into_iter().zip(towers.into_iter().zip(pingoras));
+        let pairs = FORMATS.into_iter().zip(towers.into_iter().zip(pingoras));
         Self { world, pairs: pairs.map(|(form, (tower, pingora))| (form, [tower, pingora])).collect() }
     }
 
-    fn all(&self) -> impl Iterator<Item = (ErrorFormat, &Face)> {
+    fn all(&self) -> impl Iterator<Item = (Format, &Face)> {
         self.pairs.iter().flat_map(|(form, pair)| pair.iter().map(|face| (*form, face)))
     }
 }
@@ -541,10 +576,10 @@ fn rows() -> Vec<Row> {
         row(("GET", "/open"), &[BEARER, BEARER], (400, "bad-request")),
         row(("GET", "/open"), &[KEY], (403, "credential-disabled")).by(Who::KeyDisabled),
         row(("GET", "/open"), &[KEY], (403, "caller-disabled")).by(Who::CallerDisabled),
-        row(("GET", "/operators"), &[KEY], (403, "caller-kind")),
+        row(("GET", "/operators"), &[KEY], (403, "caller-kind-not-allowed")),
         row(("GET", "/operators"), &[KEY], admitted).by(Who::Operator),
         row(("GET", "/orders"), &[KEY], admitted).by(Who::ReadsOrders),
-        row(("DELETE", "/orders"), &[KEY], (403, "scope")).by(Who::ReadsOrders),
+        row(("DELETE", "/orders"), &[KEY], (403, "insufficient-scope")).by(Who::ReadsOrders),
         // ambiguous requests
         row(("GET", "/strict/a%2fb"), &[], (400, "bad-request")),
         row(("GET", "/strict//b"), &[], (400, "bad-request")),
@@ -622,10 +657,10 @@ async fn both_faces_answer_every_row_alike() {
             assert_eq!(answers[0], answers[1], "{what}");
             let answer = answers[0].last().unwrap();
             let (status, code) = row.last;
-            if *form != ErrorFormat::Apig {
+            if *form != Format::PerRequest {
                 assert_eq!(answer.status, status, "{what}");
             }
-            if *form == ErrorFormat::Problem && status >= 400 && row.method != "HEAD" {
+            if *form == Format::Problem && status >= 400 && row.method != "HEAD" {
                 let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
                 assert_eq!(problem["code"], code, "{what}");
                 codes.insert(code);
@@ -637,7 +672,7 @@ async fn both_faces_answer_every_row_alike() {
 
 /// The table shows that both faces respond equally; this test shows that they respond correctly.
 #[tokio::test]
-async fn an_admission_adds_to_what_the_service_says_and_takes_nothing_away() {
+async fn admission_adds_response_headers_and_removes_none() {
     let faces = Faces::start().await;
     let plan = faces.world.plan("small", &[("minute", 2, 60), ("day", 100, 86_400)]);
     for (form, face) in faces.all() {
@@ -658,7 +693,7 @@ async fn an_admission_adds_to_what_the_service_says_and_takes_nothing_away() {
 }
 
 #[tokio::test]
-async fn the_credential_stays_at_the_gate() {
+async fn credential_is_not_forwarded() {
     let faces = Faces::start().await;
     let key = faces.world.key();
     for (form, face) in faces.all() {
@@ -677,7 +712,7 @@ async fn the_credential_stays_at_the_gate() {
 }
 
 #[tokio::test]
-async fn a_refused_request_does_not_reach_the_service_behind() {
+async fn denied_request_does_not_reach_the_upstream() {
     let faces = Faces::start().await;
     for (_, face) in faces.all() {
         let request = row(("POST", "/open"), &[], (401, "")).with("content").request("");
@@ -688,7 +723,7 @@ async fn a_refused_request_does_not_reach_the_service_behind() {
 
 /// Denials and an admission alternate on one connection. This client never opens another one.
 #[tokio::test]
-async fn a_connection_outlives_a_refusal() {
+async fn connection_survives_a_denial() {
     let faces = Faces::start().await;
     let key = faces.world.key();
     for (form, face) in faces.all() {
@@ -709,7 +744,7 @@ async fn a_connection_outlives_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_chain_that_waits_is_asked_again_and_charges_once() {
+async fn waiting_chain_resumes_and_charges_once() {
     let faces = Faces::start().await;
     let plan = faces.world.plan("small", &[("minute", 10, 60)]);
     for (form, face) in faces.all() {
@@ -725,7 +760,7 @@ async fn a_chain_that_waits_is_asked_again_and_charges_once() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_head_is_that_of_get_without_content() {
+async fn denial_of_head_is_that_of_get_without_content() {
     let faces = Faces::start().await;
     for (form, face) in faces.all() {
         let mut answers = Vec::new();

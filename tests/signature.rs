@@ -49,7 +49,7 @@ fn list(vector: &Value) -> String {
 }
 
 #[test]
-fn every_vector_is_signed_as_the_public_signers_sign_it() {
+fn every_vector_is_signed_like_the_public_signers() {
     let data = data();
     let vectors = data["positive"].as_array().unwrap();
     assert_eq!(vectors.len(), 17);
@@ -72,7 +72,7 @@ fn every_vector_is_signed_as_the_public_signers_sign_it() {
 }
 
 #[test]
-fn every_vector_is_recognised_with_its_secret_and_with_no_other() {
+fn every_vector_verifies_with_its_secret_only() {
     for vector in data()["positive"].as_array().unwrap() {
         let (headers, id) = (headers(&vector["request"]), text(vector, "id"));
         let (parts, payload) = request(vector, &headers);
@@ -115,7 +115,7 @@ fn negative(id: &str) -> Value {
 }
 
 #[test]
-fn a_date_holds_for_15_minutes_either_way_and_no_longer() {
+fn date_is_valid_for_15_minutes_either_way() {
     let case = negative("neg-clock-skew");
     let vector = vector(text(&case, "based_on"));
     let headers = headers(&vector["request"]);
@@ -145,7 +145,7 @@ fn a_date_holds_for_15_minutes_either_way_and_no_longer() {
 }
 
 #[test]
-fn whoever_has_no_access_key_is_told_so() {
+fn missing_access_key_is_named() {
     let case = negative("neg-empty-access");
     let value = text(&case, "change").strip_prefix("Authorization: ").unwrap();
     let vector = vector("path-no-trailing-slash");
@@ -160,7 +160,7 @@ fn whoever_has_no_access_key_is_told_so() {
 
 /// Parsing does not know which keys exist: the policy answers `neg-unknown-key`.
 #[test]
-fn an_access_key_is_read_as_it_stands() {
+fn access_key_is_read_verbatim() {
     let case = negative("neg-unknown-key");
     let vector = vector(text(&case, "based_on"));
     let headers = headers(&vector["request"]);
@@ -173,7 +173,7 @@ fn an_access_key_is_read_as_it_stands() {
 }
 
 #[test]
-fn what_can_be_read_in_two_ways_is_refused() {
+fn ambiguous_signature_is_rejected() {
     let vector = vector("post-json");
     let original = headers(&vector["request"]);
     let (parts, _) = request(&vector, &original);
@@ -215,7 +215,7 @@ fn what_can_be_read_in_two_ways_is_refused() {
 
 /// `X-Sdk-Content-Sha256` need not be among the signed headers: what it says is the last line of what is signed.
 #[test]
-fn nobody_can_say_afterwards_that_the_content_was_not_signed() {
+fn signed_content_cannot_be_declared_unsigned() {
     let vector = vector("post-json");
     let mut headers = headers(&vector["request"]);
     headers.insert("x-sdk-content-sha256", HeaderValue::from_static(UNSIGNED_PAYLOAD));
@@ -316,12 +316,12 @@ fn altered(text: &str, at: usize, to: u8) -> Option<String> {
 
 proptest! {
     #[test]
-    fn what_we_sign_we_recognise(sample in samples()) {
+    fn own_signatures_verify(sample in samples()) {
         prop_assert!(sample.is_recognised_by(&sample.sign()));
     }
 
     #[test]
-    fn what_was_altered_by_one_byte_is_refused(sample in samples(), part in 0..5, at: usize, to: u8) {
+    fn request_altered_by_one_byte_is_rejected(sample in samples(), part in 0..5, at: usize, to: u8) {
         let authorization = sample.sign();
         let mut other = sample.clone();
         let text = match part {
@@ -341,7 +341,7 @@ proptest! {
     }
 
     #[test]
-    fn an_altered_authorization_is_refused(sample in samples(), at: usize, to: u8) {
+    fn altered_authorization_is_rejected(sample in samples(), at: usize, to: u8) {
         let authorization = sample.sign();
         // The scheme is compared without case, and the access key only says whose secret it is.
         let start = authorization.find("SignedHeaders").unwrap();
@@ -355,7 +355,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_panics(method: String, path: String, query: String, authorization: String, header: String) {
+    fn parsing_never_panics(method: String, path: String, query: String, authorization: String, header: String) {
         let Ok(value) = HeaderValue::from_bytes(header.as_bytes()) else { return Ok(()) };
         let mut headers = HeaderMap::new();
         headers.insert("x-sdk-date", value.clone());

@@ -1,7 +1,5 @@
 //! Promises of the registry in a file beyond those of every registry: it persists, shares and protects the file.
 
-mod records;
-
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -23,7 +21,7 @@ use portcullis::{
     },
     transfer::{Export, Import, SecretFingerprint, SecretFingerprints},
 };
-use records::{
+use portcullis_test::fixtures::{
     actor, app, client, clock, gateway, key, lock, lock_on, log, plan, tenant, the_log_tells_all, within,
 };
 use sqlx::{
@@ -32,7 +30,7 @@ use sqlx::{
 use tempfile::TempDir;
 
 /// Returns a folder, and the path of a store that does not exist yet.
-fn ground() -> (TempDir, PathBuf) {
+fn new_store() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
     (folder, path)
@@ -90,8 +88,8 @@ async fn fill(registry: &dyn Registry) -> Caller {
 }
 
 #[tokio::test]
-async fn what_was_there_is_there_when_opened_again() {
-    let (_folder, path) = ground();
+async fn content_survives_reopening() {
+    let (_folder, path) = new_store();
     let clock = clock();
     let store = Sqlite::open(&path, clock.clone()).await.unwrap();
     let caller = fill(&store).await;
@@ -111,8 +109,8 @@ async fn what_was_there_is_there_when_opened_again() {
 }
 
 #[tokio::test]
-async fn a_closed_store_is_unavailable_and_lets_nobody_wait() {
-    let (_folder, path) = ground();
+async fn closed_store_is_unavailable_and_ends_waits() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     let caller = fill(&store).await;
     within(store.close()).await;
@@ -152,7 +150,7 @@ async fn write_for_ever(path: &Path) {
 /// acknowledged callers, including those printed in the meantime.
 fn killed_after(path: &Path, count: usize) -> Vec<CallerId> {
     let mut child =
-        this_test_again("an_acknowledged_change_survives_kill_9").env(WRITE_TO, path).spawn().unwrap();
+        this_test_again("acknowledged_change_survives_kill_9").env(WRITE_TO, path).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut acknowledged = Vec::new();
     for line in lines {
@@ -170,11 +168,11 @@ fn killed_after(path: &Path, count: usize) -> Vec<CallerId> {
 }
 
 #[test]
-fn an_acknowledged_change_survives_kill_9() {
+fn acknowledged_change_survives_kill_9() {
     if let Some(path) = std::env::var_os(WRITE_TO) {
         return write_for_ever(Path::new(&path));
     }
-    let (_folder, path) = ground();
+    let (_folder, path) = new_store();
     let mut acknowledged = Vec::new();
     for count in [1, 2, 7, 40, 150, 13, 90] {
         let more = killed_after(&path, count);
@@ -207,8 +205,8 @@ async fn in_order_with(path: &Path, acknowledged: &[CallerId]) {
 }
 
 #[tokio::test]
-async fn while_another_process_writes_changes_are_unavailable_and_reads_go_on() {
-    let (_folder, path) = ground();
+async fn concurrent_writer_makes_changes_unavailable_but_not_reads() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     let caller = fill(&store).await;
     let before = store.snapshot().await.unwrap();
@@ -234,8 +232,8 @@ async fn while_another_process_writes_changes_are_unavailable_and_reads_go_on() 
 /// On some errors, such as a full disk, SQLite ends the transaction itself, and the driver does not notice. The
 /// connection must not be used again.
 #[tokio::test]
-async fn a_transaction_that_sqlite_ends_by_itself_leaves_the_writer_usable() {
-    let (_folder, path) = ground();
+async fn writer_survives_a_transaction_ended_by_sqlite() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     fill(&store).await;
     let mut other = outside(&path).await;
@@ -258,8 +256,8 @@ async fn a_transaction_that_sqlite_ends_by_itself_leaves_the_writer_usable() {
 }
 
 #[tokio::test]
-async fn a_record_that_does_not_parse_is_corrupt_and_only_that() {
-    let (_folder, path) = ground();
+async fn unparsable_record_alone_is_corrupt() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     let caller = fill(&store).await;
     let intact = store.create_caller(client("t", "intact"), &actor()).await.unwrap();
@@ -303,8 +301,8 @@ async fn a_record_that_does_not_parse_is_corrupt_and_only_that() {
 }
 
 #[tokio::test]
-async fn a_change_that_does_not_parse_is_named_by_its_number() {
-    let (_folder, path) = ground();
+async fn unparsable_change_is_named_by_its_number() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     fill(&store).await;
     let mut other = outside(&path).await;
@@ -319,8 +317,8 @@ async fn a_change_that_does_not_parse_is_named_by_its_number() {
 }
 
 #[tokio::test]
-async fn the_file_itself_refuses_to_rewrite_the_log_or_to_break_a_wall() {
-    let (_folder, path) = ground();
+async fn schema_protects_the_log_and_tenant_isolation() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     fill(&store).await;
     store.create_tenant(tenant("u"), &actor()).await.unwrap();
@@ -346,8 +344,8 @@ async fn the_file_itself_refuses_to_rewrite_the_log_or_to_break_a_wall() {
 }
 
 #[tokio::test]
-async fn a_store_is_proven_and_a_head_that_was_kept_still_stands() {
-    let (_folder, path) = ground();
+async fn store_is_verified_against_an_earlier_head() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     assert_eq!(store.verify().await.unwrap().changes, 0);
     fill(&store).await;
@@ -368,7 +366,7 @@ async fn a_store_is_proven_and_a_head_that_was_kept_still_stands() {
 
 /// Every manipulation of the file by another program, with the triggers removed.
 #[tokio::test]
-async fn a_row_that_was_tampered_with_is_found() {
+async fn tampered_row_is_found() {
     let unguarded = "DROP TRIGGER change_is_not_updated; DROP TRIGGER change_is_not_deleted;
         DROP TRIGGER change_hash_is_not_updated; DROP TRIGGER change_hash_is_not_deleted;
         DROP TRIGGER change_has_no_gaps; PRAGMA foreign_keys = OFF;";
@@ -399,7 +397,7 @@ async fn a_row_that_was_tampered_with_is_found() {
         ("UPDATE fence SET last = last + 1", "the last fence"),
         ("DROP TRIGGER fence_is_not_deleted; DELETE FROM fence", "the last fence"),
     ] {
-        let (_folder, path) = ground();
+        let (_folder, path) = new_store();
         let store = open(&path).await;
         fill(&store).await;
         store.verify().await.unwrap();
@@ -414,8 +412,8 @@ async fn a_row_that_was_tampered_with_is_found() {
 }
 
 #[tokio::test]
-async fn changes_of_a_time_without_hashes_are_hashed_when_the_store_is_opened() {
-    let (_folder, path) = ground();
+async fn changes_without_hashes_are_hashed_on_opening() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     fill(&store).await;
     let whole = store.verify().await.unwrap();
@@ -434,8 +432,8 @@ const FORGED: &str =
     ORDER BY seq DESC LIMIT 1";
 
 #[tokio::test]
-async fn a_change_that_was_appended_without_its_hash_is_found_and_gets_none() {
-    let (_folder, path) = ground();
+async fn appended_change_without_a_hash_is_found_and_gets_none() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     fill(&store).await;
     let forged = store.verify().await.unwrap().changes + 1;
@@ -462,8 +460,8 @@ async fn a_change_that_was_appended_without_its_hash_is_found_and_gets_none() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_opened_to_read_is_left_as_it_is() {
-    let (_folder, path) = ground();
+async fn read_only_store_is_left_unchanged() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     fill(&store).await;
     store.close().await;
@@ -492,7 +490,7 @@ async fn a_store_that_is_opened_to_read_is_left_as_it_is() {
 
 /// Every way to replace the file of a store that is in use.
 #[tokio::test]
-async fn a_store_that_was_replaced_is_seen_and_written_where_it_stands() {
+async fn replaced_store_is_noticed_and_written_in_place() {
     type Replace = fn(&Path, &Path);
     let renamed: Replace = |from, to| std::fs::rename(from, to).unwrap();
     let removed_first: Replace = |from, to| {
@@ -507,7 +505,7 @@ async fn a_store_that_was_replaced_is_seen_and_written_where_it_stands() {
     for (how, replace) in
         [("renamed", renamed), ("removed first", removed_first), ("written over", written_over)]
     {
-        let (folder, path) = ground();
+        let (folder, path) = new_store();
         let store = open(&path).await;
         let caller = fill(&store).await;
         store.close().await;
@@ -542,8 +540,8 @@ async fn a_store_that_was_replaced_is_seen_and_written_where_it_stands() {
 }
 
 #[tokio::test]
-async fn a_store_whose_file_is_gone_takes_no_changes_until_it_is_back() {
-    let (folder, path) = ground();
+async fn store_without_its_file_rejects_changes_until_it_is_back() {
+    let (folder, path) = new_store();
     let store = open(&path).await;
     fill(&store).await;
     let aside = folder.path().join("aside.db");
@@ -581,9 +579,9 @@ impl std::io::Read for Slow {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_revocation_does_not_wait_for_an_import() {
+async fn revocation_does_not_wait_for_an_import() {
     for dry_run in [true, false] {
-        let (_folder, from) = ground();
+        let (_folder, from) = new_store();
         let elsewhere = open(&from).await;
         elsewhere.create_tenant(tenant("imported"), &actor()).await.unwrap();
         let moved = elsewhere.create_caller(client("imported", "moved"), &actor()).await.unwrap();
@@ -599,7 +597,7 @@ async fn a_revocation_does_not_wait_for_an_import() {
         while let Some(lines) = export.next().await.unwrap() {
             file.extend(lines);
         }
-        let (_folder, path) = ground();
+        let (_folder, path) = new_store();
         let store = Arc::new(open(&path).await);
         let caller = fill(&*store).await;
         let revoked = store.create_credential(key(&caller, "revoked"), &actor()).await.unwrap();
@@ -643,8 +641,8 @@ async fn a_revocation_does_not_wait_for_an_import() {
 
 /// Another client may create entities of the file while the import reads it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_import_is_refused_as_a_whole_when_its_place_was_taken_meanwhile() {
-    let (_folder, path) = ground();
+async fn import_conflicting_with_a_concurrent_change_is_rejected() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     fill(&store).await;
     /// Creates a tenant while another client creates one.
@@ -669,8 +667,8 @@ async fn an_import_is_refused_as_a_whole_when_its_place_was_taken_meanwhile() {
 }
 
 #[tokio::test]
-async fn bulk_work_leaves_no_write_ahead_log_behind() {
-    let (_folder, path) = ground();
+async fn bulk_work_leaves_no_write_ahead_log() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     for n in 0..20 {
         store.put_plan(plan("q", n + 1), &actor()).await.unwrap();
@@ -684,8 +682,8 @@ async fn bulk_work_leaves_no_write_ahead_log_behind() {
 }
 
 #[tokio::test]
-async fn uses_of_many_credentials_are_noted_in_many_transactions() {
-    let (_folder, path) = ground();
+async fn uses_of_many_credentials_take_many_transactions() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     let caller = fill(&store).await;
     let made = store.create_credential(key(&caller, "another"), &actor()).await.unwrap();
@@ -701,8 +699,8 @@ async fn uses_of_many_credentials_are_noted_in_many_transactions() {
 
 /// A file from before locks had fences and tokens.
 #[tokio::test]
-async fn a_lock_of_a_time_before_fences_holds_on_and_is_broken() {
-    let (_folder, path) = ground();
+async fn lock_without_a_fence_stays_active_and_can_be_broken() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     let caller = fill(&store).await;
     let minute = Duration::from_secs(60);
@@ -749,8 +747,8 @@ async fn a_lock_of_a_time_before_fences_holds_on_and_is_broken() {
 }
 
 #[tokio::test]
-async fn a_fence_does_not_fall_back_when_the_clock_does() {
-    let (_folder, path) = ground();
+async fn fence_does_not_decrease_with_the_clock() {
+    let (_folder, path) = new_store();
     let on = |path: &str| lock(LockTarget::Resource(path.parse().unwrap()), Duration::from_secs(1));
     let mut last = 0;
     for time in
@@ -771,7 +769,7 @@ async fn a_fence_does_not_fall_back_when_the_clock_does() {
 
 #[tokio::test]
 async fn two_handles_on_one_file_see_each_others_changes() {
-    let (_folder, path) = ground();
+    let (_folder, path) = new_store();
     let (one, two) = (open(&path).await, open(&path).await);
     one.create_tenant(tenant("t"), &actor()).await.unwrap();
     for (seq, (writes, reads)) in (1..).zip([(&one, &two), (&two, &one), (&one, &two), (&two, &one)]) {
@@ -792,9 +790,9 @@ async fn two_handles_on_one_file_see_each_others_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_file_may_be_opened_by_several_at_once() {
+async fn new_file_may_be_opened_concurrently() {
     for _ in 0..5 {
-        let (_folder, path) = ground();
+        let (_folder, path) = new_store();
         let mut all = tokio::task::JoinSet::new();
         for n in 0..8 {
             let path = path.clone();
@@ -822,8 +820,8 @@ mod linux {
     /// process that closes the store would consider itself the last one, and remove the write-ahead log while another
     /// process still writes to it. (SQLite 3.51 detects this; older versions lose changes.)
     #[tokio::test]
-    async fn opening_a_store_again_leaves_the_locks_of_the_first_in_place() {
-        let (_folder, path) = ground();
+    async fn second_opening_keeps_the_file_locks_of_the_first() {
+        let (_folder, path) = new_store();
         let first = open(&path).await;
         let (device, inode) = (path.metadata().unwrap().dev(), path.metadata().unwrap().ino());
         // Read the descriptors of this file: /proc/locks lists an entry twice or not at all while other locks change.
@@ -859,8 +857,8 @@ mod unix {
     use super::*;
 
     #[tokio::test]
-    async fn a_new_store_and_its_folder_are_its_owners_only() {
-        let (folder, _) = ground();
+    async fn new_store_and_its_folder_are_private() {
+        let (folder, _) = new_store();
         let inner = folder.path().join("not/there");
         let store = open(&inner.join("store.db")).await;
         store.create_tenant(tenant("t"), &actor()).await.unwrap();
@@ -873,8 +871,8 @@ mod unix {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_store_is_refused_and_left_alone() {
-    let (folder, path) = ground();
+async fn file_that_is_no_store_is_rejected_and_unchanged() {
+    let (folder, path) = new_store();
     let mut lookalike = [0xA5; 4_096];
     lookalike[..16].copy_from_slice(b"SQLite format 3\0");
     for garbage in [&b"x"[..], &[0xA5; 100], &[b'x'; 5_000], &[0; 8_192], &lookalike] {
@@ -889,8 +887,8 @@ async fn a_file_that_is_no_store_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_store_of_a_later_version_is_refused_and_left_alone() {
-    let (_folder, path) = ground();
+async fn store_of_a_later_version_is_rejected_and_unchanged() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     fill(&store).await;
     store.close().await;
@@ -911,15 +909,15 @@ const OPEN_HERE: &str = "PORTCULLIS_TEST_OPEN_HERE";
 
 /// Runs in a process with its own working directory, because only relative names are special.
 #[tokio::test]
-async fn a_name_that_is_special_to_sqlite_is_a_file_like_any_other() {
+async fn file_names_special_to_sqlite_are_ordinary_files() {
     if let Some(name) = std::env::var_os(OPEN_HERE) {
         let store = open(Path::new(&name)).await;
         store.create_tenant(tenant("t"), &actor()).await.unwrap();
         return store.close().await;
     }
-    let (folder, _) = ground();
+    let (folder, _) = new_store();
     for name in [":memory:", "file:x?mode=memory", "with space & %41?x=1#y"] {
-        let mut again = this_test_again("a_name_that_is_special_to_sqlite_is_a_file_like_any_other");
+        let mut again = this_test_again("file_names_special_to_sqlite_are_ordinary_files");
         assert!(again.env(OPEN_HERE, name).current_dir(folder.path()).status().unwrap().success());
         let store = open(&folder.path().join(name)).await;
         assert!(store.tenant(&"t".parse().unwrap()).await.is_ok(), "{name}");
@@ -927,8 +925,8 @@ async fn a_name_that_is_special_to_sqlite_is_a_file_like_any_other() {
 }
 
 #[tokio::test]
-async fn apps_of_an_earlier_version_are_listed_by_what_their_records_say() {
-    let (_folder, path) = ground();
+async fn apps_of_an_earlier_version_are_listed_by_their_records() {
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     fill(&store).await;
     store.close().await;
@@ -954,9 +952,9 @@ const APPS: u64 = 30_000;
 
 /// Run with `PORTCULLIS_TEST_APPS=1000000 … --nocapture` to print the time of a page of that many apps.
 #[tokio::test]
-async fn a_page_of_many_apps_is_read_without_reading_the_others() {
+async fn page_of_apps_is_read_without_reading_the_others() {
     let count = std::env::var("PORTCULLIS_TEST_APPS").map_or(APPS, |text| text.parse().unwrap());
-    let (_folder, path) = ground();
+    let (_folder, path) = new_store();
     let store = open(&path).await;
     store.create_tenant(gateway("g", "project", "instance"), &actor()).await.unwrap();
     let made = store.create_caller(app("g", "app_000000", "key_000000"), &actor()).await.unwrap();
@@ -1009,7 +1007,7 @@ fn resident() -> u64 {
 }
 
 #[tokio::test]
-async fn a_database_of_another_program_is_refused_and_left_as_it_is() {
+async fn foreign_database_is_rejected_and_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.db");
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);

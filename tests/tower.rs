@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
-mod world;
-
 use std::{
     convert::Infallible,
     future::{Future, Ready, pending, ready},
@@ -28,9 +26,9 @@ use portcullis::{
     problem::DenialCode,
     tower::{Denied, PortcullisLayer, Unserved},
 };
+use portcullis_test::directory::World;
 use tokio::sync::mpsc;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use world::World;
 
 fn request(method: &str, key: &str) -> Request<Full<Bytes>> {
     let request = Request::builder().method(method).uri("/x").header("x-api-key", key);
@@ -103,7 +101,7 @@ fn two_a_minute(world: &World) -> (PlanId, String) {
 // ----------------------------------------------------------------------------------------- stacking
 
 #[tokio::test]
-async fn layers_of_one_policy_each_share_the_admission() {
+async fn single_policy_layers_share_the_admission() {
     let world = World::new();
     let (_, key) = two_a_minute(&world);
     let service = ServiceBuilder::new()
@@ -127,7 +125,7 @@ async fn layers_of_one_policy_each_share_the_admission() {
 
 /// The lock denies a request that the rate limit had admitted: in one chain, and in two layers.
 #[tokio::test]
-async fn a_refusal_further_in_gives_back_what_was_taken_further_out() {
+async fn inner_denial_refunds_outer_permits() {
     let world = World::new();
     let directory = || world.directory.clone();
     let chain = ServiceBuilder::new()
@@ -161,7 +159,7 @@ async fn a_refusal_further_in_gives_back_what_was_taken_further_out() {
 
 /// Responses of the inner service never refund: only a denial by a policy does.
 #[tokio::test]
-async fn an_error_of_the_service_behind_is_paid_for() {
+async fn error_of_the_inner_service_is_charged() {
     let world = World::new();
     let (_, key) = two_a_minute(&world);
     let service = ServiceBuilder::new()
@@ -182,7 +180,7 @@ async fn an_error_of_the_service_behind_is_paid_for() {
 
 /// For example the 502 of a proxy: neither layer charges for a request that no service served.
 #[tokio::test]
-async fn a_request_that_no_service_served_is_not_paid_for() {
+async fn unserved_request_is_not_charged() {
     let world = World::new();
     let (_, key) = two_a_minute(&world);
     let service = ServiceBuilder::new()
@@ -200,7 +198,7 @@ async fn a_request_that_no_service_served_is_not_paid_for() {
 }
 
 #[tokio::test]
-async fn a_recognised_callers_response_is_private_unless_the_service_decides() {
+async fn authenticated_response_is_private_by_default() {
     let world = World::new();
     let (_, key) = two_a_minute(&world);
     for (field, expected, vary) in [
@@ -230,7 +228,7 @@ async fn a_recognised_callers_response_is_private_unless_the_service_decides() {
 // ------------------------------------------------------------------------------------------ waiting
 
 #[tokio::test]
-async fn a_policy_that_waits_is_asked_again_and_those_before_it_are_not() {
+async fn waiting_policy_is_asked_again_and_earlier_ones_are_not() {
     let world = World::new();
     let (_, key) = two_a_minute(&world);
     let gate = Arc::new(tokio::sync::Notify::new());
@@ -254,7 +252,7 @@ async fn a_policy_that_waits_is_asked_again_and_those_before_it_are_not() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_during_a_wait_has_spent_nothing() {
+async fn client_that_leaves_during_a_wait_is_not_charged() {
     let world = World::new();
     let (_, key) = two_a_minute(&world);
     let api_key = || ApiKey::new(world.directory.clone());
@@ -272,7 +270,7 @@ async fn a_client_that_leaves_during_a_wait_has_spent_nothing() {
 }
 
 #[tokio::test]
-async fn a_denial_after_a_wait_gives_back() {
+async fn denial_after_a_wait_refunds() {
     let world = World::new();
     let (_, key) = two_a_minute(&world);
     world.lock_path("/x", LockedRequests::Writes, Duration::from_secs(60));
@@ -321,7 +319,7 @@ impl Service<Request<Full<Bytes>>> for Shy {
 }
 
 #[tokio::test]
-async fn a_guarded_service_is_ready_when_the_one_behind_is() {
+async fn guarded_service_is_ready_with_the_inner_service() {
     let shy = Shy::default();
     let mut service = PortcullisLayer::new(()).layer(shy.clone());
     let poll = |service: &mut _| {
@@ -335,7 +333,7 @@ async fn a_guarded_service_is_ready_when_the_one_behind_is() {
 
 /// The instance that reported readiness is called, even if a policy waits in between.
 #[tokio::test]
-async fn the_service_that_was_ready_waits_with_the_request() {
+async fn ready_service_waits_with_the_request() {
     let shy = Shy::default();
     shy.open.store(true, Ordering::SeqCst);
     let mut service = PortcullisLayer::new(Waits::on(tokio::task::yield_now)).layer(shy.clone());
@@ -346,7 +344,7 @@ async fn the_service_that_was_ready_waits_with_the_request() {
 }
 
 #[tokio::test]
-async fn a_refused_request_does_not_reach_the_service_behind() {
+async fn denied_request_does_not_reach_the_inner_service() {
     let world = World::new();
     let shy = Shy::default();
     shy.open.store(true, Ordering::SeqCst);
@@ -374,7 +372,7 @@ impl http_body::Body for Frames {
 
 /// The layer itself removes the body of a response to HEAD: an HTTP/2 server would send it.
 #[tokio::test]
-async fn a_refusal_of_head_states_the_length_of_its_content_and_has_none() {
+async fn denial_of_head_has_a_content_length_and_no_content() {
     let world = World::new();
     let layer = layer(&world, ApiKey::new(world.directory.clone()));
     let service = layer.layer(service_fn(tells));
@@ -409,7 +407,7 @@ async fn bodies_stream_frame_by_frame_in_both_directions() {
 }
 
 #[tokio::test]
-async fn the_length_of_a_body_passes() {
+async fn body_length_is_preserved() {
     let service = PortcullisLayer::new(()).layer(service_fn(async |_: Request<Full<Bytes>>| {
         Ok::<_, Infallible>(Response::new(Full::from("four")))
     }));
@@ -429,7 +427,7 @@ fn unannounced(pieces: &[&'static str]) -> Request<axum::body::Body> {
 }
 
 #[tokio::test]
-async fn content_whose_length_is_not_announced_is_counted_as_it_arrives() {
+async fn content_without_a_length_is_counted_on_arrival() {
     use axum::routing::post;
     use http_body_util::Limited;
 
@@ -453,7 +451,7 @@ async fn content_whose_length_is_not_announced_is_counted_as_it_arrives() {
 
 /// Such a layer could not count the bytes.
 #[tokio::test]
-async fn a_layer_that_does_not_check_content_refuses_unannounced_content_under_a_limit() {
+async fn layer_without_content_checks_rejects_unannounced_content() {
     let app = Router::new().route("/", axum::routing::post(async || "served"));
     let app = app.layer(PortcullisLayer::new(BodyLimit::new(5)));
     let announced = Request::post("/").body(axum::body::Body::from("abc")).unwrap();
@@ -463,7 +461,7 @@ async fn a_layer_that_does_not_check_content_refuses_unannounced_content_under_a
 
 /// The example of the README, on a real socket.
 #[tokio::test]
-async fn an_axum_service_is_guarded_in_one_layer() {
+async fn axum_service_is_guarded_by_one_layer() {
     async fn orders(Extension(admission): Extension<Admission>) -> String {
         format!("the orders of {}", admission.caller().map_or("nobody", |caller| &caller.name))
     }

@@ -15,8 +15,6 @@
 mod callgrind;
 mod figures;
 mod scenarios;
-#[path = "../../tests/world/mod.rs"]
-mod world;
 
 use std::{collections::BTreeMap, hint::black_box, process::ExitCode, time::Instant};
 

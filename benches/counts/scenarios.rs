@@ -14,12 +14,12 @@ use http_body_util::Empty;
 use portcullis::{
     Policy,
     clock::Clock,
-    problem::{self, ErrorFormat},
+    problem::{self, Problem},
     tower::PortcullisLayer,
 };
 use tower::{Layer, Service, service_fn};
 
-use crate::world::{
+use portcullis_test::directory::{
     World,
     cases::{Case, ample, cases, chain, key_on, request},
 };
@@ -89,7 +89,7 @@ fn refusal(case: Rc<Case>, world: &World) -> Scenario {
             let Some(mut admission) = admission.take() else { return };
             let answer = case
                 .decide(&mut admission, now)
-                .map_err(|denial| problem::render(&denial, ErrorFormat::Problem, &admission));
+                .map_err(|denial| problem::render(&denial, &Problem, &admission));
             drop((answer, admission));
         });
     })

@@ -1,6 +1,6 @@
 //! Reasons to reject a signature (401).
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use crate::signature::{Canonical, SignatureFormatError};
 
@@ -38,16 +38,7 @@ impl SignatureError {
             Self::UnknownAccessKey(_) => "credential-unknown",
             Self::Mismatch(_) => "signature-mismatch",
             Self::UnsignedContent => "content-unsigned",
-            Self::ContentMismatch => "content-altered",
-        }
-    }
-
-    /// Returns the text for an operator, who has an access key but is no app.
-    #[must_use]
-    pub fn operator_message(&self) -> Cow<'static, str> {
-        match self {
-            Self::UnknownAccessKey(access) => format!("access key {access} not found").into(),
-            other => other.to_string().into(),
+            Self::ContentMismatch => "content-mismatch",
         }
     }
 }

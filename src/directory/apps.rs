@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_is_found_by_its_app_key_as_it_is_now() {
+    fn app_is_found_by_its_current_app_key() {
         let world = World::with_plan(vec![limit(10)]);
         app(&world, "one", "key-of-one", |caller| caller.plan = Some("plan".parse().unwrap()));
         let found = world.directory.find_app_key("key-of-one").unwrap();
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_key_that_passed_on_stays_with_who_has_it() {
+    fn transferred_app_key_stays_with_its_new_app() {
         let world = World::new();
         app(&world, "one", "key", |_| {});
         let two = app(&world, "two", "key", |_| {});

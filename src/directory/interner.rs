@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_is_one_and_what_nobody_has_is_dropped() {
+    fn equal_values_are_shared_and_unused_ones_dropped() {
         let mut all = Interner::<str>::default();
         let mut of = |text: &str| all.intern(text, || text.into());
         let kept = of("kept");

@@ -61,7 +61,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn who_waits_for_a_change_is_woken_by_it() {
+    async fn waiter_is_woken_by_its_change() {
         let world = World::new();
         let mut made = None;
         world.key_with(|credential| made = Some(credential.clone()));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_a_number_does_not_block_changes() {
+    fn waiting_for_a_sequence_number_does_not_block_changes() {
         const CHANGES: u64 = 5_000;
 
         let world = World::new();

@@ -17,7 +17,7 @@ fn named(world: &World, id: &str, status: Status) {
 }
 
 #[test]
-fn a_caller_changes_under_all_of_its_keys() {
+fn caller_change_applies_to_all_of_its_keys() {
     let world = World::new();
     let keys = [(); 3].map(|()| world.key());
     named(&world, "caller", Status::Disabled);
@@ -28,7 +28,7 @@ fn a_caller_changes_under_all_of_its_keys() {
 }
 
 #[test]
-fn a_credential_is_found_by_its_last_digest_only() {
+fn credential_is_found_by_its_last_digest_only() {
     let world = World::new();
     let id = CredentialId::random();
     let [first, last] = [(); 2].map(|()| world.key_with(|credential| credential.id = id.clone()));
@@ -37,7 +37,7 @@ fn a_credential_is_found_by_its_last_digest_only() {
 }
 
 #[test]
-fn a_credential_that_changed_hands_does_not_follow_its_former_caller() {
+fn transferred_credential_ignores_its_former_caller() {
     let world = World::new();
     let mut moved = None;
     let key = world.key_with(|credential| moved = Some(credential.clone()));
@@ -61,7 +61,7 @@ fn by_sha256(world: &World, text: &str) -> Credential {
 }
 
 #[test]
-fn a_key_of_which_only_the_sha_256_was_known_is_found_by_itself() {
+fn key_imported_as_sha256_is_found_by_its_text() {
     let world = World::new();
     let (kept, other) = (by_sha256(&world, "their key"), by_sha256(&world, "their other key"));
     let ordinary = world.key();
@@ -81,7 +81,7 @@ fn a_key_of_which_only_the_sha_256_was_known_is_found_by_itself() {
 }
 
 #[test]
-fn whether_there_are_keys_by_sha_256_is_known_at_every_change() {
+fn presence_of_sha256_keys_follows_every_change() {
     let world = World::new();
     let count = || world.directory.by_sha256.load(Ordering::Acquire);
     world.key();
@@ -108,7 +108,7 @@ fn whether_there_are_keys_by_sha_256_is_known_at_every_change() {
 }
 
 #[test]
-fn a_caller_that_is_gone_takes_its_keys_along() {
+fn deleted_caller_loses_its_keys() {
     let world = World::new();
     let key = world.key();
     let mut gone = None;
@@ -120,7 +120,7 @@ fn a_caller_that_is_gone_takes_its_keys_along() {
 }
 
 #[test]
-fn a_key_remembers_when_it_was_used_whatever_else_of_it_changes() {
+fn changed_key_keeps_its_last_use() {
     let world = World::new();
     let mut made = None;
     let key = world.key_with(|credential| made = Some(credential.clone()));
@@ -146,7 +146,7 @@ fn a_key_remembers_when_it_was_used_whatever_else_of_it_changes() {
 }
 
 #[test]
-fn a_use_within_the_second_that_is_asked_about_is_told() {
+fn use_within_the_queried_second_is_returned() {
     let world = World::new();
     let policy = crate::policy::ApiKey::new(world.directory.clone());
     let key = world.key();
@@ -160,7 +160,7 @@ fn a_use_within_the_second_that_is_asked_about_is_told() {
 }
 
 #[test]
-fn a_refreshed_lock_is_there_once_and_gone_when_it_is_released() {
+fn refreshed_lock_is_stored_once_and_gone_after_release() {
     let world = World::new();
     for target in [LockTarget::Resource("/x".parse().unwrap()), LockTarget::Caller("caller".parse().unwrap())]
     {
@@ -176,7 +176,7 @@ fn a_refreshed_lock_is_there_once_and_gone_when_it_is_released() {
 }
 
 #[test]
-fn a_path_has_its_ancestors() {
+fn path_has_its_ancestors() {
     assert_eq!(prefixes("/a/bc/d").collect::<Vec<_>>(), ["/a", "/a/bc", "/a/bc/d"]);
     assert_eq!(prefixes("/a/").collect::<Vec<_>>(), ["/a", "/a/"]);
     assert_eq!(prefixes("").count(), 0);

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transfer_below_the_rate_ends_and_one_at_the_rate_does_not() {
+    fn transfer_below_the_minimum_rate_ends() {
         assert_eq!(lasts(0, 0), 30);
         assert_eq!(lasts(0, 1), 30);
         assert_eq!(lasts(0, 120), 59);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_moved_quickly_buy_no_time_beyond_the_timeout() {
+    fn fast_bytes_earn_no_time_beyond_the_timeout() {
         assert_eq!(lasts(9_000_000, 0), 30);
         assert_eq!(lasts(9_000_000, 120), 59);
         assert_eq!(PACE.time_of(u64::MAX), Duration::from_nanos(u64::MAX));

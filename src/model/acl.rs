@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_holds_its_ends_and_what_is_between() {
+    fn range_contains_its_ends_and_everything_between() {
         for (range, inside, outside) in [
             ("192.0.2.1", &["192.0.2.1", "::ffff:192.0.2.1"][..], &["192.0.2.2", "::192.0.2.1", "::1"][..]),
             ("192.0.2.5-192.0.2.10", &["192.0.2.5", "192.0.2.7", "192.0.2.10"], &["192.0.2.4", "192.0.2.11"]),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_is_refused() {
+    fn invalid_range_is_rejected() {
         for text in [
             "",
             "localhost",
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_permits_or_denies() {
+    fn list_allows_or_denies() {
         let ranges = || vec!["192.0.2.1".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
         let (permit, deny) = (Acl::new(AclKind::Permit, ranges()), Acl::new(AclKind::Deny, ranges()));
         for (address, listed) in [("192.0.2.1", true), ("2001:db8::9", true), ("192.0.2.2", false)] {

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_bit_of_the_random_part_is_in_the_key() {
+    fn key_contains_every_random_bit() {
         let low = GeneratedKey::from_random(&KeyPrefix::default(), [0; 32]);
         assert!(low.expose().starts_with(&format!("pcl_{}", "0".repeat(RANDOM))));
         let mut seen = std::collections::HashSet::new();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn one_changed_character_is_junk() {
+    fn changed_character_makes_the_key_invalid() {
         let key = GeneratedKey::generate(&"demo_live".parse().unwrap());
         let text = key.expose();
         for at in 0..text.len() {
@@ -182,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn junk_of_any_length_is_refused() {
+    fn junk_of_any_length_is_rejected() {
         for junk in ["", "_", "pcl_", "ключ", &"a".repeat(53), &"a".repeat(10_000), &"é".repeat(40)] {
             assert_eq!(GeneratedKey::parse(junk), Err(InvalidKey));
         }
     }
 
     #[test]
-    fn a_hint_shows_four_random_characters() {
+    fn hint_shows_four_random_characters() {
         let key = GeneratedKey::generate(&KeyPrefix::default());
         assert_eq!(key.hint(), &key.expose()[..8]);
     }

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_app_code_is_64_to_180_plain_characters() {
+    fn app_code_is_64_to_180_plain_characters() {
         let x = |count| "x".repeat(count);
         for (text, fits) in [
             (x(64), true),

@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scopes_cover_what_they_list_and_no_more() {
+    fn scopes_allow_only_their_list() {
         let scope = |access, targets: Option<&[&str]>| Scope {
             resource: "queues".into(),
             access,

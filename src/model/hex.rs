@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_64_digits_are_32_bytes() {
+    fn decoding_requires_64_digits() {
         assert_eq!(decode(&"0aF1".repeat(16)).unwrap()[..2], [0x0A, 0xF1]);
         assert_eq!(encode(&decode(&"0af1".repeat(16)).unwrap()), "0af1".repeat(16));
         for bad in ["", &"0".repeat(63), &"+0".repeat(32), &"é".repeat(32), &"0g".repeat(32)] {

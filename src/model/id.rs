@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_short_and_plain() {
+    fn id_is_short_and_plain() {
         assert!("5bc2be68-7498-4853-aa64-4be0ca62934e".parse::<CallerId>().is_ok());
         assert!("MbCS6UB_m7NdvyDOE8stT".parse::<CallerId>().is_ok());
         for bad in ["", ".", "..", "a b", "a/b", "é", &"x".repeat(65)] {

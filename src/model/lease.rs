@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_is_neither_for_ever_nor_for_nothing() {
+    fn lease_duration_is_bounded() {
         let nanosecond = Duration::from_nanos(1);
         for good in [Lease::SHORTEST, Lease::LONGEST, Lease::SHORTEST + nanosecond] {
             assert_eq!(Lease::try_from(good).unwrap().duration(), good);
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_ends_with_time_itself() {
+    fn lease_ends_at_the_maximum_time() {
         let lease = Lease::try_from(Lease::LONGEST).unwrap();
         assert_eq!(lease.expires_at(Timestamp::UNIX_EPOCH).as_second(), 24 * 60 * 60);
         assert_eq!(lease.expires_at(Timestamp::MAX), Timestamp::MAX);

@@ -194,7 +194,7 @@ mod tests {
     use crate::model::Entity;
 
     #[test]
-    fn a_resource_path_has_one_spelling() {
+    fn resource_path_has_one_spelling() {
         assert!("/orders/7".parse::<ResourcePath>().is_ok());
         for bad in ["", "/", "orders", "/orders/", "//orders", "/a/../b", "/a/./b", "/a?b"] {
             assert!(bad.parse::<ResourcePath>().is_err(), "{bad:?}");
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn resource_path_without_normal_form_is_refused_and_read_from_old_stores() {
+    fn resource_path_without_normal_form_is_only_read_from_stores() {
         let long = format!("/{}", "\u{e9}".repeat(500));
         for path in ["/a%", "/a%zz", "/a\n", "/a%00", "/%2e%2e/a", "/a/%2e", "/a\\b", "/a%2f..", &long] {
             assert!(path.parse::<ResourcePath>().is_err(), "{path:?}");
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_meets_itself_and_what_is_above_and_below() {
+    fn path_overlaps_itself_ancestors_and_descendants() {
         let on = |path: &str| LockTarget::Resource(path.parse().unwrap());
         let caller = |id: &str| LockTarget::Caller(id.parse().unwrap());
         for (one, other, meet) in [
@@ -250,14 +250,14 @@ mod tests {
         "covers":"writes","acquired_at":"2026-01-01T00:00:00Z","expires_at":"2026-01-02T00:00:00Z"}"#;
 
     #[test]
-    fn a_lock_of_a_time_before_fences_is_read_and_proven_by_no_token() {
+    fn lock_without_a_fence_is_read_and_matches_no_token() {
         let lock: Lock = serde_json::from_str(OLD).unwrap();
         assert_eq!((lock.fence, lock.token), (0, None));
         assert!(!lock.matches(&LockToken::generate()));
     }
 
     #[test]
-    fn a_lock_is_shown_without_its_tokens_digest() {
+    fn lock_is_printed_without_its_token_digest() {
         let old: Lock = serde_json::from_str(OLD).unwrap();
         let token = LockToken::generate();
         let lock = Lock { fence: 7, token: Some(token.digest()), ..old };
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_never_refreshed_to_hold_shorter() {
+    fn refresh_never_shortens_a_lock() {
         let lock: Lock = serde_json::from_str(OLD).unwrap();
         let hour = Lease::try_from(std::time::Duration::from_hours(1)).unwrap();
         assert_eq!(lock.refreshed(hour, "2026-01-01T23:00:00Z".parse().unwrap()), None);

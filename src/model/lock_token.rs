@@ -124,14 +124,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_tokens_are_one() {
+    fn tokens_are_unique() {
         let [one, other] = [(); 2].map(|()| LockToken::generate());
         assert_ne!(one.expose(), other.expose());
         assert_ne!(one.digest(), other.digest());
     }
 
     #[test]
-    fn a_token_has_one_spelling() {
+    fn token_has_one_spelling() {
         let text = format!("{PREFIX}{}", "0123456789abcdef".repeat(2));
         assert_eq!(text.parse::<LockToken>().unwrap().expose(), text);
         let (upper, short, long) = (text.replace('a', "A"), &text[..text.len() - 1], format!("{text}0"));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_sha_256_of_the_text_and_keeps_its_form() {
+    fn digest_is_sha256_of_the_text() {
         let token: LockToken = format!("{PREFIX}{}", "0".repeat(DIGITS)).parse().unwrap();
         let text = String::from(token.digest());
         assert_eq!(text, "15a86033897d0a3b7baa50b3617a30a601c03415eda8c5885c6e8b43d98db02c");

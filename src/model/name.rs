@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_of_an_api_client_is_a_domain_and_optionally_a_path() {
+    fn api_client_name_is_a_domain_with_an_optional_path() {
         let longest = format!("a.{}", "b".repeat(251));
         let too_long = format!("{longest}b");
         for (text, fits) in [
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn every_id_makes_a_name_for_an_api_client() {
+    fn every_id_yields_a_valid_api_client_name() {
         for (id, name) in [
             ("shop", "api-client.shop"),
             ("MbCS6UB_m7NdvyDOE8stT", "api-client.id/MbCS6UB_m7NdvyDOE8stT"),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_an_app_is_3_to_64_letters_digits_and_underscores() {
+    fn app_name_is_3_to_64_letters_digits_and_underscores() {
         let (longest, too_long) = ("应".repeat(64), "应".repeat(65));
         for (text, fits) in [
             ("app_001", true),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remark_of_an_app_is_at_most_255_characters_without_angle_brackets() {
+    fn app_remark_is_255_characters_without_angle_brackets() {
         let (longest, too_long) = ("😀".repeat(255), "😀".repeat(256));
         for (text, fits) in [
             ("First app", true),

@@ -188,7 +188,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn short_or_long_a_digest_is_the_same_function(secret: [u8; 32], credential in ".{0,120}") {
+        fn digest_is_one_function_for_all_lengths(secret: [u8; 32], credential in ".{0,120}") {
             let pepper = Pepper::new(1, &secret);
             let mut mac = pepper.mac.clone();
             mac.update(credential.as_bytes());
@@ -198,7 +198,7 @@ mod tests {
 
     /// RFC 4231, test case 2, with its key padded to 32 bytes: HMAC pads keys with zeros anyway.
     #[test]
-    fn a_digest_is_hmac_sha_256() {
+    fn digest_is_hmac_sha256() {
         let mut key = [0; 32];
         key[..4].copy_from_slice(b"Jefe");
         let digest = Pepper::new(1, &key).digest("what do ya want for nothing?");
@@ -209,7 +209,7 @@ mod tests {
 
     /// Otherwise an attacker could authenticate with a SHA-256 that leaked elsewhere.
     #[test]
-    fn a_sha_256_presented_as_a_text_is_not_what_it_is_the_sha_256_of() {
+    fn presented_sha256_is_not_the_key() {
         let pepper = Pepper::new(1, &[7; 32]);
         // Every byte is an ASCII character.
         let sha256 = [b'a'; 32];
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_tells_peppers_of_one_version_apart() {
+    fn fingerprint_distinguishes_peppers_of_one_version() {
         assert_eq!(Pepper::new(1, &[7; 32]).fingerprint(), Pepper::new(2, &[7; 32]).fingerprint());
         assert_ne!(Pepper::new(1, &[7; 32]).fingerprint(), Pepper::new(1, &[8; 32]).fingerprint());
         assert_eq!(Pepper::new(1, &[7; 32]).fingerprint().len(), 16);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_pepper_nor_digest_prints_itself() {
+    fn debug_shows_neither_pepper_nor_digest() {
         let pepper = Pepper::new(7, &[0xAB; 32]);
         assert_eq!(format!("{pepper:?}"), "Pepper(7, ***)");
         assert_eq!(format!("{:?}", pepper.digest("x")).len(), "Digest(01234567…)".len());

@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_out_of_range_says_which() {
+    fn limit_out_of_range_names_the_member() {
         let limit = |quota, window, burst, promise| Limit::new("x", quota, window, burst, promise);
         assert_eq!(limit(0, 1, 1, WindowGuarantee::Average), Err(InvalidPlan::Quota));
         assert_eq!(limit(1, 0, 1, WindowGuarantee::Average), Err(InvalidPlan::Window));
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn names_within_a_plan_differ() {
+    fn limit_names_of_a_plan_differ() {
         let limit = Limit::new("x", 1, 1, 1, WindowGuarantee::Average).unwrap();
         let plan = Plan::new("p".parse().unwrap(), vec![limit.clone(), limit]);
         assert_eq!(plan, Err(InvalidPlan::DuplicateName("x".into())));

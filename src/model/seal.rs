@@ -184,14 +184,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_cannot_be_spelt_in_two_ways() {
+    fn seal_context_is_unambiguous() {
         let sealer = Sealer::new(SealKey::new(1, &[7; 32]));
         let sealed = sealer.seal(&Secret::from("s".to_owned()), &["ab", "c"]);
         assert_eq!(sealer.unseal(&sealed, &["a", "bc"]), Err(UnsealError::Foreign));
     }
 
     #[test]
-    fn a_previous_key_still_unseals_and_an_unloaded_one_is_named() {
+    fn previous_key_unseals_and_missing_key_is_named() {
         let place = ["t", "r"];
         let old = Sealer::new(SealKey::new(1, &[1; 32]));
         let sealed = old.seal(&Secret::from("s".to_owned()), &place);
@@ -202,14 +202,14 @@ mod tests {
     }
 
     #[test]
-    fn a_check_tells_keys_of_one_version_apart() {
+    fn fingerprint_distinguishes_keys_of_one_version() {
         assert_eq!(SealKey::new(1, &[7; 32]).fingerprint(), SealKey::new(2, &[7; 32]).fingerprint());
         assert_ne!(SealKey::new(1, &[7; 32]).fingerprint(), SealKey::new(1, &[8; 32]).fingerprint());
         assert_eq!(SealKey::new(1, &[7; 32]).fingerprint().len(), 32);
     }
 
     #[test]
-    fn keys_are_exchanged_under_all_who_use_them() {
+    fn replaced_keys_apply_to_every_holder() {
         let (place, secret) = (["t"], Secret::from("s".to_owned()));
         let sealer = Sealer::new(SealKey::new(1, &[1; 32]));
         let (clone, old) = (sealer.clone(), sealer.seal(&secret, &place));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_sealed_secret_is_printed() {
+    fn debug_shows_nothing_of_a_sealed_secret() {
         let sealed = Sealer::new(SealKey::new(3, &[1; 32])).seal(&Secret::from("s".to_owned()), &[]);
         assert_eq!(format!("{sealed:?}"), "Sealed(key 3, ***)");
     }

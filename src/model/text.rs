@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn invisible_characters_are_not_displayable_and_letters_are() {
+    fn letters_are_displayable_and_invisible_characters_are_not() {
         for c in [
             '\0',
             '\t',
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_is_counted_in_characters() {
+    fn label_is_counted_in_characters() {
         assert!(is_label("ééé", 1..=3));
         assert!(!is_label("éééé", 1..=3));
         assert!(!is_label("", 1..=3));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn escaped_json_is_the_same_json() {
+    fn escaped_json_is_equivalent() {
         let value = serde_json::json!({ "a": "\u{202e}\u{e0041}\u{9b}\n é" });
         let (raw, lines) = (value.to_string(), format!("{value}\n{value}\n"));
         let escaped = escaped_json(&raw);

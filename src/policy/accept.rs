@@ -67,12 +67,12 @@ impl Policy for Accept {
 mod tests {
     use super::*;
     use crate::{
-        problem::{ErrorFormat, render},
+        problem::{Problem, render},
         testing::{World, request},
     };
 
     #[test]
-    fn truth_table() {
+    fn accept_truth_table() {
         let world = World::new();
         let policy = Accept::new(["application/json", "text/csv"]).unwrap();
         let rows: [(&[(&str, &str)], Option<&str>); 9] = [
@@ -94,11 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_lists_what_there_is_and_varies() {
+    fn denial_lists_the_offers_and_varies() {
         let world = World::new();
         let policy = Accept::new(["application/json", "text/csv"]).unwrap();
         let (denial, admission) = world.deny(&policy, &request("GET", "/", &[("accept", "image/png")]));
-        let response = render(&denial, ErrorFormat::Problem, &admission);
+        let response = render(&denial, &Problem, &admission);
         assert_eq!(
             (response.status().as_u16(), &response.headers()["vary"]),
             (406, &"accept".parse().unwrap())

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_so_much_content() {
+    fn request_content_is_limited() {
         let intake = BodyBuffering::new(10, MinDataRate::default(), 100);
         assert_eq!(intake.clone().start(11).unwrap_err().status(), 413);
         let mut one = intake.clone().start(10).unwrap();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fills_all_space_alone_is_refused() {
+    fn content_that_alone_exceeds_the_space_is_rejected() {
         let intake = BodyBuffering::new(100, MinDataRate::default(), 15);
         let mut one = intake.clone().start(0).unwrap();
         let full = one.push(&[0; 16]).unwrap_err();
@@ -238,7 +238,7 @@ mod tests {
 
     /// Up to ten hosts claim the credential of another caller and stop sending.
     #[test]
-    fn content_that_moves_finds_room_where_content_that_does_not_fills_it() {
+    fn moving_content_displaces_stalled_content() {
         let intake = BodyBuffering::new(12 * MIB as u64, MinDataRate::default(), 64 * MIB as u64);
         for (hosts, host) in [(1, 1), (1, 99), (10, 1), (10, 99)] {
             let mut held: Vec<_> = (0..10).map(|at| from(&intake, at % hosts + 1, "known")).collect();
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_that_holds_most_makes_room_first() {
+    fn address_with_most_buffered_content_yields_first() {
         let intake = BodyBuffering::new(4, MinDataRate::default(), 16);
         let mut few: Vec<_> = (0..3).map(|host| from(&intake, host, &host.to_string())).collect();
         for taken in &mut few {
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn content_that_does_not_arrive_is_a_bad_attempt() {
+    fn missing_content_counts_as_a_failed_attempt() {
         let minute = Duration::from_secs(60);
         let lockout = Arc::new(Lockout::new(2, minute, minute));
         let intake = BodyBuffering::new(10, MinDataRate::default(), 100);
@@ -292,13 +292,13 @@ mod tests {
     }
 
     #[test]
-    fn the_smaller_of_two_limits_holds() {
+    fn smaller_of_two_limits_applies() {
         let intake = BodyBuffering::new(10, MinDataRate::default(), 100);
         assert_eq!([None, Some(3), Some(30)].map(|limit| intake.capped_at(limit).most), [10, 3, 10]);
     }
 
     #[test]
-    fn a_stranger_has_little_time() {
+    fn unauthenticated_client_has_a_short_timeout() {
         let pace = BodyBuffering::new(10, MinDataRate::default(), 100).pace();
         assert_eq!((pace.timeout.as_secs(), pace.rate), (10, 4096));
     }

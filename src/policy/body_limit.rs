@@ -46,7 +46,7 @@ mod tests {
     use crate::testing::{World, code, request};
 
     #[test]
-    fn what_is_announced_must_fit() {
+    fn announced_length_must_fit() {
         let world = World::new();
         for (length, expected) in [
             (None, "admitted"),

@@ -33,7 +33,7 @@ mod tests {
     };
 
     #[test]
-    fn kinds_are_found_by_the_name_that_callers_have() {
+    fn kinds_are_parsed_by_name() {
         let world = World::new();
         let key = world.key();
         for (kind, is_caller) in [

@@ -103,7 +103,7 @@ mod tests {
     use crate::testing::{World, code, request, with_content};
 
     #[test]
-    fn truth_table() {
+    fn content_type_truth_table() {
         let world = World::new();
         let policy = ContentType::new(["application/json", "application/*+json"]).unwrap().codings(["gzip"]);
         let rows: [(&[(&str, &str)], &str); 12] = [
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn without_content_nothing_is_refused() {
+    fn request_without_content_is_admitted() {
         let world = World::new();
         let policy = ContentType::new(["application/json"]).unwrap();
         for fields in [&[][..], &[("content-type", "text/plain")]] {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_what_is_taken_in_the_methods_own_field() {
+    fn denial_lists_accepted_types_in_the_header_of_the_method() {
         let world = World::new();
         let policy = ContentType::new(["application/json", "text/csv"]).unwrap().codings([]);
         for (method, fields) in [

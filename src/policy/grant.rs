@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_passes_where_it_has_a_grant_and_as_long_as_it_has_it() {
+    fn caller_is_admitted_while_it_has_the_grant() {
         let world = World::new();
         let key = world.key();
         let ask = |route: &str| {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_caller_nobody_passes() {
+    fn request_without_a_caller_is_denied() {
         let world = World::new();
         let policy = RequireGrant::new(world.directory.clone(), "orders".parse().unwrap());
         assert_eq!(code(world.ask(&policy, &request("GET", "/", &[]))), "credential-missing");

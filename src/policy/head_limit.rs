@@ -67,7 +67,7 @@ mod tests {
     use crate::testing::{World, code, request};
 
     #[test]
-    fn a_target_has_its_length_and_a_head_its_size() {
+    fn target_and_head_sizes_are_limited() {
         let world = World::new();
         for (target, value, expected) in [
             ("/123456789", "", "admitted"),

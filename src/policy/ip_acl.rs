@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn caller_that_is_deleted_while_it_is_decided_about_does_not_escape_its_list() {
+    fn caller_deleted_during_admission_stays_under_its_acl() {
         let world = World::new();
         let key = world.key();
         with(&world, Some(acl(AclKind::Permit, "192.0.2.1")));
@@ -86,12 +86,12 @@ mod tests {
         let chain = (ApiKey::new(directory()), Deletes(&world), IpAcl::new(directory()));
         let mut request = request("GET", "/", &[("x-api-key", &key)]);
         request.extensions_mut().insert::<IpAddr>("192.0.2.2".parse().unwrap());
-        assert_eq!(code(world.ask(&chain, &request)), "address");
+        assert_eq!(code(world.ask(&chain, &request)), "address-not-allowed");
         assert_eq!(code(world.ask(&chain, &request)), "credential-unknown");
     }
 
     #[test]
-    fn a_caller_calls_from_where_its_list_lets_it() {
+    fn caller_is_admitted_from_its_allowed_addresses() {
         let world = World::new();
         let key = world.key();
         let chain = (ApiKey::new(world.directory.clone()), IpAcl::new(world.directory.clone()));
@@ -105,9 +105,12 @@ mod tests {
         let from = [Some("192.0.2.1"), Some("::ffff:192.0.2.1"), Some("192.0.2.2"), None];
         assert_eq!(from.map(ask), ["admitted"; 4]);
         with(&world, Some(acl(AclKind::Permit, "192.0.2.1")));
-        assert_eq!(from.map(ask), ["admitted", "admitted", "address", "address"]);
+        assert_eq!(from.map(ask), ["admitted", "admitted", "address-not-allowed", "address-not-allowed"]);
         with(&world, Some(acl(AclKind::Deny, "192.0.2.1")));
-        assert_eq!(from.map(ask), ["address", "address", "admitted", "address"]);
+        assert_eq!(
+            from.map(ask),
+            ["address-not-allowed", "address-not-allowed", "admitted", "address-not-allowed"]
+        );
         with(&world, None);
         assert_eq!(from.map(ask), ["admitted"; 4]);
     }

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn truth_table() {
+    fn lock_truth_table() {
         let caller = || LockTarget::Caller("caller".parse().unwrap());
         let other = || LockTarget::Caller("other".parse().unwrap());
         for (target, covers, method, path, expected) in [
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_the_first_second_that_is_free_again() {
+    fn retry_after_is_the_first_unlocked_second() {
         let world = World::new();
         world.lock(resource("/x"), LockedRequests::All, Duration::from_secs(5));
         world.lock(resource("/x"), LockedRequests::All, Duration::from_millis(30_500));
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_released_lock_lets_pass_and_leaves_the_others() {
+    fn released_lock_admits_and_leaves_other_locks() {
         let world = World::new();
         let lock = world.lock(resource("/x"), LockedRequests::All, Duration::from_secs(5));
         let policy = RequireUnlocked::new(world.directory.clone());
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenants_lock_stops_only_its_own_callers() {
+    fn tenant_lock_stops_only_its_own_callers() {
         let world = World::new();
         world.lock_with(resource("/x"), |lock| lock.tenant = Some("another".parse().unwrap()));
         let chain = (ApiKey::new(world.directory.clone()), RequireUnlocked::new(world.directory.clone()));

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_guesses_is_refused_for_a_while_and_others_are_not() {
+    fn guessing_address_is_locked_out_and_others_are_not() {
         let world = World::new();
         let policy =
             ApiKey::new(world.directory.clone()).lockout(Lockout::new(3, A_SECOND * 10, A_SECOND * 20));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn valid_credential_passes_a_lockout_and_all_else_gets_one_answer() {
+    fn lockout_admits_valid_credentials_and_denies_all_else_alike() {
         let world = World::new();
         let policy =
             ApiKey::new(world.directory.clone()).lockout(Lockout::new(1, A_SECOND * 10, A_SECOND * 20));
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_mistakes_and_what_is_no_guess_lock_nobody_out() {
+    fn slow_errors_and_other_denials_do_not_lock_out() {
         let world = World::new();
         let policy = ApiKey::new(world.directory.clone()).lockout(Lockout::new(2, A_SECOND, A_SECOND * 20));
         let key = world.key();
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn full_lockout_forgets_the_oldest_and_those_that_are_locked_out_last() {
+    fn full_lockout_table_evicts_locked_out_addresses_last() {
         let (lockout, world) = (Lockout::new(2, A_SECOND * 1_000, A_SECOND * 1_000), World::new());
         let request = request("GET", "/", &[]);
         let note = |address: u32| {

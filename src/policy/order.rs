@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn lock_without_any_caller_is_in_order_and_before_its_recognition_is_not() {
+    fn lock_before_authentication_is_misplaced() {
         let world = World::new();
         let (lock, key) =
             (RequireUnlocked::new(world.directory.clone()), ApiKey::new(world.directory.clone()));

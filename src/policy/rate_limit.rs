@@ -3,25 +3,9 @@
 use super::{ChainOrder, Policy, Stop, recognised};
 use crate::{
     Admission, Denial, Head,
-    admission::{Permit, RateLimitReport},
+    admission::{Permit, RateLimitFields, RateLimitReport},
     limit::{CallerBuckets, Decision, LimitSnapshot},
 };
-
-/// The headers that report the state of the limits to the client, in responses and in denials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RateLimitFields {
-    /// `RateLimit` and `RateLimit-Policy`, as in draft-ietf-httpapi-ratelimit-headers-10.
-    pub draft_10: bool,
-    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds since the epoch), for one limit: the one that will
-    /// be exceeded first.
-    pub x_ratelimit: bool,
-}
-
-impl Default for RateLimitFields {
-    fn default() -> Self {
-        Self { draft_10: true, x_ratelimit: false }
-    }
-}
 
 /// Enforces every limit of a caller's plan.
 ///
@@ -81,7 +65,7 @@ mod tests {
     use crate::{
         model::{Limit, WindowGuarantee},
         policy::{ApiKey, RequireUnlocked},
-        problem::{ErrorFormat, render},
+        problem::{Problem, render},
         testing::{World, code, request},
     };
 
@@ -90,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_is_held_to_its_plan_and_told_so() {
+    fn caller_is_limited_by_its_plan_and_informed() {
         let world = World::with_plan(vec![limit("burst", 2, 60, 2), limit("day", 100, 86_400, 100)]);
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
         let request = request("GET", "/", &[("x-api-key", &world.key())]);
@@ -101,7 +85,7 @@ mod tests {
         assert!(world.ask(&chain, &request).is_ok());
 
         let (denial, admission) = world.deny(&chain, &request);
-        let response = render(&denial, ErrorFormat::Problem, &admission);
+        let response = render(&denial, &Problem, &admission);
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "30");
         assert_eq!(response.headers()["ratelimit"], "\"burst\";r=0;t=30, \"day\";r=98;t=864");
@@ -116,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_fields_speak_for_the_tightest_limit() {
+    fn older_headers_report_the_tightest_limit() {
         let world = World::with_plan(vec![limit("day", 100, 86_400, 100), limit("burst", 2, 60, 2)]);
         let fields = RateLimitFields { draft_10: false, x_ratelimit: true };
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new().fields(fields));
@@ -133,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_policy_denies_costs_nothing() {
+    fn request_denied_by_a_later_policy_consumes_nothing() {
         let world = World::with_plan(vec![limit("x", 1, 60, 1)]);
         let key = world.key();
         let put = request("PUT", "/x", &[("x-api-key", &key)]);
@@ -156,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_changed_at_run_time_keeps_what_was_spent() {
+    fn plan_changed_at_run_time_keeps_its_counts() {
         let world = World::with_plan(vec![limit("x", 10, 1, 10)]);
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
         let request = request("GET", "/", &[("x-api-key", &world.key())]);
@@ -168,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_without_a_plan_is_unlimited() {
+    fn caller_without_a_plan_is_unlimited() {
         let world = World::new();
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
         let request = request("GET", "/", &[("x-api-key", &world.key())]);
@@ -176,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_caller_nobody_passes() {
+    fn request_without_a_caller_is_denied() {
         let world = World::new();
         assert_eq!(code(world.ask(&RateLimit::new(), &request("GET", "/", &[]))), "credential-missing");
     }

@@ -96,16 +96,16 @@ mod tests {
     };
 
     #[test]
-    fn reading_needs_read_and_changing_needs_write() {
+    fn read_and_write_requests_need_their_scope() {
         let world = World::new();
         let scope = |access| model::Scope { resource: "orders".into(), access, targets: None };
         let chain = |resource| (ApiKey::new(world.directory.clone()), RequireScope::new(resource));
         for (access, method, resource, expected) in [
             (Access::Read, "GET", "orders", "admitted"),
-            (Access::Read, "PUT", "orders", "scope"),
+            (Access::Read, "PUT", "orders", "insufficient-scope"),
             (Access::Write, "PUT", "orders", "admitted"),
             (Access::Write, "GET", "orders", "admitted"),
-            (Access::Write, "GET", "bills", "scope"),
+            (Access::Write, "GET", "bills", "insufficient-scope"),
         ] {
             let key = world.key_with(|credential| credential.scopes = Scopes::Listed(vec![scope(access)]));
             let request = request(method, "/", &[("x-api-key", &key)]);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn credential_that_is_confined_to_targets_is_admitted_to_those_only() {
+    fn credential_is_confined_to_its_targets() {
         let world = World::new();
         let targets = Some(vec!["7".into(), "a b".into()]);
         let scope = model::Scope { resource: "orders".into(), access: Access::Read, targets };
@@ -135,15 +135,15 @@ mod tests {
             ("/orders/7", "admitted"),
             ("/orders/%37", "admitted"),
             ("/orders/7/lines", "admitted"),
-            ("/orders/8", "scope"),
-            ("/orders/77", "scope"),
-            ("/orders/8/7", "scope"),
-            ("/orders/", "scope"),
-            ("/orders", "scope"),
+            ("/orders/8", "insufficient-scope"),
+            ("/orders/77", "insufficient-scope"),
+            ("/orders/8/7", "insufficient-scope"),
+            ("/orders/", "insufficient-scope"),
+            ("/orders", "insufficient-scope"),
             ("/orders/8/../7", "bad-request"),
         ] {
             assert_eq!(ask(&second, &key, path), told, "{path}");
-            assert_eq!(ask(&plain, &key, path), "scope", "{path}");
+            assert_eq!(ask(&plain, &key, path), "insufficient-scope", "{path}");
             assert_eq!(ask(&any, &key, path), "admitted", "{path}");
             if told != "bad-request" {
                 assert_eq!(ask(&second, &whole, path), "admitted", "{path}");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_caller_nothing_is_covered() {
+    fn request_without_a_caller_has_no_scope() {
         let world = World::new();
         assert_eq!(
             code(world.ask(&RequireScope::new("orders"), &request("GET", "/", &[]))),

@@ -206,7 +206,7 @@ mod tests {
     const HOST: (&str, &str) = ("host", "a.example");
 
     #[test]
-    fn fields_that_can_be_read_in_two_ways() {
+    fn ambiguous_headers_are_rejected() {
         let world = World::new();
         let rows: [(&[(&str, &str)], &str); 23] = [
             (&[HOST], "admitted"),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_version_has_no_host_and_no_transfer_encoding() {
+    fn http_1_0_needs_no_host_and_has_no_transfer_encoding() {
         let world = World::new();
         for (field, expected) in [(None, "admitted"), (Some(("transfer-encoding", "chunked")), "bad-request")]
         {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_method_of_http_in_another_case_is_refused() {
+    fn standard_method_in_another_case_is_rejected() {
         let world = World::new();
         for (method, expected) in [
             ("get", "bad-request"),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_with_white_space_around_it_is_refused_over_http_2() {
+    fn value_with_outer_white_space_is_rejected_over_http_2() {
         let world = World::new();
         for (value, expected) in
             [("a b", "admitted"), (" a", "bad-request"), ("a\t", "bad-request"), ("", "admitted")]
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_is_the_targets() {
+    fn host_must_equal_the_target_authority() {
         let world = World::new();
         for (host, expected) in [("A.example", "admitted"), ("b.example", "bad-request")] {
             let request = request("GET", "http://a.example/x", &[("host", host)]);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_behind_sees_the_normal_form() {
+    fn later_policies_see_the_normal_form() {
         let world = World::new();
         let mut request = request("GET", "/%61%2f?q=%61", &[HOST]);
         let strict = StrictHttp::new().relax(PathRules::ENCODED_SLASHES.union(PathRules::PARAMETERS));
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_not_passed_by_another_spelling() {
+    fn other_spelling_does_not_evade_a_lock() {
         let world = World::new();
         let target = crate::model::LockTarget::Resource("/orders/7".parse().unwrap());
         world.lock(target, crate::model::LockedRequests::All, std::time::Duration::from_secs(60));

@@ -3,33 +3,26 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::HeaderValue;
 use smallvec::SmallVec;
 
 use crate::{
     Denial,
     denial::{Forbidden, Unauthenticated},
-    header_value,
 };
-
-/// A body and its length as a header value.
-pub(super) type Body = (Bytes, HeaderValue);
 
 /// One cell for each denial whose body is always identical.
 static FIXED: [OnceLock<&'static [u8]>; 8] = [const { OnceLock::new() }; 8];
 
 /// Returns the problem of a denial; calls `render` if no body is prepared.
-pub(super) fn body(denial: &Denial, render: impl FnOnce(&Denial) -> Bytes) -> Body {
-    let bytes = match (fixed(denial), denial) {
+pub(super) fn body(denial: &Denial, render: impl FnOnce(&Denial) -> Bytes) -> Bytes {
+    match (fixed(denial), denial) {
         // Leaked on purpose, so that clones need no reference count; there are only eight.
         (Some(place), _) => Bytes::from_static(FIXED[place].get_or_init(|| render(denial).to_vec().leak())),
         (None, Denial::RateLimited { violated, retry_after }) => {
             rate_limited(violated, *retry_after).unwrap_or_else(|| render(denial))
         }
         (None, _) => render(denial),
-    };
-    let length = header_value::from_u64(bytes.len() as u64);
-    (bytes, length)
+    }
 }
 
 fn fixed(denial: &Denial) -> Option<usize> {
@@ -84,11 +77,13 @@ fn list(text: &mut SmallVec<[u8; 512]>, names: &[Arc<str>], between: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
     use crate::problem::problem;
 
     #[test]
-    fn what_is_prepared_is_what_would_be_rendered() {
+    fn prerendered_body_equals_rendered_body() {
         let challenge = HeaderValue::from_static("ApiKey");
         let causes = [
             Unauthenticated::Missing,
@@ -111,9 +106,7 @@ mod tests {
         for denial in all.chain([Denial::NotFound, Denial::RequestTimeout, unproved]) {
             // The second time, the body comes from the cache.
             for _ in 0..2 {
-                let (bytes, length) = body(&denial, problem);
-                assert_eq!(bytes, problem(&denial), "{denial:?}");
-                assert_eq!(length, bytes.len().to_string());
+                assert_eq!(body(&denial, problem), problem(&denial), "{denial:?}");
             }
         }
     }

@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_looks_through_so_many_changes_and_no_more() {
+    fn page_scans_a_limited_number_of_changes() {
         let all = ChangeFilter { after: 7, limit: 10, ..ChangeFilter::default() };
         assert_eq!((all.until(100), all.next(&[], 100)), (100, None));
         let last = 2 * LOOKED_THROUGH;

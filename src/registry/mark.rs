@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_history_does_not_continue_this_one() {
+    fn mark_of_another_history_does_not_match() {
         let before = Mark { store: "a".into(), epoch: 1, last: 7, at: 5, hash: Some([5; 32]) };
         assert!(before.continues(&before));
         assert!(Mark { last: 9, ..before.clone() }.continues(&before));

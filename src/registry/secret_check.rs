@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_fit_a_store_that_was_used_with_one_of_each_kind() {
+    fn secrets_match_a_store_used_with_one_of_each_kind() {
         let known = |all: &[(&str, u32, &str)]| -> Vec<(String, u32, String)> {
             all.iter().map(|(kind, version, value)| ((*kind).into(), *version, (*value).into())).collect()
         };

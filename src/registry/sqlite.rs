@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_commit_is_synced_references_hold_and_readers_cannot_write() {
+    async fn commits_sync_references_hold_and_readers_cannot_write() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         let store = Sqlite::open(&path, Arc::new(SystemClock::new())).await.unwrap();

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_authorization_has_each_part_once() {
+    fn authorization_has_each_part_once() {
         let names = SignedHeaders("host;x-sdk-date");
         let well = Ok(Authorization { access: "AK", signed_headers: names, signature: "ab" });
         for (value, expected) in [
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn signed_headers_are_in_lower_case_sorted_and_each_once() {
+    fn signed_headers_are_lower_case_sorted_and_unique() {
         for (list, well) in [
             ("x-sdk-date", true),
             ("a;b;c", true),

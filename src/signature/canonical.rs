@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_decoded_once_and_ends_with_a_slash() {
+    fn path_is_decoded_once_and_ends_with_a_slash() {
         for (path, canonical) in [
             ("", "/"),
             ("/", "/"),
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_is_decoded_sorted_and_encoded() {
+    fn query_is_decoded_sorted_and_encoded() {
         for (query, canonical) in [
             ("", ""),
             ("a", "a="),
@@ -314,14 +314,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_longer_than_the_buffer_stays_whole() {
+    fn input_longer_than_the_buffer_stays_complete() {
         let path = format!("/{}", "é/a".repeat(500));
         let long = format!("/{}/", "%C3%A9/a".repeat(500));
         assert_eq!(written(|out| write_path(&path, out)), long);
     }
 
     #[test]
-    fn every_value_of_a_header_counts_and_the_authority_only_where_no_host_does() {
+    fn every_header_value_counts_and_host_overrides_the_authority() {
         let mut headers = HeaderMap::new();
         for value in ["b ", "a", "\tc"] {
             headers.append("x-tag", value.parse().unwrap());

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_has_one_form() {
+    fn date_has_one_form() {
         for text in ["20060102T150405Z", "20240229T235959Z", "99991230T000000Z", "00010101T000000Z"] {
             assert_eq!(parse_date(text).map(format_date).as_deref(), Some(text));
         }

@@ -87,10 +87,6 @@ where
     C: BodyMode<B>,
     B: Body,
 {
-    fn is_head(&self) -> bool {
-        self.request.method() == Method::HEAD
-    }
-
     /// Ready when the policies can be evaluated again.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Denial>> {
         match &mut self.waits_for {
@@ -120,6 +116,21 @@ where
             },
         };
         Ok(())
+    }
+}
+
+impl<S, P, C, B> Suspended<S, P, C, B>
+where
+    C: BodyMode<B>,
+    S: Service<Request<C::Body>>,
+    P: Policy,
+{
+    /// Denies the request, in which nothing remains to be decided.
+    fn refuse(&mut self, denial: &Denial) -> State<S, P, C, B> {
+        let mut admission = std::mem::take(&mut self.admission);
+        admission.refund();
+        let head = self.gate.head(&self.request, self.has_content);
+        State::Refused { response: Some(self.gate.deny(denial, admission, head)) }
     }
 }
 
@@ -167,10 +178,7 @@ where
         });
         match cold.wait(stop) {
             Ok(()) => Self { state: State::Waiting { cold: Some(cold) } },
-            Err(denial) => {
-                let head = cold.is_head();
-                Self { state: State::refuse(&denial, head, cold.admission, &cold.gate) }
-            }
+            Err(denial) => Self { state: cold.refuse(&denial) },
         }
     }
 }
@@ -201,7 +209,7 @@ where
 
     fn refuse(denial: &Denial, head: bool, mut admission: Admission, gate: &Gate<P>) -> Self {
         admission.refund();
-        Self::Refused { response: Some(gate.deny(denial, admission, head)) }
+        Self::Refused { response: Some(gate.deny_late(denial, admission, head)) }
     }
 }
 
@@ -228,7 +236,7 @@ where
                         }
                         admission.report = None;
                         let denial = Denial::ContentTooLarge { limit: bound.limit() };
-                        let response = gate.deny(&denial, std::mem::take(admission), *head);
+                        let response = gate.deny_late(&denial, std::mem::take(admission), *head);
                         return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
                     }
                     let mut response = outcome?;
@@ -253,12 +261,13 @@ where
                     let cold = kept.as_mut().expect("the state is replaced when the wait is over");
                     let again = ready!(cold.poll(cx)).map_err(Stop::Deny);
                     let again = again.and_then(|()| {
-                        cold.gate.evaluate(&cold.request, cold.has_content, &mut cold.admission)
+                        let head = cold.gate.head(&cold.request, cold.has_content);
+                        cold.admission.evaluate(&*cold.gate.policy, head)
                     });
                     match again {
                         Ok(()) => {
                             let cold = kept.take().expect("it was there just above");
-                            let head = cold.is_head();
+                            let head = cold.request.method() == Method::HEAD;
                             let Suspended { request, body, mut admission, mut service, gate, .. } = *cold;
                             let bound = match &body {
                                 BodyState::Unread(body) => {
@@ -281,10 +290,7 @@ where
                         }
                         Err(stop) => match cold.wait(stop) {
                             Ok(()) => continue,
-                            Err(denial) => {
-                                let admission = std::mem::take(&mut cold.admission);
-                                State::refuse(&denial, cold.is_head(), admission, &cold.gate)
-                            }
+                            Err(denial) => cold.refuse(&denial),
                         },
                     }
                 }

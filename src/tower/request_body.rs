@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_signed_is_passed_on_piece_by_piece() {
+    fn signed_content_is_streamed() {
         assert_eq!(
             read(RequestBody::new(pieces(&["ab", "", "cd", "ef"]), owed(b"abcdef"), None)).0,
             ["ab", "cd", "ef"]
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_anything_else_is_not() {
+    fn altered_content_ends_in_an_error() {
         for (texts, seen) in [
             (&["ab", "cd", "eg"][..], &["ab", "cd"][..]),
             (&["abcdeg"], &[]),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn content_beyond_a_limit_ends_in_an_error() {
+    fn content_over_a_limit_ends_in_an_error() {
         for owed in [None, owed(b"abcdef")] {
             let body = pieces(&["ab", "cd", "ef"]);
             assert!(
@@ -322,13 +322,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_in_is_one_piece() {
+    fn buffered_content_is_one_frame() {
         assert_eq!(read(RequestBody::taken_in(Bytes::from_static(b"abc"))), (vec!["abc".into()], true));
         assert!(RequestBody::<Pieces>::taken_in(Bytes::new()).is_end_stream());
     }
 
     #[test]
-    fn an_altered_body_is_recognised_through_what_it_is_wrapped_in() {
+    fn altered_body_is_recognised_through_wrapped_errors() {
         #[derive(Debug, thiserror::Error)]
         #[error("wrapped")]
         struct Wrapped(#[source] BoxError);

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_what_stands_between_commas_and_within_quotes() {
+    fn fields_are_separated_by_commas_outside_quotes() {
         assert_eq!(read(""), []);
         assert_eq!(read("a,b\n"), all(&[(1, &["a", "b"])]));
         assert_eq!(read("a,b\r\n\r\n\nc, d ,"), all(&[(1, &["a", "b"]), (4, &["c", " d ", ""])]));
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_is_refused_at_its_line() {
+    fn ambiguous_csv_is_rejected_with_its_line() {
         for (text, line) in [
             ("a,\"b\"c\n", 1),
             ("a\nb\"c\n", 2),

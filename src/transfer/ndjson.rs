@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_told_by_its_only_member() {
+    fn line_type_is_its_only_member() {
         for (line, expected) in [
             (r#"{"tenant":{}}"#, Some("tenant")),
             (r#"{"":{}}"#, Some("")),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_and_not_quoted() {
+    fn errors_are_named_and_not_quoted() {
         for (line, path, what) in [
             (r#"{"plan":{"id":"p","limits":"hunter2"}}"#, "plan.limits", "is invalid or unknown"),
             (r#"{"plan":{"limits":[]}}"#, "plan", "id is missing"),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_would_be_lost_is_named() {
+    fn unknown_member_is_named() {
         let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
         for (given, kept, expected) in [
             ("{}", r#"{"later":null}"#, None),

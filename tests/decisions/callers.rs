@@ -10,7 +10,7 @@ use portcullis::{
 };
 
 use super::{send, status};
-use crate::world::World;
+use portcullis_test::directory::World;
 
 fn app(layer: PortcullisLayer<impl portcullis::Policy + 'static>) -> Router {
     Router::new().route("/orders/{id}", any(async || "served")).layer(layer)
@@ -21,7 +21,7 @@ fn guard<P: portcullis::Policy>(world: &World, policy: P) -> PortcullisLayer<P> 
 }
 
 #[tokio::test]
-async fn keys_that_manage_are_no_keys_of_callers_unless_their_kind_is_named() {
+async fn management_keys_are_denied_unless_their_kind_is_named() {
     let world = World::new();
     let key = || ApiKey::new(world.directory.clone());
     let (plain, named) = (app(guard(&world, key())), app(guard(&world, key().caller_kinds(&["operator"]))));
@@ -38,7 +38,7 @@ async fn keys_that_manage_are_no_keys_of_callers_unless_their_kind_is_named() {
 }
 
 #[tokio::test]
-async fn callers_of_a_tenant_whose_subscription_has_lapsed_are_402_until_it_is_active_again() {
+async fn lapsed_tenant_is_402_until_it_is_active_again() {
     let world = World::new();
     let policy = || ApiKey::new(world.directory.clone());
     let (app, lenient) = (app(guard(&world, policy())), app(guard(&world, policy().admit_lapsed())));

@@ -5,23 +5,23 @@ use std::{
     sync::Arc,
 };
 
-use axum::{Router, routing::get};
+use axum::{Router, http::HeaderValue, routing::get};
 use portcullis::{
-    Policy,
+    Denial, Policy,
     policy::{ApiKey, Lockout, Misplaced, RateLimit, RequireScope, RequireUnlocked},
-    problem::ErrorFormat,
+    problem::RenderedDenial,
     tower::PortcullisLayer,
 };
 
 use super::{send, status};
-use crate::world::World;
+use portcullis_test::directory::World;
 
 fn app() -> Router {
     Router::new().route("/", get(async || "served"))
 }
 
 #[tokio::test]
-async fn layer_with_a_limit_before_the_caller_is_known_is_not_built() {
+async fn layer_with_a_limit_before_authentication_is_rejected() {
     let world = World::new();
     let key = || ApiKey::new(world.directory.clone());
     let refused =
@@ -37,7 +37,7 @@ async fn layer_with_a_limit_before_the_caller_is_known_is_not_built() {
 }
 
 #[tokio::test]
-async fn inner_layer_goes_on_with_the_caller_of_the_outer_one_and_is_401_without() {
+async fn inner_layer_uses_the_caller_of_the_outer_layer() {
     let world = World::new();
     let key = world.key_on(&world.plan("small", &[("minute", 1, 60)]));
     let clock = || world.clock.clone();
@@ -52,20 +52,18 @@ async fn inner_layer_goes_on_with_the_caller_of_the_outer_one_and_is_401_without
 }
 
 #[tokio::test]
-async fn setters_of_a_layer_that_was_cloned_work_and_leave_the_clone_alone() {
+async fn setters_do_not_change_a_cloned_layer() {
     let world = World::new();
     let first = PortcullisLayer::new(ApiKey::new(world.directory.clone())).clock(world.clock.clone());
     let made = app().layer(first.clone());
-    let second = first
-        .clone()
-        .error_format(ErrorFormat::Discue)
-        .clock(Arc::new(portcullis::clock::SystemClock::new()));
+    let text = |_: &Denial| RenderedDenial::new(HeaderValue::from_static("text/plain"), "denied");
+    let second = first.clone().denial_renderer(text).clock(Arc::new(portcullis::clock::SystemClock::new()));
     let problem = send(&app().layer(first.clone()), "GET", "/", "").await;
-    let discue = send(&app().layer(second), "GET", "/", "").await;
+    let other = send(&app().layer(second), "GET", "/", "").await;
     let earlier = send(&made, "GET", "/", "").await;
     assert_eq!(problem.headers()["content-type"], "application/problem+json");
     assert_eq!(earlier.headers()["content-type"], "application/problem+json");
-    assert_ne!(discue.headers()["content-type"], "application/problem+json");
+    assert_ne!(other.headers()["content-type"], "application/problem+json");
 
     // The expiry of a key is compared with the clock of the layer.
     let ends = world.now();
@@ -77,7 +75,7 @@ async fn setters_of_a_layer_that_was_cloned_work_and_leave_the_clone_alone() {
 }
 
 #[tokio::test]
-async fn peer_setter_of_a_layer_that_was_cloned_works() {
+async fn peer_setter_works_on_a_cloned_layer() {
     let world = World::new();
     let second = std::time::Duration::from_secs(1);
     let policy = ApiKey::new(world.directory.clone()).lockout(Lockout::new(1, second, second));
@@ -89,7 +87,7 @@ async fn peer_setter_of_a_layer_that_was_cloned_works() {
 }
 
 #[tokio::test]
-async fn layers_over_one_directory_count_on_one_clock() {
+async fn layers_over_one_directory_share_a_clock() {
     let world = World::new();
     let key = world.key_on(&world.plan("small", &[("hour", 2, 3600)]));
     let layer = || PortcullisLayer::new((ApiKey::new(world.directory.clone()), RateLimit::new()));

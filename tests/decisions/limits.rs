@@ -7,7 +7,7 @@ use portcullis::{
 };
 
 use super::send;
-use crate::world::World;
+use portcullis_test::directory::World;
 
 /// Sends a request, and returns the status and the remaining requests of the limit.
 async fn ask(app: &Router, key: &str) -> (u16, String) {
@@ -24,7 +24,7 @@ fn app(world: &World) -> Router {
 }
 
 #[tokio::test]
-async fn requests_that_were_used_count_after_a_plan_is_changed() {
+async fn earlier_requests_count_after_a_plan_change() {
     for (before, after, left) in [
         ((10, 86_400), (1_000, 86_400), Some("989")),
         ((1, 86_400), (100, 1), Some("98")),

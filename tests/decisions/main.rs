@@ -6,8 +6,7 @@ mod callers;
 mod layers;
 mod limits;
 mod paths;
-#[path = "../world/mod.rs"]
-mod world;
+mod renderers;
 
 use axum::{Router, body::Body};
 use http::{Request, Response};

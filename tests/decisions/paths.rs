@@ -12,7 +12,7 @@ use portcullis::{
 };
 
 use super::{send, status};
-use crate::world::World;
+use portcullis_test::directory::World;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -28,7 +28,7 @@ fn guard(world: &World) -> PortcullisLayer<(ApiKey, RequireUnlocked)> {
 }
 
 #[tokio::test]
-async fn lock_holds_for_every_spelling_of_its_path() {
+async fn lock_applies_to_every_spelling_of_its_path() {
     let world = World::new();
     let (app, key) = (orders().layer(guard(&world)), world.key());
     world.lock_path("/orders/7", LockedRequests::Writes, MINUTE);
@@ -46,7 +46,7 @@ async fn lock_holds_for_every_spelling_of_its_path() {
 }
 
 #[tokio::test]
-async fn path_that_can_be_read_in_two_ways_is_400_whether_or_not_something_is_locked() {
+async fn ambiguous_path_is_400_with_or_without_a_lock() {
     let world = World::new();
     let (app, key) = (orders().layer(guard(&world)), world.key());
     for held in [false, true] {
@@ -71,7 +71,7 @@ async fn path_that_can_be_read_in_two_ways_is_400_whether_or_not_something_is_lo
 }
 
 #[tokio::test]
-async fn rule_that_is_relaxed_further_out_is_relaxed_for_locks() {
+async fn rule_relaxed_in_an_outer_layer_is_relaxed_for_locks() {
     let world = World::new();
     let strict =
         PortcullisLayer::new(StrictHttp::new().relax(PathRules::PARAMETERS)).clock(world.clock.clone());
@@ -86,7 +86,7 @@ async fn rule_that_is_relaxed_further_out_is_relaxed_for_locks() {
 }
 
 #[tokio::test]
-async fn lock_in_a_nested_router_is_on_the_whole_path() {
+async fn lock_in_a_nested_router_applies_to_the_full_path() {
     let world = World::new();
     let nested = Router::new().nest("/v2", orders().layer(guard(&world)));
     let (twice, key) = (Router::new().nest("/api", nested.clone()), world.key());
@@ -108,7 +108,7 @@ async fn lock_in_a_nested_router_is_on_the_whole_path() {
 }
 
 #[tokio::test]
-async fn strict_in_a_nested_router_passes_the_rest_of_the_path_on_in_its_normal_form() {
+async fn strict_http_in_a_nested_router_normalizes_the_rest() {
     let world = World::new();
     let strict = PortcullisLayer::new((StrictHttp::new(), RequireUnlocked::new(world.directory.clone())));
     let seen = async |request: axum::extract::Request| request.uri().path().to_owned();
@@ -144,7 +144,7 @@ impl Policy for NotBelow {
 }
 
 #[tokio::test]
-async fn own_policy_is_given_the_whole_path_in_its_normal_form() {
+async fn custom_policy_gets_the_full_normalized_path() {
     let app = Router::new().nest("/v2", orders().layer(PortcullisLayer::new(NotBelow("/v2/orders/7"))));
     for (path, expected) in
         [("/v2/orders/7", 404), ("/v2/orders/%37", 404), ("/v2/orders/8", 200), ("/v2/orders/%2e%2e", 400)]
@@ -154,7 +154,7 @@ async fn own_policy_is_given_the_whole_path_in_its_normal_form() {
 }
 
 #[tokio::test]
-async fn original_target_can_be_found_in_another_extension() {
+async fn original_target_is_read_from_a_custom_extension() {
     #[derive(Clone)]
     struct Outside(http::Uri);
 

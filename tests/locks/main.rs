@@ -14,14 +14,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod ground;
 #[cfg(feature = "sqlite")]
-mod killed;
-mod machine;
+mod crash;
 mod model;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../records/mod.rs"]
-mod records;
+mod state_machine;
+mod storage;
 mod writers;
 
 /// Cases that fail are printed as short as they get; they are no files.
@@ -37,22 +34,23 @@ mod memory {
     use proptest::{collection::vec, proptest};
 
     use crate::{
-        config, ground::Kept, machine::play, model::step, records::clock,
-        writers::of_several_writers_who_name_one_revision_one_succeeds,
+        config, model::step, state_machine::play, storage::InMemory,
+        writers::one_of_several_writers_at_one_revision_succeeds,
     };
+    use portcullis_test::fixtures::clock;
 
     proptest! {
         #![proptest_config(config(1))]
 
         #[test]
-        fn whatever_happens_locks_keep_their_promises(steps in vec(step(), 1..80)) {
-            play::<Kept>(steps);
+        fn lock_invariants_hold_for_any_sequence(steps in vec(step(), 1..80)) {
+            play::<InMemory>(steps);
         }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn i9_of_several_writers_who_name_one_revision_one_succeeds() {
-        of_several_writers_who_name_one_revision_one_succeeds(Arc::new(Memory::new(clock()))).await;
+    async fn i9_one_of_several_writers_at_one_revision_succeeds() {
+        one_of_several_writers_at_one_revision_succeeds(Arc::new(Memory::new(clock()))).await;
     }
 }
 
@@ -64,23 +62,24 @@ mod sqlite {
     use proptest::{collection::vec, proptest};
 
     use crate::{
-        config, ground::filed::Filed, machine::play, model::step, records::clock,
-        writers::of_several_writers_who_name_one_revision_one_succeeds,
+        config, model::step, state_machine::play, storage::sqlite::OnDisk,
+        writers::one_of_several_writers_at_one_revision_succeeds,
     };
+    use portcullis_test::fixtures::clock;
 
     proptest! {
         #![proptest_config(config(8))]
 
         #[test]
-        fn whatever_happens_locks_keep_their_promises(steps in vec(step(), 1..80)) {
-            play::<Filed>(steps);
+        fn lock_invariants_hold_for_any_sequence(steps in vec(step(), 1..80)) {
+            play::<OnDisk>(steps);
         }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn i9_of_several_writers_who_name_one_revision_one_succeeds() {
+    async fn i9_one_of_several_writers_at_one_revision_succeeds() {
         let folder = tempfile::tempdir().unwrap();
         let store = Sqlite::open(&folder.path().join("store.db"), clock()).await.unwrap();
-        of_several_writers_who_name_one_revision_one_succeeds(Arc::new(store)).await;
+        one_of_several_writers_at_one_revision_succeeds(Arc::new(store)).await;
     }
 }

@@ -8,13 +8,13 @@ use portcullis::{
 };
 use tokio::{sync::Barrier, task::JoinSet};
 
-use crate::records::{actor, client, lock_on, tenant, within};
+use portcullis_test::fixtures::{actor, client, lock_on, tenant, within};
 
 const WRITERS: usize = 4;
 
 /// I9, with nobody holding a lock and with all of them proving the same one, as somebody does who sends a
 /// request again because the answer is late.
-pub async fn of_several_writers_who_name_one_revision_one_succeeds(registry: Arc<dyn Registry>) {
+pub async fn one_of_several_writers_at_one_revision_succeeds(registry: Arc<dyn Registry>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let mut caller = registry.create_caller(client("t", "name"), &actor()).await.unwrap();
     let mut hold = None;

@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod check;
 pub mod client;
+mod count;
 pub mod introduction;
 pub mod manage;
 pub mod secrets;

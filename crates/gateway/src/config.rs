@@ -9,6 +9,7 @@ mod files;
 mod limits;
 mod private_file;
 mod removed;
+mod renamed;
 mod report;
 mod review;
 mod route;
@@ -25,8 +26,8 @@ pub use removed::RemovedFields;
 pub use report::{ConfigError, Finding, Report, Severity};
 pub use review::Review;
 pub use route::{
-    ApiKeyPolicy, Backend, KindName, Lapsed, LockoutPolicy, MediaTypes, Policies, RateLimitPolicy,
-    RelaxedRules, Route, SignaturePolicy, Surface, Toggle, kinds,
+    ApiKeyPolicy, Backend, KindName, LapsedSubscriptions, LockoutPolicy, MediaTypes, Policies,
+    RateLimitPolicy, RelaxedRules, Route, SignaturePolicy, Surface, Toggle, kinds,
 };
 pub use route_path::RoutePath;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
@@ -97,12 +98,12 @@ pub struct Server {
     /// trusted, and they may exceed `limits.connections_per_address`.
     pub trusted_proxies: Vec<IpNet>,
     /// The header that carries the caller's id to the upstream. A copy that the client sends is removed.
-    pub identity_field: FieldName,
+    pub caller_id_header: FieldName,
     /// The header that carries the media type chosen by the `accept` policy to the upstream. Default: none. A copy that
     /// the client sends is removed.
-    pub media_type_field: Option<FieldName>,
+    pub media_type_header: Option<FieldName>,
     /// The request headers that are removed before a request is forwarded.
-    pub removed_fields: RemovedFields,
+    pub removed_headers: RemovedFields,
 }
 
 impl Default for Server {
@@ -111,9 +112,9 @@ impl Default for Server {
             threads: 0,
             shutdown_grace: ConfigDuration::from_secs(10),
             trusted_proxies: Vec::new(),
-            identity_field: FieldName::from_static("x-caller-id"),
-            media_type_field: None,
-            removed_fields: RemovedFields::default(),
+            caller_id_header: FieldName::from_static("x-caller-id"),
+            media_type_header: None,
+            removed_headers: RemovedFields::default(),
         }
     }
 }
@@ -135,14 +136,14 @@ pub struct Secrets {
     pub file: PathBuf,
     /// The name of an environment variable that, if it is set, contains the text of the secrets file.
     #[serde(default)]
-    pub environment: Option<String>,
+    pub environment_variable: Option<String>,
 }
 
 impl Secrets {
     /// Returns the name of the environment variable, if it is set.
     #[must_use]
     pub fn variable(&self) -> Option<&str> {
-        self.environment.as_deref().filter(|name| std::env::var_os(name).is_some())
+        self.environment_variable.as_deref().filter(|name| std::env::var_os(name).is_some())
     }
 
     /// Reads the secrets from the environment variable, if it is set, or from the file.
@@ -274,7 +275,7 @@ impl Default for ApigSurface {
     fn default() -> Self {
         let (attempts, minutes) =
             (NonZeroU32::new(5).unwrap_or(NonZeroU32::MIN), ConfigDuration::from_secs(300));
-        let lockout = LockoutPolicy { attempts, within: minutes, lasts: minutes };
+        let lockout = LockoutPolicy { attempts, window: minutes, duration: minutes };
         Self { app_codes: 5, throttles: 300, quotas: 300, lockout }
     }
 }
@@ -288,13 +289,13 @@ pub struct DiscueSurface {
     /// The lockout of addresses that send invalid keys.
     pub lockout: LockoutPolicy,
     /// The disabled operations, such as `create` or `delete_key`, whose response is 501.
-    pub switched_off: Vec<portcullis_surfaces::discue::Operation>,
+    pub disabled_operations: Vec<portcullis_surfaces::discue::Operation>,
 }
 
 impl Default for DiscueSurface {
     fn default() -> Self {
         let base_url = "https://api.discue.io".into();
-        Self { base_url, lockout: LockoutPolicy::default(), switched_off: Vec::new() }
+        Self { base_url, lockout: LockoutPolicy::default(), disabled_operations: Vec::new() }
     }
 }
 

@@ -35,6 +35,7 @@ mod plans;
 mod pool;
 mod request_id;
 mod response_body;
+mod route_renderer;
 mod routes;
 mod secrets_watcher;
 mod server;

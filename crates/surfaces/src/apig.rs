@@ -153,6 +153,7 @@ mod extract;
 mod openapi;
 mod query;
 mod quotas;
+mod render;
 mod request;
 mod response;
 mod router;
@@ -161,5 +162,6 @@ mod throttles;
 mod version;
 
 pub use description::descriptions;
+pub use render::ErrorFormat;
 pub use router::router;
 pub use state::Apig;

@@ -53,6 +53,7 @@ mod etag;
 mod keys;
 mod openapi;
 mod pretty;
+mod render;
 mod response;
 mod router;
 mod scopes;
@@ -61,5 +62,6 @@ mod validation;
 
 pub use description::description;
 pub use pretty::is_pretty;
+pub use render::ErrorFormat;
 pub use router::router;
 pub use state::{Discue, Operation};

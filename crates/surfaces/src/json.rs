@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_has_an_exact_place() {
+    fn error_has_an_exact_pointer() {
         let deep = format!(r#"{{"name":{}"#, "[".repeat(60_000));
         for (text, expected) in [
             (r#" {"name":"a","count":7,"inner":[{"a/b~ü":"one"}],"id":null} "#, "ok"),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_content_is_repeated_but_names_and_those_cut_short() {
+    fn errors_repeat_only_shortened_names() {
         for text in [
             r#"{"name":"a","count":"hunter2"}"#,
             r#"{"name":"a","inner":[{"a/b~ü":"hunter2"}]}"#,

@@ -190,21 +190,21 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_not_held_is_a_precondition_that_failed() {
+    fn lost_lock_is_a_failed_precondition() {
         let denial =
             denial(RegistryError::LockLost, Timestamp::UNIX_EPOCH, &HeaderValue::from_static("Bearer"));
         assert_eq!((denial.status().as_u16(), denial.retry_after()), (412, None));
     }
 
     #[tokio::test]
-    async fn content_that_does_not_come_is_not_waited_for() {
+    async fn missing_content_times_out() {
         let within = Duration::from_millis(10);
         assert_eq!(arrived(Body::new(Silent), MAX_BODY_BYTES, within).await, Err(BodyError::Missing));
         assert_eq!(arrived(Body::from("{}"), MAX_BODY_BYTES, within).await.as_deref(), Ok(&b"{}"[..]));
     }
 
     #[test]
-    fn a_published_object_takes_unknown_members_and_null_and_names_what_does_not_fit() {
+    fn published_object_ignores_unknown_members_and_names_errors() {
         let deep = format!(r#"{{"other":{}"#, "[".repeat(60_000));
         let long = format!(r#"{{"{}":1}}"#, "x".repeat(60_000));
         let text = |text: &str| Members { text: Some(text.into()), ..Members::default() };

@@ -79,7 +79,7 @@ impl World {
                 [[routes]]
                 path = "/loose"
                 upstream = "model"
-                relax = ["empty_segments", "encoded_slashes", "parameters", "not_utf8", "double_encoding"]
+                relax_path_rules = ["empty_segments", "encoded_slashes", "parameters", "not_utf8", "double_encoding"]
 
                 [[routes]]
                 path = "/guarded"

@@ -20,7 +20,7 @@ fn admitted(budgets: &CallerBuckets, now: u64) -> bool {
 }
 
 #[test]
-fn a_refusal_by_one_limit_spends_from_none() {
+fn denial_by_one_limit_consumes_from_none() {
     let both = budgets(vec![limit("second", 1, 1, 1), limit("day", 10, 86_400, 10)]);
     assert!(admitted(&both, 0));
     for _ in 0..100 {
@@ -34,14 +34,14 @@ fn a_refusal_by_one_limit_spends_from_none() {
 }
 
 #[test]
-fn the_longest_wait_of_all_limits_is_told() {
+fn longest_wait_of_all_limits_is_returned() {
     let both = budgets(vec![limit("second", 1, 1, 1), limit("minute", 1, 60, 1)]);
     assert!(admitted(&both, 0));
     assert!(matches!(both.check(0), Decision::Refused { retry_after: 60, .. }));
 }
 
 #[test]
-fn a_limit_changed_at_run_time_keeps_what_was_spent() {
+fn limit_changed_at_run_time_keeps_its_count() {
     let ten = budgets(vec![limit("x", 10, 1, 10)]);
     assert_eq!((0..20).filter(|_| admitted(&ten, 0)).count(), 10);
     let two = Plan::new("p".parse().unwrap(), vec![limit("x", 2, 1, 2)]).unwrap();
@@ -52,7 +52,7 @@ fn a_limit_changed_at_run_time_keeps_what_was_spent() {
 }
 
 #[test]
-fn a_limit_keeps_its_bucket_by_name_wherever_it_stands() {
+fn limit_keeps_its_bucket_by_name_in_any_order() {
     let one = budgets(vec![limit("x", 1, 60, 1)]);
     assert!(admitted(&one, 0));
     let plan = Plan::new("p".parse().unwrap(), vec![limit("y", 9, 60, 9), limit("x", 1, 60, 1)]).unwrap();
@@ -63,7 +63,7 @@ fn a_limit_keeps_its_bucket_by_name_wherever_it_stands() {
 }
 
 #[test]
-fn a_debt_of_days_does_not_outlive_a_plan_of_seconds() {
+fn debt_of_days_does_not_outlive_a_plan_of_seconds() {
     let day = budgets(vec![limit("x", 1, 86_400, 1)]);
     assert!(admitted(&day, 0));
     let plan = Plan::new("q".parse().unwrap(), vec![limit("x", 1, 1, 1)]).unwrap();
@@ -84,7 +84,7 @@ fn remaining(budgets: &CallerBuckets, now: u64) -> u32 {
 }
 
 #[test]
-fn limit_that_is_raised_counts_the_requests_that_were_used() {
+fn raised_limit_counts_earlier_requests() {
     let ten = budgets(vec![limit("x", 10, 86_400, 10)]);
     assert_eq!((0..20).filter(|_| admitted(&ten, 0)).count(), 10);
     let raised = changed(&ten, limit("x", 1_000, 86_400, 1_000));
@@ -95,7 +95,7 @@ fn limit_that_is_raised_counts_the_requests_that_were_used() {
 }
 
 #[test]
-fn limit_that_is_lowered_owes_no_more_than_its_own_burst() {
+fn lowered_limit_owes_at_most_its_burst() {
     let ten = budgets(vec![limit("x", 10, 86_400, 10)]);
     (0..10).for_each(|_| assert!(admitted(&ten, 0)));
     let five = changed(&ten, limit("x", 5, 100, 5));
@@ -104,7 +104,7 @@ fn limit_that_is_lowered_owes_no_more_than_its_own_burst() {
 }
 
 #[test]
-fn limit_that_is_changed_again_and_again_keeps_its_count() {
+fn repeatedly_changed_limit_keeps_its_count() {
     let mut now = budgets(vec![limit("x", 10, 86_400, 10)]);
     (0..4).for_each(|_| assert!(admitted(&now, 0)));
     for (at, quota) in [1_000_u32, 20, 500, 50].into_iter().enumerate() {
@@ -121,7 +121,7 @@ fn limit_that_is_changed_again_and_again_keeps_its_count() {
 }
 
 #[test]
-fn request_under_the_old_figures_is_given_back_under_the_new() {
+fn request_under_old_rules_is_refunded_under_new_rules() {
     let old = budgets(vec![limit("x", 2, 60, 2)]);
     let (Decision::Admitted(first), true) = (old.check(0), admitted(&old, 0)) else { panic!("refused") };
     let new = changed(&old, limit("x", 100, 60, 100));
@@ -132,7 +132,7 @@ fn request_under_the_old_figures_is_given_back_under_the_new() {
 /// A request that is denied by the limit per second must not consume from that per day meanwhile. With one request
 /// left of the day, no thread is ever told to wait for the next day.
 #[test]
-fn refused_requests_at_once_are_told_to_wait_for_the_limit_that_refuses_them() {
+fn concurrent_denials_wait_for_the_denying_limit() {
     for limits in [["second", "day"], ["day", "second"]] {
         for _ in 0..50 {
             let figures = |name: &str| match name {
@@ -161,7 +161,7 @@ fn refused_requests_at_once_are_told_to_wait_for_the_limit_that_refuses_them() {
 }
 
 #[test]
-fn what_came_back_by_itself_is_not_given_back_again() {
+fn regained_capacity_is_not_refunded_again() {
     let one = budgets(vec![limit("x", 1, 10, 1)]);
     let Decision::Admitted(charge) = one.check(0) else { panic!("refused") };
     assert!(admitted(&one, 20 * NANOS));
@@ -170,7 +170,7 @@ fn what_came_back_by_itself_is_not_given_back_again() {
 }
 
 #[test]
-fn what_was_taken_under_the_old_plan_is_given_back_under_the_new() {
+fn permit_of_the_old_plan_is_refunded_under_the_new() {
     let old = budgets(vec![limit("x", 1, 60, 1)]);
     let Decision::Admitted(charge) = old.check(0) else { panic!("refused") };
     let plan = Plan::new("p".parse().unwrap(), vec![limit("y", 9, 60, 9), limit("x", 1, 60, 1)]).unwrap();
@@ -181,7 +181,7 @@ fn what_was_taken_under_the_old_plan_is_given_back_under_the_new() {
 }
 
 #[test]
-fn two_threads_spend_no_more_than_there_is() {
+fn two_threads_consume_at_most_the_quota() {
     let one = budgets(vec![limit("x", 1_000, 3_600, 1_000)]);
     let spent: usize = std::thread::scope(|scope| {
         let threads = [(); 2].map(|()| scope.spawn(|| (0..900).filter(|_| admitted(&one, 0)).count()));
@@ -202,7 +202,7 @@ fn any_limit() -> impl Strategy<Value = Limit> {
 
 proptest! {
     #[test]
-    fn who_waits_retry_after_is_admitted_and_nobody_is_earlier(
+    fn retry_after_is_exact(
         limits in prop::collection::vec(any_limit(), 1..4),
         gaps in prop::collection::vec(0_u64..3 * NANOS, 1..60),
     ) {
@@ -221,7 +221,7 @@ proptest! {
     }
 
     #[test]
-    fn changed_limit_has_left_what_was_not_used(
+    fn changed_limit_keeps_its_unused_capacity(
         before in any_limit(),
         after in any_limit(),
         used in 0_u32..600,
@@ -238,7 +238,7 @@ proptest! {
     }
 
     #[test]
-    fn refusal_names_the_limits_that_would_refuse_alone(
+    fn denial_names_every_limit_that_denies_alone(
         limits in prop::collection::vec(any_limit(), 1..4),
         gaps in prop::collection::vec(0_u64..3 * NANOS, 1..60),
     ) {
@@ -270,7 +270,7 @@ proptest! {
     }
 
     #[test]
-    fn no_window_admits_more_than_its_promise(
+    fn no_window_admits_more_than_guaranteed(
         limit in any_limit(),
         gaps in prop::collection::vec(0_u64..2 * NANOS, 1..400),
     ) {
@@ -295,7 +295,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_given_back_can_be_spent_again(limit in any_limit(), now in 0..NANOS) {
+    fn refunded_permit_can_be_used_again(limit in any_limit(), now in 0..NANOS) {
         let one = budgets(vec![limit.clone()]);
         let mut last = None;
         for _ in 0..limit.burst() {

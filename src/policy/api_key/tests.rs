@@ -13,7 +13,7 @@ fn ask(world: &World, policy: &ApiKey, fields: &[(&str, &str)]) -> Result<Admiss
 }
 
 #[test]
-fn a_key_is_found_wherever_it_may_stand() {
+fn key_is_found_in_every_source() {
     let world = World::new();
     let key = world.key();
     let policy = ApiKey::new(world.directory.clone());
@@ -28,7 +28,7 @@ fn a_key_is_found_wherever_it_may_stand() {
 }
 
 #[test]
-fn truth_table() {
+fn api_key_truth_table() {
     let world = World::new();
     let key = world.key();
     let cut = &key[..key.len() - 1];
@@ -54,7 +54,7 @@ fn truth_table() {
 }
 
 #[test]
-fn a_foreign_scheme_beside_the_key_is_none_of_our_business() {
+fn other_authorization_scheme_is_ignored() {
     let world = World::new();
     let policy = ApiKey::new(world.directory.clone());
     let fields = [("x-api-key", &*world.key()), ("authorization", "Basic dTpw")];
@@ -66,7 +66,7 @@ fn a_foreign_scheme_beside_the_key_is_none_of_our_business() {
 }
 
 #[test]
-fn a_key_of_another_gateway_is_accepted_in_its_own_form() {
+fn key_of_another_gateway_keeps_its_format() {
     use sha2::{Digest, Sha256};
 
     let world = World::new();
@@ -95,7 +95,7 @@ fn a_key_of_another_gateway_is_accepted_in_its_own_form() {
 }
 
 #[test]
-fn a_forwarding_route_leaves_the_credential() {
+fn forwarding_route_keeps_the_credential() {
     let world = World::new();
     let policy = ApiKey::new(world.directory.clone()).forward_credential();
     let fields = [("x-api-key", &*world.key())];
@@ -105,7 +105,7 @@ fn a_forwarding_route_leaves_the_credential() {
 }
 
 #[test]
-fn who_uses_a_key_that_was_replaced_is_told_so_and_until_when_it_holds() {
+fn replaced_key_gets_deprecation_and_sunset_headers() {
     let world = World::new();
     let key = world.key_with(|credential| {
         credential.deprecated_at = Some("2026-11-23T03:00:00.7Z".parse().unwrap());
@@ -125,7 +125,7 @@ fn who_uses_a_key_that_was_replaced_is_told_so_and_until_when_it_holds() {
 }
 
 #[test]
-fn an_access_key_is_not_presented() {
+fn access_key_is_not_accepted_as_a_key() {
     let world = World::new();
     let sealer = Sealer::new(SealKey::new(1, &[3; 32]));
     let secret = sealer.seal(&Secret::from("secret".to_owned()), &["tenant", "credential", "id", "secret"]);
@@ -137,7 +137,7 @@ fn an_access_key_is_not_presented() {
 }
 
 #[test]
-fn an_app_code_proves_its_app_in_its_own_field_only() {
+fn app_code_is_accepted_in_its_own_header_only() {
     let world = World::new();
     let sealer = Sealer::new(SealKey::new(1, &[3; 32]));
     let code = AppCode::generate();
@@ -169,7 +169,7 @@ fn code_of(world: &World, policy: &ApiKey, fields: &[(&str, &str)]) -> &'static 
 }
 
 #[test]
-fn an_expired_key_is_refused_from_the_moment_on() {
+fn key_is_denied_from_its_expiry_on() {
     let world = World::new();
     let key = world.key_with(|credential| credential.not_after = Some(world.now() + Duration::from_secs(10)));
     let policy = ApiKey::new(world.directory.clone());
@@ -180,7 +180,7 @@ fn an_expired_key_is_refused_from_the_moment_on() {
 }
 
 #[test]
-fn disabled_is_forbidden_not_unknown() {
+fn disabled_key_is_forbidden_not_unknown() {
     let world = World::new();
     let policy = ApiKey::new(world.directory.clone());
     let key = world.key_with(|credential| credential.status = Status::Disabled);
@@ -191,7 +191,7 @@ fn disabled_is_forbidden_not_unknown() {
 }
 
 #[test]
-fn the_challenge_names_every_source() {
+fn challenge_names_every_source() {
     let world = World::new();
     let policy = ApiKey::new(world.directory.clone())
         .realm("a\"b\n")
@@ -201,8 +201,8 @@ fn the_challenge_names_every_source() {
 }
 
 #[test]
-fn a_kind_with_no_business_here_is_forbidden() {
+fn other_caller_kind_is_forbidden() {
     let world = World::new();
     let policy = ApiKey::new(world.directory.clone()).caller_kinds(&["operator"]);
-    assert_eq!(code(ask(&world, &policy, &[("x-api-key", &world.key())])), "caller-kind");
+    assert_eq!(code(ask(&world, &policy, &[("x-api-key", &world.key())])), "caller-kind-not-allowed");
 }

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+    fn host_is_a_name_or_an_address_with_an_optional_port() {
         let label = "a".repeat(63);
         let name = [&*label, &*label, &*label, &"a".repeat(61)].join(".");
         for host in [
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_readers_could_take_for_two_hosts_is_none() {
+    fn ambiguous_host_is_invalid() {
         let long_label = "a".repeat(64);
         let long_name = ["a"; 128].join(".");
         for host in [

@@ -466,7 +466,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_written_over_with_equal_length_and_time_has_another_stamp() {
+    fn overwritten_file_of_equal_length_and_time_has_another_stamp() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.db");
         fs::write(&path, "one").unwrap();

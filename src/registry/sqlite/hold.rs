@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_removed_once_nobody_holds_them() {
+    fn copies_are_removed_once_unused() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("s.db");
         let file = |name: &str| folder.path().join(name);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn copy_without_a_lock_is_removed_when_it_is_old() {
+    fn old_copy_without_a_lock_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("s.db");
         let copy = folder.path().join(COPY);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn another_file_is_in_use_until_its_last_holder_lets_go() {
+    fn file_is_in_use_until_its_last_holder_releases_it() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("s.db");
         let (one, two) = (Hold::on(&store, 7).unwrap(), Hold::on(&store, 7).unwrap());

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_parse_is_named_and_not_quoted() {
+    fn unparsable_member_is_named_and_not_quoted() {
         let Err(RegistryError::Corrupt(reason)) = parse::<Plan>("p", br#"{"id":"p","limits":"hunter2"}"#)
         else {
             panic!("limits are no text")
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_belongs_to_its_row() {
+    fn record_must_match_its_row() {
         let moved = parse::<Plan>("p", br#"{"id":"q","limits":[]}"#);
         assert!(matches!(moved, Err(RegistryError::Corrupt(reason)) if reason.contains("another id")));
     }

@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_is_read_however_it_is_written() {
+    fn status_is_read_in_every_hpack_encoding() {
         assert_eq!(status(&[0x88]), Some(200));
         assert_eq!(status(&[0x20, 0x8d]), Some(404));
         assert_eq!(status(&[0x48, 3, b'4', b'2', b'9']), Some(429));

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 
 use super::transfer::atomic_file::AtomicFile;
-use crate::config::Config;
+use crate::{config::Config, gateway::store::ensure_exists};
 use portcullis::registry::sqlite;
 
 /// Copies the store of a configuration to a new file that only its owner may read. The copy is synced to disk on
@@ -15,7 +15,7 @@ use portcullis::registry::sqlite;
 /// If the store does not exist, or the file exists or cannot be written. No file is left behind.
 pub async fn run(config: &Config, to: &Path) -> anyhow::Result<String> {
     let store = &config.store.path;
-    ensure!(store.exists(), "store {} does not exist; create it with `portcullis init`", store.display());
+    ensure_exists(store)?;
     let draft = AtomicFile::create(to).with_context(|| to.display().to_string())?;
     let last =
         sqlite::copy(store, draft.under()).await.with_context(|| format!("store {}", store.display()))?;

@@ -8,6 +8,7 @@ use std::{
 use anyhow::ensure;
 use clap::Args;
 
+use super::count::counted;
 use crate::{
     config::{ConfigError, Review, Severity},
     gateway,
@@ -44,21 +45,17 @@ pub fn run(file: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         let _ = writeln!(io::stderr(), "{warning}");
     }
     let (config, warnings) = review.finish()?;
-    let count = warnings.len();
-    ensure!(!arguments.strict || count == 0, "{}: {count} warnings with --strict", file.display());
+    let found = counted(warnings.len() as u64, "warning", "warnings");
+    ensure!(!arguments.strict || warnings.is_empty(), "{}: {found} with --strict", file.display());
     writeln!(
         io::stdout(),
-        "{}: {} listeners, {} routes, {} upstreams, {} plans: {}",
+        "{}: {}, {}, {}, {}: {}",
         file.display(),
-        config.listeners.len(),
-        config.routes.len(),
-        config.upstreams.len(),
-        config.plans.len(),
-        match count {
-            0 => "no errors, no warnings".to_owned(),
-            1 => "1 warning".to_owned(),
-            _ => format!("{count} warnings"),
-        }
+        counted(config.listeners.len() as u64, "listener", "listeners"),
+        counted(config.routes.len() as u64, "route", "routes"),
+        counted(config.upstreams.len() as u64, "upstream", "upstreams"),
+        counted(config.plans.len() as u64, "plan", "plans"),
+        if warnings.is_empty() { "no errors, no warnings" } else { &found },
     )?;
     Ok(())
 }

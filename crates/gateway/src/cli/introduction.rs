@@ -40,7 +40,7 @@ pub fn introduction(config: &Config, start: &Bootstrap) -> Result<String, fmt::E
     let file = config.file.as_ref().map(|file| format!(" --config {}", file.display())).unwrap_or_default();
     writeln!(text, "\nStart the gateway with `portcullis serve{file}`.")?;
     if let Some((admin, owner)) = config.admin.as_ref().zip(owner.as_ref()) {
-        let base = base(admin.listen, admin.tls.is_some());
+        let base = base(admin.address, admin.tls.is_some());
         writeln!(
             text,
             "\nA request to the admin API:\n\n  curl -i {base}/admin/v1/status -H 'Authorization: Bearer {}'",

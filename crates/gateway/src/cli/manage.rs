@@ -41,11 +41,11 @@ const PAGE: u32 = 500;
 pub struct Remote {
     /// The URL of a gateway's admin API, such as `http://127.0.0.1:9001`. It needs a key, in `PORTCULLIS_TOKEN` or
     /// --token-file. Default: use the store of the configuration directly, whether or not a gateway runs.
-    #[arg(long, global = true, value_name = "URL", env = "PORTCULLIS_URL", help_heading = "Where")]
+    #[arg(long, global = true, value_name = "URL", env = "PORTCULLIS_URL", help_heading = "Admin API")]
     url: Option<String>,
     /// A file with the key of an administrator. The key cannot be an argument because arguments are visible in the
     /// process list.
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Where")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Admin API")]
     token_file: Option<PathBuf>,
 }
 
@@ -75,10 +75,10 @@ pub struct Target {
     served: Remote,
     /// A file with the token of a lock, which allows changes of the locked caller or path. Default:
     /// `PORTCULLIS_LOCK_TOKEN`.
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Where")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Admin API")]
     lock_token_file: Option<PathBuf>,
     /// Print JSON: a single entry as the API returns it, or one line for each entry of a list.
-    #[arg(long, global = true, help_heading = "Where")]
+    #[arg(long, global = true)]
     json: bool,
 }
 

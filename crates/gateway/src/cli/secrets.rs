@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, io::Write};
 use anyhow::{bail, ensure};
 use clap::{Subcommand, ValueEnum};
 
+use super::count::counted;
 use crate::{
     config::{Config, SecretKind, SecretsFile},
     gateway,
@@ -158,8 +159,8 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
             }
             ensure!(
                 told.unreadable.is_empty(),
-                "{} secrets cannot be unsealed and were not changed",
-                told.unreadable.len()
+                "{} cannot be unsealed and did not change",
+                counted(told.unreadable.len() as u64, "secret", "secrets")
             );
             Ok(())
         }
@@ -238,8 +239,9 @@ async fn drop_secret(
     let count = used(store).await?.count_in(kind).get(&version).copied().unwrap_or_default();
     if count > 0 && !force {
         bail!(
-            "{count} entries in the store use {} {version}; to remove it and make them unusable, pass --force",
-            name(kind)
+            "{} {version} is used by {} in the store; to remove it and make them unusable, pass --force",
+            name(kind),
+            counted(count, "entry", "entries")
         );
     }
     if !is_there && count == 0 && !misfits.is_empty() {

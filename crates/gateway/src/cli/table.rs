@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_as_wide_as_they_need() {
+    fn columns_fit_their_widest_cell() {
         let rows = [json!({"id": "a", "at": {"x": 1}}), json!({"id": "long one", "at": {"x": null}})];
         let columns = [("ID", "/id"), ("X", "/at/x"), ("NONE", "/none")];
         let text = written(|out| table(out, &columns, &rows, true));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_is_told_by_its_members() {
+    fn single_object_is_printed_by_member() {
         let thing = json!({"id": "a", "limits": [{"quota": 5}], "tags": ["x", "y"], "none": [], "on": true});
         let text = written(|out| lines(out, &thing));
         assert_eq!(

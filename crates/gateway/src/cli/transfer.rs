@@ -16,7 +16,11 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::{cli::manage::Remote, config::Config, gateway};
+use crate::{
+    cli::{count::counted, manage::Remote},
+    config::Config,
+    gateway,
+};
 use atomic_file::AtomicFile;
 use portcullis::{
     clock::{Clock, SystemClock},
@@ -33,8 +37,8 @@ use portcullis::{
 #[group(skip)]
 pub struct Export {
     /// The file to create, which must not exist, or - for standard output.
-    #[arg(long, value_name = "FILE", default_value = "-")]
-    to: TransferTarget,
+    #[arg(long, short, value_name = "FILE", default_value = "-")]
+    output: TransferTarget,
     /// The gateway to export, if any.
     #[command(flatten)]
     served: Remote,
@@ -82,12 +86,12 @@ pub struct ImportKeys {
     #[command(flatten)]
     served: Remote,
     /// The format: ndjson or csv. Default: csv if the file name ends in .csv, otherwise ndjson.
-    #[arg(long, value_name = "FORM")]
+    #[arg(long, value_name = "FORMAT")]
     format: Option<KeyFileFormat>,
     /// Create missing callers, as API clients that are named `api-client.ID`, or `api-client.id/ID` if that is not a
     /// domain name.
     #[arg(long)]
-    make_callers: bool,
+    create_callers: bool,
     /// Run the import, then roll it back.
     #[arg(long)]
     dry_run: bool,
@@ -164,7 +168,7 @@ pub async fn export(
         remote::export(&api, |lines| {
             let output = match &mut output {
                 Some(output) => output,
-                None => output.insert(Output::open(&arguments.to)?),
+                None => output.insert(Output::open(&arguments.output)?),
             };
             written += lines.len();
             output.write(lines)
@@ -177,7 +181,7 @@ pub async fn export(
     let clock = Arc::new(SystemClock::new());
     let (registry, secrets) = gateway::store::open_existing(config, clock.clone()).await?;
     let secrets = SecretFingerprints::new(&secrets.peppers(), &secrets.sealer());
-    let exported = export_all(&registry, &secrets, clock.now().time, &arguments.to).await;
+    let exported = export_all(&registry, &secrets, clock.now().time, &arguments.output).await;
     registry.close().await;
     Ok(format!("{} bytes", exported?))
 }
@@ -217,7 +221,8 @@ pub async fn import(
         let imported = remote::import(&api, "/import", &given, remote::LINES, file).await?;
         let counts = imported["counts"].as_object().into_iter().flatten();
         let counts: Vec<_> = counts.map(|(kind, count)| format!("{kind} {count}")).collect();
-        let left_out = format!("; skipped {} lines about administrators", imported["left_out"]);
+        let skipped = counted(imported["left_out"].as_u64().unwrap_or_default(), "line", "lines");
+        let left_out = format!("; skipped {skipped} about administrators");
         return Ok(told(*dry_run, &counts.join(", ")) + &left_out);
     }
     let config = &config()?;
@@ -250,7 +255,7 @@ pub async fn import_keys(
     config: impl FnOnce() -> anyhow::Result<Config>,
     arguments: &ImportKeys,
 ) -> anyhow::Result<String> {
-    let ImportKeys { from, served, format, make_callers, dry_run } = arguments;
+    let ImportKeys { from, served, format, create_callers, dry_run } = arguments;
     let named = from.0.as_deref().and_then(Path::extension);
     let form = format.unwrap_or(if named.is_some_and(|it| it == "csv") {
         KeyFileFormat::Csv
@@ -258,7 +263,7 @@ pub async fn import_keys(
         KeyFileFormat::Ndjson
     });
     if let Some(api) = served.api()? {
-        let given = [("dry_run", *dry_run), ("make_callers", *make_callers)];
+        let given = [("dry_run", *dry_run), ("make_callers", *create_callers)];
         let media_type = if form == KeyFileFormat::Csv { remote::ROWS } else { remote::LINES };
         let made = remote::import(&api, "/keys/import", &given, media_type, from.open()?).await?;
         return Ok(told(*dry_run, &format!("keys {}, callers {}", made["keys"], made["callers"])));
@@ -271,7 +276,7 @@ pub async fn import_keys(
     let rows = KeyRows::read(&text, form).map_err(|refused| mistakes(from, refused))?;
     let (registry, secrets) = gateway::store::open_existing(config, Arc::new(SystemClock::new())).await?;
     let peppers = secrets.peppers();
-    let import = KeyImport::new(rows, &peppers).create_callers(*make_callers).dry_run(*dry_run);
+    let import = KeyImport::new(rows, &peppers).create_callers(*create_callers).dry_run(*dry_run);
     let made = import.run(&registry, &Actor::system("import-keys")).await;
     registry.close().await;
     let made = made.map_err(|refused| mistakes(from, refused))?;

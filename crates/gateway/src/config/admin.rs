@@ -11,14 +11,14 @@ use super::{Listener, LockoutPolicy, Report, Tls};
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     /// The address and port.
-    pub listen: SocketAddr,
+    pub address: SocketAddr,
     /// The certificate for TLS. ALPN selects HTTP/2 or HTTP/1.1. Default: no TLS.
     pub tls: Option<Tls>,
     /// Whether keys may be sent without TLS to an address that other machines can reach, for example because a proxy in
     /// front of it terminates TLS.
     pub plaintext: bool,
     /// The names that are accepted in `Host`, in addition to `localhost`, loopback addresses and the address of
-    /// `listen`. The response to other names is 421, so that a website cannot use DNS rebinding to reach the listener
+    /// `address`. The response to other names is 421, so that a website cannot use DNS rebinding to reach the listener
     /// through a browser.
     pub hosts: Vec<String>,
     /// The lockout of addresses that send invalid keys.
@@ -30,9 +30,9 @@ pub struct Admin {
 
 impl Default for Admin {
     fn default() -> Self {
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 9001));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9001));
         Self {
-            listen,
+            address,
             tls: None,
             plaintext: false,
             hosts: Vec::new(),
@@ -46,7 +46,7 @@ impl Admin {
     /// Returns the listener of the admin API.
     #[must_use]
     pub fn listener(&self) -> Listener {
-        Listener { address: self.listen, tls: self.tls.clone(), h2c: false }
+        Listener { address: self.address, tls: self.tls.clone(), h2c: false }
     }
 
     pub(super) fn check(&self, report: &mut Report) {
@@ -62,13 +62,13 @@ impl Admin {
             let why = "admin has both tls and plaintext; remove one of them";
             report.error(&["admin".into(), "plaintext".into()], why);
         }
-        if self.tls.is_none() && !self.plaintext && !self.listen.ip().is_loopback() {
+        if self.tls.is_none() && !self.plaintext && !self.address.ip().is_loopback() {
             let why = format!(
-                "other machines can reach admin.listen {}, and administrators' keys would be sent without TLS: \
+                "other machines can reach admin.address {}, and administrators' keys would be sent without TLS: \
                  add [admin.tls] or, if a proxy in front of it terminates TLS, admin.plaintext = true",
-                self.listen
+                self.address
             );
-            report.error(&["admin".into(), "listen".into()], why);
+            report.error(&["admin".into(), "address".into()], why);
         }
     }
 }

@@ -60,9 +60,9 @@ pub(super) fn all(config: &Config, report: &mut Report) {
 }
 
 fn server(config: &Config, report: &mut Report) {
-    let (identity, media_type) = (&config.server.identity_field, config.server.media_type_field.as_ref());
+    let (identity, media_type) = (&config.server.caller_id_header, config.server.media_type_header.as_ref());
     // An upstream may treat another spelling as the same name.
-    for (setting, field) in [("identity_field", Some(identity)), ("media_type_field", media_type)] {
+    for (setting, field) in [("caller_id_header", Some(identity)), ("media_type_header", media_type)] {
         let Some(field) = field.map(FieldName::as_str) else { continue };
         let forwarded = field.get(..FORWARDED.len()).is_some_and(|start| eq_ignore_case(start, FORWARDED));
         if forwarded || RESERVED.iter().any(|name| eq_ignore_case(field, name)) {
@@ -73,8 +73,8 @@ fn server(config: &Config, report: &mut Report) {
         }
     }
     if media_type.is_some_and(|field| eq_ignore_case(field.as_str(), identity.as_str())) {
-        let why = "server.media_type_field and server.identity_field are the same header".to_owned();
-        report.error(&["server".into(), "media_type_field".into()], why);
+        let why = "server.media_type_header and server.caller_id_header are the same header".to_owned();
+        report.error(&["server".into(), "media_type_header".into()], why);
     }
     for (at, network) in config.server.trusted_proxies.iter().enumerate() {
         if network.prefix_len() == 0 {
@@ -89,10 +89,10 @@ fn server(config: &Config, report: &mut Report) {
         let why = format!("there are at most {MAX_THREADS} worker threads; 0 means one per processor");
         report.error(&["server".into(), "threads".into()], why);
     }
-    let environment = config.secrets.environment.as_deref();
+    let environment = config.secrets.environment_variable.as_deref();
     if environment.is_some_and(|name| name.is_empty() || name.contains(['=', '\0'])) {
         report.error(
-            &["secrets".into(), "environment".into()],
+            &["secrets".into(), "environment_variable".into()],
             "this is not a valid name of an environment variable",
         );
     }

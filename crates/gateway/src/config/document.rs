@@ -11,7 +11,7 @@ use toml::{
     de::{DeArray, DeTable, DeValue, Deserializer},
 };
 
-use super::{Config, variables};
+use super::{Config, renamed, variables};
 
 /// The maximum number of mistakes to report.
 const MAX_ROUNDS: usize = 100;
@@ -149,6 +149,7 @@ impl<'t> Reading<'t> {
     }
 
     fn finish(mut self) -> (Document, Option<Config>) {
+        self.mistakes = renamed::rename(&mut self.rest);
         self.take_out_variables();
         let mut config = self.deserialize();
         if config.is_some() && !self.wrong.is_empty() {

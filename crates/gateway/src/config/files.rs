@@ -5,7 +5,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::{Config, Report, document::Step};
+use super::{Config, Report, document::Step, secrets::MISSING};
 
 /// A path in the configuration and its entry.
 struct Named<'c> {
@@ -102,17 +102,13 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     }
     let place: [Step<'_>; 2] = ["secrets".into(), "file".into()];
     if !secrets.exists() && !from_environment {
-        let variable = config.secrets.environment.as_ref();
-        let unset = variable.map(|name| format!(" and the variable {name} is not set")).unwrap_or_default();
+        let variable = config.secrets.environment_variable.as_ref();
+        let unset = variable.map(|name| format!("; the variable {name} is not set")).unwrap_or_default();
         if store.exists() {
-            let why = format!(
-                "{} does not exist{unset}; without it, the keys and secrets in {} are unusable: restore it",
-                secrets.display(),
-                store.display()
-            );
-            report.error(&place, why);
+            report.error(&place, format!("{} {MISSING}{unset}", secrets.display()));
         } else {
-            let why = format!("{} does not exist yet{unset}: `portcullis init` makes it", secrets.display());
+            let why =
+                format!("{} does not exist yet; `portcullis init` creates it{unset}", secrets.display());
             report.warning(&place, why);
         }
     } else if !secrets.is_dir() {

@@ -28,7 +28,7 @@ pub struct Limits {
     /// are read to tell a long target (414) from a long head; beyond that, the response is 431.
     pub head_bytes: NonZeroU32,
     /// The maximum number of headers of a request; beyond it, the response is 431.
-    pub head_fields: NonZeroU32,
+    pub header_count: NonZeroU32,
     /// The maximum time for a client to send a request head, from the start of the connection or the end of the
     /// previous response; beyond it, the response is 408. An idle HTTP/1.1 connection is closed after this time. It
     /// also limits TLS handshakes.
@@ -44,24 +44,24 @@ pub struct Limits {
     /// measured over the time spent waiting for the client, gets 408. If a client reads a response more slowly after
     /// the first `write_timeout`, the connection is closed or the stream is reset. Faster transfer builds up a reserve
     /// of at most these timeouts.
-    pub body_rate: NonZeroU32,
+    pub min_data_rate: NonZeroU32,
     /// The maximum time for which a client may read nothing of a response; beyond it, the connection is closed.
     pub write_timeout: ConfigDuration,
     /// The maximum number of concurrent streams on an HTTP/2 connection; beyond it, new streams are refused.
-    pub streams: NonZeroU32,
+    pub streams_per_connection: NonZeroU32,
 }
 
 impl Limits {
     /// Returns the minimum data rate of request bodies.
     #[must_use]
     pub fn pace(&self) -> MinDataRate {
-        MinDataRate { timeout: self.body_timeout.duration(), rate: self.body_rate.get() }
+        MinDataRate { timeout: self.body_timeout.duration(), rate: self.min_data_rate.get() }
     }
 
     /// Returns the minimum data rate at which clients must read responses.
     #[must_use]
     pub fn write_pace(&self) -> MinDataRate {
-        MinDataRate { timeout: self.write_timeout.duration(), rate: self.body_rate.get() }
+        MinDataRate { timeout: self.write_timeout.duration(), rate: self.min_data_rate.get() }
     }
 }
 
@@ -75,14 +75,14 @@ impl Default for Limits {
             connection_age: ConfigDuration::from_secs(3_600),
             target_bytes: number(8 * 1024),
             head_bytes: number(32 * 1024),
-            head_fields: number(100),
+            header_count: number(100),
             head_timeout: ConfigDuration::from_secs(10),
             idle_timeout: ConfigDuration::from_secs(60),
             body_bytes: 10 * 1024 * 1024,
             body_timeout: ConfigDuration::from_secs(30),
-            body_rate: number(240),
+            min_data_rate: number(240),
             write_timeout: ConfigDuration::from_secs(30),
-            streams: number(128),
+            streams_per_connection: number(128),
         }
     }
 }

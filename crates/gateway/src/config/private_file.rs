@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drafts_are_removed_unless_a_process_writes_them() {
+    fn drafts_are_removed_unless_a_process_holds_them() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secrets.toml");
         fs::write(folder.path().join(".secrets-left"), "x").unwrap();

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_list_covers_what_proxies_assert() {
+    fn default_list_covers_headers_that_proxies_set() {
         let default = RemovedFields::default();
         for name in [
             "proxy",
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_extends_or_replaces_the_default() {
+    fn list_extends_or_replaces_the_default() {
         let extended = fields(&["default", "X-Tenant", "x-team-*", "!x-real-ip"]);
         assert!(
             extended.contains("x-tenant") && extended.contains("x-team-id") && extended.contains("proxy")
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_a_name() {
+    fn entry_is_a_header_name() {
         for entry in ["", "*", "a b", "!", "!x-*", "a:b"] {
             assert!(RemovedFields::new([entry]).is_err(), "{entry}");
         }

@@ -7,12 +7,12 @@ use super::{Config, ConfigError, Finding, Report, check, document::Document, fil
 /// A configuration file that was read and checked.
 ///
 /// ```
-/// use portcullis::config::Review;
+/// use portcullis_gateway::config::Review;
 ///
 /// let review = Review::of_text("store.path = 1\nlisteners = []\n");
 /// let lines: Vec<_> = review.findings().iter().map(ToString::to_string).collect();
 /// assert_eq!(lines[0], "the field `secrets` is missing");
-/// assert!(lines[1].starts_with("1:14: invalid type"));
+/// assert_eq!(lines[1], "1:14: expected a path in quotes, found 1");
 /// assert!(review.finish().is_err());
 /// ```
 #[derive(Debug)]

@@ -35,7 +35,7 @@ pub struct Route {
     pub surface: Option<Surface>,
     /// The path rules that the route does not enforce, by name; [`PathRules`] describes the risk of each.
     #[serde(default)]
-    pub relax: RelaxedRules,
+    pub relax_path_rules: RelaxedRules,
     /// The maximum size of a request body in bytes; beyond it, the response is 413. Default: `limits.body_bytes`.
     pub body_bytes: Option<u64>,
     /// The policies of the route.
@@ -119,12 +119,12 @@ pub struct Policies {
     pub signature: Option<Toggle<SignaturePolicy>>,
     /// The treatment of callers of a tenant whose subscription has lapsed.
     #[serde(default)]
-    pub lapsed: Lapsed,
+    pub lapsed_subscriptions: LapsedSubscriptions,
     /// The kind of resource that the scopes of the key must include.
     pub scope: Option<String>,
     /// The number of the path segment that names the resource, starting at 1. Without it, a key that is restricted to
     /// some resources of the kind is denied.
-    pub scope_target: Option<NonZeroU8>,
+    pub scope_target_segment: Option<NonZeroU8>,
     /// Whether callers need a grant for the route.
     #[serde(default)]
     pub grants: bool,
@@ -138,12 +138,12 @@ pub struct Policies {
 /// The treatment of callers of a tenant whose subscription has lapsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Lapsed {
+pub enum LapsedSubscriptions {
     /// Deny (402).
     #[default]
-    Refuse,
-    /// Admit, like other callers.
-    Admit,
+    Deny,
+    /// Allow, like other callers.
+    Allow,
 }
 
 /// The name of a kind of callers.
@@ -183,9 +183,9 @@ pub struct ApiKeyPolicy {
     pub realm: Option<String>,
     /// The kinds of callers to admit. Default: `api_client` and `app`.
     #[serde(deserialize_with = "named")]
-    pub kinds: Vec<KindName>,
+    pub caller_kinds: Vec<KindName>,
     /// Whether the key is forwarded to the upstream.
-    pub forward: bool,
+    pub forward_credential: bool,
     /// The lockout of addresses that send invalid keys. Default: none.
     pub lockout: Option<LockoutPolicy>,
 }
@@ -198,11 +198,11 @@ pub struct SignaturePolicy {
     pub realm: Option<String>,
     /// The kinds of callers to admit. Default: `api_client` and `app`.
     #[serde(deserialize_with = "named")]
-    pub kinds: Vec<KindName>,
+    pub caller_kinds: Vec<KindName>,
     /// Whether the signature is forwarded to the upstream.
-    pub forward: bool,
+    pub forward_credential: bool,
     /// Whether requests with an unsigned body (`UNSIGNED-PAYLOAD`) are admitted.
-    pub unsigned_content: bool,
+    pub allow_unsigned_content: bool,
     /// The lockout of addresses that send invalid signatures. Invalid keys of the same route count as well. Default:
     /// none.
     pub lockout: Option<LockoutPolicy>,
@@ -210,7 +210,13 @@ pub struct SignaturePolicy {
 
 impl Default for SignaturePolicy {
     fn default() -> Self {
-        Self { realm: None, kinds: Vec::new(), forward: false, unsigned_content: true, lockout: None }
+        Self {
+            realm: None,
+            caller_kinds: Vec::new(),
+            forward_credential: false,
+            allow_unsigned_content: true,
+            lockout: None,
+        }
     }
 }
 
@@ -221,16 +227,16 @@ pub struct LockoutPolicy {
     /// The number of invalid credentials that starts a lockout.
     pub attempts: NonZeroU32,
     /// The period in which they are counted.
-    pub within: ConfigDuration,
+    pub window: ConfigDuration,
     /// The time for which the address is admitted only with a valid credential.
-    pub lasts: ConfigDuration,
+    pub duration: ConfigDuration,
 }
 
 /// Returns the values of [`Lockout::default`].
 impl Default for LockoutPolicy {
     fn default() -> Self {
         let minute = ConfigDuration::from_secs(60);
-        Self { attempts: NonZeroU32::new(10).unwrap_or(NonZeroU32::MIN), within: minute, lasts: minute }
+        Self { attempts: NonZeroU32::new(10).unwrap_or(NonZeroU32::MIN), window: minute, duration: minute }
     }
 }
 
@@ -238,7 +244,7 @@ impl LockoutPolicy {
     /// Returns the policy, without any locked-out address.
     #[must_use]
     pub fn lockout(&self) -> Lockout {
-        Lockout::new(self.attempts.get(), self.within.duration(), self.lasts.duration())
+        Lockout::new(self.attempts.get(), self.window.duration(), self.duration.duration())
     }
 }
 
@@ -269,7 +275,7 @@ impl ApiKeyPolicy {
 #[serde(deny_unknown_fields, default)]
 pub struct RateLimitPolicy {
     /// Whether responses have `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
-    pub draft_10: bool,
+    pub ietf_draft_10: bool,
     /// Whether responses have `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`.
     pub x_ratelimit: bool,
 }
@@ -277,13 +283,13 @@ pub struct RateLimitPolicy {
 impl Default for RateLimitPolicy {
     fn default() -> Self {
         let RateLimitFields { draft_10, x_ratelimit } = RateLimitFields::default();
-        Self { draft_10, x_ratelimit }
+        Self { ietf_draft_10: draft_10, x_ratelimit }
     }
 }
 
 impl From<RateLimitPolicy> for RateLimitFields {
     fn from(policy: RateLimitPolicy) -> Self {
-        Self { draft_10: policy.draft_10, x_ratelimit: policy.x_ratelimit }
+        Self { draft_10: policy.ietf_draft_10, x_ratelimit: policy.x_ratelimit }
     }
 }
 

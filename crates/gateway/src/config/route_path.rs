@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_kept_as_requests_have_it() {
+    fn path_is_stored_in_normal_form() {
         for (text, kept) in [
             ("/", "/"),
             ("/café", "/caf%C3%A9"),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_no_request_has_is_refused() {
+    fn path_that_no_request_can_have_is_rejected() {
         for (text, why) in [
             ("", "must start with /"),
             ("a", "must start with /"),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_a_path_breaks_are_known() {
+    fn violated_path_rules_are_reported() {
         for (text, rules) in [
             ("/a", PathRules::NONE),
             ("/a//b", PathRules::EMPTY_SEGMENTS),

@@ -40,6 +40,10 @@ pub enum SecretKind {
     SealKey,
 }
 
+/// The message about a secrets file that does not exist, after its path.
+pub(crate) const MISSING: &str =
+    "does not exist; restore it, or run `portcullis init` to create a new one if there is no store yet";
+
 /// An error about the secrets file.
 #[derive(Debug, thiserror::Error)]
 #[error("secrets file {}: {what}", file.display())]
@@ -56,7 +60,7 @@ impl SecretsFile {
     pub fn load(file: &Path) -> Result<Self, SecretsError> {
         let error = |what: String| SecretsError { file: file.to_owned(), what };
         let text = Zeroizing::new(fs::read_to_string(file).map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound => error("does not exist; create it with `portcullis init`".into()),
+            io::ErrorKind::NotFound => error(MISSING.into()),
             _ => error(format!("cannot be read: {cause}")),
         })?);
         private(file).map_err(error)?;
@@ -269,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fresh_secrets_are_private_and_can_be_read_again() {
+    fn new_secrets_file_is_private_and_can_be_read() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("sub/secrets.toml");
         let made = SecretsFile::create(&file).unwrap().peppers().current().digest("x");
@@ -278,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_added_made_current_and_removed() {
+    fn secret_is_added_made_current_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secrets.toml");
         let mut secrets = SecretsFile::create(&file).unwrap();
@@ -301,7 +305,7 @@ mod tests {
 
     /// Each edit reads the file before it writes it. Without the lock, one of two concurrent edits is lost.
     #[test]
-    fn edits_at_once_are_all_kept() {
+    fn concurrent_edits_are_all_stored() {
         const WRITERS: u32 = 8;
         const EACH: u32 = 8;
         let folder = tempfile::tempdir().unwrap();
@@ -322,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_that_is_refused_leaves_the_file_as_it_was() {
+    fn rejected_edit_leaves_the_file_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secrets.toml");
         SecretsFile::create(&file).unwrap();
@@ -333,7 +337,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn an_edit_keeps_the_mode_of_the_file() {
+    fn edit_keeps_the_mode_of_the_file() {
         use std::os::unix::fs::PermissionsExt;
 
         let folder = tempfile::tempdir().unwrap();
@@ -345,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn one_version_twice_is_refused() {
+    fn duplicate_version_is_rejected() {
         let one = Versioned::fresh(1).unwrap();
         let list = || vec![Versioned { version: 1, secret: one.secret.clone() }];
         let mut secrets = SecretsFile { peppers: list(), seal_keys: list() };
@@ -355,7 +359,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn secrets_that_others_may_read_are_refused() {
+    fn secrets_readable_by_others_are_rejected() {
         use std::os::unix::fs::PermissionsExt;
 
         let folder = tempfile::tempdir().unwrap();
@@ -366,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_file_is_not_quoted() {
+    fn malformed_file_is_not_quoted() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secrets.toml");
         private_file::create(&file, "peppers = [{ version = 1, secret = \"abc\" }]\nseal_keys = [").unwrap();

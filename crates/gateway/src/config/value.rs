@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_kept_as_requests_name_it() {
+    fn host_is_stored_in_normal_form() {
         for (text, kept) in [
             ("API.Example.com", "api.example.com"),
             ("api.example.com.", "api.example.com"),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_a_field_or_a_scheme() {
+    fn source_is_a_header_or_a_scheme() {
         assert_eq!("X-API-KEY".parse::<SourceName>().unwrap().0, KeySource::x_api_key());
         assert_eq!("authorization: Bearer".parse::<SourceName>().unwrap().0, KeySource::bearer());
         for text in ["", "Authorization", "Authorization:", "Cookie: a", "a b"] {

@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_are_told_from_names_with_a_dollar_sign() {
+    fn variables_differ_from_names_with_a_dollar_sign() {
         for (text, found) in [
             ("${HOST}:80", Some("${HOST}")),
             ("127.0.0.1:${PORT", Some("${PORT")),

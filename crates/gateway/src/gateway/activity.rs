@@ -148,7 +148,7 @@ mod tests {
     const LATER: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
-    async fn who_says_nothing_is_idle_sooner_than_who_has_asked() {
+    async fn silent_connection_is_idle_sooner_than_a_used_one() {
         let start = Instant::now();
         ConnectionActivity::new(9).idle(FIRST, LATER).await;
         assert_eq!(start.elapsed(), FIRST);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_asked_has_time_to_take_the_answer() {
+    async fn client_has_time_to_read_the_response() {
         let (limits, usage) = (Limits::default(), ConnectionActivity::new(9));
         assert_eq!(usage.close_grace(&limits), CLOSE_GRACE);
         drop(usage.request());
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_still_takes_an_answer_is_not_idle() {
+    async fn connection_is_busy_while_a_response_is_read() {
         let usage = ConnectionActivity::new(9);
         drop(usage.request());
         usage.set_write_blocked(true);

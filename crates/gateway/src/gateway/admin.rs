@@ -100,8 +100,10 @@ fn shown(at: usize, route: &config::Route) -> admin::Route {
 
 /// The kinds of callers that a route recognises and admits.
 fn callers(policies: &config::Policies) -> Vec<String> {
-    let listed =
-        [policies.api_key().map(|policy| &*policy.kinds), policies.signature().map(|policy| &*policy.kinds)];
+    let listed = [
+        policies.api_key().map(|policy| &*policy.caller_kinds),
+        policies.signature().map(|policy| &*policy.caller_kinds),
+    ];
     let mut kinds = BTreeSet::new();
     for listed in listed.into_iter().flatten() {
         kinds.extend(config::kinds(listed).unwrap_or_else(|| vec!["api_client", "app"]));

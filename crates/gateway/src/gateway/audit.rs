@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::store::ensure_exists;
 use crate::config::Config;
 use portcullis::{
     clock::SystemClock,
@@ -81,9 +82,7 @@ impl ChangeRecord {
 /// Opens the store of a configuration for reading. The store is neither created nor changed.
 async fn store(config: &Config) -> anyhow::Result<Sqlite> {
     let path = &config.store.path;
-    if !path.exists() {
-        bail!("store {} does not exist", path.display());
-    }
+    ensure_exists(path)?;
     let opened = Sqlite::open_to_read(path, std::sync::Arc::new(SystemClock::new())).await;
     opened.with_context(|| format!("store {}", path.display()))
 }

@@ -45,7 +45,7 @@ impl Surfaces {
             base_url: config.surfaces.discue.base_url.clone(),
             peer: ClientAddr::peer_of,
             lockout: lockouts.get(&config.surfaces.discue.lockout),
-            switched_off: config.surfaces.discue.switched_off.clone(),
+            disabled_operations: config.surfaces.discue.disabled_operations.clone(),
         });
         let apig = apig::router(apig::Apig {
             registry: shared.registry.clone(),

@@ -1,6 +1,6 @@
 //! The first start: creates secrets, a tenant for each surface, an app, an administrator and keys.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use jiff::Timestamp;
 
 use super::{GatewayState, admin};
@@ -76,13 +76,11 @@ pub const NAMES: DemoNames =
 pub async fn bootstrap(config: &Config, new_keys: bool) -> anyhow::Result<Option<Bootstrap>> {
     if config.secrets.variable().is_none() && !config.secrets.file.exists() {
         if config.store.path.exists() {
-            bail!(
-                "{} does not exist, but the store {} cannot be used without it: restore the file",
-                config.secrets.file.display(),
-                config.store.path.display()
-            );
+            // The secrets of a store cannot be replaced: this reports the missing file.
+            config.secrets.load()?;
+        } else {
+            SecretsFile::create(&config.secrets.file)?;
         }
-        SecretsFile::create(&config.secrets.file)?;
     }
     let shared = GatewayState::open(config).await?;
     let registry = shared.registry.clone();

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_address_that_is_no_proxys_is_the_clients() {
+    fn last_untrusted_address_is_the_client() {
         for (peer, said, client) in [
             ("192.0.2.1", "1.1.1.1", "192.0.2.1"),
             ("10.0.0.1", "1.1.1.1", "1.1.1.1"),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_proxy_says_how_it_was_asked() {
+    fn last_proxy_determines_the_scheme() {
         for (peer, said, secure) in [
             ("192.0.2.1", "https", false),
             ("10.0.0.1", "https", true),

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_given_up() {
+    async fn client_that_reads_nothing_times_out() {
         let (near, mut far) = tokio::io::duplex(8);
         let mut near = stall(near);
         near.write_all(b"12345678").await.unwrap();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_still_sending_is_heard_out_for_a_moment() {
+    async fn sending_client_is_read_for_a_grace_period() {
         let (near, mut far) = tokio::io::duplex(8);
         let mut near = stall(near);
         let closing = tokio::spawn(async move { near.shutdown().await });
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn how_a_stream_begins_is_read_again() {
+    async fn peeked_bytes_are_read_again() {
         for (sent, begins) in
             [("PRI *", true), ("PRI * H", true), ("PRI ?", false), ("PR", false), ("", false)]
         {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_at_the_slowest_rate_is_served_and_a_slower_one_is_not() {
+    async fn reader_below_the_minimum_rate_times_out() {
         for (bytes_at_once, is_served) in [(16, true), (8, false)] {
             let (near, mut far) = tokio::io::duplex(16);
             let mut near = stall(near);
@@ -235,7 +235,7 @@ mod tests {
 
     /// Tests the timeout after many bytes were read quickly.
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_stops_is_given_up_after_the_timeout() {
+    async fn reader_that_stops_is_closed_after_the_timeout() {
         let (near, mut far) = tokio::io::duplex(1024);
         let mut near = stall(near);
         let writing = tokio::spawn(async move { near.write_all(&vec![7; 100_000]).await });

@@ -36,6 +36,7 @@ use super::{
     metrics::{HeadError, Metrics, WorkerMetrics},
     request_id::{self, RequestId},
     response_body::{self, GatewayBody},
+    route_renderer::RouteRenderer,
     routes::Routes,
 };
 use crate::config::{Config, Limits};
@@ -104,6 +105,7 @@ fn service(routes: Routes, shared: &GatewayState) -> Portcullis<Dispatch, Arc<Ro
     let routes = Arc::new(routes);
     let layer = PortcullisLayer::new(routes.clone()).verify_content();
     layer
+        .denial_renderer(RouteRenderer(routes.clone()))
         .clock(shared.clock.clone())
         .peer_from(ClientAddr::peer_of)
         // No layer before this one changes the target.
@@ -331,8 +333,8 @@ impl ConnectionHandler {
         // The timeout of a head is checked together with the idle timeout, to use one timer for each connection.
         http.header_read_timeout(None).max_buf_size(limits.head_bytes.get().saturating_add(BEYOND) as usize);
         // hyper heap-allocates the header table when `max_headers` is set, even to its default.
-        if limits.head_fields.get() != FIELDS {
-            http.max_headers(limits.head_fields.get() as usize);
+        if limits.header_count.get() != FIELDS {
+            http.max_headers(limits.header_count.get() as usize);
         }
         http
     }
@@ -341,7 +343,7 @@ impl ConnectionHandler {
         let limits = &self.limits;
         let mut http = http2::Builder::new(StreamExecutor { pace: limits.write_pace() });
         http.timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams.get())
+            .max_concurrent_streams(limits.streams_per_connection.get())
             .max_header_list_size(limits.head_bytes.get().saturating_add(BEYOND))
             .keep_alive_interval(Some(Duration::from_secs(60)));
         http
@@ -424,7 +426,7 @@ pub(super) mod tests {
 
     /// For the gateway, a response is finished when it is buffered. A slow client has only begun to read it then.
     #[tokio::test(start_paused = true)]
-    async fn the_last_answer_on_a_connection_is_not_cut_while_it_is_taken() {
+    async fn last_response_is_not_cut_while_it_is_read() {
         let (near, mut far) = tokio::io::duplex(64);
         let front = front("limits.requests_per_connection = 1");
         let (_up, down) = watch::channel(false);

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_cannot_take_every_place() {
+    fn one_address_cannot_take_every_permit() {
         let doors = doors(3, 2);
         let seats: Vec<_> = (0..2).map(|_| doors.try_acquire(address("192.0.2.1")).unwrap()).collect();
         assert_eq!(
@@ -159,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_trusted_proxy_stand_many() {
+    fn trusted_proxy_is_exempt_from_the_address_limit() {
         let doors = doors(3, 1);
         let _seats: Vec<_> = (0..3).map(|_| doors.try_acquire(address("198.51.100.1")).unwrap()).collect();
         assert_eq!(turned_away(doors.try_acquire(address("198.51.100.1"))), ConnectionOutcome::NoPlace);
     }
 
     #[test]
-    fn a_host_of_ipv6_is_its_network() {
+    fn ipv6_clients_are_limited_by_network() {
         let doors = doors(10, 1);
         let _seat = doors.try_acquire(address("2001:db8:1:2::1")).unwrap();
         let neighbour = doors.try_acquire(address("2001:db8:1:2:ffff::9"));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_is_told_of_now_and_then() {
+    async fn flood_is_logged_at_intervals() {
         let doors = doors(1, 1);
         let _seat = doors.try_acquire(address("192.0.2.1")).unwrap();
         let flood = (0..100).filter_map(|_| doors.try_acquire(address("192.0.2.1")).unwrap_err().tell);

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_shares_together_fit_into_the_limit() {
+    fn shares_add_up_to_the_limit() {
         for (limit, workers, listeners) in [(256, 1, 3), (300, 2, 3), (1_024, 16, 4), (1 << 20, 64, 10)] {
             let shares = DescriptorShares::divide(limit, workers, listeners);
             let sum =
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_that_fit_stay_as_they_are_configured() {
+    fn limits_that_fit_stay_as_configured() {
         let configured = Limits::default();
         let limits = DescriptorShares::divide(1 << 20, 4, 3).public_limits(&configured);
         assert_eq!(limits.connections, configured.connections);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_cannot_take_all_that_few_descriptors_leave() {
+    fn one_address_cannot_take_all_of_few_descriptors() {
         let shares = DescriptorShares::divide(300, 2, 3);
         let limits = shares.public_limits(&Limits::default());
         assert_eq!(limits.connections.get(), shares.public);

@@ -16,9 +16,9 @@ pub(super) struct FieldFilter {
 
 impl FieldFilter {
     pub(super) fn new(server: &Server) -> Self {
-        let own = [Some(&server.identity_field), server.media_type_field.as_ref()];
+        let own = [Some(&server.caller_id_header), server.media_type_header.as_ref()];
         let own = own.into_iter().flatten().map(|field| field.name().clone()).collect();
-        Self { removed: server.removed_fields.clone(), own }
+        Self { removed: server.removed_headers.clone(), own }
     }
 
     /// Returns `true` if a client's header of this name is removed.
@@ -53,8 +53,8 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_a_field_of_ours_is_removed() {
-        for settings in ["", "identity_field = \"x.caller_id\"", "media_type_field = \"x_caller_id\""] {
+    fn gateway_headers_are_removed_in_every_spelling() {
+        for settings in ["", "caller_id_header = \"x.caller_id\"", "media_type_header = \"x_caller_id\""] {
             let filter = filter(settings);
             for name in
                 ["X-Caller-Id", "X_Caller_Id", "x.caller.id", "X-Caller_Id", "x~caller-id", "x!caller'id"]
@@ -62,13 +62,13 @@ mod tests {
                 assert!(removes(&filter, name), "{settings} {name}");
             }
         }
-        assert!(removes(&filter("identity_field = \"x.user\""), "x-user"));
+        assert!(removes(&filter("caller_id_header = \"x.user\""), "x-user"));
         assert!(!removes(&filter(""), "x-user"));
     }
 
     #[test]
-    fn a_claim_of_ours_is_removed_in_every_spelling() {
-        let filter = filter("removed_fields = []");
+    fn protected_headers_are_removed_in_every_spelling() {
+        let filter = filter("removed_headers = []");
         for name in ["x_forwarded_for", "x.real.ip", "expect", "trailer"] {
             assert!(removes(&filter, name), "{name}");
         }

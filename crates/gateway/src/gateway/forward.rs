@@ -42,8 +42,8 @@ pub(super) struct Upstream {
     read_timeout: Duration,
     pace: MinDataRate,
     filter: FieldFilter,
-    identity_field: HeaderName,
-    media_type_field: Option<HeaderName>,
+    caller_id_header: HeaderName,
+    media_type_header: Option<HeaderName>,
 }
 
 impl Upstream {
@@ -55,8 +55,8 @@ impl Upstream {
             read_timeout: upstream.read_timeout.duration(),
             pace: config.limits.pace(),
             filter: FieldFilter::new(&config.server),
-            identity_field: config.server.identity_field.name().clone(),
-            media_type_field: config.server.media_type_field.as_ref().map(|field| field.name().clone()),
+            caller_id_header: config.server.caller_id_header.name().clone(),
+            media_type_header: config.server.media_type_header.as_ref().map(|field| field.name().clone()),
         }
     }
 
@@ -83,8 +83,8 @@ impl Upstream {
         {
             head.headers.insert(header::HOST, host);
         }
-        admission.set_caller_header(&mut head.headers, &self.identity_field);
-        if let Some(field) = &self.media_type_field {
+        admission.set_caller_header(&mut head.headers, &self.caller_id_header);
+        if let Some(field) = &self.media_type_header {
             admission.set_media_type_headers(&mut head.headers, field);
         }
         frame_request(&mut head, &body);

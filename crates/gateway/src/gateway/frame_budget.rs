@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_found_however_the_bytes_are_cut() {
+    fn frames_are_found_in_any_segmentation() {
         let mut bytes = vec![b'P'; PREFACE_BYTES];
         let mut padded = vec![3];
         padded.extend([0; 10 + 3]);
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_earned_is_spent_and_time_earns_too() {
+    fn budget_is_earned_by_data_and_time() {
         let start = Instant::now();
         let mut budget = Budget::new(start);
         let empty = Frame { kind: WINDOW_UPDATE, stream: 0, content: 4 };
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_is_answered_with_goaway_and_then_nothing_is_read() {
+    async fn flood_gets_goaway_and_is_not_read_further() {
         let (near, mut far) = tokio::io::duplex(1 << 20);
         let mut floods = 0;
         let mut stream = FrameBudget::new(near, || floods += 1);

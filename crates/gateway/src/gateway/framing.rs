@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_is_framed_in_one_way() {
+    fn response_has_one_framing() {
         use InvalidResponse::{Length, TransferCoding};
         use Reuse::{Allowed, Denied};
 
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_not_used_after_a_response_that_describes_content_it_does_not_have() {
+    fn connection_closes_after_response_describing_absent_content() {
         for (method, field, expected) in [
             (Method::HEAD, ("transfer-encoding", "chunked"), Reuse::Denied),
             (Method::HEAD, ("content-length", "5"), Reuse::Denied),
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_of_http_1_0_is_not_used_again() {
+    fn http_1_0_connection_is_not_reused() {
         let mut head = response(200, &[("content-length", "5")]);
         head.version = Version::HTTP_10;
         assert_eq!(check(&Method::GET, &mut head), Ok(Reuse::Denied));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_two_values_is_kept_where_there_is_one() {
+    fn first_of_two_values_is_kept() {
         let fields = [("content-type", "a/b"), ("content-type", "c/d"), ("vary", "a"), ("vary", "b")];
         let mut head = response(200, &fields);
         check(&Method::GET, &mut head).unwrap();
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn trailers_hold_nothing_that_belongs_into_a_head() {
+    fn trailers_contain_no_head_fields() {
         let mut trailers =
             response(200, &[("set-cookie", "a"), ("content-length", "5"), ("x-sum", "1")]).headers;
         clean_trailers(&mut trailers);

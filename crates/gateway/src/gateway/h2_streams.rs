@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_given_up_and_who_waits_for_us_is_not() {
+    async fn write_timeout_applies_only_while_waiting_for_the_client() {
         use WaitingOn::{Delivered, Upstream};
         assert_eq!(lasts(&[Delivered(10)]).await, 30);
         assert_eq!(lasts(&[Delivered(10 * 1024), Delivered(10 * 1024)]).await, 50, "a slow client");

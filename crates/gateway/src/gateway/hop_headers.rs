@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_connection_travels_on() {
+    fn hop_by_hop_headers_are_removed() {
         let head = sent(
             "/x",
             &[
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_own_word_on_its_way_is_removed() {
+    fn client_forwarding_headers_are_removed() {
         let fields = [
             ("host", "a"),
             ("x-forwarded-for", "1.1.1.1"),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_behind_is_asked_for_another_method_target_or_address() {
+    fn method_target_and_address_overrides_are_removed() {
         let names = [
             "x-http-method-override",
             "x-http-method",
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_nobody_asked_for_goes() {
+    fn unclaimed_api_key_is_removed() {
         let key = GeneratedKey::generate(&portcullis::model::KeyPrefix::default());
         let bearer = format!("Bearer {}", key.expose());
         let request = http::Request::get("/").header("host", "a").header("x-mine", "1");
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_target_becomes_path_and_host() {
+    fn absolute_target_becomes_path_and_host() {
         let head = sent("http://a.example:8080/x?y=1", &[("cookie", "a=1"), ("cookie", "b=2")]);
         assert_eq!(
             (head.uri.to_string().as_str(), &head.headers["host"]),

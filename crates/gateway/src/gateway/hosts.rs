@@ -17,7 +17,11 @@ use axum::{
 use http::{HeaderMap, HeaderName, Method, Uri, header, uri::Authority};
 
 use crate::config;
-use portcullis::{Admission, Denial, denial::Forbidden, problem};
+use portcullis::{
+    Admission, Denial,
+    denial::Forbidden,
+    problem::{self, Problem},
+};
 
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -33,7 +37,7 @@ impl Hosts {
     /// Creates the hosts of the admin listener: the names of this machine, the address that it listens on, and the
     /// configured names.
     pub(super) fn new(admin: &config::Admin) -> Self {
-        Self { listen: admin.listen.ip(), names: admin.hosts.clone() }
+        Self { listen: admin.address.ip(), names: admin.hosts.clone() }
     }
 
     fn contains(&self, host: &str) -> bool {
@@ -115,9 +119,7 @@ fn is_of_another_site(method: &Method, headers: &HeaderMap, host: &Authority) ->
 pub(super) async fn checked(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
     match hosts.check(request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(denial) => {
-            problem::render(&denial, problem::ErrorFormat::Problem, &Admission::default()).map(Body::from)
-        }
+        Err(denial) => problem::render(&denial, &Problem, &Admission::default()).map(Body::from),
     }
 }
 
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_answers_to_its_own_names_only() {
+    fn listener_accepts_its_own_names_only() {
         let own = hosts("127.0.0.1", &["admin.example.com"]);
         let wide = hosts("0.0.0.0", &[]);
         let private = hosts("10.1.2.3", &[]);
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_asks_for_pages_of_the_listener_only() {
+    fn cross_origin_browser_requests_are_rejected() {
         let hosts = hosts("127.0.0.1", &[]);
         let here = ("host", "localhost:9001");
         for (method, fields, expected) in [

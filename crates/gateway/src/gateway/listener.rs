@@ -205,7 +205,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn who_came_before_the_end_is_still_served() {
+    async fn connections_accepted_before_shutdown_are_served() {
         let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let mut waiting = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
         let (_server, down) = watch::channel(true);

@@ -17,7 +17,7 @@ pub(super) struct Lockouts(Mutex<BTreeMap<(u32, Duration, Duration), Arc<Lockout
 impl Lockouts {
     /// Returns the lockout with the given settings, and creates it if necessary.
     pub(super) fn get(&self, policy: &LockoutPolicy) -> Arc<Lockout> {
-        let settings = (policy.attempts.get(), policy.within.duration(), policy.lasts.duration());
+        let settings = (policy.attempts.get(), policy.window.duration(), policy.duration.duration());
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(settings).or_insert_with(|| policy.lockout().into()).clone()
     }

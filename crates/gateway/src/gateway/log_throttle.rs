@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_one_line_per_interval_with_a_count() {
+    fn flood_is_one_line_per_interval_with_a_count() {
         let interval = Duration::from_secs(1);
         let (throttle, start) = (LogThrottle::new(interval), Instant::now());
         let lines = (0..100).filter_map(|_| throttle.record(start));

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_reads_nothing_stops_nobody_and_what_it_misses_is_counted() {
+    fn stalled_reader_blocks_nothing_and_lost_lines_are_counted() {
         let (mut reader, pipe) = io::pipe().unwrap();
         let writer = LogWriter::start(pipe, 100_000).unwrap();
         let line = format!("{}\n", "x".repeat(999));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_arrive_whole_and_in_order() {
+    fn lines_arrive_complete_and_in_order() {
         let (mut reader, pipe) = io::pipe().unwrap();
         let writer = LogWriter::start(pipe, QUEUE_BYTES).unwrap();
         for number in 0..100 {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_ends_nothing() {
+    fn closed_pipe_does_not_end_the_process() {
         let (reader, pipe) = io::pipe().unwrap();
         drop(reader);
         let writer = LogWriter::start(pipe, QUEUE_BYTES).unwrap();

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_forwarding_is_counted_down_to_zero() {
+    fn max_forwards_is_decremented_to_zero() {
         for (value, expected, left) in [
             ("10", Ok(Next::Forward), "9"),
             ("1", Ok(Next::Forward), "0"),

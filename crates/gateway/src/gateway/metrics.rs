@@ -1,7 +1,8 @@
 //! Collects metrics and renders them in the text format of Prometheus (`OpenMetrics`).
 //!
 //! Each worker has counters of its own, so that counting does not contend for shared memory; the sums are computed when
-//! the metrics are read. The values of labels are closed lists: data from clients never becomes a label.
+//! the metrics are read. The values of labels are closed lists: data from clients never becomes a label. A `code` is that
+//! of the response and of the access log.
 
 use std::{
     collections::BTreeMap,
@@ -49,9 +50,9 @@ impl ConnectionOutcome {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Served => "served",
-            Self::NoPlace => "no-place",
-            Self::NoPlaceForAddress => "no-place-for-address",
-            Self::NoHandshake => "no-handshake",
+            Self::NoPlace => "limit",
+            Self::NoPlaceForAddress => "address_limit",
+            Self::NoHandshake => "tls_error",
         }
     }
 }
@@ -231,17 +232,17 @@ impl Collector for MetricsEndpoint {
         counters(
             &mut encoder,
             ("connections", "Client connections that were served or rejected, by outcome"),
-            "fate",
+            "outcome",
             fates.into_iter(),
         )?;
         let unread =
             HeadError::ALL.map(|why| (why.code().to_owned(), sum(&|counts| counts.unread.get(why as usize))));
-        let help = "Request heads rejected before there was a request";
-        counters(&mut encoder, ("unread_heads", help), "code", unread.into_iter())?;
+        let help = "Request heads rejected before there was a request, by code";
+        counters(&mut encoder, ("rejected_heads", help), "code", unread.into_iter())?;
         let answers = (0..900)
             .map(|at| ((at + 100).to_string(), sum(&|counts| counts.answers.get(at))))
             .filter(|(_, count)| *count > 0);
-        counters(&mut encoder, ("answers", "Responses to requests, by status"), "status", answers)?;
+        counters(&mut encoder, ("responses", "Responses to requests, by status"), "status", answers)?;
         let mut refusals = BTreeMap::<&str, u64>::new();
         for counts in &workers {
             for (code, count) in &*counts.refusals.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -249,41 +250,39 @@ impl Collector for MetricsEndpoint {
             }
         }
         let refusals = refusals.into_iter().map(|(code, count)| (code.to_owned(), count));
-        counters(&mut encoder, ("refusals", "Denials by the gateway, by code"), "code", refusals)?;
-        let floods = ConstCounter::new(sum(&|counts| Some(&counts.floods)));
-        let help = "HTTP/2 connections closed because the client sent too many frames without content";
-        floods.encode(encoder.encode_descriptor(
-            "http2_floods",
-            help,
-            None::<&Unit>,
-            MetricType::Counter,
-        )?)?;
-        let dropped = ConstCounter::new(self.log.dropped());
-        let help =
-            "Log lines dropped because standard output was not read fast enough or could not be written";
-        dropped.encode(encoder.encode_descriptor(
-            "log_lines_dropped",
-            help,
-            None::<&Unit>,
-            MetricType::Counter,
-        )?)?;
-        for (name, help, value) in [
-            ("open_connections", "Open connections", u64::from(open_connections(&self.doors))),
-            ("keys", "Keys in the directory", self.directory.keys() as u64),
+        counters(&mut encoder, ("denials", "Denials by the gateway, by code"), "code", refusals)?;
+        for (name, help, count) in [
             (
-                "applied_change",
-                "Sequence number of the last registry change that the directory has applied",
-                self.directory.applied(),
+                "http2_floods",
+                "HTTP/2 connections closed because the client sent too many frames without content",
+                sum(&|counts| Some(&counts.floods)),
             ),
             (
-                "following",
-                "1 if every change of the registry is applied, 0 if a part of the registry cannot be read",
-                u64::from(self.directory.following() == Following::Current),
+                "log_lines_dropped",
+                "Log lines dropped because standard output was not read fast enough or could not be written",
+                self.log.dropped(),
             ),
             (
                 "store_regressions",
                 "Number of times that the store was found older than before, or replaced by another store",
                 self.directory.regressions(),
+            ),
+        ] {
+            let counter = ConstCounter::new(count);
+            counter.encode(encoder.encode_descriptor(name, help, None::<&Unit>, MetricType::Counter)?)?;
+        }
+        for (name, help, value) in [
+            ("open_connections", "Open connections", u64::from(open_connections(&self.doors))),
+            ("directory_keys", "Keys in the directory", self.directory.keys() as u64),
+            (
+                "directory_applied_change",
+                "Sequence number of the last registry change that the directory has applied",
+                self.directory.applied(),
+            ),
+            (
+                "directory_in_sync",
+                "1 if every change of the registry is applied, 0 if a part of the registry cannot be read",
+                u64::from(self.directory.following() == Following::Current),
             ),
         ] {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

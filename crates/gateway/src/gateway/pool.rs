@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_that_moves_is_the_last_one_said() {
+    async fn moved_deadline_fires_at_its_last_value() {
         let mut patience = LazyDeadline::new();
         let start = Instant::now();
         let seconds = Duration::from_secs;

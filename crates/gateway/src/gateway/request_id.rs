@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_id_is_another_one() {
+    fn ids_are_unique() {
         let ids: std::collections::HashSet<_> =
             (0..100).map(|_| RequestId::generate().as_str().to_owned()).collect();
         assert_eq!(ids.len(), 100);
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxys_id_is_taken_only_if_it_is_one_and_short_and_visible() {
+    fn proxy_id_is_accepted_if_single_short_and_visible() {
         let id = |values: &[&[u8]]| {
             let mut headers = HeaderMap::new();
             for value in values {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use super::{forward::UpstreamBody, request_id::RequestId};
 use portcullis::{
     Admission, Denial,
-    problem::{self, ErrorFormat},
+    problem::{self, Problem},
     tower::{ResponseBody, Unserved},
 };
 
@@ -31,7 +31,8 @@ pub(super) enum GatewayBody {
 impl GatewayBody {
     /// Creates the response to a request that the gateway denies.
     pub(super) fn denial_response(denial: &Denial) -> Response<Self> {
-        problem::render(denial, ErrorFormat::Problem, &Admission::default())
+        problem::log(denial);
+        problem::render(denial, &Problem, &Admission::default())
             .map(|bytes| Self::Local(ResponseBody::refusal(bytes)))
     }
 
@@ -51,7 +52,7 @@ impl GatewayBody {
 
 /// Sends 408 to a client that has not sent a complete head in time, on a connection that hyper has given up.
 pub(super) async fn write_request_timeout(mut io: impl AsyncWrite + Unpin, head: bool, id: RequestId) {
-    let mut answer = problem::render(&Denial::RequestTimeout, ErrorFormat::Problem, &Admission::default());
+    let mut answer = problem::render(&Denial::RequestTimeout, &Problem, &Admission::default());
     id.put(&mut answer);
     let mut bytes = format!("HTTP/1.1 {}\r\nconnection: close\r\n", answer.status()).into_bytes();
     for (name, value) in answer.headers() {

@@ -15,14 +15,13 @@ use super::{
 use crate::config::{self, Config};
 use portcullis::{
     Admission, Denial, Head, Policy, Stop,
+    admission::MatchedRoute,
     normalize_path::PathRules,
     policy::{
         ApiKey, ApiThrottle, BodyBuffering, BodyLimit, HeadLimit, IpAcl, RateLimit, RequireGrant,
         RequireScope, RequireUnlocked, Signature, StrictHttp,
     },
-    problem::ErrorFormat,
 };
-use portcullis_surfaces::discue::is_pretty;
 
 /// All routes, the most specific first, and the policies that run before all of them.
 ///
@@ -33,6 +32,8 @@ pub(super) struct Routes {
     first: (HeadLimit, StrictHttp),
     /// Sorted by host and path.
     all: Vec<Route>,
+    /// The names of the routes, at the same indexes.
+    matches: &'static [MatchedRoute],
     by_host: BTreeMap<Box<str>, Paths>,
     of_any_host: Paths,
     /// The number of steps of the longest chain. It is read for each request.
@@ -59,31 +60,23 @@ impl Paths {
 }
 
 struct Route {
+    name: String,
     host: Option<Box<str>>,
     path: Box<str>,
     methods: Vec<Method>,
     relaxed: PathRules,
     policies: Box<dyn Policy>,
-    /// The error format of denials on the route.
-    form: ErrorFormat,
+    /// The surface that defines the error format of the route.
+    surface: Option<config::Surface>,
     backend: Backend,
 }
 
 impl Policy for Routes {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        let decided = self.decide(head, admission);
-        if matches!(decided, Err(Stop::Deny(_))) {
-            // A client of a surface gets errors in the format of its contract, also from policies that run before the
-            // surface.
-            let path =
-                || self.candidates(host(head), admission.normalized_path(head)).map(|found| found.start);
-            let found = admission.route.or_else(path);
-            admission.form = found.and_then(|at| self.all.get(at)).map(|route| match route.form {
-                ErrorFormat::Discue if is_pretty(head.uri) => ErrorFormat::DiscuePretty,
-                form => form,
-            });
-        }
-        decided
+        admission.run_step(&self.first, head)?;
+        let at = self.find(host(head), admission.normalized_path(head), head.method, admission.breaks())?;
+        admission.set_matched_route(&self.matches[at]);
+        admission.run_step(&self.all[at].policies, head)
     }
 
     fn steps(&self) -> u32 {
@@ -110,38 +103,36 @@ impl Routes {
         let surfaces = Surfaces::new(config, shared, &lockouts);
         let recognition =
             Recognition { shared, intake: Signature::buffering_for(config.limits.pace()), lockouts };
-        let route = |route: &config::Route| {
-            let (backend, form) = match route.backend()? {
-                config::Backend::Upstream(name) => {
-                    (Backend::Forward(Forward(upstreams.get(name)?.clone())), ErrorFormat::Problem)
-                }
-                config::Backend::Surface(surface) => {
-                    (Backend::Surface(surfaces.router(surface)), form(surface))
-                }
+        let route = |(before, route): (usize, &config::Route)| {
+            let backend = match route.backend()? {
+                config::Backend::Upstream(name) => Backend::Forward(Forward(upstreams.get(name)?.clone())),
+                config::Backend::Surface(surface) => Backend::Surface(surfaces.router(surface)),
             };
             Some(Route {
+                name: route.name_or(before),
                 host: route.host.as_ref().map(|host| host.as_str().into()),
                 path: route.path.as_str().into(),
                 methods: route.methods.clone(),
-                relaxed: route.relax.rules(),
+                relaxed: route.relax_path_rules.rules(),
                 policies: route_policies(route, config, &recognition),
-                form,
+                surface: route.surface,
                 backend,
             })
         };
         // A valid configuration has a backend for every route.
-        Self::of(config.routes.iter().filter_map(route).collect(), config)
+        Self::of(config.routes.iter().enumerate().filter_map(route).collect(), config)
     }
 
     /// Creates a single route, to a surface.
     pub(super) fn only(surface: Router, config: &Config) -> Self {
         let route = Route {
+            name: "surface".into(),
             host: None,
             path: "/".into(),
             methods: Vec::new(),
             relaxed: PathRules::NONE,
             policies: Box::new(()),
-            form: ErrorFormat::Problem,
+            surface: None,
             backend: Backend::Surface(surface),
         };
         Self::of(vec![route], config)
@@ -164,28 +155,31 @@ impl Routes {
         }
         let limits = &config.limits;
         let head = HeadLimit::new(limits.head_bytes.get() as usize)
-            .fields(limits.head_fields.get() as usize)
+            .fields(limits.header_count.get() as usize)
             .target(limits.target_bytes.get() as usize);
         // The rules that at least one route relaxes.
         let relaxed = routes.iter().fold(PathRules::NONE, |rules, route| rules.union(route.relaxed));
         let first = (head, StrictHttp::new().relax(relaxed));
         let longest = routes.iter().map(|route| route.policies.steps()).max();
         let steps = first.steps() + longest.unwrap_or_default();
-        Self { first, all: routes, by_host, of_any_host, steps }
+        let matched = |(at, route): (usize, &Route)| MatchedRoute::new(route.name.clone().leak(), at);
+        // Leaked on purpose, so that requests need no reference count; a gateway creates its routes once.
+        let matches = routes.iter().enumerate().map(matched).collect::<Vec<_>>().leak();
+        Self { first, all: routes, matches, by_host, of_any_host, steps }
     }
 
     /// Returns the backend of the route that the admission found, and the methods of the route.
     pub(super) fn backend(&self, admission: &Admission) -> Option<(&Backend, &[Method])> {
-        let route = self.all.get(admission.route?)?;
+        let route = self.all.get(admission.matched_route()?.index())?;
         Some((&route.backend, &route.methods))
     }
 
-    /// Evaluates the policies for all requests, finds the route, and evaluates the policies of the route.
-    fn decide(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        admission.run_step(&self.first, head)?;
-        let at = self.find(host(head), admission.normalized_path(head), head.method, admission.breaks())?;
-        admission.route = Some(at);
-        admission.run_step(&self.all[at].policies, head)
+    /// Returns the surface of the route that a denied request is for: the route that the admission found, or else the
+    /// first one on its path.
+    pub(super) fn surface(&self, head: Head<'_>, admission: &Admission) -> Option<config::Surface> {
+        let found = admission.matched_route().map(MatchedRoute::index);
+        let path = || Some(self.candidates(host(head), admission.normalized_path(head))?.start);
+        self.all.get(found.or_else(path)?)?.surface
     }
 
     /// Returns the routes of the longest matching path. Routes with the request's host take precedence over routes for
@@ -230,21 +224,12 @@ fn is_trace(method: &Method) -> bool {
     *method == Method::TRACE || method.as_str() == "TRACK"
 }
 
-/// Returns the error format of a surface.
-fn form(surface: config::Surface) -> ErrorFormat {
-    match surface {
-        config::Surface::Discue => ErrorFormat::Discue,
-        config::Surface::Apig => ErrorFormat::ApigManagement,
-        config::Surface::Docs => ErrorFormat::Problem,
-    }
-}
-
 /// Creates the policies of a route, in the documented order.
 fn route_policies(route: &config::Route, config: &Config, recognition: &Recognition<'_>) -> Box<dyn Policy> {
     let (policies, directory) = (&route.policies, &recognition.shared.directory);
     // A surface has its own body limit and its own error response for it.
     let body_limit = route.upstream.is_some().then(|| route.body_bytes.unwrap_or(config.limits.body_bytes));
-    let lapsed = policies.lapsed == config::Lapsed::Admit;
+    let lapsed = policies.lapsed_subscriptions == config::LapsedSubscriptions::Allow;
     let api_key = policies.api_key().map(|settings| recognition.api_key(settings, lapsed));
     let signature = policies.signature().map(|settings| recognition.signature(settings, lapsed));
     let (api_key, signature, either) = match (api_key, signature) {
@@ -276,7 +261,7 @@ fn route_policies(route: &config::Route, config: &Config, recognition: &Recognit
 
 fn scope(resource: &str, policies: &config::Policies) -> RequireScope {
     let scope = RequireScope::new(resource);
-    match policies.scope_target {
+    match policies.scope_target_segment {
         Some(segment) => scope.target_segment(usize::from(segment.get())),
         None => scope,
     }
@@ -298,7 +283,7 @@ impl Recognition<'_> {
         if let Some(realm) = &settings.realm {
             policy = policy.realm(realm);
         }
-        if let Some(kinds) = config::kinds(&settings.kinds) {
+        if let Some(kinds) = config::kinds(&settings.caller_kinds) {
             policy = policy.caller_kinds(&kinds);
         }
         if let Some(lockout) = &settings.lockout {
@@ -307,7 +292,7 @@ impl Recognition<'_> {
         if lapsed {
             policy = policy.admit_lapsed();
         }
-        if settings.forward { policy.forward_credential() } else { policy }
+        if settings.forward_credential { policy.forward_credential() } else { policy }
     }
 
     fn signature(&self, settings: &config::SignaturePolicy, lapsed: bool) -> Signature {
@@ -316,7 +301,7 @@ impl Recognition<'_> {
         if let Some(realm) = &settings.realm {
             policy = policy.realm(realm);
         }
-        if let Some(kinds) = config::kinds(&settings.kinds) {
+        if let Some(kinds) = config::kinds(&settings.caller_kinds) {
             policy = policy.caller_kinds(&kinds);
         }
         if let Some(lockout) = &settings.lockout {
@@ -325,10 +310,10 @@ impl Recognition<'_> {
         if lapsed {
             policy = policy.admit_lapsed();
         }
-        if !settings.unsigned_content {
+        if !settings.allow_unsigned_content {
             policy = policy.only_signed_content();
         }
-        if settings.forward { policy.forward_credential() } else { policy }
+        if settings.forward_credential { policy.forward_credential() } else { policy }
     }
 }
 
@@ -350,7 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_path_above_is_found() {
+    fn longest_matching_prefix_is_found() {
         let mut paths = Paths::default();
         for (at, path) in ["/", "/a", "/a/b", "/a/bc/d"].into_iter().enumerate() {
             paths.longest = paths.longest.max(path.len());
@@ -382,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_field_may_have_a_port() {
+    fn host_header_may_have_a_port() {
         for (value, host) in [
             ("a.example", "a.example"),
             ("a.example:80", "a.example"),

@@ -149,7 +149,7 @@ mod tests {
     use portcullis::{clock::SystemClock, registry::memory::Memory};
 
     #[tokio::test]
-    async fn secrets_are_taken_only_when_they_are_other_ones() {
+    async fn secrets_are_reloaded_only_when_they_differ() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secrets.toml");
         SecretsFile::create(&file).unwrap();

@@ -132,7 +132,7 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     server.add_service(Workers { threads, houses, limits: config.limits.clone() });
     tracing::info!(
         listeners = ?config.listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>(),
-        admin = config.admin.as_ref().map(|admin| admin.listen.to_string()),
+        admin = config.admin.as_ref().map(|admin| admin.address.to_string()),
         routes = config.routes.len(),
         keys = shared.directory.keys(),
         change = shared.directory.applied(),

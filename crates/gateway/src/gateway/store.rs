@@ -1,6 +1,6 @@
 //! Opens the store of a configuration with its secrets.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, anyhow, ensure};
 
@@ -78,22 +78,31 @@ pub(crate) async fn open_existing(
     open(config, clock).await
 }
 
-/// Checks that the store exists.
+/// Checks that the file of a store exists.
+///
+/// # Errors
+/// Fails if the file does not exist.
+pub(crate) fn ensure_exists(path: &Path) -> anyhow::Result<()> {
+    ensure!(
+        path.exists(),
+        "store {} does not exist: restore it, or run `portcullis init` to create a new one",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Checks that the store exists and is not empty.
 ///
 /// # Errors
 /// Fails if the store does not exist, or if its file has no tables.
 pub(crate) fn ensure_there(config: &Config) -> anyhow::Result<()> {
     let path = &config.store.path;
     // A lost store must not be replaced by an empty one: every key would be denied.
-    ensure!(
-        path.exists(),
-        "store {} does not exist: restore it, or run `portcullis init` to create a new one",
-        path.display()
-    );
+    ensure_exists(path)?;
     let length = path.metadata().with_context(|| format!("store {}", path.display()))?.len();
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    let has_log = std::path::Path::new(&log).metadata().is_ok_and(|log| log.len() > 0);
+    let has_log = Path::new(&log).metadata().is_ok_and(|log| log.len() > 0);
     ensure!(
         has_log || length > LENGTH_WITHOUT_TABLES,
         "store {} has no tables: its write-ahead log (-wal) may be missing. Use `portcullis backup` to copy a store",

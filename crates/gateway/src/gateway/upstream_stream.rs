@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_read_back_as_it_was_written() {
+    fn head_is_read_back_as_written() {
         let exchange = exchange();
         assert!(exchange.repeatable(&Method::GET).is_none(), "the first request was answered");
         exchange.wrote(GET, &Poll::Ready(Ok(GET.len())));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_with_content_is_not_repeatable() {
+    fn request_with_content_is_not_repeatable() {
         let exchange = exchange();
         exchange.wrote(GET, &Poll::Ready(Ok(GET.len())));
         exchange.wrote(b"content", &Poll::Ready(Ok(7)));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_which_nothing_was_sent_is_repeatable() {
+    fn unsent_request_is_repeatable() {
         let exchange = exchange();
         exchange.wrote(GET, &Poll::Pending);
         exchange.wrote(GET, &Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())));

@@ -3,24 +3,24 @@
 use std::time::Instant;
 
 use crate::{
-    ground::Ground,
     h2::{
         self, ACK, Connection, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, Outcome,
         PING, PRIORITY, SETTINGS, WINDOW_UPDATE,
     },
-    wire::PATIENCE,
+    raw_http::PATIENCE,
+    setup::Setup,
 };
 
 /// The number of frames in a flood: far more than any budget allows, and few enough to be sent in seconds.
 const FLOOD: usize = 200_000;
 
-fn fields(ground: &Ground) -> Vec<(&str, &str)> {
+fn fields(setup: &Setup) -> Vec<(&str, &str)> {
     vec![
         (":method", "POST"),
         (":scheme", "http"),
         (":authority", "a"),
         (":path", "/v1/echo"),
-        ("x-api-key", &*ground.keys[0]),
+        ("x-api-key", &*setup.keys[0]),
     ]
 }
 
@@ -38,9 +38,9 @@ fn end(connection: &mut Connection) -> Option<u32> {
 }
 
 #[test]
-fn a_flood_of_frames_that_carry_nothing_ends_its_connection() {
-    let ground = Ground::with("", "h2c = true", "");
-    let gateway = ground.start();
+fn flood_of_empty_frames_ends_its_connection() {
+    let setup = Setup::with("", "h2c = true", "");
+    let gateway = setup.start();
     let one = 1_u32.to_be_bytes();
     for (kind, flags, stream, payload) in [
         (PRIORITY, 0, 3, &[0, 0, 0, 0, 16][..]),
@@ -62,18 +62,18 @@ fn a_flood_of_frames_that_carry_nothing_ends_its_connection() {
     }
     // Other connections are still served.
     let mut connection = Connection::new(gateway.address);
-    connection.request(1, &fields(&ground), None);
+    connection.request(1, &fields(&setup), None);
     assert_eq!(connection.outcome(1), Outcome::Status(200));
     drop(gateway);
-    ground.upstream.take();
+    setup.upstream.take();
 }
 
 #[test]
-fn an_upload_in_small_frames_is_served() {
-    let ground = Ground::with("", "h2c = true", "");
-    let gateway = ground.start();
+fn upload_in_small_frames_is_served() {
+    let setup = Setup::with("", "h2c = true", "");
+    let gateway = setup.start();
     let mut connection = Connection::new(gateway.address);
-    let block = h2::block(&fields(&ground));
+    let block = h2::block(&fields(&setup));
     assert!(connection.send(&h2::frame(HEADERS, END_HEADERS, 1, &block)));
     // A stream of small messages, as gRPC may send. The test waits for the reply to a PING now and then: h2 limits the
     // small frames that wait to be read.
@@ -92,17 +92,17 @@ fn an_upload_in_small_frames_is_served() {
     assert_eq!(connection.outcome(1), Outcome::Status(200));
     drop(connection);
     drop(gateway);
-    let seen = ground.upstream.take();
+    let seen = setup.upstream.take();
     assert_eq!(seen[0].requests[0].body.len(), 50_000);
 }
 
 /// Such a request has no host, neither in `:authority` nor in `Host`.
 #[test]
-fn a_request_without_a_host_is_refused() {
-    let ground = Ground::with("", "h2c = true", "");
-    let gateway = ground.start();
+fn request_without_a_host_is_rejected() {
+    let setup = Setup::with("", "h2c = true", "");
+    let gateway = setup.start();
     let mut connection = Connection::new(gateway.address);
-    let mut fields = fields(&ground);
+    let mut fields = fields(&setup);
     fields.retain(|(name, _)| *name != ":authority");
     connection.request(1, &fields, None);
     assert_eq!(connection.outcome(1), Outcome::Status(400));

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::wire::{PATIENCE, Wire};
+use crate::raw_http::{PATIENCE, Wire};
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;

@@ -4,48 +4,48 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{
     case::{self, Case},
-    ground::{Ground, Run},
+    setup::{Run, Setup},
 };
 
 #[test]
-fn a_request_is_never_two() {
+fn request_is_never_split() {
     every("smuggling");
 }
 
 #[test]
-fn fields_mean_one_thing() {
+fn headers_are_unambiguous() {
     every("header-normalisation");
 }
 
 #[test]
-fn paths_mean_one_thing() {
+fn paths_are_unambiguous() {
     every("path-normalisation");
 }
 
 #[test]
-fn what_is_the_connections_stays_with_it() {
+fn hop_by_hop_headers_are_not_forwarded() {
     every("hop-by-hop");
 }
 
 #[test]
-fn a_client_does_not_say_where_it_is() {
+fn client_cannot_set_its_address() {
     every("client-ip");
 }
 
 #[test]
-fn content_is_not_asked_for_in_vain() {
+fn denied_request_gets_no_100_continue() {
     every("body");
 }
 
 /// Runs every case of a class, and reports all failures.
 fn every(class: &str) {
-    let ground = Ground::new();
+    let setup = Setup::new();
     let cases = case::heads(class);
     assert!(!cases.is_empty(), "{class}");
     let mut failed = Vec::new();
     for case in &cases {
-        let run = ground.run(case);
-        let checked = catch_unwind(AssertUnwindSafe(|| check(&ground, case, &run)));
+        let run = setup.run(case);
+        let checked = catch_unwind(AssertUnwindSafe(|| check(&setup, case, &run)));
         if checked.is_err() {
             failed.push(format!("{}: {:?}\nlog: {:#?}\n", case.id, run.exchange, run.log));
         }
@@ -53,9 +53,9 @@ fn every(class: &str) {
     assert!(failed.is_empty(), "{class}: {} of {}:\n{}", failed.len(), cases.len(), failed.concat());
 }
 
-fn check(ground: &Ground, case: &Case, run: &Run) {
+fn check(setup: &Setup, case: &Case, run: &Run) {
     let (id, exchange) = (&case.id, &run.exchange);
-    ground.check_admitted(&run.seen, &run.log);
+    setup.check_admitted(&run.seen, &run.log);
     case.check_status(exchange.status());
     assert!(exchange.answers.iter().all(|answer| answer.status() < 500), "{id}: nothing here is our fault");
     let (checked, requests) = (case.checked(), run.requests());

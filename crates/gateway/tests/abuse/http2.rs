@@ -4,13 +4,13 @@ use std::{fs, time::Instant};
 
 use crate::{
     case,
-    ground::{Ground, Run, SMALL},
     h2::{
         self, ACK, CONTINUATION, Connection, DATA, END_HEADERS, ENHANCE_YOUR_CALM, Field, GOAWAY, HEADERS,
         Outcome, PING, RST_STREAM, SETTINGS,
     },
-    site::Gateway,
-    wire::{Exchange, PATIENCE, Wire},
+    process::Gateway,
+    raw_http::{Exchange, PATIENCE, Wire},
+    setup::{Run, SMALL, Setup},
 };
 
 /// The number of frames or streams in a flood.
@@ -18,18 +18,18 @@ const FLOOD: u32 = 20_000;
 /// The maximum growth of the gateway's memory during a flood, in KiB.
 pub const HELD: u64 = 32 * 1024;
 
-fn ground() -> Ground {
-    Ground::with("", "h2c = true", "")
+fn setup() -> Setup {
+    Setup::with("", "h2c = true", "")
 }
 
 /// Returns the headers of a request with the key of a caller.
-fn fields<'a>(ground: &'a Ground, more: &[Field<'a>]) -> Vec<Field<'a>> {
+fn fields<'a>(setup: &'a Setup, more: &[Field<'a>]) -> Vec<Field<'a>> {
     let mut fields = vec![
         (":method", "POST"),
         (":scheme", "http"),
         (":authority", "a"),
         (":path", "/v1/echo"),
-        ("x-api-key", &*ground.keys[0]),
+        ("x-api-key", &*setup.keys[0]),
     ];
     fields.extend(more);
     fields
@@ -37,18 +37,18 @@ fn fields<'a>(ground: &'a Ground, more: &[Field<'a>]) -> Vec<Field<'a>> {
 
 /// Sends each request on a connection of its own and returns the outcomes. Checks that the upstream received only
 /// admitted requests.
-fn each(id: &str, requests: &[(Vec<Field<'_>>, Option<&[u8]>)], ground: &Ground) -> Vec<Outcome> {
+fn each(id: &str, requests: &[(Vec<Field<'_>>, Option<&[u8]>)], setup: &Setup) -> Vec<Outcome> {
     let case = case::case(id);
     let mut outcomes = Vec::new();
     for (fields, content) in requests {
-        let gateway = ground.start();
+        let gateway = setup.start();
         let mut connection = Connection::new(gateway.address);
         connection.request(1, fields, *content);
         let outcome = connection.outcome(1);
         drop(connection);
         let log = gateway.end();
-        let run = Run { exchange: Exchange::default(), seen: ground.upstream.take(), log };
-        ground.check_admitted(&run.seen, &run.log);
+        let run = Run { exchange: Exchange::default(), seen: setup.upstream.take(), log };
+        setup.check_admitted(&run.seen, &run.log);
         case.check_status(outcome.status());
         if let Some(count) = case.checked().upstream_requests {
             assert!(run.requests().len() <= count, "{id}: {fields:?}: {:?}", run.requests());
@@ -60,16 +60,16 @@ fn each(id: &str, requests: &[(Vec<Field<'_>>, Option<&[u8]>)], ground: &Ground)
 }
 
 #[test]
-fn what_http_1_would_read_otherwise_does_not_get_there() {
-    let ground = ground();
+fn http_2_fields_ambiguous_in_http_1_are_rejected() {
+    let setup = setup();
     // SMG-33: values that would be another line in HTTP/1.1, and an invalid name. Spaces around a value have a separate
     // test.
     let odd = [("x-a", "x\r\nX-Consumer-Id: evil"), ("x-a", "x\0"), ("", "x")];
-    each("SMG-33", &odd.map(|field| (fields(&ground, &[field]), None)), &ground);
+    each("SMG-33", &odd.map(|field| (fields(&setup, &[field]), None)), &setup);
 
     // SMG-34: a body of another length than announced. The upstream receives at most an aborted request.
     for content in [&[b'x'; 20][..], b"x"] {
-        each("SMG-34", &[(fields(&ground, &[("content-length", "5")]), Some(content))], &ground);
+        each("SMG-34", &[(fields(&setup, &[("content-length", "5")]), Some(content))], &setup);
     }
 
     let of_connection = [
@@ -79,21 +79,21 @@ fn what_http_1_would_read_otherwise_does_not_get_there() {
         ("keep-alive", "1"),
         ("te", "gzip"),
     ];
-    each("SMG-35", &of_connection.map(|field| (fields(&ground, &[field]), None)), &ground);
+    each("SMG-35", &of_connection.map(|field| (fields(&setup, &[field]), None)), &setup);
 }
 
 /// SMG-33: spaces around a value are not a part of it for the upstream, either.
 #[test]
-fn blanks_around_a_value_change_nothing_behind() {
-    let ground = ground();
-    let gateway = ground.start();
+fn white_space_around_a_value_is_not_forwarded() {
+    let setup = setup();
+    let gateway = setup.start();
     let mut connection = Connection::new(gateway.address);
-    connection.request(1, &fields(&ground, &[("x-a", "\tx ")]), None);
+    connection.request(1, &fields(&setup, &[("x-a", "\tx ")]), None);
     let outcome = connection.outcome(1);
     drop(connection);
     let log = gateway.end();
-    let seen = ground.upstream.take();
-    ground.check_admitted(&seen, &log);
+    let seen = setup.upstream.take();
+    setup.check_admitted(&seen, &log);
     match outcome {
         Outcome::Status(200) => assert_eq!(seen[0].requests[0].values("x-a"), ["x"]),
         refused => assert!(refused.status() == 400 || matches!(refused, Outcome::Reset(_)), "{refused:?}"),
@@ -102,34 +102,34 @@ fn blanks_around_a_value_change_nothing_behind() {
 
 /// RFC 9110, section 8.6: HTTP/2 does not need a length, but some HTTP/1.1 servers return 411 without one.
 #[test]
-fn a_method_that_anticipates_content_has_a_length_behind_without_content() {
-    let ground = ground();
+fn post_without_content_is_forwarded_with_a_length() {
+    let setup = setup();
     for (method, length) in [("POST", &["0"][..]), ("PATCH", &["0"]), ("GET", &[]), ("OPTIONS", &[])] {
-        let gateway = ground.start();
+        let gateway = setup.start();
         let mut connection = Connection::new(gateway.address);
-        let mut fields = fields(&ground, &[]);
+        let mut fields = fields(&setup, &[]);
         fields[0] = (":method", method);
         connection.request(1, &fields, None);
         assert_eq!(connection.outcome(1).status(), 200, "{method}");
         drop(connection);
         gateway.end();
-        let seen = ground.upstream.take();
+        let seen = setup.upstream.take();
         assert_eq!(seen[0].requests[0].values("content-length"), length, "{method}");
         assert!(seen[0].requests[0].values("transfer-encoding").is_empty(), "{method}");
     }
 }
 
 #[test]
-fn fields_that_contradict_each_other_are_refused() {
-    let ground = ground();
-    each("H2X-08", &[(fields(&ground, &[("host", "b")]), None)], &ground);
-    let key = ground.keys[0].as_str();
-    let twice = fields(&ground, &[(":path", "/v1/public")]);
-    let mut late = fields(&ground, &[]);
+fn contradicting_pseudo_headers_are_rejected() {
+    let setup = setup();
+    each("H2X-08", &[(fields(&setup, &[("host", "b")]), None)], &setup);
+    let key = setup.keys[0].as_str();
+    let twice = fields(&setup, &[(":path", "/v1/public")]);
+    let mut late = fields(&setup, &[]);
     late.swap(3, 4);
-    let mut upper = fields(&ground, &[]);
+    let mut upper = fields(&setup, &[]);
     upper[4] = ("X-Api-Key", key);
-    each("H2X-09", &[(twice, None), (late, None), (upper, None)], &ground);
+    each("H2X-09", &[(twice, None), (late, None), (upper, None)], &setup);
 }
 
 pub fn memory(gateway: &Gateway) -> u64 {
@@ -166,27 +166,27 @@ fn goaway(connection: &mut Connection) -> Option<u32> {
 
 /// Checks that a flood does not affect the gateway: other connections are served, and it uses no more memory than
 /// before.
-fn unharmed(id: &str, ground: &Ground, attack: impl FnOnce(&Gateway)) {
-    let gateway = ground.start();
+fn unharmed(id: &str, setup: &Setup, attack: impl FnOnce(&Gateway)) {
+    let gateway = setup.start();
     let mut good = Wire::new(gateway.address);
-    assert_eq!(good.ask(&ground.good()).status(), 200, "{id}");
+    assert_eq!(good.ask(&setup.good()).status(), 200, "{id}");
     let before = memory(&gateway);
     attack(&gateway);
     let held = memory(&gateway).saturating_sub(before);
     assert!(held < HELD, "{id}: {held} KiB more");
     let mut good = Wire::new(gateway.address);
-    assert_eq!(good.ask(&ground.good()).status(), 200, "{id}: others are served");
+    assert_eq!(good.ask(&setup.good()).status(), 200, "{id}: others are served");
     drop(good);
     drop(gateway);
-    ground.upstream.take();
+    setup.upstream.take();
 }
 
 #[test]
-fn streams_that_are_reset_at_once_end_their_connection() {
-    let ground = ground();
-    unharmed("H2X-01", &ground, |gateway| {
+fn rapid_reset_ends_its_connection() {
+    let setup = setup();
+    unharmed("H2X-01", &setup, |gateway| {
         let mut connection = Connection::new(gateway.address);
-        let block = h2::block(&fields(&ground, &[]));
+        let block = h2::block(&fields(&setup, &[]));
         let (taken, code) = flood(&mut connection, |number| {
             let stream = 2 * number + 1;
             let mut bytes = h2::frame(HEADERS, END_HEADERS, stream, &block);
@@ -195,17 +195,17 @@ fn streams_that_are_reset_at_once_end_their_connection() {
         });
         assert!(taken < FLOOD || code == Some(ENHANCE_YOUR_CALM), "{taken} taken, {code:?}");
         assert!(code.is_none_or(|code| code == ENHANCE_YOUR_CALM), "{code:?}");
-        assert!(ground.upstream.connections() <= 128 + 1, "no more than streams at once, and the good one's");
+        assert!(setup.upstream.connections() <= 128 + 1, "no more than streams at once, and the good one's");
     });
 }
 
 /// Otherwise, each stream would cost an upstream connection. The first one of a connection does.
 #[test]
-fn streams_that_are_taken_back_at_once_do_not_reach_the_service_behind() {
-    let ground = ground();
-    let gateway = ground.start();
+fn rapidly_cancelled_streams_do_not_reach_the_upstream() {
+    let setup = setup();
+    let gateway = setup.start();
     let mut connection = Connection::new(gateway.address);
-    let block = h2::block(&fields(&ground, &[]));
+    let block = h2::block(&fields(&setup, &[]));
     for (taken_back, good) in [(&[1][..], 3), (&[5, 7, 9], 11)] {
         let mut bytes = Vec::new();
         for stream in taken_back {
@@ -213,28 +213,28 @@ fn streams_that_are_taken_back_at_once_do_not_reach_the_service_behind() {
             bytes.extend(h2::frame(RST_STREAM, 0, *stream, &[0, 0, 0, 8]));
         }
         assert!(connection.send(&bytes));
-        connection.request(good, &fields(&ground, &[]), None);
+        connection.request(good, &fields(&setup, &[]), None);
         assert_eq!(connection.outcome(good), Outcome::Status(200));
     }
     drop(connection);
     drop(gateway);
-    let seen = ground.upstream.take();
+    let seen = setup.upstream.take();
     assert_eq!(seen.len(), 1, "the second good one went the first one's way: {seen:?}");
     assert_eq!(seen[0].requests.len(), 2);
 }
 
 #[test]
-fn empty_frames_are_held_by_nobody() {
-    let ground = ground();
-    unharmed("H2X-05", &ground, |gateway| {
+fn empty_frames_use_no_memory() {
+    let setup = setup();
+    unharmed("H2X-05", &setup, |gateway| {
         let mut connection = Connection::new(gateway.address);
-        connection.send(&h2::frame(HEADERS, END_HEADERS, 1, &h2::block(&fields(&ground, &[]))));
+        connection.send(&h2::frame(HEADERS, END_HEADERS, 1, &h2::block(&fields(&setup, &[]))));
         flood(&mut connection, |_| h2::frame(DATA, 0, 1, b""));
     });
     // A head that never ends (CVE-2024-27316).
-    unharmed("H2X-05 as CONTINUATION", &ground, |gateway| {
+    unharmed("H2X-05 as CONTINUATION", &setup, |gateway| {
         let mut connection = Connection::new(gateway.address);
-        connection.send(&h2::frame(HEADERS, 0, 1, &h2::block(&fields(&ground, &[]))));
+        connection.send(&h2::frame(HEADERS, 0, 1, &h2::block(&fields(&setup, &[]))));
         let block = h2::block(&[("x-a", &"a".repeat(100))]);
         let (taken, code) = flood(&mut connection, |_| h2::frame(CONTINUATION, 0, 1, &block));
         assert!(taken < FLOOD || code.is_some(), "a head has its bound: {taken}, {code:?}");
@@ -242,10 +242,10 @@ fn empty_frames_are_held_by_nobody() {
 }
 
 #[test]
-fn control_frames_are_held_by_nobody() {
-    let ground = ground();
+fn control_frames_use_no_memory() {
+    let setup = setup();
     for (kind, payload) in [(PING, &[0_u8; 8][..]), (SETTINGS, &[])] {
-        unharmed("H2X-06", &ground, |gateway| {
+        unharmed("H2X-06", &setup, |gateway| {
             let mut connection = Connection::new(gateway.address);
             // The client reads nothing in the meantime, so the gateway cannot send its replies.
             let (_, code) = flood(&mut connection, |_| h2::frame(kind, 0, 0, payload));
@@ -253,7 +253,7 @@ fn control_frames_are_held_by_nobody() {
         });
     }
     // The gateway accepts an ACK of settings that it has not sent.
-    unharmed("H2X-06 as ACK", &ground, |gateway| {
+    unharmed("H2X-06 as ACK", &setup, |gateway| {
         flood(&mut Connection::new(gateway.address), |_| h2::frame(SETTINGS, ACK, 0, &[]));
     });
 }
@@ -261,12 +261,12 @@ fn control_frames_are_held_by_nobody() {
 /// Sends a thousand streams on one connection, a hundred at once. Each of them is counted.
 #[test]
 fn limits_count_streams_not_connections() {
-    let ground = ground();
+    let setup = setup();
     let case = case::case("H2X-10");
-    let gateway = ground.start();
+    let gateway = setup.start();
     let mut connection = Connection::new(gateway.address);
-    let mut fields = fields(&ground, &[]);
-    fields[4].1 = &ground.keys[2];
+    let mut fields = fields(&setup, &[]);
+    fields[4].1 = &setup.keys[2];
     let (mut sent, mut admitted, mut refused) = (0_u32, 0, 0);
     while admitted + refused < 1000 {
         while sent < 1000 && sent - (admitted + refused) < 100 {
@@ -283,20 +283,20 @@ fn limits_count_streams_not_connections() {
     assert_eq!(usize::try_from(admitted).unwrap(), SMALL);
     drop(connection);
     let log = gateway.end();
-    let seen = ground.upstream.take();
+    let seen = setup.upstream.take();
     assert_eq!(seen.iter().map(|seen| seen.requests.len()).sum::<usize>(), SMALL);
-    ground.check_admitted(&seen, &log);
+    setup.check_admitted(&seen, &log);
 }
 
 /// A stream without a window for its response would occupy the stream and an upstream connection.
 #[test]
-fn an_answer_that_is_not_taken_is_given_up() {
-    let ground = Ground::with("write_timeout = \"300ms\"", "h2c = true", "");
-    let gateway = ground.start();
+fn unread_response_is_aborted() {
+    let setup = Setup::with("write_timeout = \"300ms\"", "h2c = true", "");
+    let gateway = setup.start();
     let mut connection = Connection::new(gateway.address);
     let no_window = h2::frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
     assert!(connection.send(&no_window));
-    let request = fields(&ground, &[]);
+    let request = fields(&setup, &[]);
     connection.request(1, &request, None);
     assert_eq!(connection.outcome(1), Outcome::Status(200));
     assert!(matches!(connection.outcome(1), Outcome::Reset(_)), "its time is over");

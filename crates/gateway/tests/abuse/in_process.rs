@@ -13,10 +13,10 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::{
     case::{self, Case},
-    ground::Ground,
-    wire,
-    world::World,
+    raw_http,
+    setup::Setup,
 };
+use portcullis_test::directory::World;
 
 /// Heads that the `http` crate cannot represent, so that no layer ever receives them.
 const NO_REQUEST: [&str; 6] = ["SMG-16", "SMG-27", "HDR-07", "HDR-11", "PTH-14", "PTH-11"];
@@ -26,7 +26,7 @@ const NOT_THE_HEAD: [&str; 8] =
 
 /// Converts a head to a request, if the `http` crate can represent it.
 fn request(bytes: &[u8]) -> Option<Request<Full<Bytes>>> {
-    let end = wire::find(bytes, b"\r\n\r\n")?;
+    let end = raw_http::find(bytes, b"\r\n\r\n")?;
     let mut lines =
         bytes[..end].split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let start: Vec<&[u8]> = lines.next()?.split(|byte| *byte == b' ').collect();
@@ -55,9 +55,9 @@ async fn status(world: &World, request: Request<Full<Bytes>>) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_tower_layer_refuses_the_heads_that_the_gateway_refuses() {
-    let ground = tokio::task::spawn_blocking(Ground::new).await.unwrap();
-    let gateway = ground.start();
+async fn tower_layer_rejects_the_same_heads_as_the_gateway() {
+    let setup = tokio::task::spawn_blocking(Setup::new).await.unwrap();
+    let gateway = setup.start();
     let world = World::new();
     let keys = [world.key(), world.key()];
     let cases: Vec<Case> = case::all().into_iter().filter(|case| case.raw.is_some()).collect();
@@ -71,7 +71,7 @@ async fn the_tower_layer_refuses_the_heads_that_the_gateway_refuses() {
             continue;
         }
         let layer = status(&world, request).await;
-        let gateway = wire::exchange(gateway.address, &ground.bytes(case)).status();
+        let gateway = raw_http::exchange(gateway.address, &setup.bytes(case)).status();
         if layer == 200 && [403, 404].contains(&gateway) {
             // The layer has no routes.
             routed.push(case.id.as_str());

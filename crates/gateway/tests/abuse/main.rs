@@ -6,21 +6,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
-mod bounds;
 mod case;
 mod frames;
-mod ground;
 mod h2;
 mod heads;
 mod http2;
 mod in_process;
+mod limits;
+#[path = "../process/mod.rs"]
+mod process;
+mod raw_http;
 mod refused;
-#[path = "../../../../tests/site/mod.rs"]
-mod site;
+mod setup;
 mod upstream;
-mod wire;
-#[path = "../../../../tests/world/mod.rs"]
-mod world;
 
 /// Cases that are not a single head. Each has a test that names it.
 const DESCRIBED: [&str; 28] = [
@@ -32,7 +30,7 @@ const DESCRIBED: [&str; 28] = [
 const WITHOUT: [&str; 2] = ["IPX-04", "RES-12"];
 
 #[test]
-fn every_case_is_tried_or_says_why_not() {
+fn every_case_is_tested_or_has_a_reason() {
     let mut described: Vec<_> = DESCRIBED.into_iter().chain(WITHOUT).collect();
     described.sort_unstable();
     let mut rest: Vec<_> = case::all().into_iter().filter(|case| case.raw.is_none()).collect();

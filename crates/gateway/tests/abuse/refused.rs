@@ -6,9 +6,9 @@ use portcullis::model::{GeneratedKey, KeyPrefix};
 
 use crate::{
     h2::{self, ACK, Connection, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, RST_STREAM},
-    site::{Gateway, Site, free_address},
+    process::{Gateway, Site, free_address},
+    raw_http::{PATIENCE, Wire, exchange, latin},
     upstream::Upstream,
-    wire::{PATIENCE, Wire, exchange, latin},
 };
 
 /// A gateway with a route for each kind of denial.
@@ -144,7 +144,7 @@ fn http1(method: &str, path: &str, more: &Fields, content: &str) -> String {
 }
 
 #[test]
-fn responses_to_head_have_no_content_on_http_2_and_http_1() {
+fn head_responses_have_no_content_on_http_2_and_http_1() {
     let routes = Routes::new();
     let gateway = routes.start();
     let mut connection = Connection::new(gateway.address);
@@ -174,7 +174,7 @@ fn responses_to_head_have_no_content_on_http_2_and_http_1() {
 }
 
 #[test]
-fn a_head_request_that_does_not_end_in_time_is_answered_without_content() {
+fn timed_out_head_request_is_answered_without_content() {
     let mut routes = Routes::new();
     routes.site.rewrite(|text| text.replace("target_bytes", "head_timeout = \"300ms\"\ntarget_bytes"));
     let gateway = routes.start();
@@ -193,7 +193,7 @@ fn refused_with_content() -> Vec<(String, Fields, u16)> {
 }
 
 #[test]
-fn a_refused_http_2_stream_ends_without_a_reset_when_its_content_is_small() {
+fn denied_h2_stream_with_small_content_is_not_reset() {
     let routes = Routes::new();
     let gateway = routes.start();
     let mut connection = Connection::new(gateway.address);
@@ -226,7 +226,7 @@ fn a_refused_http_2_stream_ends_without_a_reset_when_its_content_is_small() {
 }
 
 #[test]
-fn a_refused_http_2_stream_whose_content_does_not_end_is_reset_after_its_response() {
+fn denied_h2_stream_with_endless_content_is_reset() {
     let routes = Routes::new();
     let gateway = routes.start();
     let mut connection = Connection::new(gateway.address);
@@ -240,7 +240,7 @@ fn a_refused_http_2_stream_whose_content_does_not_end_is_reset_after_its_respons
 }
 
 #[test]
-fn an_http_1_connection_is_kept_when_the_content_of_a_refused_request_is_small() {
+fn http_1_connection_survives_denial_with_small_content() {
     let routes = Routes::new();
     let gateway = routes.start();
     for (path, more, expected) in refused_with_content() {
@@ -269,7 +269,7 @@ fn an_http_1_connection_is_kept_when_the_content_of_a_refused_request_is_small()
 }
 
 #[test]
-fn an_http_1_connection_ends_when_the_content_of_a_refused_request_is_large_or_does_not_come() {
+fn http_1_connection_ends_on_denial_with_large_or_late_content() {
     let routes = Routes::new();
     let gateway = routes.start();
     let json = vec![("content-type", "application/json".to_owned())];
@@ -292,7 +292,7 @@ fn an_http_1_connection_ends_when_the_content_of_a_refused_request_is_large_or_d
 
 /// A client that waits for `100 (Continue)` gets the denial instead, and the gateway does not wait for the body.
 #[test]
-fn a_refused_expectation_is_not_continued_and_ends_the_connection() {
+fn denied_expectation_ends_the_connection() {
     let routes = Routes::new();
     let gateway = routes.start();
     for (path, more, expected) in refused_with_content() {
@@ -306,7 +306,7 @@ fn a_refused_expectation_is_not_continued_and_ends_the_connection() {
 
 /// curl 7.88 loses a response if the stream is reset before curl has read it.
 #[test]
-fn curl_gets_every_refusal_of_a_post_over_http_2() {
+fn curl_receives_every_denial_of_a_post_over_http_2() {
     let routes = Routes::new();
     let gateway = routes.start();
     let large = routes.site.folder.path().join("large");

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use super::wire::{Message, PATIENCE};
+use super::raw_http::{Message, PATIENCE};
 
 /// The data received on one connection.
 #[derive(Debug, Clone, Default)]

@@ -13,7 +13,7 @@ use portcullis::{
 use reqwest::{Certificate, Client, Response};
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Service, Site, certificate, client, free_address, provider};
+use crate::process::{PATIENCE, Service, Site, certificate, client, free_address, provider};
 
 /// Creates a site with the admin API. Returns the token that `init` printed, too.
 pub async fn managed(more: &str) -> (Site, SocketAddr, String) {
@@ -43,7 +43,7 @@ async fn ask(admin: SocketAddr, token: &str, method: &str, path: &str, body: Opt
 }
 
 #[tokio::test]
-async fn the_admin_api_is_served_on_its_own_listener_and_nowhere_else() {
+async fn admin_api_is_served_on_its_own_listener_only() {
     let (site, admin, token) = managed("").await;
     let gateway = site.start();
     let status = ask(admin, &token, "GET", "/status", None).await;
@@ -68,7 +68,7 @@ async fn the_admin_api_is_served_on_its_own_listener_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn a_key_is_refused_once_its_deletion_was_waited_for() {
+async fn key_is_denied_after_an_awaited_deletion() {
     let (site, admin, token) = managed("").await;
     let gateway = site.start();
     let keys = "/tenants/demo/callers/5bc2be68-7498-4853-aa64-4be0ca62934e/keys";
@@ -89,7 +89,7 @@ async fn a_key_is_refused_once_its_deletion_was_waited_for() {
 }
 
 #[tokio::test]
-async fn who_takes_all_places_elsewhere_takes_none_here() {
+async fn full_public_listener_leaves_the_admin_listener_free() {
     let (site, admin, token) = managed("limits.connections = 2").await;
     let gateway = site.start();
     let _held: Vec<_> = (0..2).map(|_| TcpStream::connect(gateway.address).unwrap()).collect();
@@ -98,7 +98,7 @@ async fn who_takes_all_places_elsewhere_takes_none_here() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_nobody_could_manage_serves_and_says_so() {
+async fn gateway_without_administrators_serves_and_warns() {
     let service = Service::echo().await;
     let mut site = Site::new(service.address, "");
     let admin = free_address();
@@ -137,7 +137,7 @@ async fn a_gateway_that_nobody_could_manage_serves_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_store_of_somebodys_own_gets_an_administrator_and_nothing_else() {
+async fn init_adds_only_an_administrator_key_to_an_existing_store() {
     let (site, admin, token) = managed("").await;
     let gateway = site.start();
     let own = json!({ "id": "own", "name": "Own" });
@@ -158,7 +158,7 @@ async fn a_store_of_somebodys_own_gets_an_administrator_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn the_admin_api_speaks_tls() {
+async fn admin_api_is_served_over_tls() {
     let (mut site, admin, token) = managed("").await;
     let (chain, key, pem) = certificate(site.folder.path());
     site.rewrite(|text| format!("{text}tls = {{ certificate = {chain:?}, key = {key:?} }}\n"));

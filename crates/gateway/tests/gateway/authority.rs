@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::managed,
-    harness::{Gateway, PATIENCE, client, provider},
+    process::{Gateway, PATIENCE, client, provider},
     signature::{Sign, send},
 };
 
@@ -56,7 +56,7 @@ impl Underway {
 }
 
 #[tokio::test]
-async fn a_request_whose_credential_is_revoked_while_its_content_arrives_changes_nothing() {
+async fn credential_revoked_during_upload_changes_nothing() {
     let (site, admin, token) = managed("").await;
     let gateway = site.start();
     let key_of = async |tenant: &str, caller: &str| {
@@ -98,7 +98,7 @@ async fn signed(gateway: &Gateway, key: &str, secret: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn an_app_signs_with_what_a_management_answer_just_said() {
+async fn app_signs_with_the_secret_just_returned() {
     let (mut site, _, _) = managed("").await;
     site.rewrite(|text| text.replace("api_key = true", "signature = true"));
     let gateway = site.start();
@@ -129,7 +129,7 @@ async fn an_app_signs_with_what_a_management_answer_just_said() {
 }
 
 #[tokio::test]
-async fn a_browser_that_asks_for_another_site_neither_gets_in_nor_locks_anybody_out() {
+async fn cross_site_browser_request_is_denied_without_lockout() {
     let (site, admin, token) = managed("").await;
     let _gateway = site.start();
     let status = async |fields: &[(&str, &str)], key: &str| {
@@ -153,7 +153,7 @@ async fn a_browser_that_asks_for_another_site_neither_gets_in_nor_locks_anybody_
 }
 
 #[tokio::test]
-async fn an_admin_listener_answers_to_the_names_that_are_configured() {
+async fn admin_listener_accepts_configured_names() {
     let (mut site, admin, token) = managed("").await;
     site.rewrite(|text| format!("{text}hosts = [\"admin.example.com\"]\n"));
     let gateway = site.start();
@@ -172,7 +172,7 @@ async fn an_admin_listener_answers_to_the_names_that_are_configured() {
 }
 
 #[tokio::test]
-async fn a_redirect_of_the_documentation_stays_on_this_host() {
+async fn documentation_redirect_stays_on_the_host() {
     let (mut site, admin, _) = managed("").await;
     site.rewrite(|text| format!("{text}\n[[routes]]\npath = \"/manual\"\nsurface = \"docs\"\n"));
     let gateway = site.start();
@@ -205,7 +205,7 @@ async fn a_redirect_of_the_documentation_stays_on_this_host() {
 }
 
 #[test]
-fn a_key_that_ends_in_the_past_is_refused_with_an_exit_status_of_its_own() {
+fn key_expiry_in_the_past_has_its_own_exit_status() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (site, ..) = runtime.block_on(managed(""));
     let arguments = format!("key create --tenant demo {CLIENT} --not-after 2020-01-01T00:00:00Z");

@@ -6,7 +6,7 @@ use axum::{Router, routing::get};
 use serde_json::Value;
 
 use crate::{
-    harness::{Gateway, Service, Site, free_address},
+    process::{Gateway, Service, Site, free_address},
     scripted::{Reaction, Scripted, ok},
 };
 
@@ -58,7 +58,7 @@ fn room(site: &Site, gateway: &Gateway) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn content_beyond_its_limit_burns_no_budget() {
+async fn content_over_its_limit_is_not_charged() {
     let service = Scripted::start(|_| Reaction::Send(ok("ok")));
     let (site, gateway) = gateway(service.address);
     let piece = format!("1f4\r\n{}\r\n", "x".repeat(500));
@@ -71,7 +71,7 @@ async fn content_beyond_its_limit_burns_no_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_fails_burns_no_budget() {
+async fn failed_upstream_request_is_not_charged() {
     let service = Scripted::start(|request| match request.path() {
         "/ok" => Reaction::SendAndClose(ok("ok")),
         "/garbage" => Reaction::SendAndClose(b"SSH-2.0-hello\r\n".to_vec()),
@@ -92,7 +92,7 @@ async fn a_service_that_fails_burns_no_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_does_not_answer_burns_no_budget() {
+async fn upstream_timeout_is_not_charged() {
     let service = Scripted::start(|_| Reaction::Send(Vec::new()));
     let (site, gateway) = with(service.address, "read_timeout = \"100ms\"");
     for content in ["\r\n", "Content-Length: 1\r\n\r\nx"].repeat(3) {
@@ -101,7 +101,7 @@ async fn a_service_that_does_not_answer_burns_no_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_is_not_there_burns_no_budget() {
+async fn unreachable_upstream_is_not_charged() {
     let (site, gateway) = gateway(free_address());
     for _ in 0..5 {
         assert_eq!(ask(&site, &gateway, "GET", "/", "\r\n").0, 502);
@@ -109,7 +109,7 @@ async fn a_service_that_is_not_there_burns_no_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_was_served_or_broken_off_by_its_client_counts() {
+async fn served_or_client_aborted_request_is_charged() {
     let service = Scripted::start(|request| match request.path() {
         "/fails" => {
             Reaction::Send(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n".to_vec())
@@ -124,7 +124,7 @@ async fn a_request_that_was_served_or_broken_off_by_its_client_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recognised_callers_response_is_private_unless_the_service_decides() {
+async fn authenticated_response_is_private_by_default() {
     let service = Service::start(Router::new().route(
         "/{*rest}",
         get(async |request: axum::extract::Request| {

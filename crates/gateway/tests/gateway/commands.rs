@@ -4,14 +4,14 @@ use std::{fs, net::TcpListener};
 
 use serde_json::Value;
 
-use crate::harness::{Site, certificate, free_address, portcullis};
+use crate::process::{Site, certificate, free_address, portcullis};
 
 fn stderr(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
-fn help_says_where_to_start() {
+fn help_names_the_first_steps() {
     let output = portcullis(&["--help"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success());
@@ -22,13 +22,13 @@ fn help_says_where_to_start() {
 }
 
 #[test]
-fn the_example_configuration_holds() {
+fn example_configuration_is_valid() {
     let output = portcullis(&["check", "--config", "../../config/gateway.toml"]);
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
 #[test]
-fn check_points_at_what_is_wrong() {
+fn check_points_at_errors() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("g.toml");
     let config = file.to_str().unwrap();
@@ -47,7 +47,7 @@ fn check_points_at_what_is_wrong() {
 }
 
 #[test]
-fn check_looks_at_certificates() {
+fn check_reads_certificates() {
     let folder = tempfile::tempdir().unwrap();
     let (chain, key, _) = certificate(folder.path());
     let (_, other_key, _) = {
@@ -73,7 +73,7 @@ fn check_looks_at_certificates() {
 }
 
 #[test]
-fn serve_says_why_it_cannot() {
+fn serve_reports_startup_failures() {
     let site = Site::new(free_address(), "");
     let taken = TcpListener::bind(site.address).unwrap();
     let output = site.command("serve").output().unwrap();
@@ -87,7 +87,7 @@ fn serve_says_why_it_cannot() {
 }
 
 #[test]
-fn serve_names_a_store_that_is_none() {
+fn serve_names_an_invalid_store() {
     let site = Site::new(free_address(), "");
     fs::write(site.store(), "this is no database, however long one looks at it ".repeat(100)).unwrap();
     for other in ["data/portcullis.db-wal", "data/portcullis.db-shm"] {
@@ -99,7 +99,7 @@ fn serve_names_a_store_that_is_none() {
 }
 
 #[test]
-fn audit_proves_the_store_and_tells_its_changes() {
+fn audit_verifies_the_store_and_lists_changes() {
     let site = Site::new(free_address(), "");
     let run = |words: &str| {
         let output = site.command(words).output().unwrap();
@@ -156,7 +156,7 @@ fn init_does_not_replace_secrets_that_the_store_needs() {
 
 /// An interrupted first start can be continued, whenever it was killed: in the end, there is a key that was printed.
 #[tokio::test]
-async fn an_interrupted_first_start_is_taken_up_again() {
+async fn interrupted_first_start_is_resumed() {
     for millis in (0..60).step_by(4) {
         let address = free_address();
         let text = format!(
@@ -187,7 +187,7 @@ async fn an_interrupted_first_start_is_taken_up_again() {
 
 #[cfg(unix)]
 #[test]
-fn what_init_makes_is_for_its_owner_only() {
+fn files_of_init_are_private() {
     use std::os::unix::fs::PermissionsExt;
 
     let site = Site::new(free_address(), "");

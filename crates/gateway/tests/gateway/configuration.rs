@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     admin::managed,
-    harness::{Service, Site, free_address},
+    process::{Service, Site, free_address},
 };
 
 const CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
@@ -41,7 +41,7 @@ fn minimal(more: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guarded_route_guards_every_spelling_of_its_path() {
+async fn guarded_route_covers_every_spelling_of_its_path() {
     let (service, address) = (Service::echo().await, free_address());
     let up = service.address;
     let text = format!(
@@ -81,7 +81,7 @@ async fn a_guarded_route_guards_every_spelling_of_its_path() {
 }
 
 #[test]
-fn mistakes_are_reported_all_at_once_by_every_command_that_reads_the_file() {
+fn every_command_reports_all_configuration_errors() {
     let site = Site::uninitialised(
         &minimal(
             "[server]\nthreads = \"many\"\n[upstreams.up]\naddress = \"${SERVICE}:80\"\n\
@@ -108,7 +108,7 @@ fn mistakes_are_reported_all_at_once_by_every_command_that_reads_the_file() {
 }
 
 #[test]
-fn warnings_fail_a_check_only_if_it_is_strict() {
+fn warnings_fail_a_strict_check_only() {
     let more = "upstreams.idle.address = \"127.0.0.1:9\"\n[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n";
     let site = Site::uninitialised(&minimal(more), free_address());
     site.init();
@@ -173,7 +173,7 @@ fn relative_paths_are_relative_to_the_file_that_names_them() {
 }
 
 #[test]
-fn an_installation_in_the_working_directory_is_not_left_behind() {
+fn installation_in_the_working_directory_is_not_ignored() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("etc")).unwrap();
     let text = minimal("[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n");
@@ -196,7 +196,7 @@ fn an_installation_in_the_working_directory_is_not_left_behind() {
 }
 
 #[tokio::test]
-async fn a_plan_in_the_configuration_is_changed_there_only() {
+async fn configured_plan_is_read_only() {
     let (mut site, admin, token) = managed("").await;
     let set = "plan set demo --limit name=hour,quota=5,window=3600";
     for words in [set, "plan delete demo"] {
@@ -209,7 +209,7 @@ async fn a_plan_in_the_configuration_is_changed_there_only() {
     }
     let gateway = site.start();
     let url = format!("http://{admin}/admin/v1/plans/demo");
-    let put = crate::harness::client().put(url).bearer_auth(&token).header("if-match", "*");
+    let put = crate::process::client().put(url).bearer_auth(&token).header("if-match", "*");
     let answer = put.json(&serde_json::json!({ "limits": [] })).send().await.unwrap();
     assert_eq!(answer.status(), 409);
     let problem: Value = answer.json().await.unwrap();
@@ -236,7 +236,7 @@ async fn a_plan_in_the_configuration_is_changed_there_only() {
 }
 
 #[tokio::test]
-async fn a_lock_that_no_route_looks_at_is_refused_or_warned_about() {
+async fn lock_that_no_route_enforces_is_rejected_or_warned_about() {
     let (mut site, _, _) = managed("").await;
     let on_path = "lock acquire --path /orders/7 --reason counting";
     let on_caller = format!("lock acquire --caller {CLIENT} --reason moving --json");
@@ -257,7 +257,7 @@ async fn a_lock_that_no_route_looks_at_is_refused_or_warned_about() {
 }
 
 #[tokio::test]
-async fn a_lock_that_some_routes_cannot_enforce_names_them() {
+async fn lock_warning_names_routes_that_cannot_enforce_it() {
     let (mut site, _, _) = managed("").await;
     site.rewrite(|text| {
         format!(
@@ -265,7 +265,7 @@ async fn a_lock_that_some_routes_cannot_enforce_names_them() {
              [[routes]]\nname = \"reading\"\npath = \"/read\"\nmethods = [\"GET\"]\nupstream = \"up\"\n\
              policies = {{ api_key = true, lock = true }}\n\
              [[routes]]\nname = \"apps\"\npath = \"/apps\"\nupstream = \"up\"\n\
-             policies = {{ api_key = {{ kinds = [\"app\"] }} }}\n\
+             policies = {{ api_key = {{ caller_kinds = [\"app\"] }} }}\n\
              [[routes]]\nname = \"elsewhere\"\nhost = \"h.example\"\npath = \"/orders\"\nupstream = \"up\"\n"
         )
     });
@@ -276,7 +276,7 @@ async fn a_lock_that_some_routes_cannot_enforce_names_them() {
             "recognise no caller (policies `api_key` and `signature`): `anonymous`",
         ),
         ("--path /read/7", "The lock stops no requests"),
-        ("--path /read/8 --covers all", ""),
+        ("--path /read/8 --deny all", ""),
         ("--path /orders/7", "without the policy `lock`: `elsewhere`"),
         ("--caller 5bc2be68-7498-4853-aa64-4be0ca62934e", ""),
         ("--caller 14b399ac-967f-4115-bb62-c0346b4537e9", "without the policy `lock`: `apps`"),
@@ -290,12 +290,12 @@ async fn a_lock_that_some_routes_cannot_enforce_names_them() {
 }
 
 #[test]
-fn empty_lists_of_methods_sources_and_kinds_are_mistakes() {
+fn empty_lists_of_methods_sources_and_kinds_are_errors() {
     for lists in [
         "methods = []",
         "policies.api_key = { sources = [] }",
-        "policies.api_key = { kinds = [] }",
-        "policies.signature = { kinds = [] }",
+        "policies.api_key = { caller_kinds = [] }",
+        "policies.signature = { caller_kinds = [] }",
     ] {
         let site = Site::uninitialised(
             &minimal(&format!(
@@ -310,7 +310,7 @@ fn empty_lists_of_methods_sources_and_kinds_are_mistakes() {
 }
 
 #[test]
-fn init_shows_requests_for_routes_that_the_configuration_has() {
+fn init_shows_requests_for_configured_routes() {
     let none =
         Site::uninitialised(&minimal("[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n"), free_address());
     let shown = none.init();

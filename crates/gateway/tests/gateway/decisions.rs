@@ -5,9 +5,9 @@ use std::{net::SocketAddr, time::Instant};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, PATIENCE, Service, Site, client, free_address, values};
+use crate::process::{Gateway, PATIENCE, Service, Site, client, free_address, values};
 
-struct Ground {
+struct Setup {
     site: Site,
     gateway: Gateway,
     admin: SocketAddr,
@@ -15,7 +15,7 @@ struct Ground {
     _service: Service,
 }
 
-impl Ground {
+impl Setup {
     /// Starts a gateway with the admin API, and routes given by their paths and policies.
     async fn new(routes: &[(&str, &str)], more: &str) -> Self {
         let (service, address, admin) = (Service::echo().await, free_address(), free_address());
@@ -68,66 +68,66 @@ impl Ground {
 }
 
 #[tokio::test]
-async fn keys_of_operators_and_administrators_are_403_on_a_route_that_does_not_name_them() {
-    let named = "api_key = { kinds = [\"api_client\", \"app\", \"operator\"] }";
-    let ground = Ground::new(&[("/", "api_key = true"), ("/named", named)], "").await;
-    let (key, operator) = (&*ground.site.api_key, &*ground.site.operator_token);
+async fn management_keys_are_403_unless_the_route_names_them() {
+    let named = "api_key = { caller_kinds = [\"api_client\", \"app\", \"operator\"] }";
+    let setup = Setup::new(&[("/", "api_key = true"), ("/named", named)], "").await;
+    let (key, operator) = (&*setup.site.api_key, &*setup.site.operator_token);
     for (path, key, expected) in [
         ("/", key, 200),
         ("/", operator, 403),
-        ("/", &*ground.administrator, 403),
+        ("/", &*setup.administrator, 403),
         ("/named", key, 200),
         ("/named", operator, 200),
-        ("/named", &*ground.administrator, 403),
+        ("/named", &*setup.administrator, 403),
     ] {
-        let (status, said) = ground.call(Method::GET, path, key).await;
+        let (status, said) = setup.call(Method::GET, path, key).await;
         assert_eq!(status, expected, "{path}: {said}");
         if expected == 403 {
-            assert_eq!(said["code"], "caller-kind");
+            assert_eq!(said["code"], "caller-kind-not-allowed");
         }
     }
 }
 
 #[tokio::test]
-async fn tenant_whose_subscription_has_lapsed_is_402_where_the_route_does_not_admit_it() {
-    let admits = "api_key = true\nlapsed = \"admit\"";
-    let ground = Ground::new(&[("/", "api_key = true"), ("/lenient", admits)], "").await;
-    ground.becomes(Method::GET, "/", 200).await;
-    let (status, _) = ground.manage(Method::PATCH, "/tenants/demo", json!({ "standing": "lapsed" })).await;
+async fn lapsed_tenant_is_402_unless_the_route_admits_it() {
+    let admits = "api_key = true\nlapsed_subscriptions = \"allow\"";
+    let setup = Setup::new(&[("/", "api_key = true"), ("/lenient", admits)], "").await;
+    setup.becomes(Method::GET, "/", 200).await;
+    let (status, _) = setup.manage(Method::PATCH, "/tenants/demo", json!({ "standing": "lapsed" })).await;
     assert_eq!(status, 200);
-    assert_eq!(ground.becomes(Method::GET, "/", 402).await["code"], "payment-required");
-    assert_eq!(ground.call(Method::GET, "/lenient", &ground.site.api_key).await.0, 200);
-    ground.manage(Method::PATCH, "/tenants/demo", json!({ "standing": "active" })).await;
-    ground.becomes(Method::GET, "/", 200).await;
+    assert_eq!(setup.becomes(Method::GET, "/", 402).await["code"], "payment-required");
+    assert_eq!(setup.call(Method::GET, "/lenient", &setup.site.api_key).await.0, 200);
+    setup.manage(Method::PATCH, "/tenants/demo", json!({ "standing": "active" })).await;
+    setup.becomes(Method::GET, "/", 200).await;
 }
 
 #[tokio::test]
-async fn lock_is_kept_in_the_normal_form_of_its_path_and_holds() {
-    let ground = Ground::new(&[("/", "api_key = true\nlock = true")], "").await;
+async fn lock_is_stored_in_normal_form_and_enforced() {
+    let setup = Setup::new(&[("/", "api_key = true\nlock = true")], "").await;
     for (asked, kept) in
         [("/demo/%61bc", "/demo/abc"), ("/demo/a b", "/demo/a%20b"), ("/v2/x%7ey", "/v2/x~y")]
     {
         let body = json!({ "target": { "resource": asked }, "reason": "counting" });
-        let (status, lock) = ground.manage(Method::POST, "/locks", body.clone()).await;
+        let (status, lock) = setup.manage(Method::POST, "/locks", body.clone()).await;
         assert_eq!((status.as_u16(), &lock["target"]["resource"]), (201, &kept.into()), "{lock}");
-        ground.becomes(Method::PUT, kept, 423).await;
-        assert_eq!(ground.manage(Method::POST, "/locks", body).await.0, 423, "{asked} is held");
+        setup.becomes(Method::PUT, kept, 423).await;
+        assert_eq!(setup.manage(Method::POST, "/locks", body).await.0, 423, "{asked} is held");
     }
-    assert_eq!(ground.call(Method::PUT, "/demo/%61b%63", &ground.site.api_key).await.0, 423);
-    assert_eq!(ground.call(Method::PUT, "/demo/abd", &ground.site.api_key).await.0, 200);
+    assert_eq!(setup.call(Method::PUT, "/demo/%61b%63", &setup.site.api_key).await.0, 423);
+    assert_eq!(setup.call(Method::PUT, "/demo/abd", &setup.site.api_key).await.0, 200);
     for nothing in ["/demo/%zz", "/demo/a%", "/demo/%00", "/demo/%2e%2e/x", "/a\nb"] {
         let body = json!({ "target": { "resource": nothing }, "reason": "counting" });
-        let (status, said) = ground.manage(Method::POST, "/locks", body).await;
-        assert_eq!((status.as_u16(), &said["code"]), (422, &"wrong-values".into()), "{nothing:?}: {said}");
+        let (status, said) = setup.manage(Method::POST, "/locks", body).await;
+        assert_eq!((status.as_u16(), &said["code"]), (422, &"invalid-values".into()), "{nothing:?}: {said}");
         assert_eq!(said["errors"][0]["pointer"], "#/target/resource");
     }
 }
 
 #[tokio::test]
-async fn routes_of_one_gateway_count_bad_keys_together_and_valid_ones_pass() {
-    let lockout = "api_key = { lockout = { attempts = 2, within = \"1h\", lasts = \"1h\" } }";
-    let ground = Ground::new(&[("/a", lockout), ("/b", lockout), ("/c", "api_key = true")], "").await;
-    let key = &*ground.site.api_key;
+async fn routes_share_one_lockout_that_valid_keys_pass() {
+    let lockout = "api_key = { lockout = { attempts = 2, window = \"1h\", duration = \"1h\" } }";
+    let setup = Setup::new(&[("/a", lockout), ("/b", lockout), ("/c", "api_key = true")], "").await;
+    let key = &*setup.site.api_key;
     for (path, presented, expected) in [
         ("/a", "bad", 401),
         ("/b", "bad", 401),
@@ -138,15 +138,15 @@ async fn routes_of_one_gateway_count_bad_keys_together_and_valid_ones_pass() {
         ("/b", key, 200),
         ("/b", "bad", 403),
     ] {
-        let (status, said) = ground.call(Method::GET, path, presented).await;
+        let (status, said) = setup.call(Method::GET, path, presented).await;
         assert_eq!(status, expected, "{path} {presented}: {said}");
     }
 }
 
 #[tokio::test]
-async fn client_that_a_trusted_proxy_does_not_name_is_unknown_and_not_the_proxy() {
+async fn client_unnamed_by_a_trusted_proxy_is_unknown() {
     let trusting = "server.trusted_proxies = [\"127.0.0.0/8\"]";
-    let ground = Ground::new(&[("/", "")], trusting).await;
+    let setup = Setup::new(&[("/", "")], trusting).await;
     for (at, (said, seen)) in [
         (&b"\xff, 203.0.113.9"[..], "203.0.113.9"),
         (b"203.0.113.9, \xff", "unknown"),
@@ -162,11 +162,11 @@ async fn client_that_a_trusted_proxy_does_not_name_is_unknown_and_not_the_proxy(
     {
         let path = format!("/{at}");
         let value = HeaderValue::from_bytes(said).unwrap();
-        let answer = ground.gateway.get(&path).header("x-forwarded-for", value).send().await.unwrap();
+        let answer = setup.gateway.get(&path).header("x-forwarded-for", value).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         let echo: Value = answer.json().await.unwrap();
         assert_eq!(values(&echo, "x-forwarded-for"), [seen], "{said:?}");
-        let line = ground.gateway.access(&path);
+        let line = setup.gateway.access(&path);
         let peer = line["peer"].as_str().unwrap_or("unknown");
         assert_eq!(peer, seen, "{line}");
     }

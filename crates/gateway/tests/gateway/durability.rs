@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::managed,
-    harness::{PATIENCE, Service, Site, client},
+    process::{PATIENCE, Service, Site, client},
 };
 
 const CLIENT: &str = "/v1/api_clients/5bc2be68-7498-4853-aa64-4be0ca62934e";
 
 #[tokio::test]
-async fn both_published_puts_work_as_init_shows_them() {
+async fn both_published_puts_work_as_shown_by_init() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "");
     let gateway = site.start();
@@ -47,7 +47,7 @@ async fn both_published_puts_work_as_init_shows_them() {
 }
 
 #[tokio::test]
-async fn every_put_acknowledged_before_kill_9_is_there_again() {
+async fn acknowledged_puts_survive_kill_9() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "");
     let mut gateway = site.start();
@@ -94,7 +94,7 @@ async fn every_put_acknowledged_before_kill_9_is_there_again() {
 
 /// A client that gets no response repeats the request with the same `Idempotency-Key`.
 #[tokio::test]
-async fn a_thousand_keys_made_across_a_kill_9_are_all_there_and_none_twice() {
+async fn thousand_keys_across_kill_9_are_stored_exactly_once() {
     const OWNERS: usize = 10;
     const EACH: usize = 100;
     let (site, admin, token) = managed("").await;
@@ -184,7 +184,7 @@ fn find_name(value: &Value) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_second_start_finds_its_data_and_makes_nothing() {
+async fn second_start_creates_nothing() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "api_key = true");
     for _ in 0..2 {
@@ -197,7 +197,7 @@ async fn a_second_start_finds_its_data_and_makes_nothing() {
 }
 
 #[tokio::test]
-async fn a_store_that_does_not_answer_stops_no_traffic_and_is_503_on_a_surface() {
+async fn unresponsive_store_is_503_on_a_surface_only() {
     use sqlx::Connection;
 
     let service = Service::echo().await;
@@ -223,7 +223,7 @@ async fn a_store_that_does_not_answer_stops_no_traffic_and_is_503_on_a_surface()
 }
 
 #[tokio::test]
-async fn a_row_that_makes_no_sense_is_500_and_is_not_shown() {
+async fn corrupt_row_is_500_and_is_not_shown() {
     use sqlx::Connection;
 
     let service = Service::echo().await;

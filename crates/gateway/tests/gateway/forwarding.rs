@@ -14,11 +14,11 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::harness::{Service, Site, client, free_address, values};
+use crate::process::{Service, Site, client, free_address, values};
 
 /// Both directions stream at once: each side sends its next part only after the other side's last part has arrived.
 #[tokio::test]
-async fn bodies_stream_both_ways() {
+async fn bodies_stream_in_both_directions() {
     let service = Service::start(Router::new().route(
         "/",
         post(async |request: Request| Body::from_stream(request.into_body().into_data_stream())),
@@ -43,7 +43,7 @@ async fn bodies_stream_both_ways() {
 
 /// An upstream may respond before it has read the request, and a client may send its whole request before it reads.
 #[tokio::test(flavor = "multi_thread")]
-async fn content_goes_on_while_nobody_takes_the_answer() {
+async fn upload_continues_while_the_response_is_unread() {
     const LARGE: usize = 16 << 20;
     let service = Service::start(Router::new().route(
         "/",
@@ -62,7 +62,7 @@ async fn content_goes_on_while_nobody_takes_the_answer() {
 }
 
 #[tokio::test]
-async fn a_large_body_arrives_whole() {
+async fn large_body_arrives_complete() {
     let service = Service::echo().await;
     let site = Site::with(service.address, "", "", "limits.body_bytes = 20971520");
     let gateway = site.start();
@@ -71,7 +71,7 @@ async fn a_large_body_arrives_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_of_the_connection_travels_on() {
+async fn hop_by_hop_headers_are_not_forwarded() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "");
     let gateway = site.start();
@@ -88,7 +88,7 @@ async fn nothing_of_the_connection_travels_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_names_no_host_is_sent_on_with_the_services() {
+async fn missing_host_is_replaced_by_that_of_the_upstream() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "");
     let gateway = site.start();
@@ -99,7 +99,7 @@ async fn a_client_that_names_no_host_is_sent_on_with_the_services() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trailers_of_a_request_end_here() {
+async fn request_trailers_are_not_forwarded() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "");
     let gateway = site.start();
@@ -113,7 +113,7 @@ async fn trailers_of_a_request_end_here() {
 }
 
 #[tokio::test]
-async fn connections_to_the_service_are_used_again() {
+async fn upstream_connections_are_reused() {
     let service = Service::echo().await;
     let site = Site::with(service.address, "", "", "server.threads = 1");
     let gateway = site.start();
@@ -125,7 +125,7 @@ async fn connections_to_the_service_are_used_again() {
 }
 
 #[tokio::test]
-async fn a_connection_the_service_closed_meanwhile_costs_no_request() {
+async fn upstream_connection_closed_while_idle_costs_no_request() {
     // Answers one request on each connection, and closes it without having announced that.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -149,7 +149,7 @@ async fn a_connection_the_service_closed_meanwhile_costs_no_request() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_there_is_502() {
+async fn unreachable_upstream_is_502() {
     let site = Site::new(free_address(), "");
     let gateway = site.start();
     let response = gateway.get("/x").send().await.unwrap();
@@ -161,7 +161,7 @@ async fn a_service_that_is_not_there_is_502() {
 }
 
 #[tokio::test]
-async fn a_service_that_speaks_no_http_is_502() {
+async fn upstream_without_http_is_502() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -174,7 +174,7 @@ async fn a_service_that_speaks_no_http_is_502() {
 }
 
 #[tokio::test]
-async fn a_service_that_does_not_answer_is_504() {
+async fn unresponsive_upstream_is_504() {
     // Accepts connections and sends nothing.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let site = Site::with(listener.local_addr().unwrap(), "", "read_timeout = \"200ms\"", "");
@@ -185,7 +185,7 @@ async fn a_service_that_does_not_answer_is_504() {
 }
 
 #[tokio::test]
-async fn a_long_upload_is_no_slow_answer() {
+async fn long_upload_does_not_time_out_the_upstream() {
     let service = Service::echo().await;
     let site = Site::with(service.address, "", "read_timeout = \"300ms\"", "");
     let gateway = site.start();
@@ -201,7 +201,7 @@ async fn a_long_upload_is_no_slow_answer() {
 }
 
 #[tokio::test]
-async fn a_service_that_stops_in_the_middle_cuts_the_answer() {
+async fn aborted_upstream_response_is_cut() {
     let service = Service::start(Router::new().fallback(async || {
         let first =
             futures_util::stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"first")) });
@@ -218,7 +218,7 @@ async fn a_service_that_stops_in_the_middle_cuts_the_answer() {
 }
 
 #[tokio::test]
-async fn an_answer_comes_through_without_what_its_connection_names() {
+async fn response_loses_headers_named_by_connection() {
     let service = Service::start(Router::new().fallback(async || {
         http::Response::builder()
             .status(418)
@@ -250,7 +250,7 @@ fn answers(bytes: &'static [u8]) -> std::net::SocketAddr {
 }
 
 #[tokio::test]
-async fn an_older_service_is_answered_for_in_the_clients_version() {
+async fn http_1_0_upstream_is_answered_in_the_client_version() {
     let site = Site::new(answers(b"HTTP/1.0 200 OK\r\n\r\nold"), "");
     let gateway = site.start();
     let response = gateway.get("/").send().await.unwrap();
@@ -259,7 +259,7 @@ async fn an_older_service_is_answered_for_in_the_clients_version() {
 }
 
 #[tokio::test]
-async fn a_service_that_switches_protocols_unasked_is_502() {
+async fn unrequested_protocol_switch_is_502() {
     let site = Site::new(
         answers(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
         "",
@@ -268,7 +268,7 @@ async fn a_service_that_switches_protocols_unasked_is_502() {
 }
 
 #[tokio::test]
-async fn a_body_beyond_its_limit_is_413_announced_or_not() {
+async fn body_over_its_limit_is_413_announced_or_not() {
     let service = Service::echo().await;
     let site = Site::with(service.address, "", "", "limits.body_bytes = 1000");
     let gateway = site.start();
@@ -286,13 +286,13 @@ async fn a_body_beyond_its_limit_is_413_announced_or_not() {
 }
 
 #[tokio::test]
-async fn a_client_that_stops_in_the_middle_is_408_and_not_the_services_fault() {
+async fn stalled_upload_is_408_and_no_upstream_failure() {
     let service = Service::echo().await;
     let site = Site::with(service.address, "", "read_timeout = \"100ms\"", "limits.body_timeout = \"400ms\"");
     let gateway = site.start();
     let answer = tokio::task::spawn_blocking({
         let address = gateway.address;
-        move || crate::harness::raw(address, b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nab")
+        move || crate::process::raw(address, b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nab")
     });
     let answer = answer.await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
@@ -300,7 +300,7 @@ async fn a_client_that_stops_in_the_middle_is_408_and_not_the_services_fault() {
 }
 
 #[tokio::test]
-async fn nothing_a_client_says_in_our_name_travels_on() {
+async fn spoofed_gateway_headers_are_not_forwarded() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "");
     let gateway = site.start();
@@ -312,7 +312,7 @@ async fn nothing_a_client_says_in_our_name_travels_on() {
     );
     let answer = tokio::task::spawn_blocking({
         let address = gateway.address;
-        move || crate::harness::raw(address, head.as_bytes())
+        move || crate::process::raw(address, head.as_bytes())
     });
     let answer = answer.await.unwrap();
     let echo: Value = serde_json::from_str(&answer[answer.find("{\"").unwrap()..]).unwrap();
@@ -323,7 +323,7 @@ async fn nothing_a_client_says_in_our_name_travels_on() {
 }
 
 #[tokio::test]
-async fn content_arrives_whatever_the_method_and_however_framed() {
+async fn content_is_forwarded_for_every_method_and_framing() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "");
     let gateway = site.start();
@@ -333,7 +333,7 @@ async fn content_arrives_whatever_the_method_and_however_framed() {
         {
             let head = format!("{method} /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{body}");
             let address = gateway.address;
-            let answer = tokio::task::spawn_blocking(move || crate::harness::raw(address, head.as_bytes()));
+            let answer = tokio::task::spawn_blocking(move || crate::process::raw(address, head.as_bytes()));
             let answer = answer.await.unwrap();
             let echo: Value = serde_json::from_str(&answer[answer.find("{\"").unwrap()..]).unwrap();
             assert_eq!((&echo["method"], &echo["bytes"]), (&method.into(), &3.into()), "{body}");

@@ -1,6 +1,6 @@
 //! Tests how the gateway determines the host of a request.
 
-use crate::harness::{Gateway, Service, Site, free_address, raw};
+use crate::process::{Gateway, Service, Site, free_address, raw};
 
 /// Creates a site with a route for one host and a route for any host. A host that the gateway cannot parse must not
 /// fall back from the first to the second.
@@ -36,7 +36,7 @@ fn status(gateway: &Gateway, host: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_host_that_is_none_is_refused_and_never_another_route() {
+async fn invalid_host_is_rejected_and_never_another_route() {
     let service = Service::echo().await;
     let site = site(&service).await;
     let gateway = site.start();

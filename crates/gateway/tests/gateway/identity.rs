@@ -8,7 +8,7 @@ use sqlx::{Connection, Executor, SqliteConnection};
 
 use crate::{
     admin::managed,
-    harness::{Gateway, PATIENCE, Service, Site, client, free_address},
+    process::{Gateway, PATIENCE, Service, Site, client, free_address},
 };
 
 const KEYS: &str = "/tenants/demo/callers/5bc2be68-7498-4853-aa64-4be0ca62934e/keys";
@@ -74,7 +74,7 @@ pub fn said(site: &Site, command: &str) -> (Option<i32>, String) {
 }
 
 #[tokio::test]
-async fn secrets_of_another_installation_are_refused_by_serve_and_by_commands() {
+async fn secrets_of_another_installation_are_refused_everywhere() {
     let (service, other) = (Service::echo().await, Site::new(free_address(), ""));
     let site = Site::new(service.address, "api_key = true");
     let (ours, theirs) =
@@ -114,7 +114,7 @@ async fn secrets_of_another_installation_are_refused_by_serve_and_by_commands() 
 const MAKE_KEY: &str = "key create --tenant demo 5bc2be68-7498-4853-aa64-4be0ca62934e";
 
 #[tokio::test]
-async fn an_older_copy_of_the_secrets_is_refused_by_serve_and_by_commands() {
+async fn older_copy_of_the_secrets_is_refused_everywhere() {
     for kind in ["pepper", "seal-key"] {
         let service = Service::echo().await;
         let site = Site::new(service.address, "api_key = true");
@@ -164,7 +164,7 @@ async fn an_older_copy_of_the_secrets_is_refused_by_serve_and_by_commands() {
 }
 
 #[test]
-fn a_version_that_an_older_copy_lacks_is_not_given_to_another_secret() {
+fn version_missing_in_an_older_copy_is_not_reused() {
     let site = Site::new(free_address(), "");
     let file = site.store().with_file_name("secrets.toml");
     let older = fs::read(&file).unwrap();
@@ -176,7 +176,7 @@ fn a_version_that_an_older_copy_lacks_is_not_given_to_another_secret() {
 }
 
 #[tokio::test]
-async fn secrets_and_store_are_replaced_under_a_running_gateway_in_either_order() {
+async fn running_gateway_accepts_replaced_secrets_and_store() {
     for secrets_first in [false, true] {
         let (here, other) = (Managed::start().await, managed("").await);
         let (other_site, _, other_token) = other;
@@ -217,7 +217,7 @@ async fn secrets_and_store_are_replaced_under_a_running_gateway_in_either_order(
 }
 
 #[tokio::test]
-async fn a_gateway_whose_secrets_do_not_fit_the_store_is_not_ready() {
+async fn gateway_with_mismatching_secrets_is_not_ready() {
     let (site, admin, token) = managed("").await;
     let [newer, older] = ["newer.db", "older.db"].map(|name| site.folder.path().join(name));
     let file = site.store().with_file_name("secrets.toml");
@@ -266,7 +266,7 @@ async fn status_of_a_corrupt_store_is_503() {
 }
 
 #[tokio::test]
-async fn a_version_that_was_dropped_may_be_made_anew() {
+async fn removed_version_can_be_created_again() {
     let site = Site::new(free_address(), "");
     for command in
         ["secrets add pepper", "secrets list", "secrets drop pepper 2", "secrets add pepper", "secrets list"]
@@ -290,7 +290,7 @@ fn serve_refuses_a_store_that_is_missing_or_has_no_tables() {
 }
 
 #[tokio::test]
-async fn an_older_copy_under_a_running_gateway_is_loaded_anew() {
+async fn running_gateway_reloads_an_older_copy_of_the_store() {
     type Replace = fn(&Path, &Path);
     let renamed: Replace = |from, to| fs::rename(from, to).unwrap();
     let written_over: Replace = |from, to| {
@@ -352,7 +352,7 @@ async fn an_older_copy_under_a_running_gateway_is_loaded_anew() {
 }
 
 #[tokio::test]
-async fn another_store_under_a_running_gateway_is_loaded_anew() {
+async fn running_gateway_reloads_another_store() {
     let (here, other) = (Managed::start().await, Site::new(free_address(), ""));
     let (key, _) = here.key().await;
     fs::rename(other.store(), here.site.store()).unwrap();
@@ -370,7 +370,7 @@ const LATER_RECORD: &str = "INSERT INTO change (seq, at, actor, verb, kind, enti
     SELECT seq + 1, at, 'later', 'updated', 'caller', 'x', '{\"later\":1}' FROM change ORDER BY seq DESC LIMIT 1";
 
 #[tokio::test]
-async fn revocations_are_applied_behind_a_change_that_this_version_cannot_read() {
+async fn revocations_apply_after_an_unreadable_change() {
     for row in [LATER, LATER_VERB, LATER_RECORD] {
         let here = Managed::start().await;
         let ((first, first_id), (second, second_id)) = (here.key().await, here.key().await);
@@ -393,7 +393,7 @@ async fn revocations_are_applied_behind_a_change_that_this_version_cannot_read()
 }
 
 #[tokio::test]
-async fn a_key_whose_record_cannot_be_read_is_refused_and_the_others_are_not() {
+async fn key_with_an_unreadable_record_is_denied_and_others_work() {
     let here = Managed::start().await;
     let ((broken, id), (sound, _)) = (here.key().await, here.key().await);
     let mut store = outside(&here.site.store()).await;

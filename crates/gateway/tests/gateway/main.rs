@@ -7,14 +7,14 @@ mod commands;
 mod configuration;
 mod decisions;
 mod durability;
-mod earlier;
+mod earlier_releases;
 mod forwarding;
-#[path = "../../../../tests/site/mod.rs"]
-mod harness;
 mod hosts;
 mod identity;
+mod lifecycle;
 mod manage;
 mod policies;
+#[path = "../process/mod.rs"]
 mod process;
 mod replaced;
 mod request_fields;

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::{
     admin::managed,
-    harness::{Gateway, PATIENCE, Site},
+    process::{Gateway, PATIENCE, Site},
 };
 
 const CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
@@ -61,7 +61,7 @@ async fn answered(gateway: &Gateway, key: &str, status: u16) -> reqwest::header:
 }
 
 #[tokio::test]
-async fn a_key_is_made_rotated_and_revoked_beside_a_running_gateway() {
+async fn key_is_managed_beside_a_running_gateway() {
     let (site, _, _) = managed("").await;
     let gateway = site.start();
     let made = json(&site, &format!("key create --tenant demo {CLIENT} --name second --scope orders:read"));
@@ -89,7 +89,7 @@ async fn a_key_is_made_rotated_and_revoked_beside_a_running_gateway() {
 }
 
 #[test]
-fn tenants_apps_and_plans_are_managed_on_the_store_alone() {
+fn tenants_apps_and_plans_are_managed_in_the_store() {
     let site = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
     done(&site, "plan set slow --limit name=minute,quota=6,window=60");
     done(&site, "plan set slow --limit name=minute,quota=7,window=60,burst=3,promise=ceiling");
@@ -134,7 +134,7 @@ fn tenants_apps_and_plans_are_managed_on_the_store_alone() {
 }
 
 #[test]
-fn tables_and_messages_say_what_they_mean() {
+fn tables_and_messages_are_clear() {
     let site = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
     done(
         &site,
@@ -170,9 +170,9 @@ fn tables_and_messages_say_what_they_mean() {
 }
 
 #[test]
-fn what_a_lock_stands_on_is_changed_with_its_token_only() {
+fn locked_caller_is_changed_with_the_lock_token_only() {
     let site = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
-    let lock = json(&site, &format!("lock acquire --caller {CLIENT} --reason moving --lasts 600"));
+    let lock = json(&site, &format!("lock acquire --caller {CLIENT} --reason moving --duration 600"));
     let (id, token) = (lock["id"].as_str().unwrap(), lock["token"].as_str().unwrap());
     let with =
         |arguments: &str| site.command(arguments).env("PORTCULLIS_LOCK_TOKEN", token).output().unwrap();
@@ -182,7 +182,7 @@ fn what_a_lock_stands_on_is_changed_with_its_token_only() {
     let edited = with(&edit);
     assert!(edited.status.success(), "{}", String::from_utf8_lossy(&edited.stderr));
     assert!(done(&site, "lock list").contains(id));
-    assert!(with("lock refresh --lasts 900").status.success());
+    assert!(with("lock refresh --duration 900").status.success());
     assert!(with("lock release").status.success());
     assert_eq!(refused(&site, &format!("lock show {id}")).0, Some(3));
     assert!(!with("lock refresh").status.success(), "what was released stays so");
@@ -199,7 +199,7 @@ fn what_a_lock_stands_on_is_changed_with_its_token_only() {
 }
 
 #[tokio::test]
-async fn the_same_commands_ask_a_gateway_with_a_key() {
+async fn commands_work_against_a_gateway_with_a_key() {
     let (site, admin, token) = managed("").await;
     let _gateway = site.start();
     let at = |arguments: &str| {
@@ -282,7 +282,7 @@ async fn old_store(site: &Site) {
 }
 
 #[test]
-fn a_terminal_gets_no_invisible_character_of_an_old_store() {
+fn terminal_output_escapes_invisible_characters() {
     let site = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let site = managed("").await.0;
         old_store(&site).await;

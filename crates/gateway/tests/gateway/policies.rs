@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Service, Site, client, values};
+use crate::process::{Service, Site, client, values};
 
 const ALL: &str = r#"
 content_type = ["application/json"]
@@ -13,7 +13,7 @@ rate_limit = true
 "#;
 
 #[tokio::test]
-async fn an_admitted_request_reaches_the_service_with_the_callers_id_and_without_the_key() {
+async fn admitted_request_is_forwarded_with_id_and_without_key() {
     let service = Service::echo().await;
     let site = Site::new(service.address, ALL);
     let gateway = site.start();
@@ -37,7 +37,7 @@ async fn an_admitted_request_reaches_the_service_with_the_callers_id_and_without
 }
 
 #[tokio::test]
-async fn each_bar_refuses_in_problem_details() {
+async fn each_policy_denies_with_problem_details() {
     let service = Service::echo().await;
     let site = Site::new(service.address, ALL);
     let gateway = site.start();
@@ -63,7 +63,7 @@ async fn each_bar_refuses_in_problem_details() {
 }
 
 #[tokio::test]
-async fn what_stands_before_a_surface_refuses_in_its_form() {
+async fn denial_before_a_surface_has_its_format() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "api_key = true");
     let gateway = site.start();
@@ -107,9 +107,9 @@ async fn what_stands_before_a_surface_refuses_in_its_form() {
 }
 
 #[tokio::test]
-async fn who_guesses_at_keys_is_locked_out_where_the_route_says_so() {
+async fn guessing_client_is_locked_out_if_configured() {
     let service = Service::echo().await;
-    let lockout = r#"api_key = { lockout = { attempts = 2, within = "1h", lasts = "1h" } }"#;
+    let lockout = r#"api_key = { lockout = { attempts = 2, window = "1h", duration = "1h" } }"#;
     let site = Site::new(service.address, lockout);
     let gateway = site.start();
     for (key, status) in
@@ -128,7 +128,7 @@ async fn who_guesses_at_keys_is_locked_out_where_the_route_says_so() {
 
 /// End to end: a new key is accepted, and is denied soon after it was deleted.
 #[tokio::test]
-async fn a_key_made_through_the_surface_works_at_the_gate_until_it_is_deleted() {
+async fn key_created_on_a_surface_works_until_deleted() {
     let service = Service::echo().await;
     let site = Site::new(service.address, ALL);
     let gateway = site.start();
@@ -153,7 +153,7 @@ async fn a_key_made_through_the_surface_works_at_the_gate_until_it_is_deleted() 
 
 /// End to end: a new app code is accepted, and is denied soon after it was deleted.
 #[tokio::test]
-async fn an_app_code_made_through_the_surface_works_at_the_gate_until_it_is_deleted() {
+async fn app_code_created_on_a_surface_works_until_deleted() {
     let service = Service::echo().await;
     let site = Site::new(service.address, r#"api_key = { sources = ["X-Apig-AppCode"] }"#);
     let gateway = site.start();
@@ -186,9 +186,9 @@ async fn an_app_code_made_through_the_surface_works_at_the_gate_until_it_is_dele
 }
 
 #[tokio::test]
-async fn an_app_uses_a_route_for_as_long_as_it_is_authorized_for_it() {
+async fn app_uses_a_route_while_authorized() {
     let service = Service::echo().await;
-    let address = crate::harness::free_address();
+    let address = crate::process::free_address();
     let route = |name: &str| {
         format!(
             "[[routes]]\npath = \"/{name}\"\nname = \"{name}\"\nupstream = \"up\"\n\
@@ -238,7 +238,7 @@ async fn an_app_uses_a_route_for_as_long_as_it_is_authorized_for_it() {
 }
 
 #[tokio::test]
-async fn an_app_calls_from_its_addresses_only() {
+async fn app_calls_from_its_allowed_addresses_only() {
     let service = Service::echo().await;
     let trusting = "server.trusted_proxies = [\"127.0.0.1/32\"]";
     let site = Site::with(service.address, r#"api_key = { sources = ["X-Apig-AppCode"] }"#, "", trusting);
@@ -272,9 +272,9 @@ async fn an_app_calls_from_its_addresses_only() {
 }
 
 #[tokio::test]
-async fn a_plan_is_held_to_and_the_wait_is_told() {
+async fn plan_is_enforced_with_an_exact_retry_after() {
     let service = Service::echo().await;
-    let address = crate::harness::free_address();
+    let address = crate::process::free_address();
     let text = format!(
         r#"
 store.path = "data/portcullis.db"
@@ -309,9 +309,9 @@ policies = {{ api_key = true, rate_limit = {{ x_ratelimit = true }} }}
 }
 
 #[tokio::test]
-async fn a_route_is_found_by_host_path_and_method() {
+async fn route_is_found_by_host_path_and_method() {
     let service = Service::echo().await;
-    let address = crate::harness::free_address();
+    let address = crate::process::free_address();
     let route = |rest: &str| format!("[[routes]]\nupstream = \"up\"\n{rest}\n");
     let text = format!(
         "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
@@ -343,13 +343,13 @@ async fn a_route_is_found_by_host_path_and_method() {
 }
 
 #[tokio::test]
-async fn the_service_receives_the_path_that_was_matched() {
+async fn upstream_receives_the_matched_path() {
     let service = Service::echo().await;
-    let address = crate::harness::free_address();
+    let address = crate::process::free_address();
     let text = format!(
         "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
          [upstreams.up]\naddress = \"{}\"\n\
-         [[routes]]\npath = \"/files\"\nupstream = \"up\"\nrelax = [\"encoded_slashes\", \"empty_segments\"]\n\
+         [[routes]]\npath = \"/files\"\nupstream = \"up\"\nrelax_path_rules = [\"encoded_slashes\", \"empty_segments\"]\n\
          [[routes]]\npath = \"/a/b\"\nupstream = \"up\"\n",
         service.address
     );
@@ -365,7 +365,7 @@ async fn the_service_receives_the_path_that_was_matched() {
         let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         let answer = tokio::task::spawn_blocking({
             let raw = gateway.address;
-            move || crate::harness::raw(raw, head.as_bytes())
+            move || crate::process::raw(raw, head.as_bytes())
         });
         let answer = answer.await.unwrap();
         let body = answer.split_once("\r\n\r\n").unwrap().1;
@@ -375,7 +375,7 @@ async fn the_service_receives_the_path_that_was_matched() {
 }
 
 #[tokio::test]
-async fn what_can_be_read_in_two_ways_reaches_nobody() {
+async fn ambiguous_requests_reach_no_upstream() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "");
     let gateway = site.start();

@@ -13,8 +13,8 @@ use serde_json::json;
 use sqlx::Executor;
 
 use crate::{
-    harness::{PATIENCE, Site, free_address},
     identity::{Managed, outside, said},
+    process::{PATIENCE, Site, free_address},
 };
 
 const MAKE_TENANT: &str = "tenant create --id acme Acme";
@@ -79,7 +79,7 @@ fn has_tenant(site: &Site) -> bool {
 }
 
 #[tokio::test]
-async fn a_command_changes_the_store_that_is_put_in_place_while_it_opens_it() {
+async fn command_changes_the_store_replaced_while_opening() {
     let site = Site::new(free_address(), "");
     assert_eq!(said(&site, "backup other.db").0, Some(0));
     // The command waits for this transaction, with the file open.
@@ -104,7 +104,7 @@ async fn a_command_changes_the_store_that_is_put_in_place_while_it_opens_it() {
 }
 
 #[tokio::test]
-async fn a_command_beside_a_gateway_waits_until_that_opens_the_new_store() {
+async fn command_waits_until_the_gateway_opens_the_new_store() {
     let here = Managed::start().await;
     assert_eq!(said(&here.site, "backup other.db").0, Some(0));
     signal(here.gateway.pid(), "-STOP");
@@ -125,7 +125,7 @@ async fn a_command_beside_a_gateway_waits_until_that_opens_the_new_store() {
 }
 
 #[tokio::test]
-async fn a_copy_of_equal_length_and_time_is_noticed() {
+async fn copy_of_equal_length_and_time_is_noticed() {
     let here = Managed::start().await;
     let (key, id) = here.key().await;
     let log = here.site.store().with_extension("db-wal");
@@ -153,7 +153,7 @@ async fn a_copy_of_equal_length_and_time_is_noticed() {
 }
 
 #[test]
-fn copies_of_a_killed_import_are_removed_and_those_of_a_living_one_are_not() {
+fn copies_of_killed_imports_are_removed_and_others_kept() {
     let site = Site::new(free_address(), "");
     let rows: Vec<_> = (0..20_000).map(|at| format!("demo,c,k{at},{at:064x}")).collect();
     fs::write(
@@ -161,7 +161,7 @@ fn copies_of_a_killed_import_are_removed_and_those_of_a_living_one_are_not() {
         format!("tenant,caller,name,digest\n{}\n", rows.join("\n")),
     )
     .unwrap();
-    let mut import = Running::start(&site, "import-keys keys.csv --make-callers");
+    let mut import = Running::start(&site, "import-keys keys.csv --create-callers");
     until("no copy is made", || !beside(&site, ".import-").is_empty() || import.ended());
     signal(import.0.id(), "-STOP");
     assert!(beside(&site, ".import-").iter().any(|file| file.extension() == Some("lock".as_ref())));
@@ -176,7 +176,7 @@ fn copies_of_a_killed_import_are_removed_and_those_of_a_living_one_are_not() {
 }
 
 #[test]
-fn drafts_of_secrets_that_nobody_writes_are_removed() {
+fn abandoned_drafts_of_secrets_are_removed() {
     let site = Site::new(free_address(), "");
     for command in ["tenant list", "secrets add pepper", "init"] {
         let draft = |name: &str| site.store().with_file_name(name);

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    harness::{Gateway, Service, Site, http2_client, values},
+    process::{Gateway, Service, Site, http2_client, values},
     scripted::Scripted,
 };
 
@@ -28,11 +28,11 @@ fn names(echo: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_spelling_of_a_gateways_field_travels_on() {
+async fn gateway_headers_are_removed_in_every_spelling() {
     for (settings, field) in [
         ("", "x-caller-id"),
-        ("server.identity_field = \"x_caller_id\"", "x_caller_id"),
-        ("server.identity_field = \"X.Caller-Id\"", "x.caller-id"),
+        ("server.caller_id_header = \"x_caller_id\"", "x_caller_id"),
+        ("server.caller_id_header = \"X.Caller-Id\"", "x.caller-id"),
     ] {
         let service = Service::echo().await;
         let site = Site::with(service.address, "api_key = true", "", settings);
@@ -52,15 +52,15 @@ async fn no_spelling_of_a_gateways_field_travels_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_a_proxy_may_assert_is_removed() {
+async fn headers_only_a_proxy_may_set_are_removed() {
     const CLAIMS: &str = "Proxy: http://evil\r\nX-Forwarded-User: a\r\nX-Forwarded-Client-Cert: a\r\n\
         X-Original-Method: DELETE\r\nX-Envoy-Original-Path: /admin\r\nX-Remote-User: a\r\nRemote-User: a\r\n\
         X-Auth-Request-Email: a\r\nX-SSL-Client-Verify: SUCCESS\r\nClient-Cert: :a:\r\nX-Real-IP: 1.1.1.1\r\n\
         X-Tenant: a\r\nTraceparent: 00\r\n";
     for (settings, left) in [
         ("", &["traceparent", "x-tenant"][..]),
-        ("server.removed_fields = [\"default\", \"x-ten*\", \"!x-real-ip\"]", &["traceparent", "x-real-ip"]),
-        ("server.removed_fields = [\"default\", \"X-Tenant\"]", &["traceparent"]),
+        ("server.removed_headers = [\"default\", \"x-ten*\", \"!x-real-ip\"]", &["traceparent", "x-real-ip"]),
+        ("server.removed_headers = [\"default\", \"X-Tenant\"]", &["traceparent"]),
     ] {
         let service = Service::echo().await;
         let site = Site::with(service.address, "", "", settings);
@@ -68,7 +68,7 @@ async fn what_only_a_proxy_may_assert_is_removed() {
         assert_eq!(names(&echo(&gateway, CLAIMS)), left, "{settings}");
     }
     let service = Service::echo().await;
-    let site = Site::with(service.address, "", "", "server.removed_fields = [\"x-tenant\"]");
+    let site = Site::with(service.address, "", "", "server.removed_headers = [\"x-tenant\"]");
     let gateway = site.start();
     let names_left = echo(&gateway, CLAIMS);
     assert!(
@@ -79,9 +79,9 @@ async fn what_only_a_proxy_may_assert_is_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_chosen_media_type_is_passed_on_where_it_is_configured() {
+async fn chosen_media_type_is_forwarded_if_configured() {
     let accept = "accept = [\"application/json\", \"text/csv\"]";
-    for (settings, sent) in [("server.media_type_field = \"X-Media-Type\"", true), ("", false)] {
+    for (settings, sent) in [("server.media_type_header = \"X-Media-Type\"", true), ("", false)] {
         let service = Service::echo().await;
         let site = Site::with(service.address, accept, "", settings);
         let gateway = site.start();
@@ -102,13 +102,13 @@ async fn the_chosen_media_type_is_passed_on_where_it_is_configured() {
     }
     // A route without content negotiation has no media type, and the client's header is not used instead.
     let service = Service::echo().await;
-    let site = Site::with(service.address, "", "", "server.media_type_field = \"x-media-type\"");
+    let site = Site::with(service.address, "", "", "server.media_type_header = \"x-media-type\"");
     let gateway = site.start();
     assert!(values(&echo(&gateway, "X-Media-Type: text/html\r\n"), "x-media-type").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_length_with_a_leading_zero_is_400() {
+async fn content_length_with_a_leading_zero_is_400() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "");
     let gateway = site.start();
@@ -120,7 +120,7 @@ async fn a_length_with_a_leading_zero_is_400() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_method_that_anticipates_content_has_a_length_without_it() {
+async fn post_without_content_is_forwarded_with_a_length() {
     let service = Scripted::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     let mut site = Site::new(service.address, "");
     let listener = format!("address = \"{}\"", site.address);
@@ -151,7 +151,7 @@ async fn a_method_that_anticipates_content_has_a_length_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trace_is_refused_and_options_end_where_max_forwards_says() {
+async fn trace_is_rejected_and_options_obeys_max_forwards() {
     let service = Service::echo().await;
     let mut site = Site::new(service.address, "");
     site.rewrite(|text| {

@@ -3,7 +3,7 @@
 use reqwest::Response;
 use serde_json::Value;
 
-use crate::harness::{Gateway, Service, Site, client, free_address, raw};
+use crate::process::{Gateway, Service, Site, client, free_address, raw};
 
 fn id(answer: &Response) -> Option<String> {
     answer.headers().get("x-request-id").map(|id| id.to_str().unwrap().to_owned())
@@ -23,7 +23,7 @@ async fn logged(gateway: &Gateway, path: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn every_answer_of_the_gateway_itself_has_an_id_that_the_log_has_too() {
+async fn gateway_responses_have_the_request_id_of_the_log() {
     let service = Service::echo().await;
     let mut site = Site::new(service.address, "api_key = true");
     let (admin, nobody) = (free_address(), free_address());
@@ -61,7 +61,7 @@ async fn every_answer_of_the_gateway_itself_has_an_id_that_the_log_has_too() {
 }
 
 #[tokio::test]
-async fn only_a_trusted_proxy_brings_an_id_and_only_a_short_and_visible_one() {
+async fn request_id_is_accepted_from_trusted_proxies_only() {
     let service = Service::echo().await;
     let trusting = "server.trusted_proxies = [\"127.0.0.0/8\"]";
     let site = Site::with(service.address, "api_key = true", "", trusting);
@@ -76,7 +76,7 @@ async fn only_a_trusted_proxy_brings_an_id_and_only_a_short_and_visible_one() {
 }
 
 #[tokio::test]
-async fn a_head_that_comes_too_late_is_answered_with_an_id() {
+async fn late_head_is_answered_with_a_request_id() {
     let service = Service::echo().await;
     let site = Site::with(service.address, "", "", "limits.head_timeout = \"300ms\"");
     let gateway = site.start();

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::{
-    harness::{Gateway, Site, client, http2_client},
+    process::{Gateway, Site, client, http2_client},
     scripted::{Reaction, Scripted, ok},
 };
 
@@ -33,7 +33,7 @@ fn head(answer: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_that_can_be_framed_in_two_ways_is_502() {
+async fn ambiguously_framed_response_is_502() {
     let heads = [
         "200 OK\r\nTransfer-Encoding: gzip, chunked",
         "200 OK\r\nTransfer-Encoding: chunked, chunked",
@@ -84,7 +84,7 @@ async fn a_response_that_can_be_framed_in_two_ways_is_502() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chunked_response_with_a_length_is_chunked() {
+async fn chunked_response_with_a_length_is_chunked() {
     // The content is longer than the length says, and has more than one chunk.
     let content = "0123456789".repeat(3_490);
     let mut chunked = String::new();
@@ -115,7 +115,7 @@ async fn a_chunked_response_with_a_length_is_chunked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_that_ends_early_is_not_whole() {
+async fn truncated_response_is_not_completed() {
     let heads = [
         "Content-Length: 10\r\n\r\nhello",
         "Content-Length: 18446744073709551000\r\n\r\nhello",
@@ -146,7 +146,7 @@ async fn a_response_that_ends_early_is_not_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_behind_a_response_never_answer_another_request() {
+async fn extra_response_bytes_never_answer_another_request() {
     const FORGED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
     let heads = [
         "200 OK\r\nContent-Length: 0\r\n\r\n",
@@ -198,7 +198,7 @@ async fn responses_without_content_have_one_framing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trailers_of_a_response_are_not_taken_for_its_head() {
+async fn response_trailers_are_not_merged_into_the_head() {
     let service = Scripted::answering(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum, set-cookie, content-length\r\n\r\n\
           2\r\nok\r\n0\r\nX-Sum: 1\r\nSet-Cookie: a=b\r\nContent-Length: 7\r\n\r\n",
@@ -212,7 +212,7 @@ async fn trailers_of_a_response_are_not_taken_for_its_head() {
 
 /// hyper uses HTTP/1.0 on a connection on which an upstream has once used it, and sends no chunked content on it.
 #[tokio::test(flavor = "multi_thread")]
-async fn content_arrives_at_a_service_that_answers_in_http_1_0() {
+async fn content_arrives_at_an_http_1_0_upstream() {
     let service = Scripted::start(|_| {
         Reaction::Send(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok".to_vec())
     });

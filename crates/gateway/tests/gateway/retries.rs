@@ -1,7 +1,7 @@
 //! Requests on connections that the upstream closes.
 
 use crate::{
-    harness::{Gateway, Site},
+    process::{Gateway, Site},
     scripted::{Arrived, Reaction, Scripted, ok},
 };
 
@@ -28,7 +28,7 @@ fn times(service: &Scripted, method: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idempotent_request_is_sent_again_when_a_used_connection_ends_without_a_response() {
+async fn idempotent_request_is_retried_on_a_stale_connection() {
     for method in ["GET", "HEAD", "OPTIONS", "DELETE", "PUT"] {
         let service = closes_upon_the_second();
         let (_site, gateway) = gateway(&service);
@@ -48,7 +48,7 @@ async fn an_idempotent_request_is_sent_again_when_a_used_connection_ends_without
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_may_have_been_acted_upon_is_not_sent_again() {
+async fn non_idempotent_request_is_not_retried() {
     for (method, framing) in [
         ("POST", "\r\n"),
         ("POST", "Content-Length: 2\r\n\r\nhi"),
@@ -66,7 +66,7 @@ async fn a_request_that_may_have_been_acted_upon_is_not_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_is_sent_again_once() {
+async fn request_is_retried_once() {
     // Only the first connection gets a response.
     let service = Scripted::start(|request| match (request.connection, request.request) {
         (0, 0) => Reaction::Send(ok("ok")),
@@ -81,7 +81,7 @@ async fn a_request_is_sent_again_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_whose_response_has_begun_is_not_sent_again() {
+async fn request_with_a_started_response_is_not_retried() {
     for begun in ["H", "HTTP/1.1 200 OK\r\nContent-", "HTTP/1.1 103 Early Hints\r\n\r\n", "SSH-2.0-hello\r\n"]
     {
         let service = Scripted::start(move |request| {

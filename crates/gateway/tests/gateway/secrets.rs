@@ -4,7 +4,7 @@ use std::{fs, time::Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, PATIENCE, Service, Site};
+use crate::process::{Gateway, PATIENCE, Service, Site};
 
 const APP: &str = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
 
@@ -31,7 +31,7 @@ fn taken(gateway: &Gateway, versions: &str) {
 }
 
 #[tokio::test]
-async fn a_seal_key_rotates_under_a_running_gateway() {
+async fn seal_key_rotates_under_a_running_gateway() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "api_key = true");
     let gateway = site.start();
@@ -61,7 +61,7 @@ async fn a_seal_key_rotates_under_a_running_gateway() {
 }
 
 #[tokio::test]
-async fn a_pepper_rotates_under_a_running_gateway() {
+async fn pepper_rotates_under_a_running_gateway() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "api_key = true");
     let gateway = site.start();
@@ -90,7 +90,7 @@ async fn a_pepper_rotates_under_a_running_gateway() {
 }
 
 #[tokio::test]
-async fn secrets_that_cannot_be_used_are_not_taken_and_commands_say_why() {
+async fn unusable_secrets_are_not_loaded_and_commands_say_why() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "api_key = true");
     let gateway = site.start();
@@ -115,11 +115,14 @@ async fn secrets_that_cannot_be_used_are_not_taken_and_commands_say_why() {
 
 /// The secrets may be in an environment variable. Then there is no file at all.
 #[tokio::test]
-async fn secrets_come_from_the_environment_when_it_has_them() {
+async fn secrets_are_read_from_the_environment_if_set() {
     let service = Service::echo().await;
     let mut site = Site::new(service.address, "api_key = true");
     site.rewrite(|text| {
-        text.replace("secrets.file", "secrets.environment = \"PORTCULLIS_TEST_SECRETS\"\nsecrets.file")
+        text.replace(
+            "secrets.file",
+            "secrets.environment_variable = \"PORTCULLIS_TEST_SECRETS\"\nsecrets.file",
+        )
     });
     let file = site.store().with_file_name("secrets.toml");
     let text = fs::read_to_string(&file).unwrap();

@@ -11,7 +11,7 @@ use reqwest::{Certificate, Client, Version};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::harness::{PATIENCE, Service, Site, certificate, client, free_address, provider};
+use crate::process::{PATIENCE, Service, Site, certificate, client, free_address, provider};
 
 fn text(service: &Service, listener: &str) -> String {
     format!(
@@ -22,7 +22,7 @@ fn text(service: &Service, listener: &str) -> String {
 }
 
 #[tokio::test]
-async fn tls_speaks_http_2_and_http_1_as_alpn_agrees() {
+async fn tls_serves_http_2_and_http_1_by_alpn() {
     let service = Service::echo().await;
     let folder = tempfile::tempdir().unwrap();
     let (chain, key, pem) = certificate(folder.path());
@@ -43,14 +43,14 @@ async fn tls_speaks_http_2_and_http_1_as_alpn_agrees() {
         let response = client.post(&url).body("x").send().await.unwrap();
         assert_eq!((response.status().as_u16(), response.version()), (200, version));
         let echo: serde_json::Value = response.json().await.unwrap();
-        assert_eq!(crate::harness::values(&echo, "x-forwarded-proto"), ["https"]);
-        assert_eq!(crate::harness::values(&echo, "host"), [format!("localhost:{}", address.port())]);
+        assert_eq!(crate::process::values(&echo, "x-forwarded-proto"), ["https"]);
+        assert_eq!(crate::process::values(&echo, "host"), [format!("localhost:{}", address.port())]);
     }
 }
 
 /// Each connection counts towards the limit, whether or not its TLS handshake is complete.
 #[tokio::test]
-async fn a_handshake_has_a_place_and_a_time() {
+async fn tls_handshake_needs_a_permit_and_has_a_timeout() {
     provider();
     let service = Service::echo().await;
     let folder = tempfile::tempdir().unwrap();
@@ -82,14 +82,14 @@ async fn a_handshake_has_a_place_and_a_time() {
         assert_eq!(silent.read(&mut read).unwrap(), 0, "its time is over");
     }
     let metrics = metrics().await;
-    assert!(metrics.contains("portcullis_connections_total{fate=\"no-place-for-address\"} 1"), "{metrics}");
+    assert!(metrics.contains("portcullis_connections_total{outcome=\"address_limit\"} 1"), "{metrics}");
     assert!(metrics.contains("portcullis_open_connections 0"), "{metrics}");
     let log = gateway.end();
-    assert!(log.iter().any(|line| line.contains("no-place-for-address")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("\"why\":\"address_limit\"")), "{log:#?}");
 }
 
 #[tokio::test]
-async fn http_2_in_the_clear_is_spoken_only_when_switched_on() {
+async fn plain_text_http_2_is_served_only_if_enabled() {
     provider();
     let service = Service::echo().await;
     for (h2c, works) in [(true, true), (false, false)] {
@@ -106,7 +106,7 @@ async fn http_2_in_the_clear_is_spoken_only_when_switched_on() {
 
 /// A client with small windows sends thousands of `WINDOW_UPDATE` frames for one response. They are not a flood.
 #[tokio::test]
-async fn a_reader_that_updates_its_window_often_gets_the_whole_answer() {
+async fn frequent_window_updates_get_the_complete_response() {
     const LENGTH: usize = 2 << 20;
     provider();
     let service = Service::start(Router::new().fallback(async || vec![b'x'; LENGTH])).await;
@@ -121,7 +121,7 @@ async fn a_reader_that_updates_its_window_often_gets_the_whole_answer() {
 }
 
 #[tokio::test]
-async fn a_head_that_drips_is_cut() {
+async fn dripped_head_is_cut() {
     let service = Service::echo().await;
     let address = free_address();
     let site = Site::from_text(&text(&service, &format!("address = \"{address}\"")), address);
@@ -140,7 +140,7 @@ async fn a_head_that_drips_is_cut() {
 }
 
 #[tokio::test]
-async fn the_access_log_says_who_what_and_how_it_ended() {
+async fn access_log_has_caller_request_and_outcome() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "api_key = true");
     let gateway = site.start();
@@ -177,7 +177,7 @@ pub async fn slow() -> (Service, mpsc::Receiver<()>, mpsc::Sender<()>) {
 }
 
 #[tokio::test]
-async fn sigterm_lets_requests_finish_and_takes_no_new_connections() {
+async fn sigterm_drains_requests_and_accepts_no_connections() {
     let (service, mut arrivals, release) = slow().await;
     let site = Site::new(service.address, "");
     let mut gateway = site.start();
@@ -197,7 +197,7 @@ async fn sigterm_lets_requests_finish_and_takes_no_new_connections() {
 }
 
 #[tokio::test]
-async fn sigterm_waits_no_longer_than_its_time() {
+async fn sigterm_waits_no_longer_than_its_timeout() {
     let (service, mut arrivals, _release) = slow().await;
     let site = Site::with(service.address, "", "", "server.shutdown_grace = \"300ms\"");
     let mut gateway = site.start();
@@ -209,7 +209,7 @@ async fn sigterm_waits_no_longer_than_its_time() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_does_not_delay_the_end() {
+async fn idle_connection_does_not_delay_shutdown() {
     let service = Service::echo().await;
     let site = Site::with(service.address, "", "", "server.shutdown_grace = \"24h\"");
     let mut gateway = site.start();
@@ -221,7 +221,7 @@ async fn an_idle_connection_does_not_delay_the_end() {
 
 /// Users type a key into the page, so it must not load anything from another site.
 #[tokio::test]
-async fn the_surfaces_descriptions_are_shown_by_a_page_that_needs_nobody_else() {
+async fn api_descriptions_are_shown_without_external_resources() {
     let service = Service::echo().await;
     let docs = "[[routes]]\npath = \"/manual\"\nsurface = \"docs\"\n";
     let address = free_address();

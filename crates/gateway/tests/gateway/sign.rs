@@ -31,7 +31,7 @@ fn told(output: &Output) -> String {
 }
 
 #[test]
-fn every_step_is_shown() {
+fn explain_shows_every_step() {
     let text = told(&signed(&[&KEY, &DATE, &URL]));
     let expected = format!(
         "--- canonical request
@@ -59,7 +59,7 @@ curl -i -X GET https://gw.example.com/orders/42 -H 'X-Sdk-Date: 20260102T030405Z
 }
 
 #[test]
-fn the_secret_comes_from_a_file_the_environment_or_standard_input_and_never_from_an_argument() {
+fn secret_is_never_read_from_an_argument() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");
     std::fs::write(&file, format!("{SECRET}\r\n")).unwrap();
@@ -81,7 +81,7 @@ fn the_secret_comes_from_a_file_the_environment_or_standard_input_and_never_from
 }
 
 #[test]
-fn headers_and_content_are_signed_and_stand_in_the_command() {
+fn headers_and_content_are_signed_and_printed_in_the_command() {
     let json = [&KEY[..], &DATE, &["--json"], &["-H", "Content-Type: application/json"]].concat();
     let content = r#"{"sku":"A-1","qty":2}"#;
     let post = ["--data", content, "post", "https://gw.example.com:443/orders"];
@@ -117,7 +117,7 @@ fn authorization(names: &str, signature: &str) -> String {
 }
 
 #[test]
-fn a_signature_that_holds_is_said_to_hold() {
+fn valid_signature_is_reported_as_valid() {
     let value = authorization("host;x-sdk-date", SIGNATURE);
     let headers = ["-H", "Accept: application/json"];
     for value in [&value, &format!("Authorization: {value}")] {
@@ -131,7 +131,7 @@ fn a_signature_that_holds_is_said_to_hold() {
 }
 
 #[test]
-fn what_is_wrong_with_a_signature_is_said() {
+fn diagnosis_names_the_signature_error() {
     let names = "host;x-sdk-date";
     let well = authorization(names, SIGNATURE);
     let port = ["GET", "https://gw.example.com:8443/orders/42"];
@@ -164,7 +164,7 @@ fn what_is_wrong_with_a_signature_is_said() {
 
 /// Tests mistakes that real signers make, here by telling a correct signer to sign another request.
 #[test]
-fn a_usual_mistake_is_named_and_two_at_once_too() {
+fn diagnosis_names_common_mistakes_and_pairs_of_them() {
     let url = |rest: &str| format!("https://gw.example.com{rest}");
     for (signed_url, content, url_sent, content_sent, whys) in [
         ("/s?q=a%20b", "", "/s?q=a+b", "", &["a + in the query was signed as a space"][..]),

@@ -7,7 +7,7 @@ use portcullis::signature::{Parts, Signer, format_date, hash};
 use reqwest::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use crate::harness::{Gateway, PATIENCE, Service, Site, client, values};
+use crate::process::{Gateway, PATIENCE, Service, Site, client, values};
 
 const APP: &str = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
 /// The path of the app in version 1 of the API.
@@ -70,7 +70,7 @@ pub async fn send(
 }
 
 #[tokio::test]
-async fn an_app_signs_and_what_it_did_not_sign_is_refused() {
+async fn signed_request_is_admitted_and_altered_one_denied() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "signature = true");
     let gateway = site.start();
@@ -101,7 +101,7 @@ async fn an_app_signs_and_what_it_did_not_sign_is_refused() {
 }
 
 #[tokio::test]
-async fn content_is_what_was_signed_or_reaches_nobody() {
+async fn content_other_than_signed_reaches_no_upstream() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "signature = true");
     let gateway = site.start();
@@ -128,7 +128,7 @@ async fn content_is_what_was_signed_or_reaches_nobody() {
 
 /// The signature does not distinguish `+` and `%2B`, but an upstream does.
 #[tokio::test]
-async fn the_query_that_travels_on_is_the_one_that_was_signed() {
+async fn forwarded_query_is_the_signed_one() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "signature = true");
     let gateway = site.start();
@@ -143,7 +143,7 @@ async fn the_query_that_travels_on_is_the_one_that_was_signed() {
 
 /// The access key is not secret: any client can claim it, and send a body whose signature is never verified.
 #[tokio::test]
-async fn a_signed_request_is_served_while_content_that_stops_fills_its_space() {
+async fn signed_request_is_served_while_stalled_content_fills_memory() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "signature = true");
     let gateway = site.start();
@@ -183,7 +183,7 @@ async fn a_signed_request_is_served_while_content_that_stops_fills_its_space() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_sign_needs_a_key_where_both_are_taken() {
+async fn unsigned_request_needs_a_key_where_both_are_accepted() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "signature = true\napi_key = true");
     let gateway = site.start();
@@ -232,11 +232,11 @@ fn signed(gateway: &Gateway, key: &Value, method: &str, target: &str, content: &
 }
 
 #[tokio::test]
-async fn an_operator_manages_apps_with_what_the_command_line_made_and_signed() {
+async fn operator_manages_apps_with_signatures_of_the_cli() {
     let service = Service::echo().await;
     let mut site = Site::new(service.address, "api_key = true");
     // Requests that are repeated until the key is known look like guesses.
-    let patient = "[surfaces.apig]\nlockout = { attempts = 1000000, within = \"1s\", lasts = \"1s\" }";
+    let patient = "[surfaces.apig]\nlockout = { attempts = 1000000, window = \"1s\", duration = \"1s\" }";
     site.rewrite(|text| format!("{text}\n{patient}\n"));
     let gateway = site.start();
     let made =

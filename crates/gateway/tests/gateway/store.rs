@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     admin::managed,
-    harness::{Service, Site, client, free_address},
+    process::{Service, Site, client, free_address},
 };
 
 const CALLER: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
@@ -62,7 +62,7 @@ fn store_file_alone_is_complete_after_every_command() {
         "secrets list",
         "secrets add seal-key",
         "secrets rewrap",
-        "export --to all.ndjson",
+        "export --output all.ndjson",
         "import all.ndjson",
         "tenant list",
         "tenant show nobody",
@@ -75,7 +75,7 @@ fn store_file_alone_is_complete_after_every_command() {
 }
 
 #[tokio::test]
-async fn store_file_alone_is_complete_when_serve_is_ended_by_a_signal() {
+async fn store_file_alone_is_complete_after_a_signal() {
     for signal in ["-TERM", "-INT"] {
         let service = Service::echo().await;
         let site = Site::new(service.address, "api_key = true");
@@ -104,7 +104,7 @@ async fn uses_noted(store: &Path) -> i64 {
 }
 
 #[tokio::test]
-async fn backup_is_whole_private_and_never_overwrites_while_a_gateway_runs() {
+async fn online_backup_is_complete_private_and_never_overwrites() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "api_key = true");
     let gateway = site.start();
@@ -139,7 +139,7 @@ async fn backup_is_whole_private_and_never_overwrites_while_a_gateway_runs() {
 }
 
 #[test]
-fn init_makes_its_folder_for_its_owner_only() {
+fn init_creates_a_private_folder() {
     let site = Site::new(free_address(), "");
     let folder = site.store().parent().unwrap().to_owned();
     assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
@@ -153,7 +153,7 @@ fn closed_pipe() -> std::io::PipeWriter {
 }
 
 #[tokio::test]
-async fn no_command_panics_when_nobody_reads_its_output() {
+async fn commands_do_not_panic_on_a_closed_pipe() {
     let (site, _, _) = managed("").await;
     for command in [
         "check",
@@ -188,7 +188,7 @@ async fn no_command_panics_when_nobody_reads_its_output() {
 }
 
 #[tokio::test]
-async fn a_secret_that_could_not_be_shown_is_reported() {
+async fn secret_that_could_not_be_printed_is_reported() {
     let (site, _, _) = managed("").await;
     let client = "5bc2be68-7498-4853-aa64-4be0ca62934e";
     for command in [
@@ -202,7 +202,7 @@ async fn a_secret_that_could_not_be_shown_is_reported() {
 }
 
 #[tokio::test]
-async fn init_stores_no_key_that_could_not_be_shown() {
+async fn init_stores_no_key_that_could_not_be_printed() {
     let service = Service::echo().await;
     let configured = Site::new(service.address, "api_key = true");
     let config = fs::read_to_string(configured.folder.path().join("gateway.toml")).unwrap();
@@ -218,7 +218,7 @@ async fn init_stores_no_key_that_could_not_be_shown() {
 }
 
 #[tokio::test]
-async fn init_makes_new_keys_for_those_that_were_lost() {
+async fn init_replaces_lost_keys() {
     let (site, admin, owner) = managed("").await;
     let shown = done(&site, "init --new-keys");
     let key = |prefix: &str| {
@@ -237,7 +237,7 @@ async fn init_makes_new_keys_for_those_that_were_lost() {
 }
 
 #[test]
-fn secrets_added_by_commands_at_once_are_all_kept() {
+fn secrets_added_concurrently_are_all_stored() {
     const AT_ONCE: usize = 8;
     let site = Site::new(free_address(), "");
     let running: Vec<_> = (0..AT_ONCE)

@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, Service, Site, client, free_address};
+use crate::process::{Gateway, Service, Site, client, free_address};
 
 const BASE: &str = "/v2/demo-project/apigw/instances/demo-instance";
 const APP: &str = "14b399ac967f4115bb62c0346b4537e9";
 
-struct Ground {
+struct Setup {
     gateway: Gateway,
     token: String,
     code: String,
     _site: Site,
 }
 
-impl Ground {
+impl Setup {
     async fn new() -> Self {
         let service = Service::echo().await;
         let address = free_address();
@@ -37,13 +37,13 @@ impl Ground {
         let site = Site::from_text(&text, address);
         let gateway = site.start();
         let token = site.operator_token.clone();
-        let mut ground = Self { gateway, token, code: String::new(), _site: site };
-        let code = ground.manage("PUT", &format!("/apps/{APP}/app-codes"), None, 201).await;
-        code["app_code"].as_str().unwrap().clone_into(&mut ground.code);
+        let mut setup = Self { gateway, token, code: String::new(), _site: site };
+        let code = setup.manage("PUT", &format!("/apps/{APP}/app-codes"), None, 201).await;
+        code["app_code"].as_str().unwrap().clone_into(&mut setup.code);
         let auths = json!({ "env_id": "DEFAULT_ENVIRONMENT_RELEASE_ID", "app_ids": [APP], "api_ids": ["orders", "bills"] });
-        ground.manage("POST", "/app-auths", Some(auths), 201).await;
-        ground.becomes("/bills", 200).await;
-        ground
+        setup.manage("POST", "/app-auths", Some(auths), 201).await;
+        setup.becomes("/bills", 200).await;
+        setup
     }
 
     async fn manage(&self, method: &str, path: &str, body: Option<Value>, expected: u16) -> Value {
@@ -76,16 +76,16 @@ impl Ground {
 }
 
 #[tokio::test]
-async fn an_api_is_called_as_often_as_its_throttling_policy_says() {
-    let ground = Ground::new().await;
+async fn throttling_policy_limits_its_api() {
+    let setup = Setup::new().await;
     let throttle = |limit: u32| json!({ "name": "throttle", "time_unit": "DAY", "time_interval": 1, "api_call_limits": limit });
-    let made = ground.manage("POST", "/throttles", Some(throttle(3)), 201).await;
+    let made = setup.manage("POST", "/throttles", Some(throttle(3)), 201).await;
     let id = made["id"].as_str().unwrap();
     let bind = json!({ "strategy_id": id, "publish_ids": ["orders"] });
-    let bound = ground.manage("POST", "/throttle-bindings", Some(bind), 201).await;
-    ground.becomes("/orders", 429).await;
-    assert_eq!(ground.status("/bills").await, 200, "another API has no policy");
-    let refused = ground.call("/orders").await;
+    let bound = setup.manage("POST", "/throttle-bindings", Some(bind), 201).await;
+    setup.becomes("/orders", 429).await;
+    assert_eq!(setup.status("/bills").await, 200, "another API has no policy");
+    let refused = setup.call("/orders").await;
     let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((86_000..=86_400).contains(&wait), "{wait}");
     let body: Value = refused.json().await.unwrap();
@@ -94,29 +94,29 @@ async fn an_api_is_called_as_often_as_its_throttling_policy_says() {
     assert_eq!(body["detail"], detail);
 
     // Three requests were counted: with a limit of five, two more are allowed.
-    ground.manage("PUT", &format!("/throttles/{id}"), Some(throttle(5)), 200).await;
-    ground.becomes("/orders", 200).await;
-    assert_eq!([ground.status("/orders").await, ground.status("/orders").await], [200, 429]);
+    setup.manage("PUT", &format!("/throttles/{id}"), Some(throttle(5)), 200).await;
+    setup.becomes("/orders", 200).await;
+    assert_eq!([setup.status("/orders").await, setup.status("/orders").await], [200, 429]);
 
     let id = bound["throttle_applys"][0]["id"].as_str().unwrap();
-    ground.manage("DELETE", &format!("/throttle-bindings/{id}"), None, 204).await;
-    ground.becomes("/orders", 200).await;
+    setup.manage("DELETE", &format!("/throttle-bindings/{id}"), None, 204).await;
+    setup.becomes("/orders", 200).await;
 }
 
 #[tokio::test]
-async fn an_app_calls_as_often_as_its_quota_says_whatever_it_calls() {
-    let ground = Ground::new().await;
+async fn app_quota_covers_all_routes() {
+    let setup = Setup::new().await;
     let quota = json!({ "name": "quota", "time_unit": "DAY", "time_interval": 1, "call_limits": 4 });
-    let made = ground.manage("POST", "/app-quotas", Some(quota), 201).await;
+    let made = setup.manage("POST", "/app-quotas", Some(quota), 201).await;
     let id = made["app_quota_id"].as_str().unwrap();
     let bind = json!({ "app_ids": [APP] });
-    ground.manage("POST", &format!("/app-quotas/{id}/binding-apps"), Some(bind), 201).await;
-    ground.becomes("/orders", 429).await;
-    let refused = ground.call("/bills").await;
+    setup.manage("POST", &format!("/app-quotas/{id}/binding-apps"), Some(bind), 201).await;
+    setup.becomes("/orders", 429).await;
+    let refused = setup.call("/bills").await;
     assert_eq!(refused.status(), 429);
     assert!(refused.headers().contains_key("retry-after"));
     let body: Value = refused.json().await.unwrap();
     assert_eq!((&body["code"], &body["violated-policies"]), (&json!("quota-exhausted"), &json!(["quota"])));
-    ground.manage("DELETE", &format!("/app-quotas/{id}"), None, 204).await;
-    ground.becomes("/orders", 200).await;
+    setup.manage("DELETE", &format!("/app-quotas/{id}"), None, 204).await;
+    setup.becomes("/orders", 200).await;
 }

@@ -18,10 +18,10 @@ use portcullis_gateway::config::SecretsFile;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    ground::{Content, caller, content, hex, key, lines},
-    harness::{Service, Site, free_address},
-    records::{actor, clock, tenant},
+    process::{Service, Site, free_address},
+    test_registry::{Content, caller, content, hex, key, lines},
 };
+use portcullis_test::fixtures::{actor, clock, tenant};
 
 const CONFIG: &str = "store.path = \"data/portcullis.db\"\nsecrets.file = \"data/secrets.toml\"\n\
                       listeners = [{ address = \"127.0.0.1:0\" }]\n";
@@ -53,10 +53,10 @@ async fn stored(path: &Path) -> Content {
 }
 
 #[tokio::test]
-async fn a_store_moves_to_another_site_with_its_secrets() {
+async fn store_moves_to_another_site_with_its_secrets() {
     let from = Site::new(free_address(), "");
     let before = stored(&from.store()).await;
-    let (code, _, told) = run(&from, "export --to all.ndjson");
+    let (code, _, told) = run(&from, "export --output all.ndjson");
     assert_eq!(code, Some(0), "{told}");
     let file = from.folder.path().join("all.ndjson");
     let bytes = fs::read(&file).unwrap();
@@ -64,7 +64,7 @@ async fn a_store_moves_to_another_site_with_its_secrets() {
     assert_eq!(lines(&bytes).len(), before.entities.len() + 2);
     let (code, text, _) = run(&from, "export");
     assert_eq!((code, text.lines().count()), (Some(0), before.entities.len() + 2));
-    let (_, text, _) = run(&from, "export --to -");
+    let (_, text, _) = run(&from, "export --output -");
     assert_eq!(text.lines().count(), before.entities.len() + 2);
 
     let to = beside(&from);
@@ -93,7 +93,7 @@ async fn a_store_moves_to_another_site_with_its_secrets() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_is_said_and_ends_with_1() {
+async fn failure_is_reported_with_exit_status_1() {
     let site = Site::new(free_address(), "");
     let keys = site.folder.path().join("keys.csv");
     fs::write(&keys, "tenant,caller,name,digest\ndemo,nobody,n,x\n,b,n,y\n").unwrap();
@@ -101,10 +101,10 @@ async fn what_cannot_be_done_is_said_and_ends_with_1() {
     let bare = Site::uninitialised(CONFIG, free_address());
     let (stranger, apart) = (Site::new(free_address(), ""), beside(&site));
     let exported = stranger.folder.path().join("all.ndjson");
-    run(&stranger, "export --to all.ndjson");
+    run(&stranger, "export --output all.ndjson");
     for (site, words, what) in [
-        (&site, "export --to all.ndjson", "all.ndjson: entity already exists"),
-        (&site, "export --to no/such/folder/all.ndjson", "no/such/folder/all.ndjson: "),
+        (&site, "export --output all.ndjson", "all.ndjson: entity already exists"),
+        (&site, "export --output no/such/folder/all.ndjson", "no/such/folder/all.ndjson: "),
         (&site, "import missing.ndjson", "missing.ndjson: cannot be read: "),
         (&site, "import all.ndjson --add", "all.ndjson: line 1: is incomplete"),
         (
@@ -137,11 +137,11 @@ async fn what_cannot_be_done_is_said_and_ends_with_1() {
 
 #[cfg(unix)]
 #[test]
-fn an_export_is_for_its_owner_only() {
+fn export_file_is_private() {
     use std::os::unix::fs::PermissionsExt;
 
     let site = Site::new(free_address(), "");
-    assert_eq!(run(&site, "export --to all.ndjson").0, Some(0));
+    assert_eq!(run(&site, "export --output all.ndjson").0, Some(0));
     let file = site.folder.path().join("all.ndjson");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let left = fs::read_dir(site.folder.path()).unwrap().count();
@@ -149,7 +149,7 @@ fn an_export_is_for_its_owner_only() {
 }
 
 #[tokio::test]
-async fn a_running_gateway_takes_the_keys_that_were_imported_beside_it() {
+async fn running_gateway_accepts_keys_imported_beside_it() {
     let service = Service::echo().await;
     let site = Site::new(service.address, "api_key = true");
     let gateway = site.start();
@@ -162,11 +162,11 @@ async fn a_running_gateway_takes_the_keys_that_were_imported_beside_it() {
     let (code, _, why) = run(&site, "import-keys keys.csv");
     assert_eq!(code, Some(1));
     assert!(why.contains("line 2: caller: does not exist"), "{why}");
-    let (_, told, _) = run(&site, "import-keys keys.csv --make-callers --dry-run");
+    let (_, told, _) = run(&site, "import-keys keys.csv --create-callers --dry-run");
     assert_eq!(told, "would import: keys 1, callers 1; nothing was changed\n");
-    let (code, told, why) = run(&site, "import-keys keys.csv --make-callers");
+    let (code, told, why) = run(&site, "import-keys keys.csv --create-callers");
     assert_eq!((code, &*told), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
-    let deadline = std::time::Instant::now() + crate::harness::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::process::PATIENCE;
     while ask(foreign).await != 200 {
         assert!(std::time::Instant::now() < deadline, "the gateway does not follow");
     }
@@ -222,7 +222,7 @@ async fn killed_with(from: &Site, file: &[u8], read: usize, ends: bool) -> usize
 }
 
 #[tokio::test]
-async fn an_import_that_is_killed_leaves_nothing_or_all() {
+async fn killed_import_leaves_nothing_or_everything() {
     let from = Site::new(free_address(), "");
     let file = large(&from).await;
     let whole = 1_201;

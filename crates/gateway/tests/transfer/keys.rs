@@ -22,10 +22,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::{
-    ground::{Ground, hex, peppers},
-    records::{actor, client, clock, key, plan, tenant},
-};
+use crate::test_registry::{TestRegistry, hex, peppers};
+use portcullis_test::fixtures::{actor, client, clock, key, plan, tenant};
 
 fn sha256(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
@@ -43,23 +41,23 @@ async fn prepare(registry: &dyn Registry) -> [Caller; 2] {
     [ours, registry.create_caller(named("other", "theirs"), &actor()).await.unwrap()]
 }
 
-async fn import(ground: &Ground, text: &str, form: KeyFileFormat) -> Result<ImportedKeys, ImportError> {
+async fn import(to: &TestRegistry, text: &str, form: KeyFileFormat) -> Result<ImportedKeys, ImportError> {
     let rows = KeyRows::read(text.as_bytes(), form)?;
-    KeyImport::new(rows, &peppers()).create_callers(true).run(&*ground.registry, &actor()).await
+    KeyImport::new(rows, &peppers()).create_callers(true).run(&*to.registry, &actor()).await
 }
 
 /// Returns all credentials, ordered by name.
-async fn stored(ground: &Ground) -> Vec<Credential> {
+async fn stored(to: &TestRegistry) -> Vec<Credential> {
     let all = CredentialFilter { limit: 9, ..CredentialFilter::default() };
-    let mut stored = ground.registry.credentials(&all).await.unwrap();
+    let mut stored = to.registry.credentials(&all).await.unwrap();
     stored.sort_by(|one, other| one.name.cmp(&other.name));
     stored
 }
 
 /// Returns the response of the Tower stack to a key: the caller, or the status.
-async fn presented(ground: &Ground, key: &str) -> Result<String, u16> {
+async fn presented(to: &TestRegistry, key: &str) -> Result<String, u16> {
     let directory = Arc::new(Directory::new(peppers()));
-    load(&*ground.registry, &directory).await.unwrap();
+    load(&*to.registry, &directory).await.unwrap();
     let now: Arc<ManualClock> = clock();
     let inner = service_fn(|request: Request<Full<Bytes>>| async move {
         let admission = request.extensions().get::<portcullis::Admission>().unwrap();
@@ -77,7 +75,7 @@ async fn presented(ground: &Ground, key: &str) -> Result<String, u16> {
 }
 
 #[tokio::test]
-async fn a_digest_admits_the_key_it_is_of_and_nothing_else() {
+async fn imported_digest_admits_its_key_only() {
     // Every byte of one digest is a character that is allowed in a header.
     let texts = ["k-0001-from-elsewhere", "k-0002-from-elsewhere", "k-0003-from-elsewhere", "sk_live/4+5=="];
     let digests = [
@@ -93,29 +91,29 @@ async fn a_digest_admits_the_key_it_is_of_and_nothing_else() {
         )
     });
     let rows: String = rows.collect();
-    for ground in Ground::each().await {
-        prepare(&*ground.registry).await;
+    for to in TestRegistry::each().await {
+        prepare(&*to.registry).await;
         let ours = Key::generate(&KeyPrefix::default());
-        assert_eq!(presented(&ground, texts[0]).await, Err(401));
-        let imported = import(&ground, &rows, KeyFileFormat::Ndjson).await.unwrap();
+        assert_eq!(presented(&to, texts[0]).await, Err(401));
+        let imported = import(&to, &rows, KeyFileFormat::Ndjson).await.unwrap();
         assert_eq!(imported, ImportedKeys { keys: 4, callers: 0 });
-        ground.is_sound().await;
+        to.is_sound().await;
         for text in texts {
-            assert_eq!(presented(&ground, text).await.as_deref(), Ok("billing"), "{text}");
+            assert_eq!(presented(&to, text).await.as_deref(), Ok("billing"), "{text}");
         }
-        let stored = stored(&ground).await;
+        let stored = stored(&to).await;
         for refused in digests.iter().cloned().chain([
             ours.expose().to_owned(),
             format!("sha256{}", digests[0]),
             format!("{}x", texts[0]),
             texts[0][1..].to_owned(),
         ]) {
-            assert_eq!(presented(&ground, &refused).await, Err(401), "{refused}");
+            assert_eq!(presented(&to, &refused).await, Err(401), "{refused}");
         }
         for credential in &stored {
             assert_eq!(credential.kind, CredentialKind::Sha256Key);
             let kept = String::from(credential.digest);
-            assert_eq!(presented(&ground, &kept).await, Err(401));
+            assert_eq!(presented(&to, &kept).await, Err(401));
             // The store alone does not reveal the key: it contains neither the key nor its SHA-256.
             let record = serde_json::to_string(credential).unwrap();
             assert!(texts.iter().all(|text| !record.contains(text) && !record.contains(&hex(&sha256(text)))));
@@ -124,22 +122,22 @@ async fn a_digest_admits_the_key_it_is_of_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_key_that_stands_there_is_taken_whatever_its_form() {
+async fn imported_plain_key_of_any_format_is_accepted() {
     let (ours, foreign) = (Key::generate(&"their_live".parse().unwrap()), "0123456789abcdef");
     let csv = format!("tenant,caller,name,key\nacme,billing,a,{}\nacme,billing,b,{foreign}\n", ours.expose());
-    for ground in Ground::each().await {
-        prepare(&*ground.registry).await;
-        import(&ground, &csv, KeyFileFormat::Csv).await.unwrap();
-        assert_eq!(presented(&ground, ours.expose()).await.as_deref(), Ok("billing"));
-        assert_eq!(presented(&ground, foreign).await.as_deref(), Ok("billing"));
-        let stored = stored(&ground).await;
+    for to in TestRegistry::each().await {
+        prepare(&*to.registry).await;
+        import(&to, &csv, KeyFileFormat::Csv).await.unwrap();
+        assert_eq!(presented(&to, ours.expose()).await.as_deref(), Ok("billing"));
+        assert_eq!(presented(&to, foreign).await.as_deref(), Ok("billing"));
+        let stored = stored(&to).await;
         assert_eq!((&stored[0].kind, &*stored[0].hint), (&CredentialKind::Key, ours.hint()));
         assert_eq!((&stored[1].kind, &*stored[1].hint), (&CredentialKind::Sha256Key, "0123"));
     }
 }
 
 #[tokio::test]
-async fn a_row_makes_what_it_says() {
+async fn row_creates_what_it_describes() {
     let digest = hex(&sha256("some key from elsewhere"));
     let row = json!({
         "tenant": "acme", "caller": "new", "name": "two words", "digest": digest, "hint": "some…",
@@ -149,21 +147,21 @@ async fn a_row_makes_what_it_says() {
     let csv = "tenant,name,caller,scopes,digest,hint,status,not_after,plan\r\n\
                acme,\"with, comma\",new,orders:read invoices:write,DIGEST,,,,p\r\n"
         .replace("DIGEST", &hex(&sha256("another")));
-    for ground in Ground::each().await {
-        prepare(&*ground.registry).await;
-        let made = import(&ground, &row.to_string(), KeyFileFormat::Ndjson).await.unwrap();
+    for to in TestRegistry::each().await {
+        prepare(&*to.registry).await;
+        let made = import(&to, &row.to_string(), KeyFileFormat::Ndjson).await.unwrap();
         assert_eq!(made, ImportedKeys { keys: 1, callers: 1 });
         assert_eq!(
-            import(&ground, &csv, KeyFileFormat::Csv).await.unwrap(),
+            import(&to, &csv, KeyFileFormat::Csv).await.unwrap(),
             ImportedKeys { keys: 1, callers: 0 }
         );
-        let caller = ground.registry.caller(&"acme".parse().unwrap(), &"new".parse().unwrap()).await.unwrap();
+        let caller = to.registry.caller(&"acme".parse().unwrap(), &"new".parse().unwrap()).await.unwrap();
         assert_eq!(
             (&*caller.name, &caller.kind, caller.revision),
             ("api-client.new", &CallerKind::ApiClient, 1)
         );
         assert_eq!(caller.plan, Some("p".parse().unwrap()));
-        let stored = stored(&ground).await;
+        let stored = stored(&to).await;
         let scope = |resource: &str, access, targets| Scope { resource: resource.into(), access, targets };
         let [first, second] = &*stored else { panic!("{stored:?}") };
         assert_eq!((&*first.name, &*first.hint, first.status), ("two words", "some…", Status::Disabled));
@@ -175,7 +173,7 @@ async fn a_row_makes_what_it_says() {
         assert_eq!(second.scopes, Scopes::Listed(both));
         let now = clock().now().time;
         assert!(stored.iter().all(|it| it.pepper == 2 && it.revision == 1 && it.created_at == now));
-        ground.is_sound().await;
+        to.is_sound().await;
     }
 }
 
@@ -185,7 +183,7 @@ fn told(refused: ImportError) -> Vec<String> {
 }
 
 #[test]
-fn a_row_that_is_wrong_is_told_by_line_and_member_and_not_quoted() {
+fn invalid_row_is_named_by_line_and_member_and_not_quoted() {
     let digest = hex(&sha256("x"));
     let row = |edit: &[(&str, serde_json::Value)]| {
         let mut row = json!({ "tenant": "t", "caller": "c", "name": "n", "digest": digest });
@@ -262,7 +260,7 @@ fn a_row_that_is_wrong_is_told_by_line_and_member_and_not_quoted() {
 }
 
 #[test]
-fn rows_of_csv_have_the_fields_of_their_header() {
+fn csv_rows_have_the_fields_of_their_header() {
     let digest = hex(&sha256("x"));
     for (text, told_as) in [
         (format!("tenant,caller,name,digest\nt,c,n,{digest},x\n"), "line 2: has 5 fields, but the header 4"),
@@ -293,7 +291,7 @@ fn rows_of_csv_have_the_fields_of_their_header() {
 }
 
 #[test]
-fn there_are_no_more_rows_and_no_more_mistakes_than_may_be() {
+fn rows_and_reported_errors_are_limited() {
     let row = |at: usize| format!("t,c,n,{}\n", hex(&sha256(&at.to_string())));
     let mut text = String::from("tenant,caller,name,digest\n");
     text.extend((0..100_000).map(row));
@@ -318,20 +316,20 @@ fn rows(rows: &[(&str, &str, &str, &str)]) -> String {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_told_by_line_and_member_and_nothing_is_made() {
-    for ground in Ground::each().await {
-        let [ours, _] = prepare(&*ground.registry).await;
+async fn conflict_is_named_by_line_and_nothing_is_created() {
+    for to in TestRegistry::each().await {
+        let [ours, _] = prepare(&*to.registry).await;
         for (id, kind) in [("op", CallerKind::Operator), ("boss", CallerKind::Administrator(Role::Owner))] {
             let new = NewCaller { id: id.parse().unwrap(), kind, ..client("acme", id) };
-            ground.registry.create_caller(new, &actor()).await.unwrap();
+            to.registry.create_caller(new, &actor()).await.unwrap();
         }
         // A key that was digested with an older pepper, and a key in clear in the format of this gateway.
         let old = peppers().all().last().unwrap().clone();
         let mut kept = key(&ours, "kept");
         (kept.kind, kept.pepper) = (CredentialKind::Sha256Key, old.version());
         kept.digest = old.digest_of_sha256(&sha256("kept elsewhere"));
-        ground.registry.create_credential(kept, &actor()).await.unwrap();
-        let before = ground.content().await;
+        to.registry.create_credential(kept, &actor()).await.unwrap();
+        let before = to.content().await;
         let text = rows(&[
             ("acme", "billing", "a", ""),
             ("acme", "billing", "a", ""),
@@ -348,7 +346,7 @@ async fn what_does_not_fit_is_told_by_line_and_member_and_nothing_is_made() {
             ("acme", "three", "k", ""),
             ("acme", "four", "l", ""),
         ]);
-        let found = told(import(&ground, &text, KeyFileFormat::Csv).await.unwrap_err());
+        let found = told(import(&to, &text, KeyFileFormat::Csv).await.unwrap_err());
         assert_eq!(
             found,
             [
@@ -363,51 +361,51 @@ async fn what_does_not_fit_is_told_by_line_and_member_and_nothing_is_made() {
                 "line 15: caller: the tenant has as many callers of this kind as its max_callers allows: raise max_callers, or import fewer",
             ]
         );
-        assert_eq!(ground.content().await, before);
+        assert_eq!(to.content().await, before);
         // Callers are created only on request.
         let rows = KeyRows::read(rows(&[("acme", "one", "h", "")]).as_bytes(), KeyFileFormat::Csv).unwrap();
-        let refused = KeyImport::new(rows, &peppers()).run(&*ground.registry, &actor()).await;
+        let refused = KeyImport::new(rows, &peppers()).run(&*to.registry, &actor()).await;
         assert_eq!(told(refused.unwrap_err()), ["line 2: caller: does not exist"]);
-        assert_eq!(ground.content().await, before);
+        assert_eq!(to.content().await, before);
     }
 }
 
 #[tokio::test]
-async fn one_key_in_clear_and_as_its_digest_is_one_key() {
+async fn key_and_its_digest_are_one_key() {
     let key = Key::generate(&KeyPrefix::default());
     let clear = format!("tenant,caller,name,key\nacme,billing,n,{}\n", key.expose());
     let both = format!("{clear}acme,billing,n,{}\n", key.expose());
-    for ground in Ground::each().await {
-        prepare(&*ground.registry).await;
+    for to in TestRegistry::each().await {
+        prepare(&*to.registry).await;
         assert_eq!(
-            told(import(&ground, &both, KeyFileFormat::Csv).await.unwrap_err()),
+            told(import(&to, &both, KeyFileFormat::Csv).await.unwrap_err()),
             ["line 3: key: duplicates line 2"]
         );
-        import(&ground, &rows(&[("acme", "billing", key.expose(), "")]), KeyFileFormat::Csv).await.unwrap();
-        let found = told(import(&ground, &clear, KeyFileFormat::Csv).await.unwrap_err());
+        import(&to, &rows(&[("acme", "billing", key.expose(), "")]), KeyFileFormat::Csv).await.unwrap();
+        let found = told(import(&to, &clear, KeyFileFormat::Csv).await.unwrap_err());
         assert_eq!(found, ["line 2: key: belongs to an existing credential"]);
     }
 }
 
 #[tokio::test]
-async fn a_dry_run_of_keys_says_what_would_be_and_does_nothing() {
+async fn dry_run_of_keys_reports_and_changes_nothing() {
     let text = rows(&[("acme", "billing", "a", ""), ("acme", "new", "b", "p")]);
-    for ground in Ground::each().await {
-        prepare(&*ground.registry).await;
-        let before = ground.content().await;
+    for to in TestRegistry::each().await {
+        prepare(&*to.registry).await;
+        let before = to.content().await;
         let rows = KeyRows::read(text.as_bytes(), KeyFileFormat::Csv).unwrap();
         let peppers = peppers();
         let dry = KeyImport::new(rows, &peppers).create_callers(true).dry_run(true);
-        let made = dry.run(&*ground.registry, &actor()).await.unwrap();
+        let made = dry.run(&*to.registry, &actor()).await.unwrap();
         assert_eq!(made, ImportedKeys { keys: 2, callers: 1 });
-        assert_eq!(ground.content().await, before);
-        assert_eq!(import(&ground, &text, KeyFileFormat::Csv).await.unwrap(), made);
+        assert_eq!(to.content().await, before);
+        assert_eq!(import(&to, &text, KeyFileFormat::Csv).await.unwrap(), made);
     }
 }
 
 #[tokio::test]
-async fn a_key_that_came_from_elsewhere_survives_another_pepper_and_ends_when_it_is_told_to() {
-    let [memory, _] = Ground::each().await;
+async fn imported_key_survives_pepper_rotation_and_expires() {
+    let [memory, _] = TestRegistry::each().await;
     prepare(&*memory.registry).await;
     let end = clock().now().time + Duration::from_secs(1);
     let row = json!({

@@ -1,13 +1,10 @@
 //! Export and import of a whole registry, and imports of keys from other gateways.
 
 mod commands;
-mod ground;
-#[path = "../../../../tests/site/mod.rs"]
-mod harness;
 mod keys;
-#[allow(dead_code, reason = "takes what it needs")]
-#[path = "../../../../tests/records/mod.rs"]
-mod records;
+#[path = "../process/mod.rs"]
+mod process;
 mod refusals;
-mod served;
-mod whole;
+mod remote;
+mod round_trip;
+mod test_registry;

@@ -3,7 +3,7 @@
 use portcullis::transfer::ImportError;
 use serde_json::{Value, json};
 
-use crate::ground::{Ground, file, lines, written};
+use crate::test_registry::{TestRegistry, file, lines, written};
 
 /// A file with its lines.
 struct Sample {
@@ -13,7 +13,7 @@ struct Sample {
 
 impl Sample {
     async fn new() -> Self {
-        let text = Ground::filled().await[0].export().await;
+        let text = TestRegistry::filled().await[0].export().await;
         Self { lines: lines(&text), text }
     }
 
@@ -35,9 +35,9 @@ impl Sample {
 }
 
 #[tokio::test]
-async fn a_file_that_was_cut_off_anywhere_is_refused() {
+async fn truncated_file_is_rejected() {
     let sample = Sample::new().await;
-    for to in Ground::each().await {
+    for to in TestRegistry::each().await {
         let before = to.content().await;
         for length in (0..sample.text.len()).rev().step_by(97).chain([sample.text.len() - 1, 0]) {
             let cut = &sample.text[..length];
@@ -54,9 +54,9 @@ async fn a_file_that_was_cut_off_anywhere_is_refused() {
 }
 
 #[tokio::test]
-async fn a_file_in_which_any_byte_was_flipped_is_refused() {
+async fn file_with_a_flipped_byte_is_rejected() {
     let sample = Sample::new().await;
-    let [memory, _] = Ground::each().await;
+    let [memory, _] = TestRegistry::each().await;
     let before = memory.content().await;
     for at in (0..sample.text.len()).step_by(2) {
         let mut text = sample.text.clone();
@@ -65,7 +65,7 @@ async fn a_file_in_which_any_byte_was_flipped_is_refused() {
         assert!(matches!(refused, Err(ImportError::Mistakes(_))), "byte {at}: {refused:?}");
     }
     assert_eq!(memory.content().await, before);
-    let [_, sqlite] = Ground::each().await;
+    let [_, sqlite] = TestRegistry::each().await;
     for at in (0..sample.text.len()).step_by(101) {
         let mut text = sample.text.clone();
         text[at] ^= 0x04;
@@ -75,10 +75,10 @@ async fn a_file_in_which_any_byte_was_flipped_is_refused() {
 }
 
 #[tokio::test]
-async fn a_first_line_of_another_kind_or_version_is_refused() {
+async fn header_of_another_kind_or_version_is_rejected() {
     let sample = Sample::new().await;
     let head = |edit: fn(&mut Value)| sample.with(|all| edit(&mut all[0]["head"]));
-    for to in Ground::each().await {
+    for to in TestRegistry::each().await {
         for (text, member, what) in [
             (head(|it| it["version"] = 2.into()), "head.version", "another format version"),
             // Other differences of a later version are not considered.
@@ -99,7 +99,7 @@ async fn a_first_line_of_another_kind_or_version_is_refused() {
 }
 
 #[tokio::test]
-async fn lines_that_are_none_or_not_in_their_place_are_refused() {
+async fn malformed_or_misplaced_lines_are_rejected() {
     let sample = Sample::new().await;
     let moved = |from: usize, to: usize| {
         sample.with(|all| {
@@ -108,7 +108,7 @@ async fn lines_that_are_none_or_not_in_their_place_are_refused() {
         })
     };
     let used = sample.lines.len() - 2;
-    for to in Ground::each().await {
+    for to in TestRegistry::each().await {
         for (text, line, member, what) in [
             (sample.with(|all| all.insert(1, all[0].clone())), 2, "", "does not know"),
             (sample.with(|all| all[1] = json!({ "robot": {} })), 2, "", "does not know"),
@@ -125,7 +125,7 @@ async fn lines_that_are_none_or_not_in_their_place_are_refused() {
 }
 
 #[tokio::test]
-async fn a_last_line_that_is_not_what_the_others_come_to_is_refused() {
+async fn wrong_trailer_is_rejected() {
     let sample = Sample::new().await;
     let last = sample.lines.len() - 1;
     let end = |edit: fn(&mut Value)| {
@@ -135,7 +135,7 @@ async fn a_last_line_that_is_not_what_the_others_come_to_is_refused() {
         edit(&mut all[last]["end"]);
         [before.into_bytes(), written(&all[last..])].concat()
     };
-    for to in Ground::each().await {
+    for to in TestRegistry::each().await {
         for (text, member) in [
             (end(|it| it["counts"]["tenant"] = 9.into()), "end.counts"),
             (end(|it| drop(it["counts"].as_object_mut().unwrap().remove("lock"))), "end.counts"),
@@ -155,10 +155,10 @@ async fn a_last_line_that_is_not_what_the_others_come_to_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_only_there_once_and_stands_twice_is_named() {
+async fn duplicate_is_named() {
     let sample = Sample::new().await;
     let plain = &sample.lines[sample.at("credential", "plain")]["credential"]["digest"];
-    for to in Ground::each().await {
+    for to in TestRegistry::each().await {
         for (kind, id, edits, member) in [
             ("tenant", "t", json!({}), "tenant.id"),
             ("tenant", "g", json!({ "id": "h" }), "tenant.gateway"),
@@ -185,9 +185,9 @@ async fn what_is_only_there_once_and_stands_twice_is_named() {
 }
 
 #[tokio::test]
-async fn what_names_nothing_or_cannot_be_is_named_and_not_quoted() {
+async fn dangling_or_invalid_member_is_named_and_not_quoted() {
     let sample = Sample::new().await;
-    for to in Ground::each().await {
+    for to in TestRegistry::each().await {
         for (kind, id, member, value, what) in [
             ("caller", "client", "tenant", json!("nowhere"), "does not exist"),
             ("caller", "client", "plan", json!("none"), "does not exist"),
@@ -215,8 +215,8 @@ async fn what_names_nothing_or_cannot_be_is_named_and_not_quoted() {
 }
 
 #[tokio::test]
-async fn a_line_without_end_is_not_read_for_ever() {
-    let [memory, _] = Ground::each().await;
+async fn endless_line_is_not_read_to_its_end() {
+    let [memory, _] = TestRegistry::each().await;
     let sample = Sample::new().await;
     let head = sample.text.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     let mut text = sample.text[..head].to_vec();

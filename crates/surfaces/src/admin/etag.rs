@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_needs_the_present_tag() {
+    fn change_requires_the_current_etag() {
         for (values, status) in [
             (&[][..], 428),
             (&["*"], 200),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_it_need_not_be_sent_it() {
+    fn current_etag_yields_not_modified() {
         for (values, known) in [
             (&[][..], false),
             (&["*"], true),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_revision_has_the_tag_of_its_content() {
+    fn entity_without_revision_has_an_etag_of_its_content() {
         assert_eq!(ETag::content(&[1]), ETag::content(&[1]));
         assert_ne!(ETag::content(&[1]), ETag::content(&[2]));
         assert_eq!(ETag::content(&[1]).to_string().len(), 34);

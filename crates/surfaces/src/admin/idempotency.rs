@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_a_string_in_quotes() {
+    fn key_is_a_quoted_string() {
         let longest = format!("\"{}\"", "x".repeat(255));
         let too_long = format!("\"{}\"", "x".repeat(256));
         for (values, expected) in [
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_cannot_be_cut_in_two_ways() {
+    fn hashed_parts_are_unambiguous() {
         assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
         assert_ne!(hash(&[b"", b"a"]), hash(&[b"a", b""]));
     }

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_under_way_until_its_turn_is_over() {
+    fn key_is_in_flight_until_its_guard_is_dropped() {
         let running = InFlight::default();
         let turn = running.begin([1; 32]);
         assert!(turn.is_some() && running.begin([1; 32]).is_none() && running.begin([2; 32]).is_some());

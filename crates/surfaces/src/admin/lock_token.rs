@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_has_three_parts() {
+    fn token_has_three_parts() {
         let token = format!("pcl_lock_{}", "0".repeat(32));
         let good = format!("a-1:7:{token}");
         for (values, expected) in [

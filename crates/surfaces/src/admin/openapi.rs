@@ -121,6 +121,15 @@ impl<T: ToSchema> IntoResponses for Created<T> {
     }
 }
 
+/// Responses of an operation that creates a resource at the target of the request.
+pub(super) struct CreatedAtTarget<T>(PhantomData<T>);
+
+impl<T: ToSchema> IntoResponses for CreatedAtTarget<T> {
+    fn responses() -> Responses {
+        success(201, "Created", Some(document::<T>()), &[ETAG])
+    }
+}
+
 /// Responses of an operation that updates a resource.
 pub(super) struct Updated<T>(PhantomData<T>);
 

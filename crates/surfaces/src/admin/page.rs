@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_is_known_and_stands_once() {
+    fn parameter_is_known_and_unique() {
         assert_eq!(query("/x?name=a%2Fb+c").unwrap().text("name"), Some("a/b c"));
         assert!(query("/x?nam=1").unwrap_err().contains("\"nam\""));
         assert!(query("/x?name=1&n%61me=2").unwrap_err().contains("name is repeated"));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_in_range() {
+    fn limit_is_in_range() {
         for (uri, limit) in [("/", Some(100)), ("/?limit=1", Some(1)), ("/?limit=500", Some(500))] {
             assert_eq!(query(uri).unwrap().limit().ok(), limit, "{uri}");
         }
@@ -186,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn the_link_keeps_what_was_asked_for() {
+    fn link_keeps_the_query() {
         let query = query("/admin/v1/x?after=a&name=a%2Fb%26&limit=7").unwrap();
         let link = r#"</admin/v1/x?name=a%2Fb%26&limit=7&after=z.9>; rel="next""#;
         assert_eq!(query.link("z.9"), link);
     }
 
     #[test]
-    fn one_more_than_the_page_holds_says_that_there_is_more() {
+    fn extra_item_marks_a_further_page() {
         let query = query("/x").unwrap();
         let split_page = |things: Vec<u8>| {
             let page = Page::of(&query, 2, things, ToString::to_string);

@@ -187,7 +187,7 @@ pub(super) async fn read(
     operation_id = "put_plan",
     params(openapi::IfMatch, openapi::LockToken, openapi::IfNoneMatch),
     request_body(content = NewPlan, content_type = "application/json"),
-    responses(openapi::Updated<Plan>, openapi::Created<Plan>, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors),
+    responses(openapi::Updated<Plan>, openapi::CreatedAtTarget<Plan>, openapi::CommonErrors, openapi::NotFound, openapi::UpdateErrors),
 )]
 pub(super) async fn put(
     State(surface): State<Arc<Surface>>,

@@ -11,7 +11,7 @@ use super::{etag::ETag, page::Page};
 use crate::author::WithoutStore;
 use portcullis::{
     Admission, Denial,
-    problem::{self, ErrorFormat},
+    problem::{self, Problem},
 };
 
 static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -31,7 +31,8 @@ impl From<Denial> for ErrorResponse {
 impl IntoResponse for ErrorResponse {
     /// Renders the problem. The guard around the surface adds the headers that depend on the admission.
     fn into_response(self) -> Response {
-        problem::render(&self.0, ErrorFormat::Problem, &Admission::default()).map(Body::from)
+        problem::log(&self.0);
+        problem::render(&self.0, &Problem, &Admission::default()).map(Body::from)
     }
 }
 

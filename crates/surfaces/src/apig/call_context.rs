@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_names_project_instance_and_what_is_behind() {
+    fn path_names_project_instance_and_resource() {
         let named = |path: &str| {
             let uri = path.parse().unwrap();
             let (named, rest) = named(&uri);

@@ -9,13 +9,12 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 
-use super::version::Version;
-use crate::{BodyError, denial};
-use portcullis::{
-    Admission, Denial,
-    problem::{self, ErrorFormat},
-    registry::RegistryError,
+use super::{
+    render::{self, ErrorFormat},
+    version::Version,
 };
+use crate::{BodyError, denial};
+use portcullis::{Admission, Denial, problem, registry::RegistryError};
 
 /// The challenge for a credential that is no longer accepted. Equal to the guard's challenge for a token.
 static CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"apig\", header=\"x-auth-token\"");
@@ -216,13 +215,12 @@ impl IntoResponse for ApigError {
         let (status, error_code, error_msg) = match self.row() {
             Ok(row) => row,
             Err(denial) => {
-                return problem::render(denial, ErrorFormat::ApigManagement, &Admission::default())
+                problem::log(denial);
+                return problem::render(denial, &ErrorFormat::Operators, &Admission::default())
                     .map(Body::from);
             }
         };
-        let body =
-            serde_json::to_vec(&problem::ApigError { error_code, error_msg: &error_msg }).unwrap_or_default();
         let media_type = HeaderValue::from_static("application/json");
-        (status, [(header::CONTENT_TYPE, media_type)], body).into_response()
+        (status, [(header::CONTENT_TYPE, media_type)], render::body(error_code, &error_msg)).into_response()
     }
 }

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_version_counts_pages_and_refuses_what_is_none() {
+    fn v1_counts_pages_and_rejects_invalid_numbers() {
         for (query, expected) in [
             ("", Some((0, 20))),
             ("page_no=&page_size=", Some((0, 20))),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_version_takes_the_nearest_that_makes_sense() {
+    fn v2_clamps_numbers_to_their_range() {
         for (query, expected) in [
             ("", Some((0, 20))),
             ("offset=7&limit=8&page_no=x", Some((7, 8))),

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_follows_the_rule_of_its_version() {
+    fn name_follows_the_rule_of_its_version() {
         let (longest, too_long) = ("应".repeat(64), "应".repeat(65));
         for (text, in_v1, in_v2) in [
             ("app_001", true, true),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_8_to_64_characters_and_starts_with_a_letter_or_digit() {
+    fn key_is_8_to_64_characters_starting_with_a_letter_or_digit() {
         for (text, fits) in [
             ("app_key_sample", true),
             ("d49b1cbf-cc81-4a5f-b2a0-61b568e376eb", true),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_may_have_special_characters_besides() {
+    fn secret_may_have_special_characters() {
         for (text, fits) in [
             ("app_secret_sample", true),
             ("a_-!@#$%", true),
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_version_takes_longer_keys_and_secrets() {
+    fn v2_accepts_longer_keys_and_secrets() {
         let fits = |length| (is_key(&x(length), Version::Two), is_secret(&x(length), Version::Two));
         assert_eq!(
             [7, 8, 128, 129, 200, 201].map(fits),

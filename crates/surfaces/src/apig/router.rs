@@ -15,6 +15,7 @@ use super::{
     codes,
     error::ApigError,
     quotas,
+    render::ErrorFormat,
     state::Apig,
     throttles,
     version::{BothVersions, V1PathSpelling, Version},
@@ -31,7 +32,6 @@ use portcullis::{
         ApiKey, BodyBuffering, KeySource, RateLimit, RateLimitFields, RequireScope, RequireUnlocked,
         Signature,
     },
-    problem::ErrorFormat,
     tower::PortcullisLayer,
 };
 
@@ -83,7 +83,7 @@ pub fn router(surface: Apig) -> Router {
     );
     let guard = PortcullisLayer::new(guard)
         .verify_content()
-        .error_format(ErrorFormat::ApigManagement)
+        .denial_renderer(ErrorFormat::Operators)
         .clock(surface.clock.clone())
         .peer_from(surface.peer);
     let author = Author {

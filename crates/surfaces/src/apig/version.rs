@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_the_second_version_becomes_one_of_the_first() {
+    fn v2_path_becomes_a_v1_path() {
         for (path, expected) in [
             (format!("/v2/{NONE}/apigw/instances/{NONE}/apps/{NONE}/app-codes?id={NONE}"), true),
             (format!("/v1/{NONE}/apigw/instances/{NONE}/apps/{NONE}"), false),

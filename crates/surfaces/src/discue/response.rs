@@ -10,11 +10,8 @@ use http::{HeaderValue, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{etag::etag, pretty::is_pretty};
-use portcullis::{
-    Admission, Denial,
-    problem::{self, ErrorFormat},
-};
+use super::{etag::etag, pretty::is_pretty, render::ErrorFormat};
+use portcullis::{Admission, Denial, problem};
 
 /// A denial in the contract's error format.
 ///
@@ -30,7 +27,8 @@ impl From<Denial> for ErrorResponse {
 impl IntoResponse for ErrorResponse {
     /// Renders the denial. The guard around the surface adds the headers of the admission.
     fn into_response(self) -> Response {
-        problem::render(&self.0, ErrorFormat::Discue, &Admission::default()).map(Body::from)
+        problem::log(&self.0);
+        problem::render(&self.0, &ErrorFormat::Compact, &Admission::default()).map(Body::from)
     }
 }
 
@@ -40,7 +38,7 @@ pub(super) async fn prettify_refusals(request: Request, next: Next) -> Response 
     let mut response = next.run(request).await;
     let status = response.status();
     if pretty && (status.is_client_error() || status.is_server_error()) {
-        let body = problem::discue(status, true);
+        let body = ErrorFormat::Pretty.body(status);
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         *response.body_mut() = body.into();
     }

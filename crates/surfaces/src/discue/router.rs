@@ -14,6 +14,7 @@ use http::{HeaderValue, Uri, uri::PathAndQuery};
 
 use super::{
     clients, keys,
+    render::ErrorFormat,
     response::{ErrorResponse, prettify_refusals},
     state::{Discue, Operation, refused},
 };
@@ -27,7 +28,6 @@ use portcullis::{
         Accept, ApiKey, ChainOrder, ContentType, KeySource, Policy, RateLimit, RateLimitFields, RequireScope,
         RequireUnlocked, Stop,
     },
-    problem::ErrorFormat,
     tower::PortcullisLayer,
 };
 
@@ -50,7 +50,7 @@ const MEDIA_TYPES: [&str; 2] = ["application/json", "application/json;charset=ut
 ///     base_url: "https://api.discue.io".into(),
 ///     peer: PeerAddr::find,
 ///     lockout: Arc::default(),
-///     switched_off: vec![],
+///     disabled_operations: vec![],
 /// });
 /// ```
 ///
@@ -76,7 +76,7 @@ pub fn router(surface: Discue) -> Router {
         RateLimit::new().fields(fields),
     );
     let guard = PortcullisLayer::new(guard)
-        .error_format(ErrorFormat::Discue)
+        .denial_renderer(ErrorFormat::Compact)
         .clock(surface.clock.clone())
         .peer_from(surface.peer);
     let author = Author {

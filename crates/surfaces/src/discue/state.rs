@@ -64,7 +64,7 @@ pub struct Discue {
     /// The lockout of addresses that send invalid keys.
     pub lockout: Arc<Lockout>,
     /// Disabled operations; requests to them are answered with 501.
-    pub switched_off: Vec<Operation>,
+    pub disabled_operations: Vec<Operation>,
 }
 
 /// Converts a registry error to an error response.
@@ -74,7 +74,7 @@ pub(super) fn refused(fault: RegistryError, now: Timestamp) -> ErrorResponse {
 
 impl Discue {
     pub(super) fn ensure_enabled(&self, operation: Operation) -> Result<(), ErrorResponse> {
-        if !self.switched_off.contains(&operation) {
+        if !self.disabled_operations.contains(&operation) {
             return Ok(());
         }
         Err(Denial::NotImplemented { detail: "This operation is disabled.".into() }.into())

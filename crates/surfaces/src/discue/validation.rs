@@ -23,7 +23,7 @@ mod tests {
     use portcullis::model::CallerId;
 
     #[test]
-    fn an_id_is_a_uuid_or_a_nanoid() {
+    fn id_is_a_uuid_or_a_nanoid() {
         for (text, fits) in [
             ("5bc2be68-7498-4853-aa64-4be0ca62934e", true),
             ("MbCS6UB_m7NdvyDOE8stT", true),

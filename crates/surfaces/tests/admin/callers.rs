@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Site, refused, shown, start};
 
 #[tokio::test]
-async fn a_caller_is_made_read_changed_and_deleted() {
+async fn caller_is_created_read_changed_and_deleted() {
     let site = Site::new().await;
     let body = json!({ "id": "till", "name": "example.com/till", "kind": "api_client", "plan": "demo" });
     let made = site.post("/tenants/acme/callers", body).await;
@@ -37,7 +37,7 @@ async fn a_caller_is_made_read_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn an_app_shows_a_secret_once_and_only_if_it_was_generated() {
+async fn app_secret_is_shown_once_and_only_if_generated() {
     let site = Site::new().await;
     let own = json!({ "remark": "First", "key": "an-app-key", "secret": "s3cret-s3cret" });
     let made =
@@ -81,13 +81,13 @@ async fn an_app_shows_a_secret_once_and_only_if_it_was_generated() {
     let places = ["#/app/remark", "#/app/key", "#/app/secret"];
     let answer =
         site.post("/tenants/acme/callers", json!({ "name": "app_c", "kind": "app", "app": wrong })).await;
-    refused(&answer, 422, "wrong-values", &places);
-    refused(&site.patch(&path, json!({ "app": wrong })).await, 422, "wrong-values", &places);
+    refused(&answer, 422, "invalid-values", &places);
+    refused(&site.patch(&path, json!({ "app": wrong })).await, 422, "invalid-values", &places);
     assert!(!answer.text.contains("with blank"));
 }
 
 #[tokio::test]
-async fn each_kind_has_what_is_its_own() {
+async fn each_kind_has_its_own_members() {
     let site = Site::new().await;
     for (tenant, body, places) in [
         ("acme", json!({ "name": "example.com/x", "kind": "api_client", "role": "owner" }), &["#/role"][..]),
@@ -99,13 +99,13 @@ async fn each_kind_has_what_is_its_own() {
         ("acme", json!({ "name": "example.com/x", "kind": "operator", "plan": "none" }), &["#/plan"]),
     ] {
         let answer = site.post(&format!("/tenants/{tenant}/callers"), body).await;
-        refused(&answer, 422, "wrong-values", places);
+        refused(&answer, 422, "invalid-values", places);
     }
     let shop = "/tenants/acme/callers/shop";
-    refused(&site.patch(shop, json!({ "role": "owner" })).await, 422, "wrong-values", &["#/role"]);
-    refused(&site.patch(shop, json!({ "app": {} })).await, 422, "wrong-values", &["#/app"]);
-    refused(&site.patch(shop, json!({ "plan": "none" })).await, 422, "wrong-values", &["#/plan"]);
-    refused(&site.patch(shop, json!({ "kind": "app" })).await, 400, "wrong-shape", &["#/kind"]);
+    refused(&site.patch(shop, json!({ "role": "owner" })).await, 422, "invalid-values", &["#/role"]);
+    refused(&site.patch(shop, json!({ "app": {} })).await, 422, "invalid-values", &["#/app"]);
+    refused(&site.patch(shop, json!({ "plan": "none" })).await, 422, "invalid-values", &["#/plan"]);
+    refused(&site.patch(shop, json!({ "kind": "app" })).await, 400, "invalid-shape", &["#/kind"]);
     let body = json!({ "name": "example.com/x", "kind": "operator" });
     refused(&site.post("/tenants/none/callers", body.clone()).await, 404, "not-found", &[]);
     let mut with_plan = body;
@@ -115,7 +115,7 @@ async fn each_kind_has_what_is_its_own() {
 }
 
 #[tokio::test]
-async fn a_name_or_an_id_that_is_taken_is_409_and_so_is_one_too_many() {
+async fn duplicate_name_or_id_and_full_tenant_are_409() {
     let site = Site::new().await;
     let make = |name: &str, id: &str| {
         let body = json!({ "name": name, "id": id, "kind": "operator" });
@@ -134,7 +134,7 @@ async fn a_name_or_an_id_that_is_taken_is_409_and_so_is_one_too_many() {
 }
 
 #[tokio::test]
-async fn of_ten_that_want_one_name_at_once_one_gets_it() {
+async fn one_of_ten_concurrent_creations_gets_the_name() {
     let site = Arc::new(Site::new().await);
     let makers: Vec<_> = (0..10)
         .map(|_| {
@@ -154,7 +154,7 @@ async fn of_ten_that_want_one_name_at_once_one_gets_it() {
 }
 
 #[tokio::test]
-async fn another_tenants_caller_is_not_found() {
+async fn caller_of_another_tenant_is_not_found() {
     let site = Site::new().await;
     site.world.tenant("other", None, 9).await;
     for (method, body) in [("GET", None), ("PATCH", Some(json!({}))), ("DELETE", None)] {
@@ -167,19 +167,19 @@ async fn another_tenants_caller_is_not_found() {
 }
 
 #[tokio::test]
-async fn an_apps_id_is_no_uuid_without_hyphens() {
+async fn app_id_must_have_hyphens() {
     let site = Site::new().await;
     let hex = "14b399ac967f4115bb62c0346b4537e9";
     let body = |kind: &str| json!({ "id": hex, "name": "app_x", "kind": kind });
     // APIG V2 shows the UUID of an app in this form and would read this id as another app.
-    refused(&site.post("/tenants/acme/callers", body("app")).await, 422, "wrong-values", &["#/id"]);
+    refused(&site.post("/tenants/acme/callers", body("app")).await, 422, "invalid-values", &["#/id"]);
     assert_eq!(site.post("/tenants/acme/callers", body("operator")).await.status, 201);
     let hyphens = json!({ "id": "14b399ac-967f-4115-bb62-c0346b4537e9", "name": "app_x", "kind": "app" });
     assert_eq!(site.post("/tenants/acme/callers", hyphens).await.status, 201);
 }
 
 #[tokio::test]
-async fn an_administrator_is_promoted_but_nobody_removes_itself() {
+async fn administrator_is_promoted_but_cannot_remove_itself() {
     let site = Site::new().await;
     let own = "/tenants/administration/callers/owner";
     for body in [json!({ "status": "disabled" }), json!({ "role": "operator" })] {
@@ -198,7 +198,7 @@ async fn an_administrator_is_promoted_but_nobody_removes_itself() {
 }
 
 #[tokio::test]
-async fn a_name_follows_the_rule_of_its_kind_and_no_text_has_invisible_characters() {
+async fn names_follow_their_kind_and_texts_are_visible() {
     let site = Site::new().await;
     let callers = "/tenants/acme/callers";
     for (kind, name, fits) in [
@@ -222,41 +222,41 @@ async fn a_name_follows_the_rule_of_its_kind_and_no_text_has_invisible_character
             assert_eq!(made.status, 201, "{kind} {name:?}: {}", made.text);
             let path = format!("{callers}/{}", made.json()["id"].as_str().unwrap());
             let patch = json!({ "name": format!("{name}\u{202e}") });
-            refused(&site.patch(&path, patch).await, 422, "wrong-values", &["#/name"]);
+            refused(&site.patch(&path, patch).await, 422, "invalid-values", &["#/name"]);
         } else {
-            refused(&made, 422, "wrong-values", &["#/name"]);
+            refused(&made, 422, "invalid-values", &["#/name"]);
         }
     }
     let app = json!({ "name": "app_2", "kind": "app", "app": { "remark": "a\u{200f}" } });
-    refused(&site.post(callers, app).await, 422, "wrong-values", &["#/app/remark"]);
+    refused(&site.post(callers, app).await, 422, "invalid-values", &["#/app/remark"]);
     let hidden = json!({ "name": "a\u{feff}" });
     for (method, path) in
         [("POST", "/tenants"), ("PATCH", "/tenants/acme"), ("POST", "/tenants/acme/callers/shop/keys")]
     {
         let answer = site.send(method, path, &[super::ANY], hidden.clone()).await;
-        refused(&answer, 422, "wrong-values", &["#/name"]);
+        refused(&answer, 422, "invalid-values", &["#/name"]);
     }
     for path in ["/tenants/acme/keys/first", "/tenants/acme/callers/shop"] {
-        refused(&site.patch(path, hidden.clone()).await, 422, "wrong-values", &["#/name"]);
+        refused(&site.patch(path, hidden.clone()).await, 422, "invalid-values", &["#/name"]);
     }
     let rotation = site.post("/tenants/acme/keys/first/rotation", hidden).await;
-    refused(&rotation, 422, "wrong-values", &["#/name"]);
+    refused(&rotation, 422, "invalid-values", &["#/name"]);
     let lock = json!({ "target": { "resource": "/orders" }, "reason": "a\u{202a}b" });
-    refused(&site.post("/locks", lock).await, 422, "wrong-values", &["#/reason"]);
+    refused(&site.post("/locks", lock).await, 422, "invalid-values", &["#/reason"]);
 }
 
 #[tokio::test]
-async fn a_name_of_an_earlier_version_may_stay() {
+async fn name_of_an_earlier_version_may_stay() {
     let site = Site::new().await;
     site.world.caller("acme", "old", "Old name", CallerKind::ApiClient).await;
     let path = "/tenants/acme/callers/old";
     let patch = json!({ "name": "Old name", "status": "disabled" });
     assert_eq!(site.patch(path, patch).await.json()["status"], "disabled");
-    refused(&site.patch(path, json!({ "name": "Another name" })).await, 422, "wrong-values", &["#/name"]);
+    refused(&site.patch(path, json!({ "name": "Another name" })).await, 422, "invalid-values", &["#/name"]);
 }
 
 #[tokio::test]
-async fn no_answer_may_be_stored_by_caches() {
+async fn responses_must_not_be_cached() {
     let site = Site::new().await;
     for (method, path) in [
         ("GET", "/tenants"),

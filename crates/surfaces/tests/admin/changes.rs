@@ -15,7 +15,7 @@ fn seqs(answer: &Value) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_change_says_who_did_what_when_and_from_where() {
+async fn change_names_actor_action_time_and_address() {
     let site = Site::new().await;
     let before = site.world.directory.applied();
     let made = site.post("/tenants", json!({ "id": "blue", "name": "Blue" })).await.json();
@@ -38,7 +38,7 @@ async fn a_change_says_who_did_what_when_and_from_where() {
 }
 
 #[tokio::test]
-async fn no_secret_and_no_digest_is_told() {
+async fn changes_contain_no_secret_and_no_digest() {
     let site = Site::new().await;
     let app = json!({ "name": "app_a", "kind": "app", "app": { "secret": "s3cret-s3cret" } });
     assert_eq!(site.post("/tenants/acme/callers", app).await.status, 201);
@@ -59,7 +59,7 @@ async fn no_secret_and_no_digest_is_told() {
 }
 
 #[tokio::test]
-async fn changes_are_found_by_kind_entity_and_who_made_them() {
+async fn changes_are_filtered_by_kind_entity_and_actor() {
     let site = Site::new().await;
     let last = site.world.directory.applied();
     site.world.caller("acme", "till", "till", CallerKind::Operator).await;

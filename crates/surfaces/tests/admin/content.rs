@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{ANY, JSON, Site, refused};
-use crate::common::Answer;
+use crate::management::Answer;
 
 async fn raw(site: &Site, method: &str, path: &str, body: &[u8]) -> Answer {
     let bearer = format!("Bearer {}", site.owner);
@@ -20,7 +20,7 @@ const WRITES: [(&str, &str); 5] = [
 ];
 
 #[tokio::test]
-async fn what_is_not_json_is_400_everywhere() {
+async fn invalid_json_is_400_everywhere() {
     let site = Site::new().await;
     let before = site.world.directory.applied();
     let deep = format!(r#"{{"name":{}"#, "[".repeat(100_000));
@@ -44,7 +44,7 @@ async fn what_is_not_json_is_400_everywhere() {
             refused(&raw(&site, method, path, body).await, 400, "bad-request", &[]);
         }
         for body in ["null", "[]", "[{}]", "\"name\"", "7", "true"] {
-            refused(&raw(&site, method, path, body.as_bytes()).await, 400, "wrong-shape", &["#"]);
+            refused(&raw(&site, method, path, body.as_bytes()).await, 400, "invalid-shape", &["#"]);
         }
         for (body, place) in [
             (r#"{"name":1}"#, "#/name"),
@@ -58,7 +58,7 @@ async fn what_is_not_json_is_400_everywhere() {
             (r#"{"name":"a","n\u0061me":"b"}"#, "#/name"),
             (r#"{"a/b~c d":1}"#, "#/a~1b~0c%20d"),
         ] {
-            refused(&raw(&site, method, path, body.as_bytes()).await, 400, "wrong-shape", &[place]);
+            refused(&raw(&site, method, path, body.as_bytes()).await, 400, "invalid-shape", &[place]);
         }
     }
     for (method, path) in [("POST", "/tenants"), ("PATCH", "/tenants/acme")] {
@@ -69,7 +69,7 @@ async fn what_is_not_json_is_400_everywhere() {
 }
 
 #[tokio::test]
-async fn a_mebibyte_is_taken_and_no_more() {
+async fn content_of_one_mebibyte_is_the_maximum() {
     let site = Site::new().await;
     let exactly = format!("{{{}}}", " ".repeat(1024 * 1024 - 2));
     assert_eq!(raw(&site, "PATCH", "/tenants/acme", exactly.as_bytes()).await.status, 200);
@@ -80,7 +80,7 @@ async fn a_mebibyte_is_taken_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_patch_may_be_called_one_and_nothing_else_may() {
+async fn merge_patch_media_type_is_for_patch_only() {
     let site = Site::new().await;
     let merge = ("content-type", "application/merge-patch+json");
     let patched =
@@ -109,12 +109,12 @@ async fn a_patch_may_be_called_one_and_nothing_else_may() {
 
 /// JSON has one kind of number: `7.0` is the whole number `7`.
 #[tokio::test]
-async fn a_whole_number_may_be_written_with_a_fraction() {
+async fn integer_may_be_written_with_a_zero_fraction() {
     let site = Site::new().await;
     for (body, most) in [(r#"{"max_callers":7.0}"#, 7), (r#"{"max_callers":1.2e1}"#, 12)] {
         let patched = raw(&site, "PATCH", "/tenants/acme", body.as_bytes()).await;
         assert_eq!((patched.status.as_u16(), &patched.json()["max_callers"]), (200, &json!(most)), "{body}");
     }
     let broken = raw(&site, "PATCH", "/tenants/acme", br#"{"max_callers":7.5}"#).await;
-    refused(&broken, 400, "wrong-shape", &["#/max_callers"]);
+    refused(&broken, 400, "invalid-shape", &["#/max_callers"]);
 }

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{Site, refused, surface};
-use crate::common::{Answer, Server, World};
+use crate::management::{Answer, Server, World};
 
 const LINES: (&str, &str) = ("content-type", "application/x-ndjson");
 const ROWS: (&str, &str) = ("content-type", "text/csv; charset=utf-8");
@@ -84,7 +84,7 @@ fn inner(file: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn what_one_gateway_exports_another_imports_but_for_its_administrators() {
+async fn export_is_imported_without_administrators() {
     let ((one, _), other) = (exported().await, Site::bare().await);
     let key = one.world.key("acme", "shop").await;
     let file = one.get("/export").await.text;
@@ -112,7 +112,7 @@ async fn what_one_gateway_exports_another_imports_but_for_its_administrators() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_file_has_its_line_and_nothing_of_it_is_imported() {
+async fn error_names_its_line_and_nothing_is_imported() {
     let (_, file) = exported().await;
     let lines: Vec<_> = file.lines().collect();
     let at = lines.iter().position(|line| line.starts_with(r#"{"caller""#) && line.contains("shop")).unwrap();
@@ -142,24 +142,24 @@ async fn what_is_wrong_with_a_file_has_its_line_and_nothing_of_it_is_imported() 
         (String::new(), 1, "#"),
     ] {
         let answer = other.import("/import", &[LINES], &file).await;
-        refused(&answer, 422, "wrong-values", &[pointer]);
+        refused(&answer, 422, "invalid-values", &[pointer]);
         assert_eq!(answer.json()["errors"][0]["line"], line, "{answer:?}");
         assert_eq!(other.changes().await, before);
     }
     assert_eq!(other.import("/import", &[LINES], &file).await.status, 200);
     let again = other.import("/import", &[LINES], &file).await;
-    refused(&again, 422, "wrong-values", &["#/tenant/id"]);
+    refused(&again, 422, "invalid-values", &["#/tenant/id"]);
 }
 
 #[tokio::test]
-async fn a_file_sent_again_with_its_idempotency_key_is_imported_once() {
+async fn repeated_import_with_idempotency_key_runs_once() {
     let (_, file) = exported().await;
     let other = Site::bare().await;
     let once = [LINES, ("idempotency-key", "\"1\"")];
     let tried = other.import("/import?dry_run=true", &[LINES, ("idempotency-key", "\"0\"")], &file).await;
     let again = other.import("/import?dry_run=true", &[LINES, ("idempotency-key", "\"0\"")], &file).await;
     assert_eq!((&tried.text, again.field("idempotency-replayed")), (&again.text, vec![]), "it had no effect");
-    refused(&other.import("/import", &once, "x").await, 422, "wrong-values", &["#"]);
+    refused(&other.import("/import", &once, "x").await, 422, "invalid-values", &["#"]);
 
     let first = other.import("/import", &once, &file).await;
     assert_eq!((first.status.as_u16(), first.field("idempotency-replayed")), (200, vec![]), "{first:?}");
@@ -172,7 +172,7 @@ async fn a_file_sent_again_with_its_idempotency_key_is_imported_once() {
 }
 
 #[tokio::test]
-async fn there_is_one_import_at_a_time_and_one_that_breaks_off_leaves_nothing() {
+async fn imports_run_one_at_a_time_and_aborted_ones_leave_nothing() {
     let (_, file) = exported().await;
     let other = Site::bare().await;
     let before = other.changes().await;
@@ -202,7 +202,7 @@ async fn there_is_one_import_at_a_time_and_one_that_breaks_off_leaves_nothing() 
 }
 
 #[tokio::test]
-async fn only_an_owner_imports_what_is_of_the_right_type_and_size() {
+async fn import_requires_owner_type_and_size() {
     let (site, file) = exported().await;
     let row =
         json!({ "tenant": "acme", "caller": "shop", "name": "example.com/x", "digest": "00".repeat(32) })
@@ -211,7 +211,7 @@ async fn only_an_owner_imports_what_is_of_the_right_type_and_size() {
     for path in ["/import", "/keys/import"] {
         for token in [&site.operator, &site.reader] {
             for file in [&file, &row] {
-                refused(&site.import_by(token, path, &[LINES], file).await, 403, "role", &[]);
+                refused(&site.import_by(token, path, &[LINES], file).await, 403, "insufficient-role", &[]);
             }
         }
         let json = ("content-type", "application/json");
@@ -229,7 +229,7 @@ async fn only_an_owner_imports_what_is_of_the_right_type_and_size() {
 }
 
 #[tokio::test]
-async fn keys_of_another_gateway_are_imported_as_lines_or_rows_once() {
+async fn keys_of_another_gateway_are_imported_once() {
     let site = Site::new().await;
     let digest =
         |key: &str| portcullis::signature::Hex::encode(&Sha256::digest(key).into()).as_str().to_owned();
@@ -250,24 +250,24 @@ async fn keys_of_another_gateway_are_imported_as_lines_or_rows_once() {
     let before = site.changes().await;
     let wrong = format!("{}\n\n{}\n{{\n", line("nobody", "a"), line("shop", "old-key-1"));
     let answer = site.import("/keys/import", &[LINES], &wrong).await;
-    refused(&answer, 422, "wrong-values", &["#"]);
+    refused(&answer, 422, "invalid-values", &["#"]);
     assert_eq!(answer.json()["errors"][0]["line"], 4);
     let unfit = format!("{}\n\n{}\n", line("nobody", "a"), line("shop", "old-key-1"));
     let answer = site.import("/keys/import", &[LINES], &unfit).await;
-    refused(&answer, 422, "wrong-values", &["#/caller", "#/digest"]);
+    refused(&answer, 422, "invalid-values", &["#/caller", "#/digest"]);
     let lines: Vec<_> =
         answer.json()["errors"].as_array().unwrap().iter().map(|it| it["line"].clone()).collect();
     assert_eq!(lines, [Value::from(1), Value::from(3)]);
     let boss = format!("tenant,caller,name,digest\nadministration,owner,x,{}\n", digest("boss"));
     let answer = site.import("/keys/import", &[ROWS], &boss).await;
-    refused(&answer, 422, "wrong-values", &["#/caller"]);
+    refused(&answer, 422, "invalid-values", &["#/caller"]);
     let client = format!("tenant,caller,name,digest\nadministration,client,x,{}\n", digest("client"));
     let answer = site.import("/keys/import?make_callers=true", &[ROWS], &client).await;
-    refused(&answer, 422, "wrong-values", &["#/tenant"]);
+    refused(&answer, 422, "invalid-values", &["#/tenant"]);
     assert_eq!(site.changes().await, before);
 
     let rows = format!("tenant,caller,name,digest\nacme,new,x,{}\n", digest("old-key-3"));
-    refused(&site.import("/keys/import", &[ROWS], &rows).await, 422, "wrong-values", &["#/caller"]);
+    refused(&site.import("/keys/import", &[ROWS], &rows).await, 422, "invalid-values", &["#/caller"]);
     let made = site.import("/keys/import?make_callers=true", &[ROWS], &rows).await;
     assert_eq!(made.json(), json!({ "keys": 1, "callers": 1, "dry_run": false }));
     assert_eq!(site.world.directory.find("old-key-3").unwrap().caller().id.as_str(), "new");

@@ -21,7 +21,7 @@ fn is_known(site: &Site, key: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_key_is_shown_once() {
+async fn key_is_shown_once() {
     let site = Site::new().await;
     let scopes = json!([{ "resource": "orders", "access": "write", "targets": ["7"] }]);
     let body = json!({ "name": "till", "scopes": scopes, "not_after": "2026-06-01T02:00:00+02:00" });
@@ -52,7 +52,7 @@ async fn a_key_is_shown_once() {
 }
 
 #[tokio::test]
-async fn nothing_has_to_be_said_about_a_key() {
+async fn every_member_of_a_new_key_is_optional() {
     let site = Site::new().await;
     for body in [None, Some(json!({})), Some(json!({ "scopes": null, "not_after": null }))] {
         let made = site.ask(&site.owner, "POST", KEYS, &[], body.as_ref()).await;
@@ -70,7 +70,7 @@ async fn nothing_has_to_be_said_about_a_key() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_key_has_its_place() {
+async fn key_error_has_its_pointer() {
     let site = Site::new().await;
     let scope = |resource: &str| json!({ "resource": resource, "access": "read" });
     for (body, places) in [
@@ -95,8 +95,8 @@ async fn what_is_wrong_with_a_key_has_its_place() {
         (json!({ "not_after": "9999-12-31T23:59:59Z" }), &["#/not_after"]),
         (json!({ "status": "on" }), &["#/status"]),
     ] {
-        refused(&site.post(KEYS, body.clone()).await, 422, "wrong-values", places);
-        refused(&site.patch(FIRST, body).await, 422, "wrong-values", places);
+        refused(&site.post(KEYS, body.clone()).await, 422, "invalid-values", places);
+        refused(&site.patch(FIRST, body).await, 422, "invalid-values", places);
     }
     for (body, place) in [
         (json!({ "scopes": [[]] }), "#/scopes/0"),
@@ -106,14 +106,14 @@ async fn what_is_wrong_with_a_key_has_its_place() {
         (json!({ "digest": "x" }), "#/digest"),
         (json!({ "key": "pcl_x" }), "#/key"),
     ] {
-        refused(&site.post(KEYS, body.clone()).await, 400, "wrong-shape", &[place]);
-        refused(&site.patch(FIRST, body).await, 400, "wrong-shape", &[place]);
+        refused(&site.post(KEYS, body.clone()).await, 400, "invalid-shape", &[place]);
+        refused(&site.patch(FIRST, body).await, 400, "invalid-shape", &[place]);
     }
     refused(&site.post("/tenants/acme/callers/none/keys", json!({})).await, 404, "not-found", &[]);
 }
 
 #[tokio::test]
-async fn a_key_is_changed_in_what_is_named() {
+async fn key_update_changes_named_members_only() {
     let site = Site::new().await;
     let patch = json!({
         "name": "new", "status": "disabled", "scopes": [{ "resource": "a", "access": "read" }],
@@ -135,7 +135,7 @@ async fn a_key_is_changed_in_what_is_named() {
 }
 
 #[tokio::test]
-async fn a_time_may_be_written_in_every_way_of_rfc_3339() {
+async fn time_is_accepted_in_every_form_of_rfc_3339() {
     let site = Site::new().await;
     for (written, shown) in [
         ("2030-01-01T00:00:00Z", "2030-01-01T00:00:00Z"),
@@ -148,7 +148,7 @@ async fn a_time_may_be_written_in_every_way_of_rfc_3339() {
 }
 
 #[tokio::test]
-async fn the_hundredth_key_of_a_caller_is_the_last() {
+async fn caller_has_at_most_a_hundred_keys() {
     let site = Site::new().await;
     for _ in 1..100 {
         assert_eq!(site.post(KEYS, json!({})).await.status, 201);
@@ -157,7 +157,7 @@ async fn the_hundredth_key_of_a_caller_is_the_last() {
 }
 
 #[tokio::test]
-async fn use_is_told_as_it_is_noted_and_as_this_node_knows_it() {
+async fn last_use_is_the_stored_one_or_that_of_this_node() {
     let site = Site::new().await;
     let made = site.post(KEYS, json!({})).await.json();
     let (key, path) =
@@ -180,7 +180,7 @@ async fn use_is_told_as_it_is_noted_and_as_this_node_knows_it() {
 }
 
 #[tokio::test]
-async fn a_rotated_key_and_its_successor_both_hold_for_a_while() {
+async fn rotated_key_and_its_successor_overlap() {
     let site = Site::new().await;
     let made =
         site.post(KEYS, json!({ "name": "till", "scopes": [{ "resource": "a", "access": "read" }] })).await;
@@ -214,7 +214,7 @@ async fn a_rotated_key_and_its_successor_both_hold_for_a_while() {
 }
 
 #[tokio::test]
-async fn only_what_is_in_force_and_was_not_rotated_is() {
+async fn only_active_unrotated_keys_are_rotated() {
     let site = Site::new().await;
     let rotation = |id: &str| format!("/tenants/acme/keys/{id}/rotation");
     // The overlap defaults to a day. An earlier end of the key remains, and its successor gets it, too.
@@ -238,7 +238,7 @@ async fn only_what_is_in_force_and_was_not_rotated_is() {
     }
     let id = rotated["id"].as_str().unwrap();
     for (body, place) in [(json!({ "overlap": 2_592_001 }), "#/overlap"), (json!({ "name": "" }), "#/name")] {
-        refused(&site.post(&rotation(id), body).await, 422, "wrong-values", &[place]);
+        refused(&site.post(&rotation(id), body).await, 422, "invalid-values", &[place]);
     }
     let stale = site.send("POST", &rotation(id), &[("if-match", "\"7\"")], json!({})).await;
     refused(&stale, 412, "precondition-failed", &[]);
@@ -251,7 +251,7 @@ async fn only_what_is_in_force_and_was_not_rotated_is() {
 }
 
 #[tokio::test]
-async fn of_ten_rotations_at_once_one_is_made() {
+async fn one_of_ten_concurrent_rotations_succeeds() {
     let site = Arc::new(Site::new().await);
     let all: Vec<_> = (0..10)
         .map(|_| {
@@ -271,7 +271,7 @@ async fn of_ten_rotations_at_once_one_is_made() {
 }
 
 #[tokio::test]
-async fn a_deletion_may_be_waited_for() {
+async fn deletion_can_be_awaited() {
     let site = Arc::new(Site::new().await);
     let made = site.post(KEYS, json!({})).await.json();
     let (key, id) = (made["key"].as_str().unwrap().to_owned(), made["id"].as_str().unwrap().to_owned());
@@ -292,7 +292,7 @@ async fn a_deletion_may_be_waited_for() {
 }
 
 #[tokio::test]
-async fn a_wait_that_is_over_first_says_how_far_it_came() {
+async fn timed_out_wait_reports_its_progress() {
     let site = Site::new().await;
     let before = site.world.directory.applied();
     let answer = site.delete(&format!("{FIRST}?wait=0")).await;
@@ -303,7 +303,7 @@ async fn a_wait_that_is_over_first_says_how_far_it_came() {
 }
 
 #[tokio::test]
-async fn nobody_takes_away_the_key_that_it_asks_with() {
+async fn key_cannot_delete_itself() {
     let site = Site::new().await;
     let own = "/tenants/administration/keys/owners-key";
     for body in [json!({ "status": "disabled" }), json!({ "not_after": start() })] {
@@ -319,7 +319,7 @@ async fn nobody_takes_away_the_key_that_it_asks_with() {
 }
 
 #[tokio::test]
-async fn a_key_that_ends_makes_none_for_an_administrator_that_ends_later() {
+async fn expiring_key_cannot_create_a_longer_lived_one() {
     let site = Site::new().await;
     let end = site.world.now() + Duration::from_hours(1);
     let guest = site.world.key_with("administration", "owner", |key| key.not_after = Some(end)).await;
@@ -331,14 +331,14 @@ async fn a_key_that_ends_makes_none_for_an_administrator_that_ends_later() {
     let theirs = "/tenants/administration/callers/reader/keys";
     assert_eq!(post(theirs, json!({})).await.json()["not_after"], "2026-01-01T01:00:00Z");
     let later = json!({ "not_after": "2026-01-01T01:00:01Z" });
-    refused(&post(theirs, later.clone()).await, 422, "wrong-values", &["#/not_after"]);
+    refused(&post(theirs, later.clone()).await, 422, "invalid-values", &["#/not_after"]);
     let sooner = json!({ "not_after": "2026-01-01T00:30:00Z" });
     assert_eq!(post(theirs, sooner.clone()).await.json()["not_after"], sooner["not_after"]);
     // A key of an API client may end later than the key that creates it.
     assert_eq!(post(KEYS, json!({})).await.json()["not_after"], Value::Null);
     let own = "/tenants/administration/keys/owners-key";
     let patched = site.ask(&guest, "PATCH", own, &[ANY], Some(&later)).await;
-    refused(&patched, 422, "wrong-values", &["#/not_after"]);
+    refused(&patched, 422, "invalid-values", &["#/not_after"]);
     let rotation = "/tenants/administration/keys/owners-key/rotation";
     // The rotation would leave no owner.
     refused(&post(rotation, json!({})).await, 409, "conflict", &[]);
@@ -348,7 +348,7 @@ async fn a_key_that_ends_makes_none_for_an_administrator_that_ends_later() {
 }
 
 #[tokio::test]
-async fn a_key_with_scopes_does_only_what_they_say() {
+async fn scoped_key_is_confined_to_its_scopes() {
     use portcullis::model::{Access, Scope, Scopes};
 
     let site = Site::new().await;
@@ -369,27 +369,27 @@ async fn a_key_with_scopes_does_only_what_they_say() {
 }
 
 #[tokio::test]
-async fn a_key_does_not_end_in_the_past() {
+async fn key_expiry_in_the_past_is_rejected() {
     let site = Site::new().await;
     let past = json!({ "not_after": "2025-12-31T23:59:59Z" });
     for (kind, ends) in [("key", "2025-01-01T00:00:00Z"), ("signing", "2026-01-01T00:00:00Z")] {
         let answer = site.post(KEYS, json!({ "kind": kind, "not_after": ends })).await;
-        refused(&answer, 422, "wrong-values", &["#/not_after"]);
+        refused(&answer, 422, "invalid-values", &["#/not_after"]);
     }
-    refused(&site.patch(FIRST, past.clone()).await, 422, "wrong-values", &["#/not_after"]);
+    refused(&site.patch(FIRST, past.clone()).await, 422, "invalid-values", &["#/not_after"]);
     // An end at this very moment ends the key. The same end again later is no change.
     assert_eq!(site.patch(FIRST, json!({ "not_after": start() })).await.status, 200);
     site.world.clock.advance(std::time::Duration::from_secs(60));
     assert_eq!(site.patch(FIRST, json!({ "not_after": start(), "name": "ended" })).await.status, 200);
-    refused(&site.patch(FIRST, past).await, 422, "wrong-values", &["#/not_after"]);
+    refused(&site.patch(FIRST, past).await, 422, "invalid-values", &["#/not_after"]);
 }
 
 #[tokio::test]
-async fn an_overlap_does_not_outlast_the_key() {
+async fn rotation_overlap_does_not_outlast_the_key() {
     let site = Site::new().await;
     assert_eq!(site.patch(FIRST, json!({ "not_after": "2026-01-01T01:00:00Z" })).await.status, 200);
     let rotation = format!("{FIRST}/rotation");
-    refused(&site.post(&rotation, json!({ "overlap": 3601 })).await, 422, "wrong-values", &["#/overlap"]);
+    refused(&site.post(&rotation, json!({ "overlap": 3601 })).await, 422, "invalid-values", &["#/overlap"]);
     let rotated = site.post(&rotation, json!({ "overlap": 3600 })).await;
     assert_eq!(rotated.json()["replaces"]["not_after"], "2026-01-01T01:00:00Z", "{rotated:?}");
 }

@@ -6,7 +6,7 @@ use portcullis::{model::Status, registry::Registry};
 use serde_json::{Value, json};
 
 use super::{ANY, Site, listed, refused, start};
-use crate::common::Answer;
+use crate::management::Answer;
 
 const SHOP: &str = "/tenants/acme/callers/shop";
 
@@ -24,7 +24,7 @@ async fn with(site: &Site, token: &str, method: &str, path: &str, body: Option<&
 }
 
 #[tokio::test]
-async fn a_lock_is_acquired_read_refreshed_and_released() {
+async fn lock_is_acquired_read_refreshed_and_released() {
     let site = Site::new().await;
     let body = json!({
         "tenant": "acme", "target": { "resource": "/orders/7" }, "reason": "counting", "covers": "all",
@@ -66,7 +66,7 @@ async fn a_lock_is_acquired_read_refreshed_and_released() {
 }
 
 #[tokio::test]
-async fn what_is_held_is_423_to_others() {
+async fn held_lock_is_423_to_others() {
     let site = Site::new().await;
     held(&site).await;
     for (method, path, body) in [
@@ -91,33 +91,33 @@ async fn what_is_held_is_423_to_others() {
 }
 
 #[tokio::test]
-async fn a_lock_is_on_a_caller_that_is_there_or_on_a_path() {
+async fn lock_target_is_an_existing_caller_or_a_path() {
     let site = Site::new().await;
     let wanted = |target: Value| site.post("/locks", json!({ "target": target, "reason": "x" }));
     // The lock would apply to an administrator that is created later, whatever the role of its holder.
-    refused(&wanted(json!({ "caller": "later" })).await, 422, "wrong-values", &["#/target/caller"]);
+    refused(&wanted(json!({ "caller": "later" })).await, 422, "invalid-values", &["#/target/caller"]);
     for path in ["/", "orders", "/a/../b"] {
         let answer = wanted(json!({ "resource": path })).await;
-        refused(&answer, 422, "wrong-values", &["#/target/resource"]);
+        refused(&answer, 422, "invalid-values", &["#/target/resource"]);
         assert!(answer.json()["errors"][0]["detail"].as_str().unwrap().starts_with("a path has the form"));
     }
 }
 
 #[tokio::test]
-async fn a_lock_that_would_stop_nothing_is_refused() {
+async fn lock_without_effect_is_rejected() {
     let site = Site::new().await;
     let wanted = |target: Value| site.post("/locks", json!({ "target": target, "reason": "x" }));
     for path in ["/elsewhere", "/api", "/api/deeper", "/ordersx"] {
         let answer = wanted(json!({ "resource": path })).await;
-        refused(&answer, 422, "wrong-values", &["#/target/resource"]);
+        refused(&answer, 422, "invalid-values", &["#/target/resource"]);
         assert!(answer.text.contains("lock = true"), "{}", answer.text);
     }
     for target in [json!({ "resource": "/orders/7" }), json!({ "caller": "shop" })] {
         let lock = json!({ "tenant": "nobody", "target": target, "reason": "x" });
-        refused(&site.post("/locks", lock).await, 422, "wrong-values", &["#/tenant"]);
+        refused(&site.post("/locks", lock).await, 422, "invalid-values", &["#/tenant"]);
     }
     let lock = json!({ "tenant": "administration", "target": { "caller": "shop" }, "reason": "x" });
-    refused(&site.post("/locks", lock).await, 422, "wrong-values", &["#/tenant"]);
+    refused(&site.post("/locks", lock).await, 422, "invalid-values", &["#/tenant"]);
     for target in [json!({ "resource": "/orders/7" }), json!({ "caller": "shop" })] {
         let made = site.post("/locks", json!({ "target": target, "reason": "x", "covers": "all" })).await;
         assert_eq!(made.status, 201);
@@ -130,7 +130,7 @@ async fn a_lock_that_would_stop_nothing_is_refused() {
 }
 
 #[tokio::test]
-async fn who_proves_the_lock_changes_what_it_stands_on() {
+async fn lock_holder_changes_the_locked_caller() {
     let site = Site::new().await;
     let (_, token) = held(&site).await;
     // The token replaces If-Match, for the caller and for its keys.
@@ -155,7 +155,7 @@ async fn who_proves_the_lock_changes_what_it_stands_on() {
 }
 
 #[tokio::test]
-async fn a_proof_that_is_worth_nothing_any_more_changes_nothing() {
+async fn token_of_a_lost_lock_changes_nothing() {
     let site = Site::new().await;
     let (id, token) = held(&site).await;
     let (lock, secret) = (format!("/locks/{id}"), token.rsplit(':').next().unwrap());
@@ -188,12 +188,12 @@ async fn a_proof_that_is_worth_nothing_any_more_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_lock_is_broken_by_an_owner_on_purpose() {
+async fn lock_is_broken_by_an_owner_explicitly() {
     let site = Site::new().await;
     let (id, token) = held(&site).await;
     let path = format!("/locks/{id}");
     refused(&site.ask(&site.owner, "DELETE", &path, &[], None).await, 428, "precondition-required", &[]);
-    refused(&site.ask(&site.operator, "DELETE", &path, &[ANY], None).await, 403, "role", &[]);
+    refused(&site.ask(&site.operator, "DELETE", &path, &[ANY], None).await, 403, "insufficient-role", &[]);
     let stale = site.ask(&site.owner, "DELETE", &path, &[("if-match", "\"x\"")], None).await;
     refused(&stale, 412, "precondition-failed", &[]);
     let tag = site.get(&path).await.field("etag")[0].to_owned();
@@ -207,7 +207,7 @@ async fn a_lock_is_broken_by_an_owner_on_purpose() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_lock_has_its_place() {
+async fn lock_error_has_its_pointer() {
     let site = Site::new().await;
     let target = json!({ "caller": "shop" });
     for (body, status, places) in [
@@ -222,26 +222,26 @@ async fn what_is_wrong_with_a_lock_has_its_place() {
         (json!({ "target": target, "reason": "x", "owner": "me" }), 400, &["#/owner"]),
         (json!({ "target": "shop", "reason": "x" }), 400, &["#/target"]),
     ] {
-        let code = if status == 422 { "wrong-values" } else { "wrong-shape" };
+        let code = if status == 422 { "invalid-values" } else { "invalid-shape" };
         refused(&site.post("/locks", body).await, status, code, places);
     }
     let (id, token) = held(&site).await;
     let answer =
         with(&site, &token, "POST", &format!("/locks/{id}/refresh"), Some(&json!({ "lasts": 0 }))).await;
-    refused(&answer, 422, "wrong-values", &["#/lasts"]);
+    refused(&answer, 422, "invalid-values", &["#/lasts"]);
 }
 
 #[tokio::test]
-async fn an_operator_holds_no_administrator() {
+async fn operator_cannot_lock_an_administrator() {
     let site = Site::new().await;
     let body = json!({ "target": { "caller": "owner" }, "reason": "x" });
     let theirs = site.ask(&site.operator, "POST", "/locks", &[], Some(&body)).await;
-    refused(&theirs, 403, "role", &[]);
+    refused(&theirs, 403, "insufficient-role", &[]);
     assert_eq!(site.post("/locks", body).await.status, 201);
 }
 
 #[tokio::test]
-async fn of_ten_that_want_one_lock_at_once_one_gets_it() {
+async fn one_of_ten_concurrent_acquisitions_gets_the_lock() {
     let site = Arc::new(Site::new().await);
     let all: Vec<_> = (0..10)
         .map(|_| {
@@ -259,7 +259,7 @@ async fn of_ten_that_want_one_lock_at_once_one_gets_it() {
 }
 
 #[tokio::test]
-async fn acquiring_and_refreshing_may_be_sent_again() {
+async fn acquire_and_refresh_can_be_repeated() {
     let site = Site::new().await;
     let body = json!({ "target": { "caller": "shop" }, "reason": "x" });
     let once = [("idempotency-key", "\"1\"")];
@@ -278,7 +278,7 @@ async fn acquiring_and_refreshing_may_be_sent_again() {
 }
 
 #[tokio::test]
-async fn another_name_makes_no_room_for_more_locks() {
+async fn other_owner_name_does_not_raise_the_lock_limit() {
     let site = Site::new().await;
     let lock = |n: u32| json!({ "target": { "resource": format!("/orders/of-{n}") }, "reason": "a test" });
     for n in 0..64 {

@@ -2,17 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "../../../../tests/common/mod.rs"]
-mod common;
+#[path = "../management/mod.rs"]
+mod management;
 
 mod callers;
 mod changes;
 mod content;
-mod described;
+mod idempotency;
 mod imports;
 mod keys;
 mod locks;
-mod once;
+mod openapi;
 mod pages;
 mod plans;
 mod refusals;
@@ -24,7 +24,7 @@ mod transfers;
 
 use std::time::Duration;
 
-use common::{Answer, Server, World};
+use management::{Answer, Server, World};
 use portcullis::{
     model::{CallerKind, LockTarget, LockToken, LockedRequests, Role},
     registry::{NewLock, Registry},
@@ -66,7 +66,7 @@ impl Site {
             lasts: Duration::from_secs(60).try_into().unwrap(),
             token: LockToken::generate().digest(),
         };
-        world.memory.acquire_lock(lock, &common::actor()).await.unwrap();
+        world.memory.acquire_lock(lock, &management::actor()).await.unwrap();
         let tokens = [
             world.key_with("administration", "owner", |key| key.id = "owners-key".parse().unwrap()).await,
             world.key("administration", "operator").await,

@@ -53,7 +53,7 @@ async fn pages_follow_each_other_without_gap_or_overlap() {
 }
 
 #[tokio::test]
-async fn what_changes_between_two_pages_moves_nothing_else() {
+async fn changes_between_pages_shift_nothing() {
     let site = Site::new().await;
     for at in 0..6 {
         site.world.caller("acme", &format!("c{at}"), &format!("n{at}"), CallerKind::Operator).await;
@@ -72,7 +72,7 @@ async fn what_changes_between_two_pages_moves_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_list_shows_only_what_was_asked_for() {
+async fn list_matches_its_filter() {
     let site = Site::new().await;
     site.world.tenant("blue", None, 9).await;
     site.world.lapse("blue").await;
@@ -98,7 +98,7 @@ async fn a_list_shows_only_what_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_is_unknown_repeated_or_out_of_place_is_400() {
+async fn unknown_repeated_or_misplaced_parameter_is_400() {
     let site = Site::new().await;
     for (path, named) in [
         ("/tenants?nam=x", "nam"),
@@ -129,7 +129,7 @@ async fn a_parameter_that_is_unknown_repeated_or_out_of_place_is_400() {
 }
 
 #[tokio::test]
-async fn who_has_it_is_not_sent_it_again() {
+async fn current_etag_is_304() {
     let site = Site::new().await;
     for path in [
         "/tenants/acme",
@@ -153,7 +153,7 @@ async fn who_has_it_is_not_sent_it_again() {
 }
 
 #[tokio::test]
-async fn the_status_says_who_asks_and_how_the_store_is() {
+async fn status_names_the_caller_and_the_store() {
     let site = Site::new().await;
     let status = site.get("/status").await.json();
     let caller = json!({ "id": "owner", "name": "owner", "role": "owner", "key": "owners-key" });
@@ -166,7 +166,7 @@ async fn the_status_says_who_asks_and_how_the_store_is() {
 }
 
 #[tokio::test]
-async fn routes_are_read_as_they_are_configured() {
+async fn routes_are_returned_as_configured() {
     let site = Site::new().await;
     let route = json!({
         "name": "orders", "host": null, "path": "/orders", "methods": ["GET"], "upstream": "up",

@@ -10,7 +10,7 @@ fn limit(name: &str, quota: u32) -> Value {
 }
 
 #[tokio::test]
-async fn a_plan_is_put_read_replaced_and_deleted() {
+async fn plan_is_put_read_replaced_and_deleted() {
     let site = Site::new().await;
     let body = json!({ "limits": [limit("minute", 10), {
         "name": "hour", "quota": 100, "window": 3600, "promise": "ceiling",
@@ -41,7 +41,7 @@ async fn a_plan_is_put_read_replaced_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_plan_is_replaced_only_on_purpose() {
+async fn plan_replacement_requires_a_precondition() {
     let site = Site::new().await;
     let body = || json!({ "limits": [] });
     refused(&site.send("PUT", "/plans/demo", &[], body()).await, 428, "precondition-required", &[]);
@@ -58,7 +58,7 @@ async fn a_plan_is_replaced_only_on_purpose() {
 }
 
 #[tokio::test]
-async fn a_plan_that_the_configuration_defines_is_changed_there_only() {
+async fn configured_plan_is_read_only() {
     let site = Site::new().await;
     let body = json!({ "limits": [limit("minute", 10)] });
     let created = site.send("PUT", "/plans/configured", &[], body.clone()).await;
@@ -75,7 +75,7 @@ async fn a_plan_that_the_configuration_defines_is_changed_there_only() {
 }
 
 #[tokio::test]
-async fn a_plan_that_somebody_is_on_stays() {
+async fn plan_in_use_cannot_be_deleted() {
     let site = Site::new().await;
     assert_eq!(site.patch("/tenants/acme/callers/shop", json!({ "plan": "demo" })).await.status, 200);
     refused(&site.delete("/plans/demo").await, 409, "conflict", &[]);
@@ -84,7 +84,7 @@ async fn a_plan_that_somebody_is_on_stays() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_plan_has_its_place() {
+async fn plan_error_has_its_pointer() {
     let site = Site::new().await;
     let put = |body: Value| site.send("PUT", "/plans/new", &[], body);
     for (body, places) in [
@@ -104,7 +104,7 @@ async fn what_is_wrong_with_a_plan_has_its_place() {
         (json!({ "limits": (0..9).map(|at| limit(&at.to_string(), 1)).collect::<Vec<_>>() }), &["#/limits"]),
         (json!({ "id": "other", "limits": [] }), &["#/id"]),
     ] {
-        refused(&put(body).await, 422, "wrong-values", places);
+        refused(&put(body).await, 422, "invalid-values", places);
     }
     for (body, place) in [
         (json!({}), "#/limits"),
@@ -114,7 +114,7 @@ async fn what_is_wrong_with_a_plan_has_its_place() {
         (json!({ "limits": [{ "name": "a", "quota": 1.5, "window": 1 }] }), "#/limits/0/quota"),
         (json!({ "limits": [{ "name": "a", "quota": 1, "window": 1, "brust": 1 }] }), "#/limits/0/brust"),
     ] {
-        refused(&put(body).await, 400, "wrong-shape", &[place]);
+        refused(&put(body).await, 400, "invalid-shape", &[place]);
     }
     refused(&site.send("PUT", "/plans/a%20b", &[], json!({ "limits": [] })).await, 404, "not-found", &[]);
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{ANY, Site, refused};
 
 #[tokio::test]
-async fn only_an_administrators_key_in_force_is_let_in() {
+async fn only_an_active_administrator_key_is_admitted() {
     let site = Site::new().await;
     let ended =
         site.world.key_with("administration", "owner", |key| key.not_after = Some(site.world.now())).await;
@@ -23,8 +23,8 @@ async fn only_an_administrators_key_in_force_is_let_in() {
         (foreign.expose(), 401, "credential-unknown"),
         (&ended, 401, "credential-expired"),
         (&disabled, 403, "credential-disabled"),
-        (&client, 403, "caller-kind"),
-        (&operator, 403, "caller-kind"),
+        (&client, 403, "caller-kind-not-allowed"),
+        (&operator, 403, "caller-kind-not-allowed"),
     ] {
         for path in ["/status", "/tenants", "/nothing/here"] {
             let answer = site.ask(token, "GET", path, &[], None).await;
@@ -42,7 +42,7 @@ async fn only_an_administrators_key_in_force_is_let_in() {
 }
 
 #[tokio::test]
-async fn who_guesses_is_locked_out_and_nobody_else_is() {
+async fn guessing_address_is_locked_out_and_others_are_not() {
     let site = Site::new().await;
     let guessing = site.server.at("127.0.0.7");
     let bearer = format!("Bearer {}", site.owner);
@@ -61,7 +61,7 @@ async fn who_guesses_is_locked_out_and_nobody_else_is() {
 }
 
 #[tokio::test]
-async fn an_administrator_on_a_plan_is_held_to_it() {
+async fn administrator_is_limited_by_its_plan() {
     let site = Site::new().await;
     let plan = site.world.plan("two", 2, 60).await;
     let kind = CallerKind::Administrator(portcullis::model::Role::ReadOnly);
@@ -76,7 +76,7 @@ async fn an_administrator_on_a_plan_is_held_to_it() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_404_and_405_says_what_is() {
+async fn missing_path_is_404_and_405_lists_methods() {
     let site = Site::new().await;
     for path in [
         "/",
@@ -115,7 +115,7 @@ async fn what_is_not_there_is_404_and_405_says_what_is() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_503_or_500_and_no_reason_gets_out() {
+async fn store_failure_is_503_or_500_without_the_reason() {
     let site = Site::new().await;
     for (failure, status, code) in [
         ((|| RegistryError::Unavailable("disk hunter2".into())) as fn() -> RegistryError, 503, "unavailable"),
@@ -178,7 +178,7 @@ async fn a_store_that_fails_is_503_or_500_and_no_reason_gets_out() {
 }
 
 #[tokio::test]
-async fn a_locked_caller_is_not_changed_and_its_keys_may_be_revoked() {
+async fn locked_caller_is_unchanged_but_its_keys_are_revocable() {
     let site = Site::new().await;
     let target = LockTarget::Caller("shop".parse().unwrap());
     site.world.lock(target, LockedRequests::Writes, std::time::Duration::from_secs(90)).await;

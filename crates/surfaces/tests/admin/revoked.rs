@@ -6,19 +6,19 @@ use portcullis_surfaces::admin::description;
 use serde_json::{Value, json};
 
 use super::Site;
-use crate::common::underway::{Case, Loss};
+use crate::management::underway::{Case, Loss};
 
 const ASKING: &str = "asking";
 const ADMINISTRATION: &str = "administration";
 
 /// The API with a second key of the owner, and with the id and the token of a lock.
-struct Ground {
+struct Setup {
     site: Site,
     key: String,
     lock: (String, String),
 }
 
-async fn ground() -> Ground {
+async fn setup() -> Setup {
     let site = Site::new().await;
     let key = site.world.key_with(ADMINISTRATION, "owner", |key| key.id = ASKING.parse().unwrap()).await;
     site.world.tenant("empty", None, 1).await;
@@ -26,7 +26,7 @@ async fn ground() -> Ground {
     let lock = json!({ "target": { "resource": "/orders/mine" }, "reason": "a test" });
     let made = site.post("/locks", lock).await.json();
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
-    Ground { lock: (text("id"), text("token")), site, key }
+    Setup { lock: (text("id"), text("token")), site, key }
 }
 
 /// Returns the export of an empty registry.
@@ -36,8 +36,8 @@ async fn empty_file() -> String {
 }
 
 /// Returns a successful request for an operation. Panics for an unknown operation, so that each has a case.
-fn case(ground: &Ground, operation: &str, key: &str, file: &str) -> Case {
-    let (lock, token) = &ground.lock;
+fn case(setup: &Setup, operation: &str, key: &str, file: &str) -> Case {
+    let (lock, token) = &setup.lock;
     let body = |body: Value| Some(body.to_string());
     let lines = "application/x-ndjson";
     let (method, path, body) = match operation {
@@ -109,37 +109,37 @@ fn operations() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_operation_is_refused_when_its_key_is_revoked_right_after_it_was_let_in() {
+async fn key_revoked_after_admission_denies_every_operation() {
     let file = empty_file().await;
     for operation in operations() {
-        let ground = ground().await;
-        let Ground { site, key, .. } = &ground;
-        let asked = case(&ground, &operation, key, &file);
+        let setup = setup().await;
+        let Setup { site, key, .. } = &setup;
+        let asked = case(&setup, &operation, key, &file);
         site.world.assert_needs_its_credential(&site.server, &asked, ADMINISTRATION, ASKING).await;
-        let (status, answer) = case(&ground, &operation, &site.owner, &file).send(&site.server).await;
+        let (status, answer) = case(&setup, &operation, &site.owner, &file).send(&site.server).await;
         assert!((200..300).contains(&status), "{operation} {status} {answer}");
     }
 }
 
 #[tokio::test]
-async fn every_operation_with_content_is_refused_when_its_key_is_revoked_while_that_arrives() {
+async fn key_revoked_during_upload_denies_every_operation() {
     let file = empty_file().await;
     for operation in operations() {
-        let ground = ground().await;
-        let case = case(&ground, &operation, &ground.key, &file);
+        let setup = setup().await;
+        let case = case(&setup, &operation, &setup.key, &file);
         if case.body.is_some() {
-            let (world, asking) = (&ground.site.world, (ADMINISTRATION, ASKING));
-            world.assert_refused_underway(&ground.site.server, &case, asking, Loss::Deleted).await;
+            let (world, asking) = (&setup.site.world, (ADMINISTRATION, ASKING));
+            world.assert_refused_underway(&setup.site.server, &case, asking, Loss::Deleted).await;
         }
     }
 }
 
 /// The stored response contains a key.
 #[tokio::test]
-async fn a_stored_answer_is_not_repeated_for_a_key_that_is_revoked_meanwhile() {
-    let ground = ground().await;
-    let Ground { site, key, .. } = &ground;
-    let case = case(&ground, "create_key", key, "").field("idempotency-key", "\"once\"");
+async fn stored_response_is_not_replayed_to_a_revoked_key() {
+    let setup = setup().await;
+    let Setup { site, key, .. } = &setup;
+    let case = case(&setup, "create_key", key, "").field("idempotency-key", "\"once\"");
     assert_eq!(case.send(&site.server).await.0, 201);
     assert_eq!(case.send(&site.server).await.0, 201, "the response is replayed");
     site.world.settle().await;

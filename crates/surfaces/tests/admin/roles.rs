@@ -74,7 +74,7 @@ fn fields(method: &str, path: &str) -> &'static [(&'static str, &'static str)] {
 }
 
 #[tokio::test]
-async fn every_role_may_what_is_its_own_and_no_more() {
+async fn role_permits_only_its_operations() {
     for role in [NOBODY, READER, OPERATOR, OWNER] {
         let site = Site::new().await;
         for (method, path, body, least, status) in table() {
@@ -92,7 +92,7 @@ async fn every_role_may_what_is_its_own_and_no_more() {
             } else if role >= least {
                 assert_eq!(answer.status, status, "{what}");
             } else {
-                refused(&answer, 403, "role", &[]);
+                refused(&answer, 403, "insufficient-role", &[]);
                 let needed = ["", "read_only", "operator", "owner"][least];
                 let detail = answer.json()["detail"].as_str().unwrap().to_owned();
                 assert_eq!(detail, format!("The role {needed} is required."), "{what}");
@@ -102,7 +102,7 @@ async fn every_role_may_what_is_its_own_and_no_more() {
 }
 
 #[tokio::test]
-async fn who_may_not_changes_nothing() {
+async fn insufficient_role_changes_nothing() {
     let site = Site::new().await;
     let before = site.world.directory.applied();
     for (method, path, body, least, _) in table() {
@@ -114,23 +114,23 @@ async fn who_may_not_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_role_is_asked_for_before_what_is_asked_about() {
+async fn role_is_checked_before_the_resource() {
     let site = Site::new().await;
     for path in ["/tenants/none", "/plans/none"] {
-        refused(&site.ask(&site.reader, "DELETE", path, &[], None).await, 403, "role", &[]);
+        refused(&site.ask(&site.reader, "DELETE", path, &[], None).await, 403, "insufficient-role", &[]);
         refused(&site.ask(&site.reader, "GET", path, &[], None).await, 404, "not-found", &[]);
     }
     let answer = site.ask(&site.reader, "POST", "/tenants", &[], Some(&json!("nonsense"))).await;
-    refused(&answer, 403, "role", &[]);
+    refused(&answer, 403, "insufficient-role", &[]);
 }
 
 #[tokio::test]
-async fn a_role_that_was_taken_away_is_gone_at_once() {
+async fn removed_role_ends_at_once() {
     let site = Site::new().await;
     let path = "/tenants/administration/callers/operator";
     assert_eq!(site.patch(path, json!({ "role": "read_only" })).await.status, 200);
     let answer = site.ask(&site.operator, "DELETE", "/tenants/acme/keys/first", &[ANY], None).await;
-    refused(&answer, 403, "role", &[]);
+    refused(&answer, 403, "insufficient-role", &[]);
     assert_eq!(site.patch(path, json!({ "status": "disabled" })).await.status, 200);
     refused(&site.ask(&site.operator, "GET", "/status", &[], None).await, 403, "caller-disabled", &[]);
 }
@@ -168,7 +168,7 @@ impl<'a> Underway<'a> {
 }
 
 #[tokio::test]
-async fn what_was_begun_with_a_key_that_is_revoked_meanwhile_is_not_done() {
+async fn key_revoked_meanwhile_aborts_the_request() {
     let site = Site::new().await;
     let callers = "/tenants/administration/callers";
     let second = json!({ "id": "second", "name": "second", "kind": "administrator", "role": "owner" });
@@ -206,7 +206,7 @@ async fn what_was_begun_with_a_key_that_is_revoked_meanwhile_is_not_done() {
 }
 
 #[tokio::test]
-async fn of_two_owners_that_disable_each_other_one_is_left() {
+async fn one_of_two_owners_disabling_each_other_remains() {
     let site = Site::new().await;
     let callers = "/tenants/administration/callers";
     let second = json!({ "id": "second", "name": "second", "kind": "administrator", "role": "owner" });
@@ -222,7 +222,7 @@ async fn of_two_owners_that_disable_each_other_one_is_left() {
 }
 
 #[tokio::test]
-async fn nobody_takes_from_its_own_key_what_it_asks_with() {
+async fn key_cannot_remove_its_own_admin_scope() {
     let site = Site::new().await;
     let own = "/tenants/administration/keys/owners-key";
     let scope = |resource: &str, access: &str| json!([{ "resource": resource, "access": access }]);
@@ -235,7 +235,7 @@ async fn nobody_takes_from_its_own_key_what_it_asks_with() {
 
 /// Otherwise no owner would be left, at once or when the last key ends.
 #[tokio::test]
-async fn the_last_owner_keeps_a_key_that_is_accepted() {
+async fn last_owner_keeps_an_accepted_key() {
     let site = Site::new().await;
     let own = "/tenants/administration/keys/owners-key";
     let soon = json!({ "not_after": "2026-01-01T00:00:04Z" });
@@ -252,7 +252,7 @@ async fn the_last_owner_keeps_a_key_that_is_accepted() {
 }
 
 #[tokio::test]
-async fn another_owner_is_not_taken_away_when_nobody_else_is_let_in() {
+async fn last_usable_owner_cannot_be_removed_by_another() {
     let site = Site::new().await;
     let other = json!({ "id": "other", "name": "other", "kind": "administrator", "role": "owner" });
     let made = site.post("/tenants/administration/callers", other).await;

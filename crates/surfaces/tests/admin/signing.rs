@@ -37,7 +37,7 @@ fn unsealed(site: &Site, access: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn an_access_key_and_its_secret_are_told_once_and_the_secret_is_kept_sealed() {
+async fn signing_secret_is_shown_once_and_stored_sealed() {
     let site = site().await;
     let once = [("idempotency-key", "\"a\"")];
     let body =
@@ -62,7 +62,7 @@ async fn an_access_key_and_its_secret_are_told_once_and_the_secret_is_kept_seale
 }
 
 #[tokio::test]
-async fn it_is_changed_rotated_and_deleted_like_any_key() {
+async fn signing_key_is_changed_rotated_and_deleted() {
     let site = site().await;
     let (access, secret) = told(&site.post(KEYS, json!({ "kind": "signing" })).await.json());
     let path = format!("/tenants/acme/keys/{access}");
@@ -83,24 +83,24 @@ async fn it_is_changed_rotated_and_deleted_like_any_key() {
 }
 
 #[tokio::test]
-async fn administrators_do_not_sign_and_other_kinds_are_none() {
+async fn signing_keys_are_not_for_administrators() {
     let site = site().await;
     let theirs = "/tenants/administration/callers/reader/keys";
-    refused(&site.post(theirs, json!({ "kind": "signing" })).await, 422, "wrong-values", &["#/kind"]);
-    refused(&site.post(KEYS, json!({ "kind": "app_code" })).await, 422, "wrong-values", &["#/kind"]);
-    refused(&site.post(KEYS, json!({ "kind": 1 })).await, 400, "wrong-shape", &["#/kind"]);
+    refused(&site.post(theirs, json!({ "kind": "signing" })).await, 422, "invalid-values", &["#/kind"]);
+    refused(&site.post(KEYS, json!({ "kind": "app_code" })).await, 422, "invalid-values", &["#/kind"]);
+    refused(&site.post(KEYS, json!({ "kind": 1 })).await, 400, "invalid-shape", &["#/kind"]);
     let reader = site.ask(&site.reader, "POST", KEYS, &[ANY], Some(&json!({ "kind": "signing" }))).await;
-    refused(&reader, 403, "role", &[]);
+    refused(&reader, 403, "insufficient-role", &[]);
     assert!(site.post(KEYS, json!({ "kind": "key" })).await.json()["key"].as_str().is_some());
 }
 
 #[tokio::test]
-async fn its_secret_is_sealed_anew_with_all_others() {
+async fn signing_secret_is_resealed_with_all_others() {
     let site = site().await;
     let (access, secret) = told(&site.post(KEYS, json!({ "kind": "signing" })).await.json());
     let next = Sealer::new(SealKey::new(2, &[9; 32])).with_previous(SealKey::new(1, &[8; 32]));
     site.world.sealer.replace_keys(&next);
-    let told = reseal(&*site.world.memory, &site.world.sealer, &super::common::actor()).await.unwrap();
+    let told = reseal(&*site.world.memory, &site.world.sealer, &super::management::actor()).await.unwrap();
     assert_eq!((told.resealed, told.unreadable.len()), (1, 0));
     site.world.settle().await;
     site.world.sealer.replace_keys(&Sealer::new(SealKey::new(2, &[9; 32])));

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{ANY, Site, refused, shown, start};
 
 #[tokio::test]
-async fn a_tenant_is_made_read_changed_and_deleted() {
+async fn tenant_is_created_read_changed_and_deleted() {
     let site = Site::new().await;
     let gateway = json!({ "project_id": "p1", "instance_id": "i1", "custom_keys": true });
     let made = site.post("/tenants", json!({ "id": "blue", "name": "Blue", "gateway": gateway })).await;
@@ -42,7 +42,7 @@ async fn a_tenant_is_made_read_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_tenant_without_an_id_gets_one() {
+async fn tenant_without_an_id_gets_one() {
     let site = Site::new().await;
     let made = site
         .post("/tenants", json!({ "name": "example.com/x", "standing": "lapsed", "max_callers": 0 }))
@@ -53,7 +53,7 @@ async fn a_tenant_without_an_id_gets_one() {
 }
 
 #[tokio::test]
-async fn a_tenant_with_callers_stays() {
+async fn tenant_with_callers_cannot_be_deleted() {
     let site = Site::new().await;
     refused(&site.delete("/tenants/acme").await, 409, "conflict", &[]);
     assert_eq!(site.delete("/tenants/acme/callers/shop").await.status, 204);
@@ -62,7 +62,7 @@ async fn a_tenant_with_callers_stays() {
 }
 
 #[tokio::test]
-async fn what_is_taken_is_409_and_what_makes_no_sense_422() {
+async fn duplicate_is_409_and_invalid_value_is_422() {
     let site = Site::new().await;
     refused(
         &site.post("/tenants", json!({ "id": "acme", "name": "example.com/x" })).await,
@@ -77,7 +77,7 @@ async fn what_is_taken_is_409_and_what_makes_no_sense_422() {
         "name": "a\nb", "gateway": { "project_id": "", "instance_id": "a/b" },
     });
     let places = ["#/name", "#/gateway/project_id", "#/gateway/instance_id"];
-    refused(&site.post("/tenants", wrong).await, 422, "wrong-values", &places);
+    refused(&site.post("/tenants", wrong).await, 422, "invalid-values", &places);
     for (body, place) in [
         (json!({ "name": "" }), "#/name"),
         (json!({ "name": "example.com/x".repeat(256) }), "#/name"),
@@ -86,18 +86,18 @@ async fn what_is_taken_is_409_and_what_makes_no_sense_422() {
         (json!({ "name": "example.com/x", "max_callers": -1 }), "#/max_callers"),
         (json!({ "name": "example.com/x", "max_callers": 4_294_967_296_u64 }), "#/max_callers"),
     ] {
-        refused(&site.post("/tenants", body.clone()).await, 422, "wrong-values", &[place]);
+        refused(&site.post("/tenants", body.clone()).await, 422, "invalid-values", &[place]);
         if body["id"].is_null() {
-            refused(&site.patch("/tenants/acme", body).await, 422, "wrong-values", &[place]);
+            refused(&site.patch("/tenants/acme", body).await, 422, "invalid-values", &[place]);
         }
     }
 }
 
 #[tokio::test]
-async fn of_a_gateway_only_the_switch_changes() {
+async fn apig_instance_is_immutable_except_its_switch() {
     let site = Site::new().await;
     let patch = |gateway| site.patch("/tenants/acme", json!({ "gateway": gateway }));
-    refused(&patch(json!({ "custom_keys": true })).await, 422, "wrong-values", &["#/gateway"]);
+    refused(&patch(json!({ "custom_keys": true })).await, 422, "invalid-values", &["#/gateway"]);
     for (gateway, place) in [
         (json!({ "project_id": "p" }), "#/gateway/project_id"),
         (json!({ "custom_keys": "yes" }), "#/gateway/custom_keys"),
@@ -105,12 +105,12 @@ async fn of_a_gateway_only_the_switch_changes() {
         (json!(null), "#/gateway"),
         (json!(true), "#/gateway"),
     ] {
-        refused(&patch(gateway).await, 400, "wrong-shape", &[place]);
+        refused(&patch(gateway).await, 400, "invalid-shape", &[place]);
     }
 }
 
 #[tokio::test]
-async fn a_change_says_what_it_is_based_on() {
+async fn change_requires_if_match() {
     let site = Site::new().await;
     let name = |name: &str| json!({ "name": name });
     for (fields, status, code) in [
@@ -134,7 +134,7 @@ async fn a_change_says_what_it_is_based_on() {
 }
 
 #[tokio::test]
-async fn of_twenty_writers_at_one_revision_one_wins() {
+async fn one_of_twenty_writers_at_one_revision_succeeds() {
     let site = std::sync::Arc::new(Site::new().await);
     let writers: Vec<_> = (0..20)
         .map(|at| {

@@ -8,7 +8,7 @@ use portcullis::{
 use serde_json::Value;
 
 use super::{Site, refused};
-use crate::common::actor;
+use crate::management::actor;
 
 const LINES: &str = "application/x-ndjson";
 
@@ -46,7 +46,7 @@ async fn begun(site: &Site) -> reqwest::Response {
 }
 
 #[tokio::test]
-async fn everything_is_exported_as_the_one_file_that_an_import_takes() {
+async fn export_is_one_complete_importable_file() {
     let site = Site::new().await;
     let file = site.get("/export").await;
     assert_eq!(file.status, 200, "{file:?}");
@@ -65,10 +65,10 @@ async fn everything_is_exported_as_the_one_file_that_an_import_takes() {
 }
 
 #[tokio::test]
-async fn only_an_owner_exports_and_a_store_that_fails_is_503() {
+async fn export_requires_owner_and_store_failure_is_503() {
     let site = Site::new().await;
     for token in [&site.operator, &site.reader] {
-        refused(&site.ask(token, "GET", "/export", &[], None).await, 403, "role", &[]);
+        refused(&site.ask(token, "GET", "/export", &[], None).await, 403, "insufficient-role", &[]);
     }
     refused(&site.ask("pca_nobody", "GET", "/export", &[], None).await, 401, "credential-malformed", &[]);
     refused(&site.get("/export?a=b").await, 400, "bad-request", &[]);
@@ -85,7 +85,7 @@ async fn only_an_owner_exports_and_a_store_that_fails_is_503() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_is_one_export_at_a_time_and_one_that_is_left_makes_room() {
+async fn exports_run_one_at_a_time_and_end_with_the_client() {
     let site = Site::new().await;
     fill(&site).await;
     let first = begin(&site).await;

@@ -26,7 +26,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn addresses_are_set_shown_and_taken_away() {
+async fn acl_is_set_shown_and_deleted() {
     let site = Site::new().await;
     let none = r#"{"app_id":"14b399ac967f4115bb62c0346b4537e9","app_acl_type":"","app_acl_values":[]}"#;
     let before = site.acl("GET", None).await;
@@ -54,7 +54,7 @@ async fn addresses_are_set_shown_and_taken_away() {
 }
 
 #[tokio::test]
-async fn what_are_no_addresses_is_refused() {
+async fn acl_with_invalid_addresses_is_rejected() {
     let site = Site::new().await;
     let see = |what: &str, name: &str| {
         format!("{what},parameterName:{name}. Please refer to the support documentation")
@@ -106,7 +106,7 @@ async fn what_are_no_addresses_is_refused() {
 }
 
 #[tokio::test]
-async fn who_may_not_see_or_change_the_app_does_not_see_or_change_its_addresses() {
+async fn acl_requires_app_scope() {
     let site = Site::new().await;
     let scopes = |access, targets: Option<&str>| {
         let targets = targets.map(|id| vec![id.into()]);

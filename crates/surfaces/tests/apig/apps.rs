@@ -40,7 +40,7 @@ fn is_plain_uuid(text: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn both_versions_see_one_app_each_in_its_own_spelling() {
+async fn app_is_shown_in_the_spelling_of_each_version() {
     let site = Site::new().await;
     let made = site.ask(2, "POST", "/apps", Some(r#"{"name":"app_002"}"#)).await;
     assert_eq!((made.status.as_u16(), made.field("cache-control")), (201, vec!["no-store"]));
@@ -74,7 +74,7 @@ async fn both_versions_see_one_app_each_in_its_own_spelling() {
 }
 
 #[tokio::test]
-async fn the_second_version_takes_longer_keys_and_secrets_and_the_first_does_not() {
+async fn v2_alone_accepts_longer_keys_and_secrets() {
     let site = Site::new().await;
     let (key, secret) = ("k".repeat(200), "s".repeat(128));
     let body = json!({ "name": "app_002", "app_key": key, "app_secret": secret }).to_string();
@@ -89,7 +89,7 @@ async fn the_second_version_takes_longer_keys_and_secrets_and_the_first_does_not
 }
 
 #[tokio::test]
-async fn the_first_version_tells_a_generated_secret_once_and_in_no_body() {
+async fn v1_shows_a_generated_secret_once_and_in_a_header() {
     let site = Site::new().await;
     let made = site.post(r#"{"name":"app_001"}"#).await;
     let id = made.json()["id"].as_str().unwrap().to_owned();
@@ -116,7 +116,7 @@ async fn the_first_version_tells_a_generated_secret_once_and_in_no_body() {
 }
 
 #[tokio::test]
-async fn a_reset_gives_another_secret_and_nothing_else() {
+async fn reset_changes_the_secret_only() {
     let site = Site::new().await;
     let path = format!("/apps/secret/{APP}");
     let first = site.ask(1, "PUT", &path, Some(r#"{"app_secret":"another_secret"}"#)).await;
@@ -148,7 +148,7 @@ async fn a_reset_gives_another_secret_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_deleted_app_is_gone_with_its_name_and_key() {
+async fn deleted_app_frees_its_name_and_key() {
     let site = Site::new().await;
     let key = site.world.key("gateway", APP).await;
     let gone = site.ask(2, "DELETE", &format!("/apps/{PLAIN}"), None).await;
@@ -166,7 +166,7 @@ async fn a_deleted_app_is_gone_with_its_name_and_key() {
 }
 
 #[tokio::test]
-async fn what_must_not_be_deleted_stays() {
+async fn protected_apps_cannot_be_deleted() {
     let site = Site::new().await;
     let market = "c0a80101-0000-4000-8000-000000000001";
     let CallerKind::App(theirs) = app(&site.world, market, "market_key") else { unreachable!() };
@@ -189,7 +189,7 @@ async fn what_must_not_be_deleted_stays() {
                 refused(&answer, 403, "APIG.1104", locked);
             }
         }
-        site.world.memory.break_lock(&lock, &super::common::actor()).await.unwrap();
+        site.world.memory.break_lock(&lock, &super::management::actor()).await.unwrap();
         site.world.settle().await;
     }
     assert_eq!(site.stored(APP).await.revision, 1);
@@ -240,7 +240,7 @@ async fn apps_are_listed_newest_first_in_pages() {
 }
 
 #[tokio::test]
-async fn a_list_is_filtered_by_what_the_contract_names() {
+async fn list_is_filtered_by_the_documented_parameters() {
     let site = Site::with_room(30).await;
     for name in ["shop_one", "shop_two", "Workshop"] {
         site.world.clock.advance(std::time::Duration::from_millis(1));
@@ -300,7 +300,7 @@ async fn a_list_is_filtered_by_what_the_contract_names() {
 }
 
 #[tokio::test]
-async fn a_token_lists_and_counts_what_it_may_see_and_verifies_what_it_may_not() {
+async fn token_lists_visible_apps_and_verifies_others() {
     let site = Site::with_room(30).await;
     let made = site.post(r#"{"name":"app_001","remark":"Ours"}"#).await.json()["id"].clone();
     let made = made.as_str().unwrap();
@@ -342,7 +342,7 @@ async fn a_token_lists_and_counts_what_it_may_see_and_verifies_what_it_may_not()
 }
 
 #[tokio::test]
-async fn an_app_is_verified_for_operators_of_other_gateways_too() {
+async fn app_is_verified_for_operators_of_other_instances() {
     let site = Site::new().await;
     let (project, instance, theirs) = (
         "aaaab9b0d3f94b0d9e1b2a3c4d5e6f70",
@@ -382,7 +382,7 @@ async fn an_app_is_verified_for_operators_of_other_gateways_too() {
 }
 
 #[tokio::test]
-async fn what_a_resource_does_not_do_is_405_and_what_is_not_there_404() {
+async fn unsupported_method_is_405_and_missing_path_404() {
     let site = Site::new().await;
     for version in [1, 2] {
         for (method, path, allow) in [
@@ -410,7 +410,7 @@ async fn what_a_resource_does_not_do_is_405_and_what_is_not_there_404() {
 }
 
 #[tokio::test]
-async fn an_operator_under_a_plan_makes_apps_that_are_under_it_too() {
+async fn app_inherits_the_plan_of_its_operator() {
     let site = Site::with(true, Some(100)).await;
     let made = site.post(r#"{"name":"app_new"}"#).await;
     assert_eq!(made.status, 201, "{made:?}");

@@ -40,7 +40,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn each_pair_has_its_result_in_the_first_version_and_in_the_second() {
+async fn each_pair_has_its_result_in_both_versions() {
     let site = Site::new().await;
     let first = site.authorize(1, &[APP], &["orders", "none", "orders"]).await;
     assert_eq!(first.status, 201);
@@ -90,7 +90,7 @@ async fn each_pair_has_its_result_in_the_first_version_and_in_the_second() {
 }
 
 #[tokio::test]
-async fn a_cancelled_authorization_is_gone_and_can_be_given_again() {
+async fn cancelled_authorization_can_be_granted_again() {
     let site = Site::new().await;
     for (version, other) in [(1, 2), (2, 1)] {
         let made = site.authorize(2, &[PLAIN], &["orders"]).await.json();
@@ -113,7 +113,7 @@ async fn a_cancelled_authorization_is_gone_and_can_be_given_again() {
 }
 
 #[tokio::test]
-async fn the_apis_of_an_app_and_the_others_are_listed() {
+async fn apis_bound_and_unbound_to_an_app_are_listed() {
     let site = Site::with_other().await;
     let empty = json!({ "total": 0, "size": 0, "auths": [] });
     assert_eq!(site.auths(2, &format!("binded-apis?app_id={PLAIN}")).await, empty);
@@ -163,7 +163,7 @@ async fn the_apis_of_an_app_and_the_others_are_listed() {
 }
 
 #[tokio::test]
-async fn the_apps_of_an_api_are_listed_and_counted() {
+async fn apps_of_an_api_are_listed_and_counted() {
     let site = Site::with_other().await;
     site.authorize(2, &[PLAIN, OTHER], &["orders"]).await;
     site.authorize(2, &[OTHER], &["bills"]).await;
@@ -207,7 +207,7 @@ async fn the_apps_of_an_api_are_listed_and_counted() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_authorized_is_refused_whole() {
+async fn invalid_authorization_is_rejected_as_a_whole() {
     let site = Site::with_other().await;
     let absent = |name: &str| see(&format!("The request parameters must be specified,parameterName:{name}"));
     for (body, name) in [
@@ -276,7 +276,7 @@ async fn what_cannot_be_authorized_is_refused_whole() {
 }
 
 #[tokio::test]
-async fn who_may_not_see_or_change_an_app_does_not_see_or_change_what_it_may() {
+async fn authorization_requires_app_scope() {
     let site = Site::with_other().await;
     site.authorize(2, &[PLAIN, OTHER], &["orders"]).await;
     let list = site.auths(1, &format!("binded-apis?app_id={APP}")).await;
@@ -314,7 +314,7 @@ async fn who_may_not_see_or_change_an_app_does_not_see_or_change_what_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_authorizations_at_once_one_is_made() {
+async fn one_of_two_concurrent_authorizations_is_created() {
     for _ in 0..20 {
         let site = Site::new().await;
         let (one, two) =

@@ -12,7 +12,7 @@ async fn both_refuse(site: &Site, body: &str, code: &str, message: &str) {
 }
 
 #[tokio::test]
-async fn a_name_is_mandatory() {
+async fn name_is_mandatory() {
     let site = Site::new().await;
     let message = "The request parameters must be specified,parameterName:name. Please refer to the support documentation";
     for body in ["{}", r#"{"remark":"First app"}"#, r#"{"name":""}"#, r#"{"name":null}"#] {
@@ -21,7 +21,7 @@ async fn a_name_is_mandatory() {
 }
 
 #[tokio::test]
-async fn a_value_that_breaks_its_rule_is_named() {
+async fn invalid_value_is_named() {
     let site = Site::new().await;
     let with = |member: &str, value: &str| {
         let value = serde_json::to_string(value).unwrap();
@@ -74,7 +74,7 @@ async fn a_value_that_breaks_its_rule_is_named() {
 }
 
 #[tokio::test]
-async fn values_at_their_limits_are_taken() {
+async fn values_at_their_limits_are_accepted() {
     let site = Site::new().await;
     let (x64, remark, secret) = ("x".repeat(64), "é".repeat(255), "a_-!@#$%".repeat(8));
     let body = format!(r#"{{"name":"{x64}","remark":"{remark}","app_key":"{x64}","app_secret":"{secret}"}}"#);
@@ -88,7 +88,7 @@ async fn values_at_their_limits_are_taken() {
 }
 
 #[tokio::test]
-async fn keys_and_secrets_are_not_taken_where_the_gateway_makes_them() {
+async fn keys_and_secrets_are_rejected_where_generated() {
     let site = Site::with(false, None).await;
     for (member, value) in [
         ("app_key", "app_key_sample"),
@@ -106,7 +106,7 @@ async fn keys_and_secrets_are_not_taken_where_the_gateway_makes_them() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_the_documented_object_says_where_and_repeats_nothing() {
+async fn malformed_body_names_the_member_and_quotes_nothing() {
     let site = Site::new().await;
     let secret = "s3cret_s3cret";
     let syntax = "the body is not valid JSON at line 1";
@@ -147,7 +147,7 @@ async fn a_body_that_is_not_the_documented_object_says_where_and_repeats_nothing
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_utf_8_is_not_json() {
+async fn body_that_is_not_utf_8_is_rejected() {
     let site = Site::new().await;
     let body = b"{\"name\":\"app_\xff\"}".to_vec();
     let answer = site.server.send("PUT", &one(APP), &[("x-auth-token", &*site.token)], Some(body)).await;
@@ -155,7 +155,7 @@ async fn a_body_that_is_not_utf_8_is_not_json() {
 }
 
 #[tokio::test]
-async fn sixty_four_kibibytes_are_taken_and_one_more_is_not() {
+async fn body_of_64_kibibytes_is_the_maximum() {
     let site = Site::new().await;
     let body = r#"{"name":"app_001"}"#;
     let exactly = format!("{body}{}", " ".repeat(64 * 1024 - body.len()));
@@ -232,7 +232,7 @@ async fn throttle_and_quota(site: &Site) -> (String, String) {
 }
 
 #[tokio::test]
-async fn no_operation_takes_what_is_no_object_of_its_members_and_none_does_anything_with_it() {
+async fn operations_reject_malformed_bodies_without_effect() {
     let site = Site::new().await;
     let (throttle, quota) = throttle_and_quota(&site).await;
     let before = site.world.registry.changes(0, 1_000).await.unwrap().len();
@@ -268,7 +268,7 @@ async fn no_operation_takes_what_is_no_object_of_its_members_and_none_does_anyth
 }
 
 #[tokio::test]
-async fn every_operation_ignores_members_and_parameters_that_the_contract_does_not_have() {
+async fn operations_ignore_undocumented_members_and_parameters() {
     let plain = Site::new().await;
     let with_more = Site::new().await;
     let (throttle, quota) = throttle_and_quota(&plain).await;
@@ -297,7 +297,7 @@ async fn every_operation_ignores_members_and_parameters_that_the_contract_does_n
 }
 
 #[tokio::test]
-async fn an_optional_member_may_be_null() {
+async fn optional_member_may_be_null() {
     let site = Site::new().await;
     let (throttle, quota) = throttle_and_quota(&site).await;
     let period = r#""time_unit":"DAY","time_interval":1"#;
@@ -351,7 +351,7 @@ async fn an_optional_member_may_be_null() {
 }
 
 #[tokio::test]
-async fn the_second_version_takes_chinese_characters_in_names_and_the_first_lets_them_stay() {
+async fn v2_accepts_chinese_names_and_v1_keeps_them() {
     let site = Site::new().await;
     let body = r#"{"name":"应用程序_1","remark":"第一个应用"}"#;
     assert_eq!(site.post(body).await.json()["error_code"], "APIG.2011");
@@ -376,7 +376,7 @@ async fn the_second_version_takes_chinese_characters_in_names_and_the_first_lets
 }
 
 #[tokio::test]
-async fn no_answer_may_be_stored_by_caches() {
+async fn responses_must_not_be_cached() {
     let site = Site::new().await;
     for (version, method, path, body) in [
         (1, "GET", format!("/apps/{APP}"), None),

@@ -27,7 +27,7 @@ fn id(answer: &Answer) -> String {
 }
 
 #[tokio::test]
-async fn a_chosen_and_a_generated_app_code_are_made_read_and_deleted() {
+async fn chosen_and_generated_app_codes_are_created_and_deleted() {
     let site = Site::new().await;
     let chosen = site.choose(CODE).await;
     assert_eq!((chosen.status.as_u16(), chosen.field("cache-control")), (201, vec!["no-store"]));
@@ -68,7 +68,7 @@ async fn a_chosen_and_a_generated_app_code_are_made_read_and_deleted() {
 }
 
 #[tokio::test]
-async fn nothing_of_an_app_code_is_kept_in_the_clear() {
+async fn app_code_is_not_stored_in_clear_text() {
     let site = Site::new().await;
     site.choose(CODE).await;
     let which = CredentialFilter { limit: 10, ..CredentialFilter::default() };
@@ -80,7 +80,7 @@ async fn nothing_of_an_app_code_is_kept_in_the_clear() {
 }
 
 #[tokio::test]
-async fn what_is_no_app_code_is_refused() {
+async fn invalid_app_code_is_rejected() {
     let site = Site::new().await;
     let absent = "The request parameters must be specified,parameterName:app_code. Please refer to the support documentation";
     for body in ["{}", r#"{"app_code":null}"#, r#"{"app_code":""}"#] {
@@ -106,7 +106,7 @@ async fn what_is_no_app_code_is_refused() {
 }
 
 #[tokio::test]
-async fn an_app_code_proves_one_app_only_and_no_other_credential() {
+async fn app_code_authenticates_one_app_only() {
     let site = Site::new().await;
     let other = "c0a80101-0000-4000-8000-000000000001";
     site.world.caller("gateway", other, "other", app(&site.world, other, "other_key")).await;
@@ -143,7 +143,7 @@ async fn an_app_code_proves_one_app_only_and_no_other_credential() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_has_five_app_codes_and_no_more() {
+async fn app_has_at_most_five_app_codes() {
     let site = Site::new().await;
     site.world.key("gateway", APP).await;
     let (a, b) = tokio::join!(site.choose(CODE), site.choose(CODE));
@@ -162,7 +162,7 @@ async fn an_app_has_five_app_codes_and_no_more() {
 }
 
 #[tokio::test]
-async fn who_may_not_see_or_change_the_app_does_not_see_or_change_its_codes() {
+async fn app_codes_require_app_scope() {
     let site = Site::new().await;
     let made = site.choose(CODE).await;
     let scopes = |access, targets: Option<&str>| {

@@ -2,15 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "../../../../tests/common/mod.rs"]
-mod common;
+#[path = "../management/mod.rs"]
+mod management;
 
 mod acl;
 mod apps;
 mod auths;
 mod bodies;
 mod codes;
-mod described;
+mod openapi;
 mod quotas;
 mod refusals;
 mod revoked;
@@ -19,7 +19,7 @@ mod throttles;
 
 use std::time::Duration;
 
-use common::{Answer, Server, World};
+use management::{Answer, Server, World};
 use portcullis::{
     model::{ApigInstance, App, Caller, CallerKind, ChangeKind, Creator, PlanId, Secret},
     policy::Lockout,
@@ -177,7 +177,7 @@ const SEED_BODY: &str = r#"{
 }"#;
 
 #[tokio::test]
-async fn the_contracts_example_gets_the_contracts_answer() {
+async fn contract_example_gets_its_response() {
     let site = Site::new().await;
     site.world.clock.advance(Duration::from_nanos(100_296_618_200));
     let answer = site.put(APP, SEED_BODY).await;
@@ -189,7 +189,7 @@ async fn the_contracts_example_gets_the_contracts_answer() {
 }
 
 #[tokio::test]
-async fn what_a_change_does_not_name_stays() {
+async fn update_keeps_unnamed_members() {
     let site = Site::new().await;
     let before = site.stored(APP).await;
     for (body, name, remark, updated) in [
@@ -209,7 +209,7 @@ async fn what_a_change_does_not_name_stays() {
 }
 
 #[tokio::test]
-async fn an_app_is_read_with_get_and_head() {
+async fn app_is_read_with_get_and_head() {
     let site = Site::new().await;
     let expected = document(APP, "app_000", KEY, "Zeroth app", "2026-01-01T00:00:00Z");
     succeeded(&site.get(APP).await, 200, &expected);
@@ -219,14 +219,14 @@ async fn an_app_is_read_with_get_and_head() {
 }
 
 #[tokio::test]
-async fn an_app_that_is_switched_off_or_of_the_marketplace_says_so() {
+async fn disabled_and_marketplace_apps_are_marked() {
     let site = Site::new().await;
     let edit = portcullis::model::CallerEdit {
         status: Some(portcullis::model::Status::Disabled),
         ..Default::default()
     };
     let (tenant, id) = ("gateway".parse().unwrap(), APP.parse().unwrap());
-    site.world.memory.update_caller(&tenant, &id, None, edit, &common::actor()).await.unwrap();
+    site.world.memory.update_caller(&tenant, &id, None, edit, &management::actor()).await.unwrap();
     assert_eq!(site.get(APP).await.json()["status"], 2);
     let market = "c0a80101-0000-4000-8000-000000000001";
     let CallerKind::App(app) = app(&site.world, market, "market_key") else { unreachable!() };
@@ -236,7 +236,7 @@ async fn an_app_that_is_switched_off_or_of_the_marketplace_says_so() {
 }
 
 #[tokio::test]
-async fn a_new_app_gets_id_key_and_secret() {
+async fn new_app_gets_id_key_and_secret() {
     for custom_keys in [true, false] {
         let site = Site::with(custom_keys, None).await;
         let answer = site.post(r#"{"name":"app_001"}"#).await;
@@ -252,7 +252,7 @@ async fn a_new_app_gets_id_key_and_secret() {
 }
 
 #[tokio::test]
-async fn a_new_app_may_bring_key_and_secret_where_the_gateway_lets_it() {
+async fn new_app_may_set_key_and_secret_if_allowed() {
     let site = Site::new().await;
     let answer = site.post(SEED_BODY).await;
     let id = answer.json()["id"].as_str().unwrap().to_owned();
@@ -262,7 +262,7 @@ async fn a_new_app_may_bring_key_and_secret_where_the_gateway_lets_it() {
 }
 
 #[tokio::test]
-async fn an_operator_reaches_every_gateway_of_its_project() {
+async fn operator_reaches_every_instance_of_its_project() {
     let site = Site::new().await;
     let other = "f00d4d25480b4cd6b512f270a1b8b341";
     site.world.tenant("second", Some(gateway(PROJECT, other, false)), 4).await;
@@ -276,7 +276,7 @@ async fn an_operator_reaches_every_gateway_of_its_project() {
 }
 
 #[tokio::test]
-async fn of_two_changes_at_once_the_later_stands_whole() {
+async fn later_of_two_concurrent_updates_wins_completely() {
     let site = Site::new().await;
     let theirs = portcullis::model::CallerEdit {
         name: Some("theirs".into()),
@@ -290,7 +290,7 @@ async fn of_two_changes_at_once_the_later_stands_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_new_apps_of_one_name_one_is_made() {
+async fn one_of_two_new_apps_of_one_name_is_created() {
     for _ in 0..20 {
         let site = Site::new().await;
         let (one, two) = tokio::join!(site.post(r#"{"name":"same"}"#), site.post(r#"{"name":"same"}"#));
@@ -301,7 +301,7 @@ async fn of_two_new_apps_of_one_name_one_is_made() {
 }
 
 #[tokio::test]
-async fn the_change_log_says_which_operator_did_what_and_from_where() {
+async fn change_log_names_operator_action_and_address() {
     let site = Site::new().await;
     let seq = site.world.directory.applied();
     site.put(APP, r#"{"name":"app_001"}"#).await;

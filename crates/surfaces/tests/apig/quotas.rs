@@ -20,7 +20,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn a_quota_is_shown_as_the_contract_has_it() {
+async fn quota_is_shown_as_documented() {
     let site = Site::new().await;
     let whole =
         with(body("ClientQuota_demo"), &json!({ "reset_time": "2020-09-20 00:00:00", "remark": "remark" }));
@@ -54,7 +54,7 @@ async fn a_quota_is_shown_as_the_contract_has_it() {
 }
 
 #[tokio::test]
-async fn what_is_no_quota_is_refused_by_its_member() {
+async fn invalid_quota_names_its_member() {
     let site = Site::new().await;
     for (members, code, what, member) in [
         (json!({ "name": "x" }), "APIG.2011", "Invalid parameter value", "name"),
@@ -121,7 +121,7 @@ async fn what_is_no_quota_is_refused_by_its_member() {
 }
 
 #[tokio::test]
-async fn an_app_has_one_quota_until_it_is_taken_away() {
+async fn app_has_one_quota_until_it_is_unbound() {
     let site = Site::new().await;
     for at in ["one", "two"] {
         site.world.caller("gateway", at, at, app(&site.world, at, at)).await;

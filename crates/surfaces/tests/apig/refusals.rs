@@ -8,13 +8,13 @@ use portcullis::{
 };
 
 use super::{APP, INSTANCE, KEY, PROJECT, Site, all, app, document, gateway, one, refused, succeeded};
-use crate::common::{actor, faulty::Failure};
+use crate::management::{actor, fault_injection::Failure};
 
 const BODY: &str = r#"{"name":"app_001"}"#;
 const NOT_PERMITTED: &str = "No permissions to request this method";
 
 #[tokio::test]
-async fn a_token_that_is_missing_wrong_or_expired_is_401() {
+async fn missing_wrong_or_expired_token_is_401() {
     let site = Site::new().await;
     let expired =
         site.world.key_with("gateway", "operator", |key| key.not_after = Some(site.world.now())).await;
@@ -48,7 +48,7 @@ async fn two_tokens_are_400() {
 }
 
 #[tokio::test]
-async fn a_token_without_a_project_is_401() {
+async fn token_without_a_project_is_401() {
     let site = Site::new().await;
     site.world.tenant("org", None, 4).await;
     site.world.caller("org", "nobody", "nobody", CallerKind::Operator).await;
@@ -58,7 +58,7 @@ async fn a_token_without_a_project_is_401() {
 }
 
 #[tokio::test]
-async fn an_operator_that_may_not_is_403() {
+async fn operator_without_permission_is_403() {
     let site = Site::new().await;
     let world = &site.world;
     let listed = |resource: &str, access, targets: Option<&str>| {
@@ -91,7 +91,7 @@ async fn an_operator_that_may_not_is_403() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_not_in_the_project_is_404() {
+async fn instance_outside_the_project_is_404() {
     let site = Site::new().await;
     site.world.tenant("foreign", Some(gateway("another_project", "another_instance", true)), 4).await;
     for instance in ["another_instance", "none", "%65ddc4d25480b4cd6b512f270a1b8b341"] {
@@ -106,7 +106,7 @@ async fn a_gateway_that_is_not_in_the_project_is_404() {
 }
 
 #[tokio::test]
-async fn an_app_that_is_not_there_and_one_of_another_gateway_look_the_same() {
+async fn missing_and_foreign_apps_look_the_same() {
     let site = Site::new().await;
     let theirs = "c0a80101-0000-4000-8000-000000000002";
     site.world.tenant("second", Some(gateway(PROJECT, "second", true)), 4).await;
@@ -123,7 +123,7 @@ async fn an_app_that_is_not_there_and_one_of_another_gateway_look_the_same() {
 }
 
 #[tokio::test]
-async fn a_name_and_a_key_that_are_taken_are_400() {
+async fn duplicate_name_or_key_is_400() {
     let site = Site::new().await;
     let theirs = "c0a80101-0000-4000-8000-000000000002";
     site.world.tenant("second", Some(gateway("another_project", "second", true)), 4).await;
@@ -143,7 +143,7 @@ async fn a_name_and_a_key_that_are_taken_are_400() {
 }
 
 #[tokio::test]
-async fn one_app_more_than_the_gateway_holds_is_403() {
+async fn app_over_the_instance_limit_is_403() {
     let site = Site::new().await;
     for n in 1..4 {
         assert_eq!(site.post(&format!(r#"{{"name":"app_00{n}"}}"#)).await.status, 201);
@@ -153,7 +153,7 @@ async fn one_app_more_than_the_gateway_holds_is_403() {
 }
 
 #[tokio::test]
-async fn what_is_locked_is_403_until_the_lock_ends() {
+async fn locked_app_is_403_until_the_lock_ends() {
     let site = Site::new().await;
     let caller = |id: &str| LockTarget::Caller(id.parse().unwrap());
     for target in [caller(APP), caller("operator"), LockTarget::Resource(all().parse().unwrap())] {
@@ -170,7 +170,7 @@ async fn what_is_locked_is_403_until_the_lock_ends() {
 }
 
 #[tokio::test]
-async fn a_lapsed_subscription_may_look_but_not_change() {
+async fn lapsed_subscription_is_read_only() {
     let site = Site::new().await;
     site.world.lapse("gateway").await;
     let expected = document(APP, "app_000", KEY, "Zeroth app", "2026-01-01T00:00:00Z");
@@ -180,7 +180,7 @@ async fn a_lapsed_subscription_may_look_but_not_change() {
 }
 
 #[tokio::test]
-async fn beyond_the_limit_is_500_and_the_answer_says_how_long() {
+async fn request_over_the_limit_is_500_with_retry_after() {
     let site = Site::with(true, Some(2)).await;
     for _ in 0..2 {
         let expected = document(APP, "app_000", KEY, "Zeroth app", "2026-01-01T00:00:00Z");
@@ -199,7 +199,7 @@ async fn beyond_the_limit_is_500_and_the_answer_says_how_long() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_500_and_when_it_may_recover_says_when_to_come_back() {
+async fn store_failure_is_500_and_if_temporary_has_retry_after() {
     let site = Site::new().await;
     let faults: [(Failure, &[&str]); 2] = [
         (|| RegistryError::Unavailable("connection refused".into()), &["5"]),

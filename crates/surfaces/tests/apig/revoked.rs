@@ -6,7 +6,7 @@ use portcullis_surfaces::apig::descriptions;
 use serde_json::{Value, json};
 
 use super::{APP, INSTANCE, PROJECT, Site};
-use crate::common::underway::{Case, Loss, Underway};
+use crate::management::underway::{Case, Loss, Underway};
 
 const ASKING: &str = "asking";
 const RELEASE: &str = "DEFAULT_ENVIRONMENT_RELEASE_ID";
@@ -166,7 +166,7 @@ fn case(
 }
 
 #[tokio::test]
-async fn every_operation_is_refused_when_its_token_is_revoked_right_after_it_was_let_in() {
+async fn token_revoked_after_admission_denies_every_operation() {
     for operation in operations() {
         let (site, ids, token) = site().await;
         let asked = case(&operation, &ids, &token);
@@ -177,7 +177,7 @@ async fn every_operation_is_refused_when_its_token_is_revoked_right_after_it_was
 }
 
 #[tokio::test]
-async fn every_operation_with_content_is_refused_when_its_token_is_revoked_while_that_arrives() {
+async fn token_revoked_during_upload_denies_every_operation() {
     for operation in operations() {
         let (site, ids, token) = site().await;
         let case = case(&operation, &ids, &token);
@@ -195,7 +195,7 @@ async fn every_operation_with_content_is_refused_when_its_token_is_revoked_while
 }
 
 #[tokio::test]
-async fn a_subscription_that_lapses_while_content_arrives_changes_nothing() {
+async fn subscription_lapsed_during_upload_changes_nothing() {
     for operation in operations() {
         let (site, ids, token) = site().await;
         let case = case(&operation, &ids, &token);

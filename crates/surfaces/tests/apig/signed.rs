@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{APP, INSTANCE, KEY, PROJECT, Site, all, gateway, one, refused};
-use crate::common::{Answer, actor};
+use crate::management::{Answer, actor};
 
 const BODY: &str = r#"{"name":"app_001"}"#;
 const NOT_PERMITTED: &str = "No permissions to request this method";
@@ -122,7 +122,7 @@ fn unproved(answer: &Answer, text: &str) {
 }
 
 #[tokio::test]
-async fn five_misses_from_an_address_lock_it_out_for_five_minutes_and_nobody_else() {
+async fn five_failures_lock_only_that_address_for_five_minutes() {
     let site = Site::locking_out_after(5).await;
     let key = site.world.signing("gateway", "operator", |_| {}).await;
     let target = one(APP);
@@ -153,7 +153,7 @@ async fn five_misses_from_an_address_lock_it_out_for_five_minutes_and_nobody_els
 }
 
 #[tokio::test]
-async fn an_operator_that_signs_manages_the_apps_of_its_project_in_both_versions() {
+async fn signing_operator_manages_apps_in_both_versions() {
     let site = Site::new().await;
     let key = site.world.signing("gateway", "operator", |_| {}).await;
     let (first, other) = (all(), second(""));
@@ -180,7 +180,7 @@ async fn an_operator_that_signs_manages_the_apps_of_its_project_in_both_versions
 }
 
 #[tokio::test]
-async fn a_signing_operator_reaches_no_other_project() {
+async fn signing_operator_reaches_no_other_project() {
     let site = Site::new().await;
     site.world.tenant("other", Some(gateway("another", INSTANCE, true)), 4).await;
     site.world.caller("other", "stranger", "stranger", CallerKind::Operator).await;
@@ -194,7 +194,7 @@ async fn a_signing_operator_reaches_no_other_project() {
 }
 
 #[tokio::test]
-async fn what_an_operator_did_not_sign_is_refused_and_nothing_is_written() {
+async fn altered_signed_request_is_denied_and_writes_nothing() {
     let site = Site::new().await;
     let key = site.world.signing("gateway", "operator", |_| {}).await;
     let (target, seq) = (one(APP), site.world.memory.changes(0, 1000).await.unwrap().len());
@@ -239,7 +239,7 @@ async fn what_an_operator_did_not_sign_is_refused_and_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_accepted_or_not_an_operators_is_refused() {
+async fn access_key_must_be_active_and_of_an_operator() {
     let site = Site::new().await;
     let (target, now) = (one(APP), site.world.now());
     let disabled = site.world.signing("gateway", "operator", |key| key.status = Status::Disabled).await;

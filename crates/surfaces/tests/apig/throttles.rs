@@ -46,7 +46,7 @@ fn names<'v>(list: &'v Value, of: &str) -> Vec<&'v str> {
 }
 
 #[tokio::test]
-async fn a_throttling_policy_is_shown_as_the_contract_has_it() {
+async fn throttling_policy_is_shown_as_documented() {
     let site = Site::new().await;
     let whole = with(
         body("throttle_demo"),
@@ -89,7 +89,7 @@ async fn a_throttling_policy_is_shown_as_the_contract_has_it() {
 }
 
 #[tokio::test]
-async fn what_is_no_throttling_policy_is_refused_by_its_member() {
+async fn invalid_throttling_policy_names_its_member() {
     let site = Site::new().await;
     let (invalid, small, large, none) = (
         ("APIG.2011", "Invalid parameter value"),
@@ -153,7 +153,7 @@ async fn what_is_no_throttling_policy_is_refused_by_its_member() {
 }
 
 #[tokio::test]
-async fn throttling_policies_are_listed_newest_first_page_by_page() {
+async fn throttling_policies_are_listed_newest_first_in_pages() {
     let site = Site::new().await;
     for name in ["first", "Second", "third"] {
         site.throttle(name).await;
@@ -194,7 +194,7 @@ async fn throttling_policies_are_listed_newest_first_page_by_page() {
 }
 
 #[tokio::test]
-async fn an_api_has_the_policy_that_was_bound_to_it_last() {
+async fn api_has_the_policy_bound_last() {
     let site = Site::new().await;
     let (first, second) = (site.throttle("first").await, site.throttle("second").await);
     let answer = site.bind(&first, &["orders", "bills", "orders"]).await;
@@ -260,7 +260,7 @@ async fn an_api_has_the_policy_that_was_bound_to_it_last() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_bound_is_not_bound() {
+async fn invalid_binding_is_rejected() {
     let site = Site::new().await;
     let id = site.throttle("throttle").await;
     let missing = "The request parameters must be specified";
@@ -301,7 +301,7 @@ async fn what_cannot_be_bound_is_not_bound() {
 }
 
 #[tokio::test]
-async fn an_app_and_the_user_have_limits_of_their_own() {
+async fn app_and_user_have_limits_of_their_own() {
     let site = Site::new().await;
     let id = site.throttle("throttle").await;
     let path = format!("/throttles/{id}/throttle-specials");
@@ -423,7 +423,7 @@ async fn at_most_thirty_apps_have_limits_of_their_own() {
 }
 
 #[tokio::test]
-async fn throttling_policies_are_for_who_manages_all_apps() {
+async fn throttling_policies_require_access_to_all_apps() {
     let mut site = Site::new().await;
     let id = site.throttle("throttle").await;
     let scope = |access, targets| Scope { resource: "apps".into(), access, targets };
@@ -448,7 +448,7 @@ async fn throttling_policies_are_for_who_manages_all_apps() {
 }
 
 #[tokio::test]
-async fn of_changes_made_at_once_none_is_lost() {
+async fn concurrent_changes_are_not_lost() {
     let site = Site::with_room(100).await;
     let id = site.throttle("throttle").await;
     let path = format!("/throttles/{id}/throttle-specials");

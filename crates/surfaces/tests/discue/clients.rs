@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[tokio::test]
-async fn a_list_holds_the_organizations_api_clients_in_the_order_of_their_ids() {
+async fn api_clients_are_listed_in_order_of_their_ids() {
     let site = Site::new().await;
     site.world.tenant("elsewhere", None, 5).await;
     site.world
@@ -39,7 +39,7 @@ async fn a_list_holds_the_organizations_api_clients_in_the_order_of_their_ids() 
 }
 
 #[tokio::test]
-async fn a_deleted_api_client_is_gone_with_its_keys() {
+async fn deleted_api_client_loses_its_keys() {
     let site = Site::new().await;
     let theirs = site.world.key("org", OTHER).await;
     let target = format!("/api_clients/{OTHER}");
@@ -57,7 +57,7 @@ async fn a_deleted_api_client_is_gone_with_its_keys() {
 }
 
 #[tokio::test]
-async fn a_locked_api_client_is_not_deleted() {
+async fn locked_api_client_is_not_deleted() {
     let site = Site::new().await;
     let target = portcullis::model::LockTarget::Caller(OTHER.parse().unwrap());
     let held = std::time::Duration::from_secs(60);
@@ -68,7 +68,7 @@ async fn a_locked_api_client_is_not_deleted() {
 }
 
 #[tokio::test]
-async fn address_that_guesses_at_keys_is_refused_for_a_while_unless_it_has_a_valid_one() {
+async fn guessing_address_is_locked_out_unless_its_key_is_valid() {
     let site = Site::new().await;
     let (guesser, target) = (site.server.at("127.0.0.2"), format!("/api_clients/{ID}"));
     for _ in 0..10 {
@@ -88,7 +88,7 @@ async fn address_that_guesses_at_keys_is_refused_for_a_while_unless_it_has_a_val
 
 /// Each organization has its own ids. No response reveals that another organization uses an id.
 #[tokio::test]
-async fn an_id_that_another_organization_has_is_free() {
+async fn id_of_another_organization_is_free() {
     let site = Site::new().await;
     site.world.tenant("elsewhere", None, 5).await;
     let operator = "c0a80101-0000-4000-8000-000000000003";
@@ -112,7 +112,7 @@ async fn an_id_that_another_organization_has_is_free() {
 
         // Deleting the other api client changes nothing, and the api client has no second id.
         let memory = &site.world.memory;
-        memory.delete_caller(&before.tenant, &before.id, None, &crate::common::actor()).await.unwrap();
+        memory.delete_caller(&before.tenant, &before.id, None, &crate::management::actor()).await.unwrap();
         refused(&site.post(&body).await, 409, "Conflict");
         succeeded(&site.get(&target).await, id, "example.com/mine", 2);
         let mine = portcullis::registry::CallerFilter {

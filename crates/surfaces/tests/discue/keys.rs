@@ -50,7 +50,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn a_new_key_is_shown_once_and_works() {
+async fn new_key_is_shown_once_and_works() {
     for prefix in ["", "/v1"] {
         let site = Site::new().await;
         let answer = site.send("POST", &format!("{prefix}/api_keys"), &[JSON], Some("{}")).await;
@@ -77,7 +77,7 @@ async fn a_new_key_is_shown_once_and_works() {
 }
 
 #[tokio::test]
-async fn a_key_is_read_in_the_contracts_form() {
+async fn key_is_shown_as_documented() {
     let site = Site::new().await;
     let body = json!({"name": "ci", "status": "disabled", "scopes": [
         {"resource": "queues", "access": "read", "targets": "*"},
@@ -107,7 +107,7 @@ async fn a_key_is_read_in_the_contracts_form() {
 }
 
 #[tokio::test]
-async fn a_list_holds_the_api_clients_own_keys() {
+async fn list_contains_only_the_keys_of_the_api_client() {
     let site = Site::new().await;
     let (_, first) = site.make("").await;
     let (_, second) = site.make(r#"{"name":"second"}"#).await;
@@ -134,7 +134,7 @@ async fn a_list_holds_the_api_clients_own_keys() {
 }
 
 #[tokio::test]
-async fn an_update_changes_what_it_names_and_replaces_scopes_whole() {
+async fn update_changes_named_members_and_replaces_scopes() {
     let site = Site::new().await;
     let (key, id) = site.make(r#"{"name":"old"}"#).await;
     let target = format!("/api_keys/{id}");
@@ -164,7 +164,7 @@ async fn an_update_changes_what_it_names_and_replaces_scopes_whole() {
 }
 
 #[tokio::test]
-async fn a_deleted_key_leaves_links_alone_and_opens_nothing() {
+async fn deleted_key_is_denied_and_its_response_has_links_only() {
     let site = Site::new().await;
     let (key, id) = site.make("{}").await;
     let target = format!("/api_keys/{id}");
@@ -188,7 +188,7 @@ async fn a_deleted_key_leaves_links_alone_and_opens_nothing() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_given_is_refused_and_nothing_is_made() {
+async fn invalid_key_is_rejected_and_not_created() {
     let site = Site::new().await;
     let (_, id) = site.make("{}").await;
     let long = "x".repeat(65);
@@ -237,7 +237,7 @@ async fn what_cannot_be_given_is_refused_and_nothing_is_made() {
 }
 
 #[tokio::test]
-async fn a_key_gives_no_more_than_it_has() {
+async fn key_cannot_grant_more_than_it_has() {
     let site = Site::new().await;
     let own = vec![
         scope("api_keys", Access::Write, None),
@@ -269,7 +269,7 @@ async fn a_key_gives_no_more_than_it_has() {
 }
 
 #[tokio::test]
-async fn a_key_that_ends_makes_none_that_outlives_it() {
+async fn expiring_key_cannot_create_a_longer_lived_one() {
     let site = Site::new().await;
     let end = site.world.now() + std::time::Duration::from_secs(60);
     let maker = site.world.key_with("org", ID, |key| key.not_after = Some(end)).await;
@@ -282,7 +282,7 @@ async fn a_key_that_ends_makes_none_that_outlives_it() {
 }
 
 #[tokio::test]
-async fn scopes_decide_which_keys_are_seen_and_changed() {
+async fn scopes_decide_which_keys_are_visible_and_changeable() {
     let site = Site::new().await;
     let (_, first) = site.make("{}").await;
     let (_, second) = site.make("{}").await;
@@ -310,7 +310,7 @@ async fn scopes_decide_which_keys_are_seen_and_changed() {
 }
 
 #[tokio::test]
-async fn a_lapsed_subscription_may_look_and_revoke() {
+async fn lapsed_subscription_may_read_and_revoke() {
     let site = Site::new().await;
     let (_, id) = site.make("{}").await;
     site.world.lapse("org").await;
@@ -322,7 +322,7 @@ async fn a_lapsed_subscription_may_look_and_revoke() {
 }
 
 #[tokio::test]
-async fn an_api_client_has_a_hundred_keys_and_no_more() {
+async fn api_client_has_at_most_a_hundred_keys() {
     let site = Site::new().await;
     for _ in 1..100 {
         assert_eq!(site.send("POST", "/api_keys", &[], None).await.status, 200);
@@ -332,7 +332,7 @@ async fn an_api_client_has_a_hundred_keys_and_no_more() {
 
 /// The requests and expectations of the vendor's own client, where it uses this form of the contract.
 #[tokio::test]
-async fn the_vendors_client_finds_what_it_expects() {
+async fn responses_suit_the_vendor_client() {
     let site = Site::new().await;
     // The path has no version. An absent status means enabled.
     let (_, id) = site.make(r#"{"name":"my-key.1_x"}"#).await;
@@ -356,7 +356,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn members_that_the_contract_does_not_have_are_ignored_and_null_is_an_absent_member() {
+async fn undocumented_members_are_ignored_and_null_is_absent() {
     let site = Site::new().await;
     let (_, id) = site.make(r#"{"name":"ci"}"#).await;
     for body in [

@@ -2,19 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "../../../../tests/common/mod.rs"]
-mod common;
+#[path = "../management/mod.rs"]
+mod management;
 
 mod clients;
-mod described;
 mod keys;
+mod openapi;
 mod refusals;
 mod revoked;
 mod writes;
 
 use std::sync::Arc;
 
-use common::{Answer, Server, World};
+use management::{Answer, Server, World};
 use portcullis::{
     model::{Caller, CallerKind, PlanId},
     registry::Registry,
@@ -41,7 +41,7 @@ impl Site {
 
     /// A site with disabled operations. With a quota, the caller has a plan that allows this many requests at once and
     /// per minute.
-    async fn with(switched_off: Vec<Operation>, quota: Option<u32>) -> Self {
+    async fn with(disabled_operations: Vec<Operation>, quota: Option<u32>) -> Self {
         let world = World::new();
         world.tenant("org", None, 5).await;
         let plan: Option<PlanId> = match quota {
@@ -58,7 +58,7 @@ impl Site {
             base_url: "https://api.discue.io".into(),
             peer: Server::peer,
             lockout: Arc::default(),
-            switched_off,
+            disabled_operations,
         };
         Self { server: Server::start(router(surface)).await, world, key }
     }
@@ -119,7 +119,7 @@ const SEED_BODY: &str = r#"{
 }"#;
 
 #[tokio::test]
-async fn the_contracts_example_gets_the_contracts_answer() {
+async fn contract_example_gets_its_response() {
     for prefix in ["", "/v1"] {
         let site = Site::new().await;
         let target = format!("{prefix}/api_clients/{ID}");
@@ -131,7 +131,7 @@ async fn the_contracts_example_gets_the_contracts_answer() {
 }
 
 #[tokio::test]
-async fn pretty_prints_the_same_for_people() {
+async fn pretty_parameter_indents_the_response() {
     let site = Site::new().await;
     for (query, pretty) in
         [("?pretty", true), ("?pretty=true", true), ("?pretty=false", false), ("?x=1", false)]
@@ -162,7 +162,7 @@ async fn pretty_prints_the_same_for_people() {
 }
 
 #[tokio::test]
-async fn a_change_of_nothing_answers_with_what_is_there() {
+async fn empty_update_returns_the_current_state() {
     let site = Site::new().await;
     let target = format!("/api_clients/{ID}");
     succeeded(&site.send("PUT", &target, &[], None).await, ID, "example.com/old", 1);
@@ -174,7 +174,7 @@ async fn a_change_of_nothing_answers_with_what_is_there() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_none_may_stay() {
+async fn stored_invalid_name_may_stay() {
     let site = Site::new().await;
     let id = "c0a80101-0000-4000-8000-000000000001";
     site.world.caller("org", id, "Made Elsewhere", CallerKind::ApiClient).await;
@@ -183,7 +183,7 @@ async fn a_name_that_is_none_may_stay() {
 }
 
 #[tokio::test]
-async fn an_api_client_is_read_with_get_and_head() {
+async fn api_client_is_read_with_get_and_head() {
     let site = Site::new().await;
     for prefix in ["", "/v1"] {
         let target = format!("{prefix}/api_clients/{OTHER}");
@@ -196,7 +196,7 @@ async fn an_api_client_is_read_with_get_and_head() {
 }
 
 #[tokio::test]
-async fn a_new_api_client_gets_an_id_and_a_name_unless_it_brings_them() {
+async fn new_api_client_gets_a_default_id_and_name() {
     let site = Site::new().await;
     let answer = site.send("POST", "/v1/api_clients", &[], None).await;
     let id = answer.json()["api_client"]["id"].as_str().unwrap().to_owned();
@@ -215,7 +215,7 @@ async fn a_new_api_client_gets_an_id_and_a_name_unless_it_brings_them() {
 }
 
 #[tokio::test]
-async fn who_is_held_to_a_plan_makes_api_clients_that_are_too() {
+async fn api_client_inherits_the_plan_of_its_creator() {
     let site = Site::with(vec![], Some(100)).await;
     let answer = site.post("{}").await;
     let id = answer.json()["api_client"]["id"].as_str().unwrap().to_owned();
@@ -223,7 +223,7 @@ async fn who_is_held_to_a_plan_makes_api_clients_that_are_too() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_the_limit_stands_in_every_answer() {
+async fn every_response_has_rate_limit_headers() {
     let site = Site::with(vec![], Some(3)).await;
     let epoch = site.world.now().as_second();
     let answers = [
@@ -240,7 +240,7 @@ async fn what_is_left_of_the_limit_stands_in_every_answer() {
 }
 
 #[tokio::test]
-async fn clients_that_want_json_in_any_words_get_it() {
+async fn every_accept_header_that_covers_json_gets_json() {
     let site = Site::new().await;
     for accept in [
         "application/json",
@@ -260,7 +260,7 @@ async fn clients_that_want_json_in_any_words_get_it() {
 }
 
 #[tokio::test]
-async fn members_that_the_contract_does_not_have_are_ignored_and_null_is_an_absent_member() {
+async fn undocumented_members_are_ignored_and_null_is_absent() {
     let site = Site::new().await;
     for body in [
         r#"{"name":null,"id":null}"#,
@@ -274,7 +274,7 @@ async fn members_that_the_contract_does_not_have_are_ignored_and_null_is_an_abse
 }
 
 #[tokio::test]
-async fn a_default_name_follows_the_rule_for_names_whatever_the_id() {
+async fn default_name_is_valid_for_every_id() {
     let site = Site::new().await;
     let id = "_Tzrg1O3jk4_FZTAEThNq";
     let made = site.post(&format!(r#"{{"id":"{id}"}}"#)).await;
@@ -284,7 +284,7 @@ async fn a_default_name_follows_the_rule_for_names_whatever_the_id() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_pretty_when_the_request_asks_for_it() {
+async fn error_is_indented_on_request() {
     let site = Site::with(vec![Operation::List], None).await;
     let stranger = [("x-api-key", "nobody's")];
     for (method, target, fields, body, status, title) in [
@@ -323,7 +323,7 @@ async fn a_refusal_is_pretty_when_the_request_asks_for_it() {
 }
 
 #[tokio::test]
-async fn no_answer_may_be_stored_by_caches() {
+async fn responses_must_not_be_cached() {
     let site = Site::new().await;
     for (method, target) in [
         ("GET", "/api_clients".to_owned()),

@@ -9,10 +9,10 @@ use portcullis::{
 use portcullis_surfaces::discue::Operation;
 
 use super::{ID, JSON, OTHER, Site, refused, succeeded};
-use crate::common::actor;
+use crate::management::actor;
 
 #[tokio::test]
-async fn a_body_that_is_not_the_documented_object_is_400() {
+async fn malformed_body_is_400() {
     let site = Site::new().await;
     let deep = format!(r#"{{"name":{}"#, "[".repeat(30_000));
     let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(64 * 1024));
@@ -44,7 +44,7 @@ async fn a_body_that_is_not_the_documented_object_is_400() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_utf_8_is_400() {
+async fn body_that_is_not_utf_8_is_400() {
     let site = Site::new().await;
     for body in [&b"{\"name\":\"example.com/\xff\"}"[..], b"\xff\xfe{\0}\0", b"{\"name\":\"\xed\xa0\x80\"}"] {
         let fields = [("x-api-key", &*site.key), JSON];
@@ -54,7 +54,7 @@ async fn a_body_that_is_not_utf_8_is_400() {
 }
 
 #[tokio::test]
-async fn sixty_four_kibibytes_are_taken_and_one_more_is_400() {
+async fn body_over_64_kibibytes_is_400() {
     let site = Site::new().await;
     let exactly = format!("{{{}}}", " ".repeat(64 * 1024 - 2));
     succeeded(&site.put(ID, &exactly).await, ID, "example.com/old", 1);
@@ -63,7 +63,7 @@ async fn sixty_four_kibibytes_are_taken_and_one_more_is_400() {
 }
 
 #[tokio::test]
-async fn a_request_that_can_be_read_in_two_ways_is_400() {
+async fn ambiguous_request_is_400() {
     let site = Site::new().await;
     let target = format!("/api_clients/{ID}");
     for query in ["?pretty=", "?pretty=1", "?pretty=yes", "?pretty&pretty=false"] {
@@ -78,7 +78,7 @@ async fn a_request_that_can_be_read_in_two_ways_is_400() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_missing_wrong_or_expired_is_401() {
+async fn missing_wrong_or_expired_key_is_401() {
     let site = Site::new().await;
     let expired = site.world.key_with("org", ID, |key| key.not_after = Some(site.world.now())).await;
     let other = if site.key.ends_with('x') { 'y' } else { 'x' };
@@ -107,7 +107,7 @@ async fn a_key_that_is_missing_wrong_or_expired_is_401() {
 }
 
 #[tokio::test]
-async fn a_lapsed_subscription_may_look_but_not_change() {
+async fn lapsed_subscription_is_read_only() {
     let site = Site::new().await;
     site.world.lapse("org").await;
     succeeded(&site.get(&format!("/api_clients/{ID}")).await, ID, "example.com/old", 1);
@@ -117,7 +117,7 @@ async fn a_lapsed_subscription_may_look_but_not_change() {
 }
 
 #[tokio::test]
-async fn one_api_client_more_than_the_subscription_holds_is_402() {
+async fn api_client_over_the_subscription_limit_is_402() {
     let site = Site::new().await;
     for _ in 2..5 {
         assert_eq!(site.post("{}").await.status, 200);
@@ -126,7 +126,7 @@ async fn one_api_client_more_than_the_subscription_holds_is_402() {
 }
 
 #[tokio::test]
-async fn a_caller_that_is_known_and_may_not_is_403() {
+async fn caller_without_permission_is_403() {
     let site = Site::new().await;
     let (world, target) = (&site.world, format!("/api_clients/{ID}"));
     let disabled = world.key_with("org", ID, |key| key.status = Status::Disabled).await;
@@ -162,7 +162,7 @@ async fn a_caller_that_is_known_and_may_not_is_403() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_and_what_is_not_ours_look_the_same() {
+async fn missing_and_foreign_resources_look_the_same() {
     let site = Site::new().await;
     let (theirs, operator) = ("c0a80101-0000-4000-8000-00000000000a", "c0a80101-0000-4000-8000-00000000000b");
     site.world.tenant("another", None, 5).await;
@@ -187,7 +187,7 @@ async fn what_is_not_there_and_what_is_not_ours_look_the_same() {
 }
 
 #[tokio::test]
-async fn a_method_that_is_not_there_is_405_and_names_those_that_are() {
+async fn unsupported_method_is_405_and_lists_methods() {
     let site = Site::new().await;
     let one = format!("/api_clients/{ID}");
     for (method, target, allow) in [
@@ -206,7 +206,7 @@ async fn a_method_that_is_not_there_is_405_and_names_those_that_are() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_json_is_406() {
+async fn request_that_does_not_accept_json_is_406() {
     let site = Site::new().await;
     for accept in ["text/html", "application/json;q=0", "application/xml, text/*", "application/problem+json"]
     {
@@ -218,14 +218,14 @@ async fn a_client_that_does_not_read_json_is_406() {
 }
 
 #[tokio::test]
-async fn an_id_that_contradicts_another_is_409() {
+async fn contradicting_ids_are_409() {
     let site = Site::new().await;
     refused(&site.put(ID, &format!(r#"{{"id":"{OTHER}"}}"#)).await, 409, "Conflict");
     refused(&site.post(&format!(r#"{{"id":"{OTHER}"}}"#)).await, 409, "Conflict");
 }
 
 #[tokio::test]
-async fn content_that_is_not_plain_json_is_415_and_the_answer_says_what_is_taken() {
+async fn content_other_than_json_is_415_and_lists_types() {
     let site = Site::new().await;
     let one = format!("/api_clients/{ID}");
     for fields in
@@ -248,7 +248,7 @@ async fn content_that_is_not_plain_json_is_415_and_the_answer_says_what_is_taken
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_or_is_none_is_422() {
+async fn duplicate_or_invalid_name_is_422() {
     let site = Site::new().await;
     let long = format!(r#"{{"name":"a.{}"}}"#, "b".repeat(252));
     for body in [
@@ -271,7 +271,7 @@ async fn a_name_that_is_taken_or_is_none_is_422() {
 }
 
 #[tokio::test]
-async fn what_is_locked_is_423_until_the_lock_ends() {
+async fn locked_api_client_is_423_until_the_lock_ends() {
     let site = Site::new().await;
     let minute = Duration::from_millis(59_500);
     let caller = |id: &str| LockTarget::Caller(id.parse().unwrap());
@@ -295,7 +295,7 @@ async fn what_is_locked_is_423_until_the_lock_ends() {
 }
 
 #[tokio::test]
-async fn beyond_the_limit_is_429_and_the_answer_says_how_long() {
+async fn request_over_the_limit_is_429_with_retry_after() {
     let site = Site::with(vec![], Some(2)).await;
     let target = format!("/api_clients/{ID}");
     for _ in 0..2 {
@@ -314,7 +314,7 @@ async fn beyond_the_limit_is_429_and_the_answer_says_how_long() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_corrupt_is_500() {
+async fn corrupt_store_is_500() {
     let site = Site::new().await;
     let target = format!("/api_clients/{ID}");
     for method in ["caller", "update_caller", "tenant"] {
@@ -329,7 +329,7 @@ async fn a_store_that_is_corrupt_is_500() {
 }
 
 #[tokio::test]
-async fn what_is_switched_off_is_501_and_the_rest_is_not() {
+async fn disabled_operation_is_501() {
     let site = Site::with(vec![Operation::Create, Operation::Update], None).await;
     refused(&site.post("{}").await, 501, "Not Implemented");
     refused(&site.put("none", "not json").await, 501, "Not Implemented");
@@ -340,7 +340,7 @@ async fn what_is_switched_off_is_501_and_the_rest_is_not() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_reached_is_503_and_says_when_to_come_back() {
+async fn unreachable_store_is_503_with_retry_after() {
     let site = Site::new().await;
     let target = format!("/api_clients/{ID}");
     for method in ["caller", "update_caller", "tenant"] {

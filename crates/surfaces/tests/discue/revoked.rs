@@ -6,7 +6,7 @@ use portcullis_surfaces::discue::description;
 use serde_json::Value;
 
 use super::{ID, OTHER, Site};
-use crate::common::underway::{Case, Loss, Underway};
+use crate::management::underway::{Case, Loss, Underway};
 
 /// The calling key, and another key of its api client.
 const ASKING: &str = "MbCS6UB_m7NdvyDOE8st1";
@@ -48,7 +48,7 @@ fn operations() -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn every_operation_is_refused_when_its_key_is_revoked_right_after_it_was_let_in() {
+async fn key_revoked_after_admission_denies_every_operation() {
     for operation in operations() {
         let (site, key) = site().await;
         let case = case(&operation, &key);
@@ -61,7 +61,7 @@ async fn every_operation_is_refused_when_its_key_is_revoked_right_after_it_was_l
 }
 
 #[tokio::test]
-async fn every_operation_with_content_is_refused_when_its_key_is_revoked_while_that_arrives() {
+async fn key_revoked_during_upload_denies_every_operation() {
     for operation in operations() {
         let (site, key) = site().await;
         let case = case(&operation, &key);
@@ -77,7 +77,7 @@ async fn every_operation_with_content_is_refused_when_its_key_is_revoked_while_t
 }
 
 #[tokio::test]
-async fn a_subscription_that_lapses_while_content_arrives_changes_nothing() {
+async fn subscription_lapsed_during_upload_changes_nothing() {
     let (site, key) = site().await;
     let underway = Underway::begin(site.server.address, &case("create_api_key", &key)).await;
     site.world.lapse("org").await;
@@ -89,7 +89,7 @@ async fn a_subscription_that_lapses_while_content_arrives_changes_nothing() {
 
 /// A key that deletes itself still gets the response.
 #[tokio::test]
-async fn a_key_may_delete_itself() {
+async fn key_may_delete_itself() {
     let (site, key) = site().await;
     let case = Case::new("DELETE", format!("/api_keys/{ASKING}"), None).field("x-api-key", &*key);
     assert_eq!(case.send(&site.server).await.0, 200);

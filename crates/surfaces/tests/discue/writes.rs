@@ -6,7 +6,7 @@ use portcullis::registry::Registry;
 use super::{ID, JSON, OTHER, Site, refused, succeeded};
 
 #[tokio::test]
-async fn of_two_changes_on_one_reading_the_second_is_refused() {
+async fn second_update_of_one_etag_is_rejected() {
     let site = Site::new().await;
     let target = format!("/api_clients/{ID}");
     let read = site.get(&target).await;
@@ -20,7 +20,7 @@ async fn of_two_changes_on_one_reading_the_second_is_refused() {
 }
 
 #[tokio::test]
-async fn if_match_takes_the_present_tag_among_others_and_compares_strongly() {
+async fn if_match_accepts_lists_and_compares_strongly() {
     let site = Site::new().await;
     let target = format!("/api_clients/{ID}");
     for (value, passes) in [
@@ -41,7 +41,7 @@ async fn if_match_takes_the_present_tag_among_others_and_compares_strongly() {
 }
 
 #[tokio::test]
-async fn a_change_between_reading_and_writing_is_not_overwritten() {
+async fn concurrent_change_is_not_overwritten() {
     let site = Site::new().await;
     let edit = CallerEdit { name: Some("example.com/theirs".into()), ..CallerEdit::default() };
     site.world.registry.meanwhile(edit);
@@ -51,7 +51,7 @@ async fn a_change_between_reading_and_writing_is_not_overwritten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_new_api_clients_of_one_name_one_is_made() {
+async fn one_of_two_new_api_clients_of_one_name_is_created() {
     for _ in 0..20 {
         let site = Site::new().await;
         let body = r#"{"name":"example.com/new"}"#;
@@ -63,7 +63,7 @@ async fn of_two_new_api_clients_of_one_name_one_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_renamings_at_once_each_is_done_or_refused_whole() {
+async fn concurrent_renames_succeed_or_fail_completely() {
     let site = Site::new().await;
     let bodies: Vec<_> = (0..8).map(|n| format!(r#"{{"name":"example.com/n{n}"}}"#)).collect();
     let send = |n: usize| site.put(OTHER, &bodies[n]);
@@ -76,7 +76,7 @@ async fn of_many_renamings_at_once_each_is_done_or_refused_whole() {
 }
 
 #[tokio::test]
-async fn the_change_log_says_which_caller_did_what_and_from_where() {
+async fn change_log_names_caller_action_and_address() {
     let site = Site::new().await;
     let seq = site.world.directory.applied();
     site.put(OTHER, r#"{"name":"example.com/renamed"}"#).await;

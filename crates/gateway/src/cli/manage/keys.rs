@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_past_its_end_is_shown_as_expired() {
+    fn key_after_its_end_is_shown_as_expired() {
         let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
         for (status, end, shown) in [
             ("enabled", json!("2026-01-01T00:00:00Z"), "expired"),

@@ -39,16 +39,16 @@ pub enum Locks {
         reason: String,
         /// The requests to deny: those that change something (the default), or all.
         #[arg(long, value_parser = ["writes", "all"])]
-        covers: Option<String>,
+        deny: Option<String>,
         /// The number of seconds until the lock expires unless it is refreshed; at most one day.
         #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-        lasts: u32,
+        duration: u32,
     },
     /// Extend the lock whose token is given.
     Refresh {
         /// The number of seconds from now until the lock expires; a lock is never shortened.
         #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-        lasts: u32,
+        duration: u32,
     },
     /// Release the lock whose token is given.
     Release,
@@ -99,7 +99,7 @@ pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow
             desk.list("/locks", &[], &columns).await
         }
         Locks::Show { lock } => desk.show(&path(&lock)).await,
-        Locks::Acquire { target, tenant, reason, covers, lasts } => {
+        Locks::Acquire { target, tenant, reason, deny, duration } => {
             let target = object_of([
                 ("caller", target.caller.map(Into::into)),
                 ("resource", target.path.map(Into::into)),
@@ -108,8 +108,8 @@ pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow
                 ("target", Some(target)),
                 ("tenant", tenant.map(Into::into)),
                 ("reason", Some(reason.into())),
-                ("covers", covers.map(Into::into)),
-                ("lasts", Some(lasts.into())),
+                ("covers", deny.map(Into::into)),
+                ("lasts", Some(duration.into())),
             ]);
             let mut lock = desk.api.send(Method::POST, "/locks", &[], Some(&body)).await?.body;
             let warnings = lock.get("warnings").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -122,8 +122,8 @@ pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow
             }
             desk.print_created(&lock, &["/token"])
         }
-        Locks::Refresh { lasts } => {
-            let body = object_of([("lasts", Some(lasts.into()))]);
+        Locks::Refresh { duration } => {
+            let body = object_of([("lasts", Some(duration.into()))]);
             let path = format!("{}/refresh", held(desk)?);
             let reply = desk.api.send(Method::POST, &path, &desk.proof(), Some(&body)).await?;
             desk.print(&reply.body)

@@ -15,7 +15,7 @@ pub enum Tenants {
         name: Option<String>,
         /// Only tenants whose subscription is in this state.
         #[arg(long, value_parser = ["active", "lapsed"])]
-        standing: Option<String>,
+        subscription: Option<String>,
     },
     /// Show a tenant.
     Show {
@@ -51,7 +51,7 @@ pub enum Tenants {
         name: Option<String>,
         /// The new state of its subscription.
         #[arg(long, value_parser = ["active", "lapsed"])]
-        standing: Option<String>,
+        subscription: Option<String>,
         /// Allow operators to choose the keys and secrets of the apps (`true`, `false`); only for an APIG gateway.
         #[arg(long, value_name = "BOOL")]
         custom_keys: Option<bool>,
@@ -68,7 +68,7 @@ pub enum Tenants {
 
 pub(super) async fn run(command: Tenants, desk: &mut CommandContext<'_>) -> anyhow::Result<()> {
     match command {
-        Tenants::List { name, standing } => {
+        Tenants::List { name, subscription } => {
             let columns = [
                 ("ID", "/id"),
                 ("NAME", "/name"),
@@ -77,7 +77,7 @@ pub(super) async fn run(command: Tenants, desk: &mut CommandContext<'_>) -> anyh
                 ("INSTANCE", "/gateway/instance_id"),
                 ("MAX CALLERS", "/max_callers"),
             ];
-            let filters = [("name", name.as_deref()), ("standing", standing.as_deref())];
+            let filters = [("name", name.as_deref()), ("standing", subscription.as_deref())];
             desk.list("/tenants", &filters, &columns).await
         }
         Tenants::Show { tenant } => desk.show(&path(&tenant)).await,
@@ -93,10 +93,10 @@ pub(super) async fn run(command: Tenants, desk: &mut CommandContext<'_>) -> anyh
             ]);
             desk.create("/tenants", &body, &[]).await
         }
-        Tenants::Edit { tenant, name, standing, custom_keys, max_callers } => {
+        Tenants::Edit { tenant, name, subscription, custom_keys, max_callers } => {
             let patch = object_of([
                 ("name", name.map(Into::into)),
-                ("standing", standing.map(Into::into)),
+                ("standing", subscription.map(Into::into)),
                 ("gateway", custom_keys.map(|custom_keys| json!({"custom_keys": custom_keys}))),
                 ("max_callers", max_callers.map(Into::into)),
             ]);

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shell_reads_a_quoted_text_as_it_is() {
+    fn shell_reads_quoted_text_unchanged() {
         for (text, word) in [
             ("GET", "GET"),
             ("https://a.example/x", "https://a.example/x"),

@@ -54,8 +54,8 @@ fn listening(config: &Config) -> Vec<Listening<'_>> {
     });
     let admin = config.admin.iter().map(|admin| Listening {
         what: "admin".into(),
-        place: vec!["admin".into(), "listen".into()],
-        address: admin.listen,
+        place: vec!["admin".into(), "address".into()],
+        address: admin.address,
     });
     let metrics = config.metrics.iter().map(|metrics| Listening {
         what: "metrics".into(),

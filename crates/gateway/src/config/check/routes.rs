@@ -2,7 +2,7 @@
 
 use http::{HeaderName, Method, header};
 
-use crate::config::{Backend, Config, HostName, Lapsed, Report, Route, Surface, document::Step};
+use crate::config::{Backend, Config, HostName, LapsedSubscriptions, Report, Route, Surface, document::Step};
 use portcullis::policy::KeySource;
 
 /// Headers that describe the message or its connection and cannot carry a credential.
@@ -64,13 +64,13 @@ impl OfRoute<'_> {
     }
 
     fn path(&mut self, config: &Config, route: &Route) {
-        let broken = route.path.breaks().difference(route.relax.rules());
+        let broken = route.path.breaks().difference(route.relax_path_rules.rules());
         if !broken.is_empty() {
             let names: Vec<_> = broken.names().map(|name| format!("\"{name}\"")).collect();
             let names = names.join(", ");
             self.error(
                 &["path"],
-                format!("requests with this path are rejected; to accept them, add relax = [{names}] to this route"),
+                format!("requests with this path are rejected; to accept them, add relax_path_rules = [{names}] to this route"),
             );
         }
         let path = route.path.as_str();
@@ -169,9 +169,9 @@ impl OfRoute<'_> {
                         format!("the header {name} cannot carry a credential because it has another meaning"),
                     );
                 }
-                if *name == config.server.identity_field.name() {
+                if *name == config.server.caller_id_header.name() {
                     let why = format!(
-                        "{name} is server.identity_field, which is removed from requests before authentication"
+                        "{name} is server.caller_id_header, which is removed from requests before authentication"
                     );
                     self.error(&place, why);
                 }
@@ -182,7 +182,7 @@ impl OfRoute<'_> {
             ("rate_limit", is_limited(route)),
             ("scope", policies.scope.is_some()),
             ("grants", policies.grants),
-            ("lapsed", policies.lapsed != Lapsed::default()),
+            ("lapsed_subscriptions", policies.lapsed_subscriptions != LapsedSubscriptions::default()),
         ];
         for (name, on) in needing {
             if on && !known && route.surface.is_none() {
@@ -196,9 +196,9 @@ impl OfRoute<'_> {
         if policies.scope.as_ref().is_some_and(|scope| scope.trim().is_empty() || scope.contains(':')) {
             self.error(&["policies", "scope"], "a scope must name a kind of resource, such as \"orders\"");
         }
-        if policies.scope_target.is_some() && policies.scope.is_none() {
-            let why = "policies.scope_target needs policies.scope, the kind of resource";
-            self.error(&["policies", "scope_target"], why);
+        if policies.scope_target_segment.is_some() && policies.scope.is_none() {
+            let why = "policies.scope_target_segment needs policies.scope, the kind of resource";
+            self.error(&["policies", "scope_target_segment"], why);
         }
         if policies.grants && route.name.is_none() {
             let why = "policies.grants needs the name of the route, because grants refer to it";

@@ -25,6 +25,7 @@ pub(super) struct Revocation {
 fn long(time: SignedDuration) -> String {
     match time.as_hours() {
         hours if hours >= 48 => format!("{} days", hours / 24),
+        1 => "1 hour".into(),
         hours => format!("{hours} hours"),
     }
 }
@@ -73,7 +74,7 @@ mod tests {
     use portcullis::model::{CredentialKind, Pepper, Scopes};
 
     #[test]
-    fn nobody_misses_what_is_not_accepted_or_out_of_use() {
+    fn unaccepted_or_unused_keys_are_not_waited_for() {
         let created_at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let made = Credential {
             id: "key".parse().unwrap(),
@@ -120,7 +121,7 @@ mod tests {
             (old(-1), Some(ago(1)), false, "used at"),
             (made.clone(), Some(ago(30 * 24 - 1)), false, "used at"),
             (made.clone(), Some(ago(30 * 24)), true, "not used for 30 days"),
-            (new(1), None, false, "it was made only 1 hours ago"),
+            (new(1), None, false, "it was made only 1 hour ago"),
             (new(30 * 24), None, true, "never used in 30 days"),
         ] {
             let found = Revocation::of(&key, used, now);

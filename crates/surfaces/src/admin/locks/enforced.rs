@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_enforced_where_the_nearest_route_looks_at_locks() {
+    fn lock_is_enforced_if_the_nearest_route_checks_locks() {
         let routes = [
             route(None, "/", false),
             route(None, "/orders", true),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_a_lock_does_not_stop_are_named() {
+    fn requests_that_evade_a_lock_are_named() {
         let named = |name: &str, mut it: Route, methods: &[&str], callers: &[&str]| {
             it.name = name.into();
             it.methods = methods.iter().map(ToString::to_string).collect();
