@@ -10,6 +10,7 @@
 //! passes a transaction to a [`UnitOfWork`]. [`execute()`] and [`execute_idempotent()`] apply the same rules to every change. The
 //! suite in `tests/registry.rs` checks what the methods of the trait promise: run it against your registry.
 
+mod authorize;
 mod command;
 mod error;
 mod filter;
@@ -24,8 +25,10 @@ mod snapshot_reader;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod sync;
+mod transaction;
 mod unit_of_work;
 
+pub use authorize::AuthorizedWork;
 pub use command::{Command, NewCaller, SecretRef};
 pub use error::RegistryError;
 pub use filter::{
@@ -33,15 +36,16 @@ pub use filter::{
     TenantFilter,
 };
 pub use idempotency::{
-    IdempotentOutcome, IdempotentRequest, StoredResponse, execute_idempotent, find_replay, store_response,
+    IdempotentOutcome, IdempotentRequest, execute_idempotent, find_replay, store_response,
 };
 pub use lock::NewLock;
 pub use mark::Mark;
 pub use reseal::{Resealed, reseal};
-pub use rules::{AuthorizedWork, ImportConflict, Transaction, execute, find_conflict};
+pub use rules::{ImportConflict, execute, find_conflict};
 pub use secret_check::SecretCheck;
 pub use snapshot_reader::{SnapshotPage, SnapshotReader};
 pub use sync::{Unreadable, follow, load, record_last_used};
+pub use transaction::{StoredResponse, Transaction};
 pub use unit_of_work::{Outcome, UnitOfWork};
 
 use async_trait::async_trait;
@@ -155,7 +159,7 @@ pub trait Registry: Send + Sync + 'static {
             Some(id) => Some(self.credential(authority.tenant(), id).await.map_err(gone)?),
             None => None,
         };
-        rules::check(authority, Some(&caller), credential.as_ref(), now)
+        authorize::check(authority, Some(&caller), credential.as_ref(), now)
     }
 
     /// Runs long work that only creates entities, such as an import. Other clients can write meanwhile: if the store

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
-use super::{Command, RegistryError, Transaction, execute};
+use super::{Command, RegistryError, StoredResponse, Transaction, execute};
 use crate::model::Entity;
 
 /// The retention of a stored response.
@@ -25,31 +23,6 @@ pub struct IdempotentRequest<'a> {
     pub fingerprint: [u8; 32],
     /// Builds the response to store; its error rolls the transaction back. A response may contain secrets: seal them.
     pub answer: Answer<'a>,
-}
-
-/// The stored response to a request that took effect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredResponse {
-    /// The [fingerprint](IdempotentRequest::fingerprint) of the request.
-    pub fingerprint: [u8; 32],
-    /// The response.
-    pub answer: Vec<u8>,
-    /// The first moment at which the response is no longer stored.
-    pub expires_at: Timestamp,
-}
-
-impl StoredResponse {
-    /// Returns the response if it belongs to a request with this fingerprint.
-    ///
-    /// # Errors
-    /// [`RegistryError::IdempotencyKeyReused`] otherwise.
-    pub fn answers(self, fingerprint: &[u8; 32]) -> Result<Vec<u8>, RegistryError> {
-        if self.fingerprint == *fingerprint {
-            Ok(self.answer)
-        } else {
-            Err(RegistryError::IdempotencyKeyReused)
-        }
-    }
 }
 
 /// The outcome of an idempotent request, with its response.

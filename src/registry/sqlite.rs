@@ -60,7 +60,8 @@ use crate::{
 };
 use bulk::{Ended, Staging};
 use error::fault;
-use file::{Pools, StoreFile};
+use file::StoreFile;
+use open::Pools;
 use snapshot::SqliteSnapshot;
 use transaction::SqliteTransaction;
 

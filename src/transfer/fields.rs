@@ -1,4 +1,4 @@
-//! Reads the members of a row.
+//! Reads one row from its members.
 
 use std::{collections::BTreeMap, ops::RangeInclusive, str::FromStr};
 
@@ -6,15 +6,16 @@ use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{
-    error::LineError,
-    key_rows::{KeyMaterial, Row},
+use super::error::LineError;
+use crate::model::{
+    Access, CallerId, GeneratedKey, PlanId, Scope, Scopes, Secret, Status, TenantId, hex::decode,
+    text::is_label,
 };
-use crate::model::{Access, GeneratedKey, Scope, Scopes, Secret, Status, hex::decode, text::is_label};
 
 /// The length of a key in bytes: shorter keys can be guessed, and longer keys are rejected when they are presented.
 const KEY: RangeInclusive<usize> = 16..=1_024;
@@ -26,6 +27,46 @@ pub(super) const MEMBERS: [&str; 10] =
     ["tenant", "caller", "name", "digest", "key", "hint", "status", "scopes", "not_after", "plan"];
 
 const ID: &str = "must be 1 to 64 characters of A-Z a-z 0-9 - _ .";
+
+/// The key of one row, with its caller and attributes.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) line: u64,
+    pub(super) tenant: TenantId,
+    pub(super) caller: CallerId,
+    pub(super) name: String,
+    pub(super) proof: KeyMaterial,
+    pub(super) hint: String,
+    pub(super) status: Status,
+    pub(super) scopes: Scopes,
+    pub(super) not_after: Option<Timestamp>,
+    pub(super) plan: Option<PlanId>,
+}
+
+/// The known part of a key.
+#[derive(Debug)]
+pub(super) enum KeyMaterial {
+    /// A key in the format of this gateway's keys.
+    Key(Secret),
+    /// The SHA-256 of a key, with the name of the member that it was read from.
+    Sha256(&'static str, [u8; 32]),
+}
+
+impl KeyMaterial {
+    pub(super) fn sha256(&self) -> [u8; 32] {
+        match self {
+            Self::Key(key) => Sha256::digest(key.expose()).into(),
+            Self::Sha256(_, sha256) => *sha256,
+        }
+    }
+
+    pub(super) fn member(&self) -> &'static str {
+        match self {
+            Self::Key(_) => "key",
+            Self::Sha256(member, _) => member,
+        }
+    }
+}
 
 /// The members that were not read yet, and the errors in those that were.
 pub(super) struct Fields {

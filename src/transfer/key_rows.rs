@@ -2,20 +2,17 @@
 
 use std::{fmt, str::FromStr};
 
-use jiff::Timestamp;
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::{
     csv,
     error::{ImportError, LineError},
-    fields::{Fields, MEMBERS},
+    fields::{Fields, MEMBERS, Row},
 };
-use crate::model::{CallerId, PlanId, Scopes, Secret, Status, TenantId};
 
 /// The maximum number of rows that are read at once.
 pub const MAX_ROWS: usize = 100_000;
@@ -67,45 +64,6 @@ impl FromStr for KeyFileFormat {
 /// ```
 #[derive(Debug, Default)]
 pub struct KeyRows(pub(super) Vec<Row>);
-
-#[derive(Debug)]
-pub(super) struct Row {
-    pub(super) line: u64,
-    pub(super) tenant: TenantId,
-    pub(super) caller: CallerId,
-    pub(super) name: String,
-    pub(super) proof: KeyMaterial,
-    pub(super) hint: String,
-    pub(super) status: Status,
-    pub(super) scopes: Scopes,
-    pub(super) not_after: Option<Timestamp>,
-    pub(super) plan: Option<PlanId>,
-}
-
-/// The known part of a key.
-#[derive(Debug)]
-pub(super) enum KeyMaterial {
-    /// A key in the format of this gateway's keys.
-    Key(Secret),
-    /// The SHA-256 of a key, with the name of the member that it was read from.
-    Sha256(&'static str, [u8; 32]),
-}
-
-impl KeyMaterial {
-    pub(super) fn sha256(&self) -> [u8; 32] {
-        match self {
-            Self::Key(key) => Sha256::digest(key.expose()).into(),
-            Self::Sha256(_, sha256) => *sha256,
-        }
-    }
-
-    pub(super) fn member(&self) -> &'static str {
-        match self {
-            Self::Key(_) => "key",
-            Self::Sha256(member, _) => member,
-        }
-    }
-}
 
 impl KeyRows {
     /// Reads rows.

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::{
     error::{ImportError, LineError},
-    key_rows::{KeyMaterial, KeyRows, MAX_ERRORS, Row},
+    fields::{KeyMaterial, Row},
+    key_rows::{KeyRows, MAX_ERRORS},
 };
 use crate::{
     model::{

@@ -1,12 +1,9 @@
 //! Imports entities of another registry unchanged.
 
-use super::{
-    Transaction,
-    throttle::{share_a_route, twice},
-};
+use super::throttle::{share_a_route, twice};
 use crate::{
     model::{Caller, ChangeKind, Credential, Entity, Grant, Lock, OverrideSubject, Quota, Tenant, Throttle},
-    registry::RegistryError,
+    registry::{RegistryError, Transaction},
 };
 
 /// A reason not to import an entity, with the path of the member, such as `kind.app.key`.

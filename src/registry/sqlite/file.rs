@@ -16,14 +16,16 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use sqlx::{ConnectOptions, Connection, SqlitePool, query, query_scalar, sqlite::SqliteConnectOptions};
+use sqlx::{ConnectOptions, Connection, query, query_scalar, sqlite::SqliteConnectOptions};
 use tokio::time::{sleep, timeout};
 
 use super::{
     Options,
     error::fault,
     hold::{self, Hold},
-    mark, open, queries,
+    mark,
+    open::{self, Pools},
+    queries,
 };
 use crate::registry::{Mark, RegistryError};
 
@@ -39,19 +41,6 @@ const LOOKS_BESIDE_A_LOG: u32 = 100;
 const RELEASES: u32 = 500;
 /// The number of times that a file is opened which is replaced while it is opened.
 const OPENINGS: u32 = 5;
-
-/// The pool of the single writer and the pool of readers.
-pub(super) struct Pools {
-    pub(super) writer: SqlitePool,
-    pub(super) readers: SqlitePool,
-}
-
-impl Pools {
-    async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-    }
-}
 
 /// The metadata of a file. The file is not opened for it: on closing it, POSIX would drop SQLite's locks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,6 @@ use tokio::time::Instant;
 
 use super::{
     error::{fault, is_busy, migration_fault},
-    file::Pools,
     hash_chain,
 };
 use crate::registry::RegistryError;
@@ -70,6 +69,19 @@ impl Options {
     #[must_use]
     pub fn poll(self, poll: Duration) -> Self {
         Self { poll, ..self }
+    }
+}
+
+/// The pool of the single writer and the pool of readers.
+pub(super) struct Pools {
+    pub(super) writer: SqlitePool,
+    pub(super) readers: SqlitePool,
+}
+
+impl Pools {
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
     }
 }
 

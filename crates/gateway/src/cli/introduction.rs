@@ -15,7 +15,7 @@ use portcullis::policy::KeySource;
 ///
 /// # Errors
 /// Never, because writing to a `String` cannot fail.
-pub fn introduction(config: &Config, start: &Bootstrap) -> Result<String, fmt::Error> {
+pub(super) fn introduction(config: &Config, start: &Bootstrap) -> Result<String, fmt::Error> {
     let [key, token, owner] = [&start.api_key, &start.operator_token, &start.owner_token];
     let first = key.is_some() || token.is_some();
     let mut text = String::new();

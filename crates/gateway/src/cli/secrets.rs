@@ -239,9 +239,9 @@ async fn drop_secret(
     let count = used(store).await?.count_in(kind).get(&version).copied().unwrap_or_default();
     if count > 0 && !force {
         bail!(
-            "{} {version} is used by {} in the store; to remove it and make them unusable, pass --force",
-            name(kind),
-            counted(count, "entry", "entries")
+            "{} {} {version}; to remove it and make what it protects unusable, pass --force",
+            counted(count, "entry in the store uses", "entries in the store use"),
+            name(kind)
         );
     }
     if !is_there && count == 0 && !misfits.is_empty() {

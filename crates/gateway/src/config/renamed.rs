@@ -112,7 +112,7 @@ mod tests {
             ),
             (
                 route("policies = { api_key = true, scope = \"a\", scope_target = 1 }"),
-                "8:42",
+                "8:43",
                 "scope_target",
                 "scope_target_segment",
             ),

@@ -1,32 +1,23 @@
-//! Sends a request to the backend of its route: an upstream or a surface. The route was found during admission, by
-//! [`Routes`] as a policy.
+//! The backend of a route: an upstream or a surface.
 
 use std::{
     convert::Infallible,
-    future::{Future, Ready, ready},
+    future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use axum::Router;
-use futures_util::future::Either;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use tower_service::Service;
 
 use super::{
-    GatewayState,
-    client_addr::ClientAddr,
-    client_body::ClientBody,
-    forward::Forward,
-    lockouts::Lockouts,
-    max_forwards::{self, Next},
-    request_id::OwnAnswer,
-    response_body::GatewayBody,
-    routes::Routes,
+    GatewayState, client_addr::ClientAddr, client_body::ClientBody, forward::Upstream, lockouts::Lockouts,
+    request_id::OwnAnswer, response_body::GatewayBody, upstream_body::UpstreamBody,
 };
 use crate::config::{self, Config};
-use portcullis::{Admission, Denial, tower::RequestBody};
+use portcullis::{Denial, tower::RequestBody};
 use portcullis_surfaces::{apig, discue, documentation};
 
 /// The surfaces. Each is created once and shared by all routes to it.
@@ -75,7 +66,7 @@ impl Surfaces {
 /// The backend of a route.
 #[derive(Clone)]
 pub(super) enum Backend {
-    Forward(Forward),
+    Upstream(Arc<Upstream>),
     Surface(Router),
 }
 
@@ -90,7 +81,10 @@ impl Service<Request<RequestBody<ClientBody>>> for Backend {
 
     fn call(&mut self, request: Request<RequestBody<ClientBody>>) -> Self::Future {
         match self {
-            Self::Forward(forward) => forward.call(request),
+            Self::Upstream(upstream) => {
+                let upstream = upstream.clone();
+                Box::pin(async move { Ok(upstream_response(upstream.forward(request).await)) })
+            }
             Self::Surface(router) => {
                 let answer = router.call(request);
                 Box::pin(async move {
@@ -103,35 +97,15 @@ impl Service<Request<RequestBody<ClientBody>>> for Backend {
     }
 }
 
-/// Sends a request to the backend of the route that was found during admission.
-#[derive(Clone)]
-pub(super) struct Dispatch(pub(super) Arc<Routes>);
-
-impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
-    type Response = Response<GatewayBody>;
-    type Error = Infallible;
-    type Future = Either<
-        <Backend as Service<Request<RequestBody<ClientBody>>>>::Future,
-        Ready<Result<Self::Response, Infallible>>,
-    >;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut request: Request<RequestBody<ClientBody>>) -> Self::Future {
-        let found = request.extensions().get::<Admission>().and_then(|admission| self.0.backend(admission));
-        let Some((backend, methods)) = found else {
-            let denial = Denial::internal("an admitted request has no route");
-            return Either::Right(ready(Ok(GatewayBody::unserved(&denial))));
-        };
-        if *request.method() == Method::OPTIONS && matches!(backend, Backend::Forward(_)) {
-            match max_forwards::count_down(request.headers_mut()) {
-                Ok(Next::Forward) => {}
-                Ok(Next::Answer) => return Either::Right(ready(Ok(max_forwards::options(methods)))),
-                Err(denial) => return Either::Right(ready(Ok(GatewayBody::unserved(&denial)))),
-            }
+/// Returns the response to a forwarded request.
+fn upstream_response(forwarded: Result<Response<UpstreamBody>, Denial>) -> Response<GatewayBody> {
+    match forwarded {
+        Ok(response) => response.map(GatewayBody::Upstream),
+        // The client aborted its body after the upstream had begun to read it. That counts towards the client's limits:
+        // otherwise the client could load the upstream for free.
+        Err(denial @ (Denial::BadRequest { .. } | Denial::RequestTimeout)) => {
+            GatewayBody::denial_response(&denial)
         }
-        Either::Left(backend.clone().call(request))
+        Err(denial) => GatewayBody::unserved(&denial),
     }
 }

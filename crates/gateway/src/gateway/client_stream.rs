@@ -14,8 +14,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::activity::ConnectionActivity;
-use portcullis::limit::{MinDataRate, RateMeter};
+use super::{activity::ConnectionActivity, write_timeout::WriteTimeout};
+use portcullis::limit::MinDataRate;
 
 /// The time after the last response in which data from the client is still read and dropped. If the connection were
 /// closed at once, it would be reset, and a client that is still sending would never read the response.
@@ -26,51 +26,13 @@ pub(super) struct ClientStream<I> {
     io: I,
     /// Bytes that were read to detect the protocol. They are the first to be read again.
     begin: Vec<u8>,
-    usage: ConnectionActivity,
-    meter: RateMeter,
-    /// The time since when the stream waits for the client, or does not wait any more.
-    since: Instant,
-    waiting: Option<Pin<Box<Sleep>>>,
+    timeout: WriteTimeout,
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl<I> ClientStream<I> {
     pub(super) fn new(io: I, usage: ConnectionActivity, pace: MinDataRate) -> Self {
-        let (meter, since) = (pace.meter(), Instant::now());
-        Self { io, begin: Vec::new(), usage, meter, since, waiting: None, lingering: None }
-    }
-
-    /// Applies the write timeout. A pending write starts the wait, and fails when the time is used up. A completed
-    /// write ends the wait. Bytes that the client reads restore the time, and so does time without a pending write.
-    fn watch<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            if self.waiting.take().is_some() {
-                self.usage.set_write_blocked(false);
-                let now = Instant::now();
-                self.meter.set_waiting(now - std::mem::replace(&mut self.since, now));
-            }
-            return written;
-        }
-        let waiting = self.waiting.get_or_insert_with(|| {
-            self.usage.set_write_blocked(true);
-            let now = Instant::now();
-            self.meter.restore(now - std::mem::replace(&mut self.since, now));
-            Box::pin(sleep_until(now + self.meter.time_left()))
-        });
-        waiting.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
-    }
-
-    /// Applies the write timeout to a write, and records the bytes that were written.
-    fn watch_write(
-        &mut self,
-        written: Poll<io::Result<usize>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        let written = self.watch(written, cx);
-        if let Poll::Ready(Ok(bytes)) = &written {
-            self.meter.moved(*bytes as u64);
-        }
-        written
+        Self { io, begin: Vec::new(), timeout: WriteTimeout::new(usage, pace), lingering: None }
     }
 }
 
@@ -110,18 +72,18 @@ impl<I: AsyncRead + Unpin> AsyncRead for ClientStream<I> {
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.watch_write(written, cx)
+        self.timeout.watch_write(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.watch(flushed, cx)
+        self.timeout.watch(flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
             let shut = Pin::new(&mut self.io).poll_shutdown(cx);
-            ready!(self.watch(shut, cx))?;
+            ready!(self.timeout.watch(shut, cx))?;
             self.lingering = Some(Box::pin(sleep_until(Instant::now() + LINGER)));
         }
         let mut rest = [0; 4096];
@@ -145,7 +107,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<I> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
-        self.watch_write(written, cx)
+        self.timeout.watch_write(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,20 +1,20 @@
 //! Serves a client connection: runs hyper on the stream and passes the requests to the routes.
 
-use std::{
-    convert::Infallible, future::poll_fn, net::IpAddr, pin::Pin, sync::Arc, task::Poll, time::Duration,
-};
+mod builders;
+mod drive;
+mod response;
+
+use std::{convert::Infallible, net::IpAddr, pin::Pin, sync::Arc};
 
 use axum::Router;
-use bytes::Bytes;
-use futures_util::{StreamExt, TryFutureExt, stream::FuturesUnordered};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body::Body;
+use futures_util::TryFutureExt;
+use http::{Method, Request, Response};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::watch,
@@ -25,38 +25,33 @@ use tower_service::Service;
 
 use super::{
     GatewayState,
-    access_log::{self, AccessRecord, Logged},
+    access_log::{self, AccessLogged, AccessRecord},
     activity::ConnectionActivity,
-    backend::Dispatch,
-    client_addr::{ClientAddr, TrustedProxies},
-    client_body::{BodyProgress, ClientBody, Close},
+    client_addr::ClientAddr,
+    client_body::ClientBody,
     client_stream::ClientStream,
+    dispatch::Dispatch,
     frame_budget::FrameBudget,
-    h2_streams::StreamExecutor,
     metrics::{HeadError, Metrics, WorkerMetrics},
     request_id::{self, RequestId},
     response_body::{self, GatewayBody},
     route_renderer::RouteRenderer,
-    routes::Routes,
+    router::Routes,
+    tracked_response::TrackedResponse,
+    trusted_proxies::TrustedProxies,
 };
 use crate::config::{Config, Limits};
+use drive::{DriveEnd, drive, graceful_shutdown};
 use portcullis::{
     problem::DenialCode,
     tower::{Portcullis, PortcullisLayer, ResponseBody, VerifyContent},
 };
+use response::{close_after_denial, without_content};
 
-type LoggedBody = Logged<ResponseBody<GatewayBody>>;
+type LoggedBody = AccessLogged<TrackedResponse<ResponseBody<GatewayBody>>>;
 
 /// The HTTP/2 connection preface (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// The number of bytes that are read beyond the largest allowed head, so that the response can tell which part of the
-/// head is too large. More than the longest target (64 KiB) for which hyper reports a long target instead of a large
-/// head.
-const BEYOND: u32 = 80 * 1024;
-
-/// The maximum number of headers that hyper accepts by default.
-const FIELDS: u32 = 100;
 
 /// The HTTP version of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,16 +62,6 @@ pub enum Protocol {
     Http2,
     /// HTTP/1.1 or HTTP/2, by the first bytes from the client.
     Auto,
-}
-
-/// Reasons to stop driving a connection.
-enum DriveEnd {
-    /// The connection is closed.
-    Closed,
-    /// The connection has been idle for too long.
-    Idle,
-    /// The connection accepts no further requests: it is too old, has had its last request, or the server shuts down.
-    Over,
 }
 
 /// The properties of a client connection.
@@ -190,22 +175,22 @@ impl ConnectionHandler {
                 self.counts.flood();
                 tracing::debug!(%peer, "HTTP/2 frame budget exhausted, closing connection");
             });
-            let http = self.http2().serve_connection(TokioIo::new(io), service);
+            let http = builders::http2(&self.limits).serve_connection(TokioIo::new(io), service);
             tokio::pin!(http);
             let idle = self.limits.idle_timeout.duration();
-            match self.drive(http.as_mut(), &usage, idle, down).await {
+            match drive(&self.limits, http.as_mut(), &usage, idle, down).await {
                 Ok(DriveEnd::Idle | DriveEnd::Over) => {
-                    self.graceful_shutdown(http, http2::Connection::graceful_shutdown, &usage).await
+                    graceful_shutdown(&self.limits, http, http2::Connection::graceful_shutdown, &usage).await
                 }
                 served => served.map(drop),
             }
         } else {
-            let mut http = self.http1().serve_connection(TokioIo::new(io), service);
+            let mut http = builders::http1(&self.limits).serve_connection(TokioIo::new(io), service);
             let idle = self.limits.head_timeout.duration();
-            let served = match self.drive(Pin::new(&mut http), &usage, idle, down).await {
+            let served = match drive(&self.limits, Pin::new(&mut http), &usage, idle, down).await {
                 Ok(DriveEnd::Over) => {
                     let http = Pin::new(&mut http);
-                    self.graceful_shutdown(http, http1::Connection::graceful_shutdown, &usage)
+                    graceful_shutdown(&self.limits, http, http1::Connection::graceful_shutdown, &usage)
                         .await
                         .map(|()| DriveEnd::Over)
                 }
@@ -269,160 +254,18 @@ impl ConnectionHandler {
             }
             without_content(close_after_denial(answer, version, &progress), head)
         });
-        Logged::new(answer, record, running).in_frames(version)
+        AccessLogged::new(TrackedResponse::new(answer, running).in_frames(version), record)
     }
-
-    /// Drives a connection until it is closed, idle or exhausted, or the server shuts down.
-    async fn drive<C: Future<Output = hyper::Result<()>>>(
-        &self,
-        mut connection: Pin<&mut C>,
-        usage: &ConnectionActivity,
-        idle: Duration,
-        mut down: watch::Receiver<bool>,
-    ) -> hyper::Result<DriveEnd> {
-        let ends = async {
-            tokio::select! {
-                () = sleep(self.limits.connection_age.duration()) => DriveEnd::Over,
-                () = usage.idle(self.limits.head_timeout.duration(), idle) => DriveEnd::Idle,
-                // If the sender is dropped, the server has stopped, too.
-                _ = down.wait_for(|down| *down) => DriveEnd::Over,
-            }
-        };
-        // The future is polled only when one of its events has occurred, and not each time the connection makes
-        // progress.
-        let mut ends: FuturesUnordered<_> = [ends].into_iter().collect();
-        poll_fn(|cx| {
-            if let Poll::Ready(served) = connection.as_mut().poll(cx) {
-                return Poll::Ready(served.map(|()| DriveEnd::Closed));
-            }
-            if usage.requests_exhausted() {
-                return Poll::Ready(Ok(DriveEnd::Over));
-            }
-            ends.poll_next_unpin(cx).map(|end| Ok(end.unwrap_or(DriveEnd::Over)))
-        })
-        .await
-    }
-
-    /// Shuts a connection down gracefully: open requests may finish and their responses may be read, but no further
-    /// requests are accepted.
-    async fn graceful_shutdown<C: Future<Output = hyper::Result<()>>>(
-        &self,
-        mut connection: Pin<&mut C>,
-        stop: fn(Pin<&mut C>),
-        usage: &ConnectionActivity,
-    ) -> hyper::Result<()> {
-        if usage.is_fresh() {
-            // The first request may be on its way. hyper would close the connection at once.
-            tokio::select! {
-                served = &mut connection => return served,
-                () = sleep(usage.close_grace(&self.limits)) => {}
-            }
-        }
-        stop(connection.as_mut());
-        tokio::select! {
-            // The last frames must be sent, even if there is nothing to wait for.
-            biased;
-            served = &mut connection => served,
-            () = usage.drained(usage.close_grace(&self.limits)) => Ok(()),
-        }
-    }
-
-    fn http1(&self) -> http1::Builder {
-        let limits = &self.limits;
-        let mut http = http1::Builder::new();
-        // The timeout of a head is checked together with the idle timeout, to use one timer for each connection.
-        http.header_read_timeout(None).max_buf_size(limits.head_bytes.get().saturating_add(BEYOND) as usize);
-        // hyper heap-allocates the header table when `max_headers` is set, even to its default.
-        if limits.header_count.get() != FIELDS {
-            http.max_headers(limits.header_count.get() as usize);
-        }
-        http
-    }
-
-    fn http2(&self) -> http2::Builder<StreamExecutor> {
-        let limits = &self.limits;
-        let mut http = http2::Builder::new(StreamExecutor { pace: limits.write_pace() });
-        http.timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams_per_connection.get())
-            .max_header_list_size(limits.head_bytes.get().saturating_add(BEYOND))
-            .keep_alive_interval(Some(Duration::from_secs(60)));
-        http
-    }
-}
-
-/// Decides what happens to the unread rest of the request. An HTTP/1.1 connection is closed after a response that
-/// leaves much of the request unread, or that denies an ambiguous request: no bytes after the head of such a request
-/// are parsed as another request.
-fn close_after_denial<B>(
-    mut response: Response<B>,
-    version: Version,
-    progress: &BodyProgress,
-) -> Response<B> {
-    let close = match response.status() {
-        _ if response.extensions().get::<DenialCode>().is_none() => Close::Unneeded,
-        StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT => Close::Always,
-        StatusCode::PAYLOAD_TOO_LARGE => Close::UnlessSmall,
-        _ => Close::Unneeded,
-    };
-    // HTTP/2 frames each stream separately, so unread data cannot be parsed as another request.
-    if progress.respond(close) && version < Version::HTTP_2 {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-/// Removes the body of a response that must not have one: a response to `HEAD` (RFC 9110, section 9.3.2; hyper removes
-/// it on HTTP/1.1 only), or a response whose status forbids it (section 6.4.1).
-fn without_content<B: Body<Data = Bytes>>(
-    mut response: Response<ResponseBody<B>>,
-    head: bool,
-) -> Response<ResponseBody<B>> {
-    let status = response.status();
-    // Such responses must not have a `Content-Length`, not even 0 (section 8.6).
-    if status == StatusCode::NO_CONTENT
-        || status.is_informational()
-        // The `Content-Length` of a 205 describes a body that does not follow, unlike that of a 304.
-        || status == StatusCode::RESET_CONTENT && !head
-    {
-        response.headers_mut().remove(header::CONTENT_LENGTH);
-    }
-    let excluded =
-        matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
-    if !(head || excluded) || response.body().is_end_stream() {
-        return response;
-    }
-    if head
-        && !response.headers().contains_key(header::CONTENT_LENGTH)
-        && let Some(length) = response.body().size_hint().exact()
-    {
-        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
-    }
-    response.map(|_| ResponseBody::refusal(Bytes::new()))
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use portcullis::{
-        clock::SystemClock,
-        directory::Directory,
-        model::{Pepper, Peppers, SealKey, Sealer},
-        registry::memory::Memory,
-    };
-
-    pub(in crate::gateway) fn front(text: &str) -> ConnectionHandler {
-        let clock = Arc::new(SystemClock::new());
-        let shared = GatewayState {
-            registry: Arc::new(Memory::new(clock.clone())),
-            directory: Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[1; 32])))),
-            sealer: Arc::new(Sealer::new(SealKey::new(1, &[1; 32]))),
-            clock,
-        };
-        let head = "store.path = \"x\"\nsecrets.file = \"x\"\nlisteners = [{ address = \"127.0.0.1:0\" }]\n";
-        ConnectionHandler::new(&Config::parse(&format!("{head}{text}")).unwrap(), &shared)
-    }
+    use crate::gateway::test_support::front;
 
     /// For the gateway, a response is finished when it is buffered. A slow client has only begun to read it then.
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,9 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{client_addr::TrustedProxies, log_throttle::LogThrottle, metrics::ConnectionOutcome};
+use super::{
+    connection_outcome::ConnectionOutcome, log_throttle::LogThrottle, trusted_proxies::TrustedProxies,
+};
 use crate::config::Limits;
 use portcullis::client_prefix::client_prefix;
 

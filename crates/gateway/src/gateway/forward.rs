@@ -1,15 +1,8 @@
 //! Forwards a request to an upstream and returns its response.
 
-mod body;
-
-pub(super) use body::{RequestBody, UpstreamBody};
-
 use std::{
-    convert::Infallible,
     future::{Future, poll_fn},
     net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -18,7 +11,6 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, Version, header, 
 use http_body::Body;
 use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::time::{Instant, timeout};
-use tower_service::Service;
 
 use super::{
     client_addr::ClientAddr,
@@ -26,11 +18,11 @@ use super::{
     field_filter::FieldFilter,
     framing::{self, Reuse},
     hop_headers::{self, UnclaimedKeys},
-    pool::{UpstreamConnection, UpstreamPool},
-    response_body::GatewayBody,
+    request_body::{Progress, RequestBody},
+    upstream_body::UpstreamBody,
+    upstream_pool::{UpstreamConnection, UpstreamPool},
 };
 use crate::config::{self, Config};
-use body::Progress;
 use portcullis::{Admission, Denial, limit::MinDataRate, tower};
 
 /// An upstream of the configuration.
@@ -64,10 +56,14 @@ impl Upstream {
         self.keep.address
     }
 
-    async fn forward(
+    /// Forwards a request.
+    ///
+    /// # Errors
+    /// Returns 502 or 504 if the upstream does not respond, and the error of the client's body if there was one.
+    pub(super) async fn forward(
         &self,
         request: Request<tower::RequestBody<ClientBody>>,
-    ) -> Result<Response<GatewayBody>, Denial> {
+    ) -> Result<Response<UpstreamBody>, Denial> {
         let (mut head, body) = request.into_parts();
         let admission = head.extensions.remove::<Admission>().unwrap_or_default();
         let Some(origin) = head.extensions.remove::<ClientAddr>() else {
@@ -98,7 +94,7 @@ impl Upstream {
         hop_headers::strip_response(&mut head.headers);
         let keep = (reuse == Reuse::Allowed).then(|| self.keep.clone());
         let body = UpstreamBody::new(body, self.read_timeout, link, keep, progress);
-        Ok(Response::from_parts(head, GatewayBody::Upstream(body)))
+        Ok(Response::from_parts(head, body))
     }
 
     /// Sends a request on an idle connection if there is one. If the connection turns out to be closed, the request is
@@ -211,30 +207,4 @@ fn frame_request(head: &mut request::Parts, body: &impl Body) {
 fn expects_content(method: &Method) -> bool {
     ![Method::GET, Method::HEAD, Method::DELETE, Method::OPTIONS, Method::TRACE, Method::CONNECT]
         .contains(method)
-}
-
-/// Forwards requests to an upstream.
-#[derive(Clone)]
-pub(super) struct Forward(pub(super) Arc<Upstream>);
-
-impl Service<Request<tower::RequestBody<ClientBody>>> for Forward {
-    type Response = Response<GatewayBody>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<GatewayBody>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<tower::RequestBody<ClientBody>>) -> Self::Future {
-        let upstream = self.0.clone();
-        Box::pin(async move {
-            Ok(upstream.forward(request).await.unwrap_or_else(|denial| match denial {
-                // The client aborted its body after the upstream had begun to read it. That counts towards the client's
-                // limits: otherwise the client could load the upstream for free.
-                Denial::BadRequest { .. } | Denial::RequestTimeout => GatewayBody::denial_response(&denial),
-                _ => GatewayBody::unserved(&denial),
-            }))
-        })
-    }
 }

@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     connection::{ConnectionHandler, ConnectionInfo, Protocol},
     connection_limit::{ConnectionLimit, Rejected},
-    metrics::ConnectionOutcome,
+    connection_outcome::ConnectionOutcome,
     tls,
 };
 use crate::config;
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Limits,
-        gateway::{client_addr::TrustedProxies, connection::tests::front},
+        gateway::{test_support::front, trusted_proxies::TrustedProxies},
     };
 
     #[tokio::test]

@@ -24,38 +24,13 @@ use prometheus_client::{
 
 use super::{
     connection_limit::{ConnectionLimit, open_connections},
+    connection_outcome::ConnectionOutcome,
     log_writer::LogWriter,
 };
 use portcullis::{
     directory::{Directory, Following},
     problem::DenialCode,
 };
-
-/// The outcome of a connection attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ConnectionOutcome {
-    /// The connection is served.
-    Served,
-    /// `limits.connections` is reached.
-    NoPlace,
-    /// `limits.connections_per_address` is reached for the client's address.
-    NoPlaceForAddress,
-    /// The TLS handshake failed or timed out.
-    NoHandshake,
-}
-
-impl ConnectionOutcome {
-    const ALL: [Self; 4] = [Self::Served, Self::NoPlace, Self::NoPlaceForAddress, Self::NoHandshake];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Served => "served",
-            Self::NoPlace => "limit",
-            Self::NoPlaceForAddress => "address_limit",
-            Self::NoHandshake => "tls_error",
-        }
-    }
-}
 
 /// The reason that a head was rejected before there was a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,15 +11,12 @@ use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::{forward::UpstreamBody, request_id::RequestId};
+use super::{request_id::RequestId, upstream_body::UpstreamBody};
 use portcullis::{
     Admission, Denial,
     problem::{self, Problem},
-    tower::{ResponseBody, Unserved},
+    tower::{BoxError, ResponseBody, Unserved},
 };
-
-/// An error that occurs while a body is read.
-pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a response: from an upstream, from a surface, or from the gateway itself.
 pub(super) enum GatewayBody {

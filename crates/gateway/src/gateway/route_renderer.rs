@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::routes::Routes;
+use super::router::Routes;
 use crate::config;
 use portcullis::{
     Admission, Denial, Head,

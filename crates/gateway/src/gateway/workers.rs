@@ -14,7 +14,7 @@ use super::{
     connection::ConnectionHandler,
     connection_limit::ConnectionLimit,
     listener::{Acceptor, Listener},
-    pool,
+    upstream_pool,
 };
 use crate::config::Limits;
 
@@ -53,7 +53,7 @@ impl Workers {
             }
         }
         let work = async move {
-            tokio::spawn(pool::reap_idle());
+            tokio::spawn(upstream_pool::reap_idle());
             let all = open.into_iter().map(|(reception, listener)| reception.run(listener));
             if let Err(error) = try_join_all(all).await {
                 tracing::error!(%error, "worker failed to listen");

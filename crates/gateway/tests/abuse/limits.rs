@@ -70,7 +70,7 @@ fn dripped_head_is_cut() {
 #[test]
 fn dripped_content_is_cut() {
     let case = case::case("RES-02");
-    let limits = "body_timeout = \"500ms\"\nbody_rate = 1000";
+    let limits = "body_timeout = \"500ms\"\nmin_data_rate = 1000";
     let setup = Setup::with(limits, "", "read_timeout = \"300ms\"");
     let head = format!(
         "POST /v1/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nContent-Length: 1000000\r\n\r\n",
@@ -88,7 +88,7 @@ fn dripped_content_is_cut() {
 /// Bytes that arrived quickly buy no time for later ones.
 #[test]
 fn content_that_slows_to_a_drip_is_cut() {
-    let setup = Setup::with("body_timeout = \"500ms\"\nbody_rate = 1000", "", "");
+    let setup = Setup::with("body_timeout = \"500ms\"\nmin_data_rate = 1000", "", "");
     let gateway = setup.start();
     let mut request = format!(
         "POST /v1/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nContent-Length: 9000000\r\n\r\n",

@@ -19,7 +19,7 @@ use crate::process::{PATIENCE, Service, Site, certificate, client, free_address,
 pub async fn managed(more: &str) -> (Site, SocketAddr, String) {
     let (service, admin) = (Service::echo().await, free_address());
     let mut site = Site::with(service.address, "api_key = true\nlock = true", "", more);
-    site.rewrite(|text| format!("{text}\n[admin]\nlisten = \"{admin}\"\n"));
+    site.rewrite(|text| format!("{text}\n[admin]\naddress = \"{admin}\"\n"));
     let token = shown(&site.init());
     (site, admin, token)
 }
@@ -102,7 +102,7 @@ async fn gateway_without_administrators_serves_and_warns() {
     let service = Service::echo().await;
     let mut site = Site::new(service.address, "");
     let admin = free_address();
-    site.rewrite(|text| format!("{text}\n[admin]\nlisten = \"{admin}\"\n"));
+    site.rewrite(|text| format!("{text}\n[admin]\naddress = \"{admin}\"\n"));
     let unmanaged = async |site: &Site| {
         let gateway = site.start();
         let stranger = ask(admin, "pca_nobody", "GET", "/status", None).await;

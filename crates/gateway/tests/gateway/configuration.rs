@@ -94,7 +94,7 @@ fn every_command_reports_all_configuration_errors() {
         assert_eq!((code, &*out), (Some(1), ""), "{command}");
         let lines: Vec<_> = error.lines().filter(|line| !line.contains(": warning: ")).collect();
         let expected = [
-            ("gateway.toml:5:11: ", "expected usize"),
+            ("gateway.toml:5:11: ", "expected a whole number of at least 0"),
             ("gateway.toml:7:11: ", "${SERVICE} is not expanded"),
             ("gateway.toml:9:8: ", "`*` is not supported"),
             ("gateway.toml:13:12: ", "the upstream \"gone\" is not defined"),
@@ -114,7 +114,7 @@ fn warnings_fail_a_strict_check_only() {
     site.init();
     let (code, out, error) = run(&mut site.command("check"));
     assert_eq!(code, Some(0), "{error}");
-    assert!(out.contains("1 routes, 1 upstreams") && out.trim_end().ends_with(": 1 warning"), "{out}");
+    assert!(out.contains("1 route, 1 upstream,") && out.trim_end().ends_with(": 1 warning"), "{out}");
     assert_eq!(error.lines().count(), 1);
     assert!(error.starts_with("gateway.toml:4:11: warning: no route uses the upstream \"idle\""), "{error}");
     let (code, out, error) = run(&mut site.command("check --strict"));

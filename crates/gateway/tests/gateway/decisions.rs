@@ -24,7 +24,7 @@ impl Setup {
         };
         let text = format!(
             "{more}\nstore.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
-             [admin]\nlisten = \"{admin}\"\n[upstreams.up]\naddress = \"{}\"\n{}",
+             [admin]\naddress = \"{admin}\"\n[upstreams.up]\naddress = \"{}\"\n{}",
             service.address,
             routes.iter().map(route).collect::<String>(),
         );

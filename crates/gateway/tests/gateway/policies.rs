@@ -260,7 +260,7 @@ async fn app_calls_from_its_allowed_addresses_only() {
     while from("198.51.100.1").await.0 != 403 {
         assert!(std::time::Instant::now() < deadline, "the addresses do not hold");
     }
-    assert!(from("198.51.100.1").await.1.contains("\"code\":\"address\""));
+    assert!(from("198.51.100.1").await.1.contains("\"code\":\"address-not-allowed\""));
     for (address, status) in
         [("192.0.2.200", 200), ("2001:db8::1", 200), ("192.0.3.1", 403), ("2001:db8::2", 403)]
     {

@@ -30,7 +30,7 @@ async fn gateway_responses_have_the_request_id_of_the_log() {
     site.rewrite(|text| {
         format!(
             "{text}\n[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n[[routes]]\npath = \"/down\"\nupstream = \"down\"\n\
-             [upstreams.down]\naddress = \"{nobody}\"\n[admin]\nlisten = \"{admin}\"\n"
+             [upstreams.down]\naddress = \"{nobody}\"\n[admin]\naddress = \"{admin}\"\n"
         )
     });
     site.init();

@@ -50,7 +50,7 @@ async fn seal_key_rotates_under_a_running_gateway() {
     done(&site, "use seal-key 2");
     taken(&gateway, "seal_keys\":\"[2, 1]");
     let (refused, dropped) = secrets(&site, "drop seal-key 1");
-    assert!(!dropped && refused.contains("1 entries in the store use seal-key 1"), "{refused}");
+    assert!(!dropped && refused.contains("1 entry in the store uses seal-key 1"), "{refused}");
     assert_eq!(done(&site, "rewrap"), "resealed with key 2: 1; already sealed with it: 0\n");
     assert_eq!(done(&site, "rewrap"), "resealed with key 2: 0; already sealed with it: 1\n");
     done(&site, "drop seal-key 1");

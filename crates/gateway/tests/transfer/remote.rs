@@ -32,7 +32,7 @@ impl Served {
     /// Starts a gateway with the data that `init` creates.
     fn demo() -> Self {
         let (mut site, admin) = (Site::new(free_address(), ""), free_address());
-        site.rewrite(|text| format!("{text}\n[admin]\nlisten = \"{admin}\"\n"));
+        site.rewrite(|text| format!("{text}\n[admin]\naddress = \"{admin}\"\n"));
         Self::start(site, admin)
     }
 
@@ -41,7 +41,7 @@ impl Served {
         let (address, admin) = (free_address(), free_address());
         let text = format!(
             "store.path = \"data/portcullis.db\"\nsecrets.file = \"data/secrets.toml\"\n\
-             listeners = [{{ address = \"{address}\" }}]\n[admin]\nlisten = \"{admin}\"\n\
+             listeners = [{{ address = \"{address}\" }}]\n[admin]\naddress = \"{admin}\"\n\
              [[routes]]\npath = \"/\"\nsurface = \"discue\"\n"
         );
         let site = Site::uninitialised(&text, address);

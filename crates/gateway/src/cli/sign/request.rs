@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use http::{HeaderMap, HeaderValue, Uri, header, uri::Scheme};
 use jiff::Timestamp;
 
-use super::Arguments;
+use super::arguments::Arguments;
 use portcullis::signature::{Parts, UNSIGNED_PAYLOAD, X_SDK_CONTENT_SHA256, X_SDK_DATE, format_date, hash};
 
 pub(super) struct Request {

@@ -8,19 +8,18 @@ use http::{Method, header};
 use super::{
     GatewayState,
     backend::{Backend, Surfaces},
-    forward::{Forward, Upstream},
+    forward::Upstream,
     lockouts::Lockouts,
     max_forwards,
+    path_index::PathIndex,
+    route_policies::{CallerPolicies, route_policies},
 };
 use crate::config::{self, Config};
 use portcullis::{
     Admission, Denial, Head, Policy, Stop,
     admission::MatchedRoute,
     normalize_path::PathRules,
-    policy::{
-        ApiKey, ApiThrottle, BodyBuffering, BodyLimit, HeadLimit, IpAcl, RateLimit, RequireGrant,
-        RequireScope, RequireUnlocked, Signature, StrictHttp,
-    },
+    policy::{HeadLimit, Signature, StrictHttp},
 };
 
 /// All routes, the most specific first, and the policies that run before all of them.
@@ -34,29 +33,10 @@ pub(super) struct Routes {
     all: Vec<Route>,
     /// The names of the routes, at the same indexes.
     matches: &'static [MatchedRoute],
-    by_host: BTreeMap<Box<str>, Paths>,
-    of_any_host: Paths,
+    by_host: BTreeMap<Box<str>, PathIndex>,
+    of_any_host: PathIndex,
     /// The number of steps of the longest chain. It is read for each request.
     steps: u32,
-}
-
-/// The routes of one host, or of all hosts, by path. On each path, a route without methods is the last.
-#[derive(Default)]
-struct Paths {
-    routes: BTreeMap<Box<str>, Range<usize>>,
-    /// The length of the longest path, in bytes.
-    longest: usize,
-}
-
-impl Paths {
-    /// Returns the routes of the longest path that equals the given one or is above it.
-    fn find(&self, path: &str) -> Option<Range<usize>> {
-        // Bytes beyond the longest path are skipped: a request path may have thousands of segments.
-        let end = path.len().min(self.longest);
-        let ends = (1..=end).rev().filter(|end| path.as_bytes().get(*end).is_none_or(|byte| *byte == b'/'));
-        let found = ends.filter_map(|end| path.get(..end)).find_map(|above| self.routes.get(above));
-        found.or_else(|| self.routes.get("/").filter(|_| path.starts_with('/'))).cloned()
-    }
 }
 
 struct Route {
@@ -102,10 +82,10 @@ impl Routes {
         let lockouts = Lockouts::default();
         let surfaces = Surfaces::new(config, shared, &lockouts);
         let recognition =
-            Recognition { shared, intake: Signature::buffering_for(config.limits.pace()), lockouts };
+            CallerPolicies { shared, intake: Signature::buffering_for(config.limits.pace()), lockouts };
         let route = |(before, route): (usize, &config::Route)| {
             let backend = match route.backend()? {
-                config::Backend::Upstream(name) => Backend::Forward(Forward(upstreams.get(name)?.clone())),
+                config::Backend::Upstream(name) => Backend::Upstream(upstreams.get(name)?.clone()),
                 config::Backend::Surface(surface) => Backend::Surface(surfaces.router(surface)),
             };
             Some(Route {
@@ -144,14 +124,13 @@ impl Routes {
             let key = |route: &Route| (route.host.clone(), route.path.clone(), route.methods.is_empty());
             key(one).cmp(&key(other))
         });
-        let (mut by_host, mut of_any_host) = (BTreeMap::<_, Paths>::new(), Paths::default());
+        let (mut by_host, mut of_any_host) = (BTreeMap::<_, PathIndex>::new(), PathIndex::default());
         for (at, route) in routes.iter().enumerate() {
             let paths = match &route.host {
                 Some(host) => by_host.entry(host.to_ascii_lowercase().into()).or_default(),
                 None => &mut of_any_host,
             };
-            paths.longest = paths.longest.max(route.path.len());
-            paths.routes.entry(route.path.clone()).or_insert(at..at).end = at + 1;
+            paths.insert(&route.path, at);
         }
         let limits = &config.limits;
         let head = HeadLimit::new(limits.head_bytes.get() as usize)
@@ -224,99 +203,6 @@ fn is_trace(method: &Method) -> bool {
     *method == Method::TRACE || method.as_str() == "TRACK"
 }
 
-/// Creates the policies of a route, in the documented order.
-fn route_policies(route: &config::Route, config: &Config, recognition: &Recognition<'_>) -> Box<dyn Policy> {
-    let (policies, directory) = (&route.policies, &recognition.shared.directory);
-    // A surface has its own body limit and its own error response for it.
-    let body_limit = route.upstream.is_some().then(|| route.body_bytes.unwrap_or(config.limits.body_bytes));
-    let lapsed = policies.lapsed_subscriptions == config::LapsedSubscriptions::Allow;
-    let api_key = policies.api_key().map(|settings| recognition.api_key(settings, lapsed));
-    let signature = policies.signature().map(|settings| recognition.signature(settings, lapsed));
-    let (api_key, signature, either) = match (api_key, signature) {
-        (Some(api_key), Some(signature)) => (None, None, Some(signature.or(api_key))),
-        (api_key, signature) => (api_key, signature, None),
-    };
-    // Every identified caller may have an address list.
-    let known = api_key.is_some() || signature.is_some() || either.is_some();
-    let addresses = known.then(|| IpAcl::new(directory.clone()));
-    let rate_limit = policies.rate_limit.as_ref().and_then(config::Toggle::get);
-    Box::new((
-        body_limit.map(BodyLimit::new),
-        policies.content_type.as_ref().map(|checked| checked.0.clone()),
-        policies.accept.as_ref().map(|checked| checked.0.clone()),
-        api_key,
-        (signature, either),
-        (
-            policies.scope.as_deref().map(|resource| scope(resource, policies)),
-            route.grant_name().map(|name| RequireGrant::new(directory.clone(), name)),
-            addresses,
-        ),
-        policies.lock.then(|| RequireUnlocked::new(directory.clone())),
-        (
-            rate_limit.map(|settings| RateLimit::new().fields((*settings).into())),
-            route.grant_name().map(|name| ApiThrottle::new(directory.clone(), name)),
-        ),
-    ))
-}
-
-fn scope(resource: &str, policies: &config::Policies) -> RequireScope {
-    let scope = RequireScope::new(resource);
-    match policies.scope_target_segment {
-        Some(segment) => scope.target_segment(usize::from(segment.get())),
-        None => scope,
-    }
-}
-
-/// The parts that all routes of a gateway share for the identification of callers.
-struct Recognition<'a> {
-    shared: &'a GatewayState,
-    intake: BodyBuffering,
-    lockouts: Lockouts,
-}
-
-impl Recognition<'_> {
-    fn api_key(&self, settings: &config::ApiKeyPolicy, lapsed: bool) -> ApiKey {
-        let mut policy = ApiKey::new(self.shared.directory.clone());
-        if let Some(places) = settings.places() {
-            policy = policy.sources(places);
-        }
-        if let Some(realm) = &settings.realm {
-            policy = policy.realm(realm);
-        }
-        if let Some(kinds) = config::kinds(&settings.caller_kinds) {
-            policy = policy.caller_kinds(&kinds);
-        }
-        if let Some(lockout) = &settings.lockout {
-            policy = policy.lockout(self.lockouts.get(lockout));
-        }
-        if lapsed {
-            policy = policy.admit_lapsed();
-        }
-        if settings.forward_credential { policy.forward_credential() } else { policy }
-    }
-
-    fn signature(&self, settings: &config::SignaturePolicy, lapsed: bool) -> Signature {
-        let policy = Signature::new(self.shared.directory.clone(), self.shared.sealer.clone());
-        let mut policy = policy.intake(self.intake.clone());
-        if let Some(realm) = &settings.realm {
-            policy = policy.realm(realm);
-        }
-        if let Some(kinds) = config::kinds(&settings.caller_kinds) {
-            policy = policy.caller_kinds(&kinds);
-        }
-        if let Some(lockout) = &settings.lockout {
-            policy = policy.lockout(self.lockouts.get(lockout));
-        }
-        if lapsed {
-            policy = policy.admit_lapsed();
-        }
-        if !settings.allow_unsigned_content {
-            policy = policy.only_signed_content();
-        }
-        if settings.forward_credential { policy.forward_credential() } else { policy }
-    }
-}
-
 /// Returns the host of a request: from the target, or else from the `Host` header.
 fn host(head: Head<'_>) -> Option<&str> {
     head.uri.host().or_else(|| Some(host_of(head.headers.get(header::HOST)?.to_str().ok()?)))
@@ -333,38 +219,6 @@ fn host_of(value: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn longest_matching_prefix_is_found() {
-        let mut paths = Paths::default();
-        for (at, path) in ["/", "/a", "/a/b", "/a/bc/d"].into_iter().enumerate() {
-            paths.longest = paths.longest.max(path.len());
-            paths.routes.insert(path.into(), at..at + 1);
-        }
-        let deep = format!("/a/b{}", "/x".repeat(100_000));
-        for (path, found) in [
-            ("/", Some(0)),
-            ("/x", Some(0)),
-            ("/ab", Some(0)),
-            ("/a", Some(1)),
-            ("/a/", Some(1)),
-            ("/a/bc", Some(1)),
-            ("/a/bc/", Some(1)),
-            ("/a/b", Some(2)),
-            ("/a/b/c", Some(2)),
-            ("/a/bc/d", Some(3)),
-            ("/a/bc/de", Some(1)),
-            ("/a/bc/d/e", Some(3)),
-            ("/a/\u{e9}/x", Some(1)),
-            (&deep, Some(2)),
-            ("*", None),
-            ("", None),
-        ] {
-            assert_eq!(paths.find(path).map(|range| range.start), found, "{}", &path[..path.len().min(20)]);
-        }
-        paths.routes.remove("/");
-        assert_eq!(paths.find("/x"), None);
-    }
 
     #[test]
     fn host_header_may_have_a_port() {

@@ -17,11 +17,12 @@ use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
-    time::{Instant, MissedTickBehavior, Sleep, interval, sleep_until},
+    time::{MissedTickBehavior, interval},
 };
 
 use super::{
-    forward::RequestBody,
+    lazy_deadline::LazyDeadline,
+    request_body::RequestBody,
     upstream_stream::{Exchange, UpstreamStream},
 };
 use crate::config;
@@ -67,37 +68,6 @@ impl UpstreamConnection {
     /// Returns `true` if another exchange can begin on the connection.
     fn is_free(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
-    }
-}
-
-/// A deadline that is extended often and rarely reached. The timer is reset only when it fires.
-#[derive(Debug)]
-pub(super) struct LazyDeadline {
-    timer: Pin<Box<Sleep>>,
-    deadline: Instant,
-}
-
-impl LazyDeadline {
-    pub(super) fn new() -> Self {
-        let now = Instant::now();
-        Self { timer: Box::pin(sleep_until(now)), deadline: now }
-    }
-
-    pub(super) fn set(&mut self, deadline: Instant) {
-        self.deadline = deadline;
-        if deadline < self.timer.deadline() {
-            self.timer.as_mut().reset(deadline);
-        }
-    }
-
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            ready!(self.timer.as_mut().poll(cx));
-            if self.timer.deadline() >= self.deadline {
-                return Poll::Ready(());
-            }
-            self.timer.as_mut().reset(self.deadline);
-        }
     }
 }
 
@@ -182,26 +152,5 @@ pub(super) async fn reap_idle() {
                 });
             }
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn moved_deadline_fires_at_its_last_value() {
-        let mut patience = LazyDeadline::new();
-        let start = Instant::now();
-        let seconds = Duration::from_secs;
-        patience.set(start + seconds(1));
-        patience.set(start + seconds(5));
-        std::future::poll_fn(|cx| patience.poll(cx)).await;
-        assert_eq!(start.elapsed().as_secs(), 5);
-        patience.set(start + seconds(60));
-        let _ = tokio::time::timeout(seconds(1), std::future::poll_fn(|cx| patience.poll(cx))).await;
-        patience.set(start + seconds(10));
-        std::future::poll_fn(|cx| patience.poll(cx)).await;
-        assert_eq!(start.elapsed().as_secs(), 10, "an earlier one too");
     }
 }

@@ -1,27 +1,20 @@
-//! The bodies of requests and responses in transit: their progress and their timeouts.
+//! The request body on its way to the upstream: its progress, its size limit and its minimum rate.
 
 use std::{
-    future::poll_fn,
     pin::Pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::time::Instant;
 
-use crate::gateway::{
-    client_body::ClientBody,
-    framing,
-    pool::{LazyDeadline, UpstreamConnection, UpstreamPool},
-    response_body::BoxError,
-};
+use super::{client_body::ClientBody, lazy_deadline::LazyDeadline};
 use portcullis::{
     Denial,
     admission::DigestMismatch,
@@ -31,7 +24,7 @@ use portcullis::{
 
 /// The progress of a request body: the time of its last frame, and whether it is complete or failed.
 #[derive(Debug, Clone)]
-pub(in crate::gateway) struct Progress(Arc<State>);
+pub(super) struct Progress(Arc<State>);
 
 #[derive(Debug)]
 struct State {
@@ -44,7 +37,7 @@ struct State {
 }
 
 impl Progress {
-    pub(in crate::gateway) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Arc::new(State {
             start: Instant::now(),
             last: AtomicU64::new(0),
@@ -55,7 +48,7 @@ impl Progress {
     }
 
     /// Returns the last time that the upstream was given data, or was able to read some.
-    pub(in crate::gateway) fn last(&self) -> Instant {
+    pub(super) fn last(&self) -> Instant {
         if self.waiting_on_client() { Instant::now() } else { self.moved_at() }
     }
 
@@ -70,7 +63,7 @@ impl Progress {
 
     /// Returns the error in the client's body, if there was one. A failed exchange is then not the fault of the
     /// upstream.
-    pub(in crate::gateway) fn fault(&self) -> Option<Denial> {
+    pub(super) fn fault(&self) -> Option<Denial> {
         self.0.fault.get().map(|fault| match fault {
             BodyError::Broken => Denial::bad_request("The request body could not be read completely."),
             BodyError::TooLarge(limit) => Denial::ContentTooLarge { limit: *limit },
@@ -88,14 +81,15 @@ impl Progress {
         self.0.starved.load(Ordering::Relaxed)
     }
 
-    fn is_done(&self) -> bool {
+    /// Returns `true` if the client has sent the whole body.
+    pub(super) fn is_done(&self) -> bool {
         self.0.done.load(Ordering::Relaxed)
     }
 }
 
 /// Errors in a client's body.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-pub(in crate::gateway) enum BodyError {
+pub(super) enum BodyError {
     #[error("client body incomplete or malformed")]
     Broken,
     #[error("client body larger than {0} bytes")]
@@ -113,7 +107,7 @@ pub(in crate::gateway) enum BodyError {
 ///
 /// Most requests have no body, and all of them are moved in memory, so the state of a body is boxed.
 #[derive(Debug)]
-pub(in crate::gateway) struct RequestBody(Option<Box<Content>>);
+pub(super) struct RequestBody(Option<Box<Content>>);
 
 #[derive(Debug)]
 struct Content {
@@ -129,12 +123,12 @@ struct Content {
 
 impl RequestBody {
     /// Creates an empty body.
-    pub(in crate::gateway) fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Self(None)
     }
 
     /// Wraps a body. Returns its progress, too, unless the body is empty.
-    pub(in crate::gateway) fn new(
+    pub(super) fn new(
         body: tower::RequestBody<ClientBody>,
         limit: Option<u64>,
         pace: MinDataRate,
@@ -233,153 +227,5 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.0.as_ref().map_or(SizeHint::with_exact(0), |content| content.body.size_hint())
-    }
-}
-
-/// The driver of an upstream connection whose response has begun.
-enum Driver {
-    /// The connection is driven when the response body is polled.
-    Inline(UpstreamConnection),
-    /// The connection is driven by a task of its own, which is aborted on drop.
-    Spawned {
-        _task: JoinSet<()>,
-        patience: LazyDeadline,
-    },
-    Done,
-}
-
-impl Driver {
-    fn task(mut link: UpstreamConnection) -> Self {
-        let mut task = JoinSet::new();
-        task.spawn(poll_fn(move |cx| link.drive(cx)));
-        Self::Spawned { _task: task, patience: LazyDeadline::new() }
-    }
-}
-
-/// The response body on its way from the upstream to the client. When it is complete, the connection returns to the
-/// pool. When it is dropped earlier, the connection is closed.
-pub(in crate::gateway) struct UpstreamBody {
-    body: Incoming,
-    read_timeout: Duration,
-    waiting: bool,
-    driver: Driver,
-    /// The pool for the connection. `None` if the connection cannot be used again.
-    keep: Option<UpstreamPool>,
-    request: Option<Progress>,
-    /// An error that the next poll returns.
-    failure: Option<BoxError>,
-}
-
-impl UpstreamBody {
-    pub(in crate::gateway) fn new(
-        body: Incoming,
-        read_timeout: Duration,
-        link: UpstreamConnection,
-        keep: Option<UpstreamPool>,
-        request: Option<Progress>,
-    ) -> Self {
-        // The request body must make progress even if the response body is not polled.
-        let uploads = request.as_ref().is_some_and(|request| !request.is_done());
-        let driver = if uploads { Driver::task(link) } else { Driver::Inline(link) };
-        let mut this = Self { body, read_timeout, waiting: false, driver, keep, request, failure: None };
-        if this.body.is_end_stream() {
-            this.keep_connection();
-        }
-        this
-    }
-
-    /// Returns the connection to the pool, unless the upstream responded before the request was complete: it still has
-    /// to read the rest.
-    fn keep_connection(&mut self) {
-        if let Driver::Inline(link) = std::mem::replace(&mut self.driver, Driver::Done)
-            && self.request.as_ref().is_none_or(Progress::is_done)
-            && let Some(keep) = &self.keep
-        {
-            keep.put(link);
-        }
-    }
-
-    /// Polls the response body. If no data is available, drives the connection and polls again.
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let Driver::Inline(link) = &mut self.driver else { return Pin::new(&mut self.body).poll_frame(cx) };
-        // Only the connection, which is driven here, moves the body: a second wake-up is not needed.
-        let still = &mut Context::from_waker(Waker::noop());
-        let frame = Pin::new(&mut self.body).poll_frame(still);
-        if frame.is_pending() {
-            let _ = link.drive(cx);
-            return Pin::new(&mut self.body).poll_frame(still);
-        }
-        frame
-    }
-}
-
-/// Removes the fields that must not be in trailers.
-fn clean(mut frame: Frame<Bytes>) -> Frame<Bytes> {
-    if let Some(trailers) = frame.trailers_mut() {
-        framing::clean_trailers(trailers);
-    }
-    frame
-}
-
-impl Body for UpstreamBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.get_mut();
-        if let Some(error) = this.failure.take() {
-            return Poll::Ready(Some(Err(error)));
-        }
-        match this.poll_body(cx) {
-            // hyper discards what it has not written when a body fails. Its flush comes first: otherwise a response that
-            // is cut off right after its head would reach the client as a closed connection without any response.
-            Poll::Ready(Some(Err(error))) => {
-                this.failure = Some(error.into());
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Poll::Ready(frame) => {
-                this.waiting = false;
-                if frame.is_none() || this.body.is_end_stream() {
-                    this.keep_connection();
-                }
-                Poll::Ready(frame.map(|frame| frame.map(clean).map_err(Into::into)))
-            }
-            Poll::Pending => {
-                let patience = match &mut this.driver {
-                    Driver::Inline(link) => &mut link.patience,
-                    Driver::Spawned { patience, .. } => patience,
-                    Driver::Done => return Poll::Pending,
-                };
-                if !this.waiting {
-                    this.waiting = true;
-                    patience.set(Instant::now() + this.read_timeout);
-                }
-                while patience.poll(cx).is_ready() {
-                    // An upstream that is still receiving the request body may read all of it before it continues.
-                    match this.request.as_ref().map(Progress::last) {
-                        Some(last) if last + this.read_timeout > Instant::now() => {
-                            patience.set(last + this.read_timeout);
-                        }
-                        _ => {
-                            let stopped = "upstream stopped in the middle of the response";
-                            return Poll::Ready(Some(Err(stopped.into())));
-                        }
-                    }
-                }
-                Poll::Pending
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -3,11 +3,8 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Transaction, ensure_not};
-use crate::{
-    model::{Actor, Authority, Caller, Credential, SubscriptionStatus, Tenant},
-    registry::{Outcome, RegistryError, UnitOfWork},
-};
+use super::{Outcome, RegistryError, Transaction, UnitOfWork, rules::ensure_not};
+use crate::model::{Actor, Authority, Caller, Credential, SubscriptionStatus, Tenant};
 
 /// Work that first checks that its actor is still authorized.
 ///
@@ -19,7 +16,7 @@ pub struct AuthorizedWork<'a> {
 }
 
 impl<'a> AuthorizedWork<'a> {
-    pub(in crate::registry) fn new(work: &'a mut dyn UnitOfWork, actor: &'a Actor) -> Self {
+    pub(super) fn new(work: &'a mut dyn UnitOfWork, actor: &'a Actor) -> Self {
         Self { work, actor }
     }
 
@@ -57,7 +54,7 @@ impl UnitOfWork for AuthorizedWork<'_> {
 ///
 /// # Errors
 /// [`RegistryError::NotAuthorized`].
-pub(in crate::registry) fn check(
+pub(super) fn check(
     authority: &Authority,
     caller: Option<&Caller>,
     credential: Option<&Credential>,

@@ -1,0 +1,169 @@
+//! The response body on its way from the upstream to the client.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::{task::JoinSet, time::Instant};
+
+use super::{
+    framing,
+    lazy_deadline::LazyDeadline,
+    request_body::Progress,
+    upstream_pool::{UpstreamConnection, UpstreamPool},
+};
+use portcullis::tower::BoxError;
+
+/// The driver of an upstream connection whose response has begun.
+enum Driver {
+    /// The connection is driven when the response body is polled.
+    Inline(UpstreamConnection),
+    /// The connection is driven by a task of its own, which is aborted on drop.
+    Spawned {
+        _task: JoinSet<()>,
+        patience: LazyDeadline,
+    },
+    Done,
+}
+
+impl Driver {
+    fn task(mut link: UpstreamConnection) -> Self {
+        let mut task = JoinSet::new();
+        task.spawn(poll_fn(move |cx| link.drive(cx)));
+        Self::Spawned { _task: task, patience: LazyDeadline::new() }
+    }
+}
+
+/// The body of an upstream's response. When it is complete, the connection returns to the
+/// pool. When it is dropped earlier, the connection is closed.
+pub(super) struct UpstreamBody {
+    body: Incoming,
+    read_timeout: Duration,
+    waiting: bool,
+    driver: Driver,
+    /// The pool for the connection. `None` if the connection cannot be used again.
+    keep: Option<UpstreamPool>,
+    request: Option<Progress>,
+    /// An error that the next poll returns.
+    failure: Option<BoxError>,
+}
+
+impl UpstreamBody {
+    pub(super) fn new(
+        body: Incoming,
+        read_timeout: Duration,
+        link: UpstreamConnection,
+        keep: Option<UpstreamPool>,
+        request: Option<Progress>,
+    ) -> Self {
+        // The request body must make progress even if the response body is not polled.
+        let uploads = request.as_ref().is_some_and(|request| !request.is_done());
+        let driver = if uploads { Driver::task(link) } else { Driver::Inline(link) };
+        let mut this = Self { body, read_timeout, waiting: false, driver, keep, request, failure: None };
+        if this.body.is_end_stream() {
+            this.keep_connection();
+        }
+        this
+    }
+
+    /// Returns the connection to the pool, unless the upstream responded before the request was complete: it still has
+    /// to read the rest.
+    fn keep_connection(&mut self) {
+        if let Driver::Inline(link) = std::mem::replace(&mut self.driver, Driver::Done)
+            && self.request.as_ref().is_none_or(Progress::is_done)
+            && let Some(keep) = &self.keep
+        {
+            keep.put(link);
+        }
+    }
+
+    /// Polls the response body. If no data is available, drives the connection and polls again.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let Driver::Inline(link) = &mut self.driver else { return Pin::new(&mut self.body).poll_frame(cx) };
+        // Only the connection, which is driven here, moves the body: a second wake-up is not needed.
+        let still = &mut Context::from_waker(Waker::noop());
+        let frame = Pin::new(&mut self.body).poll_frame(still);
+        if frame.is_pending() {
+            let _ = link.drive(cx);
+            return Pin::new(&mut self.body).poll_frame(still);
+        }
+        frame
+    }
+}
+
+/// Removes the fields that must not be in trailers.
+fn clean(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        framing::clean_trailers(trailers);
+    }
+    frame
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if let Some(error) = this.failure.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match this.poll_body(cx) {
+            // hyper discards what it has not written when a body fails. Its flush comes first: otherwise a response that
+            // is cut off right after its head would reach the client as a closed connection without any response.
+            Poll::Ready(Some(Err(error))) => {
+                this.failure = Some(error.into());
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(frame) => {
+                this.waiting = false;
+                if frame.is_none() || this.body.is_end_stream() {
+                    this.keep_connection();
+                }
+                Poll::Ready(frame.map(|frame| frame.map(clean).map_err(Into::into)))
+            }
+            Poll::Pending => {
+                let patience = match &mut this.driver {
+                    Driver::Inline(link) => &mut link.patience,
+                    Driver::Spawned { patience, .. } => patience,
+                    Driver::Done => return Poll::Pending,
+                };
+                if !this.waiting {
+                    this.waiting = true;
+                    patience.set(Instant::now() + this.read_timeout);
+                }
+                while patience.poll(cx).is_ready() {
+                    // An upstream that is still receiving the request body may read all of it before it continues.
+                    match this.request.as_ref().map(Progress::last) {
+                        Some(last) if last + this.read_timeout > Instant::now() => {
+                            patience.set(last + this.read_timeout);
+                        }
+                        _ => {
+                            let stopped = "upstream stopped in the middle of the response";
+                            return Poll::Ready(Some(Err(stopped.into())));
+                        }
+                    }
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
