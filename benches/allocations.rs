@@ -26,13 +26,13 @@ use portcullis::{
     tower::PortcullisLayer,
 };
 use portcullis_test::directory::{
-    World,
+    DirectoryFixture,
     cases::{ample, cases, chain, key_on, request},
 };
 use tower::{Layer, Service, service_fn};
 
 fn main() -> ExitCode {
-    let (quiet, busy) = (World::new(), World::new());
+    let (quiet, busy) = (DirectoryFixture::new(), DirectoryFixture::new());
     let now = quiet.clock.now();
     println!("{:<28}{:>12}{:>8}", "", "allocations", "bytes");
     let mut admitted_allocates = false;
@@ -65,7 +65,7 @@ fn line(name: &str, counted: &AllocationInfo) {
 }
 
 /// A service that responds immediately, inside of a layer; the request is created beforehand.
-fn through_tower(world: &World, policy: impl portcullis::Policy) -> AllocationInfo {
+fn through_tower(world: &DirectoryFixture, policy: impl portcullis::Policy) -> AllocationInfo {
     let key = key_on(world, &ample(world));
     let layer = PortcullisLayer::new(policy).clock(world.clock.clone());
     let mut service = layer.layer(service_fn(async |_: Request<Empty<Bytes>>| {

@@ -9,7 +9,7 @@
 
 use allocation_counter::measure;
 use portcullis_test::directory::{
-    World,
+    DirectoryFixture,
     cases::{ample, key_on},
 };
 
@@ -18,7 +18,7 @@ fn main() {
     let sizes: &[u32] = if benching { &[10_000, 100_000, 1_000_000] } else { &[100] };
     println!("{:>10}{:>14}{:>16}{:>10}", "callers", "bytes each", "beside texts", "blocks");
     for size in sizes {
-        let world = World::new();
+        let world = DirectoryFixture::new();
         let plan = ample(&world);
         let kept = measure(|| (0..*size).for_each(|_| drop(key_on(&world, &plan))));
         // Two ids of 36 characters with the two counts of an `Arc`, and a name of 15 characters.

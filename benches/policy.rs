@@ -24,7 +24,7 @@ use portcullis::{
     problem::{self, Problem},
 };
 use portcullis_test::directory::{
-    World,
+    DirectoryFixture,
     cases::{ample, cases, chain, decide, key_on, request},
 };
 
@@ -33,7 +33,7 @@ use portcullis_test::directory::{
 const BATCH: BatchSize = BatchSize::NumIterations(16);
 
 fn bars(criterion: &mut Criterion) {
-    let (quiet, busy) = (World::new(), World::new());
+    let (quiet, busy) = (DirectoryFixture::new(), DirectoryFixture::new());
     let now = quiet.clock.now();
     let mut group = criterion.benchmark_group("bars");
     for case in cases(&quiet, &busy, now) {
@@ -51,10 +51,10 @@ fn keys(criterion: &mut Criterion) {
     let benching = std::env::args().any(|argument| argument == "--bench");
     let sizes: &[usize] = if benching { &[1, 10_000, 1_000_000] } else { &[1] };
     for size in sizes {
-        let world = World::new();
+        let world = DirectoryFixture::new();
         let plan = ample(&world);
         let known: Vec<String> = (0..*size).map(|_| key_on(&world, &plan)).collect();
-        let elsewhere = World::new();
+        let elsewhere = DirectoryFixture::new();
         let unknown: Vec<String> = (0..size.min(&4_096).to_owned()).map(|_| elsewhere.key()).collect();
         let now = world.clock.now();
         let api_key: Box<dyn Policy> = Box::new(ApiKey::new(world.directory.clone()));
@@ -91,7 +91,7 @@ fn decisions(bencher: &mut Bencher<'_>, policy: &dyn Policy, keys: &[String], no
 fn around(criterion: &mut Criterion) {
     let clock = SystemClock::new();
     criterion.bench_function("around/clock", |bencher| bencher.iter(|| black_box(&clock).now()));
-    let (quiet, busy) = (World::new(), World::new());
+    let (quiet, busy) = (DirectoryFixture::new(), DirectoryFixture::new());
     let now = quiet.clock.now();
     for case in cases(&quiet, &busy, now).iter().filter(|case| case.name.starts_with("whole chain")) {
         let mut admission = case.admission();

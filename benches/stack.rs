@@ -33,7 +33,7 @@ use portcullis::{
     policy::{ApiKey, RateLimit},
     tower::PortcullisLayer,
 };
-use portcullis_test::directory::World;
+use portcullis_test::directory::DirectoryFixture;
 use sha2::{Digest, Sha256};
 use tower::{Layer, Service};
 use tower_governor::{
@@ -110,10 +110,10 @@ struct Keys {
     spent: Vec<String>,
 }
 
-fn keys(world: &World, size: usize) -> Keys {
+fn keys(world: &DirectoryFixture, size: usize) -> Keys {
     let ample = world.plan("ample", &[("second", u32::MAX, 1)]);
     let tiny = world.plan("tiny", &[("day", 1, 86_400)]);
-    let elsewhere = World::new();
+    let elsewhere = DirectoryFixture::new();
     Keys {
         known: (0..size).map(|_| world.key_on(&ample)).collect(),
         unknown: (0..size.min(4_096)).map(|_| elsewhere.key()).collect(),
@@ -176,7 +176,7 @@ fn compare(criterion: &mut Criterion) {
     let benching = std::env::args().any(|argument| argument == "--bench");
     let sizes: &[usize] = if benching { &[1, 10_000, 1_000_000] } else { &[2] };
     for size in sizes {
-        let world = World::new();
+        let world = DirectoryFixture::new();
         let Keys { known, unknown, spent } = keys(&world, *size);
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
         let ours = PortcullisLayer::new(chain).layer(Inner);

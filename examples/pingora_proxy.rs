@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         RateLimit::new(),
     );
 
-    let gate = PingoraGate::new(policies).identity_field(HeaderName::from_static("x-caller-id"));
+    let gate = PingoraGate::new(policies).caller_id_header(HeaderName::from_static("x-caller-id"));
     let mut server = Server::new_with_opt_and_conf(None, ServerConf::default());
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, Proxy { gate });

@@ -117,7 +117,7 @@ pub struct RepeatedHeader;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use crate::test_support;
 
     #[test]
     fn header_is_found_once_twice_or_not_at_all() {
@@ -126,8 +126,8 @@ mod tests {
         for name in known.split(' ').chain(["x-own"]).map(HeaderName::from_static) {
             let fields = [("x-other", "2"), (name.as_str(), "1"), ("te", "a"), (name.as_str(), "3")];
             for (count, expected) in [(1, Ok(None)), (3, Ok(Some("1"))), (4, Err(RepeatedHeader))] {
-                let request = testing::request("GET", "/", &fields[..count]);
-                let found = testing::head(&request).single(&name);
+                let request = test_support::request("GET", "/", &fields[..count]);
+                let found = test_support::head(&request).single(&name);
                 assert_eq!(
                     found.map(|value| value.map(|it| it.to_str().unwrap())),
                     expected,

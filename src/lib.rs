@@ -45,7 +45,7 @@ pub mod pingora;
 pub mod tower;
 
 #[cfg(test)]
-mod testing;
+mod test_support;
 
 pub use admission::Admission;
 pub use denial::Denial;

@@ -57,7 +57,7 @@ pub struct PingoraGate<P> {
     policy: P,
     renderer: Arc<dyn RenderDenial>,
     clock: Arc<dyn Clock>,
-    identity_field: Option<HeaderName>,
+    caller_id_header: Option<HeaderName>,
     checks_content: bool,
 }
 
@@ -93,7 +93,7 @@ impl<P: Policy> PingoraGate<P> {
     #[must_use]
     pub fn inner(policy: P) -> Self {
         let clock = Arc::new(SystemClock::new());
-        Self { policy, renderer: Arc::new(Problem), clock, identity_field: None, checks_content: false }
+        Self { policy, renderer: Arc::new(Problem), clock, caller_id_header: None, checks_content: false }
     }
 
     /// Sets the renderer of denials, which may be a closure. The default is [`Problem`]: RFC 9457 problems.
@@ -123,8 +123,8 @@ impl<P: Policy> PingoraGate<P> {
     /// Sets the header that names the caller to the upstream. A header of this name that the client sent is removed,
     /// in every spelling that servers treat alike, such as `X_Caller.Id`.
     #[must_use]
-    pub fn identity_field(mut self, field: HeaderName) -> Self {
-        self.identity_field = Some(field);
+    pub fn caller_id_header(mut self, field: HeaderName) -> Self {
+        self.caller_id_header = Some(field);
         self
     }
 
@@ -203,7 +203,7 @@ impl<P: Policy> PingoraGate<P> {
         if let Some(name) = &admission.credential {
             request.remove_header(name);
         }
-        if let Some(field) = &self.identity_field {
+        if let Some(field) = &self.caller_id_header {
             let is_claim = |name: &&HeaderName| header_value::eq_ignore_case(name.as_str(), field.as_str());
             let claims: Vec<HeaderName> = request.headers.keys().filter(is_claim).cloned().collect();
             for name in &claims {

@@ -8,11 +8,11 @@ use portcullis::{
     clock::Clock,
     problem::{self, Problem},
 };
-use portcullis_test::directory::{World, cases::cases};
+use portcullis_test::directory::{DirectoryFixture, cases::cases};
 
 #[test]
 fn admitted_request_allocates_nothing() {
-    let (quiet, busy) = (World::new(), World::new());
+    let (quiet, busy) = (DirectoryFixture::new(), DirectoryFixture::new());
     let now = quiet.clock.now();
     for case in cases(&quiet, &busy, now).iter().filter(|case| case.admits) {
         let mut admission = Some(case.admission());
@@ -29,7 +29,7 @@ fn admitted_request_allocates_nothing() {
 /// The counter counts: the test above does not pass for want of an allocator under it.
 #[test]
 fn denial_allocates_its_body_only() {
-    let (quiet, busy) = (World::new(), World::new());
+    let (quiet, busy) = (DirectoryFixture::new(), DirectoryFixture::new());
     let now = quiet.clock.now();
     for case in cases(&quiet, &busy, now).iter().filter(|case| !case.admits) {
         let denial = case.decide(&mut case.admission(), now).expect_err(case.name);

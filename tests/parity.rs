@@ -43,7 +43,7 @@ use portcullis::{
     problem::{Problem, RenderDenial, RenderedDenial},
     tower::PortcullisLayer,
 };
-use portcullis_test::directory::World;
+use portcullis_test::directory::DirectoryFixture;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -156,7 +156,7 @@ async fn one_turn() {
 
 /// Returns one denial of each variant. The match ensures that a new variant is not forgotten.
 fn every_denial() -> Vec<Denial> {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let lock = world.lock_path("/x", LockedRequests::All, Duration::from_millis(1_500));
     let text = "a reason with \"quotes\" and é";
     let list = HeaderValue::from_static("text/csv, text/html");
@@ -237,13 +237,13 @@ struct Counted {
     waits: Arc<WaitsTwice>,
 }
 
-fn routes(world: &World, counted: &Counted) -> Arc<Routes> {
+fn routes(world: &DirectoryFixture, counted: &Counted) -> Arc<Routes> {
     let directory = &world.directory;
     let api_key = || ApiKey::new(directory.clone()).realm("orders");
     let json = || ContentType::new(["application/json", "application/*+json"]).unwrap();
     let accept = Accept::new(["application/json", "text/csv"]).unwrap();
     let lock = || policy::RequireUnlocked::new(directory.clone());
-    let all_fields = RateLimitFields { draft_10: true, x_ratelimit: true };
+    let all_fields = RateLimitFields { ietf_draft_10: true, x_ratelimit: true };
     let sealer = Arc::new(Sealer::new(SealKey::new(1, &[7; 32])));
     let signature = || Signature::new(directory.clone(), sealer.clone()).realm("orders");
     let routes: [(_, Box<dyn Policy>); 11] = [
@@ -383,13 +383,13 @@ struct Face {
 
 /// Both faces in every error format, over one fixture.
 struct Faces {
-    world: World,
+    world: DirectoryFixture,
     pairs: Vec<(Format, [Face; 2])>,
 }
 
 impl Faces {
     async fn start() -> Self {
-        let world = World::new();
+        let world = DirectoryFixture::new();
         let mut towers = Vec::new();
         let mut proxies = Vec::new();
         let mut behind = Vec::new();
@@ -469,7 +469,7 @@ enum Who {
 }
 
 impl Who {
-    fn key(self, world: &World, plan: &PlanId) -> String {
+    fn key(self, world: &DirectoryFixture, plan: &PlanId) -> String {
         let caller = world.caller(|caller| match self {
             Self::Limited => caller.plan = Some(plan.clone()),
             Self::Operator => caller.kind = CallerKind::Operator,

@@ -26,7 +26,7 @@ use portcullis::{
     problem::DenialCode,
     tower::{Denied, PortcullisLayer, Unserved},
 };
-use portcullis_test::directory::World;
+use portcullis_test::directory::DirectoryFixture;
 use tokio::sync::mpsc;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -35,12 +35,12 @@ fn request(method: &str, key: &str) -> Request<Full<Bytes>> {
     request.body(Full::default()).unwrap()
 }
 
-fn layer<P: Policy>(world: &World, policy: P) -> PortcullisLayer<P> {
+fn layer<P: Policy>(world: &DirectoryFixture, policy: P) -> PortcullisLayer<P> {
     PortcullisLayer::new(policy).clock(world.clock.clone())
 }
 
 /// Returns a layer inside another one that identifies the caller.
-fn inner<P: Policy>(world: &World, policy: P) -> PortcullisLayer<P> {
+fn inner<P: Policy>(world: &DirectoryFixture, policy: P) -> PortcullisLayer<P> {
     PortcullisLayer::inner(policy).clock(world.clock.clone())
 }
 
@@ -92,7 +92,7 @@ where
 }
 
 /// Creates a caller on a plan of two requests per minute.
-fn two_a_minute(world: &World) -> (PlanId, String) {
+fn two_a_minute(world: &DirectoryFixture) -> (PlanId, String) {
     let plan = world.plan("small", &[("minute", 2, 60)]);
     let key = world.key_on(&plan);
     (plan, key)
@@ -102,7 +102,7 @@ fn two_a_minute(world: &World) -> (PlanId, String) {
 
 #[tokio::test]
 async fn single_policy_layers_share_the_admission() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let (_, key) = two_a_minute(&world);
     let service = ServiceBuilder::new()
         .layer(layer(&world, Accept::new(["application/json"]).unwrap()))
@@ -126,7 +126,7 @@ async fn single_policy_layers_share_the_admission() {
 /// The lock denies a request that the rate limit had admitted: in one chain, and in two layers.
 #[tokio::test]
 async fn inner_denial_refunds_outer_permits() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let directory = || world.directory.clone();
     let chain = ServiceBuilder::new()
         .layer(layer(&world, (ApiKey::new(directory()), RateLimit::new(), RequireUnlocked::new(directory()))))
@@ -160,7 +160,7 @@ async fn inner_denial_refunds_outer_permits() {
 /// Responses of the inner service never refund: only a denial by a policy does.
 #[tokio::test]
 async fn error_of_the_inner_service_is_charged() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let (_, key) = two_a_minute(&world);
     let service = ServiceBuilder::new()
         .layer(layer(&world, (ApiKey::new(world.directory.clone()), RateLimit::new())))
@@ -181,7 +181,7 @@ async fn error_of_the_inner_service_is_charged() {
 /// For example the 502 of a proxy: neither layer charges for a request that no service served.
 #[tokio::test]
 async fn unserved_request_is_not_charged() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let (_, key) = two_a_minute(&world);
     let service = ServiceBuilder::new()
         .layer(layer(&world, (ApiKey::new(world.directory.clone()), RateLimit::new())))
@@ -199,7 +199,7 @@ async fn unserved_request_is_not_charged() {
 
 #[tokio::test]
 async fn authenticated_response_is_private_by_default() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let (_, key) = two_a_minute(&world);
     for (field, expected, vary) in [
         (None, "private", false),
@@ -229,7 +229,7 @@ async fn authenticated_response_is_private_by_default() {
 
 #[tokio::test]
 async fn waiting_policy_is_asked_again_and_earlier_ones_are_not() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let (_, key) = two_a_minute(&world);
     let gate = Arc::new(tokio::sync::Notify::new());
     let opens = gate.clone();
@@ -253,7 +253,7 @@ async fn waiting_policy_is_asked_again_and_earlier_ones_are_not() {
 
 #[tokio::test]
 async fn client_that_leaves_during_a_wait_is_not_charged() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let (_, key) = two_a_minute(&world);
     let api_key = || ApiKey::new(world.directory.clone());
     let patient = layer(&world, (api_key(), RateLimit::new(), Waits::on(pending))).layer(service_fn(tells));
@@ -271,7 +271,7 @@ async fn client_that_leaves_during_a_wait_is_not_charged() {
 
 #[tokio::test]
 async fn denial_after_a_wait_refunds() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let (_, key) = two_a_minute(&world);
     world.lock_path("/x", LockedRequests::Writes, Duration::from_secs(60));
     let api_key = || ApiKey::new(world.directory.clone());
@@ -345,7 +345,7 @@ async fn ready_service_waits_with_the_request() {
 
 #[tokio::test]
 async fn denied_request_does_not_reach_the_inner_service() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let shy = Shy::default();
     shy.open.store(true, Ordering::SeqCst);
     let service = layer(&world, ApiKey::new(world.directory.clone())).layer(shy.clone());
@@ -373,7 +373,7 @@ impl http_body::Body for Frames {
 /// The layer itself removes the body of a response to HEAD: an HTTP/2 server would send it.
 #[tokio::test]
 async fn denial_of_head_has_a_content_length_and_no_content() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let layer = layer(&world, ApiKey::new(world.directory.clone()));
     let service = layer.layer(service_fn(tells));
     for (method, length) in [("GET", Some(165)), ("HEAD", Some(0))] {
@@ -465,7 +465,7 @@ async fn axum_service_is_guarded_by_one_layer() {
     async fn orders(Extension(admission): Extension<Admission>) -> String {
         format!("the orders of {}", admission.caller().map_or("nobody", |caller| &caller.name))
     }
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let (_, key) = two_a_minute(&world);
     let policies = (
         Accept::new(["text/plain"]).unwrap(),

@@ -20,7 +20,7 @@ use portcullis::{
 use tower::{Layer, Service, service_fn};
 
 use portcullis_test::directory::{
-    World,
+    DirectoryFixture,
     cases::{Case, ample, cases, chain, key_on, request},
 };
 
@@ -50,7 +50,7 @@ impl Scenario {
 
 /// Returns all scenarios, in the order in which they run.
 pub fn all() -> Vec<Scenario> {
-    let (quiet, busy) = (Rc::new(World::new()), World::new());
+    let (quiet, busy) = (Rc::new(DirectoryFixture::new()), DirectoryFixture::new());
     let now = quiet.clock.now();
     let cases: Vec<Rc<Case>> = cases(&quiet, &busy, now).into_iter().map(Rc::new).collect();
     let written = ["whole chain: 401", "whole chain: 406", "whole chain: 429"];
@@ -69,7 +69,7 @@ pub fn all() -> Vec<Scenario> {
 }
 
 /// A decision of the core, until the admission is dropped.
-fn decision(case: Rc<Case>, world: &World) -> Scenario {
+fn decision(case: Rc<Case>, world: &DirectoryFixture) -> Scenario {
     let now = world.clock.now();
     Scenario::new(case.name, move |counter| {
         let mut admission = Some(case.admission());
@@ -81,7 +81,7 @@ fn decision(case: Rc<Case>, world: &World) -> Scenario {
 }
 
 /// A decision that denies, and its rendering as HTTP.
-fn refusal(case: Rc<Case>, world: &World) -> Scenario {
+fn refusal(case: Rc<Case>, world: &DirectoryFixture) -> Scenario {
     let now = world.clock.now();
     Scenario::new(format!("written: {}", case.name), move |counter| {
         let mut admission = Some(case.admission());
@@ -96,7 +96,12 @@ fn refusal(case: Rc<Case>, world: &World) -> Scenario {
 }
 
 /// A request through the Tower layer to a service that responds immediately.
-fn through_tower(name: &str, world: &World, policy: impl Policy + 'static, parts: Parts) -> Scenario {
+fn through_tower(
+    name: &str,
+    world: &DirectoryFixture,
+    policy: impl Policy + 'static,
+    parts: Parts,
+) -> Scenario {
     let layer = PortcullisLayer::new(policy).clock(world.clock.clone());
     let service = layer.layer(service_fn(async |_: Request<Empty<Bytes>>| {
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
@@ -113,7 +118,7 @@ fn through_tower(name: &str, world: &World, policy: impl Policy + 'static, parts
     })
 }
 
-fn ample_request(world: &World) -> Parts {
+fn ample_request(world: &DirectoryFixture) -> Parts {
     let key = key_on(world, &ample(world));
     request("PUT", &key, &[("content-type", "application/json"), ("accept", "application/json")])
 }

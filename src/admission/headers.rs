@@ -25,7 +25,7 @@ static X_RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-res
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimitFields {
     /// `RateLimit` and `RateLimit-Policy`, as in draft-ietf-httpapi-ratelimit-headers-10.
-    pub draft_10: bool,
+    pub ietf_draft_10: bool,
     /// `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds since the epoch), for one limit: the one that will
     /// be exceeded first.
     pub x_ratelimit: bool,
@@ -33,7 +33,7 @@ pub struct RateLimitFields {
 
 impl Default for RateLimitFields {
     fn default() -> Self {
-        Self { draft_10: true, x_ratelimit: false }
+        Self { ietf_draft_10: true, x_ratelimit: false }
     }
 }
 
@@ -77,7 +77,7 @@ impl Admission {
             stamp_deprecation(since, end, headers);
         }
         let Some((report, budgets)) = self.report.as_ref().zip(self.budgets()) else { return };
-        if report.fields.draft_10 {
+        if report.fields.ietf_draft_10 {
             headers.insert(&RATE_LIMIT_POLICY, budgets.budget().described(policy_field).clone());
             headers.insert(&RATE_LIMIT, state_field(budgets, report));
         }

@@ -55,10 +55,10 @@ mod tests {
             App, Caller, CallerKind, ChangeKind, Creator, Entity, Limit, SealKey, Sealer, Secret, Status,
             WindowGuarantee,
         },
-        testing::World,
+        test_support::Fixture,
     };
 
-    fn app(world: &World, id: &str, key: &str, edit: impl FnOnce(&mut Caller)) -> Caller {
+    fn app(world: &Fixture, id: &str, key: &str, edit: impl FnOnce(&mut Caller)) -> Caller {
         let secret = Sealer::new(SealKey::new(1, &[1; 32])).seal(&Secret::from("s".to_owned()), &[key]);
         let mut put = None;
         world.edit_caller(|caller| {
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn app_is_found_by_its_current_app_key() {
-        let world = World::with_plan(vec![limit(10)]);
+        let world = Fixture::with_plan(vec![limit(10)]);
         app(&world, "one", "key-of-one", |caller| caller.plan = Some("plan".parse().unwrap()));
         let found = world.directory.find_app_key("key-of-one").unwrap();
         assert_eq!((found.id.as_str(), found.caller().kind()), ("one", "app"));
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn transferred_app_key_stays_with_its_new_app() {
-        let world = World::new();
+        let world = Fixture::new();
         app(&world, "one", "key", |_| {});
         let two = app(&world, "two", "key", |_| {});
         app(&world, "one", "another", |_| {});

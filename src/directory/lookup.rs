@@ -57,12 +57,12 @@ mod tests {
     use super::*;
     use crate::{
         model::{ChangeKind, Credential, Entity, Status},
-        testing::World,
+        test_support::Fixture,
     };
 
     #[tokio::test]
     async fn waiter_is_woken_by_its_change() {
-        let world = World::new();
+        let world = Fixture::new();
         let mut made = None;
         world.key_with(|credential| made = Some(credential.clone()));
         let made = made.unwrap();
@@ -85,7 +85,7 @@ mod tests {
     fn waiting_for_a_sequence_number_does_not_block_changes() {
         const CHANGES: u64 = 5_000;
 
-        let world = World::new();
+        let world = Fixture::new();
         let mut made = None;
         world.key_with(|credential| made = Some(credential.clone()));
         let made = made.unwrap();

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::*;
 use crate::{
     model::{CallerKind, ChangeKind, Credential, CredentialId, CredentialKind, Entity, LockTarget, Status},
-    testing::World,
+    test_support::Fixture,
 };
 
-fn named(world: &World, id: &str, status: Status) {
+fn named(world: &Fixture, id: &str, status: Status) {
     world.edit_caller(|caller| {
         caller.id = id.parse().unwrap();
         caller.kind = CallerKind::Operator;
@@ -18,7 +18,7 @@ fn named(world: &World, id: &str, status: Status) {
 
 #[test]
 fn caller_change_applies_to_all_of_its_keys() {
-    let world = World::new();
+    let world = Fixture::new();
     let keys = [(); 3].map(|()| world.key());
     named(&world, "caller", Status::Disabled);
     for key in &keys {
@@ -29,7 +29,7 @@ fn caller_change_applies_to_all_of_its_keys() {
 
 #[test]
 fn credential_is_found_by_its_last_digest_only() {
-    let world = World::new();
+    let world = Fixture::new();
     let id = CredentialId::random();
     let [first, last] = [(); 2].map(|()| world.key_with(|credential| credential.id = id.clone()));
     assert!(world.directory.find(&first).is_none());
@@ -38,7 +38,7 @@ fn credential_is_found_by_its_last_digest_only() {
 
 #[test]
 fn transferred_credential_ignores_its_former_caller() {
-    let world = World::new();
+    let world = Fixture::new();
     let mut moved = None;
     let key = world.key_with(|credential| moved = Some(credential.clone()));
     let mut moved = moved.unwrap();
@@ -49,7 +49,7 @@ fn transferred_credential_ignores_its_former_caller() {
     assert_eq!(world.directory.find(&key).unwrap().caller().id.as_str(), "heir");
 }
 
-fn by_sha256(world: &World, text: &str) -> Credential {
+fn by_sha256(world: &Fixture, text: &str) -> Credential {
     let mut made = None;
     world.key_with(|credential| {
         credential.kind = CredentialKind::Sha256Key;
@@ -62,7 +62,7 @@ fn by_sha256(world: &World, text: &str) -> Credential {
 
 #[test]
 fn key_imported_as_sha256_is_found_by_its_text() {
-    let world = World::new();
+    let world = Fixture::new();
     let (kept, other) = (by_sha256(&world, "their key"), by_sha256(&world, "their other key"));
     let ordinary = world.key();
     let found = |text: &str| world.directory.find(text).map(|key| key.id.clone());
@@ -82,7 +82,7 @@ fn key_imported_as_sha256_is_found_by_its_text() {
 
 #[test]
 fn presence_of_sha256_keys_follows_every_change() {
-    let world = World::new();
+    let world = Fixture::new();
     let count = || world.directory.by_sha256.load(Ordering::Acquire);
     world.key();
     assert_eq!((count(), world.directory.has_by_sha256()), (0, false));
@@ -109,7 +109,7 @@ fn presence_of_sha256_keys_follows_every_change() {
 
 #[test]
 fn deleted_caller_loses_its_keys() {
-    let world = World::new();
+    let world = Fixture::new();
     let key = world.key();
     let mut gone = None;
     world.edit_caller(|caller| gone = Some(caller.clone()));
@@ -121,14 +121,15 @@ fn deleted_caller_loses_its_keys() {
 
 #[test]
 fn changed_key_keeps_its_last_use() {
-    let world = World::new();
+    let world = Fixture::new();
     let mut made = None;
     let key = world.key_with(|credential| made = Some(credential.clone()));
     let idle = world.key();
     let (start, credential) = (world.now(), made.unwrap());
     assert_eq!(world.directory.used_since(start), []);
     let policy = crate::policy::ApiKey::new(world.directory.clone());
-    let ask = || world.ask(&policy, &crate::testing::request("GET", "/", &[("x-api-key", &key)])).unwrap();
+    let ask =
+        || world.ask(&policy, &crate::test_support::request("GET", "/", &[("x-api-key", &key)])).unwrap();
     ask();
     assert_eq!(world.directory.used_since(start), [(credential.id.clone(), start)]);
     world.clock.advance(Duration::from_secs(9));
@@ -147,13 +148,13 @@ fn changed_key_keeps_its_last_use() {
 
 #[test]
 fn use_within_the_queried_second_is_returned() {
-    let world = World::new();
+    let world = Fixture::new();
     let policy = crate::policy::ApiKey::new(world.directory.clone());
     let key = world.key();
     world.clock.advance(Duration::from_millis(500));
     let noted = world.now();
     world.clock.advance(Duration::from_millis(400));
-    world.ask(&policy, &crate::testing::request("GET", "/", &[("x-api-key", &key)])).unwrap();
+    world.ask(&policy, &crate::test_support::request("GET", "/", &[("x-api-key", &key)])).unwrap();
     assert_eq!(world.directory.used_since(noted).len(), 1);
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(world.directory.used_since(world.now()), []);
@@ -161,7 +162,7 @@ fn use_within_the_queried_second_is_returned() {
 
 #[test]
 fn refreshed_lock_is_stored_once_and_gone_after_release() {
-    let world = World::new();
+    let world = Fixture::new();
     for target in [LockTarget::Resource("/x".parse().unwrap()), LockTarget::Caller("caller".parse().unwrap())]
     {
         let first = world.lock(target, LockedRequests::All, Duration::from_secs(1));

@@ -68,12 +68,12 @@ mod tests {
     use super::*;
     use crate::{
         problem::{Problem, render},
-        testing::{World, request},
+        test_support::{Fixture, request},
     };
 
     #[test]
     fn accept_truth_table() {
-        let world = World::new();
+        let world = Fixture::new();
         let policy = Accept::new(["application/json", "text/csv"]).unwrap();
         let rows: [(&[(&str, &str)], Option<&str>); 9] = [
             (&[], Some("application/json")),
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn denial_lists_the_offers_and_varies() {
-        let world = World::new();
+        let world = Fixture::new();
         let policy = Accept::new(["application/json", "text/csv"]).unwrap();
         let (denial, admission) = world.deny(&policy, &request("GET", "/", &[("accept", "image/png")]));
         let response = render(&denial, &Problem, &admission);

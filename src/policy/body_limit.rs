@@ -43,11 +43,11 @@ impl Policy for BodyLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{World, code, request};
+    use crate::test_support::{Fixture, code, request};
 
     #[test]
     fn announced_length_must_fit() {
-        let world = World::new();
+        let world = Fixture::new();
         for (length, expected) in [
             (None, "admitted"),
             (Some("0"), "admitted"),

@@ -29,12 +29,12 @@ mod tests {
     use super::*;
     use crate::{
         model::{CallerKind, Role},
-        testing::World,
+        test_support::Fixture,
     };
 
     #[test]
     fn kinds_are_parsed_by_name() {
-        let world = World::new();
+        let world = Fixture::new();
         let key = world.key();
         for (kind, is_caller) in [
             (CallerKind::ApiClient, true),

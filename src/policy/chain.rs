@@ -152,7 +152,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::{Denial, testing};
+    use crate::{Denial, test_support};
 
     /// Admits and counts its evaluations. It waits at evaluation `waits_at`.
     #[derive(Default)]
@@ -182,8 +182,8 @@ mod tests {
     }
 
     fn ask(policy: &impl Policy, admission: &mut Admission) -> Result<(), Stop> {
-        let request = testing::get("/");
-        admission.evaluate(policy, testing::head(&request))
+        let request = test_support::get("/");
+        admission.evaluate(policy, test_support::head(&request))
     }
 
     #[test]

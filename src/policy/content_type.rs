@@ -100,11 +100,11 @@ impl Policy for ContentType {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{World, code, request, with_content};
+    use crate::test_support::{Fixture, code, request, with_content};
 
     #[test]
     fn content_type_truth_table() {
-        let world = World::new();
+        let world = Fixture::new();
         let policy = ContentType::new(["application/json", "application/*+json"]).unwrap().codings(["gzip"]);
         let rows: [(&[(&str, &str)], &str); 12] = [
             (&[("content-type", "application/json")], "admitted"),
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn request_without_content_is_admitted() {
-        let world = World::new();
+        let world = Fixture::new();
         let policy = ContentType::new(["application/json"]).unwrap();
         for fields in [&[][..], &[("content-type", "text/plain")]] {
             assert_eq!(code(world.ask(&policy, &request("PUT", "/", fields))), "admitted");
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn denial_lists_accepted_types_in_the_header_of_the_method() {
-        let world = World::new();
+        let world = Fixture::new();
         let policy = ContentType::new(["application/json", "text/csv"]).unwrap().codings([]);
         for (method, fields) in [
             ("PUT", &["accept"][..]),

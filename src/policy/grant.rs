@@ -42,10 +42,10 @@ mod tests {
     use crate::{
         model::{self, ChangeKind, Entity, EnvironmentId, GrantId, GrantRole},
         policy::ApiKey,
-        testing::{World, code, request},
+        test_support::{Fixture, code, request},
     };
 
-    fn grant(world: &World, route: &str, environment: &str) -> model::Grant {
+    fn grant(world: &Fixture, route: &str, environment: &str) -> model::Grant {
         model::Grant {
             id: GrantId::random(),
             tenant: "tenant".parse().unwrap(),
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn caller_is_admitted_while_it_has_the_grant() {
-        let world = World::new();
+        let world = Fixture::new();
         let key = world.key();
         let ask = |route: &str| {
             let grant = RequireGrant::new(world.directory.clone(), route.parse().unwrap());
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn request_without_a_caller_is_denied() {
-        let world = World::new();
+        let world = Fixture::new();
         let policy = RequireGrant::new(world.directory.clone(), "orders".parse().unwrap());
         assert_eq!(code(world.ask(&policy, &request("GET", "/", &[]))), "credential-missing");
     }

@@ -64,11 +64,11 @@ impl Policy for HeadLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{World, code, request};
+    use crate::test_support::{Fixture, code, request};
 
     #[test]
     fn target_and_head_sizes_are_limited() {
-        let world = World::new();
+        let world = Fixture::new();
         for (target, value, expected) in [
             ("/123456789", "", "admitted"),
             ("/1234?6789", "", "admitted"),

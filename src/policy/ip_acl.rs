@@ -46,10 +46,10 @@ mod tests {
     use crate::{
         model::{Acl, AclKind, App, CallerKind, Creator, SealKey, Sealer, Secret},
         policy::ApiKey,
-        testing::{World, code, request},
+        test_support::{Fixture, code, request},
     };
 
-    fn with(world: &World, acl: Option<Acl>) {
+    fn with(world: &Fixture, acl: Option<Acl>) {
         let secret = Sealer::new(SealKey::new(1, &[3; 32])).seal(&Secret::from(String::new()), &[]);
         let app = App {
             remark: String::new(),
@@ -67,7 +67,7 @@ mod tests {
     }
 
     /// Deletes the caller between the policy that identifies it and the one that enforces its list.
-    struct Deletes<'a>(&'a World);
+    struct Deletes<'a>(&'a Fixture);
 
     impl Policy for Deletes<'_> {
         fn admit(&self, _: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn caller_deleted_during_admission_stays_under_its_acl() {
-        let world = World::new();
+        let world = Fixture::new();
         let key = world.key();
         with(&world, Some(acl(AclKind::Permit, "192.0.2.1")));
         let directory = || world.directory.clone();
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn caller_is_admitted_from_its_allowed_addresses() {
-        let world = World::new();
+        let world = Fixture::new();
         let key = world.key();
         let chain = (ApiKey::new(world.directory.clone()), IpAcl::new(world.directory.clone()));
         let ask = |from: Option<&str>| {

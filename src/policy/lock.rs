@@ -70,7 +70,7 @@ mod tests {
     use crate::{
         model::{LockTarget, LockedRequests},
         policy::ApiKey,
-        testing::{World, code, request},
+        test_support::{Fixture, code, request},
     };
 
     fn resource(path: &str) -> LockTarget {
@@ -93,7 +93,7 @@ mod tests {
             (resource("/orders/7"), LockedRequests::Writes, "POST", "/orders", "admitted"),
             (resource("/orders"), LockedRequests::All, "GET", "/orders/7?x=/y", "locked"),
         ] {
-            let world = World::new();
+            let world = Fixture::new();
             world.lock(target.clone(), covers, Duration::from_secs(60));
             let chain = (ApiKey::new(world.directory.clone()), RequireUnlocked::new(world.directory.clone()));
             let request = request(method, path, &[("x-api-key", &world.key())]);
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_the_first_unlocked_second() {
-        let world = World::new();
+        let world = Fixture::new();
         world.lock(resource("/x"), LockedRequests::All, Duration::from_secs(5));
         world.lock(resource("/x"), LockedRequests::All, Duration::from_millis(30_500));
         let policy = RequireUnlocked::new(world.directory.clone());
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn released_lock_admits_and_leaves_other_locks() {
-        let world = World::new();
+        let world = Fixture::new();
         let lock = world.lock(resource("/x"), LockedRequests::All, Duration::from_secs(5));
         let policy = RequireUnlocked::new(world.directory.clone());
         world.lock(resource("/y"), LockedRequests::All, Duration::from_secs(5));
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn tenant_lock_stops_only_its_own_callers() {
-        let world = World::new();
+        let world = Fixture::new();
         world.lock_with(resource("/x"), |lock| lock.tenant = Some("another".parse().unwrap()));
         let chain = (ApiKey::new(world.directory.clone()), RequireUnlocked::new(world.directory.clone()));
         let request = request("PUT", "/x", &[("x-api-key", &world.key())]);

@@ -176,12 +176,12 @@ mod tests {
     use crate::{
         clock::Clock,
         policy::ApiKey,
-        testing::{World, code, request},
+        test_support::{Fixture, code, request},
     };
 
     const A_SECOND: Duration = Duration::from_secs(1);
 
-    fn ask(world: &World, policy: &ApiKey, peer: &str, key: &str) -> String {
+    fn ask(world: &Fixture, policy: &ApiKey, peer: &str, key: &str) -> String {
         let mut request = request("GET", "/", &[("x-api-key", key)]);
         if let Ok(peer) = peer.parse::<IpAddr>() {
             request.extensions_mut().insert(peer);
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn guessing_address_is_locked_out_and_others_are_not() {
-        let world = World::new();
+        let world = Fixture::new();
         let policy =
             ApiKey::new(world.directory.clone()).lockout(Lockout::new(3, A_SECOND * 10, A_SECOND * 20));
         let key = world.key();
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn lockout_admits_valid_credentials_and_denies_all_else_alike() {
-        let world = World::new();
+        let world = Fixture::new();
         let policy =
             ApiKey::new(world.directory.clone()).lockout(Lockout::new(1, A_SECOND * 10, A_SECOND * 20));
         let (key, now) = (world.key(), world.now());
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn slow_errors_and_other_denials_do_not_lock_out() {
-        let world = World::new();
+        let world = Fixture::new();
         let policy = ApiKey::new(world.directory.clone()).lockout(Lockout::new(2, A_SECOND, A_SECOND * 20));
         let key = world.key();
         let disabled = world.key_with(|credential| credential.status = crate::model::Status::Disabled);
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn full_lockout_table_evicts_locked_out_addresses_last() {
-        let (lockout, world) = (Lockout::new(2, A_SECOND * 1_000, A_SECOND * 1_000), World::new());
+        let (lockout, world) = (Lockout::new(2, A_SECOND * 1_000, A_SECOND * 1_000), Fixture::new());
         let request = request("GET", "/", &[]);
         let note = |address: u32| {
             let peer = IpAddr::from(std::net::Ipv4Addr::from_bits(address));

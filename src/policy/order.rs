@@ -75,12 +75,12 @@ mod tests {
         policy::{
             ApiKey, ApiThrottle, IpAcl, RateLimit, RequireGrant, RequireScope, RequireUnlocked, Signature,
         },
-        testing::World,
+        test_support::Fixture,
     };
 
     #[test]
     fn misplaced_policies_are_found_in_any_composition() {
-        let world = World::new();
+        let world = Fixture::new();
         let directory = || world.directory.clone();
         let key = || ApiKey::new(directory());
         let signature = || {
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn lock_before_authentication_is_misplaced() {
-        let world = World::new();
+        let world = Fixture::new();
         let (lock, key) =
             (RequireUnlocked::new(world.directory.clone()), ApiKey::new(world.directory.clone()));
         assert_eq!(ChainOrder::check(&lock), Ok(()));

@@ -66,7 +66,7 @@ mod tests {
         model::{Limit, WindowGuarantee},
         policy::{ApiKey, RequireUnlocked},
         problem::{Problem, render},
-        testing::{World, code, request},
+        test_support::{Fixture, code, request},
     };
 
     fn limit(name: &str, quota: u32, window: u32, burst: u32) -> Limit {
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn caller_is_limited_by_its_plan_and_informed() {
-        let world = World::with_plan(vec![limit("burst", 2, 60, 2), limit("day", 100, 86_400, 100)]);
+        let world = Fixture::with_plan(vec![limit("burst", 2, 60, 2), limit("day", 100, 86_400, 100)]);
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
         let request = request("GET", "/", &[("x-api-key", &world.key())]);
         let mut headers = http::HeaderMap::new();
@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn older_headers_report_the_tightest_limit() {
-        let world = World::with_plan(vec![limit("day", 100, 86_400, 100), limit("burst", 2, 60, 2)]);
-        let fields = RateLimitFields { draft_10: false, x_ratelimit: true };
+        let world = Fixture::with_plan(vec![limit("day", 100, 86_400, 100), limit("burst", 2, 60, 2)]);
+        let fields = RateLimitFields { ietf_draft_10: false, x_ratelimit: true };
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new().fields(fields));
         let mut headers = http::HeaderMap::new();
         let request = request("GET", "/", &[("x-api-key", &world.key())]);
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn request_denied_by_a_later_policy_consumes_nothing() {
-        let world = World::with_plan(vec![limit("x", 1, 60, 1)]);
+        let world = Fixture::with_plan(vec![limit("x", 1, 60, 1)]);
         let key = world.key();
         let put = request("PUT", "/x", &[("x-api-key", &key)]);
         let chain = (
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn plan_changed_at_run_time_keeps_its_counts() {
-        let world = World::with_plan(vec![limit("x", 10, 1, 10)]);
+        let world = Fixture::with_plan(vec![limit("x", 10, 1, 10)]);
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
         let request = request("GET", "/", &[("x-api-key", &world.key())]);
         (0..10).for_each(|_| assert!(world.ask(&chain, &request).is_ok()));
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn caller_without_a_plan_is_unlimited() {
-        let world = World::new();
+        let world = Fixture::new();
         let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
         let request = request("GET", "/", &[("x-api-key", &world.key())]);
         (0..1_000).for_each(|_| assert!(world.ask(&chain, &request).is_ok()));
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn request_without_a_caller_is_denied() {
-        let world = World::new();
+        let world = Fixture::new();
         assert_eq!(code(world.ask(&RateLimit::new(), &request("GET", "/", &[]))), "credential-missing");
     }
 }

@@ -92,12 +92,12 @@ mod tests {
     use crate::{
         model::{self, Scopes},
         policy::ApiKey,
-        testing::{World, code, request},
+        test_support::{Fixture, code, request},
     };
 
     #[test]
     fn read_and_write_requests_need_their_scope() {
-        let world = World::new();
+        let world = Fixture::new();
         let scope = |access| model::Scope { resource: "orders".into(), access, targets: None };
         let chain = |resource| (ApiKey::new(world.directory.clone()), RequireScope::new(resource));
         for (access, method, resource, expected) in [
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn credential_is_confined_to_its_targets() {
-        let world = World::new();
+        let world = Fixture::new();
         let targets = Some(vec!["7".into(), "a b".into()]);
         let scope = model::Scope { resource: "orders".into(), access: Access::Read, targets };
         let key = world.key_with(|credential| credential.scopes = Scopes::Listed(vec![scope]));
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn request_without_a_caller_has_no_scope() {
-        let world = World::new();
+        let world = Fixture::new();
         assert_eq!(
             code(world.ask(&RequireScope::new("orders"), &request("GET", "/", &[]))),
             "credential-missing"

@@ -201,13 +201,13 @@ fn connection(head: Head<'_>) -> Result<(), Denial> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{World, code, request};
+    use crate::test_support::{Fixture, code, request};
 
     const HOST: (&str, &str) = ("host", "a.example");
 
     #[test]
     fn ambiguous_headers_are_rejected() {
-        let world = World::new();
+        let world = Fixture::new();
         let rows: [(&[(&str, &str)], &str); 23] = [
             (&[HOST], "admitted"),
             (&[], "bad-request"),
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn http_1_0_needs_no_host_and_has_no_transfer_encoding() {
-        let world = World::new();
+        let world = Fixture::new();
         for (field, expected) in [(None, "admitted"), (Some(("transfer-encoding", "chunked")), "bad-request")]
         {
             let mut request = request("GET", "/", field.as_slice());
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn standard_method_in_another_case_is_rejected() {
-        let world = World::new();
+        let world = Fixture::new();
         for (method, expected) in [
             ("get", "bad-request"),
             ("Trace", "bad-request"),
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn value_with_outer_white_space_is_rejected_over_http_2() {
-        let world = World::new();
+        let world = Fixture::new();
         for (value, expected) in
             [("a b", "admitted"), (" a", "bad-request"), ("a\t", "bad-request"), ("", "admitted")]
         {
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn host_must_equal_the_target_authority() {
-        let world = World::new();
+        let world = Fixture::new();
         for (host, expected) in [("A.example", "admitted"), ("b.example", "bad-request")] {
             let request = request("GET", "http://a.example/x", &[("host", host)]);
             assert_eq!(code(world.ask(&StrictHttp::new(), &request)), expected);
@@ -293,20 +293,20 @@ mod tests {
 
     #[test]
     fn later_policies_see_the_normal_form() {
-        let world = World::new();
+        let world = Fixture::new();
         let mut request = request("GET", "/%61%2f?q=%61", &[HOST]);
         let strict = StrictHttp::new().relax(PathRules::ENCODED_SLASHES.union(PathRules::PARAMETERS));
         let mut admission = world.ask(&strict, &request).unwrap();
-        assert_eq!(admission.path(crate::testing::head(&request)).unwrap(), "/a%2F");
+        assert_eq!(admission.path(crate::test_support::head(&request)).unwrap(), "/a%2F");
         assert_eq!(admission.breaks(), PathRules::ENCODED_SLASHES);
         admission.prepare_upstream(&mut request);
         assert_eq!(request.uri(), "/a%2F?q=%61");
-        assert_eq!(admission.path(crate::testing::head(&request)).unwrap(), "/a%2F");
+        assert_eq!(admission.path(crate::test_support::head(&request)).unwrap(), "/a%2F");
     }
 
     #[test]
     fn other_spelling_does_not_evade_a_lock() {
-        let world = World::new();
+        let world = Fixture::new();
         let target = crate::model::LockTarget::Resource("/orders/7".parse().unwrap());
         world.lock(target, crate::model::LockedRequests::All, std::time::Duration::from_secs(60));
         let chain = (StrictHttp::new(), crate::policy::RequireUnlocked::new(world.directory.clone()));

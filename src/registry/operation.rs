@@ -12,7 +12,7 @@ use crate::model::Entity;
 /// executes nothing.
 ///
 /// This trait is sealed: only the operations of this module implement it, because a change must follow the rules that
-/// all registries share. For decisions within a transaction, write a [`UnitOfWork`](super::UnitOfWork).
+/// all registries share. For decisions within a transaction, write a [`UnitOfWork`].
 ///
 /// ```
 /// use portcullis::{

@@ -10,19 +10,19 @@ use portcullis::{
 };
 
 use super::{send, status};
-use portcullis_test::directory::World;
+use portcullis_test::directory::DirectoryFixture;
 
 fn app(layer: PortcullisLayer<impl portcullis::Policy + 'static>) -> Router {
     Router::new().route("/orders/{id}", any(async || "served")).layer(layer)
 }
 
-fn guard<P: portcullis::Policy>(world: &World, policy: P) -> PortcullisLayer<P> {
+fn guard<P: portcullis::Policy>(world: &DirectoryFixture, policy: P) -> PortcullisLayer<P> {
     PortcullisLayer::new(policy).clock(world.clock.clone())
 }
 
 #[tokio::test]
 async fn management_keys_are_denied_unless_their_kind_is_named() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let key = || ApiKey::new(world.directory.clone());
     let (plain, named) = (app(guard(&world, key())), app(guard(&world, key().caller_kinds(&["operator"]))));
     for (kind, callers, operators) in [
@@ -39,7 +39,7 @@ async fn management_keys_are_denied_unless_their_kind_is_named() {
 
 #[tokio::test]
 async fn lapsed_tenant_is_402_until_it_is_active_again() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let policy = || ApiKey::new(world.directory.clone());
     let (app, lenient) = (app(guard(&world, policy())), app(guard(&world, policy().admit_lapsed())));
     let key = world.key();
@@ -57,7 +57,7 @@ async fn lapsed_tenant_is_402_until_it_is_active_again() {
 
 #[tokio::test]
 async fn key_of_one_order_does_not_reach_another() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let scope =
         Permission { resource: "orders".into(), access: Access::Read, targets: Some(vec!["7".into()]) };
     let key = world.key_of(&world.caller(|_| {}), |key| key.scopes = Scopes::Listed(vec![scope]));
@@ -73,7 +73,7 @@ async fn key_of_one_order_does_not_reach_another() {
 
 #[tokio::test]
 async fn valid_key_passes_a_lockout_of_its_address() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let lasts = Duration::from_secs(60);
     let policy = ApiKey::new(world.directory.clone()).lockout(Lockout::new(2, lasts, lasts));
     let app = app(guard(&world, policy).peer_from(|_| Some([192, 0, 2, 1].into())));

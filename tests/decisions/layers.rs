@@ -14,7 +14,7 @@ use portcullis::{
 };
 
 use super::{send, status};
-use portcullis_test::directory::World;
+use portcullis_test::directory::DirectoryFixture;
 
 fn app() -> Router {
     Router::new().route("/", get(async || "served"))
@@ -22,7 +22,7 @@ fn app() -> Router {
 
 #[tokio::test]
 async fn layer_with_a_limit_before_authentication_is_rejected() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let key = || ApiKey::new(world.directory.clone());
     let refused =
         |policy: Box<dyn Policy>| catch_unwind(AssertUnwindSafe(|| PortcullisLayer::new(policy))).is_err();
@@ -38,7 +38,7 @@ async fn layer_with_a_limit_before_authentication_is_rejected() {
 
 #[tokio::test]
 async fn inner_layer_uses_the_caller_of_the_outer_layer() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let key = world.key_on(&world.plan("small", &[("minute", 1, 60)]));
     let clock = || world.clock.clone();
     let inner = app().layer(PortcullisLayer::inner(RateLimit::new()).clock(clock()));
@@ -53,7 +53,7 @@ async fn inner_layer_uses_the_caller_of_the_outer_layer() {
 
 #[tokio::test]
 async fn setters_do_not_change_a_cloned_layer() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let first = PortcullisLayer::new(ApiKey::new(world.directory.clone())).clock(world.clock.clone());
     let made = app().layer(first.clone());
     let text = |_: &Denial| RenderedDenial::new(HeaderValue::from_static("text/plain"), "denied");
@@ -76,7 +76,7 @@ async fn setters_do_not_change_a_cloned_layer() {
 
 #[tokio::test]
 async fn peer_setter_works_on_a_cloned_layer() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let second = std::time::Duration::from_secs(1);
     let policy = ApiKey::new(world.directory.clone()).lockout(Lockout::new(1, second, second));
     let layer = PortcullisLayer::new(policy).clock(world.clock.clone());
@@ -88,7 +88,7 @@ async fn peer_setter_works_on_a_cloned_layer() {
 
 #[tokio::test]
 async fn layers_over_one_directory_share_a_clock() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let key = world.key_on(&world.plan("small", &[("hour", 2, 3600)]));
     let layer = || PortcullisLayer::new((ApiKey::new(world.directory.clone()), RateLimit::new()));
     let first = app().layer(layer());

@@ -7,7 +7,7 @@ use portcullis::{
 };
 
 use super::send;
-use portcullis_test::directory::World;
+use portcullis_test::directory::DirectoryFixture;
 
 /// Sends a request, and returns the status and the remaining requests of the limit.
 async fn ask(app: &Router, key: &str) -> (u16, String) {
@@ -17,7 +17,7 @@ async fn ask(app: &Router, key: &str) -> (u16, String) {
     (answer.status().as_u16(), left.to_owned())
 }
 
-fn app(world: &World) -> Router {
+fn app(world: &DirectoryFixture) -> Router {
     let policies = (ApiKey::new(world.directory.clone()), RateLimit::new());
     let layer = PortcullisLayer::new(policies).clock(world.clock.clone());
     Router::new().route("/", get(async || "served")).layer(layer)
@@ -32,7 +32,7 @@ async fn earlier_requests_count_after_a_plan_change() {
         ((10, 60), (5, 86_400), None),
         ((10, 86_400), (10, 1), None),
     ] {
-        let world = World::new();
+        let world = DirectoryFixture::new();
         let key = world.key_on(&world.plan("day", &[("day", before.0, before.1)]));
         let app = app(&world);
         for _ in 0..before.0 {

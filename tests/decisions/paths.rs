@@ -12,7 +12,7 @@ use portcullis::{
 };
 
 use super::{send, status};
-use portcullis_test::directory::World;
+use portcullis_test::directory::DirectoryFixture;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -21,7 +21,7 @@ fn orders() -> Router {
     Router::new().route("/orders/{id}", any(async |Path(id): Path<String>| id))
 }
 
-fn guard(world: &World) -> PortcullisLayer<(ApiKey, RequireUnlocked)> {
+fn guard(world: &DirectoryFixture) -> PortcullisLayer<(ApiKey, RequireUnlocked)> {
     let directory = || world.directory.clone();
     PortcullisLayer::new((ApiKey::new(directory()), RequireUnlocked::new(directory())))
         .clock(world.clock.clone())
@@ -29,7 +29,7 @@ fn guard(world: &World) -> PortcullisLayer<(ApiKey, RequireUnlocked)> {
 
 #[tokio::test]
 async fn lock_applies_to_every_spelling_of_its_path() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let (app, key) = (orders().layer(guard(&world)), world.key());
     world.lock_path("/orders/7", LockedRequests::Writes, MINUTE);
     for path in ["/orders/7", "/orders/%37", "/orders/7?x=1", "http://host/orders/%37"] {
@@ -47,7 +47,7 @@ async fn lock_applies_to_every_spelling_of_its_path() {
 
 #[tokio::test]
 async fn ambiguous_path_is_400_with_or_without_a_lock() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let (app, key) = (orders().layer(guard(&world)), world.key());
     for held in [false, true] {
         for path in [
@@ -72,7 +72,7 @@ async fn ambiguous_path_is_400_with_or_without_a_lock() {
 
 #[tokio::test]
 async fn rule_relaxed_in_an_outer_layer_is_relaxed_for_locks() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let strict =
         PortcullisLayer::new(StrictHttp::new().relax(PathRules::PARAMETERS)).clock(world.clock.clone());
     let (app, key) = (orders().layer(guard(&world)).layer(strict), world.key());
@@ -87,7 +87,7 @@ async fn rule_relaxed_in_an_outer_layer_is_relaxed_for_locks() {
 
 #[tokio::test]
 async fn lock_in_a_nested_router_applies_to_the_full_path() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let nested = Router::new().nest("/v2", orders().layer(guard(&world)));
     let (twice, key) = (Router::new().nest("/api", nested.clone()), world.key());
     world.lock_path("/v2/orders/8", LockedRequests::All, MINUTE);
@@ -109,7 +109,7 @@ async fn lock_in_a_nested_router_applies_to_the_full_path() {
 
 #[tokio::test]
 async fn strict_http_in_a_nested_router_normalizes_the_rest() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let strict = PortcullisLayer::new((StrictHttp::new(), RequireUnlocked::new(world.directory.clone())));
     let seen = async |request: axum::extract::Request| request.uri().path().to_owned();
     let inner = Router::new().route("/orders/{id}", any(seen));
@@ -158,7 +158,7 @@ async fn original_target_is_read_from_a_custom_extension() {
     #[derive(Clone)]
     struct Outside(http::Uri);
 
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let guard = guard(&world).original_from(|extensions| extensions.get().map(|Outside(uri)| uri));
     let app = orders().layer(guard).layer(axum::middleware::map_request(
         async |mut request: axum::extract::Request| {

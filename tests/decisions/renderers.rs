@@ -21,7 +21,7 @@ use portcullis::{
 use tower::ServiceExt;
 
 use super::send;
-use portcullis_test::directory::World;
+use portcullis_test::directory::DirectoryFixture;
 
 fn text(body: impl Into<String>) -> RenderedDenial {
     RenderedDenial::new(HeaderValue::from_static("text/plain"), body.into())
@@ -37,7 +37,7 @@ async fn body(response: Response<Body>) -> String {
 
 #[tokio::test]
 async fn closure_renders_denials_and_status_and_required_headers_stay() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let key = world.key_on(&world.plan("small", &[("minute", 1, 60)]));
     let layer = PortcullisLayer::new((ApiKey::new(world.directory.clone()), RateLimit::new()))
         .denial_renderer(|denial: &Denial| text(format!("denied: {}", denial.code())))
@@ -63,7 +63,7 @@ async fn closure_renders_denials_and_status_and_required_headers_stay() {
 
 #[tokio::test]
 async fn contract_sets_its_own_error_status_but_never_a_success() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     for (status, expected) in [(403, 403), (503, 503), (200, 401), (302, 401), (600, 401)] {
         let status = StatusCode::from_u16(status).unwrap();
         let layer = PortcullisLayer::new(ApiKey::new(world.directory.clone()))
@@ -99,7 +99,7 @@ impl RenderDenial for Text {
 
 #[tokio::test]
 async fn renderer_selects_the_format_by_the_request() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let shared: Arc<dyn RenderDenial> = Arc::new(Negotiated);
     let layer = PortcullisLayer::new(ApiKey::new(world.directory.clone())).denial_renderer(shared);
     let app = app(layer);
@@ -146,7 +146,7 @@ impl tracing::Subscriber for CountsEvents {
 
 #[tokio::test]
 async fn denial_is_logged_once_by_the_layer_and_never_by_rendering() {
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let logged = Arc::new(AtomicU32::new(0));
     let _guard = tracing::subscriber::set_default(CountsEvents(logged.clone()));
     let denial = Denial::internal("the reason");

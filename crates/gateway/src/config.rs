@@ -8,7 +8,7 @@ mod document;
 mod files;
 mod limits;
 mod private_file;
-mod removed;
+mod removed_headers;
 mod renamed;
 mod report;
 mod review;
@@ -22,7 +22,7 @@ mod words;
 pub use admin::Admin;
 pub use document::Step;
 pub use limits::Limits;
-pub use removed::RemovedFields;
+pub use removed_headers::RemovedHeaders;
 pub use report::{ConfigError, Finding, Report, Severity};
 pub use review::Review;
 pub use route::{
@@ -103,7 +103,7 @@ pub struct Server {
     /// the client sends is removed.
     pub media_type_header: Option<FieldName>,
     /// The request headers that are removed before a request is forwarded.
-    pub removed_headers: RemovedFields,
+    pub removed_headers: RemovedHeaders,
 }
 
 impl Default for Server {
@@ -114,7 +114,7 @@ impl Default for Server {
             trusted_proxies: Vec::new(),
             caller_id_header: FieldName::from_static("x-caller-id"),
             media_type_header: None,
-            removed_headers: RemovedFields::default(),
+            removed_headers: RemovedHeaders::default(),
         }
     }
 }

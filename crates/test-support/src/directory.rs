@@ -26,14 +26,14 @@ use portcullis::{
 /// The reason of `expect` for literals.
 const VALID: &str = "a valid literal";
 
-pub struct World {
+pub struct DirectoryFixture {
     pub directory: Arc<Directory>,
     pub clock: Arc<ManualClock>,
     peppers: Peppers,
     seq: AtomicU64,
 }
 
-impl World {
+impl DirectoryFixture {
     /// Creates a fixture with one tenant without callers.
     pub fn new() -> Self {
         let peppers = Peppers::new(Pepper::new(1, &[7; 32]));

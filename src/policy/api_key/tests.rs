@@ -5,16 +5,16 @@ use std::time::Duration;
 use super::*;
 use crate::{
     model::{SealKey, Sealer, Secret},
-    testing::{World, code, request},
+    test_support::{Fixture, code, request},
 };
 
-fn ask(world: &World, policy: &ApiKey, fields: &[(&str, &str)]) -> Result<Admission, Denial> {
+fn ask(world: &Fixture, policy: &ApiKey, fields: &[(&str, &str)]) -> Result<Admission, Denial> {
     world.ask(policy, &request("GET", "/", fields))
 }
 
 #[test]
 fn key_is_found_in_every_source() {
-    let world = World::new();
+    let world = Fixture::new();
     let key = world.key();
     let policy = ApiKey::new(world.directory.clone());
     let (bearer, lower, own) = (format!("Bearer {key}"), format!("bearer  {key} "), format!("ApiKey {key}"));
@@ -29,7 +29,7 @@ fn key_is_found_in_every_source() {
 
 #[test]
 fn api_key_truth_table() {
-    let world = World::new();
+    let world = Fixture::new();
     let key = world.key();
     let cut = &key[..key.len() - 1];
     let foreign = model::GeneratedKey::generate(&model::KeyPrefix::default());
@@ -55,7 +55,7 @@ fn api_key_truth_table() {
 
 #[test]
 fn other_authorization_scheme_is_ignored() {
-    let world = World::new();
+    let world = Fixture::new();
     let policy = ApiKey::new(world.directory.clone());
     let fields = [("x-api-key", &*world.key()), ("authorization", "Basic dTpw")];
     let mut admission = ask(&world, &policy, &fields).unwrap();
@@ -69,7 +69,7 @@ fn other_authorization_scheme_is_ignored() {
 fn key_of_another_gateway_keeps_its_format() {
     use sha2::{Digest, Sha256};
 
-    let world = World::new();
+    let world = Fixture::new();
     let policy = ApiKey::new(world.directory.clone());
     let theirs = "Zm9yZWlnbi1rZXktMDAwMQ==";
     assert_eq!(code(ask(&world, &policy, &[("x-api-key", theirs)])), "credential-malformed");
@@ -96,7 +96,7 @@ fn key_of_another_gateway_keeps_its_format() {
 
 #[test]
 fn forwarding_route_keeps_the_credential() {
-    let world = World::new();
+    let world = Fixture::new();
     let policy = ApiKey::new(world.directory.clone()).forward_credential();
     let fields = [("x-api-key", &*world.key())];
     let mut request = request("GET", "/", &fields);
@@ -106,7 +106,7 @@ fn forwarding_route_keeps_the_credential() {
 
 #[test]
 fn replaced_key_gets_deprecation_and_sunset_headers() {
-    let world = World::new();
+    let world = Fixture::new();
     let key = world.key_with(|credential| {
         credential.deprecated_at = Some("2026-11-23T03:00:00.7Z".parse().unwrap());
         credential.not_after = Some("2126-11-30T03:00:00.7Z".parse().unwrap());
@@ -126,7 +126,7 @@ fn replaced_key_gets_deprecation_and_sunset_headers() {
 
 #[test]
 fn access_key_is_not_accepted_as_a_key() {
-    let world = World::new();
+    let world = Fixture::new();
     let sealer = Sealer::new(SealKey::new(1, &[3; 32]));
     let secret = sealer.seal(&Secret::from("secret".to_owned()), &["tenant", "credential", "id", "secret"]);
     let key = world.key_with(|credential| credential.kind = CredentialKind::Signing(secret.clone()));
@@ -138,7 +138,7 @@ fn access_key_is_not_accepted_as_a_key() {
 
 #[test]
 fn app_code_is_accepted_in_its_own_header_only() {
-    let world = World::new();
+    let world = Fixture::new();
     let sealer = Sealer::new(SealKey::new(1, &[3; 32]));
     let code = AppCode::generate();
     let sealed = sealer.seal(code.secret(), &["tenant", "credential", "id", "secret"]);
@@ -164,13 +164,13 @@ fn app_code_is_accepted_in_its_own_header_only() {
     assert_eq!(code_of(&world, &policy, &both), "bad-request");
 }
 
-fn code_of(world: &World, policy: &ApiKey, fields: &[(&str, &str)]) -> &'static str {
+fn code_of(world: &Fixture, policy: &ApiKey, fields: &[(&str, &str)]) -> &'static str {
     code(ask(world, policy, fields))
 }
 
 #[test]
 fn key_is_denied_from_its_expiry_on() {
-    let world = World::new();
+    let world = Fixture::new();
     let key = world.key_with(|credential| credential.not_after = Some(world.now() + Duration::from_secs(10)));
     let policy = ApiKey::new(world.directory.clone());
     world.clock.advance(Duration::from_nanos(9_999_999_999));
@@ -181,7 +181,7 @@ fn key_is_denied_from_its_expiry_on() {
 
 #[test]
 fn disabled_key_is_forbidden_not_unknown() {
-    let world = World::new();
+    let world = Fixture::new();
     let policy = ApiKey::new(world.directory.clone());
     let key = world.key_with(|credential| credential.status = Status::Disabled);
     assert_eq!(code(ask(&world, &policy, &[("x-api-key", &key)])), "credential-disabled");
@@ -192,7 +192,7 @@ fn disabled_key_is_forbidden_not_unknown() {
 
 #[test]
 fn challenge_names_every_source() {
-    let world = World::new();
+    let world = Fixture::new();
     let policy = ApiKey::new(world.directory.clone())
         .realm("a\"b\n")
         .sources([KeySource::x_api_key(), KeySource::bearer()]);
@@ -202,7 +202,7 @@ fn challenge_names_every_source() {
 
 #[test]
 fn other_caller_kind_is_forbidden() {
-    let world = World::new();
+    let world = Fixture::new();
     let policy = ApiKey::new(world.directory.clone()).caller_kinds(&["operator"]);
     assert_eq!(code(ask(&world, &policy, &[("x-api-key", &world.key())])), "caller-kind-not-allowed");
 }

@@ -12,7 +12,7 @@ use crate::{
     },
     policy::{ApiKey, RequireUnlocked},
     problem::{Problem, render},
-    testing::{World, code, request},
+    test_support::{Fixture, code, request},
 };
 
 fn some(number: u32) -> NonZeroU32 {
@@ -23,7 +23,7 @@ fn minute() -> Period {
     Period { interval: some(1), unit: TimeUnit::Minute }
 }
 
-fn throttle(world: &World, routes: &[&str], api: u32) -> model::Throttle {
+fn throttle(world: &Fixture, routes: &[&str], api: u32) -> model::Throttle {
     let binding = |route: &&str| Binding {
         id: BindingId::random(),
         route: route.parse().unwrap(),
@@ -44,11 +44,11 @@ fn throttle(world: &World, routes: &[&str], api: u32) -> model::Throttle {
     }
 }
 
-fn put(world: &World, throttle: &model::Throttle) {
+fn put(world: &Fixture, throttle: &model::Throttle) {
     world.change(ChangeKind::Updated, Entity::Throttle(throttle.clone()));
 }
 
-fn quota(world: &World, limit: u32, reset_at: Option<&str>) -> Quota {
+fn quota(world: &Fixture, limit: u32, reset_at: Option<&str>) -> Quota {
     Quota {
         id: "quota".parse::<QuotaId>().unwrap(),
         tenant: "tenant".parse().unwrap(),
@@ -63,7 +63,7 @@ fn quota(world: &World, limit: u32, reset_at: Option<&str>) -> Quota {
 }
 
 /// Makes the caller an app with a quota.
-fn bind(world: &World, quota: Option<&str>) {
+fn bind(world: &Fixture, quota: Option<&str>) {
     let secret = Sealer::new(SealKey::new(1, &[3; 32])).seal(&Secret::from(String::new()), &[]);
     let quota = quota.map(|id| BoundQuota { id: id.parse().unwrap(), bound_at: world.now() });
     let (remark, key) = (String::new(), "key".into());
@@ -71,7 +71,7 @@ fn bind(world: &World, quota: Option<&str>) {
     world.edit_caller(|caller| caller.kind = CallerKind::App(app));
 }
 
-fn ask(world: &World, key: &str, route: &str, from: Option<&str>) -> &'static str {
+fn ask(world: &Fixture, key: &str, route: &str, from: Option<&str>) -> &'static str {
     let throttle = ApiThrottle::new(world.directory.clone(), route.parse().unwrap());
     let mut request = request("GET", "/", &[("x-api-key", key)]);
     if let Some(from) = from {
@@ -82,7 +82,7 @@ fn ask(world: &World, key: &str, route: &str, from: Option<&str>) -> &'static st
 
 #[test]
 fn api_limit_applies_per_period() {
-    let world = World::new();
+    let world = Fixture::new();
     let key = world.key();
     let ask = |route| ask(&world, &key, route, None);
     (0..5).for_each(|_| assert_eq!(ask("a"), "admitted", "nothing is bound to it"));
@@ -103,7 +103,7 @@ fn api_limit_applies_per_period() {
 
 #[test]
 fn shared_throttle_limits_apis_together() {
-    let world = World::new();
+    let world = Fixture::new();
     let key = world.key();
     let shared = model::Throttle { shared: true, ..throttle(&world, &["a", "b"], 2) };
     put(&world, &shared);
@@ -115,7 +115,7 @@ fn shared_throttle_limits_apis_together() {
 
 #[test]
 fn denial_names_the_limit() {
-    let refused = |world: &World, key: &str, from: Option<&str>| {
+    let refused = |world: &Fixture, key: &str, from: Option<&str>| {
         let throttle = ApiThrottle::new(world.directory.clone(), "a".parse().unwrap());
         let mut request = request("GET", "/", &[("x-api-key", key)]);
         if let Some(from) = from {
@@ -148,7 +148,7 @@ fn denial_names_the_limit() {
         ),
         ("app,limit:5", 5, None, vec![(OverrideSubject::App("other".parse().unwrap()), 1)]),
     ] {
-        let world = World::new();
+        let world = Fixture::new();
         world.edit_tenant(|tenant| {
             let (project_id, instance_id) = ("project".into(), "instance".into());
             tenant.gateway = Some(ApigInstance { project_id, instance_id, custom_keys: false });
@@ -176,7 +176,7 @@ fn denial_names_the_limit() {
 
 #[test]
 fn app_quota_covers_all_routes() {
-    let world = World::new();
+    let world = Fixture::new();
     world.change(ChangeKind::Created, Entity::Quota(quota(&world, 2, None)));
     bind(&world, Some("quota"));
     let key = world.key();
@@ -200,7 +200,7 @@ fn app_quota_covers_all_routes() {
 
 #[test]
 fn quota_restarts_at_its_reset_time() {
-    let world = World::new();
+    let world = Fixture::new();
     world.change(ChangeKind::Created, Entity::Quota(quota(&world, 1, Some("2030-01-01T00:00:20Z"))));
     bind(&world, Some("quota"));
     let key = world.key();
@@ -216,7 +216,7 @@ fn quota_restarts_at_its_reset_time() {
 
 #[test]
 fn denied_request_counts_nowhere() {
-    let world = World::new();
+    let world = Fixture::new();
     world.change(ChangeKind::Created, Entity::Quota(quota(&world, 1, None)));
     bind(&world, Some("quota"));
     let limits = CallLimits { app: Some(some(2)), ip: Some(some(2)), ..throttle(&world, &[], 2).limits };
@@ -239,7 +239,7 @@ fn denied_request_counts_nowhere() {
 
 #[test]
 fn exhausted_quota_is_429() {
-    let world = World::new();
+    let world = Fixture::new();
     world.change(ChangeKind::Created, Entity::Quota(quota(&world, 1, None)));
     bind(&world, Some("quota"));
     let key = world.key();
@@ -258,7 +258,7 @@ fn exhausted_quota_is_429() {
 
 #[test]
 fn clock_set_back_does_not_block_for_long() {
-    let world = World::new();
+    let world = Fixture::new();
     let key = world.key();
     put(&world, &throttle(&world, &["a"], 1));
     world.clock.advance(Duration::from_secs(86_400));
@@ -274,14 +274,14 @@ fn clock_set_back_does_not_block_for_long() {
 
 #[test]
 fn request_without_a_caller_is_denied() {
-    let world = World::new();
+    let world = Fixture::new();
     let policy = ApiThrottle::new(world.directory.clone(), "a".parse().unwrap());
     assert_eq!(code(world.ask(&policy, &request("GET", "/", &[]))), "credential-missing");
 }
 
 #[test]
 fn retry_after_covers_throttle_and_quota() {
-    let world = World::new();
+    let world = Fixture::new();
     let key = world.key();
     put(&world, &throttle(&world, &["a"], 1));
     let day = Period { interval: some(1), unit: TimeUnit::Day };
@@ -301,7 +301,7 @@ fn retry_after_covers_throttle_and_quota() {
 }
 
 /// Deletes the caller between the policy that identifies it and the one that enforces its quota.
-struct Deletes<'a>(&'a World);
+struct Deletes<'a>(&'a Fixture);
 
 impl Policy for Deletes<'_> {
     fn admit(&self, _: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
@@ -313,7 +313,7 @@ impl Policy for Deletes<'_> {
 
 #[test]
 fn caller_deleted_during_admission_stays_under_its_quota() {
-    let world = World::new();
+    let world = Fixture::new();
     let key = world.key();
     world.change(ChangeKind::Updated, Entity::Quota(quota(&world, 1, None)));
     bind(&world, Some("quota"));

@@ -7,7 +7,7 @@ use crate::{
     model::{App, Caller, CallerKind, Creator, Credential, CredentialId, SealKey, Status},
     problem::{self, Problem},
     signature::{Signer, UNSIGNED_PAYLOAD, format_date, hash},
-    testing::{World, code, request, with_content},
+    test_support::{Fixture, code, request, with_content},
 };
 
 const APP_KEY: &str = "app-key-0001";
@@ -16,13 +16,13 @@ const NAMES: &str = "host;x-sdk-date";
 
 /// A fixture with an app that signs requests.
 struct Site {
-    world: World,
+    world: Fixture,
     sealer: Arc<Sealer>,
 }
 
 impl Site {
     fn new() -> Self {
-        let site = Self { world: World::new(), sealer: Arc::new(Sealer::new(SealKey::new(1, &[3; 32]))) };
+        let site = Self { world: Fixture::new(), sealer: Arc::new(Sealer::new(SealKey::new(1, &[3; 32]))) };
         site.app(|_| {});
         site
     }

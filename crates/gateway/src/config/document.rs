@@ -149,7 +149,8 @@ impl<'t> Reading<'t> {
     }
 
     fn finish(mut self) -> (Document, Option<Config>) {
-        self.mistakes = renamed::rename(&mut self.rest);
+        let renamed = renamed::rename(&mut self.rest).into_iter();
+        self.mistakes = renamed.map(|(start, what)| (Some(start), what)).collect();
         self.take_out_variables();
         let mut config = self.deserialize();
         if config.is_some() && !self.wrong.is_empty() {

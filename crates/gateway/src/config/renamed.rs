@@ -5,8 +5,6 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::document::Mistake;
-
 /// A table, the earlier name of one of its settings, and the present name. A table is named by its keys without the
 /// numbers of list items; `lockout` stands for every table of this name.
 const RENAMED: [(&str, &str, &str); 20] = [
@@ -32,18 +30,19 @@ const RENAMED: [(&str, &str, &str); 20] = [
     ("routes.policies.rate_limit", "draft_10", "ietf_draft_10"),
 ];
 
-/// Reports every setting with an earlier name and gives it the present name, so that its value is checked, too.
-pub(super) fn rename(document: &mut DeTable<'_>) -> Vec<Mistake> {
+/// Gives every setting with an earlier name the present name, so that its value is checked, too. Returns the byte
+/// position of each and a message with both names.
+pub(super) fn rename(document: &mut DeTable<'_>) -> Vec<(usize, String)> {
     let mut mistakes = Vec::new();
     in_table("", document, &mut mistakes);
     mistakes
 }
 
-fn in_table(path: &str, table: &mut DeTable<'_>, mistakes: &mut Vec<Mistake>) {
+fn in_table(path: &str, table: &mut DeTable<'_>, mistakes: &mut Vec<(usize, String)>) {
     let is_here = |name: &str| path == name || name == "lockout" && path.ends_with(".lockout");
     for (_, old, new) in RENAMED.iter().filter(|(name, ..)| is_here(name)) {
         let Some((key, value)) = table.remove_entry(*old) else { continue };
-        mistakes.push((Some(key.span().start), format!("`{old}` has been renamed to `{new}`")));
+        mistakes.push((key.span().start, format!("`{old}` has been renamed to `{new}`")));
         if !table.contains_key(*new) {
             table.insert(Spanned::new(key.span(), (*new).into()), value);
         }
@@ -55,7 +54,7 @@ fn in_table(path: &str, table: &mut DeTable<'_>, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-fn in_value(path: &str, value: &mut DeValue<'_>, mistakes: &mut Vec<Mistake>) {
+fn in_value(path: &str, value: &mut DeValue<'_>, mistakes: &mut Vec<(usize, String)>) {
     match value {
         DeValue::Table(table) => in_table(path, table, mistakes),
         DeValue::Array(list) => {

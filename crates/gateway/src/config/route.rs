@@ -282,14 +282,14 @@ pub struct RateLimitPolicy {
 
 impl Default for RateLimitPolicy {
     fn default() -> Self {
-        let RateLimitFields { draft_10, x_ratelimit } = RateLimitFields::default();
-        Self { ietf_draft_10: draft_10, x_ratelimit }
+        let RateLimitFields { ietf_draft_10, x_ratelimit } = RateLimitFields::default();
+        Self { ietf_draft_10, x_ratelimit }
     }
 }
 
 impl From<RateLimitPolicy> for RateLimitFields {
     fn from(policy: RateLimitPolicy) -> Self {
-        Self { draft_10: policy.ietf_draft_10, x_ratelimit: policy.x_ratelimit }
+        Self { ietf_draft_10: policy.ietf_draft_10, x_ratelimit: policy.x_ratelimit }
     }
 }
 

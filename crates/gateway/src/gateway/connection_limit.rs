@@ -69,11 +69,11 @@ impl ConnectionLimit {
         let address = client_prefix(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.all >= self.most {
-            return Err(self.rejected(ConnectionOutcome::NoPlace));
+            return Err(self.rejected(ConnectionOutcome::Limit));
         }
         let of_one = open.by_address.entry(address).or_default();
         if *of_one >= self.most_of_one && !trusted {
-            return Err(self.rejected(ConnectionOutcome::NoPlaceForAddress));
+            return Err(self.rejected(ConnectionOutcome::AddressLimit));
         }
         *of_one += 1;
         open.all += 1;
@@ -146,14 +146,11 @@ mod tests {
     fn one_address_cannot_take_every_permit() {
         let doors = doors(3, 2);
         let seats: Vec<_> = (0..2).map(|_| doors.try_acquire(address("192.0.2.1")).unwrap()).collect();
-        assert_eq!(
-            turned_away(doors.try_acquire(address("192.0.2.1"))),
-            ConnectionOutcome::NoPlaceForAddress
-        );
+        assert_eq!(turned_away(doors.try_acquire(address("192.0.2.1"))), ConnectionOutcome::AddressLimit);
         let written_otherwise = doors.try_acquire(address("::ffff:192.0.2.1"));
-        assert_eq!(turned_away(written_otherwise), ConnectionOutcome::NoPlaceForAddress);
+        assert_eq!(turned_away(written_otherwise), ConnectionOutcome::AddressLimit);
         let other = doors.try_acquire(address("192.0.2.2")).unwrap();
-        assert_eq!(turned_away(doors.try_acquire(address("192.0.2.3"))), ConnectionOutcome::NoPlace);
+        assert_eq!(turned_away(doors.try_acquire(address("192.0.2.3"))), ConnectionOutcome::Limit);
         drop(other);
         drop(seats);
         assert_eq!(doors.open(), 0);
@@ -164,7 +161,7 @@ mod tests {
     fn trusted_proxy_is_exempt_from_the_address_limit() {
         let doors = doors(3, 1);
         let _seats: Vec<_> = (0..3).map(|_| doors.try_acquire(address("198.51.100.1")).unwrap()).collect();
-        assert_eq!(turned_away(doors.try_acquire(address("198.51.100.1"))), ConnectionOutcome::NoPlace);
+        assert_eq!(turned_away(doors.try_acquire(address("198.51.100.1"))), ConnectionOutcome::Limit);
     }
 
     #[test]
@@ -172,7 +169,7 @@ mod tests {
         let doors = doors(10, 1);
         let _seat = doors.try_acquire(address("2001:db8:1:2::1")).unwrap();
         let neighbour = doors.try_acquire(address("2001:db8:1:2:ffff::9"));
-        assert_eq!(turned_away(neighbour), ConnectionOutcome::NoPlaceForAddress);
+        assert_eq!(turned_away(neighbour), ConnectionOutcome::AddressLimit);
         assert!(doors.try_acquire(address("2001:db8:1:3::1")).is_ok());
     }
 

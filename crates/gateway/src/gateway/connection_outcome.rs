@@ -6,24 +6,23 @@ pub(super) enum ConnectionOutcome {
     /// The connection is served.
     Served,
     /// `limits.connections` is reached.
-    NoPlace,
+    Limit,
     /// `limits.connections_per_address` is reached for the client's address.
-    NoPlaceForAddress,
+    AddressLimit,
     /// The TLS handshake failed or timed out.
-    NoHandshake,
+    TlsError,
 }
 
 impl ConnectionOutcome {
-    pub(super) const ALL: [Self; 4] =
-        [Self::Served, Self::NoPlace, Self::NoPlaceForAddress, Self::NoHandshake];
+    pub(super) const ALL: [Self; 4] = [Self::Served, Self::Limit, Self::AddressLimit, Self::TlsError];
 
     /// Returns the name in metrics and log lines.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Served => "served",
-            Self::NoPlace => "limit",
-            Self::NoPlaceForAddress => "address_limit",
-            Self::NoHandshake => "tls_error",
+            Self::Limit => "limit",
+            Self::AddressLimit => "address_limit",
+            Self::TlsError => "tls_error",
         }
     }
 }

@@ -3,13 +3,13 @@
 use http::{HeaderName, header};
 use smallvec::SmallVec;
 
-use crate::config::{RemovedFields, Server};
+use crate::config::{RemovedHeaders, Server};
 use portcullis::header_value::eq_ignore_case;
 
 /// The request headers that are removed before a request is forwarded, in addition to hop-by-hop headers.
 #[derive(Debug, Clone)]
 pub(super) struct FieldFilter {
-    removed: RemovedFields,
+    removed: RemovedHeaders,
     /// The names of the headers that only the gateway sets.
     own: SmallVec<[HeaderName; 2]>,
 }

@@ -182,11 +182,11 @@ impl Acceptor {
                         .await;
                 }
                 Ok(Err(error)) => {
-                    counts.connection(ConnectionOutcome::NoHandshake);
+                    counts.connection(ConnectionOutcome::TlsError);
                     tracing::debug!(%error, %peer, "TLS handshake failed");
                 }
                 Err(_) => {
-                    counts.connection(ConnectionOutcome::NoHandshake);
+                    counts.connection(ConnectionOutcome::TlsError);
                     tracing::debug!(%peer, "TLS handshake timed out");
                 }
             },

@@ -31,7 +31,7 @@ pub(super) struct Routes {
     first: (HeadLimit, StrictHttp),
     /// Sorted by host and path.
     all: Vec<Route>,
-    /// The names of the routes, at the same indexes.
+    /// The name of each route, at the same index; leaked like the names.
     matches: &'static [MatchedRoute],
     by_host: BTreeMap<Box<str>, PathIndex>,
     of_any_host: PathIndex,
@@ -40,7 +40,8 @@ pub(super) struct Routes {
 }
 
 struct Route {
-    name: String,
+    /// Leaked on purpose, so that requests need no reference count; a gateway creates its routes once.
+    name: &'static str,
     host: Option<Box<str>>,
     path: Box<str>,
     methods: Vec<Method>,
@@ -89,7 +90,7 @@ impl Routes {
                 config::Backend::Surface(surface) => Backend::Surface(surfaces.router(surface)),
             };
             Some(Route {
-                name: route.name_or(before),
+                name: route.name_or(before).leak(),
                 host: route.host.as_ref().map(|host| host.as_str().into()),
                 path: route.path.as_str().into(),
                 methods: route.methods.clone(),
@@ -106,7 +107,7 @@ impl Routes {
     /// Creates a single route, to a surface.
     pub(super) fn only(surface: Router, config: &Config) -> Self {
         let route = Route {
-            name: "surface".into(),
+            name: "surface",
             host: None,
             path: "/".into(),
             methods: Vec::new(),
@@ -141,8 +142,7 @@ impl Routes {
         let first = (head, StrictHttp::new().relax(relaxed));
         let longest = routes.iter().map(|route| route.policies.steps()).max();
         let steps = first.steps() + longest.unwrap_or_default();
-        let matched = |(at, route): (usize, &Route)| MatchedRoute::new(route.name.clone().leak(), at);
-        // Leaked on purpose, so that requests need no reference count; a gateway creates its routes once.
+        let matched = |(at, route): (usize, &Route)| MatchedRoute::new(route.name, at);
         let matches = routes.iter().enumerate().map(matched).collect::<Vec<_>>().leak();
         Self { first, all: routes, matches, by_host, of_any_host, steps }
     }

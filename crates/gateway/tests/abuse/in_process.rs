@@ -16,7 +16,7 @@ use crate::{
     raw_http,
     setup::Setup,
 };
-use portcullis_test::directory::World;
+use portcullis_test::directory::DirectoryFixture;
 
 /// Heads that the `http` crate cannot represent, so that no layer ever receives them.
 const NO_REQUEST: [&str; 6] = ["SMG-16", "SMG-27", "HDR-07", "HDR-11", "PTH-14", "PTH-11"];
@@ -46,7 +46,7 @@ fn request(bytes: &[u8]) -> Option<Request<Full<Bytes>>> {
     request.body(Full::from(bytes[end + 4..].to_vec())).ok()
 }
 
-async fn status(world: &World, request: Request<Full<Bytes>>) -> u16 {
+async fn status(world: &DirectoryFixture, request: Request<Full<Bytes>>) -> u16 {
     let guarded = !request.uri().path().starts_with("/v1/public");
     let key = guarded.then(|| ApiKey::new(world.directory.clone()));
     let layer = PortcullisLayer::new((StrictHttp::new(), key)).clock(world.clock.clone());
@@ -58,7 +58,7 @@ async fn status(world: &World, request: Request<Full<Bytes>>) -> u16 {
 async fn tower_layer_rejects_the_same_heads_as_the_gateway() {
     let setup = tokio::task::spawn_blocking(Setup::new).await.unwrap();
     let gateway = setup.start();
-    let world = World::new();
+    let world = DirectoryFixture::new();
     let keys = [world.key(), world.key()];
     let cases: Vec<Case> = case::all().into_iter().filter(|case| case.raw.is_some()).collect();
     let (mut unsaid, mut routed, mut compared, mut apart) = (Vec::new(), Vec::new(), 0, Vec::new());

@@ -79,7 +79,7 @@ pub fn router(surface: Apig) -> Router {
         RequireScope::new(RESOURCE).any_target(),
         BothVersions(RequireUnlocked::new(surface.directory.clone())),
         V1PathSpelling,
-        RateLimit::new().fields(RateLimitFields { draft_10: false, x_ratelimit: false }),
+        RateLimit::new().fields(RateLimitFields { ietf_draft_10: false, x_ratelimit: false }),
     );
     let guard = PortcullisLayer::new(guard)
         .verify_content()

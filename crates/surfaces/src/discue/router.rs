@@ -57,7 +57,7 @@ const MEDIA_TYPES: [&str; 2] = ["application/json", "application/json;charset=ut
 /// # Panics
 /// Never: the media types are constants, and all of them are valid.
 pub fn router(surface: Discue) -> Router {
-    let fields = RateLimitFields { draft_10: false, x_ratelimit: true };
+    let fields = RateLimitFields { ietf_draft_10: false, x_ratelimit: true };
     let guard = (
         Accept::new(MEDIA_TYPES).expect("valid media types"),
         ContentType::new(["application/json"]).expect("a valid media range").codings([]),

@@ -13,7 +13,7 @@ use portcullis::{
 use serde_json::{Value, json};
 
 use super::{Site, listed, refused, surface};
-use crate::management::{Answer, Server, World};
+use crate::management::{Answer, ManagedRegistry, Server};
 
 const KEYS: &str = "/tenants/acme/callers/shop/keys";
 
@@ -178,7 +178,7 @@ async fn stored_response_survives_a_restart() {
     let mut answers = Vec::new();
     let mut token = String::new();
     for start in 0..2 {
-        let world = World::new();
+        let world = ManagedRegistry::new();
         let store: Arc<dyn Registry> =
             Arc::new(Sqlite::open(&file, Arc::new(SystemClock::new())).await.unwrap());
         if start == 0 {

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{Site, refused, surface};
-use crate::management::{Answer, Server, World};
+use crate::management::{Answer, ManagedRegistry, Server};
 
 const LINES: (&str, &str) = ("content-type", "application/x-ndjson");
 const ROWS: (&str, &str) = ("content-type", "text/csv; charset=utf-8");
@@ -21,7 +21,7 @@ const ROWS: (&str, &str) = ("content-type", "text/csv; charset=utf-8");
 impl Site {
     /// Starts the API with an owner as its only caller.
     pub async fn bare() -> Self {
-        let world = World::new();
+        let world = ManagedRegistry::new();
         world.tenant("administration", None, 9).await;
         world.caller("administration", "chief", "chief", CallerKind::Administrator(Role::Owner)).await;
         let owner = world.key("administration", "chief").await;

@@ -24,7 +24,7 @@ mod transfers;
 
 use std::time::Duration;
 
-use management::{Answer, Server, World};
+use management::{Answer, ManagedRegistry, Server};
 use portcullis::{
     model::{CallerKind, LockTarget, LockToken, LockedRequests, Role},
     registry::{NewLock, RegistryExt},
@@ -37,7 +37,7 @@ const ANY: (&str, &str) = ("if-match", "*");
 
 /// The API with an administrator of each role, and a tenant with a caller that has a key.
 struct Site {
-    world: World,
+    world: ManagedRegistry,
     server: Server,
     owner: String,
     operator: String,
@@ -46,7 +46,7 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
-        let world = World::new();
+        let world = ManagedRegistry::new();
         world.tenant("administration", None, 9).await;
         for (id, role) in [("owner", Role::Owner), ("operator", Role::Operator), ("reader", Role::ReadOnly)] {
             world.caller("administration", id, id, CallerKind::Administrator(role)).await;
@@ -120,7 +120,7 @@ impl Site {
     }
 }
 
-fn surface(world: &World) -> Admin {
+fn surface(world: &ManagedRegistry) -> Admin {
     let route = |name: &str, upstream: Option<&str>| Route {
         name: name.into(),
         host: None,

@@ -19,7 +19,7 @@ mod throttles;
 
 use std::time::Duration;
 
-use management::{Answer, Server, World};
+use management::{Answer, ManagedRegistry, Server};
 use portcullis::{
     model::{ApigInstance, App, Caller, CallerKind, ChangeKind, Creator, PlanId, Secret},
     policy::Lockout,
@@ -40,7 +40,7 @@ const NEVER: u32 = u32::MAX;
 
 /// A server of the API with one gateway, its operator and one app.
 struct Site {
-    world: World,
+    world: ManagedRegistry,
     server: Server,
     token: String,
 }
@@ -66,7 +66,7 @@ impl Site {
     }
 
     async fn of(custom_keys: bool, quota: Option<u32>, most: u32, attempts: u32) -> Self {
-        let world = World::new();
+        let world = ManagedRegistry::new();
         world.tenant("gateway", Some(gateway(PROJECT, INSTANCE, custom_keys)), most).await;
         let plan: Option<PlanId> = match quota {
             Some(quota) => Some(world.plan("plan", quota, 60).await),
@@ -121,7 +121,7 @@ fn gateway(project: &str, instance: &str, custom_keys: bool) -> ApigInstance {
     ApigInstance { project_id: project.into(), instance_id: instance.into(), custom_keys }
 }
 
-fn app(world: &World, id: &str, key: &str) -> CallerKind {
+fn app(world: &ManagedRegistry, id: &str, key: &str) -> CallerKind {
     let secret = Secret::from("the first secret".to_owned());
     CallerKind::App(App {
         remark: "Zeroth app".into(),

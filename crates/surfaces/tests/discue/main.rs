@@ -14,7 +14,7 @@ mod writes;
 
 use std::sync::Arc;
 
-use management::{Answer, Server, World};
+use management::{Answer, ManagedRegistry, Server};
 use portcullis::{
     model::{Caller, CallerKind, PlanId},
     registry::Registry,
@@ -29,7 +29,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// A server of the API with one organization and two api clients.
 struct Site {
-    world: World,
+    world: ManagedRegistry,
     server: Server,
     key: String,
 }
@@ -42,7 +42,7 @@ impl Site {
     /// A site with disabled operations. With a quota, the caller has a plan that allows this many requests at once and
     /// per minute.
     async fn with(disabled_operations: Vec<Operation>, quota: Option<u32>) -> Self {
-        let world = World::new();
+        let world = ManagedRegistry::new();
         world.tenant("org", None, 5).await;
         let plan: Option<PlanId> = match quota {
             Some(quota) => Some(world.plan("plan", quota, 60).await),

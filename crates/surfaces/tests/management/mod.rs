@@ -31,7 +31,7 @@ pub fn actor() -> Actor {
     Actor::system("test")
 }
 
-pub struct World {
+pub struct ManagedRegistry {
     pub memory: Arc<Memory>,
     pub registry: Arc<Faulty>,
     pub directory: Arc<Directory>,
@@ -40,7 +40,7 @@ pub struct World {
     peppers: Peppers,
 }
 
-impl World {
+impl ManagedRegistry {
     pub fn new() -> Self {
         let clock = Arc::new(ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
         let memory = Arc::new(Memory::new(clock.clone()));

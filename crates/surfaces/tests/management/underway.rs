@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Server, World, actor};
+use super::{ManagedRegistry, Server, actor};
 
 /// A request that succeeds with an accepted credential.
 #[derive(Debug, Clone)]
@@ -115,7 +115,7 @@ impl Loss {
     }
 }
 
-impl World {
+impl ManagedRegistry {
     /// Asserts that a request is denied with 401 and changes nothing if its credential is revoked right after its
     /// admission: before the handler's first access to the store and, if the request has a body, while the body
     /// arrives.

@@ -10,12 +10,12 @@ use portcullis::{
     policy::{self, Accept, ApiKey, ContentType, RateLimit, RequireUnlocked, StrictHttp},
 };
 
-use super::World;
+use super::DirectoryFixture;
 
 /// The chain of policies to measure, in the documented order.
 pub type Chain = (ContentType, Accept, ApiKey, policy::RequireScope, RequireUnlocked, RateLimit);
 
-pub fn chain(world: &World) -> Chain {
+pub fn chain(world: &DirectoryFixture) -> Chain {
     let directory = || world.directory.clone();
     (
         ContentType::new(["application/json"]).expect("a media type"),
@@ -28,17 +28,17 @@ pub fn chain(world: &World) -> Chain {
 }
 
 /// Stores a plan of two limits that no benchmark exhausts.
-pub fn ample(world: &World) -> PlanId {
+pub fn ample(world: &DirectoryFixture) -> PlanId {
     world.plan("ample", &[("second", u32::MAX, 1), ("minute", u32::MAX, 60)])
 }
 
 /// Creates a key of a caller with write access to orders and read access to bills.
-pub fn key_on(world: &World, plan: &PlanId) -> String {
+pub fn key_on(world: &DirectoryFixture, plan: &PlanId) -> String {
     let caller = world.caller(|caller| caller.plan = Some(plan.clone()));
     scoped_key(world, &caller)
 }
 
-pub fn scoped_key(world: &World, caller: &CallerId) -> String {
+pub fn scoped_key(world: &DirectoryFixture, caller: &CallerId) -> String {
     let scope = |resource: &str, access| Scope { resource: resource.into(), access, targets: None };
     let scopes = vec![scope("bills", Access::Read), scope("orders", Access::Write)];
     world.key_of(caller, |key| key.scopes = Scopes::Listed(scopes))
@@ -111,7 +111,7 @@ const BROWSER: (&str, &str) =
 const IMAGE: (&str, &str) = ("accept", "image/png");
 
 /// Returns all cases. `quiet` has no lock; `busy` has a thousand on other paths and one on `/orders/7`.
-pub fn cases(quiet: &World, busy: &World, now: Moment) -> Vec<Case> {
+pub fn cases(quiet: &DirectoryFixture, busy: &DirectoryFixture, now: Moment) -> Vec<Case> {
     for other in 0..1_000 {
         busy.lock_path(&format!("/bills/{other}"), LockedRequests::All, Duration::from_secs(3_600));
     }
@@ -122,7 +122,7 @@ pub fn cases(quiet: &World, busy: &World, now: Moment) -> Vec<Case> {
     let unknown = key_on(busy, &ample(busy));
     let junk = "x".repeat(key.len());
 
-    let recognise = |world: &World, key: &str| {
+    let recognise = |world: &DirectoryFixture, key: &str| {
         let mut admission = Admission::default();
         let policy = ApiKey::new(world.directory.clone());
         decide(&policy, &request("GET", key, &[]), false, &mut admission, now).expect("a known key");

@@ -130,7 +130,7 @@ const DEFAULTS: &[&str] = &[
 /// The configuration writes it as a list of names. A name may end in `*`, which matches any suffix; `default` is the
 /// built-in list; a name with a leading `!` is kept even if another entry matches.
 #[derive(Debug, Clone)]
-pub struct RemovedFields {
+pub struct RemovedHeaders {
     /// The entries by [`bucket`], so that a name is compared with few of them.
     entries: Vec<Vec<Entry>>,
     /// The entries that are too short for a bucket.
@@ -162,7 +162,7 @@ fn bucket(name: &str) -> Option<usize> {
     }
 }
 
-impl RemovedFields {
+impl RemovedHeaders {
     fn new<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut fields = Self::none();
         for entry in entries {
@@ -206,14 +206,14 @@ impl RemovedFields {
     }
 }
 
-impl Default for RemovedFields {
+impl Default for RemovedHeaders {
     fn default() -> Self {
         // The built-in list contains only valid names.
         Self::new([DEFAULT]).unwrap_or_else(|_| Self::none())
     }
 }
 
-impl<'de> Deserialize<'de> for RemovedFields {
+impl<'de> Deserialize<'de> for RemovedHeaders {
     fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
         let entries = Vec::<String>::deserialize(list)?;
         Self::new(entries.iter().map(String::as_str)).map_err(de::Error::custom)
@@ -224,13 +224,13 @@ impl<'de> Deserialize<'de> for RemovedFields {
 mod tests {
     use super::*;
 
-    fn fields(entries: &[&str]) -> RemovedFields {
-        RemovedFields::new(entries.iter().copied()).unwrap()
+    fn fields(entries: &[&str]) -> RemovedHeaders {
+        RemovedHeaders::new(entries.iter().copied()).unwrap()
     }
 
     #[test]
     fn default_list_covers_headers_that_proxies_set() {
-        let default = RemovedFields::default();
+        let default = RemovedHeaders::default();
         for name in [
             "proxy",
             "x-forwarded-user",
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn entry_is_a_header_name() {
         for entry in ["", "*", "a b", "!", "!x-*", "a:b"] {
-            assert!(RemovedFields::new([entry]).is_err(), "{entry}");
+            assert!(RemovedHeaders::new([entry]).is_err(), "{entry}");
         }
     }
 }

@@ -58,14 +58,14 @@ pub(crate) fn code(outcome: Result<Admission, Denial>) -> &'static str {
     outcome.map_or_else(|denial| denial.code(), |_| "admitted")
 }
 
-pub(crate) struct World {
+pub(crate) struct Fixture {
     pub(crate) directory: Arc<Directory>,
     pub(crate) clock: ManualClock,
     peppers: Peppers,
     seq: AtomicU64,
 }
 
-impl World {
+impl Fixture {
     pub(crate) fn new() -> Self {
         let peppers = Peppers::new(Pepper::new(1, &[7; 32]));
         let world = Self {
