@@ -96,275 +96,29 @@
 mod call_context;
 mod callers;
 mod changes;
+mod description;
 mod etag;
+mod extract;
 mod idempotency;
+mod in_flight;
 mod keys;
+mod lock_token;
 mod locks;
 mod openapi;
 mod page;
 mod plans;
 mod response;
+mod roles;
+mod router;
 mod routes;
+mod settings;
+mod state;
 mod status;
 mod tenants;
 mod transfers;
+mod validation;
 
-pub use openapi::description;
-pub use plans::DefinedPlans;
+pub use description::description;
 pub use portcullis::model::ADMIN_TENANT;
-pub use routes::Route;
-pub use transfers::ImportOptions;
-
-use std::{net::IpAddr, sync::Arc};
-
-use axum::{
-    Router, middleware,
-    response::IntoResponse,
-    routing::{MethodRouter, get, post},
-};
-use http::{Extensions, HeaderValue, Method};
-use jiff::Timestamp;
-use tokio::sync::Semaphore;
-
-use super::{json, no_store};
-use crate::{
-    author::{Author, authored},
-    documentation,
-};
-use call_context::CallContext;
-use idempotency::{IdempotencyKey, InFlight};
-use portcullis::{
-    Admission, Denial, Head,
-    clock::Clock,
-    directory::Directory,
-    model::{CallerId, Sealer},
-    policy::{Accept, ApiKey, ContentType, KeySource, Lockout, Policy, RateLimit, Stop},
-    registry::{Operation, Registry, RegistryError, RegistryExt},
-    tower::PortcullisLayer,
-};
-use response::{ApiResponse, ErrorResponse};
-
-/// The challenge in the response to a key that is no longer accepted.
-static CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"admin\"");
-
-/// The prefix of every path of the API.
-const BASE: &str = "/admin/v1";
-
-/// Dependencies and options of the admin API.
-#[derive(Clone)]
-pub struct Admin {
-    /// The registry that the API manages.
-    pub registry: Arc<dyn Registry>,
-    /// The directory for looking up administrators' keys. It follows the registry.
-    pub directory: Arc<Directory>,
-    /// The clock for timestamps, expiry and rate limits.
-    pub clock: Arc<dyn Clock>,
-    /// Seals the secrets of apps and the stored responses of idempotent requests.
-    pub sealer: Arc<Sealer>,
-    /// Finds the client's address among the extensions of a request, as
-    /// [`PortcullisLayer::peer_from`](portcullis::tower::PortcullisLayer::peer_from) does.
-    pub peer: fn(&Extensions) -> Option<IpAddr>,
-    /// Denies addresses for a while that send too many bad keys.
-    pub lockout: Arc<Lockout>,
-    /// An administrator that is in no store: this process, when it calls the API itself.
-    pub local_admin: Option<CallerId>,
-    /// The configured routes, for reading. Unless the list is empty, a lock on a path is denied (422) if no route
-    /// there has the policy `lock`.
-    pub routes: Vec<Route>,
-    /// Plans that the configuration defines. The API does not change them.
-    pub defined_plans: DefinedPlans,
-    /// Options for uploaded files.
-    pub imports: ImportOptions,
-}
-
-/// The state shared by the handlers.
-struct Surface {
-    admin: Admin,
-    running: InFlight,
-    /// Permits for exports and imports: at most one of each runs at a time.
-    exporting: Arc<Semaphore>,
-    importing: Arc<Semaphore>,
-}
-
-/// Returns the admin API as a router.
-///
-/// ```
-/// use std::sync::Arc;
-/// use portcullis::{model::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
-/// use portcullis::{registry::memory::Memory, tower::PeerAddr};
-/// use portcullis_surfaces::admin::{self, Admin, DefinedPlans, ImportOptions};
-///
-/// let clock = Arc::new(SystemClock::new());
-/// let app: axum::Router = admin::router(Admin {
-///     registry: Arc::new(Memory::new(clock.clone())),
-///     directory: Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32])))),
-///     clock,
-///     sealer: Arc::new(Sealer::new(SealKey::new(1, &[0; 32]))),
-///     peer: PeerAddr::find,
-///     lockout: Arc::default(),
-///     local_admin: None,
-///     routes: vec![],
-///     defined_plans: DefinedPlans::default(),
-///     imports: ImportOptions::default(),
-/// });
-/// ```
-///
-/// # Panics
-/// Never: the media types in the code are valid.
-pub fn router(admin: Admin) -> Router {
-    let content =
-        |types: &[&str]| ContentType::new(types.iter().copied()).expect("valid media types").codings([]);
-    let formats = (
-        Accept::new(["application/json"]).expect("valid media type"),
-        Content {
-            whole: content(&["application/json"]),
-            patch: content(&["application/merge-patch+json", "application/json"]),
-        },
-    );
-    let author = Author {
-        surface: "admin",
-        registry: admin.registry.clone(),
-        directory: admin.directory.clone(),
-        clock: admin.clock.clone(),
-        oneself: admin.local_admin.clone(),
-        refuse: |fault, now| refused(fault, now).into_response(),
-    };
-    let (guard, transfers) = (guard(&admin, formats), transfers::routes(&admin, &author));
-    let (running, [exporting, importing]) =
-        (InFlight::default(), [1, 1].map(|most| Semaphore::new(most).into()));
-    let surface = Arc::new(Surface { admin, running, exporting, importing });
-    let at = |path: &str| format!("{BASE}{path}");
-    let reading = |reading: MethodRouter<_>| only(reading, "GET, HEAD");
-    let all = |all: MethodRouter<_>| only(all, "GET, HEAD, POST");
-    let one = |one: MethodRouter<_>| only(one, "GET, HEAD, PATCH, DELETE");
-    Router::new()
-        .route(&at("/tenants"), all(get(tenants::list).post(tenants::create)))
-        .route(
-            &at("/tenants/{tenant}"),
-            one(get(tenants::read).patch(tenants::modify).delete(tenants::delete)),
-        )
-        .route(&at("/tenants/{tenant}/callers"), all(get(callers::list).post(callers::create)))
-        .route(
-            &at("/tenants/{tenant}/callers/{caller}"),
-            one(get(callers::read).patch(callers::modify).delete(callers::delete)),
-        )
-        .route(&at("/tenants/{tenant}/callers/{caller}/keys"), all(get(keys::list).post(keys::create)))
-        .route(
-            &at("/tenants/{tenant}/keys/{key}"),
-            one(get(keys::read).patch(keys::modify).delete(keys::delete)),
-        )
-        .route(&at("/tenants/{tenant}/keys/{key}/rotation"), only(post(keys::rotate), "POST"))
-        .route(&at("/plans"), reading(get(plans::list)))
-        .route(
-            &at("/plans/{plan}"),
-            only(get(plans::read).put(plans::put).delete(plans::delete), "GET, HEAD, PUT, DELETE"),
-        )
-        .route(&at("/locks"), all(get(locks::list).post(locks::acquire)))
-        .route(&at("/locks/{lock}"), only(get(locks::read).delete(locks::delete), "GET, HEAD, DELETE"))
-        .route(&at("/locks/{lock}/refresh"), only(post(locks::refresh), "POST"))
-        .route(&at("/routes"), reading(get(routes::list)))
-        .route(&at("/routes/{route}"), reading(get(routes::read)))
-        .route(&at("/changes"), reading(get(changes::list)))
-        .route(&at("/status"), reading(get(status::read)))
-        .fallback(|| async { ErrorResponse::from(Denial::NotFound) })
-        .with_state(surface.clone())
-        .layer(middleware::from_fn_with_state(author, authored))
-        .layer(guard)
-        .merge(transfers.with_state(surface))
-        .layer(middleware::map_response(no_store))
-        .nest_service(&at("/docs"), documentation([("admin", description())]))
-}
-
-/// Converts a registry error that means the same for every operation.
-fn refused(fault: RegistryError, now: Timestamp) -> ErrorResponse {
-    super::denial(fault, now, &CHALLENGE).into()
-}
-
-/// Returns the policies in front of every route; `formats` checks the media types of requests and responses.
-fn guard<P: Policy + 'static>(admin: &Admin, formats: P) -> PortcullisLayer<impl Policy + use<P>> {
-    let key = ApiKey::new(admin.directory.clone())
-        .sources([KeySource::bearer()])
-        .caller_kinds(&["administrator"])
-        .admit_lapsed()
-        .realm("admin")
-        .lockout(admin.lockout.clone());
-    let guard = (formats, key, RateLimit::new());
-    PortcullisLayer::new(guard).clock(admin.clock.clone()).peer_from(admin.peer)
-}
-
-/// Answers other methods with 405.
-fn only(methods: MethodRouter<Arc<Surface>>, allow: &'static str) -> MethodRouter<Arc<Surface>> {
-    let allow = HeaderValue::from_static(allow);
-    methods.fallback(|| async { ErrorResponse::from(Denial::MethodNotAllowed { allow }) })
-}
-
-/// The media types of request bodies: a patch has its own.
-struct Content {
-    whole: ContentType,
-    patch: ContentType,
-}
-
-impl Policy for Content {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        let taken = if head.method == Method::PATCH { &self.patch } else { &self.whole };
-        taken.admit(head, admission)
-    }
-}
-
-impl Surface {
-    /// Executes an operation for a caller, idempotently if there is a ticket. `answer` makes the response of the
-    /// result.
-    async fn execute<O: Operation>(
-        &self,
-        call: &CallContext,
-        ticket: Option<&IdempotencyKey>,
-        operation: O,
-        answer: impl FnOnce(O::Output) -> ApiResponse + Send,
-    ) -> Result<ApiResponse, RegistryError> {
-        let (registry, operation) = (&self.admin.registry, (call.lock_proof(), operation));
-        match ticket {
-            Some(ticket) => {
-                ticket.execute(&self.admin, operation, call.actor(), |(_, done)| answer(done)).await
-            }
-            None => registry.run(operation, call.actor()).await.map(|(_, done)| answer(done)),
-        }
-    }
-
-    /// Executes a change of a resource at the revision that the caller expects.
-    async fn change<O: Operation>(
-        &self,
-        call: &CallContext,
-        operation: O,
-    ) -> Result<O::Output, ErrorResponse> {
-        let done = self.admin.registry.run((call.lock_proof(), operation), call.actor()).await;
-        done.map(|(_, done)| done).map_err(|fault| self.refuse_change(fault))
-    }
-
-    /// Converts a registry error of a request that creates a resource.
-    fn refuse(&self, fault: RegistryError) -> ErrorResponse {
-        let conflict = |detail: &'static str| Denial::Conflict { detail: detail.into() };
-        match fault {
-            RegistryError::NameTaken => conflict("Another caller of this kind has this name.").into(),
-            RegistryError::KeyTaken => conflict("Another app has this AppKey.").into(),
-            RegistryError::Conflict => conflict("The id is already in use.").into(),
-            RegistryError::InUse => conflict("Callers still use it. Delete or change them first.").into(),
-            RegistryError::LimitReached(most) => Denial::Conflict {
-                detail: format!("The limit of {most} is reached. Delete one that is not needed.").into(),
-            }
-            .into(),
-            RegistryError::IdempotencyKeyReused => Denial::Unprocessable {
-                detail: "The Idempotency-Key was already used for a different request.".into(),
-            }
-            .into(),
-            fault => refused(fault, self.admin.clock.now().time),
-        }
-    }
-
-    /// Converts a registry error of a request that changes a resource at a revision.
-    fn refuse_change(&self, fault: RegistryError) -> ErrorResponse {
-        match fault {
-            RegistryError::Conflict => etag::precondition_failed().into(),
-            fault => self.refuse(fault),
-        }
-    }
-}
+pub use router::router;
+pub use settings::{Admin, DefinedPlans, ImportOptions, Route};

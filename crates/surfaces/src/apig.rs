@@ -147,172 +147,21 @@ mod auth_response;
 mod auths;
 mod call_context;
 mod codes;
+mod description;
 mod error;
+mod extract;
 mod openapi;
 mod query;
 mod quotas;
 mod render;
 mod request;
 mod response;
-mod routes;
+mod router;
+mod state;
 mod throttles;
 mod version;
 
-pub use openapi::descriptions;
+pub use description::descriptions;
 pub use render::ErrorFormat;
-
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
-
-use axum::{Router, middleware, response::IntoResponse};
-use http::{Extensions, HeaderName};
-
-use crate::{
-    MAX_BODY_BYTES,
-    author::{Author, authored},
-    no_store,
-};
-use call_context::{CallContext, RESOURCE};
-use error::ApigError;
-use portcullis::{
-    Denial,
-    clock::Clock,
-    directory::Directory,
-    limit::MinDataRate,
-    model::{Access, App, Caller, CallerId, RouteName, Sealed, Sealer, Secret, Tenant},
-    policy::{
-        ApiKey, BodyBuffering, KeySource, Lockout, RateLimit, RateLimitFields, RequireScope, RequireUnlocked,
-        Signature,
-    },
-    registry::{Registry, RegistryError},
-    tower::PortcullisLayer,
-};
-use routes::routes;
-use version::{BothVersions, V1PathSpelling, Version};
-
-/// The most bytes of request bodies that are buffered for verification, over all requests.
-const SIGNED_AT_ONCE: u64 = 16 * 1024 * 1024;
-
-/// Dependencies and settings of the APIG management API.
-#[derive(Clone)]
-pub struct Apig {
-    /// The registry that stores the apps.
-    pub registry: Arc<dyn Registry>,
-    /// The directory for lookups of tokens, access keys and locks; it follows the registry.
-    pub directory: Arc<Directory>,
-    /// The clock of limits and locks.
-    pub clock: Arc<dyn Clock>,
-    /// The sealer of the apps' secrets and of the operators' signing secrets.
-    pub sealer: Arc<Sealer>,
-    /// The most AppCodes of an app; the contract says 5.
-    pub app_codes: u32,
-    /// The most throttling policies of a gateway; the contract says 300.
-    pub throttles: u32,
-    /// The most quotas of a gateway.
-    pub quotas: u32,
-    /// The lockout of addresses that send invalid tokens and signatures. Surfaces that share it count together; the
-    /// contract says five failed attempts and five minutes.
-    pub lockout: Arc<Lockout>,
-    /// The APIs that apps are authorized for: routes of the gateway, by name.
-    pub apis: BTreeSet<RouteName>,
-    /// Finds the peer's address in the extensions of a request, as
-    /// [`PortcullisLayer::peer_from`](portcullis::tower::PortcullisLayer::peer_from) does. The change log records it with
-    /// each change.
-    pub peer: fn(&Extensions) -> Option<IpAddr>,
-}
-
-/// Returns the APIG management API as a router.
-///
-/// ```
-/// use std::sync::Arc;
-/// use portcullis::{model::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
-/// use portcullis::{registry::memory::Memory, tower::PeerAddr};
-/// use portcullis_surfaces::apig::{self, Apig};
-///
-/// let clock = Arc::new(SystemClock::new());
-/// let app: axum::Router = apig::router(Apig {
-///     registry: Arc::new(Memory::new(clock.clone())),
-///     directory: Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32])))),
-///     clock,
-///     sealer: Arc::new(Sealer::new(SealKey::new(1, &[0; 32]))),
-///     app_codes: 5,
-///     throttles: 300,
-///     quotas: 300,
-///     lockout: Arc::default(),
-///     apis: ["orders".parse().unwrap()].into(),
-///     peer: PeerAddr::find,
-/// });
-/// ```
-pub fn router(surface: Apig) -> Router {
-    let token = ApiKey::new(surface.directory.clone())
-        .sources([KeySource::Field(HeaderName::from_static("x-auth-token"))])
-        .caller_kinds(&["operator"])
-        .admit_lapsed()
-        .realm("apig");
-    let signature = Signature::new(surface.directory.clone(), surface.sealer.clone())
-        .caller_kinds(&["operator"])
-        .admit_lapsed()
-        .realm("apig")
-        .lockout(surface.lockout.clone())
-        .only_signed_content()
-        .intake(BodyBuffering::new(MAX_BODY_BYTES as u64, MinDataRate::default(), SIGNED_AT_ONCE));
-    let guard = (
-        signature.or(token),
-        // The handlers check the scope for the app itself.
-        RequireScope::new(RESOURCE).any_target(),
-        BothVersions(RequireUnlocked::new(surface.directory.clone())),
-        V1PathSpelling,
-        RateLimit::new().fields(RateLimitFields { ietf_draft_10: false, x_ratelimit: false }),
-    );
-    let guard = PortcullisLayer::new(guard)
-        .verify_content()
-        .denial_renderer(ErrorFormat::Operators)
-        .clock(surface.clock.clone())
-        .peer_from(surface.peer);
-    let author = Author {
-        surface: "apig",
-        registry: surface.registry.clone(),
-        directory: surface.directory.clone(),
-        clock: surface.clock.clone(),
-        oneself: None,
-        refuse: |fault, now| ApigError::of(fault, Denial::NotFound.into(), now).into_response(),
-    };
-    Router::new()
-        .merge(routes(Version::One))
-        .merge(routes(Version::Two))
-        .fallback(|| async { ApigError::from(Denial::NotFound) })
-        .with_state(Arc::new(surface))
-        .layer(middleware::from_fn_with_state(author, authored))
-        .layer(guard)
-        .layer(middleware::map_response(no_store))
-}
-
-impl Apig {
-    /// Returns the gateway that the path names.
-    async fn gateway(&self, asked: &CallContext) -> Result<Tenant, ApigError> {
-        let tenant = self.registry.gateway(&asked.project, &asked.instance).await;
-        tenant.map_err(|fault| self.refuse(fault, asked.no_instance()))
-    }
-
-    /// Returns the gateway that the path names, if the token has this access to all of its apps.
-    async fn gateway_for(&self, asked: &CallContext, access: Access) -> Result<Tenant, ApigError> {
-        asked.require_full_access(access)?;
-        self.gateway(asked).await
-    }
-
-    /// Returns an app of the gateway; callers of other kinds count as unknown.
-    async fn find(&self, tenant: &Tenant, id: &CallerId, asked: &CallContext) -> Result<Caller, ApigError> {
-        let caller = self.registry.caller(&tenant.id, id).await;
-        let missing = || asked.no_app(id.as_str());
-        let caller = caller.map_err(|fault| self.refuse(fault, missing()))?;
-        if caller.app().is_some() { Ok(caller) } else { Err(missing()) }
-    }
-
-    fn seal(&self, secret: &Secret, tenant: &Tenant, id: &CallerId) -> Sealed {
-        self.sealer.seal(secret, &App::seal_context(&tenant.id, id))
-    }
-
-    /// Converts a registry error to an error response; `missing` is the response to "not found".
-    fn refuse(&self, fault: RegistryError, missing: ApigError) -> ApigError {
-        ApigError::of(fault, missing, self.clock.now().time)
-    }
-}
+pub use router::router;
+pub use state::Apig;

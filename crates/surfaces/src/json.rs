@@ -182,13 +182,11 @@ pub(super) mod moment {
         fits(moment, "0000-00-00T00:00:00") && whole.is_some_and(is_zone)
     }
 
-    pub(in super::super) fn maybe<'de, D: Deserializer<'de>>(
-        member: D,
-    ) -> Result<Option<Timestamp>, D::Error> {
+    pub(crate) fn maybe<'de, D: Deserializer<'de>>(member: D) -> Result<Option<Timestamp>, D::Error> {
         Option::<String>::deserialize(member)?.map(|text| parsed(&text)).transpose()
     }
 
-    pub(in super::super) fn nullable<'de, D: Deserializer<'de>>(
+    pub(crate) fn nullable<'de, D: Deserializer<'de>>(
         member: D,
     ) -> Result<Option<Option<Timestamp>>, D::Error> {
         maybe(member).map(Some)

@@ -10,6 +10,7 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods))]
 
+mod access;
 pub mod admin;
 pub mod apig;
 mod author;

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use jiff::Timestamp;
 
-use super::{locks::LockTokenHeader, page::Query, response::ErrorResponse};
+use super::{lock_token::LockTokenHeader, response::ErrorResponse};
 use crate::{BodyError, author, read_body_within};
 use portcullis::{
     Denial,
     admission::Identity,
     denial::Forbidden,
-    model::{Access, Actor, CallerId, CredentialId, Role, Scopes, TenantId},
+    model::{Access, Actor, CallerId, CredentialId, LockId, LockToken, Role, Scopes, TenantId},
     registry::ProveLock,
 };
 
@@ -93,11 +93,6 @@ impl CallContext {
         }
     }
 
-    /// Parses the query parameters, of which only the named ones may be present.
-    pub(super) fn query(&self, known: &[&str]) -> Result<Query, Denial> {
-        Query::of(&self.uri, known)
-    }
-
     /// Returns the tenant in a path.
     pub(super) fn tenant_of(uri: &Uri) -> Result<TenantId, Denial> {
         named(uri, FIRST)
@@ -139,6 +134,20 @@ impl CallContext {
     /// Returns the end of the key in the request.
     pub(super) fn key_expiry(&self) -> Option<Timestamp> {
         self.identity.key.not_after()
+    }
+
+    /// Returns the token of a request that refreshes or deletes a lock, if there is one.
+    ///
+    /// # Errors
+    /// 412 if it belongs to another lock.
+    pub(super) fn token_of(&self, lock: &LockId) -> Result<Option<LockToken>, Denial> {
+        match &self.proof {
+            Some(proof) if proof.lock != *lock => {
+                let detail = "The token in Lock-Token belongs to another lock.";
+                Err(Denial::PreconditionFailed { detail: detail.into() })
+            }
+            proof => Ok(proof.as_ref().map(|proof| proof.token.clone())),
+        }
     }
 
     /// Returns the operation that checks the lock of the lock token, if there is one. It goes before other operations.

@@ -6,40 +6,39 @@ pub(super) use body::Caller;
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 
 use super::{
-    ADMIN_TENANT, Surface,
-    call_context::CallContext,
     etag::ETag,
-    json::{self, FieldErrors},
+    extract::{Authorized, Parameters},
     openapi,
-    page::{Page, split_page},
+    page::Page,
     response::{ApiResponse, ErrorResponse},
+    roles::{Manager, ReadOnly, manages},
+    state::Surface,
 };
-use crate::openapi::schemas;
+use crate::{
+    json::{self, FieldErrors},
+    openapi::schemas,
+};
 use body::{CallerPatch, Kind, NewCaller};
 use portcullis::{
     Denial,
-    model::{self, CallerId, CallerKind, Role, Status, TenantId},
+    model::{self, Role, Status, TenantId},
     registry::{
         CallerFilter, CreateCaller, DeleteCaller, KeepOwner, RegistryError, RegistryExt, UpdateCaller,
     },
 };
 
-/// Returns the role that managing callers requires, as far as the tenant in the path determines it.
-pub(super) fn managing(request: &Request) -> Role {
-    let reserved = CallContext::tenant_of(request.uri()).is_ok_and(|tenant| tenant.as_str() == ADMIN_TENANT);
-    if reserved { Role::Owner } else { Role::Operator }
-}
-
-/// Returns the role that managing callers of a kind requires.
-pub(super) fn manages(kind: &CallerKind) -> Role {
-    if matches!(kind, CallerKind::Administrator(_)) { Role::Owner } else { Role::Operator }
-}
-
 fn tag(caller: &model::Caller) -> ETag {
     ETag::revision(caller.revision)
+}
+
+/// The query parameters of the list of callers.
+pub(super) struct CallerParameters;
+
+impl Parameters for CallerParameters {
+    const KNOWN: &'static [&'static str] = &["kind", "name", "status", "plan", "limit", "after"];
 }
 
 /// List callers of a tenant
@@ -53,10 +52,8 @@ fn tag(caller: &model::Caller) -> ETag {
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, query, .. }: Authorized<ReadOnly, CallerParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    let query = call.query(&["kind", "name", "status", "plan", "limit", "after"])?;
     let limit = query.limit()?;
     let which = CallerFilter {
         tenant: Some(call.tenant()?),
@@ -73,9 +70,8 @@ pub(super) async fn list(
         // Tells an empty tenant from a tenant that does not exist.
         surface.tenant(&call).await?;
     }
-    let (callers, next) = split_page(found, limit, |last| last.id.to_string());
-    let (page, link) = Page::of(&query, callers.into_iter().map(Caller::from).collect(), next);
-    Ok(ApiResponse::ok(&page).with_link(link))
+    let page = Page::of(&query, limit, found, |last| last.id.to_string());
+    Ok(ApiResponse::page(&page.map(Caller::from)))
 }
 
 fn status(text: &str) -> Option<Status> {
@@ -97,11 +93,8 @@ fn status(text: &str) -> Option<Status> {
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let needed = managing(&request);
-    let call = CallContext::extract(request, needed).await?;
-    call.query(&[])?;
     let tenant = call.tenant()?;
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
@@ -121,7 +114,7 @@ pub(super) async fn create(
     });
     match made.await {
         Ok(answer) => Ok(answer),
-        Err(RegistryError::NotFound) if has_plan => Err(surface.no_plan(&tenant).await),
+        Err(RegistryError::NotFound) if has_plan => Err(no_plan(&surface, &tenant).await),
         Err(RegistryError::LimitReached(most)) => {
             let detail = format!(
                 "The tenant has {most} callers of this kind, which is the limit (max_callers). Delete one, or raise \
@@ -144,17 +137,11 @@ pub(super) async fn create(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    call.query(&[])?;
     let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
-    let tag = tag(&caller);
-    Ok(if tag.matches_if_none_match(&call.headers) {
-        ApiResponse::not_modified(&tag)
-    } else {
-        ApiResponse::ok(&Caller::from(caller)).with_etag(&tag)
-    })
+    let document = || ApiResponse::ok(&Caller::from(caller.clone()));
+    Ok(ApiResponse::conditional(&tag(&caller), &call.headers, document))
 }
 
 /// Update a caller
@@ -171,11 +158,8 @@ pub(super) async fn read(
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let needed = managing(&request);
-    let call = CallContext::extract(request, needed).await?;
-    call.query(&[])?;
     let before = surface.caller(&call.tenant()?, &call.child_id()?).await?;
     call.require_role(manages(&before.kind))?;
     surface.check_precondition(&call, &tag(&before), &before.id).await?;
@@ -196,7 +180,7 @@ pub(super) async fn modify(
         Ok((_, caller, _)) => caller,
         Err(RegistryError::NotFound) if has_plan => {
             surface.caller(&tenant, &id).await?;
-            return Err(surface.no_plan(&tenant).await);
+            return Err(no_plan(&surface, &tenant).await);
         }
         Err(fault) => return Err(surface.refuse_change(fault)),
     };
@@ -217,11 +201,8 @@ pub(super) async fn modify(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let needed = managing(&request);
-    let call = CallContext::extract(request, needed).await?;
-    call.query(&[])?;
     let before = surface.caller(&call.tenant()?, &call.child_id()?).await?;
     call.require_role(manages(&before.kind))?;
     surface.check_precondition(&call, &tag(&before), &before.id).await?;
@@ -240,34 +221,12 @@ fn oneself() -> ErrorResponse {
     Denial::Conflict { detail: detail.into() }.into()
 }
 
-/// Checks that callers of a kind may belong to a tenant.
-fn check_place(checks: &mut FieldErrors, tenant: &TenantId, kind: &CallerKind) {
-    let reserved = tenant.as_str() == ADMIN_TENANT;
-    let administrator = matches!(kind, CallerKind::Administrator(_));
-    let what = if reserved {
-        "this tenant is for administrators only"
-    } else {
-        "administrators must be in the tenant administration"
-    };
-    checks.ensure(reserved == administrator, "#/kind", what);
-}
-
-impl Surface {
-    pub(super) async fn caller(
-        &self,
-        tenant: &TenantId,
-        id: &CallerId,
-    ) -> Result<model::Caller, ErrorResponse> {
-        self.admin.registry.caller(tenant, id).await.map_err(|fault| self.refuse(fault))
+/// Returns the error for a missing plan of a caller, or for the tenant if that is missing.
+async fn no_plan(surface: &Surface, tenant: &TenantId) -> ErrorResponse {
+    if let Err(fault) = surface.admin.registry.tenant(tenant).await {
+        return surface.refuse(fault);
     }
-
-    /// Returns the error for a missing plan of a caller, or for the tenant if that is missing.
-    async fn no_plan(&self, tenant: &TenantId) -> ErrorResponse {
-        if let Err(fault) = self.admin.registry.tenant(tenant).await {
-            return self.refuse(fault);
-        }
-        let mut checks = FieldErrors::default();
-        checks.ensure(false, "#/plan", "the plan does not exist");
-        checks.finish().map_or_else(ErrorResponse::from, |()| Denial::NotFound.into())
-    }
+    let mut checks = FieldErrors::default();
+    checks.ensure(false, "#/plan", "the plan does not exist");
+    checks.finish().map_or_else(ErrorResponse::from, |()| Denial::NotFound.into())
 }

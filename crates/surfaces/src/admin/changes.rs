@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::{
@@ -14,20 +14,21 @@ use utoipa::{
 };
 
 use super::{
-    Surface,
-    call_context::CallContext,
     callers::Caller,
+    extract::{Authorized, Parameters},
     keys::KeyRecord,
     locks::Lock,
     openapi,
     page::Page,
     plans::Plan,
     response::{ApiResponse, ErrorResponse},
+    roles::ReadOnly,
+    state::Surface,
     tenants::Tenant,
 };
 use crate::openapi::schemas;
 use portcullis::{
-    model::{ChangeKind, Entity, EntityKind, Role, Seq, hex::encode},
+    model::{ChangeKind, Entity, EntityKind, Seq, hex::encode},
     registry::{ChangeFilter, ChangeWithPrevious},
 };
 
@@ -134,6 +135,13 @@ fn number(text: &str) -> Option<Seq> {
     text.parse().ok().filter(|seq| i64::try_from(*seq).is_ok())
 }
 
+/// The query parameters of the list of changes.
+pub(super) struct ChangeParameters;
+
+impl Parameters for ChangeParameters {
+    const KNOWN: &'static [&'static str] = &["kind", "id", "actor", "limit", "after"];
+}
+
 /// List changes
 ///
 /// The oldest change comes first.
@@ -147,10 +155,8 @@ fn number(text: &str) -> Option<Seq> {
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { query, .. }: Authorized<ReadOnly, ChangeParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    let query = call.query(&["kind", "id", "actor", "limit", "after"])?;
     let which = ChangeFilter {
         kind: query.chosen(
             "kind",
@@ -164,6 +170,5 @@ pub(super) async fn list(
     };
     let history = surface.admin.registry.history(&which).await.map_err(|fault| surface.refuse(fault))?;
     let next = history.next.map(|next| next.to_string());
-    let (page, link) = Page::of(&query, history.changes.into_iter().map(Change::from).collect(), next);
-    Ok(ApiResponse::ok(&page).with_link(link))
+    Ok(ApiResponse::page(&Page::new(&query, history.changes, next).map(Change::from)))
 }

@@ -1,14 +1,15 @@
 //! Idempotent requests (draft-ietf-httpapi-idempotency-key-header).
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-};
-
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
-use super::{Admin, ApiResponse, CallContext, ErrorResponse, Surface};
+use super::{
+    call_context::CallContext,
+    in_flight::InFlightGuard,
+    response::{ApiResponse, ErrorResponse},
+    settings::Admin,
+    state::Surface,
+};
 use portcullis::{
     Denial,
     model::{Actor, Sealed, Secret, UnsealError, hex::encode},
@@ -21,40 +22,6 @@ const FIELD: &str = "idempotency-key";
 
 /// Maximum length of an idempotency key, in characters.
 const MAX_KEY_LEN: usize = 255;
-
-/// The idempotent requests in progress on this node.
-#[derive(Default, Clone)]
-pub(super) struct InFlight(Arc<Mutex<HashSet<[u8; 32]>>>);
-
-impl InFlight {
-    /// Registers a request, unless a request with the same key is in progress.
-    fn begin(&self, key: [u8; 32]) -> Option<InFlightGuard> {
-        let begun = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
-        begun.then(|| InFlightGuard { running: self.clone(), key })
-    }
-}
-
-/// A guard for a request in progress. Dropping it ends the registration.
-pub(super) struct InFlightGuard {
-    running: InFlight,
-    key: [u8; 32],
-}
-
-impl InFlightGuard {
-    /// Returns the idempotency key of the request, with a fingerprint of its body. `content` may also be a hash of
-    /// the body.
-    pub(super) fn ticket(self, call: &CallContext, content: &[u8]) -> IdempotencyKey {
-        let target = call.uri.path_and_query().map_or("", |target| target.as_str());
-        let fingerprint = hash(&[call.method.as_str().as_bytes(), target.as_bytes(), content]);
-        IdempotencyKey { fingerprint, turn: self }
-    }
-}
-
-impl Drop for InFlightGuard {
-    fn drop(&mut self) {
-        self.running.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
-    }
-}
 
 /// The idempotency key and the fingerprint of a request.
 pub(super) struct IdempotencyKey {
@@ -109,7 +76,7 @@ impl Surface {
     /// # Errors
     /// 400 for an invalid key; 409 while a request with the same key is in progress.
     pub(super) fn ticket(&self, call: &CallContext) -> Result<Option<IdempotencyKey>, Denial> {
-        Ok(self.turn(call)?.map(|turn| turn.ticket(call, &call.content)))
+        Ok(self.turn(call)?.map(|turn| IdempotencyKey::new(turn, call, &call.content)))
     }
 
     /// Registers an idempotent request before its body is read.
@@ -143,9 +110,35 @@ impl Surface {
         let answer = answer.and_then(|answer| answer.map(|it| ticket.open(&self.admin, &it)).transpose());
         answer.map(|answer| answer.map(ApiResponse::replayed)).map_err(|fault| self.refuse(fault))
     }
+
+    /// Executes an operation for a caller, idempotently if there is a ticket. `answer` makes the response of the
+    /// result.
+    pub(super) async fn execute<O: Operation>(
+        &self,
+        call: &CallContext,
+        ticket: Option<&IdempotencyKey>,
+        operation: O,
+        answer: impl FnOnce(O::Output) -> ApiResponse + Send,
+    ) -> Result<ApiResponse, RegistryError> {
+        let (registry, operation) = (&self.admin.registry, (call.lock_proof(), operation));
+        match ticket {
+            Some(ticket) => {
+                ticket.execute(&self.admin, operation, call.actor(), |(_, done)| answer(done)).await
+            }
+            None => registry.run(operation, call.actor()).await.map(|(_, done)| answer(done)),
+        }
+    }
 }
 
 impl IdempotencyKey {
+    /// Returns the idempotency key of the request, with a fingerprint of its body. `content` may also be a hash of
+    /// the body.
+    pub(super) fn new(turn: InFlightGuard, call: &CallContext, content: &[u8]) -> Self {
+        let target = call.uri.path_and_query().map_or("", |target| target.as_str());
+        let fingerprint = hash(&[call.method.as_str().as_bytes(), target.as_bytes(), content]);
+        Self { fingerprint, turn }
+    }
+
     /// Executes an operation unless it was executed before.
     pub(super) async fn execute<O: Operation>(
         &self,
@@ -246,15 +239,6 @@ mod tests {
             let found = chosen(&headers).map_err(|_| ());
             assert_eq!(found.as_ref().map(Option::as_deref), expected.as_ref().map(|it| *it), "{values:?}");
         }
-    }
-
-    #[test]
-    fn key_is_in_flight_until_its_guard_is_dropped() {
-        let running = InFlight::default();
-        let turn = running.begin([1; 32]);
-        assert!(turn.is_some() && running.begin([1; 32]).is_none() && running.begin([2; 32]).is_some());
-        drop(turn);
-        assert!(running.begin([1; 32]).is_some());
     }
 
     #[test]

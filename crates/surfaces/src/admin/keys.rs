@@ -4,67 +4,42 @@ mod body;
 mod generated;
 mod revocation;
 mod rotation;
+mod rules;
 
 pub(super) use body::{CreatedKey, Key, KeyRecord};
 pub(super) use rotation::{__path_rotate, Rotated, rotate};
 
 use std::{sync::Arc, time::Duration};
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use http::StatusCode;
-use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Surface,
     call_context::CallContext,
-    callers::{manages, managing},
-    etag::ETag,
-    json::{self, FieldErrors},
+    extract::{Authorized, PageParameters, Parameters},
     openapi,
-    page::{Page, split_page},
+    page::Page,
     response::{ApiResponse, ErrorResponse},
+    roles::{Manager, ReadOnly, manages},
+    state::Surface,
 };
+use crate::json::{self, FieldErrors};
 use body::{KeyPatch, NewKey};
 use portcullis::{
     Denial,
     directory::{Directory, Following},
-    model::{self, Access, CallerKind, Credential, CredentialEdit, CredentialId, Role, Seq, Status},
-    registry::{
-        CreateCredential, CredentialFilter, DeleteCredential, KeepOwner, NewCredential, UpdateCredential,
-    },
+    model::{Access, Credential, CredentialId, Seq, Status},
+    registry::{CreateCredential, CredentialFilter, DeleteCredential, NewCredential},
 };
-
-/// Maximum number of keys of a caller.
-const MAX_SCOPES: u32 = 100;
+use rules::{MAX_KEYS, end, find_key, keep_owner, location, managed, tag, update, used, uses};
 
 /// The error for an end of a key that has passed.
 const IN_THE_PAST: &str = "must not be in the past: the key would not be accepted";
 
 /// Maximum time to wait for a deletion to take effect, in seconds.
 const MAX_WAIT: u64 = 60;
-
-fn tag(key: &Credential) -> ETag {
-    ETag::revision(key.revision)
-}
-
-fn location(key: &Credential) -> String {
-    format!("/admin/v1/tenants/{}/keys/{}", key.tenant, key.id)
-}
-
-/// Returns the end of a caller's key. An administrator's key cannot end later than the key in the request.
-fn end(
-    call: &CallContext,
-    caller: &model::Caller,
-    wanted: Option<Timestamp>,
-    checks: &mut FieldErrors,
-) -> Option<Timestamp> {
-    let bound = call.key_expiry().filter(|_| matches!(caller.kind, CallerKind::Administrator(_)));
-    let (Some(bound), Some(wanted)) = (bound, wanted) else { return wanted.or(bound) };
-    checks.ensure(wanted <= bound, "#/not_after", "must not be later than the end of the key in the request");
-    Some(wanted)
-}
 
 /// List keys of a caller
 #[utoipa::path(
@@ -77,18 +52,16 @@ fn end(
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, query, .. }: Authorized<ReadOnly, PageParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    let query = call.query(&["limit", "after"])?;
     let (limit, after) = (query.limit()?, query.after()?);
     let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
     let which =
         CredentialFilter { tenant: Some(caller.tenant), caller: Some(caller.id), after, limit: limit + 1 };
     let found = surface.admin.registry.credentials(&which).await.map_err(|fault| surface.refuse(fault))?;
-    let (keys, next) = split_page(found, limit, |last| last.id.to_string());
-    let (page, link) = Page::of(&query, surface.shown(keys).await?, next);
-    Ok(ApiResponse::ok(&page).with_link(link))
+    let page = Page::of(&query, limit, found, |last| last.id.to_string());
+    let (mut uses, now) = (uses(&surface, page.items()).await?.into_iter(), surface.admin.clock.now().time);
+    Ok(ApiResponse::page(&page.map(|key| Key::of(key, uses.next().flatten(), now))))
 }
 
 /// Create a key
@@ -105,11 +78,8 @@ pub(super) async fn list(
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let needed = managing(&request);
-    let call = CallContext::extract(request, needed).await?;
-    call.query(&[])?;
     // Replays come first: the response is the same even if the resource has been deleted since.
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
@@ -129,7 +99,7 @@ pub(super) async fn create(
     let (id, pepper) = (CredentialId::random(), peppers.current().version());
     let credential = body.checked(checks, &caller, (stored(&id), id, pepper))?;
     let credential = NewCredential { not_after, ..credential };
-    let create = CreateCredential { credential, most: Some(MAX_SCOPES) };
+    let create = CreateCredential { credential, most: Some(MAX_KEYS) };
     let made = surface.execute(&call, ticket.as_ref(), create, |made| {
         let (location, tag) = (location(&made), tag(&made));
         let document = CreatedKey::of(&fresh, Key::of(made, None, now));
@@ -149,16 +119,14 @@ pub(super) async fn create(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    call.query(&[])?;
-    let key = surface.key(&call).await?;
+    let key = find_key(&surface, &call).await?;
     let tag = tag(&key);
     if tag.matches_if_none_match(&call.headers) {
         return Ok(ApiResponse::not_modified(&tag));
     }
-    surface.show(key).await
+    show(&surface, key).await
 }
 
 /// Update a key
@@ -175,12 +143,9 @@ pub(super) async fn read(
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let needed = managing(&request);
-    let call = CallContext::extract(request, needed).await?;
-    call.query(&[])?;
-    let (before, caller) = surface.managed(&call).await?;
+    let (before, caller) = managed(&surface, &call).await?;
     surface.check_precondition(&call, &tag(&before), &caller.id).await?;
     let patch: KeyPatch = json::read(&call.content)?;
     let now = surface.admin.clock.now().time;
@@ -201,24 +166,7 @@ pub(super) async fn modify(
     let beyond = edit.not_after.flatten();
     let keep_owner = if weakens { keep_owner(&before, &caller, beyond, now) } else { None };
     let (key, _) = surface.change(&call, (update(&before, edit), keep_owner)).await?;
-    surface.show(key).await
-}
-
-fn update(before: &Credential, edit: CredentialEdit) -> UpdateCredential {
-    let (tenant, id) = (before.tenant.clone(), before.id.clone());
-    UpdateCredential { tenant, id, expected: Some(before.revision), edit }
-}
-
-/// Returns the operation that must follow a change which weakens an accepted key of an owner. It checks that an owner
-/// with an accepted key remains, beyond the end of the weakened key.
-fn keep_owner(
-    key: &Credential,
-    caller: &model::Caller,
-    beyond: Option<Timestamp>,
-    now: Timestamp,
-) -> Option<KeepOwner> {
-    let lets_in = key.status == Status::Enabled && key.not_after.is_none_or(|end| now < end);
-    (caller.owns_everything() && lets_in).then_some(KeepOwner { beyond })
+    show(&surface, key).await
 }
 
 fn in_use() -> ErrorResponse {
@@ -238,6 +186,13 @@ pub(super) struct PendingDeletion {
     applied: Seq,
 }
 
+/// The query parameter of the deletion of a key.
+pub(super) struct WaitParameter;
+
+impl Parameters for WaitParameter {
+    const KNOWN: &'static [&'static str] = &["wait"];
+}
+
 /// Delete a key
 ///
 /// The key is deleted from the store before the response. With `wait`, the response also waits until this node denies
@@ -254,14 +209,11 @@ pub(super) struct PendingDeletion {
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, query, .. }: Authorized<Manager, WaitParameter>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let needed = managing(&request);
-    let call = CallContext::extract(request, needed).await?;
-    let query = call.query(&["wait"])?;
     let fits = |text: &str| text.parse().ok().filter(|seconds| *seconds <= MAX_WAIT);
     let wait = query.chosen("wait", &format!("a whole number of seconds, at most {MAX_WAIT}"), fits)?;
-    let (before, caller) = surface.managed(&call).await?;
+    let (before, caller) = managed(&surface, &call).await?;
     surface.check_precondition(&call, &tag(&before), &caller.id).await?;
     if before.id == *call.key() {
         return Err(in_use());
@@ -285,41 +237,7 @@ pub(super) async fn delete(
     Ok(ApiResponse::document(StatusCode::ACCEPTED, &underway))
 }
 
-impl Surface {
-    /// Returns the key in the path of a request.
-    async fn key(&self, call: &CallContext) -> Result<Credential, ErrorResponse> {
-        let id: CredentialId = call.child_id()?;
-        let key = self.admin.registry.credential(&call.tenant()?, &id).await;
-        key.map_err(|fault| self.refuse(fault))
-    }
-
-    /// Returns the key in the path of a request and its owner, if the client may manage that owner's keys.
-    async fn managed(&self, call: &CallContext) -> Result<(Credential, model::Caller), ErrorResponse> {
-        let key = self.key(call).await?;
-        let caller = self.caller(&key.tenant, &key.caller).await?;
-        call.require_role(manages(&caller.kind))?;
-        Ok((key, caller))
-    }
-
-    /// Returns the last use of each key: the stored one or the one that this node knows, whichever is later.
-    async fn uses(&self, keys: &[Credential]) -> Result<Vec<Option<Timestamp>>, ErrorResponse> {
-        let ids: Vec<_> = keys.iter().map(|key| key.id.clone()).collect();
-        let noted = self.admin.registry.last_used(&ids).await.map_err(|fault| self.refuse(fault))?;
-        let known = |key: &Credential| self.admin.directory.find_by_digest(key.digest)?.used();
-        Ok(keys.iter().zip(noted).map(|(key, noted)| noted.max(known(key))).collect())
-    }
-
-    async fn used(&self, key: &Credential) -> Result<Option<Timestamp>, ErrorResponse> {
-        Ok(self.uses(std::slice::from_ref(key)).await?.pop().flatten())
-    }
-
-    async fn shown(&self, keys: Vec<Credential>) -> Result<Vec<Key>, ErrorResponse> {
-        let (uses, now) = (self.uses(&keys).await?, self.admin.clock.now().time);
-        Ok(keys.into_iter().zip(uses).map(|(key, used)| Key::of(key, used, now)).collect())
-    }
-
-    async fn show(&self, key: Credential) -> Result<ApiResponse, ErrorResponse> {
-        let (tag, used) = (tag(&key), self.used(&key).await?);
-        Ok(ApiResponse::ok(&Key::of(key, used, self.admin.clock.now().time)).with_etag(&tag))
-    }
+async fn show(surface: &Surface, key: Credential) -> Result<ApiResponse, ErrorResponse> {
+    let (tag, used) = (tag(&key), used(surface, &key).await?);
+    Ok(ApiResponse::ok(&Key::of(key, used, surface.admin.clock.now().time)).with_etag(&tag))
 }

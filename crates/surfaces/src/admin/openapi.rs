@@ -1,93 +1,18 @@
-//! The OpenAPI description of the admin API.
-//!
-//! The types here describe the responses, errors and parameters that operations share. The ids in the path of an
-//! operation are added to its parameters.
+//! The responses, errors and parameters that the descriptions of operations share.
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::{
-    IntoParams, IntoResponses, OpenApi, ToSchema,
+    IntoParams, IntoResponses, ToSchema,
     openapi::{
         Array, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema,
         schema::Type,
     },
 };
 
-use super::{BASE, callers, changes, keys, locks, plans, routes, status, tenants, transfers};
-use crate::openapi::{below, optional_content, refusals, schemas, with_bearer};
-
-/// Returns the OpenAPI 3.1 description of the admin API, generated from the code. The API serves it itself, below
-/// `/admin/v1/docs/`.
-///
-/// ```
-/// let described = portcullis_surfaces::admin::description();
-/// assert!(described.paths.paths.contains_key("/admin/v1/status"));
-/// ```
-#[must_use]
-pub fn description() -> utoipa::openapi::OpenApi {
-    let needless = ["create_key", "rotate_key", "refresh_lock"];
-    with_bearer(below(BASE, optional_content(Spec::openapi(), |id| needless.contains(&id))))
-}
-
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Portcullis administration",
-        version = "1.0.0",
-        description = "Tenants, callers, keys, plans, locks, routes and the change log, for administrators. Every \
-                       error response is a problem (RFC 9457)."
-    ),
-    paths(
-        tenants::list,
-        tenants::create,
-        tenants::read,
-        tenants::modify,
-        tenants::delete,
-        callers::list,
-        callers::create,
-        callers::read,
-        callers::modify,
-        callers::delete,
-        keys::list,
-        keys::create,
-        keys::read,
-        keys::modify,
-        keys::delete,
-        keys::rotate,
-        plans::list,
-        plans::read,
-        plans::put,
-        plans::delete,
-        locks::list,
-        locks::acquire,
-        locks::read,
-        locks::delete,
-        locks::refresh,
-        routes::list,
-        routes::read,
-        changes::list,
-        status::read,
-        transfers::export,
-        transfers::import::import,
-        transfers::import::import_keys,
-    ),
-    components(schemas(
-        Problem,
-        tenants::Tenant,
-        callers::Caller,
-        keys::Key,
-        keys::CreatedKey,
-        keys::Rotated,
-        plans::Plan,
-        locks::Lock,
-        locks::Acquired,
-        routes::Route,
-        changes::Change,
-    ))
-)]
-struct Spec;
+use crate::openapi::{refusals, schemas};
 
 /// A problem (RFC 9457): the reason why a request failed.
 #[derive(Serialize, ToSchema)]

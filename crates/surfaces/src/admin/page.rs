@@ -116,27 +116,46 @@ pub(super) struct Page<T> {
     /// The value of `after` for the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+    /// The value of `Link`, if there is a next page.
+    #[serde(skip)]
+    link: Option<String>,
 }
 
 impl<T> Page<T> {
-    /// Returns a page and the value of its `Link`.
-    pub(super) fn of(query: &Query, items: Vec<T>, next: Option<String>) -> (Self, Option<String>) {
+    /// Returns a page; `next` is the value of `after` for the next page.
+    pub(super) fn new(query: &Query, items: Vec<T>, next: Option<String>) -> Self {
         let link = next.as_deref().map(|next| query.link(next));
-        (Self { items, next }, link)
+        Self { items, next, link }
     }
-}
 
-/// Truncates a list, of which one item more than the limit was read, to a page. Returns the id of its last item if
-/// there is a next page.
-pub(super) fn split_page<E>(
-    mut things: Vec<E>,
-    limit: u32,
-    id: impl FnOnce(&E) -> String,
-) -> (Vec<E>, Option<String>) {
-    let more = things.len() > limit as usize;
-    things.truncate(limit as usize);
-    let next = things.last().filter(|_| more).map(id);
-    (things, next)
+    /// Truncates a list, of which one item more than the limit was read, to a page. The next page begins after the id
+    /// of the last item.
+    pub(super) fn of(query: &Query, limit: u32, mut found: Vec<T>, id: impl FnOnce(&T) -> String) -> Self {
+        let more = found.len() > limit as usize;
+        found.truncate(limit as usize);
+        let next = found.last().filter(|_| more).map(id);
+        Self::new(query, found, next)
+    }
+
+    /// Returns the resources, in order.
+    pub(super) fn items(&self) -> &[T] {
+        &self.items
+    }
+
+    /// Leaves out resources, but not the next page.
+    pub(super) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.items.retain(keep);
+    }
+
+    /// Converts each resource.
+    pub(super) fn map<U>(self, convert: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(convert).collect(), next: self.next, link: self.link }
+    }
+
+    /// Returns the value of `Link`, if there is a next page.
+    pub(super) fn link(&self) -> Option<&str> {
+        self.link.as_deref()
+    }
 }
 
 #[cfg(test)]
@@ -175,9 +194,13 @@ mod tests {
 
     #[test]
     fn extra_item_marks_a_further_page() {
-        let id = |it: &u8| it.to_string();
-        assert_eq!(split_page(vec![1, 2, 3], 2, id), (vec![1, 2], Some("2".into())));
-        assert_eq!(split_page(vec![1, 2], 2, id), (vec![1, 2], None));
-        assert_eq!(split_page(vec![], 2, id), (vec![], None));
+        let query = query("/x").unwrap();
+        let split_page = |things: Vec<u8>| {
+            let page = Page::of(&query, 2, things, ToString::to_string);
+            (page.items, page.next)
+        };
+        assert_eq!(split_page(vec![1, 2, 3]), (vec![1, 2], Some("2".into())));
+        assert_eq!(split_page(vec![1, 2]), (vec![1, 2], None));
+        assert_eq!(split_page(vec![]), (vec![], None));
     }
 }

@@ -1,50 +1,31 @@
 //! The plan endpoints.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Surface,
-    call_context::CallContext,
     etag::{self, ETag},
-    json::{self, FieldErrors},
+    extract::{Authorized, PageParameters},
     openapi,
-    page::{Page, split_page},
+    page::Page,
     response::{ApiResponse, ErrorResponse},
+    roles::{Owner, ReadOnly},
+    state::Surface,
 };
-use crate::{non_null, openapi::schemas};
+use crate::{
+    json::{self, FieldErrors},
+    non_null,
+    openapi::schemas,
+};
 use portcullis::{
     Denial,
-    model::{self, Entity, InvalidPlan, MAX_LIMITS, PlanId, Role, WindowGuarantee},
+    model::{self, Entity, InvalidPlan, MAX_LIMITS, PlanId, WindowGuarantee},
     registry::{AssertUnchanged, CreatePlan, DeletePlan, PutPlan, RegistryError},
 };
-
-/// Plans that a configuration defines. The API denies changes to them (409), because they would be lost when the
-/// configuration is next read.
-#[derive(Debug, Clone, Default)]
-pub struct DefinedPlans {
-    /// The ids of the plans.
-    pub ids: BTreeSet<PlanId>,
-    /// The place of their definition, for messages, such as `the configuration file config/gateway.toml`.
-    pub place: String,
-}
-
-impl DefinedPlans {
-    fn refuse(&self, id: &PlanId) -> Result<(), Denial> {
-        if !self.ids.contains(id) {
-            return Ok(());
-        }
-        let detail = format!(
-            "The plan \"{id}\" is defined in {}. Change it there and restart the gateway, or use another id.",
-            self.place
-        );
-        Err(Denial::Conflict { detail: detail.into() })
-    }
-}
 
 /// A named set of rate limits for callers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -168,16 +149,13 @@ impl NewPlan {
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { query, .. }: Authorized<ReadOnly, PageParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    let query = call.query(&["limit", "after"])?;
     let (limit, after) = (query.limit()?, query.after::<PlanId>()?);
     let found = surface.admin.registry.plans(after.as_ref(), limit + 1).await;
-    let (plans, next) =
-        split_page(found.map_err(|fault| surface.refuse(fault))?, limit, |last| last.id().to_string());
-    let (page, link) = Page::of(&query, plans.into_iter().map(Plan::from).collect(), next);
-    Ok(ApiResponse::ok(&page).with_link(link))
+    let found = found.map_err(|fault| surface.refuse(fault))?;
+    let page = Page::of(&query, limit, found, |last| last.id().to_string());
+    Ok(ApiResponse::page(&page.map(Plan::from)))
 }
 
 /// Get a plan
@@ -191,18 +169,11 @@ pub(super) async fn list(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    call.query(&[])?;
     let found = surface.admin.registry.plan(&call.path_id()?).await;
     let plan = Plan::from(found.map_err(|fault| surface.refuse(fault))?);
-    let tag = ETag::content(&plan);
-    Ok(if tag.matches_if_none_match(&call.headers) {
-        ApiResponse::not_modified(&tag)
-    } else {
-        ApiResponse::ok(&plan).with_etag(&tag)
-    })
+    Ok(ApiResponse::conditional(&ETag::content(&plan), &call.headers, || ApiResponse::ok(&plan)))
 }
 
 /// Create or replace a plan
@@ -219,10 +190,8 @@ pub(super) async fn read(
 )]
 pub(super) async fn put(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::Owner).await?;
-    call.query(&[])?;
     let id: PlanId = call.path_id()?;
     surface.admin.defined_plans.refuse(&id)?;
     let before = match surface.admin.registry.plan(&id).await {
@@ -269,10 +238,8 @@ pub(super) async fn put(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::Owner).await?;
-    call.query(&[])?;
     let id: PlanId = call.path_id()?;
     surface.admin.defined_plans.refuse(&id)?;
     let before = surface.admin.registry.plan(&id).await.map_err(|fault| surface.refuse(fault))?;

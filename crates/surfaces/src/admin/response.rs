@@ -4,10 +4,10 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use super::etag::ETag;
+use super::{etag::ETag, page::Page};
 use crate::author::WithoutStore;
 use portcullis::{
     Admission, Denial,
@@ -79,6 +79,16 @@ impl ApiResponse {
         Self::document(StatusCode::OK, document)
     }
 
+    /// Returns a 200 response with a page of a list, and its `Link`.
+    pub(super) fn page(page: &Page<impl Serialize>) -> Self {
+        Self { link: page.link().map(str::to_owned), ..Self::ok(page) }
+    }
+
+    /// Returns a response with a tag, or 304 if the client has the resource with this tag already.
+    pub(super) fn conditional(tag: &ETag, headers: &HeaderMap, response: impl FnOnce() -> Self) -> Self {
+        if tag.matches_if_none_match(headers) { Self::not_modified(tag) } else { response().with_etag(tag) }
+    }
+
     /// Returns a 201 response with a document and the path of the new resource.
     pub(super) fn created(location: String, document: &impl Serialize) -> Self {
         Self { location: Some(location), ..Self::document(StatusCode::CREATED, document) }
@@ -96,11 +106,6 @@ impl ApiResponse {
 
     pub(super) fn with_etag(self, tag: &ETag) -> Self {
         Self { etag: Some(tag.to_string()), ..self }
-    }
-
-    /// Sets the value of `Link`, if there is one.
-    pub(super) fn with_link(self, link: Option<String>) -> Self {
-        Self { link, ..self }
     }
 
     /// Marks the response as containing a secret, so that no cache stores it.

@@ -2,45 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use serde::Serialize;
-use utoipa::ToSchema;
+use axum::extract::State;
 
 use super::{
-    Surface,
-    call_context::CallContext,
     etag::ETag,
+    extract::{Authorized, PageParameters},
     openapi,
-    page::{Page, split_page},
+    page::Page,
     response::{ApiResponse, ErrorResponse},
+    roles::ReadOnly,
+    settings::Route,
+    state::Surface,
 };
-use portcullis::{Denial, model::Role};
-
-/// A route: the requests that it matches, their policies and their destination.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Route {
-    /// The unique name: 1 to 64 characters of `A-Z a-z 0-9 - _ .`.
-    pub name: String,
-    /// The host that the route matches; `null` means any host.
-    #[schema(required)]
-    pub host: Option<String>,
-    /// The path that the route matches, with everything below it.
-    pub path: String,
-    /// The methods that the route matches; an empty list means any method.
-    pub methods: Vec<String>,
-    /// The name of the upstream that handles the requests.
-    #[schema(required)]
-    pub upstream: Option<String>,
-    /// The name of the management API that handles the requests.
-    #[schema(required)]
-    pub surface: Option<String>,
-    /// The names of the policies for the requests, in order.
-    pub policies: Vec<String>,
-    /// The kinds of callers that are recognised and admitted; none at all if the route recognises no caller. Not shown:
-    /// locks are checked against it.
-    #[serde(skip)]
-    pub callers: Vec<String>,
-}
+use portcullis::Denial;
 
 /// List routes
 ///
@@ -55,10 +29,8 @@ pub struct Route {
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { query, .. }: Authorized<ReadOnly, PageParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    let query = call.query(&["limit", "after"])?;
     let (limit, after) = (query.limit()?, query.text("after"));
     // The order of the configuration is meaningful, so it is kept.
     let routes = &surface.admin.routes;
@@ -70,9 +42,8 @@ pub(super) async fn list(
         },
     };
     let found: Vec<_> = routes[start..].iter().take(limit as usize + 1).collect();
-    let (routes, next) = split_page(found, limit, |last| last.name.clone());
-    let (page, link) = Page::of(&query, routes, next);
-    Ok(ApiResponse::ok(&page).with_link(link).without_store())
+    let page = Page::of(&query, limit, found, |last| last.name.clone());
+    Ok(ApiResponse::page(&page).without_store())
 }
 
 /// Get a route
@@ -86,16 +57,10 @@ pub(super) async fn list(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    call.query(&[])?;
     let name: String = call.path_id()?;
     let route = surface.admin.routes.iter().find(|route| route.name == name).ok_or(Denial::NotFound)?;
-    let tag = ETag::content(route);
-    Ok(if tag.matches_if_none_match(&call.headers) {
-        ApiResponse::not_modified(&tag)
-    } else {
-        ApiResponse::ok(route).with_etag(&tag).without_store()
-    })
+    let document = || ApiResponse::ok(route).without_store();
+    Ok(ApiResponse::conditional(&ETag::content(route), &call.headers, document))
 }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Surface,
-    call_context::CallContext,
+    extract::Authorized,
     openapi,
     response::{ApiResponse, ErrorResponse},
+    roles::ReadOnly,
+    state::Surface,
 };
 use crate::openapi::schemas;
 use portcullis::{
@@ -83,10 +84,8 @@ enum Store {
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    call.query(&[])?;
     let applied = surface.admin.directory.applied();
     let mark = match surface.admin.registry.mark(applied).await {
         // A store without a mark is asked for changes instead, to see whether it answers.

@@ -2,26 +2,28 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Surface,
-    call_context::CallContext,
     etag::ETag,
-    json::{self, FieldErrors},
+    extract::{Authorized, Parameters},
     openapi,
-    page::{Page, split_page},
+    page::Page,
     response::{ApiResponse, ErrorResponse},
+    roles::{Owner, ReadOnly},
+    state::Surface,
+    validation::check_name,
 };
-use crate::{non_null, openapi::schemas};
+use crate::{
+    json::{self, FieldErrors},
+    non_null,
+    openapi::schemas,
+};
 use portcullis::{
-    model::{
-        self, Role, SubscriptionStatus, TenantEdit, TenantId,
-        name::{PLAIN_NAME_RULE, is_plain_name},
-    },
+    model::{self, SubscriptionStatus, TenantEdit, TenantId},
     registry::{self, CreateTenant, DeleteTenant, TenantFilter, UpdateTenant},
 };
 
@@ -141,11 +143,6 @@ impl From<model::Tenant> for Tenant {
     }
 }
 
-/// Checks a name, if there is one, against the rule for tenants and credentials.
-pub(super) fn check_name(checks: &mut FieldErrors, name: Option<&str>) {
-    checks.ensure(name.is_none_or(is_plain_name), "#/name", PLAIN_NAME_RULE);
-}
-
 impl NewTenant {
     fn checked(self) -> Result<registry::NewTenant, ErrorResponse> {
         let mut checks = FieldErrors::default();
@@ -176,6 +173,13 @@ fn shown(tenant: model::Tenant) -> ApiResponse {
     ApiResponse::ok(&Tenant::from(tenant)).with_etag(&tag)
 }
 
+/// The query parameters of the list of tenants.
+pub(super) struct TenantParameters;
+
+impl Parameters for TenantParameters {
+    const KNOWN: &'static [&'static str] = &["name", "standing", "limit", "after"];
+}
+
 /// List tenants
 #[utoipa::path(
     get,
@@ -187,10 +191,8 @@ fn shown(tenant: model::Tenant) -> ApiResponse {
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { query, .. }: Authorized<ReadOnly, TenantParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    let query = call.query(&["name", "standing", "limit", "after"])?;
     let standings = [SubscriptionStatus::Active, SubscriptionStatus::Lapsed];
     let standing = |text: &str| standings.into_iter().find(|standing| standing.as_str() == text);
     let limit = query.limit()?;
@@ -201,9 +203,8 @@ pub(super) async fn list(
         limit: limit + 1,
     };
     let found = surface.admin.registry.tenants(&which).await.map_err(|fault| surface.refuse(fault))?;
-    let (tenants, next) = split_page(found, limit, |last| last.id.to_string());
-    let (page, link) = Page::of(&query, tenants.into_iter().map(Tenant::from).collect(), next);
-    Ok(ApiResponse::ok(&page).with_link(link))
+    let page = Page::of(&query, limit, found, |last| last.id.to_string());
+    Ok(ApiResponse::page(&page.map(Tenant::from)))
 }
 
 /// Create a tenant
@@ -220,10 +221,8 @@ pub(super) async fn list(
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::Owner).await?;
-    call.query(&[])?;
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
         return Ok(answer);
@@ -248,13 +247,10 @@ pub(super) async fn create(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::ReadOnly).await?;
-    call.query(&[])?;
     let tenant = surface.tenant(&call).await?;
-    let tag = ETag::revision(tenant.revision);
-    Ok(if tag.matches_if_none_match(&call.headers) { ApiResponse::not_modified(&tag) } else { shown(tenant) })
+    Ok(ApiResponse::conditional(&ETag::revision(tenant.revision), &call.headers, || shown(tenant)))
 }
 
 /// Update a tenant
@@ -271,10 +267,8 @@ pub(super) async fn read(
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::Owner).await?;
-    call.query(&[])?;
     let before = surface.tenant(&call).await?;
     ETag::revision(before.revision).check_if_match(&call.headers)?;
     let TenantPatch { name, standing, max_callers, gateway } = json::read(&call.content)?;
@@ -305,20 +299,10 @@ pub(super) async fn modify(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let call = CallContext::extract(request, Role::Owner).await?;
-    call.query(&[])?;
     let before = surface.tenant(&call).await?;
     ETag::revision(before.revision).check_if_match(&call.headers)?;
     surface.change(&call, DeleteTenant { id: before.id, expected: Some(before.revision) }).await?;
     Ok(ApiResponse::no_content())
-}
-
-impl Surface {
-    /// Returns the tenant in the path of a request.
-    pub(super) async fn tenant(&self, call: &CallContext) -> Result<model::Tenant, ErrorResponse> {
-        let tenant = self.admin.registry.tenant(&call.tenant()?).await;
-        tenant.map_err(|fault| self.refuse(fault))
-    }
 }

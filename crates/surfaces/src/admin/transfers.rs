@@ -5,60 +5,27 @@ pub(super) mod import;
 pub(super) mod schemas;
 mod spool;
 
-pub use spool::ImportOptions;
-
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    body::Body,
-    extract::{Request, State},
-    middleware,
-    response::Response,
-    routing::{get, post},
-};
+use axum::{body::Body, extract::State, response::Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Admin, Surface, call_context::CallContext, guard, only, openapi, response::ErrorResponse};
-use crate::author::{Author, authored};
+use super::{extract::Upload, openapi, response::ErrorResponse, roles::Owner, state::Surface};
 use portcullis::{
     Denial,
-    model::Role,
-    policy::{Accept, ContentType},
     registry::RegistryError,
     transfer::{Export, SecretFingerprints},
 };
 
 /// The media type of files with one JSON object per line.
-const LINES: &str = "application/x-ndjson";
+pub(super) const LINES: &str = "application/x-ndjson";
 /// The media type of CSV (RFC 4180).
-const ROWS: &str = "text/csv";
+pub(super) const ROWS: &str = "text/csv";
 /// `Retry-After`, in seconds, if a file cannot be stored.
 const RETRY_AFTER: u64 = 5;
-
-/// Returns the routes. Each has a guard of its own, because its media types differ from those of other routes.
-///
-/// # Panics
-/// Never: the media types in the code are valid.
-pub(super) fn routes(admin: &Admin, author: &Author) -> Router<Arc<Surface>> {
-    let authored = || middleware::from_fn_with_state(author.clone(), authored);
-    let accept = |answers| Accept::new([answers]).expect("valid media type");
-    let taking = |types: &[&str]| {
-        let taken = ContentType::new(types.iter().copied()).expect("valid media types").codings([]);
-        guard(admin, (accept("application/json"), taken))
-    };
-    let export = Router::new().route("/admin/v1/export", only(get(export), "GET, HEAD"));
-    let import = Router::new().route("/admin/v1/import", only(post(import::import), "POST"));
-    let keys = Router::new().route("/admin/v1/keys/import", only(post(import::import_keys), "POST"));
-    export
-        .layer(authored())
-        .layer(guard(admin, accept(LINES)))
-        .merge(import.layer(authored()).layer(taking(&[LINES])))
-        .merge(keys.layer(authored()).layer(taking(&[LINES, ROWS])))
-}
 
 /// Acquires the permit of an operation that runs once at a time.
 ///
@@ -108,10 +75,8 @@ impl Writing {
 )]
 pub(super) async fn export(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Upload { call, .. }: Upload<Owner>,
 ) -> Result<Response, ErrorResponse> {
-    let (call, _) = CallContext::extract_head(request, Role::Owner)?;
-    call.query(&[])?;
     let only = one_at_a_time(&surface.exporting, "An export")?;
     let admin = &surface.admin;
     let secrets = SecretFingerprints::new(&admin.directory.peppers(), &admin.sealer);

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
@@ -11,17 +11,18 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Apig, ApigError,
     call_context::CallContext,
+    error::ApigError,
+    extract::{ExistingApp, Json, Read, Write},
     openapi::{Errors, addresses},
     response::{app_of, show},
+    state::Apig,
 };
-use crate::{parse_object, read_body};
-use portcullis::model::{Access, Acl, AclKind, AddressRange, Caller, CallerEdit};
+use portcullis::model::{Acl, AclKind, AddressRange, Caller, CallerEdit};
 
 /// The request to set the address list of an app.
 #[derive(Deserialize, ToSchema)]
-struct AclBody {
+pub(super) struct AclBody {
     /// `PERMIT` allows only the listed addresses, `DENY` all others.
     #[serde(default)]
     #[schema(value_type = String, required = true, pattern = "^(PERMIT|DENY)$")]
@@ -81,13 +82,14 @@ impl<'a> AclInfo<'a> {
     request_body(content = AclBody),
     responses((status = 201, description = "The address list", body = AclInfo), Errors),
 )]
-pub(super) async fn set(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
-    let body: AclBody = parse_object(&read_body(request.into_body()).await?)?;
+pub(super) async fn set(
+    State(surface): State<Arc<Apig>>,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
+    Json(body): Json<AclBody>,
+) -> Result<Response, ApigError> {
     let edit = CallerEdit { acl: Some(Some(body.acl()?)), ..CallerEdit::default() };
     let actor = asked.subscriber(&tenant)?;
-    let after = surface.edit(&asked, &actor, &tenant, &app, edit).await?;
+    let after = surface.edit(&asked, &actor, &tenant, &app.id, edit).await?;
     show(StatusCode::CREATED, &AclInfo::of(&asked, &after)?)
 }
 
@@ -99,11 +101,8 @@ pub(super) async fn set(State(surface): State<Arc<Apig>>, request: Request) -> R
     operation_id = "show_app_acl",
     responses((status = 200, description = "The address list", body = AclInfo), Errors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
-    let caller = surface.find(&tenant, &app, &asked).await?;
-    show(StatusCode::OK, &AclInfo::of(&asked, &caller)?)
+pub(super) async fn read(ExistingApp { asked, app, .. }: ExistingApp<Read>) -> Result<Response, ApigError> {
+    show(StatusCode::OK, &AclInfo::of(&asked, &app)?)
 }
 
 /// Removes the address list of an app.
@@ -118,12 +117,10 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
     let actor = asked.subscriber(&tenant)?;
     let edit = CallerEdit { acl: Some(None), ..CallerEdit::default() };
-    surface.edit(&asked, &actor, &tenant, &app, edit).await?;
+    surface.edit(&asked, &actor, &tenant, &app.id, edit).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
 
 use super::{
-    Apig, ApigError, Version,
     call_context::CallContext,
+    error::ApigError,
+    extract::{AnyProject, Content, ExistingApp, Gateway, NamedApp, Page, Params, Read, WholeGateway, Write},
     openapi::Errors,
     query::{self, AppsQuery, PageQuery},
     request::{AppBody, AppFields, ResetBody, ResetFields},
-    response::{AppBrief, AppCounts, AppInfo, AppList, app_of, show, with_generated_secret},
+    response::{AppBrief, AppCounts, AppInfo, AppList, app_of, app_response, show, with_generated_secret},
+    state::Apig,
+    version::Version,
 };
-use crate::read_body;
 use portcullis::{
-    model::{Access, Actor, App, Caller, CallerEdit, CallerId, CallerKind, Creator, Secret, Tenant},
+    model::{App, Caller, CallerEdit, CallerId, CallerKind, Creator, Secret, Tenant},
     registry::{CallerFilter, NewCaller, RegistryExt},
 };
 
@@ -33,13 +35,12 @@ use portcullis::{
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    // A token that is limited to some apps has no access to a new one.
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
     let id = CallerId::random();
-    asked.require_access(Access::Write, &id)?;
-    let tenant = surface.gateway(&asked).await?;
-    let fields = read_fields(request, &asked, &tenant, None).await?;
+    let fields = AppFields::read(&content, custom_keys(&tenant), asked.version, None)?;
     let actor = asked.subscriber(&tenant)?;
     let (secret, generated) = chosen_or_new(fields.secret);
     let app = App {
@@ -56,7 +57,7 @@ pub(super) async fn create(
     let caller = NewCaller { id, tenant: tenant.id, name: fields.name, kind, plan };
     let made = surface.registry.create_caller(caller, &actor).await;
     let made = made.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
-    let answer = show(StatusCode::CREATED, &surface.app_response(&asked, &made)?)?;
+    let answer = show(StatusCode::CREATED, &app_response(&surface, &asked, &made)?)?;
     Ok(with_generated_secret(answer, asked.version, generated.as_ref()))
 }
 
@@ -69,12 +70,14 @@ pub(super) async fn create(
     params(PageQuery, AppsQuery),
     responses((status = 200, description = "A page of apps", body = AppList), Errors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway(&asked).await?;
-    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
+pub(super) async fn list(
+    State(surface): State<Arc<Apig>>,
+    Gateway { asked, tenant }: Gateway,
+    Page((offset, limit)): Page,
+    Params(query): Params<AppsQuery>,
+) -> Result<Response, ApigError> {
     let (mut total, mut found) = (0, Vec::new());
-    if let Some(which) = query::read::<AppsQuery>(&request)?.callers(&asked, &tenant.id)? {
+    if let Some(which) = query.callers(&asked, &tenant.id)? {
         let which = CallerFilter { offset, limit, ..which };
         let refuse = |fault| surface.refuse(fault, asked.no_instance());
         total = surface.registry.count_callers(&which).await.map_err(refuse)?;
@@ -85,7 +88,7 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     let bound = bound.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
     let mut apps = Vec::with_capacity(found.len());
     for (caller, bound) in found.iter().zip(bound) {
-        let mut app = surface.app_response(&asked, caller)?;
+        let mut app = app_response(&surface, &asked, caller)?;
         app.bind_num = Some(bound);
         apps.push(app);
     }
@@ -100,13 +103,11 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     operation_id = "show_app",
     responses((status = 200, description = "The app", body = AppInfo), Errors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let id = asked.app(1)?;
-    asked.require_access(Access::Read, &id)?;
-    let tenant = surface.gateway(&asked).await?;
-    let caller = surface.find(&tenant, &id, &asked).await?;
-    show(StatusCode::OK, &surface.app_response(&asked, &caller)?)
+pub(super) async fn read(
+    State(surface): State<Arc<Apig>>,
+    ExistingApp { asked, app, .. }: ExistingApp<Read>,
+) -> Result<Response, ApigError> {
+    show(StatusCode::OK, &app_response(&surface, &asked, &app)?)
 }
 
 /// Updates an app.
@@ -120,24 +121,20 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
+    Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let id = asked.app(1)?;
-    asked.require_access(Access::Write, &id)?;
-    let tenant = surface.gateway(&asked).await?;
-    let before = surface.find(&tenant, &id, &asked).await?;
-    let fields = read_fields(request, &asked, &tenant, Some(&before.name)).await?;
+    let fields = AppFields::read(&content, custom_keys(&tenant), asked.version, Some(&app.name))?;
     let actor = asked.subscriber(&tenant)?;
     let edit = CallerEdit {
         name: Some(fields.name),
         remark: fields.remark,
         key: fields.key,
-        secret: fields.secret.map(|secret| surface.seal(&secret, &tenant, &id)),
+        secret: fields.secret.map(|secret| surface.seal(&secret, &tenant, &app.id)),
         ..CallerEdit::default()
     };
-    let after = surface.edit(&asked, &actor, &tenant, &id, edit).await?;
-    show(StatusCode::OK, &surface.app_response(&asked, &after)?)
+    let after = surface.edit(&asked, &actor, &tenant, &app.id, edit).await?;
+    show(StatusCode::OK, &app_response(&surface, &asked, &after)?)
 }
 
 /// Deletes an app and everything that belongs to it.
@@ -152,18 +149,13 @@ pub(super) async fn modify(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let id = asked.app(1)?;
-    asked.require_access(Access::Write, &id)?;
-    let tenant = surface.gateway(&asked).await?;
-    let caller = surface.find(&tenant, &id, &asked).await?;
-    if app_of(&caller)?.creator == Creator::Market {
+    if app_of(&app)?.creator == Creator::Market {
         return Err(ApigError::MarketplaceApp(asked.version));
     }
-    let gone = surface.registry.delete_caller(&tenant.id, &id, None, asked.revoker()).await;
-    gone.map_err(|fault| surface.refuse(fault, asked.no_app(id.as_str())))?;
+    let gone = surface.registry.delete_caller(&tenant.id, &app.id, None, asked.revoker()).await;
+    gone.map_err(|fault| surface.refuse(fault, asked.no_app(app.id.as_str())))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -178,20 +170,16 @@ pub(super) async fn delete(
 )]
 pub(super) async fn reset_secret(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    NamedApp { asked, tenant, id, .. }: NamedApp<Write, 2>,
+    Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let id = asked.app(2)?;
-    asked.require_access(Access::Write, &id)?;
-    let tenant = surface.gateway(&asked).await?;
-    let content = read_body(request.into_body()).await?;
     let wanted = ResetFields::read(&content, custom_keys(&tenant), asked.version)?.secret;
     let actor = asked.subscriber(&tenant)?;
     surface.find(&tenant, &id, &asked).await?;
     let (secret, generated) = chosen_or_new(wanted);
     let edit = CallerEdit { secret: Some(surface.seal(&secret, &tenant, &id)), ..CallerEdit::default() };
     let after = surface.edit(&asked, &actor, &tenant, &id, edit).await?;
-    let mut app = surface.app_response(&asked, &after)?;
+    let mut app = app_response(&surface, &asked, &after)?;
     if asked.version == Version::One {
         app.app_type = None;
     }
@@ -210,10 +198,9 @@ pub(super) async fn reset_secret(
 )]
 pub(super) async fn verify(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    AnyProject(asked): AnyProject,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract_any_project(&request)?;
-    let caller = surface.find_for_anyone(&asked.app(2)?, &asked).await?;
+    let caller = find_for_anyone(&surface, &asked.app(2)?, &asked).await?;
     let (id, remark) = (asked.version.shown(caller.id.as_str()), &app_of(&caller)?.remark);
     show(StatusCode::OK, &AppBrief { id, name: &caller.name, remark })
 }
@@ -228,25 +215,14 @@ pub(super) async fn verify(
 )]
 pub(super) async fn counts(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    Gateway { asked, tenant }: Gateway,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway(&asked).await?;
     let mut which = CallerFilter { among: asked.visible_apps(), ..query::apps(&tenant.id) };
     let refuse = |fault| surface.refuse(fault, asked.no_instance());
     let all = surface.registry.count_callers(&which).await.map_err(refuse)?;
     which.granted = Some(true);
     let authed_nums = surface.registry.count_callers(&which).await.map_err(refuse)?;
     show(StatusCode::OK, &AppCounts { authed_nums, unauthed_nums: all.saturating_sub(authed_nums) })
-}
-
-async fn read_fields(
-    request: Request,
-    asked: &CallContext,
-    tenant: &Tenant,
-    present: Option<&str>,
-) -> Result<AppFields, ApigError> {
-    AppFields::read(&read_body(request.into_body()).await?, custom_keys(tenant), asked.version, present)
 }
 
 /// Returns `true` if operators may choose keys and secrets.
@@ -264,38 +240,24 @@ fn chosen_or_new(chosen: Option<Secret>) -> (Secret, Option<Secret>) {
     (new.clone(), Some(new))
 }
 
-impl Apig {
-    /// Returns an app of any gateway. The path must name a gateway of the token's project, or the gateway that the app
-    /// belongs to: the response must not reveal whether other gateways exist.
-    async fn find_for_anyone(&self, id: &CallerId, asked: &CallContext) -> Result<Caller, ApigError> {
-        let missing = || asked.no_app(id.as_str());
-        let owner = if asked.is_own_project() {
-            self.gateway(asked).await?;
-            None
-        } else {
-            let owner = self.registry.gateway(&asked.project, &asked.instance).await;
-            Some(owner.map_err(|fault| self.refuse(fault, missing()))?.id)
-        };
-        let which = CallerFilter {
-            tenant: owner,
-            kind: Some(CallerKind::APP),
-            among: Some(vec![id.clone()]),
-            limit: 1,
-            ..CallerFilter::default()
-        };
-        let found = self.registry.callers(&which).await.map_err(|fault| self.refuse(fault, missing()))?;
-        found.into_iter().next().ok_or_else(missing)
-    }
-
-    pub(super) async fn edit(
-        &self,
-        asked: &CallContext,
-        actor: &Actor,
-        tenant: &Tenant,
-        id: &CallerId,
-        edit: CallerEdit,
-    ) -> Result<Caller, ApigError> {
-        let after = self.registry.update_caller(&tenant.id, id, None, edit, actor).await;
-        after.map_err(|fault| self.refuse(fault, asked.no_app(id.as_str())))
-    }
+/// Returns an app of any gateway. The path must name a gateway of the token's project, or the gateway that the app
+/// belongs to: the response must not reveal whether other gateways exist.
+async fn find_for_anyone(surface: &Apig, id: &CallerId, asked: &CallContext) -> Result<Caller, ApigError> {
+    let missing = || asked.no_app(id.as_str());
+    let owner = if asked.is_own_project() {
+        surface.gateway(asked).await?;
+        None
+    } else {
+        let owner = surface.registry.gateway(&asked.project, &asked.instance).await;
+        Some(owner.map_err(|fault| surface.refuse(fault, missing()))?.id)
+    };
+    let which = CallerFilter {
+        tenant: owner,
+        kind: Some(CallerKind::APP),
+        among: Some(vec![id.clone()]),
+        limit: 1,
+        ..CallerFilter::default()
+    };
+    let found = surface.registry.callers(&which).await.map_err(|fault| surface.refuse(fault, missing()))?;
+    found.into_iter().next().ok_or_else(missing)
 }

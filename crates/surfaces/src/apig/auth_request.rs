@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApigError, call_context::CallContext, query::is_searchable};
+use super::{call_context::CallContext, error::ApigError, query::is_searchable};
 use crate::openapi::schemas;
 use portcullis::{
     model::{EnvironmentId, RouteName, TenantId},

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ApigError, Version, call_context::repeated, response::app_of};
+use super::{call_context::repeated, error::ApigError, response::app_of, version::Version};
 use portcullis::model::{Caller, Grant, RouteName};
 
 /// The name of the only environment.

@@ -3,21 +3,24 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
 
 use super::{
-    Apig, ApigError, Version,
     auth_request::{ApisQuery, AppsOfQuery, AuthsBody},
     auth_response::{ApiList, ApiOutline, AuthInfo, AuthList, AuthResult, Authorized},
     call_context::{CallContext, repeated},
+    error::ApigError,
+    extract::{Gateway, Json, Page, Params},
     openapi::Errors,
-    query::{self, PageQuery},
+    query::{self, PageQuery, page_of},
     response::show,
+    state::Apig,
+    version::Version,
 };
-use crate::{openapi::schemas, parse_object, read_body};
+use crate::openapi::schemas;
 use portcullis::{
     model::{Access, Caller, CallerId, EnvironmentId, Grant, GrantId, GrantRole, RouteName, Tenant},
     registry::{CallerFilter, GrantFilter, PutGrant, RegistryExt},
@@ -37,11 +40,9 @@ const MAX_GRANTS: usize = 500;
 )]
 pub(super) async fn authorize(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    Gateway { asked, tenant }: Gateway,
+    Json(AuthsBody { env_id, app_ids, api_ids }): Json<AuthsBody>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway(&asked).await?;
-    let AuthsBody { env_id, app_ids, api_ids } = parse_object(&read_body(request.into_body()).await?)?;
     let environment = env_id.filter(|id| !id.is_empty()).ok_or(ApigError::Missing("env_id"))?;
     let app_ids = app_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("app_ids"))?;
     let api_ids = api_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("api_ids"))?;
@@ -102,10 +103,8 @@ pub(super) async fn authorize(
 )]
 pub(super) async fn cancel(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    Gateway { asked, tenant }: Gateway,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway(&asked).await?;
     let missing = || ApigError::UnknownAuth(asked.repeated(1));
     let id: GrantId = asked.segment(1).parse().map_err(|_| missing())?;
     let grant = surface.registry.grant(&tenant.id, &id).await;
@@ -127,17 +126,15 @@ pub(super) async fn cancel(
 )]
 pub(super) async fn apis_of_app(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    Gateway { asked, tenant }: Gateway,
+    Page((offset, limit)): Page,
+    Params(query): Params<ApisQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway(&asked).await?;
-    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let query = query::read::<ApisQuery>(&request)?;
-    let app = surface.app_asked_for(&asked, &tenant, query.app_id()?).await?;
+    let app = app_asked_for(&surface, &asked, &tenant, query.app_id()?).await?;
     let (mut total, mut found) = (0, Vec::new());
     if let Some(which) = query.grants(&tenant.id)? {
         let which = GrantFilter { callers: Some(vec![app.id.clone()]), offset, limit, ..which };
-        (total, found) = surface.grants(&asked, &which).await?;
+        (total, found) = find_grants(&surface, &asked, &which).await?;
     }
     let rows =
         found.iter().map(|grant| AuthInfo::of(asked.version, grant, &app)).collect::<Result<_, _>>()?;
@@ -155,13 +152,11 @@ pub(super) async fn apis_of_app(
 )]
 pub(super) async fn other_apis(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    Gateway { asked, tenant }: Gateway,
+    Page(page): Page,
+    Params(query): Params<ApisQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway(&asked).await?;
-    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let query = query::read::<ApisQuery>(&request)?;
-    let app = surface.app_asked_for(&asked, &tenant, query.app_id()?).await?;
+    let app = app_asked_for(&surface, &asked, &tenant, query.app_id()?).await?;
     let environment = query.environment().ok_or(ApigError::Missing("env_id"))?;
     let environment = known(environment)?;
     let mut apis = Vec::new();
@@ -175,12 +170,11 @@ pub(super) async fn other_apis(
             limit: u32::MAX,
             ..GrantFilter::default()
         };
-        let (_, granted) = surface.grants(&asked, &granted).await?;
+        let (_, granted) = find_grants(&surface, &asked, &granted).await?;
         let free = |api: &&RouteName| !granted.iter().any(|grant| grant.route == **api);
         apis.extend(surface.apis.iter().filter(free).filter(|api| which.matches_route(api)));
     }
-    let page = apis.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize);
-    let page: Vec<_> = page.map(|api| ApiOutline::of(api)).collect();
+    let page: Vec<_> = page_of(&apis, page).iter().map(|api| ApiOutline::of(api)).collect();
     show(StatusCode::OK, &ApiList { total: apis.len(), size: page.len(), apis: page })
 }
 
@@ -195,16 +189,15 @@ pub(super) async fn other_apis(
 )]
 pub(super) async fn apps_of_api(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    Gateway { asked, tenant }: Gateway,
+    Page((offset, limit)): Page,
+    Params(query): Params<AppsOfQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway(&asked).await?;
-    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let which = query::read::<AppsOfQuery>(&request)?.grants(&asked, &tenant.id)?;
+    let which = query.grants(&asked, &tenant.id)?;
     if let Some(api) = which.route.as_ref().filter(|api| !surface.apis.contains(*api)) {
         return Err(ApigError::UnknownApi(repeated(api.as_str())));
     }
-    let (total, found) = surface.grants(&asked, &GrantFilter { offset, limit, ..which }).await?;
+    let (total, found) = find_grants(&surface, &asked, &GrantFilter { offset, limit, ..which }).await?;
     let among = Some(found.iter().map(|grant| grant.caller.clone()).collect());
     let apps = CallerFilter { among, limit, ..query::apps(&tenant.id) };
     let apps = surface.registry.callers(&apps).await;
@@ -221,27 +214,24 @@ fn known(id: &str) -> Result<EnvironmentId, ApigError> {
     if id == release.as_str() { Ok(release) } else { Err(ApigError::UnknownEnvironment(repeated(id))) }
 }
 
-impl Apig {
-    /// Returns the route of the API with this id.
-    pub(super) fn api(&self, id: &str) -> Option<RouteName> {
-        self.apis.get(&id.parse().ok()?).cloned()
-    }
+/// Returns the app that a query names, if the token may read it.
+async fn app_asked_for(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    text: &str,
+) -> Result<Caller, ApigError> {
+    let id: CallerId = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
+    asked.require_access(Access::Read, &id)?;
+    surface.find(tenant, &id, asked).await
+}
 
-    /// Returns the app that a query names, if the token may read it.
-    async fn app_asked_for(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        text: &str,
-    ) -> Result<Caller, ApigError> {
-        let id: CallerId = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
-        asked.require_access(Access::Read, &id)?;
-        self.find(tenant, &id, asked).await
-    }
-
-    async fn grants(&self, asked: &CallContext, which: &GrantFilter) -> Result<(u64, Vec<Grant>), ApigError> {
-        let refuse = |fault| self.refuse(fault, asked.no_instance());
-        let total = self.registry.count_grants(which).await.map_err(refuse)?;
-        Ok((total, self.registry.grants(which).await.map_err(refuse)?))
-    }
+async fn find_grants(
+    surface: &Apig,
+    asked: &CallContext,
+    which: &GrantFilter,
+) -> Result<(u64, Vec<Grant>), ApigError> {
+    let refuse = |fault| surface.refuse(fault, asked.no_instance());
+    let total = surface.registry.count_grants(which).await.map_err(refuse)?;
+    Ok((total, surface.registry.grants(which).await.map_err(refuse)?))
 }

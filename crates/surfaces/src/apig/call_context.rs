@@ -2,10 +2,9 @@
 
 use std::str::FromStr;
 
-use axum::extract::Request;
-use http::Uri;
+use http::{Uri, request::Parts};
 
-use super::{ApigError, Version};
+use super::{error::ApigError, version::Version};
 use crate::author;
 use portcullis::{
     Denial,
@@ -36,21 +35,29 @@ pub(super) struct CallContext {
 impl CallContext {
     /// Reads the caller that the guard admitted, and the path `/v1/{project_id}/apigw/instances/{instance_id}/…`,
     /// whose form the router has checked. The token must be scoped to the project.
-    pub(super) fn extract(request: &Request) -> Result<Self, ApigError> {
-        let asked = Self::extract_any_project(request)?;
+    pub(super) fn extract(parts: &Parts) -> Result<Self, ApigError> {
+        let asked = Self::extract_any_project(parts)?;
         if asked.is_own_project() { Ok(asked) } else { Err(forbidden(Access::Read)) }
     }
 
     /// Reads a request whose path may name a project other than the token's own.
-    pub(super) fn extract_any_project(request: &Request) -> Result<Self, ApigError> {
-        let (actor, identity) = author::of(request.extensions())?;
-        let version = request.extensions().get::<Version>().copied();
-        let version = version.ok_or_else(|| Denial::internal("an APIG route has no version"))?;
-        let ([project, instance], rest) = named(request.uri());
+    pub(super) fn extract_any_project(parts: &Parts) -> Result<Self, ApigError> {
+        let (actor, identity) = author::of(&parts.extensions)?;
+        let version = Self::version_of(parts)?;
+        let ([project, instance], rest) = named(&parts.uri);
         if identity.caller().tenant().gateway.is_none() {
             return Err(ApigError::NoProject);
         }
         Ok(Self { identity, actor, version, project: project.into(), instance: instance.into(), rest })
+    }
+
+    /// Returns the version of the contract that a path belongs to.
+    ///
+    /// # Errors
+    /// 500 if the route has no version.
+    pub(super) fn version_of(parts: &Parts) -> Result<Version, Denial> {
+        let version = parts.extensions.get::<Version>().copied();
+        version.ok_or_else(|| Denial::internal("an APIG route has no version"))
     }
 
     /// Returns `true` if the path names the project that the token is scoped to.

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, cmp::Reverse, sync::Arc};
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
@@ -12,13 +12,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Apig, ApigError,
     call_context::CallContext,
+    error::ApigError,
+    extract::{ExistingApp, Json, Page, Read, Write},
     openapi::Errors,
-    query::{self, PageQuery},
+    query::{PageQuery, page_of},
     response::{STARS, expose, show},
+    state::Apig,
 };
-use crate::{parse_object, read_body};
 use portcullis::{
     Denial,
     model::{
@@ -32,7 +33,7 @@ const BATCH: u32 = 500;
 
 /// The request to add an AppCode.
 #[derive(Deserialize, ToSchema)]
-struct AppCodeBody {
+pub(super) struct AppCodeBody {
     /// The AppCode: 64 to 180 characters.
     #[serde(default)]
     #[schema(value_type = String, required = true, pattern = "^[A-Za-z0-9+/][A-Za-z0-9+/_!@#$%=-]{63,179}$")]
@@ -78,14 +79,12 @@ struct AppCodeList<'a> {
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
+    Json(AppCodeBody { app_code }): Json<AppCodeBody>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
-    let AppCodeBody { app_code } = parse_object(&read_body(request.into_body()).await?)?;
     let code = app_code.filter(|code| !code.is_empty()).ok_or(ApigError::Missing("app_code"))?;
     let code = AppCode::try_from(code).map_err(|_| ApigError::Invalid("app_code"))?;
-    surface.make(&asked, &tenant, app, &code).await
+    create_code(&surface, &asked, &tenant, app.id, &code).await
 }
 
 /// Generates an AppCode for an app.
@@ -100,11 +99,9 @@ pub(super) async fn create(
 )]
 pub(super) async fn generate(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
-    surface.make(&asked, &tenant, app, &AppCode::generate()).await
+    create_code(&surface, &asked, &tenant, app.id, &AppCode::generate()).await
 }
 
 /// Lists the AppCodes of an app, newest first.
@@ -116,14 +113,14 @@ pub(super) async fn generate(
     params(PageQuery),
     responses((status = 200, description = "A page of AppCodes", body = AppCodeList), Errors),
 )]
-pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
-    let (offset, limit) = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let codes = surface.codes(&asked, &tenant, &app).await?;
-    let page = codes.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize);
-    let app_codes =
-        page.map(|code| surface.code_info(&asked, code)).collect::<Result<Vec<_>, ApigError>>()?;
+pub(super) async fn list(
+    State(surface): State<Arc<Apig>>,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Read>,
+    Page(page): Page,
+) -> Result<Response, ApigError> {
+    let codes = all_codes(&surface, &asked, &tenant, &app.id).await?;
+    let app_codes = page_of(&codes, page).iter().map(|code| code_info(&surface, &asked, code));
+    let app_codes = app_codes.collect::<Result<Vec<_>, _>>()?;
     show(StatusCode::OK, &AppCodeList { total: codes.len(), size: app_codes.len(), app_codes })
 }
 
@@ -135,11 +132,12 @@ pub(super) async fn list(State(surface): State<Arc<Apig>>, request: Request) -> 
     operation_id = "show_app_code",
     responses((status = 200, description = "The AppCode", body = AppCodeInfo), Errors),
 )]
-pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
-    let code = surface.code(&asked, &tenant, &app).await?;
-    show(StatusCode::OK, &surface.code_info(&asked, &code)?)
+pub(super) async fn read(
+    State(surface): State<Arc<Apig>>,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Read>,
+) -> Result<Response, ApigError> {
+    let code = find_code(&surface, &asked, &tenant, &app.id).await?;
+    show(StatusCode::OK, &code_info(&surface, &asked, &code)?)
 }
 
 /// Deletes an AppCode.
@@ -154,11 +152,9 @@ pub(super) async fn read(State(surface): State<Arc<Apig>>, request: Request) -> 
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Write).await?;
-    let code = surface.code(&asked, &tenant, &app).await?;
+    let code = find_code(&surface, &asked, &tenant, &app.id).await?;
     let gone = surface.registry.delete_credential(&tenant.id, &code.id, None, asked.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault, no_code(&asked)))?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -168,114 +164,103 @@ fn no_code(asked: &CallContext) -> ApigError {
     ApigError::UnknownCode(asked.repeated(3))
 }
 
-impl Apig {
-    /// Returns the gateway and the app that the path names, if the token has this access to the app.
-    pub(super) async fn app_of(
-        &self,
-        asked: &CallContext,
-        access: Access,
-    ) -> Result<(Tenant, CallerId), ApigError> {
-        let id = asked.app(1)?;
-        asked.require_access(access, &id)?;
-        let tenant = self.gateway(asked).await?;
-        self.find(&tenant, &id, asked).await?;
-        Ok((tenant, id))
+async fn create_code(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    app: CallerId,
+    code: &AppCode,
+) -> Result<Response, ApigError> {
+    let actor = asked.subscriber(tenant)?;
+    let peppers = surface.directory.peppers();
+    // The registry compares digests under the current pepper only. The directory finds older digests, too.
+    if surface.directory.find(code.expose()).is_some() {
+        return Err(ApigError::CodeTaken);
     }
+    let id = CredentialId::random();
+    let credential = NewCredential {
+        tenant: tenant.id.clone(),
+        caller: app.clone(),
+        kind: CredentialKind::AppCode(
+            surface.sealer.seal(code.secret(), &Credential::seal_context(&tenant.id, &id)),
+        ),
+        name: "AppCode".into(),
+        digest: peppers.current().digest(code.expose()),
+        pepper: peppers.current().version(),
+        hint: code.hint().into(),
+        status: Status::Enabled,
+        scopes: Scopes::All,
+        not_after: None,
+        id,
+    };
+    let made = surface.registry.create_credential_within(surface.app_codes, credential, &actor).await;
+    let made = made.map_err(|fault| match fault {
+        RegistryError::LimitReached(_) => ApigError::TooManyAppCodes,
+        RegistryError::Conflict => ApigError::CodeTaken,
+        fault => surface.refuse(fault, asked.no_app(app.as_str())),
+    })?;
+    show(StatusCode::CREATED, &code_info(surface, asked, &made)?)
+}
 
-    async fn make(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        app: CallerId,
-        code: &AppCode,
-    ) -> Result<Response, ApigError> {
-        let actor = asked.subscriber(tenant)?;
-        let peppers = self.directory.peppers();
-        // The registry compares digests under the current pepper only. The directory finds older digests, too.
-        if self.directory.find(code.expose()).is_some() {
-            return Err(ApigError::CodeTaken);
+/// Returns the AppCode that the path names.
+async fn find_code(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    app: &CallerId,
+) -> Result<Credential, ApigError> {
+    let id = asked.segment(3).parse().map_err(|_| no_code(asked))?;
+    let code = surface.registry.credential(&tenant.id, &id).await;
+    let code = code.map_err(|fault| surface.refuse(fault, no_code(asked)))?;
+    if code.caller == *app && is_code(&code) { Ok(code) } else { Err(no_code(asked)) }
+}
+
+/// Returns all AppCodes of an app, newest first. An app has few.
+async fn all_codes(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    app: &CallerId,
+) -> Result<Vec<Credential>, ApigError> {
+    let mut which = CredentialFilter {
+        tenant: Some(tenant.id.clone()),
+        caller: Some(app.clone()),
+        limit: BATCH,
+        ..CredentialFilter::default()
+    };
+    let mut codes = Vec::new();
+    loop {
+        let page = surface.registry.credentials(&which).await;
+        let page = page.map_err(|fault| surface.refuse(fault, asked.no_app(app.as_str())))?;
+        let Some(last) = page.last() else { break };
+        which.after = Some(last.id.clone());
+        codes.extend(page.into_iter().filter(is_code));
+    }
+    codes.sort_unstable_by_key(|code| Reverse((code.created_at, code.id.clone())));
+    Ok(codes)
+}
+
+/// Returns the response for an AppCode. Only a token that may change the app sees the AppCode itself, because it
+/// gives full access as the app.
+fn code_info<'a>(
+    surface: &Apig,
+    asked: &CallContext,
+    code: &'a Credential,
+) -> Result<AppCodeInfo<'a>, ApigError> {
+    let app_code = match &code.kind {
+        CredentialKind::AppCode(sealed) if asked.covers(Access::Write, &code.caller) => {
+            let place = Credential::seal_context(&code.tenant, &code.id);
+            let unsealed = surface.sealer.unseal(sealed, &place);
+            unsealed.map_err(|error| Denial::internal(format!("credential {}: {error}", code.id)))?
         }
-        let id = CredentialId::random();
-        let credential = NewCredential {
-            tenant: tenant.id.clone(),
-            caller: app.clone(),
-            kind: CredentialKind::AppCode(
-                self.sealer.seal(code.secret(), &Credential::seal_context(&tenant.id, &id)),
-            ),
-            name: "AppCode".into(),
-            digest: peppers.current().digest(code.expose()),
-            pepper: peppers.current().version(),
-            hint: code.hint().into(),
-            status: Status::Enabled,
-            scopes: Scopes::All,
-            not_after: None,
-            id,
-        };
-        let made = self.registry.create_credential_within(self.app_codes, credential, &actor).await;
-        let made = made.map_err(|fault| match fault {
-            RegistryError::LimitReached(_) => ApigError::TooManyAppCodes,
-            RegistryError::Conflict => ApigError::CodeTaken,
-            fault => self.refuse(fault, asked.no_app(app.as_str())),
-        })?;
-        show(StatusCode::CREATED, &self.code_info(asked, &made)?)
-    }
-
-    /// Returns the AppCode that the path names.
-    async fn code(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        app: &CallerId,
-    ) -> Result<Credential, ApigError> {
-        let id = asked.segment(3).parse().map_err(|_| no_code(asked))?;
-        let code = self.registry.credential(&tenant.id, &id).await;
-        let code = code.map_err(|fault| self.refuse(fault, no_code(asked)))?;
-        if code.caller == *app && is_code(&code) { Ok(code) } else { Err(no_code(asked)) }
-    }
-
-    /// Returns all AppCodes of an app, newest first. An app has few.
-    async fn codes(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        app: &CallerId,
-    ) -> Result<Vec<Credential>, ApigError> {
-        let mut which = CredentialFilter {
-            tenant: Some(tenant.id.clone()),
-            caller: Some(app.clone()),
-            limit: BATCH,
-            ..CredentialFilter::default()
-        };
-        let mut codes = Vec::new();
-        loop {
-            let page = self.registry.credentials(&which).await;
-            let page = page.map_err(|fault| self.refuse(fault, asked.no_app(app.as_str())))?;
-            let Some(last) = page.last() else { break };
-            which.after = Some(last.id.clone());
-            codes.extend(page.into_iter().filter(is_code));
-        }
-        codes.sort_unstable_by_key(|code| Reverse((code.created_at, code.id.clone())));
-        Ok(codes)
-    }
-
-    /// Returns the response for an AppCode. Only a token that may change the app sees the AppCode itself, because it
-    /// gives full access as the app.
-    fn code_info<'a>(&self, asked: &CallContext, code: &'a Credential) -> Result<AppCodeInfo<'a>, ApigError> {
-        let app_code = match &code.kind {
-            CredentialKind::AppCode(sealed) if asked.covers(Access::Write, &code.caller) => {
-                let place = Credential::seal_context(&code.tenant, &code.id);
-                let unsealed = self.sealer.unseal(sealed, &place);
-                unsealed.map_err(|error| Denial::internal(format!("credential {}: {error}", code.id)))?
-            }
-            _ => Secret::from(STARS.to_owned()),
-        };
-        Ok(AppCodeInfo {
-            app_code,
-            id: asked.version.shown(code.id.as_str()),
-            app_id: asked.version.shown(code.caller.as_str()),
-            create_time: code.created_at,
-        })
-    }
+        _ => Secret::from(STARS.to_owned()),
+    };
+    Ok(AppCodeInfo {
+        app_code,
+        id: asked.version.shown(code.id.as_str()),
+        app_id: asked.version.shown(code.caller.as_str()),
+        create_time: code.created_at,
+    })
 }
 
 fn is_code(credential: &Credential) -> bool {

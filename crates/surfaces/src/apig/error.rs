@@ -10,8 +10,8 @@ use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 
 use super::{
-    Version,
     render::{self, ErrorFormat},
+    version::Version,
 };
 use crate::{BodyError, denial};
 use portcullis::{Admission, Denial, problem, registry::RegistryError};

@@ -1,13 +1,11 @@
 //! Query parameters of lists.
 
-use axum::extract::{Query, Request};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{ApigError, Version, call_context::CallContext};
+use super::{call_context::CallContext, error::ApigError, version::Version};
 use crate::openapi::schemas;
 use portcullis::{
-    Denial,
     model::{CallerKind, Creator, Status, TenantId},
     registry::{CallerFilter, Order},
 };
@@ -64,20 +62,6 @@ pub(super) struct AppsQuery {
 /// Returns `true` if a text may be searched for: at most 256 characters, none of them a control character.
 pub(super) fn is_searchable(text: &str) -> bool {
     text.chars().count() <= LONGEST && !text.chars().any(char::is_control)
-}
-
-/// Reads the known parameters of a query; unknown parameters are ignored.
-///
-/// # Errors
-/// 400 if a known parameter is repeated.
-pub(super) fn read<T: DeserializeOwned>(request: &Request) -> Result<T, ApigError> {
-    let read = Query::<T>::try_from_uri(request.uri()).map(|Query(query)| query);
-    read.map_err(|error| {
-        // Serde names a field of `T` in this error, never a value of the request.
-        let text = error.body_text();
-        let name = text.split('`').nth(1).unwrap_or("(unknown)");
-        Denial::bad_request(format!("The query parameter {name} is repeated.")).into()
-    })
 }
 
 impl PageQuery {
@@ -187,6 +171,8 @@ pub(super) fn apps(tenant: &TenantId) -> CallerFilter {
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::Query;
+
     use super::*;
 
     fn page(query: &str, version: Version) -> Option<(u64, u32)> {

@@ -2,6 +2,7 @@
 
 pub(super) mod apps;
 mod fields;
+mod lookup;
 mod show;
 
 pub(super) use apps::{bind_quota, bindable_apps, bound_apps, quota_of_app, unbind_quota};
@@ -9,7 +10,7 @@ pub(super) use apps::{bind_quota, bindable_apps, bound_apps, quota_of_app, unbin
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
@@ -17,26 +18,28 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    Apig, ApigError,
     auth_request::plain,
-    call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+    call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts},
+    error::ApigError,
+    extract::{Content, Page, Params, Read, WholeGateway, Write},
     openapi::Errors,
     query::{self, PageQuery, page_of},
     response::show,
+    state::Apig,
 };
-use crate::{openapi::schemas, read_body};
+use crate::openapi::schemas;
 use fields::{QuotaBody, QuotaFields};
+use lookup::{count_bound, find_quota, unknown};
 use portcullis::{
-    Denial,
-    model::{Access, Quota, QuotaId, Tenant},
-    registry::{CallerFilter, CreateQuota, DeleteQuota, RegistryError, RegistryExt, UpdateQuota},
+    model::{Quota, Tenant},
+    registry::{CreateQuota, DeleteQuota, RegistryError, RegistryExt, UpdateQuota},
 };
 use show::{QuotaInfo, QuotaList};
 
 /// The filter of a list of quotas.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct QuotasQuery {
+pub(super) struct QuotasQuery {
     /// Only quotas with this text in their name.
     #[param(value_type = schemas::Text, required = false)]
     name: Option<String>,
@@ -51,13 +54,12 @@ struct QuotasQuery {
     request_body(content = QuotaBody),
     responses((status = 201, description = "The quota", body = QuotaInfo), Errors),
 )]
-pub(in super::super) async fn create(
+pub(super) async fn create(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let fields = QuotaFields::read(&read_body(request.into_body()).await?)?;
+    let fields = QuotaFields::read(&content)?;
     let actor = asked.subscriber(&tenant)?;
     let quota = fields.quota(&tenant.id, surface.clock.now().time);
     let create = CreateQuota { quota, most: Some(surface.quotas) };
@@ -79,20 +81,19 @@ pub(in super::super) async fn create(
     params(PageQuery, QuotasQuery),
     responses((status = 200, description = "A page of quotas", body = QuotaList), Errors),
 )]
-pub(in super::super) async fn list(
+pub(super) async fn list(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    Page(page): Page,
+    Params(query): Params<QuotasQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let name = plain(query::read::<QuotasQuery>(&request)?.name.as_ref(), "name")?;
+    let name = plain(query.name.as_ref(), "name")?;
     let all = surface.registry.quotas(&tenant.id).await;
     let mut all = all.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
     all.retain(|quota| name.as_ref().is_none_or(|text| query::contains(&quota.name, text)));
     let mut quotas = Vec::new();
     for quota in page_of(&all, page) {
-        let bound = surface.count_bound(&asked, &tenant, &quota.id).await?;
+        let bound = count_bound(&surface, &asked, &tenant, &quota.id).await?;
         quotas.push(QuotaInfo::of(asked.version, quota, bound));
     }
     show(StatusCode::OK, &QuotaList { total: all.len(), size: quotas.len(), quotas })
@@ -106,14 +107,12 @@ pub(in super::super) async fn list(
     operation_id = "show_app_quota",
     responses((status = 200, description = "The quota", body = QuotaInfo), Errors),
 )]
-pub(in super::super) async fn read(
+pub(super) async fn read(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
-    surface.show_quota(&asked, &tenant, &quota).await
+    let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
+    show_quota(&surface, &asked, &tenant, &quota).await
 }
 
 /// Updates a quota.
@@ -125,19 +124,18 @@ pub(in super::super) async fn read(
     request_body(content = QuotaBody),
     responses((status = 200, description = "The quota", body = QuotaInfo), Errors),
 )]
-pub(in super::super) async fn modify(
+pub(super) async fn modify(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let fields = QuotaFields::read(&read_body(request.into_body()).await?)?;
+    let fields = QuotaFields::read(&content)?;
     let actor = asked.subscriber(&tenant)?;
     for _ in 0..MAX_ATTEMPTS {
-        let mut quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+        let mut quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
         fields.edit(&mut quota);
         match surface.registry.run(UpdateQuota(quota), &actor).await {
-            Ok(after) => return surface.show_quota(&asked, &tenant, &after).await,
+            Ok(after) => return show_quota(&surface, &asked, &tenant, &after).await,
             Err(RegistryError::Conflict) => {}
             Err(RegistryError::NameTaken) => return Err(ApigError::QuotaTaken),
             Err(fault) => return Err(surface.refuse(fault, unknown(&asked, asked.segment(1)))),
@@ -156,12 +154,10 @@ pub(in super::super) async fn modify(
     operation_id = "delete_app_quota",
     responses((status = 204, description = "Deleted"), Errors),
 )]
-pub(in super::super) async fn delete(
+pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let missing = || unknown(&asked, asked.segment(1));
     let id = asked.parse_id(asked.segment(1)).ok_or_else(missing)?;
     let gone = surface.registry.run(DeleteQuota { tenant: tenant.id, id }, asked.revoker()).await;
@@ -169,41 +165,12 @@ pub(in super::super) async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn unknown(asked: &CallContext, id: &str) -> ApigError {
-    ApigError::UnknownQuota(repeated(&asked.version.shown(id)))
-}
-
-fn no_quota_came() -> ApigError {
-    Denial::internal("an app that was bound to a quota has none").into()
-}
-
-impl Apig {
-    async fn find_quota(&self, asked: &CallContext, tenant: &Tenant, id: &str) -> Result<Quota, ApigError> {
-        let missing = || unknown(asked, id);
-        let kept: QuotaId = asked.parse_id(id).ok_or_else(missing)?;
-        let found = self.registry.quota(&tenant.id, &kept).await;
-        found.map_err(|fault| self.refuse(fault, missing()))
-    }
-
-    /// Returns the number of apps that are bound to a quota.
-    async fn count_bound(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        quota: &QuotaId,
-    ) -> Result<u64, ApigError> {
-        let which = CallerFilter { quota: Some(Some(quota.clone())), ..query::apps(&tenant.id) };
-        let count = self.registry.count_callers(&which).await;
-        count.map_err(|fault| self.refuse(fault, asked.no_instance()))
-    }
-
-    async fn show_quota(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        quota: &Quota,
-    ) -> Result<Response, ApigError> {
-        let bound = self.count_bound(asked, tenant, &quota.id).await?;
-        show(StatusCode::OK, &QuotaInfo::of(asked.version, quota, bound))
-    }
+async fn show_quota(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    quota: &Quota,
+) -> Result<Response, ApigError> {
+    let bound = count_bound(surface, asked, tenant, &quota.id).await?;
+    show(StatusCode::OK, &QuotaInfo::of(asked.version, quota, bound))
 }

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, ops::RangeInclusive};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{ApigError, Version};
+use super::{error::ApigError, version::Version};
 use crate::{openapi::schemas, parse_object};
 use portcullis::model::{
     Period, Secret, TimeUnit,

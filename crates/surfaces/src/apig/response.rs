@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::{Apig, ApigError, Version, call_context::CallContext};
+use super::{call_context::CallContext, error::ApigError, state::Apig, version::Version};
 use crate::openapi::schemas;
 use portcullis::{
     Denial,
@@ -98,39 +98,37 @@ pub(super) fn app_of(caller: &Caller) -> Result<&App, ApigError> {
     caller.app().ok_or_else(|| Denial::internal("a caller to show is not an app").into())
 }
 
-impl Apig {
-    /// Returns the response for an app. V2 shows the secret only to a token that may change the app, because the secret
-    /// gives full access as the app.
-    pub(super) fn app_response<'a>(
-        &self,
-        asked: &CallContext,
-        caller: &'a Caller,
-    ) -> Result<AppInfo<'a>, ApigError> {
-        let app = app_of(caller)?;
-        let app_secret = match asked.version {
-            Version::Two if asked.covers(Access::Write, &caller.id) => self.unseal(caller)?,
-            Version::One | Version::Two => Secret::from(STARS.to_owned()),
-        };
-        Ok(AppInfo {
-            id: asked.version.shown(caller.id.as_str()),
-            name: &caller.name,
-            status: if caller.status == Status::Enabled { 1 } else { 2 },
-            app_key: &app.key,
-            app_secret,
-            creator: app.creator.as_str(),
-            remark: &app.remark,
-            register_time: caller.created_at,
-            update_time: caller.updated_at,
-            app_type: Some("apig"),
-            bind_num: None,
-        })
-    }
+/// Returns the response for an app. V2 shows the secret only to a token that may change the app, because the secret
+/// gives full access as the app.
+pub(super) fn app_response<'a>(
+    surface: &Apig,
+    asked: &CallContext,
+    caller: &'a Caller,
+) -> Result<AppInfo<'a>, ApigError> {
+    let app = app_of(caller)?;
+    let app_secret = match asked.version {
+        Version::Two if asked.covers(Access::Write, &caller.id) => unseal(surface, caller)?,
+        Version::One | Version::Two => Secret::from(STARS.to_owned()),
+    };
+    Ok(AppInfo {
+        id: asked.version.shown(caller.id.as_str()),
+        name: &caller.name,
+        status: if caller.status == Status::Enabled { 1 } else { 2 },
+        app_key: &app.key,
+        app_secret,
+        creator: app.creator.as_str(),
+        remark: &app.remark,
+        register_time: caller.created_at,
+        update_time: caller.updated_at,
+        app_type: Some("apig"),
+        bind_num: None,
+    })
+}
 
-    fn unseal(&self, caller: &Caller) -> Result<Secret, ApigError> {
-        let unsealed =
-            self.sealer.unseal(&app_of(caller)?.secret, &App::seal_context(&caller.tenant, &caller.id));
-        unsealed.map_err(|error| Denial::internal(format!("app {}: {error}", caller.id)).into())
-    }
+fn unseal(surface: &Apig, caller: &Caller) -> Result<Secret, ApigError> {
+    let unsealed =
+        surface.sealer.unseal(&app_of(caller)?.secret, &App::seal_context(&caller.tenant, &caller.id));
+    unsealed.map_err(|error| Denial::internal(format!("app {}: {error}", caller.id)).into())
 }
 
 /// Returns a success response with a JSON body.

@@ -2,6 +2,7 @@
 
 pub(super) mod bindings;
 mod fields;
+mod lookup;
 mod show;
 pub(super) mod specials;
 
@@ -11,23 +12,24 @@ pub(super) use specials::{create_special, delete_special, list_specials, modify_
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
 
 use super::{
-    Apig, ApigError,
-    call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+    error::ApigError,
+    extract::{Content, Page, Params, Read, WholeGateway, Write},
     openapi::Errors,
-    query::{self, PageQuery, page_of},
+    query::{PageQuery, page_of},
     response::show,
+    state::Apig,
 };
-use crate::read_body;
 use fields::{ThrottleBody, ThrottleFields, ThrottlesQuery};
+use lookup::{all_throttles, edit_throttle, find_throttle, unknown};
 use portcullis::{
-    model::{Access, Actor, Tenant, Throttle, ThrottleId},
-    registry::{CreateThrottle, DeleteThrottle, Operation, RegistryError, RegistryExt, UpdateThrottle},
+    model::Throttle,
+    registry::{CreateThrottle, DeleteThrottle, RegistryError, RegistryExt},
 };
 use show::{ThrottleInfo, ThrottleList};
 
@@ -40,13 +42,12 @@ use show::{ThrottleInfo, ThrottleList};
     request_body(content = ThrottleBody),
     responses((status = 201, description = "The throttling policy", body = ThrottleInfo), Errors),
 )]
-pub(in super::super) async fn create(
+pub(super) async fn create(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let fields = ThrottleFields::read(&read_body(request.into_body()).await?, asked.version)?;
+    let fields = ThrottleFields::read(&content, asked.version)?;
     let actor = asked.subscriber(&tenant)?;
     let throttle = fields.throttle(&tenant.id, surface.clock.now().time)?;
     let create = CreateThrottle { throttle, most: Some(surface.throttles) };
@@ -68,15 +69,14 @@ pub(in super::super) async fn create(
     params(PageQuery, ThrottlesQuery),
     responses((status = 200, description = "A page of throttling policies", body = ThrottleList), Errors),
 )]
-pub(in super::super) async fn list(
+pub(super) async fn list(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    Page(page): Page,
+    Params(query): Params<ThrottlesQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let wanted = query::read::<ThrottlesQuery>(&request)?.filter(&asked)?;
-    let mut all = surface.all_throttles(&asked, &tenant).await?;
+    let wanted = query.filter(&asked)?;
+    let mut all = all_throttles(&surface, &asked, &tenant).await?;
     all.retain(wanted);
     let throttles: Vec<_> =
         page_of(&all, page).iter().map(|throttle| ThrottleInfo::of(asked.version, throttle)).collect();
@@ -91,13 +91,11 @@ pub(in super::super) async fn list(
     operation_id = "show_throttle",
     responses((status = 200, description = "The throttling policy", body = ThrottleInfo), Errors),
 )]
-pub(in super::super) async fn read(
+pub(super) async fn read(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let throttle = surface.find_throttle(&asked, &tenant, asked.segment(1)).await?;
+    let throttle = find_throttle(&surface, &asked, &tenant, asked.segment(1)).await?;
     show(StatusCode::OK, &ThrottleInfo::of(asked.version, &throttle))
 }
 
@@ -110,16 +108,15 @@ pub(in super::super) async fn read(
     request_body(content = ThrottleBody),
     responses((status = 200, description = "The throttling policy", body = ThrottleInfo), Errors),
 )]
-pub(in super::super) async fn modify(
+pub(super) async fn modify(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let fields = ThrottleFields::read(&read_body(request.into_body()).await?, asked.version)?;
+    let fields = ThrottleFields::read(&content, asked.version)?;
     let actor = asked.subscriber(&tenant)?;
     let edit = |throttle: &mut Throttle| fields.edit(throttle);
-    let after = surface.edit_throttle(&asked, &actor, &tenant, asked.segment(1), edit).await?;
+    let after = edit_throttle(&surface, &asked, &actor, &tenant, asked.segment(1), edit).await?;
     show(StatusCode::OK, &ThrottleInfo::of(asked.version, &after))
 }
 
@@ -131,12 +128,10 @@ pub(in super::super) async fn modify(
     operation_id = "delete_throttle",
     responses((status = 204, description = "Deleted"), Errors),
 )]
-pub(in super::super) async fn delete(
+pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let missing = || unknown(&asked, asked.segment(1));
     let id = asked.parse_id(asked.segment(1)).ok_or_else(missing)?;
     let delete = DeleteThrottle { tenant: tenant.id, id, expected: None };
@@ -146,64 +141,4 @@ pub(in super::super) async fn delete(
         fault => surface.refuse(fault, missing()),
     })?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-fn unknown(asked: &CallContext, id: &str) -> ApigError {
-    ApigError::UnknownThrottle(repeated(&asked.version.shown(id)))
-}
-
-impl Apig {
-    async fn all_throttles(&self, asked: &CallContext, tenant: &Tenant) -> Result<Vec<Throttle>, ApigError> {
-        let all = self.registry.throttles(&tenant.id).await;
-        all.map_err(|fault| self.refuse(fault, asked.no_instance()))
-    }
-
-    async fn find_throttle(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        id: &str,
-    ) -> Result<Throttle, ApigError> {
-        let missing = || unknown(asked, id);
-        let kept: ThrottleId = asked.parse_id(id).ok_or_else(missing)?;
-        let found = self.registry.throttle(&tenant.id, &kept).await;
-        found.map_err(|fault| self.refuse(fault, missing()))
-    }
-
-    /// Applies an edit to the current state of a throttling policy, and returns the updated policy.
-    async fn edit_throttle(
-        &self,
-        asked: &CallContext,
-        actor: &Actor,
-        tenant: &Tenant,
-        id: &str,
-        edit: impl Fn(&mut Throttle) -> Result<(), ApigError>,
-    ) -> Result<Throttle, ApigError> {
-        for _ in 0..MAX_ATTEMPTS {
-            let mut throttle = self.find_throttle(asked, tenant, id).await?;
-            edit(&mut throttle)?;
-            let last = throttle.id.clone();
-            if let Some(after) = self.put_throttles(asked, actor, &last, UpdateThrottle(throttle)).await? {
-                return Ok(after);
-            }
-        }
-        Err(too_many_conflicts())
-    }
-
-    /// Stores edited throttling policies, of which `last` is one, and returns them as stored; `None` if one of them was
-    /// changed concurrently.
-    async fn put_throttles<O: Operation>(
-        &self,
-        asked: &CallContext,
-        actor: &Actor,
-        last: &ThrottleId,
-        updates: O,
-    ) -> Result<Option<O::Output>, ApigError> {
-        match self.registry.run(updates, actor).await {
-            Ok(after) => Ok(Some(after)),
-            Err(RegistryError::Conflict) => Ok(None),
-            Err(RegistryError::NameTaken) => Err(ApigError::ThrottleTaken),
-            Err(fault) => Err(self.refuse(fault, unknown(asked, last.as_str()))),
-        }
-    }
 }

@@ -1,22 +1,25 @@
 //! Operations on api clients.
 
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
 use axum::{
-    extract::{Request, State},
+    extract::{FromRequestParts, State},
     response::Response,
 };
+use http::{HeaderMap, request::Parts};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::{
-    Discue, Operation,
-    call_context::{CallContext, read_body, still, target, unprocessable},
+    call_context::{CallContext, Json, target, unprocessable},
+    etag::still,
     openapi::Errors,
     response::{Deleted, ErrorResponse, Links, show, show_at},
+    state::Discue,
     validation,
 };
+use crate::access::{Read, RequiredAccess, Write};
 use portcullis::{
     Denial,
     model::{
@@ -122,6 +125,24 @@ pub(super) struct All<'a> {
     links: Links,
 }
 
+/// The id of an api client at the end of the path, for a key with the access to this api client. It may not exist.
+pub(super) struct NamedClient<A> {
+    call: CallContext,
+    id: CallerId,
+    access: PhantomData<A>,
+}
+
+impl<A: RequiredAccess, S: Sync> FromRequestParts<S> for NamedClient<A> {
+    type Rejection = ErrorResponse;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ErrorResponse> {
+        let call = CallContext::from_request_parts(parts, state).await?;
+        let id: CallerId = target(&parts.uri)?;
+        call.may(A::ACCESS, RESOURCE, Some(id.as_str()))?;
+        Ok(Self { call, id, access: PhantomData })
+    }
+}
+
 /// Creates an api client.
 #[utoipa::path(
     post,
@@ -134,11 +155,9 @@ pub(super) struct All<'a> {
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    call: CallContext,
+    Json(body): Json<ClientRef>,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::Create)?;
-    let call = CallContext::extract(&request)?;
-    let body: ClientRef = read_body(request.into_body()).await?;
     let id = body.id()?.unwrap_or_else(CallerId::random);
     call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
     surface.require_active(&call.tenant).await?;
@@ -149,7 +168,7 @@ pub(super) async fn create(
     let caller = NewCaller { id, tenant: call.tenant.clone(), name, kind: CallerKind::ApiClient, plan };
     // The response must not reveal that another organization uses the id.
     let made = surface.registry.run(CreateCallerOr { caller, otherwise }, &call.subscriber()).await;
-    surface.show_client(&made.map_err(|fault| surface.refuse(fault))?, call.pretty)
+    show_client(&surface, &made.map_err(|fault| surface.refuse(fault))?, call.pretty)
 }
 
 /// Lists the api clients of the organization.
@@ -163,10 +182,8 @@ pub(super) async fn create(
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    call: CallContext,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::List)?;
-    let call = CallContext::extract(&request)?;
     let mut which = CallerFilter {
         tenant: Some(call.tenant.clone()),
         kind: Some(CallerKind::ApiClient.name()),
@@ -196,12 +213,9 @@ pub(super) async fn list(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    NamedClient { call, id, .. }: NamedClient<Read>,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::Get)?;
-    let (call, id) = (CallContext::extract(&request)?, target::<CallerId>(request.uri())?);
-    call.may(Access::Read, RESOURCE, Some(id.as_str()))?;
-    surface.show_client(&surface.client(&call.tenant, &id).await?, call.pretty)
+    show_client(&surface, &find_client(&surface, &call.tenant, &id).await?, call.pretty)
 }
 
 /// Updates an api client.
@@ -216,15 +230,12 @@ pub(super) async fn read(
 )]
 pub(super) async fn update(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    NamedClient { call, id, .. }: NamedClient<Write>,
+    headers: HeaderMap,
+    Json(body): Json<ClientRef>,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::Update)?;
-    let (call, id) = (CallContext::extract(&request)?, target::<CallerId>(request.uri())?);
-    call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
-    let headers = request.headers().clone();
-    let body: ClientRef = read_body(request.into_body()).await?;
     surface.require_active(&call.tenant).await?;
-    let before = surface.client(&call.tenant, &id).await?;
+    let before = find_client(&surface, &call.tenant, &id).await?;
     if body.id()?.is_some_and(|other| other != id) {
         return Err(Denial::Conflict { detail: "The ids in body and path differ.".into() }.into());
     }
@@ -233,7 +244,7 @@ pub(super) async fn update(
     let expected = Some(before.revision);
     let after =
         surface.registry.update_caller(&call.tenant, &before.id, expected, edit, &call.subscriber()).await;
-    surface.show_client(&after.map_err(|fault| surface.refuse(fault))?, call.pretty)
+    show_client(&surface, &after.map_err(|fault| surface.refuse(fault))?, call.pretty)
 }
 
 /// Deletes an api client and its keys.
@@ -247,35 +258,31 @@ pub(super) async fn update(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    NamedClient { call, id, .. }: NamedClient<Write>,
+    headers: HeaderMap,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::Delete)?;
-    let (call, id) = (CallContext::extract(&request)?, target::<CallerId>(request.uri())?);
-    call.may(Access::Write, RESOURCE, Some(id.as_str()))?;
-    let before = surface.client(&call.tenant, &id).await?;
-    still(request.headers(), before.revision)?;
+    let before = find_client(&surface, &call.tenant, &id).await?;
+    still(&headers, before.revision)?;
     let expected = Some(before.revision);
     let gone = surface.registry.delete_caller(&call.tenant, &before.id, expected, call.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault))?;
     show(&Deleted { links: surface.links(&format!("/api_clients/{id}")) }, call.pretty)
 }
 
-impl Discue {
-    /// Returns an api client of the tenant; callers of other kinds count as unknown.
-    async fn client(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, ErrorResponse> {
-        let caller = match self.registry.caller(tenant, id).await {
-            Err(RegistryError::NotFound) if validation::resource_id::<CallerId>(id.as_str()).is_some() => {
-                self.registry.caller(tenant, &scoped_id(tenant, id)?).await
-            }
-            found => found,
-        };
-        let caller = caller.map_err(|fault| self.refuse(fault))?;
-        let is_it = caller.kind == CallerKind::ApiClient && public_id(&caller) == id.as_str();
-        if is_it { Ok(caller) } else { Err(Denial::NotFound.into()) }
-    }
+/// Returns an api client of the tenant; callers of other kinds count as unknown.
+async fn find_client(surface: &Discue, tenant: &TenantId, id: &CallerId) -> Result<Caller, ErrorResponse> {
+    let caller = match surface.registry.caller(tenant, id).await {
+        Err(RegistryError::NotFound) if validation::resource_id::<CallerId>(id.as_str()).is_some() => {
+            surface.registry.caller(tenant, &scoped_id(tenant, id)?).await
+        }
+        found => found,
+    };
+    let caller = caller.map_err(|fault| surface.refuse(fault))?;
+    let is_it = caller.kind == CallerKind::ApiClient && public_id(&caller) == id.as_str();
+    if is_it { Ok(caller) } else { Err(Denial::NotFound.into()) }
+}
 
-    fn show_client(&self, caller: &Caller, pretty: bool) -> Result<Response, ErrorResponse> {
-        let links = self.links(&format!("/api_clients/{}", public_id(caller)));
-        show_at(caller.revision, &One { api_client: Client::of(caller), links }, pretty)
-    }
+fn show_client(surface: &Discue, caller: &Caller, pretty: bool) -> Result<Response, ErrorResponse> {
+    let links = surface.links(&format!("/api_clients/{}", public_id(caller)));
+    show_at(caller.revision, &One { api_client: Client::of(caller), links }, pretty)
 }

@@ -1,24 +1,28 @@
 //! Operations on api keys.
 
-use std::{iter::zip, sync::Arc};
+use std::{iter::zip, marker::PhantomData, sync::Arc};
 
 use axum::{
-    extract::{Request, State},
+    extract::{FromRequestParts, State},
     response::Response,
 };
-use http::Uri;
+use http::{HeaderMap, request::Parts};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Discue, Operation,
-    call_context::{CallContext, read_body, still, target, unprocessable},
+    call_context::{CallContext, Json, target, unprocessable},
+    etag::still,
     openapi::Errors,
     response::{Deleted, ErrorResponse, Links, show, show_at},
     scopes::{self, ScopeJson},
+    state::Discue,
 };
-use crate::openapi::schemas;
+use crate::{
+    access::{Read, RequiredAccess, Write},
+    openapi::schemas,
+};
 use portcullis::{
     Denial,
     model::{
@@ -124,6 +128,42 @@ pub(super) struct All<'a> {
     links: Links,
 }
 
+/// The context of a request by a key that may create keys.
+pub(super) struct KeyCreator(CallContext);
+
+impl<S: Sync> FromRequestParts<S> for KeyCreator {
+    type Rejection = ErrorResponse;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ErrorResponse> {
+        let call = CallContext::from_request_parts(parts, state).await?;
+        call.may(Access::Write, RESOURCE, None)?;
+        Ok(Self(call))
+    }
+}
+
+/// The key that the path names, for a calling key with the access to it. Keys of other api clients count as unknown.
+pub(super) struct OwnKey<A> {
+    call: CallContext,
+    key: Credential,
+    access: PhantomData<A>,
+}
+
+impl<A: RequiredAccess> FromRequestParts<Arc<Discue>> for OwnKey<A> {
+    type Rejection = ErrorResponse;
+
+    async fn from_request_parts(parts: &mut Parts, surface: &Arc<Discue>) -> Result<Self, ErrorResponse> {
+        let call = CallContext::from_request_parts(parts, surface).await?;
+        let id: CredentialId = target(&parts.uri)?;
+        call.may(A::ACCESS, RESOURCE, Some(id.as_str()))?;
+        let key = surface.registry.credential(&call.tenant, &id).await;
+        let key = key.map_err(|fault| surface.refuse(fault))?;
+        if key.caller != call.identity.caller().id {
+            return Err(Denial::NotFound.into());
+        }
+        Ok(Self { call, key, access: PhantomData })
+    }
+}
+
 /// Creates an api key of the calling api client. Only this response contains the whole key.
 #[utoipa::path(
     post,
@@ -136,12 +176,10 @@ pub(super) struct All<'a> {
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    KeyCreator(call): KeyCreator,
+    Json(body): Json<KeyRef>,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::CreateKey)?;
-    let call = CallContext::extract(&request)?;
-    call.may(Access::Write, RESOURCE, None)?;
-    let edit = read_body::<KeyRef>(request.into_body()).await?.edit(&call.identity.key.scopes)?;
+    let edit = body.edit(&call.identity.key.scopes)?;
     surface.require_active(&call.tenant).await?;
     let caller = call.identity.caller().id.clone();
     let prefix: KeyPrefix = PREFIX.parse().map_err(|_| Denial::internal("the prefix of keys is invalid"))?;
@@ -172,11 +210,9 @@ pub(super) async fn create(
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    call: CallContext,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::ListKeys)?;
-    let call = CallContext::extract(&request)?;
-    let mut keys = surface.keys_of(&call.tenant, &call.identity.caller().id).await?;
+    let mut keys = keys_of(&surface, &call.tenant, &call.identity.caller().id).await?;
     keys.retain(|key| call.covers(Access::Read, RESOURCE, key.id.as_str()));
     let ids: Vec<_> = keys.iter().map(|key| key.id.clone()).collect();
     let uses = surface.registry.last_used(&ids).await.map_err(|fault| surface.refuse(fault))?;
@@ -195,12 +231,9 @@ pub(super) async fn list(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    OwnKey { call, key, .. }: OwnKey<Read>,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::GetKey)?;
-    let call = CallContext::extract(&request)?;
-    let key = surface.key(&call, Access::Read, request.uri()).await?;
-    surface.show_key(&key, call.pretty).await
+    show_key(&surface, &key, call.pretty).await
 }
 
 /// Updates an api key. New scopes replace all previous scopes.
@@ -215,19 +248,17 @@ pub(super) async fn read(
 )]
 pub(super) async fn update(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    OwnKey { call, key: before, .. }: OwnKey<Write>,
+    headers: HeaderMap,
+    Json(body): Json<KeyRef>,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::UpdateKey)?;
-    let call = CallContext::extract(&request)?;
-    let before = surface.key(&call, Access::Write, request.uri()).await?;
-    let headers = request.headers().clone();
-    let edit = read_body::<KeyRef>(request.into_body()).await?.edit(&call.identity.key.scopes)?;
+    let edit = body.edit(&call.identity.key.scopes)?;
     surface.require_active(&call.tenant).await?;
     still(&headers, before.revision)?;
     let (id, expected) = (&before.id, Some(before.revision));
     let after =
         surface.registry.update_credential(&call.tenant, id, expected, edit, &call.subscriber()).await;
-    surface.show_key(&after.map_err(|fault| surface.refuse(fault))?, call.pretty).await
+    show_key(&surface, &after.map_err(|fault| surface.refuse(fault))?, call.pretty).await
 }
 
 /// Deletes an api key. Requests with it are denied from now on.
@@ -241,43 +272,35 @@ pub(super) async fn update(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Discue>>,
-    request: Request,
+    OwnKey { call, key: before, .. }: OwnKey<Write>,
+    headers: HeaderMap,
 ) -> Result<Response, ErrorResponse> {
-    surface.ensure_enabled(Operation::DeleteKey)?;
-    let call = CallContext::extract(&request)?;
-    let before = surface.key(&call, Access::Write, request.uri()).await?;
-    still(request.headers(), before.revision)?;
+    still(&headers, before.revision)?;
     let (id, expected) = (&before.id, Some(before.revision));
     let gone = surface.registry.delete_credential(&call.tenant, id, expected, call.revoker()).await;
     gone.map_err(|fault| surface.refuse(fault))?;
     show(&Deleted { links: surface.links(&format!("/api_keys/{id}")) }, call.pretty)
 }
 
-impl Discue {
-    /// Returns the key that the path names, if the request may access it. Keys of other api clients count as unknown.
-    async fn key(&self, call: &CallContext, access: Access, uri: &Uri) -> Result<Credential, ErrorResponse> {
-        let id: CredentialId = target(uri)?;
-        call.may(access, RESOURCE, Some(id.as_str()))?;
-        let key = self.registry.credential(&call.tenant, &id).await.map_err(|fault| self.refuse(fault))?;
-        if key.caller == call.identity.caller().id { Ok(key) } else { Err(Denial::NotFound.into()) }
-    }
+/// Returns the keys of an api client. The page is larger than the maximum number of keys, in case older keys exceed
+/// it.
+async fn keys_of(
+    surface: &Discue,
+    tenant: &TenantId,
+    caller: &CallerId,
+) -> Result<Vec<Credential>, ErrorResponse> {
+    let which = CredentialFilter {
+        tenant: Some(tenant.clone()),
+        caller: Some(caller.clone()),
+        limit: 10 * MOST,
+        ..CredentialFilter::default()
+    };
+    surface.registry.credentials(&which).await.map_err(|fault| surface.refuse(fault))
+}
 
-    /// Returns the keys of an api client. The page is larger than the maximum number of keys, in case older keys exceed
-    /// it.
-    async fn keys_of(&self, tenant: &TenantId, caller: &CallerId) -> Result<Vec<Credential>, ErrorResponse> {
-        let which = CredentialFilter {
-            tenant: Some(tenant.clone()),
-            caller: Some(caller.clone()),
-            limit: 10 * MOST,
-            ..CredentialFilter::default()
-        };
-        self.registry.credentials(&which).await.map_err(|fault| self.refuse(fault))
-    }
-
-    async fn show_key(&self, key: &Credential, pretty: bool) -> Result<Response, ErrorResponse> {
-        let uses = self.registry.last_used(std::slice::from_ref(&key.id)).await;
-        let used = uses.map_err(|fault| self.refuse(fault))?.pop().flatten();
-        let links = self.links(&format!("/api_keys/{}", key.id));
-        show_at(key.revision, &One { api_key: KeyResponse::of(key, used), links }, pretty)
-    }
+async fn show_key(surface: &Discue, key: &Credential, pretty: bool) -> Result<Response, ErrorResponse> {
+    let uses = surface.registry.last_used(std::slice::from_ref(&key.id)).await;
+    let used = uses.map_err(|fault| surface.refuse(fault))?.pop().flatten();
+    let links = surface.links(&format!("/api_keys/{}", key.id));
+    show_at(key.revision, &One { api_key: KeyResponse::of(key, used), links }, pretty)
 }

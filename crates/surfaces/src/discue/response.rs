@@ -10,7 +10,7 @@ use http::{HeaderValue, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{call_context::is_pretty, render::ErrorFormat};
+use super::{etag::etag, pretty::is_pretty, render::ErrorFormat};
 use portcullis::{Admission, Denial, problem};
 
 /// A denial in the contract's error format.
@@ -91,9 +91,4 @@ pub(super) fn show_at(
     let tag = HeaderValue::try_from(etag(revision)).map_err(|error| Denial::internal(error.to_string()))?;
     response.headers_mut().insert(header::ETAG, tag);
     Ok(response)
-}
-
-/// Returns the strong entity tag of an entity at a revision.
-pub(super) fn etag(revision: u64) -> String {
-    format!("\"{revision}\"")
 }

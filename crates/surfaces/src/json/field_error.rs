@@ -14,7 +14,7 @@ const REPEATED: usize = 64;
 
 /// A member that does not match the schema or has an invalid value.
 #[derive(Debug)]
-pub(in super::super) struct MemberError {
+pub(crate) struct MemberError {
     /// The path to the member, from the innermost name outwards, each name escaped for a JSON Pointer.
     way: Vec<String>,
     detail: String,
@@ -138,11 +138,11 @@ impl std::error::Error for MemberError {}
 
 /// A collection of invalid values, so that all of them are reported at once.
 #[derive(Default)]
-pub(in super::super) struct FieldErrors(Vec<FieldError>);
+pub(crate) struct FieldErrors(Vec<FieldError>);
 
 impl FieldErrors {
     /// Records an error at a place unless `holds` is `true`.
-    pub(in super::super) fn ensure(
+    pub(crate) fn ensure(
         &mut self,
         holds: bool,
         pointer: impl Into<String>,
@@ -157,7 +157,7 @@ impl FieldErrors {
     ///
     /// # Errors
     /// 422 with all recorded errors.
-    pub(in super::super) fn finish(self) -> Result<(), Denial> {
+    pub(crate) fn finish(self) -> Result<(), Denial> {
         if self.0.is_empty() { Ok(()) } else { Err(Denial::InvalidValues { wrong: self.0.into() }) }
     }
 }

@@ -5,13 +5,13 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 /// The pattern of an id: 1 to 64 characters of `A-Z a-z 0-9 - _ .`.
-pub(in super::super) const ID: &str = "^[A-Za-z0-9._-]{1,64}$";
+pub(crate) const ID: &str = "^[A-Za-z0-9._-]{1,64}$";
 
 /// An id: 1 to 64 characters of `A-Z a-z 0-9 - _ .`.
 #[derive(Deserialize, ToSchema)]
 #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
 #[expect(dead_code, reason = "it only describes a text")]
-pub(in super::super) struct Id(String);
+pub(crate) struct Id(String);
 
 /// A text of 1 to 255 characters, without control, formatting or other invisible characters.
 #[derive(Deserialize, ToSchema)]
@@ -19,7 +19,7 @@ pub(in super::super) struct Id(String);
     pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]{1,255}$"
 )]
 #[expect(dead_code, reason = "it only describes a text")]
-pub(in super::super) struct Name(String);
+pub(crate) struct Name(String);
 
 /// A text of at most 255 characters, without `<`, `>`, and control, formatting or other invisible characters.
 #[derive(Deserialize, ToSchema)]
@@ -27,30 +27,30 @@ pub(in super::super) struct Name(String);
     pattern = "^[^<>\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]{0,255}$"
 )]
 #[expect(dead_code, reason = "it only describes a text")]
-pub(in super::super) struct Remark(String);
+pub(crate) struct Remark(String);
 
 /// An id, or an empty string.
 #[derive(Deserialize, ToSchema)]
 #[schema(pattern = "^[A-Za-z0-9._-]{0,64}$")]
 #[expect(dead_code, reason = "it only describes a text")]
-pub(in super::super) struct MaybeId(String);
+pub(crate) struct MaybeId(String);
 
 /// A search text of at most 256 printable characters.
 #[derive(Deserialize, ToSchema)]
 #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{0,256}$")]
 #[expect(dead_code, reason = "it only describes a text")]
-pub(in super::super) struct Text(String);
+pub(crate) struct Text(String);
 
 /// An unsigned 32-bit integer.
 #[derive(Deserialize, ToSchema)]
 #[schema(maximum = 4_294_967_295u64)]
 #[expect(dead_code, reason = "it only describes a number")]
-pub(in super::super) struct Number(u64);
+pub(crate) struct Number(u64);
 
 /// The status of a caller or a credential.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in super::super) enum Status {
+pub(crate) enum Status {
     /// Requests are accepted.
     Enabled,
     /// Requests are denied.
@@ -60,7 +60,7 @@ pub(in super::super) enum Status {
 /// The kind of access that a scope allows.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in super::super) enum Access {
+pub(crate) enum Access {
     /// Reading.
     Read,
     /// Reading and writing.
@@ -70,7 +70,7 @@ pub(in super::super) enum Access {
 /// The state of a tenant's subscription.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in super::super) enum Standing {
+pub(crate) enum Standing {
     /// The subscription is active.
     Active,
     /// The subscription has lapsed: the tenant can read, but not make changes.
@@ -80,7 +80,7 @@ pub(in super::super) enum Standing {
 /// The role of an administrator. Each role includes the rights of the roles after it.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in super::super) enum Role {
+pub(crate) enum Role {
     /// Manages everything.
     Owner,
     /// Manages callers other than administrators, their keys, and locks.
@@ -92,7 +92,7 @@ pub(in super::super) enum Role {
 /// The creator of an app.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
-pub(in super::super) enum Creator {
+pub(crate) enum Creator {
     /// The tenant itself.
     User,
     /// The marketplace.
@@ -102,7 +102,7 @@ pub(in super::super) enum Creator {
 /// The requests that a lock stops.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in super::super) enum Covers {
+pub(crate) enum Covers {
     /// Requests that may change something.
     Writes,
     /// Every request.
@@ -112,7 +112,7 @@ pub(in super::super) enum Covers {
 /// The guarantee of a limit for each window.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in super::super) enum Promise {
+pub(crate) enum Promise {
     /// The quota holds on average; a burst comes on top.
     Average,
     /// No window has more requests than the quota.
@@ -122,7 +122,7 @@ pub(in super::super) enum Promise {
 /// The kind of a change.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in super::super) enum Verb {
+pub(crate) enum Verb {
     /// The entity was created.
     Created,
     /// The entity was updated.
@@ -135,12 +135,12 @@ pub(in super::super) enum Verb {
 #[derive(Deserialize, ToSchema)]
 #[schema(minimum = 1, maximum = 2_147_483_647)]
 #[expect(dead_code, reason = "it only describes a number")]
-pub(in super::super) struct Count(u32);
+pub(crate) struct Count(u32);
 
 /// The unit of a period of time.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
-pub(in super::super) enum TimeUnit {
+pub(crate) enum TimeUnit {
     Second,
     Minute,
     Hour,
@@ -150,7 +150,7 @@ pub(in super::super) enum TimeUnit {
 /// The kind of object to which a special limit applies.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
-pub(in super::super) enum SpecialOf {
+pub(crate) enum SpecialOf {
     /// An app.
     App,
     /// A user.
@@ -160,7 +160,7 @@ pub(in super::super) enum SpecialOf {
 /// The kind of an entity in the change log.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in super::super) enum EntityKind {
+pub(crate) enum EntityKind {
     Tenant,
     Caller,
     Credential,

@@ -37,8 +37,8 @@ async fn every_path_has_its_described_methods() {
 fn every_path_of_the_router_is_described() {
     let named =
         |source: &'static str, before| source.split(before).skip(1).filter_map(|it| it.split('"').next());
-    let routed = named(include_str!("../../src/admin.rs"), "&at(\"");
-    let files = named(include_str!("../../src/admin/transfers.rs"), ".route(\"");
+    let routed = named(include_str!("../../src/admin/router.rs"), "&at(\"");
+    let files = named(include_str!("../../src/admin/router.rs"), ".route(\"");
     let routed: BTreeSet<_> =
         routed.map(|path| format!("/admin/v1{path}")).chain(files.map(String::from)).collect();
     let described = described();

@@ -54,7 +54,7 @@ async fn every_path_has_its_described_methods() {
 /// No other test would find a path without a description, so this one reads the paths from the source of the router.
 #[test]
 fn every_path_of_the_router_is_described() {
-    let source = include_str!("../../src/apig/routes.rs");
+    let source = include_str!("../../src/apig/router.rs");
     let routed = |of: &str| -> BTreeSet<String> {
         let is = |function: &&str| match function.split('(').next() {
             Some("routes_of_the_first") => of == "v1",

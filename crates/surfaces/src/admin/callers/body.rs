@@ -4,12 +4,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ErrorResponse, FieldErrors, check_place};
-use crate::{json::nullable, non_null, openapi::schemas};
+use crate::{
+    admin::response::ErrorResponse,
+    json::{FieldErrors, nullable},
+    non_null,
+    openapi::schemas,
+};
 use portcullis::{
     model::{
-        self, CallerEdit, CallerId, CallerKind, Creator, PlanId, Role, Sealer, Secret, Status, TenantId,
-        name::is_app_remark,
+        self, ADMIN_TENANT, CallerEdit, CallerId, CallerKind, Creator, PlanId, Role, Sealer, Secret, Status,
+        TenantId, name::is_app_remark,
     },
     registry,
 };
@@ -18,7 +22,7 @@ use portcullis::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = CallerKind)]
-pub(in super::super) enum Kind {
+pub(in crate::admin) enum Kind {
     /// A discue API client.
     ApiClient,
     /// An APIG app.
@@ -38,7 +42,7 @@ impl Kind {
 
 /// The owner of keys: an API client, an app, an operator or an administrator.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in super::super) struct Caller {
+pub(in crate::admin) struct Caller {
     /// The unique id; not a secret.
     id: String,
     /// The id of its tenant.
@@ -69,7 +73,7 @@ pub(in super::super) struct Caller {
 
 /// The additional properties of an app.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in super::super) struct App {
+pub(in crate::admin) struct App {
     /// A remark, for people.
     remark: String,
     /// The AppKey; not a secret.
@@ -86,7 +90,7 @@ pub(in super::super) struct App {
 /// A new caller.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct NewCaller {
+pub(in crate::admin) struct NewCaller {
     /// The id. Defaults to a random id.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Id, required = false)]
@@ -113,7 +117,7 @@ pub(in super::super) struct NewCaller {
 /// The additional properties of a new app, or changes to them.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct NewApp {
+pub(in crate::admin) struct NewApp {
     /// A remark, for people; at most 255 characters.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Remark, required = false)]
@@ -131,7 +135,7 @@ pub(in super::super) struct NewApp {
 /// Changes to a caller. Absent members stay unchanged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct CallerPatch {
+pub(in crate::admin) struct CallerPatch {
     /// The new name.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Name, required = false)]
@@ -216,6 +220,18 @@ impl NewApp {
 
 fn seal(sealer: &Sealer, secret: &Secret, tenant: &TenantId, id: &CallerId) -> model::Sealed {
     sealer.seal(secret, &model::App::seal_context(tenant, id))
+}
+
+/// Checks that callers of a kind may belong to a tenant.
+fn check_place(checks: &mut FieldErrors, tenant: &TenantId, kind: &CallerKind) {
+    let reserved = tenant.as_str() == ADMIN_TENANT;
+    let administrator = matches!(kind, CallerKind::Administrator(_));
+    let what = if reserved {
+        "this tenant is for administrators only"
+    } else {
+        "administrators must be in the tenant administration"
+    };
+    checks.ensure(reserved == administrator, "#/kind", what);
 }
 
 impl NewCaller {

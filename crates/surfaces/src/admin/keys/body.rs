@@ -5,15 +5,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    super::{
-        json::{FieldErrors, moment, nullable},
-        response::ErrorResponse,
-        tenants::check_name,
-    },
     generated::{GeneratedSecret, StoredSecret},
     revocation::Revocation,
 };
-use crate::{non_null, openapi::schemas};
+use crate::{
+    admin::{response::ErrorResponse, validation::check_name},
+    json::{FieldErrors, moment, nullable},
+    non_null,
+    openapi::schemas,
+};
 use portcullis::{
     Denial,
     model::{self, Access, Caller, CallerKind, Credential, CredentialEdit, CredentialId, Scopes, Status},
@@ -26,7 +26,7 @@ const TARGETS: usize = 1_000;
 
 /// The stored properties of a key, without the key itself.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in super::super) struct KeyRecord {
+pub(in crate::admin) struct KeyRecord {
     /// The unique id; not a secret.
     id: String,
     /// The id of its tenant.
@@ -64,7 +64,7 @@ pub(in super::super) struct KeyRecord {
 
 /// A key, with its last use.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in super::super) struct Key {
+pub(in crate::admin) struct Key {
     #[serde(flatten)]
     record: KeyRecord,
     /// The time of the last use, accurate to some seconds; `null` if the key was never used. A use does not change
@@ -77,7 +77,7 @@ pub(in super::super) struct Key {
 
 /// A new key, in clear. No later response shows it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in super::super) struct CreatedKey {
+pub(in crate::admin) struct CreatedKey {
     /// The key in clear; absent for a signing key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -97,7 +97,7 @@ pub(in super::super) struct CreatedKey {
 /// A permission: a kind of resource, an access level and optionally the ids of resources.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct KeyScope {
+pub(in crate::admin) struct KeyScope {
     /// The kind of resource; 1 to 64 characters of `a-z 0-9 _`.
     #[schema(pattern = "^[a-z0-9_]{1,64}$")]
     resource: String,

@@ -2,28 +2,29 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    super::{
-        Surface,
-        call_context::CallContext,
-        callers::managing,
-        json::{self, FieldErrors},
+    body::{CreatedKey, Key},
+    generated::{GeneratedSecret, StoredSecret},
+    rules::{MAX_KEYS, end, keep_owner, location, managed, tag, update, used},
+};
+use crate::{
+    admin::{
+        extract::Authorized,
         openapi,
         response::{ApiResponse, ErrorResponse},
-        tenants::check_name,
+        roles::Manager,
+        state::Surface,
+        validation::check_name,
     },
-    MAX_SCOPES,
-    body::{CreatedKey, Key},
-    end,
-    generated::{GeneratedSecret, StoredSecret},
-    keep_owner, location, tag, update,
+    json::{self, FieldErrors},
+    non_null,
+    openapi::schemas,
 };
-use crate::{non_null, openapi::schemas};
 use portcullis::{
     Denial,
     model::{Credential, CredentialEdit, CredentialId, CredentialKind, Status},
@@ -36,7 +37,7 @@ const OVERLAP: (u32, u32) = (24 * 60 * 60, 30 * 24 * 60 * 60);
 /// Options for the rotation of a key.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct Rotation {
+pub(in crate::admin) struct Rotation {
     /// The number of seconds for which the old key remains accepted: at most 30 days, and not beyond its end.
     /// Defaults to a day, or to its end if that is earlier.
     #[serde(default, deserialize_with = "non_null")]
@@ -50,7 +51,7 @@ pub(in super::super) struct Rotation {
 
 /// A new key that replaces another, in clear. No later response shows it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in super::super) struct Rotated {
+pub(in crate::admin) struct Rotated {
     #[serde(flatten)]
     made: CreatedKey,
     /// The old key, with its deprecation and its end.
@@ -87,19 +88,16 @@ fn is_rotated(key: &Credential, now: Timestamp) -> Result<(), Denial> {
     request_body(content = Rotation, content_type = "application/json", description = "An empty body stands for the defaults"),
     responses(openapi::Created<Rotated>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
 )]
-pub(in super::super) async fn rotate(
+pub(in crate::admin) async fn rotate(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let needed = managing(&request);
-    let call = CallContext::extract(request, needed).await?;
-    call.query(&[])?;
     // Replays come first: the response is the same even if the resource has been deleted since.
     let ticket = surface.ticket(&call)?;
     if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
         return Ok(answer);
     }
-    let (old, caller) = surface.managed(&call).await?;
+    let (old, caller) = managed(&surface, &call).await?;
     tag(&old).matches(&call.headers)?;
     let Rotation { overlap, name } =
         if call.content.is_empty() { Rotation::default() } else { json::read(&call.content)? };
@@ -139,14 +137,14 @@ pub(in super::super) async fn rotate(
         replaced_by: Some(Some(new.id.clone())),
         ..CredentialEdit::default()
     };
-    let used = surface.used(&old).await?;
+    let last_use = used(&surface, &old).await?;
     let keep_owner = keep_owner(&old, &caller, edit.not_after.flatten(), now);
-    let create = CreateCredential { credential: new, most: Some(MAX_SCOPES) };
+    let create = CreateCredential { credential: new, most: Some(MAX_KEYS) };
     let rotation = (create, update(&old, edit), keep_owner);
     let rotated = surface.execute(&call, ticket.as_ref(), rotation, |(made, replaces, _)| {
         let (made_at, tag) = (location(&made), tag(&made));
         let made = CreatedKey::of(&fresh, Key::of(made, None, now));
-        let document = Rotated { made, replaces: Key::of(replaces, used, now) };
+        let document = Rotated { made, replaces: Key::of(replaces, last_use, now) };
         ApiResponse::created(made_at, &document).with_etag(&tag).secret()
     });
     rotated.await.map_err(|fault| match fault {

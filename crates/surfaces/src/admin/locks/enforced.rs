@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use http::Method;
 
-use super::super::routes::Route;
+use crate::admin::settings::Route;
 use portcullis::model::LockedRequests;
 
 /// The policy that checks locks.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::super::{Admin, idempotency::IdempotencyKey, response::ApiResponse};
+use crate::admin::{idempotency::IdempotencyKey, response::ApiResponse, settings::Admin};
 use portcullis::registry::{Outcome, ProveLock, RegistryError, Transaction, UnitOfWork, run};
 
 /// A unit of work that requires a lock, if the request has a lock token, and that is idempotent, if it has an

@@ -6,32 +6,27 @@ use std::{
     sync::Arc,
 };
 
-use axum::{
-    body::Body,
-    extract::{Request, State},
-};
+use axum::{body::Body, extract::State};
 use http::header;
 use serde::Serialize;
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::spawn_blocking};
 
-use super::{
-    super::{
-        ADMIN_TENANT, Surface,
-        call_context::CallContext,
-        idempotency::IdempotencyKey,
-        openapi,
-        page::Query,
-        response::{ApiResponse, ErrorResponse},
-    },
-    ROWS,
-    guarded::GuardedWork,
-    one_at_a_time, schemas,
-    spool::{ImportOptions, Spool},
+use super::{ROWS, guarded::GuardedWork, one_at_a_time, schemas, spool::Spool};
+use crate::admin::{
+    call_context::CallContext,
+    extract::{Parameters, Upload},
+    idempotency::IdempotencyKey,
+    openapi,
+    page::Query,
+    response::{ApiResponse, ErrorResponse},
+    roles::Owner,
+    settings::ImportOptions,
+    state::Surface,
 };
 use portcullis::{
     Denial,
     denial::FieldError,
-    model::Role,
+    model::ADMIN_TENANT,
     transfer::{
         self, Import, ImportJob, KeyFileFormat, KeyImport, KeyRows, LineError, MAX_FILE_BYTES,
         SecretFingerprints,
@@ -61,6 +56,13 @@ struct Task {
     _only: OwnedSemaphorePermit,
 }
 
+/// The query parameter of an import.
+pub(in crate::admin) struct ImportParameters;
+
+impl Parameters for ImportParameters {
+    const KNOWN: &'static [&'static str] = &["dry_run"];
+}
+
 /// Import an export
 ///
 /// Adds the data of an export to the existing data, all of it or nothing. Administrators in the file are left out,
@@ -79,17 +81,23 @@ struct Task {
     request_body(content = String, content_type = "application/x-ndjson", description = "The file of an export"),
     responses((status = 200, description = "The result of the import", body = schemas::Imported), openapi::CommonErrors, openapi::CreateErrors),
 )]
-pub(in super::super) async fn import(
+pub(in crate::admin) async fn import(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Upload { call, query, body, .. }: Upload<Owner, ImportParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let (call, body) = CallContext::extract_head(request, Role::Owner)?;
-    let dry_run = flag(&call.query(&["dry_run"])?, "dry_run")?;
+    let dry_run = flag(&query, "dry_run")?;
     let most = surface.admin.imports.max_bytes;
     match Task::begin(surface, call, body, most, dry_run).await? {
         Ok(task) => aside(move |here| here.block_on(task.import())).await,
         Err(earlier) => Ok(earlier),
     }
+}
+
+/// The query parameters of an import of keys.
+pub(in crate::admin) struct KeyImportParameters;
+
+impl Parameters for KeyImportParameters {
+    const KNOWN: &'static [&'static str] = &["dry_run", "make_callers"];
 }
 
 /// Import keys of another gateway
@@ -117,12 +125,10 @@ pub(in super::super) async fn import(
         openapi::CreateErrors
     ),
 )]
-pub(in super::super) async fn import_keys(
+pub(in crate::admin) async fn import_keys(
     State(surface): State<Arc<Surface>>,
-    request: Request,
+    Upload { call, query, body, .. }: Upload<Owner, KeyImportParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let (call, body) = CallContext::extract_head(request, Role::Owner)?;
-    let query = call.query(&["dry_run", "make_callers"])?;
     let (dry_run, make_callers) = (flag(&query, "dry_run")?, flag(&query, "make_callers")?);
     let most = surface.admin.imports.max_bytes.min(MAX_FILE_BYTES as u64);
     match Task::begin(surface, call, body, most, dry_run).await? {
@@ -158,7 +164,7 @@ impl Task {
         let only = one_at_a_time(&surface.importing, "An import")?;
         let imports = ImportOptions { max_bytes: most, ..surface.admin.imports.clone() };
         let Spool { file, sha256 } = Spool::receive(body, &imports).await?;
-        let ticket = turn.map(|turn| turn.ticket(&call, &sha256));
+        let ticket = turn.map(|turn| IdempotencyKey::new(turn, &call, &sha256));
         if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
             return Ok(Err(answer));
         }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 /// The result of an import, or of a dry run.
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "it only describes another type")]
-pub(in super::super) struct Imported {
+pub(in crate::admin) struct Imported {
     /// The number of lines of each kind, including those that were left out.
     counts: BTreeMap<String, u64>,
     /// The number of lines that were left out.
@@ -25,7 +25,7 @@ pub(in super::super) struct Imported {
 /// The result of an import of keys, or of a dry run.
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "it only describes another type")]
-pub(in super::super) struct ImportedKeys {
+pub(in crate::admin) struct ImportedKeys {
     /// The number of imported keys.
     keys: u64,
     /// The number of created callers.

@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::{self, Seek, Write},
-    path::PathBuf,
 };
 
 use axum::body::Body;
@@ -16,6 +15,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use crate::admin::settings::ImportOptions;
 use portcullis::{
     Denial,
     limit::{MinDataRate, RateMeter},
@@ -23,23 +23,6 @@ use portcullis::{
 
 /// Number of bytes that are written at once.
 const PIECE: usize = 256 * 1024;
-
-/// Options for uploaded files.
-#[derive(Debug, Clone)]
-pub struct ImportOptions {
-    /// Maximum size of a file in bytes; a larger one is 413.
-    pub max_bytes: u64,
-    /// The folder for a file while it is uploaded. The file has no name, so that it disappears with the process.
-    /// There is one upload at a time.
-    pub folder: PathBuf,
-}
-
-/// Files of up to 1 GiB, in the system's folder for temporary files.
-impl Default for ImportOptions {
-    fn default() -> Self {
-        Self { max_bytes: 1 << 30, folder: std::env::temp_dir() }
-    }
-}
 
 /// A complete uploaded file.
 pub(super) struct Spool {

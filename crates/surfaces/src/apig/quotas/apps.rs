@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
@@ -11,24 +11,24 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    no_quota_came,
+    lookup::{count_bound, find_quota, no_quota_came, unknown},
     show::{NoQuota, QuotaApp, QuotaApplies, QuotaApply, QuotaApps, QuotaInfo, QuotaOfApp},
-    unknown,
 };
 use crate::{
     apig::{
-        Apig, ApigError,
         auth_request::plain,
         call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts},
+        error::ApigError,
+        extract::{ExistingApp, Json, Params, Read, WholeGateway, Write},
         openapi::Errors,
         query::{self, PageQuery},
         response::{app_of, show},
+        state::Apig,
     },
     openapi::schemas,
-    parse_object, read_body,
 };
 use portcullis::{
-    model::{Access, BoundQuota, Caller, CallerEdit, CallerId, Quota, QuotaId, Tenant},
+    model::{BoundQuota, Caller, CallerEdit, CallerId, Quota, QuotaId, Tenant},
     registry::{CallerFilter, Order, RegistryError, RegistryExt, UpdateCaller},
 };
 
@@ -38,7 +38,7 @@ const MOST: usize = 500;
 /// The request to bind a quota to apps.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = BindQuotaBody)]
-struct BindBody {
+pub(in crate::apig) struct BindBody {
     /// The ids of the apps.
     #[serde(default)]
     #[schema(value_type = Vec<schemas::Id>, required = true, min_items = 1, max_items = 500)]
@@ -48,7 +48,7 @@ struct BindBody {
 /// The filter of a list of apps.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct AppsQuery {
+pub(in crate::apig) struct AppsQuery {
     /// Only apps with this text in their name.
     #[param(value_type = schemas::Text, required = false)]
     app_name: Option<String>,
@@ -65,19 +65,17 @@ struct AppsQuery {
     request_body(content = BindBody),
     responses((status = 201, description = "The bindings", body = QuotaApplies), Errors),
 )]
-pub(in super::super::super) async fn bind_quota(
+pub(in crate::apig) async fn bind_quota(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Json(BindBody { app_ids }): Json<BindBody>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let BindBody { app_ids } = parse_object(&read_body(request.into_body()).await?)?;
     let texts = app_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("app_ids"))?;
     if texts.len() > MOST {
         return Err(ApigError::Invalid("app_ids"));
     }
     let actor = asked.subscriber(&tenant)?;
-    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+    let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
     let mut apps: Vec<Caller> = Vec::with_capacity(texts.len());
     for text in &texts {
         let id: CallerId = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
@@ -121,13 +119,11 @@ fn edit(tenant: &Tenant, app: &CallerId, expected: Option<u64>, quota: Option<Bo
     operation_id = "unbind_app_quota",
     responses((status = 204, description = "Unbound"), Errors),
 )]
-pub(in super::super::super) async fn unbind_quota(
+pub(in crate::apig) async fn unbind_quota(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
+    let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
     let text = asked.segment(3);
     let missing = || asked.no_app(text);
     let id: CallerId = asked.parse_id(text).ok_or_else(missing)?;
@@ -154,15 +150,15 @@ pub(in super::super::super) async fn unbind_quota(
     params(PageQuery, AppsQuery),
     responses((status = 200, description = "A page of apps", body = QuotaApps), Errors),
 )]
-pub(in super::super::super) async fn bound_apps(
+pub(in crate::apig) async fn bound_apps(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    asked: CallContext,
+    Params(page): Params<PageQuery>,
+    Params(filter): Params<AppsQuery>,
+    WholeGateway { tenant, .. }: WholeGateway<Read>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let queries = (query::read(&request)?, query::read(&request)?);
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let quota = surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
-    surface.apps_with(&asked, &tenant, queries, Some(&quota)).await
+    let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
+    apps_with(&surface, &asked, &tenant, (page, filter), Some(&quota)).await
 }
 
 /// Lists the apps that a quota can be bound to.
@@ -176,15 +172,15 @@ pub(in super::super::super) async fn bound_apps(
     params(PageQuery, AppsQuery),
     responses((status = 200, description = "A page of apps", body = QuotaApps), Errors),
 )]
-pub(in super::super::super) async fn bindable_apps(
+pub(in crate::apig) async fn bindable_apps(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    asked: CallContext,
+    Params(page): Params<PageQuery>,
+    Params(filter): Params<AppsQuery>,
+    WholeGateway { tenant, .. }: WholeGateway<Read>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let queries = (query::read(&request)?, query::read(&request)?);
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    surface.find_quota(&asked, &tenant, asked.segment(1)).await?;
-    surface.apps_with(&asked, &tenant, queries, None).await
+    find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
+    apps_with(&surface, &asked, &tenant, (page, filter), None).await
 }
 
 /// Returns the quota of an app.
@@ -197,48 +193,43 @@ pub(in super::super::super) async fn bindable_apps(
     operation_id = "show_quota_of_app",
     responses((status = 200, description = "The quota, or an empty object", body = QuotaOfApp), Errors),
 )]
-pub(in super::super::super) async fn quota_of_app(
+pub(in crate::apig) async fn quota_of_app(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    ExistingApp { asked, tenant, app, .. }: ExistingApp<Read>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let (tenant, app) = surface.app_of(&asked, Access::Read).await?;
-    let caller = surface.find(&tenant, &app, &asked).await?;
-    match &app_of(&caller)?.quota {
+    match &app_of(&app)?.quota {
         None => show(StatusCode::OK, &QuotaOfApp::None(NoQuota {})),
         Some(bound) => {
-            let quota = surface.find_quota(&asked, &tenant, bound.id.as_str()).await?;
-            let count = surface.count_bound(&asked, &tenant, &quota.id).await?;
+            let quota = find_quota(&surface, &asked, &tenant, bound.id.as_str()).await?;
+            let count = count_bound(&surface, &asked, &tenant, &quota.id).await?;
             show(StatusCode::OK, &QuotaOfApp::Bound(QuotaInfo::of(asked.version, &quota, count)))
         }
     }
 }
 
-impl Apig {
-    /// Returns a page of the apps with a quota, or of the apps without any quota.
-    async fn apps_with(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        (page, filter): (PageQuery, AppsQuery),
-        quota: Option<&Quota>,
-    ) -> Result<Response, ApigError> {
-        let (offset, limit) = page.page(asked.version)?;
-        let contains = plain(filter.app_name.as_ref(), "app_name")?;
-        let id: Option<QuotaId> = quota.map(|quota| quota.id.clone());
-        let which = CallerFilter {
-            quota: Some(id),
-            contains,
-            order: Order::Newest,
-            offset,
-            limit,
-            ..query::apps(&tenant.id)
-        };
-        let refuse = |fault| self.refuse(fault, asked.no_instance());
-        let total = self.registry.count_callers(&which).await.map_err(refuse)?;
-        let apps = self.registry.callers(&which).await.map_err(refuse)?;
-        let apps = apps.iter().map(|app| QuotaApp::of(asked.version, app, quota));
-        let apps = apps.collect::<Result<Vec<_>, _>>()?;
-        show(StatusCode::OK, &QuotaApps { total, size: apps.len(), apps })
-    }
+/// Returns a page of the apps with a quota, or of the apps without any quota.
+async fn apps_with(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    (page, filter): (PageQuery, AppsQuery),
+    quota: Option<&Quota>,
+) -> Result<Response, ApigError> {
+    let (offset, limit) = page.page(asked.version)?;
+    let contains = plain(filter.app_name.as_ref(), "app_name")?;
+    let id: Option<QuotaId> = quota.map(|quota| quota.id.clone());
+    let which = CallerFilter {
+        quota: Some(id),
+        contains,
+        order: Order::Newest,
+        offset,
+        limit,
+        ..query::apps(&tenant.id)
+    };
+    let refuse = |fault| surface.refuse(fault, asked.no_instance());
+    let total = surface.registry.count_callers(&which).await.map_err(refuse)?;
+    let apps = surface.registry.callers(&which).await.map_err(refuse)?;
+    let apps = apps.iter().map(|app| QuotaApp::of(asked.version, app, quota));
+    let apps = apps.collect::<Result<Vec<_>, _>>()?;
+    show(StatusCode::OK, &QuotaApps { total, size: apps.len(), apps })
 }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{
     apig::{
-        ApigError,
+        error::ApigError,
         request::{count, holds, is_quota_name, period},
     },
     openapi::schemas,

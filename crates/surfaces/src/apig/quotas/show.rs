@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::fields::MOMENT;
 use crate::{
-    apig::{ApigError, Version, response::app_of},
+    apig::{error::ApigError, response::app_of, version::Version},
     openapi::schemas,
 };
 use portcullis::model::{BoundQuota, Caller, Quota, Status};

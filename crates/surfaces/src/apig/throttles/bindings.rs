@@ -1,130 +1,40 @@
 //! Bindings of throttling policies to APIs.
 
+mod requests;
+
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
-use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
 
-use super::show::{
-    AllApplied, ApiOfThrottle, ApisOfThrottle, Applied, NotUnbound, ThrottleOfApi, ThrottlesOfApi, Unbound,
-};
-use crate::{
-    apig::{
-        Apig, ApigError,
-        auth_request::{given, plain},
-        call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
-        openapi::Errors,
-        query::{self, PageQuery, contains, page_of},
-        response::show,
+use self::requests::{ActionQuery, ApisQuery, BindBody, Delete, ThrottlesOfQuery, UnbindBody, released};
+use super::{
+    lookup::{all_throttles, find_throttle, put_throttles},
+    show::{
+        AllApplied, ApiOfThrottle, ApisOfThrottle, Applied, NotUnbound, ThrottleOfApi, ThrottlesOfApi,
+        Unbound,
     },
-    openapi::schemas,
-    parse_object, read_body,
+};
+use crate::apig::{
+    auth_request::{given, plain},
+    call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+    error::ApigError,
+    extract::{Json, Page, Params, Read, WholeGateway, Write},
+    openapi::Errors,
+    query::{PageQuery, contains, page_of},
+    response::show,
+    state::Apig,
 };
 use portcullis::{
-    model::{Access, Actor, Binding, BindingId, EnvironmentId, RouteName, Tenant, Throttle},
+    model::{Actor, Binding, BindingId, RouteName, Tenant, Throttle},
     registry::UpdateThrottle,
 };
 
 /// The most APIs, and the most bindings, in one request.
 const MOST: usize = 500;
-
-/// The request to bind a throttling policy to APIs.
-#[derive(Deserialize, ToSchema)]
-#[schema(example = json!({ "strategy_id": "none", "publish_ids": ["orders"] }))]
-struct BindBody {
-    /// The id of the throttling policy.
-    #[serde(default)]
-    #[schema(value_type = schemas::Id, required = true)]
-    strategy_id: Option<String>,
-    /// The ids of the APIs' publications, which are the ids of the APIs.
-    #[serde(default)]
-    #[schema(value_type = Vec<schemas::Id>, required = true, min_items = 1, max_items = 500)]
-    publish_ids: Option<Vec<String>>,
-}
-
-/// The request to unbind many APIs.
-#[derive(Deserialize, ToSchema)]
-struct UnbindBody {
-    /// The ids of the bindings to remove.
-    #[serde(default)]
-    #[schema(value_type = Option<Vec<String>>, required = false, max_items = 500)]
-    throttle_bindings: Option<Vec<String>>,
-}
-
-/// The action on many bindings.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct ActionQuery {
-    /// The action. Mandatory, always `delete`.
-    #[param(value_type = String, required = true, pattern = "^delete$")]
-    action: Option<String>,
-}
-
-/// The filters of lists of APIs that a throttling policy is, or is not, bound to.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct ApisQuery {
-    /// The id of the throttling policy. Mandatory.
-    #[param(value_type = schemas::Id, required = true)]
-    throttle_id: Option<String>,
-    /// Only bindings in this environment.
-    #[param(value_type = String, required = false)]
-    env_id: Option<String>,
-    /// Only APIs of this group. There are no groups: with a value, the list is empty.
-    #[param(value_type = String, required = false)]
-    group_id: Option<String>,
-    /// Only the API with this id.
-    #[param(value_type = schemas::Text, required = false)]
-    api_id: Option<String>,
-    /// Only APIs with this text in their name.
-    #[param(value_type = schemas::Text, required = false)]
-    api_name: Option<String>,
-}
-
-/// The filters of a list of throttling policies that are bound to an API.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct ThrottlesOfQuery {
-    /// The id of the API. Mandatory.
-    #[param(value_type = schemas::Id, required = true)]
-    api_id: Option<String>,
-    /// Only the throttling policy with this id.
-    #[param(value_type = schemas::MaybeId, required = false)]
-    throttle_id: Option<String>,
-    /// Only throttling policies with this text in their name.
-    #[param(value_type = schemas::Text, required = false)]
-    throttle_name: Option<String>,
-    /// Only bindings in this environment.
-    #[param(value_type = String, required = false)]
-    env_id: Option<String>,
-}
-
-impl ApisQuery {
-    fn throttle_id(&self) -> Result<&str, ApigError> {
-        given(self.throttle_id.as_ref()).ok_or(ApigError::Missing("throttle_id"))
-    }
-
-    fn filter(&self) -> Result<impl Fn(&RouteName) -> bool, ApigError> {
-        let name = plain(self.api_name.as_ref(), "api_name")?;
-        let id = plain(self.api_id.as_ref(), "api_id")?;
-        let none = given(self.group_id.as_ref()).is_some() || !released(self.env_id.as_ref());
-        Ok(move |api: &RouteName| {
-            !none
-                && id.as_ref().is_none_or(|id| api.as_str() == id)
-                && name.as_ref().is_none_or(|text| contains(api.as_str(), text))
-        })
-    }
-}
-
-/// Returns `true` if a parameter names the only environment, or none.
-fn released(environment: Option<&String>) -> bool {
-    given(environment).is_none_or(|id| id == EnvironmentId::RELEASE)
-}
 
 /// Binds a throttling policy to APIs.
 ///
@@ -137,13 +47,11 @@ fn released(environment: Option<&String>) -> bool {
     request_body(content = BindBody),
     responses((status = 201, description = "The bindings", body = AllApplied), Errors),
 )]
-pub(in super::super::super) async fn bind(
+pub(in crate::apig) async fn bind(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Json(BindBody { strategy_id, publish_ids }): Json<BindBody>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let BindBody { strategy_id, publish_ids } = parse_object(&read_body(request.into_body()).await?)?;
     let id = strategy_id.filter(|id| !id.is_empty()).ok_or(ApigError::Missing("strategy_id"))?;
     let publish_ids = publish_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("publish_ids"))?;
     if publish_ids.len() > MOST {
@@ -152,7 +60,7 @@ pub(in super::super::super) async fn bind(
     let actor = asked.subscriber(&tenant)?;
     let api = |id: &String| surface.api(id).ok_or_else(|| ApigError::UnknownApi(repeated(id)));
     let apis = publish_ids.iter().map(api).collect::<Result<Vec<_>, _>>()?;
-    let throttle = surface.bound(&asked, &actor, &tenant, &id, &apis).await?;
+    let throttle = bind_to(&surface, &asked, &actor, &tenant, &id, &apis).await?;
     let binding = |api: &RouteName| throttle.bindings.iter().find(|binding| binding.route == *api);
     let applied = apis.iter().filter_map(binding);
     let throttle_applys = applied.map(|binding| Applied::of(asked.version, &throttle, binding)).collect();
@@ -167,14 +75,12 @@ pub(in super::super::super) async fn bind(
     operation_id = "unbind_throttle",
     responses((status = 204, description = "Unbound"), Errors),
 )]
-pub(in super::super::super) async fn unbind(
+pub(in crate::apig) async fn unbind(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let id = asked.parse_id(asked.segment(1)).ok_or(ApigError::UnknownBinding)?;
-    match surface.unbound(&asked, &tenant, &[id]).await? {
+    match remove_bindings(&surface, &asked, &tenant, &[id]).await? {
         1 => Ok(StatusCode::NO_CONTENT.into_response()),
         _ => Err(ApigError::UnknownBinding),
     }
@@ -190,23 +96,17 @@ pub(in super::super::super) async fn unbind(
     request_body(content = UnbindBody),
     responses((status = 200, description = "The number of removed bindings, and the failures", body = Unbound), Errors),
 )]
-pub(in super::super::super) async fn unbind_all(
+pub(in crate::apig) async fn unbind_all(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    _: Delete,
+    Json(UnbindBody { throttle_bindings }): Json<UnbindBody>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    match given(query::read::<ActionQuery>(&request)?.action.as_ref()) {
-        None => return Err(ApigError::Missing("action")),
-        Some("delete") => {}
-        Some(_) => return Err(ApigError::Invalid("action")),
-    }
-    let UnbindBody { throttle_bindings } = parse_object(&read_body(request.into_body()).await?)?;
     let texts = throttle_bindings.unwrap_or_default();
     if texts.len() > MOST {
         return Err(ApigError::Invalid("throttle_bindings"));
     }
-    let all = surface.all_throttles(&asked, &tenant).await?;
+    let all = all_throttles(&surface, &asked, &tenant).await?;
     let known = |id: &BindingId| all.iter().flat_map(|it| &it.bindings).any(|binding| binding.id == *id);
     let (mut ids, mut failure) = (Vec::new(), Vec::new());
     for text in &texts {
@@ -219,7 +119,7 @@ pub(in super::super::super) async fn unbind_all(
             }),
         }
     }
-    let success_count = surface.unbound(&asked, &tenant, &ids).await?;
+    let success_count = remove_bindings(&surface, &asked, &tenant, &ids).await?;
     show(StatusCode::OK, &Unbound { success_count, failure })
 }
 
@@ -232,20 +132,13 @@ pub(in super::super::super) async fn unbind_all(
     params(PageQuery, ApisQuery),
     responses((status = 200, description = "A page of APIs", body = ApisOfThrottle), Errors),
 )]
-pub(in super::super::super) async fn apis_of_throttle(
+pub(in crate::apig) async fn apis_of_throttle(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    Page(page): Page,
+    Params(query): Params<ApisQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let query = query::read::<ApisQuery>(&request)?;
-    let throttle = surface.find_throttle(&asked, &tenant, query.throttle_id()?).await?;
-    let wanted = query.filter()?;
-    let bound: Vec<_> = throttle.bindings.iter().filter(|binding| wanted(&binding.route)).collect();
-    let apis: Vec<_> =
-        page_of(&bound, page).iter().map(|it| ApiOfThrottle::bound(asked.version, &throttle, it)).collect();
-    show(StatusCode::OK, &ApisOfThrottle { total: bound.len(), size: apis.len(), apis })
+    show_apis(&surface, (&asked, &tenant), page, &query, true).await
 }
 
 /// Lists the APIs that a throttling policy is not bound to.
@@ -257,20 +150,38 @@ pub(in super::super::super) async fn apis_of_throttle(
     params(PageQuery, ApisQuery),
     responses((status = 200, description = "A page of APIs", body = ApisOfThrottle), Errors),
 )]
-pub(in super::super::super) async fn other_apis(
+pub(in crate::apig) async fn other_apis(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    Page(page): Page,
+    Params(query): Params<ApisQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let query = query::read::<ApisQuery>(&request)?;
-    let throttle = surface.find_throttle(&asked, &tenant, query.throttle_id()?).await?;
+    show_apis(&surface, (&asked, &tenant), page, &query, false).await
+}
+
+/// Returns a page of the APIs that a throttling policy is bound to, or of those that it is not bound to.
+async fn show_apis(
+    surface: &Apig,
+    (asked, tenant): (&CallContext, &Tenant),
+    page: (u64, u32),
+    query: &ApisQuery,
+    bound: bool,
+) -> Result<Response, ApigError> {
+    let throttle = find_throttle(surface, asked, tenant, query.throttle_id()?).await?;
     let wanted = query.filter()?;
-    let bound = |api: &RouteName| throttle.bindings.iter().any(|binding| binding.route == *api);
-    let others: Vec<_> = surface.apis.iter().filter(|api| !bound(api) && wanted(api)).collect();
-    let apis: Vec<_> = page_of(&others, page).iter().map(|api| ApiOfThrottle::unbound(api)).collect();
-    show(StatusCode::OK, &ApisOfThrottle { total: others.len(), size: apis.len(), apis })
+    let is_bound = |api: &RouteName| throttle.bindings.iter().any(|binding| binding.route == *api);
+    let mut all: Vec<(&RouteName, Option<&Binding>)> = if bound {
+        throttle.bindings.iter().map(|binding| (&binding.route, Some(binding))).collect()
+    } else {
+        surface.apis.iter().filter(|api| !is_bound(api)).map(|api| (api, None)).collect()
+    };
+    all.retain(|(api, _)| wanted(api));
+    let shown = |(api, binding)| match binding {
+        Some(binding) => ApiOfThrottle::bound(asked.version, &throttle, binding),
+        None => ApiOfThrottle::unbound(api),
+    };
+    let apis: Vec<_> = page_of(&all, page).iter().copied().map(shown).collect();
+    show(StatusCode::OK, &ApisOfThrottle { total: all.len(), size: apis.len(), apis })
 }
 
 /// Lists the throttling policy that is bound to an API.
@@ -282,20 +193,18 @@ pub(in super::super::super) async fn other_apis(
     params(PageQuery, ThrottlesOfQuery),
     responses((status = 200, description = "The throttling policy, or an empty list", body = ThrottlesOfApi), Errors),
 )]
-pub(in super::super::super) async fn throttles_of_api(
+pub(in crate::apig) async fn throttles_of_api(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    Page(page): Page,
+    Params(query): Params<ThrottlesOfQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let query = query::read::<ThrottlesOfQuery>(&request)?;
     let api = given(query.api_id.as_ref()).ok_or(ApigError::Missing("api_id"))?;
     let api = surface.api(api).ok_or_else(|| ApigError::UnknownApi(repeated(api)))?;
     let name = plain(query.throttle_name.as_ref(), "throttle_name")?;
     let id = given(query.throttle_id.as_ref());
     let id = id.map(|id| asked.parse_id(id).ok_or(ApigError::NotSupported("throttle_id"))).transpose()?;
-    let all = surface.all_throttles(&asked, &tenant).await?;
+    let all = all_throttles(&surface, &asked, &tenant).await?;
     let wanted = |throttle: &&Throttle| {
         id.as_ref().is_none_or(|id| throttle.id == *id)
             && name.as_ref().is_none_or(|text| contains(&throttle.name, text))
@@ -313,66 +222,64 @@ pub(in super::super::super) async fn throttles_of_api(
     show(StatusCode::OK, &ThrottlesOfApi { total: bound.len(), size: throttles.len(), throttles })
 }
 
-impl Apig {
-    /// Binds a throttling policy to these APIs, unbinds all other policies from them, and returns the updated policy.
-    async fn bound(
-        &self,
-        asked: &CallContext,
-        actor: &Actor,
-        tenant: &Tenant,
-        id: &str,
-        apis: &[RouteName],
-    ) -> Result<Throttle, ApigError> {
-        for _ in 0..MAX_ATTEMPTS {
-            let mut throttle = self.find_throttle(asked, tenant, id).await?;
-            let now = self.clock.now().time;
-            for api in apis {
-                if !throttle.bindings.iter().any(|binding| binding.route == *api) {
-                    let (id, route) = (BindingId::random(), api.clone());
-                    throttle.bindings.push(Binding { id, route, created_at: now });
-                }
-            }
-            let mut changed = Vec::new();
-            for mut other in self.all_throttles(asked, tenant).await? {
-                let before = other.bindings.len();
-                other.bindings.retain(|binding| !apis.contains(&binding.route));
-                if other.id != throttle.id && other.bindings.len() < before {
-                    changed.push(UpdateThrottle(other));
-                }
-            }
-            let last = throttle.id.clone();
-            let updates = (changed, UpdateThrottle(throttle));
-            if let Some((_, throttle)) = self.put_throttles(asked, actor, &last, updates).await? {
-                return Ok(throttle);
+/// Binds a throttling policy to these APIs, unbinds all other policies from them, and returns the updated policy.
+async fn bind_to(
+    surface: &Apig,
+    asked: &CallContext,
+    actor: &Actor,
+    tenant: &Tenant,
+    id: &str,
+    apis: &[RouteName],
+) -> Result<Throttle, ApigError> {
+    for _ in 0..MAX_ATTEMPTS {
+        let mut throttle = find_throttle(surface, asked, tenant, id).await?;
+        let now = surface.clock.now().time;
+        for api in apis {
+            if !throttle.bindings.iter().any(|binding| binding.route == *api) {
+                let (id, route) = (BindingId::random(), api.clone());
+                throttle.bindings.push(Binding { id, route, created_at: now });
             }
         }
-        Err(too_many_conflicts())
+        let mut changed = Vec::new();
+        for mut other in all_throttles(surface, asked, tenant).await? {
+            let before = other.bindings.len();
+            other.bindings.retain(|binding| !apis.contains(&binding.route));
+            if other.id != throttle.id && other.bindings.len() < before {
+                changed.push(UpdateThrottle(other));
+            }
+        }
+        let last = throttle.id.clone();
+        let updates = (changed, UpdateThrottle(throttle));
+        if let Some((_, throttle)) = put_throttles(surface, asked, actor, &last, updates).await? {
+            return Ok(throttle);
+        }
     }
+    Err(too_many_conflicts())
+}
 
-    /// Removes bindings and returns the number of those that existed.
-    async fn unbound(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        ids: &[BindingId],
-    ) -> Result<usize, ApigError> {
-        for _ in 0..MAX_ATTEMPTS {
-            let (mut changed, mut gone) = (Vec::new(), 0);
-            for mut throttle in self.all_throttles(asked, tenant).await? {
-                let before = throttle.bindings.len();
-                throttle.bindings.retain(|binding| !ids.contains(&binding.id));
-                if throttle.bindings.len() < before {
-                    gone += before - throttle.bindings.len();
-                    changed.push(UpdateThrottle(throttle));
-                }
-            }
-            let Some(last) = changed.last().map(|UpdateThrottle(throttle)| throttle.id.clone()) else {
-                return Ok(gone);
-            };
-            if self.put_throttles(asked, asked.revoker(), &last, changed).await?.is_some() {
-                return Ok(gone);
+/// Removes bindings and returns the number of those that existed.
+async fn remove_bindings(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    ids: &[BindingId],
+) -> Result<usize, ApigError> {
+    for _ in 0..MAX_ATTEMPTS {
+        let (mut changed, mut gone) = (Vec::new(), 0);
+        for mut throttle in all_throttles(surface, asked, tenant).await? {
+            let before = throttle.bindings.len();
+            throttle.bindings.retain(|binding| !ids.contains(&binding.id));
+            if throttle.bindings.len() < before {
+                gone += before - throttle.bindings.len();
+                changed.push(UpdateThrottle(throttle));
             }
         }
-        Err(too_many_conflicts())
+        let Some(last) = changed.last().map(|UpdateThrottle(throttle)| throttle.id.clone()) else {
+            return Ok(gone);
+        };
+        if put_throttles(surface, asked, asked.revoker(), &last, changed).await?.is_some() {
+            return Ok(gone);
+        }
     }
+    Err(too_many_conflicts())
 }

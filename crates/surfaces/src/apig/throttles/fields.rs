@@ -6,15 +6,18 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::super::{
-    ApigError,
-    auth_request::{given, plain},
-    call_context::CallContext,
-    query::contains,
-    request::{count, holds, is_name, period},
-    version::Version,
+use crate::{
+    apig::{
+        auth_request::{given, plain},
+        call_context::CallContext,
+        error::ApigError,
+        query::contains,
+        request::{count, holds, is_name, period},
+        version::Version,
+    },
+    openapi::schemas,
+    parse_object,
 };
-use crate::{openapi::schemas, parse_object};
 use portcullis::model::{CallLimits, Period, TenantId, Throttle, ThrottleId, name::is_app_remark};
 
 /// The request to create or update a throttling policy.
@@ -154,7 +157,7 @@ impl ThrottleFields {
 /// The filters of a list of throttling policies.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ThrottlesQuery {
+pub(in crate::apig) struct ThrottlesQuery {
     /// Only the throttling policy with this id.
     #[param(value_type = schemas::MaybeId, required = false)]
     id: Option<String>,

@@ -6,8 +6,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::{Version, auth_response::RELEASE};
-use crate::openapi::schemas;
+use crate::{
+    apig::{auth_response::RELEASE, version::Version},
+    openapi::schemas,
+};
 use portcullis::model::{Binding, EnvironmentId, RouteName, Throttle};
 
 /// A throttling policy.

@@ -5,25 +5,26 @@ mod wire;
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
 
-use crate::{
-    apig::{
-        Apig, ApigError, Version,
-        auth_request::{given, plain},
-        call_context::CallContext,
-        openapi::Errors,
-        query::{self, PageQuery, contains, page_of},
-        request::count,
-        response::show,
-    },
-    parse_object, read_body,
+use super::lookup::{edit_throttle, find_throttle};
+use crate::apig::{
+    auth_request::{given, plain},
+    call_context::CallContext,
+    error::ApigError,
+    extract::{Content, Json, Page, Params, Read, WholeGateway, Write},
+    openapi::Errors,
+    query::{self, PageQuery, contains, page_of},
+    request::count,
+    response::show,
+    state::Apig,
+    version::Version,
 };
 use portcullis::{
-    model::{Access, CallerId, OverrideSubject, SpecialId, Tenant, Throttle, ThrottleOverride},
+    model::{CallerId, OverrideSubject, SpecialId, Tenant, Throttle, ThrottleOverride},
     registry::CallerFilter,
 };
 
@@ -43,21 +44,19 @@ const MOST: usize = 30;
     request_body(content = SpecialBody),
     responses((status = 201, description = "The excluded configuration", body = SpecialInfo), Errors),
 )]
-pub(in super::super::super) async fn create_special(
+pub(in crate::apig) async fn create_special(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let content = read_body(request.into_body()).await?;
     let WantedSpecial { throttle, id, kind, limit } = WantedSpecial::read(&content, &asked)?;
     let actor = asked.subscriber(&tenant)?;
-    surface.find_throttle(&asked, &tenant, &throttle).await?;
-    let (of, name) = surface.object(&asked, &tenant, &id, &kind).await?;
+    find_throttle(&surface, &asked, &tenant, &throttle).await?;
+    let (of, name) = subject(&surface, &asked, &tenant, &id, &kind).await?;
     let special =
         ThrottleOverride { id: SpecialId::random(), of, limit, created_at: surface.clock.now().time };
     let add = |throttle: &mut Throttle| add(throttle, &special);
-    let after = surface.edit_throttle(&asked, &actor, &tenant, &throttle, add).await?;
+    let after = edit_throttle(&surface, &asked, &actor, &tenant, &throttle, add).await?;
     show(StatusCode::CREATED, &show_one(asked.version, &after, &(special, name)))
 }
 
@@ -86,15 +85,13 @@ fn is_app(special: &ThrottleOverride) -> bool {
     params(PageQuery, SpecialsQuery),
     responses((status = 200, description = "A page of excluded configurations", body = SpecialList), Errors),
 )]
-pub(in super::super::super) async fn list_specials(
+pub(in crate::apig) async fn list_specials(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    Page(page): Page,
+    Params(query): Params<SpecialsQuery>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Read).await?;
-    let page = query::read::<PageQuery>(&request)?.page(asked.version)?;
-    let query = query::read::<SpecialsQuery>(&request)?;
-    let throttle = surface.find_throttle(&asked, &tenant, asked.segment(1)).await?;
+    let throttle = find_throttle(&surface, &asked, &tenant, asked.segment(1)).await?;
     let (kind, member) = match asked.version {
         Version::One => (given(query.instance_type.as_ref()), "instance_type"),
         Version::Two => (given(query.object_type.as_ref()), "object_type"),
@@ -104,7 +101,7 @@ pub(in super::super::super) async fn list_specials(
     }
     let app_name = plain(query.app_name.as_ref(), "app_name")?;
     let user = plain(query.user.as_ref(), "user")?;
-    let named = surface.named(&asked, &tenant, &throttle).await?;
+    let named = with_names(&surface, &asked, &tenant, &throttle).await?;
     let wanted = |(special, name): &&Named| {
         let app = is_app(special);
         kind.is_none_or(|kind| (kind == "APP") == app)
@@ -129,13 +126,11 @@ pub(in super::super::super) async fn list_specials(
     request_body(content = LimitBody),
     responses((status = 200, description = "The excluded configuration", body = SpecialInfo), Errors),
 )]
-pub(in super::super::super) async fn modify_special(
+pub(in crate::apig) async fn modify_special(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    Json(LimitBody { call_limits }): Json<LimitBody>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
-    let LimitBody { call_limits } = parse_object(&read_body(request.into_body()).await?)?;
     let limit = count(call_limits.ok_or(ApigError::Missing("call_limits"))?, "call_limits")?;
     let actor = asked.subscriber(&tenant)?;
     let id: SpecialId = asked.parse_id(asked.segment(3)).ok_or(ApigError::UnknownSpecial)?;
@@ -144,8 +139,8 @@ pub(in super::super::super) async fn modify_special(
         special.ok_or(ApigError::UnknownSpecial)?.limit = limit;
         Ok(())
     };
-    let after = surface.edit_throttle(&asked, &actor, &tenant, asked.segment(1), edit).await?;
-    let named = surface.named(&asked, &tenant, &after).await?;
+    let after = edit_throttle(&surface, &asked, &actor, &tenant, asked.segment(1), edit).await?;
+    let named = with_names(&surface, &asked, &tenant, &after).await?;
     let named = named.iter().find(|(special, _)| special.id == id).ok_or(ApigError::UnknownSpecial)?;
     show(StatusCode::OK, &show_one(asked.version, &after, named))
 }
@@ -158,69 +153,65 @@ pub(in super::super::super) async fn modify_special(
     operation_id = "delete_throttle_special",
     responses((status = 204, description = "Deleted"), Errors),
 )]
-pub(in super::super::super) async fn delete_special(
+pub(in crate::apig) async fn delete_special(
     State(surface): State<Arc<Apig>>,
-    request: Request,
+    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let asked = CallContext::extract(&request)?;
-    let tenant = surface.gateway_for(&asked, Access::Write).await?;
     let id: SpecialId = asked.parse_id(asked.segment(3)).ok_or(ApigError::UnknownSpecial)?;
     let edit = |throttle: &mut Throttle| {
         let before = throttle.specials.len();
         throttle.specials.retain(|special| special.id != id);
         if throttle.specials.len() < before { Ok(()) } else { Err(ApigError::UnknownSpecial) }
     };
-    surface.edit_throttle(&asked, asked.revoker(), &tenant, asked.segment(1), edit).await?;
+    edit_throttle(&surface, &asked, asked.revoker(), &tenant, asked.segment(1), edit).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-impl Apig {
-    /// Returns the object that a body names, and its name: an app of the gateway, or the gateway's only user.
-    async fn object(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        id: &str,
-        kind: &str,
-    ) -> Result<(OverrideSubject, String), ApigError> {
-        let (id_member, kind_member) = match asked.version {
-            Version::One => ("instance_id", "instance_type"),
-            Version::Two => ("object_id", "object_type"),
-        };
-        match kind {
-            "APP" => {
-                let app: CallerId = asked.parse_id(id).ok_or_else(|| asked.no_app(id))?;
-                let caller = self.find(tenant, &app, asked).await?;
-                Ok((OverrideSubject::App(app), caller.name))
-            }
-            "USER" if id == asked.project => Ok((OverrideSubject::User(id.to_owned()), id.to_owned())),
-            "USER" => Err(ApigError::NotSupported(id_member)),
-            _ => Err(ApigError::UnknownValue(kind_member)),
+/// Returns the object that a body names, and its name: an app of the gateway, or the gateway's only user.
+async fn subject(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    id: &str,
+    kind: &str,
+) -> Result<(OverrideSubject, String), ApigError> {
+    let (id_member, kind_member) = match asked.version {
+        Version::One => ("instance_id", "instance_type"),
+        Version::Two => ("object_id", "object_type"),
+    };
+    match kind {
+        "APP" => {
+            let app: CallerId = asked.parse_id(id).ok_or_else(|| asked.no_app(id))?;
+            let caller = surface.find(tenant, &app, asked).await?;
+            Ok((OverrideSubject::App(app), caller.name))
         }
+        "USER" if id == asked.project => Ok((OverrideSubject::User(id.to_owned()), id.to_owned())),
+        "USER" => Err(ApigError::NotSupported(id_member)),
+        _ => Err(ApigError::UnknownValue(kind_member)),
     }
+}
 
-    /// Returns all excluded configurations of a throttling policy, each with the name of its object.
-    async fn named(
-        &self,
-        asked: &CallContext,
-        tenant: &Tenant,
-        throttle: &Throttle,
-    ) -> Result<Vec<Named>, ApigError> {
-        let app = |special: &ThrottleOverride| match &special.of {
-            OverrideSubject::App(id) => Some(id.clone()),
-            OverrideSubject::User(_) => None,
-        };
-        let among: Vec<_> = throttle.specials.iter().filter_map(app).collect();
-        let limit = u32::try_from(among.len()).unwrap_or(u32::MAX);
-        let apps = CallerFilter { among: Some(among), limit, ..query::apps(&tenant.id) };
-        let apps = self.registry.callers(&apps).await;
-        let apps = apps.map_err(|fault| self.refuse(fault, asked.no_instance()))?;
-        let name = |special: &ThrottleOverride| match &special.of {
-            OverrideSubject::App(id) => apps.iter().find(|app| app.id == *id).map(|app| app.name.clone()),
-            OverrideSubject::User(id) => Some(id.clone()),
-        };
-        // Configurations of apps that were deleted in the meantime are left out.
-        let specials = throttle.specials.iter();
-        Ok(specials.filter_map(|special| Some((special.clone(), name(special)?))).collect())
-    }
+/// Returns all excluded configurations of a throttling policy, each with the name of its object.
+async fn with_names(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    throttle: &Throttle,
+) -> Result<Vec<Named>, ApigError> {
+    let app = |special: &ThrottleOverride| match &special.of {
+        OverrideSubject::App(id) => Some(id.clone()),
+        OverrideSubject::User(_) => None,
+    };
+    let among: Vec<_> = throttle.specials.iter().filter_map(app).collect();
+    let limit = u32::try_from(among.len()).unwrap_or(u32::MAX);
+    let apps = CallerFilter { among: Some(among), limit, ..query::apps(&tenant.id) };
+    let apps = surface.registry.callers(&apps).await;
+    let apps = apps.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
+    let name = |special: &ThrottleOverride| match &special.of {
+        OverrideSubject::App(id) => apps.iter().find(|app| app.id == *id).map(|app| app.name.clone()),
+        OverrideSubject::User(id) => Some(id.clone()),
+    };
+    // Configurations of apps that were deleted in the meantime are left out.
+    let specials = throttle.specials.iter();
+    Ok(specials.filter_map(|special| Some((special.clone(), name(special)?))).collect())
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    apig::{ApigError, Version, call_context::CallContext, request::count},
+    apig::{call_context::CallContext, error::ApigError, request::count, version::Version},
     openapi::schemas,
     parse_object,
 };
@@ -92,7 +92,7 @@ fn text(text: Option<String>, member: &'static str) -> Result<String, ApigError>
 
 /// The request to update an excluded configuration.
 #[derive(Deserialize, ToSchema)]
-pub(super) struct LimitBody {
+pub(in crate::apig) struct LimitBody {
     /// The maximum number of calls in a period.
     #[serde(default)]
     #[schema(value_type = schemas::Count, required = true)]
@@ -102,7 +102,7 @@ pub(super) struct LimitBody {
 /// The filters of a list of excluded configurations.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct SpecialsQuery {
+pub(in crate::apig) struct SpecialsQuery {
     /// Only excluded apps (`APP`) or only excluded users (`USER`).
     #[param(value_type = String, required = false, pattern = "^(APP|USER)?$")]
     pub(super) object_type: Option<String>,

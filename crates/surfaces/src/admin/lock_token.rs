@@ -4,7 +4,6 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName};
 
-use super::CallContext;
 use portcullis::{
     Denial,
     model::{Lock, LockId, LockToken},
@@ -15,7 +14,7 @@ pub(super) static FIELD: HeaderName = HeaderName::from_static("lock-token");
 
 /// The value of `Lock-Token`, as the response that acquired the lock shows it: the id of the lock, the fence of its
 /// grant and its token, separated by colons.
-pub(in super::super) struct LockTokenHeader {
+pub(super) struct LockTokenHeader {
     pub(super) lock: LockId,
     fence: u64,
     pub(super) token: LockToken,
@@ -31,7 +30,7 @@ impl LockTokenHeader {
     ///
     /// # Errors
     /// 400 for an invalid or repeated header.
-    pub(in super::super) fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, Denial> {
+    pub(super) fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, Denial> {
         let mut values = headers.get_all(&FIELD).iter();
         let value = match (values.next(), values.next()) {
             (None, _) => return Ok(None),
@@ -47,25 +46,8 @@ impl LockTokenHeader {
         parsed(value.trim()).map(Some).ok_or_else(wrong)
     }
 
-    /// Returns the proof of a request that refreshes or deletes a lock, if there is one.
-    ///
-    /// # Errors
-    /// 412 if it belongs to another lock.
-    pub(super) fn of_lock(call: &CallContext, lock: &LockId) -> Result<Option<Self>, Denial> {
-        match &call.proof {
-            Some(proof) if proof.lock != *lock => {
-                let detail = "The token in Lock-Token belongs to another lock.";
-                Err(Denial::PreconditionFailed { detail: detail.into() })
-            }
-            Some(Self { lock, fence, token }) => {
-                Ok(Some(Self { lock: lock.clone(), fence: *fence, token: token.clone() }))
-            }
-            None => Ok(None),
-        }
-    }
-
     /// Returns the operation that checks the lock. It goes before the operations that require the lock.
-    pub(in super::super) fn to_operation(&self) -> ProveLock {
+    pub(super) fn to_operation(&self) -> ProveLock {
         ProveLock { id: self.lock.clone(), token: self.token.clone(), fence: self.fence }
     }
 }

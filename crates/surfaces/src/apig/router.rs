@@ -1,18 +1,111 @@
-//! The router of each version.
+//! The router of the API: its guard, and the routes of each version.
 
 use std::sync::Arc;
 
 use axum::{
-    Extension, Router,
+    Extension, Router, middleware,
+    response::IntoResponse,
     routing::{self, MethodRouter},
 };
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
-use super::{Apig, acl, apps, auths, codes, error::ApigError, quotas, throttles, version::Version};
-use portcullis::Denial;
+use super::{
+    acl, apps, auths,
+    call_context::RESOURCE,
+    codes,
+    error::ApigError,
+    quotas,
+    render::ErrorFormat,
+    state::Apig,
+    throttles,
+    version::{BothVersions, V1PathSpelling, Version},
+};
+use crate::{
+    MAX_BODY_BYTES,
+    author::{Author, authored},
+    no_store,
+};
+use portcullis::{
+    Denial,
+    limit::MinDataRate,
+    policy::{
+        ApiKey, BodyBuffering, KeySource, RateLimit, RateLimitFields, RequireScope, RequireUnlocked,
+        Signature,
+    },
+    tower::PortcullisLayer,
+};
+
+/// The most bytes of request bodies that are buffered for verification, over all requests.
+const SIGNED_AT_ONCE: u64 = 16 * 1024 * 1024;
+
+/// Returns the APIG management API as a router.
+///
+/// ```
+/// use std::sync::Arc;
+/// use portcullis::{model::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
+/// use portcullis::{registry::memory::Memory, tower::PeerAddr};
+/// use portcullis_surfaces::apig::{self, Apig};
+///
+/// let clock = Arc::new(SystemClock::new());
+/// let app: axum::Router = apig::router(Apig {
+///     registry: Arc::new(Memory::new(clock.clone())),
+///     directory: Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32])))),
+///     clock,
+///     sealer: Arc::new(Sealer::new(SealKey::new(1, &[0; 32]))),
+///     app_codes: 5,
+///     throttles: 300,
+///     quotas: 300,
+///     lockout: Arc::default(),
+///     apis: ["orders".parse().unwrap()].into(),
+///     peer: PeerAddr::find,
+/// });
+/// ```
+pub fn router(surface: Apig) -> Router {
+    let token = ApiKey::new(surface.directory.clone())
+        .sources([KeySource::Field(HeaderName::from_static("x-auth-token"))])
+        .caller_kinds(&["operator"])
+        .admit_lapsed()
+        .realm("apig");
+    let signature = Signature::new(surface.directory.clone(), surface.sealer.clone())
+        .caller_kinds(&["operator"])
+        .admit_lapsed()
+        .realm("apig")
+        .lockout(surface.lockout.clone())
+        .only_signed_content()
+        .intake(BodyBuffering::new(MAX_BODY_BYTES as u64, MinDataRate::default(), SIGNED_AT_ONCE));
+    let guard = (
+        signature.or(token),
+        // The handlers check the scope for the app itself.
+        RequireScope::new(RESOURCE).any_target(),
+        BothVersions(RequireUnlocked::new(surface.directory.clone())),
+        V1PathSpelling,
+        RateLimit::new().fields(RateLimitFields { ietf_draft_10: false, x_ratelimit: false }),
+    );
+    let guard = PortcullisLayer::new(guard)
+        .verify_content()
+        .denial_renderer(ErrorFormat::Operators)
+        .clock(surface.clock.clone())
+        .peer_from(surface.peer);
+    let author = Author {
+        surface: "apig",
+        registry: surface.registry.clone(),
+        directory: surface.directory.clone(),
+        clock: surface.clock.clone(),
+        oneself: None,
+        refuse: |fault, now| ApigError::of(fault, Denial::NotFound.into(), now).into_response(),
+    };
+    Router::new()
+        .merge(routes(Version::One))
+        .merge(routes(Version::Two))
+        .fallback(|| async { ApigError::from(Denial::NotFound) })
+        .with_state(Arc::new(surface))
+        .layer(middleware::from_fn_with_state(author, authored))
+        .layer(guard)
+        .layer(middleware::map_response(no_store))
+}
 
 /// Returns the routes of a version of the contract.
-pub(super) fn routes(version: Version) -> Router<Arc<Apig>> {
+fn routes(version: Version) -> Router<Arc<Apig>> {
     let at = |path: &str| format!("{}{path}", version.base());
     let at = &at;
     let apps =

@@ -1,0 +1,46 @@
+//! Reads quotas from the registry.
+
+use crate::apig::{
+    call_context::{CallContext, repeated},
+    error::ApigError,
+    query,
+    state::Apig,
+};
+use portcullis::{
+    Denial,
+    model::{Quota, QuotaId, Tenant},
+    registry::CallerFilter,
+};
+
+/// Returns the error for an unknown quota.
+pub(super) fn unknown(asked: &CallContext, id: &str) -> ApigError {
+    ApigError::UnknownQuota(repeated(&asked.version.shown(id)))
+}
+
+pub(super) fn no_quota_came() -> ApigError {
+    Denial::internal("an app that was bound to a quota has none").into()
+}
+
+pub(super) async fn find_quota(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    id: &str,
+) -> Result<Quota, ApigError> {
+    let missing = || unknown(asked, id);
+    let kept: QuotaId = asked.parse_id(id).ok_or_else(missing)?;
+    let found = surface.registry.quota(&tenant.id, &kept).await;
+    found.map_err(|fault| surface.refuse(fault, missing()))
+}
+
+/// Returns the number of apps that are bound to a quota.
+pub(super) async fn count_bound(
+    surface: &Apig,
+    asked: &CallContext,
+    tenant: &Tenant,
+    quota: &QuotaId,
+) -> Result<u64, ApigError> {
+    let which = CallerFilter { quota: Some(Some(quota.clone())), ..query::apps(&tenant.id) };
+    let count = surface.registry.count_callers(&which).await;
+    count.map_err(|fault| surface.refuse(fault, asked.no_instance()))
+}
